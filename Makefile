@@ -1,0 +1,253 @@
+# Amend. One Makefile, no configure step, no recursion: everything generated lies under $(BUILD).
+#   make            the programs: amendd, amend, amend-merge
+#   make help       every target and variable
+
+BUILD  ?= build
+SAN    ?=
+CUDA   ?= auto
+DNNL   ?= auto
+PREFIX ?= /usr/local
+DESTDIR ?=
+T      ?=
+TEST_TIMEOUT ?= 120
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := all
+.PHONY: all programs demo test unit unit-build tidy bench install clean help FORCE
+
+ifeq ($(filter $(SAN),address undefined thread),)
+ifneq ($(SAN),)
+$(error SAN=$(SAN) is not known: use SAN=address, SAN=undefined or SAN=thread)
+endif
+endif
+O   := $(BUILD)$(if $(SAN),/san-$(SAN))
+GEN := $(O)/gen
+
+# ---- What this machine has. Skipped for the goals that compile nothing.
+PACKAGES := libsodium:libsodium-dev libcyaml:libcyaml-dev jansson:libjansson-dev libutf8proc:libutf8proc-dev \
+	lmdb:liblmdb-dev libzmq:libzmq3-dev libprotobuf-c:libprotobuf-c-dev ompi-c:libopenmpi-dev \
+	libmicrohttpd:libmicrohttpd-dev libpcre2-8:libpcre2-dev libzstd:libzstd-dev libcurl:libcurl4-openssl-dev
+TOOLS := $(CC):gcc protoc-c:protobuf-c-compiler pkg-config:pkg-config ar:binutils
+ifneq ($(filter unit test bench,$(MAKECMDGOALS)),)
+PACKAGES += cmocka:libcmocka-dev
+endif
+
+COMPILES := $(if $(MAKECMDGOALS),$(filter-out clean help tidy,$(MAKECMDGOALS)),all)
+ifneq ($(COMPILES),)
+MISSING := $(shell for t in $(TOOLS); do command -v $${t%%:*} >/dev/null 2>&1 || echo $${t\#\#*:}; done; \
+	command -v pkg-config >/dev/null 2>&1 && for p in $(PACKAGES); do \
+	pkg-config --exists $${p%%:*} || echo $${p\#\#*:}; done)
+ifneq ($(MISSING),)
+$(error Missing here: $(MISSING). On Debian or Ubuntu: apt-get install $(MISSING))
+endif
+
+ifeq ($(DNNL),auto)
+override DNNL := $(if $(shell printf '\#include <dnnl.h>\n' | $(CC) -E - >/dev/null 2>&1 && echo 1),1,0)
+endif
+BLAS_CFLAGS := $(shell pkg-config --cflags openblas 2>/dev/null)
+BLAS := $(if $(shell printf '\#include <cblas.h>\n' | $(CC) $(BLAS_CFLAGS) -E - >/dev/null 2>&1 && \
+	pkg-config --exists openblas && echo 1),1,0)
+ifeq ($(DNNL)$(BLAS),00)
+$(error No matrix library: neither oneDNN nor OpenBLAS was found. On Debian or Ubuntu: apt-get install libdnnl-dev (or libopenblas-dev))
+endif
+
+CUDA_HOME ?= $(firstword $(wildcard /usr/local/cuda) $(patsubst %/bin/nvcc,%,$(shell command -v nvcc 2>/dev/null)))
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard $(CUDA_HOME)/bin/nvcc))
+ifeq ($(CUDA),auto)
+override CUDA := $(if $(and $(NVCC),$(wildcard $(CUDA_HOME)/include/cublas_v2.h)),1,0)
+endif
+ifeq ($(CUDA)$(NVCC),1)
+$(error CUDA=1, but nvcc was not found: install the CUDA toolkit (nvidia-cuda-toolkit), set CUDA_HOME, or use CUDA=0)
+endif
+
+MPI_CFLAGS := $(shell pkg-config --cflags ompi-c)
+MPI_LIBS   := $(shell pkg-config --libs ompi-c)
+PKG_NAMES  := libsodium libcyaml jansson libutf8proc lmdb libzmq libprotobuf-c libmicrohttpd libpcre2-8 libzstd libcurl
+PKG_CFLAGS := $(filter-out -DUTF8PROC_EXPORTS,$(shell pkg-config --cflags $(PKG_NAMES)))
+PKG_LIBS   := $(shell pkg-config --libs $(PKG_NAMES))
+endif
+
+GIT_DESCRIBE := $(shell git describe --tags --always --dirty 2>/dev/null)
+VERSION_TEXT := $(shell cat VERSION)$(if $(GIT_DESCRIBE),+$(GIT_DESCRIBE))
+
+# ---- Flags
+# No contraction: gcc and clang then round alike, and a shard trains to the same bytes. Asserts stay on.
+WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -Werror
+COMMON := -D_GNU_SOURCE -std=c11 -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -ffp-contract=off -fopenmp -pthread
+SANITIZE :=
+ifeq ($(SAN),address)
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+else ifneq ($(SAN),)
+SANITIZE := -fsanitize=$(SAN) -fno-sanitize-recover=all
+endif
+DEFINES  := -DAMEND_CUDA=$(CUDA) -DAMEND_DNNL=$(DNNL) -DAMEND_BLAS=$(BLAS)
+INCLUDES := -I$(GEN) -I.
+CFLAGS   ?=
+LDFLAGS  ?=
+C_ALL     = $(COMMON) $(SANITIZE) $(DEFINES) $(INCLUDES) $(PKG_CFLAGS) $(BLAS_CFLAGS)
+LIBS      = $(PKG_LIBS) $(if $(filter 1,$(DNNL)),-ldnnl) $(if $(filter 1,$(BLAS)),$(shell pkg-config --libs openblas)) -lm
+LINK      = $(CC) $(COMMON) $(SANITIZE) $(LDFLAGS) -Wl,--as-needed
+
+# Compute capabilities of the kernels: native code for each, and PTX of the last for newer cards.
+CUDA_ARCH ?= 80 90
+NVCC_ARCH = $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+	-gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
+ifeq ($(CUDA),1)
+LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublas -lcudart -lstdc++
+endif
+
+# ---- Sources. A folder may be empty; a main that does not exist is left out.
+FOLDERS := base proto store model editor worker coordinator daemon
+MAINS   := $(wildcard daemon/amendd.c daemon/amend.c daemon/amend_merge.c)
+MPI_SRC := $(wildcard worker/reduce_mpi.c)
+SKIP    := $(MAINS) $(MPI_SRC) $(if $(filter 1,$(DNNL)),,model/gemm_dnnl.c) $(if $(filter 1,$(BLAS)),,model/gemm_blas.c) \
+	$(if $(and $(filter 1,$(CUDA)),$(wildcard model/backend_cuda.cu)),model/backend_cuda_none.c)
+PROTOS  := $(wildcard proto/*.proto)
+PB_C    := $(PROTOS:%.proto=$(GEN)/%.pb-c.c)
+PB_H    := $(PB_C:.c=.h)
+PB_O    := $(PB_C:.c=.o)
+sources  = $(filter-out $(SKIP),$(wildcard $(1)/*.c))
+objects  = $(patsubst %.c,$(O)/%.o,$(call sources,$(1))) $(if $(filter proto,$(1)),$(PB_O)) \
+	$(if $(and $(filter model,$(1)),$(filter 1,$(CUDA))),$(patsubst %.cu,$(O)/%.o,$(wildcard model/backend_cuda.cu)))
+PROGRAMS := $(patsubst daemon/%.c,$(O)/%,$(subst amend_merge,amend-merge,$(MAINS)))
+
+# Which archives each folder's tests link: its floor and those below, highest first, so that an upward call fails to link.
+archives = $(patsubst %,$(O)/lib%.a,$(1))
+FLOOR_base := base
+FLOOR_proto := proto base
+FLOOR_store := store base
+FLOOR_model := model base
+FLOOR_editor := editor model base
+FLOOR_worker := worker editor model store proto base
+FLOOR_coordinator := coordinator store proto base
+FLOOR_daemon := daemon coordinator worker editor model store proto base
+floor = $(call archives,$(or $(FLOOR_$(1)),$(FLOOR_daemon)))
+
+TEST_LIB := $(wildcard tests/lib/*.c)
+SIM_LIB  := $(filter-out tests/sim/test_%.c,$(wildcard tests/sim/*.c))
+TEST_SRC := $(foreach t,$(wildcard tests/unit/*/test_*.c tests/numerics/test_*.c tests/sim/test_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
+TESTS    := $(TEST_SRC:%.c=$(O)/%)
+BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/*.c))
+
+all: $(PROGRAMS)
+programs: $(PROGRAMS)
+
+# ---- Compiling. An object is rebuilt when the flags change; only what mentions AMEND_VERSION when the version does.
+FLAGS_NOW = $(CC) $(C_ALL) $(CFLAGS) $(WARN)
+$(O)/flags: FORCE
+	@mkdir -p $(@D); printf '%s\n' '$(FLAGS_NOW)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_NOW)' >$@
+$(O)/version: FORCE
+	@mkdir -p $(@D); printf '%s\n' '$(VERSION_TEXT)' | cmp -s - $@ || printf '%s\n' '$(VERSION_TEXT)' >$@
+VERSION_USERS := $(shell grep -ls AMEND_VERSION $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)) /dev/null)
+$(VERSION_USERS:%.c=$(O)/%.o): $(O)/version
+$(VERSION_USERS:%.c=$(O)/%.o): C_EXTRA += -DAMEND_VERSION='"$(VERSION_TEXT)"'
+
+# Row kernels for one instruction set carry it in their name; the rest of the tree stays portable.
+$(O)/model/%_avx2.o: C_EXTRA += -mavx2 -mfma -mf16c
+$(O)/model/%_avx512.o: C_EXTRA += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
+$(MPI_SRC:%.c=$(O)/%.o): C_EXTRA += $(MPI_CFLAGS)
+$(O)/tests/%.o $(O)/bench/%.o: C_EXTRA += -Itests
+
+$(O)/%.o: %.c $(O)/flags | $(PB_H)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC   $<";) $(CC) $(C_ALL) $(C_EXTRA) $(WARN) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/%.o: %.cu $(O)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  NVCC $<";) $(NVCC) -O2 -g -std=c++17 $(NVCC_ARCH) $(DEFINES) -I. -I$(CUDA_HOME)/include \
+		-Xcompiler -fopenmp,-Wall,-fno-omit-frame-pointer -MMD -MP -c -o $@ $<
+
+# Generated code is not ours to warn about.
+$(GEN)/%.pb-c.c $(GEN)/%.pb-c.h &: %.proto
+	@mkdir -p $(GEN)
+	$(if $(V),,@echo "  GEN  $<";) protoc-c -I. --c_out=$(GEN) $<
+$(GEN)/%.pb-c.o: $(GEN)/%.pb-c.c $(O)/flags | $(PB_H)
+	$(if $(V),,@echo "  CC   $<";) $(CC) $(C_ALL) -w $(CFLAGS) -MMD -MP -c -o $@ $<
+
+define archive_rule
+$$(O)/lib$(1).a: $$(call objects,$(1))
+	@rm -f $$@; mkdir -p $$(@D); ar rcs $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call archive_rule,$(f))))
+$(O)/libtest.a: $(TEST_LIB:%.c=$(O)/%.o)
+	@rm -f $@; mkdir -p $(@D); ar rcs $@ $^
+$(O)/libsim.a: $(SIM_LIB:%.c=$(O)/%.o)
+	@rm -f $@; mkdir -p $(@D); ar rcs $@ $^
+
+# ---- Linking
+DAEMON_LIBS := $(call archives,$(FLOOR_daemon))
+$(O)/amendd: $(O)/daemon/amendd.o $(DAEMON_LIBS)
+$(O)/amend: $(O)/daemon/amend.o $(DAEMON_LIBS)
+$(O)/amend-merge: $(O)/daemon/amend_merge.o $(MPI_SRC:%.c=$(O)/%.o) $(DAEMON_LIBS)
+$(O)/amend-merge: MORE_LIBS = $(MPI_LIBS)
+$(PROGRAMS):
+	$(if $(V),,@echo "  LINK $@";) $(LINK) -o $@ $(filter %.o %.a,$^) $(MORE_LIBS) $(LIBS)
+
+define test_rule
+$$(O)/$(1): $$(O)/$(1).o $$(O)/libtest.a $(2)
+	$$(if $$(V),,@echo "  LINK $$@";) $$(LINK) -o $$@ $$(filter %.o %.a,$$^) -lcmocka $$(MORE_LIBS) $$(LIBS)
+endef
+folder_of = $(word 3,$(subst /, ,$(1)))
+mpi_part  = $(if $(findstring test_reduce_mpi,$(1)),$(MPI_SRC:%.c=$(O)/%.o))
+test_libs = $(if $(filter tests/unit/%,$(1)),$(call floor,$(call folder_of,$(1))),\
+	$(if $(filter tests/numerics/%,$(1)),$(call archives,$(FLOOR_editor)),$(O)/libsim.a $(DAEMON_LIBS)))
+$(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $(call test_libs,$(t)))))
+$(filter %test_reduce_mpi%,$(TESTS)): MORE_LIBS = $(MPI_LIBS)
+$(patsubst %,%.o,$(filter %test_reduce_mpi%,$(TESTS))): C_EXTRA += $(MPI_CFLAGS)
+$(foreach b,$(patsubst %.c,%,$(wildcard bench/*.c)),$(eval $(call test_rule,$(b),$(DAEMON_LIBS))))
+
+# ---- Running
+RUN = SAN=$(SAN) AMEND_BIN=$(abspath $(O)) TEST_TIMEOUT=$(TEST_TIMEOUT) tests/run
+unit-build: $(TESTS)
+unit: $(TESTS)
+	@$(RUN) $(TESTS)
+test: $(TESTS) $(PROGRAMS)
+	@$(RUN) $(TESTS) $(if $(wildcard tests/integration/run.sh),--script tests/integration/run.sh)
+bench: $(BENCH)
+	@for b in $(BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
+demo: $(PROGRAMS)
+	@test -x scripts/demo-run || { echo "scripts/demo-run is missing" >&2; exit 1; }
+	@AMEND_BIN=$(abspath $(O)) scripts/demo-run
+tidy:
+	@scripts/tidy
+
+install: $(PROGRAMS)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/amend
+	$(if $(PROGRAMS),install -m 0755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/)
+	find data -type f 2>/dev/null | while read -r f; do \
+		install -D -m 0644 "$$f" "$(DESTDIR)$(PREFIX)/share/amend/$${f#data/}" || exit 1; done
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo 'Targets'
+	@echo '  all (default)  amendd, amend and amend-merge into $$(BUILD)'
+	@echo '  demo           the walk-through of the README on this machine (scripts/demo-run)'
+	@echo '  unit           builds and runs the unit and numerics tests'
+	@echo '  unit-build     only builds them'
+	@echo '  test           unit, then tests/integration/run.sh; ends with "N passed, N failed"'
+	@echo '  tidy           clang-format, floors, foreign libraries, log ids (scripts/tidy)'
+	@echo '  bench          the programs of bench/'
+	@echo '  install        to $$(DESTDIR)$$(PREFIX): bin/ and share/amend/'
+	@echo '  clean          removes $$(BUILD)'
+	@echo 'Variables'
+	@echo '  BUILD=build        folder for everything generated'
+	@echo '  SAN=               address (with undefined), undefined or thread; builds under $$(BUILD)/san-$$(SAN)'
+	@echo '  CUDA=auto          1, 0 or auto; CUDA_HOME, CUDA_ARCH="80 90"'
+	@echo '  DNNL=auto          1, 0 or auto: oneDNN, else OpenBLAS'
+	@echo '  PREFIX=/usr/local  DESTDIR=  where install puts things'
+	@echo '  T=                 only tests whose path holds this text, e.g. T=unit/base'
+	@echo '  TEST_TIMEOUT=120   seconds a test executable may take'
+	@echo '  V=1                shows the commands; CC, CFLAGS and LDFLAGS as usual'
+
+ifneq ($(COMPILES),)
+-include $(foreach d,$(FOLDERS) tests/lib tests/sim tests/numerics bench,$(wildcard $(O)/$(d)/*.d)) \
+	$(wildcard $(O)/tests/unit/*/*.d) $(wildcard $(GEN)/proto/*.d)
+endif
