@@ -1,0 +1,314 @@
+/* msg.h: the messages as plain structs, after range checks. codec*.c turns them into and from protobuf (*.proto, one file a
+ * conversation); nothing above the codec sees wire bytes. Arrays and texts of a decoded message live in its arena until
+ * msg_free; for encoding they are borrowed. Texts are UTF-8 without NUL, with a length, and NUL-terminated after decoding. */
+#ifndef AMEND_PROTO_MSG_H
+#define AMEND_PROTO_MSG_H
+
+#include "base/arena.h"
+#include "base/hash.h"
+
+#define MSG_PROTOCOL_VERSION 1
+#define MSG_BODY_BYTES_MAX (256 * 1024) /* the largest cap of any type; each type has its own in codec.c */
+#define MSG_SUBMIT_BYTES_MAX (60 * 1024)
+#define MSG_BULK_BYTES_MAX 65520 /* one chunk */
+#define MSG_HASHES_MAX 2048
+
+enum msg_type {
+	/* submit.proto */
+	MSG_SUBMIT = 1, MSG_SUBMIT_REPLY, MSG_EDIT_LIST, MSG_EDIT_LIST_REPLY,
+	/* work.proto */
+	MSG_HELLO = 16, MSG_HELLO_REPLY, MSG_LEASE, MSG_WANT, MSG_EDITS, MSG_HEARTBEAT, MSG_HEARTBEAT_REPLY, MSG_PROGRESS, MSG_SHARD_COMMIT,
+	MSG_SHARD_COMMIT_REPLY, MSG_FENCED, MSG_GATE_RESULT,
+	/* blob.proto */
+	MSG_HAVE = 48, MSG_MISSING, MSG_NEED, MSG_CHUNK, MSG_CHUNK_STORED,
+	/* version.proto */
+	MSG_HINT = 64, MSG_GET_MANIFEST, MSG_MANIFEST, MSG_NODE_STATUS, MSG_VERSION_LIST, MSG_VERSION_LIST_REPLY,
+	/* admin.proto */
+	MSG_MERGE_RUN = 80, MSG_MERGE_STATUS, MSG_FLEET, MSG_FLEET_REPLY, MSG_SHUTDOWN, MSG_ERROR = 127,
+};
+const char *msg_type_name(int type); /* "Submit", "?" */
+
+struct msg_text {
+	const char *text;
+	size_t len;
+};
+struct msg_bytes {
+	const void *bytes;
+	size_t len;
+};
+
+enum msg_on_conflict { MSG_SUPERSEDE, MSG_KEEP, MSG_REJECT };
+
+/* Submit: records as JSON bytes, exactly as they shall be kept. → SubmitReply after the synced commit. */
+struct msg_submit {
+	enum msg_on_conflict on_conflict;
+	const struct msg_bytes *records;
+	size_t record_count;
+};
+struct msg_submit_result {
+	int code; /* 0 accepted; ERR_EXISTS: duplicate (seq is the first one's); else refused: an err_code */
+	uint64_t seq; /* 0 when refused */
+	uint64_t supersedes; /* seq, 0: none */
+	struct msg_text id, reason;
+};
+struct msg_submit_reply {
+	const struct msg_submit_result *results; /* one a record, in order */
+	size_t result_count;
+	uint32_t retry_after_ms; /* > 0 with ERR_AGAIN and ERR_FULL */
+};
+/* EditList: by id, by seqs, or a range with a state mask. */
+struct msg_edit_list {
+	struct msg_text id; /* len 0: none */
+	uint64_t from_seq;
+	uint32_t state_mask, limit;
+	bool with_payload;
+	bool counts_only; /* only the totals by state: what `edit wait` polls */
+};
+struct msg_edit {
+	uint64_t seq, shard, version, supersedes, superseded_by;
+	int64_t accepted_ms, trained_ms, served_ms;
+	uint32_t state, tries;
+	struct msg_text id, reason;
+	struct msg_bytes payload; /* len 0 unless asked for */
+};
+struct msg_edit_list_reply {
+	const struct msg_edit *edits;
+	size_t edit_count;
+	uint64_t next_seq; /* to page on with, 0: the end */
+	const uint64_t *state_counts; /* one for each store_edit_state */
+	size_t state_count;
+	uint64_t last_seq; /* of the ledger */
+};
+
+/* Hello: first message of a worker or node on every connection. */
+enum msg_peer_kind { MSG_PEER_WORKER = 1, MSG_PEER_NODE = 2, MSG_PEER_CLIENT = 3 };
+struct msg_hello {
+	enum msg_peer_kind kind;
+	uint32_t protocol_min, protocol_max;
+	struct msg_text name, software, backend, endpoint; /* endpoint: a node's HTTP "host:port" */
+	uint64_t boot; /* random, new at every start of the process: fences an earlier process with the same key */
+	struct hash base_model;
+	uint32_t layers, hidden, ffn; /* shape of the base model */
+	uint32_t pid;
+};
+struct msg_hello_reply {
+	int code; /* 0, ERR_MISMATCH (another base model; text says both digests), ERR_UNSUPPORTED (protocol), ERR_DENIED */
+	struct msg_text text;
+	struct msg_text cluster_id;
+	uint32_t heartbeat_ms, lease_ms;
+	uint64_t seed;
+	uint32_t layer; /* edited layer; UINT32_MAX: the worker's own default for the model */
+	uint64_t version; /* newest published */
+};
+enum msg_lease_kind { MSG_LEASE_TRAIN = 1, MSG_LEASE_GATE = 2 };
+struct msg_lease { /* coordinator → worker */
+	enum msg_lease_kind kind;
+	uint64_t shard; /* or the merge's id for a gate */
+	uint64_t epoch;
+	uint32_t lease_ms;
+	uint64_t shard_version; /* commits so far; the worker continues from delta_root */
+	struct hash delta_root, index_root, calibration_root; /* zero before the first commit; gate: the memory to test */
+	uint32_t trained_count; /* edits in that commit: they are sent first, in order, by EDITS with replayed = true */
+};
+struct msg_want { /* worker → coordinator: credit */
+	uint64_t shard, epoch;
+	uint32_t credit; /* edits it can take now */
+	uint32_t received_count; /* edits of the shard that it holds already, from the first */
+};
+struct msg_edit_item {
+	uint64_t seq;
+	struct msg_bytes payload;
+};
+struct msg_edits { /* coordinator → worker; several may follow one another for one group */
+	uint64_t shard, epoch;
+	bool replayed; /* edits that the last commit holds already: no training is due for them */
+	bool group_end; /* the group is complete: train what is new, commit */
+	bool closing; /* with group_end: then the closing breadth-first pass, commit with closed = true */
+	uint32_t group_first, group_count; /* the group: places in the shard's list of edits */
+	const struct msg_edit_item *items;
+	size_t item_count;
+	const uint64_t *removed_seqs; /* superseded or revoked: forget them with this group */
+	size_t removed_count;
+};
+struct msg_lease_ref {
+	uint64_t shard, epoch;
+	enum msg_lease_kind kind;
+};
+struct msg_heartbeat {
+	const struct msg_lease_ref *leases;
+	size_t lease_count;
+	uint64_t resident_bytes;
+};
+struct msg_heartbeat_reply {
+	uint64_t version; /* newest published: a poll for free */
+	int64_t wall_ms;
+};
+struct msg_progress {
+	uint64_t shard, epoch;
+	uint32_t done, total;
+	struct msg_text phase; /* "stream", "breadth-first", "re-test", "upload" */
+	double loss;
+};
+struct msg_edit_result {
+	uint64_t seq;
+	bool passed;
+	uint32_t tries;
+	struct msg_text reason; /* what it decoded to instead, when not passed */
+};
+struct msg_shard_commit {
+	uint64_t shard, epoch, shard_version; /* version after this commit: lease's + 1 */
+	struct hash delta_root, index_root, calibration_root;
+	uint32_t trained_count; /* edits of the shard's list covered, from the first */
+	uint32_t group_first, group_count;
+	bool closed;
+	uint64_t seed;
+	struct msg_text mode; /* "stream" or "breadth-first" */
+	struct msg_text backend; /* with instruction set and thread count */
+	const struct msg_edit_result *results; /* every live edit of the shard */
+	size_t result_count;
+	uint32_t train_ms, retest_ms, steps;
+};
+struct msg_shard_commit_reply {
+	int code; /* 0, ERR_FENCED, ERR_NOT_FOUND (chunks missing: send them), ERR_INVALID */
+	uint64_t shard, epoch, version; /* the version published with it */
+	struct msg_text text;
+};
+struct msg_fenced { /* coordinator → worker: the lease is another's now; stop at once */
+	uint64_t shard, epoch;
+};
+struct msg_gate_result {
+	uint64_t merge, epoch;
+	const struct msg_edit_result *results;
+	size_t result_count;
+	double score; /* share passed */
+};
+
+struct msg_hashes { /* Have, Missing (of those), Need */
+	const struct hash *hashes;
+	size_t hash_count;
+};
+struct msg_chunk { /* the bytes are the bulk frame. ChunkStored acknowledges with the same hash */
+	struct hash hash;
+	int code; /* 0, ERR_NOT_FOUND, ERR_CORRUPT, ERR_FULL */
+	struct msg_bytes data; /* ≤ MSG_BULK_BYTES_MAX */
+};
+
+struct msg_hint { /* PUB: only a hint */
+	uint64_t version;
+};
+struct msg_get_manifest {
+	uint64_t version; /* 0: the alias */
+	struct msg_text alias; /* "latest" when empty */
+};
+struct msg_manifest_reply {
+	int code; /* 0 or ERR_NOT_FOUND */
+	uint64_t version;
+	struct hash root; /* blob root; fetch it by Need */
+	struct hash content;
+	int64_t published_ms;
+	struct msg_text note;
+};
+struct msg_node_status { /* node → coordinator, at each change and with each heartbeat */
+	uint64_t version; /* live */
+	struct hash content;
+	struct msg_text state; /* sync state: idle, fetching, verifying, staged, live */
+	uint64_t resident_bytes, requests;
+};
+struct msg_version_list {
+	uint64_t from, limit;
+};
+struct msg_version {
+	uint64_t version;
+	struct hash root, content;
+	int64_t published_ms;
+	uint32_t memory_count, edit_count;
+	struct msg_text note;
+};
+struct msg_version_list_reply {
+	const struct msg_version *versions;
+	size_t version_count;
+	uint64_t latest;
+};
+
+struct msg_merge_run {
+	uint64_t id; /* 0: plan a new one (closes the open shards first); else ask for its status */
+};
+struct msg_merge_status {
+	int code; /* 0, ERR_NOT_FOUND, ERR_AGAIN (one is under way), ERR_INVALID (nothing to merge) */
+	uint64_t id, version;
+	uint32_t state, tries, ranks; /* store_merge_state */
+	uint32_t shard_count;
+	double score, score_inputs, progress;
+	struct msg_text text; /* reason, phase */
+	bool done, served_by_default;
+	int64_t planned_ms, ended_ms;
+};
+struct msg_fleet_member {
+	enum msg_peer_kind kind;
+	struct msg_text name, endpoint, backend, software, state;
+	uint8_t key[32];
+	int64_t seen_ms_ago;
+	uint64_t version, resident_bytes;
+	uint32_t lease_count, edit_done, edit_total, pid; /* what a worker is doing */
+};
+struct msg_fleet_reply {
+	const struct msg_fleet_member *members; /* workers and nodes */
+	size_t member_count;
+	uint64_t version, queue_length, last_seq;
+	uint32_t shards_open, shards_closed, pid;
+	uint64_t resident_bytes;
+	struct hash base_model;
+	struct msg_text cluster_id, software, data_folder;
+	double visible_p50_ms, visible_p99_ms; /* accepted → served by every node, over edits of this process's life */
+};
+struct msg_error { /* answer to what could not be handled */
+	int code;
+	struct msg_text text;
+};
+
+struct msg {
+	enum msg_type type;
+	uint64_t request_id, trace_id; /* a reply carries the request's */
+	union {
+		struct msg_submit submit;
+		struct msg_submit_reply submit_reply;
+		struct msg_edit_list edit_list;
+		struct msg_edit_list_reply edit_list_reply;
+		struct msg_hello hello;
+		struct msg_hello_reply hello_reply;
+		struct msg_lease lease;
+		struct msg_want want;
+		struct msg_edits edits;
+		struct msg_heartbeat heartbeat;
+		struct msg_heartbeat_reply heartbeat_reply;
+		struct msg_progress progress;
+		struct msg_shard_commit shard_commit;
+		struct msg_shard_commit_reply shard_commit_reply;
+		struct msg_fenced fenced;
+		struct msg_gate_result gate_result;
+		struct msg_hashes hashes; /* MSG_HAVE, MSG_MISSING, MSG_NEED */
+		struct msg_chunk chunk; /* MSG_CHUNK, MSG_CHUNK_STORED */
+		struct msg_hint hint;
+		struct msg_get_manifest get_manifest;
+		struct msg_manifest_reply manifest;
+		struct msg_node_status node_status;
+		struct msg_version_list version_list;
+		struct msg_version_list_reply version_list_reply;
+		struct msg_merge_run merge_run;
+		struct msg_merge_status merge_status;
+		struct msg_fleet_reply fleet_reply;
+		struct msg_error error;
+	} u; /* MSG_FLEET and MSG_SHUTDOWN have no body */
+};
+
+/* A decoded message owns its arena. */
+struct msg_received {
+	struct msg msg;
+	uint64_t route; /* where a reply goes (transport.h) */
+	uint8_t peer_key[32]; /* proven by CURVE */
+	unsigned roles;
+	struct arena *arena;
+};
+void msg_free(struct msg_received **received);
+
+#endif
