@@ -152,7 +152,6 @@ $(VERSION_USERS:%.c=$(O)/%.o): C_EXTRA += -DAMEND_VERSION='"$(VERSION_TEXT)"'
 $(O)/model/%_avx2.o: C_EXTRA += -mavx2 -mfma -mf16c
 $(O)/model/%_avx512.o: C_EXTRA += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
 $(MPI_SRC:%.c=$(O)/%.o): C_EXTRA += $(MPI_CFLAGS)
-$(O)/tests/%.o $(O)/bench/%.o: C_EXTRA += -Itests
 
 $(O)/%.o: %.c $(O)/flags | $(PB_H)
 	@mkdir -p $(@D)
@@ -198,8 +197,9 @@ mpi_part  = $(if $(findstring test_reduce_mpi,$(1)),$(MPI_SRC:%.c=$(O)/%.o))
 test_libs = $(if $(filter tests/unit/%,$(1)),$(call floor,$(call folder_of,$(1))),\
 	$(if $(filter tests/numerics/%,$(1)),$(call archives,$(FLOOR_editor)),$(O)/libsim.a $(DAEMON_LIBS)))
 $(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $(call test_libs,$(t)))))
-$(filter %test_reduce_mpi%,$(TESTS)): MORE_LIBS = $(MPI_LIBS)
-$(patsubst %,%.o,$(filter %test_reduce_mpi%,$(TESTS))): C_EXTRA += $(MPI_CFLAGS)
+MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
+$(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
+$(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
 $(foreach b,$(patsubst %.c,%,$(wildcard bench/*.c)),$(eval $(call test_rule,$(b),$(DAEMON_LIBS))))
 
 # ---- Running
