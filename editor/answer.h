@@ -1,0 +1,11 @@
+/* answer.h: when a decoded text counts as the target (method.md, Metrics, free decoding): cut at newline, and at "." when the target has
+ * none; lower case, no punctuation, no articles, single spaces; equal to the target or one of its aliases. Pure. */
+#ifndef AMEND_EDITOR_ANSWER_H
+#define AMEND_EDITOR_ANSWER_H
+
+#include "base/record.h"
+
+int editor_answer_normalise(const char *text, size_t len, struct buf *out) MUST_CHECK;
+int editor_answer_matches(const char *decoded, size_t len, const struct record *record, bool *matches) MUST_CHECK;
+
+#endif

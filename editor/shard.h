@@ -1,0 +1,57 @@
+/* shard.h: one knowledge shard in training: its edits with their frozen inputs of the edited matrix, and the delta W′−W.
+ * Same records' prompts and targets, config, seeds, backend and thread count: same bytes. Only prompt and target_new are looked at.
+ * Not thread-safe; no clock, no files, no sockets. */
+#ifndef AMEND_EDITOR_SHARD_H
+#define AMEND_EDITOR_SHARD_H
+
+#include "base/record.h"
+#include "editor/config.h"
+#include "editor/route.h"
+
+struct editor_shard;
+
+int editor_shard_new(struct model *model, const struct editor_config *config, struct editor_shard **out, struct err *e) MUST_CHECK;
+void editor_shard_destroy(struct editor_shard **shard);
+/* Tokenises prompt + " " + target (special tokens off) and end-of-text and appends the edit; its inputs are computed at the next
+ * training or re-test, many at once. ERR_INVALID: empty, or longer than the model's context. ERR_EXISTS: seq is there. */
+int editor_shard_add(struct editor_shard *shard, uint64_t seq, const struct record *record, struct err *e) MUST_CHECK;
+int editor_shard_remove(struct editor_shard *shard, uint64_t seq, struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
+size_t editor_shard_count(const struct editor_shard *shard);
+/* Continues from a committed delta (bytes of delta.h). Without it the delta is zero. */
+int editor_shard_delta_load(struct editor_shard *shard, const void *bytes, size_t len, struct err *e) MUST_CHECK;
+int editor_shard_delta_encode(const struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;
+const float *editor_shard_delta(const struct editor_shard *shard); /* hidden × ffn, borrowed */
+
+enum editor_mode { EDITOR_STREAM, EDITOR_BREADTH_FIRST };
+struct editor_train_stats {
+	enum editor_mode mode; /* what was done */
+	size_t steps;
+	double loss; /* of the last pass */
+};
+/* STREAM: trains edits [first, first + count) with replay of earlier ones, continuing from the present delta; BREADTH_FIRST: all edits of the
+ * shard from delta zero (so the result depends on the list of edits and the seed alone). Ends by rounding the delta to bf16.
+ * The optimiser's state does not outlive the call. On ERR_INTERRUPTED the delta is as before the call. ERR_INVALID: loss became NaN (which edit). */
+int editor_shard_train(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
+                       const struct editor_watch *watch, struct editor_train_stats *stats, struct err *e) MUST_CHECK;
+
+struct editor_result {
+	uint64_t seq;
+	bool passed;
+	uint32_t tries;
+	char got[160]; /* what it decodes to, when not passed (UTF-8, cut) */
+};
+/* Free decoding (greedy) of every edit's prompt with the memory forced, compared as answer.h does. An edit whose teacher-forced argmax is the
+ * target at every position decodes to it; only the others are really decoded. results: editor_shard_count entries. */
+int editor_shard_retest(struct editor_shard *shard, struct editor_result *results, const struct editor_watch *watch, struct err *e) MUST_CHECK;
+/* Trains, re-tests, trains failures again (with replay) up to config.retest_tries, and keeps the best delta. What a worker calls. */
+int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed, const struct editor_watch *watch,
+                       struct editor_result *results, struct editor_train_stats *stats, struct err *e) MUST_CHECK;
+/* The router entries of the shard's edits (route.h): bytes for index_root. */
+int editor_shard_index_encode(struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;
+/* For merging: local passes from a given common delta (float32, not rounded). See merge.h. */
+int editor_shard_local_passes(struct editor_shard *shard, const float *common, size_t passes, float rate, uint64_t seed, float *out_delta, double *loss,
+                              const struct editor_watch *watch, struct err *e) MUST_CHECK;
+/* Re-tests any delta (a merged memory) on this shard's edits. */
+int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results, const struct editor_watch *watch, struct err *e) MUST_CHECK;
+
+#endif
