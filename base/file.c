@@ -1,0 +1,171 @@
+/* Whole files, for buf.h. */
+#include "base/buf.h"
+
+#include "base/fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define READ_CHUNK_BYTES 65536
+#define PATH_BYTES_MAX   4096
+
+static int read_all(int fd, const char *path, size_t byte_limit, struct buf *out, struct err *e)
+{
+	uint8_t *chunk = fault_malloc(READ_CHUNK_BYTES);
+	if (chunk == NULL)
+		return err_set(e, ERR_NOMEM, "reading %s: out of memory", path);
+	int rc = 0;
+	size_t total = 0;
+	for (;;) {
+		ssize_t got = read(fd, chunk, READ_CHUNK_BYTES);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			rc = err_errno(e, ERR_IO, errno, "reading %s", path);
+		if (got <= 0)
+			break;
+		if ((size_t)got > byte_limit - total) {
+			rc = err_set(e, ERR_LIMIT, "reading %s: over %zu bytes", path, byte_limit);
+			break;
+		}
+		total += (size_t)got;
+		buf_append(out, chunk, (size_t)got);
+		if (buf_failed(out)) {
+			rc = err_set(e, ERR_NOMEM, "reading %s: out of memory", path);
+			break;
+		}
+	}
+	free(chunk);
+	return rc;
+}
+
+int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e,
+				 errno == ENOENT   ? ERR_NOT_FOUND
+				 : errno == EACCES ? ERR_DENIED
+						   : ERR_IO,
+				 errno, "opening %s", path);
+	size_t len_before = out->len;
+	bool failed_before = out->failed;
+	int rc = read_all(fd, path, byte_limit, out, e);
+	close(fd);
+	if (rc != 0) { /* what was read so far is not a file: take it back */
+		out->len = len_before;
+		out->failed = failed_before;
+	}
+	return rc;
+}
+
+static int write_all(int fd, const uint8_t *bytes, size_t byte_count)
+{
+	while (byte_count > 0) {
+		ssize_t put = write(fd, bytes, byte_count);
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return -1;
+		bytes += put;
+		byte_count -= (size_t)put;
+	}
+	return 0;
+}
+
+/* The folder part of `path` into `out` ("." when there is none). */
+static int folder_of(const char *path, char out[PATH_BYTES_MAX], struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	size_t len = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
+	if (strlen(path) + 16 > PATH_BYTES_MAX)
+		return err_set(e, ERR_LIMIT, "writing %.64s…: the path is over %d bytes", path, PATH_BYTES_MAX - 16);
+	memcpy(out, slash == NULL ? "." : path, len);
+	out[len] = '\0';
+	return 0;
+}
+
+static int sync_folder(const char *folder, struct err *e)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, ERR_IO, errno, "opening folder %s", folder);
+	/* Some file systems cannot sync a folder and say EINVAL: the rename is then as durable as it gets. */
+	int rc = fsync(fd) != 0 && errno != EINVAL ? err_errno(e, ERR_IO, errno, "syncing folder %s", folder) : 0;
+	close(fd);
+	return rc;
+}
+
+static int fill_temporary(int fd, const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)
+{
+	if (write_all(fd, bytes, byte_count) != 0)
+		return err_errno(e, ERR_IO, errno, "writing %s", path);
+	if (fchmod(fd, (mode_t)mode) != 0)
+		return err_errno(e, ERR_IO, errno, "setting the mode of %s", path);
+	if (fsync(fd) != 0)
+		return err_errno(e, ERR_IO, errno, "syncing %s", path);
+	int rc = fault_point("base.file.before_rename");
+	return rc != 0 ? err_set(e, rc, "writing %s: planted fault", path) : 0;
+}
+
+int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)
+{
+	char folder[PATH_BYTES_MAX], temporary[PATH_BYTES_MAX + 16];
+	int rc = folder_of(path, folder, e);
+	if (rc != 0)
+		return rc;
+	snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
+	int fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "creating a file beside %s", path);
+	rc = fill_temporary(fd, path, bytes, byte_count, mode, e);
+	if (close(fd) != 0 && rc == 0)
+		rc = err_errno(e, ERR_IO, errno, "closing %s", path);
+	if (rc == 0 && rename(temporary, path) != 0)
+		rc = err_errno(e, ERR_IO, errno, "renaming to %s", path);
+	if (rc != 0) {
+		unlink(temporary);
+		return rc;
+	}
+	return sync_folder(folder, e);
+}
+
+static int make_one(const char *path, struct err *e)
+{
+	struct stat s;
+	if (mkdir(path, 0700) == 0)
+		return 0;
+	int errnum = errno;
+	if (errnum == EEXIST && stat(path, &s) == 0) {
+		if (S_ISDIR(s.st_mode))
+			return 0;
+		return err_set(e, ERR_EXISTS, "making folder %s: a file of that name is there", path);
+	}
+	return err_errno(e, errnum == EACCES || errnum == EPERM ? ERR_DENIED : ERR_IO, errnum, "making folder %s",
+			 path);
+}
+
+int file_make_folder(const char *path, struct err *e)
+{
+	char part[PATH_BYTES_MAX];
+	size_t len = strlen(path);
+	if (len == 0 || len >= sizeof(part))
+		return err_set(e, ERR_INVALID, "making a folder: its path has %zu bytes, 1 to %d are possible", len,
+			       PATH_BYTES_MAX - 1);
+	memcpy(part, path, len + 1);
+	for (size_t i = 1; i < len; i++) {
+		if (part[i] != '/')
+			continue;
+		part[i] = '\0';
+		int rc = make_one(part, e);
+		if (rc != 0)
+			return rc;
+		part[i] = '/';
+	}
+	return make_one(part, e);
+}
