@@ -1,0 +1,44 @@
+/* config.h: the configuration of every program, as one table (base/conf.h). The same file serves coordinator, workers and nodes. */
+#ifndef AMEND_DAEMON_CONFIG_H
+#define AMEND_DAEMON_CONFIG_H
+
+#include "base/conf.h"
+
+enum daemon_role { DAEMON_COORDINATOR = 1, DAEMON_WORKER = 2, DAEMON_NODE = 4, DAEMON_CLI = 8, DAEMON_UP = 16 };
+#define DAEMON_ALL (DAEMON_COORDINATOR | DAEMON_WORKER | DAEMON_NODE)
+
+struct daemon_config {
+	/* everyone */
+	char *data; /* folder of this process */
+	char *log_level;
+	char *key_file; /* own key pair */
+	char *server_key; /* the coordinator's public key, 64 hex digits */
+	char *coordinator, *hints; /* endpoints: bound by the coordinator, connected to by the others */
+	char *name;
+	/* engine */
+	char *model; /* base model file */
+	char *backend;
+	int64_t threads;
+	/* coordinator */
+	char *allow_file;
+	char *metrics_listen; /* host:port, "" off */
+	int64_t edits_per_shard, group_edits, commit_edits, commit_wait_ms, heartbeat_ms, lease_ms, edit_tries, queue_edits, space_reserve_bytes, seed;
+	int64_t merge_every_edits, merge_interval_ms, merge_ranks, merge_threads, merge_deadline_ms, merge_tries, merge_loss_points;
+	char *merge_program;
+	bool merge_isolate;
+	/* worker */
+	int64_t gather_ms;
+	char *corpus;
+	/* node */
+	char *http_listen; /* host:port */
+	char *http_public; /* host:port told to others, "" = http_listen */
+	int64_t slots, context_tokens, prefill_rows, queue_requests, request_ms, versions_kept;
+	int set; /* CONF_CHOICE: auto|retrieve|merged */
+	int64_t poll_ms;
+	/* up */
+	int64_t workers;
+};
+
+extern const struct conf_table daemon_config_table;
+
+#endif
