@@ -79,7 +79,9 @@ VERSION_TEXT := $(shell cat VERSION)$(if $(GIT_DESCRIBE),+$(GIT_DESCRIBE))
 # ---- Flags
 # No contraction: gcc and clang then round alike, and a shard trains to the same bytes. Asserts stay on.
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -Werror
-COMMON := -D_GNU_SOURCE -std=c11 -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -ffp-contract=off -fopenmp -pthread
+# Hidden: a name of ours that a shared library has too (json_string) must not take that library's own calls.
+COMMON := -D_GNU_SOURCE -std=c11 -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -ffp-contract=off \
+	-fvisibility=hidden -fopenmp -pthread
 SANITIZE :=
 ifeq ($(SAN),address)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -133,6 +135,7 @@ TEST_LIB := $(wildcard tests/lib/*.c)
 SIM_LIB  := $(filter-out tests/sim/test_%.c,$(wildcard tests/sim/*.c))
 TEST_SRC := $(foreach t,$(wildcard tests/unit/*/test_*.c tests/numerics/test_*.c tests/sim/test_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
+TEST_TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/*.c))
 
 all: $(PROGRAMS)
@@ -201,13 +204,15 @@ MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
 $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
 $(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
 $(foreach b,$(patsubst %.c,%,$(wildcard bench/*.c)),$(eval $(call test_rule,$(b),$(DAEMON_LIBS))))
+# Programs that integration scripts use, e.g. $(O)/tests/tools/tiny_model OUT SEED.
+$(foreach t,$(TEST_TOOLS),$(eval $(call test_rule,$(t),$(call archives,base))))
 
 # ---- Running
 RUN = SAN=$(SAN) AMEND_BIN=$(abspath $(O)) TEST_TIMEOUT=$(TEST_TIMEOUT) tests/run
 unit-build: $(TESTS)
 unit: $(TESTS)
 	@$(RUN) $(TESTS)
-test: $(TESTS) $(PROGRAMS)
+test: $(TESTS) $(PROGRAMS) $(TEST_TOOLS:%=$(O)/%)
 	@$(RUN) $(TESTS) $(if $(wildcard tests/integration/run.sh),--script tests/integration/run.sh)
 bench: $(BENCH)
 	@for b in $(BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
@@ -248,6 +253,6 @@ help:
 	@echo '  V=1                shows the commands; CC, CFLAGS and LDFLAGS as usual'
 
 ifneq ($(COMPILES),)
--include $(foreach d,$(FOLDERS) tests/lib tests/sim tests/numerics bench,$(wildcard $(O)/$(d)/*.d)) \
+-include $(foreach d,$(FOLDERS) tests/lib tests/tools tests/sim tests/numerics bench,$(wildcard $(O)/$(d)/*.d)) \
 	$(wildcard $(O)/tests/unit/*/*.d) $(wildcard $(GEN)/proto/*.d)
 endif

@@ -26,6 +26,8 @@ int64_t json_integer(const struct json *v);
 bool json_member(const struct json *object, size_t index, const char **key, const struct json **value);
 /* Canonical form: keys sorted bytewise, no spaces, shortest escapes (RFC 8785 for strings and integers). */
 void json_canonical(const struct json *v, struct buf *out);
+/* As json_canonical, without the member `key` of the outermost object. */
+void json_canonical_without(const struct json *v, const char *key, struct buf *out);
 
 /* Writer: json_w_open(&w,'{'); json_w_key(&w,"a"); json_w_int(&w,1); json_w_close(&w); commas and escapes are its business. */
 struct json_w {

@@ -11,7 +11,12 @@ int text_check(const char *text, size_t len, bool multiline, struct err *e) MUST
 int text_fold(const char *text, size_t len, struct buf *out) MUST_CHECK;
 /* Escapes for logs and terminals: controls, ESC and bidi become \xNN or \u{…}. */
 void text_escape(const char *text, size_t len, struct buf *out);
-/* Content words: folded, split at anything that is no letter or digit; calls `each` for every word of ≥ 1 character. */
+/* One step of text_escape for callers without a buffer: writes the next character, escaped, to `out` (not terminated),
+ * sets *out_len and returns how many bytes of `text` it took; 0 when len is 0. Bytes that are no UTF-8 become \xNN. */
+#define TEXT_ESCAPE_BYTES 12
+size_t text_escape_step(const char *text, size_t len, char out[TEXT_ESCAPE_BYTES], size_t *out_len);
+/* Content words: folded, split at anything that is no letter or digit; calls `each` for every word of ≥ 1 character,
+ * and stops at the first non-zero result, which it returns. */
 int text_words(const char *text, size_t len, int (*each)(void *context, const char *word, size_t len), void *context) MUST_CHECK;
 /* Jaccard overlap |A∩B| / |A∪B| of the content words of two prompts without the words of `subject`; stop words ("what", "is",
  * "the", …) do not count unless nothing else is left. 1.0 when both are empty. design.md, "Conflict at submit". */

@@ -1,0 +1,356 @@
+#include "base/record.h"
+
+#include "base/env.h"
+#include "base/fault.h"
+#include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NOTE_BYTES_MAX       2048 /* subject, group, actor, source, ticket, kinds and the like */
+#define SCHEMA_VERSION       1
+#define CONFLICT_OVERLAP_MIN 0.5
+
+enum text_rule {
+	RULE_REQUIRED = 1,
+	RULE_MULTILINE = 2,
+};
+
+static int check_text(const char *field, const struct record_text *t, unsigned rule, size_t bytes_max, struct err *e)
+{
+	if (t->len > bytes_max)
+		return err_set(e, ERR_INVALID, "%s: %zu bytes, %zu are possible", field, t->len, bytes_max);
+	int rc = text_check(t->text, t->len, (rule & RULE_MULTILINE) != 0, e);
+	if (rc != 0) {
+		err_wrap(e, "%s", field);
+		return rc;
+	}
+	if (strspn(t->text, " \t\n") == t->len)
+		return err_set(e, ERR_INVALID, "%s: empty", field);
+	return 0;
+}
+
+static int read_text(const char *field, const struct json *v, unsigned rule, size_t bytes_max, struct record_text *out,
+		     struct err *e)
+{
+	*out = (struct record_text){ NULL, 0 };
+	if (v == NULL || json_type(v) == JSON_NULL)
+		return rule & RULE_REQUIRED ? err_set(e, ERR_INVALID, "%s: missing", field) : 0;
+	out->text = json_string(v, &out->len);
+	if (out->text == NULL)
+		return err_set(e, ERR_INVALID, "%s: must be a string", field);
+	return check_text(field, out, rule, bytes_max, e);
+}
+
+/* How many texts a value that may be a string or a list of strings holds. */
+static int count_list(const char *field, const struct json *v, size_t *count, struct err *e)
+{
+	*count = 0;
+	if (v == NULL || json_type(v) == JSON_NULL)
+		return 0;
+	if (json_type(v) != JSON_STRING && json_type(v) != JSON_ARRAY)
+		return err_set(e, ERR_INVALID, "%s: must be a string or a list", field);
+	*count = json_type(v) == JSON_STRING ? 1 : json_length(v);
+	if (*count > RECORD_LIST_MAX)
+		return err_set(e, ERR_INVALID, "%s: %zu items, %d are possible", field, *count, RECORD_LIST_MAX);
+	return 0;
+}
+
+static int read_texts(const char *field, const struct json *v, size_t bytes_max, struct record_text **out,
+		      size_t *out_count, struct err *e)
+{
+	size_t count;
+	int rc = count_list(field, v, &count, e);
+	if (rc != 0 || count == 0)
+		return rc;
+	*out = fault_calloc(count, sizeof(**out));
+	if (*out == NULL)
+		return err_set(e, ERR_NOMEM, "%s: out of memory", field);
+	*out_count = count;
+	for (size_t i = 0; i < count; i++) {
+		const struct json *item = json_type(v) == JSON_STRING ? v : json_at(v, i);
+		rc = read_text(field, item, RULE_REQUIRED | RULE_MULTILINE, bytes_max, &(*out)[i], e);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int read_probe(const char *field, const struct json *v, bool locality, struct record_probe *out, struct err *e)
+{
+	if (json_type(v) != JSON_OBJECT)
+		return err_set(e, ERR_INVALID, "%s: every item must be an object with a prompt", field);
+	int rc = read_text("prompt", json_get(v, "prompt"), RULE_REQUIRED | RULE_MULTILINE, RECORD_PROMPT_BYTES_MAX,
+			   &out->prompt, e);
+	if (rc == 0)
+		rc = read_text("target", json_get(v, "target"), RULE_MULTILINE, RECORD_TARGET_BYTES_MAX, &out->target,
+			       e);
+	if (rc == 0)
+		rc = read_text("kind", json_get(v, "kind"), 0, NOTE_BYTES_MAX, &out->kind, e);
+	if (rc != 0) {
+		err_wrap(e, "%s", field);
+		return rc;
+	}
+	if (!locality)
+		return out->target.text != NULL ? 0 : err_set(e, ERR_INVALID, "%s: target: missing", field);
+	if (out->kind.text == NULL)
+		out->kind = (struct record_text){ "unrelated", 9 };
+	if (strcmp(out->kind.text, "unrelated") != 0 && strcmp(out->kind.text, "same_subject") != 0 &&
+	    strcmp(out->kind.text, "neighborhood") != 0)
+		return err_set(e, ERR_INVALID, "%s: kind: must be unrelated, same_subject or neighborhood", field);
+	return 0;
+}
+
+static int read_probes(const char *field, const struct json *v, bool locality, struct record_probe **out,
+		       size_t *out_count, struct err *e)
+{
+	if (v == NULL || json_type(v) == JSON_NULL || (json_type(v) == JSON_ARRAY && json_length(v) == 0))
+		return 0;
+	if (json_type(v) != JSON_ARRAY)
+		return err_set(e, ERR_INVALID, "%s: must be a list", field);
+	size_t count = json_length(v);
+	if (count > RECORD_LIST_MAX)
+		return err_set(e, ERR_INVALID, "%s: %zu items, %d are possible", field, count, RECORD_LIST_MAX);
+	*out = fault_calloc(count, sizeof(**out));
+	if (*out == NULL)
+		return err_set(e, ERR_NOMEM, "%s: out of memory", field);
+	*out_count = count;
+	for (size_t i = 0; i < count; i++) {
+		int rc = read_probe(field, json_at(v, i), locality, &(*out)[i], e);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int check_time(const char *field, const struct json *v, int64_t *wall_ms, bool *given, struct err *e)
+{
+	struct record_text t;
+	int rc = read_text(field, v, 0, NOTE_BYTES_MAX, &t, e);
+	*given = rc == 0 && t.text != NULL;
+	if (!*given)
+		return rc;
+	rc = env_time_parse(t.text, wall_ms, e);
+	if (rc != 0)
+		err_wrap(e, "%s", field);
+	return rc;
+}
+
+static int check_period(const struct json *object, struct err *e)
+{
+	int64_t from = 0, until = 0;
+	bool has_from, has_until;
+	int rc = check_time("valid_from", json_get(object, "valid_from"), &from, &has_from, e);
+	if (rc == 0)
+		rc = check_time("expires", json_get(object, "expires"), &until, &has_until, e);
+	if (rc == 0 && has_from && has_until && until <= from)
+		rc = err_set(e, ERR_INVALID, "expires: must be after valid_from");
+	return rc;
+}
+
+static int check_tags(const struct json *tags, struct err *e)
+{
+	if (tags == NULL || json_type(tags) == JSON_NULL)
+		return 0;
+	if (json_type(tags) != JSON_OBJECT)
+		return err_set(e, ERR_INVALID, "tags: must be an object of strings");
+	if (json_length(tags) > RECORD_LIST_MAX)
+		return err_set(e, ERR_INVALID, "tags: %zu items, %d are possible", json_length(tags), RECORD_LIST_MAX);
+	const char *key;
+	const struct json *value;
+	for (size_t i = 0; json_member(tags, i, &key, &value); i++) {
+		if (json_type(value) != JSON_STRING)
+			return err_set(e, ERR_INVALID, "tags: must be an object of strings");
+	}
+	return 0;
+}
+
+/* What the record only carries along still has to be text that can be shown and signed. */
+static int check_carried(const struct json *v, struct err *e)
+{
+	size_t len;
+	const char *text = json_string(v, &len), *key;
+	const struct json *value;
+	int rc = text != NULL ? text_check(text, len, true, e) : 0;
+	for (size_t i = 0; rc == 0 && json_member(v, i, &key, &value); i++) {
+		rc = text_check(key, strlen(key), false, e);
+		if (rc != 0) {
+			err_wrap(e, "a key");
+			return rc;
+		}
+		rc = check_carried(value, e);
+		if (rc != 0)
+			err_wrap(e, "%s", key);
+	}
+	for (size_t i = 0; rc == 0 && json_type(v) == JSON_ARRAY && i < json_length(v); i++)
+		rc = check_carried(json_at(v, i), e);
+	return rc;
+}
+
+static int check_meta(const struct json *object, struct err *e)
+{
+	static const char *const notes[] = { "actor", "source", "ticket" };
+	struct record_text unused;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < sizeof(notes) / sizeof(notes[0]); i++)
+		rc = read_text(notes[i], json_get(object, notes[i]), 0, NOTE_BYTES_MAX, &unused, e);
+	if (rc == 0)
+		rc = read_text("target_true", json_get(object, "target_true"), RULE_MULTILINE, RECORD_TARGET_BYTES_MAX,
+			       &unused, e);
+	if (rc == 0)
+		rc = check_period(object, e);
+	if (rc == 0)
+		rc = check_tags(json_get(object, "tags"), e);
+	const struct json *schema = json_get(object, "schema");
+	if (rc == 0 && schema != NULL && (!json_is_integer(schema) || json_integer(schema) != SCHEMA_VERSION))
+		rc = err_set(e, ERR_INVALID, "schema: must be %d, the only one that this program knows",
+			     SCHEMA_VERSION);
+	return rc;
+}
+
+static int read_core(struct record *r, const struct json *object, struct err *e)
+{
+	int rc = read_text("prompt", json_get(object, "prompt"), RULE_REQUIRED | RULE_MULTILINE,
+			   RECORD_PROMPT_BYTES_MAX, &r->prompt, e);
+	if (rc == 0)
+		rc = read_text("target_new", json_get(object, "target_new"), RULE_REQUIRED | RULE_MULTILINE,
+			       RECORD_TARGET_BYTES_MAX, &r->target_new, e);
+	if (rc == 0)
+		rc = read_text("subject", json_get(object, "subject"), 0, NOTE_BYTES_MAX, &r->subject, e);
+	if (rc == 0)
+		rc = read_text("loc_prompt", json_get(object, "loc_prompt"), RULE_MULTILINE, RECORD_PROMPT_BYTES_MAX,
+			       &r->loc_prompt, e);
+	if (rc == 0)
+		rc = read_text("group", json_get(object, "group"), 0, NOTE_BYTES_MAX, &r->group, e);
+	if (rc == 0)
+		rc = read_text("id", json_get(object, "id"), 0, RECORD_ID_BYTES_MAX, &r->id, e);
+	return rc;
+}
+
+static int read_lists(struct record *r, const struct json *object, struct err *e)
+{
+	int rc = read_texts("rephrase", json_get(object, "rephrase"), RECORD_PROMPT_BYTES_MAX, &r->rephrases,
+			    &r->rephrase_count, e);
+	if (rc == 0)
+		rc = read_texts("aliases", json_get(object, "aliases"), RECORD_TARGET_BYTES_MAX, &r->aliases,
+				&r->alias_count, e);
+	if (rc == 0)
+		rc = read_probes("locality", json_get(object, "locality"), true, &r->locality, &r->locality_count, e);
+	if (rc == 0)
+		rc = read_probes("portability", json_get(object, "portability"), false, &r->portability,
+				 &r->portability_count, e);
+	return rc;
+}
+
+static int make_identity(struct record *r, struct err *e)
+{
+	struct buf canonical = BUF_INIT;
+	json_canonical_without(r->document, "id", &canonical);
+	bool failed = buf_failed(&canonical);
+	if (!failed)
+		hash_of(canonical.data, canonical.len, &r->content);
+	buf_free(&canonical);
+	if (failed)
+		return err_set(e, ERR_NOMEM, "hashing a record: out of memory");
+	r->id_explicit = r->id.text != NULL;
+	if (!r->id_explicit) {
+		hash_hex(&r->content, r->id_storage);
+		r->id = (struct record_text){ r->id_storage, HASH_HEX_BYTES - 1 };
+	}
+	return 0;
+}
+
+static int fill(struct record *r, const char *json_text, size_t len, struct err *e)
+{
+	int rc = json_parse(json_text, len, &r->document, e);
+	if (rc != 0) {
+		err_wrap(e, "record");
+		return rc == ERR_LIMIT ? err_set(e, ERR_INVALID, "record: JSON nested deeper than %d", JSON_DEPTH_MAX)
+				       : rc;
+	}
+	if (json_type(r->document) != JSON_OBJECT)
+		return err_set(e, ERR_INVALID, "record: must be a JSON object");
+	rc = read_core(r, r->document, e);
+	if (rc == 0)
+		rc = read_lists(r, r->document, e);
+	if (rc == 0)
+		rc = check_meta(r->document, e);
+	if (rc == 0)
+		rc = check_carried(r->document, e);
+	if (rc == 0)
+		rc = make_identity(r, e);
+	return rc;
+}
+
+int record_parse(const char *json_text, size_t len, struct record **out, struct err *e)
+{
+	if (len > RECORD_BYTES_MAX)
+		return err_set(e, ERR_INVALID, "record: %zu bytes, %d are possible", len, RECORD_BYTES_MAX);
+	struct record *r = fault_calloc(1, sizeof(*r));
+	if (r == NULL)
+		return err_set(e, ERR_NOMEM, "parsing a record: out of memory");
+	int rc = fill(r, json_text, len, e);
+	if (rc != 0) {
+		record_destroy(&r);
+		return rc;
+	}
+	*out = r;
+	return 0;
+}
+
+void record_destroy(struct record **record)
+{
+	struct record *r = *record;
+	if (r == NULL)
+		return;
+	json_free(&r->document);
+	free(r->rephrases);
+	free(r->aliases);
+	free(r->locality);
+	free(r->portability);
+	free(r);
+	*record = NULL;
+}
+
+int record_subject_key(const struct record *record, struct buf *out)
+{
+	const struct record_text *t = record->subject.text != NULL ? &record->subject : &record->prompt;
+	return text_fold(t->text, t->len, out);
+}
+
+/* Folds both through `fold` and compares. */
+static int same_folded(const struct record *a, const struct record *b, int (*fold)(const struct record *, struct buf *),
+		       bool *same)
+{
+	struct buf x = BUF_INIT, y = BUF_INIT;
+	int rc = fold(a, &x);
+	if (rc == 0)
+		rc = fold(b, &y);
+	if (rc == 0)
+		*same = x.len == y.len && (x.len == 0 || memcmp(x.data, y.data, x.len) == 0);
+	buf_free(&x);
+	buf_free(&y);
+	return rc;
+}
+
+static int fold_target(const struct record *r, struct buf *out)
+{
+	return text_fold(r->target_new.text, r->target_new.len, out);
+}
+
+int record_conflicts(const struct record *a, const struct record *b, bool *conflicts)
+{
+	bool same_subject = false, same_target = false;
+	*conflicts = false;
+	int rc = same_folded(a, b, record_subject_key, &same_subject);
+	if (rc != 0 || !same_subject)
+		return rc;
+	rc = same_folded(a, b, fold_target, &same_target);
+	if (rc != 0 || same_target)
+		return rc;
+	double overlap = 0.0;
+	rc = text_prompt_overlap(a->prompt.text, a->prompt.len, b->prompt.text, b->prompt.len, a->subject.text,
+				 a->subject.len, &overlap);
+	*conflicts = rc == 0 && overlap >= CONFLICT_OVERLAP_MIN;
+	return rc;
+}
