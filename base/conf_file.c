@@ -1,0 +1,305 @@
+/* The configuration file, for conf.h: libcyaml reads every scalar as a string under a schema that is made from the
+ * table, so that unknown keys and misplaced structure are its errors, and values are converted by conf_set. */
+#include "base/conf.h"
+
+#include "base/fault.h"
+
+#include <assert.h>
+#include <cyaml/cyaml.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILE_BYTES_MAX  (1024 * 1024)
+#define VALUE_BYTES_MAX 4096
+#define PATH_BYTES_MAX  256
+#define LEVELS_MAX      8
+
+/* The schema: at most one field array a section. All fields have the offset of the item's slot in one array of strings;
+ * sections have offset 0, so offsets stay absolute. */
+struct schema {
+	const struct conf_table *table;
+	cyaml_schema_field_t *fields; /* all arrays, one after another, each ended by CYAML_FIELD_END */
+	size_t used, cap;
+	char *keys; /* copies of the parts of the names */
+	size_t keys_used;
+	cyaml_schema_value_t top;
+};
+
+/* What cyaml logs: the first message and the first line number. */
+struct complaint {
+	char text[256];
+	char path[128];
+	int line;
+};
+
+static void *cyaml_memory(void *context, void *p, size_t bytes)
+{
+	(void)context;
+	if (bytes == 0) {
+		free(p);
+		return NULL;
+	}
+	return fault_realloc(p, bytes);
+}
+
+__attribute__((format(printf, 3, 0))) static void listen(cyaml_log_t level, void *context, const char *format,
+							 va_list args)
+{
+	struct complaint *c = context;
+	char text[256];
+	(void)level;
+	vsnprintf(text, sizeof(text), format, args);
+	text[strcspn(text, "\r\n")] = '\0';
+	const char *line = strstr(text, "line: ");
+	if (c->line == 0 && line != NULL)
+		c->line = atoi(line + 6);
+	const char *said = strncmp(text, "Load: ", 6) == 0 ? text + 6 : text;
+	if (c->text[0] == '\0' && *said != ' ' && strncmp(said, "Backtrace", 9) != 0)
+		snprintf(c->text, sizeof(c->text), "%.250s", said);
+}
+
+static char *copy_key(struct schema *s, const char *text, size_t len)
+{
+	char *key = s->keys + s->keys_used;
+	memcpy(key, text, len);
+	key[len] = '\0';
+	s->keys_used += len + 1;
+	return key;
+}
+
+/* True when an item before `index` lies in the same section. */
+static bool seen_before(const struct conf_table *table, size_t index, size_t len)
+{
+	for (size_t i = 0; i < index; i++) {
+		const char *other = table->items[i].name;
+		if (strncmp(other, table->items[index].name, len) == 0 && other[len] == '.')
+			return true;
+	}
+	return false;
+}
+
+static size_t count_fields(const struct conf_table *table, const char *prefix, size_t len)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < table->item_count; i++) {
+		const char *name = table->items[i].name;
+		const char *dot = strncmp(name, prefix, len) == 0 ? strchr(name + len, '.') : NULL;
+		if (strncmp(name, prefix, len) == 0 && (dot == NULL || !seen_before(table, i, (size_t)(dot - name))))
+			n++;
+	}
+	return n;
+}
+
+static const cyaml_schema_field_t *make_section(struct schema *s, const char *prefix, size_t len)
+{
+	size_t count = count_fields(s->table, prefix, len), next = 0;
+	cyaml_schema_field_t *fields = s->fields + s->used;
+	s->used += count + 1;
+	assert(s->used <= s->cap);
+	for (size_t i = 0; i < s->table->item_count; i++) {
+		const char *name = s->table->items[i].name;
+		if (strncmp(name, prefix, len) != 0)
+			continue;
+		const char *dot = strchr(name + len, '.');
+		if (dot == NULL) {
+			fields[next++] = (cyaml_schema_field_t){
+				.key = copy_key(s, name + len, strlen(name + len)),
+				.data_offset = (uint32_t)(i * sizeof(char *)),
+				.value = { .type = CYAML_STRING,
+					   .flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+					   .data_size = sizeof(char),
+					   .string = { .min = 0, .max = VALUE_BYTES_MAX } },
+			};
+			continue;
+		}
+		size_t section_len = (size_t)(dot - name);
+		if (seen_before(s->table, i, section_len))
+			continue;
+		const char *key = copy_key(s, name + len, section_len - len);
+		const cyaml_schema_field_t *inner = make_section(s, name, section_len + 1);
+		fields[next++] = (cyaml_schema_field_t){
+			.key = key,
+			.value = { .type = CYAML_MAPPING,
+				   .flags = CYAML_FLAG_OPTIONAL,
+				   .data_size = (uint32_t)(s->table->item_count * sizeof(char *)),
+				   .mapping = { .fields = inner } },
+		};
+	}
+	assert(next == count);
+	return fields;
+}
+
+static int make_schema(const struct conf_table *table, struct schema *s, struct err *e)
+{
+	size_t names = 0, dots = 0;
+	for (size_t i = 0; i < table->item_count; i++) {
+		const char *name = table->items[i].name;
+		names += strlen(name) + 1;
+		for (const char *at = name; (at = strchr(at, '.')) != NULL; at++)
+			dots++;
+	}
+	/* Each item and each section is a field, and each section has an end. A section's name is part of an item's. */
+	*s = (struct schema){ .table = table, .cap = table->item_count + 2 * dots + 1 };
+	s->fields = fault_calloc(s->cap, sizeof(*s->fields));
+	s->keys = fault_malloc(names + dots);
+	if (s->fields == NULL || s->keys == NULL) {
+		free(s->fields);
+		free(s->keys);
+		return err_set(e, ERR_NOMEM, "reading the configuration: out of memory");
+	}
+	s->top = (cyaml_schema_value_t){
+		.type = CYAML_MAPPING,
+		.flags = CYAML_FLAG_POINTER,
+		.data_size = (uint32_t)(table->item_count * sizeof(char *)),
+		.mapping = { .fields = make_section(s, "", 0) },
+	};
+	return 0;
+}
+
+/* One "key:" line of block YAML: its indent and key; false for blank lines, comments and the rest. */
+static bool read_key(const char *line, size_t len, size_t *indent, const char **key, size_t *key_len)
+{
+	size_t at = 0;
+	while (at < len && line[at] == ' ')
+		at++;
+	const char *colon = memchr(line + at, ':', len - at);
+	if (at == len || line[at] == '#' || line[at] == '-' || colon == NULL)
+		return false;
+	*indent = at;
+	*key = line + at;
+	*key_len = (size_t)(colon - *key);
+	return true;
+}
+
+/* The line of a setting, for errors that only we see; 0 when it is written in a way that this simple look misses. */
+static int find_line(const struct buf *file, const char *name)
+{
+	size_t indents[LEVELS_MAX], lens[LEVELS_MAX], depth = 0;
+	char path[PATH_BYTES_MAX] = "";
+	int line_no = 0;
+	for (size_t at = 0; at < file->len;) {
+		const char *line = (const char *)file->data + at;
+		const char *feed = memchr(line, '\n', file->len - at);
+		size_t len = feed != NULL ? (size_t)(feed - line) : file->len - at, indent, key_len;
+		const char *key;
+		line_no++;
+		at += len + 1;
+		if (!read_key(line, len, &indent, &key, &key_len))
+			continue;
+		while (depth > 0 && indents[depth - 1] >= indent)
+			depth--;
+		size_t start = depth > 0 ? lens[depth - 1] : 0;
+		if (depth == LEVELS_MAX || start + key_len + 2 > sizeof(path))
+			return 0;
+		int put =
+			snprintf(path + start, sizeof(path) - start, "%s%.*s", depth > 0 ? "." : "", (int)key_len, key);
+		indents[depth] = indent;
+		lens[depth++] = start + (size_t)put;
+		if (strcmp(path, name) == 0)
+			return line_no;
+	}
+	return 0;
+}
+
+static int wrap_line(const char *path, int line, struct err *e, int rc)
+{
+	if (line > 0)
+		err_wrap(e, "%s:%d", path, line);
+	else
+		err_wrap(e, "%s", path);
+	return rc;
+}
+
+static int apply(const struct conf_table *table, void *values, char *const *texts, const struct buf *file,
+		 const char *path, struct err *e)
+{
+	for (size_t i = 0; i < table->item_count; i++) {
+		if (texts[i] == NULL)
+			continue;
+		int rc = conf_set(table, values, table->items[i].name, texts[i], e);
+		if (rc != 0)
+			return wrap_line(path, find_line(file, table->items[i].name), e, rc);
+	}
+	return 0;
+}
+
+/* libcyaml names the line where the section starts; the key itself is more use. */
+static int find_key_line(const struct buf *file, const char *wanted, int from_line)
+{
+	int line_no = 0;
+	for (size_t at = 0; at < file->len;) {
+		const char *line = (const char *)file->data + at, *key;
+		const char *feed = memchr(line, '\n', file->len - at);
+		size_t len = feed != NULL ? (size_t)(feed - line) : file->len - at, indent, key_len;
+		at += len + 1;
+		if (++line_no >= from_line && read_key(line, len, &indent, &key, &key_len) &&
+		    key_len == strlen(wanted) && memcmp(key, wanted, key_len) == 0)
+			return line_no;
+	}
+	return from_line;
+}
+
+static int refuse(const struct complaint *c, cyaml_err_t code, const struct buf *file, const char *path, struct err *e)
+{
+	if (code == CYAML_ERR_OOM)
+		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
+	const char *why = c->text[0] != '\0' ? c->text : cyaml_strerror(code);
+	static const char unknown[] = "Unexpected key: ";
+	int line = c->line;
+	if (strncmp(why, unknown, sizeof(unknown) - 1) == 0)
+		line = find_key_line(file, why + sizeof(unknown) - 1, line);
+	return wrap_line(path, line, e, err_set(e, ERR_INVALID, "%s", why));
+}
+
+/* A file of comments only is no YAML mapping, and means the defaults. */
+static bool has_content(const struct buf *file)
+{
+	bool comment = false, line_start = true;
+	for (size_t i = 0; i < file->len; i++) {
+		char c = (char)file->data[i];
+		if (c == '\n') {
+			comment = false;
+			line_start = true;
+		} else if (c == '#' && line_start)
+			comment = true;
+		else if (!comment && c != ' ' && c != '\t' && c != '\r')
+			return true;
+	}
+	return false;
+}
+
+static int load(const struct conf_table *table, void *values, const struct buf *file, const char *path, struct err *e)
+{
+	struct schema schema;
+	int rc = make_schema(table, &schema, e);
+	if (rc != 0)
+		return rc;
+	struct complaint complaint = { .line = 0 };
+	const cyaml_config_t config = {
+		.log_fn = listen,
+		.log_ctx = &complaint,
+		.mem_fn = cyaml_memory,
+		.log_level = CYAML_LOG_ERROR,
+		.flags = CYAML_CFG_NO_ALIAS, /* aliases can multiply a small file */
+	};
+	char **texts = NULL;
+	cyaml_err_t code = cyaml_load_data(file->data, file->len, &config, &schema.top, (cyaml_data_t **)&texts, NULL);
+	rc = code == CYAML_OK ? apply(table, values, texts, file, path, e) : refuse(&complaint, code, file, path, e);
+	if (code == CYAML_OK)
+		cyaml_free(&config, &schema.top, texts, 0);
+	free(schema.fields);
+	free(schema.keys);
+	return rc;
+}
+
+int conf_load_file(const struct conf_table *table, void *values, const char *path, struct err *e)
+{
+	struct buf file = BUF_INIT;
+	int rc = file_read(path, FILE_BYTES_MAX, &file, e);
+	if (rc == 0 && has_content(&file))
+		rc = load(table, values, &file, path, e);
+	buf_free(&file);
+	return rc;
+}
