@@ -52,8 +52,6 @@ static const struct conf_item items[] = {
 	{ "merge.program", NULL, CONF_STRING, AT(merge_program), "", 0, 0, NULL, SERVER, "", "The amend-merge program; default: beside this one." },
 	{ "merge.isolate", NULL, CONF_BOOL, AT(merge_isolate), "true", 0, 0, NULL, SERVER, "",
 	  "Run merges in process, network and mount namespaces of their own where the system allows it." },
-	{ "worker.gather_ms", NULL, CONF_INT, AT(gather_ms), "30", 0, 60000, NULL, DAEMON_WORKER | DAEMON_UP, "ms",
-	  "Wait for more edits before a group is trained." },
 	{ "worker.corpus", "corpus", CONF_STRING, AT(corpus), "", 0, 0, NULL, DAEMON_WORKER | DAEMON_UP | DAEMON_CLI, "",
 	  "Calibration corpus; default: the shipped calibration.tsv." },
 	{ "node.listen", "listen", CONF_STRING, AT(http_listen), "127.0.0.1:7480", 0, 0, NULL, DAEMON_NODE | DAEMON_UP, "",

@@ -27,7 +27,6 @@ struct daemon_config {
 	char *merge_program;
 	bool merge_isolate;
 	/* worker */
-	int64_t gather_ms;
 	char *corpus;
 	/* node */
 	char *http_listen; /* host:port */

@@ -14,7 +14,6 @@ struct worker;
 struct worker_config {
 	const char *name; /* "worker-0" */
 	struct editor_config editor; /* layer and seed may be set by HelloReply */
-	uint32_t gather_ms; /* waits this long for more edits before a group is trained, 30 */
 	const char *calibration_corpus; /* path of the corpus; the calibration is cached in the data folder by model and corpus digest */
 	const char *data_folder;
 	const char *software; /* version text */

@@ -1,0 +1,249 @@
+/* fetch.c: one request at a time, in order of arrival; within it up to WORKER_FETCH_WINDOW chunks are asked for at
+ * once. */
+#include "worker/fetch.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REQUESTS_MAX 64
+#define ROOTS_MAX    4096
+
+struct request {
+	struct hash *roots;
+	size_t root_count;
+	void (*on_done)(void *context, int code);
+	void *context;
+};
+
+struct ask {
+	struct hash hash;
+	struct buf bytes; /* arrived, not yet stored */
+	bool arrived;
+};
+
+struct worker_fetch {
+	const struct env *env;
+	struct store *blobs;
+	struct proto_transport *transport;
+	struct request queue[REQUESTS_MAX]; /* [0] is being fetched */
+	size_t queue_count;
+	struct buf missing;  /* struct hash: what the head still lacks, as last looked up */
+	size_t missing_next; /* the first of them not asked for */
+	struct ask asks[WORKER_FETCH_WINDOW];
+	size_t ask_count, arrived_count;
+	int64_t progress_us; /* last time something was asked for or arrived */
+	uint64_t request_id;
+};
+
+int worker_fetch_new(const struct env *env, struct store *blobs, struct proto_transport *transport,
+		     struct worker_fetch **out, struct err *e)
+{
+	struct worker_fetch *f = fault_calloc(1, sizeof *f);
+	if (f == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for the fetch queue");
+	f->env = env;
+	f->blobs = blobs;
+	f->transport = transport;
+	*out = f;
+	return 0;
+}
+
+static void asks_clear(struct worker_fetch *f)
+{
+	for (size_t i = 0; i < f->ask_count; i++)
+		buf_free(&f->asks[i].bytes);
+	memset(f->asks, 0, sizeof f->asks);
+	f->ask_count = f->arrived_count = 0;
+}
+
+void worker_fetch_destroy(struct worker_fetch **fetch)
+{
+	struct worker_fetch *f = *fetch;
+	if (f == NULL)
+		return;
+	asks_clear(f);
+	for (size_t i = 0; i < f->queue_count; i++)
+		free(f->queue[i].roots);
+	buf_free(&f->missing);
+	free(f);
+	*fetch = NULL;
+}
+
+static void queue_remove(struct worker_fetch *f, size_t index)
+{
+	free(f->queue[index].roots);
+	f->queue_count--;
+	memmove(f->queue + index, f->queue + index + 1, (f->queue_count - index) * sizeof f->queue[0]);
+	if (index == 0) {
+		asks_clear(f);
+		buf_clear(&f->missing);
+		f->missing_next = 0;
+	}
+}
+
+static void head_end(struct worker_fetch *f, int code)
+{
+	struct request done = f->queue[0];
+	done.roots = NULL;
+	queue_remove(f, 0);
+	done.on_done(done.context, code);
+}
+
+/* Fills `missing` for the head; an empty list means that it is complete. */
+static int head_look(struct worker_fetch *f, struct err *e)
+{
+	buf_clear(&f->missing);
+	f->missing_next = 0;
+	struct request *head = &f->queue[0];
+	for (size_t i = 0; i < head->root_count; i++) {
+		int rc = store_blob_missing(f->blobs, &head->roots[i], &f->missing, e);
+		if (rc != 0)
+			return rc;
+	}
+	return buf_failed(&f->missing) ? err_set(e, ERR_NOMEM, "out of memory for a list of chunks") : 0;
+}
+
+static int need_send(struct worker_fetch *f, struct err *e)
+{
+	struct hash hashes[WORKER_FETCH_WINDOW];
+	size_t count = 0;
+	for (size_t i = 0; i < f->ask_count; i++)
+		if (!f->asks[i].arrived)
+			hashes[count++] = f->asks[i].hash;
+	struct msg msg = { .type = MSG_NEED, .request_id = ++f->request_id, .u.hashes = { hashes, count } };
+	f->progress_us = env_monotonic_us(f->env);
+	return f->transport->ops->send(f->transport, 0, &msg, e);
+}
+
+static int window_store(struct worker_fetch *f, struct err *e)
+{
+	struct store_chunk chunks[WORKER_FETCH_WINDOW];
+	for (size_t i = 0; i < f->ask_count; i++)
+		chunks[i] = (struct store_chunk){ f->asks[i].hash, f->asks[i].bytes.data, f->asks[i].bytes.len };
+	int rc = store_chunks_put(f->blobs, chunks, f->ask_count, e);
+	asks_clear(f);
+	return rc;
+}
+
+/* Asks for the next window, or ends the head when nothing is missing. A send that does not go through is asked again by
+ * tick. */
+static int head_advance(struct worker_fetch *f, struct err *e)
+{
+	size_t total = f->missing.len / sizeof(struct hash);
+	if (f->missing_next == total) {
+		int rc = head_look(f, e);
+		if (rc != 0)
+			return rc;
+		total = f->missing.len / sizeof(struct hash);
+		if (total == 0) {
+			head_end(f, 0);
+			return 0;
+		}
+	}
+	const struct hash *missing = (const void *)f->missing.data;
+	while (f->ask_count < WORKER_FETCH_WINDOW && f->missing_next < total)
+		f->asks[f->ask_count++] = (struct ask){ .hash = missing[f->missing_next++], .bytes = BUF_INIT };
+	struct err ignored = ERR_INIT;
+	int rc = need_send(f, &ignored);
+	return rc == ERR_AGAIN || rc == ERR_CLOSED ? 0 : rc;
+}
+
+static void pump(struct worker_fetch *f)
+{
+	while (f->queue_count > 0 && f->ask_count == 0) {
+		struct err e = ERR_INIT;
+		int rc = head_advance(f, &e);
+		if (rc != 0) {
+			log_event(LOG_WARN, "FETCH-FAILED", LOGF_S("reason", e.text));
+			head_end(f, rc);
+		}
+	}
+}
+
+int worker_fetch_start(struct worker_fetch *f, const struct hash *roots, size_t root_count,
+		       void (*on_done)(void *context, int code), void *context, struct err *e)
+{
+	if (f->queue_count == REQUESTS_MAX)
+		return err_set(e, ERR_LIMIT, "%d fetches wait already", REQUESTS_MAX);
+	if (root_count > ROOTS_MAX)
+		return err_set(e, ERR_LIMIT, "a fetch of %zu blobs is over the limit of %d", root_count, ROOTS_MAX);
+	struct hash *copy = fault_calloc(root_count + 1, sizeof *copy);
+	if (copy == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for %zu blob roots", root_count);
+	size_t kept = 0;
+	for (size_t i = 0; i < root_count; i++)
+		if (!hash_is_zero(&roots[i]))
+			copy[kept++] = roots[i];
+	f->queue[f->queue_count++] = (struct request){ copy, kept, on_done, context };
+	f->progress_us = f->queue_count == 1 ? 0 : f->progress_us; /* the next tick begins it */
+	return 0;
+}
+
+void worker_fetch_cancel(struct worker_fetch *f, void *context)
+{
+	for (size_t i = f->queue_count; i-- > 0;)
+		if (f->queue[i].context == context)
+			queue_remove(f, i);
+}
+
+static struct ask *ask_find(struct worker_fetch *f, const struct hash *hash)
+{
+	for (size_t i = 0; i < f->ask_count; i++)
+		if (hash_equal(&f->asks[i].hash, hash))
+			return &f->asks[i];
+	return NULL;
+}
+
+static int chunk_take(struct worker_fetch *f, struct ask *ask, const struct msg_chunk *chunk, struct err *e)
+{
+	if (chunk->code != 0) {
+		char hex[HASH_HEX_BYTES];
+		hash_hex(&chunk->hash, hex);
+		return err_set(e, chunk->code, "the coordinator cannot give chunk %.12s: %s", hex,
+			       err_text(chunk->code));
+	}
+	struct hash actual;
+	hash_of(chunk->data.bytes, chunk->data.len, &actual);
+	if (!hash_equal(&actual, &chunk->hash)) { /* never stored; the retry asks for it again */
+		log_event(LOG_WARN, "FETCH-CHUNK-CORRUPT", LOGF_X("hash", chunk->hash.bytes, HASH_BYTES));
+		return 0;
+	}
+	buf_append(&ask->bytes, chunk->data.bytes, chunk->data.len);
+	if (buf_failed(&ask->bytes))
+		return err_set(e, ERR_NOMEM, "out of memory for a chunk of %zu bytes", chunk->data.len);
+	ask->arrived = true;
+	f->progress_us = env_monotonic_us(f->env);
+	return ++f->arrived_count == f->ask_count ? window_store(f, e) : 0;
+}
+
+bool worker_fetch_receive(struct worker_fetch *f, const struct msg *msg)
+{
+	if (msg->type != MSG_CHUNK || f->queue_count == 0)
+		return false;
+	struct ask *ask = ask_find(f, &msg->u.chunk.hash);
+	if (ask == NULL || ask->arrived)
+		return ask != NULL;
+	struct err e = ERR_INIT;
+	int rc = chunk_take(f, ask, &msg->u.chunk, &e);
+	if (rc != 0) {
+		log_event(LOG_WARN, "FETCH-CHUNK-FAILED", LOGF_S("reason", e.text));
+		head_end(f, rc);
+	}
+	pump(f);
+	return true;
+}
+
+void worker_fetch_tick(struct worker_fetch *f)
+{
+	pump(f);
+	if (f->ask_count == 0 || env_monotonic_us(f->env) - f->progress_us < WORKER_FETCH_RETRY_MS * INT64_C(1000))
+		return;
+	struct err e = ERR_INIT;
+	int rc = need_send(f, &e);
+	if (rc != 0)
+		log_event(LOG_DEBUG, "FETCH-RETRY-UNSENT", LOGF_S("reason", e.text));
+}

@@ -1,0 +1,128 @@
+/* internal.h: what worker.c (the process's side), work.c (one lease) and job.c (the engine's side) share. */
+#ifndef AMEND_WORKER_INTERNAL_H
+#define AMEND_WORKER_INTERNAL_H
+
+#include "worker/fetch.h"
+#include "worker/upload.h"
+#include "worker/worker.h"
+
+#include "base/sm.h"
+
+#include <stdatomic.h>
+
+#define WORKER__LEASES_MAX 64
+#define WORKER__RESEND_US  (2 * INT64_C(1000000))
+
+enum worker__job_kind { WORKER__CALIBRATE, WORKER__TRAIN, WORKER__GATE };
+
+/* Edits on their way to the engine: payload bytes in one buffer. */
+struct worker__edit {
+	uint64_t seq;
+	size_t offset, len; /* in the payload buffer */
+};
+
+/* All that one pool job reads and writes; nobody else touches it, nor the shard, while `worker->job_running`. */
+struct worker__job {
+	struct pool_job pool_job; /* first member */
+	struct worker *worker;
+	struct worker__work *work; /* NULL once the lease is dropped: the result is thrown away */
+	enum worker__job_kind kind;
+	_Atomic bool cancel;
+	_Atomic uint32_t done, total;
+	_Atomic(const char *) phase;
+	/* in */
+	struct editor_shard *shard; /* taken from the lease, given back */
+	struct buf delta;           /* committed delta to start from, when the shard is new */
+	struct buf payloads;
+	struct worker__edit *edits;     /* to add, in order */
+	size_t edit_count, fresh_count; /* the last `fresh_count` are new */
+	uint64_t *removed;
+	size_t removed_count;
+	bool closing, covered; /* covered: the last pass was breadth-first over all edits */
+	uint64_t shard_id, shard_version;
+	/* out */
+	int code;
+	struct err error;
+	struct buf delta_out, index_out, calibration_out;
+	struct editor_result *results;
+	size_t result_count;
+	struct editor_train_stats stats;
+	bool covered_out;
+	uint64_t seed;
+	uint32_t train_ms, retest_ms;
+};
+
+enum worker__state {
+	WORKER__FETCHING, /* the committed delta is on its way */
+	WORKER__WANTING,  /* credit is out, edits arrive */
+	WORKER__QUEUED,   /* a complete group waits for the engine */
+	WORKER__WORKING,  /* the engine has it */
+	WORKER__UPLOADING,
+	WORKER__COMMITTING, /* ShardCommit or GateResult is out */
+	WORKER__STATE_COUNT,
+};
+
+struct worker__work { /* one lease */
+	struct worker *worker;
+	struct sm sm;
+	enum msg_lease_kind kind;
+	uint64_t shard, epoch, shard_version;
+	struct hash delta_root, index_root;
+	struct editor_shard *shard_memory; /* NULL while a job has it or before the first */
+	struct buf payloads;
+	struct worker__edit *edits; /* received and not yet given to the engine */
+	size_t edit_count, edit_cap, fresh_count;
+	uint64_t *removed;
+	size_t removed_count;
+	uint32_t received_count; /* places of the shard's list that have been received */
+	uint32_t group_first, group_count;
+	bool closing, covered;
+	int64_t asked_us; /* when Want, the commit or the gate result was last sent */
+	uint64_t request_id;
+	struct worker__job *commit; /* the finished job whose result is being uploaded and committed */
+};
+
+struct worker {
+	struct worker_config config;
+	const struct env *env;
+	struct store *blobs;
+	struct proto_transport *transport;
+	struct pool *pool;
+	struct model *model;
+	struct worker_fetch *fetch;
+	struct worker_upload *upload;
+	struct worker__work *upload_owner;
+	struct worker__work *works[WORKER__LEASES_MAX];
+	size_t work_count;
+	struct worker__job *job; /* the one running, or NULL */
+	struct hash calibration_root;
+	struct buf calibration;
+	bool calibrated, greeted, closed, failed;
+	struct err error;
+	uint64_t boot, request_id;
+	uint32_t heartbeat_ms, lease_ms;
+	int64_t hello_us, heartbeat_us, heard_us; /* last sent, last sent, last heard */
+	uint64_t edits_passed, edits_failed, commits, steps;
+	double train_seconds;
+};
+
+/* worker.c */
+int worker__send(struct worker *w,
+		 struct msg *msg); /* ERR_AGAIN and ERR_CLOSED are logged at debug level: tick sends again */
+/* work.c */
+extern const struct sm_table worker__work_states;
+struct worker__work *worker__work_find(struct worker *w, uint64_t shard, enum msg_lease_kind kind);
+void worker__work_lease(struct worker *w, const struct msg_lease *lease);
+void worker__work_edits(struct worker *w, const struct msg_edits *edits);
+void worker__work_reply(struct worker *w, const struct msg_shard_commit_reply *reply);
+void worker__work_drop(struct worker *w, struct worker__work *work);
+void worker__work_tick(struct worker *w);
+void worker__work_job_done(struct worker *w, struct worker__work *work, struct worker__job *job);
+/* job.c */
+int worker__job_new(struct worker *w, enum worker__job_kind kind, struct worker__job **out, struct err *e) MUST_CHECK;
+void worker__job_destroy(struct worker__job **job);
+int worker__calibration_load(struct worker *w, struct buf *out,
+			     struct err *e) MUST_CHECK; /* from the cache; ERR_NOT_FOUND */
+int worker__calibration_save(struct worker *w, const struct buf *bytes, struct err *e) MUST_CHECK;
+
+#endif

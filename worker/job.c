@@ -1,0 +1,228 @@
+/* job.c: what runs on the engine's thread: calibration, training with its re-test, and the re-test of a merged memory.
+ */
+#include "worker/internal.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/rng.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CORPUS_BYTES_MAX      (16 * 1024 * 1024)
+#define CALIBRATION_BYTES_MAX (256 * 1024 * 1024)
+#define PURPOSE_BREADTH_FIRST UINT64_C(0x627265616474) /* keeps the seeds of the two modes apart */
+
+static int on_progress(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	struct worker__job *job = context;
+	(void)loss;
+	atomic_store(&job->phase, phase);
+	atomic_store(&job->done, (uint32_t)done);
+	atomic_store(&job->total, (uint32_t)total);
+	return atomic_load(&job->cancel);
+}
+
+static void cache_path(const struct worker *w, const struct hash *corpus, char out[4096])
+{
+	char model[HASH_HEX_BYTES], text[HASH_HEX_BYTES];
+	hash_hex(model_digest(w->model), model);
+	hash_hex(corpus, text);
+	snprintf(out, 4096, "%s/calibration-%.12s-%.12s.bin", w->config.data_folder, model, text);
+}
+
+int worker__calibration_load(struct worker *w, struct buf *out, struct err *e)
+{
+	struct hash corpus;
+	char path[4096];
+	int rc = hash_of_file(w->config.calibration_corpus, &corpus, e);
+	if (rc != 0)
+		return err_wrap(e, "calibration corpus");
+	cache_path(w, &corpus, path);
+	buf_clear(out);
+	rc = file_read(path, CALIBRATION_BYTES_MAX, out, e);
+	if (rc != 0)
+		return rc;
+	struct editor_calibration *check = NULL;
+	rc = editor_calibration_decode(out->data, out->len, &check, e);
+	if (rc == 0 && !(hash_equal(&check->base_model, model_digest(w->model)) && hash_equal(&check->corpus, &corpus)))
+		rc = err_set(e, ERR_NOT_FOUND, "%s is of another model or corpus", path);
+	editor_calibration_destroy(&check);
+	return rc == ERR_CORRUPT ? ERR_NOT_FOUND : rc; /* a damaged cache is made again */
+}
+
+int worker__calibration_save(struct worker *w, const struct buf *bytes, struct err *e)
+{
+	struct hash corpus;
+	char path[4096];
+	int rc = hash_of_file(w->config.calibration_corpus, &corpus, e);
+	if (rc != 0)
+		return rc;
+	cache_path(w, &corpus, path);
+	return file_write_atomic(path, bytes->data, bytes->len, 0600, e);
+}
+
+static int calibrate(struct worker__job *job)
+{
+	struct worker *w = job->worker;
+	struct buf corpus = BUF_INIT;
+	struct editor_calibration *calibration = NULL;
+	struct editor_watch watch = { on_progress, job };
+	int rc = file_read(w->config.calibration_corpus, CORPUS_BYTES_MAX, &corpus, &job->error);
+	if (rc == 0)
+		rc = editor_calibrate(w->model, &w->config.editor, (const char *)corpus.data, corpus.len, &watch,
+				      &calibration, &job->error);
+	if (rc == 0)
+		rc = editor_calibration_encode(calibration, &job->calibration_out, &job->error);
+	editor_calibration_destroy(&calibration);
+	buf_free(&corpus);
+	return rc == 0 ? 0 : err_wrap(&job->error, "calibrating on %s", w->config.calibration_corpus);
+}
+
+static int edit_add(struct worker__job *job, const struct worker__edit *edit)
+{
+	struct record *record = NULL;
+	int rc = record_parse((const char *)job->payloads.data + edit->offset, edit->len, &record, &job->error);
+	if (rc == 0)
+		rc = editor_shard_add(job->shard, edit->seq, record, &job->error);
+	record_destroy(&record);
+	return rc == 0 ? 0 : err_wrap(&job->error, "edit %llu", (unsigned long long)edit->seq);
+}
+
+static int shard_fill(struct worker__job *job)
+{
+	struct err *e = &job->error;
+	int rc = 0;
+	if (job->shard == NULL) {
+		rc = editor_shard_new(job->worker->model, &job->worker->config.editor, &job->shard, e);
+		if (rc == 0 && job->delta.len > 0)
+			rc = editor_shard_delta_load(job->shard, job->delta.data, job->delta.len, e);
+	}
+	for (size_t i = 0; rc == 0 && i < job->edit_count; i++)
+		rc = edit_add(job, &job->edits[i]);
+	for (size_t i = 0; rc == 0 && i < job->removed_count; i++) {
+		struct err absent = ERR_INIT;
+		if (editor_shard_remove(job->shard, job->removed[i], &absent) == 0)
+			job->covered = false; /* the memory still holds it: the closing pass starts from nothing */
+	}
+	if (rc != 0)
+		return rc;
+	job->result_count = editor_shard_count(job->shard);
+	job->results = fault_calloc(job->result_count + 1, sizeof *job->results);
+	return job->results != NULL ? 0 : err_set(e, ERR_NOMEM, "out of memory for %zu results", job->result_count);
+}
+
+/* The breadth-first pass starts from nothing, so its seed depends on the shard alone: whoever repeats it gets the same
+ * bytes. */
+static void mode_choose(struct worker__job *job, enum editor_mode *mode, size_t *fresh)
+{
+	size_t count = editor_shard_count(job->shard);
+	const struct editor_config *config = &job->worker->config.editor;
+	*fresh = job->fresh_count < count ? job->fresh_count : count;
+	*mode = job->closing || *fresh > config->stream_group_max ? EDITOR_BREADTH_FIRST : EDITOR_STREAM;
+	job->seed = *mode == EDITOR_BREADTH_FIRST ? rng_derive(config->seed, job->shard_id, PURPOSE_BREADTH_FIRST)
+						  : rng_derive(config->seed, job->shard_id, job->shard_version + 1);
+}
+
+static int train(struct worker__job *job)
+{
+	struct worker *w = job->worker;
+	struct editor_watch watch = { on_progress, job };
+	enum editor_mode mode;
+	size_t fresh, count;
+	int rc = shard_fill(job);
+	if (rc != 0)
+		return rc;
+	mode_choose(job, &mode, &fresh);
+	count = editor_shard_count(job->shard);
+	int64_t began = env_monotonic_ms(w->env);
+	if (count == 0 || (fresh == 0 && (job->covered || !job->closing))) {
+		job->stats.mode = mode; /* nothing new to learn: the memory stays, its edits are tested again */
+		rc = editor_shard_retest(job->shard, job->results, &watch, &job->error);
+		job->retest_ms = (uint32_t)(env_monotonic_ms(w->env) - began);
+		job->covered_out = job->covered;
+	} else {
+		rc = editor_shard_learn(job->shard, mode, count - fresh, fresh, job->seed, &watch, job->results,
+					&job->stats, &job->error);
+		job->train_ms = (uint32_t)(env_monotonic_ms(w->env) - began);
+		job->covered_out = job->stats.mode == EDITOR_BREADTH_FIRST;
+	}
+	if (rc == 0)
+		rc = editor_shard_delta_encode(job->shard, &job->delta_out, &job->error);
+	if (rc == 0)
+		rc = editor_shard_index_encode(job->shard, &job->index_out, &job->error);
+	return rc;
+}
+
+static int gate(struct worker__job *job)
+{
+	struct editor_watch watch = { on_progress, job };
+	int rc = shard_fill(job);
+	return rc == 0 ? editor_shard_retest(job->shard, job->results, &watch, &job->error) : rc;
+}
+
+static void run(struct pool_job *pool_job)
+{
+	struct worker__job *job = (struct worker__job *)pool_job;
+	job->code = job->kind == WORKER__CALIBRATE ? calibrate(job)
+		    : job->kind == WORKER__TRAIN   ? train(job)
+						   : gate(job);
+}
+
+/* On the loop thread. */
+static void done(struct pool_job *pool_job)
+{
+	struct worker__job *job = (struct worker__job *)pool_job;
+	struct worker *w = job->worker;
+	w->job = NULL;
+	if (job->kind == WORKER__CALIBRATE) {
+		if (job->code == 0) {
+			struct err e = ERR_INIT;
+			w->calibration = job->calibration_out;
+			job->calibration_out = (struct buf)BUF_INIT;
+			if (worker__calibration_save(w, &w->calibration, &e) != 0)
+				log_event(LOG_WARN, "WORKER-CALIBRATION-UNSAVED", LOGF_S("reason", e.text));
+		} else {
+			w->failed = !w->closed;
+			w->error = job->error;
+		}
+		worker__job_destroy(&job);
+	} else if (job->work == NULL) { /* the lease went away meanwhile */
+		worker__job_destroy(&job);
+	} else {
+		worker__work_job_done(w, job->work, job);
+	}
+}
+
+int worker__job_new(struct worker *w, enum worker__job_kind kind, struct worker__job **out, struct err *e)
+{
+	struct worker__job *job = fault_calloc(1, sizeof *job);
+	if (job == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for a job");
+	job->pool_job = (struct pool_job){ run, done, NULL };
+	job->worker = w;
+	job->kind = kind;
+	atomic_store(&job->phase, "waiting");
+	*out = job;
+	return 0;
+}
+
+void worker__job_destroy(struct worker__job **job)
+{
+	struct worker__job *j = *job;
+	if (j == NULL)
+		return;
+	editor_shard_destroy(&j->shard);
+	buf_free(&j->delta);
+	buf_free(&j->payloads);
+	buf_free(&j->delta_out);
+	buf_free(&j->index_out);
+	buf_free(&j->calibration_out);
+	free(j->edits);
+	free(j->removed);
+	free(j->results);
+	free(j);
+	*job = NULL;
+}

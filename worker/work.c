@@ -1,0 +1,474 @@
+/* work.c: one lease, from Lease to ShardCommitReply: fetch the committed delta, want edits, hand the group to the
+ * engine, store, upload, commit. */
+#include "worker/internal.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DELTA_BYTES_MAX   (128 * 1024 * 1024)
+#define PAYLOAD_BYTES_MAX (256 * 1024 * 1024)
+
+static const struct sm_state states[WORKER__STATE_COUNT] = {
+	[WORKER__FETCHING] = { "fetching", SM_TO(WORKER__WANTING) },
+	[WORKER__WANTING] = { "wanting", SM_TO(WORKER__QUEUED) },
+	[WORKER__QUEUED] = { "queued", SM_TO(WORKER__WORKING) },
+	[WORKER__WORKING] = { "working", SM_TO(WORKER__UPLOADING) | SM_TO(WORKER__COMMITTING) },
+	[WORKER__UPLOADING] = { "uploading", SM_TO(WORKER__COMMITTING) | SM_TO(WORKER__UPLOADING) },
+	[WORKER__COMMITTING] = { "committing", SM_TO(WORKER__UPLOADING) | SM_TO(WORKER__WANTING) },
+};
+const struct sm_table worker__work_states = { "work", states, WORKER__STATE_COUNT, WORKER__FETCHING };
+
+struct worker__work *worker__work_find(struct worker *w, uint64_t shard, enum msg_lease_kind kind)
+{
+	for (size_t i = 0; i < w->work_count; i++)
+		if (w->works[i]->shard == shard && w->works[i]->kind == kind)
+			return w->works[i];
+	return NULL;
+}
+
+static void inbox_clear(struct worker__work *work)
+{
+	buf_clear(&work->payloads);
+	free(work->edits);
+	free(work->removed);
+	work->edits = NULL;
+	work->removed = NULL;
+	work->edit_count = work->edit_cap = work->fresh_count = work->removed_count = 0;
+}
+
+void worker__work_drop(struct worker *w, struct worker__work *work)
+{
+	worker_fetch_cancel(w->fetch, work);
+	if (w->upload_owner == work) {
+		worker_upload_cancel(w->upload);
+		w->upload_owner = NULL;
+	}
+	if (w->job != NULL && w->job->work == work) {
+		atomic_store(&w->job->cancel, true);
+		w->job->work = NULL;
+	}
+	worker__job_destroy(&work->commit);
+	inbox_clear(work);
+	buf_free(&work->payloads);
+	editor_shard_destroy(&work->shard_memory);
+	for (size_t i = 0; i < w->work_count; i++)
+		if (w->works[i] == work)
+			w->works[i] = w->works[--w->work_count];
+	free(work);
+}
+
+static void want(struct worker__work *work)
+{
+	struct worker *w = work->worker;
+	struct msg msg = { .type = MSG_WANT,
+			   .request_id = ++w->request_id,
+			   .u.want = { work->shard, work->epoch, (uint32_t)STORE_SHARD_EDITS_MAX,
+				       work->received_count } };
+	work->asked_us = env_monotonic_us(w->env);
+	(void)worker__send(w, &msg);
+}
+
+static void fetched(void *context, int code)
+{
+	struct worker__work *work = context;
+	if (code != 0) { /* the coordinator names what it cannot give; the lease runs out and is granted again */
+		log_event(LOG_ERROR, "WORKER-DELTA-UNAVAILABLE", LOGF_U("shard", work->shard),
+			  LOGF_S("code", err_name(code)));
+		worker__work_drop(work->worker, work);
+		return;
+	}
+	sm_move(&work->sm, WORKER__WANTING);
+	want(work);
+}
+
+/* A lease that continues what is held already (the coordinator restarted, or granted it again): only the epoch is new.
+ */
+static bool lease_adopt(struct worker *w, const struct msg_lease *lease)
+{
+	struct worker__work *work = worker__work_find(w, lease->shard, lease->kind);
+	if (work == NULL)
+		return false;
+	if (lease->epoch < work->epoch)
+		return true; /* a late message */
+	if (lease->kind == MSG_LEASE_TRAIN && lease->shard_version == work->shard_version &&
+	    hash_equal(&lease->delta_root, &work->delta_root)) {
+		bool changed = lease->epoch != work->epoch;
+		work->epoch = lease->epoch;
+		if (changed && work->sm.state == WORKER__WANTING) {
+			inbox_clear(work);
+			want(work);
+		}
+		work->asked_us = 0; /* a commit in flight is sent again under the new epoch */
+		return true;
+	}
+	if (lease->epoch == work->epoch)
+		return true;
+	worker__work_drop(w, work);
+	return false;
+}
+
+void worker__work_lease(struct worker *w, const struct msg_lease *lease)
+{
+	struct err e = ERR_INIT;
+	if (lease_adopt(w, lease))
+		return;
+	struct worker__work *work = w->work_count < WORKER__LEASES_MAX ? fault_calloc(1, sizeof *work) : NULL;
+	if (work == NULL) {
+		log_event(LOG_ERROR, "WORKER-LEASE-REFUSED", LOGF_U("shard", lease->shard),
+			  LOGF_U("held", w->work_count));
+		return;
+	}
+	sm_init(&work->sm, &worker__work_states, NULL);
+	work->worker = w;
+	work->kind = lease->kind;
+	work->shard = lease->shard;
+	work->epoch = lease->epoch;
+	work->shard_version = lease->shard_version;
+	work->delta_root = lease->delta_root;
+	work->index_root = lease->index_root;
+	w->works[w->work_count++] = work;
+	log_event(LOG_INFO, "WORKER-LEASE-HELD", LOGF_S("kind", lease->kind == MSG_LEASE_GATE ? "gate" : "train"),
+		  LOGF_U("shard", lease->shard), LOGF_U("epoch", lease->epoch),
+		  LOGF_U("version", lease->shard_version));
+	if (worker_fetch_start(w->fetch, &work->delta_root, 1, fetched, work, &e) != 0) {
+		log_event(LOG_ERROR, "WORKER-FETCH-REFUSED", LOGF_U("shard", lease->shard), LOGF_S("reason", e.text));
+		worker__work_drop(w, work);
+	}
+}
+
+static bool edit_known(const struct worker__work *work, uint64_t seq)
+{
+	for (size_t i = 0; i < work->edit_count; i++)
+		if (work->edits[i].seq == seq)
+			return true;
+	return false;
+}
+
+static int edit_push(struct worker__work *work, const struct msg_edit_item *item, bool fresh, struct err *e)
+{
+	if (edit_known(work, item->seq))
+		return 0; /* sent again after a lost message */
+	if (work->edit_count == work->edit_cap) {
+		size_t cap = work->edit_cap == 0 ? 64 : work->edit_cap * 2;
+		struct worker__edit *edits = fault_realloc(work->edits, cap * sizeof *edits);
+		if (edits == NULL)
+			return err_set(e, ERR_NOMEM, "out of memory for %zu edits", cap);
+		work->edits = edits;
+		work->edit_cap = cap;
+	}
+	if (work->payloads.len + item->payload.len > PAYLOAD_BYTES_MAX)
+		return err_set(e, ERR_LIMIT, "edits of one group are over %d bytes", PAYLOAD_BYTES_MAX);
+	work->edits[work->edit_count++] = (struct worker__edit){ item->seq, work->payloads.len, item->payload.len };
+	work->fresh_count += fresh;
+	buf_append(&work->payloads, item->payload.bytes, item->payload.len);
+	return buf_failed(&work->payloads) ? err_set(e, ERR_NOMEM, "out of memory for edits") : 0;
+}
+
+static int removed_push(struct worker__work *work, const struct msg_edits *edits, struct err *e)
+{
+	if (edits->removed_count == 0)
+		return 0;
+	uint64_t *removed =
+		fault_realloc(work->removed, (work->removed_count + edits->removed_count) * sizeof *removed);
+	if (removed == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for %zu removed edits", edits->removed_count);
+	memcpy(removed + work->removed_count, edits->removed_seqs, edits->removed_count * sizeof *removed);
+	work->removed = removed;
+	work->removed_count += edits->removed_count;
+	return 0;
+}
+
+void worker__work_edits(struct worker *w, const struct msg_edits *edits)
+{
+	struct worker__work *work = worker__work_find(w, edits->shard, MSG_LEASE_TRAIN);
+	if (work == NULL || work->epoch != edits->epoch || work->sm.state != WORKER__WANTING)
+		work = worker__work_find(w, edits->shard, MSG_LEASE_GATE);
+	if (work == NULL || work->epoch != edits->epoch || work->sm.state != WORKER__WANTING)
+		return;
+	struct err e = ERR_INIT;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < edits->item_count; i++)
+		rc = edit_push(work, &edits->items[i], !edits->replayed, &e);
+	if (rc == 0)
+		rc = removed_push(work, edits, &e);
+	if (rc != 0) {
+		log_event(LOG_ERROR, "WORKER-EDITS-REFUSED", LOGF_U("shard", work->shard), LOGF_S("reason", e.text));
+		worker__work_drop(w, work);
+		return;
+	}
+	work->asked_us = env_monotonic_us(w->env);
+	if (!edits->group_end)
+		return;
+	work->group_first = edits->group_first;
+	work->group_count = edits->group_count;
+	work->closing = edits->closing;
+	sm_move(&work->sm, WORKER__QUEUED);
+}
+
+static int job_fill(struct worker__work *work, struct worker__job *job, struct err *e)
+{
+	struct worker *w = work->worker;
+	if (work->shard_memory == NULL && !hash_is_zero(&work->delta_root)) {
+		int rc = store_blob_get(w->blobs, &work->delta_root, DELTA_BYTES_MAX, &job->delta, e);
+		if (rc != 0)
+			return err_wrap(e, "reading the committed delta");
+	}
+	job->work = work;
+	job->shard = work->shard_memory;
+	job->payloads = work->payloads;
+	job->edits = work->edits;
+	job->edit_count = work->edit_count;
+	job->fresh_count = work->fresh_count;
+	job->removed = work->removed;
+	job->removed_count = work->removed_count;
+	job->closing = work->closing;
+	job->covered = work->covered;
+	job->shard_id = work->shard;
+	job->shard_version = work->shard_version;
+	work->shard_memory = NULL;
+	work->payloads = (struct buf)BUF_INIT;
+	work->edits = NULL;
+	work->removed = NULL;
+	inbox_clear(work);
+	return 0;
+}
+
+static void job_start(struct worker__work *work)
+{
+	struct worker *w = work->worker;
+	struct worker__job *job = NULL;
+	struct err e = ERR_INIT;
+	int rc = worker__job_new(w, work->kind == MSG_LEASE_GATE ? WORKER__GATE : WORKER__TRAIN, &job, &e);
+	if (rc == 0)
+		rc = job_fill(work, job, &e);
+	if (rc == 0) {
+		sm_move(&work->sm, WORKER__WORKING);
+		w->job = job;
+		rc = pool_submit(w->pool, &job->pool_job);
+		if (rc == 0)
+			return;
+		w->job = NULL;
+	}
+	log_event(LOG_ERROR, "WORKER-JOB-REFUSED", LOGF_U("shard", work->shard), LOGF_S("reason", e.text));
+	worker__job_destroy(&job);
+	worker__work_drop(w, work);
+}
+
+static struct msg_edit_result *results_make(const struct worker__job *job)
+{
+	struct msg_edit_result *results = fault_calloc(job->result_count + 1, sizeof *results);
+	for (size_t i = 0; results != NULL && i < job->result_count; i++) {
+		const struct editor_result *r = &job->results[i];
+		results[i] = (struct msg_edit_result){ r->seq, r->passed, r->tries, { r->got, strlen(r->got) } };
+	}
+	return results;
+}
+
+static void commit_send(struct worker__work *work)
+{
+	struct worker *w = work->worker;
+	const struct worker__job *job = work->commit;
+	struct msg_edit_result *results = results_make(job);
+	if (results == NULL)
+		return; /* tick tries again */
+	struct msg msg = { .request_id = ++w->request_id };
+	work->request_id = msg.request_id;
+	work->asked_us = env_monotonic_us(w->env);
+	if (work->kind == MSG_LEASE_GATE) {
+		size_t passed = 0;
+		for (size_t i = 0; i < job->result_count; i++)
+			passed += job->results[i].passed;
+		msg.type = MSG_GATE_RESULT;
+		msg.u.gate_result = (struct msg_gate_result){
+			.merge = work->shard,
+			.epoch = work->epoch,
+			.results = results,
+			.result_count = job->result_count,
+			.score = job->result_count == 0 ? 0 : (double)passed / (double)job->result_count,
+		};
+	} else {
+		const char *mode = job->stats.mode == EDITOR_BREADTH_FIRST ? "breadth-first" : "stream";
+		const char *backend = model_backend_of(w->model)->ops->describe(model_backend_of(w->model));
+		msg.type = MSG_SHARD_COMMIT;
+		msg.u.shard_commit = (struct msg_shard_commit){
+			.shard = work->shard,
+			.epoch = work->epoch,
+			.shard_version = work->shard_version + 1,
+			.delta_root = work->delta_root,
+			.index_root = work->index_root,
+			.calibration_root = w->calibration_root,
+			.trained_count = work->group_first + work->group_count,
+			.group_first = work->group_first,
+			.group_count = work->group_count,
+			.closed = work->closing,
+			.seed = job->seed,
+			.mode = { mode, strlen(mode) },
+			.backend = { backend, strlen(backend) },
+			.results = results,
+			.result_count = job->result_count,
+			.train_ms = job->train_ms,
+			.retest_ms = job->retest_ms,
+			.steps = (uint32_t)job->stats.steps,
+		};
+	}
+	(void)worker__send(w, &msg);
+	free(results);
+}
+
+static void uploaded(void *context, int code)
+{
+	struct worker__work *work = context;
+	work->worker->upload_owner = NULL;
+	if (code != 0) {
+		log_event(LOG_ERROR, "WORKER-UPLOAD-FAILED", LOGF_U("shard", work->shard),
+			  LOGF_S("code", err_name(code)));
+		work->asked_us = env_monotonic_us(work->worker->env); /* tick starts it again */
+		return;
+	}
+	sm_move(&work->sm, WORKER__COMMITTING);
+	commit_send(work);
+}
+
+static void upload_start(struct worker__work *work)
+{
+	struct worker *w = work->worker;
+	struct hash roots[] = { work->delta_root, work->index_root, w->calibration_root };
+	struct err e = ERR_INIT;
+	if (w->upload_owner != NULL)
+		return; /* another lease's; tick comes back */
+	w->upload_owner = work;
+	int rc = worker_upload_start(w->upload, roots, 3, uploaded, work, &e);
+	if (rc != 0) {
+		w->upload_owner = NULL;
+		work->asked_us = env_monotonic_us(w->env);
+		log_event(LOG_ERROR, "WORKER-UPLOAD-REFUSED", LOGF_U("shard", work->shard), LOGF_S("reason", e.text));
+	}
+}
+
+/* Commits the result to the local store first: what is uploaded is what stands on this disk. */
+static int result_store(struct worker__work *work, struct worker__job *job, struct err *e)
+{
+	struct worker *w = work->worker;
+	int rc = fault_point("worker.commit.before");
+	if (rc == 0)
+		rc = store_blob_put(w->blobs, job->delta_out.data, job->delta_out.len, &work->delta_root, e);
+	if (rc == 0)
+		rc = store_blob_put(w->blobs, job->index_out.data, job->index_out.len, &work->index_root, e);
+	if (rc == 0)
+		rc = fault_point("worker.commit.after");
+	return rc;
+}
+
+static void result_count(struct worker *w, const struct worker__job *job)
+{
+	for (size_t i = 0; i < job->result_count; i++) {
+		w->edits_passed += job->results[i].passed;
+		w->edits_failed += !job->results[i].passed;
+	}
+	w->steps += job->stats.steps;
+	w->train_seconds += job->train_ms / 1e3;
+}
+
+void worker__work_job_done(struct worker *w, struct worker__work *work, struct worker__job *job)
+{
+	struct err e = job->error;
+	int rc = job->code;
+	work->shard_memory = job->shard;
+	job->shard = NULL;
+	job->work = NULL;
+	if (rc == 0 && work->kind == MSG_LEASE_TRAIN)
+		rc = result_store(work, job, &e);
+	if (rc != 0) { /* the lease runs out; after submit.tries the coordinator singles the poisonous edit out */
+		log_event(LOG_ERROR, "WORKER-JOB-FAILED", LOGF_U("shard", work->shard), LOGF_S("code", err_name(rc)),
+			  LOGF_S("reason", e.text));
+		worker__job_destroy(&job);
+		worker__work_drop(w, work);
+		return;
+	}
+	work->covered = job->covered_out;
+	work->commit = job;
+	result_count(w, job);
+	log_event(LOG_INFO, "WORKER-JOB-DONE", LOGF_U("shard", work->shard), LOGF_U("edits", job->result_count),
+		  LOGF_U("steps", job->stats.steps), LOGF_U("ms", job->train_ms), LOGF_F("loss", job->stats.loss));
+	if (work->kind == MSG_LEASE_GATE) {
+		sm_move(&work->sm, WORKER__COMMITTING);
+		commit_send(work);
+	} else {
+		sm_move(&work->sm, WORKER__UPLOADING);
+		upload_start(work);
+	}
+}
+
+static void committed(struct worker__work *work)
+{
+	struct worker *w = work->worker;
+	bool ended = work->kind == MSG_LEASE_GATE || work->closing;
+	w->commits++;
+	work->shard_version++;
+	work->received_count = work->group_first + work->group_count;
+	worker__job_destroy(&work->commit);
+	log_event(LOG_INFO, "WORKER-COMMITTED", LOGF_U("shard", work->shard), LOGF_U("version", work->shard_version));
+	if (ended) {
+		worker__work_drop(w, work);
+		return;
+	}
+	sm_move(&work->sm, WORKER__WANTING);
+	want(work);
+}
+
+void worker__work_reply(struct worker *w, const struct msg_shard_commit_reply *reply)
+{
+	struct worker__work *work = worker__work_find(w, reply->shard, MSG_LEASE_TRAIN);
+	if (work == NULL || work->sm.state != WORKER__COMMITTING || work->epoch != reply->epoch)
+		work = worker__work_find(w, reply->shard, MSG_LEASE_GATE);
+	if (work == NULL || work->sm.state != WORKER__COMMITTING || work->epoch != reply->epoch)
+		return;
+	if (reply->code == 0) {
+		committed(work);
+	} else if (reply->code == ERR_NOT_FOUND && work->kind == MSG_LEASE_TRAIN) {
+		sm_move(&work->sm, WORKER__UPLOADING);
+		upload_start(work);
+	} else if (reply->code != ERR_AGAIN && reply->code != ERR_FULL) { /* those two: tick sends it again */
+		log_event(LOG_WARN, "WORKER-COMMIT-REFUSED", LOGF_U("shard", work->shard),
+			  LOGF_S("code", err_name(reply->code)), LOGF_SN("reason", reply->text.text, reply->text.len));
+		worker__work_drop(w, work);
+	}
+}
+
+static void work_tick(struct worker__work *work, int64_t now)
+{
+	struct worker *w = work->worker;
+	bool late = now - work->asked_us > WORKER__RESEND_US;
+	switch (work->sm.state) {
+	case WORKER__WANTING:
+		if (late)
+			want(work);
+		break;
+	case WORKER__QUEUED:
+		if (w->job == NULL && !w->closed)
+			job_start(work);
+		break;
+	case WORKER__UPLOADING:
+		if (w->upload_owner == NULL && late)
+			upload_start(work);
+		break;
+	case WORKER__COMMITTING:
+		if (late)
+			commit_send(work);
+		break;
+	default:
+		break;
+	}
+}
+
+void worker__work_tick(struct worker *w)
+{
+	int64_t now = env_monotonic_us(w->env);
+	for (size_t i = w->work_count; i-- > 0;)
+		if (i < w->work_count) /* a tick may drop its lease */
+			work_tick(w->works[i], now);
+}

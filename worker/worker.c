@@ -1,0 +1,314 @@
+/* worker.c: the process's side: hello, heartbeats, dispatch, progress, stop. */
+#include "worker/internal.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HELLO_US INT64_C(1000000)
+
+int worker_new(const struct worker_config *config, const struct env *env, struct store *blobs,
+	       struct proto_transport *transport, struct pool *pool, struct model *model, struct worker **out,
+	       struct err *e)
+{
+	struct worker *w = fault_calloc(1, sizeof *w);
+	if (w == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for the worker");
+	w->config = *config;
+	w->env = env;
+	w->blobs = blobs;
+	w->transport = transport;
+	w->pool = pool;
+	w->model = model;
+	w->boot = env_random_u64(env);
+	w->heartbeat_ms = 1000;
+	w->lease_ms = 8000;
+	w->hello_us = -HELLO_US;
+	int rc = worker_fetch_new(env, blobs, transport, &w->fetch, e);
+	if (rc == 0)
+		rc = worker_upload_new(env, blobs, transport, &w->upload, e);
+	if (rc == 0) {
+		rc = worker__calibration_load(w, &w->calibration, e);
+		rc = rc == ERR_NOT_FOUND ? 0 : rc; /* made by the first job */
+	}
+	if (rc != 0) {
+		worker_destroy(&w);
+		return err_wrap(e, "starting worker %s", config->name);
+	}
+	*out = w;
+	return 0;
+}
+
+void worker_destroy(struct worker **worker)
+{
+	struct worker *w = *worker;
+	if (w == NULL)
+		return;
+	while (w->work_count > 0)
+		worker__work_drop(w, w->works[0]);
+	worker_fetch_destroy(&w->fetch);
+	worker_upload_destroy(&w->upload);
+	buf_free(&w->calibration);
+	free(w);
+	*worker = NULL;
+}
+
+int worker__send(struct worker *w, struct msg *msg)
+{
+	struct err e = ERR_INIT;
+	int rc = w->transport->ops->send(w->transport, 0, msg, &e);
+	if (rc == ERR_AGAIN || rc == ERR_CLOSED)
+		log_event(LOG_DEBUG, "WORKER-UNSENT", LOGF_S("type", msg_type_name(msg->type)),
+			  LOGF_S("reason", e.text));
+	else if (rc != 0)
+		log_event(LOG_ERROR, "WORKER-SEND-FAILED", LOGF_S("type", msg_type_name(msg->type)),
+			  LOGF_S("reason", e.text));
+	return rc;
+}
+
+static struct msg_text text_of(const char *s)
+{
+	return (struct msg_text){ s, strlen(s) };
+}
+
+static void hello_send(struct worker *w)
+{
+	const struct model_shape *shape = model_shape_of(w->model);
+	struct model_backend *backend = model_backend_of(w->model);
+	struct msg msg = { .type = MSG_HELLO, .request_id = ++w->request_id };
+	msg.u.hello = (struct msg_hello){
+		.kind = MSG_PEER_WORKER,
+		.protocol_min = MSG_PROTOCOL_VERSION,
+		.protocol_max = MSG_PROTOCOL_VERSION,
+		.name = text_of(w->config.name),
+		.software = text_of(w->config.software),
+		.backend = text_of(backend->ops->describe(backend)),
+		.endpoint = text_of(""),
+		.boot = w->boot,
+		.base_model = *model_digest(w->model),
+		.layers = (uint32_t)shape->layers,
+		.hidden = (uint32_t)shape->hidden,
+		.ffn = (uint32_t)shape->ffn,
+		.pid = (uint32_t)getpid(),
+	};
+	w->hello_us = env_monotonic_us(w->env);
+	(void)worker__send(w, &msg);
+}
+
+static void hello_reply(struct worker *w, const struct msg_hello_reply *reply)
+{
+	if (reply->code == ERR_AGAIN)
+		return; /* asked again in a second */
+	if (reply->code != 0) {
+		w->failed = true;
+		err_set(&w->error, reply->code, "the coordinator refused this worker: %.*s", (int)reply->text.len,
+			reply->text.text);
+		return;
+	}
+	w->heartbeat_ms = reply->heartbeat_ms > 0 ? reply->heartbeat_ms : w->heartbeat_ms;
+	w->lease_ms = reply->lease_ms > 0 ? reply->lease_ms : w->lease_ms;
+	w->config.editor.seed = reply->seed;
+	if (reply->layer != UINT32_MAX)
+		w->config.editor.layer = reply->layer;
+	struct err e = ERR_INIT;
+	if (editor_config_check(&w->config.editor, model_shape_of(w->model), &e) != 0) {
+		w->failed = true;
+		w->error = e;
+		return;
+	}
+	if (!w->greeted)
+		log_event(LOG_INFO, "WORKER-JOINED", LOGF_SN("cluster", reply->cluster_id.text, reply->cluster_id.len),
+			  LOGF_U("version", reply->version));
+	w->greeted = true;
+	w->heard_us = w->heartbeat_us = env_monotonic_us(w->env);
+}
+
+static void fenced(struct worker *w, const struct msg_fenced *fenced)
+{
+	for (int kind = MSG_LEASE_TRAIN; kind <= MSG_LEASE_GATE; kind++) {
+		struct worker__work *work = worker__work_find(w, fenced->shard, (enum msg_lease_kind)kind);
+		if (work == NULL || work->epoch > fenced->epoch)
+			continue;
+		log_event(LOG_WARN, "WORKER-LEASE-LOST", LOGF_U("shard", work->shard), LOGF_U("epoch", work->epoch));
+		worker__work_drop(w, work);
+	}
+}
+
+static void error_reply(struct worker *w, const struct msg_error *error)
+{
+	log_event(LOG_WARN, "WORKER-REFUSED", LOGF_S("code", err_name(error->code)),
+		  LOGF_SN("reason", error->text.text, error->text.len));
+	if (error->code == ERR_DENIED) {
+		w->failed = true;
+		err_set(&w->error, ERR_DENIED, "the coordinator refused this worker: %.*s", (int)error->text.len,
+			error->text.text);
+	} else {
+		w->greeted = false; /* a coordinator that does not know us: greet it again */
+	}
+}
+
+void worker_receive(struct worker *w, struct msg_received **received)
+{
+	const struct msg *msg = &(*received)->msg;
+	w->heard_us = env_monotonic_us(w->env);
+	if (worker_fetch_receive(w->fetch, msg) || worker_upload_receive(w->upload, msg))
+		return;
+	switch (msg->type) {
+	case MSG_HELLO_REPLY:
+		hello_reply(w, &msg->u.hello_reply);
+		break;
+	case MSG_LEASE:
+		if (!w->closed)
+			worker__work_lease(w, &msg->u.lease);
+		break;
+	case MSG_EDITS:
+		worker__work_edits(w, &msg->u.edits);
+		break;
+	case MSG_SHARD_COMMIT_REPLY:
+		worker__work_reply(w, &msg->u.shard_commit_reply);
+		break;
+	case MSG_FENCED:
+		fenced(w, &msg->u.fenced);
+		break;
+	case MSG_ERROR:
+		error_reply(w, &msg->u.error);
+		break;
+	default:
+		break; /* HeartbeatReply: that it was heard is all there is to it */
+	}
+}
+
+static uint64_t resident_bytes(void)
+{
+	unsigned long long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+	if (f == NULL)
+		return 0;
+	int fields = fscanf(f, "%*u %llu", &pages);
+	fclose(f);
+	return fields == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static void progress_send(struct worker *w)
+{
+	if (w->job == NULL || w->job->work == NULL)
+		return;
+	const char *phase = atomic_load(&w->job->phase);
+	struct msg msg = { .type = MSG_PROGRESS, .request_id = ++w->request_id };
+	msg.u.progress =
+		(struct msg_progress){ w->job->work->shard,         w->job->work->epoch, atomic_load(&w->job->done),
+				       atomic_load(&w->job->total), text_of(phase),      0 };
+	(void)worker__send(w, &msg);
+}
+
+static void heartbeat_send(struct worker *w)
+{
+	struct msg_lease_ref leases[WORKER__LEASES_MAX];
+	for (size_t i = 0; i < w->work_count; i++)
+		leases[i] = (struct msg_lease_ref){ w->works[i]->shard, w->works[i]->epoch, w->works[i]->kind };
+	struct msg msg = { .type = MSG_HEARTBEAT, .request_id = ++w->request_id };
+	msg.u.heartbeat = (struct msg_heartbeat){ leases, w->work_count, resident_bytes() };
+	w->heartbeat_us = env_monotonic_us(w->env);
+	(void)worker__send(w, &msg);
+	progress_send(w);
+}
+
+/* The first job of a worker without a cached calibration; it says hello once it can train. */
+static void calibration_start(struct worker *w)
+{
+	struct worker__job *job = NULL;
+	struct err e = ERR_INIT;
+	int rc = worker__job_new(w, WORKER__CALIBRATE, &job, &e);
+	if (rc == 0) {
+		w->job = job;
+		rc = pool_submit(w->pool, &job->pool_job);
+	}
+	if (rc != 0) {
+		w->job = NULL;
+		worker__job_destroy(&job);
+		w->failed = true;
+		err_set(&w->error, rc, "the engine takes no job: %s", err_text(rc));
+		return;
+	}
+	log_event(LOG_INFO, "WORKER-CALIBRATING", LOGF_S("corpus", w->config.calibration_corpus));
+}
+
+static void calibration_keep(struct worker *w)
+{
+	struct err e = ERR_INIT;
+	if (store_blob_put(w->blobs, w->calibration.data, w->calibration.len, &w->calibration_root, &e) != 0) {
+		w->failed = true;
+		w->error = e;
+		return;
+	}
+	w->calibrated = true;
+}
+
+void worker_tick(struct worker *w)
+{
+	int64_t now = env_monotonic_us(w->env);
+	if (w->closed || w->failed)
+		return;
+	if (!w->calibrated) {
+		if (w->calibration.len > 0)
+			calibration_keep(w);
+		else if (w->job == NULL)
+			calibration_start(w);
+		return;
+	}
+	if (w->greeted && now - w->heard_us > (int64_t)w->lease_ms * 1000) {
+		log_event(LOG_WARN, "WORKER-COORDINATOR-SILENT", LOGF_U("ms", (uint64_t)(now - w->heard_us) / 1000));
+		w->greeted = false;
+	}
+	if (!w->greeted) {
+		if (now - w->hello_us >= HELLO_US)
+			hello_send(w);
+	} else if (now - w->heartbeat_us >= (int64_t)w->heartbeat_ms * 1000) {
+		heartbeat_send(w);
+	}
+	worker_fetch_tick(w->fetch);
+	worker_upload_tick(w->upload);
+	worker__work_tick(w);
+}
+
+bool worker_failed(const struct worker *w, struct err *e)
+{
+	if (w->failed && e != NULL)
+		*e = w->error;
+	return w->failed;
+}
+
+void worker_close(struct worker *w)
+{
+	w->closed = true;
+	if (w->job != NULL)
+		atomic_store(&w->job->cancel, true);
+}
+
+bool worker_idle(const struct worker *w)
+{
+	return w->job == NULL;
+}
+
+void worker_metrics(struct worker *w, struct buf *out)
+{
+	buf_printf(out, "# HELP amend_edits_total Edits re-tested after training, by result.\n# TYPE amend_edits_total "
+			"counter\n");
+	buf_printf(out, "amend_edits_total{result=\"passed\"} %llu\n", (unsigned long long)w->edits_passed);
+	buf_printf(out, "amend_edits_total{result=\"failed\"} %llu\n", (unsigned long long)w->edits_failed);
+	buf_printf(out, "# HELP amend_edit_steps_total Optimiser steps.\n# TYPE amend_edit_steps_total counter\n");
+	buf_printf(out, "amend_edit_steps_total %llu\n", (unsigned long long)w->steps);
+	buf_printf(out, "# HELP amend_edit_train_seconds_total Time spent training.\n# TYPE "
+			"amend_edit_train_seconds_total counter\n");
+	buf_printf(out, "amend_edit_train_seconds_total %.3f\n", w->train_seconds);
+	buf_printf(out, "# HELP amend_shard_commits_total Shard versions committed.\n# TYPE amend_shard_commits_total "
+			"counter\n");
+	buf_printf(out, "amend_shard_commits_total %llu\n", (unsigned long long)w->commits);
+	buf_printf(out, "# HELP amend_leases Leases held.\n# TYPE amend_leases gauge\namend_leases %zu\n",
+		   w->work_count);
+}
