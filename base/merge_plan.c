@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT	       1
+#define FORMAT         1
 #define PATH_BYTES_MAX 4096
 #define HEADER_LEN_MAX 4096
 
@@ -23,7 +23,8 @@ void merge_numbers_init(struct merge_numbers *numbers)
 int merge_plan_new(size_t shard_count, struct merge_plan **out, struct err *e)
 {
 	if (shard_count == 0 || shard_count > MERGE_PLAN_SHARDS_MAX)
-		return err_set(e, ERR_INVALID, "merge plan: %zu shards: it may be 1 to %d", shard_count, MERGE_PLAN_SHARDS_MAX);
+		return err_set(e, ERR_INVALID, "merge plan: %zu shards: it may be 1 to %d", shard_count,
+			       MERGE_PLAN_SHARDS_MAX);
 	struct merge_plan *plan = fault_calloc(1, sizeof(*plan));
 	if (plan == NULL)
 		return err_set(e, ERR_NOMEM, "merge plan: out of memory");
@@ -144,7 +145,8 @@ static const struct json *want(struct get *g, const char *key, enum json_type ty
 		return NULL;
 	const struct json *v = json_get(g->object, key);
 	if (v == NULL || json_type(v) != type) {
-		g->rc = err_set(g->e, ERR_INVALID, "%s: %s: %s", g->where, key, v == NULL ? "missing" : "of another type");
+		g->rc = err_set(g->e, ERR_INVALID, "%s: %s: %s", g->where, key,
+				v == NULL ? "missing" : "of another type");
 		return NULL;
 	}
 	return v;
@@ -241,16 +243,17 @@ static int get_plan(const struct json *root, struct merge_plan **out, struct err
 {
 	struct get g = { root, "merge plan", e, 0 };
 	uint64_t format = get_uint(&g, "format");
-	const struct json *operator = want(&g, "operator", JSON_STRING);
+	const struct json *operator= want(&g, "operator", JSON_STRING);
 	const struct json *shards = want(&g, "shards", JSON_ARRAY);
 	if (g.rc == 0 && format != FORMAT)
-		g.rc = err_set(e, ERR_INVALID, "merge plan: format %" PRIu64 " is unknown here: update this program", format);
+		g.rc = err_set(e, ERR_INVALID, "merge plan: format %" PRIu64 " is unknown here: update this program",
+			       format);
 	if (g.rc != 0 || (g.rc = merge_plan_new(json_length(shards), out, e)) != 0)
 		return g.rc;
 	struct merge_plan *plan = *out;
 	const char *name = json_string(operator, NULL);
 	if (strcmp(name, operator_names[MERGE_TIES]) == 0)
-		plan->operator = MERGE_TIES;
+		plan->operator= MERGE_TIES;
 	else if (strcmp(name, operator_names[MERGE_ROUNDS]) != 0)
 		g.rc = err_set(e, ERR_INVALID, "merge plan: operator '%.32s': it may be rounds or ties", name);
 	plan->merge = get_uint(&g, "merge");
@@ -293,8 +296,8 @@ int merge_plan_read(const char *path, struct merge_plan **out, struct hash *dige
 	return rc;
 }
 
-int merge_plan_input(const char *plan_path, const char *name, const struct hash *want_hash, size_t byte_limit, struct buf *out,
-		     struct err *e)
+int merge_plan_input(const char *plan_path, const char *name, const struct hash *want_hash, size_t byte_limit,
+		     struct buf *out, struct err *e)
 {
 	char path[PATH_BYTES_MAX];
 	const char *slash = strrchr(plan_path, '/');
@@ -314,10 +317,12 @@ int merge_plan_input(const char *plan_path, const char *name, const struct hash 
 	hash_hex(want_hash, want_hex);
 	hash_hex(&got, got_hex);
 	out->len = start;
-	return err_set(e, ERR_CORRUPT, "merge input %s: its SHA-256 is %s, the plan says %s: plan the merge again", path, got_hex, want_hex);
+	return err_set(e, ERR_CORRUPT, "merge input %s: its SHA-256 is %s, the plan says %s: plan the merge again",
+		       path, got_hex, want_hex);
 }
 
-int merge_plan_edit_next(const char **text, size_t *len, uint64_t *seq, const char **record, size_t *record_len, struct err *e)
+int merge_plan_edit_next(const char **text, size_t *len, uint64_t *seq, const char **record, size_t *record_len,
+			 struct err *e)
 {
 	if (*len == 0)
 		return ERR_NOT_FOUND;
@@ -337,7 +342,8 @@ int merge_plan_edit_next(const char **text, size_t *len, uint64_t *seq, const ch
 
 /* ---- The output file */
 
-int merge_output_write(const char *path, struct merge_output *output, const void *delta, size_t delta_len, struct err *e)
+int merge_output_write(const char *path, struct merge_output *output, const void *delta, size_t delta_len,
+		       struct err *e)
 {
 	struct buf bytes = BUF_INIT;
 	struct json_w w;
@@ -357,8 +363,8 @@ int merge_output_write(const char *path, struct merge_output *output, const void
 	json_w_close(&w);
 	buf_u8(&bytes, '\n');
 	buf_append(&bytes, delta, delta_len);
-	int rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "merge output: out of memory for %zu bytes", delta_len) :
-				      file_write_atomic(path, bytes.data, bytes.len, 0600, e);
+	int rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "merge output: out of memory for %zu bytes", delta_len)
+				    : file_write_atomic(path, bytes.data, bytes.len, 0600, e);
 	buf_free(&bytes);
 	return rc;
 }
@@ -384,10 +390,12 @@ static int parse_header(const char *text, size_t len, struct merge_output *outpu
 	return g.rc != 0 ? ERR_CORRUPT : 0;
 }
 
-static int check_output(const struct buf *file, const struct hash *plan, struct merge_output *output, size_t *header_len, struct err *e)
+static int check_output(const struct buf *file, const struct hash *plan, struct merge_output *output,
+			size_t *header_len, struct err *e)
 {
 	const char *text = (const char *)file->data;
-	const char *end = file->len > 0 ? memchr(text, '\n', file->len < HEADER_LEN_MAX ? file->len : HEADER_LEN_MAX) : NULL;
+	const char *end = file->len > 0 ? memchr(text, '\n', file->len < HEADER_LEN_MAX ? file->len : HEADER_LEN_MAX)
+					: NULL;
 	if (end == NULL)
 		return err_set(e, ERR_CORRUPT, "no header line");
 	if (parse_header(text, (size_t)(end - text), output, e) != 0)
@@ -396,13 +404,15 @@ static int check_output(const struct buf *file, const struct hash *plan, struct 
 	struct hash got;
 	hash_of(file->data + *header_len, file->len - *header_len, &got);
 	if (file->len - *header_len != output->delta_bytes || !hash_equal(&got, &output->delta_hash))
-		return err_set(e, ERR_CORRUPT, "the delta's %zu bytes do not match the header's length and SHA-256", file->len - *header_len);
+		return err_set(e, ERR_CORRUPT, "the delta's %zu bytes do not match the header's length and SHA-256",
+			       file->len - *header_len);
 	if (!hash_equal(plan, &output->plan))
 		return err_set(e, ERR_MISMATCH, "it was made from another plan");
 	return 0;
 }
 
-int merge_output_read(const char *path, const struct hash *plan, struct merge_output *output, struct buf *delta, struct err *e)
+int merge_output_read(const char *path, const struct hash *plan, struct merge_output *output, struct buf *delta,
+		      struct err *e)
 {
 	struct buf file = BUF_INIT;
 	size_t header_len = 0;
