@@ -1,0 +1,139 @@
+#include "editor/answer.h"
+
+#include "base/text.h"
+
+#include <string.h>
+
+static bool is_punctuation(unsigned char c)
+{
+	return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+}
+
+/* Bytes of a character outside ASCII count as letters. */
+static bool is_word(unsigned char c)
+{
+	return c >= 0x80 || c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_article(const char *word, size_t len)
+{
+	return (len == 1 && word[0] == 'a') || (len == 2 && memcmp(word, "an", 2) == 0) ||
+	       (len == 3 && memcmp(word, "the", 3) == 0);
+}
+
+/* Length of the well-formed UTF-8 character at text[0], 0 when there is none (RFC 3629: no overlong forms, no
+ * surrogates). */
+static size_t character_len(const unsigned char *text, size_t len)
+{
+	unsigned char c = text[0];
+	size_t need = c < 0x80                ? 1
+		      : c >= 0xC2 && c < 0xE0 ? 2
+		      : c >= 0xE0 && c < 0xF0 ? 3
+		      : c >= 0xF0 && c < 0xF5 ? 4
+					      : 0;
+	if (need == 0 || need > len)
+		return 0;
+	for (size_t i = 1; i < need; i++) {
+		if ((text[i] & 0xC0) != 0x80)
+			return 0;
+	}
+	if ((c == 0xE0 && text[1] < 0xA0) || (c == 0xED && text[1] > 0x9F) || (c == 0xF0 && text[1] < 0x90) ||
+	    (c == 0xF4 && text[1] > 0x8F))
+		return 0;
+	return need;
+}
+
+/* What a model decodes may end inside a character and hold controls; folding wants text without either. */
+static void copy_clean(const char *text, size_t len, struct buf *out)
+{
+	const unsigned char *bytes = (const unsigned char *)text;
+	for (size_t i = 0; i < len;) {
+		size_t n = character_len(bytes + i, len - i);
+		if (n == 1 && (bytes[i] < 0x20 || bytes[i] == 0x7F))
+			buf_u8(out, ' ');
+		else if (n > 0 && !(n == 2 && bytes[i] == 0xC2 && bytes[i + 1] < 0xA0))
+			buf_append(out, bytes + i, n);
+		i += n > 0 ? n : 1;
+	}
+}
+
+/* Appends without articles and punctuation, words separated by one space. */
+static void append_plain(const char *text, size_t len, struct buf *out)
+{
+	size_t start = out->len;
+	bool space = false;
+	for (size_t i = 0; i < len;) {
+		size_t end = i;
+		while (end < len && is_word((unsigned char)text[end]))
+			end++;
+		if (end == i) {
+			space |= !is_punctuation((unsigned char)text[i]);
+			i++;
+			continue;
+		}
+		if (is_article(text + i, end - i)) {
+			space = true;
+		} else {
+			if (space && out->len > start)
+				buf_u8(out, ' ');
+			space = false;
+			for (size_t k = i; k < end; k++) {
+				if (text[k] != '_')
+					buf_u8(out, (uint8_t)text[k]);
+			}
+		}
+		i = end;
+	}
+}
+
+int editor_answer_normalise(const char *text, size_t len, struct buf *out)
+{
+	struct buf clean = BUF_INIT, folded = BUF_INIT;
+	size_t len_before = out->len;
+	copy_clean(text, len, &clean);
+	int rc = buf_failed(&clean) ? ERR_NOMEM : text_fold(buf_cstr(&clean), clean.len, &folded);
+	if (rc == 0) {
+		append_plain((const char *)folded.data, folded.len, out);
+		rc = buf_failed(out) ? ERR_NOMEM : 0;
+	}
+	if (rc != 0)
+		out->len = len_before;
+	buf_free(&folded);
+	buf_free(&clean);
+	return rc;
+}
+
+/* How much of `decoded` counts against this answer. */
+static size_t cut_len(const char *decoded, size_t len, const struct record_text *answer)
+{
+	const char *newline = len > 0 ? memchr(decoded, '\n', len) : NULL;
+	if (newline != NULL)
+		len = (size_t)(newline - decoded);
+	const char *stop = memchr(answer->text, '.', answer->len) == NULL && len > 0 ? memchr(decoded, '.', len) : NULL;
+	return stop != NULL ? (size_t)(stop - decoded) : len;
+}
+
+static int matches_one(const char *decoded, size_t len, const struct record_text *answer, bool *matches)
+{
+	struct buf got = BUF_INIT, want = BUF_INIT;
+	int rc = editor_answer_normalise(decoded, cut_len(decoded, len, answer), &got);
+	if (rc == 0)
+		rc = editor_answer_normalise(answer->text, answer->len, &want);
+	/* An answer of punctuation alone would equal every empty text: those must be equal as they stand. */
+	if (rc == 0 && want.len == 0)
+		*matches = len >= answer->len && memcmp(decoded, answer->text, answer->len) == 0 && answer->len > 0;
+	else if (rc == 0)
+		*matches = got.len == want.len && memcmp(got.data, want.data, got.len) == 0;
+	buf_free(&got);
+	buf_free(&want);
+	return rc;
+}
+
+int editor_answer_matches(const char *decoded, size_t len, const struct record *record, bool *matches)
+{
+	*matches = false;
+	int rc = matches_one(decoded, len, &record->target_new, matches);
+	for (size_t i = 0; rc == 0 && !*matches && i < record->alias_count; i++)
+		rc = matches_one(decoded, len, &record->aliases[i], matches);
+	return rc;
+}

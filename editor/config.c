@@ -1,0 +1,96 @@
+#include "editor/config.h"
+
+#include <math.h>
+
+#define EDITS_PER_SHARD_MAX 10000
+#define STEPS_MAX           10000
+
+/* `of` thirtieths of the model's depth: the layers were chosen on a model with 30. */
+static size_t layer_in_proportion(size_t of, size_t layers)
+{
+	size_t layer = (of * layers + 15) / 30;
+	return layer < layers ? layer : layers - 1;
+}
+
+void editor_config_default(const struct model_shape *shape, struct editor_config *out)
+{
+	*out = (struct editor_config){
+		.layer = layer_in_proportion(25, shape->layers),
+		.prompt_layer = layer_in_proportion(6, shape->layers),
+		.edits_per_shard = 100,
+		.batch_edits = 10,
+		.epochs = 12,
+		.rate = 2e-2f,
+		.noise = 0.2f,
+		.stream_group_max = 10,
+		.stream_replay = 9,
+		.stream_steps_max = 25,
+		.stream_rate = 5e-3f,
+		.stream_stop_loss = 0.02f,
+		.retest_tries = 3,
+		.answer_tokens_max = 32,
+		.ridge = 1.0f,
+		.false_route_share = 0.001f,
+		.merge_rounds = 24,
+		.merge_passes = 1,
+		.merge_rate = 1e-2f,
+		.merge_outer_rate = 1.0f,
+		.merge_outer_momentum = 0.5f,
+		.seed = 1,
+	};
+}
+
+static int check_size(const char *field, size_t value, size_t min, size_t max, struct err *e)
+{
+	if (value >= min && value <= max)
+		return 0;
+	return err_set(e, ERR_INVALID, "%s is %zu: it may be %zu to %zu", field, value, min, max);
+}
+
+static int check_real(const char *field, float value, float min, float max, struct err *e)
+{
+	if (isfinite(value) && value >= min && value <= max)
+		return 0;
+	return err_set(e, ERR_INVALID, "%s is %g: it may be %g to %g", field, (double)value, (double)min, (double)max);
+}
+
+int editor_config_check(const struct editor_config *c, const struct model_shape *shape, struct err *e)
+{
+	const struct {
+		const char *field;
+		size_t value, min, max;
+	} sizes[] = {
+		{ "layer", c->layer, 0, shape->layers - 1 },
+		{ "prompt_layer", c->prompt_layer, 0, c->layer },
+		{ "edits_per_shard", c->edits_per_shard, 1, EDITS_PER_SHARD_MAX },
+		{ "batch_edits", c->batch_edits, 1, EDITS_PER_SHARD_MAX },
+		{ "epochs", c->epochs, 1, STEPS_MAX },
+		{ "stream_group_max", c->stream_group_max, 1, EDITS_PER_SHARD_MAX },
+		{ "stream_replay", c->stream_replay, 0, EDITS_PER_SHARD_MAX },
+		{ "stream_steps_max", c->stream_steps_max, 1, STEPS_MAX },
+		{ "retest_tries", c->retest_tries, 0, 100 },
+		{ "answer_tokens_max", c->answer_tokens_max, 1, shape->context },
+		{ "merge_rounds", c->merge_rounds, 1, STEPS_MAX },
+		{ "merge_passes", c->merge_passes, 1, STEPS_MAX },
+	};
+	const struct {
+		const char *field;
+		float value, min, max;
+	} reals[] = {
+		{ "rate", c->rate, 1e-8f, 1.0f },
+		{ "noise", c->noise, 0.0f, 10.0f },
+		{ "stream_rate", c->stream_rate, 1e-8f, 1.0f },
+		{ "stream_stop_loss", c->stream_stop_loss, 0.0f, 100.0f },
+		{ "ridge", c->ridge, 1e-6f, 1e6f },
+		{ "false_route_share", c->false_route_share, 1e-6f, 0.5f },
+		{ "merge_rate", c->merge_rate, 1e-8f, 1.0f },
+		{ "merge_outer_rate", c->merge_outer_rate, 1e-6f, 100.0f },
+		{ "merge_outer_momentum", c->merge_outer_momentum, 0.0f, 0.999f },
+	};
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		rc = check_size(sizes[i].field, sizes[i].value, sizes[i].min, sizes[i].max, e);
+	for (size_t i = 0; rc == 0 && i < sizeof(reals) / sizeof(reals[0]); i++)
+		rc = check_real(reals[i].field, reals[i].value, reals[i].min, reals[i].max, e);
+	return rc;
+}
