@@ -13,6 +13,8 @@
 /* Replaces `head` (header + body) and gives the bulk bytes, borrowed from `msg`. ERR_LIMIT when over the type's cap. */
 int proto_encode(const struct msg *msg, struct buf *head, struct msg_bytes *bulk, struct err *e) MUST_CHECK;
 int proto_decode(const void *head, size_t head_len, const void *bulk, size_t bulk_len, struct msg_received **out, struct err *e) MUST_CHECK;
+/* Only the header: type (known or not) and ids, for deciding before any decoding. ERR_INVALID. */
+int proto_peek(const void *head, size_t head_len, int *type, uint64_t *request_id, uint64_t *trace_id) MUST_CHECK;
 size_t proto_body_cap(int type); /* bytes; 0 for unknown types */
 
 /* The manifest (content-addressed, immutable; design.md "Things on disk"). */

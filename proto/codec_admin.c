@@ -1,0 +1,74 @@
+/* codec_admin.c: admin.proto and the structs of msg.h. */
+#include "proto/codec_wire.h"
+
+#include "proto/admin.pb-c.h"
+
+#define MEMBERS_MAX 4096
+
+static const struct codec__row merge_run_rows[] = {
+	ROW_U64(1, msg_merge_run, id, 0, UINT64_MAX),
+};
+CODEC_TABLE(codec__merge_run, amend__merge_run__descriptor, msg_merge_run, merge_run_rows);
+
+static const struct codec__row merge_status_rows[] = {
+	ROW_CODE(1, msg_merge_status, code),
+	ROW_U64(2, msg_merge_status, id, 0, UINT64_MAX),
+	ROW_U64(3, msg_merge_status, version, 0, UINT64_MAX),
+	ROW_U32(4, msg_merge_status, state, 0, 31),
+	ROW_U32(5, msg_merge_status, tries, 0, UINT32_MAX),
+	ROW_U32(6, msg_merge_status, ranks, 0, UINT32_MAX),
+	ROW_U32(7, msg_merge_status, shard_count, 0, UINT32_MAX),
+	ROW_SHARE(8, msg_merge_status, score),
+	ROW_SHARE(9, msg_merge_status, score_inputs),
+	ROW_SHARE(10, msg_merge_status, progress),
+	ROW_TEXT(11, msg_merge_status, text, CODEC_REASON_BYTES_MAX),
+	ROW_BOOL(12, msg_merge_status, done),
+	ROW_BOOL(13, msg_merge_status, served_by_default),
+	ROW_TIME(14, msg_merge_status, planned_ms),
+	ROW_TIME(15, msg_merge_status, ended_ms),
+};
+CODEC_TABLE(codec__merge_status, amend__merge_status__descriptor, msg_merge_status, merge_status_rows);
+
+static const struct codec__row fleet_member_rows[] = {
+	ROW_ENUM(1, msg_fleet_member, kind, MSG_PEER_WORKER, MSG_PEER_CLIENT),
+	ROW_TEXT(2, msg_fleet_member, name, CODEC_NAME_BYTES_MAX),
+	ROW_TEXT(3, msg_fleet_member, endpoint, CODEC_LINE_BYTES_MAX),
+	ROW_TEXT(4, msg_fleet_member, backend, CODEC_LINE_BYTES_MAX),
+	ROW_TEXT(5, msg_fleet_member, software, CODEC_NAME_BYTES_MAX),
+	ROW_TEXT(6, msg_fleet_member, state, CODEC_NAME_BYTES_MAX),
+	ROW_KEY(7, msg_fleet_member, key),
+	ROW_I64(8, msg_fleet_member, seen_ms_ago),
+	ROW_U64(9, msg_fleet_member, version, 0, UINT64_MAX),
+	ROW_U64(10, msg_fleet_member, resident_bytes, 0, UINT64_MAX),
+	ROW_U32(11, msg_fleet_member, lease_count, 0, UINT32_MAX),
+	ROW_U32(12, msg_fleet_member, edit_done, 0, UINT32_MAX),
+	ROW_U32(13, msg_fleet_member, edit_total, 0, UINT32_MAX),
+	ROW_U32(14, msg_fleet_member, pid, 0, UINT32_MAX),
+};
+static CODEC_TABLE(fleet_member, amend__fleet_member__descriptor, msg_fleet_member, fleet_member_rows);
+
+static const struct codec__row fleet_reply_rows[] = {
+	ROW_LIST(1, msg_fleet_reply, members, member_count, msg_fleet_member, &fleet_member, MEMBERS_MAX),
+	ROW_U64(2, msg_fleet_reply, version, 0, UINT64_MAX),
+	ROW_U64(3, msg_fleet_reply, queue_length, 0, UINT64_MAX),
+	ROW_U64(4, msg_fleet_reply, last_seq, 0, CODEC_SEQ_MAX),
+	ROW_U32(5, msg_fleet_reply, shards_open, 0, UINT32_MAX),
+	ROW_U32(6, msg_fleet_reply, shards_closed, 0, UINT32_MAX),
+	ROW_U32(7, msg_fleet_reply, pid, 0, UINT32_MAX),
+	ROW_U64(8, msg_fleet_reply, resident_bytes, 0, UINT64_MAX),
+	ROW_HASH(9, msg_fleet_reply, base_model),
+	ROW_TEXT(10, msg_fleet_reply, cluster_id, CODEC_NAME_BYTES_MAX),
+	ROW_TEXT(11, msg_fleet_reply, software, CODEC_NAME_BYTES_MAX),
+	ROW_TEXT(12, msg_fleet_reply, data_folder, 4096), /* PATH_MAX */
+	ROW_REAL(13, msg_fleet_reply, visible_p50_ms),
+	ROW_REAL(14, msg_fleet_reply, visible_p99_ms),
+};
+CODEC_TABLE(codec__fleet_reply, amend__fleet_reply__descriptor, msg_fleet_reply, fleet_reply_rows);
+
+const struct codec__table codec__nothing = { &amend__nothing__descriptor, 0, NULL, 0 };
+
+static const struct codec__row error_rows[] = {
+	ROW_CODE(1, msg_error, code),
+	ROW_TEXT(2, msg_error, text, CODEC_REASON_BYTES_MAX),
+};
+CODEC_TABLE(codec__error, amend__error__descriptor, msg_error, error_rows);

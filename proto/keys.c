@@ -1,0 +1,443 @@
+/* keys.c: key files and the allow list. CURVE keys are Curve25519 keys, as crypto_box of libsodium makes them. */
+#include "proto/keys.h"
+
+#include "base/buf.h"
+#include "base/fault.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define KEY_FILE_BYTES_MAX 1024
+#define LIST_BYTES_MAX     (4u << 20)
+#define ENTRIES_MAX        16384
+#define NAME_BYTES_MAX     64
+
+_Static_assert(PROTO_KEY_BYTES == crypto_box_PUBLICKEYBYTES && PROTO_KEY_BYTES == crypto_box_SECRETKEYBYTES,
+	       "CURVE keys");
+
+/* ---- Key pairs. */
+
+int proto_keypair_new(struct proto_keypair *out, struct err *e)
+{
+	if (sodium_init() < 0)
+		return err_set(e, ERR_EXTERNAL, "libsodium found no source of randomness: is /dev/urandom there?");
+	crypto_box_keypair(out->public_key, out->secret_key);
+	return 0;
+}
+
+void proto_keypair_wipe(struct proto_keypair *pair)
+{
+	sodium_memzero(pair, sizeof(*pair));
+}
+
+void proto_key_hex(const uint8_t key[PROTO_KEY_BYTES], char out[65])
+{
+	sodium_bin2hex(out, 65, key, PROTO_KEY_BYTES);
+}
+
+int proto_key_parse(const char *hex, uint8_t key[PROTO_KEY_BYTES])
+{
+	size_t len;
+	const char *end;
+	if (strlen(hex) != 2 * PROTO_KEY_BYTES ||
+	    sodium_hex2bin(key, PROTO_KEY_BYTES, hex, 2 * PROTO_KEY_BYTES, NULL, &len, &end) != 0 ||
+	    len != PROTO_KEY_BYTES)
+		return ERR_INVALID;
+	return 0;
+}
+
+static int write_all(int fd, const char *bytes, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, bytes, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno;
+		bytes += n;
+		len -= (size_t)n;
+	}
+	return fsync(fd) == 0 ? 0 : errno;
+}
+
+static int open_folder_of(const char *path)
+{
+	char copy[PATH_MAX];
+	if (strlen(path) >= sizeof(copy)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(copy, path, strlen(path) + 1);
+	return open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int sync_folder_of(const char *path)
+{
+	int fd = open_folder_of(path);
+	if (fd < 0)
+		return errno;
+	int rc = fsync(fd) == 0 ? 0 : errno;
+	close(fd);
+	return rc;
+}
+
+int proto_keypair_save(const struct proto_keypair *pair, const char *path, struct err *e)
+{
+	char public_hex[65], secret_hex[65], text[160];
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 && errno == EEXIST)
+		return err_set(e, ERR_EXISTS, "key file %s exists already: remove it or choose another name", path);
+	if (fd < 0)
+		return err_errno(e, ERR_IO, errno, "creating key file %s", path);
+	proto_key_hex(pair->public_key, public_hex);
+	proto_key_hex(pair->secret_key, secret_hex);
+	int len = snprintf(text, sizeof(text), "public %s\nsecret %s\n", public_hex, secret_hex);
+	int errnum = fault_point("proto.key.write") != 0 ? EIO : write_all(fd, text, (size_t)len);
+	sodium_memzero(text, sizeof(text));
+	sodium_memzero(secret_hex, sizeof(secret_hex));
+	close(fd);
+	if (errnum == 0)
+		errnum = sync_folder_of(path);
+	if (errnum == 0)
+		return 0;
+	unlink(path); /* half a key is no key */
+	return err_errno(e, ERR_IO, errnum, "writing key file %s", path);
+}
+
+static int key_file_open(const char *path, int *out, struct err *e)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return err_errno(e,
+				 errno == ENOENT   ? ERR_NOT_FOUND
+				 : errno == EACCES ? ERR_DENIED
+						   : ERR_IO,
+				 errno, "opening key file %s", path);
+	int rc = 0;
+	if (fstat(fd, &st) != 0)
+		rc = err_errno(e, ERR_IO, errno, "key file %s", path);
+	else if (!S_ISREG(st.st_mode))
+		rc = err_set(e, ERR_INVALID, "key file %s is not a regular file", path);
+	else if ((st.st_mode & 077) != 0)
+		rc = err_set(e, ERR_DENIED,
+			     "key file %s has mode %04o: others may read the secret key. Run: chmod 600 %s", path,
+			     (unsigned)(st.st_mode & 07777), path);
+	if (rc != 0)
+		close(fd);
+	else
+		*out = fd;
+	return rc;
+}
+
+static int key_file_parse(char *text, struct proto_keypair *out)
+{
+	char *save = NULL, *first = strtok_r(text, "\n", &save), *second = strtok_r(NULL, "\n", &save);
+	if (first == NULL || second == NULL || strtok_r(NULL, "\n", &save) != NULL)
+		return ERR_INVALID;
+	if (strncmp(first, "public ", 7) != 0 || strncmp(second, "secret ", 7) != 0)
+		return ERR_INVALID;
+	if (proto_key_parse(first + 7, out->public_key) != 0 || proto_key_parse(second + 7, out->secret_key) != 0)
+		return ERR_INVALID;
+	return 0;
+}
+
+static int key_text_load(const char *path, char *text, struct proto_keypair *out, struct err *e)
+{
+	int fd;
+	int rc = key_file_open(path, &fd, e);
+	if (rc != 0)
+		return rc;
+	size_t len = 0;
+	ssize_t n;
+	while ((n = read(fd, text + len, KEY_FILE_BYTES_MAX - len)) > 0 || (n < 0 && errno == EINTR))
+		len += n > 0 ? (size_t)n : 0;
+	int errnum = n < 0 ? errno : 0;
+	close(fd);
+	if (errnum != 0)
+		return err_errno(e, ERR_IO, errnum, "reading key file %s", path);
+	text[len] = '\0';
+	if (strlen(text) != len || key_file_parse(text, out) != 0)
+		return err_set(e, ERR_INVALID,
+			       "key file %s is not two lines 'public <64 hex digits>' and 'secret <64 hex digits>'",
+			       path);
+	uint8_t derived[PROTO_KEY_BYTES];
+	if (crypto_scalarmult_base(derived, out->secret_key) != 0 ||
+	    memcmp(derived, out->public_key, sizeof(derived)) != 0)
+		return err_set(e, ERR_CORRUPT, "key file %s: its public key does not belong to its secret key", path);
+	return 0;
+}
+
+int proto_keypair_load(const char *path, struct proto_keypair *out, struct err *e)
+{
+	char text[KEY_FILE_BYTES_MAX + 1];
+	int rc = key_text_load(path, text, out, e);
+	sodium_memzero(text, sizeof(text));
+	if (rc != 0)
+		proto_keypair_wipe(out);
+	return rc;
+}
+
+/* ---- Roles. */
+
+static const struct {
+	const char *name;
+	unsigned role;
+} roles_by_name[] = {
+	{ "submitter", PROTO_ROLE_SUBMITTER }, { "worker", PROTO_ROLE_WORKER }, { "reader", PROTO_ROLE_READER },
+	{ "auditor", PROTO_ROLE_AUDITOR },     { "admin", PROTO_ROLE_ADMIN },
+};
+#define ROLE_COUNT (sizeof(roles_by_name) / sizeof(roles_by_name[0]))
+
+static unsigned role_find(const char *name, size_t len)
+{
+	for (size_t i = 0; i < ROLE_COUNT; i++)
+		if (strlen(roles_by_name[i].name) == len && memcmp(roles_by_name[i].name, name, len) == 0)
+			return roles_by_name[i].role;
+	return 0;
+}
+
+int proto_roles_parse(const char *text, unsigned *roles)
+{
+	unsigned all = 0;
+	for (;;) {
+		size_t len = strcspn(text, "+");
+		unsigned role = role_find(text, len);
+		if (role == 0)
+			return ERR_INVALID;
+		all |= role;
+		if (text[len] == '\0')
+			break;
+		text += len + 1;
+	}
+	*roles = all;
+	return 0;
+}
+
+void proto_roles_format(unsigned roles, char *out, size_t out_bytes)
+{
+	size_t len = 0;
+	if (out_bytes == 0)
+		return;
+	out[0] = '\0';
+	for (size_t i = 0; i < ROLE_COUNT; i++) {
+		if ((roles & roles_by_name[i].role) == 0)
+			continue;
+		int n = snprintf(out + len, out_bytes - len, "%s%s", len == 0 ? "" : "+", roles_by_name[i].name);
+		if (n < 0 || (size_t)n >= out_bytes - len)
+			return;
+		len += (size_t)n;
+	}
+}
+
+/* ---- The allow list, sorted by key. */
+
+struct entry {
+	uint8_t key[PROTO_KEY_BYTES];
+	unsigned roles;
+	char name[NAME_BYTES_MAX + 1];
+};
+struct proto_allow {
+	struct entry *entries;
+	size_t entry_count, entry_cap;
+};
+
+static int entry_compare(const void *a, const void *b)
+{
+	return memcmp(((const struct entry *)a)->key, ((const struct entry *)b)->key, PROTO_KEY_BYTES);
+}
+
+static int name_check(const char *name)
+{
+	size_t len = strlen(name);
+	if (len == 0 || len > NAME_BYTES_MAX || strpbrk(name, " \t#") != NULL)
+		return ERR_INVALID;
+	return text_check(name, len, false, NULL);
+}
+
+static int line_parse(char *line, struct entry *out, const char **why)
+{
+	char *save = NULL, *hex = strtok_r(line, " \t\r", &save), *roles = strtok_r(NULL, " \t\r", &save),
+	     *name = strtok_r(NULL, " \t\r", &save);
+	*why = "expected 'KEY ROLES NAME': 64 hex digits, roles joined by '+', one word";
+	if (hex == NULL || roles == NULL || name == NULL || strtok_r(NULL, " \t\r", &save) != NULL)
+		return ERR_INVALID;
+	*why = "the key is not 64 hex digits";
+	if (proto_key_parse(hex, out->key) != 0)
+		return ERR_INVALID;
+	*why = "unknown role: use submitter, worker, reader, auditor, admin, joined by '+'";
+	if (proto_roles_parse(roles, &out->roles) != 0)
+		return ERR_INVALID;
+	*why = "the name has more than 64 bytes, or is not plain UTF-8";
+	if (name_check(name) != 0)
+		return ERR_INVALID;
+	memcpy(out->name, name, strlen(name) + 1);
+	return 0;
+}
+
+static int entry_add(struct proto_allow *allow, const struct entry *entry)
+{
+	if (allow->entry_count == allow->entry_cap) {
+		size_t cap = allow->entry_cap == 0 ? 16 : 2 * allow->entry_cap;
+		struct entry *more = fault_realloc(allow->entries, cap * sizeof(*more));
+		if (more == NULL)
+			return ERR_NOMEM;
+		allow->entries = more;
+		allow->entry_cap = cap;
+	}
+	allow->entries[allow->entry_count++] = *entry;
+	return 0;
+}
+
+static bool entry_listed(const struct proto_allow *allow, const struct entry *entry)
+{
+	for (size_t i = 0; i < allow->entry_count; i++)
+		if (entry_compare(&allow->entries[i], entry) == 0)
+			return true;
+	return false;
+}
+
+static int allow_line(struct proto_allow *allow, const char *path, size_t number, char *line, struct err *e)
+{
+	struct entry entry;
+	const char *why;
+	line += strspn(line, " \t\r");
+	if (*line == '\0' || *line == '#')
+		return 0;
+	memset(&entry, 0, sizeof(entry));
+	if (line_parse(line, &entry, &why) != 0)
+		return err_set(e, ERR_INVALID, "%s:%zu: %s", path, number, why);
+	if (allow->entry_count == ENTRIES_MAX)
+		return err_set(e, ERR_LIMIT, "%s:%zu: more than %d keys", path, number, ENTRIES_MAX);
+	if (entry_listed(allow, &entry))
+		return err_set(e, ERR_EXISTS, "%s:%zu: this key stands on an earlier line already; keep one of them",
+			       path, number);
+	if (entry_add(allow, &entry) != 0)
+		return err_set(e, ERR_NOMEM, "%s:%zu: out of memory", path, number);
+	return 0;
+}
+
+static int allow_parse(struct proto_allow *allow, const char *path, struct buf *text, struct err *e)
+{
+	if (text->len > 0 && memchr(text->data, 0, text->len) != NULL)
+		return err_set(e, ERR_INVALID, "%s: holds a NUL byte: not a text file", path);
+	char *line = text->len == 0 ? NULL : (char *)(uintptr_t)buf_cstr(text);
+	if (buf_failed(text))
+		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
+	for (size_t number = 1; line != NULL; number++) {
+		char *end = strchr(line, '\n');
+		if (end != NULL)
+			*end++ = '\0';
+		int rc = allow_line(allow, path, number, line, e);
+		if (rc != 0)
+			return rc;
+		line = end;
+	}
+	if (allow->entry_count > 0)
+		qsort(allow->entries, allow->entry_count, sizeof(allow->entries[0]), entry_compare);
+	return 0;
+}
+
+int proto_allow_load(const char *path, struct proto_allow **out, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	int rc = file_read(path, LIST_BYTES_MAX, &text, e);
+	if (rc != 0) {
+		buf_free(&text);
+		return err_wrap(e, "reading the list of allowed keys");
+	}
+	struct proto_allow *allow = fault_calloc(1, sizeof(*allow));
+	rc = allow == NULL ? err_set(e, ERR_NOMEM, "%s: out of memory", path) : allow_parse(allow, path, &text, e);
+	buf_free(&text);
+	if (rc != 0)
+		proto_allow_destroy(&allow);
+	else
+		*out = allow;
+	return rc;
+}
+
+void proto_allow_destroy(struct proto_allow **allow)
+{
+	if (*allow == NULL)
+		return;
+	free((*allow)->entries);
+	free(*allow);
+	*allow = NULL;
+}
+
+unsigned proto_allow_roles(const struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES], const char **name)
+{
+	struct entry wanted;
+	const struct entry *found = NULL;
+	memcpy(wanted.key, key, PROTO_KEY_BYTES);
+	if (allow != NULL && allow->entry_count > 0)
+		found = bsearch(&wanted, allow->entries, allow->entry_count, sizeof(wanted), entry_compare);
+	if (name != NULL)
+		*name = found == NULL ? NULL : found->name;
+	return found == NULL ? 0 : found->roles;
+}
+
+static int text_append_entry(const char *path, struct buf *text, const uint8_t key[PROTO_KEY_BYTES], unsigned roles,
+			     const char *name, struct err *e)
+{
+	char hex[65], role_text[64];
+	proto_key_hex(key, hex);
+	proto_roles_format(roles, role_text, sizeof(role_text));
+	if (text->len > 0 && text->data[text->len - 1] != '\n')
+		buf_puts(text, "\n");
+	buf_printf(text, "%s %s %s\n", hex, role_text, name);
+	if (buf_failed(text))
+		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
+	return file_write_atomic(path, text->data, text->len, 0600, e);
+}
+
+/* Under the lock of the folder: two `amend key allow` at once must not lose a line. */
+static int allow_add_locked(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
+			    struct err *e)
+{
+	struct proto_allow *allow = NULL;
+	struct buf text = BUF_INIT;
+	int rc = 0;
+	if (access(path, F_OK) == 0) {
+		rc = proto_allow_load(path, &allow, e);
+		if (rc == 0 && proto_allow_roles(allow, key, NULL) != 0)
+			rc = err_set(e, ERR_EXISTS, "%s: this key is on the list already", path);
+		if (rc == 0)
+			rc = file_read(path, LIST_BYTES_MAX, &text, e);
+	} else {
+		buf_puts(&text, "# public key, roles, name\n");
+	}
+	if (rc == 0)
+		rc = text_append_entry(path, &text, key, roles, name, e);
+	buf_free(&text);
+	proto_allow_destroy(&allow);
+	return rc;
+}
+
+int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
+		    struct err *e)
+{
+	if (roles == 0 || (roles & ~PROTO_ROLE_ALL) != 0)
+		return err_set(e, ERR_INVALID,
+			       "%s: a key needs at least one of the roles submitter, worker, reader, auditor, admin",
+			       path);
+	if (name_check(name) != 0)
+		return err_set(e, ERR_INVALID, "%s: a name is one word of at most %d bytes", path, NAME_BYTES_MAX);
+	int folder = open_folder_of(path);
+	if (folder < 0)
+		return err_errno(e, ERR_IO, errno, "opening the folder of %s", path);
+	int rc = flock(folder, LOCK_EX) == 0 ? allow_add_locked(path, key, roles, name, e)
+					     : err_errno(e, ERR_IO, errno, "locking the folder of %s", path);
+	close(folder);
+	return rc;
+}
