@@ -1,0 +1,146 @@
+/* amendd.c: the one server program: `amendd coordinator|worker|node [flags]`. */
+#include "daemon/roles.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "model/backend.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static const struct {
+	const char *name;
+	unsigned role;
+	int (*run)(const struct daemon_config *config, struct err *e);
+	const char *what;
+} roles[] = {
+	{ "coordinator", DAEMON_COORDINATOR, daemon_coordinator_run, "accepts edits, owns the ledger, places, merges, publishes" },
+	{ "worker", DAEMON_WORKER, daemon_worker_run, "trains the shards it holds leases for" },
+	{ "node", DAEMON_NODE, daemon_node_run, "pulls versions and answers over HTTP" },
+};
+
+static int usage(FILE *out)
+{
+	fprintf(out, "usage: amendd ROLE [--config FILE] [--flag value]...\n\nroles:\n");
+	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+		fprintf(out, "  %-12s %s\n", roles[i].name, roles[i].what);
+	fprintf(out, "\n`amendd ROLE --help` lists a role's settings, `amendd ROLE --sample` prints a configuration file.\n");
+	return out == stdout ? 0 : 2;
+}
+
+/* GNU OpenMP reads its environment when it is loaded: to bound its spinning the program starts itself once more. Four programs may
+ * share two cores; without the bound an idle thread spins for milliseconds between two operations. */
+static void spinning_bound(char **argv)
+{
+	if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL)
+		return;
+	if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0)
+		execv("/proc/self/exe", argv); /* on failure the program simply spins longer */
+}
+
+static int fail(const char *role, const struct err *e)
+{
+	fprintf(stderr, "amendd %s: %s\n", role, e->text);
+	log_event(LOG_ERROR, "PROCESS-FAILED", LOGF_S("code", err_name(e->code)), LOGF_S("reason", e->text));
+	return 1;
+}
+
+/* Takes --config FILE first, so that flags override the file wherever it stands on the line. */
+static int config_load(struct daemon_config *config, int *argc, char **argv, struct err *e)
+{
+	for (int i = 1; i + 1 < *argc; i++) {
+		if (strcmp(argv[i], "--config") != 0)
+			continue;
+		int rc = conf_load_file(&daemon_config_table, config, argv[i + 1], e);
+		if (rc != 0)
+			return rc;
+		memmove(argv + i, argv + i + 2, (size_t)(*argc - i - 1) * sizeof *argv);
+		*argc -= 2;
+		i--;
+	}
+	int rc = conf_parse_flags(&daemon_config_table, config, argc, argv, e);
+	if (rc == 0 && *argc > 1)
+		rc = err_set(e, ERR_INVALID, "unknown argument \"%s\"; `amendd ROLE --help` lists the settings", argv[1]);
+	return rc;
+}
+
+static int log_start(const struct daemon_config *config, const char *role, struct err *e)
+{
+	enum log_level level;
+	if (log_level_parse(config->log_level, &level) != 0)
+		return err_set(e, ERR_INVALID, "log.level: \"%s\" is none of debug, info, warn, error, off", config->log_level);
+	char context[128];
+	snprintf(context, sizeof context, "role=%s name=%s", role, config->name);
+	log_level_set(level);
+	log_context_set(context);
+	return 0;
+}
+
+static int name_default(struct daemon_config *config, const char *role, struct err *e)
+{
+	if (config->name[0] != '\0')
+		return 0;
+	char name[64];
+	snprintf(name, sizeof name, "%s-%d", role, (int)getpid());
+	return conf_set(&daemon_config_table, config, "name", name, e);
+}
+
+static int role_run(size_t index, int argc, char **argv)
+{
+	const char *role = roles[index].name;
+	struct daemon_config config = { 0 };
+	struct err e = ERR_INIT;
+	int rc = conf_init(&daemon_config_table, &config, &e);
+	if (rc == 0)
+		rc = config_load(&config, &argc, argv, &e);
+	if (rc == 0)
+		rc = name_default(&config, role, &e);
+	if (rc == 0)
+		rc = log_start(&config, role, &e);
+	if (rc == 0)
+		rc = fault_init_from_env(&e);
+	if (rc == 0)
+		rc = roles[index].run(&config, &e);
+	int status = rc == 0 ? 0 : fail(role, &e);
+	conf_fini(&daemon_config_table, &config);
+	return status;
+}
+
+static int text_print(size_t index, void (*make)(const struct conf_table *, unsigned, struct buf *))
+{
+	struct buf text = BUF_INIT;
+	make(&daemon_config_table, roles[index].role, &text);
+	printf("%s", buf_cstr(&text));
+	buf_free(&text);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	spinning_bound(argv);
+	struct rlimit no_core = { 0, 0 };
+	(void)setrlimit(RLIMIT_CORE, &no_core); /* keys never reach a core dump */
+	signal(SIGPIPE, SIG_IGN);
+	if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
+		printf("amendd %s (backends: %s)\n", AMEND_VERSION, model_backend_list());
+		return 0;
+	}
+	if (argc < 2 || strcmp(argv[1], "--help") == 0)
+		return usage(argc < 2 ? stderr : stdout);
+	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+		if (strcmp(argv[1], roles[i].name) != 0)
+			continue;
+		if (argc == 3 && strcmp(argv[2], "--help") == 0)
+			return text_print(i, conf_help);
+		if (argc == 3 && strcmp(argv[2], "--sample") == 0)
+			return text_print(i, conf_sample);
+		return role_run(i, argc - 1, argv + 1);
+	}
+	fprintf(stderr, "amendd: unknown role \"%s\"\n", argv[1]);
+	return usage(stderr);
+}

@@ -1,0 +1,225 @@
+/* role_coordinator.c: `amendd coordinator`. */
+#include "daemon/metrics_page.h"
+#include "daemon/roles.h"
+#include "daemon/wiring.h"
+
+#include "base/log.h"
+#include "coordinator/coordinator.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TICK_MS 5
+#define PROBE_MS 60000
+#define METRICS_MS 1000
+
+struct role {
+	const struct daemon_config *config;
+	struct wiring wiring; /* its transport is the listening end */
+	struct proto_allow *allow;
+	struct store *store;
+	struct coordinator_merge_job merge_job;
+	bool has_merge_job;
+	struct coordinator *coordinator;
+	struct metrics_page *page;
+	int code;
+	struct err error;
+};
+
+static void on_message(void *context, struct msg_received **received)
+{
+	struct role *role = context;
+	coordinator_receive(role->coordinator, received);
+}
+
+static void on_tick(void *context)
+{
+	struct role *role = context;
+	coordinator_tick(role->coordinator);
+	if (coordinator_failed(role->coordinator, &role->error)) {
+		role->code = role->error.code != 0 ? role->error.code : ERR_IO;
+		proto_loop_stop(role->wiring.loop);
+	} else if (coordinator_shutdown_asked(role->coordinator)) {
+		coordinator_close(role->coordinator);
+		proto_loop_stop(role->wiring.loop);
+	}
+}
+
+/* ZAP fails open when its handler dies: a key that nobody allowed must stay outside (promises.md). */
+static void on_probe(void *context)
+{
+	struct role *role = context;
+	int rc = proto_zmq_probe(role->wiring.zmq, &role->error);
+	if (rc == 0)
+		return;
+	role->code = rc;
+	log_event(LOG_ERROR, "COORDINATOR-AUTH-OPEN", LOGF_S("reason", role->error.text));
+	proto_loop_stop(role->wiring.loop);
+}
+
+static void on_metrics(void *context)
+{
+	struct role *role = context;
+	struct buf text = BUF_INIT;
+	coordinator_metrics(role->coordinator, &text);
+	metrics_page_set(role->page, &text);
+	buf_free(&text);
+}
+
+static void allow_reload(struct role *role)
+{
+	struct proto_allow *fresh = NULL;
+	struct err e = ERR_INIT;
+	int rc = proto_allow_load(role->config->allow_file, &fresh, &e);
+	if (rc == 0)
+		rc = proto_zmq_allow_set(role->wiring.zmq, fresh);
+	if (rc != 0) {
+		log_event(LOG_ERROR, "COORDINATOR-ALLOW-UNCHANGED", LOGF_S("reason", e.text));
+		proto_allow_destroy(&fresh);
+		return;
+	}
+	proto_allow_destroy(&role->allow);
+	role->allow = fresh;
+	log_event(LOG_INFO, "COORDINATOR-ALLOW-RELOADED", LOGF_S("file", role->config->allow_file));
+}
+
+static void on_signal(void *context, int signal_number)
+{
+	struct role *role = context;
+	if (signal_number == SIGHUP) {
+		allow_reload(role);
+		return;
+	}
+	log_event(LOG_INFO, "COORDINATOR-STOPPING", LOGF_I("signal", signal_number));
+	coordinator_close(role->coordinator);
+	proto_loop_stop(role->wiring.loop);
+}
+
+static int transport_open(struct role *role, struct err *e)
+{
+	const struct daemon_config *config = role->config;
+	struct proto_limits limits = PROTO_LIMITS_DEFAULT;
+	int rc = proto_keypair_load(config->key_file, &role->wiring.keys, e);
+	if (rc == 0)
+		rc = proto_allow_load(config->allow_file, &role->allow, e);
+	if (rc == 0)
+		rc = proto_loop_new(env_system(), &role->wiring.loop, e);
+	if (rc == 0)
+		rc = wiring_signals(&role->wiring, on_signal, role, e);
+	if (rc == 0)
+		rc = proto_zmq_new(&role->wiring.keys, role->allow, env_system(), &role->wiring.zmq, e);
+	if (rc == 0)
+		rc = proto_zmq_listen(role->wiring.zmq, config->coordinator, config->hints, &limits, &role->wiring.transport, e);
+	return rc;
+}
+
+static int merge_job_open(struct role *role, struct err *e)
+{
+	static char program[PATH_MAX + 16];
+	const struct daemon_config *config = role->config;
+	char folder[PATH_MAX];
+	int rc = daemon_program_folder(folder, sizeof folder, e);
+	if (rc != 0)
+		return rc;
+	snprintf(program, sizeof program, "%s/amend-merge", folder);
+	struct coordinator_merge_options options = {
+		.program = config->merge_program[0] != '\0' ? config->merge_program : program,
+		.model = config->model,
+		.threads_per_rank = (uint32_t)config->merge_threads,
+		.isolate = config->merge_isolate,
+	};
+	rc = coordinator_merge_job_new(&options, &role->merge_job, e);
+	role->has_merge_job = rc == 0;
+	return rc;
+}
+
+static int coordinator_open(struct role *role, struct err *e)
+{
+	const struct daemon_config *c = role->config;
+	struct coordinator_config config = {
+		.edits_per_shard = (uint32_t)c->edits_per_shard,
+		.group_edits_max = (uint32_t)c->group_edits,
+		.commit_edits_max = (uint32_t)c->commit_edits,
+		.commit_wait_ms = (uint32_t)c->commit_wait_ms,
+		.heartbeat_ms = (uint32_t)c->heartbeat_ms,
+		.lease_ms = (uint32_t)c->lease_ms,
+		.edit_tries_max = (uint32_t)c->edit_tries,
+		.queue_edits_max = (uint32_t)c->queue_edits,
+		.merge_every_edits = (uint32_t)c->merge_every_edits,
+		.merge_interval_ms = (uint32_t)c->merge_interval_ms,
+		.merge_ranks = (uint32_t)c->merge_ranks,
+		.merge_deadline_ms = (uint32_t)c->merge_deadline_ms,
+		.merge_tries_max = (uint32_t)c->merge_tries,
+		.merge_loss_points = (uint32_t)c->merge_loss_points,
+		.space_reserve_bytes = (uint64_t)c->space_reserve_bytes,
+		.seed = (uint64_t)c->seed,
+		.data_folder = c->data,
+		.cluster_id = "",
+		.family = "amend",
+		.tensor_format = "blk.%u.ffn_down.weight",
+		.key = role->wiring.keys.public_key,
+	};
+	return coordinator_new(&config, env_system(), role->store, role->wiring.transport, &role->merge_job, &role->coordinator, e);
+}
+
+static int open_all(struct role *role, struct err *e)
+{
+	const struct daemon_config *config = role->config;
+	int rc = wiring_require(config->data, "data", "data", e);
+	if (rc == 0)
+		rc = wiring_require(config->key_file, "key.file", "key-file", e);
+	if (rc == 0)
+		rc = wiring_require(config->allow_file, "allow.file", "allow-file", e);
+	struct store_options options = { .env = env_system() };
+	if (rc == 0) /* the folder first: a second coordinator on it must not reach the port */
+		rc = store_open(config->data, &options, &role->store, e);
+	if (rc == 0)
+		rc = transport_open(role, e);
+	if (rc == 0)
+		rc = merge_job_open(role, e);
+	if (rc == 0)
+		rc = coordinator_open(role, e);
+	if (rc == 0 && config->metrics_listen[0] != '\0')
+		rc = metrics_page_open(config->metrics_listen, &role->page, e);
+	return rc;
+}
+
+static int loop_run(struct role *role, struct err *e)
+{
+	struct proto_loop *loop = role->wiring.loop;
+	int rc = proto_loop_transport(loop, role->wiring.transport, on_message, role, e);
+	if (rc == 0)
+		rc = proto_loop_timer(loop, TICK_MS, on_tick, role, e);
+	if (rc == 0)
+		rc = proto_loop_timer(loop, PROBE_MS, on_probe, role, e);
+	if (rc == 0 && role->page != NULL)
+		rc = proto_loop_timer(loop, METRICS_MS, on_metrics, role, e);
+	if (rc == 0)
+		rc = proto_loop_run(loop, e);
+	if (rc == 0 && role->code != 0) {
+		*e = role->error;
+		rc = role->code;
+	}
+	return rc;
+}
+
+int daemon_coordinator_run(const struct daemon_config *config, struct err *e)
+{
+	struct role role = { .config = config };
+	int rc = open_all(&role, e);
+	if (rc == 0) {
+		log_event(LOG_INFO, "COORDINATOR-STARTED", LOGF_S("endpoint", proto_zmq_endpoint(role.wiring.transport, false)),
+			  LOGF_S("data", config->data));
+		rc = loop_run(&role, e);
+	}
+	metrics_page_close(&role.page);
+	coordinator_destroy(&role.coordinator);
+	if (role.has_merge_job)
+		coordinator_merge_job_fini(&role.merge_job);
+	wiring_close(&role.wiring);
+	proto_allow_destroy(&role.allow);
+	store_close(&role.store);
+	return rc;
+}
