@@ -3,7 +3,10 @@
  *
  * All arrays are row-major float32. "rows" are tokens of a packed batch. Outputs first, sizes last. Outputs must not alias
  * inputs unless the comment says so. Fallible only where memory is needed. One backend object serves one thread at a time
- * (its own scratch); weights are read-only and shared. Every row is compared with `reference` by tests/numerics. */
+ * (its own scratch); weights are read-only and may be used by every backend object of the same name. Arrays may be plain host
+ * memory; those from `alloc` are faster where the device has its own. Results can be read by the host when an op returns.
+ * Same inputs, backend, instruction set and thread count give the same bits. Every row is compared with `reference` by
+ * tests/numerics. */
 #ifndef AMEND_MODEL_BACKEND_H
 #define AMEND_MODEL_BACKEND_H
 
@@ -28,6 +31,9 @@ struct model_backend_ops {
 	/* Memory for activations: host memory for reference and cpu (64-byte aligned). NULL when out of memory. */
 	float *(*alloc)(struct model_backend *b, size_t float_count);
 	void (*free)(struct model_backend *b, float *p);
+	/* dst = src, n floats; either side may be plain host memory, and dst can be read by the host afterwards. clear: dst = 0. */
+	void (*copy)(struct model_backend *b, float *dst, const float *src, size_t n);
+	void (*clear)(struct model_backend *b, float *dst, size_t n);
 
 	/* Prepares `w` (out × in, float32, copied). `transposed_too`: the backward GEMM will be used. */
 	int (*weight_new)(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too, struct model_weight **weight);
@@ -80,7 +86,8 @@ void model_backend_destroy(struct model_backend **backend);
 /* Names compiled in, "reference cpu cuda(no device)"; for --version. */
 const char *model_backend_list(void);
 
-/* The rows' constructors; called by backend.c only. */
+/* The rows' constructors; called by backend.c only. cuda_count: devices that can be used, 0 without CUDA. */
+size_t model__backend_cuda_count(void);
 int model__backend_reference_new(size_t thread_count, struct model_backend **out, struct err *e) MUST_CHECK;
 int model__backend_cpu_new(size_t thread_count, struct model_backend **out, struct err *e) MUST_CHECK;
 int model__backend_cuda_new(size_t thread_count, struct model_backend **out, struct err *e) MUST_CHECK;

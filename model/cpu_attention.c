@@ -1,0 +1,139 @@
+/* cpu_attention.c: causal grouped-query attention of the cpu backend. Forward: a task is one row and one key head;
+ * backward: one segment and one key head, whose dk and dv no other task touches. So no sum crosses threads. */
+#include "model/cpu.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+struct shape {
+	size_t heads, group, kv_heads, head_size, window, stride;
+	float scale;
+};
+
+static struct shape shape_of(size_t heads, size_t kv_heads, size_t head_size, size_t window)
+{
+	return (struct shape){ heads,
+			       heads / kv_heads,
+			       kv_heads,
+			       head_size,
+			       window,
+			       kv_heads * head_size,
+			       1.0f / sqrtf((float)head_size) };
+}
+
+static size_t first_seen(size_t position, size_t window)
+{
+	return window > 0 && position + 1 > window ? position + 1 - window : 0;
+}
+
+static size_t longest(const struct model_segment *segments, size_t segment_count)
+{
+	size_t max = 1;
+	for (size_t s = 0; s < segment_count; s++) {
+		size_t end = segments[s].position + segments[s].row_count;
+		max = end > max ? end : max;
+	}
+	return max;
+}
+
+static size_t pairs_of(const struct model_segment *segments, size_t segment_count)
+{
+	size_t pairs = 0;
+	for (size_t s = 0; s < segment_count; s++)
+		pairs += segments[s].row_count * (segments[s].position + (segments[s].row_count + 1) / 2);
+	return pairs;
+}
+
+/* q, out: the row's first head of this key head's group; keys, values: of this key head. */
+static void attend(const struct model__cpu *cpu, const struct shape *sh, float *p, float *out, const float *q,
+		   const float *keys, const float *values, size_t position)
+{
+	size_t from = first_seen(position, sh->window), count = position + 1 - from;
+	for (size_t g = 0; g < sh->group; g++, q += sh->head_size, out += sh->head_size) {
+		cpu->k->scores(p, q, keys + from * sh->stride, sh->stride, count, sh->head_size);
+		cpu->k->softmax(p, sh->scale, count);
+		cpu->k->weighted_sum(out, p, values + from * sh->stride, sh->stride, false, count, sh->head_size);
+	}
+}
+
+int model__cpu_attention(struct model_backend *b, float *out, const float *q, const float *const *keys,
+			 const float *const *values, const struct model_segment *segments, size_t segment_count,
+			 size_t heads, size_t kv_heads, size_t head_size, size_t window)
+{
+	struct model__cpu *cpu = (struct model__cpu *)b;
+	const struct shape sh = shape_of(heads, kv_heads, head_size, window);
+	int rc = model__cpu_scratch(cpu, longest(segments, segment_count));
+	if (rc != 0)
+		return rc;
+	int threads = model__cpu_threads(cpu, 2 * pairs_of(segments, segment_count) * heads * head_size);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+	{
+		float *p = cpu->scratch + (size_t)omp_get_thread_num() * cpu->scratch_size;
+		for (size_t s = 0, row = 0; s < segment_count; row += segments[s].row_count, s++) {
+#pragma omp for schedule(static, 1) nowait
+			for (size_t task = 0; task < segments[s].row_count * sh.kv_heads; task++) {
+				size_t r = task / sh.kv_heads, h = task % sh.kv_heads;
+				size_t at = ((row + r) * heads + h * sh.group) * head_size, offset = h * head_size;
+				attend(cpu, &sh, p, out + at, q + at, keys[s] + offset, values[s] + offset,
+				       segments[s].position + r);
+			}
+		}
+	}
+	return 0;
+}
+
+/* One query of one head: with ds_j = p_j (dout·v_j − Σ p dout·v) · scale: dq = Σ ds k, dk_j += ds q, dv_j += p dout. */
+static void attend_backward(const struct model__cpu *cpu, const struct shape *sh, float *p, float *dq, float *dk,
+			    float *dv, const float *dout, const float *q, const float *k, const float *v, size_t from,
+			    size_t count)
+{
+	float *ds = p + count;
+	size_t start = from * sh->stride;
+	cpu->k->scores(p, q, k + start, sh->stride, count, sh->head_size);
+	cpu->k->softmax(p, sh->scale, count);
+	cpu->k->scores(ds, dout, v + start, sh->stride, count, sh->head_size);
+	float mean = cpu->k->dot(p, ds, count);
+	for (size_t j = 0; j < count; j++)
+		ds[j] = p[j] * (ds[j] - mean) * sh->scale;
+	cpu->k->weighted_sum(dq, ds, k + start, sh->stride, false, count, sh->head_size);
+	for (size_t j = 0; j < count; j++) {
+		cpu->k->axpy(dk + start + j * sh->stride, ds[j], q, sh->head_size);
+		cpu->k->axpy(dv + start + j * sh->stride, p[j], dout, sh->head_size);
+	}
+}
+
+int model__cpu_attention_backward(struct model_backend *b, float *dq, float *dk, float *dv, const float *dout,
+				  const float *q, const float *k, const float *v, const struct model_segment *segments,
+				  size_t segment_count, size_t heads, size_t kv_heads, size_t head_size, size_t window)
+{
+	struct model__cpu *cpu = (struct model__cpu *)b;
+	const struct shape sh = shape_of(heads, kv_heads, head_size, window);
+	int rc = model__cpu_scratch(cpu, 2 * longest(segments, segment_count));
+	if (rc != 0)
+		return rc;
+	int threads = model__cpu_threads(cpu, 5 * pairs_of(segments, segment_count) * heads * head_size);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+	{
+		float *p = cpu->scratch + (size_t)omp_get_thread_num() * cpu->scratch_size;
+		size_t turn = 0; /* tasks are dealt out in a fixed order */
+		for (size_t s = 0, row = 0; s < segment_count; row += segments[s].row_count, s++) {
+			for (size_t h = 0; h < kv_heads; h++) {
+				if (turn++ % (size_t)omp_get_num_threads() != (size_t)omp_get_thread_num())
+					continue;
+				size_t base = row * sh.stride + h * head_size;
+				for (size_t r = 0; r < segments[s].row_count; r++) {
+					memset(dk + base + r * sh.stride, 0, head_size * sizeof(float));
+					memset(dv + base + r * sh.stride, 0, head_size * sizeof(float));
+				}
+				for (size_t task = 0; task < segments[s].row_count * sh.group; task++) {
+					size_t r = task / sh.group, from = first_seen(r, window);
+					size_t at = ((row + r) * heads + h * sh.group + task % sh.group) * head_size;
+					attend_backward(cpu, &sh, p, dq + at, dk + base, dv + base, dout + at, q + at,
+							k + base, v + base, from, r + 1 - from);
+				}
+			}
+		}
+	}
+	return 0;
+}

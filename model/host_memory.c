@@ -1,0 +1,64 @@
+#include "model/host_memory.h"
+
+#include "base/fault.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_FROM_BYTES ((size_t)4 << 20)
+
+void *model__host_bytes(size_t byte_count)
+{
+	size_t total;
+	if (__builtin_add_overflow(byte_count, (size_t)2 * MODEL__ALIGN, &total))
+		return NULL;
+	char *base = fault_malloc(total);
+	if (base == NULL)
+		return NULL;
+	/* The start of malloc's block stands in the word before the aligned address. */
+	uintptr_t at = ((uintptr_t)base + sizeof(void *) + MODEL__ALIGN - 1) & ~(uintptr_t)(MODEL__ALIGN - 1);
+	void *aligned = base + (at - (uintptr_t)base);
+	memcpy((char *)aligned - sizeof(void *), &base, sizeof(base));
+	if (total >= HUGE_FROM_BYTES) { /* weights: fewer TLB misses; a refusal costs only speed */
+		uintptr_t page = ((uintptr_t)base + 4095) & ~(uintptr_t)4095;
+		(void)madvise(base + (page - (uintptr_t)base), total - (page - (uintptr_t)base), MADV_HUGEPAGE);
+	}
+	return aligned;
+}
+
+void model__host_bytes_free(void *p)
+{
+	void *base;
+	if (p == NULL)
+		return;
+	memcpy(&base, (char *)p - sizeof(void *), sizeof(base));
+	free(base);
+}
+
+float *model__host_alloc(struct model_backend *b, size_t float_count)
+{
+	size_t bytes;
+	(void)b;
+	if (__builtin_mul_overflow(float_count, sizeof(float), &bytes))
+		return NULL;
+	return model__host_bytes(bytes);
+}
+
+void model__host_free(struct model_backend *b, float *p)
+{
+	(void)b;
+	model__host_bytes_free(p);
+}
+
+void model__host_copy(struct model_backend *b, float *dst, const float *src, size_t n)
+{
+	(void)b;
+	memcpy(dst, src, n * sizeof(float));
+}
+
+void model__host_clear(struct model_backend *b, float *dst, size_t n)
+{
+	(void)b;
+	memset(dst, 0, n * sizeof(float));
+}

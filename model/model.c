@@ -1,0 +1,399 @@
+#include "model/parts.h"
+
+#include "base/fault.h"
+#include "model/quant.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LAYERS_MAX     512
+#define WIDTH_MAX      65536
+#define VOCABULARY_MAX 1000000
+#define CONTEXT_MAX    ((size_t)1 << 17)
+
+static int shape_number(const struct model_gguf *gguf, const char *key, uint64_t min, uint64_t max, size_t *out,
+			struct err *e)
+{
+	uint64_t value;
+	if (!model_gguf_u64(gguf, key, &value))
+		return err_set(e, ERR_INVALID,
+			       "the file has no whole number %s: it is not a complete llama GGUF, download it again",
+			       key);
+	if (value < min || value > max)
+		return err_set(e, ERR_UNSUPPORTED, "%s is %llu, outside %llu to %llu: this model is not supported", key,
+			       (unsigned long long)value, (unsigned long long)min, (unsigned long long)max);
+	*out = (size_t)value;
+	return 0;
+}
+
+static int check_architecture(const struct model_gguf *gguf, struct err *e)
+{
+	const char *text, *known = "llama";
+	size_t len;
+	uint64_t experts;
+	if (!model_gguf_string(gguf, "general.architecture", &text, &len))
+		return err_set(e, ERR_INVALID,
+			       "the file names no general.architecture: choose a llama model in GGUF form");
+	if (len != strlen(known) || memcmp(text, known, len) != 0)
+		return err_set(e, ERR_UNSUPPORTED, "architecture \"%.*s\" is not supported: choose a llama model",
+			       (int)(len < 64 ? len : 64), text);
+	if (model_gguf_u64(gguf, "llama.expert_count", &experts) && experts > 0)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "a mixture of %llu experts is not supported: choose a dense llama model",
+			       (unsigned long long)experts);
+	return 0;
+}
+
+static int read_heads(const struct model_gguf *gguf, struct model_shape *shape, struct err *e)
+{
+	size_t rotated;
+	int rc = shape_number(gguf, "llama.attention.head_count", 1, 1024, &shape->heads, e);
+	if (rc != 0)
+		return rc;
+	uint64_t kv_heads = shape->heads, length;
+	(void)model_gguf_u64(gguf, "llama.attention.head_count_kv", &kv_heads);
+	if (kv_heads == 0 || kv_heads > shape->heads || shape->heads % kv_heads != 0)
+		return err_set(e, ERR_INVALID, "%zu heads do not divide into %llu key heads: the file is malformed",
+			       shape->heads, (unsigned long long)kv_heads);
+	shape->kv_heads = (size_t)kv_heads;
+	shape->head_size = shape->hidden / shape->heads;
+	if (model_gguf_u64(gguf, "llama.attention.key_length", &length))
+		shape->head_size = length <= 512 ? (size_t)length : 0;
+	if (shape->head_size == 0 || shape->head_size % 2 != 0 || shape->head_size > 512)
+		return err_set(
+			e, ERR_UNSUPPORTED,
+			"%zu heads of hidden size %zu are not supported: a head must have an even size up to 512",
+			shape->heads, shape->hidden);
+	if (model_gguf_u64(gguf, "llama.attention.value_length", &length) && length != shape->head_size)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "heads whose values (%llu) and keys (%zu) differ in size are not supported",
+			       (unsigned long long)length, shape->head_size);
+	rotated = shape->head_size;
+	if (model_gguf_u64(gguf, "llama.rope.dimension_count", &length) && length != rotated)
+		return err_set(e, ERR_UNSUPPORTED, "rotating %llu of a head's %zu dimensions is not supported",
+			       (unsigned long long)length, rotated);
+	return 0;
+}
+
+static int read_shape(const struct model_gguf *gguf, const struct model_tokenizer *tokenizer, struct model_shape *shape,
+		      struct err *e)
+{
+	double eps, base = 10000;
+	uint64_t window = 0;
+	int rc = shape_number(gguf, "llama.block_count", 1, LAYERS_MAX, &shape->layers, e);
+	if (rc == 0)
+		rc = shape_number(gguf, "llama.embedding_length", 1, WIDTH_MAX, &shape->hidden, e);
+	if (rc == 0)
+		rc = shape_number(gguf, "llama.feed_forward_length", 1, 4 * WIDTH_MAX, &shape->ffn, e);
+	if (rc == 0)
+		rc = shape_number(gguf, "llama.context_length", 1, UINT32_MAX, &shape->context, e);
+	if (rc == 0)
+		rc = read_heads(gguf, shape, e);
+	if (rc != 0)
+		return rc;
+	if (shape->context > CONTEXT_MAX)
+		shape->context = CONTEXT_MAX;
+	if (!model_gguf_f64(gguf, "llama.attention.layer_norm_rms_epsilon", &eps) || !(eps > 0) || eps > 1)
+		return err_set(e, ERR_INVALID,
+			       "the file has no usable llama.attention.layer_norm_rms_epsilon: download it again");
+	(void)model_gguf_f64(gguf, "llama.rope.freq_base", &base);
+	if (!(base >= 1) || base > 1e12)
+		return err_set(e, ERR_INVALID, "llama.rope.freq_base is %g: the file is malformed", base);
+	(void)model_gguf_u64(gguf, "llama.attention.sliding_window", &window);
+	shape->window = window > CONTEXT_MAX ? 0 : (size_t)window;
+	shape->rms_eps = (float)eps;
+	shape->rope_base = (float)base;
+	shape->vocabulary = model_tokenizer_vocabulary(tokenizer);
+	if (shape->vocabulary == 0 || shape->vocabulary > VOCABULARY_MAX)
+		return err_set(e, ERR_UNSUPPORTED, "a vocabulary of %zu tokens is not supported", shape->vocabulary);
+	return 0;
+}
+
+/* A tensor that must have these dims (cols 0: a vector of `rows`). */
+static int find_tensor(const struct model_gguf *gguf, const char *name, size_t rows, size_t cols,
+		       const struct model_tensor **out, struct err *e)
+{
+	const struct model_tensor *t = model_gguf_tensor(gguf, name);
+	size_t elements, bytes;
+	if (t == NULL)
+		return err_set(e, ERR_INVALID, "tensor %s is missing: the file is not a complete llama model", name);
+	bool fits = cols == 0 ? t->dims[0] == rows && t->element_count == rows
+			      : t->dims[0] == cols && t->dims[1] == rows && t->element_count == (uint64_t)rows * cols;
+	if (!fits)
+		return err_set(
+			e, ERR_INVALID,
+			"tensor %s is %llu × %llu, but the file's sizes ask for %zu × %zu: the file is malformed", name,
+			(unsigned long long)t->dims[0], (unsigned long long)(t->dim_count > 1 ? t->dims[1] : 1),
+			cols == 0 ? rows : cols, cols == 0 ? (size_t)1 : rows);
+	if (!model_quant_block(t->type, &elements, &bytes) || t->dims[0] % elements != 0)
+		return err_set(e, ERR_UNSUPPORTED, "tensor %s has element type %d, which is not supported", name,
+			       (int)t->type);
+	*out = t;
+	return 0;
+}
+
+/* De-quantises in one piece of plain memory and hands it on. */
+static float *dequantised(const struct model_tensor *t)
+{
+	float *values = fault_malloc((size_t)t->element_count * sizeof(*values));
+	if (values != NULL)
+		model_quant_dequantise(t->type, t->data, (size_t)t->element_count, values);
+	return values;
+}
+
+static int load_vector(struct model *m, const char *name, size_t size, float **out, struct err *e)
+{
+	const struct model_tensor *t;
+	int rc = find_tensor(m->gguf, name, size, 0, &t, e);
+	if (rc != 0)
+		return rc;
+	float *values = dequantised(t);
+	*out = m->backend->ops->alloc(m->backend, size);
+	if (values == NULL || *out == NULL) {
+		free(values);
+		return err_set(e, ERR_NOMEM, "tensor %s: out of memory", name);
+	}
+	m->backend->ops->copy(m->backend, *out, values, size);
+	free(values);
+	return 0;
+}
+
+static int load_matrix(struct model *m, const char *name, size_t rows, size_t cols, bool transposed_too,
+		       struct model_weight **out, const struct model_tensor **tensor, struct err *e)
+{
+	const struct model_tensor *t;
+	int rc = find_tensor(m->gguf, name, rows, cols, &t, e);
+	if (rc != 0)
+		return rc;
+	float *values = dequantised(t);
+	if (values == NULL)
+		return err_set(e, ERR_NOMEM, "tensor %s: out of memory", name);
+	rc = m->backend->ops->weight_new(m->backend, values, rows, cols, transposed_too, out);
+	free(values);
+	if (rc != 0)
+		return err_set(e, rc, "tensor %s: packing %zu × %zu for backend %s failed: %s", name, rows, cols,
+			       m->backend->ops->name, err_text(rc));
+	if (tensor != NULL)
+		*tensor = t;
+	return 0;
+}
+
+static int load_layer(struct model *m, size_t index, struct err *e)
+{
+	const struct model_shape *s = &m->shape;
+	struct model__layer *l = &m->layers[index];
+	bool back = index >= m->backward_from;
+	size_t q_size = s->heads * s->head_size, kv_size = s->kv_heads * s->head_size;
+	const struct {
+		const char *name;
+		size_t rows, cols;
+		struct model_weight **weight;
+	} matrices[] = {
+		{ "attn_q", q_size, s->hidden, &l->q },      { "attn_k", kv_size, s->hidden, &l->k },
+		{ "attn_v", kv_size, s->hidden, &l->v },     { "attn_output", s->hidden, q_size, &l->o },
+		{ "ffn_gate", s->ffn, s->hidden, &l->gate }, { "ffn_up", s->ffn, s->hidden, &l->up },
+		{ "ffn_down", s->hidden, s->ffn, &l->down },
+	};
+	char name[64];
+	snprintf(name, sizeof(name), "blk.%zu.attn_norm.weight", index);
+	int rc = load_vector(m, name, s->hidden, &l->attn_norm, e);
+	snprintf(name, sizeof(name), "blk.%zu.ffn_norm.weight", index);
+	if (rc == 0)
+		rc = load_vector(m, name, s->hidden, &l->ffn_norm, e);
+	for (size_t i = 0; rc == 0 && i < sizeof(matrices) / sizeof(matrices[0]); i++) {
+		snprintf(name, sizeof(name), "blk.%zu.%s.weight", index, matrices[i].name);
+		rc = load_matrix(m, name, matrices[i].rows, matrices[i].cols, back, matrices[i].weight,
+				 matrices[i].weight == &l->down ? &l->down_tensor : NULL, e);
+	}
+	return rc;
+}
+
+/* What a llama file may hold besides its layers; anything else (a bias, a norm of queries) would change the result. */
+static int check_no_other_tensors(const struct model *m, struct err *e)
+{
+	size_t expected = 2 + 9 * m->shape.layers + (m->shape.tied_head ? 0 : 1);
+	expected += model_gguf_tensor(m->gguf, "rope_freqs.weight") != NULL ? 1 : 0;
+	if (model_gguf_tensor_count(m->gguf) == expected)
+		return 0;
+	for (size_t i = 0; i < model_gguf_tensor_count(m->gguf); i++) {
+		const struct model_tensor *t = model_gguf_tensor_at(m->gguf, i);
+		if (strstr(t->name, "bias") != NULL || strstr(t->name, "q_norm") != NULL ||
+		    strstr(t->name, "k_norm") != NULL)
+			return err_set(e, ERR_UNSUPPORTED,
+				       "tensor %.80s is not supported: choose a llama model without biases", t->name);
+	}
+	return err_set(e, ERR_UNSUPPORTED,
+		       "the file holds %zu tensors, a llama model of %zu layers has %zu: it is another kind of model",
+		       model_gguf_tensor_count(m->gguf), m->shape.layers, expected);
+}
+
+/* θ_j = base^(−2j/d) (Su et al. 2021, section 3.2.2), divided by the file's scaling. */
+static int make_frequencies(struct model *m, struct err *e)
+{
+	size_t half = m->shape.head_size / 2, len;
+	const char *type;
+	double factor = 1;
+	const struct model_tensor *factors = NULL;
+	int rc = 0;
+	if (model_gguf_string(m->gguf, "llama.rope.scaling.type", &type, &len) &&
+	    !(len == 4 && memcmp(type, "none", 4) == 0)) {
+		if (len != 6 || memcmp(type, "linear", 6) != 0)
+			return err_set(
+				e, ERR_UNSUPPORTED,
+				"rotation scaling \"%.*s\" is not supported: choose a model with linear or no scaling",
+				(int)(len < 64 ? len : 64), type);
+		if (!model_gguf_f64(m->gguf, "llama.rope.scaling.factor", &factor) || !(factor > 0))
+			return err_set(e, ERR_INVALID,
+				       "the file asks for linear rotation scaling without a usable factor");
+	}
+	if (model_gguf_tensor(m->gguf, "rope_freqs.weight") != NULL)
+		rc = find_tensor(m->gguf, "rope_freqs.weight", half, 0, &factors, e);
+	if (rc != 0)
+		return rc;
+	float *own = factors == NULL ? NULL : dequantised(factors);
+	m->freq = fault_malloc(half * sizeof(float));
+	if (m->freq == NULL || (factors != NULL && own == NULL)) {
+		free(own);
+		return err_set(e, ERR_NOMEM, "rotation frequencies: out of memory");
+	}
+	for (size_t j = 0; j < half; j++) {
+		double theta = pow((double)m->shape.rope_base, -2.0 * (double)j / (double)m->shape.head_size) / factor;
+		m->freq[j] = (float)(own == NULL ? theta : theta / (double)own[j]);
+	}
+	free(own);
+	return 0;
+}
+
+static int load_weights(struct model *m, struct err *e)
+{
+	const struct model_shape *s = &m->shape;
+	bool back = m->backward_from < s->layers;
+	int rc = find_tensor(m->gguf, "token_embd.weight", s->vocabulary, s->hidden, &m->embedding, e);
+	m->shape.tied_head = model_gguf_tensor(m->gguf, "output.weight") == NULL;
+	if (rc == 0)
+		rc = check_no_other_tensors(m, e);
+	if (rc == 0)
+		rc = make_frequencies(m, e);
+	m->layers = fault_calloc(s->layers, sizeof(*m->layers));
+	if (rc == 0 && m->layers == NULL)
+		rc = err_set(e, ERR_NOMEM, "layers: out of memory");
+	for (size_t i = 0; rc == 0 && i < s->layers; i++)
+		rc = load_layer(m, i, e);
+	if (rc == 0)
+		rc = load_vector(m, "output_norm.weight", s->hidden, &m->output_norm, e);
+	if (rc == 0)
+		rc = load_matrix(m, s->tied_head ? "token_embd.weight" : "output.weight", s->vocabulary, s->hidden,
+				 back, &m->head, NULL, e);
+	return rc;
+}
+
+static void set_name(struct model *m, const char *path)
+{
+	const char *text, *slash = strrchr(path, '/');
+	size_t len;
+	if (!model_gguf_string(m->gguf, "general.name", &text, &len) || len == 0) {
+		text = slash == NULL ? path : slash + 1;
+		len = strlen(text);
+	}
+	snprintf(m->name, sizeof(m->name), "%.*s", (int)(len < sizeof(m->name) ? len : sizeof(m->name) - 1), text);
+}
+
+static int open_parts(struct model *m, const char *path, const struct model_options *options, struct err *e)
+{
+	int rc = model_gguf_open(path, &m->gguf, e);
+	if (rc != 0)
+		return rc; /* names the file itself */
+	rc = check_architecture(m->gguf, e);
+	if (rc == 0)
+		rc = model_tokenizer_new(m->gguf, &m->tokenizer, e);
+	if (rc == 0)
+		rc = read_shape(m->gguf, m->tokenizer, &m->shape, e);
+	if (rc == 0 && !options->skip_digest)
+		rc = hash_of_file(path, &m->digest, e);
+	if (rc == 0)
+		rc = load_weights(m, e);
+	return rc == 0 ? 0 : err_wrap(e, "model file %s", path);
+}
+
+int model_open(const char *path, const struct model_options *options, struct model **out, struct err *e)
+{
+	struct model *m = fault_calloc(1, sizeof(*m));
+	if (m == NULL)
+		return err_set(e, ERR_NOMEM, "model %s: out of memory", path);
+	m->backward_from = options->backward_from;
+	int rc = model_backend_new(options->backend, options->thread_count, &m->backend, e);
+	if (rc == 0) {
+		snprintf(m->backend_name, sizeof(m->backend_name), "%s", m->backend->ops->name);
+		rc = open_parts(m, path, options, e);
+	}
+	if (rc != 0) {
+		model_close(&m);
+		return rc;
+	}
+	set_name(m, path);
+	*out = m;
+	return 0;
+}
+
+static void close_layer(struct model *m, struct model__layer *l)
+{
+	const struct model_backend_ops *ops = m->backend->ops;
+	struct model_weight **weights[] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down };
+	for (size_t i = 0; i < sizeof(weights) / sizeof(weights[0]); i++)
+		ops->weight_destroy(m->backend, weights[i]);
+	ops->free(m->backend, l->attn_norm);
+	ops->free(m->backend, l->ffn_norm);
+}
+
+void model_close(struct model **model)
+{
+	if (model == NULL || *model == NULL)
+		return;
+	struct model *m = *model;
+	for (size_t i = 0; m->layers != NULL && i < m->shape.layers; i++)
+		close_layer(m, &m->layers[i]);
+	if (m->backend != NULL) {
+		m->backend->ops->weight_destroy(m->backend, &m->head);
+		m->backend->ops->free(m->backend, m->output_norm);
+	}
+	free(m->layers);
+	free(m->freq);
+	model_tokenizer_destroy(&m->tokenizer);
+	model_gguf_close(&m->gguf);
+	model_backend_destroy(&m->backend);
+	free(m);
+	*model = NULL;
+}
+
+const struct model_shape *model_shape_of(const struct model *model)
+{
+	return &model->shape;
+}
+
+const struct model_tokenizer *model_tokenizer_of(const struct model *model)
+{
+	return model->tokenizer;
+}
+
+struct model_backend *model_backend_of(struct model *model)
+{
+	return model->backend;
+}
+
+const struct hash *model_digest(const struct model *model)
+{
+	return &model->digest;
+}
+
+const char *model_name(const struct model *model)
+{
+	return model->name;
+}
+
+void model_down_proj_get(const struct model *model, size_t layer, float *out)
+{
+	const struct model_tensor *t = model->layers[layer].down_tensor;
+	model_quant_dequantise(t->type, t->data, (size_t)t->element_count, out);
+}
