@@ -8,7 +8,12 @@
  * transaction never outlives the call that opened it. One process opens a folder at a time: a lock file gives ERR_BUSY with the holder's pid.
  * Durability: store_commit and store_chunks_put return after fdatasync (LMDB default flags). A full disk is ERR_FULL (statvfs
  * tells it from a broken one, ERR_IO); nothing of the transaction is kept then and the store stays usable.
- * Maps grow by themselves (doubling, up to the stated maximum) between transactions; ERR_LIMIT at the maximum. */
+ * Maps grow by themselves (doubling, up to the stated maximum) between transactions; ERR_LIMIT at the maximum. A write transaction finds
+ * 16 MiB of room at least; one that needs more gets ERR_AGAIN, and finds a larger map when it is begun again. A read transaction held
+ * for 5 s while the map must grow makes store_begin give ERR_AGAIN.
+ * A write that failed half-way (ERR_NOMEM, ERR_FULL, …) spoils its transaction: commit gives the code again and keeps nothing. Input that
+ * is refused (ERR_INVALID, ERR_EXISTS, ERR_CONFLICT, ERR_LIMIT) does not. After ERR_IO nothing is written until the store is opened again.
+ * Fault points: store.commit.before, store.commit.after, store.blob.before, store.blob.after; a fault after means "kept, but not said". */
 #ifndef AMEND_STORE_STORE_H
 #define AMEND_STORE_STORE_H
 
@@ -24,6 +29,10 @@
 #define STORE_REASON_BYTES 256
 #define STORE_SHARD_EDITS_MAX 4096
 #define STORE_ALIAS_BYTES 64
+#define STORE_META_NAME_BYTES 128
+#define STORE_SUBJECT_BYTES_MAX 65536
+#define STORE_EVENT_PAYLOAD_MAX 1048576
+#define STORE_META_BYTES_MAX 1048576
 
 struct store;
 struct store_txn;
@@ -34,6 +43,8 @@ struct store_options {
 	size_t ledger_map_bytes_max, blobs_map_bytes_max; /* 0: 16 GiB, 256 GiB */
 };
 
+/* Makes the folder (0700) when it is missing. ERR_BUSY: another process has it open; ERR_DENIED: not writable; ERR_UNSUPPORTED: another
+ * format, another program's data, or a network file system; ERR_CORRUPT: no data file. */
 int store_open(const char *folder, const struct store_options *options, struct store **out, struct err *e) MUST_CHECK;
 void store_close(struct store **store);
 
@@ -88,7 +99,8 @@ struct store_edit {
 	uint32_t tries;
 	char reason[STORE_REASON_BYTES]; /* why failed, rejected, … */
 };
-/* Inserts or replaces by seq; keeps the id and state indexes. */
+/* Inserts or replaces by seq; keeps the id and state indexes and the counts. ERR_CONFLICT: another id; ERR_INVALID: a move that
+ * store_edit_states does not have (the same of shards and merges). */
 int store_edit_put(struct store_txn *txn, const struct store_edit *edit, struct err *e) MUST_CHECK;
 int store_edit_get(struct store_txn *txn, uint64_t seq, struct store_edit *out, struct err *e) MUST_CHECK;
 /* The newest edit with that id (an id whose edit ended may be used again with a suffix: design.md). */
@@ -151,9 +163,10 @@ struct store_version {
 	uint32_t memory_count, edit_count;
 	char note[STORE_REASON_BYTES]; /* why: "shard 3 version 2", "merge 1" */
 };
-int store_version_put(struct store_txn *txn, const struct store_version *version, struct err *e) MUST_CHECK; /* ERR_EXISTS: immutable */
+int store_version_put(struct store_txn *txn, const struct store_version *version, struct err *e) MUST_CHECK; /* ERR_EXISTS: immutable; ERR_INVALID: leaves a gap */
 int store_version_get(struct store_txn *txn, uint64_t version, struct store_version *out, struct err *e) MUST_CHECK;
 int store_version_last(struct store_txn *txn, uint64_t *version, struct err *e) MUST_CHECK; /* 0 when none */
+/* put: ERR_NOT_FOUND when there is no such version. */
 int store_alias_put(struct store_txn *txn, const char *name, uint64_t version, struct err *e) MUST_CHECK;
 int store_alias_get(struct store_txn *txn, const char *name, uint64_t *version, struct err *e) MUST_CHECK;
 /* Small named values: "cluster-id", "base-model", "next-shard", … */
@@ -167,11 +180,12 @@ struct store_chunk {
 	const void *bytes;
 	size_t byte_count; /* ≤ STORE_CHUNK_BYTES */
 };
-/* Verifies each hash (ERR_CORRUPT), writes all in one synced transaction; chunks that are there already are skipped. */
+/* Verifies each hash (ERR_CORRUPT), writes all in one synced transaction; chunks that are there already are skipped, unless
+ * their bytes were damaged: then they are replaced. */
 int store_chunks_put(struct store *store, const struct store_chunk *chunks, size_t chunk_count, struct err *e) MUST_CHECK;
 int store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e) MUST_CHECK; /* verified; appended */
 int store_chunk_has(struct store *store, const struct hash *hash, bool *has, struct err *e) MUST_CHECK;
-/* Splits and stores bytes; gives the root. */
+/* Splits and stores bytes, the root chunk last, so that a root that was put here is whole; gives the root. */
 int store_blob_put(struct store *store, const void *bytes, size_t byte_count, struct hash *root, struct err *e) MUST_CHECK;
 /* Reads a whole blob, verified; ERR_NOT_FOUND names the first missing chunk. `byte_limit`: ERR_LIMIT. */
 int store_blob_get(struct store *store, const struct hash *root, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;
@@ -179,6 +193,9 @@ int store_blob_get(struct store *store, const struct hash *root, size_t byte_lim
 int store_root_parse(const void *root_chunk, size_t root_len, struct buf *hashes, uint64_t *byte_count, struct err *e) MUST_CHECK;
 /* The chunks (root chunk first) of a root that are not here, appended as struct hash. If the root chunk itself is missing it is the only one. */
 int store_blob_missing(struct store *store, const struct hash *root, struct buf *hashes, struct err *e) MUST_CHECK;
+/* As store_blob_missing, but reads every chunk: those that the disk changed are listed too. store_chunks_put with the right
+ * bytes heals them. */
+int store_blob_damaged(struct store *store, const struct hash *root, struct buf *hashes, struct err *e) MUST_CHECK;
 /* Bytes used and free of the two environments' maps and the file system (for metrics and space thresholds). */
 struct store_space {
 	uint64_t ledger_bytes, blobs_bytes, disk_free_bytes, disk_bytes;

@@ -1,0 +1,105 @@
+/* env.h (inside store/): tables, transactions and the folder, without lmdb.h. env.c is the only file that knows LMDB.
+ *
+ * Keys and values that come out point into the map: valid until the transaction ends or, for a writer, its next write.
+ * After a write that failed half-way the transaction is spoilt: store_commit gives that error and keeps nothing. */
+#ifndef AMEND_STORE_ENV_H
+#define AMEND_STORE_ENV_H
+
+#include "store/store.h"
+
+#include <sys/types.h>
+
+#define STORE__KEY_BYTES_MAX 200 /* under LMDB's 511; longer text is hashed by the caller */
+#define STORE__FORMAT        1
+
+enum store__table {
+	STORE__TABLE_FORMAT,
+	STORE__TABLE_META,
+	STORE__TABLE_COUNTER,
+	STORE__TABLE_EVENT,
+	STORE__TABLE_EDIT,
+	STORE__TABLE_EDIT_ID,
+	STORE__TABLE_EDIT_STATE,
+	STORE__TABLE_SUBJECT,
+	STORE__TABLE_SHARD,
+	STORE__TABLE_MERGE,
+	STORE__TABLE_VERSION,
+	STORE__TABLE_ALIAS,
+	STORE__TABLE_CHUNK,
+	STORE__TABLE_COUNT,
+};
+
+struct store__bytes {
+	const void *data;
+	size_t len;
+};
+
+struct store__env; /* one LMDB environment */
+
+struct store__lock {
+	int fd;
+};
+
+struct store {
+	char *folder;
+	const struct env *env;
+	struct store__lock lock;
+	struct store__env *ledger, *blobs; /* ledger: NULL with blobs_only */
+};
+
+struct store_txn {
+	struct store *store;
+	struct store__env *env;
+	void *handle; /* MDB_txn */
+	bool write;
+	int failed;                /* the code that spoilt it */
+	struct buf scratch;        /* the record being written */
+	bool head_known, appended; /* event.c: the last event, read once a transaction */
+	uint64_t head_seq;
+	struct hash head_self;
+};
+
+/* --- folder.c: the folder that holds both environments. Never on a network file system. */
+int store__folder_open(const char *folder, struct store__lock *lock, struct err *e) MUST_CHECK;
+void store__folder_close(struct store__lock *lock);
+/* Creates FOLDER/name when it is missing and reserves its LMDB lock file, whose pages are written through a map: a full
+ * disk would be a SIGBUS later. */
+int store__folder_sub(const char *folder, const char *name, size_t lock_bytes, struct err *e) MUST_CHECK;
+int store__folder_sync(const char *folder, const char *name, struct err *e) MUST_CHECK;
+/* Whether a write into the folder fails for want of space (or a file size limit) rather than a broken disk. */
+bool store__folder_full(const char *folder, off_t file_bytes);
+int store__folder_space(const char *folder, uint64_t *free_bytes, uint64_t *disk_bytes, struct err *e) MUST_CHECK;
+
+/* --- env.c */
+/* `ledger`: with all tables; else only chunks. map_bytes_max 0: the default. */
+int store__env_open(const char *folder, bool ledger, size_t map_bytes_max, struct store__env **out,
+		    struct err *e) MUST_CHECK;
+void store__env_close(struct store__env **env);
+uint64_t store__env_used_bytes(struct store__env *env);
+
+/* `need_bytes`: space that a writer is going to use; the map is grown for it before the transaction begins. */
+int store__txn_begin(struct store *store, struct store__env *env, bool write, size_t need_bytes, struct store_txn **out,
+		     struct err *e) MUST_CHECK;
+/* ERR_AGAIN: the map was too small and will be larger for the next transaction. */
+int store__txn_commit(struct store_txn **txn, struct err *e) MUST_CHECK;
+void store__txn_abort(struct store_txn **txn);
+/* Notes that a write failed half-way; returns `code`. */
+int store__txn_spoil(struct store_txn *txn, int code);
+
+int store__get(struct store_txn *txn, enum store__table table, struct store__bytes key, struct store__bytes *value,
+	       struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
+int store__put(struct store_txn *txn, enum store__table table, struct store__bytes key, struct store__bytes value,
+	       struct err *e) MUST_CHECK; /* inserts or replaces */
+int store__remove(struct store_txn *txn, enum store__table table, struct store__bytes key, struct err *e) MUST_CHECK;
+/* The first entry whose key is not before `from`; the last entry. ERR_NOT_FOUND. */
+int store__seek(struct store_txn *txn, enum store__table table, struct store__bytes from, struct store__bytes *key,
+		struct store__bytes *value, struct err *e) MUST_CHECK;
+int store__last(struct store_txn *txn, enum store__table table, struct store__bytes *key, struct store__bytes *value,
+		struct err *e) MUST_CHECK;
+/* Where a transaction's data lies, for error text: "/data/ledger". */
+const char *store__txn_path(const struct store_txn *txn);
+
+/* --- event.c: writes the head record of a transaction that appended events, before its commit. */
+int store__event_seal(struct store_txn *txn, struct err *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,114 @@
+/* store.c: opening and closing a store, and transactions on its ledger. */
+#include "store/store.h"
+#include "base/fault.h"
+#include "store/env.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Room that every writer finds: a group of 100 records of 32 KiB, their events and the pages copied on the way, four
+ * times over. */
+#define GROUP_BYTES ((size_t)16 << 20)
+
+static int open_parts(struct store *store, const char *folder, const struct store_options *options, struct err *e)
+{
+	int rc = store__folder_open(folder, &store->lock, e);
+	if (!rc && !options->blobs_only)
+		rc = store__env_open(folder, true, options->ledger_map_bytes_max, &store->ledger, e);
+	if (!rc)
+		rc = store__env_open(folder, false, options->blobs_map_bytes_max, &store->blobs, e);
+	return rc;
+}
+
+int store_open(const char *folder, const struct store_options *options, struct store **out, struct err *e)
+{
+	struct store *store = fault_calloc(1, sizeof(*store));
+	if (!store)
+		return err_set(e, ERR_NOMEM, "data folder %s: opening: out of memory", folder);
+	store->lock.fd = -1;
+	store->env = options->env ? options->env : env_system();
+	store->folder = fault_malloc(strlen(folder) + 1);
+	int rc = ERR_NOMEM;
+	if (store->folder) {
+		strcpy(store->folder, folder);
+		rc = open_parts(store, folder, options, e);
+	} else {
+		err_set(e, ERR_NOMEM, "data folder %s: opening: out of memory", folder);
+	}
+	if (rc)
+		store_close(&store);
+	else
+		*out = store;
+	return rc;
+}
+
+void store_close(struct store **store_pointer)
+{
+	struct store *store = *store_pointer;
+	if (!store)
+		return;
+	store__env_close(&store->blobs);
+	store__env_close(&store->ledger);
+	store__folder_close(&store->lock);
+	free(store->folder);
+	free(store);
+	*store_pointer = NULL;
+}
+
+static int begin(struct store *store, bool write, struct store_txn **out, struct err *e)
+{
+	if (!store->ledger)
+		return err_set(e, ERR_UNSUPPORTED, "data folder %s: was opened for blobs only: its ledger is not open",
+			       store->folder);
+	return store__txn_begin(store, store->ledger, write, GROUP_BYTES, out, e);
+}
+
+int store_begin(struct store *store, struct store_txn **out, struct err *e)
+{
+	return begin(store, true, out, e);
+}
+
+int store_begin_read(struct store *store, struct store_txn **out, struct err *e)
+{
+	return begin(store, false, out, e);
+}
+
+int store_commit(struct store_txn **txn, struct err *e)
+{
+	if (!(*txn)->write) {
+		store__txn_abort(txn);
+		return 0;
+	}
+	int rc = (*txn)->failed ? 0 : store__event_seal(*txn, e);
+	if (!rc && fault_point("store.commit.before"))
+		rc = err_set(e, ERR_FAULT, "data folder %s: fault planted before the commit", (*txn)->store->folder);
+	if (rc) {
+		store__txn_abort(txn);
+		return rc;
+	}
+	const char *folder = (*txn)->store->folder;
+	rc = store__txn_commit(txn, e);
+	if (rc)
+		return rc;
+	if (fault_point("store.commit.after"))
+		return err_set(e, ERR_FAULT, "data folder %s: fault planted after the commit: it is kept", folder);
+	return 0;
+}
+
+void store_abort(struct store_txn **txn)
+{
+	store__txn_abort(txn);
+}
+
+int store_space_get(struct store *store, struct store_space *out, struct err *e)
+{
+	uint64_t free_bytes, disk_bytes;
+	int rc = store__folder_space(store->folder, &free_bytes, &disk_bytes, e);
+	if (rc)
+		return rc;
+	*out = (struct store_space){ .ledger_bytes = store->ledger ? store__env_used_bytes(store->ledger) : 0,
+				     .blobs_bytes = store__env_used_bytes(store->blobs),
+				     .disk_free_bytes = free_bytes,
+				     .disk_bytes = disk_bytes };
+	return 0;
+}

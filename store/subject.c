@@ -1,0 +1,65 @@
+/* subject.c: subject → edits. A subject may be longer than a key can be, so the key is its hash and the seq: one entry
+ * an edit, in ledger order, and adding costs the same however many edits a subject has. */
+#include "store/record.h"
+
+#include <string.h>
+
+static int subject_key(const void *subject, size_t subject_len, uint64_t seq, struct store__key *key, struct err *e)
+{
+	struct hash hash;
+	if (!subject_len || subject_len > STORE_SUBJECT_BYTES_MAX)
+		return err_set(e, ERR_INVALID, "subject: has %zu bytes, allowed are 1 to %d", subject_len,
+			       STORE_SUBJECT_BYTES_MAX);
+	hash_of(subject, subject_len, &hash);
+	key->len = 0;
+	store__key_add(key, hash.bytes, HASH_BYTES);
+	store__key_add_number(key, seq);
+	return 0;
+}
+
+int store_subject_add(struct store_txn *txn, const void *subject, size_t subject_len, uint64_t seq, struct err *e)
+{
+	struct store__key key;
+	int rc = subject_key(subject, subject_len, seq, &key, e);
+	if (rc)
+		return rc;
+	store__record_begin(txn, STORE__RECORD_SUBJECT);
+	return store__record_put(txn, STORE__TABLE_SUBJECT, &key, e);
+}
+
+/* Takes the entry at `key` if it is of the same subject. */
+static int take_entry(struct store_txn *txn, const struct store__key *at, struct store__bytes key,
+		      struct store__bytes value, struct buf *seqs, uint64_t *seq, struct err *e)
+{
+	struct reader r;
+	if (key.len != at->len || memcmp(key.data, at->bytes, HASH_BYTES) != 0)
+		return ERR_NOT_FOUND;
+	int rc = store__record_check(txn, STORE__TABLE_SUBJECT, key, value, STORE__RECORD_SUBJECT, &r, e);
+	if (rc)
+		return rc;
+	*seq = store__key_read_number((const uint8_t *)key.data + HASH_BYTES);
+	buf_append(seqs, seq, sizeof(*seq));
+	return buf_failed(seqs) ? err_set(e, ERR_NOMEM, "subject: listing its edits: out of memory") : 0;
+}
+
+int store_subject_list(struct store_txn *txn, const void *subject, size_t subject_len, struct buf *seqs, struct err *e)
+{
+	uint64_t seq = 0;
+	for (;;) {
+		struct store__key at;
+		struct store__bytes key, value;
+		int rc = subject_key(subject, subject_len, seq, &at, e);
+		if (!rc)
+			rc = store__seek(txn, STORE__TABLE_SUBJECT, store__key_bytes(&at), &key, &value, e);
+		if (!rc)
+			rc = take_entry(txn, &at, key, value, seqs, &seq, e);
+		if (rc == ERR_NOT_FOUND) {
+			err_clear(e);
+			return 0;
+		}
+		if (rc)
+			return rc;
+		if (seq++ == UINT64_MAX)
+			return 0;
+	}
+}

@@ -1,0 +1,142 @@
+/* version.c: published versions, which never change, the aliases that name them, and small named values. */
+#include "store/record.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static int version_decode(struct store_txn *txn, struct store__bytes key, struct reader *r, struct store_version *out,
+			  struct err *e)
+{
+	out->version = reader_u64le(r);
+	store__take_hash(r, &out->root);
+	store__take_hash(r, &out->content);
+	out->published_ms = (int64_t)reader_u64le(r);
+	out->event_seq = reader_u64le(r);
+	out->memory_count = reader_u32le(r);
+	out->edit_count = reader_u32le(r);
+	store__take_text(r, out->note, sizeof(out->note));
+	return store__record_done(txn, STORE__TABLE_VERSION, key, r, e);
+}
+
+int store_version_get(struct store_txn *txn, uint64_t version, struct store_version *out, struct err *e)
+{
+	struct store__key key;
+	struct reader r;
+	store__key_number(version, &key);
+	int rc = store__record_get(txn, STORE__TABLE_VERSION, &key, STORE__RECORD_VERSION, &r, e);
+	return rc ? rc : version_decode(txn, store__key_bytes(&key), &r, out, e);
+}
+
+int store_version_last(struct store_txn *txn, uint64_t *version, struct err *e)
+{
+	struct store__bytes key, value;
+	struct store_version last;
+	struct reader r;
+	int rc = store__last(txn, STORE__TABLE_VERSION, &key, &value, e);
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		*version = 0;
+		return 0;
+	}
+	if (!rc)
+		rc = store__record_check(txn, STORE__TABLE_VERSION, key, value, STORE__RECORD_VERSION, &r, e);
+	if (!rc)
+		rc = version_decode(txn, key, &r, &last, e);
+	if (!rc)
+		*version = last.version;
+	return rc;
+}
+
+int store_version_put(struct store_txn *txn, const struct store_version *version, struct err *e)
+{
+	struct store__key key;
+	uint64_t last;
+	if (!store__text_fits(version->note, sizeof(version->note)))
+		return err_set(e, ERR_INVALID, "version %" PRIu64 ": its note is not terminated", version->version);
+	int rc = store_version_last(txn, &last, e);
+	if (rc)
+		return rc;
+	if (version->version && version->version <= last)
+		return err_set(e, ERR_EXISTS, "version %" PRIu64 ": is published already and never changes",
+			       version->version);
+	if (version->version != last + 1)
+		return err_set(e, ERR_INVALID, "version %" PRIu64 ": the next one is %" PRIu64, version->version,
+			       last + 1);
+	struct buf *b = store__record_begin(txn, STORE__RECORD_VERSION);
+	buf_u64le(b, version->version);
+	store__field_hash(b, &version->root);
+	store__field_hash(b, &version->content);
+	buf_u64le(b, (uint64_t)version->published_ms);
+	buf_u64le(b, version->event_seq);
+	buf_u32le(b, version->memory_count);
+	buf_u32le(b, version->edit_count);
+	store__field_text(b, version->note);
+	store__key_number(version->version, &key);
+	return store__record_put(txn, STORE__TABLE_VERSION, &key, e);
+}
+
+static int name_check(const char *what, const char *name, size_t cap, struct err *e)
+{
+	if (!*name || !store__text_fits(name, cap))
+		return err_set(e, ERR_INVALID, "%s: a name has 1 to %zu bytes", what, cap - 1);
+	return 0;
+}
+
+int store_alias_put(struct store_txn *txn, const char *name, uint64_t version, struct err *e)
+{
+	struct store_version found;
+	struct store__key key;
+	int rc = name_check("alias", name, STORE_ALIAS_BYTES, e);
+	if (!rc)
+		rc = store_version_get(txn, version, &found, e);
+	if (rc)
+		return rc;
+	store__key_text(name, &key);
+	buf_u64le(store__record_begin(txn, STORE__RECORD_ALIAS), version);
+	return store__record_put(txn, STORE__TABLE_ALIAS, &key, e);
+}
+
+int store_alias_get(struct store_txn *txn, const char *name, uint64_t *version, struct err *e)
+{
+	struct store__key key;
+	struct reader r;
+	int rc = name_check("alias", name, STORE_ALIAS_BYTES, e);
+	if (rc)
+		return rc;
+	store__key_text(name, &key);
+	rc = store__record_get(txn, STORE__TABLE_ALIAS, &key, STORE__RECORD_ALIAS, &r, e);
+	if (rc)
+		return rc;
+	*version = reader_u64le(&r);
+	return store__record_done(txn, STORE__TABLE_ALIAS, store__key_bytes(&key), &r, e);
+}
+
+int store_meta_put(struct store_txn *txn, const char *name, const void *bytes, size_t byte_count, struct err *e)
+{
+	struct store__key key;
+	int rc = name_check("value", name, STORE_META_NAME_BYTES, e);
+	if (rc)
+		return rc;
+	if (byte_count > STORE_META_BYTES_MAX)
+		return err_set(e, ERR_LIMIT, "value %s: its %zu bytes are over %d", name, byte_count,
+			       STORE_META_BYTES_MAX);
+	store__key_text(name, &key);
+	buf_append(store__record_begin(txn, STORE__RECORD_META), bytes, byte_count);
+	return store__record_put(txn, STORE__TABLE_META, &key, e);
+}
+
+int store_meta_get(struct store_txn *txn, const char *name, struct buf *out, struct err *e)
+{
+	struct store__key key;
+	struct reader r;
+	int rc = name_check("value", name, STORE_META_NAME_BYTES, e);
+	if (rc)
+		return rc;
+	store__key_text(name, &key);
+	rc = store__record_get(txn, STORE__TABLE_META, &key, STORE__RECORD_META, &r, e);
+	if (rc)
+		return rc;
+	size_t len = r.len - r.at;
+	buf_append(out, reader_bytes(&r, len), len);
+	return buf_failed(out) ? err_set(e, ERR_NOMEM, "value %s: reading it: out of memory", name) : 0;
+}
