@@ -1,0 +1,97 @@
+#include "tests/lib/test.h"
+
+#include "base/fault.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ALLOCATIONS_MAX 100000
+
+void test_folder_make(char out[TEST_PATH_BYTES])
+{
+	const char *parent = getenv("TMPDIR");
+	int written = snprintf(out, TEST_PATH_BYTES, "%s/amend-test.XXXXXX", parent != NULL ? parent : "/tmp");
+	assert_true(written > 0 && written < TEST_PATH_BYTES);
+	assert_non_null(mkdtemp(out));
+}
+
+static int remove_one(const char *path, const struct stat *s, int type, struct FTW *at)
+{
+	(void)s;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
+
+void test_folder_remove(const char *folder)
+{
+	assert_int_equal(nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+void test_path(char out[TEST_PATH_BYTES], const char *folder, const char *name)
+{
+	int written = snprintf(out, TEST_PATH_BYTES, "%s/%s", folder, name);
+	assert_true(written > 0 && written < TEST_PATH_BYTES);
+}
+
+void test_file_write(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "wb");
+	assert_non_null(f);
+	assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
+	assert_int_equal(fclose(f), 0);
+}
+
+int test_setup_folder(void **state)
+{
+	*state = malloc(TEST_PATH_BYTES);
+	if (*state == NULL)
+		return -1;
+	test_folder_make(*state);
+	return 0;
+}
+
+int test_teardown_folder(void **state)
+{
+	test_folder_remove(*state);
+	free(*state);
+	return 0;
+}
+
+int test_walk_allocations(int (*run)(void *context), void *context)
+{
+	for (int n = 0; n < ALLOCATIONS_MAX; n++) {
+		fault_set(n, 1);
+		int rc = run(context);
+		fault_set(-1, 0);
+		if (rc == 0)
+			return n;
+		if (rc != ERR_NOMEM)
+			fail_msg("allocation %d failed: the result is %s, not ERR_NOMEM", n, err_name(rc));
+	}
+	fail_msg("more than %d allocations", ALLOCATIONS_MAX);
+	return -1;
+}
+
+bool test_aborts(void (*run)(void *context), void *context)
+{
+	fflush(NULL);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		signal(SIGABRT, SIG_DFL);
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+		int null = open("/dev/null", O_WRONLY);
+		if (null >= 0)
+			dup2(null, STDERR_FILENO);
+		run(context);
+		_exit(0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}

@@ -1,0 +1,44 @@
+/* test.h: what every unit test includes: cmocka with its prelude, temporary folders, walks over failing allocations. */
+#ifndef AMEND_TESTS_TEST_H
+#define AMEND_TESTS_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+
+#define TEST_PATH_BYTES 512
+
+/* Makes a fresh folder under $TMPDIR or /tmp; the test asserts on failure. */
+void test_folder_make(char out[TEST_PATH_BYTES]);
+/* Removes it with all that is in it. */
+void test_folder_remove(const char *folder);
+/* folder/name */
+void test_path(char out[TEST_PATH_BYTES], const char *folder, const char *name);
+void test_file_write(const char *path, const char *text);
+/* cmocka fixtures: a folder per test, its path in *state. */
+int test_setup_folder(void **state);
+int test_teardown_folder(void **state);
+
+/* Lets the n-th allocation fail for n = 0, 1, … and calls `run` each time until it returns 0. Asserts that every
+ * failure was ERR_NOMEM. Returns how many calls failed; leaks are the sanitizer's to find. */
+int test_walk_allocations(int (*run)(void *context), void *context);
+/* True when `run` ends its process by an assertion. */
+bool test_aborts(void (*run)(void *context), void *context);
+
+#define assert_ok(e, call)                                                                                             \
+	do {                                                                                                           \
+		int test_rc_ = (call);                                                                                 \
+		if (test_rc_ != 0)                                                                                     \
+			fail_msg("%s: %s: %s", #call, err_name(test_rc_), (e)->text);                                  \
+	} while (0)
+
+#endif

@@ -1,0 +1,116 @@
+#include "tests/lib/test.h"
+
+#include "base/fault.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+static int count_entries(const char *folder)
+{
+	DIR *d = opendir(folder);
+	assert_non_null(d);
+	int n = 0;
+	for (struct dirent *entry; (entry = readdir(d)) != NULL;)
+		n += entry->d_name[0] != '.' ? 1 : 0;
+	closedir(d);
+	return n;
+}
+
+static void write_and_read(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct buf b = BUF_INIT;
+	test_path(path, *state, "a");
+	assert_ok(&e, file_write_atomic(path, "one", 3, 0600, &e));
+	assert_ok(&e, file_write_atomic(path, "second", 6, 0640, &e));
+	assert_ok(&e, file_read(path, 6, &b, &e));
+	assert_string_equal(buf_cstr(&b), "second");
+	struct stat s;
+	assert_int_equal(stat(path, &s), 0);
+	assert_int_equal(s.st_mode & 0777, 0640);
+	assert_int_equal(count_entries(*state), 1);
+	buf_free(&b);
+}
+
+static void read_limits(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct buf b = BUF_INIT;
+	buf_puts(&b, "before");
+	test_path(path, *state, "a");
+	assert_int_equal(file_read(path, 10, &b, &e), ERR_NOT_FOUND);
+	test_file_write(path, "0123456789");
+	assert_int_equal(file_read(path, 9, &b, &e), ERR_LIMIT);
+	assert_non_null(strstr(e.text, path));
+	assert_string_equal(buf_cstr(&b), "before");
+	assert_ok(&e, file_read(path, 10, &b, &e));
+	assert_string_equal(buf_cstr(&b), "before0123456789");
+	buf_free(&b);
+}
+
+/* A crash between the write and the rename leaves the old content and nothing beside it. */
+static void fault_before_rename(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct buf b = BUF_INIT;
+	test_path(path, *state, "a");
+	assert_ok(&e, file_write_atomic(path, "old", 3, 0600, &e));
+	assert_ok(&e, fault_arm("base.file.before_rename=errno@1", &e));
+	assert_int_equal(file_write_atomic(path, "new", 3, 0600, &e), ERR_FAULT);
+	fault_disarm_all();
+	assert_ok(&e, file_read(path, 100, &b, &e));
+	assert_string_equal(buf_cstr(&b), "old");
+	assert_int_equal(count_entries(*state), 1);
+	buf_free(&b);
+}
+
+static void folders(void **state)
+{
+	char path[TEST_PATH_BYTES], file[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	test_path(path, *state, "x/y/z");
+	assert_ok(&e, file_make_folder(path, &e));
+	assert_ok(&e, file_make_folder(path, &e));
+	struct stat s;
+	assert_int_equal(stat(path, &s), 0);
+	assert_int_equal(s.st_mode & 0777, 0700);
+	test_path(file, path, "f");
+	test_file_write(file, "x");
+	assert_int_equal(file_make_folder(file, &e), ERR_EXISTS);
+	assert_int_equal(file_make_folder("", &e), ERR_INVALID);
+	test_path(path, *state, "none/f");
+	assert_int_equal(file_write_atomic(path, "x", 1, 0600, &e), ERR_NOT_FOUND);
+}
+
+static int read_it(void *path)
+{
+	struct err e = ERR_INIT;
+	struct buf b = BUF_INIT;
+	int rc = file_read(path, 1000, &b, &e);
+	if (rc != 0)
+		assert_int_equal(b.len, 0);
+	buf_free(&b);
+	return rc;
+}
+
+static void out_of_memory(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	test_path(path, *state, "a");
+	test_file_write(path, "0123456789");
+	assert_int_equal(test_walk_allocations(read_it, path), 2);
+}
+
+#define WITH_FOLDER(f) cmocka_unit_test_setup_teardown(f, test_setup_folder, test_teardown_folder)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_FOLDER(write_and_read), WITH_FOLDER(read_limits),   WITH_FOLDER(fault_before_rename),
+		WITH_FOLDER(folders),        WITH_FOLDER(out_of_memory),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
