@@ -48,9 +48,20 @@ struct document {
 	struct json nodes[]; /* the root first */
 };
 
+/* Jansson reports some failed allocations as bad input, so its allocator keeps the truth. */
+static _Thread_local bool out_of_memory;
+
+static void *watched_malloc(size_t bytes)
+{
+	void *p = fault_malloc(bytes);
+	if (p == NULL)
+		out_of_memory = true;
+	return p;
+}
+
 static void use_our_memory(void)
 {
-	json_set_alloc_funcs(fault_malloc, free);
+	json_set_alloc_funcs(watched_malloc, free);
 }
 
 /* Jansson follows nesting far deeper than we want: look first. */
@@ -112,8 +123,6 @@ static void build(struct json *node, struct json **next)
 
 static int parse_error(const json_error_t *error, struct err *e)
 {
-	if (json_error_code(error) == json_error_out_of_memory)
-		return err_set(e, ERR_NOMEM, "parsing JSON: out of memory");
 	char reason[2 * JSON_ERROR_TEXT_LENGTH];
 	size_t len = 0, left = strlen(error->text);
 	for (const char *at = error->text; left > 0 && len + TEXT_ESCAPE_BYTES < sizeof(reason);) {
@@ -136,7 +145,12 @@ int json_parse(const char *text, size_t text_len, struct json **root, struct err
 	if (too_deep(text, text_len))
 		return err_set(e, ERR_LIMIT, "JSON nested deeper than %d", JSON_DEPTH_MAX);
 	json_error_t error;
+	out_of_memory = false;
 	json_t *tree = json_loadb(text, text_len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	if (out_of_memory) {
+		json_decref(tree);
+		return err_set(e, ERR_NOMEM, "parsing JSON: out of memory");
+	}
 	if (tree == NULL)
 		return parse_error(&error, e);
 	size_t node_count = count_nodes(tree);

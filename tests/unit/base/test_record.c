@@ -1,0 +1,253 @@
+#include "tests/lib/test.h"
+
+#include "base/record.h"
+
+static const char full[] =
+	"{\"id\":\"zsre-0000\",\"prompt\":\"Bridge X was opened in\",\"target_new\":\"2006\",\"subject\":\"Bridge X\","
+	"\"rephrase\":[\"When was Bridge X opened?\"],\"aliases\":\"in 2006\",\"target_true\":\"2001\","
+	"\"locality\":[{\"prompt\":\"Bridge Y was opened in\",\"target\":\"1999\",\"kind\":\"neighborhood\"},"
+	"{\"prompt\":\"The sky is\"}],\"portability\":[{\"prompt\":\"p\",\"target\":\"t\",\"kind\":\"hop2\"}],"
+	"\"loc_prompt\":\"an unrelated "
+	"text\",\"group\":\"g\",\"actor\":\"alice@corp\",\"source\":\"https://example.org\","
+	"\"ticket\":\"KM-311\",\"valid_from\":\"2026-11-01T00:00:00Z\",\"expires\":null,\"tags\":{\"lang\":\"en\"},"
+	"\"schema\":1,\"kept\":{\"deep\":[1]}}";
+
+static struct record *parsed(const char *text)
+{
+	struct record *r = NULL;
+	struct err e = ERR_INIT;
+	assert_ok(&e, record_parse(text, strlen(text), &r, &e));
+	return r;
+}
+
+static void reads_all_fields(void **state)
+{
+	(void)state;
+	struct record *r = parsed(full);
+	assert_string_equal(r->id.text, "zsre-0000");
+	assert_true(r->id_explicit);
+	assert_string_equal(r->prompt.text, "Bridge X was opened in");
+	assert_int_equal(r->prompt.len, strlen(r->prompt.text));
+	assert_string_equal(r->target_new.text, "2006");
+	assert_string_equal(r->subject.text, "Bridge X");
+	assert_int_equal(r->rephrase_count, 1);
+	assert_string_equal(r->rephrases[0].text, "When was Bridge X opened?");
+	assert_int_equal(r->alias_count, 1);
+	assert_string_equal(r->aliases[0].text, "in 2006");
+	assert_int_equal(r->locality_count, 2);
+	assert_string_equal(r->locality[0].kind.text, "neighborhood");
+	assert_string_equal(r->locality[0].target.text, "1999");
+	assert_string_equal(r->locality[1].kind.text, "unrelated");
+	assert_null(r->locality[1].target.text);
+	assert_int_equal(r->portability_count, 1);
+	assert_string_equal(r->group.text, "g");
+	assert_string_equal(r->loc_prompt.text, "an unrelated text");
+	assert_non_null(json_get(r->document, "kept"));
+	record_destroy(&r);
+	assert_null(r);
+	record_destroy(&r);
+}
+
+static void identity(void **state)
+{
+	(void)state;
+	struct record *a = parsed("{\"prompt\":\"p\",\"target_new\":\"t\"}");
+	struct record *b = parsed(" { \"target_new\" : \"t\", \"prompt\":\"\\u0070\" } ");
+	struct record *c = parsed("{\"prompt\":\"p\",\"target_new\":\"t\",\"id\":\"mine\"}");
+	struct record *d = parsed("{\"prompt\":\"p\",\"target_new\":\"t\",\"extra\":1}");
+	struct hash expected;
+	hash_of("{\"prompt\":\"p\",\"target_new\":\"t\"}", 31, &expected);
+	assert_false(a->id_explicit);
+	assert_int_equal(a->id.len, 64);
+	assert_true(hash_equal(&a->content, &expected));
+	assert_string_equal(a->id.text, b->id.text);
+	assert_true(hash_equal(&a->content, &c->content));
+	assert_string_equal(c->id.text, "mine");
+	assert_string_not_equal(a->id.text, d->id.text);
+	assert_null(a->subject.text);
+	record_destroy(&a);
+	record_destroy(&b);
+	record_destroy(&c);
+	record_destroy(&d);
+}
+
+#define CORE "\"prompt\":\"p\",\"target_new\":\"t\""
+
+static void refuses(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *says;
+	} bad[] = {
+		{ "[]", "record: " },
+		{ "{", "record: " },
+		{ "{\"target_new\":\"t\"}", "prompt: missing" },
+		{ "{\"prompt\":\"p\"}", "target_new: missing" },
+		{ "{\"prompt\":\" \",\"target_new\":\"t\"}", "prompt: empty" },
+		{ "{\"prompt\":3,\"target_new\":\"t\"}", "prompt: must be a string" },
+		{ "{\"prompt\":\"\\u202e\",\"target_new\":\"t\"}", "prompt: has the bidi" },
+		{ "{\"prompt\":\"p\",\"target_new\":\"e\\u0301\"}", "target_new: is not in Unicode form NFC" },
+		{ "{" CORE ",\"subject\":\"a\\nb\"}", "subject: has the control" },
+		{ "{" CORE ",\"rephrase\":[1]}", "rephrase: must be a string" },
+		{ "{" CORE ",\"rephrase\":{}}", "rephrase: must be a string or a list" },
+		{ "{" CORE ",\"locality\":\"x\"}", "locality: must be a list" },
+		{ "{" CORE ",\"locality\":[\"x\"]}", "locality: every item" },
+		{ "{" CORE ",\"locality\":[{\"prompt\":\"x\",\"kind\":\"odd\"}]}", "locality: kind:" },
+		{ "{" CORE ",\"portability\":[{\"prompt\":\"x\"}]}", "portability: target: missing" },
+		{ "{" CORE ",\"valid_from\":\"yesterday\"}", "valid_from: " },
+		{ "{" CORE ",\"valid_from\":\"2026-01-01T00:00:00Z\",\"expires\":\"2025-01-01T00:00:00Z\"}",
+		  "expires: must be" },
+		{ "{" CORE ",\"tags\":[]}", "tags: must be" },
+		{ "{" CORE ",\"tags\":{\"a\":1}}", "tags: must be" },
+		{ "{" CORE ",\"schema\":2}", "schema: must be 1" },
+		{ "{" CORE ",\"id\":\"\"}", "id: empty" },
+		{ "{" CORE ",\"kept\":[\"\\u001b\"]}", "kept: has the control" },
+		{ "{" CORE ",\"k\\u001b\":1}", "a key: has the control" },
+		{ "{" CORE ",\"prompt\":\"p\"}", "record: " },
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct record *r = NULL;
+		struct err e = ERR_INIT;
+		int rc = record_parse(bad[i].text, strlen(bad[i].text), &r, &e);
+		if (rc != ERR_INVALID || strncmp(e.text, bad[i].says, strlen(bad[i].says)) != 0)
+			fail_msg("%s: %s: %s", bad[i].text, err_name(rc), e.text);
+		assert_null(r);
+	}
+}
+
+static void sizes(void **state)
+{
+	(void)state;
+	struct buf b = BUF_INIT;
+	struct record *r = NULL;
+	struct err e = ERR_INIT;
+	for (int extra = 0; extra <= 1; extra++) {
+		buf_clear(&b);
+		buf_printf(&b, "{\"target_new\":\"t\",\"prompt\":\"%0*d\"}", RECORD_PROMPT_BYTES_MAX + extra, 7);
+		assert_int_equal(record_parse((const char *)b.data, b.len, &r, &e), extra ? ERR_INVALID : 0);
+		record_destroy(&r);
+	}
+	buf_clear(&b);
+	buf_printf(&b, "{" CORE ",\"x\":\"%0*d\"}", RECORD_BYTES_MAX, 7);
+	assert_int_equal(record_parse((const char *)b.data, b.len, &r, &e), ERR_INVALID);
+	for (int count = RECORD_LIST_MAX; count <= RECORD_LIST_MAX + 1; count++) {
+		buf_clear(&b);
+		buf_puts(&b, "{" CORE ",\"aliases\":[\"a\"");
+		for (int i = 1; i < count; i++)
+			buf_puts(&b, ",\"a\"");
+		buf_puts(&b, "]}");
+		assert_int_equal(record_parse((const char *)b.data, b.len, &r, &e),
+				 count == RECORD_LIST_MAX ? 0 : ERR_INVALID);
+		record_destroy(&r);
+	}
+	buf_free(&b);
+}
+
+static bool conflict(const char *a_text, const char *b_text)
+{
+	struct record *a = parsed(a_text), *b = parsed(b_text);
+	bool forth = false, back = true;
+	assert_int_equal(record_conflicts(a, b, &forth), 0);
+	assert_int_equal(record_conflicts(b, a, &back), 0);
+	assert_true(forth == back);
+	record_destroy(&a);
+	record_destroy(&b);
+	return forth;
+}
+
+static void conflicts(void **state)
+{
+	(void)state;
+	static const char a[] =
+		"{\"prompt\":\"The capital of Atlantis is\",\"subject\":\"Atlantis\",\"target_new\":\"Poseidonis\"}";
+	assert_true(conflict(
+		a,
+		"{\"prompt\":\"What is the capital of Atlantis?\",\"subject\":\"ATLANTIS\",\"target_new\":\"Rome\"}"));
+	assert_false(conflict(a, "{\"prompt\":\"What is the capital of "
+				 "Atlantis?\",\"subject\":\"Atlantis\",\"target_new\":\"poseidonis \"}"));
+	assert_false(conflict(
+		a, "{\"prompt\":\"The king of Atlantis is\",\"subject\":\"Atlantis\",\"target_new\":\"Rome\"}"));
+	assert_false(conflict(
+		a, "{\"prompt\":\"The capital of Lemuria is\",\"subject\":\"Lemuria\",\"target_new\":\"Rome\"}"));
+	assert_true(conflict("{\"prompt\":\"Who won\",\"target_new\":\"a\"}",
+			     "{\"prompt\":\"who  WON\",\"target_new\":\"b\"}"));
+}
+
+static void lines(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct buf b = BUF_INIT;
+	struct record_file *file = NULL;
+	const char *line;
+	size_t len, line_no;
+	test_path(path, *state, "f.jsonl");
+	assert_int_equal(record_file_open(path, &file, &e), ERR_NOT_FOUND);
+	buf_printf(&b, "\xEF\xBB\xBF{\"a\":1}\r\n\n  \n%0*d\n%0*d\r\n%0100000d\nlast", RECORD_BYTES_MAX, 1,
+		   RECORD_BYTES_MAX, 2, 3);
+	assert_ok(&e, file_write_atomic(path, b.data, b.len, 0600, &e));
+	assert_ok(&e, record_file_open(path, &file, &e));
+	assert_ok(&e, record_file_next(file, &line, &len, &line_no, &e));
+	assert_string_equal(line, "{\"a\":1}");
+	assert_int_equal(len, 7);
+	assert_int_equal(line_no, 1);
+	for (size_t i = 4; i <= 5; i++) {
+		assert_ok(&e, record_file_next(file, &line, &len, &line_no, &e));
+		assert_int_equal(len, RECORD_BYTES_MAX);
+		assert_int_equal(line_no, i);
+	}
+	assert_int_equal(record_file_next(file, &line, &len, &line_no, &e), ERR_LIMIT);
+	assert_int_equal(line_no, 6);
+	assert_non_null(strstr(e.text, "f.jsonl:6: "));
+	assert_ok(&e, record_file_next(file, &line, &len, &line_no, &e));
+	assert_string_equal(line, "last");
+	assert_int_equal(line_no, 7);
+	assert_int_equal(record_file_next(file, &line, &len, &line_no, &e), ERR_NOT_FOUND);
+	assert_int_equal(record_file_next(file, &line, &len, &line_no, &e), ERR_NOT_FOUND);
+	record_file_close(&file);
+	assert_null(file);
+	buf_free(&b);
+}
+
+static int parse_and_compare(void *context)
+{
+	struct record *r = NULL;
+	bool conflicts_itself;
+	int rc = record_parse(context, strlen(context), &r, NULL);
+	if (rc == 0)
+		rc = record_conflicts(r, r, &conflicts_itself);
+	record_destroy(&r);
+	return rc;
+}
+
+static int open_file(void *context)
+{
+	struct record_file *file = NULL;
+	int rc = record_file_open(context, &file, NULL);
+	record_file_close(&file);
+	return rc;
+}
+
+static void out_of_memory(void **state)
+{
+	char text[sizeof(full)], path[TEST_PATH_BYTES];
+	memcpy(text, full, sizeof(full));
+	assert_true(test_walk_allocations(parse_and_compare, text) > 20);
+	test_path(path, *state, "f");
+	test_file_write(path, "x\n");
+	assert_int_equal(test_walk_allocations(open_file, path), 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reads_all_fields),
+		cmocka_unit_test(identity),
+		cmocka_unit_test(refuses),
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(conflicts),
+		cmocka_unit_test_setup_teardown(lines, test_setup_folder, test_teardown_folder),
+		cmocka_unit_test_setup_teardown(out_of_memory, test_setup_folder, test_teardown_folder),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,141 @@
+#include "tests/lib/test.h"
+
+#include "base/text.h"
+
+static int check(const char *text, bool multiline)
+{
+	struct err e = ERR_INIT;
+	return text_check(text, strlen(text), multiline, &e);
+}
+
+static void accepts(void **state)
+{
+	(void)state;
+	assert_int_equal(check("", false), 0);
+	assert_int_equal(check("The twin city of Köln is — 東京 😀", false), 0);
+	assert_int_equal(check("a\nb\tc", true), 0);
+}
+
+static void refuses(void **state)
+{
+	(void)state;
+	static const char *const bad[] = {
+		"a\nb",         "a\tb",         "\x1b[31m",         "\x7f",
+		"\xc2\x85",                                                     /* controls */
+		"\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x80\x8e",     "\xd8\x9c", /* bidirectional */
+		"\xef\xbf\xbe", "\xef\xb7\x90", "\xf0\x9f\xbf\xbf",             /* non-characters */
+		"\xff",         "\xc0\x80",     "\xed\xa0\x80",     "\xf4\x90\x80\x80",
+		"\xe2\x82",                     /* no UTF-8 */
+		"e\xcc\x81",    "\xe2\x84\xab", /* not composed: e + acute, the Angstrom sign */
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		if (check(bad[i], false) != ERR_INVALID)
+			fail_msg("accepted item %zu", i);
+	}
+	assert_int_equal(check("a\rb", true), ERR_INVALID);
+	assert_int_equal(text_check("a\0b", 3, true, NULL), ERR_INVALID);
+	struct err e = ERR_INIT;
+	assert_int_equal(text_check("abc\x1b", 4, false, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "U+001B"));
+	assert_non_null(strstr(e.text, "byte 3"));
+	assert_int_equal(text_check("abe\xcc\x81", 5, false, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "NFC at byte 2"));
+}
+
+static void folds(void **state)
+{
+	(void)state;
+	struct buf b = BUF_INIT;
+	const char *text = "  Die STRASSE\t\n von\xc2\xa0 Ängström  ";
+	assert_int_equal(text_fold(text, strlen(text), &b), 0);
+	assert_string_equal(buf_cstr(&b), "die strasse von ängström");
+	buf_clear(&b);
+	assert_int_equal(text_fold("Straße", strlen("Straße"), &b), 0);
+	assert_string_equal(buf_cstr(&b), "strasse");
+	buf_clear(&b);
+	assert_int_equal(text_fold(" \t ", 3, &b), 0);
+	assert_int_equal(b.len, 0);
+	buf_free(&b);
+}
+
+static void escapes(void **state)
+{
+	(void)state;
+	struct buf b = BUF_INIT;
+	text_escape("a\x1b[0m\xff\xe2\x80\xae\xc2\x85é\0", 14, &b);
+	assert_string_equal(buf_cstr(&b), "a\\x1B[0m\\xFF\\u{202E}\\u{85}é\\x00");
+	buf_free(&b);
+}
+
+static int join(void *context, const char *word, size_t len)
+{
+	struct buf *b = context;
+	buf_append(b, word, len);
+	buf_u8(b, '|');
+	return b->len > 60 ? 7 : 0;
+}
+
+static void words(void **state)
+{
+	(void)state;
+	struct buf b = BUF_INIT;
+	const char *text = "What's the Capital-City of Köln, 2006?";
+	assert_int_equal(text_words(text, strlen(text), join, &b), 0);
+	assert_string_equal(buf_cstr(&b), "what|s|the|capital|city|of|köln|2006|");
+	buf_clear(&b);
+	assert_int_equal(text_words("!?", 2, join, &b), 0);
+	assert_int_equal(b.len, 0);
+	text = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa b";
+	assert_int_equal(text_words(text, strlen(text), join, &b), 7);
+	buf_free(&b);
+}
+
+static double overlap(const char *a, const char *b, const char *subject)
+{
+	double value = -1.0, back = -1.0;
+	assert_int_equal(
+		text_prompt_overlap(a, strlen(a), b, strlen(b), subject, subject ? strlen(subject) : 0, &value), 0);
+	assert_int_equal(text_prompt_overlap(b, strlen(b), a, strlen(a), subject, subject ? strlen(subject) : 0, &back),
+			 0);
+	assert_true(value == back);
+	return value;
+}
+
+static void overlaps(void **state)
+{
+	(void)state;
+	assert_true(overlap("The capital of France is", "What is the capital of France?", "France") == 1.0);
+	assert_true(overlap("The capital of France is", "The president of France is", "France") == 0.0);
+	assert_true(overlap("capital city of X", "capital of X", "X") == 0.5);
+	assert_true(overlap("", "", NULL) == 1.0);
+	assert_true(overlap("France", "France", "France") == 1.0);
+	assert_true(overlap("who is", "who is", NULL) == 1.0);
+	assert_true(overlap("who is", "where is", NULL) == 1.0 / 3.0);
+	assert_true(overlap("red red red blue", "red", NULL) == 0.5);
+}
+
+static int all_of_it(void *context)
+{
+	(void)context;
+	double value;
+	const char *a = "Wie heißt die Hauptstadt von Österreich", *b = "Die Hauptstadt von Österreich heißt";
+	int rc = text_check(a, strlen(a), false, NULL);
+	return rc != 0 ? rc
+		       : text_prompt_overlap(a, strlen(a), b, strlen(b), "Österreich", strlen("Österreich"), &value);
+}
+
+static void out_of_memory(void **state)
+{
+	(void)state;
+	assert_true(test_walk_allocations(all_of_it, NULL) >= 10);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(accepts),       cmocka_unit_test(refuses), cmocka_unit_test(folds),
+		cmocka_unit_test(escapes),       cmocka_unit_test(words),   cmocka_unit_test(overlaps),
+		cmocka_unit_test(out_of_memory),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
