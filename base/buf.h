@@ -1,4 +1,5 @@
-/* buf.h: a growable byte buffer. Not thread-safe. A failed append leaves it as it was and sticks: check once with buf_failed. */
+/* buf.h: a growable byte buffer. Not thread-safe. A failed append leaves it as it was and sticks: check once with
+ * buf_failed. */
 #ifndef AMEND_BASE_BUF_H
 #define AMEND_BASE_BUF_H
 
@@ -13,9 +14,12 @@ struct buf {
 	bool failed; /* an append ran out of memory */
 };
 
-#define BUF_INIT { NULL, 0, 0, false }
+#define BUF_INIT                                                                                                       \
+	{                                                                                                              \
+		NULL, 0, 0, false                                                                                      \
+	}
 
-void buf_free(struct buf *b); /* back to BUF_INIT */
+void buf_free(struct buf *b);  /* back to BUF_INIT */
 void buf_clear(struct buf *b); /* keeps the capacity */
 void buf_append(struct buf *b, const void *bytes, size_t byte_count);
 void buf_puts(struct buf *b, const char *text);
@@ -29,7 +33,8 @@ void buf_f32le(struct buf *b, float v);
 bool buf_failed(const struct buf *b);
 const char *buf_cstr(struct buf *b); /* "" when empty or failed */
 
-/* A bounds-checked reader over bytes that it does not own. After an overrun every read gives 0 and `overrun` stays true. */
+/* A bounds-checked reader over bytes that it does not own. After an overrun every read gives 0 and `overrun` stays
+ * true. */
 struct reader {
 	const uint8_t *data;
 	size_t len, at;
@@ -44,7 +49,8 @@ uint64_t reader_u64be(struct reader *r);
 float reader_f32le(struct reader *r);
 const void *reader_bytes(struct reader *r, size_t byte_count); /* NULL on overrun */
 
-/* Whole files. read: `byte_limit` bounds it (ERR_LIMIT). write: to a temporary name, fsync, rename, fsync of the folder. */
+/* Whole files. read: `byte_limit` bounds it (ERR_LIMIT). write: to a temporary name, fsync, rename, fsync of the
+ * folder. */
 int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;
 int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e) MUST_CHECK;
 /* mkdir -p with mode 0700. */

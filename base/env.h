@@ -1,4 +1,5 @@
-/* env.h: the tables of time and randomness, given to a program at start-up, so that tests and the simulator bring their own. */
+/* env.h: the tables of time and randomness, given to a program at start-up, so that tests and the simulator bring their
+ * own. */
 #ifndef AMEND_BASE_ENV_H
 #define AMEND_BASE_ENV_H
 
@@ -8,8 +9,8 @@
 
 struct env {
 	void *context;
-	int64_t (*monotonic_us)(void *context); /* never goes back */
-	int64_t (*wall_ms)(void *context); /* Unix time in milliseconds, UTC; may jump */
+	int64_t (*monotonic_us)(void *context);                        /* never goes back */
+	int64_t (*wall_ms)(void *context);                             /* Unix time in milliseconds, UTC; may jump */
 	void (*random)(void *context, void *bytes, size_t byte_count); /* unpredictable (libsodium) or seeded (tests) */
 };
 

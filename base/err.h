@@ -8,26 +8,26 @@
 
 #include <stddef.h>
 
-#define ERR_LIST(X)                                                       \
-	X(ERR_NOMEM, -1, "out of memory")                                 \
-	X(ERR_INVALID, -2, "invalid input")                               \
-	X(ERR_NOT_FOUND, -3, "not found")                                 \
-	X(ERR_EXISTS, -4, "exists already")                               \
-	X(ERR_CONFLICT, -5, "conflicts with what is there")               \
-	X(ERR_AGAIN, -6, "not now, try again")                            \
-	X(ERR_IO, -7, "input or output failed")                           \
-	X(ERR_FULL, -8, "no space left")                                  \
-	X(ERR_CORRUPT, -9, "content does not match its hash or format")   \
-	X(ERR_UNSUPPORTED, -10, "not supported")                          \
-	X(ERR_DENIED, -11, "not allowed")                                 \
-	X(ERR_FENCED, -12, "a newer holder has taken over")               \
-	X(ERR_TIMEOUT, -13, "timed out")                                  \
-	X(ERR_CLOSED, -14, "closed")                                      \
-	X(ERR_LIMIT, -15, "over a stated limit")                          \
-	X(ERR_MISMATCH, -16, "belongs to another model or cluster")       \
-	X(ERR_BUSY, -17, "in use by another process")                     \
-	X(ERR_INTERRUPTED, -18, "interrupted")                            \
-	X(ERR_EXTERNAL, -19, "a library or program failed")               \
+#define ERR_LIST(X)                                                                                                    \
+	X(ERR_NOMEM, -1, "out of memory")                                                                              \
+	X(ERR_INVALID, -2, "invalid input")                                                                            \
+	X(ERR_NOT_FOUND, -3, "not found")                                                                              \
+	X(ERR_EXISTS, -4, "exists already")                                                                            \
+	X(ERR_CONFLICT, -5, "conflicts with what is there")                                                            \
+	X(ERR_AGAIN, -6, "not now, try again")                                                                         \
+	X(ERR_IO, -7, "input or output failed")                                                                        \
+	X(ERR_FULL, -8, "no space left")                                                                               \
+	X(ERR_CORRUPT, -9, "content does not match its hash or format")                                                \
+	X(ERR_UNSUPPORTED, -10, "not supported")                                                                       \
+	X(ERR_DENIED, -11, "not allowed")                                                                              \
+	X(ERR_FENCED, -12, "a newer holder has taken over")                                                            \
+	X(ERR_TIMEOUT, -13, "timed out")                                                                               \
+	X(ERR_CLOSED, -14, "closed")                                                                                   \
+	X(ERR_LIMIT, -15, "over a stated limit")                                                                       \
+	X(ERR_MISMATCH, -16, "belongs to another model or cluster")                                                    \
+	X(ERR_BUSY, -17, "in use by another process")                                                                  \
+	X(ERR_INTERRUPTED, -18, "interrupted")                                                                         \
+	X(ERR_EXTERNAL, -19, "a library or program failed")                                                            \
 	X(ERR_FAULT, -20, "a planted test fault")
 
 enum err_code {
@@ -40,16 +40,20 @@ enum err_code {
 #define ERR_TEXT_BYTES_MAX 1024
 
 struct err {
-	int code; /* 0 or an enum err_code */
+	int code;                      /* 0 or an enum err_code */
 	char text[ERR_TEXT_BYTES_MAX]; /* UTF-8, NUL-terminated, cut at a character when too long */
 };
 
-#define ERR_INIT { 0, "" }
+#define ERR_INIT                                                                                                       \
+	{                                                                                                              \
+		0, ""                                                                                                  \
+	}
 #define MUST_CHECK __attribute__((warn_unused_result))
 
 /* Sets code and text; returns `code`, so that `return err_set(e, ERR_INVALID, ...)` reads well. `e` may be NULL. */
 int err_set(struct err *e, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* As err_set with ": " and the text of errno value `errnum` appended. ENOSPC and EDQUOT become ERR_FULL, ENOMEM ERR_NOMEM. */
+/* As err_set with ": " and the text of errno value `errnum` appended. ENOSPC and EDQUOT become ERR_FULL, ENOMEM
+ * ERR_NOMEM. */
 int err_errno(struct err *e, int code, int errnum, const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* Puts "<text>: " in front of what `e` says; returns e->code. */
 int err_wrap(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));

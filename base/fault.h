@@ -1,7 +1,8 @@
 /* fault.h: planted faults. Named points sit between two steps that must survive a crash; tests arm one and let it fire.
- * Points are also armed by the environment of a real process: AMEND_FAULT="worker.commit.before=kill@3,store.sync=errno@1:4"
- * (name=action@countdown[:repeat]; actions: kill (SIGKILL to itself), errno (returns ERR_FAULT), stop (SIGSTOP), delay-MS).
- * Without AMEND_FAULT and fault_arm, a point costs one relaxed load. Thread-safe. */
+ * Points are also armed by the environment of a real process:
+ * AMEND_FAULT="worker.commit.before=kill@3,store.sync=errno@1:4" (name=action@countdown[:repeat]; actions: kill
+ * (SIGKILL to itself), errno (returns ERR_FAULT), stop (SIGSTOP), delay-MS). Without AMEND_FAULT and fault_arm, a point
+ * costs one relaxed load. Thread-safe. */
 #ifndef AMEND_BASE_FAULT_H
 #define AMEND_BASE_FAULT_H
 
@@ -16,9 +17,11 @@ int fault_init_from_env(struct err *e) MUST_CHECK;
 /* Arms `spec` ("name=action@countdown[:repeat]"). */
 int fault_arm(const char *spec, struct err *e) MUST_CHECK;
 void fault_disarm_all(void);
-uint64_t fault_hits(const char *name); /* how often a point was passed since start, armed or not, while any point is armed */
+uint64_t
+fault_hits(const char *name); /* how often a point was passed since start, armed or not, while any point is armed */
 
-/* Allocation faults, counter-driven (house.md): the n-th checked allocation from now fails, `repeat` times. -1 turns off. */
+/* Allocation faults, counter-driven (house.md): the n-th checked allocation from now fails, `repeat` times. -1 turns
+ * off. */
 void fault_set(int64_t countdown, int64_t repeat);
 /* malloc and calloc that honour fault_set; use them for memory that grows with input. free() as usual. */
 void *fault_malloc(size_t bytes) MUST_CHECK;

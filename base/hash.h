@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HASH_BYTES 32
+#define HASH_BYTES     32
 #define HASH_HEX_BYTES 65 /* with the NUL */
 
 struct hash {

@@ -29,7 +29,8 @@ void json_canonical(const struct json *v, struct buf *out);
 /* As json_canonical, without the member `key` of the outermost object. */
 void json_canonical_without(const struct json *v, const char *key, struct buf *out);
 
-/* Writer: json_w_open(&w,'{'); json_w_key(&w,"a"); json_w_int(&w,1); json_w_close(&w); commas and escapes are its business. */
+/* Writer: json_w_open(&w,'{'); json_w_key(&w,"a"); json_w_int(&w,1); json_w_close(&w); commas and escapes are its
+ * business. */
 struct json_w {
 	struct buf *out;
 	size_t depth;

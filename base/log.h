@@ -22,14 +22,14 @@ struct log_field {
 	double real;
 };
 
-#define LOGF_S(k, v) ((struct log_field){ .key = (k), .type = LOG_STR, .bytes = (v) })
+#define LOGF_S(k, v)     ((struct log_field){ .key = (k), .type = LOG_STR, .bytes = (v) })
 #define LOGF_SN(k, v, n) ((struct log_field){ .key = (k), .type = LOG_STRN, .bytes = (v), .byte_count = (n) })
-#define LOGF_I(k, v) ((struct log_field){ .key = (k), .type = LOG_INT, .i = (int64_t)(v) })
-#define LOGF_U(k, v) ((struct log_field){ .key = (k), .type = LOG_UINT, .u = (uint64_t)(v) })
-#define LOGF_F(k, v) ((struct log_field){ .key = (k), .type = LOG_REAL, .real = (double)(v) })
-#define LOGF_X(k, v, n) ((struct log_field){ .key = (k), .type = LOG_HEX, .bytes = (v), .byte_count = (n) })
+#define LOGF_I(k, v)     ((struct log_field){ .key = (k), .type = LOG_INT, .i = (int64_t)(v) })
+#define LOGF_U(k, v)     ((struct log_field){ .key = (k), .type = LOG_UINT, .u = (uint64_t)(v) })
+#define LOGF_F(k, v)     ((struct log_field){ .key = (k), .type = LOG_REAL, .real = (double)(v) })
+#define LOGF_X(k, v, n)  ((struct log_field){ .key = (k), .type = LOG_HEX, .bytes = (v), .byte_count = (n) })
 
-void log_level_set(enum log_level level); /* default LOG_INFO */
+void log_level_set(enum log_level level);                   /* default LOG_INFO */
 int log_level_parse(const char *name, enum log_level *out); /* "debug".."off"; ERR_INVALID */
 /* Sends lines to `fd` instead of stderr (tests); -1 restores stderr. */
 void log_fd_set(int fd);
@@ -38,8 +38,8 @@ void log_context_set(const char *text);
 void log_event_fields(enum log_level level, const char *id, const struct log_field *fields, size_t field_count);
 
 /* log_event(LOG_INFO, "STORE-OPENED", LOGF_S("path", path), LOGF_U("seq", seq)); at least one field. */
-#define log_event(level, id, ...)                                                                  \
-	log_event_fields((level), (id), (const struct log_field[]){ __VA_ARGS__ },                 \
-	                 sizeof((const struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field))
+#define log_event(level, id, ...)                                                                                      \
+	log_event_fields((level), (id), (const struct log_field[]){ __VA_ARGS__ },                                     \
+			 sizeof((const struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field))
 
 #endif

@@ -1,35 +1,36 @@
 /* record.h: the edit record (interfaces.md, "Edit record"): one JSON object a line.
- * Used by whoever reads facts: CLI, coordinator (schema), worker and evaluator (fields). Pure; not thread-safe per object. */
+ * Used by whoever reads facts: CLI, coordinator (schema), worker and evaluator (fields). Pure; not thread-safe per
+ * object. */
 #ifndef AMEND_BASE_RECORD_H
 #define AMEND_BASE_RECORD_H
 
 #include "base/hash.h"
 #include "base/json.h"
 
-#define RECORD_BYTES_MAX (32 * 1024) /* one record on the wire */
+#define RECORD_BYTES_MAX        (32 * 1024) /* one record on the wire */
 #define RECORD_PROMPT_BYTES_MAX (8 * 1024)
 #define RECORD_TARGET_BYTES_MAX (8 * 1024)
-#define RECORD_ID_BYTES_MAX 128
-#define RECORD_LIST_MAX 64 /* rephrases, aliases, locality items, portability items */
+#define RECORD_ID_BYTES_MAX     128
+#define RECORD_LIST_MAX         64 /* rephrases, aliases, locality items, portability items */
 
 struct record_text {
 	const char *text; /* NUL-terminated too */
 	size_t len;
 };
 
-struct record_probe { /* a locality or portability item */
+struct record_probe {                      /* a locality or portability item */
 	struct record_text prompt, target; /* target.text NULL when absent */
-	struct record_text kind; /* locality: "unrelated" (default), "same_subject", "neighborhood" */
+	struct record_text kind;           /* locality: "unrelated" (default), "same_subject", "neighborhood" */
 };
 
 struct record {
 	struct json *document; /* owns every text below */
 	struct record_text id; /* explicit id, or the hex of the hash of the canonical record */
 	bool id_explicit;
-	struct hash content; /* SHA-256 of the canonical record without `id` */
+	struct hash content;                            /* SHA-256 of the canonical record without `id` */
 	struct record_text prompt, target_new, subject; /* subject.text NULL when absent */
-	struct record_text loc_prompt, group; /* NULL when absent */
-	struct record_text *rephrases, *aliases; /* arrays owned by the record */
+	struct record_text loc_prompt, group;           /* NULL when absent */
+	struct record_text *rephrases, *aliases;        /* arrays owned by the record */
 	size_t rephrase_count, alias_count;
 	struct record_probe *locality, *portability;
 	size_t locality_count, portability_count;
@@ -39,16 +40,19 @@ struct record {
 /* Checks the schema, sizes and text rules. ERR_INVALID with "field: reason". Takes nothing on error. */
 int record_parse(const char *json_text, size_t len, struct record **out, struct err *e) MUST_CHECK;
 void record_destroy(struct record **record);
-/* The folded subject that placement and conflicts go by; the folded prompt when there is no subject. Appended to `out`. */
+/* The folded subject that placement and conflicts go by; the folded prompt when there is no subject. Appended to `out`.
+ */
 int record_subject_key(const struct record *record, struct buf *out) MUST_CHECK;
 /* Two edits conflict: same subject key, prompt overlap ≥ 0.5, another folded target (design.md, Decisions). */
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts) MUST_CHECK;
 
 /* Reads a JSONL file (or "-": stdin) line by line; lines over RECORD_BYTES_MAX are reported, not truncated.
- * `line_no` counts from 1. Returns ERR_NOT_FOUND at the end of the file. An over-long line is ERR_LIMIT, and the next call goes on. */
+ * `line_no` counts from 1. Returns ERR_NOT_FOUND at the end of the file. An over-long line is ERR_LIMIT, and the next
+ * call goes on. */
 struct record_file;
 int record_file_open(const char *path, struct record_file **out, struct err *e) MUST_CHECK;
-int record_file_next(struct record_file *file, const char **line, size_t *len, size_t *line_no, struct err *e) MUST_CHECK;
+int record_file_next(struct record_file *file, const char **line, size_t *len, size_t *line_no,
+		     struct err *e) MUST_CHECK;
 void record_file_close(struct record_file **file);
 
 #endif

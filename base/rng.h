@@ -16,9 +16,9 @@ void rng_init(struct rng *r, uint64_t seed);
 /* A seed for a named purpose, so that streams do not overlap: hash of (seed, a, b). */
 uint64_t rng_derive(uint64_t seed, uint64_t a, uint64_t b);
 uint64_t rng_u64(struct rng *r);
-uint64_t rng_below(struct rng *r, uint64_t bound); /* uniform in [0, bound), bound > 0, without bias */
-float rng_uniform(struct rng *r); /* [0, 1), 24 bits */
-float rng_normal(struct rng *r); /* mean 0, standard deviation 1 (Box-Muller) */
+uint64_t rng_below(struct rng *r, uint64_t bound);                 /* uniform in [0, bound), bound > 0, without bias */
+float rng_uniform(struct rng *r);                                  /* [0, 1), 24 bits */
+float rng_normal(struct rng *r);                                   /* mean 0, standard deviation 1 (Box-Muller) */
 void rng_shuffle(struct rng *r, size_t *items, size_t item_count); /* Fisher-Yates */
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define SM_STATES_MAX 32
-#define SM_TO(state) (UINT32_C(1) << (state))
+#define SM_TO(state)  (UINT32_C(1) << (state))
 
 struct sm_state {
 	const char *name;

@@ -1,13 +1,16 @@
-/* text.h: rules for text that people submit: UTF-8, NFC, no controls (promises.md), word splitting, subject matching. */
+/* text.h: rules for text that people submit: UTF-8, NFC, no controls (promises.md), word splitting, subject matching.
+ */
 #ifndef AMEND_BASE_TEXT_H
 #define AMEND_BASE_TEXT_H
 
 #include "base/buf.h"
 
 /* Accepts UTF-8 (RFC 3629) in NFC without NUL, C0 and C1 controls (line feed and tab are allowed when `multiline`),
- * bidirectional controls (U+202A–202E, U+2066–2069, U+200E/F, U+061C) and non-characters. ERR_INVALID says which and at which byte. */
+ * bidirectional controls (U+202A–202E, U+2066–2069, U+200E/F, U+061C) and non-characters. ERR_INVALID says which and at
+ * which byte. */
 int text_check(const char *text, size_t len, bool multiline, struct err *e) MUST_CHECK;
-/* Case-folded (Unicode), whitespace runs to one space, trimmed; appended to `out`. Input must have passed text_check. */
+/* Case-folded (Unicode), whitespace runs to one space, trimmed; appended to `out`. Input must have passed text_check.
+ */
 int text_fold(const char *text, size_t len, struct buf *out) MUST_CHECK;
 /* Escapes for logs and terminals: controls, ESC and bidi become \xNN or \u{…}. */
 void text_escape(const char *text, size_t len, struct buf *out);
@@ -17,10 +20,12 @@ void text_escape(const char *text, size_t len, struct buf *out);
 size_t text_escape_step(const char *text, size_t len, char out[TEXT_ESCAPE_BYTES], size_t *out_len);
 /* Content words: folded, split at anything that is no letter or digit; calls `each` for every word of ≥ 1 character,
  * and stops at the first non-zero result, which it returns. */
-int text_words(const char *text, size_t len, int (*each)(void *context, const char *word, size_t len), void *context) MUST_CHECK;
-/* Jaccard overlap |A∩B| / |A∪B| of the content words of two prompts without the words of `subject`; stop words ("what", "is",
- * "the", …) do not count unless nothing else is left. 1.0 when both are empty. design.md, "Conflict at submit". */
-int text_prompt_overlap(const char *a, size_t a_len, const char *b, size_t b_len, const char *subject, size_t subject_len,
-                        double *overlap) MUST_CHECK;
+int text_words(const char *text, size_t len, int (*each)(void *context, const char *word, size_t len),
+	       void *context) MUST_CHECK;
+/* Jaccard overlap |A∩B| / |A∪B| of the content words of two prompts without the words of `subject`; stop words ("what",
+ * "is", "the", …) do not count unless nothing else is left. 1.0 when both are empty. design.md, "Conflict at submit".
+ */
+int text_prompt_overlap(const char *a, size_t a_len, const char *b, size_t b_len, const char *subject,
+			size_t subject_len, double *overlap) MUST_CHECK;
 
 #endif
