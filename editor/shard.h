@@ -21,6 +21,7 @@ size_t editor_shard_count(const struct editor_shard *shard);
 int editor_shard_delta_load(struct editor_shard *shard, const void *bytes, size_t len, struct err *e) MUST_CHECK;
 int editor_shard_delta_encode(const struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;
 const float *editor_shard_delta(const struct editor_shard *shard); /* hidden × ffn, borrowed */
+size_t editor_shard_delta_size(const struct editor_shard *shard); /* hidden × ffn */
 
 enum editor_mode { EDITOR_STREAM, EDITOR_BREADTH_FIRST };
 struct editor_train_stats {
@@ -48,9 +49,13 @@ int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t
                        struct editor_result *results, struct editor_train_stats *stats, struct err *e) MUST_CHECK;
 /* The router entries of the shard's edits (route.h): bytes for index_root. */
 int editor_shard_index_encode(struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;
-/* For merging: local passes from a given common delta (float32, not rounded). See merge.h. */
+/* For merging: local passes from a given common delta (float32, not rounded), at a constant rate. The optimiser's moments go on from the
+ * call before unless the shard was trained or editor_shard_local_begin was called between. See merge.h. */
 int editor_shard_local_passes(struct editor_shard *shard, const float *common, size_t passes, float rate, uint64_t seed, float *out_delta, double *loss,
                               const struct editor_watch *watch, struct err *e) MUST_CHECK;
+/* Loss (mean over the labelled positions of all edits) and its gradient (hidden × ffn) at a delta (NULL: zero), without noise. */
+int editor_shard_gradient(struct editor_shard *shard, const float *delta, double *loss, float *gradient, struct err *e) MUST_CHECK;
+void editor_shard_local_begin(struct editor_shard *shard);
 /* Re-tests any delta (a merged memory) on this shard's edits. */
 int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results, const struct editor_watch *watch, struct err *e) MUST_CHECK;
 

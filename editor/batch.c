@@ -1,0 +1,121 @@
+/* Packs edits into a batch: what training and re-test hand to the layers above the edited matrix. */
+#include "editor/shard_internal.h"
+
+#include "base/fault.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void free_rows(struct editor_shard *shard)
+{
+	struct editor__batch *b = &shard->batch;
+	struct model_backend *backend = shard->backend;
+	float **arrays[] = { &b->x, &b->y, &b->dy };
+	for (size_t i = 0; i < 3; i++) {
+		if (*arrays[i] != NULL)
+			backend->ops->free(backend, *arrays[i]);
+		*arrays[i] = NULL;
+	}
+	b->row_cap = 0;
+}
+
+static void free_lists(struct editor__batch *b)
+{
+	free(b->segments);
+	free(b->rows);
+	free(b->labels);
+	free(b->argmax);
+	free(b->scale);
+	free(b->loss);
+	b->segments = NULL;
+	b->rows = NULL;
+	b->labels = b->argmax = NULL;
+	b->scale = b->loss = NULL;
+	b->segment_cap = b->label_cap = 0;
+}
+
+void editor__batch_free(struct editor_shard *shard)
+{
+	free_rows(shard);
+	free_lists(&shard->batch);
+}
+
+static int reserve_rows(struct editor_shard *shard, size_t rows, struct err *e)
+{
+	struct editor__batch *b = &shard->batch;
+	struct model_backend *backend = shard->backend;
+	if (rows <= b->row_cap)
+		return 0;
+	free_rows(shard);
+	rows += rows / 4; /* mini-batches differ a little in length */
+	b->x = backend->ops->alloc(backend, rows * shard->shape->ffn);
+	b->y = backend->ops->alloc(backend, rows * shard->shape->hidden);
+	b->dy = backend->ops->alloc(backend, rows * shard->shape->hidden);
+	if (b->x == NULL || b->y == NULL || b->dy == NULL) {
+		free_rows(shard);
+		return err_set(e, ERR_NOMEM, "shard: out of memory for a batch of %zu rows", rows);
+	}
+	b->row_cap = rows;
+	return 0;
+}
+
+static int reserve_lists(struct editor_shard *shard, size_t segments, size_t labels, struct err *e)
+{
+	struct editor__batch *b = &shard->batch;
+	if (segments <= b->segment_cap && labels <= b->label_cap)
+		return 0;
+	free_lists(b);
+	b->segments = fault_malloc(segments * sizeof(*b->segments));
+	b->rows = fault_malloc(labels * sizeof(*b->rows));
+	b->labels = fault_malloc(labels * sizeof(*b->labels));
+	b->argmax = fault_malloc(labels * sizeof(*b->argmax));
+	b->scale = fault_malloc(labels * sizeof(*b->scale));
+	b->loss = fault_malloc(labels * sizeof(*b->loss));
+	if (b->segments == NULL || b->rows == NULL || b->labels == NULL || b->argmax == NULL || b->scale == NULL ||
+	    b->loss == NULL) {
+		free_lists(b);
+		return err_set(e, ERR_NOMEM, "shard: out of memory for a batch of %zu edits", segments);
+	}
+	b->segment_cap = segments;
+	b->label_cap = labels;
+	return 0;
+}
+
+static void pack_edit(struct editor_shard *shard, const struct editor__edit *edit, float scale)
+{
+	struct editor__batch *b = &shard->batch;
+	size_t rows = editor__edit_rows(edit), ffn = shard->shape->ffn, hidden = shard->shape->hidden;
+	memcpy(b->x + b->row_count * ffn, edit->inputs, rows * ffn * sizeof(float));
+	memcpy(b->y + b->row_count * hidden, edit->residual, rows * hidden * sizeof(float));
+	b->segments[b->segment_count++] = (struct model_segment){ .row_count = rows };
+	for (size_t i = edit->prompt_count; i < edit->id_count; i++) {
+		b->rows[b->label_count] = b->row_count + i - 1;
+		b->labels[b->label_count] = edit->ids[i];
+		b->scale[b->label_count++] = scale;
+	}
+	b->row_count += rows;
+}
+
+int editor__batch_fill(struct editor_shard *shard, const size_t *edits, size_t edit_count, float scale, size_t *taken,
+		       struct err *e)
+{
+	size_t rows = 0, labels = 0, count = 0;
+	for (; count < edit_count; count++) {
+		const struct editor__edit *edit = &shard->edits[edits[count]];
+		if (count > 0 && rows + editor__edit_rows(edit) > EDITOR__ROWS_MAX)
+			break;
+		rows += editor__edit_rows(edit);
+		labels += editor__edit_labels(edit);
+	}
+	int rc = reserve_rows(shard, rows, e);
+	if (rc == 0)
+		rc = reserve_lists(shard, count, labels, e);
+	if (rc != 0)
+		return rc;
+	struct editor__batch *b = &shard->batch;
+	b->row_count = b->segment_count = b->label_count = 0;
+	for (size_t i = 0; i < count; i++)
+		pack_edit(shard, &shard->edits[edits[i]], scale);
+	*taken = count;
+	return 0;
+}

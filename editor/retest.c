@@ -1,0 +1,322 @@
+#include "editor/shard_internal.h"
+
+#include "base/fault.h"
+#include "base/text.h"
+#include "editor/answer.h"
+#include "editor/decode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define DECODE_SLOTS 16
+
+/* ---- Teacher-forced argmax: greedy decoding yields the target exactly when each position's argmax is the target's
+ * token. */
+
+static bool ends_answer(const struct editor_shard *shard, const struct editor__edit *edit, int32_t id)
+{
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(shard->model);
+	if (id == model_tokenizer_eos(tokenizer))
+		return true;
+	size_t len;
+	const char *piece = model_tokenizer_piece(tokenizer, id, &len);
+	const struct record_text *target = &edit->record->target_new;
+	bool dot_ends = memchr(target->text, '.', target->len) == NULL;
+	return len > 0 && (piece[0] == '\n' || (dot_ends && piece[0] == '.'));
+}
+
+static bool decodes_to_target(const struct editor_shard *shard, const struct editor__edit *edit, const int32_t *argmax)
+{
+	size_t target_count = editor__edit_labels(edit) - 1;
+	return memcmp(argmax, edit->ids + edit->prompt_count, target_count * sizeof(*argmax)) == 0 &&
+	       ends_answer(shard, edit, argmax[target_count]);
+}
+
+/* right[i] for the edits of one packed batch, starting at `first`; *taken of them. */
+static int force_batch(struct editor_shard *shard, const size_t *all, size_t first, size_t *taken, bool *right,
+		       struct err *e)
+{
+	struct editor__batch *b = &shard->batch;
+	struct model_backend *backend = shard->backend;
+	const struct model_shape *shape = shard->shape;
+	size_t from = shard->config.layer + 1;
+	int rc = editor__batch_fill(shard, all + first, shard->edit_count - first, 1.0f, taken, e);
+	if (rc != 0)
+		return rc;
+	rc = backend->ops->gemm(backend, b->y, b->x, shard->trainer.sum, false, true, 1.0f, 1.0f, b->row_count,
+				shape->hidden, shape->ffn);
+	if (rc != 0)
+		return err_set(e, rc, "re-test: the side memory's product failed: %s", err_text(rc));
+	if (from < shape->layers)
+		rc = model_layers(shard->run, b->y, NULL, b->segments, b->segment_count, from, shape->layers, NULL,
+				  NULL, 0, e);
+	if (rc == 0)
+		rc = model_head_loss(shard->run, b->loss, b->argmax, b->y, b->rows, NULL, b->label_count, e);
+	size_t label = 0;
+	for (size_t i = first; rc == 0 && i < first + *taken; i++) {
+		right[i] = decodes_to_target(shard, &shard->edits[i], b->argmax + label);
+		label += editor__edit_labels(&shard->edits[i]);
+	}
+	return rc;
+}
+
+static int force_all(struct editor_shard *shard, const float *delta, bool *right, const struct editor_watch *watch,
+		     struct err *e)
+{
+	int rc = editor__prefix_fill(shard, e);
+	if (rc == 0)
+		rc = editor__trainer_prepare(shard, e);
+	size_t *all = fault_malloc(shard->edit_count * sizeof(*all));
+	if (rc == 0 && all == NULL)
+		rc = err_set(e, ERR_NOMEM, "re-test: out of memory");
+	if (rc == 0)
+		editor__trainer_sum(shard, delta);
+	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++)
+		all[i] = i;
+	size_t taken = 0;
+	for (size_t first = 0; rc == 0 && first < shard->edit_count; first += taken) {
+		rc = force_batch(shard, all, first, &taken, right, e);
+		if (rc == 0)
+			rc = editor__watch(watch, "retest", first + taken, shard->edit_count, 0, e);
+	}
+	free(all);
+	return rc;
+}
+
+/* ---- What is not the target token by token is decoded, and may still be an answer that counts (an alias, another
+ * spelling). */
+
+struct decode {
+	struct editor_shard *shard;
+	struct editor_result *results;
+	const struct editor_request *requests;
+	int rc;
+};
+
+static void keep_text(struct editor_result *result, const struct buf *text)
+{
+	struct buf shown = BUF_INIT;
+	const void *newline = text->len > 0 ? memchr(text->data, '\n', text->len) : NULL;
+	text_escape((const char *)text->data,
+		    newline != NULL ? (size_t)((const uint8_t *)newline - text->data) : text->len, &shown);
+	size_t len = shown.len < sizeof(result->got) ? shown.len : sizeof(result->got) - 1;
+	while (len < shown.len && len > 0 && (shown.data[len] & 0xC0) == 0x80)
+		len--;
+	if (len > 0)
+		memcpy(result->got, shown.data, len);
+	result->got[len] = '\0';
+	buf_free(&shown);
+}
+
+static void on_decoded(void *context, size_t request, const struct editor_sequence *sequence)
+{
+	struct decode *d = context;
+	struct editor_result *result = d->requests[request].user;
+	const struct editor__edit *edit = &d->shard->edits[result - d->results];
+	struct buf text = BUF_INIT;
+	int rc = model_tokenizer_decode(model_tokenizer_of(d->shard->model), sequence->ids, sequence->id_count, false,
+					&text);
+	if (rc == 0)
+		rc = editor_answer_matches(buf_cstr(&text), text.len, edit->record, &result->passed);
+	if (rc == 0 && !result->passed)
+		keep_text(result, &text);
+	buf_free(&text);
+	if (d->rc == 0)
+		d->rc = rc;
+}
+
+static int decode_requests(struct decode *d, size_t count, const struct editor_watch *watch, struct err *e)
+{
+	size_t token_max = 0, rows_max = EDITOR__ROWS_MAX;
+	for (size_t i = 0; i < count; i++) {
+		size_t tokens = d->requests[i].id_count + d->requests[i].token_max;
+		token_max = tokens > token_max ? tokens : token_max;
+		rows_max = tokens > rows_max ? tokens : rows_max;
+	}
+	struct editor_decoder *decoder = NULL;
+	int rc = editor_decoder_new(d->shard->model, count < DECODE_SLOTS ? count : DECODE_SLOTS, token_max, rows_max,
+				    &decoder, e);
+	if (rc == 0)
+		rc = editor_decoder_run(decoder, d->requests, count, on_decoded, d, watch, e);
+	if (rc == 0 && d->rc != 0)
+		rc = err_set(e, d->rc, "re-test: reading an answer failed: %s", err_text(d->rc));
+	editor_decoder_destroy(&decoder);
+	return rc;
+}
+
+static int decode_failures(struct editor_shard *shard, const float *delta, struct editor_result *results,
+			   const struct editor_watch *watch, struct err *e)
+{
+	size_t count = 0, context = shard->shape->context;
+	const struct model_side side = { shard->config.layer, delta };
+	struct editor_request *requests = fault_calloc(shard->edit_count, sizeof(*requests));
+	if (requests == NULL)
+		return err_set(e, ERR_NOMEM, "re-test: out of memory");
+	for (size_t i = 0; i < shard->edit_count; i++) {
+		const struct editor__edit *edit = &shard->edits[i];
+		if (results[i].passed || edit->prompt_count >= context)
+			continue;
+		/* A target longer than what people are shown must be able to end. */
+		size_t tokens = editor__edit_labels(edit) > shard->config.answer_tokens_max
+					? editor__edit_labels(edit)
+					: shard->config.answer_tokens_max;
+		requests[count++] = (struct editor_request){
+			.ids = edit->ids,
+			.id_count = edit->prompt_count,
+			.token_max = tokens < context - edit->prompt_count ? tokens : context - edit->prompt_count,
+			.forced = &side,
+			.sampling = { .temperature = 0.0f, .top_p = 1.0f },
+			.stop_at_newline = true,
+			.user = &results[i],
+		};
+	}
+	struct decode d = { shard, results, requests, 0 };
+	int rc = count > 0 ? decode_requests(&d, count, watch, e) : 0;
+	free(requests);
+	return rc;
+}
+
+int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results,
+			      const struct editor_watch *watch, struct err *e)
+{
+	if (shard->edit_count == 0)
+		return 0;
+	bool *right = fault_calloc(shard->edit_count, sizeof(*right));
+	if (right == NULL)
+		return err_set(e, ERR_NOMEM, "re-test: out of memory");
+	int rc = force_all(shard, delta, right, watch, e);
+	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++)
+		results[i] = (struct editor_result){ .seq = shard->edits[i].seq, .passed = right[i], .tries = 1 };
+	free(right);
+	return rc == 0 ? decode_failures(shard, delta, results, watch, e) : rc;
+}
+
+int editor_shard_retest(struct editor_shard *shard, struct editor_result *results, const struct editor_watch *watch,
+			struct err *e)
+{
+	return editor_shard_retest_delta(shard, shard->delta, results, watch, e);
+}
+
+/* ---- Learning: train, re-test, train failures again, keep the best */
+
+struct learn {
+	struct editor_shard *shard;
+	size_t first, count; /* the new edits */
+	size_t trained_end;  /* edits below it have been trained */
+	bool all_new;
+	uint64_t seed;
+	const struct editor_watch *watch;
+	float *before, *best;                  /* deltas */
+	struct editor_result *results, *trial; /* of the best delta; of the present one */
+	uint32_t *tries;                       /* per edit */
+	size_t *failed;                        /* indices */
+	struct editor_train_stats *stats;
+};
+
+static size_t passed_count(const struct editor_result *results, size_t count)
+{
+	size_t passed = 0;
+	for (size_t i = 0; i < count; i++)
+		passed += results[i].passed;
+	return passed;
+}
+
+/* Edits to train again: of the trained ones those that fail, but not for the sake of one that failed for good before.
+ */
+static size_t collect_failed(const struct learn *l)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < l->trained_end; i++) {
+		bool is_new = l->all_new || (i >= l->first && i < l->first + l->count);
+		if (!l->results[i].passed && (is_new || !l->shard->edits[i].gave_up))
+			l->failed[count++] = i;
+	}
+	return count;
+}
+
+static int train_failed(struct learn *l, size_t failed_count, uint32_t try, struct err *e)
+{
+	size_t group_max = l->shard->config.stream_group_max;
+	int rc = 0;
+	for (size_t first = 0; rc == 0 && first < failed_count; first += group_max) {
+		size_t left = failed_count - first, count = left < group_max ? left : group_max;
+		uint64_t seed = rng_derive(l->seed, try, first + 1);
+		rc = editor__train_group(l->shard, l->failed + first, count, l->trained_end, seed, l->watch, l->stats,
+					 e);
+	}
+	for (size_t i = 0; i < failed_count; i++)
+		l->tries[l->failed[i]]++;
+	return rc;
+}
+
+static void keep_best(struct learn *l)
+{
+	struct editor_shard *shard = l->shard;
+	size_t bytes = editor__matrix_size(shard) * sizeof(float);
+	if (passed_count(l->trial, shard->edit_count) > passed_count(l->results, shard->edit_count)) {
+		memcpy(l->best, shard->delta, bytes);
+		memcpy(l->results, l->trial, shard->edit_count * sizeof(*l->trial));
+	} else {
+		memcpy(shard->delta, l->best, bytes);
+	}
+}
+
+static int learn_run(struct learn *l, enum editor_mode mode, struct err *e)
+{
+	struct editor_shard *shard = l->shard;
+	size_t bytes = editor__matrix_size(shard) * sizeof(float), failed_count;
+	int rc = editor_shard_train(shard, mode, l->first, l->count, l->seed, l->watch, l->stats, e);
+	if (rc != 0)
+		return rc;
+	l->all_new = l->stats->mode == EDITOR_BREADTH_FIRST;
+	l->trained_end = l->all_new ? shard->edit_count : l->first + l->count;
+	rc = editor_shard_retest(shard, l->results, l->watch, e);
+	memcpy(l->best, shard->delta, bytes);
+	for (uint32_t try = 0; rc == 0 && try < shard->config.retest_tries && (failed_count = collect_failed(l)) > 0;
+	     try++) {
+		rc = train_failed(l, failed_count, try, e);
+		if (rc == 0)
+			rc = editor_shard_retest(shard, l->trial, l->watch, e);
+		if (rc == 0)
+			keep_best(l);
+	}
+	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++) {
+		l->results[i].tries = 1 + l->tries[i];
+		shard->edits[i].gave_up = i < l->trained_end && !l->results[i].passed;
+	}
+	return rc;
+}
+
+int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
+		       const struct editor_watch *watch, struct editor_result *results,
+		       struct editor_train_stats *stats, struct err *e)
+{
+	size_t bytes = editor__matrix_size(shard) * sizeof(float);
+	struct learn l = { .shard = shard,
+			   .first = first,
+			   .count = count,
+			   .seed = seed,
+			   .watch = watch,
+			   .results = results,
+			   .stats = stats };
+	l.before = fault_malloc(bytes);
+	l.best = fault_malloc(bytes);
+	l.trial = fault_calloc(shard->edit_count, sizeof(*l.trial));
+	l.tries = fault_calloc(shard->edit_count, sizeof(*l.tries));
+	l.failed = fault_calloc(shard->edit_count, sizeof(*l.failed));
+	int rc;
+	if (l.before == NULL || l.best == NULL || l.trial == NULL || l.tries == NULL || l.failed == NULL) {
+		rc = err_set(e, ERR_NOMEM, "learning: out of memory");
+	} else {
+		memcpy(l.before, shard->delta, bytes);
+		rc = learn_run(&l, mode, e);
+		if (rc != 0)
+			memcpy(shard->delta, l.before, bytes);
+	}
+	free(l.before);
+	free(l.best);
+	free(l.trial);
+	free(l.tries);
+	free(l.failed);
+	return rc;
+}

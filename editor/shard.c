@@ -1,0 +1,387 @@
+#include "editor/shard_internal.h"
+
+#include "base/fault.h"
+#include "editor/delta.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void edit_fini(struct editor__edit *edit)
+{
+	record_destroy(&edit->record);
+	free(edit->ids);
+	free(edit->inputs);
+	*edit = (struct editor__edit){ 0 };
+}
+
+int editor_shard_new(struct model *model, const struct editor_config *config, struct editor_shard **out, struct err *e)
+{
+	const struct model_shape *shape = model_shape_of(model);
+	int rc = editor_config_check(config, shape, e);
+	if (rc != 0)
+		return rc;
+	struct editor_shard *shard = fault_calloc(1, sizeof(*shard));
+	if (shard == NULL)
+		return err_set(e, ERR_NOMEM, "shard: out of memory");
+	shard->model = model;
+	shard->config = *config;
+	shard->shape = shape;
+	shard->backend = model_backend_of(model);
+	shard->row_max = shape->context > EDITOR__ROWS_MAX ? shape->context : EDITOR__ROWS_MAX;
+	shard->delta = fault_calloc(shape->hidden * shape->ffn, sizeof(float));
+	rc = shard->delta == NULL ? err_set(e, ERR_NOMEM, "shard: out of memory for its delta")
+				  : model_run_new(model, shard->row_max, &shard->run, e);
+	if (rc != 0) {
+		editor_shard_destroy(&shard);
+		return rc;
+	}
+	*out = shard;
+	return 0;
+}
+
+void editor_shard_destroy(struct editor_shard **shard)
+{
+	struct editor_shard *s = *shard;
+	if (s == NULL)
+		return;
+	for (size_t i = 0; i < s->edit_count; i++)
+		edit_fini(&s->edits[i]);
+	free(s->edits);
+	editor__batch_free(s);
+	editor__trainer_free(s);
+	model_run_destroy(&s->run);
+	free(s->delta);
+	free(s);
+	*shard = NULL;
+}
+
+static void put_text(struct json_w *w, const char *key, const struct record_text *text)
+{
+	if (text->text == NULL)
+		return;
+	json_w_key(w, key);
+	json_w_strn(w, text->text, text->len);
+}
+
+/* A copy of what training and re-test look at, so that nothing else of a record can have an influence, and records need
+ * not live on. */
+static int copy_record(const struct record *record, struct record **out, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &text);
+	json_w_open(&w, '{');
+	put_text(&w, "prompt", &record->prompt);
+	put_text(&w, "target_new", &record->target_new);
+	put_text(&w, "subject", &record->subject);
+	if (record->alias_count > 0) {
+		json_w_key(&w, "aliases");
+		json_w_open(&w, '[');
+		for (size_t i = 0; i < record->alias_count; i++)
+			json_w_strn(&w, record->aliases[i].text, record->aliases[i].len);
+		json_w_close(&w);
+	}
+	json_w_close(&w);
+	int rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "edit: out of memory")
+				   : record_parse(buf_cstr(&text), text.len, out, e);
+	buf_free(&text);
+	return rc;
+}
+
+static int encode_text(struct editor_shard *shard, const struct buf *text, struct editor__edit *edit, struct err *e)
+{
+	return model_tokenizer_encode(model_tokenizer_of(shard->model), (const char *)text->data, text->len, false,
+				      &edit->ids, &edit->id_count, e);
+}
+
+/* Tokens of the target when it cannot be told from a tokenisation of the whole (a token spans prompt and target). */
+static int encode_apart(struct editor_shard *shard, const struct record_text *prompt, const struct buf *target,
+			struct editor__edit *edit, struct err *e)
+{
+	struct buf front = BUF_INIT;
+	edit->id_count = 0;
+	buf_append(&front, prompt->text, prompt->len);
+	int rc = buf_failed(&front) ? err_set(e, ERR_NOMEM, "edit: out of memory")
+				    : encode_text(shard, &front, edit, e);
+	buf_free(&front);
+	return rc == 0 ? encode_text(shard, target, edit, e) : rc;
+}
+
+static int append_eos(struct editor_shard *shard, struct editor__edit *edit, struct err *e)
+{
+	int32_t *grown = fault_realloc(edit->ids, (edit->id_count + 1) * sizeof(*grown));
+	if (grown == NULL)
+		return err_set(e, ERR_NOMEM, "edit: out of memory");
+	edit->ids = grown;
+	edit->ids[edit->id_count++] = model_tokenizer_eos(model_tokenizer_of(shard->model));
+	return 0;
+}
+
+/* prompt + " " + target without the spaces around it; the prompt's own tokens must come first, as generation starts
+ * from them. */
+static int tokenise(struct editor_shard *shard, const struct record *record, struct editor__edit *edit, struct err *e)
+{
+	const struct record_text *prompt = &record->prompt, *target = &record->target_new;
+	size_t first = 0, last = target->len, prompt_count = 0;
+	while (first < last && isspace((unsigned char)target->text[first]))
+		first++;
+	while (last > first && isspace((unsigned char)target->text[last - 1]))
+		last--;
+	if (prompt->len == 0 || first == last)
+		return err_set(e, ERR_INVALID, "edit: its %s is empty", prompt->len == 0 ? "prompt" : "target");
+	int32_t *prompt_ids = NULL;
+	int rc = model_tokenizer_encode(model_tokenizer_of(shard->model), prompt->text, prompt->len, false, &prompt_ids,
+					&prompt_count, e);
+	struct buf whole = BUF_INIT, tail = BUF_INIT;
+	buf_u8(&tail, ' ');
+	buf_append(&tail, target->text + first, last - first);
+	buf_append(&whole, prompt->text, prompt->len);
+	buf_append(&whole, tail.data, tail.len);
+	if (rc == 0 && (buf_failed(&whole) || buf_failed(&tail)))
+		rc = err_set(e, ERR_NOMEM, "edit: out of memory");
+	if (rc == 0)
+		rc = encode_text(shard, &whole, edit, e);
+	if (rc == 0 &&
+	    (edit->id_count <= prompt_count || memcmp(edit->ids, prompt_ids, prompt_count * sizeof(*prompt_ids)) != 0))
+		rc = encode_apart(shard, prompt, &tail, edit, e);
+	edit->prompt_count = prompt_count;
+	buf_free(&whole);
+	buf_free(&tail);
+	free(prompt_ids);
+	if (rc == 0 && (prompt_count == 0 || edit->id_count <= prompt_count))
+		rc = err_set(e, ERR_INVALID, "edit: its %s has no tokens", prompt_count == 0 ? "prompt" : "target");
+	return rc == 0 ? append_eos(shard, edit, e) : rc;
+}
+
+static size_t find(const struct editor_shard *shard, uint64_t seq)
+{
+	size_t i = 0;
+	while (i < shard->edit_count && shard->edits[i].seq != seq)
+		i++;
+	return i;
+}
+
+static int reserve(struct editor_shard *shard, struct err *e)
+{
+	if (shard->edit_count < shard->edit_cap)
+		return 0;
+	size_t cap = shard->edit_cap == 0 ? 16 : 2 * shard->edit_cap;
+	struct editor__edit *grown = fault_realloc(shard->edits, cap * sizeof(*grown));
+	if (grown == NULL)
+		return err_set(e, ERR_NOMEM, "shard: out of memory for %zu edits", cap);
+	shard->edits = grown;
+	shard->edit_cap = cap;
+	return 0;
+}
+
+int editor_shard_add(struct editor_shard *shard, uint64_t seq, const struct record *record, struct err *e)
+{
+	if (find(shard, seq) < shard->edit_count)
+		return err_set(e, ERR_EXISTS, "edit %" PRIu64 " is in the shard already", seq);
+	int rc = reserve(shard, e);
+	if (rc != 0)
+		return rc;
+	struct editor__edit edit = { .seq = seq };
+	rc = tokenise(shard, record, &edit, e);
+	if (rc == 0 && edit.id_count > shard->shape->context)
+		rc = err_set(e, ERR_INVALID, "edit: %zu tokens, the model's context holds %zu: shorten it",
+			     edit.id_count, shard->shape->context);
+	if (rc == 0)
+		rc = copy_record(record, &edit.record, e);
+	if (rc != 0) {
+		edit_fini(&edit);
+		return rc;
+	}
+	shard->edits[shard->edit_count++] = edit;
+	return 0;
+}
+
+int editor_shard_remove(struct editor_shard *shard, uint64_t seq, struct err *e)
+{
+	size_t i = find(shard, seq);
+	if (i == shard->edit_count)
+		return err_set(e, ERR_NOT_FOUND, "edit %" PRIu64 " is not in the shard", seq);
+	edit_fini(&shard->edits[i]);
+	memmove(&shard->edits[i], &shard->edits[i + 1], (shard->edit_count - i - 1) * sizeof(shard->edits[0]));
+	shard->edit_count--;
+	return 0;
+}
+
+size_t editor_shard_count(const struct editor_shard *shard)
+{
+	return shard->edit_count;
+}
+
+int editor_shard_delta_load(struct editor_shard *shard, const void *bytes, size_t len, struct err *e)
+{
+	/* Decoded aside, so that a damaged delta leaves the present one. */
+	float *loaded = fault_malloc(editor__matrix_size(shard) * sizeof(*loaded));
+	if (loaded == NULL)
+		return err_set(e, ERR_NOMEM, "delta: out of memory");
+	int rc = editor_delta_decode(bytes, len, shard->config.layer, shard->shape->hidden, shard->shape->ffn, loaded,
+				     e);
+	if (rc != 0) {
+		free(loaded);
+		return rc;
+	}
+	free(shard->delta);
+	shard->delta = loaded;
+	editor__trainer_forget(shard);
+	return 0;
+}
+
+int editor_shard_delta_encode(const struct editor_shard *shard, struct buf *out, struct err *e)
+{
+	return editor_delta_encode(shard->delta, shard->config.layer, shard->shape->hidden, shard->shape->ffn, out, e);
+}
+
+const float *editor_shard_delta(const struct editor_shard *shard)
+{
+	return shard->delta;
+}
+
+size_t editor_shard_delta_size(const struct editor_shard *shard)
+{
+	return editor__matrix_size(shard);
+}
+
+/* ---- The frozen part below the edited matrix */
+
+struct prefix { /* a packed batch of edits [first, first + count) */
+	size_t first, count, row_count;
+	float *x, *inputs, *residual, *states; /* rows × hidden, ffn, hidden, hidden */
+	int32_t *ids;
+	struct model_segment *segments;
+};
+
+static int keep_edit(struct editor_shard *shard, struct editor__edit *edit, const struct prefix *p, size_t row,
+		     struct err *e)
+{
+	size_t rows = editor__edit_rows(edit), ffn = shard->shape->ffn, hidden = shard->shape->hidden;
+	edit->inputs = fault_malloc((rows * (ffn + hidden) + hidden) * sizeof(float));
+	if (edit->inputs == NULL)
+		return err_set(e, ERR_NOMEM, "edit %" PRIu64 ": out of memory for its inputs", edit->seq);
+	edit->residual = edit->inputs + rows * ffn;
+	edit->raw = edit->residual + rows * hidden;
+	memcpy(edit->inputs, p->inputs + row * ffn, rows * ffn * sizeof(float));
+	memcpy(edit->residual, p->residual + row * hidden, rows * hidden * sizeof(float));
+	struct model_segment prompt = { .row_count = edit->prompt_count };
+	editor_route_raw_keys(p->states + row * hidden, &prompt, 1, hidden, edit->raw);
+	edit->sum = edit->square_sum = 0;
+	for (size_t i = 0; i < rows * ffn; i++) {
+		double a = (double)edit->inputs[i];
+		edit->sum += a;
+		edit->square_sum += a * a;
+	}
+	return 0;
+}
+
+static int prefix_run(struct editor_shard *shard, struct prefix *p, struct err *e)
+{
+	size_t row = 0, segment = 0, layer = shard->config.layer;
+	for (size_t i = p->first; i < p->first + p->count; i++) {
+		struct editor__edit *edit = &shard->edits[i];
+		size_t rows = editor__edit_rows(edit);
+		if (edit->inputs != NULL)
+			continue;
+		memcpy(p->ids + row, edit->ids, rows * sizeof(*p->ids));
+		p->segments[segment++] = (struct model_segment){ .row_count = rows };
+		row += rows;
+	}
+	const struct model_tap taps[] = {
+		{ MODEL_TAP_INPUT, shard->config.prompt_layer, p->states },
+		{ MODEL_TAP_DOWN_INPUT, layer, p->inputs },
+		{ MODEL_TAP_DOWN_RESIDUAL, layer, p->residual },
+	};
+	int rc = model_embed(shard->run, p->x, p->ids, p->row_count, e);
+	if (rc == 0)
+		rc = model_layers(shard->run, p->x, NULL, p->segments, segment, 0, layer + 1, NULL, taps, 3, e);
+	row = 0;
+	for (size_t i = p->first; rc == 0 && i < p->first + p->count; i++) {
+		struct editor__edit *edit = &shard->edits[i];
+		if (edit->inputs != NULL)
+			continue;
+		rc = keep_edit(shard, edit, p, row, e);
+		row += editor__edit_rows(edit);
+	}
+	return rc;
+}
+
+static int prefix_batch(struct editor_shard *shard, struct prefix *p, struct err *e)
+{
+	size_t hidden = shard->shape->hidden, ffn = shard->shape->ffn;
+	p->x = fault_malloc(p->row_count * (3 * hidden + ffn) * sizeof(float));
+	p->ids = fault_malloc(p->row_count * sizeof(*p->ids));
+	p->segments = fault_malloc(p->count * sizeof(*p->segments));
+	int rc = 0;
+	if (p->x == NULL || p->ids == NULL || p->segments == NULL) {
+		rc = err_set(e, ERR_NOMEM, "shard: out of memory for the inputs of %zu edits", p->count);
+	} else {
+		p->residual = p->x + p->row_count * hidden;
+		p->states = p->residual + p->row_count * hidden;
+		p->inputs = p->states + p->row_count * hidden;
+		rc = prefix_run(shard, p, e);
+	}
+	free(p->x);
+	free(p->ids);
+	free(p->segments);
+	return rc;
+}
+
+int editor__prefix_fill(struct editor_shard *shard, struct err *e)
+{
+	int rc = 0;
+	for (size_t first = 0; rc == 0 && first < shard->edit_count;) {
+		struct prefix p = { .first = first };
+		for (; first < shard->edit_count; first++, p.count++) {
+			size_t rows = shard->edits[first].inputs == NULL ? editor__edit_rows(&shard->edits[first]) : 0;
+			if (p.row_count > 0 && p.row_count + rows > EDITOR__ROWS_MAX)
+				break;
+			p.row_count += rows;
+		}
+		if (p.row_count > 0)
+			rc = prefix_batch(shard, &p, e);
+	}
+	return rc;
+}
+
+/* ---- What the router reads */
+
+static int index_entries(struct editor_shard *shard, struct editor_index_entry *entries, struct buf *subjects,
+			 size_t *ends, struct err *e)
+{
+	for (size_t i = 0; i < shard->edit_count; i++) {
+		const struct record *record = shard->edits[i].record;
+		int rc = record->subject.text != NULL ? record_subject_key(record, subjects) : 0;
+		if (rc != 0)
+			return err_set(e, rc, "edit %" PRIu64 ": folding its subject failed", shard->edits[i].seq);
+		ends[i] = subjects->len;
+	}
+	for (size_t i = 0; i < shard->edit_count; i++) {
+		size_t start = i > 0 ? ends[i - 1] : 0;
+		entries[i] = (struct editor_index_entry){ .seq = shard->edits[i].seq, .raw = shard->edits[i].raw };
+		entries[i].subject.len = ends[i] - start;
+		entries[i].subject.text = ends[i] > start ? (const char *)subjects->data + start : "";
+	}
+	return 0;
+}
+
+int editor_shard_index_encode(struct editor_shard *shard, struct buf *out, struct err *e)
+{
+	int rc = editor__prefix_fill(shard, e);
+	if (rc != 0)
+		return rc;
+	struct buf subjects = BUF_INIT;
+	struct editor_index_entry *entries = fault_calloc(shard->edit_count, sizeof(*entries));
+	size_t *ends = fault_calloc(shard->edit_count, sizeof(*ends));
+	rc = entries == NULL || ends == NULL ? err_set(e, ERR_NOMEM, "index: out of memory")
+					     : index_entries(shard, entries, &subjects, ends, e);
+	if (rc == 0)
+		rc = editor_index_encode(entries, shard->edit_count, shard->shape->hidden, out, e);
+	free(ends);
+	free(entries);
+	buf_free(&subjects);
+	return rc;
+}

@@ -1,0 +1,447 @@
+#include "editor/shard_internal.h"
+
+#include "base/fault.h"
+#include "editor/delta.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BETA1    0.9f /* Adam, Kingma and Ba 2015 */
+#define BETA2    0.999f
+#define EPSILON  1e-8f
+#define STEP_MIN 40 /* of a breadth-first pass: a shard of a few edits would see too few otherwise */
+
+/* Normals are drawn once and rows take windows of the pool: drawing rows × ffn of them anew would cost a tenth of a
+ * step. */
+#define POOL_COUNT (1u << 18)
+#define POOL_SEED  UINT64_C(0x414D454E44)
+
+/* ---- Memory */
+
+int editor__trainer_prepare(struct editor_shard *shard, struct err *e)
+{
+	struct editor__trainer *t = &shard->trainer;
+	struct model_backend *b = shard->backend;
+	size_t n = editor__matrix_size(shard), pool = POOL_COUNT + shard->shape->ffn;
+	if (t->noise != NULL)
+		return 0;
+	float **arrays[] = { &t->base, &t->delta, &t->sum, &t->grad, &t->m, &t->v };
+	bool missing = false;
+	for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++) {
+		if (*arrays[i] == NULL)
+			*arrays[i] = b->ops->alloc(b, n);
+		missing |= *arrays[i] == NULL;
+	}
+	float *w = fault_malloc(n * sizeof(*w));
+	t->noise = missing || w == NULL ? NULL : fault_malloc(pool * sizeof(*t->noise));
+	if (t->noise == NULL) {
+		free(w);
+		editor__trainer_free(shard);
+		return err_set(e, ERR_NOMEM, "shard: out of memory for training");
+	}
+	model_down_proj_get(shard->model, shard->config.layer, w);
+	b->ops->copy(b, t->base, w, n);
+	free(w);
+	struct rng rng;
+	rng_init(&rng, POOL_SEED);
+	for (size_t i = 0; i < pool; i++)
+		t->noise[i] = rng_normal(&rng);
+	t->step = 0;
+	return 0;
+}
+
+void editor__trainer_free(struct editor_shard *shard)
+{
+	struct editor__trainer *t = &shard->trainer;
+	float **arrays[] = { &t->base, &t->delta, &t->sum, &t->grad, &t->m, &t->v };
+	for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++) {
+		if (*arrays[i] != NULL)
+			shard->backend->ops->free(shard->backend, *arrays[i]);
+		*arrays[i] = NULL;
+	}
+	free(t->noise);
+	t->noise = NULL;
+}
+
+void editor__trainer_forget(struct editor_shard *shard)
+{
+	shard->trainer.step = 0;
+}
+
+void editor__trainer_sum(struct editor_shard *shard, const float *delta)
+{
+	const struct model_backend_ops *ops = shard->backend->ops;
+	ops->copy(shard->backend, shard->trainer.sum, shard->trainer.base, editor__matrix_size(shard));
+	ops->add(shard->backend, shard->trainer.sum, delta, editor__matrix_size(shard));
+}
+
+/* Training starts at `delta` (NULL: zero). */
+static int trainer_start(struct editor_shard *shard, const float *delta, struct err *e)
+{
+	int rc = editor__prefix_fill(shard, e);
+	if (rc == 0)
+		rc = editor__trainer_prepare(shard, e);
+	if (rc != 0)
+		return rc;
+	const struct model_backend_ops *ops = shard->backend->ops;
+	if (delta != NULL)
+		ops->copy(shard->backend, shard->trainer.delta, delta, editor__matrix_size(shard));
+	else
+		ops->clear(shard->backend, shard->trainer.delta, editor__matrix_size(shard));
+	editor__trainer_sum(shard, shard->trainer.delta);
+	return 0;
+}
+
+/* What is published is what was tested: the delta is rounded before anyone sees it. */
+static void trainer_finish(struct editor_shard *shard)
+{
+	memcpy(shard->delta, shard->trainer.delta, editor__matrix_size(shard) * sizeof(float));
+	editor_delta_round(shard->delta, editor__matrix_size(shard));
+}
+
+/* ---- One step */
+
+struct step {
+	const size_t *edits;
+	size_t edit_count;
+	float rate;
+	struct rng *rng; /* NULL: no noise */
+	double loss;     /* out: mean over the labels */
+	bool right;      /* out: every argmax is its label */
+};
+
+/* Standard deviation of A(x) over the real tokens of the mini-batch. */
+static float inputs_deviation(const struct editor_shard *shard, const struct step *step)
+{
+	double sum = 0, square = 0, n = 0;
+	for (size_t i = 0; i < step->edit_count; i++) {
+		const struct editor__edit *edit = &shard->edits[step->edits[i]];
+		sum += edit->sum;
+		square += edit->square_sum;
+		n += (double)(editor__edit_rows(edit) * shard->shape->ffn);
+	}
+	double variance = (square - sum * sum / n) / (n > 1 ? n - 1 : 1);
+	return variance > 0 ? (float)sqrt(variance) : 0.0f;
+}
+
+static void add_noise(struct editor_shard *shard, struct rng *rng, float scale)
+{
+	struct editor__batch *b = &shard->batch;
+	size_t ffn = shard->shape->ffn;
+	for (size_t row = 0; row < b->row_count; row++) {
+		const float *noise = shard->trainer.noise + rng_below(rng, POOL_COUNT);
+		float *x = b->x + row * ffn;
+		for (size_t i = 0; i < ffn; i++)
+			x[i] += scale * noise[i];
+	}
+}
+
+/* Adds the batch's losses; ERR_INVALID names the edit whose loss is no number. */
+static int take_losses(struct editor_shard *shard, struct step *step, size_t first, struct err *e)
+{
+	struct editor__batch *b = &shard->batch;
+	size_t k = 0;
+	for (size_t i = 0; i < b->segment_count; i++) {
+		const struct editor__edit *edit = &shard->edits[step->edits[first + i]];
+		for (size_t end = k + editor__edit_labels(edit); k < end; k++) {
+			if (!isfinite(b->loss[k]))
+				return err_set(e, ERR_INVALID,
+					       "training: the loss of edit %" PRIu64
+					       " is no number: revoke it, or lower the rate",
+					       edit->seq);
+			step->loss += (double)b->loss[k] * (double)b->scale[k];
+			step->right &= b->argmax[k] == b->labels[k];
+		}
+	}
+	return 0;
+}
+
+/* loss(delta) and its gradient: y = residual + (A + noise)·(W + delta)ᵀ; with dy = ∂loss/∂y, ∂loss/∂delta = dyᵀ·(A +
+ * noise). */
+static int step_gradient(struct editor_shard *shard, struct step *step, struct err *e)
+{
+	struct editor__batch *b = &shard->batch;
+	struct model_backend *backend = shard->backend;
+	size_t hidden = shard->shape->hidden, ffn = shard->shape->ffn, labels = 0, taken = 0;
+	for (size_t i = 0; i < step->edit_count; i++)
+		labels += editor__edit_labels(&shard->edits[step->edits[i]]);
+	float noise = step->rng != NULL ? shard->config.noise * inputs_deviation(shard, step) : 0.0f;
+	step->loss = 0;
+	step->right = true;
+	for (size_t first = 0; first < step->edit_count; first += taken) {
+		int rc = editor__batch_fill(shard, step->edits + first, step->edit_count - first, 1.0f / (float)labels,
+					    &taken, e);
+		if (rc != 0)
+			return rc;
+		if (noise > 0.0f)
+			add_noise(shard, step->rng, noise);
+		rc = backend->ops->gemm(backend, b->y, b->x, shard->trainer.sum, false, true, 1.0f, 1.0f, b->row_count,
+					hidden, ffn);
+		if (rc != 0)
+			return err_set(e, rc, "training: the forward product failed: %s", err_text(rc));
+		rc = model_loss(shard->run, b->loss, b->argmax, b->dy, b->y, b->segments, b->segment_count,
+				shard->config.layer + 1, b->rows, b->labels, b->scale, b->label_count, e);
+		if (rc == 0)
+			rc = take_losses(shard, step, first, e);
+		if (rc != 0)
+			return rc;
+		rc = backend->ops->gemm(backend, shard->trainer.grad, b->dy, b->x, true, false, 1.0f,
+					first == 0 ? 0.0f : 1.0f, hidden, ffn, b->row_count);
+		if (rc != 0)
+			return err_set(e, rc, "training: the backward product failed: %s", err_text(rc));
+	}
+	return 0;
+}
+
+static void step_apply(struct editor_shard *shard, float rate)
+{
+	struct editor__trainer *t = &shard->trainer;
+	const struct model_backend_ops *ops = shard->backend->ops;
+	size_t n = editor__matrix_size(shard);
+	if (t->step == 0) {
+		ops->clear(shard->backend, t->m, n);
+		ops->clear(shard->backend, t->v, n);
+	}
+	ops->adam(shard->backend, t->delta, t->m, t->v, t->grad, rate, BETA1, BETA2, EPSILON, ++t->step, n);
+	editor__trainer_sum(shard, t->delta);
+}
+
+int editor_shard_gradient(struct editor_shard *shard, const float *delta, double *loss, float *gradient, struct err *e)
+{
+	size_t *all = fault_malloc(shard->edit_count * sizeof(*all));
+	if (all == NULL)
+		return err_set(e, ERR_NOMEM, "gradient: out of memory");
+	for (size_t i = 0; i < shard->edit_count; i++)
+		all[i] = i;
+	struct step step = { .edits = all, .edit_count = shard->edit_count };
+	int rc = shard->edit_count == 0 ? err_set(e, ERR_INVALID, "gradient: the shard has no edits")
+					: trainer_start(shard, delta, e);
+	if (rc == 0)
+		rc = step_gradient(shard, &step, e);
+	if (rc == 0) {
+		*loss = step.loss;
+		memcpy(gradient, shard->trainer.grad, editor__matrix_size(shard) * sizeof(float));
+	}
+	editor__trainer_forget(shard);
+	free(all);
+	return rc;
+}
+
+/* ---- Passes over all edits */
+
+struct pass {
+	size_t *order; /* all edits, shuffled here */
+	uint64_t seed; /* of this pass */
+	float rate;
+	size_t *done, total; /* steps, for the watch */
+	double loss;         /* out: mean over its steps */
+};
+
+static int run_pass(struct editor_shard *shard, struct pass *pass, const struct editor_watch *watch, struct err *e)
+{
+	struct rng rng;
+	size_t batch = shard->config.batch_edits, steps = 0;
+	rng_init(&rng, pass->seed);
+	for (size_t i = 0; i < shard->edit_count; i++)
+		pass->order[i] = i;
+	rng_shuffle(&rng, pass->order, shard->edit_count);
+	double total = 0;
+	for (size_t first = 0; first < shard->edit_count; first += batch, steps++) {
+		size_t left = shard->edit_count - first;
+		struct step step = { .edits = pass->order + first,
+				     .edit_count = left < batch ? left : batch,
+				     .rng = &rng };
+		int rc = step_gradient(shard, &step, e);
+		if (rc != 0)
+			return rc;
+		step_apply(shard, pass->rate);
+		total += step.loss;
+		rc = editor__watch(watch, "train", ++*pass->done, pass->total, step.loss, e);
+		if (rc != 0)
+			return rc;
+	}
+	pass->loss = steps > 0 ? total / (double)steps : 0;
+	return 0;
+}
+
+static int breadth_first(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch,
+			 struct editor_train_stats *stats, struct err *e)
+{
+	size_t batches = (shard->edit_count + shard->config.batch_edits - 1) / shard->config.batch_edits;
+	size_t epochs = shard->config.epochs, done = 0;
+	if (batches > 0 && epochs * batches < STEP_MIN)
+		epochs = (STEP_MIN + batches - 1) / batches;
+	struct pass pass = { .order = fault_malloc(shard->edit_count * sizeof(size_t)),
+			     .done = &done,
+			     .total = epochs * batches };
+	if (pass.order == NULL)
+		return err_set(e, ERR_NOMEM, "training: out of memory");
+	editor__trainer_forget(shard);
+	int rc = trainer_start(shard, NULL, e);
+	for (size_t epoch = 0; rc == 0 && epoch < epochs; epoch++) {
+		pass.seed = rng_derive(seed, shard->config.seed, epoch);
+		pass.rate = shard->config.rate * (1.0f - (float)epoch / (float)epochs);
+		rc = run_pass(shard, &pass, watch, e);
+	}
+	free(pass.order);
+	if (rc == 0)
+		trainer_finish(shard);
+	editor__trainer_forget(shard);
+	*stats = (struct editor_train_stats){ EDITOR_BREADTH_FIRST, done, pass.loss };
+	return rc;
+}
+
+void editor_shard_local_begin(struct editor_shard *shard)
+{
+	editor__trainer_forget(shard);
+}
+
+int editor_shard_local_passes(struct editor_shard *shard, const float *common, size_t passes, float rate, uint64_t seed,
+			      float *out_delta, double *loss, const struct editor_watch *watch, struct err *e)
+{
+	size_t batches = (shard->edit_count + shard->config.batch_edits - 1) / shard->config.batch_edits, done = 0;
+	struct pass pass = { .order = fault_malloc(shard->edit_count * sizeof(size_t)),
+			     .rate = rate,
+			     .done = &done,
+			     .total = passes * batches };
+	if (pass.order == NULL)
+		return err_set(e, ERR_NOMEM, "merge: out of memory");
+	int rc = trainer_start(shard, common, e);
+	for (size_t i = 0; rc == 0 && i < passes; i++) {
+		pass.seed = rng_derive(seed, shard->config.seed, i);
+		rc = run_pass(shard, &pass, watch, e);
+	}
+	free(pass.order);
+	if (rc != 0) {
+		editor__trainer_forget(shard);
+		return rc;
+	}
+	memcpy(out_delta, shard->trainer.delta, editor__matrix_size(shard) * sizeof(float));
+	*loss = pass.loss;
+	return 0;
+}
+
+/* ---- Streaming */
+
+struct stream {
+	size_t *edits;  /* the group, then the replayed edits of the step */
+	size_t *others; /* edits that may be replayed */
+	size_t group_count, other_count, replay_count;
+	float rate;
+};
+
+/* Bigger groups bear a higher rate and need more replay: both double from 1 edit to 10 (method.md, Streaming). */
+static float group_factor(size_t group_count)
+{
+	size_t beyond = (group_count < 10 ? group_count : 10) - 1;
+	return 1.0f + (float)beyond / 9.0f;
+}
+
+static int stream_new(struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end,
+		      struct stream *s, struct err *e)
+{
+	float factor = group_factor(group_count);
+	*s = (struct stream){ .group_count = group_count, .rate = shard->config.stream_rate * factor };
+	s->replay_count = (size_t)((float)shard->config.stream_replay * factor + 0.5f);
+	s->edits = fault_malloc((group_count + s->replay_count) * sizeof(size_t));
+	s->others = fault_malloc(shard->edit_count * sizeof(size_t));
+	if (s->edits == NULL || s->others == NULL) {
+		free(s->edits);
+		free(s->others);
+		return err_set(e, ERR_NOMEM, "training: out of memory");
+	}
+	memcpy(s->edits, group, group_count * sizeof(size_t));
+	for (size_t i = 0; i < replay_end; i++) {
+		bool in_group = shard->edits[i].gave_up; /* replaying what cannot be learnt would only pull */
+		for (size_t k = 0; k < group_count; k++)
+			in_group |= group[k] == i;
+		if (!in_group)
+			s->others[s->other_count++] = i;
+	}
+	if (s->replay_count > s->other_count)
+		s->replay_count = s->other_count;
+	return 0;
+}
+
+static void stream_draw(struct stream *s, struct rng *rng)
+{
+	for (size_t i = 0; i < s->replay_count; i++) {
+		size_t k = i + (size_t)rng_below(rng, s->other_count - i), other = s->others[k];
+		s->others[k] = s->others[i];
+		s->others[i] = other;
+		s->edits[s->group_count + i] = other;
+	}
+}
+
+static int stream_run(struct editor_shard *shard, struct stream *s, uint64_t seed, const struct editor_watch *watch,
+		      struct editor_train_stats *stats, struct err *e)
+{
+	struct rng rng;
+	rng_init(&rng, seed);
+	for (size_t i = 0; i < shard->config.stream_steps_max; i++) {
+		stream_draw(s, &rng);
+		struct step step = { .edits = s->edits, .edit_count = s->group_count + s->replay_count, .rng = &rng };
+		int rc = step_gradient(shard, &step, e);
+		if (rc != 0)
+			return rc;
+		stats->loss = step.loss;
+		if (step.right && step.loss <= (double)shard->config.stream_stop_loss)
+			break;
+		step_apply(shard, s->rate);
+		stats->steps++;
+		rc = editor__watch(watch, "train", i + 1, shard->config.stream_steps_max, step.loss, e);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+int editor__train_group(struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end,
+			uint64_t seed, const struct editor_watch *watch, struct editor_train_stats *stats,
+			struct err *e)
+{
+	assert(group_count > 0);
+	struct stream s;
+	int rc = stream_new(shard, group, group_count, replay_end, &s, e);
+	if (rc != 0)
+		return rc;
+	editor__trainer_forget(shard);
+	rc = trainer_start(shard, shard->delta, e);
+	if (rc == 0)
+		rc = stream_run(shard, &s, rng_derive(seed, shard->config.seed, group[0]), watch, stats, e);
+	if (rc == 0)
+		trainer_finish(shard);
+	editor__trainer_forget(shard);
+	free(s.edits);
+	free(s.others);
+	return rc;
+}
+
+static int stream(struct editor_shard *shard, size_t first, size_t count, uint64_t seed,
+		  const struct editor_watch *watch, struct editor_train_stats *stats, struct err *e)
+{
+	size_t *group = fault_malloc(count * sizeof(*group));
+	if (group == NULL)
+		return err_set(e, ERR_NOMEM, "training: out of memory");
+	for (size_t i = 0; i < count; i++)
+		group[i] = first + i;
+	*stats = (struct editor_train_stats){ .mode = EDITOR_STREAM };
+	int rc = editor__train_group(shard, group, count, first, seed, watch, stats, e);
+	free(group);
+	return rc;
+}
+
+int editor_shard_train(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
+		       const struct editor_watch *watch, struct editor_train_stats *stats, struct err *e)
+{
+	if (first > shard->edit_count || count > shard->edit_count - first || shard->edit_count == 0 ||
+	    (mode == EDITOR_STREAM && count == 0))
+		return err_set(e, ERR_INVALID, "training: edits %zu to %zu of %zu", first, first + count,
+			       shard->edit_count);
+	if (mode == EDITOR_STREAM && count <= shard->config.stream_group_max)
+		return stream(shard, first, count, seed, watch, stats, e);
+	return breadth_first(shard, seed, watch, stats, e);
+}
