@@ -30,6 +30,8 @@ O   := $(BUILD)$(if $(SAN),/san-$(SAN))
 GEN := $(O)/gen
 
 # ---- What this machine has. Skipped for the goals that compile nothing.
+# Make 4.3 changed how a literal number sign is written inside a function call: a variable means the same to all.
+HASH := \#
 PACKAGES := libsodium:libsodium-dev libcyaml:libcyaml-dev jansson:libjansson-dev libutf8proc:libutf8proc-dev \
 	lmdb:liblmdb-dev libzmq:libzmq3-dev libprotobuf-c:libprotobuf-c-dev ompi-c:libopenmpi-dev \
 	libmicrohttpd:libmicrohttpd-dev libpcre2-8:libpcre2-dev libzstd:libzstd-dev libcurl:libcurl4-openssl-dev
@@ -40,18 +42,18 @@ endif
 
 COMPILES := $(if $(MAKECMDGOALS),$(filter-out clean help tidy,$(MAKECMDGOALS)),all)
 ifneq ($(COMPILES),)
-MISSING := $(shell for t in $(TOOLS); do command -v $${t%%:*} >/dev/null 2>&1 || echo $${t\#\#*:}; done; \
+MISSING := $(shell for t in $(TOOLS); do command -v $${t%%:*} >/dev/null 2>&1 || echo $${t$(HASH)$(HASH)*:}; done; \
 	command -v pkg-config >/dev/null 2>&1 && for p in $(PACKAGES); do \
-	pkg-config --exists $${p%%:*} || echo $${p\#\#*:}; done)
+	pkg-config --exists $${p%%:*} || echo $${p$(HASH)$(HASH)*:}; done)
 ifneq ($(MISSING),)
 $(error Missing here: $(MISSING). On Debian or Ubuntu: apt-get install $(MISSING))
 endif
 
 ifeq ($(DNNL),auto)
-override DNNL := $(if $(shell printf '\#include <dnnl.h>\n' | $(CC) -E - >/dev/null 2>&1 && echo 1),1,0)
+override DNNL := $(if $(shell printf '$(HASH)include <dnnl.h>\n' | $(CC) -E - >/dev/null 2>&1 && echo 1),1,0)
 endif
 BLAS_CFLAGS := $(shell pkg-config --cflags openblas 2>/dev/null)
-BLAS := $(if $(shell printf '\#include <cblas.h>\n' | $(CC) $(BLAS_CFLAGS) -E - >/dev/null 2>&1 && \
+BLAS := $(if $(shell printf '$(HASH)include <cblas.h>\n' | $(CC) $(BLAS_CFLAGS) -E - >/dev/null 2>&1 && \
 	pkg-config --exists openblas && echo 1),1,0)
 ifeq ($(DNNL)$(BLAS),00)
 $(error No matrix library: neither oneDNN nor OpenBLAS was found. On Debian or Ubuntu: apt-get install libdnnl-dev (or libopenblas-dev))
