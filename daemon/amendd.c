@@ -19,7 +19,8 @@ static const struct {
 	int (*run)(const struct daemon_config *config, struct err *e);
 	const char *what;
 } roles[] = {
-	{ "coordinator", DAEMON_COORDINATOR, daemon_coordinator_run, "accepts edits, owns the ledger, places, merges, publishes" },
+	{ "coordinator", DAEMON_COORDINATOR, daemon_coordinator_run,
+	  "accepts edits, owns the ledger, places, merges, publishes" },
 	{ "worker", DAEMON_WORKER, daemon_worker_run, "trains the shards it holds leases for" },
 	{ "node", DAEMON_NODE, daemon_node_run, "pulls versions and answers over HTTP" },
 };
@@ -29,12 +30,13 @@ static int usage(FILE *out)
 	fprintf(out, "usage: amendd ROLE [--config FILE] [--flag value]...\n\nroles:\n");
 	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
 		fprintf(out, "  %-12s %s\n", roles[i].name, roles[i].what);
-	fprintf(out, "\n`amendd ROLE --help` lists a role's settings, `amendd ROLE --sample` prints a configuration file.\n");
+	fprintf(out, "\n`amendd ROLE --help` lists a role's settings, `amendd ROLE --sample` prints a configuration "
+		     "file.\n");
 	return out == stdout ? 0 : 2;
 }
 
-/* GNU OpenMP reads its environment when it is loaded: to bound its spinning the program starts itself once more. Four programs may
- * share two cores; without the bound an idle thread spins for milliseconds between two operations. */
+/* GNU OpenMP reads its environment when it is loaded: to bound its spinning the program starts itself once more. Four
+ * programs may share two cores; without the bound an idle thread spins for milliseconds between two operations. */
 static void spinning_bound(char **argv)
 {
 	if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL)
@@ -65,7 +67,8 @@ static int config_load(struct daemon_config *config, int *argc, char **argv, str
 	}
 	int rc = conf_parse_flags(&daemon_config_table, config, argc, argv, e);
 	if (rc == 0 && *argc > 1)
-		rc = err_set(e, ERR_INVALID, "unknown argument \"%s\"; `amendd ROLE --help` lists the settings", argv[1]);
+		rc = err_set(e, ERR_INVALID, "unknown argument \"%s\"; `amendd ROLE --help` lists the settings",
+			     argv[1]);
 	return rc;
 }
 
@@ -73,7 +76,8 @@ static int log_start(const struct daemon_config *config, const char *role, struc
 {
 	enum log_level level;
 	if (log_level_parse(config->log_level, &level) != 0)
-		return err_set(e, ERR_INVALID, "log.level: \"%s\" is none of debug, info, warn, error, off", config->log_level);
+		return err_set(e, ERR_INVALID, "log.level: \"%s\" is none of debug, info, warn, error, off",
+			       config->log_level);
 	char context[128];
 	snprintf(context, sizeof context, "role=%s name=%s", role, config->name);
 	log_level_set(level);

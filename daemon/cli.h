@@ -47,6 +47,15 @@ struct cli_option {
 /* Leaves positional arguments in argv[0..*argc). ERR_INVALID names the unknown option or the missing value. */
 int cli_options(const struct cli_option *options, size_t option_count, int *argc, char **argv, struct err *e) MUST_CHECK;
 
+/* As cli_options, but what it does not know stays on the line (global options). */
+int cli_options_known(const struct cli_option *options, size_t option_count, int *argc, char **argv, struct err *e) MUST_CHECK;
+int cli_number(const char *text, const char *name, uint64_t min, uint64_t max, uint64_t *out, struct err *e) MUST_CHECK;
+/* Connects when needed, sends, waits for the reply (proto_client_call). */
+int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e) MUST_CHECK;
+bool cli_is_json(const struct cli *cli);
+void cli_json_print(struct buf *text); /* with a line feed; frees */
+void cli_pause(const struct cli *cli, int64_t ms); /* ends early when interrupted */
+
 /* Tables: columns are sized to their content; control characters are escaped; bold headers on a terminal. */
 struct cli_table;
 int cli_table_new(const char *const *headers, size_t column_count, struct cli_table **out) MUST_CHECK;

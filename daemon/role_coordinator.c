@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TICK_MS 5
-#define PROBE_MS 60000
+#define TICK_MS    5
+#define PROBE_MS   60000
 #define METRICS_MS 1000
 
 struct role {
@@ -111,7 +111,8 @@ static int transport_open(struct role *role, struct err *e)
 	if (rc == 0)
 		rc = proto_zmq_new(&role->wiring.keys, role->allow, env_system(), &role->wiring.zmq, e);
 	if (rc == 0)
-		rc = proto_zmq_listen(role->wiring.zmq, config->coordinator, config->hints, &limits, &role->wiring.transport, e);
+		rc = proto_zmq_listen(role->wiring.zmq, config->coordinator, config->hints, &limits,
+				      &role->wiring.transport, e);
 	return rc;
 }
 
@@ -161,7 +162,8 @@ static int coordinator_open(struct role *role, struct err *e)
 		.tensor_format = "blk.%u.ffn_down.weight",
 		.key = role->wiring.keys.public_key,
 	};
-	return coordinator_new(&config, env_system(), role->store, role->wiring.transport, &role->merge_job, &role->coordinator, e);
+	return coordinator_new(&config, env_system(), role->store, role->wiring.transport, &role->merge_job,
+			       &role->coordinator, e);
 }
 
 static int open_all(struct role *role, struct err *e)
@@ -210,7 +212,8 @@ int daemon_coordinator_run(const struct daemon_config *config, struct err *e)
 	struct role role = { .config = config };
 	int rc = open_all(&role, e);
 	if (rc == 0) {
-		log_event(LOG_INFO, "COORDINATOR-STARTED", LOGF_S("endpoint", proto_zmq_endpoint(role.wiring.transport, false)),
+		log_event(LOG_INFO, "COORDINATOR-STARTED",
+			  LOGF_S("endpoint", proto_zmq_endpoint(role.wiring.transport, false)),
 			  LOGF_S("data", config->data));
 		rc = loop_run(&role, e);
 	}

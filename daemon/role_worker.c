@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TICK_MS 20
+#define TICK_MS  20
 #define JOBS_MAX 4
 
 struct role {
@@ -53,7 +53,8 @@ static void on_tick(void *context)
 	buf_free(&text);
 }
 
-static int engine_open(struct role *role, const struct daemon_config *config, struct editor_config *editor, struct err *e)
+static int engine_open(struct role *role, const struct daemon_config *config, struct editor_config *editor,
+		       struct err *e)
 {
 	struct model_options options = { .backend = config->backend, .thread_count = (size_t)config->threads };
 	int rc = model_open(config->model, &options, &role->model, e);
@@ -88,7 +89,8 @@ static int open_all(struct role *role, const struct daemon_config *config, char 
 		rc = pool_new(1, JOBS_MAX, &role->pool, e);
 	struct worker_config worker = { config->name, editor, corpus, config->data, AMEND_VERSION };
 	if (rc == 0)
-		rc = worker_new(&worker, env_system(), role->blobs, role->wiring.transport, role->pool, role->model, &role->worker, e);
+		rc = worker_new(&worker, env_system(), role->blobs, role->wiring.transport, role->pool, role->model,
+				&role->worker, e);
 	if (rc == 0 && config->metrics_listen[0] != '\0')
 		rc = metrics_page_open(config->metrics_listen, &role->page, e);
 	return rc;

@@ -24,7 +24,8 @@ int wiring_client_open(const struct daemon_config *config, struct wiring *wiring
 	if (rc == 0)
 		rc = wiring_require(config->server_key, "key.server", "server-key", e);
 	if (rc == 0 && proto_key_parse(config->server_key, server) != 0)
-		rc = err_set(e, ERR_INVALID, "key.server: needs 64 hex digits, the `public` line of the coordinator's key file");
+		rc = err_set(e, ERR_INVALID,
+			     "key.server: needs 64 hex digits, the `public` line of the coordinator's key file");
 	if (rc == 0)
 		rc = proto_keypair_load(config->key_file, &wiring->keys, e);
 	if (rc == 0)
@@ -38,7 +39,8 @@ int wiring_client_open(const struct daemon_config *config, struct wiring *wiring
 	return rc;
 }
 
-int wiring_signals(struct wiring *wiring, void (*on_signal)(void *context, int signal_number), void *context, struct err *e)
+int wiring_signals(struct wiring *wiring, void (*on_signal)(void *context, int signal_number), void *context,
+		   struct err *e)
 {
 	return proto_loop_signals(wiring->loop, on_signal, context, e);
 }
@@ -75,8 +77,11 @@ int daemon_data_file(const char *name, char *out, size_t out_bytes, struct err *
 	if (rc != 0)
 		return rc;
 	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-		if (snprintf(out, out_bytes, "%s/%s/%s", folder, places[i], name) < (int)out_bytes && access(out, R_OK) == 0)
+		if (snprintf(out, out_bytes, "%s/%s/%s", folder, places[i], name) < (int)out_bytes &&
+		    access(out, R_OK) == 0)
 			return 0;
-	return err_set(e, ERR_NOT_FOUND, "%s: not found beside the program in %s (looked in ../data and ../share/amend); run `make install`",
-		       name, folder);
+	return err_set(
+		e, ERR_NOT_FOUND,
+		"%s: not found beside the program in %s (looked in ../data and ../share/amend); run `make install`",
+		name, folder);
 }
