@@ -1,0 +1,104 @@
+#include "tests/lib/store_fixture.h"
+
+static void test_every_field_survives_a_restart(void **state)
+{
+	struct fixture *f = *state;
+	struct store_merge merge, found;
+	memset(&merge, 0, sizeof(merge));
+	merge.id = 9;
+	merge.state = STORE_MERGE_GATED;
+	merge.tries = 2;
+	merge.ranks = 5;
+	merge.shard_count = 64;
+	for (size_t i = 0; i < 64; i++)
+		merge.shards[i] = i + 1;
+	hash_of("plan", 4, &merge.plan);
+	hash_of("out", 3, &merge.output_root);
+	merge.version = 12;
+	merge.planned_ms = 5;
+	merge.ended_ms = 6;
+	merge.score = 0.1;
+	merge.score_inputs = -0.0;
+	snprintf(merge.reason, sizeof(merge.reason), "lost 3 of 100");
+	fixture_begin(f);
+	OK(f, store_merge_put(f->txn, &merge, &f->e));
+	fixture_commit(f);
+	fixture_reopen(f);
+	fixture_begin_read(f);
+	OK(f, store_merge_get(f->txn, 9, &found, &f->e));
+	assert_memory_equal(&found, &merge, sizeof(merge));
+	OK(f, store_merge_next(f->txn, 1, &found, &f->e));
+	assert_int_equal(found.id, 9);
+	FAILS(ERR_NOT_FOUND, store_merge_next(f->txn, 10, &found, &f->e));
+	FAILS(ERR_NOT_FOUND, store_merge_get(f->txn, 8, &found, &f->e));
+}
+
+static void move(struct fixture *f, struct store_merge *merge, int state)
+{
+	merge->state = state;
+	OK(f, store_merge_put(f->txn, merge, &f->e));
+}
+
+static void test_moves_only_as_the_table_says(void **state)
+{
+	struct fixture *f = *state;
+	struct store_merge merge = { .id = 1 };
+	fixture_begin(f);
+	move(f, &merge, STORE_MERGE_PLANNED_STATE);
+	merge.state = STORE_MERGE_PUBLISHED;
+	FAILS(ERR_INVALID, store_merge_put(f->txn, &merge, &f->e));
+	move(f, &merge, STORE_MERGE_RUNNING);
+	move(f, &merge, STORE_MERGE_PLANNED_STATE);
+	move(f, &merge, STORE_MERGE_RUNNING);
+	move(f, &merge, STORE_MERGE_GATED);
+	move(f, &merge, STORE_MERGE_PUBLISHED);
+	merge.state = STORE_MERGE_FAILED;
+	FAILS(ERR_INVALID, store_merge_put(f->txn, &merge, &f->e));
+	assert_non_null(strstr(f->e.text, "from published to failed"));
+	fixture_commit(f);
+}
+
+static void test_refuses_what_is_out_of_range(void **state)
+{
+	struct fixture *f = *state;
+	struct store_merge merge = { .id = 1, .shard_count = 65 };
+	fixture_begin(f);
+	FAILS(ERR_INVALID, store_merge_put(f->txn, &merge, &f->e));
+	merge.shard_count = 0;
+	merge.state = -1;
+	FAILS(ERR_INVALID, store_merge_put(f->txn, &merge, &f->e));
+	merge.state = 0;
+	merge.id = 0;
+	FAILS(ERR_INVALID, store_merge_put(f->txn, &merge, &f->e));
+	merge.id = 1;
+	memset(merge.reason, 'r', sizeof(merge.reason));
+	FAILS(ERR_INVALID, store_merge_put(f->txn, &merge, &f->e));
+	fixture_commit(f);
+}
+
+static void test_a_changed_record_names_the_merge(void **state)
+{
+	struct fixture *f = *state;
+	struct store_merge merge = { .id = 5, .reason = "reason to find" }, found;
+	fixture_begin(f);
+	OK(f, store_merge_put(f->txn, &merge, &f->e));
+	fixture_commit(f);
+	store_close(&f->store);
+	assert_true(fixture_tamper(f, "ledger", "reason to find", 14, 0) > 0);
+	fixture_open(f);
+	fixture_begin_read(f);
+	FAILS(ERR_CORRUPT, store_merge_get(f->txn, 5, &found, &f->e));
+	assert_non_null(strstr(f->e.text, "merge 5:"));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_every_field_survives_a_restart),
+		T(test_moves_only_as_the_table_says),
+		T(test_refuses_what_is_out_of_range),
+		T(test_a_changed_record_names_the_merge),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
