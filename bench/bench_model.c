@@ -1,0 +1,172 @@
+/* bench_model: speed of the engine on one model file. Prints one line a measurement; the best of a few repeats.
+ * usage: bench_model [THREADS [BACKEND]]   (the model file from AMEND_MODEL, default ~/.cache/amend/…) */
+#include "model/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define FROM 26
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void need(int rc, const struct err *e)
+{
+	if (rc == 0)
+		return;
+	fprintf(stderr, "bench_model: %s\n", e->text);
+	exit(1);
+}
+
+static void *memory(size_t items, size_t bytes)
+{
+	void *p = calloc(items, bytes);
+	if (p == NULL) {
+		fprintf(stderr, "bench_model: out of memory\n");
+		exit(1);
+	}
+	return p;
+}
+
+static int32_t *some_ids(size_t count)
+{
+	int32_t *ids = memory(count, sizeof(*ids));
+	for (size_t i = 0; i < count; i++)
+		ids[i] = (int32_t)(1000 + i * 7919 % 40000);
+	return ids;
+}
+
+/* `segment_count` sequences of `rows` tokens through all layers. */
+static void prefill(struct model *model, struct model_run *run, size_t segment_count, size_t rows)
+{
+	const struct model_shape *s = model_shape_of(model);
+	struct err e = ERR_INIT;
+	int32_t *ids = some_ids(segment_count * rows);
+	float *x = memory(segment_count * rows * s->hidden, sizeof(*x));
+	struct model_segment *segments = memory(segment_count, sizeof(*segments));
+	double best = 1e9;
+	for (size_t i = 0; i < segment_count; i++)
+		segments[i] = (struct model_segment){ 0, 0, rows };
+	for (int repeat = 0; repeat < 3; repeat++) {
+		double began = now();
+		need(model_embed(run, x, ids, segment_count * rows, &e), &e);
+		need(model_layers(run, x, NULL, segments, segment_count, 0, s->layers, NULL, NULL, 0, &e), &e);
+		double took = now() - began;
+		best = took < best ? took : best;
+	}
+	printf("prefill %zu x %zu rows: %.3f s, %.0f tokens/s\n", segment_count, rows, best,
+	       (double)(segment_count * rows) / best);
+	free(ids);
+	free(x);
+	free(segments);
+}
+
+static void decode(struct model *model, struct model_run *run, size_t batch, size_t tokens)
+{
+	const struct model_shape *s = model_shape_of(model);
+	struct err e = ERR_INIT;
+	struct model_kv *kv = NULL;
+	float *x = memory(batch * s->hidden, sizeof(*x)), *logits = memory(batch * s->vocabulary, sizeof(*logits));
+	int32_t *ids = some_ids(batch);
+	size_t *rows = memory(batch, sizeof(*rows));
+	struct model_segment *segments = memory(batch, sizeof(*segments));
+	const struct model_sampling greedy = { 0, 1 };
+	need(model_kv_new(model, batch, tokens, &kv, &e), &e);
+	double began = now();
+	for (size_t t = 0; t < tokens; t++) {
+		for (size_t i = 0; i < batch; i++) {
+			segments[i] = (struct model_segment){ i, t, 1 };
+			rows[i] = i;
+		}
+		need(model_embed(run, x, ids, batch, &e), &e);
+		need(model_layers(run, x, kv, segments, batch, 0, s->layers, NULL, NULL, 0, &e), &e);
+		need(model_head(run, logits, x, rows, batch, &e), &e);
+		for (size_t i = 0; i < batch; i++)
+			ids[i] = model_sample(logits + i * s->vocabulary, s->vocabulary, &greedy, 0, run);
+	}
+	double took = now() - began;
+	printf("decode batch %zu: %.1f tokens/s\n", batch, (double)(batch * tokens) / took);
+	model_kv_destroy(&kv);
+	free(x);
+	free(logits);
+	free(ids);
+	free(rows);
+	free(segments);
+}
+
+/* A training step's share of the model: 10 sequences of 17 tokens, 5 labels each. */
+static void training(struct model *model, struct model_run *run)
+{
+	enum { SEGMENTS = 10, ROWS = 17, LABELS = 5 };
+	const struct model_shape *s = model_shape_of(model);
+	struct err e = ERR_INIT;
+	struct model_segment segments[SEGMENTS];
+	size_t rows[SEGMENTS * LABELS];
+	int32_t labels[SEGMENTS * LABELS], argmax[SEGMENTS * LABELS];
+	float loss[SEGMENTS * LABELS], scale[SEGMENTS * LABELS];
+	int32_t *ids = some_ids(SEGMENTS * ROWS);
+	float *y = memory(SEGMENTS * ROWS * s->hidden, sizeof(*y)),
+	      *dy = memory(SEGMENTS * ROWS * s->hidden, sizeof(*dy));
+	double best = 1e9;
+	for (size_t i = 0; i < SEGMENTS; i++)
+		segments[i] = (struct model_segment){ 0, 0, ROWS };
+	for (size_t i = 0; i < SEGMENTS * LABELS; i++) {
+		rows[i] = i / LABELS * ROWS + ROWS - LABELS - 1 + i % LABELS;
+		labels[i] = ids[rows[i] + 1];
+		scale[i] = 1.0f / (SEGMENTS * LABELS);
+	}
+	need(model_embed(run, y, ids, SEGMENTS * ROWS, &e), &e);
+	need(model_layers(run, y, NULL, segments, SEGMENTS, 0, FROM, NULL, NULL, 0, &e), &e);
+	for (int repeat = 0; repeat < 10; repeat++) {
+		double began = now();
+		need(model_loss(run, loss, argmax, dy, y, segments, SEGMENTS, FROM, rows, labels, scale,
+				SEGMENTS * LABELS, &e),
+		     &e);
+		double took = now() - began;
+		best = took < best ? took : best;
+	}
+	printf("model_loss %d rows, %d labels, layers %d on, forward and backward: %.1f ms\n", SEGMENTS * ROWS,
+	       SEGMENTS * LABELS, FROM, 1e3 * best);
+	free(ids);
+	free(y);
+	free(dy);
+}
+
+int main(int argc, char **argv)
+{
+	char path[512];
+	struct err e = ERR_INIT;
+	struct model *model = NULL;
+	struct model_run *run = NULL;
+	const char *given = getenv("AMEND_MODEL"), *home = getenv("HOME");
+	if (given != NULL && given[0] != '\0')
+		snprintf(path, sizeof(path), "%s", given);
+	else
+		snprintf(path, sizeof(path), "%s/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf",
+			 home == NULL ? "" : home);
+	struct model_options options = { .backend = argc > 2 ? argv[2] : "cpu",
+					 .thread_count = argc > 1 ? strtoul(argv[1], NULL, 10) : 1,
+					 .backward_from = FROM,
+					 .skip_digest = true };
+	double began = now();
+	need(model_open(path, &options, &model, &e), &e);
+	printf("%s: %s\nopen without digest: %.2f s\n", model_name(model),
+	       model_backend_of(model)->ops->describe(model_backend_of(model)), now() - began);
+	need(model_run_new(model, 2048, &run, &e), &e);
+	training(model, run);
+	decode(model, run, 1, 48);
+	decode(model, run, 4, 24);
+	decode(model, run, 8, 24);
+	decode(model, run, 16, 16);
+	prefill(model, run, 60, 20);
+	prefill(model, run, 1, 1024);
+	model_run_destroy(&run);
+	model_close(&model);
+	return 0;
+}
