@@ -210,7 +210,7 @@ int proto_decode(const void *head, size_t head_len, const void *bulk, size_t bul
 	rc = header_check(&h, head_len, bulk_len, row, e);
 	if (rc != 0)
 		return rc;
-	struct msg_received *r;
+	struct msg_received *r = NULL;
 	rc = received_new(&r, e);
 	if (rc != 0)
 		return rc;

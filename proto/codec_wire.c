@@ -264,7 +264,7 @@ int codec__encode(const struct codec__table *table, const void *plain, size_t bo
 	struct arena *arena;
 	if (arena_new(ENCODE_BLOCK_BYTES, ENCODE_BYTES_MAX, &arena) != 0)
 		return no_memory(e);
-	ProtobufCMessage *wire;
+	ProtobufCMessage *wire = NULL;
 	int rc = pack(table, plain, arena, &wire, e);
 	size_t bytes = rc == 0 ? protobuf_c_message_get_packed_size(wire) : 0;
 	if (rc == 0 && bytes > body_cap)

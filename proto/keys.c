@@ -19,7 +19,7 @@
 
 #define KEY_FILE_BYTES_MAX 1024
 #define LIST_BYTES_MAX     (4u << 20)
-#define ENTRIES_MAX        16384
+#define ENTRIES_MAX        4096
 #define NAME_BYTES_MAX     64
 
 _Static_assert(PROTO_KEY_BYTES == crypto_box_PUBLICKEYBYTES && PROTO_KEY_BYTES == crypto_box_SECRETKEYBYTES,
@@ -154,7 +154,7 @@ static int key_file_parse(char *text, struct proto_keypair *out)
 
 static int key_text_load(const char *path, char *text, struct proto_keypair *out, struct err *e)
 {
-	int fd;
+	int fd = -1;
 	int rc = key_file_open(path, &fd, e);
 	if (rc != 0)
 		return rc;

@@ -23,8 +23,16 @@ struct proto_transport_ops {
 	int (*publish)(struct proto_transport *t, const struct msg *msg, struct err *e);
 	void (*destroy)(struct proto_transport *t);
 };
+/* Since the transport was made; read-only outside. */
+struct proto_counts {
+	uint64_t sent, received;
+	uint64_t full; /* sends refused because the peer's queue was full */
+	uint64_t undecodable, unauthenticated, forbidden; /* dropped on arrival */
+};
 struct proto_transport {
 	const struct proto_transport_ops *ops;
+	struct proto_counts counts;
+	bool pending; /* the last recv gave ERR_AGAIN after dropping many: more may wait, call again before sleeping on fd */
 };
 
 struct proto_limits {
@@ -33,7 +41,7 @@ struct proto_limits {
 };
 #define PROTO_LIMITS_DEFAULT ((struct proto_limits){ 1000, 4096 })
 
-struct proto_zmq; /* one ZeroMQ context with its ZAP thread */
+struct proto_zmq; /* one ZeroMQ context with its ZAP thread; its transports are destroyed before it */
 /* `keys` of this process; `allow` is consulted by the ZAP handler (borrowed; NULL for pure clients). proto_zmq_allow_set swaps it at run time. */
 int proto_zmq_new(const struct proto_keypair *keys, const struct proto_allow *allow, const struct env *env, struct proto_zmq **out, struct err *e) MUST_CHECK;
 int proto_zmq_allow_set(struct proto_zmq *zmq, const struct proto_allow *allow) MUST_CHECK;
@@ -48,7 +56,8 @@ const char *proto_zmq_endpoint(const struct proto_transport *t, bool hint);
  * Connecting is asynchronous: a wrong key or a dead server shows as silence (proto_client_call times out and says so). */
 int proto_zmq_connect(struct proto_zmq *zmq, const char *endpoint, const char *hint_endpoint, const uint8_t server_key[PROTO_KEY_BYTES],
                       struct proto_transport **out, struct err *e) MUST_CHECK;
-/* The probe, each minute by the server's loop: ERR_DENIED when a random key got in: stop accepting. Takes up to 500 ms on the ZAP side, none on the loop. */
+/* The probe, each minute by the server's loop: ERR_DENIED when a random key got in, or authentication does not answer: stop accepting.
+ * Gives the verdict of the probe begun by the call before and begins the next: it takes up to 500 ms on the ZAP side, none on the loop. */
 int proto_zmq_probe(struct proto_zmq *zmq, struct err *e) MUST_CHECK;
 
 /* In memory: a network with seeded faults; ends hang on it by name. Time comes from `env`. */

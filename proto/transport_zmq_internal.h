@@ -1,0 +1,35 @@
+/* transport_zmq_internal.h: between transport_zmq.c (sockets) and transport_zmq_zap.c (who may connect), the two files
+ * that know zmq.h. */
+#ifndef AMEND_PROTO_TRANSPORT_ZMQ_INTERNAL_H
+#define AMEND_PROTO_TRANSPORT_ZMQ_INTERNAL_H
+
+#include "proto/transport.h"
+
+#include <pthread.h>
+
+#define PROTO__ENDPOINT_BYTES 256
+#define PROTO__ZAP_DOMAIN     "amend"
+
+struct proto__zap;
+struct proto_zmq {
+	void *context;
+	struct proto_keypair keys;
+	const struct env *env;
+	pthread_mutex_t lock; /* of `allow`: read by the ZAP thread and the loop */
+	const struct proto_allow *allow;
+	struct proto__zap *zap; /* NULL for pure clients */
+	size_t transport_count;
+};
+unsigned proto__zmq_roles(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYTES]);
+
+/* Binds the handler before it returns, so that no server socket is ever bound without one. */
+int proto__zap_start(struct proto_zmq *zmq, struct proto__zap **out, struct err *e) MUST_CHECK;
+void proto__zap_stop(struct proto__zap **zap);
+/* Which endpoint the probe knocks at; "" for none. */
+void proto__zap_target(struct proto__zap *zap, const char *endpoint);
+/* A whole probe, waited for (at start-up). 0 when the random key was refused; ERR_DENIED, ERR_TIMEOUT. */
+int proto__zap_probe_wait(struct proto__zap *zap, struct err *e) MUST_CHECK;
+/* The verdict of the probe before; begins the next. */
+int proto__zap_probe_next(struct proto__zap *zap, struct err *e) MUST_CHECK;
+
+#endif
