@@ -55,7 +55,8 @@ int err_set(struct err *e, int code, const char *format, ...) __attribute__((for
 /* As err_set with ": " and the text of errno value `errnum` appended. ENOSPC and EDQUOT become ERR_FULL, ENOMEM
  * ERR_NOMEM. */
 int err_errno(struct err *e, int code, int errnum, const char *format, ...) __attribute__((format(printf, 4, 5)));
-/* Puts "<text>: " in front of what `e` says; returns e->code. */
+/* Puts "<text>: " in front of what `e` says; returns e->code. A NULL `e` holds no code: the result is then
+ * ERR_EXTERNAL, so a function that takes NULL keeps its own code and returns that. */
 int err_wrap(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void err_clear(struct err *e);
 /* "ERR_NOMEM" / "out of memory" for a code; "ERR_?" for a number that is none. */
