@@ -1,6 +1,7 @@
-/* gguf.h: a reader of GGUF files (v2, v3; spec: ggml docs/gguf.md) over mmap. Bounds are checked before anything is used:
- * at most 4,096 tensors, 4 dimensions, strings of 64 KiB (token arrays: 16 MiB in all), header of 64 MiB; every product by
- * __builtin_*_overflow. Read-only and thread-safe after open. Everything returned lives until gguf close. */
+/* gguf.h: a reader of GGUF files (v2, v3; spec: ggml docs/gguf.md) over mmap. Bounds are checked before anything is
+ * used: at most 4,096 tensors and metadata entries, 4 dimensions, strings of 64 KiB (token arrays: 16 MiB in all),
+ * header of 64 MiB; every product by __builtin_*_overflow. Read-only and thread-safe after open. Everything returned
+ * lives until gguf close. */
 #ifndef AMEND_MODEL_GGUF_H
 #define AMEND_MODEL_GGUF_H
 
@@ -9,8 +10,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum model_type { /* numbers of ggml_type */
-	MODEL_F32 = 0, MODEL_F16 = 1, MODEL_Q4_0 = 2, MODEL_Q4_1 = 3, MODEL_Q8_0 = 8, MODEL_Q4_K = 12, MODEL_Q6_K = 14, MODEL_BF16 = 30,
+/* The numbers of ggml_type. */
+enum model_type {
+	MODEL_F32 = 0,
+	MODEL_F16 = 1,
+	MODEL_Q4_0 = 2,
+	MODEL_Q4_1 = 3,
+	MODEL_Q8_0 = 8,
+	MODEL_Q4_K = 12,
+	MODEL_Q6_K = 14,
+	MODEL_BF16 = 30,
 };
 
 struct model_tensor {
@@ -26,8 +35,8 @@ struct model_tensor {
 
 struct model_gguf;
 
-/* ERR_NOT_FOUND (no such file), ERR_INVALID (not GGUF: says what the first bytes look like), ERR_CORRUPT (truncated: says how
- * many bytes are missing), ERR_UNSUPPORTED (version, tensor type), ERR_LIMIT. Texts end with the next step. */
+/* ERR_NOT_FOUND (no such file), ERR_INVALID (not GGUF: says what the first bytes look like), ERR_CORRUPT (truncated:
+ * says how many bytes are missing), ERR_UNSUPPORTED (version, tensor type), ERR_LIMIT. Texts end with the next step. */
 int model_gguf_open(const char *path, struct model_gguf **out, struct err *e) MUST_CHECK;
 void model_gguf_close(struct model_gguf **gguf);
 const struct model_tensor *model_gguf_tensor(const struct model_gguf *gguf, const char *name); /* NULL when absent */
@@ -37,10 +46,12 @@ const struct model_tensor *model_gguf_tensor_at(const struct model_gguf *gguf, s
 bool model_gguf_u64(const struct model_gguf *gguf, const char *key, uint64_t *out);
 bool model_gguf_f64(const struct model_gguf *gguf, const char *key, double *out);
 bool model_gguf_bool(const struct model_gguf *gguf, const char *key, bool *out);
-bool model_gguf_string(const struct model_gguf *gguf, const char *key, const char **text, size_t *len); /* not NUL-terminated */
+/* Not NUL-terminated. */
+bool model_gguf_string(const struct model_gguf *gguf, const char *key, const char **text, size_t *len);
 /* Arrays of strings and of numbers. index < count. */
 bool model_gguf_array(const struct model_gguf *gguf, const char *key, size_t *count);
-bool model_gguf_array_string(const struct model_gguf *gguf, const char *key, size_t index, const char **text, size_t *len);
+bool model_gguf_array_string(const struct model_gguf *gguf, const char *key, size_t index, const char **text,
+			     size_t *len);
 bool model_gguf_array_i64(const struct model_gguf *gguf, const char *key, size_t index, int64_t *out);
 bool model_gguf_array_f64(const struct model_gguf *gguf, const char *key, size_t index, double *out);
 uint64_t model_gguf_file_bytes(const struct model_gguf *gguf);

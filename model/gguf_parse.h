@@ -11,20 +11,21 @@
 #define GGUF_ARRAY_TEXT_BYTES_MAX (16u * 1024 * 1024)
 #define GGUF_ALIGNMENT_MAX        65536u
 
-enum model__gguf_type { /* the file's numbers */
-			GGUF_U8,
-			GGUF_I8,
-			GGUF_U16,
-			GGUF_I16,
-			GGUF_U32,
-			GGUF_I32,
-			GGUF_F32,
-			GGUF_BOOL,
-			GGUF_STRING,
-			GGUF_ARRAY,
-			GGUF_U64,
-			GGUF_I64,
-			GGUF_F64,
+/* The file's numbers. */
+enum model__gguf_type {
+	GGUF_U8,
+	GGUF_I8,
+	GGUF_U16,
+	GGUF_I16,
+	GGUF_U32,
+	GGUF_I32,
+	GGUF_F32,
+	GGUF_BOOL,
+	GGUF_STRING,
+	GGUF_ARRAY,
+	GGUF_U64,
+	GGUF_I64,
+	GGUF_F64,
 };
 
 struct model__gguf_value {

@@ -4,9 +4,11 @@
 
 #include "model/gguf.h"
 
-/* Elements in a block and bytes of a block: {1, 4} for F32, {32, 20} for Q4_1, {256, 144} for Q4_K, … false for unknown types. */
+/* Elements in a block and bytes of a block: {1, 4} for F32, {32, 20} for Q4_1, {256, 144} for Q4_K, … false for unknown
+ * types. */
 bool model_quant_block(enum model_type type, size_t *element_count, size_t *byte_count);
-/* out[0..element_count) from `data`, whole blocks: element_count is a multiple of the block's. Asserts on unknown types. */
+/* out[0..element_count) from `data`, whole blocks: element_count is a multiple of the block's. Asserts on unknown
+ * types. */
 void model_quant_dequantise(enum model_type type, const void *data, size_t element_count, float *out);
 float model_quant_f16(uint16_t half);
 float model_quant_bf16(uint16_t bf16);

@@ -7,13 +7,14 @@
 
 #define VOCAB_TOKENS_MAX (1024 * 1024)
 
-enum model__token_type { /* numbers of llama_token_type */
-			 VOCAB_NORMAL = 1,
-			 VOCAB_UNKNOWN = 2,
-			 VOCAB_CONTROL = 3,
-			 VOCAB_USER_DEFINED = 4,
-			 VOCAB_UNUSED = 5,
-			 VOCAB_BYTE = 6,
+/* Numbers of llama_token_type. */
+enum model__token_type {
+	VOCAB_NORMAL = 1,
+	VOCAB_UNKNOWN = 2,
+	VOCAB_CONTROL = 3,
+	VOCAB_USER_DEFINED = 4,
+	VOCAB_UNUSED = 5,
+	VOCAB_BYTE = 6,
 };
 
 struct model__vocab {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -40,32 +41,33 @@ static int teardown(void **state)
 	return rmdir(p->folder);
 }
 
-/* Opens these bytes as a file; the result is closed at once when it opens. */
-static int open_bytes(void **state, const void *bytes, size_t len, struct err *e)
+/* Opens these bytes as a file (in memory: thousands of them); the result is closed at once when it opens. */
+static int open_bytes(const void *bytes, size_t len, struct err *e)
 {
-	const struct place *p = *state;
 	struct model_gguf *g = NULL;
-	FILE *f = fopen(p->path, "wb");
+	char path[64];
+	const int fd = memfd_create("gguf", MFD_CLOEXEC);
 
-	assert_non_null(f);
+	assert_true(fd >= 0);
 	if (len)
-		assert_int_equal(fwrite(bytes, 1, len, f), len);
-	assert_int_equal(fclose(f), 0);
+		assert_int_equal(write(fd, bytes, len), len);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	err_clear(e);
-	const int rc = model_gguf_open(p->path, &g, e);
+	const int rc = model_gguf_open(path, &g, e);
 	assert_int_equal(rc, e->code);
 	assert_true((rc == 0) == (g != NULL));
 	model_gguf_close(&g);
+	(void)close(fd);
 	return rc;
 }
 
 /* Ends the writer and opens what it gives. */
-static int open_written(void **state, struct gguf_write *w, struct err *e)
+static int open_written(struct gguf_write *w, struct err *e)
 {
 	struct buf bytes = BUF_INIT;
 
 	assert_int_equal(gguf_write_end(w, &bytes, NULL), 0);
-	const int rc = open_bytes(state, bytes.data, bytes.len, e);
+	const int rc = open_bytes(bytes.data, bytes.len, e);
 	buf_free(&bytes);
 	gguf_write_fini(w);
 	return rc;
@@ -215,15 +217,16 @@ static void test_files_that_are_none(void **state)
 	struct model_gguf *g = NULL;
 	struct err e = ERR_INIT;
 
+	(void)state;
 	assert_int_equal(model_gguf_open("/nonexistent/m.gguf", &g, &e), ERR_NOT_FOUND);
 	assert_int_equal(model_gguf_open("/", &g, &e), ERR_INVALID);
 	assert_null(g);
-	assert_int_equal(open_bytes(state, "", 0, &e), ERR_INVALID);
+	assert_int_equal(open_bytes("", 0, &e), ERR_INVALID);
 	for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
-		assert_int_equal(open_bytes(state, starts[i], strlen(starts[i]), &e), ERR_INVALID);
-	assert_int_equal(open_bytes(state, "GGUF\0\0\0\3", 8, &e), ERR_UNSUPPORTED); /* big-endian */
-	assert_int_equal(open_bytes(state, "GGUF\1\0\0\0", 8, &e), ERR_UNSUPPORTED);
-	assert_int_equal(open_bytes(state, "GGUF\4\0\0\0", 8, &e), ERR_UNSUPPORTED);
+		assert_int_equal(open_bytes(starts[i], strlen(starts[i]), &e), ERR_INVALID);
+	assert_int_equal(open_bytes("GGUF\0\0\0\3", 8, &e), ERR_UNSUPPORTED); /* big-endian */
+	assert_int_equal(open_bytes("GGUF\1\0\0\0", 8, &e), ERR_UNSUPPORTED);
+	assert_int_equal(open_bytes("GGUF\4\0\0\0", 8, &e), ERR_UNSUPPORTED);
 	assert_int_equal(model_gguf_open("/nonexistent/m.gguf", &g, NULL), ERR_NOT_FOUND);
 }
 
@@ -235,17 +238,18 @@ static void test_truncated(void **state)
 	struct err e = ERR_INIT;
 	size_t header_bytes;
 
+	(void)state;
 	write_sample(&w);
 	assert_int_equal(gguf_write_end(&w, &bytes, &header_bytes), 0);
 	gguf_write_fini(&w);
 	for (size_t k = 1; k < 37; k++)
-		assert_int_equal(open_bytes(state, bytes.data, header_bytes * k / 37, &e), ERR_CORRUPT);
+		assert_int_equal(open_bytes(bytes.data, header_bytes * k / 37, &e), ERR_CORRUPT);
 	for (size_t n = 4; n < 200; n++)
-		assert_int_equal(open_bytes(state, bytes.data, n, &e), ERR_CORRUPT);
+		assert_int_equal(open_bytes(bytes.data, n, &e), ERR_CORRUPT);
 	for (size_t n = header_bytes; n < bytes.len; n++)
-		assert_int_equal(open_bytes(state, bytes.data, n, &e), ERR_CORRUPT);
+		assert_int_equal(open_bytes(bytes.data, n, &e), ERR_CORRUPT);
 	assert_non_null(strstr(e.text, "1 of"));
-	assert_int_equal(open_bytes(state, bytes.data, bytes.len, &e), 0);
+	assert_int_equal(open_bytes(bytes.data, bytes.len, &e), 0);
 	buf_free(&bytes);
 }
 
@@ -258,6 +262,7 @@ static void test_every_byte_wrong(void **state)
 	struct err e = ERR_INIT;
 	size_t header_bytes, refused = 0;
 
+	(void)state;
 	write_sample(&w);
 	assert_int_equal(gguf_write_end(&w, &bytes, &header_bytes), 0);
 	gguf_write_fini(&w);
@@ -265,16 +270,16 @@ static void test_every_byte_wrong(void **state)
 		const uint8_t was = bytes.data[i];
 
 		bytes.data[i] = (uint8_t)~was;
-		refused += open_bytes(state, bytes.data, bytes.len, &e) != 0;
+		refused += open_bytes(bytes.data, bytes.len, &e) != 0;
 		bytes.data[i] = 0xFF;
-		refused += open_bytes(state, bytes.data, bytes.len, &e) != 0;
+		refused += open_bytes(bytes.data, bytes.len, &e) != 0;
 		bytes.data[i] = was;
 	}
 	assert_true(refused > header_bytes / 4);
 	buf_free(&bytes);
 }
 
-static int open_start(void **state, uint64_t tensor_count, uint64_t value_count, const void *rest, size_t rest_bytes)
+static int open_start(uint64_t tensor_count, uint64_t value_count, const void *rest, size_t rest_bytes)
 {
 	struct buf b = BUF_INIT;
 	struct err e = ERR_INIT;
@@ -284,7 +289,7 @@ static int open_start(void **state, uint64_t tensor_count, uint64_t value_count,
 	buf_u64le(&b, tensor_count);
 	buf_u64le(&b, value_count);
 	buf_append(&b, rest, rest_bytes);
-	const int rc = open_bytes(state, b.data, b.len, &e);
+	const int rc = open_bytes(b.data, b.len, &e);
 	buf_free(&b);
 	return rc;
 }
@@ -293,16 +298,17 @@ static void test_absurd_counts(void **state)
 {
 	static const uint8_t zeros[64];
 
-	assert_int_equal(open_start(state, UINT64_MAX, 0, zeros, 64), ERR_LIMIT);
-	assert_int_equal(open_start(state, 4097, 0, zeros, 64), ERR_LIMIT);
-	assert_int_equal(open_start(state, 0, UINT64_MAX, zeros, 64), ERR_LIMIT);
-	assert_int_equal(open_start(state, 0, 4097, zeros, 64), ERR_LIMIT);
-	assert_int_equal(open_start(state, 4096, 0, zeros, 64), ERR_CORRUPT);
-	assert_int_equal(open_start(state, 0, 4096, zeros, 64), ERR_CORRUPT);
-	assert_int_equal(open_start(state, 0, 0, zeros, 64), 0);
+	(void)state;
+	assert_int_equal(open_start(UINT64_MAX, 0, zeros, 64), ERR_LIMIT);
+	assert_int_equal(open_start(4097, 0, zeros, 64), ERR_LIMIT);
+	assert_int_equal(open_start(0, UINT64_MAX, zeros, 64), ERR_LIMIT);
+	assert_int_equal(open_start(0, 4097, zeros, 64), ERR_LIMIT);
+	assert_int_equal(open_start(4096, 0, zeros, 64), ERR_CORRUPT);
+	assert_int_equal(open_start(0, 4096, zeros, 64), ERR_CORRUPT);
+	assert_int_equal(open_start(0, 0, zeros, 64), 0);
 }
 
-static int open_array(void **state, uint32_t type, uint64_t count, size_t payload_bytes, uint8_t fill)
+static int open_array(uint32_t type, uint64_t count, size_t payload_bytes, uint8_t fill)
 {
 	struct gguf_write w;
 	struct buf payload = BUF_INIT;
@@ -315,20 +321,21 @@ static int open_array(void **state, uint32_t type, uint64_t count, size_t payloa
 	gguf_write_init(&w);
 	gguf_write_value(&w, "a", 9, payload.data, payload.len);
 	buf_free(&payload);
-	return open_written(state, &w, &e);
+	return open_written(&w, &e);
 }
 
 static void test_hostile_arrays(void **state)
 {
-	assert_int_equal(open_array(state, 8, UINT64_MAX, 64, 0), ERR_CORRUPT); /* strings */
-	assert_int_equal(open_array(state, 8, 1000, 64, 0), ERR_CORRUPT);
-	assert_int_equal(open_array(state, 8, 2, 64, 0xFF), ERR_LIMIT); /* a string of 2⁶⁴−1 bytes */
-	assert_int_equal(open_array(state, 10, UINT64_MAX / 8 + 2, 64, 0), ERR_CORRUPT); /* count × 8 overflows */
-	assert_int_equal(open_array(state, 0, UINT64_MAX, 64, 0), ERR_CORRUPT);
-	assert_int_equal(open_array(state, 9, 1, 64, 0), ERR_UNSUPPORTED); /* array of arrays */
-	assert_int_equal(open_array(state, 13, 1, 64, 0), ERR_CORRUPT);
-	assert_int_equal(open_array(state, 8, 8, 64, 0), 0);
-	assert_int_equal(open_array(state, 0, 64, 64, 0), 0);
+	(void)state;
+	assert_int_equal(open_array(8, UINT64_MAX, 64, 0), ERR_CORRUPT); /* strings */
+	assert_int_equal(open_array(8, 1000, 64, 0), ERR_CORRUPT);
+	assert_int_equal(open_array(8, 2, 64, 0xFF), ERR_LIMIT);                  /* a string of 2⁶⁴−1 bytes */
+	assert_int_equal(open_array(10, UINT64_MAX / 8 + 2, 64, 0), ERR_CORRUPT); /* count × 8 overflows */
+	assert_int_equal(open_array(0, UINT64_MAX, 64, 0), ERR_CORRUPT);
+	assert_int_equal(open_array(9, 1, 64, 0), ERR_UNSUPPORTED); /* array of arrays */
+	assert_int_equal(open_array(13, 1, 64, 0), ERR_CORRUPT);
+	assert_int_equal(open_array(8, 8, 64, 0), 0);
+	assert_int_equal(open_array(0, 64, 64, 0), 0);
 }
 
 static void test_text_of_arrays_is_limited(void **state)
@@ -339,6 +346,7 @@ static void test_text_of_arrays_is_limited(void **state)
 	struct gguf_write w;
 	struct err e = ERR_INIT;
 
+	(void)state;
 	assert_non_null(text);
 	memset(text, 'x', len);
 	text[len] = '\0';
@@ -346,10 +354,10 @@ static void test_text_of_arrays_is_limited(void **state)
 		texts[i] = text;
 	gguf_write_init(&w);
 	gguf_write_strings(&w, "a", texts, count);
-	assert_int_equal(open_written(state, &w, &e), ERR_LIMIT);
+	assert_int_equal(open_written(&w, &e), ERR_LIMIT);
 	gguf_write_init(&w);
 	gguf_write_strings(&w, "a", texts, count - 1);
-	assert_int_equal(open_written(state, &w, &e), 0);
+	assert_int_equal(open_written(&w, &e), 0);
 	free(text);
 }
 
@@ -358,28 +366,29 @@ static void test_hostile_values(void **state)
 	struct gguf_write w;
 	struct err e = ERR_INIT;
 
+	(void)state;
 	gguf_write_init(&w);
 	gguf_write_u32(&w, "same", 1);
 	gguf_write_u32(&w, "same", 2);
-	assert_int_equal(open_written(state, &w, &e), ERR_CORRUPT);
+	assert_int_equal(open_written(&w, &e), ERR_CORRUPT);
 	gguf_write_init(&w);
 	gguf_write_value(&w, "x", 99, "abcd", 4);
-	assert_int_equal(open_written(state, &w, &e), ERR_CORRUPT);
+	assert_int_equal(open_written(&w, &e), ERR_CORRUPT);
 	for (uint32_t alignment = 0; alignment < 7; alignment++) {
 		gguf_write_init(&w);
 		gguf_write_u32(&w, "general.alignment", alignment);
-		assert_int_equal(open_written(state, &w, &e), ERR_CORRUPT);
+		assert_int_equal(open_written(&w, &e), ERR_CORRUPT);
 	}
 	gguf_write_init(&w);
 	gguf_write_u32(&w, "general.alignment", 48);
-	assert_int_equal(open_written(state, &w, &e), ERR_CORRUPT);
+	assert_int_equal(open_written(&w, &e), ERR_CORRUPT);
 	gguf_write_init(&w);
 	gguf_write_string(&w, "general.alignment", "32");
-	assert_int_equal(open_written(state, &w, &e), ERR_CORRUPT);
+	assert_int_equal(open_written(&w, &e), ERR_CORRUPT);
 	/* A key with control characters does not reach the error text raw. */
 	gguf_write_init(&w);
 	gguf_write_value(&w, "k\x1b[31m\n", 99, "", 0);
-	assert_int_equal(open_written(state, &w, &e), ERR_CORRUPT);
+	assert_int_equal(open_written(&w, &e), ERR_CORRUPT);
 	assert_null(strpbrk(e.text, "\x1b\n"));
 }
 
@@ -436,6 +445,7 @@ static void test_hostile_tensors(void **state)
 	static const uint8_t data[256];
 	struct err e = ERR_INIT;
 
+	(void)state;
 	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
 		const struct lie *l = &lies[i];
 		struct gguf_write w;
@@ -445,13 +455,13 @@ static void test_hostile_tensors(void **state)
 		if (l->dim_count > 4) /* after the name's length (8) and byte (1) */
 			memcpy(w.infos.data + 9, &l->dim_count, 4);
 		gguf_write_data(&w, data, sizeof(data));
-		const int rc = open_written(state, &w, &e);
+		const int rc = open_written(&w, &e);
 		if (rc != l->wanted)
 			fail_msg("case %zu: %d, not %d: %s", i, rc, l->wanted, e.text);
 	}
 }
 
-static int open_two(void **state, const char *a, uint64_t a_offset, const char *b, uint64_t b_offset)
+static int open_two(const char *a, uint64_t a_offset, const char *b, uint64_t b_offset)
 {
 	static const uint8_t data[256];
 	struct gguf_write w;
@@ -461,17 +471,18 @@ static int open_two(void **state, const char *a, uint64_t a_offset, const char *
 	gguf_write_info(&w, a, F32, (const uint64_t[]){ 16 }, 1, a_offset);
 	gguf_write_info(&w, b, F32, (const uint64_t[]){ 16 }, 1, b_offset);
 	gguf_write_data(&w, data, sizeof(data));
-	return open_written(state, &w, &e);
+	return open_written(&w, &e);
 }
 
 static void test_overlap_and_duplicates(void **state)
 {
-	assert_int_equal(open_two(state, "a", 0, "b", 64), 0);
-	assert_int_equal(open_two(state, "a", 64, "b", 0), 0);
-	assert_int_equal(open_two(state, "a", 0, "b", 0), ERR_CORRUPT);
-	assert_int_equal(open_two(state, "a", 0, "b", 32), ERR_CORRUPT);
-	assert_int_equal(open_two(state, "a", 96, "b", 64), ERR_CORRUPT);
-	assert_int_equal(open_two(state, "a", 0, "a", 64), ERR_CORRUPT);
+	(void)state;
+	assert_int_equal(open_two("a", 0, "b", 64), 0);
+	assert_int_equal(open_two("a", 64, "b", 0), 0);
+	assert_int_equal(open_two("a", 0, "b", 0), ERR_CORRUPT);
+	assert_int_equal(open_two("a", 0, "b", 32), ERR_CORRUPT);
+	assert_int_equal(open_two("a", 96, "b", 64), ERR_CORRUPT);
+	assert_int_equal(open_two("a", 0, "a", 64), ERR_CORRUPT);
 }
 
 static void test_out_of_memory(void **state)
