@@ -12,7 +12,7 @@ struct editor_scores {
 	double free_rel, free_gen; /* free decoding, exact match */
 	double free_rel_base; /* the unedited model */
 	double right_memory, right_memory_prompts; /* share of rephrases / prompts that read the memory holding their edit */
-	double routed_unrelated, routed_same_form; /* share of those prompts that leave the main memory */
+	double routed_unrelated, routed_same_form, routed_same_subject; /* share of those prompts that leave the main memory */
 	double portability; /* NaN when none */
 	size_t probes_same_form, rephrases_verbatim; /* rephrases that are verbatim another row's prompt */
 	double free_gen_no_conflict; /* rows without a conflicting twin */

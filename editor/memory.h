@@ -30,10 +30,10 @@ size_t editor_memory_set_prompt_layer(const struct editor_memory_set *set);
 size_t editor_memory_set_edit_count(const struct editor_memory_set *set);
 enum editor_set_kind editor_memory_set_default(const struct editor_memory_set *set);
 bool editor_memory_set_has_merged(const struct editor_memory_set *set);
-/* Routes a raw key; *side is the memory to read in that kind of set (a merged memory where one covers the shard, else the shard), NULL for main;
+/* Routes a raw key and its text (route.h); *side is the memory to read in that kind of set (a merged memory where one covers the shard, else the shard), NULL for main;
  * *memory_id its id (0: main). Valid while the set is held. */
-void editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind, const float *raw, struct editor_route *route,
-                             const struct model_side **side, uint64_t *memory_id);
+int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind, const float *raw, const char *text, size_t text_len,
+                            struct editor_route *route, const struct model_side **side, uint64_t *memory_id, struct err *e) MUST_CHECK;
 /* The side of the shard that holds `seq`, regardless of keys (evaluation, re-test); NULL when no memory holds it. */
 const struct model_side *editor_memory_set_side_of(const struct editor_memory_set *set, enum editor_set_kind kind, uint64_t seq, uint64_t *memory_id);
 

@@ -1,0 +1,514 @@
+#include "editor/decode.h"
+#include "base/fault.h"
+#include "base/rng.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS_MAX 4096u
+
+struct slot {
+	struct editor_sequence out;
+	bool used;
+	struct editor_memory_set *set; /* held until the sequence ends */
+	const struct model_side *side;
+	struct model_sampling sampling;
+	struct rng rng;
+	size_t position; /* of the next token in the sequence */
+	size_t token_max;
+	int32_t next; /* sampled, not yet in the cache */
+	bool stop_at_newline;
+};
+
+struct editor_decoder {
+	struct model *model;
+	struct model_backend *backend;
+	struct model_run *run;
+	struct model_kv *kv;
+	struct slot *slots;
+	size_t slot_count, token_max, rows_max; /* rows of a call to the model */
+	size_t active;
+	float *x;      /* x_rows × hidden */
+	float *states; /* the same, to read */
+	size_t x_rows;
+	float *logits;                   /* slot_count × vocabulary */
+	int32_t *ids;                    /* x_rows */
+	struct model_segment *segments;  /* slot_count */
+	const struct model_side **sides; /* slot_count */
+	size_t *rows;                    /* slot_count: rows whose logits are wanted */
+	size_t *which;                   /* slot_count: slots of this call */
+	float *raw;                      /* hidden */
+};
+
+/* ---- Room */
+
+static int rows_reserve(struct editor_decoder *d, size_t rows, struct err *e)
+{
+	const size_t hidden = model_shape_of(d->model)->hidden;
+	if (rows <= d->x_rows)
+		return 0;
+	float *x = d->backend->ops->alloc(d->backend, rows * hidden);
+	float *states = fault_calloc(rows * hidden, sizeof(*states));
+	int32_t *ids = fault_calloc(rows, sizeof(*ids));
+	if (x == NULL || states == NULL || ids == NULL) {
+		if (x != NULL)
+			d->backend->ops->free(d->backend, x);
+		free(states);
+		free(ids);
+		return err_set(e, ERR_NOMEM, "decoder: out of memory for %zu tokens", rows);
+	}
+	if (d->x != NULL)
+		d->backend->ops->free(d->backend, d->x);
+	free(d->states);
+	free(d->ids);
+	d->x = x;
+	d->states = states;
+	d->ids = ids;
+	d->x_rows = rows;
+	return 0;
+}
+
+static int decoder_alloc(struct editor_decoder *d, struct err *e)
+{
+	const struct model_shape *shape = model_shape_of(d->model);
+	d->slots = fault_calloc(d->slot_count, sizeof(*d->slots));
+	d->logits = d->backend->ops->alloc(d->backend, d->slot_count * shape->vocabulary);
+	d->segments = fault_calloc(d->slot_count, sizeof(*d->segments));
+	d->sides = fault_calloc(d->slot_count, sizeof(*d->sides));
+	d->rows = fault_calloc(d->slot_count, sizeof(*d->rows));
+	d->which = fault_calloc(d->slot_count, sizeof(*d->which));
+	d->raw = fault_calloc(shape->hidden, sizeof(*d->raw));
+	if (d->slots == NULL || d->logits == NULL || d->segments == NULL || d->sides == NULL || d->rows == NULL ||
+	    d->which == NULL || d->raw == NULL)
+		return err_set(e, ERR_NOMEM, "decoder of %zu sequences: out of memory", d->slot_count);
+	int rc = rows_reserve(d, d->rows_max, e);
+	if (rc == 0)
+		rc = model_run_new(d->model, d->rows_max, &d->run, e);
+	if (rc == 0)
+		rc = model_kv_new(d->model, d->slot_count, d->token_max, &d->kv, e);
+	return rc;
+}
+
+int editor_decoder_new(struct model *model, size_t slot_count, size_t token_max, size_t prefill_rows_max,
+		       struct editor_decoder **out, struct err *e)
+{
+	const size_t context = model_shape_of(model)->context;
+	if (slot_count == 0 || slot_count > SLOTS_MAX || prefill_rows_max == 0 || token_max < 2)
+		return err_set(e, ERR_INVALID,
+			       "decoder: %zu sequences (1 to %u) of %zu tokens (2 or more), prefill of %zu rows",
+			       slot_count, SLOTS_MAX, token_max, prefill_rows_max);
+	struct editor_decoder *d = fault_calloc(1, sizeof(*d));
+	if (d == NULL)
+		return err_set(e, ERR_NOMEM, "decoder: out of memory");
+	d->model = model;
+	d->backend = model_backend_of(model);
+	d->slot_count = slot_count;
+	d->token_max = token_max < context ? token_max : context;
+	d->rows_max = prefill_rows_max > slot_count ? prefill_rows_max : slot_count;
+	int rc = decoder_alloc(d, e);
+	if (rc != 0) {
+		editor_decoder_destroy(&d);
+		return rc;
+	}
+	*out = d;
+	return 0;
+}
+
+void editor_decoder_destroy(struct editor_decoder **decoder)
+{
+	struct editor_decoder *d = *decoder;
+	if (d == NULL)
+		return;
+	for (size_t i = 0; d->slots != NULL && i < d->slot_count; i++) {
+		if (d->slots[i].used)
+			editor_decoder_release(d, i);
+	}
+	model_kv_destroy(&d->kv);
+	model_run_destroy(&d->run);
+	if (d->x != NULL)
+		d->backend->ops->free(d->backend, d->x);
+	if (d->logits != NULL)
+		d->backend->ops->free(d->backend, d->logits);
+	free(d->states);
+	free(d->ids);
+	free(d->slots);
+	free(d->segments);
+	free(d->sides);
+	free(d->rows);
+	free(d->which);
+	free(d->raw);
+	free(d);
+	*decoder = NULL;
+}
+
+size_t editor_decoder_free_slots(const struct editor_decoder *d)
+{
+	size_t used = 0;
+	for (size_t i = 0; i < d->slot_count; i++)
+		used += d->slots[i].used ? 1 : 0;
+	return d->slot_count - used;
+}
+
+size_t editor_decoder_active(const struct editor_decoder *d)
+{
+	return d->active;
+}
+
+const struct editor_sequence *editor_decoder_sequence(const struct editor_decoder *d, size_t slot)
+{
+	return slot < d->slot_count && d->slots[slot].used ? &d->slots[slot].out : NULL;
+}
+
+static void finish(struct editor_decoder *d, struct slot *slot, int how)
+{
+	slot->out.done = true;
+	slot->out.finish = how == EDITOR_STOP ? EDITOR_STOP : EDITOR_LENGTH;
+	slot->side = NULL;
+	editor_memory_set_release(&slot->set);
+	d->active--;
+}
+
+void editor_decoder_release(struct editor_decoder *d, size_t index)
+{
+	struct slot *slot = &d->slots[index];
+	assert(index < d->slot_count && slot->used);
+	if (!slot->out.done)
+		finish(d, slot, EDITOR_LENGTH);
+	free(slot->out.ids);
+	memset(slot, 0, sizeof(*slot));
+}
+
+/* ---- Tokens */
+
+static bool is_newline(const struct editor_decoder *d, int32_t id, bool *text_before)
+{
+	size_t len;
+	const char *piece = model_tokenizer_piece(model_tokenizer_of(d->model), id, &len);
+	const char *newline = len > 0 ? memchr(piece, '\n', len) : NULL;
+	*text_before = newline != NULL && newline != piece;
+	return newline != NULL;
+}
+
+/* Takes the next token of a sequence from its row of logits. */
+static void take_token(struct editor_decoder *d, struct slot *slot, float *logits)
+{
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(d->model);
+	const float uniform = slot->sampling.temperature > 0 ? rng_uniform(&slot->rng) : 0.0f;
+	const int32_t id = model_sample(logits, model_shape_of(d->model)->vocabulary, &slot->sampling, uniform, d->run);
+	bool text_before = false;
+	/* every control token ends an answer: none of them is text */
+	if (id == model_tokenizer_eos(tokenizer) || model_tokenizer_is_control(tokenizer, id)) {
+		finish(d, slot, EDITOR_STOP);
+		return;
+	}
+	const bool newline = slot->stop_at_newline && is_newline(d, id, &text_before);
+	if (!newline || text_before)
+		slot->out.ids[slot->out.id_count++] = id;
+	slot->next = id;
+	if (newline)
+		finish(d, slot, EDITOR_STOP);
+	else if (slot->out.id_count == slot->token_max)
+		finish(d, slot, EDITOR_LENGTH);
+}
+
+/* The last of each segment's rows in x gives its sequence a token. */
+static int sample_rows(struct editor_decoder *d, size_t count, struct err *e)
+{
+	const size_t vocabulary = model_shape_of(d->model)->vocabulary;
+	int rc = model_head(d->run, d->logits, d->x, d->rows, count, e);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		take_token(d, &d->slots[d->which[i]], d->logits + i * vocabulary);
+	return rc;
+}
+
+/* ---- Prefill */
+
+/* Where a request's route is decided: the layer whose input the key is taken from; 0: no routing. */
+static size_t route_layer(const struct editor_request *request)
+{
+	if (request->set == NULL || request->forced != NULL || editor_memory_set_edit_count(request->set) == 0)
+		return 0;
+	return editor_memory_set_prompt_layer(request->set);
+}
+
+/* How many requests from `from` go through the model together: those that fit and whose routes are decided at one
+ * layer. */
+static size_t group_size(const struct editor_decoder *d, const struct editor_request *requests, size_t from,
+			 size_t count, size_t *layer)
+{
+	size_t rows = 0, n = 0;
+	*layer = 0;
+	for (; from + n < count; n++) {
+		const struct editor_request *request = &requests[from + n];
+		const size_t own = route_layer(request);
+		if (n > 0 && rows + request->id_count > d->rows_max)
+			break;
+		if (own != 0 && *layer != 0 && own != *layer)
+			break;
+		if (own != 0)
+			*layer = own;
+		rows += request->id_count;
+	}
+	return n;
+}
+
+/* Runs layers [from, to) over all rows of the group, in calls of at most rows_max rows. Only a single long prompt takes
+ * several: it goes through all layers below the route first, so that its route is known before the edited matrix is
+ * reached. */
+static int prefill_layers(struct editor_decoder *d, size_t count, size_t row_count, size_t from, size_t to,
+			  struct err *e)
+{
+	const size_t hidden = model_shape_of(d->model)->hidden;
+	if (from == to)
+		return 0;
+	if (row_count <= d->rows_max)
+		return model_layers(d->run, d->x, d->kv, d->segments, count, from, to, d->sides, NULL, 0, e);
+	assert(count == 1);
+	int rc = 0;
+	for (size_t at = 0; at < row_count && rc == 0; at += d->rows_max) {
+		struct model_segment part = d->segments[0];
+		part.position = at;
+		part.row_count = row_count - at < d->rows_max ? row_count - at : d->rows_max;
+		rc = model_layers(d->run, d->x + at * hidden, d->kv, &part, 1, from, to, d->sides, NULL, 0, e);
+	}
+	return rc;
+}
+
+static int embed_rows(struct editor_decoder *d, size_t row_count, struct err *e)
+{
+	const size_t hidden = model_shape_of(d->model)->hidden;
+	int rc = 0;
+	for (size_t at = 0; at < row_count && rc == 0; at += d->rows_max) {
+		const size_t rows = row_count - at < d->rows_max ? row_count - at : d->rows_max;
+		rc = model_embed(d->run, d->x + at * hidden, d->ids + at, rows, e);
+	}
+	return rc;
+}
+
+static int route_one(struct editor_decoder *d, const struct editor_request *request, size_t first_row,
+		     struct slot *slot, struct err *e)
+{
+	const size_t hidden = model_shape_of(d->model)->hidden;
+	const size_t first = request->route_count > 0 ? request->route_first : 0;
+	const size_t count = request->route_count > 0 ? request->route_count : request->id_count;
+	const struct model_segment span = { .row_count = count };
+	struct buf text = BUF_INIT;
+	editor_route_raw_keys(d->states + (first_row + first) * hidden, &span, 1, hidden, d->raw);
+	int rc = model_tokenizer_decode(model_tokenizer_of(d->model), request->ids + first, count, false, &text);
+	if (rc != 0)
+		rc = err_set(e, rc, "route: the prompt's tokens have no text");
+	else
+		rc = editor_memory_set_route(request->set, request->kind, d->raw, (const char *)text.data, text.len,
+					     &slot->out.route, &slot->side, &slot->out.memory_id, e);
+	buf_free(&text);
+	return rc;
+}
+
+static int route_group(struct editor_decoder *d, const struct editor_request *requests, size_t count, size_t row_count,
+		       struct err *e)
+{
+	const size_t hidden = model_shape_of(d->model)->hidden;
+	int rc = 0;
+	d->backend->ops->copy(d->backend, d->states, d->x, row_count * hidden);
+	for (size_t i = 0, row = 0; i < count && rc == 0; row += requests[i].id_count, i++) {
+		struct slot *slot = &d->slots[d->which[i]];
+		if (route_layer(&requests[i]) != 0)
+			rc = route_one(d, &requests[i], row, slot, e);
+		d->sides[i] = slot->side;
+	}
+	return rc;
+}
+
+/* The requests' slots stand in d->which. */
+static int prefill_group(struct editor_decoder *d, const struct editor_request *requests, size_t count, size_t layer,
+			 struct err *e)
+{
+	const size_t layers = model_shape_of(d->model)->layers, hidden = model_shape_of(d->model)->hidden;
+	size_t row_count = 0;
+	for (size_t i = 0; i < count; i++)
+		row_count += requests[i].id_count;
+	int rc = rows_reserve(d, row_count, e);
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0, row = 0; i < count; i++) {
+		const size_t rows = requests[i].id_count;
+		memcpy(d->ids + row, requests[i].ids, rows * sizeof(*d->ids));
+		d->segments[i] = (struct model_segment){ .slot = d->which[i], .position = 0, .row_count = rows };
+		d->sides[i] = d->slots[d->which[i]].side;
+		row += rows;
+		d->rows[i] = row - 1;
+		d->slots[d->which[i]].position = rows;
+	}
+	rc = embed_rows(d, row_count, e);
+	if (rc == 0 && layer > 0) {
+		rc = prefill_layers(d, count, row_count, 0, layer, e);
+		if (rc == 0)
+			rc = route_group(d, requests, count, row_count, e);
+	}
+	if (rc == 0)
+		rc = prefill_layers(d, count, row_count, layer, layers, e);
+	if (rc == 0 && row_count > d->rows_max) { /* the head takes rows_max rows: the last one is enough */
+		d->backend->ops->copy(d->backend, d->x, d->x + d->rows[0] * hidden, hidden);
+		d->rows[0] = 0;
+	}
+	return rc == 0 ? sample_rows(d, count, e) : rc;
+}
+
+static int check_request(const struct editor_decoder *d, const struct editor_request *request, struct err *e)
+{
+	if (request->id_count == 0 || request->token_max == 0)
+		return err_set(e, ERR_INVALID, "decoder: a request needs a prompt and a token to generate");
+	if (request->id_count >= d->token_max)
+		return err_set(e, ERR_LIMIT,
+			       "decoder: the prompt has %zu tokens, at most %zu fit with an answer: shorten it",
+			       request->id_count, d->token_max - 1);
+	if (request->route_count > 0 && (request->route_first >= request->id_count ||
+					 request->route_count > request->id_count - request->route_first))
+		return err_set(e, ERR_INVALID, "decoder: the route's tokens are not in the prompt");
+	if (request->set != NULL && editor_memory_set_layer(request->set) >= model_shape_of(d->model)->layers)
+		return err_set(e, ERR_MISMATCH, "decoder: the memory set belongs to another model");
+	return 0;
+}
+
+static int slot_begin(struct editor_decoder *d, const struct editor_request *request, size_t *index, struct err *e)
+{
+	size_t at = 0;
+	while (at < d->slot_count && d->slots[at].used)
+		at++;
+	assert(at < d->slot_count);
+	struct slot *slot = &d->slots[at];
+	const size_t room = d->token_max - request->id_count;
+	memset(slot, 0, sizeof(*slot));
+	slot->token_max = request->token_max < room ? request->token_max : room;
+	slot->out.ids = fault_calloc(slot->token_max, sizeof(*slot->out.ids));
+	if (slot->out.ids == NULL)
+		return err_set(e, ERR_NOMEM, "decoder: out of memory");
+	slot->used = true;
+	slot->out.user = request->user;
+	slot->set = request->set != NULL ? editor_memory_set_acquire(request->set) : NULL;
+	slot->side = request->forced;
+	slot->sampling = request->sampling;
+	slot->stop_at_newline = request->stop_at_newline;
+	rng_init(&slot->rng, request->seed);
+	d->active++;
+	*index = at;
+	return 0;
+}
+
+int editor_decoder_admit(struct editor_decoder *d, const struct editor_request *requests, size_t request_count,
+			 size_t *slots, struct err *e)
+{
+	if (request_count > editor_decoder_free_slots(d))
+		return err_set(e, ERR_LIMIT, "decoder: %zu requests for %zu free slots", request_count,
+			       editor_decoder_free_slots(d));
+	int rc = 0;
+	size_t begun = 0;
+	for (size_t i = 0; i < request_count && rc == 0; i++)
+		rc = check_request(d, &requests[i], e);
+	for (; begun < request_count && rc == 0; begun += rc == 0 ? 1 : 0)
+		rc = slot_begin(d, &requests[begun], &slots[begun], e);
+	for (size_t at = 0, count = 0; at < request_count && rc == 0; at += count) {
+		size_t layer;
+		count = group_size(d, requests, at, request_count, &layer);
+		memcpy(d->which, slots + at, count * sizeof(*d->which));
+		rc = prefill_group(d, requests + at, count, layer, e);
+	}
+	for (size_t i = 0; i < begun && rc != 0; i++)
+		editor_decoder_release(d, slots[i]);
+	return rc;
+}
+
+/* ---- Steps */
+
+int editor_decoder_step(struct editor_decoder *d, struct err *e)
+{
+	const size_t layers = model_shape_of(d->model)->layers;
+	size_t count = 0;
+	for (size_t i = 0; i < d->slot_count; i++) {
+		const struct slot *slot = &d->slots[i];
+		if (!slot->used || slot->out.done)
+			continue;
+		d->which[count] = i;
+		d->ids[count] = slot->next;
+		d->sides[count] = slot->side;
+		d->rows[count] = count;
+		d->segments[count++] = (struct model_segment){ .slot = i, .position = slot->position, .row_count = 1 };
+	}
+	if (count == 0)
+		return 0;
+	int rc = model_embed(d->run, d->x, d->ids, count, e);
+	if (rc == 0)
+		rc = model_layers(d->run, d->x, d->kv, d->segments, count, 0, layers, d->sides, NULL, 0, e);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		d->slots[d->which[i]].position++;
+	return rc == 0 ? sample_rows(d, count, e) : rc;
+}
+
+/* ---- Many requests to their end */
+
+struct batch {
+	size_t *request_of; /* slot_count: request of a slot; SIZE_MAX: not ours */
+	size_t *slots;      /* slot_count */
+	size_t next, done;
+};
+
+static int admit_more(struct editor_decoder *d, const struct editor_request *requests, size_t request_count,
+		      struct batch *b, struct err *e)
+{
+	const size_t free_slots = editor_decoder_free_slots(d), left = request_count - b->next;
+	const size_t count = left < free_slots ? left : free_slots;
+	if (count == 0)
+		return b->done < b->next ? 0 : err_set(e, ERR_LIMIT, "decoder: every slot is taken by others");
+	int rc = editor_decoder_admit(d, requests + b->next, count, b->slots, e);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		b->request_of[b->slots[i]] = b->next++;
+	return rc;
+}
+
+static int run_batch(struct editor_decoder *d, const struct editor_request *requests, size_t request_count,
+		     struct batch *b,
+		     void (*on_done)(void *context, size_t request, const struct editor_sequence *sequence),
+		     void *context, const struct editor_watch *watch, struct err *e)
+{
+	while (b->done < request_count) {
+		int rc = b->next < request_count ? admit_more(d, requests, request_count, b, e) : 0;
+		if (rc == 0)
+			rc = editor_decoder_step(d, e);
+		if (rc != 0)
+			return rc;
+		for (size_t i = 0; i < d->slot_count; i++) {
+			if (b->request_of[i] == SIZE_MAX || !d->slots[i].out.done)
+				continue;
+			on_done(context, b->request_of[i], &d->slots[i].out);
+			b->request_of[i] = SIZE_MAX;
+			b->done++;
+			editor_decoder_release(d, i);
+		}
+		if (watch != NULL && watch->on_progress != NULL &&
+		    watch->on_progress(watch->context, "decode", b->done, request_count, 0) != 0)
+			return err_set(e, ERR_INTERRUPTED, "decoding: stopped after %zu of %zu", b->done,
+				       request_count);
+	}
+	return 0;
+}
+
+int editor_decoder_run(struct editor_decoder *d, const struct editor_request *requests, size_t request_count,
+		       void (*on_done)(void *context, size_t request, const struct editor_sequence *sequence),
+		       void *context, const struct editor_watch *watch, struct err *e)
+{
+	struct batch b = { .request_of = fault_malloc(d->slot_count * sizeof(size_t)),
+			   .slots = fault_calloc(d->slot_count, sizeof(size_t)) };
+	int rc = b.request_of == NULL || b.slots == NULL ? err_set(e, ERR_NOMEM, "decoder: out of memory") : 0;
+	if (rc == 0) {
+		memset(b.request_of, 0xFF, d->slot_count * sizeof(size_t)); /* SIZE_MAX */
+		rc = run_batch(d, requests, request_count, &b, on_done, context, watch, e);
+		for (size_t i = 0; i < d->slot_count; i++) {
+			if (b.request_of[i] != SIZE_MAX)
+				editor_decoder_release(d, i);
+		}
+	}
+	free(b.request_of);
+	free(b.slots);
+	return rc;
+}

@@ -1,0 +1,231 @@
+#include "editor/memory.h"
+#include "base/fault.h"
+#include "editor/delta.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PARTS_MAX 65536u /* memories of one version */
+
+struct part {
+	uint64_t id;
+	float *delta; /* hidden × ffn */
+	struct model_side side;
+	uint64_t *sources;
+	size_t source_count;
+	bool merged;
+	size_t merged_part; /* a shard's: index of the merged memory that covers it, or its own index */
+};
+
+struct editor_memory_set {
+	atomic_size_t references;
+	uint64_t version;
+	size_t layer;
+	enum editor_set_kind default_kind;
+	struct editor_calibration *calibration; /* NULL: nothing is routed */
+	struct editor_router *router;           /* NULL with it */
+	struct part *parts;
+	size_t part_count;
+	bool has_merged;
+};
+
+static void set_free(struct editor_memory_set *set)
+{
+	editor_router_destroy(&set->router);
+	editor_calibration_destroy(&set->calibration);
+	for (size_t i = 0; i < set->part_count; i++) {
+		free(set->parts[i].delta);
+		free(set->parts[i].sources);
+	}
+	free(set->parts);
+	free(set);
+}
+
+static int part_load(struct editor_memory_set *set, size_t index, const struct model_shape *shape,
+		     const struct editor_memory_part *from, const uint64_t *removed, size_t removed_count,
+		     struct err *e)
+{
+	struct part *part = &set->parts[index];
+	size_t count;
+	if (__builtin_mul_overflow(shape->hidden, shape->ffn, &count) || count > SIZE_MAX / sizeof(float))
+		return err_set(e, ERR_LIMIT, "a matrix of %zu x %zu is too large", shape->hidden, shape->ffn);
+	part->id = from->id;
+	part->merged = from->index == NULL;
+	part->merged_part = index;
+	part->delta = fault_malloc(count * sizeof(float));
+	part->sources = from->source_count > 0 ? fault_calloc(from->source_count, sizeof(uint64_t)) : NULL;
+	if (part->delta == NULL || (from->source_count > 0 && part->sources == NULL))
+		return err_set(e, ERR_NOMEM, "out of memory");
+	if (from->source_count > 0)
+		memcpy(part->sources, from->sources, from->source_count * sizeof(uint64_t));
+	part->source_count = from->source_count;
+	part->side = (struct model_side){ .layer = set->layer, .delta = part->delta };
+	int rc = editor_delta_decode(from->delta, from->delta_len, set->layer, shape->hidden, shape->ffn, part->delta,
+				     e);
+	if (rc == 0 && !part->merged) {
+		if (set->router == NULL)
+			return err_set(e, ERR_INVALID,
+				       "has an index, but the version has no calibration to read it with");
+		rc = editor_router_add(set->router, from->index, from->index_len, index, removed, removed_count, e);
+	}
+	return rc;
+}
+
+/* Points every shard that a merged memory covers at it. */
+static int link_merged(struct editor_memory_set *set, struct err *e)
+{
+	for (size_t m = 0; m < set->part_count; m++) {
+		const struct part *merged = &set->parts[m];
+		if (!merged->merged)
+			continue;
+		set->has_merged = true;
+		for (size_t s = 0; s < merged->source_count; s++) {
+			size_t at = 0;
+			while (at < set->part_count &&
+			       (set->parts[at].merged || set->parts[at].id != merged->sources[s]))
+				at++;
+			if (at == set->part_count)
+				continue; /* a version may carry a merged memory and leave a retired shard out */
+			if (set->parts[at].merged_part != at)
+				return err_set(e, ERR_INVALID,
+					       "memory set: shard %llu is covered by two merged memories",
+					       (unsigned long long)set->parts[at].id);
+			set->parts[at].merged_part = m;
+		}
+	}
+	return 0;
+}
+
+static int load_calibration(struct editor_memory_set *set, const struct model_shape *shape, const void *bytes,
+			    size_t len, struct err *e)
+{
+	int rc = editor_calibration_decode(bytes, len, &set->calibration, e);
+	if (rc != 0)
+		return rc;
+	if (set->calibration->hidden != shape->hidden)
+		return err_set(e, ERR_MISMATCH,
+			       "calibration: keys of %zu, this model has %zu: calibrate for this model",
+			       set->calibration->hidden, shape->hidden);
+	/* the route is taken from the state below the edited matrix, before that matrix is reached */
+	if (set->calibration->prompt_layer > set->layer || set->calibration->prompt_layer == 0)
+		return err_set(e, ERR_INVALID,
+			       "calibration: prompt layer %zu does not stand in 1 to %zu, the edited layer",
+			       set->calibration->prompt_layer, set->layer);
+	return editor_router_new(set->calibration, &set->router, e);
+}
+
+int editor_memory_set_new(const struct model_shape *shape, size_t layer, uint64_t version, const void *calibration,
+			  size_t calibration_len, const struct editor_memory_part *parts, size_t part_count,
+			  const uint64_t *removed, size_t removed_count, enum editor_set_kind default_kind,
+			  struct editor_memory_set **out, struct err *e)
+{
+	if (layer >= shape->layers || part_count > PARTS_MAX)
+		return err_set(e, ERR_INVALID, "memory set: layer %zu of %zu, %zu memories of at most %u", layer,
+			       shape->layers, part_count, PARTS_MAX);
+	struct editor_memory_set *set = fault_calloc(1, sizeof(*set));
+	if (set == NULL)
+		return err_set(e, ERR_NOMEM, "memory set: out of memory");
+	atomic_init(&set->references, 1);
+	set->version = version;
+	set->layer = layer;
+	set->default_kind = default_kind;
+	set->parts = part_count > 0 ? fault_calloc(part_count, sizeof(*set->parts)) : NULL;
+	int rc = part_count > 0 && set->parts == NULL ? err_set(e, ERR_NOMEM, "memory set: out of memory") : 0;
+	if (rc == 0 && calibration_len > 0)
+		rc = load_calibration(set, shape, calibration, calibration_len, e);
+	for (size_t i = 0; i < part_count && rc == 0; i++) {
+		set->part_count = i + 1;
+		rc = part_load(set, i, shape, &parts[i], removed, removed_count, e);
+		if (rc != 0)
+			err_wrap(e, "memory %llu", (unsigned long long)parts[i].id);
+	}
+	if (rc == 0)
+		rc = link_merged(set, e);
+	if (rc != 0) {
+		set_free(set);
+		return rc;
+	}
+	*out = set;
+	return 0;
+}
+
+struct editor_memory_set *editor_memory_set_acquire(struct editor_memory_set *set)
+{
+	const size_t before = atomic_fetch_add_explicit(&set->references, 1, memory_order_relaxed);
+	assert(before > 0);
+	(void)before;
+	return set;
+}
+
+void editor_memory_set_release(struct editor_memory_set **set)
+{
+	struct editor_memory_set *held = *set;
+	*set = NULL;
+	if (held != NULL && atomic_fetch_sub_explicit(&held->references, 1, memory_order_acq_rel) == 1)
+		set_free(held);
+}
+
+uint64_t editor_memory_set_version(const struct editor_memory_set *set)
+{
+	return set->version;
+}
+
+size_t editor_memory_set_layer(const struct editor_memory_set *set)
+{
+	return set->layer;
+}
+
+size_t editor_memory_set_prompt_layer(const struct editor_memory_set *set)
+{
+	return set->calibration != NULL ? set->calibration->prompt_layer : 0;
+}
+
+size_t editor_memory_set_edit_count(const struct editor_memory_set *set)
+{
+	return set->router != NULL ? editor_router_count(set->router) : 0;
+}
+
+enum editor_set_kind editor_memory_set_default(const struct editor_memory_set *set)
+{
+	return set->default_kind;
+}
+
+bool editor_memory_set_has_merged(const struct editor_memory_set *set)
+{
+	return set->has_merged;
+}
+
+static const struct model_side *side_of_part(const struct editor_memory_set *set, enum editor_set_kind kind,
+					     size_t shard, uint64_t *memory_id)
+{
+	const struct part *part = &set->parts[kind == EDITOR_SET_MERGED ? set->parts[shard].merged_part : shard];
+	*memory_id = part->id;
+	return &part->side;
+}
+
+int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind, const float *raw,
+			    const char *text, size_t text_len, struct editor_route *route,
+			    const struct model_side **side, uint64_t *memory_id, struct err *e)
+{
+	*side = NULL;
+	*memory_id = 0;
+	memset(route, 0, sizeof(*route));
+	if (set->router == NULL)
+		return 0;
+	int rc = editor_router_route(set->router, raw, text, text_len, route, e);
+	if (rc == 0 && route->routed)
+		*side = side_of_part(set, kind, route->memory, memory_id);
+	return rc;
+}
+
+const struct model_side *editor_memory_set_side_of(const struct editor_memory_set *set, enum editor_set_kind kind,
+						   uint64_t seq, uint64_t *memory_id)
+{
+	size_t shard;
+	*memory_id = 0;
+	if (set->router == NULL || !editor_router_memory_of(set->router, seq, &shard))
+		return NULL;
+	return side_of_part(set, kind, shard, memory_id);
+}

@@ -1,0 +1,245 @@
+#include "editor/packed.h"
+#include "base/fault.h"
+#include "editor/route.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct editor__packer {
+	struct model *model;
+	struct model_run *run;
+	size_t rows_max; /* what run and the arrays hold */
+	float *x;        /* rows_max × hidden, the backend's memory */
+	float *states;   /* the same, to read */
+	int32_t *ids;
+	size_t *rows; /* rows whose prediction is wanted */
+	int32_t *argmax;
+	float *loss;
+	struct model_segment *segments;
+	const struct model_side **sides;
+};
+
+/* ---- Tokens */
+
+static int check_length(const struct model *model, struct editor__tokens *tokens, struct err *e)
+{
+	const size_t context = model_shape_of(model)->context;
+	if (tokens->id_count > 0 && tokens->id_count <= context)
+		return 0;
+	const size_t count = tokens->id_count;
+	editor__tokens_free(tokens, 1);
+	if (count == 0)
+		return err_set(e, ERR_INVALID, "empty text");
+	return err_set(e, ERR_INVALID, "%zu tokens, the model's context is %zu", count, context);
+}
+
+int editor__tokens_of(const struct model *model, const char *text, size_t len, struct editor__tokens *out,
+		      struct err *e)
+{
+	*out = (struct editor__tokens){ 0 };
+	int rc = model_tokenizer_encode(model_tokenizer_of(model), text, len, false, &out->ids, &out->id_count, e);
+	if (rc != 0) {
+		editor__tokens_free(out, 1);
+		return rc;
+	}
+	return check_length(model, out, e);
+}
+
+int editor__tokens_of_pair(const struct model *model, const char *text, size_t len, const char *target,
+			   size_t target_len, struct editor__tokens *out, struct err *e)
+{
+	struct buf joined = BUF_INIT;
+	buf_append(&joined, text, len);
+	buf_u8(&joined, ' ');
+	buf_append(&joined, target, target_len);
+	int rc = buf_failed(&joined) ? err_set(e, ERR_NOMEM, "out of memory")
+				     : editor__tokens_of(model, (const char *)joined.data, joined.len, out, e);
+	buf_free(&joined);
+	return rc;
+}
+
+void editor__tokens_free(struct editor__tokens *tokens, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(tokens[i].ids);
+		tokens[i] = (struct editor__tokens){ 0 };
+	}
+}
+
+/* ---- Room */
+
+static void packer_free_arrays(struct editor__packer *packer)
+{
+	struct model_backend *backend = model_backend_of(packer->model);
+	model_run_destroy(&packer->run);
+	if (packer->x != NULL)
+		backend->ops->free(backend, packer->x);
+	free(packer->states);
+	free(packer->ids);
+	free(packer->rows);
+	free(packer->argmax);
+	free(packer->loss);
+	free(packer->segments);
+	free(packer->sides);
+}
+
+static int packer_resize(struct editor__packer *packer, size_t rows, struct err *e)
+{
+	struct model *model = packer->model;
+	struct model_backend *backend = model_backend_of(model);
+	const size_t hidden = model_shape_of(model)->hidden;
+	packer_free_arrays(packer);
+	*packer = (struct editor__packer){ .model = model, .rows_max = 0 };
+	packer->x = backend->ops->alloc(backend, rows * hidden);
+	packer->states = fault_calloc(rows * hidden, sizeof(*packer->states));
+	packer->ids = fault_calloc(rows, sizeof(*packer->ids));
+	packer->rows = fault_calloc(rows, sizeof(*packer->rows));
+	packer->argmax = fault_calloc(rows, sizeof(*packer->argmax));
+	packer->loss = fault_calloc(rows, sizeof(*packer->loss));
+	packer->segments = fault_calloc(rows, sizeof(*packer->segments));
+	packer->sides = fault_calloc(rows, sizeof(*packer->sides));
+	if (packer->x == NULL || packer->states == NULL || packer->ids == NULL || packer->rows == NULL ||
+	    packer->argmax == NULL || packer->loss == NULL || packer->segments == NULL || packer->sides == NULL)
+		return err_set(e, ERR_NOMEM, "room for %zu tokens: out of memory", rows);
+	int rc = model_run_new(model, rows, &packer->run, e);
+	if (rc == 0)
+		packer->rows_max = rows;
+	return rc;
+}
+
+int editor__packer_new(struct model *model, size_t rows, struct editor__packer **out, struct err *e)
+{
+	struct editor__packer *packer = fault_calloc(1, sizeof(*packer));
+	if (packer == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	packer->model = model;
+	int rc = packer_resize(packer, rows, e);
+	if (rc != 0) {
+		editor__packer_destroy(&packer);
+		return rc;
+	}
+	*out = packer;
+	return 0;
+}
+
+void editor__packer_destroy(struct editor__packer **packer)
+{
+	if (*packer == NULL)
+		return;
+	packer_free_arrays(*packer);
+	free(*packer);
+	*packer = NULL;
+}
+
+/* ---- Batches */
+
+/* Puts texts from `tokens_of(context, i)` for i in [from, count) into the packer while they fit; returns how many, with
+ * their rows. */
+static int fill(struct editor__packer *packer, const struct editor__tokens *(*tokens_of)(const void *context, size_t i),
+		const void *context, size_t from, size_t count, size_t *taken, size_t *row_count, struct err *e)
+{
+	size_t rows = 0, n = 0;
+	const size_t first = tokens_of(context, from)->id_count;
+	if (first > packer->rows_max) {
+		int rc = packer_resize(packer, first, e);
+		if (rc != 0)
+			return rc;
+	}
+	for (; from + n < count; n++) {
+		const struct editor__tokens *tokens = tokens_of(context, from + n);
+		if (rows + tokens->id_count > packer->rows_max)
+			break;
+		memcpy(packer->ids + rows, tokens->ids, tokens->id_count * sizeof(*packer->ids));
+		packer->segments[n] = (struct model_segment){ .slot = n, .position = 0, .row_count = tokens->id_count };
+		rows += tokens->id_count;
+	}
+	*taken = n;
+	*row_count = rows;
+	return model_embed(packer->run, packer->x, packer->ids, rows, e);
+}
+
+static int report(const struct editor_watch *watch, const char *phase, size_t done, size_t total, struct err *e)
+{
+	if (watch != NULL && watch->on_progress != NULL &&
+	    watch->on_progress(watch->context, phase, done, total, 0) != 0)
+		return err_set(e, ERR_INTERRUPTED, "%s: stopped after %zu of %zu", phase, done, total);
+	return 0;
+}
+
+static const struct editor__tokens *prompt_at(const void *context, size_t i)
+{
+	return (const struct editor__tokens *)context + i;
+}
+
+int editor__packer_keys(struct editor__packer *packer, size_t layer, const struct editor__tokens *prompts,
+			size_t prompt_count, float *raw, const struct editor_watch *watch, const char *phase,
+			struct err *e)
+{
+	const size_t hidden = model_shape_of(packer->model)->hidden;
+	struct model_backend *backend = model_backend_of(packer->model);
+	int rc = 0;
+	for (size_t at = 0, taken = 0, rows; at < prompt_count && rc == 0; at += taken) {
+		rows = 0;
+		rc = fill(packer, prompt_at, prompts, at, prompt_count, &taken, &rows, e);
+		if (rc == 0 && layer > 0)
+			rc = model_layers(packer->run, packer->x, NULL, packer->segments, taken, 0, layer, NULL, NULL,
+					  0, e);
+		if (rc != 0)
+			break;
+		backend->ops->copy(backend, packer->states, packer->x, rows * hidden);
+		editor_route_raw_keys(packer->states, packer->segments, taken, hidden, raw + at * hidden);
+		rc = report(watch, phase, at + taken, prompt_count, e);
+	}
+	return rc;
+}
+
+static const struct editor__tokens *forced_at(const void *context, size_t i)
+{
+	return &((const struct editor__forced *)context)[i].text;
+}
+
+/* The rows whose prediction the items want, in order; returns how many. */
+static size_t wanted_rows(struct editor__packer *packer, const struct editor__forced *items, size_t item_count)
+{
+	size_t start = 0, wanted = 0;
+	for (size_t i = 0; i < item_count; i++) {
+		for (size_t k = items[i].first; k < items[i].text.id_count; k++)
+			packer->rows[wanted++] = start + k - 1;
+		packer->sides[i] = items[i].side;
+		start += items[i].text.id_count;
+	}
+	return wanted;
+}
+
+static void hand_out(const struct editor__packer *packer, const struct editor__forced *items, size_t item_count)
+{
+	size_t at = 0;
+	for (size_t i = 0; i < item_count; i++) {
+		for (size_t k = items[i].first; k < items[i].text.id_count; k++)
+			items[i].argmax[k - items[i].first] = packer->argmax[at++];
+	}
+}
+
+int editor__packer_forced(struct editor__packer *packer, const struct editor__forced *items, size_t item_count,
+			  const struct editor_watch *watch, const char *phase, struct err *e)
+{
+	const size_t layers = model_shape_of(packer->model)->layers;
+	int rc = 0;
+	for (size_t at = 0, taken = 0, rows; at < item_count && rc == 0; at += taken) {
+		rows = 0;
+		rc = fill(packer, forced_at, items, at, item_count, &taken, &rows, e);
+		if (rc != 0)
+			break;
+		const size_t wanted = wanted_rows(packer, items + at, taken);
+		rc = model_layers(packer->run, packer->x, NULL, packer->segments, taken, 0, layers, packer->sides, NULL,
+				  0, e);
+		if (rc == 0 && wanted > 0)
+			rc = model_head_loss(packer->run, packer->loss, packer->argmax, packer->x, packer->rows, NULL,
+					     wanted, e);
+		if (rc != 0)
+			break;
+		hand_out(packer, items + at, taken);
+		rc = report(watch, phase, at + taken, item_count, e);
+	}
+	return rc;
+}

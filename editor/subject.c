@@ -1,0 +1,120 @@
+#include "editor/subject.h"
+#include "base/text.h"
+
+#include <string.h>
+
+#define WORD_BYTES_MAX 64u /* longer words must be equal */
+
+static int add_word(void *context, const char *word, size_t len)
+{
+	struct editor__query *query = context;
+	if (query->word_count == EDITOR__QUERY_WORDS_MAX)
+		return 0;
+	buf_append(&query->words, word, len);
+	query->ends[query->word_count++] = query->words.len;
+	return buf_failed(&query->words) ? ERR_NOMEM : 0;
+}
+
+int editor__query_init(struct editor__query *query, const char *text, size_t len)
+{
+	query->folded = (struct buf)BUF_INIT;
+	query->words = (struct buf)BUF_INIT;
+	query->word_count = 0;
+	int rc = text_fold(text, len, &query->folded);
+	if (rc == 0 && query->folded.len > 0)
+		rc = text_words((const char *)query->folded.data, query->folded.len, add_word, query);
+	if (rc == 0)
+		return 0;
+	editor__query_fini(query);
+	return rc == ERR_NOMEM ? rc : 0;
+}
+
+void editor__query_fini(struct editor__query *query)
+{
+	buf_free(&query->folded);
+	buf_free(&query->words);
+	query->word_count = 0;
+}
+
+static bool is_plain(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+/* The subject as it is, not inside a longer word; scripts without spaces have no such borders to look for. */
+static bool stands_in(const struct buf *text, const char *subject, size_t len)
+{
+	const char *data = (const char *)text->data;
+	for (size_t at = 0; at + len <= text->len; at++) {
+		const char *hit = memmem(data + at, text->len - at, subject, len);
+		if (hit == NULL)
+			return false;
+		at = (size_t)(hit - data);
+		const bool joined_before = at > 0 && is_plain(hit[-1]) && is_plain(subject[0]);
+		const bool joined_after = at + len < text->len && is_plain(hit[len]) && is_plain(subject[len - 1]);
+		if (!joined_before && !joined_after)
+			return true;
+	}
+	return false;
+}
+
+/* Levenshtein's distance is at most a quarter of the longer word. */
+static bool words_match(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	const size_t longer = a_len > b_len ? a_len : b_len, shorter = a_len > b_len ? b_len : a_len,
+		     limit = longer / 4;
+	size_t row[WORD_BYTES_MAX + 1];
+	if (a_len == b_len && memcmp(a, b, a_len) == 0)
+		return true;
+	if (limit == 0 || longer - shorter > limit || longer > WORD_BYTES_MAX)
+		return false;
+	for (size_t j = 0; j <= b_len; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= a_len; i++) {
+		size_t diagonal = row[0];
+		row[0] = i;
+		for (size_t j = 1; j <= b_len; j++) {
+			const size_t change = diagonal + (a[i - 1] != b[j - 1] ? 1 : 0);
+			const size_t gap = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+			diagonal = row[j];
+			row[j] = change < gap ? change : gap;
+		}
+	}
+	return row[b_len] <= limit;
+}
+
+struct share {
+	const struct editor__query *query;
+	size_t matched, all;
+};
+
+static int share_of_word(void *context, const char *word, size_t len)
+{
+	struct share *share = context;
+	const struct editor__query *query = share->query;
+	share->all += len;
+	for (size_t i = 0; i < query->word_count; i++) {
+		const size_t start = i > 0 ? query->ends[i - 1] : 0;
+		if (words_match(word, len, (const char *)query->words.data + start, query->ends[i] - start)) {
+			share->matched += len;
+			break;
+		}
+	}
+	return 0;
+}
+
+int editor__query_share(const struct editor__query *query, const char *subject, size_t len, float *share)
+{
+	*share = 0;
+	if (len == 0 || query->folded.len == 0)
+		return 0;
+	if (stands_in(&query->folded, subject, len)) {
+		*share = 1;
+		return 0;
+	}
+	struct share sum = { .query = query };
+	int rc = text_words(subject, len, share_of_word, &sum);
+	if (rc == 0 && sum.all > 0)
+		*share = (float)sum.matched / (float)sum.all;
+	return rc == ERR_NOMEM ? rc : 0;
+}

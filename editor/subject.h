@@ -1,0 +1,24 @@
+/* subject.h: how much of an edit's subject stands in a query's text. Inside editor/ only. Not thread-safe per object.
+ */
+#ifndef AMEND_EDITOR_SUBJECT_H
+#define AMEND_EDITOR_SUBJECT_H
+
+#include "base/buf.h"
+
+#define EDITOR__QUERY_WORDS_MAX 512u /* later words of a query are not looked at */
+
+struct editor__query {
+	struct buf folded;                    /* the text, folded */
+	struct buf words;                     /* its words, one after the other */
+	size_t ends[EDITOR__QUERY_WORDS_MAX]; /* of word i in `words` */
+	size_t word_count;
+};
+
+/* Text that is no UTF-8 has no words: bytes that a model generates may be cut inside a character. ERR_NOMEM. */
+int editor__query_init(struct editor__query *query, const char *text, size_t len) MUST_CHECK;
+void editor__query_fini(struct editor__query *query);
+/* Share in [0, 1] of the folded subject that the query holds: 1 when it stands there as it is, else the letters of its
+ * words that have a match among the query's words (a quarter of a word's letters may differ) over all its letters. */
+int editor__query_share(const struct editor__query *query, const char *subject, size_t len, float *share) MUST_CHECK;
+
+#endif
