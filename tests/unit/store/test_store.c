@@ -1,0 +1,234 @@
+#include "tests/lib/store_fixture.h"
+
+#include "base/fault.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KILL_ROUNDS 10
+#define WAIT_MS     20000
+
+/* One edit as the coordinator would write it: event, edit, subject; seq is acknowledged only after the commit. */
+static int accept_edit(struct store *store, uint64_t *seq, struct err *e)
+{
+	struct store_txn *txn;
+	struct store_edit edit;
+	int rc = store_begin(store, &txn, e);
+	if (rc)
+		return rc;
+	memset(&edit, 0, sizeof(edit));
+	rc = store_event_append(txn, STORE_EDIT_ACCEPTED, fixture_actor, "payload", 7, &edit.seq, e);
+	snprintf(edit.id, sizeof(edit.id), "edit-%llu", (unsigned long long)edit.seq);
+	if (!rc)
+		rc = store_edit_put(txn, &edit, e);
+	if (!rc)
+		rc = store_subject_add(txn, "subject", 7, edit.seq, e);
+	if (rc) {
+		store_abort(&txn);
+		return rc;
+	}
+	*seq = edit.seq;
+	return store_commit(&txn, e);
+}
+
+/* Writes until it dies; acknowledges each seq through `fd`. */
+static void write_for_ever(struct fixture *f, int fd)
+{
+	uint64_t seq;
+	if (store_open(f->folder, &f->options, &f->store, &f->e))
+		_exit(1);
+	for (;;) {
+		int rc = accept_edit(f->store, &seq, &f->e);
+		if (rc)
+			_exit(2);
+		if (write(fd, &seq, sizeof(seq)) != sizeof(seq))
+			_exit(3);
+	}
+}
+
+static pid_t start_writer(struct fixture *f, const char *fault, int *acks)
+{
+	int ends[2];
+	assert_int_equal(pipe(ends), 0);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		close(ends[0]);
+		if (fault && fault_arm(fault, &f->e))
+			_exit(4);
+		write_for_ever(f, ends[1]);
+	}
+	close(ends[1]);
+	*acks = ends[0];
+	return pid;
+}
+
+/* The next acknowledged seq; 0 when the writer is gone. */
+static uint64_t read_ack(int acks)
+{
+	struct pollfd p = { .fd = acks, .events = POLLIN };
+	uint64_t seq;
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	return read(acks, &seq, sizeof(seq)) == sizeof(seq) ? seq : 0;
+}
+
+static void expect_killed(pid_t pid)
+{
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		fail_msg("the writer ended with status %#x instead of being killed", (unsigned)status);
+}
+
+/* All up to `acked` is there once, in every table, and at most one more that was committed without an answer. Gives the
+ * last. */
+static uint64_t expect_all(struct fixture *f, uint64_t acked)
+{
+	uint64_t counts[STORE_EDIT_STATE_COUNT], bad, last;
+	struct store_edit edit;
+	struct buf seqs = BUF_INIT;
+	fixture_open(f);
+	fixture_begin_read(f);
+	OK(f, store_event_verify(f->txn, &bad, &f->e));
+	OK(f, store_event_last(f->txn, &last, NULL, &f->e));
+	assert_in_range(last, acked, acked + 1);
+	for (uint64_t seq = 1; seq <= last; seq++) {
+		char id[32];
+		snprintf(id, sizeof(id), "edit-%llu", (unsigned long long)seq);
+		OK(f, store_edit_find(f->txn, id, &edit, &f->e));
+		assert_int_equal(edit.seq, seq);
+	}
+	FAILS(ERR_NOT_FOUND, store_edit_get(f->txn, last + 1, &edit, &f->e));
+	OK(f, store_edit_count(f->txn, counts, &f->e));
+	assert_int_equal(counts[STORE_EDIT_STATE_ACCEPTED], last);
+	OK(f, store_subject_list(f->txn, "subject", 7, &seqs, &f->e));
+	assert_int_equal(seqs.len, last * sizeof(uint64_t));
+	buf_free(&seqs);
+	fixture_abort(f);
+	store_close(&f->store);
+	return last;
+}
+
+static void test_kill_9_loses_nothing_acknowledged(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t last = 0;
+	for (int round = 0; round < KILL_ROUNDS; round++) {
+		int acks;
+		uint64_t acked = last, seq;
+		pid_t pid = start_writer(f, NULL, &acks);
+		for (int i = 0; i < 5 + round * 7; i++) {
+			seq = read_ack(acks);
+			assert_int_equal(seq, acked + 1);
+			acked = seq;
+		}
+		kill(pid, SIGKILL);
+		while ((seq = read_ack(acks)) != 0)
+			acked = seq;
+		close(acks);
+		expect_killed(pid);
+		last = expect_all(f, acked);
+	}
+	assert_true(last >= 50);
+}
+
+static void killed_at(struct fixture *f, const char *fault, uint64_t acked_expected, uint64_t last_expected)
+{
+	int acks;
+	uint64_t acked = 0, seq;
+	pid_t pid = start_writer(f, fault, &acks);
+	while ((seq = read_ack(acks)) != 0)
+		acked = seq;
+	close(acks);
+	expect_killed(pid);
+	assert_int_equal(acked, acked_expected);
+	assert_int_equal(expect_all(f, acked), last_expected);
+}
+
+static void test_killed_before_a_commit_it_is_not_there(void **state)
+{
+	killed_at(*state, "store.commit.before=kill@3", 2, 2);
+}
+
+static void test_killed_after_a_commit_it_is_there(void **state)
+{
+	killed_at(*state, "store.commit.after=kill@3", 2, 3);
+}
+
+static void test_fault_points_of_the_commit(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t seq;
+	fixture_open(f);
+	OK(f, fault_arm("store.commit.before=errno@1", &f->e));
+	FAILS(ERR_FAULT, accept_edit(f->store, &seq, &f->e));
+	fault_disarm_all();
+	OK(f, accept_edit(f->store, &seq, &f->e));
+	assert_int_equal(seq, 1);
+	OK(f, fault_arm("store.commit.after=errno@1", &f->e));
+	FAILS(ERR_FAULT, accept_edit(f->store, &seq, &f->e));
+	fault_disarm_all();
+	OK(f, accept_edit(f->store, &seq, &f->e));
+	assert_int_equal(seq, 3);
+}
+
+static void test_a_reader_sees_what_was_committed_when_it_began(void **state)
+{
+	struct fixture *f = *state;
+	struct store_txn *reader;
+	struct store_edit edit;
+	uint64_t seq;
+	fixture_open(f);
+	OK(f, accept_edit(f->store, &seq, &f->e));
+	OK(f, store_begin_read(f->store, &reader, &f->e));
+	OK(f, accept_edit(f->store, &seq, &f->e));
+	FAILS(ERR_NOT_FOUND, store_edit_get(reader, 2, &edit, &f->e));
+	OK(f, store_commit(&reader, &f->e));
+	assert_null(reader);
+	fixture_begin_read(f);
+	OK(f, store_edit_get(f->txn, 2, &edit, &f->e));
+}
+
+static void test_blobs_only(void **state)
+{
+	struct fixture *f = *state;
+	struct store_space space;
+	struct hash root;
+	f->options.blobs_only = true;
+	fixture_open(f);
+	FAILS(ERR_UNSUPPORTED, store_begin(f->store, &f->txn, &f->e));
+	OK(f, store_blob_put(f->store, "x", 1, &root, &f->e));
+	OK(f, store_space_get(f->store, &space, &f->e));
+	assert_int_equal(space.ledger_bytes, 0);
+	assert_true(space.blobs_bytes > 0);
+	/* The same folder with a ledger later. */
+	f->options.blobs_only = false;
+	fixture_reopen(f);
+	fixture_begin(f);
+}
+
+static void test_close_is_idempotent(void **state)
+{
+	struct fixture *f = *state;
+	fixture_open(f);
+	store_close(&f->store);
+	assert_null(f->store);
+	store_close(&f->store);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_closed, fixture_teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_kill_9_loses_nothing_acknowledged),
+		T(test_killed_before_a_commit_it_is_not_there),
+		T(test_killed_after_a_commit_it_is_there),
+		T(test_fault_points_of_the_commit),
+		T(test_a_reader_sees_what_was_committed_when_it_began),
+		T(test_blobs_only),
+		T(test_close_is_idempotent),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
