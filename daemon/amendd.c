@@ -52,20 +52,22 @@ static int fail(const char *role, const struct err *e)
 	return 1;
 }
 
-/* Takes --config FILE first, so that flags override the file wherever it stands on the line. */
+/* Takes --config FILE off the line: the file comes first, flags override it wherever they stand. */
 static int config_load(struct daemon_config *config, int *argc, char **argv, struct err *e)
 {
-	for (int i = 1; i + 1 < *argc; i++) {
-		if (strcmp(argv[i], "--config") != 0)
-			continue;
-		int rc = conf_load_file(&daemon_config_table, config, argv[i + 1], e);
-		if (rc != 0)
-			return rc;
-		memmove(argv + i, argv + i + 2, (size_t)(*argc - i - 1) * sizeof *argv);
-		*argc -= 2;
-		i--;
+	int kept = 1, rc = 0;
+	for (int i = 1; rc == 0 && i < *argc; i++) {
+		if (strncmp(argv[i], "--config=", 9) == 0)
+			rc = conf_load_file(&daemon_config_table, config, argv[i] + 9, e);
+		else if (strcmp(argv[i], "--config") == 0 && i + 1 < *argc)
+			rc = conf_load_file(&daemon_config_table, config, argv[++i], e);
+		else
+			argv[kept++] = argv[i];
 	}
-	int rc = conf_parse_flags(&daemon_config_table, config, argc, argv, e);
+	*argc = kept;
+	if (rc != 0)
+		return rc;
+	rc = conf_parse_flags(&daemon_config_table, config, argc, argv, e);
 	if (rc == 0 && *argc > 1)
 		rc = err_set(e, ERR_INVALID, "unknown argument \"%s\"; `amendd ROLE --help` lists the settings",
 			     argv[1]);

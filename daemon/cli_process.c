@@ -1,0 +1,189 @@
+/* cli_process.c: see cli_process.h. */
+#include "daemon/cli_process.h"
+
+#include "base/buf.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOG_TAIL_BYTES 4096
+
+/* Start time in clock ticks since boot; 0 when there is no such process, or it is a zombie. */
+static uint64_t start_time_of(pid_t pid)
+{
+	char path[64], text[1024];
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	FILE *f = fopen(path, "r");
+	if (f == NULL)
+		return 0;
+	size_t len = fread(text, 1, sizeof text - 1, f);
+	fclose(f);
+	text[len] = '\0';
+	const char *after = strrchr(text, ')'); /* the name may hold spaces and brackets */
+	char state;
+	unsigned long long start;
+	if (after == NULL ||
+	    sscanf(after + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+		   &state, &start) != 2)
+		return 0;
+	return state == 'Z' || state == 'X' ? 0 : start;
+}
+
+static int pid_path(const char *folder, const char *name, char out[PATH_MAX])
+{
+	return snprintf(out, PATH_MAX, "%s/run/%s.pid", folder, name) < PATH_MAX ? 0 : ERR_LIMIT;
+}
+
+/* In the child: only descriptors 0 to 2, then the program. */
+static void child_run(char *const argv[], int log_fd)
+{
+	int null_fd = open("/dev/null", O_RDONLY);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	if (setsid() < 0 || null_fd < 0 || dup2(null_fd, 0) < 0 || dup2(log_fd, 1) < 0 || dup2(log_fd, 2) < 0)
+		_exit(126);
+	execv(argv[0], argv);
+	dprintf(2, "level=error id=PROCESS-FAILED reason=\"cannot run %s: %s\"\n", argv[0], strerror(errno));
+	_exit(127);
+}
+
+int cli_process_start(const char *folder, const char *name, char *const argv[], const char *log_path,
+		      struct cli_process *out, struct err *e)
+{
+	char path[PATH_MAX], text[64];
+	int log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (log_fd < 0)
+		return err_errno(e, ERR_IO, errno, "cannot write %s", log_path);
+	pid_t pid = fork();
+	if (pid == 0)
+		child_run(argv, log_fd);
+	int errnum = errno;
+	close(log_fd);
+	if (pid < 0)
+		return err_errno(e, ERR_EXTERNAL, errnum, "cannot start %s", name);
+	*out = (struct cli_process){ .pid = pid, .start_time = start_time_of(pid) };
+	snprintf(out->name, sizeof out->name, "%s", name);
+	int len = snprintf(text, sizeof text, "%d %llu\n", (int)pid, (unsigned long long)out->start_time);
+	int rc = pid_path(folder, name, path) != 0 ? err_set(e, ERR_LIMIT, "%s: the path is too long", folder)
+						   : file_write_atomic(path, text, (size_t)len, 0600, e);
+	if (rc != 0)
+		kill(pid, SIGKILL);
+	return rc;
+}
+
+bool cli_process_alive(const struct cli_process *process)
+{
+	(void)waitpid(process->pid, NULL, WNOHANG); /* reaps it when it is our child */
+	return process->start_time != 0 && start_time_of(process->pid) == process->start_time;
+}
+
+void cli_process_signal(const struct cli_process *process, int signal_number)
+{
+	if (cli_process_alive(process))
+		kill(process->pid, signal_number);
+}
+
+void cli_process_forget(const char *folder, const struct cli_process *process)
+{
+	char path[PATH_MAX];
+	(void)waitpid(process->pid, NULL, WNOHANG);
+	if (pid_path(folder, process->name, path) == 0)
+		unlink(path);
+}
+
+static bool pid_file_read(const char *folder, const char *file, struct cli_process *out)
+{
+	char path[PATH_MAX];
+	int pid;
+	unsigned long long start;
+	size_t len = strlen(file);
+	if (len < 5 || len - 4 >= sizeof out->name || strcmp(file + len - 4, ".pid") != 0 ||
+	    snprintf(path, sizeof path, "%s/run/%s", folder, file) >= PATH_MAX)
+		return false;
+	FILE *f = fopen(path, "r");
+	if (f == NULL)
+		return false;
+	int fields = fscanf(f, "%d %llu", &pid, &start);
+	fclose(f);
+	if (fields != 2)
+		return false;
+	*out = (struct cli_process){ .pid = pid, .start_time = start };
+	memcpy(out->name, file, len - 4);
+	return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct cli_process *)a)->name, ((const struct cli_process *)b)->name);
+}
+
+int cli_process_list(const char *folder, struct cli_process *out, size_t max, size_t *count, struct err *e)
+{
+	char path[PATH_MAX];
+	*count = 0;
+	if (snprintf(path, sizeof path, "%s/run", folder) >= PATH_MAX)
+		return err_set(e, ERR_LIMIT, "%s: the path is too long", folder);
+	DIR *dir = opendir(path);
+	if (dir == NULL)
+		return errno == ENOENT ? 0 : err_errno(e, ERR_IO, errno, "cannot read %s", path);
+	for (struct dirent *entry; *count < max && (entry = readdir(dir)) != NULL;) {
+		struct cli_process process;
+		if (!pid_file_read(folder, entry->d_name, &process))
+			continue;
+		if (cli_process_alive(&process))
+			out[(*count)++] = process;
+		else
+			cli_process_forget(folder, &process);
+	}
+	closedir(dir);
+	qsort(out, *count, sizeof *out, by_name);
+	return 0;
+}
+
+uint64_t cli_process_resident_bytes(const struct cli_process *process)
+{
+	char path[64];
+	unsigned long long pages = 0;
+	snprintf(path, sizeof path, "/proc/%d/statm", (int)process->pid);
+	FILE *f = fopen(path, "r");
+	if (f == NULL)
+		return 0;
+	int fields = fscanf(f, "%*u %llu", &pages);
+	fclose(f);
+	return fields == 1 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+void cli_process_last_words(const char *log_path, char *out, size_t out_bytes)
+{
+	char tail[LOG_TAIL_BYTES + 1];
+	snprintf(out, out_bytes, "see %s", log_path);
+	FILE *f = fopen(log_path, "r");
+	if (f == NULL)
+		return;
+	if (fseek(f, -LOG_TAIL_BYTES, SEEK_END) != 0)
+		rewind(f);
+	size_t len = fread(tail, 1, LOG_TAIL_BYTES, f);
+	fclose(f);
+	tail[len] = '\0';
+	const char *last = NULL;
+	for (const char *p = tail; (p = strstr(p, "id=PROCESS-FAILED")) != NULL; p++)
+		last = p;
+	const char *reason = last != NULL ? strstr(last, "reason=") : NULL;
+	if (reason == NULL)
+		return;
+	reason += strlen("reason=");
+	size_t end = reason[0] == '"' ? 1 + strcspn(reason + 1, "\"\n") : strcspn(reason, " \n");
+	snprintf(out, out_bytes, "%.*s (%s)", (int)(reason[0] == '"' ? end - 1 : end), reason + (reason[0] == '"'),
+		 log_path);
+}

@@ -1,0 +1,450 @@
+/* cli_up.c: `amend up` and `amend down`: a whole cluster on this machine, with generated keys and a data folder. */
+#include "daemon/cli.h"
+#include "daemon/cli_process.h"
+#include "daemon/roles.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PROCESSES_MAX 80
+#define ARGS_MAX      40
+#define START_MS      (180 * INT64_C(1000)) /* the first start calibrates on the shipped corpus */
+#define STOP_MS       (30 * INT64_C(1000))
+
+struct cluster {
+	struct cli *cli;
+	char folder[PATH_MAX]; /* absolute */
+	char model[PATH_MAX];
+	char amendd[PATH_MAX + 16];
+	char endpoint[128], hints[128], http[128];
+	char server_key[65];
+	uint64_t workers;
+	struct cli_process processes[PROCESSES_MAX];
+	size_t process_count;
+};
+
+/* --- ports: "*" (ZeroMQ's word for any) and port 0 become a free one, so that every program can be told the same
+ * number. */
+
+static int port_probe(const char *host, unsigned port, unsigned *got, struct err *e)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	socklen_t len = sizeof address;
+	int one = 1;
+	if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
+		return err_set(e, ERR_INVALID,
+			       "%s: `amend up` needs an IPv4 address of this machine, such as 127.0.0.1", host);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_errno(e, ERR_IO, errno, "cannot make a socket");
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	int rc = 0;
+	if (bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, 1) != 0 ||
+	    getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+		rc = errno == EADDRINUSE ? err_set(e, ERR_BUSY,
+						   "port %u on %s is in use by another program; stop that one, or "
+						   "choose another port",
+						   port, host)
+					 : err_errno(e, ERR_IO, errno, "cannot listen on %s:%u", host, port);
+	*got = ntohs(address.sin_port);
+	close(fd);
+	return rc;
+}
+
+/* `text` is "tcp://HOST:PORT" or "HOST:PORT"; the same with a number that is free goes to `out`. */
+static int port_resolve(const char *text, const char *setting, char *out, size_t out_bytes, struct err *e)
+{
+	char host[64];
+	unsigned port, got;
+	const char *scheme = strncmp(text, "tcp://", 6) == 0 ? "tcp://" : "";
+	const char *rest = text + strlen(scheme);
+	const char *colon = strrchr(rest, ':');
+	if (colon == NULL || colon == rest || (size_t)(colon - rest) >= sizeof host)
+		return err_set(e, ERR_INVALID, "%s: \"%s\" is not HOST:PORT", setting, text);
+	snprintf(host, sizeof host, "%.*s", (int)(colon - rest), rest);
+	char *end;
+	port = strcmp(colon + 1, "*") == 0 ? 0 : (unsigned)strtoul(colon + 1, &end, 10);
+	if (port > 65535 || (strcmp(colon + 1, "*") != 0 && (*end != '\0' || end == colon + 1)))
+		return err_set(e, ERR_INVALID, "%s: \"%s\" has no port from 0 to 65535", setting, text);
+	int rc = port_probe(host, port, &got, e);
+	if (rc != 0)
+		return err_wrap(e, "%s", setting);
+	snprintf(out, out_bytes, "%s%s:%u", scheme, host, got);
+	return 0;
+}
+
+static int ports_choose(struct cluster *c, struct err *e)
+{
+	const struct daemon_config *config = &c->cli->config;
+	int rc = port_resolve(config->coordinator, "coordinator.endpoint", c->endpoint, sizeof c->endpoint, e);
+	if (rc == 0)
+		rc = port_resolve(config->hints, "coordinator.hints", c->hints, sizeof c->hints, e);
+	if (rc == 0)
+		rc = port_resolve(config->http_listen, "node.listen", c->http, sizeof c->http, e);
+	return rc;
+}
+
+/* --- keys */
+
+/* Loads the pair of `name`, or makes it and allows it. Restarts keep their keys. */
+static int key_ensure(struct cluster *c, const char *name, unsigned roles, struct proto_keypair *pair, struct err *e)
+{
+	char path[PATH_MAX + 80], allow[PATH_MAX + 80];
+	snprintf(path, sizeof path, "%s/keys/%s.key", c->folder, name);
+	snprintf(allow, sizeof allow, "%s/keys/allow", c->folder);
+	if (access(path, F_OK) == 0)
+		return proto_keypair_load(path, pair, e);
+	int rc = proto_keypair_new(pair, e);
+	if (rc == 0)
+		rc = proto_keypair_save(pair, path, e);
+	if (rc == 0)
+		rc = proto_allow_add(allow, pair->public_key, roles, name, e);
+	return rc;
+}
+
+static int keys_ensure(struct cluster *c, struct err *e)
+{
+	struct proto_keypair pair;
+	char name[32];
+	int rc = key_ensure(c, "coordinator", PROTO_ROLE_ADMIN, &pair, e);
+	proto_key_hex(pair.public_key, c->server_key);
+	for (uint64_t i = 0; rc == 0 && i < c->workers; i++) {
+		snprintf(name, sizeof name, "worker-%llu", (unsigned long long)i);
+		rc = key_ensure(c, name, PROTO_ROLE_WORKER, &pair, e);
+	}
+	if (rc == 0)
+		rc = key_ensure(c, "node-0", PROTO_ROLE_READER, &pair, e);
+	if (rc == 0)
+		rc = key_ensure(c, "cli",
+				PROTO_ROLE_SUBMITTER | PROTO_ROLE_READER | PROTO_ROLE_AUDITOR | PROTO_ROLE_ADMIN, &pair,
+				e);
+	proto_keypair_wipe(&pair);
+	return rc == 0 ? 0 : err_wrap(e, "keys in %s/keys", c->folder);
+}
+
+/* --- the folder */
+
+/* Every data folder remembers its model by name only; the ledger holds the digest, and refuses another one. */
+static int folder_make(struct cluster *c, struct err *e)
+{
+	static const char *const parts[] = { "", "/keys", "/run", "/log", "/coordinator" };
+	char path[PATH_MAX + 32];
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < sizeof parts / sizeof parts[0]; i++) {
+		snprintf(path, sizeof path, "%s%s", c->folder, parts[i]);
+		rc = file_make_folder(path, e);
+	}
+	if (rc != 0)
+		return err_wrap(e, "data folder");
+	if (realpath(c->cli->data, c->folder) == NULL)
+		return err_errno(e, ERR_IO, errno, "data folder %s", c->cli->data);
+	return 0;
+}
+
+static int settings_keep(struct cluster *c, struct err *e)
+{
+	char path[PATH_MAX + 32];
+	snprintf(path, sizeof path, "%s/keys/cli.key", c->folder);
+	const struct {
+		const char *name, *value;
+	} settings[] = { { "key.file", path },
+			 { "key.server", c->server_key },
+			 { "coordinator.endpoint", c->endpoint },
+			 { "coordinator.hints", c->hints },
+			 { "node.listen", c->http },
+			 { "model.file", c->model } };
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < sizeof settings / sizeof settings[0]; i++)
+		rc = conf_set(&daemon_config_table, &c->cli->config, settings[i].name, settings[i].value, e);
+	return rc;
+}
+
+/* amend.yaml: every program of this cluster and every command that is given its folder reads it. */
+static int config_write(struct cluster *c, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	char path[PATH_MAX + 32];
+	int rc = settings_keep(c, e);
+	if (rc != 0)
+		return rc;
+	buf_puts(&text,
+		 "# Written by `amend up`; its programs and every amend command that is given this folder read it.\n");
+	conf_view(&daemon_config_table, &c->cli->config, DAEMON_ALL | DAEMON_CLI | DAEMON_UP, &text);
+	snprintf(path, sizeof path, "%s/amend.yaml", c->folder);
+	rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory")
+			       : file_write_atomic(path, text.data, text.len, 0600, e);
+	buf_free(&text);
+	return rc;
+}
+
+/* --- processes */
+
+struct args {
+	char *list[ARGS_MAX];
+	size_t count;
+	bool failed;
+};
+
+static void arg(struct args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void arg(struct args *args, const char *format, ...)
+{
+	va_list list;
+	char *text = NULL;
+	va_start(list, format);
+	int len = vasprintf(&text, format, list);
+	va_end(list);
+	if (len < 0 || args->count + 1 >= ARGS_MAX) {
+		args->failed = true;
+		return;
+	}
+	args->list[args->count++] = text;
+	args->list[args->count] = NULL;
+}
+
+static int process_add(struct cluster *c, const char *role, const char *name, struct args *extra, struct err *e)
+{
+	struct args args = { 0 };
+	char log_path[PATH_MAX + 80];
+	snprintf(log_path, sizeof log_path, "%s/log/%s.log", c->folder, name);
+	arg(&args, "%s", c->amendd);
+	arg(&args, "%s", role);
+	arg(&args, "--config=%s/amend.yaml", c->folder);
+	arg(&args, "--name=%s", name);
+	arg(&args, "--data=%s/%s", c->folder, name);
+	arg(&args, "--key-file=%s/keys/%s.key", c->folder, name);
+	for (size_t i = 0; i < extra->count; i++)
+		arg(&args, "%s", extra->list[i]);
+	int rc = args.failed || extra->failed
+			 ? err_set(e, ERR_NOMEM, "too many settings for %s", name)
+			 : cli_process_start(c->folder, name, args.list, log_path, &c->processes[c->process_count], e);
+	c->process_count += rc == 0;
+	for (size_t i = 0; i < args.count; i++)
+		free(args.list[i]);
+	for (size_t i = 0; i < extra->count; i++)
+		free(extra->list[i]);
+	return rc;
+}
+
+static int coordinator_add(struct cluster *c, struct err *e)
+{
+	struct args args = { 0 };
+	arg(&args, "--allow-file=%s/keys/allow", c->folder);
+	return process_add(c, "coordinator", "coordinator", &args, e);
+}
+
+static int workers_add(struct cluster *c, struct err *e)
+{
+	int64_t cores = sysconf(_SC_NPROCESSORS_ONLN), threads = c->cli->config.threads;
+	int rc = 0;
+	if (threads == 0) /* the cores are shared out evenly: training never needs more threads than there are cores */
+		threads = cores > (int64_t)c->workers ? cores / (int64_t)c->workers : 1;
+	for (uint64_t i = 0; rc == 0 && i < c->workers; i++) {
+		struct args args = { 0 };
+		char name[32];
+		snprintf(name, sizeof name, "worker-%llu", (unsigned long long)i);
+		arg(&args, "--threads=%lld", (long long)threads);
+		rc = process_add(c, "worker", name, &args, e);
+	}
+	return rc;
+}
+
+static int node_add(struct cluster *c, struct err *e)
+{
+	struct args args = { 0 };
+	return process_add(c, "node", "node-0", &args, e);
+}
+
+static int processes_check(struct cluster *c, struct err *e)
+{
+	for (size_t i = 0; i < c->process_count; i++) {
+		char log_path[PATH_MAX + 80], words[512];
+		if (cli_process_alive(&c->processes[i]))
+			continue;
+		snprintf(log_path, sizeof log_path, "%s/log/%s.log", c->folder, c->processes[i].name);
+		cli_process_last_words(log_path, words, sizeof words);
+		return err_set(e, ERR_EXTERNAL, "%s ended: %s", c->processes[i].name, words);
+	}
+	return c->cli->interrupted ? err_set(e, ERR_INTERRUPTED, "interrupted") : 0;
+}
+
+static void processes_stop(struct cluster *c)
+{
+	for (size_t i = 0; i < c->process_count; i++)
+		cli_process_signal(&c->processes[i], SIGTERM);
+	int64_t deadline = env_monotonic_ms(env_system()) + STOP_MS;
+	for (size_t i = 0; i < c->process_count;) {
+		if (!cli_process_alive(&c->processes[i])) {
+			cli_process_forget(c->folder, &c->processes[i++]);
+			continue;
+		}
+		if (env_monotonic_ms(env_system()) > deadline)
+			cli_process_signal(&c->processes[i], SIGKILL);
+		usleep(20000);
+	}
+}
+
+/* --- waiting until everyone is there */
+
+static int fleet_ask(struct cluster *c, size_t *workers, size_t *nodes, struct err *e)
+{
+	struct msg request = { .type = MSG_FLEET };
+	struct msg_received *reply = NULL;
+	c->cli->client.timeout_ms = 1000;
+	int rc = cli_call(c->cli, &request, &reply, e);
+	*workers = *nodes = 0;
+	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++) {
+		const struct msg_fleet_member *member = &reply->msg.u.fleet_reply.members[i];
+		*workers += member->kind == MSG_PEER_WORKER;
+		*nodes += member->kind == MSG_PEER_NODE;
+	}
+	msg_free(&reply);
+	return rc;
+}
+
+static int fleet_wait(struct cluster *c, size_t workers, size_t nodes, struct err *e)
+{
+	int64_t deadline = env_monotonic_ms(env_system()) + START_MS;
+	size_t have_workers = 0, have_nodes = 0;
+	for (;;) {
+		struct err silent = ERR_INIT;
+		int rc = processes_check(c, e);
+		if (rc != 0)
+			return rc;
+		if (fleet_ask(c, &have_workers, &have_nodes, &silent) == 0 && have_workers >= workers &&
+		    have_nodes >= nodes)
+			return 0;
+		if (env_monotonic_ms(env_system()) > deadline)
+			return err_set(e, ERR_TIMEOUT,
+				       "after %lld s: %zu of %zu workers and %zu of %zu nodes have joined; see %s/log",
+				       (long long)(START_MS / 1000), have_workers, workers, have_nodes, nodes,
+				       c->folder);
+		cli_pause(c->cli, 50);
+	}
+}
+
+static int cluster_start(struct cluster *c, struct err *e)
+{
+	int rc = coordinator_add(c, e);
+	if (rc == 0)
+		rc = cli_connect(c->cli, e);
+	if (rc == 0)
+		rc = fleet_wait(c, 0, 0, e); /* the coordinator answers: its ports and its ledger are fine */
+	if (rc == 0)
+		rc = workers_add(c, e);
+	if (rc == 0)
+		rc = node_add(c, e);
+	if (rc == 0)
+		rc = fleet_wait(c, c->workers, 1, e);
+	return rc;
+}
+
+static int running_refuse(struct cluster *c, struct err *e)
+{
+	size_t count;
+	int rc = cli_process_list(c->cli->data, c->processes, PROCESSES_MAX, &count, e);
+	if (rc == 0 && count > 0)
+		rc = err_set(e, ERR_BUSY,
+			     "a cluster runs in %s already (%s, pid %d); stop it with `amend down --data %s`, or "
+			     "choose another folder",
+			     c->cli->data, c->processes[0].name, (int)c->processes[0].pid, c->cli->data);
+	return rc;
+}
+
+static void cluster_print(struct cluster *c)
+{
+	struct cli_table *table;
+	static const char *const headers[] = { "NAME", "PID", "LISTENS", "LOG" };
+	if (cli_table_new(headers, 4, &table) != 0)
+		return;
+	for (size_t i = 0; i < c->process_count; i++) {
+		const char *name = c->processes[i].name;
+		cli_table_cell(table, "%s", name);
+		cli_table_cell(table, "%d", (int)c->processes[i].pid);
+		cli_table_cell(table, "%s",
+			       strcmp(name, "coordinator") == 0 ? c->endpoint
+			       : strncmp(name, "node", 4) == 0  ? c->http
+								: "-");
+		cli_table_cell(table, "log/%s.log", name);
+	}
+	printf("cluster in %s, model %s\n", c->folder, strrchr(c->model, '/') + 1);
+	cli_table_print(c->cli, &table);
+}
+
+static int model_find(struct cluster *c, struct err *e)
+{
+	const char *file = c->cli->config.model;
+	if (file[0] == '\0')
+		return err_set(e, ERR_INVALID,
+			       "needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a "
+			       "small one)");
+	if (realpath(file, c->model) == NULL)
+		return err_errno(e, ERR_NOT_FOUND, errno, "model %s", file);
+	return 0;
+}
+
+int cli_up(struct cli *cli, int argc, char **argv)
+{
+	static struct cluster cluster;
+	struct cluster *c = &cluster;
+	struct err e = ERR_INIT;
+	char folder[PATH_MAX];
+	*c = (struct cluster){ .cli = cli, .workers = (uint64_t)cli->config.workers };
+	snprintf(c->folder, sizeof c->folder, "%s", cli->data);
+	int rc = cli_options(NULL, 0, &argc, argv, &e);
+	if (rc != 0 || argc > 0)
+		return rc != 0 ? cli_fail(cli, &e)
+			       : cli_usage("amend up --model FILE [--workers N] [--data FOLDER] [--listen HOST:PORT]");
+	rc = running_refuse(c, &e);
+	if (rc == 0)
+		rc = model_find(c, &e);
+	if (rc == 0)
+		rc = daemon_program_folder(folder, sizeof folder, &e);
+	snprintf(c->amendd, sizeof c->amendd, "%s/amendd", folder);
+	if (rc == 0)
+		rc = folder_make(c, &e);
+	if (rc == 0)
+		rc = ports_choose(c, &e);
+	if (rc == 0)
+		rc = keys_ensure(c, &e);
+	if (rc == 0)
+		rc = config_write(c, &e);
+	if (rc == 0)
+		rc = cluster_start(c, &e);
+	if (rc != 0) {
+		processes_stop(c);
+		return cli_fail(cli, &e);
+	}
+	cluster_print(c);
+	return CLI_OK;
+}
+
+int cli_down(struct cli *cli, int argc, char **argv)
+{
+	static struct cluster cluster;
+	struct err e = ERR_INIT;
+	cluster = (struct cluster){ .cli = cli };
+	int rc = cli_options(NULL, 0, &argc, argv, &e);
+	if (rc != 0 || argc > 0)
+		return rc != 0 ? cli_fail(cli, &e) : cli_usage("amend down [--data FOLDER]");
+	snprintf(cluster.folder, sizeof cluster.folder, "%s", cli->data);
+	rc = cli_process_list(cli->data, cluster.processes, PROCESSES_MAX, &cluster.process_count, &e);
+	if (rc != 0)
+		return cli_fail(cli, &e);
+	if (cluster.process_count == 0) {
+		fprintf(stderr, "amend: no cluster runs in %s\n", cli->data);
+		return CLI_NOT_FOUND;
+	}
+	processes_stop(&cluster);
+	fprintf(stderr, "stopped %zu programs; `amend up` in %s goes on where they ended\n", cluster.process_count,
+		cli->data);
+	return CLI_OK;
+}
