@@ -70,22 +70,16 @@ static int put_once(struct store *store, const struct store_chunk *chunks, size_
 	return store__txn_commit(&txn, e);
 }
 
-int store_chunks_put(struct store *store, const struct store_chunk *chunks, size_t chunk_count, struct err *e)
+/* The hashes are known to be right. */
+static int put_checked(struct store *store, const struct store_chunk *chunks, size_t chunk_count, struct err *e)
 {
 	size_t need_bytes = PAGES_BYTES;
 	bool written;
 	int rc = 0;
-	for (size_t i = 0; !rc && i < chunk_count; i++) {
-		if (chunks[i].byte_count > STORE_CHUNK_BYTES)
-			return chunk_fail(store, &chunks[i].hash, ERR_LIMIT, "is longer than a chunk may be", e);
-		rc = chunk_check(store, &chunks[i].hash, chunks[i].bytes, chunks[i].byte_count,
-				 "the bytes given do not match it: fetch it again", e);
+	for (size_t i = 0; i < chunk_count; i++)
 		need_bytes += chunks[i].byte_count + 8192;
-	}
-	if (!rc && fault_point("store.blob.before"))
-		rc = err_set(e, ERR_FAULT, "%s/blobs: fault planted before the commit", store->folder);
-	if (rc)
-		return rc;
+	if (fault_point("store.blob.before"))
+		return err_set(e, ERR_FAULT, "%s/blobs: fault planted before the commit", store->folder);
 	/* Full pages may leave less room than counted: then the map grows and the same chunks are put again. */
 	for (int tries = 0; tries < PUT_TRIES; tries++) {
 		rc = put_once(store, chunks, chunk_count, need_bytes, &written, e);
@@ -95,6 +89,20 @@ int store_chunks_put(struct store *store, const struct store_chunk *chunks, size
 	if (!rc && fault_point("store.blob.after"))
 		rc = err_set(e, ERR_FAULT, "%s/blobs: fault planted after the commit: it is kept", store->folder);
 	return rc;
+}
+
+int store_chunks_put(struct store *store, const struct store_chunk *chunks, size_t chunk_count, struct err *e)
+{
+	for (size_t i = 0; i < chunk_count; i++) {
+		const struct store_chunk *c = &chunks[i];
+		if (c->byte_count > STORE_CHUNK_BYTES)
+			return chunk_fail(store, &c->hash, ERR_LIMIT, "is longer than a chunk may be", e);
+		int rc = chunk_check(store, &c->hash, c->bytes, c->byte_count,
+				     "the bytes given do not match it: fetch it again", e);
+		if (rc)
+			return rc;
+	}
+	return put_checked(store, chunks, chunk_count, e);
 }
 
 static size_t chunk_count_of(size_t byte_count)
@@ -114,7 +122,7 @@ static int put_group(struct store *store, const uint8_t *bytes, size_t byte_coun
 		hash_of(c->bytes, c->byte_count, &c->hash);
 		buf_append(root, c->hash.bytes, HASH_BYTES);
 	}
-	return store_chunks_put(store, chunks, chunk_count, e);
+	return put_checked(store, chunks, chunk_count, e);
 }
 
 static int put_root(struct store *store, struct buf *root, struct hash *out, struct err *e)
@@ -123,7 +131,7 @@ static int put_root(struct store *store, struct buf *root, struct hash *out, str
 		return err_set(e, ERR_NOMEM, "%s/blobs: storing a blob: out of memory", store->folder);
 	struct store_chunk chunk = { .bytes = root->data, .byte_count = root->len };
 	hash_of(root->data, root->len, &chunk.hash);
-	int rc = store_chunks_put(store, &chunk, 1, e);
+	int rc = put_checked(store, &chunk, 1, e);
 	if (!rc)
 		*out = chunk.hash;
 	return rc;

@@ -142,7 +142,7 @@ static void counts_key(struct store__key *key)
 	store__key_text("edit-states", key);
 }
 
-int store_edit_count(struct store_txn *txn, uint64_t counts[STORE_EDIT_STATE_COUNT], struct err *e)
+static int counts_read(struct store_txn *txn, uint64_t counts[STORE_EDIT_STATE_COUNT], struct err *e)
 {
 	struct store__key key;
 	struct reader r;
@@ -158,21 +158,51 @@ int store_edit_count(struct store_txn *txn, uint64_t counts[STORE_EDIT_STATE_COU
 	return rc ? rc : store__record_done(txn, STORE__TABLE_COUNTER, store__key_bytes(&key), &r, e);
 }
 
+/* A transaction reads the counts once, keeps them, and writes them when it commits. */
+static int counts_load(struct store_txn *txn, struct err *e)
+{
+	if (txn->counts_known)
+		return 0;
+	int rc = counts_read(txn, txn->counts, e);
+	txn->counts_known = rc == 0;
+	return rc;
+}
+
+int store_edit_count(struct store_txn *txn, uint64_t counts[STORE_EDIT_STATE_COUNT], struct err *e)
+{
+	int rc = counts_load(txn, e);
+	if (!rc)
+		memcpy(counts, txn->counts, sizeof(txn->counts));
+	return rc;
+}
+
 static int counts_move(struct store_txn *txn, int from, int to, struct err *e)
 {
-	struct store__key key;
-	uint64_t counts[STORE_EDIT_STATE_COUNT];
-	int rc = store_edit_count(txn, counts, e);
+	int rc = counts_load(txn, e);
 	if (rc)
 		return rc;
-	counts_key(&key);
-	if (from >= 0 && counts[from]-- == 0)
+	if (from >= 0 && !txn->counts[from]) {
+		struct store__key key;
+		counts_key(&key);
 		return store__record_corrupt(txn, STORE__TABLE_COUNTER, store__key_bytes(&key),
 					     "counts fewer edits than there are", e);
-	counts[to]++;
+	}
+	if (from >= 0)
+		txn->counts[from]--;
+	txn->counts[to]++;
+	txn->counts_changed = true;
+	return 0;
+}
+
+int store__edit_seal(struct store_txn *txn, struct err *e)
+{
+	struct store__key key;
+	if (!txn->counts_changed)
+		return 0;
+	counts_key(&key);
 	struct buf *b = store__record_begin(txn, STORE__RECORD_COUNTS);
 	for (int s = 0; s < STORE_EDIT_STATE_COUNT; s++)
-		buf_u64le(b, counts[s]);
+		buf_u64le(b, txn->counts[s]);
 	return store__record_put(txn, STORE__TABLE_COUNTER, &key, e);
 }
 

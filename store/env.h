@@ -57,6 +57,8 @@ struct store_txn {
 	bool head_known, appended; /* event.c: the last event, read once a transaction */
 	uint64_t head_seq;
 	struct hash head_self;
+	bool counts_known, counts_changed; /* edit.c: edits by state, likewise */
+	uint64_t counts[STORE_EDIT_STATE_COUNT];
 };
 
 /* --- folder.c: the folder that holds both environments. Never on a network file system. */
@@ -101,5 +103,7 @@ const char *store__txn_path(const struct store_txn *txn);
 
 /* --- event.c: writes the head record of a transaction that appended events, before its commit. */
 int store__event_seal(struct store_txn *txn, struct err *e) MUST_CHECK;
+/* --- edit.c: writes the counts by state, likewise. */
+int store__edit_seal(struct store_txn *txn, struct err *e) MUST_CHECK;
 
 #endif

@@ -80,6 +80,8 @@ int store_commit(struct store_txn **txn, struct err *e)
 		return 0;
 	}
 	int rc = (*txn)->failed ? 0 : store__event_seal(*txn, e);
+	if (!rc && !(*txn)->failed)
+		rc = store__edit_seal(*txn, e);
 	if (!rc && fault_point("store.commit.before"))
 		rc = err_set(e, ERR_FAULT, "data folder %s: fault planted before the commit", (*txn)->store->folder);
 	if (rc) {
