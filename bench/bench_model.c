@@ -123,7 +123,7 @@ static void training(struct model *model, struct model_run *run)
 	}
 	need(model_embed(run, y, ids, SEGMENTS * ROWS, &e), &e);
 	need(model_layers(run, y, NULL, segments, SEGMENTS, 0, FROM, NULL, NULL, 0, &e), &e);
-	for (int repeat = 0; repeat < 10; repeat++) {
+	for (int repeat = 0; repeat < 20; repeat++) {
 		double began = now();
 		need(model_loss(run, loss, argmax, dy, y, segments, SEGMENTS, FROM, rows, labels, scale,
 				SEGMENTS * LABELS, &e),

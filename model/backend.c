@@ -26,7 +26,9 @@ int model_backend_new(const char *name, size_t thread_count, struct model_backen
 	if (name == NULL || strcmp(name, "auto") == 0)
 		name = model__backend_cuda_count() > 0 ? "cuda" : "cpu";
 	if (strcmp(name, "cpu") == 0)
-		return model__backend_cpu_new(thread_count, out, e);
+		return model__backend_cpu_new(NULL, thread_count, out, e);
+	if (strncmp(name, "cpu:", 4) == 0)
+		return model__backend_cpu_new(name + 4, thread_count, out, e);
 	if (strcmp(name, "reference") == 0)
 		return model__backend_reference_new(thread_count, out, e);
 	if (strcmp(name, "cuda") == 0)

@@ -79,7 +79,8 @@ struct model_backend { /* first member of every backend's own struct */
 	size_t thread_count;
 };
 
-/* `name`: "auto" (cuda when a device is found, else cpu), "reference", "cpu", "cuda". thread_count 0: all cores of the affinity mask.
+/* `name`: "auto" (cuda when a device is found, else cpu), "reference", "cpu", "cuda". "cpu:amx",
+ * "cpu:avx512", "cpu:avx2" and "cpu:portable" ask for those instructions (replays, tests). thread_count 0: all cores of the affinity mask.
  * ERR_UNSUPPORTED when the build or the machine lacks it: says why. */
 int model_backend_new(const char *name, size_t thread_count, struct model_backend **out, struct err *e) MUST_CHECK;
 void model_backend_destroy(struct model_backend **backend);
@@ -89,7 +90,7 @@ const char *model_backend_list(void);
 /* The rows' constructors; called by backend.c only. cuda_count: devices that can be used, 0 without CUDA. */
 size_t model__backend_cuda_count(void);
 int model__backend_reference_new(size_t thread_count, struct model_backend **out, struct err *e) MUST_CHECK;
-int model__backend_cpu_new(size_t thread_count, struct model_backend **out, struct err *e) MUST_CHECK;
+int model__backend_cpu_new(const char *instructions, size_t thread_count, struct model_backend **out, struct err *e) MUST_CHECK;
 int model__backend_cuda_new(size_t thread_count, struct model_backend **out, struct err *e) MUST_CHECK;
 
 #endif

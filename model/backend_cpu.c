@@ -1,6 +1,7 @@
 /* backend_cpu.c: weights and matrix products of the cpu backend, and its table. Few rows (decoding) are bound by
  * reading W once: an own kernel streams it; many rows go to the GEMM library. */
 #include "model/cpu.h"
+#include "model/cpu_amx.h"
 
 #include "base/fault.h"
 
@@ -13,7 +14,8 @@
 
 struct model_weight {
 	size_t out_size, in_size;
-	float *w;
+	float *w; /* NULL when the weight is held as tiles */
+	struct model__tiles forward, backward;
 };
 
 int model__cpu_threads(const struct model__cpu *cpu, size_t work)
@@ -57,25 +59,40 @@ static void weight_destroy(struct model_backend *b, struct model_weight **weight
 	if (*weight == NULL)
 		return;
 	model__host_bytes_free((*weight)->w);
+	model__tiles_free(&(*weight)->forward);
+	model__tiles_free(&(*weight)->backward);
 	free(*weight);
 	*weight = NULL;
+}
+
+static int weight_fill(const struct model__cpu *cpu, struct model_weight *made, const float *w, bool transposed_too)
+{
+	if (cpu->amx) {
+		int rc = model__tiles_new(&made->forward, w, true, made->in_size, made->out_size);
+		return rc != 0 || !transposed_too
+			       ? rc
+			       : model__tiles_new(&made->backward, w, false, made->out_size, made->in_size);
+	}
+	made->w = model__host_bytes(made->out_size * made->in_size * sizeof(float));
+	if (made->w == NULL)
+		return ERR_NOMEM;
+	memcpy(made->w, w, made->out_size * made->in_size * sizeof(float));
+	return 0;
 }
 
 static int weight_new(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too,
 		      struct model_weight **weight)
 {
-	(void)transposed_too;
 	struct model_weight *made = fault_calloc(1, sizeof(*made));
 	if (made == NULL)
 		return ERR_NOMEM;
 	made->out_size = out_size;
 	made->in_size = in_size;
-	made->w = model__host_alloc(b, out_size * in_size);
-	if (made->w == NULL) {
-		free(made);
-		return ERR_NOMEM;
+	int rc = weight_fill((struct model__cpu *)b, made, w, transposed_too);
+	if (rc != 0) {
+		weight_destroy(b, &made);
+		return rc;
 	}
-	memcpy(made->w, w, out_size * in_size * sizeof(float));
 	*weight = made;
 	return 0;
 }
@@ -98,6 +115,12 @@ static int weight_forward(struct model_backend *b, float *y, const float *x, con
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	if (rows == 0)
 		return 0;
+	if (w->w == NULL) {
+		if (rows > MODEL__SKINNY_ROWS_MAX)
+			return model__amx_product(cpu, y, x, &w->forward, accumulate, rows);
+		model__amx_skinny(cpu, y, x, &w->forward, accumulate, rows);
+		return 0;
+	}
 	if (rows <= MODEL__SKINNY_ROWS_MAX) {
 		skinny(cpu, y, x, w, accumulate, rows);
 		return 0;
@@ -112,6 +135,9 @@ static int weight_backward(struct model_backend *b, float *dx, const float *dy, 
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	if (rows == 0)
 		return 0;
+	if (w->w == NULL)
+		return w->backward.data == NULL ? ERR_INVALID
+						: model__amx_product(cpu, dx, dy, &w->backward, accumulate, rows);
 	return cpu->gemm->product(dx, dy, w->w, false, false, 1, accumulate ? 1 : 0, rows, w->in_size, w->out_size,
 				  b->thread_count);
 }
@@ -150,29 +176,47 @@ static const struct model_backend_ops cpu_ops = {
 	.adam = model__cpu_adam,
 };
 
-static const struct model__cpu_kernels *kernels(void)
+/* Sets the kernels for `instructions`, or the best that the processor has when NULL; false when it lacks them. */
+static bool choose_kernels(struct model__cpu *cpu, const char *instructions)
 {
-	const struct model__cpu_kernels *k = model__cpu_kernels_avx512();
-	if (k == NULL)
-		k = model__cpu_kernels_avx2();
-	return k != NULL ? k : &model__cpu_kernels_portable;
+	const struct model__cpu_kernels *avx512 = model__cpu_kernels_avx512(), *avx2 = model__cpu_kernels_avx2();
+	cpu->k = &model__cpu_kernels_portable;
+	if (instructions == NULL) {
+		cpu->k = avx512 != NULL ? avx512 : avx2 != NULL ? avx2 : cpu->k;
+		cpu->amx = avx512 != NULL && model__amx_ready();
+		return true;
+	}
+	if (strcmp(instructions, "avx2") == 0)
+		cpu->k = avx2;
+	else if (strcmp(instructions, "avx512") == 0 || strcmp(instructions, "amx") == 0)
+		cpu->k = avx512;
+	else if (strcmp(instructions, "portable") != 0)
+		return false;
+	cpu->amx = strcmp(instructions, "amx") == 0;
+	return cpu->k != NULL && (!cpu->amx || model__amx_ready());
 }
 
-int model__backend_cpu_new(size_t thread_count, struct model_backend **out, struct err *e)
+int model__backend_cpu_new(const char *instructions, size_t thread_count, struct model_backend **out, struct err *e)
 {
 	struct model__cpu *cpu = fault_calloc(1, sizeof(*cpu));
 	if (cpu == NULL)
 		return err_set(e, ERR_NOMEM, "cpu backend: out of memory");
+	if (!choose_kernels(cpu, instructions)) {
+		free(cpu);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "this processor or build has no instructions \"%.32s\": choose cpu, or one of cpu:amx, "
+			       "cpu:avx512, cpu:avx2, cpu:portable",
+			       instructions);
+	}
 	cpu->base.ops = &cpu_ops;
 	cpu->base.thread_count = thread_count;
-	cpu->k = kernels();
 #if AMEND_DNNL
 	cpu->gemm = &model__gemm_dnnl;
 #else
 	cpu->gemm = &model__gemm_blas;
 #endif
-	snprintf(cpu->text, sizeof(cpu->text), "%s+%s, %zu thread%s", cpu->k->name, cpu->gemm->describe(), thread_count,
-		 thread_count == 1 ? "" : "s");
+	snprintf(cpu->text, sizeof(cpu->text), "%s%s+%s, %zu thread%s", cpu->k->name, cpu->amx ? "+amx" : "",
+		 cpu->gemm->describe(), thread_count, thread_count == 1 ? "" : "s");
 	*out = &cpu->base;
 	return 0;
 }

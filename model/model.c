@@ -325,7 +325,10 @@ int model_open(const char *path, const struct model_options *options, struct mod
 	m->backward_from = options->backward_from;
 	int rc = model_backend_new(options->backend, options->thread_count, &m->backend, e);
 	if (rc == 0) {
-		snprintf(m->backend_name, sizeof(m->backend_name), "%s", m->backend->ops->name);
+		/* a run's backend must read these weights: the same row with the same instructions */
+		bool named = options->backend != NULL && strcmp(options->backend, "auto") != 0;
+		snprintf(m->backend_name, sizeof(m->backend_name), "%s",
+			 named ? options->backend : m->backend->ops->name);
 		rc = open_parts(m, path, options, e);
 	}
 	if (rc != 0) {

@@ -298,38 +298,60 @@ static void check_backend(struct model_backend *b)
 	check_adam(b, 5003);
 }
 
-static void test_cpu_one_thread(void **state)
+static void check_named(const char *name, size_t thread_count)
 {
 	struct err e = ERR_INIT;
 	struct model_backend *b = NULL;
-	(void)state;
-	assert_int_equal(model_backend_new("cpu", 1, &b, &e), 0);
-	check_backend(b);
-	model_backend_destroy(&b);
-}
-
-static void test_cpu_three_threads(void **state)
-{
-	struct err e = ERR_INIT;
-	struct model_backend *b = NULL;
-	(void)state;
-	assert_int_equal(model_backend_new("cpu", 3, &b, &e), 0);
-	check_backend(b);
-	model_backend_destroy(&b);
-}
-
-static void test_cuda(void **state)
-{
-	struct err e = ERR_INIT;
-	struct model_backend *b = NULL;
-	(void)state;
-	if (model_backend_new("cuda", 1, &b, &e) != 0) {
-		assert_int_equal(e.code, ERR_UNSUPPORTED);
-		print_message("SKIPPED, NOT TESTED: cuda backend: %s\n", e.text);
+	int rc = model_backend_new(name, thread_count, &b, &e);
+	if (rc != 0) {
+		assert_int_equal(rc, ERR_UNSUPPORTED);
+		print_message("SKIPPED, NOT TESTED: %s: %s\n", name, e.text);
 		skip();
 	}
 	check_backend(b);
 	model_backend_destroy(&b);
+}
+
+static void test_cpu(void **state)
+{
+	(void)state;
+	check_named("cpu", 1);
+}
+
+static void test_cpu_three_threads(void **state)
+{
+	(void)state;
+	check_named("cpu", 3);
+}
+
+static void test_amx(void **state)
+{
+	(void)state;
+	check_named("cpu:amx", 2);
+}
+
+static void test_avx512(void **state)
+{
+	(void)state;
+	check_named("cpu:avx512", 2);
+}
+
+static void test_avx2(void **state)
+{
+	(void)state;
+	check_named("cpu:avx2", 1);
+}
+
+static void test_portable(void **state)
+{
+	(void)state;
+	check_named("cpu:portable", 1);
+}
+
+static void test_cuda(void **state)
+{
+	(void)state;
+	check_named("cuda", 1);
 }
 
 static void test_unknown_backend(void **state)
@@ -338,6 +360,7 @@ static void test_unknown_backend(void **state)
 	struct model_backend *b = NULL;
 	(void)state;
 	assert_int_equal(model_backend_new("abacus", 1, &b, &e), ERR_UNSUPPORTED);
+	assert_int_equal(model_backend_new("cpu:abacus", 1, &b, &e), ERR_UNSUPPORTED);
 	assert_int_equal(model_backend_new("cpu", 1 << 20, &b, &e), ERR_LIMIT);
 	assert_null(b);
 }
@@ -532,8 +555,12 @@ int main(void)
 		cmocka_unit_test(test_difference_cross_entropy),
 		cmocka_unit_test(test_rope_inverse),
 		cmocka_unit_test(test_unknown_backend),
-		cmocka_unit_test(test_cpu_one_thread),
+		cmocka_unit_test(test_cpu),
 		cmocka_unit_test(test_cpu_three_threads),
+		cmocka_unit_test(test_amx),
+		cmocka_unit_test(test_avx512),
+		cmocka_unit_test(test_avx2),
+		cmocka_unit_test(test_portable),
 		cmocka_unit_test(test_cuda),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,0 +1,392 @@
+#include "model/cpu_amx.h"
+
+#include "model/cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TARGET      __attribute__((target("avx512f,avx512bw,avx512vl,amx-tile,amx-bf16")))
+#define TILE        16 /* rows of a tile, and floats in its rows */
+#define DEPTH       32 /* bfloat16 in a tile's row */
+#define BLOCK       32 /* rows and columns of a block: 2 × 2 tiles */
+#define TILE_ITEMS  ((size_t)TILE * DEPTH)
+#define BLOCK_ITEMS (4 * TILE_ITEMS) /* hi, hi, lo, lo */
+#define DEPTH_BLOCKS_MAX                                                                                               \
+	((size_t)48) /* depth that is summed in registers; and with ROW_BLOCKS_MAX: what stays in the L2 cache */
+#define ROW_BLOCKS_MAX      ((size_t)8)
+#define BARRIER()           __asm__ volatile("" ::: "memory") /* the tile intrinsics do not tell the compiler about memory */
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define XFEATURE_TILE_DATA  18
+
+static size_t blocks(size_t n)
+{
+	return (n + BLOCK - 1) / BLOCK;
+}
+
+bool model__amx_ready(void)
+{
+	unsigned a, b, c, d;
+	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+	    !__builtin_cpu_supports("avx512vl"))
+		return false;
+	if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0)
+		return false;
+	if ((d & (1u << 24)) == 0 || (d & (1u << 22)) == 0) /* AMX-TILE, AMX-BF16 */
+		return false;
+	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILE_DATA) == 0;
+}
+
+static uint16_t to_bf16(float value)
+{
+	uint32_t bits;
+	memcpy(&bits, &value, sizeof(bits));
+	return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16); /* to nearest, ties to even */
+}
+
+static float from_bf16(uint16_t bf16)
+{
+	uint32_t bits = (uint32_t)bf16 << 16;
+	float value;
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+/* --- Packing of B. Blocks of 32 columns; in each, depth blocks of 32; in each, tiles of 16 columns: hi 0, hi 1, lo 0,
+ * lo 1. A tile's row holds two depths of 16 columns, side by side, as TDPBF16PS wants them. */
+
+static void pack_block(uint16_t *to, const float *w, bool transposed, size_t depth, size_t width, size_t k0, size_t n0)
+{
+	for (size_t k = k0; k < k0 + DEPTH && k < depth; k++) {
+		for (size_t n = n0; n < n0 + BLOCK && n < width; n++) {
+			float value = transposed ? w[n * depth + k] : w[k * width + n];
+			uint16_t hi = to_bf16(value);
+			size_t tile = (n - n0) / TILE, at = (k - k0) / 2 * DEPTH + (n - n0) % TILE * 2 + (k - k0) % 2;
+			to[tile * TILE_ITEMS + at] = hi;
+			to[(tile + 2) * TILE_ITEMS + at] = to_bf16(value - from_bf16(hi));
+		}
+	}
+}
+
+int model__tiles_new(struct model__tiles *tiles, const float *w, bool transposed, size_t depth, size_t width)
+{
+	size_t count = blocks(width) * blocks(depth) * BLOCK_ITEMS;
+	uint16_t *data = model__host_bytes(count * sizeof(*data));
+	if (data == NULL)
+		return ERR_NOMEM;
+	memset(data, 0, count * sizeof(*data));
+	for (size_t n = 0; n < blocks(width); n++) {
+		for (size_t k = 0; k < blocks(depth); k++)
+			pack_block(data + (n * blocks(depth) + k) * BLOCK_ITEMS, w, transposed, depth, width, k * DEPTH,
+				   n * BLOCK);
+	}
+	*tiles = (struct model__tiles){ depth, width, data };
+	return 0;
+}
+
+void model__tiles_free(struct model__tiles *tiles)
+{
+	model__host_bytes_free(tiles->data);
+	tiles->data = NULL;
+}
+
+/* --- Rows of x, split in the same way: blocks of 32 rows; in each, depth blocks: hi rows 0–15, hi 16–31, lo 0–15, lo
+ * 16–31. */
+
+TARGET static inline __m512i round_bf16(__m512i bits)
+{
+	__m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+	return _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+}
+
+/* 32 floats of one row; `valid` of them are there. */
+TARGET static void split_32(uint16_t *hi, uint16_t *lo, const float *x, size_t valid)
+{
+	for (size_t half = 0; half < 2; half++) {
+		size_t left = valid > half * 16 ? valid - half * 16 : 0;
+		__mmask16 mask = left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+		__m512 v = _mm512_maskz_loadu_ps(mask, x + half * 16);
+		__m512i top = round_bf16(_mm512_castps_si512(v));
+		__m512 rest = _mm512_sub_ps(v, _mm512_castsi512_ps(_mm512_slli_epi32(top, 16)));
+		__m512i low = round_bf16(_mm512_castps_si512(rest));
+		_mm256_storeu_si256((__m256i *)(void *)(hi + half * 16), _mm512_cvtepi32_epi16(top));
+		_mm256_storeu_si256((__m256i *)(void *)(lo + half * 16), _mm512_cvtepi32_epi16(low));
+	}
+}
+
+TARGET static void split_row_block(uint16_t *to, const float *x, size_t row_count, size_t depth)
+{
+	for (size_t k = 0; k < blocks(depth); k++, to += BLOCK_ITEMS) {
+		size_t valid = depth - k * DEPTH < DEPTH ? depth - k * DEPTH : DEPTH;
+		for (size_t r = 0; r < BLOCK; r++) {
+			uint16_t *hi = to + r * DEPTH; /* rows 16–31 follow rows 0–15 */
+			if (r < row_count)
+				split_32(hi, hi + 2 * TILE_ITEMS, x + r * depth + k * DEPTH, valid);
+			else {
+				memset(hi, 0, DEPTH * sizeof(*hi));
+				memset(hi + 2 * TILE_ITEMS, 0, DEPTH * sizeof(*hi));
+			}
+		}
+	}
+}
+
+/* --- The product */
+
+struct tile_config {
+	uint8_t palette, start_row, reserved[14];
+	uint16_t row_bytes[16];
+	uint8_t rows[16];
+};
+
+TARGET static void tiles_on(void)
+{
+	struct tile_config config = { .palette = 1 };
+	for (size_t t = 0; t < 8; t++) {
+		config.row_bytes[t] = 64;
+		config.rows[t] = TILE;
+	}
+	BARRIER();
+	_tile_loadconfig(&config);
+}
+
+TARGET static void tiles_off(void)
+{
+	_tile_release();
+}
+
+/* c (32 × 32) = Σ over depth blocks: hi·hi + hi·lo + lo·hi. Tiles 0–3 sum, 4–5 hold rows, 6–7 columns. */
+TARGET static void block_product(float *c, const uint16_t *a, const uint16_t *b, size_t depth_blocks)
+{
+	_tile_zero(0);
+	_tile_zero(1);
+	_tile_zero(2);
+	_tile_zero(3);
+	for (size_t k = 0; k < depth_blocks; k++, a += BLOCK_ITEMS, b += BLOCK_ITEMS) {
+		_mm_prefetch((const char *)(b + 2 * BLOCK_ITEMS), _MM_HINT_T0);
+		_tile_loadd(4, a, 64);
+		_tile_loadd(6, b + 2 * TILE_ITEMS, 64);
+		_tile_loadd(7, b + 3 * TILE_ITEMS, 64);
+		_tile_loadd(5, a + TILE_ITEMS, 64);
+		_tile_dpbf16ps(0, 4, 6);
+		_tile_dpbf16ps(1, 4, 7);
+		_tile_dpbf16ps(2, 5, 6);
+		_tile_dpbf16ps(3, 5, 7);
+		_tile_loadd(6, b, 64);
+		_tile_loadd(7, b + TILE_ITEMS, 64);
+		_tile_dpbf16ps(0, 4, 6);
+		_tile_dpbf16ps(1, 4, 7);
+		_tile_dpbf16ps(2, 5, 6);
+		_tile_dpbf16ps(3, 5, 7);
+		_tile_loadd(4, a + 2 * TILE_ITEMS, 64);
+		_tile_loadd(5, a + 3 * TILE_ITEMS, 64);
+		_tile_dpbf16ps(0, 4, 6);
+		_tile_dpbf16ps(1, 4, 7);
+		_tile_dpbf16ps(2, 5, 6);
+		_tile_dpbf16ps(3, 5, 7);
+	}
+	_tile_stored(0, c, BLOCK * sizeof(float));
+	_tile_stored(1, c + TILE, BLOCK * sizeof(float));
+	_tile_stored(2, c + (size_t)TILE * BLOCK, BLOCK * sizeof(float));
+	_tile_stored(3, c + (size_t)TILE * BLOCK + TILE, BLOCK * sizeof(float));
+	BARRIER();
+}
+
+TARGET static void put_block(float *y, const float *c, bool accumulate, size_t row_count, size_t column_count,
+			     size_t stride)
+{
+	__mmask16 left = column_count >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << column_count) - 1);
+	size_t more = column_count > 16 ? column_count - 16 : 0;
+	__mmask16 right = more >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << more) - 1);
+	for (size_t r = 0; r < row_count; r++, y += stride, c += BLOCK) {
+		__m512 v0 = _mm512_loadu_ps(c), v1 = _mm512_loadu_ps(c + 16);
+		if (accumulate) {
+			v0 = _mm512_add_ps(v0, _mm512_maskz_loadu_ps(left, y));
+			v1 = _mm512_add_ps(v1, _mm512_maskz_loadu_ps(right, y + 16));
+		}
+		_mm512_mask_storeu_ps(y, left, v0);
+		_mm512_mask_storeu_ps(y + 16, right, v1);
+	}
+}
+
+struct job {
+	float *y;
+	const uint16_t *rows;
+	const struct model__tiles *tiles;
+	size_t row_count, row_from, row_to, depth_from, depth_to; /* of blocks, except row_count */
+	bool accumulate;
+};
+
+static void column_block(const struct job *j, size_t n)
+{
+	float c[BLOCK * BLOCK] __attribute__((aligned(64)));
+	size_t deep = blocks(j->tiles->depth), width = j->tiles->width;
+	const uint16_t *b = j->tiles->data + (n * deep + j->depth_from) * BLOCK_ITEMS;
+	for (size_t m = j->row_from; m < j->row_to; m++) {
+		size_t rows_left = j->row_count - m * BLOCK, columns_left = width - n * BLOCK;
+		block_product(c, j->rows + (m * deep + j->depth_from) * BLOCK_ITEMS, b, j->depth_to - j->depth_from);
+		put_block(j->y + m * BLOCK * width + n * BLOCK, c, j->accumulate || j->depth_from > 0,
+			  rows_left < BLOCK ? rows_left : BLOCK, columns_left < BLOCK ? columns_left : BLOCK, width);
+	}
+}
+
+static int reserve_rows(struct model__cpu *cpu, size_t byte_count)
+{
+	if (byte_count <= cpu->rows_bytes)
+		return 0;
+	void *rows = model__host_bytes(byte_count);
+	if (rows == NULL)
+		return ERR_NOMEM;
+	model__host_bytes_free(cpu->rows);
+	cpu->rows = rows;
+	cpu->rows_bytes = byte_count;
+	return 0;
+}
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+int model__amx_product(struct model__cpu *cpu, float *y, const float *x, const struct model__tiles *tiles,
+		       bool accumulate, size_t rows)
+{
+	size_t deep = blocks(tiles->depth), row_blocks = blocks(rows);
+	int rc = reserve_rows(cpu, row_blocks * deep * BLOCK_ITEMS * sizeof(uint16_t));
+	if (rc != 0)
+		return rc;
+	uint16_t *split = cpu->rows;
+	int threads = model__cpu_threads(cpu, rows * tiles->depth * tiles->width / 8);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+	{
+#pragma omp for schedule(static)
+		for (size_t m = 0; m < row_blocks; m++)
+			split_row_block(split + m * deep * BLOCK_ITEMS, x + m * BLOCK * tiles->depth,
+					least(rows - m * BLOCK, BLOCK), tiles->depth);
+		tiles_on();
+		for (size_t k = 0; k < deep; k += DEPTH_BLOCKS_MAX) {
+			for (size_t m = 0; m < row_blocks; m += ROW_BLOCKS_MAX) {
+				const struct job job = { y,         split,
+							 tiles,     rows,
+							 m,         least(m + ROW_BLOCKS_MAX, row_blocks),
+							 k,         least(k + DEPTH_BLOCKS_MAX, deep),
+							 accumulate };
+				/* static: a thread always has the same columns, so the passes need no barrier */
+#pragma omp for schedule(static) nowait
+				for (size_t n = 0; n < blocks(tiles->width); n++)
+					column_block(&job, n);
+			}
+		}
+		tiles_off();
+	}
+	return 0;
+}
+
+/* --- Few rows: reads the tiles once with ordinary vectors; hi + lo gives the weight back. */
+
+TARGET static inline __attribute__((always_inline)) void skinny_block(float *y, const float *x, const uint16_t *b,
+								      bool accumulate, const size_t rows, size_t depth,
+								      size_t width, size_t column_count)
+{
+	const __m512i top = _mm512_set1_epi32((int)0xffff0000u);
+	__m512 sum[2 * MODEL__SKINNY_ROWS_MAX];
+#pragma GCC unroll 16
+	for (size_t i = 0; i < 2 * rows; i++)
+		sum[i] = _mm512_setzero_ps();
+	for (size_t k = 0; k < depth; k += 2) {
+		size_t at = k / DEPTH * BLOCK_ITEMS + k % DEPTH / 2 * DEPTH;
+		bool pair = k + 1 < depth;
+		if (k % DEPTH == 0) {
+			for (size_t line = 0; line < BLOCK_ITEMS; line += 32)
+				_mm_prefetch((const char *)(b + at + 2 * BLOCK_ITEMS + line), _MM_HINT_T0);
+		}
+#pragma GCC unroll 2
+		for (size_t t = 0; t < 2; t++) {
+			__m512i hi = _mm512_loadu_si512(b + at + t * TILE_ITEMS),
+				lo = _mm512_loadu_si512(b + at + (t + 2) * TILE_ITEMS);
+			__m512 even = _mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(hi, 16)),
+						    _mm512_castsi512_ps(_mm512_slli_epi32(lo, 16)));
+			__m512 odd = _mm512_add_ps(_mm512_castsi512_ps(_mm512_and_si512(hi, top)),
+						   _mm512_castsi512_ps(_mm512_and_si512(lo, top)));
+#pragma GCC unroll 8
+			for (size_t r = 0; r < rows; r++) {
+				sum[2 * r + t] =
+					_mm512_fmadd_ps(even, _mm512_set1_ps(x[r * depth + k]), sum[2 * r + t]);
+				if (pair)
+					sum[2 * r + t] = _mm512_fmadd_ps(odd, _mm512_set1_ps(x[r * depth + k + 1]),
+									 sum[2 * r + t]);
+			}
+		}
+	}
+	for (size_t r = 0; r < rows; r++) {
+		float c[BLOCK];
+		_mm512_storeu_ps(c, sum[2 * r]);
+		_mm512_storeu_ps(c + 16, sum[2 * r + 1]);
+		put_block(y + r * width, c, accumulate, 1, column_count, width);
+	}
+}
+
+#define SKINNY_ROWS(rows_)                                                                                             \
+	case rows_:                                                                                                    \
+		skinny_block(y, x, b, accumulate, rows_, depth, width, column_count);                                  \
+		break
+
+TARGET static void skinny_columns(float *y, const float *x, const uint16_t *b, bool accumulate, size_t rows,
+				  size_t depth, size_t width, size_t column_count)
+{
+	switch (rows) {
+		SKINNY_ROWS(1);
+		SKINNY_ROWS(2);
+		SKINNY_ROWS(3);
+		SKINNY_ROWS(4);
+		SKINNY_ROWS(5);
+		SKINNY_ROWS(6);
+		SKINNY_ROWS(7);
+		SKINNY_ROWS(8);
+	default:
+		break;
+	}
+}
+
+void model__amx_skinny(struct model__cpu *cpu, float *y, const float *x, const struct model__tiles *tiles,
+		       bool accumulate, size_t rows)
+{
+	size_t deep = blocks(tiles->depth), width = tiles->width;
+	int threads = model__cpu_threads(cpu, rows * tiles->depth * width / 4);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+	for (size_t n = 0; n < blocks(width); n++)
+		skinny_columns(y + n * BLOCK, x, tiles->data + n * deep * BLOCK_ITEMS, accumulate, rows, tiles->depth,
+			       width, least(width - n * BLOCK, BLOCK));
+}
+#else
+bool model__amx_ready(void)
+{
+	return false;
+}
+
+int model__tiles_new(struct model__tiles *tiles, const float *w, bool transposed, size_t depth, size_t width)
+{
+	(void)tiles, (void)w, (void)transposed, (void)depth, (void)width;
+	return ERR_UNSUPPORTED;
+}
+
+void model__tiles_free(struct model__tiles *tiles)
+{
+	(void)tiles;
+}
+
+int model__amx_product(struct model__cpu *cpu, float *y, const float *x, const struct model__tiles *tiles,
+		       bool accumulate, size_t rows)
+{
+	(void)cpu, (void)y, (void)x, (void)tiles, (void)accumulate, (void)rows;
+	return ERR_UNSUPPORTED;
+}
+
+void model__amx_skinny(struct model__cpu *cpu, float *y, const float *x, const struct model__tiles *tiles,
+		       bool accumulate, size_t rows)
+{
+	(void)cpu, (void)y, (void)x, (void)tiles, (void)accumulate, (void)rows;
+}
+#endif

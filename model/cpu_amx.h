@@ -1,0 +1,32 @@
+/* cpu_amx.h: matrix products by AMX tiles with nearly float32's precision: every number is split into two bfloat16, x =
+ * hi + lo, and x·w ≈ hi·hi + hi·lo + lo·hi, summed in float32 (Henry, Tang and Heinecke 2019, "Leveraging the bfloat16
+ * Artificial Intelligence Datatype For Higher-Precision Computations"). 16 bits of each factor count; about five times
+ * float32's speed. */
+#ifndef AMEND_MODEL_CPU_AMX_H
+#define AMEND_MODEL_CPU_AMX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct model__cpu;
+
+/* A matrix B (depth × width) in tile form. Plain data; read-only after new. */
+struct model__tiles {
+	size_t depth, width;
+	uint16_t *data;
+};
+
+/* Asks the kernel for the tile registers; false where processor, kernel or build have none. */
+bool model__amx_ready(void);
+/* B[k][n] = w[n · depth + k] (transposed: the weight as stored), or w[k · width + n]. ERR_NOMEM. */
+int model__tiles_new(struct model__tiles *tiles, const float *w, bool transposed, size_t depth, size_t width);
+void model__tiles_free(struct model__tiles *tiles);
+/* y (rows × width) = or += x (rows × depth) · B. ERR_NOMEM. The thread count does not change a bit. */
+int model__amx_product(struct model__cpu *cpu, float *y, const float *x, const struct model__tiles *tiles,
+		       bool accumulate, size_t rows);
+/* The same for rows ≤ MODEL__SKINNY_ROWS_MAX: bound by reading B once. */
+void model__amx_skinny(struct model__cpu *cpu, float *y, const float *x, const struct model__tiles *tiles,
+		       bool accumulate, size_t rows);
+
+#endif
