@@ -61,6 +61,7 @@ static void test_gpt2(void **state)
 	      "a\u180e\xc2\x85"
 	      "b",
 	      "[a][\u180e][\xc2\x85][b]");
+	check("gpt2", "a \u2028b", "[a][ ][\u2028][b]"); /* the line separator is white space */
 	check("default", "12ab", "[12][ab]");
 	check("gpt-2", " 12", "[ 12]");
 }

@@ -382,6 +382,16 @@ static void test_merges_never_make_control_tokens(void **state)
 	check_file(&file, "abc ab", false, "abc^ab");
 }
 
+static void test_text_finds_its_token_behind_a_control_token_of_the_same_name(void **state)
+{
+	static const char *const tokens[] = { "a", "b", "a", "b" };
+	static const int32_t types[] = { 3, 1, 1, 3 };
+	const struct tokenizer_file file = { "gpt2", tokens, types, COUNT(tokens), NULL, 0 };
+
+	(void)state;
+	check_file(&file, "ab", false, "a^b");
+}
+
 static void test_user_defined_tokens_are_always_whole(void **state)
 {
 	static const char *const tokens[] = { "a", "b", "<x>", "<x><y>", "<", ">", "x" }, *const merges[] = { "a b" };
@@ -533,6 +543,7 @@ int main(void)
 		cmocka_unit_test(test_appends_and_takes_nothing_on_error),
 		cmocka_unit_test(test_threads_share_it),
 		cmocka_unit_test(test_merges_never_make_control_tokens),
+		cmocka_unit_test(test_text_finds_its_token_behind_a_control_token_of_the_same_name),
 		cmocka_unit_test(test_user_defined_tokens_are_always_whole),
 		cmocka_unit_test(test_llama3_takes_whole_words),
 		cmocka_unit_test(test_a_missing_byte_parts_its_neighbours),
