@@ -177,6 +177,41 @@ static void test_a_forged_event_breaks_the_chain(void **state)
 	expect_first_bad(f, 3);
 }
 
+/* Makes the key of event `seq` that of the one before: the entry's key, then its type, version and seq as stored. */
+static void lose_event(struct fixture *f, uint64_t seq)
+{
+	struct buf entry = BUF_INIT;
+	buf_u64be(&entry, seq);
+	buf_u16le(&entry, STORE_EDIT_ACCEPTED);
+	buf_u16le(&entry, 1);
+	buf_u64le(&entry, seq);
+	store_close(&f->store);
+	assert_true(fixture_tamper(f, "ledger", entry.data, entry.len, 7) > 0);
+	buf_free(&entry);
+	fixture_open(f);
+}
+
+static void test_a_gap_is_found(void **state)
+{
+	struct fixture *f = *state;
+	fill(f, 5);
+	lose_event(f, 4);
+	expect_first_bad(f, 4);
+	assert_non_null(strstr(f->e.text, "is missing"));
+}
+
+static void test_a_tail_that_was_cut_off_is_found(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t seq;
+	fill(f, 5);
+	lose_event(f, 5);
+	expect_first_bad(f, 5);
+	fixture_begin(f);
+	FAILS(ERR_CORRUPT, store_event_append(f->txn, STORE_EDIT_ACCEPTED, fixture_actor, "x", 1, &seq, &f->e));
+	fixture_abort(f);
+}
+
 static void test_names(void **state)
 {
 	(void)state;
@@ -199,6 +234,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_changed_last_event_stops_the_next_append, fixture_setup,
 						fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_forged_event_breaks_the_chain, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_a_gap_is_found, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_a_tail_that_was_cut_off_is_found, fixture_setup, fixture_teardown),
 		cmocka_unit_test(test_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
