@@ -1,19 +1,29 @@
-/* store.h: what is kept: the ledger of events and its projections, and content-addressed blobs, in two LMDB environments.
+/* store.h: what is kept: the ledger of events and its projections, and content-addressed blobs, in two LMDB
+ * environments.
  *
- * FOLDER/ledger (small, every acknowledgement) and FOLDER/blobs (large). Records are our own format: type u16, version u16,
- * fields, SHA-256; keys are big-endian. Every read verifies the hash (LMDB has no page checksums): ERR_CORRUPT names the key.
- * The store knows bytes and roots, not protobuf.
+ * FOLDER/ledger (small, every acknowledgement) and FOLDER/blobs (large). Records are our own format: type u16, version
+ * u16, fields, SHA-256; keys are big-endian. Every read verifies the hash (LMDB has no page checksums): ERR_CORRUPT
+ * names the key. The store knows bytes and roots, not protobuf.
  *
- * Threads: one thread writes (begin/commit and the blob puts). store_chunk_get, store_blob_get and read transactions may run on other threads; a read
- * transaction never outlives the call that opened it. One process opens a folder at a time: a lock file gives ERR_BUSY with the holder's pid.
- * Durability: store_commit and store_chunks_put return after fdatasync (LMDB default flags). A full disk is ERR_FULL (statvfs
- * tells it from a broken one, ERR_IO); nothing of the transaction is kept then and the store stays usable.
- * Maps grow by themselves (doubling, up to the stated maximum) between transactions; ERR_LIMIT at the maximum. A write transaction finds
- * 16 MiB of room at least; one that needs more gets ERR_AGAIN, and finds a larger map when it is begun again. A read transaction held
- * for 5 s while the map must grow makes store_begin give ERR_AGAIN.
- * A write that failed half-way (ERR_NOMEM, ERR_FULL, …) spoils its transaction: commit gives the code again and keeps nothing. Input that
- * is refused (ERR_INVALID, ERR_EXISTS, ERR_CONFLICT, ERR_LIMIT) does not. After ERR_IO nothing is written until the store is opened again.
- * Fault points: store.commit.before, store.commit.after, store.blob.before, store.blob.after; a fault after means "kept, but not said". */
+ * Threads: one thread writes the ledger (begin to commit) and one the blobs; it may be the same. Everything else about
+ * chunks and blobs, and read transactions, may run on other threads. A read transaction never outlives the call that
+ * opened it.
+ *
+ * Folder: one process opens it at a time; a lock file gives ERR_BUSY with the holder's pid.
+ *
+ * Durability: store_commit and store_chunks_put return after fdatasync (LMDB default flags). A full disk is ERR_FULL
+ * (statvfs tells it from a broken one, ERR_IO): nothing of the transaction is kept, reading goes on, and writing too as
+ * soon as there is room. After ERR_IO nothing is written until the store is opened again.
+ *
+ * Room: maps grow by themselves (doubling, up to the stated maximum) between transactions; ERR_LIMIT at the maximum. A
+ * write transaction on the ledger finds 16 MiB at least; one that needs more gets ERR_AGAIN and a larger map when it is
+ * begun again. A read transaction held for 5 s while the map must grow makes store_begin give ERR_AGAIN.
+ *
+ * A write that failed half-way (ERR_NOMEM, ERR_AGAIN, …) spoils its transaction: commit gives the code again and keeps
+ * nothing. Input that is refused (ERR_INVALID, ERR_EXISTS, ERR_CONFLICT, ERR_LIMIT) does not spoil it.
+ *
+ * Fault points: store.commit.before, store.commit.after, store.blob.before, store.blob.after. An error planted after a
+ * commit means "kept, but not said". */
 #ifndef AMEND_STORE_STORE_H
 #define AMEND_STORE_STORE_H
 
@@ -22,29 +32,29 @@
 #include "base/hash.h"
 #include "base/sm.h"
 
-#define STORE_CHUNK_BYTES 65520
-#define STORE_BLOB_CHUNKS_MAX 2046 /* one root chunk lists them: 134 MB */
-#define STORE_KEY_BYTES 32 /* a CURVE public key */
-#define STORE_ID_BYTES 160 /* edit id with the NUL */
-#define STORE_REASON_BYTES 256
-#define STORE_SHARD_EDITS_MAX 4096
-#define STORE_ALIAS_BYTES 64
-#define STORE_META_NAME_BYTES 128
+#define STORE_CHUNK_BYTES       65520
+#define STORE_BLOB_CHUNKS_MAX   2046 /* one root chunk lists them: 134 MB */
+#define STORE_KEY_BYTES         32   /* a CURVE public key */
+#define STORE_ID_BYTES          160  /* edit id with the NUL */
+#define STORE_REASON_BYTES      256
+#define STORE_SHARD_EDITS_MAX   4096
+#define STORE_ALIAS_BYTES       64
+#define STORE_META_NAME_BYTES   128
 #define STORE_SUBJECT_BYTES_MAX 65536
 #define STORE_EVENT_PAYLOAD_MAX 1048576
-#define STORE_META_BYTES_MAX 1048576
+#define STORE_META_BYTES_MAX    1048576
 
 struct store;
 struct store_txn;
 
 struct store_options {
 	const struct env *env;
-	bool blobs_only; /* workers and nodes: no ledger */
+	bool blobs_only;                                  /* workers and nodes: no ledger */
 	size_t ledger_map_bytes_max, blobs_map_bytes_max; /* 0: 16 GiB, 256 GiB */
 };
 
-/* Makes the folder (0700) when it is missing. ERR_BUSY: another process has it open; ERR_DENIED: not writable; ERR_UNSUPPORTED: another
- * format, another program's data, or a network file system; ERR_CORRUPT: no data file. */
+/* Makes the folder (0700) when it is missing. ERR_BUSY: another process has it open; ERR_DENIED: not writable;
+ * ERR_UNSUPPORTED: another format, another program's data, or a network file system; ERR_CORRUPT: no data file. */
 int store_open(const char *folder, const struct store_options *options, struct store **out, struct err *e) MUST_CHECK;
 void store_close(struct store **store);
 
@@ -57,9 +67,20 @@ void store_abort(struct store_txn **txn);
 /* --- Events: seq 1, 2, 3, … without gaps, each with the hash of the one before. */
 enum store_event_type {
 	STORE_EDIT_ACCEPTED = 1, /* payload: the record's bytes exactly as received */
-	STORE_EDIT_PLACED, STORE_GROUP_ASSIGNED, STORE_SHARD_COMMITTED, STORE_SHARD_CLOSED, STORE_LEASE_GRANTED, STORE_LEASE_EXPIRED,
-	STORE_MERGE_PLANNED, STORE_MERGE_ENDED, STORE_VERSION_PUBLISHED, STORE_ALIAS_MOVED, STORE_EDIT_ENDED /* superseded, failed, rejected, … */,
-	STORE_EDIT_REVOKED, STORE_KEY_CHANGED, STORE_CONFIG_CHANGED,
+	STORE_EDIT_PLACED,
+	STORE_GROUP_ASSIGNED,
+	STORE_SHARD_COMMITTED,
+	STORE_SHARD_CLOSED,
+	STORE_LEASE_GRANTED,
+	STORE_LEASE_EXPIRED,
+	STORE_MERGE_PLANNED,
+	STORE_MERGE_ENDED,
+	STORE_VERSION_PUBLISHED,
+	STORE_ALIAS_MOVED,
+	STORE_EDIT_ENDED /* superseded, failed, rejected, … */,
+	STORE_EDIT_REVOKED,
+	STORE_KEY_CHANGED,
+	STORE_CONFIG_CHANGED,
 };
 const char *store_event_name(int type);
 
@@ -68,21 +89,31 @@ struct store_event {
 	enum store_event_type type;
 	int64_t time_ms;
 	uint8_t actor[STORE_KEY_BYTES]; /* who caused it: a public key */
-	struct hash previous, self; /* self = SHA-256(type, version, seq, time, actor, previous, payload) */
-	const void *payload; /* in the transaction: valid until it ends or, for a writer, the next write */
+	struct hash previous, self;     /* self = SHA-256(type, version, seq, time, actor, previous, payload) */
+	const void *payload;            /* in the transaction: valid until it ends or, for a writer, the next write */
 	size_t payload_len;
 };
-int store_event_append(struct store_txn *txn, enum store_event_type type, const uint8_t actor[STORE_KEY_BYTES], const void *payload,
-                       size_t payload_len, uint64_t *seq, struct err *e) MUST_CHECK;
-int store_event_get(struct store_txn *txn, uint64_t seq, struct store_event *out, struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
-int store_event_last(struct store_txn *txn, uint64_t *seq, struct hash *self, struct err *e) MUST_CHECK; /* 0 when empty */
+int store_event_append(struct store_txn *txn, enum store_event_type type, const uint8_t actor[STORE_KEY_BYTES],
+		       const void *payload, size_t payload_len, uint64_t *seq, struct err *e) MUST_CHECK;
+int store_event_get(struct store_txn *txn, uint64_t seq, struct store_event *out,
+		    struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
+int store_event_last(struct store_txn *txn, uint64_t *seq, struct hash *self,
+		     struct err *e) MUST_CHECK; /* 0 when empty */
 /* Walks [1, last]: gaps, hashes and the chain. ERR_CORRUPT with the first bad seq in *bad_seq. */
 int store_event_verify(struct store_txn *txn, uint64_t *bad_seq, struct err *e) MUST_CHECK;
 
 /* --- Edits. The state table is shared by everything that shows states. */
 enum store_edit_state {
-	STORE_EDIT_STATE_ACCEPTED, STORE_EDIT_STATE_PLACED, STORE_EDIT_STATE_TRAINED, STORE_EDIT_STATE_SERVED, STORE_EDIT_STATE_EXPIRED,
-	STORE_EDIT_STATE_REJECTED, STORE_EDIT_STATE_FAILED, STORE_EDIT_STATE_SUPERSEDED, STORE_EDIT_STATE_REVOKED, STORE_EDIT_STATE_DEAD,
+	STORE_EDIT_STATE_ACCEPTED,
+	STORE_EDIT_STATE_PLACED,
+	STORE_EDIT_STATE_TRAINED,
+	STORE_EDIT_STATE_SERVED,
+	STORE_EDIT_STATE_EXPIRED,
+	STORE_EDIT_STATE_REJECTED,
+	STORE_EDIT_STATE_FAILED,
+	STORE_EDIT_STATE_SUPERSEDED,
+	STORE_EDIT_STATE_REVOKED,
+	STORE_EDIT_STATE_DEAD,
 	STORE_EDIT_STATE_COUNT,
 };
 extern const struct sm_table store_edit_states; /* "accepted", "placed", "trained", "served", …, "dead-lettered" */
@@ -92,49 +123,70 @@ struct store_edit {
 	char id[STORE_ID_BYTES];
 	struct hash content; /* of the payload bytes */
 	int state;
-	uint64_t shard; /* 0: not placed yet */
-	uint64_t superseded_by, supersedes; /* seq, 0: none */
-	uint64_t version; /* first published version that contains it, 0: none yet */
+	uint64_t shard;                             /* 0: not placed yet */
+	uint64_t superseded_by, supersedes;         /* seq, 0: none */
+	uint64_t version;                           /* first published version that contains it, 0: none yet */
 	int64_t accepted_ms, trained_ms, served_ms; /* wall clock, 0: not yet */
 	uint32_t tries;
 	char reason[STORE_REASON_BYTES]; /* why failed, rejected, … */
 };
-/* Inserts or replaces by seq; keeps the id and state indexes and the counts. ERR_CONFLICT: another id; ERR_INVALID: a move that
- * store_edit_states does not have (the same of shards and merges). */
+/* Inserts or replaces by seq; keeps the id and state indexes and the counts. ERR_CONFLICT: another id; ERR_INVALID: a
+ * move that store_edit_states does not have (the same of shards and merges). */
 int store_edit_put(struct store_txn *txn, const struct store_edit *edit, struct err *e) MUST_CHECK;
 int store_edit_get(struct store_txn *txn, uint64_t seq, struct store_edit *out, struct err *e) MUST_CHECK;
 /* The newest edit with that id (an id whose edit ended may be used again with a suffix: design.md). */
 int store_edit_find(struct store_txn *txn, const char *id, struct store_edit *out, struct err *e) MUST_CHECK;
-/* The first edit with seq ≥ `from` whose state is in `state_mask` (SM_TO bits; UINT32_MAX: any). ERR_NOT_FOUND at the end. */
-int store_edit_next(struct store_txn *txn, uint64_t from, uint32_t state_mask, struct store_edit *out, struct err *e) MUST_CHECK;
+/* The first edit with seq ≥ `from` whose state is in `state_mask` (SM_TO bits; UINT32_MAX: any). ERR_NOT_FOUND at the
+ * end. */
+int store_edit_next(struct store_txn *txn, uint64_t from, uint32_t state_mask, struct store_edit *out,
+		    struct err *e) MUST_CHECK;
 int store_edit_count(struct store_txn *txn, uint64_t counts[STORE_EDIT_STATE_COUNT], struct err *e) MUST_CHECK;
-/* Subject key (folded text) → seqs of its edits in ledger order. add is idempotent. `seqs` is appended to as uint64_t in host order. */
-int store_subject_add(struct store_txn *txn, const void *subject, size_t subject_len, uint64_t seq, struct err *e) MUST_CHECK;
-int store_subject_list(struct store_txn *txn, const void *subject, size_t subject_len, struct buf *seqs, struct err *e) MUST_CHECK;
+/* Subject key (folded text) → seqs of its edits in ledger order. add is idempotent. `seqs` is appended to as uint64_t
+ * in host order. */
+int store_subject_add(struct store_txn *txn, const void *subject, size_t subject_len, uint64_t seq,
+		      struct err *e) MUST_CHECK;
+int store_subject_list(struct store_txn *txn, const void *subject, size_t subject_len, struct buf *seqs,
+		       struct err *e) MUST_CHECK;
 
 /* --- Shards with their lease. */
-enum store_shard_state { STORE_SHARD_OPEN, STORE_SHARD_CLOSED_STATE, STORE_SHARD_MERGING, STORE_SHARD_MERGED, STORE_SHARD_STATE_COUNT };
+enum store_shard_state {
+	STORE_SHARD_OPEN,
+	STORE_SHARD_CLOSED_STATE,
+	STORE_SHARD_MERGING,
+	STORE_SHARD_MERGED,
+	STORE_SHARD_STATE_COUNT
+};
 extern const struct sm_table store_shard_states; /* open → closed → merging → merged, merging → closed (failed merge) */
 
 struct store_shard {
 	uint64_t id; /* 1, 2, … */
 	int state;
-	uint64_t epoch; /* of the last lease granted; grows for ever */
+	uint64_t epoch;                  /* of the last lease granted; grows for ever */
 	uint8_t worker[STORE_KEY_BYTES]; /* who holds or held it */
-	uint64_t version; /* number of commits */
-	bool closing; /* no more edits are placed here; the closing pass is due */
+	uint64_t version;                /* number of commits */
+	bool closing;                    /* no more edits are placed here; the closing pass is due */
 	struct hash delta_root, index_root, calibration_root; /* of the last commit; zero before the first */
-	uint64_t *seqs; /* every edit placed here, ledger order; the first `trained_count` are in the last commit, the next `group_count` are assigned */
+	uint64_t *seqs; /* every edit placed here, ledger order; the first `trained_count` are in the last commit, the
+			   next `group_count` are assigned */
 	size_t seq_count, trained_count, group_count;
 	char note[STORE_REASON_BYTES]; /* backend and instruction set of the last commit */
 };
 void store_shard_fini(struct store_shard *shard); /* frees seqs */
 int store_shard_put(struct store_txn *txn, const struct store_shard *shard, struct err *e) MUST_CHECK;
-int store_shard_get(struct store_txn *txn, uint64_t id, struct store_shard *out, struct err *e) MUST_CHECK; /* caller finis */
-int store_shard_next(struct store_txn *txn, uint64_t from, struct store_shard *out, struct err *e) MUST_CHECK; /* id ≥ from; ERR_NOT_FOUND */
+int store_shard_get(struct store_txn *txn, uint64_t id, struct store_shard *out,
+		    struct err *e) MUST_CHECK; /* caller finis */
+int store_shard_next(struct store_txn *txn, uint64_t from, struct store_shard *out,
+		     struct err *e) MUST_CHECK; /* id ≥ from; ERR_NOT_FOUND */
 
 /* --- Merges. */
-enum store_merge_state { STORE_MERGE_PLANNED_STATE, STORE_MERGE_RUNNING, STORE_MERGE_GATED, STORE_MERGE_PUBLISHED, STORE_MERGE_FAILED, STORE_MERGE_STATE_COUNT };
+enum store_merge_state {
+	STORE_MERGE_PLANNED_STATE,
+	STORE_MERGE_RUNNING,
+	STORE_MERGE_GATED,
+	STORE_MERGE_PUBLISHED,
+	STORE_MERGE_FAILED,
+	STORE_MERGE_STATE_COUNT
+};
 extern const struct sm_table store_merge_states;
 
 struct store_merge {
@@ -144,7 +196,7 @@ struct store_merge {
 	uint64_t shards[64];
 	size_t shard_count;
 	struct hash plan, output_root; /* SHA-256 of the plan file; blob root of the merged delta */
-	uint64_t version; /* published with, 0: none */
+	uint64_t version;              /* published with, 0: none */
 	int64_t planned_ms, ended_ms;
 	double score, score_inputs; /* share of edits that pass the re-test, merged and in their shards */
 	char reason[STORE_REASON_BYTES];
@@ -156,22 +208,25 @@ int store_merge_next(struct store_txn *txn, uint64_t from, struct store_merge *o
 /* --- Versions and aliases. Versions are 1, 2, 3, …; a manifest is a blob (root). */
 struct store_version {
 	uint64_t version;
-	struct hash root; /* blob root of the manifest */
+	struct hash root;    /* blob root of the manifest */
 	struct hash content; /* SHA-256 of the manifest's bytes: its name */
 	int64_t published_ms;
 	uint64_t event_seq; /* its STORE_VERSION_PUBLISHED event */
 	uint32_t memory_count, edit_count;
 	char note[STORE_REASON_BYTES]; /* why: "shard 3 version 2", "merge 1" */
 };
-int store_version_put(struct store_txn *txn, const struct store_version *version, struct err *e) MUST_CHECK; /* ERR_EXISTS: immutable; ERR_INVALID: leaves a gap */
+int store_version_put(struct store_txn *txn, const struct store_version *version,
+		      struct err *e) MUST_CHECK; /* ERR_EXISTS: immutable; ERR_INVALID: leaves a gap */
 int store_version_get(struct store_txn *txn, uint64_t version, struct store_version *out, struct err *e) MUST_CHECK;
 int store_version_last(struct store_txn *txn, uint64_t *version, struct err *e) MUST_CHECK; /* 0 when none */
 /* put: ERR_NOT_FOUND when there is no such version. */
 int store_alias_put(struct store_txn *txn, const char *name, uint64_t version, struct err *e) MUST_CHECK;
 int store_alias_get(struct store_txn *txn, const char *name, uint64_t *version, struct err *e) MUST_CHECK;
 /* Small named values: "cluster-id", "base-model", "next-shard", … */
-int store_meta_put(struct store_txn *txn, const char *name, const void *bytes, size_t byte_count, struct err *e) MUST_CHECK;
-int store_meta_get(struct store_txn *txn, const char *name, struct buf *out, struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
+int store_meta_put(struct store_txn *txn, const char *name, const void *bytes, size_t byte_count,
+		   struct err *e) MUST_CHECK;
+int store_meta_get(struct store_txn *txn, const char *name, struct buf *out,
+		   struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
 
 /* --- Blobs: bytes cut into chunks of STORE_CHUNK_BYTES by SHA-256. A root is the hash of the root chunk, which is
  * "AMRT", format u32le 1, length u64le, then the chunks' hashes in order. Everyone splits the same way. */
@@ -180,21 +235,28 @@ struct store_chunk {
 	const void *bytes;
 	size_t byte_count; /* ≤ STORE_CHUNK_BYTES */
 };
-/* Verifies each hash (ERR_CORRUPT), writes all in one synced transaction; chunks that are there already are skipped, unless
- * their bytes were damaged: then they are replaced. */
-int store_chunks_put(struct store *store, const struct store_chunk *chunks, size_t chunk_count, struct err *e) MUST_CHECK;
-int store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e) MUST_CHECK; /* verified; appended */
+/* Verifies each hash (ERR_CORRUPT), writes all in one synced transaction; chunks that are there already are skipped,
+ * unless their bytes were damaged: then they are replaced. */
+int store_chunks_put(struct store *store, const struct store_chunk *chunks, size_t chunk_count,
+		     struct err *e) MUST_CHECK;
+int store_chunk_get(struct store *store, const struct hash *hash, struct buf *out,
+		    struct err *e) MUST_CHECK; /* verified; appended */
 int store_chunk_has(struct store *store, const struct hash *hash, bool *has, struct err *e) MUST_CHECK;
 /* Splits and stores bytes, the root chunk last, so that a root that was put here is whole; gives the root. */
-int store_blob_put(struct store *store, const void *bytes, size_t byte_count, struct hash *root, struct err *e) MUST_CHECK;
+int store_blob_put(struct store *store, const void *bytes, size_t byte_count, struct hash *root,
+		   struct err *e) MUST_CHECK;
 /* Reads a whole blob, verified; ERR_NOT_FOUND names the first missing chunk. `byte_limit`: ERR_LIMIT. */
-int store_blob_get(struct store *store, const struct hash *root, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;
-/* Hashes of a root chunk's bytes, appended to `hashes` as struct hash; *byte_count is the blob's length. ERR_CORRUPT. Pure. */
-int store_root_parse(const void *root_chunk, size_t root_len, struct buf *hashes, uint64_t *byte_count, struct err *e) MUST_CHECK;
-/* The chunks (root chunk first) of a root that are not here, appended as struct hash. If the root chunk itself is missing it is the only one. */
+int store_blob_get(struct store *store, const struct hash *root, size_t byte_limit, struct buf *out,
+		   struct err *e) MUST_CHECK;
+/* Hashes of a root chunk's bytes, appended to `hashes` as struct hash; *byte_count is the blob's length. ERR_CORRUPT.
+ * Pure. */
+int store_root_parse(const void *root_chunk, size_t root_len, struct buf *hashes, uint64_t *byte_count,
+		     struct err *e) MUST_CHECK;
+/* The chunks (root chunk first) of a root that are not here, appended as struct hash. If the root chunk itself is
+ * missing it is the only one. */
 int store_blob_missing(struct store *store, const struct hash *root, struct buf *hashes, struct err *e) MUST_CHECK;
-/* As store_blob_missing, but reads every chunk: those that the disk changed are listed too. store_chunks_put with the right
- * bytes heals them. */
+/* As store_blob_missing, but reads every chunk: those that the disk changed are listed too. store_chunks_put with the
+ * right bytes heals them. */
 int store_blob_damaged(struct store *store, const struct hash *root, struct buf *hashes, struct err *e) MUST_CHECK;
 /* Bytes used and free of the two environments' maps and the file system (for metrics and space thresholds). */
 struct store_space {
