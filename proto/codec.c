@@ -107,8 +107,10 @@ int proto_encode(const struct msg *msg, struct buf *head, struct msg_bytes *bulk
 	if (buf_failed(head))
 		return err_set(e, ERR_NOMEM, "no memory for a message");
 	rc = codec__encode(row->table, &msg->u, row->body_cap, head, e);
-	if (rc != 0)
-		return err_wrap(e, "encoding %s", row->name);
+	if (rc != 0) {
+		err_wrap(e, "encoding %s", row->name);
+		return rc;
+	}
 	memcpy(header, magic, sizeof(magic));
 	put(header + 4, MSG_PROTOCOL_VERSION, 2);
 	put(header + 6, (uint64_t)msg->type, 2);
@@ -220,7 +222,8 @@ int proto_decode(const void *head, size_t head_len, const void *bulk, size_t bul
 	rc = body_read(r, row, (const uint8_t *)head + PROTO_HEADER_BYTES, h.body_len, bulk, bulk_len, e);
 	if (rc != 0) {
 		msg_free(&r);
-		return err_wrap(e, "decoding %s", row->name);
+		err_wrap(e, "decoding %s", row->name);
+		return rc;
 	}
 	*out = r;
 	return 0;

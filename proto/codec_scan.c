@@ -110,8 +110,10 @@ static void *budget_alloc(void *context, size_t bytes)
 		return NULL;
 	}
 	union head *head = fault_malloc(sizeof(*head) + bytes);
-	if (head == NULL)
+	if (head == NULL) {
+		budget->no_memory = true;
 		return NULL;
+	}
 	head->bytes = sizeof(*head) + bytes;
 	budget->left -= head->bytes;
 	return head + 1;
@@ -131,7 +133,7 @@ void codec__budget_init(struct codec__budget *budget, size_t bytes)
 {
 	budget->allocator = (ProtobufCAllocator){ budget_alloc, budget_free, budget };
 	budget->left = bytes;
-	budget->exhausted = false;
+	budget->exhausted = budget->no_memory = false;
 }
 
 /* Bytes of the sequence that starts with `first`, 0 when none may; *low and *high bound its second byte (RFC 3629,

@@ -437,10 +437,13 @@ int codec__decode(const struct codec__table *table, const void *bytes, size_t le
 	struct codec__budget budget;
 	codec__budget_init(&budget, caps->unpack_bytes);
 	ProtobufCMessage *wire = protobuf_c_message_unpack(table->wire, &budget.allocator, len, bytes);
+	if (wire == NULL && budget.no_memory)
+		return no_memory(e);
+	if (wire == NULL && budget.exhausted)
+		return err_set(e, ERR_LIMIT, "%s: needs more than %zu bytes when unpacked", table->wire->name,
+			       caps->unpack_bytes);
 	if (wire == NULL)
-		return budget.exhausted ? err_set(e, ERR_LIMIT, "%s: needs more than %zu bytes when unpacked",
-						  table->wire->name, caps->unpack_bytes)
-					: err_set(e, ERR_INVALID, "%s: not a message of this type", table->wire->name);
+		return err_set(e, ERR_INVALID, "%s: not a message of this type", table->wire->name);
 	rc = unpack(table, wire, arena, plain, e);
 	protobuf_c_message_free_unpacked(wire, &budget.allocator);
 	return rc;

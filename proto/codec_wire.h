@@ -161,7 +161,7 @@ int codec__scan(const ProtobufCMessageDescriptor *wire, const uint8_t *bytes, si
 struct codec__budget {
 	ProtobufCAllocator allocator;
 	size_t left;
-	bool exhausted;
+	bool exhausted, no_memory; /* why the allocator gave NULL */
 };
 void codec__budget_init(struct codec__budget *budget, size_t bytes);
 /* RFC 3629 without NUL. Returns the offset of the first bad byte, or `len`. */

@@ -354,7 +354,8 @@ int proto_allow_load(const char *path, struct proto_allow **out, struct err *e)
 	int rc = file_read(path, LIST_BYTES_MAX, &text, e);
 	if (rc != 0) {
 		buf_free(&text);
-		return err_wrap(e, "reading the list of allowed keys");
+		err_wrap(e, "reading the list of allowed keys");
+		return rc;
 	}
 	struct proto_allow *allow = fault_calloc(1, sizeof(*allow));
 	rc = allow == NULL ? err_set(e, ERR_NOMEM, "%s: out of memory", path) : allow_parse(allow, path, &text, e);

@@ -1,0 +1,257 @@
+#include "tests/lib/test.h"
+
+#include "base/fault.h"
+#include "proto/keys.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char hex_a[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+static const char hex_b[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+static void a_pair_is_saved_and_loaded(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct proto_keypair pair, back, other;
+	struct stat st;
+	test_path(path, *state, "key");
+	assert_ok(&e, proto_keypair_new(&pair, &e));
+	assert_ok(&e, proto_keypair_new(&other, &e));
+	assert_memory_not_equal(pair.secret_key, other.secret_key, 32);
+	assert_ok(&e, proto_keypair_save(&pair, path, &e));
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_ok(&e, proto_keypair_load(path, &back, &e));
+	assert_memory_equal(&pair, &back, sizeof(pair));
+	assert_int_equal(proto_keypair_save(&other, path, &e), ERR_EXISTS);
+	assert_ok(&e, proto_keypair_load(path, &back, &e));
+	assert_memory_equal(&pair, &back, sizeof(pair)); /* as it was */
+	proto_keypair_wipe(&pair);
+	for (size_t i = 0; i < sizeof(pair); i++)
+		assert_int_equal(((uint8_t *)&pair)[i], 0);
+}
+
+static void a_key_that_others_can_read_is_refused(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct proto_keypair pair;
+	test_path(path, *state, "key");
+	assert_ok(&e, proto_keypair_new(&pair, &e));
+	assert_ok(&e, proto_keypair_save(&pair, path, &e));
+	static const mode_t modes[] = { 0640, 0604, 0660, 0644, 0610 };
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		assert_int_equal(chmod(path, modes[i]), 0);
+		assert_int_equal(proto_keypair_load(path, &pair, &e), ERR_DENIED);
+		assert_non_null(strstr(e.text, "chmod 600"));
+		assert_non_null(strstr(e.text, path));
+	}
+	assert_int_equal(chmod(path, 0400), 0);
+	assert_ok(&e, proto_keypair_load(path, &pair, &e));
+}
+
+static int load_text(void *folder, const char *text)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct proto_keypair pair;
+	test_path(path, folder, "bad");
+	test_file_write(path, text);
+	assert_int_equal(chmod(path, 0600), 0);
+	return proto_keypair_load(path, &pair, &e);
+}
+
+static void broken_key_files_are_refused(void **state)
+{
+	char text[300], public_hex[65], secret_hex[65];
+	struct proto_keypair pair;
+	assert_int_equal(proto_keypair_new(&pair, NULL), 0);
+	proto_key_hex(pair.public_key, public_hex);
+	proto_key_hex(pair.secret_key, secret_hex);
+	assert_int_equal(load_text(*state, ""), ERR_INVALID);
+	assert_int_equal(load_text(*state, "public abc\nsecret def\n"), ERR_INVALID);
+	snprintf(text, sizeof(text), "public %s\n", public_hex);
+	assert_int_equal(load_text(*state, text), ERR_INVALID);
+	snprintf(text, sizeof(text), "secret %s\npublic %s\n", secret_hex, public_hex);
+	assert_int_equal(load_text(*state, text), ERR_INVALID);
+	snprintf(text, sizeof(text), "public %s\nsecret %s\n", hex_a, secret_hex);
+	assert_int_equal(load_text(*state, text), ERR_CORRUPT);
+	snprintf(text, sizeof(text), "public %s\nsecret %s\n", public_hex, secret_hex);
+	assert_int_equal(load_text(*state, text), 0);
+	char path[TEST_PATH_BYTES];
+	test_path(path, *state, "none");
+	assert_int_equal(proto_keypair_load(path, &pair, NULL), ERR_NOT_FOUND);
+	assert_int_equal(proto_keypair_load(*state, &pair, NULL),
+			 ERR_DENIED); /* a folder is readable by none or not a file */
+}
+
+static void half_a_key_is_not_left_behind(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct proto_keypair pair;
+	test_path(path, *state, "key");
+	assert_int_equal(proto_keypair_new(&pair, NULL), 0);
+	assert_int_equal(fault_arm("proto.key.write=errno@1", NULL), 0);
+	assert_int_equal(proto_keypair_save(&pair, path, NULL), ERR_IO);
+	fault_disarm_all();
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_int_equal(proto_keypair_save(&pair, path, NULL), 0);
+}
+
+static void keys_as_hex(void **state)
+{
+	(void)state;
+	uint8_t key[PROTO_KEY_BYTES];
+	char hex[65];
+	assert_int_equal(proto_key_parse(hex_a, key), 0);
+	proto_key_hex(key, hex);
+	assert_string_equal(hex, hex_a);
+	assert_int_equal(proto_key_parse("", key), ERR_INVALID);
+	assert_int_equal(proto_key_parse("aa", key), ERR_INVALID);
+	memcpy(hex, hex_a, 65);
+	hex[63] = 'g';
+	assert_int_equal(proto_key_parse(hex, key), ERR_INVALID);
+}
+
+static void roles_as_text(void **state)
+{
+	(void)state;
+	unsigned roles = 0;
+	char text[64];
+	assert_int_equal(proto_roles_parse("worker", &roles), 0);
+	assert_int_equal(roles, PROTO_ROLE_WORKER);
+	assert_int_equal(proto_roles_parse("admin+reader+submitter", &roles), 0);
+	assert_int_equal(roles, PROTO_ROLE_ADMIN | PROTO_ROLE_READER | PROTO_ROLE_SUBMITTER);
+	proto_roles_format(roles, text, sizeof(text));
+	assert_string_equal(text, "submitter+reader+admin");
+	proto_roles_format(PROTO_ROLE_ALL, text, sizeof(text));
+	assert_string_equal(text, "submitter+worker+reader+auditor+admin");
+	proto_roles_format(0, text, sizeof(text));
+	assert_string_equal(text, "");
+	static const char *const bad[] = { "", "+", "worker+", "+worker", "Worker", "root", "worker reader", "worke" };
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(proto_roles_parse(bad[i], &roles), ERR_INVALID);
+}
+
+/* ---- The allow list. */
+
+static void a_list_is_read(void **state)
+{
+	char path[TEST_PATH_BYTES], text[1000];
+	struct err e = ERR_INIT;
+	struct proto_allow *allow = NULL;
+	uint8_t a[PROTO_KEY_BYTES], b[PROTO_KEY_BYTES], c[PROTO_KEY_BYTES] = { 1 };
+	const char *name;
+	assert_int_equal(proto_key_parse(hex_a, a), 0);
+	assert_int_equal(proto_key_parse(hex_b, b), 0);
+	test_path(path, *state, "allow");
+	snprintf(text, sizeof(text), "# who may come in\n\n  %s worker w0\r\n%s\tsubmitter+admin\tops", hex_b, hex_a);
+	test_file_write(path, text);
+	assert_ok(&e, proto_allow_load(path, &allow, &e));
+	assert_int_equal(proto_allow_roles(allow, a, &name), PROTO_ROLE_SUBMITTER | PROTO_ROLE_ADMIN);
+	assert_string_equal(name, "ops");
+	assert_int_equal(proto_allow_roles(allow, b, &name), PROTO_ROLE_WORKER);
+	assert_string_equal(name, "w0");
+	assert_int_equal(proto_allow_roles(allow, c, &name), 0);
+	assert_null(name);
+	assert_int_equal(proto_allow_roles(NULL, a, NULL), 0);
+	proto_allow_destroy(&allow);
+	assert_null(allow);
+	test_file_write(path, "");
+	assert_ok(&e, proto_allow_load(path, &allow, &e)); /* nobody */
+	assert_int_equal(proto_allow_roles(allow, a, NULL), 0);
+	proto_allow_destroy(&allow);
+}
+
+static void mistakes_name_their_line(void **state)
+{
+	static const struct {
+		const char *line, *why;
+		int code;
+	} cases[] = {
+		{ "%s", "expected", ERR_INVALID },
+		{ "%s worker", "expected", ERR_INVALID },
+		{ "%s worker a b", "expected", ERR_INVALID },
+		{ "1234 worker a", "64 hex", ERR_INVALID },
+		{ "%s boss a", "unknown role", ERR_INVALID },
+		{ "%s worker+ a", "unknown role", ERR_INVALID },
+		{ "%s worker \x1b[31mred", "name", ERR_INVALID },
+		{ "%s worker w0\n%s reader r0", "earlier line", ERR_EXISTS },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char path[TEST_PATH_BYTES], text[1000] = "# one\n\n", where[TEST_PATH_BYTES + 8];
+		struct err e = ERR_INIT;
+		struct proto_allow *allow = NULL;
+		const char *at = cases[i].line, *hex;
+		while ((hex = strstr(at, "%s")) != NULL) {
+			strncat(text, at, (size_t)(hex - at));
+			strcat(text, hex_a);
+			at = hex + 2;
+		}
+		strcat(text, at);
+		test_path(path, *state, "allow");
+		test_file_write(path, text);
+		assert_int_equal(proto_allow_load(path, &allow, &e), cases[i].code);
+		snprintf(where, sizeof(where), "%s:%d: ", path, cases[i].code == ERR_EXISTS ? 4 : 3);
+		assert_non_null(strstr(e.text, where));
+		assert_non_null(strstr(e.text, cases[i].why));
+		assert_null(allow);
+	}
+}
+
+static void keys_are_added(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct proto_allow *allow = NULL;
+	uint8_t a[PROTO_KEY_BYTES], b[PROTO_KEY_BYTES];
+	assert_int_equal(proto_key_parse(hex_a, a), 0);
+	assert_int_equal(proto_key_parse(hex_b, b), 0);
+	test_path(path, *state, "allow");
+	assert_ok(&e, proto_allow_add(path, a, PROTO_ROLE_WORKER, "w0", &e));
+	assert_ok(&e, proto_allow_add(path, b, PROTO_ROLE_ADMIN | PROTO_ROLE_READER, "ops", &e));
+	assert_int_equal(proto_allow_add(path, a, PROTO_ROLE_READER, "again", &e), ERR_EXISTS);
+	assert_int_equal(proto_allow_add(path, a, 0, "none", &e), ERR_INVALID);
+	assert_int_equal(proto_allow_add(path, a, 1u << 9, "none", &e), ERR_INVALID);
+	assert_int_equal(proto_allow_add(path, a, PROTO_ROLE_READER, "two words", &e), ERR_INVALID);
+	assert_ok(&e, proto_allow_load(path, &allow, &e));
+	assert_int_equal(proto_allow_roles(allow, a, NULL), PROTO_ROLE_WORKER);
+	assert_int_equal(proto_allow_roles(allow, b, NULL), PROTO_ROLE_ADMIN | PROTO_ROLE_READER);
+	proto_allow_destroy(&allow);
+}
+
+static int load_list(void *context)
+{
+	struct proto_allow *allow = NULL;
+	int rc = proto_allow_load(context, &allow, NULL);
+	proto_allow_destroy(&allow);
+	return rc;
+}
+
+static void no_memory_is_an_error(void **state)
+{
+	char path[TEST_PATH_BYTES], text[200];
+	test_path(path, *state, "allow");
+	snprintf(text, sizeof(text), "%s worker w0\n", hex_a);
+	test_file_write(path, text);
+	assert_true(test_walk_allocations(load_list, path) >= 2);
+}
+
+int main(void)
+{
+#define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, test_setup_folder, test_teardown_folder)
+	const struct CMUnitTest tests[] = {
+		IN_FOLDER(a_pair_is_saved_and_loaded),
+		IN_FOLDER(a_key_that_others_can_read_is_refused),
+		IN_FOLDER(broken_key_files_are_refused),
+		IN_FOLDER(half_a_key_is_not_left_behind),
+		cmocka_unit_test(keys_as_hex),
+		cmocka_unit_test(roles_as_text),
+		IN_FOLDER(a_list_is_read),
+		IN_FOLDER(mistakes_name_their_line),
+		IN_FOLDER(keys_are_added),
+		IN_FOLDER(no_memory_is_an_error),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

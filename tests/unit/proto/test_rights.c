@@ -1,0 +1,67 @@
+#include "tests/lib/test.h"
+
+#include "proto/keys.h"
+#include "proto/msg.h"
+
+/* The table of promises.md, written a second time: role by role, where rights.c goes type by type. */
+static const int submitter[] = { MSG_SUBMIT, MSG_EDIT_LIST, 0 };
+static const int worker[] = { MSG_HELLO,
+			      MSG_WANT,
+			      MSG_HEARTBEAT,
+			      MSG_PROGRESS,
+			      MSG_SHARD_COMMIT,
+			      MSG_GATE_RESULT,
+			      MSG_HAVE,
+			      MSG_CHUNK,
+			      MSG_NEED,
+			      MSG_GET_MANIFEST,
+			      0 };
+static const int reader[] = { MSG_HELLO,       MSG_HEARTBEAT,    MSG_GET_MANIFEST, MSG_NEED,
+			      MSG_NODE_STATUS, MSG_VERSION_LIST, MSG_FLEET,        0 };
+static const int auditor[] = { MSG_EDIT_LIST, MSG_VERSION_LIST, MSG_GET_MANIFEST, MSG_NEED, MSG_FLEET, 0 };
+static const int admin_only[] = { MSG_MERGE_RUN, MSG_MERGE_STATUS, MSG_SHUTDOWN, 0 };
+
+static bool in(const int *list, int type)
+{
+	for (; *list != 0; list++)
+		if (*list == type)
+			return true;
+	return false;
+}
+
+static bool expected(unsigned roles, int type)
+{
+	bool admin = in(admin_only, type) || in(submitter, type) || in(reader, type) || in(auditor, type);
+	return ((roles & PROTO_ROLE_SUBMITTER) != 0 && in(submitter, type)) ||
+	       ((roles & PROTO_ROLE_WORKER) != 0 && in(worker, type)) ||
+	       ((roles & PROTO_ROLE_READER) != 0 && in(reader, type)) ||
+	       ((roles & PROTO_ROLE_AUDITOR) != 0 && in(auditor, type)) || ((roles & PROTO_ROLE_ADMIN) != 0 && admin);
+}
+
+/* Every set of roles × every number that a header can carry and its neighbours. */
+static void exactly_the_table(void **state)
+{
+	(void)state;
+	for (unsigned roles = 0; roles <= PROTO_ROLE_ALL; roles++)
+		for (int type = -1; type < 300; type++)
+			if (proto_right(roles, type) != expected(roles, type))
+				fail_msg("roles %u, %s: %d", roles, msg_type_name(type), proto_right(roles, type));
+	assert_false(proto_right(~PROTO_ROLE_ALL, MSG_SUBMIT));
+	assert_false(proto_right(PROTO_ROLE_ALL, 65535));
+}
+
+static void answers_are_nobodys(void **state)
+{
+	(void)state;
+	static const int answers[] = { MSG_SUBMIT_REPLY, MSG_HELLO_REPLY, MSG_LEASE, MSG_EDITS,   MSG_FENCED,
+				       MSG_HINT,         MSG_MANIFEST,    MSG_ERROR, MSG_MISSING, MSG_CHUNK_STORED };
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++)
+		assert_false(proto_right(PROTO_ROLE_ALL, answers[i]));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(exactly_the_table),
+					    cmocka_unit_test(answers_are_nobodys) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
