@@ -1,6 +1,7 @@
-/* coordinator.h: accepts edits, owns the ledger and the versions, places edits on shards, leases shards to workers, plans merges and
- * publishes. A state machine without tensors: messages in (coordinator_receive), time in (coordinator_tick), messages out through the
- * transport table. One thread (the loop's). After a crash, coordinator_new on the same store goes on where the ledger ends. */
+/* coordinator.h: accepts edits, owns the ledger and the versions, places edits on shards, leases shards to workers,
+ * plans merges and publishes. A state machine without tensors: messages in (coordinator_receive), time in
+ * (coordinator_tick), messages out through the transport table. One thread (the loop's). After a crash, coordinator_new
+ * on the same store goes on where the ledger ends. */
 #ifndef AMEND_COORDINATOR_COORDINATOR_H
 #define AMEND_COORDINATOR_COORDINATOR_H
 
@@ -10,52 +11,67 @@
 struct coordinator;
 
 struct coordinator_config {
-	uint32_t edits_per_shard; /* 100 */
-	uint32_t group_edits_max; /* edits of one training group, 100 */
+	uint32_t edits_per_shard;                  /* 100 */
+	uint32_t group_edits_max;                  /* edits of one training group, 100 */
 	uint32_t commit_edits_max, commit_wait_ms; /* group commit: 100 edits or 5 ms */
-	uint32_t heartbeat_ms, lease_ms; /* 1000, 8000 */
-	uint32_t edit_tries_max; /* 3, then dead-lettered */
-	uint32_t queue_edits_max; /* accepted and not trained: beyond it Submit is answered ERR_AGAIN with retry_after_ms */
+	uint32_t heartbeat_ms, lease_ms;           /* 1000, 8000 */
+	uint32_t edit_tries_max;                   /* 3, then dead-lettered */
+	uint32_t queue_edits_max; /* accepted and not trained: beyond it Submit is answered ERR_AGAIN with
+				     retry_after_ms */
 	uint32_t merge_every_edits, merge_interval_ms; /* 0: only by MergeRun */
 	uint32_t merge_ranks, merge_deadline_ms, merge_tries_max;
 	uint32_t merge_loss_points; /* 2: merged more than this many points below its inputs is not served by default */
 	uint64_t space_reserve_bytes; /* refuse writes below this much free disk */
 	uint64_t seed;
+	uint32_t layer;          /* edited layer; UINT32_MAX: 25 of 30, in proportion to the first worker's model */
 	const char *data_folder; /* holds the store's folder and merge/<id>/ */
-	const char *cluster_id; /* "" : made at first start */
+	const char *cluster_id;  /* "" : made at first start */
 	const char *family, *tensor_format; /* "amend", "blk.%u.ffn_down.weight" */
-	const uint8_t *key; /* own public key: actor of its own events */
+	const uint8_t *key;                 /* own public key: actor of its own events */
 };
 
 /* How a merge job is run; the real row forks mpirun (merge_job.c), tests bring their own. */
 struct coordinator_merge_job {
 	void *context;
-	/* Starts the job for a plan file; output file to write; must be killed as a whole by `kill`. */
+	/* Starts the job for a plan file; output file to write; must be killed as a whole by `kill`. Kills first what
+	 * an earlier process's attempt in the same run folder has left behind. */
 	int (*start)(void *context, const char *plan_path, const char *output_path, uint32_t ranks, struct err *e);
-	/* ERR_AGAIN while running (progress in [0, 1] in *progress); 0 ended (whatever its exit code: the output file decides). */
+	/* ERR_AGAIN while running (progress in [0, 1] in *progress); 0 ended (whatever its exit code: the output file
+	 * decides). */
 	int (*poll)(void *context, double *progress, struct err *e);
 	void (*kill)(void *context); /* SIGKILL of the whole tree, reaps; idempotent */
 };
+/* The real row. `program` is started as
+ *   mpirun … -np RANKS PROGRAM --plan PLAN --output OUTPUT --model MODEL --threads N
+ * with its run folder (the plan's) as working folder; lines "progress DONE TOTAL" on stderr are its progress, the rest
+ * is kept in job.log. */
 struct coordinator_merge_options {
 	const char *program; /* amend-merge */
-	const char *model; /* base model file for the ranks */
+	const char *model;   /* base model file for the ranks */
 	uint32_t threads_per_rank;
-	bool isolate; /* own pid, net and mount namespaces (unshare) where the system allows it; logs MERGE-NOT-ISOLATED where not */
+	bool isolate; /* own pid, net and mount namespaces (unshare) where the system allows it; logs MERGE-NOT-ISOLATED
+			 where not */
 };
-int coordinator_merge_job_new(const struct coordinator_merge_options *options, struct coordinator_merge_job *out, struct err *e) MUST_CHECK;
+int coordinator_merge_job_new(const struct coordinator_merge_options *options, struct coordinator_merge_job *out,
+			      struct err *e) MUST_CHECK;
 void coordinator_merge_job_fini(struct coordinator_merge_job *job);
 
 /* Borrowed: env, store, transport, merge_job. */
-int coordinator_new(const struct coordinator_config *config, const struct env *env, struct store *store, struct proto_transport *transport,
-                    struct coordinator_merge_job *merge_job, struct coordinator **out, struct err *e) MUST_CHECK;
+int coordinator_new(const struct coordinator_config *config, const struct env *env, struct store *store,
+		    struct proto_transport *transport, struct coordinator_merge_job *merge_job,
+		    struct coordinator **out, struct err *e) MUST_CHECK;
 void coordinator_destroy(struct coordinator **coordinator);
-/* Handles one message (may take ownership by nulling). Errors that must stop the process (ledger broken) set coordinator_failed. */
+/* Handles one message (may take ownership by nulling). Errors that must stop the process (ledger broken) set
+ * coordinator_failed. */
 void coordinator_receive(struct coordinator *coordinator, struct msg_received **received);
 /* To be called at least every 5 ms while edits wait for their commit (coordinator_next_ms tells), else every 100 ms. */
 void coordinator_tick(struct coordinator *coordinator);
 int64_t coordinator_next_ms(const struct coordinator *coordinator); /* until the next tick is due */
 bool coordinator_failed(const struct coordinator *coordinator, struct err *e);
-/* Stops taking new work: Submit is answered ERR_AGAIN; kills a running merge (planned again after restart). Idempotent. */
+/* An administrator asked for the end (MSG_SHUTDOWN): coordinator_close was called; the process should end its loop. */
+bool coordinator_shutdown(const struct coordinator *coordinator);
+/* Stops taking new work: Submit is answered ERR_AGAIN; kills a running merge (planned again after restart). Idempotent.
+ */
 void coordinator_close(struct coordinator *coordinator);
 /* Metrics in Prometheus text format, appended. */
 void coordinator_metrics(struct coordinator *coordinator, struct buf *out);

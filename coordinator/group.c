@@ -1,0 +1,233 @@
+/* group.c: training groups. A group is the next edits of a shard's list that one commit shall cover; its boundary is
+ * journalled before it is sent, so that after any crash the same group goes out again and trains to the same bytes. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+bool coordinator__shard_work(const struct shard *shard)
+{
+	return shard->rec.state == STORE_SHARD_OPEN &&
+	       (shard->rec.seq_count > shard->rec.trained_count || shard->rec.closing);
+}
+
+/* A group ends before an edit that has been through edit_tries_max lost groups: such edits go one by one (poison). */
+static int group_size(struct coordinator *c, const struct shard *shard, size_t *count, struct err *e)
+{
+	size_t waiting = shard->rec.seq_count - shard->rec.trained_count, max = c->config.group_edits_max;
+	if (max > shard->want_credit)
+		max = shard->want_credit;
+	if (max > waiting)
+		max = waiting;
+	for (*count = 0; *count < max; (*count)++) {
+		struct store_edit edit;
+		int rc = store_edit_get(c->txn, shard->rec.seqs[shard->rec.trained_count + *count], &edit, e);
+		if (rc != 0)
+			return rc;
+		if (edit.tries < c->config.edit_tries_max)
+			continue;
+		if (*count == 0)
+			*count = 1;
+		break;
+	}
+	return 0;
+}
+
+static int group_event(struct coordinator *c, const struct shard *shard, struct err *e)
+{
+	const struct store_shard *rec = &shard->rec;
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_w_key(&w, "shard");
+	json_w_uint(&w, rec->id);
+	json_w_key(&w, "epoch");
+	json_w_uint(&w, rec->epoch);
+	json_w_key(&w, "first");
+	json_w_uint(&w, rec->trained_count);
+	json_w_key(&w, "count");
+	json_w_uint(&w, rec->group_count);
+	json_w_key(&w, "seqs");
+	json_w_open(&w, '[');
+	for (size_t i = 0; i < rec->group_count; i++)
+		json_w_uint(&w, rec->seqs[rec->trained_count + i]);
+	json_w_close(&w);
+	json_w_close(&w);
+	return coordinator__event(c, STORE_GROUP_ASSIGNED, NULL, &json, NULL, e);
+}
+
+static int assign(struct coordinator *c, struct shard *shard, struct err *e)
+{
+	size_t count = 0;
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = group_size(c, shard, &count, e);
+	if (rc != 0)
+		return rc;
+	shard->rec.group_count = count;
+	coordinator__touch(shard);
+	rc = group_event(c, shard, e);
+	return rc == 0 ? coordinator__commit(c, "coordinator.group.before_commit", "coordinator.group.after_commit", e)
+		       : rc;
+}
+
+/* Sends [from, to) in as many messages as it takes; `head` carries what the last one shall say. *next is where it
+ * stopped. */
+int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_edits *head, const uint64_t *seqs,
+			    size_t from, size_t to, size_t *next)
+{
+	struct err e = ERR_INIT;
+	struct store_txn *txn = NULL;
+	struct msg_edit_item items[EDITS_ITEMS_MAX];
+	bool end = head->group_end;
+	int rc = store_begin_read(c->store, &txn, &e);
+	*next = from;
+	while (rc == 0) {
+		size_t n = 0, bytes = 0;
+		while (rc == 0 && *next + n < to && n < EDITS_ITEMS_MAX) {
+			struct store_event event;
+			rc = store_event_get(txn, seqs[*next + n], &event, &e);
+			if (rc != 0 || (n > 0 && bytes + event.payload_len > EDITS_BODY_BYTES))
+				break;
+			bytes += event.payload_len;
+			items[n++] = (struct msg_edit_item){ event.seq, { event.payload, event.payload_len } };
+		}
+		if (rc != 0)
+			break;
+		bool last = *next + n >= to;
+		struct msg msg = { .type = MSG_EDITS, .u.edits = *head };
+		msg.u.edits.items = items;
+		msg.u.edits.item_count = n;
+		msg.u.edits.group_end = last && end;
+		if (!msg.u.edits.group_end) {
+			msg.u.edits.removed_count = 0;
+			msg.u.edits.closing = false;
+		}
+		if (n > 0 || msg.u.edits.group_end)
+			rc = coordinator__send(c, route, &msg);
+		if (rc == 0)
+			*next += n;
+		if (last)
+			break;
+	}
+	store_abort(&txn);
+	if (rc == ERR_CORRUPT || rc == ERR_IO)
+		coordinator__fail(c, &e);
+	return rc;
+}
+
+/* Edits among the first `to` that ended; the worker forgets them with the group. */
+static uint64_t *removed_list(const struct shard *shard, size_t to, size_t *count)
+{
+	uint64_t *out = fault_malloc((to + 1) * sizeof *out);
+	*count = 0;
+	for (size_t i = 0; out != NULL && i < to; i++) {
+		if (!coordinator__edit_live(shard->states[i]))
+			out[(*count)++] = shard->rec.seqs[i];
+	}
+	return out;
+}
+
+static void send_group(struct coordinator *c, struct shard *shard)
+{
+	struct store_shard *rec = &shard->rec;
+	size_t to = rec->trained_count + rec->group_count;
+	struct msg_edits head = { .shard = rec->id, .epoch = rec->epoch, .group_end = true };
+	uint64_t *removed = removed_list(shard, to, &head.removed_count);
+	if (removed == NULL)
+		return; /* tried again at the next tick */
+	head.removed_seqs = removed;
+	head.closing = rec->closing && to == rec->seq_count;
+	head.group_first = (uint32_t)rec->trained_count;
+	head.group_count = (uint32_t)rec->group_count;
+	if (coordinator__edits_send(c, shard->holder->route, &head, rec->seqs, shard->send_next, to,
+				    &shard->send_next) == 0) {
+		shard->wants = false;
+		shard->group_sent = true;
+	}
+	free(removed);
+}
+
+static int send_replayed(struct coordinator *c, struct shard *shard)
+{
+	struct store_shard *rec = &shard->rec;
+	struct msg_edits head = { .shard = rec->id, .epoch = rec->epoch, .replayed = true };
+	if (shard->send_next >= rec->trained_count)
+		return 0;
+	return coordinator__edits_send(c, shard->holder->route, &head, rec->seqs, shard->send_next, rec->trained_count,
+				       &shard->send_next);
+}
+
+void coordinator__shard_pump(struct coordinator *c, struct shard *shard)
+{
+	struct store_shard *rec = &shard->rec;
+	if (shard->holder == NULL || !shard->wants || rec->state != STORE_SHARD_OPEN)
+		return;
+	if (send_replayed(c, shard) != 0)
+		return;
+	bool waiting = rec->seq_count > rec->trained_count;
+	if (rec->group_count == 0 && waiting && shard->want_credit > 0) {
+		struct err e = ERR_INIT;
+		if (assign(c, shard, &e) != 0) {
+			coordinator__txn_failed(c, &e);
+			return;
+		}
+	}
+	if (rec->group_count > 0 || (!waiting && rec->closing))
+		send_group(c, shard);
+}
+
+static int blame_edit(struct coordinator *c, uint64_t seq, uint32_t tries, struct err *e)
+{
+	struct store_edit edit;
+	int rc = store_edit_get(c->txn, seq, &edit, e);
+	edit.tries = tries;
+	return rc == 0 ? store_edit_put(c->txn, &edit, e) : rc;
+}
+
+static int dead_letter(struct coordinator *c, struct shard *shard, struct store_edit *edit, uint32_t tries,
+		       struct err *e)
+{
+	char reason[STORE_REASON_BYTES];
+	edit->tries = tries;
+	snprintf(reason, sizeof reason,
+		 "%u workers were lost while they trained it: look at their logs, correct the record and submit it "
+		 "again",
+		 c->config.edit_tries_max);
+	/* One that ended meanwhile leaves the list too, or it would go on killing workers. */
+	int rc = coordinator__edit_live(edit->state) ? coordinator__edit_move(c, edit, STORE_EDIT_STATE_DEAD, reason, e)
+						     : 0;
+	if (rc != 0)
+		return rc;
+	log_event(LOG_ERROR, "COORDINATOR-EDIT-DEAD", LOGF_U("seq", edit->seq), LOGF_S("edit", edit->id),
+		  LOGF_U("shard", shard->rec.id));
+	coordinator__shard_remove(shard, shard->rec.trained_count);
+	shard->rec.group_count = 0;
+	return 0;
+}
+
+/* A group in hand of a worker that was lost counts against its edits. After edit_tries_max losses a group is dissolved
+ * and its edits go one by one; an edit alone that loses edit_tries_max more is the poison. */
+int coordinator__group_blame(struct coordinator *c, struct shard *shard, struct err *e)
+{
+	struct store_shard *rec = &shard->rec;
+	struct store_edit first;
+	uint32_t max = c->config.edit_tries_max;
+	int rc = store_edit_get(c->txn, rec->seqs[rec->trained_count], &first, e);
+	if (rc != 0)
+		return rc;
+	uint32_t tries = first.tries + 1;
+	if (rec->group_count == 1 && (tries == max || tries >= 2 * max))
+		return dead_letter(c, shard, &first, tries, e);
+	for (size_t i = 0; rc == 0 && i < rec->group_count; i++)
+		rc = blame_edit(c, rec->seqs[rec->trained_count + i], tries, e);
+	if (rc == 0 && rec->group_count > 1 && tries >= max) {
+		log_event(LOG_WARN, "COORDINATOR-GROUP-SPLIT", LOGF_U("shard", rec->id),
+			  LOGF_U("edits", rec->group_count));
+		rec->group_count = 0;
+		coordinator__touch(shard);
+	}
+	return rc;
+}

@@ -1,0 +1,313 @@
+/* internal.h: what the files of coordinator/ share. One thread; everything hangs on struct coordinator.
+ *
+ * Memory mirrors the store. A change is made in memory and in c->txn together; when the transaction fails,
+ * coordinator__txn_failed reads the touched shards back, so that memory never shows what the ledger does not hold. */
+#ifndef AMEND_COORDINATOR_INTERNAL_H
+#define AMEND_COORDINATOR_INTERNAL_H
+
+#include "base/fault.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/record.h"
+#include "base/rng.h"
+#include "coordinator/coordinator.h"
+
+#define PEERS_MAX            16384
+#define PEER_BUCKETS         4096
+#define PEER_FENCED_BOOTS    8    /* earlier processes of one key that are remembered */
+#define PEER_FORGET_LEASES   20   /* a silent peer is forgotten after this many lease times */
+#define SUBMITS_PENDING_MAX  4096 /* messages that wait for one group commit */
+#define CHUNKS_PENDING_MAX   16   /* chunks stored in one synced transaction */
+#define NEED_HASHES_MAX      4096 /* chunks one peer may be owed */
+#define NEED_ROUTES_MAX      4096
+#define SUBJECT_EDITS_MAX    256  /* newest edits of a subject that a new one is compared with */
+#define ID_SUFFIX_MAX        1000 /* edits that follow one another under one id */
+#define SERVED_BATCH         1000 /* edits marked served in one transaction */
+#define VISIBLE_SAMPLES      4096 /* reservoir of latencies */
+#define VISIBLE_BUCKETS      12
+#define EDITS_BODY_BYTES     (128 * 1024) /* payload bytes in one MSG_EDITS */
+#define EDITS_ITEMS_MAX      256
+#define MERGE_SHARDS_MAX     64
+#define MERGE_RETRY_MS       1000 /* between attempts of a merge */
+#define RETRY_AFTER_AGAIN_MS 250
+#define RETRY_AFTER_FULL_MS  2000
+#define SPACE_CHECK_MS       1000
+/* A gate's lease names the merge's id where a shard's names the shard's; its epochs start here, so that the two never
+ * meet. */
+#define GATE_EPOCH_FIRST    (UINT64_C(1) << 32)
+#define MERGED_MEMORY_FIRST (UINT64_C(1) << 32) /* memory id of a merge: this + merge id */
+
+struct peer {
+	uint8_t key[PROTO_KEY_BYTES];
+	enum msg_peer_kind kind;
+	uint64_t route, boot, fenced_boots[PEER_FENCED_BOOTS];
+	size_t fenced_count; /* ever; the ring holds the newest */
+	char name[64], software[96], backend[128], endpoint[128], state[32];
+	uint32_t pid;
+	int64_t seen_ms; /* monotonic */
+	uint64_t version, resident_bytes;
+	uint32_t edit_done, edit_total;
+	struct peer *bucket_next;
+};
+
+struct shard {
+	struct store_shard rec;
+	uint8_t *states;         /* of the edits rec.seqs */
+	size_t cap;              /* places in rec.seqs and states */
+	size_t placed_from;      /* edits from here on are new in this transaction; SIZE_MAX: none */
+	bool touched;            /* differs from the store until the commit */
+	bool created;            /* by this transaction */
+	uint32_t passed, tested; /* of the last commit's re-test */
+	uint64_t published;      /* version that the last commit made */
+	/* The lease; nothing of it but rec.epoch and rec.worker outlives the process. */
+	struct peer *holder; /* NULL: free */
+	int64_t expires_ms, sent_ms;
+	bool lease_sent;
+	bool wants; /* credit that has not been used */
+	uint32_t want_credit;
+	size_t send_next; /* place of the next edit to send */
+	bool group_sent;  /* under this lease */
+};
+
+struct pending_submit {
+	struct msg_received *received;
+};
+struct need {
+	uint64_t route;
+	struct need_item {
+		struct hash hash;
+		uint64_t request_id;
+	} * items;
+	size_t first, count, cap;
+};
+struct unserved { /* trained and published, waits for every node */
+	uint64_t seq, version;
+	int64_t accepted_ms;
+};
+
+struct merge_run {
+	bool active;
+	struct store_merge rec;
+	bool job_running;
+	int64_t deadline_ms;          /* monotonic: of the job, or of the gate */
+	int64_t started_ms, retry_ms; /* monotonic: of this attempt; not before, after a failed one */
+	double progress;
+	/* gate lease */
+	struct peer *holder;
+	uint64_t epoch;
+	int64_t expires_ms;
+	bool lease_sent, sending;
+	size_t send_next;
+	uint32_t gate_tries;
+	char gate_reason[STORE_REASON_BYTES]; /* why the last gate lease ended */
+	uint64_t *seqs;                       /* live edits of its shards */
+	size_t seq_count;
+};
+
+struct coordinator {
+	struct coordinator_config config;
+	char *data_folder, *family, *tensor_format;
+	char cluster_id[64];
+	uint8_t key[STORE_KEY_BYTES];
+	const struct env *env;
+	struct store *store;
+	struct proto_transport *transport;
+	struct coordinator_merge_job *merge_job;
+	struct store_txn *txn;
+	struct err failure; /* code != 0: stopped */
+	bool closed, shutdown;
+
+	bool base_known;
+	struct hash base_model;
+	uint32_t layers, hidden, ffn;
+
+	struct peer *buckets[PEER_BUCKETS];
+	struct peer **peers;
+	size_t peer_count, peer_cap;
+
+	struct shard **shards; /* ascending id */
+	size_t shard_count, shard_cap;
+	uint64_t counts[STORE_EDIT_STATE_COUNT];
+	uint64_t last_seq;
+
+	struct pending_submit *submits;
+	size_t submit_count, submit_records;
+	int64_t submit_since_ms; /* of the oldest */
+	struct msg_received *chunks[CHUNKS_PENDING_MAX];
+	size_t chunk_count;
+	struct need *needs;
+	size_t need_count, need_cap;
+	int64_t space_checked_ms;
+	bool space_checked, space_low;
+
+	uint64_t version; /* newest published */
+	struct hash version_content;
+	struct unserved *unserved; /* ascending version */
+	size_t unserved_count, unserved_cap;
+	bool nodes_changed;
+
+	struct store_merge *merges; /* published */
+	size_t merge_count, merge_cap;
+	struct merge_run merge;
+	uint64_t merge_next_id, merge_mark; /* mark: trained edits when the last merge was planned */
+	int64_t merge_mark_ms;
+
+	struct rng rng;
+	double visible_ms[VISIBLE_SAMPLES];
+	uint64_t visible_count, visible_buckets[VISIBLE_BUCKETS];
+	double visible_sum_ms;
+	uint64_t refused_count, duplicate_count, fenced_count, merge_failed_count, published_count;
+	double merge_last_s;
+};
+
+/* --- coordinator.c */
+int64_t coordinator__now_ms(const struct coordinator *c);
+int coordinator__send(struct coordinator *c, uint64_t route,
+		      struct msg *msg); /* ERR_AGAIN: keep it; ERR_CLOSED: gone */
+void coordinator__reply(struct coordinator *c, const struct msg_received *request, struct msg *msg);
+void coordinator__reply_error(struct coordinator *c, const struct msg_received *request, int code, const char *text);
+void coordinator__fail(struct coordinator *c, const struct err *e); /* stops everything */
+struct msg_text coordinator__text(const char *text);
+void coordinator__copy_text(char *out, size_t out_bytes, struct msg_text text);
+/* Everything that may move without a message: leases, groups, merges; called after each message and by the tick. */
+void coordinator__advance(struct coordinator *c);
+
+/* --- txn.c */
+int coordinator__begin(struct coordinator *c, struct err *e) MUST_CHECK;
+/* Writes the touched shards, passes the fault points, commits. After a failure call txn_failed. */
+int coordinator__commit(struct coordinator *c, const char *fault_before, const char *fault_after,
+			struct err *e) MUST_CHECK;
+/* Drops the transaction, reads touched shards back. Anything but a full disk stops the coordinator. */
+void coordinator__txn_failed(struct coordinator *c, struct err *e);
+void coordinator__touch(struct shard *shard);
+/* Appends `json` (freed) as an event of `actor` (NULL: this coordinator). */
+int coordinator__event(struct coordinator *c, enum store_event_type type, const uint8_t *actor, struct buf *json,
+		       uint64_t *seq, struct err *e) MUST_CHECK;
+/* Moves an edit in the transaction and in memory; writes STORE_EDIT_ENDED for final states. `reason` may be NULL. */
+int coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason,
+			   struct err *e) MUST_CHECK;
+bool coordinator__edit_live(int state);
+bool coordinator__space_low(struct coordinator *c);
+
+/* --- load.c */
+int coordinator__load(struct coordinator *c, struct err *e) MUST_CHECK;
+int coordinator__shard_reload(struct coordinator *c, struct store_txn *txn, struct shard *shard, bool *gone,
+			      struct err *e) MUST_CHECK;
+struct shard *coordinator__shard_find(struct coordinator *c, uint64_t id);
+struct shard *coordinator__shard_add(struct coordinator *c, struct err *e); /* a new open one, in memory, touched */
+void coordinator__shard_drop(struct coordinator *c, size_t index);
+int coordinator__shard_append(struct shard *shard, uint64_t seq, int state, struct err *e) MUST_CHECK;
+void coordinator__shard_remove(struct shard *shard, size_t place);
+size_t coordinator__shard_place(const struct shard *shard, uint64_t seq); /* SIZE_MAX: not in it */
+int coordinator__shard_result_put(struct coordinator *c, const struct shard *shard, struct err *e) MUST_CHECK;
+
+/* --- peer.c */
+struct peer *coordinator__peer_find(const struct coordinator *c, const uint8_t *key, enum msg_peer_kind kind);
+struct peer *coordinator__peer_add(struct coordinator *c, const uint8_t *key, enum msg_peer_kind kind);
+struct peer *coordinator__peer_any(const struct coordinator *c, const uint8_t *key); /* worker first, then node */
+bool coordinator__peer_live(const struct coordinator *c, const struct peer *peer);
+size_t coordinator__peer_leases(const struct coordinator *c, const struct peer *peer);
+size_t coordinator__workers_live(const struct coordinator *c);
+struct peer *coordinator__worker_least(const struct coordinator *c); /* live, fewest leases; NULL */
+void coordinator__peers_forget(struct coordinator *c);
+void coordinator__peers_free(struct coordinator *c);
+
+/* --- place.c */
+/* All below work in c->txn. */
+int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct buf *subject,
+		       struct err *e) MUST_CHECK;
+void coordinator__place_waiting(struct coordinator *c); /* its own transactions */
+/* Live edits that conflict with `record`, newest last, appended to `seqs` as uint64_t. */
+int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct buf *subject,
+			   struct buf *seqs, struct err *e) MUST_CHECK;
+/* The id for a new edit. 0; ERR_EXISTS (`*seq`: the first one's); ERR_CONFLICT; else a store error. */
+int coordinator__edit_id(struct coordinator *c, const struct record *record, const struct hash *payload,
+			 char out[STORE_ID_BYTES], uint64_t *seq, struct err *e) MUST_CHECK;
+
+/* --- lease.c */
+void coordinator__leases_advance(struct coordinator *c); /* expires and grants */
+void coordinator__lease_send(struct coordinator *c, struct shard *shard);
+void coordinator__lease_free(struct shard *shard);
+/* `blame`: the worker was lost with the group in hand. */
+void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why, bool blame);
+void coordinator__fenced_send(struct coordinator *c, uint64_t route, uint64_t shard, uint64_t epoch);
+
+/* --- group.c */
+void coordinator__shard_pump(struct coordinator *c,
+			     struct shard *shard); /* assigns a group when there is credit; sends what is due */
+int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_edits *head, const uint64_t *seqs,
+			    size_t from, size_t to, size_t *next);
+int coordinator__group_blame(struct coordinator *c, struct shard *shard, struct err *e) MUST_CHECK; /* in c->txn */
+bool coordinator__shard_work(const struct shard *shard); /* something a worker could do for it */
+
+/* --- publish.c */
+struct publish {
+	struct store_version rec;
+};
+/* Builds the manifest of what is in memory (with `merged`, which may be NULL) and stores its blob. */
+int coordinator__publish_prepare(struct coordinator *c, const struct store_merge *merged, const char *note,
+				 struct publish *out, struct err *e) MUST_CHECK;
+int coordinator__publish_put(struct coordinator *c, struct publish *publish, struct err *e) MUST_CHECK; /* in c->txn */
+void coordinator__publish_done(struct coordinator *c, const struct publish *publish); /* after the commit: hint */
+bool coordinator__merge_serves(const struct coordinator *c, const struct store_merge *merge);
+void coordinator__tensor_name(const struct coordinator *c, char *out, size_t out_bytes);
+uint32_t coordinator__layer(const struct coordinator *c);
+
+/* --- served.c */
+int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,
+			      struct err *e) MUST_CHECK;
+void coordinator__served_advance(struct coordinator *c);
+void coordinator__visible_quantiles(const struct coordinator *c, double *p50, double *p99);
+extern const double coordinator__visible_bounds_s[VISIBLE_BUCKETS];
+
+/* --- recv_submit.c, recv_blob.c */
+void coordinator__submit_flush(struct coordinator *c);
+void coordinator__submits_drop(struct coordinator *c);
+void coordinator__chunks_flush(struct coordinator *c);
+void coordinator__needs_pump(struct coordinator *c);
+void coordinator__blobs_drop(struct coordinator *c);
+
+/* --- merge.c, merge_gate.c, merge_files.c, merge_job.c */
+void coordinator__merge_advance(struct coordinator *c);
+int coordinator__merge_start(struct coordinator *c,
+			     struct err *e) MUST_CHECK;                 /* ERR_AGAIN, ERR_INVALID: nothing to merge */
+void coordinator__merge_end(struct coordinator *c, const char *reason); /* failed for good; shards go back */
+void coordinator__merge_job_stop(struct coordinator *c);
+const char *coordinator__merge_phase(const struct coordinator *c);
+int coordinator__merge_prepare_files(struct coordinator *c, struct store_merge *rec, struct err *e) MUST_CHECK;
+int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec,
+			      struct err *e) MUST_CHECK;                 /* stores the delta: rec->output_root */
+void coordinator__merge_clean(const struct coordinator *c, uint64_t id); /* inputs and output; plan and log stay */
+int coordinator__gate_publish(struct coordinator *c, double score, struct err *e) MUST_CHECK;
+int coordinator__merge_event(struct coordinator *c, enum store_event_type type, const struct store_merge *rec,
+			     struct err *e) MUST_CHECK; /* in c->txn */
+int coordinator__merge_shards_move(struct coordinator *c, const struct store_merge *rec, int state,
+				   struct err *e) MUST_CHECK;
+void coordinator__merge_forget(struct coordinator *c);
+void coordinator__merge_paths(const struct coordinator *c, uint64_t id, char *folder, char *plan, char *output,
+			      size_t bytes);
+void coordinator__gate_advance(struct coordinator *c);
+bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);
+void coordinator__gate_lost(struct coordinator *c, const char *why);
+void coordinator__gate_renew(struct coordinator *c);
+void coordinator__gate_want(struct coordinator *c, uint32_t received_count);
+
+/* --- one a message */
+void coordinator__recv_submit(struct coordinator *c, struct msg_received **received);
+void coordinator__recv_edit_list(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_hello(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_want(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_progress(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_gate_result(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_have(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_need(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_chunk(struct coordinator *c, struct msg_received **received);
+void coordinator__recv_get_manifest(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_version_list(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_node_status(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_merge_run(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *received);
+
+#endif

@@ -1,0 +1,161 @@
+/* lease.c: which worker holds which shard. A grant raises the shard's epoch for ever; what comes with another epoch is
+ * refused. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static int lease_event(struct coordinator *c, enum store_event_type type, const struct shard *shard, const char *why,
+		       struct err *e)
+{
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	char key[65];
+	proto_key_hex(shard->rec.worker, key);
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_w_key(&w, "shard");
+	json_w_uint(&w, shard->rec.id);
+	json_w_key(&w, "epoch");
+	json_w_uint(&w, shard->rec.epoch);
+	json_w_key(&w, "worker");
+	json_w_str(&w, key);
+	if (why != NULL) {
+		json_w_key(&w, "reason");
+		json_w_str(&w, why);
+	}
+	json_w_close(&w);
+	return coordinator__event(c, type, NULL, &json, NULL, e);
+}
+
+void coordinator__fenced_send(struct coordinator *c, uint64_t route, uint64_t shard, uint64_t epoch)
+{
+	struct msg msg = { .type = MSG_FENCED };
+	msg.u.fenced.shard = shard;
+	msg.u.fenced.epoch = epoch;
+	c->fenced_count++;
+	(void)coordinator__send(c, route, &msg); /* lost: the next heartbeat with the old epoch is told again */
+}
+
+void coordinator__lease_free(struct shard *shard)
+{
+	shard->holder = NULL;
+	shard->wants = shard->group_sent = shard->lease_sent = false;
+	shard->want_credit = 0;
+	shard->send_next = 0;
+}
+
+static int lost_write(struct coordinator *c, struct shard *shard, const char *why, bool blame, struct err *e)
+{
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = lease_event(c, STORE_LEASE_EXPIRED, shard, why, e);
+	if (rc == 0 && blame && shard->group_sent && shard->rec.group_count > 0)
+		rc = coordinator__group_blame(c, shard, e);
+	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
+}
+
+void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why, bool blame)
+{
+	struct err e = ERR_INIT;
+	struct peer *peer = shard->holder;
+	log_event(LOG_WARN, "COORDINATOR-LEASE-LOST", LOGF_U("shard", shard->rec.id), LOGF_U("epoch", shard->rec.epoch),
+		  LOGF_S("worker", peer->name), LOGF_S("reason", why));
+	if (lost_write(c, shard, why, blame, &e) != 0)
+		coordinator__txn_failed(
+			c, &e); /* on a full disk the lease ends without its event: the next grant's epoch tells it */
+	coordinator__fenced_send(c, peer->route, shard->rec.id, shard->rec.epoch);
+	coordinator__lease_free(shard);
+}
+
+void coordinator__lease_send(struct coordinator *c, struct shard *shard)
+{
+	struct msg msg = { .type = MSG_LEASE };
+	struct msg_lease *lease = &msg.u.lease;
+	lease->kind = MSG_LEASE_TRAIN;
+	lease->shard = shard->rec.id;
+	lease->epoch = shard->rec.epoch;
+	lease->lease_ms = c->config.lease_ms;
+	lease->shard_version = shard->rec.version;
+	lease->delta_root = shard->rec.delta_root;
+	lease->index_root = shard->rec.index_root;
+	lease->calibration_root = shard->rec.calibration_root;
+	lease->trained_count = (uint32_t)shard->rec.trained_count;
+	shard->lease_sent = coordinator__send(c, shard->holder->route, &msg) == 0;
+	shard->sent_ms = coordinator__now_ms(c);
+}
+
+static void grant(struct coordinator *c, struct shard *shard, struct peer *peer)
+{
+	struct err e = ERR_INIT;
+	int rc = coordinator__begin(c, &e);
+	shard->rec.epoch++;
+	memcpy(shard->rec.worker, peer->key, sizeof shard->rec.worker);
+	coordinator__touch(shard);
+	if (rc == 0)
+		rc = lease_event(c, STORE_LEASE_GRANTED, shard, NULL, &e);
+	if (rc == 0)
+		rc = coordinator__commit(c, NULL, NULL, &e);
+	if (rc != 0) {
+		coordinator__txn_failed(c, &e);
+		return;
+	}
+	coordinator__lease_free(shard);
+	shard->holder = peer;
+	shard->expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
+	log_event(LOG_INFO, "COORDINATOR-LEASE-GRANTED", LOGF_U("shard", shard->rec.id),
+		  LOGF_U("epoch", shard->rec.epoch), LOGF_S("worker", peer->name));
+	coordinator__lease_send(c, shard);
+}
+
+/* The previous holder has the shard's delta and edits at hand. */
+static struct peer *choose(const struct coordinator *c, const struct shard *shard)
+{
+	struct peer *before = coordinator__peer_find(c, shard->rec.worker, MSG_PEER_WORKER);
+	if (shard->rec.epoch > 0 && before != NULL && coordinator__peer_live(c, before))
+		return before;
+	return coordinator__worker_least(c);
+}
+
+/* A shard that was told to close before it held an edit has nothing to train. */
+static void close_empty(struct coordinator *c, struct shard *shard)
+{
+	struct err e = ERR_INIT;
+	struct buf json = BUF_INIT;
+	int rc = coordinator__begin(c, &e);
+	shard->rec.state = STORE_SHARD_CLOSED_STATE;
+	coordinator__touch(shard);
+	buf_printf(&json, "{\"shard\":%" PRIu64 ",\"empty\":true}", shard->rec.id);
+	if (rc == 0)
+		rc = coordinator__event(c, STORE_SHARD_CLOSED, NULL, &json, NULL, &e);
+	if (rc == 0)
+		rc = coordinator__commit(c, NULL, NULL, &e);
+	buf_free(&json);
+	if (rc != 0)
+		coordinator__txn_failed(c, &e);
+	else
+		coordinator__lease_free(shard);
+}
+
+void coordinator__leases_advance(struct coordinator *c)
+{
+	int64_t now = coordinator__now_ms(c);
+	for (size_t i = 0; i < c->shard_count && c->failure.code == 0; i++) {
+		struct shard *shard = c->shards[i];
+		if (shard->rec.state != STORE_SHARD_OPEN)
+			continue;
+		if (shard->rec.closing && shard->rec.seq_count == 0) {
+			close_empty(c, shard);
+			continue;
+		}
+		if (shard->holder != NULL && now >= shard->expires_ms)
+			coordinator__lease_lost(c, shard, "no heartbeat", true);
+		if (shard->holder != NULL && !shard->lease_sent)
+			coordinator__lease_send(c, shard);
+		if (shard->holder != NULL || c->closed || !coordinator__shard_work(shard))
+			continue;
+		struct peer *peer = choose(c, shard);
+		if (peer != NULL)
+			grant(c, shard, peer);
+	}
+}

@@ -1,0 +1,376 @@
+/* load.c: what a start finds in the store, and the shards in memory. No lease outlives a process: every shard starts
+ * free, and the next grant raises its epoch. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHARD_RESULT_BYTES 16
+
+struct shard *coordinator__shard_find(struct coordinator *c, uint64_t id)
+{
+	size_t low = 0, high = c->shard_count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (c->shards[middle]->rec.id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < c->shard_count && c->shards[low]->rec.id == id ? c->shards[low] : NULL;
+}
+
+size_t coordinator__shard_place(const struct shard *shard, uint64_t seq)
+{
+	for (size_t i = shard->rec.seq_count; i-- > 0;) {
+		if (shard->rec.seqs[i] == seq)
+			return i;
+	}
+	return SIZE_MAX;
+}
+
+static int shard_reserve(struct shard *shard, size_t count, struct err *e)
+{
+	if (count <= shard->cap)
+		return 0;
+	if (count > STORE_SHARD_EDITS_MAX)
+		return err_set(e, ERR_LIMIT, "shard %" PRIu64 ": more than %d edits", shard->rec.id,
+			       STORE_SHARD_EDITS_MAX);
+	size_t cap = shard->cap < 16 ? 16 : shard->cap * 2;
+	if (cap < count)
+		cap = count;
+	uint64_t *seqs = fault_realloc(shard->rec.seqs, cap * sizeof *seqs);
+	if (seqs != NULL)
+		shard->rec.seqs = seqs;
+	uint8_t *states = fault_realloc(shard->states, cap);
+	if (states != NULL)
+		shard->states = states;
+	if (seqs == NULL || states == NULL)
+		return err_set(e, ERR_NOMEM, "shard %" PRIu64 ": out of memory", shard->rec.id);
+	shard->cap = cap;
+	return 0;
+}
+
+int coordinator__shard_append(struct shard *shard, uint64_t seq, int state, struct err *e)
+{
+	int rc = shard_reserve(shard, shard->rec.seq_count + 1, e);
+	if (rc != 0)
+		return rc;
+	size_t at = shard->rec.seq_count++;
+	shard->rec.seqs[at] = seq;
+	shard->states[at] = (uint8_t)state;
+	if (at < shard->placed_from)
+		shard->placed_from = at;
+	coordinator__touch(shard);
+	return 0;
+}
+
+void coordinator__shard_remove(struct shard *shard, size_t place)
+{
+	size_t after = shard->rec.seq_count - place - 1;
+	memmove(shard->rec.seqs + place, shard->rec.seqs + place + 1, after * sizeof *shard->rec.seqs);
+	memmove(shard->states + place, shard->states + place + 1, after);
+	shard->rec.seq_count--;
+	if (shard->placed_from != SIZE_MAX && place < shard->placed_from)
+		shard->placed_from--;
+	coordinator__touch(shard);
+}
+
+static int shard_push(struct coordinator *c, struct shard *shard, struct err *e)
+{
+	if (c->shard_count == c->shard_cap) {
+		size_t cap = c->shard_cap == 0 ? 16 : c->shard_cap * 2;
+		struct shard **shards = fault_realloc(c->shards, cap * sizeof(struct shard *));
+		if (shards == NULL)
+			return err_set(e, ERR_NOMEM, "shards: out of memory");
+		c->shards = shards;
+		c->shard_cap = cap;
+	}
+	c->shards[c->shard_count++] = shard;
+	return 0;
+}
+
+struct shard *coordinator__shard_add(struct coordinator *c, struct err *e)
+{
+	struct shard *shard = fault_calloc(1, sizeof *shard);
+	if (shard == NULL) {
+		err_set(e, ERR_NOMEM, "a new shard: out of memory");
+		return NULL;
+	}
+	shard->rec.id = c->shard_count == 0 ? 1 : c->shards[c->shard_count - 1]->rec.id + 1;
+	shard->rec.state = STORE_SHARD_OPEN;
+	shard->placed_from = SIZE_MAX;
+	shard->created = true;
+	coordinator__touch(shard);
+	if (shard_push(c, shard, e) != 0) {
+		free(shard);
+		return NULL;
+	}
+	log_event(LOG_INFO, "COORDINATOR-SHARD-OPENED", LOGF_U("shard", shard->rec.id));
+	return shard;
+}
+
+void coordinator__shard_drop(struct coordinator *c, size_t index)
+{
+	struct shard *shard = c->shards[index];
+	store_shard_fini(&shard->rec);
+	free(shard->states);
+	free(shard);
+	memmove(c->shards + index, c->shards + index + 1, (c->shard_count - index - 1) * sizeof(struct shard *));
+	c->shard_count--;
+}
+
+static int load_states(struct store_txn *txn, struct shard *shard, struct err *e)
+{
+	for (size_t i = 0; i < shard->rec.seq_count; i++) {
+		struct store_edit edit;
+		int rc = store_edit_get(txn, shard->rec.seqs[i], &edit, e);
+		if (rc != 0)
+			return err_wrap(e, "shard %" PRIu64, shard->rec.id);
+		shard->states[i] = (uint8_t)edit.state;
+	}
+	return 0;
+}
+
+static void result_name(uint64_t shard, char *out, size_t out_bytes)
+{
+	snprintf(out, out_bytes, "shard-result/%" PRIu64, shard);
+}
+
+int coordinator__shard_result_put(struct coordinator *c, const struct shard *shard, struct err *e)
+{
+	char name[48];
+	struct buf bytes = BUF_INIT;
+	result_name(shard->rec.id, name, sizeof name);
+	buf_u32le(&bytes, shard->passed);
+	buf_u32le(&bytes, shard->tested);
+	buf_u64le(&bytes, shard->published);
+	int rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
+				    : store_meta_put(c->txn, name, bytes.data, bytes.len, e);
+	buf_free(&bytes);
+	return rc;
+}
+
+static int load_result(struct store_txn *txn, struct shard *shard, struct err *e)
+{
+	char name[48];
+	struct buf bytes = BUF_INIT;
+	result_name(shard->rec.id, name, sizeof name);
+	int rc = store_meta_get(txn, name, &bytes, e);
+	if (rc == 0) {
+		struct reader r;
+		reader_init(&r, bytes.data, bytes.len);
+		shard->passed = reader_u32le(&r);
+		shard->tested = reader_u32le(&r);
+		shard->published = reader_u64le(&r);
+		if (r.overrun || bytes.len != SHARD_RESULT_BYTES)
+			rc = err_set(e, ERR_CORRUPT, "%s: %zu bytes where %d belong", name, bytes.len,
+				     SHARD_RESULT_BYTES);
+	} else if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	buf_free(&bytes);
+	return rc;
+}
+
+/* Fills what memory adds to a record that was read. */
+static int shard_complete(struct store_txn *txn, struct shard *shard, struct err *e)
+{
+	shard->cap = shard->rec.seq_count;
+	shard->placed_from = SIZE_MAX;
+	free(shard->states);
+	shard->states = fault_calloc(shard->cap + 1, 1);
+	if (shard->states == NULL)
+		return err_set(e, ERR_NOMEM, "shard %" PRIu64 ": out of memory", shard->rec.id);
+	int rc = load_states(txn, shard, e);
+	return rc == 0 ? load_result(txn, shard, e) : rc;
+}
+
+int coordinator__shard_reload(struct coordinator *c, struct store_txn *txn, struct shard *shard, bool *gone,
+			      struct err *e)
+{
+	struct store_shard rec = { 0 };
+	(void)c;
+	int rc = store_shard_get(txn, shard->rec.id, &rec, e);
+	if (rc == ERR_NOT_FOUND && shard->created) {
+		err_clear(e);
+		*gone = true;
+		return 0;
+	}
+	if (rc != 0)
+		return rc;
+	store_shard_fini(&shard->rec);
+	shard->rec = rec;
+	return shard_complete(txn, shard, e);
+}
+
+static int load_shards(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	for (uint64_t id = 1;;) {
+		struct shard *shard = fault_calloc(1, sizeof *shard);
+		if (shard == NULL)
+			return err_set(e, ERR_NOMEM, "shards: out of memory");
+		int rc = store_shard_next(txn, id, &shard->rec, e);
+		if (rc == 0)
+			rc = shard_complete(txn, shard, e);
+		if (rc == 0)
+			rc = shard_push(c, shard, e);
+		if (rc != 0) {
+			store_shard_fini(&shard->rec);
+			free(shard->states);
+			free(shard);
+			if (rc != ERR_NOT_FOUND)
+				return rc;
+			err_clear(e);
+			return 0;
+		}
+		id = shard->rec.id + 1;
+	}
+}
+
+static int load_merges(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	c->merge_next_id = 1;
+	for (;;) {
+		struct store_merge rec;
+		int rc = store_merge_next(txn, c->merge_next_id, &rec, e);
+		if (rc == ERR_NOT_FOUND) {
+			err_clear(e);
+			return 0;
+		}
+		if (rc != 0)
+			return rc;
+		c->merge_next_id = rec.id + 1;
+		if (rec.state == STORE_MERGE_PUBLISHED) {
+			struct store_merge *merges = fault_realloc(c->merges, (c->merge_count + 1) * sizeof *merges);
+			if (merges == NULL)
+				return err_set(e, ERR_NOMEM, "merges: out of memory");
+			c->merges = merges;
+			c->merges[c->merge_count++] = rec;
+		} else if (rec.state != STORE_MERGE_FAILED) {
+			c->merge.active = true;
+			c->merge.rec = rec;
+		}
+	}
+}
+
+static int load_base(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	int rc = store_meta_get(txn, "base-model", &bytes, e);
+	if (rc == 0 && bytes.len != HASH_BYTES + 12)
+		rc = err_set(e, ERR_CORRUPT, "base-model: %zu bytes where %d belong", bytes.len, HASH_BYTES + 12);
+	if (rc == 0) {
+		struct reader r;
+		reader_init(&r, bytes.data, bytes.len);
+		memcpy(c->base_model.bytes, reader_bytes(&r, HASH_BYTES), HASH_BYTES);
+		c->layers = reader_u32le(&r);
+		c->hidden = reader_u32le(&r);
+		c->ffn = reader_u32le(&r);
+		c->base_known = true;
+	} else if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	buf_free(&bytes);
+	return rc;
+}
+
+static int load_unserved(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	for (uint64_t from = 1;;) {
+		struct store_edit edit;
+		int rc = store_edit_next(txn, from, SM_TO(STORE_EDIT_STATE_TRAINED), &edit, e);
+		if (rc == 0)
+			rc = coordinator__unserved_add(c, edit.seq, edit.version, edit.accepted_ms, e);
+		if (rc == ERR_NOT_FOUND) {
+			err_clear(e);
+			return 0;
+		}
+		if (rc != 0)
+			return rc;
+		from = edit.seq + 1;
+	}
+}
+
+static int load_version(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct store_version rec;
+	int rc = store_version_last(txn, &c->version, e);
+	if (rc != 0 || c->version == 0)
+		return rc;
+	rc = store_version_get(txn, c->version, &rec, e);
+	if (rc == 0)
+		c->version_content = rec.content;
+	return rc;
+}
+
+/* The cluster's id is fixed at the first start; a folder of another cluster is refused. */
+static int load_cluster_id(struct coordinator *c, struct err *e)
+{
+	struct buf stored = BUF_INIT;
+	int rc = coordinator__begin(c, e);
+	if (rc != 0)
+		return rc;
+	rc = store_meta_get(c->txn, "cluster-id", &stored, e);
+	if (rc == 0) {
+		store_abort(&c->txn);
+		const char *id = buf_cstr(&stored);
+		if (c->cluster_id[0] != 0 && strcmp(c->cluster_id, id) != 0)
+			rc = err_set(e, ERR_MISMATCH,
+				     "the data folder %s belongs to cluster %s, not to %s: give the right folder, or "
+				     "leave the cluster id out",
+				     c->data_folder, id, c->cluster_id);
+		coordinator__copy_text(c->cluster_id, sizeof c->cluster_id, coordinator__text(id));
+		buf_free(&stored);
+		return rc;
+	}
+	buf_free(&stored);
+	if (rc == ERR_NOT_FOUND) {
+		struct buf json = BUF_INIT;
+		err_clear(e);
+		if (c->cluster_id[0] == 0)
+			snprintf(c->cluster_id, sizeof c->cluster_id, "%016" PRIx64, env_random_u64(c->env));
+		buf_printf(&json, "{\"cluster_id\":");
+		struct json_w w;
+		json_w_init(&w, &json);
+		json_w_str(&w, c->cluster_id);
+		buf_puts(&json, "}");
+		rc = store_meta_put(c->txn, "cluster-id", c->cluster_id, strlen(c->cluster_id), e);
+		if (rc == 0)
+			rc = coordinator__event(c, STORE_CONFIG_CHANGED, NULL, &json, NULL, e);
+		else
+			buf_free(&json);
+	}
+	if (rc == 0)
+		rc = coordinator__commit(c, NULL, NULL, e);
+	store_abort(&c->txn);
+	return rc;
+}
+
+int coordinator__load(struct coordinator *c, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	int rc = load_cluster_id(c, e);
+	if (rc == 0)
+		rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = store_event_last(txn, &c->last_seq, NULL, e);
+	if (rc == 0)
+		rc = store_edit_count(txn, c->counts, e);
+	if (rc == 0)
+		rc = load_base(c, txn, e);
+	if (rc == 0)
+		rc = load_version(c, txn, e);
+	if (rc == 0)
+		rc = load_shards(c, txn, e);
+	if (rc == 0)
+		rc = load_merges(c, txn, e);
+	if (rc == 0)
+		rc = load_unserved(c, txn, e);
+	store_abort(&txn);
+	return rc;
+}

@@ -1,0 +1,381 @@
+/* merge.c: the life of a merge: planned (its open shards close) → running (a job on frozen inputs) → gated (a worker
+ * re-tests the result) → published; or failed, with the old versions served throughout. One at a time. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *coordinator__merge_phase(const struct coordinator *c)
+{
+	const struct merge_run *run = &c->merge;
+	switch (run->rec.state) {
+	case STORE_MERGE_PLANNED_STATE:
+		return "closing its shards";
+	case STORE_MERGE_RUNNING:
+		return run->job_running ? "merging" : "waiting to try again";
+	case STORE_MERGE_GATED:
+		return run->holder != NULL ? "re-testing" : "waiting for a worker to re-test it";
+	default:
+		return "";
+	}
+}
+
+static void json_merge(struct json_w *w, const struct store_merge *rec)
+{
+	char plan[HASH_HEX_BYTES], output[HASH_HEX_BYTES];
+	hash_hex(&rec->plan, plan);
+	hash_hex(&rec->output_root, output);
+	json_w_open(w, '{');
+	json_w_key(w, "merge");
+	json_w_uint(w, rec->id);
+	json_w_key(w, "state");
+	json_w_str(w, sm_state_name(&store_merge_states, rec->state));
+	json_w_key(w, "shards");
+	json_w_open(w, '[');
+	for (size_t i = 0; i < rec->shard_count; i++)
+		json_w_uint(w, rec->shards[i]);
+	json_w_close(w);
+	json_w_key(w, "plan");
+	json_w_str(w, plan);
+	json_w_key(w, "output");
+	json_w_str(w, output);
+	json_w_key(w, "tries");
+	json_w_uint(w, rec->tries);
+	json_w_key(w, "score");
+	json_w_real(w, rec->score);
+	json_w_key(w, "score_inputs");
+	json_w_real(w, rec->score_inputs);
+	json_w_key(w, "reason");
+	json_w_str(w, rec->reason);
+	json_w_close(w);
+}
+
+int coordinator__merge_event(struct coordinator *c, enum store_event_type type, const struct store_merge *rec,
+			     struct err *e)
+{
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &json);
+	json_merge(&w, rec);
+	return coordinator__event(c, type, NULL, &json, NULL, e);
+}
+
+int coordinator__merge_shards_move(struct coordinator *c, const struct store_merge *rec, int state, struct err *e)
+{
+	for (size_t i = 0; i < rec->shard_count; i++) {
+		struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
+		if (shard == NULL)
+			return err_set(e, ERR_CORRUPT, "merge %" PRIu64 ": shard %" PRIu64 " is not there", rec->id,
+				       rec->shards[i]);
+		if (!sm_can_move(&store_shard_states, shard->rec.state, state))
+			continue;
+		shard->rec.state = state;
+		coordinator__touch(shard);
+	}
+	return 0;
+}
+
+/* What a merge takes: closed shards that hold something, and open ones with edits, which close first. */
+static size_t collect(struct coordinator *c, uint64_t ids[MERGE_SHARDS_MAX])
+{
+	size_t n = 0;
+	for (size_t i = 0; i < c->shard_count && n < MERGE_SHARDS_MAX; i++) {
+		const struct store_shard *rec = &c->shards[i]->rec;
+		if ((rec->state == STORE_SHARD_CLOSED_STATE && rec->version > 0) ||
+		    (rec->state == STORE_SHARD_OPEN && rec->seq_count > 0))
+			ids[n++] = rec->id;
+	}
+	return n;
+}
+
+static uint64_t trained_unmerged(const struct coordinator *c)
+{
+	uint64_t n = 0;
+	for (size_t i = 0; i < c->shard_count; i++) {
+		if (c->shards[i]->rec.state <= STORE_SHARD_CLOSED_STATE)
+			n += c->shards[i]->rec.trained_count;
+	}
+	return n;
+}
+
+static int plan_write(struct coordinator *c, const struct store_merge *rec, struct err *e)
+{
+	int rc = coordinator__begin(c, e);
+	for (size_t i = 0; rc == 0 && i < rec->shard_count; i++) {
+		struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
+		if (shard->rec.state != STORE_SHARD_OPEN || shard->rec.closing)
+			continue;
+		shard->rec.closing = true;
+		coordinator__touch(shard);
+	}
+	if (rc == 0)
+		rc = store_merge_put(c->txn, rec, e);
+	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
+}
+
+int coordinator__merge_start(struct coordinator *c, struct err *e)
+{
+	struct store_merge rec = { .id = c->merge_next_id,
+				   .state = STORE_MERGE_PLANNED_STATE,
+				   .planned_ms = env_wall_ms(c->env) };
+	if (c->merge_job == NULL)
+		return err_set(e, ERR_UNSUPPORTED, "this coordinator was started without a merge program");
+	if (c->merge.active || c->closed)
+		return err_set(e, ERR_AGAIN,
+			       "merge %" PRIu64 " is under way, or the coordinator is stopping: wait for it",
+			       c->merge.rec.id);
+	rec.shard_count = collect(c, rec.shards);
+	if (rec.shard_count == 0)
+		return err_set(e, ERR_INVALID, "nothing to merge: no edits were trained since the last merge");
+	rec.ranks = c->config.merge_ranks > 0 ? c->config.merge_ranks : 1;
+	if (rec.ranks > rec.shard_count)
+		rec.ranks = (uint32_t)rec.shard_count;
+	int rc = plan_write(c, &rec, e);
+	if (rc != 0) {
+		coordinator__txn_failed(c, e);
+		return rc;
+	}
+	c->merge_next_id++;
+	c->merge = (struct merge_run){ .active = true, .rec = rec };
+	c->merge_mark_ms = coordinator__now_ms(c);
+	log_event(LOG_INFO, "COORDINATOR-MERGE-PLANNED", LOGF_U("merge", rec.id), LOGF_U("shards", rec.shard_count));
+	return 0;
+}
+
+void coordinator__merge_forget(struct coordinator *c)
+{
+	free(c->merge.seqs);
+	c->merge = (struct merge_run){ .active = false };
+	c->merge_mark = trained_unmerged(c);
+	c->merge_mark_ms = coordinator__now_ms(c);
+}
+
+void coordinator__merge_job_stop(struct coordinator *c)
+{
+	if (c->merge.job_running)
+		c->merge_job->kill(c->merge_job->context);
+	c->merge.job_running = false;
+}
+
+static int end_write(struct coordinator *c, const struct store_merge *rec, struct err *e)
+{
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_CLOSED_STATE, e);
+	if (rc == 0)
+		rc = coordinator__merge_event(c, STORE_MERGE_ENDED, rec, e);
+	if (rc == 0)
+		rc = store_merge_put(c->txn, rec, e);
+	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
+}
+
+/* Moves only shards of the merge that were frozen: MERGING is the one state that may go back to CLOSED, but open ones
+ * of a merge that is still being planned may move there too by the table, and must not. */
+static void keep_frozen(struct coordinator *c, struct store_merge *rec)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < rec->shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
+		if (shard != NULL && shard->rec.state != STORE_SHARD_OPEN)
+			rec->shards[kept++] = rec->shards[i];
+	}
+	rec->shard_count = kept;
+}
+
+void coordinator__merge_end(struct coordinator *c, const char *reason)
+{
+	struct store_merge rec = c->merge.rec;
+	struct err e = ERR_INIT;
+	coordinator__merge_job_stop(c);
+	keep_frozen(c, &rec);
+	rec.state = STORE_MERGE_FAILED;
+	rec.ended_ms = env_wall_ms(c->env);
+	coordinator__copy_text(rec.reason, sizeof rec.reason, coordinator__text(reason));
+	if (end_write(c, &rec, &e) != 0) {
+		c->merge.retry_ms = coordinator__now_ms(c) + MERGE_RETRY_MS;
+		coordinator__txn_failed(c, &e); /* a full disk: ended at a later tick */
+		return;
+	}
+	log_event(LOG_ERROR, "COORDINATOR-MERGE-FAILED", LOGF_U("merge", rec.id), LOGF_S("reason", reason));
+	coordinator__merge_clean(c, rec.id);
+	coordinator__merge_forget(c);
+}
+
+static void attempt_failed(struct coordinator *c, const char *reason)
+{
+	struct merge_run *run = &c->merge;
+	coordinator__merge_job_stop(c);
+	c->merge_failed_count++;
+	log_event(LOG_WARN, "COORDINATOR-MERGE-ATTEMPT-FAILED", LOGF_U("merge", run->rec.id),
+		  LOGF_U("try", run->rec.tries), LOGF_S("reason", reason));
+	coordinator__copy_text(run->rec.reason, sizeof run->rec.reason, coordinator__text(reason));
+	run->progress = 0;
+	run->retry_ms = coordinator__now_ms(c) + MERGE_RETRY_MS;
+	if (run->rec.tries >= c->config.merge_tries_max)
+		coordinator__merge_end(c, reason);
+}
+
+/* Shards that closed without ever being trained (all their edits ended) are left out. */
+static void prune(struct coordinator *c, struct store_merge *rec)
+{
+	size_t kept = 0;
+	uint64_t passed = 0, tested = 0;
+	for (size_t i = 0; i < rec->shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
+		if (shard == NULL || shard->rec.version == 0)
+			continue;
+		passed += shard->passed;
+		tested += shard->tested;
+		rec->shards[kept++] = rec->shards[i];
+	}
+	rec->shard_count = kept;
+	if (kept > 0 && rec->ranks > kept)
+		rec->ranks = (uint32_t)kept;
+	rec->score_inputs = tested > 0 ? (double)passed / (double)tested : 0.0;
+}
+
+static int attempt_write(struct coordinator *c, const struct store_merge *rec, struct err *e)
+{
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_MERGING, e);
+	if (rc == 0)
+		rc = coordinator__merge_event(c, STORE_MERGE_PLANNED, rec, e);
+	if (rc == 0)
+		rc = store_merge_put(c->txn, rec, e);
+	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
+}
+
+static void attempt(struct coordinator *c)
+{
+	struct merge_run *run = &c->merge;
+	struct store_merge rec = run->rec;
+	char folder[PATH_MAX], plan[PATH_MAX], output[PATH_MAX];
+	struct err e = ERR_INIT;
+	rec.state = STORE_MERGE_RUNNING;
+	rec.tries++;
+	prune(c, &rec);
+	if (rec.shard_count == 0) {
+		coordinator__merge_end(c, "its shards hold no trained edit");
+		return;
+	}
+	if (coordinator__merge_prepare_files(c, &rec, &e) != 0) {
+		run->rec.tries = rec.tries;
+		attempt_failed(c, e.text);
+		return;
+	}
+	if (attempt_write(c, &rec, &e) != 0) {
+		run->retry_ms = coordinator__now_ms(c) + MERGE_RETRY_MS;
+		coordinator__txn_failed(c, &e);
+		return;
+	}
+	run->rec = rec;
+	coordinator__merge_paths(c, rec.id, folder, plan, output, PATH_MAX);
+	if (c->merge_job->start(c->merge_job->context, plan, output, rec.ranks, &e) != 0) {
+		attempt_failed(c, e.text);
+		return;
+	}
+	run->job_running = true;
+	run->progress = 0;
+	run->started_ms = coordinator__now_ms(c);
+	run->deadline_ms = run->started_ms + c->config.merge_deadline_ms;
+	log_event(LOG_INFO, "COORDINATOR-MERGE-STARTED", LOGF_U("merge", rec.id), LOGF_U("try", rec.tries),
+		  LOGF_U("ranks", rec.ranks));
+}
+
+static int gated_write(struct coordinator *c, const struct store_merge *rec, struct err *e)
+{
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = store_merge_put(c->txn, rec, e);
+	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
+}
+
+/* The job ended: its exit code says nothing certain, its output file does. */
+static void judge(struct coordinator *c)
+{
+	struct merge_run *run = &c->merge;
+	struct store_merge rec = run->rec;
+	struct err e = ERR_INIT;
+	run->job_running = false;
+	c->merge_last_s = (double)(coordinator__now_ms(c) - run->started_ms) / 1000.0;
+	if (coordinator__merge_verify(c, &rec, &e) != 0) {
+		attempt_failed(c, e.text);
+		return;
+	}
+	rec.state = STORE_MERGE_GATED;
+	if (gated_write(c, &rec, &e) != 0) {
+		coordinator__txn_failed(c, &e);
+		if (c->failure.code == 0)
+			attempt_failed(c, e.text);
+		return;
+	}
+	run->rec = rec;
+	log_event(LOG_INFO, "COORDINATOR-MERGE-VERIFIED", LOGF_U("merge", rec.id),
+		  LOGF_X("root", rec.output_root.bytes, 8));
+}
+
+static void watch(struct coordinator *c)
+{
+	struct err e = ERR_INIT;
+	int rc = c->merge_job->poll(c->merge_job->context, &c->merge.progress, &e);
+	if (rc == 0)
+		judge(c);
+	else if (rc != ERR_AGAIN)
+		attempt_failed(c, e.text);
+	else if (coordinator__now_ms(c) >= c->merge.deadline_ms)
+		attempt_failed(c, "it did not end by its deadline and was killed");
+}
+
+static bool all_closed(struct coordinator *c)
+{
+	const struct store_merge *rec = &c->merge.rec;
+	for (size_t i = 0; i < rec->shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
+		if (shard != NULL && shard->rec.state == STORE_SHARD_OPEN)
+			return false;
+	}
+	return true;
+}
+
+static void start_if_due(struct coordinator *c)
+{
+	uint64_t trained = trained_unmerged(c);
+	/* After a failed merge the same edits are not tried again at once: it takes as many new ones. */
+	bool by_edits = c->config.merge_every_edits > 0 && trained >= c->merge_mark + c->config.merge_every_edits;
+	bool by_time = c->config.merge_interval_ms > 0 && trained > 0 &&
+		       coordinator__now_ms(c) - c->merge_mark_ms >= (int64_t)c->config.merge_interval_ms;
+	struct err e = ERR_INIT;
+	if (!by_edits && !by_time)
+		return;
+	c->merge_mark_ms = coordinator__now_ms(c);
+	if (coordinator__merge_start(c, &e) != 0)
+		log_event(LOG_DEBUG, "COORDINATOR-MERGE-NOT-STARTED", LOGF_S("reason", e.text));
+}
+
+void coordinator__merge_advance(struct coordinator *c)
+{
+	struct merge_run *run = &c->merge;
+	if (c->closed || c->merge_job == NULL)
+		return;
+	if (!run->active) {
+		start_if_due(c);
+		return;
+	}
+	if (run->job_running) {
+		watch(c);
+		return;
+	}
+	if (coordinator__now_ms(c) < run->retry_ms)
+		return;
+	if (run->rec.state == STORE_MERGE_GATED)
+		coordinator__gate_advance(c);
+	else if (run->rec.state == STORE_MERGE_RUNNING && run->rec.tries >= c->config.merge_tries_max)
+		coordinator__merge_end(c, run->rec.reason[0] != 0 ? run->rec.reason
+								  : "the coordinator restarted in its last attempt");
+	else if (all_closed(c))
+		attempt(c);
+}

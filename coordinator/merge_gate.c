@@ -1,0 +1,230 @@
+/* merge_gate.c: a merged memory is re-tested by a worker before it is published. The gate is a lease of its own kind:
+ * it names the merge's id, and the edits of all its shards go to the holder as replayed ones. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch)
+{
+	const struct merge_run *run = &c->merge;
+	return run->active && run->rec.state == STORE_MERGE_GATED && run->holder == peer && run->rec.id == merge &&
+	       run->epoch == epoch;
+}
+
+void coordinator__gate_renew(struct coordinator *c)
+{
+	c->merge.expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
+	c->merge.lease_sent = true;
+}
+
+void coordinator__gate_want(struct coordinator *c, uint32_t received_count)
+{
+	c->merge.sending = true;
+	c->merge.send_next = received_count < c->merge.seq_count ? received_count : c->merge.seq_count;
+}
+
+void coordinator__gate_lost(struct coordinator *c, const char *why)
+{
+	struct merge_run *run = &c->merge;
+	log_event(LOG_WARN, "COORDINATOR-GATE-LOST", LOGF_U("merge", run->rec.id), LOGF_S("worker", run->holder->name),
+		  LOGF_S("reason", why));
+	coordinator__fenced_send(c, run->holder->route, run->rec.id, run->epoch);
+	coordinator__copy_text(run->gate_reason, sizeof run->gate_reason, coordinator__text(why));
+	run->holder = NULL;
+	run->sending = run->lease_sent = false;
+}
+
+static int collect_edits(struct coordinator *c)
+{
+	struct merge_run *run = &c->merge;
+	size_t count = 0;
+	for (size_t i = 0; i < run->rec.shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, run->rec.shards[i]);
+		count += shard != NULL ? shard->rec.trained_count : 0;
+	}
+	free(run->seqs);
+	run->seq_count = 0;
+	run->seqs = fault_malloc((count + 1) * sizeof *run->seqs);
+	if (run->seqs == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < run->rec.shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, run->rec.shards[i]);
+		for (size_t k = 0; shard != NULL && k < shard->rec.trained_count; k++) {
+			if (coordinator__edit_live(shard->states[k]))
+				run->seqs[run->seq_count++] = shard->rec.seqs[k];
+		}
+	}
+	return 0;
+}
+
+static void lease_send(struct coordinator *c)
+{
+	struct merge_run *run = &c->merge;
+	struct msg msg = { .type = MSG_LEASE };
+	struct msg_lease *lease = &msg.u.lease;
+	lease->kind = MSG_LEASE_GATE;
+	lease->shard = run->rec.id;
+	lease->epoch = run->epoch;
+	lease->lease_ms = c->config.lease_ms;
+	lease->delta_root = run->rec.output_root;
+	lease->trained_count = (uint32_t)run->seq_count;
+	run->lease_sent = coordinator__send(c, run->holder->route, &msg) == 0;
+}
+
+static int grant_write(struct coordinator *c, const struct peer *peer, uint64_t *seq, struct err *e)
+{
+	struct buf json = BUF_INIT;
+	char key[65];
+	proto_key_hex(peer->key, key);
+	buf_printf(&json, "{\"gate\":%" PRIu64 ",\"worker\":\"%s\"}", c->merge.rec.id, key);
+	int rc = coordinator__begin(c, e);
+	if (rc != 0) {
+		buf_free(&json);
+		return rc;
+	}
+	rc = coordinator__event(c, STORE_LEASE_GRANTED, NULL, &json, seq, e);
+	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
+}
+
+static void grant(struct coordinator *c, struct peer *peer)
+{
+	struct merge_run *run = &c->merge;
+	struct err e = ERR_INIT;
+	uint64_t seq = 0;
+	if (collect_edits(c) != 0)
+		return; /* tried again at the next tick */
+	if (grant_write(c, peer, &seq, &e) != 0) {
+		run->retry_ms = coordinator__now_ms(c) + MERGE_RETRY_MS;
+		coordinator__txn_failed(c, &e);
+		return;
+	}
+	run->gate_tries++;
+	run->holder = peer;
+	run->epoch = GATE_EPOCH_FIRST + seq; /* grows for ever, as the ledger does */
+	run->sending = false;
+	coordinator__gate_renew(c);
+	run->deadline_ms = coordinator__now_ms(c) + c->config.merge_deadline_ms;
+	log_event(LOG_INFO, "COORDINATOR-GATE-GRANTED", LOGF_U("merge", run->rec.id), LOGF_S("worker", peer->name),
+		  LOGF_U("edits", run->seq_count));
+	lease_send(c);
+}
+
+static void send_edits(struct coordinator *c)
+{
+	struct merge_run *run = &c->merge;
+	struct msg_edits head = { .shard = run->rec.id,
+				  .epoch = run->epoch,
+				  .replayed = true,
+				  .group_end = true,
+				  .group_count = (uint32_t)run->seq_count };
+	if (coordinator__edits_send(c, run->holder->route, &head, run->seqs, run->send_next, run->seq_count,
+				    &run->send_next) == 0)
+		run->sending = false;
+}
+
+void coordinator__gate_advance(struct coordinator *c)
+{
+	struct merge_run *run = &c->merge;
+	int64_t now = coordinator__now_ms(c);
+	if (run->holder != NULL && now >= run->expires_ms)
+		coordinator__gate_lost(c, "no heartbeat from the worker that re-tested it");
+	else if (run->holder != NULL && now >= run->deadline_ms)
+		coordinator__gate_lost(c, "the re-test did not end by its deadline");
+	if (run->holder == NULL && run->gate_tries >= c->config.merge_tries_max) {
+		char reason[STORE_REASON_BYTES + 16];
+		snprintf(reason, sizeof reason, "gate: %s", run->gate_reason);
+		coordinator__merge_end(c, reason);
+		return;
+	}
+	if (run->holder == NULL) {
+		struct peer *peer = coordinator__worker_least(c);
+		if (peer != NULL)
+			grant(c, peer);
+		return;
+	}
+	if (!run->lease_sent)
+		lease_send(c);
+	if (run->sending)
+		send_edits(c);
+}
+
+static int publish_write(struct coordinator *c, const struct store_merge *rec, struct publish *publish, struct err *e)
+{
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_MERGED, e);
+	if (rc == 0)
+		rc = coordinator__merge_event(c, STORE_MERGE_ENDED, rec, e);
+	if (rc == 0)
+		rc = store_merge_put(c->txn, rec, e);
+	if (rc == 0)
+		rc = coordinator__publish_put(c, publish, e);
+	return rc == 0 ? coordinator__commit(c, "coordinator.publish.before_commit", "coordinator.publish.after_commit",
+					     e)
+		       : rc;
+}
+
+static int publish_merge(struct coordinator *c, struct store_merge *rec, const char *note, struct publish *publish,
+			 struct err *e)
+{
+	struct store_merge *merges = fault_realloc(c->merges, (c->merge_count + 1) * sizeof *merges);
+	if (merges == NULL)
+		return err_set(e, ERR_NOMEM, "merges: out of memory");
+	c->merges = merges;
+	if (fault_point("coordinator.merge.before_publish") != 0)
+		return err_set(e, ERR_FAULT, "planted fault at coordinator.merge.before_publish");
+	int rc = coordinator__publish_prepare(c, rec, note, publish, e);
+	if (rc != 0)
+		return rc;
+	rec->version = publish->rec.version;
+	return publish_write(c, rec, publish, e);
+}
+
+int coordinator__gate_publish(struct coordinator *c, double score, struct err *e)
+{
+	struct store_merge rec = c->merge.rec;
+	struct publish publish;
+	char note[STORE_REASON_BYTES];
+	rec.score = score;
+	rec.state = STORE_MERGE_PUBLISHED;
+	rec.ended_ms = env_wall_ms(c->env);
+	bool serves = coordinator__merge_serves(c, &rec);
+	snprintf(note, sizeof note, "merge %" PRIu64 ": %.1f %% pass, %.1f %% in its shards%s", rec.id, 100 * score,
+		 100 * rec.score_inputs, serves ? "" : "; too much lost, so answers come from the shards by default");
+	coordinator__copy_text(rec.reason, sizeof rec.reason, coordinator__text(serves ? "" : note));
+	int rc = publish_merge(c, &rec, note, &publish, e);
+	if (rc != 0) {
+		coordinator__txn_failed(c, e);
+		return rc;
+	}
+	c->merges[c->merge_count++] = rec;
+	coordinator__publish_done(c, &publish);
+	coordinator__merge_clean(c, rec.id);
+	coordinator__merge_forget(c);
+	return 0;
+}
+
+/* Its sender hears Fenced once the result is taken (or was before): the gate is over, and nothing is to be sent again.
+ */
+void coordinator__recv_gate_result(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_gate_result *result = &received->msg.u.gate_result;
+	struct peer *peer = coordinator__peer_find(c, received->peer_key, MSG_PEER_WORKER);
+	struct err e = ERR_INIT;
+	if (peer == NULL || !coordinator__gate_is(c, peer, result->merge, result->epoch)) {
+		coordinator__fenced_send(c, received->route, result->merge, result->epoch);
+		return;
+	}
+	if (!(result->score >= 0.0 && result->score <= 1.0)) {
+		coordinator__gate_lost(c, "its score was not a share");
+		return;
+	}
+	int rc = coordinator__gate_publish(c, result->score, &e);
+	if (rc != 0 && c->failure.code == 0)
+		coordinator__gate_lost(c, "the result could not be written down");
+	else if (rc == 0)
+		coordinator__fenced_send(c, received->route, result->merge, result->epoch);
+}

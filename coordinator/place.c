@@ -1,0 +1,237 @@
+/* place.c: text rules only: which shard an edit goes to, which earlier edits it contradicts, and which id it gets
+ * (design.md, Decisions). */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool takes_edits(const struct shard *shard)
+{
+	return shard->rec.state == STORE_SHARD_OPEN && !shard->rec.closing;
+}
+
+/* One open shard for each live worker; with none alive but one known, one. */
+static size_t shards_wanted(const struct coordinator *c)
+{
+	size_t live = coordinator__workers_live(c), known = 0;
+	for (size_t i = 0; i < c->peer_count; i++)
+		known += c->peers[i]->kind == MSG_PEER_WORKER;
+	return live > 0 ? live : (known > 0 ? 1 : 0);
+}
+
+/* The newest edit of a subject names its shard: what people say about one thing is trained together. */
+static int shard_of_subject(struct coordinator *c, const struct buf *subject, struct shard **out, struct err *e)
+{
+	struct buf seqs = BUF_INIT;
+	int rc = store_subject_list(c->txn, subject->data, subject->len, &seqs, e);
+	const uint64_t *list = (const void *)seqs.data;
+	for (size_t i = seqs.len / sizeof *list; rc == 0 && *out == NULL && i-- > 0;) {
+		struct store_edit edit;
+		rc = store_edit_get(c->txn, list[i], &edit, e);
+		struct shard *shard = rc == 0 && edit.shard != 0 ? coordinator__shard_find(c, edit.shard) : NULL;
+		if (shard != NULL && takes_edits(shard))
+			*out = shard;
+		else if (shard != NULL)
+			break; /* it is closed: the subject moves to a new shard like any other */
+	}
+	buf_free(&seqs);
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	return rc;
+}
+
+static struct shard *emptiest(struct coordinator *c, size_t *open)
+{
+	struct shard *best = NULL;
+	*open = 0;
+	for (size_t i = 0; i < c->shard_count; i++) {
+		struct shard *shard = c->shards[i];
+		if (!takes_edits(shard))
+			continue;
+		(*open)++;
+		if (best == NULL || shard->rec.seq_count < best->rec.seq_count)
+			best = shard;
+	}
+	return best;
+}
+
+static int choose(struct coordinator *c, const struct buf *subject, struct shard **out, struct err *e)
+{
+	size_t open;
+	*out = NULL;
+	int rc = shard_of_subject(c, subject, out, e);
+	if (rc != 0 || *out != NULL)
+		return rc;
+	*out = emptiest(c, &open);
+	if (open < shards_wanted(c)) {
+		*out = coordinator__shard_add(c, e);
+		return *out != NULL ? 0 : e->code;
+	}
+	return 0;
+}
+
+int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct buf *subject, struct err *e)
+{
+	struct shard *shard;
+	int rc = choose(c, subject, &shard, e);
+	if (rc != 0 || shard == NULL)
+		return rc;
+	rc = coordinator__shard_append(shard, edit->seq, STORE_EDIT_STATE_PLACED, e);
+	if (rc != 0)
+		return rc;
+	edit->state = STORE_EDIT_STATE_PLACED;
+	edit->shard = shard->rec.id;
+	if (shard->rec.seq_count >= c->config.edits_per_shard)
+		shard->rec.closing = true;
+	return 0;
+}
+
+/* The record of an edit, from its event. */
+static int record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e)
+{
+	struct store_event event;
+	int rc = store_event_get(c->txn, seq, &event, e);
+	return rc == 0 ? record_parse(event.payload, event.payload_len, out, e) : rc;
+}
+
+static int place_one(struct coordinator *c, struct store_edit *edit, struct err *e)
+{
+	struct record *record = NULL;
+	struct buf subject = BUF_INIT;
+	int rc = record_of(c, edit->seq, &record, e);
+	if (rc == 0)
+		rc = record_subject_key(record, &subject);
+	if (rc == 0)
+		rc = coordinator__place(c, edit, &subject, e);
+	if (rc == 0 && edit->state == STORE_EDIT_STATE_PLACED) {
+		c->counts[STORE_EDIT_STATE_ACCEPTED]--;
+		c->counts[STORE_EDIT_STATE_PLACED]++;
+		rc = store_edit_put(c->txn, edit, e);
+	}
+	buf_free(&subject);
+	record_destroy(&record);
+	return rc;
+}
+
+static int place_batch(struct coordinator *c, uint64_t *from, struct err *e)
+{
+	int rc = coordinator__begin(c, e);
+	for (uint32_t n = 0; rc == 0 && n < c->config.commit_edits_max; n++) {
+		struct store_edit edit = { .seq = 0 };
+		rc = store_edit_next(c->txn, *from, SM_TO(STORE_EDIT_STATE_ACCEPTED), &edit, e);
+		if (rc == 0)
+			rc = place_one(c, &edit, e);
+		*from = edit.seq + 1;
+	}
+	if (rc == ERR_NOT_FOUND) {
+		*from = 0;
+		rc = 0;
+	}
+	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
+}
+
+void coordinator__place_waiting(struct coordinator *c)
+{
+	uint64_t from = 1;
+	size_t open;
+	if (c->failure.code != 0 || c->counts[STORE_EDIT_STATE_ACCEPTED] == 0)
+		return;
+	if (emptiest(c, &open) == NULL && shards_wanted(c) == 0)
+		return;
+	while (from != 0) {
+		struct err e = ERR_INIT;
+		if (place_batch(c, &from, &e) != 0) {
+			coordinator__txn_failed(c, &e);
+			return;
+		}
+	}
+}
+
+static int conflicts_with(struct coordinator *c, const struct record *record, uint64_t seq, bool *conflicts,
+			  struct err *e)
+{
+	struct store_edit edit;
+	struct record *other = NULL;
+	*conflicts = false;
+	int rc = store_edit_get(c->txn, seq, &edit, e);
+	if (rc != 0 || !coordinator__edit_live(edit.state))
+		return rc;
+	rc = record_of(c, seq, &other, e);
+	if (rc == 0 && record_conflicts(record, other, conflicts) != 0)
+		rc = err_set(e, ERR_NOMEM, "comparing with edit %" PRIu64 ": out of memory", seq);
+	record_destroy(&other);
+	return rc;
+}
+
+int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct buf *subject,
+			   struct buf *out, struct err *e)
+{
+	struct buf seqs = BUF_INIT;
+	int rc = store_subject_list(c->txn, subject->data, subject->len, &seqs, e);
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	const uint64_t *list = (const void *)seqs.data;
+	size_t count = rc == 0 ? seqs.len / sizeof *list : 0;
+	for (size_t i = count > SUBJECT_EDITS_MAX ? count - SUBJECT_EDITS_MAX : 0; rc == 0 && i < count; i++) {
+		bool conflicts;
+		rc = conflicts_with(c, record, list[i], &conflicts, e);
+		if (rc == 0 && conflicts)
+			buf_append(out, &list[i], sizeof list[i]);
+	}
+	buf_free(&seqs);
+	return rc == 0 && buf_failed(out) ? err_set(e, ERR_NOMEM, "conflicts: out of memory") : rc;
+}
+
+/* The same text in other bytes (spaces, order of keys) is the same edit. */
+static int same_content(struct coordinator *c, const struct record *record, const struct hash *payload,
+			const struct store_edit *edit, bool *same, struct err *e)
+{
+	struct record *other = NULL;
+	*same = hash_equal(payload, &edit->content);
+	if (*same)
+		return 0;
+	int rc = record_of(c, edit->seq, &other, e);
+	if (rc == 0)
+		*same = hash_equal(&record->content, &other->content);
+	record_destroy(&other);
+	return rc;
+}
+
+int coordinator__edit_id(struct coordinator *c, const struct record *record, const struct hash *payload,
+			 char out[STORE_ID_BYTES], uint64_t *seq, struct err *e)
+{
+	for (unsigned n = 1; n <= ID_SUFFIX_MAX; n++) {
+		struct store_edit edit;
+		bool same;
+		if (n == 1)
+			snprintf(out, STORE_ID_BYTES, "%s", record->id.text);
+		else
+			snprintf(out, STORE_ID_BYTES, "%.*s~%u", RECORD_ID_BYTES_MAX, record->id.text, n);
+		int rc = store_edit_find(c->txn, out, &edit, e);
+		if (rc == ERR_NOT_FOUND) {
+			err_clear(e);
+			return 0;
+		}
+		if (rc != 0)
+			return rc;
+		if (!coordinator__edit_live(edit.state))
+			continue;
+		*seq = edit.seq;
+		rc = same_content(c, record, payload, &edit, &same, e);
+		if (rc != 0)
+			return rc;
+		return same ? err_set(e, ERR_EXISTS, "edit %s is there already as seq %" PRIu64, out, edit.seq)
+			    : err_set(e, ERR_CONFLICT,
+				      "id: edit %s (seq %" PRIu64
+				      ") has this id with other content: give the new one an id of its own",
+				      out, edit.seq);
+	}
+	return err_set(e, ERR_LIMIT, "id: %s was used %d times: give this edit another id", record->id.text,
+		       ID_SUFFIX_MAX);
+}

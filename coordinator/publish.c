@@ -1,0 +1,236 @@
+/* publish.c: a version is a manifest blob, then one transaction that records it and moves the alias. Versions only
+ * grow. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENCODING "bf16+zstd"
+
+uint32_t coordinator__layer(const struct coordinator *c)
+{
+	if (c->config.layer != UINT32_MAX || !c->base_known)
+		return c->config.layer;
+	uint32_t layer = c->layers * 25 / 30;
+	return layer < c->layers ? layer : c->layers - 1;
+}
+
+/* The format has one %u for the layer and comes from the configuration: it is filled in by hand, not by printf. */
+void coordinator__tensor_name(const struct coordinator *c, char *out, size_t out_bytes)
+{
+	const char *at = strstr(c->tensor_format, "%u");
+	if (at == NULL)
+		snprintf(out, out_bytes, "%s", c->tensor_format);
+	else
+		snprintf(out, out_bytes, "%.*s%" PRIu32 "%s", (int)(at - c->tensor_format), c->tensor_format,
+			 coordinator__layer(c), at + 2);
+}
+
+bool coordinator__merge_serves(const struct coordinator *c, const struct store_merge *merge)
+{
+	return merge->score >= merge->score_inputs - (double)c->config.merge_loss_points / 100.0;
+}
+
+struct draft { /* a manifest being made */
+	struct proto_manifest manifest;
+	struct proto_memory *memories;
+	uint64_t *removed;
+	uint64_t **owned; /* lists of the merged memories */
+	size_t owned_count, live_count;
+	char tensor[128];
+};
+
+static void draft_free(struct draft *d)
+{
+	for (size_t i = 0; i < d->owned_count; i++)
+		free(d->owned[i]);
+	free(d->owned);
+	free(d->memories);
+	free(d->removed);
+}
+
+static size_t trained_total(const struct coordinator *c)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < c->shard_count; i++)
+		n += c->shards[i]->rec.trained_count;
+	return n;
+}
+
+static void add_shard(struct draft *d, const struct shard *shard)
+{
+	const struct store_shard *rec = &shard->rec;
+	if (rec->version == 0)
+		return;
+	struct proto_memory *memory = &d->memories[d->manifest.memory_count++];
+	memory->id = rec->id;
+	memory->kind = PROTO_MEMORY_SHARD;
+	memory->shard_version = rec->version;
+	memory->delta_root = rec->delta_root;
+	memory->index_root = rec->index_root;
+	memory->encoding = coordinator__text(ENCODING);
+	memory->seqs = rec->seqs;
+	memory->seq_count = rec->trained_count;
+	memory->score = shard->tested > 0 ? (double)shard->passed / shard->tested : 0.0;
+	d->manifest.calibration_root = rec->calibration_root;
+	for (size_t i = 0; i < rec->trained_count; i++) {
+		if (coordinator__edit_live(shard->states[i]))
+			d->live_count++;
+		else
+			d->removed[d->manifest.removed_count++] = rec->seqs[i];
+	}
+}
+
+static int add_merge(struct coordinator *c, struct draft *d, const struct store_merge *merge)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < merge->shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, merge->shards[i]);
+		count += shard != NULL ? shard->rec.trained_count : 0;
+	}
+	uint64_t *seqs = fault_malloc((count + 1) * sizeof *seqs);
+	if (seqs == NULL)
+		return ERR_NOMEM;
+	d->owned[d->owned_count++] = seqs;
+	struct proto_memory *memory = &d->memories[d->manifest.memory_count++];
+	memory->id = MERGED_MEMORY_FIRST + merge->id;
+	memory->kind = PROTO_MEMORY_MERGED;
+	memory->shard_version = 1;
+	memory->delta_root = merge->output_root;
+	memory->encoding = coordinator__text(ENCODING);
+	memory->seqs = seqs;
+	memory->sources = merge->shards;
+	memory->source_count = merge->shard_count;
+	memory->score = merge->score;
+	for (size_t i = 0; i < merge->shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, merge->shards[i]);
+		if (shard == NULL || shard->rec.trained_count == 0)
+			continue;
+		memcpy(seqs + memory->seq_count, shard->rec.seqs, shard->rec.trained_count * sizeof *seqs);
+		memory->seq_count += shard->rec.trained_count;
+	}
+	return 0;
+}
+
+static int draft_make(struct coordinator *c, const struct store_merge *merged, struct draft *d)
+{
+	d->memories = fault_calloc(c->shard_count + c->merge_count + 1, sizeof *d->memories);
+	d->removed = fault_malloc((trained_total(c) + 1) * sizeof *d->removed);
+	d->owned = fault_calloc(c->merge_count + 1, sizeof *d->owned);
+	if (d->memories == NULL || d->removed == NULL || d->owned == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < c->shard_count; i++)
+		add_shard(d, c->shards[i]);
+	bool serves = c->merge_count + (merged != NULL) > 0;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < c->merge_count; i++) {
+		rc = add_merge(c, d, &c->merges[i]);
+		serves = serves && coordinator__merge_serves(c, &c->merges[i]);
+	}
+	if (rc == 0 && merged != NULL) {
+		rc = add_merge(c, d, merged);
+		serves = serves && coordinator__merge_serves(c, merged);
+	}
+	d->manifest.default_set = serves ? PROTO_SET_MERGED : PROTO_SET_RETRIEVE;
+	return rc;
+}
+
+static int draft_store(struct coordinator *c, struct draft *d, struct publish *out, struct err *e)
+{
+	struct proto_manifest *m = &d->manifest;
+	struct buf bytes = BUF_INIT;
+	m->format = 1;
+	m->version = c->version + 1;
+	m->parent = c->version_content;
+	m->base_model = c->base_model;
+	m->family = coordinator__text(c->family);
+	m->layer = coordinator__layer(c);
+	m->hidden = c->hidden;
+	m->ffn = c->ffn;
+	coordinator__tensor_name(c, d->tensor, sizeof d->tensor);
+	m->tensor = coordinator__text(d->tensor);
+	m->ledger_seq = c->last_seq;
+	m->published_ms = env_wall_ms(c->env);
+	m->memories = d->memories;
+	m->removed_seqs = d->removed;
+	int rc = proto_manifest_encode(m, &bytes, e);
+	if (rc == 0) {
+		hash_of(bytes.data, bytes.len, &out->rec.content);
+		rc = store_blob_put(c->store, bytes.data, bytes.len, &out->rec.root, e);
+	}
+	buf_free(&bytes);
+	out->rec.version = m->version;
+	out->rec.published_ms = m->published_ms;
+	out->rec.memory_count = (uint32_t)m->memory_count;
+	out->rec.edit_count = (uint32_t)d->live_count;
+	return rc;
+}
+
+int coordinator__publish_prepare(struct coordinator *c, const struct store_merge *merged, const char *note,
+				 struct publish *out, struct err *e)
+{
+	struct draft d = { .memories = NULL };
+	memset(out, 0, sizeof *out);
+	int rc = draft_make(c, merged, &d);
+	if (rc != 0)
+		err_set(e, rc, "out of memory");
+	else
+		rc = draft_store(c, &d, out, e);
+	draft_free(&d);
+	if (rc != 0)
+		return err_wrap(e, "publishing version %" PRIu64 " (%s)", c->version + 1, note);
+	coordinator__copy_text(out->rec.note, sizeof out->rec.note, coordinator__text(note));
+	if (fault_point("coordinator.publish.after_blobs") != 0)
+		return err_set(e, ERR_FAULT, "planted fault at coordinator.publish.after_blobs");
+	return 0;
+}
+
+int coordinator__publish_put(struct coordinator *c, struct publish *publish, struct err *e)
+{
+	struct store_version *rec = &publish->rec;
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	char content[HASH_HEX_BYTES], root[HASH_HEX_BYTES];
+	hash_hex(&rec->content, content);
+	hash_hex(&rec->root, root);
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_w_key(&w, "version");
+	json_w_uint(&w, rec->version);
+	json_w_key(&w, "content");
+	json_w_str(&w, content);
+	json_w_key(&w, "root");
+	json_w_str(&w, root);
+	json_w_key(&w, "alias");
+	json_w_str(&w, "latest");
+	json_w_key(&w, "memories");
+	json_w_uint(&w, rec->memory_count);
+	json_w_key(&w, "edits");
+	json_w_uint(&w, rec->edit_count);
+	json_w_key(&w, "note");
+	json_w_str(&w, rec->note);
+	json_w_close(&w);
+	int rc = coordinator__event(c, STORE_VERSION_PUBLISHED, NULL, &json, &rec->event_seq, e);
+	if (rc == 0)
+		rc = store_version_put(c->txn, rec, e);
+	if (rc == 0)
+		rc = store_alias_put(c->txn, "latest", rec->version, e);
+	return rc;
+}
+
+void coordinator__publish_done(struct coordinator *c, const struct publish *publish)
+{
+	struct err e = ERR_INIT;
+	struct msg msg = { .type = MSG_HINT };
+	c->version = publish->rec.version;
+	c->version_content = publish->rec.content;
+	c->published_count++;
+	log_event(LOG_INFO, "COORDINATOR-VERSION-PUBLISHED", LOGF_U("version", c->version),
+		  LOGF_X("content", c->version_content.bytes, 8), LOGF_U("edits", publish->rec.edit_count),
+		  LOGF_S("note", publish->rec.note));
+	msg.u.hint.version = c->version;
+	if (c->transport->ops->publish(c->transport, &msg, &e) != 0)
+		log_event(LOG_DEBUG, "COORDINATOR-HINT-LOST", LOGF_S("reason", e.text)); /* nodes poll */
+}

@@ -1,0 +1,189 @@
+/* recv_blob.c: chunks by hash, both ways, by credit: the receiver of bytes asks for them. */
+#include "coordinator/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void coordinator__recv_have(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_hashes *have = &received->msg.u.hashes;
+	struct err e = ERR_INIT;
+	struct hash *missing = fault_malloc((have->hash_count + 1) * sizeof *missing);
+	int rc = missing == NULL ? err_set(&e, ERR_NOMEM, "out of memory") : 0;
+	size_t count = 0;
+	for (size_t i = 0; rc == 0 && i < have->hash_count; i++) {
+		bool has;
+		rc = store_chunk_has(c->store, &have->hashes[i], &has, &e);
+		if (rc == 0 && !has)
+			missing[count++] = have->hashes[i];
+	}
+	if (rc == 0) {
+		struct msg msg = { .type = MSG_MISSING };
+		msg.u.hashes.hashes = missing;
+		msg.u.hashes.hash_count = count;
+		coordinator__reply(c, received, &msg);
+	} else {
+		coordinator__reply_error(c, received, rc, e.text);
+	}
+	free(missing);
+}
+
+static void chunk_answer(struct coordinator *c, const struct msg_received *received, int code)
+{
+	struct msg msg = { .type = MSG_CHUNK_STORED };
+	msg.u.chunk.hash = received->msg.u.chunk.hash;
+	msg.u.chunk.code = code;
+	coordinator__reply(c, received, &msg);
+}
+
+static int chunks_store(struct coordinator *c, struct msg_received *const *list, size_t count, struct err *e)
+{
+	struct store_chunk chunks[CHUNKS_PENDING_MAX];
+	for (size_t i = 0; i < count; i++) {
+		const struct msg_chunk *chunk = &list[i]->msg.u.chunk;
+		chunks[i] = (struct store_chunk){ chunk->hash, chunk->data.bytes, chunk->data.len };
+	}
+	return store_chunks_put(c->store, chunks, count, e);
+}
+
+/* One bad chunk fails the whole transaction: then each is stored by itself, and only the bad one is refused. */
+void coordinator__chunks_flush(struct coordinator *c)
+{
+	struct err e = ERR_INIT;
+	if (c->chunk_count == 0)
+		return;
+	int rc = chunks_store(c, c->chunks, c->chunk_count, &e);
+	for (size_t i = 0; i < c->chunk_count; i++) {
+		struct err one = ERR_INIT;
+		int code = rc == ERR_CORRUPT ? chunks_store(c, &c->chunks[i], 1, &one) : rc;
+		if (code == ERR_CORRUPT)
+			log_event(LOG_WARN, "COORDINATOR-CHUNK-REFUSED", LOGF_X("by", c->chunks[i]->peer_key, 8),
+				  LOGF_S("reason", one.text));
+		else if (code == ERR_IO)
+			coordinator__fail(c, one.code != 0 ? &one : &e);
+		if (c->failure.code == 0)
+			chunk_answer(c, c->chunks[i], code);
+		msg_free(&c->chunks[i]);
+	}
+	c->chunk_count = 0;
+}
+
+void coordinator__recv_chunk(struct coordinator *c, struct msg_received **received)
+{
+	if (coordinator__space_low(c)) {
+		chunk_answer(c, *received, ERR_FULL);
+		return;
+	}
+	c->chunks[c->chunk_count++] = *received;
+	*received = NULL;
+	if (c->chunk_count == CHUNKS_PENDING_MAX)
+		coordinator__chunks_flush(c);
+}
+
+static struct need *need_of(struct coordinator *c, uint64_t route)
+{
+	for (size_t i = 0; i < c->need_count; i++) {
+		if (c->needs[i].route == route)
+			return &c->needs[i];
+	}
+	if (c->need_count == NEED_ROUTES_MAX)
+		return NULL;
+	if (c->need_count == c->need_cap) {
+		size_t cap = c->need_cap == 0 ? 16 : c->need_cap * 2;
+		struct need *needs = fault_realloc(c->needs, cap * sizeof *needs);
+		if (needs == NULL)
+			return NULL;
+		c->needs = needs;
+		c->need_cap = cap;
+	}
+	struct need *need = &c->needs[c->need_count++];
+	*need = (struct need){ .route = route };
+	return need;
+}
+
+static bool need_reserve(struct need *need, size_t more)
+{
+	if (need->count + more > NEED_HASHES_MAX)
+		return false;
+	if (need->first > 0) {
+		memmove(need->items, need->items + need->first, need->count * sizeof *need->items);
+		need->first = 0;
+	}
+	if (need->count + more <= need->cap)
+		return true;
+	struct need_item *items = fault_realloc(need->items, (need->count + more) * sizeof *items);
+	if (items == NULL)
+		return false;
+	need->items = items;
+	need->cap = need->count + more;
+	return true;
+}
+
+/* ERR_AGAIN: the peer's queue is full. */
+static int need_send(struct coordinator *c, uint64_t route, const struct need_item *item)
+{
+	struct buf bytes = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct msg msg = { .type = MSG_CHUNK, .request_id = item->request_id };
+	msg.u.chunk.hash = item->hash;
+	msg.u.chunk.code = store_chunk_get(c->store, &item->hash, &bytes, &e);
+	if (msg.u.chunk.code == 0)
+		msg.u.chunk.data = (struct msg_bytes){ bytes.data, bytes.len };
+	else if (msg.u.chunk.code != ERR_NOT_FOUND)
+		log_event(LOG_ERROR, "COORDINATOR-CHUNK-UNREADABLE", LOGF_X("hash", item->hash.bytes, HASH_BYTES),
+			  LOGF_S("reason", e.text));
+	int rc = coordinator__send(c, route, &msg);
+	buf_free(&bytes);
+	return rc;
+}
+
+/* False when the peer is gone or has got everything. */
+static bool need_pump(struct coordinator *c, struct need *need)
+{
+	while (need->count > 0) {
+		int rc = need_send(c, need->route, &need->items[need->first]);
+		if (rc == ERR_AGAIN)
+			return true;
+		if (rc == ERR_CLOSED)
+			return false;
+		need->first++;
+		need->count--;
+	}
+	return false;
+}
+
+void coordinator__needs_pump(struct coordinator *c)
+{
+	for (size_t i = c->need_count; i-- > 0;) {
+		if (need_pump(c, &c->needs[i]))
+			continue;
+		free(c->needs[i].items);
+		c->needs[i] = c->needs[--c->need_count];
+	}
+}
+
+void coordinator__recv_need(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_hashes *wanted = &received->msg.u.hashes;
+	struct need *need = need_of(c, received->route);
+	if (need == NULL || !need_reserve(need, wanted->hash_count)) {
+		coordinator__reply_error(c, received, ERR_AGAIN,
+					 "too many chunks are owed already: wait for them, then ask again");
+		return;
+	}
+	for (size_t i = 0; i < wanted->hash_count; i++)
+		need->items[need->first + need->count++] =
+			(struct need_item){ wanted->hashes[i], received->msg.request_id };
+	coordinator__needs_pump(c);
+}
+
+void coordinator__blobs_drop(struct coordinator *c)
+{
+	for (size_t i = 0; i < c->chunk_count; i++)
+		msg_free(&c->chunks[i]);
+	for (size_t i = 0; i < c->need_count; i++)
+		free(c->needs[i].items);
+	free(c->needs);
+	c->needs = NULL;
+	c->chunk_count = c->need_count = c->need_cap = 0;
+}

@@ -1,0 +1,69 @@
+/* recv_fleet.c: who is there, what they do, and how the coordinator itself fares. */
+#include "coordinator/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MEMBERS_MAX 400 /* fits the reply's cap with full texts */
+
+static uint64_t resident_bytes(void)
+{
+	unsigned long size = 0, resident = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+	if (f == NULL)
+		return 0;
+	int n = fscanf(f, "%lu %lu", &size, &resident);
+	fclose(f);
+	return n == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static void member_fill(struct coordinator *c, const struct peer *peer, struct msg_fleet_member *out)
+{
+	bool live = coordinator__peer_live(c, peer);
+	*out = (struct msg_fleet_member){ .kind = peer->kind,
+					  .name = coordinator__text(peer->name),
+					  .endpoint = coordinator__text(peer->endpoint),
+					  .backend = coordinator__text(peer->backend),
+					  .software = coordinator__text(peer->software),
+					  .state = coordinator__text(live ? peer->state : "lost"),
+					  .seen_ms_ago = coordinator__now_ms(c) - peer->seen_ms,
+					  .version = peer->version,
+					  .resident_bytes = peer->resident_bytes,
+					  .lease_count = (uint32_t)coordinator__peer_leases(c, peer),
+					  .edit_done = peer->edit_done,
+					  .edit_total = peer->edit_total,
+					  .pid = peer->pid };
+	memcpy(out->key, peer->key, sizeof out->key);
+}
+
+void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *received)
+{
+	size_t count = c->peer_count < MEMBERS_MAX ? c->peer_count : MEMBERS_MAX;
+	struct msg_fleet_member *members = fault_calloc(count + 1, sizeof *members);
+	if (members == NULL) {
+		coordinator__reply_error(c, received, ERR_NOMEM, "out of memory");
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		member_fill(c, c->peers[i], &members[i]);
+	struct msg msg = { .type = MSG_FLEET_REPLY };
+	struct msg_fleet_reply *reply = &msg.u.fleet_reply;
+	reply->members = members;
+	reply->member_count = count;
+	reply->version = c->version;
+	reply->queue_length = c->counts[STORE_EDIT_STATE_ACCEPTED] + c->counts[STORE_EDIT_STATE_PLACED];
+	reply->last_seq = c->last_seq;
+	for (size_t i = 0; i < c->shard_count; i++)
+		*(c->shards[i]->rec.state == STORE_SHARD_OPEN ? &reply->shards_open : &reply->shards_closed) += 1;
+	reply->pid = (uint32_t)getpid();
+	reply->resident_bytes = resident_bytes();
+	reply->base_model = c->base_model;
+	reply->cluster_id = coordinator__text(c->cluster_id);
+	reply->software = coordinator__text("amend " AMEND_VERSION);
+	reply->data_folder = coordinator__text(c->data_folder);
+	coordinator__visible_quantiles(c, &reply->visible_p50_ms, &reply->visible_p99_ms);
+	coordinator__reply(c, received, &msg);
+	free(members);
+}

@@ -1,0 +1,78 @@
+/* recv_heartbeat.c: a peer lives, and holds these leases. A lease that is not (or no longer) its own is fenced. */
+#include "coordinator/internal.h"
+
+static bool renew(struct coordinator *c, struct peer *peer, const struct msg_lease_ref *ref)
+{
+	if (ref->kind == MSG_LEASE_GATE) {
+		if (!coordinator__gate_is(c, peer, ref->shard, ref->epoch))
+			return false;
+		coordinator__gate_renew(c);
+		return true;
+	}
+	struct shard *shard = coordinator__shard_find(c, ref->shard);
+	if (shard == NULL || shard->holder != peer || shard->rec.epoch != ref->epoch)
+		return false;
+	shard->expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
+	shard->lease_sent = true;
+	return true;
+}
+
+static bool lists(const struct msg_heartbeat *beat, const struct shard *shard)
+{
+	for (size_t i = 0; i < beat->lease_count; i++) {
+		if (beat->leases[i].kind == MSG_LEASE_TRAIN && beat->leases[i].shard == shard->rec.id &&
+		    beat->leases[i].epoch == shard->rec.epoch)
+			return true;
+	}
+	return false;
+}
+
+/* A grant that the peer does not show after half a lease time was lost on its way. */
+static void resend_leases(struct coordinator *c, struct peer *peer, const struct msg_heartbeat *beat)
+{
+	int64_t now = coordinator__now_ms(c);
+	for (size_t i = 0; i < c->shard_count; i++) {
+		struct shard *shard = c->shards[i];
+		if (shard->holder == peer && now - shard->sent_ms >= c->config.lease_ms / 2 && !lists(beat, shard))
+			coordinator__lease_send(c, shard);
+	}
+}
+
+void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_heartbeat *beat = &received->msg.u.heartbeat;
+	struct peer *peer = coordinator__peer_any(c, received->peer_key);
+	bool valid = peer != NULL && received->route == peer->route;
+	for (size_t i = 0; i < beat->lease_count; i++) {
+		if (peer != NULL && renew(c, peer, &beat->leases[i]))
+			valid = true;
+		else
+			coordinator__fenced_send(c, received->route, beat->leases[i].shard, beat->leases[i].epoch);
+	}
+	if (!valid) {
+		/* A new connection without a lease says nothing of which process it is: it may be one that was fenced.
+		 */
+		coordinator__reply_error(c, received, ERR_NOT_FOUND,
+					 "this coordinator does not know you on this connection: say Hello first");
+		return;
+	}
+	peer->route = received->route;
+	peer->seen_ms = coordinator__now_ms(c);
+	peer->resident_bytes = beat->resident_bytes;
+	resend_leases(c, peer, beat);
+	struct msg msg = { .type = MSG_HEARTBEAT_REPLY };
+	msg.u.heartbeat_reply.version = c->version;
+	msg.u.heartbeat_reply.wall_ms = env_wall_ms(c->env);
+	coordinator__reply(c, received, &msg);
+}
+
+void coordinator__recv_progress(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_progress *progress = &received->msg.u.progress;
+	struct peer *peer = coordinator__peer_find(c, received->peer_key, MSG_PEER_WORKER);
+	if (peer == NULL)
+		return;
+	peer->edit_done = progress->done;
+	peer->edit_total = progress->total;
+	coordinator__copy_text(peer->state, sizeof peer->state, progress->phase);
+}

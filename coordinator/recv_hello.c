@@ -1,0 +1,181 @@
+/* recv_hello.c: who is there. The first worker fixes the cluster's base model; a second process with a worker's key
+ * fences the first. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void reply(struct coordinator *c, const struct msg_received *received, int code, const char *text)
+{
+	struct msg msg = { .type = MSG_HELLO_REPLY };
+	struct msg_hello_reply *r = &msg.u.hello_reply;
+	r->code = code;
+	r->text = coordinator__text(text);
+	r->cluster_id = coordinator__text(c->cluster_id);
+	r->heartbeat_ms = c->config.heartbeat_ms;
+	r->lease_ms = c->config.lease_ms;
+	r->seed = c->config.seed;
+	r->layer = coordinator__layer(c);
+	r->version = c->version;
+	coordinator__reply(c, received, &msg);
+}
+
+static int fix_base_write(struct coordinator *c, const struct msg_hello *hello, const uint8_t *actor, struct err *e)
+{
+	struct buf bytes = BUF_INIT, json = BUF_INIT;
+	char hex[HASH_HEX_BYTES];
+	hash_hex(&hello->base_model, hex);
+	buf_append(&bytes, hello->base_model.bytes, HASH_BYTES);
+	buf_u32le(&bytes, hello->layers);
+	buf_u32le(&bytes, hello->hidden);
+	buf_u32le(&bytes, hello->ffn);
+	buf_printf(&json, "{\"base_model\":\"%s\",\"layers\":%" PRIu32 ",\"hidden\":%" PRIu32 ",\"ffn\":%" PRIu32 "}",
+		   hex, hello->layers, hello->hidden, hello->ffn);
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
+					: store_meta_put(c->txn, "base-model", bytes.data, bytes.len, e);
+	if (rc == 0)
+		rc = coordinator__event(c, STORE_CONFIG_CHANGED, actor, &json, NULL, e);
+	buf_free(&json);
+	buf_free(&bytes);
+	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
+}
+
+static int fix_base(struct coordinator *c, const struct msg_hello *hello, const uint8_t *actor)
+{
+	struct err e = ERR_INIT;
+	int rc = fix_base_write(c, hello, actor, &e);
+	if (rc != 0) {
+		coordinator__txn_failed(c, &e);
+		return rc;
+	}
+	c->base_known = true;
+	c->base_model = hello->base_model;
+	c->layers = hello->layers;
+	c->hidden = hello->hidden;
+	c->ffn = hello->ffn;
+	log_event(LOG_INFO, "COORDINATOR-BASE-FIXED", LOGF_X("model", hello->base_model.bytes, HASH_BYTES),
+		  LOGF_U("layers", hello->layers));
+	return 0;
+}
+
+/* Two processes with one key: the one that started later wins, and an earlier one stays out however often it
+ * reconnects. */
+static bool is_fenced(const struct peer *peer, uint64_t boot)
+{
+	size_t n = peer->fenced_count < PEER_FENCED_BOOTS ? peer->fenced_count : PEER_FENCED_BOOTS;
+	for (size_t i = 0; i < n; i++) {
+		if (peer->fenced_boots[i] == boot)
+			return true;
+	}
+	return false;
+}
+
+static void fence_earlier(struct coordinator *c, struct peer *peer)
+{
+	log_event(LOG_INFO, "COORDINATOR-PEER-RESTARTED", LOGF_S("name", peer->name), LOGF_X("key", peer->key, 8));
+	for (size_t i = 0; i < c->shard_count && c->failure.code == 0; i++) {
+		if (c->shards[i]->holder == peer)
+			coordinator__lease_lost(c, c->shards[i], "its worker started anew", true);
+	}
+	if (c->merge.holder == peer)
+		coordinator__gate_lost(c, "its worker started anew");
+	peer->fenced_boots[peer->fenced_count++ % PEER_FENCED_BOOTS] = peer->boot;
+}
+
+static void remember(struct coordinator *c, struct peer *peer, const struct msg_received *received)
+{
+	const struct msg_hello *hello = &received->msg.u.hello;
+	peer->route = received->route;
+	peer->boot = hello->boot;
+	peer->pid = hello->pid;
+	peer->seen_ms = coordinator__now_ms(c);
+	coordinator__copy_text(peer->name, sizeof peer->name, hello->name);
+	coordinator__copy_text(peer->software, sizeof peer->software, hello->software);
+	coordinator__copy_text(peer->backend, sizeof peer->backend, hello->backend);
+	coordinator__copy_text(peer->endpoint, sizeof peer->endpoint, hello->endpoint);
+}
+
+static int check(struct coordinator *c, const struct msg_received *received, char *text, size_t text_bytes)
+{
+	const struct msg_hello *hello = &received->msg.u.hello;
+	if (hello->protocol_min > MSG_PROTOCOL_VERSION || hello->protocol_max < MSG_PROTOCOL_VERSION) {
+		snprintf(text, text_bytes,
+			 "this coordinator speaks protocol %d, you speak %" PRIu32 " to %" PRIu32
+			 ": update the older of the two",
+			 MSG_PROTOCOL_VERSION, hello->protocol_min, hello->protocol_max);
+		return ERR_UNSUPPORTED;
+	}
+	if (hello->kind == MSG_PEER_WORKER && (received->roles & (PROTO_ROLE_WORKER | PROTO_ROLE_ADMIN)) == 0) {
+		snprintf(text, text_bytes,
+			 "your key may not be a worker: allow it with the role worker (amend key allow)");
+		return ERR_DENIED;
+	}
+	if (hello->kind == MSG_PEER_WORKER &&
+	    (hello->layers == 0 || hello->hidden == 0 || hello->ffn == 0 || hash_is_zero(&hello->base_model))) {
+		snprintf(text, text_bytes, "a worker must name its base model's digest and shape");
+		return ERR_INVALID;
+	}
+	if (c->base_known && hello->kind != MSG_PEER_CLIENT && !hash_equal(&c->base_model, &hello->base_model)) {
+		char ours[HASH_HEX_BYTES], theirs[HASH_HEX_BYTES];
+		hash_hex(&c->base_model, ours);
+		hash_hex(&hello->base_model, theirs);
+		snprintf(text, text_bytes,
+			 "this cluster edits the base model %.12s, you loaded %.12s: start with the same model file, "
+			 "or start another cluster for this one",
+			 ours, theirs);
+		return ERR_MISMATCH;
+	}
+	return 0;
+}
+
+void coordinator__recv_hello(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_hello *hello = &received->msg.u.hello;
+	char text[512] = "";
+	int code = check(c, received, text, sizeof text);
+	if (code != 0 || hello->kind == MSG_PEER_CLIENT) {
+		if (code != 0)
+			log_event(LOG_WARN, "COORDINATOR-HELLO-REFUSED", LOGF_S("code", err_name(code)),
+				  LOGF_SN("name", hello->name.text != NULL ? hello->name.text : "", hello->name.len),
+				  LOGF_S("reason", text));
+		reply(c, received, code, text);
+		return;
+	}
+	struct peer *peer = coordinator__peer_find(c, received->peer_key, hello->kind);
+	if (peer != NULL && is_fenced(peer, hello->boot)) {
+		reply(c, received, ERR_DENIED,
+		      "another process with this key started later and took over: stop this one, or give it a key of "
+		      "its own");
+		return;
+	}
+	if (hello->kind == MSG_PEER_WORKER && !c->base_known && fix_base(c, hello, received->peer_key) != 0) {
+		reply(c, received, ERR_AGAIN,
+		      "the base model could not be written down, see the coordinator's log: try again");
+		return;
+	}
+	if (peer != NULL && peer->boot != hello->boot)
+		fence_earlier(c, peer);
+	bool known = peer != NULL && peer->boot == hello->boot;
+	if (peer == NULL)
+		peer = coordinator__peer_add(c, received->peer_key, hello->kind);
+	if (peer == NULL) {
+		reply(c, received, ERR_LIMIT, "too many workers and nodes for this coordinator");
+		return;
+	}
+	remember(c, peer, received);
+	if (!known)
+		log_event(LOG_INFO, "COORDINATOR-PEER-JOINED", LOGF_S("name", peer->name),
+			  LOGF_S("kind", hello->kind == MSG_PEER_WORKER ? "worker" : "node"),
+			  LOGF_S("backend", peer->backend), LOGF_X("key", peer->key, 8));
+	c->nodes_changed = true;
+	reply(c, received, 0, "");
+	/* What was sent on the old connection may be lost. */
+	for (size_t i = 0; known && i < c->shard_count; i++) {
+		if (c->shards[i]->holder == peer)
+			c->shards[i]->lease_sent = false;
+	}
+	coordinator__place_waiting(c);
+}

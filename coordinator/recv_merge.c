@@ -1,0 +1,61 @@
+/* recv_merge.c: starting a merge, and asking how one fares. */
+#include "coordinator/internal.h"
+
+#include <stdio.h>
+
+static void fill(struct coordinator *c, const struct store_merge *rec, struct msg_merge_status *out)
+{
+	bool active = c->merge.active && c->merge.rec.id == rec->id;
+	out->id = rec->id;
+	out->version = rec->version;
+	out->state = (uint32_t)rec->state;
+	out->tries = rec->tries;
+	out->ranks = rec->ranks;
+	out->shard_count = (uint32_t)rec->shard_count;
+	out->score = rec->score;
+	out->score_inputs = rec->score_inputs;
+	out->done = !active;
+	out->progress = active ? c->merge.progress : 1.0;
+	out->served_by_default = rec->state == STORE_MERGE_PUBLISHED && coordinator__merge_serves(c, rec);
+	out->text = coordinator__text(active ? coordinator__merge_phase(c) : rec->reason);
+	out->planned_ms = rec->planned_ms;
+	out->ended_ms = rec->ended_ms;
+}
+
+static int find(struct coordinator *c, uint64_t id, struct store_merge *out, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	if (c->merge.active && c->merge.rec.id == id) {
+		*out = c->merge.rec;
+		return 0;
+	}
+	int rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = store_merge_get(txn, id, out, e);
+	store_abort(&txn);
+	return rc;
+}
+
+void coordinator__recv_merge_run(struct coordinator *c, const struct msg_received *received)
+{
+	uint64_t id = received->msg.u.merge_run.id;
+	struct store_merge rec;
+	struct err e = ERR_INIT;
+	struct msg msg = { .type = MSG_MERGE_STATUS };
+	struct msg_merge_status *status = &msg.u.merge_status;
+	int rc;
+	if (id == 0) {
+		rc = coordinator__merge_start(c, &e);
+		rec = c->merge.rec;
+		if (c->failure.code != 0)
+			return;
+	} else {
+		rc = find(c, id, &rec, &e);
+	}
+	if (rc == 0 || (rc == ERR_AGAIN && c->merge.active))
+		fill(c, &rec, status);
+	status->code = rc;
+	if (rc != 0)
+		status->text = coordinator__text(e.text);
+	coordinator__reply(c, received, &msg);
+}

@@ -1,0 +1,294 @@
+/* recv_shard_commit.c: a worker's finished group becomes a version: checks, the manifest's blob, then one transaction.
+ */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void reply(struct coordinator *c, const struct msg_received *received, int code, uint64_t version,
+		  const char *text)
+{
+	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
+	struct msg msg = { .type = MSG_SHARD_COMMIT_REPLY };
+	msg.u.shard_commit_reply.code = code;
+	msg.u.shard_commit_reply.shard = commit->shard;
+	msg.u.shard_commit_reply.epoch = commit->epoch;
+	msg.u.shard_commit_reply.version = version;
+	msg.u.shard_commit_reply.text = coordinator__text(text);
+	coordinator__reply(c, received, &msg);
+	if (code != 0)
+		log_event(LOG_WARN, "COORDINATOR-COMMIT-REFUSED", LOGF_U("shard", commit->shard),
+			  LOGF_U("epoch", commit->epoch), LOGF_S("code", err_name(code)), LOGF_S("reason", text));
+}
+
+static int check_chunks(struct coordinator *c, const struct msg_shard_commit *commit, struct err *e)
+{
+	const struct hash *roots[] = { &commit->delta_root, &commit->index_root, &commit->calibration_root };
+	static const char *const names[] = { "delta", "index", "calibration" };
+	for (size_t i = 0; i < 3; i++) {
+		struct buf missing = BUF_INIT;
+		int rc = hash_is_zero(roots[i]) ? err_set(e, ERR_INVALID, "the %s's root is zero", names[i])
+						: store_blob_missing(c->store, roots[i], &missing, e);
+		size_t count = missing.len / sizeof(struct hash);
+		buf_free(&missing);
+		if (rc != 0)
+			return rc;
+		if (count > 0)
+			return err_set(e, ERR_NOT_FOUND,
+				       "%zu chunks of the %s are not here: upload them, then commit again", count,
+				       names[i]);
+	}
+	return 0;
+}
+
+static int check_counts(const struct shard *shard, const struct msg_shard_commit *commit, struct err *e)
+{
+	const struct store_shard *rec = &shard->rec;
+	if (commit->shard_version != rec->version + 1)
+		return err_set(e, ERR_INVALID, "version %" PRIu64 " does not follow the stored %" PRIu64,
+			       commit->shard_version, rec->version);
+	if (commit->group_first != rec->trained_count || commit->group_count != rec->group_count ||
+	    commit->trained_count != rec->trained_count + rec->group_count)
+		return err_set(e, ERR_INVALID,
+			       "group [%" PRIu32 ", +%" PRIu32 ") up to %" PRIu32
+			       " is not the assigned one [%zu, +%zu)",
+			       commit->group_first, commit->group_count, commit->trained_count, rec->trained_count,
+			       rec->group_count);
+	if (!shard->group_sent)
+		return err_set(e, ERR_INVALID, "no group was sent under this lease: ask for one");
+	if (commit->closed && (!rec->closing || commit->trained_count != rec->seq_count))
+		return err_set(e, ERR_INVALID, "the shard is not to be closed yet: edits may still come");
+	if (commit->group_count == 0 && !commit->closed)
+		return err_set(e, ERR_INVALID, "an empty group can only close its shard");
+	for (size_t i = 0; i < commit->result_count; i++) {
+		size_t place = coordinator__shard_place(shard, commit->results[i].seq);
+		if (place >= commit->trained_count)
+			return err_set(e, ERR_INVALID,
+				       "result %zu: edit %" PRIu64 " is not in the committed part of the shard", i,
+				       commit->results[i].seq);
+	}
+	return 0;
+}
+
+static void json_words(struct json_w *w, const char *key, struct msg_text text)
+{
+	json_w_key(w, key);
+	json_w_strn(w, text.text != NULL ? text.text : "", text.len);
+}
+
+static void json_count(struct json_w *w, const char *key, uint64_t value)
+{
+	json_w_key(w, key);
+	json_w_uint(w, value);
+}
+
+static void json_digest(struct json_w *w, const char *key, const struct hash *hash)
+{
+	char hex[HASH_HEX_BYTES];
+	hash_hex(hash, hex);
+	json_w_key(w, key);
+	json_w_str(w, hex);
+}
+
+/* All that a replay needs (design.md, "Replays exactly"). */
+static int commit_event(struct coordinator *c, const struct msg_received *received, const struct shard *shard,
+			struct err *e)
+{
+	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_count(&w, "shard", commit->shard);
+	json_count(&w, "epoch", commit->epoch);
+	json_count(&w, "shard_version", commit->shard_version);
+	json_digest(&w, "delta", &commit->delta_root);
+	json_digest(&w, "index", &commit->index_root);
+	json_digest(&w, "calibration", &commit->calibration_root);
+	json_count(&w, "trained", commit->trained_count);
+	json_count(&w, "group_first", commit->group_first);
+	json_count(&w, "group_count", commit->group_count);
+	json_w_key(&w, "closed");
+	json_w_bool(&w, commit->closed);
+	json_count(&w, "seed", commit->seed);
+	json_words(&w, "mode", commit->mode);
+	json_words(&w, "backend", commit->backend);
+	json_count(&w, "train_ms", commit->train_ms);
+	json_count(&w, "retest_ms", commit->retest_ms);
+	json_count(&w, "steps", commit->steps);
+	json_count(&w, "passed", shard->passed);
+	json_w_key(&w, "results");
+	json_w_open(&w, '[');
+	for (size_t i = 0; i < commit->result_count; i++) {
+		const struct msg_edit_result *result = &commit->results[i];
+		json_w_open(&w, '{');
+		json_count(&w, "seq", result->seq);
+		json_w_key(&w, "passed");
+		json_w_bool(&w, result->passed);
+		json_count(&w, "tries", result->tries);
+		if (result->reason.len > 0)
+			json_words(&w, "reason", result->reason);
+		json_w_close(&w);
+	}
+	json_w_close(&w);
+	json_w_close(&w);
+	return coordinator__event(c, STORE_SHARD_COMMITTED, received->peer_key, &json, NULL, e);
+}
+
+static const struct msg_edit_result *result_of(const struct msg_shard_commit *commit, uint64_t seq)
+{
+	for (size_t i = 0; i < commit->result_count; i++) {
+		if (commit->results[i].seq == seq)
+			return &commit->results[i];
+	}
+	return NULL;
+}
+
+/* The states that the commit leads to, in memory only: the manifest is made from them before the transaction. */
+static void apply(struct shard *shard, const struct msg_shard_commit *commit)
+{
+	struct store_shard *rec = &shard->rec;
+	shard->passed = shard->tested = 0;
+	for (size_t i = 0; i < commit->trained_count; i++) {
+		const struct msg_edit_result *result = result_of(commit, rec->seqs[i]);
+		bool live = coordinator__edit_live(shard->states[i]);
+		if (result == NULL && i < commit->group_first)
+			continue; /* not tested again: as it was */
+		bool passed = result != NULL && result->passed;
+		if (live) {
+			shard->tested++;
+			shard->passed += passed;
+		}
+		if (live && !passed)
+			shard->states[i] = STORE_EDIT_STATE_FAILED;
+		else if (live && shard->states[i] == STORE_EDIT_STATE_PLACED)
+			shard->states[i] = STORE_EDIT_STATE_TRAINED;
+	}
+	rec->version = commit->shard_version;
+	rec->delta_root = commit->delta_root;
+	rec->index_root = commit->index_root;
+	rec->calibration_root = commit->calibration_root;
+	rec->trained_count = commit->trained_count;
+	rec->group_count = 0;
+	if (commit->closed)
+		rec->state = STORE_SHARD_CLOSED_STATE;
+	coordinator__copy_text(rec->note, sizeof rec->note, commit->backend);
+	coordinator__touch(shard);
+}
+
+static int move_edit(struct coordinator *c, const struct msg_shard_commit *commit, const struct shard *shard, size_t i,
+		     uint64_t version, struct err *e)
+{
+	struct store_edit edit;
+	int rc = store_edit_get(c->txn, shard->rec.seqs[i], &edit, e);
+	if (rc != 0 || edit.state == shard->states[i])
+		return rc;
+	const struct msg_edit_result *result = result_of(commit, edit.seq);
+	if (result != NULL)
+		edit.tries = result->tries;
+	if (shard->states[i] == STORE_EDIT_STATE_TRAINED) {
+		edit.trained_ms = env_wall_ms(c->env);
+		edit.version = version;
+		return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_TRAINED, NULL, e);
+	}
+	char reason[STORE_REASON_BYTES] = "the worker reported no result for it";
+	if (result != NULL && result->reason.len > 0)
+		coordinator__copy_text(reason, sizeof reason, result->reason);
+	else if (result != NULL)
+		snprintf(reason, sizeof reason, "the re-test did not give the target");
+	return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_FAILED, reason, e);
+}
+
+static int write_commit(struct coordinator *c, const struct msg_received *received, struct shard *shard,
+			struct publish *publish, struct err *e)
+{
+	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = commit_event(c, received, shard, e);
+	for (size_t i = 0; rc == 0 && i < commit->trained_count; i++)
+		rc = move_edit(c, commit, shard, i, publish->rec.version, e);
+	if (rc == 0 && commit->closed) {
+		struct buf json = BUF_INIT;
+		buf_printf(&json, "{\"shard\":%" PRIu64 ",\"version\":%" PRIu64 "}", shard->rec.id, shard->rec.version);
+		rc = coordinator__event(c, STORE_SHARD_CLOSED, NULL, &json, NULL, e);
+	}
+	if (rc == 0)
+		rc = coordinator__shard_result_put(c, shard, e);
+	if (rc == 0)
+		rc = coordinator__publish_put(c, publish, e);
+	return rc == 0 ? coordinator__commit(c, "coordinator.publish.before_commit", "coordinator.publish.after_commit",
+					     e)
+		       : rc;
+}
+
+/* Edits of the group wait to be served from now on. */
+static int note_unserved(struct coordinator *c, const struct shard *shard, const struct msg_shard_commit *commit,
+			 struct err *e)
+{
+	struct store_txn *txn = NULL;
+	int rc = store_begin_read(c->store, &txn, e);
+	for (size_t i = commit->group_first; rc == 0 && i < commit->trained_count; i++) {
+		struct store_edit edit;
+		rc = store_edit_get(txn, shard->rec.seqs[i], &edit, e);
+		if (rc == 0 && edit.state == STORE_EDIT_STATE_TRAINED)
+			rc = coordinator__unserved_add(c, edit.seq, edit.version, edit.accepted_ms, e);
+	}
+	store_abort(&txn);
+	return rc;
+}
+
+static int take(struct coordinator *c, const struct msg_received *received, struct shard *shard, struct err *e)
+{
+	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
+	struct publish publish;
+	char note[STORE_REASON_BYTES];
+	snprintf(note, sizeof note, "shard %" PRIu64 " version %" PRIu64, commit->shard, commit->shard_version);
+	uint64_t published = shard->published;
+	apply(shard, commit);
+	int rc = coordinator__publish_prepare(c, NULL, note, &publish, e);
+	if (rc == 0) {
+		shard->published = publish.rec.version;
+		rc = write_commit(c, received, shard, &publish, e);
+	}
+	if (rc != 0) {
+		shard->published = published;
+		coordinator__txn_failed(c, e);
+		return rc;
+	}
+	shard->group_sent = false;
+	coordinator__publish_done(c, &publish);
+	if (commit->closed)
+		coordinator__lease_free(shard);
+	rc = note_unserved(c, shard, commit, e);
+	if (rc != 0)
+		coordinator__fail(c, e);
+	return rc;
+}
+
+void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
+	struct peer *peer = coordinator__peer_find(c, received->peer_key, MSG_PEER_WORKER);
+	struct shard *shard = coordinator__shard_find(c, commit->shard);
+	struct err e = ERR_INIT;
+	if (shard != NULL && commit->shard_version > 0 && shard->rec.version == commit->shard_version &&
+	    hash_equal(&shard->rec.delta_root, &commit->delta_root)) {
+		reply(c, received, 0, shard->published, ""); /* its answer was lost */
+		return;
+	}
+	if (peer == NULL || shard == NULL || shard->holder != peer || shard->rec.epoch != commit->epoch) {
+		reply(c, received, ERR_FENCED, 0, "the lease is not yours any more: drop the shard");
+		coordinator__fenced_send(c, received->route, commit->shard, commit->epoch);
+		return;
+	}
+	int rc = check_counts(shard, commit, &e);
+	if (rc == 0)
+		rc = check_chunks(c, commit, &e);
+	if (rc == 0)
+		rc = take(c, received, shard, &e);
+	if (c->failure.code == 0)
+		reply(c, received, rc, rc == 0 ? shard->published : 0, rc == 0 ? "" : e.text);
+}
