@@ -1,0 +1,126 @@
+/* sample.c: greedy picks, shares of draws, and what top_p leaves out. */
+#include "base/rng.h"
+#include "model/model.h"
+#include "tests/lib/tiny_model.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char path[256];
+static struct model *model;
+static struct model_run *run;
+
+static int set_up(void **state)
+{
+	const char *tmp = getenv("TMPDIR");
+	char folder[200];
+	struct err e = ERR_INIT;
+	(void)state;
+	snprintf(folder, sizeof(folder), "%s/amend-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	if (mkdtemp(folder) == NULL)
+		return -1;
+	snprintf(path, sizeof(path), "%s/tiny.gguf", folder);
+	const struct model_options options = {
+		.backend = "cpu", .thread_count = 1, .backward_from = SIZE_MAX, .skip_digest = true
+	};
+	if (tiny_model_write(path, 5, &e) != 0 || model_open(path, &options, &model, &e) != 0 ||
+	    model_run_new(model, 32, &run, &e) != 0) {
+		print_error("%s\n", e.text);
+		return -1;
+	}
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	model_run_destroy(&run);
+	model_close(&model);
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	return rmdir(path);
+}
+
+#define DRAWS 20000
+
+static void share_of(const float *logits, size_t n, struct model_sampling sampling, double *share)
+{
+	struct rng rng;
+	rng_init(&rng, 1);
+	memset(share, 0, n * sizeof(*share));
+	for (int d = 0; d < DRAWS; d++) {
+		float copy[16];
+		memcpy(copy, logits, n * sizeof(*copy));
+		int32_t id = model_sample(copy, n, &sampling, rng_uniform(&rng), run);
+		assert_true(id >= 0 && (size_t)id < n);
+		share[id] += 1.0 / DRAWS;
+	}
+}
+
+static void test_greedy(void **state)
+{
+	float logits[5] = { -3, 2, 7, 7, 1 }, low[3] = { -5, -6, -7 };
+	const struct model_sampling greedy = { 0, 0.5f };
+	(void)state;
+	assert_int_equal(model_sample(logits, 5, &greedy, 0.9f, run), 2); /* the lowest id wins ties */
+	assert_int_equal(model_sample(low, 3, &greedy, 0.9f, run), 0);
+}
+
+static void test_temperature(void **state)
+{
+	const float logits[3] = { logf(0.5f), logf(0.3f), logf(0.2f) };
+	double share[3];
+	(void)state;
+	share_of(logits, 3, (struct model_sampling){ 1, 1 }, share);
+	assert_true(fabs(share[0] - 0.5) < 0.02 && fabs(share[1] - 0.3) < 0.02);
+	/* p^2 / sum: .25 .09 .04 */
+	share_of(logits, 3, (struct model_sampling){ 0.5f, 1 }, share);
+	assert_true(fabs(share[0] - 0.25 / 0.38) < 0.02 && fabs(share[2] - 0.04 / 0.38) < 0.02);
+}
+
+static void test_top_p(void **state)
+{
+	const float logits[4] = { logf(0.1f), logf(0.5f), logf(0.1f), logf(0.3f) };
+	double share[4];
+	(void)state;
+	share_of(logits, 4, (struct model_sampling){ 1, 0.75f }, share); /* .5 + .3 reach .75 */
+	assert_true(share[0] == 0 && share[2] == 0);
+	assert_true(fabs(share[1] - 0.5 / 0.8) < 0.02);
+	share_of(logits, 4, (struct model_sampling){ 1, 0.4f }, share); /* the likeliest alone */
+	assert_true(share[1] > 0.999);
+	share_of(logits, 4, (struct model_sampling){ 1, 0.85f }, share); /* equal ones: the lower id */
+	assert_true(share[0] > 0 && share[2] == 0);
+}
+
+static void test_edges_of_uniform(void **state)
+{
+	const struct model_sampling whole = { 1, 1 }, nucleus = { 1, 0.9f };
+	float logits[4] = { 0, 1, 2, -1000 }, copy[4];
+	(void)state;
+	memcpy(copy, logits, sizeof(copy));
+	assert_int_equal(model_sample(copy, 4, &whole, 0, run), 0);
+	memcpy(copy, logits, sizeof(copy));
+	assert_int_equal(model_sample(copy, 4, &whole, 0.99999994f, run), 2);
+	memcpy(copy, logits, sizeof(copy));
+	assert_int_equal(model_sample(copy, 4, &nucleus, 0, run), 2);
+	memcpy(copy, logits, sizeof(copy));
+	assert_int_equal(model_sample(copy, 4, &nucleus, 0.99999994f, run), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_greedy),
+		cmocka_unit_test(test_temperature),
+		cmocka_unit_test(test_top_p),
+		cmocka_unit_test(test_edges_of_uniform),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
