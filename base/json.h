@@ -49,5 +49,6 @@ void json_w_uint(struct json_w *w, uint64_t v);
 void json_w_real(struct json_w *w, double v); /* shortest that reads back; null when not finite */
 void json_w_bool(struct json_w *w, bool v);
 void json_w_null(struct json_w *w);
+void json_w_value(struct json_w *w, const struct json *v); /* a parsed value, in canonical form */
 
 #endif

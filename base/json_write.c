@@ -68,6 +68,12 @@ static void put_string(struct buf *out, const char *text, size_t len)
 	buf_u8(out, '"');
 }
 
+void json_w_value(struct json_w *w, const struct json *v)
+{
+	separate(w);
+	json_canonical(v, w->out);
+}
+
 void json_w_key(struct json_w *w, const char *key)
 {
 	assert(w->depth > 0 && w->close[w->depth - 1] == '}' && !w->after_key);

@@ -29,6 +29,8 @@ static const struct {
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
+#define WAIT_MS_DEFAULT (24 * 3600 * INT64_C(1000))
+
 static struct cli cli;
 
 static void on_signal(int signal_number)
@@ -71,6 +73,7 @@ static int timeout_parse(const char *text, int64_t *timeout_ms, struct err *e)
 	if (end == text || *end != '\0' || !(seconds > 0 && seconds < 1e6))
 		return err_set(e, ERR_INVALID, "--timeout %s: needs a number of seconds above 0", text);
 	*timeout_ms = (int64_t)(seconds * 1000);
+	cli.wait_ms = *timeout_ms;
 	return 0;
 }
 
@@ -133,6 +136,7 @@ static void start(void)
 	signal(SIGPIPE, SIG_IGN);
 	(void)setrlimit(RLIMIT_CORE, &no_core); /* keys never reach a core dump */
 	cli.timeout_ms = 10000;
+	cli.wait_ms = WAIT_MS_DEFAULT;
 	cli.stderr_is_terminal = isatty(2);
 	cli.stdout_is_terminal = isatty(1);
 	cli.no_color = getenv("NO_COLOR") != NULL || !cli.stdout_is_terminal; /* the convention of no-color.org */

@@ -132,6 +132,7 @@ int main(int argc, char **argv)
 	struct rlimit no_core = { 0, 0 };
 	(void)setrlimit(RLIMIT_CORE, &no_core); /* keys never reach a core dump */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file-size limit shows as a full disk instead */
 	if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
 		printf("amendd %s (backends: %s)\n", AMEND_VERSION, model_backend_list());
 		return 0;

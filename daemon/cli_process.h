@@ -1,5 +1,5 @@
-/* cli_process.h: the server processes of `amend up`: started, found again by pid file, stopped. A pid file holds "pid starttime", so that a
- * number that the system gave to another process meanwhile is never signalled. */
+/* cli_process.h: the server processes of `amend up`: started, found again by pid file, stopped. A pid file holds "pid
+ * starttime", so that a number that the system gave to another process meanwhile is never signalled. */
 #ifndef AMEND_DAEMON_CLI_PROCESS_H
 #define AMEND_DAEMON_CLI_PROCESS_H
 
@@ -16,13 +16,14 @@ struct cli_process {
 };
 
 /* Starts argv[0] in a session of its own with output to log_path (appended) and writes FOLDER/run/NAME.pid. */
-int cli_process_start(const char *folder, const char *name, char *const argv[], const char *log_path, struct cli_process *out,
-                      struct err *e) MUST_CHECK;
+int cli_process_start(const char *folder, const char *name, char *const argv[], const char *log_path,
+		      struct cli_process *out, struct err *e) MUST_CHECK;
 /* Reads every pid file in FOLDER/run; the files of processes that are gone are removed. At most `max` are returned. */
 int cli_process_list(const char *folder, struct cli_process *out, size_t max, size_t *count, struct err *e) MUST_CHECK;
 bool cli_process_alive(const struct cli_process *process);
 void cli_process_signal(const struct cli_process *process, int signal_number);
-void cli_process_forget(const char *folder, const struct cli_process *process); /* removes the pid file; reaps when a child */
+void cli_process_forget(const char *folder,
+			const struct cli_process *process); /* removes the pid file; reaps when a child */
 uint64_t cli_process_resident_bytes(const struct cli_process *process);
 /* The last message that a log file ends with: reason="…" of its last error line, for "worker-0 ended: …". */
 void cli_process_last_words(const char *log_path, char *out, size_t out_bytes);

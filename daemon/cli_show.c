@@ -111,11 +111,60 @@ void cli_table_print(struct cli *cli, struct cli_table **table)
 	}
 	for (size_t row = cli->no_headers ? 1 : 0; row < rows; row++)
 		row_print(cli, t, row, widths);
-	for (size_t i = 0; i < t->cell_count; i++)
+	cli_table_free(table);
+}
+
+void cli_table_free(struct cli_table **table)
+{
+	struct cli_table *t = *table;
+	for (size_t i = 0; t != NULL && i < t->cell_count; i++)
 		free(t->cells[i]);
-	free(t->cells);
+	if (t != NULL)
+		free(t->cells);
 	free(t);
 	*table = NULL;
+}
+
+static void value_print(const struct json *v, int indent);
+
+static void members_print(const struct json *object, int indent)
+{
+	const char *key;
+	const struct json *value;
+	int widest = 0;
+	for (size_t i = 0; json_member(object, i, &key, &value); i++)
+		widest = (int)strlen(key) > widest ? (int)strlen(key) : widest;
+	for (size_t i = 0; json_member(object, i, &key, &value); i++) {
+		printf("%*s%-*s  ", indent, "", widest, key);
+		value_print(value, indent + 2);
+	}
+}
+
+static void value_print(const struct json *v, int indent)
+{
+	struct buf text = BUF_INIT, escaped = BUF_INIT;
+	size_t len;
+	const char *string = json_string(v, &len);
+	if (json_type(v) == JSON_OBJECT) {
+		printf("\n");
+		members_print(v, indent);
+	} else {
+		if (string == NULL)
+			json_canonical(v, &text);
+		text_escape(string != NULL ? string : buf_cstr(&text), string != NULL ? len : text.len, &escaped);
+		printf("%s\n", json_type(v) == JSON_NULL ? "-" : buf_cstr(&escaped));
+	}
+	buf_free(&text);
+	buf_free(&escaped);
+}
+
+void cli_object_print(struct cli *cli, struct buf *json)
+{
+	struct json *root = NULL;
+	(void)cli;
+	if (json_parse(buf_cstr(json), json->len, &root, NULL) == 0)
+		members_print(root, 0);
+	json_free(&root);
 }
 
 void cli_progress_begin(struct cli *cli, struct cli_progress *p, const char *what, const char *unit, uint64_t total)

@@ -41,7 +41,7 @@ static void on_tick(void *context)
 	if (coordinator_failed(role->coordinator, &role->error)) {
 		role->code = role->error.code != 0 ? role->error.code : ERR_IO;
 		proto_loop_stop(role->wiring.loop);
-	} else if (coordinator_shutdown_asked(role->coordinator)) {
+	} else if (coordinator_shutdown(role->coordinator)) {
 		coordinator_close(role->coordinator);
 		proto_loop_stop(role->wiring.loop);
 	}
@@ -212,7 +212,7 @@ int daemon_coordinator_run(const struct daemon_config *config, struct err *e)
 	struct role role = { .config = config };
 	int rc = open_all(&role, e);
 	if (rc == 0) {
-		log_event(LOG_INFO, "COORDINATOR-STARTED",
+		log_event(LOG_INFO, "COORDINATOR-LISTENING",
 			  LOGF_S("endpoint", proto_zmq_endpoint(role.wiring.transport, false)),
 			  LOGF_S("data", config->data));
 		rc = loop_run(&role, e);

@@ -9,6 +9,7 @@
 #include "store/store.h"
 
 /* Reads and checks a manifest: content hash, base model (ERR_MISMATCH names both digests), shapes. Arrays live in `arena`. */
+/* `base_model` NULL: any. */
 int version_manifest_read(struct store *blobs, const struct hash *root, const struct hash *content, const struct hash *base_model,
                           struct arena *arena, struct proto_manifest *out, struct err *e) MUST_CHECK;
 /* All blob roots that the manifest names, appended as struct hash. */

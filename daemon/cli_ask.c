@@ -1,0 +1,188 @@
+/* cli_ask.c: `amend ask`: a question to a node, by any version and set, with the route explained. */
+#include "daemon/cli.h"
+#include "daemon/cli_http.h"
+#include "daemon/cli_pull.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TOKENS_DEFAULT "32"
+
+struct ask {
+	const char *prompt, *version, *set, *node, *tokens;
+	bool explain, base;
+};
+
+static int node_find(struct cli *cli, const char *name, char *url, size_t url_bytes, struct err *e)
+{
+	struct msg request = { .type = MSG_FLEET };
+	struct msg_received *reply = NULL;
+	int rc = cli_call(cli, &request, &reply, e);
+	if (rc != 0)
+		return rc;
+	rc = name != NULL ? err_set(e, ERR_NOT_FOUND, "no node is called \"%s\"; `amend fleet status` lists them", name)
+			  : err_set(e, ERR_NOT_FOUND, "no node is there; start one with `amendd node`");
+	const struct msg_fleet_reply *fleet = &reply->msg.u.fleet_reply;
+	for (size_t i = 0; i < fleet->member_count; i++) {
+		const struct msg_fleet_member *m = &fleet->members[i];
+		if (m->kind != MSG_PEER_NODE || m->endpoint.len == 0 ||
+		    (name != NULL && (strlen(name) != m->name.len || memcmp(name, m->name.text, m->name.len) != 0)))
+			continue;
+		snprintf(url, url_bytes, "http://%.*s", (int)m->endpoint.len, m->endpoint.text);
+		err_clear(e);
+		rc = 0;
+		break;
+	}
+	msg_free(&reply);
+	return rc;
+}
+
+static int http_json(const char *url, const char *body, const struct cli *cli, struct json **out, struct err *e)
+{
+	struct buf answer = BUF_INIT;
+	long status = 0;
+	int rc = cli_http(url, body, cli->timeout_ms, &status, &answer, e);
+	if (rc == 0)
+		rc = json_parse((const char *)answer.data, answer.len, out, e);
+	if (rc == 0 && status != 200) {
+		const char *message = json_string(json_get(json_get(*out, "error"), "message"), NULL);
+		int code = status == 404 ? ERR_NOT_FOUND : status == 429 || status == 503 ? ERR_AGAIN : ERR_INVALID;
+		rc = err_set(e, code, "the node answered %ld: %s", status, message != NULL ? message : "no message");
+		json_free(out);
+	}
+	buf_free(&answer);
+	return rc;
+}
+
+/* The node's own name of the base model: the first of /v1/models is it. */
+static int base_name(const char *node, const struct cli *cli, char *out, size_t out_bytes, struct err *e)
+{
+	char url[512];
+	struct json *models = NULL;
+	snprintf(url, sizeof url, "%s/v1/models", node);
+	int rc = http_json(url, NULL, cli, &models, e);
+	if (rc != 0)
+		return rc;
+	const char *id = json_string(json_get(json_at(json_get(models, "data"), 0), "id"), NULL);
+	if (id == NULL)
+		rc = err_set(e, ERR_INVALID, "%s names no model", url);
+	else
+		snprintf(out, out_bytes, "%.*s", (int)strcspn(id, ":@"), id);
+	json_free(&models);
+	return rc;
+}
+
+static int model_name_make(const struct ask *ask, const char *base, char *out, size_t out_bytes, struct err *e)
+{
+	uint64_t version = 0;
+	if (ask->version != NULL) {
+		int rc = cli_version_parse(ask->version, &version, e);
+		if (rc != 0)
+			return rc;
+	}
+	int len = snprintf(out, out_bytes, "%s", base);
+	if (ask->base)
+		return 0;
+	if (ask->set != NULL)
+		len += snprintf(out + len, out_bytes - (size_t)len, ":%s", ask->set);
+	if (version != 0)
+		snprintf(out + len, out_bytes - (size_t)len, "@v%llu", (unsigned long long)version);
+	return 0;
+}
+
+static int body_make(const struct ask *ask, const char *model, bool plain_default, struct buf *body, struct err *e)
+{
+	struct json_w w;
+	uint64_t tokens;
+	int rc = cli_number(ask->tokens, "--max-tokens", 1, 4096, &tokens, e);
+	if (rc != 0)
+		return rc;
+	json_w_init(&w, body);
+	json_w_open(&w, '{');
+	if (!plain_default) {
+		json_w_key(&w, "model");
+		json_w_str(&w, model);
+	}
+	json_w_key(&w, "prompt");
+	json_w_str(&w, ask->prompt);
+	json_w_key(&w, "max_tokens");
+	json_w_uint(&w, tokens);
+	json_w_key(&w, "temperature");
+	json_w_int(&w, 0);
+	json_w_key(&w, "stop");
+	json_w_str(&w, "\n");
+	json_w_key(&w, "amend");
+	json_w_open(&w, '{');
+	json_w_key(&w, "explain");
+	json_w_bool(&w, true);
+	json_w_close(&w);
+	json_w_close(&w);
+	return buf_failed(body) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+}
+
+static void answer_print(struct cli *cli, const struct ask *ask, const struct json *answer)
+{
+	struct buf line = BUF_INIT;
+	size_t len = 0;
+	const char *text = json_string(json_get(json_at(json_get(answer, "choices"), 0), "text"), &len);
+	const struct json *route = json_get(answer, "amend");
+	while (len > 0 && isspace((unsigned char)text[0])) {
+		text++;
+		len--;
+	}
+	printf("%.*s\n", (int)len, len > 0 ? text : "");
+	if (!ask->explain)
+		return;
+	const char *fingerprint = json_string(json_get(answer, "system_fingerprint"), NULL);
+	printf("\n%-18s  %s\n", "fingerprint", fingerprint != NULL ? fingerprint : "-");
+	if (route != NULL)
+		json_canonical(route, &line);
+	if (line.len > 0)
+		cli_object_print(cli, &line);
+	buf_free(&line);
+}
+
+int cli_ask(struct cli *cli, int argc, char **argv)
+{
+	struct ask ask = { .tokens = TOKENS_DEFAULT };
+	const struct cli_option options[] = {
+		{ "version", 0, true, &ask.version, NULL, NULL },  { "set", 0, true, &ask.set, NULL, NULL },
+		{ "node", 0, true, &ask.node, NULL, NULL },        { "max-tokens", 0, true, &ask.tokens, NULL, NULL },
+		{ "explain", 0, false, NULL, &ask.explain, NULL }, { "base", 0, false, NULL, &ask.base, NULL },
+	};
+	struct err e = ERR_INIT;
+	char node[256], url[512], base[256], model[512];
+	struct buf body = BUF_INIT;
+	struct json *answer = NULL;
+	int rc = cli_options(options, sizeof options / sizeof options[0], &argc, argv, &e);
+	if (rc == 0 && argc != 1)
+		return cli_usage("amend ask \"PROMPT\" [--explain] [--version vN] [--set merged|retrieve] [--base] "
+				 "[--node NAME] [--max-tokens N]");
+	ask.prompt = rc == 0 ? argv[0] : "";
+	if (rc == 0 && ask.set != NULL && strcmp(ask.set, "merged") != 0 && strcmp(ask.set, "retrieve") != 0)
+		rc = err_set(&e, ERR_INVALID, "--set %s: may be merged or retrieve", ask.set);
+	if (rc == 0)
+		rc = node_find(cli, ask.node, node, sizeof node, &e);
+	if (rc == 0)
+		rc = base_name(node, cli, base, sizeof base, &e);
+	if (rc == 0)
+		rc = model_name_make(&ask, base, model, sizeof model, &e);
+	if (rc == 0)
+		rc = body_make(&ask, model, !ask.base && ask.set == NULL && ask.version == NULL, &body, &e);
+	if (rc == 0) {
+		snprintf(url, sizeof url, "%s/v1/completions", node);
+		rc = http_json(url, buf_cstr(&body), cli, &answer, &e);
+	}
+	buf_free(&body);
+	if (rc != 0)
+		return cli_fail(cli, &e);
+	if (cli_is_json(cli)) {
+		json_canonical(answer, &body);
+		cli_json_print(&body);
+	} else {
+		answer_print(cli, &ask, answer);
+	}
+	json_free(&answer);
+	return CLI_OK;
+}

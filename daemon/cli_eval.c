@@ -1,0 +1,210 @@
+/* cli_eval.c: `amend eval run FILE`: trains and measures in this process; with --version, measures what the cluster
+ * publishes. */
+#include "daemon/cli.h"
+#include "daemon/cli_edit.h"
+#include "daemon/cli_pull.h"
+#include "daemon/eval_file.h"
+#include "daemon/roles.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct eval {
+	struct cli *cli;
+	const char *edits, *probes, *conflict, *version, *set;
+	bool details, before;
+	char corpus[PATH_MAX];
+	struct cli_progress progress;
+	const char *phase;
+	struct editor_watch watch;
+};
+
+static int on_progress(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	struct eval *ev = context;
+	(void)loss;
+	if (ev->phase == NULL || strcmp(ev->phase, phase) != 0) {
+		ev->phase = phase;
+		cli_progress_begin(ev->cli, &ev->progress, phase, "", total);
+	}
+	ev->progress.total = total;
+	cli_progress_set(ev->cli, &ev->progress, done);
+	return ev->cli->interrupted;
+}
+
+/* A row's seq in the cluster, by its id. */
+static int seq_of(void *context, const struct record *record, uint64_t *seq)
+{
+	struct eval *ev = context;
+	struct msg request = {
+		.type = MSG_EDIT_LIST,
+		.u.edit_list = { .id = { record->id.text, record->id.len }, .state_mask = UINT32_MAX, .limit = 1 }
+	};
+	struct msg_received *reply = NULL;
+	struct err e = ERR_INIT;
+	int rc = cli_call(ev->cli, &request, &reply, &e);
+	if (rc != 0)
+		return rc;
+	rc = reply->msg.u.edit_list_reply.edit_count == 1 ? 0 : ERR_NOT_FOUND;
+	*seq = rc == 0 ? reply->msg.u.edit_list_reply.edits[0].seq : 0;
+	msg_free(&reply);
+	return rc;
+}
+
+static void figure(const char *name, double value, const char *what)
+{
+	if (isnan(value))
+		printf("%-20s -      %s\n", name, what);
+	else
+		printf("%-20s %.3f  %s\n", name, value, what);
+}
+
+static void report_print(const struct eval_report *r)
+{
+	const struct editor_scores *s = &r->scores;
+	if (r->version != 0)
+		printf("%zu edits in version v%llu of the cluster, %s\n", s->edits, (unsigned long long)r->version,
+		       r->model_name);
+	else
+		printf("%zu edits in %zu shards, %s, %s\n", s->edits, r->shards, r->model_name, r->backend);
+	figure("rel", s->rel, "token accuracy on the prompts, teacher-forced");
+	figure("gen", s->gen, "the same on the rephrases");
+	figure("loc", s->loc, "unrelated answers unchanged");
+	figure("loc_same_subject", s->loc_same_subject, "other questions on an edited subject unchanged");
+	figure("loc_same_form", s->loc_same_form, "questions of the same form on other subjects unchanged");
+	figure("free_rel", s->free_rel, "prompts that decode to the target");
+	figure("free_gen", s->free_gen, "rephrases that decode to the target");
+	figure("free_rel_base", s->free_rel_base, "the same prompts, unedited model");
+	figure("right_memory", s->right_memory, "rephrases routed to the memory with their edit");
+	figure("portability", s->portability, "facts that follow");
+	if (r->trained && s->edits > 0)
+		printf("%-20s %.3f  training and re-test, wall clock (%.3f core seconds)\n", "seconds_per_edit",
+		       r->train_seconds / (double)s->edits, r->train_core_seconds / (double)s->edits);
+	if (r->bad_lines > 0)
+		printf("%zu bad lines were left out\n", r->bad_lines);
+}
+
+static int options_fill(struct eval *ev, const char *file, struct eval_options *o, struct err *e)
+{
+	const struct daemon_config *config = &ev->cli->config;
+	enum msg_on_conflict on_conflict;
+	uint64_t edits = 0, probes = EVAL_PROBES;
+	int rc = cli_on_conflict_parse(ev->conflict, &on_conflict, e);
+	if (rc == 0 && ev->edits != NULL)
+		rc = cli_number(ev->edits, "--edits", 1, 10000000, &edits, e);
+	if (rc == 0 && ev->probes != NULL)
+		rc = cli_number(ev->probes, "--probes", 0, 10000000, &probes, e);
+	if (rc == 0 && config->corpus[0] == '\0')
+		rc = daemon_data_file("calibration.tsv", ev->corpus, sizeof ev->corpus, e);
+	else if (rc == 0)
+		snprintf(ev->corpus, sizeof ev->corpus, "%s", config->corpus);
+	if (rc == 0 && config->model[0] == '\0')
+		rc = err_set(e, ERR_INVALID,
+			     "needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a "
+			     "small one)");
+	if (rc == 0 && ev->set != NULL && strcmp(ev->set, "merged") != 0 && strcmp(ev->set, "retrieve") != 0)
+		rc = err_set(e, ERR_INVALID, "--set %s: may be merged or retrieve", ev->set);
+	ev->watch = (struct editor_watch){ on_progress, ev };
+	*o = (struct eval_options){
+		.file = file,
+		.edits = edits,
+		.probes = probes,
+		.on_conflict = on_conflict == MSG_KEEP     ? EVAL_KEEP
+			       : on_conflict == MSG_REJECT ? EVAL_REJECT
+							   : EVAL_SUPERSEDE,
+		.edits_per_shard = (size_t)config->edits_per_shard,
+		.model = config->model,
+		.backend = config->backend,
+		.threads = (size_t)config->threads,
+		.corpus = ev->corpus,
+		.before_too = ev->before,
+		.watch = &ev->watch,
+	};
+	return rc;
+}
+
+/* Measures a published version: its memories are pulled and read by the same engine as a node's. */
+static int cluster_run(struct eval *ev, struct eval_options *o, struct eval_report *report, struct err *e)
+{
+	struct cli_manifest manifest;
+	struct model *model = NULL;
+	struct editor_memory_set *set = NULL;
+	struct model_options options = { .backend = o->backend, .thread_count = o->threads, .backward_from = SIZE_MAX };
+	uint64_t version = 0;
+	int rc = cli_version_parse(ev->version, &version, e);
+	if (rc == 0)
+		rc = cli_manifest_pull(ev->cli, version, &manifest, e);
+	if (rc != 0)
+		return rc;
+	rc = model_open(o->model, &options, &model, e);
+	if (rc == 0)
+		rc = cli_set_pull(ev->cli, &manifest, model_digest(model), model_shape_of(model), &set, e);
+	cli_manifest_free(&manifest);
+	if (rc == 0) {
+		o->open_model = model;
+		o->set = set;
+		o->set_kind = ev->set == NULL                  ? editor_memory_set_default(set)
+			      : strcmp(ev->set, "merged") == 0 ? EDITOR_SET_MERGED
+							       : EDITOR_SET_RETRIEVE;
+		o->seq_of = seq_of;
+		o->seq_context = ev;
+		rc = eval_file_run(o, report, e);
+	}
+	editor_memory_set_release(&set);
+	model_close(&model);
+	return rc;
+}
+
+static int report_show(struct eval *ev, const struct eval_report *report, struct err *e)
+{
+	for (size_t i = 0; i < report->bad_count; i++)
+		fprintf(stderr, "line %zu: %s\n", report->bad[i].line_no, report->bad[i].text);
+	if (!cli_is_json(ev->cli)) {
+		report_print(report);
+		return 0;
+	}
+	struct buf text = BUF_INIT;
+	int rc = eval_report_json(report, ev->details, &text, e);
+	if (rc == 0)
+		printf("%s\n", buf_cstr(&text));
+	buf_free(&text);
+	return rc;
+}
+
+int cli_eval(struct cli *cli, int argc, char **argv)
+{
+	static struct eval_report report;
+	struct eval ev = { .cli = cli };
+	const struct cli_option options[] = {
+		{ "edits", 0, true, &ev.edits, NULL, NULL },
+		{ "probes", 0, true, &ev.probes, NULL, NULL },
+		{ "on-conflict", 0, true, &ev.conflict, NULL, NULL },
+		{ "version", 0, true, &ev.version, NULL, NULL },
+		{ "set", 0, true, &ev.set, NULL, NULL },
+		{ "details", 0, false, NULL, &ev.details, NULL },
+		{ "before", 0, false, NULL, &ev.before, NULL },
+	};
+	struct eval_options o;
+	struct err e = ERR_INIT;
+	int rc = argc > 0 && strcmp(argv[0], "run") == 0 ? 0 : ERR_INVALID;
+	argc -= rc == 0;
+	if (rc == 0)
+		rc = cli_options(options, sizeof options / sizeof options[0], &argc, argv + 1, &e);
+	if (rc != 0 && e.code != 0)
+		return cli_fail(cli, &e);
+	if (rc != 0 || argc != 1)
+		return cli_usage(
+			"amend eval run FILE.jsonl [--edits N] [--probes N] [--on-conflict supersede|keep|reject] "
+			"[--model FILE]\n"
+			"                      [--version vN|latest [--set merged|retrieve]] [--before] [--details]");
+	rc = options_fill(&ev, argv[1], &o, &e);
+	if (rc == 0)
+		rc = ev.version != NULL ? cluster_run(&ev, &o, &report, &e) : eval_file_run(&o, &report, &e);
+	if (rc == 0) {
+		rc = report_show(&ev, &report, &e);
+		eval_report_fini(&report);
+	}
+	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+}

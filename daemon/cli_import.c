@@ -1,0 +1,241 @@
+/* cli_import.c: `amend edit import FILE`: streams a JSONL file in batches of at most 60 KiB; a bad line is reported as
+ * FILE:LINE: field: reason and the rest goes on. Sending a file twice changes nothing: ids are idempotent. */
+#include "daemon/cli_edit.h"
+
+#include "base/record.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define BATCH_RECORDS_MAX 100
+#define BATCH_BYTES_MAX   (MSG_SUBMIT_BYTES_MAX - 1024)
+#define RETRIES_MAX       600
+
+struct import {
+	struct cli *cli;
+	const char *path;
+	enum msg_on_conflict on_conflict;
+	struct buf bytes; /* the batch's records, one after the other */
+	struct {
+		size_t offset, len, line_no;
+	} records[BATCH_RECORDS_MAX];
+	size_t record_count;
+	uint64_t accepted, duplicates, superseding, refused, bad_lines, lines;
+	struct cli_progress progress;
+};
+
+static void complain(struct import *im, size_t line_no, const char *text, size_t len)
+{
+	struct buf escaped = BUF_INIT;
+	text_escape(text, len, &escaped);
+	if (im->cli->stderr_is_terminal && im->progress.drawn)
+		fprintf(stderr, "\r\033[K");
+	fprintf(stderr, "%s:%zu: %s\n", im->path, line_no, buf_cstr(&escaped));
+	buf_free(&escaped);
+}
+
+static void results_count(struct import *im, const struct msg_submit_reply *reply)
+{
+	for (size_t i = 0; i < reply->result_count && i < im->record_count; i++) {
+		const struct msg_submit_result *r = &reply->results[i];
+		im->accepted += r->code == 0;
+		im->duplicates += r->code == ERR_EXISTS;
+		im->superseding += r->code == 0 && r->supersedes != 0;
+		if (r->code == 0 || r->code == ERR_EXISTS)
+			continue;
+		im->refused++;
+		complain(im, im->records[i].line_no, r->reason.text, r->reason.len);
+	}
+}
+
+/* A full queue or disk is answered with a time to come back: nothing of the batch was kept. */
+static bool retry_due(const struct msg_submit_reply *reply)
+{
+	return reply->result_count > 0 && (reply->results[0].code == ERR_AGAIN || reply->results[0].code == ERR_FULL);
+}
+
+static int batch_send(struct import *im, struct err *e)
+{
+	struct msg_bytes records[BATCH_RECORDS_MAX];
+	if (im->record_count == 0)
+		return 0;
+	for (size_t i = 0; i < im->record_count; i++)
+		records[i] = (struct msg_bytes){ im->bytes.data + im->records[i].offset, im->records[i].len };
+	struct msg request = { .type = MSG_SUBMIT, .u.submit = { im->on_conflict, records, im->record_count } };
+	int rc = 0;
+	for (int tries = 0;; tries++) {
+		struct msg_received *reply = NULL;
+		rc = cli_call(im->cli, &request, &reply, e);
+		if (rc != 0)
+			break;
+		const struct msg_submit_reply *answer = &reply->msg.u.submit_reply;
+		if (!retry_due(answer)) {
+			results_count(im, answer);
+			msg_free(&reply);
+			break;
+		}
+		int64_t pause = answer->retry_after_ms > 0 ? answer->retry_after_ms : 1000;
+		rc = tries < RETRIES_MAX ? 0
+					 : err_set(e, answer->results[0].code, "the coordinator takes no edits: %.*s",
+						   (int)answer->results[0].reason.len, answer->results[0].reason.text);
+		msg_free(&reply);
+		if (rc != 0)
+			break;
+		cli_pause(im->cli, pause);
+		if (im->cli->interrupted) {
+			rc = err_set(e, ERR_INTERRUPTED, "interrupted");
+			break;
+		}
+	}
+	im->record_count = 0;
+	buf_clear(&im->bytes);
+	return rc;
+}
+
+static int record_take(struct import *im, const char *line, size_t len, size_t line_no, struct err *e)
+{
+	struct err bad = ERR_INIT;
+	struct record *record = NULL;
+	int rc = record_parse(line, len, &record, &bad);
+	record_destroy(&record);
+	if (rc == ERR_NOMEM)
+		return err_set(e, rc, "%s", bad.text);
+	if (rc != 0) {
+		im->bad_lines++;
+		complain(im, line_no, bad.text, strlen(bad.text));
+		return 0;
+	}
+	if (im->record_count == BATCH_RECORDS_MAX ||
+	    im->bytes.len + len + 16 * (im->record_count + 1) > BATCH_BYTES_MAX) {
+		rc = batch_send(im, e);
+		if (rc != 0)
+			return rc;
+	}
+	im->records[im->record_count].offset = im->bytes.len;
+	im->records[im->record_count].len = len;
+	im->records[im->record_count++].line_no = line_no;
+	buf_append(&im->bytes, line, len);
+	return buf_failed(&im->bytes) ? err_set(e, ERR_NOMEM, "out of memory for a batch") : 0;
+}
+
+static bool blank(const char *line, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r')
+			return false;
+	return true;
+}
+
+static int lines_read(struct import *im, struct record_file *file, struct err *e)
+{
+	const char *line;
+	size_t len, line_no;
+	for (;;) {
+		struct err bad = ERR_INIT;
+		int rc = im->cli->interrupted ? ERR_INTERRUPTED : record_file_next(file, &line, &len, &line_no, &bad);
+		if (rc == ERR_NOT_FOUND)
+			return batch_send(im, e);
+		if (rc == ERR_LIMIT) {
+			im->bad_lines++;
+			complain(im, line_no, bad.text, strlen(bad.text));
+			continue;
+		}
+		if (rc != 0)
+			return err_set(e, rc, "%s",
+				       rc == ERR_INTERRUPTED
+					       ? "interrupted: what was accepted stays; import the file again to go on"
+					       : bad.text);
+		if (blank(line, len))
+			continue;
+		im->lines++;
+		rc = record_take(im, line, len, line_no, e);
+		if (rc != 0)
+			return rc;
+		cli_progress_set(im->cli, &im->progress, im->accepted + im->duplicates + im->refused + im->bad_lines);
+	}
+}
+
+/* Lines of the file, for the progress bar; 0 for a pipe. */
+static uint64_t lines_count(const char *path)
+{
+	struct stat st;
+	uint64_t lines = 0;
+	int c, last = '\n';
+	FILE *f = strcmp(path, "-") == 0 || stat(path, &st) != 0 || !S_ISREG(st.st_mode) ? NULL : fopen(path, "r");
+	if (f == NULL)
+		return 0;
+	while ((c = getc_unlocked(f)) != EOF) {
+		lines += c == '\n';
+		last = c;
+	}
+	fclose(f);
+	return lines + (last != '\n');
+}
+
+static void summary(const struct import *im)
+{
+	if (!cli_is_json(im->cli)) {
+		printf("%llu accepted (%llu supersede another), %llu were there already, %llu refused, %llu bad "
+		       "lines\n",
+		       (unsigned long long)im->accepted, (unsigned long long)im->superseding,
+		       (unsigned long long)im->duplicates, (unsigned long long)im->refused,
+		       (unsigned long long)im->bad_lines);
+		return;
+	}
+	const struct {
+		const char *key;
+		uint64_t value;
+	} members[] = { { "accepted", im->accepted },     { "superseding", im->superseding },
+			{ "duplicates", im->duplicates }, { "refused", im->refused },
+			{ "bad_lines", im->bad_lines },   { "lines", im->lines } };
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &text);
+	json_w_open(&w, '{');
+	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+		json_w_key(&w, members[i].key);
+		json_w_uint(&w, members[i].value);
+	}
+	json_w_close(&w);
+	cli_json_print(&text);
+}
+
+int cli_edit_import(struct cli *cli, int argc, char **argv)
+{
+	static struct import import;
+	struct import *im = &import;
+	struct err e = ERR_INIT;
+	const char *conflict = NULL;
+	bool wait = false;
+	const struct cli_option options[] = { { "on-conflict", 0, true, &conflict, NULL, NULL },
+					      { "wait", 0, false, NULL, &wait, NULL } };
+	struct record_file *file = NULL;
+	*im = (struct import){ .cli = cli, .bytes = BUF_INIT };
+	int rc = cli_options(options, 2, &argc, argv, &e);
+	if (rc == 0 && argc != 1)
+		return cli_usage("amend edit import FILE.jsonl [--on-conflict supersede|keep|reject] [--wait]     (-: "
+				 "standard input)");
+	if (rc == 0)
+		rc = cli_on_conflict_parse(conflict, &im->on_conflict, &e);
+	if (rc == 0)
+		rc = record_file_open(argv[0], &file, &e);
+	if (rc == 0)
+		rc = cli_connect(cli, &e);
+	if (rc == 0) {
+		im->path = argv[0];
+		cli_progress_begin(cli, &im->progress, "import", "edits", lines_count(argv[0]));
+		rc = lines_read(im, file, &e);
+		cli_progress_end(cli, &im->progress, im->accepted + im->duplicates + im->refused + im->bad_lines);
+		summary(im);
+	}
+	record_file_close(&file);
+	buf_free(&im->bytes);
+	if (rc != 0)
+		return cli_fail(cli, &e);
+	int status = im->refused + im->bad_lines > 0 ? CLI_FAILED : CLI_OK;
+	int waited = wait ? cli_edit_wait_all(cli) : CLI_OK;
+	return status != CLI_OK ? status : waited;
+}

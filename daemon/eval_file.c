@@ -1,0 +1,262 @@
+#include "daemon/eval_file.h"
+#include "base/env.h"
+#include "base/fault.h"
+#include "daemon/eval_rows.h"
+#include "daemon/eval_train.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CORPUS_BYTES_MAX (16u * 1024 * 1024)
+
+struct run {
+	const struct eval_options *options;
+	struct eval_report *report;
+	struct model *model; /* borrowed with a given set */
+	struct editor_config config;
+	struct buf corpus;
+	struct eval__rows rows;
+	struct eval__trained trained;
+	struct editor_memory_set *set;
+	enum editor_set_kind kind;
+	uint64_t *seqs;
+};
+
+static double seconds_now(void)
+{
+	return (double)env_monotonic_us(env_system()) * 1e-6;
+}
+
+static size_t cores(void)
+{
+	cpu_set_t mask;
+	const int count = sched_getaffinity(0, sizeof(mask), &mask) == 0 ? CPU_COUNT(&mask) : 1;
+	return count > 0 ? (size_t)count : 1;
+}
+
+static int open_model(struct run *run, struct err *e)
+{
+	const struct eval_options *o = run->options;
+	/* nothing is trained with this one: no transposed weights */
+	const struct model_options options = { .backend = o->backend,
+					       .thread_count = o->threads,
+					       .backward_from = SIZE_MAX };
+	run->model = o->open_model;
+	return run->model != NULL ? 0 : model_open(o->model, &options, &run->model, e);
+}
+
+static int configure(struct run *run, struct err *e)
+{
+	const struct model_shape *shape = model_shape_of(run->model);
+	editor_config_default(shape, &run->config);
+	if (run->options->edits_per_shard > 0)
+		run->config.edits_per_shard = run->options->edits_per_shard;
+	return editor_config_check(&run->config, shape, e);
+}
+
+/* ---- The set of a training */
+
+static int train(struct run *run, struct err *e)
+{
+	const size_t threads = run->options->threads > 0 ? run->options->threads : cores();
+	/* one copy of the weights at a time */
+	model_close(&run->model);
+	int rc = eval__train(run->options, threads, &run->config, &run->rows, &run->trained, run->report, e);
+	run->report->trained = true;
+	return rc == 0 ? open_model(run, e) : rc;
+}
+
+static int calibrate(struct run *run, struct buf *bytes, struct err *e)
+{
+	struct editor_calibration *calibration = NULL;
+	const double began = seconds_now();
+	int rc = editor_calibrate(run->model, &run->config, (const char *)run->corpus.data, run->corpus.len,
+				  run->options->watch, &calibration, e);
+	if (rc == 0) {
+		rc = editor_calibration_encode(calibration, bytes, e);
+		run->report->open_threshold = editor_calibration_threshold(calibration, run->rows.edit_count);
+		run->report->subject_threshold = calibration->subject_threshold;
+	}
+	editor_calibration_destroy(&calibration);
+	run->report->calibrate_seconds = seconds_now() - began;
+	return rc;
+}
+
+static int make_set(struct run *run, const struct buf *calibration, struct err *e)
+{
+	const size_t count = run->trained.part_count;
+	struct editor_memory_part *parts = fault_calloc(count, sizeof(*parts));
+	if (parts == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	for (size_t i = 0; i < count; i++) {
+		const struct eval__part *part = &run->trained.parts[i];
+		parts[i] = (struct editor_memory_part){ .id = i + 1,
+							.delta = part->delta.data,
+							.delta_len = part->delta.len,
+							.index = part->index.data,
+							.index_len = part->index.len };
+	}
+	int rc = editor_memory_set_new(model_shape_of(run->model), run->config.layer, 0, calibration->data,
+				       calibration->len, parts, count, NULL, 0, EDITOR_SET_RETRIEVE, &run->set, e);
+	free(parts);
+	run->kind = EDITOR_SET_RETRIEVE;
+	return rc;
+}
+
+static int build_set(struct run *run, struct err *e)
+{
+	struct buf calibration = BUF_INIT;
+	int rc = train(run, e);
+	if (rc == 0)
+		rc = calibrate(run, &calibration, e);
+	if (rc == 0)
+		rc = make_set(run, &calibration, e);
+	for (size_t i = 0; i < run->rows.edit_count && rc == 0; i++)
+		run->seqs[i] = i + 1;
+	buf_free(&calibration);
+	return rc;
+}
+
+/* ---- A set that is there already */
+
+static int take_set(struct run *run, struct err *e)
+{
+	const struct eval_options *o = run->options;
+	size_t kept = 0;
+	run->set = editor_memory_set_acquire(o->set);
+	run->kind = o->set_kind;
+	for (size_t i = 0; i < run->rows.edit_count; i++) {
+		struct eval__row *row = &run->rows.edits[i];
+		uint64_t seq = 0;
+		int rc = o->seq_of(o->seq_context, row->record, &seq);
+		if (rc != 0 && rc != ERR_NOT_FOUND)
+			return err_set(e, rc, "%s: line %zu: which edit of the version it is cannot be found", o->file,
+				       row->line_no);
+		if (rc == ERR_NOT_FOUND) {
+			record_destroy(&row->record);
+			run->report->missing++;
+			continue;
+		}
+		run->seqs[kept] = seq;
+		const struct eval__row found = *row;
+		row->record = NULL;
+		run->rows.edits[kept++] = found;
+	}
+	run->rows.edit_count = kept;
+	if (kept == 0)
+		return err_set(e, ERR_NOT_FOUND, "%s: the version holds none of its %zu edits: import the file first",
+			       o->file, run->report->missing);
+	return 0;
+}
+
+/* ---- Measuring */
+
+static const struct record **records_of(struct eval__row *rows, size_t count)
+{
+	const struct record **records = fault_calloc(count + 1, sizeof(struct record *));
+	for (size_t i = 0; records != NULL && i < count; i++)
+		records[i] = rows[i].record;
+	return records;
+}
+
+static int measure(struct run *run, struct err *e)
+{
+	struct eval_report *report = run->report;
+	const struct record **records = records_of(run->rows.edits, run->rows.edit_count);
+	const struct record **probes = records_of(run->rows.probes, run->rows.probe_count);
+	const double began = seconds_now();
+	report->answers = fault_calloc(run->rows.edit_count, sizeof(*report->answers));
+	int rc = records == NULL || probes == NULL || report->answers == NULL ? err_set(e, ERR_NOMEM, "out of memory")
+									      : 0;
+	if (rc == 0) {
+		const struct editor_evaluation what = { .records = (const struct record *const *)records,
+							.seqs = run->seqs,
+							.record_count = run->rows.edit_count,
+							.probes = (const struct record *const *)probes,
+							.probe_count = run->rows.probe_count,
+							.before_too = run->options->before_too };
+		rc = editor_evaluate(run->model, &run->config, run->set, run->kind, &what, &report->scores,
+				     report->answers, run->options->watch, e);
+	}
+	report->evaluate_seconds = seconds_now() - began;
+	free(records);
+	free(probes);
+	return rc;
+}
+
+static int describe(struct run *run, struct err *e)
+{
+	struct eval_report *report = run->report;
+	struct model_backend *backend = model_backend_of(run->model);
+	report->version = editor_memory_set_version(run->set);
+	report->edit_count = editor_memory_set_edit_count(run->set);
+	report->layer = editor_memory_set_layer(run->set);
+	report->prompt_layer = editor_memory_set_prompt_layer(run->set);
+	report->edits_per_shard = run->config.edits_per_shard;
+	snprintf(report->backend, sizeof(report->backend), "%s: %s", backend->ops->name,
+		 backend->ops->describe(backend));
+	snprintf(report->model_name, sizeof(report->model_name), "%s", model_name(run->model));
+	report->model_digest = *model_digest(run->model);
+	hash_of(run->corpus.data, run->corpus.len, &report->corpus_hash);
+	/* the records go with the report */
+	report->records = fault_calloc(run->rows.edit_count, sizeof(struct record *));
+	if (report->records == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	for (size_t i = 0; i < run->rows.edit_count; i++) {
+		report->records[i] = run->rows.edits[i].record;
+		run->rows.edits[i].record = NULL;
+	}
+	report->record_count = run->rows.edit_count;
+	return 0;
+}
+
+static int run_all(struct run *run, struct err *e)
+{
+	int rc = file_read(run->options->corpus, CORPUS_BYTES_MAX, &run->corpus, e);
+	if (rc != 0)
+		return err_wrap(e, "calibration corpus");
+	rc = eval__rows_read(run->options, (const char *)run->corpus.data, run->corpus.len, &run->rows, run->report, e);
+	if (rc == 0)
+		rc = open_model(run, e);
+	if (rc == 0)
+		rc = configure(run, e);
+	if (rc == 0) {
+		run->seqs = fault_calloc(run->rows.edit_count, sizeof(*run->seqs));
+		rc = run->seqs == NULL ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+	}
+	if (rc == 0)
+		rc = run->options->set != NULL ? take_set(run, e) : build_set(run, e);
+	if (rc == 0)
+		rc = measure(run, e);
+	return rc == 0 ? describe(run, e) : rc;
+}
+
+int eval_file_run(const struct eval_options *options, struct eval_report *report, struct err *e)
+{
+	struct run run = { .options = options, .report = report };
+	memset(report, 0, sizeof(*report));
+	int rc = run_all(&run, e);
+	editor_memory_set_release(&run.set);
+	eval__trained_fini(&run.trained);
+	eval__rows_fini(&run.rows);
+	if (run.model != NULL && run.model != options->open_model)
+		model_close(&run.model);
+	buf_free(&run.corpus);
+	free(run.seqs);
+	if (rc != 0)
+		eval_report_fini(report);
+	return rc;
+}
+
+void eval_report_fini(struct eval_report *report)
+{
+	for (size_t i = 0; i < report->record_count; i++)
+		record_destroy(&report->records[i]);
+	free(report->records);
+	free(report->answers);
+	report->records = NULL;
+	report->answers = NULL;
+	report->record_count = 0;
+}

@@ -1,0 +1,154 @@
+/* The report of an evaluation as JSON; its members are in eval_file.h. */
+#include "daemon/eval_file.h"
+#include "base/json.h"
+
+#include <math.h>
+
+static void put_real(struct json_w *w, const char *key, double value)
+{
+	json_w_key(w, key);
+	json_w_real(w, value);
+}
+
+/* Float32 figures and times, in as many digits as they have. */
+static void put_rounded(struct json_w *w, const char *key, double value, double unit)
+{
+	put_real(w, key, round(value / unit) * unit);
+}
+
+static void put_count(struct json_w *w, const char *key, uint64_t value)
+{
+	json_w_key(w, key);
+	json_w_uint(w, value);
+}
+
+static void put_text(struct json_w *w, const char *key, const char *value)
+{
+	json_w_key(w, key);
+	json_w_str(w, value);
+}
+
+static void put_hash(struct json_w *w, const char *key, const struct hash *hash)
+{
+	char hex[HASH_HEX_BYTES];
+	hash_hex(hash, hex);
+	put_text(w, key, hex);
+}
+
+static void put_scores(struct json_w *w, const struct editor_scores *s)
+{
+	put_count(w, "edits", s->edits);
+	put_real(w, "rel", s->rel);
+	put_real(w, "gen", s->gen);
+	put_real(w, "loc", s->loc);
+	put_real(w, "loc_same_subject", s->loc_same_subject);
+	put_real(w, "loc_same_form", s->loc_same_form);
+	put_real(w, "loc_neighborhood", s->loc_neighborhood);
+	put_real(w, "free_rel", s->free_rel);
+	put_real(w, "free_gen", s->free_gen);
+	put_real(w, "free_gen_no_conflict", s->free_gen_no_conflict);
+	put_real(w, "free_rel_base", s->free_rel_base);
+	put_real(w, "portability", s->portability);
+	put_real(w, "right_memory", s->right_memory);
+	put_real(w, "right_memory_prompts", s->right_memory_prompts);
+	put_real(w, "routed_unrelated", s->routed_unrelated);
+	put_real(w, "routed_same_form", s->routed_same_form);
+	put_real(w, "routed_same_subject", s->routed_same_subject);
+	put_count(w, "probes_same_form", s->probes_same_form);
+	put_count(w, "rephrases_verbatim", s->rephrases_verbatim);
+}
+
+static void put_training(struct json_w *w, const struct eval_report *r)
+{
+	const double edits = r->trained && r->scores.edits > 0 ? (double)r->scores.edits : (double)NAN;
+	put_rounded(w, "seconds_per_edit", r->train_seconds / edits, 1e-4);
+	put_rounded(w, "core_seconds_per_edit", r->train_core_seconds / edits, 1e-4);
+	put_rounded(w, "train_seconds", r->trained ? r->train_seconds : (double)NAN, 1e-3);
+	put_rounded(w, "calibrate_seconds", r->trained ? r->calibrate_seconds : (double)NAN, 1e-3);
+	put_rounded(w, "evaluate_seconds", r->evaluate_seconds, 1e-3);
+	put_count(w, "shards", r->shards);
+	put_count(w, "steps", r->steps);
+	put_count(w, "failed", r->failed);
+}
+
+static void put_file(struct json_w *w, const struct eval_report *r)
+{
+	put_hash(w, "file_sha256", &r->file_hash);
+	put_hash(w, "corpus_sha256", &r->corpus_hash);
+	put_count(w, "lines", r->lines);
+	put_count(w, "bad_lines", r->bad_lines);
+	put_count(w, "duplicates", r->duplicates);
+	put_count(w, "superseded", r->superseded);
+	put_count(w, "rejected", r->rejected);
+	put_count(w, "missing", r->missing);
+	json_w_key(w, "bad");
+	json_w_open(w, '[');
+	for (size_t i = 0; i < r->bad_count; i++) {
+		json_w_open(w, '{');
+		put_count(w, "line", r->bad[i].line_no);
+		put_text(w, "reason", r->bad[i].text);
+		json_w_close(w);
+	}
+	json_w_close(w);
+}
+
+static void put_version(struct json_w *w, const struct eval_report *r)
+{
+	put_count(w, "version", r->version);
+	put_text(w, "model", r->model_name);
+	put_hash(w, "model_sha256", &r->model_digest);
+	put_text(w, "backend", r->backend);
+	put_count(w, "layer", r->layer);
+	put_count(w, "prompt_layer", r->prompt_layer);
+	put_count(w, "edits_per_shard", r->edits_per_shard);
+	put_rounded(w, "subject_threshold", r->trained ? (double)r->subject_threshold : (double)NAN, 1e-6);
+	put_rounded(w, "open_threshold", r->trained ? (double)r->open_threshold : (double)NAN, 1e-6);
+}
+
+static void put_details(struct json_w *w, const struct eval_report *r)
+{
+	json_w_key(w, "details");
+	json_w_open(w, '[');
+	for (size_t i = 0; i < r->record_count; i++) {
+		const struct editor_answer *a = &r->answers[i];
+		const struct record *record = r->records[i];
+		json_w_open(w, '{');
+		json_w_key(w, "id");
+		json_w_strn(w, record->id.text, record->id.len);
+		json_w_key(w, "prompt");
+		json_w_strn(w, record->prompt.text, record->prompt.len);
+		json_w_key(w, "target");
+		json_w_strn(w, record->target_new.text, record->target_new.len);
+		put_text(w, "before", a->prompt_before);
+		put_text(w, "after", a->prompt_after);
+		json_w_key(w, "right");
+		json_w_bool(w, a->prompt_right);
+		put_count(w, "memory", a->prompt_memory);
+		if (record->rephrase_count > 0) {
+			json_w_key(w, "rephrase");
+			json_w_strn(w, record->rephrases[0].text, record->rephrases[0].len);
+			put_text(w, "rephrase_after", a->rephrase_after);
+			json_w_key(w, "rephrase_right");
+			json_w_bool(w, a->rephrase_right);
+			put_count(w, "rephrase_memory", a->rephrase_memory);
+			put_rounded(w, "rephrase_score", (double)a->rephrase_score, 1e-6);
+		}
+		json_w_close(w);
+	}
+	json_w_close(w);
+}
+
+int eval_report_json(const struct eval_report *report, bool details, struct buf *out, struct err *e)
+{
+	struct json_w w;
+	json_w_init(&w, out);
+	json_w_open(&w, '{');
+	put_scores(&w, &report->scores);
+	put_training(&w, report);
+	put_file(&w, report);
+	put_version(&w, report);
+	if (details)
+		put_details(&w, report);
+	json_w_close(&w);
+	return buf_failed(out) ? err_set(e, ERR_NOMEM, "report: out of memory") : 0;
+}

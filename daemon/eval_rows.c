@@ -1,0 +1,299 @@
+#include "daemon/eval_rows.h"
+#include "base/fault.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROWS_MAX 1000000u
+
+/* ---- Texts of the calibration corpus */
+
+static int compare_bufs(const void *a, const void *b)
+{
+	const struct buf *x = a, *y = b;
+	const size_t n = x->len < y->len ? x->len : y->len;
+	const int order = n > 0 ? memcmp(x->data, y->data, n) : 0;
+	return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+static int read_corpus(struct eval__rows *rows, const char *text, size_t len, struct err *e)
+{
+	size_t lines = 1;
+	int rc = 0;
+	for (size_t i = 0; i < len; i++)
+		lines += text[i] == '\n' ? 1 : 0;
+	rows->corpus = fault_calloc(lines, sizeof(*rows->corpus));
+	if (rows->corpus == NULL)
+		return err_set(e, ERR_NOMEM, "calibration corpus: out of memory");
+	for (size_t at = 0; at < len && rc == 0;) {
+		const char *end = memchr(text + at, '\n', len - at);
+		const size_t line_len = end != NULL ? (size_t)(end - text) - at : len - at;
+		const char *tab = memrchr(text + at, '\t', line_len);
+		if (tab != NULL)
+			rc = text_fold(tab + 1, (size_t)(text + at + line_len - tab - 1),
+				       &rows->corpus[rows->corpus_count++]);
+		at += line_len + 1;
+	}
+	if (rc != 0)
+		return err_set(e, rc, "calibration corpus: text %zu cannot be read", rows->corpus_count);
+	qsort(rows->corpus, rows->corpus_count, sizeof(*rows->corpus), compare_bufs);
+	return 0;
+}
+
+static int stands_in_corpus(const struct eval__rows *rows, const struct record_text *text, bool *found)
+{
+	struct buf folded = BUF_INIT;
+	int rc = text_fold(text->text, text->len, &folded);
+	*found = rc == 0 && rows->corpus_count > 0 &&
+		 bsearch(&folded, rows->corpus, rows->corpus_count, sizeof(folded), compare_bufs) != NULL;
+	buf_free(&folded);
+	return rc;
+}
+
+/* Its prompt or one of its rephrases. */
+static int is_calibration_row(const struct eval__rows *rows, const struct record *record, bool *found)
+{
+	int rc = stands_in_corpus(rows, &record->prompt, found);
+	for (size_t i = 0; i < record->rephrase_count && rc == 0 && !*found; i++)
+		rc = stands_in_corpus(rows, &record->rephrases[i], found);
+	return rc;
+}
+
+/* ---- Rows */
+
+uint64_t eval__subject_hash(const struct record *record, int *rc)
+{
+	struct buf key = BUF_INIT;
+	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+	*rc = record_subject_key(record, &key);
+	for (size_t i = 0; i < key.len; i++)
+		hash = (hash ^ key.data[i]) * 1099511628211u;
+	buf_free(&key);
+	return hash;
+}
+
+static int push(struct eval__row **items, size_t *count, size_t *cap, const struct eval__row *row, struct err *e)
+{
+	if (*count == *cap) {
+		const size_t grown_cap = *cap > 0 ? 2 * *cap : 128;
+		struct eval__row *grown = *count < ROWS_MAX ? fault_realloc(*items, grown_cap * sizeof(*grown)) : NULL;
+		if (grown == NULL)
+			return err_set(e, ERR_NOMEM, "out of memory for %zu rows (at most %u)", grown_cap, ROWS_MAX);
+		*items = grown;
+		*cap = grown_cap;
+	}
+	(*items)[(*count)++] = *row;
+	return 0;
+}
+
+static void note_bad(struct eval_report *report, size_t line_no, const char *text)
+{
+	report->bad_lines++;
+	if (report->bad_count == EVAL_BAD_MAX)
+		return;
+	struct eval_bad *bad = &report->bad[report->bad_count++];
+	bad->line_no = line_no;
+	snprintf(bad->text, sizeof(bad->text), "%s", text);
+}
+
+/* What the ledger would do with one more edit (design.md, Decisions). `take`: it is an edit of this run. */
+static int settle(const struct eval_options *options, struct eval__rows *rows, const struct eval__row *row,
+		  struct eval_report *report, bool *take)
+{
+	*take = true;
+	for (size_t i = 0; i < rows->edit_count; i++) {
+		struct eval__row *earlier = &rows->edits[i];
+		bool conflicts = false;
+		if (earlier->record == NULL || earlier->key_hash != row->key_hash)
+			continue;
+		if (hash_equal(&earlier->record->content, &row->record->content)) {
+			report->duplicates++;
+			*take = false;
+			return 0;
+		}
+		if (options->on_conflict == EVAL_KEEP)
+			continue;
+		int rc = record_conflicts(earlier->record, row->record, &conflicts);
+		if (rc != 0)
+			return rc;
+		if (conflicts && options->on_conflict == EVAL_REJECT) {
+			report->rejected++;
+			*take = false;
+			return 0;
+		}
+		if (conflicts) {
+			record_destroy(&earlier->record);
+			report->superseded++;
+		}
+	}
+	return 0;
+}
+
+/* The subject of one of the edits, superseded and rejected ones too? `seen` holds the hashes of all rows read as edits.
+ */
+static bool is_edited_subject(const struct eval__rows *rows, uint64_t key_hash)
+{
+	for (size_t i = 0; i < rows->edit_count; i++) {
+		if (rows->edits[i].key_hash == key_hash)
+			return true;
+	}
+	return false;
+}
+
+static int take_edit(const struct eval_options *options, struct eval__rows *rows, struct eval__row *row,
+		     struct eval_report *report, struct err *e)
+{
+	bool take;
+	int rc = settle(options, rows, row, report, &take);
+	if (rc != 0)
+		return err_set(e, rc, "line %zu: comparing it with earlier rows failed", row->line_no);
+	if (!take)
+		record_destroy(&row->record);
+	/* a row that is not taken still stands there, so that its subject is no probe's */
+	rc = push(&rows->edits, &rows->edit_count, &rows->edit_cap, row, e);
+	if (rc != 0)
+		record_destroy(&row->record);
+	return rc;
+}
+
+static int take_probe(struct eval__rows *rows, struct eval__row *row, struct err *e)
+{
+	bool used = is_edited_subject(rows, row->key_hash);
+	int rc = used ? 0 : is_calibration_row(rows, row->record, &used);
+	if (rc == 0 && !used)
+		rc = push(&rows->probes, &rows->probe_count, &rows->probe_cap, row, e);
+	else
+		record_destroy(&row->record);
+	if (rc != 0)
+		record_destroy(&row->record);
+	return rc;
+}
+
+static int take_line(const struct eval_options *options, struct eval__rows *rows, const char *line, size_t len,
+		     size_t line_no, size_t *edits_read, struct eval_report *report, struct err *e)
+{
+	struct eval__row row = { .line_no = line_no };
+	struct err bad = ERR_INIT;
+	int rc = record_parse(line, len, &row.record, &bad);
+	if (rc == ERR_NOMEM)
+		return err_set(e, rc, "line %zu: out of memory", line_no);
+	if (rc != 0) {
+		note_bad(report, line_no, bad.text);
+		return 0;
+	}
+	row.key_hash = eval__subject_hash(row.record, &rc);
+	if (rc != 0) {
+		record_destroy(&row.record);
+		return err_set(e, rc, "line %zu: folding its subject failed", line_no);
+	}
+	if (options->edits != 0 && *edits_read >= options->edits)
+		return take_probe(rows, &row, e);
+	(*edits_read)++;
+	return take_edit(options, rows, &row, report, e);
+}
+
+static int read_lines(const struct eval_options *options, struct record_file *file, struct eval__rows *rows,
+		      struct eval_report *report, struct err *e)
+{
+	size_t edits_read = 0;
+	for (;;) {
+		const char *line;
+		size_t len, line_no;
+		struct err bad = ERR_INIT;
+		const bool full = options->edits != 0 && edits_read >= options->edits &&
+				  rows->probe_count >= options->probes;
+		int rc = full ? ERR_NOT_FOUND : record_file_next(file, &line, &len, &line_no, &bad);
+		if (rc == ERR_NOT_FOUND)
+			return 0;
+		if (rc == ERR_LIMIT) {
+			report->lines++;
+			note_bad(report, line_no, bad.text);
+			continue;
+		}
+		if (rc == 0) {
+			report->lines++;
+			rc = take_line(options, rows, line, len, line_no, &edits_read, report, e);
+		} else if (e != NULL) {
+			*e = bad;
+		}
+		if (rc != 0)
+			return rc;
+	}
+}
+
+/* Drops the places of rows that are not used. */
+static void compact(struct eval__rows *rows)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < rows->edit_count; i++) {
+		if (rows->edits[i].record != NULL)
+			rows->edits[kept++] = rows->edits[i];
+	}
+	rows->edit_count = kept;
+}
+
+static int refuse_calibration_rows(const struct eval__rows *rows, struct err *e)
+{
+	const struct eval__row *first = NULL;
+	size_t count = 0;
+	for (size_t i = 0; i < rows->edit_count; i++) {
+		bool found;
+		int rc = is_calibration_row(rows, rows->edits[i].record, &found);
+		if (rc != 0)
+			return err_set(e, rc, "comparing line %zu with the calibration corpus failed",
+				       rows->edits[i].line_no);
+		if (found && count++ == 0)
+			first = &rows->edits[i];
+	}
+	if (first == NULL)
+		return 0;
+	return err_set(e, ERR_INVALID,
+		       "line %zu (%.128s): its prompt or rephrase stands in the calibration corpus, which may not hold "
+		       "what is evaluated; "
+		       "%zu of %zu rows do: leave them out, or calibrate on another corpus",
+		       first->line_no, first->record->id.text, count, rows->edit_count);
+}
+
+int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len, struct eval__rows *rows,
+		    struct eval_report *report, struct err *e)
+{
+	struct record_file *file = NULL;
+	*rows = (struct eval__rows){ 0 };
+	int rc = read_corpus(rows, corpus, corpus_len, e);
+	if (rc == 0)
+		rc = hash_of_file(options->file, &report->file_hash, e);
+	if (rc == 0)
+		rc = record_file_open(options->file, &file, e);
+	if (rc == 0) {
+		rc = read_lines(options, file, rows, report, e);
+		compact(rows);
+		if (rc == 0)
+			rc = refuse_calibration_rows(rows, e);
+		if (rc == 0 && rows->edit_count == 0)
+			rc = err_set(e, ERR_INVALID, "no edit to evaluate in %zu lines, %zu of them bad%s%s",
+				     report->lines, report->bad_lines, report->bad_count > 0 ? ", the first: " : "",
+				     report->bad_count > 0 ? report->bad[0].text : "");
+		if (rc != 0)
+			err_wrap(e, "%s", options->file);
+	}
+	record_file_close(&file);
+	if (rc != 0)
+		eval__rows_fini(rows);
+	return rc;
+}
+
+void eval__rows_fini(struct eval__rows *rows)
+{
+	for (size_t i = 0; i < rows->edit_count; i++)
+		record_destroy(&rows->edits[i].record);
+	for (size_t i = 0; i < rows->probe_count; i++)
+		record_destroy(&rows->probes[i].record);
+	for (size_t i = 0; i < rows->corpus_count; i++)
+		buf_free(&rows->corpus[i]);
+	free(rows->edits);
+	free(rows->probes);
+	free(rows->corpus);
+	*rows = (struct eval__rows){ 0 };
+}

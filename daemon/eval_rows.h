@@ -1,0 +1,25 @@
+/* eval_rows.h: the rows of an evaluation: which are edited, which probe, which may not be used. Inside daemon/ only. */
+#ifndef AMEND_DAEMON_EVAL_ROWS_H
+#define AMEND_DAEMON_EVAL_ROWS_H
+
+#include "daemon/eval_file.h"
+
+struct eval__row {
+	struct record *record; /* NULL: not used */
+	size_t line_no;
+	uint64_t key_hash; /* of the folded subject */
+};
+struct eval__rows {
+	struct eval__row *edits, *probes;
+	size_t edit_count, edit_cap, probe_count, probe_cap;
+	struct buf *corpus; /* folded texts, sorted */
+	size_t corpus_count;
+};
+
+/* Reads options->file; fills the report's counts of the file. */
+int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len, struct eval__rows *rows,
+                    struct eval_report *report, struct err *e) MUST_CHECK;
+void eval__rows_fini(struct eval__rows *rows);
+uint64_t eval__subject_hash(const struct record *record, int *rc); /* rc: ERR_NOMEM */
+
+#endif

@@ -1,0 +1,230 @@
+#include "daemon/eval_train.h"
+#include "base/env.h"
+#include "base/fault.h"
+#include "editor/shard.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define THREADS_MAX 64u
+
+struct plan { /* which shard each edit goes to */
+	size_t *shard_of;
+	size_t shard_count;
+};
+
+struct team {
+	const struct eval_options *options;
+	const struct editor_config *config;
+	const struct eval__rows *rows;
+	const struct plan *plan;
+	struct eval__trained *out;
+	struct model *model;
+	atomic_size_t next;
+	atomic_bool stop;
+	pthread_mutex_t lock; /* guards what follows, and calls of the watch */
+	size_t edits_done, failed, steps;
+	struct err err;
+};
+
+/* Edits of one subject go to one shard, in the order of the file; a shard that cannot take a subject's edits is closed.
+ */
+static int make_plan(const struct eval__rows *rows, size_t per_shard, struct plan *plan, struct err *e)
+{
+	size_t in_shard = 0;
+	plan->shard_of = fault_malloc(rows->edit_count * sizeof(*plan->shard_of));
+	if (plan->shard_of == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	memset(plan->shard_of, 0xFF, rows->edit_count * sizeof(*plan->shard_of));
+	plan->shard_count = 1;
+	for (size_t i = 0; i < rows->edit_count; i++) {
+		size_t group = 0;
+		if (plan->shard_of[i] != SIZE_MAX)
+			continue;
+		for (size_t j = i; j < rows->edit_count; j++)
+			group += rows->edits[j].key_hash == rows->edits[i].key_hash ? 1 : 0;
+		if (in_shard > 0 && in_shard + group > per_shard) {
+			plan->shard_count++;
+			in_shard = 0;
+		}
+		in_shard += group;
+		for (size_t j = i; j < rows->edit_count; j++) {
+			if (rows->edits[j].key_hash == rows->edits[i].key_hash)
+				plan->shard_of[j] = plan->shard_count - 1;
+		}
+	}
+	return 0;
+}
+
+/* One shard's share of the watch: what others have done comes on top. */
+struct shard_watch {
+	struct team *team;
+	size_t edits;
+};
+
+static int on_progress(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	struct shard_watch *own = context;
+	struct team *team = own->team;
+	const struct editor_watch *watch = team->options->watch;
+	int stop = atomic_load(&team->stop) ? 1 : 0;
+	(void)phase;
+	if (stop == 0 && watch != NULL && watch->on_progress != NULL) {
+		pthread_mutex_lock(&team->lock);
+		/* a shard's passes count as its edits, so that one bar covers all shards */
+		const size_t now = team->edits_done + (total > 0 ? own->edits * done / total : 0);
+		stop = watch->on_progress(watch->context, "train", now, team->rows->edit_count, loss);
+		pthread_mutex_unlock(&team->lock);
+	}
+	return stop;
+}
+
+static int fill_shard(const struct team *team, size_t index, struct editor_shard *shard, struct err *e)
+{
+	int rc = 0;
+	for (size_t i = 0; i < team->rows->edit_count && rc == 0; i++) {
+		if (team->plan->shard_of[i] == index)
+			rc = editor_shard_add(shard, i + 1, team->rows->edits[i].record, e);
+		if (rc != 0)
+			err_wrap(e, "line %zu", team->rows->edits[i].line_no);
+	}
+	return rc;
+}
+
+static int learn_shard(struct team *team, size_t index, struct editor_shard *shard, struct err *e)
+{
+	const size_t count = editor_shard_count(shard);
+	struct shard_watch own = { .team = team, .edits = count };
+	const struct editor_watch watch = { .on_progress = on_progress, .context = &own };
+	struct editor_train_stats stats = { 0 };
+	struct editor_result *results = fault_calloc(count, sizeof(*results));
+	if (results == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	int rc = editor_shard_learn(shard, EDITOR_BREADTH_FIRST, 0, count, team->config->seed + index, &watch, results,
+				    &stats, e);
+	if (rc == 0)
+		rc = editor_shard_delta_encode(shard, &team->out->parts[index].delta, e);
+	if (rc == 0)
+		rc = editor_shard_index_encode(shard, &team->out->parts[index].index, e);
+	if (rc == 0) {
+		pthread_mutex_lock(&team->lock);
+		for (size_t i = 0; i < count; i++)
+			team->failed += results[i].passed ? 0 : 1;
+		team->edits_done += count;
+		team->steps += stats.steps;
+		pthread_mutex_unlock(&team->lock);
+	}
+	free(results);
+	return rc;
+}
+
+static int train_shard(struct team *team, size_t index, struct err *e)
+{
+	struct editor_shard *shard = NULL;
+	int rc = editor_shard_new(team->model, team->config, &shard, e);
+	if (rc == 0)
+		rc = fill_shard(team, index, shard, e);
+	if (rc == 0)
+		rc = learn_shard(team, index, shard, e);
+	editor_shard_destroy(&shard);
+	return rc;
+}
+
+static void *train_some(void *argument)
+{
+	struct team *team = argument;
+	for (;;) {
+		const size_t index = atomic_fetch_add(&team->next, 1);
+		struct err e = ERR_INIT;
+		if (index >= team->plan->shard_count || atomic_load(&team->stop))
+			return NULL;
+		if (train_shard(team, index, &e) == 0)
+			continue;
+		pthread_mutex_lock(&team->lock);
+		if (team->err.code == 0)
+			team->err = e;
+		pthread_mutex_unlock(&team->lock);
+		atomic_store(&team->stop, true);
+		return NULL;
+	}
+}
+
+static int run_team(struct team *team, size_t thread_count, struct err *e)
+{
+	pthread_t threads[THREADS_MAX];
+	size_t started = 0;
+	while (started + 1 < thread_count && pthread_create(&threads[started], NULL, train_some, team) == 0)
+		started++;
+	train_some(team); /* this thread too: with none started it trains alone */
+	for (size_t i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	if (team->err.code != 0 && e != NULL)
+		*e = team->err;
+	return team->err.code;
+}
+
+/* Processor time of all threads of this process: not a time of day, so env.h has no part in it. */
+static double core_seconds(void)
+{
+	struct timespec t = { 0 };
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* The model is open: only the training counts. */
+static int run_timed(struct team *team, size_t thread_count, struct eval_report *report, struct err *e)
+{
+	const int64_t began_us = env_monotonic_us(env_system());
+	const double core_began = core_seconds();
+	int rc = run_team(team, thread_count, e);
+	report->train_seconds = (double)(env_monotonic_us(env_system()) - began_us) * 1e-6;
+	report->train_core_seconds = core_seconds() - core_began;
+	return rc;
+}
+
+int eval__train(const struct eval_options *options, size_t threads, const struct editor_config *config,
+		const struct eval__rows *rows, struct eval__trained *out, struct eval_report *report, struct err *e)
+{
+	struct plan plan = { 0 };
+	struct team team = { .options = options, .config = config, .rows = rows, .plan = &plan, .out = out };
+	*out = (struct eval__trained){ 0 };
+	int rc = make_plan(rows, config->edits_per_shard, &plan, e);
+	if (rc == 0) {
+		out->parts = fault_calloc(plan.shard_count, sizeof(*out->parts));
+		rc = out->parts == NULL ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+	}
+	if (rc == 0) {
+		out->part_count = plan.shard_count;
+		const size_t both = threads < plan.shard_count ? threads : plan.shard_count;
+		const size_t beside = both < THREADS_MAX ? both : THREADS_MAX;
+		const struct model_options model = { .backend = options->backend,
+						     .thread_count = threads / beside,
+						     .backward_from = config->layer + 1 };
+		rc = model_open(options->model, &model, &team.model, e);
+		pthread_mutex_init(&team.lock, NULL);
+		if (rc == 0)
+			rc = run_timed(&team, beside, report, e);
+		pthread_mutex_destroy(&team.lock);
+		model_close(&team.model);
+		report->shards = plan.shard_count;
+		report->failed = team.failed;
+		report->steps = team.steps;
+	}
+	free(plan.shard_of);
+	if (rc != 0)
+		eval__trained_fini(out);
+	return rc;
+}
+
+void eval__trained_fini(struct eval__trained *trained)
+{
+	for (size_t i = 0; i < trained->part_count; i++) {
+		buf_free(&trained->parts[i].delta);
+		buf_free(&trained->parts[i].index);
+	}
+	free(trained->parts);
+	*trained = (struct eval__trained){ 0 };
+}

@@ -1,0 +1,421 @@
+/* http.c: see http.h. The only file that knows libmicrohttpd. An exchange whose answer is not there when the handler returns is
+ * suspended; http_reply resumes it, and libmicrohttpd then asks for the answer on its own thread. */
+#include "daemon/http.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HEADER_BYTES_MAX (32 * 1024) /* request line and headers of one connection */
+#define VALUE_BYTES_MAX  256
+
+struct http_server {
+	struct MHD_Daemon *daemon;
+	http_handler *handler;
+	void *context;
+	size_t body_bytes_max;
+	int fd; /* handed over to the daemon, which closes it unless it was drained */
+	char address[HTTP_ADDRESS_BYTES];
+	atomic_bool draining;
+	atomic_size_t open; /* exchanges that wait for their answer */
+};
+
+struct header {
+	char name[64], value[VALUE_BYTES_MAX];
+};
+
+struct http_exchange {
+	struct http_server *server;
+	struct MHD_Connection *connection;
+	int socket;
+	char *method, *path;
+	struct buf body;
+	bool too_large, began; /* began: the handler has it */
+	pthread_mutex_t lock;  /* of the two below: the handler's thread and the one that replies may meet */
+	bool replied, suspended;
+	int status;
+	const char *content_type;
+	struct buf answer;
+	struct header headers[HTTP_HEADERS_MAX];
+	size_t header_count;
+};
+
+/* ---- The listening socket: made here, so that a busy port has a clear error. */
+
+static int listen_parse(const char *listen_text, char host[HTTP_ADDRESS_BYTES], char port[8], struct err *e)
+{
+	const char *colon = strrchr(listen_text, ':');
+	size_t host_len = colon == NULL ? 0 : (size_t)(colon - listen_text);
+	const char *from = listen_text;
+	if (colon == NULL || colon[1] == '\0' || strlen(colon + 1) > 5 || host_len >= HTTP_ADDRESS_BYTES - 16 ||
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1) || atoi(colon + 1) > 65535)
+		return err_set(e, ERR_INVALID,
+			       "cannot listen on \"%s\": give host:port, such as 127.0.0.1:7480 (port 0 takes a free "
+			       "one)",
+			       listen_text);
+	if (host_len >= 2 && from[0] == '[' && from[host_len - 1] == ']') {
+		from++;
+		host_len -= 2;
+	}
+	memcpy(host, from, host_len);
+	host[host_len] = '\0';
+	strcpy(port, colon + 1);
+	return 0;
+}
+
+static int socket_bind(const struct addrinfo *address, const char *listen_text, int *out, struct err *e)
+{
+	int one = 1;
+	int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_errno(e, ERR_IO, errno, "cannot make a socket for %s", listen_text);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, 511) == 0) {
+		*out = fd;
+		return 0;
+	}
+	int rc = errno;
+	close(fd);
+	if (rc == EADDRINUSE)
+		return err_set(e, ERR_BUSY,
+			       "cannot listen on %s: the port is in use by another program; stop that one, or choose "
+			       "another port",
+			       listen_text);
+	if (rc == EACCES)
+		return err_set(e, ERR_DENIED,
+			       "cannot listen on %s: not allowed; ports below 1024 need privileges, choose a higher one",
+			       listen_text);
+	return err_errno(e, ERR_IO, rc, "cannot listen on %s", listen_text);
+}
+
+static int address_format(int fd, char out[HTTP_ADDRESS_BYTES], struct err *e)
+{
+	struct sockaddr_storage bound;
+	socklen_t len = sizeof bound;
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+	if (getsockname(fd, (struct sockaddr *)&bound, &len) != 0 ||
+	    getnameinfo((struct sockaddr *)&bound, len, host, sizeof host, port, sizeof port,
+			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return err_set(e, ERR_IO, "cannot tell which address was bound");
+	snprintf(out, HTTP_ADDRESS_BYTES, strchr(host, ':') != NULL ? "[%.100s]:%s" : "%.100s:%s", host, port);
+	return 0;
+}
+
+static int listen_open(struct http_server *server, const char *listen_text, struct err *e)
+{
+	char host[HTTP_ADDRESS_BYTES], port[8];
+	int rc = listen_parse(listen_text, host, port, e);
+	if (rc != 0)
+		return rc;
+	struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM };
+	struct addrinfo *found = NULL;
+	rc = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found);
+	if (rc != 0)
+		return err_set(e, ERR_INVALID, "cannot listen on %s: %s", listen_text, gai_strerror(rc));
+	rc = socket_bind(found, listen_text, &server->fd, e);
+	freeaddrinfo(found);
+	return rc == 0 ? address_format(server->fd, server->address, e) : rc;
+}
+
+/* ---- Exchanges */
+
+static void exchange_free(struct http_exchange *x)
+{
+	free(x->method);
+	free(x->path);
+	buf_free(&x->body);
+	buf_free(&x->answer);
+	pthread_mutex_destroy(&x->lock);
+	free(x);
+}
+
+static struct http_exchange *exchange_new(struct http_server *server, struct MHD_Connection *connection,
+					  const char *method, const char *path)
+{
+	struct http_exchange *x = fault_calloc(1, sizeof *x);
+	if (x == NULL)
+		return NULL;
+	pthread_mutex_init(&x->lock, NULL);
+	x->server = server;
+	x->connection = connection;
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	x->socket = info != NULL ? info->connect_fd : -1;
+	x->method = strdup(method);
+	x->path = strdup(path);
+	if (x->method == NULL || x->path == NULL) {
+		exchange_free(x);
+		return NULL;
+	}
+	return x;
+}
+
+const char *http_method(const struct http_exchange *x)
+{
+	return x->method;
+}
+
+const char *http_path(const struct http_exchange *x)
+{
+	return x->path;
+}
+
+const char *http_request_header(const struct http_exchange *x, const char *name)
+{
+	return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
+}
+
+const char *http_body(const struct http_exchange *x, size_t *len)
+{
+	*len = x->body.len;
+	return x->body.len > 0 ? (const char *)x->body.data : "";
+}
+
+bool http_gone(const struct http_exchange *x)
+{
+	struct pollfd p = { .fd = x->socket, .events = POLLRDHUP };
+	return x->socket >= 0 && poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+void http_header_set(struct http_exchange *x, const char *name, const char *format, ...)
+{
+	if (x->header_count == HTTP_HEADERS_MAX)
+		return;
+	struct header *header = &x->headers[x->header_count++];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(header->value, sizeof header->value, format, args);
+	va_end(args);
+	for (char *c = header->value; *c != '\0'; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '\0';
+	snprintf(header->name, sizeof header->name, "%s", name);
+}
+
+void http_reply(struct http_exchange *x, int status, const char *content_type, struct buf *body)
+{
+	struct http_server *server = x->server;
+	if (body != NULL && buf_failed(body)) {
+		buf_free(body);
+		status = 500;
+	}
+	pthread_mutex_lock(&x->lock);
+	x->status = status;
+	x->content_type = content_type;
+	if (body != NULL) {
+		x->answer = *body;
+		*body = (struct buf)BUF_INIT;
+	}
+	x->replied = true;
+	bool suspended = x->suspended;
+	struct MHD_Connection *connection = x->connection;
+	if (suspended)
+		MHD_resume_connection(connection);
+	/* Under the lock: libmicrohttpd frees the exchange only after answer() has taken the lock once more. */
+	atomic_fetch_sub(&server->open, 1);
+	pthread_mutex_unlock(&x->lock);
+}
+
+/* On libmicrohttpd's thread, when the answer is there. */
+static enum MHD_Result answer(struct http_exchange *x)
+{
+	pthread_mutex_lock(&x->lock);
+	struct buf body = x->answer;
+	x->answer = (struct buf)BUF_INIT;
+	pthread_mutex_unlock(&x->lock);
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(body.len, body.len > 0 ? (void *)body.data : (void *)"",
+						body.len > 0 ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+	if (response == NULL || body.len == 0)
+		buf_free(&body);
+	if (response == NULL)
+		return MHD_NO;
+	enum MHD_Result rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, x->content_type);
+	for (size_t i = 0; i < x->header_count && rc == MHD_YES; i++)
+		rc = MHD_add_response_header(response, x->headers[i].name, x->headers[i].value);
+	if (rc == MHD_YES && atomic_load(&x->server->draining))
+		rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	if (rc == MHD_YES)
+		rc = MHD_queue_response(x->connection, (unsigned)x->status, response);
+	MHD_destroy_response(response);
+	return rc;
+}
+
+static enum MHD_Result answer_plain(struct http_exchange *x, unsigned status, const char *text)
+{
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
+	if (response == NULL)
+		return MHD_NO;
+	enum MHD_Result rc =
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json") == MHD_YES
+			? MHD_queue_response(x->connection, status, response)
+			: MHD_NO;
+	MHD_destroy_response(response);
+	return rc;
+}
+
+static const char too_large_text[] =
+	"{\"error\":{\"message\":\"the body is over the size limit of this server: send less at once\","
+	"\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"request_too_large\"}}\n";
+
+static bool announced_too_large(const struct http_exchange *x)
+{
+	const char *length = http_request_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	return length != NULL && strtoull(length, NULL, 10) > x->server->body_bytes_max;
+}
+
+/* A body that was not announced (chunked) is read to twice the limit, so that its sender gets to see the 413. */
+static enum MHD_Result body_add(struct http_exchange *x, const char *data, size_t *len)
+{
+	size_t max = x->server->body_bytes_max;
+	if (x->body.len + *len > max)
+		x->too_large = true;
+	if (x->body.len + *len > 2 * max)
+		return MHD_NO;
+	buf_append(&x->body, data, *len);
+	*len = 0;
+	return buf_failed(&x->body) ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result begin(struct http_exchange *x)
+{
+	x->began = true;
+	atomic_fetch_add(&x->server->open, 1);
+	x->server->handler(x->server->context, x);
+	pthread_mutex_lock(&x->lock);
+	bool replied = x->replied;
+	if (!replied) {
+		MHD_suspend_connection(x->connection);
+		x->suspended = true;
+	}
+	pthread_mutex_unlock(&x->lock);
+	return replied ? answer(x) : MHD_YES;
+}
+
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
+				  const char *method, const char *version, const char *data, size_t *data_len,
+				  void **state)
+{
+	struct http_exchange *x = *state;
+	(void)version;
+	if (x == NULL) {
+		x = exchange_new(context, connection, method, url);
+		*state = x;
+		if (x == NULL)
+			return MHD_NO;
+		return announced_too_large(x) ? answer_plain(x, MHD_HTTP_CONTENT_TOO_LARGE, too_large_text) : MHD_YES;
+	}
+	if (x->began)
+		return answer(x); /* resumed */
+	if (*data_len > 0)
+		return body_add(x, data, data_len);
+	return x->too_large ? answer_plain(x, MHD_HTTP_CONTENT_TOO_LARGE, too_large_text) : begin(x);
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **state,
+			 enum MHD_RequestTerminationCode how)
+{
+	struct http_exchange *x = *state;
+	(void)context;
+	(void)connection;
+	(void)how;
+	*state = NULL;
+	if (x == NULL)
+		return;
+	pthread_mutex_lock(&x->lock); /* a reply on another thread may still be leaving */
+	pthread_mutex_unlock(&x->lock);
+	exchange_free(x);
+}
+
+static void on_log(void *context, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+static void on_log(void *context, const char *format, va_list args)
+{
+	char text[512];
+	(void)context;
+	vsnprintf(text, sizeof text, format, args);
+	text[strcspn(text, "\n")] = '\0';
+	log_event(LOG_DEBUG, "HTTP-LIBRARY", LOGF_S("text", text));
+}
+
+/* ---- The server */
+
+int http_server_open(const struct http_config *config, http_handler *handler, void *context, struct http_server **out,
+		     struct err *e)
+{
+	struct http_server *server = fault_calloc(1, sizeof *server);
+	if (server == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for the HTTP server");
+	server->fd = -1;
+	server->handler = handler;
+	server->context = context;
+	server->body_bytes_max = config->body_bytes_max;
+	int rc = listen_open(server, config->listen, e);
+	if (rc != 0) {
+		free(server);
+		return rc;
+	}
+	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	unsigned threads = config->thread_count > 1 ? (unsigned)config->thread_count : 0;
+	unsigned connections =
+		config->connections_max > threads ? (unsigned)config->connections_max : (threads > 0 ? threads : 1);
+	/* clang-format off: one option a line */
+	server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, server,
+					  MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, /* first: it hears of the others */
+					  MHD_OPTION_LISTEN_SOCKET, server->fd,
+					  MHD_OPTION_THREAD_POOL_SIZE, threads,
+					  MHD_OPTION_CONNECTION_LIMIT, connections,
+					  MHD_OPTION_CONNECTION_TIMEOUT, config->idle_seconds,
+					  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES_MAX,
+					  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+					  MHD_OPTION_END);
+	/* clang-format on */
+	if (server->daemon == NULL) {
+		close(server->fd);
+		free(server);
+		return err_set(e, ERR_EXTERNAL, "the HTTP server on %s did not start: too few descriptors or threads?",
+			       config->listen);
+	}
+	*out = server;
+	return 0;
+}
+
+const char *http_server_address(const struct http_server *server)
+{
+	return server->address;
+}
+
+void http_server_drain(struct http_server *server)
+{
+	if (atomic_exchange(&server->draining, true))
+		return;
+	MHD_socket fd = MHD_quiesce_daemon(server->daemon);
+	if (fd != MHD_INVALID_SOCKET)
+		close(fd);
+}
+
+void http_server_close(struct http_server **server)
+{
+	struct http_server *s = *server;
+	if (s == NULL)
+		return;
+	http_server_drain(s);
+	while (atomic_load(&s->open) > 0)
+		poll(NULL, 0, 1); /* the last replies are leaving */
+	MHD_stop_daemon(s->daemon);
+	free(s);
+	*server = NULL;
+}
