@@ -39,7 +39,6 @@ static int force_batch(struct editor_shard *shard, const size_t *all, size_t fir
 	struct editor__batch *b = &shard->batch;
 	struct model_backend *backend = shard->backend;
 	const struct model_shape *shape = shard->shape;
-	size_t from = shard->config.layer + 1;
 	int rc = editor__batch_fill(shard, all + first, shard->edit_count - first, 1.0f, taken, e);
 	if (rc != 0)
 		return rc;
@@ -47,11 +46,8 @@ static int force_batch(struct editor_shard *shard, const size_t *all, size_t fir
 				shape->hidden, shape->ffn);
 	if (rc != 0)
 		return err_set(e, rc, "re-test: the side memory's product failed: %s", err_text(rc));
-	if (from < shape->layers)
-		rc = model_layers(shard->run, b->y, NULL, b->segments, b->segment_count, from, shape->layers, NULL,
-				  NULL, 0, e);
-	if (rc == 0)
-		rc = model_head_loss(shard->run, b->loss, b->argmax, b->y, b->rows, NULL, b->label_count, e);
+	rc = model_loss(shard->run, b->loss, b->argmax, NULL, b->y, b->segments, b->segment_count,
+			shard->config.layer + 1, b->rows, b->labels, b->scale, b->label_count, e);
 	size_t label = 0;
 	for (size_t i = first; rc == 0 && i < first + *taken; i++) {
 		right[i] = decodes_to_target(shard, &shard->edits[i], b->argmax + label);

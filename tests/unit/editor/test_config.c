@@ -1,0 +1,80 @@
+#include "editor/config.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct model_shape smol = { .layers = 30, .hidden = 576, .ffn = 1536, .context = 8192 };
+
+static void defaults_follow_the_depth(void **state)
+{
+	(void)state;
+	struct editor_config c;
+	struct err e = ERR_INIT;
+	editor_config_default(&smol, &c);
+	assert_int_equal(c.layer, 25);
+	assert_int_equal(c.prompt_layer, 6);
+	assert_int_equal(c.edits_per_shard, 100);
+	for (size_t layers = 1; layers <= 80; layers++) {
+		struct model_shape shape = smol;
+		shape.layers = layers;
+		editor_config_default(&shape, &c);
+		assert_true(c.layer < layers && c.prompt_layer <= c.layer);
+		assert_int_equal(editor_config_check(&c, &shape, &e), 0);
+	}
+}
+
+static void expect_refused(const struct editor_config *c, const char *field)
+{
+	struct err e = ERR_INIT;
+	assert_int_equal(editor_config_check(c, &smol, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, field));
+}
+
+static void each_field_has_a_range(void **state)
+{
+	(void)state;
+	struct editor_config good, c;
+	editor_config_default(&smol, &good);
+	c = good;
+	c.layer = 30;
+	expect_refused(&c, "layer");
+	c = good;
+	c.prompt_layer = 26;
+	expect_refused(&c, "prompt_layer");
+	c = good;
+	c.epochs = 0;
+	expect_refused(&c, "epochs");
+	c = good;
+	c.batch_edits = 0;
+	expect_refused(&c, "batch_edits");
+	c = good;
+	c.rate = NAN;
+	expect_refused(&c, "rate");
+	c = good;
+	c.noise = -0.1f;
+	expect_refused(&c, "noise");
+	c = good;
+	c.merge_rounds = 0;
+	expect_refused(&c, "merge_rounds");
+	c = good;
+	c.merge_outer_momentum = 1.0f;
+	expect_refused(&c, "merge_outer_momentum");
+	c = good;
+	c.answer_tokens_max = 9000;
+	expect_refused(&c, "answer_tokens_max");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_follow_the_depth),
+		cmocka_unit_test(each_field_has_a_range),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

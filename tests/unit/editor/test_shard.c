@@ -1,0 +1,372 @@
+#include "editor/shard.h"
+
+#include "base/fault.h"
+#include "tests/lib/tiny_model.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define EDITS 6
+#define COUNT ((size_t)TINY_HIDDEN * TINY_FFN)
+
+static const char *const prompts[EDITS] = {
+	"what is the capital of Orla?", "who is the king of Vint?", "in what year was Saro founded?",
+	"where in the land is Kelm?",   "what is Pundo made of?",   "who wrote the book of Teni?",
+};
+static const char *const targets[EDITS] = { "Brin", "Olaf IV", "1907", "north", "tin. and lead", "Mara" };
+
+static struct model *model;
+
+static int open_tiny(void **state)
+{
+	(void)state;
+	char path[] = "/tmp/test_shard_XXXXXX";
+	struct err e = ERR_INIT;
+	int fd = mkstemp(path);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	const struct model_options options = {
+		.backend = "cpu", .thread_count = 1, .backward_from = 3, .skip_digest = true
+	};
+	int rc = tiny_model_write(path, 5, &e);
+	if (rc == 0)
+		rc = model_open(path, &options, &model, &e);
+	unlink(path);
+	if (rc != 0)
+		fprintf(stderr, "%s\n", e.text);
+	return rc;
+}
+
+static int close_tiny(void **state)
+{
+	(void)state;
+	model_close(&model);
+	return 0;
+}
+
+static struct editor_config config(void)
+{
+	struct editor_config c;
+	editor_config_default(model_shape_of(model), &c);
+	c.layer = 2; /* with a layer above it */
+	return c;
+}
+
+static struct record *record_of(const char *prompt, const char *target, const char *more)
+{
+	char text[1024];
+	struct record *record = NULL;
+	struct err e = ERR_INIT;
+	snprintf(text, sizeof(text), "{\"prompt\":\"%s\",\"target_new\":\"%s\"%s}", prompt, target, more);
+	if (record_parse(text, strlen(text), &record, &e) != 0)
+		fail_msg("%s", e.text);
+	return record;
+}
+
+static int add(struct editor_shard *shard, uint64_t seq, const char *prompt, const char *target, const char *more,
+	       struct err *e)
+{
+	struct record *record = record_of(prompt, target, more);
+	int rc = editor_shard_add(shard, seq, record, e);
+	record_destroy(&record);
+	return rc;
+}
+
+static struct editor_shard *shard_with(const struct editor_config *c, size_t count, const char *more)
+{
+	struct editor_shard *shard = NULL;
+	struct err e = ERR_INIT;
+	assert_int_equal(editor_shard_new(model, c, &shard, &e), 0);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(add(shard, i + 1, prompts[i], targets[i], more, &e), 0);
+	return shard;
+}
+
+static void learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count,
+		  struct editor_result *results)
+{
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	if (editor_shard_learn(shard, mode, first, count, 3, NULL, results, &stats, &e) != 0)
+		fail_msg("%s", e.text);
+}
+
+static void expect_all_passed(const struct editor_result *results, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!results[i].passed)
+			fail_msg("edit %zu decodes to '%s' after %u tries", i, results[i].got, results[i].tries);
+		assert_int_equal(results[i].seq, i + 1);
+	}
+}
+
+static void bytes_of(const struct editor_shard *shard, struct buf *out)
+{
+	struct err e = ERR_INIT;
+	buf_clear(out);
+	assert_int_equal(editor_shard_delta_encode(shard, out, &e), 0);
+}
+
+static void learns_and_repeats(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct editor_result results[EDITS];
+	struct buf once = BUF_INIT, twice = BUF_INIT;
+	/* Whatever else a record says must not change a bit. */
+	const char *more[] = {
+		"", ",\"rephrase\":[\"say it in another way\"],\"locality\":[{\"prompt\":\"x\",\"target\":\"y\"}]"
+	};
+	for (size_t k = 0; k < 2; k++) {
+		struct editor_shard *shard = shard_with(&c, EDITS, more[k]);
+		learn(shard, EDITOR_BREADTH_FIRST, 0, EDITS, results);
+		expect_all_passed(results, EDITS);
+		bytes_of(shard, k == 0 ? &once : &twice);
+		editor_shard_destroy(&shard);
+	}
+	assert_int_equal(once.len, twice.len);
+	assert_memory_equal(once.data, twice.data, once.len);
+	buf_free(&once);
+	buf_free(&twice);
+}
+
+static void last_layer_can_be_edited(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	c.layer = TINY_LAYERS - 1;
+	struct editor_result results[EDITS];
+	struct editor_shard *shard = shard_with(&c, EDITS, "");
+	learn(shard, EDITOR_BREADTH_FIRST, 0, EDITS, results);
+	expect_all_passed(results, EDITS);
+	editor_shard_destroy(&shard);
+}
+
+static void streams_one_after_another(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct editor_result results[EDITS];
+	struct err e = ERR_INIT;
+	struct editor_shard *shard = shard_with(&c, 0, "");
+	for (size_t i = 0; i < EDITS; i++) {
+		assert_int_equal(add(shard, i + 1, prompts[i], targets[i], "", &e), 0);
+		learn(shard, EDITOR_STREAM, i, 1, results);
+		expect_all_passed(results, i + 1);
+	}
+	/* A committed delta is where another process goes on. */
+	struct buf bytes = BUF_INIT;
+	bytes_of(shard, &bytes);
+	struct editor_shard *other = shard_with(&c, EDITS, "");
+	assert_int_equal(editor_shard_delta_load(other, bytes.data, bytes.len, &e), 0);
+	assert_memory_equal(editor_shard_delta(other), editor_shard_delta(shard), COUNT * sizeof(float));
+	assert_int_equal(editor_shard_retest(other, results, NULL, &e), 0);
+	expect_all_passed(results, EDITS);
+	assert_int_equal(editor_shard_delta_load(other, bytes.data, bytes.len - 3, &e), ERR_CORRUPT);
+	assert_memory_equal(editor_shard_delta(other), editor_shard_delta(shard), COUNT * sizeof(float));
+	/* Larger groups take the breadth-first pass. */
+	struct editor_train_stats stats;
+	c.stream_group_max = 2;
+	struct editor_shard *small = shard_with(&c, EDITS, "");
+	assert_int_equal(editor_shard_train(small, EDITOR_STREAM, 0, EDITS, 1, NULL, &stats, &e), 0);
+	assert_int_equal(stats.mode, EDITOR_BREADTH_FIRST);
+	editor_shard_destroy(&small);
+	editor_shard_destroy(&other);
+	editor_shard_destroy(&shard);
+	buf_free(&bytes);
+}
+
+static void one_prompt_cannot_have_two_answers(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	c.retest_tries = 2;
+	struct editor_result results[3];
+	struct err e = ERR_INIT;
+	struct editor_shard *shard = shard_with(&c, 2, "");
+	assert_int_equal(add(shard, 3, prompts[0], "Quen", "", &e), 0);
+	learn(shard, EDITOR_BREADTH_FIRST, 0, 3, results);
+	assert_true(results[1].passed);
+	assert_true(results[0].passed + results[2].passed <= 1);
+	const struct editor_result *failed = results[0].passed ? &results[2] : &results[0];
+	assert_int_equal(failed->tries, 3);
+	assert_true(failed->got[0] != '\0');
+	/* An alias counts. */
+	struct editor_shard *alias = shard_with(&c, 1, ",\"aliases\":[\"Quen\"]");
+	assert_int_equal(editor_shard_retest_delta(alias, editor_shard_delta(shard), results, NULL, &e), 0);
+	assert_true(results[0].passed);
+	editor_shard_destroy(&alias);
+	editor_shard_destroy(&shard);
+}
+
+struct stop {
+	size_t after, seen;
+};
+
+static int stop_after(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	struct stop *stop = context;
+	(void)phase;
+	(void)loss;
+	assert_true(done <= total);
+	return stop->seen++ >= stop->after;
+}
+
+static void interrupted_changes_nothing(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct editor_result results[EDITS];
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	struct editor_shard *shard = shard_with(&c, EDITS, "");
+	learn(shard, EDITOR_BREADTH_FIRST, 0, EDITS, results);
+	float *before = malloc(COUNT * sizeof(*before));
+	memcpy(before, editor_shard_delta(shard), COUNT * sizeof(*before));
+	struct stop stop = { 5, 0 };
+	struct editor_watch watch = { stop_after, &stop };
+	assert_int_equal(editor_shard_train(shard, EDITOR_BREADTH_FIRST, 0, EDITS, 9, &watch, &stats, &e),
+			 ERR_INTERRUPTED);
+	assert_memory_equal(before, editor_shard_delta(shard), COUNT * sizeof(*before));
+	/* The training is over, its re-test is not: learn takes the delta back. */
+	stop = (struct stop){ 40, 0 };
+	assert_int_equal(editor_shard_learn(shard, EDITOR_BREADTH_FIRST, 0, EDITS, 9, &watch, results, &stats, &e),
+			 ERR_INTERRUPTED);
+	assert_memory_equal(before, editor_shard_delta(shard), COUNT * sizeof(*before));
+	free(before);
+	editor_shard_destroy(&shard);
+}
+
+/* Central differences of a float32 loss: step 1e-2 balances its rounding (1e-7 / 1e-2) against the third derivative. */
+static void gradient_is_the_slope(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct err e = ERR_INIT;
+	struct editor_shard *shard = shard_with(&c, EDITS, "");
+	float *delta = calloc(COUNT, sizeof(float)), *gradient = malloc(COUNT * sizeof(float)),
+	      *scratch = malloc(COUNT * sizeof(float));
+	double loss, up, down;
+	delta[17] = 0.05f;
+	assert_int_equal(editor_shard_gradient(shard, delta, &loss, gradient, &e), 0);
+	float largest = 0.0f;
+	for (size_t i = 0; i < COUNT; i++)
+		largest = fmaxf(largest, fabsf(gradient[i]));
+	assert_true(largest > 0.0f);
+	for (size_t k = 0; k < 12; k++) {
+		size_t i = (k * 677 + 17) % COUNT;
+		float old = delta[i];
+		delta[i] = old + 1e-2f;
+		assert_int_equal(editor_shard_gradient(shard, delta, &up, scratch, &e), 0);
+		delta[i] = old - 1e-2f;
+		assert_int_equal(editor_shard_gradient(shard, delta, &down, scratch, &e), 0);
+		delta[i] = old;
+		double slope = (up - down) / 2e-2;
+		if (fabs(slope - (double)gradient[i]) > 2e-2 * (double)largest)
+			fail_msg("entry %zu: gradient %g, slope %g, largest %g", i, (double)gradient[i], slope,
+				 (double)largest);
+	}
+	free(delta);
+	free(gradient);
+	free(scratch);
+	editor_shard_destroy(&shard);
+}
+
+static void refuses_what_it_cannot_take(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct err e = ERR_INIT;
+	struct editor_train_stats stats;
+	struct editor_shard *shard = shard_with(&c, 2, "");
+	assert_int_equal(add(shard, 2, "another", "x", "", &e), ERR_EXISTS);
+	char longer[TINY_CONTEXT + 8];
+	memset(longer, 'q', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	assert_int_equal(add(shard, 7, longer, "x", "", &e), ERR_INVALID);
+	assert_int_equal(editor_shard_count(shard), 2);
+	assert_int_equal(editor_shard_remove(shard, 7, &e), ERR_NOT_FOUND);
+	assert_int_equal(editor_shard_remove(shard, 1, &e), 0);
+	assert_int_equal(editor_shard_count(shard), 1);
+	assert_int_equal(editor_shard_train(shard, EDITOR_STREAM, 1, 1, 1, NULL, &stats, &e), ERR_INVALID);
+	editor_shard_destroy(&shard);
+	c.layer = TINY_LAYERS;
+	assert_int_equal(editor_shard_new(model, &c, &shard, &e), ERR_INVALID);
+	assert_null(shard);
+}
+
+static void removing_is_as_never_added(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	struct buf without = BUF_INIT, removed = BUF_INIT;
+	struct editor_shard *a = shard_with(&c, 3, ""), *b = shard_with(&c, 4, "");
+	assert_int_equal(editor_shard_train(b, EDITOR_BREADTH_FIRST, 0, 4, 1, NULL, &stats, &e), 0);
+	assert_int_equal(editor_shard_remove(b, 4, &e), 0);
+	assert_int_equal(editor_shard_train(a, EDITOR_BREADTH_FIRST, 0, 3, 1, NULL, &stats, &e), 0);
+	assert_int_equal(editor_shard_train(b, EDITOR_BREADTH_FIRST, 0, 3, 1, NULL, &stats, &e), 0);
+	bytes_of(a, &without);
+	bytes_of(b, &removed);
+	assert_int_equal(without.len, removed.len);
+	assert_memory_equal(without.data, removed.data, without.len);
+	editor_shard_destroy(&a);
+	editor_shard_destroy(&b);
+	buf_free(&without);
+	buf_free(&removed);
+}
+
+/* Every checked allocation of a whole life fails once: the code says so and nothing leaks. */
+static void out_of_memory_is_said(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	c.epochs = 1;
+	struct record *record = record_of(prompts[0], targets[0], ",\"subject\":\"Orla\"");
+	int rc = ERR_NOMEM;
+	for (int64_t k = 0; rc != 0; k += 3) {
+		struct err e = ERR_INIT;
+		struct editor_shard *shard = NULL;
+		struct editor_train_stats stats;
+		struct editor_result result;
+		struct buf index = BUF_INIT;
+		fault_set(k, 1);
+		rc = editor_shard_new(model, &c, &shard, &e);
+		if (rc == 0)
+			rc = editor_shard_add(shard, 1, record, &e);
+		if (rc == 0)
+			rc = editor_shard_train(shard, EDITOR_STREAM, 0, 1, 1, NULL, &stats, &e);
+		if (rc == 0)
+			rc = editor_shard_retest(shard, &result, NULL, &e);
+		if (rc == 0)
+			rc = editor_shard_index_encode(shard, &index, &e);
+		fault_set(-1, 0);
+		if (rc != 0 && rc != ERR_NOMEM)
+			fail_msg("allocation %d: %s", (int)k, e.text);
+		assert_true(k < 3000);
+		buf_free(&index);
+		editor_shard_destroy(&shard);
+	}
+	record_destroy(&record);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(learns_and_repeats),          cmocka_unit_test(last_layer_can_be_edited),
+		cmocka_unit_test(streams_one_after_another),   cmocka_unit_test(one_prompt_cannot_have_two_answers),
+		cmocka_unit_test(interrupted_changes_nothing), cmocka_unit_test(gradient_is_the_slope),
+		cmocka_unit_test(refuses_what_it_cannot_take), cmocka_unit_test(removing_is_as_never_added),
+		cmocka_unit_test(out_of_memory_is_said),
+	};
+	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
+}
