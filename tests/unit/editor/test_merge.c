@@ -1,0 +1,367 @@
+#include "editor/merge.h"
+
+#include "base/json.h"
+#include "editor/delta.h"
+#include "tests/lib/tiny_model.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define RANKS_MAX 5
+#define SHARDS    5
+#define COUNT     ((size_t)TINY_HIDDEN * TINY_FFN)
+
+/* ---- A reduce over threads. */
+struct meeting {
+	pthread_barrier_t barrier;
+	pthread_mutex_t lock;
+	int64_t *total;
+	bool overflow;
+};
+
+struct seat { /* first member: the table */
+	struct editor_reduce reduce;
+	struct meeting *meeting;
+};
+
+static int meet(struct editor_reduce *reduce, int64_t *values, size_t count, struct err *e)
+{
+	struct meeting *m = ((struct seat *)reduce)->meeting;
+	if (reduce->rank == 0) {
+		m->total = calloc(count, sizeof(*m->total));
+		m->overflow = false;
+	}
+	pthread_barrier_wait(&m->barrier);
+	pthread_mutex_lock(&m->lock);
+	for (size_t i = 0; i < count; i++)
+		m->overflow |= __builtin_add_overflow(m->total[i], values[i], &m->total[i]);
+	pthread_mutex_unlock(&m->lock);
+	pthread_barrier_wait(&m->barrier);
+	bool overflow = m->overflow;
+	memcpy(values, m->total, count * sizeof(*values));
+	pthread_barrier_wait(&m->barrier);
+	if (reduce->rank == 0)
+		free(m->total);
+	reduce->reduced_bytes += count * sizeof(*values);
+	return overflow ? err_set(e, ERR_LIMIT, "overflow") : 0;
+}
+
+struct rank {
+	struct seat seat;
+	int (*work)(struct rank *rank);
+	int rc;
+	float out[COUNT];
+	struct editor_round_stats stats;
+	struct err e;
+	const void *input;
+	bool broken;
+};
+
+static void *run_rank(void *argument)
+{
+	struct rank *rank = argument;
+	rank->rc = rank->work(rank);
+	return NULL;
+}
+
+static void run_ranks(struct rank *ranks, size_t count, int (*work)(struct rank *rank))
+{
+	struct meeting meeting = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	pthread_t threads[RANKS_MAX];
+	pthread_barrier_init(&meeting.barrier, NULL, (unsigned)count);
+	for (size_t i = 0; i < count; i++) {
+		ranks[i].seat = (struct seat){ { .rank = i, .rank_count = count, .sum = meet }, &meeting };
+		ranks[i].work = work;
+		assert_int_equal(pthread_create(&threads[i], NULL, run_rank, &ranks[i]), 0);
+	}
+	for (size_t i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&meeting.barrier);
+}
+
+/* ---- Fixed point */
+
+static void fixed_point_is_exact_and_bounded(void **state)
+{
+	(void)state;
+	struct err e = ERR_INIT;
+	int64_t fixed[2] = { 0, 0 };
+	const float values[2] = { 0.1f, -3.5f };
+	float back[2];
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(editor_fixed_add(fixed, values, 2, &e), 0);
+	editor_fixed_to_float(fixed, 0.25, 2, back);
+	assert_true(fabsf(back[0] - 0.1f) <= 1e-7f);
+	assert_true(back[1] == -3.5f);
+	const float bad[] = { NAN, INFINITY, 8.5e6f, -8.5e6f };
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(editor_fixed_add(fixed, &bad[i], 1, &e), ERR_LIMIT);
+	/* Each fits, their sum does not. */
+	const float large = 8.3e6f;
+	fixed[0] = 0;
+	assert_int_equal(editor_fixed_add(fixed, &large, 1, &e), 0);
+	assert_int_equal(editor_fixed_add(fixed, &large, 1, &e), ERR_LIMIT);
+}
+
+/* ---- TIES */
+
+static void ties_equals_the_reference(void **state)
+{
+	(void)state;
+	struct buf text = BUF_INIT;
+	struct json *root;
+	struct err e = ERR_INIT;
+	if (file_read("tests/reference/smollm2-135m.json", 1 << 20, &text, &e) != 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(json_parse(buf_cstr(&text), text.len, &root, &e), 0);
+	const struct json *ties = json_get(root, "ties");
+	float deltas[3][48], want[48], out[48];
+	for (size_t i = 0; i < 48; i++) {
+		for (size_t d = 0; d < 3; d++)
+			deltas[d][i] = (float)json_number(
+				json_at(json_at(json_at(json_get(ties, "deltas"), d), i / 8), i % 8));
+		want[i] = (float)json_number(json_at(json_at(json_get(ties, "merged"), i / 8), i % 8));
+	}
+	const float *pointers[3] = { deltas[0], deltas[1], deltas[2] };
+	struct editor_reduce reduce;
+	editor_reduce_single_init(&reduce);
+	assert_int_equal(
+		editor_merge_ties(&reduce, pointers, 3, 48, json_number(json_get(ties, "density")), false, out, &e), 0);
+	for (size_t i = 0; i < 48; i++)
+		assert_true(fabsf(out[i] - want[i]) <= 1e-6f);
+	assert_true(reduce.reduced_bytes > 0);
+	json_free(&root);
+	buf_free(&text);
+}
+
+static void ties_trims_over_what_it_is_told(void **state)
+{
+	(void)state;
+	const float delta[8] = { 4, -3, 2, -1, 0, 0, 0, 0 };
+	const float *pointer = delta;
+	float out[8];
+	struct err e = ERR_INIT;
+	struct editor_reduce reduce;
+	editor_reduce_single_init(&reduce);
+	assert_int_equal(editor_merge_ties(&reduce, &pointer, 1, 8, 0.5, false, out, &e), 0);
+	assert_memory_equal(out, delta, sizeof(out)); /* four of eight: all that is not zero */
+	assert_int_equal(editor_merge_ties(&reduce, &pointer, 1, 8, 0.5, true, out, &e), 0);
+	assert_true(out[0] == 4 && out[1] == -3 && out[2] == 0 && out[3] == 0);
+	assert_int_equal(editor_merge_ties(&reduce, &pointer, 1, 8, 0.0, false, out, &e), 0);
+	assert_true(out[0] == 0);
+	assert_int_equal(editor_merge_ties(&reduce, &pointer, 1, 8, 1.5, false, out, &e), ERR_INVALID);
+}
+
+struct ties_input {
+	float deltas[SHARDS][COUNT];
+};
+
+static int ties_work(struct rank *rank)
+{
+	const struct ties_input *input = rank->input;
+	const float *own[SHARDS];
+	size_t count = 0;
+	for (size_t i = rank->seat.reduce.rank; i < SHARDS; i += rank->seat.reduce.rank_count)
+		own[count++] = input->deltas[i];
+	return editor_merge_ties(&rank->seat.reduce, own, count, COUNT, 0.53, false, rank->out, &rank->e);
+}
+
+static void ties_has_the_same_bits_for_any_ranks(void **state)
+{
+	(void)state;
+	struct ties_input *input = malloc(sizeof(*input));
+	struct rank *ranks = calloc(RANKS_MAX, sizeof(*ranks));
+	float *first = malloc(COUNT * sizeof(float));
+	struct rng {
+		uint64_t s;
+	} r = { 1 };
+	for (size_t i = 0; i < SHARDS * COUNT; i++) {
+		r.s = r.s * UINT64_C(6364136223846793005) + 1442695040888963407u;
+		input->deltas[i / COUNT][i % COUNT] = (float)((int64_t)r.s >> 40) * 1e-7f;
+	}
+	const size_t counts[] = { 1, 2, 5 };
+	for (size_t k = 0; k < 3; k++) {
+		for (size_t i = 0; i < counts[k]; i++)
+			ranks[i].input = input;
+		run_ranks(ranks, counts[k], ties_work);
+		for (size_t i = 0; i < counts[k]; i++) {
+			assert_int_equal(ranks[i].rc, 0);
+			if (k == 0)
+				memcpy(first, ranks[0].out, COUNT * sizeof(float));
+			assert_memory_equal(first, ranks[i].out, COUNT * sizeof(float));
+		}
+	}
+	/* A value that fixed point cannot hold on one rank ends all of them. */
+	input->deltas[1][3] = 9e6f;
+	run_ranks(ranks, 2, ties_work);
+	assert_int_equal(ranks[1].rc, ERR_LIMIT);
+	assert_int_equal(ranks[0].rc, ERR_EXTERNAL);
+	/* Two ranks whose values fit and whose sum does not. */
+	input->deltas[1][3] = 5e6f;
+	input->deltas[0][3] = 5e6f;
+	run_ranks(ranks, 2, ties_work);
+	assert_int_equal(ranks[0].rc, ERR_LIMIT);
+	assert_int_equal(ranks[1].rc, ERR_LIMIT);
+	free(first);
+	free(ranks);
+	free(input);
+}
+
+/* ---- Rounds */
+
+static const char *const prompts[SHARDS] = { "what is the capital of Orla?", "who is the king of Vint?",
+					     "in what year was Saro founded?", "where in the land is Kelm?",
+					     "what is Pundo made of?" };
+static const char *const targets[SHARDS] = { "Brin", "Olaf IV", "1907", "north", "tin" };
+static char model_path[] = "/tmp/test_merge_XXXXXX";
+
+static struct model *open_model(void)
+{
+	struct model *model = NULL;
+	struct err e = ERR_INIT;
+	const struct model_options options = {
+		.backend = "cpu", .thread_count = 1, .backward_from = 3, .skip_digest = true
+	};
+	return model_open(model_path, &options, &model, &e) == 0 ? model : NULL;
+}
+
+static struct editor_shard *shard_of(struct model *model, const struct editor_config *config, size_t i)
+{
+	char text[256];
+	struct record *record = NULL;
+	struct editor_shard *shard = NULL;
+	struct err e = ERR_INIT;
+	snprintf(text, sizeof(text), "{\"prompt\":\"%s\",\"target_new\":\"%s\"}", prompts[i], targets[i]);
+	int rc = record_parse(text, strlen(text), &record, &e);
+	if (rc == 0)
+		rc = editor_shard_new(model, config, &shard, &e);
+	if (rc == 0)
+		rc = editor_shard_add(shard, i + 1, record, &e);
+	record_destroy(&record);
+	if (rc != 0)
+		editor_shard_destroy(&shard);
+	return shard;
+}
+
+static struct editor_config rounds_config(const struct model *model)
+{
+	struct editor_config config;
+	editor_config_default(model_shape_of(model), &config);
+	config.layer = 2;
+	config.merge_passes = 2;
+	return config;
+}
+
+static int stop_at_once(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	(void)context;
+	(void)phase;
+	(void)total;
+	(void)loss;
+	return done == 1;
+}
+
+static int rounds_work(struct rank *rank)
+{
+	struct editor_reduce *reduce = &rank->seat.reduce;
+	struct model *model = open_model();
+	struct editor_shard *shards[SHARDS] = { NULL };
+	uint64_t ids[SHARDS];
+	size_t count = 0;
+	const struct editor_watch stop = { stop_at_once, NULL };
+	if (model == NULL)
+		return ERR_NOT_FOUND;
+	struct editor_config config = rounds_config(model);
+	for (size_t i = reduce->rank; i < SHARDS; i += reduce->rank_count) {
+		ids[count] = i + 10;
+		shards[count++] = shard_of(model, &config, i);
+	}
+	int rc = editor_merge_rounds(reduce, shards, ids, count, SHARDS, &config, rank->broken ? &stop : NULL,
+				     rank->out, &rank->stats, &rank->e);
+	for (size_t i = 0; i < count; i++)
+		editor_shard_destroy(&shards[i]);
+	model_close(&model);
+	return rc;
+}
+
+static void rounds_learn_with_the_same_bits_for_any_ranks(void **state)
+{
+	(void)state;
+	struct rank *ranks = calloc(RANKS_MAX, sizeof(*ranks));
+	float *first = malloc(COUNT * sizeof(float));
+	const size_t counts[] = { 1, 2, 5 };
+	for (size_t k = 0; k < 3; k++) {
+		run_ranks(ranks, counts[k], rounds_work);
+		for (size_t i = 0; i < counts[k]; i++) {
+			if (ranks[i].rc != 0)
+				fail_msg("rank %zu: %s", i, ranks[i].e.text);
+			if (k == 0)
+				memcpy(first, ranks[0].out, COUNT * sizeof(float));
+			assert_memory_equal(first, ranks[i].out, COUNT * sizeof(float));
+			assert_true(ranks[i].stats.reduced_bytes >= ranks[i].stats.rounds * COUNT * 8);
+		}
+	}
+	/* What came out answers for every shard. */
+	struct model *model = open_model();
+	struct editor_config config = rounds_config(model);
+	struct err e = ERR_INIT;
+	for (size_t i = 0; i < SHARDS; i++) {
+		struct editor_result result;
+		struct editor_shard *shard = shard_of(model, &config, i);
+		assert_int_equal(editor_shard_retest_delta(shard, first, &result, NULL, &e), 0);
+		if (!result.passed)
+			fail_msg("edit %zu decodes to '%s'", i, result.got);
+		editor_shard_destroy(&shard);
+	}
+	model_close(&model);
+	/* Rounded as it is published. */
+	float *rounded = malloc(COUNT * sizeof(float));
+	memcpy(rounded, first, COUNT * sizeof(float));
+	editor_delta_round(rounded, COUNT);
+	assert_memory_equal(rounded, first, COUNT * sizeof(float));
+	/* One rank that stops ends the others. */
+	ranks[1].broken = true;
+	run_ranks(ranks, 2, rounds_work);
+	assert_int_equal(ranks[1].rc, ERR_INTERRUPTED);
+	assert_int_equal(ranks[0].rc, ERR_EXTERNAL);
+	free(rounded);
+	free(first);
+	free(ranks);
+}
+
+static int write_model(void **state)
+{
+	(void)state;
+	struct err e = ERR_INIT;
+	int fd = mkstemp(model_path);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return tiny_model_write(model_path, 5, &e);
+}
+
+static int remove_model(void **state)
+{
+	(void)state;
+	return unlink(model_path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(fixed_point_is_exact_and_bounded),
+		cmocka_unit_test(ties_equals_the_reference),
+		cmocka_unit_test(ties_trims_over_what_it_is_told),
+		cmocka_unit_test(ties_has_the_same_bits_for_any_ranks),
+		cmocka_unit_test(rounds_learn_with_the_same_bits_for_any_ranks),
+	};
+	return cmocka_run_group_tests(tests, write_model, remove_model);
+}
