@@ -349,12 +349,26 @@ int editor__prefix_fill(struct editor_shard *shard, struct err *e)
 
 /* ---- What the router reads */
 
+/* Appends the folded subject when it stands in the prompt: routes ask for it in a query's text (route.h), so a subject
+ * that even the edit's own prompt does not name would keep the edit from ever being found. */
+static int put_subject(const struct record *record, struct buf *subjects)
+{
+	const size_t start = subjects->len;
+	bool found = false;
+	int rc = record->subject.text != NULL ? record_subject_key(record, subjects) : 0;
+	if (rc == 0 && subjects->len > start)
+		rc = editor_route_subject_in((const char *)subjects->data + start, subjects->len - start,
+					     record->prompt.text, record->prompt.len, &found);
+	if (!found)
+		subjects->len = start;
+	return rc;
+}
+
 static int index_entries(struct editor_shard *shard, struct editor_index_entry *entries, struct buf *subjects,
 			 size_t *ends, struct err *e)
 {
 	for (size_t i = 0; i < shard->edit_count; i++) {
-		const struct record *record = shard->edits[i].record;
-		int rc = record->subject.text != NULL ? record_subject_key(record, subjects) : 0;
+		int rc = put_subject(shard->edits[i].record, subjects);
 		if (rc != 0)
 			return err_set(e, rc, "edit %" PRIu64 ": folding its subject failed", shard->edits[i].seq);
 		ends[i] = subjects->len;
