@@ -1,5 +1,5 @@
-/* http.c: see http.h. The only file that knows libmicrohttpd. An exchange whose answer is not there when the handler returns is
- * suspended; http_reply resumes it, and libmicrohttpd then asks for the answer on its own thread. */
+/* http.c: see http.h. The only file that knows libmicrohttpd. An exchange whose answer is not there when the handler
+ * returns is suspended; http_reply resumes it, and libmicrohttpd then asks for the answer on its own thread. */
 #include "daemon/http.h"
 
 #include "base/fault.h"
@@ -22,6 +22,7 @@
 
 #define HEADER_BYTES_MAX (32 * 1024) /* request line and headers of one connection */
 #define VALUE_BYTES_MAX  256
+#define FLUSH_MS         2000
 
 struct http_server {
 	struct MHD_Daemon *daemon;
@@ -31,7 +32,8 @@ struct http_server {
 	int fd; /* handed over to the daemon, which closes it unless it was drained */
 	char address[HTTP_ADDRESS_BYTES];
 	atomic_bool draining;
-	atomic_size_t open; /* exchanges that wait for their answer */
+	atomic_size_t open;   /* exchanges that wait for their answer */
+	atomic_size_t unsent; /* exchanges that began and whose answer has not left whole */
 };
 
 struct header {
@@ -96,9 +98,10 @@ static int socket_bind(const struct addrinfo *address, const char *listen_text, 
 			       "another port",
 			       listen_text);
 	if (rc == EACCES)
-		return err_set(e, ERR_DENIED,
-			       "cannot listen on %s: not allowed; ports below 1024 need privileges, choose a higher one",
-			       listen_text);
+		return err_set(
+			e, ERR_DENIED,
+			"cannot listen on %s: not allowed; ports below 1024 need privileges, choose a higher one",
+			listen_text);
 	return err_errno(e, ERR_IO, rc, "cannot listen on %s", listen_text);
 }
 
@@ -260,10 +263,10 @@ static enum MHD_Result answer_plain(struct http_exchange *x, unsigned status, co
 		MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
 	if (response == NULL)
 		return MHD_NO;
-	enum MHD_Result rc =
-		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json") == MHD_YES
-			? MHD_queue_response(x->connection, status, response)
-			: MHD_NO;
+	enum MHD_Result rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json") ==
+					     MHD_YES
+				     ? MHD_queue_response(x->connection, status, response)
+				     : MHD_NO;
 	MHD_destroy_response(response);
 	return rc;
 }
@@ -295,6 +298,7 @@ static enum MHD_Result begin(struct http_exchange *x)
 {
 	x->began = true;
 	atomic_fetch_add(&x->server->open, 1);
+	atomic_fetch_add(&x->server->unsent, 1);
 	x->server->handler(x->server->context, x);
 	pthread_mutex_lock(&x->lock);
 	bool replied = x->replied;
@@ -306,9 +310,8 @@ static enum MHD_Result begin(struct http_exchange *x)
 	return replied ? answer(x) : MHD_YES;
 }
 
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
-				  const char *method, const char *version, const char *data, size_t *data_len,
-				  void **state)
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
+				  const char *version, const char *data, size_t *data_len, void **state)
 {
 	struct http_exchange *x = *state;
 	(void)version;
@@ -338,6 +341,8 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 		return;
 	pthread_mutex_lock(&x->lock); /* a reply on another thread may still be leaving */
 	pthread_mutex_unlock(&x->lock);
+	if (x->began)
+		atomic_fetch_sub(&x->server->unsent, 1);
 	exchange_free(x);
 }
 
@@ -370,18 +375,15 @@ int http_server_open(const struct http_config *config, http_handler *handler, vo
 	}
 	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
 	unsigned threads = config->thread_count > 1 ? (unsigned)config->thread_count : 0;
-	unsigned connections =
-		config->connections_max > threads ? (unsigned)config->connections_max : (threads > 0 ? threads : 1);
+	unsigned connections = config->connections_max > threads ? (unsigned)config->connections_max
+								 : (threads > 0 ? threads : 1);
 	/* clang-format off: one option a line */
-	server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, server,
-					  MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, /* first: it hears of the others */
-					  MHD_OPTION_LISTEN_SOCKET, server->fd,
-					  MHD_OPTION_THREAD_POOL_SIZE, threads,
-					  MHD_OPTION_CONNECTION_LIMIT, connections,
-					  MHD_OPTION_CONNECTION_TIMEOUT, config->idle_seconds,
-					  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES_MAX,
-					  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-					  MHD_OPTION_END);
+	server->daemon = MHD_start_daemon(
+		flags, 0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log,
+		NULL, /* first: it hears of the others */
+		MHD_OPTION_LISTEN_SOCKET, server->fd, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT,
+		connections, MHD_OPTION_CONNECTION_TIMEOUT, config->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)HEADER_BYTES_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
 	/* clang-format on */
 	if (server->daemon == NULL) {
 		close(server->fd);
@@ -414,7 +416,9 @@ void http_server_close(struct http_server **server)
 		return;
 	http_server_drain(s);
 	while (atomic_load(&s->open) > 0)
-		poll(NULL, 0, 1); /* the last replies are leaving */
+		poll(NULL, 0, 1);
+	for (int ms = 0; ms < FLUSH_MS && atomic_load(&s->unsent) > 0; ms++)
+		poll(NULL, 0, 1); /* the last answers are leaving; a client that does not read loses its own */
 	MHD_stop_daemon(s->daemon);
 	free(s);
 	*server = NULL;

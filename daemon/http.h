@@ -1,9 +1,9 @@
-/* http.h: an HTTP/1.1 server with bounds: connections, body size, idle time. Implemented in http.c, the one file that includes
- * microhttpd.h.
+/* http.h: an HTTP/1.1 server with bounds: connections, body size, idle time. Implemented in http.c, the one file that
+ * includes microhttpd.h.
  *
- * A request becomes an exchange, given to the handler on one of the server's threads once its body is complete. Every exchange is answered
- * exactly once by http_reply, at once or later, from any thread; after that call the exchange is gone. Until then its texts stay valid.
- * The handler must not block: other connections share its thread. */
+ * A request becomes an exchange, given to the handler on one of the server's threads once its body is complete. Every
+ * exchange is answered exactly once by http_reply, at once or later, from any thread; after that call the exchange is
+ * gone. Until then its texts stay valid. The handler must not block: other connections share its thread. */
 #ifndef AMEND_DAEMON_HTTP_H
 #define AMEND_DAEMON_HTTP_H
 
@@ -16,15 +16,16 @@ struct http_server;
 struct http_exchange;
 
 struct http_config {
-	const char *listen; /* "host:port", "[::1]:port", ":port" (all addresses); port 0 takes a free one */
+	const char *listen;    /* "host:port", "[::1]:port", ":port" (all addresses); port 0 takes a free one */
 	size_t body_bytes_max; /* a longer body is answered 413 */
 	size_t connections_max;
-	size_t thread_count; /* ≥ 1 */
+	size_t thread_count;   /* ≥ 1 */
 	unsigned idle_seconds; /* a connection without traffic is closed; does not run while an answer is awaited */
 };
 typedef void http_handler(void *context, struct http_exchange *exchange);
 
-/* Serves from the moment it returns. ERR_BUSY: the port is taken (says which and what to do); ERR_INVALID: no host:port. */
+/* Serves from the moment it returns. ERR_BUSY: the port is taken (says which and what to do); ERR_INVALID: no
+ * host:port. */
 int http_server_open(const struct http_config *config, http_handler *handler, void *context, struct http_server **out,
 		     struct err *e) MUST_CHECK;
 /* host:port that is really bound. */
@@ -35,13 +36,15 @@ void http_server_drain(struct http_server *server);
 void http_server_close(struct http_server **server);
 
 const char *http_method(const struct http_exchange *exchange); /* "GET" */
-const char *http_path(const struct http_exchange *exchange); /* decoded, without the query */
-const char *http_request_header(const struct http_exchange *exchange, const char *name); /* NULL when absent; valid until the reply */
+const char *http_path(const struct http_exchange *exchange);   /* decoded, without the query */
+const char *http_request_header(const struct http_exchange *exchange,
+				const char *name);                        /* NULL when absent; valid until the reply */
 const char *http_body(const struct http_exchange *exchange, size_t *len); /* "" when empty */
 /* True when the client closed its connection: nobody waits for the answer. Any thread. */
 bool http_gone(const struct http_exchange *exchange);
 /* Adds a header to the answer; control characters end the value. More than HTTP_HEADERS_MAX are dropped. */
-void http_header_set(struct http_exchange *exchange, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void http_header_set(struct http_exchange *exchange, const char *name, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 /* Answers, and takes the body's bytes (frees `body` to BUF_INIT; NULL: none). A failed body becomes status 500. */
 void http_reply(struct http_exchange *exchange, int status, const char *content_type, struct buf *body);
 

@@ -1,0 +1,170 @@
+/* metrics_page.c: see metrics_page.h. */
+#include "daemon/metrics_page.h"
+
+#include "base/fault.h"
+#include "daemon/http.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#define PAGE_BODY_BYTES_MAX 4096
+#define PAGE_CONNECTIONS    32
+#define PAGE_IDLE_SECONDS   30
+
+struct metrics_page {
+	struct http_server *server;
+	pthread_mutex_t lock;
+	struct buf text;
+};
+
+static void gauge(struct buf *out, const char *name, const char *help, const char *type, double value)
+{
+	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value);
+}
+
+static double resident_bytes(void)
+{
+	unsigned long long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+	if (f == NULL)
+		return 0;
+	int fields = fscanf(f, "%*u %llu", &pages);
+	fclose(f);
+	return fields == 1 ? (double)pages * (double)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static double open_descriptors(void)
+{
+	size_t count = 0;
+	DIR *folder = opendir("/proc/self/fd");
+	if (folder == NULL)
+		return 0;
+	for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
+		count += entry->d_name[0] != '.';
+	closedir(folder);
+	return (double)(count - 1); /* its own */
+}
+
+/* Start of the process in Unix time: field 22 of /proc/self/stat counts clock ticks since boot. */
+static double start_seconds(void)
+{
+	char text[1024];
+	double uptime = 0;
+	unsigned long long ticks = 0;
+	struct timeval now;
+	FILE *f = fopen("/proc/self/stat", "r");
+	size_t len = f != NULL ? fread(text, 1, sizeof text - 1, f) : 0;
+	if (f != NULL)
+		fclose(f);
+	text[len] = '\0';
+	const char *after_name = strrchr(text, ')');
+	if (after_name == NULL ||
+	    sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+		   &ticks) != 1)
+		return 0;
+	f = fopen("/proc/uptime", "r");
+	int fields = f != NULL ? fscanf(f, "%lf", &uptime) : 0;
+	if (f != NULL)
+		fclose(f);
+	gettimeofday(&now, NULL);
+	return fields == 1 ? (double)now.tv_sec - uptime + (double)ticks / (double)sysconf(_SC_CLK_TCK) : 0;
+}
+
+void metrics_process(struct buf *out)
+{
+	struct rusage usage;
+	double cpu = 0;
+	if (getrusage(RUSAGE_SELF, &usage) == 0)
+		cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+		      (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+	buf_printf(out, "# HELP amend_build_info Version of the program.\n# TYPE amend_build_info gauge\n");
+	buf_printf(out, "amend_build_info{version=\"%s\"} 1\n", AMEND_VERSION);
+	gauge(out, "process_resident_memory_bytes", "Resident memory.", "gauge", resident_bytes());
+	gauge(out, "process_cpu_seconds_total", "User and system CPU time.", "counter", cpu);
+	gauge(out, "process_open_fds", "Open file descriptors.", "gauge", open_descriptors());
+	gauge(out, "process_start_time_seconds", "Start of the process, Unix time.", "gauge", start_seconds());
+}
+
+static void metrics_reply(struct metrics_page *page, struct http_exchange *x)
+{
+	struct buf text = BUF_INIT;
+	pthread_mutex_lock(&page->lock);
+	buf_append(&text, page->text.data, page->text.len);
+	pthread_mutex_unlock(&page->lock);
+	metrics_process(&text);
+	http_reply(x, 200, METRICS_CONTENT_TYPE, &text);
+}
+
+static void on_request(void *context, struct http_exchange *x)
+{
+	struct metrics_page *page = context;
+	const char *path = http_path(x);
+	struct buf text = BUF_INIT;
+	if (strcmp(http_method(x), "GET") != 0) {
+		buf_puts(&text, "only GET is served here\n");
+		http_header_set(x, "allow", "GET");
+		http_reply(x, 405, "text/plain", &text);
+	} else if (strcmp(path, "/metrics") == 0) {
+		metrics_reply(page, x);
+	} else if (strcmp(path, "/health") == 0) {
+		buf_puts(&text, "{\"status\":\"ok\"}\n");
+		http_reply(x, 200, "application/json", &text);
+	} else {
+		buf_puts(&text, "no such page; there are /metrics and /health\n");
+		http_reply(x, 404, "text/plain", &text);
+	}
+}
+
+int metrics_page_open(const char *listen, struct metrics_page **out, struct err *e)
+{
+	struct metrics_page *page = fault_calloc(1, sizeof *page);
+	if (page == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for the metrics page");
+	pthread_mutex_init(&page->lock, NULL);
+	struct http_config config = { listen, PAGE_BODY_BYTES_MAX, PAGE_CONNECTIONS, 1, PAGE_IDLE_SECONDS };
+	int rc = http_server_open(&config, on_request, page, &page->server, e);
+	if (rc != 0) {
+		err_wrap(e, "metrics page");
+		metrics_page_close(&page);
+		return rc;
+	}
+	*out = page;
+	return 0;
+}
+
+const char *metrics_page_address(const struct metrics_page *page)
+{
+	return http_server_address(page->server);
+}
+
+void metrics_page_set(struct metrics_page *page, const struct buf *text)
+{
+	struct buf copy = BUF_INIT;
+	buf_append(&copy, text->data, text->len);
+	pthread_mutex_lock(&page->lock);
+	struct buf old = page->text;
+	if (!buf_failed(&copy) && !buf_failed(text)) { /* else the page keeps what it showed */
+		page->text = copy;
+		copy = old;
+	}
+	pthread_mutex_unlock(&page->lock);
+	buf_free(&copy);
+}
+
+void metrics_page_close(struct metrics_page **page)
+{
+	struct metrics_page *p = *page;
+	if (p == NULL)
+		return;
+	http_server_close(&p->server);
+	buf_free(&p->text);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+	*page = NULL;
+}
