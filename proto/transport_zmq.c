@@ -37,6 +37,7 @@ struct end {
 	struct proto_transport base;
 	struct proto_zmq *zmq;
 	bool server;
+	bool probed;  /* the probe knocks here */
 	void *socket; /* ROUTER or DEALER */
 	void *hints;  /* PUB or SUB, or NULL */
 	int epoll_fd; /* readable when either of them may be */
@@ -380,7 +381,7 @@ static int end_fd(const struct proto_transport *t)
 static void end_destroy(struct proto_transport *t)
 {
 	struct end *end = (struct end *)t;
-	if (end->server && end->zmq->zap != NULL)
+	if (end->probed)
 		proto__zap_target(end->zmq->zap, "");
 	if (end->hints != NULL)
 		zmq_close(end->hints);
@@ -435,12 +436,27 @@ static int epoll_make(struct end *end, struct err *e)
 	return 0;
 }
 
-static int endpoint_check(const char *endpoint, struct err *e)
+/* libzmq takes "99999" and binds another port. */
+static bool port_valid(const char *port, bool wildcard)
 {
-	/* inproc:// and ipc:// would do without CURVE or without addresses: one kind of network is enough. */
-	if (strncmp(endpoint, "tcp://", 6) == 0 && strlen(endpoint) < PROTO__ENDPOINT_BYTES)
+	char *end;
+	if (wildcard && strcmp(port, "*") == 0)
+		return true;
+	if (port[0] < '0' || port[0] > '9')
+		return false;
+	unsigned long n = strtoul(port, &end, 10);
+	return *end == '\0' && n >= 1 && n <= 65535;
+}
+
+/* inproc:// and ipc:// would do without CURVE or without addresses: one kind of network is enough. */
+static int endpoint_check(const char *endpoint, bool wildcard, struct err *e)
+{
+	const char *colon = strrchr(endpoint, ':');
+	if (strncmp(endpoint, "tcp://", 6) == 0 && strlen(endpoint) < PROTO__ENDPOINT_BYTES && colon > endpoint + 6 &&
+	    port_valid(colon + 1, wildcard))
 		return 0;
-	return err_set(e, ERR_INVALID, "endpoint '%.200s': expected tcp://HOST:PORT", endpoint);
+	return err_set(e, ERR_INVALID, "endpoint '%.200s': expected tcp://%s:PORT with a port from 1 to 65535%s",
+		       endpoint, wildcard ? "ADDRESS" : "HOST", wildcard ? ", or *" : "");
 }
 
 static int bind_failed(const char *endpoint, struct err *e)
@@ -469,7 +485,7 @@ static int bind_failed(const char *endpoint, struct err *e)
 static int bind_at(void *socket, const char *endpoint, char bound[PROTO__ENDPOINT_BYTES], struct err *e)
 {
 	size_t bytes = PROTO__ENDPOINT_BYTES;
-	int rc = endpoint_check(endpoint, e);
+	int rc = endpoint_check(endpoint, true, e);
 	if (rc != 0)
 		return rc;
 	if (zmq_bind(socket, endpoint) != 0)
@@ -514,6 +530,7 @@ int proto_zmq_listen(struct proto_zmq *zmq, const char *endpoint, const char *hi
 	if (rc == 0)
 		rc = epoll_make(end, e);
 	if (rc == 0) {
+		end->probed = true;
 		proto__zap_target(zmq->zap, end->endpoint);
 		rc = proto__zap_probe_wait(zmq->zap, e);
 	}
@@ -535,7 +552,7 @@ const char *proto_zmq_endpoint(const struct proto_transport *t, bool hint)
 static int connect_to(struct end *end, void *socket, const char *endpoint, char kept[PROTO__ENDPOINT_BYTES],
 		      struct err *e)
 {
-	int rc = endpoint_check(endpoint, e);
+	int rc = endpoint_check(endpoint, false, e);
 	if (rc != 0)
 		return rc;
 	snprintf(kept, PROTO__ENDPOINT_BYTES, "%s", endpoint);
@@ -544,7 +561,7 @@ static int connect_to(struct end *end, void *socket, const char *endpoint, char 
 	if (zmq_connect(socket, endpoint) == 0)
 		return 0;
 	if (errno == EINVAL)
-		return err_set(e, ERR_INVALID, "%s: expected tcp://HOST:PORT with a port from 1 to 65535", endpoint);
+		return err_set(e, ERR_INVALID, "%s: not an address that can be connected to", endpoint);
 	return zmq_failed(e, "connecting to", endpoint);
 }
 
