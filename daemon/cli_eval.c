@@ -13,7 +13,7 @@
 
 struct eval {
 	struct cli *cli;
-	const char *edits, *probes, *conflict, *version, *set;
+	const char *edits, *probes, *probes_file, *conflict, *version, *set;
 	bool details, before;
 	char corpus[PATH_MAX];
 	struct cli_progress progress;
@@ -111,6 +111,7 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 		.file = file,
 		.edits = edits,
 		.probes = probes,
+		.probes_file = ev->probes_file,
 		.on_conflict = on_conflict == MSG_KEEP     ? EVAL_KEEP
 			       : on_conflict == MSG_REJECT ? EVAL_REJECT
 							   : EVAL_SUPERSEDE,
@@ -180,6 +181,7 @@ int cli_eval(struct cli *cli, int argc, char **argv)
 	const struct cli_option options[] = {
 		{ "edits", 0, true, &ev.edits, NULL, NULL },
 		{ "probes", 0, true, &ev.probes, NULL, NULL },
+		{ "probes-file", 0, true, &ev.probes_file, NULL, NULL },
 		{ "on-conflict", 0, true, &ev.conflict, NULL, NULL },
 		{ "version", 0, true, &ev.version, NULL, NULL },
 		{ "set", 0, true, &ev.set, NULL, NULL },
@@ -196,9 +198,9 @@ int cli_eval(struct cli *cli, int argc, char **argv)
 		return cli_fail(cli, &e);
 	if (rc != 0 || argc != 1)
 		return cli_usage(
-			"amend eval run FILE.jsonl [--edits N] [--probes N] [--on-conflict supersede|keep|reject] "
-			"[--model FILE]\n"
-			"                      [--version vN|latest [--set merged|retrieve]] [--before] [--details]");
+			"amend eval run FILE.jsonl [--edits N] [--probes N] [--probes-file FILE] [--model FILE]\n"
+			"                      [--on-conflict supersede|keep|reject] [--before] [--details]\n"
+			"                      [--version vN|latest [--set merged|retrieve]]");
 	rc = options_fill(&ev, argv[1], &o, &e);
 	if (rc == 0)
 		rc = ev.version != NULL ? cluster_run(&ev, &o, &report, &e) : eval_file_run(&o, &report, &e);

@@ -11,6 +11,7 @@ struct eval_options {
 	const char *file; /* JSONL of edit records */
 	size_t edits; /* the first so many good rows; 0: all */
 	size_t probes; /* prompts of rows that are not edited: at most so many (default 200: EVAL_PROBES) */
+	const char *probes_file; /* where those rows come from; NULL: the rows of `file` after the edits */
 	enum eval_on_conflict on_conflict;
 	size_t edits_per_shard; /* 0: the model's default */
 	const char *model, *backend; /* backend NULL: auto */

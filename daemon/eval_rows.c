@@ -203,7 +203,7 @@ static int read_lines(const struct eval_options *options, struct record_file *fi
 		size_t len, line_no;
 		struct err bad = ERR_INIT;
 		const bool full = options->edits != 0 && edits_read >= options->edits &&
-				  rows->probe_count >= options->probes;
+				  (options->probes_file != NULL || rows->probe_count >= options->probes);
 		int rc = full ? ERR_NOT_FOUND : record_file_next(file, &line, &len, &line_no, &bad);
 		if (rc == ERR_NOT_FOUND)
 			return 0;
@@ -221,6 +221,30 @@ static int read_lines(const struct eval_options *options, struct record_file *fi
 		if (rc != 0)
 			return rc;
 	}
+}
+
+/* Rows of a file of its own, none of which is edited. Its bad lines are counted with the others. */
+static int read_probes(const struct eval_options *options, struct eval__rows *rows, struct eval_report *report,
+		       struct err *e)
+{
+	struct eval_options probes_only = *options;
+	struct record_file *file = NULL;
+	size_t edits_read = 1;
+	probes_only.edits = 1;
+	int rc = record_file_open(options->probes_file, &file, e);
+	while (rc == 0 && rows->probe_count < options->probes) {
+		const char *line;
+		size_t len, line_no;
+		rc = record_file_next(file, &line, &len, &line_no, e);
+		if (rc == ERR_NOT_FOUND) {
+			rc = 0;
+			break;
+		}
+		if (rc == 0)
+			rc = take_line(&probes_only, rows, line, len, line_no, &edits_read, report, e);
+	}
+	record_file_close(&file);
+	return rc == 0 ? 0 : err_wrap(e, "%s", options->probes_file);
 }
 
 /* Drops the places of rows that are not used. */
@@ -268,6 +292,8 @@ int eval__rows_read(const struct eval_options *options, const char *corpus, size
 		rc = record_file_open(options->file, &file, e);
 	if (rc == 0) {
 		rc = read_lines(options, file, rows, report, e);
+		if (rc == 0 && options->probes_file != NULL)
+			rc = read_probes(options, rows, report, e);
 		compact(rows);
 		if (rc == 0)
 			rc = refuse_calibration_rows(rows, e);
