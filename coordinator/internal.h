@@ -62,8 +62,8 @@ struct shard {
 	/* The lease; nothing of it but rec.epoch and rec.worker outlives the process. */
 	struct peer *holder; /* NULL: free */
 	int64_t expires_ms, sent_ms;
-	bool lease_sent;
-	bool wants; /* credit that has not been used */
+	bool lease_sent, lease_seen; /* seen: its holder has shown it */
+	bool wants;                  /* credit that has not been used */
 	uint32_t want_credit;
 	size_t send_next; /* place of the next edit to send */
 	bool group_sent;  /* under this lease */
@@ -298,6 +298,7 @@ void coordinator__recv_edit_list(struct coordinator *c, const struct msg_receive
 void coordinator__recv_hello(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_want(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_received *received);
+void coordinator__unknown(struct coordinator *c, const struct msg_received *received); /* asks for Hello */
 void coordinator__recv_progress(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_gate_result(struct coordinator *c, const struct msg_received *received);

@@ -40,7 +40,7 @@ void coordinator__fenced_send(struct coordinator *c, uint64_t route, uint64_t sh
 void coordinator__lease_free(struct shard *shard)
 {
 	shard->holder = NULL;
-	shard->wants = shard->group_sent = shard->lease_sent = false;
+	shard->wants = shard->group_sent = shard->lease_sent = shard->lease_seen = false;
 	shard->want_credit = 0;
 	shard->send_next = 0;
 }

@@ -207,24 +207,33 @@ int coordinator__gate_publish(struct coordinator *c, double score, struct err *e
 	return 0;
 }
 
-/* Its sender hears Fenced once the result is taken (or was before): the gate is over, and nothing is to be sent again.
- */
+/* Answered like a commit, so that a worker sends it again until it is taken. */
+static void gate_reply(struct coordinator *c, const struct msg_received *received, int code, const char *text)
+{
+	struct msg msg = { .type = MSG_SHARD_COMMIT_REPLY };
+	msg.u.shard_commit_reply.code = code;
+	msg.u.shard_commit_reply.shard = received->msg.u.gate_result.merge;
+	msg.u.shard_commit_reply.epoch = received->msg.u.gate_result.epoch;
+	msg.u.shard_commit_reply.version = c->version;
+	msg.u.shard_commit_reply.text = coordinator__text(text);
+	coordinator__reply(c, received, &msg);
+}
+
 void coordinator__recv_gate_result(struct coordinator *c, const struct msg_received *received)
 {
 	const struct msg_gate_result *result = &received->msg.u.gate_result;
 	struct peer *peer = coordinator__peer_find(c, received->peer_key, MSG_PEER_WORKER);
 	struct err e = ERR_INIT;
 	if (peer == NULL || !coordinator__gate_is(c, peer, result->merge, result->epoch)) {
-		coordinator__fenced_send(c, received->route, result->merge, result->epoch);
+		gate_reply(c, received, ERR_FENCED, "this gate is over, or another worker's");
 		return;
 	}
 	if (!(result->score >= 0.0 && result->score <= 1.0)) {
+		gate_reply(c, received, ERR_INVALID, "score: not a share in [0, 1]");
 		coordinator__gate_lost(c, "its score was not a share");
 		return;
 	}
 	int rc = coordinator__gate_publish(c, result->score, &e);
-	if (rc != 0 && c->failure.code == 0)
-		coordinator__gate_lost(c, "the result could not be written down");
-	else if (rc == 0)
-		coordinator__fenced_send(c, received->route, result->merge, result->epoch);
+	if (c->failure.code == 0)
+		gate_reply(c, received, rc, rc == 0 ? "" : e.text);
 }

@@ -13,8 +13,16 @@ static bool renew(struct coordinator *c, struct peer *peer, const struct msg_lea
 	if (shard == NULL || shard->holder != peer || shard->rec.epoch != ref->epoch)
 		return false;
 	shard->expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
-	shard->lease_sent = true;
+	shard->lease_sent = shard->lease_seen = true;
 	return true;
+}
+
+/* Fenced ones hear it from here; a peer that is not known at all is asked to say Hello, and may go on with what it
+ * holds under a new epoch (the coordinator restarted, or the peer was silent for long). */
+void coordinator__unknown(struct coordinator *c, const struct msg_received *received)
+{
+	coordinator__reply_error(c, received, ERR_NOT_FOUND,
+				 "this coordinator does not know you on this connection: say Hello first");
 }
 
 static bool lists(const struct msg_heartbeat *beat, const struct shard *shard)
@@ -27,13 +35,15 @@ static bool lists(const struct msg_heartbeat *beat, const struct shard *shard)
 	return false;
 }
 
-/* A grant that the peer does not show after half a lease time was lost on its way. */
+/* A grant that the peer has never shown after half a lease time was lost on its way. One that it showed and then
+ * dropped (its job failed) runs out instead: that is what counts against a poisonous edit. */
 static void resend_leases(struct coordinator *c, struct peer *peer, const struct msg_heartbeat *beat)
 {
 	int64_t now = coordinator__now_ms(c);
 	for (size_t i = 0; i < c->shard_count; i++) {
 		struct shard *shard = c->shards[i];
-		if (shard->holder == peer && now - shard->sent_ms >= c->config.lease_ms / 2 && !lists(beat, shard))
+		if (shard->holder == peer && !shard->lease_seen && now - shard->sent_ms >= c->config.lease_ms / 2 &&
+		    !lists(beat, shard))
 			coordinator__lease_send(c, shard);
 	}
 }
@@ -42,9 +52,13 @@ void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_receive
 {
 	const struct msg_heartbeat *beat = &received->msg.u.heartbeat;
 	struct peer *peer = coordinator__peer_any(c, received->peer_key);
-	bool valid = peer != NULL && received->route == peer->route;
+	if (peer == NULL) {
+		coordinator__unknown(c, received);
+		return;
+	}
+	bool valid = received->route == peer->route;
 	for (size_t i = 0; i < beat->lease_count; i++) {
-		if (peer != NULL && renew(c, peer, &beat->leases[i]))
+		if (renew(c, peer, &beat->leases[i]))
 			valid = true;
 		else
 			coordinator__fenced_send(c, received->route, beat->leases[i].shard, beat->leases[i].epoch);
@@ -52,8 +66,7 @@ void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_receive
 	if (!valid) {
 		/* A new connection without a lease says nothing of which process it is: it may be one that was fenced.
 		 */
-		coordinator__reply_error(c, received, ERR_NOT_FOUND,
-					 "this coordinator does not know you on this connection: say Hello first");
+		coordinator__unknown(c, received);
 		return;
 	}
 	peer->route = received->route;

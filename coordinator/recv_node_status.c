@@ -22,8 +22,7 @@ void coordinator__recv_node_status(struct coordinator *c, const struct msg_recei
 	const struct msg_node_status *status = &received->msg.u.node_status;
 	struct peer *peer = coordinator__peer_find(c, received->peer_key, MSG_PEER_NODE);
 	if (peer == NULL || peer->route != received->route) {
-		coordinator__reply_error(c, received, ERR_NOT_FOUND,
-					 "this coordinator does not know you on this connection: say Hello first");
+		coordinator__unknown(c, received);
 		return;
 	}
 	peer->seen_ms = coordinator__now_ms(c);

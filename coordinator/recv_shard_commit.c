@@ -56,8 +56,6 @@ static int check_counts(const struct shard *shard, const struct msg_shard_commit
 			       " is not the assigned one [%zu, +%zu)",
 			       commit->group_first, commit->group_count, commit->trained_count, rec->trained_count,
 			       rec->group_count);
-	if (!shard->group_sent)
-		return err_set(e, ERR_INVALID, "no group was sent under this lease: ask for one");
 	if (commit->closed && (!rec->closing || commit->trained_count != rec->seq_count))
 		return err_set(e, ERR_INVALID, "the shard is not to be closed yet: edits may still come");
 	if (commit->group_count == 0 && !commit->closed)
@@ -279,7 +277,12 @@ void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_rece
 		reply(c, received, 0, shard->published, ""); /* its answer was lost */
 		return;
 	}
-	if (peer == NULL || shard == NULL || shard->holder != peer || shard->rec.epoch != commit->epoch) {
+	if (peer == NULL) { /* after our restart: its work is good once it holds a lease again */
+		reply(c, received, ERR_AGAIN, 0, "say Hello first");
+		coordinator__unknown(c, received);
+		return;
+	}
+	if (shard == NULL || shard->holder != peer || shard->rec.epoch != commit->epoch) {
 		reply(c, received, ERR_FENCED, 0, "the lease is not yours any more: drop the shard");
 		coordinator__fenced_send(c, received->route, commit->shard, commit->epoch);
 		return;

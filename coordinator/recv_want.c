@@ -6,19 +6,23 @@ void coordinator__recv_want(struct coordinator *c, const struct msg_received *re
 {
 	const struct msg_want *want = &received->msg.u.want;
 	struct peer *peer = coordinator__peer_find(c, received->peer_key, MSG_PEER_WORKER);
-	if (peer != NULL && coordinator__gate_is(c, peer, want->shard, want->epoch)) {
+	if (peer == NULL) {
+		coordinator__unknown(c, received);
+		return;
+	}
+	if (coordinator__gate_is(c, peer, want->shard, want->epoch)) {
 		peer->route = received->route;
 		coordinator__gate_want(c, want->received_count);
 		return;
 	}
 	struct shard *shard = coordinator__shard_find(c, want->shard);
-	if (peer == NULL || shard == NULL || shard->holder != peer || shard->rec.epoch != want->epoch) {
+	if (shard == NULL || shard->holder != peer || shard->rec.epoch != want->epoch) {
 		coordinator__fenced_send(c, received->route, want->shard, want->epoch);
 		return;
 	}
 	size_t most = shard->rec.trained_count + shard->rec.group_count;
 	peer->route = received->route;
-	shard->wants = true;
+	shard->wants = shard->lease_seen = true;
 	shard->want_credit = want->credit;
 	shard->send_next = want->received_count < most ? want->received_count : most;
 }

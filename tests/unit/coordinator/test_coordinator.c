@@ -1,0 +1,228 @@
+/* The whole path of an edit, and what a restart must keep. */
+#include "tests/lib/coordinator_fixture.h"
+
+static void test_full_path_from_submit_to_served(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	node_hello(&c->node, 1);
+	client_facts(c, 1, 3);
+	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(shard, 1);
+	uint64_t version = worker_turn(&c->worker, shard, epoch);
+	assert_int_equal(version, 1);
+	struct msg_received *hint = end_expect(&c->node, MSG_HINT);
+	assert_int_equal(hint->msg.u.hint.version, 1);
+	msg_free(&hint);
+
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, 1, arena, &manifest);
+	assert_int_equal(manifest.memory_count, 1);
+	assert_int_equal(manifest.memories[0].seq_count, 3);
+	assert_int_equal(manifest.layer, 25);
+	assert_memory_equal(manifest.tensor.text, "blk.25.ffn_down.weight", manifest.tensor.len);
+	assert_int_equal(manifest.default_set, PROTO_SET_RETRIEVE);
+	edit_get(c, manifest.memories[0].seqs[0], &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_TRAINED);
+	assert_int_equal(edit.version, 1);
+
+	node_status(&c->node, 1);
+	edit_get(c, manifest.memories[0].seqs[2], &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_SERVED);
+	assert_true(edit.served_ms > 0);
+	arena_destroy(&arena);
+
+	struct buf metrics = BUF_INIT;
+	coordinator_metrics(c->coordinator, &metrics);
+	assert_non_null(strstr(buf_cstr(&metrics), "amend_edits{state=\"served\"} 3"));
+	assert_non_null(strstr(buf_cstr(&metrics), "amend_edit_visible_seconds_count 3"));
+	buf_free(&metrics);
+}
+
+static void test_ledger_chain_holds_every_step(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	uint64_t shard, bad = 0, last = 0;
+	unsigned seen = 0;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 2);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_event_verify(txn, &bad, &c->e));
+	assert_ok(&c->e, store_event_last(txn, &last, NULL, &c->e));
+	for (uint64_t seq = 1; seq <= last; seq++) {
+		struct store_event event;
+		assert_ok(&c->e, store_event_get(txn, seq, &event, &c->e));
+		seen |= 1u << event.type;
+	}
+	store_abort(&txn);
+	const int wanted[] = { STORE_EDIT_ACCEPTED,   STORE_EDIT_PLACED,   STORE_GROUP_ASSIGNED,
+			       STORE_SHARD_COMMITTED, STORE_LEASE_GRANTED, STORE_VERSION_PUBLISHED,
+			       STORE_CONFIG_CHANGED };
+	for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+		assert_true(seen & 1u << wanted[i]);
+}
+
+/* A crash with a group out: the same group goes out again, with the same boundary, though more edits came meanwhile. */
+static void test_restart_keeps_edits_and_the_group_boundary(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 4);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	worker_want(&c->worker, shard, epoch, 3, 0);
+	struct msg_received *before = end_expect(&c->worker, MSG_EDITS);
+	assert_int_equal(before->msg.u.edits.group_count, 3);
+	client_facts(c, 5, 2);
+	cluster_restart(c);
+	end_clear(&c->worker);
+
+	worker_beat(&c->worker, shard, epoch);
+	struct msg_received *error = end_expect(&c->worker, MSG_ERROR);
+	assert_int_equal(error->msg.u.error.code, ERR_NOT_FOUND);
+	msg_free(&error);
+	assert_null(end_take(&c->worker, MSG_FENCED));
+	worker_hello(&c->worker, 1);
+	uint64_t again = worker_lease(&c->worker, &shard);
+	assert_true(again > epoch);
+	worker_want(&c->worker, shard, again, 100, 0);
+	struct msg_received *after = end_expect(&c->worker, MSG_EDITS);
+	assert_int_equal(after->msg.u.edits.group_first, 0);
+	assert_int_equal(after->msg.u.edits.group_count, 3);
+	assert_int_equal(after->msg.u.edits.item_count, 3);
+	assert_true(after->msg.u.edits.group_end);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(after->msg.u.edits.items[i].seq, before->msg.u.edits.items[i].seq);
+		assert_int_equal(after->msg.u.edits.items[i].payload.len, before->msg.u.edits.items[i].payload.len);
+	}
+	msg_free(&before);
+	msg_free(&after);
+	struct msg msg = { .type = MSG_EDIT_LIST, .u.edit_list = { .counts_only = true, .id = { "", 0 } } };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *counts = end_expect(&c->client, MSG_EDIT_LIST_REPLY);
+	assert_int_equal(counts->msg.u.edit_list_reply.state_counts[STORE_EDIT_STATE_PLACED], 6);
+	msg_free(&counts);
+}
+
+static void test_close_refuses_new_edits_and_keeps_those_that_wait(void **state)
+{
+	struct cluster *c = *state;
+	const char *record = "{\"prompt\":\"Who?\",\"target_new\":\"me\"}";
+	struct msg_bytes bytes = { record, strlen(record) };
+	struct msg submit = { .type = MSG_SUBMIT, .u.submit = { MSG_SUPERSEDE, &bytes, 1 } };
+	cluster_start(c);
+	end_send(&c->client, &submit);
+	cluster_receive(c);
+	assert_null(end_take(&c->client, MSG_SUBMIT_REPLY));
+	struct msg shutdown = { .type = MSG_SHUTDOWN };
+	end_send(&c->client, &shutdown);
+	cluster_receive(c);
+	assert_true(coordinator_shutdown(c->coordinator));
+	struct msg_received *reply = end_expect(&c->client, MSG_SUBMIT_REPLY);
+	assert_int_equal(reply->msg.u.submit_reply.results[0].code, 0);
+	msg_free(&reply);
+	assert_int_equal(client_submit_one(c, "{\"prompt\":\"Where?\",\"target_new\":\"here\"}", ERR_AGAIN), 0);
+}
+
+static void test_edit_list_pages_and_finds(void **state)
+{
+	struct cluster *c = *state;
+	cluster_start(c);
+	client_facts(c, 1, 5);
+	client_submit_one(c, "{\"id\":\"mine\",\"prompt\":\"Who?\",\"target_new\":\"me\"}", 0);
+	struct msg msg = { .type = MSG_EDIT_LIST,
+			   .u.edit_list = { .limit = 4, .with_payload = true, .id = { "", 0 } } };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_EDIT_LIST_REPLY);
+	assert_int_equal(reply->msg.u.edit_list_reply.edit_count, 4);
+	assert_true(reply->msg.u.edit_list_reply.next_seq > 0);
+	assert_memory_equal(reply->msg.u.edit_list_reply.edits[0].payload.bytes, "{\"prompt\":\"What is fact 1?\"", 26);
+	msg.u.edit_list.from_seq = reply->msg.u.edit_list_reply.next_seq;
+	msg_free(&reply);
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	reply = end_expect(&c->client, MSG_EDIT_LIST_REPLY);
+	assert_int_equal(reply->msg.u.edit_list_reply.edit_count, 2);
+	assert_int_equal(reply->msg.u.edit_list_reply.next_seq, 0);
+	msg_free(&reply);
+	msg.u.edit_list = (struct msg_edit_list){ .id = { "mine", 4 } };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	reply = end_expect(&c->client, MSG_EDIT_LIST_REPLY);
+	assert_int_equal(reply->msg.u.edit_list_reply.edit_count, 1);
+	assert_memory_equal(reply->msg.u.edit_list_reply.edits[0].id.text, "mine", 4);
+	msg_free(&reply);
+}
+
+static void test_fleet_and_versions_answer(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	node_hello(&c->node, 1);
+	client_facts(c, 1, 1);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+	struct msg fleet = { .type = MSG_FLEET };
+	end_send(&c->client, &fleet);
+	struct msg list = { .type = MSG_VERSION_LIST };
+	end_send(&c->client, &list);
+	struct msg get = { .type = MSG_GET_MANIFEST, .u.get_manifest = { .alias = { "", 0 } } };
+	end_send(&c->client, &get);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_FLEET_REPLY);
+	assert_int_equal(reply->msg.u.fleet_reply.member_count, 2);
+	assert_int_equal(reply->msg.u.fleet_reply.version, 1);
+	msg_free(&reply);
+	reply = end_expect(&c->client, MSG_VERSION_LIST_REPLY);
+	assert_int_equal(reply->msg.u.version_list_reply.version_count, 1);
+	assert_int_equal(reply->msg.u.version_list_reply.versions[0].edit_count, 1);
+	msg_free(&reply);
+	reply = end_expect(&c->client, MSG_MANIFEST);
+	assert_int_equal(reply->msg.u.manifest.code, 0);
+	assert_int_equal(reply->msg.u.manifest.version, 1);
+	msg_free(&reply);
+}
+
+static void test_unusable_configuration_is_refused(void **state)
+{
+	struct cluster *c = *state;
+	struct coordinator *made = NULL;
+	cluster_start(c);
+	coordinator_destroy(&c->coordinator);
+	c->config.edits_per_shard = 0;
+	assert_int_equal(coordinator_new(&c->config, &c->clock.env, c->store, c->server, &c->job, &made, &c->e),
+			 ERR_INVALID);
+	c->config.edits_per_shard = 10;
+	c->config.cluster_id = "another";
+	assert_int_equal(coordinator_new(&c->config, &c->clock.env, c->store, c->server, &c->job, &made, &c->e),
+			 ERR_MISMATCH);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_full_path_from_submit_to_served),
+		T(test_ledger_chain_holds_every_step),
+		T(test_restart_keeps_edits_and_the_group_boundary),
+		T(test_close_refuses_new_edits_and_keeps_those_that_wait),
+		T(test_edit_list_pages_and_finds),
+		T(test_fleet_and_versions_answer),
+		T(test_unusable_configuration_is_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
