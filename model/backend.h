@@ -6,7 +6,8 @@
  * (its own scratch); weights are read-only and may be used by every backend object of the same name. Arrays may be plain host
  * memory; those from `alloc` are faster where the device has its own. Results can be read by the host when an op returns.
  * Same inputs, backend, instruction set and thread count give the same bits. Every row is compared with `reference` by
- * tests/numerics. */
+ * tests/numerics. The cpu row multiplies by packed weights in split bfloat16 where the processor has AMX (cpu_amx.h: 16 bits
+ * of each factor); "cpu:avx512" is full float32 on the same machine. */
 #ifndef AMEND_MODEL_BACKEND_H
 #define AMEND_MODEL_BACKEND_H
 

@@ -15,9 +15,11 @@
 #define BLOCK       32 /* rows and columns of a block: 2 × 2 tiles */
 #define TILE_ITEMS  ((size_t)TILE * DEPTH)
 #define BLOCK_ITEMS (4 * TILE_ITEMS) /* hi, hi, lo, lo */
-#define DEPTH_BLOCKS_MAX                                                                                               \
-	((size_t)48) /* depth that is summed in registers; and with ROW_BLOCKS_MAX: what stays in the L2 cache */
+/* Depth that is summed in registers; and, with ROW_BLOCKS_MAX, what stays in the L2 cache. */
+#define DEPTH_BLOCKS_MAX    ((size_t)48)
 #define ROW_BLOCKS_MAX      ((size_t)8)
+#define LINE_ITEMS          ((size_t)32) /* bfloat16 in a cache line */
+#define AHEAD               ((size_t)2) /* blocks of B to fetch ahead; past the end of the data a prefetch does nothing */
 #define BARRIER()           __asm__ volatile("" ::: "memory") /* the tile intrinsics do not tell the compiler about memory */
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_TILE_DATA  18
@@ -158,14 +160,16 @@ TARGET static void tiles_off(void)
 }
 
 /* c (32 × 32) = Σ over depth blocks: hi·hi + hi·lo + lo·hi. Tiles 0–3 sum, 4–5 hold rows, 6–7 columns. */
-TARGET static void block_product(float *c, const uint16_t *a, const uint16_t *b, size_t depth_blocks)
+TARGET static void block_product(float *c, const uint16_t *a, const uint16_t *b, size_t depth_blocks, bool first)
 {
 	_tile_zero(0);
 	_tile_zero(1);
 	_tile_zero(2);
 	_tile_zero(3);
 	for (size_t k = 0; k < depth_blocks; k++, a += BLOCK_ITEMS, b += BLOCK_ITEMS) {
-		_mm_prefetch((const char *)(b + 2 * BLOCK_ITEMS), _MM_HINT_T0);
+		/* the first rows bring B from memory: tile loads alone keep too few lines in flight */
+		for (size_t line = 0; first && line < BLOCK_ITEMS; line += LINE_ITEMS)
+			_mm_prefetch((const char *)(b + AHEAD * BLOCK_ITEMS + line), _MM_HINT_T1);
 		_tile_loadd(4, a, 64);
 		_tile_loadd(6, b + 2 * TILE_ITEMS, 64);
 		_tile_loadd(7, b + 3 * TILE_ITEMS, 64);
@@ -226,7 +230,8 @@ static void column_block(const struct job *j, size_t n)
 	const uint16_t *b = j->tiles->data + (n * deep + j->depth_from) * BLOCK_ITEMS;
 	for (size_t m = j->row_from; m < j->row_to; m++) {
 		size_t rows_left = j->row_count - m * BLOCK, columns_left = width - n * BLOCK;
-		block_product(c, j->rows + (m * deep + j->depth_from) * BLOCK_ITEMS, b, j->depth_to - j->depth_from);
+		block_product(c, j->rows + (m * deep + j->depth_from) * BLOCK_ITEMS, b, j->depth_to - j->depth_from,
+			      m == j->row_from);
 		put_block(j->y + m * BLOCK * width + n * BLOCK, c, j->accumulate || j->depth_from > 0,
 			  rows_left < BLOCK ? rows_left : BLOCK, columns_left < BLOCK ? columns_left : BLOCK, width);
 	}
@@ -298,12 +303,10 @@ TARGET static inline __attribute__((always_inline)) void skinny_block(float *y, 
 	for (size_t k = 0; k < depth; k += 2) {
 		size_t at = k / DEPTH * BLOCK_ITEMS + k % DEPTH / 2 * DEPTH;
 		bool pair = k + 1 < depth;
-		if (k % DEPTH == 0) {
-			for (size_t line = 0; line < BLOCK_ITEMS; line += 32)
-				_mm_prefetch((const char *)(b + at + 2 * BLOCK_ITEMS + line), _MM_HINT_T0);
-		}
 #pragma GCC unroll 2
 		for (size_t t = 0; t < 2; t++) {
+			_mm_prefetch((const char *)(b + at + t * TILE_ITEMS + AHEAD * BLOCK_ITEMS), _MM_HINT_T0);
+			_mm_prefetch((const char *)(b + at + (t + 2) * TILE_ITEMS + AHEAD * BLOCK_ITEMS), _MM_HINT_T0);
 			__m512i hi = _mm512_loadu_si512(b + at + t * TILE_ITEMS),
 				lo = _mm512_loadu_si512(b + at + (t + 2) * TILE_ITEMS);
 			__m512 even = _mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(hi, 16)),
