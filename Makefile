@@ -119,6 +119,7 @@ PB_O    := $(PB_C:.c=.o)
 sources  = $(filter-out $(SKIP),$(wildcard $(1)/*.c))
 objects  = $(patsubst %.c,$(O)/%.o,$(call sources,$(1))) $(if $(filter proto,$(1)),$(PB_O)) \
 	$(if $(and $(filter model,$(1)),$(filter 1,$(CUDA))),$(patsubst %.cu,$(O)/%.o,$(wildcard model/backend_cuda.cu)))
+SHARE    := $(patsubst data/%,$(O)/share/%,$(wildcard data/*))
 PROGRAMS := $(patsubst daemon/%.c,$(O)/%,$(subst amend_merge,amend-merge,$(MAINS)))
 
 # Which archives each folder's tests link: its floor and those below, highest first, so that an upward call fails to link.
@@ -140,8 +141,8 @@ TESTS    := $(TEST_SRC:%.c=$(O)/%)
 TEST_TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/*.c))
 
-all: $(PROGRAMS)
-programs: $(PROGRAMS)
+all: programs
+programs: $(PROGRAMS) $(SHARE)
 
 # ---- Compiling. An object is rebuilt when the flags change; only what mentions AMEND_VERSION when the version does.
 FLAGS_NOW = $(CC) $(C_ALL) $(CFLAGS) $(WARN)
@@ -184,13 +185,17 @@ $(O)/libtest.a: $(TEST_LIB:%.c=$(O)/%.o)
 $(O)/libsim.a: $(SIM_LIB:%.c=$(O)/%.o)
 	@rm -f $@; mkdir -p $(@D); ar rcs $@ $^
 
+# Shipped data stands beside the programs, as share/amend does after an install.
+$(O)/share/%: data/%
+	@mkdir -p $(@D); cp $< $@
+
 # ---- Linking
 DAEMON_LIBS := $(call archives,$(FLOOR_daemon))
 $(O)/amendd: $(O)/daemon/amendd.o $(DAEMON_LIBS)
 $(O)/amend: $(O)/daemon/amend.o $(DAEMON_LIBS)
 $(O)/amend-merge: $(O)/daemon/amend_merge.o $(MPI_SRC:%.c=$(O)/%.o) $(DAEMON_LIBS)
 $(O)/amend-merge: MORE_LIBS = $(MPI_LIBS)
-$(PROGRAMS):
+$(PROGRAMS): | $(SHARE)
 	$(if $(V),,@echo "  LINK $@";) $(LINK) -o $@ $(filter %.o %.a,$^) $(MORE_LIBS) $(LIBS)
 
 define test_rule

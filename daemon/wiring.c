@@ -71,7 +71,7 @@ int daemon_program_folder(char *out, size_t out_bytes, struct err *e)
 
 int daemon_data_file(const char *name, char *out, size_t out_bytes, struct err *e)
 {
-	static const char *const places[] = { "../data", "../../data", "../share/amend" };
+	static const char *const places[] = { "share", "../share/amend" };
 	char folder[PATH_MAX];
 	int rc = daemon_program_folder(folder, sizeof folder, e);
 	if (rc != 0)
@@ -82,6 +82,6 @@ int daemon_data_file(const char *name, char *out, size_t out_bytes, struct err *
 			return 0;
 	return err_set(
 		e, ERR_NOT_FOUND,
-		"%s: not found beside the program in %s (looked in ../data and ../share/amend); run `make install`",
+		"%s: not found beside the program in %s (looked in share and ../share/amend); run `make install`",
 		name, folder);
 }
