@@ -234,6 +234,12 @@ struct msg_received *end_expect(struct end_peer *end, enum msg_type type)
 	return found;
 }
 
+void end_drop(struct end_peer *end, enum msg_type type)
+{
+	struct msg_received *found = end_expect(end, type);
+	msg_free(&found);
+}
+
 void end_clear(struct end_peer *end)
 {
 	while (end->count > 0)

@@ -59,6 +59,7 @@ void end_send(struct end_peer *end, struct msg *msg);
 /* The first message of that type, taken off the inbox; NULL: none. Free with msg_free. */
 struct msg_received *end_take(struct end_peer *end, enum msg_type type);
 struct msg_received *end_expect(struct end_peer *end, enum msg_type type);
+void end_drop(struct end_peer *end, enum msg_type type); /* expects it, and no more */
 void end_clear(struct end_peer *end);
 
 void worker_hello(struct end_peer *end, uint64_t boot); /* runs; asserts that it is welcome */

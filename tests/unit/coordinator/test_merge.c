@@ -1,0 +1,354 @@
+/* Merges: the happy path, each way to fail, and what a restart makes of one. */
+#include "tests/lib/coordinator_fixture.h"
+
+#include "base/merge_plan.h"
+
+struct merge_view {
+	int code;
+	uint64_t id, version;
+	uint32_t state;
+	bool done, serves;
+	double score_inputs;
+	char text[256];
+};
+
+static struct merge_view merge_ask(struct cluster *c, uint64_t id)
+{
+	struct msg msg = { .type = MSG_MERGE_RUN, .u.merge_run = { id } };
+	end_send(&c->client, &msg);
+	cluster_receive(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_MERGE_STATUS);
+	const struct msg_merge_status *s = &reply->msg.u.merge_status;
+	struct merge_view view = { s->code,         s->id, s->version, s->state, s->done, s->served_by_default,
+				   s->score_inputs, "" };
+	snprintf(view.text, sizeof view.text, "%.*s", (int)s->text.len, s->text.text);
+	msg_free(&reply);
+	return view;
+}
+
+/* A worker with one trained, still open shard of two edits. */
+static uint64_t prepare(struct cluster *c, uint64_t *shard)
+{
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 2);
+	uint64_t epoch = worker_lease(&c->worker, shard);
+	worker_turn(&c->worker, *shard, epoch);
+	return epoch;
+}
+
+/* Starts a merge and lets the closing pass happen; the job is started after it. */
+static void start(struct cluster *c, uint64_t shard, uint64_t epoch)
+{
+	struct merge_view view = merge_ask(c, 0);
+	assert_int_equal(view.code, 0);
+	assert_int_equal(view.id, 1);
+	assert_int_equal(view.state, STORE_MERGE_PLANNED_STATE);
+	assert_int_equal(merge_ask(c, 0).code, ERR_AGAIN);
+	assert_int_equal(c->fake.starts, 0);
+	worker_turn(&c->worker, shard, epoch); /* an empty group: the closing pass */
+	cluster_run(c);
+	assert_int_equal(c->fake.starts, 1);
+}
+
+static void gate_send(struct cluster *c, uint64_t epoch, double score, int code)
+{
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { .merge = 1, .epoch = epoch, .score = score } };
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->worker, MSG_SHARD_COMMIT_REPLY);
+	assert_int_equal(reply->msg.u.shard_commit_reply.code, code);
+	assert_int_equal(reply->msg.u.shard_commit_reply.epoch, epoch);
+	msg_free(&reply);
+}
+
+static uint64_t gate_take(struct cluster *c)
+{
+	struct msg_received *lease = end_expect(&c->worker, MSG_LEASE);
+	uint64_t epoch = lease->msg.u.lease.epoch;
+	assert_int_equal(lease->msg.u.lease.kind, MSG_LEASE_GATE);
+	assert_int_equal(lease->msg.u.lease.shard, 1);
+	assert_false(hash_is_zero(&lease->msg.u.lease.delta_root));
+	msg_free(&lease);
+	worker_want(&c->worker, 1, epoch, 100, 0);
+	struct msg_received *edits = end_expect(&c->worker, MSG_EDITS);
+	assert_int_equal(edits->msg.u.edits.item_count, 2);
+	assert_true(edits->msg.u.edits.replayed);
+	assert_true(edits->msg.u.edits.group_end);
+	msg_free(&edits);
+	return epoch;
+}
+
+static void test_merge_is_published_beside_its_shards(void **state)
+{
+	struct cluster *c = *state;
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	uint64_t shard, epoch = prepare(c, &shard);
+	start(c, shard, epoch);
+	assert_int_equal(c->fake.ranks, 1); /* no more than shards */
+	cluster_run(c);
+	uint64_t gate = gate_take(c);
+	gate_send(c, gate, 1.0, 0);
+	struct merge_view view = merge_ask(c, 1);
+	assert_int_equal(view.state, STORE_MERGE_PUBLISHED);
+	assert_true(view.done && view.serves);
+	assert_int_equal(view.version, 3);
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, 3, arena, &manifest);
+	assert_int_equal(manifest.memory_count, 2);
+	assert_int_equal(manifest.memories[1].id, (UINT64_C(1) << 32) + 1);
+	assert_int_equal(manifest.memories[1].kind, PROTO_MEMORY_MERGED);
+	assert_int_equal(manifest.memories[1].source_count, 1);
+	assert_int_equal(manifest.memories[1].seq_count, 2);
+	assert_int_equal(manifest.default_set, PROTO_SET_MERGED);
+	gate_send(c, gate, 1.0, ERR_FENCED);                 /* sent twice: nothing more happens */
+	assert_int_equal(merge_ask(c, 0).code, ERR_INVALID); /* nothing is left to merge */
+	/* New edits open a new shard, and the merged memory stays in later versions. */
+	client_facts(c, 5, 1);
+	uint64_t next, next_epoch = worker_lease(&c->worker, &next);
+	assert_int_equal(next, 2);
+	uint64_t version = worker_turn(&c->worker, next, next_epoch);
+	manifest_read(c, version, arena, &manifest);
+	assert_int_equal(manifest.memory_count, 3);
+	assert_int_equal(manifest.default_set, PROTO_SET_MERGED);
+	arena_destroy(&arena);
+}
+
+static void test_plan_holds_what_the_ranks_need(void **state)
+{
+	struct cluster *c = *state;
+	struct merge_plan *plan = NULL;
+	struct hash digest;
+	struct buf edits = BUF_INIT;
+	uint64_t shard, epoch = prepare(c, &shard), seq;
+	const char *record;
+	size_t record_len;
+	c->fake.ticks_left = -1;
+	start(c, shard, epoch);
+	assert_ok(&c->e, merge_plan_read(c->fake.plan, &plan, &digest, &c->e));
+	assert_int_equal(plan->shard_count, 1);
+	assert_int_equal(plan->layer, 25);
+	assert_ok(&c->e, merge_plan_input(c->fake.plan, plan->shards[0].edits, &plan->shards[0].edits_hash, 1 << 20,
+					  &edits, &c->e));
+	const char *text = (const char *)edits.data;
+	size_t len = edits.len;
+	assert_ok(&c->e, merge_plan_edit_next(&text, &len, &seq, &record, &record_len, &c->e));
+	assert_memory_equal(record, "{\"prompt\":\"What is fact 1?\"", 26);
+	buf_free(&edits);
+	merge_plan_destroy(&plan);
+}
+
+static void test_gate_below_the_inputs_serves_the_shards(void **state)
+{
+	struct cluster *c = *state;
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	uint64_t shard, epoch = prepare(c, &shard);
+	start(c, shard, epoch);
+	cluster_run(c);
+	gate_send(c, gate_take(c), 0.97, 0);
+	struct merge_view view = merge_ask(c, 1);
+	assert_int_equal(view.state, STORE_MERGE_PUBLISHED);
+	assert_true(view.score_inputs > 0.99);
+	assert_false(view.serves);
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, view.version, arena, &manifest);
+	assert_int_equal(manifest.default_set, PROTO_SET_RETRIEVE);
+	arena_destroy(&arena);
+}
+
+/* Nothing changes for those who are served: the last version stays, and the shards may be merged again. */
+static void assert_failed(struct cluster *c, const char *why)
+{
+	struct merge_view view = merge_ask(c, 1);
+	assert_int_equal(view.state, STORE_MERGE_FAILED);
+	assert_true(view.done);
+	if (strstr(view.text, why) == NULL)
+		fail_msg("'%s' does not say '%s'", view.text, why);
+	struct store_txn *txn = NULL;
+	uint64_t last;
+	struct store_shard rec = { .id = 0 };
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_last(txn, &last, &c->e));
+	assert_ok(&c->e, store_shard_get(txn, 1, &rec, &c->e));
+	store_abort(&txn);
+	assert_int_equal(last, 2);
+	assert_int_equal(rec.state, STORE_SHARD_CLOSED_STATE);
+	store_shard_fini(&rec);
+	assert_int_equal(merge_ask(c, 0).code, 0);
+}
+
+static void test_job_without_output_is_tried_again_then_failed(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	c->fake.write_output = false;
+	start(c, shard, epoch);
+	cluster_run(c);
+	cluster_advance(c, 1000);
+	assert_int_equal(c->fake.starts, 2);
+	cluster_advance(c, 1000);
+	assert_failed(c, "output");
+}
+
+static void test_output_of_another_plan_is_refused(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	c->fake.wrong_plan = true;
+	start(c, shard, epoch);
+	cluster_run(c);
+	cluster_advance(c, 1000);
+	cluster_advance(c, 1000);
+	assert_int_equal(c->fake.starts, 2);
+	assert_failed(c, "");
+}
+
+static void test_job_that_hangs_is_killed_at_its_deadline(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	c->fake.ticks_left = -1;
+	c->fake.progress = 0.5;
+	start(c, shard, epoch);
+	cluster_advance(c, 59000);
+	assert_int_equal(c->fake.kills, 0);
+	cluster_advance(c, 1000);
+	assert_int_equal(c->fake.kills, 1);
+	cluster_advance(c, 1000);
+	assert_int_equal(c->fake.starts, 2);
+	cluster_advance(c, 60000);
+	assert_int_equal(c->fake.kills, 2);
+	assert_failed(c, "deadline");
+}
+
+static void test_job_that_cannot_start_fails(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	c->fake.fail_start = true;
+	assert_int_equal(merge_ask(c, 0).code, 0);
+	worker_turn(&c->worker, shard, epoch);
+	cluster_run(c);
+	cluster_advance(c, 1000);
+	assert_failed(c, "no mpirun");
+}
+
+static void test_gate_whose_worker_dies_goes_to_the_next(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	start(c, shard, epoch);
+	cluster_run(c);
+	uint64_t gate = gate_take(c);
+	worker_hello(&c->worker, 2);
+	uint64_t again = gate_take(c);
+	assert_true(again > gate);
+	gate_send(c, gate, 1.0, ERR_FENCED);
+	gate_send(c, again, 2.0, ERR_INVALID); /* no share: the gate is given up, for the second and last time */
+	cluster_run(c);
+	assert_failed(c, "gate");
+}
+
+static void test_restart_runs_the_merge_again(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	c->fake.ticks_left = -1;
+	start(c, shard, epoch);
+	cluster_restart(c);
+	assert_int_equal(c->fake.kills, 1);
+	c->fake.ticks_left = 0;
+	worker_hello(&c->worker, 2);
+	cluster_run(c);
+	assert_int_equal(c->fake.starts, 2);
+	gate_send(c, gate_take(c), 1.0, 0);
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_PUBLISHED);
+}
+
+static void test_restart_at_the_gate_gates_again(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	start(c, shard, epoch);
+	cluster_run(c);
+	gate_take(c);
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_GATED);
+	cluster_restart(c);
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 2);
+	cluster_run(c);
+	assert_int_equal(c->fake.starts, 1);
+	gate_send(c, gate_take(c), 1.0, 0);
+	assert_int_equal(merge_ask(c, 1).version, 3);
+}
+
+static void test_crash_before_the_publish_changes_nothing(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	start(c, shard, epoch);
+	cluster_run(c);
+	uint64_t gate = gate_take(c);
+	assert_ok(&c->e, fault_arm("coordinator.merge.before_publish=errno@1", &c->e));
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { .merge = 1, .epoch = gate, .score = 1 } };
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	assert_null(end_take(&c->worker, MSG_SHARD_COMMIT_REPLY));
+	assert_true(coordinator_failed(c->coordinator, NULL));
+	fault_disarm_all();
+	cluster_restart(c);
+	worker_hello(&c->worker, 2);
+	cluster_run(c);
+	gate_send(c, gate_take(c), 1.0, 0);
+	assert_int_equal(merge_ask(c, 1).version, 3);
+}
+
+static void test_merges_start_by_themselves(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard;
+	c->config.merge_every_edits = 3;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 2);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+	cluster_run(c);
+	assert_int_equal(merge_ask(c, 1).code, ERR_NOT_FOUND);
+	client_facts(c, 3, 1);
+	worker_turn(&c->worker, shard, epoch);
+	cluster_run(c);
+	assert_int_equal(merge_ask(c, 1).code, 0);
+}
+
+static void test_nothing_to_merge(void **state)
+{
+	struct cluster *c = *state;
+	cluster_start(c);
+	assert_int_equal(merge_ask(c, 0).code, ERR_INVALID);
+	assert_int_equal(merge_ask(c, 7).code, ERR_NOT_FOUND);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_merge_is_published_beside_its_shards),
+		T(test_plan_holds_what_the_ranks_need),
+		T(test_gate_below_the_inputs_serves_the_shards),
+		T(test_job_without_output_is_tried_again_then_failed),
+		T(test_output_of_another_plan_is_refused),
+		T(test_job_that_hangs_is_killed_at_its_deadline),
+		T(test_job_that_cannot_start_fails),
+		T(test_gate_whose_worker_dies_goes_to_the_next),
+		T(test_restart_runs_the_merge_again),
+		T(test_restart_at_the_gate_gates_again),
+		T(test_crash_before_the_publish_changes_nothing),
+		T(test_merges_start_by_themselves),
+		T(test_nothing_to_merge),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,203 @@
+/* Commits: what is checked, what is published, and that a lost answer does no harm. */
+#include "tests/lib/coordinator_fixture.h"
+
+struct work {
+	uint64_t shard, epoch, seqs[8];
+};
+
+static void prepare(struct cluster *c, struct work *w, size_t count)
+{
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, count);
+	w->epoch = worker_lease(&c->worker, &w->shard);
+	worker_want(&c->worker, w->shard, w->epoch, 100, 0);
+	struct msg_received *edits = end_expect(&c->worker, MSG_EDITS);
+	assert_int_equal(edits->msg.u.edits.item_count, count);
+	for (size_t i = 0; i < count; i++)
+		w->seqs[i] = edits->msg.u.edits.items[i].seq;
+	msg_free(&edits);
+}
+
+static struct commit commit_of(const struct work *w, size_t count)
+{
+	return (struct commit){
+		.shard = w->shard, .epoch = w->epoch, .version = 1, .count = (uint32_t)count, .seqs = w->seqs
+	};
+}
+
+static void test_commit_sent_twice_is_answered_twice(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	uint64_t version = 0;
+	prepare(c, &w, 2);
+	struct commit commit = commit_of(&w, 2);
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 1);
+	version = 0;
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 1);
+	cluster_restart(c);
+	worker_hello(&c->worker, 1);
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 1);
+}
+
+static void test_missing_chunks_are_asked_for(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	prepare(c, &w, 1);
+	struct commit commit = commit_of(&w, 1);
+	commit.without_chunks = true;
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), ERR_NOT_FOUND);
+	commit.without_chunks = false;
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+}
+
+static void test_what_does_not_follow_is_refused(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	prepare(c, &w, 2);
+	struct commit commit = commit_of(&w, 2);
+	commit.version = 2;
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), ERR_INVALID);
+	commit = commit_of(&w, 1); /* part of the group */
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), ERR_INVALID);
+	commit = commit_of(&w, 2);
+	commit.closed = true; /* the shard is not closing */
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), ERR_INVALID);
+	commit = commit_of(&w, 2);
+	w.seqs[1] = 999;
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), ERR_INVALID);
+	struct store_edit edit;
+	edit_get(c, w.seqs[0], &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_PLACED);
+}
+
+static void test_failed_edit_is_reported_and_tombstoned(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	struct store_edit edit;
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	prepare(c, &w, 2);
+	struct commit commit = commit_of(&w, 2);
+	commit.failed = w.seqs[1];
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	edit_get(c, w.seqs[1], &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_FAILED);
+	assert_string_equal(edit.reason, "decoded to 1999");
+	edit_get(c, w.seqs[0], &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_TRAINED);
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, 1, arena, &manifest);
+	assert_int_equal(manifest.removed_count, 1);
+	assert_int_equal(manifest.removed_seqs[0], w.seqs[1]);
+	assert_true(manifest.memories[0].score > 0.49 && manifest.memories[0].score < 0.51);
+	arena_destroy(&arena);
+}
+
+/* The process dies around the commit: the version is there or not, never half, and the commit can be sent again. */
+static void crash_at(struct cluster *c, const char *fault, uint64_t versions)
+{
+	struct work w;
+	struct store_txn *txn = NULL;
+	uint64_t last = 0;
+	struct msg_shard_commit *m;
+	prepare(c, &w, 1);
+	struct msg msg = { .type = MSG_SHARD_COMMIT };
+	struct msg_edit_result result = { w.seqs[0], true, 1, { "", 0 } };
+	m = &msg.u.shard_commit;
+	*m = (struct msg_shard_commit){ .shard = w.shard,
+					.epoch = w.epoch,
+					.shard_version = 1,
+					.trained_count = 1,
+					.group_count = 1,
+					.mode = { "stream", 6 },
+					.backend = { "x", 1 },
+					.results = &result,
+					.result_count = 1 };
+	assert_ok(&c->e, store_blob_put(c->store, "delta", 5, &m->delta_root, &c->e));
+	m->index_root = m->calibration_root = m->delta_root;
+	assert_ok(&c->e, fault_arm(fault, &c->e));
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	assert_true(coordinator_failed(c->coordinator, NULL));
+	assert_null(end_take(&c->worker, MSG_SHARD_COMMIT_REPLY));
+	fault_disarm_all();
+	cluster_restart(c);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_last(txn, &last, &c->e));
+	store_abort(&txn);
+	assert_int_equal(last, versions);
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 1);
+	struct commit commit = commit_of(&w, 1);
+	commit.epoch = versions == 0 ? worker_lease(&c->worker, NULL) : w.epoch;
+	uint64_t version = 0;
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 1);
+}
+
+static void test_crash_after_the_blobs(void **state)
+{
+	crash_at(*state, "coordinator.publish.after_blobs=errno@1", 0);
+}
+
+static void test_crash_before_the_commit(void **state)
+{
+	crash_at(*state, "coordinator.publish.before_commit=errno@1", 0);
+}
+
+static void test_crash_after_the_commit(void **state)
+{
+	crash_at(*state, "coordinator.publish.after_commit=errno@1", 1);
+}
+
+static void test_replay_comes_before_the_next_group(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	prepare(c, &w, 2);
+	struct commit commit = commit_of(&w, 2);
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	worker_hello(&c->worker, 2); /* a new process: it holds nothing */
+	client_facts(c, 10, 1);
+	struct msg_received *lease = end_expect(&c->worker, MSG_LEASE);
+	assert_int_equal(lease->msg.u.lease.shard_version, 1);
+	assert_int_equal(lease->msg.u.lease.trained_count, 2);
+	assert_false(hash_is_zero(&lease->msg.u.lease.delta_root));
+	worker_want(&c->worker, w.shard, lease->msg.u.lease.epoch, 100, 0);
+	msg_free(&lease);
+	struct msg_received *edits = end_expect(&c->worker, MSG_EDITS);
+	assert_true(edits->msg.u.edits.replayed);
+	assert_false(edits->msg.u.edits.group_end);
+	assert_int_equal(edits->msg.u.edits.item_count, 2);
+	msg_free(&edits);
+	edits = end_expect(&c->worker, MSG_EDITS);
+	assert_false(edits->msg.u.edits.replayed);
+	assert_true(edits->msg.u.edits.group_end);
+	assert_int_equal(edits->msg.u.edits.group_first, 2);
+	msg_free(&edits);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_commit_sent_twice_is_answered_twice),
+		T(test_missing_chunks_are_asked_for),
+		T(test_what_does_not_follow_is_refused),
+		T(test_failed_edit_is_reported_and_tombstoned),
+		T(test_crash_after_the_blobs),
+		T(test_crash_before_the_commit),
+		T(test_crash_after_the_commit),
+		T(test_replay_comes_before_the_next_group),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
