@@ -1,7 +1,8 @@
-/* codec.h: frames and protobuf. Frame = header of 40 bytes {magic "AMND", protocol version u16, type u16, body length u32, bulk
- * length u32, flags u64, request id u64, trace id u64; little-endian}, the protobuf body, and at most one raw bulk frame.
- * Decoding: cap of the type checked first, then a pre-scan of depth and field count, then unpacking through an allocator with a
- * budget, then ranges and UTF-8; ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED (type or version). Pure; thread-safe. */
+/* codec.h: frames and protobuf. Frame = header of 40 bytes {magic "AMND", protocol version u16, type u16, body length
+ * u32, bulk length u32, flags u64, request id u64, trace id u64; little-endian}, the protobuf body, and at most one raw
+ * bulk frame. Decoding: cap of the type checked first, then a pre-scan of depth and field count, then unpacking through
+ * an allocator with a budget, then ranges and UTF-8; ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED (type or version). Pure;
+ * thread-safe. */
 #ifndef AMEND_PROTO_CODEC_H
 #define AMEND_PROTO_CODEC_H
 
@@ -12,7 +13,8 @@
 
 /* Replaces `head` (header + body) and gives the bulk bytes, borrowed from `msg`. ERR_LIMIT when over the type's cap. */
 int proto_encode(const struct msg *msg, struct buf *head, struct msg_bytes *bulk, struct err *e) MUST_CHECK;
-int proto_decode(const void *head, size_t head_len, const void *bulk, size_t bulk_len, struct msg_received **out, struct err *e) MUST_CHECK;
+int proto_decode(const void *head, size_t head_len, const void *bulk, size_t bulk_len, struct msg_received **out,
+		 struct err *e) MUST_CHECK;
 /* Only the header: type (known or not) and ids, for deciding before any decoding. ERR_INVALID. */
 int proto_peek(const void *head, size_t head_len, int *type, uint64_t *request_id, uint64_t *trace_id) MUST_CHECK;
 size_t proto_body_cap(int type); /* bytes; 0 for unknown types */
@@ -24,8 +26,8 @@ struct proto_memory {
 	enum proto_memory_kind kind;
 	uint64_t shard_version;
 	struct hash delta_root, index_root; /* index_root zero for merged: its sources' indexes name its edits */
-	struct msg_text encoding; /* "bf16+zstd" */
-	const uint64_t *seqs; /* edits in it, in order */
+	struct msg_text encoding;           /* "bf16+zstd" */
+	const uint64_t *seqs;               /* edits in it, in order */
 	size_t seq_count;
 	const uint64_t *sources; /* merged: memory ids of the shards it covers */
 	size_t source_count;
@@ -52,6 +54,7 @@ struct proto_manifest {
 #define PROTO_MANIFEST_BYTES_MAX (64 * 1024 * 1024)
 int proto_manifest_encode(const struct proto_manifest *manifest, struct buf *out, struct err *e) MUST_CHECK;
 /* Arrays live in `arena`. */
-int proto_manifest_decode(const void *bytes, size_t len, struct arena *arena, struct proto_manifest *out, struct err *e) MUST_CHECK;
+int proto_manifest_decode(const void *bytes, size_t len, struct arena *arena, struct proto_manifest *out,
+			  struct err *e) MUST_CHECK;
 
 #endif

@@ -1,5 +1,6 @@
 /* keys.h: CURVE keys (CurveZMQ, RFC 26), the list of allowed public keys with their roles, and the table of rights.
- * A key file is two lines, "public <64 hex>" and "secret <64 hex>", mode 0600; one that group or others can read is refused. */
+ * A key file is two lines, "public <64 hex>" and "secret <64 hex>", mode 0600; one that group or others can read is
+ * refused. */
 #ifndef AMEND_PROTO_KEYS_H
 #define AMEND_PROTO_KEYS_H
 
@@ -10,26 +11,35 @@
 #define PROTO_KEY_BYTES 32
 
 enum proto_role { /* promises.md, Roles */
-	PROTO_ROLE_SUBMITTER = 1 << 0, PROTO_ROLE_WORKER = 1 << 1, PROTO_ROLE_READER = 1 << 2, PROTO_ROLE_AUDITOR = 1 << 3, PROTO_ROLE_ADMIN = 1 << 4,
+		  PROTO_ROLE_SUBMITTER = 1 << 0,
+		  PROTO_ROLE_WORKER = 1 << 1,
+		  PROTO_ROLE_READER = 1 << 2,
+		  PROTO_ROLE_AUDITOR = 1 << 3,
+		  PROTO_ROLE_ADMIN = 1 << 4,
 };
 #define PROTO_ROLE_ALL 31u
 
 struct proto_keypair {
 	uint8_t public_key[PROTO_KEY_BYTES], secret_key[PROTO_KEY_BYTES]; /* wipe with proto_keypair_wipe */
 };
-int proto_keypair_new(struct proto_keypair *out, struct err *e) MUST_CHECK; /* libsodium box keys: the same as zmq_curve_keypair */
-int proto_keypair_save(const struct proto_keypair *pair, const char *path, struct err *e) MUST_CHECK; /* ERR_EXISTS: never overwrites */
-int proto_keypair_load(const char *path, struct proto_keypair *out, struct err *e) MUST_CHECK; /* ERR_DENIED when readable by others */
+int proto_keypair_new(struct proto_keypair *out,
+		      struct err *e) MUST_CHECK; /* libsodium box keys: the same as zmq_curve_keypair */
+int proto_keypair_save(const struct proto_keypair *pair, const char *path,
+		       struct err *e) MUST_CHECK; /* ERR_EXISTS: never overwrites */
+int proto_keypair_load(const char *path, struct proto_keypair *out,
+		       struct err *e) MUST_CHECK; /* ERR_DENIED when readable by others */
 void proto_keypair_wipe(struct proto_keypair *pair);
 int proto_key_parse(const char *hex, uint8_t key[PROTO_KEY_BYTES]) MUST_CHECK;
 void proto_key_hex(const uint8_t key[PROTO_KEY_BYTES], char out[65]);
 
-/* The allow list: a text file "hex roles name" a line ("# comment"), roles joined by "+": "worker", "submitter+reader+admin". */
+/* The allow list: a text file "hex roles name" a line ("# comment"), roles joined by "+": "worker",
+ * "submitter+reader+admin". */
 struct proto_allow;
 int proto_allow_load(const char *path, struct proto_allow **out, struct err *e) MUST_CHECK; /* "PATH:LINE: …" */
 void proto_allow_destroy(struct proto_allow **allow);
 /* Appends a line to the file, atomically. ERR_EXISTS for a key that stands there. */
-int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name, struct err *e) MUST_CHECK;
+int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
+		    struct err *e) MUST_CHECK;
 /* Roles of a key, 0 when it is not on the list. `name` may be NULL; borrowed. */
 unsigned proto_allow_roles(const struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES], const char **name);
 int proto_roles_parse(const char *text, unsigned *roles) MUST_CHECK;

@@ -1,6 +1,7 @@
-/* msg.h: the messages as plain structs, after range checks. codec*.c turns them into and from protobuf (*.proto, one file a
- * conversation); nothing above the codec sees wire bytes. Arrays and texts of a decoded message live in its arena until
- * msg_free; for encoding they are borrowed. Texts are UTF-8 without NUL, with a length, and NUL-terminated after decoding. */
+/* msg.h: the messages as plain structs, after range checks. codec*.c turns them into and from protobuf (*.proto, one
+ * file a conversation); nothing above the codec sees wire bytes. Arrays and texts of a decoded message live in its
+ * arena until msg_free; for encoding they are borrowed. Texts are UTF-8 without NUL, with a length, and NUL-terminated
+ * after decoding. */
 #ifndef AMEND_PROTO_MSG_H
 #define AMEND_PROTO_MSG_H
 
@@ -8,23 +9,50 @@
 #include "base/hash.h"
 
 #define MSG_PROTOCOL_VERSION 1
-#define MSG_BODY_BYTES_MAX (256 * 1024) /* the largest cap of any type; each type has its own in codec.c */
+#define MSG_BODY_BYTES_MAX   (256 * 1024) /* the largest cap of any type; each type has its own in codec.c */
 #define MSG_SUBMIT_BYTES_MAX (60 * 1024)
-#define MSG_BULK_BYTES_MAX 65520 /* one chunk */
-#define MSG_HASHES_MAX 2048
+#define MSG_BULK_BYTES_MAX   65520 /* one chunk */
+#define MSG_HASHES_MAX       2048
 
 enum msg_type {
 	/* submit.proto */
-	MSG_SUBMIT = 1, MSG_SUBMIT_REPLY, MSG_EDIT_LIST, MSG_EDIT_LIST_REPLY,
+	MSG_SUBMIT = 1,
+	MSG_SUBMIT_REPLY,
+	MSG_EDIT_LIST,
+	MSG_EDIT_LIST_REPLY,
 	/* work.proto */
-	MSG_HELLO = 16, MSG_HELLO_REPLY, MSG_LEASE, MSG_WANT, MSG_EDITS, MSG_HEARTBEAT, MSG_HEARTBEAT_REPLY, MSG_PROGRESS, MSG_SHARD_COMMIT,
-	MSG_SHARD_COMMIT_REPLY, MSG_FENCED, MSG_GATE_RESULT,
+	MSG_HELLO = 16,
+	MSG_HELLO_REPLY,
+	MSG_LEASE,
+	MSG_WANT,
+	MSG_EDITS,
+	MSG_HEARTBEAT,
+	MSG_HEARTBEAT_REPLY,
+	MSG_PROGRESS,
+	MSG_SHARD_COMMIT,
+	MSG_SHARD_COMMIT_REPLY,
+	MSG_FENCED,
+	MSG_GATE_RESULT,
 	/* blob.proto */
-	MSG_HAVE = 48, MSG_MISSING, MSG_NEED, MSG_CHUNK, MSG_CHUNK_STORED,
+	MSG_HAVE = 48,
+	MSG_MISSING,
+	MSG_NEED,
+	MSG_CHUNK,
+	MSG_CHUNK_STORED,
 	/* version.proto */
-	MSG_HINT = 64, MSG_GET_MANIFEST, MSG_MANIFEST, MSG_NODE_STATUS, MSG_VERSION_LIST, MSG_VERSION_LIST_REPLY,
+	MSG_HINT = 64,
+	MSG_GET_MANIFEST,
+	MSG_MANIFEST,
+	MSG_NODE_STATUS,
+	MSG_VERSION_LIST,
+	MSG_VERSION_LIST_REPLY,
 	/* admin.proto */
-	MSG_MERGE_RUN = 80, MSG_MERGE_STATUS, MSG_FLEET, MSG_FLEET_REPLY, MSG_SHUTDOWN, MSG_ERROR = 127,
+	MSG_MERGE_RUN = 80,
+	MSG_MERGE_STATUS,
+	MSG_FLEET,
+	MSG_FLEET_REPLY,
+	MSG_SHUTDOWN,
+	MSG_ERROR = 127,
 };
 const char *msg_type_name(int type); /* "Submit", "?" */
 
@@ -46,8 +74,8 @@ struct msg_submit {
 	size_t record_count;
 };
 struct msg_submit_result {
-	int code; /* 0 accepted; ERR_EXISTS: duplicate (seq is the first one's); else refused: an err_code */
-	uint64_t seq; /* 0 when refused */
+	int code;            /* 0 accepted; ERR_EXISTS: duplicate (seq is the first one's); else refused: an err_code */
+	uint64_t seq;        /* 0 when refused */
 	uint64_t supersedes; /* seq, 0: none */
 	struct msg_text id, reason;
 };
@@ -74,7 +102,7 @@ struct msg_edit {
 struct msg_edit_list_reply {
 	const struct msg_edit *edits;
 	size_t edit_count;
-	uint64_t next_seq; /* to page on with, 0: the end */
+	uint64_t next_seq;            /* to page on with, 0: the end */
 	const uint64_t *state_counts; /* one for each store_edit_state */
 	size_t state_count;
 	uint64_t last_seq; /* of the ledger */
@@ -92,12 +120,13 @@ struct msg_hello {
 	uint32_t pid;
 };
 struct msg_hello_reply {
-	int code; /* 0, ERR_MISMATCH (another base model; text says both digests), ERR_UNSUPPORTED (protocol), ERR_DENIED */
+	int code; /* 0, ERR_MISMATCH (another base model; text says both digests), ERR_UNSUPPORTED (protocol),
+		     ERR_DENIED */
 	struct msg_text text;
 	struct msg_text cluster_id;
 	uint32_t heartbeat_ms, lease_ms;
 	uint64_t seed;
-	uint32_t layer; /* edited layer; UINT32_MAX: the worker's own default for the model */
+	uint32_t layer;   /* edited layer; UINT32_MAX: the worker's own default for the model */
 	uint64_t version; /* newest published */
 };
 enum msg_lease_kind { MSG_LEASE_TRAIN = 1, MSG_LEASE_GATE = 2 };
@@ -107,12 +136,13 @@ struct msg_lease { /* coordinator → worker */
 	uint64_t epoch;
 	uint32_t lease_ms;
 	uint64_t shard_version; /* commits so far; the worker continues from delta_root */
-	struct hash delta_root, index_root, calibration_root; /* zero before the first commit; gate: the memory to test */
+	struct hash delta_root, index_root,
+		calibration_root; /* zero before the first commit; gate: the memory to test */
 	uint32_t trained_count; /* edits in that commit: they are sent first, in order, by EDITS with replayed = true */
 };
 struct msg_want { /* worker → coordinator: credit */
 	uint64_t shard, epoch;
-	uint32_t credit; /* edits it can take now */
+	uint32_t credit;         /* edits it can take now */
 	uint32_t received_count; /* edits of the shard that it holds already, from the first */
 };
 struct msg_edit_item {
@@ -121,9 +151,9 @@ struct msg_edit_item {
 };
 struct msg_edits { /* coordinator → worker; several may follow one another for one group */
 	uint64_t shard, epoch;
-	bool replayed; /* edits that the last commit holds already: no training is due for them */
+	bool replayed;  /* edits that the last commit holds already: no training is due for them */
 	bool group_end; /* the group is complete: train what is new, commit */
-	bool closing; /* with group_end: then the closing breadth-first pass, commit with closed = true */
+	bool closing;   /* with group_end: then the closing breadth-first pass, commit with closed = true */
 	uint32_t group_first, group_count; /* the group: places in the shard's list of edits */
 	const struct msg_edit_item *items;
 	size_t item_count;
@@ -162,14 +192,14 @@ struct msg_shard_commit {
 	uint32_t group_first, group_count;
 	bool closed;
 	uint64_t seed;
-	struct msg_text mode; /* "stream" or "breadth-first" */
-	struct msg_text backend; /* with instruction set and thread count */
+	struct msg_text mode;                  /* "stream" or "breadth-first" */
+	struct msg_text backend;               /* with instruction set and thread count */
 	const struct msg_edit_result *results; /* every live edit of the shard */
 	size_t result_count;
 	uint32_t train_ms, retest_ms, steps;
 };
 struct msg_shard_commit_reply {
-	int code; /* 0, ERR_FENCED, ERR_NOT_FOUND (chunks missing: send them), ERR_INVALID */
+	int code;                       /* 0, ERR_FENCED, ERR_NOT_FOUND (chunks missing: send them), ERR_INVALID */
 	uint64_t shard, epoch, version; /* the version published with it */
 	struct msg_text text;
 };
@@ -189,7 +219,7 @@ struct msg_hashes { /* Have, Missing (of those), Need */
 };
 struct msg_chunk { /* the bytes are the bulk frame. ChunkStored acknowledges with the same hash */
 	struct hash hash;
-	int code; /* 0, ERR_NOT_FOUND, ERR_CORRUPT, ERR_FULL */
+	int code;              /* 0, ERR_NOT_FOUND, ERR_CORRUPT, ERR_FULL */
 	struct msg_bytes data; /* ≤ MSG_BULK_BYTES_MAX */
 };
 
@@ -197,7 +227,7 @@ struct msg_hint { /* PUB: only a hint */
 	uint64_t version;
 };
 struct msg_get_manifest {
-	uint64_t version; /* 0: the alias */
+	uint64_t version;      /* 0: the alias */
 	struct msg_text alias; /* "latest" when empty */
 };
 struct msg_manifest_reply {
@@ -208,7 +238,7 @@ struct msg_manifest_reply {
 	int64_t published_ms;
 	struct msg_text note;
 };
-struct msg_node_status { /* node → coordinator, at each change and with each heartbeat */
+struct msg_node_status {  /* node → coordinator, at each change and with each heartbeat */
 	uint64_t version; /* live */
 	struct hash content;
 	struct msg_text state; /* sync state: idle, fetching, verifying, staged, live */
@@ -287,7 +317,7 @@ struct msg {
 		struct msg_fenced fenced;
 		struct msg_gate_result gate_result;
 		struct msg_hashes hashes; /* MSG_HAVE, MSG_MISSING, MSG_NEED */
-		struct msg_chunk chunk; /* MSG_CHUNK, MSG_CHUNK_STORED */
+		struct msg_chunk chunk;   /* MSG_CHUNK, MSG_CHUNK_STORED */
 		struct msg_hint hint;
 		struct msg_get_manifest get_manifest;
 		struct msg_manifest_reply manifest;
@@ -304,7 +334,7 @@ struct msg {
 /* A decoded message owns its arena. */
 struct msg_received {
 	struct msg msg;
-	uint64_t route; /* where a reply goes (transport.h) */
+	uint64_t route;       /* where a reply goes (transport.h) */
 	uint8_t peer_key[32]; /* proven by CURVE */
 	unsigned roles;
 	struct arena *arena;

@@ -1,6 +1,6 @@
-/* transport_zmq.c: transports over ZeroMQ with CURVE. Facts of libzmq 4.3.4 that shape it stand in
- * docs/ARCHITECTURE.md: a ROUTER drops in silence unless MANDATORY; MAXMSGSIZE bounds a frame, not a message; the ready
- * descriptor is edge-triggered. */
+/* transport_zmq.c: transports over ZeroMQ with CURVE. Facts of libzmq 4.3.4 that shape it: a ROUTER drops in silence
+ * unless MANDATORY; MAXMSGSIZE bounds a frame, not a message; the ready descriptor is edge-triggered; ports are not
+ * checked. */
 #include "proto/transport_zmq_internal.h"
 
 #include "base/fault.h"

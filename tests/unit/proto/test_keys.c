@@ -83,7 +83,7 @@ static void broken_key_files_are_refused(void **state)
 	test_path(path, *state, "none");
 	assert_int_equal(proto_keypair_load(path, &pair, NULL), ERR_NOT_FOUND);
 	assert_int_equal(proto_keypair_load(*state, &pair, NULL),
-			 ERR_DENIED); /* a folder is readable by none or not a file */
+			 ERR_INVALID); /* a folder is readable by none or not a file */
 }
 
 static void half_a_key_is_not_left_behind(void **state)

@@ -407,6 +407,50 @@ static void a_client_finds_a_restarted_server(void **state)
 	msg_free(&got);
 }
 
+static int setup_few_peers(void **state)
+{
+	return setup_with(state, PROTO_ROLE_WORKER, 3000);
+}
+
+/* More connections than the server keeps (16): the ones silent longest lose their route, and get a new one when they
+ * speak. */
+static void routes_are_bounded(void **state)
+{
+	struct net *net = *state;
+	enum { CLIENTS = 24 };
+	struct proto_transport *clients[CLIENTS] = { NULL };
+	uint64_t routes[CLIENTS];
+	struct msg reply = { .type = MSG_HEARTBEAT_REPLY };
+	struct err e = ERR_INIT;
+	struct msg_received *got = NULL;
+	for (uint64_t i = 0; i < CLIENTS; i++) {
+		struct msg msg = want(i);
+		assert_ok(&e, proto_zmq_connect(net->client_zmq, proto_zmq_endpoint(net->server, false), NULL,
+						net->server_keys.public_key, &clients[i], &e));
+		assert_int_equal(test_send(clients[i], 0, &msg, SOON_MS), 0);
+		assert_int_equal(test_receive(net->server, &got, SOON_MS), 0);
+		routes[i] = got->route;
+		msg_free(&got);
+	}
+	for (size_t i = 0; i < CLIENTS; i++)
+		assert_int_equal(net->server->ops->send(net->server, routes[i], &reply, NULL),
+				 i < CLIENTS - 16 ? ERR_CLOSED : 0);
+	for (size_t i = CLIENTS - 16; i < CLIENTS; i++) {
+		assert_int_equal(test_receive(clients[i], &got, SOON_MS), 0);
+		msg_free(&got);
+	}
+	struct msg again = want(99);
+	assert_int_equal(test_send(clients[0], 0, &again, SOON_MS), 0);
+	assert_int_equal(test_receive(net->server, &got, SOON_MS), 0);
+	assert_true(got->route != routes[0]);
+	assert_int_equal(test_send(net->server, got->route, &reply, SOON_MS), 0);
+	msg_free(&got);
+	assert_int_equal(test_receive(clients[0], &got, SOON_MS), 0);
+	msg_free(&got);
+	for (size_t i = 0; i < CLIENTS; i++)
+		test_end_destroy(&clients[i]);
+}
+
 int main(void)
 {
 #define NET(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -425,6 +469,7 @@ int main(void)
 		NET(a_key_that_was_removed_is_out),
 		cmocka_unit_test_setup_teardown(a_full_queue_says_so, setup_small_queue, teardown),
 		NET(a_peer_that_left_is_closed),
+		cmocka_unit_test_setup_teardown(routes_are_bounded, setup_few_peers, teardown),
 		NET(bad_endpoints_have_reasons),
 		NET(a_client_finds_a_restarted_server),
 	};
