@@ -42,6 +42,13 @@ bool model__amx_ready(void)
 	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILE_DATA) == 0;
 }
 
+/* The first `count` of 16 lanes. */
+static __mmask16 mask_of(size_t count)
+{
+	unsigned bits = count >= 16 ? 0xffffu : (1u << count) - 1u;
+	return (__mmask16)bits;
+}
+
 static uint16_t to_bf16(float value)
 {
 	uint32_t bits;
@@ -109,7 +116,7 @@ TARGET static void split_32(uint16_t *hi, uint16_t *lo, const float *x, size_t v
 {
 	for (size_t half = 0; half < 2; half++) {
 		size_t left = valid > half * 16 ? valid - half * 16 : 0;
-		__mmask16 mask = left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+		__mmask16 mask = mask_of(left);
 		__m512 v = _mm512_maskz_loadu_ps(mask, x + half * 16);
 		__m512i top = round_bf16(_mm512_castps_si512(v));
 		__m512 rest = _mm512_sub_ps(v, _mm512_castsi512_ps(_mm512_slli_epi32(top, 16)));
@@ -201,9 +208,9 @@ TARGET static void block_product(float *c, const uint16_t *a, const uint16_t *b,
 TARGET static void put_block(float *y, const float *c, bool accumulate, size_t row_count, size_t column_count,
 			     size_t stride)
 {
-	__mmask16 left = column_count >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << column_count) - 1);
+	__mmask16 left = mask_of(column_count);
 	size_t more = column_count > 16 ? column_count - 16 : 0;
-	__mmask16 right = more >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << more) - 1);
+	__mmask16 right = mask_of(more);
 	for (size_t r = 0; r < row_count; r++, y += stride, c += BLOCK) {
 		__m512 v0 = _mm512_loadu_ps(c), v1 = _mm512_loadu_ps(c + 16);
 		if (accumulate) {
