@@ -19,7 +19,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all programs demo test unit unit-build tidy bench install clean help FORCE
+.PHONY: all programs demo test unit unit-build tidy fuzz bench install clean help FORCE
 
 ifeq ($(filter $(SAN),address undefined thread),)
 ifneq ($(SAN),)
@@ -229,6 +229,15 @@ demo: $(PROGRAMS)
 tidy:
 	@scripts/tidy
 
+# libFuzzer is clang's; the archives are built once more with its instrumentation.
+FUZZ := $(BUILD)/fuzz/san-address
+FUZZ_SECONDS ?= 60
+fuzz:
+	@$(MAKE) CC=clang SAN=address BUILD=$(BUILD)/fuzz CFLAGS=-fsanitize=fuzzer-no-link $(FUZZ)/libproto.a $(FUZZ)/libbase.a
+	clang $(COMMON) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -o $(FUZZ)/fuzz_decode tests/fuzz/fuzz_decode.c \
+		$(FUZZ)/libproto.a $(FUZZ)/libbase.a $(PKG_LIBS) -lm
+	$(FUZZ)/fuzz_decode -max_len=65536 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+
 install: $(PROGRAMS)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/amend
 	$(if $(PROGRAMS),install -m 0755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/)
@@ -246,6 +255,7 @@ help:
 	@echo '  unit-build     only builds them'
 	@echo '  test           unit, then tests/integration/run.sh; ends with "N passed, N failed"'
 	@echo '  tidy           clang-format, floors, foreign libraries, log ids (scripts/tidy)'
+	@echo '  fuzz           the message decoder under libFuzzer for FUZZ_SECONDS=60 (needs clang)'
 	@echo '  bench          the programs of bench/'
 	@echo '  install        to $$(DESTDIR)$$(PREFIX): bin/ and share/amend/'
 	@echo '  clean          removes $$(BUILD)'

@@ -1,5 +1,5 @@
-/* messages.h: random valid messages of every type, and their contents as bytes for comparing, written by hand apart from the
- * codec's tables so that a field that a table forgot is found. */
+/* messages.h: random valid messages of every type, and their contents as bytes for comparing, written by hand apart
+ * from the codec's tables so that a field that a table forgot is found. */
 #ifndef AMEND_TESTS_MESSAGES_H
 #define AMEND_TESTS_MESSAGES_H
 
