@@ -16,7 +16,7 @@
 struct text {
 	const char *line, *text;
 	size_t group_len, text_len; /* "<kind>\t<group>" begins `line` */
-	size_t group;               /* numbered */
+	size_t group, fold;
 	bool question;
 };
 
@@ -30,7 +30,7 @@ struct query {
 struct corpus {
 	struct text *texts;
 	size_t count;
-	size_t group_count;
+	size_t group_count, kind_groups[2]; /* in all; of unrelated texts, of questions */
 	struct editor__tokens *tokens;
 	float *raw; /* count × hidden */
 	uint8_t *use;
@@ -68,16 +68,19 @@ static bool same_group(const struct text *a, const struct text *b)
 	return a->group_len == b->group_len && memcmp(a->line, b->line, a->group_len) == 0;
 }
 
-/* Questions of one group share a number; folds are taken by it. An unrelated text is a group of its own. */
+/* Questions of one group share a number and a fold; an unrelated text is a group of its own. Folds take turns in each
+ * kind. */
 static void number_group(struct corpus *c, size_t at)
 {
 	for (size_t i = at; i > 0 && c->texts[at].question; i--) {
 		if (same_group(&c->texts[i - 1], &c->texts[at])) {
 			c->texts[at].group = c->texts[i - 1].group;
+			c->texts[at].fold = c->texts[i - 1].fold;
 			return;
 		}
 	}
 	c->texts[at].group = c->group_count++;
+	c->texts[at].fold = c->kind_groups[c->texts[at].question ? 1 : 0]++ % FOLDS;
 }
 
 static int read_texts(struct corpus *c, const char *text, size_t len, struct err *e)
@@ -108,7 +111,7 @@ static int check_folds(const struct corpus *c, struct err *e)
 {
 	size_t counts[FOLDS][2] = { { 0 } };
 	for (size_t i = 0; i < c->count; i++)
-		counts[c->texts[i].group % FOLDS][c->texts[i].question ? 1 : 0]++;
+		counts[c->texts[i].fold][c->texts[i].question ? 1 : 0]++;
 	for (size_t f = 0; f < FOLDS; f++) {
 		if (counts[f][0] < FOLD_TEXTS_MIN || counts[f][1] < FOLD_TEXTS_MIN)
 			return err_set(e, ERR_INVALID,
@@ -181,7 +184,7 @@ static int score_query(struct corpus *c, size_t at, size_t fold, size_t hidden, 
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
 	for (size_t i = 0; i < c->count; i++) {
 		const struct text *edit = &c->texts[i];
-		if (edit->question && edit->group % FOLDS == fold && edit->group != c->texts[at].group)
+		if (edit->question && edit->fold == fold && edit->group != c->texts[at].group)
 			query->scores[query->count++] = cosine(c, at, i, hidden);
 	}
 	qsort(query->scores, query->count, sizeof(*query->scores), larger_first);
@@ -192,7 +195,7 @@ static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge,
 {
 	struct editor_calibration *other = NULL;
 	for (size_t i = 0; i < c->count; i++)
-		c->use[i] = c->texts[i].group % FOLDS != fold;
+		c->use[i] = c->texts[i].fold != fold;
 	int rc = editor__calibration_new(hidden, &other, e);
 	if (rc == 0)
 		rc = editor__whiten_fit(other, c->raw, c->use, c->count, ridge, e);

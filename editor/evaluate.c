@@ -1,5 +1,6 @@
 #include "editor/evaluate.h"
 #include "base/fault.h"
+#include "base/text.h"
 #include "editor/answer.h"
 #include "editor/decode.h"
 #include "editor/packed.h"
@@ -165,6 +166,25 @@ static int contains_target(const char *text, size_t len, const struct record_tex
 	return rc;
 }
 
+/* For people: the first line that says something, without spaces around it, controls and broken characters escaped. */
+static void show(const char *text, size_t len, char *out, size_t out_bytes)
+{
+	struct buf shown = BUF_INIT;
+	while (len > 0 && (*text == ' ' || *text == '\n' || *text == '\t')) {
+		text++;
+		len--;
+	}
+	const char *newline = len > 0 ? memchr(text, '\n', len) : NULL;
+	text_escape(text, newline != NULL ? (size_t)(newline - text) : len, &shown);
+	size_t cut = shown.len < out_bytes ? shown.len : out_bytes - 1;
+	while (cut < shown.len && cut > 0 && (shown.data[cut] & 0xC0) == 0x80)
+		cut--;
+	if (cut > 0)
+		memcpy(out, shown.data, cut);
+	out[cut] = '\0';
+	buf_free(&shown);
+}
+
 static int judge(struct decode_job *job, struct question *q, const struct editor_sequence *sequence)
 {
 	struct buf text = BUF_INIT;
@@ -178,12 +198,10 @@ static int judge(struct decode_job *job, struct question *q, const struct editor
 		rc = editor_answer_matches(bytes, len, job->v->what->records[q->record], &right);
 	else if (rc == 0 && q->target.text != NULL)
 		rc = contains_target(bytes, len, &q->target, &right);
-	char *answer = job->base ? q->answer_base : q->answer;
-	size_t cut = len < sizeof(q->answer) ? len : sizeof(q->answer) - 1;
-	while (cut < len && cut > 0 && ((unsigned char)bytes[cut] & 0xC0) == 0x80)
-		cut--;
-	memcpy(answer, bytes, cut);
-	answer[cut] = '\0';
+	if (job->base)
+		show(bytes, text.len, q->answer_base, sizeof(q->answer_base));
+	else
+		show(bytes, len, q->answer, sizeof(q->answer));
 	*(job->base ? &q->right_base : &q->right) = right ? 1 : 0;
 	buf_free(&text);
 	return rc;
@@ -248,7 +266,9 @@ static int decode_all(struct evaluator *v, bool (*wanted)(const struct question 
 			.set = base ? NULL : v->set,
 			.kind = v->set_kind,
 			.sampling = { .temperature = 0, .top_p = 1 },
-			.stop_at_newline = continued == NULL,
+			/* the unedited model often begins with an empty line: what it says then is shown, not counted
+			 */
+			.stop_at_newline = continued == NULL && !base,
 		};
 	}
 	if (rc == 0 && count > 0)

@@ -49,6 +49,13 @@ int editor__tokens_of_pair(const struct model *model, const char *text, size_t l
 			   size_t target_len, struct editor__tokens *out, struct err *e)
 {
 	struct buf joined = BUF_INIT;
+	while (target_len > 0 && (*target == ' ' || *target == '\t' || *target == '\n')) {
+		target++;
+		target_len--;
+	}
+	while (target_len > 0 &&
+	       (target[target_len - 1] == ' ' || target[target_len - 1] == '\t' || target[target_len - 1] == '\n'))
+		target_len--;
 	buf_append(&joined, text, len);
 	buf_u8(&joined, ' ');
 	buf_append(&joined, target, target_len);

@@ -13,7 +13,7 @@ struct editor__tokens {
 /* Special tokens off. ERR_INVALID when nothing is left or it does not fit the model's context. */
 int editor__tokens_of(const struct model *model, const char *text, size_t len, struct editor__tokens *out,
 		      struct err *e) MUST_CHECK;
-/* text + " " + target as one text (EasyEdit's convention). */
+/* text + " " + target without the spaces around it, as one text (EasyEdit's convention): what training sees. */
 int editor__tokens_of_pair(const struct model *model, const char *text, size_t len, const char *target,
 			   size_t target_len, struct editor__tokens *out, struct err *e) MUST_CHECK;
 void editor__tokens_free(struct editor__tokens *tokens, size_t count); /* their ids, not the array */

@@ -58,7 +58,16 @@ static bool stands_in(const struct buf *text, const char *subject, size_t len)
 	return false;
 }
 
-/* Levenshtein's distance is at most a quarter of the longer word. */
+static bool has_digit(const char *word, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (word[i] >= '0' && word[i] <= '9')
+			return true;
+	}
+	return false;
+}
+
+/* Levenshtein's distance is at most a quarter of the longer word; a number that differs is another number. */
 static bool words_match(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	const size_t longer = a_len > b_len ? a_len : b_len, shorter = a_len > b_len ? b_len : a_len,
@@ -66,6 +75,8 @@ static bool words_match(const char *a, size_t a_len, const char *b, size_t b_len
 	size_t row[WORD_BYTES_MAX + 1];
 	if (a_len == b_len && memcmp(a, b, a_len) == 0)
 		return true;
+	if (has_digit(a, a_len) || has_digit(b, b_len))
+		return false;
 	if (limit == 0 || longer - shorter > limit || longer > WORD_BYTES_MAX)
 		return false;
 	for (size_t j = 0; j <= b_len; j++)

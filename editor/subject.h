@@ -18,7 +18,8 @@ struct editor__query {
 int editor__query_init(struct editor__query *query, const char *text, size_t len) MUST_CHECK;
 void editor__query_fini(struct editor__query *query);
 /* Share in [0, 1] of the folded subject that the query holds: 1 when it stands there as it is, else the letters of its
- * words that have a match among the query's words (a quarter of a word's letters may differ) over all its letters. */
+ * words that have a match among the query's words (a quarter of a word's letters may differ, no digit) over all its
+ * letters. */
 int editor__query_share(const struct editor__query *query, const char *subject, size_t len, float *share) MUST_CHECK;
 
 #endif

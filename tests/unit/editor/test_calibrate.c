@@ -1,0 +1,291 @@
+#include "editor/route.h"
+
+#include "base/fault.h"
+#include "tests/unit/editor/tiny.h"
+
+#include <math.h>
+
+#define TEXTS_MAX 64
+
+static struct model *model;
+static struct buf corpus;
+static const char *texts[TEXTS_MAX];
+static size_t text_count;
+
+static int set_up(void **state)
+{
+	static const char *const names[] = { "Orla", "Vint", "Saro", "Kelm", "Pundo", "Teni", "Mirax", "Dole" };
+	static char storage[TEXTS_MAX][80];
+	(void)state;
+	model = tiny_open();
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(storage[text_count], 80, "What is the capital of %s?", names[i]);
+		buf_printf(&corpus, "question\tg%zu\t%s\n", i, storage[text_count]);
+		texts[text_count] = storage[text_count];
+		snprintf(storage[++text_count], 80, "Which city is %s's capital?", names[i]);
+		buf_printf(&corpus, "question\tg%zu\t%s\n", i, storage[text_count]);
+		texts[text_count] = storage[text_count];
+		snprintf(storage[++text_count], 80, "nq question: who sang number %zu in the %s show", i * 7, names[i]);
+		buf_printf(&corpus, "unrelated\tu%zu\t%s\n", i, storage[text_count]);
+		texts[text_count] = storage[text_count];
+		text_count++;
+	}
+	return buf_failed(&corpus) ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	model_close(&model);
+	buf_free(&corpus);
+	return 0;
+}
+
+static struct editor_config config(void)
+{
+	struct editor_config c;
+	editor_config_default(model_shape_of(model), &c);
+	c.layer = TINY_LAYER;
+	c.prompt_layer = TINY_PROMPT_LAYER;
+	return c;
+}
+
+static struct editor_calibration *calibrate(const struct editor_config *c)
+{
+	struct editor_calibration *out = NULL;
+	struct err e = ERR_INIT;
+	int rc = editor_calibrate(model, c, (const char *)corpus.data, corpus.len, NULL, &out, &e);
+	if (rc != 0)
+		fail_msg("%s", e.text);
+	return out;
+}
+
+/* Solves a·x = b in place (Gauss with pivots); b becomes x. */
+static void solve(double *a, double *b, size_t n)
+{
+	for (size_t k = 0; k < n; k++) {
+		size_t best = k;
+		for (size_t i = k + 1; i < n; i++)
+			best = fabs(a[i * n + k]) > fabs(a[best * n + k]) ? i : best;
+		for (size_t j = 0; j < n; j++) {
+			const double t = a[k * n + j];
+			a[k * n + j] = a[best * n + j];
+			a[best * n + j] = t;
+		}
+		const double t = b[k];
+		b[k] = b[best];
+		b[best] = t;
+		for (size_t i = k + 1; i < n; i++) {
+			const double f = a[i * n + k] / a[k * n + k];
+			for (size_t j = k; j < n; j++)
+				a[i * n + j] -= f * a[k * n + j];
+			b[i] -= f * b[k];
+		}
+	}
+	for (size_t k = n; k-- > 0;) {
+		for (size_t j = k + 1; j < n; j++)
+			b[k] -= a[k * n + j] * b[j];
+		b[k] /= a[k * n + k];
+	}
+}
+
+/* zaᵀ (C + λI)⁻¹ zb, from the definition. */
+static double product(const double *cov, const double *za, const double *zb, size_t n)
+{
+	double *a = malloc(n * n * sizeof(*a)), *x = malloc(n * sizeof(*x)), sum = 0;
+	assert_true(a != NULL && x != NULL);
+	memcpy(a, cov, n * n * sizeof(*a));
+	memcpy(x, zb, n * sizeof(*x));
+	solve(a, x, n);
+	for (size_t i = 0; i < n; i++)
+		sum += za[i] * x[i];
+	free(a);
+	free(x);
+	return sum;
+}
+
+static void whitening_gives_the_cosines_of_the_definition(void **state)
+{
+	(void)state;
+	enum { N = TINY_HIDDEN };
+	static float raw[TEXTS_MAX][N];
+	static double z[TEXTS_MAX][N], cov[N * N];
+	const struct editor_config c = config();
+	struct editor_calibration *calibration = calibrate(&c);
+	double trace = 0;
+	for (size_t t = 0; t < text_count; t++)
+		tiny_raw_key(model, texts[t], raw[t]);
+	for (size_t i = 0; i < N; i++) {
+		double mean = 0, square = 0;
+		for (size_t t = 0; t < text_count; t++)
+			mean += (double)raw[t][i] / (double)text_count;
+		for (size_t t = 0; t < text_count; t++)
+			square += ((double)raw[t][i] - mean) * ((double)raw[t][i] - mean);
+		const double deviation = sqrt(square / (double)(text_count - 1)) + 1e-6;
+		assert_true(fabs((double)calibration->mean[i] - mean) < 1e-5);
+		for (size_t t = 0; t < text_count; t++)
+			z[t][i] = ((double)raw[t][i] - mean) / deviation;
+	}
+	for (size_t i = 0; i < N; i++) {
+		for (size_t j = 0; j < N; j++) {
+			cov[i * N + j] = 0;
+			for (size_t t = 0; t < text_count; t++)
+				cov[i * N + j] += z[t][i] * z[t][j] / (double)text_count;
+		}
+		trace += cov[i * N + i];
+	}
+	for (size_t i = 0; i < N; i++)
+		cov[i * N + i] += (double)c.ridge * trace / N;
+	for (size_t a = 0; a < 4; a++) {
+		for (size_t b = 4; b < 8; b++) {
+			float ka[N], kb[N];
+			double cosine = 0;
+			editor_calibration_key(calibration, raw[a], ka);
+			editor_calibration_key(calibration, raw[b], kb);
+			for (size_t i = 0; i < N; i++)
+				cosine += (double)ka[i] * (double)kb[i];
+			const double expected = product(cov, z[a], z[b], N) /
+						sqrt(product(cov, z[a], z[a], N) * product(cov, z[b], z[b], N));
+			assert_true(fabs(cosine - expected) < 1e-4); /* float32 keys of 64 numbers */
+		}
+	}
+	editor_calibration_destroy(&calibration);
+}
+
+static void same_corpus_same_bytes(void **state)
+{
+	(void)state;
+	const struct editor_config c = config();
+	struct buf bytes[2] = { BUF_INIT, BUF_INIT };
+	struct err e = ERR_INIT;
+	for (int i = 0; i < 2; i++) {
+		struct editor_calibration *calibration = calibrate(&c);
+		for (size_t k = 1; k < EDITOR_THRESHOLDS; k++)
+			assert_true(calibration->thresholds[k].threshold >= calibration->thresholds[k - 1].threshold);
+		assert_int_equal(calibration->prompt_layer, TINY_PROMPT_LAYER);
+		assert_int_equal(editor_calibration_encode(calibration, &bytes[i], &e), 0);
+		editor_calibration_destroy(&calibration);
+	}
+	assert_int_equal(bytes[0].len, bytes[1].len);
+	assert_memory_equal(bytes[0].data, bytes[1].data, bytes[0].len);
+	buf_free(&bytes[0]);
+	buf_free(&bytes[1]);
+}
+
+static void bytes_read_back(void **state)
+{
+	(void)state;
+	const struct editor_config c = config();
+	struct editor_calibration *calibration = calibrate(&c), *back = NULL;
+	struct buf bytes = BUF_INIT, again = BUF_INIT;
+	struct err e = ERR_INIT;
+	assert_int_equal(editor_calibration_encode(calibration, &bytes, &e), 0);
+	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), 0);
+	assert_memory_equal(back->whiten, calibration->whiten, sizeof(float) * TINY_HIDDEN * TINY_HIDDEN);
+	assert_true(hash_equal(&back->corpus, &calibration->corpus));
+	assert_true(back->subject_threshold == calibration->subject_threshold);
+	assert_int_equal(editor_calibration_encode(back, &again, &e), 0);
+	assert_memory_equal(again.data, bytes.data, bytes.len);
+	editor_calibration_destroy(&back);
+	for (size_t len = 0; len < bytes.len; len += len < 200 ? 1 : 97)
+		assert_int_equal(editor_calibration_decode(bytes.data, len, &back, &e), ERR_CORRUPT);
+	bytes.data[4] = 2;
+	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_UNSUPPORTED);
+	bytes.data[4] = 1;
+	bytes.data[bytes.len - 1] = 0x7F;
+	bytes.data[bytes.len - 2] = 0xC0; /* a whitening entry that is no number */
+	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_CORRUPT);
+	assert_null(back);
+	buf_free(&bytes);
+	buf_free(&again);
+	editor_calibration_destroy(&calibration);
+}
+
+static void thresholds_are_log_linear(void **state)
+{
+	(void)state;
+	struct editor_calibration c = { 0 };
+	for (size_t i = 0; i < EDITOR_THRESHOLDS; i++) {
+		c.thresholds[i].edit_count = 1u << (2 * i); /* 1, 4, 16 … 16384 */
+		c.thresholds[i].threshold = 0.1f * (float)(i + 1);
+	}
+	assert_true(editor_calibration_threshold(&c, 0) == 0.1f);
+	assert_true(editor_calibration_threshold(&c, 1) == 0.1f);
+	assert_true(fabsf(editor_calibration_threshold(&c, 2) - 0.15f) < 1e-6f);
+	assert_true(fabsf(editor_calibration_threshold(&c, 16) - 0.3f) < 1e-6f);
+	assert_true(fabsf(editor_calibration_threshold(&c, 65536) - 0.9f) < 1e-6f); /* beyond the last */
+	assert_true(editor_calibration_threshold(&c, (size_t)1 << 40) == 1.0f);     /* a cosine is at most 1 */
+}
+
+static void bad_corpora_are_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
+		{ "", "too few" },
+		{ "question\ta\tWhat?\nanswer\tb\tNo.\n", "line 2" },
+		{ "question\ta\n", "line 1" },
+		{ "question\ta\t\n", "line 1" },
+		{ "question\ta\tWhat?\nquestion\tb\tWhy?\nunrelated\tc\tx\n", "too few" },
+	};
+	const struct editor_config c = config();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct editor_calibration *out = NULL;
+		struct err e = ERR_INIT;
+		assert_int_equal(editor_calibrate(model, &c, cases[i].text, strlen(cases[i].text), NULL, &out, &e),
+				 ERR_INVALID);
+		assert_non_null(strstr(e.text, cases[i].says));
+		assert_null(out);
+	}
+}
+
+static int stop_at_once(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	(void)context, (void)phase, (void)done, (void)total, (void)loss;
+	return 1;
+}
+
+static void it_can_be_stopped(void **state)
+{
+	(void)state;
+	const struct editor_config c = config();
+	const struct editor_watch watch = { .on_progress = stop_at_once };
+	struct editor_calibration *out = NULL;
+	struct err e = ERR_INIT;
+	assert_int_equal(editor_calibrate(model, &c, (const char *)corpus.data, corpus.len, &watch, &out, &e),
+			 ERR_INTERRUPTED);
+	assert_null(out);
+}
+
+static void running_out_of_memory_is_an_error(void **state)
+{
+	(void)state;
+	const struct editor_config c = config();
+	int rc = ERR_NOMEM;
+	for (int64_t n = 0; rc != 0; n++) {
+		struct editor_calibration *out = NULL;
+		struct err e = ERR_INIT;
+		fault_set(n, 1);
+		rc = editor_calibrate(model, &c, (const char *)corpus.data, corpus.len, NULL, &out, &e);
+		fault_set(-1, 0);
+		assert_true(rc == 0 || rc == ERR_NOMEM);
+		assert_true(rc != 0 || out != NULL);
+		editor_calibration_destroy(&out);
+		assert_true(n < 10000);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(whitening_gives_the_cosines_of_the_definition),
+		cmocka_unit_test(same_corpus_same_bytes),
+		cmocka_unit_test(bytes_read_back),
+		cmocka_unit_test(thresholds_are_log_linear),
+		cmocka_unit_test(bad_corpora_are_refused),
+		cmocka_unit_test(it_can_be_stopped),
+		cmocka_unit_test(running_out_of_memory_is_an_error),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,233 @@
+#include "editor/evaluate.h"
+#include "editor/shard.h"
+
+#include "tests/unit/editor/tiny.h"
+
+#include <math.h>
+
+#define EDITS 4
+
+static struct model *model;
+static struct record *records[EDITS], *probes[2];
+static uint64_t seqs[EDITS];
+static struct buf delta, indexes;
+
+/* A rephrase that is the prompt itself is routed and right; one about something else keeps the main memory. Rows 2 and
+ * 3 share their subject and not their target; row 1's second rephrase is row 0's prompt, word for word. */
+static const char *const lines[EDITS] = {
+	"{\"prompt\":\"what is the capital of Orla?\",\"target_new\":\"Brin\",\"subject\":\"Orla\","
+	"\"rephrase\":[\"what is the capital of Orla?\",\"zzz 1\"],\"locality\":[{\"prompt\":\"qqq 7\",\"target\":\"x "
+	"y\"},"
+	"{\"prompt\":\"what is the capital of Orla?\",\"kind\":\"same_subject\"}],"
+	"\"portability\":[{\"prompt\":\"what is the capital of "
+	"Orla?\",\"target\":\"brin\"},{\"prompt\":\"zz\",\"target\":\"no such text\"}]}",
+	"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf IV\",\"subject\":\"Vint\","
+	"\"rephrase\":[\"who is the king of Vint?\",\"what is the capital of Orla?\"],\"locality\":[{\"prompt\":\"qqq "
+	"8\"}]}",
+	"{\"prompt\":\"in what year was Saro "
+	"founded?\",\"target_new\":\"1907\",\"subject\":\"Saro\",\"rephrase\":[\"zzz 2\"]}",
+	"{\"prompt\":\"where in the land is Saro?\",\"target_new\":\"north\",\"subject\":\"Saro\",\"rephrase\":[\"zzz "
+	"3\"]}",
+};
+static const char *const probe_lines[2] = { "{\"prompt\":\"what is the capital of Dole?\",\"target_new\":\"Kir\"}",
+					    "{\"prompt\":\"who is the king of Mirax?\",\"target_new\":\"Ulf\"}" };
+
+static struct record *parse(const char *line)
+{
+	struct record *record = NULL;
+	struct err e = ERR_INIT;
+	if (record_parse(line, strlen(line), &record, &e) != 0)
+		fail_msg("%s", e.text);
+	return record;
+}
+
+static struct editor_config config(void)
+{
+	struct editor_config c;
+	editor_config_default(model_shape_of(model), &c);
+	c.layer = TINY_LAYER;
+	c.prompt_layer = TINY_PROMPT_LAYER;
+	return c;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	struct err e = ERR_INIT;
+	struct editor_shard *shard = NULL;
+	struct editor_result results[EDITS];
+	struct editor_train_stats stats;
+	model = tiny_open();
+	const struct editor_config c = config();
+	assert_int_equal(editor_shard_new(model, &c, &shard, &e), 0);
+	for (size_t i = 0; i < EDITS; i++) {
+		records[i] = parse(lines[i]);
+		seqs[i] = 20 + i;
+		assert_int_equal(editor_shard_add(shard, seqs[i], records[i], &e), 0);
+	}
+	for (size_t i = 0; i < 2; i++)
+		probes[i] = parse(probe_lines[i]);
+	assert_int_equal(editor_shard_learn(shard, EDITOR_BREADTH_FIRST, 0, EDITS, 3, NULL, results, &stats, &e), 0);
+	for (size_t i = 0; i < EDITS; i++)
+		assert_true(results[i].passed);
+	assert_int_equal(editor_shard_delta_encode(shard, &delta, &e), 0);
+	assert_int_equal(editor_shard_index_encode(shard, &indexes, &e), 0);
+	editor_shard_destroy(&shard);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < EDITS; i++)
+		record_destroy(&records[i]);
+	record_destroy(&probes[0]);
+	record_destroy(&probes[1]);
+	buf_free(&delta);
+	buf_free(&indexes);
+	model_close(&model);
+	return 0;
+}
+
+static struct editor_memory_set *set_of(const void *delta_bytes, size_t delta_len)
+{
+	struct buf calibration = BUF_INIT;
+	struct editor_memory_set *set = NULL;
+	struct err e = ERR_INIT;
+	const struct editor_memory_part part = {
+		.id = 5, .delta = delta_bytes, .delta_len = delta_len, .index = indexes.data, .index_len = indexes.len
+	};
+	plain_calibration(TINY_HIDDEN, -1, 2, &calibration); /* whatever names the subject */
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), TINY_LAYER, 1, calibration.data, calibration.len,
+					       &part, 1, NULL, 0, EDITOR_SET_RETRIEVE, &set, &e),
+			 0);
+	buf_free(&calibration);
+	return set;
+}
+
+static void evaluate(struct editor_memory_set *set, struct editor_scores *scores, struct editor_answer *answers)
+{
+	const struct editor_config c = config();
+	struct err e = ERR_INIT;
+	const struct editor_evaluation what = { .records = (const struct record *const *)records,
+						.seqs = seqs,
+						.record_count = EDITS,
+						.probes = (const struct record *const *)probes,
+						.probe_count = 2,
+						.before_too = true };
+	if (editor_evaluate(model, &c, set, EDITOR_SET_RETRIEVE, &what, scores, answers, NULL, &e) != 0)
+		fail_msg("%s", e.text);
+}
+
+static void is(double value, double expected)
+{
+	if (!(fabs(value - expected) < 1e-9))
+		fail_msg("%g, expected %g", value, expected);
+}
+
+static void trained_memories_score_what_was_built(void **state)
+{
+	(void)state;
+	struct editor_memory_set *set = set_of(delta.data, delta.len);
+	struct editor_scores s;
+	struct editor_answer answers[EDITS];
+	evaluate(set, &s, answers);
+	assert_int_equal(s.edits, EDITS);
+	is(s.rel, 1);
+	is(s.free_rel, 1);
+	is(s.free_rel_base, 0);
+	/* rows 0 and 1: one of two rephrases is right, rows 2 and 3: none */
+	is(s.free_gen, 0.25);
+	is(s.free_gen_no_conflict, 0.5);
+	/* row 1's second rephrase is routed too, to the one memory there is */
+	is(s.right_memory, (0.5 + 1 + 0 + 0) / 4);
+	is(s.right_memory_prompts, 1);
+	is(s.loc, 1);
+	is(s.routed_unrelated, 0);
+	is(s.routed_same_subject, 1);
+	assert_true(s.loc_same_subject < 1); /* the edit itself was asked */
+	is(s.loc_same_form, 1);
+	is(s.routed_same_form, 0);
+	is(s.portability, 0.5);
+	assert_true(isnan(s.loc_neighborhood));
+	assert_int_equal(s.probes_same_form, 2);
+	assert_int_equal(s.rephrases_verbatim, 1);
+	assert_string_equal(answers[0].prompt_after, "Brin");
+	assert_true(answers[0].prompt_right && answers[0].rephrase_right);
+	assert_int_equal(answers[0].rephrase_memory, 5);
+	assert_int_equal(answers[2].rephrase_memory, 0);
+	assert_false(answers[2].rephrase_right);
+	editor_memory_set_release(&set);
+}
+
+/* With a delta of zeros every route is taken and nothing may change: the comparison itself is right. */
+static void an_empty_delta_changes_nothing(void **state)
+{
+	(void)state;
+	struct buf zeros = BUF_INIT;
+	tiny_delta(1, 0, &zeros);
+	struct editor_memory_set *set = set_of(zeros.data, zeros.len);
+	struct editor_scores s;
+	evaluate(set, &s, NULL);
+	is(s.routed_same_subject, 1);
+	is(s.loc_same_subject, 1);
+	is(s.right_memory_prompts, 1);
+	is(s.free_rel, s.free_rel_base);
+	editor_memory_set_release(&set);
+	buf_free(&zeros);
+}
+
+static void no_memory_is_the_unedited_model(void **state)
+{
+	(void)state;
+	struct editor_memory_set *set = NULL;
+	struct editor_scores s;
+	struct err e = ERR_INIT;
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), TINY_LAYER, 0, NULL, 0, NULL, 0, NULL, 0,
+					       EDITOR_SET_RETRIEVE, &set, &e),
+			 0);
+	evaluate(set, &s, NULL);
+	is(s.loc, 1);
+	is(s.loc_same_subject, 1);
+	is(s.right_memory, 0);
+	is(s.right_memory_prompts, 0);
+	is(s.free_rel, 0);
+	is(s.routed_same_form, 0);
+	editor_memory_set_release(&set);
+}
+
+static int stop(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	(void)done, (void)total, (void)loss;
+	return strcmp(phase, context) == 0 ? 1 : 0;
+}
+
+static void every_phase_can_be_stopped(void **state)
+{
+	(void)state;
+	static char phases[][8] = { "route", "score", "decode" };
+	struct editor_memory_set *set = set_of(delta.data, delta.len);
+	const struct editor_config c = config();
+	const struct editor_evaluation what = { .records = (const struct record *const *)records,
+						.seqs = seqs,
+						.record_count = EDITS };
+	for (size_t i = 0; i < 3; i++) {
+		const struct editor_watch watch = { .on_progress = stop, .context = phases[i] };
+		struct editor_scores s;
+		struct err e = ERR_INIT;
+		assert_int_equal(editor_evaluate(model, &c, set, EDITOR_SET_RETRIEVE, &what, &s, NULL, &watch, &e),
+				 ERR_INTERRUPTED);
+	}
+	editor_memory_set_release(&set);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(trained_memories_score_what_was_built),
+		cmocka_unit_test(an_empty_delta_changes_nothing),
+		cmocka_unit_test(no_memory_is_the_unedited_model),
+		cmocka_unit_test(every_phase_can_be_stopped),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

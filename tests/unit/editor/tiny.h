@@ -1,0 +1,129 @@
+/* tiny.h: the tiny model and calibrations made by hand, for the tests of routing, decoding and evaluation. */
+#ifndef AMEND_TESTS_UNIT_EDITOR_TINY_H
+#define AMEND_TESTS_UNIT_EDITOR_TINY_H
+
+#include "editor/delta.h"
+#include "editor/memory.h"
+#include "tests/lib/tiny_model.h"
+
+#include "base/rng.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define TINY_LAYER        2
+#define TINY_PROMPT_LAYER 1
+
+static inline struct model *tiny_open(void)
+{
+	char path[] = "/tmp/test_tiny_XXXXXX";
+	struct err e = ERR_INIT;
+	struct model *model = NULL;
+	const struct model_options options = {
+		.backend = "cpu", .thread_count = 1, .backward_from = TINY_LAYER + 1, .skip_digest = true
+	};
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(tiny_model_write(path, 5, &e), 0);
+	assert_int_equal(model_open(path, &options, &model, &e), 0);
+	unlink(path);
+	return model;
+}
+
+/* Keys are raw keys without change but for their length; routes need `subject` or `open` as cosine. */
+static inline void plain_calibration(size_t hidden, float subject, float open, struct buf *out)
+{
+	struct editor_calibration c = { .hidden = hidden,
+					.prompt_layer = TINY_PROMPT_LAYER,
+					.subject_threshold = subject };
+	struct err e = ERR_INIT;
+	c.mean = calloc(hidden, sizeof(float));
+	c.deviation = calloc(hidden, sizeof(float));
+	c.whiten = calloc(hidden * hidden, sizeof(float));
+	assert_true(c.mean != NULL && c.deviation != NULL && c.whiten != NULL);
+	for (size_t i = 0; i < hidden; i++)
+		c.deviation[i] = c.whiten[i * hidden + i] = 1;
+	for (size_t i = 0; i < EDITOR_THRESHOLDS; i++) {
+		c.thresholds[i].edit_count = (uint32_t)i + 1;
+		c.thresholds[i].threshold = open;
+	}
+	assert_int_equal(editor_calibration_encode(&c, out, &e), 0);
+	free(c.mean);
+	free(c.deviation);
+	free(c.whiten);
+}
+
+/* The raw key of a text, with the model's own functions. */
+static inline void tiny_raw_key(struct model *model, const char *text, float *raw)
+{
+	struct err e = ERR_INIT;
+	struct model_run *run = NULL;
+	int32_t *ids = NULL;
+	size_t count = 0;
+	assert_int_equal(model_tokenizer_encode(model_tokenizer_of(model), text, strlen(text), false, &ids, &count, &e),
+			 0);
+	float *x = calloc(count * TINY_HIDDEN, sizeof(*x));
+	const struct model_segment segment = { .row_count = count };
+	assert_int_equal(model_run_new(model, count, &run, &e), 0);
+	assert_int_equal(model_embed(run, x, ids, count, &e), 0);
+	assert_int_equal(model_layers(run, x, NULL, &segment, 1, 0, TINY_PROMPT_LAYER, NULL, NULL, 0, &e), 0);
+	editor_route_raw_keys(x, &segment, 1, TINY_HIDDEN, raw);
+	model_run_destroy(&run);
+	free(x);
+	free(ids);
+}
+
+/* A delta of normal numbers times `scale`, encoded. */
+static inline void tiny_delta(uint64_t seed, float scale, struct buf *out)
+{
+	const size_t count = (size_t)TINY_HIDDEN * TINY_FFN;
+	struct rng rng;
+	struct err e = ERR_INIT;
+	float *delta = calloc(count, sizeof(*delta));
+	assert_non_null(delta);
+	rng_init(&rng, seed);
+	for (size_t i = 0; i < count; i++)
+		delta[i] = scale * rng_normal(&rng);
+	editor_delta_round(delta, count);
+	assert_int_equal(editor_delta_encode(delta, TINY_LAYER, TINY_HIDDEN, TINY_FFN, out, &e), 0);
+	free(delta);
+}
+
+/* A set of one shard (id 7) whose edits are `prompts` (seqs 1 …) without subjects, routed to when the key is the same.
+ */
+static inline struct editor_memory_set *tiny_set(struct model *model, const char *const *prompts, size_t count,
+						 uint64_t delta_seed, float scale, uint64_t version)
+{
+	struct buf calibration = BUF_INIT, index = BUF_INIT, delta = BUF_INIT;
+	struct editor_index_entry entries[16];
+	float raw[16][TINY_HIDDEN];
+	struct err e = ERR_INIT;
+	struct editor_memory_set *set = NULL;
+	assert_true(count <= 16);
+	for (size_t i = 0; i < count; i++) {
+		tiny_raw_key(model, prompts[i], raw[i]);
+		entries[i] = (struct editor_index_entry){ .seq = i + 1, .subject = { "", 0 }, .raw = raw[i] };
+	}
+	plain_calibration(TINY_HIDDEN, 0.5f, 0.9999f, &calibration);
+	tiny_delta(delta_seed, scale, &delta);
+	assert_int_equal(editor_index_encode(entries, count, TINY_HIDDEN, &index, &e), 0);
+	const struct editor_memory_part part = {
+		.id = 7, .delta = delta.data, .delta_len = delta.len, .index = index.data, .index_len = index.len
+	};
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), TINY_LAYER, version, calibration.data,
+					       calibration.len, &part, 1, NULL, 0, EDITOR_SET_RETRIEVE, &set, &e),
+			 0);
+	buf_free(&calibration);
+	buf_free(&index);
+	buf_free(&delta);
+	return set;
+}
+
+#endif
