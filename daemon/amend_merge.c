@@ -102,6 +102,10 @@ int main(int argc, char **argv)
 		fputs(usage, stdout);
 		return EXIT_OK;
 	}
+	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+		printf("amend-merge %s\n", AMEND_VERSION);
+		return EXIT_OK;
+	}
 	int code = parse(argc, argv, &options);
 	if (code != EXIT_OK)
 		return code;

@@ -13,6 +13,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
 static const struct {
 	const char *name;
 	unsigned role;
@@ -32,7 +34,7 @@ static int usage(FILE *out)
 		fprintf(out, "  %-12s %s\n", roles[i].name, roles[i].what);
 	fprintf(out, "\n`amendd ROLE --help` lists a role's settings, `amendd ROLE --sample` prints a configuration "
 		     "file.\n");
-	return out == stdout ? 0 : 2;
+	return out == stdout ? EXIT_OK : EXIT_USAGE;
 }
 
 /* GNU OpenMP reads its environment when it is loaded: to bound its spinning the program starts itself once more. Four
@@ -49,7 +51,7 @@ static int fail(const char *role, const struct err *e)
 {
 	fprintf(stderr, "amendd %s: %s\n", role, e->text);
 	log_event(LOG_ERROR, "PROCESS-FAILED", LOGF_S("code", err_name(e->code)), LOGF_S("reason", e->text));
-	return 1;
+	return EXIT_FAILED;
 }
 
 /* Takes --config FILE off the line: the file comes first, flags override it wherever they stand. */
@@ -108,11 +110,14 @@ static int role_run(size_t index, int argc, char **argv)
 		rc = name_default(&config, role, &e);
 	if (rc == 0)
 		rc = log_start(&config, role, &e);
+	bool started = rc == 0;
 	if (rc == 0)
 		rc = fault_init_from_env(&e);
 	if (rc == 0)
 		rc = roles[index].run(&config, &e);
-	int status = rc == 0 ? 0 : fail(role, &e);
+	int status = rc == 0 ? EXIT_OK : fail(role, &e);
+	if (!started)
+		status = EXIT_USAGE;
 	conf_fini(&daemon_config_table, &config);
 	return status;
 }
