@@ -1,5 +1,6 @@
-/* eval_file.h: `amend eval run` without the command line: trains the edits of a file in process (or takes a memory set that is there already),
- * and measures what method.md says. No cluster, no sockets; the only files are those named in the options. */
+/* eval_file.h: `amend eval run` without the command line: trains the edits of a file in process (or takes a memory set
+ * that is there already), and measures what method.md says. No cluster, no sockets; the only files are those named in
+ * the options. */
 #ifndef AMEND_DAEMON_EVAL_FILE_H
 #define AMEND_DAEMON_EVAL_FILE_H
 
@@ -8,19 +9,20 @@
 enum eval_on_conflict { EVAL_SUPERSEDE, EVAL_KEEP, EVAL_REJECT };
 
 struct eval_options {
-	const char *file; /* JSONL of edit records */
-	size_t edits; /* the first so many good rows; 0: all */
-	size_t probes; /* prompts of rows that are not edited: at most so many (default 200: EVAL_PROBES) */
+	const char *file;        /* JSONL of edit records */
+	size_t edits;            /* the first so many good rows; 0: all */
+	size_t probes;           /* prompts of rows that are not edited: at most so many (default 200: EVAL_PROBES) */
 	const char *probes_file; /* where those rows come from; NULL: the rows of `file` after the edits */
 	enum eval_on_conflict on_conflict;
-	size_t edits_per_shard; /* 0: the model's default */
-	const char *model, *backend; /* backend NULL: auto */
-	size_t threads; /* 0: all */
-	const char *corpus; /* calibration corpus; its texts must not be evaluated */
-	bool before_too; /* decode with the unedited model too */
+	size_t edits_per_shard;           /* 0: the model's default */
+	const char *model, *backend;      /* backend NULL: auto */
+	size_t threads;                   /* 0: all */
+	const char *corpus;               /* calibration corpus; its texts must not be evaluated */
+	bool before_too;                  /* decode with the unedited model too */
 	const struct editor_watch *watch; /* may be NULL */
-	/* Instead of training: a set that is there already (borrowed), with the model it belongs to, and where its edits are. `seq_of` gives ERR_NOT_FOUND
-	 * for a row that the set does not hold: it is left out and counted in `missing`. `model` above may be NULL then. */
+	/* Instead of training: a set that is there already (borrowed), with the model it belongs to, and where its
+	 * edits are. `seq_of` gives ERR_NOT_FOUND for a row that the set does not hold: it is left out and counted in
+	 * `missing`. `model` above may be NULL then. */
 	struct model *open_model;
 	struct editor_memory_set *set;
 	enum editor_set_kind set_kind;
@@ -54,13 +56,14 @@ struct eval_report {
 	char backend[128], model_name[128];
 	struct hash model_digest;
 	/* per edit, in the order of the file */
-	struct record **records; /* the evaluated ones, owned */
+	struct record **records;       /* the evaluated ones, owned */
 	struct editor_answer *answers; /* scores.edits entries, owned */
 	size_t record_count;
 };
 
-/* ERR_INVALID: nothing to evaluate, or rows that stand in the calibration corpus (the first by name, and how many). Bad lines are no error: they are
- * counted and reported. ERR_INTERRUPTED when the watch says so. `report` is valid after success until eval_report_fini. */
+/* ERR_INVALID: nothing to evaluate, or rows that stand in the calibration corpus (the first by name, and how many). Bad
+ * lines are no error: they are counted and reported. ERR_INTERRUPTED when the watch says so. `report` is valid after
+ * success until eval_report_fini. */
 int eval_file_run(const struct eval_options *options, struct eval_report *report, struct err *e) MUST_CHECK;
 void eval_report_fini(struct eval_report *report);
 /* One JSON object; figures that the file has no items for are null. `details`: with one object an edit. */

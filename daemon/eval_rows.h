@@ -18,7 +18,7 @@ struct eval__rows {
 
 /* Reads options->file; fills the report's counts of the file. */
 int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len, struct eval__rows *rows,
-                    struct eval_report *report, struct err *e) MUST_CHECK;
+		    struct eval_report *report, struct err *e) MUST_CHECK;
 void eval__rows_fini(struct eval__rows *rows);
 uint64_t eval__subject_hash(const struct record *record, int *rc); /* rc: ERR_NOMEM */
 

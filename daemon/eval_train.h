@@ -13,8 +13,9 @@ struct eval__trained {
 };
 
 /* The seq of edit i is i + 1. Fills the report's counts and times of training. `threads` as in the options. */
-int eval__train(const struct eval_options *options, size_t threads, const struct editor_config *config, const struct eval__rows *rows,
-                struct eval__trained *out, struct eval_report *report, struct err *e) MUST_CHECK;
+int eval__train(const struct eval_options *options, size_t threads, const struct editor_config *config,
+		const struct eval__rows *rows, struct eval__trained *out, struct eval_report *report,
+		struct err *e) MUST_CHECK;
 void eval__trained_fini(struct eval__trained *trained);
 
 #endif
