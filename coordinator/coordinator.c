@@ -225,8 +225,11 @@ void coordinator_receive(struct coordinator *coordinator, struct msg_received **
 {
 	if (coordinator->failure.code != 0)
 		return; /* no answer means unknown: the only true thing to say now */
+	enum msg_type type = (*received)->msg.type;
 	dispatch(coordinator, received);
-	coordinator__advance(coordinator);
+	/* What else may set something moving does so itself (a group commit) or waits for the tick. */
+	if (type == MSG_HELLO || type == MSG_WANT || type == MSG_SHARD_COMMIT || type == MSG_MERGE_RUN)
+		coordinator__advance(coordinator);
 }
 
 void coordinator__advance(struct coordinator *c)

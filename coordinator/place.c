@@ -103,8 +103,13 @@ static int place_one(struct coordinator *c, struct store_edit *edit, struct err 
 	struct record *record = NULL;
 	struct buf subject = BUF_INIT;
 	int rc = record_of(c, edit->seq, &record, e);
-	if (rc == 0)
-		rc = record_subject_key(record, &subject);
+	if (rc == ERR_INVALID) {
+		struct err bad = *e;
+		err_clear(e);
+		return coordinator__edit_move(c, edit, STORE_EDIT_STATE_REJECTED, bad.text, e);
+	}
+	if (rc == 0 && record_subject_key(record, &subject) != 0)
+		rc = err_set(e, ERR_NOMEM, "subject: out of memory");
 	if (rc == 0)
 		rc = coordinator__place(c, edit, &subject, e);
 	if (rc == 0 && edit->state == STORE_EDIT_STATE_PLACED) {
@@ -161,6 +166,10 @@ static int conflicts_with(struct coordinator *c, const struct record *record, ui
 	if (rc != 0 || !coordinator__edit_live(edit.state))
 		return rc;
 	rc = record_of(c, seq, &other, e);
+	if (rc == ERR_INVALID) { /* kept under older rules: it cannot be compared, and must not stop anything */
+		err_clear(e);
+		return 0;
+	}
 	if (rc == 0 && record_conflicts(record, other, conflicts) != 0)
 		rc = err_set(e, ERR_NOMEM, "comparing with edit %" PRIu64 ": out of memory", seq);
 	record_destroy(&other);
@@ -197,6 +206,10 @@ static int same_content(struct coordinator *c, const struct record *record, cons
 	if (*same)
 		return 0;
 	int rc = record_of(c, edit->seq, &other, e);
+	if (rc == ERR_INVALID) {
+		err_clear(e);
+		return 0;
+	}
 	if (rc == 0)
 		*same = hash_equal(&record->content, &other->content);
 	record_destroy(&other);
