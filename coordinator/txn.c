@@ -122,7 +122,7 @@ int coordinator__event(struct coordinator *c, enum store_event_type type, const 
 		       uint64_t *seq, struct err *e)
 {
 	uint64_t at = 0;
-	int rc = buf_failed(json) ? err_set(e, ERR_NOMEM, "event %s: out of memory", store_event_name(type))
+	int rc = buf_failed(json) ? err_set(e, ERR_NOMEM, "event %s: out of memory", store_event_name((int)type))
 				  : store_event_append(c->txn, type, actor != NULL ? actor : c->key, json->data,
 						       json->len, &at, e);
 	buf_free(json);

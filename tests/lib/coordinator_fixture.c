@@ -230,7 +230,7 @@ struct msg_received *end_expect(struct end_peer *end, enum msg_type type)
 {
 	struct msg_received *found = end_take(end, type);
 	if (found == NULL)
-		fail_msg("%s got no %s", end->name, msg_type_name(type));
+		fail_msg("%s got no %s", end->name, msg_type_name((int)type));
 	return found;
 }
 
