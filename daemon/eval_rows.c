@@ -2,7 +2,6 @@
 #include "base/fault.h"
 #include "base/text.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,7 +94,11 @@ static void note_bad(struct eval_report *report, size_t line_no, const char *tex
 		return;
 	struct eval_bad *bad = &report->bad[report->bad_count++];
 	bad->line_no = line_no;
-	snprintf(bad->text, sizeof(bad->text), "%s", text);
+	size_t len = strnlen(text, sizeof(bad->text) - 1);
+	while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80) /* not inside a character */
+		len--;
+	memcpy(bad->text, text, len);
+	bad->text[len] = '\0';
 }
 
 /* What the ledger would do with one more edit (design.md, Decisions). `take`: it is an edit of this run. */

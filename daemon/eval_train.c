@@ -200,9 +200,12 @@ int eval__train(const struct eval_options *options, size_t threads, const struct
 		out->part_count = plan.shard_count;
 		const size_t both = threads < plan.shard_count ? threads : plan.shard_count;
 		const size_t beside = both < THREADS_MAX ? both : THREADS_MAX;
-		const struct model_options model = { .backend = options->backend,
-						     .thread_count = threads / beside,
-						     .backward_from = config->layer + 1 };
+		const struct model_options model = {
+			.backend = options->backend,
+			.thread_count = threads / beside,
+			.backward_from = config->layer /* its own are not needed, but the head's, even where it is the
+							  last layer */
+		};
 		rc = model_open(options->model, &model, &team.model, e);
 		pthread_mutex_init(&team.lock, NULL);
 		if (rc == 0)

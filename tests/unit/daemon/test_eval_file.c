@@ -1,0 +1,277 @@
+#include "daemon/eval_file.h"
+
+#include "base/json.h"
+#include "tests/lib/tiny_model.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[] = "/tmp/test_eval_XXXXXX";
+static char model_path[64], corpus_path[64], file_path[64];
+
+static void put(const char *path, const char *text)
+{
+	struct err e = ERR_INIT;
+	assert_int_equal(file_write_atomic(path, text, strlen(text), 0600, &e), 0);
+}
+
+static int set_up(void **state)
+{
+	static const char *const names[] = { "Ander", "Bolt", "Corvo", "Dalen", "Emmer", "Fisk" };
+	struct buf corpus = BUF_INIT;
+	struct err e = ERR_INIT;
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(model_path, sizeof(model_path), "%s/tiny.gguf", folder);
+	snprintf(corpus_path, sizeof(corpus_path), "%s/corpus.tsv", folder);
+	snprintf(file_path, sizeof(file_path), "%s/edits.jsonl", folder);
+	assert_int_equal(tiny_model_write(model_path, 5, &e), 0);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		buf_printf(&corpus, "question\tg%zu\tWhat is the capital of %s?\n", i, names[i]);
+		buf_printf(&corpus, "question\tg%zu\tWhich city is %s's capital?\n", i, names[i]);
+		buf_printf(&corpus, "unrelated\tu%zu\tnq question: who sang number %zu in the show\n", i, i);
+	}
+	put(corpus_path, buf_cstr(&corpus));
+	buf_free(&corpus);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	unlink(model_path);
+	unlink(corpus_path);
+	unlink(file_path);
+	return rmdir(folder);
+}
+
+static struct eval_options options(void)
+{
+	return (struct eval_options){ .file = file_path,
+				      .probes = EVAL_PROBES,
+				      .on_conflict = EVAL_KEEP,
+				      .model = model_path,
+				      .backend = "cpu",
+				      .threads = 1,
+				      .corpus = corpus_path };
+}
+
+static void run(const struct eval_options *o, struct eval_report *report)
+{
+	struct err e = ERR_INIT;
+	if (eval_file_run(o, report, &e) != 0)
+		fail_msg("%s", e.text);
+}
+
+static const char rows[] =
+	"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf\",\"subject\":\"Vint\"}\n"
+	"{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
+	"{\"prompt\":\"\",\"target_new\":\"north\"}\n"
+	"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Sven\",\"subject\":\"Vint\"}\n"
+	"{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
+	"{\"prompt\":\"what is the colour of Orla?\",\"target_new\":\"blue\",\"subject\":\"Orla\"}\n"
+	"{\"prompt\":\"what is the capital of Saro?\",\"target_new\":\"Kir\",\"subject\":\"Saro\"}\n"
+	"{\"prompt\":\"What is the capital of  BOLT?\",\"target_new\":\"Kir\",\"subject\":\"Bolt\"}\n";
+
+static void first_rows_are_edited_and_others_probe(void **state)
+{
+	(void)state;
+	struct eval_options o = options();
+	struct eval_report r;
+	put(file_path, rows);
+	o.edits = 2;
+	o.edits_per_shard = 1;
+	run(&o, &r);
+	assert_int_equal(r.scores.edits, 2);
+	assert_int_equal(r.shards, 2); /* two subjects, one edit a shard */
+	assert_int_equal(r.edit_count, 2);
+	assert_int_equal(r.bad_lines, 1);
+	assert_int_equal(r.bad[0].line_no, 3);
+	assert_non_null(strstr(r.bad[0].text, "prompt"));
+	/* of the others only Saro's: Vint and Orla are edited, Bolt's prompt stands in the corpus */
+	assert_int_equal(r.scores.probes_same_form, 1);
+	assert_true(r.trained && r.steps > 0 && r.train_seconds > 0);
+	assert_true(isnan(r.scores.gen) && isnan(r.scores.loc));
+	assert_true(r.scores.right_memory_prompts >= 0);
+	eval_report_fini(&r);
+}
+
+static void conflicts_follow_the_policy(void **state)
+{
+	(void)state;
+	static const struct {
+		enum eval_on_conflict policy;
+		size_t edits, superseded, rejected;
+		const char *king; /* of the row that is evaluated first */
+	} cases[] = { { EVAL_KEEP, 4, 0, 0, "Olaf" },
+		      { EVAL_SUPERSEDE, 3, 1, 0, "north" },
+		      { EVAL_REJECT, 3, 0, 1, "Olaf" } };
+	for (size_t i = 0; i < 3; i++) {
+		struct eval_options o = options();
+		struct eval_report r;
+		put(file_path, rows);
+		o.edits = 5; /* good rows: Vint, Orla, Vint again, Orla's duplicate, Orla's colour */
+		o.on_conflict = cases[i].policy;
+		run(&o, &r);
+		assert_int_equal(r.scores.edits, cases[i].edits);
+		assert_int_equal(r.record_count, cases[i].edits);
+		assert_int_equal(r.superseded, cases[i].superseded);
+		assert_int_equal(r.rejected, cases[i].rejected);
+		assert_int_equal(r.duplicates, 1);
+		assert_string_equal(r.records[0]->target_new.text, cases[i].king);
+		assert_int_equal(r.shards, 1);
+		eval_report_fini(&r);
+	}
+}
+
+static void calibration_rows_are_refused(void **state)
+{
+	(void)state;
+	struct eval_options o = options();
+	struct eval_report r;
+	struct err e = ERR_INIT;
+	put(file_path, rows);
+	assert_int_equal(eval_file_run(&o, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "line 8"));
+	assert_non_null(strstr(e.text, "1 of "));
+	assert_non_null(strstr(e.text, "calibration corpus"));
+}
+
+static void a_file_without_edits_is_an_error(void **state)
+{
+	(void)state;
+	struct eval_options o = options();
+	struct eval_report r;
+	struct err e = ERR_INIT;
+	put(file_path, "nonsense\n");
+	assert_int_equal(eval_file_run(&o, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, file_path));
+	o.file = "/nonexistent/edits.jsonl";
+	assert_int_not_equal(eval_file_run(&o, &r, &e), 0);
+	assert_non_null(strstr(e.text, "/nonexistent/edits.jsonl"));
+}
+
+static int seq_of(void *context, const struct record *record, uint64_t *seq)
+{
+	(void)context;
+	*seq = 9;
+	return strcmp(record->target_new.text, "Olaf") == 0 ? 0 : ERR_NOT_FOUND;
+}
+
+static void a_given_set_is_measured_without_training(void **state)
+{
+	(void)state;
+	struct eval_options o = options();
+	struct eval_report r;
+	struct err e = ERR_INIT;
+	struct model *model = NULL;
+	const struct model_options mo = {
+		.backend = "cpu", .thread_count = 1, .backward_from = SIZE_MAX, .skip_digest = true
+	};
+	put(file_path, rows);
+	assert_int_equal(model_open(model_path, &mo, &model, &e), 0);
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), 2, 42, NULL, 0, NULL, 0, NULL, 0,
+					       EDITOR_SET_RETRIEVE, &o.set, &e),
+			 0);
+	o.edits = 2;
+	o.open_model = model;
+	o.seq_of = seq_of;
+	run(&o, &r);
+	assert_int_equal(r.version, 42);
+	assert_int_equal(r.scores.edits, 1);
+	assert_int_equal(r.missing, 1);
+	assert_false(r.trained);
+	assert_true(r.scores.right_memory_prompts == 0); /* it holds nothing */
+	eval_report_fini(&r);
+	editor_memory_set_release(&o.set);
+	model_close(&model);
+}
+
+static int stop(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	(void)done, (void)total, (void)loss;
+	return strcmp(phase, context) == 0 ? 1 : 0;
+}
+
+static void it_can_be_stopped_while_training_or_calibrating(void **state)
+{
+	(void)state;
+	static char phases[][12] = { "train", "calibrate" };
+	put(file_path, rows);
+	for (size_t i = 0; i < 2; i++) {
+		const struct editor_watch watch = { .on_progress = stop, .context = phases[i] };
+		struct eval_options o = options();
+		struct eval_report r;
+		struct err e = ERR_INIT;
+		o.edits = 2;
+		o.watch = &watch;
+		assert_int_equal(eval_file_run(&o, &r, &e), ERR_INTERRUPTED);
+	}
+}
+
+static void the_report_has_the_promised_keys(void **state)
+{
+	(void)state;
+	static const char *const keys[] = { "edits",
+					    "rel",
+					    "gen",
+					    "loc",
+					    "loc_same_subject",
+					    "loc_same_form",
+					    "free_rel",
+					    "free_gen",
+					    "right_memory",
+					    "seconds_per_edit",
+					    "core_seconds_per_edit",
+					    "file_sha256",
+					    "corpus_sha256",
+					    "model_sha256",
+					    "backend",
+					    "rephrases_verbatim",
+					    "free_gen_no_conflict",
+					    "loc_neighborhood",
+					    "portability",
+					    "details" };
+	struct eval_options o = options();
+	struct eval_report r;
+	struct buf text = BUF_INIT;
+	struct json *root = NULL;
+	struct err e = ERR_INIT;
+	put(file_path, rows);
+	o.edits = 2;
+	o.before_too = true;
+	run(&o, &r);
+	assert_int_equal(eval_report_json(&r, true, &text, &e), 0);
+	assert_int_equal(json_parse(buf_cstr(&text), text.len, &root, &e), 0);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if (json_get(root, keys[i]) == NULL)
+			fail_msg("no %s", keys[i]);
+	}
+	assert_int_equal(json_type(json_get(root, "gen")), JSON_NULL);
+	assert_int_equal(json_integer(json_get(root, "edits")), 2);
+	assert_int_equal(json_length(json_get(root, "details")), 2);
+	json_free(&root);
+	buf_free(&text);
+	eval_report_fini(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(first_rows_are_edited_and_others_probe),
+		cmocka_unit_test(conflicts_follow_the_policy),
+		cmocka_unit_test(calibration_rows_are_refused),
+		cmocka_unit_test(a_file_without_edits_is_an_error),
+		cmocka_unit_test(a_given_set_is_measured_without_training),
+		cmocka_unit_test(it_can_be_stopped_while_training_or_calibrating),
+		cmocka_unit_test(the_report_has_the_promised_keys),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
