@@ -28,7 +28,7 @@ static void gauge(struct buf *out, const char *name, const char *help, const cha
 	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value);
 }
 
-static double resident_bytes(void)
+uint64_t metrics_resident_bytes(void)
 {
 	unsigned long long pages = 0;
 	FILE *f = fopen("/proc/self/statm", "r");
@@ -36,7 +36,7 @@ static double resident_bytes(void)
 		return 0;
 	int fields = fscanf(f, "%*u %llu", &pages);
 	fclose(f);
-	return fields == 1 ? (double)pages * (double)sysconf(_SC_PAGESIZE) : 0;
+	return fields == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static double open_descriptors(void)
@@ -85,7 +85,7 @@ void metrics_process(struct buf *out)
 		      (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 	buf_printf(out, "# HELP amend_build_info Version of the program.\n# TYPE amend_build_info gauge\n");
 	buf_printf(out, "amend_build_info{version=\"%s\"} 1\n", AMEND_VERSION);
-	gauge(out, "process_resident_memory_bytes", "Resident memory.", "gauge", resident_bytes());
+	gauge(out, "process_resident_memory_bytes", "Resident memory.", "gauge", (double)metrics_resident_bytes());
 	gauge(out, "process_cpu_seconds_total", "User and system CPU time.", "counter", cpu);
 	gauge(out, "process_open_fds", "Open file descriptors.", "gauge", open_descriptors());
 	gauge(out, "process_start_time_seconds", "Start of the process, Unix time.", "gauge", start_seconds());

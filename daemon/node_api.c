@@ -1,0 +1,680 @@
+/* node_api.c: endpoints, and the way of a completion: parse (HTTP thread) → version (at once, or the loop thread when
+ * it must be loaded) → engine → answer (engine thread). See node_api.h. */
+#include "daemon/node_api_internal.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "daemon/metrics_page.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JSON_TYPE      "application/json"
+#define WANT_MS_MAX    INT64_C(60000) /* a pinned version is loaded within this time */
+#define REQUEST_ID_MAX 128
+#define RETRY_AFTER_S  1
+
+/* ---- Small things */
+
+void node_api_slug(const char *name, char out[NODE_SLUG_BYTES])
+{
+	size_t n = 0;
+	for (; *name != '\0' && n < NODE_SLUG_BYTES - 1; name++) {
+		bool keep = (*name >= 'a' && *name <= 'z') || (*name >= 'A' && *name <= 'Z') ||
+			    (*name >= '0' && *name <= '9') || *name == '.' || *name == '_' || *name == '-';
+		if (keep)
+			out[n++] = *name;
+		else if (n > 0 && out[n - 1] != '-')
+			out[n++] = '-';
+	}
+	while (n > 0 && out[n - 1] == '-')
+		n--;
+	out[n] = '\0';
+	if (n == 0)
+		strcpy(out, "model");
+}
+
+static void reply(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint, int status,
+		  const char *type, struct buf *body)
+{
+	node_metrics_request(api->metrics, endpoint, status);
+	http_reply(x, status, type, body);
+}
+
+static void refuse(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint,
+		   const struct node_refusal *refusal)
+{
+	struct buf text = BUF_INIT;
+	node_refusal_json(refusal, &text);
+	if (refusal->status == 429 || refusal->status == 503)
+		http_header_set(x, "retry-after", "%d", RETRY_AFTER_S);
+	reply(api, x, endpoint, refusal->status, JSON_TYPE, &text);
+}
+
+/* The client's own id when it is harmless, else a new one. */
+static void request_id_set(struct node_api *api, struct http_exchange *x)
+{
+	const char *given = http_request_header(x, "x-request-id");
+	static const char harmless[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
+	size_t len = given != NULL ? strlen(given) : 0;
+	if (len > 0 && len <= REQUEST_ID_MAX && strspn(given, harmless) == len)
+		http_header_set(x, "x-request-id", "%s", given);
+	else
+		http_header_set(x, "x-request-id", "req-%016" PRIx64, env_random_u64(api->env));
+}
+
+/* ---- A completion's end */
+
+static void call_free(struct node_call *call)
+{
+	struct node_api *api = call->api;
+	node_request_destroy(&call->request);
+	node_version_release(&call->version);
+	free(call);
+	atomic_fetch_sub(&api->pending, 1);
+}
+
+static enum node_endpoint endpoint_of(const struct node_call *call)
+{
+	return call->request->chat ? NODE_ENDPOINT_CHAT : NODE_ENDPOINT_COMPLETIONS;
+}
+
+static void call_refuse(struct node_call *call, const struct node_refusal *refusal)
+{
+	refuse(call->api, call->exchange, endpoint_of(call), refusal);
+	call_free(call);
+}
+
+static void refusal_of_job(const struct node_job *job, struct node_refusal *refusal)
+{
+	if (job->code == ERR_TIMEOUT)
+		node_refusal_set(refusal, 504, "request_timeout", NULL, "%s", job->error.text);
+	else if (job->code == ERR_CLOSED)
+		node_refusal_set(refusal, 503, "stopping", NULL, "%s", job->error.text);
+	else if (job->code == ERR_NOMEM)
+		node_refusal_set(refusal, 503, "out_of_memory", NULL, "%s", job->error.text);
+	else
+		node_refusal_set(refusal, 500, "internal_error", NULL, "%s", job->error.text);
+}
+
+static void observe(const struct node_call *call, const struct node_job *job)
+{
+	struct node_metrics *metrics = call->api->metrics;
+	node_metrics_observe(metrics, NODE_REQUEST_SECONDS,
+			     (double)(env_monotonic_us(call->api->env) - call->began_us) / 1e6);
+	if (job->first_token_us != 0)
+		node_metrics_observe(metrics, NODE_FIRST_TOKEN_SECONDS,
+				     (double)(job->first_token_us - call->began_us) / 1e6);
+	for (size_t i = 0; i < job->sequence_count; i++)
+		if (job->sequences[i].ended)
+			node_metrics_route(metrics,
+					   job->sequences[i].route.routed ? NODE_ROUTE_MEMORY : NODE_ROUTE_MAIN);
+}
+
+/* On the engine's thread. */
+static void on_job_done(struct node_job *job)
+{
+	struct node_call *call = job->context;
+	struct node_refusal refusal;
+	observe(call, job);
+	if (job->code != 0) {
+		refusal_of_job(job, &refusal);
+		call_refuse(call, &refusal);
+	} else {
+		struct buf text = BUF_INIT;
+		node_answer__write(call, job, &text);
+		reply(call->api, call->exchange, endpoint_of(call), buf_failed(&text) ? 500 : 200, JSON_TYPE, &text);
+		call_free(call);
+	}
+	node_job_destroy(&job);
+}
+
+static bool is_abandoned(void *context)
+{
+	const struct node_call *call = context;
+	return http_gone(call->exchange);
+}
+
+/* ---- To the engine */
+
+static struct node_job *job_new(const struct node_call *call)
+{
+	const struct node_request *r = call->request;
+	uint64_t seed = r->has_seed ? r->seed : env_random_u64(call->api->env);
+	struct node_job *job = node_job_new(r->prompt_count * r->n);
+	for (size_t i = 0; job != NULL && i < job->sequence_count; i++) {
+		const struct node_prompt *prompt = &r->prompts[i / r->n];
+		struct node_sequence *sequence = &job->sequences[i];
+		sequence->ids = fault_malloc(prompt->id_count * sizeof *sequence->ids);
+		if (sequence->ids == NULL) {
+			node_job_destroy(&job);
+			return NULL;
+		}
+		memcpy(sequence->ids, prompt->ids, prompt->id_count * sizeof *sequence->ids);
+		sequence->id_count = prompt->id_count;
+		sequence->route_first = prompt->route_first;
+		sequence->route_count = prompt->route_count;
+		sequence->seed = rng_derive(seed, i / r->n, i % r->n);
+	}
+	return job;
+}
+
+static enum editor_set_kind set_kind(const struct node_call *call)
+{
+	if (call->kind != NODE_MODEL_DEFAULT)
+		return call->kind == NODE_MODEL_MERGED ? EDITOR_SET_MERGED : EDITOR_SET_RETRIEVE;
+	if (call->api->config.set != NODE_SET_AUTO)
+		return call->api->config.set == NODE_SET_MERGED ? EDITOR_SET_MERGED : EDITOR_SET_RETRIEVE;
+	return editor_memory_set_default(call->version.set);
+}
+
+/* The version is known: from here on the answer is its. */
+static void call_submit(struct node_call *call)
+{
+	const struct node_request *r = call->request;
+	struct node_refusal refusal;
+	struct err e = ERR_INIT;
+	struct node_job *job = job_new(call);
+	if (job == NULL) {
+		node_refusal_set(&refusal, 503, "out_of_memory", NULL, "this node is out of memory, try again");
+		call_refuse(call, &refusal);
+		return;
+	}
+	if (call->version.set != NULL) {
+		job->set = editor_memory_set_acquire(call->version.set);
+		job->kind = set_kind(call);
+	}
+	job->sampling = r->sampling;
+	job->token_max = r->token_max != 0 ? r->token_max : node_engine_context_tokens(call->api->engine);
+	memcpy(job->stops, r->stops, sizeof job->stops);
+	job->stop_count = r->stop_count;
+	job->deadline_us = call->began_us + call->api->config.request_ms * 1000;
+	job->abandoned = is_abandoned;
+	job->done = on_job_done;
+	job->context = call;
+	http_header_set(call->exchange, "x-amend-version", "v%" PRIu64, call->version.version);
+	int rc = node_engine_submit(call->api->engine, &job, &e);
+	if (rc == 0)
+		return; /* the call is the engine thread's */
+	if (rc == ERR_LIMIT)
+		node_refusal_set(&refusal, 429, "queue_full", NULL, "%s", e.text);
+	else if (rc == ERR_INVALID)
+		node_refusal_set(&refusal, 400, "context_length_exceeded", r->chat ? "messages" : "prompt", "%s",
+				 e.text);
+	else
+		node_refusal_set(&refusal, 503, "stopping", NULL, "%s", e.text);
+	node_job_destroy(&job);
+	call_refuse(call, &refusal);
+}
+
+/* ---- To a version */
+
+static const char *version_param(const struct node_call *call)
+{
+	return call->request->version != 0 ? "amend.version" : "model";
+}
+
+static void refusal_of_want(const struct node_call *call, int code, struct node_refusal *refusal)
+{
+	if (code == ERR_NOT_FOUND)
+		node_refusal_set(refusal, 404, "model_not_found", version_param(call),
+				 "version %" PRIu64 " was never published, or its content is gone: `amend version "
+				 "list` shows what there is",
+				 call->wanted);
+	else
+		node_refusal_set(refusal, 503, "version_unavailable", version_param(call),
+				 "version %" PRIu64 " could not be loaded in time: %s; try again", call->wanted,
+				 err_text(code));
+}
+
+/* On the loop thread. */
+static void on_version(void *context, int code, struct node_version *version)
+{
+	struct node_call *call = context;
+	struct node_refusal refusal;
+	if (code == 0) {
+		call->version = *version;
+		version->set = NULL;
+		call_submit(call);
+		return;
+	}
+	refusal_of_want(call, code, &refusal);
+	call_refuse(call, &refusal);
+}
+
+static void call_want(struct node_call *call)
+{
+	struct node_refusal refusal;
+	struct err e = ERR_INIT;
+	int64_t ms = call->api->config.request_ms < WANT_MS_MAX ? call->api->config.request_ms : WANT_MS_MAX;
+	int rc = node_sync_want(call->api->sync, call->wanted, call->began_us + ms * 1000, on_version, call, &e);
+	if (rc == 0)
+		return;
+	node_refusal_set(&refusal, rc == ERR_LIMIT ? 429 : 503, rc == ERR_LIMIT ? "queue_full" : "stopping", NULL, "%s",
+			 e.text);
+	call_refuse(call, &refusal);
+}
+
+static void call_resolve(struct node_call *call)
+{
+	struct node_refusal refusal;
+	if (call->kind == NODE_MODEL_BASE) {
+		call_submit(call);
+		return;
+	}
+	int rc = node_sync_acquire(call->api->sync, call->wanted, &call->version);
+	if (rc == 0) {
+		call_submit(call);
+	} else if (rc == ERR_NOT_FOUND) {
+		call_want(call);
+	} else {
+		node_refusal_set(&refusal, 503, "loading", NULL,
+				 "this node has no version yet and has not heard of its coordinator: try again, or ask "
+				 "%s for answers without memories",
+				 call->api->slug);
+		call_refuse(call, &refusal);
+	}
+}
+
+/* "<base>[:merged|:retrieve[@vN]]". False: no such model. */
+static bool model_parse(const struct node_api *api, const char *name, enum node_model_kind *kind, uint64_t *version)
+{
+	size_t len = strlen(api->slug);
+	*kind = NODE_MODEL_DEFAULT;
+	*version = 0;
+	if (name == NULL)
+		return true;
+	if (strncmp(name, api->slug, len) != 0)
+		return false;
+	name += len;
+	*kind = NODE_MODEL_BASE;
+	if (*name == '\0')
+		return true;
+	if (strncmp(name, ":merged", 7) == 0) {
+		*kind = NODE_MODEL_MERGED;
+		name += 7;
+	} else if (strncmp(name, ":retrieve", 9) == 0) {
+		*kind = NODE_MODEL_RETRIEVE;
+		name += 9;
+	}
+	if (*kind == NODE_MODEL_BASE || *name == '\0')
+		return *kind != NODE_MODEL_BASE;
+	if (strncmp(name, "@v", 2) != 0 || name[2] < '1' || name[2] > '9' || strlen(name + 2) > 15 ||
+	    strspn(name + 2, "0123456789") != strlen(name + 2))
+		return false;
+	*version = strtoull(name + 2, NULL, 10);
+	return true;
+}
+
+static bool call_model(struct node_call *call, struct node_refusal *refusal)
+{
+	struct node_request *r = call->request;
+	if (!model_parse(call->api, r->model, &call->kind, &call->wanted)) {
+		node_refusal_set(refusal, 404, "model_not_found", "model",
+				 "no model \"%.100s\" here; there are %s, %s:retrieve and %s:merged, with @vN for a "
+				 "version",
+				 r->model, call->api->slug, call->api->slug, call->api->slug);
+		return false;
+	}
+	if (r->version == 0)
+		return true;
+	if (call->wanted != 0 && call->wanted != r->version) {
+		node_refusal_set(refusal, 400, "invalid_value", "amend.version",
+				 "amend.version: %" PRIu64 ", but the model's name says version %" PRIu64, r->version,
+				 call->wanted);
+		return false;
+	}
+	call->wanted = r->version;
+	return true;
+}
+
+static struct node_call *call_new(struct node_api *api, struct http_exchange *x, struct node_request *request)
+{
+	struct node_call *call = fault_calloc(1, sizeof *call);
+	if (call == NULL)
+		return NULL;
+	call->api = api;
+	call->exchange = x;
+	call->request = request;
+	call->began_us = env_monotonic_us(api->env);
+	call->created_s = env_wall_ms(api->env) / 1000;
+	snprintf(call->id, sizeof call->id, "%s-%016" PRIx64, request->chat ? "chatcmpl" : "cmpl",
+		 env_random_u64(api->env));
+	atomic_fetch_add(&api->pending, 1);
+	return call;
+}
+
+static void completions(struct node_api *api, struct http_exchange *x, bool chat)
+{
+	enum node_endpoint endpoint = chat ? NODE_ENDPOINT_CHAT : NODE_ENDPOINT_COMPLETIONS;
+	struct node_refusal refusal;
+	struct node_request *request = NULL;
+	size_t len;
+	const char *body = http_body(x, &len);
+	if (!atomic_load(&api->attached) || atomic_load(&api->draining)) {
+		bool stopping = atomic_load(&api->draining);
+		node_refusal_set(&refusal, 503, stopping ? "stopping" : "loading", NULL,
+				 stopping ? "this node is stopping: ask another" : "the model is being loaded");
+		refuse(api, x, endpoint, &refusal);
+		return;
+	}
+	if (!node_request_parse(body, len, chat, model_tokenizer_of(api->model), &request, &refusal)) {
+		refuse(api, x, endpoint, &refusal);
+		return;
+	}
+	struct node_call *call = call_new(api, x, request);
+	if (call == NULL) {
+		node_request_destroy(&request);
+		node_refusal_set(&refusal, 503, "out_of_memory", NULL, "this node is out of memory, try again");
+		refuse(api, x, endpoint, &refusal);
+	} else if (!call_model(call, &refusal)) {
+		call_refuse(call, &refusal);
+	} else {
+		call_resolve(call);
+	}
+}
+
+/* ---- Models */
+
+static void model_write(const struct node_api *api, const char *suffix, struct json_w *w)
+{
+	char id[NODE_SLUG_BYTES + 48];
+	snprintf(id, sizeof id, "%s%s", api->slug, suffix);
+	json_w_open(w, '{');
+	json_w_key(w, "id");
+	json_w_str(w, id);
+	json_w_key(w, "object");
+	json_w_str(w, "model");
+	json_w_key(w, "created");
+	json_w_int(w, api->attached_s);
+	json_w_key(w, "owned_by");
+	json_w_str(w, "amend");
+	json_w_close(w);
+}
+
+static void models_list(struct node_api *api, struct http_exchange *x)
+{
+	static const char *const suffixes[] = { "", ":retrieve", ":merged" };
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &text);
+	json_w_open(&w, '{');
+	json_w_key(&w, "object");
+	json_w_str(&w, "list");
+	json_w_key(&w, "data");
+	json_w_open(&w, '[');
+	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
+		model_write(api, suffixes[i], &w);
+	json_w_close(&w);
+	json_w_close(&w);
+	buf_puts(&text, "\n");
+	reply(api, x, NODE_ENDPOINT_MODELS, 200, JSON_TYPE, &text);
+}
+
+static void models(struct node_api *api, struct http_exchange *x, const char *id)
+{
+	enum node_model_kind kind;
+	uint64_t version;
+	struct node_refusal refusal;
+	if (!atomic_load(&api->attached)) {
+		node_refusal_set(&refusal, 503, "loading", NULL, "the model is being loaded");
+		refuse(api, x, NODE_ENDPOINT_MODELS, &refusal);
+	} else if (id == NULL) {
+		models_list(api, x);
+	} else if (!model_parse(api, id, &kind, &version)) {
+		node_refusal_set(&refusal, 404, "model_not_found", "model", "no model \"%.100s\" here", id);
+		refuse(api, x, NODE_ENDPOINT_MODELS, &refusal);
+	} else {
+		struct buf text = BUF_INIT;
+		struct json_w w;
+		json_w_init(&w, &text);
+		model_write(api, id + strlen(api->slug), &w);
+		buf_puts(&text, "\n");
+		reply(api, x, NODE_ENDPOINT_MODELS, 200, JSON_TYPE, &text);
+	}
+}
+
+/* ---- Health, version, metrics */
+
+static void status_reply(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint, bool ok,
+			 const char *word)
+{
+	struct buf text = BUF_INIT;
+	buf_printf(&text, "{\"status\":\"%s\"}\n", word);
+	if (!ok)
+		http_header_set(x, "retry-after", "%d", RETRY_AFTER_S);
+	reply(api, x, endpoint, ok ? 200 : 503, JSON_TYPE, &text);
+}
+
+static void ready(struct node_api *api, struct http_exchange *x)
+{
+	struct node_version version = { 0 };
+	if (!atomic_load(&api->attached)) {
+		status_reply(api, x, NODE_ENDPOINT_READY, false, "loading");
+	} else if (atomic_load(&api->draining)) {
+		status_reply(api, x, NODE_ENDPOINT_READY, false, "stopping");
+	} else {
+		bool ok = node_sync_acquire(api->sync, 0, &version) == 0;
+		node_version_release(&version);
+		status_reply(api, x, NODE_ENDPOINT_READY, ok, ok ? "ready" : "no version yet");
+	}
+}
+
+static void write_hash(struct json_w *w, const char *key, const struct hash *hash)
+{
+	char hex[HASH_HEX_BYTES];
+	hash_hex(hash, hex);
+	json_w_key(w, key);
+	json_w_str(w, hex);
+}
+
+static void version_page(struct node_api *api, struct http_exchange *x)
+{
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &text);
+	json_w_open(&w, '{');
+	json_w_key(&w, "software");
+	json_w_str(&w, api->config.software);
+	if (atomic_load(&api->attached)) {
+		struct node_sync_info info;
+		node_sync_info_get(api->sync, &info);
+		json_w_key(&w, "model");
+		json_w_str(&w, api->slug);
+		write_hash(&w, "base_model", model_digest(api->model));
+		json_w_key(&w, "version");
+		json_w_uint(&w, info.live);
+		json_w_key(&w, "newest");
+		json_w_uint(&w, info.newest);
+		write_hash(&w, "root", &info.root);
+		write_hash(&w, "content", &info.content);
+		json_w_key(&w, "edits");
+		json_w_uint(&w, info.edits);
+		json_w_key(&w, "state");
+		json_w_str(&w, sm_state_name(&node_sync_states, (int)info.state));
+		json_w_key(&w, "coordinator");
+		json_w_bool(&w, info.greeted);
+	}
+	json_w_close(&w);
+	buf_puts(&text, "\n");
+	reply(api, x, NODE_ENDPOINT_VERSION, 200, JSON_TYPE, &text);
+}
+
+static void metrics_engine(struct node_api *api, struct buf *out)
+{
+	struct node_engine_counts counts;
+	node_engine_counts_get(api->engine, &counts);
+	node_metrics_value(out, "amend_requests_running", "gauge", "Requests that are being answered.",
+			   (double)counts.running);
+	node_metrics_value(out, "amend_requests_waiting", "gauge", "Requests that wait for a slot.",
+			   (double)counts.waiting);
+	node_metrics_value(out, "amend_prompt_tokens_total", "counter", "Prompt tokens read.",
+			   (double)counts.prompt_tokens);
+	node_metrics_value(out, "amend_generation_tokens_total", "counter", "Tokens generated.",
+			   (double)counts.generated_tokens);
+	node_metrics_value(out, "amend_kv_cache_usage_ratio", "gauge", "Share of the key-value cache in use.",
+			   counts.cache_ratio);
+}
+
+static void metrics_memory(struct node_api *api, struct buf *out)
+{
+	struct node_sync_info info;
+	char root[HASH_HEX_BYTES], base[HASH_HEX_BYTES];
+	node_sync_info_get(api->sync, &info);
+	hash_hex(&info.root, root);
+	hash_hex(model_digest(api->model), base);
+	node_metrics_value(out, "amend_memory_version", "gauge", "Version that is live; 0: none yet.",
+			   (double)info.live);
+	buf_printf(out,
+		   "# HELP amend_memory_info Root of the live version, and the base model's digest.\n# TYPE "
+		   "amend_memory_info gauge\namend_memory_info{root=\"%.16s\",base=\"%.16s\"} 1\n",
+		   root, base);
+	node_metrics_value(out, "amend_memory_lag_seconds", "gauge",
+			   "Age of the newest known version while it is not live; else 0.", info.lag_seconds);
+	node_metrics_value(out, "amend_memory_versions", "gauge", "Versions in memory.", (double)info.versions);
+	node_metrics_value(out, "amend_memory_edits", "gauge", "Edits that the live version routes to.",
+			   (double)info.edits);
+	node_metrics_value(out, "amend_coordinator_connected", "gauge", "1 while the coordinator answers.",
+			   info.greeted ? 1 : 0);
+	node_metrics_histogram(out, "amend_memory_swap_seconds", "From the start of a version's fetch to live.",
+			       node_swap_bounds, info.swap_buckets, NODE_SWAP_BUCKETS, info.swaps,
+			       info.swap_seconds_sum);
+	buf_printf(out,
+		   "# HELP amend_memory_swap_failures_total Versions that could not be loaded, by where.\n# TYPE "
+		   "amend_memory_swap_failures_total counter\namend_memory_swap_failures_total{reason=\"fetch\"} "
+		   "%" PRIu64 "\namend_memory_swap_failures_total{reason=\"build\"} %" PRIu64 "\n",
+		   info.failures_fetch, info.failures_build);
+}
+
+static void metrics(struct node_api *api, struct http_exchange *x)
+{
+	struct buf text = BUF_INIT;
+	node_metrics_print(api->metrics, &text);
+	if (atomic_load(&api->attached)) {
+		metrics_engine(api, &text);
+		metrics_memory(api, &text);
+	}
+	metrics_process(&text);
+	reply(api, x, NODE_ENDPOINT_METRICS, 200, METRICS_CONTENT_TYPE, &text);
+}
+
+/* ---- Dispatch */
+
+static void health(struct node_api *api, struct http_exchange *x)
+{
+	bool ok = atomic_load(&api->attached);
+	status_reply(api, x, NODE_ENDPOINT_HEALTH, ok, ok ? "ok" : "loading");
+}
+
+static void post_completions(struct node_api *api, struct http_exchange *x)
+{
+	completions(api, x, false);
+}
+
+static void post_chat(struct node_api *api, struct http_exchange *x)
+{
+	completions(api, x, true);
+}
+
+static void get_models(struct node_api *api, struct http_exchange *x)
+{
+	models(api, x, NULL);
+}
+
+static const struct {
+	const char *method, *path;
+	void (*handle)(struct node_api *api, struct http_exchange *x);
+} routes[] = {
+	{ "POST", "/v1/completions", post_completions },
+	{ "POST", "/v1/chat/completions", post_chat },
+	{ "GET", "/v1/models", get_models },
+	{ "GET", "/health", health },
+	{ "GET", "/ready", ready },
+	{ "GET", "/version", version_page },
+	{ "GET", "/metrics", metrics },
+};
+
+void node_api_handle(void *context, struct http_exchange *x)
+{
+	struct node_api *api = context;
+	const char *method = http_method(x), *path = http_path(x), *allowed = NULL;
+	struct node_refusal refusal;
+	request_id_set(api, x);
+	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+		if (strcmp(path, routes[i].path) != 0)
+			continue;
+		if (strcmp(method, routes[i].method) == 0) {
+			routes[i].handle(api, x);
+			return;
+		}
+		allowed = routes[i].method;
+	}
+	if (strncmp(path, "/v1/models/", 11) == 0 && strcmp(method, "GET") == 0) {
+		models(api, x, path + 11);
+		return;
+	}
+	if (allowed != NULL) {
+		http_header_set(x, "allow", "%s", allowed);
+		node_refusal_set(&refusal, 405, "method_not_allowed", NULL, "only %s is served here", allowed);
+	} else {
+		node_refusal_set(&refusal, 404, "not_found", NULL,
+				 "no such page; there are /v1/completions, /v1/chat/completions, /v1/models, /health, "
+				 "/ready, /version and /metrics");
+	}
+	refuse(api, x, NODE_ENDPOINT_OTHER, &refusal);
+}
+
+/* ---- Life */
+
+int node_api_new(const struct node_api_config *config, const struct env *env, struct node_api **out, struct err *e)
+{
+	struct node_api *api = fault_calloc(1, sizeof *api);
+	if (api == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for the HTTP interface");
+	api->config = *config;
+	api->env = env;
+	int rc = node_metrics_new(&api->metrics, e);
+	if (rc != 0) {
+		free(api);
+		return rc;
+	}
+	*out = api;
+	return 0;
+}
+
+void node_api_attach(struct node_api *api, struct model *model, struct node_engine *engine, struct node_sync *sync)
+{
+	api->model = model;
+	api->engine = engine;
+	api->sync = sync;
+	api->attached_s = env_wall_ms(api->env) / 1000;
+	node_api_slug(model_name(model), api->slug);
+	atomic_store(&api->attached, true);
+}
+
+void node_api_drain(struct node_api *api)
+{
+	atomic_store(&api->draining, true);
+}
+
+size_t node_api_pending(const struct node_api *api)
+{
+	return atomic_load(&api->pending);
+}
+
+uint64_t node_api_requests(struct node_api *api)
+{
+	return node_metrics_requests(api->metrics);
+}
+
+void node_api_destroy(struct node_api **api)
+{
+	if (*api == NULL)
+		return;
+	node_metrics_destroy(&(*api)->metrics);
+	free(*api);
+	*api = NULL;
+}

@@ -1,0 +1,680 @@
+/* node_sync.c: words with the coordinator, and the versions in memory. See node_sync.h. */
+#include "daemon/node_sync_internal.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "daemon/metrics_page.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HELLO_US        INT64_C(1000000)
+#define PIN_US          INT64_C(1000000) /* asks again for the root of a pinned version */
+#define RETRY_US        INT64_C(1000000) /* after a load that failed, doubled each time */
+#define RETRY_DOUBLINGS 5
+#define POLL_SOON_US    INT64_C(100000) /* least time between two polls, however many hints */
+
+static const struct sm_state states[] = {
+	[NODE_SYNC_IDLE] = { "idle", SM_TO(NODE_SYNC_FETCHING) },
+	[NODE_SYNC_FETCHING] = { "fetching",
+				 SM_TO(NODE_SYNC_VERIFYING) | SM_TO(NODE_SYNC_IDLE) | SM_TO(NODE_SYNC_LIVE) },
+	[NODE_SYNC_VERIFYING] = { "verifying", SM_TO(NODE_SYNC_STAGED) | SM_TO(NODE_SYNC_FETCHING) |
+						       SM_TO(NODE_SYNC_IDLE) | SM_TO(NODE_SYNC_LIVE) },
+	[NODE_SYNC_STAGED] = { "staged", SM_TO(NODE_SYNC_LIVE) },
+	[NODE_SYNC_LIVE] = { "live", SM_TO(NODE_SYNC_FETCHING) | SM_TO(NODE_SYNC_IDLE) },
+};
+const struct sm_table node_sync_states = { "node-sync", states, sizeof states / sizeof states[0], NODE_SYNC_IDLE };
+
+const double node_swap_bounds[NODE_SWAP_BUCKETS] = { 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60 };
+
+void node_version_release(struct node_version *version)
+{
+	editor_memory_set_release(&version->set);
+}
+
+/* ---- Sending */
+
+void node_sync__send(struct node_sync *sync, struct msg *msg)
+{
+	struct err e = ERR_INIT;
+	if (msg->request_id == 0)
+		msg->request_id = ++sync->request_id;
+	int rc = sync->transport->ops->send(sync->transport, 0, msg, &e);
+	if (rc == ERR_AGAIN || rc == ERR_CLOSED)
+		log_event(LOG_DEBUG, "NODE-UNSENT", LOGF_S("type", msg_type_name(msg->type)), LOGF_S("reason", e.text));
+	else if (rc != 0)
+		log_event(LOG_ERROR, "NODE-SEND-FAILED", LOGF_S("type", msg_type_name(msg->type)),
+			  LOGF_S("reason", e.text));
+}
+
+static struct msg_text text_of(const char *s)
+{
+	return (struct msg_text){ s, strlen(s) };
+}
+
+static void hello_send(struct node_sync *sync)
+{
+	struct msg msg = { .type = MSG_HELLO };
+	msg.u.hello = (struct msg_hello){
+		.kind = MSG_PEER_NODE,
+		.protocol_min = MSG_PROTOCOL_VERSION,
+		.protocol_max = MSG_PROTOCOL_VERSION,
+		.name = text_of(sync->config.name),
+		.software = text_of(sync->config.software),
+		.backend = text_of(sync->config.backend),
+		.endpoint = text_of(sync->config.endpoint),
+		.boot = sync->boot,
+		.base_model = sync->config.base_model,
+		.layers = (uint32_t)sync->config.shape.layers,
+		.hidden = (uint32_t)sync->config.shape.hidden,
+		.ffn = (uint32_t)sync->config.shape.ffn,
+		.pid = (uint32_t)getpid(),
+	};
+	sync->hello_us = env_monotonic_us(sync->env);
+	node_sync__send(sync, &msg);
+}
+
+static void status_send(struct node_sync *sync)
+{
+	struct msg msg = { .type = MSG_NODE_STATUS };
+	msg.u.node_status = (struct msg_node_status){
+		.version = sync->live.version,
+		.content = sync->live.content,
+		.state = text_of(sm_state_name(&node_sync_states, sync->sm.state)),
+		.resident_bytes = metrics_resident_bytes(),
+		.requests = sync->requests,
+	};
+	if (sync->greeted)
+		node_sync__send(sync, &msg);
+}
+
+static void heartbeat_send(struct node_sync *sync)
+{
+	struct msg msg = { .type = MSG_HEARTBEAT };
+	msg.u.heartbeat = (struct msg_heartbeat){ NULL, 0, metrics_resident_bytes() };
+	sync->heartbeat_us = env_monotonic_us(sync->env);
+	node_sync__send(sync, &msg);
+	status_send(sync);
+}
+
+static void poll_send(struct node_sync *sync)
+{
+	struct msg msg = { .type = MSG_GET_MANIFEST, .request_id = ++sync->request_id };
+	msg.u.get_manifest.alias = text_of("latest");
+	sync->poll_request = msg.request_id;
+	sync->poll_us = env_monotonic_us(sync->env);
+	node_sync__send(sync, &msg);
+}
+
+void node_sync__state(struct node_sync *sync, int state)
+{
+	sm_move(&sync->sm, state);
+	pthread_mutex_lock(&sync->lock);
+	sync->state = state;
+	pthread_mutex_unlock(&sync->lock);
+	status_send(sync);
+}
+
+static void greeted_set(struct node_sync *sync, bool greeted)
+{
+	pthread_mutex_lock(&sync->lock);
+	sync->greeted = greeted;
+	pthread_mutex_unlock(&sync->lock);
+}
+
+/* ---- Versions in memory */
+
+static struct node_sync__entry *entry_find(struct node_sync *sync, uint64_t version)
+{
+	for (size_t i = 0; i < sync->entry_count; i++)
+		if (sync->entries[i].version.version == version)
+			return &sync->entries[i];
+	return NULL;
+}
+
+static struct node_version version_held(const struct node_version *version)
+{
+	struct node_version copy = *version;
+	if (copy.set != NULL)
+		copy.set = editor_memory_set_acquire(copy.set);
+	return copy;
+}
+
+/* Puts a version in; what was used longest ago makes room, never the live one. Gives the set to release, which may take
+ * a while, or NULL. Under the lock. */
+static struct editor_memory_set *entry_put(struct node_sync *sync, const struct node_version *version)
+{
+	struct node_sync__entry *entry = entry_find(sync, version->version);
+	if (entry == NULL)
+		entry = &sync->entries[sync->entry_count++];
+	struct editor_memory_set *old = entry->version.set;
+	entry->version = *version;
+	entry->used = ++sync->clock;
+	if (old != NULL || sync->entry_count <= sync->config.versions_kept)
+		return old;
+	size_t oldest = SIZE_MAX;
+	for (size_t i = 0; i < sync->entry_count; i++)
+		if (sync->entries[i].version.version != sync->live.version &&
+		    (oldest == SIZE_MAX || sync->entries[i].used < sync->entries[oldest].used))
+			oldest = i;
+	assert(oldest != SIZE_MAX); /* more than one entry, one of them live */
+	old = sync->entries[oldest].version.set;
+	sync->entries[oldest] = sync->entries[--sync->entry_count];
+	sync->entries[sync->entry_count] = (struct node_sync__entry){ 0 };
+	return old;
+}
+
+int node_sync_acquire(struct node_sync *sync, uint64_t version, struct node_version *out)
+{
+	int rc = 0;
+	*out = (struct node_version){ 0 };
+	pthread_mutex_lock(&sync->lock);
+	uint64_t wanted = version != 0 ? version : sync->live.version;
+	struct node_sync__entry *entry = wanted != 0 ? entry_find(sync, wanted) : NULL;
+	if (entry != NULL) {
+		entry->used = ++sync->clock;
+		*out = version_held(&entry->version);
+	} else if (wanted != 0) {
+		rc = ERR_NOT_FOUND;
+	} else if (!sync->answered || sync->newest.version != 0) {
+		rc = ERR_AGAIN;
+	}
+	pthread_mutex_unlock(&sync->lock);
+	return rc;
+}
+
+/* ---- Requests that wait for a version */
+
+/* Takes one want that matches out of the list: of `version`, else (0) past its deadline, else (all) any. */
+static bool want_take(struct node_sync *sync, uint64_t version, int64_t now, bool all, struct node_sync__want *out)
+{
+	bool found = false;
+	pthread_mutex_lock(&sync->lock);
+	for (size_t i = 0; i < sync->want_count && !found; i++) {
+		struct node_sync__want *want = &sync->wants[i];
+		found = all || (version != 0 ? want->version == version : want->deadline_us <= now);
+		if (found) {
+			*out = *want;
+			*want = sync->wants[--sync->want_count];
+		}
+	}
+	pthread_mutex_unlock(&sync->lock);
+	return found;
+}
+
+static void wants_end(struct node_sync *sync, uint64_t version, int code, const struct node_version *loaded)
+{
+	struct node_sync__want want;
+	while (want_take(sync, version, 0, false, &want)) {
+		struct node_version held = loaded != NULL ? version_held(loaded) : (struct node_version){ 0 };
+		want.on_end(want.context, code, &held);
+	}
+}
+
+static void wants_expire(struct node_sync *sync, bool all)
+{
+	struct node_sync__want want;
+	while (want_take(sync, 0, env_monotonic_us(sync->env), all, &want)) {
+		struct node_version none = { 0 };
+		want.on_end(want.context, all ? ERR_CLOSED : ERR_TIMEOUT, &none);
+	}
+}
+
+int node_sync_want(struct node_sync *sync, uint64_t version, int64_t deadline_us,
+		   void (*on_end)(void *context, int code, struct node_version *version), void *context, struct err *e)
+{
+	int rc = 0;
+	pthread_mutex_lock(&sync->lock);
+	if (sync->closed)
+		rc = err_set(e, ERR_CLOSED, "the node is stopping");
+	else if (sync->want_count == NODE_WANTS_MAX)
+		rc = err_set(e, ERR_LIMIT, "%d requests wait for a version to be loaded already", NODE_WANTS_MAX);
+	else
+		sync->wants[sync->want_count++] = (struct node_sync__want){ version, deadline_us, on_end, context };
+	pthread_mutex_unlock(&sync->lock);
+	return rc;
+}
+
+/* ---- Ends of loads */
+
+static void swap_count(struct node_sync *sync, double seconds)
+{
+	size_t at = 0;
+	while (at < NODE_SWAP_BUCKETS && seconds > node_swap_bounds[at])
+		at++;
+	if (at < NODE_SWAP_BUCKETS)
+		sync->info.swap_buckets[at]++;
+	sync->info.swaps++;
+	sync->info.swap_seconds_sum += seconds;
+}
+
+static void state_settle(struct node_sync *sync)
+{
+	int state = sync->live.version != 0 ? NODE_SYNC_LIVE : NODE_SYNC_IDLE;
+	if (sync->sm.state != state)
+		node_sync__state(sync, state);
+}
+
+void node_sync__loaded(struct node_sync *sync, struct node_load *load)
+{
+	double seconds = (double)(env_monotonic_us(sync->env) - load->began_us) / 1e6;
+	if (load->generation != sync->generation) { /* of a cluster that this node left */
+		err_set(&load->error, ERR_MISMATCH, "this node joined another cluster");
+		load->code = ERR_MISMATCH;
+		node_sync__load_failed(sync, load);
+		return;
+	}
+	if (!load->pinned)
+		node_sync__state(sync, NODE_SYNC_STAGED);
+	struct node_version version = load->version;
+	load->version.set = NULL;
+	struct node_version served = version_held(&version);
+	pthread_mutex_lock(&sync->lock);
+	if (!load->pinned) {
+		sync->live = version;
+		sync->live.set = NULL;
+		swap_count(sync, seconds);
+	}
+	struct editor_memory_set *old = entry_put(sync, &version);
+	pthread_mutex_unlock(&sync->lock);
+	editor_memory_set_release(&old);
+	log_event(LOG_INFO, load->pinned ? "NODE-VERSION-LOADED" : "NODE-VERSION-LIVE",
+		  LOGF_U("version", version.version), LOGF_U("edits", editor_memory_set_edit_count(served.set)),
+		  LOGF_F("seconds", seconds), LOGF_X("content", version.content.bytes, 8));
+	if (!load->pinned)
+		node_sync__state(sync, NODE_SYNC_LIVE);
+	wants_end(sync, version.version, 0, &served);
+	node_version_release(&served);
+}
+
+void node_sync__load_failed(struct node_sync *sync, struct node_load *load)
+{
+	bool fetching = load->failed_phase <= NODE_LOAD_BLOBS || load->failed_phase == NODE_LOAD_HEAL;
+	log_event(LOG_WARN, "NODE-VERSION-FAILED", LOGF_U("version", load->version.version),
+		  LOGF_S("code", err_name(load->code)), LOGF_S("reason", load->error.text));
+	pthread_mutex_lock(&sync->lock);
+	if (fetching)
+		sync->info.failures_fetch++;
+	else
+		sync->info.failures_build++;
+	pthread_mutex_unlock(&sync->lock);
+	if (!load->pinned) {
+		sync->retry_us = env_monotonic_us(sync->env) + (RETRY_US << sync->failures);
+		if (sync->failures < RETRY_DOUBLINGS)
+			sync->failures++;
+		state_settle(sync);
+	}
+	wants_end(sync, load->version.version, load->code, NULL);
+}
+
+/* ---- What to load next */
+
+static bool newest_due(const struct node_sync *sync)
+{
+	return sync->newest.version != 0 && sync->newest.version != sync->live.version &&
+	       env_monotonic_us(sync->env) >= sync->retry_us;
+}
+
+/* A want of what is in memory meanwhile ends at once; else the first that is not being loaded says what is asked for.
+ */
+static uint64_t pin_next(struct node_sync *sync)
+{
+	struct node_version held = { 0 };
+	uint64_t version = 0;
+	pthread_mutex_lock(&sync->lock);
+	for (size_t i = 0; i < sync->want_count && held.set == NULL; i++) {
+		struct node_sync__entry *entry = entry_find(sync, sync->wants[i].version);
+		if (entry != NULL)
+			held = version_held(&entry->version);
+		else if (version == 0 &&
+			 (sync->load.phase == NODE_LOAD_NONE || sync->load.version.version != sync->wants[i].version))
+			version = sync->wants[i].version;
+	}
+	pthread_mutex_unlock(&sync->lock);
+	if (held.set != NULL) {
+		wants_end(sync, held.version, 0, &held);
+		node_version_release(&held);
+		return pin_next(sync); /* ends: there are fewer wants now */
+	}
+	return version;
+}
+
+/* Asks where the manifest of a pinned version is. */
+static void pin_ask(struct node_sync *sync)
+{
+	int64_t now = env_monotonic_us(sync->env);
+	uint64_t version = pin_next(sync);
+	if (version == 0 || !sync->greeted || sync->pin_found.version != 0 ||
+	    (sync->pin_version == version && now - sync->pin_us < PIN_US))
+		return;
+	struct msg msg = { .type = MSG_GET_MANIFEST, .request_id = ++sync->request_id };
+	msg.u.get_manifest = (struct msg_get_manifest){ .version = version, .alias = text_of("latest") };
+	sync->pin_version = version;
+	sync->pin_request = msg.request_id;
+	sync->pin_us = now;
+	node_sync__send(sync, &msg);
+}
+
+/* The newest version and pinned ones take turns. */
+static void load_next(struct node_sync *sync)
+{
+	pin_ask(sync);
+	if (sync->load.phase != NODE_LOAD_NONE)
+		return;
+	bool newest = newest_due(sync);
+	if (sync->pin_found.version != 0 && (!newest || !sync->pin_last)) {
+		struct node_version found = sync->pin_found;
+		sync->pin_found = (struct node_version){ 0 };
+		sync->pin_last = true;
+		node_load__start(&sync->load, &found, true);
+	} else if (newest) {
+		sync->pin_last = false;
+		node_sync__state(sync, NODE_SYNC_FETCHING);
+		node_load__start(&sync->load, &sync->newest, false);
+	}
+}
+
+/* ---- Receiving */
+
+static struct node_version version_of(const struct msg_manifest_reply *reply)
+{
+	return (struct node_version){ reply->version, reply->root, reply->content, reply->published_ms, NULL };
+}
+
+/* Another newest version: what went wrong with the one before says nothing about it. Under the lock. */
+static void newest_set(struct node_sync *sync, const struct node_version *version)
+{
+	if (version->version != sync->newest.version) {
+		sync->retry_us = env_monotonic_us(sync->env);
+		sync->failures = 0;
+	}
+	sync->newest = *version;
+}
+
+static void pin_reply(struct node_sync *sync, const struct msg_manifest_reply *reply)
+{
+	uint64_t version = sync->pin_version;
+	sync->pin_request = sync->pin_version = 0;
+	if (reply->code != 0) {
+		wants_end(sync, version, reply->code, NULL);
+		return;
+	}
+	if (reply->version != version)
+		return;
+	sync->pin_found = version_of(reply);
+	if (version <= sync->newest.version || version <= sync->live.version)
+		return;
+	pthread_mutex_lock(&sync->lock); /* it is the newest that is known: loaded as such */
+	newest_set(sync, &sync->pin_found);
+	pthread_mutex_unlock(&sync->lock);
+	sync->pin_found = (struct node_version){ 0 };
+}
+
+static void poll_reply(struct node_sync *sync, const struct msg_manifest_reply *reply)
+{
+	struct node_version found = version_of(reply);
+	if (reply->code != 0)
+		found = (struct node_version){ 0 };
+	if (found.version < sync->live.version)
+		log_event(LOG_WARN, "NODE-VERSION-BEHIND", LOGF_U("live", sync->live.version),
+			  LOGF_U("newest", found.version));
+	pthread_mutex_lock(&sync->lock);
+	sync->answered = true;
+	if (found.version >= sync->live.version)
+		newest_set(sync, &found);
+	pthread_mutex_unlock(&sync->lock);
+}
+
+static void manifest_reply(struct node_sync *sync, const struct msg *msg)
+{
+	const struct msg_manifest_reply *reply = &msg->u.manifest;
+	if (reply->code != 0 && reply->code != ERR_NOT_FOUND)
+		return; /* asked again */
+	if (msg->request_id == sync->poll_request)
+		poll_reply(sync, reply);
+	else if (msg->request_id == sync->pin_request && sync->pin_request != 0)
+		pin_reply(sync, reply);
+}
+
+static void heard(struct node_sync *sync, uint64_t version)
+{
+	if (version > sync->heard_version)
+		sync->heard_version = version;
+}
+
+/* Versions of one cluster say nothing in another: what was live is forgotten, requests that hold it end with it. */
+static void cluster_set(struct node_sync *sync, const struct msg_text *id)
+{
+	char name[NODE_SYNC__CLUSTER_BYTES];
+	snprintf(name, sizeof name, "%.*s", (int)id->len, id->text != NULL ? id->text : "");
+	if (strcmp(name, sync->cluster) == 0)
+		return;
+	bool changed = sync->cluster[0] != '\0';
+	memcpy(sync->cluster, name, sizeof name);
+	if (!changed)
+		return;
+	log_event(LOG_WARN, "NODE-CLUSTER-CHANGED", LOGF_S("cluster", name));
+	struct node_sync__entry entries[NODE_SYNC__VERSIONS_MAX];
+	sync->generation++;
+	sync->heard_version = 0;
+	pthread_mutex_lock(&sync->lock);
+	size_t count = sync->entry_count;
+	memcpy(entries, sync->entries, sizeof entries);
+	memset(sync->entries, 0, sizeof sync->entries);
+	sync->entry_count = 0;
+	sync->live = sync->newest = (struct node_version){ 0 };
+	sync->answered = false;
+	pthread_mutex_unlock(&sync->lock);
+	for (size_t i = 0; i < count; i++)
+		node_version_release(&entries[i].version);
+	if (sync->sm.state == NODE_SYNC_LIVE)
+		node_sync__state(sync, NODE_SYNC_IDLE);
+}
+
+static void fail(struct node_sync *sync, int code, const struct msg_text *text)
+{
+	sync->failed = true;
+	err_set(&sync->error, code, "the coordinator refused this node: %.*s", (int)text->len,
+		text->text != NULL ? text->text : "");
+}
+
+static void hello_reply(struct node_sync *sync, const struct msg_hello_reply *reply)
+{
+	if (reply->code == ERR_AGAIN || reply->code == ERR_LIMIT)
+		return; /* asked again in a second */
+	if (reply->code != 0) {
+		fail(sync, reply->code, &reply->text);
+		return;
+	}
+	sync->heartbeat_ms = reply->heartbeat_ms > 0 ? reply->heartbeat_ms : sync->heartbeat_ms;
+	sync->lease_ms = reply->lease_ms > 0 ? reply->lease_ms : sync->lease_ms;
+	cluster_set(sync, &reply->cluster_id);
+	heard(sync, reply->version);
+	if (!sync->greeted)
+		log_event(LOG_INFO, "NODE-JOINED", LOGF_S("cluster", sync->cluster), LOGF_U("version", reply->version));
+	greeted_set(sync, true);
+	sync->heartbeat_us = env_monotonic_us(sync->env);
+	status_send(sync);
+	poll_send(sync);
+}
+
+static void error_reply(struct node_sync *sync, const struct msg_error *error)
+{
+	log_event(LOG_WARN, "NODE-REFUSED", LOGF_S("code", err_name(error->code)),
+		  LOGF_SN("reason", error->text.text, error->text.len));
+	if (error->code == ERR_DENIED)
+		fail(sync, ERR_DENIED, &error->text);
+	else
+		greeted_set(sync, false); /* a coordinator that does not know us: greet it again */
+}
+
+void node_sync_receive(struct node_sync *sync, struct msg_received **received)
+{
+	const struct msg *msg = &(*received)->msg;
+	if (msg->type != MSG_HINT)
+		sync->heard_us = env_monotonic_us(sync->env);
+	if (node_load__receive(&sync->load, msg) || worker_fetch_receive(sync->fetch, msg))
+		return;
+	switch (msg->type) {
+	case MSG_HELLO_REPLY:
+		hello_reply(sync, &msg->u.hello_reply);
+		break;
+	case MSG_HEARTBEAT_REPLY:
+		heard(sync, msg->u.heartbeat_reply.version);
+		break;
+	case MSG_HINT:
+		heard(sync, msg->u.hint.version);
+		break;
+	case MSG_MANIFEST:
+		manifest_reply(sync, msg);
+		break;
+	case MSG_ERROR:
+		error_reply(sync, &msg->u.error);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- Time */
+
+static void greet(struct node_sync *sync, int64_t now)
+{
+	if (sync->greeted && now - sync->heard_us > (int64_t)sync->lease_ms * 1000) {
+		log_event(LOG_WARN, "NODE-COORDINATOR-SILENT", LOGF_I("ms", (now - sync->heard_us) / 1000));
+		greeted_set(sync, false);
+	}
+	if (!sync->greeted) {
+		if (now - sync->hello_us >= HELLO_US)
+			hello_send(sync);
+		return;
+	}
+	if (now - sync->heartbeat_us >= (int64_t)sync->heartbeat_ms * 1000)
+		heartbeat_send(sync);
+	bool news = sync->heard_version > sync->newest.version && sync->heard_version > sync->live.version;
+	if (now - sync->poll_us >= (news ? POLL_SOON_US : sync->config.poll_ms * 1000))
+		poll_send(sync);
+}
+
+void node_sync_tick(struct node_sync *sync)
+{
+	wants_expire(sync, false);
+	if (sync->failed || sync->closed)
+		return;
+	greet(sync, env_monotonic_us(sync->env));
+	load_next(sync);
+	worker_fetch_tick(sync->fetch);
+	node_load__tick(&sync->load);
+}
+
+/* ---- Life */
+
+/* Begins with what was live when the process ended before. */
+static void resume(struct node_sync *sync)
+{
+	struct node_version last = { 0 };
+	struct err e = ERR_INIT;
+	int rc = node_load__live_read(sync->config.folder, &last, sync->cluster, &e);
+	if (rc == 0) {
+		sync->newest = last;
+	} else if (rc != ERR_NOT_FOUND) {
+		sync->cluster[0] = '\0';
+		log_event(LOG_WARN, "NODE-LIVE-UNREADABLE", LOGF_S("reason", e.text));
+	}
+}
+
+int node_sync_new(const struct node_sync_config *config, const struct env *env, struct store *blobs,
+		  struct proto_transport *transport, struct pool *pool, struct node_sync **out, struct err *e)
+{
+	if (config->versions_kept == 0 || config->versions_kept >= NODE_SYNC__VERSIONS_MAX)
+		return err_set(e, ERR_INVALID, "node.versions_kept: %zu, may be 1 to %d", config->versions_kept,
+			       NODE_SYNC__VERSIONS_MAX - 1);
+	struct node_sync *sync = fault_calloc(1, sizeof *sync);
+	if (sync == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for the node");
+	sync->config = *config;
+	sync->env = env;
+	sync->blobs = blobs;
+	sync->transport = transport;
+	sync->pool = pool;
+	sync->boot = env_random_u64(env);
+	sync->heartbeat_ms = 1000;
+	sync->lease_ms = 8000;
+	sync->hello_us = env_monotonic_us(env) - HELLO_US;
+	sync->poll_us = sync->retry_us = sync->hello_us;
+	sync->load.sync = sync;
+	sm_init(&sync->sm, &node_sync_states, NULL);
+	pthread_mutex_init(&sync->lock, NULL);
+	int rc = worker_fetch_new(env, blobs, transport, &sync->fetch, e);
+	if (rc != 0) {
+		node_sync_destroy(&sync);
+		return rc;
+	}
+	resume(sync);
+	*out = sync;
+	return 0;
+}
+
+bool node_sync_failed(const struct node_sync *sync, struct err *e)
+{
+	if (sync->failed && e != NULL)
+		*e = sync->error;
+	return sync->failed;
+}
+
+void node_sync_close(struct node_sync *sync)
+{
+	pthread_mutex_lock(&sync->lock);
+	sync->closed = true;
+	pthread_mutex_unlock(&sync->lock);
+	wants_expire(sync, true);
+}
+
+bool node_sync_idle(const struct node_sync *sync)
+{
+	return !node_load__on_pool(&sync->load);
+}
+
+void node_sync_requests_set(struct node_sync *sync, uint64_t requests)
+{
+	sync->requests = requests;
+}
+
+void node_sync_destroy(struct node_sync **sync)
+{
+	struct node_sync *s = *sync;
+	if (s == NULL)
+		return;
+	assert(node_sync_idle(s));
+	node_sync_close(s);
+	worker_fetch_destroy(&s->fetch);
+	node_load__fini(&s->load);
+	for (size_t i = 0; i < s->entry_count; i++)
+		node_version_release(&s->entries[i].version);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+	*sync = NULL;
+}
+
+void node_sync_info_get(struct node_sync *sync, struct node_sync_info *out)
+{
+	pthread_mutex_lock(&sync->lock);
+	*out = sync->info;
+	out->state = (enum node_sync_state)sync->state;
+	out->greeted = sync->greeted;
+	out->answered = sync->answered;
+	out->live = sync->live.version;
+	out->newest = sync->newest.version;
+	out->root = sync->live.root;
+	out->content = sync->live.content;
+	out->versions = sync->entry_count;
+	struct node_sync__entry *entry = out->live != 0 ? entry_find(sync, out->live) : NULL;
+	out->edits = entry != NULL ? editor_memory_set_edit_count(entry->version.set) : 0;
+	if (out->newest > out->live)
+		out->lag_seconds = (double)(env_wall_ms(sync->env) - sync->newest.published_ms) / 1000.0;
+	pthread_mutex_unlock(&sync->lock);
+}

@@ -1,0 +1,174 @@
+/* role_node.c: `amendd node`. The HTTP port opens first and says "loading" until the model is there. SIGTERM drains: no
+ * new connections, what runs has DRAIN_US to finish. */
+#include "daemon/node_api.h"
+#include "daemon/roles.h"
+#include "daemon/wiring.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TICK_MS           20
+#define JOBS_MAX          8
+#define DRAIN_US          INT64_C(10000000)
+#define BODY_BYTES_MAX    ((size_t)4 * 1024 * 1024)
+#define CONNECTIONS_MAX   512
+#define HTTP_THREADS      2
+#define HTTP_IDLE_SECONDS 75
+
+struct role {
+	struct wiring wiring;
+	struct http_server *http;
+	struct node_api *api;
+	struct model *model;
+	struct node_engine *engine;
+	struct store *blobs;
+	struct pool *pool;
+	struct node_sync *sync;
+	int64_t drain_us; /* 0: not draining */
+};
+
+static void on_message(void *context, struct msg_received **received)
+{
+	struct role *role = context;
+	node_sync_receive(role->sync, received);
+}
+
+static void on_signal(void *context, int signal_number)
+{
+	struct role *role = context;
+	if (role->drain_us != 0) { /* the second time: at once */
+		role->drain_us = env_monotonic_us(env_system()) - DRAIN_US;
+		return;
+	}
+	log_event(LOG_INFO, "NODE-STOPPING", LOGF_I("signal", signal_number),
+		  LOGF_U("requests", node_api_pending(role->api)));
+	role->drain_us = env_monotonic_us(env_system());
+	node_api_drain(role->api);
+	http_server_drain(role->http);
+}
+
+static void on_tick(void *context)
+{
+	struct role *role = context;
+	node_sync_requests_set(role->sync, node_api_requests(role->api));
+	node_sync_tick(role->sync);
+	bool drained = role->drain_us != 0 && (node_api_pending(role->api) == 0 ||
+					       env_monotonic_us(env_system()) - role->drain_us >= DRAIN_US);
+	if (drained || node_sync_failed(role->sync, NULL))
+		proto_loop_stop(role->wiring.loop);
+}
+
+static int http_open(struct role *role, const struct daemon_config *config, struct err *e)
+{
+	struct node_api_config api = { AMEND_VERSION, (enum node_api_set)config->set, config->request_ms };
+	struct http_config http = { config->http_listen, BODY_BYTES_MAX, CONNECTIONS_MAX, HTTP_THREADS,
+				    HTTP_IDLE_SECONDS };
+	int rc = node_api_new(&api, env_system(), &role->api, e);
+	return rc == 0 ? http_server_open(&http, node_api_handle, role->api, &role->http, e) : rc;
+}
+
+static int engine_open(struct role *role, const struct daemon_config *config, struct err *e)
+{
+	struct model_options options = { .backend = config->backend,
+					 .thread_count = (size_t)config->threads,
+					 .backward_from = SIZE_MAX };
+	struct node_engine_config engine = { (size_t)config->slots, (size_t)config->context_tokens,
+					     (size_t)config->prefill_rows, (size_t)config->queue_requests };
+	int rc = model_open(config->model, &options, &role->model, e);
+	return rc == 0 ? node_engine_open(&engine, env_system(), role->model, &role->engine, e) : rc;
+}
+
+static int sync_open(struct role *role, const struct daemon_config *config, struct err *e)
+{
+	struct model_backend *backend = model_backend_of(role->model);
+	struct store_options blobs = { .env = env_system(), .blobs_only = true };
+	struct node_sync_config sync = {
+		.name = config->name,
+		.endpoint = config->http_public[0] != '\0' ? config->http_public : http_server_address(role->http),
+		.software = AMEND_VERSION,
+		.backend = backend->ops->describe(backend),
+		.folder = config->data,
+		.base_model = *model_digest(role->model),
+		.shape = *model_shape_of(role->model),
+		.poll_ms = config->poll_ms,
+		.versions_kept = (size_t)config->versions_kept,
+	};
+	int rc = store_open(config->data, &blobs, &role->blobs, e);
+	if (rc == 0)
+		rc = pool_new(1, JOBS_MAX, &role->pool, e);
+	return rc == 0 ? node_sync_new(&sync, env_system(), role->blobs, role->wiring.transport, role->pool,
+				       &role->sync, e)
+		       : rc;
+}
+
+static int open_all(struct role *role, const struct daemon_config *config, struct err *e)
+{
+	int rc = wiring_require(config->data, "data", "data", e);
+	if (rc == 0)
+		rc = wiring_require(config->model, "model.file", "model", e);
+	if (rc == 0)
+		rc = wiring_client_open(config, &role->wiring, e);
+	if (rc == 0)
+		rc = wiring_signals(&role->wiring, on_signal, role, e);
+	if (rc == 0)
+		rc = http_open(role, config, e);
+	if (rc == 0)
+		rc = engine_open(role, config, e);
+	if (rc == 0)
+		rc = sync_open(role, config, e);
+	return rc;
+}
+
+static int loop_run(struct role *role, struct err *e)
+{
+	struct proto_loop *loop = role->wiring.loop;
+	int rc = proto_loop_transport(loop, role->wiring.transport, on_message, role, e);
+	if (rc == 0)
+		rc = proto_loop_pool(loop, role->pool, e);
+	if (rc == 0)
+		rc = proto_loop_timer(loop, TICK_MS, on_tick, role, e);
+	if (rc == 0)
+		rc = proto_loop_run(loop, e);
+	if (rc == 0 && node_sync_failed(role->sync, e))
+		rc = e->code;
+	return rc;
+}
+
+/* Every request is answered before the port closes; nothing asks engine or sync after that. */
+static void close_all(struct role *role)
+{
+	if (role->api != NULL)
+		node_api_drain(role->api);
+	if (role->http != NULL)
+		http_server_drain(role->http);
+	if (role->sync != NULL)
+		node_sync_close(role->sync);
+	if (role->engine != NULL)
+		node_engine_stop(role->engine);
+	http_server_close(&role->http);
+	pool_destroy(&role->pool);
+	node_sync_destroy(&role->sync);
+	node_engine_destroy(&role->engine);
+	node_api_destroy(&role->api);
+	store_close(&role->blobs);
+	model_close(&role->model);
+	wiring_close(&role->wiring);
+}
+
+int daemon_node_run(const struct daemon_config *config, struct err *e)
+{
+	struct role role = { 0 };
+	int rc = open_all(&role, config, e);
+	if (rc == 0) {
+		struct model_backend *backend = model_backend_of(role.model);
+		node_api_attach(role.api, role.model, role.engine, role.sync);
+		log_event(LOG_INFO, "NODE-STARTED", LOGF_S("http", http_server_address(role.http)),
+			  LOGF_S("backend", backend->ops->describe(backend)),
+			  LOGF_S("coordinator", config->coordinator));
+		rc = loop_run(&role, e);
+	}
+	close_all(&role);
+	return rc;
+}
