@@ -419,6 +419,14 @@ static int job_poll(void *context, double *progress, struct err *e)
 	return 0;
 }
 
+/* The job runs in its run folder, so a file named from our working folder gets its full path; a program without a slash
+ * is left to PATH. */
+static char *full_path(const char *path)
+{
+	char *found = realpath(path, NULL);
+	return found != NULL ? found : strdup(path);
+}
+
 int coordinator_merge_job_new(const struct coordinator_merge_options *options, struct coordinator_merge_job *out,
 			      struct err *e)
 {
@@ -426,8 +434,8 @@ int coordinator_merge_job_new(const struct coordinator_merge_options *options, s
 	if (job == NULL)
 		return err_set(e, ERR_NOMEM, "merge job: out of memory");
 	job->options = *options;
-	job->program = strdup(options->program);
-	job->model = strdup(options->model != NULL ? options->model : "");
+	job->program = strchr(options->program, '/') != NULL ? full_path(options->program) : strdup(options->program);
+	job->model = full_path(options->model != NULL ? options->model : "");
 	job->output_fd = job->log_fd = -1;
 	*out = (struct coordinator_merge_job){ job, job_start, job_poll, job_kill };
 	if (job->program == NULL || job->model == NULL) {

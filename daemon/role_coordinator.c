@@ -156,6 +156,7 @@ static int coordinator_open(struct role *role, struct err *e)
 		.merge_loss_points = (uint32_t)c->merge_loss_points,
 		.space_reserve_bytes = (uint64_t)c->space_reserve_bytes,
 		.seed = (uint64_t)c->seed,
+		.layer = UINT32_MAX,
 		.data_folder = c->data,
 		.cluster_id = "",
 		.family = "amend",
