@@ -16,6 +16,7 @@ struct editor_config {
 	size_t stream_group_max; /* larger groups of new edits take the breadth-first pass over the shard instead */
 	size_t stream_replay, stream_steps_max;
 	float stream_rate, stream_stop_loss;
+	float stream_protect; /* how softly the shard's other edits are kept: λ of protect.c, in mean square input lengths; 0: off */
 	/* re-test */
 	size_t retest_tries; /* extra trainings for what fails, before it is reported failed */
 	size_t answer_tokens_max; /* 32 */

@@ -140,6 +140,21 @@ static int decode_requests(struct decode *d, size_t count, const struct editor_w
 	return rc;
 }
 
+/* Enough for every answer that counts to end, whatever its tokens; a wrong answer need not be decoded for longer. */
+static size_t decode_tokens(const struct editor_shard *shard, const struct editor__edit *edit)
+{
+	size_t longest = editor__edit_labels(edit);
+	for (size_t i = 0; i < edit->record->alias_count; i++) {
+		size_t bytes = edit->record->aliases[i].len; /* an alias has at most as many tokens */
+		longest = bytes / 2 > longest ? bytes / 2 : longest;
+	}
+	size_t enough = 2 * longest + 4, shown = shard->config.answer_tokens_max;
+	if (enough < shown)
+		return enough;
+	/* A target longer than what people are shown must be able to end. */
+	return editor__edit_labels(edit) > shown ? editor__edit_labels(edit) : shown;
+}
+
 static int decode_failures(struct editor_shard *shard, const float *delta, struct editor_result *results,
 			   const struct editor_watch *watch, struct err *e)
 {
@@ -152,10 +167,7 @@ static int decode_failures(struct editor_shard *shard, const float *delta, struc
 		const struct editor__edit *edit = &shard->edits[i];
 		if (results[i].passed || edit->prompt_count >= context)
 			continue;
-		/* A target longer than what people are shown must be able to end. */
-		size_t tokens = editor__edit_labels(edit) > shard->config.answer_tokens_max
-					? editor__edit_labels(edit)
-					: shard->config.answer_tokens_max;
+		size_t tokens = decode_tokens(shard, edit);
 		requests[count++] = (struct editor_request){
 			.ids = edit->ids,
 			.id_count = edit->prompt_count,
@@ -172,11 +184,10 @@ static int decode_failures(struct editor_shard *shard, const float *delta, struc
 	return rc;
 }
 
-int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results,
-			      const struct editor_watch *watch, struct err *e)
+/* Teacher-forced only: what does not pass here may still pass when it is decoded. */
+static int retest_forced(struct editor_shard *shard, const float *delta, struct editor_result *results,
+			 const struct editor_watch *watch, struct err *e)
 {
-	if (shard->edit_count == 0)
-		return 0;
 	bool *right = fault_calloc(shard->edit_count, sizeof(*right));
 	if (right == NULL)
 		return err_set(e, ERR_NOMEM, "re-test: out of memory");
@@ -184,6 +195,15 @@ int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, st
 	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++)
 		results[i] = (struct editor_result){ .seq = shard->edits[i].seq, .passed = right[i], .tries = 1 };
 	free(right);
+	return rc;
+}
+
+int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results,
+			      const struct editor_watch *watch, struct err *e)
+{
+	if (shard->edit_count == 0)
+		return 0;
+	int rc = retest_forced(shard, delta, results, watch, e);
 	return rc == 0 ? decode_failures(shard, delta, results, watch, e) : rc;
 }
 
@@ -266,16 +286,20 @@ static int learn_run(struct learn *l, enum editor_mode mode, struct err *e)
 		return rc;
 	l->all_new = l->stats->mode == EDITOR_BREADTH_FIRST;
 	l->trained_end = l->all_new ? shard->edit_count : l->first + l->count;
-	rc = editor_shard_retest(shard, l->results, l->watch, e);
+	rc = retest_forced(shard, shard->delta, l->results, l->watch, e);
 	memcpy(l->best, shard->delta, bytes);
 	for (uint32_t try = 0; rc == 0 && try < shard->config.retest_tries && (failed_count = collect_failed(l)) > 0;
 	     try++) {
 		rc = train_failed(l, failed_count, try, e);
 		if (rc == 0)
-			rc = editor_shard_retest(shard, l->trial, l->watch, e);
+			rc = retest_forced(shard, shard->delta, l->trial, l->watch, e);
 		if (rc == 0)
 			keep_best(l);
 	}
+	/* Decoding is dear, so only the end result's failures are decoded: until then they are worth another training
+	 * anyway. */
+	if (rc == 0)
+		rc = decode_failures(shard, shard->delta, l->results, l->watch, e);
 	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++) {
 		l->results[i].tries = 1 + l->tries[i];
 		shard->edits[i].gave_up = i < l->trained_end && !l->results[i].passed;

@@ -39,6 +39,9 @@ struct editor__trainer { /* backend memory, hidden × ffn each */
 	float *grad, *m, *v;
 	uint64_t step; /* of Adam; 0: moments are to be cleared */
 	float *noise; /* pool of normals, host */
+	float *protect; /* P of protect.c: ffn × ffn; covers these edits, in this order */
+	uint64_t *protected_seqs;
+	size_t protected_count;
 };
 
 struct editor_shard {
@@ -92,5 +95,11 @@ void editor__trainer_forget(struct editor_shard *shard);
 /* Streams the edits of `group` (indices, at most stream_group_max) from the shard's present delta, replaying others below `replay_end`. */
 int editor__train_group(struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end, uint64_t seed,
                         const struct editor_watch *watch, struct editor_train_stats *stats, struct err *e) MUST_CHECK;
+
+/* protect.c: P for the edits `others` (indices, ascending), going on from what it covers already; the same list gives the same bits. *use: false where
+ * there is nothing to protect. gradient: grad ← grad·P (overwrites sum). */
+int editor__protect_prepare(struct editor_shard *shard, const size_t *others, size_t other_count, bool *use, struct err *e) MUST_CHECK;
+int editor__protect_gradient(struct editor_shard *shard, struct err *e) MUST_CHECK;
+void editor__protect_free(struct editor_shard *shard);
 
 #endif

@@ -9,9 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BETA1    0.9f /* Adam, Kingma and Ba 2015 */
-#define BETA2    0.999f
-#define EPSILON  1e-8f
+#define BETA1   0.9f /* Adam, Kingma and Ba 2015 */
+#define BETA2   0.999f
+#define EPSILON 1e-8f
+/* Adam's first steps move every entry by the whole rate, whatever its gradient, and so disturb what the shard holds.
+ * With an epsilon of a few times the gradient's own size, entries move in proportion to their gradients. */
+#define CALM     4.0f
 #define STEP_MIN 40 /* of a breadth-first pass: a shard of a few edits would see too few otherwise */
 
 /* Normals are drawn once and rows take windows of the pool: drawing rows × ffn of them anew would cost a tenth of a
@@ -64,6 +67,7 @@ void editor__trainer_free(struct editor_shard *shard)
 	}
 	free(t->noise);
 	t->noise = NULL;
+	editor__protect_free(shard);
 }
 
 void editor__trainer_forget(struct editor_shard *shard)
@@ -196,7 +200,7 @@ static int step_gradient(struct editor_shard *shard, struct step *step, struct e
 	return 0;
 }
 
-static void step_apply(struct editor_shard *shard, float rate)
+static void step_apply(struct editor_shard *shard, float rate, float epsilon)
 {
 	struct editor__trainer *t = &shard->trainer;
 	const struct model_backend_ops *ops = shard->backend->ops;
@@ -205,7 +209,7 @@ static void step_apply(struct editor_shard *shard, float rate)
 		ops->clear(shard->backend, t->m, n);
 		ops->clear(shard->backend, t->v, n);
 	}
-	ops->adam(shard->backend, t->delta, t->m, t->v, t->grad, rate, BETA1, BETA2, EPSILON, ++t->step, n);
+	ops->adam(shard->backend, t->delta, t->m, t->v, t->grad, rate, BETA1, BETA2, epsilon, ++t->step, n);
 	editor__trainer_sum(shard, t->delta);
 }
 
@@ -257,7 +261,7 @@ static int run_pass(struct editor_shard *shard, struct pass *pass, const struct 
 		int rc = step_gradient(shard, &step, e);
 		if (rc != 0)
 			return rc;
-		step_apply(shard, pass->rate);
+		step_apply(shard, pass->rate, EPSILON);
 		total += step.loss;
 		rc = editor__watch(watch, "train", ++*pass->done, pass->total, step.loss, e);
 		if (rc != 0)
@@ -376,21 +380,40 @@ static void stream_draw(struct stream *s, struct rng *rng)
 	}
 }
 
+static float gradient_rms(const struct editor_shard *shard)
+{
+	size_t n = editor__matrix_size(shard);
+	double square = 0;
+	for (size_t i = 0; i < n; i++)
+		square += (double)shard->trainer.grad[i] * (double)shard->trainer.grad[i];
+	return (float)sqrt(square / (double)n) + EPSILON;
+}
+
 static int stream_run(struct editor_shard *shard, struct stream *s, uint64_t seed, const struct editor_watch *watch,
 		      struct editor_train_stats *stats, struct err *e)
 {
 	struct rng rng;
+	float epsilon = EPSILON;
+	bool protect;
+	int rc = editor__protect_prepare(shard, s->others, s->other_count, &protect, e);
+	if (rc != 0)
+		return rc;
 	rng_init(&rng, seed);
 	for (size_t i = 0; i < shard->config.stream_steps_max; i++) {
 		stream_draw(s, &rng);
 		struct step step = { .edits = s->edits, .edit_count = s->group_count + s->replay_count, .rng = &rng };
-		int rc = step_gradient(shard, &step, e);
+		rc = step_gradient(shard, &step, e);
 		if (rc != 0)
 			return rc;
 		stats->loss = step.loss;
 		if (step.right && step.loss <= (double)shard->config.stream_stop_loss)
 			break;
-		step_apply(shard, s->rate);
+		rc = protect ? editor__protect_gradient(shard, e) : 0;
+		if (rc != 0)
+			return rc;
+		if (i == 0)
+			epsilon = CALM * gradient_rms(shard);
+		step_apply(shard, s->rate, epsilon);
 		stats->steps++;
 		rc = editor__watch(watch, "train", i + 1, shard->config.stream_steps_max, step.loss, e);
 		if (rc != 0)
