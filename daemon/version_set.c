@@ -11,7 +11,7 @@
 static int base_check(const struct proto_manifest *manifest, const struct hash *base_model, struct err *e)
 {
 	char theirs[HASH_HEX_BYTES], ours[HASH_HEX_BYTES];
-	if (hash_equal(&manifest->base_model, base_model))
+	if (base_model == NULL || hash_equal(&manifest->base_model, base_model))
 		return 0;
 	hash_hex(&manifest->base_model, theirs);
 	hash_hex(base_model, ours);
