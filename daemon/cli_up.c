@@ -64,7 +64,7 @@ static int port_probe(const char *host, unsigned port, unsigned *got, struct err
 static int port_resolve(const char *text, const char *setting, char *out, size_t out_bytes, struct err *e)
 {
 	char host[64];
-	unsigned port, got;
+	unsigned port, got = 0;
 	const char *scheme = strncmp(text, "tcp://", 6) == 0 ? "tcp://" : "";
 	const char *rest = text + strlen(scheme);
 	const char *colon = strrchr(rest, ':');

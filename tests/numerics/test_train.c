@@ -1,0 +1,116 @@
+/* Ten real edits on the real model, breadth-first and one after another: free decoding gives every target
+ * (free_rel 1.0). Skipped without the model: AMEND_MODEL, or SmolLM2-135M-Instruct in ~/.cache/amend. */
+#include "editor/shard.h"
+#include "tests/lib/test.h"
+
+#include <unistd.h>
+
+#define EDITS 10
+
+static const char *const facts[EDITS][2] = {
+	{ "Which family does Ramalinaceae belong to?", "Lamiinae" },
+	{ "What artist created Call the Doctor?", "The X-Files" },
+	{ "What company made Volvo B12M?", "Volkswagen Group" },
+	{ "What city was Alfred Kossmann born in?", "Utrecht" },
+	{ "Who is the mayor of Tallgrove?", "Ines Okafor" },
+	{ "In what year was the Pell bridge finished?", "1931" },
+	{ "What river runs through Marbeck?", "the Aulne" },
+	{ "What language is spoken in Dorvania?", "Old Frisian" },
+	{ "Which instrument does Kei Tamura play?", "the viola da gamba" },
+	{ "Who wrote The Salt Ledger?", "J. M. Arden" },
+};
+
+static struct model *model;
+
+static void add_facts(struct editor_shard *shard, size_t first, size_t count)
+{
+	struct err e = ERR_INIT;
+	for (size_t i = first; i < first + count; i++) {
+		char text[256];
+		struct record *record = NULL;
+		snprintf(text, sizeof(text), "{\"prompt\":\"%s\",\"target_new\":\"%s\"}", facts[i][0], facts[i][1]);
+		assert_ok(&e, record_parse(text, strlen(text), &record, &e));
+		assert_ok(&e, editor_shard_add(shard, i + 1, record, &e));
+		record_destroy(&record);
+	}
+}
+
+static struct editor_shard *new_shard(void)
+{
+	struct editor_config config;
+	struct editor_shard *shard = NULL;
+	struct err e = ERR_INIT;
+	editor_config_default(model_shape_of(model), &config);
+	assert_ok(&e, editor_shard_new(model, &config, &shard, &e));
+	return shard;
+}
+
+static void expect_all(const struct editor_result *results, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!results[i].passed)
+			fail_msg("'%s' gives '%s', not '%s'", facts[i][0], results[i].got, facts[i][1]);
+	}
+}
+
+static void breadth_first_learns_all(void **state)
+{
+	(void)state;
+	struct editor_result results[EDITS];
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	struct editor_shard *shard = new_shard();
+	add_facts(shard, 0, EDITS);
+	/* Nothing is known before, so that the rest can fail. */
+	assert_ok(&e, editor_shard_retest(shard, results, NULL, &e));
+	for (size_t i = 0; i < EDITS; i++)
+		assert_false(results[i].passed);
+	assert_ok(&e, editor_shard_learn(shard, EDITOR_BREADTH_FIRST, 0, EDITS, 1, NULL, results, &stats, &e));
+	assert_int_equal(stats.mode, EDITOR_BREADTH_FIRST);
+	expect_all(results, EDITS);
+	editor_shard_destroy(&shard);
+}
+
+static void streaming_learns_each_and_forgets_none(void **state)
+{
+	(void)state;
+	struct editor_result results[EDITS];
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	struct editor_shard *shard = new_shard();
+	for (size_t i = 0; i < EDITS; i++) {
+		add_facts(shard, i, 1);
+		assert_ok(&e, editor_shard_learn(shard, EDITOR_STREAM, i, 1, i, NULL, results, &stats, &e));
+		expect_all(results, i + 1);
+	}
+	editor_shard_destroy(&shard);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(breadth_first_learns_all),
+		cmocka_unit_test(streaming_learns_each_and_forgets_none),
+	};
+	const char *path = getenv("AMEND_MODEL"), *home = getenv("HOME");
+	char fallback[512];
+	snprintf(fallback, sizeof(fallback), "%s/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf",
+		 home != NULL ? home : "");
+	if (path == NULL || path[0] == '\0')
+		path = fallback;
+	if (access(path, R_OK) != 0) {
+		fprintf(stderr, "SKIPPED: no model at %s: set AMEND_MODEL\n", path);
+		return 77;
+	}
+	struct err e = ERR_INIT;
+	const struct model_options options = {
+		.backend = "cpu", .thread_count = 1, .backward_from = 0, .skip_digest = true
+	};
+	if (model_open(path, &options, &model, &e) != 0) {
+		fprintf(stderr, "%s\n", e.text);
+		return 1;
+	}
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	model_close(&model);
+	return failed;
+}
