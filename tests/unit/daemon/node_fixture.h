@@ -291,7 +291,7 @@ static inline int node_teardown(void **state)
 	struct node_fixture *f = *state;
 	node_stop(f);
 	f->server->ops->destroy(f->server);
-	proto_mem_destroy(f->mem);
+	proto_mem_destroy(&f->mem);
 	proto_allow_destroy(&f->allow);
 	store_close(&f->source);
 	model_close(&f->model);
