@@ -32,11 +32,11 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.answer_tokens_max = 32,
 		.ridge = 1.0f,
 		.false_route_share = 0.001f,
-		.merge_rounds = 24,
+		.merge_rounds = 16,
 		.merge_passes = 2,
-		.merge_rate = 1e-2f,
-		.merge_outer_rate = 1.0f,
-		.merge_outer_momentum = 0.5f,
+		.merge_rate = 2e-2f,
+		.merge_outer_rate = 1.5f,
+		.merge_outer_momentum = 0.0f,
 		.seed = 1,
 	};
 }
