@@ -1,6 +1,6 @@
-/* shard.h: one knowledge shard in training: its edits with their frozen inputs of the edited matrix, and the delta W′−W.
- * Same records' prompts and targets, config, seeds, backend and thread count: same bytes. Only prompt and target_new are looked at.
- * Not thread-safe; no clock, no files, no sockets. */
+/* shard.h: one knowledge shard in training: its edits with their frozen inputs of the edited matrix, and the delta
+ * W′−W. Same records' prompts and targets, config, seeds, backend and thread count: same bytes. Only prompt and
+ * target_new are looked at. Not thread-safe; no clock, no files, no sockets. */
 #ifndef AMEND_EDITOR_SHARD_H
 #define AMEND_EDITOR_SHARD_H
 
@@ -10,10 +10,12 @@
 
 struct editor_shard;
 
-int editor_shard_new(struct model *model, const struct editor_config *config, struct editor_shard **out, struct err *e) MUST_CHECK;
+int editor_shard_new(struct model *model, const struct editor_config *config, struct editor_shard **out,
+		     struct err *e) MUST_CHECK;
 void editor_shard_destroy(struct editor_shard **shard);
-/* Tokenises prompt + " " + target (special tokens off) and end-of-text and appends the edit; its inputs are computed at the next
- * training or re-test, many at once. ERR_INVALID: empty, or longer than the model's context. ERR_EXISTS: seq is there. */
+/* Tokenises prompt + " " + target (special tokens off) and end-of-text and appends the edit; its inputs are computed at
+ * the next training or re-test, many at once. ERR_INVALID: empty, or longer than the model's context. ERR_EXISTS: seq
+ * is there. */
 int editor_shard_add(struct editor_shard *shard, uint64_t seq, const struct record *record, struct err *e) MUST_CHECK;
 int editor_shard_remove(struct editor_shard *shard, uint64_t seq, struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
 size_t editor_shard_count(const struct editor_shard *shard);
@@ -21,7 +23,7 @@ size_t editor_shard_count(const struct editor_shard *shard);
 int editor_shard_delta_load(struct editor_shard *shard, const void *bytes, size_t len, struct err *e) MUST_CHECK;
 int editor_shard_delta_encode(const struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;
 const float *editor_shard_delta(const struct editor_shard *shard); /* hidden × ffn, borrowed */
-size_t editor_shard_delta_size(const struct editor_shard *shard); /* hidden × ffn */
+size_t editor_shard_delta_size(const struct editor_shard *shard);  /* hidden × ffn */
 
 enum editor_mode { EDITOR_STREAM, EDITOR_BREADTH_FIRST };
 struct editor_train_stats {
@@ -29,11 +31,12 @@ struct editor_train_stats {
 	size_t steps;
 	double loss; /* of the last pass */
 };
-/* STREAM: trains edits [first, first + count) with replay of earlier ones, continuing from the present delta; BREADTH_FIRST: all edits of the
- * shard from delta zero (so the result depends on the list of edits and the seed alone). Ends by rounding the delta to bf16.
- * The optimiser's state does not outlive the call. On ERR_INTERRUPTED the delta is as before the call. ERR_INVALID: loss became NaN (which edit). */
+/* STREAM: trains edits [first, first + count) with replay of earlier ones, continuing from the present delta;
+ * BREADTH_FIRST: all edits of the shard from delta zero (so the result depends on the list of edits and the seed
+ * alone). Ends by rounding the delta to bf16. The optimiser's state does not outlive the call. On ERR_INTERRUPTED the
+ * delta is as before the call. ERR_INVALID: loss became NaN (which edit). */
 int editor_shard_train(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
-                       const struct editor_watch *watch, struct editor_train_stats *stats, struct err *e) MUST_CHECK;
+		       const struct editor_watch *watch, struct editor_train_stats *stats, struct err *e) MUST_CHECK;
 
 struct editor_result {
 	uint64_t seq;
@@ -41,22 +44,31 @@ struct editor_result {
 	uint32_t tries;
 	char got[160]; /* what it decodes to, when not passed (UTF-8, cut) */
 };
-/* Free decoding (greedy) of every edit's prompt with the memory forced, compared as answer.h does. An edit whose teacher-forced argmax is the
- * target at every position decodes to it; only the others are really decoded. results: editor_shard_count entries. */
-int editor_shard_retest(struct editor_shard *shard, struct editor_result *results, const struct editor_watch *watch, struct err *e) MUST_CHECK;
-/* Trains, re-tests, trains failures again (with replay) up to config.retest_tries, and keeps the best delta. What a worker calls. */
-int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed, const struct editor_watch *watch,
-                       struct editor_result *results, struct editor_train_stats *stats, struct err *e) MUST_CHECK;
+/* Free decoding (greedy) of every edit's prompt with the memory forced, compared as answer.h does. An edit whose
+ * teacher-forced argmax is the target at every position decodes to it; only the others are really decoded. results:
+ * editor_shard_count entries. */
+int editor_shard_retest(struct editor_shard *shard, struct editor_result *results, const struct editor_watch *watch,
+			struct err *e) MUST_CHECK;
+/* Trains, re-tests, trains failures again (with replay) up to config.retest_tries, and keeps the best delta. What a
+ * worker calls. */
+int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
+		       const struct editor_watch *watch, struct editor_result *results,
+		       struct editor_train_stats *stats, struct err *e) MUST_CHECK;
 /* The router entries of the shard's edits (route.h): bytes for index_root. */
 int editor_shard_index_encode(struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;
-/* For merging: local passes from a given common delta (float32, not rounded), at a constant rate. The optimiser's moments go on from the
- * call before unless the shard was trained or editor_shard_local_begin was called between. See merge.h. */
-int editor_shard_local_passes(struct editor_shard *shard, const float *common, size_t passes, float rate, uint64_t seed, float *out_delta, double *loss,
-                              const struct editor_watch *watch, struct err *e) MUST_CHECK;
-/* Loss (mean over the labelled positions of all edits) and its gradient (hidden × ffn) at a delta (NULL: zero), without noise. */
-int editor_shard_gradient(struct editor_shard *shard, const float *delta, double *loss, float *gradient, struct err *e) MUST_CHECK;
+/* For merging: local passes from a given common delta (float32, not rounded), at a constant rate. The optimiser's
+ * moments go on from the call before unless the shard was trained or editor_shard_local_begin was called between. See
+ * merge.h. */
+int editor_shard_local_passes(struct editor_shard *shard, const float *common, size_t passes, float rate, uint64_t seed,
+			      float *out_delta, double *loss, const struct editor_watch *watch,
+			      struct err *e) MUST_CHECK;
+/* Loss (mean over the labelled positions of all edits) and its gradient (hidden × ffn) at a delta (NULL: zero), without
+ * noise. */
+int editor_shard_gradient(struct editor_shard *shard, const float *delta, double *loss, float *gradient,
+			  struct err *e) MUST_CHECK;
 void editor_shard_local_begin(struct editor_shard *shard);
 /* Re-tests any delta (a merged memory) on this shard's edits. */
-int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results, const struct editor_watch *watch, struct err *e) MUST_CHECK;
+int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results,
+			      const struct editor_watch *watch, struct err *e) MUST_CHECK;
 
 #endif

@@ -6,20 +6,22 @@
 
 #include "base/rng.h"
 
-/* Rows of one packed batch; a mini-batch with more is split and its gradients are added. A longer edit is a batch of its own. */
+/* Rows of one packed batch; a mini-batch with more is split and its gradients are added. A longer edit is a batch of
+ * its own. */
 #define EDITOR__ROWS_MAX 1024
 
 struct editor__edit {
 	uint64_t seq;
 	struct record *record; /* prompt, target, aliases and subject only */
-	int32_t *ids; /* prompt, target, end-of-text */
+	int32_t *ids;          /* prompt, target, end-of-text */
 	size_t id_count, prompt_count;
-	/* Computed once (everything below the edited matrix is frozen), for the id_count − 1 tokens that predict something. */
-	float *inputs; /* A(x): rows × ffn; NULL until then; owns the two below */
-	float *residual; /* rows × hidden */
-	float *raw; /* hidden: raw key of the prompt */
+	/* Computed once (everything below the edited matrix is frozen), for the id_count − 1 tokens that predict
+	 * something. */
+	float *inputs;          /* A(x): rows × ffn; NULL until then; owns the two below */
+	float *residual;        /* rows × hidden */
+	float *raw;             /* hidden: raw key of the prompt */
 	double sum, square_sum; /* of inputs */
-	bool gave_up; /* failed after all tries: not tried again for the sake of other edits */
+	bool gave_up;           /* failed after all tries: not tried again for the sake of other edits */
 };
 
 struct editor__batch {
@@ -33,12 +35,12 @@ struct editor__batch {
 };
 
 struct editor__trainer { /* backend memory, hidden × ffn each */
-	float *base; /* W */
-	float *delta; /* being trained */
-	float *sum; /* W + delta */
+	float *base;     /* W */
+	float *delta;    /* being trained */
+	float *sum;      /* W + delta */
 	float *grad, *m, *v;
-	uint64_t step; /* of Adam; 0: moments are to be cleared */
-	float *noise; /* pool of normals, host */
+	uint64_t step;  /* of Adam; 0: moments are to be cleared */
+	float *noise;   /* pool of normals, host */
 	float *protect; /* P of protect.c: ffn × ffn; covers these edits, in this order */
 	uint64_t *protected_seqs;
 	size_t protected_count;
@@ -52,7 +54,7 @@ struct editor_shard {
 	struct model_run *run;
 	struct editor__edit *edits;
 	size_t edit_count, edit_cap;
-	float *delta; /* hidden × ffn, host */
+	float *delta;   /* hidden × ffn, host */
 	size_t row_max; /* of run */
 	struct editor__batch batch;
 	struct editor__trainer trainer;
@@ -70,9 +72,11 @@ static inline size_t editor__matrix_size(const struct editor_shard *shard)
 {
 	return shard->shape->hidden * shard->shape->ffn;
 }
-static inline int editor__watch(const struct editor_watch *watch, const char *phase, size_t done, size_t total, double loss, struct err *e)
+static inline int editor__watch(const struct editor_watch *watch, const char *phase, size_t done, size_t total,
+				double loss, struct err *e)
 {
-	if (watch == NULL || watch->on_progress == NULL || watch->on_progress(watch->context, phase, done, total, loss) == 0)
+	if (watch == NULL || watch->on_progress == NULL ||
+	    watch->on_progress(watch->context, phase, done, total, loss) == 0)
 		return 0;
 	return err_set(e, ERR_INTERRUPTED, "%s stopped after %zu of %zu", phase, done, total);
 }
@@ -80,9 +84,10 @@ static inline int editor__watch(const struct editor_watch *watch, const char *ph
 /* shard.c: computes the inputs that are missing. */
 int editor__prefix_fill(struct editor_shard *shard, struct err *e) MUST_CHECK;
 
-/* batch.c: packs edits (indices) into the shard's batch: segments, labelled rows, labels, x = inputs and y = residuals. How many of the first
- * edits fit (at least one) is in *taken. scale is set to `scale` for every label. */
-int editor__batch_fill(struct editor_shard *shard, const size_t *edits, size_t edit_count, float scale, size_t *taken, struct err *e) MUST_CHECK;
+/* batch.c: packs edits (indices) into the shard's batch: segments, labelled rows, labels, x = inputs and y = residuals.
+ * How many of the first edits fit (at least one) is in *taken. scale is set to `scale` for every label. */
+int editor__batch_fill(struct editor_shard *shard, const size_t *edits, size_t edit_count, float scale, size_t *taken,
+		       struct err *e) MUST_CHECK;
 void editor__batch_free(struct editor_shard *shard);
 
 /* train.c */
@@ -92,13 +97,16 @@ void editor__trainer_free(struct editor_shard *shard);
 void editor__trainer_sum(struct editor_shard *shard, const float *delta);
 /* The next local passes start with fresh moments of the optimiser. */
 void editor__trainer_forget(struct editor_shard *shard);
-/* Streams the edits of `group` (indices, at most stream_group_max) from the shard's present delta, replaying others below `replay_end`. */
-int editor__train_group(struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end, uint64_t seed,
-                        const struct editor_watch *watch, struct editor_train_stats *stats, struct err *e) MUST_CHECK;
+/* Streams the edits of `group` (indices, at most stream_group_max) from the shard's present delta, replaying others
+ * below `replay_end`. */
+int editor__train_group(struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end,
+			uint64_t seed, const struct editor_watch *watch, struct editor_train_stats *stats,
+			struct err *e) MUST_CHECK;
 
-/* protect.c: P for the edits `others` (indices, ascending), going on from what it covers already; the same list gives the same bits. *use: false where
- * there is nothing to protect. gradient: grad ← grad·P (overwrites sum). */
-int editor__protect_prepare(struct editor_shard *shard, const size_t *others, size_t other_count, bool *use, struct err *e) MUST_CHECK;
+/* protect.c: P for the edits `others` (indices, ascending), going on from what it covers already; the same list gives
+ * the same bits. *use: false where there is nothing to protect. gradient: grad ← grad·P (overwrites sum). */
+int editor__protect_prepare(struct editor_shard *shard, const size_t *others, size_t other_count, bool *use,
+			    struct err *e) MUST_CHECK;
 int editor__protect_gradient(struct editor_shard *shard, struct err *e) MUST_CHECK;
 void editor__protect_free(struct editor_shard *shard);
 
