@@ -1,0 +1,266 @@
+#include "daemon/http.h"
+#include "daemon/metrics_page.h"
+
+#include "tests/unit/daemon/http_client.h"
+
+#include <pthread.h>
+
+#define BODY_MAX 1000
+
+struct server {
+	struct http_server *http;
+	struct err e;
+	pthread_t later;
+	struct http_exchange *held; /* answered by `later` */
+	pthread_mutex_t lock;
+	pthread_cond_t held_set;
+};
+
+static void echo(struct http_exchange *x)
+{
+	struct buf text = BUF_INIT;
+	size_t len;
+	const char *body = http_body(x, &len);
+	buf_printf(&text, "%s %s ", http_method(x), http_path(x));
+	buf_append(&text, body, len);
+	http_header_set(x, "x-echo", "%s",
+			http_request_header(x, "x-given") != NULL ? http_request_header(x, "x-given") : "none");
+	http_header_set(x, "x-evil", "a\r\nSet-Cookie: b");
+	http_reply(x, 200, "text/plain", &text);
+}
+
+static void on_request(void *context, struct http_exchange *x)
+{
+	struct server *s = context;
+	if (strcmp(http_path(x), "/later") != 0) {
+		echo(x);
+		return;
+	}
+	pthread_mutex_lock(&s->lock);
+	s->held = x;
+	pthread_cond_signal(&s->held_set);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int setup(void **state)
+{
+	struct server *s = calloc(1, sizeof *s);
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 4, 2, 5 };
+	assert_non_null(s);
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->held_set, NULL);
+	assert_ok(&s->e, http_server_open(&config, on_request, s, &s->http, &s->e));
+	*state = s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct server *s = *state;
+	http_server_close(&s->http);
+	free(s);
+	return 0;
+}
+
+static void answers_with_what_came(void **state)
+{
+	struct server *s = *state;
+	struct http_answer a;
+	int fd = http_connect(http_server_address(s->http));
+	http_request_write(fd, "POST", "/a%20b?q=1", "X-Given: 7\r\n", "text");
+	assert_true(http_read(fd, &a, NULL, NULL));
+	assert_int_equal(a.status, 200);
+	assert_string_equal(a.body, "POST /a b text");
+	assert_non_null(strstr((char *)a.all.data, "x-echo: 7\r\n"));
+	assert_null(strstr((char *)a.all.data, "Set-Cookie")); /* a header cannot be split */
+	buf_free(&a.all);
+	http_request_write(fd, "GET", "/again", "", ""); /* the connection stays */
+	assert_true(http_read(fd, &a, NULL, NULL));
+	assert_string_equal(a.body, "GET /again ");
+	buf_free(&a.all);
+	close(fd);
+}
+
+static void *reply_later(void *context)
+{
+	struct server *s = context;
+	struct buf text = BUF_INIT;
+	pthread_mutex_lock(&s->lock);
+	while (s->held == NULL)
+		pthread_cond_wait(&s->held_set, &s->lock);
+	struct http_exchange *x = s->held;
+	s->held = NULL;
+	pthread_mutex_unlock(&s->lock);
+	buf_puts(&text, http_gone(x) ? "gone" : "there");
+	http_reply(x, 201, "text/plain", &text);
+	return NULL;
+}
+
+static void another_thread_may_answer(void **state)
+{
+	struct server *s = *state;
+	for (int i = 0; i < 200; i++) { /* before and after the connection is suspended */
+		struct http_answer a;
+		assert_int_equal(pthread_create(&s->later, NULL, reply_later, s), 0);
+		http_ask(http_server_address(s->http), "GET", "/later", "", &a, NULL, NULL);
+		pthread_join(s->later, NULL);
+		assert_int_equal(a.status, 201);
+		assert_string_equal(a.body, "there");
+		buf_free(&a.all);
+	}
+}
+
+static void sees_that_the_client_left(void **state)
+{
+	struct server *s = *state;
+	int fd = http_connect(http_server_address(s->http));
+	http_request_write(fd, "GET", "/later", "", "");
+	pthread_mutex_lock(&s->lock);
+	while (s->held == NULL)
+		pthread_cond_wait(&s->held_set, &s->lock);
+	struct http_exchange *x = s->held;
+	pthread_mutex_unlock(&s->lock);
+	assert_false(http_gone(x));
+	close(fd);
+	int tries = 0;
+	while (!http_gone(x) && tries++ < 2000)
+		poll(NULL, 0, 1);
+	assert_true(http_gone(x));
+	http_reply(x, 200, "text/plain", NULL);
+}
+
+static void long_bodies_are_413(void **state)
+{
+	struct server *s = *state;
+	struct http_answer a;
+	char body[BODY_MAX + 2];
+	memset(body, 'x', sizeof body);
+	body[BODY_MAX] = '\0';
+	http_ask(http_server_address(s->http), "POST", "/", body, &a, NULL, NULL);
+	assert_int_equal(a.status, 200);
+	buf_free(&a.all);
+	body[BODY_MAX] = 'x';
+	body[BODY_MAX + 1] = '\0';
+	http_ask(http_server_address(s->http), "POST", "/", body, &a, NULL, NULL);
+	assert_int_equal(a.status, 413);
+	assert_non_null(strstr(a.body, "request_too_large"));
+	buf_free(&a.all);
+	struct buf chunked = BUF_INIT; /* not announced */
+	buf_printf(&chunked, "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n%s\r\n0\r\n\r\n",
+		   strlen(body), body);
+	int fd = http_connect(http_server_address(s->http));
+	http_write(fd, (char *)chunked.data, chunked.len);
+	assert_true(http_read(fd, &a, NULL, NULL));
+	assert_int_equal(a.status, 413);
+	buf_free(&a.all);
+	buf_free(&chunked);
+	close(fd);
+}
+
+static void garbage_does_not_stop_it(void **state)
+{
+	struct server *s = *state;
+	static const char *const bad[] = { "\r\n\r\n\r\n", "GET\r\n\r\n",
+					   "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+					   "\x16\x03\x01\x02garbage\r\n\r\n", "GET / HTTP/9.9\r\n\r\n" };
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		int fd = http_connect(http_server_address(s->http));
+		http_write(fd, bad[i], strlen(bad[i]));
+		close(fd);
+	}
+	struct http_answer a = { .all = BUF_INIT };
+	bool ok = false;
+	for (int i = 0; i < 100 && !ok; i++) { /* refused while the four before it are being closed */
+		int fd = http_connect(http_server_address(s->http));
+		http_request_write(fd, "GET", "/x", "", "");
+		ok = http_read(fd, &a, NULL, NULL) && a.status == 200;
+		buf_free(&a.all);
+		close(fd);
+		if (!ok)
+			poll(NULL, 0, 10);
+	}
+	assert_true(ok);
+}
+
+static void a_busy_port_is_named(void **state)
+{
+	struct server *s = *state;
+	struct http_server *second = NULL;
+	struct http_config config = { http_server_address(s->http), BODY_MAX, 4, 1, 5 };
+	assert_int_equal(http_server_open(&config, on_request, s, &second, &s->e), ERR_BUSY);
+	assert_non_null(strstr(s->e.text, http_server_address(s->http)));
+	assert_non_null(strstr(s->e.text, "choose another port"));
+	static const char *const bad[] = { "", "7480", "host:", "host:99999", "127.0.0.1:x" };
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		config.listen = bad[i];
+		assert_int_equal(http_server_open(&config, on_request, s, &second, &s->e), ERR_INVALID);
+	}
+}
+
+static void drains(void **state)
+{
+	struct server *s = *state;
+	struct http_answer a;
+	int fd = http_connect(http_server_address(s->http));
+	http_request_write(fd, "GET", "/one", "", "");
+	assert_true(http_read(fd, &a, NULL, NULL));
+	buf_free(&a.all);
+	http_server_drain(s->http);
+	http_request_write(fd, "GET", "/two", "", "");
+	assert_true(http_read(fd, &a, NULL, NULL));
+	assert_non_null(strcasestr((char *)a.all.data, "connection: close"));
+	buf_free(&a.all);
+	close(fd);
+}
+
+static void metrics_page_shows_what_was_set(void **state)
+{
+	struct metrics_page *page = NULL;
+	struct err e = ERR_INIT;
+	struct http_answer a;
+	struct buf text = BUF_INIT;
+	(void)state;
+	assert_ok(&e, metrics_page_open("127.0.0.1:0", &page, &e));
+	buf_puts(&text, "amend_leases 3\n");
+	metrics_page_set(page, &text);
+	http_ask(metrics_page_address(page), "GET", "/metrics", "", &a, NULL, NULL);
+	assert_int_equal(a.status, 200);
+	assert_non_null(strstr(a.body, "amend_leases 3\n"));
+	assert_non_null(strstr(a.body, "amend_build_info{version="));
+	assert_non_null(strstr(a.body, "\nprocess_resident_memory_bytes "));
+	buf_free(&a.all);
+	text.failed = true; /* half a text is not shown */
+	metrics_page_set(page, &text);
+	http_ask(metrics_page_address(page), "GET", "/metrics", "", &a, NULL, NULL);
+	assert_non_null(strstr(a.body, "amend_leases 3\n"));
+	buf_free(&a.all);
+	http_ask(metrics_page_address(page), "GET", "/health", "", &a, NULL, NULL);
+	assert_int_equal(a.status, 200);
+	buf_free(&a.all);
+	http_ask(metrics_page_address(page), "POST", "/metrics", "", &a, NULL, NULL);
+	assert_int_equal(a.status, 405);
+	buf_free(&a.all);
+	http_ask(metrics_page_address(page), "GET", "/", "", &a, NULL, NULL);
+	assert_int_equal(a.status, 404);
+	buf_free(&a.all);
+	buf_free(&text);
+	metrics_page_close(&page);
+	assert_null(page);
+}
+
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(answers_with_what_came),
+		T(another_thread_may_answer),
+		T(sees_that_the_client_left),
+		T(long_bodies_are_413),
+		T(garbage_does_not_stop_it),
+		T(a_busy_port_is_named),
+		T(drains),
+		cmocka_unit_test(metrics_page_shows_what_was_set),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
