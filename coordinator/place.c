@@ -216,6 +216,14 @@ static int same_content(struct coordinator *c, const struct record *record, cons
 	return rc;
 }
 
+/* design.md, Decisions: the id is free again once its edit was superseded, revoked or expired, so that A → B → A works.
+ * One that failed keeps it: sending a file twice must change nothing. */
+static bool ended_for_resubmit(int state)
+{
+	return state == STORE_EDIT_STATE_SUPERSEDED || state == STORE_EDIT_STATE_REVOKED ||
+	       state == STORE_EDIT_STATE_EXPIRED;
+}
+
 int coordinator__edit_id(struct coordinator *c, const struct record *record, const struct hash *payload,
 			 char out[STORE_ID_BYTES], uint64_t *seq, struct err *e)
 {
@@ -233,7 +241,7 @@ int coordinator__edit_id(struct coordinator *c, const struct record *record, con
 		}
 		if (rc != 0)
 			return rc;
-		if (!coordinator__edit_live(edit.state))
+		if (ended_for_resubmit(edit.state))
 			continue;
 		*seq = edit.seq;
 		rc = same_content(c, record, payload, &edit, &same, e);

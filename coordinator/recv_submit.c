@@ -145,11 +145,15 @@ static int intake_decide(struct coordinator *c, struct intake *in, enum msg_on_c
 	if (rc != 0)
 		return rc;
 	if (policy == MSG_REJECT && in->conflicts.len > 0) {
-		char reason[160];
+		struct store_edit earlier;
+		char reason[STORE_ID_BYTES + 160];
+		rc = store_edit_get(c->txn, ((const uint64_t *)(const void *)in->conflicts.data)[0], &earlier, e);
+		if (rc != 0)
+			return rc;
 		snprintf(reason, sizeof reason,
-			 "contradicts edit %" PRIu64
-			 ": submit it with --on-conflict supersede (or keep) if that is meant",
-			 ((const uint64_t *)(const void *)in->conflicts.data)[0]);
+			 "contradicts edit %s (seq %" PRIu64
+			 "): submit it with --on-conflict supersede (or keep) if that is meant",
+			 earlier.id, earlier.seq);
 		result_set(a, i, ERR_CONFLICT, reason);
 		return 0;
 	}

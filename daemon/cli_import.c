@@ -139,15 +139,13 @@ static int lines_read(struct import *im, struct record_file *file, struct err *e
 		if (rc == ERR_NOT_FOUND)
 			return batch_send(im, e);
 		if (rc == ERR_LIMIT) {
+			im->lines++;
 			im->bad_lines++;
 			complain(im, line_no, bad.text, strlen(bad.text));
 			continue;
 		}
 		if (rc != 0)
-			return err_set(e, rc, "%s",
-				       rc == ERR_INTERRUPTED
-					       ? "interrupted: what was accepted stays; import the file again to go on"
-					       : bad.text);
+			return err_set(e, rc, "%s", bad.text);
 		if (blank(line, len))
 			continue;
 		im->lines++;
@@ -231,6 +229,8 @@ int cli_edit_import(struct cli *cli, int argc, char **argv)
 		cli_progress_end(cli, &im->progress, im->accepted + im->duplicates + im->refused + im->bad_lines);
 		summary(im);
 	}
+	if (rc == ERR_INTERRUPTED)
+		err_set(&e, rc, "interrupted: what was accepted stays; import the file again to go on");
 	record_file_close(&file);
 	buf_free(&im->bytes);
 	if (rc != 0)

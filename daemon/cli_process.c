@@ -16,7 +16,8 @@
 
 #define LOG_TAIL_BYTES 4096
 
-/* Start time in clock ticks since boot; 0 when there is no such process, or it is a zombie. */
+/* Start time in clock ticks since boot; 0 when there is no such process, or it is a zombie. One whose other threads
+ * still end is none: it holds its ports and locks. */
 static uint64_t start_time_of(pid_t pid)
 {
 	char path[64], text[1024];
@@ -29,12 +30,13 @@ static uint64_t start_time_of(pid_t pid)
 	text[len] = '\0';
 	const char *after = strrchr(text, ')'); /* the name may hold spaces and brackets */
 	char state;
+	int threads;
 	unsigned long long start;
 	if (after == NULL ||
-	    sscanf(after + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-		   &state, &start) != 2)
+	    sscanf(after + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d %*d %llu", &state,
+		   &threads, &start) != 3)
 		return 0;
-	return state == 'Z' || state == 'X' ? 0 : start;
+	return state == 'X' || (state == 'Z' && threads <= 1) ? 0 : start;
 }
 
 static int pid_path(const char *folder, const char *name, char out[PATH_MAX])

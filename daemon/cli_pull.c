@@ -15,7 +15,9 @@ int cli_version_parse(const char *text, uint64_t *version, struct err *e)
 	*version = 0;
 	if (strcmp(text, "latest") == 0)
 		return 0;
-	return cli_number(text[0] == 'v' ? text + 1 : text, "version", 1, UINT64_MAX, version, e);
+	if (cli_number(text[0] == 'v' ? text + 1 : text, "version", 1, UINT64_MAX, version, e) == 0)
+		return 0;
+	return err_set(e, ERR_INVALID, "\"%s\" is no version; write v7, 7 or latest", text);
 }
 
 struct wait {

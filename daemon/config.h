@@ -1,4 +1,5 @@
-/* config.h: the configuration of every program, as one table (base/conf.h). The same file serves coordinator, workers and nodes. */
+/* config.h: the configuration of every program, as one table (base/conf.h). The same file serves coordinator, workers
+ * and nodes. */
 #ifndef AMEND_DAEMON_CONFIG_H
 #define AMEND_DAEMON_CONFIG_H
 
@@ -11,8 +12,8 @@ struct daemon_config {
 	/* everyone */
 	char *data; /* folder of this process */
 	char *log_level;
-	char *key_file; /* own key pair */
-	char *server_key; /* the coordinator's public key, 64 hex digits */
+	char *key_file;            /* own key pair */
+	char *server_key;          /* the coordinator's public key, 64 hex digits */
 	char *coordinator, *hints; /* endpoints: bound by the coordinator, connected to by the others */
 	char *name;
 	/* engine */
@@ -22,8 +23,10 @@ struct daemon_config {
 	/* coordinator */
 	char *allow_file;
 	char *metrics_listen; /* host:port, "" off */
-	int64_t edits_per_shard, group_edits, commit_edits, commit_wait_ms, heartbeat_ms, lease_ms, edit_tries, queue_edits, space_reserve_bytes, seed;
-	int64_t merge_every_edits, merge_interval_ms, merge_ranks, merge_threads, merge_deadline_ms, merge_tries, merge_loss_points;
+	int64_t edits_per_shard, group_edits, commit_edits, commit_wait_ms, heartbeat_ms, lease_ms, edit_tries,
+		queue_edits, space_reserve_bytes, seed;
+	int64_t merge_every_edits, merge_interval_ms, merge_ranks, merge_threads, merge_deadline_ms, merge_tries,
+		merge_loss_points;
 	char *merge_program;
 	bool merge_isolate;
 	/* worker */

@@ -1,5 +1,5 @@
-/* version_set.h: from a version's manifest and blobs (already in the local store) to the memory set that serves it. Used by the node's
- * sync and by commands that evaluate a published version. */
+/* version_set.h: from a version's manifest and blobs (already in the local store) to the memory set that serves it.
+ * Used by the node's sync and by commands that evaluate a published version. */
 #ifndef AMEND_DAEMON_VERSION_SET_H
 #define AMEND_DAEMON_VERSION_SET_H
 
@@ -8,14 +8,16 @@
 #include "proto/codec.h"
 #include "store/store.h"
 
-/* Reads and checks a manifest: content hash, base model (ERR_MISMATCH names both digests), shapes. Arrays live in `arena`. */
+/* Reads and checks a manifest: content hash, base model (ERR_MISMATCH names both digests), shapes. Arrays live in
+ * `arena`. */
 /* `base_model` NULL: any. */
-int version_manifest_read(struct store *blobs, const struct hash *root, const struct hash *content, const struct hash *base_model,
-                          struct arena *arena, struct proto_manifest *out, struct err *e) MUST_CHECK;
+int version_manifest_read(struct store *blobs, const struct hash *root, const struct hash *content,
+			  const struct hash *base_model, struct arena *arena, struct proto_manifest *out,
+			  struct err *e) MUST_CHECK;
 /* All blob roots that the manifest names, appended as struct hash. */
 int version_manifest_roots(const struct proto_manifest *manifest, struct buf *roots, struct err *e) MUST_CHECK;
 /* Builds the set; every blob must be in the store. Takes tens of milliseconds a memory: call it off the loop thread. */
 int version_set_build(struct store *blobs, const struct proto_manifest *manifest, const struct model_shape *shape,
-                      struct editor_memory_set **out, struct err *e) MUST_CHECK;
+		      struct editor_memory_set **out, struct err *e) MUST_CHECK;
 
 #endif

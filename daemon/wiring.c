@@ -82,6 +82,6 @@ int daemon_data_file(const char *name, char *out, size_t out_bytes, struct err *
 			return 0;
 	return err_set(
 		e, ERR_NOT_FOUND,
-		"%s: not found beside the program in %s (looked in share and ../share/amend); run `make install`",
-		name, folder);
+		"%s: not found beside the program in %s (looked in share and ../share/amend); run `make install`", name,
+		folder);
 }

@@ -1,4 +1,5 @@
-/* wiring.h: what every role needs before its own work: keys, transport to the coordinator, shipped files, a small metrics page. */
+/* wiring.h: what every role needs before its own work: keys, transport to the coordinator, shipped files, a small
+ * metrics page. */
 #ifndef AMEND_DAEMON_WIRING_H
 #define AMEND_DAEMON_WIRING_H
 
@@ -15,7 +16,8 @@ struct wiring {
 /* Loads the key pair, checks the settings, connects, makes the loop. Errors name the setting. */
 int wiring_client_open(const struct daemon_config *config, struct wiring *wiring, struct err *e) MUST_CHECK;
 /* SIGINT and SIGTERM end the loop; on_signal (may be NULL) is called first. Must come before any thread is made. */
-int wiring_signals(struct wiring *wiring, void (*on_signal)(void *context, int signal_number), void *context, struct err *e) MUST_CHECK;
+int wiring_signals(struct wiring *wiring, void (*on_signal)(void *context, int signal_number), void *context,
+		   struct err *e) MUST_CHECK;
 void wiring_close(struct wiring *wiring);
 /* ERR_INVALID "name: not set; give --flag" for an empty text setting. */
 int wiring_require(const char *value, const char *name, const char *flag, struct err *e) MUST_CHECK;

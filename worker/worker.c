@@ -132,7 +132,8 @@ static void fenced(struct worker *w, const struct msg_fenced *fenced)
 {
 	for (int kind = MSG_LEASE_TRAIN; kind <= MSG_LEASE_GATE; kind++) {
 		struct worker__work *work = worker__work_find(w, fenced->shard, (enum msg_lease_kind)kind);
-		if (work == NULL || work->epoch > fenced->epoch)
+		/* a gate's epochs start above 2^32: its merge may have the number of a shard */
+		if (work == NULL || work->epoch > fenced->epoch || work->epoch >> 32 != fenced->epoch >> 32)
 			continue;
 		log_event(LOG_WARN, "WORKER-LEASE-LOST", LOGF_U("shard", work->shard), LOGF_U("epoch", work->epoch));
 		worker__work_drop(w, work);

@@ -1,6 +1,7 @@
-/* worker.h: trains the shards it holds leases for: receives edits by credit, trains a group on a pool thread, re-tests, commits to its local
- * blob store, uploads, reports ShardCommit. State machine on the loop thread; the engine (model, shards) is touched only by its one pool job at a time.
- * Every lease carries an epoch; a Fenced message or a lost lease stops the job and forgets the shard. */
+/* worker.h: trains the shards it holds leases for: receives edits by credit, trains a group on a pool thread, re-tests,
+ * commits to its local blob store, uploads, reports ShardCommit. State machine on the loop thread; the engine (model,
+ * shards) is touched only by its one pool job at a time. Every lease carries an epoch; a Fenced message or a lost lease
+ * stops the job and forgets the shard. */
 #ifndef AMEND_WORKER_WORKER_H
 #define AMEND_WORKER_WORKER_H
 
@@ -12,16 +13,18 @@
 struct worker;
 
 struct worker_config {
-	const char *name; /* "worker-0" */
-	struct editor_config editor; /* layer and seed may be set by HelloReply */
-	const char *calibration_corpus; /* path of the corpus; the calibration is cached in the data folder by model and corpus digest */
+	const char *name;               /* "worker-0" */
+	struct editor_config editor;    /* layer and seed may be set by HelloReply */
+	const char *calibration_corpus; /* path of the corpus; the calibration is cached in the data folder by model and
+					   corpus digest */
 	const char *data_folder;
 	const char *software; /* version text */
 };
 
 /* Borrowed: env, blobs, transport, pool, model. The pool has one thread (or is inline in simulation). */
-int worker_new(const struct worker_config *config, const struct env *env, struct store *blobs, struct proto_transport *transport, struct pool *pool,
-               struct model *model, struct worker **out, struct err *e) MUST_CHECK;
+int worker_new(const struct worker_config *config, const struct env *env, struct store *blobs,
+	       struct proto_transport *transport, struct pool *pool, struct model *model, struct worker **out,
+	       struct err *e) MUST_CHECK;
 void worker_destroy(struct worker **worker); /* after worker_stop */
 void worker_receive(struct worker *worker, struct msg_received **received);
 void worker_tick(struct worker *worker); /* every 50 ms */

@@ -181,8 +181,8 @@ case_models() {
 	try "$BIN/amend" up --data "$D" --model "$WORK/foreign.gguf" "${ANY[@]}"
 	expect_error 1 foreign.gguf GGUF
 	processes_gone "$D" || fail "programs are left after a foreign model"
-	try "$BIN/amend" up --data "$D" "${ANY[@]}"
-	expect_error 1 -- '--model'
+	try "$BIN/amend" up --data "$WORK/no-model" "${ANY[@]}"
+	expect_error 1 'needs --model'
 	try "$BIN/amend" eval run "$ROOT/examples/zsre-100.jsonl" --model "$WORK/cut.gguf"
 	expect_error 1 cut.gguf
 }
