@@ -184,7 +184,7 @@ case_models() {
 	try "$BIN/amend" up --data "$WORK/no-model" "${ANY[@]}"
 	expect_error 1 'needs --model'
 	try "$BIN/amend" eval run "$ROOT/examples/zsre-100.jsonl" --model "$WORK/cut.gguf"
-	expect_error 1 cut.gguf
+	expect_error 7 cut.gguf
 }
 
 # A worker with another base model is refused, says why and ends; the cluster goes on.

@@ -88,8 +88,8 @@ coordinator_crash_at() { # fault point
 	wait_for 20 amend --timeout 2 edit import "$WORK/full.jsonl" >/dev/null 2>&1 || fail "the import does not get through"
 	wait_served 90
 	expect_once
-	expect_same_outcomes
 	merge_closing
+	expect_same_outcomes
 	delta_roots latest >"$D/roots"
 	cluster_down
 	cmp -s "$D/roots" "$WORK/clusters/plain/roots" || fail "other bytes than without the crash: $(diff "$D/roots" "$WORK/clusters/plain/roots" | tr '\n' ' ')"
