@@ -159,7 +159,8 @@ pid_of() { # process name
 	local pid
 	read -r pid _ <"$D/run/$1.pid" && echo "$pid"
 }
-alive() { [ -d "/proc/$1" ] && ! grep -q '^State:[[:space:]]*[ZX]' "/proc/$1/status" 2>/dev/null; }
+# A zombie is gone, unless other threads of it still end: until then they hold its ports and locks.
+alive() { awk '/^State:/ { seen = 1; dead = $2 ~ /[ZX]/ } /^Threads:/ { more = $2 > 1 } END { exit !(seen && (!dead || more)) }' "/proc/$1/status" 2>/dev/null; }
 gone() { ! alive "$1"; }
 kill_hard() { # process name
 	local pid
