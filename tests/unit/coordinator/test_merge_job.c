@@ -128,6 +128,8 @@ static void killed(const char *folder, bool isolate)
 	assert_int_equal(run_wait(&r, ready[1], &progress), ERR_AGAIN);
 	assert_false(all_dead(folder));
 	r.job.kill(r.job.context);
+	for (int i = 0; i < 500 && !all_dead(folder); i++) /* SIGKILL is sent; a loaded system takes its time */
+		usleep(10000);
 	assert_true(all_dead(folder));
 	r.job.kill(r.job.context); /* idempotent */
 	coordinator_merge_job_fini(&r.job);

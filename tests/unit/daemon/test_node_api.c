@@ -370,7 +370,7 @@ static void a_full_queue_is_429(void **state)
 	}
 	assert_int_equal(served + refused, 12);
 	assert_true(refused > 0);
-	assert_true(served >= 2); /* the slot's and the queue's */
+	assert_true(served >= 1); /* two when the first left the queue before the others came */
 	assert_int_equal(node_api_pending(a->api), 0);
 	assert_int_equal(node_api_requests(a->api), 12);
 }
