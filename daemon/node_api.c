@@ -5,17 +5,14 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "daemon/metrics_page.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define JSON_TYPE      "application/json"
 #define WANT_MS_MAX    INT64_C(60000) /* a pinned version is loaded within this time */
 #define REQUEST_ID_MAX 128
-#define RETRY_AFTER_S  1
 
 /* ---- Small things */
 
@@ -37,21 +34,21 @@ void node_api_slug(const char *name, char out[NODE_SLUG_BYTES])
 		strcpy(out, "model");
 }
 
-static void reply(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint, int status,
-		  const char *type, struct buf *body)
+void node_api__reply(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint, int status,
+		     const char *type, struct buf *body)
 {
 	node_metrics_request(api->metrics, endpoint, status);
 	http_reply(x, status, type, body);
 }
 
-static void refuse(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint,
-		   const struct node_refusal *refusal)
+void node_api__refuse(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint,
+		      const struct node_refusal *refusal)
 {
 	struct buf text = BUF_INIT;
 	node_refusal_json(refusal, &text);
 	if (refusal->status == 429 || refusal->status == 503)
-		http_header_set(x, "retry-after", "%d", RETRY_AFTER_S);
-	reply(api, x, endpoint, refusal->status, JSON_TYPE, &text);
+		http_header_set(x, "retry-after", "%d", NODE_API__RETRY_S);
+	node_api__reply(api, x, endpoint, refusal->status, NODE_API__JSON, &text);
 }
 
 /* The client's own id when it is harmless, else a new one. */
@@ -84,7 +81,7 @@ static enum node_endpoint endpoint_of(const struct node_call *call)
 
 static void call_refuse(struct node_call *call, const struct node_refusal *refusal)
 {
-	refuse(call->api, call->exchange, endpoint_of(call), refusal);
+	node_api__refuse(call->api, call->exchange, endpoint_of(call), refusal);
 	call_free(call);
 }
 
@@ -126,7 +123,8 @@ static void on_job_done(struct node_job *job)
 	} else {
 		struct buf text = BUF_INIT;
 		node_answer__write(call, job, &text);
-		reply(call->api, call->exchange, endpoint_of(call), buf_failed(&text) ? 500 : 200, JSON_TYPE, &text);
+		node_api__reply(call->api, call->exchange, endpoint_of(call), buf_failed(&text) ? 500 : 200,
+				NODE_API__JSON, &text);
 		call_free(call);
 	}
 	node_job_destroy(&job);
@@ -280,7 +278,7 @@ static void call_resolve(struct node_call *call)
 }
 
 /* "<base>[:merged|:retrieve[@vN]]". False: no such model. */
-static bool model_parse(const struct node_api *api, const char *name, enum node_model_kind *kind, uint64_t *version)
+bool node_api__model_parse(const struct node_api *api, const char *name, enum node_model_kind *kind, uint64_t *version)
 {
 	size_t len = strlen(api->slug);
 	*kind = NODE_MODEL_DEFAULT;
@@ -312,7 +310,7 @@ static bool model_parse(const struct node_api *api, const char *name, enum node_
 static bool call_model(struct node_call *call, struct node_refusal *refusal)
 {
 	struct node_request *r = call->request;
-	if (!model_parse(call->api, r->model, &call->kind, &call->wanted)) {
+	if (!node_api__model_parse(call->api, r->model, &call->kind, &call->wanted)) {
 		node_refusal_set(refusal, 404, "model_not_found", "model",
 				 "no model \"%.100s\" here; there are %s, %s:retrieve and %s:merged, with @vN for a "
 				 "version",
@@ -358,18 +356,18 @@ static void completions(struct node_api *api, struct http_exchange *x, bool chat
 		bool stopping = atomic_load(&api->draining);
 		node_refusal_set(&refusal, 503, stopping ? "stopping" : "loading", NULL,
 				 stopping ? "this node is stopping: ask another" : "the model is being loaded");
-		refuse(api, x, endpoint, &refusal);
+		node_api__refuse(api, x, endpoint, &refusal);
 		return;
 	}
 	if (!node_request_parse(body, len, chat, model_tokenizer_of(api->model), &request, &refusal)) {
-		refuse(api, x, endpoint, &refusal);
+		node_api__refuse(api, x, endpoint, &refusal);
 		return;
 	}
 	struct node_call *call = call_new(api, x, request);
 	if (call == NULL) {
 		node_request_destroy(&request);
 		node_refusal_set(&refusal, 503, "out_of_memory", NULL, "this node is out of memory, try again");
-		refuse(api, x, endpoint, &refusal);
+		node_api__refuse(api, x, endpoint, &refusal);
 	} else if (!call_model(call, &refusal)) {
 		call_refuse(call, &refusal);
 	} else {
@@ -377,197 +375,7 @@ static void completions(struct node_api *api, struct http_exchange *x, bool chat
 	}
 }
 
-/* ---- Models */
-
-static void model_write(const struct node_api *api, const char *suffix, struct json_w *w)
-{
-	char id[NODE_SLUG_BYTES + 48];
-	snprintf(id, sizeof id, "%s%s", api->slug, suffix);
-	json_w_open(w, '{');
-	json_w_key(w, "id");
-	json_w_str(w, id);
-	json_w_key(w, "object");
-	json_w_str(w, "model");
-	json_w_key(w, "created");
-	json_w_int(w, api->attached_s);
-	json_w_key(w, "owned_by");
-	json_w_str(w, "amend");
-	json_w_close(w);
-}
-
-static void models_list(struct node_api *api, struct http_exchange *x)
-{
-	static const char *const suffixes[] = { "", ":retrieve", ":merged" };
-	struct buf text = BUF_INIT;
-	struct json_w w;
-	json_w_init(&w, &text);
-	json_w_open(&w, '{');
-	json_w_key(&w, "object");
-	json_w_str(&w, "list");
-	json_w_key(&w, "data");
-	json_w_open(&w, '[');
-	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
-		model_write(api, suffixes[i], &w);
-	json_w_close(&w);
-	json_w_close(&w);
-	buf_puts(&text, "\n");
-	reply(api, x, NODE_ENDPOINT_MODELS, 200, JSON_TYPE, &text);
-}
-
-static void models(struct node_api *api, struct http_exchange *x, const char *id)
-{
-	enum node_model_kind kind;
-	uint64_t version;
-	struct node_refusal refusal;
-	if (!atomic_load(&api->attached)) {
-		node_refusal_set(&refusal, 503, "loading", NULL, "the model is being loaded");
-		refuse(api, x, NODE_ENDPOINT_MODELS, &refusal);
-	} else if (id == NULL) {
-		models_list(api, x);
-	} else if (!model_parse(api, id, &kind, &version)) {
-		node_refusal_set(&refusal, 404, "model_not_found", "model", "no model \"%.100s\" here", id);
-		refuse(api, x, NODE_ENDPOINT_MODELS, &refusal);
-	} else {
-		struct buf text = BUF_INIT;
-		struct json_w w;
-		json_w_init(&w, &text);
-		model_write(api, id + strlen(api->slug), &w);
-		buf_puts(&text, "\n");
-		reply(api, x, NODE_ENDPOINT_MODELS, 200, JSON_TYPE, &text);
-	}
-}
-
-/* ---- Health, version, metrics */
-
-static void status_reply(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint, bool ok,
-			 const char *word)
-{
-	struct buf text = BUF_INIT;
-	buf_printf(&text, "{\"status\":\"%s\"}\n", word);
-	if (!ok)
-		http_header_set(x, "retry-after", "%d", RETRY_AFTER_S);
-	reply(api, x, endpoint, ok ? 200 : 503, JSON_TYPE, &text);
-}
-
-static void ready(struct node_api *api, struct http_exchange *x)
-{
-	struct node_version version = { 0 };
-	if (!atomic_load(&api->attached)) {
-		status_reply(api, x, NODE_ENDPOINT_READY, false, "loading");
-	} else if (atomic_load(&api->draining)) {
-		status_reply(api, x, NODE_ENDPOINT_READY, false, "stopping");
-	} else {
-		bool ok = node_sync_acquire(api->sync, 0, &version) == 0;
-		node_version_release(&version);
-		status_reply(api, x, NODE_ENDPOINT_READY, ok, ok ? "ready" : "no version yet");
-	}
-}
-
-static void write_hash(struct json_w *w, const char *key, const struct hash *hash)
-{
-	char hex[HASH_HEX_BYTES];
-	hash_hex(hash, hex);
-	json_w_key(w, key);
-	json_w_str(w, hex);
-}
-
-static void version_page(struct node_api *api, struct http_exchange *x)
-{
-	struct buf text = BUF_INIT;
-	struct json_w w;
-	json_w_init(&w, &text);
-	json_w_open(&w, '{');
-	json_w_key(&w, "software");
-	json_w_str(&w, api->config.software);
-	if (atomic_load(&api->attached)) {
-		struct node_sync_info info;
-		node_sync_info_get(api->sync, &info);
-		json_w_key(&w, "model");
-		json_w_str(&w, api->slug);
-		write_hash(&w, "base_model", model_digest(api->model));
-		json_w_key(&w, "version");
-		json_w_uint(&w, info.live);
-		json_w_key(&w, "newest");
-		json_w_uint(&w, info.newest);
-		write_hash(&w, "root", &info.root);
-		write_hash(&w, "content", &info.content);
-		json_w_key(&w, "edits");
-		json_w_uint(&w, info.edits);
-		json_w_key(&w, "state");
-		json_w_str(&w, sm_state_name(&node_sync_states, (int)info.state));
-		json_w_key(&w, "coordinator");
-		json_w_bool(&w, info.greeted);
-	}
-	json_w_close(&w);
-	buf_puts(&text, "\n");
-	reply(api, x, NODE_ENDPOINT_VERSION, 200, JSON_TYPE, &text);
-}
-
-static void metrics_engine(struct node_api *api, struct buf *out)
-{
-	struct node_engine_counts counts;
-	node_engine_counts_get(api->engine, &counts);
-	node_metrics_value(out, "amend_requests_running", "gauge", "Requests that are being answered.",
-			   (double)counts.running);
-	node_metrics_value(out, "amend_requests_waiting", "gauge", "Requests that wait for a slot.",
-			   (double)counts.waiting);
-	node_metrics_value(out, "amend_prompt_tokens_total", "counter", "Prompt tokens read.",
-			   (double)counts.prompt_tokens);
-	node_metrics_value(out, "amend_generation_tokens_total", "counter", "Tokens generated.",
-			   (double)counts.generated_tokens);
-	node_metrics_value(out, "amend_kv_cache_usage_ratio", "gauge", "Share of the key-value cache in use.",
-			   counts.cache_ratio);
-}
-
-static void metrics_memory(struct node_api *api, struct buf *out)
-{
-	struct node_sync_info info;
-	char root[HASH_HEX_BYTES], base[HASH_HEX_BYTES];
-	node_sync_info_get(api->sync, &info);
-	hash_hex(&info.root, root);
-	hash_hex(model_digest(api->model), base);
-	node_metrics_value(out, "amend_memory_version", "gauge", "Version that is live; 0: none yet.",
-			   (double)info.live);
-	buf_printf(out,
-		   "# HELP amend_memory_info Root of the live version, and the base model's digest.\n# TYPE "
-		   "amend_memory_info gauge\namend_memory_info{root=\"%.16s\",base=\"%.16s\"} 1\n",
-		   root, base);
-	node_metrics_value(out, "amend_memory_lag_seconds", "gauge",
-			   "Age of the newest known version while it is not live; else 0.", info.lag_seconds);
-	node_metrics_value(out, "amend_memory_versions", "gauge", "Versions in memory.", (double)info.versions);
-	node_metrics_value(out, "amend_memory_edits", "gauge", "Edits that the live version routes to.",
-			   (double)info.edits);
-	node_metrics_value(out, "amend_coordinator_connected", "gauge", "1 while the coordinator answers.",
-			   info.greeted ? 1 : 0);
-	node_metrics_histogram(out, "amend_memory_swap_seconds", "From the start of a version's fetch to live.",
-			       node_swap_bounds, info.swap_buckets, NODE_SWAP_BUCKETS, info.swaps,
-			       info.swap_seconds_sum);
-	buf_printf(out,
-		   "# HELP amend_memory_swap_failures_total Versions that could not be loaded, by where.\n# TYPE "
-		   "amend_memory_swap_failures_total counter\namend_memory_swap_failures_total{reason=\"fetch\"} "
-		   "%" PRIu64 "\namend_memory_swap_failures_total{reason=\"build\"} %" PRIu64 "\n",
-		   info.failures_fetch, info.failures_build);
-}
-
-static void metrics(struct node_api *api, struct http_exchange *x)
-{
-	struct buf text = BUF_INIT;
-	node_metrics_print(api->metrics, &text);
-	if (atomic_load(&api->attached)) {
-		metrics_engine(api, &text);
-		metrics_memory(api, &text);
-	}
-	metrics_process(&text);
-	reply(api, x, NODE_ENDPOINT_METRICS, 200, METRICS_CONTENT_TYPE, &text);
-}
-
 /* ---- Dispatch */
-
-static void health(struct node_api *api, struct http_exchange *x)
-{
-	bool ok = atomic_load(&api->attached);
-	status_reply(api, x, NODE_ENDPOINT_HEALTH, ok, ok ? "ok" : "loading");
-}
 
 static void post_completions(struct node_api *api, struct http_exchange *x)
 {
@@ -579,22 +387,17 @@ static void post_chat(struct node_api *api, struct http_exchange *x)
 	completions(api, x, true);
 }
 
-static void get_models(struct node_api *api, struct http_exchange *x)
-{
-	models(api, x, NULL);
-}
-
 static const struct {
 	const char *method, *path;
 	void (*handle)(struct node_api *api, struct http_exchange *x);
 } routes[] = {
 	{ "POST", "/v1/completions", post_completions },
 	{ "POST", "/v1/chat/completions", post_chat },
-	{ "GET", "/v1/models", get_models },
-	{ "GET", "/health", health },
-	{ "GET", "/ready", ready },
-	{ "GET", "/version", version_page },
-	{ "GET", "/metrics", metrics },
+	{ "GET", "/v1/models", node_api__models },
+	{ "GET", "/health", node_api__health },
+	{ "GET", "/ready", node_api__ready },
+	{ "GET", "/version", node_api__version },
+	{ "GET", "/metrics", node_api__metrics },
 };
 
 void node_api_handle(void *context, struct http_exchange *x)
@@ -613,7 +416,7 @@ void node_api_handle(void *context, struct http_exchange *x)
 		allowed = routes[i].method;
 	}
 	if (strncmp(path, "/v1/models/", 11) == 0 && strcmp(method, "GET") == 0) {
-		models(api, x, path + 11);
+		node_api__model(api, x, path + 11);
 		return;
 	}
 	if (allowed != NULL) {
@@ -624,7 +427,7 @@ void node_api_handle(void *context, struct http_exchange *x)
 				 "no such page; there are /v1/completions, /v1/chat/completions, /v1/models, /health, "
 				 "/ready, /version and /metrics");
 	}
-	refuse(api, x, NODE_ENDPOINT_OTHER, &refusal);
+	node_api__refuse(api, x, NODE_ENDPOINT_OTHER, &refusal);
 }
 
 /* ---- Life */

@@ -1,4 +1,5 @@
-/* node_api_internal.h: between node_api.c (endpoints, the way of a request) and node_answer.c (its answer as JSON). */
+/* node_api_internal.h: between node_api.c (dispatch, the way of a request), node_answer.c (its answer as JSON) and
+ * node_pages.c (what a node tells about itself). */
 #ifndef AMEND_DAEMON_NODE_API_INTERNAL_H
 #define AMEND_DAEMON_NODE_API_INTERNAL_H
 
@@ -35,6 +36,25 @@ struct node_call { /* one completion or chat on its way */
 	char id[48];
 };
 
+/* node_api.c */
+#define NODE_API__JSON    "application/json"
+#define NODE_API__RETRY_S 1
+void node_api__reply(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint, int status,
+		     const char *type, struct buf *body);
+void node_api__refuse(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint,
+		      const struct node_refusal *refusal);
+/* "<base>[:merged|:retrieve[@vN]]"; NULL: the default. False: no such model. */
+bool node_api__model_parse(const struct node_api *api, const char *name, enum node_model_kind *kind, uint64_t *version);
+
+/* node_pages.c */
+void node_api__models(struct node_api *api, struct http_exchange *x);
+void node_api__model(struct node_api *api, struct http_exchange *x, const char *id);
+void node_api__health(struct node_api *api, struct http_exchange *x);
+void node_api__ready(struct node_api *api, struct http_exchange *x);
+void node_api__version(struct node_api *api, struct http_exchange *x);
+void node_api__metrics(struct node_api *api, struct http_exchange *x);
+
+/* node_answer.c */
 /* Appends the answer of a job that succeeded. */
 void node_answer__write(const struct node_call *call, const struct node_job *job, struct buf *out);
 /* "amend-<base8>-v42-<root8>" */

@@ -31,11 +31,6 @@ const struct sm_table node_sync_states = { "node-sync", states, sizeof states / 
 
 const double node_swap_bounds[NODE_SWAP_BUCKETS] = { 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60 };
 
-void node_version_release(struct node_version *version)
-{
-	editor_memory_set_release(&version->set);
-}
-
 /* ---- Sending */
 
 void node_sync__send(struct node_sync *sync, struct msg *msg)
@@ -126,119 +121,6 @@ static void greeted_set(struct node_sync *sync, bool greeted)
 	pthread_mutex_unlock(&sync->lock);
 }
 
-/* ---- Versions in memory */
-
-static struct node_sync__entry *entry_find(struct node_sync *sync, uint64_t version)
-{
-	for (size_t i = 0; i < sync->entry_count; i++)
-		if (sync->entries[i].version.version == version)
-			return &sync->entries[i];
-	return NULL;
-}
-
-static struct node_version version_held(const struct node_version *version)
-{
-	struct node_version copy = *version;
-	if (copy.set != NULL)
-		copy.set = editor_memory_set_acquire(copy.set);
-	return copy;
-}
-
-/* Puts a version in; what was used longest ago makes room, never the live one. Gives the set to release, which may take
- * a while, or NULL. Under the lock. */
-static struct editor_memory_set *entry_put(struct node_sync *sync, const struct node_version *version)
-{
-	struct node_sync__entry *entry = entry_find(sync, version->version);
-	if (entry == NULL)
-		entry = &sync->entries[sync->entry_count++];
-	struct editor_memory_set *old = entry->version.set;
-	entry->version = *version;
-	entry->used = ++sync->clock;
-	if (old != NULL || sync->entry_count <= sync->config.versions_kept)
-		return old;
-	size_t oldest = SIZE_MAX;
-	for (size_t i = 0; i < sync->entry_count; i++)
-		if (sync->entries[i].version.version != sync->live.version &&
-		    (oldest == SIZE_MAX || sync->entries[i].used < sync->entries[oldest].used))
-			oldest = i;
-	assert(oldest != SIZE_MAX); /* more than one entry, one of them live */
-	old = sync->entries[oldest].version.set;
-	sync->entries[oldest] = sync->entries[--sync->entry_count];
-	sync->entries[sync->entry_count] = (struct node_sync__entry){ 0 };
-	return old;
-}
-
-int node_sync_acquire(struct node_sync *sync, uint64_t version, struct node_version *out)
-{
-	int rc = 0;
-	*out = (struct node_version){ 0 };
-	pthread_mutex_lock(&sync->lock);
-	uint64_t wanted = version != 0 ? version : sync->live.version;
-	struct node_sync__entry *entry = wanted != 0 ? entry_find(sync, wanted) : NULL;
-	if (entry != NULL) {
-		entry->used = ++sync->clock;
-		*out = version_held(&entry->version);
-	} else if (wanted != 0) {
-		rc = ERR_NOT_FOUND;
-	} else if (!sync->answered || sync->newest.version != 0) {
-		rc = ERR_AGAIN;
-	}
-	pthread_mutex_unlock(&sync->lock);
-	return rc;
-}
-
-/* ---- Requests that wait for a version */
-
-/* Takes one want that matches out of the list: of `version`, else (0) past its deadline, else (all) any. */
-static bool want_take(struct node_sync *sync, uint64_t version, int64_t now, bool all, struct node_sync__want *out)
-{
-	bool found = false;
-	pthread_mutex_lock(&sync->lock);
-	for (size_t i = 0; i < sync->want_count && !found; i++) {
-		struct node_sync__want *want = &sync->wants[i];
-		found = all || (version != 0 ? want->version == version : want->deadline_us <= now);
-		if (found) {
-			*out = *want;
-			*want = sync->wants[--sync->want_count];
-		}
-	}
-	pthread_mutex_unlock(&sync->lock);
-	return found;
-}
-
-static void wants_end(struct node_sync *sync, uint64_t version, int code, const struct node_version *loaded)
-{
-	struct node_sync__want want;
-	while (want_take(sync, version, 0, false, &want)) {
-		struct node_version held = loaded != NULL ? version_held(loaded) : (struct node_version){ 0 };
-		want.on_end(want.context, code, &held);
-	}
-}
-
-static void wants_expire(struct node_sync *sync, bool all)
-{
-	struct node_sync__want want;
-	while (want_take(sync, 0, env_monotonic_us(sync->env), all, &want)) {
-		struct node_version none = { 0 };
-		want.on_end(want.context, all ? ERR_CLOSED : ERR_TIMEOUT, &none);
-	}
-}
-
-int node_sync_want(struct node_sync *sync, uint64_t version, int64_t deadline_us,
-		   void (*on_end)(void *context, int code, struct node_version *version), void *context, struct err *e)
-{
-	int rc = 0;
-	pthread_mutex_lock(&sync->lock);
-	if (sync->closed)
-		rc = err_set(e, ERR_CLOSED, "the node is stopping");
-	else if (sync->want_count == NODE_WANTS_MAX)
-		rc = err_set(e, ERR_LIMIT, "%d requests wait for a version to be loaded already", NODE_WANTS_MAX);
-	else
-		sync->wants[sync->want_count++] = (struct node_sync__want){ version, deadline_us, on_end, context };
-	pthread_mutex_unlock(&sync->lock);
-	return rc;
-}
-
 /* ---- Ends of loads */
 
 static void swap_count(struct node_sync *sync, double seconds)
@@ -272,14 +154,14 @@ void node_sync__loaded(struct node_sync *sync, struct node_load *load)
 		node_sync__state(sync, NODE_SYNC_STAGED);
 	struct node_version version = load->version;
 	load->version.set = NULL;
-	struct node_version served = version_held(&version);
+	struct node_version served = node_sync__version_held(&version);
 	pthread_mutex_lock(&sync->lock);
 	if (!load->pinned) {
 		sync->live = version;
 		sync->live.set = NULL;
 		swap_count(sync, seconds);
 	}
-	struct editor_memory_set *old = entry_put(sync, &version);
+	struct editor_memory_set *old = node_sync__entry_put(sync, &version);
 	pthread_mutex_unlock(&sync->lock);
 	editor_memory_set_release(&old);
 	log_event(LOG_INFO, load->pinned ? "NODE-VERSION-LOADED" : "NODE-VERSION-LIVE",
@@ -287,7 +169,7 @@ void node_sync__loaded(struct node_sync *sync, struct node_load *load)
 		  LOGF_F("seconds", seconds), LOGF_X("content", version.content.bytes, 8));
 	if (!load->pinned)
 		node_sync__state(sync, NODE_SYNC_LIVE);
-	wants_end(sync, version.version, 0, &served);
+	node_sync__wants_end(sync, version.version, 0, &served);
 	node_version_release(&served);
 }
 
@@ -308,7 +190,7 @@ void node_sync__load_failed(struct node_sync *sync, struct node_load *load)
 			sync->failures++;
 		state_settle(sync);
 	}
-	wants_end(sync, load->version.version, load->code, NULL);
+	node_sync__wants_end(sync, load->version.version, load->code, NULL);
 }
 
 /* ---- What to load next */
@@ -327,16 +209,16 @@ static uint64_t pin_next(struct node_sync *sync)
 	uint64_t version = 0;
 	pthread_mutex_lock(&sync->lock);
 	for (size_t i = 0; i < sync->want_count && held.set == NULL; i++) {
-		struct node_sync__entry *entry = entry_find(sync, sync->wants[i].version);
+		struct node_sync__entry *entry = node_sync__entry_find(sync, sync->wants[i].version);
 		if (entry != NULL)
-			held = version_held(&entry->version);
+			held = node_sync__version_held(&entry->version);
 		else if (version == 0 &&
 			 (sync->load.phase == NODE_LOAD_NONE || sync->load.version.version != sync->wants[i].version))
 			version = sync->wants[i].version;
 	}
 	pthread_mutex_unlock(&sync->lock);
 	if (held.set != NULL) {
-		wants_end(sync, held.version, 0, &held);
+		node_sync__wants_end(sync, held.version, 0, &held);
 		node_version_release(&held);
 		return pin_next(sync); /* ends: there are fewer wants now */
 	}
@@ -400,7 +282,7 @@ static void pin_reply(struct node_sync *sync, const struct msg_manifest_reply *r
 	uint64_t version = sync->pin_version;
 	sync->pin_request = sync->pin_version = 0;
 	if (reply->code != 0) {
-		wants_end(sync, version, reply->code, NULL);
+		node_sync__wants_end(sync, version, reply->code, NULL);
 		return;
 	}
 	if (reply->version != version)
@@ -562,7 +444,7 @@ static void greet(struct node_sync *sync, int64_t now)
 
 void node_sync_tick(struct node_sync *sync)
 {
-	wants_expire(sync, false);
+	node_sync__wants_expire(sync, false);
 	if (sync->failed || sync->closed)
 		return;
 	greet(sync, env_monotonic_us(sync->env));
@@ -631,7 +513,7 @@ void node_sync_close(struct node_sync *sync)
 	pthread_mutex_lock(&sync->lock);
 	sync->closed = true;
 	pthread_mutex_unlock(&sync->lock);
-	wants_expire(sync, true);
+	node_sync__wants_expire(sync, true);
 }
 
 bool node_sync_idle(const struct node_sync *sync)
@@ -672,7 +554,7 @@ void node_sync_info_get(struct node_sync *sync, struct node_sync_info *out)
 	out->root = sync->live.root;
 	out->content = sync->live.content;
 	out->versions = sync->entry_count;
-	struct node_sync__entry *entry = out->live != 0 ? entry_find(sync, out->live) : NULL;
+	struct node_sync__entry *entry = out->live != 0 ? node_sync__entry_find(sync, out->live) : NULL;
 	out->edits = entry != NULL ? editor_memory_set_edit_count(entry->version.set) : 0;
 	if (out->newest > out->live)
 		out->lag_seconds = (double)(env_wall_ms(sync->env) - sync->newest.published_ms) / 1000.0;

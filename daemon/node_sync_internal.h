@@ -1,5 +1,5 @@
-/* node_sync_internal.h: between node_sync.c (words with the coordinator, versions in memory) and node_load.c (one
- * version's way into memory). */
+/* node_sync_internal.h: between node_sync.c (words with the coordinator), node_versions.c (versions in memory) and
+ * node_load.c (one version's way into memory). */
 #ifndef AMEND_DAEMON_NODE_SYNC_INTERNAL_H
 #define AMEND_DAEMON_NODE_SYNC_INTERNAL_H
 
@@ -101,6 +101,14 @@ void node_sync__state(struct node_sync *sync, int state); /* moves, and tells th
 void node_sync__loaded(struct node_sync *sync, struct node_load *load);
 /* Nothing came of it. Its wants end with the code. */
 void node_sync__load_failed(struct node_sync *sync, struct node_load *load);
+
+/* node_versions.c. Under the lock: entry_find, entry_put. */
+struct node_sync__entry *node_sync__entry_find(struct node_sync *sync, uint64_t version);
+struct editor_memory_set *node_sync__entry_put(struct node_sync *sync, const struct node_version *version);
+struct node_version
+node_sync__version_held(const struct node_version *version); /* a copy with a reference of its own */
+void node_sync__wants_end(struct node_sync *sync, uint64_t version, int code, const struct node_version *loaded);
+void node_sync__wants_expire(struct node_sync *sync, bool all); /* all: the node is stopping */
 
 /* node_load.c. The load is idle before start and after its end (node_sync__loaded or node_sync__load_failed). */
 void node_load__start(struct node_load *load, const struct node_version *version, bool pinned);

@@ -1,0 +1,207 @@
+/* node_pages.c: what a node tells about itself: models, health, readiness, version, metrics. */
+#include "daemon/metrics_page.h"
+#include "daemon/node_api_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Models */
+
+static void model_write(const struct node_api *api, const char *suffix, struct json_w *w)
+{
+	char id[NODE_SLUG_BYTES + 48];
+	snprintf(id, sizeof id, "%s%s", api->slug, suffix);
+	json_w_open(w, '{');
+	json_w_key(w, "id");
+	json_w_str(w, id);
+	json_w_key(w, "object");
+	json_w_str(w, "model");
+	json_w_key(w, "created");
+	json_w_int(w, api->attached_s);
+	json_w_key(w, "owned_by");
+	json_w_str(w, "amend");
+	json_w_close(w);
+}
+
+static void models_list(struct node_api *api, struct http_exchange *x)
+{
+	static const char *const suffixes[] = { "", ":retrieve", ":merged" };
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &text);
+	json_w_open(&w, '{');
+	json_w_key(&w, "object");
+	json_w_str(&w, "list");
+	json_w_key(&w, "data");
+	json_w_open(&w, '[');
+	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
+		model_write(api, suffixes[i], &w);
+	json_w_close(&w);
+	json_w_close(&w);
+	buf_puts(&text, "\n");
+	node_api__reply(api, x, NODE_ENDPOINT_MODELS, 200, NODE_API__JSON, &text);
+}
+
+static void models(struct node_api *api, struct http_exchange *x, const char *id)
+{
+	enum node_model_kind kind;
+	uint64_t version;
+	struct node_refusal refusal;
+	if (!atomic_load(&api->attached)) {
+		node_refusal_set(&refusal, 503, "loading", NULL, "the model is being loaded");
+		node_api__refuse(api, x, NODE_ENDPOINT_MODELS, &refusal);
+	} else if (id == NULL) {
+		models_list(api, x);
+	} else if (!node_api__model_parse(api, id, &kind, &version)) {
+		node_refusal_set(&refusal, 404, "model_not_found", "model", "no model \"%.100s\" here", id);
+		node_api__refuse(api, x, NODE_ENDPOINT_MODELS, &refusal);
+	} else {
+		struct buf text = BUF_INIT;
+		struct json_w w;
+		json_w_init(&w, &text);
+		model_write(api, id + strlen(api->slug), &w);
+		buf_puts(&text, "\n");
+		node_api__reply(api, x, NODE_ENDPOINT_MODELS, 200, NODE_API__JSON, &text);
+	}
+}
+
+void node_api__models(struct node_api *api, struct http_exchange *x)
+{
+	models(api, x, NULL);
+}
+
+void node_api__model(struct node_api *api, struct http_exchange *x, const char *id)
+{
+	models(api, x, id);
+}
+
+/* ---- Health, version, metrics */
+
+static void status_reply(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint, bool ok,
+			 const char *word)
+{
+	struct buf text = BUF_INIT;
+	buf_printf(&text, "{\"status\":\"%s\"}\n", word);
+	if (!ok)
+		http_header_set(x, "retry-after", "%d", NODE_API__RETRY_S);
+	node_api__reply(api, x, endpoint, ok ? 200 : 503, NODE_API__JSON, &text);
+}
+
+void node_api__ready(struct node_api *api, struct http_exchange *x)
+{
+	struct node_version version = { 0 };
+	if (!atomic_load(&api->attached)) {
+		status_reply(api, x, NODE_ENDPOINT_READY, false, "loading");
+	} else if (atomic_load(&api->draining)) {
+		status_reply(api, x, NODE_ENDPOINT_READY, false, "stopping");
+	} else {
+		bool ok = node_sync_acquire(api->sync, 0, &version) == 0;
+		node_version_release(&version);
+		status_reply(api, x, NODE_ENDPOINT_READY, ok, ok ? "ready" : "no version yet");
+	}
+}
+
+static void write_hash(struct json_w *w, const char *key, const struct hash *hash)
+{
+	char hex[HASH_HEX_BYTES];
+	hash_hex(hash, hex);
+	json_w_key(w, key);
+	json_w_str(w, hex);
+}
+
+void node_api__version(struct node_api *api, struct http_exchange *x)
+{
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &text);
+	json_w_open(&w, '{');
+	json_w_key(&w, "software");
+	json_w_str(&w, api->config.software);
+	if (atomic_load(&api->attached)) {
+		struct node_sync_info info;
+		node_sync_info_get(api->sync, &info);
+		json_w_key(&w, "model");
+		json_w_str(&w, api->slug);
+		write_hash(&w, "base_model", model_digest(api->model));
+		json_w_key(&w, "version");
+		json_w_uint(&w, info.live);
+		json_w_key(&w, "newest");
+		json_w_uint(&w, info.newest);
+		write_hash(&w, "root", &info.root);
+		write_hash(&w, "content", &info.content);
+		json_w_key(&w, "edits");
+		json_w_uint(&w, info.edits);
+		json_w_key(&w, "state");
+		json_w_str(&w, sm_state_name(&node_sync_states, (int)info.state));
+		json_w_key(&w, "coordinator");
+		json_w_bool(&w, info.greeted);
+	}
+	json_w_close(&w);
+	buf_puts(&text, "\n");
+	node_api__reply(api, x, NODE_ENDPOINT_VERSION, 200, NODE_API__JSON, &text);
+}
+
+static void metrics_engine(struct node_api *api, struct buf *out)
+{
+	struct node_engine_counts counts;
+	node_engine_counts_get(api->engine, &counts);
+	node_metrics_value(out, "amend_requests_running", "gauge", "Requests that are being answered.",
+			   (double)counts.running);
+	node_metrics_value(out, "amend_requests_waiting", "gauge", "Requests that wait for a slot.",
+			   (double)counts.waiting);
+	node_metrics_value(out, "amend_prompt_tokens_total", "counter", "Prompt tokens read.",
+			   (double)counts.prompt_tokens);
+	node_metrics_value(out, "amend_generation_tokens_total", "counter", "Tokens generated.",
+			   (double)counts.generated_tokens);
+	node_metrics_value(out, "amend_kv_cache_usage_ratio", "gauge", "Share of the key-value cache in use.",
+			   counts.cache_ratio);
+}
+
+static void metrics_memory(struct node_api *api, struct buf *out)
+{
+	struct node_sync_info info;
+	char root[HASH_HEX_BYTES], base[HASH_HEX_BYTES];
+	node_sync_info_get(api->sync, &info);
+	hash_hex(&info.root, root);
+	hash_hex(model_digest(api->model), base);
+	node_metrics_value(out, "amend_memory_version", "gauge", "Version that is live; 0: none yet.",
+			   (double)info.live);
+	buf_printf(out,
+		   "# HELP amend_memory_info Root of the live version, and the base model's digest.\n# TYPE "
+		   "amend_memory_info gauge\namend_memory_info{root=\"%.16s\",base=\"%.16s\"} 1\n",
+		   root, base);
+	node_metrics_value(out, "amend_memory_lag_seconds", "gauge",
+			   "Age of the newest known version while it is not live; else 0.", info.lag_seconds);
+	node_metrics_value(out, "amend_memory_versions", "gauge", "Versions in memory.", (double)info.versions);
+	node_metrics_value(out, "amend_memory_edits", "gauge", "Edits that the live version routes to.",
+			   (double)info.edits);
+	node_metrics_value(out, "amend_coordinator_connected", "gauge", "1 while the coordinator answers.",
+			   info.greeted ? 1 : 0);
+	node_metrics_histogram(out, "amend_memory_swap_seconds", "From the start of a version's fetch to live.",
+			       node_swap_bounds, info.swap_buckets, NODE_SWAP_BUCKETS, info.swaps,
+			       info.swap_seconds_sum);
+	buf_printf(out,
+		   "# HELP amend_memory_swap_failures_total Versions that could not be loaded, by where.\n# TYPE "
+		   "amend_memory_swap_failures_total counter\namend_memory_swap_failures_total{reason=\"fetch\"} "
+		   "%" PRIu64 "\namend_memory_swap_failures_total{reason=\"build\"} %" PRIu64 "\n",
+		   info.failures_fetch, info.failures_build);
+}
+
+void node_api__metrics(struct node_api *api, struct http_exchange *x)
+{
+	struct buf text = BUF_INIT;
+	node_metrics_print(api->metrics, &text);
+	if (atomic_load(&api->attached)) {
+		metrics_engine(api, &text);
+		metrics_memory(api, &text);
+	}
+	metrics_process(&text);
+	node_api__reply(api, x, NODE_ENDPOINT_METRICS, 200, METRICS_CONTENT_TYPE, &text);
+}
+
+void node_api__health(struct node_api *api, struct http_exchange *x)
+{
+	bool ok = atomic_load(&api->attached);
+	status_reply(api, x, NODE_ENDPOINT_HEALTH, ok, ok ? "ok" : "loading");
+}
