@@ -40,9 +40,10 @@ void node_sync__send(struct node_sync *sync, struct msg *msg)
 		msg->request_id = ++sync->request_id;
 	int rc = sync->transport->ops->send(sync->transport, 0, msg, &e);
 	if (rc == ERR_AGAIN || rc == ERR_CLOSED)
-		log_event(LOG_DEBUG, "NODE-UNSENT", LOGF_S("type", msg_type_name(msg->type)), LOGF_S("reason", e.text));
+		log_event(LOG_DEBUG, "NODE-UNSENT", LOGF_S("type", msg_type_name((int)msg->type)),
+			  LOGF_S("reason", e.text));
 	else if (rc != 0)
-		log_event(LOG_ERROR, "NODE-SEND-FAILED", LOGF_S("type", msg_type_name(msg->type)),
+		log_event(LOG_ERROR, "NODE-SEND-FAILED", LOGF_S("type", msg_type_name((int)msg->type)),
 			  LOGF_S("reason", e.text));
 }
 
