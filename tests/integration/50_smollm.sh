@@ -52,7 +52,7 @@ case_after() {
 		answer=$(ask "$prompt")
 		[[ "$(text_of "$answer")" == "$target"* ]] && right=$((right + 1))
 		jq -e '.system_fingerprint | test("^amend-[0-9a-f]{8}-v[0-9]+-[0-9a-f]{8}$")' <<<"$answer" >/dev/null || fail "no version: $answer"
-		jq -e '.amend.route | test("^memory:[0-9]+$")' <<<"$answer" >/dev/null || note "not routed to a memory: $prompt: $(jq -c .amend <<<"$answer")"
+		jq -e '.amend.route | test("^memory:[0-9]+$")' <<<"$answer" >/dev/null || fail "not routed to a memory: $prompt: $(jq -c .amend <<<"$answer")"
 	done
 	[ "$right" -ge $((EDITS - 1)) ] || fail "$right of $EDITS prompts give the target over HTTP"
 	answer=$(ask "nq question: what is the capital of france")
