@@ -371,6 +371,11 @@ static void a_full_queue_is_429(void **state)
 	assert_int_equal(served + refused, 12);
 	assert_true(refused > 0);
 	assert_true(served >= 1); /* two when the first left the queue before the others came */
+	/* A client may read its answer before the thread that wrote it has counted the request as done. */
+	for (int i = 0; i < 2000 && node_api_pending(a->api) > 0; i++) {
+		node_turn(a->f);
+		poll(NULL, 0, 5);
+	}
 	assert_int_equal(node_api_pending(a->api), 0);
 	assert_int_equal(node_api_requests(a->api), 12);
 }
