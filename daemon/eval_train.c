@@ -203,8 +203,7 @@ int eval__train(const struct eval_options *options, size_t threads, const struct
 		const struct model_options model = {
 			.backend = options->backend,
 			.thread_count = threads / beside,
-			.backward_from = config->layer /* its own are not needed, but the head's, even where it is the
-							  last layer */
+			.backward_from = config->layer + 1,
 		};
 		rc = model_open(options->model, &model, &team.model, e);
 		pthread_mutex_init(&team.lock, NULL);

@@ -269,7 +269,7 @@ static int make_frequencies(struct model *m, struct err *e)
 static int load_weights(struct model *m, struct err *e)
 {
 	const struct model_shape *s = &m->shape;
-	bool back = m->backward_from < s->layers;
+	bool back = m->backward_from <= s->layers; /* the head's too where the edited layer is the last */
 	int rc = find_tensor(m->gguf, "token_embd.weight", s->vocabulary, s->hidden, &m->embedding, e);
 	m->shape.tied_head = model_gguf_tensor(m->gguf, "output.weight") == NULL;
 	if (rc == 0)

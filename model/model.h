@@ -24,8 +24,8 @@ struct model;
 struct model_options {
 	const char *backend;  /* "auto" when NULL */
 	size_t thread_count;  /* 0: all */
-	size_t backward_from; /* first layer whose transposed weights are packed too (edited layer + 1); SIZE_MAX: none
-			       */
+	size_t backward_from; /* first layer whose transposed weights are packed too, and the head's: edited layer + 1;
+				 SIZE_MAX: none */
 	bool skip_digest;     /* do not hash the file (tests) */
 };
 

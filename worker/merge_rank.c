@@ -54,7 +54,7 @@ static int open_model(struct rank *r, struct err *e)
 	const struct model_options options = {
 		.backend = r->options->backend,
 		.thread_count = r->options->thread_count,
-		.backward_from = r->plan->operator== MERGE_ROUNDS ? (size_t)r->plan->layer : SIZE_MAX,
+		.backward_from = r->plan->operator== MERGE_ROUNDS ? (size_t)r->plan->layer + 1 : SIZE_MAX,
 	};
 	int rc = model_open(r->options->model_path, &options, &r->model, e);
 	if (rc != 0)

@@ -95,3 +95,16 @@ bool test_aborts(void (*run)(void *context), void *context)
 	assert_int_equal(waitpid(child, &status, 0), child);
 	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
+
+const char *test_model_path(void)
+{
+	static char path[TEST_PATH_BYTES];
+	const char *given = getenv("AMEND_MODEL"), *home = getenv("HOME");
+	if (given != NULL && given[0] != '\0')
+		snprintf(path, sizeof path, "%s", given);
+	else
+		snprintf(path, sizeof path, "%s/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf", home ? home : "");
+	if (access(path, R_OK) != 0)
+		print_error("no model at %s: run scripts/fetch-model, or set AMEND_MODEL\n", path);
+	return path;
+}

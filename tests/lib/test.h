@@ -24,6 +24,9 @@ void test_folder_remove(const char *folder);
 /* folder/name */
 void test_path(char out[TEST_PATH_BYTES], const char *folder, const char *name);
 void test_file_write(const char *path, const char *text);
+/* The model that numerics are checked on: $AMEND_MODEL, else SmolLM2-135M-Instruct in ~/.cache/amend. Says what
+ * to do when it is not there; opening it then fails. */
+const char *test_model_path(void);
 /* cmocka fixtures: a folder per test, its path in *state. */
 int test_setup_folder(void **state);
 int test_teardown_folder(void **state);

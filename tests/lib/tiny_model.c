@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { TYPE_CONTROL = 3, TYPE_NORMAL = 1, GGML_F32 = 0 };
 
@@ -158,5 +159,24 @@ int tiny_model_write(const char *path, uint64_t seed, struct err *e)
 	rc = rc ? rc : put_tensor(&w, &r, "output_norm.weight", TINY_HIDDEN, 0, 0);
 	rc = rc ? err_set(e, rc, "no memory for the tiny model") : gguf_write_file(&w, path, e);
 	gguf_write_fini(&w);
+	return rc;
+}
+
+int tiny_model_open(size_t backward_from, size_t thread_count, struct model **out, struct err *e)
+{
+	const struct model_options options = {
+		.backend = "cpu", .thread_count = thread_count, .backward_from = backward_from, .skip_digest = true
+	};
+	const char *tmp = getenv("TMPDIR");
+	char path[512];
+	snprintf(path, sizeof(path), "%s/amend-tiny-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	int fd = mkstemp(path);
+	if (fd < 0)
+		return err_set(e, ERR_IO, "%s: cannot be made", path);
+	close(fd);
+	int rc = tiny_model_write(path, 5, e);
+	if (rc == 0)
+		rc = model_open(path, &options, out, e);
+	unlink(path);
 	return rc;
 }

@@ -3,7 +3,7 @@
 #ifndef AMEND_TESTS_TINY_MODEL_H
 #define AMEND_TESTS_TINY_MODEL_H
 
-#include "base/err.h"
+#include "model/model.h"
 
 #include "tests/lib/gguf_write.h"
 
@@ -29,5 +29,7 @@ size_t tiny_model_vocabulary(void);
 void tiny_model_tokenizer(struct gguf_write *w, const char *pre, const char *chat_template);
 /* The whole file: float32 tensors, tied head. */
 int tiny_model_write(const char *path, uint64_t seed, struct err *e) MUST_CHECK;
+/* The model of seed 5, opened with backend "cpu"; its file is gone again when this returns. */
+int tiny_model_open(size_t backward_from, size_t thread_count, struct model **out, struct err *e) MUST_CHECK;
 
 #endif

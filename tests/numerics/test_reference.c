@@ -4,15 +4,9 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "model/model.h"
+#include "tests/lib/test.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #define TOKENS_MAX   128
 #define EDITED_LAYER 24
@@ -31,14 +25,9 @@ static struct fixture fixture;
 
 static struct model *open_with(const char *backend)
 {
-	const char *path = getenv("AMEND_MODEL");
-	char fallback[512];
+	const char *path = test_model_path();
 	struct err e = ERR_INIT;
 	struct model *model = NULL;
-	if (path == NULL || path[0] == '\0') {
-		snprintf(fallback, sizeof(fallback), "%s/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf", getenv("HOME"));
-		path = fallback;
-	}
 	struct model_options options = {
 		.backend = backend, .thread_count = 1, .backward_from = EDITED_LAYER + 1, .skip_digest = true
 	};
@@ -344,6 +333,22 @@ static void test_one_prompt_on(struct fixture *f, const char *backend)
 	close_fixture(&own);
 }
 
+/* The kernels that `auto` does not choose on this machine. */
+static void test_one_prompt_dispatch(void **state)
+{
+	static const char *const names[] = { "cpu:amx", "cpu:avx512", "cpu:avx2", "cpu:portable" };
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct model_backend *b = NULL;
+		struct err e = ERR_INIT;
+		int rc = model_backend_new(names[i], 1, &b, &e);
+		model_backend_destroy(&b);
+		if (rc == 0)
+			test_one_prompt_on(*state, names[i]);
+		else
+			print_message("SKIPPED, NOT TESTED: %s: %s\n", names[i], e.text);
+	}
+}
+
 static void test_one_prompt_reference(void **state)
 {
 	test_one_prompt_on(*state, "reference");
@@ -365,8 +370,11 @@ static void test_one_prompt_cuda(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tokens),          cmocka_unit_test(test_prompts_cpu),
-		cmocka_unit_test(test_gradients_cpu),   cmocka_unit_test(test_one_prompt_reference),
+		cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_prompts_cpu),
+		cmocka_unit_test(test_gradients_cpu),
+		cmocka_unit_test(test_one_prompt_reference),
+		cmocka_unit_test(test_one_prompt_dispatch),
 		cmocka_unit_test(test_one_prompt_cuda),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -2,15 +2,7 @@
  * parsed). */
 #include "base/json.h"
 #include "model/tokenizer.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "tests/lib/test.h"
 
 #define REFERENCE "tests/reference/smollm2-135m.json"
 
@@ -19,30 +11,14 @@ struct fixture {
 	struct model_tokenizer *tokenizer;
 };
 
-static const char *model_path(char *room, size_t room_bytes)
-{
-	const char *path = getenv("AMEND_MODEL"), *home = getenv("HOME");
-
-	if (path && *path)
-		return path;
-	snprintf(room, room_bytes, "%s/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf", home ? home : "");
-	return room;
-}
-
 static int setup(void **state)
 {
 	static struct fixture f;
 	struct err e = ERR_INIT;
-	char room[4096];
-	const char *path = model_path(room, sizeof(room));
 
 	f = (struct fixture){ NULL, NULL };
 	*state = &f;
-	if (access(path, R_OK) != 0) {
-		printf("SKIPPED: no model at %s; set AMEND_MODEL to SmolLM2-135M-Instruct.Q4_1.gguf\n", path);
-		return 0;
-	}
-	if (model_gguf_open(path, &f.gguf, &e) || model_tokenizer_new(f.gguf, &f.tokenizer, &e)) {
+	if (model_gguf_open(test_model_path(), &f.gguf, &e) || model_tokenizer_new(f.gguf, &f.tokenizer, &e)) {
 		printf("%s\n", e.text);
 		return -1;
 	}
@@ -58,13 +34,9 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct model_tokenizer *tokenizer_or_skip(void **state)
+static const struct model_tokenizer *tokenizer_of(void **state)
 {
-	struct fixture *f = *state;
-
-	if (!f->tokenizer)
-		skip();
-	return f->tokenizer;
+	return ((const struct fixture *)*state)->tokenizer;
 }
 
 static void check_item(const struct model_tokenizer *t, const struct json *item)
@@ -95,7 +67,7 @@ static void check_item(const struct model_tokenizer *t, const struct json *item)
 
 static void test_reference_lists(void **state)
 {
-	const struct model_tokenizer *t = tokenizer_or_skip(state);
+	const struct model_tokenizer *t = tokenizer_of(state);
 	struct buf bytes = BUF_INIT;
 	struct json *root = NULL;
 	struct err e = ERR_INIT;
@@ -112,7 +84,7 @@ static void test_reference_lists(void **state)
 
 static void test_facts_of_the_file(void **state)
 {
-	const struct model_tokenizer *t = tokenizer_or_skip(state);
+	const struct model_tokenizer *t = tokenizer_of(state);
 
 	assert_int_equal(model_tokenizer_vocabulary(t), 49152);
 	assert_int_equal(model_tokenizer_eos(t), 2);
@@ -128,7 +100,7 @@ static void test_chat_is_the_rendered_template(void **state)
 	static const char rendered[] =
 		"<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
 		"<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n";
-	const struct model_tokenizer *t = tokenizer_or_skip(state);
+	const struct model_tokenizer *t = tokenizer_of(state);
 	const struct model_message message = { "user", "Who are you?", strlen("Who are you?") };
 	struct err e = ERR_INIT;
 	int32_t *ids = NULL, *wanted = NULL;

@@ -1,9 +1,7 @@
 /* Ten real edits on the real model, breadth-first and one after another: free decoding gives every target
- * (free_rel 1.0). Skipped without the model: AMEND_MODEL, or SmolLM2-135M-Instruct in ~/.cache/amend. */
+ * (free_rel 1.0). */
 #include "editor/shard.h"
 #include "tests/lib/test.h"
-
-#include <unistd.h>
 
 #define EDITS 10
 
@@ -92,21 +90,11 @@ int main(void)
 		cmocka_unit_test(breadth_first_learns_all),
 		cmocka_unit_test(streaming_learns_each_and_forgets_none),
 	};
-	const char *path = getenv("AMEND_MODEL"), *home = getenv("HOME");
-	char fallback[512];
-	snprintf(fallback, sizeof(fallback), "%s/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf",
-		 home != NULL ? home : "");
-	if (path == NULL || path[0] == '\0')
-		path = fallback;
-	if (access(path, R_OK) != 0) {
-		printf("skip test_train: no model at %s: set AMEND_MODEL\n", path);
-		return 0;
-	}
 	struct err e = ERR_INIT;
 	const struct model_options options = {
 		.backend = "cpu", .thread_count = 1, .backward_from = 0, .skip_digest = true
 	};
-	if (model_open(path, &options, &model, &e) != 0) {
+	if (model_open(test_model_path(), &options, &model, &e) != 0) {
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
 	}

@@ -22,18 +22,9 @@
 
 static inline struct model *tiny_open(void)
 {
-	char path[] = "/tmp/test_tiny_XXXXXX";
 	struct err e = ERR_INIT;
 	struct model *model = NULL;
-	const struct model_options options = {
-		.backend = "cpu", .thread_count = 1, .backward_from = TINY_LAYER + 1, .skip_digest = true
-	};
-	int fd = mkstemp(path);
-	assert_true(fd >= 0);
-	close(fd);
-	assert_int_equal(tiny_model_write(path, 5, &e), 0);
-	assert_int_equal(model_open(path, &options, &model, &e), 0);
-	unlink(path);
+	assert_int_equal(tiny_model_open(TINY_LAYER + 1, 1, &model, &e), 0);
 	return model;
 }
 

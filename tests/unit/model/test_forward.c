@@ -3,40 +3,22 @@
 #include "base/fault.h"
 #include "base/rng.h"
 #include "model/model.h"
+#include "tests/lib/test.h"
 #include "tests/lib/tiny_model.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #define NEAR     2e-4f
 #define ROWS_MAX 64
 
-static char path[256];
 static struct model *model;
 static struct model_run *run;
 
 static int set_up(void **state)
 {
-	const char *tmp = getenv("TMPDIR");
-	char folder[200];
 	struct err e = ERR_INIT;
 	(void)state;
-	snprintf(folder, sizeof(folder), "%s/amend-XXXXXX", tmp != NULL ? tmp : "/tmp");
-	if (mkdtemp(folder) == NULL)
-		return -1;
-	snprintf(path, sizeof(path), "%s/tiny.gguf", folder);
-	const struct model_options options = {
-		.backend = "cpu", .thread_count = 2, .backward_from = 2, .skip_digest = true
-	};
-	if (tiny_model_write(path, 5, &e) != 0 || model_open(path, &options, &model, &e) != 0 ||
-	    model_run_new(model, ROWS_MAX, &run, &e) != 0) {
+	if (tiny_model_open(2, 2, &model, &e) != 0 || model_run_new(model, ROWS_MAX, &run, &e) != 0) {
 		print_error("%s\n", e.text);
 		return -1;
 	}
@@ -48,9 +30,7 @@ static int tear_down(void **state)
 	(void)state;
 	model_run_destroy(&run);
 	model_close(&model);
-	unlink(path);
-	*strrchr(path, '/') = '\0';
-	return rmdir(path);
+	return 0;
 }
 
 static void ids_make(int32_t *ids, size_t count, uint64_t seed)
@@ -264,6 +244,22 @@ static void test_gradient(void **state)
 	check_gradient(TINY_LAYERS);
 }
 
+/* The last layer is edited: only the head is above it. */
+static void test_gradient_of_the_head_alone(void **state)
+{
+	struct model *shared = model;
+	struct model_run *shared_run = run;
+	struct err e = ERR_INIT;
+	(void)state;
+	assert_ok(&e, tiny_model_open(TINY_LAYERS, 1, &model, &e));
+	assert_ok(&e, model_run_new(model, ROWS_MAX, &run, &e));
+	check_gradient(TINY_LAYERS);
+	model_run_destroy(&run);
+	model_close(&model);
+	model = shared;
+	run = shared_run;
+}
+
 static void test_loss_is_head_loss(void **state)
 {
 	int32_t ids[11], argmax[4], argmax_want[4];
@@ -310,14 +306,11 @@ static void test_refusals(void **state)
 /* The allocations of open, run and a first loss fail one after the other; nothing leaks. */
 static int open_and_use(struct err *e)
 {
-	const struct model_options options = {
-		.backend = "cpu", .thread_count = 1, .backward_from = 2, .skip_digest = true
-	};
 	struct model *m = NULL;
 	struct model_run *r = NULL;
 	float x[11 * TINY_HIDDEN] = { 0 }, loss[4];
 	int32_t argmax[4];
-	int rc = model_open(path, &options, &m, e);
+	int rc = tiny_model_open(2, 1, &m, e);
 	if (rc == 0)
 		rc = model_run_new(m, ROWS_MAX, &r, e);
 	if (rc == 0)
@@ -353,7 +346,7 @@ int main(void)
 		cmocka_unit_test(test_stages_are_whole),    cmocka_unit_test(test_side_by_segment),
 		cmocka_unit_test(test_head_and_loss_agree), cmocka_unit_test(test_gradient),
 		cmocka_unit_test(test_loss_is_head_loss),   cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_out_of_memory),       cmocka_unit_test(test_gradient_of_the_head_alone),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
