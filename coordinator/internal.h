@@ -47,6 +47,7 @@ struct peer {
 	int64_t seen_ms; /* monotonic */
 	uint64_t version, resident_bytes;
 	uint32_t edit_done, edit_total;
+	bool stalled; /* lost a lease because nothing advanced; until something of it does, others come first */
 	struct peer *bucket_next;
 };
 
@@ -62,6 +63,8 @@ struct shard {
 	/* The lease; nothing of it but rec.epoch and rec.worker outlives the process. */
 	struct peer *holder; /* NULL: free */
 	int64_t expires_ms, sent_ms;
+	int64_t advanced_ms;         /* when its holder last came nearer to the next commit, or had nothing to do */
+	uint64_t advance_mark;       /* what its holder last said of how far it is */
 	bool lease_sent, lease_seen; /* seen: its holder has shown it */
 	bool wants;                  /* credit that has not been used */
 	uint32_t want_credit;
@@ -208,7 +211,8 @@ struct peer *coordinator__peer_any(const struct coordinator *c, const uint8_t *k
 bool coordinator__peer_live(const struct coordinator *c, const struct peer *peer);
 size_t coordinator__peer_leases(const struct coordinator *c, const struct peer *peer);
 size_t coordinator__workers_live(const struct coordinator *c);
-struct peer *coordinator__worker_least(const struct coordinator *c); /* live, fewest leases; NULL */
+struct peer *
+coordinator__worker_least(const struct coordinator *c); /* live, not stalled if possible, fewest leases; NULL */
 void coordinator__peers_forget(struct coordinator *c);
 void coordinator__peers_free(struct coordinator *c);
 
@@ -228,6 +232,8 @@ int coordinator__edit_id(struct coordinator *c, const struct record *record, con
 void coordinator__leases_advance(struct coordinator *c); /* expires and grants */
 void coordinator__lease_send(struct coordinator *c, struct shard *shard);
 void coordinator__lease_free(struct shard *shard);
+/* The holder came nearer to the next commit. */
+void coordinator__lease_advanced(struct coordinator *c, struct shard *shard);
 /* `blame`: the worker was lost with the group in hand. */
 void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why, bool blame);
 void coordinator__fenced_send(struct coordinator *c, uint64_t route, uint64_t shard, uint64_t epoch);

@@ -37,12 +37,20 @@ void coordinator__fenced_send(struct coordinator *c, uint64_t route, uint64_t sh
 	(void)coordinator__send(c, route, &msg); /* lost: the next heartbeat with the old epoch is told again */
 }
 
+void coordinator__lease_advanced(struct coordinator *c, struct shard *shard)
+{
+	shard->advanced_ms = coordinator__now_ms(c);
+	if (shard->holder != NULL)
+		shard->holder->stalled = false;
+}
+
 void coordinator__lease_free(struct shard *shard)
 {
 	shard->holder = NULL;
 	shard->wants = shard->group_sent = shard->lease_sent = shard->lease_seen = false;
 	shard->want_credit = 0;
 	shard->send_next = 0;
+	shard->advance_mark = 0;
 }
 
 static int lost_write(struct coordinator *c, struct shard *shard, const char *why, bool blame, struct err *e)
@@ -103,6 +111,7 @@ static void grant(struct coordinator *c, struct shard *shard, struct peer *peer)
 	coordinator__lease_free(shard);
 	shard->holder = peer;
 	shard->expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
+	shard->advanced_ms = coordinator__now_ms(c);
 	log_event(LOG_INFO, "COORDINATOR-LEASE-GRANTED", LOGF_U("shard", shard->rec.id),
 		  LOGF_U("epoch", shard->rec.epoch), LOGF_S("worker", peer->name));
 	coordinator__lease_send(c, shard);
@@ -112,7 +121,7 @@ static void grant(struct coordinator *c, struct shard *shard, struct peer *peer)
 static struct peer *choose(const struct coordinator *c, const struct shard *shard)
 {
 	struct peer *before = coordinator__peer_find(c, shard->rec.worker, MSG_PEER_WORKER);
-	if (shard->rec.epoch > 0 && before != NULL && coordinator__peer_live(c, before))
+	if (shard->rec.epoch > 0 && before != NULL && coordinator__peer_live(c, before) && !before->stalled)
 		return before;
 	return coordinator__worker_least(c);
 }
@@ -137,6 +146,21 @@ static void close_empty(struct coordinator *c, struct shard *shard)
 		coordinator__lease_free(shard);
 }
 
+/* A heartbeat says that the process lives, not that its engine does: a lease whose work stands still ends too. */
+static void end_stuck(struct coordinator *c, struct shard *shard, int64_t now)
+{
+	if (!coordinator__shard_work(shard))
+		shard->advanced_ms = now;
+	if (c->config.progress_ms_max == 0 || now - shard->advanced_ms < c->config.progress_ms_max)
+		return;
+	log_event(LOG_WARN, "COORDINATOR-LEASE-STUCK", LOGF_U("shard", shard->rec.id),
+		  LOGF_U("epoch", shard->rec.epoch), LOGF_S("worker", shard->holder->name),
+		  LOGF_U("edits", shard->rec.seq_count - shard->rec.trained_count),
+		  LOGF_U("ms", now - shard->advanced_ms));
+	shard->holder->stalled = true;
+	coordinator__lease_lost(c, shard, "no progress", true);
+}
+
 void coordinator__leases_advance(struct coordinator *c)
 {
 	int64_t now = coordinator__now_ms(c);
@@ -150,6 +174,8 @@ void coordinator__leases_advance(struct coordinator *c)
 		}
 		if (shard->holder != NULL && now >= shard->expires_ms)
 			coordinator__lease_lost(c, shard, "no heartbeat", true);
+		if (shard->holder != NULL)
+			end_stuck(c, shard, now);
 		if (shard->holder != NULL && !shard->lease_sent)
 			coordinator__lease_send(c, shard);
 		if (shard->holder != NULL || c->closed || !coordinator__shard_work(shard))

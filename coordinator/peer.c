@@ -87,7 +87,8 @@ struct peer *coordinator__worker_least(const struct coordinator *c)
 		if (peer->kind != MSG_PEER_WORKER || !coordinator__peer_live(c, peer))
 			continue;
 		size_t leases = coordinator__peer_leases(c, peer);
-		if (best == NULL || leases < best_leases) {
+		if (best == NULL || (best->stalled && !peer->stalled) ||
+		    (best->stalled == peer->stalled && leases < best_leases)) {
 			best = peer;
 			best_leases = leases;
 		}

@@ -82,6 +82,7 @@ static void fence_earlier(struct coordinator *c, struct peer *peer)
 	}
 	if (c->merge.holder == peer)
 		coordinator__gate_lost(c, "its worker started anew");
+	peer->stalled = false;
 	peer->fenced_boots[peer->fenced_count++ % PEER_FENCED_BOOTS] = peer->boot;
 }
 

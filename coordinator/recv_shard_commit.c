@@ -257,6 +257,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 		return rc;
 	}
 	shard->group_sent = false;
+	coordinator__lease_advanced(c, shard);
 	coordinator__publish_done(c, &publish);
 	if (commit->closed)
 		coordinator__lease_free(shard);

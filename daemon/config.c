@@ -46,6 +46,8 @@ static const struct conf_item items[] = {
 	  "Period of heartbeats." },
 	{ "lease.ms", NULL, CONF_INT, AT(lease_ms), "8000", 100, 600000, NULL, SERVER, "ms",
 	  "A lease without a heartbeat ends after this time." },
+	{ "lease.progress_ms", NULL, CONF_INT, AT(progress_ms), "600000", 0, 1e9, NULL, SERVER, "ms",
+	  "A lease with edits to train ends after this time without any advance, heartbeat or not; 0: never." },
 	{ "store.reserve_bytes", NULL, CONF_INT, AT(space_reserve_bytes), "67108864", 0, 1e15, NULL, SERVER, "bytes",
 	  "Below this much free disk, submits are refused until there is more." },
 	{ "seed", NULL, CONF_INT, AT(seed), "1", 0, 9e15, NULL, SERVER | DAEMON_CLI, "", "Seed of all training." },

@@ -146,6 +146,7 @@ static int coordinator_open(struct role *role, struct err *e)
 		.commit_wait_ms = (uint32_t)c->commit_wait_ms,
 		.heartbeat_ms = (uint32_t)c->heartbeat_ms,
 		.lease_ms = (uint32_t)c->lease_ms,
+		.progress_ms_max = (uint32_t)c->progress_ms,
 		.edit_tries_max = (uint32_t)c->edit_tries,
 		.queue_edits_max = (uint32_t)c->queue_edits,
 		.merge_every_edits = (uint32_t)c->merge_every_edits,

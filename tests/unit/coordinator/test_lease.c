@@ -1,5 +1,9 @@
 /* Who holds what; fencing; and groups whose workers die. */
+#include "base/log.h"
 #include "tests/lib/coordinator_fixture.h"
+
+#include <fcntl.h>
+#include <unistd.h>
 
 static void test_silent_worker_loses_its_lease_to_another(void **state)
 {
@@ -204,6 +208,117 @@ static void test_restarts_do_not_count_against_edits(void **state)
 	assert_int_equal(edit.tries, 0);
 }
 
+/* A worker that only heartbeats, every 4 s, for that long; the other one too. */
+static void beat_for(struct cluster *c, uint64_t shard, uint64_t epoch, int64_t ms)
+{
+	for (int64_t done = 0; done < ms; done += 4000) {
+		cluster_advance(c, 4000);
+		worker_beat(&c->worker, shard, epoch);
+		end_drop(&c->worker, MSG_HEARTBEAT_REPLY);
+		if (c->worker2.next_request == 0)
+			continue;
+		worker_beat(&c->worker2, 0, 0);
+		end_drop(&c->worker2, MSG_HEARTBEAT_REPLY);
+	}
+}
+
+static void say_progress(struct cluster *c, uint64_t shard, uint64_t epoch, uint32_t done, const char *phase)
+{
+	struct msg msg = { .type = MSG_PROGRESS };
+	msg.u.progress = (struct msg_progress){ shard, epoch, done, 100, { phase, strlen(phase) }, 0 };
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+}
+
+static uint64_t lease_with_edits(struct cluster *c, uint64_t *shard, uint64_t *seq)
+{
+	c->config.progress_ms_max = 600000;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 2);
+	uint64_t epoch = worker_lease(&c->worker, shard);
+	worker_want(&c->worker, *shard, epoch, 10, 0);
+	struct msg_received *edits = end_expect(&c->worker, MSG_EDITS);
+	*seq = edits->msg.u.edits.items[0].seq;
+	msg_free(&edits);
+	return epoch;
+}
+
+static bool logged(int fd, const char *id)
+{
+	static char text[65536];
+	ssize_t got = pread(fd, text, sizeof text - 1, 0);
+	text[got > 0 ? got : 0] = '\0';
+	return strstr(text, id) != NULL;
+}
+
+static void test_heartbeats_alone_do_not_keep_a_lease(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	struct msg_received *lease;
+	char path[TEST_PATH_BYTES];
+	uint64_t shard, seq, epoch = lease_with_edits(c, &shard, &seq);
+	worker_hello(&c->worker2, 1);
+	beat_for(c, shard, epoch, 596000);
+	worker_want(&c->worker, shard, epoch, 10, 0); /* asking again is no progress */
+	assert_null(end_take(&c->worker, MSG_FENCED));
+	test_path(path, c->folder, "log");
+	int fd = open(path, O_CREAT | O_RDWR | O_APPEND, 0600);
+	assert_true(fd >= 0);
+	log_fd_set(fd);
+	beat_for(c, shard, epoch, 4000);
+	log_fd_set(-1);
+	assert_true(logged(fd, "COORDINATOR-LEASE-STUCK"));
+	close(fd);
+	end_drop(&c->worker, MSG_FENCED);
+	lease = end_expect(&c->worker2, MSG_LEASE); /* not the previous holder again */
+	assert_int_equal(lease->msg.u.lease.shard, shard);
+	assert_int_equal(lease->msg.u.lease.epoch, epoch + 1);
+	msg_free(&lease);
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.tries, 1); /* it may be the edits: they are singled out as after a crash */
+	end_clear(&c->worker2);
+	assert_int_equal(worker_turn(&c->worker2, shard, epoch + 1), 1);
+}
+
+static void test_progress_keeps_a_lease_and_repeating_it_does_not(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, seq, epoch = lease_with_edits(c, &shard, &seq);
+	say_progress(c, shard, epoch, 0, "waiting");
+	for (uint32_t i = 1; i <= 4; i++) {
+		beat_for(c, shard, epoch, 500000);
+		say_progress(c, shard, epoch, i, "train");
+		assert_null(end_take(&c->worker, MSG_FENCED));
+	}
+	beat_for(c, shard, epoch, 500000);
+	say_progress(c, shard, epoch, 4, "retest"); /* as far, but in another phase */
+	beat_for(c, shard, epoch, 500000);
+	say_progress(c, shard, epoch, 4, "retest");
+	say_progress(c, shard, epoch + 1, 5, "retest"); /* not its epoch */
+	assert_null(end_take(&c->worker, MSG_FENCED));
+	beat_for(c, shard, epoch, 100000);
+	end_drop(&c->worker, MSG_FENCED);
+	/* There is nobody else: the same worker may try again. */
+	assert_int_equal(worker_lease(&c->worker, NULL), epoch + 1);
+}
+
+static void test_idle_lease_is_kept(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, seq, epoch = lease_with_edits(c, &shard, &seq);
+	beat_for(c, shard, epoch, 400000);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 1); /* the commit is progress */
+	beat_for(c, shard, epoch, 2000000);
+	assert_null(end_take(&c->worker, MSG_FENCED));
+	client_facts(c, 3, 1); /* the time runs from here on */
+	beat_for(c, shard, epoch, 596000);
+	assert_null(end_take(&c->worker, MSG_FENCED));
+	beat_for(c, shard, epoch, 4000);
+	end_drop(&c->worker, MSG_FENCED);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -216,6 +331,9 @@ int main(void)
 		T(test_reconnected_worker_gets_its_lease_again),
 		T(test_poisonous_edit_is_singled_out_and_dead_lettered),
 		T(test_restarts_do_not_count_against_edits),
+		T(test_heartbeats_alone_do_not_keep_a_lease),
+		T(test_progress_keeps_a_lease_and_repeating_it_does_not),
+		T(test_idle_lease_is_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
