@@ -212,7 +212,7 @@ $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
 $(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
 $(foreach b,$(patsubst %.c,%,$(wildcard bench/*.c)),$(eval $(call test_rule,$(b),$(DAEMON_LIBS))))
 # Programs that integration scripts use, e.g. $(O)/tests/tools/tiny_model OUT SEED.
-$(foreach t,$(TEST_TOOLS),$(eval $(call test_rule,$(t),$(call archives,base))))
+$(foreach t,$(TEST_TOOLS),$(eval $(call test_rule,$(t),$(call archives,model base))))
 
 # ---- Running
 RUN = SAN=$(SAN) AMEND_BIN=$(abspath $(O)) TEST_TIMEOUT=$(TEST_TIMEOUT) tests/run
