@@ -48,7 +48,7 @@ int record_conflicts(const struct record *a, const struct record *b, bool *confl
 
 /* Reads a JSONL file (or "-": stdin) line by line; lines over RECORD_BYTES_MAX are reported, not truncated.
  * `line_no` counts from 1. Returns ERR_NOT_FOUND at the end of the file. An over-long line is ERR_LIMIT, and the next
- * call goes on. */
+ * call goes on. ERR_INTERRUPTED when a signal handler ran while it waited for bytes: the line begun is lost. */
 struct record_file;
 int record_file_open(const char *path, struct record_file **out, struct err *e) MUST_CHECK;
 int record_file_next(struct record_file *file, const char **line, size_t *len, size_t *line_no,

@@ -66,10 +66,9 @@ void record_file_close(struct record_file **file)
 
 static int refill(struct record_file *file, struct err *e)
 {
-	ssize_t got;
-	do
-		got = read(file->fd, file->block, sizeof(file->block));
-	while (got < 0 && errno == EINTR);
+	ssize_t got = read(file->fd, file->block, sizeof(file->block));
+	if (got < 0 && errno == EINTR) /* Ctrl-C while a pipe or a terminal has nothing to give */
+		return err_set(e, ERR_INTERRUPTED, "reading %s: interrupted", file->path);
 	if (got < 0)
 		return err_errno(e, ERR_IO, errno, "reading %s", file->path);
 	file->eof = got == 0;

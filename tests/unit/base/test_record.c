@@ -2,6 +2,12 @@
 
 #include "base/record.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
 static const char full[] =
 	"{\"id\":\"zsre-0000\",\"prompt\":\"Bridge X was opened in\",\"target_new\":\"2006\",\"subject\":\"Bridge X\","
 	"\"rephrase\":[\"When was Bridge X opened?\"],\"aliases\":\"in 2006\",\"target_true\":\"2001\","
@@ -209,6 +215,40 @@ static void lines(void **state)
 	buf_free(&b);
 }
 
+static void on_alarm(int signal_number)
+{
+	(void)signal_number;
+}
+
+/* Ctrl-C ends an import that waits for a silent pipe. The timer repeats: a signal may come before the read has begun.
+ */
+static void interrupted(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct record_file *file = NULL;
+	const char *line;
+	size_t len, line_no;
+	const struct sigaction action = { .sa_handler = on_alarm };
+	const struct itimerval often = { { 0, 5000 }, { 0, 5000 } }, never = { { 0, 0 }, { 0, 0 } };
+	test_path(path, *state, "pipe");
+	assert_int_equal(mkfifo(path, 0600), 0);
+	int writer = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(writer >= 0);
+	assert_ok(&e, record_file_open(path, &file, &e));
+	assert_int_equal(write(writer, "first\nse", 8), 8);
+	assert_ok(&e, record_file_next(file, &line, &len, &line_no, &e));
+	assert_string_equal(line, "first");
+	assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+	assert_int_equal(record_file_next(file, &line, &len, &line_no, &e), ERR_INTERRUPTED);
+	assert_non_null(strstr(e.text, "pipe"));
+	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+	signal(SIGALRM, SIG_DFL);
+	record_file_close(&file);
+	close(writer);
+}
+
 static int parse_and_compare(void *context)
 {
 	struct record *r = NULL;
@@ -247,6 +287,7 @@ int main(void)
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(conflicts),
 		cmocka_unit_test_setup_teardown(lines, test_setup_folder, test_teardown_folder),
+		cmocka_unit_test_setup_teardown(interrupted, test_setup_folder, test_teardown_folder),
 		cmocka_unit_test_setup_teardown(out_of_memory, test_setup_folder, test_teardown_folder),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
