@@ -22,6 +22,8 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 	atomic_store(&job->phase, phase);
 	atomic_store(&job->done, (uint32_t)done);
 	atomic_store(&job->total, (uint32_t)total);
+	if (job->kind == WORKER__TRAIN && fault_point("worker.train.step") != 0)
+		return 1;
 	return atomic_load(&job->cancel);
 }
 
