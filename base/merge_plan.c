@@ -13,7 +13,27 @@
 #define PATH_BYTES_MAX 4096
 #define HEADER_LEN_MAX 4096
 
-static const char *const operator_names[] = { [MERGE_ROUNDS] = "rounds", [MERGE_TIES] = "ties" };
+static const char *const operator_names[MERGE_OPERATOR_COUNT] = {
+	[MERGE_ROUNDS] = "rounds", [MERGE_TIES] = "ties", [MERGE_LINEAR] = "linear",       [MERGE_SIGN] = "sign",
+	[MERGE_SLERP] = "slerp",   [MERGE_DARE] = "dare", [MERGE_DARE_TIES] = "dare-ties",
+};
+
+const char *merge_operator_name(enum merge_operator operator)
+{
+	return operator_names[operator];
+}
+
+int merge_operator_parse(const char *name, enum merge_operator *out, struct err *e)
+{
+	for (size_t i = 0; i < MERGE_OPERATOR_COUNT; i++) {
+		if (strcmp(name, operator_names[i]) == 0) {
+			*out = (enum merge_operator)i;
+			return 0;
+		}
+	}
+	return err_set(e, ERR_INVALID,
+		       "operator '%.32s': it may be rounds, ties, linear, sign, slerp, dare or dare-ties", name);
+}
 
 void merge_numbers_init(struct merge_numbers *numbers)
 {
@@ -251,11 +271,9 @@ static int get_plan(const struct json *root, struct merge_plan **out, struct err
 	if (g.rc != 0 || (g.rc = merge_plan_new(json_length(shards), out, e)) != 0)
 		return g.rc;
 	struct merge_plan *plan = *out;
-	const char *name = json_string(operator, NULL);
-	if (strcmp(name, operator_names[MERGE_TIES]) == 0)
-		plan->operator= MERGE_TIES;
-	else if (strcmp(name, operator_names[MERGE_ROUNDS]) != 0)
-		g.rc = err_set(e, ERR_INVALID, "merge plan: operator '%.32s': it may be rounds or ties", name);
+	g.rc = merge_operator_parse(json_string(operator, NULL), &plan->operator, e);
+	if (g.rc != 0)
+		err_wrap(e, "merge plan");
 	plan->merge = get_uint(&g, "merge");
 	plan->layer = get_uint(&g, "layer");
 	plan->seed = get_uint(&g, "seed");

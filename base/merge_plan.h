@@ -16,13 +16,26 @@
 #define MERGE_DELTA_BYTES_MAX     (UINT64_C(1) << 33)
 #define MERGE_EDITS_BYTES_MAX     (1024u * 1024 * 1024)
 
-enum merge_operator { MERGE_ROUNDS, MERGE_TIES };
+/* What editor/merge.h does with each. Rounds train again; the others put finished deltas together. */
+enum merge_operator {
+	MERGE_ROUNDS,
+	MERGE_TIES,
+	MERGE_LINEAR,
+	MERGE_SIGN,
+	MERGE_SLERP,
+	MERGE_DARE,
+	MERGE_DARE_TIES,
+	MERGE_OPERATOR_COUNT
+};
+const char *merge_operator_name(enum merge_operator operator); /* "dare-ties" */
+/* ERR_INVALID lists the names. */
+int merge_operator_parse(const char *name, enum merge_operator *out, struct err *e) MUST_CHECK;
 
 struct merge_numbers { /* 0 (or less): the model's default */
 	uint64_t rounds, passes, batch_edits;
 	double rate, outer_rate, outer_momentum,
 		noise;     /* outer_momentum and noise: less than 0 is the default, 0 is none */
-	double density;    /* ties: share that is kept, default 0.53 */
+	double density;    /* ties, dare, dare-ties: share that is kept, default 0.53 */
 	bool trim_nonzero; /* ties: density counts over the non-zero entries */
 };
 struct merge_plan_shard {
@@ -64,7 +77,7 @@ struct merge_output {
 	struct hash plan; /* SHA-256 of the plan file */
 	struct hash delta_hash;
 	uint64_t delta_bytes, rounds, ranks, reduced_bytes;
-	double loss; /* mean of the last round; 0 for ties */
+	double loss; /* mean of the last round; 0 without rounds */
 };
 /* Writes the file atomically. delta_bytes and delta_hash of `output` are computed here. */
 int merge_output_write(const char *path, struct merge_output *output, const void *delta, size_t delta_len,

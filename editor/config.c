@@ -4,6 +4,7 @@
 
 #define EDITS_PER_SHARD_MAX 10000
 #define STEPS_MAX           10000
+#define PREFIX_TOKENS_MAX   100
 
 /* `of` thirtieths of the model's depth: the layers were chosen on a model with 30. */
 static size_t layer_in_proportion(size_t of, size_t layers)
@@ -11,6 +12,26 @@ static size_t layer_in_proportion(size_t of, size_t layers)
 	size_t layer = (of * layers + 15) / 30;
 	return layer < layers ? layer : layers - 1;
 }
+
+static const struct editor_wise_config wise_default = {
+	.alpha = 5.0f,
+	.beta = 20.0f,
+	.gamma = 10.0f,
+	.rate = 1.0f,
+	.steps_max = 70,
+	.clip = 1.0f,
+	.mask_ratio = 0.2f,
+	.stop_delta = 1e-4f,
+	.stop_loss = 0.02f,
+	.act_ratio = 0.88f,
+	.prefixes = true,
+	.prefix_tokens = { 5, 10 },
+	.activation_loss = true,
+	.replay = false,
+	.merge_shards = 2,
+	.merge_operator = MERGE_TIES,
+	.merge_density = 0.53f,
+};
 
 void editor_config_default(const struct model_shape *shape, struct editor_config *out)
 {
@@ -38,7 +59,16 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.merge_outer_rate = 1.5f,
 		.merge_outer_momentum = 0.0f,
 		.seed = 1,
+		.wise = wise_default,
 	};
+}
+
+void editor_config_set_family(struct editor_config *config, enum editor_family family, const struct model_shape *shape)
+{
+	config->family = family;
+	config->layer = layer_in_proportion(family == EDITOR_FAMILY_PAPER ? 24 : 25, shape->layers);
+	if (config->prompt_layer > config->layer)
+		config->prompt_layer = config->layer;
 }
 
 static int check_size(const char *field, size_t value, size_t min, size_t max, struct err *e)
@@ -73,6 +103,12 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 		{ "answer_tokens_max", c->answer_tokens_max, 1, shape->context },
 		{ "merge_rounds", c->merge_rounds, 1, STEPS_MAX },
 		{ "merge_passes", c->merge_passes, 1, STEPS_MAX },
+		{ "family", (size_t)c->family, EDITOR_FAMILY_AMEND, EDITOR_FAMILY_PAPER },
+		{ "wise.steps_max", c->wise.steps_max, 1, STEPS_MAX },
+		{ "wise.prefix_tokens", c->wise.prefix_tokens[0], 1, PREFIX_TOKENS_MAX },
+		{ "wise.prefix_tokens", c->wise.prefix_tokens[1], 1, PREFIX_TOKENS_MAX },
+		{ "wise.merge_shards", c->wise.merge_shards, 1, MERGE_PLAN_SHARDS_MAX },
+		{ "wise.merge_operator", (size_t)c->wise.merge_operator, MERGE_TIES, MERGE_OPERATOR_COUNT - 1 },
 	};
 	const struct {
 		const char *field;
@@ -88,6 +124,16 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 		{ "merge_rate", c->merge_rate, 1e-8f, 1.0f },
 		{ "merge_outer_rate", c->merge_outer_rate, 1e-6f, 100.0f },
 		{ "merge_outer_momentum", c->merge_outer_momentum, 0.0f, 0.999f },
+		{ "wise.alpha", c->wise.alpha, 0.0f, 1e6f },
+		{ "wise.beta", c->wise.beta, 0.0f, 1e6f },
+		{ "wise.gamma", c->wise.gamma, 0.0f, 1e6f },
+		{ "wise.rate", c->wise.rate, 1e-8f, 1e3f },
+		{ "wise.clip", c->wise.clip, 1e-6f, 100.0f },
+		{ "wise.mask_ratio", c->wise.mask_ratio, 1e-6f, 1.0f },
+		{ "wise.stop_delta", c->wise.stop_delta, 0.0f, 100.0f },
+		{ "wise.stop_loss", c->wise.stop_loss, 0.0f, 100.0f },
+		{ "wise.act_ratio", c->wise.act_ratio, 0.0f, 1.0f },
+		{ "wise.merge_density", c->wise.merge_density, 1e-6f, 1.0f },
 	};
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < sizeof(sizes) / sizeof(sizes[0]); i++)

@@ -90,7 +90,7 @@ static void wrong_plans_are_refused(void **state)
 {
 	(void)state;
 	expect_refused("\"format\":1", "\"format\":2", "format");
-	expect_refused("\"rounds\",\"base", "\"slerp\",\"base", "operator");
+	expect_refused("\"rounds\",\"base", "\"sum\",\"base", "operator");
 	expect_refused("\"merge\":7", "\"merge\":-7", "merge");
 	expect_refused("\"merge\":7,", "", "merge");
 	expect_refused("\"layer\":25", "\"layer\":\"25\"", "layer");
@@ -100,6 +100,23 @@ static void wrong_plans_are_refused(void **state)
 	expect_refused("\"base_model\":\"", "\"base_model\":\"x", "base_model");
 	expect_refused("\"rate\":0.01", "\"rate\":-1", "rate");
 	expect_refused("{", "", "merge plan");
+}
+
+static void every_operator_has_a_name(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < MERGE_OPERATOR_COUNT; i++) {
+		struct merge_plan *plan = plan_of_two(), *back = NULL;
+		struct buf text = BUF_INIT;
+		struct err e = ERR_INIT;
+		plan->operator=(enum merge_operator) i;
+		assert_int_equal(merge_plan_encode(plan, &text, &e), 0);
+		assert_int_equal(merge_plan_parse(buf_cstr(&text), text.len, &back, &e), 0);
+		assert_int_equal(back->operator, i);
+		merge_plan_destroy(&plan);
+		merge_plan_destroy(&back);
+		buf_free(&text);
+	}
 }
 
 static void inputs_are_verified(void **state)
@@ -202,11 +219,9 @@ static int remove_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_plan_comes_back),
-		cmocka_unit_test(wrong_plans_are_refused),
-		cmocka_unit_test(inputs_are_verified),
-		cmocka_unit_test(edits_are_read_line_by_line),
-		cmocka_unit_test(an_output_comes_back_or_is_refused),
+		cmocka_unit_test(a_plan_comes_back),           cmocka_unit_test(wrong_plans_are_refused),
+		cmocka_unit_test(every_operator_has_a_name),   cmocka_unit_test(inputs_are_verified),
+		cmocka_unit_test(edits_are_read_line_by_line), cmocka_unit_test(an_output_comes_back_or_is_refused),
 	};
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -29,6 +29,28 @@ static void defaults_follow_the_depth(void **state)
 	}
 }
 
+static void the_paper_edits_its_own_layer(void **state)
+{
+	(void)state;
+	struct editor_config c;
+	struct err e = ERR_INIT;
+	editor_config_default(&smol, &c);
+	assert_int_equal(c.family, EDITOR_FAMILY_AMEND);
+	editor_config_set_family(&c, EDITOR_FAMILY_PAPER, &smol);
+	assert_int_equal(c.family, EDITOR_FAMILY_PAPER);
+	assert_int_equal(c.layer, 24);
+	assert_true(c.wise.alpha == 5.0f && c.wise.beta == 20.0f && c.wise.gamma == 10.0f);
+	for (size_t layers = 1; layers <= 80; layers++) {
+		struct model_shape shape = smol;
+		shape.layers = layers;
+		editor_config_default(&shape, &c);
+		editor_config_set_family(&c, EDITOR_FAMILY_PAPER, &shape);
+		assert_int_equal(editor_config_check(&c, &shape, &e), 0);
+	}
+	editor_config_set_family(&c, EDITOR_FAMILY_AMEND, &smol);
+	assert_int_equal(c.layer, 25);
+}
+
 static void expect_refused(const struct editor_config *c, const char *field)
 {
 	struct err e = ERR_INIT;
@@ -68,12 +90,28 @@ static void each_field_has_a_range(void **state)
 	c = good;
 	c.answer_tokens_max = 9000;
 	expect_refused(&c, "answer_tokens_max");
+	c = good;
+	c.wise.mask_ratio = 0.0f;
+	expect_refused(&c, "wise.mask_ratio");
+	c = good;
+	c.wise.beta = -1.0f;
+	expect_refused(&c, "wise.beta");
+	c = good;
+	c.wise.steps_max = 0;
+	expect_refused(&c, "wise.steps_max");
+	c = good;
+	c.wise.prefix_tokens[1] = 101;
+	expect_refused(&c, "wise.prefix_tokens");
+	c = good;
+	c.wise.merge_operator = MERGE_ROUNDS;
+	expect_refused(&c, "wise.merge_operator");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_follow_the_depth),
+		cmocka_unit_test(the_paper_edits_its_own_layer),
 		cmocka_unit_test(each_field_has_a_range),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
