@@ -1,4 +1,4 @@
-#include "editor/merge.h"
+#include "editor/merge_internal.h"
 
 #include "base/fault.h"
 #include "base/rng.h"
@@ -11,7 +11,7 @@
 
 #define FIXED_LIMIT 9.2e18 /* below 2^63 by more than a double's rounding there */
 
-static int add_one(int64_t *fixed, double value, size_t index, struct err *e)
+int editor__fixed_add_one(int64_t *fixed, double value, size_t index, struct err *e)
 {
 	double scaled = value * EDITOR_FIXED_SCALE;
 	if (!(fabs(scaled) < FIXED_LIMIT))
@@ -25,7 +25,7 @@ int editor_fixed_add(int64_t *fixed, const float *values, size_t count, struct e
 {
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = add_one(&fixed[i], (double)values[i], i, e);
+		rc = editor__fixed_add_one(&fixed[i], (double)values[i], i, e);
 	return rc;
 }
 
@@ -48,8 +48,7 @@ void editor_reduce_single_init(struct editor_reduce *reduce)
 	*reduce = (struct editor_reduce){ .rank_count = 1, .sum = single_sum };
 }
 
-/* Every rank takes part in this even when its own work failed: otherwise the others would wait for it for ever. */
-static int agree(struct editor_reduce *reduce, int rc, int64_t *also, size_t also_count, struct err *e)
+int editor__merge_agree(struct editor_reduce *reduce, int rc, int64_t *also, size_t also_count, struct err *e)
 {
 	int64_t values[4] = { rc != 0 };
 	assert(also_count < sizeof(values) / sizeof(values[0]));
@@ -61,146 +60,6 @@ static int agree(struct editor_reduce *reduce, int rc, int64_t *also, size_t als
 	for (size_t i = 0; i < also_count; i++)
 		also[i] = values[i + 1];
 	return values[0] == 0 ? 0 : err_set(e, ERR_EXTERNAL, "merge: another rank failed, its own message says why");
-}
-
-/* ---- TIES (Yadav et al. 2023) */
-
-static uint32_t magnitude_bits(float value)
-{
-	uint32_t bits;
-	memcpy(&bits, &value, sizeof(bits));
-	return bits & UINT32_C(0x7FFFFFFF); /* ordered like the magnitudes */
-}
-
-/* The digit (16 bits) in which the k-th largest of the values whose high digit is `high` lies (all values when high <
- * 0). *k becomes its rank within that digit. */
-static uint32_t select_digit(const float *values, size_t count, int64_t high, size_t *k, size_t *histogram)
-{
-	memset(histogram, 0, 65536 * sizeof(*histogram));
-	for (size_t i = 0; i < count; i++) {
-		uint32_t bits = magnitude_bits(values[i]);
-		if (high < 0)
-			histogram[bits >> 16]++;
-		else if (bits >> 16 == (uint32_t)high)
-			histogram[bits & 0xFFFF]++;
-	}
-	uint32_t digit = 65535;
-	while (digit > 0 && histogram[digit] < *k)
-		*k -= histogram[digit--];
-	return digit;
-}
-
-/* Magnitude (as bits) of the int(density · n)-th largest entry; UINT32_MAX when none is kept. */
-static int trim_threshold(const float *values, size_t count, double density, bool nonzero, uint32_t *threshold,
-			  struct err *e)
-{
-	size_t n = count;
-	for (size_t i = 0; nonzero && i < count; i++)
-		n -= values[i] == 0.0f;
-	size_t k = (size_t)(density * (double)n);
-	*threshold = UINT32_MAX;
-	if (k == 0)
-		return 0;
-	size_t *histogram = fault_malloc(65536 * sizeof(*histogram));
-	if (histogram == NULL)
-		return err_set(e, ERR_NOMEM, "TIES: out of memory");
-	uint32_t high = select_digit(values, count, -1, &k, histogram);
-	uint32_t low = select_digit(values, count, (int64_t)high, &k, histogram);
-	free(histogram);
-	*threshold = high << 16 | low;
-	return 0;
-}
-
-struct ties {
-	struct editor_reduce *reduce;
-	const float *const *deltas;
-	size_t delta_count, element_count;
-	uint32_t *thresholds;
-	int64_t *sum;      /* of the kept entries; then of the agreeing ones */
-	int64_t *agreeing; /* how many */
-	bool *negative;    /* elected sign */
-};
-
-static bool is_kept(const struct ties *t, size_t delta, size_t i)
-{
-	return magnitude_bits(t->deltas[delta][i]) >= t->thresholds[delta];
-}
-
-static int ties_trim_and_sum(struct ties *t, double density, bool nonzero, struct err *e)
-{
-	int rc = 0;
-	for (size_t d = 0; rc == 0 && d < t->delta_count; d++) {
-		rc = trim_threshold(t->deltas[d], t->element_count, density, nonzero, &t->thresholds[d], e);
-		for (size_t i = 0; rc == 0 && i < t->element_count; i++) {
-			if (is_kept(t, d, i))
-				rc = add_one(&t->sum[i], (double)t->deltas[d][i], i, e);
-		}
-	}
-	return rc;
-}
-
-/* Sums and counts what agrees with the elected sign; the sums cannot overflow after those of all kept entries fitted,
- * but are checked. */
-static int ties_agreeing(struct ties *t, struct err *e)
-{
-	int rc = 0;
-	for (size_t i = 0; i < t->element_count; i++) {
-		t->negative[i] = t->sum[i] < 0;
-		t->sum[i] = t->agreeing[i] = 0;
-	}
-	for (size_t d = 0; rc == 0 && d < t->delta_count; d++) {
-		for (size_t i = 0; rc == 0 && i < t->element_count; i++) {
-			float value = t->deltas[d][i];
-			if (!is_kept(t, d, i) || value == 0.0f || (value < 0.0f) != t->negative[i])
-				continue;
-			rc = add_one(&t->sum[i], (double)value, i, e);
-			t->agreeing[i]++;
-		}
-	}
-	return rc;
-}
-
-static int ties_run(struct ties *t, double density, bool nonzero, float *out, struct err *e)
-{
-	int rc = agree(t->reduce, ties_trim_and_sum(t, density, nonzero, e), NULL, 0, e);
-	if (rc == 0)
-		rc = t->reduce->sum(t->reduce, t->sum, t->element_count, e);
-	if (rc == 0)
-		rc = agree(t->reduce, ties_agreeing(t, e), NULL, 0, e);
-	if (rc == 0)
-		rc = t->reduce->sum(t->reduce, t->sum, t->element_count, e);
-	if (rc == 0)
-		rc = t->reduce->sum(t->reduce, t->agreeing, t->element_count, e);
-	for (size_t i = 0; rc == 0 && i < t->element_count; i++) {
-		double count = t->agreeing[i] > 0 ? (double)t->agreeing[i] : 1.0;
-		out[i] = (float)((double)t->sum[i] / EDITOR_FIXED_SCALE / count);
-	}
-	return rc;
-}
-
-int editor_merge_ties(struct editor_reduce *reduce, const float *const *deltas, size_t delta_count,
-		      size_t element_count, double density, bool trim_nonzero, float *out, struct err *e)
-{
-	struct ties t = {
-		.reduce = reduce, .deltas = deltas, .delta_count = delta_count, .element_count = element_count
-	};
-	t.thresholds = fault_calloc(delta_count, sizeof(*t.thresholds));
-	t.sum = fault_calloc(element_count, sizeof(*t.sum));
-	t.agreeing = fault_calloc(element_count, sizeof(*t.agreeing));
-	t.negative = fault_calloc(element_count, sizeof(*t.negative));
-	int rc = 0;
-	if (!(density >= 0.0 && density <= 1.0))
-		rc = err_set(e, ERR_INVALID, "TIES: density %g: it may be 0 to 1", density);
-	else if (t.thresholds == NULL || t.sum == NULL || t.agreeing == NULL || t.negative == NULL)
-		rc = err_set(e, ERR_NOMEM, "TIES: out of memory for %zu entries", element_count);
-	rc = agree(reduce, rc, NULL, 0, e);
-	if (rc == 0)
-		rc = ties_run(&t, density, trim_nonzero, out, e);
-	free(t.thresholds);
-	free(t.sum);
-	free(t.agreeing);
-	free(t.negative);
-	return rc;
 }
 
 /* ---- Rounds */
@@ -228,7 +87,7 @@ static int train_shards(struct rounds *r, size_t round, int64_t *loss, struct er
 						   rng_derive(r->config->seed, r->shard_ids[s], round), r->local, &mean,
 						   NULL, e);
 		if (rc == 0)
-			rc = add_one(loss, mean, 0, e);
+			rc = editor__fixed_add_one(loss, mean, 0, e);
 		if (rc != 0)
 			return rc;
 		for (size_t i = 0; i < r->element_count; i++)
@@ -260,7 +119,7 @@ static int one_round(struct rounds *r, size_t round, struct err *e)
 	    r->watch->on_progress(r->watch->context, "merge", round, r->config->merge_rounds, r->loss) != 0)
 		rc = err_set(e, ERR_INTERRUPTED, "merge stopped in round %zu of %zu", round + 1,
 			     r->config->merge_rounds);
-	rc = agree(r->reduce, rc, &loss, 1, e);
+	rc = editor__merge_agree(r->reduce, rc, &loss, 1, e);
 	if (rc == 0)
 		rc = r->reduce->sum(r->reduce, r->fixed, r->element_count, e);
 	if (rc != 0)
@@ -275,9 +134,9 @@ static int agree_on_sizes(struct rounds *r, size_t own_elements, struct err *e)
 {
 	int64_t sizes[2] = { r->shard_count > 0 ? (int64_t)own_elements : 0, r->shard_count > 0 };
 	int64_t shards = (int64_t)r->shard_count;
-	int rc = agree(r->reduce, 0, sizes, 2, e);
+	int rc = editor__merge_agree(r->reduce, 0, sizes, 2, e);
 	if (rc == 0)
-		rc = agree(r->reduce, 0, &shards, 1, e);
+		rc = editor__merge_agree(r->reduce, 0, &shards, 1, e);
 	if (rc != 0)
 		return rc;
 	if (sizes[1] == 0 || (size_t)shards != r->shard_total)
@@ -299,7 +158,7 @@ static int rounds_run(struct rounds *r, struct err *e)
 	int rc = 0;
 	if (r->common == NULL || r->velocity == NULL || r->local == NULL || r->fixed == NULL)
 		rc = err_set(e, ERR_NOMEM, "merge: out of memory for %zu entries", n);
-	rc = agree(r->reduce, rc, NULL, 0, e);
+	rc = editor__merge_agree(r->reduce, rc, NULL, 0, e);
 	for (size_t s = 0; s < r->shard_count; s++)
 		editor_shard_local_begin(r->shards[s]);
 	for (size_t round = 0; rc == 0 && round < r->config->merge_rounds; round++)

@@ -23,11 +23,31 @@ struct editor_reduce { /* over ranks */
 };
 void editor_reduce_single_init(struct editor_reduce *reduce); /* one process */
 
-/* TIES (Yadav et al. 2023): trim each delta to its int(density · n) largest magnitudes (equal magnitudes at the
- * threshold all kept; over the non-zero entries when trim_nonzero), elect the sign of the sum with ties positive, mean
- * of the agreeing kept entries. Shards are spread over ranks: `deltas` are this rank's. Result on every rank. */
-int editor_merge_ties(struct editor_reduce *reduce, const float *const *deltas, size_t delta_count,
-		      size_t element_count, double density, bool trim_nonzero, float *out, struct err *e) MUST_CHECK;
+/* The operators of WISE's ablation over finished deltas (`n` of them over all ranks, each whole on one rank). With
+ * v_s the delta of shard s, and sums over shards:
+ *   linear     Σ v_s / n
+ *   ties       Yadav et al. 2023: each delta is trimmed to its int(density · entries) largest magnitudes (equal
+ *              magnitudes at the threshold all kept; counted over its non-zero entries when trim_nonzero), the sign of
+ *              the sum is elected with ties positive, and the agreeing kept entries are averaged
+ *   sign       ties without the trim
+ *   slerp      linear divided by ‖Σ u_s / n‖, u_s = v_s / ‖v_s‖: for two deltas the spherical interpolation at ½ (the
+ *              sine formula with both factors 1 / 2cos(θ/2)), for more the same rule, which knows no order; linear
+ * where the directions cancel (length under 0.016, cos θ < −0.9995 of two) dare       Yu et al. 2024: every entry is
+ * dropped with probability 1 − density and divided by density else (drawn from the seed and the shard's id), then
+ * linear dare-ties  dare's drop, the elected sign of ties, Σ of the agreeing entries / n Sums are fixed point, so the
+ * result has the same bits for any number of ranks. Where the public code differs: its slerp goes from the base weights
+ * to the first shard, and its `dare_linear` leaves out the division by density. */
+struct editor_merge_how {
+	enum merge_operator operator; /* any but MERGE_ROUNDS */
+	double density;               /* ties, dare, dare-ties: in (0, 1]; ties takes 0 too */
+	bool trim_nonzero;            /* ties */
+	uint64_t seed;                /* dare, dare-ties */
+};
+/* Shards are spread over ranks: `deltas` and `shard_ids` are this rank's (may be none). `out` (element_count) on every
+ * rank. Not rounded. */
+int editor_merge_deltas(struct editor_reduce *reduce, const struct editor_merge_how *how, const float *const *deltas,
+			const uint64_t *shard_ids, size_t delta_count, size_t element_count, float *out,
+			struct err *e) MUST_CHECK;
 
 /* Rounds (method.md, 5): each round every shard trains config.merge_passes passes from the common delta; common +=
  * outer step of the mean of their differences with momentum (outer optimiser as in DiLoCo, Douillard et al. 2023).

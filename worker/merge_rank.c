@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DENSITY_DEFAULT 0.53 /* as published for TIES in WISE */
+#define DENSITY_DEFAULT 0.53 /* as published for WISE */
 
 struct rank {
 	const struct worker_merge_rank_options *options;
@@ -20,7 +20,7 @@ struct rank {
 	size_t own_count; /* shards of this rank */
 	uint64_t *ids;
 	struct editor_shard **shards; /* rounds */
-	float **deltas;               /* ties */
+	float **deltas;               /* the other operators */
 	float *merged;
 	struct merge_output output;
 };
@@ -108,7 +108,7 @@ static int load_shard(struct rank *r, const struct merge_plan_shard *planned, si
 	int rc = merge_plan_input(r->options->plan_path, planned->delta, &planned->delta_hash, MERGE_DELTA_BYTES_MAX,
 				  &delta, e);
 	r->ids[slot] = planned->id;
-	if (rc == 0 && r->plan->operator== MERGE_TIES) {
+	if (rc == 0 && r->plan->operator!= MERGE_ROUNDS) {
 		r->deltas[slot] = fault_malloc(element_count(r) * sizeof(float));
 		rc = r->deltas[slot] == NULL ? err_set(e, ERR_NOMEM, "merge: out of memory for a delta")
 					     : editor_delta_decode(delta.data, delta.len, r->config.layer,
@@ -158,10 +158,15 @@ static int agree(struct editor_reduce *reduce, int rc, struct err *e)
 static int merge(struct rank *r, struct err *e)
 {
 	const struct merge_plan *plan = r->plan;
-	if (plan->operator== MERGE_TIES) {
-		double density = plan->numbers.density > 0 ? plan->numbers.density : DENSITY_DEFAULT;
-		int rc = editor_merge_ties(r->reduce, (const float *const *)r->deltas, r->own_count, element_count(r),
-					   density, plan->numbers.trim_nonzero, r->merged, e);
+	if (plan->operator!= MERGE_ROUNDS) {
+		const struct editor_merge_how how = {
+			.operator= plan->operator,
+			.density = plan->numbers.density> 0 ? plan->numbers.density : DENSITY_DEFAULT,
+			.trim_nonzero = plan->numbers.trim_nonzero,
+			.seed = plan->seed,
+		};
+		int rc = editor_merge_deltas(r->reduce, &how, (const float *const *)r->deltas, r->ids, r->own_count,
+					     element_count(r), r->merged, e);
 		if (rc == 0)
 			editor_delta_round(r->merged, element_count(r));
 		return rc;

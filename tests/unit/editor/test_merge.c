@@ -111,7 +111,23 @@ static void fixed_point_is_exact_and_bounded(void **state)
 	assert_int_equal(editor_fixed_add(fixed, &large, 1, &e), ERR_LIMIT);
 }
 
-/* ---- TIES */
+/* ---- Operators */
+
+static const uint64_t shard_ids[SHARDS] = { 11, 12, 13, 14, 15 };
+
+/* All deltas in one process. */
+static int merge_here(enum merge_operator operator, const float * const * deltas, size_t delta_count, size_t count,
+		      double density, bool trim_nonzero, float *out)
+{
+	const struct editor_merge_how how = { operator, density, trim_nonzero, 7 };
+	struct editor_reduce reduce;
+	struct err e = ERR_INIT;
+	editor_reduce_single_init(&reduce);
+	int rc = editor_merge_deltas(&reduce, &how, deltas, shard_ids, delta_count, count, out, &e);
+	assert_int_equal(rc, e.code);
+	assert_true(rc != 0 || reduce.reduced_bytes > 0);
+	return rc;
+}
 
 static void ties_equals_the_reference(void **state)
 {
@@ -131,13 +147,10 @@ static void ties_equals_the_reference(void **state)
 		want[i] = (float)json_number(json_at(json_at(json_get(ties, "merged"), i / 8), i % 8));
 	}
 	const float *pointers[3] = { deltas[0], deltas[1], deltas[2] };
-	struct editor_reduce reduce;
-	editor_reduce_single_init(&reduce);
-	assert_int_equal(
-		editor_merge_ties(&reduce, pointers, 3, 48, json_number(json_get(ties, "density")), false, out, &e), 0);
+	assert_int_equal(merge_here(MERGE_TIES, pointers, 3, 48, json_number(json_get(ties, "density")), false, out),
+			 0);
 	for (size_t i = 0; i < 48; i++)
 		assert_true(fabsf(out[i] - want[i]) <= 1e-6f);
-	assert_true(reduce.reduced_bytes > 0);
 	json_free(&root);
 	buf_free(&text);
 }
@@ -148,36 +161,136 @@ static void ties_trims_over_what_it_is_told(void **state)
 	const float delta[8] = { 4, -3, 2, -1, 0, 0, 0, 0 };
 	const float *pointer = delta;
 	float out[8];
-	struct err e = ERR_INIT;
-	struct editor_reduce reduce;
-	editor_reduce_single_init(&reduce);
-	assert_int_equal(editor_merge_ties(&reduce, &pointer, 1, 8, 0.5, false, out, &e), 0);
+	assert_int_equal(merge_here(MERGE_TIES, &pointer, 1, 8, 0.5, false, out), 0);
 	assert_memory_equal(out, delta, sizeof(out)); /* four of eight: all that is not zero */
-	assert_int_equal(editor_merge_ties(&reduce, &pointer, 1, 8, 0.5, true, out, &e), 0);
+	assert_int_equal(merge_here(MERGE_TIES, &pointer, 1, 8, 0.5, true, out), 0);
 	assert_true(out[0] == 4 && out[1] == -3 && out[2] == 0 && out[3] == 0);
-	assert_int_equal(editor_merge_ties(&reduce, &pointer, 1, 8, 0.0, false, out, &e), 0);
+	assert_int_equal(merge_here(MERGE_TIES, &pointer, 1, 8, 0.0, false, out), 0);
 	assert_true(out[0] == 0);
-	assert_int_equal(editor_merge_ties(&reduce, &pointer, 1, 8, 1.5, false, out, &e), ERR_INVALID);
+	assert_int_equal(merge_here(MERGE_TIES, &pointer, 1, 8, 1.5, false, out), ERR_INVALID);
 }
 
-struct ties_input {
+static void linear_and_sign(void **state)
+{
+	(void)state;
+	const float a[6] = { 4, -3, 2, 0, 1, 0 }, b[6] = { 2, -1, -3, -5, -1, 0 };
+	const float *both[2] = { a, b };
+	float out[6];
+	const float mean[6] = { 3, -2, -0.5f, -2.5f, 0, 0 };
+	assert_int_equal(merge_here(MERGE_LINEAR, both, 2, 6, 0, false, out), 0);
+	assert_memory_equal(out, mean, sizeof(out));
+	/* The sum of the fifth is 0: ties are positive. */
+	const float elected[6] = { 3, -2, -3, -5, 1, 0 };
+	assert_int_equal(merge_here(MERGE_SIGN, both, 2, 6, 0, false, out), 0);
+	assert_memory_equal(out, elected, sizeof(out));
+	assert_int_equal(merge_here(MERGE_ROUNDS, both, 2, 6, 0, false, out), ERR_INVALID);
+	assert_int_equal(merge_here(MERGE_LINEAR, both, 0, 6, 0, false, out), ERR_INVALID);
+}
+
+static void slerp_keeps_the_length(void **state)
+{
+	(void)state;
+	const float a[3] = { 2, 0, 0 }, b[3] = { 0, 2, 0 }, c[3] = { 0, 0, 2 }, longer[3] = { 0, 6, 0 };
+	const float minus[3] = { -2, 0, 0 }, none[3] = { 0, 0, 0 };
+	const float *orthogonal[3] = { a, b, c }, *unequal[2] = { a, longer }, *same[2] = { a, a };
+	const float *opposite[2] = { minus, a }, *zeros[2] = { none, none };
+	float out[3];
+	/* sin(45°) / sin(90°) of each */
+	assert_int_equal(merge_here(MERGE_SLERP, orthogonal, 2, 3, 0, false, out), 0);
+	assert_true(fabsf(out[0] - sqrtf(2)) <= 1e-6f && fabsf(out[1] - sqrtf(2)) <= 1e-6f && out[2] == 0);
+	assert_int_equal(merge_here(MERGE_SLERP, orthogonal, 3, 3, 0, false, out), 0);
+	assert_true(fabsf(hypotf(hypotf(out[0], out[1]), out[2]) - 2) <= 1e-6f);
+	assert_int_equal(merge_here(MERGE_SLERP, unequal, 2, 3, 0, false, out), 0);
+	assert_true(fabsf(out[0] - sqrtf(2)) <= 1e-6f && fabsf(out[1] - 3 * sqrtf(2)) <= 1e-6f);
+	assert_int_equal(merge_here(MERGE_SLERP, same, 2, 3, 0, false, out), 0);
+	assert_true(fabsf(out[0] - 2) <= 1e-6f);
+	assert_int_equal(merge_here(MERGE_SLERP, opposite, 2, 3, 0, false, out), 0);
+	assert_true(out[0] == 0 && out[1] == 0);
+	assert_int_equal(merge_here(MERGE_SLERP, zeros, 2, 3, 0, false, out), 0);
+	assert_memory_equal(out, none, sizeof(out));
+}
+
+static void dare_drops_and_rescales(void **state)
+{
+	(void)state;
+	float *delta = malloc(COUNT * sizeof(float)), *other = malloc(COUNT * sizeof(float)),
+	      *out = malloc(COUNT * sizeof(float));
+	size_t kept = 0, both = 0;
+	for (size_t i = 0; i < COUNT; i++) {
+		delta[i] = 1.5f;
+		other[i] = -1.0f;
+	}
+	const float *pointers[2] = { delta, other };
+	assert_int_equal(merge_here(MERGE_DARE, pointers, 1, COUNT, 0.25, false, out), 0);
+	for (size_t i = 0; i < COUNT; i++) {
+		assert_true(out[i] == 0.0f || out[i] == 6.0f);
+		kept += out[i] != 0.0f;
+	}
+	/* 5 standard deviations of a binomial: √(8192 · ¼ · ¾) = 39 */
+	assert_true(fabs((double)kept - 0.25 * (double)COUNT) < 200);
+	/* Two shards drop independently, and their terms are averaged. */
+	kept = 0;
+	assert_int_equal(merge_here(MERGE_DARE, pointers, 2, COUNT, 0.25, false, out), 0);
+	for (size_t i = 0; i < COUNT; i++) {
+		assert_true(out[i] == 0.0f || out[i] == 3.0f || out[i] == -2.0f || out[i] == 1.0f);
+		kept += out[i] != 0.0f;
+		both += out[i] == 1.0f;
+	}
+	assert_true(fabs((double)kept - 0.4375 * (double)COUNT) < 225);
+	assert_true(fabs((double)both - 0.0625 * (double)COUNT) < 110);
+	/* With an elected sign the larger one is alone where both stand. */
+	assert_int_equal(merge_here(MERGE_DARE_TIES, pointers, 2, COUNT, 0.25, false, out), 0);
+	for (size_t i = 0; i < COUNT; i++)
+		assert_true(out[i] == 0.0f || out[i] == 3.0f || out[i] == -2.0f);
+	/* Nothing is dropped at density 1: the mean. */
+	assert_int_equal(merge_here(MERGE_DARE, pointers, 2, COUNT, 1.0, false, out), 0);
+	for (size_t i = 0; i < COUNT; i++)
+		assert_true(out[i] == 0.25f);
+	assert_int_equal(merge_here(MERGE_DARE, pointers, 2, COUNT, 0.0, false, out), ERR_INVALID);
+	free(delta);
+	free(other);
+	free(out);
+}
+
+struct operator_input {
+	enum merge_operator operator;
 	float deltas[SHARDS][COUNT];
 };
 
-static int ties_work(struct rank *rank)
+static int operator_work(struct rank *rank)
 {
-	const struct ties_input *input = rank->input;
+	const struct operator_input *input = rank->input;
 	const float *own[SHARDS];
+	uint64_t own_ids[SHARDS];
 	size_t count = 0;
-	for (size_t i = rank->seat.reduce.rank; i < SHARDS; i += rank->seat.reduce.rank_count)
+	for (size_t i = rank->seat.reduce.rank; i < SHARDS; i += rank->seat.reduce.rank_count) {
+		own_ids[count] = shard_ids[i];
 		own[count++] = input->deltas[i];
-	return editor_merge_ties(&rank->seat.reduce, own, count, COUNT, 0.53, false, rank->out, &rank->e);
+	}
+	const struct editor_merge_how how = { input->operator, 0.53, false, 7 };
+	return editor_merge_deltas(&rank->seat.reduce, &how, own, own_ids, count, COUNT, rank->out, &rank->e);
 }
 
-static void ties_has_the_same_bits_for_any_ranks(void **state)
+static void has_the_same_bits(struct operator_input *input, struct rank *ranks, float *first)
+{
+	const size_t counts[] = { 1, 2, 5 };
+	for (size_t k = 0; k < 3; k++) {
+		for (size_t i = 0; i < counts[k]; i++)
+			ranks[i].input = input;
+		run_ranks(ranks, counts[k], operator_work);
+		for (size_t i = 0; i < counts[k]; i++) {
+			assert_int_equal(ranks[i].rc, 0);
+			if (k == 0)
+				memcpy(first, ranks[0].out, COUNT * sizeof(float));
+			assert_memory_equal(first, ranks[i].out, COUNT * sizeof(float));
+		}
+	}
+}
+
+static void operators_have_the_same_bits_for_any_ranks(void **state)
 {
 	(void)state;
-	struct ties_input *input = malloc(sizeof(*input));
+	struct operator_input *input = malloc(sizeof(*input));
 	struct rank *ranks = calloc(RANKS_MAX, sizeof(*ranks));
 	float *first = malloc(COUNT * sizeof(float));
 	struct rng {
@@ -187,27 +300,20 @@ static void ties_has_the_same_bits_for_any_ranks(void **state)
 		r.s = r.s * UINT64_C(6364136223846793005) + 1442695040888963407u;
 		input->deltas[i / COUNT][i % COUNT] = (float)((int64_t)r.s >> 40) * 1e-7f;
 	}
-	const size_t counts[] = { 1, 2, 5 };
-	for (size_t k = 0; k < 3; k++) {
-		for (size_t i = 0; i < counts[k]; i++)
-			ranks[i].input = input;
-		run_ranks(ranks, counts[k], ties_work);
-		for (size_t i = 0; i < counts[k]; i++) {
-			assert_int_equal(ranks[i].rc, 0);
-			if (k == 0)
-				memcpy(first, ranks[0].out, COUNT * sizeof(float));
-			assert_memory_equal(first, ranks[i].out, COUNT * sizeof(float));
-		}
+	for (int operator= MERGE_TIES; operator<MERGE_OPERATOR_COUNT; operator++) {
+		input->operator=(enum merge_operator) operator;
+		has_the_same_bits(input, ranks, first);
 	}
+	input->operator= MERGE_TIES;
 	/* A value that fixed point cannot hold on one rank ends all of them. */
 	input->deltas[1][3] = 9e6f;
-	run_ranks(ranks, 2, ties_work);
+	run_ranks(ranks, 2, operator_work);
 	assert_int_equal(ranks[1].rc, ERR_LIMIT);
 	assert_int_equal(ranks[0].rc, ERR_EXTERNAL);
 	/* Two ranks whose values fit and whose sum does not. */
 	input->deltas[1][3] = 5e6f;
 	input->deltas[0][3] = 5e6f;
-	run_ranks(ranks, 2, ties_work);
+	run_ranks(ranks, 2, operator_work);
 	assert_int_equal(ranks[0].rc, ERR_LIMIT);
 	assert_int_equal(ranks[1].rc, ERR_LIMIT);
 	free(first);
@@ -360,7 +466,10 @@ int main(void)
 		cmocka_unit_test(fixed_point_is_exact_and_bounded),
 		cmocka_unit_test(ties_equals_the_reference),
 		cmocka_unit_test(ties_trims_over_what_it_is_told),
-		cmocka_unit_test(ties_has_the_same_bits_for_any_ranks),
+		cmocka_unit_test(linear_and_sign),
+		cmocka_unit_test(slerp_keeps_the_length),
+		cmocka_unit_test(dare_drops_and_rescales),
+		cmocka_unit_test(operators_have_the_same_bits_for_any_ranks),
 		cmocka_unit_test(rounds_learn_with_the_same_bits_for_any_ranks),
 	};
 	return cmocka_run_group_tests(tests, write_model, remove_model);
