@@ -6,10 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void free_rows(struct editor_shard *shard)
+static void free_rows(struct editor__batch *b, struct model_backend *backend)
 {
-	struct editor__batch *b = &shard->batch;
-	struct model_backend *backend = shard->backend;
 	float **arrays[] = { &b->x, &b->y, &b->dy };
 	for (size_t i = 0; i < 3; i++) {
 		if (*arrays[i] != NULL)
@@ -34,34 +32,32 @@ static void free_lists(struct editor__batch *b)
 	b->segment_cap = b->label_cap = 0;
 }
 
-void editor__batch_free(struct editor_shard *shard)
+void editor__batch_free(struct editor__batch *batch, struct model_backend *backend)
 {
-	free_rows(shard);
-	free_lists(&shard->batch);
+	free_rows(batch, backend);
+	free_lists(batch);
 }
 
-static int reserve_rows(struct editor_shard *shard, size_t rows, struct err *e)
+static int reserve_rows(struct editor__batch *b, struct model_backend *backend, const struct model_shape *shape,
+			size_t rows, struct err *e)
 {
-	struct editor__batch *b = &shard->batch;
-	struct model_backend *backend = shard->backend;
 	if (rows <= b->row_cap)
 		return 0;
-	free_rows(shard);
+	free_rows(b, backend);
 	rows += rows / 4; /* mini-batches differ a little in length */
-	b->x = backend->ops->alloc(backend, rows * shard->shape->ffn);
-	b->y = backend->ops->alloc(backend, rows * shard->shape->hidden);
-	b->dy = backend->ops->alloc(backend, rows * shard->shape->hidden);
+	b->x = backend->ops->alloc(backend, rows * shape->ffn);
+	b->y = backend->ops->alloc(backend, rows * shape->hidden);
+	b->dy = backend->ops->alloc(backend, rows * shape->hidden);
 	if (b->x == NULL || b->y == NULL || b->dy == NULL) {
-		free_rows(shard);
+		free_rows(b, backend);
 		return err_set(e, ERR_NOMEM, "shard: out of memory for a batch of %zu rows", rows);
 	}
 	b->row_cap = rows;
 	return 0;
 }
 
-static int reserve_lists(struct editor_shard *shard, size_t segments, size_t labels, struct err *e)
+static int reserve_lists(struct editor__batch *b, size_t segments, size_t labels, struct err *e)
 {
-	struct editor__batch *b = &shard->batch;
 	if (segments <= b->segment_cap && labels <= b->label_cap)
 		return 0;
 	free_lists(b);
@@ -79,6 +75,13 @@ static int reserve_lists(struct editor_shard *shard, size_t segments, size_t lab
 	b->segment_cap = segments;
 	b->label_cap = labels;
 	return 0;
+}
+
+int editor__batch_reserve(struct editor__batch *batch, struct model_backend *backend, const struct model_shape *shape,
+			  size_t rows, size_t segments, size_t labels, struct err *e)
+{
+	int rc = reserve_rows(batch, backend, shape, rows, e);
+	return rc == 0 ? reserve_lists(batch, segments, labels, e) : rc;
 }
 
 static void pack_edit(struct editor_shard *shard, const struct editor__edit *edit, float scale)
@@ -107,12 +110,10 @@ int editor__batch_fill(struct editor_shard *shard, const size_t *edits, size_t e
 		rows += editor__edit_rows(edit);
 		labels += editor__edit_labels(edit);
 	}
-	int rc = reserve_rows(shard, rows, e);
-	if (rc == 0)
-		rc = reserve_lists(shard, count, labels, e);
+	struct editor__batch *b = &shard->batch;
+	int rc = editor__batch_reserve(b, shard->backend, shard->shape, rows, count, labels, e);
 	if (rc != 0)
 		return rc;
-	struct editor__batch *b = &shard->batch;
 	b->row_count = b->segment_count = b->label_count = 0;
 	for (size_t i = 0; i < count; i++)
 		pack_edit(shard, &shard->edits[edits[i]], scale);

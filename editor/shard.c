@@ -3,7 +3,6 @@
 #include "base/fault.h"
 #include "editor/delta.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +48,7 @@ void editor_shard_destroy(struct editor_shard **shard)
 	for (size_t i = 0; i < s->edit_count; i++)
 		edit_fini(&s->edits[i]);
 	free(s->edits);
-	editor__batch_free(s);
+	editor__batch_free(&s->batch, s->backend);
 	editor__trainer_free(s);
 	model_run_destroy(&s->run);
 	free(s->delta);
@@ -90,71 +89,6 @@ static int copy_record(const struct record *record, struct record **out, struct 
 	return rc;
 }
 
-static int encode_text(struct editor_shard *shard, const struct buf *text, struct editor__edit *edit, struct err *e)
-{
-	return model_tokenizer_encode(model_tokenizer_of(shard->model), (const char *)text->data, text->len, false,
-				      &edit->ids, &edit->id_count, e);
-}
-
-/* Tokens of the target when it cannot be told from a tokenisation of the whole (a token spans prompt and target). */
-static int encode_apart(struct editor_shard *shard, const struct record_text *prompt, const struct buf *target,
-			struct editor__edit *edit, struct err *e)
-{
-	struct buf front = BUF_INIT;
-	edit->id_count = 0;
-	buf_append(&front, prompt->text, prompt->len);
-	int rc = buf_failed(&front) ? err_set(e, ERR_NOMEM, "edit: out of memory")
-				    : encode_text(shard, &front, edit, e);
-	buf_free(&front);
-	return rc == 0 ? encode_text(shard, target, edit, e) : rc;
-}
-
-static int append_eos(struct editor_shard *shard, struct editor__edit *edit, struct err *e)
-{
-	int32_t *grown = fault_realloc(edit->ids, (edit->id_count + 1) * sizeof(*grown));
-	if (grown == NULL)
-		return err_set(e, ERR_NOMEM, "edit: out of memory");
-	edit->ids = grown;
-	edit->ids[edit->id_count++] = model_tokenizer_eos(model_tokenizer_of(shard->model));
-	return 0;
-}
-
-/* prompt + " " + target without the spaces around it; the prompt's own tokens must come first, as generation starts
- * from them. */
-static int tokenise(struct editor_shard *shard, const struct record *record, struct editor__edit *edit, struct err *e)
-{
-	const struct record_text *prompt = &record->prompt, *target = &record->target_new;
-	size_t first = 0, last = target->len, prompt_count = 0;
-	while (first < last && isspace((unsigned char)target->text[first]))
-		first++;
-	while (last > first && isspace((unsigned char)target->text[last - 1]))
-		last--;
-	if (prompt->len == 0 || first == last)
-		return err_set(e, ERR_INVALID, "edit: its %s is empty", prompt->len == 0 ? "prompt" : "target");
-	int32_t *prompt_ids = NULL;
-	int rc = model_tokenizer_encode(model_tokenizer_of(shard->model), prompt->text, prompt->len, false, &prompt_ids,
-					&prompt_count, e);
-	struct buf whole = BUF_INIT, tail = BUF_INIT;
-	buf_u8(&tail, ' ');
-	buf_append(&tail, target->text + first, last - first);
-	buf_append(&whole, prompt->text, prompt->len);
-	buf_append(&whole, tail.data, tail.len);
-	if (rc == 0 && (buf_failed(&whole) || buf_failed(&tail)))
-		rc = err_set(e, ERR_NOMEM, "edit: out of memory");
-	if (rc == 0)
-		rc = encode_text(shard, &whole, edit, e);
-	if (rc == 0 &&
-	    (edit->id_count <= prompt_count || memcmp(edit->ids, prompt_ids, prompt_count * sizeof(*prompt_ids)) != 0))
-		rc = encode_apart(shard, prompt, &tail, edit, e);
-	edit->prompt_count = prompt_count;
-	buf_free(&whole);
-	buf_free(&tail);
-	free(prompt_ids);
-	if (rc == 0 && (prompt_count == 0 || edit->id_count <= prompt_count))
-		rc = err_set(e, ERR_INVALID, "edit: its %s has no tokens", prompt_count == 0 ? "prompt" : "target");
-	return rc == 0 ? append_eos(shard, edit, e) : rc;
-}
-
 static size_t find(const struct editor_shard *shard, uint64_t seq)
 {
 	size_t i = 0;
@@ -184,10 +118,8 @@ int editor_shard_add(struct editor_shard *shard, uint64_t seq, const struct reco
 	if (rc != 0)
 		return rc;
 	struct editor__edit edit = { .seq = seq };
-	rc = tokenise(shard, record, &edit, e);
-	if (rc == 0 && edit.id_count > shard->shape->context)
-		rc = err_set(e, ERR_INVALID, "edit: %zu tokens, the model's context holds %zu: shorten it",
-			     edit.id_count, shard->shape->context);
+	rc = editor__tokenise(shard->model, record->prompt.text, record->prompt.len, &record->target_new, true,
+			      &edit.ids, &edit.id_count, &edit.prompt_count, e);
 	if (rc == 0)
 		rc = copy_record(record, &edit.record, e);
 	if (rc != 0) {

@@ -84,11 +84,19 @@ static inline int editor__watch(const struct editor_watch *watch, const char *ph
 /* shard.c: computes the inputs that are missing. */
 int editor__prefix_fill(struct editor_shard *shard, struct err *e) MUST_CHECK;
 
-/* batch.c: packs edits (indices) into the shard's batch: segments, labelled rows, labels, x = inputs and y = residuals.
- * How many of the first edits fit (at least one) is in *taken. scale is set to `scale` for every label. */
+/* tokens.c: prompt + " " + target without the spaces around it, the prompt's own tokens first, and end-of-text if
+ * asked. *ids: free(). ERR_INVALID: empty, or longer than the model's context. */
+int editor__tokenise(const struct model *model, const char *prompt, size_t prompt_len, const struct record_text *target,
+		     bool end_of_text, int32_t **ids, size_t *id_count, size_t *prompt_count, struct err *e) MUST_CHECK;
+
+/* batch.c: room for so many rows, segments and labels; what was in the batch is lost when it grows. */
+int editor__batch_reserve(struct editor__batch *batch, struct model_backend *backend, const struct model_shape *shape,
+			  size_t rows, size_t segments, size_t labels, struct err *e) MUST_CHECK;
+/* Packs edits (indices) into the shard's batch: segments, labelled rows, labels, x = inputs and y = residuals. How many
+ * of the first edits fit (at least one) is in *taken. scale is set to `scale` for every label. */
 int editor__batch_fill(struct editor_shard *shard, const size_t *edits, size_t edit_count, float scale, size_t *taken,
 		       struct err *e) MUST_CHECK;
-void editor__batch_free(struct editor_shard *shard);
+void editor__batch_free(struct editor__batch *batch, struct model_backend *backend);
 
 /* train.c */
 int editor__trainer_prepare(struct editor_shard *shard, struct err *e) MUST_CHECK;
