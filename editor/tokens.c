@@ -33,9 +33,13 @@ static int encode_pair(struct pair *p, struct err *e)
 	if (rc == 0)
 		rc = encode(p, (const char *)whole.data, whole.len, &p->ids, &p->id_count, e);
 	/* The prompt's own tokens must come first, as generation starts from them. */
-	if (rc == 0 &&
-	    (p->id_count <= p->prompt_count || memcmp(p->ids, prompt_ids, p->prompt_count * sizeof(*prompt_ids)) != 0))
-		rc = encode_apart(p, &prompt_ids, e);
+	if (rc == 0 && (p->id_count <= p->prompt_count ||
+			memcmp(p->ids, prompt_ids, p->prompt_count * sizeof(*prompt_ids)) != 0)) {
+		p->id_count = 0; /* a token spans prompt and target */
+		rc = encode(p, p->prompt, p->prompt_len, &p->ids, &p->id_count, e);
+		if (rc == 0)
+			rc = encode(p, (const char *)p->tail.data, p->tail.len, &p->ids, &p->id_count, e);
+	}
 	buf_free(&whole);
 	free(prompt_ids);
 	if (rc == 0 && (p->prompt_count == 0 || p->id_count <= p->prompt_count))
