@@ -29,54 +29,101 @@ struct cli {
 	bool no_headers, quiet, verbose, no_color, yes, stderr_is_terminal, stdout_is_terminal;
 	int64_t timeout_ms;          /* of one answer */
 	int64_t wait_ms;             /* of commands that wait for work to be done: --timeout, else a day */
-	char *data;                  /* --data: the folder of `amend up`; default ./amend-data */
-	struct daemon_config config; /* endpoint, key and server key: from --config, flags, or <data>/cli.yaml written
+	const char *data;            /* --data: the folder of `amend up`; default ./amend-data */
+	struct daemon_config config; /* endpoint, key and server key: from --config, flags, or <data>/amend.yaml written
 					by `amend up` */
 	volatile sig_atomic_t interrupted; /* set by SIGINT and SIGTERM */
+	const struct env *env;
+	void (*pause)(void *context, int64_t ms); /* NULL: sleeps */
+	void *pause_context;
+	struct proto_keypair keys; /* after cli_connect over ZeroMQ */
 	struct proto_zmq *zmq;
-	struct proto_transport *transport;
-	struct proto_client client; /* after cli_connect */
+	struct proto_transport *transport; /* set before cli_run: used as it is, and not closed */
+	struct proto_client client;        /* after cli_connect */
+	bool connected;
 };
+
+/* Runs one command line, argv[0] being the program's name, and gives its exit code. Output that could not be written is
+ * a failure, but for a reader that has closed its pipe: it has what it wanted. */
+int cli_run(struct cli *cli, int argc, char **argv);
 
 /* Connects once; errors say which endpoint, and what to try next. */
 int cli_connect(struct cli *cli, struct err *e) MUST_CHECK;
 void cli_disconnect(struct cli *cli);
 /* Prints "amend: <text>" on stderr and gives the exit code that belongs to the error's code. */
 int cli_fail(struct cli *cli, const struct err *e);
-int cli_usage(const char *usage); /* prints it on stderr, gives CLI_USAGE */
+/* The same for a wrong command line: CLI_USAGE, but for a lack of memory. */
+int cli_misuse(const struct err *e);
 
-/* Options of one command: takes --name value / --name=value / --flag off argv. */
-struct cli_option {
-	const char *name; /* "edits" */
-	char letter;      /* 'o' or 0 */
-	bool has_value;
-	const char **value; /* has_value */
-	bool *flag;         /* otherwise */
+/* --- Commands and their command lines: one table makes the parser, the help and the completion. */
+#define CLI_FLAGS_MAX 12
+struct cli_args;
+struct cli_flag {
+	const char *name;  /* "edits" */
+	const char *value; /* what stands for its value in the help; NULL: a switch. "a|b|c": completed */
 	const char *help;
 };
-/* Leaves positional arguments in argv[0..*argc). ERR_INVALID names the unknown option or the missing value. */
-int cli_options(const struct cli_option *options, size_t option_count, int *argc, char **argv,
-		struct err *e) MUST_CHECK;
+struct cli_command {
+	const char *noun, *verb; /* verb NULL: none */
+	const char *words;       /* "FILE"; optional ones in brackets; "" none */
+	int words_min, words_max;
+	const char *what; /* one line */
+	const char *more; /* the rest of --help, whole lines; NULL none */
+	int (*run)(struct cli *cli, const struct cli_args *args);
+	unsigned settings; /* enum daemon_role: the settings that --help lists */
+	bool names;        /* knows -o name */
+	bool offline;      /* reads no configuration of a cluster */
+	struct cli_flag flags[CLI_FLAGS_MAX];
+};
+extern const struct cli_command cli_commands[];
+extern const size_t cli_command_count;
+extern const struct cli_flag cli_global_flags[]; /* ends with a NULL name */
 
-/* As cli_options, but what it does not know stays on the line (global options). */
-int cli_options_known(const struct cli_option *options, size_t option_count, int *argc, char **argv,
-		      struct err *e) MUST_CHECK;
+struct cli_args {
+	const struct cli_command *command; /* NULL: none was named */
+	const char *noun;                  /* of a command without its verb, else NULL */
+	const char *values[CLI_FLAGS_MAX]; /* "" for a switch */
+	const char *config_file;
+	char **words; /* in argv, which is reordered */
+	int word_count;
+	char **settings; /* argv of the settings, freed by cli_args_fini */
+	int setting_count;
+	bool help, version;
+};
+/* Sorts a command line into the command, its options, the global ones (set in `cli`) and settings. ERR_INVALID says
+ * what is wrong and the nearest right word; args->command is set as far as it was known. */
+int cli_args_parse(struct cli *cli, int argc, char **argv, struct cli_args *args, struct err *e) MUST_CHECK;
+void cli_args_fini(struct cli_args *args);
+const char *cli_value(const struct cli_args *args, const char *flag); /* NULL: not given */
+bool cli_switch(const struct cli_args *args, const char *flag);
+
+void cli_help_all(struct buf *out);
+void cli_help_noun(const char *noun, struct buf *out);
+void cli_help_command(const struct cli_command *command, struct buf *out);
+void cli_help_usage(const struct cli_command *command, struct buf *out); /* its one line */
+void cli_completion_bash(struct buf *out);
+
 int cli_number(const char *text, const char *name, uint64_t min, uint64_t max, uint64_t *out, struct err *e) MUST_CHECK;
 /* Connects when needed, sends, waits for the reply (proto_client_call). */
 int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e) MUST_CHECK;
-bool cli_is_json(const struct cli *cli);
-void cli_json_print(struct buf *text);             /* with a line feed; frees */
 void cli_pause(const struct cli *cli, int64_t ms); /* ends early when interrupted */
+
+/* --- Output */
+bool cli_is_structured(const struct cli *cli); /* json, jsonl or yaml: the command hands JSON to cli_emit */
+/* Prints a JSON text in the form of -o, and frees it: jsonl puts each element of an array on a line of its own. */
+int cli_emit(struct cli *cli, struct buf *json);
+bool cli_output_open(void);             /* false: the reader has closed the pipe, more is in vain */
+int cli_out_of_memory(struct cli *cli); /* says so; CLI_FAILED */
 
 /* Tables: columns are sized to their content; control characters are escaped; bold headers on a terminal. */
 struct cli_table;
 int cli_table_new(const char *const *headers, size_t column_count, struct cli_table **out) MUST_CHECK;
 void cli_table_cell(struct cli_table *table, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));                   /* row by row */
-void cli_table_print(struct cli *cli, struct cli_table **table); /* and frees */
+	__attribute__((format(printf, 2, 3)));                  /* row by row */
+int cli_table_print(struct cli *cli, struct cli_table **table); /* and frees; gives an exit code */
 void cli_table_free(struct cli_table **table);
-/* A JSON object's members as "key  value" lines, nested ones indented. */
-void cli_object_print(struct cli *cli, struct buf *json);
+/* A JSON object's members as "key  value" lines, nested ones indented. Gives an exit code. */
+int cli_object_print(struct cli *cli, struct buf *json);
 
 /* Progress with rate and time left on stderr: a bar on a terminal, a plain line every few seconds elsewhere; nothing
  * with -q. */
@@ -91,17 +138,24 @@ void cli_progress_begin(struct cli *cli, struct cli_progress *progress, const ch
 void cli_progress_set(struct cli *cli, struct cli_progress *progress, uint64_t done);
 void cli_progress_end(struct cli *cli, struct cli_progress *progress, uint64_t done);
 
-/* The commands; argv without the command's own words. Each gives an exit code. */
-int cli_up(struct cli *cli, int argc, char **argv);
-int cli_down(struct cli *cli, int argc, char **argv);
-int cli_edit(struct cli *cli, int argc, char **argv);    /* add|import|list|show|wait */
-int cli_version(struct cli *cli, int argc, char **argv); /* list|show */
-int cli_merge(struct cli *cli, int argc, char **argv);   /* run */
-int cli_fleet(struct cli *cli, int argc, char **argv);   /* status */
-int cli_ask(struct cli *cli, int argc, char **argv);
-int cli_eval(struct cli *cli, int argc, char **argv);       /* run */
-int cli_key(struct cli *cli, int argc, char **argv);        /* new */
-int cli_config(struct cli *cli, int argc, char **argv);     /* check|view|sample */
-int cli_completion(struct cli *cli, int argc, char **argv); /* bash */
+/* --- The commands. Each gives an exit code. */
+int cli_up(struct cli *cli, const struct cli_args *args);
+int cli_down(struct cli *cli, const struct cli_args *args);
+int cli_edit_add(struct cli *cli, const struct cli_args *args);
+int cli_edit_import(struct cli *cli, const struct cli_args *args);
+int cli_edit_list(struct cli *cli, const struct cli_args *args);
+int cli_edit_show(struct cli *cli, const struct cli_args *args);
+int cli_edit_wait(struct cli *cli, const struct cli_args *args);
+int cli_version_list(struct cli *cli, const struct cli_args *args);
+int cli_version_show(struct cli *cli, const struct cli_args *args);
+int cli_merge_run(struct cli *cli, const struct cli_args *args);
+int cli_fleet_status(struct cli *cli, const struct cli_args *args);
+int cli_ask(struct cli *cli, const struct cli_args *args);
+int cli_eval_run(struct cli *cli, const struct cli_args *args);
+int cli_key_new(struct cli *cli, const struct cli_args *args);
+int cli_config_check(struct cli *cli, const struct cli_args *args);
+int cli_config_view(struct cli *cli, const struct cli_args *args);
+int cli_config_sample(struct cli *cli, const struct cli_args *args);
+int cli_completion(struct cli *cli, const struct cli_args *args);
 
 #endif

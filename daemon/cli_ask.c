@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TOKENS_DEFAULT "32"
+#define TOKENS_DEFAULT 32
 
 struct ask {
-	const char *prompt, *version, *set, *node, *tokens;
+	const char *prompt, *version, *set, *node;
+	uint64_t tokens;
 	bool explain, base;
 };
 
@@ -73,31 +74,41 @@ static int base_name(const char *node, const struct cli *cli, char *out, size_t 
 	return rc;
 }
 
-static int model_name_make(const struct ask *ask, const char *base, char *out, size_t out_bytes, struct err *e)
+/* A pinned version is named with its set: without --set, the one that the version serves by default. */
+static int set_of_version(struct cli *cli, const struct ask *ask, uint64_t version, const char **set, struct err *e)
 {
-	uint64_t version = 0;
-	if (ask->version != NULL) {
-		int rc = cli_version_parse(ask->version, &version, e);
-		if (rc != 0)
-			return rc;
-	}
-	int len = snprintf(out, out_bytes, "%s", base);
-	if (ask->base)
+	struct cli_manifest manifest;
+	*set = ask->set;
+	if (ask->set != NULL || version == 0)
 		return 0;
-	if (ask->set != NULL)
-		len += snprintf(out + len, out_bytes - (size_t)len, ":%s", ask->set);
-	if (version != 0)
-		snprintf(out + len, out_bytes - (size_t)len, "@v%llu", (unsigned long long)version);
+	int rc = cli_manifest_pull(cli, version, &manifest, e);
+	if (rc != 0)
+		return rc;
+	*set = manifest.manifest.default_set == PROTO_SET_MERGED ? "merged" : "retrieve";
+	cli_manifest_free(&manifest);
 	return 0;
+}
+
+static int model_name_make(struct cli *cli, const struct ask *ask, const char *base, struct buf *out, struct err *e)
+{
+	const char *set;
+	uint64_t version = 0;
+	int rc = ask->version != NULL ? cli_version_parse(ask->version, &version, e) : 0;
+	if (rc == 0)
+		rc = set_of_version(cli, ask, version, &set, e);
+	if (rc != 0)
+		return rc;
+	buf_puts(out, base);
+	if (set != NULL)
+		buf_printf(out, ":%s", set);
+	if (version != 0)
+		buf_printf(out, "@v%llu", (unsigned long long)version);
+	return buf_failed(out) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 }
 
 static int body_make(const struct ask *ask, const char *model, bool plain_default, struct buf *body, struct err *e)
 {
 	struct json_w w;
-	uint64_t tokens;
-	int rc = cli_number(ask->tokens, "--max-tokens", 1, 4096, &tokens, e);
-	if (rc != 0)
-		return rc;
 	json_w_init(&w, body);
 	json_w_open(&w, '{');
 	if (!plain_default) {
@@ -107,7 +118,7 @@ static int body_make(const struct ask *ask, const char *model, bool plain_defaul
 	json_w_key(&w, "prompt");
 	json_w_str(&w, ask->prompt);
 	json_w_key(&w, "max_tokens");
-	json_w_uint(&w, tokens);
+	json_w_uint(&w, ask->tokens);
 	json_w_key(&w, "temperature");
 	json_w_int(&w, 0);
 	json_w_key(&w, "stop");
@@ -121,7 +132,7 @@ static int body_make(const struct ask *ask, const char *model, bool plain_defaul
 	return buf_failed(body) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 }
 
-static void answer_print(struct cli *cli, const struct ask *ask, const struct json *answer)
+static int answer_print(struct cli *cli, const struct ask *ask, const struct json *answer)
 {
 	struct buf line = BUF_INIT;
 	size_t len = 0;
@@ -133,56 +144,73 @@ static void answer_print(struct cli *cli, const struct ask *ask, const struct js
 	}
 	printf("%.*s\n", (int)len, len > 0 ? text : "");
 	if (!ask->explain)
-		return;
+		return CLI_OK;
 	const char *fingerprint = json_string(json_get(answer, "system_fingerprint"), NULL);
 	printf("\n%-18s  %s\n", "fingerprint", fingerprint != NULL ? fingerprint : "-");
 	if (route != NULL)
 		json_canonical(route, &line);
-	if (line.len > 0)
-		cli_object_print(cli, &line);
+	int status = line.len > 0 ? cli_object_print(cli, &line) : CLI_OK;
 	buf_free(&line);
+	return status;
 }
 
-int cli_ask(struct cli *cli, int argc, char **argv)
+static int ask_read(const struct cli_args *args, struct ask *ask, struct err *e)
 {
-	struct ask ask = { .tokens = TOKENS_DEFAULT };
-	const struct cli_option options[] = {
-		{ "version", 0, true, &ask.version, NULL, NULL },  { "set", 0, true, &ask.set, NULL, NULL },
-		{ "node", 0, true, &ask.node, NULL, NULL },        { "max-tokens", 0, true, &ask.tokens, NULL, NULL },
-		{ "explain", 0, false, NULL, &ask.explain, NULL }, { "base", 0, false, NULL, &ask.base, NULL },
-	};
-	struct err e = ERR_INIT;
-	char node[256], url[512], base[256], model[512];
-	struct buf body = BUF_INIT;
-	struct json *answer = NULL;
-	int rc = cli_options(options, sizeof options / sizeof options[0], &argc, argv, &e);
-	if (rc == 0 && argc != 1)
-		return cli_usage("amend ask \"PROMPT\" [--explain] [--version vN] [--set merged|retrieve] [--base] "
-				 "[--node NAME] [--max-tokens N]");
-	ask.prompt = rc == 0 ? argv[0] : "";
-	if (rc == 0 && ask.set != NULL && strcmp(ask.set, "merged") != 0 && strcmp(ask.set, "retrieve") != 0)
-		rc = err_set(&e, ERR_INVALID, "--set %s: may be merged or retrieve", ask.set);
+	uint64_t number;
+	*ask = (struct ask){ .prompt = args->words[0],
+			     .version = cli_value(args, "version"),
+			     .set = cli_value(args, "set"),
+			     .node = cli_value(args, "node"),
+			     .explain = cli_switch(args, "explain"),
+			     .base = cli_switch(args, "base"),
+			     .tokens = TOKENS_DEFAULT };
+	if (ask->set != NULL && strcmp(ask->set, "merged") != 0 && strcmp(ask->set, "retrieve") != 0)
+		return err_set(e, ERR_INVALID, "--set %.64s: may be merged or retrieve", ask->set);
+	if (ask->base && (ask->set != NULL || ask->version != NULL))
+		return err_set(e, ERR_INVALID, "--base is the model without edits: it has no --set and no --version");
+	int rc = ask->version != NULL ? cli_version_parse(ask->version, &number, e) : 0;
+	if (rc == 0 && cli_value(args, "max-tokens") != NULL)
+		rc = cli_number(cli_value(args, "max-tokens"), "--max-tokens", 1, 4096, &ask->tokens, e);
+	return rc;
+}
+
+static int ask_node(struct cli *cli, const struct ask *ask, struct json **answer, struct err *e)
+{
+	char node[256], url[512], base[256];
+	struct buf body = BUF_INIT, model = BUF_INIT;
+	int rc = node_find(cli, ask->node, node, sizeof node, e);
 	if (rc == 0)
-		rc = node_find(cli, ask.node, node, sizeof node, &e);
+		rc = base_name(node, cli, base, sizeof base, e);
 	if (rc == 0)
-		rc = base_name(node, cli, base, sizeof base, &e);
+		rc = model_name_make(cli, ask, base, &model, e);
 	if (rc == 0)
-		rc = model_name_make(&ask, base, model, sizeof model, &e);
-	if (rc == 0)
-		rc = body_make(&ask, model, !ask.base && ask.set == NULL && ask.version == NULL, &body, &e);
+		rc = body_make(ask, buf_cstr(&model), !ask->base && ask->set == NULL && ask->version == NULL, &body, e);
 	if (rc == 0) {
 		snprintf(url, sizeof url, "%s/v1/completions", node);
-		rc = http_json(url, buf_cstr(&body), cli, &answer, &e);
+		rc = http_json(url, buf_cstr(&body), cli, answer, e);
 	}
 	buf_free(&body);
-	if (rc != 0)
+	buf_free(&model);
+	return rc;
+}
+
+int cli_ask(struct cli *cli, const struct cli_args *args)
+{
+	struct ask ask;
+	struct err e = ERR_INIT;
+	struct json *answer = NULL;
+	struct buf text = BUF_INIT;
+	int status;
+	if (ask_read(args, &ask, &e) != 0)
+		return cli_misuse(&e);
+	if (ask_node(cli, &ask, &answer, &e) != 0)
 		return cli_fail(cli, &e);
-	if (cli_is_json(cli)) {
-		json_canonical(answer, &body);
-		cli_json_print(&body);
+	if (cli_is_structured(cli)) {
+		json_canonical(answer, &text);
+		status = cli_emit(cli, &text);
 	} else {
-		answer_print(cli, &ask, answer);
+		status = answer_print(cli, &ask, answer);
 	}
 	json_free(&answer);
-	return CLI_OK;
+	return status;
 }

@@ -111,19 +111,20 @@ struct listing {
 	struct cli_table *table;
 	struct buf text;
 	struct json_w json;
+	int status; /* of the lines printed so far */
 };
 
 static void listing_add(struct listing *l, const struct msg_edit *edit)
 {
 	if (l->cli->output == CLI_NAME) {
 		printf("%.*s\n", (int)edit->id.len, edit->id.text);
-	} else if (l->cli->output == CLI_JSONL) {
+	} else if (l->cli->output == CLI_JSONL) { /* at once: a list may be long */
 		struct buf line = BUF_INIT;
 		struct json_w w;
 		json_w_init(&w, &line);
 		edit_json(&w, edit);
-		cli_json_print(&line);
-	} else if (l->cli->output == CLI_JSON) {
+		l->status |= cli_emit(l->cli, &line);
+	} else if (cli_is_structured(l->cli)) {
 		edit_json(&l->json, edit);
 	} else {
 		row_add(l->table, edit);
@@ -133,7 +134,7 @@ static void listing_add(struct listing *l, const struct msg_edit *edit)
 static int listing_run(struct listing *l, uint32_t mask, uint64_t from, uint64_t limit, struct err *e)
 {
 	int rc = 0;
-	for (uint64_t seen = 0; rc == 0 && seen < limit && from != 0;) {
+	for (uint64_t seen = 0; rc == 0 && seen < limit && from != 0 && cli_output_open();) {
 		struct msg_received *reply = NULL;
 		uint64_t page = limit - seen < PAGE_EDITS ? limit - seen : PAGE_EDITS;
 		rc = list_call(l->cli,
@@ -151,42 +152,39 @@ static int listing_run(struct listing *l, uint32_t mask, uint64_t from, uint64_t
 	return rc;
 }
 
-static int edit_list(struct cli *cli, int argc, char **argv)
+static int listing_print(struct listing *l)
+{
+	json_w_close(&l->json);
+	if (l->cli->output <= CLI_WIDE)
+		return cli_table_print(l->cli, &l->table);
+	if (cli_is_structured(l->cli) && l->cli->output != CLI_JSONL)
+		return cli_emit(l->cli, &l->text);
+	return l->status;
+}
+
+int cli_edit_list(struct cli *cli, const struct cli_args *args)
 {
 	static const char *const headers[] = { "SEQ", "ID", "STATE", "SHARD", "VERSION", "SERVED AFTER", "REASON" };
 	struct err e = ERR_INIT;
-	const char *state = NULL, *limit_text = "1000000", *from_text = "1";
-	const struct cli_option options[] = { { "state", 0, true, &state, NULL, NULL },
-					      { "limit", 0, true, &limit_text, NULL, NULL },
-					      { "from", 0, true, &from_text, NULL, NULL } };
 	struct listing l = { .cli = cli, .text = BUF_INIT };
 	uint32_t mask = 0;
-	uint64_t limit = 0, from = 0;
-	int rc = cli_options(options, 3, &argc, argv, &e);
-	if (rc == 0 && argc > 0)
-		return cli_usage("amend edit list [--state STATE] [--from SEQ] [--limit N]");
-	if (rc == 0)
-		rc = state_mask_parse(state, &mask, &e);
-	if (rc == 0)
-		rc = cli_number(limit_text, "--limit", 1, 1000000000, &limit, &e);
-	if (rc == 0)
-		rc = cli_number(from_text, "--from", 1, UINT64_MAX - 1, &from, &e);
-	if (rc == 0)
-		rc = cli_table_new(headers, 7, &l.table);
+	uint64_t limit = UINT64_MAX, from = 1;
+	int rc = state_mask_parse(cli_value(args, "state"), &mask, &e);
+	if (rc == 0 && cli_value(args, "limit") != NULL)
+		rc = cli_number(cli_value(args, "limit"), "--limit", 1, UINT64_MAX - 1, &limit, &e);
+	if (rc == 0 && cli_value(args, "from") != NULL)
+		rc = cli_number(cli_value(args, "from"), "--from", 1, UINT64_MAX - 1, &from, &e);
+	if (rc != 0)
+		return cli_misuse(&e);
+	if (cli_table_new(headers, 7, &l.table) != 0)
+		return cli_out_of_memory(cli);
 	json_w_init(&l.json, &l.text);
-	if (rc == 0) {
-		json_w_open(&l.json, '[');
-		rc = listing_run(&l, mask, from, limit, &e);
-		json_w_close(&l.json);
-	}
-	if (rc == 0 && cli->output == CLI_JSON)
-		printf("%s\n", buf_cstr(&l.text));
-	if (rc == 0 && cli->output <= CLI_WIDE)
-		cli_table_print(cli, &l.table);
-	else
-		cli_table_free(&l.table);
+	json_w_open(&l.json, '[');
+	rc = listing_run(&l, mask, from, limit, &e);
+	int status = rc == 0 ? listing_print(&l) : cli_fail(cli, &e);
+	cli_table_free(&l.table);
 	buf_free(&l.text);
-	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+	return status;
 }
 
 static int edit_find(struct cli *cli, const char *id, bool payload, struct msg_received **reply, struct err *e)
@@ -202,28 +200,27 @@ static int edit_find(struct cli *cli, const char *id, bool payload, struct msg_r
 	return rc;
 }
 
-static int edit_show(struct cli *cli, int argc, char **argv)
+int cli_edit_show(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
 	struct msg_received *reply = NULL;
 	struct buf text = BUF_INIT;
 	struct json_w w;
-	int rc = cli_options(NULL, 0, &argc, argv, &e);
-	if (rc == 0 && argc != 1)
-		return cli_usage("amend edit show ID");
-	if (rc == 0)
-		rc = edit_find(cli, argv[0], true, &reply, &e);
-	if (rc != 0)
+	int status = CLI_OK;
+	if (edit_find(cli, args->words[0], true, &reply, &e) != 0)
 		return cli_fail(cli, &e);
 	json_w_init(&w, &text);
 	edit_json(&w, &reply->msg.u.edit_list_reply.edits[0]);
-	if (cli_is_json(cli))
-		printf("%s\n", buf_cstr(&text));
+	if (cli->output == CLI_NAME)
+		printf("%.*s\n", (int)reply->msg.u.edit_list_reply.edits[0].id.len,
+		       reply->msg.u.edit_list_reply.edits[0].id.text);
+	else if (cli_is_structured(cli))
+		status = cli_emit(cli, &text);
 	else
-		cli_object_print(cli, &text);
+		status = cli_object_print(cli, &text);
 	buf_free(&text);
 	msg_free(&reply);
-	return CLI_OK;
+	return status;
 }
 
 /* --- adding */
@@ -236,39 +233,43 @@ static void member(struct json_w *w, const char *key, const char *value)
 	json_w_str(w, value);
 }
 
+static int result_emit(struct cli *cli, const struct msg_submit_result *result, const char *id)
+{
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &text);
+	json_w_open(&w, '{');
+	member(&w, "id", id);
+	member(&w, "result", result->code == 0 ? "accepted" : result->code == ERR_EXISTS ? "duplicate" : "refused");
+	json_w_key(&w, "seq");
+	json_w_uint(&w, result->seq);
+	json_w_key(&w, "supersedes");
+	json_w_uint(&w, result->supersedes);
+	json_w_key(&w, "reason");
+	json_w_strn(&w, result->reason.len > 0 ? result->reason.text : "", result->reason.len);
+	json_w_close(&w);
+	return cli_emit(cli, &text);
+}
+
 static int result_print(struct cli *cli, const struct msg_submit_result *result)
 {
 	char id[STORE_ID_BYTES];
+	bool taken = result->code == 0 || result->code == ERR_EXISTS;
+	int status = CLI_OK;
 	snprintf(id, sizeof id, "%.*s", (int)result->id.len, result->id.len > 0 ? result->id.text : "");
-	if (cli_is_json(cli)) {
-		struct buf text = BUF_INIT;
-		struct json_w w;
-		json_w_init(&w, &text);
-		json_w_open(&w, '{');
-		member(&w, "id", id);
-		member(&w, "result",
-		       result->code == 0            ? "accepted"
-		       : result->code == ERR_EXISTS ? "duplicate"
-						    : "refused");
-		json_w_key(&w, "seq");
-		json_w_uint(&w, result->seq);
-		json_w_key(&w, "supersedes");
-		json_w_uint(&w, result->supersedes);
-		json_w_key(&w, "reason");
-		json_w_strn(&w, result->reason.len > 0 ? result->reason.text : "", result->reason.len);
-		json_w_close(&w);
-		cli_json_print(&text);
-	} else if (cli->output == CLI_NAME) {
+	if (cli_is_structured(cli)) {
+		status = result_emit(cli, result, id);
+	} else if (taken && cli->output == CLI_NAME) {
 		printf("%s\n", id);
-	} else if (result->code == 0 || result->code == ERR_EXISTS) {
+	} else if (taken) {
 		printf("%s %s as seq %llu", result->code == 0 ? "accepted" : "already there:", id,
 		       (unsigned long long)result->seq);
 		if (result->supersedes != 0)
 			printf(", supersedes seq %llu", (unsigned long long)result->supersedes);
 		printf("\n");
 	}
-	if (result->code == 0 || result->code == ERR_EXISTS)
-		return CLI_OK;
+	if (taken)
+		return status;
 	struct err e = ERR_INIT;
 	err_set(&e, result->code, "refused: %.*s", (int)result->reason.len,
 		result->reason.len > 0 ? result->reason.text : "");
@@ -296,42 +297,29 @@ static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_con
 	return status;
 }
 
-static int edit_add(struct cli *cli, int argc, char **argv)
+int cli_edit_add(struct cli *cli, const struct cli_args *args)
 {
-	struct err e = ERR_INIT;
-	const char *prompt = NULL, *target = NULL, *subject = NULL, *id = NULL, *conflict = NULL, *source = NULL,
-		   *ticket = NULL;
-	bool wait = false;
-	const struct cli_option options[] = {
-		{ "prompt", 0, true, &prompt, NULL, NULL },        { "target", 0, true, &target, NULL, NULL },
-		{ "subject", 0, true, &subject, NULL, NULL },      { "id", 0, true, &id, NULL, NULL },
-		{ "source", 0, true, &source, NULL, NULL },        { "ticket", 0, true, &ticket, NULL, NULL },
-		{ "on-conflict", 0, true, &conflict, NULL, NULL }, { "wait", 0, false, NULL, &wait, NULL },
+	static const char *const members[][2] = {
+		{ "id", "id" },           { "prompt", "prompt" }, { "target", "target_new" },
+		{ "subject", "subject" }, { "source", "source" }, { "ticket", "ticket" }
 	};
+	struct err e = ERR_INIT;
 	enum msg_on_conflict on_conflict;
 	struct buf record = BUF_INIT;
 	struct json_w w;
-	int rc = cli_options(options, sizeof options / sizeof options[0], &argc, argv, &e);
-	if (rc == 0)
-		rc = cli_on_conflict_parse(conflict, &on_conflict, &e);
+	int rc = cli_on_conflict_parse(cli_value(args, "on-conflict"), &on_conflict, &e);
+	if (rc == 0 && (cli_value(args, "prompt") == NULL || cli_value(args, "target") == NULL))
+		rc = err_set(&e, ERR_INVALID, "edit add: --prompt and --target are needed; --help says more");
 	if (rc != 0)
-		return cli_fail(cli, &e);
-	if (argc > 0 || prompt == NULL || target == NULL)
-		return cli_usage("amend edit add --prompt TEXT --target TEXT [--subject TEXT] [--id ID] [--source URL] "
-				 "[--ticket ID]\n"
-				 "                      [--on-conflict supersede|keep|reject] [--wait]");
+		return cli_misuse(&e);
 	json_w_init(&w, &record);
 	json_w_open(&w, '{');
-	member(&w, "id", id);
-	member(&w, "prompt", prompt);
-	member(&w, "target_new", target);
-	member(&w, "subject", subject);
-	member(&w, "source", source);
-	member(&w, "ticket", ticket);
+	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+		member(&w, members[i][1], cli_value(args, members[i][0]));
 	json_w_close(&w);
-	int status = buf_failed(&record) ? CLI_FAILED : add_submit(cli, &record, on_conflict);
+	int status = buf_failed(&record) ? cli_out_of_memory(cli) : add_submit(cli, &record, on_conflict);
 	buf_free(&record);
-	return status == CLI_OK && wait ? cli_edit_wait_all(cli) : status;
+	return status == CLI_OK && cli_switch(args, "wait") ? cli_edit_wait_all(cli) : status;
 }
 
 /* --- waiting */
@@ -371,7 +359,8 @@ static int nodes_get(struct cli *cli, bool *nodes, struct err *e)
 
 static int wait_summary(struct cli *cli, const struct counts *c)
 {
-	if (cli_is_json(cli)) {
+	int status = CLI_OK;
+	if (cli_is_structured(cli)) {
 		struct buf text = BUF_INIT;
 		struct json_w w;
 		json_w_init(&w, &text);
@@ -383,38 +372,55 @@ static int wait_summary(struct cli *cli, const struct counts *c)
 		json_w_key(&w, "ended_otherwise");
 		json_w_uint(&w, c->ended);
 		json_w_close(&w);
-		cli_json_print(&text);
+		status = cli_emit(cli, &text);
 	} else {
 		printf("%llu served, %llu waiting, %llu ended otherwise (superseded, failed, …)\n",
 		       (unsigned long long)c->served, (unsigned long long)c->waiting, (unsigned long long)c->ended);
 	}
-	return c->waiting == 0 ? CLI_OK : CLI_PENDING;
+	return c->waiting == 0 ? status : CLI_PENDING;
+}
+
+/* `c` is what was known last: the call that is interrupted tells nothing new. */
+static int counts_wait(struct cli *cli, bool nodes, struct counts *c, struct err *e)
+{
+	struct cli_progress progress;
+	uint64_t total = c->waiting;
+	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
+	int rc = 0;
+	cli_progress_begin(cli, &progress, "served", "edits", total);
+	while (rc == 0 && c->waiting > 0 && !cli->interrupted && env_monotonic_ms(cli->env) < deadline) {
+		struct counts now;
+		cli_pause(cli, POLL_MS);
+		rc = counts_get(cli, nodes, &now, e);
+		if (rc == 0)
+			*c = now;
+		total = c->waiting > total ? c->waiting : total;
+		progress.total = total;
+		cli_progress_set(cli, &progress, total - c->waiting);
+	}
+	if (total > 0)
+		cli_progress_end(cli, &progress, total - c->waiting);
+	return cli->interrupted ? ERR_INTERRUPTED : rc;
 }
 
 int cli_edit_wait_all(struct cli *cli)
 {
 	struct err e = ERR_INIT;
 	struct counts c = { 0 };
-	struct cli_progress progress;
 	bool nodes = false;
 	int rc = nodes_get(cli, &nodes, &e);
 	if (rc == 0)
 		rc = counts_get(cli, nodes, &c, &e);
-	uint64_t total = c.waiting;
-	int64_t deadline = env_monotonic_ms(env_system()) + cli->wait_ms;
-	cli_progress_begin(cli, &progress, "served", "edits", total);
-	while (rc == 0 && c.waiting > 0 && !cli->interrupted && env_monotonic_ms(env_system()) < deadline) {
-		cli_pause(cli, POLL_MS);
-		rc = counts_get(cli, nodes, &c, &e);
-		total = c.waiting > total ? c.waiting : total;
-		progress.total = total;
-		cli_progress_set(cli, &progress, total - c.waiting);
-	}
 	if (rc != 0)
 		return cli_fail(cli, &e);
-	if (total > 0)
-		cli_progress_end(cli, &progress, total - c.waiting);
-	return cli->interrupted ? CLI_INTERRUPTED : wait_summary(cli, &c);
+	rc = counts_wait(cli, nodes, &c, &e);
+	if (rc != 0 && rc != ERR_INTERRUPTED)
+		return cli_fail(cli, &e);
+	int status = wait_summary(cli, &c);
+	if (rc != ERR_INTERRUPTED)
+		return status;
+	err_set(&e, rc, "interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
+	return cli_fail(cli, &e);
 }
 
 static int wait_one(struct cli *cli, const char *id, bool nodes, int64_t deadline, struct err *e)
@@ -422,6 +428,8 @@ static int wait_one(struct cli *cli, const char *id, bool nodes, int64_t deadlin
 	for (;;) {
 		struct msg_received *reply = NULL;
 		int rc = edit_find(cli, id, false, &reply, e);
+		if (rc == ERR_INTERRUPTED)
+			return err_set(e, rc, "interrupted: %s is not served yet; it goes on without us", id);
 		if (rc != 0)
 			return rc;
 		int state = (int)reply->msg.u.edit_list_reply.edits[0].state;
@@ -431,25 +439,22 @@ static int wait_one(struct cli *cli, const char *id, bool nodes, int64_t deadlin
 		if (state > STORE_EDIT_STATE_SERVED)
 			return err_set(e, ERR_INVALID, "%s: %s; `amend edit show %s` says why", id,
 				       sm_state_name(&store_edit_states, state), id);
-		if (cli->interrupted || env_monotonic_ms(env_system()) > deadline)
-			return err_set(e, cli->interrupted ? ERR_INTERRUPTED : ERR_AGAIN, "%s: still %s", id,
-				       sm_state_name(&store_edit_states, state));
+		if (!cli->interrupted && env_monotonic_ms(cli->env) >= deadline)
+			return err_set(e, ERR_AGAIN, "%s: still %s", id, sm_state_name(&store_edit_states, state));
 		cli_pause(cli, POLL_MS);
 	}
 }
 
-static int edit_wait(struct cli *cli, int argc, char **argv)
+int cli_edit_wait(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
 	bool nodes = false;
-	int rc = cli_options(NULL, 0, &argc, argv, &e);
-	if (rc == 0 && argc == 0)
+	if (args->word_count == 0)
 		return cli_edit_wait_all(cli);
-	if (rc == 0)
-		rc = nodes_get(cli, &nodes, &e);
-	int64_t deadline = env_monotonic_ms(env_system()) + cli->wait_ms;
-	for (int i = 0; rc == 0 && i < argc; i++)
-		rc = wait_one(cli, argv[i], nodes, deadline, &e);
+	int rc = nodes_get(cli, &nodes, &e);
+	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
+	for (int i = 0; rc == 0 && i < args->word_count; i++)
+		rc = wait_one(cli, args->words[i], nodes, deadline, &e);
 	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 }
 
@@ -466,20 +471,4 @@ int cli_on_conflict_parse(const char *text, enum msg_on_conflict *out, struct er
 		}
 	}
 	return text == NULL ? 0 : err_set(e, ERR_INVALID, "--on-conflict %s: may be supersede, keep or reject", text);
-}
-
-int cli_edit(struct cli *cli, int argc, char **argv)
-{
-	static const struct {
-		const char *verb;
-		int (*run)(struct cli *cli, int argc, char **argv);
-	} verbs[] = { { "add", edit_add },
-		      { "import", cli_edit_import },
-		      { "list", edit_list },
-		      { "show", edit_show },
-		      { "wait", edit_wait } };
-	for (size_t i = 0; argc > 0 && i < sizeof verbs / sizeof verbs[0]; i++)
-		if (strcmp(argv[0], verbs[i].verb) == 0)
-			return verbs[i].run(cli, argc - 1, argv + 1);
-	return cli_usage("amend edit add|import|list|show|wait");
 }

@@ -4,7 +4,6 @@
 
 #include "daemon/cli.h"
 
-int cli_edit_import(struct cli *cli, int argc, char **argv);
 /* Waits until every accepted edit is served (or has ended otherwise), with a progress bar. Gives an exit code. */
 int cli_edit_wait_all(struct cli *cli);
 int cli_on_conflict_parse(const char *text, enum msg_on_conflict *out, struct err *e) MUST_CHECK; /* NULL: supersede */

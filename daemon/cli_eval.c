@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct eval {
@@ -86,43 +87,52 @@ static void report_print(const struct eval_report *r)
 		printf("%zu bad lines were left out\n", r->bad_lines);
 }
 
-static int options_fill(struct eval *ev, const char *file, struct eval_options *o, struct err *e)
+/* What the command line says, before anything is looked for. */
+static int options_read(const struct eval *ev, struct eval_options *o, struct err *e)
 {
-	const struct daemon_config *config = &ev->cli->config;
 	enum msg_on_conflict on_conflict;
-	uint64_t edits = 0, probes = EVAL_PROBES;
+	uint64_t edits = 0, probes = EVAL_PROBES, version;
 	int rc = cli_on_conflict_parse(ev->conflict, &on_conflict, e);
 	if (rc == 0 && ev->edits != NULL)
 		rc = cli_number(ev->edits, "--edits", 1, 10000000, &edits, e);
 	if (rc == 0 && ev->probes != NULL)
 		rc = cli_number(ev->probes, "--probes", 0, 10000000, &probes, e);
-	if (rc == 0 && config->corpus[0] == '\0')
+	if (rc == 0 && ev->set != NULL && strcmp(ev->set, "merged") != 0 && strcmp(ev->set, "retrieve") != 0)
+		rc = err_set(e, ERR_INVALID, "--set %.64s: may be merged or retrieve", ev->set);
+	if (rc == 0 && ev->set != NULL && ev->version == NULL)
+		rc = err_set(e, ERR_INVALID, "--set needs --version: without one, edits are trained here");
+	if (rc == 0 && ev->version != NULL)
+		rc = cli_version_parse(ev->version, &version, e);
+	*o = (struct eval_options){ .edits = edits,
+				    .probes = probes,
+				    .on_conflict = on_conflict == MSG_KEEP     ? EVAL_KEEP
+						   : on_conflict == MSG_REJECT ? EVAL_REJECT
+									       : EVAL_SUPERSEDE };
+	return rc;
+}
+
+static int options_fill(struct eval *ev, const char *file, struct eval_options *o, struct err *e)
+{
+	const struct daemon_config *config = &ev->cli->config;
+	int rc = 0;
+	if (config->corpus[0] == '\0')
 		rc = daemon_data_file("calibration.tsv", ev->corpus, sizeof ev->corpus, e);
-	else if (rc == 0)
+	else
 		snprintf(ev->corpus, sizeof ev->corpus, "%s", config->corpus);
 	if (rc == 0 && config->model[0] == '\0')
 		rc = err_set(e, ERR_INVALID,
 			     "needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a "
 			     "small one)");
-	if (rc == 0 && ev->set != NULL && strcmp(ev->set, "merged") != 0 && strcmp(ev->set, "retrieve") != 0)
-		rc = err_set(e, ERR_INVALID, "--set %s: may be merged or retrieve", ev->set);
 	ev->watch = (struct editor_watch){ on_progress, ev };
-	*o = (struct eval_options){
-		.file = file,
-		.edits = edits,
-		.probes = probes,
-		.probes_file = ev->probes_file,
-		.on_conflict = on_conflict == MSG_KEEP     ? EVAL_KEEP
-			       : on_conflict == MSG_REJECT ? EVAL_REJECT
-							   : EVAL_SUPERSEDE,
-		.edits_per_shard = (size_t)config->edits_per_shard,
-		.model = config->model,
-		.backend = config->backend,
-		.threads = (size_t)config->threads,
-		.corpus = ev->corpus,
-		.before_too = ev->before,
-		.watch = &ev->watch,
-	};
+	o->file = file;
+	o->probes_file = ev->probes_file;
+	o->edits_per_shard = (size_t)config->edits_per_shard;
+	o->model = config->model;
+	o->backend = config->backend;
+	o->threads = (size_t)config->threads;
+	o->corpus = ev->corpus;
+	o->before_too = ev->before;
+	o->watch = &ev->watch;
 	return rc;
 }
 
@@ -162,51 +172,44 @@ static int report_show(struct eval *ev, const struct eval_report *report, struct
 {
 	for (size_t i = 0; i < report->bad_count; i++)
 		fprintf(stderr, "line %zu: %s\n", report->bad[i].line_no, report->bad[i].text);
-	if (!cli_is_json(ev->cli)) {
+	if (!cli_is_structured(ev->cli)) {
 		report_print(report);
 		return 0;
 	}
 	struct buf text = BUF_INIT;
 	int rc = eval_report_json(report, ev->details, &text, e);
-	if (rc == 0)
-		printf("%s\n", buf_cstr(&text));
+	if (rc == 0 && cli_emit(ev->cli, &text) != CLI_OK)
+		rc = err_set(e, ERR_NOMEM, "out of memory for the report");
 	buf_free(&text);
 	return rc;
 }
 
-int cli_eval(struct cli *cli, int argc, char **argv)
+int cli_eval_run(struct cli *cli, const struct cli_args *args)
 {
-	static struct eval_report report;
-	struct eval ev = { .cli = cli };
-	const struct cli_option options[] = {
-		{ "edits", 0, true, &ev.edits, NULL, NULL },
-		{ "probes", 0, true, &ev.probes, NULL, NULL },
-		{ "probes-file", 0, true, &ev.probes_file, NULL, NULL },
-		{ "on-conflict", 0, true, &ev.conflict, NULL, NULL },
-		{ "version", 0, true, &ev.version, NULL, NULL },
-		{ "set", 0, true, &ev.set, NULL, NULL },
-		{ "details", 0, false, NULL, &ev.details, NULL },
-		{ "before", 0, false, NULL, &ev.before, NULL },
-	};
+	struct eval_report *report = calloc(1, sizeof *report);
+	struct eval ev = { .cli = cli,
+			   .edits = cli_value(args, "edits"),
+			   .probes = cli_value(args, "probes"),
+			   .probes_file = cli_value(args, "probes-file"),
+			   .conflict = cli_value(args, "on-conflict"),
+			   .version = cli_value(args, "version"),
+			   .set = cli_value(args, "set"),
+			   .details = cli_switch(args, "details"),
+			   .before = cli_switch(args, "before") };
 	struct eval_options o;
 	struct err e = ERR_INIT;
-	int rc = argc > 0 && strcmp(argv[0], "run") == 0 ? 0 : ERR_INVALID;
-	argc -= rc == 0;
-	if (rc == 0)
-		rc = cli_options(options, sizeof options / sizeof options[0], &argc, argv + 1, &e);
-	if (rc != 0 && e.code != 0)
-		return cli_fail(cli, &e);
-	if (rc != 0 || argc != 1)
-		return cli_usage(
-			"amend eval run FILE.jsonl [--edits N] [--probes N] [--probes-file FILE] [--model FILE]\n"
-			"                      [--on-conflict supersede|keep|reject] [--before] [--details]\n"
-			"                      [--version vN|latest [--set merged|retrieve]]");
-	rc = options_fill(&ev, argv[1], &o, &e);
-	if (rc == 0)
-		rc = ev.version != NULL ? cluster_run(&ev, &o, &report, &e) : eval_file_run(&o, &report, &e);
-	if (rc == 0) {
-		rc = report_show(&ev, &report, &e);
-		eval_report_fini(&report);
+	int rc = options_read(&ev, &o, &e);
+	if (rc != 0 || report == NULL) {
+		free(report);
+		return rc != 0 ? cli_misuse(&e) : cli_out_of_memory(cli);
 	}
+	rc = options_fill(&ev, args->words[0], &o, &e);
+	if (rc == 0)
+		rc = ev.version != NULL ? cluster_run(&ev, &o, report, &e) : eval_file_run(&o, report, &e);
+	if (rc == 0) {
+		rc = report_show(&ev, report, &e);
+		eval_report_fini(report);
+	}
+	free(report);
 	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 }

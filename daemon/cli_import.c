@@ -23,6 +23,7 @@ struct import {
 		size_t offset, len, line_no;
 	} records[BATCH_RECORDS_MAX];
 	size_t record_count;
+	bool whole; /* read to its end */
 	uint64_t accepted, duplicates, superseding, refused, bad_lines, lines;
 	struct cli_progress progress;
 };
@@ -35,6 +36,11 @@ static void complain(struct import *im, size_t line_no, const char *text, size_t
 		fprintf(stderr, "\r\033[K");
 	fprintf(stderr, "%s:%zu: %s\n", im->path, line_no, buf_cstr(&escaped));
 	buf_free(&escaped);
+}
+
+static uint64_t done_count(const struct import *im)
+{
+	return im->accepted + im->duplicates + im->refused + im->bad_lines;
 }
 
 static void results_count(struct import *im, const struct msg_submit_reply *reply)
@@ -139,9 +145,11 @@ static int lines_read(struct import *im, struct record_file *file, struct err *e
 		if (rc == ERR_NOT_FOUND)
 			return batch_send(im, e);
 		if (rc == ERR_LIMIT) {
+			char why[64];
+			int why_len = snprintf(why, sizeof why, "over %d bytes", RECORD_BYTES_MAX);
 			im->lines++;
 			im->bad_lines++;
-			complain(im, line_no, bad.text, strlen(bad.text));
+			complain(im, line_no, why, (size_t)why_len);
 			continue;
 		}
 		if (rc != 0)
@@ -152,7 +160,7 @@ static int lines_read(struct import *im, struct record_file *file, struct err *e
 		rc = record_take(im, line, len, line_no, e);
 		if (rc != 0)
 			return rc;
-		cli_progress_set(im->cli, &im->progress, im->accepted + im->duplicates + im->refused + im->bad_lines);
+		cli_progress_set(im->cli, &im->progress, done_count(im));
 	}
 }
 
@@ -173,15 +181,15 @@ static uint64_t lines_count(const char *path)
 	return lines + (last != '\n');
 }
 
-static void summary(const struct import *im)
+static int summary(const struct import *im)
 {
-	if (!cli_is_json(im->cli)) {
+	if (!cli_is_structured(im->cli)) {
 		printf("%llu accepted (%llu supersede another), %llu were there already, %llu refused, %llu bad "
 		       "lines\n",
 		       (unsigned long long)im->accepted, (unsigned long long)im->superseding,
 		       (unsigned long long)im->duplicates, (unsigned long long)im->refused,
 		       (unsigned long long)im->bad_lines);
-		return;
+		return CLI_OK;
 	}
 	const struct {
 		const char *key;
@@ -198,44 +206,47 @@ static void summary(const struct import *im)
 		json_w_uint(&w, members[i].value);
 	}
 	json_w_close(&w);
-	cli_json_print(&text);
+	return cli_emit(im->cli, &text);
 }
 
-int cli_edit_import(struct cli *cli, int argc, char **argv)
+static int import_run(struct import *im, struct record_file *file)
 {
-	static struct import import;
-	struct import *im = &import;
 	struct err e = ERR_INIT;
-	const char *conflict = NULL;
-	bool wait = false;
-	const struct cli_option options[] = { { "on-conflict", 0, true, &conflict, NULL, NULL },
-					      { "wait", 0, false, NULL, &wait, NULL } };
+	cli_progress_begin(im->cli, &im->progress, "import", "edits", lines_count(im->path));
+	int rc = lines_read(im, file, &e);
+	cli_progress_end(im->cli, &im->progress, done_count(im));
+	int status = summary(im);
+	if (rc != 0 && im->cli->interrupted)
+		err_set(&e, ERR_INTERRUPTED,
+			"interrupted: what was accepted stays, %llu at least; import the file again to go on from "
+			"there",
+			(unsigned long long)(im->accepted + im->duplicates));
+	im->whole = rc == 0;
+	if (rc != 0)
+		return cli_fail(im->cli, &e);
+	return im->refused + im->bad_lines > 0 ? CLI_FAILED : status;
+}
+
+int cli_edit_import(struct cli *cli, const struct cli_args *args)
+{
+	struct err e = ERR_INIT;
 	struct record_file *file = NULL;
-	*im = (struct import){ .cli = cli, .bytes = BUF_INIT };
-	int rc = cli_options(options, 2, &argc, argv, &e);
-	if (rc == 0 && argc != 1)
-		return cli_usage("amend edit import FILE.jsonl [--on-conflict supersede|keep|reject] [--wait]     (-: "
-				 "standard input)");
-	if (rc == 0)
-		rc = cli_on_conflict_parse(conflict, &im->on_conflict, &e);
-	if (rc == 0)
-		rc = record_file_open(argv[0], &file, &e);
+	struct import *im = calloc(1, sizeof *im);
+	if (im == NULL)
+		return cli_out_of_memory(cli);
+	im->cli = cli;
+	im->path = args->words[0];
+	if (cli_on_conflict_parse(cli_value(args, "on-conflict"), &im->on_conflict, &e) != 0) {
+		free(im);
+		return cli_misuse(&e);
+	}
+	int rc = record_file_open(im->path, &file, &e);
 	if (rc == 0)
 		rc = cli_connect(cli, &e);
-	if (rc == 0) {
-		im->path = argv[0];
-		cli_progress_begin(cli, &im->progress, "import", "edits", lines_count(argv[0]));
-		rc = lines_read(im, file, &e);
-		cli_progress_end(cli, &im->progress, im->accepted + im->duplicates + im->refused + im->bad_lines);
-		summary(im);
-	}
-	if (rc == ERR_INTERRUPTED)
-		err_set(&e, rc, "interrupted: what was accepted stays; import the file again to go on");
+	int status = rc == 0 ? import_run(im, file) : cli_fail(cli, &e);
+	int waited = im->whole && cli_switch(args, "wait") ? cli_edit_wait_all(cli) : CLI_OK;
 	record_file_close(&file);
 	buf_free(&im->bytes);
-	if (rc != 0)
-		return cli_fail(cli, &e);
-	int status = im->refused + im->bad_lines > 0 ? CLI_FAILED : CLI_OK;
-	int waited = wait ? cli_edit_wait_all(cli) : CLI_OK;
+	free(im);
 	return status != CLI_OK ? status : waited;
 }

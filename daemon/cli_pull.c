@@ -50,14 +50,14 @@ static void on_tick(void *context)
 
 static int roots_wait(struct cli *cli, struct proto_loop *loop, const struct wait *wait, struct err *e)
 {
-	int64_t deadline = env_monotonic_ms(env_system()) + cli->timeout_ms;
+	int64_t deadline = env_monotonic_ms(cli->env) + cli->timeout_ms;
 	while (!wait->done) {
 		int rc = proto_loop_once(loop, 100, e);
 		if (rc != 0)
 			return rc;
 		if (cli->interrupted)
 			return err_set(e, ERR_INTERRUPTED, "interrupted");
-		if (env_monotonic_ms(env_system()) > deadline)
+		if (env_monotonic_ms(cli->env) > deadline)
 			return err_set(e, ERR_TIMEOUT,
 				       "the coordinator at %s sent no memories for %lld s; is it running?",
 				       cli->config.coordinator, (long long)(cli->timeout_ms / 1000));
@@ -70,9 +70,9 @@ static int roots_fetch(struct cli *cli, struct store *blobs, const struct hash *
 	struct pulling pulling = { NULL };
 	struct proto_loop *loop = NULL;
 	struct wait wait = { false, 0 };
-	int rc = proto_loop_new(env_system(), &loop, e);
+	int rc = proto_loop_new(cli->env, &loop, e);
 	if (rc == 0)
-		rc = worker_fetch_new(env_system(), blobs, cli->transport, &pulling.fetch, e);
+		rc = worker_fetch_new(cli->env, blobs, cli->transport, &pulling.fetch, e);
 	if (rc == 0)
 		rc = proto_loop_transport(loop, cli->transport, on_message, &pulling, e);
 	if (rc == 0)

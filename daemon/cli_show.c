@@ -1,4 +1,4 @@
-/* cli_show.c: tables and progress bars. */
+/* cli_show.c: tables, JSON as text or YAML, progress bars. */
 #include "daemon/cli.h"
 
 #include "base/env.h"
@@ -11,12 +11,14 @@
 
 #define COLUMNS_MAX      16
 #define CELL_COLUMNS_MAX 60 /* what a table cell shows; -o wide and json show all */
+#define ELLIPSIS         "\xE2\x80\xA6"
 #define BAR_COLUMNS      24
 #define PLAIN_LINE_US    (5 * INT64_C(1000000))
 #define BAR_US           INT64_C(100000)
 
 struct cli_table {
 	size_t column_count, cell_count, cell_cap;
+	bool failed;  /* a cell found no memory */
 	char **cells; /* row-major, headers first */
 };
 
@@ -29,19 +31,29 @@ static size_t width_of(const char *text)
 	return width;
 }
 
+static bool cells_grow(struct cli_table *t)
+{
+	if (t->cell_count < t->cell_cap)
+		return true;
+	size_t cap = t->cell_cap == 0 ? 256 : t->cell_cap * 2;
+	char **cells = realloc(t->cells, cap * sizeof *cells);
+	if (cells == NULL)
+		return false;
+	t->cells = cells;
+	t->cell_cap = cap;
+	return true;
+}
+
 static void cell_add(struct cli_table *t, const char *text)
 {
-	if (t->cell_count == t->cell_cap) {
-		size_t cap = t->cell_cap == 0 ? 256 : t->cell_cap * 2;
-		char **cells = realloc(t->cells, cap * sizeof *cells);
-		if (cells == NULL)
-			return;
-		t->cells = cells;
-		t->cell_cap = cap;
-	}
 	struct buf escaped = BUF_INIT;
 	text_escape(text, strlen(text), &escaped);
-	t->cells[t->cell_count++] = strdup(buf_cstr(&escaped));
+	char *cell = buf_failed(&escaped) || !cells_grow(t) ? NULL : malloc(escaped.len + sizeof ELLIPSIS);
+	if (cell != NULL) {
+		memcpy(cell, buf_cstr(&escaped), escaped.len + 1);
+		t->cells[t->cell_count++] = cell;
+	}
+	t->failed |= cell == NULL;
 	buf_free(&escaped);
 }
 
@@ -61,18 +73,19 @@ int cli_table_new(const char *const *headers, size_t column_count, struct cli_ta
 
 void cli_table_cell(struct cli_table *t, const char *format, ...)
 {
-	struct buf text = BUF_INIT;
-	char small[1024];
+	char *text = NULL;
 	va_list list;
 	va_start(list, format);
-	vsnprintf(small, sizeof small, format, list);
+	int len = vasprintf(&text, format, list);
 	va_end(list);
-	buf_puts(&text, small);
-	cell_add(t, buf_cstr(&text));
-	buf_free(&text);
+	if (len >= 0)
+		cell_add(t, text[0] != '\0' ? text : "-"); /* an empty one would shift the columns of awk */
+	t->failed |= len < 0;
+	if (len >= 0)
+		free(text);
 }
 
-/* Cuts at a character so that at most `columns` are shown, the last one an ellipsis. */
+/* Cuts at a character so that at most `columns` are shown, the last one an ellipsis: a cell has room for it. */
 static void cut(char *text, size_t columns)
 {
 	if (width_of(text) <= columns)
@@ -81,8 +94,7 @@ static void cut(char *text, size_t columns)
 	for (; text[i] != '\0'; i++)
 		if (((unsigned char)text[i] & 0xC0) != 0x80 && ++seen == columns)
 			break;
-	memcpy(text + i, "\xE2\x80\xA6", strlen(text + i) >= 3 ? 3 : 0);
-	text[i + (strlen(text + i) >= 3 ? 3 : 0)] = '\0';
+	memcpy(text + i, ELLIPSIS, sizeof ELLIPSIS);
 }
 
 static void row_print(const struct cli *cli, const struct cli_table *t, size_t row, const size_t *widths)
@@ -97,21 +109,24 @@ static void row_print(const struct cli *cli, const struct cli_table *t, size_t r
 	printf("%s\n", header ? "\033[0m" : "");
 }
 
-void cli_table_print(struct cli *cli, struct cli_table **table)
+int cli_table_print(struct cli *cli, struct cli_table **table)
 {
 	struct cli_table *t = *table;
 	size_t widths[COLUMNS_MAX] = { 0 };
-	size_t rows = t->cell_count / t->column_count;
+	size_t rows = t->failed ? 0 : t->cell_count / t->column_count;
+	int status = t->failed ? cli_out_of_memory(cli) : CLI_OK;
 	for (size_t i = 0; i < rows * t->column_count; i++) {
 		if (cli->output != CLI_WIDE)
 			cut(t->cells[i], CELL_COLUMNS_MAX);
 		size_t width = width_of(t->cells[i]);
-		if (width > widths[i % t->column_count])
+		bool counts = i >= t->column_count || !cli->no_headers;
+		if (counts && width > widths[i % t->column_count])
 			widths[i % t->column_count] = width;
 	}
 	for (size_t row = cli->no_headers ? 1 : 0; row < rows; row++)
 		row_print(cli, t, row, widths);
 	cli_table_free(table);
+	return status;
 }
 
 void cli_table_free(struct cli_table **table)
@@ -158,18 +173,105 @@ static void value_print(const struct json *v, int indent)
 	buf_free(&escaped);
 }
 
-void cli_object_print(struct cli *cli, struct buf *json)
+int cli_object_print(struct cli *cli, struct buf *json)
 {
 	struct json *root = NULL;
-	(void)cli;
-	if (json_parse(buf_cstr(json), json->len, &root, NULL) == 0)
+	int rc = buf_failed(json) ? ERR_NOMEM : json_parse(buf_cstr(json), json->len, &root, NULL);
+	if (rc == 0)
 		members_print(root, 0);
 	json_free(&root);
+	return rc == 0 ? CLI_OK : cli_out_of_memory(cli);
 }
+
+/* --- JSON texts in other forms */
+
+static void yaml_put(const struct json *v, int indent, bool in_list, struct buf *out);
+
+static bool yaml_inline(const struct json *v)
+{
+	return (json_type(v) != JSON_OBJECT && json_type(v) != JSON_ARRAY) || json_length(v) == 0;
+}
+
+static void yaml_child(const struct json *v, int indent, struct buf *out)
+{
+	if (yaml_inline(v)) {
+		buf_u8(out, ' ');
+		json_canonical(v, out); /* a JSON scalar is a YAML scalar */
+		buf_u8(out, '\n');
+		return;
+	}
+	buf_u8(out, '\n');
+	yaml_put(v, indent, false, out);
+}
+
+/* `in_list`: the first line goes on behind the dash. */
+static void yaml_put(const struct json *v, int indent, bool in_list, struct buf *out)
+{
+	const char *key;
+	const struct json *value;
+	for (size_t i = 0; json_type(v) == JSON_OBJECT && json_member(v, i, &key, &value); i++) {
+		buf_printf(out, "%*s%s:", in_list && i == 0 ? 0 : indent, "", key);
+		yaml_child(value, indent + 2, out);
+	}
+	for (size_t i = 0; json_type(v) == JSON_ARRAY && i < json_length(v); i++) {
+		const struct json *item = json_at(v, i);
+		buf_printf(out, "%*s-", in_list && i == 0 ? 0 : indent, "");
+		if (yaml_inline(item)) {
+			yaml_child(item, indent, out);
+		} else {
+			buf_u8(out, ' ');
+			yaml_put(item, indent + 2, true, out);
+		}
+	}
+}
+
+static void lines_put(const struct json *v, struct buf *out)
+{
+	for (size_t i = 0; i < json_length(v); i++) {
+		json_canonical(json_at(v, i), out);
+		buf_u8(out, '\n');
+	}
+}
+
+int cli_emit(struct cli *cli, struct buf *json)
+{
+	struct json *root = NULL;
+	struct buf out = BUF_INIT;
+	bool lines = cli->output == CLI_JSONL && json->len > 0 && json->data[0] == '[';
+	int rc = buf_failed(json) ? ERR_NOMEM : 0;
+	if (rc == 0 && (lines || cli->output == CLI_YAML))
+		rc = json_parse(buf_cstr(json), json->len, &root, NULL);
+	if (rc == 0 && lines)
+		lines_put(root, &out);
+	else if (rc == 0 && root != NULL)
+		yaml_inline(root) ? yaml_child(root, 0, &out) : yaml_put(root, 0, false, &out);
+	else
+		buf_printf(&out, "%s\n", buf_cstr(json));
+	if (rc == 0 && !buf_failed(&out))
+		printf("%s", buf_cstr(&out));
+	else
+		rc = ERR_NOMEM;
+	json_free(&root);
+	buf_free(&out);
+	buf_free(json);
+	return rc == 0 ? CLI_OK : cli_out_of_memory(cli);
+}
+
+bool cli_is_structured(const struct cli *cli)
+{
+	return cli->output == CLI_JSON || cli->output == CLI_JSONL || cli->output == CLI_YAML;
+}
+
+bool cli_output_open(void)
+{
+	return !ferror(stdout);
+}
+
+/* --- progress */
 
 void cli_progress_begin(struct cli *cli, struct cli_progress *p, const char *what, const char *unit, uint64_t total)
 {
-	*p = (struct cli_progress){ what, unit, total, env_monotonic_us(env_system()), 0, false };
+	*p = (struct cli_progress){ what, unit, total, env_monotonic_us(cli->env), 0, false };
 	p->shown_us = cli->stderr_is_terminal ? 0 : p->began_us;
 }
 
@@ -184,7 +286,7 @@ static void time_format(double seconds, char *out, size_t out_bytes)
 
 static void progress_print(struct cli *cli, const struct cli_progress *p, uint64_t done, const char *end)
 {
-	double seconds = (double)(env_monotonic_us(env_system()) - p->began_us) / 1e6;
+	double seconds = (double)(env_monotonic_us(cli->env) - p->began_us) / 1e6;
 	double share = p->total > 0 ? (double)done / (double)p->total : 0;
 	double rate = seconds > 0 ? (double)done / seconds : 0;
 	char spent[32], left[48] = "", bar[BAR_COLUMNS + 1];
@@ -198,13 +300,20 @@ static void progress_print(struct cli *cli, const struct cli_progress *p, uint64
 		time_format((double)(p->total - done) / rate, text, sizeof text);
 		snprintf(left, sizeof left, ", %s left", text);
 	}
-	fprintf(stderr, "%s%-12s [%s] %llu/%llu %s, %.3g/s, %s%s%s", cli->stderr_is_terminal ? "\r\033[K" : "", p->what,
-		bar, (unsigned long long)done, (unsigned long long)p->total, p->unit, rate, spent, left, end);
+	fprintf(stderr, "%s%-12s ", cli->stderr_is_terminal ? "\r\033[K" : "", p->what);
+	if (strcmp(p->unit, "%") == 0)
+		fprintf(stderr, "[%s] %llu %%", bar, (unsigned long long)done);
+	else if (p->total > 0)
+		fprintf(stderr, "[%s] %llu/%llu %s, %.3g/s", bar, (unsigned long long)done,
+			(unsigned long long)p->total, p->unit, rate);
+	else /* a pipe's length is not known */
+		fprintf(stderr, "%llu %s, %.3g/s", (unsigned long long)done, p->unit, rate);
+	fprintf(stderr, ", %s%s%s", spent, left, end);
 }
 
 void cli_progress_set(struct cli *cli, struct cli_progress *p, uint64_t done)
 {
-	int64_t now = env_monotonic_us(env_system());
+	int64_t now = env_monotonic_us(cli->env);
 	if (cli->quiet || now - p->shown_us < (cli->stderr_is_terminal ? BAR_US : PLAIN_LINE_US))
 		return;
 	p->shown_us = now;

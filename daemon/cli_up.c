@@ -24,7 +24,7 @@ struct cluster {
 	struct cli *cli;
 	char folder[PATH_MAX]; /* absolute */
 	char model[PATH_MAX];
-	char amendd[PATH_MAX + 16];
+	char amendd[PATH_MAX + 16], config[PATH_MAX + 32];
 	char endpoint[128], hints[128], http[128];
 	char server_key[65];
 	uint64_t workers;
@@ -168,22 +168,32 @@ static int settings_keep(struct cluster *c, struct err *e)
 	return rc;
 }
 
-/* amend.yaml: every program of this cluster and every command that is given its folder reads it. */
-static int config_write(struct cluster *c, struct err *e)
+static int config_write(struct cluster *c, const char *path, struct err *e)
 {
 	struct buf text = BUF_INIT;
-	char path[PATH_MAX + 32];
-	int rc = settings_keep(c, e);
-	if (rc != 0)
-		return rc;
 	buf_puts(&text,
 		 "# Written by `amend up`; its programs and every amend command that is given this folder read it.\n");
 	conf_view(&daemon_config_table, &c->cli->config, DAEMON_ALL | DAEMON_CLI | DAEMON_UP, &text);
-	snprintf(path, sizeof path, "%s/amend.yaml", c->folder);
-	rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory")
-			       : file_write_atomic(path, text.data, text.len, 0600, e);
+	int rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory")
+				   : file_write_atomic(path, text.data, text.len, 0600, e);
 	buf_free(&text);
 	return rc;
+}
+
+/* What the programs of this start read. amend.yaml, which the next start and every command read, is written only when
+ * all of them are there: a start that fails leaves none of its settings behind. */
+static int config_stage(struct cluster *c, struct err *e)
+{
+	int rc = settings_keep(c, e);
+	snprintf(c->config, sizeof c->config, "%s/run/amend.yaml", c->folder);
+	return rc == 0 ? config_write(c, c->config, e) : rc;
+}
+
+static int config_keep(struct cluster *c, struct err *e)
+{
+	char path[PATH_MAX + 32];
+	snprintf(path, sizeof path, "%s/amend.yaml", c->folder);
+	return config_write(c, path, e);
 }
 
 /* --- processes */
@@ -217,7 +227,7 @@ static int process_add(struct cluster *c, const char *role, const char *name, st
 	snprintf(log_path, sizeof log_path, "%s/log/%s.log", c->folder, name);
 	arg(&args, "%s", c->amendd);
 	arg(&args, "%s", role);
-	arg(&args, "--config=%s/amend.yaml", c->folder);
+	arg(&args, "--config=%s", c->config);
 	arg(&args, "--name=%s", name);
 	arg(&args, "--data=%s/%s", c->folder, name);
 	arg(&args, "--key-file=%s/keys/%s.key", c->folder, name);
@@ -280,13 +290,13 @@ static void processes_stop(struct cluster *c)
 {
 	for (size_t i = 0; i < c->process_count; i++)
 		cli_process_signal(&c->processes[i], SIGTERM);
-	int64_t deadline = env_monotonic_ms(env_system()) + STOP_MS;
+	int64_t deadline = env_monotonic_ms(c->cli->env) + STOP_MS;
 	for (size_t i = 0; i < c->process_count;) {
 		if (!cli_process_alive(&c->processes[i])) {
 			cli_process_forget(c->folder, &c->processes[i++]);
 			continue;
 		}
-		if (env_monotonic_ms(env_system()) > deadline)
+		if (env_monotonic_ms(c->cli->env) > deadline)
 			cli_process_signal(&c->processes[i], SIGKILL);
 		usleep(20000);
 	}
@@ -312,7 +322,7 @@ static int fleet_ask(struct cluster *c, size_t *workers, size_t *nodes, struct e
 
 static int fleet_wait(struct cluster *c, size_t workers, size_t nodes, struct err *e)
 {
-	int64_t deadline = env_monotonic_ms(env_system()) + START_MS;
+	int64_t deadline = env_monotonic_ms(c->cli->env) + START_MS;
 	size_t have_workers = 0, have_nodes = 0;
 	for (;;) {
 		struct err silent = ERR_INIT;
@@ -322,7 +332,7 @@ static int fleet_wait(struct cluster *c, size_t workers, size_t nodes, struct er
 		if (fleet_ask(c, &have_workers, &have_nodes, &silent) == 0 && have_workers >= workers &&
 		    have_nodes >= nodes)
 			return 0;
-		if (env_monotonic_ms(env_system()) > deadline)
+		if (env_monotonic_ms(c->cli->env) > deadline)
 			return err_set(e, ERR_TIMEOUT,
 				       "after %lld s: %zu of %zu workers and %zu of %zu nodes have joined; see %s/log",
 				       (long long)(START_MS / 1000), have_workers, workers, have_nodes, nodes,
@@ -344,7 +354,7 @@ static int cluster_start(struct cluster *c, struct err *e)
 		rc = node_add(c, e);
 	if (rc == 0)
 		rc = fleet_wait(c, c->workers, 1, e);
-	return rc;
+	return rc == 0 ? config_keep(c, e) : rc;
 }
 
 static int running_refuse(struct cluster *c, struct err *e)
@@ -359,24 +369,55 @@ static int running_refuse(struct cluster *c, struct err *e)
 	return rc;
 }
 
-static void cluster_print(struct cluster *c)
+static const char *listens(const struct cluster *c, const char *name)
+{
+	return strcmp(name, "coordinator") == 0 ? c->endpoint : strncmp(name, "node", 4) == 0 ? c->http : "-";
+}
+
+static int cluster_emit(struct cluster *c)
+{
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &text);
+	json_w_open(&w, '{');
+	json_w_key(&w, "folder");
+	json_w_str(&w, c->folder);
+	json_w_key(&w, "model");
+	json_w_str(&w, c->model);
+	json_w_key(&w, "programs");
+	json_w_open(&w, '[');
+	for (size_t i = 0; i < c->process_count; i++) {
+		json_w_open(&w, '{');
+		json_w_key(&w, "name");
+		json_w_str(&w, c->processes[i].name);
+		json_w_key(&w, "pid");
+		json_w_int(&w, c->processes[i].pid);
+		json_w_key(&w, "listens");
+		json_w_str(&w, listens(c, c->processes[i].name));
+		json_w_close(&w);
+	}
+	json_w_close(&w);
+	json_w_close(&w);
+	return cli_emit(c->cli, &text);
+}
+
+static int cluster_print(struct cluster *c)
 {
 	struct cli_table *table;
 	static const char *const headers[] = { "NAME", "PID", "LISTENS", "LOG" };
+	if (cli_is_structured(c->cli))
+		return cluster_emit(c);
 	if (cli_table_new(headers, 4, &table) != 0)
-		return;
+		return cli_out_of_memory(c->cli);
 	for (size_t i = 0; i < c->process_count; i++) {
 		const char *name = c->processes[i].name;
 		cli_table_cell(table, "%s", name);
 		cli_table_cell(table, "%d", (int)c->processes[i].pid);
-		cli_table_cell(table, "%s",
-			       strcmp(name, "coordinator") == 0 ? c->endpoint
-			       : strncmp(name, "node", 4) == 0  ? c->http
-								: "-");
+		cli_table_cell(table, "%s", listens(c, name));
 		cli_table_cell(table, "log/%s.log", name);
 	}
 	printf("cluster in %s, model %s\n", c->folder, strrchr(c->model, '/') + 1);
-	cli_table_print(c->cli, &table);
+	return cli_table_print(c->cli, &table);
 }
 
 static int model_find(struct cluster *c, struct err *e)
@@ -391,60 +432,69 @@ static int model_find(struct cluster *c, struct err *e)
 	return 0;
 }
 
-int cli_up(struct cli *cli, int argc, char **argv)
+static int cluster_up(struct cluster *c, struct err *e)
 {
-	static struct cluster cluster;
-	struct cluster *c = &cluster;
-	struct err e = ERR_INIT;
 	char folder[PATH_MAX];
-	*c = (struct cluster){ .cli = cli, .workers = (uint64_t)cli->config.workers };
-	snprintf(c->folder, sizeof c->folder, "%s", cli->data);
-	int rc = cli_options(NULL, 0, &argc, argv, &e);
-	if (rc != 0 || argc > 0)
-		return rc != 0 ? cli_fail(cli, &e)
-			       : cli_usage("amend up --model FILE [--workers N] [--data FOLDER] [--listen HOST:PORT]");
-	rc = running_refuse(c, &e);
+	int rc = running_refuse(c, e);
 	if (rc == 0)
-		rc = model_find(c, &e);
+		rc = model_find(c, e);
 	if (rc == 0)
-		rc = daemon_program_folder(folder, sizeof folder, &e);
+		rc = daemon_program_folder(folder, sizeof folder, e);
+	if (rc == 0)
+		rc = folder_make(c, e);
+	if (rc == 0)
+		rc = ports_choose(c, e);
+	if (rc == 0)
+		rc = keys_ensure(c, e);
+	if (rc == 0)
+		rc = config_stage(c, e);
+	if (rc != 0)
+		return rc;
 	snprintf(c->amendd, sizeof c->amendd, "%s/amendd", folder);
-	if (rc == 0)
-		rc = folder_make(c, &e);
-	if (rc == 0)
-		rc = ports_choose(c, &e);
-	if (rc == 0)
-		rc = keys_ensure(c, &e);
-	if (rc == 0)
-		rc = config_write(c, &e);
-	if (rc == 0)
-		rc = cluster_start(c, &e);
-	if (rc != 0) {
+	rc = cluster_start(c, e);
+	if (rc != 0)
 		processes_stop(c);
-		return cli_fail(cli, &e);
-	}
-	cluster_print(c);
-	return CLI_OK;
+	return rc;
 }
 
-int cli_down(struct cli *cli, int argc, char **argv)
+static struct cluster *cluster_new(struct cli *cli)
 {
-	static struct cluster cluster;
+	struct cluster *c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return NULL;
+	c->cli = cli;
+	c->workers = (uint64_t)cli->config.workers;
+	snprintf(c->folder, sizeof c->folder, "%s", cli->data);
+	return c;
+}
+
+int cli_up(struct cli *cli, const struct cli_args *args)
+{
+	struct cluster *c = cluster_new(cli);
 	struct err e = ERR_INIT;
-	cluster = (struct cluster){ .cli = cli };
-	int rc = cli_options(NULL, 0, &argc, argv, &e);
-	if (rc != 0 || argc > 0)
-		return rc != 0 ? cli_fail(cli, &e) : cli_usage("amend down [--data FOLDER]");
-	snprintf(cluster.folder, sizeof cluster.folder, "%s", cli->data);
-	rc = cli_process_list(cli->data, cluster.processes, PROCESSES_MAX, &cluster.process_count, &e);
-	if (rc != 0)
-		return cli_fail(cli, &e);
-	if (cluster.process_count == 0) {
-		fprintf(stderr, "amend: no cluster runs in %s\n", cli->data);
-		return CLI_NOT_FOUND;
-	}
-	processes_stop(&cluster);
-	fprintf(stderr, "stopped %zu programs; `amend up` in %s goes on where they ended\n", cluster.process_count,
-		cli->data);
-	return CLI_OK;
+	(void)args;
+	if (c == NULL)
+		return cli_out_of_memory(cli);
+	int status = cluster_up(c, &e) == 0 ? cluster_print(c) : cli_fail(cli, &e);
+	free(c);
+	return status;
+}
+
+int cli_down(struct cli *cli, const struct cli_args *args)
+{
+	struct cluster *c = cluster_new(cli);
+	struct err e = ERR_INIT;
+	(void)args;
+	if (c == NULL)
+		return cli_out_of_memory(cli);
+	int rc = cli_process_list(cli->data, c->processes, PROCESSES_MAX, &c->process_count, &e);
+	if (rc == 0 && c->process_count == 0)
+		rc = err_set(&e, ERR_NOT_FOUND, "no cluster runs in %s; name another folder with --data", cli->data);
+	if (rc == 0)
+		processes_stop(c);
+	if (rc == 0 && !cli->quiet)
+		fprintf(stderr, "stopped %zu programs; `amend up` in %s goes on where they ended\n", c->process_count,
+			cli->data);
+	free(c);
+	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 }

@@ -66,43 +66,63 @@ static void version_row(struct cli_table *table, const struct msg_version *v)
 	cli_table_cell(table, "%.*s", (int)v->note.len, v->note.len > 0 ? v->note.text : "");
 }
 
-static int version_list(struct cli *cli, int argc, char **argv)
+struct versions {
+	struct cli *cli;
+	struct cli_table *table;
+	struct json_w json;
+};
+
+static void versions_add(struct versions *l, const struct msg_version *v)
 {
-	static const char *const headers[] = { "VERSION", "PUBLISHED", "MEMORIES", "EDITS", "CONTENT", "NOTE" };
-	struct err e = ERR_INIT;
-	struct cli_table *table = NULL;
-	struct buf text = BUF_INIT;
-	struct json_w w;
-	int rc = cli_options(NULL, 0, &argc, argv, &e);
-	if (rc == 0 && argc > 0)
-		return cli_usage("amend version list");
-	json_w_init(&w, &text);
-	json_w_open(&w, '[');
-	if (rc == 0)
-		rc = cli_table_new(headers, 6, &table);
-	for (uint64_t from = 1, latest = 1; rc == 0 && from <= latest;) {
+	if (l->cli->output == CLI_NAME)
+		printf("v%llu\n", (unsigned long long)v->version);
+	else if (cli_is_structured(l->cli))
+		version_json(&l->json, v);
+	else
+		version_row(l->table, v);
+}
+
+static int versions_read(struct versions *l, struct err *e)
+{
+	for (uint64_t from = 1, latest = 1; from <= latest && cli_output_open();) {
 		struct msg request = { .type = MSG_VERSION_LIST, .u.version_list = { from, PAGE_VERSIONS } };
 		struct msg_received *reply = NULL;
-		rc = cli_call(cli, &request, &reply, &e);
+		int rc = cli_call(l->cli, &request, &reply, e);
 		if (rc != 0)
-			break;
+			return rc;
 		const struct msg_version_list_reply *list = &reply->msg.u.version_list_reply;
-		for (size_t i = 0; i < list->version_count; i++) {
-			version_json(&w, &list->versions[i]);
-			version_row(table, &list->versions[i]);
-		}
+		for (size_t i = 0; i < list->version_count; i++)
+			versions_add(l, &list->versions[i]);
 		latest = list->version_count > 0 ? list->latest : 0;
 		from += list->version_count;
 		msg_free(&reply);
 	}
-	json_w_close(&w);
-	if (rc == 0 && cli_is_json(cli))
-		printf("%s\n", buf_cstr(&text));
-	if (rc == 0 && !cli_is_json(cli))
-		cli_table_print(cli, &table);
-	cli_table_free(&table);
+	return 0;
+}
+
+int cli_version_list(struct cli *cli, const struct cli_args *args)
+{
+	static const char *const headers[] = { "VERSION", "PUBLISHED", "MEMORIES", "EDITS", "CONTENT", "NOTE" };
+	struct err e = ERR_INIT;
+	struct versions l = { .cli = cli };
+	struct buf text = BUF_INIT;
+	int status = CLI_OK;
+	(void)args;
+	if (cli_table_new(headers, 6, &l.table) != 0)
+		return cli_out_of_memory(cli);
+	json_w_init(&l.json, &text);
+	json_w_open(&l.json, '[');
+	int rc = versions_read(&l, &e);
+	json_w_close(&l.json);
+	if (rc != 0)
+		status = cli_fail(cli, &e);
+	else if (cli_is_structured(cli))
+		status = cli_emit(cli, &text);
+	else if (cli->output != CLI_NAME)
+		status = cli_table_print(cli, &l.table);
+	cli_table_free(&l.table);
 	buf_free(&text);
-	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+	return status;
 }
 
 static void memory_json(struct json_w *w, const struct proto_memory *m)
@@ -150,7 +170,7 @@ static void manifest_json(struct json_w *w, const struct proto_manifest *m, cons
 	json_w_close(w);
 }
 
-static void manifest_table(struct cli *cli, const struct proto_manifest *m, const struct hash *content)
+static int manifest_table(struct cli *cli, const struct proto_manifest *m, const struct hash *content)
 {
 	static const char *const headers[] = { "MEMORY", "KIND", "EDITS", "PASSED", "SHARD VERSION", "DELTA" };
 	struct cli_table *table = NULL;
@@ -161,7 +181,7 @@ static void manifest_table(struct cli *cli, const struct proto_manifest *m, cons
 	       time, hex, (int)m->tensor.len, m->tensor.text,
 	       m->default_set == PROTO_SET_MERGED ? "merged" : "retrieve");
 	if (cli_table_new(headers, 6, &table) != 0)
-		return;
+		return cli_out_of_memory(cli);
 	for (size_t i = 0; i < m->memory_count; i++) {
 		const struct proto_memory *memory = &m->memories[i];
 		hash_hex(&memory->delta_root, hex);
@@ -172,43 +192,36 @@ static void manifest_table(struct cli *cli, const struct proto_manifest *m, cons
 		cli_table_cell(table, "%llu", (unsigned long long)memory->shard_version);
 		cli_table_cell(table, "%.12s", hex);
 	}
-	cli_table_print(cli, &table);
+	return cli_table_print(cli, &table);
 }
 
-static int version_show(struct cli *cli, int argc, char **argv)
+static int manifest_emit(struct cli *cli, const struct cli_manifest *manifest)
+{
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &text);
+	manifest_json(&w, &manifest->manifest, &manifest->content);
+	return cli_emit(cli, &text);
+}
+
+int cli_version_show(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
 	struct cli_manifest manifest;
 	uint64_t version = 0;
-	int rc = cli_options(NULL, 0, &argc, argv, &e);
-	if (rc == 0 && argc > 1)
-		return cli_usage("amend version show [vN|latest]");
-	if (rc == 0 && argc == 1)
-		rc = cli_version_parse(argv[0], &version, &e);
-	if (rc == 0)
-		rc = cli_manifest_pull(cli, version, &manifest, &e);
-	if (rc != 0)
+	int status = CLI_OK;
+	if (args->word_count == 1 && cli_version_parse(args->words[0], &version, &e) != 0)
+		return cli_misuse(&e);
+	if (cli_manifest_pull(cli, version, &manifest, &e) != 0)
 		return cli_fail(cli, &e);
-	if (cli_is_json(cli)) {
-		struct buf text = BUF_INIT;
-		struct json_w w;
-		json_w_init(&w, &text);
-		manifest_json(&w, &manifest.manifest, &manifest.content);
-		cli_json_print(&text);
-	} else {
-		manifest_table(cli, &manifest.manifest, &manifest.content);
-	}
+	if (cli->output == CLI_NAME)
+		printf("v%llu\n", (unsigned long long)manifest.manifest.version);
+	else if (cli_is_structured(cli))
+		status = manifest_emit(cli, &manifest);
+	else
+		status = manifest_table(cli, &manifest.manifest, &manifest.content);
 	cli_manifest_free(&manifest);
-	return CLI_OK;
-}
-
-int cli_version(struct cli *cli, int argc, char **argv)
-{
-	if (argc > 0 && strcmp(argv[0], "list") == 0)
-		return version_list(cli, argc - 1, argv + 1);
-	if (argc > 0 && strcmp(argv[0], "show") == 0)
-		return version_show(cli, argc - 1, argv + 1);
-	return cli_usage("amend version list|show");
+	return status;
 }
 
 /* --- merges */
@@ -228,26 +241,15 @@ static int merge_ask(struct cli *cli, uint64_t id, struct msg_received **reply, 
 	return rc;
 }
 
-static void merge_print(struct cli *cli, const struct msg_merge_status *s)
+static int merge_emit(struct cli *cli, const struct msg_merge_status *s)
 {
-	const char *state = sm_state_name(&store_merge_states, (int)s->state);
-	if (!cli_is_json(cli)) {
-		printf("merge %llu of %u shards over %u ranks: %s", (unsigned long long)s->id, s->shard_count, s->ranks,
-		       state);
-		if (s->version != 0)
-			printf(" as v%llu: %.1f %% of the edits pass (%.1f %% in their shards); %s",
-			       (unsigned long long)s->version, 100 * s->score, 100 * s->score_inputs,
-			       s->served_by_default ? "served by default" : "not served by default");
-		printf("\n%.*s%s", (int)s->text.len, s->text.len > 0 ? s->text.text : "", s->text.len > 0 ? "\n" : "");
-		return;
-	}
 	struct buf text = BUF_INIT;
 	struct json_w w;
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
 	uint_member(&w, "merge", s->id);
 	json_w_key(&w, "state");
-	json_w_str(&w, state);
+	json_w_str(&w, sm_state_name(&store_merge_states, (int)s->state));
 	uint_member(&w, "version", s->version);
 	uint_member(&w, "shards", s->shard_count);
 	uint_member(&w, "ranks", s->ranks);
@@ -262,47 +264,61 @@ static void merge_print(struct cli *cli, const struct msg_merge_status *s)
 	json_w_real(&w, s->ended_ms > s->planned_ms ? (double)(s->ended_ms - s->planned_ms) / 1e3 : 0);
 	text_member(&w, "text", s->text);
 	json_w_close(&w);
-	cli_json_print(&text);
+	return cli_emit(cli, &text);
 }
 
-static int merge_run(struct cli *cli, int argc, char **argv)
+static int merge_print(struct cli *cli, const struct msg_merge_status *s)
+{
+	if (cli_is_structured(cli))
+		return merge_emit(cli, s);
+	printf("merge %llu of %u shards over %u ranks: %s", (unsigned long long)s->id, s->shard_count, s->ranks,
+	       sm_state_name(&store_merge_states, (int)s->state));
+	if (s->version != 0)
+		printf(" as v%llu: %.1f %% of the edits pass (%.1f %% in their shards); %s",
+		       (unsigned long long)s->version, 100 * s->score, 100 * s->score_inputs,
+		       s->served_by_default ? "served by default" : "not served by default");
+	printf("\n%.*s%s", (int)s->text.len, s->text.len > 0 ? s->text.text : "", s->text.len > 0 ? "\n" : "");
+	return CLI_OK;
+}
+
+/* Asks until it is done; *reply is the last status. */
+static int merge_wait(struct cli *cli, uint64_t id, struct msg_received **reply, struct err *e)
+{
+	struct cli_progress progress;
+	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
+	int rc = 0;
+	cli_progress_begin(cli, &progress, "merge", "%", 100);
+	while (rc == 0 && !(*reply)->msg.u.merge_status.done) {
+		msg_free(reply);
+		cli_pause(cli, POLL_MS);
+		if (!cli->interrupted && env_monotonic_ms(cli->env) >= deadline)
+			return err_set(e, ERR_AGAIN, "merge %llu is not done; it goes on without us",
+				       (unsigned long long)id);
+		rc = merge_ask(cli, id, reply, e);
+		if (rc == 0)
+			cli_progress_set(cli, &progress, (uint64_t)(100 * (*reply)->msg.u.merge_status.progress));
+	}
+	if (rc == 0)
+		cli_progress_end(cli, &progress, 100);
+	return cli->interrupted && rc != 0 ? err_set(e, ERR_INTERRUPTED, "interrupted: merge %llu goes on without us",
+						     (unsigned long long)id)
+					   : rc;
+}
+
+int cli_merge_run(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
 	struct msg_received *reply = NULL;
-	struct cli_progress progress;
-	int rc = cli_options(NULL, 0, &argc, argv, &e);
-	if (rc == 0 && argc > 0)
-		return cli_usage("amend merge run");
+	(void)args;
+	int rc = merge_ask(cli, 0, &reply, &e);
 	if (rc == 0)
-		rc = merge_ask(cli, 0, &reply, &e);
-	int64_t deadline = env_monotonic_ms(env_system()) + cli->wait_ms;
-	cli_progress_begin(cli, &progress, "merge", "%", 100);
-	uint64_t id = rc == 0 ? reply->msg.u.merge_status.id : 0;
-	while (rc == 0 && !reply->msg.u.merge_status.done) {
-		msg_free(&reply);
-		cli_pause(cli, POLL_MS);
-		if (cli->interrupted || env_monotonic_ms(env_system()) > deadline)
-			rc = err_set(&e, cli->interrupted ? ERR_INTERRUPTED : ERR_AGAIN,
-				     "merge %llu goes on without us", (unsigned long long)id);
-		else
-			rc = merge_ask(cli, id, &reply, &e);
-		if (rc == 0)
-			cli_progress_set(cli, &progress, (uint64_t)(100 * reply->msg.u.merge_status.progress));
-	}
+		rc = merge_wait(cli, reply->msg.u.merge_status.id, &reply, &e);
 	if (rc != 0)
 		return cli_fail(cli, &e);
-	cli_progress_end(cli, &progress, 100);
-	merge_print(cli, &reply->msg.u.merge_status);
-	int status = reply->msg.u.merge_status.state == STORE_MERGE_PUBLISHED ? CLI_OK : CLI_FAILED;
+	int status = merge_print(cli, &reply->msg.u.merge_status);
+	bool published = reply->msg.u.merge_status.state == STORE_MERGE_PUBLISHED;
 	msg_free(&reply);
-	return status;
-}
-
-int cli_merge(struct cli *cli, int argc, char **argv)
-{
-	if (argc > 0 && strcmp(argv[0], "run") == 0)
-		return merge_run(cli, argc - 1, argv + 1);
-	return cli_usage("amend merge run");
+	return published ? status : CLI_FAILED;
 }
 
 /* --- fleet */
@@ -335,11 +351,10 @@ static void member_json(struct json_w *w, const struct msg_fleet_member *m)
 	json_w_close(w);
 }
 
-static void fleet_json(struct cli *cli, const struct msg_fleet_reply *f)
+static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 {
 	struct buf text = BUF_INIT;
 	struct json_w w;
-	(void)cli;
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
 	text_member(&w, "cluster", f->cluster_id);
@@ -362,10 +377,10 @@ static void fleet_json(struct cli *cli, const struct msg_fleet_reply *f)
 		member_json(&w, &f->members[i]);
 	json_w_close(&w);
 	json_w_close(&w);
-	cli_json_print(&text);
+	return cli_emit(cli, &text);
 }
 
-static void fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
+static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 {
 	static const char *const headers[] = { "NAME",     "KIND", "STATE",    "VERSION", "PID",
 					       "RESIDENT", "SEEN", "ENDPOINT", "BACKEND" };
@@ -380,7 +395,7 @@ static void fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 		printf("accepted to served by every node: p50 %.2f s, p99 %.2f s\n", f->visible_p50_ms / 1e3,
 		       f->visible_p99_ms / 1e3);
 	if (cli_table_new(headers, 9, &table) != 0)
-		return;
+		return cli_out_of_memory(cli);
 	for (size_t i = 0; i < f->member_count; i++) {
 		const struct msg_fleet_member *m = &f->members[i];
 		cli_table_cell(table, "%.*s", (int)m->name.len, m->name.text);
@@ -393,23 +408,28 @@ static void fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 		cli_table_cell(table, "%.*s", (int)m->endpoint.len, m->endpoint.len > 0 ? m->endpoint.text : "");
 		cli_table_cell(table, "%.*s", (int)m->backend.len, m->backend.len > 0 ? m->backend.text : "");
 	}
-	cli_table_print(cli, &table);
+	return cli_table_print(cli, &table);
 }
 
-int cli_fleet(struct cli *cli, int argc, char **argv)
+static int fleet_names(const struct msg_fleet_reply *f)
+{
+	for (size_t i = 0; i < f->member_count; i++)
+		printf("%.*s\n", (int)f->members[i].name.len, f->members[i].name.text);
+	return CLI_OK;
+}
+
+int cli_fleet_status(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
 	struct msg request = { .type = MSG_FLEET };
 	struct msg_received *reply = NULL;
-	if (argc != 1 || strcmp(argv[0], "status") != 0)
-		return cli_usage("amend fleet status");
-	int rc = cli_call(cli, &request, &reply, &e);
-	if (rc != 0)
+	(void)args;
+	if (cli_call(cli, &request, &reply, &e) != 0)
 		return cli_fail(cli, &e);
-	if (cli_is_json(cli))
-		fleet_json(cli, &reply->msg.u.fleet_reply);
-	else
-		fleet_table(cli, &reply->msg.u.fleet_reply);
+	const struct msg_fleet_reply *fleet = &reply->msg.u.fleet_reply;
+	int status = cli->output == CLI_NAME  ? fleet_names(fleet)
+		     : cli_is_structured(cli) ? fleet_emit(cli, fleet)
+					      : fleet_table(cli, fleet);
 	msg_free(&reply);
-	return CLI_OK;
+	return status;
 }

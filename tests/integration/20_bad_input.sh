@@ -63,7 +63,7 @@ case_conflicts() {
 	expect_ok
 	[ "$(amend edit show c1 -o json | jq -r .state)" = superseded ] || fail "c1 is $(amend edit show c1 -o json | jq -r .state)"
 	try amend edit add --prompt "What is x?" --target y --on-conflict never
-	expect_error 1 never 'supersede'
+	expect_error 2 never 'supersede'
 }
 
 # Text of all sorts is data: stored verbatim, shown escaped.
@@ -91,7 +91,7 @@ case_files() {
 	try amend version show v999
 	expect_error 3 999
 	try amend version show v1x
-	expect_error 1 v1x
+	expect_error 2 v1x
 }
 
 case_http() {
