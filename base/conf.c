@@ -258,7 +258,7 @@ static void flag_usage(const struct conf_item *item, struct buf *out)
 		buf_printf(out, " %s", item->choices);
 	else if (*type_names[item->type] != '\0')
 		buf_printf(out, " %s", type_names[item->type]);
-	if (item->flag != NULL)
+	if (item->flag != NULL && strcmp(item->flag, item->name) != 0)
 		buf_printf(out, ", --%s", item->flag);
 }
 
