@@ -17,6 +17,7 @@ struct request {
 	size_t root_count;
 	void (*on_done)(void *context, int code);
 	void *context;
+	bool verified;
 };
 
 struct ask {
@@ -37,6 +38,7 @@ struct worker_fetch {
 	size_t ask_count, arrived_count;
 	int64_t progress_us; /* last time something was asked for or arrived */
 	uint64_t request_id;
+	uint32_t arrived_ever;
 };
 
 int worker_fetch_new(const struct env *env, struct store *blobs, struct proto_transport *transport,
@@ -100,7 +102,8 @@ static int head_look(struct worker_fetch *f, struct err *e)
 	f->missing_next = 0;
 	struct request *head = &f->queue[0];
 	for (size_t i = 0; i < head->root_count; i++) {
-		int rc = store_blob_missing(f->blobs, &head->roots[i], &f->missing, e);
+		int rc = head->verified ? store_blob_damaged(f->blobs, &head->roots[i], &f->missing, e)
+					: store_blob_missing(f->blobs, &head->roots[i], &f->missing, e);
 		if (rc != 0)
 			return rc;
 	}
@@ -164,8 +167,8 @@ static void pump(struct worker_fetch *f)
 	}
 }
 
-int worker_fetch_start(struct worker_fetch *f, const struct hash *roots, size_t root_count,
-		       void (*on_done)(void *context, int code), void *context, struct err *e)
+static int request_add(struct worker_fetch *f, const struct hash *roots, size_t root_count, struct request request,
+		       struct err *e)
 {
 	if (f->queue_count == REQUESTS_MAX)
 		return err_set(e, ERR_LIMIT, "%d fetches wait already", REQUESTS_MAX);
@@ -178,9 +181,29 @@ int worker_fetch_start(struct worker_fetch *f, const struct hash *roots, size_t 
 	for (size_t i = 0; i < root_count; i++)
 		if (!hash_is_zero(&roots[i]))
 			copy[kept++] = roots[i];
-	f->queue[f->queue_count++] = (struct request){ copy, kept, on_done, context };
+	request.roots = copy;
+	request.root_count = kept;
+	f->queue[f->queue_count++] = request;
 	f->progress_us = f->queue_count == 1 ? 0 : f->progress_us; /* the next tick begins it */
 	return 0;
+}
+
+int worker_fetch_start(struct worker_fetch *f, const struct hash *roots, size_t root_count,
+		       void (*on_done)(void *context, int code), void *context, struct err *e)
+{
+	return request_add(f, roots, root_count, (struct request){ .on_done = on_done, .context = context }, e);
+}
+
+int worker_fetch_verified(struct worker_fetch *f, const struct hash *roots, size_t root_count,
+			  void (*on_done)(void *context, int code), void *context, struct err *e)
+{
+	return request_add(f, roots, root_count,
+			   (struct request){ .on_done = on_done, .context = context, .verified = true }, e);
+}
+
+uint32_t worker_fetch_arrived(const struct worker_fetch *f)
+{
+	return f->arrived_ever;
 }
 
 void worker_fetch_cancel(struct worker_fetch *f, void *context)
@@ -216,6 +239,7 @@ static int chunk_take(struct worker_fetch *f, struct ask *ask, const struct msg_
 	if (buf_failed(&ask->bytes))
 		return err_set(e, ERR_NOMEM, "out of memory for a chunk of %zu bytes", chunk->data.len);
 	ask->arrived = true;
+	f->arrived_ever++;
 	f->progress_us = env_monotonic_us(f->env);
 	return ++f->arrived_count == f->ask_count ? window_store(f, e) : 0;
 }

@@ -19,9 +19,13 @@ void worker_fetch_destroy(struct worker_fetch **fetch);
  * never from here. Several requests may be under way (at most 64). */
 int worker_fetch_start(struct worker_fetch *fetch, const struct hash *roots, size_t root_count,
 		       void (*on_done)(void *context, int code), void *context, struct err *e) MUST_CHECK;
+/* As worker_fetch_start, but reads what is here already: a chunk that the disk changed is fetched again. */
+int worker_fetch_verified(struct worker_fetch *fetch, const struct hash *roots, size_t root_count,
+			  void (*on_done)(void *context, int code), void *context, struct err *e) MUST_CHECK;
 void worker_fetch_cancel(struct worker_fetch *fetch, void *context); /* no on_done for it any more */
 /* Takes MSG_CHUNK (ERR_NOT_FOUND chunks fail their request); returns true when the message was one of its. */
 bool worker_fetch_receive(struct worker_fetch *fetch, const struct msg *msg);
 void worker_fetch_tick(struct worker_fetch *fetch);
+uint32_t worker_fetch_arrived(const struct worker_fetch *fetch); /* chunks since it was made */
 
 #endif

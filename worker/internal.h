@@ -12,6 +12,7 @@
 
 #define WORKER__LEASES_MAX 64
 #define WORKER__RESEND_US  (2 * INT64_C(1000000))
+#define WORKER__ASK_NOW    (-WORKER__RESEND_US - 1) /* as asked_us: the next tick asks */
 
 enum worker__job_kind { WORKER__CALIBRATE, WORKER__TRAIN, WORKER__GATE };
 
@@ -34,8 +35,9 @@ struct worker__job {
 	struct editor_shard *shard; /* taken from the lease, given back */
 	struct buf delta;           /* committed delta to start from, when the shard is new */
 	struct buf payloads;
-	struct worker__edit *edits;     /* to add, in order */
-	size_t edit_count, fresh_count; /* the last `fresh_count` are new */
+	struct worker__edit *edits; /* to add, in order */
+	size_t edit_count;
+	size_t fresh_sent, fresh_count; /* the last `fresh_sent` are new; of them, not removed at once */
 	uint64_t *removed;
 	size_t removed_count;
 	bool closing, covered; /* covered: the last pass was breadth-first over all edits */
@@ -44,6 +46,8 @@ struct worker__job {
 	int code;
 	struct err error;
 	struct buf delta_out, index_out, calibration_out;
+	bool stored; /* the two outputs lie in the local store, whole as far as is known, under these roots */
+	struct hash delta_root, index_root;
 	struct editor_result *results;
 	size_t result_count;
 	struct editor_train_stats stats;
@@ -67,7 +71,7 @@ struct worker__work { /* one lease */
 	struct sm sm;
 	enum msg_lease_kind kind;
 	uint64_t shard, epoch, shard_version;
-	struct hash delta_root, index_root;
+	struct hash delta_root;            /* of the last commit, which the next group continues */
 	struct editor_shard *shard_memory; /* NULL while a job has it or before the first */
 	struct buf payloads;
 	struct worker__edit *edits; /* received and not yet given to the engine */
@@ -117,6 +121,8 @@ void worker__work_edits(struct worker *w, const struct msg_edits *edits);
 void worker__work_reply(struct worker *w, const struct msg_shard_commit_reply *reply);
 void worker__work_drop(struct worker *w, struct worker__work *work);
 void worker__work_tick(struct worker *w);
+/* How far it is; false where there is nothing to say. */
+bool worker__work_progress(const struct worker__work *work, struct msg_progress *out);
 void worker__work_job_done(struct worker *w, struct worker__work *work, struct worker__job *job);
 /* job.c */
 int worker__job_new(struct worker *w, enum worker__job_kind kind, struct worker__job **out, struct err *e) MUST_CHECK;

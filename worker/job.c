@@ -93,6 +93,15 @@ static int edit_add(struct worker__job *job, const struct worker__edit *edit)
 	return rc == 0 ? 0 : err_wrap(&job->error, "edit %llu", (unsigned long long)edit->seq);
 }
 
+/* Ended before its group was sent: never trained, and what is trained counts without it. */
+static bool is_fresh(const struct worker__job *job, uint64_t seq)
+{
+	for (size_t i = job->edit_count - job->fresh_sent; i < job->edit_count; i++)
+		if (job->edits[i].seq == seq)
+			return true;
+	return false;
+}
+
 static int shard_fill(struct worker__job *job)
 {
 	struct err *e = &job->error;
@@ -106,7 +115,11 @@ static int shard_fill(struct worker__job *job)
 		rc = edit_add(job, &job->edits[i]);
 	for (size_t i = 0; rc == 0 && i < job->removed_count; i++) {
 		struct err absent = ERR_INIT;
-		if (editor_shard_remove(job->shard, job->removed[i], &absent) == 0)
+		if (editor_shard_remove(job->shard, job->removed[i], &absent) != 0)
+			continue;
+		if (is_fresh(job, job->removed[i]))
+			job->fresh_count--;
+		else
 			job->covered = false; /* the memory still holds it: the closing pass starts from nothing */
 	}
 	if (rc != 0)

@@ -19,12 +19,13 @@ struct worker_upload {
 	struct buf hashes;          /* struct hash: all chunks of the roots */
 	size_t page;                /* first hash of the page being asked about */
 	struct buf missing;         /* struct hash: of that page */
-	size_t next, stored;        /* of missing: sent up to `next`, acknowledged `stored` */
+	size_t next;                /* of missing: sent up to here */
 	struct hash window[WINDOW]; /* sent and not acknowledged */
 	size_t window_count;
 	bool asked; /* Have is out, Missing not yet in */
 	int64_t progress_us;
 	uint64_t request_id;
+	uint32_t stored_ever;
 	void (*on_done)(void *context, int code);
 	void *context;
 };
@@ -187,6 +188,7 @@ static void stored_take(struct worker_upload *u, const struct msg_chunk *chunk)
 			return;
 		}
 		u->window[i] = u->window[--u->window_count];
+		u->stored_ever++;
 		window_fill(u);
 		return;
 	}
@@ -212,4 +214,9 @@ void worker_upload_tick(struct worker_upload *u)
 {
 	if (u->active && env_monotonic_us(u->env) - u->progress_us > RETRY_US)
 		ask(u); /* a lost message: what is missing is asked anew */
+}
+
+uint32_t worker_upload_stored(const struct worker_upload *u)
+{
+	return u->stored_ever;
 }

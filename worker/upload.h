@@ -17,5 +17,6 @@ int worker_upload_start(struct worker_upload *upload, const struct hash *roots, 
 void worker_upload_cancel(struct worker_upload *upload);
 bool worker_upload_receive(struct worker_upload *upload, const struct msg *msg); /* MSG_MISSING, MSG_CHUNK_STORED */
 void worker_upload_tick(struct worker_upload *upload);
+uint32_t worker_upload_stored(const struct worker_upload *upload); /* chunks acknowledged since it was made */
 
 #endif

@@ -85,6 +85,8 @@ static void fetched(void *context, int code)
 	want(work);
 }
 
+static void committed(struct worker__work *work);
+
 /* A lease that continues what is held already (the coordinator restarted, or granted it again): only the epoch is new.
  */
 static bool lease_adopt(struct worker *w, const struct msg_lease *lease)
@@ -94,6 +96,13 @@ static bool lease_adopt(struct worker *w, const struct msg_lease *lease)
 		return false;
 	if (lease->epoch < work->epoch)
 		return true; /* a late message */
+	if (lease->kind == MSG_LEASE_TRAIN && work->sm.state == WORKER__COMMITTING &&
+	    lease->shard_version == work->shard_version + 1 &&
+	    hash_equal(&lease->delta_root, &work->commit->delta_root)) {
+		work->epoch = lease->epoch; /* only the answer to the commit was lost */
+		committed(work);
+		return true;
+	}
 	if (lease->kind == MSG_LEASE_TRAIN && lease->shard_version == work->shard_version &&
 	    hash_equal(&lease->delta_root, &work->delta_root)) {
 		bool changed = lease->epoch != work->epoch;
@@ -101,8 +110,9 @@ static bool lease_adopt(struct worker *w, const struct msg_lease *lease)
 		if (changed && work->sm.state == WORKER__WANTING) {
 			inbox_clear(work);
 			want(work);
+		} else {
+			work->asked_us = WORKER__ASK_NOW; /* a commit in flight is sent again under the new epoch */
 		}
-		work->asked_us = 0; /* a commit in flight is sent again under the new epoch */
 		return true;
 	}
 	if (lease->epoch == work->epoch)
@@ -129,12 +139,11 @@ void worker__work_lease(struct worker *w, const struct msg_lease *lease)
 	work->epoch = lease->epoch;
 	work->shard_version = lease->shard_version;
 	work->delta_root = lease->delta_root;
-	work->index_root = lease->index_root;
 	w->works[w->work_count++] = work;
 	log_event(LOG_INFO, "WORKER-LEASE-HELD", LOGF_S("kind", lease->kind == MSG_LEASE_GATE ? "gate" : "train"),
 		  LOGF_U("shard", lease->shard), LOGF_U("epoch", lease->epoch),
 		  LOGF_U("version", lease->shard_version));
-	if (worker_fetch_start(w->fetch, &work->delta_root, 1, fetched, work, &e) != 0) {
+	if (worker_fetch_verified(w->fetch, &work->delta_root, 1, fetched, work, &e) != 0) {
 		log_event(LOG_ERROR, "WORKER-FETCH-REFUSED", LOGF_U("shard", lease->shard), LOGF_S("reason", e.text));
 		worker__work_drop(w, work);
 	}
@@ -203,6 +212,13 @@ void worker__work_edits(struct worker *w, const struct msg_edits *edits)
 	work->asked_us = env_monotonic_us(w->env);
 	if (!edits->group_end)
 		return;
+	if (work->received_count + work->edit_count != (size_t)edits->group_first + edits->group_count) {
+		log_event(LOG_WARN, "WORKER-EDITS-INCOMPLETE", LOGF_U("shard", work->shard),
+			  LOGF_U("held", work->received_count + work->edit_count),
+			  LOGF_U("group_end", (size_t)edits->group_first + edits->group_count));
+		inbox_clear(work); /* a message was lost, or is of an earlier group: tick asks again */
+		return;
+	}
 	work->group_first = edits->group_first;
 	work->group_count = edits->group_count;
 	work->closing = edits->closing;
@@ -222,7 +238,7 @@ static int job_fill(struct worker__work *work, struct worker__job *job, struct e
 	job->payloads = work->payloads;
 	job->edits = work->edits;
 	job->edit_count = work->edit_count;
-	job->fresh_count = work->fresh_count;
+	job->fresh_sent = job->fresh_count = work->fresh_count;
 	job->removed = work->removed;
 	job->removed_count = work->removed_count;
 	job->closing = work->closing;
@@ -298,8 +314,8 @@ static void commit_send(struct worker__work *work)
 			.shard = work->shard,
 			.epoch = work->epoch,
 			.shard_version = work->shard_version + 1,
-			.delta_root = work->delta_root,
-			.index_root = work->index_root,
+			.delta_root = job->delta_root,
+			.index_root = job->index_root,
 			.calibration_root = w->calibration_root,
 			.trained_count = work->group_first + work->group_count,
 			.group_first = work->group_first,
@@ -326,6 +342,7 @@ static void uploaded(void *context, int code)
 	if (code != 0) {
 		log_event(LOG_ERROR, "WORKER-UPLOAD-FAILED", LOGF_U("shard", work->shard),
 			  LOGF_S("code", err_name(code)));
+		work->commit->stored = false;                         /* its copy on this disk may be damaged */
 		work->asked_us = env_monotonic_us(work->worker->env); /* tick starts it again */
 		return;
 	}
@@ -333,34 +350,45 @@ static void uploaded(void *context, int code)
 	commit_send(work);
 }
 
-static void upload_start(struct worker__work *work)
-{
-	struct worker *w = work->worker;
-	struct hash roots[] = { work->delta_root, work->index_root, w->calibration_root };
-	struct err e = ERR_INIT;
-	if (w->upload_owner != NULL)
-		return; /* another lease's; tick comes back */
-	w->upload_owner = work;
-	int rc = worker_upload_start(w->upload, roots, 3, uploaded, work, &e);
-	if (rc != 0) {
-		w->upload_owner = NULL;
-		work->asked_us = env_monotonic_us(w->env);
-		log_event(LOG_ERROR, "WORKER-UPLOAD-REFUSED", LOGF_U("shard", work->shard), LOGF_S("reason", e.text));
-	}
-}
-
-/* Commits the result to the local store first: what is uploaded is what stands on this disk. */
+/* Commits the result to the local store first: what is uploaded is what stands on this disk. Damaged chunks are
+ * replaced. */
 static int result_store(struct worker__work *work, struct worker__job *job, struct err *e)
 {
 	struct worker *w = work->worker;
-	int rc = fault_point("worker.commit.before");
+	int rc = fault_point("worker.commit.before") != 0
+			 ? err_set(e, ERR_FAULT, "planted fault at worker.commit.before")
+			 : 0;
 	if (rc == 0)
-		rc = store_blob_put(w->blobs, job->delta_out.data, job->delta_out.len, &work->delta_root, e);
+		rc = store_blob_put(w->blobs, job->delta_out.data, job->delta_out.len, &job->delta_root, e);
 	if (rc == 0)
-		rc = store_blob_put(w->blobs, job->index_out.data, job->index_out.len, &work->index_root, e);
+		rc = store_blob_put(w->blobs, job->index_out.data, job->index_out.len, &job->index_root, e);
 	if (rc == 0)
-		rc = fault_point("worker.commit.after");
+		rc = store_blob_put(w->blobs, w->calibration.data, w->calibration.len, &w->calibration_root, e);
+	if (rc == 0 && fault_point("worker.commit.after") != 0)
+		rc = err_set(e, ERR_FAULT, "planted fault at worker.commit.after");
+	job->stored = rc == 0;
 	return rc;
+}
+
+static void upload_start(struct worker__work *work)
+{
+	struct worker *w = work->worker;
+	struct worker__job *job = work->commit;
+	struct err e = ERR_INIT;
+	if (w->upload_owner != NULL)
+		return; /* another lease's; tick comes back */
+	int rc = job->stored ? 0 : result_store(work, job, &e);
+	struct hash roots[] = { job->delta_root, job->index_root, w->calibration_root };
+	if (rc == 0)
+		rc = worker_upload_start(w->upload, roots, 3, uploaded, work, &e);
+	if (rc == 0) {
+		w->upload_owner = work;
+		return;
+	}
+	job->stored = false;
+	work->asked_us = env_monotonic_us(w->env);
+	log_event(LOG_ERROR, "WORKER-UPLOAD-REFUSED", LOGF_U("shard", work->shard), LOGF_S("code", err_name(rc)),
+		  LOGF_S("reason", e.text));
 }
 
 static void result_count(struct worker *w, const struct worker__job *job)
@@ -380,8 +408,6 @@ void worker__work_job_done(struct worker *w, struct worker__work *work, struct w
 	work->shard_memory = job->shard;
 	job->shard = NULL;
 	job->work = NULL;
-	if (rc == 0 && work->kind == MSG_LEASE_TRAIN)
-		rc = result_store(work, job, &e);
 	if (rc != 0) { /* the lease runs out; after submit.tries the coordinator singles the poisonous edit out */
 		log_event(LOG_ERROR, "WORKER-JOB-FAILED", LOGF_U("shard", work->shard), LOGF_S("code", err_name(rc)),
 			  LOGF_S("reason", e.text));
@@ -409,6 +435,7 @@ static void committed(struct worker__work *work)
 	bool ended = work->kind == MSG_LEASE_GATE || work->closing;
 	w->commits++;
 	work->shard_version++;
+	work->delta_root = work->commit->delta_root;
 	work->received_count = work->group_first + work->group_count;
 	worker__job_destroy(&work->commit);
 	log_event(LOG_INFO, "WORKER-COMMITTED", LOGF_U("shard", work->shard), LOGF_U("version", work->shard_version));
@@ -445,8 +472,10 @@ static void work_tick(struct worker__work *work, int64_t now)
 	bool late = now - work->asked_us > WORKER__RESEND_US;
 	switch (work->sm.state) {
 	case WORKER__WANTING:
-		if (late)
+		if (late) {
+			inbox_clear(work); /* what follows a lost message would stand in another order */
 			want(work);
+		}
 		break;
 	case WORKER__QUEUED:
 		if (w->job == NULL && !w->closed)
@@ -463,6 +492,30 @@ static void work_tick(struct worker__work *work, int64_t now)
 	default:
 		break;
 	}
+}
+
+bool worker__work_progress(const struct worker__work *work, struct msg_progress *out)
+{
+	static const char *const phases[WORKER__STATE_COUNT] = {
+		[WORKER__FETCHING] = "fetch", [WORKER__QUEUED] = "queued", [WORKER__UPLOADING] = "upload"
+	};
+	const struct worker *w = work->worker;
+	const struct worker__job *job = w->job;
+	const char *phase = phases[work->sm.state];
+	*out = (struct msg_progress){ .shard = work->shard, .epoch = work->epoch };
+	if (work->sm.state == WORKER__FETCHING) {
+		out->done = worker_fetch_arrived(w->fetch);
+	} else if (work->sm.state == WORKER__UPLOADING) {
+		out->done = worker_upload_stored(w->upload);
+	} else if (job != NULL) { /* its own, or the one that it waits for */
+		out->done = atomic_load(&job->done);
+		out->total = atomic_load(&job->total);
+		phase = job->work == work ? atomic_load(&job->phase) : phase;
+	}
+	if (phase == NULL)
+		return false;
+	out->phase = (struct msg_text){ phase, strlen(phase) };
+	return true;
 }
 
 void worker__work_tick(struct worker *w)

@@ -195,16 +195,22 @@ static uint64_t resident_bytes(void)
 	return fields == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-static void progress_send(struct worker *w)
+static void progress_send(struct worker *w, const struct worker__work *work)
 {
-	if (w->job == NULL || w->job->work == NULL)
-		return;
-	const char *phase = atomic_load(&w->job->phase);
 	struct msg msg = { .type = MSG_PROGRESS, .request_id = ++w->request_id };
-	msg.u.progress =
-		(struct msg_progress){ w->job->work->shard,         w->job->work->epoch, atomic_load(&w->job->done),
-				       atomic_load(&w->job->total), text_of(phase),      0 };
-	(void)worker__send(w, &msg);
+	if (worker__work_progress(work, &msg.u.progress))
+		(void)worker__send(w, &msg);
+}
+
+/* Every lease tells how far it is; the one that the engine has comes last, for it is what the fleet's table shows. */
+static void progress_send_all(struct worker *w)
+{
+	const struct worker__work *running = w->job != NULL ? w->job->work : NULL;
+	for (size_t i = 0; i < w->work_count; i++)
+		if (w->works[i] != running)
+			progress_send(w, w->works[i]);
+	if (running != NULL)
+		progress_send(w, running);
 }
 
 static void heartbeat_send(struct worker *w)
@@ -216,7 +222,7 @@ static void heartbeat_send(struct worker *w)
 	msg.u.heartbeat = (struct msg_heartbeat){ leases, w->work_count, resident_bytes() };
 	w->heartbeat_us = env_monotonic_us(w->env);
 	(void)worker__send(w, &msg);
-	progress_send(w);
+	progress_send_all(w);
 }
 
 /* The first job of a worker without a cached calibration; it says hello once it can train. */

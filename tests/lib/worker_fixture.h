@@ -1,0 +1,81 @@
+/* worker_fixture.h: a worker with the tiny model, an in-memory network, a clock that stands still and an inline engine;
+ * opposite it a coordinator that plays a script: one shard whose list of edits the test writes. */
+#ifndef AMEND_TESTS_WORKER_FIXTURE_H
+#define AMEND_TESTS_WORKER_FIXTURE_H
+
+#include "base/fault.h"
+#include "tests/lib/test.h"
+#include "tests/lib/tiny_model.h"
+#include "worker/worker.h"
+
+#define STAND_EDITS_MAX 64
+#define STAND_SHARD     3
+#define STAND_TURN_MS   50
+
+struct stand_result {
+	uint64_t seq;
+	bool passed;
+};
+
+struct stand {
+	char folder[TEST_PATH_BYTES], data[TEST_PATH_BYTES], corpus[TEST_PATH_BYTES];
+	struct err e;
+	struct env_manual clock;
+	struct proto_mem *mem;
+	struct proto_allow *allow;
+	struct proto_transport *server, *client;
+	struct store *source, *blobs; /* the coordinator's, the worker's */
+	struct pool *pool;
+	struct worker_config config;
+	struct worker *worker;
+	bool hold_engine; /* finished jobs are not handed back */
+	/* The script. `hook` sees every message of the worker first; true: swallowed. */
+	bool (*hook)(struct stand *s, const struct msg *msg);
+	void *hook_context;
+	bool silent, mute_commits; /* mute_commits: takes them, does not answer */
+	int hello_code, commit_code;
+	uint32_t layer;
+	uint64_t route, epoch, version;
+	struct hash delta_root;
+	char *edits[STAND_EDITS_MAX]; /* records; edit i has seq 10 + i */
+	bool ended[STAND_EDITS_MAX];  /* the worker shall forget it */
+	bool keep_failed;             /* else a failed edit ends, as with the real coordinator */
+	size_t edit_count, trained_count, group_count;
+	bool closing;
+	/* What was heard. */
+	size_t hellos, beats, wants, needs, haves, chunks, commits, gates, progresses;
+	size_t beat_leases; /* in the last heartbeat */
+	struct msg_hello hello;
+	struct msg_want want;
+	struct msg_shard_commit commit; /* its pointers are gone */
+	struct msg_gate_result gate;
+	struct stand_result results[STAND_EDITS_MAX];
+};
+
+int stand_setup(void **state); /* everything but the worker */
+int stand_teardown(void **state);
+int stand_model_open(void **state); /* of the group: one model for all tests */
+int stand_model_close(void **state);
+struct model *stand_model(void);
+
+void stand_start(struct stand *s);
+void stand_stop(struct stand *s); /* as a crash; the disk stays */
+void stand_restart(struct stand *s);
+void stand_script(struct stand *s); /* the coordinator's side: answers what waits */
+void stand_send(struct stand *s, struct msg *msg);
+/* The clock moves STAND_TURN_MS; both sides take their messages; the worker ticks. */
+void stand_turn(struct stand *s);
+void stand_turns(struct stand *s, int64_t ms);
+void stand_until(struct stand *s, const size_t *counter, size_t least); /* at most 60 s of the clock */
+void stand_greet(struct stand *s);                                      /* started, calibrated, welcome */
+
+void stand_edit(struct stand *s, const char *prompt, const char *target);
+void stand_lease(struct stand *s); /* of the shard, under the next epoch, as far as the script's commits go */
+void stand_fence(struct stand *s, uint64_t epoch);
+/* The next `count` edits are a group; waits for its commit. */
+void stand_group(struct stand *s, size_t count);
+/* Changes one byte of the chunk on the worker's disk; asserts that it was there. */
+void stand_rot(struct stand *s, const struct hash *chunk);
+void stand_blob_chunks(struct store *store, const struct hash *root, struct buf *hashes); /* without the root chunk */
+
+#endif
