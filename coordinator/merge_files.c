@@ -133,6 +133,10 @@ int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec, st
 	struct buf delta = BUF_INIT;
 	coordinator__merge_paths(c, rec->id, folder, plan, path, PATH_MAX);
 	int rc = merge_output_read(path, &rec->plan, &output, &delta, e);
+	if (rc == ERR_NOT_FOUND)
+		err_set(e, rc,
+			"it ended without an output: a rank failed or was killed; %s/job.log holds its last words",
+			folder);
 	if (rc == 0 && output.merge != rec->id)
 		rc = err_set(e, ERR_MISMATCH, "%s is the output of merge %" PRIu64, path, output.merge);
 	if (rc == 0)
