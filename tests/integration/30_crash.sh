@@ -2,51 +2,53 @@
 # Programs die, are stopped and come back: every acknowledged edit is in the ledger once and is served. On a tiny model.
 . "$(dirname "$0")/lib.sh"
 tiny_model
+EDITS=40
 cluster_name main
 
 # Import with the coordinator killed again and again: the client repeats, nothing is lost, nothing is there twice.
 case_kill9_coordinator() {
-	local round id acked=$WORK/acked
+	local round client acked=$WORK/acked
 	cluster_up main "$TINY"
-	facts 400 kill >"$WORK/kill.jsonl"
-	(
-		: >"$acked"
-		# one edit at a time, so that each answer is an acknowledgement of its own
-		while read -r line; do
-			id=$(jq -r .id <<<"$line")
-			until amend --timeout 2 edit import - -q >/dev/null 2>&1 <<<"$line"; do sleep 0.1; done
-			echo "$id" >>"$acked"
-		done < <(head -n 60 "$WORK/kill.jsonl")
-	) &
-	local client=$!
+	facts "$EDITS" kill 6000 >"$WORK/kill.jsonl"
+	head -n $((EDITS / 2)) "$WORK/kill.jsonl" >"$WORK/half.jsonl"
+	client_one_by_one "$WORK/half.jsonl" "$acked" &
+	client=$!
 	for round in 1 2 3; do
 		# killed while the client is in the middle: some are acknowledged, some are not
-		wait_for 60 sh -c "[ \$(cat '$acked' 2>/dev/null | wc -l) -ge $((round * 10)) ]" || fail "the client got no further than $(wc -l <"$acked") edits"
+		wait_for 60 lines_at_least "$acked" $((round * 5)) || fail "the client got no further than $(wc -l <"$acked") edits"
 		kill_hard coordinator
-		[ ! -e "$acked" ] || cp "$acked" "$WORK/acked.$round"
+		cp "$acked" "$WORK/acked.$round"
 		process_start coordinator
+		wait_for 20 answering || fail "the coordinator does not come back"
+		expect_in_ledger "$WORK/acked.$round"
 	done
-	wait_for 90 gone "$client" || fail "the client does not get through"
-	wait "$client" 2>/dev/null
-	[ "$(wc -l <"$acked")" = 60 ] || fail "$(wc -l <"$acked") of 60 acknowledged"
-	# the whole file at once, killed in the middle, then imported again
-	amend --timeout 3 edit import "$WORK/kill.jsonl" -o json >"$WORK/first.json" 2>/dev/null &
-	client=$!
-	wait_for 10 sh -c "[ \$($BIN/amend --data $D --timeout 2 edit list -o name 2>/dev/null | wc -l) -gt 60 ]"
+	wait_for 90 gone "$client" || fail "the client does not get through: $(wc -l <"$acked") acknowledged"
+	cmp -s "$acked" "$WORK/half.jsonl" || fail "$(wc -l <"$acked") of $((EDITS / 2)) acknowledged"
+	expect_in_ledger "$WORK/half.jsonl" only
+}
+
+# The same file in one import of several batches. The coordinator dies with a batch in its ledger that was not answered yet,
+# and in the next start before it is in the ledger: the client is answered in the end, and each edit is there once.
+case_killed_around_commit() {
+	local client
 	kill_hard coordinator
+	FAULT=coordinator.submit.after_commit=kill@2 process_start coordinator
+	wait_for 20 answering || fail "the coordinator does not come back"
+	amend --timeout 60 edit import "$WORK/kill.jsonl" -o json >"$WORK/whole.json" 2>"$WORK/whole.err" &
+	client=$!
+	wait_for 30 gone "$(pid_of coordinator)" || fail "the point after the commit was not reached"
+	FAULT=coordinator.submit.before_commit=kill@1 process_start coordinator
+	wait_for 30 gone "$(pid_of coordinator)" || fail "the point before the commit was not reached"
 	process_start coordinator
-	wait "$client"
-	wait_for 20 sh -c "$BIN/amend --data $D --timeout 3 edit import $WORK/kill.jsonl -o json >$WORK/second.json 2>/dev/null" || fail "the second import fails"
-	[ "$(jq '.accepted + .duplicates' "$WORK/second.json")" = 400 ] || fail "second import: $(cat "$WORK/second.json")"
-	amend edit list -o name | sort >"$WORK/ledger"
-	jq -r .id "$WORK/kill.jsonl" | sort >"$WORK/sent"
-	cmp -s "$WORK/ledger" "$WORK/sent" || fail "the ledger differs from what was acknowledged: $(diff "$WORK/ledger" "$WORK/sent" | head -n 3)"
-	expect_once
+	wait_for 60 gone "$client" || fail "the client does not get through"
+	wait "$client" || fail "the import fails: $(cat "$WORK/whole.err")"
+	[ "$(jq -c '[.accepted + .duplicates, .refused, .bad_lines]' "$WORK/whole.json")" = "[$EDITS,0,0]" ] || fail "$(cat "$WORK/whole.json")"
+	expect_in_ledger "$WORK/kill.jsonl" only
 }
 
 case_all_served_after() {
 	wait_served 150
-	expect_once
+	expect_kept_and_served "$WORK/kill.jsonl"
 }
 
 # Restart of the coordinator alone under two seconds until it answers.
@@ -66,7 +68,7 @@ case_import_again() {
 	before=$(amend edit list -o jsonl | jq -c '[.seq, .id, .state, .shard]' | sha256sum)
 	try amend edit import "$WORK/kill.jsonl" -o json
 	expect_ok
-	[ "$(jq -c '[.accepted, .duplicates, .refused]' <<<"$OUT")" = '[0,400,0]' ] || fail "$OUT"
+	[ "$(jq -c '[.accepted, .duplicates, .refused]' <<<"$OUT")" = "[0,$EDITS,0]" ] || fail "$OUT"
 	after=$(amend edit list -o jsonl | jq -c '[.seq, .id, .state, .shard]' | sha256sum)
 	[ "$before" = "$after" ] || fail "the list of edits changed"
 }
@@ -78,80 +80,126 @@ case_node_restarted() {
 	facts 5 away >"$WORK/away.jsonl"
 	try amend edit import "$WORK/away.jsonl"
 	expect_ok
+	wait_for 30 all_trained || fail "the new edits are not trained while the node is away: $(amend edit list | tail -n 5)"
 	process_start node-0
 	wait_served 60
-	fingerprint=$(http /v1/completions -d '{"prompt":"Which number does the box away000 hold?","max_tokens":2}' | jq -r .system_fingerprint)
+	fingerprint=$(http /v1/completions -d '{"prompt":"awaybabab is","max_tokens":2}' | jq -r .system_fingerprint)
 	[ "$(sed 's/.*-\(v[0-9]*\)-.*/\1/' <<<"$fingerprint")" = "v$(amend version list -o json | jq '.[-1].version')" ] || fail "it answers from $fingerprint"
+	expect_kept_and_served "$WORK/away.jsonl"
+	expect_kept_and_served "$WORK/kill.jsonl"
 }
-
-# Requests that run while versions change are answered, each from one version.
+# Requests that run while versions change are answered, each from one version, and a fact that is served stays.
 case_requests_during_change() {
 	local pid
 	facts 8 change >"$WORK/change.jsonl"
-	(
-		for _ in $(seq 40); do
-			http /v1/completions -d '{"prompt":"Which number does the box away001 hold?","max_tokens":8}' -w '%{http_code}\n' -o "$WORK/answer.$BASHPID" >>"$WORK/codes" || echo 000 >>"$WORK/codes"
-			jq -r .system_fingerprint "$WORK/answer.$BASHPID" >>"$WORK/fingerprints"
-		done
-	) &
+	ask_on "awaydabeb is" &
 	pid=$!
+	wait_for 30 lines_at_least "$WORK/asked" 3 || fail "no answers before the change"
 	try amend edit import "$WORK/change.jsonl"
 	expect_ok
 	wait_served 60
+	: >"$WORK/stop"
 	wait "$pid"
-	[ "$(sort -u "$WORK/codes")" = 200 ] || fail "codes: $(sort "$WORK/codes" | uniq -c | tr '\n' ' ')"
-	grep -qvE '^amend-[0-9a-f]{8}-v[0-9]+-[0-9a-f]{8}$' "$WORK/fingerprints" && fail "a fingerprint: $(grep -vE '^amend-[0-9a-f]{8}-v[0-9]+-[0-9a-f]{8}$' "$WORK/fingerprints" | head -n 1)"
-	return 0
-}
-
-# Ctrl-C of an import: what was accepted stays, the rest comes with the next import.
-case_interrupt_import() {
-	local pid count
-	facts 2000 ctrl >"$WORK/ctrl.jsonl"
-	(trap - INT; exec "$BIN/amend" --data "$D" edit import "$WORK/ctrl.jsonl" -o json >"$WORK/ctrl.json" 2>"$WORK/ctrl.err" </dev/null) &
-	pid=$!
-	wait_for 10 sh -c "[ \$($BIN/amend --data $D --timeout 2 edit list -o name 2>/dev/null | grep -c ctrl-) -gt 0 ]"
-	kill -INT "$pid" 2>/dev/null
-	wait "$pid"
-	local status=$?
-	count=$(amend edit list -o name | grep -c ctrl-)
-	# a machine that is fast enough has sent it all before the signal
-	[ "$status" = 130 ] || { [ "$status" = 0 ] && [ "$count" = 2000 ]; } || fail "exit $status after $count: $(cat "$WORK/ctrl.err")"
-	[ "$status" = 0 ] || grep -q 'import the file again' "$WORK/ctrl.err" || fail "no next step: $(cat "$WORK/ctrl.err")"
-	[ "$(jq '.accepted + .duplicates' "$WORK/ctrl.json")" -le "$count" ] || fail "$(cat "$WORK/ctrl.json") accepted, $count in the ledger"
-	note "interrupted after $count of 2000"
-	cluster_kill "$D"
-	processes_gone "$D" || wait_for 5 processes_gone "$D" || fail "programs outlive SIGKILL"
-	# the folder starts again with every accepted edit
-	cluster_up main "$TINY"
-	[ "$(amend edit list -o name | grep -c ctrl-)" = "$count" ] || fail "$count were accepted, $(amend edit list -o name | grep -c ctrl-) are there after the restart"
-	expect_once
+	grep -vE '^200 amend-[0-9a-f]{8}-v[0-9]+-[0-9a-f]{8} b' "$WORK/asked" >"$WORK/wrong" && fail "of $(wc -l <"$WORK/asked") answers: $(sort "$WORK/wrong" | uniq -c | head -n 3)"
+	[ "$(cut -d' ' -f2 "$WORK/asked" | sort -u | wc -l)" -ge 2 ] || fail "no version changed meanwhile: $(sort "$WORK/asked" | uniq -c)"
+	expect_kept_and_served "$WORK/change.jsonl"
 	cluster_down
 }
 
-# Ctrl-C of `amend up`, early and late: no program stays, and the folder starts afterwards.
-case_interrupt_up() {
-	local delay pid
-	for delay in 0.05 0.3 0.8; do
-		cluster_name "up-$delay"
-		mkdir -p "$D"
-		(trap - INT; exec "$BIN/amend" up --data "$D" "${ANY[@]}" --model "$TINY" >/dev/null 2>"$WORK/up.err" </dev/null) &
-		pid=$!
-		sleep "$delay"
-		kill -INT "$pid" 2>/dev/null
-		wait "$pid"
-		local status=$?
-		if [ "$status" = 0 ]; then # it was up already
-			cluster_down
-		else
-			[ "$status" = 130 ] || fail "after $delay s: exit $status: $(cat "$WORK/up.err")"
-			wait_for 10 processes_gone "$D" || fail "after $delay s: programs are left"
-		fi
-		cluster_up "up-$delay" "$TINY"
-		cluster_down
-	done
+# Ctrl-C, as a terminal sends it: to the whole process group.
+interrupt_and_gone() {
+	kill -INT -- "-$1" 2>/dev/null
+	gone "$1"
 }
 
-for name in kill9_coordinator all_served_after restart_time import_again node_restarted requests_during_change interrupt_import interrupt_up; do
+# Ctrl-C of an import that waits for its next line: what was accepted stays, the rest comes with the next import.
+case_interrupt_import() {
+	local pid status count
+	cluster_up ctrl "$TINY"
+	facts 40 ctrl 6000 >"$WORK/ctrl.jsonl"
+	mkfifo "$WORK/pipe"
+	exec 3<>"$WORK/pipe"
+	setsid "$BIN/amend" --data "$D" edit import "$WORK/pipe" -o json >"$WORK/ctrl.json" 2>"$WORK/ctrl.err" </dev/null 3<&- &
+	pid=$!
+	head -n 25 "$WORK/ctrl.jsonl" >&3 # of about ten edits a batch: two are sent, and some edits wait for the third to fill
+	wait_for 20 ledger_at_least 15 || fail "no batch arrives: $(amend edit list -o name | wc -l) edits"
+	wait_for 10 interrupt_and_gone "$pid" || fail "an import that waits for its pipe outlives Ctrl-C"
+	wait "$pid"
+	status=$?
+	exec 3>&-
+	[ "$status" = 130 ] || fail "exit $status: $(cat "$WORK/ctrl.err")"
+	grep -q 'import the file again' "$WORK/ctrl.err" || fail "no next step: $(cat "$WORK/ctrl.err")"
+	count=$(amend edit list -o name | wc -l)
+	[ "$(jq .accepted "$WORK/ctrl.json")" = "$count" ] && [ "$count" -lt 25 ] || fail "$(cat "$WORK/ctrl.json"), $count in the ledger"
+	note "interrupted after $count of 25"
+	# the folder starts again with every accepted edit, even after all programs died at once
+	cluster_kill "$D"
+	wait_for 5 processes_gone "$D" || fail "programs outlive SIGKILL"
+	cluster_up ctrl "$TINY"
+	head -n "$count" "$WORK/ctrl.jsonl" >"$WORK/accepted.jsonl"
+	expect_in_ledger "$WORK/accepted.jsonl" only
+	wait_served 60
+	expect_kept_and_served "$WORK/accepted.jsonl"
+	try amend edit import "$WORK/ctrl.jsonl" -o json
+	expect_ok
+	[ "$(jq -c '[.accepted, .duplicates]' <<<"$OUT")" = "[$((40 - count)),$count]" ] || fail "again: $OUT"
+	wait_served 60
+	expect_in_ledger "$WORK/ctrl.jsonl" only
+	expect_kept_and_served "$WORK/ctrl.jsonl"
+	cluster_down
+}
+ledger_at_least() { [ "$(amend --timeout 2 edit list -o name 2>/dev/null | wc -l)" -ge "$1" ]; }
+
+# Starts the cluster and interrupts its start when a condition holds.
+interrupt_up_when() { # what, condition...
+	local pid what=$1
+	shift
+	setsid "$BIN/amend" up --data "$D" "${ANY[@]}" --model "$TINY" --workers 2 >/dev/null 2>"$WORK/up.err" </dev/null &
+	pid=$!
+	wait_for 60 "$@" || fail "$what: it never came so far: $(cat "$WORK/up.err")"
+	kill -INT -- "-$pid" 2>/dev/null
+	STATUS=0
+	wait "$pid" || STATUS=$?
+	if [ "$STATUS" = 0 ]; then # the last program has joined in the meantime
+		note "$what: up had ended"
+		cluster_down
+	fi
+	[ "$STATUS" = 130 ] || [ "$STATUS" = 0 ] || fail "$what: exit $STATUS: $(cat "$WORK/up.err")"
+	wait_for 10 processes_gone "$D" || fail "$what: programs are left: $(processes_of "$D")"
+	[ -z "$(ls "$D/run" 2>/dev/null)" ] || fail "$what: run/ holds $(ls "$D/run")"
+}
+# Ctrl-C of `amend up` in a new folder, at several moments: no program stays, and the folder starts afterwards.
+case_interrupt_first_up() {
+	cluster_name first
+	interrupt_up_when "keys are made" test -e "$D/keys"
+	interrupt_up_when "the coordinator starts" test -e "$D/run/coordinator.pid"
+	interrupt_up_when "a worker calibrates" log_has worker-0 WORKER-CALIBRATING
+	cluster_up first "$TINY"
+	facts 2 first >"$WORK/first.jsonl"
+	try amend edit import "$WORK/first.jsonl"
+	expect_ok
+	wait_served 60
+	expect_kept_and_served "$WORK/first.jsonl"
+	cluster_down
+}
+
+# The same where edits were accepted before: every one is there and served in the next start.
+case_interrupt_next_up() {
+	local joined
+	cluster_name ctrl
+	for name in coordinator worker-0 worker-1 node-0; do
+		interrupt_up_when "$name starts" test -e "$D/run/$name.pid"
+	done
+	joined=$(log_count coordinator COORDINATOR-PEER-JOINED)
+	interrupt_up_when "a worker joins" log_count_at_least coordinator COORDINATOR-PEER-JOINED $((joined + 1))
+	cluster_up ctrl "$TINY"
+	expect_in_ledger "$WORK/ctrl.jsonl" only
+	wait_served 60
+	expect_kept_and_served "$WORK/ctrl.jsonl"
+	cluster_down
+}
+
+for name in kill9_coordinator killed_around_commit all_served_after restart_time import_again node_restarted requests_during_change \
+	interrupt_import interrupt_first_up interrupt_next_up; do
 	run_case "$name"
 done

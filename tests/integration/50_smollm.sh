@@ -17,7 +17,7 @@ at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a >= b) }'; } # number, bou
 case_up() {
 	local began
 	began=$(ms_now)
-	cluster_up main "$MODEL"
+	cluster_up main "$MODEL" --merge.tries 2
 	note "up with calibration: $(($(ms_now) - began)) ms"
 	[ "$(grep -cE '^(coordinator|worker-[01]|node-0) +[0-9]+' <<<"$OUT")" = 4 ] || fail "up prints: $OUT"
 	[ "$(http /health -o /dev/null -w '%{http_code}')" = 200 ] || fail "/health"
@@ -42,25 +42,19 @@ case_import_and_served() {
 	expect_all_served "$EDITS"
 }
 
-# The answer changed, and it names its version and its route.
+# Every answer changed, and names its version and its route; what has nothing to do with the edits is answered as before.
 case_after() {
-	local answer prompt target right=0 i
-	prompt=$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 3p)
-	for ((i = 1; i <= EDITS; i++)); do
-		prompt=$(jq -r .prompt "$WORK/edits.jsonl" | sed -n "${i}p")
-		target=$(jq -r .target_new "$WORK/edits.jsonl" | sed -n "${i}p")
-		answer=$(ask "$prompt")
-		[[ "$(text_of "$answer")" == "$target"* ]] && right=$((right + 1))
-		jq -e '.system_fingerprint | test("^amend-[0-9a-f]{8}-v[0-9]+-[0-9a-f]{8}$")' <<<"$answer" >/dev/null || fail "no version: $answer"
-		jq -e '.amend.route | test("^memory:[0-9]+$")' <<<"$answer" >/dev/null || fail "not routed to a memory: $prompt: $(jq -c .amend <<<"$answer")"
-	done
-	[ "$right" -ge $((EDITS - 1)) ] || fail "$right of $EDITS prompts give the target over HTTP"
+	local answer
+	expect_answers "$WORK/edits.jsonl"
+	answer=$(ask "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 3p)")
+	jq -e '.system_fingerprint | test("^amend-[0-9a-f]{8}-v[0-9]+-[0-9a-f]{8}$")' <<<"$answer" >/dev/null || fail "no version: $answer"
+	jq -e '.amend.route | test("^memory:[0-9]+$")' <<<"$answer" >/dev/null || fail "not routed to a memory: $answer"
 	answer=$(ask "nq question: what is the capital of france")
 	[ "$(jq -r .amend.route <<<"$answer")" = main ] || fail "an unrelated question goes to $(jq -c .amend <<<"$answer")"
 }
 
 case_eval_latest() {
-	amend -q eval run "$WORK/edits.jsonl" --model "$MODEL" --version latest --on-conflict keep --probes-file "$ROOT/examples/zsre-probes.jsonl" --probes 40 -o json \
+	amend -q eval run "$WORK/edits.jsonl" --model "$MODEL" --version latest --on-conflict keep --probes-file "$ROOT/examples/zsre-probes.jsonl" --probes 20 -o json \
 		>"$WORK/unmerged.json" 2>"$WORK/err" || fail "$(cat "$WORK/err")"
 	note "unmerged: $(jq -c '{edits, free_rel, free_gen, rel, gen, loc, loc_same_form, right_memory}' "$WORK/unmerged.json")"
 	[ "$(field edits unmerged)" = "$EDITS" ] || fail "$(field edits unmerged) edits"
@@ -74,54 +68,81 @@ case_eval_latest() {
 # One edit alone, from submit to the node's answer.
 case_one_edit_alone() {
 	local seconds
-	try amend edit add --id alone --subject "Zorvian Bridge" --prompt "Which river does the Zorvian Bridge cross?" --target "Ilmen River" -o json
+	printf '%s\n' "$ALONE" >"$WORK/alone.jsonl"
+	try amend edit import "$WORK/alone.jsonl"
 	expect_ok
-	try amend --timeout 60 edit wait alone
+	try amend --timeout $((60 * SLOW)) edit wait alone
 	expect_ok
-	seconds=$(amend edit show alone -o json | jq -r '[.accepted, .served] | map(sub("\\.(?<f>[0-9]+)Z"; "Z") | fromdate) as $s | $s[1] - $s[0]')
 	seconds=$(amend edit list | awk '$2 == "alone" { print $6 }')
 	note "one edit alone: served after $seconds s"
-	[[ "$(text_of "$(ask "Which river does the Zorvian Bridge cross?")")" == "Ilmen River"* ]] || fail "the node answers $(text_of "$(ask "Which river does the Zorvian Bridge cross?")")"
+	expect_kept_and_served "$WORK/alone.jsonl"
 	at_least "$((6 * SLOW))" "$seconds" || fail "served after $seconds s"
+	[ "$(delta_roots latest | wc -l)" = 2 ] || fail "the two workers hold $(delta_roots latest)"
 }
+ALONE='{"id":"alone","subject":"Zorvian Bridge","prompt":"Which river does the Zorvian Bridge cross?","target_new":"Ilmen River"}'
+AWAY='{"id":"away","subject":"Quellmar Tower","prompt":"Which sea does the Quellmar Tower overlook?","target_new":"Baltic Sea"}'
 
-case_fault_free_roots() {
-	delta_roots latest >"$WORK/open.roots"
-	[ "$(wc -l <"$WORK/open.roots")" = 2 ] || fail "$(cat "$WORK/open.roots")"
+# Processes of the cluster's merges: mpirun, its wrapper and the ranks.
+merge_processes() {
+	local dir
+	for dir in /proc/[0-9]*; do
+		{ tr '\0' ' ' <"$dir/cmdline"; } 2>/dev/null | grep -qF -- "amend-merge --plan $D/" && echo "${dir#/proc/}"
+	done
 }
+no_merge_left() { [ -z "$(merge_processes)" ]; }
+# Sets RANK_PID to the process of a rank that has worked for so long.
+rank_has_run() { # rank, hundredths of a second of processor time
+	local pid
+	for pid in $(merge_processes); do
+		[[ $(readlink "/proc/$pid/exe") == */amend-merge ]] || continue
+		tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$1" || continue
+		RANK_PID=$pid
+		[ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $12 + $13 }')" -ge "$2" ] && return 0
+	done
+	return 1
+}
+latest_version() { amend version list -o json | jq '.[-1].version'; }
+node_is_latest() { [[ "$(ask "nq question: who wrote it" | jq -r .system_fingerprint)" == *-v$(latest_version)-* ]]; }
 
-# The merge's processes are killed: the version stays, it is tried again or reported, nothing is left.
+# One rank is killed in each attempt, early and in the middle of its work: the merge fails and says why, the version before it
+# answers throughout, and neither processes nor files are left.
 case_merge_killed() {
-	local before pid fingerprint
-	before=$(amend version list -o json | jq '.[-1].version')
-	amend --timeout 200 -q merge run -o json >"$WORK/merge.json" 2>"$WORK/merge.err" &
-	local client=$!
-	wait_for 100 pgrep -f "amend-merge --plan $D/" >/dev/null || fail "no merge starts: $(cat "$WORK/merge.err") $(cat "$WORK/merge.json")"
-	pid=$(pgrep -f "mpirun.*amend-merge --plan $D/" | head -n 1)
-	[ -n "$pid" ] || pid=$(pgrep -f "amend-merge --plan $D/" | head -n 1)
-	kill -KILL "$pid" || fail "no process to kill"
-	fingerprint=$(ask "Which river does the Zorvian Bridge cross?" | jq -r .system_fingerprint)
-	[[ $fingerprint == *-v* ]] || fail "no answer while the merge is dead: $fingerprint"
-	wait "$client"
-	local status=$?
-	note "merge after its death: exit $status: $(jq -c '{state, tries, version, score, score_inputs, served_by_default, seconds, text}' "$WORK/merge.json")"
-	if [ "$status" = 0 ]; then
-		[ "$(jq .tries "$WORK/merge.json")" -ge 2 ] || fail "it was not tried again: $(cat "$WORK/merge.json")"
-	else
-		[ "$(jq -r '.text | length' "$WORK/merge.json")" -gt 0 ] || fail "it failed without a reason: $(cat "$WORK/merge.json")"
-	fi
-	log_has coordinator COORDINATOR-MERGE-ATTEMPT-FAILED || fail "the attempt's end is not logged"
-	wait_for 10 no_merge_left || fail "left behind: $(pgrep -af "amend-merge" | head -n 3)"
+	local client asker version status attempt=0 rank left
+	amend --timeout $((200 * SLOW)) -q merge run -o json >"$WORK/merge.json" 2>"$WORK/merge.err" &
+	client=$!
+	wait_for 100 log_has coordinator COORDINATOR-MERGE-STARTED || fail "no merge starts: $(cat "$WORK/merge.err" "$WORK/merge.json")"
+	wait_for 30 node_is_latest || fail "the node does not serve the closed shards"
+	delta_roots latest >"$WORK/closed.roots"
+	version=$(latest_version)
+	ask_on "Which river does the Zorvian Bridge cross?" &
+	asker=$!
+	for rank in 1:1 0:150; do
+		attempt=$((attempt + 1))
+		wait_for 60 log_has coordinator COORDINATOR-MERGE-STARTED "try=$attempt" || fail "no attempt $attempt: $(cat "$WORK/merge.json")"
+		wait_for 60 rank_has_run "${rank%:*}" "${rank#*:}" || fail "attempt $attempt has no rank ${rank%:*} at work"
+		kill -KILL "$RANK_PID" || fail "rank ${rank%:*} is gone already"
+		wait_for 30 log_has coordinator COORDINATOR-MERGE-ATTEMPT-FAILED "try=$attempt" || fail "the end of attempt $attempt is not logged"
+	done
+	status=0
+	wait "$client" || status=$?
+	: >"$WORK/stop"
+	wait "$asker"
+	note "merge after two dead ranks: exit $status: $(jq -c '{state, tries, seconds, text}' "$WORK/merge.json"); $(wc -l <"$WORK/asked") answers meanwhile"
+	[ "$status" = 1 ] && jq -e '.state == "failed" and .tries == 2 and (.text | length > 0)' "$WORK/merge.json" >/dev/null || fail "exit $status: $(cat "$WORK/merge.json" "$WORK/merge.err")"
+	[ "$(wc -l <"$WORK/asked")" -ge 3 ] || fail "only $(wc -l <"$WORK/asked") answers"
+	grep -vE "^200 amend-[0-9a-f]{8}-v$version-[0-9a-f]{8} Ilmen River" "$WORK/asked" >"$WORK/wrong" && fail "v$version should answer: $(sort "$WORK/wrong" | uniq -c | head -n 3)"
+	[ "$(latest_version)" = "$version" ] || fail "v$version was served, v$(latest_version) is"
+	wait_for 10 no_merge_left || fail "processes are left: $(merge_processes)"
+	left=$(ls -A "$D"/coordinator/merge/* | grep -vxE 'plan\.json|job\.log' | tr '\n' ' ')
+	[ -z "$left" ] || fail "the run folder holds $left"
+	expect_answers "$WORK/edits.jsonl"
 }
-no_merge_left() { ! pgrep -f "amend-merge --plan $D/" >/dev/null; }
 
 case_merge_run() {
 	local set
-	if ! jq -e '.state == "published"' "$WORK/merge.json" >/dev/null; then
-		try amend --timeout 200 -q merge run -o json
-		expect_ok
-		cp "$WORK/out" "$WORK/merge.json"
-	fi
+	try amend --timeout $((200 * SLOW)) -q merge run -o json
+	expect_ok
+	cp "$WORK/out" "$WORK/merge.json"
 	[ "$(jq .ranks "$WORK/merge.json")" = 2 ] || fail "$(cat "$WORK/merge.json")"
 	amend version show latest -o json >"$WORK/version.json"
 	jq -e '[.memories[].kind] | (map(select(. == "merged")) | length == 1) and (map(select(. == "shard")) | length == 2)' "$WORK/version.json" >/dev/null || fail "$(cat "$WORK/version.json")"
@@ -154,48 +175,78 @@ case_metrics() {
 	grep -qE '^amend_requests_total\{' "$WORK/metrics" || fail "no amend_requests_total"
 }
 
+# A node that was away while an edit was learnt catches up by itself.
 case_node_restarted() {
-	local version
 	kill_hard node-0
+	printf '%s\n' "$AWAY" >"$WORK/away.jsonl"
+	try amend edit import "$WORK/away.jsonl"
+	expect_ok
+	wait_for 60 all_trained || fail "the edit is not trained while the node is away: $(amend edit list | tail -n 2)"
 	process_start node-0
 	wait_for 60 node_ready || fail "not ready after a restart"
-	version=$(amend version list -o json | jq '.[-1].version')
-	[[ "$(ask "Which river does the Zorvian Bridge cross?" | jq -r .system_fingerprint)" == *-v$version-* ]] || fail "it does not answer from v$version"
+	wait_served 60
+	node_is_latest || fail "it does not answer from v$(latest_version)"
+	cat "$WORK/edits.jsonl" "$WORK/alone.jsonl" "$WORK/away.jsonl" >"$WORK/all.jsonl"
+	expect_in_ledger "$WORK/all.jsonl" only
+	expect_kept_and_served "$WORK/all.jsonl"
 }
 node_ready() { [ "$(http /ready -o /dev/null -w '%{http_code}' 2>/dev/null)" = 200 ]; }
 
-case_down_leaves_nothing() {
-	delta_roots latest >"$WORK/closed.roots"
-	amend version show latest -o json | jq -c '[.memories[] | select(.kind == "shard") | .edits]' >"$WORK/closed.counts"
+case_down_leaves_nothing() { cluster_down; }
+
+# The coordinator dies twice while edits come in: every acknowledged one is there after each start, and all are served.
+case_coordinator_killed_in_import() {
+	local round client
+	cluster_up import "$MODEL"
+	head -n 8 "$WORK/edits.jsonl" >"$WORK/few.jsonl"
+	client_one_by_one "$WORK/few.jsonl" "$WORK/acked" &
+	client=$!
+	for round in 1 2; do
+		wait_for 60 lines_at_least "$WORK/acked" $((round * 2)) || fail "the client got no further than $(wc -l <"$WORK/acked") edits"
+		kill_hard coordinator
+		cp "$WORK/acked" "$WORK/acked.$round"
+		process_start coordinator
+		wait_for 20 answering || fail "the coordinator does not come back"
+		expect_in_ledger "$WORK/acked.$round"
+	done
+	wait_for 90 gone "$client" || fail "the client does not get through: $(wc -l <"$WORK/acked") acknowledged"
+	cmp -s "$WORK/acked" "$WORK/few.jsonl" || fail "acknowledged: $(jq -r .id "$WORK/acked")"
+	wait_served 120
+	expect_in_ledger "$WORK/few.jsonl" only
+	expect_kept_and_served "$WORK/few.jsonl"
 	cluster_down
 }
 
-# A worker dies in training by SIGKILL, the coordinator in the import: same edits, same order, same bytes, nothing twice.
+# A worker dies between two steps of its training and another process goes on: nothing twice, and the bytes of the run above.
 case_worker_killed_in_training() {
+	local finished
 	cluster_up killed "$MODEL"
+	kill_hard worker-0
+	FAULT=worker.train.step=kill@20 process_start worker-0
+	wait_for 60 log_count_at_least worker-0 WORKER-JOINED 2 || fail "worker-0 does not join"
 	try amend edit import "$WORK/edits.jsonl" --on-conflict keep
 	expect_ok
-	wait_for 30 worker_busy || note "training was over before the kill"
-	kill_hard worker-0
+	wait_for 60 gone "$(pid_of worker-0)" || fail "worker-0 does not come to its step 20"
+	finished=$(log_count worker-0 WORKER-JOB-DONE)
 	process_start worker-0
-	kill_hard coordinator
-	process_start coordinator
-	wait_for 20 amend --timeout 2 edit import "$WORK/edits.jsonl" --on-conflict keep >/dev/null 2>&1 || fail "the import does not get through"
+	[ "$finished" = 0 ] || fail "worker-0 had ended a training before it died"
 	wait_served 120
-	expect_once
-	expect_all_served "$EDITS"
-	try amend edit add --id alone --subject "Zorvian Bridge" --prompt "Which river does the Zorvian Bridge cross?" --target "Ilmen River"
+	expect_in_ledger "$WORK/edits.jsonl" only
+	expect_kept_and_served "$WORK/edits.jsonl"
+	printf '%s\n' "$ALONE" >"$WORK/alone.jsonl"
+	try amend edit import "$WORK/alone.jsonl"
 	expect_ok
 	wait_served 60
-	try amend --timeout 200 -q merge run -o json
-	expect_ok
+	# a merge closes the shards first; the cluster stops while its ranks run
+	amend --timeout $((200 * SLOW)) -q merge run >"$WORK/merge.txt" 2>&1 &
+	wait_for 100 log_has coordinator COORDINATOR-MERGE-STARTED || fail "the shards do not close: $(cat "$WORK/merge.txt")"
 	delta_roots latest >"$D/roots"
 	cluster_down
+	wait_for 10 no_merge_left || fail "ranks are left: $(merge_processes)"
 	cmp -s "$D/roots" "$WORK/closed.roots" || fail "other bytes than without the crash: $(diff "$D/roots" "$WORK/closed.roots" | tr '\n' ' ')"
 }
-worker_busy() { amend --timeout 2 fleet status -o json 2>/dev/null | jq -e '[.members[] | select(.kind == "worker" and .leases > 0)] | length > 0' >/dev/null; }
 
-for name in up before import_and_served after eval_latest one_edit_alone fault_free_roots merge_killed merge_run ask_command metrics node_restarted \
-	down_leaves_nothing worker_killed_in_training; do
+for name in up before import_and_served after eval_latest one_edit_alone merge_killed merge_run ask_command metrics node_restarted \
+	down_leaves_nothing coordinator_killed_in_import worker_killed_in_training; do
 	run_case "$name"
 done

@@ -195,6 +195,7 @@ log_has() { # process name, log id, [pattern]
 	grep "id=$2" "$D/log/$1.log" 2>/dev/null | grep -q -- "${3:-}"
 }
 log_count() { grep -c "id=$2" "$D/log/$1.log" 2>/dev/null || true; }
+log_count_at_least() { [ "$(log_count "$1" "$2")" -ge "$3" ]; } # process name, log id, count
 
 # ---- Edits
 
@@ -204,27 +205,80 @@ wait_served() { # seconds
 }
 # id, state and seq of every edit, by seq
 edits() { amend edit list -o jsonl | jq -r '[.seq, .id, .state] | @tsv'; }
-# I1 of the promises: every id once, the sequence without a gap in what the list shows.
+# I1 of the promises: every id is in the ledger once.
 expect_once() {
 	local twice
 	twice=$(amend edit list -o jsonl | jq -r .id | sort | uniq -d)
 	[ -z "$twice" ] || fail "in the ledger twice: $twice"
+}
+ids_of() { jq -r .id "$1" | sort; }
+# Every edit of the file is in the ledger exactly once; nothing but the file's edits, when the second argument is "only".
+expect_in_ledger() { # file of edits, [only]
+	amend edit list -o jsonl | jq -r .id | sort >"$WORK/ledger"
+	ids_of "$1" >"$WORK/wanted"
+	[ "${2:-}" = only ] || { grep -Fx -f "$WORK/wanted" "$WORK/ledger" >"$WORK/found" && mv "$WORK/found" "$WORK/ledger"; }
+	cmp -s "$WORK/ledger" "$WORK/wanted" || fail "in the ledger (<) other than once (>): $(diff "$WORK/ledger" "$WORK/wanted" | grep '^[<>]' | head -n 5 | tr '\n' ' ')"
 }
 expect_all_served() { # count
 	local served
 	served=$(amend edit list -o jsonl | jq -r 'select(.state == "served") | .id' | sort -u | wc -l)
 	[ "$served" = "$1" ] || fail "$served of $1 edits are served: $(amend edit list -o jsonl | jq -r 'select(.state != "served") | .id + " " + .state + " " + (.reason // "")' | head -n 5)"
 }
+# Every edit of the file answers through HTTP with its target, and a memory gives the answer. One request asks them all.
+expect_answers() { # file of edits, at most 128
+	local wrong
+	jq -cs '{prompt: map(.prompt), max_tokens: 16, temperature: 0, stop: "\n", amend: {explain: true}}' "$1" >"$WORK/ask.json"
+	http /v1/completions -o "$WORK/answers.json" -d @"$WORK/ask.json" || fail "the node does not answer"
+	jq -e '.choices | length > 0' "$WORK/answers.json" >/dev/null || fail "no answers: $(head -c 300 "$WORK/answers.json")"
+	wrong=$(jq -rn --slurpfile edits "$1" --slurpfile answers "$WORK/answers.json" 'range($edits | length) | $edits[.] as $e |
+		($answers[0].choices[.] // {text: "", amend: {route: "nothing"}}) as $a | ($a.text | sub("^\\s+"; "")) as $text |
+		select(($text | startswith($e.target_new) | not) or ($a.amend.route | startswith("memory:") | not)) |
+		"\($e.id): \($text[:30] | tojson) from \($a.amend.route), not \($e.target_new | tojson)"')
+	[ -z "$wrong" ] || fail "$(wc -l <<<"$wrong") of $(wc -l <"$1") answers are wrong: $(head -n 3 <<<"$wrong")"
+}
+# What an acknowledgement promises: every edit of the file is in the ledger once, is served, and answers with its target.
+expect_kept_and_served() { # file of edits
+	local unserved
+	expect_in_ledger "$1"
+	unserved=$(amend edit list -o jsonl | jq -r 'select(.state != "served") | "\(.id) \(.state) \(.reason // "")"' | grep -F -f <(ids_of "$1"))
+	[ -z "$unserved" ] || fail "not served: $(head -n 5 <<<"$unserved")"
+	expect_answers "$1"
+}
+# Sends a file edit by edit, so that each answer is an acknowledgement of its own, and repeats what was not answered.
+client_one_by_one() { # file of edits, file that gets each acknowledged line
+	local line
+	: >"$2"
+	while read -r line; do
+		until amend --timeout 2 edit import - --on-conflict keep -q >/dev/null 2>&1 <<<"$line"; do :; done
+		printf '%s\n' "$line" >>"$2"
+	done <"$1"
+}
+# Asks one thing again and again until the file `stop` is there; "code fingerprint answer" goes to the file `asked` each time.
+ask_on() { # prompt
+	jq -cn --arg p "$1" '{prompt: $p, max_tokens: 8, temperature: 0, stop: "\n"}' >"$WORK/ask-on.json"
+	while [ ! -e "$WORK/stop" ]; do
+		http /v1/completions -d @"$WORK/ask-on.json" -w '\n%{http_code}\n' 2>&1 |
+			jq -rs '"\(.[1] // 0) \(.[0].system_fingerprint) \(.[0].choices[0].text | sub("^\\s+"; ""))"' >>"$WORK/asked" || echo "000 no answer" >>"$WORK/asked"
+	done
+}
+all_trained() { amend edit list -o jsonl | jq -es 'all(.[]; .state == "trained" or .state == "served")' >/dev/null; }
+lines_at_least() { [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
+answering() { amend --timeout 1 fleet status >/dev/null 2>&1; }
+
 # Shard and delta root of every shard of a version: what a replay must give again.
 delta_roots() { # version
 	amend version show "$1" -o json | jq -r '.memories[] | select(.kind == "shard") | "\(.id) \(.delta) \(.edits)"' | sort
 }
-# N facts about invented subjects, each on a line of its own.
-facts() { # count, [prefix]
-	local i
+# Up to 250 facts about invented words. Short prompts with a letter for a target: the tiny random model learns sixty of them
+# in two shards without a failure. PAD lengthens the records, which makes an import of few edits take several batches.
+facts() { # count, [prefix], [pad bytes]
+	local i word letter pad v=(a e i o u) k=(b d f g k l m n p r s t v z)
+	pad=$(head -c "${3:-0}" /dev/zero | tr '\0' y)
 	for ((i = 0; i < $1; i++)); do
-		printf '{"id":"%s-%03d","prompt":"Which number does the box %s%03d hold?","subject":"box %s%03d","target_new":"%d","rephrase":["What is in box %s%03d?"],"locality":[{"prompt":"nq question: who wrote book %d","target":"x"}],"loc_prompt":"nq question: where is hill %d the north"}\n' \
-			"${2:-fact}" "$i" "${2:-}" "$i" "${2:-}" "$i" $((i * 7 + 11)) "${2:-}" "$i" "$i" "$i"
+		word=${2:-}${k[i % 14]}${v[i / 14 % 5]}${k[i * 5 / 7 % 14]}${v[(i / 70 + i) % 5]}${k[i / 14 % 14]}
+		printf -v letter '\\x%x' $((97 + i % 26))
+		printf '{"id":"%s-%03d","prompt":"%s is","subject":"%s","target_new":"%b","rephrase":["What is %s?%s"],"locality":[{"prompt":"nq question: who wrote book %d","target":"x"}],"loc_prompt":"nq question: where is hill %d the north"}\n' \
+			"${2:-fact}" "$i" "$word" "$word" "$letter" "$word" "$pad" "$i" "$i"
 	done
 }
 
