@@ -150,8 +150,7 @@ static int head_advance(struct worker_fetch *f, struct err *e)
 	const struct hash *missing = (const void *)f->missing.data;
 	while (f->ask_count < WORKER_FETCH_WINDOW && f->missing_next < total)
 		f->asks[f->ask_count++] = (struct ask){ .hash = missing[f->missing_next++], .bytes = BUF_INIT };
-	struct err ignored = ERR_INIT;
-	int rc = need_send(f, &ignored);
+	int rc = need_send(f, e);
 	return rc == ERR_AGAIN || rc == ERR_CLOSED ? 0 : rc;
 }
 

@@ -35,6 +35,20 @@ static void cache_path(const struct worker *w, const struct hash *corpus, char o
 	snprintf(out, 4096, "%s/calibration-%.12s-%.12s.bin", w->config.data_folder, model, text);
 }
 
+/* The file ends with the SHA-256 of what comes before: a calibration with a wrong bit would route wrongly everywhere.
+ */
+static int cache_check(struct buf *file, const char *path, struct err *e)
+{
+	struct hash actual;
+	if (file->len < HASH_BYTES)
+		return err_set(e, ERR_CORRUPT, "%s is cut off", path);
+	file->len -= HASH_BYTES;
+	hash_of(file->data, file->len, &actual);
+	return memcmp(actual.bytes, file->data + file->len, HASH_BYTES) == 0
+		       ? 0
+		       : err_set(e, ERR_CORRUPT, "%s does not match its digest", path);
+}
+
 int worker__calibration_load(struct worker *w, struct buf *out, struct err *e)
 {
 	struct hash corpus;
@@ -48,11 +62,18 @@ int worker__calibration_load(struct worker *w, struct buf *out, struct err *e)
 	if (rc != 0)
 		return rc;
 	struct editor_calibration *check = NULL;
-	rc = editor_calibration_decode(out->data, out->len, &check, e);
+	rc = cache_check(out, path, e);
+	if (rc == 0)
+		rc = editor_calibration_decode(out->data, out->len, &check, e);
 	if (rc == 0 && !(hash_equal(&check->base_model, model_digest(w->model)) && hash_equal(&check->corpus, &corpus)))
 		rc = err_set(e, ERR_NOT_FOUND, "%s is of another model or corpus", path);
 	editor_calibration_destroy(&check);
-	return rc == ERR_CORRUPT ? ERR_NOT_FOUND : rc; /* a damaged cache is made again */
+	if (rc != 0)
+		buf_clear(out);
+	if (rc != ERR_CORRUPT)
+		return rc;
+	log_event(LOG_WARN, "WORKER-CALIBRATION-DAMAGED", LOGF_S("reason", e->text));
+	return ERR_NOT_FOUND; /* made again */
 }
 
 int worker__calibration_save(struct worker *w, const struct buf *bytes, struct err *e)
@@ -62,8 +83,16 @@ int worker__calibration_save(struct worker *w, const struct buf *bytes, struct e
 	int rc = hash_of_file(w->config.calibration_corpus, &corpus, e);
 	if (rc != 0)
 		return rc;
+	struct hash digest;
+	struct buf file = BUF_INIT;
 	cache_path(w, &corpus, path);
-	return file_write_atomic(path, bytes->data, bytes->len, 0600, e);
+	hash_of(bytes->data, bytes->len, &digest);
+	buf_append(&file, bytes->data, bytes->len);
+	buf_append(&file, digest.bytes, HASH_BYTES);
+	rc = buf_failed(&file) ? err_set(e, ERR_NOMEM, "out of memory for the calibration")
+			       : file_write_atomic(path, file.data, file.len, 0600, e);
+	buf_free(&file);
+	return rc;
 }
 
 static int calibrate(struct worker__job *job)

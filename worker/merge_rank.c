@@ -92,6 +92,8 @@ static int load_edits(struct rank *r, const struct merge_plan_shard *planned, st
 	const char *text = buf_cstr(&file), *record;
 	size_t len = file.len, record_len;
 	uint64_t seq;
+	if (rc == 0 && buf_failed(&file))
+		rc = err_set(e, ERR_NOMEM, "merge: out of memory for %s", planned->edits);
 	while (rc == 0 && (rc = merge_plan_edit_next(&text, &len, &seq, &record, &record_len, e)) == 0)
 		rc = add_edit(shard, seq, record, record_len, e);
 	buf_free(&file);

@@ -331,6 +331,8 @@ void stand_turn(struct stand *s)
 	struct msg_received *received = NULL;
 	env_manual_advance(&s->clock, STAND_TURN_MS * 1000);
 	stand_script(s);
+	if (s->fail_turns > 0 && --s->fail_turns == 0)
+		fault_set(s->fail_at, 1);
 	while (s->client->ops->recv(s->client, &received, &s->e) == 0) {
 		worker_receive(s->worker, &received);
 		if (received != NULL)
@@ -339,6 +341,7 @@ void stand_turn(struct stand *s)
 	if (!s->hold_engine)
 		pool_poll(s->pool);
 	worker_tick(s->worker);
+	fault_set(-1, 0);
 }
 
 void stand_turns(struct stand *s, int64_t ms)

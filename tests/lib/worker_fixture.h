@@ -29,6 +29,9 @@ struct stand {
 	struct worker_config config;
 	struct worker *worker;
 	bool hold_engine; /* finished jobs are not handed back */
+	/* > 0: in so many turns, the allocation number `fail_at` of the worker's side fails */
+	int fail_turns;
+	int64_t fail_at;
 	/* The script. `hook` sees every message of the worker first; true: swallowed. */
 	bool (*hook)(struct stand *s, const struct msg *msg);
 	void *hook_context;
