@@ -131,6 +131,8 @@ static bool is_fresh(const struct worker__job *job, uint64_t seq)
 	return false;
 }
 
+/* Edits that failed are among the removed: what this process remembers of them (editor/retest.c) decides nothing, so a
+ * worker that started anew trains to the same bytes. */
 static int shard_fill(struct worker__job *job)
 {
 	struct err *e = &job->error;

@@ -101,6 +101,38 @@ static void test_failed_edit_is_reported_and_tombstoned(void **state)
 	arena_destroy(&arena);
 }
 
+static void expect_forgotten(struct end_peer *end, uint64_t seq)
+{
+	struct msg_received *edits = end_expect(end, MSG_EDITS);
+	while (!edits->msg.u.edits.group_end) {
+		msg_free(&edits);
+		edits = end_expect(end, MSG_EDITS);
+	}
+	assert_int_equal(edits->msg.u.edits.removed_count, 1);
+	assert_int_equal(edits->msg.u.edits.removed_seqs[0], seq);
+	msg_free(&edits);
+}
+
+/* Whether a worker remembers that an edit failed must not matter: the next group tells it to forget the edit, whether
+ * it goes on or starts anew. */
+static void test_failed_edit_is_forgotten_with_the_next_group(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	prepare(c, &w, 2);
+	struct commit commit = commit_of(&w, 2);
+	commit.failed = w.seqs[1];
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	client_facts(c, 3, 1);
+	end_clear(&c->worker);
+	worker_want(&c->worker, w.shard, w.epoch, 100, 2);
+	expect_forgotten(&c->worker, w.seqs[1]);
+	worker_hello(&c->worker, 2); /* started anew */
+	uint64_t epoch = worker_lease(&c->worker, NULL);
+	worker_want(&c->worker, w.shard, epoch, 100, 0);
+	expect_forgotten(&c->worker, w.seqs[1]);
+}
+
 /* The process dies around the commit: the version is there or not, never half, and the commit can be sent again. */
 static void crash_at(struct cluster *c, const char *fault, uint64_t versions)
 {
@@ -194,6 +226,7 @@ int main(void)
 		T(test_missing_chunks_are_asked_for),
 		T(test_what_does_not_follow_is_refused),
 		T(test_failed_edit_is_reported_and_tombstoned),
+		T(test_failed_edit_is_forgotten_with_the_next_group),
 		T(test_crash_after_the_blobs),
 		T(test_crash_before_the_commit),
 		T(test_crash_after_the_commit),
