@@ -69,7 +69,7 @@ int worker__calibration_load(struct worker *w, struct buf *out, struct err *e)
 		rc = err_set(e, ERR_NOT_FOUND, "%s is of another model or corpus", path);
 	editor_calibration_destroy(&check);
 	if (rc != 0)
-		buf_clear(out);
+		buf_free(out);
 	if (rc != ERR_CORRUPT)
 		return rc;
 	log_event(LOG_WARN, "WORKER-CALIBRATION-DAMAGED", LOGF_S("reason", e->text));
