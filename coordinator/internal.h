@@ -152,6 +152,9 @@ struct coordinator {
 	struct store_merge *merges; /* published */
 	size_t merge_count, merge_cap;
 	struct merge_run merge;
+	struct {
+		uint64_t merge, epoch;
+	} gated;                            /* the last gate that was passed: its result may come again */
 	uint64_t merge_next_id, merge_mark; /* mark: trained edits when the last merge was planned */
 	int64_t merge_mark_ms;
 
@@ -284,7 +287,6 @@ int coordinator__merge_prepare_files(struct coordinator *c, struct store_merge *
 int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec,
 			      struct err *e) MUST_CHECK;                 /* stores the delta: rec->output_root */
 void coordinator__merge_clean(const struct coordinator *c, uint64_t id); /* inputs and output; plan and log stay */
-int coordinator__gate_publish(struct coordinator *c, double score, struct err *e) MUST_CHECK;
 int coordinator__merge_event(struct coordinator *c, enum store_event_type type, const struct store_merge *rec,
 			     struct err *e) MUST_CHECK; /* in c->txn */
 int coordinator__merge_shards_move(struct coordinator *c, const struct store_merge *rec, int state,

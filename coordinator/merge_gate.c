@@ -183,7 +183,7 @@ static int publish_merge(struct coordinator *c, struct store_merge *rec, const c
 	return publish_write(c, rec, publish, e);
 }
 
-int coordinator__gate_publish(struct coordinator *c, double score, struct err *e)
+static int gate_publish(struct coordinator *c, double score, struct err *e)
 {
 	struct store_merge rec = c->merge.rec;
 	struct publish publish;
@@ -224,16 +224,26 @@ void coordinator__recv_gate_result(struct coordinator *c, const struct msg_recei
 	const struct msg_gate_result *result = &received->msg.u.gate_result;
 	struct peer *peer = coordinator__peer_find(c, received->peer_key, MSG_PEER_WORKER);
 	struct err e = ERR_INIT;
+	if (result->epoch != 0 && result->merge == c->gated.merge && result->epoch == c->gated.epoch) {
+		gate_reply(c, received, 0, ""); /* its answer was lost */
+		return;
+	}
 	if (peer == NULL || !coordinator__gate_is(c, peer, result->merge, result->epoch)) {
 		gate_reply(c, received, ERR_FENCED, "this gate is over, or another worker's");
 		return;
 	}
-	if (!(result->score >= 0.0 && result->score <= 1.0)) {
-		gate_reply(c, received, ERR_INVALID, "score: not a share in [0, 1]");
-		coordinator__gate_lost(c, "its score was not a share");
+	if (result->passed > result->tested || result->tested > c->merge.seq_count) {
+		gate_reply(c, received, ERR_INVALID, "passed, tested: more than the edits of the merge");
+		coordinator__gate_lost(c, "its counts were impossible");
 		return;
 	}
-	int rc = coordinator__gate_publish(c, result->score, &e);
+	/* What was not tested did not pass. */
+	double score = c->merge.seq_count > 0 ? (double)result->passed / (double)c->merge.seq_count : 0;
+	int rc = gate_publish(c, score, &e);
+	if (rc == 0) {
+		c->gated.merge = result->merge;
+		c->gated.epoch = result->epoch;
+	}
 	if (c->failure.code == 0)
 		gate_reply(c, received, rc, rc == 0 ? "" : e.text);
 }

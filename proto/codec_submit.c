@@ -3,12 +3,16 @@
 
 #include "proto/submit.pb-c.h"
 
-#define SUBMIT_RECORDS_MAX 4096
-#define EDIT_LIST_MAX      4096
+#define EDIT_LIST_MAX 4096
+
+/* A result's texts, its two seqs, its code, and the tags and lengths of all. */
+#define RESULT_BYTES_MAX (MSG_SUBMIT_ID_BYTES_MAX + MSG_SUBMIT_REASON_BYTES_MAX + 32)
+_Static_assert(MSG_SUBMIT_RECORDS_MAX *RESULT_BYTES_MAX < MSG_BODY_BYTES_MAX,
+	       "the answer to a full Submit must fit, or a commit would go unanswered");
 
 static const struct codec__row submit_rows[] = {
 	ROW_ENUM(1, msg_submit, on_conflict, MSG_SUPERSEDE, MSG_REJECT),
-	ROW_BLOBS(2, msg_submit, records, record_count, SUBMIT_RECORDS_MAX, CODEC_RECORD_BYTES_MAX),
+	ROW_BLOBS(2, msg_submit, records, record_count, MSG_SUBMIT_RECORDS_MAX, CODEC_RECORD_BYTES_MAX),
 };
 CODEC_TABLE(codec__submit, amend__submit__descriptor, msg_submit, submit_rows);
 
@@ -16,13 +20,13 @@ static const struct codec__row submit_result_rows[] = {
 	ROW_CODE(1, msg_submit_result, code),
 	ROW_U64(2, msg_submit_result, seq, 0, CODEC_SEQ_MAX),
 	ROW_U64(3, msg_submit_result, supersedes, 0, CODEC_SEQ_MAX),
-	ROW_TEXT(4, msg_submit_result, id, CODEC_ID_BYTES_MAX),
-	ROW_TEXT(5, msg_submit_result, reason, CODEC_REASON_BYTES_MAX),
+	ROW_TEXT(4, msg_submit_result, id, MSG_SUBMIT_ID_BYTES_MAX),
+	ROW_TEXT(5, msg_submit_result, reason, MSG_SUBMIT_REASON_BYTES_MAX),
 };
 static CODEC_TABLE(submit_result, amend__submit_result__descriptor, msg_submit_result, submit_result_rows);
 
 static const struct codec__row submit_reply_rows[] = {
-	ROW_LIST(1, msg_submit_reply, results, result_count, msg_submit_result, &submit_result, SUBMIT_RECORDS_MAX),
+	ROW_LIST(1, msg_submit_reply, results, result_count, msg_submit_result, &submit_result, MSG_SUBMIT_RECORDS_MAX),
 	ROW_U32(2, msg_submit_reply, retry_after_ms, 0, UINT32_MAX),
 };
 CODEC_TABLE(codec__submit_reply, amend__submit_reply__descriptor, msg_submit_reply, submit_reply_rows);

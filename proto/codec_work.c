@@ -3,10 +3,9 @@
 
 #include "proto/work.pb-c.h"
 
-#define RESULTS_MAX 4096 /* edits of one shard or merge gate */
-#define LEASES_MAX  1024
-#define ITEMS_MAX   4096
-#define SHAPE_MAX   (1u << 24)
+#define LEASES_MAX 1024
+#define ITEMS_MAX  4096
+#define SHAPE_MAX  (1u << 24)
 
 static const struct codec__row hello_rows[] = {
 	ROW_ENUM(1, msg_hello, kind, MSG_PEER_WORKER, MSG_PEER_CLIENT),
@@ -125,7 +124,7 @@ static const struct codec__row shard_commit_rows[] = {
 	ROW_U64(11, msg_shard_commit, seed, 0, UINT64_MAX),
 	ROW_TEXT(12, msg_shard_commit, mode, CODEC_NAME_BYTES_MAX),
 	ROW_TEXT(13, msg_shard_commit, backend, CODEC_LINE_BYTES_MAX),
-	ROW_LIST(14, msg_shard_commit, results, result_count, msg_edit_result, &edit_result, RESULTS_MAX),
+	ROW_LIST(14, msg_shard_commit, results, result_count, msg_edit_result, &edit_result, MSG_RESULTS_MAX),
 	ROW_U32(15, msg_shard_commit, train_ms, 0, UINT32_MAX),
 	ROW_U32(16, msg_shard_commit, retest_ms, 0, UINT32_MAX),
 	ROW_U32(17, msg_shard_commit, steps, 0, UINT32_MAX),
@@ -151,7 +150,27 @@ CODEC_TABLE(codec__fenced, amend__fenced__descriptor, msg_fenced, fenced_rows);
 static const struct codec__row gate_result_rows[] = {
 	ROW_U64(1, msg_gate_result, merge, 0, UINT64_MAX),
 	ROW_U64(2, msg_gate_result, epoch, 0, UINT64_MAX),
-	ROW_LIST(3, msg_gate_result, results, result_count, msg_edit_result, &edit_result, RESULTS_MAX),
-	ROW_SHARE(4, msg_gate_result, score),
+	ROW_U32(3, msg_gate_result, passed, 0, UINT32_MAX),
+	ROW_U32(4, msg_gate_result, tested, 0, UINT32_MAX),
 };
 CODEC_TABLE(codec__gate_result, amend__gate_result__descriptor, msg_gate_result, gate_result_rows);
+
+static const struct codec__row release_rows[] = {
+	ROW_U64(1, msg_release, shard, 0, UINT64_MAX),
+	ROW_U64(2, msg_release, epoch, 0, UINT64_MAX),
+	ROW_CODE(3, msg_release, code),
+};
+CODEC_TABLE(codec__release, amend__release__descriptor, msg_release, release_rows);
+
+/* What a ShardCommit has besides its results, and a result besides its reason: tags, lengths and the largest numbers.
+ */
+#define COMMIT_REST_BYTES 1024
+#define RESULT_REST_BYTES 24
+size_t msg_result_reason_bytes(size_t result_count)
+{
+	size_t each = (MSG_BODY_BYTES_MAX - COMMIT_REST_BYTES) / (result_count > 0 ? result_count : 1) -
+		      RESULT_REST_BYTES;
+	_Static_assert((MSG_BODY_BYTES_MAX - COMMIT_REST_BYTES) / MSG_RESULTS_MAX > RESULT_REST_BYTES + 16,
+		       "a full ShardCommit has room for short reasons");
+	return each < CODEC_REASON_BYTES_MAX ? each : CODEC_REASON_BYTES_MAX;
+}

@@ -13,6 +13,11 @@
 #define MSG_SUBMIT_BYTES_MAX (60 * 1024)
 #define MSG_BULK_BYTES_MAX   65520 /* one chunk */
 #define MSG_HASHES_MAX       2048
+#define MSG_RESULTS_MAX      4096 /* of one ShardCommit */
+/* Of one Submit; so many answers with texts of the stated lengths keep to SubmitReply's cap. */
+#define MSG_SUBMIT_RECORDS_MAX      512
+#define MSG_SUBMIT_ID_BYTES_MAX     159
+#define MSG_SUBMIT_REASON_BYTES_MAX 255
 
 enum msg_type {
 	/* submit.proto */
@@ -33,6 +38,7 @@ enum msg_type {
 	MSG_SHARD_COMMIT_REPLY,
 	MSG_FENCED,
 	MSG_GATE_RESULT,
+	MSG_RELEASE,
 	/* blob.proto */
 	MSG_HAVE = 48,
 	MSG_MISSING,
@@ -192,9 +198,10 @@ struct msg_shard_commit {
 	uint32_t group_first, group_count;
 	bool closed;
 	uint64_t seed;
-	struct msg_text mode;                  /* "stream" or "breadth-first" */
-	struct msg_text backend;               /* with instruction set and thread count */
-	const struct msg_edit_result *results; /* every live edit of the shard */
+	struct msg_text mode;    /* "stream" or "breadth-first" */
+	struct msg_text backend; /* with instruction set and thread count */
+	const struct msg_edit_result
+		*results; /* every live edit of the shard; reasons cut by msg_result_reason_bytes */
 	size_t result_count;
 	uint32_t train_ms, retest_ms, steps;
 };
@@ -206,11 +213,15 @@ struct msg_shard_commit_reply {
 struct msg_fenced { /* coordinator → worker: the lease is another's now; stop at once */
 	uint64_t shard, epoch;
 };
-struct msg_gate_result {
+struct msg_gate_result { /* worker → coordinator: how many edits the merged memory answers, of how many tested */
 	uint64_t merge, epoch;
-	const struct msg_edit_result *results;
-	size_t result_count;
-	double score; /* share passed */
+	uint32_t passed, tested;
+};
+struct msg_release {    /* worker → coordinator: it gives a lease back, of a shard or a gate. No answer */
+	uint64_t shard; /* or the merge's id for a gate */
+	uint64_t epoch;
+	int code; /* 0: the worker is stopping; ERR_INVALID: an edit of the group is to blame; else why its job failed
+		   */
 };
 
 struct msg_hashes { /* Have, Missing (of those), Need */
@@ -316,6 +327,7 @@ struct msg {
 		struct msg_shard_commit_reply shard_commit_reply;
 		struct msg_fenced fenced;
 		struct msg_gate_result gate_result;
+		struct msg_release release;
 		struct msg_hashes hashes; /* MSG_HAVE, MSG_MISSING, MSG_NEED */
 		struct msg_chunk chunk;   /* MSG_CHUNK, MSG_CHUNK_STORED */
 		struct msg_hint hint;
@@ -340,5 +352,8 @@ struct msg_received {
 	struct arena *arena;
 };
 void msg_free(struct msg_received **received);
+
+/* How many bytes the reason of each of `result_count` results may have for their ShardCommit to keep to its cap. */
+size_t msg_result_reason_bytes(size_t result_count);
 
 #endif

@@ -20,6 +20,7 @@ static const struct {
 	{ MSG_PROGRESS, W },
 	{ MSG_SHARD_COMMIT, W },
 	{ MSG_GATE_RESULT, W },
+	{ MSG_RELEASE, W },
 	{ MSG_HAVE, W },
 	{ MSG_CHUNK, W },
 	{ MSG_NEED, W | R | U | A },
@@ -28,7 +29,6 @@ static const struct {
 	{ MSG_VERSION_LIST, R | U | A },
 	{ MSG_FLEET, R | U | A },
 	{ MSG_MERGE_RUN, A },
-	{ MSG_MERGE_STATUS, A },
 	{ MSG_SHUTDOWN, A },
 };
 

@@ -295,17 +295,12 @@ static void commit_send(struct worker__work *work)
 	work->request_id = msg.request_id;
 	work->asked_us = env_monotonic_us(w->env);
 	if (work->kind == MSG_LEASE_GATE) {
-		size_t passed = 0;
+		uint32_t passed = 0;
 		for (size_t i = 0; i < job->result_count; i++)
 			passed += job->results[i].passed;
 		msg.type = MSG_GATE_RESULT;
-		msg.u.gate_result = (struct msg_gate_result){
-			.merge = work->shard,
-			.epoch = work->epoch,
-			.results = results,
-			.result_count = job->result_count,
-			.score = job->result_count == 0 ? 0 : (double)passed / (double)job->result_count,
-		};
+		msg.u.gate_result =
+			(struct msg_gate_result){ work->shard, work->epoch, passed, (uint32_t)job->result_count };
 	} else {
 		const char *mode = job->stats.mode == EDITOR_BREADTH_FIRST ? "breadth-first" : "stream";
 		const char *backend = model_backend_of(w->model)->ops->describe(model_backend_of(w->model));

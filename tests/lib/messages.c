@@ -19,6 +19,7 @@ const int test_message_types[] = {
 	MSG_SHARD_COMMIT_REPLY,
 	MSG_FENCED,
 	MSG_GATE_RESULT,
+	MSG_RELEASE,
 	MSG_HAVE,
 	MSG_MISSING,
 	MSG_NEED,
@@ -289,15 +290,6 @@ static void fill_shard_commit(struct source *s, struct msg_shard_commit *m)
 	m->steps = u32(s);
 }
 
-static void fill_gate_result(struct source *s, struct msg_gate_result *m)
-{
-	m->merge = u64(s);
-	m->epoch = u64(s);
-	m->result_count = some(s);
-	m->results = results(s, m->result_count);
-	m->score = share(s);
-}
-
 static void fill_hashes(struct source *s, struct msg_hashes *m)
 {
 	m->hash_count = some(s);
@@ -388,6 +380,12 @@ static void fill_small(struct source *s, struct msg *m)
 	case MSG_FENCED:
 		m->u.fenced = (struct msg_fenced){ u64(s), u64(s) };
 		break;
+	case MSG_GATE_RESULT:
+		m->u.gate_result = (struct msg_gate_result){ u64(s), u64(s), u32(s), u32(s) };
+		break;
+	case MSG_RELEASE:
+		m->u.release = (struct msg_release){ u64(s), u64(s), code(s) };
+		break;
 	case MSG_CHUNK:
 		m->u.chunk = (struct msg_chunk){ hash(s), code(s), bytes(s, 0, MSG_BULK_BYTES_MAX) };
 		break;
@@ -457,9 +455,6 @@ void test_message_fill(struct rng *rng, struct arena *arena, int type, struct ms
 		break;
 	case MSG_SHARD_COMMIT:
 		fill_shard_commit(&s, &m->u.shard_commit);
-		break;
-	case MSG_GATE_RESULT:
-		fill_gate_result(&s, &m->u.gate_result);
 		break;
 	case MSG_HAVE:
 	case MSG_MISSING:
@@ -747,10 +742,12 @@ static void dump_small(const struct msg *m, struct buf *out)
 		PUT(m->u.fenced);
 		break;
 	case MSG_GATE_RESULT:
-		PUT(m->u.gate_result.merge);
-		PUT(m->u.gate_result.epoch);
-		dump_results(m->u.gate_result.results, m->u.gate_result.result_count, out);
-		PUT(m->u.gate_result.score);
+		PUT(m->u.gate_result);
+		break;
+	case MSG_RELEASE:
+		PUT(m->u.release.shard);
+		PUT(m->u.release.epoch);
+		PUT(m->u.release.code);
 		break;
 	case MSG_CHUNK:
 	case MSG_CHUNK_STORED:

@@ -51,9 +51,9 @@ static void start(struct cluster *c, uint64_t shard, uint64_t epoch)
 	assert_int_equal(c->fake.starts, 1);
 }
 
-static void gate_send(struct cluster *c, uint64_t epoch, double score, int code)
+static void gate_send(struct cluster *c, uint64_t epoch, uint32_t passed, int code)
 {
-	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { .merge = 1, .epoch = epoch, .score = score } };
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { 1, epoch, passed, 2 } };
 	end_send(&c->worker, &msg);
 	cluster_run(c);
 	struct msg_received *reply = end_expect(&c->worker, MSG_SHARD_COMMIT_REPLY);
@@ -89,7 +89,7 @@ static void test_merge_is_published_beside_its_shards(void **state)
 	assert_int_equal(c->fake.ranks, 1); /* no more than shards */
 	cluster_run(c);
 	uint64_t gate = gate_take(c);
-	gate_send(c, gate, 1.0, 0);
+	gate_send(c, gate, 2, 0);
 	struct merge_view view = merge_ask(c, 1);
 	assert_int_equal(view.state, STORE_MERGE_PUBLISHED);
 	assert_true(view.done && view.serves);
@@ -102,7 +102,9 @@ static void test_merge_is_published_beside_its_shards(void **state)
 	assert_int_equal(manifest.memories[1].source_count, 1);
 	assert_int_equal(manifest.memories[1].seq_count, 2);
 	assert_int_equal(manifest.default_set, PROTO_SET_MERGED);
-	gate_send(c, gate, 1.0, ERR_FENCED);                 /* sent twice: nothing more happens */
+	gate_send(c, gate, 2, 0); /* its answer was lost: the same answer, and nothing more happens */
+	gate_send(c, gate + 1, 2, ERR_FENCED);
+	assert_int_equal(merge_ask(c, 1).version, 3);
 	assert_int_equal(merge_ask(c, 0).code, ERR_INVALID); /* nothing is left to merge */
 	/* New edits open a new shard, and the merged memory stays in later versions. */
 	client_facts(c, 5, 1);
@@ -147,7 +149,7 @@ static void test_gate_below_the_inputs_serves_the_shards(void **state)
 	uint64_t shard, epoch = prepare(c, &shard);
 	start(c, shard, epoch);
 	cluster_run(c);
-	gate_send(c, gate_take(c), 0.97, 0);
+	gate_send(c, gate_take(c), 1, 0);
 	struct merge_view view = merge_ask(c, 1);
 	assert_int_equal(view.state, STORE_MERGE_PUBLISHED);
 	assert_true(view.score_inputs > 0.99);
@@ -235,6 +237,16 @@ static void test_job_that_cannot_start_fails(void **state)
 	assert_failed(c, "no mpirun");
 }
 
+static void test_impossible_gate_counts_are_refused(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	start(c, shard, epoch);
+	cluster_run(c);
+	gate_send(c, gate_take(c), 3, ERR_INVALID); /* of two */
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_GATED);
+}
+
 static void test_gate_whose_worker_dies_goes_to_the_next(void **state)
 {
 	struct cluster *c = *state;
@@ -245,7 +257,7 @@ static void test_gate_whose_worker_dies_goes_to_the_next(void **state)
 	worker_hello(&c->worker, 2);
 	uint64_t again = gate_take(c);
 	assert_true(again > gate);
-	gate_send(c, gate, 1.0, ERR_FENCED);
+	gate_send(c, gate, 2, ERR_FENCED);
 	cluster_advance(c, 8000); /* nobody hears of it again: the gate is given up, for the second and last time */
 	cluster_run(c);
 	assert_failed(c, "gate");
@@ -263,7 +275,7 @@ static void test_restart_runs_the_merge_again(void **state)
 	worker_hello(&c->worker, 2);
 	cluster_run(c);
 	assert_int_equal(c->fake.starts, 2);
-	gate_send(c, gate_take(c), 1.0, 0);
+	gate_send(c, gate_take(c), 2, 0);
 	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_PUBLISHED);
 }
 
@@ -280,7 +292,7 @@ static void test_restart_at_the_gate_gates_again(void **state)
 	worker_hello(&c->worker, 2);
 	cluster_run(c);
 	assert_int_equal(c->fake.starts, 1);
-	gate_send(c, gate_take(c), 1.0, 0);
+	gate_send(c, gate_take(c), 2, 0);
 	assert_int_equal(merge_ask(c, 1).version, 3);
 }
 
@@ -292,7 +304,7 @@ static void test_crash_before_the_publish_changes_nothing(void **state)
 	cluster_run(c);
 	uint64_t gate = gate_take(c);
 	assert_ok(&c->e, fault_arm("coordinator.merge.before_publish=errno@1", &c->e));
-	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { .merge = 1, .epoch = gate, .score = 1 } };
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { 1, gate, 2, 2 } };
 	end_send(&c->worker, &msg);
 	cluster_run(c);
 	assert_null(end_take(&c->worker, MSG_SHARD_COMMIT_REPLY));
@@ -301,7 +313,7 @@ static void test_crash_before_the_publish_changes_nothing(void **state)
 	cluster_restart(c);
 	worker_hello(&c->worker, 2);
 	cluster_run(c);
-	gate_send(c, gate_take(c), 1.0, 0);
+	gate_send(c, gate_take(c), 2, 0);
 	assert_int_equal(merge_ask(c, 1).version, 3);
 }
 
@@ -343,6 +355,7 @@ int main(void)
 		T(test_output_of_another_plan_is_refused),
 		T(test_job_that_hangs_is_killed_at_its_deadline),
 		T(test_job_that_cannot_start_fails),
+		T(test_impossible_gate_counts_are_refused),
 		T(test_gate_whose_worker_dies_goes_to_the_next),
 		T(test_restart_runs_the_merge_again),
 		T(test_restart_at_the_gate_gates_again),

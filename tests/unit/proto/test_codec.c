@@ -106,7 +106,7 @@ static void what_a_peer_would_refuse_is_not_sent(void **state)
 	assert_int_equal(encode_code(&m), ERR_INVALID);
 	m = (struct msg){ .type = MSG_PROGRESS, .u.progress = { .loss = (double)NAN } };
 	assert_int_equal(encode_code(&m), ERR_INVALID);
-	m = (struct msg){ .type = MSG_GATE_RESULT, .u.gate_result = { .score = 1.5 } };
+	m = (struct msg){ .type = MSG_RELEASE, .u.release = { .code = 1 } };
 	assert_int_equal(encode_code(&m), ERR_INVALID);
 	m = (struct msg){ .type = MSG_HELLO }; /* no kind */
 	assert_int_equal(encode_code(&m), ERR_INVALID);
@@ -130,22 +130,47 @@ static void what_a_peer_would_refuse_is_not_sent(void **state)
 static void full_messages_pass(void **state)
 {
 	(void)state;
-	static struct msg_edit_result results[4096];
+	static struct msg_edit_result results[MSG_RESULTS_MAX];
+	static struct msg_submit_result answers[MSG_SUBMIT_RECORDS_MAX];
+	static char words[1024];
 	static struct msg_fleet_member members[1500];
 	struct err e = ERR_INIT;
 	struct buf head = BUF_INIT;
 	struct msg_bytes bulk;
 	struct msg_received *back = NULL;
-	for (size_t i = 0; i < 4096; i++)
+	memset(words, 'w', sizeof words);
+	for (size_t i = 0; i < MSG_RESULTS_MAX; i++)
 		results[i] = (struct msg_edit_result){
-			(1u << 20) + i, i % 2 == 0, 3, { "it decoded to another answer, this one", 38 }
+			(UINT64_C(1) << 61) + i, true, UINT32_MAX, { words, msg_result_reason_bytes(MSG_RESULTS_MAX) }
 		};
-	struct msg m = { .type = MSG_SHARD_COMMIT, .u.shard_commit = { .results = results, .result_count = 4096 } };
+	struct msg m = { .type = MSG_SHARD_COMMIT,
+			 .u.shard_commit = { .results = results, .result_count = MSG_RESULTS_MAX } };
+	m.u.shard_commit.mode = (struct msg_text){ words, 128 };
+	m.u.shard_commit.backend = (struct msg_text){ words, 512 };
 	assert_ok(&e, proto_encode(&m, &head, &bulk, &e));
 	assert_ok(&e, proto_decode(head.data, head.len, NULL, 0, &back, &e));
-	assert_int_equal(back->msg.u.shard_commit.result_count, 4096);
-	assert_int_equal(back->msg.u.shard_commit.results[4095].seq, (1u << 20) + 4095);
+	assert_int_equal(back->msg.u.shard_commit.result_count, MSG_RESULTS_MAX);
+	assert_int_equal(back->msg.u.shard_commit.results[4095].seq, (UINT64_C(1) << 61) + 4095);
 	msg_free(&back);
+	for (size_t i = 1; i <= MSG_RESULTS_MAX; i *= 2) {
+		for (size_t k = 0; k < i; k++)
+			results[k].reason.len = msg_result_reason_bytes(i);
+		m.u.shard_commit.result_count = i;
+		assert_ok(&e, proto_encode(&m, &head, &bulk, &e));
+	}
+	for (size_t i = 0; i < MSG_SUBMIT_RECORDS_MAX; i++)
+		answers[i] = (struct msg_submit_result){ ERR_CONFLICT,
+							 UINT64_C(1) << 61,
+							 UINT64_C(1) << 61,
+							 { words, MSG_SUBMIT_ID_BYTES_MAX },
+							 { words, MSG_SUBMIT_REASON_BYTES_MAX } };
+	m = (struct msg){ .type = MSG_SUBMIT_REPLY, .u.submit_reply = { answers, MSG_SUBMIT_RECORDS_MAX, 1 } };
+	assert_ok(&e, proto_encode(&m, &head, &bulk, &e));
+	assert_ok(&e, proto_decode(head.data, head.len, NULL, 0, &back, &e));
+	assert_int_equal(back->msg.u.submit_reply.result_count, MSG_SUBMIT_RECORDS_MAX);
+	msg_free(&back);
+	m.u.submit_reply.result_count++;
+	assert_int_equal(encode_code(&m), ERR_LIMIT);
 	for (size_t i = 0; i < 1500; i++) {
 		members[i] = (struct msg_fleet_member){
 			.kind = MSG_PEER_NODE, .name = { "n", 1 }, .endpoint = { "h:1", 3 }, .backend = { "cpu", 3 }

@@ -5,21 +5,12 @@
 
 /* The table of promises.md, written a second time: role by role, where rights.c goes type by type. */
 static const int submitter[] = { MSG_SUBMIT, MSG_EDIT_LIST, 0 };
-static const int worker[] = { MSG_HELLO,
-			      MSG_WANT,
-			      MSG_HEARTBEAT,
-			      MSG_PROGRESS,
-			      MSG_SHARD_COMMIT,
-			      MSG_GATE_RESULT,
-			      MSG_HAVE,
-			      MSG_CHUNK,
-			      MSG_NEED,
-			      MSG_GET_MANIFEST,
-			      0 };
+static const int worker[] = { MSG_HELLO,   MSG_WANT, MSG_HEARTBEAT, MSG_PROGRESS, MSG_SHARD_COMMIT, MSG_GATE_RESULT,
+			      MSG_RELEASE, MSG_HAVE, MSG_CHUNK,     MSG_NEED,     MSG_GET_MANIFEST, 0 };
 static const int reader[] = { MSG_HELLO,       MSG_HEARTBEAT,    MSG_GET_MANIFEST, MSG_NEED,
 			      MSG_NODE_STATUS, MSG_VERSION_LIST, MSG_FLEET,        0 };
 static const int auditor[] = { MSG_EDIT_LIST, MSG_VERSION_LIST, MSG_GET_MANIFEST, MSG_NEED, MSG_FLEET, 0 };
-static const int admin_only[] = { MSG_MERGE_RUN, MSG_MERGE_STATUS, MSG_SHUTDOWN, 0 };
+static const int admin_only[] = { MSG_MERGE_RUN, MSG_SHUTDOWN, 0 };
 
 static bool in(const int *list, int type)
 {

@@ -428,8 +428,8 @@ static void a_gate_lease_tests_and_reports(void **state)
 	stand_until(s, &s->gates, 1);
 	assert_int_equal(s->gate.merge, STAND_SHARD);
 	assert_int_equal(s->gate.epoch, epoch);
-	assert_int_equal(s->gate.result_count, 2);
-	assert_true(s->gate.score == 1.0);
+	assert_int_equal(s->gate.tested, 2);
+	assert_int_equal(s->gate.passed, 2);
 	assert_int_equal(s->commits, 1);
 	stand_turns(s, 1500);
 	assert_int_equal(s->beat_leases, 0);
