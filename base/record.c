@@ -25,7 +25,7 @@ static int check_text(const char *field, const struct record_text *t, unsigned r
 		err_wrap(e, "%s", field);
 		return rc;
 	}
-	if (strspn(t->text, " \t\n") == t->len)
+	if (text_is_blank(t->text, t->len))
 		return err_set(e, ERR_INVALID, "%s: empty", field);
 	return 0;
 }

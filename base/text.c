@@ -129,6 +129,16 @@ int text_check(const char *text, size_t len, bool multiline, struct err *e)
 	return ascii ? 0 : check_composed(text, len, e);
 }
 
+bool text_is_blank(const char *text, size_t len)
+{
+	size_t taken;
+	for (size_t at = 0; at < len; at += taken) {
+		if (!is_space(decode(text + at, len - at, &taken)))
+			return false;
+	}
+	return true;
+}
+
 int text_fold(const char *text, size_t len, struct buf *out)
 {
 	char *folded;

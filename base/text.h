@@ -9,6 +9,8 @@
  * bidirectional controls (U+202A–202E, U+2066–2069, U+200E/F, U+061C) and non-characters. ERR_INVALID says which and at
  * which byte. */
 int text_check(const char *text, size_t len, bool multiline, struct err *e) MUST_CHECK;
+/* Nothing but Unicode white space: what text_fold makes nothing of. */
+bool text_is_blank(const char *text, size_t len);
 /* Case-folded (Unicode), whitespace runs to one space, trimmed; appended to `out`. Input must have passed text_check.
  */
 int text_fold(const char *text, size_t len, struct buf *out) MUST_CHECK;

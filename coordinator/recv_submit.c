@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+_Static_assert(STORE_ID_BYTES - 1 <= MSG_SUBMIT_ID_BYTES_MAX && STORE_REASON_BYTES - 1 <= MSG_SUBMIT_REASON_BYTES_MAX,
+	       "an answer's texts must pass the codec");
+
 struct result_text {
 	char id[STORE_ID_BYTES], reason[STORE_REASON_BYTES];
 };
@@ -178,6 +181,11 @@ static int intake_one(struct coordinator *c, const struct msg_received *request,
 	}
 	hash_of(in.bytes->bytes, in.bytes->len, &in.edit.content);
 	rc = intake_decide(c, &in, submit->on_conflict, a, i, e);
+	if (rc == ERR_INVALID && in.edit.seq == 0) { /* the store refuses its text: nothing of it was written */
+		result_set(a, i, rc, e->text);
+		err_clear(e);
+		rc = 0;
+	}
 	record_destroy(&in.record);
 	buf_free(&in.subject);
 	buf_free(&in.conflicts);

@@ -58,6 +58,25 @@ static void folds(void **state)
 	buf_free(&b);
 }
 
+static void blanks(void **state)
+{
+	(void)state;
+	static const char *const blank[] = {
+		"", " \t\n", "\xc2\xa0", "\xe3\x80\x80", "\xe2\x80\xa8", "\xe2\x80\xa9 \xe2\x80\x83"
+	};
+	static const char *const written[] = { "a", " a ", "\xc2\xa0.", "\xe2\x80\x8b" /* zero width: no space */,
+					       "\xff" };
+	for (size_t i = 0; i < sizeof(blank) / sizeof(blank[0]); i++) {
+		struct buf folded = BUF_INIT;
+		assert_true(text_is_blank(blank[i], strlen(blank[i])));
+		assert_int_equal(text_fold(blank[i], strlen(blank[i]), &folded), 0);
+		assert_int_equal(folded.len, 0);
+		buf_free(&folded);
+	}
+	for (size_t i = 0; i < sizeof(written) / sizeof(written[0]); i++)
+		assert_false(text_is_blank(written[i], strlen(written[i])));
+}
+
 static void escapes(void **state)
 {
 	(void)state;
@@ -133,9 +152,9 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepts),       cmocka_unit_test(refuses), cmocka_unit_test(folds),
-		cmocka_unit_test(escapes),       cmocka_unit_test(words),   cmocka_unit_test(overlaps),
-		cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(accepts),  cmocka_unit_test(refuses),       cmocka_unit_test(folds),
+		cmocka_unit_test(blanks),   cmocka_unit_test(escapes),       cmocka_unit_test(words),
+		cmocka_unit_test(overlaps), cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,24 @@ static void test_bad_records_are_refused_and_good_ones_go_on(void **state)
 	msg_free(&reply);
 }
 
+/* White space that is not ASCII's: a subject of it has no key, which must not stop the coordinator. */
+static void test_blank_texts_are_refused(void **state)
+{
+	struct cluster *c = *state;
+	static const char *const blanks[] = { "\\u00a0", "\\u3000", "\\u2028", "\\u2003 \\u00a0" };
+	cluster_start(c);
+	for (size_t i = 0; i < sizeof blanks / sizeof blanks[0]; i++) {
+		char record[128];
+		snprintf(record, sizeof record, "{\"prompt\":\"x\",\"target_new\":\"y\",\"subject\":\"%s\"}",
+			 blanks[i]);
+		client_submit_one(c, record, ERR_INVALID);
+		snprintf(record, sizeof record, "{\"prompt\":\"%s\",\"target_new\":\"y\"}", blanks[i]);
+		client_submit_one(c, record, ERR_INVALID);
+	}
+	assert_false(coordinator_failed(c->coordinator, NULL));
+	client_submit_one(c, "{\"prompt\":\"x\",\"target_new\":\"y\"}", 0);
+}
+
 static void test_same_record_again_is_a_duplicate(void **state)
 {
 	struct cluster *c = *state;
@@ -325,6 +343,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_bad_records_are_refused_and_good_ones_go_on),
+		T(test_blank_texts_are_refused),
 		T(test_same_record_again_is_a_duplicate),
 		T(test_duplicates_within_one_submit),
 		T(test_explicit_id_with_other_content_is_a_conflict),
