@@ -225,6 +225,16 @@ static void yaml_put(const struct json *v, int indent, bool in_list, struct buf 
 	}
 }
 
+static void yaml_root(const struct json *root, struct buf *out)
+{
+	if (!yaml_inline(root)) {
+		yaml_put(root, 0, false, out);
+		return;
+	}
+	json_canonical(root, out);
+	buf_u8(out, '\n');
+}
+
 static void lines_put(const struct json *v, struct buf *out)
 {
 	for (size_t i = 0; i < json_length(v); i++) {
@@ -244,7 +254,7 @@ int cli_emit(struct cli *cli, struct buf *json)
 	if (rc == 0 && lines)
 		lines_put(root, &out);
 	else if (rc == 0 && root != NULL)
-		yaml_inline(root) ? yaml_child(root, 0, &out) : yaml_put(root, 0, false, &out);
+		yaml_root(root, &out);
 	else
 		buf_printf(&out, "%s\n", buf_cstr(json));
 	if (rc == 0 && !buf_failed(&out))
@@ -291,6 +301,7 @@ static void progress_print(struct cli *cli, const struct cli_progress *p, uint64
 	double rate = seconds > 0 ? (double)done / seconds : 0;
 	char spent[32], left[48] = "", bar[BAR_COLUMNS + 1];
 	size_t filled = (size_t)(share * BAR_COLUMNS + 0.5);
+	int decimals = rate < 10 ? 2 : rate < 100 ? 1 : 0;
 	for (size_t i = 0; i < BAR_COLUMNS; i++)
 		bar[i] = i < filled ? '#' : '.';
 	bar[BAR_COLUMNS] = '\0';
@@ -304,10 +315,10 @@ static void progress_print(struct cli *cli, const struct cli_progress *p, uint64
 	if (strcmp(p->unit, "%") == 0)
 		fprintf(stderr, "[%s] %llu %%", bar, (unsigned long long)done);
 	else if (p->total > 0)
-		fprintf(stderr, "[%s] %llu/%llu %s, %.3g/s", bar, (unsigned long long)done,
-			(unsigned long long)p->total, p->unit, rate);
+		fprintf(stderr, "[%s] %llu/%llu %s, %.*f/s", bar, (unsigned long long)done,
+			(unsigned long long)p->total, p->unit, decimals, rate);
 	else /* a pipe's length is not known */
-		fprintf(stderr, "%llu %s, %.3g/s", (unsigned long long)done, p->unit, rate);
+		fprintf(stderr, "%llu %s, %.*f/s", (unsigned long long)done, p->unit, decimals, rate);
 	fprintf(stderr, ", %s%s%s", spent, left, end);
 }
 

@@ -1,0 +1,207 @@
+/* add, list, show and wait against a real coordinator. */
+#include "tests/lib/cli_fixture.h"
+
+static void an_added_edit_is_accepted_once(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "e1", "--prompt", "Who leads Example Corp?", "--target", "Ada",
+	       "--subject", "Example Corp", "--source", "https://example.org", "--ticket", "T-1");
+	assert_string_equal(cli_out(w), "accepted e1 as seq 2\n");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "e1", "--prompt", "Who leads Example Corp?", "--target", "Ada",
+	       "--subject", "Example Corp", "--source", "https://example.org", "--ticket", "T-1");
+	assert_string_equal(cli_out(w), "already there: e1 as seq 2\n");
+	EXPECT(w, CLI_OK, "edit", "show", "e1", "-o", "json");
+	struct json *shown = cli_json(w);
+	const struct json *record = json_get(shown, "record");
+	assert_string_equal(json_string(json_get(record, "target_new"), NULL), "Ada");
+	assert_string_equal(json_string(json_get(record, "source"), NULL), "https://example.org");
+	assert_string_equal(json_string(json_get(record, "ticket"), NULL), "T-1");
+	json_free(&shown);
+}
+
+static void what_an_edit_conflicts_with_is_said(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "c1", "--subject", "Lake Q", "--prompt",
+	       "How deep is Lake Q measured today?", "--target", "4");
+	EXPECT(w, CLI_CONFLICT, "edit", "add", "--id", "c1", "--prompt", "Another?", "--target", "5");
+	cli_expect_err(w, "amend: refused: ");
+	EXPECT(w, CLI_CONFLICT, "edit", "add", "--id", "c2", "--subject", "Lake Q", "--prompt",
+	       "How deep is Lake Q measured now?", "--target", "5", "--on-conflict", "reject", "-o", "json");
+	cli_expect_err(w, "c1");
+	struct json *result = cli_json(w);
+	assert_string_equal(json_string(json_get(result, "result"), NULL), "refused");
+	json_free(&result);
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "c3", "--subject", "Lake Q", "--prompt",
+	       "How deep is Lake Q measured now?", "--target", "6");
+	assert_string_equal(cli_out(w), "accepted c3 as seq 3, supersedes seq 2\n");
+}
+
+static void what_add_needs(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_USAGE, "edit", "add", "--prompt", "What?");
+	cli_expect_err(w, "--prompt and --target are needed");
+	EXPECT(w, CLI_USAGE, "edit", "add", "--prompt", "a?", "--target", "b", "--on-conflict", "never");
+	cli_expect_err(w, "--on-conflict never: may be supersede, keep or reject");
+	EXPECT(w, CLI_FAILED, "edit", "add", "--prompt", "", "--target", "b");
+	cli_expect_err(w, "prompt: ");
+	cli_world_key(w, 3); /* a reader's */
+	EXPECT(w, CLI_DENIED, "edit", "add", "--prompt", "May I?", "--target", "no");
+}
+
+static void facts_add(struct cli_world *w, size_t count)
+{
+	client_facts(w->cluster, 1, count);
+}
+
+static void a_list_has_every_form(void **state)
+{
+	struct cli_world *w = *state;
+	facts_add(w, 3);
+	EXPECT(w, CLI_OK, "edit", "list");
+	cli_expect_out(w, "SEQ  ID            STATE     SHARD  VERSION  SERVED AFTER  REASON\n2    ");
+	EXPECT(w, CLI_OK, "edit", "list", "--no-headers");
+	assert_null(strstr(cli_out(w), "SEQ"));
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "name", "--limit", "2");
+	assert_int_equal(strlen(cli_out(w)), 2 * HASH_HEX_BYTES);
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "json", "--from", "3");
+	struct json *list = cli_json(w);
+	assert_int_equal(json_length(list), 2);
+	assert_int_equal(json_integer(json_get(json_at(list, 0), "seq")), 3);
+	assert_int_equal(json_type(json_get(json_at(list, 0), "version")), JSON_NULL);
+	json_free(&list);
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "yaml");
+	assert_memory_equal(cli_out(w), "- id: \"", 7);
+	cli_expect_out(w, "\n  seq: 3\n");
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "jsonl");
+	size_t lines = 0;
+	for (const char *p = cli_out(w); (p = strchr(p, '\n')) != NULL; p++)
+		lines++;
+	assert_int_equal(lines, 3);
+	EXPECT(w, CLI_OK, "edit", "list", "--state", "served", "-o", "json");
+	assert_string_equal(cli_out(w), "[]\n");
+}
+
+static void a_long_list_comes_in_pages(void **state)
+{
+	struct cli_world *w = *state;
+	for (size_t i = 0; i < 3; i++)
+		client_facts(w->cluster, 1 + 150 * i, 150);
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "json");
+	struct json *list = cli_json(w);
+	assert_int_equal(json_length(list), 450);
+	for (size_t i = 0; i < 450; i++)
+		assert_int_equal(json_integer(json_get(json_at(list, i), "seq")), i + 2);
+	json_free(&list);
+}
+
+static void list_refuses_what_is_no_state_or_number(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_USAGE, "edit", "list", "--state", "done");
+	cli_expect_err(w, "--state done: may be ");
+	cli_expect_err(w, "served");
+	EXPECT(w, CLI_USAGE, "edit", "list", "--limit", "0");
+	EXPECT(w, CLI_USAGE, "edit", "list", "--from", "99999999999999999999");
+	cli_expect_err(w, "--from");
+}
+
+static void an_unknown_edit_is_not_found(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_NOT_FOUND, "edit", "show", "nobody");
+	cli_expect_err(w, "no edit has the id \"nobody\"; `amend edit list` shows them all");
+	EXPECT(w, CLI_NOT_FOUND, "edit", "wait", "nobody");
+	assert_string_equal(cli_out(w), "");
+}
+
+static void serve(struct cli_world *w)
+{
+	if (w->pauses == 3)
+		cli_fleet_work(w, 1);
+}
+
+static void a_wait_ends_when_all_is_served(void **state)
+{
+	struct cli_world *w = *state;
+	cli_fleet_join(w);
+	facts_add(w, 2);
+	w->on_pause = serve;
+	EXPECT(w, CLI_OK, "edit", "wait");
+	assert_string_equal(cli_out(w), "2 served, 0 waiting, 0 ended otherwise (superseded, failed, …)\n");
+	assert_true(w->pauses >= 3);
+	EXPECT(w, CLI_OK, "edit", "wait", "-q", "-o", "json"); /* nothing is left to wait for */
+	assert_string_equal(cli_out(w), "{\"served\":2,\"waiting\":0,\"ended_otherwise\":0}\n");
+	assert_string_equal(cli_err(w), "");
+	assert_int_equal(w->pauses, 0);
+}
+
+static void one_edit_is_waited_for(void **state)
+{
+	struct cli_world *w = *state;
+	cli_fleet_join(w);
+	w->on_pause = serve;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "e1", "--prompt", "Who leads Example Corp?", "--target", "Ada",
+	       "--wait");
+	cli_expect_out(w, "accepted e1 as seq 3\n1 served, 0 waiting");
+	EXPECT(w, CLI_OK, "edit", "wait", "e1");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "e2", "--prompt", "Who leads Example Corp?", "--target", "Bob");
+	EXPECT(w, CLI_FAILED, "edit", "wait", "e1");
+	cli_expect_err(w, "e1: superseded; `amend edit show e1` says why");
+}
+
+static void a_wait_that_is_over_says_pending(void **state)
+{
+	struct cli_world *w = *state;
+	facts_add(w, 2);
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "e3", "--prompt", "Who?", "--target", "Ada");
+	EXPECT(w, CLI_PENDING, "--timeout", "2", "edit", "wait");
+	cli_expect_out(w, "0 served, 3 waiting");
+	assert_in_range(w->pauses, 10, 25);
+	EXPECT(w, CLI_PENDING, "--timeout", "2", "edit", "wait", "e3");
+	cli_expect_err(w, "e3: still accepted");
+}
+
+static void an_interrupted_wait_says_what_stands(void **state)
+{
+	struct cli_world *w = *state;
+	facts_add(w, 2);
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "e3", "--prompt", "Who?", "--target", "Ada");
+	w->pauses_to_interrupt = 2;
+	EXPECT(w, CLI_INTERRUPTED, "edit", "wait");
+	cli_expect_out(w, "0 served, 3 waiting");
+	cli_expect_err(w, "what was accepted is still trained and served");
+	w->pauses_to_interrupt = 2;
+	EXPECT(w, CLI_INTERRUPTED, "edit", "wait", "e3");
+	cli_expect_err(w, "interrupted: e3 is not served yet");
+}
+
+static void silence_is_unreachable(void **state)
+{
+	struct cli_world *w = *state;
+	w->deaf = true;
+	EXPECT(w, CLI_UNREACHABLE, "--timeout", "0.5", "edit", "list");
+	cli_expect_err(w, "did not answer within 500 ms");
+	assert_string_equal(cli_out(w), "");
+}
+
+int main(void)
+{
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
+	const struct CMUnitTest tests[] = {
+		WORLD(an_added_edit_is_accepted_once),
+		WORLD(what_an_edit_conflicts_with_is_said),
+		WORLD(what_add_needs),
+		WORLD(a_list_has_every_form),
+		WORLD(a_long_list_comes_in_pages),
+		WORLD(list_refuses_what_is_no_state_or_number),
+		WORLD(an_unknown_edit_is_not_found),
+		WORLD(a_wait_ends_when_all_is_served),
+		WORLD(one_edit_is_waited_for),
+		WORLD(a_wait_that_is_over_says_pending),
+		WORLD(an_interrupted_wait_says_what_stands),
+		WORLD(silence_is_unreachable),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

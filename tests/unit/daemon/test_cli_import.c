@@ -1,0 +1,153 @@
+/* Importing files: what is reported, what goes on, what stands after an interrupt. */
+#include "tests/lib/cli_fixture.h"
+
+static const char *file_write(struct cli_world *w, const char *text)
+{
+	static char path[TEST_PATH_BYTES];
+	test_path(path, w->cluster->folder, "facts.jsonl");
+	test_file_write(path, text);
+	return path;
+}
+
+static const char *facts_write(struct cli_world *w, size_t count)
+{
+	struct buf text = BUF_INIT;
+	for (size_t i = 0; i < count; i++)
+		buf_printf(&text, "{\"id\":\"f%zu\",\"prompt\":\"What is fact %zu?\",\"target_new\":\"v%zu\"}\n", i, i,
+			   i);
+	const char *path = file_write(w, buf_cstr(&text));
+	buf_free(&text);
+	return path;
+}
+
+static int64_t member(const struct json *summary, const char *key)
+{
+	return json_integer(json_get(summary, key));
+}
+
+static void a_bad_line_is_reported_and_the_rest_goes_on(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path = file_write(w, "{\"prompt\":\"Who?\",\"target_new\":\"Ada\"}\n"
+					 "{\"prompt\":\"\",\"target_new\":\"x\"}\n"
+					 "\n"
+					 "{\"prompt\":\"no end\n"
+					 "{\"prompt\":\"Where?\",\"target_new\":7}\n"
+					 "{\"prompt\":\"When?\",\"target_new\":\"now\"}");
+	char place[TEST_PATH_BYTES + 32];
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "-o", "json");
+	snprintf(place, sizeof place, "%s:2: prompt: ", path);
+	cli_expect_err(w, place);
+	snprintf(place, sizeof place, "%s:4: ", path);
+	cli_expect_err(w, place);
+	snprintf(place, sizeof place, "%s:5: target_new: ", path);
+	cli_expect_err(w, place);
+	struct json *summary = cli_json(w);
+	assert_int_equal(member(summary, "accepted"), 2);
+	assert_int_equal(member(summary, "bad_lines"), 3);
+	json_free(&summary);
+}
+
+static void bad_bytes_never_reach_the_terminal(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path = file_write(w, "{\"prompt\":\"a \x1b[2J b\",\"target_new\":\"x\"}\n\x1b[31m\xff\n");
+	EXPECT(w, CLI_FAILED, "edit", "import", path);
+	assert_null(strchr(cli_err(w), 0x1b));
+	assert_null(strchr(cli_err(w), 0xff));
+	cli_expect_out(w, "0 accepted (0 supersede another), 0 were there already, 0 refused, 2 bad lines\n");
+}
+
+static void importing_again_changes_nothing(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path = facts_write(w, 250); /* more than two batches */
+	EXPECT(w, CLI_OK, "edit", "import", path, "-q");
+	assert_string_equal(cli_out(w),
+			    "250 accepted (0 supersede another), 0 were there already, 0 refused, 0 bad lines\n");
+	assert_string_equal(cli_err(w), "");
+	EXPECT(w, CLI_OK, "edit", "import", path);
+	assert_string_equal(cli_out(w),
+			    "0 accepted (0 supersede another), 250 were there already, 0 refused, 0 bad lines\n");
+	cli_expect_err(w, "250/250 edits");
+}
+
+static void a_refused_edit_names_its_line(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path = file_write(w, "{\"id\":\"twin\",\"prompt\":\"Who?\",\"target_new\":\"Ada\"}\n"
+					 "{\"id\":\"twin\",\"prompt\":\"Where?\",\"target_new\":\"here\"}\n");
+	char place[TEST_PATH_BYTES + 32];
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "-o", "yaml");
+	snprintf(place, sizeof place, "%s:2: ", path);
+	cli_expect_err(w, place);
+	cli_expect_err(w, "twin");
+	cli_expect_out(w, "accepted: 1\n");
+	cli_expect_out(w, "refused: 1\n");
+}
+
+static void an_interrupt_keeps_what_was_accepted(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path = facts_write(w, 350);
+	w->sends_to_interrupt = 3; /* the third batch's answer is still taken, the fourth is not sent */
+	EXPECT(w, CLI_INTERRUPTED, "edit", "import", path, "--wait");
+	cli_expect_out(w, "300 accepted");
+	cli_expect_err(w, "interrupted: what was accepted stays, 300 at least; import the file again to go on");
+	EXPECT(w, CLI_OK, "edit", "import", path, "-o", "json");
+	struct json *summary = cli_json(w);
+	assert_int_equal(member(summary, "accepted"), 50);
+	assert_int_equal(member(summary, "duplicates"), 300);
+	json_free(&summary);
+}
+
+static void space_comes(struct cli_world *w)
+{
+	if (w->pauses != 2)
+		return;
+	w->cluster->config.queue_edits_max = 10000;
+	cluster_restart(w->cluster);
+}
+
+/* A full queue is no failure: the batch is sent again when the coordinator has said to come back. */
+static void a_full_queue_is_waited_for(void **state)
+{
+	struct cli_world *w = *state;
+	cluster_stop(w->cluster);
+	w->cluster->config.queue_edits_max = 100;
+	cluster_start(w->cluster);
+	w->on_pause = space_comes;
+	EXPECT(w, CLI_OK, "edit", "import", facts_write(w, 150));
+	cli_expect_out(w, "150 accepted");
+	assert_true(w->pauses >= 2);
+	w->on_pause = NULL;
+}
+
+static void what_cannot_be_imported(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_NOT_FOUND, "edit", "import", "/nonexistent/facts.jsonl");
+	cli_expect_err(w, "/nonexistent/facts.jsonl");
+	assert_string_equal(cli_out(w), "");
+	EXPECT(w, CLI_FAILED, "edit", "import", w->cluster->folder); /* a folder */
+	EXPECT(w, CLI_USAGE, "edit", "import", facts_write(w, 1), "--on-conflict", "never");
+	EXPECT(w, CLI_USAGE, "edit", "import");
+	cli_expect_err(w, "FILE is missing");
+	w->deaf = true;
+	EXPECT(w, CLI_UNREACHABLE, "--timeout", "0.3", "edit", "import", facts_write(w, 1));
+}
+
+int main(void)
+{
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
+	const struct CMUnitTest tests[] = {
+		WORLD(a_bad_line_is_reported_and_the_rest_goes_on),
+		WORLD(bad_bytes_never_reach_the_terminal),
+		WORLD(importing_again_changes_nothing),
+		WORLD(a_refused_edit_names_its_line),
+		WORLD(an_interrupt_keeps_what_was_accepted),
+		WORLD(a_full_queue_is_waited_for),
+		WORLD(what_cannot_be_imported),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
