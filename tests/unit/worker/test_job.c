@@ -309,13 +309,13 @@ static void a_rotten_delta_is_fetched_again(void **state)
 	buf_free(&chunks);
 }
 
-/* The first chunk that the coordinator lacks rots before it is sent. */
+/* Of what the coordinator lacks, the chunk after the delta's root chunk rots before it is sent. */
 static bool rot_before_upload(struct stand *s, const struct msg *msg)
 {
 	struct hash *rotten = s->hook_context;
 	if (msg->type != MSG_HAVE)
 		return false;
-	for (size_t i = 0; i < msg->u.hashes.hash_count && hash_is_zero(rotten); i++) {
+	for (size_t i = 1; i < msg->u.hashes.hash_count && hash_is_zero(rotten); i++) {
 		bool has = false;
 		assert_ok(&s->e, store_chunk_has(s->source, &msg->u.hashes.hashes[i], &has, &s->e));
 		if (!has) {
