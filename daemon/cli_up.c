@@ -17,6 +17,9 @@
 
 #define PROCESSES_MAX 80
 #define ARGS_MAX      40
+#define PORT_FIRST    20000
+#define PORT_SPAN     12000
+#define PORT_TRIES    64
 #define START_MS      (180 * INT64_C(1000)) /* the first start calibrates on the shipped corpus */
 #define STOP_MS       (30 * INT64_C(1000))
 
@@ -26,6 +29,8 @@ struct cluster {
 	char model[PATH_MAX];
 	char amendd[PATH_MAX + 16], config[PATH_MAX + 32];
 	char endpoint[128], hints[128], http[128];
+	unsigned ports[3]; /* chosen already */
+	size_t port_count;
 	char server_key[65];
 	uint64_t workers;
 	struct cli_process processes[PROCESSES_MAX];
@@ -60,8 +65,26 @@ static int port_probe(const char *host, unsigned port, unsigned *got, struct err
 	return rc;
 }
 
+/* A free port for "*", below those that systems hand out to connections (from 32768 on): a port of that range may be
+ * taken by any connection, or by a peer's own tries to reconnect, while the program that listened there starts again.
+ */
+static int port_choose(struct cluster *c, const char *host, unsigned *got, struct err *e)
+{
+	for (int tries = 0; tries < PORT_TRIES; tries++) {
+		struct err busy = ERR_INIT;
+		unsigned port = PORT_FIRST + (unsigned)(env_random_u64(c->cli->env) % PORT_SPAN);
+		bool taken = false;
+		for (size_t i = 0; i < c->port_count; i++)
+			taken = taken || c->ports[i] == port;
+		if (!taken && port_probe(host, port, got, &busy) == 0)
+			return 0;
+	}
+	return port_probe(host, 0, got, e);
+}
+
 /* `text` is "tcp://HOST:PORT" or "HOST:PORT"; the same with a number that is free goes to `out`. */
-static int port_resolve(const char *text, const char *setting, char *out, size_t out_bytes, struct err *e)
+static int port_resolve(struct cluster *c, const char *text, const char *setting, char *out, size_t out_bytes,
+			struct err *e)
 {
 	char host[64];
 	unsigned port, got = 0;
@@ -75,9 +98,10 @@ static int port_resolve(const char *text, const char *setting, char *out, size_t
 	port = strcmp(colon + 1, "*") == 0 ? 0 : (unsigned)strtoul(colon + 1, &end, 10);
 	if (port > 65535 || (strcmp(colon + 1, "*") != 0 && (*end != '\0' || end == colon + 1)))
 		return err_set(e, ERR_INVALID, "%s: \"%s\" has no port from 0 to 65535", setting, text);
-	int rc = port_probe(host, port, &got, e);
+	int rc = port == 0 ? port_choose(c, host, &got, e) : port_probe(host, port, &got, e);
 	if (rc != 0)
 		return err_wrap(e, "%s", setting);
+	c->ports[c->port_count++] = got;
 	snprintf(out, out_bytes, "%s%s:%u", scheme, host, got);
 	return 0;
 }
@@ -85,11 +109,11 @@ static int port_resolve(const char *text, const char *setting, char *out, size_t
 static int ports_choose(struct cluster *c, struct err *e)
 {
 	const struct daemon_config *config = &c->cli->config;
-	int rc = port_resolve(config->coordinator, "coordinator.endpoint", c->endpoint, sizeof c->endpoint, e);
+	int rc = port_resolve(c, config->coordinator, "coordinator.endpoint", c->endpoint, sizeof c->endpoint, e);
 	if (rc == 0)
-		rc = port_resolve(config->hints, "coordinator.hints", c->hints, sizeof c->hints, e);
+		rc = port_resolve(c, config->hints, "coordinator.hints", c->hints, sizeof c->hints, e);
 	if (rc == 0)
-		rc = port_resolve(config->http_listen, "node.listen", c->http, sizeof c->http, e);
+		rc = port_resolve(c, config->http_listen, "node.listen", c->http, sizeof c->http, e);
 	return rc;
 }
 

@@ -4,7 +4,13 @@
 tiny_model
 cluster_name main
 
-case_up() { cluster_up main "$TINY" --store.reserve_bytes 1000000; }
+# "*" and 0 become ports of their own, none of those that systems give to connections: a restarted program finds its own free.
+case_up() {
+	local ports
+	cluster_up main "$TINY" --store.reserve_bytes 1000000
+	ports=$(for name in coordinator.endpoint coordinator.hints node.listen; do setting "$name" | sed 's/.*://'; done | sort -un)
+	[ "$(awk '$1 >= 1024 && $1 < 32768' <<<"$ports" | wc -l)" = 3 ] || fail "ports: $ports"
+}
 
 # file:line: field: reason for each bad line; the good ones go in; a summary; exit 1.
 case_lines() {

@@ -154,7 +154,8 @@ case_merge_run() {
 		[ "$set" = retrieve ] || fail "the merged memory is worse and is the default: $(cat "$WORK/merge.json")"
 	fi
 	wait_served 60
-	amend -q eval run "$WORK/edits.jsonl" --model "$MODEL" --version latest --set merged --on-conflict keep --probes 0 -o json >"$WORK/merged.json" 2>"$WORK/err" || fail "$(cat "$WORK/err")"
+	head -n 10 "$WORK/edits.jsonl" >"$WORK/ten.jsonl"
+	amend -q eval run "$WORK/ten.jsonl" --model "$MODEL" --version latest --set merged --on-conflict keep --probes 0 -o json >"$WORK/merged.json" 2>"$WORK/err" || fail "$(cat "$WORK/err")"
 	note "merged: $(jq -c '{edits, free_rel, free_gen, rel, gen, loc, right_memory}' "$WORK/merged.json"); default set: $set"
 	at_least "$(field loc merged)" 0.99 || fail "loc of the merged memory $(field loc merged)"
 	ask "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 1p)" "$(http /v1/models | jq -r '.data[0].id'):merged" | jq -e '.system_fingerprint | test("-v")' >/dev/null || fail "the node does not answer from the merged set"
