@@ -3,6 +3,8 @@
 #include "daemon/cli_http.h"
 #include "daemon/cli_pull.h"
 
+#include "base/text.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -142,7 +144,12 @@ static int answer_print(struct cli *cli, const struct ask *ask, const struct jso
 		text++;
 		len--;
 	}
-	printf("%.*s\n", (int)len, len > 0 ? text : "");
+	text_escape(len > 0 ? text : "", len, &line); /* what a model says never steers a terminal */
+	printf("%s\n", buf_cstr(&line));
+	bool failed = buf_failed(&line);
+	buf_free(&line);
+	if (failed)
+		return cli_out_of_memory(cli);
 	if (!ask->explain)
 		return CLI_OK;
 	const char *fingerprint = json_string(json_get(answer, "system_fingerprint"), NULL);

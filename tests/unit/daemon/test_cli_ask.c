@@ -1,0 +1,248 @@
+/* Asking a node: a real coordinator names it, and an HTTP server of the test plays it. */
+#include "tests/lib/cli_fixture.h"
+
+#include "daemon/http.h"
+
+#include <pthread.h>
+
+#define BASE "Tiny-1"
+
+struct node {
+	struct cli_world *w;
+	struct http_server *http;
+	struct err e;
+	pthread_mutex_t lock; /* of what follows: the server has threads of its own */
+	struct buf body;      /* of the last question */
+	int status;
+	const char *answer; /* NULL: an ordinary one */
+	size_t answer_spaces;
+	size_t questions;
+};
+
+static void answer_write(struct node *n, const char *body, size_t len, struct buf *text)
+{
+	pthread_mutex_lock(&n->lock);
+	buf_clear(&n->body);
+	buf_append(&n->body, body, len);
+	n->questions++;
+	if (n->answer != NULL)
+		buf_puts(text, n->answer);
+	else
+		buf_puts(text,
+			 "{\"object\":\"text_completion\",\"choices\":[{\"index\":0,\"text\":\" Ada "
+			 "\\u001b[31mLovelace\"}],"
+			 "\"system_fingerprint\":\"amend-00-v1-11\",\"amend\":{\"version\":1,\"route\":\"memory:1\","
+			 "\"prompt_score\":0.75,\"edits\":[2]}}");
+	for (size_t i = 0; i < n->answer_spaces; i++)
+		buf_u8(text, ' ');
+	pthread_mutex_unlock(&n->lock);
+}
+
+static void on_request(void *context, struct http_exchange *x)
+{
+	struct node *n = context;
+	struct buf text = BUF_INIT;
+	size_t len;
+	const char *body = http_body(x, &len);
+	if (strcmp(http_path(x), "/v1/models") == 0)
+		buf_puts(&text, "{\"data\":[{\"id\":\"" BASE "\"},{\"id\":\"" BASE ":merged\"}]}");
+	else
+		answer_write(n, body, len, &text);
+	http_reply(x, strcmp(http_path(x), "/v1/models") == 0 ? 200 : n->status, "application/json", &text);
+}
+
+static void node_join(struct node *n)
+{
+	struct end_peer *end = &n->w->cluster->node;
+	const char *address = http_server_address(n->http);
+	struct msg msg = { .type = MSG_HELLO };
+	msg.u.hello = (struct msg_hello){ .kind = MSG_PEER_NODE,
+					  .protocol_min = 1,
+					  .protocol_max = 1,
+					  .name = { "node", 4 },
+					  .software = { "test", 4 },
+					  .backend = { "reference", 9 },
+					  .endpoint = { address, strlen(address) },
+					  .boot = 1,
+					  .layers = 30,
+					  .hidden = 576,
+					  .ffn = 1536,
+					  .pid = 1 };
+	memset(msg.u.hello.base_model.bytes, 0xab, HASH_BYTES);
+	end_send(end, &msg);
+	cluster_run(end->cluster);
+	end_drop(end, MSG_HELLO_REPLY);
+}
+
+static int setup(void **state)
+{
+	struct node *n = calloc(1, sizeof *n);
+	struct http_config config = { "127.0.0.1:0", 65536, 8, 1, 5 };
+	void *world = NULL;
+	assert_non_null(n);
+	pthread_mutex_init(&n->lock, NULL);
+	n->status = 200;
+	if (cli_setup_cluster(&world) != 0)
+		return -1;
+	n->w = world;
+	assert_ok(&n->e, http_server_open(&config, on_request, n, &n->http, &n->e));
+	*state = n;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct node *n = *state;
+	void *world = n->w;
+	http_server_close(&n->http);
+	buf_free(&n->body);
+	pthread_mutex_destroy(&n->lock);
+	free(n);
+	return cli_teardown(&world);
+}
+
+/* What the node was asked for, of the last question. */
+static void expect_asked(struct node *n, const char *model, int64_t tokens)
+{
+	struct json *asked = NULL;
+	assert_ok(&n->e, json_parse(buf_cstr(&n->body), n->body.len, &asked, &n->e));
+	const char *name = json_string(json_get(asked, "model"), NULL);
+	if (model == NULL)
+		assert_null(name);
+	else
+		assert_string_equal(name, model);
+	assert_int_equal(json_integer(json_get(asked, "max_tokens")), tokens);
+	assert_string_equal(json_string(json_get(asked, "prompt"), NULL), "Who?");
+	json_free(&asked);
+}
+
+static void the_answer_is_one_line(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	EXPECT(n->w, CLI_OK, "ask", "Who?");
+	assert_string_equal(cli_out(n->w), "Ada \\x1B[31mLovelace\n"); /* what a model says never steers a terminal */
+	expect_asked(n, NULL, 32);
+}
+
+static void explain_shows_route_and_scores(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--explain", "--max-tokens", "5");
+	cli_expect_out(n->w, "fingerprint         amend-00-v1-11\n");
+	cli_expect_out(n->w, "route         memory:1\n");
+	cli_expect_out(n->w, "prompt_score  0.75\n");
+	expect_asked(n, NULL, 5);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "-o", "json");
+	struct json *answer = cli_json(n->w);
+	assert_string_equal(json_string(json_get(json_get(answer, "amend"), "route"), NULL), "memory:1");
+	json_free(&answer);
+}
+
+static void a_set_and_the_base_are_named(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--set", "merged");
+	expect_asked(n, BASE ":merged", 32);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--base");
+	expect_asked(n, BASE, 32);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--set", "retrieve", "--version", "v7");
+	expect_asked(n, BASE ":retrieve@v7", 32);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--version", "latest");
+	expect_asked(n, BASE, 32);
+}
+
+/* A node knows pinned versions by their set: the version's own is asked for. */
+static void a_version_is_pinned_with_its_default_set(void **state)
+{
+	struct node *n = *state;
+	worker_hello(&n->w->cluster->worker, 1);
+	node_join(n);
+	client_facts(n->w->cluster, 1, 2);
+	cli_fleet_work(n->w, 1);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--version", "v1");
+	expect_asked(n, BASE ":retrieve@v1", 32);
+	n->questions = 0;
+	EXPECT(n->w, CLI_NOT_FOUND, "ask", "Who?", "--version", "v9");
+	cli_expect_err(n->w, "version v9 does not exist");
+	assert_int_equal(n->questions, 0);
+}
+
+static void a_wrong_question_is_not_sent(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	EXPECT(n->w, CLI_USAGE, "ask", "Who?", "--set", "all");
+	cli_expect_err(n->w, "--set all: may be merged or retrieve");
+	EXPECT(n->w, CLI_USAGE, "ask", "Who?", "--base", "--version", "v1");
+	EXPECT(n->w, CLI_USAGE, "ask", "Who?", "--version", "seven");
+	EXPECT(n->w, CLI_USAGE, "ask", "Who?", "--max-tokens", "0");
+	EXPECT(n->w, CLI_USAGE, "ask");
+	assert_int_equal(n->questions, 0);
+}
+
+static void no_node_is_not_found(void **state)
+{
+	struct node *n = *state;
+	EXPECT(n->w, CLI_NOT_FOUND, "ask", "Who?");
+	cli_expect_err(n->w, "no node is there");
+	node_join(n);
+	EXPECT(n->w, CLI_NOT_FOUND, "ask", "Who?", "--node", "other");
+	cli_expect_err(n->w, "no node is called \"other\"");
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--node", "node");
+}
+
+static void what_the_node_refuses_is_passed_on(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	n->answer = "{\"error\":{\"message\":\"no such model\"}}";
+	n->status = 404;
+	EXPECT(n->w, CLI_NOT_FOUND, "ask", "Who?");
+	cli_expect_err(n->w, "the node answered 404: no such model");
+	n->status = 503;
+	EXPECT(n->w, CLI_PENDING, "ask", "Who?");
+	n->status = 400;
+	EXPECT(n->w, CLI_FAILED, "ask", "Who?");
+	n->status = 500;
+	n->answer = "<html>";
+	EXPECT(n->w, CLI_FAILED, "ask", "Who?");
+	assert_string_equal(cli_out(n->w), "");
+}
+
+static void too_long_an_answer_is_cut_off(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	n->answer_spaces = 16 * 1024 * 1024;
+	EXPECT(n->w, CLI_FAILED, "ask", "Who?");
+	cli_expect_err(n->w, "the answer is over 16777216 bytes");
+}
+
+static void a_dead_node_is_unreachable(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	http_server_close(&n->http);
+	EXPECT(n->w, CLI_UNREACHABLE, "ask", "Who?");
+	cli_expect_err(n->w, "`amend fleet status` lists the nodes");
+}
+
+int main(void)
+{
+#define NODE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		NODE(the_answer_is_one_line),
+		NODE(explain_shows_route_and_scores),
+		NODE(a_set_and_the_base_are_named),
+		NODE(a_version_is_pinned_with_its_default_set),
+		NODE(a_wrong_question_is_not_sent),
+		NODE(no_node_is_not_found),
+		NODE(what_the_node_refuses_is_passed_on),
+		NODE(too_long_an_answer_is_cut_off),
+		NODE(a_dead_node_is_unreachable),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,148 @@
+/* Programs in the background: found again by pid file, never confused with another that has their number. */
+#include "daemon/cli_process.h"
+#include "tests/lib/test.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+struct world {
+	char folder[TEST_PATH_BYTES], log[TEST_PATH_BYTES];
+	struct err e;
+};
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof *w);
+	char run[TEST_PATH_BYTES];
+	assert_non_null(w);
+	test_folder_make(w->folder);
+	test_path(run, w->folder, "run");
+	test_path(w->log, w->folder, "log");
+	assert_ok(&w->e, file_make_folder(run, &w->e));
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	test_folder_remove(w->folder);
+	free(w);
+	return 0;
+}
+
+static struct cli_process start(struct world *w, const char *name, const char *script)
+{
+	char *const argv[] = { (char *)(uintptr_t) "/bin/sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)script,
+			       NULL };
+	struct cli_process process;
+	assert_ok(&w->e, cli_process_start(w->folder, name, argv, w->log, &process, &w->e));
+	return process;
+}
+
+static bool ended(const struct cli_process *process)
+{
+	for (int i = 0; i < 2000 && cli_process_alive(process); i++)
+		poll(NULL, 0, 5);
+	return !cli_process_alive(process);
+}
+
+static void what_was_started_is_listed_until_it_ends(void **state)
+{
+	struct world *w = *state;
+	struct cli_process b = start(w, "worker-1", "exec sleep 600"), a = start(w, "worker-0", "exec sleep 600"),
+			   list[4];
+	size_t count;
+	assert_ok(&w->e, cli_process_list(w->folder, list, 4, &count, &w->e));
+	assert_int_equal(count, 2);
+	assert_string_equal(list[0].name, "worker-0");
+	assert_int_equal(list[0].pid, a.pid);
+	assert_true(list[1].start_time == b.start_time && b.start_time != 0);
+	assert_true(cli_process_resident_bytes(&list[0]) > 0);
+	cli_process_signal(&list[0], SIGTERM);
+	assert_true(ended(&a));
+	assert_ok(&w->e, cli_process_list(w->folder, list, 4, &count, &w->e));
+	assert_int_equal(count, 1); /* and its file is gone */
+	assert_int_equal(list[0].pid, b.pid);
+	cli_process_signal(&b, SIGKILL);
+	assert_true(ended(&b));
+	cli_process_forget(w->folder, &b);
+	assert_ok(&w->e, cli_process_list(w->folder, list, 4, &count, &w->e));
+	assert_int_equal(count, 0);
+}
+
+/* A pid file of yesterday names a number that now belongs to this test. */
+static void a_number_given_to_another_is_not_signalled(void **state)
+{
+	struct world *w = *state;
+	char path[TEST_PATH_BYTES], text[64];
+	struct cli_process list[4], stale = { "worker-0", getpid(), 12345 };
+	size_t count;
+	test_path(path, w->folder, "run/worker-0.pid");
+	snprintf(text, sizeof text, "%d 12345\n", (int)getpid());
+	test_file_write(path, text);
+	assert_false(cli_process_alive(&stale));
+	cli_process_signal(&stale, SIGKILL); /* we are still here */
+	assert_ok(&w->e, cli_process_list(w->folder, list, 4, &count, &w->e));
+	assert_int_equal(count, 0);
+	assert_int_not_equal(access(path, F_OK), 0);
+}
+
+static void what_is_no_pid_file_is_passed_over(void **state)
+{
+	struct world *w = *state;
+	char path[TEST_PATH_BYTES];
+	struct cli_process list[4];
+	size_t count = 7;
+	test_path(path, w->folder, "run/amend.yaml");
+	test_file_write(path, "1 2\n");
+	test_path(path, w->folder, "run/worker-0.pid");
+	test_file_write(path, "garbage");
+	assert_ok(&w->e, cli_process_list(w->folder, list, 4, &count, &w->e));
+	assert_int_equal(count, 0);
+	assert_ok(&w->e, cli_process_list("/nonexistent", list, 4, &count, &w->e)); /* no cluster is no error */
+	assert_int_equal(count, 0);
+}
+
+static void the_last_words_are_the_last_failure(void **state)
+{
+	struct world *w = *state;
+	char words[512];
+	struct cli_process p = start(w, "worker-0",
+				     "echo 'level=error id=PROCESS-FAILED reason=\"first\"';"
+				     "echo 'level=error id=PROCESS-FAILED reason=\"the port is taken\"'; echo more");
+	assert_true(ended(&p));
+	cli_process_last_words(w->log, words, sizeof words);
+	assert_memory_equal(words, "the port is taken (", 19);
+	assert_non_null(strstr(words, w->log));
+	test_file_write(w->log, "nothing of note\n");
+	cli_process_last_words(w->log, words, sizeof words);
+	assert_memory_equal(words, "see ", 4);
+}
+
+static void a_program_that_is_not_there_says_so_in_its_log(void **state)
+{
+	struct world *w = *state;
+	char *const argv[] = { (char *)(uintptr_t) "/nonexistent/amendd", NULL };
+	struct cli_process p;
+	char words[512];
+	assert_ok(&w->e, cli_process_start(w->folder, "node-0", argv, w->log, &p, &w->e));
+	assert_true(ended(&p));
+	cli_process_last_words(w->log, words, sizeof words);
+	assert_non_null(strstr(words, "cannot run /nonexistent/amendd"));
+	assert_int_equal(cli_process_start(w->folder, "node-0", argv, "/nonexistent/log", &p, &w->e), ERR_IO);
+}
+
+int main(void)
+{
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		WORLD(what_was_started_is_listed_until_it_ends),
+		WORLD(a_number_given_to_another_is_not_signalled),
+		WORLD(what_is_no_pid_file_is_passed_over),
+		WORLD(the_last_words_are_the_last_failure),
+		WORLD(a_program_that_is_not_there_says_so_in_its_log),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,135 @@
+/* amend up and down. No amendd lies beside this test: a start gets as far as running it, and fails. */
+#include "tests/lib/cli_fixture.h"
+
+#include "daemon/cli_process.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ANY "--coordinator", "tcp://127.0.0.1:*", "--hints", "tcp://127.0.0.1:*", "--listen", "127.0.0.1:0"
+
+static void data_path(struct cli_world *w, const char *name, char out[TEST_PATH_BYTES])
+{
+	test_path(out, w->folder, name);
+}
+
+static void expect_file(struct cli_world *w, const char *name, const char *text)
+{
+	char path[TEST_PATH_BYTES];
+	struct buf now = BUF_INIT;
+	struct err e = ERR_INIT;
+	data_path(w, name, path);
+	assert_ok(&e, file_read(path, 1 << 20, &now, &e));
+	assert_string_equal(buf_cstr(&now), text);
+	buf_free(&now);
+}
+
+/* A start that fails must not choose the model of the next one. */
+static void a_failed_start_leaves_the_configuration(void **state)
+{
+	static const char before[] = "# mine\nmodel:\n  file: \"/srv/right.gguf\"\n";
+	struct cli_world *w = *state;
+	char wrong[TEST_PATH_BYTES], path[TEST_PATH_BYTES];
+	data_path(w, "wrong.gguf", wrong);
+	test_file_write(wrong, "no model");
+	data_path(w, "amend.yaml", path);
+	test_file_write(path, before);
+	EXPECT(w, CLI_FAILED, "up", "--model", wrong, "--workers", "1", ANY);
+	cli_expect_err(w, "coordinator ended: ");
+	expect_file(w, "amend.yaml", before);
+	EXPECT(w, CLI_NOT_FOUND, "up", ANY);
+	cli_expect_err(w, "/srv/right.gguf");
+}
+
+static void a_failed_first_start_leaves_none(void **state)
+{
+	struct cli_world *w = *state;
+	char wrong[TEST_PATH_BYTES], path[TEST_PATH_BYTES];
+	data_path(w, "wrong.gguf", wrong);
+	test_file_write(wrong, "no model");
+	EXPECT(w, CLI_FAILED, "up", "--model", wrong, ANY);
+	data_path(w, "amend.yaml", path);
+	assert_int_not_equal(access(path, F_OK), 0);
+	EXPECT(w, CLI_FAILED, "up", ANY);
+	cli_expect_err(w, "needs --model FILE");
+	EXPECT(w, CLI_NOT_FOUND, "fleet", "status");
+}
+
+static void keys_are_the_owners_alone(void **state)
+{
+	static const char *const keys[] = { "keys/coordinator.key", "keys/worker-0.key", "keys/node-0.key",
+					    "keys/cli.key" };
+	struct cli_world *w = *state;
+	char path[TEST_PATH_BYTES];
+	struct stat st;
+	data_path(w, "wrong.gguf", path);
+	test_file_write(path, "no model");
+	EXPECT(w, CLI_FAILED, "up", "--model", path, "--workers", "1", ANY);
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+		data_path(w, keys[i], path);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mode & 0777, 0600);
+	}
+}
+
+static void what_up_cannot_start_with(void **state)
+{
+	struct cli_world *w = *state;
+	char path[TEST_PATH_BYTES];
+	data_path(w, "wrong.gguf", path);
+	test_file_write(path, "no model");
+	EXPECT(w, CLI_NOT_FOUND, "up", "--model", "/nonexistent/m.gguf", ANY);
+	cli_expect_err(w, "/nonexistent/m.gguf");
+	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "nowhere");
+	cli_expect_err(w, "coordinator.endpoint: \"nowhere\" is not HOST:PORT");
+	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "tcp://127.0.0.1:70000");
+	cli_expect_err(w, "no port from 0 to 65535");
+	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "tcp://example.org:80");
+	cli_expect_err(w, "needs an IPv4 address");
+	EXPECT(w, CLI_USAGE, "up", "now");
+	EXPECT(w, CLI_USAGE, "up", "--workers", "0");
+}
+
+static struct cli_process program_start(struct cli_world *w)
+{
+	char *const argv[] = { (char *)(uintptr_t) "/bin/sleep", (char *)(uintptr_t) "600", NULL };
+	char path[TEST_PATH_BYTES];
+	struct cli_process process;
+	struct err e = ERR_INIT;
+	data_path(w, "run", path);
+	assert_ok(&e, file_make_folder(path, &e));
+	data_path(w, "sleep.log", path);
+	assert_ok(&e, cli_process_start(w->folder, "worker-0", argv, path, &process, &e));
+	return process;
+}
+
+static void a_cluster_that_runs_is_not_started_twice(void **state)
+{
+	struct cli_world *w = *state;
+	struct cli_process process = program_start(w);
+	char pid[32];
+	snprintf(pid, sizeof pid, "worker-0, pid %d", (int)process.pid);
+	EXPECT(w, CLI_FAILED, "up", "--model", "m.gguf", ANY);
+	cli_expect_err(w, pid);
+	cli_expect_err(w, "amend down --data ");
+	assert_true(cli_process_alive(&process)); /* and not stopped by the refusal */
+	EXPECT(w, CLI_OK, "down");
+	cli_expect_err(w, "stopped 1 programs");
+	assert_false(cli_process_alive(&process));
+	EXPECT(w, CLI_NOT_FOUND, "down");
+	cli_expect_err(w, "no cluster runs in ");
+}
+
+int main(void)
+{
+#define PLAIN(f) cmocka_unit_test_setup_teardown(f, cli_setup_plain, cli_teardown)
+	const struct CMUnitTest tests[] = {
+		PLAIN(a_failed_start_leaves_the_configuration),
+		PLAIN(a_failed_first_start_leaves_none),
+		PLAIN(keys_are_the_owners_alone),
+		PLAIN(what_up_cannot_start_with),
+		PLAIN(a_cluster_that_runs_is_not_started_twice),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,174 @@
+/* Versions, merges and the fleet, as a real coordinator knows them. */
+#include "tests/lib/cli_fixture.h"
+
+static void version_publish(struct cli_world *w)
+{
+	cli_fleet_join(w);
+	client_facts(w->cluster, 1, 2);
+	cli_fleet_work(w, 1);
+}
+
+static void before_the_first_version(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "version", "list");
+	assert_string_equal(cli_out(w), "VERSION  PUBLISHED  MEMORIES  EDITS  CONTENT  NOTE\n");
+	EXPECT(w, CLI_OK, "version", "list", "-o", "json");
+	assert_string_equal(cli_out(w), "[]\n");
+	EXPECT(w, CLI_OK, "version", "list", "-o", "yaml");
+	assert_string_equal(cli_out(w), "[]\n");
+	EXPECT(w, CLI_NOT_FOUND, "version", "show");
+	cli_expect_err(w, "no version is published yet");
+}
+
+static void versions_are_listed_and_shown(void **state)
+{
+	struct cli_world *w = *state;
+	version_publish(w);
+	EXPECT(w, CLI_OK, "version", "list", "-o", "name");
+	assert_string_equal(cli_out(w), "v1\n");
+	EXPECT(w, CLI_OK, "version", "list", "--no-headers");
+	assert_memory_equal(cli_out(w), "v1  20", 6); /* a hidden header widens nothing */
+	EXPECT(w, CLI_OK, "version", "show", "v1");
+	cli_expect_out(w, "version v1, published 20");
+	cli_expect_out(w, "MEMORY  KIND   EDITS  PASSED");
+	EXPECT(w, CLI_OK, "version", "show", "latest", "-o", "json");
+	struct json *version = cli_json(w);
+	const struct json *memory = json_at(json_get(version, "memories"), 0);
+	assert_int_equal(json_integer(json_get(version, "version")), 1);
+	assert_string_equal(json_string(json_get(version, "default_set"), NULL), "retrieve");
+	assert_int_equal(json_integer(json_get(memory, "edits")), 2);
+	json_free(&version);
+	EXPECT(w, CLI_OK, "version", "show", "1", "-o", "yaml");
+	cli_expect_out(w, "\nmemories:\n  - id: 1\n    kind: \"shard\"\n");
+	cli_expect_out(w, "\n    sources: []\n");
+}
+
+static void what_is_no_version(void **state)
+{
+	struct cli_world *w = *state;
+	version_publish(w);
+	EXPECT(w, CLI_NOT_FOUND, "version", "show", "v9");
+	cli_expect_err(w, "version v9 does not exist; `amend version list` shows them all");
+	EXPECT(w, CLI_USAGE, "version", "show", "v1x");
+	cli_expect_err(w, "\"v1x\" is no version; write v7, 7 or latest");
+	EXPECT(w, CLI_USAGE, "version", "show", "0");
+}
+
+static void nothing_to_merge(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_FAILED, "merge", "run");
+	cli_expect_err(w, "amend: merge: ");
+	assert_string_equal(cli_out(w), "");
+}
+
+static void gate_pass(struct cluster *c)
+{
+	struct msg msg = { .type = MSG_GATE_RESULT };
+	struct msg_received *lease = end_take(&c->worker, MSG_LEASE);
+	if (lease == NULL)
+		return;
+	msg.u.gate_result =
+		(struct msg_gate_result){ .merge = 1, .epoch = lease->msg.u.lease.epoch, .passed = 2, .tested = 2 };
+	worker_want(&c->worker, 1, msg.u.gate_result.epoch, 100, 0);
+	end_drop(&c->worker, MSG_EDITS);
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	end_drop(&c->worker, MSG_SHARD_COMMIT_REPLY);
+	msg_free(&lease);
+}
+
+static uint64_t training_epoch;
+
+/* The worker's part of a merge: the closing pass first, the gate when the job has ended. */
+static void merge_help(struct cli_world *w)
+{
+	if (w->pauses == 1)
+		worker_turn(&w->cluster->worker, 1, training_epoch);
+	else
+		gate_pass(w->cluster);
+}
+
+static void shard_train(struct cli_world *w)
+{
+	uint64_t shard;
+	worker_hello(&w->cluster->worker, 1);
+	client_facts(w->cluster, 1, 2);
+	training_epoch = worker_lease(&w->cluster->worker, &shard);
+	worker_turn(&w->cluster->worker, shard, training_epoch);
+	assert_int_equal(shard, 1);
+}
+
+static void a_merge_is_followed_to_its_end(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->on_pause = merge_help;
+	EXPECT(w, CLI_OK, "merge", "run", "-o", "json");
+	struct json *merge = cli_json(w);
+	assert_string_equal(json_string(json_get(merge, "state"), NULL), "published");
+	assert_int_equal(json_integer(json_get(merge, "version")), 3);
+	assert_true(json_bool(json_get(merge, "served_by_default")));
+	json_free(&merge);
+	cli_expect_err(w, "100 %");
+	EXPECT(w, CLI_OK, "version", "show", "-o", "json");
+	merge = cli_json(w);
+	assert_string_equal(json_string(json_get(merge, "default_set"), NULL), "merged");
+	json_free(&merge);
+}
+
+static void a_merge_goes_on_without_us(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->pauses_to_interrupt = 2;
+	EXPECT(w, CLI_INTERRUPTED, "merge", "run");
+	cli_expect_err(w, "interrupted: merge 1 goes on without us");
+	EXPECT(w, CLI_PENDING, "merge", "run"); /* one is running */
+	cli_expect_err(w, "merge: ");
+}
+
+static void a_merge_that_takes_too_long_is_pending(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	EXPECT(w, CLI_PENDING, "--timeout", "1", "merge", "run");
+	cli_expect_err(w, "merge 1 is not done; it goes on without us");
+}
+
+static void the_fleet_is_shown_in_every_form(void **state)
+{
+	struct cli_world *w = *state;
+	version_publish(w);
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, ": v1, ledger at ");
+	cli_expect_out(w, "\nNAME    KIND    STATE");
+	cli_expect_out(w, "\nnode    node    live");
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "name");
+	assert_non_null(strstr(cli_out(w), "node\n"));
+	assert_non_null(strstr(cli_out(w), "worker\n"));
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	struct json *fleet = cli_json(w);
+	assert_int_equal(json_length(json_get(fleet, "members")), 2);
+	assert_int_equal(json_integer(json_get(fleet, "version")), 1);
+	json_free(&fleet);
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "yaml");
+	cli_expect_out(w, "\nmembers:\n  - name: \"");
+}
+
+int main(void)
+{
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
+	const struct CMUnitTest tests[] = {
+		WORLD(before_the_first_version),
+		WORLD(versions_are_listed_and_shown),
+		WORLD(what_is_no_version),
+		WORLD(nothing_to_merge),
+		WORLD(a_merge_is_followed_to_its_end),
+		WORLD(a_merge_goes_on_without_us),
+		WORLD(a_merge_that_takes_too_long_is_pending),
+		WORLD(the_fleet_is_shown_in_every_form),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
