@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,6 +39,8 @@ static void on_message(void *context, struct msg_received **received)
 static void on_signal(void *context, int signal_number)
 {
 	struct role *role = context;
+	if (signal_number == SIGHUP)
+		return;            /* there is nothing to read again */
 	if (role->drain_us != 0) { /* the second time: at once */
 		role->drain_us = env_monotonic_us(env_system()) - DRAIN_US;
 		return;

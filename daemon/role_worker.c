@@ -7,6 +7,7 @@
 #include "worker/worker.h"
 
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,6 +33,8 @@ static void on_message(void *context, struct msg_received **received)
 static void on_signal(void *context, int signal_number)
 {
 	struct role *role = context;
+	if (signal_number == SIGHUP)
+		return; /* there is nothing to read again */
 	log_event(LOG_INFO, "WORKER-STOPPING", LOGF_I("signal", signal_number));
 	role->ending = true;
 	worker_close(role->worker);

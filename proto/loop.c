@@ -179,6 +179,7 @@ int proto_loop_signals(struct proto_loop *loop, void (*on_signal)(void *context,
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
 	int errnum = pthread_sigmask(SIG_BLOCK, &set, &loop->mask_before);
 	if (errnum != 0)
 		return err_errno(e, ERR_IO, errnum, "blocking signals");

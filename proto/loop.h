@@ -20,7 +20,7 @@ int proto_loop_fd(struct proto_loop *loop, int fd, void (*on_readable)(void *con
 		  struct err *e) MUST_CHECK;
 int proto_loop_pool(struct proto_loop *loop, struct pool *pool,
 		    struct err *e) MUST_CHECK; /* polls it when its fd is readable */
-/* SIGINT and SIGTERM by signalfd (blocks them in this thread; call before making threads). */
+/* SIGINT, SIGTERM and SIGHUP by signalfd (blocks them in this thread; call before making threads). */
 int proto_loop_signals(struct proto_loop *loop, void (*on_signal)(void *context, int signal_number), void *context,
 		       struct err *e) MUST_CHECK;
 /* Waits at most `timeout_ms` (−1: until something happens), handles what is there. */

@@ -138,6 +138,28 @@ case_wrong_server_key() {
 	expect_error 1 'key.server' '64 hex'
 }
 
+stranger_in() { amend --timeout 1 --key-file "$WORK/guest.key" fleet status >/dev/null 2>&1; }
+stranger_out() { ! stranger_in; }
+# SIGHUP reads the list of keys again, in both directions, and ends no program.
+case_keys_reloaded() {
+	local name guest allow=$D/keys/allow
+	guest=$("$BIN/amend" key new "$WORK/guest.key" 2>/dev/null)
+	stranger_in && fail "a key that nobody allowed gets in"
+	cp -p "$allow" "$WORK/allow"
+	echo "$guest reader guest" >>"$allow"
+	for name in coordinator worker-0 node-0; do kill -HUP "$(pid_of "$name")"; done
+	wait_for 10 stranger_in || fail "an allowed key stays outside after SIGHUP"
+	cp -p "$WORK/allow" "$allow"
+	kill -HUP "$(pid_of coordinator)"
+	wait_for 10 stranger_out || fail "a revoked key stays inside after SIGHUP"
+	echo "no line of a list of keys" >>"$allow"
+	kill -HUP "$(pid_of coordinator)"
+	wait_for 10 log_has coordinator COORDINATOR-ALLOW-UNCHANGED || fail "a bad list is not reported"
+	cp -p "$WORK/allow" "$allow"
+	answering || fail "a bad list changed the good one"
+	for name in coordinator worker-0 node-0; do alive "$(pid_of "$name")" || fail "SIGHUP ended $name"; done
+}
+
 case_unknown_client_key() {
 	"$BIN/amend" key new "$WORK/stranger.key" >/dev/null 2>&1
 	try amend --timeout 3 --key-file "$WORK/stranger.key" fleet status
@@ -258,7 +280,7 @@ case_whole() {
 	cluster_down
 }
 
-for name in up lines same_id conflicts nasty_text files http unreachable wrong_server_key unknown_client_key busy_port \
+for name in up lines same_id conflicts nasty_text files http unreachable wrong_server_key unknown_client_key keys_reloaded busy_port \
 	second_coordinator models other_base_model read_only_folder full_folder whole; do
 	run_case "$name"
 done

@@ -205,6 +205,9 @@ static void signals_arrive_as_events(void **state)
 	assert_int_equal(raise(SIGINT), 0);
 	assert_ok(&e, proto_loop_run(w->loop, &e));
 	assert_int_equal(w->last_signal, SIGINT);
+	assert_int_equal(raise(SIGHUP), 0);
+	assert_ok(&e, proto_loop_run(w->loop, &e));
+	assert_int_equal(w->last_signal, SIGHUP);
 	proto_loop_destroy(&w->loop);
 	pthread_sigmask(SIG_SETMASK, NULL, &after);
 	assert_int_equal(sigismember(&after, SIGTERM), sigismember(&before, SIGTERM));
