@@ -3,9 +3,11 @@
 #include "coordinator/internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define EDITS_PAGE         200
 #define PAGE_PAYLOAD_BYTES (96 * 1024)
+#define SCAN_MAX           2000 /* edits looked at for one page: of others' edits only the owners may see more */
 
 struct page {
 	struct store_edit *recs;
@@ -13,12 +15,21 @@ struct page {
 	struct buf payloads; /* offsets in `edits` until the page is whole */
 	size_t count;
 	uint64_t next_seq;
+	bool with_payload;
+	const uint8_t *owner; /* NULL: everybody's edits; else those that this key submitted */
 };
 
-static int page_add(struct store_txn *txn, struct page *page, bool with_payload, struct err *e)
+/* promises.md, Roles: a submitter sees the status of its own edits. */
+static int page_add(struct store_txn *txn, struct page *page, struct err *e)
 {
+	struct store_event event = { .payload_len = 0 };
 	const struct store_edit *rec = &page->recs[page->count];
 	struct msg_edit *out = &page->edits[page->count];
+	int rc = page->owner != NULL || page->with_payload ? store_event_get(txn, rec->seq, &event, e) : 0;
+	if (rc != 0)
+		return rc;
+	if (page->owner != NULL && memcmp(event.actor, page->owner, sizeof event.actor) != 0)
+		return 0;
 	*out = (struct msg_edit){ .seq = rec->seq,
 				  .shard = rec->shard,
 				  .version = rec->version,
@@ -31,11 +42,7 @@ static int page_add(struct store_txn *txn, struct page *page, bool with_payload,
 				  .tries = rec->tries,
 				  .id = coordinator__text(rec->id),
 				  .reason = coordinator__text(rec->reason) };
-	if (with_payload) {
-		struct store_event event;
-		int rc = store_event_get(txn, rec->seq, &event, e);
-		if (rc != 0)
-			return rc;
+	if (page->with_payload) {
 		buf_append(&page->payloads, event.payload, event.payload_len);
 		out->payload.len = event.payload_len;
 	}
@@ -48,7 +55,7 @@ static int page_range(struct store_txn *txn, const struct msg_edit_list *list, s
 {
 	uint64_t from = list->from_seq;
 	uint32_t mask = list->state_mask != 0 ? list->state_mask : UINT32_MAX;
-	for (;;) {
+	for (size_t seen = 0;; seen++) {
 		struct store_edit rec;
 		int rc = store_edit_next(txn, from, mask, &rec, e);
 		if (rc == ERR_NOT_FOUND) {
@@ -57,12 +64,12 @@ static int page_range(struct store_txn *txn, const struct msg_edit_list *list, s
 		}
 		if (rc != 0)
 			return rc;
-		if (page->count == limit || page->payloads.len > PAGE_PAYLOAD_BYTES) {
+		if (page->count == limit || page->payloads.len > PAGE_PAYLOAD_BYTES || seen == SCAN_MAX) {
 			page->next_seq = rec.seq;
 			return 0;
 		}
 		page->recs[page->count] = rec;
-		rc = page_add(txn, page, list->with_payload, e);
+		rc = page_add(txn, page, e);
 		if (rc != 0)
 			return rc;
 		from = rec.seq + 1;
@@ -80,7 +87,7 @@ static int page_id(struct store_txn *txn, const struct msg_edit_list *list, stru
 		err_clear(e);
 		return 0;
 	}
-	return rc == 0 ? page_add(txn, page, list->with_payload, e) : rc;
+	return rc == 0 ? page_add(txn, page, e) : rc;
 }
 
 static int page_make(struct coordinator *c, const struct msg_edit_list *list, struct page *page, struct err *e)
@@ -105,7 +112,8 @@ static int page_make(struct coordinator *c, const struct msg_edit_list *list, st
 void coordinator__recv_edit_list(struct coordinator *c, const struct msg_received *received)
 {
 	const struct msg_edit_list *list = &received->msg.u.edit_list;
-	struct page page = { .recs = NULL };
+	bool all = (received->roles & (PROTO_ROLE_AUDITOR | PROTO_ROLE_ADMIN)) != 0;
+	struct page page = { .with_payload = list->with_payload, .owner = all ? NULL : received->peer_key };
 	struct err e = ERR_INIT;
 	int rc = list->counts_only ? 0 : page_make(c, list, &page, &e);
 	if (rc == 0) {

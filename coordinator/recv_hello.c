@@ -99,6 +99,19 @@ static void remember(struct coordinator *c, struct peer *peer, const struct msg_
 	coordinator__copy_text(peer->endpoint, sizeof peer->endpoint, hello->endpoint);
 }
 
+/* A node that serves nothing holds every edit back from `served`: only who may read may be one. */
+static unsigned kind_roles(enum msg_peer_kind kind)
+{
+	switch (kind) {
+	case MSG_PEER_WORKER:
+		return PROTO_ROLE_WORKER;
+	case MSG_PEER_NODE:
+		return PROTO_ROLE_READER | PROTO_ROLE_ADMIN;
+	default:
+		return PROTO_ROLE_ALL;
+	}
+}
+
 static int check(struct coordinator *c, const struct msg_received *received, char *text, size_t text_bytes)
 {
 	const struct msg_hello *hello = &received->msg.u.hello;
@@ -109,9 +122,11 @@ static int check(struct coordinator *c, const struct msg_received *received, cha
 			 MSG_PROTOCOL_VERSION, hello->protocol_min, hello->protocol_max);
 		return ERR_UNSUPPORTED;
 	}
-	if (hello->kind == MSG_PEER_WORKER && (received->roles & (PROTO_ROLE_WORKER | PROTO_ROLE_ADMIN)) == 0) {
+	if ((received->roles & kind_roles(hello->kind)) == 0) {
+		const char *kind = hello->kind == MSG_PEER_WORKER ? "worker" : "node";
 		snprintf(text, text_bytes,
-			 "your key may not be a worker: allow it with the role worker (amend key allow)");
+			 "your key may not be a %s: give it the role %s in the coordinator's allow list, then SIGHUP",
+			 kind, hello->kind == MSG_PEER_WORKER ? "worker" : "reader");
 		return ERR_DENIED;
 	}
 	if (hello->kind == MSG_PEER_WORKER &&

@@ -100,6 +100,7 @@ int cluster_setup(void **state)
 	allow(c, path, 2, PROTO_ROLE_WORKER, "worker2");
 	allow(c, path, 3, PROTO_ROLE_READER, "node");
 	allow(c, path, 4, PROTO_ROLE_SUBMITTER | PROTO_ROLE_READER | PROTO_ROLE_ADMIN, "client");
+	allow(c, path, 5, PROTO_ROLE_SUBMITTER, "submitter");
 	assert_ok(&c->e, proto_allow_load(path, &c->allow, &c->e));
 	assert_ok(&c->e, proto_mem_new(&c->clock.env, 1, &c->mem, &c->e));
 	assert_ok(&c->e, proto_mem_listen(c->mem, "coordinator", c->allow, &c->server, &c->e));
@@ -107,6 +108,7 @@ int cluster_setup(void **state)
 	end_connect(c, &c->worker2, "worker2", 2);
 	end_connect(c, &c->node, "node", 3);
 	end_connect(c, &c->client, "client", 4);
+	end_connect(c, &c->submitter, "submitter", 5);
 	c->job = (struct coordinator_merge_job){ &c->fake, fake_start, fake_poll, fake_kill };
 	c->fake.write_output = true;
 	config_default(c);
@@ -132,6 +134,7 @@ int cluster_teardown(void **state)
 	end_disconnect(&c->worker2);
 	end_disconnect(&c->node);
 	end_disconnect(&c->client);
+	end_disconnect(&c->submitter);
 	c->server->ops->destroy(c->server);
 	proto_mem_destroy(&c->mem);
 	proto_allow_destroy(&c->allow);
@@ -183,6 +186,7 @@ void cluster_receive(struct cluster *c)
 	fill(&c->worker2);
 	fill(&c->node);
 	fill(&c->client);
+	fill(&c->submitter);
 }
 
 void cluster_run(struct cluster *c)

@@ -165,6 +165,89 @@ static void test_edit_list_pages_and_finds(void **state)
 	msg_free(&reply);
 }
 
+static size_t seen_by(struct end_peer *end, struct cluster *c, const char *id)
+{
+	struct msg msg = { .type = MSG_EDIT_LIST, .u.edit_list = { .id = { id, strlen(id) }, .with_payload = true } };
+	end_send(end, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(end, MSG_EDIT_LIST_REPLY);
+	size_t count = reply->msg.u.edit_list_reply.edit_count;
+	assert_true(count == 0 || reply->msg.u.edit_list_reply.edits[0].payload.len > 0);
+	msg_free(&reply);
+	return count;
+}
+
+/* A submitter sees its own edits and nobody else's, by range and by id; an admin sees all. */
+static void test_a_submitter_sees_only_its_own_edits(void **state)
+{
+	struct cluster *c = *state;
+	static const char record[] = "{\"id\":\"own\",\"prompt\":\"Who?\",\"target_new\":\"me\"}";
+	struct msg_bytes bytes = { record, sizeof record - 1 };
+	struct msg msg = { .type = MSG_SUBMIT, .u.submit = { MSG_KEEP, &bytes, 1 } };
+	cluster_start(c);
+	client_submit_one(c, "{\"id\":\"theirs\",\"prompt\":\"Where?\",\"target_new\":\"there\"}", 0);
+	end_send(&c->submitter, &msg);
+	cluster_receive(c);
+	cluster_advance(c, 5);
+	end_drop(&c->submitter, MSG_SUBMIT_REPLY);
+	assert_int_equal(seen_by(&c->client, c, ""), 2);
+	assert_int_equal(seen_by(&c->client, c, "own"), 1);
+	assert_int_equal(seen_by(&c->submitter, c, ""), 1);
+	assert_int_equal(seen_by(&c->submitter, c, "own"), 1);
+	assert_int_equal(seen_by(&c->submitter, c, "theirs"), 0);
+}
+
+/* A page for one submitter looks at a bounded number of others' edits, and says where to go on. */
+static void test_others_edits_are_passed_over_page_by_page(void **state)
+{
+	struct cluster *c = *state;
+	struct msg msg = { .type = MSG_EDIT_LIST, .u.edit_list = { .id = { "", 0 } } };
+	size_t pages = 0;
+	cluster_start(c);
+	for (size_t i = 0; i < 2100; i += 100)
+		client_facts(c, i, 100);
+	do {
+		end_send(&c->submitter, &msg);
+		cluster_run(c);
+		struct msg_received *reply = end_expect(&c->submitter, MSG_EDIT_LIST_REPLY);
+		assert_int_equal(reply->msg.u.edit_list_reply.edit_count, 0);
+		assert_true(reply->msg.u.edit_list_reply.next_seq == 0 ||
+			    reply->msg.u.edit_list_reply.next_seq > msg.u.edit_list.from_seq);
+		msg.u.edit_list.from_seq = reply->msg.u.edit_list_reply.next_seq;
+		msg_free(&reply);
+		pages++;
+	} while (msg.u.edit_list.from_seq != 0);
+	assert_int_equal(pages, 2);
+}
+
+/* A key is a worker or a node by its roles, not by what it says. */
+static void test_hello_needs_the_role_of_its_kind(void **state)
+{
+	struct cluster *c = *state;
+	const struct {
+		struct end_peer *end;
+		enum msg_peer_kind kind;
+		int code;
+	} cases[] = { { &c->worker, MSG_PEER_NODE, ERR_DENIED },   { &c->node, MSG_PEER_WORKER, ERR_DENIED },
+		      { &c->client, MSG_PEER_WORKER, ERR_DENIED }, { &c->client, MSG_PEER_NODE, 0 },
+		      { &c->worker, MSG_PEER_WORKER, 0 },          { &c->node, MSG_PEER_NODE, 0 } };
+	cluster_start(c);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct msg msg = { .type = MSG_HELLO };
+		msg.u.hello.kind = cases[i].kind;
+		msg.u.hello.protocol_min = msg.u.hello.protocol_max = 1;
+		msg.u.hello.boot = 1;
+		msg.u.hello.layers = msg.u.hello.hidden = msg.u.hello.ffn = 30;
+		memset(msg.u.hello.base_model.bytes, 0xab, HASH_BYTES);
+		end_send(cases[i].end, &msg);
+		cluster_run(c);
+		struct msg_received *reply = end_expect(cases[i].end, MSG_HELLO_REPLY);
+		if (reply->msg.u.hello_reply.code != cases[i].code)
+			fail_msg("case %zu: %d", i, reply->msg.u.hello_reply.code);
+		msg_free(&reply);
+	}
+}
+
 static void test_fleet_and_versions_answer(void **state)
 {
 	struct cluster *c = *state;
@@ -221,6 +304,9 @@ int main(void)
 		T(test_restart_keeps_edits_and_the_group_boundary),
 		T(test_close_refuses_new_edits_and_keeps_those_that_wait),
 		T(test_edit_list_pages_and_finds),
+		T(test_a_submitter_sees_only_its_own_edits),
+		T(test_others_edits_are_passed_over_page_by_page),
+		T(test_hello_needs_the_role_of_its_kind),
 		T(test_fleet_and_versions_answer),
 		T(test_unusable_configuration_is_refused),
 	};
