@@ -241,7 +241,7 @@ void cli_completion_bash(struct buf *out)
 		      "		");
 	valued_put(out);
 	buf_puts(out, ")\n"
-		      "			[[ ${COMP_WORDS[i + 1]} == = ]] && ((i++))\n"
+		      "			[[ ${COMP_WORDS[i + 1]-} == = ]] && ((i++))\n"
 		      "			((i++)) ;;\n"
 		      "		-*) ;;\n"
 		      "		*) place+=(\"${COMP_WORDS[i]}\") ;;\n"
@@ -250,12 +250,12 @@ void cli_completion_bash(struct buf *out)
 		      "	if [[ $word == = ]]; then\n"
 		      "		word=\n"
 		      "	elif [[ $before == = ]]; then\n"
-		      "		before=${COMP_WORDS[COMP_CWORD - 2]}\n"
+		      "		before=${COMP_WORDS[COMP_CWORD - 2]-}\n"
 		      "	fi\n"
-		      "	case ${#place[@]}:${place[0]} in\n");
+		      "	case ${#place[@]}:${place[0]-} in\n");
 	nouns_case(out);
 	buf_puts(out, "	esac\n"
-		      "	case ${place[0]}:${place[1]}:$word in\n");
+		      "	case ${place[0]-}:${place[1]-}:$word in\n");
 	options_case(out);
 	buf_puts(out, "	esac\n"
 		      "	[[ $word == -* ]] && words+=' ");
