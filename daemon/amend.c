@@ -10,12 +10,10 @@
 
 static struct cli cli;
 
-/* The second one does not wait for what the first one asked to end. */
+/* A second one changes nothing: `amend up` must stop what it has started, and some senders signal twice. */
 static void on_signal(int signal_number)
 {
 	(void)signal_number;
-	if (cli.interrupted)
-		_exit(CLI_INTERRUPTED);
 	cli.interrupted = 1;
 }
 

@@ -345,7 +345,7 @@ const char *cli_value(const struct cli_args *args, const char *flag)
 	for (size_t i = 0; i < CLI_FLAGS_MAX && args->command->flags[i].name != NULL; i++)
 		if (strcmp(args->command->flags[i].name, flag) == 0)
 			return args->values[i];
-	assert(!"a flag of the command's table");
+	assert(false); /* no flag of the command's table */
 	return NULL;
 }
 

@@ -45,7 +45,10 @@ static int http_json(const char *url, const char *body, const struct cli *cli, s
 {
 	struct buf answer = BUF_INIT;
 	long status = 0;
-	int rc = cli_http(url, body, cli->timeout_ms, &status, &answer, e);
+	struct cli_http_ask ask = { url, body, cli->timeout_ms, &cli->interrupted };
+	int rc = cli_http(&ask, &status, &answer, e);
+	if (rc == 0 && cli->interrupted) /* whoever asked has gone */
+		rc = err_set(e, ERR_INTERRUPTED, "interrupted: the answer of %s is dropped", url);
 	if (rc == 0)
 		rc = json_parse((const char *)answer.data, answer.len, out, e);
 	if (rc == 0 && status != 200) {

@@ -4,11 +4,17 @@
 
 #include "base/buf.h"
 
+#include <signal.h>
+
 #define CLI_HTTP_BYTES_MAX (16 * 1024 * 1024)
 
-/* POSTs `body` as JSON (NULL: GET). ERR_TIMEOUT or ERR_CLOSED: not reachable, says the URL and why; ERR_LIMIT: an
- * answer over CLI_HTTP_BYTES_MAX. */
-int cli_http(const char *url, const char *body, int64_t timeout_ms, long *status, struct buf *answer,
-	     struct err *e) MUST_CHECK;
+struct cli_http_ask {
+	const char *url, *body; /* body NULL: GET, else POSTed as JSON */
+	int64_t timeout_ms;
+	const volatile sig_atomic_t *interrupted; /* looked at about once a second */
+};
+/* ERR_TIMEOUT or ERR_CLOSED: not reachable, says the URL and why; ERR_LIMIT: an answer over CLI_HTTP_BYTES_MAX;
+ * ERR_INTERRUPTED. */
+int cli_http(const struct cli_http_ask *ask, long *status, struct buf *answer, struct err *e) MUST_CHECK;
 
 #endif

@@ -17,7 +17,17 @@ struct node {
 	const char *answer; /* NULL: an ordinary one */
 	size_t answer_spaces;
 	size_t questions;
+	bool interrupts; /* the question is followed by SIGINT for the asker */
+	pthread_t asker;
 };
+
+static struct cli *interrupted_cli; /* a handler has no context */
+
+static void on_signal(int signal_number)
+{
+	(void)signal_number;
+	interrupted_cli->interrupted = 1;
+}
 
 static void answer_write(struct node *n, const char *body, size_t len, struct buf *text)
 {
@@ -25,6 +35,8 @@ static void answer_write(struct node *n, const char *body, size_t len, struct bu
 	buf_clear(&n->body);
 	buf_append(&n->body, body, len);
 	n->questions++;
+	if (n->interrupts)
+		pthread_kill(n->asker, SIGINT);
 	if (n->answer != NULL)
 		buf_puts(text, n->answer);
 	else
@@ -221,6 +233,20 @@ static void too_long_an_answer_is_cut_off(void **state)
 	cli_expect_err(n->w, "the answer is over 16777216 bytes");
 }
 
+static void an_interrupt_ends_the_question(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	n->interrupts = true;
+	n->asker = pthread_self();
+	interrupted_cli = &n->w->cli;
+	signal(SIGINT, on_signal);
+	EXPECT(n->w, CLI_INTERRUPTED, "ask", "Who?");
+	signal(SIGINT, SIG_DFL);
+	cli_expect_err(n->w, "interrupted: ");
+	assert_string_equal(cli_out(n->w), "");
+}
+
 static void a_dead_node_is_unreachable(void **state)
 {
 	struct node *n = *state;
@@ -242,6 +268,7 @@ int main(void)
 		NODE(no_node_is_not_found),
 		NODE(what_the_node_refuses_is_passed_on),
 		NODE(too_long_an_answer_is_cut_off),
+		NODE(an_interrupt_ends_the_question),
 		NODE(a_dead_node_is_unreachable),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
