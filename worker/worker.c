@@ -63,10 +63,10 @@ int worker__send(struct worker *w, struct msg *msg)
 	struct err e = ERR_INIT;
 	int rc = w->transport->ops->send(w->transport, 0, msg, &e);
 	if (rc == ERR_AGAIN || rc == ERR_CLOSED)
-		log_event(LOG_DEBUG, "WORKER-UNSENT", LOGF_S("type", msg_type_name(msg->type)),
+		log_event(LOG_DEBUG, "WORKER-UNSENT", LOGF_S("type", msg_type_name((int)msg->type)),
 			  LOGF_S("reason", e.text));
 	else if (rc != 0)
-		log_event(LOG_ERROR, "WORKER-SEND-FAILED", LOGF_S("type", msg_type_name(msg->type)),
+		log_event(LOG_ERROR, "WORKER-SEND-FAILED", LOGF_S("type", msg_type_name((int)msg->type)),
 			  LOGF_S("reason", e.text));
 	return rc;
 }
