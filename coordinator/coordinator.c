@@ -183,6 +183,9 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 	case MSG_SHARD_COMMIT:
 		coordinator__recv_shard_commit(c, r);
 		break;
+	case MSG_RELEASE:
+		coordinator__recv_release(c, r);
+		break;
 	case MSG_GATE_RESULT:
 		coordinator__recv_gate_result(c, r);
 		break;
@@ -228,16 +231,17 @@ void coordinator_receive(struct coordinator *coordinator, struct msg_received **
 	enum msg_type type = (*received)->msg.type;
 	dispatch(coordinator, received);
 	/* What else may set something moving does so itself (a group commit) or waits for the tick. */
-	if (type == MSG_HELLO || type == MSG_WANT || type == MSG_SHARD_COMMIT || type == MSG_MERGE_RUN)
+	if (type == MSG_HELLO || type == MSG_WANT || type == MSG_SHARD_COMMIT || type == MSG_RELEASE ||
+	    type == MSG_MERGE_RUN)
 		coordinator__advance(coordinator);
 }
 
 void coordinator__advance(struct coordinator *c)
 {
-	if (c->failure.code != 0)
+	if (c->failure.code != 0 || coordinator__write_held(c))
 		return;
 	coordinator__leases_advance(c);
-	for (size_t i = 0; i < c->shard_count && c->failure.code == 0; i++)
+	for (size_t i = 0; i < c->shard_count && c->failure.code == 0 && !coordinator__write_held(c); i++)
 		coordinator__shard_pump(c, c->shards[i]);
 }
 

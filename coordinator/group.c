@@ -142,10 +142,10 @@ static void send_group(struct coordinator *c, struct shard *shard)
 	head.closing = rec->closing && to == rec->seq_count;
 	head.group_first = (uint32_t)rec->trained_count;
 	head.group_count = (uint32_t)rec->group_count;
-	if (coordinator__edits_send(c, shard->holder->route, &head, rec->seqs, shard->send_next, to,
-				    &shard->send_next) == 0) {
-		shard->wants = false;
-		shard->group_sent = true;
+	if (coordinator__edits_send(c, shard->lease.holder->route, &head, rec->seqs, shard->lease.send_next, to,
+				    &shard->lease.send_next) == 0) {
+		shard->lease.wants = false;
+		sm_move(&shard->lease.sm, LEASE_TRAINING);
 	}
 	free(removed);
 }
@@ -154,16 +154,16 @@ static int send_replayed(struct coordinator *c, struct shard *shard)
 {
 	struct store_shard *rec = &shard->rec;
 	struct msg_edits head = { .shard = rec->id, .epoch = rec->epoch, .replayed = true };
-	if (shard->send_next >= rec->trained_count)
+	if (shard->lease.send_next >= rec->trained_count)
 		return 0;
-	return coordinator__edits_send(c, shard->holder->route, &head, rec->seqs, shard->send_next, rec->trained_count,
-				       &shard->send_next);
+	return coordinator__edits_send(c, shard->lease.holder->route, &head, rec->seqs, shard->lease.send_next,
+				       rec->trained_count, &shard->lease.send_next);
 }
 
 void coordinator__shard_pump(struct coordinator *c, struct shard *shard)
 {
 	struct store_shard *rec = &shard->rec;
-	if (shard->holder == NULL || !shard->wants || rec->state != STORE_SHARD_OPEN)
+	if (shard->lease.holder == NULL || !shard->lease.wants || rec->state != STORE_SHARD_OPEN)
 		return;
 	if (send_replayed(c, shard) != 0)
 		return;

@@ -32,6 +32,9 @@
 #define RETRY_AFTER_AGAIN_MS 250
 #define RETRY_AFTER_FULL_MS  2000
 #define SPACE_CHECK_MS       1000
+#define WRITE_RETRY_MS       1000 /* after a write that was refused */
+#define RELEASE_RETRY_MS     1000 /* before a shard that was given back is granted again; doubles */
+#define RELEASE_DOUBLINGS    6
 /* A gate's lease names the merge's id where a shard's names the shard's; its epochs start here, so that the two never
  * meet. */
 #define GATE_EPOCH_FIRST    (UINT64_C(1) << 32)
@@ -47,8 +50,22 @@ struct peer {
 	int64_t seen_ms; /* monotonic */
 	uint64_t version, resident_bytes;
 	uint32_t edit_done, edit_total;
-	bool stalled; /* lost a lease because nothing advanced; until something of it does, others come first */
+	bool stalled; /* lost a lease because nothing advanced, or gave one back; until something advances, others come
+			 first */
+	bool leaving; /* told that it is stopping: no lease for this process any more */
 	struct peer *bucket_next;
+};
+
+/* A lease, of a shard or of a merge's gate. Nothing of it outlives the process but the epoch, which the ledger holds.
+ * free → granted → held, when its holder has shown it → training, while a group is in its hands; and back to free. */
+enum lease_state { LEASE_FREE, LEASE_GRANTED, LEASE_HELD, LEASE_TRAINING, LEASE_STATE_COUNT };
+struct lease {
+	struct sm sm;        /* first: its invariant looks at the lease */
+	struct peer *holder; /* NULL exactly when free */
+	int64_t expires_ms, sent_ms;
+	bool sent;        /* the Lease message; false: it is sent again */
+	bool wants;       /* credit that has not been used */
+	size_t send_next; /* place of the next edit to send */
 };
 
 struct shard {
@@ -60,16 +77,12 @@ struct shard {
 	bool created;            /* by this transaction */
 	uint32_t passed, tested; /* of the last commit's re-test */
 	uint64_t published;      /* version that the last commit made */
-	/* The lease; nothing of it but rec.epoch and rec.worker outlives the process. */
-	struct peer *holder; /* NULL: free */
-	int64_t expires_ms, sent_ms;
-	int64_t advanced_ms;         /* when its holder last came nearer to the next commit, or had nothing to do */
-	uint64_t advance_mark;       /* what its holder last said of how far it is */
-	bool lease_sent, lease_seen; /* seen: its holder has shown it */
-	bool wants;                  /* credit that has not been used */
+	struct lease lease;
 	uint32_t want_credit;
-	size_t send_next; /* place of the next edit to send */
-	bool group_sent;  /* under this lease */
+	int64_t advanced_ms;    /* when its holder last came nearer to the next commit, or had nothing to do */
+	uint64_t advance_mark;  /* what its holder last said of how far it is */
+	int64_t grant_ms;       /* not granted before: its last holder gave it back */
+	uint32_t release_count; /* since its last advance: each doubles the wait */
 };
 
 struct pending_submit {
@@ -95,12 +108,8 @@ struct merge_run {
 	int64_t deadline_ms;          /* monotonic: of the job, or of the gate */
 	int64_t started_ms, retry_ms; /* monotonic: of this attempt; not before, after a failed one */
 	double progress;
-	/* gate lease */
-	struct peer *holder;
+	struct lease lease; /* the gate's */
 	uint64_t epoch;
-	int64_t expires_ms;
-	bool lease_sent, sending;
-	size_t send_next;
 	uint32_t gate_tries;
 	char gate_reason[STORE_REASON_BYTES]; /* why the last gate lease ended */
 	uint64_t *seqs;                       /* live edits of its shards */
@@ -119,6 +128,7 @@ struct coordinator {
 	struct store_txn *txn;
 	struct err failure; /* code != 0: stopped */
 	bool closed, shutdown;
+	int64_t write_retry_ms; /* after a refused write nothing but an answer is written before */
 
 	bool base_known;
 	struct hash base_model;
@@ -183,7 +193,9 @@ int coordinator__begin(struct coordinator *c, struct err *e) MUST_CHECK;
 /* Writes the touched shards, passes the fault points, commits. After a failure call txn_failed. */
 int coordinator__commit(struct coordinator *c, const char *fault_before, const char *fault_after,
 			struct err *e) MUST_CHECK;
-/* Drops the transaction, reads touched shards back. Anything but a full disk stops the coordinator. */
+/* Drops the transaction, reads touched shards back. What may pass (a full disk or map, no memory, a map that must
+ * grow) holds further writes back for a while; anything else stops the coordinator. */
+bool coordinator__write_held(const struct coordinator *c);
 void coordinator__txn_failed(struct coordinator *c, struct err *e);
 void coordinator__touch(struct shard *shard);
 /* Appends `json` (freed) as an event of `actor` (NULL: this coordinator). */
@@ -232,13 +244,19 @@ int coordinator__edit_id(struct coordinator *c, const struct record *record, con
 			 char out[STORE_ID_BYTES], uint64_t *seq, struct err *e) MUST_CHECK;
 
 /* --- lease.c */
+void coordinator__lease_init(struct lease *lease);
+void coordinator__lease_hold(struct lease *lease, struct peer *holder, int64_t expires_ms);
+void coordinator__lease_seen(struct lease *lease); /* its holder has shown it */
+void coordinator__lease_free(struct lease *lease);
+bool coordinator__lease_is(const struct shard *shard, const struct peer *peer, uint64_t epoch);
 void coordinator__leases_advance(struct coordinator *c); /* expires and grants */
 void coordinator__lease_send(struct coordinator *c, struct shard *shard);
-void coordinator__lease_free(struct shard *shard);
 /* The holder came nearer to the next commit. */
 void coordinator__lease_advanced(struct coordinator *c, struct shard *shard);
-/* `blame`: the worker was lost with the group in hand. */
-void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why, bool blame);
+/* Ends it in the ledger and in memory. `blame`: the worker was lost with the group in hand, or says that an edit of it
+ * is to blame. */
+void coordinator__lease_end(struct coordinator *c, struct shard *shard, const char *why, bool blame);
+void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why); /* ends and fences it */
 void coordinator__fenced_send(struct coordinator *c, uint64_t route, uint64_t shard, uint64_t epoch);
 
 /* --- group.c */
@@ -298,6 +316,7 @@ void coordinator__gate_advance(struct coordinator *c);
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);
 void coordinator__gate_lost(struct coordinator *c, const char *why);
 void coordinator__gate_renew(struct coordinator *c);
+void coordinator__gate_release(struct coordinator *c, int code);
 void coordinator__gate_want(struct coordinator *c, uint32_t received_count);
 
 /* --- one a message */
@@ -305,6 +324,7 @@ void coordinator__recv_submit(struct coordinator *c, struct msg_received **recei
 void coordinator__recv_edit_list(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_hello(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_want(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_release(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_received *received);
 void coordinator__unknown(struct coordinator *c, const struct msg_received *received); /* asks for Hello */
 void coordinator__recv_progress(struct coordinator *c, const struct msg_received *received);

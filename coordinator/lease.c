@@ -5,6 +5,58 @@
 #include <inttypes.h>
 #include <string.h>
 
+static const struct sm_state states[LEASE_STATE_COUNT] = {
+	[LEASE_FREE] = { "free", SM_TO(LEASE_GRANTED) },
+	[LEASE_GRANTED] = { "granted", SM_TO(LEASE_HELD) | SM_TO(LEASE_FREE) },
+	[LEASE_HELD] = { "held", SM_TO(LEASE_TRAINING) | SM_TO(LEASE_FREE) },
+	[LEASE_TRAINING] = { "training", SM_TO(LEASE_TRAINING) | SM_TO(LEASE_HELD) | SM_TO(LEASE_FREE) },
+};
+static const struct sm_table lease_states = { "lease", states, LEASE_STATE_COUNT, LEASE_FREE };
+
+static bool lease_holds(const struct sm *sm, int before)
+{
+	const struct lease *lease = (const void *)sm;
+	(void)before;
+	if (sm->state == LEASE_FREE)
+		return lease->holder == NULL && !lease->sent && !lease->wants;
+	return lease->holder != NULL && (!lease->wants || sm->state >= LEASE_HELD);
+}
+
+void coordinator__lease_init(struct lease *lease)
+{
+	*lease = (struct lease){ .holder = NULL };
+	sm_init(&lease->sm, &lease_states, lease_holds);
+}
+
+void coordinator__lease_hold(struct lease *lease, struct peer *holder, int64_t expires_ms)
+{
+	lease->holder = holder;
+	lease->expires_ms = expires_ms;
+	sm_move(&lease->sm, LEASE_GRANTED);
+}
+
+void coordinator__lease_seen(struct lease *lease)
+{
+	lease->sent = true;
+	if (lease->sm.state == LEASE_GRANTED)
+		sm_move(&lease->sm, LEASE_HELD);
+}
+
+void coordinator__lease_free(struct lease *lease)
+{
+	if (lease->sm.state == LEASE_FREE)
+		return;
+	lease->holder = NULL;
+	lease->sent = lease->wants = false;
+	lease->send_next = 0;
+	sm_move(&lease->sm, LEASE_FREE);
+}
+
+bool coordinator__lease_is(const struct shard *shard, const struct peer *peer, uint64_t epoch)
+{
+	return shard != NULL && peer != NULL && shard->lease.holder == peer && shard->rec.epoch == epoch;
+}
+
 static int lease_event(struct coordinator *c, enum store_event_type type, const struct shard *shard, const char *why,
 		       struct err *e)
 {
@@ -40,40 +92,37 @@ void coordinator__fenced_send(struct coordinator *c, uint64_t route, uint64_t sh
 void coordinator__lease_advanced(struct coordinator *c, struct shard *shard)
 {
 	shard->advanced_ms = coordinator__now_ms(c);
-	if (shard->holder != NULL)
-		shard->holder->stalled = false;
+	shard->release_count = 0;
+	if (shard->lease.holder != NULL)
+		shard->lease.holder->stalled = false;
 }
 
-void coordinator__lease_free(struct shard *shard)
-{
-	shard->holder = NULL;
-	shard->wants = shard->group_sent = shard->lease_sent = shard->lease_seen = false;
-	shard->want_credit = 0;
-	shard->send_next = 0;
-	shard->advance_mark = 0;
-}
-
-static int lost_write(struct coordinator *c, struct shard *shard, const char *why, bool blame, struct err *e)
+static int end_write(struct coordinator *c, struct shard *shard, const char *why, bool blame, struct err *e)
 {
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = lease_event(c, STORE_LEASE_EXPIRED, shard, why, e);
-	if (rc == 0 && blame && shard->group_sent && shard->rec.group_count > 0)
+	if (rc == 0 && blame && shard->lease.sm.state == LEASE_TRAINING && shard->rec.group_count > 0)
 		rc = coordinator__group_blame(c, shard, e);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
 }
 
-void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why, bool blame)
+void coordinator__lease_end(struct coordinator *c, struct shard *shard, const char *why, bool blame)
 {
 	struct err e = ERR_INIT;
-	struct peer *peer = shard->holder;
-	log_event(LOG_WARN, "COORDINATOR-LEASE-LOST", LOGF_U("shard", shard->rec.id), LOGF_U("epoch", shard->rec.epoch),
-		  LOGF_S("worker", peer->name), LOGF_S("reason", why));
-	if (lost_write(c, shard, why, blame, &e) != 0)
+	if (end_write(c, shard, why, blame, &e) != 0)
 		coordinator__txn_failed(
 			c, &e); /* on a full disk the lease ends without its event: the next grant's epoch tells it */
+	coordinator__lease_free(&shard->lease);
+}
+
+void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why)
+{
+	struct peer *peer = shard->lease.holder;
+	log_event(LOG_WARN, "COORDINATOR-LEASE-LOST", LOGF_U("shard", shard->rec.id), LOGF_U("epoch", shard->rec.epoch),
+		  LOGF_S("worker", peer->name), LOGF_S("reason", why));
+	coordinator__lease_end(c, shard, why, true);
 	coordinator__fenced_send(c, peer->route, shard->rec.id, shard->rec.epoch);
-	coordinator__lease_free(shard);
 }
 
 void coordinator__lease_send(struct coordinator *c, struct shard *shard)
@@ -89,8 +138,8 @@ void coordinator__lease_send(struct coordinator *c, struct shard *shard)
 	lease->index_root = shard->rec.index_root;
 	lease->calibration_root = shard->rec.calibration_root;
 	lease->trained_count = (uint32_t)shard->rec.trained_count;
-	shard->lease_sent = coordinator__send(c, shard->holder->route, &msg) == 0;
-	shard->sent_ms = coordinator__now_ms(c);
+	shard->lease.sent = coordinator__send(c, shard->lease.holder->route, &msg) == 0;
+	shard->lease.sent_ms = coordinator__now_ms(c);
 }
 
 static void grant(struct coordinator *c, struct shard *shard, struct peer *peer)
@@ -108,10 +157,10 @@ static void grant(struct coordinator *c, struct shard *shard, struct peer *peer)
 		coordinator__txn_failed(c, &e);
 		return;
 	}
-	coordinator__lease_free(shard);
-	shard->holder = peer;
-	shard->expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
+	coordinator__lease_hold(&shard->lease, peer, coordinator__now_ms(c) + c->config.lease_ms);
 	shard->advanced_ms = coordinator__now_ms(c);
+	shard->advance_mark = 0;
+	shard->want_credit = 0;
 	log_event(LOG_INFO, "COORDINATOR-LEASE-GRANTED", LOGF_U("shard", shard->rec.id),
 		  LOGF_U("epoch", shard->rec.epoch), LOGF_S("worker", peer->name));
 	coordinator__lease_send(c, shard);
@@ -121,7 +170,8 @@ static void grant(struct coordinator *c, struct shard *shard, struct peer *peer)
 static struct peer *choose(const struct coordinator *c, const struct shard *shard)
 {
 	struct peer *before = coordinator__peer_find(c, shard->rec.worker, MSG_PEER_WORKER);
-	if (shard->rec.epoch > 0 && before != NULL && coordinator__peer_live(c, before) && !before->stalled)
+	if (shard->rec.epoch > 0 && before != NULL && coordinator__peer_live(c, before) && !before->stalled &&
+	    !before->leaving)
 		return before;
 	return coordinator__worker_least(c);
 }
@@ -143,7 +193,7 @@ static void close_empty(struct coordinator *c, struct shard *shard)
 	if (rc != 0)
 		coordinator__txn_failed(c, &e);
 	else
-		coordinator__lease_free(shard);
+		coordinator__lease_free(&shard->lease);
 }
 
 /* A heartbeat says that the process lives, not that its engine does: a lease whose work stands still ends too. */
@@ -154,17 +204,17 @@ static void end_stuck(struct coordinator *c, struct shard *shard, int64_t now)
 	if (c->config.progress_ms_max == 0 || now - shard->advanced_ms < c->config.progress_ms_max)
 		return;
 	log_event(LOG_WARN, "COORDINATOR-LEASE-STUCK", LOGF_U("shard", shard->rec.id),
-		  LOGF_U("epoch", shard->rec.epoch), LOGF_S("worker", shard->holder->name),
+		  LOGF_U("epoch", shard->rec.epoch), LOGF_S("worker", shard->lease.holder->name),
 		  LOGF_U("edits", shard->rec.seq_count - shard->rec.trained_count),
 		  LOGF_U("ms", now - shard->advanced_ms));
-	shard->holder->stalled = true;
-	coordinator__lease_lost(c, shard, "no progress", true);
+	shard->lease.holder->stalled = true;
+	coordinator__lease_lost(c, shard, "no progress");
 }
 
 void coordinator__leases_advance(struct coordinator *c)
 {
 	int64_t now = coordinator__now_ms(c);
-	for (size_t i = 0; i < c->shard_count && c->failure.code == 0; i++) {
+	for (size_t i = 0; i < c->shard_count && c->failure.code == 0 && !coordinator__write_held(c); i++) {
 		struct shard *shard = c->shards[i];
 		if (shard->rec.state != STORE_SHARD_OPEN)
 			continue;
@@ -172,13 +222,14 @@ void coordinator__leases_advance(struct coordinator *c)
 			close_empty(c, shard);
 			continue;
 		}
-		if (shard->holder != NULL && now >= shard->expires_ms)
-			coordinator__lease_lost(c, shard, "no heartbeat", true);
-		if (shard->holder != NULL)
+		if (shard->lease.holder != NULL && now >= shard->lease.expires_ms)
+			coordinator__lease_lost(c, shard, "no heartbeat");
+		if (shard->lease.holder != NULL)
 			end_stuck(c, shard, now);
-		if (shard->holder != NULL && !shard->lease_sent)
+		if (shard->lease.holder != NULL && !shard->lease.sent)
 			coordinator__lease_send(c, shard);
-		if (shard->holder != NULL || c->closed || !coordinator__shard_work(shard))
+		if (shard->lease.holder != NULL || c->closed || now < shard->grant_ms ||
+		    !coordinator__shard_work(shard))
 			continue;
 		struct peer *peer = choose(c, shard);
 		if (peer != NULL)

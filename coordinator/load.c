@@ -102,6 +102,7 @@ struct shard *coordinator__shard_add(struct coordinator *c, struct err *e)
 	shard->rec.id = c->shard_count == 0 ? 1 : c->shards[c->shard_count - 1]->rec.id + 1;
 	shard->rec.state = STORE_SHARD_OPEN;
 	shard->placed_from = SIZE_MAX;
+	coordinator__lease_init(&shard->lease);
 	shard->created = true;
 	coordinator__touch(shard);
 	if (shard_push(c, shard, e) != 0) {
@@ -213,6 +214,7 @@ static int load_shards(struct coordinator *c, struct store_txn *txn, struct err 
 		struct shard *shard = fault_calloc(1, sizeof *shard);
 		if (shard == NULL)
 			return err_set(e, ERR_NOMEM, "shards: out of memory");
+		coordinator__lease_init(&shard->lease);
 		int rc = store_shard_next(txn, id, &shard->rec, e);
 		if (rc == 0)
 			rc = shard_complete(txn, shard, e);
@@ -234,6 +236,7 @@ static int load_shards(struct coordinator *c, struct store_txn *txn, struct err 
 static int load_merges(struct coordinator *c, struct store_txn *txn, struct err *e)
 {
 	c->merge_next_id = 1;
+	coordinator__lease_init(&c->merge.lease);
 	for (;;) {
 		struct store_merge rec;
 		int rc = store_merge_next(txn, c->merge_next_id, &rec, e);

@@ -17,7 +17,7 @@ const char *coordinator__merge_phase(const struct coordinator *c)
 	case STORE_MERGE_RUNNING:
 		return run->job_running ? "merging" : "waiting to try again";
 	case STORE_MERGE_GATED:
-		return run->holder != NULL ? "re-testing" : "waiting for a worker to re-test it";
+		return run->lease.holder != NULL ? "re-testing" : "waiting for a worker to re-test it";
 	default:
 		return "";
 	}
@@ -140,6 +140,7 @@ int coordinator__merge_start(struct coordinator *c, struct err *e)
 	}
 	c->merge_next_id++;
 	c->merge = (struct merge_run){ .active = true, .rec = rec };
+	coordinator__lease_init(&c->merge.lease);
 	c->merge_mark_ms = coordinator__now_ms(c);
 	log_event(LOG_INFO, "COORDINATOR-MERGE-PLANNED", LOGF_U("merge", rec.id), LOGF_U("shards", rec.shard_count));
 	return 0;
@@ -149,6 +150,7 @@ void coordinator__merge_forget(struct coordinator *c)
 {
 	free(c->merge.seqs);
 	c->merge = (struct merge_run){ .active = false };
+	coordinator__lease_init(&c->merge.lease);
 	c->merge_mark = trained_unmerged(c);
 	c->merge_mark_ms = coordinator__now_ms(c);
 }

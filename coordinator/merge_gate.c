@@ -10,31 +10,47 @@
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch)
 {
 	const struct merge_run *run = &c->merge;
-	return run->active && run->rec.state == STORE_MERGE_GATED && run->holder == peer && run->rec.id == merge &&
-	       run->epoch == epoch;
+	return run->active && run->rec.state == STORE_MERGE_GATED && run->lease.holder == peer &&
+	       run->rec.id == merge && run->epoch == epoch;
 }
 
 void coordinator__gate_renew(struct coordinator *c)
 {
-	c->merge.expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
-	c->merge.lease_sent = true;
+	c->merge.lease.expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
+	coordinator__lease_seen(&c->merge.lease);
 }
 
 void coordinator__gate_want(struct coordinator *c, uint32_t received_count)
 {
-	c->merge.sending = true;
-	c->merge.send_next = received_count < c->merge.seq_count ? received_count : c->merge.seq_count;
+	coordinator__lease_seen(&c->merge.lease);
+	c->merge.lease.wants = true;
+	c->merge.lease.send_next = received_count < c->merge.seq_count ? received_count : c->merge.seq_count;
 }
 
 void coordinator__gate_lost(struct coordinator *c, const char *why)
 {
 	struct merge_run *run = &c->merge;
-	log_event(LOG_WARN, "COORDINATOR-GATE-LOST", LOGF_U("merge", run->rec.id), LOGF_S("worker", run->holder->name),
-		  LOGF_S("reason", why));
-	coordinator__fenced_send(c, run->holder->route, run->rec.id, run->epoch);
+	log_event(LOG_WARN, "COORDINATOR-GATE-LOST", LOGF_U("merge", run->rec.id),
+		  LOGF_S("worker", run->lease.holder->name), LOGF_S("reason", why));
+	coordinator__fenced_send(c, run->lease.holder->route, run->rec.id, run->epoch);
 	coordinator__copy_text(run->gate_reason, sizeof run->gate_reason, coordinator__text(why));
-	run->holder = NULL;
-	run->sending = run->lease_sent = false;
+	coordinator__lease_free(&run->lease);
+}
+
+/* A worker that stops takes no try with it; one whose job failed does, and the next try waits. */
+void coordinator__gate_release(struct coordinator *c, int code)
+{
+	struct merge_run *run = &c->merge;
+	char why[64];
+	snprintf(why, sizeof why, "given back: %s", code == 0 ? "its worker is stopping" : err_name(code));
+	log_event(LOG_INFO, "COORDINATOR-GATE-RELEASED", LOGF_U("merge", run->rec.id),
+		  LOGF_S("worker", run->lease.holder->name), LOGF_S("code", code == 0 ? "0" : err_name(code)));
+	coordinator__copy_text(run->gate_reason, sizeof run->gate_reason, coordinator__text(why));
+	coordinator__lease_free(&run->lease);
+	if (code == 0)
+		run->gate_tries--;
+	else
+		run->retry_ms = coordinator__now_ms(c) + MERGE_RETRY_MS;
 }
 
 static int collect_edits(struct coordinator *c)
@@ -71,7 +87,7 @@ static void lease_send(struct coordinator *c)
 	lease->lease_ms = c->config.lease_ms;
 	lease->delta_root = run->rec.output_root;
 	lease->trained_count = (uint32_t)run->seq_count;
-	run->lease_sent = coordinator__send(c, run->holder->route, &msg) == 0;
+	run->lease.sent = coordinator__send(c, run->lease.holder->route, &msg) == 0;
 }
 
 static int grant_write(struct coordinator *c, const struct peer *peer, uint64_t *seq, struct err *e)
@@ -102,10 +118,8 @@ static void grant(struct coordinator *c, struct peer *peer)
 		return;
 	}
 	run->gate_tries++;
-	run->holder = peer;
 	run->epoch = GATE_EPOCH_FIRST + seq; /* grows for ever, as the ledger does */
-	run->sending = false;
-	coordinator__gate_renew(c);
+	coordinator__lease_hold(&run->lease, peer, coordinator__now_ms(c) + c->config.lease_ms);
 	run->deadline_ms = coordinator__now_ms(c) + c->config.merge_deadline_ms;
 	log_event(LOG_INFO, "COORDINATOR-GATE-GRANTED", LOGF_U("merge", run->rec.id), LOGF_S("worker", peer->name),
 		  LOGF_U("edits", run->seq_count));
@@ -120,34 +134,34 @@ static void send_edits(struct coordinator *c)
 				  .replayed = true,
 				  .group_end = true,
 				  .group_count = (uint32_t)run->seq_count };
-	if (coordinator__edits_send(c, run->holder->route, &head, run->seqs, run->send_next, run->seq_count,
-				    &run->send_next) == 0)
-		run->sending = false;
+	if (coordinator__edits_send(c, run->lease.holder->route, &head, run->seqs, run->lease.send_next, run->seq_count,
+				    &run->lease.send_next) == 0)
+		run->lease.wants = false;
 }
 
 void coordinator__gate_advance(struct coordinator *c)
 {
 	struct merge_run *run = &c->merge;
 	int64_t now = coordinator__now_ms(c);
-	if (run->holder != NULL && now >= run->expires_ms)
+	if (run->lease.holder != NULL && now >= run->lease.expires_ms)
 		coordinator__gate_lost(c, "no heartbeat from the worker that re-tested it");
-	else if (run->holder != NULL && now >= run->deadline_ms)
+	else if (run->lease.holder != NULL && now >= run->deadline_ms)
 		coordinator__gate_lost(c, "the re-test did not end by its deadline");
-	if (run->holder == NULL && run->gate_tries >= c->config.merge_tries_max) {
+	if (run->lease.holder == NULL && run->gate_tries >= c->config.merge_tries_max) {
 		char reason[STORE_REASON_BYTES + 16];
 		snprintf(reason, sizeof reason, "gate: %s", run->gate_reason);
 		coordinator__merge_end(c, reason);
 		return;
 	}
-	if (run->holder == NULL) {
+	if (run->lease.holder == NULL) {
 		struct peer *peer = coordinator__worker_least(c);
 		if (peer != NULL)
 			grant(c, peer);
 		return;
 	}
-	if (!run->lease_sent)
+	if (!run->lease.sent)
 		lease_send(c);
-	if (run->sending)
+	if (run->lease.wants)
 		send_edits(c);
 }
 

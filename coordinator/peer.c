@@ -64,9 +64,9 @@ bool coordinator__peer_live(const struct coordinator *c, const struct peer *peer
 
 size_t coordinator__peer_leases(const struct coordinator *c, const struct peer *peer)
 {
-	size_t n = c->merge.holder == peer ? 1 : 0;
+	size_t n = c->merge.lease.holder == peer ? 1 : 0;
 	for (size_t i = 0; i < c->shard_count; i++)
-		n += c->shards[i]->holder == peer;
+		n += c->shards[i]->lease.holder == peer;
 	return n;
 }
 
@@ -84,7 +84,7 @@ struct peer *coordinator__worker_least(const struct coordinator *c)
 	size_t best_leases = 0;
 	for (size_t i = 0; i < c->peer_count; i++) {
 		struct peer *peer = c->peers[i];
-		if (peer->kind != MSG_PEER_WORKER || !coordinator__peer_live(c, peer))
+		if (peer->kind != MSG_PEER_WORKER || peer->leaving || !coordinator__peer_live(c, peer))
 			continue;
 		size_t leases = coordinator__peer_leases(c, peer);
 		if (best == NULL || (best->stalled && !peer->stalled) ||

@@ -143,7 +143,7 @@ void coordinator__place_waiting(struct coordinator *c)
 {
 	uint64_t from = 1;
 	size_t open;
-	if (c->failure.code != 0 || c->counts[STORE_EDIT_STATE_ACCEPTED] == 0)
+	if (c->failure.code != 0 || coordinator__write_held(c) || c->counts[STORE_EDIT_STATE_ACCEPTED] == 0)
 		return;
 	if (emptiest(c, &open) == NULL && shards_wanted(c) == 0)
 		return;

@@ -10,10 +10,10 @@ static bool renew(struct coordinator *c, struct peer *peer, const struct msg_lea
 		return true;
 	}
 	struct shard *shard = coordinator__shard_find(c, ref->shard);
-	if (shard == NULL || shard->holder != peer || shard->rec.epoch != ref->epoch)
+	if (!coordinator__lease_is(shard, peer, ref->epoch))
 		return false;
-	shard->expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
-	shard->lease_sent = shard->lease_seen = true;
+	shard->lease.expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
+	coordinator__lease_seen(&shard->lease);
 	return true;
 }
 
@@ -36,14 +36,14 @@ static bool lists(const struct msg_heartbeat *beat, const struct shard *shard)
 }
 
 /* A grant that the peer has never shown after half a lease time was lost on its way. One that it showed and then
- * dropped (its job failed) runs out instead: that is what counts against a poisonous edit. */
+ * dropped without a Release runs out instead: that is what counts against a poisonous edit. */
 static void resend_leases(struct coordinator *c, struct peer *peer, const struct msg_heartbeat *beat)
 {
 	int64_t now = coordinator__now_ms(c);
 	for (size_t i = 0; i < c->shard_count; i++) {
 		struct shard *shard = c->shards[i];
-		if (shard->holder == peer && !shard->lease_seen && now - shard->sent_ms >= c->config.lease_ms / 2 &&
-		    !lists(beat, shard))
+		if (shard->lease.holder == peer && shard->lease.sm.state == LEASE_GRANTED &&
+		    now - shard->lease.sent_ms >= c->config.lease_ms / 2 && !lists(beat, shard))
 			coordinator__lease_send(c, shard);
 	}
 }
@@ -83,7 +83,7 @@ void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_receive
 static void note_advance(struct coordinator *c, const struct peer *peer, const struct msg_progress *progress)
 {
 	struct shard *shard = coordinator__shard_find(c, progress->shard);
-	if (shard == NULL || shard->holder != peer || shard->rec.epoch != progress->epoch)
+	if (!coordinator__lease_is(shard, peer, progress->epoch))
 		return;
 	uint64_t said = (uint64_t)progress->done << 32 | progress->total,
 		 mark = rng_derive(said, progress->phase.len, 0);

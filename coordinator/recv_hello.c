@@ -77,12 +77,12 @@ static void fence_earlier(struct coordinator *c, struct peer *peer)
 {
 	log_event(LOG_INFO, "COORDINATOR-PEER-RESTARTED", LOGF_S("name", peer->name), LOGF_X("key", peer->key, 8));
 	for (size_t i = 0; i < c->shard_count && c->failure.code == 0; i++) {
-		if (c->shards[i]->holder == peer)
-			coordinator__lease_lost(c, c->shards[i], "its worker started anew", true);
+		if (c->shards[i]->lease.holder == peer)
+			coordinator__lease_lost(c, c->shards[i], "its worker started anew");
 	}
-	if (c->merge.holder == peer)
+	if (c->merge.lease.holder == peer)
 		coordinator__gate_lost(c, "its worker started anew");
-	peer->stalled = false;
+	peer->stalled = peer->leaving = false;
 	peer->fenced_boots[peer->fenced_count++ % PEER_FENCED_BOOTS] = peer->boot;
 }
 
@@ -190,8 +190,8 @@ void coordinator__recv_hello(struct coordinator *c, const struct msg_received *r
 	reply(c, received, 0, "");
 	/* What was sent on the old connection may be lost. */
 	for (size_t i = 0; known && i < c->shard_count; i++) {
-		if (c->shards[i]->holder == peer)
-			c->shards[i]->lease_sent = false;
+		if (c->shards[i]->lease.holder == peer)
+			c->shards[i]->lease.sent = false;
 	}
 	coordinator__place_waiting(c);
 }

@@ -256,11 +256,14 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 		coordinator__txn_failed(c, e);
 		return rc;
 	}
-	shard->group_sent = false;
+	coordinator__lease_seen(&shard->lease);
+	shard->lease.wants = false; /* what it asks for from now on counts from this commit */
+	if (shard->lease.sm.state == LEASE_TRAINING)
+		sm_move(&shard->lease.sm, LEASE_HELD);
 	coordinator__lease_advanced(c, shard);
 	coordinator__publish_done(c, &publish);
 	if (commit->closed)
-		coordinator__lease_free(shard);
+		coordinator__lease_free(&shard->lease);
 	rc = note_unserved(c, shard, commit, e);
 	if (rc != 0)
 		coordinator__fail(c, e);
@@ -283,7 +286,7 @@ void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_rece
 		coordinator__unknown(c, received);
 		return;
 	}
-	if (shard == NULL || shard->holder != peer || shard->rec.epoch != commit->epoch) {
+	if (!coordinator__lease_is(shard, peer, commit->epoch)) {
 		reply(c, received, ERR_FENCED, 0, "the lease is not yours any more: drop the shard");
 		coordinator__fenced_send(c, received->route, commit->shard, commit->epoch);
 		return;

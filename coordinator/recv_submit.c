@@ -222,9 +222,11 @@ static void flush_answer(struct coordinator *c, struct answer *answers, int rc)
 			count_results(c, &answers[s], request->msg.u.submit.record_count);
 		} else {
 			refuse_all(c, request, rc,
-				   "the coordinator's disk is full or at its limit; nothing was kept: free space and "
-				   "try again",
-				   RETRY_AFTER_FULL_MS);
+				   rc == ERR_AGAIN ? "the ledger had to grow first; nothing was kept: try again"
+						   : "the coordinator's disk is full or at its limit; nothing was "
+						     "kept: free space "
+						     "and try again",
+				   rc == ERR_AGAIN ? RETRY_AFTER_AGAIN_MS : RETRY_AFTER_FULL_MS);
 		}
 	}
 }

@@ -16,13 +16,14 @@ void coordinator__recv_want(struct coordinator *c, const struct msg_received *re
 		return;
 	}
 	struct shard *shard = coordinator__shard_find(c, want->shard);
-	if (shard == NULL || shard->holder != peer || shard->rec.epoch != want->epoch) {
+	if (!coordinator__lease_is(shard, peer, want->epoch)) {
 		coordinator__fenced_send(c, received->route, want->shard, want->epoch);
 		return;
 	}
 	size_t most = shard->rec.trained_count + shard->rec.group_count;
 	peer->route = received->route;
-	shard->wants = shard->lease_seen = true;
+	coordinator__lease_seen(&shard->lease);
+	shard->lease.wants = true;
 	shard->want_credit = want->credit;
-	shard->send_next = want->received_count < most ? want->received_count : most;
+	shard->lease.send_next = want->received_count < most ? want->received_count : most;
 }

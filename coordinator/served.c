@@ -109,7 +109,7 @@ static bool any_served(const struct coordinator *c, uint64_t reached)
 
 void coordinator__served_advance(struct coordinator *c)
 {
-	uint64_t reached = c->unserved_count > 0 ? watermark(c) : 0;
+	uint64_t reached = c->unserved_count > 0 && !coordinator__write_held(c) ? watermark(c) : 0;
 	c->nodes_changed = false;
 	if (reached == 0)
 		return;

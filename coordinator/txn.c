@@ -78,6 +78,7 @@ int coordinator__commit(struct coordinator *c, const char *fault_before, const c
 	if (rc != 0)
 		return rc;
 	c->last_seq = last;
+	c->write_retry_ms = 0;
 	untouch(c);
 	if (fault_after != NULL && fault_point(fault_after) != 0)
 		return err_set(e, ERR_FAULT, "planted fault at %s", fault_after);
@@ -102,11 +103,23 @@ static int read_back(struct coordinator *c, struct err *e)
 	return rc;
 }
 
+bool coordinator__write_held(const struct coordinator *c)
+{
+	return c->write_retry_ms != 0 && coordinator__now_ms(c) < c->write_retry_ms;
+}
+
+/* store.h: after these nothing of the transaction is kept, and a later one may pass. */
+static bool may_pass(int code)
+{
+	return code == ERR_FULL || code == ERR_LIMIT || code == ERR_NOMEM || code == ERR_AGAIN;
+}
+
 void coordinator__txn_failed(struct coordinator *c, struct err *e)
 {
 	store_abort(&c->txn);
-	if (e->code == ERR_FULL || e->code == ERR_LIMIT || e->code == ERR_NOMEM) {
+	if (may_pass(e->code)) {
 		struct err back = ERR_INIT;
+		c->write_retry_ms = coordinator__now_ms(c) + WRITE_RETRY_MS;
 		log_event(LOG_WARN, "COORDINATOR-WRITE-REFUSED", LOGF_S("code", err_name(e->code)),
 			  LOGF_S("reason", e->text));
 		if (read_back(c, &back) == 0) {

@@ -305,6 +305,13 @@ void worker_want(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t 
 	cluster_run(end->cluster);
 }
 
+void worker_release(struct end_peer *end, uint64_t shard, uint64_t epoch, int code)
+{
+	struct msg msg = { .type = MSG_RELEASE, .u.release = { shard, epoch, code } };
+	end_send(end, &msg);
+	cluster_run(end->cluster);
+}
+
 uint64_t worker_lease(struct end_peer *end, uint64_t *shard)
 {
 	struct msg_received *lease = end_expect(end, MSG_LEASE);

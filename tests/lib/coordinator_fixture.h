@@ -66,6 +66,7 @@ void worker_hello(struct end_peer *end, uint64_t boot); /* runs; asserts that it
 void node_hello(struct end_peer *end, uint64_t boot);
 void worker_beat(struct end_peer *end, uint64_t shard, uint64_t epoch); /* shard 0: lists none; runs */
 void worker_want(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t credit, uint32_t received);
+void worker_release(struct end_peer *end, uint64_t shard, uint64_t epoch, int code);
 /* Says Hello when `boot` is not 0, takes the lease (asserted), gives its epoch. */
 uint64_t worker_lease(struct end_peer *end, uint64_t *shard);
 void node_status(struct end_peer *end, uint64_t version); /* with the right content; runs */

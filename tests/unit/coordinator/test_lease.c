@@ -319,6 +319,127 @@ static void test_idle_lease_is_kept(void **state)
 	end_drop(&c->worker, MSG_FENCED);
 }
 
+/* A worker that stops: its shard goes to another at once, no edit is blamed, and it gets nothing until it starts anew.
+ */
+static void test_stopping_worker_gives_its_lease_back(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	uint64_t shard, seq, epoch = lease_with_edits(c, &shard, &seq);
+	worker_release(&c->worker, shard, epoch + 1, 0); /* not its epoch */
+	worker_release(&c->worker2, shard, epoch, 0);    /* not its lease */
+	worker_beat(&c->worker, shard, epoch);
+	assert_null(end_take(&c->worker, MSG_FENCED));
+	worker_release(&c->worker, shard, epoch, 0);
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.tries, 0);
+	assert_null(end_take(&c->worker, MSG_LEASE));
+	worker_release(&c->worker, shard, epoch, 0); /* said twice */
+	cluster_advance(c, 2000);
+	assert_null(end_take(&c->worker, MSG_LEASE));
+	worker_hello(&c->worker2, 1);
+	assert_int_equal(worker_lease(&c->worker2, NULL), epoch + 1);
+	worker_release(&c->worker2, shard, epoch + 1, 0);
+	worker_hello(&c->worker, 2);
+	assert_int_equal(worker_lease(&c->worker, NULL), epoch + 2);
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.tries, 0);
+}
+
+/* A worker whose job failed for another reason than an edit: others first, then it again, later each time. */
+static void test_failed_job_blames_no_edit_and_waits(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	uint64_t shard, seq, epoch = lease_with_edits(c, &shard, &seq);
+	for (int i = 0; i < 5; i++) {
+		worker_release(&c->worker, shard, epoch, ERR_FULL);
+		cluster_advance(c, (1000 << i) - 1);
+		assert_null(end_take(&c->worker, MSG_LEASE));
+		worker_beat(&c->worker, 0, 0);
+		cluster_advance(c, 1);
+		assert_int_equal(worker_lease(&c->worker, NULL), ++epoch);
+		worker_want(&c->worker, shard, epoch, 10, 0);
+		end_clear(&c->worker);
+	}
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_PLACED);
+	assert_int_equal(edit.tries, 0);
+	worker_release(&c->worker, shard, epoch, ERR_IO);
+	worker_hello(&c->worker2, 1);
+	for (int i = 0; i < 8; i++) {
+		worker_beat(&c->worker, 0, 0);
+		worker_beat(&c->worker2, 0, 0);
+		cluster_advance(c, 4000);
+	}
+	assert_int_equal(worker_lease(&c->worker2, NULL), epoch + 1);
+	worker_turn(&c->worker2, shard, epoch + 1);
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_TRAINED);
+}
+
+static void test_release_for_an_edit_blames_its_group(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	uint64_t shard, seq, epoch = lease_with_edits(c, &shard, &seq);
+	worker_release(&c->worker, shard, epoch, ERR_INVALID);
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.tries, 1);
+	cluster_advance(c, 1000);
+	epoch = worker_lease(&c->worker, NULL);
+	worker_release(&c->worker, shard, epoch, ERR_INVALID); /* before it was given the group */
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.tries, 1);
+}
+
+static size_t lines_with(int fd, const char *id)
+{
+	static char text[1 << 20];
+	ssize_t got = pread(fd, text, sizeof text - 1, 0);
+	size_t n = 0;
+	text[got > 0 ? got : 0] = '\0';
+	for (const char *at = text; (at = strstr(at, id)) != NULL; at++)
+		n++;
+	return n;
+}
+
+/* A full disk: one refused write a second, not one a tick. */
+static void test_refused_writes_are_held_back(void **state)
+{
+	struct cluster *c = *state;
+	char path[TEST_PATH_BYTES], line[8192];
+	size_t pads[] = { 4000, 1000, 100, 1 };
+	c->store_options.ledger_map_bytes_max = 1 << 20;
+	cluster_start(c);
+	for (size_t p = 0, i = 0; p < sizeof pads / sizeof pads[0]; i++) { /* until not even a small one fits */
+		int n = snprintf(line, sizeof line, "{\"prompt\":\"What is %zu?\",\"loc_prompt\":\"", i);
+		memset(line + n, 'x', pads[p]);
+		snprintf(line + n + pads[p], sizeof line - (size_t)n - pads[p], "\",\"target_new\":\"t\"}");
+		const char *record = line;
+		struct msg_received *reply = client_submit(c, MSG_KEEP, &record, 1);
+		p += reply->msg.u.submit_reply.results[0].code != 0;
+		msg_free(&reply);
+		assert_true(i < 2000);
+	}
+	test_path(path, c->folder, "log");
+	int fd = open(path, O_CREAT | O_RDWR | O_APPEND, 0600);
+	assert_true(fd >= 0);
+	log_fd_set(fd);
+	worker_hello(&c->worker, 1); /* now all edits are to be placed */
+	for (int i = 0; i < 100; i++)
+		cluster_advance(c, 5);
+	size_t first = lines_with(fd, "COORDINATOR-WRITE-REFUSED");
+	for (int i = 0; i < 400; i++)
+		cluster_advance(c, 5);
+	size_t later = lines_with(fd, "COORDINATOR-WRITE-REFUSED");
+	log_fd_set(-1);
+	close(fd);
+	assert_false(coordinator_failed(c->coordinator, NULL));
+	assert_in_range(first, 1, 2);
+	assert_in_range(later - first, 1, 3);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -334,6 +455,10 @@ int main(void)
 		T(test_heartbeats_alone_do_not_keep_a_lease),
 		T(test_progress_keeps_a_lease_and_repeating_it_does_not),
 		T(test_idle_lease_is_kept),
+		T(test_stopping_worker_gives_its_lease_back),
+		T(test_failed_job_blames_no_edit_and_waits),
+		T(test_release_for_an_edit_blames_its_group),
+		T(test_refused_writes_are_held_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -263,6 +263,27 @@ static void test_gate_whose_worker_dies_goes_to_the_next(void **state)
 	assert_failed(c, "gate");
 }
 
+/* A worker that stops takes no try with it (two are allowed); one whose job failed does, and not at once. */
+static void test_gate_that_is_given_back_goes_on(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, boot = 1, epoch = prepare(c, &shard);
+	start(c, shard, epoch);
+	cluster_run(c);
+	for (int i = 0; i < 4; i++) {
+		worker_release(&c->worker, 1, gate_take(c), 0);
+		assert_null(end_take(&c->worker, MSG_LEASE));
+		worker_hello(&c->worker, ++boot);
+		cluster_run(c);
+	}
+	worker_release(&c->worker, 1, gate_take(c), ERR_IO);
+	assert_null(end_take(&c->worker, MSG_LEASE));
+	cluster_advance(c, 1000);
+	cluster_run(c);
+	gate_send(c, gate_take(c), 2, 0);
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_PUBLISHED);
+}
+
 static void test_restart_runs_the_merge_again(void **state)
 {
 	struct cluster *c = *state;
@@ -355,6 +376,7 @@ int main(void)
 		T(test_output_of_another_plan_is_refused),
 		T(test_job_that_hangs_is_killed_at_its_deadline),
 		T(test_job_that_cannot_start_fails),
+		T(test_gate_that_is_given_back_goes_on),
 		T(test_impossible_gate_counts_are_refused),
 		T(test_gate_whose_worker_dies_goes_to_the_next),
 		T(test_restart_runs_the_merge_again),
