@@ -88,7 +88,7 @@ static void decode(struct model *model, struct model_run *run, size_t batch, siz
 		need(model_layers(run, x, kv, segments, batch, 0, s->layers, NULL, NULL, 0, &e), &e);
 		need(model_head(run, logits, x, rows, batch, &e), &e);
 		for (size_t i = 0; i < batch; i++)
-			ids[i] = model_sample(logits + i * s->vocabulary, s->vocabulary, &greedy, 0, run);
+			need(model_sample(logits + i * s->vocabulary, s->vocabulary, &greedy, 0, run, &ids[i]), &e);
 	}
 	double took = now() - began;
 	printf("decode batch %zu: %.1f tokens/s\n", batch, (double)(batch * tokens) / took);

@@ -34,7 +34,9 @@ struct daemon_config {
 	/* node */
 	char *http_listen; /* host:port */
 	char *http_public; /* host:port told to others, "" = http_listen */
-	int64_t slots, context_tokens, prefill_rows, queue_requests, request_ms, versions_kept;
+	int64_t slots, context_tokens, prefill_rows, queue_requests, request_ms, versions_kept, pinned_waits,
+		drain_wait_ms, drain_ms;
+	int64_t http_connections, http_threads, http_idle_ms, http_body_bytes, http_bodies_bytes;
 	int set; /* CONF_CHOICE: auto|retrieve|merged */
 	int64_t poll_ms;
 	/* up */

@@ -28,8 +28,9 @@ struct http_server {
 	struct MHD_Daemon *daemon;
 	http_handler *handler;
 	void *context;
-	size_t body_bytes_max;
-	int fd; /* handed over to the daemon, which closes it unless it was drained */
+	size_t body_bytes_max, bodies_bytes_max;
+	atomic_size_t bodies_bytes; /* held now */
+	int fd;                     /* handed over to the daemon, which closes it unless it was drained */
 	char address[HTTP_ADDRESS_BYTES];
 	atomic_bool draining;
 	atomic_size_t open;   /* exchanges that wait for their answer */
@@ -46,8 +47,10 @@ struct http_exchange {
 	int socket;
 	char *method, *path;
 	struct buf body;
-	bool too_large, began; /* began: the handler has it */
-	pthread_mutex_t lock;  /* of the two below: the handler's thread and the one that replies may meet */
+	size_t received;               /* of the body, kept or not */
+	const struct refusal *refused; /* instead of asking the handler; NULL: not refused */
+	bool began;                    /* the handler has it */
+	pthread_mutex_t lock;          /* of the two below: the handler's thread and the one that replies may meet */
 	bool replied, suspended;
 	int status;
 	const char *content_type;
@@ -136,11 +139,39 @@ static int listen_open(struct http_server *server, const char *listen_text, stru
 
 /* ---- Exchanges */
 
+/* Answers of the server itself. */
+struct refusal {
+	unsigned status;
+	bool retry; /* soon */
+	const char *text;
+};
+static const struct refusal too_large = {
+	MHD_HTTP_CONTENT_TOO_LARGE, false,
+	"{\"error\":{\"message\":\"the body is over the size limit of this server: send less at once\","
+	"\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"request_too_large\"}}\n"
+};
+static const struct refusal overloaded = {
+	MHD_HTTP_SERVICE_UNAVAILABLE, true,
+	"{\"error\":{\"message\":\"this server holds as many bytes of requests as it may: try again\","
+	"\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n"
+};
+static const struct refusal out_of_memory = {
+	MHD_HTTP_INTERNAL_SERVER_ERROR, true,
+	"{\"error\":{\"message\":\"this server is out of memory: try again\",\"type\":\"server_error\","
+	"\"param\":null,\"code\":\"out_of_memory\"}}\n"
+};
+
+static void body_free(struct http_exchange *x)
+{
+	atomic_fetch_sub(&x->server->bodies_bytes, x->body.len);
+	buf_free(&x->body);
+}
+
 static void exchange_free(struct http_exchange *x)
 {
 	free(x->method);
 	free(x->path);
-	buf_free(&x->body);
+	body_free(x);
 	buf_free(&x->answer);
 	pthread_mutex_destroy(&x->lock);
 	free(x);
@@ -169,6 +200,11 @@ static struct http_exchange *exchange_new(struct http_server *server, struct MHD
 const char *http_method(const struct http_exchange *x)
 {
 	return x->method;
+}
+
+bool http_method_is(const struct http_exchange *x, const char *method)
+{
+	return strcmp(x->method, method) == 0 || (strcmp(method, "GET") == 0 && strcmp(x->method, "HEAD") == 0);
 }
 
 const char *http_path(const struct http_exchange *x)
@@ -211,11 +247,12 @@ void http_header_set(struct http_exchange *x, const char *name, const char *form
 void http_reply(struct http_exchange *x, int status, const char *content_type, struct buf *body)
 {
 	struct http_server *server = x->server;
-	if (body != NULL && buf_failed(body)) {
+	bool failed = body != NULL && buf_failed(body);
+	if (failed)
 		buf_free(body);
-		status = 500;
-	}
 	pthread_mutex_lock(&x->lock);
+	if (failed)
+		x->refused = &out_of_memory;
 	x->status = status;
 	x->content_type = content_type;
 	if (body != NULL) {
@@ -232,13 +269,31 @@ void http_reply(struct http_exchange *x, int status, const char *content_type, s
 	pthread_mutex_unlock(&x->lock);
 }
 
+static enum MHD_Result answer_refusal(struct http_exchange *x, const struct refusal *refusal)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		strlen(refusal->text), (void *)(uintptr_t)refusal->text, MHD_RESPMEM_PERSISTENT);
+	if (response == NULL)
+		return MHD_NO;
+	enum MHD_Result rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+	if (rc == MHD_YES && refusal->retry)
+		rc = MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+	if (rc == MHD_YES)
+		rc = MHD_queue_response(x->connection, refusal->status, response);
+	MHD_destroy_response(response);
+	return rc;
+}
+
 /* On libmicrohttpd's thread, when the answer is there. */
 static enum MHD_Result answer(struct http_exchange *x)
 {
 	pthread_mutex_lock(&x->lock);
 	struct buf body = x->answer;
+	const struct refusal *refused = x->refused;
 	x->answer = (struct buf)BUF_INIT;
 	pthread_mutex_unlock(&x->lock);
+	if (refused != NULL)
+		return answer_refusal(x, refused);
 	struct MHD_Response *response =
 		MHD_create_response_from_buffer(body.len, body.len > 0 ? (void *)body.data : (void *)"",
 						body.len > 0 ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
@@ -257,41 +312,35 @@ static enum MHD_Result answer(struct http_exchange *x)
 	return rc;
 }
 
-static enum MHD_Result answer_plain(struct http_exchange *x, unsigned status, const char *text)
-{
-	struct MHD_Response *response =
-		MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
-	if (response == NULL)
-		return MHD_NO;
-	enum MHD_Result rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json") ==
-					     MHD_YES
-				     ? MHD_queue_response(x->connection, status, response)
-				     : MHD_NO;
-	MHD_destroy_response(response);
-	return rc;
-}
-
-static const char too_large_text[] =
-	"{\"error\":{\"message\":\"the body is over the size limit of this server: send less at once\","
-	"\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"request_too_large\"}}\n";
-
 static bool announced_too_large(const struct http_exchange *x)
 {
 	const char *length = http_request_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
 	return length != NULL && strtoull(length, NULL, 10) > x->server->body_bytes_max;
 }
 
-/* A body that was not announced (chunked) is read to twice the limit, so that its sender gets to see the 413. */
+/* What is refused is still read, though not kept, so that its sender gets to see why: to twice the limit. */
 static enum MHD_Result body_add(struct http_exchange *x, const char *data, size_t *len)
 {
-	size_t max = x->server->body_bytes_max;
-	if (x->body.len + *len > max)
-		x->too_large = true;
-	if (x->body.len + *len > 2 * max)
-		return MHD_NO;
-	buf_append(&x->body, data, *len);
+	struct http_server *server = x->server;
+	size_t bytes = *len, max = server->body_bytes_max;
 	*len = 0;
-	return buf_failed(&x->body) ? MHD_NO : MHD_YES;
+	x->received += bytes;
+	if (x->received > 2 * max)
+		return MHD_NO;
+	if (x->received > max)
+		x->refused = &too_large;
+	else if (x->refused == NULL && server->bodies_bytes_max != 0 &&
+		 atomic_load(&server->bodies_bytes) + bytes > server->bodies_bytes_max)
+		x->refused = &overloaded;
+	if (x->refused != NULL) {
+		body_free(x);
+		return MHD_YES;
+	}
+	buf_append(&x->body, data, bytes);
+	if (buf_failed(&x->body))
+		return MHD_NO;
+	atomic_fetch_add(&server->bodies_bytes, bytes);
+	return MHD_YES;
 }
 
 static enum MHD_Result begin(struct http_exchange *x)
@@ -320,13 +369,13 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 		*state = x;
 		if (x == NULL)
 			return MHD_NO;
-		return announced_too_large(x) ? answer_plain(x, MHD_HTTP_CONTENT_TOO_LARGE, too_large_text) : MHD_YES;
+		return announced_too_large(x) ? answer_refusal(x, &too_large) : MHD_YES;
 	}
 	if (x->began)
 		return answer(x); /* resumed */
 	if (*data_len > 0)
 		return body_add(x, data, data_len);
-	return x->too_large ? answer_plain(x, MHD_HTTP_CONTENT_TOO_LARGE, too_large_text) : begin(x);
+	return x->refused != NULL ? answer_refusal(x, x->refused) : begin(x);
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **state,
@@ -368,8 +417,11 @@ int http_server_open(const struct http_config *config, http_handler *handler, vo
 	server->handler = handler;
 	server->context = context;
 	server->body_bytes_max = config->body_bytes_max;
+	server->bodies_bytes_max = config->bodies_bytes_max;
 	int rc = listen_open(server, config->listen, e);
 	if (rc != 0) {
+		if (server->fd >= 0) /* bound, but its address cannot be told */
+			close(server->fd);
 		free(server);
 		return rc;
 	}

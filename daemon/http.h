@@ -19,8 +19,9 @@ struct http_config {
 	const char *listen;    /* "host:port", "[::1]:port", ":port" (all addresses); port 0 takes a free one */
 	size_t body_bytes_max; /* a longer body is answered 413 */
 	size_t connections_max;
-	size_t thread_count;   /* ≥ 1 */
-	unsigned idle_seconds; /* a connection without traffic is closed; does not run while an answer is awaited */
+	size_t thread_count;     /* ≥ 1 */
+	unsigned idle_seconds;   /* a connection without traffic is closed; does not run while an answer is awaited */
+	size_t bodies_bytes_max; /* of all requests at once; a body above it is answered 503; 0: no such limit */
 };
 typedef void http_handler(void *context, struct http_exchange *exchange);
 
@@ -36,16 +37,20 @@ void http_server_drain(struct http_server *server);
 void http_server_close(struct http_server **server);
 
 const char *http_method(const struct http_exchange *exchange); /* "GET" */
-const char *http_path(const struct http_exchange *exchange);   /* decoded, without the query */
+/* HEAD counts as GET too: what the handler answers then goes without its body. */
+bool http_method_is(const struct http_exchange *exchange, const char *method);
+const char *http_path(const struct http_exchange *exchange); /* decoded, without the query */
 const char *http_request_header(const struct http_exchange *exchange,
 				const char *name);                        /* NULL when absent; valid until the reply */
 const char *http_body(const struct http_exchange *exchange, size_t *len); /* "" when empty */
-/* True when the client closed its connection: nobody waits for the answer. Any thread. */
+/* True when the client closed its connection: nobody waits for the answer. One that only shut down its writing side
+ * counts too: over TCP the two look alike until something is sent. Any thread. */
 bool http_gone(const struct http_exchange *exchange);
 /* Adds a header to the answer; control characters end the value. More than HTTP_HEADERS_MAX are dropped. */
 void http_header_set(struct http_exchange *exchange, const char *name, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Answers, and takes the body's bytes (frees `body` to BUF_INIT; NULL: none). A failed body becomes status 500. */
+/* Answers, and takes the body's bytes (frees `body` to BUF_INIT; NULL: none). A failed body becomes status 500 with an
+ * error object that says out_of_memory. */
 void http_reply(struct http_exchange *exchange, int status, const char *content_type, struct buf *body);
 
 #endif

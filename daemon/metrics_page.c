@@ -19,8 +19,11 @@
 
 struct metrics_page {
 	struct http_server *server;
+	const struct env *env;
+	int64_t stale_us;
 	pthread_mutex_t lock;
 	struct buf text;
+	int64_t set_us;
 };
 
 static void gauge(struct buf *out, const char *name, const char *help, const char *type, double value)
@@ -101,33 +104,52 @@ static void metrics_reply(struct metrics_page *page, struct http_exchange *x)
 	http_reply(x, 200, METRICS_CONTENT_TYPE, &text);
 }
 
+/* This thread lives whatever the loop does: what counts is when the loop was here last. */
+static void health_reply(struct metrics_page *page, struct http_exchange *x)
+{
+	struct buf text = BUF_INIT;
+	pthread_mutex_lock(&page->lock);
+	int64_t silent_us = env_monotonic_us(page->env) - page->set_us;
+	pthread_mutex_unlock(&page->lock);
+	bool ok = silent_us <= page->stale_us;
+	buf_printf(&text, "{\"status\":\"%s\"}\n", ok ? "ok" : "stuck");
+	http_reply(x, ok ? 200 : 503, "application/json", &text);
+}
+
 static void on_request(void *context, struct http_exchange *x)
 {
 	struct metrics_page *page = context;
 	const char *path = http_path(x);
 	struct buf text = BUF_INIT;
-	if (strcmp(http_method(x), "GET") != 0) {
+	if (!http_method_is(x, "GET")) {
 		buf_puts(&text, "only GET is served here\n");
-		http_header_set(x, "allow", "GET");
+		http_header_set(x, "allow", "GET, HEAD");
 		http_reply(x, 405, "text/plain", &text);
 	} else if (strcmp(path, "/metrics") == 0) {
 		metrics_reply(page, x);
 	} else if (strcmp(path, "/health") == 0) {
-		buf_puts(&text, "{\"status\":\"ok\"}\n");
-		http_reply(x, 200, "application/json", &text);
+		health_reply(page, x);
 	} else {
 		buf_puts(&text, "no such page; there are /metrics and /health\n");
 		http_reply(x, 404, "text/plain", &text);
 	}
 }
 
-int metrics_page_open(const char *listen, struct metrics_page **out, struct err *e)
+int metrics_page_open(const char *listen, int64_t stale_ms, const struct env *env, struct metrics_page **out,
+		      struct err *e)
 {
 	struct metrics_page *page = fault_calloc(1, sizeof *page);
 	if (page == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory for the metrics page");
+	page->env = env;
+	page->stale_us = stale_ms * 1000;
+	page->set_us = env_monotonic_us(env);
 	pthread_mutex_init(&page->lock, NULL);
-	struct http_config config = { listen, PAGE_BODY_BYTES_MAX, PAGE_CONNECTIONS, 1, PAGE_IDLE_SECONDS };
+	struct http_config config = { .listen = listen,
+				      .body_bytes_max = PAGE_BODY_BYTES_MAX,
+				      .connections_max = PAGE_CONNECTIONS,
+				      .thread_count = 1,
+				      .idle_seconds = PAGE_IDLE_SECONDS };
 	int rc = http_server_open(&config, on_request, page, &page->server, e);
 	if (rc != 0) {
 		err_wrap(e, "metrics page");
@@ -148,6 +170,7 @@ void metrics_page_set(struct metrics_page *page, const struct buf *text)
 	struct buf copy = BUF_INIT;
 	buf_append(&copy, text->data, text->len);
 	pthread_mutex_lock(&page->lock);
+	page->set_us = env_monotonic_us(page->env);
 	struct buf old = page->text;
 	if (!buf_failed(&copy) && !buf_failed(text)) { /* else the page keeps what it showed */
 		page->text = copy;

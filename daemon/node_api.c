@@ -13,6 +13,7 @@
 
 #define WANT_MS_MAX    INT64_C(60000) /* a pinned version is loaded within this time */
 #define REQUEST_ID_MAX 128
+#define MODEL_PREFIX   "/v1/models/"
 
 /* ---- Small things */
 
@@ -37,6 +38,8 @@ void node_api_slug(const char *name, char out[NODE_SLUG_BYTES])
 void node_api__reply(struct node_api *api, struct http_exchange *x, enum node_endpoint endpoint, int status,
 		     const char *type, struct buf *body)
 {
+	if (body != NULL && buf_failed(body))
+		status = 500; /* as http_reply has it */
 	node_metrics_request(api->metrics, endpoint, status);
 	http_reply(x, status, type, body);
 }
@@ -89,6 +92,8 @@ static void refusal_of_job(const struct node_job *job, struct node_refusal *refu
 {
 	if (job->code == ERR_TIMEOUT)
 		node_refusal_set(refusal, 504, "request_timeout", NULL, "%s", job->error.text);
+	else if (job->code == ERR_INTERRUPTED)
+		node_refusal_set(refusal, 499, "client_left", NULL, "%s", job->error.text); /* for the metrics alone */
 	else if (job->code == ERR_CLOSED)
 		node_refusal_set(refusal, 503, "stopping", NULL, "%s", job->error.text);
 	else if (job->code == ERR_NOMEM)
@@ -123,8 +128,7 @@ static void on_job_done(struct node_job *job)
 	} else {
 		struct buf text = BUF_INIT;
 		node_answer__write(call, job, &text);
-		node_api__reply(call->api, call->exchange, endpoint_of(call), buf_failed(&text) ? 500 : 200,
-				NODE_API__JSON, &text);
+		node_api__reply(call->api, call->exchange, endpoint_of(call), 200, NODE_API__JSON, &text);
 		call_free(call);
 	}
 	node_job_destroy(&job);
@@ -352,8 +356,8 @@ static void completions(struct node_api *api, struct http_exchange *x, bool chat
 	struct node_request *request = NULL;
 	size_t len;
 	const char *body = http_body(x, &len);
-	if (!atomic_load(&api->attached) || atomic_load(&api->draining)) {
-		bool stopping = atomic_load(&api->draining);
+	if (!atomic_load(&api->attached) || atomic_load(&api->closed)) {
+		bool stopping = atomic_load(&api->closed);
 		node_refusal_set(&refusal, 503, stopping ? "stopping" : "loading", NULL,
 				 stopping ? "this node is stopping: ask another" : "the model is being loaded");
 		node_api__refuse(api, x, endpoint, &refusal);
@@ -400,28 +404,38 @@ static const struct {
 	{ "GET", "/metrics", node_api__metrics },
 };
 
+static void one_model(struct node_api *api, struct http_exchange *x)
+{
+	node_api__model(api, x, http_path(x) + strlen(MODEL_PREFIX));
+}
+
+/* The method that the path is served by, and its handler; NULL: there is no such page. */
+static const char *route_find(const char *path, void (**handle)(struct node_api *api, struct http_exchange *x))
+{
+	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+		if (strcmp(path, routes[i].path) == 0) {
+			*handle = routes[i].handle;
+			return routes[i].method;
+		}
+	}
+	*handle = one_model;
+	return strncmp(path, MODEL_PREFIX, strlen(MODEL_PREFIX)) == 0 ? "GET" : NULL;
+}
+
 void node_api_handle(void *context, struct http_exchange *x)
 {
 	struct node_api *api = context;
-	const char *method = http_method(x), *path = http_path(x), *allowed = NULL;
 	struct node_refusal refusal;
+	void (*handle)(struct node_api *, struct http_exchange *) = NULL;
+	const char *method = route_find(http_path(x), &handle);
 	request_id_set(api, x);
-	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
-		if (strcmp(path, routes[i].path) != 0)
-			continue;
-		if (strcmp(method, routes[i].method) == 0) {
-			routes[i].handle(api, x);
-			return;
-		}
-		allowed = routes[i].method;
-	}
-	if (strncmp(path, "/v1/models/", 11) == 0 && strcmp(method, "GET") == 0) {
-		node_api__model(api, x, path + 11);
+	if (method != NULL && http_method_is(x, method)) {
+		handle(api, x);
 		return;
 	}
-	if (allowed != NULL) {
-		http_header_set(x, "allow", "%s", allowed);
-		node_refusal_set(&refusal, 405, "method_not_allowed", NULL, "only %s is served here", allowed);
+	if (method != NULL) {
+		http_header_set(x, "allow", "%s", strcmp(method, "GET") == 0 ? "GET, HEAD" : method);
+		node_refusal_set(&refusal, 405, "method_not_allowed", NULL, "only %s is served here", method);
 	} else {
 		node_refusal_set(&refusal, 404, "not_found", NULL,
 				 "no such page; there are /v1/completions, /v1/chat/completions, /v1/models, /health, "
@@ -461,6 +475,12 @@ void node_api_attach(struct node_api *api, struct model *model, struct node_engi
 void node_api_drain(struct node_api *api)
 {
 	atomic_store(&api->draining, true);
+}
+
+void node_api_close(struct node_api *api)
+{
+	node_api_drain(api);
+	atomic_store(&api->closed, true);
 }
 
 size_t node_api_pending(const struct node_api *api)

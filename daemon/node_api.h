@@ -21,8 +21,9 @@ int node_api_new(const struct node_api_config *config, const struct env *env, st
 /* Before: /health says 503. All three outlive the HTTP server; call once. */
 void node_api_attach(struct node_api *api, struct model *model, struct node_engine *engine, struct node_sync *sync);
 http_handler node_api_handle; /* context: the api */
-/* New completions are answered 503 from now on. */
+/* /ready says 503 from now on; completions are served. Idempotent, as close. */
 void node_api_drain(struct node_api *api);
+void node_api_close(struct node_api *api);           /* and new completions are answered 503 */
 size_t node_api_pending(const struct node_api *api); /* completions that wait for their answer */
 uint64_t node_api_requests(struct node_api *api);    /* completions answered so far */
 void node_api_destroy(struct node_api **api);        /* after the HTTP server is closed */

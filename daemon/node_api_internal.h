@@ -21,7 +21,7 @@ struct node_api {
 	struct node_sync *sync;
 	char slug[NODE_SLUG_BYTES];
 	int64_t attached_s;
-	atomic_bool attached, draining;
+	atomic_bool attached, draining, closed;
 	atomic_size_t pending;
 };
 

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_US INT64_C(50000) /* how often deadlines and clients that left are looked for */
+#define LOOK_US      INT64_C(50000) /* how often deadlines and clients that left are looked for */
+#define FAILURES_MAX 3              /* calls to the model that failed in a row: it is broken */
 
 struct running { /* what a slot of the decoder works on */
 	struct node_job *job;
@@ -40,6 +41,7 @@ struct node_engine {
 	size_t jobs_running;
 	uint64_t prompt_tokens, generated_tokens;
 	int64_t looked_us;
+	atomic_uint failures; /* in a row; written by the thread alone */
 };
 
 struct node_job *node_job_new(size_t sequence_count)
@@ -71,9 +73,8 @@ void node_job_destroy(struct node_job **job)
 
 /* ---- Ends of jobs */
 
-static void job_end(struct node_engine *engine, struct node_job *job)
+static void job_end(struct node_job *job)
 {
-	job->ended_us = env_monotonic_us(engine->env);
 	if (job->code == 0)
 		job->code = job->error.code;
 	job->done(job);
@@ -96,7 +97,7 @@ static void job_fail(struct node_engine *engine, struct node_job *job, const str
 	if (job->admitted > 0)
 		engine->jobs_running--;
 	job->error = *error;
-	job_end(engine, job);
+	job_end(job);
 }
 
 static void sequence_end(struct node_engine *engine, size_t slot, enum node_finish finish)
@@ -112,7 +113,7 @@ static void sequence_end(struct node_engine *engine, size_t slot, enum node_fini
 	if (++r.job->ended < r.job->sequence_count)
 		return;
 	engine->jobs_running--;
-	job_end(engine, r.job);
+	job_end(r.job);
 }
 
 /* ---- Texts */
@@ -136,6 +137,17 @@ static bool stop_found(const struct node_job *job, struct node_sequence *sequenc
 	return best != SIZE_MAX;
 }
 
+/* An edited memory, or a broken base model, can drive the scores out of range: that answer ends, the others go on. */
+static void fail_scores(struct node_engine *engine, struct node_job *job)
+{
+	struct err e = ERR_INIT;
+	err_set(&e, ERR_CORRUPT,
+		"the model gives scores that are not numbers for this prompt: ask another version, or the base model");
+	log_event(LOG_ERROR, "NODE-SCORES-BROKEN",
+		  LOGF_U("version", job->set != NULL ? editor_memory_set_version(job->set) : 0));
+	job_fail(engine, job, &e);
+}
+
 /* Takes the new tokens of a slot's sequence; ends it when it is done. */
 static void slot_collect(struct node_engine *engine, size_t slot)
 {
@@ -155,6 +167,8 @@ static void slot_collect(struct node_engine *engine, size_t slot)
 	r.sequence->decoded = from->id_count;
 	if (r.job->stop_count > 0 && stop_found(r.job, r.sequence))
 		sequence_end(engine, slot, NODE_FINISH_STOP);
+	else if (from->done && from->finish == EDITOR_FAILED)
+		fail_scores(engine, r.job);
 	else if (from->done)
 		sequence_end(engine, slot, from->finish == EDITOR_STOP ? NODE_FINISH_STOP : NODE_FINISH_LENGTH);
 }
@@ -207,9 +221,23 @@ static void pick(struct node_engine *engine, size_t at, struct node_job *job)
 		engine->partly = NULL;
 }
 
+/* What a call to the model came to. Its own error is no sign of a bad request: the requests were checked. */
+static int outcome(struct node_engine *engine, int rc)
+{
+	if (rc == 0)
+		atomic_store(&engine->failures, 0);
+	else if (rc != ERR_NOMEM && rc != ERR_LIMIT && rc != ERR_INVALID)
+		atomic_fetch_add(&engine->failures, 1);
+	return rc;
+}
+
 static int admit_range(struct node_engine *engine, size_t from, size_t count, struct err *e)
 {
-	int rc = editor_decoder_admit(engine->decoder, engine->requests + from, count, engine->picked_slots + from, e);
+	int rc = fault_point("node.model");
+	rc = rc != 0 ? err_set(e, rc, "prefill")
+		     : editor_decoder_admit(engine->decoder, engine->requests + from, count,
+					    engine->picked_slots + from, e);
+	(void)outcome(engine, rc);
 	for (size_t i = from; i < from + count && rc == 0; i++) {
 		engine->slots[engine->picked_slots[i]] = engine->picked[i];
 		engine->prompt_tokens += engine->requests[i].id_count;
@@ -266,7 +294,7 @@ static int job_verdict(const struct node_engine *engine, const struct node_job *
 			       "the request took longer than its limit; ask for fewer tokens, or "
 			       "raise node.request_ms");
 	if (job->abandoned != NULL && job->abandoned(job->context))
-		return err_set(e, ERR_CLOSED, "the client left");
+		return err_set(e, ERR_INTERRUPTED, "the client left");
 	return 0;
 }
 
@@ -307,7 +335,7 @@ static void look(struct node_engine *engine, bool now_too)
 		job_fail(engine, engine->partly, &e);
 	for (struct node_job *job = queue_expired(engine, now), *next; job != NULL; job = next) {
 		next = job->next;
-		job_end(engine, job);
+		job_end(job);
 	}
 }
 
@@ -318,7 +346,9 @@ static void step(struct node_engine *engine)
 	struct err e = ERR_INIT;
 	if (editor_decoder_active(engine->decoder) == 0)
 		return;
-	if (editor_decoder_step(engine->decoder, &e) == 0) {
+	int rc = fault_point("node.model");
+	rc = rc != 0 ? err_set(&e, rc, "step") : editor_decoder_step(engine->decoder, &e);
+	if (outcome(engine, rc) == 0) {
 		collect(engine);
 		return;
 	}
@@ -443,7 +473,6 @@ int node_engine_submit(struct node_engine *engine, struct node_job **job, struct
 	int rc = job_check(engine, j, e);
 	if (rc != 0)
 		return rc;
-	j->submitted_us = env_monotonic_us(engine->env);
 	j->next = NULL;
 	pthread_mutex_lock(&engine->lock);
 	if (engine->closed) {
@@ -467,11 +496,9 @@ size_t node_engine_context_tokens(const struct node_engine *engine)
 	return engine->config.context_tokens;
 }
 
-void node_engine_close(struct node_engine *engine)
+bool node_engine_broken(const struct node_engine *engine)
 {
-	pthread_mutex_lock(&engine->lock);
-	engine->closed = true;
-	pthread_mutex_unlock(&engine->lock);
+	return atomic_load(&engine->failures) >= FAILURES_MAX;
 }
 
 void node_engine_stop(struct node_engine *engine)

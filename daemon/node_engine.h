@@ -51,13 +51,13 @@ struct node_job {
 	char stops[NODE_STOPS_MAX][NODE_STOP_BYTES_MAX + 1];
 	size_t stop_count;
 	int64_t deadline_us;                /* of env's monotonic clock: ended with ERR_TIMEOUT */
-	bool (*abandoned)(void *context);   /* asked now and then: true ends it with ERR_CLOSED; may be NULL */
+	bool (*abandoned)(void *context);   /* asked now and then: true ends it with ERR_INTERRUPTED; may be NULL */
 	void (*done)(struct node_job *job); /* on the engine's thread, once; it owns the job then */
 	void *context;
 	/* out */
-	int code; /* 0, ERR_TIMEOUT, ERR_CLOSED (abandoned, or the engine ends), or what went wrong */
+	int code; /* 0, ERR_TIMEOUT, ERR_INTERRUPTED (abandoned), ERR_CLOSED (the engine ends), or what went wrong */
 	struct err error;
-	int64_t submitted_us, first_token_us, ended_us; /* 0: not reached */
+	int64_t first_token_us; /* 0: not reached */
 	/* the engine's */
 	struct node_job *next;
 	size_t admitted, ended;
@@ -74,10 +74,14 @@ int node_engine_open(const struct node_engine_config *config, const struct env *
  * prompt is empty or leaves no room for an answer. */
 int node_engine_submit(struct node_engine *engine, struct node_job **job, struct err *e) MUST_CHECK;
 size_t node_engine_context_tokens(const struct node_engine *engine);
-void node_engine_close(struct node_engine *engine); /* no new jobs; those that are there go on; idempotent */
-/* Closes, ends what still runs or waits with ERR_CLOSED, joins the thread. Submit then gives ERR_CLOSED. Idempotent. */
+/* No new jobs; ends what still runs or waits with ERR_CLOSED, joins the thread. Submit then gives ERR_CLOSED.
+ * Idempotent. */
 void node_engine_stop(struct node_engine *engine);
 void node_engine_destroy(struct node_engine **engine); /* stops and frees */
+
+/* The model failed again and again, not for lack of memory: a device that is lost does not come back within a process.
+ * False again with the first step that succeeds. Any thread. */
+bool node_engine_broken(const struct node_engine *engine);
 
 struct node_engine_counts {
 	size_t running, waiting; /* jobs */

@@ -95,6 +95,8 @@ void node_api__ready(struct node_api *api, struct http_exchange *x)
 		status_reply(api, x, NODE_ENDPOINT_READY, false, "loading");
 	} else if (atomic_load(&api->draining)) {
 		status_reply(api, x, NODE_ENDPOINT_READY, false, "stopping");
+	} else if (node_engine_broken(api->engine)) {
+		status_reply(api, x, NODE_ENDPOINT_READY, false, "the model fails");
 	} else {
 		bool ok = node_sync_acquire(api->sync, 0, &version) == 0;
 		node_version_release(&version);
@@ -202,6 +204,10 @@ void node_api__metrics(struct node_api *api, struct http_exchange *x)
 
 void node_api__health(struct node_api *api, struct http_exchange *x)
 {
-	bool ok = atomic_load(&api->attached);
-	status_reply(api, x, NODE_ENDPOINT_HEALTH, ok, ok ? "ok" : "loading");
+	bool attached = atomic_load(&api->attached);
+	bool broken = attached && node_engine_broken(api->engine); /* a restart is what helps */
+	status_reply(api, x, NODE_ENDPOINT_HEALTH, attached && !broken,
+		     broken     ? "the model fails"
+		     : attached ? "ok"
+				: "loading");
 }

@@ -7,13 +7,14 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define HELLO_US        INT64_C(1000000)
-#define PIN_US          INT64_C(1000000) /* asks again for the root of a pinned version */
+#define ASK_AGAIN_US    INT64_C(2000000) /* a question without an answer is repeated, under the same id */
 #define RETRY_US        INT64_C(1000000) /* after a load that failed, doubled each time */
 #define RETRY_DOUBLINGS 5
 #define POLL_SOON_US    INT64_C(100000) /* least time between two polls, however many hints */
@@ -97,11 +98,14 @@ static void heartbeat_send(struct node_sync *sync)
 	status_send(sync);
 }
 
+/* A poll that was not answered is sent again as it was: whichever answer comes first counts, however long its way. */
 static void poll_send(struct node_sync *sync)
 {
-	struct msg msg = { .type = MSG_GET_MANIFEST, .request_id = ++sync->request_id };
+	struct msg msg = { .type = MSG_GET_MANIFEST };
+	if (sync->poll_request == 0)
+		sync->poll_request = ++sync->request_id;
+	msg.request_id = sync->poll_request;
 	msg.u.get_manifest.alias = text_of("latest");
-	sync->poll_request = msg.request_id;
 	sync->poll_us = env_monotonic_us(sync->env);
 	node_sync__send(sync, &msg);
 }
@@ -185,12 +189,13 @@ void node_sync__load_failed(struct node_sync *sync, struct node_load *load)
 	else
 		sync->info.failures_build++;
 	pthread_mutex_unlock(&sync->lock);
-	if (!load->pinned) {
+	if (!load->pinned && load->generation == sync->generation) {
 		sync->retry_us = env_monotonic_us(sync->env) + (RETRY_US << sync->failures);
 		if (sync->failures < RETRY_DOUBLINGS)
 			sync->failures++;
-		state_settle(sync);
 	}
+	if (!load->pinned)
+		state_settle(sync);
 	node_sync__wants_end(sync, load->version.version, load->code, NULL);
 }
 
@@ -232,12 +237,14 @@ static void pin_ask(struct node_sync *sync)
 	int64_t now = env_monotonic_us(sync->env);
 	uint64_t version = pin_next(sync);
 	if (version == 0 || !sync->greeted || sync->pin_found.version != 0 ||
-	    (sync->pin_version == version && now - sync->pin_us < PIN_US))
+	    (sync->pin_version == version && now - sync->pin_us < ASK_AGAIN_US))
 		return;
-	struct msg msg = { .type = MSG_GET_MANIFEST, .request_id = ++sync->request_id };
+	struct msg msg = { .type = MSG_GET_MANIFEST };
+	if (sync->pin_version != version)
+		sync->pin_request = ++sync->request_id;
+	msg.request_id = sync->pin_request;
 	msg.u.get_manifest = (struct msg_get_manifest){ .version = version, .alias = text_of("latest") };
 	sync->pin_version = version;
-	sync->pin_request = msg.request_id;
 	sync->pin_us = now;
 	node_sync__send(sync, &msg);
 }
@@ -302,9 +309,10 @@ static void poll_reply(struct node_sync *sync, const struct msg_manifest_reply *
 	struct node_version found = version_of(reply);
 	if (reply->code != 0)
 		found = (struct node_version){ 0 };
-	if (found.version < sync->live.version)
+	if (found.version < sync->live.version && found.version != sync->behind)
 		log_event(LOG_WARN, "NODE-VERSION-BEHIND", LOGF_U("live", sync->live.version),
 			  LOGF_U("newest", found.version));
+	sync->behind = found.version < sync->live.version ? found.version : UINT64_MAX;
 	pthread_mutex_lock(&sync->lock);
 	sync->answered = true;
 	if (found.version >= sync->live.version)
@@ -315,12 +323,14 @@ static void poll_reply(struct node_sync *sync, const struct msg_manifest_reply *
 static void manifest_reply(struct node_sync *sync, const struct msg *msg)
 {
 	const struct msg_manifest_reply *reply = &msg->u.manifest;
-	if (reply->code != 0 && reply->code != ERR_NOT_FOUND)
+	if (msg->request_id == 0 || (reply->code != 0 && reply->code != ERR_NOT_FOUND))
 		return; /* asked again */
-	if (msg->request_id == sync->poll_request)
+	if (msg->request_id == sync->poll_request) {
+		sync->poll_request = 0;
 		poll_reply(sync, reply);
-	else if (msg->request_id == sync->pin_request && sync->pin_request != 0)
+	} else if (msg->request_id == sync->pin_request) {
 		pin_reply(sync, reply);
+	}
 }
 
 static void heard(struct node_sync *sync, uint64_t version)
@@ -344,6 +354,10 @@ static void cluster_set(struct node_sync *sync, const struct msg_text *id)
 	struct node_sync__entry entries[NODE_SYNC__VERSIONS_MAX];
 	sync->generation++;
 	sync->heard_version = 0;
+	sync->poll_request = sync->pin_request = sync->pin_version = 0;
+	sync->pin_found = (struct node_version){ 0 };
+	sync->failures = 0;
+	sync->retry_us = env_monotonic_us(sync->env);
 	pthread_mutex_lock(&sync->lock);
 	size_t count = sync->entry_count;
 	memcpy(entries, sync->entries, sizeof entries);
@@ -439,7 +453,8 @@ static void greet(struct node_sync *sync, int64_t now)
 	if (now - sync->heartbeat_us >= (int64_t)sync->heartbeat_ms * 1000)
 		heartbeat_send(sync);
 	bool news = sync->heard_version > sync->newest.version && sync->heard_version > sync->live.version;
-	if (now - sync->poll_us >= (news ? POLL_SOON_US : sync->config.poll_ms * 1000))
+	int64_t pause_us = sync->poll_request != 0 ? ASK_AGAIN_US : news ? POLL_SOON_US : sync->config.poll_ms * 1000;
+	if (now - sync->poll_us >= pause_us)
 		poll_send(sync);
 }
 
@@ -489,10 +504,13 @@ int node_sync_new(const struct node_sync_config *config, const struct env *env, 
 	sync->lease_ms = 8000;
 	sync->hello_us = env_monotonic_us(env) - HELLO_US;
 	sync->poll_us = sync->retry_us = sync->hello_us;
+	sync->behind = UINT64_MAX;
 	sync->load.sync = sync;
 	sm_init(&sync->sm, &node_sync_states, NULL);
 	pthread_mutex_init(&sync->lock, NULL);
-	int rc = worker_fetch_new(env, blobs, transport, &sync->fetch, e);
+	sync->wants = fault_calloc(config->wants_max, sizeof *sync->wants);
+	int rc = sync->wants == NULL ? err_set(e, ERR_NOMEM, "out of memory for the node")
+				     : worker_fetch_new(env, blobs, transport, &sync->fetch, e);
 	if (rc != 0) {
 		node_sync_destroy(&sync);
 		return rc;
@@ -539,6 +557,7 @@ void node_sync_destroy(struct node_sync **sync)
 	for (size_t i = 0; i < s->entry_count; i++)
 		node_version_release(&s->entries[i].version);
 	pthread_mutex_destroy(&s->lock);
+	free(s->wants);
 	free(s);
 	*sync = NULL;
 }
@@ -558,6 +577,6 @@ void node_sync_info_get(struct node_sync *sync, struct node_sync_info *out)
 	struct node_sync__entry *entry = out->live != 0 ? node_sync__entry_find(sync, out->live) : NULL;
 	out->edits = entry != NULL ? editor_memory_set_edit_count(entry->version.set) : 0;
 	if (out->newest > out->live)
-		out->lag_seconds = (double)(env_wall_ms(sync->env) - sync->newest.published_ms) / 1000.0;
+		out->lag_seconds = fmax((double)(env_wall_ms(sync->env) - sync->newest.published_ms) / 1000.0, 0);
 	pthread_mutex_unlock(&sync->lock);
 }

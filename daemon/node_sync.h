@@ -17,8 +17,6 @@
 #include "proto/transport.h"
 #include "store/store.h"
 
-#define NODE_WANTS_MAX 64 /* requests that wait for a version */
-
 enum node_sync_state { NODE_SYNC_IDLE, NODE_SYNC_FETCHING, NODE_SYNC_VERIFYING, NODE_SYNC_STAGED, NODE_SYNC_LIVE };
 extern const struct sm_table node_sync_states;
 
@@ -30,6 +28,7 @@ struct node_sync_config {
 	struct model_shape shape;
 	int64_t poll_ms;
 	size_t versions_kept; /* in memory, the live one included */
+	size_t wants_max;     /* requests that wait for a version to be loaded */
 };
 
 /* A version in memory. `set` is a reference of the holder's. */

@@ -71,8 +71,10 @@ struct node_sync {
 	int64_t hello_us, heard_us, heartbeat_us, poll_us, retry_us;
 	uint32_t heartbeat_ms, lease_ms;
 	uint64_t heard_version; /* by hints and heartbeats: asks for more */
-	uint64_t poll_request;  /* id of the last poll: older answers are not looked at */
-	uint64_t pin_version, pin_request;
+	uint64_t poll_request;  /* id of the poll that waits for its answer; 0: none does */
+	uint64_t behind;        /* the newest version by the last answer, where that is older than the live one; else
+				   UINT64_MAX */
+	uint64_t pin_version, pin_request; /* of the question that waits for its answer; 0: none does */
 	int64_t pin_us;
 	struct node_version pin_found; /* waits for its turn to be loaded */
 	unsigned failures;             /* loads of `newest` that failed in a row */
@@ -88,8 +90,8 @@ struct node_sync {
 	uint64_t clock;
 	struct node_version live, newest; /* without sets: the entries hold them */
 	bool greeted, answered, closed;
-	int state; /* of sm, for info */
-	struct node_sync__want wants[NODE_WANTS_MAX];
+	int state;                     /* of sm, for info */
+	struct node_sync__want *wants; /* wants_max */
 	size_t want_count;
 	struct node_sync_info info; /* the counters of it */
 };

@@ -114,8 +114,9 @@ int node_sync_want(struct node_sync *sync, uint64_t version, int64_t deadline_us
 	pthread_mutex_lock(&sync->lock);
 	if (sync->closed)
 		rc = err_set(e, ERR_CLOSED, "the node is stopping");
-	else if (sync->want_count == NODE_WANTS_MAX)
-		rc = err_set(e, ERR_LIMIT, "%d requests wait for a version to be loaded already", NODE_WANTS_MAX);
+	else if (sync->want_count == sync->config.wants_max)
+		rc = err_set(e, ERR_LIMIT, "%zu requests wait for a version to be loaded already",
+			     sync->config.wants_max);
 	else
 		sync->wants[sync->want_count++] = (struct node_sync__want){ version, deadline_us, on_end, context };
 	pthread_mutex_unlock(&sync->lock);

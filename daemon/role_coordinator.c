@@ -14,6 +14,7 @@
 #define TICK_MS    5
 #define PROBE_MS   60000
 #define METRICS_MS 1000
+#define STALE_MS   30000 /* without metrics the loop is stuck: /health says so */
 
 struct role {
 	const struct daemon_config *config;
@@ -186,7 +187,7 @@ static int open_all(struct role *role, struct err *e)
 	if (rc == 0)
 		rc = coordinator_open(role, e);
 	if (rc == 0 && config->metrics_listen[0] != '\0')
-		rc = metrics_page_open(config->metrics_listen, &role->page, e);
+		rc = metrics_page_open(config->metrics_listen, STALE_MS, env_system(), &role->page, e);
 	return rc;
 }
 

@@ -1,6 +1,7 @@
-/* role_node.c: `amendd node`. The HTTP port opens first and says "loading" until the model is there. SIGTERM drains: no
- * new connections, what runs has DRAIN_US to finish. */
+/* role_node.c: `amendd node`. The HTTP port opens first and says "loading" until the model is there. SIGTERM drains
+ * (node_drain.h). */
 #include "daemon/node_api.h"
+#include "daemon/node_drain.h"
 #include "daemon/roles.h"
 #include "daemon/wiring.h"
 
@@ -10,13 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TICK_MS           20
-#define JOBS_MAX          8
-#define DRAIN_US          INT64_C(10000000)
-#define BODY_BYTES_MAX    ((size_t)4 * 1024 * 1024)
-#define CONNECTIONS_MAX   512
-#define HTTP_THREADS      2
-#define HTTP_IDLE_SECONDS 75
+#define TICK_MS  20
+#define JOBS_MAX 8
 
 struct role {
 	struct wiring wiring;
@@ -27,7 +23,7 @@ struct role {
 	struct store *blobs;
 	struct pool *pool;
 	struct node_sync *sync;
-	int64_t drain_us; /* 0: not draining */
+	struct node_drain drain;
 };
 
 static void on_message(void *context, struct msg_received **received)
@@ -40,16 +36,11 @@ static void on_signal(void *context, int signal_number)
 {
 	struct role *role = context;
 	if (signal_number == SIGHUP)
-		return;            /* there is nothing to read again */
-	if (role->drain_us != 0) { /* the second time: at once */
-		role->drain_us = env_monotonic_us(env_system()) - DRAIN_US;
-		return;
-	}
+		return; /* there is nothing to read again */
 	log_event(LOG_INFO, "NODE-STOPPING", LOGF_I("signal", signal_number),
 		  LOGF_U("requests", node_api_pending(role->api)));
-	role->drain_us = env_monotonic_us(env_system());
+	node_drain_signal(&role->drain, env_monotonic_us(env_system()));
 	node_api_drain(role->api);
-	http_server_drain(role->http);
 }
 
 static void on_tick(void *context)
@@ -57,17 +48,25 @@ static void on_tick(void *context)
 	struct role *role = context;
 	node_sync_requests_set(role->sync, node_api_requests(role->api));
 	node_sync_tick(role->sync);
-	bool drained = role->drain_us != 0 && (node_api_pending(role->api) == 0 ||
-					       env_monotonic_us(env_system()) - role->drain_us >= DRAIN_US);
-	if (drained || node_sync_failed(role->sync, NULL))
+	enum node_drain_state drain =
+		node_drain_step(&role->drain, env_monotonic_us(env_system()), node_api_pending(role->api));
+	if (drain >= NODE_DRAIN_CLOSED) {
+		node_api_close(role->api);
+		http_server_drain(role->http);
+	}
+	if (drain == NODE_DRAIN_ENDED || node_sync_failed(role->sync, NULL))
 		proto_loop_stop(role->wiring.loop);
 }
 
 static int http_open(struct role *role, const struct daemon_config *config, struct err *e)
 {
 	struct node_api_config api = { AMEND_VERSION, (enum node_api_set)config->set, config->request_ms };
-	struct http_config http = { config->http_listen, BODY_BYTES_MAX, CONNECTIONS_MAX, HTTP_THREADS,
-				    HTTP_IDLE_SECONDS };
+	struct http_config http = { .listen = config->http_listen,
+				    .body_bytes_max = (size_t)config->http_body_bytes,
+				    .bodies_bytes_max = (size_t)config->http_bodies_bytes,
+				    .connections_max = (size_t)config->http_connections,
+				    .thread_count = (size_t)config->http_threads,
+				    .idle_seconds = (unsigned)((config->http_idle_ms + 999) / 1000) };
 	int rc = node_api_new(&api, env_system(), &role->api, e);
 	return rc == 0 ? http_server_open(&http, node_api_handle, role->api, &role->http, e) : rc;
 }
@@ -97,6 +96,7 @@ static int sync_open(struct role *role, const struct daemon_config *config, stru
 		.shape = *model_shape_of(role->model),
 		.poll_ms = config->poll_ms,
 		.versions_kept = (size_t)config->versions_kept,
+		.wants_max = (size_t)config->pinned_waits,
 	};
 	int rc = store_open(config->data, &blobs, &role->blobs, e);
 	if (rc == 0)
@@ -143,7 +143,7 @@ static int loop_run(struct role *role, struct err *e)
 static void close_all(struct role *role)
 {
 	if (role->api != NULL)
-		node_api_drain(role->api);
+		node_api_close(role->api);
 	if (role->http != NULL)
 		http_server_drain(role->http);
 	if (role->sync != NULL)
@@ -163,6 +163,8 @@ static void close_all(struct role *role)
 int daemon_node_run(const struct daemon_config *config, struct err *e)
 {
 	struct role role = { 0 };
+	node_drain_init(&role.drain, config->drain_wait_ms,
+			config->drain_ms != 0 ? config->drain_ms : config->request_ms);
 	int rc = open_all(&role, config, e);
 	if (rc == 0) {
 		struct model_backend *backend = model_backend_of(role.model);

@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TICK_MS  20
-#define JOBS_MAX 4
+#define TICK_MS    20
+#define METRICS_MS 1000
+#define STALE_MS   30000 /* without metrics the loop is stuck: /health says so */
+#define JOBS_MAX   4
 
 struct role {
 	struct wiring wiring;
@@ -48,8 +50,11 @@ static void on_tick(void *context)
 		role->ending = true;
 	if (role->ending && worker_idle(role->worker))
 		proto_loop_stop(role->wiring.loop);
-	if (role->page == NULL)
-		return;
+}
+
+static void on_metrics(void *context)
+{
+	struct role *role = context;
 	struct buf text = BUF_INIT;
 	worker_metrics(role->worker, &text);
 	metrics_page_set(role->page, &text);
@@ -95,7 +100,7 @@ static int open_all(struct role *role, const struct daemon_config *config, char 
 		rc = worker_new(&worker, env_system(), role->blobs, role->wiring.transport, role->pool, role->model,
 				&role->worker, e);
 	if (rc == 0 && config->metrics_listen[0] != '\0')
-		rc = metrics_page_open(config->metrics_listen, &role->page, e);
+		rc = metrics_page_open(config->metrics_listen, STALE_MS, env_system(), &role->page, e);
 	return rc;
 }
 
@@ -107,6 +112,8 @@ static int loop_run(struct role *role, struct err *e)
 		rc = proto_loop_pool(loop, role->pool, e);
 	if (rc == 0)
 		rc = proto_loop_timer(loop, TICK_MS, on_tick, role, e);
+	if (rc == 0 && role->page != NULL)
+		rc = proto_loop_timer(loop, METRICS_MS, on_metrics, role, e);
 	if (rc == 0)
 		rc = proto_loop_run(loop, e);
 	if (rc == 0 && worker_failed(role->worker, e))

@@ -163,7 +163,7 @@ const struct editor_sequence *editor_decoder_sequence(const struct editor_decode
 static void finish(struct editor_decoder *d, struct slot *slot, int how)
 {
 	slot->out.done = true;
-	slot->out.finish = how == EDITOR_STOP ? EDITOR_STOP : EDITOR_LENGTH;
+	slot->out.finish = how == EDITOR_STOP ? EDITOR_STOP : how == EDITOR_FAILED ? EDITOR_FAILED : EDITOR_LENGTH;
 	slot->side = NULL;
 	editor_memory_set_release(&slot->set);
 	d->active--;
@@ -195,8 +195,12 @@ static void take_token(struct editor_decoder *d, struct slot *slot, float *logit
 {
 	const struct model_tokenizer *tokenizer = model_tokenizer_of(d->model);
 	const float uniform = slot->sampling.temperature > 0 ? rng_uniform(&slot->rng) : 0.0f;
-	const int32_t id = model_sample(logits, model_shape_of(d->model)->vocabulary, &slot->sampling, uniform, d->run);
+	int32_t id;
 	bool text_before = false;
+	if (model_sample(logits, model_shape_of(d->model)->vocabulary, &slot->sampling, uniform, d->run, &id) != 0) {
+		finish(d, slot, EDITOR_FAILED); /* the others go on */
+		return;
+	}
 	/* every control token ends an answer: none of them is text */
 	if (id == model_tokenizer_eos(tokenizer) || model_tokenizer_is_control(tokenizer, id)) {
 		finish(d, slot, EDITOR_STOP);

@@ -33,8 +33,9 @@ struct editor_sequence { /* what a sequence has come to; valid until editor_deco
 	enum {
 		EDITOR_RUNNING,
 		EDITOR_STOP,
-		EDITOR_LENGTH
-	} finish; /* end token or newline; token_max or context reached */
+		EDITOR_LENGTH,
+		EDITOR_FAILED
+	} finish; /* end token or newline; token_max or context reached; scores that are not numbers */
 };
 
 /* `slot_count` sequences at once, each of prompt + generated ≤ token_max tokens; `prefill_rows_max` rows a prefill

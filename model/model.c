@@ -385,6 +385,11 @@ struct model_backend *model_backend_of(struct model *model)
 	return model->backend;
 }
 
+struct model_backend *model_run_backend(struct model_run *run)
+{
+	return run->backend;
+}
+
 const struct hash *model_digest(const struct model *model)
 {
 	return &model->digest;

@@ -70,6 +70,8 @@ struct model_side {
 struct model_run;
 int model_run_new(struct model *model, size_t row_max, struct model_run **out, struct err *e) MUST_CHECK;
 void model_run_destroy(struct model_run **run);
+/* What computes beside the run, on its thread. The model's own backend only describes: one serves one thread. */
+struct model_backend *model_run_backend(struct model_run *run);
 
 /* x (rows × hidden) = embeddings. ERR_INVALID for an id out of range. */
 int model_embed(struct model_run *run, float *x, const int32_t *ids, size_t row_count, struct err *e) MUST_CHECK;
@@ -97,11 +99,11 @@ int model_loss(struct model_run *run, float *loss, int32_t *argmax, float *dy, c
 	       const int32_t *labels, const float *scale, size_t label_count, struct err *e) MUST_CHECK;
 
 /* --- Sampling from one row of logits (changed in place). temperature 0: greedy (lowest id wins ties). top_p in (0, 1].
- * `uniform` in [0, 1). */
+ * `uniform` in [0, 1). ERR_CORRUPT: a logit is no finite number; nothing was sampled. */
 struct model_sampling {
 	float temperature, top_p;
 };
-int32_t model_sample(float *logits, size_t vocabulary, const struct model_sampling *sampling, float uniform,
-		     struct model_run *run);
+int model_sample(float *logits, size_t vocabulary, const struct model_sampling *sampling, float uniform,
+		 struct model_run *run, int32_t *out) MUST_CHECK;
 
 #endif

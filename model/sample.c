@@ -69,13 +69,29 @@ static int32_t pick_nucleus(struct model__candidate *candidates, const float *p,
 	return candidates[kept > 0 ? kept - 1 : 0].id;
 }
 
-int32_t model_sample(float *logits, size_t vocabulary, const struct model_sampling *sampling, float uniform,
-		     struct model_run *run)
+static bool all_finite(const float *logits, size_t vocabulary)
 {
-	if (!(sampling->temperature > 0))
-		return greedy(logits, vocabulary);
+	for (size_t i = 0; i < vocabulary; i++) {
+		if (!isfinite(logits[i]))
+			return false;
+	}
+	return true;
+}
+
+int model_sample(float *logits, size_t vocabulary, const struct model_sampling *sampling, float uniform,
+		 struct model_run *run, int32_t *out)
+{
+	if (!all_finite(logits, vocabulary))
+		return ERR_CORRUPT;
+	if (!(sampling->temperature > 0)) {
+		*out = greedy(logits, vocabulary);
+		return 0;
+	}
 	double total = soften(logits, vocabulary, sampling->temperature);
 	if (sampling->top_p >= 1 || vocabulary > run->model->shape.vocabulary)
-		return pick(logits, vocabulary, (double)uniform * total);
-	return pick_nucleus(run->candidates, logits, vocabulary, total, (double)sampling->top_p, (double)uniform);
+		*out = pick(logits, vocabulary, (double)uniform * total);
+	else
+		*out = pick_nucleus(run->candidates, logits, vocabulary, total, (double)sampling->top_p,
+				    (double)uniform);
+	return 0;
 }

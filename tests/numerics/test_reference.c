@@ -140,7 +140,8 @@ static void check_greedy(struct fixture *f, float *x, float *logits, size_t coun
 	struct err e = ERR_INIT;
 	const size_t first = 0;
 	for (size_t i = 0; i < json_length(expected); i++) {
-		int32_t id = model_sample(logits, f->vocabulary, &greedy, 0, f->run);
+		int32_t id;
+		assert_int_equal(model_sample(logits, f->vocabulary, &greedy, 0, f->run, &id), 0);
 		assert_int_equal(id, json_integer(json_at(expected, i)));
 		layers(f, x, &id, count + i, 1);
 		assert_int_equal(model_head(f->run, logits, x, &first, 1, &e), 0);

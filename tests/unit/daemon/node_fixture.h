@@ -10,10 +10,12 @@
 #include "daemon/version_set.h"
 
 #define NODE_VERSIONS 8
+#define NODE_LATE_MAX 256
 
 struct published {
 	uint64_t version; /* 0: free */
 	struct hash root, content, delta_root;
+	int64_t published_ms;
 };
 
 struct node_fixture {
@@ -32,6 +34,13 @@ struct node_fixture {
 	int hello_code;
 	bool silent, mute_chunks;
 	const char *cluster;
+	int64_t published_ms; /* of what is published next; two that differ in it have different contents */
+	int delay;            /* turns between a message and its answer: the way to the coordinator is long */
+	struct {
+		struct msg_received *received;
+		int turns_left;
+	} late[NODE_LATE_MAX]; /* in order */
+	size_t late_count;
 	size_t hellos, polls, chunks;
 	struct msg_node_status status;
 	char status_state[32];
@@ -94,7 +103,7 @@ static inline struct published *node_publish(struct node_fixture *f, uint64_t ve
 				    .ffn = TINY_FFN,
 				    .tensor = { "blk.2.ffn_down.weight", 21 },
 				    .ledger_seq = 12,
-				    .published_ms = 1000,
+				    .published_ms = f->published_ms,
 				    .default_set = PROTO_SET_RETRIEVE,
 				    .memories = &memory,
 				    .memory_count = 1 };
@@ -105,6 +114,7 @@ static inline struct published *node_publish(struct node_fixture *f, uint64_t ve
 	hash_of(manifest.data, manifest.len, &p->content);
 	p->root = node_blob_put(f, &manifest);
 	p->version = version;
+	p->published_ms = f->published_ms;
 	f->latest = version;
 	return p;
 }
@@ -125,9 +135,12 @@ static inline void node_script_manifest(struct node_fixture *f, const struct msg
 	msg.u.manifest.code = ERR_NOT_FOUND;
 	for (size_t i = 0; i < NODE_VERSIONS; i++)
 		if (wanted != 0 && f->versions[i].version == wanted)
-			msg.u.manifest = (struct msg_manifest_reply){
-				0, wanted, f->versions[i].root, f->versions[i].content, 1000, { "", 0 }
-			};
+			msg.u.manifest = (struct msg_manifest_reply){ 0,
+								      wanted,
+								      f->versions[i].root,
+								      f->versions[i].content,
+								      f->versions[i].published_ms,
+								      { "", 0 } };
 	node_script_send(f, &msg, received);
 }
 
@@ -162,29 +175,45 @@ static inline void node_script_hello(struct node_fixture *f, const struct msg_re
 	node_script_send(f, &msg, received);
 }
 
+static inline void node_script_answer(struct node_fixture *f, const struct msg_received *received)
+{
+	const struct msg *m = &received->msg;
+	struct msg beat = { .type = MSG_HEARTBEAT_REPLY };
+	beat.u.heartbeat_reply.version = f->latest;
+	if (f->silent)
+		;
+	else if (m->type == MSG_HELLO)
+		node_script_hello(f, received);
+	else if (m->type == MSG_GET_MANIFEST)
+		node_script_manifest(f, received);
+	else if (m->type == MSG_NEED)
+		node_script_need(f, received);
+	else if (m->type == MSG_HEARTBEAT)
+		node_script_send(f, &beat, received);
+	else if (m->type == MSG_NODE_STATUS) {
+		f->status = m->u.node_status;
+		snprintf(f->status_state, sizeof f->status_state, "%s", m->u.node_status.state.text);
+	}
+}
+
 static inline void node_script(struct node_fixture *f)
 {
 	struct msg_received *received = NULL;
+	size_t due = 0;
 	while (f->server->ops->recv(f->server, &received, &f->e) == 0) {
-		const struct msg *m = &received->msg;
-		struct msg beat = { .type = MSG_HEARTBEAT_REPLY };
-		beat.u.heartbeat_reply.version = f->latest;
-		if (f->silent)
-			;
-		else if (m->type == MSG_HELLO)
-			node_script_hello(f, received);
-		else if (m->type == MSG_GET_MANIFEST)
-			node_script_manifest(f, received);
-		else if (m->type == MSG_NEED)
-			node_script_need(f, received);
-		else if (m->type == MSG_HEARTBEAT)
-			node_script_send(f, &beat, received);
-		else if (m->type == MSG_NODE_STATUS) {
-			f->status = m->u.node_status;
-			snprintf(f->status_state, sizeof f->status_state, "%s", m->u.node_status.state.text);
-		}
-		msg_free(&received);
+		assert_true(f->late_count < NODE_LATE_MAX);
+		f->late[f->late_count].received = received;
+		f->late[f->late_count++].turns_left = f->delay;
+		received = NULL;
 	}
+	for (; due < f->late_count && f->late[due].turns_left == 0; due++) {
+		node_script_answer(f, f->late[due].received);
+		msg_free(&f->late[due].received);
+	}
+	f->late_count -= due;
+	memmove(f->late, f->late + due, f->late_count * sizeof f->late[0]);
+	for (size_t i = 0; i < f->late_count; i++)
+		f->late[i].turns_left -= f->late[i].turns_left > 0;
 }
 
 static inline void node_turn(struct node_fixture *f)
@@ -235,7 +264,8 @@ static inline void node_start(struct node_fixture *f, size_t versions_kept)
 					   .base_model = *model_digest(f->model),
 					   .shape = *model_shape_of(f->model),
 					   .poll_ms = 1000,
-					   .versions_kept = versions_kept };
+					   .versions_kept = versions_kept,
+					   .wants_max = 64 };
 	assert_ok(&f->e, proto_mem_connect(f->mem, "n0", "coordinator", key, &f->client, &f->e));
 	assert_ok(&f->e, store_open(f->data, &options, &f->blobs, &f->e));
 	assert_ok(&f->e, pool_new(0, 8, &f->pool, &f->e));
@@ -265,6 +295,7 @@ static inline int node_fixture_open(void **state, bool manual)
 	env_manual_init(&f->manual, 1);
 	f->env = manual ? &f->manual.env : env_system();
 	f->cluster = "cluster-a";
+	f->published_ms = 1000;
 	struct model_options options = { .backend = "cpu", .thread_count = 1, .backward_from = SIZE_MAX };
 	test_path(path, f->folder, "tiny.gguf");
 	assert_ok(&f->e, tiny_model_write(path, 5, &f->e));
@@ -290,6 +321,8 @@ static inline int node_teardown(void **state)
 {
 	struct node_fixture *f = *state;
 	node_stop(f);
+	for (size_t i = 0; i < f->late_count; i++)
+		msg_free(&f->late[i].received);
 	f->server->ops->destroy(f->server);
 	proto_mem_destroy(&f->mem);
 	proto_allow_destroy(&f->allow);

@@ -5,7 +5,8 @@
 
 #include <pthread.h>
 
-#define BODY_MAX 1000
+#define BODY_MAX   1000
+#define BODIES_MAX 1500
 
 struct server {
 	struct http_server *http;
@@ -32,6 +33,13 @@ static void echo(struct http_exchange *x)
 static void on_request(void *context, struct http_exchange *x)
 {
 	struct server *s = context;
+	if (strcmp(http_path(x), "/failed") == 0) {
+		struct buf text = BUF_INIT;
+		buf_puts(&text, "{\"half\":");
+		text.failed = true;
+		http_reply(x, 200, "application/json", &text);
+		return;
+	}
 	if (strcmp(http_path(x), "/later") != 0) {
 		echo(x);
 		return;
@@ -45,7 +53,7 @@ static void on_request(void *context, struct http_exchange *x)
 static int setup(void **state)
 {
 	struct server *s = calloc(1, sizeof *s);
-	struct http_config config = { "127.0.0.1:0", BODY_MAX, 4, 2, 5 };
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 4, 2, 5, BODIES_MAX };
 	assert_non_null(s);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->held_set, NULL);
@@ -157,6 +165,55 @@ static void long_bodies_are_413(void **state)
 	close(fd);
 }
 
+/* What many connections hold together is bounded too, and let go with the answer. */
+static void bodies_are_bounded_together(void **state)
+{
+	struct server *s = *state;
+	struct http_answer a;
+	char body[BODY_MAX + 1];
+	memset(body, 'x', BODY_MAX);
+	body[BODY_MAX] = '\0';
+	int fd = http_connect(http_server_address(s->http));
+	http_request_write(fd, "POST", "/later", "", body);
+	pthread_mutex_lock(&s->lock);
+	while (s->held == NULL)
+		pthread_cond_wait(&s->held_set, &s->lock);
+	struct http_exchange *x = s->held;
+	pthread_mutex_unlock(&s->lock);
+	http_ask(http_server_address(s->http), "POST", "/", body, &a, NULL, NULL);
+	assert_int_equal(a.status, 503);
+	assert_non_null(strstr(a.body, "overloaded"));
+	assert_non_null(strcasestr(buf_cstr(&a.all), "retry-after: 1"));
+	buf_free(&a.all);
+	body[400] = '\0';
+	http_ask(http_server_address(s->http), "POST", "/", body, &a, NULL, NULL);
+	assert_int_equal(a.status, 200);
+	buf_free(&a.all);
+	body[400] = 'x';
+	http_reply(x, 200, "text/plain", NULL);
+	assert_true(http_read(fd, &a, NULL, NULL));
+	buf_free(&a.all);
+	close(fd);
+	int status = 0;
+	for (int i = 0; i < 1000 && status != 200; i++) { /* the exchange ends just after its answer */
+		http_ask(http_server_address(s->http), "POST", "/", body, &a, NULL, NULL);
+		status = a.status;
+		buf_free(&a.all);
+	}
+	assert_int_equal(status, 200);
+}
+
+static void an_answer_that_failed_says_so(void **state)
+{
+	struct server *s = *state;
+	struct http_answer a;
+	http_ask(http_server_address(s->http), "GET", "/failed", "", &a, NULL, NULL);
+	assert_int_equal(a.status, 500);
+	assert_non_null(strcasestr(buf_cstr(&a.all), "content-type: application/json"));
+	assert_non_null(strstr(a.body, "\"code\":\"out_of_memory\""));
+	buf_free(&a.all);
+}
+
 static void garbage_does_not_stop_it(void **state)
 {
 	struct server *s = *state;
@@ -186,7 +243,7 @@ static void a_busy_port_is_named(void **state)
 {
 	struct server *s = *state;
 	struct http_server *second = NULL;
-	struct http_config config = { http_server_address(s->http), BODY_MAX, 4, 1, 5 };
+	struct http_config config = { http_server_address(s->http), BODY_MAX, 4, 1, 5, 0 };
 	assert_int_equal(http_server_open(&config, on_request, s, &second, &s->e), ERR_BUSY);
 	assert_non_null(strstr(s->e.text, http_server_address(s->http)));
 	assert_non_null(strstr(s->e.text, "choose another port"));
@@ -220,7 +277,9 @@ static void metrics_page_shows_what_was_set(void **state)
 	struct http_answer a;
 	struct buf text = BUF_INIT;
 	(void)state;
-	assert_ok(&e, metrics_page_open("127.0.0.1:0", &page, &e));
+	struct env_manual clock;
+	env_manual_init(&clock, 1);
+	assert_ok(&e, metrics_page_open("127.0.0.1:0", 3000, &clock.env, &page, &e));
 	buf_puts(&text, "amend_leases 3\n");
 	metrics_page_set(page, &text);
 	http_ask(metrics_page_address(page), "GET", "/metrics", "", &a, NULL, NULL);
@@ -234,6 +293,15 @@ static void metrics_page_shows_what_was_set(void **state)
 	http_ask(metrics_page_address(page), "GET", "/metrics", "", &a, NULL, NULL);
 	assert_non_null(strstr(a.body, "amend_leases 3\n"));
 	buf_free(&a.all);
+	http_ask(metrics_page_address(page), "GET", "/health", "", &a, NULL, NULL);
+	assert_int_equal(a.status, 200);
+	buf_free(&a.all);
+	env_manual_advance(&clock, 3000001); /* the loop was not here for longer than it may */
+	http_ask(metrics_page_address(page), "GET", "/health", "", &a, NULL, NULL);
+	assert_int_equal(a.status, 503);
+	assert_non_null(strstr(a.body, "stuck"));
+	buf_free(&a.all);
+	metrics_page_set(page, &text);
 	http_ask(metrics_page_address(page), "GET", "/health", "", &a, NULL, NULL);
 	assert_int_equal(a.status, 200);
 	buf_free(&a.all);
@@ -257,6 +325,8 @@ int main(void)
 		T(another_thread_may_answer),
 		T(sees_that_the_client_left),
 		T(long_bodies_are_413),
+		T(bodies_are_bounded_together),
+		T(an_answer_that_failed_says_so),
 		T(garbage_does_not_stop_it),
 		T(a_busy_port_is_named),
 		T(drains),

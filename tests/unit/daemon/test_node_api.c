@@ -23,7 +23,7 @@ static int setup_with(void **state, size_t slots, size_t queue)
 	struct api *a = calloc(1, sizeof *a);
 	void *fixture = NULL;
 	struct node_api_config config = { "1.2.3", NODE_SET_AUTO, 20000 };
-	struct http_config http = { "127.0.0.1:0", 65536, 64, 2, 30 };
+	struct http_config http = { "127.0.0.1:0", 65536, 64, 2, 30, 0 };
 	struct node_engine_config engine = { slots, 256, 64, queue };
 	assert_non_null(a);
 	node_fixture_open(&fixture, false);
@@ -124,7 +124,12 @@ static void health_before_and_after_loading(void **state)
 	}
 	assert_int_equal(ask(a, "GET", "/ready", "", &r), 200); /* nothing is published, and that is known */
 	buf_free(&r.all);
-	node_api_drain(a->api);
+	node_api_drain(a->api); /* who has not heard yet is still served */
+	assert_int_equal(ask(a, "GET", "/ready", "", &r), 503);
+	buf_free(&r.all);
+	assert_int_equal(ask(a, "POST", "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":2}", &r), 200);
+	buf_free(&r.all);
+	node_api_close(a->api);
 	assert_int_equal(ask(a, "GET", "/ready", "", &r), 503);
 	buf_free(&r.all);
 	assert_int_equal(ask(a, "POST", "/v1/completions", "{\"prompt\":\"a\"}", &r), 503);
@@ -380,6 +385,65 @@ static void a_full_queue_is_429(void **state)
 	assert_int_equal(node_api_requests(a->api), 12);
 }
 
+/* A client that leaves is not an error of the node's: 499 in the metrics. */
+static void clients_that_leave_are_counted_apart(void **state)
+{
+	struct api *a = *state;
+	struct http_answer r;
+	bool counted = false;
+	attach(a);
+	publish(a, 1);
+	int fd = http_connect(http_server_address(a->http));
+	http_request_write(fd, "POST", "/v1/completions", "",
+			   "{\"prompt\":\"a\",\"max_tokens\":240,\"temperature\":0,\"n\":128}");
+	for (int i = 0; i < 2000 && node_api_pending(a->api) == 0; i++)
+		poll(NULL, 0, 1);
+	assert_int_equal(node_api_pending(a->api), 1);
+	close(fd);
+	for (int i = 0; i < 2000 && node_api_pending(a->api) > 0; i++)
+		poll(NULL, 0, 5);
+	for (int i = 0; i < 2000 && !counted; i++) {
+		assert_int_equal(ask(a, "GET", "/metrics", "", &r), 200);
+		counted = strstr(r.body, "amend_requests_total{endpoint=\"completions\",code=\"499\"} 1\n") != NULL;
+		assert_null(strstr(r.body, "code=\"503\""));
+		buf_free(&r.all);
+	}
+	assert_true(counted);
+}
+
+/* The head of the answer to one request; the connection is closed after it. */
+static void head_of(struct api *a, const char *method, const char *path, struct buf *out)
+{
+	char part[4096];
+	ssize_t n;
+	int fd = http_connect(http_server_address(a->http));
+	http_request_write(fd, method, path, "Connection: close\r\n", "");
+	while ((n = recv(fd, part, sizeof part, 0)) > 0)
+		buf_append(out, part, (size_t)n);
+	close(fd);
+}
+
+static void methods_are_told(void **state)
+{
+	struct api *a = *state;
+	static const char *const paths[] = { "/health", "/version", "/metrics", "/v1/models", "/v1/models/" };
+	char path[256];
+	attach(a);
+	publish(a, 1);
+	for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+		struct buf head = BUF_INIT, refused = BUF_INIT;
+		snprintf(path, sizeof path, "%s%s", paths[i], i == 4 ? a->slug : "");
+		head_of(a, "HEAD", path, &head);
+		assert_non_null(strstr(buf_cstr(&head), "HTTP/1.1 200 "));
+		assert_string_equal(strstr(buf_cstr(&head), "\r\n\r\n"), "\r\n\r\n"); /* no body */
+		head_of(a, "POST", path, &refused);
+		assert_non_null(strstr(buf_cstr(&refused), "HTTP/1.1 405 "));
+		assert_non_null(strstr(buf_cstr(&refused), "allow: GET, HEAD\r\n"));
+		buf_free(&head);
+		buf_free(&refused);
+	}
+}
+
 static void pages(void **state)
 {
 	struct api *a = *state;
@@ -450,6 +514,8 @@ int main(void)
 		T(chats),
 		T(wrong_requests_say_which_field),
 		cmocka_unit_test_setup_teardown(a_full_queue_is_429, setup_narrow, teardown),
+		T(clients_that_leave_are_counted_apart),
+		T(methods_are_told),
 		T(pages),
 		cmocka_unit_test(slugs),
 	};

@@ -1,5 +1,6 @@
 #include "daemon/node_engine.h"
 
+#include "base/fault.h"
 #include "tests/lib/test.h"
 #include "tests/unit/editor/tiny.h"
 
@@ -213,10 +214,32 @@ static void deadlines_and_clients_that_left_end_jobs(void **state)
 	job->abandoned = always;
 	submit(engine, job);
 	job = wait_for(&place);
-	assert_int_equal(job->code, ERR_CLOSED);
+	assert_int_equal(job->code, ERR_INTERRUPTED);
 	node_job_destroy(&job);
 	job = answer(engine, 0, NULL);
 	assert_int_equal(job->code, 0);
+	node_job_destroy(&job);
+	node_engine_destroy(&engine);
+}
+
+/* A failure is an accident; a row of them a lost device, until a call succeeds. */
+static void failing_again_and_again_is_told(void **state)
+{
+	struct node_engine *engine = engine_of(1, 100);
+	struct err e = ERR_INIT;
+	(void)state;
+	assert_ok(&e, fault_arm("node.model=errno@1:1000", &e));
+	for (int i = 0; i < 2; i++) { /* each is tried with others, then alone */
+		assert_int_equal(node_engine_broken(engine), false);
+		struct node_job *job = answer(engine, 0, NULL);
+		assert_int_equal(job->code, ERR_FAULT);
+		node_job_destroy(&job);
+	}
+	assert_int_equal(node_engine_broken(engine), true);
+	fault_disarm_all();
+	struct node_job *job = answer(engine, 0, NULL);
+	assert_int_equal(job->code, 0);
+	assert_int_equal(node_engine_broken(engine), false);
 	node_job_destroy(&job);
 	node_engine_destroy(&engine);
 }
@@ -285,6 +308,7 @@ int main(void)
 		cmocka_unit_test(a_job_keeps_its_set),
 		cmocka_unit_test(stops_at_strings),
 		cmocka_unit_test(deadlines_and_clients_that_left_end_jobs),
+		cmocka_unit_test(failing_again_and_again_is_told),
 		cmocka_unit_test(the_queue_is_bounded),
 		cmocka_unit_test(prompts_that_do_not_fit_are_refused),
 	};

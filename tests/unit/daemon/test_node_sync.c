@@ -77,6 +77,28 @@ static void a_hint_is_followed_at_once(void **state)
 	assert_true(f->polls > polls);
 }
 
+/* However long an answer takes: more than between two polls for news, than between two of any kind. */
+static void a_long_way_to_the_coordinator_is_no_hindrance(void **state)
+{
+	struct node_fixture *f = *state;
+	static const int delays[] = { 8, 60, 120 };
+	struct wanted w;
+	node_start(f, 1);
+	for (uint64_t i = 0; i < 3; i++) {
+		f->delay = delays[i];
+		node_publish(f, i + 1, false);
+		for (int turn = 0; turn < 2000 && node_info(f).live != i + 1; turn++)
+			node_turn(f);
+		assert_int_equal(node_info(f).live, i + 1);
+	}
+	want(f, 1, 60000, &w);
+	for (int turn = 0; turn < 2000 && w.calls == 0; turn++)
+		node_turn(f);
+	assert_int_equal(w.calls, 1);
+	assert_int_equal(w.code, 0);
+	node_version_release(&w.version);
+}
+
 static void skips_to_the_newest(void **state)
 {
 	struct node_fixture *f = *state;
@@ -158,9 +180,14 @@ static void a_bad_version_gives_way(void **state)
 	assert_int_equal(node_info(f).live, 1);
 	assert_int_equal(node_info(f).state, NODE_SYNC_LIVE);
 	assert_true(node_info(f).failures_fetch + node_info(f).failures_build >= 1);
-	assert_true(node_info(f).lag_seconds != 0);
-	node_publish(f, 3, false);
-	node_until_live(f, 3);
+	assert_true(node_info(f).lag_seconds > 0);
+	f->published_ms = env_wall_ms(f->env) + 3600000; /* the coordinator's clock is ahead */
+	node_publish(f, 3, true);
+	node_turns(f, 200);
+	assert_int_equal(node_info(f).newest, 3);
+	assert_true(node_info(f).lag_seconds >= 0);
+	node_publish(f, 4, false);
+	node_until_live(f, 4);
 }
 
 static void pinned_versions_are_loaded_on_demand(void **state)
@@ -252,6 +279,38 @@ static void another_cluster_starts_anew(void **state)
 	assert_int_equal(node_sync_acquire(f->sync, 2, &v), ERR_NOT_FOUND);
 }
 
+/* A version that a request named and whose turn had not come says nothing of the next cluster's version of that number.
+ */
+static void another_cluster_forgets_what_was_pinned(void **state)
+{
+	struct node_fixture *f = *state;
+	struct msg error = { .type = MSG_ERROR };
+	struct wanted w;
+	node_publish(f, 1, false);
+	node_publish(f, 2, false);
+	node_start(f, 1);
+	node_until_live(f, 2);
+	f->mute_chunks = true;
+	node_publish(f, 3, false);
+	node_turns(f, 60); /* 3 is being fetched, and stays so */
+	assert_int_equal(node_info(f).state, NODE_SYNC_FETCHING);
+	want(f, 1, 60000, &w);
+	node_turns(f, 10);
+	f->cluster = "cluster-b";
+	f->published_ms = 2000;
+	memset(f->versions, 0, sizeof f->versions);
+	struct published other = *node_publish(f, 1, false);
+	node_publish(f, 2, false);
+	error.u.error = (struct msg_error){ ERR_NOT_FOUND, { "say Hello first", 15 } };
+	node_script_send(f, &error, NULL);
+	node_turns(f, 100);
+	f->mute_chunks = false;
+	until_called(f, &w);
+	assert_int_equal(w.code, 0);
+	assert_true(hash_equal(&w.version.content, &other.content));
+	node_version_release(&w.version);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, node_setup, node_teardown)
 
 int main(void)
@@ -260,6 +319,7 @@ int main(void)
 		T(goes_live_and_says_so),
 		T(is_ready_before_anything_was_published),
 		T(a_hint_is_followed_at_once),
+		T(a_long_way_to_the_coordinator_is_no_hindrance),
 		T(skips_to_the_newest),
 		T(restart_fetches_only_what_is_new),
 		T(greets_again_after_silence),
@@ -268,6 +328,7 @@ int main(void)
 		T(pinned_versions_are_loaded_on_demand),
 		T(a_damaged_chunk_is_fetched_again),
 		T(another_cluster_starts_anew),
+		T(another_cluster_forgets_what_was_pinned),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,8 @@
 #include "base/fault.h"
 #include "tests/unit/editor/tiny.h"
 
+#include <math.h>
+
 #define PROMPTS    5
 #define TOKENS     12
 #define LONG_BYTES 90
@@ -199,6 +201,39 @@ static void a_sequence_keeps_its_set(void **state)
 	editor_memory_set_release(&new);
 }
 
+/* A memory that drives one sequence's scores out of range ends that one; those beside it answer as alone. */
+static void broken_scores_end_only_their_sequence(void **state)
+{
+	(void)state;
+	struct editor_decoder *d = decoder_of(4, 64);
+	struct err e = ERR_INIT;
+	const size_t count = (size_t)TINY_HIDDEN * TINY_FFN;
+	float *delta = calloc(count, sizeof(*delta));
+	assert_non_null(delta);
+	for (size_t i = 0; i < count; i++)
+		delta[i] = NAN;
+	const struct model_side broken = { TINY_LAYER, delta };
+	struct answer alone[2] = { 0 };
+	struct editor_request requests[3] = { request_of(0, NULL), request_of(1, NULL), request_of(2, NULL) };
+	run(d, &requests[0], 1, &alone[0]);
+	run(d, &requests[2], 1, &alone[1]);
+	size_t slots[3];
+	requests[1].forced = &broken;
+	assert_int_equal(editor_decoder_admit(d, requests, 3, slots, &e), 0);
+	const struct editor_sequence *bad = editor_decoder_sequence(d, slots[1]);
+	assert_true(bad->done);
+	assert_int_equal(bad->finish, EDITOR_FAILED);
+	while (editor_decoder_active(d) > 0)
+		assert_int_equal(editor_decoder_step(d, &e), 0);
+	for (size_t i = 0; i < 2; i++) {
+		const struct editor_sequence *good = editor_decoder_sequence(d, slots[2 * i]);
+		assert_int_equal(good->id_count, alone[i].count);
+		assert_memory_equal(good->ids, alone[i].ids, alone[i].count * sizeof(*good->ids));
+	}
+	editor_decoder_destroy(&d);
+	free(delta);
+}
+
 static void sampling_is_seeded(void **state)
 {
 	(void)state;
@@ -293,6 +328,7 @@ int main(void)
 		cmocka_unit_test(a_long_prompt_is_routed_as_a_whole),
 		cmocka_unit_test(a_memory_changes_only_what_is_routed_to_it),
 		cmocka_unit_test(a_sequence_keeps_its_set),
+		cmocka_unit_test(broken_scores_end_only_their_sequence),
 		cmocka_unit_test(sampling_is_seeded),
 		cmocka_unit_test(what_does_not_fit_is_refused_whole),
 		cmocka_unit_test(a_stopped_run_frees_its_slots),

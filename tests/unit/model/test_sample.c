@@ -34,6 +34,13 @@ static int tear_down(void **state)
 	return 0;
 }
 
+static int32_t sampled(float *logits, size_t n, const struct model_sampling *sampling, float uniform)
+{
+	int32_t id = -1;
+	assert_int_equal(model_sample(logits, n, sampling, uniform, run, &id), 0);
+	return id;
+}
+
 #define DRAWS 20000
 
 static void share_of(const float *logits, size_t n, struct model_sampling sampling, double *share)
@@ -44,7 +51,7 @@ static void share_of(const float *logits, size_t n, struct model_sampling sampli
 	for (int d = 0; d < DRAWS; d++) {
 		float copy[16];
 		memcpy(copy, logits, n * sizeof(*copy));
-		int32_t id = model_sample(copy, n, &sampling, rng_uniform(&rng), run);
+		int32_t id = sampled(copy, n, &sampling, rng_uniform(&rng));
 		assert_true(id >= 0 && (size_t)id < n);
 		share[id] += 1.0 / DRAWS;
 	}
@@ -55,8 +62,8 @@ static void test_greedy(void **state)
 	float logits[5] = { -3, 2, 7, 7, 1 }, low[3] = { -5, -6, -7 };
 	const struct model_sampling greedy = { 0, 0.5f };
 	(void)state;
-	assert_int_equal(model_sample(logits, 5, &greedy, 0.9f, run), 2); /* the lowest id wins ties */
-	assert_int_equal(model_sample(low, 3, &greedy, 0.9f, run), 0);
+	assert_int_equal(sampled(logits, 5, &greedy, 0.9f), 2); /* the lowest id wins ties */
+	assert_int_equal(sampled(low, 3, &greedy, 0.9f), 0);
 }
 
 static void test_temperature(void **state)
@@ -91,13 +98,31 @@ static void test_edges_of_uniform(void **state)
 	float logits[4] = { 0, 1, 2, -1000 }, copy[4];
 	(void)state;
 	memcpy(copy, logits, sizeof(copy));
-	assert_int_equal(model_sample(copy, 4, &whole, 0, run), 0);
+	assert_int_equal(sampled(copy, 4, &whole, 0), 0);
 	memcpy(copy, logits, sizeof(copy));
-	assert_int_equal(model_sample(copy, 4, &whole, 0.99999994f, run), 2);
+	assert_int_equal(sampled(copy, 4, &whole, 0.99999994f), 2);
 	memcpy(copy, logits, sizeof(copy));
-	assert_int_equal(model_sample(copy, 4, &nucleus, 0, run), 2);
+	assert_int_equal(sampled(copy, 4, &nucleus, 0), 2);
 	memcpy(copy, logits, sizeof(copy));
-	assert_int_equal(model_sample(copy, 4, &nucleus, 0.99999994f, run), 1);
+	assert_int_equal(sampled(copy, 4, &nucleus, 0.99999994f), 1);
+}
+
+static void test_what_is_no_number_is_refused(void **state)
+{
+	static const struct model_sampling kinds[] = { { 0, 1 }, { 1, 1 }, { 1, 0.9f } };
+	const float bad[] = { NAN, INFINITY, -INFINITY };
+	(void)state;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		for (size_t at = 0; at < 4; at++) {
+			for (size_t j = 0; j < sizeof(bad) / sizeof(bad[0]); j++) {
+				float logits[4] = { 0, 1, 2, 3 };
+				int32_t id = -7;
+				logits[at] = bad[j];
+				assert_int_equal(model_sample(logits, 4, &kinds[i], 0.5f, run, &id), ERR_CORRUPT);
+				assert_int_equal(id, -7);
+			}
+		}
+	}
 }
 
 int main(void)
@@ -107,6 +132,7 @@ int main(void)
 		cmocka_unit_test(test_temperature),
 		cmocka_unit_test(test_top_p),
 		cmocka_unit_test(test_edges_of_uniform),
+		cmocka_unit_test(test_what_is_no_number_is_refused),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
