@@ -136,6 +136,7 @@ void cli_help_all(struct buf *out)
 		verbs_put(c->noun, " | ", out);
 		buf_printf(out, "%s%s\n", c->verb != NULL ? ": " : "", c->verb != NULL ? noun_what(c->noun) : c->what);
 	}
+	buf_printf(out, "  %-12s this text; `amend help COMMAND` says more of one\n", "help");
 	globals_put(out);
 	buf_puts(
 		out,
