@@ -35,6 +35,8 @@ HASH := \#
 PACKAGES := libsodium:libsodium-dev libcyaml:libcyaml-dev jansson:libjansson-dev libutf8proc:libutf8proc-dev \
 	lmdb:liblmdb-dev libzmq:libzmq3-dev libprotobuf-c:libprotobuf-c-dev ompi-c:libopenmpi-dev \
 	libmicrohttpd:libmicrohttpd-dev libpcre2-8:libpcre2-dev libzstd:libzstd-dev libcurl:libcurl4-openssl-dev
+# Libraries without a pkg-config file, by their header.
+HEADERS := csv.h:libcsv-dev
 TOOLS := $(CC):gcc protoc-c:protobuf-c-compiler pkg-config:pkg-config ar:binutils
 ifneq ($(filter unit test bench,$(MAKECMDGOALS)),)
 PACKAGES += cmocka:libcmocka-dev
@@ -44,7 +46,8 @@ COMPILES := $(if $(MAKECMDGOALS),$(filter-out clean help tidy,$(MAKECMDGOALS)),a
 ifneq ($(COMPILES),)
 MISSING := $(shell for t in $(TOOLS); do command -v $${t%%:*} >/dev/null 2>&1 || echo $${t$(HASH)$(HASH)*:}; done; \
 	command -v pkg-config >/dev/null 2>&1 && for p in $(PACKAGES); do \
-	pkg-config --exists $${p%%:*} || echo $${p$(HASH)$(HASH)*:}; done)
+	pkg-config --exists $${p%%:*} || echo $${p$(HASH)$(HASH)*:}; done; \
+	for h in $(HEADERS); do echo "$(HASH)include <$${h%%:*}>" | $(CC) -E - >/dev/null 2>&1 || echo $${h$(HASH)$(HASH)*:}; done)
 ifneq ($(MISSING),)
 $(error Missing here: $(MISSING). On Debian or Ubuntu: apt-get install $(MISSING))
 endif
@@ -72,7 +75,7 @@ MPI_CFLAGS := $(shell pkg-config --cflags ompi-c)
 MPI_LIBS   := $(shell pkg-config --libs ompi-c)
 PKG_NAMES  := libsodium libcyaml jansson libutf8proc lmdb libzmq libprotobuf-c libmicrohttpd libpcre2-8 libzstd libcurl
 PKG_CFLAGS := $(filter-out -DUTF8PROC_EXPORTS,$(shell pkg-config --cflags $(PKG_NAMES)))
-PKG_LIBS   := $(shell pkg-config --libs $(PKG_NAMES))
+PKG_LIBS   := $(shell pkg-config --libs $(PKG_NAMES)) -lcsv
 endif
 
 GIT_DESCRIBE := $(shell git describe --tags --always --dirty 2>/dev/null)

@@ -107,6 +107,30 @@ static int check_composed(const char *text, size_t len, struct err *e)
 	return 0;
 }
 
+int text_compose(const char *text, size_t len, struct buf *out)
+{
+	char *composed;
+	size_t composed_len, start = 0;
+	int rc = map_text(text, len, UTF8PROC_COMPOSE | UTF8PROC_STABLE, &composed, &composed_len);
+	if (rc != 0)
+		return rc;
+	size_t len_before = out->len;
+	for (size_t i = 0; i < composed_len; i++) {
+		if (composed[i] != '\r')
+			continue;
+		buf_append(out, composed + start, i - start);
+		start = i + 1;
+		if (start == composed_len || composed[start] != '\n')
+			buf_u8(out, '\n');
+	}
+	buf_append(out, composed + start, composed_len - start);
+	free(composed);
+	if (!buf_failed(out))
+		return 0;
+	out->len = len_before;
+	return ERR_NOMEM;
+}
+
 int text_check(const char *text, size_t len, bool multiline, struct err *e)
 {
 	bool ascii = true;

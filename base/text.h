@@ -9,6 +9,9 @@
  * bidirectional controls (U+202A–202E, U+2066–2069, U+200E/F, U+061C) and non-characters. ERR_INVALID says which and at
  * which byte. */
 int text_check(const char *text, size_t len, bool multiline, struct err *e) MUST_CHECK;
+/* For text that comes from elsewhere: `text` in NFC, with line ends as line feeds, appended to `out`. ERR_INVALID when
+ * it is no UTF-8. What text_check refuses besides stays. */
+int text_compose(const char *text, size_t len, struct buf *out) MUST_CHECK;
 /* Nothing but Unicode white space: what text_fold makes nothing of. */
 bool text_is_blank(const char *text, size_t len);
 /* Case-folded (Unicode), whitespace runs to one space, trimmed; appended to `out`. Input must have passed text_check.

@@ -1,11 +1,11 @@
 #include "editor/delta.h"
 
 #include "base/fault.h"
+#include "base/zstd.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 /* Bytes: "AMDL", u16 format, u16 encoding, u32 layer, u32 hidden, u32 ffn, u32 reserved (0), u64 non-zero entries, then
  * one zstd frame. The frame holds, dense: hidden·ffn low bytes, then as many high bytes of the bf16 values (planes
@@ -87,24 +87,6 @@ static void fill_payload(enum encoding encoding, const float *delta, size_t n, u
 	}
 }
 
-static int compress_into(struct buf *out, const uint8_t *payload, size_t payload_len, struct err *e)
-{
-	size_t bound = ZSTD_compressBound(payload_len);
-	uint8_t *packed = fault_malloc(bound);
-	if (packed == NULL)
-		return err_set(e, ERR_NOMEM, "delta: out of memory for %zu bytes", bound);
-	size_t len = ZSTD_compress(packed, bound, payload, payload_len, ZSTD_LEVEL);
-	int rc = 0;
-	if (ZSTD_isError(len))
-		rc = err_set(e, ERR_EXTERNAL, "delta: zstd: %s", ZSTD_getErrorName(len));
-	else
-		buf_append(out, packed, len);
-	free(packed);
-	if (rc == 0 && buf_failed(out))
-		rc = err_set(e, ERR_NOMEM, "delta: out of memory for %zu bytes", len);
-	return rc;
-}
-
 static int check_shape(size_t layer, size_t hidden, size_t ffn, struct err *e)
 {
 	if (hidden == 0 || ffn == 0 || layer > UINT32_MAX || hidden > UINT32_MAX || ffn > UINT32_MAX ||
@@ -138,10 +120,12 @@ int editor_delta_encode(const float *delta, size_t layer, size_t hidden, size_t 
 	buf_u32le(out, (uint32_t)ffn);
 	buf_u32le(out, 0);
 	buf_u64le(out, nonzero);
-	rc = compress_into(out, payload, len, e);
+	rc = zstd_compress(payload, len, ZSTD_LEVEL, out, e);
 	free(payload);
-	if (rc != 0)
+	if (rc != 0) {
 		out->len = len_before;
+		err_wrap(e, "delta");
+	}
 	return rc;
 }
 
@@ -202,9 +186,9 @@ int editor_delta_decode(const void *bytes, size_t len, size_t layer, size_t hidd
 	uint8_t *payload = fault_malloc(payload_len);
 	if (payload == NULL)
 		return err_set(e, ERR_NOMEM, "delta: out of memory for %zu bytes", payload_len);
-	size_t got = ZSTD_decompress(payload, payload_len, r.data + HEADER_BYTES, len - HEADER_BYTES);
-	if (ZSTD_isError(got) || got != payload_len)
-		rc = err_set(e, ERR_CORRUPT, "delta: %s", ZSTD_isError(got) ? ZSTD_getErrorName(got) : "too short");
+	rc = zstd_decompress(r.data + HEADER_BYTES, len - HEADER_BYTES, payload, payload_len, e);
+	if (rc != 0)
+		err_wrap(e, "delta");
 	else if (expand(header.encoding, payload, n, header.nonzero, delta) != 0)
 		rc = err_set(e, ERR_CORRUPT, "delta: the mask and the values disagree");
 	free(payload);

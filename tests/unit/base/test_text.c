@@ -77,6 +77,21 @@ static void blanks(void **state)
 		assert_false(text_is_blank(written[i], strlen(written[i])));
 }
 
+static void composes(void **state)
+{
+	(void)state;
+	static const char *const from[] = { "Le\xCC\x81on", "a\r\nb\rc\r", "plain", "" };
+	static const char *const to[] = { "L\xC3\xA9on", "a\nb\nc\n", "plain", "" };
+	struct buf b = BUF_INIT;
+	for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++) {
+		buf_clear(&b);
+		assert_int_equal(text_compose(from[i], strlen(from[i]), &b), 0);
+		assert_string_equal(buf_cstr(&b), to[i]);
+	}
+	assert_int_equal(text_compose("\xE9", 1, &b), ERR_INVALID);
+	buf_free(&b);
+}
+
 static void escapes(void **state)
 {
 	(void)state;
@@ -152,9 +167,9 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepts),  cmocka_unit_test(refuses),       cmocka_unit_test(folds),
-		cmocka_unit_test(blanks),   cmocka_unit_test(escapes),       cmocka_unit_test(words),
-		cmocka_unit_test(overlaps), cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(accepts),  cmocka_unit_test(refuses),  cmocka_unit_test(folds),
+		cmocka_unit_test(composes), cmocka_unit_test(blanks),   cmocka_unit_test(escapes),
+		cmocka_unit_test(words),    cmocka_unit_test(overlaps), cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
