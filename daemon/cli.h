@@ -137,6 +137,8 @@ void cli_progress_begin(struct cli *cli, struct cli_progress *progress, const ch
 			uint64_t total);
 void cli_progress_set(struct cli *cli, struct cli_progress *progress, uint64_t done);
 void cli_progress_end(struct cli *cli, struct cli_progress *progress, uint64_t done);
+/* What is printed next stands on a line of its own; the bar stays as it is. */
+void cli_progress_break(struct cli *cli, struct cli_progress *progress);
 
 /* --- The commands. Each gives an exit code. */
 int cli_up(struct cli *cli, const struct cli_args *args);

@@ -27,6 +27,7 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 	struct eval *ev = context;
 	(void)loss;
 	if (ev->phase == NULL || strcmp(ev->phase, phase) != 0) {
+		cli_progress_break(ev->cli, &ev->progress);
 		ev->phase = phase;
 		cli_progress_begin(ev->cli, &ev->progress, phase, "", total);
 	}
@@ -206,6 +207,7 @@ int cli_eval_run(struct cli *cli, const struct cli_args *args)
 	rc = options_fill(&ev, args->words[0], &o, &e);
 	if (rc == 0)
 		rc = ev.version != NULL ? cluster_run(&ev, &o, report, &e) : eval_file_run(&o, report, &e);
+	cli_progress_break(cli, &ev.progress);
 	if (rc == 0) {
 		rc = report_show(&ev, report, &e);
 		eval_report_fini(report);

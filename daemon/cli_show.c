@@ -315,8 +315,8 @@ static void progress_print(struct cli *cli, const struct cli_progress *p, uint64
 	if (strcmp(p->unit, "%") == 0)
 		fprintf(stderr, "[%s] %llu %%", bar, (unsigned long long)done);
 	else if (p->total > 0)
-		fprintf(stderr, "[%s] %llu/%llu %s, %.*f/s", bar, (unsigned long long)done,
-			(unsigned long long)p->total, p->unit, decimals, rate);
+		fprintf(stderr, "[%s] %llu/%llu%s%s, %.*f/s", bar, (unsigned long long)done,
+			(unsigned long long)p->total, p->unit[0] != '\0' ? " " : "", p->unit, decimals, rate);
 	else /* a pipe's length is not known */
 		fprintf(stderr, "%llu %s, %.*f/s", (unsigned long long)done, p->unit, decimals, rate);
 	fprintf(stderr, ", %s%s%s", spent, left, end);
@@ -336,4 +336,12 @@ void cli_progress_end(struct cli *cli, struct cli_progress *p, uint64_t done)
 {
 	if (!cli->quiet)
 		progress_print(cli, p, done, "\n");
+	p->drawn = false;
+}
+
+void cli_progress_break(struct cli *cli, struct cli_progress *p)
+{
+	if (p->drawn && cli->stderr_is_terminal)
+		fputc('\n', stderr);
+	p->drawn = false;
 }

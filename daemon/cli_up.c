@@ -307,7 +307,7 @@ static int processes_check(struct cluster *c, struct err *e)
 		cli_process_last_words(log_path, words, sizeof words);
 		return err_set(e, ERR_EXTERNAL, "%s ended: %s", c->processes[i].name, words);
 	}
-	return c->cli->interrupted ? err_set(e, ERR_INTERRUPTED, "interrupted") : 0;
+	return c->cli->interrupted ? err_set(e, ERR_INTERRUPTED, "interrupted: what had started is stopped again") : 0;
 }
 
 static void processes_stop(struct cluster *c)

@@ -292,14 +292,16 @@ static int merge_wait(struct cli *cli, uint64_t id, struct msg_received **reply,
 		msg_free(reply);
 		cli_pause(cli, POLL_MS);
 		if (!cli->interrupted && env_monotonic_ms(cli->env) >= deadline)
-			return err_set(e, ERR_AGAIN, "merge %llu is not done; it goes on without us",
-				       (unsigned long long)id);
-		rc = merge_ask(cli, id, reply, e);
+			rc = err_set(e, ERR_AGAIN, "merge %llu is not done; it goes on without us",
+				     (unsigned long long)id);
+		else
+			rc = merge_ask(cli, id, reply, e);
 		if (rc == 0)
 			cli_progress_set(cli, &progress, (uint64_t)(100 * (*reply)->msg.u.merge_status.progress));
 	}
 	if (rc == 0)
 		cli_progress_end(cli, &progress, 100);
+	cli_progress_break(cli, &progress);
 	return cli->interrupted && rc != 0 ? err_set(e, ERR_INTERRUPTED, "interrupted: merge %llu goes on without us",
 						     (unsigned long long)id)
 					   : rc;

@@ -185,6 +185,23 @@ static void progress_of_a_pipe_has_no_end(void **state)
 					"\r\033[Kimport       3000 edits, 1500/s, 2 s\n");
 }
 
+static void what_follows_a_bar_has_its_own_line(void **state)
+{
+	struct cli_world *w = *state;
+	struct cli_progress p;
+	struct show s;
+	show_begin(&s, w);
+	w->cli.stderr_is_terminal = true;
+	cli_progress_begin(&w->cli, &p, "decode", "", 4);
+	cli_progress_break(&w->cli, &p); /* nothing is drawn yet */
+	env_manual_advance(&s.clock, 2000000);
+	cli_progress_set(&w->cli, &p, 1);
+	cli_progress_break(&w->cli, &p);
+	cli_progress_break(&w->cli, &p);
+	show_end(&s);
+	assert_string_equal(cli_err(w), "\r\033[Kdecode       [######..................] 1/4, 0.50/s, 2 s, 6 s left\n");
+}
+
 static void quiet_shows_no_progress(void **state)
 {
 	struct cli_world *w = *state;
@@ -210,6 +227,7 @@ int main(void)
 		PLAIN(json_has_three_forms),
 		PLAIN(progress_is_a_line_now_and_then_without_a_terminal),
 		PLAIN(progress_of_a_pipe_has_no_end),
+		PLAIN(what_follows_a_bar_has_its_own_line),
 		PLAIN(quiet_shows_no_progress),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
