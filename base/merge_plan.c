@@ -390,8 +390,9 @@ int merge_output_write(const char *path, struct merge_output *output, const void
 static int parse_header(const char *text, size_t len, struct merge_output *output, struct err *e)
 {
 	struct json *root;
-	if (json_parse(text, len, &root, e) != 0)
-		return ERR_CORRUPT;
+	int rc = json_parse(text, len, &root, e);
+	if (rc != 0)
+		return rc;
 	struct get g = { root, "header", e, 0 };
 	uint64_t format = get_uint(&g, "format");
 	output->merge = get_uint(&g, "merge");
@@ -405,45 +406,50 @@ static int parse_header(const char *text, size_t len, struct merge_output *outpu
 	json_free(&root);
 	if (g.rc == 0 && format != FORMAT)
 		g.rc = err_set(e, ERR_CORRUPT, "header: format %" PRIu64, format);
-	return g.rc != 0 ? ERR_CORRUPT : 0;
+	return g.rc;
 }
 
-static int check_output(const struct buf *file, const struct hash *plan, struct merge_output *output,
+static int check_output(const uint8_t *file, size_t len, const struct hash *plan, struct merge_output *output,
 			size_t *header_len, struct err *e)
 {
-	const char *text = (const char *)file->data;
-	const char *end = file->len > 0 ? memchr(text, '\n', file->len < HEADER_LEN_MAX ? file->len : HEADER_LEN_MAX)
-					: NULL;
+	const char *text = (const char *)file;
+	const char *end = len > 0 ? memchr(text, '\n', len < HEADER_LEN_MAX ? len : HEADER_LEN_MAX) : NULL;
 	if (end == NULL)
 		return err_set(e, ERR_CORRUPT, "no header line");
-	if (parse_header(text, (size_t)(end - text), output, e) != 0)
-		return e != NULL ? e->code = ERR_CORRUPT : ERR_CORRUPT;
+	int rc = parse_header(text, (size_t)(end - text), output, e);
+	if (rc == ERR_NOMEM)
+		return rc;
+	if (rc != 0) { /* wrong JSON in a file of ours is damage, not input */
+		if (e != NULL)
+			e->code = ERR_CORRUPT;
+		return ERR_CORRUPT;
+	}
 	*header_len = (size_t)(end - text) + 1;
 	struct hash got;
-	hash_of(file->data + *header_len, file->len - *header_len, &got);
-	if (file->len - *header_len != output->delta_bytes || !hash_equal(&got, &output->delta_hash))
+	hash_of(file + *header_len, len - *header_len, &got);
+	if (len - *header_len != output->delta_bytes || !hash_equal(&got, &output->delta_hash))
 		return err_set(e, ERR_CORRUPT, "the delta's %zu bytes do not match the header's length and SHA-256",
-			       file->len - *header_len);
+			       len - *header_len);
 	if (!hash_equal(plan, &output->plan))
 		return err_set(e, ERR_MISMATCH, "it was made from another plan");
 	return 0;
 }
 
+/* The file is read behind what `delta` holds, and its header then taken out: a delta is large, one copy is enough. */
 int merge_output_read(const char *path, const struct hash *plan, struct merge_output *output, struct buf *delta,
 		      struct err *e)
 {
-	struct buf file = BUF_INIT;
-	size_t header_len = 0;
-	int rc = file_read(path, MERGE_DELTA_BYTES_MAX, &file, e);
-	if (rc == 0) {
-		rc = check_output(&file, plan, output, &header_len, e);
-		if (rc != 0)
-			err_wrap(e, "merge output %s", path);
+	size_t start = delta->len, header_len = 0;
+	int rc = file_read(path, MERGE_DELTA_BYTES_MAX, delta, e);
+	if (rc != 0)
+		return rc;
+	rc = check_output(delta->data + start, delta->len - start, plan, output, &header_len, e);
+	if (rc != 0) {
+		err_wrap(e, "merge output %s", path);
+		delta->len = start;
+		return rc;
 	}
-	if (rc == 0) {
-		buf_append(delta, file.data + header_len, file.len - header_len);
-		rc = buf_failed(delta) ? err_set(e, ERR_NOMEM, "merge output: out of memory") : 0;
-	}
-	buf_free(&file);
-	return rc;
+	memmove(delta->data + start, delta->data + start + header_len, delta->len - start - header_len);
+	delta->len -= header_len;
+	return 0;
 }

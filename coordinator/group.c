@@ -25,7 +25,7 @@ static int group_size(struct coordinator *c, const struct shard *shard, size_t *
 		int rc = store_edit_get(c->txn, shard->rec.seqs[shard->rec.trained_count + *count], &edit, e);
 		if (rc != 0)
 			return rc;
-		if (edit.tries < c->config.edit_tries_max)
+		if (edit.losses < c->config.edit_tries_max)
 			continue;
 		if (*count == 0)
 			*count = 1;
@@ -179,30 +179,31 @@ void coordinator__shard_pump(struct coordinator *c, struct shard *shard)
 		send_group(c, shard);
 }
 
-static int blame_edit(struct coordinator *c, uint64_t seq, uint32_t tries, struct err *e)
+static int blame_edit(struct coordinator *c, uint64_t seq, uint32_t losses, struct err *e)
 {
 	struct store_edit edit;
 	int rc = store_edit_get(c->txn, seq, &edit, e);
-	edit.tries = tries;
+	edit.losses = losses;
 	return rc == 0 ? store_edit_put(c->txn, &edit, e) : rc;
 }
 
-static int dead_letter(struct coordinator *c, struct shard *shard, struct store_edit *edit, uint32_t tries,
+static int dead_letter(struct coordinator *c, struct shard *shard, struct store_edit *edit, uint32_t losses,
 		       struct err *e)
 {
 	char reason[STORE_REASON_BYTES];
-	edit->tries = tries;
+	edit->losses = losses;
 	snprintf(reason, sizeof reason,
 		 "%u workers were lost while they trained it: look at their logs, correct the record and submit it "
 		 "again",
 		 c->config.edit_tries_max);
 	/* One that ended meanwhile leaves the list too, or it would go on killing workers. */
-	int rc = coordinator__edit_live(edit->state) ? coordinator__edit_move(c, edit, STORE_EDIT_STATE_DEAD, reason, e)
-						     : 0;
+	bool live = coordinator__edit_live(edit->state);
+	int rc = live ? coordinator__edit_move(c, edit, STORE_EDIT_STATE_DEAD, reason, e) : 0;
 	if (rc != 0)
 		return rc;
-	log_event(LOG_ERROR, "COORDINATOR-EDIT-DEAD", LOGF_U("seq", edit->seq), LOGF_S("edit", edit->id),
-		  LOGF_U("shard", shard->rec.id));
+	if (live)
+		log_event(LOG_ERROR, "COORDINATOR-EDIT-DEAD", LOGF_U("seq", edit->seq), LOGF_S("edit", edit->id),
+			  LOGF_U("shard", shard->rec.id));
 	coordinator__shard_remove(shard, shard->rec.trained_count);
 	shard->rec.group_count = 0;
 	return 0;
@@ -218,12 +219,12 @@ int coordinator__group_blame(struct coordinator *c, struct shard *shard, struct 
 	int rc = store_edit_get(c->txn, rec->seqs[rec->trained_count], &first, e);
 	if (rc != 0)
 		return rc;
-	uint32_t tries = first.tries + 1;
-	if (rec->group_count == 1 && (tries == max || tries >= 2 * max))
-		return dead_letter(c, shard, &first, tries, e);
+	uint32_t losses = first.losses + 1;
+	if (rec->group_count == 1 && (losses == max || losses >= 2 * max))
+		return dead_letter(c, shard, &first, losses, e);
 	for (size_t i = 0; rc == 0 && i < rec->group_count; i++)
-		rc = blame_edit(c, rec->seqs[rec->trained_count + i], tries, e);
-	if (rc == 0 && rec->group_count > 1 && tries >= max) {
+		rc = blame_edit(c, rec->seqs[rec->trained_count + i], losses, e);
+	if (rc == 0 && rec->group_count > 1 && losses >= max) {
 		log_event(LOG_WARN, "COORDINATOR-GROUP-SPLIT", LOGF_U("shard", rec->id),
 			  LOGF_U("edits", rec->group_count));
 		rec->group_count = 0;

@@ -99,6 +99,7 @@ struct need {
 struct unserved { /* trained and published, waits for every node */
 	uint64_t seq, version;
 	int64_t accepted_ms;
+	bool ended; /* meanwhile: it was never served */
 };
 
 struct merge_run {
@@ -155,7 +156,7 @@ struct coordinator {
 
 	uint64_t version; /* newest published */
 	struct hash version_content;
-	struct unserved *unserved; /* ascending version */
+	struct unserved *unserved; /* in no order: a restart lists them by seq */
 	size_t unserved_count, unserved_cap;
 	bool nodes_changed;
 

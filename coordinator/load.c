@@ -247,6 +247,8 @@ static int load_merges(struct coordinator *c, struct store_txn *txn, struct err 
 		if (rc != 0)
 			return rc;
 		c->merge_next_id = rec.id + 1;
+		if (rec.state == STORE_MERGE_PUBLISHED || rec.state == STORE_MERGE_FAILED)
+			coordinator__merge_clean(c, rec.id); /* a crash may have come before it was done */
 		if (rec.state == STORE_MERGE_PUBLISHED) {
 			struct store_merge *merges = fault_realloc(c->merges, (c->merge_count + 1) * sizeof *merges);
 			if (merges == NULL)

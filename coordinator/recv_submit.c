@@ -277,6 +277,10 @@ void coordinator__recv_submit(struct coordinator *c, struct msg_received **recei
 	} else if (c->config.queue_edits_max != 0 && queued + count > c->config.queue_edits_max) {
 		refuse_all(c, r, ERR_AGAIN, "too many edits wait for training: try again", RETRY_AFTER_AGAIN_MS);
 	} else {
+		if (c->submit_count > 0 && c->submit_records + count > c->config.commit_edits_max)
+			coordinator__submit_flush(c);
+		if (c->failure.code != 0)
+			return;
 		if (c->submit_count == 0)
 			c->submit_since_ms = coordinator__now_ms(c);
 		c->submits[c->submit_count++].received = r;

@@ -16,7 +16,7 @@ int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t vers
 		c->unserved = list;
 		c->unserved_cap = cap;
 	}
-	c->unserved[c->unserved_count++] = (struct unserved){ seq, version, accepted_ms };
+	c->unserved[c->unserved_count++] = (struct unserved){ seq, version, accepted_ms, false };
 	return 0;
 }
 
@@ -71,11 +71,13 @@ static int serve_batch(struct coordinator *c, uint64_t reached, size_t *taken, s
 	size_t marked = 0;
 	for (*taken = 0; rc == 0 && *taken < c->unserved_count && marked < SERVED_BATCH; (*taken)++) {
 		struct store_edit edit;
-		if (c->unserved[*taken].version > reached)
+		struct unserved *waiting = &c->unserved[*taken];
+		if (waiting->version > reached)
 			continue;
-		rc = store_edit_get(c->txn, c->unserved[*taken].seq, &edit, e);
-		if (rc != 0 || edit.state != STORE_EDIT_STATE_TRAINED)
-			continue; /* it ended meanwhile */
+		rc = store_edit_get(c->txn, waiting->seq, &edit, e);
+		waiting->ended = rc == 0 && edit.state != STORE_EDIT_STATE_TRAINED;
+		if (rc != 0 || waiting->ended)
+			continue;
 		edit.served_ms = now;
 		marked++;
 		rc = coordinator__edit_move(c, &edit, STORE_EDIT_STATE_SERVED, NULL, e);
@@ -83,7 +85,7 @@ static int serve_batch(struct coordinator *c, uint64_t reached, size_t *taken, s
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
 }
 
-/* After the commit: what was served leaves the list. */
+/* After the commit: what was served or ended leaves the list. */
 static void list_shrink(struct coordinator *c, uint64_t reached, size_t taken)
 {
 	int64_t now = env_wall_ms(c->env);
@@ -91,7 +93,7 @@ static void list_shrink(struct coordinator *c, uint64_t reached, size_t taken)
 	for (size_t i = 0; i < c->unserved_count; i++) {
 		if (i >= taken || c->unserved[i].version > reached)
 			c->unserved[kept++] = c->unserved[i];
-		else
+		else if (!c->unserved[i].ended)
 			visible_add(c, now > c->unserved[i].accepted_ms ? (double)(now - c->unserved[i].accepted_ms)
 									: 0.0);
 	}

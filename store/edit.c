@@ -44,6 +44,7 @@ static int edit_decode(struct store_txn *txn, struct store__bytes key, struct re
 	out->trained_ms = (int64_t)reader_u64le(r);
 	out->served_ms = (int64_t)reader_u64le(r);
 	out->tries = reader_u32le(r);
+	out->losses = reader_u32le(r);
 	store__take_text(r, out->reason, sizeof(out->reason));
 	if (out->state >= STORE_EDIT_STATE_COUNT)
 		return store__record_corrupt(txn, STORE__TABLE_EDIT, key, "has a state that does not exist", e);
@@ -66,6 +67,7 @@ static int edit_write(struct store_txn *txn, const struct store_edit *edit, stru
 	buf_u64le(b, (uint64_t)edit->trained_ms);
 	buf_u64le(b, (uint64_t)edit->served_ms);
 	buf_u32le(b, edit->tries);
+	buf_u32le(b, edit->losses);
 	store__field_text(b, edit->reason);
 	store__key_number(edit->seq, &key);
 	return store__record_put(txn, STORE__TABLE_EDIT, &key, e);

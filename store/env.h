@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #define STORE__KEY_BYTES_MAX 200 /* under LMDB's 511; longer text is hashed by the caller */
-#define STORE__FORMAT        1
+#define STORE__FORMAT        2
 
 enum store__table {
 	STORE__TABLE_FORMAT,

@@ -127,8 +127,9 @@ struct store_edit {
 	uint64_t superseded_by, supersedes;         /* seq, 0: none */
 	uint64_t version;                           /* first published version that contains it, 0: none yet */
 	int64_t accepted_ms, trained_ms, served_ms; /* wall clock, 0: not yet */
-	uint32_t tries;
-	char reason[STORE_REASON_BYTES]; /* why failed, rejected, … */
+	uint32_t tries;                             /* trainings that the last commit's re-test took */
+	uint32_t losses;                            /* workers lost while they had it in hand */
+	char reason[STORE_REASON_BYTES];            /* why failed, rejected, … */
 };
 /* Inserts or replaces by seq; keeps the id and state indexes and the counts. ERR_CONFLICT: another id; ERR_INVALID: a
  * move that store_edit_states does not have (the same of shards and merges). */

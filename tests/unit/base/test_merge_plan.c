@@ -1,13 +1,8 @@
+#include "tests/lib/test.h"
+
 #include "base/merge_plan.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static char folder[] = "/tmp/test_merge_plan_XXXXXX";
 static char plan_path[128], output_path[128];
@@ -162,6 +157,25 @@ static void edits_are_read_line_by_line(void **state)
 	}
 }
 
+static int read_output(void *context)
+{
+	struct merge_output back;
+	struct buf delta = BUF_INIT;
+	int rc = merge_output_read(output_path, context, &back, &delta, NULL);
+	buf_free(&delta);
+	return rc;
+}
+
+/* Want of memory is no damage: a merge is not given up for it. */
+static void an_output_without_memory_is_not_corrupt(void **state)
+{
+	(void)state;
+	struct merge_output output = { .merge = 7 };
+	hash_of("plan", 4, &output.plan);
+	assert_int_equal(merge_output_write(output_path, &output, "bytes", 5, NULL), 0);
+	assert_true(test_walk_allocations(read_output, &output.plan) > 2);
+}
+
 static void an_output_comes_back_or_is_refused(void **state)
 {
 	(void)state;
@@ -219,9 +233,13 @@ static int remove_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_plan_comes_back),           cmocka_unit_test(wrong_plans_are_refused),
-		cmocka_unit_test(every_operator_has_a_name),   cmocka_unit_test(inputs_are_verified),
-		cmocka_unit_test(edits_are_read_line_by_line), cmocka_unit_test(an_output_comes_back_or_is_refused),
+		cmocka_unit_test(a_plan_comes_back),
+		cmocka_unit_test(wrong_plans_are_refused),
+		cmocka_unit_test(every_operator_has_a_name),
+		cmocka_unit_test(inputs_are_verified),
+		cmocka_unit_test(edits_are_read_line_by_line),
+		cmocka_unit_test(an_output_comes_back_or_is_refused),
+		cmocka_unit_test(an_output_without_memory_is_not_corrupt),
 	};
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -205,7 +205,7 @@ static void test_restarts_do_not_count_against_edits(void **state)
 	}
 	edit_get(c, seq, &edit);
 	assert_int_equal(edit.state, STORE_EDIT_STATE_PLACED);
-	assert_int_equal(edit.tries, 0);
+	assert_int_equal(edit.losses, 0);
 }
 
 /* A worker that only heartbeats, every 4 s, for that long; the other one too. */
@@ -277,7 +277,7 @@ static void test_heartbeats_alone_do_not_keep_a_lease(void **state)
 	assert_int_equal(lease->msg.u.lease.epoch, epoch + 1);
 	msg_free(&lease);
 	edit_get(c, seq, &edit);
-	assert_int_equal(edit.tries, 1); /* it may be the edits: they are singled out as after a crash */
+	assert_int_equal(edit.losses, 1); /* it may be the edits: they are singled out as after a crash */
 	end_clear(&c->worker2);
 	assert_int_equal(worker_turn(&c->worker2, shard, epoch + 1), 1);
 }
@@ -332,7 +332,7 @@ static void test_stopping_worker_gives_its_lease_back(void **state)
 	assert_null(end_take(&c->worker, MSG_FENCED));
 	worker_release(&c->worker, shard, epoch, 0);
 	edit_get(c, seq, &edit);
-	assert_int_equal(edit.tries, 0);
+	assert_int_equal(edit.losses, 0);
 	assert_null(end_take(&c->worker, MSG_LEASE));
 	worker_release(&c->worker, shard, epoch, 0); /* said twice */
 	cluster_advance(c, 2000);
@@ -343,7 +343,7 @@ static void test_stopping_worker_gives_its_lease_back(void **state)
 	worker_hello(&c->worker, 2);
 	assert_int_equal(worker_lease(&c->worker, NULL), epoch + 2);
 	edit_get(c, seq, &edit);
-	assert_int_equal(edit.tries, 0);
+	assert_int_equal(edit.losses, 0);
 }
 
 /* A worker whose job failed for another reason than an edit: others first, then it again, later each time. */
@@ -364,7 +364,7 @@ static void test_failed_job_blames_no_edit_and_waits(void **state)
 	}
 	edit_get(c, seq, &edit);
 	assert_int_equal(edit.state, STORE_EDIT_STATE_PLACED);
-	assert_int_equal(edit.tries, 0);
+	assert_int_equal(edit.losses, 0);
 	worker_release(&c->worker, shard, epoch, ERR_IO);
 	worker_hello(&c->worker2, 1);
 	for (int i = 0; i < 8; i++) {
@@ -385,12 +385,12 @@ static void test_release_for_an_edit_blames_its_group(void **state)
 	uint64_t shard, seq, epoch = lease_with_edits(c, &shard, &seq);
 	worker_release(&c->worker, shard, epoch, ERR_INVALID);
 	edit_get(c, seq, &edit);
-	assert_int_equal(edit.tries, 1);
+	assert_int_equal(edit.losses, 1);
 	cluster_advance(c, 1000);
 	epoch = worker_lease(&c->worker, NULL);
 	worker_release(&c->worker, shard, epoch, ERR_INVALID); /* before it was given the group */
 	edit_get(c, seq, &edit);
-	assert_int_equal(edit.tries, 1);
+	assert_int_equal(edit.losses, 1);
 }
 
 static size_t lines_with(int fd, const char *id)

@@ -3,6 +3,8 @@
 
 #include "base/merge_plan.h"
 
+#include <unistd.h>
+
 struct merge_view {
 	int code;
 	uint64_t id, version;
@@ -237,6 +239,25 @@ static void test_job_that_cannot_start_fails(void **state)
 	assert_failed(c, "no mpirun");
 }
 
+/* A crash between the publish and the cleaning leaves the inputs: the next start removes them, and keeps plan and log.
+ */
+static void test_restart_cleans_the_folder_of_an_ended_merge(void **state)
+{
+	struct cluster *c = *state;
+	char plan[TEST_PATH_BYTES], left[TEST_PATH_BYTES];
+	uint64_t shard, epoch = prepare(c, &shard);
+	start(c, shard, epoch);
+	cluster_run(c);
+	gate_send(c, gate_take(c), 2, 0);
+	test_path(plan, c->folder, "merge/1/plan.json");
+	test_path(left, c->folder, "merge/1/shard-1.delta");
+	assert_int_not_equal(access(left, F_OK), 0);
+	assert_ok(&c->e, file_write_atomic(left, "x", 1, 0600, &c->e));
+	cluster_restart(c);
+	assert_int_not_equal(access(left, F_OK), 0);
+	assert_int_equal(access(plan, F_OK), 0);
+}
+
 static void test_impossible_gate_counts_are_refused(void **state)
 {
 	struct cluster *c = *state;
@@ -377,6 +398,7 @@ int main(void)
 		T(test_job_that_hangs_is_killed_at_its_deadline),
 		T(test_job_that_cannot_start_fails),
 		T(test_gate_that_is_given_back_goes_on),
+		T(test_restart_cleans_the_folder_of_an_ended_merge),
 		T(test_impossible_gate_counts_are_refused),
 		T(test_gate_whose_worker_dies_goes_to_the_next),
 		T(test_restart_runs_the_merge_again),

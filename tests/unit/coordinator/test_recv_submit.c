@@ -204,6 +204,30 @@ static void test_submits_wait_for_one_another(void **state)
 	msg_free(&two);
 }
 
+/* A commit holds commit_edits_max edits, or one Submit: a Submit that would not fit ends the group before it. */
+static void test_a_group_commit_keeps_to_its_size(void **state)
+{
+	struct cluster *c = *state;
+	static const char *const texts[] = { "{\"prompt\":\"1?\",\"target_new\":\"a\"}",
+					     "{\"prompt\":\"2?\",\"target_new\":\"b\"}",
+					     "{\"prompt\":\"3?\",\"target_new\":\"c\"}",
+					     "{\"prompt\":\"4?\",\"target_new\":\"d\"}" };
+	struct msg_bytes records[4];
+	c->config.commit_edits_max = 3;
+	cluster_start(c);
+	for (size_t i = 0; i < 4; i++)
+		records[i] = (struct msg_bytes){ texts[i], strlen(texts[i]) };
+	for (size_t i = 0; i < 4; i += 2) {
+		struct msg msg = { .type = MSG_SUBMIT, .u.submit = { MSG_KEEP, records + i, 2 } };
+		end_send(&c->client, &msg);
+	}
+	cluster_receive(c);
+	end_drop(&c->client, MSG_SUBMIT_REPLY);
+	assert_null(end_take(&c->client, MSG_SUBMIT_REPLY));
+	cluster_advance(c, 5);
+	end_drop(&c->client, MSG_SUBMIT_REPLY);
+}
+
 static void test_full_queue_asks_to_come_back(void **state)
 {
 	struct cluster *c = *state;
@@ -353,6 +377,7 @@ int main(void)
 		T(test_nobody_is_answered_before_the_commit),
 		T(test_what_was_committed_without_an_answer_is_a_duplicate),
 		T(test_submits_wait_for_one_another),
+		T(test_a_group_commit_keeps_to_its_size),
 		T(test_full_queue_asks_to_come_back),
 		T(test_space_reserve_refuses_and_resumes),
 		T(test_full_store_keeps_nothing_and_goes_on),

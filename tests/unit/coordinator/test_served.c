@@ -109,6 +109,27 @@ static void test_latency_is_from_accepted_to_served(void **state)
 	msg_free(&reply);
 }
 
+/* Superseded before any node had it: nobody ever saw it, so it is no sample. */
+static void test_latency_is_of_served_edits_only(void **state)
+{
+	struct cluster *c = *state;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	node_hello(&c->node, 1);
+	publish(c, 1);
+	client_submit_one(c, "{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"another value\"}",
+			  0);
+	assert_int_equal(count(c, STORE_EDIT_STATE_SUPERSEDED), 1);
+	cluster_advance(c, 2000);
+	node_status(&c->node, 1);
+	struct msg fleet = { .type = MSG_FLEET };
+	end_send(&c->client, &fleet);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_FLEET_REPLY);
+	assert_true(reply->msg.u.fleet_reply.visible_p50_ms == 0.0);
+	msg_free(&reply);
+}
+
 static int new_coordinator(void *context)
 {
 	struct cluster *c = context;
@@ -133,9 +154,10 @@ static void test_start_survives_every_failing_allocation(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_without_a_node_nothing_is_served),   T(test_slowest_live_node_decides),
-		T(test_another_history_is_not_believed),    T(test_restart_remembers_what_waits_to_be_served),
-		T(test_latency_is_from_accepted_to_served), T(test_start_survives_every_failing_allocation),
+		T(test_without_a_node_nothing_is_served),        T(test_slowest_live_node_decides),
+		T(test_another_history_is_not_believed),         T(test_restart_remembers_what_waits_to_be_served),
+		T(test_latency_is_from_accepted_to_served),      T(test_latency_is_of_served_edits_only),
+		T(test_start_survives_every_failing_allocation),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,6 +29,7 @@ static void test_every_field_survives_a_restart(void **state)
 	edit.trained_ms = -2;
 	edit.served_ms = INT64_MAX;
 	edit.tries = 4;
+	edit.losses = 2;
 	snprintf(edit.reason, sizeof(edit.reason), "the re-test gave \"Rome\"");
 	fixture_begin(f);
 	OK(f, store_edit_put(f->txn, &edit, &f->e));

@@ -262,14 +262,14 @@ static void test_a_newer_format_is_named(void **state)
 	store_close(&f->store);
 	data_path(f, "ledger", path);
 	OK(f, file_read(path, (size_t)1 << 28, &file, &f->e));
-	format_record(1, &ours);
-	format_record(2, &newer);
+	format_record(2, &ours);
+	format_record(3, &newer);
 	uint8_t *at = memmem(file.data, file.len, ours.data, ours.len);
 	assert_non_null(at);
 	memcpy(at, newer.data, newer.len);
 	OK(f, file_write_atomic(path, file.data, file.len, 0600, &f->e));
 	FAILS(ERR_UNSUPPORTED, store_open(f->folder, &f->options, &f->store, &f->e));
-	assert_non_null(strstr(f->e.text, "has format 2, this program reads format 1"));
+	assert_non_null(strstr(f->e.text, "has format 3, this program reads format 2"));
 	buf_free(&file);
 	buf_free(&ours);
 	buf_free(&newer);
