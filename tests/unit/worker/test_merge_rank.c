@@ -240,14 +240,27 @@ static void any_number_of_ranks_gives_the_same_bytes(void **state)
 static void finished_deltas_are_put_together(void **state)
 {
 	struct run *r = *state;
-	struct buf delta = BUF_INIT;
-	r->planned->operator= MERGE_TIES;
-	plan_put(r);
-	assert_ok(&r->e, run_alone(r));
-	struct merge_output output = output_read(r, &delta);
-	assert_int_equal(output.rounds, 0);
-	assert_true(delta.len > 0);
-	buf_free(&delta);
+	struct buf before = BUF_INIT;
+	struct seat seats[2];
+	for (size_t i = MERGE_TIES; i < MERGE_OPERATOR_COUNT; i++) {
+		struct buf alone = BUF_INIT, together = BUF_INIT;
+		r->planned->operator=(enum merge_operator) i;
+		plan_put(r);
+		assert_ok(&r->e, run_alone(r));
+		struct merge_output output = output_read(r, &alone);
+		assert_int_equal(output.rounds, 0);
+		run_ranks(r, seats, 2);
+		assert_ok(&seats[0].e, seats[0].rc);
+		(void)output_read(r, &together);
+		assert_int_equal(alone.len, together.len);
+		assert_memory_equal(alone.data, together.data, alone.len);
+		/* each does something else */
+		assert_true(alone.len != before.len || memcmp(alone.data, before.data, alone.len) != 0);
+		buf_free(&before);
+		buf_free(&together);
+		before = alone;
+	}
+	buf_free(&before);
 }
 
 static void inputs_that_do_not_match_their_digests_are_refused(void **state)
