@@ -86,9 +86,10 @@ static int check_config(const struct coordinator_config *config, struct err *e)
 	if (config->edits_per_shard == 0 || config->edits_per_shard > STORE_SHARD_EDITS_MAX)
 		return err_set(e, ERR_INVALID, "edits_per_shard: %u is not in 1..%d", config->edits_per_shard,
 			       STORE_SHARD_EDITS_MAX);
-	if (config->group_edits_max == 0 || config->commit_edits_max == 0 || config->edit_tries_max == 0)
+	if (config->group_edits_max == 0 || config->commit_edits_max == 0 || config->edit_tries_max == 0 ||
+	    config->peers_max == 0)
 		return err_set(e, ERR_INVALID,
-			       "group_edits_max, commit_edits_max and edit_tries_max must be at least 1");
+			       "group_edits_max, commit_edits_max, edit_tries_max and peers_max must be at least 1");
 	if (config->lease_ms == 0 || config->heartbeat_ms == 0 || config->heartbeat_ms > config->lease_ms)
 		return err_set(e, ERR_INVALID, "heartbeat_ms must be in 1..lease_ms (%u)", config->lease_ms);
 	return 0;

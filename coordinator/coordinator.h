@@ -11,9 +11,10 @@
 struct coordinator;
 
 struct coordinator_config {
+	uint32_t peers_max;                        /* workers and nodes, 16384 */
 	uint32_t edits_per_shard;                  /* 100 */
 	uint32_t group_edits_max;                  /* edits of one training group, 100 */
-	uint32_t commit_edits_max, commit_wait_ms; /* group commit: 100 edits or 5 ms */
+	uint32_t commit_edits_max, commit_wait_ms; /* group commit: 100 edits (or one Submit, if it has more) or 5 ms */
 	uint32_t heartbeat_ms, lease_ms;           /* 1000, 8000 */
 	uint32_t progress_ms_max; /* a lease with edits to train ends after this time without any advance; 0: never */
 	uint32_t edit_tries_max;  /* 3, then dead-lettered */

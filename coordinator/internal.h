@@ -12,7 +12,6 @@
 #include "base/rng.h"
 #include "coordinator/coordinator.h"
 
-#define PEERS_MAX            16384
 #define PEER_BUCKETS         4096
 #define PEER_FENCED_BOOTS    8    /* earlier processes of one key that are remembered */
 #define PEER_FORGET_LEASES   20   /* a silent peer is forgotten after this many lease times */
@@ -105,6 +104,8 @@ struct unserved { /* trained and published, waits for every node */
 struct merge_run {
 	bool active;
 	struct store_merge rec;
+	uint64_t asked_id; /* of the MergeRun that planned it, and whose: it may come again */
+	uint8_t asked_by[PROTO_KEY_BYTES];
 	bool job_running;
 	int64_t deadline_ms;          /* monotonic: of the job, or of the gate */
 	int64_t started_ms, retry_ms; /* monotonic: of this attempt; not before, after a failed one */

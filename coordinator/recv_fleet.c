@@ -52,6 +52,7 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 	struct msg_fleet_reply *reply = &msg.u.fleet_reply;
 	reply->members = members;
 	reply->member_count = count;
+	reply->member_total = (uint32_t)c->peer_count;
 	reply->version = c->version;
 	reply->queue_length = c->counts[STORE_EDIT_STATE_ACCEPTED] + c->counts[STORE_EDIT_STATE_PLACED];
 	reply->last_seq = c->last_seq;

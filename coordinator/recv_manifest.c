@@ -11,6 +11,8 @@ static int find(struct store_txn *txn, const struct msg_get_manifest *get, struc
 {
 	char alias[STORE_ALIAS_BYTES];
 	uint64_t version = get->version;
+	if (version == 0 && get->alias.len >= sizeof alias) /* cut, it might be another's name */
+		return err_set(e, ERR_NOT_FOUND, "alias: a name has at most %zu bytes", sizeof alias - 1);
 	coordinator__copy_text(alias, sizeof alias, get->alias.len > 0 ? get->alias : coordinator__text("latest"));
 	int rc = version == 0 ? store_alias_get(txn, alias, &version, e) : 0;
 	return rc == 0 ? store_version_get(txn, version, out, e) : rc;

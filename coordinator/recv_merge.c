@@ -1,7 +1,7 @@
 /* recv_merge.c: starting a merge, and asking how one fares. */
 #include "coordinator/internal.h"
 
-#include <stdio.h>
+#include <string.h>
 
 static void fill(struct coordinator *c, const struct store_merge *rec, struct msg_merge_status *out)
 {
@@ -36,6 +36,12 @@ static int find(struct coordinator *c, uint64_t id, struct store_merge *out, str
 	return rc;
 }
 
+static bool asked_before(const struct coordinator *c, const struct msg_received *received)
+{
+	return c->merge.active && c->merge.asked_id != 0 && c->merge.asked_id == received->msg.request_id &&
+	       memcmp(c->merge.asked_by, received->peer_key, sizeof c->merge.asked_by) == 0;
+}
+
 void coordinator__recv_merge_run(struct coordinator *c, const struct msg_received *received)
 {
 	uint64_t id = received->msg.u.merge_run.id;
@@ -44,11 +50,18 @@ void coordinator__recv_merge_run(struct coordinator *c, const struct msg_receive
 	struct msg msg = { .type = MSG_MERGE_STATUS };
 	struct msg_merge_status *status = &msg.u.merge_status;
 	int rc;
-	if (id == 0) {
+	if (id == 0 && asked_before(c, received)) {
+		rec = c->merge.rec; /* its answer was lost */
+		rc = 0;
+	} else if (id == 0) {
 		rc = coordinator__merge_start(c, &e);
 		rec = c->merge.rec;
 		if (c->failure.code != 0)
 			return;
+		if (rc == 0) {
+			c->merge.asked_id = received->msg.request_id;
+			memcpy(c->merge.asked_by, received->peer_key, sizeof c->merge.asked_by);
+		}
 	} else {
 		rc = find(c, id, &rec, &e);
 	}

@@ -369,6 +369,7 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 	uint_member(&w, "shards_closed", f->shards_closed);
 	uint_member(&w, "pid", f->pid);
 	uint_member(&w, "resident_bytes", f->resident_bytes);
+	uint_member(&w, "member_total", f->member_total);
 	json_w_key(&w, "visible_p50_seconds");
 	json_w_real(&w, f->visible_p50_ms / 1e3);
 	json_w_key(&w, "visible_p99_seconds");
@@ -396,6 +397,8 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 	if (f->visible_p99_ms > 0)
 		printf("accepted to served by every node: p50 %.2f s, p99 %.2f s\n", f->visible_p50_ms / 1e3,
 		       f->visible_p99_ms / 1e3);
+	if (f->member_total > f->member_count)
+		printf("%zu of %u workers and nodes:\n", f->member_count, f->member_total);
 	if (cli_table_new(headers, 9, &table) != 0)
 		return cli_out_of_memory(cli);
 	for (size_t i = 0; i < f->member_count; i++) {

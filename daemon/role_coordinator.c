@@ -102,6 +102,7 @@ static int transport_open(struct role *role, struct err *e)
 {
 	const struct daemon_config *config = role->config;
 	struct proto_limits limits = PROTO_LIMITS_DEFAULT;
+	limits.peers_max = (size_t)config->peers_max;
 	int rc = proto_keypair_load(config->key_file, &role->wiring.keys, e);
 	if (rc == 0)
 		rc = proto_allow_load(config->allow_file, &role->allow, e);
@@ -141,6 +142,7 @@ static int coordinator_open(struct role *role, struct err *e)
 {
 	const struct daemon_config *c = role->config;
 	struct coordinator_config config = {
+		.peers_max = (uint32_t)c->peers_max,
 		.edits_per_shard = (uint32_t)c->edits_per_shard,
 		.group_edits_max = (uint32_t)c->group_edits,
 		.commit_edits_max = (uint32_t)c->commit_edits,

@@ -62,6 +62,7 @@ static const struct codec__row fleet_reply_rows[] = {
 	ROW_TEXT(12, msg_fleet_reply, data_folder, 4096), /* PATH_MAX */
 	ROW_REAL(13, msg_fleet_reply, visible_p50_ms),
 	ROW_REAL(14, msg_fleet_reply, visible_p99_ms),
+	ROW_U32(15, msg_fleet_reply, member_total, 0, UINT32_MAX),
 };
 CODEC_TABLE(codec__fleet_reply, amend__fleet_reply__descriptor, msg_fleet_reply, fleet_reply_rows);
 

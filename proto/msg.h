@@ -293,8 +293,9 @@ struct msg_fleet_member {
 	uint32_t lease_count, edit_done, edit_total, pid; /* what a worker is doing */
 };
 struct msg_fleet_reply {
-	const struct msg_fleet_member *members; /* workers and nodes */
+	const struct msg_fleet_member *members; /* workers and nodes, as many as fit */
 	size_t member_count;
+	uint32_t member_total;
 	uint64_t version, queue_length, last_seq;
 	uint32_t shards_open, shards_closed, pid;
 	uint64_t resident_bytes;

@@ -64,7 +64,8 @@ static void allow(struct cluster *c, const char *path, uint8_t byte, unsigned ro
 static void config_default(struct cluster *c)
 {
 	static const uint8_t key[PROTO_KEY_BYTES] = "coordinator";
-	c->config = (struct coordinator_config){ .edits_per_shard = 100,
+	c->config = (struct coordinator_config){ .peers_max = 100,
+						 .edits_per_shard = 100,
 						 .group_edits_max = 100,
 						 .commit_edits_max = 100,
 						 .commit_wait_ms = 5,

@@ -359,6 +359,7 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->data_folder = text(s, 500);
 	m->visible_p50_ms = share(s) * 1e6;
 	m->visible_p99_ms = -share(s);
+	m->member_total = u32(s);
 }
 
 static void fill_small(struct source *s, struct msg *m)
@@ -707,6 +708,7 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 	PUT_TEXT(m->data_folder);
 	PUT(m->visible_p50_ms);
 	PUT(m->visible_p99_ms);
+	PUT(m->member_total);
 }
 
 static void dump_small(const struct msg *m, struct buf *out)

@@ -267,6 +267,7 @@ static void test_fleet_and_versions_answer(void **state)
 	cluster_run(c);
 	struct msg_received *reply = end_expect(&c->client, MSG_FLEET_REPLY);
 	assert_int_equal(reply->msg.u.fleet_reply.member_count, 2);
+	assert_int_equal(reply->msg.u.fleet_reply.member_total, 2);
 	assert_int_equal(reply->msg.u.fleet_reply.version, 1);
 	msg_free(&reply);
 	reply = end_expect(&c->client, MSG_VERSION_LIST_REPLY);
@@ -277,6 +278,51 @@ static void test_fleet_and_versions_answer(void **state)
 	assert_int_equal(reply->msg.u.manifest.code, 0);
 	assert_int_equal(reply->msg.u.manifest.version, 1);
 	msg_free(&reply);
+}
+
+static void test_peers_beyond_the_limit_are_refused(void **state)
+{
+	struct cluster *c = *state;
+	struct msg msg = { .type = MSG_HELLO,
+			   .u.hello = { .kind = MSG_PEER_NODE, .protocol_min = 1, .protocol_max = 1 } };
+	c->config.peers_max = 1;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	memset(msg.u.hello.base_model.bytes, 0xab, HASH_BYTES);
+	end_send(&c->node, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->node, MSG_HELLO_REPLY);
+	assert_int_equal(reply->msg.u.hello_reply.code, ERR_LIMIT);
+	msg_free(&reply);
+	worker_hello(&c->worker, 2); /* it is one of them already */
+}
+
+/* Cut to the longest name that can be, it would be another alias. */
+static void test_a_long_alias_is_not_another_ones(void **state)
+{
+	struct cluster *c = *state;
+	char name[STORE_ALIAS_BYTES + 8];
+	struct store_txn *txn = NULL;
+	uint64_t shard;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 1);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+	memset(name, 'a', sizeof name);
+	name[STORE_ALIAS_BYTES - 1] = '\0';
+	assert_ok(&c->e, store_begin(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_alias_put(txn, name, 1, &c->e));
+	assert_ok(&c->e, store_commit(&txn, &c->e));
+	name[STORE_ALIAS_BYTES - 1] = 'a';
+	for (size_t len = STORE_ALIAS_BYTES - 1; len <= STORE_ALIAS_BYTES; len++) {
+		struct msg get = { .type = MSG_GET_MANIFEST, .u.get_manifest = { .alias = { name, len } } };
+		end_send(&c->client, &get);
+		cluster_run(c);
+		struct msg_received *reply = end_expect(&c->client, MSG_MANIFEST);
+		assert_int_equal(reply->msg.u.manifest.code, len < STORE_ALIAS_BYTES ? 0 : ERR_NOT_FOUND);
+		msg_free(&reply);
+	}
 }
 
 static void test_unusable_configuration_is_refused(void **state)
@@ -308,6 +354,8 @@ int main(void)
 		T(test_others_edits_are_passed_over_page_by_page),
 		T(test_hello_needs_the_role_of_its_kind),
 		T(test_fleet_and_versions_answer),
+		T(test_peers_beyond_the_limit_are_refused),
+		T(test_a_long_alias_is_not_another_ones),
 		T(test_unusable_configuration_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

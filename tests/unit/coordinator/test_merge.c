@@ -46,6 +46,10 @@ static void start(struct cluster *c, uint64_t shard, uint64_t epoch)
 	assert_int_equal(view.code, 0);
 	assert_int_equal(view.id, 1);
 	assert_int_equal(view.state, STORE_MERGE_PLANNED_STATE);
+	c->client.next_request--; /* its answer was lost: it asks again with the same request */
+	view = merge_ask(c, 0);
+	assert_int_equal(view.code, 0);
+	assert_int_equal(view.id, 1);
 	assert_int_equal(merge_ask(c, 0).code, ERR_AGAIN);
 	assert_int_equal(c->fake.starts, 0);
 	worker_turn(&c->worker, shard, epoch); /* an empty group: the closing pass */
