@@ -48,15 +48,27 @@ struct document {
 	struct json nodes[]; /* the root first */
 };
 
-/* Jansson reports some failed allocations as bad input, so its allocator keeps the truth. */
+/* Jansson reports some failed allocations as bad input, so its allocator keeps the truth. Worse, it does not notice
+ * that its token buffer could not grow, and then writes past a copy of it: a planted failure is only noted here, and
+ * json_parse sees beforehand that there is room. */
 static _Thread_local bool out_of_memory;
 
 static void *watched_malloc(size_t bytes)
 {
 	void *p = fault_malloc(bytes);
-	if (p == NULL)
-		out_of_memory = true;
-	return p;
+	if (p != NULL)
+		return p;
+	out_of_memory = true;
+	return malloc(bytes);
+}
+
+/* The token buffer doubles, and its old half is still there while it does. */
+static bool room_for_tokens(size_t text_len)
+{
+	void *room = fault_malloc(4 * text_len + 4096);
+	bool is_room = room != NULL;
+	free(room);
+	return is_room;
 }
 
 static void use_our_memory(void)
@@ -144,6 +156,8 @@ int json_parse(const char *text, size_t text_len, struct json **root, struct err
 	pthread_once(&once, use_our_memory);
 	if (too_deep(text, text_len))
 		return err_set(e, ERR_LIMIT, "JSON nested deeper than %d", JSON_DEPTH_MAX);
+	if (!room_for_tokens(text_len))
+		return err_set(e, ERR_NOMEM, "parsing JSON: out of memory");
 	json_error_t error;
 	out_of_memory = false;
 	json_t *tree = json_loadb(text, text_len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);

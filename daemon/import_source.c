@@ -1,0 +1,147 @@
+#include "base/fault.h"
+#include "base/zstd.h"
+#include "daemon/import_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BLOCK_BYTES (64 * 1024)
+#define PLAIN_BYTES (128 * 1024)
+
+static int read_block(struct import__source *s, size_t *len, struct err *e)
+{
+	ssize_t got = read(s->fd, s->block, BLOCK_BYTES);
+	if (got < 0 && errno == EINTR) /* Ctrl-C while a pipe or a terminal has nothing to give */
+		return err_set(e, ERR_INTERRUPTED, "reading %s: interrupted", s->path);
+	if (got < 0)
+		return err_errno(e, ERR_IO, errno, "reading %s", s->path);
+	s->bytes_read += (uint64_t)got;
+	*len = (size_t)got;
+	return 0;
+}
+
+static int fill_plain(struct import__source *s, struct err *e)
+{
+	size_t len = 0;
+	int rc = read_block(s, &len, e);
+	if (rc != 0)
+		return rc;
+	s->at = s->block;
+	s->end = s->block + len;
+	return 0;
+}
+
+static int fill_compressed(struct import__source *s, struct err *e)
+{
+	size_t len = 0;
+	while (len == 0) {
+		int rc = zstd_reader_step(s->zstd, &s->packed, &s->packed_len, s->plain, PLAIN_BYTES, &len, e);
+		if (rc != 0)
+			return err_wrap(e, "reading %s", s->path);
+		if (len > 0 || s->packed_len > 0)
+			continue;
+		rc = read_block(s, &s->packed_len, e);
+		if (rc != 0)
+			return rc;
+		s->packed = s->block;
+		if (s->packed_len > 0)
+			continue;
+		if (zstd_reader_inside_frame(s->zstd))
+			return err_set(e, ERR_CORRUPT, "reading %s: the compressed file was cut short", s->path);
+		break;
+	}
+	s->at = s->plain;
+	s->end = s->plain + len;
+	return 0;
+}
+
+int import__source_fill(struct import__source *source, struct err *e)
+{
+	return source->zstd != NULL ? fill_compressed(source, e) : fill_plain(source, e);
+}
+
+/* Fills the first block as far as the marks go that it may begin with; a pipe may give single bytes. */
+static int fill_head(struct import__source *s, size_t *len, struct err *e)
+{
+	*len = 0;
+	while (*len < 4) {
+		ssize_t got = read(s->fd, s->block + *len, BLOCK_BYTES - *len);
+		if (got < 0 && errno == EINTR)
+			return err_set(e, ERR_INTERRUPTED, "reading %s: interrupted", s->path);
+		if (got < 0)
+			return err_errno(e, ERR_IO, errno, "reading %s", s->path);
+		if (got == 0)
+			break;
+		*len += (size_t)got;
+	}
+	s->bytes_read = *len;
+	return 0;
+}
+
+static int begin(struct import__source *s, struct err *e)
+{
+	struct stat st;
+	size_t len;
+	int rc = fill_head(s, &len, e), c;
+	if (rc != 0)
+		return rc;
+	if (fstat(s->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
+		s->bytes_total = (uint64_t)st.st_size;
+	s->at = s->block;
+	s->end = s->block + len;
+	if (zstd_is_frame(s->block, len)) {
+		s->packed = s->block;
+		s->packed_len = len;
+		s->at = s->end = NULL;
+		s->plain = fault_malloc(PLAIN_BYTES);
+		if (s->plain == NULL)
+			return err_set(e, ERR_NOMEM, "opening %s: out of memory", s->path);
+		rc = zstd_reader_new(&s->zstd, e);
+	}
+	if (rc == 0)
+		rc = import__peek(s, &c, e);
+	if (rc == 0 && s->end - s->at >= 3 && memcmp(s->at, "\xEF\xBB\xBF", 3) == 0)
+		s->at += 3; /* a byte order mark that some editors put in front */
+	return rc;
+}
+
+int import__source_open(const char *path, struct import__source *out, struct err *e)
+{
+	size_t path_bytes = strlen(path) + 1;
+	*out = (struct import__source){ .fd = -1, .line_no = 1 };
+	out->path = fault_malloc(path_bytes);
+	out->block = fault_malloc(BLOCK_BYTES);
+	int rc = 0;
+	if (out->path == NULL || out->block == NULL)
+		rc = err_set(e, ERR_NOMEM, "opening %s: out of memory", path);
+	else
+		memcpy(out->path, path, path_bytes);
+	if (rc == 0 && strcmp(path, "-") == 0)
+		out->fd = STDIN_FILENO;
+	else if (rc == 0 && (out->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+		rc = err_errno(e,
+			       errno == ENOENT   ? ERR_NOT_FOUND
+			       : errno == EACCES ? ERR_DENIED
+						 : ERR_IO,
+			       errno, "opening %s", path);
+	if (rc == 0)
+		rc = begin(out, e);
+	if (rc != 0)
+		import__source_close(out);
+	return rc;
+}
+
+void import__source_close(struct import__source *source)
+{
+	if (source->fd >= 0 && source->fd != STDIN_FILENO)
+		close(source->fd);
+	zstd_reader_destroy(&source->zstd);
+	free(source->path);
+	free(source->block);
+	free(source->plain);
+	*source = (struct import__source){ .fd = -1 };
+}
