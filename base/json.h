@@ -4,6 +4,7 @@
 #define AMEND_BASE_JSON_H
 
 #include "base/buf.h"
+#include "base/hash.h"
 
 #define JSON_DEPTH_MAX 32
 
@@ -50,5 +51,13 @@ void json_w_real(struct json_w *w, double v); /* shortest that reads back; null 
 void json_w_bool(struct json_w *w, bool v);
 void json_w_null(struct json_w *w);
 void json_w_value(struct json_w *w, const struct json *v); /* a parsed value, in canonical form */
+/* A key and its value. */
+void json_w_member_str(struct json_w *w, const char *key, const char *text);
+void json_w_member_strn(struct json_w *w, const char *key, const char *text, size_t len); /* len 0: text may be NULL */
+void json_w_member_uint(struct json_w *w, const char *key, uint64_t v);
+void json_w_member_int(struct json_w *w, const char *key, int64_t v);
+void json_w_member_real(struct json_w *w, const char *key, double v);
+void json_w_member_bool(struct json_w *w, const char *key, bool v);
+void json_w_member_hash(struct json_w *w, const char *key, const struct hash *hash); /* 64 hex digits */
 
 #endif

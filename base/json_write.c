@@ -68,6 +68,49 @@ static void put_string(struct buf *out, const char *text, size_t len)
 	buf_u8(out, '"');
 }
 
+void json_w_member_str(struct json_w *w, const char *key, const char *text)
+{
+	json_w_key(w, key);
+	json_w_str(w, text);
+}
+
+void json_w_member_strn(struct json_w *w, const char *key, const char *text, size_t len)
+{
+	json_w_key(w, key);
+	json_w_strn(w, len > 0 ? text : "", len);
+}
+
+void json_w_member_uint(struct json_w *w, const char *key, uint64_t v)
+{
+	json_w_key(w, key);
+	json_w_uint(w, v);
+}
+
+void json_w_member_int(struct json_w *w, const char *key, int64_t v)
+{
+	json_w_key(w, key);
+	json_w_int(w, v);
+}
+
+void json_w_member_real(struct json_w *w, const char *key, double v)
+{
+	json_w_key(w, key);
+	json_w_real(w, v);
+}
+
+void json_w_member_bool(struct json_w *w, const char *key, bool v)
+{
+	json_w_key(w, key);
+	json_w_bool(w, v);
+}
+
+void json_w_member_hash(struct json_w *w, const char *key, const struct hash *hash)
+{
+	char hex[HASH_HEX_BYTES];
+	hash_hex(hash, hex);
+	json_w_member_str(w, key, hex);
+}
+
 void json_w_value(struct json_w *w, const struct json *v)
 {
 	separate(w);

@@ -70,32 +70,17 @@ void merge_plan_destroy(struct merge_plan **plan)
 
 /* ---- Writing */
 
-static void put_hash(struct json_w *w, const char *key, const struct hash *h)
-{
-	char hex[HASH_HEX_BYTES];
-	hash_hex(h, hex);
-	json_w_key(w, key);
-	json_w_str(w, hex);
-}
-
-static void put_uint(struct json_w *w, const char *key, uint64_t v)
-{
-	json_w_key(w, key);
-	json_w_uint(w, v);
-}
-
 static void put_count(struct json_w *w, const char *key, uint64_t v)
 {
 	if (v > 0)
-		put_uint(w, key, v);
+		json_w_member_uint(w, key, v);
 }
 
 static void put_real(struct json_w *w, const char *key, double v, bool present)
 {
 	if (!present)
 		return;
-	json_w_key(w, key);
-	json_w_real(w, v);
+	json_w_member_real(w, key, v);
 }
 
 static void put_numbers(struct json_w *w, const struct merge_numbers *n)
@@ -110,21 +95,18 @@ static void put_numbers(struct json_w *w, const struct merge_numbers *n)
 	put_real(w, "outer_momentum", n->outer_momentum, n->outer_momentum >= 0);
 	put_real(w, "noise", n->noise, n->noise >= 0);
 	put_real(w, "density", n->density, n->density > 0);
-	json_w_key(w, "trim_nonzero");
-	json_w_bool(w, n->trim_nonzero);
+	json_w_member_bool(w, "trim_nonzero", n->trim_nonzero);
 	json_w_close(w);
 }
 
 static void put_shard(struct json_w *w, const struct merge_plan_shard *s)
 {
 	json_w_open(w, '{');
-	put_uint(w, "id", s->id);
-	json_w_key(w, "delta");
-	json_w_str(w, s->delta);
-	put_hash(w, "delta_sha256", &s->delta_hash);
-	json_w_key(w, "edits");
-	json_w_str(w, s->edits);
-	put_hash(w, "edits_sha256", &s->edits_hash);
+	json_w_member_uint(w, "id", s->id);
+	json_w_member_str(w, "delta", s->delta);
+	json_w_member_hash(w, "delta_sha256", &s->delta_hash);
+	json_w_member_str(w, "edits", s->edits);
+	json_w_member_hash(w, "edits_sha256", &s->edits_hash);
 	json_w_close(w);
 }
 
@@ -133,20 +115,19 @@ int merge_plan_encode(const struct merge_plan *plan, struct buf *out, struct err
 	struct json_w w;
 	json_w_init(&w, out);
 	json_w_open(&w, '{');
-	put_uint(&w, "format", FORMAT);
-	put_uint(&w, "merge", plan->merge);
-	json_w_key(&w, "operator");
-	json_w_str(&w, operator_names[plan->operator]);
-	put_hash(&w, "base_model", &plan->base_model);
-	put_uint(&w, "layer", plan->layer);
-	put_uint(&w, "seed", plan->seed);
+	json_w_member_uint(&w, "format", FORMAT);
+	json_w_member_uint(&w, "merge", plan->merge);
+	json_w_member_str(&w, "operator", operator_names[plan->operator]);
+	json_w_member_hash(&w, "base_model", &plan->base_model);
+	json_w_member_uint(&w, "layer", plan->layer);
+	json_w_member_uint(&w, "seed", plan->seed);
 	put_numbers(&w, &plan->numbers);
 	json_w_key(&w, "shards");
 	json_w_open(&w, '[');
 	for (size_t i = 0; i < plan->shard_count; i++)
 		put_shard(&w, &plan->shards[i]);
 	json_w_close(&w);
-	put_uint(&w, "deadline_ms", plan->deadline_ms);
+	json_w_member_uint(&w, "deadline_ms", plan->deadline_ms);
 	json_w_close(&w);
 	return buf_failed(out) ? err_set(e, ERR_NOMEM, "merge plan: out of memory") : 0;
 }
@@ -369,15 +350,15 @@ int merge_output_write(const char *path, struct merge_output *output, const void
 	hash_of(delta, delta_len, &output->delta_hash);
 	json_w_init(&w, &bytes);
 	json_w_open(&w, '{');
-	put_uint(&w, "format", FORMAT);
-	put_uint(&w, "merge", output->merge);
-	put_hash(&w, "plan_sha256", &output->plan);
-	put_uint(&w, "delta_bytes", output->delta_bytes);
-	put_hash(&w, "delta_sha256", &output->delta_hash);
-	put_uint(&w, "rounds", output->rounds);
-	put_uint(&w, "reduced_bytes", output->reduced_bytes);
+	json_w_member_uint(&w, "format", FORMAT);
+	json_w_member_uint(&w, "merge", output->merge);
+	json_w_member_hash(&w, "plan_sha256", &output->plan);
+	json_w_member_uint(&w, "delta_bytes", output->delta_bytes);
+	json_w_member_hash(&w, "delta_sha256", &output->delta_hash);
+	json_w_member_uint(&w, "rounds", output->rounds);
+	json_w_member_uint(&w, "reduced_bytes", output->reduced_bytes);
 	put_real(&w, "loss", output->loss, true);
-	put_uint(&w, "ranks", output->ranks);
+	json_w_member_uint(&w, "ranks", output->ranks);
 	json_w_close(&w);
 	buf_u8(&bytes, '\n');
 	buf_append(&bytes, delta, delta_len);

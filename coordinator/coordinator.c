@@ -109,7 +109,7 @@ int coordinator_new(const struct coordinator_config *config, const struct env *e
 	c->store = store;
 	c->transport = transport;
 	c->merge_job = merge_job;
-	c->submits = fault_calloc(SUBMITS_PENDING_MAX, sizeof *c->submits);
+	c->submits = fault_calloc(SUBMITS_PENDING_MAX, sizeof(struct msg_received *));
 	rng_init(&c->rng, config->seed);
 	if (copy_config(c, config) != 0 || c->submits == NULL)
 		rc = err_set(e, ERR_NOMEM, "out of memory");

@@ -41,14 +41,10 @@ static int group_event(struct coordinator *c, const struct shard *shard, struct 
 	struct json_w w;
 	json_w_init(&w, &json);
 	json_w_open(&w, '{');
-	json_w_key(&w, "shard");
-	json_w_uint(&w, rec->id);
-	json_w_key(&w, "epoch");
-	json_w_uint(&w, rec->epoch);
-	json_w_key(&w, "first");
-	json_w_uint(&w, rec->trained_count);
-	json_w_key(&w, "count");
-	json_w_uint(&w, rec->group_count);
+	json_w_member_uint(&w, "shard", rec->id);
+	json_w_member_uint(&w, "epoch", rec->epoch);
+	json_w_member_uint(&w, "first", rec->trained_count);
+	json_w_member_uint(&w, "count", rec->group_count);
 	json_w_key(&w, "seqs");
 	json_w_open(&w, '[');
 	for (size_t i = 0; i < rec->group_count; i++)

@@ -84,9 +84,6 @@ struct shard {
 	uint32_t release_count; /* since its last advance: each doubles the wait */
 };
 
-struct pending_submit {
-	struct msg_received *received;
-};
 struct need {
 	uint64_t route;
 	struct need_item {
@@ -145,7 +142,7 @@ struct coordinator {
 	uint64_t counts[STORE_EDIT_STATE_COUNT];
 	uint64_t last_seq;
 
-	struct pending_submit *submits;
+	struct msg_received **submits;
 	size_t submit_count, submit_records;
 	int64_t submit_since_ms; /* of the oldest */
 	struct msg_received *chunks[CHUNKS_PENDING_MAX];
@@ -259,6 +256,8 @@ void coordinator__lease_advanced(struct coordinator *c, struct shard *shard);
  * is to blame. */
 void coordinator__lease_end(struct coordinator *c, struct shard *shard, const char *why, bool blame);
 void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why); /* ends and fences it */
+int coordinator__closed_event(struct coordinator *c, const struct shard *shard,
+			      struct err *e) MUST_CHECK; /* in c->txn */
 void coordinator__fenced_send(struct coordinator *c, uint64_t route, uint64_t shard, uint64_t epoch);
 
 /* --- group.c */
@@ -270,14 +269,12 @@ int coordinator__group_blame(struct coordinator *c, struct shard *shard, struct 
 bool coordinator__shard_work(const struct shard *shard); /* something a worker could do for it */
 
 /* --- publish.c */
-struct publish {
-	struct store_version rec;
-};
 /* Builds the manifest of what is in memory (with `merged`, which may be NULL) and stores its blob. */
 int coordinator__publish_prepare(struct coordinator *c, const struct store_merge *merged, const char *note,
-				 struct publish *out, struct err *e) MUST_CHECK;
-int coordinator__publish_put(struct coordinator *c, struct publish *publish, struct err *e) MUST_CHECK; /* in c->txn */
-void coordinator__publish_done(struct coordinator *c, const struct publish *publish); /* after the commit: hint */
+				 struct store_version *out, struct err *e) MUST_CHECK;
+int coordinator__publish_put(struct coordinator *c, struct store_version *publish,
+			     struct err *e) MUST_CHECK;                                     /* in c->txn */
+void coordinator__publish_done(struct coordinator *c, const struct store_version *publish); /* after the commit: hint */
 bool coordinator__merge_serves(const struct coordinator *c, const struct store_merge *merge);
 void coordinator__tensor_name(const struct coordinator *c, char *out, size_t out_bytes);
 uint32_t coordinator__layer(const struct coordinator *c);

@@ -66,15 +66,11 @@ static int lease_event(struct coordinator *c, enum store_event_type type, const 
 	proto_key_hex(shard->rec.worker, key);
 	json_w_init(&w, &json);
 	json_w_open(&w, '{');
-	json_w_key(&w, "shard");
-	json_w_uint(&w, shard->rec.id);
-	json_w_key(&w, "epoch");
-	json_w_uint(&w, shard->rec.epoch);
-	json_w_key(&w, "worker");
-	json_w_str(&w, key);
+	json_w_member_uint(&w, "shard", shard->rec.id);
+	json_w_member_uint(&w, "epoch", shard->rec.epoch);
+	json_w_member_str(&w, "worker", key);
 	if (why != NULL) {
-		json_w_key(&w, "reason");
-		json_w_str(&w, why);
+		json_w_member_str(&w, "reason", why);
 	}
 	json_w_close(&w);
 	return coordinator__event(c, type, NULL, &json, NULL, e);
@@ -176,20 +172,29 @@ static struct peer *choose(const struct coordinator *c, const struct shard *shar
 	return coordinator__worker_least(c);
 }
 
+int coordinator__closed_event(struct coordinator *c, const struct shard *shard, struct err *e)
+{
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_w_member_uint(&w, "shard", shard->rec.id);
+	json_w_member_uint(&w, "version", shard->rec.version); /* 0: it never held an edit */
+	json_w_close(&w);
+	return coordinator__event(c, STORE_SHARD_CLOSED, NULL, &json, NULL, e);
+}
+
 /* A shard that was told to close before it held an edit has nothing to train. */
 static void close_empty(struct coordinator *c, struct shard *shard)
 {
 	struct err e = ERR_INIT;
-	struct buf json = BUF_INIT;
 	int rc = coordinator__begin(c, &e);
 	shard->rec.state = STORE_SHARD_CLOSED_STATE;
 	coordinator__touch(shard);
-	buf_printf(&json, "{\"shard\":%" PRIu64 ",\"empty\":true}", shard->rec.id);
 	if (rc == 0)
-		rc = coordinator__event(c, STORE_SHARD_CLOSED, NULL, &json, NULL, &e);
+		rc = coordinator__closed_event(c, shard, &e);
 	if (rc == 0)
 		rc = coordinator__commit(c, NULL, NULL, &e);
-	buf_free(&json);
 	if (rc != 0)
 		coordinator__txn_failed(c, &e);
 	else

@@ -339,11 +339,11 @@ static int load_cluster_id(struct coordinator *c, struct err *e)
 		err_clear(e);
 		if (c->cluster_id[0] == 0)
 			snprintf(c->cluster_id, sizeof c->cluster_id, "%016" PRIx64, env_random_u64(c->env));
-		buf_printf(&json, "{\"cluster_id\":");
 		struct json_w w;
 		json_w_init(&w, &json);
-		json_w_str(&w, c->cluster_id);
-		buf_puts(&json, "}");
+		json_w_open(&w, '{');
+		json_w_member_str(&w, "cluster_id", c->cluster_id);
+		json_w_close(&w);
 		rc = store_meta_put(c->txn, "cluster-id", c->cluster_id, strlen(c->cluster_id), e);
 		if (rc == 0)
 			rc = coordinator__event(c, STORE_CONFIG_CHANGED, NULL, &json, NULL, e);

@@ -29,27 +29,19 @@ static void json_merge(struct json_w *w, const struct store_merge *rec)
 	hash_hex(&rec->plan, plan);
 	hash_hex(&rec->output_root, output);
 	json_w_open(w, '{');
-	json_w_key(w, "merge");
-	json_w_uint(w, rec->id);
-	json_w_key(w, "state");
-	json_w_str(w, sm_state_name(&store_merge_states, rec->state));
+	json_w_member_uint(w, "merge", rec->id);
+	json_w_member_str(w, "state", sm_state_name(&store_merge_states, rec->state));
 	json_w_key(w, "shards");
 	json_w_open(w, '[');
 	for (size_t i = 0; i < rec->shard_count; i++)
 		json_w_uint(w, rec->shards[i]);
 	json_w_close(w);
-	json_w_key(w, "plan");
-	json_w_str(w, plan);
-	json_w_key(w, "output");
-	json_w_str(w, output);
-	json_w_key(w, "tries");
-	json_w_uint(w, rec->tries);
-	json_w_key(w, "score");
-	json_w_real(w, rec->score);
-	json_w_key(w, "score_inputs");
-	json_w_real(w, rec->score_inputs);
-	json_w_key(w, "reason");
-	json_w_str(w, rec->reason);
+	json_w_member_str(w, "plan", plan);
+	json_w_member_str(w, "output", output);
+	json_w_member_uint(w, "tries", rec->tries);
+	json_w_member_real(w, "score", rec->score);
+	json_w_member_real(w, "score_inputs", rec->score_inputs);
+	json_w_member_str(w, "reason", rec->reason);
 	json_w_close(w);
 }
 

@@ -95,7 +95,12 @@ static int grant_write(struct coordinator *c, const struct peer *peer, uint64_t 
 	struct buf json = BUF_INIT;
 	char key[65];
 	proto_key_hex(peer->key, key);
-	buf_printf(&json, "{\"gate\":%" PRIu64 ",\"worker\":\"%s\"}", c->merge.rec.id, key);
+	struct json_w w;
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_w_member_uint(&w, "gate", c->merge.rec.id);
+	json_w_member_str(&w, "worker", key);
+	json_w_close(&w);
 	int rc = coordinator__begin(c, e);
 	if (rc != 0) {
 		buf_free(&json);
@@ -165,7 +170,8 @@ void coordinator__gate_advance(struct coordinator *c)
 		send_edits(c);
 }
 
-static int publish_write(struct coordinator *c, const struct store_merge *rec, struct publish *publish, struct err *e)
+static int publish_write(struct coordinator *c, const struct store_merge *rec, struct store_version *publish,
+			 struct err *e)
 {
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
@@ -181,8 +187,8 @@ static int publish_write(struct coordinator *c, const struct store_merge *rec, s
 		       : rc;
 }
 
-static int publish_merge(struct coordinator *c, struct store_merge *rec, const char *note, struct publish *publish,
-			 struct err *e)
+static int publish_merge(struct coordinator *c, struct store_merge *rec, const char *note,
+			 struct store_version *publish, struct err *e)
 {
 	struct store_merge *merges = fault_realloc(c->merges, (c->merge_count + 1) * sizeof *merges);
 	if (merges == NULL)
@@ -193,14 +199,14 @@ static int publish_merge(struct coordinator *c, struct store_merge *rec, const c
 	int rc = coordinator__publish_prepare(c, rec, note, publish, e);
 	if (rc != 0)
 		return rc;
-	rec->version = publish->rec.version;
+	rec->version = publish->version;
 	return publish_write(c, rec, publish, e);
 }
 
 static int gate_publish(struct coordinator *c, double score, struct err *e)
 {
 	struct store_merge rec = c->merge.rec;
-	struct publish publish;
+	struct store_version publish;
 	char note[STORE_REASON_BYTES];
 	rec.score = score;
 	rec.state = STORE_MERGE_PUBLISHED;

@@ -137,7 +137,7 @@ static int draft_make(struct coordinator *c, const struct store_merge *merged, s
 	return rc;
 }
 
-static int draft_store(struct coordinator *c, struct draft *d, struct publish *out, struct err *e)
+static int draft_store(struct coordinator *c, struct draft *d, struct store_version *out, struct err *e)
 {
 	struct proto_manifest *m = &d->manifest;
 	struct buf bytes = BUF_INIT;
@@ -157,19 +157,19 @@ static int draft_store(struct coordinator *c, struct draft *d, struct publish *o
 	m->removed_seqs = d->removed;
 	int rc = proto_manifest_encode(m, &bytes, e);
 	if (rc == 0) {
-		hash_of(bytes.data, bytes.len, &out->rec.content);
-		rc = store_blob_put(c->store, bytes.data, bytes.len, &out->rec.root, e);
+		hash_of(bytes.data, bytes.len, &out->content);
+		rc = store_blob_put(c->store, bytes.data, bytes.len, &out->root, e);
 	}
 	buf_free(&bytes);
-	out->rec.version = m->version;
-	out->rec.published_ms = m->published_ms;
-	out->rec.memory_count = (uint32_t)m->memory_count;
-	out->rec.edit_count = (uint32_t)d->live_count;
+	out->version = m->version;
+	out->published_ms = m->published_ms;
+	out->memory_count = (uint32_t)m->memory_count;
+	out->edit_count = (uint32_t)d->live_count;
 	return rc;
 }
 
 int coordinator__publish_prepare(struct coordinator *c, const struct store_merge *merged, const char *note,
-				 struct publish *out, struct err *e)
+				 struct store_version *out, struct err *e)
 {
 	struct draft d = { .memories = NULL };
 	memset(out, 0, sizeof *out);
@@ -181,15 +181,14 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 	draft_free(&d);
 	if (rc != 0)
 		return err_wrap(e, "publishing version %" PRIu64 " (%s)", c->version + 1, note);
-	coordinator__copy_text(out->rec.note, sizeof out->rec.note, coordinator__text(note));
+	coordinator__copy_text(out->note, sizeof out->note, coordinator__text(note));
 	if (fault_point("coordinator.publish.after_blobs") != 0)
 		return err_set(e, ERR_FAULT, "planted fault at coordinator.publish.after_blobs");
 	return 0;
 }
 
-int coordinator__publish_put(struct coordinator *c, struct publish *publish, struct err *e)
+int coordinator__publish_put(struct coordinator *c, struct store_version *rec, struct err *e)
 {
-	struct store_version *rec = &publish->rec;
 	struct buf json = BUF_INIT;
 	struct json_w w;
 	char content[HASH_HEX_BYTES], root[HASH_HEX_BYTES];
@@ -197,20 +196,13 @@ int coordinator__publish_put(struct coordinator *c, struct publish *publish, str
 	hash_hex(&rec->root, root);
 	json_w_init(&w, &json);
 	json_w_open(&w, '{');
-	json_w_key(&w, "version");
-	json_w_uint(&w, rec->version);
-	json_w_key(&w, "content");
-	json_w_str(&w, content);
-	json_w_key(&w, "root");
-	json_w_str(&w, root);
-	json_w_key(&w, "alias");
-	json_w_str(&w, "latest");
-	json_w_key(&w, "memories");
-	json_w_uint(&w, rec->memory_count);
-	json_w_key(&w, "edits");
-	json_w_uint(&w, rec->edit_count);
-	json_w_key(&w, "note");
-	json_w_str(&w, rec->note);
+	json_w_member_uint(&w, "version", rec->version);
+	json_w_member_str(&w, "content", content);
+	json_w_member_str(&w, "root", root);
+	json_w_member_str(&w, "alias", "latest");
+	json_w_member_uint(&w, "memories", rec->memory_count);
+	json_w_member_uint(&w, "edits", rec->edit_count);
+	json_w_member_str(&w, "note", rec->note);
 	json_w_close(&w);
 	int rc = coordinator__event(c, STORE_VERSION_PUBLISHED, NULL, &json, &rec->event_seq, e);
 	if (rc == 0)
@@ -220,16 +212,16 @@ int coordinator__publish_put(struct coordinator *c, struct publish *publish, str
 	return rc;
 }
 
-void coordinator__publish_done(struct coordinator *c, const struct publish *publish)
+void coordinator__publish_done(struct coordinator *c, const struct store_version *publish)
 {
 	struct err e = ERR_INIT;
 	struct msg msg = { .type = MSG_HINT };
-	c->version = publish->rec.version;
-	c->version_content = publish->rec.content;
+	c->version = publish->version;
+	c->version_content = publish->content;
 	c->published_count++;
 	log_event(LOG_INFO, "COORDINATOR-VERSION-PUBLISHED", LOGF_U("version", c->version),
-		  LOGF_X("content", c->version_content.bytes, 8), LOGF_U("edits", publish->rec.edit_count),
-		  LOGF_S("note", publish->rec.note));
+		  LOGF_X("content", c->version_content.bytes, 8), LOGF_U("edits", publish->edit_count),
+		  LOGF_S("note", publish->note));
 	msg.u.hint.version = c->version;
 	if (c->transport->ops->publish(c->transport, &msg, &e) != 0)
 		log_event(LOG_DEBUG, "COORDINATOR-HINT-LOST", LOGF_S("reason", e.text)); /* nodes poll */

@@ -24,14 +24,18 @@ static void reply(struct coordinator *c, const struct msg_received *received, in
 static int fix_base_write(struct coordinator *c, const struct msg_hello *hello, const uint8_t *actor, struct err *e)
 {
 	struct buf bytes = BUF_INIT, json = BUF_INIT;
-	char hex[HASH_HEX_BYTES];
-	hash_hex(&hello->base_model, hex);
+	struct json_w w;
 	buf_append(&bytes, hello->base_model.bytes, HASH_BYTES);
 	buf_u32le(&bytes, hello->layers);
 	buf_u32le(&bytes, hello->hidden);
 	buf_u32le(&bytes, hello->ffn);
-	buf_printf(&json, "{\"base_model\":\"%s\",\"layers\":%" PRIu32 ",\"hidden\":%" PRIu32 ",\"ffn\":%" PRIu32 "}",
-		   hex, hello->layers, hello->hidden, hello->ffn);
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_w_member_hash(&w, "base_model", &hello->base_model);
+	json_w_member_uint(&w, "layers", hello->layers);
+	json_w_member_uint(&w, "hidden", hello->hidden);
+	json_w_member_uint(&w, "ffn", hello->ffn);
+	json_w_close(&w);
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")

@@ -70,26 +70,6 @@ static int check_counts(const struct shard *shard, const struct msg_shard_commit
 	return 0;
 }
 
-static void json_words(struct json_w *w, const char *key, struct msg_text text)
-{
-	json_w_key(w, key);
-	json_w_strn(w, text.text != NULL ? text.text : "", text.len);
-}
-
-static void json_count(struct json_w *w, const char *key, uint64_t value)
-{
-	json_w_key(w, key);
-	json_w_uint(w, value);
-}
-
-static void json_digest(struct json_w *w, const char *key, const struct hash *hash)
-{
-	char hex[HASH_HEX_BYTES];
-	hash_hex(hash, hex);
-	json_w_key(w, key);
-	json_w_str(w, hex);
-}
-
 /* All that a replay needs (design.md, "Replays exactly"). */
 static int commit_event(struct coordinator *c, const struct msg_received *received, const struct shard *shard,
 			struct err *e)
@@ -99,35 +79,33 @@ static int commit_event(struct coordinator *c, const struct msg_received *receiv
 	struct json_w w;
 	json_w_init(&w, &json);
 	json_w_open(&w, '{');
-	json_count(&w, "shard", commit->shard);
-	json_count(&w, "epoch", commit->epoch);
-	json_count(&w, "shard_version", commit->shard_version);
-	json_digest(&w, "delta", &commit->delta_root);
-	json_digest(&w, "index", &commit->index_root);
-	json_digest(&w, "calibration", &commit->calibration_root);
-	json_count(&w, "trained", commit->trained_count);
-	json_count(&w, "group_first", commit->group_first);
-	json_count(&w, "group_count", commit->group_count);
-	json_w_key(&w, "closed");
-	json_w_bool(&w, commit->closed);
-	json_count(&w, "seed", commit->seed);
-	json_words(&w, "mode", commit->mode);
-	json_words(&w, "backend", commit->backend);
-	json_count(&w, "train_ms", commit->train_ms);
-	json_count(&w, "retest_ms", commit->retest_ms);
-	json_count(&w, "steps", commit->steps);
-	json_count(&w, "passed", shard->passed);
+	json_w_member_uint(&w, "shard", commit->shard);
+	json_w_member_uint(&w, "epoch", commit->epoch);
+	json_w_member_uint(&w, "shard_version", commit->shard_version);
+	json_w_member_hash(&w, "delta", &commit->delta_root);
+	json_w_member_hash(&w, "index", &commit->index_root);
+	json_w_member_hash(&w, "calibration", &commit->calibration_root);
+	json_w_member_uint(&w, "trained", commit->trained_count);
+	json_w_member_uint(&w, "group_first", commit->group_first);
+	json_w_member_uint(&w, "group_count", commit->group_count);
+	json_w_member_bool(&w, "closed", commit->closed);
+	json_w_member_uint(&w, "seed", commit->seed);
+	json_w_member_strn(&w, "mode", commit->mode.text, commit->mode.len);
+	json_w_member_strn(&w, "backend", commit->backend.text, commit->backend.len);
+	json_w_member_uint(&w, "train_ms", commit->train_ms);
+	json_w_member_uint(&w, "retest_ms", commit->retest_ms);
+	json_w_member_uint(&w, "steps", commit->steps);
+	json_w_member_uint(&w, "passed", shard->passed);
 	json_w_key(&w, "results");
 	json_w_open(&w, '[');
 	for (size_t i = 0; i < commit->result_count; i++) {
 		const struct msg_edit_result *result = &commit->results[i];
 		json_w_open(&w, '{');
-		json_count(&w, "seq", result->seq);
-		json_w_key(&w, "passed");
-		json_w_bool(&w, result->passed);
-		json_count(&w, "tries", result->tries);
+		json_w_member_uint(&w, "seq", result->seq);
+		json_w_member_bool(&w, "passed", result->passed);
+		json_w_member_uint(&w, "tries", result->tries);
 		if (result->reason.len > 0)
-			json_words(&w, "reason", result->reason);
+			json_w_member_strn(&w, "reason", result->reason.text, result->reason.len);
 		json_w_close(&w);
 	}
 	json_w_close(&w);
@@ -200,19 +178,16 @@ static int move_edit(struct coordinator *c, const struct msg_shard_commit *commi
 }
 
 static int write_commit(struct coordinator *c, const struct msg_received *received, struct shard *shard,
-			struct publish *publish, struct err *e)
+			struct store_version *publish, struct err *e)
 {
 	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = commit_event(c, received, shard, e);
 	for (size_t i = 0; rc == 0 && i < commit->trained_count; i++)
-		rc = move_edit(c, commit, shard, i, publish->rec.version, e);
-	if (rc == 0 && commit->closed) {
-		struct buf json = BUF_INIT;
-		buf_printf(&json, "{\"shard\":%" PRIu64 ",\"version\":%" PRIu64 "}", shard->rec.id, shard->rec.version);
-		rc = coordinator__event(c, STORE_SHARD_CLOSED, NULL, &json, NULL, e);
-	}
+		rc = move_edit(c, commit, shard, i, publish->version, e);
+	if (rc == 0 && commit->closed)
+		rc = coordinator__closed_event(c, shard, e);
 	if (rc == 0)
 		rc = coordinator__shard_result_put(c, shard, e);
 	if (rc == 0)
@@ -241,14 +216,14 @@ static int note_unserved(struct coordinator *c, const struct shard *shard, const
 static int take(struct coordinator *c, const struct msg_received *received, struct shard *shard, struct err *e)
 {
 	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
-	struct publish publish;
+	struct store_version publish;
 	char note[STORE_REASON_BYTES];
 	snprintf(note, sizeof note, "shard %" PRIu64 " version %" PRIu64, commit->shard, commit->shard_version);
 	uint64_t published = shard->published;
 	apply(shard, commit);
 	int rc = coordinator__publish_prepare(c, NULL, note, &publish, e);
 	if (rc == 0) {
-		shard->published = publish.rec.version;
+		shard->published = publish.version;
 		rc = write_commit(c, received, shard, &publish, e);
 	}
 	if (rc != 0) {

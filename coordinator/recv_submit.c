@@ -196,7 +196,7 @@ static int flush_write(struct coordinator *c, struct answer *answers, struct err
 {
 	int rc = coordinator__begin(c, e);
 	for (size_t s = 0; rc == 0 && s < c->submit_count; s++) {
-		const struct msg_received *request = c->submits[s].received;
+		const struct msg_received *request = c->submits[s];
 		for (size_t i = 0; rc == 0 && i < request->msg.u.submit.record_count; i++)
 			rc = intake_one(c, request, &answers[s], i, e);
 	}
@@ -216,7 +216,7 @@ static void count_results(struct coordinator *c, const struct answer *a, size_t 
 static void flush_answer(struct coordinator *c, struct answer *answers, int rc)
 {
 	for (size_t s = 0; s < c->submit_count; s++) {
-		const struct msg_received *request = c->submits[s].received;
+		const struct msg_received *request = c->submits[s];
 		if (rc == 0) {
 			answer_send(c, request, &answers[s], 0);
 			count_results(c, &answers[s], request->msg.u.submit.record_count);
@@ -234,7 +234,7 @@ static void flush_answer(struct coordinator *c, struct answer *answers, int rc)
 void coordinator__submits_drop(struct coordinator *c)
 {
 	for (size_t s = 0; s < c->submit_count; s++)
-		msg_free(&c->submits[s].received);
+		msg_free(&c->submits[s]);
 	c->submit_count = c->submit_records = 0;
 }
 
@@ -246,7 +246,7 @@ void coordinator__submit_flush(struct coordinator *c)
 	struct answer *answers = fault_calloc(c->submit_count, sizeof *answers);
 	int rc = answers == NULL ? err_set(&e, ERR_NOMEM, "answers: out of memory") : 0;
 	for (size_t s = 0; rc == 0 && s < c->submit_count; s++) {
-		if (answer_new(c->submits[s].received->msg.u.submit.record_count, &answers[s]) != 0)
+		if (answer_new(c->submits[s]->msg.u.submit.record_count, &answers[s]) != 0)
 			rc = err_set(&e, ERR_NOMEM, "answers: out of memory");
 	}
 	if (rc == 0)
@@ -283,7 +283,7 @@ void coordinator__recv_submit(struct coordinator *c, struct msg_received **recei
 			return;
 		if (c->submit_count == 0)
 			c->submit_since_ms = coordinator__now_ms(c);
-		c->submits[c->submit_count++].received = r;
+		c->submits[c->submit_count++] = r;
 		c->submit_records += count;
 		*received = NULL;
 		if (c->submit_records >= c->config.commit_edits_max || c->submit_count == SUBMITS_PENDING_MAX)

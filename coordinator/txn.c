@@ -29,8 +29,7 @@ static int placed_event(struct coordinator *c, struct shard *shard, struct err *
 	struct json_w w;
 	json_w_init(&w, &json);
 	json_w_open(&w, '{');
-	json_w_key(&w, "shard");
-	json_w_uint(&w, shard->rec.id);
+	json_w_member_uint(&w, "shard", shard->rec.id);
 	json_w_key(&w, "seqs");
 	json_w_open(&w, '[');
 	for (size_t i = shard->placed_from; i < shard->rec.seq_count; i++)
@@ -150,16 +149,12 @@ static int ended_event(struct coordinator *c, const struct store_edit *edit, str
 	struct json_w w;
 	json_w_init(&w, &json);
 	json_w_open(&w, '{');
-	json_w_key(&w, "seq");
-	json_w_uint(&w, edit->seq);
-	json_w_key(&w, "state");
-	json_w_str(&w, sm_state_name(&store_edit_states, edit->state));
+	json_w_member_uint(&w, "seq", edit->seq);
+	json_w_member_str(&w, "state", sm_state_name(&store_edit_states, edit->state));
 	if (edit->superseded_by != 0) {
-		json_w_key(&w, "by");
-		json_w_uint(&w, edit->superseded_by);
+		json_w_member_uint(&w, "by", edit->superseded_by);
 	}
-	json_w_key(&w, "reason");
-	json_w_str(&w, edit->reason);
+	json_w_member_str(&w, "reason", edit->reason);
 	json_w_close(&w);
 	return coordinator__event(c, STORE_EDIT_ENDED, NULL, &json, NULL, e);
 }

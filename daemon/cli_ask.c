@@ -117,21 +117,15 @@ static int body_make(const struct ask *ask, const char *model, bool plain_defaul
 	json_w_init(&w, body);
 	json_w_open(&w, '{');
 	if (!plain_default) {
-		json_w_key(&w, "model");
-		json_w_str(&w, model);
+		json_w_member_str(&w, "model", model);
 	}
-	json_w_key(&w, "prompt");
-	json_w_str(&w, ask->prompt);
-	json_w_key(&w, "max_tokens");
-	json_w_uint(&w, ask->tokens);
-	json_w_key(&w, "temperature");
-	json_w_int(&w, 0);
-	json_w_key(&w, "stop");
-	json_w_str(&w, "\n");
+	json_w_member_str(&w, "prompt", ask->prompt);
+	json_w_member_uint(&w, "max_tokens", ask->tokens);
+	json_w_member_int(&w, "temperature", 0);
+	json_w_member_str(&w, "stop", "\n");
 	json_w_key(&w, "amend");
 	json_w_open(&w, '{');
-	json_w_key(&w, "explain");
-	json_w_bool(&w, true);
+	json_w_member_bool(&w, "explain", true);
 	json_w_close(&w);
 	json_w_close(&w);
 	return buf_failed(body) ? err_set(e, ERR_NOMEM, "out of memory") : 0;

@@ -17,12 +17,9 @@ static void edit_json(struct json_w *w, const struct msg_edit *edit)
 {
 	char time[ENV_TIME_BYTES];
 	json_w_open(w, '{');
-	json_w_key(w, "id");
-	json_w_strn(w, edit->id.text, edit->id.len);
-	json_w_key(w, "seq");
-	json_w_uint(w, edit->seq);
-	json_w_key(w, "state");
-	json_w_str(w, sm_state_name(&store_edit_states, (int)edit->state));
+	json_w_member_strn(w, "id", edit->id.text, edit->id.len);
+	json_w_member_uint(w, "seq", edit->seq);
+	json_w_member_str(w, "state", sm_state_name(&store_edit_states, (int)edit->state));
 	const struct {
 		const char *key;
 		uint64_t value;
@@ -229,8 +226,7 @@ static void member(struct json_w *w, const char *key, const char *value)
 {
 	if (value == NULL)
 		return;
-	json_w_key(w, key);
-	json_w_str(w, value);
+	json_w_member_str(w, key, value);
 }
 
 static int result_emit(struct cli *cli, const struct msg_submit_result *result, const char *id)
@@ -241,12 +237,9 @@ static int result_emit(struct cli *cli, const struct msg_submit_result *result, 
 	json_w_open(&w, '{');
 	member(&w, "id", id);
 	member(&w, "result", result->code == 0 ? "accepted" : result->code == ERR_EXISTS ? "duplicate" : "refused");
-	json_w_key(&w, "seq");
-	json_w_uint(&w, result->seq);
-	json_w_key(&w, "supersedes");
-	json_w_uint(&w, result->supersedes);
-	json_w_key(&w, "reason");
-	json_w_strn(&w, result->reason.len > 0 ? result->reason.text : "", result->reason.len);
+	json_w_member_uint(&w, "seq", result->seq);
+	json_w_member_uint(&w, "supersedes", result->supersedes);
+	json_w_member_strn(&w, "reason", result->reason.len > 0 ? result->reason.text : "", result->reason.len);
 	json_w_close(&w);
 	return cli_emit(cli, &text);
 }
@@ -365,12 +358,9 @@ static int wait_summary(struct cli *cli, const struct counts *c)
 		struct json_w w;
 		json_w_init(&w, &text);
 		json_w_open(&w, '{');
-		json_w_key(&w, "served");
-		json_w_uint(&w, c->served);
-		json_w_key(&w, "waiting");
-		json_w_uint(&w, c->waiting);
-		json_w_key(&w, "ended_otherwise");
-		json_w_uint(&w, c->ended);
+		json_w_member_uint(&w, "served", c->served);
+		json_w_member_uint(&w, "waiting", c->waiting);
+		json_w_member_uint(&w, "ended_otherwise", c->ended);
 		json_w_close(&w);
 		status = cli_emit(cli, &text);
 	} else {

@@ -10,10 +10,8 @@ static int key_emit(struct cli *cli, const char *file, const char *hex)
 	struct json_w w;
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
-	json_w_key(&w, "file");
-	json_w_str(&w, file);
-	json_w_key(&w, "public");
-	json_w_str(&w, hex);
+	json_w_member_str(&w, "file", file);
+	json_w_member_str(&w, "public", hex);
 	json_w_close(&w);
 	return cli_emit(cli, &text);
 }

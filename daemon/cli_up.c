@@ -404,20 +404,15 @@ static int cluster_emit(struct cluster *c)
 	struct json_w w;
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
-	json_w_key(&w, "folder");
-	json_w_str(&w, c->folder);
-	json_w_key(&w, "model");
-	json_w_str(&w, c->model);
+	json_w_member_str(&w, "folder", c->folder);
+	json_w_member_str(&w, "model", c->model);
 	json_w_key(&w, "programs");
 	json_w_open(&w, '[');
 	for (size_t i = 0; i < c->process_count; i++) {
 		json_w_open(&w, '{');
-		json_w_key(&w, "name");
-		json_w_str(&w, c->processes[i].name);
-		json_w_key(&w, "pid");
-		json_w_int(&w, c->processes[i].pid);
-		json_w_key(&w, "listens");
-		json_w_str(&w, listens(c, c->processes[i].name));
+		json_w_member_str(&w, "name", c->processes[i].name);
+		json_w_member_int(&w, "pid", c->processes[i].pid);
+		json_w_member_str(&w, "listens", listens(c, c->processes[i].name));
 		json_w_close(&w);
 	}
 	json_w_close(&w);

@@ -11,32 +11,11 @@
 #define POLL_MS       200
 #define PAGE_VERSIONS 200
 
-static void text_member(struct json_w *w, const char *key, struct msg_text text)
-{
-	json_w_key(w, key);
-	json_w_strn(w, text.len > 0 ? text.text : "", text.len);
-}
-
-static void uint_member(struct json_w *w, const char *key, uint64_t value)
-{
-	json_w_key(w, key);
-	json_w_uint(w, value);
-}
-
-static void hash_member(struct json_w *w, const char *key, const struct hash *hash)
-{
-	char hex[HASH_HEX_BYTES];
-	hash_hex(hash, hex);
-	json_w_key(w, key);
-	json_w_str(w, hex);
-}
-
 static void time_member(struct json_w *w, const char *key, int64_t ms)
 {
 	char time[ENV_TIME_BYTES];
 	env_time_format(ms, time);
-	json_w_key(w, key);
-	json_w_str(w, time);
+	json_w_member_str(w, key, time);
 }
 
 /* --- versions */
@@ -44,12 +23,12 @@ static void time_member(struct json_w *w, const char *key, int64_t ms)
 static void version_json(struct json_w *w, const struct msg_version *v)
 {
 	json_w_open(w, '{');
-	uint_member(w, "version", v->version);
-	hash_member(w, "content", &v->content);
+	json_w_member_uint(w, "version", v->version);
+	json_w_member_hash(w, "content", &v->content);
 	time_member(w, "published", v->published_ms);
-	uint_member(w, "memories", v->memory_count);
-	uint_member(w, "edits", v->edit_count);
-	text_member(w, "note", v->note);
+	json_w_member_uint(w, "memories", v->memory_count);
+	json_w_member_uint(w, "edits", v->edit_count);
+	json_w_member_strn(w, "note", v->note.text, v->note.len);
 	json_w_close(w);
 }
 
@@ -128,17 +107,15 @@ int cli_version_list(struct cli *cli, const struct cli_args *args)
 static void memory_json(struct json_w *w, const struct proto_memory *m)
 {
 	json_w_open(w, '{');
-	uint_member(w, "id", m->id);
-	json_w_key(w, "kind");
-	json_w_str(w, m->kind == PROTO_MEMORY_MERGED ? "merged" : "shard");
-	uint_member(w, "shard_version", m->shard_version);
-	hash_member(w, "delta", &m->delta_root);
+	json_w_member_uint(w, "id", m->id);
+	json_w_member_str(w, "kind", m->kind == PROTO_MEMORY_MERGED ? "merged" : "shard");
+	json_w_member_uint(w, "shard_version", m->shard_version);
+	json_w_member_hash(w, "delta", &m->delta_root);
 	if (m->kind == PROTO_MEMORY_SHARD)
-		hash_member(w, "index", &m->index_root);
-	text_member(w, "encoding", m->encoding);
-	json_w_key(w, "passed");
-	json_w_real(w, m->score);
-	uint_member(w, "edits", m->seq_count);
+		json_w_member_hash(w, "index", &m->index_root);
+	json_w_member_strn(w, "encoding", m->encoding.text, m->encoding.len);
+	json_w_member_real(w, "passed", m->score);
+	json_w_member_uint(w, "edits", m->seq_count);
 	json_w_key(w, "sources");
 	json_w_open(w, '[');
 	for (size_t i = 0; i < m->source_count; i++)
@@ -150,18 +127,17 @@ static void memory_json(struct json_w *w, const struct proto_memory *m)
 static void manifest_json(struct json_w *w, const struct proto_manifest *m, const struct hash *content)
 {
 	json_w_open(w, '{');
-	uint_member(w, "version", m->version);
-	hash_member(w, "content", content);
-	hash_member(w, "parent", &m->parent);
+	json_w_member_uint(w, "version", m->version);
+	json_w_member_hash(w, "content", content);
+	json_w_member_hash(w, "parent", &m->parent);
 	time_member(w, "published", m->published_ms);
-	hash_member(w, "base_model", &m->base_model);
-	text_member(w, "family", m->family);
-	text_member(w, "tensor", m->tensor);
-	uint_member(w, "layer", m->layer);
-	json_w_key(w, "default_set");
-	json_w_str(w, m->default_set == PROTO_SET_MERGED ? "merged" : "retrieve");
-	uint_member(w, "ledger_seq", m->ledger_seq);
-	uint_member(w, "removed_edits", m->removed_count);
+	json_w_member_hash(w, "base_model", &m->base_model);
+	json_w_member_strn(w, "family", m->family.text, m->family.len);
+	json_w_member_strn(w, "tensor", m->tensor.text, m->tensor.len);
+	json_w_member_uint(w, "layer", m->layer);
+	json_w_member_str(w, "default_set", m->default_set == PROTO_SET_MERGED ? "merged" : "retrieve");
+	json_w_member_uint(w, "ledger_seq", m->ledger_seq);
+	json_w_member_uint(w, "removed_edits", m->removed_count);
 	json_w_key(w, "memories");
 	json_w_open(w, '[');
 	for (size_t i = 0; i < m->memory_count; i++)
@@ -247,22 +223,18 @@ static int merge_emit(struct cli *cli, const struct msg_merge_status *s)
 	struct json_w w;
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
-	uint_member(&w, "merge", s->id);
-	json_w_key(&w, "state");
-	json_w_str(&w, sm_state_name(&store_merge_states, (int)s->state));
-	uint_member(&w, "version", s->version);
-	uint_member(&w, "shards", s->shard_count);
-	uint_member(&w, "ranks", s->ranks);
-	uint_member(&w, "tries", s->tries);
-	json_w_key(&w, "score");
-	json_w_real(&w, s->score);
-	json_w_key(&w, "score_inputs");
-	json_w_real(&w, s->score_inputs);
-	json_w_key(&w, "served_by_default");
-	json_w_bool(&w, s->served_by_default);
-	json_w_key(&w, "seconds");
-	json_w_real(&w, s->ended_ms > s->planned_ms ? (double)(s->ended_ms - s->planned_ms) / 1e3 : 0);
-	text_member(&w, "text", s->text);
+	json_w_member_uint(&w, "merge", s->id);
+	json_w_member_str(&w, "state", sm_state_name(&store_merge_states, (int)s->state));
+	json_w_member_uint(&w, "version", s->version);
+	json_w_member_uint(&w, "shards", s->shard_count);
+	json_w_member_uint(&w, "ranks", s->ranks);
+	json_w_member_uint(&w, "tries", s->tries);
+	json_w_member_real(&w, "score", s->score);
+	json_w_member_real(&w, "score_inputs", s->score_inputs);
+	json_w_member_bool(&w, "served_by_default", s->served_by_default);
+	json_w_member_real(&w, "seconds",
+			   s->ended_ms > s->planned_ms ? (double)(s->ended_ms - s->planned_ms) / 1e3 : 0);
+	json_w_member_strn(&w, "text", s->text.text, s->text.len);
 	json_w_close(&w);
 	return cli_emit(cli, &text);
 }
@@ -335,21 +307,18 @@ static void member_json(struct json_w *w, const struct msg_fleet_member *m)
 	char hex[65];
 	proto_key_hex(m->key, hex);
 	json_w_open(w, '{');
-	text_member(w, "name", m->name);
-	json_w_key(w, "kind");
-	json_w_str(w, kind_name(m->kind));
-	text_member(w, "state", m->state);
-	text_member(w, "endpoint", m->endpoint);
-	text_member(w, "backend", m->backend);
-	text_member(w, "software", m->software);
-	json_w_key(w, "key");
-	json_w_str(w, hex);
-	uint_member(w, "pid", m->pid);
-	uint_member(w, "version", m->version);
-	uint_member(w, "leases", m->lease_count);
-	uint_member(w, "resident_bytes", m->resident_bytes);
-	json_w_key(w, "seen_ms_ago");
-	json_w_int(w, m->seen_ms_ago);
+	json_w_member_strn(w, "name", m->name.text, m->name.len);
+	json_w_member_str(w, "kind", kind_name(m->kind));
+	json_w_member_strn(w, "state", m->state.text, m->state.len);
+	json_w_member_strn(w, "endpoint", m->endpoint.text, m->endpoint.len);
+	json_w_member_strn(w, "backend", m->backend.text, m->backend.len);
+	json_w_member_strn(w, "software", m->software.text, m->software.len);
+	json_w_member_str(w, "key", hex);
+	json_w_member_uint(w, "pid", m->pid);
+	json_w_member_uint(w, "version", m->version);
+	json_w_member_uint(w, "leases", m->lease_count);
+	json_w_member_uint(w, "resident_bytes", m->resident_bytes);
+	json_w_member_int(w, "seen_ms_ago", m->seen_ms_ago);
 	json_w_close(w);
 }
 
@@ -359,21 +328,19 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 	struct json_w w;
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
-	text_member(&w, "cluster", f->cluster_id);
-	text_member(&w, "software", f->software);
-	hash_member(&w, "base_model", &f->base_model);
-	uint_member(&w, "version", f->version);
-	uint_member(&w, "ledger_seq", f->last_seq);
-	uint_member(&w, "queue_length", f->queue_length);
-	uint_member(&w, "shards_open", f->shards_open);
-	uint_member(&w, "shards_closed", f->shards_closed);
-	uint_member(&w, "pid", f->pid);
-	uint_member(&w, "resident_bytes", f->resident_bytes);
-	uint_member(&w, "member_total", f->member_total);
-	json_w_key(&w, "visible_p50_seconds");
-	json_w_real(&w, f->visible_p50_ms / 1e3);
-	json_w_key(&w, "visible_p99_seconds");
-	json_w_real(&w, f->visible_p99_ms / 1e3);
+	json_w_member_strn(&w, "cluster", f->cluster_id.text, f->cluster_id.len);
+	json_w_member_strn(&w, "software", f->software.text, f->software.len);
+	json_w_member_hash(&w, "base_model", &f->base_model);
+	json_w_member_uint(&w, "version", f->version);
+	json_w_member_uint(&w, "ledger_seq", f->last_seq);
+	json_w_member_uint(&w, "queue_length", f->queue_length);
+	json_w_member_uint(&w, "shards_open", f->shards_open);
+	json_w_member_uint(&w, "shards_closed", f->shards_closed);
+	json_w_member_uint(&w, "pid", f->pid);
+	json_w_member_uint(&w, "resident_bytes", f->resident_bytes);
+	json_w_member_uint(&w, "member_total", f->member_total);
+	json_w_member_real(&w, "visible_p50_seconds", f->visible_p50_ms / 1e3);
+	json_w_member_real(&w, "visible_p99_seconds", f->visible_p99_ms / 1e3);
 	json_w_key(&w, "members");
 	json_w_open(&w, '[');
 	for (size_t i = 0; i < f->member_count; i++)

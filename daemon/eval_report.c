@@ -6,8 +6,7 @@
 
 static void put_real(struct json_w *w, const char *key, double value)
 {
-	json_w_key(w, key);
-	json_w_real(w, value);
+	json_w_member_real(w, key, value);
 }
 
 /* Float32 figures and times, in as many digits as they have. */
@@ -18,21 +17,12 @@ static void put_rounded(struct json_w *w, const char *key, double value, double 
 
 static void put_count(struct json_w *w, const char *key, uint64_t value)
 {
-	json_w_key(w, key);
-	json_w_uint(w, value);
+	json_w_member_uint(w, key, value);
 }
 
 static void put_text(struct json_w *w, const char *key, const char *value)
 {
-	json_w_key(w, key);
-	json_w_str(w, value);
-}
-
-static void put_hash(struct json_w *w, const char *key, const struct hash *hash)
-{
-	char hex[HASH_HEX_BYTES];
-	hash_hex(hash, hex);
-	put_text(w, key, hex);
+	json_w_member_str(w, key, value);
 }
 
 static void put_scores(struct json_w *w, const struct editor_scores *s)
@@ -73,8 +63,8 @@ static void put_training(struct json_w *w, const struct eval_report *r)
 
 static void put_file(struct json_w *w, const struct eval_report *r)
 {
-	put_hash(w, "file_sha256", &r->file_hash);
-	put_hash(w, "corpus_sha256", &r->corpus_hash);
+	json_w_member_hash(w, "file_sha256", &r->file_hash);
+	json_w_member_hash(w, "corpus_sha256", &r->corpus_hash);
 	put_count(w, "lines", r->lines);
 	put_count(w, "bad_lines", r->bad_lines);
 	put_count(w, "duplicates", r->duplicates);
@@ -96,7 +86,7 @@ static void put_version(struct json_w *w, const struct eval_report *r)
 {
 	put_count(w, "version", r->version);
 	put_text(w, "model", r->model_name);
-	put_hash(w, "model_sha256", &r->model_digest);
+	json_w_member_hash(w, "model_sha256", &r->model_digest);
 	put_text(w, "backend", r->backend);
 	put_count(w, "layer", r->layer);
 	put_count(w, "prompt_layer", r->prompt_layer);
@@ -113,23 +103,17 @@ static void put_details(struct json_w *w, const struct eval_report *r)
 		const struct editor_answer *a = &r->answers[i];
 		const struct record *record = r->records[i];
 		json_w_open(w, '{');
-		json_w_key(w, "id");
-		json_w_strn(w, record->id.text, record->id.len);
-		json_w_key(w, "prompt");
-		json_w_strn(w, record->prompt.text, record->prompt.len);
-		json_w_key(w, "target");
-		json_w_strn(w, record->target_new.text, record->target_new.len);
+		json_w_member_strn(w, "id", record->id.text, record->id.len);
+		json_w_member_strn(w, "prompt", record->prompt.text, record->prompt.len);
+		json_w_member_strn(w, "target", record->target_new.text, record->target_new.len);
 		put_text(w, "before", a->prompt_before);
 		put_text(w, "after", a->prompt_after);
-		json_w_key(w, "right");
-		json_w_bool(w, a->prompt_right);
+		json_w_member_bool(w, "right", a->prompt_right);
 		put_count(w, "memory", a->prompt_memory);
 		if (record->rephrase_count > 0) {
-			json_w_key(w, "rephrase");
-			json_w_strn(w, record->rephrases[0].text, record->rephrases[0].len);
+			json_w_member_strn(w, "rephrase", record->rephrases[0].text, record->rephrases[0].len);
 			put_text(w, "rephrase_after", a->rephrase_after);
-			json_w_key(w, "rephrase_right");
-			json_w_bool(w, a->rephrase_right);
+			json_w_member_bool(w, "rephrase_right", a->rephrase_right);
 			put_count(w, "rephrase_memory", a->rephrase_memory);
 			put_rounded(w, "rephrase_score", (double)a->rephrase_score, 1e-6);
 		}

@@ -61,8 +61,7 @@ static void write_model(const struct node_call *call, const struct node_job *job
 	else
 		snprintf(text, sizeof text, "%s:%s@v%" PRIu64, call->api->slug,
 			 job->kind == EDITOR_SET_MERGED ? "merged" : "retrieve", call->version.version);
-	json_w_key(w, "model");
-	json_w_str(w, text);
+	json_w_member_str(w, "model", text);
 }
 
 /* The route of a sequence: which memory it read, by which score. */
@@ -74,16 +73,11 @@ static void write_route(const struct node_call *call, const struct node_sequence
 		snprintf(name, sizeof name, "memory:%" PRIu64, sequence->memory_id);
 	json_w_key(w, "amend");
 	json_w_open(w, '{');
-	json_w_key(w, "version");
-	json_w_uint(w, call->version.version);
-	json_w_key(w, "route");
-	json_w_str(w, name);
-	json_w_key(w, "prompt_score");
-	json_w_real(w, (double)route->prompt_score);
-	json_w_key(w, "prompt_threshold");
-	json_w_real(w, (double)route->prompt_threshold);
-	json_w_key(w, "subject_found");
-	json_w_bool(w, route->subject_found);
+	json_w_member_uint(w, "version", call->version.version);
+	json_w_member_str(w, "route", name);
+	json_w_member_real(w, "prompt_score", (double)route->prompt_score);
+	json_w_member_real(w, "prompt_threshold", (double)route->prompt_threshold);
+	json_w_member_bool(w, "subject_found", route->subject_found);
 	json_w_key(w, "edits");
 	json_w_open(w, '[');
 	for (size_t i = 0; i < route->nearest_count; i++)
@@ -116,13 +110,11 @@ static void write_choice(const struct node_call *call, const struct node_sequenc
 			 struct json_w *w)
 {
 	json_w_open(w, '{');
-	json_w_key(w, "index");
-	json_w_uint(w, index);
+	json_w_member_uint(w, "index", index);
 	if (call->request->chat) {
 		json_w_key(w, "message");
 		json_w_open(w, '{');
-		json_w_key(w, "role");
-		json_w_str(w, "assistant");
+		json_w_member_str(w, "role", "assistant");
 		json_w_key(w, "content");
 		write_text(call, sequence, w);
 		json_w_close(w);
@@ -130,8 +122,7 @@ static void write_choice(const struct node_call *call, const struct node_sequenc
 		json_w_key(w, "text");
 		write_text(call, sequence, w);
 	}
-	json_w_key(w, "finish_reason");
-	json_w_str(w, sequence->finish == NODE_FINISH_STOP ? "stop" : "length");
+	json_w_member_str(w, "finish_reason", sequence->finish == NODE_FINISH_STOP ? "stop" : "length");
 	json_w_key(w, "logprobs");
 	json_w_null(w);
 	if (call->request->explain)
@@ -148,12 +139,9 @@ static void write_usage(const struct node_call *call, const struct node_job *job
 		generated += job->sequences[i].token_count;
 	json_w_key(w, "usage");
 	json_w_open(w, '{');
-	json_w_key(w, "prompt_tokens");
-	json_w_uint(w, prompt);
-	json_w_key(w, "completion_tokens");
-	json_w_uint(w, generated);
-	json_w_key(w, "total_tokens");
-	json_w_uint(w, prompt + generated);
+	json_w_member_uint(w, "prompt_tokens", prompt);
+	json_w_member_uint(w, "completion_tokens", generated);
+	json_w_member_uint(w, "total_tokens", prompt + generated);
 	json_w_close(w);
 }
 
@@ -164,12 +152,9 @@ void node_answer__write(const struct node_call *call, const struct node_job *job
 	node_answer__fingerprint(call, fingerprint);
 	json_w_init(&w, out);
 	json_w_open(&w, '{');
-	json_w_key(&w, "id");
-	json_w_str(&w, call->id);
-	json_w_key(&w, "object");
-	json_w_str(&w, call->request->chat ? "chat.completion" : "text_completion");
-	json_w_key(&w, "created");
-	json_w_int(&w, call->created_s);
+	json_w_member_str(&w, "id", call->id);
+	json_w_member_str(&w, "object", call->request->chat ? "chat.completion" : "text_completion");
+	json_w_member_int(&w, "created", call->created_s);
 	write_model(call, job, &w);
 	json_w_key(&w, "choices");
 	json_w_open(&w, '[');
@@ -177,8 +162,7 @@ void node_answer__write(const struct node_call *call, const struct node_job *job
 		write_choice(call, &job->sequences[i], i, &w);
 	json_w_close(&w);
 	write_usage(call, job, &w);
-	json_w_key(&w, "system_fingerprint");
-	json_w_str(&w, fingerprint);
+	json_w_member_str(&w, "system_fingerprint", fingerprint);
 	if (call->request->explain)
 		write_route(call, &job->sequences[0], &w);
 	json_w_close(&w);

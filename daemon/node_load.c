@@ -32,18 +32,15 @@ static int live_write(const struct node_load *load, struct err *e)
 	live_path(load->sync->config.folder, path);
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
-	json_w_key(&w, "version");
-	json_w_uint(&w, load->version.version);
+	json_w_member_uint(&w, "version", load->version.version);
 	json_w_key(&w, "root");
 	hash_hex(&load->version.root, hex);
 	json_w_str(&w, hex);
 	json_w_key(&w, "content");
 	hash_hex(&load->version.content, hex);
 	json_w_str(&w, hex);
-	json_w_key(&w, "published_ms");
-	json_w_int(&w, load->version.published_ms);
-	json_w_key(&w, "cluster");
-	json_w_str(&w, load->cluster);
+	json_w_member_int(&w, "published_ms", load->version.published_ms);
+	json_w_member_str(&w, "cluster", load->cluster);
 	json_w_close(&w);
 	buf_puts(&text, "\n");
 	int rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory")

@@ -13,14 +13,10 @@ static void model_write(const struct node_api *api, const char *suffix, struct j
 	char id[NODE_SLUG_BYTES + 48];
 	snprintf(id, sizeof id, "%s%s", api->slug, suffix);
 	json_w_open(w, '{');
-	json_w_key(w, "id");
-	json_w_str(w, id);
-	json_w_key(w, "object");
-	json_w_str(w, "model");
-	json_w_key(w, "created");
-	json_w_int(w, api->attached_s);
-	json_w_key(w, "owned_by");
-	json_w_str(w, "amend");
+	json_w_member_str(w, "id", id);
+	json_w_member_str(w, "object", "model");
+	json_w_member_int(w, "created", api->attached_s);
+	json_w_member_str(w, "owned_by", "amend");
 	json_w_close(w);
 }
 
@@ -31,8 +27,7 @@ static void models_list(struct node_api *api, struct http_exchange *x)
 	struct json_w w;
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
-	json_w_key(&w, "object");
-	json_w_str(&w, "list");
+	json_w_member_str(&w, "object", "list");
 	json_w_key(&w, "data");
 	json_w_open(&w, '[');
 	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
@@ -108,8 +103,7 @@ static void write_hash(struct json_w *w, const char *key, const struct hash *has
 {
 	char hex[HASH_HEX_BYTES];
 	hash_hex(hash, hex);
-	json_w_key(w, key);
-	json_w_str(w, hex);
+	json_w_member_str(w, key, hex);
 }
 
 void node_api__version(struct node_api *api, struct http_exchange *x)
@@ -118,26 +112,19 @@ void node_api__version(struct node_api *api, struct http_exchange *x)
 	struct json_w w;
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
-	json_w_key(&w, "software");
-	json_w_str(&w, api->config.software);
+	json_w_member_str(&w, "software", api->config.software);
 	if (atomic_load(&api->attached)) {
 		struct node_sync_info info;
 		node_sync_info_get(api->sync, &info);
-		json_w_key(&w, "model");
-		json_w_str(&w, api->slug);
+		json_w_member_str(&w, "model", api->slug);
 		write_hash(&w, "base_model", model_digest(api->model));
-		json_w_key(&w, "version");
-		json_w_uint(&w, info.live);
-		json_w_key(&w, "newest");
-		json_w_uint(&w, info.newest);
+		json_w_member_uint(&w, "version", info.live);
+		json_w_member_uint(&w, "newest", info.newest);
 		write_hash(&w, "root", &info.root);
 		write_hash(&w, "content", &info.content);
-		json_w_key(&w, "edits");
-		json_w_uint(&w, info.edits);
-		json_w_key(&w, "state");
-		json_w_str(&w, sm_state_name(&node_sync_states, (int)info.state));
-		json_w_key(&w, "coordinator");
-		json_w_bool(&w, info.greeted);
+		json_w_member_uint(&w, "edits", info.edits);
+		json_w_member_str(&w, "state", sm_state_name(&node_sync_states, (int)info.state));
+		json_w_member_bool(&w, "coordinator", info.greeted);
 	}
 	json_w_close(&w);
 	buf_puts(&text, "\n");

@@ -33,17 +33,14 @@ void node_refusal_json(const struct node_refusal *refusal, struct buf *out)
 	json_w_open(&w, '{');
 	json_w_key(&w, "error");
 	json_w_open(&w, '{');
-	json_w_key(&w, "message");
-	json_w_str(&w, refusal->message);
-	json_w_key(&w, "type");
-	json_w_str(&w, refusal->type);
+	json_w_member_str(&w, "message", refusal->message);
+	json_w_member_str(&w, "type", refusal->type);
 	json_w_key(&w, "param");
 	if (refusal->param[0] != '\0')
 		json_w_str(&w, refusal->param);
 	else
 		json_w_null(&w);
-	json_w_key(&w, "code");
-	json_w_str(&w, refusal->code);
+	json_w_member_str(&w, "code", refusal->code);
 	json_w_close(&w);
 	json_w_close(&w);
 	buf_puts(out, "\n");

@@ -186,12 +186,36 @@ static void out_of_memory(void **state)
 	assert_true(test_walk_allocations(parse_and_write, text) > 8);
 }
 
+static void members(void **state)
+{
+	(void)state;
+	struct buf b = BUF_INIT;
+	struct json_w w;
+	struct hash hash;
+	memset(hash.bytes, 0xab, sizeof hash.bytes);
+	json_w_init(&w, &b);
+	json_w_open(&w, '{');
+	json_w_member_str(&w, "a", "x\"");
+	json_w_member_strn(&w, "b", "xyz", 2);
+	json_w_member_strn(&w, "c", NULL, 0);
+	json_w_member_uint(&w, "d", UINT64_MAX);
+	json_w_member_int(&w, "e", -1);
+	json_w_member_real(&w, "f", 0.5);
+	json_w_member_bool(&w, "g", true);
+	json_w_member_hash(&w, "h", &hash);
+	json_w_close(&w);
+	assert_string_equal(buf_cstr(&b),
+			    "{\"a\":\"x\\\"\",\"b\":\"xy\",\"c\":\"\",\"d\":18446744073709551615,\"e\":-1,\"f\":0.5,"
+			    "\"g\":true,\"h\":\"abababababababababababababababababababababababababababababababab\"}");
+	buf_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads),         cmocka_unit_test(refuses),       cmocka_unit_test(depth),
-		cmocka_unit_test(canonical),     cmocka_unit_test(writes),        cmocka_unit_test(reals_read_back),
-		cmocka_unit_test(misuse_aborts), cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(members),         cmocka_unit_test(reads),         cmocka_unit_test(refuses),
+		cmocka_unit_test(depth),           cmocka_unit_test(canonical),     cmocka_unit_test(writes),
+		cmocka_unit_test(reals_read_back), cmocka_unit_test(misuse_aborts), cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
