@@ -9,6 +9,7 @@ extern "C" {
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 #include <math.h>
+#include <memory>
 #include <new>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@ struct model_weight {
 struct cuda_backend {
 	struct model_backend base;
 	cublasHandle_t blas;
-	int failed; /* the first error of an operation that returns nothing; the next fallible one reports it */
+	int failed; /* the first error of operations that return nothing; the next fallible one reports and forgets it */
 	char text[160];
 };
 
@@ -41,15 +42,30 @@ static int code_of(cudaError_t status)
 	return status == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_EXTERNAL;
 }
 
-/* Waits for the device; remembers the first failure and returns it. */
-static int finish(struct model_backend *b)
+/* Keeps the first failure. The runtime forgets its own unless the device is lost: then every later call fails, too. */
+static void remember(struct model_backend *b, int rc)
+{
+	if (rc == 0)
+		return;
+	(void)cudaGetLastError();
+	if (of(b)->failed == 0)
+		of(b)->failed = rc;
+}
+
+/* Waits for the device. */
+static void finish(struct model_backend *b)
 {
 	int rc = code_of(cudaGetLastError());
 	int wait = code_of(cudaDeviceSynchronize());
-	cuda_backend *c = of(b);
-	if (c->failed == 0)
-		c->failed = rc != 0 ? rc : wait;
-	return c->failed;
+	remember(b, rc != 0 ? rc : wait);
+}
+
+/* For a fallible operation to return, once its arrays are back where they belong. */
+static int take(struct model_backend *b)
+{
+	int rc = of(b)->failed;
+	of(b)->failed = 0;
+	return rc;
 }
 
 /* --- An array as the device sees it: itself, or a copy for the time of one operation. */
@@ -89,8 +105,7 @@ template <typename T> class on_device
       private:
 	void fail(cudaError_t status)
 	{
-		if (of(backend)->failed == 0)
-			of(backend)->failed = code_of(status);
+		remember(backend, code_of(status));
 	}
 	struct model_backend *backend;
 	const T *source;
@@ -114,251 +129,7 @@ static unsigned grid_of(size_t n)
 	return (unsigned)((n + THREADS - 1) / THREADS);
 }
 
-/* --- Kernels. A block works on one row where sums are needed; halving in shared memory keeps their order. */
-
-__device__ static float block_sum(float value)
-{
-	__shared__ float part[THREADS];
-	part[threadIdx.x] = value;
-	__syncthreads();
-	for (unsigned half = THREADS / 2; half > 0; half /= 2) {
-		if (threadIdx.x < half)
-			part[threadIdx.x] += part[threadIdx.x + half];
-		__syncthreads();
-	}
-	float sum = part[0];
-	__syncthreads();
-	return sum;
-}
-
-__device__ static float inverse_rms(const float *x, float eps, size_t width)
-{
-	float sum = 0;
-	for (size_t i = threadIdx.x; i < width; i += THREADS)
-		sum += x[i] * x[i];
-	return 1.0f / sqrtf(block_sum(sum) / (float)width + eps);
-}
-
-__global__ static void rmsnorm_rows(float *y, const float *x, const float *g, float eps, size_t width)
-{
-	x += blockIdx.x * width;
-	y += blockIdx.x * width;
-	float inverse = inverse_rms(x, eps, width);
-	for (size_t i = threadIdx.x; i < width; i += THREADS)
-		y[i] = x[i] * inverse * g[i];
-}
-
-__global__ static void rmsnorm_backward_rows(float *dx, const float *dy, const float *x, const float *g, float eps, size_t width)
-{
-	x += blockIdx.x * width;
-	dx += blockIdx.x * width;
-	dy += blockIdx.x * width;
-	float inverse = inverse_rms(x, eps, width), sum = 0;
-	for (size_t i = threadIdx.x; i < width; i += THREADS)
-		sum += g[i] * dy[i] * x[i];
-	float pull = block_sum(sum) * inverse * inverse / (float)width;
-	for (size_t i = threadIdx.x; i < width; i += THREADS)
-		dx[i] += inverse * (g[i] * dy[i] - x[i] * pull);
-}
-
-__global__ static void rope_pairs(float *x, const int32_t *positions, const float *freq, bool interleaved, bool inverse, size_t pairs,
-				  size_t heads, size_t half)
-{
-	size_t at = (size_t)blockIdx.x * THREADS + threadIdx.x;
-	if (at >= pairs)
-		return;
-	size_t j = at % half, head = at / half;
-	float angle = (float)positions[head / heads] * freq[j], c = cosf(angle), s = inverse ? -sinf(angle) : sinf(angle);
-	float *base = x + head * 2 * half, *first = interleaved ? base + 2 * j : base + j, *second = interleaved ? first + 1 : first + half;
-	float u = *first, v = *second;
-	*first = u * c - v * s;
-	*second = u * s + v * c;
-}
-
-struct attention_sizes {
-	size_t heads, group, kv_heads, head_size, window, length; /* length: of one row of p */
-	float scale;
-};
-
-/* Where a row's query stands: its segment's keys and its position. */
-struct row_place {
-	const float *keys, *values;
-	size_t position, segment_row; /* segment_row: first row of the segment */
-};
-
-__device__ static size_t first_seen(size_t position, size_t window)
-{
-	return window > 0 && position + 1 > window ? position + 1 - window : 0;
-}
-
-__device__ static float dot_of(const float *a, const float *b, size_t n)
-{
-	float sum = 0;
-	for (size_t i = 0; i < n; i++)
-		sum += a[i] * b[i];
-	return sum;
-}
-
-/* p = softmax of q·k over the keys [from, to); one block. */
-__device__ static void probabilities(float *p, const float *q, const float *keys, size_t stride, size_t from, size_t to,
-				     const attention_sizes s)
-{
-	__shared__ float shared_max;
-	for (size_t j = from + threadIdx.x; j < to; j += THREADS)
-		p[j] = s.scale * dot_of(q, keys + j * stride, s.head_size);
-	__syncthreads();
-	if (threadIdx.x == 0) {
-		float max = p[from];
-		for (size_t j = from; j < to; j++)
-			max = fmaxf(max, p[j]);
-		shared_max = max;
-	}
-	__syncthreads();
-	float sum = 0, max = shared_max;
-	for (size_t j = from + threadIdx.x; j < to; j += THREADS)
-		sum += p[j] = expf(p[j] - max);
-	sum = block_sum(sum);
-	for (size_t j = from + threadIdx.x; j < to; j += THREADS)
-		p[j] /= sum;
-	__syncthreads();
-}
-
-__global__ static void attention_rows(float *out, float *p, const float *q, const row_place *rows, const attention_sizes s)
-{
-	size_t row = blockIdx.x, head = blockIdx.y, at = (row * s.heads + head) * s.head_size;
-	size_t stride = s.kv_heads * s.head_size, offset = head / s.group * s.head_size;
-	size_t to = rows[row].position + 1, from = first_seen(rows[row].position, s.window);
-	const float *values = rows[row].values + offset;
-	p += (row * s.heads + head) * s.length;
-	probabilities(p, q + at, rows[row].keys + offset, stride, from, to, s);
-	for (size_t i = threadIdx.x; i < s.head_size; i += THREADS) {
-		float sum = 0;
-		for (size_t j = from; j < to; j++)
-			sum += p[j] * values[j * stride + i];
-		out[at + i] = sum;
-	}
-}
-
-/* p and ds of every row and head, and dq. */
-__global__ static void attention_scores_backward(float *p, float *ds, float *dq, const float *dout, const float *q, const float *k,
-						 const float *v, const row_place *rows, const attention_sizes s)
-{
-	size_t row = blockIdx.x, head = blockIdx.y, at = (row * s.heads + head) * s.head_size;
-	size_t stride = s.kv_heads * s.head_size, base = rows[row].segment_row * stride + head / s.group * s.head_size;
-	size_t to = rows[row].position + 1, from = first_seen(rows[row].position, s.window);
-	p += (row * s.heads + head) * s.length;
-	ds += (row * s.heads + head) * s.length;
-	probabilities(p, q + at, k + base, stride, from, to, s);
-	float mean = 0;
-	for (size_t j = from + threadIdx.x; j < to; j += THREADS) {
-		ds[j] = dot_of(dout + at, v + base + j * stride, s.head_size);
-		mean += p[j] * ds[j];
-	}
-	mean = block_sum(mean);
-	for (size_t j = from + threadIdx.x; j < to; j += THREADS)
-		ds[j] = p[j] * (ds[j] - mean) * s.scale;
-	__syncthreads();
-	for (size_t i = threadIdx.x; i < s.head_size; i += THREADS) {
-		float sum = 0;
-		for (size_t j = from; j < to; j++)
-			sum += ds[j] * k[base + j * stride + i];
-		dq[at + i] = sum;
-	}
-}
-
-/* dk and dv of one key: a sum over the later rows of its segment and the heads of its group, in order. */
-__global__ static void attention_keys_backward(float *dk, float *dv, const float *p, const float *ds, const float *dout, const float *q,
-					       const row_place *rows, size_t row_count, const attention_sizes s)
-{
-	size_t key = blockIdx.x, kv_head = blockIdx.y, first = rows[key].segment_row, j = rows[key].position;
-	for (size_t i = threadIdx.x; i < s.head_size; i += THREADS) {
-		float sum_k = 0, sum_v = 0;
-		for (size_t r = key; r < row_count && rows[r].segment_row == first; r++) {
-			if (j < first_seen(rows[r].position, s.window))
-				break;
-			for (size_t head = kv_head * s.group; head < (kv_head + 1) * s.group; head++) {
-				size_t at = r * s.heads + head;
-				sum_k += ds[at * s.length + j] * q[at * s.head_size + i];
-				sum_v += p[at * s.length + j] * dout[at * s.head_size + i];
-			}
-		}
-		dk[(key * s.kv_heads + kv_head) * s.head_size + i] = sum_k;
-		dv[(key * s.kv_heads + kv_head) * s.head_size + i] = sum_v;
-	}
-}
-
-__global__ static void silu_mul_each(float *y, const float *gate, const float *up, size_t n)
-{
-	size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-	if (i < n)
-		y[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
-}
-
-__global__ static void silu_mul_backward_each(float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t n)
-{
-	size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-	if (i >= n)
-		return;
-	float g = gate[i], d = dy[i], u = up[i], sigmoid = 1.0f / (1.0f + expf(-g));
-	dup[i] = d * g * sigmoid;
-	dgate[i] = d * u * sigmoid * (1.0f + g * (1.0f - sigmoid));
-}
-
-__global__ static void add_each(float *y, const float *x, size_t n)
-{
-	size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-	if (i < n)
-		y[i] += x[i];
-}
-
-__global__ static void cross_entropy_rows(float *loss, int32_t *argmax, float *dlogits, const float *logits, const int32_t *labels,
-					  const float *scale, size_t width)
-{
-	__shared__ float best_value[THREADS];
-	__shared__ size_t best_index[THREADS];
-	size_t row = blockIdx.x, best = threadIdx.x;
-	const float *x = logits + row * width;
-	float value = -INFINITY;
-	for (size_t i = threadIdx.x; i < width; i += THREADS) {
-		if (x[i] > value) {
-			value = x[i];
-			best = i;
-		}
-	}
-	best_value[threadIdx.x] = value;
-	best_index[threadIdx.x] = best;
-	__syncthreads();
-	for (unsigned half = THREADS / 2; half > 0; half /= 2) {
-		unsigned other = threadIdx.x + half;
-		if (threadIdx.x < half && (best_value[other] > best_value[threadIdx.x] || (best_value[other] == best_value[threadIdx.x] &&
-											     best_index[other] < best_index[threadIdx.x]))) {
-			best_value[threadIdx.x] = best_value[other];
-			best_index[threadIdx.x] = best_index[other];
-		}
-		__syncthreads();
-	}
-	float max = best_value[0], sum = 0, at_label = x[labels[row]];
-	for (size_t i = threadIdx.x; i < width; i += THREADS)
-		sum += expf(x[i] - max);
-	sum = block_sum(sum);
-	if (threadIdx.x == 0) {
-		argmax[row] = (int32_t)best_index[0];
-		loss[row] = logf(sum) + max - at_label;
-	}
-	for (size_t i = threadIdx.x; dlogits != nullptr && i < width; i += THREADS)
-		dlogits[row * width + i] = scale[row] * (expf(x[i] - max) / sum - (i == (size_t)labels[row] ? 1.0f : 0.0f));
-}
-
-__global__ static void adam_each(float *w, float *m, float *v, const float *grad, float step, float beta1, float beta2, float eps,
-				 float correct2, size_t n)
-{
-	size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-	if (i >= n)
-		return;
-	m[i] = beta1 * m[i] + (1 - beta1) * grad[i];
-	v[i] = beta2 * v[i] + (1 - beta2) * (grad[i] * grad[i]);
-	w[i] -= step * m[i] / (sqrtf(v[i] * correct2) + eps);
-}
+#include "model/cuda_kernels.inc"
 
 /* --- The operations */
 
@@ -394,9 +165,7 @@ static void release(struct model_backend *b, float *p)
 
 static void copy(struct model_backend *b, float *dst, const float *src, size_t n)
 {
-	int rc = code_of(cudaMemcpy(dst, src, n * sizeof(float), cudaMemcpyDefault));
-	if (of(b)->failed == 0)
-		of(b)->failed = rc;
+	remember(b, code_of(cudaMemcpy(dst, src, n * sizeof(float), cudaMemcpyDefault)));
 	finish(b);
 }
 
@@ -416,15 +185,19 @@ static int product(struct model_backend *b, float *c, const float *a, const floa
 		return 0;
 	if (m > INT32_MAX || n > INT32_MAX || k > INT32_MAX)
 		return ERR_LIMIT;
-	on_device<float> da = in(b, a, m * k), db = in(b, bm, k * n);
-	on_device<float> dc(b, c, m * n, beta != 0, true);
-	if (of(b)->failed != 0)
-		return of(b)->failed;
-	cublasStatus_t status = cublasSgemm(of(b)->blas, tb ? CUBLAS_OP_T : CUBLAS_OP_N, ta ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k,
-					    &alpha, db.get(), (int)(tb ? k : n), da.get(), (int)(ta ? m : k), &beta, dc.get(), (int)n);
-	if (status != CUBLAS_STATUS_SUCCESS)
-		return status == CUBLAS_STATUS_ALLOC_FAILED ? ERR_NOMEM : ERR_EXTERNAL;
-	return finish(b);
+	{
+		on_device<float> da = in(b, a, m * k), db = in(b, bm, k * n);
+		on_device<float> dc(b, c, m * n, beta != 0, true);
+		cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+		if (of(b)->failed == 0)
+			status = cublasSgemm(of(b)->blas, tb ? CUBLAS_OP_T : CUBLAS_OP_N, ta ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m,
+					     (int)k, &alpha, db.get(), (int)(tb ? k : n), da.get(), (int)(ta ? m : k), &beta, dc.get(),
+					     (int)n);
+		if (status != CUBLAS_STATUS_SUCCESS)
+			remember(b, status == CUBLAS_STATUS_ALLOC_FAILED ? ERR_NOMEM : ERR_EXTERNAL);
+		finish(b);
+	}
+	return take(b);
 }
 
 static void weight_destroy(struct model_backend *b, struct model_weight **weight)
@@ -508,12 +281,14 @@ static attention_sizes sizes_of(const struct model_segment *segments, size_t seg
 	return attention_sizes{ heads, heads / kv_heads, kv_heads, head_size, window, length, 1.0f / sqrtf((float)head_size) };
 }
 
-static int attention_on(struct model_backend *b, float *out, const float *q, const std::vector<row_place> &rows, const attention_sizes s)
+static void attention_on(struct model_backend *b, float *out, const float *q, const std::vector<row_place> &rows, const attention_sizes s)
 {
 	size_t n = rows.size() * s.heads * s.head_size;
 	float *p = alloc(b, rows.size() * s.heads * s.length);
-	if (p == nullptr)
-		return ERR_NOMEM;
+	if (p == nullptr) {
+		remember(b, ERR_NOMEM);
+		return;
+	}
 	{
 		on_device<float> o = inout(b, out, n), dq = in(b, q, n);
 		on_device<row_place> dr = in(b, rows.data(), rows.size());
@@ -522,7 +297,6 @@ static int attention_on(struct model_backend *b, float *out, const float *q, con
 		finish(b);
 	}
 	release(b, p);
-	return of(b)->failed;
 }
 
 static int attention(struct model_backend *b, float *out, const float *q, const float *const *keys, const float *const *values,
@@ -530,23 +304,23 @@ static int attention(struct model_backend *b, float *out, const float *q, const 
 {
 	attention_sizes s = sizes_of(segments, segment_count, heads, kv_heads, head_size, window);
 	try {
-		std::vector<on_device<float> *> held; /* keys and values that were in plain host memory */
+		using array = std::unique_ptr<on_device<float>>;
+		std::vector<array> held; /* keys and values, copied where they were in plain host memory */
 		std::vector<row_place> rows;
 		size_t row = 0;
 		for (size_t i = 0; i < segment_count; row += segments[i].row_count, i++) {
 			size_t n = (segments[i].position + segments[i].row_count) * kv_heads * head_size;
-			held.push_back(new on_device<float>(b, keys[i], n, true, false));
-			held.push_back(new on_device<float>(b, values[i], n, true, false));
+			held.push_back(array(new on_device<float>(b, keys[i], n, true, false)));
+			held.push_back(array(new on_device<float>(b, values[i], n, true, false)));
 			for (size_t r = 0; r < segments[i].row_count; r++)
 				rows.push_back(row_place{ held[2 * i]->get(), held[2 * i + 1]->get(), segments[i].position + r, row });
 		}
-		int rc = rows.empty() ? 0 : attention_on(b, out, q, rows, s);
-		for (on_device<float> *h : held)
-			delete h;
-		return rc;
+		if (!rows.empty())
+			attention_on(b, out, q, rows, s);
 	} catch (const std::bad_alloc &) {
-		return ERR_NOMEM;
+		remember(b, ERR_NOMEM);
 	}
+	return take(b);
 }
 
 static int attention_backward(struct model_backend *b, float *dq, float *dk, float *dv, const float *dout, const float *q, const float *k,
@@ -583,7 +357,7 @@ static int attention_backward(struct model_backend *b, float *dq, float *dk, flo
 		finish(b);
 	}
 	release(b, p);
-	return of(b)->failed;
+	return take(b);
 }
 
 static void silu_mul(struct model_backend *b, float *y, const float *gate, const float *up, size_t n)
