@@ -1,23 +1,13 @@
 /* recv_fleet.c: who is there, what they do, and how the coordinator itself fares. */
 #include "coordinator/internal.h"
 
-#include <stdio.h>
+#include "base/process.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define MEMBERS_MAX 400 /* fits the reply's cap with full texts */
-
-static uint64_t resident_bytes(void)
-{
-	unsigned long size = 0, resident = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
-	if (f == NULL)
-		return 0;
-	int n = fscanf(f, "%lu %lu", &size, &resident);
-	fclose(f);
-	return n == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
-}
 
 static void member_fill(struct coordinator *c, const struct peer *peer, struct msg_fleet_member *out)
 {
@@ -59,7 +49,7 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 	for (size_t i = 0; i < c->shard_count; i++)
 		*(c->shards[i]->rec.state == STORE_SHARD_OPEN ? &reply->shards_open : &reply->shards_closed) += 1;
 	reply->pid = (uint32_t)getpid();
-	reply->resident_bytes = resident_bytes();
+	reply->resident_bytes = process_resident_bytes();
 	reply->base_model = c->base_model;
 	reply->cluster_id = coordinator__text(c->cluster_id);
 	reply->software = coordinator__text("amend " AMEND_VERSION);

@@ -2,6 +2,7 @@
 #include "daemon/metrics_page.h"
 
 #include "base/fault.h"
+#include "base/process.h"
 #include "daemon/http.h"
 
 #include <dirent.h>
@@ -29,17 +30,6 @@ struct metrics_page {
 static void gauge(struct buf *out, const char *name, const char *help, const char *type, double value)
 {
 	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value);
-}
-
-uint64_t metrics_resident_bytes(void)
-{
-	unsigned long long pages = 0;
-	FILE *f = fopen("/proc/self/statm", "r");
-	if (f == NULL)
-		return 0;
-	int fields = fscanf(f, "%*u %llu", &pages);
-	fclose(f);
-	return fields == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static double open_descriptors(void)
@@ -88,7 +78,7 @@ void metrics_process(struct buf *out)
 		      (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 	buf_printf(out, "# HELP amend_build_info Version of the program.\n# TYPE amend_build_info gauge\n");
 	buf_printf(out, "amend_build_info{version=\"%s\"} 1\n", AMEND_VERSION);
-	gauge(out, "process_resident_memory_bytes", "Resident memory.", "gauge", (double)metrics_resident_bytes());
+	gauge(out, "process_resident_memory_bytes", "Resident memory.", "gauge", (double)process_resident_bytes());
 	gauge(out, "process_cpu_seconds_total", "User and system CPU time.", "counter", cpu);
 	gauge(out, "process_open_fds", "Open file descriptors.", "gauge", open_descriptors());
 	gauge(out, "process_start_time_seconds", "Start of the process, Unix time.", "gauge", start_seconds());

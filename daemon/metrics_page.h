@@ -19,6 +19,5 @@ void metrics_page_close(struct metrics_page **page);
 
 /* Appends amend_build_info and process_*: every page ends with them. Any thread. */
 void metrics_process(struct buf *out);
-uint64_t metrics_resident_bytes(void); /* of this process */
 
 #endif

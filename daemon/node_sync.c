@@ -3,7 +3,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
-#include "daemon/metrics_page.h"
+#include "base/process.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -82,7 +82,7 @@ static void status_send(struct node_sync *sync)
 		.version = sync->live.version,
 		.content = sync->live.content,
 		.state = text_of(sm_state_name(&node_sync_states, sync->sm.state)),
-		.resident_bytes = metrics_resident_bytes(),
+		.resident_bytes = process_resident_bytes(),
 		.requests = sync->requests,
 	};
 	if (sync->greeted)
@@ -92,7 +92,7 @@ static void status_send(struct node_sync *sync)
 static void heartbeat_send(struct node_sync *sync)
 {
 	struct msg msg = { .type = MSG_HEARTBEAT };
-	msg.u.heartbeat = (struct msg_heartbeat){ NULL, 0, metrics_resident_bytes() };
+	msg.u.heartbeat = (struct msg_heartbeat){ NULL, 0, process_resident_bytes() };
 	sync->heartbeat_us = env_monotonic_us(sync->env);
 	node_sync__send(sync, &msg);
 	status_send(sync);
