@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "base/zstd.h"
+#include "model/quant.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -21,27 +22,14 @@ enum encoding { DENSE, MASKED };
 
 static uint16_t bf16_of(float value)
 {
-	uint32_t bits;
-	memcpy(&bits, &value, sizeof(bits));
-	if ((bits & UINT32_C(0x7FFFFFFF)) > UINT32_C(0x7F800000))
-		return (uint16_t)(bits >> 16 | 0x40); /* NaN stays NaN */
-	bits += UINT32_C(0x7FFF) + (bits >> 16 & 1);  /* to nearest, ties to even */
-	bits >>= 16;
-	return bits == 0x8000 ? 0 : (uint16_t)bits; /* one zero, so that equal deltas have equal bytes */
-}
-
-static float float_of(uint16_t half)
-{
-	uint32_t bits = (uint32_t)half << 16;
-	float value;
-	memcpy(&value, &bits, sizeof(value));
-	return value;
+	uint16_t bits = model_quant_to_bf16(value);
+	return bits == 0x8000 ? 0 : bits; /* one zero, so that equal deltas have equal bytes */
 }
 
 void editor_delta_round(float *delta, size_t element_count)
 {
 	for (size_t i = 0; i < element_count; i++)
-		delta[i] = float_of(bf16_of(delta[i]));
+		delta[i] = model_quant_from_bf16(bf16_of(delta[i]));
 }
 
 static int check_values(const float *delta, size_t hidden, size_t ffn, struct err *e)
@@ -165,7 +153,7 @@ static int expand(enum encoding encoding, const uint8_t *payload, size_t n, uint
 		bool present = encoding == DENSE || (mask[i / 8] >> i % 8 & 1) != 0;
 		if (present && at == plane)
 			return ERR_CORRUPT;
-		delta[i] = present ? float_of((uint16_t)(low[at] | low[plane + at] << 8)) : 0.0f;
+		delta[i] = present ? model_quant_from_bf16((uint16_t)(low[at] | low[plane + at] << 8)) : 0.0f;
 		at += present;
 	}
 	return at == plane ? 0 : ERR_CORRUPT;

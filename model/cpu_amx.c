@@ -1,6 +1,7 @@
 #include "model/cpu_amx.h"
 
 #include "model/cpu.h"
+#include "model/quant.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -49,21 +50,6 @@ static __mmask16 mask_of(size_t count)
 	return (__mmask16)bits;
 }
 
-static uint16_t to_bf16(float value)
-{
-	uint32_t bits;
-	memcpy(&bits, &value, sizeof(bits));
-	return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16); /* to nearest, ties to even */
-}
-
-static float from_bf16(uint16_t bf16)
-{
-	uint32_t bits = (uint32_t)bf16 << 16;
-	float value;
-	memcpy(&value, &bits, sizeof(value));
-	return value;
-}
-
 /* --- Packing of B. Blocks of 32 columns; in each, depth blocks of 32; in each, tiles of 16 columns: hi 0, hi 1, lo 0,
  * lo 1. A tile's row holds two depths of 16 columns, side by side, as TDPBF16PS wants them. */
 
@@ -72,10 +58,10 @@ static void pack_block(uint16_t *to, const float *w, bool transposed, size_t dep
 	for (size_t k = k0; k < k0 + DEPTH && k < depth; k++) {
 		for (size_t n = n0; n < n0 + BLOCK && n < width; n++) {
 			float value = transposed ? w[n * depth + k] : w[k * width + n];
-			uint16_t hi = to_bf16(value);
+			uint16_t hi = model_quant_to_bf16(value);
 			size_t tile = (n - n0) / TILE, at = (k - k0) / 2 * DEPTH + (n - n0) % TILE * 2 + (k - k0) % 2;
 			to[tile * TILE_ITEMS + at] = hi;
-			to[(tile + 2) * TILE_ITEMS + at] = to_bf16(value - from_bf16(hi));
+			to[(tile + 2) * TILE_ITEMS + at] = model_quant_to_bf16(value - model_quant_from_bf16(hi));
 		}
 	}
 }
@@ -105,10 +91,13 @@ void model__tiles_free(struct model__tiles *tiles)
 /* --- Rows of x, split in the same way: blocks of 32 rows; in each, depth blocks: hi rows 0–15, hi 16–31, lo 0–15, lo
  * 16–31. */
 
-TARGET static inline __m512i round_bf16(__m512i bits)
+/* As model_quant_to_bf16, of 16 at once. */
+TARGET static inline __m512i round_bf16(__m512 v)
 {
-	__m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-	return _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+	__m512i bits = _mm512_castps_si512(v), top = _mm512_srli_epi32(bits, 16);
+	__m512i odd = _mm512_and_si512(top, _mm512_set1_epi32(1));
+	__m512i even = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+	return _mm512_mask_or_epi32(even, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), top, _mm512_set1_epi32(0x40));
 }
 
 /* 32 floats of one row; `valid` of them are there. */
@@ -118,9 +107,9 @@ TARGET static void split_32(uint16_t *hi, uint16_t *lo, const float *x, size_t v
 		size_t left = valid > half * 16 ? valid - half * 16 : 0;
 		__mmask16 mask = mask_of(left);
 		__m512 v = _mm512_maskz_loadu_ps(mask, x + half * 16);
-		__m512i top = round_bf16(_mm512_castps_si512(v));
+		__m512i top = round_bf16(v);
 		__m512 rest = _mm512_sub_ps(v, _mm512_castsi512_ps(_mm512_slli_epi32(top, 16)));
-		__m512i low = round_bf16(_mm512_castps_si512(rest));
+		__m512i low = round_bf16(rest);
 		_mm256_storeu_si256((__m256i *)(void *)(hi + half * 16), _mm512_cvtepi32_epi16(top));
 		_mm256_storeu_si256((__m256i *)(void *)(lo + half * 16), _mm512_cvtepi32_epi16(low));
 	}

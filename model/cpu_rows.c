@@ -49,6 +49,8 @@ static bool rotations_ready(struct model__cpu *cpu, const float *freq, size_t ha
 	if (from >= position_count)
 		return true;
 	size_t count = position_count < 256 ? 256 : 2 * position_count;
+	if (count > MODEL__ROPE_POSITIONS_MAX)
+		count = MODEL__ROPE_POSITIONS_MAX;
 	float *table = model__host_alloc(&cpu->base, count * size);
 	if (table == NULL)
 		return false;

@@ -2,10 +2,19 @@
 
 #include <cblas.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 static const char *describe(void)
 {
-	return "OpenBLAS";
+	static char text[32];
+	if (text[0] == '\0') { /* name and version; what follows says how it was built */
+		const char *config = openblas_get_config();
+		size_t name = strcspn(config, " "),
+		       version = config[name] == ' ' ? strcspn(config + name + 1, " ") + 1 : 0;
+		snprintf(text, sizeof(text), "%.*s", (int)(name + version), config);
+	}
+	return text;
 }
 
 static int product(float *c, const float *a, const float *b, bool ta, bool tb, float alpha, float beta, size_t m,

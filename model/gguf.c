@@ -217,6 +217,33 @@ bool model_gguf_string(const struct model_gguf *gguf, const char *key, const cha
 	return true;
 }
 
+static int optional(const struct model_gguf *gguf, const char *key, bool read, const char *wanted, struct err *e)
+{
+	if (read || model__gguf_find(gguf, key) == NULL)
+		return 0;
+	return err_set(e, ERR_INVALID, "%s is no %s: the file is malformed, download it again", key, wanted);
+}
+
+int model_gguf_u64_or(const struct model_gguf *gguf, const char *key, uint64_t *out, struct err *e)
+{
+	return optional(gguf, key, model_gguf_u64(gguf, key, out), "whole number", e);
+}
+
+int model_gguf_f64_or(const struct model_gguf *gguf, const char *key, double *out, struct err *e)
+{
+	return optional(gguf, key, model_gguf_f64(gguf, key, out), "number", e);
+}
+
+int model_gguf_bool_or(const struct model_gguf *gguf, const char *key, bool *out, struct err *e)
+{
+	return optional(gguf, key, model_gguf_bool(gguf, key, out), "truth value", e);
+}
+
+int model_gguf_string_or(const struct model_gguf *gguf, const char *key, const char **text, size_t *len, struct err *e)
+{
+	return optional(gguf, key, model_gguf_string(gguf, key, text, len), "text", e);
+}
+
 bool model_gguf_array(const struct model_gguf *gguf, const char *key, size_t *count)
 {
 	const struct model__gguf_value *v = model__gguf_find(gguf, key);
@@ -246,16 +273,4 @@ bool model_gguf_array_i64(const struct model_gguf *gguf, const char *key, size_t
 	const struct model__gguf_value *v = find_element(gguf, key, index);
 
 	return v && model__gguf_element_i64(v, index, out);
-}
-
-bool model_gguf_array_f64(const struct model_gguf *gguf, const char *key, size_t index, double *out)
-{
-	const struct model__gguf_value *v = find_element(gguf, key, index);
-
-	return v && element_f64(v, index, out);
-}
-
-uint64_t model_gguf_file_bytes(const struct model_gguf *gguf)
-{
-	return gguf->map_bytes;
 }

@@ -48,12 +48,17 @@ bool model_gguf_f64(const struct model_gguf *gguf, const char *key, double *out)
 bool model_gguf_bool(const struct model_gguf *gguf, const char *key, bool *out);
 /* Not NUL-terminated. */
 bool model_gguf_string(const struct model_gguf *gguf, const char *key, const char **text, size_t *len);
+/* The same for keys that a file may leave out: *out then stays as it is. ERR_INVALID: the key is there, with a value of
+ * another type; the text names it. */
+int model_gguf_u64_or(const struct model_gguf *gguf, const char *key, uint64_t *out, struct err *e) MUST_CHECK;
+int model_gguf_f64_or(const struct model_gguf *gguf, const char *key, double *out, struct err *e) MUST_CHECK;
+int model_gguf_bool_or(const struct model_gguf *gguf, const char *key, bool *out, struct err *e) MUST_CHECK;
+int model_gguf_string_or(const struct model_gguf *gguf, const char *key, const char **text, size_t *len,
+			 struct err *e) MUST_CHECK;
 /* Arrays of strings and of numbers. index < count. */
 bool model_gguf_array(const struct model_gguf *gguf, const char *key, size_t *count);
 bool model_gguf_array_string(const struct model_gguf *gguf, const char *key, size_t index, const char **text,
 			     size_t *len);
 bool model_gguf_array_i64(const struct model_gguf *gguf, const char *key, size_t index, int64_t *out);
-bool model_gguf_array_f64(const struct model_gguf *gguf, const char *key, size_t index, double *out);
-uint64_t model_gguf_file_bytes(const struct model_gguf *gguf);
 
 #endif

@@ -18,14 +18,9 @@ struct parse {
 	struct err *e;
 };
 
-/* A name from the file for an error text: at most 63 bytes, printable ASCII only. */
-struct shown {
-	char text[64];
-};
-
-static struct shown show(const char *name, size_t len)
+struct model__shown model__show(const char *name, size_t len)
 {
-	struct shown s;
+	struct model__shown s;
 	size_t n = len < sizeof(s.text) - 1 ? len : sizeof(s.text) - 1;
 
 	for (size_t i = 0; i < n; i++)
@@ -177,7 +172,7 @@ static int parse_value(struct parse *p, struct model__gguf_value *v)
 	} else {
 		rc = take(p, model__gguf_type_bytes(v->type), &v->data);
 	}
-	return rc ? err_wrap(p->e, "metadata \"%s\"", show(v->key, v->key_len).text) : 0;
+	return rc ? err_wrap(p->e, "metadata \"%s\"", model__show(v->key, v->key_len).text) : 0;
 }
 
 static int compare_bytes(const char *a, size_t a_len, const char *b, size_t b_len)
@@ -223,7 +218,7 @@ static int parse_values(struct parse *p, uint64_t count)
 	for (size_t i = 1; i < g->value_count; i++)
 		if (compare_values(&g->values[i - 1], &g->values[i]) == 0)
 			return err_set(p->e, ERR_CORRUPT, "metadata \"%s\" stands there twice; " NEXT_DOWNLOAD,
-				       show(g->values[i].key, g->values[i].key_len).text);
+				       model__show(g->values[i].key, g->values[i].key_len).text);
 	return 0;
 }
 
@@ -281,7 +276,7 @@ static int parse_tensor(struct parse *p, struct model_tensor *t, uint64_t *offse
 	if (dim_count < 1 || dim_count > 4)
 		return err_set(p->e, dim_count ? ERR_LIMIT : ERR_CORRUPT,
 			       "tensor \"%s\" has %" PRIu32 " dimensions (1 to 4); " NEXT_DOWNLOAD,
-			       show(t->name, t->name_len).text, dim_count);
+			       model__show(t->name, t->name_len).text, dim_count);
 	t->dim_count = dim_count;
 	for (unsigned i = 0; i < 4; i++)
 		t->dims[i] = 1;
@@ -290,7 +285,7 @@ static int parse_tensor(struct parse *p, struct model_tensor *t, uint64_t *offse
 	rc = rc ? rc : take_u32(p, &type);
 	rc = rc ? rc : take_u64(p, offset);
 	rc = rc ? rc : measure(p, t, type);
-	return rc ? err_wrap(p->e, "tensor \"%s\"", show(t->name, t->name_len).text) : 0;
+	return rc ? err_wrap(p->e, "tensor \"%s\"", model__show(t->name, t->name_len).text) : 0;
 }
 
 /* Where the tensor stands in the map; `missing`: by how much the file is too short for the worst of them. */
@@ -302,10 +297,10 @@ static int place(struct parse *p, struct model_tensor *t, uint64_t offset, uint6
 	if (offset % g->alignment)
 		return err_set(p->e, ERR_CORRUPT,
 			       "tensor \"%s\": offset %" PRIu64 " is not aligned to %zu; " NEXT_DOWNLOAD,
-			       show(t->name, t->name_len).text, offset, g->alignment);
+			       model__show(t->name, t->name_len).text, offset, g->alignment);
 	if (__builtin_add_overflow(data_start, offset, &start) || __builtin_add_overflow(start, t->byte_count, &end))
 		return err_set(p->e, ERR_CORRUPT, "tensor \"%s\": offset %" PRIu64 " overflows; " NEXT_DOWNLOAD,
-			       show(t->name, t->name_len).text, offset);
+			       model__show(t->name, t->name_len).text, offset);
 	if (end > g->map_bytes) {
 		*missing = *missing > end - g->map_bytes ? *missing : end - g->map_bytes;
 		return 0; /* reported once, for all */
@@ -344,13 +339,13 @@ static int check_neighbours(struct parse *p)
 
 		if ((const uint8_t *)a->data + a->byte_count > (const uint8_t *)b->data)
 			return err_set(p->e, ERR_CORRUPT, "tensors \"%s\" and \"%s\" overlap; " NEXT_DOWNLOAD,
-				       show(a->name, a->name_len).text, show(b->name, b->name_len).text);
+				       model__show(a->name, a->name_len).text, model__show(b->name, b->name_len).text);
 	}
 	qsort(g->by_name, g->tensor_count, sizeof(struct model_tensor *), compare_names);
 	for (size_t i = 1; i < g->tensor_count; i++)
 		if (compare_names(&g->by_name[i - 1], &g->by_name[i]) == 0)
 			return err_set(p->e, ERR_CORRUPT, "tensor \"%s\" stands there twice; " NEXT_DOWNLOAD,
-				       show(g->by_name[i]->name, g->by_name[i]->name_len).text);
+				       model__show(g->by_name[i]->name, g->by_name[i]->name_len).text);
 	return 0;
 }
 

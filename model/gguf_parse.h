@@ -49,6 +49,12 @@ struct model_gguf {
 	size_t alignment;
 };
 
+/* Text from the file for an error text: at most 63 bytes, printable ASCII only. */
+struct model__shown {
+	char text[64];
+};
+struct model__shown model__show(const char *name, size_t len);
+
 /* Fills values and tensors from the map. What it allocated stays in `gguf` on failure too: gguf.c frees it. */
 int model__gguf_parse(struct model_gguf *gguf, struct err *e) MUST_CHECK;
 const struct model__gguf_value *model__gguf_find(const struct model_gguf *gguf, const char *key);

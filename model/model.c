@@ -1,6 +1,8 @@
 #include "model/parts.h"
 
 #include "base/fault.h"
+#include "base/utf8.h"
+#include "model/gguf_parse.h"
 #include "model/quant.h"
 
 #include <math.h>
@@ -32,14 +34,17 @@ static int check_architecture(const struct model_gguf *gguf, struct err *e)
 {
 	const char *text, *known = "llama";
 	size_t len;
-	uint64_t experts;
+	uint64_t experts = 0;
 	if (!model_gguf_string(gguf, "general.architecture", &text, &len))
 		return err_set(e, ERR_INVALID,
 			       "the file names no general.architecture: choose a llama model in GGUF form");
 	if (len != strlen(known) || memcmp(text, known, len) != 0)
-		return err_set(e, ERR_UNSUPPORTED, "architecture \"%.*s\" is not supported: choose a llama model",
-			       (int)(len < 64 ? len : 64), text);
-	if (model_gguf_u64(gguf, "llama.expert_count", &experts) && experts > 0)
+		return err_set(e, ERR_UNSUPPORTED, "architecture \"%s\" is not supported: choose a llama model",
+			       model__show(text, len).text);
+	int rc = model_gguf_u64_or(gguf, "llama.expert_count", &experts, e);
+	if (rc != 0)
+		return rc;
+	if (experts > 0)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "a mixture of %llu experts is not supported: choose a dense llama model",
 			       (unsigned long long)experts);
@@ -48,32 +53,37 @@ static int check_architecture(const struct model_gguf *gguf, struct err *e)
 
 static int read_heads(const struct model_gguf *gguf, struct model_shape *shape, struct err *e)
 {
-	size_t rotated;
 	int rc = shape_number(gguf, "llama.attention.head_count", 1, 1024, &shape->heads, e);
 	if (rc != 0)
 		return rc;
-	uint64_t kv_heads = shape->heads, length;
-	(void)model_gguf_u64(gguf, "llama.attention.head_count_kv", &kv_heads);
+	uint64_t kv_heads = shape->heads, key_size = shape->hidden / shape->heads, value_size, rotated;
+	rc = model_gguf_u64_or(gguf, "llama.attention.head_count_kv", &kv_heads, e);
+	if (rc == 0)
+		rc = model_gguf_u64_or(gguf, "llama.attention.key_length", &key_size, e);
+	value_size = rotated = key_size;
+	if (rc == 0)
+		rc = model_gguf_u64_or(gguf, "llama.attention.value_length", &value_size, e);
+	if (rc == 0)
+		rc = model_gguf_u64_or(gguf, "llama.rope.dimension_count", &rotated, e);
+	if (rc != 0)
+		return rc;
 	if (kv_heads == 0 || kv_heads > shape->heads || shape->heads % kv_heads != 0)
 		return err_set(e, ERR_INVALID, "%zu heads do not divide into %llu key heads: the file is malformed",
 			       shape->heads, (unsigned long long)kv_heads);
 	shape->kv_heads = (size_t)kv_heads;
-	shape->head_size = shape->hidden / shape->heads;
-	if (model_gguf_u64(gguf, "llama.attention.key_length", &length))
-		shape->head_size = length <= 512 ? (size_t)length : 0;
-	if (shape->head_size == 0 || shape->head_size % 2 != 0 || shape->head_size > 512)
+	shape->head_size = key_size <= 512 ? (size_t)key_size : 0;
+	if (shape->head_size == 0 || shape->head_size % 2 != 0)
 		return err_set(
 			e, ERR_UNSUPPORTED,
 			"%zu heads of hidden size %zu are not supported: a head must have an even size up to 512",
 			shape->heads, shape->hidden);
-	if (model_gguf_u64(gguf, "llama.attention.value_length", &length) && length != shape->head_size)
+	if (value_size != shape->head_size)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "heads whose values (%llu) and keys (%zu) differ in size are not supported",
-			       (unsigned long long)length, shape->head_size);
-	rotated = shape->head_size;
-	if (model_gguf_u64(gguf, "llama.rope.dimension_count", &length) && length != rotated)
+			       (unsigned long long)value_size, shape->head_size);
+	if (rotated != shape->head_size)
 		return err_set(e, ERR_UNSUPPORTED, "rotating %llu of a head's %zu dimensions is not supported",
-			       (unsigned long long)length, rotated);
+			       (unsigned long long)rotated, shape->head_size);
 	return 0;
 }
 
@@ -98,10 +108,13 @@ static int read_shape(const struct model_gguf *gguf, const struct model_tokenize
 	if (!model_gguf_f64(gguf, "llama.attention.layer_norm_rms_epsilon", &eps) || !(eps > 0) || eps > 1)
 		return err_set(e, ERR_INVALID,
 			       "the file has no usable llama.attention.layer_norm_rms_epsilon: download it again");
-	(void)model_gguf_f64(gguf, "llama.rope.freq_base", &base);
+	rc = model_gguf_f64_or(gguf, "llama.rope.freq_base", &base, e);
+	if (rc == 0)
+		rc = model_gguf_u64_or(gguf, "llama.attention.sliding_window", &window, e);
+	if (rc != 0)
+		return rc;
 	if (!(base >= 1) || base > 1e12)
 		return err_set(e, ERR_INVALID, "llama.rope.freq_base is %g: the file is malformed", base);
-	(void)model_gguf_u64(gguf, "llama.attention.sliding_window", &window);
 	shape->window = window > CONTEXT_MAX ? 0 : (size_t)window;
 	shape->rms_eps = (float)eps;
 	shape->rope_base = (float)base;
@@ -210,6 +223,11 @@ static int load_layer(struct model *m, size_t index, struct err *e)
 	return rc;
 }
 
+static bool name_has(const struct model_tensor *t, const char *part)
+{
+	return memmem(t->name, t->name_len, part, strlen(part)) != NULL;
+}
+
 /* What a llama file may hold besides its layers; anything else (a bias, a norm of queries) would change the result. */
 static int check_no_other_tensors(const struct model *m, struct err *e)
 {
@@ -219,10 +237,10 @@ static int check_no_other_tensors(const struct model *m, struct err *e)
 		return 0;
 	for (size_t i = 0; i < model_gguf_tensor_count(m->gguf); i++) {
 		const struct model_tensor *t = model_gguf_tensor_at(m->gguf, i);
-		if (strstr(t->name, "bias") != NULL || strstr(t->name, "q_norm") != NULL ||
-		    strstr(t->name, "k_norm") != NULL)
+		if (name_has(t, "bias") || name_has(t, "q_norm") || name_has(t, "k_norm"))
 			return err_set(e, ERR_UNSUPPORTED,
-				       "tensor %.80s is not supported: choose a llama model without biases", t->name);
+				       "tensor %s is not supported: choose a llama model without biases",
+				       model__show(t->name, t->name_len).text);
 	}
 	return err_set(e, ERR_UNSUPPORTED,
 		       "the file holds %zu tensors, a llama model of %zu layers has %zu: it is another kind of model",
@@ -233,17 +251,19 @@ static int check_no_other_tensors(const struct model *m, struct err *e)
 static int make_frequencies(struct model *m, struct err *e)
 {
 	size_t half = m->shape.head_size / 2, len;
-	const char *type;
+	const char *type = "none";
 	double factor = 1;
 	const struct model_tensor *factors = NULL;
-	int rc = 0;
-	if (model_gguf_string(m->gguf, "llama.rope.scaling.type", &type, &len) &&
-	    !(len == 4 && memcmp(type, "none", 4) == 0)) {
+	len = strlen(type);
+	int rc = model_gguf_string_or(m->gguf, "llama.rope.scaling.type", &type, &len, e);
+	if (rc != 0)
+		return rc;
+	if (len != 4 || memcmp(type, "none", 4) != 0) {
 		if (len != 6 || memcmp(type, "linear", 6) != 0)
 			return err_set(
 				e, ERR_UNSUPPORTED,
-				"rotation scaling \"%.*s\" is not supported: choose a model with linear or no scaling",
-				(int)(len < 64 ? len : 64), type);
+				"rotation scaling \"%s\" is not supported: choose a model with linear or no scaling",
+				model__show(type, len).text);
 		if (!model_gguf_f64(m->gguf, "llama.rope.scaling.factor", &factor) || !(factor > 0))
 			return err_set(e, ERR_INVALID,
 				       "the file asks for linear rotation scaling without a usable factor");
@@ -297,7 +317,20 @@ static void set_name(struct model *m, const char *path)
 		text = slash == NULL ? path : slash + 1;
 		len = strlen(text);
 	}
-	snprintf(m->name, sizeof(m->name), "%.*s", (int)(len < sizeof(m->name) ? len : sizeof(m->name) - 1), text);
+	size_t at = 0;
+	while (at < len) { /* goes to logs and terminals: whole characters, and none that steers */
+		uint32_t code;
+		size_t n = utf8_next(text + at, len - at, &code);
+		if (at + (n > 0 ? n : 1) >= sizeof(m->name))
+			break;
+		bool plain = n > 0 && code >= 0x20 && code != 0x7F && !(code >= 0x80 && code < 0xA0);
+		if (plain)
+			memcpy(m->name + at, text + at, n);
+		else
+			memset(m->name + at, '?', n > 0 ? n : 1);
+		at += n > 0 ? n : 1;
+	}
+	m->name[at] = '\0';
 }
 
 static int open_parts(struct model *m, const char *path, const struct model_options *options, struct err *e)

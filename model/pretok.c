@@ -2,9 +2,10 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 
 #include "model/pretok.h"
-#include "model/utf8.h"
+#include "model/gguf_parse.h"
 
 #include "base/fault.h"
+#include "base/utf8.h"
 
 #include <pcre2.h>
 #include <stdlib.h>
@@ -64,7 +65,8 @@ static void pcre_free(void *p, void *unused)
 
 static const struct pretok_kind *kind_find(const char *name, size_t name_len)
 {
-	if (name_len == 0 || name_len > 32 || memchr(name, ' ', name_len))
+	/* without NUL: the comparison below must not find an end in the name where the list has its own */
+	if (name_len == 0 || name_len > 32 || memchr(name, ' ', name_len) || memchr(name, '\0', name_len))
 		return NULL;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		for (const char *p = kinds[i].names; *p; p++)
@@ -106,9 +108,9 @@ int model_pretok_new(const char *name, size_t name_len, struct model_pretok **ou
 
 	if (!kind)
 		return err_set(e, ERR_UNSUPPORTED,
-			       "pre-tokeniser \"%.*s\" is not known (known: smollm, gpt2, llama-bpe and their "
+			       "pre-tokeniser \"%s\" is not known (known: smollm, gpt2, llama-bpe and their "
 			       "aliases); use another model",
-			       (int)(name_len < 64 ? name_len : 64), name);
+			       model__show(name, name_len).text);
 	struct model_pretok *t = fault_calloc(1, sizeof(*t));
 	if (!t)
 		return err_set(e, ERR_NOMEM, "no memory for the pre-tokeniser");
@@ -184,7 +186,7 @@ static int check_utf8(const char *text, size_t len, struct err *e)
 {
 	for (size_t i = 0; i < len;) {
 		uint32_t code;
-		const size_t n = model__utf8_next(text + i, len - i, &code);
+		const size_t n = utf8_next(text + i, len - i, &code);
 
 		if (n == 0)
 			return err_set(e, ERR_INVALID, "the text is not UTF-8 at byte %zu; send it as UTF-8", i);

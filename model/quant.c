@@ -43,26 +43,6 @@ static inline float half_at(const uint8_t *p)
 	return half_to_float(half);
 }
 
-float model_quant_f16(uint16_t half)
-{
-	return half_to_float(half);
-}
-
-float model_quant_bf16(uint16_t bf16)
-{
-	return bits_float((uint32_t)bf16 << 16);
-}
-
-uint16_t model_quant_to_bf16(float value)
-{
-	const uint32_t bits = float_bits(value);
-
-	if ((bits & UINT32_C(0x7FFFFFFF)) > UINT32_C(0x7F800000))
-		return (uint16_t)((bits >> 16) |
-				  0x40); /* quiet, so that a payload in the lost bits does not become infinity */
-	return (uint16_t)((bits + UINT32_C(0x7FFF) + ((bits >> 16) & 1)) >> 16);
-}
-
 /* --- Rows: `n` elements from whole blocks. */
 
 static void row_f32(const uint8_t *restrict p, size_t n, float *restrict out)
@@ -82,7 +62,7 @@ static void row_bf16(const uint8_t *restrict p, size_t n, float *restrict out)
 		uint16_t v;
 
 		memcpy(&v, p + 2 * i, sizeof(v));
-		out[i] = bits_float((uint32_t)v << 16);
+		out[i] = model_quant_from_bf16(v);
 	}
 }
 

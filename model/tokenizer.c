@@ -1,6 +1,7 @@
 #include "model/tokenizer.h"
 #include "model/bpe.h"
 #include "model/chat.h"
+#include "model/gguf_parse.h"
 #include "model/pretok.h"
 
 #include "base/fault.h"
@@ -34,11 +35,12 @@ struct encode {
 
 static int read_id(const struct model_gguf *gguf, const char *key, size_t vocabulary, int32_t *out, struct err *e)
 {
-	uint64_t id;
+	uint64_t id = UINT64_MAX;
+	const int rc = model_gguf_u64_or(gguf, key, &id, e);
 
 	*out = -1;
-	if (!model_gguf_u64(gguf, key, &id))
-		return 0;
+	if (rc || id == UINT64_MAX)
+		return rc;
 	if (id >= vocabulary)
 		return err_set(e, ERR_CORRUPT, "%s is %llu, but there are %zu tokens; download the model again", key,
 			       (unsigned long long)id, vocabulary);
@@ -102,27 +104,45 @@ static int check_model(const struct model_gguf *gguf, struct err *e)
 			       "the file has no tokenizer (tokenizer.ggml.model); use a file with one");
 	if (len != 4 || memcmp(name, "gpt2", 4) != 0)
 		return err_set(e, ERR_UNSUPPORTED,
-			       "tokenizer model \"%.*s\" is not known (known: gpt2, byte-level BPE); use another model",
-			       (int)(len < 64 ? len : 64), name);
+			       "tokenizer model \"%s\" is not known (known: gpt2, byte-level BPE); use another model",
+			       model__show(name, len).text);
 	return 0;
 }
 
 static int read_pretok(struct model_tokenizer *t, const struct model_gguf *gguf, struct err *e)
 {
-	const char *name;
-	size_t len;
+	const char *name = "default"; /* files from before the key existed */
+	size_t len = strlen(name);
+	const int rc = model_gguf_string_or(gguf, "tokenizer.ggml.pre", &name, &len, e);
 
-	if (!model_gguf_string(gguf, "tokenizer.ggml.pre", &name, &len)) {
-		name = "default"; /* files from before the key existed */
-		len = strlen(name);
+	return rc ? rc : model_pretok_new(name, len, &t->pretok, e);
+}
+
+/* Nothing here puts tokens around a text: a model that was trained with them would answer worse, and nobody told. */
+static int check_no_added_tokens(const struct model_gguf *gguf, struct err *e)
+{
+	static const char *const keys[] = { "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token" };
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		bool asked = false;
+		const int rc = model_gguf_bool_or(gguf, keys[i], &asked, e);
+
+		if (rc)
+			return rc;
+		if (asked)
+			return err_set(e, ERR_UNSUPPORTED,
+				       "%s: a token that every text begins or ends with is not supported; use another "
+				       "model",
+				       keys[i]);
 	}
-	return model_pretok_new(name, len, &t->pretok, e);
+	return 0;
 }
 
 static int load(struct model_tokenizer *t, const struct model_gguf *gguf, struct err *e)
 {
 	int rc = check_model(gguf, e);
 
+	rc = rc ? rc : check_no_added_tokens(gguf, e);
 	rc = rc ? rc : read_pretok(t, gguf, e);
 	rc = rc ? rc : model__vocab_init(&t->vocab, gguf, e);
 	rc = rc ? rc : model__bpe_init(&t->bpe, gguf, &t->vocab, e);

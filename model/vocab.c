@@ -1,6 +1,6 @@
 #include "model/vocab.h"
-#include "model/utf8.h"
 
+#include "base/utf8.h"
 #include "base/fault.h"
 
 #include <stdlib.h>
@@ -25,7 +25,7 @@ size_t model__vocab_unletter(const char *text, size_t len, char *out)
 
 	for (size_t i = 0; i < len;) {
 		uint32_t code = 0;
-		const size_t n = model__utf8_next(text + i, len - i, &code);
+		const size_t n = utf8_next(text + i, len - i, &code);
 		const int byte = n ? letter_byte(code) : -1;
 
 		if (byte >= 0) {

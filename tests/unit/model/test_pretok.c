@@ -112,6 +112,13 @@ static void test_unknown_names_are_refused(void **state)
 		assert_null(p);
 	}
 	assert_int_equal(model_pretok_new("smollm", 4, &p, &e), ERR_UNSUPPORTED);
+	for (size_t len = 1; len <= 32; len++) { /* past the end of each list of names */
+		static const char zeros[32] = { 0 };
+
+		assert_int_equal(model_pretok_new(zeros, len, &p, &e), ERR_UNSUPPORTED);
+	}
+	assert_int_equal(model_pretok_new("\x1b[31m", 5, &p, &e), ERR_UNSUPPORTED);
+	assert_null(strchr(e.text, 0x1b)); /* not to the terminal */
 }
 
 static void test_bad_utf8_is_refused(void **state)

@@ -490,6 +490,30 @@ static void test_unusable_files(void **state)
 	assert_int_equal(new_from(&w), ERR_CORRUPT);
 }
 
+static void test_added_tokens_are_refused(void **state)
+{
+	static const struct {
+		const char *key;
+		bool value;
+		int code;
+	} cases[] = { { "tokenizer.ggml.add_bos_token", true, ERR_UNSUPPORTED },
+		      { "tokenizer.ggml.add_eos_token", true, ERR_UNSUPPORTED },
+		      { "tokenizer.ggml.add_bos_token", false, 0 } };
+	struct gguf_write w;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		gguf_write_init(&w);
+		tiny_model_tokenizer(&w, NULL, NULL);
+		gguf_write_bool(&w, cases[i].key, cases[i].value);
+		assert_int_equal(new_from(&w), cases[i].code);
+	}
+	gguf_write_init(&w);
+	tiny_model_tokenizer(&w, NULL, NULL);
+	gguf_write_u32(&w, "tokenizer.ggml.add_bos_token", 1);
+	assert_int_equal(new_from(&w), ERR_INVALID);
+}
+
 static void test_ids_out_of_range(void **state)
 {
 	static const char *const tokens[] = { "a" };
@@ -548,6 +572,7 @@ int main(void)
 		cmocka_unit_test(test_llama3_takes_whole_words),
 		cmocka_unit_test(test_a_missing_byte_parts_its_neighbours),
 		cmocka_unit_test(test_unusable_files),
+		cmocka_unit_test(test_added_tokens_are_refused),
 		cmocka_unit_test(test_ids_out_of_range),
 		cmocka_unit_test(test_out_of_memory),
 	};
