@@ -315,6 +315,76 @@ static void padding_never_counts(void **state)
 	free(delta);
 }
 
+static struct record *record_with(const char *prefix, const char *prompt)
+{
+	struct buf whole = BUF_INIT, line = BUF_INIT;
+	struct record *record = NULL;
+	struct json_w w;
+	struct err e = ERR_INIT;
+	buf_printf(&whole, "%s%s%s", prefix, prefix[0] != '\0' ? " " : "", prompt);
+	json_w_init(&w, &line);
+	json_w_open(&w, '{');
+	json_w_key(&w, "prompt");
+	json_w_str(&w, buf_cstr(&whole));
+	json_w_key(&w, "target_new");
+	json_w_str(&w, "Brin");
+	json_w_close(&w);
+	if (record_parse(buf_cstr(&line), line.len, &record, &e) != 0)
+		fail_msg("%s", e.text);
+	buf_free(&whole);
+	buf_free(&line);
+	return record;
+}
+
+/* Rows are what eleven edits without prefixes would be, in one batch or in several. */
+static void rows_are_averaged(void **state)
+{
+	(void)state;
+	struct editor_config c = config(), bare = c;
+	struct err e = ERR_INIT;
+	float *delta = calloc(COUNT, sizeof(float)), *mean = calloc(COUNT, sizeof(float)),
+	      *gradient = calloc(COUNT, sizeof(float)), *one = calloc(COUNT, sizeof(float));
+	char longer[200]; /* eleven of them are more rows than go through the layers at once */
+	fill(delta, 0.02f);
+	memset(longer, 'q', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	const char *const texts[] = { prompts[0], longer };
+	bare.wise.prefixes = bare.wise.activation_loss = c.wise.activation_loss = false;
+	for (size_t k = 0; k < 2; k++) {
+		struct editor_wise *wise = wise_with(&c, 0), *single = wise_with(&bare, 0);
+		struct editor_wise_loss loss, part;
+		double cross_entropy = 0, gap = 0;
+		struct record *record = record_with("", texts[k]);
+		assert_int_equal(editor_wise_add(wise, 1, record, &e), 0);
+		record_destroy(&record);
+		memset(mean, 0, COUNT * sizeof(float));
+		for (size_t i = 0; i <= EDITOR_WISE_PREFIXES; i++) {
+			const char *prefix = "";
+			if (i > 0)
+				assert_int_equal(editor_wise_prefix(wise, i - 1, &prefix, &e), 0);
+			record = record_with(prefix, texts[k]);
+			assert_int_equal(editor_wise_add(single, i, record, &e), 0);
+			record_destroy(&record);
+			assert_int_equal(editor_wise_loss_at(single, i, 0, delta, &part, one, &e), 0);
+			cross_entropy += part.cross_entropy / 11;
+			gap += part.gap_edit / 11;
+			for (size_t n = 0; n < COUNT; n++)
+				mean[n] += one[n] / 11;
+		}
+		assert_int_equal(editor_wise_loss_at(wise, 0, 0, delta, &loss, gradient, &e), 0);
+		assert_true(fabs(loss.cross_entropy - cross_entropy) <= 1e-5 * cross_entropy);
+		assert_true(fabs(loss.gap_edit - gap) <= 1e-5 * gap);
+		for (size_t n = 0; n < COUNT; n++)
+			assert_true(fabsf(gradient[n] - mean[n]) <= 1e-4f);
+		editor_wise_destroy(&wise);
+		editor_wise_destroy(&single);
+	}
+	free(delta);
+	free(mean);
+	free(gradient);
+	free(one);
+}
+
 /* ---- Training */
 
 static void learns_within_its_mask_and_clip(void **state)
@@ -578,13 +648,21 @@ static void out_of_memory_is_said(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(masks_are_drawn_from_the_seed),   cmocka_unit_test(thresholds_and_choice),
-		cmocka_unit_test(gap_is_the_mean_length),          cmocka_unit_test(gradient_is_the_slope),
-		cmocka_unit_test(replay_is_part_of_the_loss),      cmocka_unit_test(padding_never_counts),
-		cmocka_unit_test(learns_within_its_mask_and_clip), cmocka_unit_test(learns_an_edit),
-		cmocka_unit_test(stops_when_it_is_learnt),         cmocka_unit_test(same_seed_same_bytes),
-		cmocka_unit_test(prefixes_are_generated_once),     cmocka_unit_test(interrupted_changes_nothing),
-		cmocka_unit_test(refuses_what_it_cannot_take),     cmocka_unit_test(out_of_memory_is_said),
+		cmocka_unit_test(masks_are_drawn_from_the_seed),
+		cmocka_unit_test(thresholds_and_choice),
+		cmocka_unit_test(gap_is_the_mean_length),
+		cmocka_unit_test(gradient_is_the_slope),
+		cmocka_unit_test(replay_is_part_of_the_loss),
+		cmocka_unit_test(padding_never_counts),
+		cmocka_unit_test(rows_are_averaged),
+		cmocka_unit_test(learns_within_its_mask_and_clip),
+		cmocka_unit_test(learns_an_edit),
+		cmocka_unit_test(stops_when_it_is_learnt),
+		cmocka_unit_test(same_seed_same_bytes),
+		cmocka_unit_test(prefixes_are_generated_once),
+		cmocka_unit_test(interrupted_changes_nothing),
+		cmocka_unit_test(refuses_what_it_cannot_take),
+		cmocka_unit_test(out_of_memory_is_said),
 	};
 	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }
