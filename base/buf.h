@@ -53,6 +53,12 @@ const void *reader_bytes(struct reader *r, size_t byte_count); /* NULL on overru
  * folder. */
 int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;
 int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e) MUST_CHECK;
+/* A new file, synced with its folder; ERR_EXISTS when something is there. After a failure nothing is left. */
+int file_write_new(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e) MUST_CHECK;
+/* The folder part of a path: "." when there is none. ERR_LIMIT when the path does not fit. */
+int file_folder_of(const char *path, char *out, size_t out_bytes, struct err *e) MUST_CHECK;
+/* fsync of a folder, where its file system has one. */
+int file_sync_folder(const char *folder, struct err *e) MUST_CHECK;
 /* mkdir -p with mode 0700. */
 int file_make_folder(const char *path, struct err *e) MUST_CHECK;
 

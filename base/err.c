@@ -42,9 +42,9 @@ int err_set(struct err *e, int code, const char *format, ...)
 	return code;
 }
 
-int err_errno(struct err *e, int code, int errnum, const char *format, ...)
+static int __attribute__((format(printf, 4, 0)))
+set_errno(struct err *e, int code, int errnum, const char *format, va_list args)
 {
-	assert(code < 0);
 	if (errnum == ENOSPC || errnum == EDQUOT)
 		code = ERR_FULL;
 	else if (errnum == ENOMEM)
@@ -52,14 +52,34 @@ int err_errno(struct err *e, int code, int errnum, const char *format, ...)
 	if (e == NULL)
 		return code;
 	e->code = code;
-	va_list args;
-	va_start(args, format);
 	set_text(e, vsnprintf(e->text, sizeof(e->text), format, args));
-	va_end(args);
 	char reason[128];
 	const char *why = strerror_r(errnum, reason, sizeof(reason));
 	size_t len = strlen(e->text);
 	set_text(e, (int)len + snprintf(e->text + len, sizeof(e->text) - len, ": %s", why));
+	return code;
+}
+
+int err_errno(struct err *e, int code, int errnum, const char *format, ...)
+{
+	assert(code < 0);
+	va_list args;
+	va_start(args, format);
+	code = set_errno(e, code, errnum, format, args);
+	va_end(args);
+	return code;
+}
+
+int err_open(struct err *e, int errnum, const char *format, ...)
+{
+	int code = errnum == ENOENT                      ? ERR_NOT_FOUND
+		   : errnum == EACCES || errnum == EPERM ? ERR_DENIED
+		   : errnum == EEXIST                    ? ERR_EXISTS
+							 : ERR_IO;
+	va_list args;
+	va_start(args, format);
+	code = set_errno(e, code, errnum, format, args);
+	va_end(args);
 	return code;
 }
 

@@ -55,6 +55,9 @@ int err_set(struct err *e, int code, const char *format, ...) __attribute__((for
 /* As err_set with ": " and the text of errno value `errnum` appended. ENOSPC and EDQUOT become ERR_FULL, ENOMEM
  * ERR_NOMEM. */
 int err_errno(struct err *e, int code, int errnum, const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* As err_errno for an open() that failed: ENOENT is ERR_NOT_FOUND, EACCES and EPERM ERR_DENIED, EEXIST ERR_EXISTS, all
+ * else ERR_IO. */
+int err_open(struct err *e, int errnum, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Puts "<text>: " in front of what `e` says; returns e->code. A NULL `e` holds no code: the result is then
  * ERR_EXTERNAL, so a function that takes NULL keeps its own code and returns that. */
 int err_wrap(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));

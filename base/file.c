@@ -48,11 +48,7 @@ int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return err_errno(e,
-				 errno == ENOENT   ? ERR_NOT_FOUND
-				 : errno == EACCES ? ERR_DENIED
-						   : ERR_IO,
-				 errno, "opening %s", path);
+		return err_open(e, errno, "opening %s", path);
 	size_t len_before = out->len;
 	bool failed_before = out->failed;
 	int rc = read_all(fd, path, byte_limit, out, e);
@@ -78,24 +74,23 @@ static int write_all(int fd, const uint8_t *bytes, size_t byte_count)
 	return 0;
 }
 
-/* The folder part of `path` into `out` ("." when there is none). */
-static int folder_of(const char *path, char out[PATH_BYTES_MAX], struct err *e)
+int file_folder_of(const char *path, char *out, size_t out_bytes, struct err *e)
 {
 	const char *slash = strrchr(path, '/');
 	size_t len = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
-	if (strlen(path) + 16 > PATH_BYTES_MAX)
-		return err_set(e, ERR_LIMIT, "writing %.64s…: the path is over %d bytes", path, PATH_BYTES_MAX - 16);
+	if (strlen(path) >= out_bytes)
+		return err_set(e, ERR_LIMIT, "%.64s…: the path is over %zu bytes", path, out_bytes - 1);
 	memcpy(out, slash == NULL ? "." : path, len);
 	out[len] = '\0';
 	return 0;
 }
 
-static int sync_folder(const char *folder, struct err *e)
+int file_sync_folder(const char *folder, struct err *e)
 {
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return err_errno(e, ERR_IO, errno, "opening folder %s", folder);
-	/* Some file systems cannot sync a folder and say EINVAL: the rename is then as durable as it gets. */
+		return err_open(e, errno, "opening folder %s", folder);
+	/* Some file systems cannot sync a folder and say EINVAL: its entries are then as durable as they get. */
 	int rc = fsync(fd) != 0 && errno != EINVAL ? err_errno(e, ERR_IO, errno, "syncing folder %s", folder) : 0;
 	close(fd);
 	return rc;
@@ -116,7 +111,7 @@ static int fill_temporary(int fd, const char *path, const void *bytes, size_t by
 int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)
 {
 	char folder[PATH_BYTES_MAX], temporary[PATH_BYTES_MAX + 16];
-	int rc = folder_of(path, folder, e);
+	int rc = file_folder_of(path, folder, PATH_BYTES_MAX - 16, e);
 	if (rc != 0)
 		return rc;
 	snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
@@ -132,7 +127,32 @@ int file_write_atomic(const char *path, const void *bytes, size_t byte_count, un
 		unlink(temporary);
 		return rc;
 	}
-	return sync_folder(folder, e);
+	return file_sync_folder(folder, e);
+}
+
+int file_write_new(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)
+{
+	char folder[PATH_BYTES_MAX];
+	int rc = file_folder_of(path, folder, sizeof(folder), e);
+	if (rc != 0)
+		return rc;
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
+	if (fd < 0)
+		return err_open(e, errno, "creating %s", path);
+	if (write_all(fd, bytes, byte_count) != 0)
+		rc = err_errno(e, ERR_IO, errno, "writing %s", path);
+	else if (fsync(fd) != 0)
+		rc = err_errno(e, ERR_IO, errno, "syncing %s", path);
+	if (close(fd) != 0 && rc == 0)
+		rc = err_errno(e, ERR_IO, errno, "closing %s", path);
+	int planted = rc == 0 ? fault_point("base.file.new") : 0;
+	if (planted != 0)
+		rc = err_set(e, planted, "writing %s: planted fault", path);
+	if (rc == 0)
+		rc = file_sync_folder(folder, e);
+	if (rc != 0)
+		unlink(path); /* half a file is none */
+	return rc;
 }
 
 static int make_one(const char *path, struct err *e)

@@ -45,7 +45,7 @@ int hash_of_file(const char *path, struct hash *out, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return err_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "opening %s", path);
+		return err_open(e, errno, "opening %s", path);
 	unsigned char *chunk = fault_malloc(READ_CHUNK_BYTES);
 	if (chunk == NULL) {
 		close(fd);

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -56,62 +55,20 @@ int proto_key_parse(const char *hex, uint8_t key[PROTO_KEY_BYTES])
 	return 0;
 }
 
-static int write_all(int fd, const char *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno;
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd) == 0 ? 0 : errno;
-}
-
-static int open_folder_of(const char *path)
-{
-	char copy[PATH_MAX];
-	if (strlen(path) >= sizeof(copy)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(copy, path, strlen(path) + 1);
-	return open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
-
-static int sync_folder_of(const char *path)
-{
-	int fd = open_folder_of(path);
-	if (fd < 0)
-		return errno;
-	int rc = fsync(fd) == 0 ? 0 : errno;
-	close(fd);
-	return rc;
-}
-
 int proto_keypair_save(const struct proto_keypair *pair, const char *path, struct err *e)
 {
 	char public_hex[65], secret_hex[65], text[160];
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 && errno == EEXIST)
-		return err_set(e, ERR_EXISTS, "key file %s exists already: remove it or choose another name", path);
-	if (fd < 0)
-		return err_errno(e, ERR_IO, errno, "creating key file %s", path);
 	proto_key_hex(pair->public_key, public_hex);
 	proto_key_hex(pair->secret_key, secret_hex);
 	int len = snprintf(text, sizeof(text), "public %s\nsecret %s\n", public_hex, secret_hex);
-	int errnum = fault_point("proto.key.write") != 0 ? EIO : write_all(fd, text, (size_t)len);
+	int rc = file_write_new(path, text, (size_t)len, 0600, e);
 	sodium_memzero(text, sizeof(text));
 	sodium_memzero(secret_hex, sizeof(secret_hex));
-	close(fd);
-	if (errnum == 0)
-		errnum = sync_folder_of(path);
-	if (errnum == 0)
-		return 0;
-	unlink(path); /* half a key is no key */
-	return err_errno(e, ERR_IO, errnum, "writing key file %s", path);
+	if (rc == ERR_EXISTS)
+		return err_set(e, rc, "key file %s exists already: remove it or choose another name", path);
+	if (rc != 0)
+		err_wrap(e, "key file");
+	return rc;
 }
 
 static int key_file_open(const char *path, int *out, struct err *e)
@@ -119,11 +76,7 @@ static int key_file_open(const char *path, int *out, struct err *e)
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return err_errno(e,
-				 errno == ENOENT   ? ERR_NOT_FOUND
-				 : errno == EACCES ? ERR_DENIED
-						   : ERR_IO,
-				 errno, "opening key file %s", path);
+		return err_open(e, errno, "opening key file %s", path);
 	int rc = 0;
 	if (fstat(fd, &st) != 0)
 		rc = err_errno(e, ERR_IO, errno, "key file %s", path);
@@ -434,11 +387,15 @@ int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsign
 			       path);
 	if (name_check(name) != 0)
 		return err_set(e, ERR_INVALID, "%s: a name is one word of at most %d bytes", path, NAME_BYTES_MAX);
-	int folder = open_folder_of(path);
+	char name_of[PATH_MAX];
+	int rc = file_folder_of(path, name_of, sizeof(name_of), e);
+	if (rc != 0)
+		return rc;
+	int folder = open(name_of, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0)
-		return err_errno(e, ERR_IO, errno, "opening the folder of %s", path);
-	int rc = flock(folder, LOCK_EX) == 0 ? allow_add_locked(path, key, roles, name, e)
-					     : err_errno(e, ERR_IO, errno, "locking the folder of %s", path);
+		return err_open(e, errno, "opening the folder of %s", path);
+	rc = flock(folder, LOCK_EX) == 0 ? allow_add_locked(path, key, roles, name, e)
+					 : err_errno(e, ERR_IO, errno, "locking the folder of %s", path);
 	close(folder);
 	return rc;
 }

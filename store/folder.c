@@ -46,13 +46,10 @@ static int folder_fail(struct err *e, const char *folder, int errnum, const char
 
 static int sync_path(const char *path, const char *folder, struct err *e)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return folder_fail(e, folder, errno, "opening it to sync it");
-	int failed = fsync(fd) ? errno : 0;
-	close(fd);
-	/* EINVAL: a file system that cannot sync folders (some overlays) has nothing to lose by it. */
-	return failed && failed != EINVAL ? folder_fail(e, folder, failed, "syncing it") : 0;
+	int rc = file_sync_folder(path, e);
+	if (rc)
+		err_wrap(e, "data folder %s", folder);
+	return rc;
 }
 
 static int sync_parent(const char *folder, struct err *e)

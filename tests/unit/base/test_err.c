@@ -35,6 +35,20 @@ static void maps_errno(void **state)
 	assert_int_equal(e.code, ERR_NOMEM);
 }
 
+static void maps_what_open_says(void **state)
+{
+	(void)state;
+	struct err e = ERR_INIT;
+	assert_int_equal(err_open(&e, ENOENT, "opening %s", "a"), ERR_NOT_FOUND);
+	assert_string_equal(e.text, "opening a: No such file or directory");
+	assert_int_equal(err_open(&e, EACCES, "x"), ERR_DENIED);
+	assert_int_equal(err_open(&e, EPERM, "x"), ERR_DENIED);
+	assert_int_equal(err_open(&e, EEXIST, "x"), ERR_EXISTS);
+	assert_int_equal(err_open(&e, EMFILE, "x"), ERR_IO);
+	assert_int_equal(err_open(&e, ENOSPC, "x"), ERR_FULL);
+	assert_int_equal(err_open(NULL, ENOENT, "x"), ERR_NOT_FOUND);
+}
+
 /* A text that is too long ends at a whole character, wherever the limit falls. */
 static void cuts_at_character(void **state)
 {
@@ -71,7 +85,8 @@ static void names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(set_and_wrap),      cmocka_unit_test(null_err), cmocka_unit_test(maps_errno),
+		cmocka_unit_test(set_and_wrap),      cmocka_unit_test(null_err),
+		cmocka_unit_test(maps_errno),        cmocka_unit_test(maps_what_open_says),
 		cmocka_unit_test(cuts_at_character), cmocka_unit_test(names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

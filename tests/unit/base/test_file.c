@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static int count_entries(const char *folder)
 {
@@ -96,6 +97,41 @@ static int read_it(void *path)
 	return rc;
 }
 
+static void a_new_file_replaces_nothing(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct buf b = BUF_INIT;
+	struct stat st;
+	test_path(path, *state, "new");
+	assert_int_equal(fault_arm("base.file.new=errno@1", NULL), 0);
+	assert_int_equal(file_write_new(path, "half", 4, 0600, NULL), ERR_FAULT);
+	fault_disarm_all();
+	assert_int_not_equal(access(path, F_OK), 0); /* half a file is none */
+	assert_int_equal(file_write_new(path, "first", 5, 0600, NULL), 0);
+	assert_int_equal(file_write_new(path, "second", 6, 0600, NULL), ERR_EXISTS);
+	assert_int_equal(file_read(path, 100, &b, NULL), 0);
+	assert_string_equal(buf_cstr(&b), "first");
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	test_path(path, *state, "missing/new");
+	assert_int_equal(file_write_new(path, "x", 1, 0600, NULL), ERR_NOT_FOUND);
+	buf_free(&b);
+}
+
+static void folder_part(void **state)
+{
+	(void)state;
+	static const char *const cases[][2] = { { "a", "." }, { "/a", "/" }, { "a/b", "a" }, { "/a/b/c", "/a/b" } };
+	char out[8];
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		assert_int_equal(file_folder_of(cases[i][0], out, sizeof out, NULL), 0);
+		assert_string_equal(out, cases[i][1]);
+	}
+	assert_int_equal(file_folder_of("a/12345678", out, sizeof out, NULL), ERR_LIMIT);
+	assert_int_equal(file_sync_folder(".", NULL), 0);
+	assert_int_equal(file_sync_folder("/nowhere/at/all", NULL), ERR_NOT_FOUND);
+}
+
 static void out_of_memory(void **state)
 {
 	char path[TEST_PATH_BYTES];
@@ -109,8 +145,9 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_FOLDER(write_and_read), WITH_FOLDER(read_limits),   WITH_FOLDER(fault_before_rename),
-		WITH_FOLDER(folders),        WITH_FOLDER(out_of_memory),
+		WITH_FOLDER(write_and_read),   WITH_FOLDER(read_limits),   WITH_FOLDER(fault_before_rename),
+		WITH_FOLDER(folders),          WITH_FOLDER(out_of_memory), WITH_FOLDER(a_new_file_replaces_nothing),
+		cmocka_unit_test(folder_part),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,8 +92,8 @@ static void half_a_key_is_not_left_behind(void **state)
 	struct proto_keypair pair;
 	test_path(path, *state, "key");
 	assert_int_equal(proto_keypair_new(&pair, NULL), 0);
-	assert_int_equal(fault_arm("proto.key.write=errno@1", NULL), 0);
-	assert_int_equal(proto_keypair_save(&pair, path, NULL), ERR_IO);
+	assert_int_equal(fault_arm("base.file.new=errno@1", NULL), 0);
+	assert_int_equal(proto_keypair_save(&pair, path, NULL), ERR_FAULT);
 	fault_disarm_all();
 	assert_int_not_equal(access(path, F_OK), 0);
 	assert_int_equal(proto_keypair_save(&pair, path, NULL), 0);
