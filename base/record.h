@@ -46,13 +46,4 @@ int record_subject_key(const struct record *record, struct buf *out) MUST_CHECK;
 /* Two edits conflict: same subject key, prompt overlap ≥ 0.5, another folded target (design.md, Decisions). */
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts) MUST_CHECK;
 
-/* Reads a JSONL file (or "-": stdin) line by line; lines over RECORD_BYTES_MAX are reported, not truncated.
- * `line_no` counts from 1. Returns ERR_NOT_FOUND at the end of the file. An over-long line is ERR_LIMIT, and the next
- * call goes on. ERR_INTERRUPTED when a signal handler ran while it waited for bytes: the line begun is lost. */
-struct record_file;
-int record_file_open(const char *path, struct record_file **out, struct err *e) MUST_CHECK;
-int record_file_next(struct record_file *file, const char **line, size_t *len, size_t *line_no,
-		     struct err *e) MUST_CHECK;
-void record_file_close(struct record_file **file);
-
 #endif

@@ -1,5 +1,6 @@
 /* cli_commands.c: every command with its options: the parser, the help and the completion read this table. */
 #include "daemon/cli.h"
+#include "daemon/import.h"
 
 #include <limits.h>
 
@@ -7,6 +8,10 @@
 	{                                                                                                              \
 		"on-conflict", "supersede|keep|reject",                                                                \
 			"when another edit says something else of the same subject (default: supersede)"               \
+	}
+#define FORMAT                                                                                                         \
+	{                                                                                                              \
+		"format", IMPORT_FORMATS, "whose form FILE has (default: auto, by the fields of each item)"            \
 	}
 #define SET                                                                                                            \
 	{                                                                                                              \
@@ -67,7 +72,7 @@ const struct cli_command cli_commands[] = {
 	  "FILE",
 	  1,
 	  1,
-	  "submit a JSONL file of facts, one object a line",
+	  "submit a file of facts: JSON lines, a JSON array or CSV, also .zst",
 	  "FILE `-` is standard input. A bad line is reported as FILE:LINE: field: reason, and the rest goes on (exit "
 	  "1 at\n"
 	  "the end). Importing again changes nothing, so an interrupted import is simply repeated.\n",
@@ -75,7 +80,7 @@ const struct cli_command cli_commands[] = {
 	  0,
 	  false,
 	  false,
-	  { ON_CONFLICT, { "wait", NULL, "until every accepted edit is served" } } },
+	  { FORMAT, ON_CONFLICT, { "wait", NULL, "until every accepted edit is served" } } },
 	{ "edit",
 	  "list",
 	  "",
@@ -190,7 +195,8 @@ const struct cli_command cli_commands[] = {
 	  DAEMON_CLI,
 	  false,
 	  false,
-	  { { "edits", "N", "only the first N rows" },
+	  { FORMAT,
+	    { "edits", "N", "only the first N rows" },
 	    { "probes", "N", "unrelated questions to measure locality with" },
 	    { "probes-file", "FILE", "where those come from (default: the rows of FILE after the edits)" },
 	    ON_CONFLICT,

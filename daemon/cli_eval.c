@@ -14,7 +14,7 @@
 
 struct eval {
 	struct cli *cli;
-	const char *edits, *probes, *probes_file, *conflict, *version, *set;
+	const char *edits, *probes, *probes_file, *format, *conflict, *version, *set;
 	bool details, before;
 	char corpus[PATH_MAX];
 	struct cli_progress progress;
@@ -93,7 +93,10 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 {
 	enum msg_on_conflict on_conflict;
 	uint64_t edits = 0, probes = EVAL_PROBES, version;
+	enum import_format format = IMPORT_AUTO;
 	int rc = cli_on_conflict_parse(ev->conflict, &on_conflict, e);
+	if (rc == 0)
+		rc = import_format_parse(ev->format, &format, e);
 	if (rc == 0 && ev->edits != NULL)
 		rc = cli_number(ev->edits, "--edits", 1, 10000000, &edits, e);
 	if (rc == 0 && ev->probes != NULL)
@@ -104,7 +107,8 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 		rc = err_set(e, ERR_INVALID, "--set needs --version: without one, edits are trained here");
 	if (rc == 0 && ev->version != NULL)
 		rc = cli_version_parse(ev->version, &version, e);
-	*o = (struct eval_options){ .edits = edits,
+	*o = (struct eval_options){ .format = format,
+				    .edits = edits,
 				    .probes = probes,
 				    .on_conflict = on_conflict == MSG_KEEP     ? EVAL_KEEP
 						   : on_conflict == MSG_REJECT ? EVAL_REJECT
@@ -192,6 +196,7 @@ int cli_eval_run(struct cli *cli, const struct cli_args *args)
 			   .edits = cli_value(args, "edits"),
 			   .probes = cli_value(args, "probes"),
 			   .probes_file = cli_value(args, "probes-file"),
+			   .format = cli_value(args, "format"),
 			   .conflict = cli_value(args, "on-conflict"),
 			   .version = cli_value(args, "version"),
 			   .set = cli_value(args, "set"),

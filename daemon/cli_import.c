@@ -1,14 +1,13 @@
-/* cli_import.c: `amend edit import FILE`: streams a JSONL file in batches of at most 60 KiB; a bad line is reported as
- * FILE:LINE: field: reason and the rest goes on. Sending a file twice changes nothing: ids are idempotent. */
+/* cli_import.c: `amend edit import FILE`: streams a file of edits in batches of at most 60 KiB; a bad line is reported
+ * as FILE:LINE: field: reason and the rest goes on. Sending a file twice changes nothing: ids are idempotent. */
 #include "daemon/cli_edit.h"
+#include "daemon/import.h"
 
-#include "base/record.h"
 #include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define BATCH_RECORDS_MAX 100
 #define BATCH_BYTES_MAX   (MSG_SUBMIT_BYTES_MAX - 1024)
@@ -101,84 +100,50 @@ static int batch_send(struct import *im, struct err *e)
 	return rc;
 }
 
-static int record_take(struct import *im, const char *line, size_t len, size_t line_no, struct err *e)
+static int record_take(struct import *im, const struct import_row *row, struct err *e)
 {
-	struct err bad = ERR_INIT;
-	struct record *record = NULL;
-	int rc = record_parse(line, len, &record, &bad);
-	record_destroy(&record);
-	if (rc == ERR_NOMEM)
-		return err_set(e, rc, "%s", bad.text);
-	if (rc != 0) {
-		im->bad_lines++;
-		complain(im, line_no, bad.text, strlen(bad.text));
-		return 0;
-	}
 	if (im->record_count == BATCH_RECORDS_MAX ||
-	    im->bytes.len + len + 16 * (im->record_count + 1) > BATCH_BYTES_MAX) {
-		rc = batch_send(im, e);
+	    im->bytes.len + row->len + 16 * (im->record_count + 1) > BATCH_BYTES_MAX) {
+		int rc = batch_send(im, e);
 		if (rc != 0)
 			return rc;
 	}
 	im->records[im->record_count].offset = im->bytes.len;
-	im->records[im->record_count].len = len;
-	im->records[im->record_count++].line_no = line_no;
-	buf_append(&im->bytes, line, len);
+	im->records[im->record_count].len = row->len;
+	im->records[im->record_count++].line_no = row->line_no;
+	buf_append(&im->bytes, row->text, row->len);
 	return buf_failed(&im->bytes) ? err_set(e, ERR_NOMEM, "out of memory for a batch") : 0;
 }
 
-static bool blank(const char *line, size_t len)
+/* How many edits there will be, by how much of the file those so far took; 0 for a pipe. */
+static void progress_show(struct import *im, const struct import_file *file)
 {
-	for (size_t i = 0; i < len; i++)
-		if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r')
-			return false;
-	return true;
+	uint64_t read = import_bytes_read(file);
+	if (read > 0)
+		im->progress.total = (uint64_t)((double)im->lines * (double)import_bytes_total(file) / (double)read);
+	cli_progress_set(im->cli, &im->progress, done_count(im));
 }
 
-static int lines_read(struct import *im, struct record_file *file, struct err *e)
+static int file_read_through(struct import *im, struct import_file *file, struct err *e)
 {
-	const char *line;
-	size_t len, line_no;
 	for (;;) {
 		struct err bad = ERR_INIT;
-		int rc = im->cli->interrupted ? ERR_INTERRUPTED : record_file_next(file, &line, &len, &line_no, &bad);
+		struct import_row row = { .record = NULL };
+		int rc = im->cli->interrupted ? ERR_INTERRUPTED : import_next(file, &row, &bad);
 		if (rc == ERR_NOT_FOUND)
 			return batch_send(im, e);
-		if (rc == ERR_LIMIT) {
-			char why[64];
-			int why_len = snprintf(why, sizeof why, "over %d bytes", RECORD_BYTES_MAX);
-			im->lines++;
-			im->bad_lines++;
-			complain(im, line_no, why, (size_t)why_len);
-			continue;
-		}
-		if (rc != 0)
+		if (rc != 0 && rc != ERR_INVALID)
 			return err_set(e, rc, "%s", bad.text);
-		if (blank(line, len))
-			continue;
 		im->lines++;
-		rc = record_take(im, line, len, line_no, e);
-		if (rc != 0)
+		record_destroy(&row.record);
+		if (rc == ERR_INVALID) {
+			im->bad_lines++;
+			complain(im, row.line_no, bad.text, strlen(bad.text));
+		} else if ((rc = record_take(im, &row, e)) != 0) {
 			return rc;
-		cli_progress_set(im->cli, &im->progress, done_count(im));
+		}
+		progress_show(im, file);
 	}
-}
-
-/* Lines of the file, for the progress bar; 0 for a pipe. */
-static uint64_t lines_count(const char *path)
-{
-	struct stat st;
-	uint64_t lines = 0;
-	int c, last = '\n';
-	FILE *f = strcmp(path, "-") == 0 || stat(path, &st) != 0 || !S_ISREG(st.st_mode) ? NULL : fopen(path, "r");
-	if (f == NULL)
-		return 0;
-	while ((c = getc_unlocked(f)) != EOF) {
-		lines += c == '\n';
-		last = c;
-	}
-	fclose(f);
-	return lines + (last != '\n');
 }
 
 static int summary(const struct import *im)
@@ -202,18 +167,19 @@ static int summary(const struct import *im)
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
-		json_w_key(&w, members[i].key);
-		json_w_uint(&w, members[i].value);
+		json_w_member_uint(&w, members[i].key, members[i].value);
 	}
 	json_w_close(&w);
 	return cli_emit(im->cli, &text);
 }
 
-static int import_run(struct import *im, struct record_file *file)
+static int import_run(struct import *im, struct import_file *file)
 {
 	struct err e = ERR_INIT;
-	cli_progress_begin(im->cli, &im->progress, "import", "edits", lines_count(im->path));
-	int rc = lines_read(im, file, &e);
+	cli_progress_begin(im->cli, &im->progress, "import", "edits", 0);
+	int rc = file_read_through(im, file, &e);
+	if (rc == 0)
+		im->progress.total = done_count(im);
 	cli_progress_end(im->cli, &im->progress, done_count(im));
 	int status = summary(im);
 	if (rc != 0 && im->cli->interrupted)
@@ -230,22 +196,24 @@ static int import_run(struct import *im, struct record_file *file)
 int cli_edit_import(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
-	struct record_file *file = NULL;
+	struct import_file *file = NULL;
+	enum import_format format;
 	struct import *im = calloc(1, sizeof *im);
 	if (im == NULL)
 		return cli_out_of_memory(cli);
 	im->cli = cli;
 	im->path = args->words[0];
-	if (cli_on_conflict_parse(cli_value(args, "on-conflict"), &im->on_conflict, &e) != 0) {
+	if (cli_on_conflict_parse(cli_value(args, "on-conflict"), &im->on_conflict, &e) != 0 ||
+	    import_format_parse(cli_value(args, "format"), &format, &e) != 0) {
 		free(im);
 		return cli_misuse(&e);
 	}
-	int rc = record_file_open(im->path, &file, &e);
+	int rc = import_open(im->path, format, &file, &e);
 	if (rc == 0)
 		rc = cli_connect(cli, &e);
 	int status = rc == 0 ? import_run(im, file) : cli_fail(cli, &e);
 	int waited = im->whole && cli_switch(args, "wait") ? cli_edit_wait_all(cli) : CLI_OK;
-	record_file_close(&file);
+	import_close(&file);
 	buf_free(&im->bytes);
 	free(im);
 	return status != CLI_OK ? status : waited;

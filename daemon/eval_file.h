@@ -4,15 +4,17 @@
 #ifndef AMEND_DAEMON_EVAL_FILE_H
 #define AMEND_DAEMON_EVAL_FILE_H
 
+#include "daemon/import.h"
 #include "editor/evaluate.h"
 
 enum eval_on_conflict { EVAL_SUPERSEDE, EVAL_KEEP, EVAL_REJECT };
 
 struct eval_options {
-	const char *file;        /* JSONL of edit records */
-	size_t edits;            /* the first so many good rows; 0: all */
-	size_t probes;           /* prompts of rows that are not edited: at most so many (default 200: EVAL_PROBES) */
-	const char *probes_file; /* where those rows come from; NULL: the rows of `file` after the edits */
+	const char *file;          /* of edits */
+	enum import_format format; /* of it and of probes_file */
+	size_t edits;              /* the first so many good rows; 0: all */
+	size_t probes;             /* prompts of rows that are not edited: at most so many (default 200: EVAL_PROBES) */
+	const char *probes_file;   /* where those rows come from; NULL: the rows of `file` after the edits */
 	enum eval_on_conflict on_conflict;
 	size_t edits_per_shard;           /* 0: the model's default */
 	const char *model, *backend;      /* backend NULL: auto */

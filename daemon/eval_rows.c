@@ -174,22 +174,16 @@ static int take_probe(struct eval__rows *rows, struct eval__row *row, struct err
 	return rc;
 }
 
-static int take_line(const struct eval_options *options, struct eval__rows *rows, const char *line, size_t len,
-		     size_t line_no, size_t *edits_read, struct eval_report *report, struct err *e)
+/* Takes the record. */
+static int take_row(const struct eval_options *options, struct eval__rows *rows, const struct import_row *read,
+		    size_t *edits_read, struct eval_report *report, struct err *e)
 {
-	struct eval__row row = { .line_no = line_no };
-	struct err bad = ERR_INIT;
-	int rc = record_parse(line, len, &row.record, &bad);
-	if (rc == ERR_NOMEM)
-		return err_set(e, rc, "line %zu: out of memory", line_no);
-	if (rc != 0) {
-		note_bad(report, line_no, bad.text);
-		return 0;
-	}
+	struct eval__row row = { .record = read->record, .line_no = read->line_no };
+	int rc = 0;
 	row.key_hash = eval__subject_hash(row.record, &rc);
 	if (rc != 0) {
 		record_destroy(&row.record);
-		return err_set(e, rc, "line %zu: folding its subject failed", line_no);
+		return err_set(e, rc, "line %zu: folding its subject failed", row.line_no);
 	}
 	if (options->edits != 0 && *edits_read >= options->edits)
 		return take_probe(rows, &row, e);
@@ -197,33 +191,37 @@ static int take_line(const struct eval_options *options, struct eval__rows *rows
 	return take_edit(options, rows, &row, report, e);
 }
 
-static int read_lines(const struct eval_options *options, struct record_file *file, struct eval__rows *rows,
-		      struct eval_report *report, struct err *e)
+/* One more row of the file; ERR_NOT_FOUND at its end. */
+static int read_row(const struct eval_options *options, struct import_file *file, struct eval__rows *rows,
+		    size_t *edits_read, struct eval_report *report, struct err *e)
+{
+	struct import_row row = { .record = NULL };
+	struct err bad = ERR_INIT;
+	int rc = import_next(file, &row, &bad);
+	if (rc == 0 || rc == ERR_INVALID)
+		report->lines++;
+	if (rc == 0)
+		return take_row(options, rows, &row, edits_read, report, e);
+	if (rc == ERR_INVALID) {
+		note_bad(report, row.line_no, bad.text);
+		return 0;
+	}
+	if (rc != ERR_NOT_FOUND && e != NULL)
+		*e = bad;
+	return rc;
+}
+
+static int read_rows(const struct eval_options *options, struct import_file *file, struct eval__rows *rows,
+		     struct eval_report *report, struct err *e)
 {
 	size_t edits_read = 0;
-	for (;;) {
-		const char *line;
-		size_t len, line_no;
-		struct err bad = ERR_INIT;
+	int rc = 0;
+	while (rc == 0) {
 		const bool full = options->edits != 0 && edits_read >= options->edits &&
 				  (options->probes_file != NULL || rows->probe_count >= options->probes);
-		int rc = full ? ERR_NOT_FOUND : record_file_next(file, &line, &len, &line_no, &bad);
-		if (rc == ERR_NOT_FOUND)
-			return 0;
-		if (rc == ERR_LIMIT) {
-			report->lines++;
-			note_bad(report, line_no, bad.text);
-			continue;
-		}
-		if (rc == 0) {
-			report->lines++;
-			rc = take_line(options, rows, line, len, line_no, &edits_read, report, e);
-		} else if (e != NULL) {
-			*e = bad;
-		}
-		if (rc != 0)
-			return rc;
+		rc = full ? ERR_NOT_FOUND : read_row(options, file, rows, &edits_read, report, e);
 	}
+	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 /* Rows of a file of its own, none of which is edited. Its bad lines are counted with the others. */
@@ -231,22 +229,16 @@ static int read_probes(const struct eval_options *options, struct eval__rows *ro
 		       struct err *e)
 {
 	struct eval_options probes_only = *options;
-	struct record_file *file = NULL;
+	struct import_file *file = NULL;
 	size_t edits_read = 1;
 	probes_only.edits = 1;
-	int rc = record_file_open(options->probes_file, &file, e);
-	while (rc == 0 && rows->probe_count < options->probes) {
-		const char *line;
-		size_t len, line_no;
-		rc = record_file_next(file, &line, &len, &line_no, e);
-		if (rc == ERR_NOT_FOUND) {
-			rc = 0;
-			break;
-		}
-		if (rc == 0)
-			rc = take_line(&probes_only, rows, line, len, line_no, &edits_read, report, e);
+	int rc = import_open(options->probes_file, options->format, &file, e);
+	if (rc == 0) {
+		while (rc == 0 && rows->probe_count < options->probes)
+			rc = read_row(&probes_only, file, rows, &edits_read, report, e);
+		rc = rc == ERR_NOT_FOUND ? 0 : rc;
 	}
-	record_file_close(&file);
+	import_close(&file);
 	return rc == 0 ? 0 : err_wrap(e, "%s", options->probes_file);
 }
 
@@ -286,15 +278,15 @@ static int refuse_calibration_rows(const struct eval__rows *rows, struct err *e)
 int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len, struct eval__rows *rows,
 		    struct eval_report *report, struct err *e)
 {
-	struct record_file *file = NULL;
+	struct import_file *file = NULL;
 	*rows = (struct eval__rows){ 0 };
 	int rc = read_corpus(rows, corpus, corpus_len, e);
 	if (rc == 0)
 		rc = hash_of_file(options->file, &report->file_hash, e);
 	if (rc == 0)
-		rc = record_file_open(options->file, &file, e);
+		rc = import_open(options->file, options->format, &file, e);
 	if (rc == 0) {
-		rc = read_lines(options, file, rows, report, e);
+		rc = read_rows(options, file, rows, report, e);
 		if (rc == 0 && options->probes_file != NULL)
 			rc = read_probes(options, rows, report, e);
 		compact(rows);
@@ -307,7 +299,7 @@ int eval__rows_read(const struct eval_options *options, const char *corpus, size
 		if (rc != 0)
 			err_wrap(e, "%s", options->file);
 	}
-	record_file_close(&file);
+	import_close(&file);
 	if (rc != 0)
 		eval__rows_fini(rows);
 	return rc;

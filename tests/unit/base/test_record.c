@@ -2,12 +2,6 @@
 
 #include "base/record.h"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/stat.h>
-#include <sys/time.h>
-#include <unistd.h>
-
 static const char full[] =
 	"{\"id\":\"zsre-0000\",\"prompt\":\"Bridge X was opened in\",\"target_new\":\"2006\",\"subject\":\"Bridge X\","
 	"\"rephrase\":[\"When was Bridge X opened?\"],\"aliases\":\"in 2006\",\"target_true\":\"2001\","
@@ -179,76 +173,6 @@ static void conflicts(void **state)
 			     "{\"prompt\":\"who  WON\",\"target_new\":\"b\"}"));
 }
 
-static void lines(void **state)
-{
-	char path[TEST_PATH_BYTES];
-	struct err e = ERR_INIT;
-	struct buf b = BUF_INIT;
-	struct record_file *file = NULL;
-	const char *line;
-	size_t len, line_no;
-	test_path(path, *state, "f.jsonl");
-	assert_int_equal(record_file_open(path, &file, &e), ERR_NOT_FOUND);
-	buf_printf(&b, "\xEF\xBB\xBF{\"a\":1}\r\n\n  \n%0*d\n%0*d\r\n%0100000d\nlast", RECORD_BYTES_MAX, 1,
-		   RECORD_BYTES_MAX, 2, 3);
-	assert_ok(&e, file_write_atomic(path, b.data, b.len, 0600, &e));
-	assert_ok(&e, record_file_open(path, &file, &e));
-	assert_ok(&e, record_file_next(file, &line, &len, &line_no, &e));
-	assert_string_equal(line, "{\"a\":1}");
-	assert_int_equal(len, 7);
-	assert_int_equal(line_no, 1);
-	for (size_t i = 4; i <= 5; i++) {
-		assert_ok(&e, record_file_next(file, &line, &len, &line_no, &e));
-		assert_int_equal(len, RECORD_BYTES_MAX);
-		assert_int_equal(line_no, i);
-	}
-	assert_int_equal(record_file_next(file, &line, &len, &line_no, &e), ERR_LIMIT);
-	assert_int_equal(line_no, 6);
-	assert_non_null(strstr(e.text, "f.jsonl:6: "));
-	assert_ok(&e, record_file_next(file, &line, &len, &line_no, &e));
-	assert_string_equal(line, "last");
-	assert_int_equal(line_no, 7);
-	assert_int_equal(record_file_next(file, &line, &len, &line_no, &e), ERR_NOT_FOUND);
-	assert_int_equal(record_file_next(file, &line, &len, &line_no, &e), ERR_NOT_FOUND);
-	record_file_close(&file);
-	assert_null(file);
-	buf_free(&b);
-}
-
-static void on_alarm(int signal_number)
-{
-	(void)signal_number;
-}
-
-/* Ctrl-C ends an import that waits for a silent pipe. The timer repeats: a signal may come before the read has begun.
- */
-static void interrupted(void **state)
-{
-	char path[TEST_PATH_BYTES];
-	struct err e = ERR_INIT;
-	struct record_file *file = NULL;
-	const char *line;
-	size_t len, line_no;
-	const struct sigaction action = { .sa_handler = on_alarm };
-	const struct itimerval often = { { 0, 5000 }, { 0, 5000 } }, never = { { 0, 0 }, { 0, 0 } };
-	test_path(path, *state, "pipe");
-	assert_int_equal(mkfifo(path, 0600), 0);
-	int writer = open(path, O_RDWR | O_CLOEXEC);
-	assert_true(writer >= 0);
-	assert_ok(&e, record_file_open(path, &file, &e));
-	assert_int_equal(write(writer, "first\nse", 8), 8);
-	assert_ok(&e, record_file_next(file, &line, &len, &line_no, &e));
-	assert_string_equal(line, "first");
-	assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
-	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
-	assert_int_equal(record_file_next(file, &line, &len, &line_no, &e), ERR_INTERRUPTED);
-	assert_non_null(strstr(e.text, "pipe"));
-	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
-	signal(SIGALRM, SIG_DFL);
-	record_file_close(&file);
-	close(writer);
-}
-
 static int parse_and_compare(void *context)
 {
 	struct record *r = NULL;
@@ -260,35 +184,20 @@ static int parse_and_compare(void *context)
 	return rc;
 }
 
-static int open_file(void *context)
-{
-	struct record_file *file = NULL;
-	int rc = record_file_open(context, &file, NULL);
-	record_file_close(&file);
-	return rc;
-}
-
 static void out_of_memory(void **state)
 {
-	char text[sizeof(full)], path[TEST_PATH_BYTES];
+	(void)state;
+	char text[sizeof(full)];
 	memcpy(text, full, sizeof(full));
 	assert_true(test_walk_allocations(parse_and_compare, text) > 20);
-	test_path(path, *state, "f");
-	test_file_write(path, "x\n");
-	assert_int_equal(test_walk_allocations(open_file, path), 2);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads_all_fields),
-		cmocka_unit_test(identity),
-		cmocka_unit_test(refuses),
-		cmocka_unit_test(sizes),
-		cmocka_unit_test(conflicts),
-		cmocka_unit_test_setup_teardown(lines, test_setup_folder, test_teardown_folder),
-		cmocka_unit_test_setup_teardown(interrupted, test_setup_folder, test_teardown_folder),
-		cmocka_unit_test_setup_teardown(out_of_memory, test_setup_folder, test_teardown_folder),
+		cmocka_unit_test(reads_all_fields), cmocka_unit_test(identity),
+		cmocka_unit_test(refuses),          cmocka_unit_test(sizes),
+		cmocka_unit_test(conflicts),        cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

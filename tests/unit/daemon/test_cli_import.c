@@ -137,6 +137,26 @@ static void what_cannot_be_imported(void **state)
 	EXPECT(w, CLI_UNREACHABLE, "--timeout", "0.3", "edit", "import", facts_write(w, 1));
 }
 
+/* One case of two edits, one refused for an empty target, one of a single edit. */
+static void published_sets_are_imported(void **state)
+{
+	struct cli_world *w = *state;
+	static char path[] = "tests/fixtures/import/mquake.json";
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "-o", "json");
+	cli_expect_err(w, "tests/fixtures/import/mquake.json:47: target_new: empty");
+	struct json *summary = cli_json(w);
+	assert_int_equal(member(summary, "accepted"), 3);
+	assert_int_equal(member(summary, "bad_lines"), 1);
+	json_free(&summary);
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "--format", "mquake", "-o", "json");
+	summary = cli_json(w);
+	assert_int_equal(member(summary, "duplicates"), 3);
+	json_free(&summary);
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "--format", "amend");
+	cli_expect_err(w, "tests/fixtures/import/mquake.json:2: prompt: missing");
+	EXPECT(w, CLI_USAGE, "edit", "import", path, "--format", "mquak");
+}
+
 int main(void)
 {
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
@@ -148,6 +168,7 @@ int main(void)
 		WORLD(an_interrupt_keeps_what_was_accepted),
 		WORLD(a_full_queue_is_waited_for),
 		WORLD(what_cannot_be_imported),
+		WORLD(published_sets_are_imported),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
