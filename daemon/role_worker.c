@@ -76,7 +76,7 @@ static int engine_open(struct role *role, const struct daemon_config *config, st
 
 static int open_all(struct role *role, const struct daemon_config *config, char corpus[PATH_MAX], struct err *e)
 {
-	struct editor_config editor;
+	struct editor_config editor = { 0 };
 	int rc = wiring_require(config->data, "data", "data", e);
 	if (rc == 0)
 		rc = wiring_require(config->model, "model.file", "model", e);
