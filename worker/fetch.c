@@ -132,6 +132,24 @@ static int window_store(struct worker_fetch *f, struct err *e)
 	return rc;
 }
 
+static struct ask *ask_find(struct worker_fetch *f, const struct hash *hash)
+{
+	for (size_t i = 0; i < f->ask_count; i++)
+		if (hash_equal(&f->asks[i].hash, hash))
+			return &f->asks[i];
+	return NULL;
+}
+
+/* A chunk that occurs twice is listed twice, but its answer comes once. */
+static void window_fill(struct worker_fetch *f)
+{
+	const struct hash *missing = (const void *)f->missing.data;
+	size_t total = f->missing.len / sizeof *missing;
+	for (; f->ask_count < WORKER_FETCH_WINDOW && f->missing_next < total; f->missing_next++)
+		if (ask_find(f, &missing[f->missing_next]) == NULL)
+			f->asks[f->ask_count++] = (struct ask){ .hash = missing[f->missing_next], .bytes = BUF_INIT };
+}
+
 /* Asks for the next window, or ends the head when nothing is missing. A send that does not go through is asked again by
  * tick. */
 static int head_advance(struct worker_fetch *f, struct err *e)
@@ -147,9 +165,7 @@ static int head_advance(struct worker_fetch *f, struct err *e)
 			return 0;
 		}
 	}
-	const struct hash *missing = (const void *)f->missing.data;
-	while (f->ask_count < WORKER_FETCH_WINDOW && f->missing_next < total)
-		f->asks[f->ask_count++] = (struct ask){ .hash = missing[f->missing_next++], .bytes = BUF_INIT };
+	window_fill(f);
 	int rc = need_send(f, e);
 	return rc == ERR_AGAIN || rc == ERR_CLOSED ? 0 : rc;
 }
@@ -210,14 +226,6 @@ void worker_fetch_cancel(struct worker_fetch *f, void *context)
 	for (size_t i = f->queue_count; i-- > 0;)
 		if (f->queue[i].context == context)
 			queue_remove(f, i);
-}
-
-static struct ask *ask_find(struct worker_fetch *f, const struct hash *hash)
-{
-	for (size_t i = 0; i < f->ask_count; i++)
-		if (hash_equal(&f->asks[i].hash, hash))
-			return &f->asks[i];
-	return NULL;
 }
 
 static int chunk_take(struct worker_fetch *f, struct ask *ask, const struct msg_chunk *chunk, struct err *e)

@@ -124,6 +124,29 @@ static void fetches_by_windows(void **state)
 	worker_fetch_destroy(&p.fetch);
 }
 
+/* A delta of few values has equal chunks: the answer to a hash comes once, however often the blob names it. */
+static void equal_chunks_are_asked_for_once(void **state)
+{
+	struct pull p;
+	struct done done = { 0 };
+	struct hash root;
+	pull_open(&p, *state);
+	size_t byte_count = 40 * (size_t)STORE_CHUNK_BYTES;
+	uint8_t *bytes = calloc(byte_count, 1);
+	assert_non_null(bytes);
+	bytes[20 * STORE_CHUNK_BYTES] = 1;
+	assert_ok(&p.s->e, store_blob_put(p.s->source, bytes, byte_count, &root, &p.s->e));
+	free(bytes);
+	struct hash roots[2] = { root, root };
+	start(&p, roots, 2, &done);
+	turns(&p, 10 * WORKER_FETCH_RETRY_MS);
+	assert_int_equal(done.calls, 1);
+	assert_int_equal(done.code, 0);
+	assert_int_equal(p.asked_max, 2);
+	expect_whole(p.s, &root);
+	worker_fetch_destroy(&p.fetch);
+}
+
 static void an_interrupted_fetch_goes_on_with_what_is_missing(void **state)
 {
 	struct pull p;
@@ -324,6 +347,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(fetches_by_windows),
+		T(equal_chunks_are_asked_for_once),
 		T(an_interrupted_fetch_goes_on_with_what_is_missing),
 		T(a_lost_answer_is_asked_for_again),
 		T(a_wrong_chunk_is_never_stored),
