@@ -120,7 +120,7 @@ int main(int argc, char **argv)
 	rc = worker_merge_rank_run(&options, &reduce, &e);
 	if (rc != 0)
 		fprintf(stderr, "amend-merge: rank %zu: %s\n", reduce.rank, e.text);
-	if (rc == ERR_EXTERNAL && reduce.rank_count > 1 && strncmp(e.text, "MPI", 3) == 0)
+	if (reduce.broken && reduce.rank_count > 1)
 		worker_reduce_mpi_abort(EXIT_FAILED); /* the others may wait in a collective for ever */
 	worker_reduce_mpi_fini();
 	return exit_of(rc);

@@ -129,23 +129,25 @@ static int one_round(struct rounds *r, size_t round, struct err *e)
 	return 0;
 }
 
-/* The size of the matrix, known to ranks that have a shard, and whether the shards add up. */
-static int agree_on_sizes(struct rounds *r, size_t own_elements, struct err *e)
+/* The size of the matrix, known to ranks that have shards, and whether the shards add up. A rank that finds another
+ * size tells the others: they would wait for it in the first round. */
+static int agree_on_sizes(struct rounds *r, struct err *e)
 {
-	int64_t sizes[2] = { r->shard_count > 0 ? (int64_t)own_elements : 0, r->shard_count > 0 };
-	int64_t shards = (int64_t)r->shard_count;
-	int rc = editor__merge_agree(r->reduce, 0, sizes, 2, e);
-	if (rc == 0)
-		rc = editor__merge_agree(r->reduce, 0, &shards, 1, e);
+	int64_t sums[2] = { 0, (int64_t)r->shard_count }; /* sizes, shards */
+	for (size_t s = 0; s < r->shard_count; s++)
+		sums[0] += (int64_t)editor_shard_delta_size(r->shards[s]);
+	int rc = editor__merge_agree(r->reduce, 0, sums, 2, e);
 	if (rc != 0)
 		return rc;
-	if (sizes[1] == 0 || (size_t)shards != r->shard_total)
+	if (sums[1] == 0 || (size_t)sums[1] != r->shard_total)
 		return err_set(e, ERR_INVALID, "merge: %zu shards were planned, the ranks hold %zu", r->shard_total,
-			       (size_t)shards);
-	r->element_count = (size_t)(sizes[0] / sizes[1]);
-	if (r->shard_count > 0 && r->element_count != own_elements)
-		return err_set(e, ERR_MISMATCH, "merge: the ranks' matrices differ in size");
-	return 0;
+			       (size_t)sums[1]);
+	r->element_count = (size_t)(sums[0] / sums[1]);
+	for (size_t s = 0; s < r->shard_count && rc == 0; s++)
+		if (editor_shard_delta_size(r->shards[s]) != r->element_count)
+			rc = err_set(e, ERR_MISMATCH,
+				     "merge: the shards' matrices differ in size: their base models are not the same");
+	return editor__merge_agree(r->reduce, rc, NULL, 0, e);
 }
 
 static int rounds_run(struct rounds *r, struct err *e)
@@ -174,7 +176,7 @@ int editor_merge_rounds(struct editor_reduce *reduce, struct editor_shard *const
 	r.shard_total = shard_total;
 	r.config = config;
 	r.watch = watch;
-	int rc = agree_on_sizes(&r, shard_count > 0 ? editor_shard_delta_size(shards[0]) : 0, e);
+	int rc = agree_on_sizes(&r, e);
 	if (rc == 0)
 		rc = rounds_run(&r, e);
 	if (rc == 0) {

@@ -20,6 +20,7 @@ struct editor_reduce { /* over ranks */
 	 * (all ranks return it). */
 	int (*sum)(struct editor_reduce *reduce, int64_t *values, size_t count, struct err *e);
 	uint64_t reduced_bytes; /* counted */
+	bool broken;            /* the transport failed: the other ranks may wait for ever */
 };
 void editor_reduce_single_init(struct editor_reduce *reduce); /* one process */
 

@@ -243,17 +243,29 @@ static int prepare(struct merge *m, struct err *e)
 	return find_thresholds(m, e);
 }
 
+/* How many deltas there are over all ranks. A rank that finds another size than its own tells the others. */
+static int agree_on_sizes(struct merge *m, int prepared, struct err *e)
+{
+	int64_t sums[2] = { (int64_t)m->delta_count, (int64_t)m->element_count };
+	int rc = editor__merge_agree(m->reduce, prepared, sums, 2, e);
+	if (rc != 0)
+		return rc;
+	if (sums[0] == 0)
+		return err_set(e, ERR_INVALID, "merge: there are no deltas");
+	if (sums[1] != (int64_t)(m->element_count * m->reduce->rank_count))
+		rc = err_set(e, ERR_MISMATCH,
+			     "merge: the ranks' deltas differ in size: their base models are not the same");
+	m->total = (size_t)sums[0];
+	return editor__merge_agree(m->reduce, rc, NULL, 0, e);
+}
+
 int editor_merge_deltas(struct editor_reduce *reduce, const struct editor_merge_how *how, const float *const *deltas,
 			const uint64_t *shard_ids, size_t delta_count, size_t element_count, float *out, struct err *e)
 {
 	struct merge m = { .reduce = reduce, .how = how, .deltas = deltas, .shard_ids = shard_ids };
-	int64_t total = (int64_t)delta_count;
 	m.delta_count = delta_count;
 	m.element_count = element_count;
-	int rc = editor__merge_agree(reduce, prepare(&m, e), &total, 1, e);
-	if (rc == 0 && total == 0)
-		rc = err_set(e, ERR_INVALID, "merge: there are no deltas");
-	m.total = (size_t)total;
+	int rc = agree_on_sizes(&m, prepare(&m, e), e);
 	if (rc == 0)
 		rc = run(&m, out, e);
 	free(m.thresholds);

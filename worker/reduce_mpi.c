@@ -1,5 +1,7 @@
 #include "worker/reduce_mpi.h"
 
+#include "base/fault.h"
+
 #include <mpi.h>
 #include <stdlib.h>
 
@@ -20,14 +22,16 @@ static uint64_t magnitude(int64_t value)
 }
 
 /* Largest magnitude on any rank: known to all before anything is added, so that all take the same way. */
-static int check_range(const struct editor_reduce *reduce, const int64_t *values, size_t count, struct err *e)
+static int check_range(struct editor_reduce *reduce, const int64_t *values, size_t count, struct err *e)
 {
 	uint64_t own = 0, largest = 0;
 	for (size_t i = 0; i < count; i++)
 		own = magnitude(values[i]) > own ? magnitude(values[i]) : own;
 	int code = MPI_Allreduce(&own, &largest, 1, MPI_UINT64_T, MPI_MAX, MPI_COMM_WORLD);
-	if (code != MPI_SUCCESS)
+	if (code != MPI_SUCCESS) {
+		reduce->broken = true;
 		return fail(e, code, "comparing ranges");
+	}
 	if (largest > (uint64_t)INT64_MAX / reduce->rank_count)
 		return err_set(e, ERR_LIMIT, "merge: a value of %g over %zu ranks does not fit fixed point",
 			       (double)largest / EDITOR_FIXED_SCALE, reduce->rank_count);
@@ -36,13 +40,19 @@ static int check_range(const struct editor_reduce *reduce, const int64_t *values
 
 static int sum(struct editor_reduce *reduce, int64_t *values, size_t count, struct err *e)
 {
+	if (fault_point("worker.merge.reduce") != 0) {
+		reduce->broken = true;
+		return err_set(e, ERR_EXTERNAL, "MPI: planted fault");
+	}
 	int rc = check_range(reduce, values, count, e);
 	for (size_t first = 0; rc == 0 && first < count; first += CHUNK_ELEMENTS_MAX) {
 		size_t left = count - first, chunk = left < CHUNK_ELEMENTS_MAX ? left : CHUNK_ELEMENTS_MAX;
 		int code =
 			MPI_Allreduce(MPI_IN_PLACE, values + first, (int)chunk, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
-		if (code != MPI_SUCCESS)
+		if (code != MPI_SUCCESS) {
+			reduce->broken = true;
 			rc = fail(e, code, "adding");
+		}
 		reduce->reduced_bytes += chunk * sizeof(*values);
 	}
 	return rc;

@@ -443,6 +443,52 @@ static void rounds_learn_with_the_same_bits_for_any_ranks(void **state)
 	free(ranks);
 }
 
+/* ---- Ranks that do not fit together: every one of them gets an error, none waits for a rank that has gone. */
+
+static int other_size_work(struct rank *rank)
+{
+	static const float delta[COUNT];
+	const float *const own[] = { delta };
+	const struct editor_merge_how how = { .operator= MERGE_LINEAR };
+	const size_t ours = rank->broken ? COUNT / 2 : COUNT;
+	return editor_merge_deltas(&rank->seat.reduce, &how, own, shard_ids, rank->seat.reduce.rank < 3, ours,
+				   rank->out, &rank->e);
+}
+
+/* As a rank sees it whose shards' matrices are half as large as the others'. */
+static int meet_larger(struct editor_reduce *reduce, int64_t *values, size_t count, struct err *e)
+{
+	int rc = meet(reduce, values, count, e);
+	if (count == 3) /* failed, sizes, shards */
+		values[1] *= 2;
+	return rc;
+}
+
+static int other_model_work(struct rank *rank)
+{
+	if (rank->broken)
+		rank->seat.reduce.sum = meet_larger;
+	rank->broken = false;
+	return rounds_work(rank);
+}
+
+static void ranks_of_another_size_end_all(void **state)
+{
+	(void)state;
+	struct rank *ranks = calloc(RANKS_MAX, sizeof(*ranks));
+	ranks[2].broken = true;
+	run_ranks(ranks, 4, other_size_work);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(ranks[i].rc, ERR_MISMATCH);
+	memset(ranks, 0, RANKS_MAX * sizeof(*ranks));
+	ranks[1].broken = true;
+	run_ranks(ranks, 3, other_model_work);
+	assert_int_equal(ranks[0].rc, ERR_EXTERNAL);
+	assert_int_equal(ranks[1].rc, ERR_MISMATCH);
+	assert_int_equal(ranks[2].rc, ERR_EXTERNAL);
+	free(ranks);
+}
+
 static int write_model(void **state)
 {
 	(void)state;
@@ -471,6 +517,7 @@ int main(void)
 		cmocka_unit_test(dare_drops_and_rescales),
 		cmocka_unit_test(operators_have_the_same_bits_for_any_ranks),
 		cmocka_unit_test(rounds_learn_with_the_same_bits_for_any_ranks),
+		cmocka_unit_test(ranks_of_another_size_end_all),
 	};
 	return cmocka_run_group_tests(tests, write_model, remove_model);
 }

@@ -1,6 +1,7 @@
 /* One rank, as without mpirun; several ranks are an integration test. */
 #include "worker/reduce_mpi.h"
 
+#include "base/fault.h"
 #include "tests/lib/test.h"
 
 static struct editor_reduce reduce;
@@ -30,14 +31,28 @@ static void what_could_wrap_is_refused(void **state)
 		assert_int_equal(two.sum(&two, &value, 1, &e), ERR_LIMIT);
 		assert_true(value == bad[i]);
 	}
+	assert_false(two.broken); /* all ranks know of it */
 	int64_t fits = INT64_MAX / 2;
 	assert_ok(&e, two.sum(&two, &fits, 1, &e));
+}
+
+static void a_transport_that_fails_is_marked(void **state)
+{
+	(void)state;
+	struct err e = ERR_INIT;
+	struct editor_reduce other = reduce;
+	int64_t value = 1;
+	assert_ok(&e, fault_arm("worker.merge.reduce=errno@1", &e));
+	assert_int_equal(other.sum(&other, &value, 1, &e), ERR_EXTERNAL);
+	assert_true(other.broken);
+	fault_disarm_all();
 }
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_rank_keeps_its_values),
+		cmocka_unit_test(a_transport_that_fails_is_marked),
 		cmocka_unit_test(what_could_wrap_is_refused),
 	};
 	struct err e = ERR_INIT;
