@@ -14,6 +14,9 @@
 #define WORKER__RESEND_US  (2 * INT64_C(1000000))
 #define WORKER__ASK_NOW    (-WORKER__RESEND_US - 1) /* as asked_us: the next tick asks */
 
+#define WORKER__RELEASES_MAX    64
+#define WORKER__RELEASE_WAIT_US (2 * INT64_C(1000000)) /* a Release that cannot be sent for so long is let go */
+
 enum worker__job_kind { WORKER__CALIBRATE, WORKER__TRAIN, WORKER__GATE };
 
 /* Edits on their way to the engine: payload bytes in one buffer. */
@@ -28,6 +31,7 @@ struct worker__job {
 	struct worker *worker;
 	struct worker__work *work; /* NULL once the lease is dropped: the result is thrown away */
 	enum worker__job_kind kind;
+	struct editor_config editor; /* a copy: HelloReply may change the worker's meanwhile */
 	_Atomic bool cancel;
 	_Atomic uint32_t done, total;
 	_Atomic(const char *) phase;
@@ -48,8 +52,10 @@ struct worker__job {
 	struct buf delta_out, index_out, calibration_out;
 	bool stored; /* the two outputs lie in the local store, whole as far as is known, under these roots */
 	struct hash delta_root, index_root;
-	struct editor_result *results;
+	struct editor_result *results; /* of the shard's edits, then of those that it refused */
 	size_t result_count;
+	struct editor_result *refused;
+	size_t refused_count;
 	struct editor_train_stats stats;
 	bool covered_out;
 	uint64_t seed;
@@ -79,11 +85,19 @@ struct worker__work { /* one lease */
 	uint64_t *removed;
 	size_t removed_count;
 	uint32_t received_count; /* places of the shard's list that have been received */
+	uint64_t *received;      /* their seqs; room for those of the group that the engine has */
 	uint32_t group_first, group_count;
 	bool closing, covered;
-	int64_t asked_us; /* when Want, the commit or the gate result was last sent */
+	int64_t asked_us;   /* when Want, the commit or the gate result was last sent */
+	int64_t failing_us; /* since when the result can be neither stored nor uploaded; 0: it can */
 	uint64_t request_id;
 	struct worker__job *commit; /* the finished job whose result is being uploaded and committed */
+};
+
+struct worker__release { /* not sent yet */
+	uint64_t shard, epoch;
+	int code;
+	int64_t until_us;
 };
 
 struct worker {
@@ -99,6 +113,8 @@ struct worker {
 	struct worker__work *works[WORKER__LEASES_MAX];
 	size_t work_count;
 	struct worker__job *job; /* the one running, or NULL */
+	struct worker__release releases[WORKER__RELEASES_MAX];
+	size_t release_count;
 	struct hash calibration_root;
 	struct buf calibration;
 	bool calibrated, greeted, closed, failed;
@@ -113,6 +129,8 @@ struct worker {
 /* worker.c */
 int worker__send(struct worker *w,
 		 struct msg *msg); /* ERR_AGAIN and ERR_CLOSED are logged at debug level: tick sends again */
+/* Gives a lease back; sent by tick when it cannot be sent now. */
+void worker__release(struct worker *w, uint64_t shard, uint64_t epoch, int code);
 /* work.c */
 extern const struct sm_table worker__work_states;
 struct worker__work *worker__work_find(struct worker *w, uint64_t shard, enum msg_lease_kind kind);
@@ -120,11 +138,15 @@ void worker__work_lease(struct worker *w, const struct msg_lease *lease);
 void worker__work_edits(struct worker *w, const struct msg_edits *edits);
 void worker__work_reply(struct worker *w, const struct msg_shard_commit_reply *reply);
 void worker__work_drop(struct worker *w, struct worker__work *work);
+/* Drops it and gives the lease back. */
+void worker__work_give_back(struct worker *w, struct worker__work *work, int code);
 void worker__work_tick(struct worker *w);
 /* How far it is; false where there is nothing to say. */
 bool worker__work_progress(const struct worker__work *work, struct msg_progress *out);
 void worker__work_job_done(struct worker *w, struct worker__work *work, struct worker__job *job);
 /* job.c */
+/* Length of `text`, or less where it is longer than `max` bytes: whole characters. */
+size_t worker__text_cut(const char *text, size_t max);
 int worker__job_new(struct worker *w, enum worker__job_kind kind, struct worker__job **out, struct err *e) MUST_CHECK;
 void worker__job_destroy(struct worker__job **job);
 int worker__calibration_load(struct worker *w, struct buf *out,

@@ -103,7 +103,7 @@ static int calibrate(struct worker__job *job)
 	struct editor_watch watch = { on_progress, job };
 	int rc = file_read(w->config.calibration_corpus, CORPUS_BYTES_MAX, &corpus, &job->error);
 	if (rc == 0)
-		rc = editor_calibrate(w->model, &w->config.editor, (const char *)corpus.data, corpus.len, &watch,
+		rc = editor_calibrate(w->model, &job->editor, (const char *)corpus.data, corpus.len, &watch,
 				      &calibration, &job->error);
 	if (rc == 0)
 		rc = editor_calibration_encode(calibration, &job->calibration_out, &job->error);
@@ -112,13 +112,51 @@ static int calibrate(struct worker__job *job)
 	return rc == 0 ? 0 : err_wrap(&job->error, "calibrating on %s", w->config.calibration_corpus);
 }
 
-static int edit_add(struct worker__job *job, const struct worker__edit *edit)
+size_t worker__text_cut(const char *text, size_t max)
 {
+	size_t len = strnlen(text, max + 1);
+	if (len <= max)
+		return len;
+	for (len = max; len > 0 && ((uint8_t)text[len] & 0xC0) == 0x80;)
+		len--;
+	return len;
+}
+
+static bool is_removed(const struct worker__job *job, uint64_t seq)
+{
+	for (size_t i = 0; i < job->removed_count; i++)
+		if (job->removed[i] == seq)
+			return true;
+	return false;
+}
+
+/* What the model cannot take is that edit's failure, not its group's. */
+static int edit_refuse(struct worker__job *job, uint64_t seq, const struct err *why)
+{
+	struct editor_result *refused = fault_realloc(job->refused, (job->refused_count + 1) * sizeof *refused);
+	if (refused == NULL)
+		return err_set(&job->error, ERR_NOMEM, "out of memory for the result of edit %llu",
+			       (unsigned long long)seq);
+	job->refused = refused;
+	struct editor_result *result = &refused[job->refused_count++];
+	*result = (struct editor_result){ .seq = seq };
+	memcpy(result->got, why->text, worker__text_cut(why->text, sizeof result->got - 1));
+	return 0;
+}
+
+static int edit_add(struct worker__job *job, size_t i)
+{
+	const struct worker__edit *edit = &job->edits[i];
 	struct record *record = NULL;
 	int rc = record_parse((const char *)job->payloads.data + edit->offset, edit->len, &record, &job->error);
 	if (rc == 0)
 		rc = editor_shard_add(job->shard, edit->seq, record, &job->error);
 	record_destroy(&record);
+	if (rc == ERR_INVALID) {
+		struct err why = job->error;
+		job->fresh_count -= i >= job->edit_count - job->fresh_sent;
+		return is_removed(job, edit->seq) ? 0 : edit_refuse(job, edit->seq, &why);
+	}
 	return rc == 0 ? 0 : err_wrap(&job->error, "edit %llu", (unsigned long long)edit->seq);
 }
 
@@ -131,6 +169,18 @@ static bool is_fresh(const struct worker__job *job, uint64_t seq)
 	return false;
 }
 
+static int results_make(struct worker__job *job)
+{
+	size_t held = editor_shard_count(job->shard);
+	job->result_count = held + job->refused_count;
+	job->results = fault_calloc(job->result_count + 1, sizeof *job->results);
+	if (job->results == NULL)
+		return err_set(&job->error, ERR_NOMEM, "out of memory for %zu results", job->result_count);
+	if (job->refused_count > 0)
+		memcpy(job->results + held, job->refused, job->refused_count * sizeof *job->refused);
+	return 0;
+}
+
 /* Edits that failed are among the removed: what this process remembers of them (editor/retest.c) decides nothing, so a
  * worker that started anew trains to the same bytes. */
 static int shard_fill(struct worker__job *job)
@@ -138,12 +188,12 @@ static int shard_fill(struct worker__job *job)
 	struct err *e = &job->error;
 	int rc = 0;
 	if (job->shard == NULL) {
-		rc = editor_shard_new(job->worker->model, &job->worker->config.editor, &job->shard, e);
+		rc = editor_shard_new(job->worker->model, &job->editor, &job->shard, e);
 		if (rc == 0 && job->delta.len > 0)
 			rc = editor_shard_delta_load(job->shard, job->delta.data, job->delta.len, e);
 	}
 	for (size_t i = 0; rc == 0 && i < job->edit_count; i++)
-		rc = edit_add(job, &job->edits[i]);
+		rc = edit_add(job, i);
 	for (size_t i = 0; rc == 0 && i < job->removed_count; i++) {
 		struct err absent = ERR_INIT;
 		if (editor_shard_remove(job->shard, job->removed[i], &absent) != 0)
@@ -153,11 +203,7 @@ static int shard_fill(struct worker__job *job)
 		else
 			job->covered = false; /* the memory still holds it: the closing pass starts from nothing */
 	}
-	if (rc != 0)
-		return rc;
-	job->result_count = editor_shard_count(job->shard);
-	job->results = fault_calloc(job->result_count + 1, sizeof *job->results);
-	return job->results != NULL ? 0 : err_set(e, ERR_NOMEM, "out of memory for %zu results", job->result_count);
+	return rc == 0 ? results_make(job) : rc;
 }
 
 /* The breadth-first pass starts from nothing, so its seed depends on the shard alone: whoever repeats it gets the same
@@ -165,7 +211,7 @@ static int shard_fill(struct worker__job *job)
 static void mode_choose(struct worker__job *job, enum editor_mode *mode, size_t *fresh)
 {
 	size_t count = editor_shard_count(job->shard);
-	const struct editor_config *config = &job->worker->config.editor;
+	const struct editor_config *config = &job->editor;
 	*fresh = job->fresh_count < count ? job->fresh_count : count;
 	*mode = job->closing || *fresh > config->stream_group_max ? EDITOR_BREADTH_FIRST : EDITOR_STREAM;
 	job->seed = *mode == EDITOR_BREADTH_FIRST ? rng_derive(config->seed, job->shard_id, PURPOSE_BREADTH_FIRST)
@@ -250,6 +296,7 @@ int worker__job_new(struct worker *w, enum worker__job_kind kind, struct worker_
 	job->pool_job = (struct pool_job){ run, done, NULL };
 	job->worker = w;
 	job->kind = kind;
+	job->editor = w->config.editor;
 	atomic_store(&job->phase, "waiting");
 	*out = job;
 	return 0;
@@ -269,6 +316,7 @@ void worker__job_destroy(struct worker__job **job)
 	free(j->edits);
 	free(j->removed);
 	free(j->results);
+	free(j->refused);
 	free(j);
 	*job = NULL;
 }

@@ -11,6 +11,8 @@
 
 #define DELTA_BYTES_MAX   (128 * 1024 * 1024)
 #define PAYLOAD_BYTES_MAX (256 * 1024 * 1024)
+/* So long a finished group waits for its disk or the coordinator's; then another worker may try. */
+#define RESULT_WAIT_US (120 * INT64_C(1000000))
 
 static const struct sm_state states[WORKER__STATE_COUNT] = {
 	[WORKER__FETCHING] = { "fetching", SM_TO(WORKER__WANTING) },
@@ -55,10 +57,24 @@ void worker__work_drop(struct worker *w, struct worker__work *work)
 	inbox_clear(work);
 	buf_free(&work->payloads);
 	editor_shard_destroy(&work->shard_memory);
+	free(work->received);
 	for (size_t i = 0; i < w->work_count; i++)
 		if (w->works[i] == work)
 			w->works[i] = w->works[--w->work_count];
 	free(work);
+}
+
+void worker__work_give_back(struct worker *w, struct worker__work *work, int code)
+{
+	const uint64_t shard = work->shard, epoch = work->epoch;
+	worker__work_drop(w, work);
+	worker__release(w, shard, epoch, code);
+}
+
+/* Only what the engine says of an edit is held against the group (ERR_INVALID in msg.h). */
+static int blameless(int code)
+{
+	return code == ERR_INVALID ? ERR_EXTERNAL : code;
 }
 
 static void want(struct worker__work *work)
@@ -75,10 +91,10 @@ static void want(struct worker__work *work)
 static void fetched(void *context, int code)
 {
 	struct worker__work *work = context;
-	if (code != 0) { /* the coordinator names what it cannot give; the lease runs out and is granted again */
+	if (code != 0) { /* the coordinator names what it cannot give */
 		log_event(LOG_ERROR, "WORKER-DELTA-UNAVAILABLE", LOGF_U("shard", work->shard),
 			  LOGF_S("code", err_name(code)));
-		worker__work_drop(work->worker, work);
+		worker__work_give_back(work->worker, work, blameless(code));
 		return;
 	}
 	sm_move(&work->sm, WORKER__WANTING);
@@ -130,6 +146,8 @@ void worker__work_lease(struct worker *w, const struct msg_lease *lease)
 	if (work == NULL) {
 		log_event(LOG_ERROR, "WORKER-LEASE-REFUSED", LOGF_U("shard", lease->shard),
 			  LOGF_U("held", w->work_count));
+		worker__release(w, lease->shard, lease->epoch,
+				w->work_count < WORKER__LEASES_MAX ? ERR_NOMEM : ERR_LIMIT);
 		return;
 	}
 	sm_init(&work->sm, &worker__work_states, NULL);
@@ -143,9 +161,10 @@ void worker__work_lease(struct worker *w, const struct msg_lease *lease)
 	log_event(LOG_INFO, "WORKER-LEASE-HELD", LOGF_S("kind", lease->kind == MSG_LEASE_GATE ? "gate" : "train"),
 		  LOGF_U("shard", lease->shard), LOGF_U("epoch", lease->epoch),
 		  LOGF_U("version", lease->shard_version));
-	if (worker_fetch_verified(w->fetch, &work->delta_root, 1, fetched, work, &e) != 0) {
+	int rc = worker_fetch_verified(w->fetch, &work->delta_root, 1, fetched, work, &e);
+	if (rc != 0) {
 		log_event(LOG_ERROR, "WORKER-FETCH-REFUSED", LOGF_U("shard", lease->shard), LOGF_S("reason", e.text));
-		worker__work_drop(w, work);
+		worker__work_give_back(w, work, blameless(rc));
 	}
 }
 
@@ -154,13 +173,16 @@ static bool edit_known(const struct worker__work *work, uint64_t seq)
 	for (size_t i = 0; i < work->edit_count; i++)
 		if (work->edits[i].seq == seq)
 			return true;
+	for (size_t i = 0; i < work->received_count; i++)
+		if (work->received[i] == seq)
+			return true;
 	return false;
 }
 
 static int edit_push(struct worker__work *work, const struct msg_edit_item *item, bool fresh, struct err *e)
 {
 	if (edit_known(work, item->seq))
-		return 0; /* sent again after a lost message */
+		return 0; /* sent again after a lost message, or of an earlier group */
 	if (work->edit_count == work->edit_cap) {
 		size_t cap = work->edit_cap == 0 ? 64 : work->edit_cap * 2;
 		struct worker__edit *edits = fault_realloc(work->edits, cap * sizeof *edits);
@@ -206,7 +228,7 @@ void worker__work_edits(struct worker *w, const struct msg_edits *edits)
 		rc = removed_push(work, edits, &e);
 	if (rc != 0) {
 		log_event(LOG_ERROR, "WORKER-EDITS-REFUSED", LOGF_U("shard", work->shard), LOGF_S("reason", e.text));
-		worker__work_drop(w, work);
+		worker__work_give_back(w, work, blameless(rc));
 		return;
 	}
 	work->asked_us = env_monotonic_us(w->env);
@@ -225,9 +247,23 @@ void worker__work_edits(struct worker *w, const struct msg_edits *edits)
 	sm_move(&work->sm, WORKER__QUEUED);
 }
 
+/* Before the work, so that nothing is left to fail after its commit. */
+static int received_reserve(struct worker__work *work, struct err *e)
+{
+	size_t count = work->received_count + work->edit_count;
+	uint64_t *received = fault_realloc(work->received, (count + 1) * sizeof *received);
+	if (received == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for %zu edits", count);
+	work->received = received;
+	return 0;
+}
+
 static int job_fill(struct worker__work *work, struct worker__job *job, struct err *e)
 {
 	struct worker *w = work->worker;
+	int reserved = received_reserve(work, e);
+	if (reserved != 0)
+		return reserved;
 	if (work->shard_memory == NULL && !hash_is_zero(&work->delta_root)) {
 		int rc = store_blob_get(w->blobs, &work->delta_root, DELTA_BYTES_MAX, &job->delta, e);
 		if (rc != 0)
@@ -268,18 +304,22 @@ static void job_start(struct worker__work *work)
 		if (rc == 0)
 			return;
 		w->job = NULL;
+		err_set(&e, rc, "the engine takes no job: %s", err_text(rc));
 	}
 	log_event(LOG_ERROR, "WORKER-JOB-REFUSED", LOGF_U("shard", work->shard), LOGF_S("reason", e.text));
 	worker__job_destroy(&job);
-	worker__work_drop(w, work);
+	worker__work_give_back(w, work, blameless(rc));
 }
 
 static struct msg_edit_result *results_make(const struct worker__job *job)
 {
+	size_t reason_bytes = msg_result_reason_bytes(job->result_count);
 	struct msg_edit_result *results = fault_calloc(job->result_count + 1, sizeof *results);
 	for (size_t i = 0; results != NULL && i < job->result_count; i++) {
 		const struct editor_result *r = &job->results[i];
-		results[i] = (struct msg_edit_result){ r->seq, r->passed, r->tries, { r->got, strlen(r->got) } };
+		results[i] = (struct msg_edit_result){
+			r->seq, r->passed, r->tries, { r->got, worker__text_cut(r->got, reason_bytes) }
+		};
 	}
 	return results;
 }
@@ -326,8 +366,22 @@ static void commit_send(struct worker__work *work)
 			.steps = (uint32_t)job->stats.steps,
 		};
 	}
-	(void)worker__send(w, &msg);
+	int rc = worker__send(w, &msg);
 	free(results);
+	if (rc != 0 && rc != ERR_AGAIN && rc != ERR_CLOSED) /* it would fail again and again */
+		worker__work_give_back(w, work, blameless(rc));
+}
+
+/* Tick tries again, for a while. The copy on this disk may be damaged or not there: it is written anew. */
+static void result_failed(struct worker__work *work, int code)
+{
+	int64_t now = env_monotonic_us(work->worker->env);
+	work->commit->stored = false;
+	work->asked_us = now;
+	if (work->failing_us == 0)
+		work->failing_us = now;
+	if (now - work->failing_us >= RESULT_WAIT_US)
+		worker__work_give_back(work->worker, work, blameless(code));
 }
 
 static void uploaded(void *context, int code)
@@ -337,10 +391,10 @@ static void uploaded(void *context, int code)
 	if (code != 0) {
 		log_event(LOG_ERROR, "WORKER-UPLOAD-FAILED", LOGF_U("shard", work->shard),
 			  LOGF_S("code", err_name(code)));
-		work->commit->stored = false;                         /* its copy on this disk may be damaged */
-		work->asked_us = env_monotonic_us(work->worker->env); /* tick starts it again */
+		result_failed(work, code);
 		return;
 	}
+	work->failing_us = 0;
 	sm_move(&work->sm, WORKER__COMMITTING);
 	commit_send(work);
 }
@@ -380,10 +434,9 @@ static void upload_start(struct worker__work *work)
 		w->upload_owner = work;
 		return;
 	}
-	job->stored = false;
-	work->asked_us = env_monotonic_us(w->env);
 	log_event(LOG_ERROR, "WORKER-UPLOAD-REFUSED", LOGF_U("shard", work->shard), LOGF_S("code", err_name(rc)),
 		  LOGF_S("reason", e.text));
+	result_failed(work, rc);
 }
 
 static void result_count(struct worker *w, const struct worker__job *job)
@@ -403,11 +456,11 @@ void worker__work_job_done(struct worker *w, struct worker__work *work, struct w
 	work->shard_memory = job->shard;
 	job->shard = NULL;
 	job->work = NULL;
-	if (rc != 0) { /* the lease runs out; after submit.tries the coordinator singles the poisonous edit out */
+	if (rc != 0) { /* after submit.tries of ERR_INVALID the coordinator singles the poisonous edit out */
 		log_event(LOG_ERROR, "WORKER-JOB-FAILED", LOGF_U("shard", work->shard), LOGF_S("code", err_name(rc)),
 			  LOGF_S("reason", e.text));
 		worker__job_destroy(&job);
-		worker__work_drop(w, work);
+		worker__work_give_back(w, work, rc);
 		return;
 	}
 	work->covered = job->covered_out;
@@ -431,7 +484,9 @@ static void committed(struct worker__work *work)
 	w->commits++;
 	work->shard_version++;
 	work->delta_root = work->commit->delta_root;
-	work->received_count = work->group_first + work->group_count;
+	for (size_t i = 0; i < work->commit->edit_count; i++)
+		work->received[work->received_count++] = work->commit->edits[i].seq;
+	assert(work->kind == MSG_LEASE_GATE || work->received_count == work->group_first + work->group_count);
 	worker__job_destroy(&work->commit);
 	log_event(LOG_INFO, "WORKER-COMMITTED", LOGF_U("shard", work->shard), LOGF_U("version", work->shard_version));
 	if (ended) {
@@ -457,7 +512,10 @@ void worker__work_reply(struct worker *w, const struct msg_shard_commit_reply *r
 	} else if (reply->code != ERR_AGAIN && reply->code != ERR_FULL) { /* those two: tick sends it again */
 		log_event(LOG_WARN, "WORKER-COMMIT-REFUSED", LOGF_U("shard", work->shard),
 			  LOGF_S("code", err_name(reply->code)), LOGF_SN("reason", reply->text.text, reply->text.len));
-		worker__work_drop(w, work);
+		if (reply->code == ERR_FENCED)
+			worker__work_drop(w, work);
+		else
+			worker__work_give_back(w, work, blameless(reply->code));
 	}
 }
 
@@ -473,7 +531,7 @@ static void work_tick(struct worker__work *work, int64_t now)
 		}
 		break;
 	case WORKER__QUEUED:
-		if (w->job == NULL && !w->closed)
+		if (w->job == NULL && w->calibrated)
 			job_start(work);
 		break;
 	case WORKER__UPLOADING:

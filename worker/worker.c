@@ -49,6 +49,7 @@ void worker_destroy(struct worker **worker)
 	struct worker *w = *worker;
 	if (w == NULL)
 		return;
+	assert(w->job == NULL);
 	while (w->work_count > 0)
 		worker__work_drop(w, w->works[0]);
 	worker_fetch_destroy(&w->fetch);
@@ -69,6 +70,33 @@ int worker__send(struct worker *w, struct msg *msg)
 		log_event(LOG_ERROR, "WORKER-SEND-FAILED", LOGF_S("type", msg_type_name((int)msg->type)),
 			  LOGF_S("reason", e.text));
 	return rc;
+}
+
+static void releases_send(struct worker *w)
+{
+	int64_t now = env_monotonic_us(w->env);
+	size_t kept = 0;
+	for (size_t i = 0; i < w->release_count; i++) {
+		const struct worker__release release = w->releases[i];
+		struct msg msg = { .type = MSG_RELEASE,
+				   .request_id = ++w->request_id,
+				   .u.release = { release.shard, release.epoch, release.code } };
+		int rc = worker__send(w, &msg);
+		if ((rc == ERR_AGAIN || rc == ERR_CLOSED) && now < release.until_us)
+			w->releases[kept++] = release;
+	}
+	w->release_count = kept;
+}
+
+void worker__release(struct worker *w, uint64_t shard, uint64_t epoch, int code)
+{
+	log_event(LOG_INFO, "WORKER-LEASE-GIVEN-BACK", LOGF_U("shard", shard), LOGF_U("epoch", epoch),
+		  LOGF_S("code", code == 0 ? "0" : err_name(code)));
+	if (w->release_count == WORKER__RELEASES_MAX) /* the oldest runs out instead */
+		memmove(w->releases, w->releases + 1, --w->release_count * sizeof w->releases[0]);
+	w->releases[w->release_count++] =
+		(struct worker__release){ shard, epoch, code, env_monotonic_us(w->env) + WORKER__RELEASE_WAIT_US };
+	releases_send(w);
 }
 
 static struct msg_text text_of(const char *s)
@@ -148,8 +176,8 @@ static void error_reply(struct worker *w, const struct msg_error *error)
 		w->failed = true;
 		err_set(&w->error, ERR_DENIED, "the coordinator refused this worker: %.*s", (int)error->text.len,
 			error->text.text);
-	} else {
-		w->greeted = false; /* a coordinator that does not know us: greet it again */
+	} else if (error->code == ERR_NOT_FOUND) { /* a coordinator that does not know us: greet it again */
+		w->greeted = false;
 	}
 }
 
@@ -166,6 +194,8 @@ void worker_receive(struct worker *w, struct msg_received **received)
 	case MSG_LEASE:
 		if (!w->closed)
 			worker__work_lease(w, &msg->u.lease);
+		else
+			worker__release(w, msg->u.lease.shard, msg->u.lease.epoch, 0);
 		break;
 	case MSG_EDITS:
 		worker__work_edits(w, &msg->u.edits);
@@ -214,7 +244,7 @@ static void heartbeat_send(struct worker *w)
 	progress_send_all(w);
 }
 
-/* The first job of a worker without a cached calibration; it says hello once it can train. */
+/* The first job of a worker without a cached calibration, once the coordinator has taken its base model. */
 static void calibration_start(struct worker *w)
 {
 	struct worker__job *job = NULL;
@@ -245,18 +275,23 @@ static void calibration_keep(struct worker *w)
 	w->calibrated = true;
 }
 
+static void calibration_tick(struct worker *w)
+{
+	if (w->calibrated)
+		return;
+	if (w->calibration.len > 0)
+		calibration_keep(w);
+	else if (w->greeted && w->job == NULL)
+		calibration_start(w);
+}
+
 void worker_tick(struct worker *w)
 {
 	int64_t now = env_monotonic_us(w->env);
+	releases_send(w);
 	if (w->closed || w->failed)
 		return;
-	if (!w->calibrated) {
-		if (w->calibration.len > 0)
-			calibration_keep(w);
-		else if (w->job == NULL)
-			calibration_start(w);
-		return;
-	}
+	calibration_tick(w);
 	if (w->greeted && now - w->heard_us > (int64_t)w->lease_ms * 1000) {
 		log_event(LOG_WARN, "WORKER-COORDINATOR-SILENT", LOGF_U("ms", (uint64_t)(now - w->heard_us) / 1000));
 		w->greeted = false;
@@ -284,11 +319,13 @@ void worker_close(struct worker *w)
 	w->closed = true;
 	if (w->job != NULL)
 		atomic_store(&w->job->cancel, true);
+	while (w->work_count > 0)
+		worker__work_give_back(w, w->works[0], 0);
 }
 
 bool worker_idle(const struct worker *w)
 {
-	return w->job == NULL;
+	return w->job == NULL && w->release_count == 0;
 }
 
 void worker_metrics(struct worker *w, struct buf *out)

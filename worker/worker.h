@@ -1,7 +1,8 @@
-/* worker.h: trains the shards it holds leases for: receives edits by credit, trains a group on a pool thread, re-tests,
- * commits to its local blob store, uploads, reports ShardCommit. State machine on the loop thread; the engine (model,
- * shards) is touched only by its one pool job at a time. Every lease carries an epoch; a Fenced message or a lost lease
- * stops the job and forgets the shard. */
+/* worker.h: trains the shards it holds leases for: says hello, calibrates when nothing is cached, receives edits by
+ * credit, trains a group on a pool thread, re-tests, commits to its local blob store, uploads, reports ShardCommit.
+ * State machine on the loop thread; the engine (model, shards) is touched only by its one pool job at a time. Every
+ * lease carries an epoch; a Fenced message or a lost lease stops the job and forgets the shard. A lease that cannot be
+ * carried out is given back with the reason (Release). */
 #ifndef AMEND_WORKER_WORKER_H
 #define AMEND_WORKER_WORKER_H
 
@@ -25,12 +26,14 @@ struct worker_config {
 int worker_new(const struct worker_config *config, const struct env *env, struct store *blobs,
 	       struct proto_transport *transport, struct pool *pool, struct model *model, struct worker **out,
 	       struct err *e) MUST_CHECK;
-void worker_destroy(struct worker **worker); /* after worker_stop */
+void worker_destroy(struct worker **worker); /* after the pool is destroyed: no job may be running */
 void worker_receive(struct worker *worker, struct msg_received **received);
 void worker_tick(struct worker *worker); /* every 50 ms */
 /* Refused for good by the coordinator (another base model, protocol, key): the process should end with this text. */
 bool worker_failed(const struct worker *worker, struct err *e);
-void worker_close(struct worker *worker); /* takes nothing new, asks the running job to stop; idempotent */
+/* Takes nothing new, asks the running job to stop, gives all leases back; idempotent. */
+void worker_close(struct worker *worker);
+/* No job is running, and no lease waits to be given back (ticks try for two seconds at most). */
 bool worker_idle(const struct worker *worker);
 void worker_metrics(struct worker *worker, struct buf *out);
 

@@ -101,10 +101,22 @@ int stand_teardown(void **state)
 	return 0;
 }
 
+static int wire_send(struct proto_transport *t, uint64_t route, const struct msg *msg, struct err *e)
+{
+	struct stand *s = ((struct stand_wire *)t)->stand;
+	if (s->refuse_code != 0 && msg->type == s->refuse_type)
+		return err_set(e, s->refuse_code, "the test's wire does not take this message");
+	return s->client->ops->send(s->client, route, msg, e);
+}
+
 void stand_start(struct stand *s)
 {
-	assert_ok(&s->e, pool_new(0, 8, &s->pool, &s->e));
-	assert_ok(&s->e, worker_new(&s->config, &s->clock.env, s->blobs, s->client, s->pool, model, &s->worker, &s->e));
+	s->wire = (struct stand_wire){ .stand = s };
+	s->wire.ops.send = wire_send; /* all that a worker calls */
+	s->wire.transport.ops = &s->wire.ops;
+	assert_ok(&s->e, pool_new(s->threads, 8, &s->pool, &s->e));
+	assert_ok(&s->e, worker_new(&s->config, &s->clock.env, s->blobs, &s->wire.transport, s->pool, model, &s->worker,
+				    &s->e));
 }
 
 void stand_stop(struct stand *s)
@@ -255,8 +267,13 @@ static void commit_take(struct stand *s, const struct msg_received *received)
 	bool again = commit->shard_version == s->version && hash_equal(&commit->delta_root, &s->delta_root);
 	s->commits++;
 	s->commit = *commit;
-	for (size_t i = 0; i < commit->result_count && i < STAND_EDITS_MAX; i++)
-		s->results[i] = (struct stand_result){ commit->results[i].seq, commit->results[i].passed };
+	for (size_t i = 0; i < commit->result_count && i < STAND_EDITS_MAX; i++) {
+		const struct msg_edit_result *r = &commit->results[i];
+		s->results[i] = (struct stand_result){ .seq = r->seq, .passed = r->passed };
+		assert_true(r->reason.len < sizeof s->results[i].reason);
+		if (r->reason.len > 0)
+			memcpy(s->results[i].reason, r->reason.text, r->reason.len);
+	}
 	int code = again ? 0 : commit->epoch != s->epoch ? ERR_FENCED : s->commit_code;
 	if (code == 0 && !again)
 		commit_apply(s, commit);
@@ -306,6 +323,10 @@ static void take(struct stand *s, const struct msg_received *received)
 		break;
 	case MSG_GATE_RESULT:
 		gate_take(s, received);
+		break;
+	case MSG_RELEASE:
+		s->releases++;
+		s->release = received->msg.u.release;
 		break;
 	case MSG_PROGRESS:
 		s->progresses++;

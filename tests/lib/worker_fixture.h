@@ -15,6 +15,13 @@
 struct stand_result {
 	uint64_t seq;
 	bool passed;
+	char reason[160];
+};
+
+struct stand_wire { /* the worker's end; what it sends of one type is refused */
+	struct proto_transport transport;
+	struct proto_transport_ops ops;
+	struct stand *stand;
 };
 
 struct stand {
@@ -24,8 +31,12 @@ struct stand {
 	struct proto_mem *mem;
 	struct proto_allow *allow;
 	struct proto_transport *server, *client;
+	struct stand_wire wire;
+	enum msg_type refuse_type; /* with refuse_code */
+	int refuse_code;
 	struct store *source, *blobs; /* the coordinator's, the worker's */
 	struct pool *pool;
+	size_t threads; /* of the engine; 0: inline */
 	struct worker_config config;
 	struct worker *worker;
 	bool hold_engine; /* finished jobs are not handed back */
@@ -46,12 +57,13 @@ struct stand {
 	size_t edit_count, trained_count, group_count;
 	bool closing;
 	/* What was heard. */
-	size_t hellos, beats, wants, needs, haves, chunks, commits, gates, progresses;
+	size_t hellos, beats, wants, needs, haves, chunks, commits, gates, progresses, releases;
 	size_t beat_leases; /* in the last heartbeat */
 	struct msg_hello hello;
 	struct msg_want want;
 	struct msg_shard_commit commit; /* its pointers are gone */
 	struct msg_gate_result gate;
+	struct msg_release release;
 	struct stand_result results[STAND_EDITS_MAX];
 };
 

@@ -49,11 +49,14 @@ static void cache_path(struct stand *s, char out[TEST_PATH_BYTES])
 
 static bool calibrates_at_start(struct stand *s)
 {
-	stand_restart(s);
-	worker_tick(s->worker);
-	bool busy = !worker_idle(s->worker);
 	size_t hellos = s->hellos;
+	stand_restart(s);
+	s->hold_engine = true;
 	stand_until(s, &s->hellos, hellos + 1);
+	stand_turn(s);
+	bool busy = !worker_idle(s->worker);
+	s->hold_engine = false;
+	stand_turns(s, 200);
 	return busy;
 }
 
@@ -91,7 +94,7 @@ static void another_corpus_has_another_calibration(void **state)
 }
 
 /* --- Edits that the engine cannot take. */
-static void an_edit_that_cannot_be_trained_ends_the_lease(void **state)
+static void an_edit_that_the_model_refuses_fails_alone(void **state)
 {
 	struct stand *s = *state;
 	char longer[TINY_CONTEXT + 64];
@@ -99,14 +102,101 @@ static void an_edit_that_cannot_be_trained_ends_the_lease(void **state)
 	longer[sizeof longer - 1] = '\0';
 	begin(s, 1);
 	stand_edit(s, longer, "x");
-	s->group_count = 2;
-	stand_turns(s, 3000);
-	assert_int_equal(s->commits, 0);
-	assert_int_equal(s->beat_leases, 0);
-	/* Without it all is well: the coordinator singles it out. */
-	stand_lease(s);
+	stand_edit(s, prompts[1], targets[1]);
+	stand_edit(s, prompts[2], targets[2]);
+	stand_group(s, 3);
+	assert_int_equal(s->commits, 1);
+	assert_int_equal(s->version, 1);
+	assert_int_equal(s->commit.result_count, 3);
+	for (size_t i = 0; i < 2; i++)
+		assert_true(s->results[i].seq == 10 + 2 * i && s->results[i].passed);
+	assert_int_equal(s->results[2].seq, 11);
+	assert_false(s->results[2].passed);
+	assert_non_null(strstr(s->results[2].reason, "tokens"));
+	struct hash first = s->delta_root;
+	stand_group(s, 1); /* it has ended */
+	assert_int_equal(s->commit.result_count, 3);
+	struct hash second = s->delta_root;
+	assert_int_equal(s->releases, 0);
+	/* Replayed to a worker that started anew it counts no more. */
+	s->version = s->trained_count = 0;
+	s->delta_root = (struct hash){ 0 };
+	s->ended[1] = false;
+	restart_with_lease(s);
+	stand_group(s, 3);
+	assert_true(hash_equal(&first, &s->delta_root));
+	restart_with_lease(s);
+	stand_group(s, 1);
+	assert_int_equal(s->commit.result_count, 3);
+	assert_true(hash_equal(&second, &s->delta_root));
+}
+
+static void a_group_of_nothing_but_refused_edits_is_committed(void **state)
+{
+	struct stand *s = *state;
+	char longer[TINY_CONTEXT + 64];
+	memset(longer, 'q', sizeof longer - 1);
+	longer[sizeof longer - 1] = '\0';
+	begin(s, 0);
+	stand_edit(s, longer, "x");
 	stand_group(s, 1);
 	assert_int_equal(s->version, 1);
+	assert_int_equal(s->commit.result_count, 1);
+	assert_false(s->results[0].passed);
+}
+
+/* The largest commit that there is: every edit of a full shard failed, with a reason. */
+#define MANY STORE_SHARD_EDITS_MAX
+
+static void many_send(struct stand *s, const char *record)
+{
+	static struct msg_edit_item items[128];
+	for (size_t first = 0; first < MANY; first += 128) {
+		for (size_t i = 0; i < 128; i++)
+			items[i] = (struct msg_edit_item){ 10 + first + i, { record, strlen(record) } };
+		struct msg msg = { .type = MSG_EDITS };
+		msg.u.edits = (struct msg_edits){ .shard = STAND_SHARD,
+						  .epoch = s->epoch,
+						  .group_end = first + 128 == MANY,
+						  .group_count = MANY,
+						  .items = items,
+						  .item_count = 128 };
+		stand_send(s, &msg);
+		stand_turn(s);
+	}
+}
+
+static bool many_heard(struct stand *s, const struct msg *msg)
+{
+	size_t *cut = s->hook_context;
+	if (msg->type != MSG_SHARD_COMMIT)
+		return false;
+	assert_int_equal(msg->u.shard_commit.result_count, MANY);
+	for (size_t i = 0; i < MANY; i++) {
+		const struct msg_edit_result *result = &msg->u.shard_commit.results[i];
+		assert_false(result->passed);
+		assert_true(result->reason.len > 0);
+		*cut += result->reason.len <= msg_result_reason_bytes(MANY);
+	}
+	s->commits++;
+	return true;
+}
+
+static void a_full_shard_of_refused_edits_is_committed(void **state)
+{
+	struct stand *s = *state;
+	struct buf record = BUF_INIT;
+	size_t cut = 0;
+	buf_printf(&record, "{\"prompt\":\"%0*d\",\"target_new\":\"x\"}", TINY_CONTEXT + 8, 0);
+	begin(s, 0);
+	stand_turns(s, 200);
+	s->hook = many_heard;
+	s->hook_context = &cut;
+	many_send(s, buf_cstr(&record));
+	stand_until(s, &s->commits, 1);
+	assert_int_equal(cut, MANY);
+	assert_int_equal(s->releases, 0);
+	buf_free(&record);
 }
 
 static void closing_stops_the_engine(void **state)
@@ -132,6 +222,8 @@ static void training_that_is_stopped_ends_the_lease(void **state)
 	stand_turns(s, 2000);
 	assert_int_equal(s->commits, 0);
 	assert_int_equal(s->beat_leases, 0);
+	assert_int_equal(s->releases, 1);
+	assert_int_equal(s->release.code, ERR_INTERRUPTED);
 	stand_lease(s);
 	stand_group(s, 1);
 	assert_int_equal(s->version, 1);
@@ -356,9 +448,50 @@ static void a_delta_that_is_nowhere_ends_the_lease(void **state)
 	stand_turns(s, 2500);
 	assert_true(s->needs > 0);
 	assert_int_equal(s->beat_leases, 0);
+	assert_int_equal(s->releases, 1);
+	assert_int_equal(s->release.code, ERR_NOT_FOUND);
 }
 
 /* --- Faults of the store. */
+static void a_disk_that_stays_full_costs_the_lease_in_the_end(void **state)
+{
+	struct stand *s = *state;
+	begin(s, 1);
+	s->silent = true;
+	stand_turn(s);
+	s->silent = false;
+	arm(s, "worker.commit.before=errno@1:1000000");
+	s->group_count = 1;
+	stand_turns(s, 110000);
+	assert_int_equal(s->releases, 0);
+	assert_int_equal(s->beat_leases, 1);
+	stand_turns(s, 20000);
+	assert_int_equal(s->releases, 1);
+	assert_int_equal(s->release.code, ERR_FAULT);
+	assert_int_equal(s->commits, 0);
+	fault_disarm_all();
+	stand_lease(s);
+	stand_until(s, &s->commits, 1);
+	assert_int_equal(s->version, 1);
+}
+
+static void a_disk_that_has_room_again_costs_nothing(void **state)
+{
+	struct stand *s = *state;
+	begin(s, 1);
+	arm(s, "worker.commit.before=errno@1:1000000");
+	s->group_count = 1;
+	stand_turns(s, 60000);
+	assert_int_equal(s->commits, 0);
+	uint64_t steps = steps_ever(s);
+	assert_true(steps > 0);
+	fault_disarm_all();
+	stand_until(s, &s->commits, 1);
+	assert_int_equal(steps_ever(s), steps);
+	assert_int_equal(s->commit.epoch, s->epoch);
+	assert_int_equal(s->releases, 0);
+}
+
 static void store_faults_do_not_lose_the_training(void **state)
 {
 	static const char *const specs[] = { "store.blob.before=errno@1", "store.blob.before=errno@2",
@@ -441,7 +574,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_damaged_calibration_is_made_again),
 		T(another_corpus_has_another_calibration),
-		T(an_edit_that_cannot_be_trained_ends_the_lease),
+		T(an_edit_that_the_model_refuses_fails_alone),
+		T(a_group_of_nothing_but_refused_edits_is_committed),
+		T(a_full_shard_of_refused_edits_is_committed),
 		T(closing_stops_the_engine),
 		T(training_that_is_stopped_ends_the_lease),
 		T(what_was_committed_is_not_trained_again),
@@ -452,6 +587,8 @@ int main(void)
 		T(a_rotten_delta_is_fetched_again),
 		T(a_rotten_result_is_stored_again),
 		T(a_delta_that_is_nowhere_ends_the_lease),
+		T(a_disk_that_stays_full_costs_the_lease_in_the_end),
+		T(a_disk_that_has_room_again_costs_nothing),
 		T(store_faults_do_not_lose_the_training),
 		T(no_memory_costs_a_lease_at_most),
 	};

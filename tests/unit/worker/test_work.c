@@ -180,6 +180,8 @@ static void a_refused_commit_drops_the_lease(void **state)
 	stand_turns(s, 5000);
 	assert_int_equal(s->commits, 1);
 	assert_int_equal(s->beat_leases, 0);
+	assert_int_equal(s->releases, 1);
+	assert_int_equal(s->release.code, ERR_EXTERNAL); /* no edit's fault */
 	s->commit_code = 0;
 	stand_lease(s);
 	stand_until(s, &s->commits, 2);
@@ -199,6 +201,7 @@ static void a_commit_under_an_old_epoch_is_fenced(void **state)
 	stand_turns(s, 1500);
 	assert_int_equal(s->version, 0);
 	assert_int_equal(s->beat_leases, 0);
+	assert_int_equal(s->releases, 0); /* it is another's */
 }
 
 static void a_commit_refused_for_now_is_sent_again(void **state)
@@ -338,6 +341,57 @@ static void edits_that_come_twice_are_taken_once(void **state)
 	stand_until(s, &s->commits, 1);
 	assert_int_equal(s->commit.result_count, 2);
 	assert_int_equal(s->commit.group_count, 2);
+}
+
+/* What the shard holds already fills no place of a later group: the group would be trained with a hole. */
+static void edits_of_an_earlier_group_do_not_count(void **state)
+{
+	struct stand *s = *state;
+	begin(s, 3);
+	stand_group(s, 2);
+	size_t wants = s->wants;
+	struct msg_edit_item items[2] = { { 10, { s->edits[0], strlen(s->edits[0]) } },
+					  { 12, { s->edits[2], strlen(s->edits[2]) } } };
+	struct msg msg = { .type = MSG_EDITS };
+	msg.u.edits = (struct msg_edits){ .shard = STAND_SHARD,
+					  .epoch = s->epoch,
+					  .group_end = true,
+					  .group_first = 2,
+					  .group_count = 1,
+					  .items = items,
+					  .item_count = 1 };
+	stand_send(s, &msg);
+	stand_turns(s, 1000);
+	assert_int_equal(s->commits, 1);
+	assert_int_equal(s->releases, 0);
+	assert_int_equal(s->wants, wants);
+	s->group_count = 1;
+	msg.u.edits.item_count = 2;
+	stand_send(s, &msg);
+	stand_turns(s, 500);
+	assert_int_equal(s->commits, 2);
+	assert_int_equal(s->commit.result_count, 3);
+	assert_int_equal(s->want.received_count, 3);
+	assert_int_equal(s->wants, wants + 1); /* for the next group */
+}
+
+/* A message that the codec refuses would be refused at every turn. */
+static void a_commit_that_cannot_be_sent_ends_the_lease(void **state)
+{
+	struct stand *s = *state;
+	begin(s, 1);
+	s->refuse_type = MSG_SHARD_COMMIT;
+	s->refuse_code = ERR_AGAIN;
+	s->group_count = 1;
+	stand_turns(s, 5000);
+	assert_int_equal(s->releases, 0);
+	assert_int_equal(s->beat_leases, 1); /* a full queue: later */
+	s->refuse_code = ERR_LIMIT;
+	stand_turns(s, 4000);
+	assert_int_equal(s->releases, 1);
+	assert_int_equal(s->release.epoch, s->epoch);
+	assert_int_equal(s->release.code, ERR_LIMIT);
+	assert_int_equal(s->beat_leases, 0);
 }
 
 /* --- Edits that end. */
@@ -503,6 +557,8 @@ int main(void)
 		T(a_lease_that_holds_the_commit_answers_it),
 		T(a_lost_message_of_edits_does_not_shorten_the_group),
 		T(edits_that_come_twice_are_taken_once),
+		T(edits_of_an_earlier_group_do_not_count),
+		T(a_commit_that_cannot_be_sent_ends_the_lease),
 		T(an_edit_that_ended_before_its_group_is_not_trained),
 		T(the_closing_pass_ends_the_lease),
 		T(a_shard_can_close_without_new_edits),

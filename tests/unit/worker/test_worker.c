@@ -1,16 +1,20 @@
 /* The process's side: calibration, greeting, heartbeats, refusals, the end. */
 #include "tests/lib/worker_fixture.h"
 
+#include <dirent.h>
+#include <poll.h>
 #include <unistd.h>
 
-static void calibrates_once_then_says_hello(void **state)
+static void says_hello_then_calibrates_once(void **state)
 {
 	struct stand *s = *state;
+	s->hold_engine = true;
 	stand_start(s);
-	assert_true(worker_idle(s->worker));
-	worker_tick(s->worker); /* the engine has it now */
-	assert_false(worker_idle(s->worker));
+	worker_tick(s->worker);
+	assert_true(worker_idle(s->worker)); /* the coordinator takes its model first */
 	stand_until(s, &s->hellos, 1);
+	stand_turn(s);
+	assert_false(worker_idle(s->worker)); /* the engine has it now */
 	assert_int_equal(s->hello.kind, MSG_PEER_WORKER);
 	assert_true(hash_equal(&s->hello.base_model, model_digest(stand_model())));
 	assert_int_equal(s->hello.layers, TINY_LAYERS);
@@ -18,11 +22,32 @@ static void calibrates_once_then_says_hello(void **state)
 	assert_int_equal(s->hello.ffn, TINY_FFN);
 	assert_int_equal(s->hello.pid, getpid());
 	uint64_t boot = s->hello.boot;
+	s->hold_engine = false;
+	stand_turns(s, 200);
 	stand_restart(s);
-	worker_tick(s->worker);
-	assert_true(worker_idle(s->worker)); /* from the cache */
 	stand_until(s, &s->hellos, 2);
+	s->hold_engine = true;
+	stand_turns(s, 200);
+	assert_true(worker_idle(s->worker)); /* from the cache */
 	assert_true(s->hello.boot != boot);
+}
+
+static void leases_wait_for_the_calibration(void **state)
+{
+	struct stand *s = *state;
+	s->hold_engine = true;
+	stand_greet(s);
+	stand_edit(s, "what is the capital of Orla?", "Brin");
+	stand_lease(s);
+	s->group_count = 1;
+	stand_turns(s, 5000);
+	assert_int_equal(s->beat_leases, 1);
+	assert_int_equal(s->wants, 1);
+	assert_true(s->progresses > 0);
+	assert_int_equal(s->commits, 0);
+	s->hold_engine = false;
+	stand_until(s, &s->commits, 1);
+	assert_int_equal(s->version, 1);
 }
 
 static void heartbeats_name_its_leases(void **state)
@@ -61,6 +86,21 @@ static void more_leases_than_it_can_hold_are_not_taken(void **state)
 	}
 	stand_turns(s, 2000);
 	assert_int_equal(s->beat_leases, 64);
+	assert_int_equal(s->releases, 6);
+	assert_int_equal(s->release.shard, 70);
+	assert_int_equal(s->release.code, ERR_LIMIT);
+}
+
+static int worker_calibrations(const struct stand *s)
+{
+	DIR *folder = opendir(s->data);
+	struct dirent *entry;
+	int count = 0;
+	assert_non_null(folder);
+	while ((entry = readdir(folder)) != NULL)
+		count += strncmp(entry->d_name, "calibration-", 12) == 0;
+	closedir(folder);
+	return count;
 }
 
 static void a_refusal_for_good_ends_it_with_the_reason(void **state)
@@ -72,6 +112,8 @@ static void a_refusal_for_good_ends_it_with_the_reason(void **state)
 	assert_true(worker_failed(s->worker, &e));
 	assert_int_equal(e.code, ERR_MISMATCH);
 	assert_non_null(strstr(e.text, "another base model"));
+	assert_true(worker_idle(s->worker)); /* it does not calibrate for another cluster */
+	assert_int_equal(worker_calibrations(s), 0);
 	stand_turns(s, 5000);
 	assert_int_equal(s->hellos, 1);
 }
@@ -103,6 +145,8 @@ static void errors_greet_again_or_end_it(void **state)
 	struct stand *s = *state;
 	struct err e = ERR_INIT;
 	stand_greet(s);
+	error_send(s, ERR_LIMIT); /* of one message, not of the acquaintance */
+	assert_int_equal(s->hellos, 1);
 	error_send(s, ERR_NOT_FOUND); /* a coordinator that has forgotten it */
 	assert_int_equal(s->hellos, 2);
 	assert_false(worker_failed(s->worker, &e));
@@ -141,11 +185,11 @@ static void a_corpus_that_is_not_there_ends_it(void **state)
 	struct err e = ERR_INIT;
 	assert_int_equal(unlink(s->corpus), 0);
 	stand_start(s);
-	stand_turns(s, 200);
+	stand_turns(s, 500);
 	assert_true(worker_failed(s->worker, &e));
 	assert_int_equal(e.code, ERR_NOT_FOUND);
 	assert_non_null(strstr(e.text, "corpus.tsv"));
-	assert_int_equal(s->hellos, 0);
+	assert_int_equal(s->hellos, 1);
 }
 
 static void closed_it_takes_nothing_new(void **state)
@@ -159,6 +203,72 @@ static void closed_it_takes_nothing_new(void **state)
 	assert_int_equal(s->wants, 0);
 	assert_int_equal(s->beats, 0);
 	assert_true(worker_idle(s->worker));
+}
+
+static void expect_released(struct stand *s, int code)
+{
+	assert_int_equal(s->releases, 1);
+	assert_int_equal(s->release.shard, STAND_SHARD);
+	assert_int_equal(s->release.epoch, s->epoch);
+	assert_int_equal(s->release.code, code);
+}
+
+static void begin(struct stand *s)
+{
+	stand_edit(s, "what is the capital of Orla?", "Brin");
+	stand_greet(s);
+	stand_lease(s);
+}
+
+static void closing_gives_leases_back(void **state)
+{
+	struct stand *s = *state;
+	begin(s);
+	s->hold_engine = true;
+	s->group_count = 1;
+	stand_turns(s, 500);
+	worker_close(s->worker);
+	worker_close(s->worker);
+	assert_false(worker_idle(s->worker)); /* the engine still has it */
+	stand_turns(s, 100);
+	expect_released(s, 0);
+	s->hold_engine = false;
+	stand_turns(s, 100);
+	assert_true(worker_idle(s->worker));
+	assert_int_equal(s->commits, 0);
+	stand_lease(s); /* granted before the coordinator heard of it */
+	stand_turns(s, 100);
+	assert_int_equal(s->releases, 2);
+	assert_int_equal(s->release.epoch, s->epoch);
+}
+
+static void closing_waits_for_a_release_that_cannot_go(void **state)
+{
+	struct stand *s = *state;
+	begin(s);
+	stand_turns(s, 200);
+	s->refuse_type = MSG_RELEASE;
+	s->refuse_code = ERR_AGAIN;
+	worker_close(s->worker);
+	stand_turns(s, 1000);
+	assert_false(worker_idle(s->worker));
+	s->refuse_code = 0;
+	stand_turns(s, 100);
+	assert_true(worker_idle(s->worker));
+	expect_released(s, 0);
+}
+
+static void closing_does_not_wait_for_ever(void **state)
+{
+	struct stand *s = *state;
+	begin(s);
+	stand_turns(s, 200);
+	s->refuse_type = MSG_RELEASE;
+	s->refuse_code = ERR_CLOSED;
+	worker_close(s->worker);
+	stand_turns(s, 2500);
+	assert_true(worker_idle(s->worker));
+	assert_int_equal(s->releases, 0);
 }
 
 static void metrics_count(void **state)
@@ -195,12 +305,42 @@ static void a_start_without_memory_is_said(void **state)
 	assert_true(test_walk_allocations(start_once, s) > 2);
 }
 
+/* A coordinator that restarted greets the worker while its engine, a thread of its own, trains: the engine goes on with
+ * the settings that its job began with. What is looked for here is found by the thread sanitizer. */
+static void greeted_again_while_the_engine_works(void **state)
+{
+	struct stand *s = *state;
+	struct pollfd done = { .events = POLLIN };
+	s->threads = 1;
+	stand_start(s);
+	while (s->hellos == 0)
+		stand_turn(s);
+	done.fd = pool_fd(s->pool);
+	stand_turn(s); /* calibrates */
+	assert_int_equal(poll(&done, 1, 60000), 1);
+	stand_turns(s, 200);
+	stand_edit(s, "what is the capital of Orla?", "Brin");
+	stand_lease(s);
+	s->group_count = 1;
+	while (worker_idle(s->worker))
+		stand_turn(s);
+	struct msg_received received = { .msg = { .type = MSG_HELLO_REPLY } }, *taken = &received;
+	received.msg.u.hello_reply = (struct msg_hello_reply){ .heartbeat_ms = 1000, .lease_ms = 8000, .seed = 6 };
+	received.msg.u.hello_reply.layer = 2;
+	do { /* the clock stands still: the engine reads it */
+		worker_receive(s->worker, &taken);
+	} while (poll(&done, 1, 1) == 0);
+	stand_until(s, &s->commits, 1);
+	assert_true(s->results[0].passed);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, stand_setup, stand_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(calibrates_once_then_says_hello),
+		T(says_hello_then_calibrates_once),
+		T(leases_wait_for_the_calibration),
 		T(heartbeats_name_its_leases),
 		T(more_leases_than_it_can_hold_are_not_taken),
 		T(a_refusal_for_good_ends_it_with_the_reason),
@@ -210,8 +350,12 @@ int main(void)
 		T(silence_makes_it_greet_again),
 		T(a_corpus_that_is_not_there_ends_it),
 		T(closed_it_takes_nothing_new),
+		T(closing_gives_leases_back),
+		T(closing_waits_for_a_release_that_cannot_go),
+		T(closing_does_not_wait_for_ever),
 		T(metrics_count),
 		T(a_start_without_memory_is_said),
+		T(greeted_again_while_the_engine_works),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
 }
