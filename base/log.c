@@ -95,6 +95,8 @@ static void put_value(struct line *line, const char *text, size_t len)
 		return;
 	}
 	put(line, "\"", 1);
+	if (line->cut)
+		return; /* nothing was opened */
 	while (len > 0 && !line->cut) {
 		char escaped[TEXT_ESCAPE_BYTES];
 		size_t escaped_len;
@@ -105,10 +107,9 @@ static void put_value(struct line *line, const char *text, size_t len)
 		text += taken;
 		len -= taken;
 	}
-	if (line->cut && line->len < LINE_BYTES_MAX - sizeof(CUT_TEXT) + 1)
+	put(line, "\"", 1);
+	if (line->cut)
 		line->text[line->len++] = '"'; /* the reserve for CUT_TEXT has one byte to spare */
-	else
-		put(line, "\"", 1);
 }
 
 static void put_hex(struct line *line, const unsigned char *bytes, size_t byte_count)

@@ -97,6 +97,23 @@ static void long_lines_are_cut(void **state)
 	assert_string_equal(line + len - 11, "\" cut=true\n");
 }
 
+/* Wherever the limit falls, a quote that was opened is closed, and none is closed that was not opened. */
+static void cut_lines_have_their_quotes_in_pairs(void **state)
+{
+	char first[5000];
+	for (size_t len = 3950; len < 4090; len++) {
+		memset(first, 'x', len);
+		first[len] = '\0';
+		log_event(LOG_INFO, "TEST-LONG", LOGF_S("v", first), LOGF_S("w", "two words"), LOGF_S("u", "and more"));
+		const char *line = taken(*state);
+		size_t quotes = 0;
+		for (const char *at = strchr(line, '"'); at != NULL; at = strchr(at + 1, '"'))
+			quotes++;
+		if (quotes % 2 != 0)
+			fail_msg("%zu bytes: %zu quotes: …%s", len, quotes, line + strlen(line) - 60);
+	}
+}
+
 #define WITH_CAPTURE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -106,6 +123,7 @@ int main(void)
 		WITH_CAPTURE(escapes),
 		WITH_CAPTURE(levels),
 		WITH_CAPTURE(long_lines_are_cut),
+		WITH_CAPTURE(cut_lines_have_their_quotes_in_pairs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
