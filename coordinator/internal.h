@@ -12,6 +12,8 @@
 #include "base/rng.h"
 #include "coordinator/coordinator.h"
 
+#include <limits.h>
+
 #define PEER_BUCKETS         4096
 #define PEER_FENCED_BOOTS    8    /* earlier processes of one key that are remembered */
 #define PEER_FORGET_LEASES   20   /* a silent peer is forgotten after this many lease times */
@@ -208,8 +210,7 @@ bool coordinator__space_low(struct coordinator *c);
 
 /* --- load.c */
 int coordinator__load(struct coordinator *c, struct err *e) MUST_CHECK;
-int coordinator__shard_reload(struct coordinator *c, struct store_txn *txn, struct shard *shard, bool *gone,
-			      struct err *e) MUST_CHECK;
+int coordinator__shard_reload(struct store_txn *txn, struct shard *shard, bool *gone, struct err *e) MUST_CHECK;
 struct shard *coordinator__shard_find(struct coordinator *c, uint64_t id);
 struct shard *coordinator__shard_add(struct coordinator *c, struct err *e); /* a new open one, in memory, touched */
 void coordinator__shard_drop(struct coordinator *c, size_t index);
@@ -276,7 +277,6 @@ int coordinator__publish_put(struct coordinator *c, struct store_version *publis
 			     struct err *e) MUST_CHECK;                                     /* in c->txn */
 void coordinator__publish_done(struct coordinator *c, const struct store_version *publish); /* after the commit: hint */
 bool coordinator__merge_serves(const struct coordinator *c, const struct store_merge *merge);
-void coordinator__tensor_name(const struct coordinator *c, char *out, size_t out_bytes);
 uint32_t coordinator__layer(const struct coordinator *c);
 
 /* --- served.c */
@@ -309,8 +309,9 @@ int coordinator__merge_event(struct coordinator *c, enum store_event_type type, 
 int coordinator__merge_shards_move(struct coordinator *c, const struct store_merge *rec, int state,
 				   struct err *e) MUST_CHECK;
 void coordinator__merge_forget(struct coordinator *c);
-void coordinator__merge_paths(const struct coordinator *c, uint64_t id, char *folder, char *plan, char *output,
-			      size_t bytes);
+/* DATA/merge/ID/NAME; "": the folder. ERR_LIMIT. */
+int coordinator__merge_path(const struct coordinator *c, uint64_t id, const char *name, char out[PATH_MAX],
+			    struct err *e) MUST_CHECK;
 void coordinator__gate_advance(struct coordinator *c);
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);
 void coordinator__gate_lost(struct coordinator *c, const char *why);

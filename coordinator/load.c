@@ -109,7 +109,6 @@ struct shard *coordinator__shard_add(struct coordinator *c, struct err *e)
 		free(shard);
 		return NULL;
 	}
-	log_event(LOG_INFO, "COORDINATOR-SHARD-OPENED", LOGF_U("shard", shard->rec.id));
 	return shard;
 }
 
@@ -190,11 +189,9 @@ static int shard_complete(struct store_txn *txn, struct shard *shard, struct err
 	return rc == 0 ? load_result(txn, shard, e) : rc;
 }
 
-int coordinator__shard_reload(struct coordinator *c, struct store_txn *txn, struct shard *shard, bool *gone,
-			      struct err *e)
+int coordinator__shard_reload(struct store_txn *txn, struct shard *shard, bool *gone, struct err *e)
 {
 	struct store_shard rec = { 0 };
-	(void)c;
 	int rc = store_shard_get(txn, shard->rec.id, &rec, e);
 	if (rc == ERR_NOT_FOUND && shard->created) {
 		err_clear(e);

@@ -247,7 +247,7 @@ static void attempt(struct coordinator *c)
 {
 	struct merge_run *run = &c->merge;
 	struct store_merge rec = run->rec;
-	char folder[PATH_MAX], plan[PATH_MAX], output[PATH_MAX];
+	char plan[PATH_MAX], output[PATH_MAX];
 	struct err e = ERR_INIT;
 	rec.state = STORE_MERGE_RUNNING;
 	rec.tries++;
@@ -267,8 +267,9 @@ static void attempt(struct coordinator *c)
 		return;
 	}
 	run->rec = rec;
-	coordinator__merge_paths(c, rec.id, folder, plan, output, PATH_MAX);
-	if (c->merge_job->start(c->merge_job->context, plan, output, rec.ranks, &e) != 0) {
+	if (coordinator__merge_path(c, rec.id, "plan.json", plan, &e) != 0 ||
+	    coordinator__merge_path(c, rec.id, "output", output, &e) != 0 ||
+	    c->merge_job->start(c->merge_job->context, plan, output, rec.ranks, &e) != 0) {
 		attempt_failed(c, e.text);
 		return;
 	}

@@ -11,23 +11,26 @@
 #include <string.h>
 #include <unistd.h>
 
-void coordinator__merge_paths(const struct coordinator *c, uint64_t id, char *folder, char *plan, char *output,
-			      size_t bytes)
+int coordinator__merge_path(const struct coordinator *c, uint64_t id, const char *name, char out[PATH_MAX],
+			    struct err *e)
 {
-	snprintf(folder, bytes, "%s/merge/%" PRIu64, c->data_folder, id);
-	snprintf(plan, bytes, "%s/merge/%" PRIu64 "/plan.json", c->data_folder, id);
-	snprintf(output, bytes, "%s/merge/%" PRIu64 "/output", c->data_folder, id);
+	int len =
+		snprintf(out, PATH_MAX, "%s/merge/%" PRIu64 "%s%s", c->data_folder, id, name[0] != 0 ? "/" : "", name);
+	return len > 0 && len < PATH_MAX ? 0
+					 : err_set(e, ERR_LIMIT, "merge %" PRIu64 ": a path in %.64s… is over %d bytes",
+						   id, c->data_folder, PATH_MAX - 1);
 }
 
-static int write_delta(struct coordinator *c, const char *folder, const struct shard *shard,
-		       struct merge_plan_shard *out, struct err *e)
+static int write_delta(struct coordinator *c, uint64_t merge, const struct shard *shard, struct merge_plan_shard *out,
+		       struct err *e)
 {
-	char path[PATH_MAX + MERGE_PLAN_NAME_BYTES_MAX + 1];
+	char path[PATH_MAX];
 	struct buf bytes = BUF_INIT;
 	snprintf(out->delta, sizeof out->delta, "shard-%" PRIu64 ".delta", shard->rec.id);
-	snprintf(path, sizeof path, "%s/%s", folder, out->delta);
-	int rc = store_blob_get(c->store, &shard->rec.delta_root, STORE_CHUNK_BYTES * (size_t)STORE_BLOB_CHUNKS_MAX,
-				&bytes, e);
+	int rc = coordinator__merge_path(c, merge, out->delta, path, e);
+	if (rc == 0)
+		rc = store_blob_get(c->store, &shard->rec.delta_root, STORE_CHUNK_BYTES * (size_t)STORE_BLOB_CHUNKS_MAX,
+				    &bytes, e);
 	if (rc == 0) {
 		hash_of(bytes.data, bytes.len, &out->delta_hash);
 		rc = file_write_atomic(path, bytes.data, bytes.len, 0600, e);
@@ -59,15 +62,16 @@ static int edits_text(struct store_txn *txn, const struct shard *shard, struct b
 	return buf_failed(out) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 }
 
-static int write_edits(struct coordinator *c, const char *folder, const struct shard *shard,
-		       struct merge_plan_shard *out, struct err *e)
+static int write_edits(struct coordinator *c, uint64_t merge, const struct shard *shard, struct merge_plan_shard *out,
+		       struct err *e)
 {
-	char path[PATH_MAX + MERGE_PLAN_NAME_BYTES_MAX + 1];
+	char path[PATH_MAX];
 	struct buf text = BUF_INIT;
 	struct store_txn *txn = NULL;
 	snprintf(out->edits, sizeof out->edits, "shard-%" PRIu64 ".edits", shard->rec.id);
-	snprintf(path, sizeof path, "%s/%s", folder, out->edits);
-	int rc = store_begin_read(c->store, &txn, e);
+	int rc = coordinator__merge_path(c, merge, out->edits, path, e);
+	if (rc == 0)
+		rc = store_begin_read(c->store, &txn, e);
 	if (rc == 0)
 		rc = edits_text(txn, shard, &text, e);
 	store_abort(&txn);
@@ -79,17 +83,16 @@ static int write_edits(struct coordinator *c, const char *folder, const struct s
 	return rc;
 }
 
-static int write_inputs(struct coordinator *c, const char *folder, const struct store_merge *rec,
-			struct merge_plan *plan, struct err *e)
+static int write_inputs(struct coordinator *c, const struct store_merge *rec, struct merge_plan *plan, struct err *e)
 {
 	for (size_t i = 0; i < rec->shard_count; i++) {
 		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
 		if (shard == NULL)
 			return err_set(e, ERR_NOT_FOUND, "shard %" PRIu64 " is not there", rec->shards[i]);
 		plan->shards[i].id = shard->rec.id;
-		int rc = write_delta(c, folder, shard, &plan->shards[i], e);
+		int rc = write_delta(c, rec->id, shard, &plan->shards[i], e);
 		if (rc == 0)
-			rc = write_edits(c, folder, shard, &plan->shards[i], e);
+			rc = write_edits(c, rec->id, shard, &plan->shards[i], e);
 		if (rc != 0)
 			return err_wrap(e, "shard %" PRIu64, shard->rec.id);
 	}
@@ -101,12 +104,17 @@ int coordinator__merge_prepare_files(struct coordinator *c, struct store_merge *
 	char folder[PATH_MAX], path[PATH_MAX], output[PATH_MAX];
 	struct merge_plan *plan = NULL;
 	struct buf text = BUF_INIT;
-	coordinator__merge_paths(c, rec->id, folder, path, output, PATH_MAX);
-	int rc = file_make_folder(folder, e);
+	int rc = coordinator__merge_path(c, rec->id, "", folder, e);
+	if (rc == 0)
+		rc = coordinator__merge_path(c, rec->id, "plan.json", path, e);
+	if (rc == 0)
+		rc = coordinator__merge_path(c, rec->id, "output", output, e);
+	if (rc == 0)
+		rc = file_make_folder(folder, e);
 	if (rc == 0)
 		rc = merge_plan_new(rec->shard_count, &plan, e);
 	if (rc == 0)
-		rc = write_inputs(c, folder, rec, plan, e);
+		rc = write_inputs(c, rec, plan, e);
 	if (rc == 0) {
 		plan->merge = rec->id;
 		plan->operator= MERGE_ROUNDS;
@@ -128,15 +136,17 @@ int coordinator__merge_prepare_files(struct coordinator *c, struct store_merge *
 
 int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec, struct err *e)
 {
-	char folder[PATH_MAX], plan[PATH_MAX], path[PATH_MAX];
+	char path[PATH_MAX];
 	struct merge_output output;
 	struct buf delta = BUF_INIT;
-	coordinator__merge_paths(c, rec->id, folder, plan, path, PATH_MAX);
-	int rc = merge_output_read(path, &rec->plan, &output, &delta, e);
+	int rc = coordinator__merge_path(c, rec->id, "output", path, e);
+	if (rc == 0)
+		rc = merge_output_read(path, &rec->plan, &output, &delta, e);
 	if (rc == ERR_NOT_FOUND)
 		err_set(e, rc,
-			"it ended without an output: a rank failed or was killed; %s/job.log holds its last words",
-			folder);
+			"it ended without an output: a rank failed or was killed; %s/merge/%" PRIu64
+			"/job.log holds its last words",
+			c->data_folder, rec->id);
 	if (rc == 0 && output.merge != rec->id)
 		rc = err_set(e, ERR_MISMATCH, "%s is the output of merge %" PRIu64, path, output.merge);
 	if (rc == 0)
@@ -158,7 +168,7 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
 
 void coordinator__merge_clean(const struct coordinator *c, uint64_t id)
 {
-	char folder[PATH_MAX], plan[PATH_MAX], output[PATH_MAX];
-	coordinator__merge_paths(c, id, folder, plan, output, PATH_MAX);
-	(void)nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	char folder[PATH_MAX];
+	if (coordinator__merge_path(c, id, "", folder, NULL) == 0)
+		(void)nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }

@@ -18,7 +18,7 @@ uint32_t coordinator__layer(const struct coordinator *c)
 }
 
 /* The format has one %u for the layer and comes from the configuration: it is filled in by hand, not by printf. */
-void coordinator__tensor_name(const struct coordinator *c, char *out, size_t out_bytes)
+static void tensor_name(const struct coordinator *c, char *out, size_t out_bytes)
 {
 	const char *at = strstr(c->tensor_format, "%u");
 	if (at == NULL)
@@ -149,7 +149,7 @@ static int draft_store(struct coordinator *c, struct draft *d, struct store_vers
 	m->layer = coordinator__layer(c);
 	m->hidden = c->hidden;
 	m->ffn = c->ffn;
-	coordinator__tensor_name(c, d->tensor, sizeof d->tensor);
+	tensor_name(c, d->tensor, sizeof d->tensor);
 	m->tensor = coordinator__text(d->tensor);
 	m->ledger_seq = c->last_seq;
 	m->published_ms = env_wall_ms(c->env);

@@ -78,6 +78,10 @@ int coordinator__commit(struct coordinator *c, const char *fault_before, const c
 		return rc;
 	c->last_seq = last;
 	c->write_retry_ms = 0;
+	for (size_t i = 0; i < c->shard_count; i++) {
+		if (c->shards[i]->created)
+			log_event(LOG_INFO, "COORDINATOR-SHARD-OPENED", LOGF_U("shard", c->shards[i]->rec.id));
+	}
 	untouch(c);
 	if (fault_after != NULL && fault_point(fault_after) != 0)
 		return err_set(e, ERR_FAULT, "planted fault at %s", fault_after);
@@ -92,7 +96,7 @@ static int read_back(struct coordinator *c, struct err *e)
 		bool gone = false;
 		if (!c->shards[i]->touched)
 			continue;
-		rc = coordinator__shard_reload(c, txn, c->shards[i], &gone, e);
+		rc = coordinator__shard_reload(txn, c->shards[i], &gone, e);
 		if (rc == 0 && gone)
 			coordinator__shard_drop(c, i);
 	}

@@ -6,11 +6,10 @@
 
 #define SHARDS_MAX (sizeof(((struct store_merge *)0)->shards) / sizeof(((struct store_merge *)0)->shards[0]))
 
-/* A job that died goes back to planned until its tries are used up. */
+/* A job that died is started again while it is running, until its tries are used up. */
 static const struct sm_state merge_states[STORE_MERGE_STATE_COUNT] = {
 	[STORE_MERGE_PLANNED_STATE] = { "planned", SM_TO(STORE_MERGE_RUNNING) | SM_TO(STORE_MERGE_FAILED) },
-	[STORE_MERGE_RUNNING] = { "running", SM_TO(STORE_MERGE_PLANNED_STATE) | SM_TO(STORE_MERGE_GATED) |
-						     SM_TO(STORE_MERGE_FAILED) },
+	[STORE_MERGE_RUNNING] = { "running", SM_TO(STORE_MERGE_GATED) | SM_TO(STORE_MERGE_FAILED) },
 	[STORE_MERGE_GATED] = { "gated", SM_TO(STORE_MERGE_PUBLISHED) | SM_TO(STORE_MERGE_FAILED) },
 	[STORE_MERGE_PUBLISHED] = { "published", 0 },
 	[STORE_MERGE_FAILED] = { "failed", 0 },

@@ -78,7 +78,8 @@ static bool is_text_key(enum store__table table)
 	       table == STORE__TABLE_EDIT_ID || table == STORE__TABLE_ALIAS;
 }
 
-void store__key_describe(enum store__table table, struct store__bytes key, char out[STORE__KEY_TEXT_BYTES])
+/* "edit 7", "alias \"stable\"", for error text. */
+static void key_describe(enum store__table table, struct store__bytes key, char out[STORE__KEY_TEXT_BYTES])
 {
 	const uint8_t *b = key.data;
 	if (is_number_key(table, key)) {
@@ -130,7 +131,7 @@ int store__record_put(struct store_txn *txn, enum store__table table, const stru
 	}
 	if (buf_failed(b)) {
 		char text[STORE__KEY_TEXT_BYTES];
-		store__key_describe(table, store__key_bytes(key), text);
+		key_describe(table, store__key_bytes(key), text);
 		err_set(e, ERR_NOMEM, "%s: writing %s: out of memory", store__txn_path(txn), text);
 		return store__txn_spoil(txn, ERR_NOMEM);
 	}
@@ -141,7 +142,7 @@ int store__record_corrupt(const struct store_txn *txn, enum store__table table, 
 			  const char *why, struct err *e)
 {
 	char text[STORE__KEY_TEXT_BYTES];
-	store__key_describe(table, key, text);
+	key_describe(table, key, text);
 	return err_set(e, ERR_CORRUPT, "%s: %s: %s: the disk or someone changed it: restore the folder from a backup",
 		       store__txn_path(txn), text, why);
 }
@@ -162,7 +163,7 @@ int store__record_check(const struct store_txn *txn, enum store__table table, st
 		return store__record_corrupt(txn, table, key, "is a record of another type", e);
 	if (version != RECORD_VERSION) {
 		char text[STORE__KEY_TEXT_BYTES];
-		store__key_describe(table, key, text);
+		key_describe(table, key, text);
 		return err_set(e, ERR_UNSUPPORTED,
 			       "%s: %s: has record version %d, this program reads %d: use the version that wrote it",
 			       store__txn_path(txn), text, version, RECORD_VERSION);
@@ -177,7 +178,7 @@ int store__record_get(struct store_txn *txn, enum store__table table, const stru
 	int rc = store__get(txn, table, store__key_bytes(key), &value, e);
 	if (rc == ERR_NOT_FOUND) {
 		char text[STORE__KEY_TEXT_BYTES];
-		store__key_describe(table, store__key_bytes(key), text);
+		key_describe(table, store__key_bytes(key), text);
 		return err_set(e, ERR_NOT_FOUND, "%s: no %s", store__txn_path(txn), text);
 	}
 	return rc ? rc : store__record_check(txn, table, store__key_bytes(key), value, type, fields, e);

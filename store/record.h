@@ -34,8 +34,6 @@ void store__key_text(const char *text, struct store__key *out); /* strlen ≤ ST
 void store__key_add(struct store__key *key, const void *bytes, size_t byte_count);
 void store__key_add_number(struct store__key *key, uint64_t number);
 uint64_t store__key_read_number(const void *bytes); /* 8 bytes, big-endian */
-/* "edit 7", "alias \"stable\"", for error text. */
-void store__key_describe(enum store__table table, struct store__bytes key, char out[STORE__KEY_TEXT_BYTES]);
 
 /* Starts a record in the transaction's scratch buffer; add the fields, then store__record_put. */
 struct buf *store__record_begin(struct store_txn *txn, int type);
