@@ -20,7 +20,7 @@ static int add_edit(struct store_txn *txn, struct err *e)
 	static char payload[PAYLOAD_BYTES];
 	struct store_edit edit;
 	memset(&edit, 0, sizeof(edit));
-	int rc = store_event_append(txn, STORE_EDIT_ACCEPTED, actor, payload, sizeof(payload), &edit.seq, e);
+	int rc = store_event_append(txn, STORE_EVENT_EDIT_ACCEPTED, actor, payload, sizeof(payload), &edit.seq, e);
 	if (rc)
 		return rc;
 	int id_len = snprintf(edit.id, sizeof(edit.id), "edit-%" PRIu64, edit.seq);

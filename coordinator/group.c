@@ -8,7 +8,7 @@
 
 bool coordinator__shard_work(const struct shard *shard)
 {
-	return shard->rec.state == STORE_SHARD_OPEN &&
+	return shard->rec.state == STORE_SHARD_STATE_OPEN &&
 	       (shard->rec.seq_count > shard->rec.trained_count || shard->rec.closing);
 }
 
@@ -51,7 +51,7 @@ static int group_event(struct coordinator *c, const struct shard *shard, struct 
 		json_w_uint(&w, rec->seqs[rec->trained_count + i]);
 	json_w_close(&w);
 	json_w_close(&w);
-	return coordinator__event(c, STORE_GROUP_ASSIGNED, NULL, &json, NULL, e);
+	return coordinator__event(c, STORE_EVENT_GROUP_ASSIGNED, NULL, &json, NULL, e);
 }
 
 static int assign(struct coordinator *c, struct shard *shard, struct err *e)
@@ -159,7 +159,7 @@ static int send_replayed(struct coordinator *c, struct shard *shard)
 void coordinator__shard_pump(struct coordinator *c, struct shard *shard)
 {
 	struct store_shard *rec = &shard->rec;
-	if (shard->lease.holder == NULL || !shard->lease.wants || rec->state != STORE_SHARD_OPEN)
+	if (shard->lease.holder == NULL || !shard->lease.wants || rec->state != STORE_SHARD_STATE_OPEN)
 		return;
 	if (send_replayed(c, shard) != 0)
 		return;

@@ -202,7 +202,8 @@ void coordinator__touch(struct shard *shard);
 /* Appends `json` (freed) as an event of `actor` (NULL: this coordinator). */
 int coordinator__event(struct coordinator *c, enum store_event_type type, const uint8_t *actor, struct buf *json,
 		       uint64_t *seq, struct err *e) MUST_CHECK;
-/* Moves an edit in the transaction and in memory; writes STORE_EDIT_ENDED for final states. `reason` may be NULL. */
+/* Moves an edit in the transaction and in memory; writes STORE_EVENT_EDIT_ENDED for final states. `reason` may be NULL.
+ */
 int coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason,
 			   struct err *e) MUST_CHECK;
 bool coordinator__edit_live(int state);

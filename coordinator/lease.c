@@ -97,7 +97,7 @@ static int end_write(struct coordinator *c, struct shard *shard, const char *why
 {
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
-		rc = lease_event(c, STORE_LEASE_EXPIRED, shard, why, e);
+		rc = lease_event(c, STORE_EVENT_LEASE_EXPIRED, shard, why, e);
 	if (rc == 0 && blame && shard->lease.sm.state == LEASE_TRAINING && shard->rec.group_count > 0)
 		rc = coordinator__group_blame(c, shard, e);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
@@ -146,7 +146,7 @@ static void grant(struct coordinator *c, struct shard *shard, struct peer *peer)
 	memcpy(shard->rec.worker, peer->key, sizeof shard->rec.worker);
 	coordinator__touch(shard);
 	if (rc == 0)
-		rc = lease_event(c, STORE_LEASE_GRANTED, shard, NULL, &e);
+		rc = lease_event(c, STORE_EVENT_LEASE_GRANTED, shard, NULL, &e);
 	if (rc == 0)
 		rc = coordinator__commit(c, NULL, NULL, &e);
 	if (rc != 0) {
@@ -181,7 +181,7 @@ int coordinator__closed_event(struct coordinator *c, const struct shard *shard, 
 	json_w_member_uint(&w, "shard", shard->rec.id);
 	json_w_member_uint(&w, "version", shard->rec.version); /* 0: it never held an edit */
 	json_w_close(&w);
-	return coordinator__event(c, STORE_SHARD_CLOSED, NULL, &json, NULL, e);
+	return coordinator__event(c, STORE_EVENT_SHARD_CLOSED, NULL, &json, NULL, e);
 }
 
 /* A shard that was told to close before it held an edit has nothing to train. */
@@ -189,7 +189,7 @@ static void close_empty(struct coordinator *c, struct shard *shard)
 {
 	struct err e = ERR_INIT;
 	int rc = coordinator__begin(c, &e);
-	shard->rec.state = STORE_SHARD_CLOSED_STATE;
+	shard->rec.state = STORE_SHARD_STATE_CLOSED;
 	coordinator__touch(shard);
 	if (rc == 0)
 		rc = coordinator__closed_event(c, shard, &e);
@@ -221,7 +221,7 @@ void coordinator__leases_advance(struct coordinator *c)
 	int64_t now = coordinator__now_ms(c);
 	for (size_t i = 0; i < c->shard_count && c->failure.code == 0 && !coordinator__write_held(c); i++) {
 		struct shard *shard = c->shards[i];
-		if (shard->rec.state != STORE_SHARD_OPEN)
+		if (shard->rec.state != STORE_SHARD_STATE_OPEN)
 			continue;
 		if (shard->rec.closing && shard->rec.seq_count == 0) {
 			close_empty(c, shard);

@@ -100,7 +100,7 @@ struct shard *coordinator__shard_add(struct coordinator *c, struct err *e)
 		return NULL;
 	}
 	shard->rec.id = c->shard_count == 0 ? 1 : c->shards[c->shard_count - 1]->rec.id + 1;
-	shard->rec.state = STORE_SHARD_OPEN;
+	shard->rec.state = STORE_SHARD_STATE_OPEN;
 	shard->placed_from = SIZE_MAX;
 	coordinator__lease_init(&shard->lease);
 	shard->created = true;
@@ -244,15 +244,15 @@ static int load_merges(struct coordinator *c, struct store_txn *txn, struct err 
 		if (rc != 0)
 			return rc;
 		c->merge_next_id = rec.id + 1;
-		if (rec.state == STORE_MERGE_PUBLISHED || rec.state == STORE_MERGE_FAILED)
+		if (rec.state == STORE_MERGE_STATE_PUBLISHED || rec.state == STORE_MERGE_STATE_FAILED)
 			coordinator__merge_clean(c, rec.id); /* a crash may have come before it was done */
-		if (rec.state == STORE_MERGE_PUBLISHED) {
+		if (rec.state == STORE_MERGE_STATE_PUBLISHED) {
 			struct store_merge *merges = fault_realloc(c->merges, (c->merge_count + 1) * sizeof *merges);
 			if (merges == NULL)
 				return err_set(e, ERR_NOMEM, "merges: out of memory");
 			c->merges = merges;
 			c->merges[c->merge_count++] = rec;
-		} else if (rec.state != STORE_MERGE_FAILED) {
+		} else if (rec.state != STORE_MERGE_STATE_FAILED) {
 			c->merge.active = true;
 			c->merge.rec = rec;
 		}
@@ -343,7 +343,7 @@ static int load_cluster_id(struct coordinator *c, struct err *e)
 		json_w_close(&w);
 		rc = store_meta_put(c->txn, "cluster-id", c->cluster_id, strlen(c->cluster_id), e);
 		if (rc == 0)
-			rc = coordinator__event(c, STORE_CONFIG_CHANGED, NULL, &json, NULL, e);
+			rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, NULL, &json, NULL, e);
 		else
 			buf_free(&json);
 	}

@@ -12,11 +12,11 @@ const char *coordinator__merge_phase(const struct coordinator *c)
 {
 	const struct merge_run *run = &c->merge;
 	switch (run->rec.state) {
-	case STORE_MERGE_PLANNED_STATE:
+	case STORE_MERGE_STATE_PLANNED:
 		return "closing its shards";
-	case STORE_MERGE_RUNNING:
+	case STORE_MERGE_STATE_RUNNING:
 		return run->job_running ? "merging" : "waiting to try again";
-	case STORE_MERGE_GATED:
+	case STORE_MERGE_STATE_GATED:
 		return run->lease.holder != NULL ? "re-testing" : "waiting for a worker to re-test it";
 	default:
 		return "";
@@ -76,8 +76,8 @@ static size_t collect(struct coordinator *c, uint64_t ids[MERGE_SHARDS_MAX])
 	size_t n = 0;
 	for (size_t i = 0; i < c->shard_count && n < MERGE_SHARDS_MAX; i++) {
 		const struct store_shard *rec = &c->shards[i]->rec;
-		if ((rec->state == STORE_SHARD_CLOSED_STATE && rec->version > 0) ||
-		    (rec->state == STORE_SHARD_OPEN && rec->seq_count > 0))
+		if ((rec->state == STORE_SHARD_STATE_CLOSED && rec->version > 0) ||
+		    (rec->state == STORE_SHARD_STATE_OPEN && rec->seq_count > 0))
 			ids[n++] = rec->id;
 	}
 	return n;
@@ -87,7 +87,7 @@ static uint64_t trained_unmerged(const struct coordinator *c)
 {
 	uint64_t n = 0;
 	for (size_t i = 0; i < c->shard_count; i++) {
-		if (c->shards[i]->rec.state <= STORE_SHARD_CLOSED_STATE)
+		if (c->shards[i]->rec.state <= STORE_SHARD_STATE_CLOSED)
 			n += c->shards[i]->rec.trained_count;
 	}
 	return n;
@@ -98,7 +98,7 @@ static int plan_write(struct coordinator *c, const struct store_merge *rec, stru
 	int rc = coordinator__begin(c, e);
 	for (size_t i = 0; rc == 0 && i < rec->shard_count; i++) {
 		struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
-		if (shard->rec.state != STORE_SHARD_OPEN || shard->rec.closing)
+		if (shard->rec.state != STORE_SHARD_STATE_OPEN || shard->rec.closing)
 			continue;
 		shard->rec.closing = true;
 		coordinator__touch(shard);
@@ -111,7 +111,7 @@ static int plan_write(struct coordinator *c, const struct store_merge *rec, stru
 int coordinator__merge_start(struct coordinator *c, struct err *e)
 {
 	struct store_merge rec = { .id = c->merge_next_id,
-				   .state = STORE_MERGE_PLANNED_STATE,
+				   .state = STORE_MERGE_STATE_PLANNED,
 				   .planned_ms = env_wall_ms(c->env) };
 	if (c->merge_job == NULL)
 		return err_set(e, ERR_UNSUPPORTED, "this coordinator was started without a merge program");
@@ -158,9 +158,9 @@ static int end_write(struct coordinator *c, const struct store_merge *rec, struc
 {
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
-		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_CLOSED_STATE, e);
+		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_STATE_CLOSED, e);
 	if (rc == 0)
-		rc = coordinator__merge_event(c, STORE_MERGE_ENDED, rec, e);
+		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, rec, e);
 	if (rc == 0)
 		rc = store_merge_put(c->txn, rec, e);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
@@ -173,7 +173,7 @@ static void keep_frozen(struct coordinator *c, struct store_merge *rec)
 	size_t kept = 0;
 	for (size_t i = 0; i < rec->shard_count; i++) {
 		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
-		if (shard != NULL && shard->rec.state != STORE_SHARD_OPEN)
+		if (shard != NULL && shard->rec.state != STORE_SHARD_STATE_OPEN)
 			rec->shards[kept++] = rec->shards[i];
 	}
 	rec->shard_count = kept;
@@ -185,7 +185,7 @@ void coordinator__merge_end(struct coordinator *c, const char *reason)
 	struct err e = ERR_INIT;
 	coordinator__merge_job_stop(c);
 	keep_frozen(c, &rec);
-	rec.state = STORE_MERGE_FAILED;
+	rec.state = STORE_MERGE_STATE_FAILED;
 	rec.ended_ms = env_wall_ms(c->env);
 	coordinator__copy_text(rec.reason, sizeof rec.reason, coordinator__text(reason));
 	if (end_write(c, &rec, &e) != 0) {
@@ -235,9 +235,9 @@ static int attempt_write(struct coordinator *c, const struct store_merge *rec, s
 {
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
-		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_MERGING, e);
+		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_STATE_MERGING, e);
 	if (rc == 0)
-		rc = coordinator__merge_event(c, STORE_MERGE_PLANNED, rec, e);
+		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_PLANNED, rec, e);
 	if (rc == 0)
 		rc = store_merge_put(c->txn, rec, e);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
@@ -249,7 +249,7 @@ static void attempt(struct coordinator *c)
 	struct store_merge rec = run->rec;
 	char plan[PATH_MAX], output[PATH_MAX];
 	struct err e = ERR_INIT;
-	rec.state = STORE_MERGE_RUNNING;
+	rec.state = STORE_MERGE_STATE_RUNNING;
 	rec.tries++;
 	prune(c, &rec);
 	if (rec.shard_count == 0) {
@@ -301,7 +301,7 @@ static void judge(struct coordinator *c)
 		attempt_failed(c, e.text);
 		return;
 	}
-	rec.state = STORE_MERGE_GATED;
+	rec.state = STORE_MERGE_STATE_GATED;
 	if (gated_write(c, &rec, &e) != 0) {
 		coordinator__txn_failed(c, &e);
 		if (c->failure.code == 0)
@@ -330,7 +330,7 @@ static bool all_closed(struct coordinator *c)
 	const struct store_merge *rec = &c->merge.rec;
 	for (size_t i = 0; i < rec->shard_count; i++) {
 		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
-		if (shard != NULL && shard->rec.state == STORE_SHARD_OPEN)
+		if (shard != NULL && shard->rec.state == STORE_SHARD_STATE_OPEN)
 			return false;
 	}
 	return true;
@@ -366,9 +366,9 @@ void coordinator__merge_advance(struct coordinator *c)
 	}
 	if (coordinator__now_ms(c) < run->retry_ms)
 		return;
-	if (run->rec.state == STORE_MERGE_GATED)
+	if (run->rec.state == STORE_MERGE_STATE_GATED)
 		coordinator__gate_advance(c);
-	else if (run->rec.state == STORE_MERGE_RUNNING && run->rec.tries >= c->config.merge_tries_max)
+	else if (run->rec.state == STORE_MERGE_STATE_RUNNING && run->rec.tries >= c->config.merge_tries_max)
 		coordinator__merge_end(c, run->rec.reason[0] != 0 ? run->rec.reason
 								  : "the coordinator restarted in its last attempt");
 	else if (all_closed(c))

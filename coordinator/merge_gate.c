@@ -10,7 +10,7 @@
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch)
 {
 	const struct merge_run *run = &c->merge;
-	return run->active && run->rec.state == STORE_MERGE_GATED && run->lease.holder == peer &&
+	return run->active && run->rec.state == STORE_MERGE_STATE_GATED && run->lease.holder == peer &&
 	       run->rec.id == merge && run->epoch == epoch;
 }
 
@@ -106,7 +106,7 @@ static int grant_write(struct coordinator *c, const struct peer *peer, uint64_t 
 		buf_free(&json);
 		return rc;
 	}
-	rc = coordinator__event(c, STORE_LEASE_GRANTED, NULL, &json, seq, e);
+	rc = coordinator__event(c, STORE_EVENT_LEASE_GRANTED, NULL, &json, seq, e);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
 }
 
@@ -175,9 +175,9 @@ static int publish_write(struct coordinator *c, const struct store_merge *rec, s
 {
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
-		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_MERGED, e);
+		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_STATE_MERGED, e);
 	if (rc == 0)
-		rc = coordinator__merge_event(c, STORE_MERGE_ENDED, rec, e);
+		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, rec, e);
 	if (rc == 0)
 		rc = store_merge_put(c->txn, rec, e);
 	if (rc == 0)
@@ -209,7 +209,7 @@ static int gate_publish(struct coordinator *c, double score, struct err *e)
 	struct store_version publish;
 	char note[STORE_REASON_BYTES];
 	rec.score = score;
-	rec.state = STORE_MERGE_PUBLISHED;
+	rec.state = STORE_MERGE_STATE_PUBLISHED;
 	rec.ended_ms = env_wall_ms(c->env);
 	bool serves = coordinator__merge_serves(c, &rec);
 	snprintf(note, sizeof note, "merge %" PRIu64 ": %.1f %% pass, %.1f %% in its shards%s", rec.id, 100 * score,

@@ -59,7 +59,7 @@ static void shards(const struct coordinator *c, struct buf *out)
 	for (size_t i = 0; i < c->shard_count; i++) {
 		const struct store_shard *rec = &c->shards[i]->rec;
 		states[rec->state]++;
-		if (rec->state == STORE_SHARD_OPEN)
+		if (rec->state == STORE_SHARD_STATE_OPEN)
 			buf_printf(out, "amend_shard_fill_ratio{shard=\"%" PRIu64 "\"} %.4f\n", rec->id,
 				   (double)rec->seq_count / c->config.edits_per_shard);
 	}

@@ -9,7 +9,7 @@
 
 static bool takes_edits(const struct shard *shard)
 {
-	return shard->rec.state == STORE_SHARD_OPEN && !shard->rec.closing;
+	return shard->rec.state == STORE_SHARD_STATE_OPEN && !shard->rec.closing;
 }
 
 /* One open shard for each live worker; with none alive but one known, one. */

@@ -204,7 +204,7 @@ int coordinator__publish_put(struct coordinator *c, struct store_version *rec, s
 	json_w_member_uint(&w, "edits", rec->edit_count);
 	json_w_member_str(&w, "note", rec->note);
 	json_w_close(&w);
-	int rc = coordinator__event(c, STORE_VERSION_PUBLISHED, NULL, &json, &rec->event_seq, e);
+	int rc = coordinator__event(c, STORE_EVENT_VERSION_PUBLISHED, NULL, &json, &rec->event_seq, e);
 	if (rc == 0)
 		rc = store_version_put(c->txn, rec, e);
 	if (rc == 0)

@@ -47,7 +47,7 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 	reply->queue_length = c->counts[STORE_EDIT_STATE_ACCEPTED] + c->counts[STORE_EDIT_STATE_PLACED];
 	reply->last_seq = c->last_seq;
 	for (size_t i = 0; i < c->shard_count; i++)
-		*(c->shards[i]->rec.state == STORE_SHARD_OPEN ? &reply->shards_open : &reply->shards_closed) += 1;
+		*(c->shards[i]->rec.state == STORE_SHARD_STATE_OPEN ? &reply->shards_open : &reply->shards_closed) += 1;
 	reply->pid = (uint32_t)getpid();
 	reply->resident_bytes = process_resident_bytes();
 	reply->base_model = c->base_model;

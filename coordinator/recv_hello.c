@@ -41,7 +41,7 @@ static int fix_base_write(struct coordinator *c, const struct msg_hello *hello, 
 		rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
 					: store_meta_put(c->txn, "base-model", bytes.data, bytes.len, e);
 	if (rc == 0)
-		rc = coordinator__event(c, STORE_CONFIG_CHANGED, actor, &json, NULL, e);
+		rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, actor, &json, NULL, e);
 	buf_free(&json);
 	buf_free(&bytes);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;

@@ -16,7 +16,7 @@ static void fill(struct coordinator *c, const struct store_merge *rec, struct ms
 	out->score_inputs = rec->score_inputs;
 	out->done = !active;
 	out->progress = active ? c->merge.progress : 1.0;
-	out->served_by_default = rec->state == STORE_MERGE_PUBLISHED && coordinator__merge_serves(c, rec);
+	out->served_by_default = rec->state == STORE_MERGE_STATE_PUBLISHED && coordinator__merge_serves(c, rec);
 	out->text = coordinator__text(active ? coordinator__merge_phase(c) : rec->reason);
 	out->planned_ms = rec->planned_ms;
 	out->ended_ms = rec->ended_ms;

@@ -110,7 +110,7 @@ static int commit_event(struct coordinator *c, const struct msg_received *receiv
 	}
 	json_w_close(&w);
 	json_w_close(&w);
-	return coordinator__event(c, STORE_SHARD_COMMITTED, received->peer_key, &json, NULL, e);
+	return coordinator__event(c, STORE_EVENT_SHARD_COMMITTED, received->peer_key, &json, NULL, e);
 }
 
 static const struct msg_edit_result *result_of(const struct msg_shard_commit *commit, uint64_t seq)
@@ -149,7 +149,7 @@ static void apply(struct shard *shard, const struct msg_shard_commit *commit)
 	rec->trained_count = commit->trained_count;
 	rec->group_count = 0;
 	if (commit->closed)
-		rec->state = STORE_SHARD_CLOSED_STATE;
+		rec->state = STORE_SHARD_STATE_CLOSED;
 	coordinator__copy_text(rec->note, sizeof rec->note, commit->backend);
 	coordinator__touch(shard);
 }

@@ -108,7 +108,7 @@ static int intake_write(struct coordinator *c, struct intake *in, bool supersede
 	struct store_edit *edit = &in->edit;
 	const uint64_t *earlier = (const void *)in->conflicts.data;
 	size_t earlier_count = supersedes ? in->conflicts.len / sizeof *earlier : 0;
-	int rc = store_event_append(c->txn, STORE_EDIT_ACCEPTED, in->actor, in->bytes->bytes, in->bytes->len,
+	int rc = store_event_append(c->txn, STORE_EVENT_EDIT_ACCEPTED, in->actor, in->bytes->bytes, in->bytes->len,
 				    &edit->seq, e);
 	for (size_t i = 0; rc == 0 && i < earlier_count; i++) {
 		edit->supersedes = earlier[i];

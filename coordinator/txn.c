@@ -36,7 +36,7 @@ static int placed_event(struct coordinator *c, struct shard *shard, struct err *
 		json_w_uint(&w, shard->rec.seqs[i]);
 	json_w_close(&w);
 	json_w_close(&w);
-	return coordinator__event(c, STORE_EDIT_PLACED, NULL, &json, NULL, e);
+	return coordinator__event(c, STORE_EVENT_EDIT_PLACED, NULL, &json, NULL, e);
 }
 
 static int write_touched(struct coordinator *c, struct err *e)
@@ -160,7 +160,7 @@ static int ended_event(struct coordinator *c, const struct store_edit *edit, str
 	}
 	json_w_member_str(&w, "reason", edit->reason);
 	json_w_close(&w);
-	return coordinator__event(c, STORE_EDIT_ENDED, NULL, &json, NULL, e);
+	return coordinator__event(c, STORE_EVENT_EDIT_ENDED, NULL, &json, NULL, e);
 }
 
 int coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason, struct err *e)

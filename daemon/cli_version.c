@@ -290,7 +290,7 @@ int cli_merge_run(struct cli *cli, const struct cli_args *args)
 	if (rc != 0)
 		return cli_fail(cli, &e);
 	int status = merge_print(cli, &reply->msg.u.merge_status);
-	bool published = reply->msg.u.merge_status.state == STORE_MERGE_PUBLISHED;
+	bool published = reply->msg.u.merge_status.state == STORE_MERGE_STATE_PUBLISHED;
 	msg_free(&reply);
 	return published ? status : CLI_FAILED;
 }

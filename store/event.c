@@ -8,19 +8,19 @@
 #include <string.h>
 
 static const char *const event_names[] = {
-	[STORE_EDIT_ACCEPTED] = "edit-accepted",   [STORE_EDIT_PLACED] = "edit-placed",
-	[STORE_GROUP_ASSIGNED] = "group-assigned", [STORE_SHARD_COMMITTED] = "shard-committed",
-	[STORE_SHARD_CLOSED] = "shard-closed",     [STORE_LEASE_GRANTED] = "lease-granted",
-	[STORE_LEASE_EXPIRED] = "lease-expired",   [STORE_MERGE_PLANNED] = "merge-planned",
-	[STORE_MERGE_ENDED] = "merge-ended",       [STORE_VERSION_PUBLISHED] = "version-published",
-	[STORE_ALIAS_MOVED] = "alias-moved",       [STORE_EDIT_ENDED] = "edit-ended",
-	[STORE_EDIT_REVOKED] = "edit-revoked",     [STORE_KEY_CHANGED] = "key-changed",
-	[STORE_CONFIG_CHANGED] = "config-changed",
+	[STORE_EVENT_EDIT_ACCEPTED] = "edit-accepted",   [STORE_EVENT_EDIT_PLACED] = "edit-placed",
+	[STORE_EVENT_GROUP_ASSIGNED] = "group-assigned", [STORE_EVENT_SHARD_COMMITTED] = "shard-committed",
+	[STORE_EVENT_SHARD_CLOSED] = "shard-closed",     [STORE_EVENT_LEASE_GRANTED] = "lease-granted",
+	[STORE_EVENT_LEASE_EXPIRED] = "lease-expired",   [STORE_EVENT_MERGE_PLANNED] = "merge-planned",
+	[STORE_EVENT_MERGE_ENDED] = "merge-ended",       [STORE_EVENT_VERSION_PUBLISHED] = "version-published",
+	[STORE_EVENT_ALIAS_MOVED] = "alias-moved",       [STORE_EVENT_EDIT_ENDED] = "edit-ended",
+	[STORE_EVENT_EDIT_REVOKED] = "edit-revoked",     [STORE_EVENT_KEY_CHANGED] = "key-changed",
+	[STORE_EVENT_CONFIG_CHANGED] = "config-changed",
 };
 
 static bool type_exists(int type)
 {
-	return type >= STORE_EDIT_ACCEPTED && type <= STORE_CONFIG_CHANGED;
+	return type >= STORE_EVENT_EDIT_ACCEPTED && type <= STORE_EVENT_CONFIG_CHANGED;
 }
 
 const char *store_event_name(int type)

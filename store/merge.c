@@ -8,15 +8,15 @@
 
 /* A job that died is started again while it is running, until its tries are used up. */
 static const struct sm_state merge_states[STORE_MERGE_STATE_COUNT] = {
-	[STORE_MERGE_PLANNED_STATE] = { "planned", SM_TO(STORE_MERGE_RUNNING) | SM_TO(STORE_MERGE_FAILED) },
-	[STORE_MERGE_RUNNING] = { "running", SM_TO(STORE_MERGE_GATED) | SM_TO(STORE_MERGE_FAILED) },
-	[STORE_MERGE_GATED] = { "gated", SM_TO(STORE_MERGE_PUBLISHED) | SM_TO(STORE_MERGE_FAILED) },
-	[STORE_MERGE_PUBLISHED] = { "published", 0 },
-	[STORE_MERGE_FAILED] = { "failed", 0 },
+	[STORE_MERGE_STATE_PLANNED] = { "planned", SM_TO(STORE_MERGE_STATE_RUNNING) | SM_TO(STORE_MERGE_STATE_FAILED) },
+	[STORE_MERGE_STATE_RUNNING] = { "running", SM_TO(STORE_MERGE_STATE_GATED) | SM_TO(STORE_MERGE_STATE_FAILED) },
+	[STORE_MERGE_STATE_GATED] = { "gated", SM_TO(STORE_MERGE_STATE_PUBLISHED) | SM_TO(STORE_MERGE_STATE_FAILED) },
+	[STORE_MERGE_STATE_PUBLISHED] = { "published", 0 },
+	[STORE_MERGE_STATE_FAILED] = { "failed", 0 },
 };
 
 const struct sm_table store_merge_states = { "merge", merge_states, STORE_MERGE_STATE_COUNT,
-					     STORE_MERGE_PLANNED_STATE };
+					     STORE_MERGE_STATE_PLANNED };
 
 static void field_double(struct buf *b, double v)
 {

@@ -7,13 +7,13 @@
 #include <string.h>
 
 static const struct sm_state shard_states[STORE_SHARD_STATE_COUNT] = {
-	[STORE_SHARD_OPEN] = { "open", SM_TO(STORE_SHARD_CLOSED_STATE) },
-	[STORE_SHARD_CLOSED_STATE] = { "closed", SM_TO(STORE_SHARD_MERGING) },
-	[STORE_SHARD_MERGING] = { "merging", SM_TO(STORE_SHARD_MERGED) | SM_TO(STORE_SHARD_CLOSED_STATE) },
-	[STORE_SHARD_MERGED] = { "merged", 0 },
+	[STORE_SHARD_STATE_OPEN] = { "open", SM_TO(STORE_SHARD_STATE_CLOSED) },
+	[STORE_SHARD_STATE_CLOSED] = { "closed", SM_TO(STORE_SHARD_STATE_MERGING) },
+	[STORE_SHARD_STATE_MERGING] = { "merging", SM_TO(STORE_SHARD_STATE_MERGED) | SM_TO(STORE_SHARD_STATE_CLOSED) },
+	[STORE_SHARD_STATE_MERGED] = { "merged", 0 },
 };
 
-const struct sm_table store_shard_states = { "shard", shard_states, STORE_SHARD_STATE_COUNT, STORE_SHARD_OPEN };
+const struct sm_table store_shard_states = { "shard", shard_states, STORE_SHARD_STATE_COUNT, STORE_SHARD_STATE_OPEN };
 
 void store_shard_fini(struct store_shard *shard)
 {

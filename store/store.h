@@ -66,21 +66,21 @@ void store_abort(struct store_txn **txn);
 
 /* --- Events: seq 1, 2, 3, … without gaps, each with the hash of the one before. */
 enum store_event_type {
-	STORE_EDIT_ACCEPTED = 1, /* payload: the record's bytes exactly as received */
-	STORE_EDIT_PLACED,
-	STORE_GROUP_ASSIGNED,
-	STORE_SHARD_COMMITTED,
-	STORE_SHARD_CLOSED,
-	STORE_LEASE_GRANTED,
-	STORE_LEASE_EXPIRED,
-	STORE_MERGE_PLANNED,
-	STORE_MERGE_ENDED,
-	STORE_VERSION_PUBLISHED,
-	STORE_ALIAS_MOVED,
-	STORE_EDIT_ENDED /* superseded, failed, rejected, … */,
-	STORE_EDIT_REVOKED,
-	STORE_KEY_CHANGED,
-	STORE_CONFIG_CHANGED,
+	STORE_EVENT_EDIT_ACCEPTED = 1, /* payload: the record's bytes exactly as received */
+	STORE_EVENT_EDIT_PLACED,
+	STORE_EVENT_GROUP_ASSIGNED,
+	STORE_EVENT_SHARD_COMMITTED,
+	STORE_EVENT_SHARD_CLOSED,
+	STORE_EVENT_LEASE_GRANTED,
+	STORE_EVENT_LEASE_EXPIRED,
+	STORE_EVENT_MERGE_PLANNED,
+	STORE_EVENT_MERGE_ENDED,
+	STORE_EVENT_VERSION_PUBLISHED,
+	STORE_EVENT_ALIAS_MOVED,
+	STORE_EVENT_EDIT_ENDED /* superseded, failed, rejected, … */,
+	STORE_EVENT_EDIT_REVOKED,
+	STORE_EVENT_KEY_CHANGED,
+	STORE_EVENT_CONFIG_CHANGED,
 };
 const char *store_event_name(int type);
 
@@ -119,7 +119,7 @@ enum store_edit_state {
 extern const struct sm_table store_edit_states; /* "accepted", "placed", "trained", "served", …, "dead-lettered" */
 
 struct store_edit {
-	uint64_t seq; /* of its STORE_EDIT_ACCEPTED event */
+	uint64_t seq; /* of its STORE_EVENT_EDIT_ACCEPTED event */
 	char id[STORE_ID_BYTES];
 	struct hash content; /* of the payload bytes */
 	int state;
@@ -151,10 +151,10 @@ int store_subject_list(struct store_txn *txn, const void *subject, size_t subjec
 
 /* --- Shards with their lease. */
 enum store_shard_state {
-	STORE_SHARD_OPEN,
-	STORE_SHARD_CLOSED_STATE,
-	STORE_SHARD_MERGING,
-	STORE_SHARD_MERGED,
+	STORE_SHARD_STATE_OPEN,
+	STORE_SHARD_STATE_CLOSED,
+	STORE_SHARD_STATE_MERGING,
+	STORE_SHARD_STATE_MERGED,
 	STORE_SHARD_STATE_COUNT
 };
 extern const struct sm_table store_shard_states; /* open → closed → merging → merged, merging → closed (failed merge) */
@@ -181,11 +181,11 @@ int store_shard_next(struct store_txn *txn, uint64_t from, struct store_shard *o
 
 /* --- Merges. */
 enum store_merge_state {
-	STORE_MERGE_PLANNED_STATE,
-	STORE_MERGE_RUNNING,
-	STORE_MERGE_GATED,
-	STORE_MERGE_PUBLISHED,
-	STORE_MERGE_FAILED,
+	STORE_MERGE_STATE_PLANNED,
+	STORE_MERGE_STATE_RUNNING,
+	STORE_MERGE_STATE_GATED,
+	STORE_MERGE_STATE_PUBLISHED,
+	STORE_MERGE_STATE_FAILED,
 	STORE_MERGE_STATE_COUNT
 };
 extern const struct sm_table store_merge_states;
@@ -212,7 +212,7 @@ struct store_version {
 	struct hash root;    /* blob root of the manifest */
 	struct hash content; /* SHA-256 of the manifest's bytes: its name */
 	int64_t published_ms;
-	uint64_t event_seq; /* its STORE_VERSION_PUBLISHED event */
+	uint64_t event_seq; /* its STORE_EVENT_VERSION_PUBLISHED event */
 	uint32_t memory_count, edit_count;
 	char note[STORE_REASON_BYTES]; /* why: "shard 3 version 2", "merge 1" */
 };

@@ -73,7 +73,8 @@ void fixture_abort(struct fixture *f)
 uint64_t fixture_event(struct fixture *f, const char *payload)
 {
 	uint64_t seq = 0;
-	OK(f, store_event_append(f->txn, STORE_EDIT_ACCEPTED, fixture_actor, payload, strlen(payload), &seq, &f->e));
+	OK(f,
+	   store_event_append(f->txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, payload, strlen(payload), &seq, &f->e));
 	return seq;
 }
 

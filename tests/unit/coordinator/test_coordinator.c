@@ -63,9 +63,9 @@ static void test_ledger_chain_holds_every_step(void **state)
 		seen |= 1u << event.type;
 	}
 	store_abort(&txn);
-	const int wanted[] = { STORE_EDIT_ACCEPTED,   STORE_EDIT_PLACED,   STORE_GROUP_ASSIGNED,
-			       STORE_SHARD_COMMITTED, STORE_LEASE_GRANTED, STORE_VERSION_PUBLISHED,
-			       STORE_CONFIG_CHANGED };
+	const int wanted[] = { STORE_EVENT_EDIT_ACCEPTED,   STORE_EVENT_EDIT_PLACED,   STORE_EVENT_GROUP_ASSIGNED,
+			       STORE_EVENT_SHARD_COMMITTED, STORE_EVENT_LEASE_GRANTED, STORE_EVENT_VERSION_PUBLISHED,
+			       STORE_EVENT_CONFIG_CHANGED };
 	for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
 		assert_true(seen & 1u << wanted[i]);
 }

@@ -45,7 +45,7 @@ static void start(struct cluster *c, uint64_t shard, uint64_t epoch)
 	struct merge_view view = merge_ask(c, 0);
 	assert_int_equal(view.code, 0);
 	assert_int_equal(view.id, 1);
-	assert_int_equal(view.state, STORE_MERGE_PLANNED_STATE);
+	assert_int_equal(view.state, STORE_MERGE_STATE_PLANNED);
 	c->client.next_request--; /* its answer was lost: it asks again with the same request */
 	view = merge_ask(c, 0);
 	assert_int_equal(view.code, 0);
@@ -97,7 +97,7 @@ static void test_merge_is_published_beside_its_shards(void **state)
 	uint64_t gate = gate_take(c);
 	gate_send(c, gate, 2, 0);
 	struct merge_view view = merge_ask(c, 1);
-	assert_int_equal(view.state, STORE_MERGE_PUBLISHED);
+	assert_int_equal(view.state, STORE_MERGE_STATE_PUBLISHED);
 	assert_true(view.done && view.serves);
 	assert_int_equal(view.version, 3);
 	assert_int_equal(arena_new(65536, 0, &arena), 0);
@@ -157,7 +157,7 @@ static void test_gate_below_the_inputs_serves_the_shards(void **state)
 	cluster_run(c);
 	gate_send(c, gate_take(c), 1, 0);
 	struct merge_view view = merge_ask(c, 1);
-	assert_int_equal(view.state, STORE_MERGE_PUBLISHED);
+	assert_int_equal(view.state, STORE_MERGE_STATE_PUBLISHED);
 	assert_true(view.score_inputs > 0.99);
 	assert_false(view.serves);
 	assert_int_equal(arena_new(65536, 0, &arena), 0);
@@ -170,7 +170,7 @@ static void test_gate_below_the_inputs_serves_the_shards(void **state)
 static void assert_failed(struct cluster *c, const char *why)
 {
 	struct merge_view view = merge_ask(c, 1);
-	assert_int_equal(view.state, STORE_MERGE_FAILED);
+	assert_int_equal(view.state, STORE_MERGE_STATE_FAILED);
 	assert_true(view.done);
 	if (strstr(view.text, why) == NULL)
 		fail_msg("'%s' does not say '%s'", view.text, why);
@@ -182,7 +182,7 @@ static void assert_failed(struct cluster *c, const char *why)
 	assert_ok(&c->e, store_shard_get(txn, 1, &rec, &c->e));
 	store_abort(&txn);
 	assert_int_equal(last, 2);
-	assert_int_equal(rec.state, STORE_SHARD_CLOSED_STATE);
+	assert_int_equal(rec.state, STORE_SHARD_STATE_CLOSED);
 	store_shard_fini(&rec);
 	assert_int_equal(merge_ask(c, 0).code, 0);
 }
@@ -269,7 +269,7 @@ static void test_impossible_gate_counts_are_refused(void **state)
 	start(c, shard, epoch);
 	cluster_run(c);
 	gate_send(c, gate_take(c), 3, ERR_INVALID); /* of two */
-	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_GATED);
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_STATE_GATED);
 }
 
 static void test_gate_whose_worker_dies_goes_to_the_next(void **state)
@@ -306,7 +306,7 @@ static void test_gate_that_is_given_back_goes_on(void **state)
 	cluster_advance(c, 1000);
 	cluster_run(c);
 	gate_send(c, gate_take(c), 2, 0);
-	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_PUBLISHED);
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_STATE_PUBLISHED);
 }
 
 static void test_restart_runs_the_merge_again(void **state)
@@ -322,7 +322,7 @@ static void test_restart_runs_the_merge_again(void **state)
 	cluster_run(c);
 	assert_int_equal(c->fake.starts, 2);
 	gate_send(c, gate_take(c), 2, 0);
-	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_PUBLISHED);
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_STATE_PUBLISHED);
 }
 
 static void test_restart_at_the_gate_gates_again(void **state)
@@ -332,7 +332,7 @@ static void test_restart_at_the_gate_gates_again(void **state)
 	start(c, shard, epoch);
 	cluster_run(c);
 	gate_take(c);
-	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_GATED);
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_STATE_GATED);
 	cluster_restart(c);
 	end_clear(&c->worker);
 	worker_hello(&c->worker, 2);

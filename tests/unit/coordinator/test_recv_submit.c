@@ -353,7 +353,7 @@ static void test_full_shard_closes_and_a_new_one_opens(void **state)
 	struct store_shard rec = { .id = 0 };
 	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
 	assert_ok(&c->e, store_shard_get(txn, 1, &rec, &c->e));
-	assert_int_equal(rec.state, STORE_SHARD_CLOSED_STATE);
+	assert_int_equal(rec.state, STORE_SHARD_STATE_CLOSED);
 	store_shard_fini(&rec);
 	assert_ok(&c->e, store_shard_get(txn, 2, &rec, &c->e));
 	assert_int_equal(rec.seq_count, 1);

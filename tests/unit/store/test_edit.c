@@ -200,7 +200,7 @@ static int one_put(void *context)
 	if (!rc)
 		rc = store_subject_add(f->txn, "a", 1, 1, &f->e);
 	if (!rc)
-		rc = store_event_append(f->txn, STORE_EDIT_ACCEPTED, fixture_actor, "a", 1, NULL, &f->e);
+		rc = store_event_append(f->txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, "a", 1, NULL, &f->e);
 	/* A caller that misses the failure must not keep half of it. */
 	int committed = store_commit(&f->txn, &f->e);
 	assert_int_equal(committed, rc);

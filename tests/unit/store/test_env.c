@@ -18,7 +18,8 @@ static int write_group(struct fixture *f, struct err *e)
 	if (rc)
 		return rc;
 	for (int i = 0; !rc && i < 10; i++)
-		rc = store_event_append(f->txn, STORE_EDIT_ACCEPTED, fixture_actor, payload, sizeof(payload), NULL, e);
+		rc = store_event_append(f->txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, payload, sizeof(payload),
+					NULL, e);
 	if (rc) {
 		store_abort(&f->txn);
 		return rc;
@@ -65,8 +66,8 @@ static void test_a_transaction_larger_than_the_map_fits_when_begun_again(void **
 		fixture_begin(f);
 		rc = 0;
 		for (int i = 0; !rc && i < 2000; i++)
-			rc = store_event_append(f->txn, STORE_EDIT_ACCEPTED, fixture_actor, payload, sizeof(payload),
-						NULL, &f->e);
+			rc = store_event_append(f->txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, payload,
+						sizeof(payload), NULL, &f->e);
 		if (rc) {
 			/* The failed write spoilt the transaction: a commit that ignores it keeps nothing. */
 			FAILS(ERR_AGAIN, store_commit(&f->txn, &f->e));

@@ -22,7 +22,7 @@ static void test_appends_without_gaps_and_chained(void **state)
 	OK(f, store_event_get(f->txn, 1, &a, &f->e));
 	OK(f, store_event_get(f->txn, 2, &b, &f->e));
 	assert_int_equal(a.seq, 1);
-	assert_int_equal(a.type, STORE_EDIT_ACCEPTED);
+	assert_int_equal(a.type, STORE_EVENT_EDIT_ACCEPTED);
 	assert_int_equal(a.payload_len, 5);
 	assert_memory_equal(a.payload, "first", 5);
 	assert_memory_equal(a.actor, fixture_actor, STORE_KEY_BYTES);
@@ -52,7 +52,7 @@ static void test_hash_is_of_the_stated_bytes(void **state)
 	fixture_event(f, "one");
 	fixture_event(f, "two");
 	OK(f, store_event_get(f->txn, 2, &event, &f->e));
-	buf_u16le(&b, STORE_EDIT_ACCEPTED);
+	buf_u16le(&b, STORE_EVENT_EDIT_ACCEPTED);
 	buf_u16le(&b, 1);
 	buf_u64le(&b, 2);
 	buf_u64le(&b, (uint64_t)event.time_ms);
@@ -87,8 +87,8 @@ static void test_refuses_bad_input_without_spoiling(void **state)
 	fixture_begin(f);
 	FAILS(ERR_INVALID, store_event_append(f->txn, 0, fixture_actor, "", 0, &seq, &f->e));
 	FAILS(ERR_INVALID, store_event_append(f->txn, 16, fixture_actor, "", 0, &seq, &f->e));
-	FAILS(ERR_LIMIT, store_event_append(f->txn, STORE_EDIT_ACCEPTED, fixture_actor, "", STORE_EVENT_PAYLOAD_MAX + 1,
-					    &seq, &f->e));
+	FAILS(ERR_LIMIT, store_event_append(f->txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, "",
+					    STORE_EVENT_PAYLOAD_MAX + 1, &seq, &f->e));
 	assert_int_equal(fixture_event(f, "fine"), 1);
 	fixture_commit(f);
 }
@@ -142,7 +142,7 @@ static void test_a_changed_last_event_stops_the_next_append(void **state)
 	assert_true(fixture_tamper(f, "ledger", "payload <5> of", 14, 9) > 0);
 	fixture_open(f);
 	fixture_begin(f);
-	FAILS(ERR_CORRUPT, store_event_append(f->txn, STORE_EDIT_ACCEPTED, fixture_actor, "x", 1, &seq, &f->e));
+	FAILS(ERR_CORRUPT, store_event_append(f->txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, "x", 1, &seq, &f->e));
 	fixture_abort(f);
 	expect_first_bad(f, 5);
 }
@@ -182,7 +182,7 @@ static void lose_event(struct fixture *f, uint64_t seq)
 {
 	struct buf entry = BUF_INIT;
 	buf_u64be(&entry, seq);
-	buf_u16le(&entry, STORE_EDIT_ACCEPTED);
+	buf_u16le(&entry, STORE_EVENT_EDIT_ACCEPTED);
 	buf_u16le(&entry, 1);
 	buf_u64le(&entry, seq);
 	store_close(&f->store);
@@ -208,15 +208,15 @@ static void test_a_tail_that_was_cut_off_is_found(void **state)
 	lose_event(f, 5);
 	expect_first_bad(f, 5);
 	fixture_begin(f);
-	FAILS(ERR_CORRUPT, store_event_append(f->txn, STORE_EDIT_ACCEPTED, fixture_actor, "x", 1, &seq, &f->e));
+	FAILS(ERR_CORRUPT, store_event_append(f->txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, "x", 1, &seq, &f->e));
 	fixture_abort(f);
 }
 
 static void test_names(void **state)
 {
 	(void)state;
-	assert_string_equal(store_event_name(STORE_EDIT_ACCEPTED), "edit-accepted");
-	assert_string_equal(store_event_name(STORE_CONFIG_CHANGED), "config-changed");
+	assert_string_equal(store_event_name(STORE_EVENT_EDIT_ACCEPTED), "edit-accepted");
+	assert_string_equal(store_event_name(STORE_EVENT_CONFIG_CHANGED), "config-changed");
 	assert_string_equal(store_event_name(0), "?");
 	assert_string_equal(store_event_name(16), "?");
 }

@@ -6,7 +6,7 @@ static void test_every_field_survives_a_restart(void **state)
 	struct store_merge merge, found;
 	memset(&merge, 0, sizeof(merge));
 	merge.id = 9;
-	merge.state = STORE_MERGE_GATED;
+	merge.state = STORE_MERGE_STATE_GATED;
 	merge.tries = 2;
 	merge.ranks = 5;
 	merge.shard_count = 64;
@@ -44,14 +44,14 @@ static void test_moves_only_as_the_table_says(void **state)
 	struct fixture *f = *state;
 	struct store_merge merge = { .id = 1 };
 	fixture_begin(f);
-	move(f, &merge, STORE_MERGE_PLANNED_STATE);
-	merge.state = STORE_MERGE_PUBLISHED;
+	move(f, &merge, STORE_MERGE_STATE_PLANNED);
+	merge.state = STORE_MERGE_STATE_PUBLISHED;
 	FAILS(ERR_INVALID, store_merge_put(f->txn, &merge, &f->e));
-	move(f, &merge, STORE_MERGE_RUNNING);
-	move(f, &merge, STORE_MERGE_RUNNING); /* another try */
-	move(f, &merge, STORE_MERGE_GATED);
-	move(f, &merge, STORE_MERGE_PUBLISHED);
-	merge.state = STORE_MERGE_FAILED;
+	move(f, &merge, STORE_MERGE_STATE_RUNNING);
+	move(f, &merge, STORE_MERGE_STATE_RUNNING); /* another try */
+	move(f, &merge, STORE_MERGE_STATE_GATED);
+	move(f, &merge, STORE_MERGE_STATE_PUBLISHED);
+	merge.state = STORE_MERGE_STATE_FAILED;
 	FAILS(ERR_INVALID, store_merge_put(f->txn, &merge, &f->e));
 	assert_non_null(strstr(f->e.text, "from published to failed"));
 	fixture_commit(f);

@@ -24,7 +24,7 @@ static void test_every_field_survives_a_restart(void **state)
 	struct fixture *f = *state;
 	static uint64_t seqs[STORE_SHARD_EDITS_MAX];
 	struct store_shard shard = { .id = 2,
-				     .state = STORE_SHARD_MERGING,
+				     .state = STORE_SHARD_STATE_MERGING,
 				     .epoch = UINT64_MAX,
 				     .worker = "worker",
 				     .version = 7,
@@ -68,18 +68,18 @@ static void test_moves_only_as_the_table_says(void **state)
 	struct fixture *f = *state;
 	struct store_shard shard = { .id = 1, .epoch = 4, .version = 2 };
 	fixture_begin(f);
-	put(f, &shard, STORE_SHARD_OPEN);
-	shard.state = STORE_SHARD_MERGING;
+	put(f, &shard, STORE_SHARD_STATE_OPEN);
+	shard.state = STORE_SHARD_STATE_MERGING;
 	FAILS(ERR_INVALID, store_shard_put(f->txn, &shard, &f->e));
-	put(f, &shard, STORE_SHARD_CLOSED_STATE);
-	put(f, &shard, STORE_SHARD_MERGING);
-	put(f, &shard, STORE_SHARD_CLOSED_STATE);
-	put(f, &shard, STORE_SHARD_MERGING);
-	put(f, &shard, STORE_SHARD_MERGED);
-	shard.state = STORE_SHARD_OPEN;
+	put(f, &shard, STORE_SHARD_STATE_CLOSED);
+	put(f, &shard, STORE_SHARD_STATE_MERGING);
+	put(f, &shard, STORE_SHARD_STATE_CLOSED);
+	put(f, &shard, STORE_SHARD_STATE_MERGING);
+	put(f, &shard, STORE_SHARD_STATE_MERGED);
+	shard.state = STORE_SHARD_STATE_OPEN;
 	FAILS(ERR_INVALID, store_shard_put(f->txn, &shard, &f->e));
 	assert_non_null(strstr(f->e.text, "from merged to open"));
-	assert_string_equal(sm_state_name(&store_shard_states, STORE_SHARD_CLOSED_STATE), "closed");
+	assert_string_equal(sm_state_name(&store_shard_states, STORE_SHARD_STATE_CLOSED), "closed");
 }
 
 static void test_epoch_and_version_never_go_back(void **state)
@@ -87,14 +87,14 @@ static void test_epoch_and_version_never_go_back(void **state)
 	struct fixture *f = *state;
 	struct store_shard shard = { .id = 1, .epoch = 4, .version = 2 };
 	fixture_begin(f);
-	put(f, &shard, STORE_SHARD_OPEN);
+	put(f, &shard, STORE_SHARD_STATE_OPEN);
 	shard.epoch = 3;
 	FAILS(ERR_INVALID, store_shard_put(f->txn, &shard, &f->e));
 	shard.epoch = 5;
 	shard.version = 1;
 	FAILS(ERR_INVALID, store_shard_put(f->txn, &shard, &f->e));
 	shard.version = 2;
-	put(f, &shard, STORE_SHARD_OPEN);
+	put(f, &shard, STORE_SHARD_STATE_OPEN);
 	fixture_commit(f);
 }
 

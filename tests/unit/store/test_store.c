@@ -19,7 +19,7 @@ static int accept_edit(struct store *store, uint64_t *seq, struct err *e)
 	if (rc)
 		return rc;
 	memset(&edit, 0, sizeof(edit));
-	rc = store_event_append(txn, STORE_EDIT_ACCEPTED, fixture_actor, "payload", 7, &edit.seq, e);
+	rc = store_event_append(txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, "payload", 7, &edit.seq, e);
 	snprintf(edit.id, sizeof(edit.id), "edit-%llu", (unsigned long long)edit.seq);
 	if (!rc)
 		rc = store_edit_put(txn, &edit, e);
