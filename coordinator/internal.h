@@ -314,6 +314,7 @@ void coordinator__merge_forget(struct coordinator *c);
 int coordinator__merge_path(const struct coordinator *c, uint64_t id, const char *name, char out[PATH_MAX],
 			    struct err *e) MUST_CHECK;
 void coordinator__gate_advance(struct coordinator *c);
+int coordinator__gate_publish(struct coordinator *c, double score, struct err *e) MUST_CHECK;
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);
 void coordinator__gate_lost(struct coordinator *c, const char *why);
 void coordinator__gate_renew(struct coordinator *c);
