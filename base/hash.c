@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium.h>
+#include <sodium.h> /* SHA-256; randomness is in env.c, keys in proto/keys.c */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -200,12 +200,12 @@ static int carry(struct proto_mem *mem, struct end *from, struct end *to, const 
 		from->base.counts.full++;
 		return err_set(e, ERR_AGAIN, "%s: its queue is full", to->name);
 	}
+	bool lost = drop || from->cut || to->cut;
+	if (!lost && packet_put(mem, from, to, bulk) != 0)
+		return err_set(e, ERR_NOMEM, "no memory for a message to %s", to->name);
+	if (!lost && twice)
+		(void)packet_put(mem, from, to, bulk); /* without memory it is no duplicate */
 	from->base.counts.sent++;
-	if (drop || from->cut || to->cut)
-		return 0;
-	for (int i = 0; i < (twice ? 2 : 1); i++)
-		if (packet_put(mem, from, to, bulk) != 0)
-			return err_set(e, ERR_NOMEM, "no memory for a message to %s", to->name);
 	return 0;
 }
 

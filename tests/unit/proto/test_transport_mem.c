@@ -1,6 +1,7 @@
 #include "tests/lib/network.h"
 #include "tests/lib/test.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 
 struct world {
@@ -171,6 +172,32 @@ static void drops_and_duplicates_are_seeded(void **state)
 	assert_true(other != n || memcmp(a, b, n * sizeof(a[0])) != 0);
 }
 
+/* A send that failed has sent nothing, and is not counted. */
+static void want_of_memory_sends_nothing(void **state)
+{
+	struct world *w = *state;
+	for (int n = 0; n < 8; n++) {
+		struct proto_mem *mem = NULL;
+		struct proto_transport *server = NULL, *client = NULL;
+		struct msg msg = want(1);
+		uint64_t ids[4];
+		assert_int_equal(proto_mem_new(&w->clock.env, 1, &mem, NULL), 0);
+		assert_int_equal(proto_mem_listen(mem, "s", w->allow, &server, NULL), 0);
+		assert_int_equal(proto_mem_connect(mem, "c", "s", w->key, &client, NULL), 0);
+		proto_mem_faults_set(mem, &(struct proto_mem_faults){ 0, 1.0, 0, 0 });
+		fault_set(n, 1);
+		int rc = client->ops->send(client, 0, &msg, NULL);
+		fault_set(-1, 0);
+		size_t arrived = receive_all(server, ids, 4);
+		if (rc == 0 ? arrived == 0 : arrived != 0)
+			fail_msg("allocation %d failed: the result is %d, %zu arrived", n, rc, arrived);
+		assert_int_equal(client->counts.sent, rc == 0);
+		test_end_destroy(&client);
+		test_end_destroy(&server);
+		proto_mem_destroy(&mem);
+	}
+}
+
 static void a_partition_cuts_both_ways(void **state)
 {
 	struct world *w = *state;
@@ -257,6 +284,7 @@ int main(void)
 		WORLD(the_same_rights_hold),
 		WORLD(delays_follow_the_clock_and_reorder),
 		WORLD(drops_and_duplicates_are_seeded),
+		WORLD(want_of_memory_sends_nothing),
 		WORLD(a_partition_cuts_both_ways),
 		WORLD(hints_go_to_those_on_the_list),
 		WORLD(a_full_queue_says_so),
