@@ -138,7 +138,9 @@ static int check(struct coordinator *c, const struct msg_received *received, cha
 		snprintf(text, text_bytes, "a worker must name its base model's digest and shape");
 		return ERR_INVALID;
 	}
-	if (c->base_known && hello->kind != MSG_PEER_CLIENT && !hash_equal(&c->base_model, &hello->base_model)) {
+	/* A client may name a model to ask whether it is this cluster's. */
+	bool names_base = hello->kind != MSG_PEER_CLIENT || !hash_is_zero(&hello->base_model);
+	if (c->base_known && names_base && !hash_equal(&c->base_model, &hello->base_model)) {
 		char ours[HASH_HEX_BYTES], theirs[HASH_HEX_BYTES];
 		hash_hex(&c->base_model, ours);
 		hash_hex(&hello->base_model, theirs);

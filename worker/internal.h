@@ -117,9 +117,11 @@ struct worker {
 	size_t release_count;
 	struct hash calibration_root;
 	struct buf calibration;
+	bool model_taken; /* by the coordinator: before that nothing is calibrated for it */
 	bool calibrated, greeted, closed, failed;
 	struct err error;
 	uint64_t boot, request_id;
+	uint64_t joining_id; /* of the first Hello as a worker; what went before only asked about the model */
 	uint32_t heartbeat_ms, lease_ms;
 	int64_t hello_us, heartbeat_us, heard_us; /* last sent, last sent, last heard */
 	uint64_t edits_passed, edits_failed, commits, steps;

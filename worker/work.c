@@ -531,7 +531,7 @@ static void work_tick(struct worker__work *work, int64_t now)
 		}
 		break;
 	case WORKER__QUEUED:
-		if (w->job == NULL && w->calibrated)
+		if (w->job == NULL)
 			job_start(work);
 		break;
 	case WORKER__UPLOADING:

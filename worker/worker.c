@@ -109,8 +109,10 @@ static void hello_send(struct worker *w)
 	const struct model_shape *shape = model_shape_of(w->model);
 	struct model_backend *backend = model_backend_of(w->model);
 	struct msg msg = { .type = MSG_HELLO, .request_id = ++w->request_id };
+	if (w->calibrated && w->joining_id == 0)
+		w->joining_id = msg.request_id;
 	msg.u.hello = (struct msg_hello){
-		.kind = MSG_PEER_WORKER,
+		.kind = w->calibrated ? MSG_PEER_WORKER : MSG_PEER_CLIENT,
 		.protocol_min = MSG_PROTOCOL_VERSION,
 		.protocol_max = MSG_PROTOCOL_VERSION,
 		.name = text_of(w->config.name),
@@ -128,7 +130,7 @@ static void hello_send(struct worker *w)
 	(void)worker__send(w, &msg);
 }
 
-static void hello_reply(struct worker *w, const struct msg_hello_reply *reply)
+static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, uint64_t request_id)
 {
 	if (reply->code == ERR_AGAIN)
 		return; /* asked again in a second */
@@ -138,6 +140,9 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply)
 			reply->text.text);
 		return;
 	}
+	w->model_taken = true;
+	if (w->joining_id == 0 || request_id < w->joining_id)
+		return;
 	w->heartbeat_ms = reply->heartbeat_ms > 0 ? reply->heartbeat_ms : w->heartbeat_ms;
 	w->lease_ms = reply->lease_ms > 0 ? reply->lease_ms : w->lease_ms;
 	w->config.editor.seed = reply->seed;
@@ -189,7 +194,7 @@ void worker_receive(struct worker *w, struct msg_received **received)
 		return;
 	switch (msg->type) {
 	case MSG_HELLO_REPLY:
-		hello_reply(w, &msg->u.hello_reply);
+		hello_reply(w, &msg->u.hello_reply, msg->request_id);
 		break;
 	case MSG_LEASE:
 		if (!w->closed)
@@ -244,7 +249,7 @@ static void heartbeat_send(struct worker *w)
 	progress_send_all(w);
 }
 
-/* The first job of a worker without a cached calibration, once the coordinator has taken its base model. */
+/* The first job of a worker without a cached calibration; it joins once it can train. */
 static void calibration_start(struct worker *w)
 {
 	struct worker__job *job = NULL;
@@ -273,16 +278,18 @@ static void calibration_keep(struct worker *w)
 		return;
 	}
 	w->calibrated = true;
+	w->hello_us = env_monotonic_us(w->env) - HELLO_US; /* now */
 }
 
-static void calibration_tick(struct worker *w)
+/* With another base model it would be refused after all that work: the coordinator is asked first. */
+static void calibration_tick(struct worker *w, int64_t now)
 {
-	if (w->calibrated)
-		return;
 	if (w->calibration.len > 0)
 		calibration_keep(w);
-	else if (w->greeted && w->job == NULL)
+	else if (w->job == NULL && w->model_taken)
 		calibration_start(w);
+	else if (w->job == NULL && now - w->hello_us >= HELLO_US)
+		hello_send(w);
 }
 
 void worker_tick(struct worker *w)
@@ -291,7 +298,10 @@ void worker_tick(struct worker *w)
 	releases_send(w);
 	if (w->closed || w->failed)
 		return;
-	calibration_tick(w);
+	if (!w->calibrated) {
+		calibration_tick(w, now);
+		return;
+	}
 	if (w->greeted && now - w->heard_us > (int64_t)w->lease_ms * 1000) {
 		log_event(LOG_WARN, "WORKER-COORDINATOR-SILENT", LOGF_U("ms", (uint64_t)(now - w->heard_us) / 1000));
 		w->greeted = false;

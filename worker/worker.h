@@ -1,8 +1,8 @@
-/* worker.h: trains the shards it holds leases for: says hello, calibrates when nothing is cached, receives edits by
- * credit, trains a group on a pool thread, re-tests, commits to its local blob store, uploads, reports ShardCommit.
- * State machine on the loop thread; the engine (model, shards) is touched only by its one pool job at a time. Every
- * lease carries an epoch; a Fenced message or a lost lease stops the job and forgets the shard. A lease that cannot be
- * carried out is given back with the reason (Release). */
+/* worker.h: trains the shards it holds leases for: asks whether its base model is the cluster's, calibrates when
+ * nothing is cached, receives edits by credit, trains a group on a pool thread, re-tests, commits to its local blob
+ * store, uploads, reports ShardCommit. State machine on the loop thread; the engine (model, shards) is touched only by
+ * its one pool job at a time. Every lease carries an epoch; a Fenced message or a lost lease stops the job and forgets
+ * the shard. A lease that cannot be carried out is given back with the reason (Release). */
 #ifndef AMEND_WORKER_WORKER_H
 #define AMEND_WORKER_WORKER_H
 

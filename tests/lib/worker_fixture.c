@@ -153,7 +153,10 @@ void stand_send(struct stand *s, struct msg *msg)
 static void hello_take(struct stand *s, const struct msg_received *received)
 {
 	struct msg msg = { .type = MSG_HELLO_REPLY };
-	s->hellos++;
+	if (received->msg.u.hello.kind == MSG_PEER_CLIENT)
+		s->asks++;
+	else
+		s->hellos++;
 	s->hello = received->msg.u.hello;
 	msg.u.hello_reply = (struct msg_hello_reply){ .code = s->hello_code,
 						      .text = { "another base model", 18 },

@@ -57,7 +57,7 @@ struct stand {
 	size_t edit_count, trained_count, group_count;
 	bool closing;
 	/* What was heard. */
-	size_t hellos, beats, wants, needs, haves, chunks, commits, gates, progresses, releases;
+	size_t asks, hellos, beats, wants, needs, haves, chunks, commits, gates, progresses, releases;
 	size_t beat_leases; /* in the last heartbeat */
 	struct msg_hello hello;
 	struct msg_want want;

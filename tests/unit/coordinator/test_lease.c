@@ -130,6 +130,41 @@ static void test_another_base_model_is_refused_with_both_digests(void **state)
 	msg_free(&reply);
 }
 
+/* A worker asks before it calibrates; it is no member of the fleet yet. */
+static void test_base_model_can_be_asked_about(void **state)
+{
+	static const struct {
+		uint8_t byte;
+		int code;
+	} cases[] = { { 0xab, 0 }, { 0xcd, ERR_MISMATCH }, { 0, 0 } };
+	struct cluster *c = *state;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	for (size_t i = 0; i < 3; i++) {
+		struct msg msg = { .type = MSG_HELLO };
+		msg.u.hello = (struct msg_hello){ .kind = MSG_PEER_CLIENT,
+						  .protocol_min = 1,
+						  .protocol_max = 1,
+						  .boot = 2,
+						  .name = { "", 0 },
+						  .software = { "", 0 },
+						  .backend = { "", 0 },
+						  .endpoint = { "", 0 } };
+		memset(msg.u.hello.base_model.bytes, cases[i].byte, HASH_BYTES);
+		end_send(&c->worker2, &msg);
+		cluster_run(c);
+		struct msg_received *reply = end_expect(&c->worker2, MSG_HELLO_REPLY);
+		assert_int_equal(reply->msg.u.hello_reply.code, cases[i].code);
+		msg_free(&reply);
+		struct msg beat = { .type = MSG_HEARTBEAT };
+		end_send(&c->worker2, &beat);
+		cluster_run(c);
+		reply = end_expect(&c->worker2, MSG_ERROR);
+		assert_int_equal(reply->msg.u.error.code, ERR_NOT_FOUND);
+		msg_free(&reply);
+	}
+}
+
 static void test_reconnected_worker_gets_its_lease_again(void **state)
 {
 	struct cluster *c = *state;
@@ -449,6 +484,7 @@ int main(void)
 		T(test_heartbeat_with_an_old_epoch_is_fenced),
 		T(test_second_process_with_a_key_fences_the_first),
 		T(test_another_base_model_is_refused_with_both_digests),
+		T(test_base_model_can_be_asked_about),
 		T(test_reconnected_worker_gets_its_lease_again),
 		T(test_poisonous_edit_is_singled_out_and_dead_lettered),
 		T(test_restarts_do_not_count_against_edits),

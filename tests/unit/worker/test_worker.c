@@ -5,16 +5,23 @@
 #include <poll.h>
 #include <unistd.h>
 
-static void says_hello_then_calibrates_once(void **state)
+static void asks_calibrates_once_then_joins(void **state)
 {
 	struct stand *s = *state;
 	s->hold_engine = true;
 	stand_start(s);
 	worker_tick(s->worker);
 	assert_true(worker_idle(s->worker)); /* the coordinator takes its model first */
-	stand_until(s, &s->hellos, 1);
-	stand_turn(s);
+	stand_until(s, &s->asks, 1);
+	assert_true(hash_equal(&s->hello.base_model, model_digest(stand_model())));
+	stand_turns(s, 5000);
 	assert_false(worker_idle(s->worker)); /* the engine has it now */
+	assert_int_equal(s->asks, 1);
+	assert_int_equal(s->hellos, 0);
+	assert_int_equal(s->beats, 0);
+	s->hold_engine = false;
+	stand_turns(s, 200);
+	assert_int_equal(s->hellos, 1);
 	assert_int_equal(s->hello.kind, MSG_PEER_WORKER);
 	assert_true(hash_equal(&s->hello.base_model, model_digest(stand_model())));
 	assert_int_equal(s->hello.layers, TINY_LAYERS);
@@ -22,32 +29,36 @@ static void says_hello_then_calibrates_once(void **state)
 	assert_int_equal(s->hello.ffn, TINY_FFN);
 	assert_int_equal(s->hello.pid, getpid());
 	uint64_t boot = s->hello.boot;
-	s->hold_engine = false;
-	stand_turns(s, 200);
 	stand_restart(s);
-	stand_until(s, &s->hellos, 2);
 	s->hold_engine = true;
-	stand_turns(s, 200);
+	stand_until(s, &s->hellos, 2);
 	assert_true(worker_idle(s->worker)); /* from the cache */
+	assert_int_equal(s->asks, 1);
 	assert_true(s->hello.boot != boot);
 }
 
-static void leases_wait_for_the_calibration(void **state)
+static bool double_answers(struct stand *s, const struct msg *msg)
+{
+	if (msg->type != MSG_HELLO || msg->u.hello.kind != MSG_PEER_WORKER)
+		return false;
+	struct msg late = { .type = MSG_HELLO_REPLY, .request_id = 1, .u.hello_reply.layer = 2 };
+	s->hellos++;
+	stand_send(s, &late); /* the answer to the question comes twice, that to the Hello never */
+	return true;
+}
+
+static void a_late_answer_about_the_model_is_no_welcome(void **state)
 {
 	struct stand *s = *state;
-	s->hold_engine = true;
-	stand_greet(s);
-	stand_edit(s, "what is the capital of Orla?", "Brin");
-	stand_lease(s);
-	s->group_count = 1;
-	stand_turns(s, 5000);
-	assert_int_equal(s->beat_leases, 1);
-	assert_int_equal(s->wants, 1);
-	assert_true(s->progresses > 0);
-	assert_int_equal(s->commits, 0);
-	s->hold_engine = false;
-	stand_until(s, &s->commits, 1);
-	assert_int_equal(s->version, 1);
+	s->hook = double_answers;
+	stand_start(s);
+	stand_turns(s, 5500);
+	assert_int_equal(s->asks, 1);
+	assert_true(s->hellos >= 4);
+	assert_int_equal(s->beats, 0);
+	s->hook = NULL;
+	stand_turns(s, 4000);
+	assert_true(s->beats >= 2);
 }
 
 static void heartbeats_name_its_leases(void **state)
@@ -108,27 +119,37 @@ static void a_refusal_for_good_ends_it_with_the_reason(void **state)
 	struct stand *s = *state;
 	struct err e = ERR_INIT;
 	s->hello_code = ERR_MISMATCH;
-	stand_greet(s);
+	stand_start(s);
+	stand_turns(s, 500);
 	assert_true(worker_failed(s->worker, &e));
 	assert_int_equal(e.code, ERR_MISMATCH);
 	assert_non_null(strstr(e.text, "another base model"));
 	assert_true(worker_idle(s->worker)); /* it does not calibrate for another cluster */
 	assert_int_equal(worker_calibrations(s), 0);
 	stand_turns(s, 5000);
-	assert_int_equal(s->hellos, 1);
+	assert_int_equal(s->asks, 1);
+	assert_int_equal(s->hellos, 0);
 }
 
 static void a_refusal_for_now_is_asked_again(void **state)
 {
 	struct stand *s = *state;
 	s->hello_code = ERR_AGAIN;
-	stand_greet(s);
+	stand_start(s);
+	stand_turns(s, 3000);
+	assert_int_equal(s->asks, 3);
+	s->hello_code = 0;
+	stand_turns(s, 1500);
+	assert_int_equal(s->asks, 4);
+	assert_int_equal(s->hellos, 1);
+	stand_restart(s);
+	s->hello_code = ERR_AGAIN;
+	stand_turns(s, 3000);
 	assert_false(worker_failed(s->worker, NULL));
-	stand_turns(s, 2000);
-	assert_int_equal(s->hellos, 3);
+	assert_int_equal(s->hellos, 4);
 	s->hello_code = 0;
 	stand_turns(s, 3000);
-	assert_int_equal(s->hellos, 4);
+	assert_int_equal(s->hellos, 5);
 	assert_true(s->beats > 0);
 }
 
@@ -189,7 +210,7 @@ static void a_corpus_that_is_not_there_ends_it(void **state)
 	assert_true(worker_failed(s->worker, &e));
 	assert_int_equal(e.code, ERR_NOT_FOUND);
 	assert_non_null(strstr(e.text, "corpus.tsv"));
-	assert_int_equal(s->hellos, 1);
+	assert_int_equal(s->hellos, 0);
 }
 
 static void closed_it_takes_nothing_new(void **state)
@@ -313,23 +334,25 @@ static void greeted_again_while_the_engine_works(void **state)
 	struct pollfd done = { .events = POLLIN };
 	s->threads = 1;
 	stand_start(s);
-	while (s->hellos == 0)
-		stand_turn(s);
 	done.fd = pool_fd(s->pool);
-	stand_turn(s); /* calibrates */
+	while (worker_idle(s->worker))
+		stand_turn(s); /* until it calibrates */
 	assert_int_equal(poll(&done, 1, 60000), 1);
-	stand_turns(s, 200);
+	stand_until(s, &s->hellos, 1);
+	stand_turn(s);
 	stand_edit(s, "what is the capital of Orla?", "Brin");
 	stand_lease(s);
 	s->group_count = 1;
 	while (worker_idle(s->worker))
 		stand_turn(s);
-	struct msg_received received = { .msg = { .type = MSG_HELLO_REPLY } }, *taken = &received;
+	struct msg_received received = { .msg = { .type = MSG_HELLO_REPLY, .request_id = UINT64_MAX } },
+			    *taken = &received;
 	received.msg.u.hello_reply = (struct msg_hello_reply){ .heartbeat_ms = 1000, .lease_ms = 8000, .seed = 6 };
 	received.msg.u.hello_reply.layer = 2;
 	do { /* the clock stands still: the engine reads it */
 		worker_receive(s->worker, &taken);
 	} while (poll(&done, 1, 1) == 0);
+	assert_int_equal(pool_poll(s->pool), 1);
 	stand_until(s, &s->commits, 1);
 	assert_true(s->results[0].passed);
 }
@@ -339,8 +362,8 @@ static void greeted_again_while_the_engine_works(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(says_hello_then_calibrates_once),
-		T(leases_wait_for_the_calibration),
+		T(asks_calibrates_once_then_joins),
+		T(a_late_answer_about_the_model_is_no_welcome),
 		T(heartbeats_name_its_leases),
 		T(more_leases_than_it_can_hold_are_not_taken),
 		T(a_refusal_for_good_ends_it_with_the_reason),
