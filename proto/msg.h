@@ -148,7 +148,7 @@ struct msg_lease { /* coordinator → worker */
 };
 struct msg_want { /* worker → coordinator: credit */
 	uint64_t shard, epoch;
-	uint32_t credit;         /* edits it can take now */
+	uint32_t credit;         /* edits it can take now: bounds the next group; a gate sends all of its edits */
 	uint32_t received_count; /* edits of the shard that it holds already, from the first */
 };
 struct msg_edit_item {
