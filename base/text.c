@@ -241,3 +241,28 @@ int text_words(const char *text, size_t len, int (*each)(void *context, const ch
 	buf_free(&folded);
 	return rc;
 }
+
+struct folding {
+	int (*each)(void *context, const char *word, size_t len, size_t start, size_t end);
+	void *context;
+	const char *text;
+	struct buf folded;
+};
+
+static int fold_word(void *context, const char *word, size_t len)
+{
+	struct folding *f = context;
+	const size_t start = (size_t)(word - f->text);
+	f->folded.len = 0;
+	int rc = text_fold(word, len, &f->folded);
+	return rc != 0 ? rc : f->each(f->context, (const char *)f->folded.data, f->folded.len, start, start + len);
+}
+
+int text_words_at(const char *text, size_t len,
+		  int (*each)(void *context, const char *word, size_t len, size_t start, size_t end), void *context)
+{
+	struct folding f = { each, context, text, BUF_INIT };
+	int rc = split_words(text, len, fold_word, &f);
+	buf_free(&f.folded);
+	return rc;
+}

@@ -27,6 +27,10 @@ size_t text_escape_step(const char *text, size_t len, char out[TEXT_ESCAPE_BYTES
  * and stops at the first non-zero result, which it returns. */
 int text_words(const char *text, size_t len, int (*each)(void *context, const char *word, size_t len),
 	       void *context) MUST_CHECK;
+/* The same with the bytes of `text` that each word was: text[start .. end). */
+int text_words_at(const char *text, size_t len,
+		  int (*each)(void *context, const char *word, size_t len, size_t start, size_t end),
+		  void *context) MUST_CHECK;
 /* Jaccard overlap |A∩B| / |A∪B| of the content words of two prompts without the words of `subject`; stop words ("what",
  * "is", "the", …) do not count unless nothing else is left. 1.0 when both are empty. design.md, "Conflict at submit".
  */

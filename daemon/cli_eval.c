@@ -78,6 +78,7 @@ static void report_print(const struct eval_report *r)
 	figure("loc_same_form", s->loc_same_form, "questions of the same form on other subjects unchanged");
 	figure("free_rel", s->free_rel, "prompts that decode to the target");
 	figure("free_gen", s->free_gen, "rephrases that decode to the target");
+	figure("free_gen_no_anchor", s->free_gen_no_anchor, "the same without anchored recall");
 	figure("free_rel_base", s->free_rel_base, "the same prompts, unedited model");
 	figure("right_memory", s->right_memory, "rephrases routed to the memory with their edit");
 	figure("portability", s->portability, "facts that follow");

@@ -78,6 +78,7 @@ static int calibrate(struct run *run, struct buf *bytes, struct err *e)
 		rc = editor_calibration_encode(calibration, bytes, e);
 		run->report->open_threshold = editor_calibration_threshold(calibration, run->rows.edit_count);
 		run->report->subject_threshold = calibration->subject_threshold;
+		run->report->relation_threshold = calibration->relation.threshold;
 	}
 	editor_calibration_destroy(&calibration);
 	run->report->calibrate_seconds = seconds_now() - began;
@@ -98,8 +99,9 @@ static int make_set(struct run *run, const struct buf *calibration, struct err *
 							.index = part->index.data,
 							.index_len = part->index.len };
 	}
-	int rc = editor_memory_set_new(model_shape_of(run->model), run->config.layer, 0, calibration->data,
-				       calibration->len, parts, count, NULL, 0, EDITOR_SET_RETRIEVE, &run->set, e);
+	int rc = editor_memory_set_new(model_shape_of(run->model), model_digest(run->model), run->config.layer, 0,
+				       calibration->data, calibration->len, parts, count, NULL, 0, EDITOR_SET_RETRIEVE,
+				       &run->set, e);
 	free(parts);
 	run->kind = EDITOR_SET_RETRIEVE;
 	return rc;
@@ -193,7 +195,9 @@ static int describe(struct run *run, struct err *e)
 	report->version = editor_memory_set_version(run->set);
 	report->edit_count = editor_memory_set_edit_count(run->set);
 	report->layer = editor_memory_set_layer(run->set);
-	report->prompt_layer = editor_memory_set_prompt_layer(run->set);
+	const struct editor_key_layers layers = editor_memory_set_key_layers(run->set);
+	report->prompt_layer = layers.prompt;
+	report->relation_layer = layers.relation;
 	report->edits_per_shard = run->config.edits_per_shard;
 	snprintf(report->backend, sizeof(report->backend), "%s: %s", backend->ops->name,
 		 backend->ops->describe(backend));

@@ -53,8 +53,8 @@ struct eval_report {
 	/* the version */
 	uint64_t version;
 	size_t edit_count;
-	float open_threshold, subject_threshold;
-	size_t layer, prompt_layer, edits_per_shard;
+	float open_threshold, subject_threshold, relation_threshold;
+	size_t layer, prompt_layer, relation_layer, edits_per_shard;
 	char backend[128], model_name[128];
 	struct hash model_digest;
 	/* per edit, in the order of the file */

@@ -36,6 +36,7 @@ static void put_scores(struct json_w *w, const struct editor_scores *s)
 	put_real(w, "loc_neighborhood", s->loc_neighborhood);
 	put_real(w, "free_rel", s->free_rel);
 	put_real(w, "free_gen", s->free_gen);
+	put_real(w, "free_gen_no_anchor", s->free_gen_no_anchor);
 	put_real(w, "free_gen_no_conflict", s->free_gen_no_conflict);
 	put_real(w, "free_rel_base", s->free_rel_base);
 	put_real(w, "portability", s->portability);
@@ -90,8 +91,10 @@ static void put_version(struct json_w *w, const struct eval_report *r)
 	put_text(w, "backend", r->backend);
 	put_count(w, "layer", r->layer);
 	put_count(w, "prompt_layer", r->prompt_layer);
+	put_count(w, "relation_layer", r->relation_layer);
 	put_count(w, "edits_per_shard", r->edits_per_shard);
 	put_rounded(w, "subject_threshold", r->trained ? (double)r->subject_threshold : (double)NAN, 1e-6);
+	put_rounded(w, "relation_threshold", r->trained ? (double)r->relation_threshold : (double)NAN, 1e-6);
 	put_rounded(w, "open_threshold", r->trained ? (double)r->open_threshold : (double)NAN, 1e-6);
 }
 

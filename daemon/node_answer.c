@@ -55,6 +55,9 @@ static void write_route(const struct node_call *call, const struct node_sequence
 	json_w_member_str(w, "route", name);
 	json_w_member_real(w, "prompt_score", (double)route->prompt_score);
 	json_w_member_real(w, "prompt_threshold", (double)route->prompt_threshold);
+	json_w_member_real(w, "relation_score", (double)route->relation_score);
+	json_w_member_real(w, "relation_threshold", (double)route->relation_threshold);
+	json_w_member_bool(w, "anchored", sequence->anchored);
 	json_w_member_bool(w, "subject_found", route->subject_found);
 	json_w_key(w, "edits");
 	json_w_open(w, '[');

@@ -107,6 +107,8 @@ static void sequence_end(struct node_engine *engine, size_t slot, enum node_fini
 	r.sequence->finish = finish;
 	r.sequence->token_count = from->id_count;
 	r.sequence->route = from->route;
+	r.sequence->route.anchor = (struct editor_anchor){ 0 }; /* borrowed from the set */
+	r.sequence->anchored = from->anchored > 0;
 	r.sequence->memory_id = from->memory_id;
 	r.sequence->ended = true;
 	slot_free(engine, slot);

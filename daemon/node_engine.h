@@ -35,6 +35,7 @@ struct node_sequence {
 	size_t token_count; /* generated */
 	struct editor_route route;
 	uint64_t memory_id; /* 0: main */
+	bool anchored;      /* a token of it was decoded with the edit's own inputs */
 	/* the engine's */
 	size_t decoded, searched;
 	bool ended;

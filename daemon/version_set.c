@@ -133,9 +133,9 @@ static int build(struct store *blobs, const struct proto_manifest *manifest, con
 	if (rc != 0)
 		return rc;
 	enum editor_set_kind kind = manifest->default_set == PROTO_SET_MERGED ? EDITOR_SET_MERGED : EDITOR_SET_RETRIEVE;
-	return editor_memory_set_new(shape, manifest->layer, manifest->version, x->calibration.data, x->calibration.len,
-				     x->parts, manifest->memory_count, manifest->removed_seqs, manifest->removed_count,
-				     kind, out, e);
+	return editor_memory_set_new(shape, &manifest->base_model, manifest->layer, manifest->version,
+				     x->calibration.data, x->calibration.len, x->parts, manifest->memory_count,
+				     manifest->removed_seqs, manifest->removed_count, kind, out, e);
 }
 
 int version_set_build(struct store *blobs, const struct proto_manifest *manifest, const struct model_shape *shape,

@@ -1,6 +1,11 @@
 /* Statistics and thresholds of a corpus (route.h). The bytes of a calibration are calibration.c's. */
 #include "base/fault.h"
+#include "base/rng.h"
+#include "base/text.h"
+#include "editor/dot.h"
 #include "editor/packed.h"
+#include "editor/prompt.h"
+#include "editor/relation.h"
 #include "editor/whiten.h"
 
 #include <math.h>
@@ -13,11 +18,14 @@
 #define FOLDS          2u
 #define FOLD_TEXTS_MIN 2u /* of each kind in each fold */
 
+enum role { UNRELATED, PROMPT, REPHRASE, OTHER };
+static const char *const role_names[] = { "unrelated", "prompt", "rephrase", "other" };
+
 struct text {
-	const char *line, *text;
-	size_t group_len, text_len; /* "<kind>\t<group>" begins `line` */
+	struct record_text group_name, subject, text;
 	size_t group, fold;
-	bool question;
+	enum role role;
+	uint64_t form; /* of a prompt: equal for equal words without the subject's */
 };
 
 /* A fold's query: the scores that edits of other groups reach, largest first. */
@@ -32,47 +40,69 @@ struct corpus {
 	size_t count;
 	size_t group_count, kind_groups[2]; /* in all; of unrelated texts, of questions */
 	struct editor__tokens *tokens;
-	float *raw; /* count × hidden */
+	float *raw;      /* count × hidden */
+	float *relation; /* count × hidden; of questions */
 	uint8_t *use;
 	float *keys;           /* count × hidden; of the fold at hand */
 	struct query *queries; /* count */
 	float *kept;           /* scores of rephrases with their prompts */
 	size_t kept_count;
+	struct editor__triple *triples; /* groups with a prompt and a rephrase */
+	size_t *triple_folds;
+	size_t triple_count;
 };
+
+static bool is_question(const struct text *text)
+{
+	return text->role != UNRELATED;
+}
 
 /* ---- Reading */
 
+/* The next column of a line: up to a tab, or to the line's end for the last one. */
+static bool take_column(const char **at, const char *end, bool last, struct record_text *out)
+{
+	const char *tab = last ? end : memchr(*at, '\t', (size_t)(end - *at));
+	if (tab == NULL)
+		return false;
+	*out = (struct record_text){ .text = *at, .len = (size_t)(tab - *at) };
+	*at = tab + 1;
+	return true;
+}
+
 static int split_line(const char *line, size_t len, struct text *out, size_t line_no, struct err *e)
 {
-	const char *kind_end = memchr(line, '\t', len);
-	const size_t kind = kind_end != NULL ? (size_t)(kind_end - line) : 0;
-	const char *group_end = kind_end != NULL ? memchr(kind_end + 1, '\t', len - kind - 1) : NULL;
-	const bool question = kind == 8 && memcmp(line, "question", 8) == 0;
-	const bool unrelated = kind == 9 && memcmp(line, "unrelated", 9) == 0;
+	const char *at = line, *end = line + len;
+	struct record_text kind = { NULL, 0 };
+	size_t role = 0;
+	*out = (struct text){ .role = UNRELATED };
 	if (len > LINE_BYTES_MAX)
 		return err_set(e, ERR_LIMIT, "calibration corpus: line %zu: %zu bytes, at most %u", line_no, len,
 			       LINE_BYTES_MAX);
-	if (group_end == NULL || (!question && !unrelated) || group_end + 1 == line + len)
+	const bool whole = take_column(&at, end, false, &kind) && take_column(&at, end, false, &out->group_name) &&
+			   take_column(&at, end, false, &out->subject) && take_column(&at, end, true, &out->text);
+	while (role < 4 && (strlen(role_names[role]) != kind.len || memcmp(role_names[role], kind.text, kind.len) != 0))
+		role++;
+	if (!whole || role == 4 || out->text.len == 0)
 		return err_set(e, ERR_INVALID,
-			       "calibration corpus: line %zu: must read \"question<tab>group<tab>text\" or "
-			       "\"unrelated<tab>...\"",
+			       "calibration corpus: line %zu: must read \"kind<tab>group<tab>subject<tab>text\", kind "
+			       "prompt, rephrase, other or unrelated",
 			       line_no);
-	*out = (struct text){ .line = line, .group_len = (size_t)(group_end - line), .question = question };
-	out->text = group_end + 1;
-	out->text_len = len - out->group_len - 1;
+	out->role = (enum role)role;
 	return 0;
 }
 
 static bool same_group(const struct text *a, const struct text *b)
 {
-	return a->group_len == b->group_len && memcmp(a->line, b->line, a->group_len) == 0;
+	return a->group_name.len == b->group_name.len &&
+	       memcmp(a->group_name.text, b->group_name.text, a->group_name.len) == 0;
 }
 
 /* Questions of one group share a number and a fold; an unrelated text is a group of its own. Folds take turns in each
  * kind. */
 static void number_group(struct corpus *c, size_t at)
 {
-	for (size_t i = at; i > 0 && c->texts[at].question; i--) {
+	for (size_t i = at; i > 0 && is_question(&c->texts[at]); i--) {
 		if (same_group(&c->texts[i - 1], &c->texts[at])) {
 			c->texts[at].group = c->texts[i - 1].group;
 			c->texts[at].fold = c->texts[i - 1].fold;
@@ -80,7 +110,7 @@ static void number_group(struct corpus *c, size_t at)
 		}
 	}
 	c->texts[at].group = c->group_count++;
-	c->texts[at].fold = c->kind_groups[c->texts[at].question ? 1 : 0]++ % FOLDS;
+	c->texts[at].fold = c->kind_groups[is_question(&c->texts[at]) ? 1 : 0]++ % FOLDS;
 }
 
 static int read_texts(struct corpus *c, const char *text, size_t len, struct err *e)
@@ -111,7 +141,7 @@ static int check_folds(const struct corpus *c, struct err *e)
 {
 	size_t counts[FOLDS][2] = { { 0 } };
 	for (size_t i = 0; i < c->count; i++)
-		counts[c->texts[i].fold][c->texts[i].question ? 1 : 0]++;
+		counts[c->texts[i].fold][is_question(&c->texts[i]) ? 1 : 0]++;
 	for (size_t f = 0; f < FOLDS; f++) {
 		if (counts[f][0] < FOLD_TEXTS_MIN || counts[f][1] < FOLD_TEXTS_MIN)
 			return err_set(e, ERR_INVALID,
@@ -125,35 +155,135 @@ static int check_folds(const struct corpus *c, struct err *e)
 
 /* ---- Keys */
 
-static int read_keys(struct corpus *c, struct model *model, size_t layer, const struct editor_watch *watch,
-		     struct err *e)
+/* Words that are not the subject's, folded, as one number (FNV-1a). */
+static uint64_t form_of(const struct editor__prompt *p, const uint8_t *marks)
 {
-	const size_t hidden = model_shape_of(model)->hidden;
-	struct editor__packer *packer = NULL;
+	uint64_t form = UINT64_C(14695981039346656037);
+	for (size_t w = 0; w < p->query.word_count; w++) {
+		const size_t start = w > 0 ? p->query.ends[w - 1] : 0;
+		for (size_t i = start; i <= p->query.ends[w] && !marks[w]; i++) {
+			form ^= i < p->query.ends[w] ? p->query.words.data[i] : (uint8_t)' ';
+			form *= UINT64_C(1099511628211);
+		}
+	}
+	return form;
+}
+
+struct keys {
+	struct corpus *corpus;
+	const struct model_tokenizer *tokenizer;
+	size_t hidden;
+};
+
+static int keep_keys(void *context, size_t at, const struct editor_prompt *prompt)
+{
+	struct keys *keys = context;
+	struct text *text = &keys->corpus->texts[at];
+	const struct model_segment whole = { .row_count = prompt->id_count };
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	struct editor__prompt p;
+	struct buf subject = BUF_INIT;
+	editor_route_raw_keys(prompt->prompt_states, &whole, 1, keys->hidden, keys->corpus->raw + at * keys->hidden);
+	if (!is_question(text))
+		return 0;
+	int rc = editor__prompt_init(&p, keys->tokenizer, prompt);
+	if (rc == 0)
+		rc = text_fold(text->subject.text, text->subject.len, &subject);
+	if (rc == 0)
+		rc = editor__query_mark(&p.query, buf_cstr(&subject), subject.len, marks);
+	if (rc == 0)
+		rc = editor__prompt_relation(&p, keys->hidden, buf_cstr(&subject), subject.len,
+					     keys->corpus->relation + at * keys->hidden);
+	if (rc == 0)
+		text->form = form_of(&p, marks);
+	editor__prompt_fini(&p);
+	buf_free(&subject);
+	return rc;
+}
+
+static int corpus_alloc(struct corpus *c, size_t hidden, struct err *e)
+{
 	c->tokens = fault_calloc(c->count, sizeof(*c->tokens));
 	c->raw = fault_calloc(c->count * hidden, sizeof(*c->raw));
+	c->relation = fault_calloc(c->count * hidden, sizeof(*c->relation));
 	c->keys = fault_calloc(c->count * hidden, sizeof(*c->keys));
 	c->use = fault_calloc(c->count, sizeof(*c->use));
 	c->queries = fault_calloc(c->count, sizeof(*c->queries));
 	c->kept = fault_calloc(c->count, sizeof(*c->kept));
-	if (c->tokens == NULL || c->raw == NULL || c->keys == NULL || c->use == NULL || c->queries == NULL ||
-	    c->kept == NULL)
+	c->triples = fault_calloc(c->count, sizeof(*c->triples));
+	c->triple_folds = fault_calloc(c->count, sizeof(*c->triple_folds));
+	if (c->tokens == NULL || c->raw == NULL || c->relation == NULL || c->keys == NULL || c->use == NULL ||
+	    c->queries == NULL || c->kept == NULL || c->triples == NULL || c->triple_folds == NULL)
 		return err_set(e, ERR_NOMEM, "calibration of %zu texts: out of memory", c->count);
-	int rc = 0;
+	return 0;
+}
+
+static int read_keys(struct corpus *c, struct model *model, const struct editor_config *config,
+		     struct editor__packer *packer, const struct editor_watch *watch, struct err *e)
+{
+	const struct editor_key_layers layers = { config->prompt_layer, config->relation_layer };
+	struct keys keys = { c, model_tokenizer_of(model), model_shape_of(model)->hidden };
+	int rc = corpus_alloc(c, keys.hidden, e);
 	for (size_t i = 0; i < c->count && rc == 0; i++) {
-		rc = editor__tokens_of(model, c->texts[i].text, c->texts[i].text_len, &c->tokens[i], e);
+		rc = editor__tokens_of(model, c->texts[i].text.text, c->texts[i].text.len, &c->tokens[i], e);
 		if (rc != 0)
 			err_wrap(e, "calibration corpus: text %zu", i + 1);
 	}
-	if (rc == 0)
-		rc = editor__packer_new(model, BATCH_ROWS, &packer, e);
-	if (rc == 0)
-		rc = editor__packer_keys(packer, layer, c->tokens, c->count, c->raw, watch, "calibrate", e);
-	editor__packer_destroy(&packer);
-	return rc;
+	return rc == 0 ? editor__packer_prompts(packer, layers, c->tokens, c->count, keep_keys, &keys, watch,
+						"calibrate", e)
+		       : rc;
 }
 
-/* ---- Scores of one half with the other half's statistics */
+/* ---- The relation head, and its threshold */
+
+/* A group's first prompt, rephrase and other question. */
+static void collect_triples(struct corpus *c, size_t hidden)
+{
+	for (size_t at = 0, end; at < c->count; at = end) {
+		const float *of_role[4] = { NULL };
+		uint64_t form = 0;
+		for (end = at; end < c->count && c->texts[end].group == c->texts[at].group; end++) {
+			const struct text *text = &c->texts[end];
+			if (of_role[text->role] == NULL)
+				of_role[text->role] = c->relation + end * hidden;
+			form = text->role == PROMPT ? text->form : form;
+		}
+		if (of_role[PROMPT] == NULL || of_role[REPHRASE] == NULL)
+			continue;
+		c->triple_folds[c->triple_count] = c->texts[at].fold;
+		c->triples[c->triple_count++] =
+			(struct editor__triple){ of_role[PROMPT], of_role[REPHRASE], of_role[OTHER], form };
+	}
+}
+
+/* Cosines of prompts with the other questions on their subjects, of the groups of a fold, by a head that was fitted on
+ * the other fold. */
+static int score_others(const struct corpus *c, struct model_backend *backend, const struct editor_config *config,
+			size_t hidden, size_t fold, float *scores, size_t *count, struct err *e)
+{
+	struct editor__triple *own = fault_calloc(c->triple_count, sizeof(*own));
+	struct editor_calibration *half = NULL;
+	size_t own_count = 0;
+	int rc = own == NULL ? err_set(e, ERR_NOMEM, "calibration: out of memory")
+			     : editor__calibration_new(hidden, config->relation_dims, &half, e);
+	for (size_t i = 0; i < c->triple_count && rc == 0; i++) {
+		if (c->triple_folds[i] != fold)
+			own[own_count++] = c->triples[i];
+	}
+	if (rc == 0)
+		rc = editor__relation_fit(half, backend, own, own_count, config->relation_steps, config->seed, e);
+	for (size_t i = 0; i < c->triple_count && rc == 0; i++) {
+		float a[EDITOR_HIDDEN_MAX], b[EDITOR_HIDDEN_MAX];
+		if (c->triple_folds[i] != fold || c->triples[i].other == NULL)
+			continue;
+		editor_calibration_relation_key(half, c->triples[i].prompt, a);
+		editor_calibration_relation_key(half, c->triples[i].other, b);
+		scores[(*count)++] = editor__dot(a, b, editor_calibration_relation_dims(half));
+	}
+	editor_calibration_destroy(&half);
+	free(own);
+	return rc;
+}
 
 static int larger_first(const void *a, const void *b)
 {
@@ -161,30 +291,50 @@ static int larger_first(const void *a, const void *b)
 	return (x < y) - (x > y);
 }
 
+/* Without groups to fit it on, every relation is let through. */
+static int fit_relation(struct corpus *c, struct model_backend *backend, const struct editor_config *config,
+			struct editor_calibration *out, struct err *e)
+{
+	const size_t hidden = out->hidden;
+	float *scores = fault_calloc(c->count, sizeof(*scores));
+	size_t count = 0;
+	int rc = scores == NULL ? err_set(e, ERR_NOMEM, "calibration: out of memory") : 0;
+	out->relation.layer = config->relation_layer;
+	out->relation.threshold = -1;
+	if (rc == 0)
+		collect_triples(c, hidden);
+	for (size_t f = 0; f < FOLDS && rc == 0 && c->triple_count >= 2 * FOLDS; f++)
+		rc = score_others(c, backend, config, hidden, f, scores, &count, e);
+	if (rc == 0 && count > 0) {
+		qsort(scores, count, sizeof(*scores), larger_first);
+		out->relation.threshold = scores[(size_t)((double)config->false_relation_share * (double)count)];
+	}
+	if (rc == 0 && c->triple_count >= 2 * FOLDS)
+		rc = editor__relation_fit(out, backend, c->triples, c->triple_count, config->relation_steps,
+					  config->seed, e);
+	for (size_t k = 0; k < hidden && c->triple_count < 2 * FOLDS; k++)
+		out->relation.deviation[k] = 1;
+	free(scores);
+	return rc;
+}
+
+/* ---- Scores of one half with the other half's statistics */
+
 static float cosine(const struct corpus *c, size_t a, size_t b, size_t hidden)
 {
-	const float *x = c->keys + a * hidden, *y = c->keys + b * hidden;
-	float sums[8] = { 0 };
-	size_t i = 0;
-	for (; i + 8 <= hidden; i += 8) {
-		for (size_t j = 0; j < 8; j++)
-			sums[j] += x[i + j] * y[i + j];
-	}
-	for (; i < hidden; i++)
-		sums[0] += x[i] * y[i];
-	return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+	return editor__dot(c->keys + a * hidden, c->keys + b * hidden, hidden);
 }
 
 static int score_query(struct corpus *c, size_t at, size_t fold, size_t hidden, struct err *e)
 {
 	struct query *query = &c->queries[at];
-	query->question = c->texts[at].question;
+	query->question = is_question(&c->texts[at]);
 	query->scores = fault_malloc(c->count * sizeof(*query->scores));
 	if (query->scores == NULL)
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
 	for (size_t i = 0; i < c->count; i++) {
 		const struct text *edit = &c->texts[i];
-		if (edit->question && edit->fold == fold && edit->group != c->texts[at].group)
+		if (is_question(edit) && edit->fold == fold && edit->group != c->texts[at].group)
 			query->scores[query->count++] = cosine(c, at, i, hidden);
 	}
 	qsort(query->scores, query->count, sizeof(*query->scores), larger_first);
@@ -194,9 +344,10 @@ static int score_query(struct corpus *c, size_t at, size_t fold, size_t hidden, 
 static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge, struct err *e)
 {
 	struct editor_calibration *other = NULL;
+	size_t prompt = SIZE_MAX;
 	for (size_t i = 0; i < c->count; i++)
 		c->use[i] = c->texts[i].fold != fold;
-	int rc = editor__calibration_new(hidden, &other, e);
+	int rc = editor__calibration_new(hidden, 0, &other, e);
 	if (rc == 0)
 		rc = editor__whiten_fit(other, c->raw, c->use, c->count, ridge, e);
 	for (size_t i = 0; i < c->count && rc == 0; i++) {
@@ -207,11 +358,10 @@ static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge,
 		if (c->use[i])
 			continue;
 		rc = score_query(c, i, fold, hidden, e);
-		/* the first two texts of a group are a fact's prompt and its rephrase */
-		const bool second = i > 0 && c->texts[i].question && c->texts[i - 1].group == c->texts[i].group &&
-				    (i == 1 || c->texts[i - 2].group != c->texts[i].group);
-		if (second)
-			c->kept[c->kept_count++] = cosine(c, i, i - 1, hidden);
+		if (c->texts[i].role == PROMPT)
+			prompt = i;
+		if (c->texts[i].role == REPHRASE && prompt < i && c->texts[prompt].group == c->texts[i].group)
+			c->kept[c->kept_count++] = cosine(c, i, prompt, hidden);
 	}
 	editor_calibration_destroy(&other);
 	return rc;
@@ -283,6 +433,9 @@ static void corpus_free(struct corpus *c)
 		free(c->queries[i].scores);
 	free(c->texts);
 	free(c->tokens);
+	free(c->triples);
+	free(c->triple_folds);
+	free(c->relation);
 	free(c->raw);
 	free(c->use);
 	free(c->keys);
@@ -297,15 +450,20 @@ int editor_calibrate(struct model *model, const struct editor_config *config, co
 	const size_t hidden = model_shape_of(model)->hidden;
 	struct corpus corpus = { 0 };
 	struct editor_calibration *c = NULL;
+	struct editor__packer *packer = NULL;
 	int rc = read_texts(&corpus, corpus_text, corpus_len, e);
 	if (rc == 0)
 		rc = check_folds(&corpus, e);
 	if (rc == 0)
-		rc = read_keys(&corpus, model, config->prompt_layer, watch, e);
+		rc = editor__packer_new(model, BATCH_ROWS, &packer, e);
+	if (rc == 0)
+		rc = read_keys(&corpus, model, config, packer, watch, e);
 	for (size_t f = 0; f < FOLDS && rc == 0; f++)
 		rc = score_fold(&corpus, f, hidden, config->ridge, e);
 	if (rc == 0)
-		rc = editor__calibration_new(hidden, &c, e);
+		rc = editor__calibration_new(hidden, config->relation_dims, &c, e);
+	if (rc == 0)
+		rc = fit_relation(&corpus, editor__packer_backend(packer), config, c, e);
 	if (rc == 0) {
 		memset(corpus.use, 1, corpus.count);
 		rc = editor__whiten_fit(c, corpus.raw, corpus.use, corpus.count, config->ridge, e);
@@ -319,6 +477,7 @@ int editor_calibrate(struct model *model, const struct editor_config *config, co
 	} else {
 		editor_calibration_destroy(&c);
 	}
+	editor__packer_destroy(&packer);
 	corpus_free(&corpus);
 	return rc;
 }

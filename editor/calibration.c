@@ -7,9 +7,9 @@
 #include <string.h>
 
 #define CALIBRATION_MAGIC  "AMCA"
-#define CALIBRATION_FORMAT 1u
+#define CALIBRATION_FORMAT 2u
 
-int editor__calibration_new(size_t hidden, struct editor_calibration **out, struct err *e)
+int editor__calibration_new(size_t hidden, size_t relation_dims, struct editor_calibration **out, struct err *e)
 {
 	struct editor_calibration *c = fault_calloc(1, sizeof(*c));
 	if (c != NULL) {
@@ -17,8 +17,13 @@ int editor__calibration_new(size_t hidden, struct editor_calibration **out, stru
 		c->mean = fault_calloc(hidden, sizeof(float));
 		c->deviation = fault_calloc(hidden, sizeof(float));
 		c->whiten = fault_calloc(hidden * hidden, sizeof(float));
+		c->relation.dims = relation_dims;
+		c->relation.mean = fault_calloc(hidden, sizeof(float));
+		c->relation.deviation = fault_calloc(hidden, sizeof(float));
+		c->relation.head = fault_calloc(hidden * relation_dims + 1, sizeof(float));
 	}
-	if (c == NULL || c->mean == NULL || c->deviation == NULL || c->whiten == NULL) {
+	if (c == NULL || c->mean == NULL || c->deviation == NULL || c->whiten == NULL || c->relation.mean == NULL ||
+	    c->relation.deviation == NULL || c->relation.head == NULL) {
 		editor_calibration_destroy(&c);
 		return err_set(e, ERR_NOMEM, "calibration for keys of %zu: out of memory", hidden);
 	}
@@ -34,8 +39,17 @@ void editor_calibration_destroy(struct editor_calibration **calibration)
 	free(c->mean);
 	free(c->deviation);
 	free(c->whiten);
+	free(c->relation.mean);
+	free(c->relation.deviation);
+	free(c->relation.head);
 	free(c);
 	*calibration = NULL;
+}
+
+static void put_floats(struct buf *out, const float *values, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		buf_f32le(out, values[i]);
 }
 
 /* The whitening is upper triangular: only that half is written. */
@@ -46,6 +60,8 @@ int editor_calibration_encode(const struct editor_calibration *c, struct buf *ou
 	buf_u32le(out, CALIBRATION_FORMAT);
 	buf_u32le(out, (uint32_t)hidden);
 	buf_u32le(out, (uint32_t)c->prompt_layer);
+	buf_u32le(out, (uint32_t)c->relation.layer);
+	buf_u32le(out, (uint32_t)c->relation.dims);
 	buf_u32le(out, EDITOR_THRESHOLDS);
 	buf_append(out, c->base_model.bytes, HASH_BYTES);
 	buf_append(out, c->corpus.bytes, HASH_BYTES);
@@ -54,14 +70,14 @@ int editor_calibration_encode(const struct editor_calibration *c, struct buf *ou
 		buf_f32le(out, c->thresholds[i].threshold);
 	}
 	buf_f32le(out, c->subject_threshold);
+	buf_f32le(out, c->relation.threshold);
+	put_floats(out, c->mean, hidden);
+	put_floats(out, c->deviation, hidden);
 	for (size_t i = 0; i < hidden; i++)
-		buf_f32le(out, c->mean[i]);
-	for (size_t i = 0; i < hidden; i++)
-		buf_f32le(out, c->deviation[i]);
-	for (size_t i = 0; i < hidden; i++) {
-		for (size_t j = i; j < hidden; j++)
-			buf_f32le(out, c->whiten[i * hidden + j]);
-	}
+		put_floats(out, c->whiten + i * hidden + i, hidden - i);
+	put_floats(out, c->relation.mean, hidden);
+	put_floats(out, c->relation.deviation, hidden);
+	put_floats(out, c->relation.head, hidden * c->relation.dims);
 	if (buf_failed(out)) {
 		out->len = start;
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
@@ -69,26 +85,41 @@ int editor_calibration_encode(const struct editor_calibration *c, struct buf *ou
 	return 0;
 }
 
-static int read_header(struct reader *r, size_t *hidden, size_t *prompt_layer, struct err *e)
+struct header {
+	size_t hidden, prompt_layer, relation_layer, relation_dims;
+};
+
+static int read_header(struct reader *r, struct header *h, struct err *e)
 {
 	const void *magic = reader_bytes(r, 4);
 	if (magic == NULL || memcmp(magic, CALIBRATION_MAGIC, 4) != 0)
 		return err_set(e, ERR_CORRUPT, "calibration: does not begin with " CALIBRATION_MAGIC);
 	const uint32_t format = reader_u32le(r);
-	*hidden = reader_u32le(r);
-	*prompt_layer = reader_u32le(r);
+	h->hidden = reader_u32le(r);
+	h->prompt_layer = reader_u32le(r);
+	h->relation_layer = reader_u32le(r);
+	h->relation_dims = reader_u32le(r);
 	const uint32_t threshold_count = reader_u32le(r);
 	if (r->overrun)
 		return err_set(e, ERR_CORRUPT, "calibration: header cut off");
 	if (format != CALIBRATION_FORMAT)
 		return err_set(e, ERR_UNSUPPORTED, "calibration: format %u is not known, this program reads %u", format,
 			       CALIBRATION_FORMAT);
-	if (*hidden == 0 || *hidden > EDITOR_HIDDEN_MAX || threshold_count != EDITOR_THRESHOLDS)
-		return err_set(e, ERR_CORRUPT, "calibration: keys of %zu and %u thresholds", *hidden, threshold_count);
-	const size_t floats = 2 * EDITOR_THRESHOLDS + 1 + 2 * *hidden + *hidden * (*hidden + 1) / 2;
+	if (h->hidden == 0 || h->hidden > EDITOR_HIDDEN_MAX || h->relation_dims > EDITOR_RELATION_DIMS_MAX ||
+	    threshold_count != EDITOR_THRESHOLDS)
+		return err_set(e, ERR_CORRUPT, "calibration: keys of %zu and %zu, %u thresholds", h->hidden,
+			       h->relation_dims, threshold_count);
+	const size_t floats = 2 * EDITOR_THRESHOLDS + 2 + (4 + h->relation_dims) * h->hidden +
+			      h->hidden * (h->hidden + 1) / 2;
 	if (r->len - r->at != 2 * HASH_BYTES + floats * sizeof(float))
-		return err_set(e, ERR_CORRUPT, "calibration: %zu bytes do not fit keys of %zu", r->len, *hidden);
+		return err_set(e, ERR_CORRUPT, "calibration: %zu bytes do not fit keys of %zu", r->len, h->hidden);
 	return 0;
+}
+
+static void take_floats(struct reader *r, float *out, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		out[i] = reader_f32le(r);
 }
 
 static void read_body(struct reader *r, struct editor_calibration *c)
@@ -100,14 +131,33 @@ static void read_body(struct reader *r, struct editor_calibration *c)
 		c->thresholds[i].threshold = reader_f32le(r);
 	}
 	c->subject_threshold = reader_f32le(r);
+	c->relation.threshold = reader_f32le(r);
+	take_floats(r, c->mean, c->hidden);
+	take_floats(r, c->deviation, c->hidden);
 	for (size_t i = 0; i < c->hidden; i++)
-		c->mean[i] = reader_f32le(r);
-	for (size_t i = 0; i < c->hidden; i++)
-		c->deviation[i] = reader_f32le(r);
-	for (size_t i = 0; i < c->hidden; i++) {
-		for (size_t j = i; j < c->hidden; j++)
-			c->whiten[i * c->hidden + j] = reader_f32le(r);
+		take_floats(r, c->whiten + i * c->hidden + i, c->hidden - i);
+	take_floats(r, c->relation.mean, c->hidden);
+	take_floats(r, c->relation.deviation, c->hidden);
+	take_floats(r, c->relation.head, c->hidden * c->relation.dims);
+}
+
+static bool all_finite(const float *values, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!isfinite(values[i]))
+			return false;
 	}
+	return true;
+}
+
+static int check_statistics(const char *key, const float *mean, const float *deviation, size_t count, struct err *e)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!isfinite(mean[i]) || !isfinite(deviation[i]) || deviation[i] <= 0)
+			return err_set(e, ERR_CORRUPT,
+				       "calibration: statistics of the %s key's component %zu are not usable", key, i);
+	}
+	return 0;
 }
 
 static int check(const struct editor_calibration *c, struct err *e)
@@ -117,31 +167,28 @@ static int check(const struct editor_calibration *c, struct err *e)
 		    (i > 0 && c->thresholds[i].edit_count <= c->thresholds[i - 1].edit_count))
 			return err_set(e, ERR_CORRUPT, "calibration: threshold %zu is out of order or not finite", i);
 	}
-	if (!isfinite(c->subject_threshold))
-		return err_set(e, ERR_CORRUPT, "calibration: the subject's threshold is not finite");
-	for (size_t i = 0; i < c->hidden; i++) {
-		if (!isfinite(c->mean[i]) || !isfinite(c->deviation[i]) || c->deviation[i] <= 0)
-			return err_set(e, ERR_CORRUPT, "calibration: statistics of component %zu are not usable", i);
-	}
-	for (size_t i = 0; i < c->hidden * c->hidden; i++) {
-		if (!isfinite(c->whiten[i]))
-			return err_set(e, ERR_CORRUPT, "calibration: the whitening holds a number that is not finite");
-	}
-	return 0;
+	if (!isfinite(c->subject_threshold) || !isfinite(c->relation.threshold))
+		return err_set(e, ERR_CORRUPT, "calibration: a threshold is not finite");
+	if (!all_finite(c->whiten, c->hidden * c->hidden) ||
+	    !all_finite(c->relation.head, c->hidden * c->relation.dims))
+		return err_set(e, ERR_CORRUPT, "calibration: a matrix holds a number that is not finite");
+	int rc = check_statistics("prompt", c->mean, c->deviation, c->hidden, e);
+	return rc == 0 ? check_statistics("relation", c->relation.mean, c->relation.deviation, c->hidden, e) : rc;
 }
 
 int editor_calibration_decode(const void *bytes, size_t len, struct editor_calibration **out, struct err *e)
 {
 	struct editor_calibration *c = NULL;
-	size_t hidden = 0, prompt_layer = 0;
+	struct header h = { 0 };
 	struct reader r;
 	reader_init(&r, bytes, len);
-	int rc = read_header(&r, &hidden, &prompt_layer, e);
+	int rc = read_header(&r, &h, e);
 	if (rc == 0)
-		rc = editor__calibration_new(hidden, &c, e);
+		rc = editor__calibration_new(h.hidden, h.relation_dims, &c, e);
 	if (rc != 0)
 		return rc;
-	c->prompt_layer = prompt_layer;
+	c->prompt_layer = h.prompt_layer;
+	c->relation.layer = h.relation_layer;
 	read_body(&r, c);
 	rc = check(c, e);
 	if (rc != 0) {
@@ -164,4 +211,49 @@ float editor_calibration_threshold(const struct editor_calibration *c, size_t ed
 	const double low = (double)c->thresholds[hi - 1].threshold, high = (double)c->thresholds[hi].threshold;
 	const double value = low + t * (high - low);
 	return value > 1.0 ? 1.0f : (float)value;
+}
+
+/* ---- Keys */
+
+static void make_unit(float *key, size_t count)
+{
+	double square = 0;
+	for (size_t j = 0; j < count; j++)
+		square += (double)key[j] * (double)key[j];
+	const float scale = square > 0 ? (float)(1.0 / sqrt(square)) : 0.0f;
+	for (size_t j = 0; j < count; j++)
+		key[j] *= scale;
+}
+
+void editor_calibration_key(const struct editor_calibration *c, const float *raw, float *key)
+{
+	const size_t hidden = c->hidden;
+	memset(key, 0, hidden * sizeof(*key));
+	for (size_t i = 0; i < hidden; i++) {
+		const float z = (raw[i] - c->mean[i]) / c->deviation[i];
+		const float *row = c->whiten + i * hidden;
+		/* upper triangular: nothing before the diagonal */
+		for (size_t j = i; j < hidden; j++)
+			key[j] += z * row[j];
+	}
+	make_unit(key, hidden);
+}
+
+size_t editor_calibration_relation_dims(const struct editor_calibration *c)
+{
+	return c->relation.dims > 0 ? c->relation.dims : c->hidden;
+}
+
+void editor_calibration_relation_key(const struct editor_calibration *c, const float *raw, float *key)
+{
+	const size_t dims = editor_calibration_relation_dims(c);
+	memset(key, 0, dims * sizeof(*key));
+	for (size_t i = 0; i < c->hidden; i++) {
+		const float z = (raw[i] - c->relation.mean[i]) / c->relation.deviation[i];
+		if (c->relation.dims == 0)
+			key[i] = z;
+		for (size_t j = 0; j < c->relation.dims; j++)
+			key[j] += z * c->relation.head[i * dims + j];
+	}
+	make_unit(key, dims);
 }

@@ -13,6 +13,13 @@ static size_t layer_in_proportion(size_t of, size_t layers)
 	return layer < layers ? layer : layers - 1;
 }
 
+/* Not the first layer where there are others: its input holds no more than the tokens. */
+static size_t key_layer(size_t of, size_t layers)
+{
+	size_t layer = layer_in_proportion(of, layers);
+	return layer == 0 && layers > 1 ? 1 : layer;
+}
+
 static const struct editor_wise_config wise_default = {
 	.alpha = 5.0f,
 	.beta = 20.0f,
@@ -37,7 +44,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 {
 	*out = (struct editor_config){
 		.layer = layer_in_proportion(25, shape->layers),
-		.prompt_layer = layer_in_proportion(6, shape->layers),
+		.prompt_layer = key_layer(6, shape->layers),
 		.edits_per_shard = 100,
 		.batch_edits = 10,
 		.epochs = 12,
@@ -51,8 +58,12 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.stream_protect = 0.03f,
 		.retest_tries = 3,
 		.answer_tokens_max = 32,
+		.relation_layer = key_layer(8, shape->layers),
 		.ridge = 1.0f,
 		.false_route_share = 0.001f,
+		.false_relation_share = 0.08f,
+		.relation_dims = 128,
+		.relation_steps = 150,
 		.merge_rounds = 16,
 		.merge_passes = 2,
 		.merge_rate = 2e-2f,
@@ -69,6 +80,8 @@ void editor_config_set_family(struct editor_config *config, enum editor_family f
 	config->layer = layer_in_proportion(family == EDITOR_FAMILY_PAPER ? 24 : 25, shape->layers);
 	if (config->prompt_layer > config->layer)
 		config->prompt_layer = config->layer;
+	if (config->relation_layer > config->layer)
+		config->relation_layer = config->layer;
 }
 
 static int check_size(const char *field, size_t value, size_t min, size_t max, struct err *e)
@@ -92,7 +105,10 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 		size_t value, min, max;
 	} sizes[] = {
 		{ "layer", c->layer, 0, shape->layers - 1 },
-		{ "prompt_layer", c->prompt_layer, 0, c->layer },
+		{ "prompt_layer", c->prompt_layer, 1, c->layer },
+		{ "relation_layer", c->relation_layer, 1, c->layer },
+		{ "relation_dims", c->relation_dims, 0, 1024 },
+		{ "relation_steps", c->relation_steps, 1, STEPS_MAX },
 		{ "edits_per_shard", c->edits_per_shard, 1, EDITS_PER_SHARD_MAX },
 		{ "batch_edits", c->batch_edits, 1, EDITS_PER_SHARD_MAX },
 		{ "epochs", c->epochs, 1, STEPS_MAX },
@@ -121,6 +137,7 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 		{ "stream_protect", c->stream_protect, 0.0f, 1000.0f },
 		{ "ridge", c->ridge, 1e-6f, 1e6f },
 		{ "false_route_share", c->false_route_share, 1e-6f, 0.5f },
+		{ "false_relation_share", c->false_relation_share, 1e-6f, 0.999f },
 		{ "merge_rate", c->merge_rate, 1e-8f, 1.0f },
 		{ "merge_outer_rate", c->merge_outer_rate, 1e-6f, 100.0f },
 		{ "merge_outer_momentum", c->merge_outer_momentum, 0.0f, 0.999f },
@@ -136,6 +153,8 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 		{ "wise.merge_density", c->wise.merge_density, 1e-6f, 1.0f },
 	};
 	int rc = 0;
+	if (shape->layers < 2)
+		return err_set(e, ERR_INVALID, "the model has one layer: routes are decided below the edited one");
 	for (size_t i = 0; rc == 0 && i < sizeof(sizes) / sizeof(sizes[0]); i++)
 		rc = check_size(sizes[i].field, sizes[i].value, sizes[i].min, sizes[i].max, e);
 	for (size_t i = 0; rc == 0 && i < sizeof(reals) / sizeof(reals[0]); i++)

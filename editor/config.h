@@ -46,8 +46,12 @@ struct editor_config {
 	size_t retest_tries;      /* extra trainings for what fails, before it is reported failed */
 	size_t answer_tokens_max; /* 32 */
 	/* routing */
-	float ridge;             /* × mean eigenvalue */
-	float false_route_share; /* 0.001: expected share of irrelevant prompts routed */
+	size_t relation_layer;      /* relation key: hidden state at the input of this layer */
+	float ridge;                /* × mean eigenvalue */
+	float false_route_share;    /* 0.001: expected share of irrelevant prompts routed */
+	float false_relation_share; /* share of other questions on an edit's subject that pass the relation key */
+	size_t relation_dims;       /* of the relation head; 0: none is fitted */
+	size_t relation_steps;
 	/* merge rounds */
 	size_t merge_rounds, merge_passes;
 	float merge_rate, merge_outer_rate, merge_outer_momentum;

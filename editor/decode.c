@@ -1,6 +1,7 @@
 #include "editor/decode.h"
 #include "base/fault.h"
 #include "base/rng.h"
+#include "editor/packed.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -13,6 +14,9 @@ struct slot {
 	bool used;
 	struct editor_memory_set *set; /* held until the sequence ends */
 	const struct model_side *side;
+	float *anchors; /* rows of route.anchor, × ffn; NULL: none */
+	bool anchored;  /* what was decoded so far is the anchored edit's target */
+	bool no_anchor;
 	struct model_sampling sampling;
 	struct rng rng;
 	size_t position; /* of the next token in the sequence */
@@ -30,15 +34,16 @@ struct editor_decoder {
 	size_t slot_count, token_max, rows_max; /* rows of a call to the model */
 	size_t active;
 	float *x;      /* x_rows × hidden */
-	float *states; /* the same, to read */
+	float *states; /* the same, to read: at the layers of the two keys */
+	float *relation_states;
 	size_t x_rows;
-	float *logits;                   /* slot_count × vocabulary */
-	int32_t *ids;                    /* x_rows */
-	struct model_segment *segments;  /* slot_count */
-	const struct model_side **sides; /* slot_count */
-	size_t *rows;                    /* slot_count: rows whose logits are wanted */
-	size_t *which;                   /* slot_count: slots of this call */
-	float *raw;                      /* hidden */
+	float *logits;                  /* slot_count × vocabulary */
+	int32_t *ids;                   /* x_rows */
+	struct model_segment *segments; /* slot_count */
+	struct model_reading *readings; /* slot_count */
+	size_t *rows;                   /* slot_count: rows whose logits are wanted */
+	size_t *which;                  /* slot_count: slots of this call */
+	float *raw;                     /* hidden */
 };
 
 /* ---- Room */
@@ -50,20 +55,24 @@ static int rows_reserve(struct editor_decoder *d, size_t rows, struct err *e)
 		return 0;
 	float *x = d->backend->ops->alloc(d->backend, rows * hidden);
 	float *states = fault_calloc(rows * hidden, sizeof(*states));
+	float *relation_states = fault_calloc(rows * hidden, sizeof(*relation_states));
 	int32_t *ids = fault_calloc(rows, sizeof(*ids));
-	if (x == NULL || states == NULL || ids == NULL) {
+	if (x == NULL || states == NULL || relation_states == NULL || ids == NULL) {
 		if (x != NULL)
 			d->backend->ops->free(d->backend, x);
 		free(states);
+		free(relation_states);
 		free(ids);
 		return err_set(e, ERR_NOMEM, "decoder: out of memory for %zu tokens", rows);
 	}
 	if (d->x != NULL)
 		d->backend->ops->free(d->backend, d->x);
 	free(d->states);
+	free(d->relation_states);
 	free(d->ids);
 	d->x = x;
 	d->states = states;
+	d->relation_states = relation_states;
 	d->ids = ids;
 	d->x_rows = rows;
 	return 0;
@@ -72,19 +81,20 @@ static int rows_reserve(struct editor_decoder *d, size_t rows, struct err *e)
 static int decoder_alloc(struct editor_decoder *d, struct err *e)
 {
 	const struct model_shape *shape = model_shape_of(d->model);
+	int rc = model_run_new(d->model, d->rows_max, &d->run, e);
+	if (rc != 0)
+		return rc;
+	d->backend = model_run_backend(d->run);
 	d->slots = fault_calloc(d->slot_count, sizeof(*d->slots));
 	d->logits = d->backend->ops->alloc(d->backend, d->slot_count * shape->vocabulary);
 	d->segments = fault_calloc(d->slot_count, sizeof(*d->segments));
-	d->sides = fault_calloc(d->slot_count, sizeof(*d->sides));
+	d->readings = fault_calloc(d->slot_count, sizeof(*d->readings));
 	d->rows = fault_calloc(d->slot_count, sizeof(*d->rows));
 	d->which = fault_calloc(d->slot_count, sizeof(*d->which));
-	d->raw = fault_calloc(shape->hidden, sizeof(*d->raw));
-	if (d->slots == NULL || d->logits == NULL || d->segments == NULL || d->sides == NULL || d->rows == NULL ||
-	    d->which == NULL || d->raw == NULL)
+	if (d->slots == NULL || d->logits == NULL || d->segments == NULL || d->readings == NULL || d->rows == NULL ||
+	    d->which == NULL)
 		return err_set(e, ERR_NOMEM, "decoder of %zu sequences: out of memory", d->slot_count);
-	int rc = rows_reserve(d, d->rows_max, e);
-	if (rc == 0)
-		rc = model_run_new(d->model, d->rows_max, &d->run, e);
+	rc = rows_reserve(d, d->rows_max, e);
 	if (rc == 0)
 		rc = model_kv_new(d->model, d->slot_count, d->token_max, &d->kv, e);
 	return rc;
@@ -102,7 +112,6 @@ int editor_decoder_new(struct model *model, size_t slot_count, size_t token_max,
 	if (d == NULL)
 		return err_set(e, ERR_NOMEM, "decoder: out of memory");
 	d->model = model;
-	d->backend = model_backend_of(model);
 	d->slot_count = slot_count;
 	d->token_max = token_max < context ? token_max : context;
 	d->rows_max = prefill_rows_max > slot_count ? prefill_rows_max : slot_count;
@@ -125,19 +134,19 @@ void editor_decoder_destroy(struct editor_decoder **decoder)
 			editor_decoder_release(d, i);
 	}
 	model_kv_destroy(&d->kv);
-	model_run_destroy(&d->run);
 	if (d->x != NULL)
 		d->backend->ops->free(d->backend, d->x);
 	if (d->logits != NULL)
 		d->backend->ops->free(d->backend, d->logits);
+	model_run_destroy(&d->run);
 	free(d->states);
+	free(d->relation_states);
 	free(d->ids);
 	free(d->slots);
 	free(d->segments);
-	free(d->sides);
+	free(d->readings);
 	free(d->rows);
 	free(d->which);
-	free(d->raw);
 	free(d);
 	*decoder = NULL;
 }
@@ -165,6 +174,9 @@ static void finish(struct editor_decoder *d, struct slot *slot, int how)
 	slot->out.done = true;
 	slot->out.finish = how == EDITOR_STOP ? EDITOR_STOP : how == EDITOR_FAILED ? EDITOR_FAILED : EDITOR_LENGTH;
 	slot->side = NULL;
+	free(slot->anchors);
+	slot->anchors = NULL;
+	slot->out.route.anchor = (struct editor_anchor){ 0 }; /* borrowed from the set */
 	editor_memory_set_release(&slot->set);
 	d->active--;
 }
@@ -206,6 +218,7 @@ static void take_token(struct editor_decoder *d, struct slot *slot, float *logit
 		finish(d, slot, EDITOR_STOP);
 		return;
 	}
+	slot->anchored = slot->anchored && editor_anchor_is(&slot->out.route.anchor, slot->out.id_count, id);
 	const bool newline = slot->stop_at_newline && is_newline(d, id, &text_before);
 	if (!newline || text_before)
 		slot->out.ids[slot->out.id_count++] = id;
@@ -228,30 +241,51 @@ static int sample_rows(struct editor_decoder *d, size_t count, struct err *e)
 
 /* ---- Prefill */
 
-/* Where a request's route is decided: the layer whose input the key is taken from; 0: no routing. */
-static size_t route_layer(const struct editor_request *request)
+/* How row `row` of the answer reads its memory: row 0 is the prompt's last one, row t takes the token t−1 that was
+ * decoded. `from` is where that row stands in its segment. */
+static struct model_reading reading_of(const struct editor_decoder *d, struct slot *slot, size_t row, size_t from)
 {
-	if (request->set == NULL || request->forced != NULL || editor_memory_set_edit_count(request->set) == 0)
-		return 0;
-	return editor_memory_set_prompt_layer(request->set);
+	struct model_reading reading = { .side = slot->side };
+	if (slot->anchors == NULL || !slot->anchored || row >= slot->out.route.anchor.row_count)
+		return reading;
+	slot->out.anchored++;
+	reading.anchors = slot->anchors + row * model_shape_of(d->model)->ffn;
+	reading.anchor_from = from;
+	reading.anchor_count = 1;
+	return reading;
 }
 
-/* How many requests from `from` go through the model together: those that fit and whose routes are decided at one
- * layer. */
+/* Where a request's route is decided: the layers at whose inputs the keys are taken; 0: no routing. */
+static struct editor_key_layers route_layers(const struct editor_request *request)
+{
+	const struct editor_key_layers none = { 0, 0 };
+	if (request->set == NULL || request->forced != NULL || editor_memory_set_edit_count(request->set) == 0)
+		return none;
+	return editor_memory_set_key_layers(request->set);
+}
+
+static bool routes(struct editor_key_layers layers)
+{
+	return layers.prompt != 0;
+}
+
+/* How many requests from `from` go through the model together: those that fit and whose routes are decided at the
+ * same layers. */
 static size_t group_size(const struct editor_decoder *d, const struct editor_request *requests, size_t from,
-			 size_t count, size_t *layer)
+			 size_t count, struct editor_key_layers *layers)
 {
 	size_t rows = 0, n = 0;
-	*layer = 0;
+	*layers = (struct editor_key_layers){ 0, 0 };
 	for (; from + n < count; n++) {
 		const struct editor_request *request = &requests[from + n];
-		const size_t own = route_layer(request);
+		const struct editor_key_layers own = route_layers(request);
 		if (n > 0 && rows + request->id_count > d->rows_max)
 			break;
-		if (own != 0 && *layer != 0 && own != *layer)
+		if (routes(own) && routes(*layers) &&
+		    (own.prompt != layers->prompt || own.relation != layers->relation))
 			break;
-		if (own != 0)
-			*layer = own;
+		if (routes(own))
+			*layers = own;
 		rows += request->id_count;
 	}
 	return n;
@@ -267,14 +301,19 @@ static int prefill_layers(struct editor_decoder *d, size_t count, size_t row_cou
 	if (from == to)
 		return 0;
 	if (row_count <= d->rows_max)
-		return model_layers(d->run, d->x, d->kv, d->segments, count, from, to, d->sides, NULL, 0, e);
+		return model_layers(d->run, d->x, d->kv, d->segments, count, from, to, d->readings, NULL, 0, e);
 	assert(count == 1);
 	int rc = 0;
 	for (size_t at = 0; at < row_count && rc == 0; at += d->rows_max) {
 		struct model_segment part = d->segments[0];
 		part.position = at;
 		part.row_count = row_count - at < d->rows_max ? row_count - at : d->rows_max;
-		rc = model_layers(d->run, d->x + at * hidden, d->kv, &part, 1, from, to, d->sides, NULL, 0, e);
+		struct model_reading reading = d->readings[0];
+		/* the anchored row, the last one, is in the last part */
+		if (at + part.row_count < row_count)
+			reading.anchor_count = 0;
+		reading.anchor_from -= reading.anchor_count > 0 ? at : 0;
+		rc = model_layers(d->run, d->x + at * hidden, d->kv, &part, 1, from, to, &reading, NULL, 0, e);
 	}
 	return rc;
 }
@@ -290,43 +329,71 @@ static int embed_rows(struct editor_decoder *d, size_t row_count, struct err *e)
 	return rc;
 }
 
+/* As prefill_layers, for the layers below the route. */
+static int prefill_keys(struct editor_decoder *d, size_t count, size_t row_count, struct editor_key_layers layers,
+			struct err *e)
+{
+	const size_t hidden = model_shape_of(d->model)->hidden;
+	if (row_count <= d->rows_max)
+		return editor__key_states(d->run, d->x, d->kv, d->segments, count, row_count * hidden, layers,
+					  d->states, d->relation_states, e);
+	assert(count == 1);
+	int rc = 0;
+	for (size_t at = 0; at < row_count && rc == 0; at += d->rows_max) {
+		struct model_segment part = d->segments[0];
+		part.position = at;
+		part.row_count = row_count - at < d->rows_max ? row_count - at : d->rows_max;
+		rc = editor__key_states(d->run, d->x + at * hidden, d->kv, &part, 1, part.row_count * hidden, layers,
+					d->states + at * hidden, d->relation_states + at * hidden, e);
+	}
+	return rc;
+}
+
+static int anchors_load(struct editor_decoder *d, struct slot *slot, struct err *e)
+{
+	const struct editor_anchor *anchor = &slot->out.route.anchor;
+	const size_t ffn = model_shape_of(d->model)->ffn;
+	if (slot->no_anchor || slot->side == NULL || anchor->row_count == 0)
+		return 0;
+	slot->anchors = fault_malloc(anchor->row_count * ffn * sizeof(*slot->anchors));
+	if (slot->anchors == NULL)
+		return err_set(e, ERR_NOMEM, "decoder: out of memory for %zu anchors", anchor->row_count);
+	for (size_t r = 0; r < anchor->row_count; r++)
+		editor_anchor_row(anchor, r, ffn, slot->anchors + r * ffn);
+	slot->anchored = true;
+	return 0;
+}
+
 static int route_one(struct editor_decoder *d, const struct editor_request *request, size_t first_row,
 		     struct slot *slot, struct err *e)
 {
 	const size_t hidden = model_shape_of(d->model)->hidden;
 	const size_t first = request->route_count > 0 ? request->route_first : 0;
 	const size_t count = request->route_count > 0 ? request->route_count : request->id_count;
-	const struct model_segment span = { .row_count = count };
-	struct buf text = BUF_INIT;
-	editor_route_raw_keys(d->states + (first_row + first) * hidden, &span, 1, hidden, d->raw);
-	int rc = model_tokenizer_decode(model_tokenizer_of(d->model), request->ids + first, count, false, &text);
-	if (rc != 0)
-		rc = err_set(e, rc, "route: the prompt's tokens have no text");
-	else
-		rc = editor_memory_set_route(request->set, request->kind, d->raw, (const char *)text.data, text.len,
-					     &slot->out.route, &slot->side, &slot->out.memory_id, e);
-	buf_free(&text);
-	return rc;
+	const struct editor_prompt prompt = { .ids = request->ids + first,
+					      .id_count = count,
+					      .prompt_states = d->states + (first_row + first) * hidden,
+					      .relation_states = d->relation_states + (first_row + first) * hidden };
+	int rc = editor_memory_set_route(request->set, request->kind, model_tokenizer_of(d->model), &prompt,
+					 &slot->out.route, &slot->side, &slot->out.memory_id, e);
+	return rc == 0 ? anchors_load(d, slot, e) : rc;
 }
 
-static int route_group(struct editor_decoder *d, const struct editor_request *requests, size_t count, size_t row_count,
-		       struct err *e)
+static int route_group(struct editor_decoder *d, const struct editor_request *requests, size_t count, struct err *e)
 {
-	const size_t hidden = model_shape_of(d->model)->hidden;
 	int rc = 0;
-	d->backend->ops->copy(d->backend, d->states, d->x, row_count * hidden);
 	for (size_t i = 0, row = 0; i < count && rc == 0; row += requests[i].id_count, i++) {
 		struct slot *slot = &d->slots[d->which[i]];
-		if (route_layer(&requests[i]) != 0)
+		if (routes(route_layers(&requests[i])))
 			rc = route_one(d, &requests[i], row, slot, e);
-		d->sides[i] = slot->side;
+		d->readings[i] = reading_of(d, slot, 0, requests[i].id_count - 1);
 	}
 	return rc;
 }
 
 /* The requests' slots stand in d->which. */
-static int prefill_group(struct editor_decoder *d, const struct editor_request *requests, size_t count, size_t layer,
-			 struct err *e)
+static int prefill_group(struct editor_decoder *d, const struct editor_request *requests, size_t count,
+			 struct editor_key_layers key_layers, struct err *e)
 {
 	const size_t layers = model_shape_of(d->model)->layers, hidden = model_shape_of(d->model)->hidden;
 	size_t row_count = 0;
@@ -339,19 +406,20 @@ static int prefill_group(struct editor_decoder *d, const struct editor_request *
 		const size_t rows = requests[i].id_count;
 		memcpy(d->ids + row, requests[i].ids, rows * sizeof(*d->ids));
 		d->segments[i] = (struct model_segment){ .slot = d->which[i], .position = 0, .row_count = rows };
-		d->sides[i] = d->slots[d->which[i]].side;
+		d->readings[i] = (struct model_reading){ .side = d->slots[d->which[i]].side };
 		row += rows;
 		d->rows[i] = row - 1;
 		d->slots[d->which[i]].position = rows;
 	}
 	rc = embed_rows(d, row_count, e);
-	if (rc == 0 && layer > 0) {
-		rc = prefill_layers(d, count, row_count, 0, layer, e);
+	const size_t below = routes(key_layers) ? editor_key_layers_top(key_layers) : 0;
+	if (rc == 0 && routes(key_layers)) {
+		rc = prefill_keys(d, count, row_count, key_layers, e);
 		if (rc == 0)
-			rc = route_group(d, requests, count, row_count, e);
+			rc = route_group(d, requests, count, e);
 	}
 	if (rc == 0)
-		rc = prefill_layers(d, count, row_count, layer, layers, e);
+		rc = prefill_layers(d, count, row_count, below, layers, e);
 	if (rc == 0 && row_count > d->rows_max) { /* the head takes rows_max rows: the last one is enough */
 		d->backend->ops->copy(d->backend, d->x, d->x + d->rows[0] * hidden, hidden);
 		d->rows[0] = 0;
@@ -392,6 +460,7 @@ static int slot_begin(struct editor_decoder *d, const struct editor_request *req
 	slot->out.user = request->user;
 	slot->set = request->set != NULL ? editor_memory_set_acquire(request->set) : NULL;
 	slot->side = request->forced;
+	slot->no_anchor = request->no_anchor;
 	slot->sampling = request->sampling;
 	slot->stop_at_newline = request->stop_at_newline;
 	rng_init(&slot->rng, request->seed);
@@ -413,10 +482,10 @@ int editor_decoder_admit(struct editor_decoder *d, const struct editor_request *
 	for (; begun < request_count && rc == 0; begun += rc == 0 ? 1 : 0)
 		rc = slot_begin(d, &requests[begun], &slots[begun], e);
 	for (size_t at = 0, count = 0; at < request_count && rc == 0; at += count) {
-		size_t layer;
-		count = group_size(d, requests, at, request_count, &layer);
+		struct editor_key_layers layers;
+		count = group_size(d, requests, at, request_count, &layers);
 		memcpy(d->which, slots + at, count * sizeof(*d->which));
-		rc = prefill_group(d, requests + at, count, layer, e);
+		rc = prefill_group(d, requests + at, count, layers, e);
 	}
 	for (size_t i = 0; i < begun && rc != 0; i++)
 		editor_decoder_release(d, slots[i]);
@@ -430,12 +499,12 @@ int editor_decoder_step(struct editor_decoder *d, struct err *e)
 	const size_t layers = model_shape_of(d->model)->layers;
 	size_t count = 0;
 	for (size_t i = 0; i < d->slot_count; i++) {
-		const struct slot *slot = &d->slots[i];
+		struct slot *slot = &d->slots[i];
 		if (!slot->used || slot->out.done)
 			continue;
 		d->which[count] = i;
 		d->ids[count] = slot->next;
-		d->sides[count] = slot->side;
+		d->readings[count] = reading_of(d, slot, slot->out.id_count, 0);
 		d->rows[count] = count;
 		d->segments[count++] = (struct model_segment){ .slot = i, .position = slot->position, .row_count = 1 };
 	}
@@ -443,7 +512,7 @@ int editor_decoder_step(struct editor_decoder *d, struct err *e)
 		return 0;
 	int rc = model_embed(d->run, d->x, d->ids, count, e);
 	if (rc == 0)
-		rc = model_layers(d->run, d->x, d->kv, d->segments, count, 0, layers, d->sides, NULL, 0, e);
+		rc = model_layers(d->run, d->x, d->kv, d->segments, count, 0, layers, d->readings, NULL, 0, e);
 	for (size_t i = 0; i < count && rc == 0; i++)
 		d->slots[d->which[i]].position++;
 	return rc == 0 ? sample_rows(d, count, e) : rc;

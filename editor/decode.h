@@ -18,6 +18,7 @@ struct editor_request {
 	struct editor_memory_set *set;   /* acquired until the sequence ends; NULL: main memory only */
 	enum editor_set_kind kind;
 	const struct model_side *forced; /* not NULL: this memory, no routing */
+	bool no_anchor;                  /* read the memory with the query's own inputs only */
 	struct model_sampling sampling;
 	uint64_t seed;
 	bool stop_at_newline; /* evaluation: end at "\n" too */
@@ -27,6 +28,7 @@ struct editor_sequence { /* what a sequence has come to; valid until editor_deco
 	void *user;
 	struct editor_route route;
 	uint64_t memory_id; /* 0: main */
+	size_t anchored;    /* tokens whose position read the memory with the edit's own inputs */
 	int32_t *ids;       /* generated, end-of-text not included */
 	size_t id_count;
 	bool done;

@@ -15,6 +15,8 @@
 #define CACHE_TOKENS_MAX 4096u /* of all decoding sequences together */
 #define UNCHANGED_TOKENS 8u    /* of the unedited model's answer, where an item has no target */
 
+/* Decoded with the set and its routes; the same without anchors; by the unedited model. */
+enum pass { ANSWERS, BARE, BASE };
 enum kind { PROMPT, REPHRASE, UNRELATED, SAME_SUBJECT, NEIGHBORHOOD, SAME_FORM, PORTABILITY };
 
 /* One text that is asked, and what came of it. Those of a record stand together, so that a record's mean is one sweep.
@@ -29,6 +31,7 @@ struct question {
 	uint64_t memory_id;
 	double forced;     /* teacher-forced accuracy, or share of unchanged positions; NaN: not asked */
 	double right;      /* free decoding: 0 or 1; NaN: not asked */
+	double right_bare; /* the same without anchors */
 	double right_base; /* the same of the unedited model */
 	char answer[160], answer_base[160];
 };
@@ -65,7 +68,7 @@ static int ask(struct evaluator *v, enum kind kind, size_t record, struct record
 	q->record = record;
 	q->text = text;
 	q->target = target;
-	q->forced = q->right = q->right_base = (double)NAN;
+	q->forced = q->right = q->right_bare = q->right_base = (double)NAN;
 	int rc = editor__tokens_of(v->model, text.text, text.len, &q->tokens, e);
 	if (rc != 0)
 		return err_wrap(e, "evaluation: \"%.60s\"", text.text);
@@ -112,26 +115,32 @@ static int ask_all(struct evaluator *v, struct err *e)
 
 /* ---- Routes: one pass through the lower layers */
 
+struct routing {
+	struct evaluator *v;
+	struct err *e;
+};
+
+static int route_one(void *context, size_t at, const struct editor_prompt *prompt)
+{
+	const struct routing *r = context;
+	struct question *q = &r->v->questions[at];
+	return editor_memory_set_route(r->v->set, r->v->set_kind, model_tokenizer_of(r->v->model), prompt, &q->route,
+				       &q->side, &q->memory_id, r->e);
+}
+
 static int route_all(struct evaluator *v, struct err *e)
 {
-	const size_t hidden = model_shape_of(v->model)->hidden;
+	struct routing routing = { v, e };
 	if (editor_memory_set_edit_count(v->set) == 0 || v->count == 0)
 		return 0;
 	struct editor__tokens *tokens = fault_calloc(v->count, sizeof(*tokens));
-	float *raw = fault_calloc(v->count * hidden, sizeof(*raw));
-	int rc = tokens == NULL || raw == NULL ? err_set(e, ERR_NOMEM, "evaluation: out of memory") : 0;
-	for (size_t i = 0; i < v->count && rc == 0; i++)
+	if (tokens == NULL)
+		return err_set(e, ERR_NOMEM, "evaluation: out of memory");
+	for (size_t i = 0; i < v->count; i++)
 		tokens[i] = v->questions[i].tokens;
-	if (rc == 0)
-		rc = editor__packer_keys(v->packer, editor_memory_set_prompt_layer(v->set), tokens, v->count, raw,
-					 v->watch, "route", e);
-	for (size_t i = 0; i < v->count && rc == 0; i++) {
-		struct question *q = &v->questions[i];
-		rc = editor_memory_set_route(v->set, v->set_kind, raw + i * hidden, q->text.text, q->text.len,
-					     &q->route, &q->side, &q->memory_id, e);
-	}
+	int rc = editor__packer_prompts(v->packer, editor_memory_set_key_layers(v->set), tokens, v->count, route_one,
+					&routing, v->watch, "route", e);
 	free(tokens);
-	free(raw);
 	return rc;
 }
 
@@ -151,7 +160,7 @@ struct decode_job {
 	struct evaluator *v;
 	size_t *question_of;              /* of a request */
 	struct editor__tokens *continued; /* one a question, or NULL: where the ids generated go */
-	bool base;
+	enum pass pass;
 	int rc;
 };
 
@@ -199,11 +208,12 @@ static int judge(struct decode_job *job, struct question *q, const struct editor
 		rc = editor_answer_matches(bytes, len, job->v->what->records[q->record], &right);
 	else if (rc == 0 && q->target.text != NULL)
 		rc = contains_target(bytes, len, &q->target, &right);
-	if (job->base)
+	if (job->pass == BASE)
 		show(bytes, text.len, q->answer_base, sizeof(q->answer_base));
-	else
+	else if (job->pass == ANSWERS)
 		show(bytes, len, q->answer, sizeof(q->answer));
-	*(job->base ? &q->right_base : &q->right) = right ? 1 : 0;
+	double *const places[] = { &q->right, &q->right_bare, &q->right_base };
+	*places[job->pass] = right ? 1 : 0;
 	buf_free(&text);
 	return rc;
 }
@@ -247,11 +257,11 @@ static int decoder_open(struct evaluator *v, struct err *e)
 
 /* Decodes the questions that `wanted` picks, with the set and its routes, or with the unedited model. `continued`: only
  * the first UNCHANGED_TOKENS, kept as text to compare on. */
-static int decode_all(struct evaluator *v, bool (*wanted)(const struct question *q), bool base,
+static int decode_all(struct evaluator *v, bool (*wanted)(const struct question *q), enum pass pass,
 		      struct editor__tokens *continued, struct err *e)
 {
 	struct editor_request *requests = fault_calloc(v->count, sizeof(*requests));
-	struct decode_job job = { .v = v, .continued = continued, .base = base };
+	struct decode_job job = { .v = v, .continued = continued, .pass = pass };
 	size_t count = 0;
 	job.question_of = fault_calloc(v->count, sizeof(*job.question_of));
 	int rc = requests == NULL || job.question_of == NULL ? err_set(e, ERR_NOMEM, "evaluation: out of memory") : 0;
@@ -264,12 +274,13 @@ static int decode_all(struct evaluator *v, bool (*wanted)(const struct question 
 			.ids = q->tokens.ids,
 			.id_count = q->tokens.id_count,
 			.token_max = continued != NULL ? UNCHANGED_TOKENS : v->config->answer_tokens_max,
-			.set = base ? NULL : v->set,
+			.set = pass == BASE ? NULL : v->set,
+			.no_anchor = pass == BARE || v->what->no_anchor,
 			.kind = v->set_kind,
 			.sampling = { .temperature = 0, .top_p = 1 },
 			/* the unedited model often begins with an empty line: what it says then is shown, not counted
 			 */
-			.stop_at_newline = continued == NULL && !base,
+			.stop_at_newline = continued == NULL && pass != BASE,
 		};
 	}
 	if (rc == 0 && count > 0)
@@ -289,6 +300,19 @@ static bool is_answered(const struct question *q)
 static bool is_prompt(const struct question *q)
 {
 	return q->kind == PROMPT;
+}
+
+static bool is_anchored(const struct question *q)
+{
+	return q->kind == REPHRASE && q->side != NULL && q->route.anchor.row_count > 0;
+}
+
+/* A rephrase that reads no anchor answers the same without. */
+static int decode_bare(struct evaluator *v, struct err *e)
+{
+	for (size_t i = 0; i < v->count; i++)
+		v->questions[i].right_bare = v->questions[i].right;
+	return v->what->no_anchor ? 0 : decode_all(v, is_anchored, BARE, NULL, e);
 }
 
 /* A prompt that keeps the main memory is unchanged by construction: only routed ones are compared. */
@@ -311,11 +335,11 @@ struct forced_pass {
 };
 
 static int add_forced(struct forced_pass *pass, size_t question, const struct editor__tokens *text, size_t first,
-		      const struct model_side *side)
+		      const struct model_side *side, const struct editor_anchor *anchor)
 {
 	struct editor__forced *item = &pass->items[pass->count];
 	const size_t positions = text->id_count > first ? text->id_count - first : 1;
-	*item = (struct editor__forced){ .text = *text, .first = first, .side = side };
+	*item = (struct editor__forced){ .text = *text, .first = first, .side = side, .anchor = anchor };
 	item->argmax = fault_calloc(positions, sizeof(*item->argmax));
 	if (item->argmax == NULL)
 		return ERR_NOMEM;
@@ -327,7 +351,7 @@ static int add_forced(struct forced_pass *pass, size_t question, const struct ed
  * already. */
 static int forced_texts(struct evaluator *v, struct editor__tokens *texts, struct err *e)
 {
-	int rc = decode_all(v, needs_continuation, true, texts, e);
+	int rc = decode_all(v, needs_continuation, BASE, texts, e);
 	for (size_t i = 0; i < v->count && rc == 0; i++) {
 		const struct question *q = &v->questions[i];
 		if (q->target.text == NULL || !(is_edit(q) || is_compared(q)))
@@ -366,9 +390,10 @@ static int forced_pass_run(struct evaluator *v, struct editor__tokens *texts, st
 			q->forced = 1;
 		if (texts[i].ids == NULL)
 			continue;
-		rc = add_forced(pass, i, &texts[i], q->tokens.id_count, q->side);
+		rc = add_forced(pass, i, &texts[i], q->tokens.id_count, q->side,
+				v->what->no_anchor ? NULL : &q->route.anchor);
 		if (rc == 0 && !is_edit(q))
-			rc = add_forced(pass, i, &texts[i], q->tokens.id_count, NULL);
+			rc = add_forced(pass, i, &texts[i], q->tokens.id_count, NULL, NULL);
 		if (rc != 0)
 			err_set(e, rc, "evaluation: out of memory");
 	}
@@ -399,7 +424,7 @@ static int forced_all(struct evaluator *v, struct err *e)
 
 /* ---- Means */
 
-enum value { FORCED, RIGHT, RIGHT_BASE, ROUTED, RIGHT_MEMORY };
+enum value { FORCED, RIGHT, RIGHT_BARE, RIGHT_BASE, ROUTED, RIGHT_MEMORY };
 
 static double value_of(const struct evaluator *v, const struct question *q, enum value value)
 {
@@ -409,6 +434,8 @@ static double value_of(const struct evaluator *v, const struct question *q, enum
 		return q->forced;
 	case RIGHT:
 		return q->right;
+	case RIGHT_BARE:
+		return q->right_bare;
 	case RIGHT_BASE:
 		return q->right_base;
 	case ROUTED:
@@ -463,6 +490,7 @@ static int sum_up(const struct evaluator *v, struct editor_scores *s, struct err
 		s->loc_same_form = mean_of(v, SAME_FORM, FORCED, NULL);
 		s->free_rel = mean_of(v, PROMPT, RIGHT, NULL);
 		s->free_gen = mean_of(v, REPHRASE, RIGHT, NULL);
+		s->free_gen_no_anchor = mean_of(v, REPHRASE, RIGHT_BARE, NULL);
 		s->free_gen_no_conflict = mean_of(v, REPHRASE, RIGHT, conflict);
 		s->free_rel_base = mean_of(v, PROMPT, RIGHT_BASE, NULL);
 		s->right_memory = mean_of(v, REPHRASE, RIGHT_MEMORY, NULL);
@@ -515,9 +543,11 @@ int editor_evaluate(struct model *model, const struct editor_config *config, str
 	if (rc == 0 && v.count > 0)
 		rc = forced_all(&v, e);
 	if (rc == 0 && v.count > 0)
-		rc = decode_all(&v, is_answered, false, NULL, e);
+		rc = decode_all(&v, is_answered, ANSWERS, NULL, e);
+	if (rc == 0 && v.count > 0)
+		rc = decode_bare(&v, e);
 	if (rc == 0 && v.count > 0 && evaluation->before_too)
-		rc = decode_all(&v, is_prompt, true, NULL, e);
+		rc = decode_all(&v, is_prompt, BASE, NULL, e);
 	if (rc == 0)
 		rc = sum_up(&v, scores, e);
 	if (rc == 0 && answers != NULL)

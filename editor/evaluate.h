@@ -12,6 +12,7 @@ struct editor_scores {
 	double loc, loc_same_subject, loc_neighborhood,
 		loc_same_form;     /* share of answer positions unchanged against the base model */
 	double free_rel, free_gen; /* free decoding, exact match */
+	double free_gen_no_anchor; /* memories read with the query's own inputs only */
 	double free_rel_base;      /* the unedited model */
 	double right_memory,
 		right_memory_prompts; /* share of rephrases / prompts that read the memory holding their edit */
@@ -34,6 +35,7 @@ struct editor_evaluation {
 	const struct record *const
 		*probes; /* records that were not edited and whose subjects were not: loc_same_form */
 	size_t probe_count;
+	bool no_anchor;  /* anchored recall off everywhere */
 	bool before_too; /* also decode with the base model: free_rel_base and prompt_before */
 };
 /* answers: record_count entries or NULL. */

@@ -98,8 +98,8 @@ static int link_merged(struct editor_memory_set *set, struct err *e)
 	return 0;
 }
 
-static int load_calibration(struct editor_memory_set *set, const struct model_shape *shape, const void *bytes,
-			    size_t len, struct err *e)
+static int load_calibration(struct editor_memory_set *set, const struct model_shape *shape,
+			    const struct hash *base_model, const void *bytes, size_t len, struct err *e)
 {
 	int rc = editor_calibration_decode(bytes, len, &set->calibration, e);
 	if (rc != 0)
@@ -108,18 +108,23 @@ static int load_calibration(struct editor_memory_set *set, const struct model_sh
 		return err_set(e, ERR_MISMATCH,
 			       "calibration: keys of %zu, this model has %zu: calibrate for this model",
 			       set->calibration->hidden, shape->hidden);
-	/* the route is taken from the state below the edited matrix, before that matrix is reached */
-	if (set->calibration->prompt_layer > set->layer || set->calibration->prompt_layer == 0)
+	if (!hash_equal(&set->calibration->base_model, base_model))
+		return err_set(e, ERR_MISMATCH, "calibration: made for another base model: calibrate for this one");
+	/* the route is taken from states below the edited matrix, before that matrix is reached */
+	const size_t prompt = set->calibration->prompt_layer, relation = set->calibration->relation.layer;
+	if (prompt > set->layer || prompt == 0 || relation > set->layer || relation == 0)
 		return err_set(e, ERR_INVALID,
-			       "calibration: prompt layer %zu does not stand in 1 to %zu, the edited layer",
-			       set->calibration->prompt_layer, set->layer);
-	return editor_router_new(set->calibration, &set->router, e);
+			       "calibration: prompt layer %zu or relation layer %zu does not stand in 1 to %zu, the "
+			       "edited layer",
+			       prompt, relation, set->layer);
+	return editor_router_new(set->calibration, shape->ffn, &set->router, e);
 }
 
-int editor_memory_set_new(const struct model_shape *shape, size_t layer, uint64_t version, const void *calibration,
-			  size_t calibration_len, const struct editor_memory_part *parts, size_t part_count,
-			  const uint64_t *removed, size_t removed_count, enum editor_set_kind default_kind,
-			  struct editor_memory_set **out, struct err *e)
+int editor_memory_set_new(const struct model_shape *shape, const struct hash *base_model, size_t layer,
+			  uint64_t version, const void *calibration, size_t calibration_len,
+			  const struct editor_memory_part *parts, size_t part_count, const uint64_t *removed,
+			  size_t removed_count, enum editor_set_kind default_kind, struct editor_memory_set **out,
+			  struct err *e)
 {
 	if (layer >= shape->layers || part_count > PARTS_MAX)
 		return err_set(e, ERR_INVALID, "memory set: layer %zu of %zu, %zu memories of at most %u", layer,
@@ -134,7 +139,7 @@ int editor_memory_set_new(const struct model_shape *shape, size_t layer, uint64_
 	set->parts = part_count > 0 ? fault_calloc(part_count, sizeof(*set->parts)) : NULL;
 	int rc = part_count > 0 && set->parts == NULL ? err_set(e, ERR_NOMEM, "memory set: out of memory") : 0;
 	if (rc == 0 && calibration_len > 0)
-		rc = load_calibration(set, shape, calibration, calibration_len, e);
+		rc = load_calibration(set, shape, base_model, calibration, calibration_len, e);
 	for (size_t i = 0; i < part_count && rc == 0; i++) {
 		set->part_count = i + 1;
 		rc = part_load(set, i, shape, &parts[i], removed, removed_count, e);
@@ -177,9 +182,12 @@ size_t editor_memory_set_layer(const struct editor_memory_set *set)
 	return set->layer;
 }
 
-size_t editor_memory_set_prompt_layer(const struct editor_memory_set *set)
+struct editor_key_layers editor_memory_set_key_layers(const struct editor_memory_set *set)
 {
-	return set->calibration != NULL ? set->calibration->prompt_layer : 0;
+	struct editor_key_layers layers = { 0, 0 };
+	if (set->calibration != NULL)
+		layers = (struct editor_key_layers){ set->calibration->prompt_layer, set->calibration->relation.layer };
+	return layers;
 }
 
 size_t editor_memory_set_edit_count(const struct editor_memory_set *set)
@@ -205,16 +213,17 @@ static const struct model_side *side_of_part(const struct editor_memory_set *set
 	return &part->side;
 }
 
-int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind, const float *raw,
-			    const char *text, size_t text_len, struct editor_route *route,
-			    const struct model_side **side, uint64_t *memory_id, struct err *e)
+int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind,
+			    const struct model_tokenizer *tokenizer, const struct editor_prompt *prompt,
+			    struct editor_route *route, const struct model_side **side, uint64_t *memory_id,
+			    struct err *e)
 {
 	*side = NULL;
 	*memory_id = 0;
 	memset(route, 0, sizeof(*route));
 	if (set->router == NULL)
 		return 0;
-	int rc = editor_router_route(set->router, raw, text, text_len, route, e);
+	int rc = editor_router_route(set->router, tokenizer, prompt, route, e);
 	if (rc == 0 && route->routed)
 		*side = side_of_part(set, kind, route->memory, memory_id);
 	return rc;

@@ -9,7 +9,8 @@ struct editor_memory_set;
 
 enum editor_set_kind { EDITOR_SET_RETRIEVE, EDITOR_SET_MERGED };
 
-/* Parts are copied or decoded; ids are the manifest's memory ids. */
+/* Parts are copied or decoded; ids are the manifest's memory ids. A calibration of another base model is
+ * ERR_MISMATCH. */
 struct editor_memory_part {
 	uint64_t id;
 	const void *delta; /* bytes of delta.h */
@@ -19,23 +20,25 @@ struct editor_memory_part {
 	const uint64_t *sources; /* merged: ids of the shards it covers */
 	size_t source_count;
 };
-int editor_memory_set_new(const struct model_shape *shape, size_t layer, uint64_t version, const void *calibration,
-			  size_t calibration_len, const struct editor_memory_part *parts, size_t part_count,
-			  const uint64_t *removed, size_t removed_count, enum editor_set_kind default_kind,
-			  struct editor_memory_set **out, struct err *e) MUST_CHECK;
+int editor_memory_set_new(const struct model_shape *shape, const struct hash *base_model, size_t layer,
+			  uint64_t version, const void *calibration, size_t calibration_len,
+			  const struct editor_memory_part *parts, size_t part_count, const uint64_t *removed,
+			  size_t removed_count, enum editor_set_kind default_kind, struct editor_memory_set **out,
+			  struct err *e) MUST_CHECK;
 struct editor_memory_set *editor_memory_set_acquire(struct editor_memory_set *set);
 void editor_memory_set_release(struct editor_memory_set **set); /* nulls */
 uint64_t editor_memory_set_version(const struct editor_memory_set *set);
 size_t editor_memory_set_layer(const struct editor_memory_set *set);
-size_t editor_memory_set_prompt_layer(const struct editor_memory_set *set);
+struct editor_key_layers editor_memory_set_key_layers(const struct editor_memory_set *set);
 size_t editor_memory_set_edit_count(const struct editor_memory_set *set);
 enum editor_set_kind editor_memory_set_default(const struct editor_memory_set *set);
 bool editor_memory_set_has_merged(const struct editor_memory_set *set);
-/* Routes a raw key and its text (route.h); *side is the memory to read in that kind of set (a merged memory where one
+/* Routes a prompt (route.h); *side is the memory to read in that kind of set (a merged memory where one
  * covers the shard, else the shard), NULL for main; *memory_id its id (0: main). Valid while the set is held. */
-int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind, const float *raw,
-			    const char *text, size_t text_len, struct editor_route *route,
-			    const struct model_side **side, uint64_t *memory_id, struct err *e) MUST_CHECK;
+int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind,
+			    const struct model_tokenizer *tokenizer, const struct editor_prompt *prompt,
+			    struct editor_route *route, const struct model_side **side, uint64_t *memory_id,
+			    struct err *e) MUST_CHECK;
 /* The side of the shard that holds `seq`, regardless of keys (evaluation, re-test); NULL when no memory holds it. */
 const struct model_side *editor_memory_set_side_of(const struct editor_memory_set *set, enum editor_set_kind kind,
 						   uint64_t seq, uint64_t *memory_id);

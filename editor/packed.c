@@ -10,13 +10,15 @@ struct editor__packer {
 	struct model_run *run;
 	size_t rows_max; /* what run and the arrays hold */
 	float *x;        /* rows_max × hidden, the backend's memory */
-	float *states;   /* the same, to read */
+	float *states;   /* the same, to read: at the prompt key's layer */
+	float *relation_states;
+	float *anchors; /* rows_max × ffn */
 	int32_t *ids;
 	size_t *rows; /* rows whose prediction is wanted */
 	int32_t *argmax;
 	float *loss;
 	struct model_segment *segments;
-	const struct model_side **sides;
+	struct model_reading *readings;
 };
 
 /* ---- Tokens */
@@ -77,41 +79,53 @@ void editor__tokens_free(struct editor__tokens *tokens, size_t count)
 
 static void packer_free_arrays(struct editor__packer *packer)
 {
-	struct model_backend *backend = model_backend_of(packer->model);
-	model_run_destroy(&packer->run);
-	if (packer->x != NULL)
+	if (packer->x != NULL) {
+		struct model_backend *backend = model_run_backend(packer->run);
 		backend->ops->free(backend, packer->x);
+	}
+	model_run_destroy(&packer->run);
 	free(packer->states);
+	free(packer->relation_states);
+	free(packer->anchors);
 	free(packer->ids);
 	free(packer->rows);
 	free(packer->argmax);
 	free(packer->loss);
 	free(packer->segments);
-	free(packer->sides);
+	free(packer->readings);
 }
 
 static int packer_resize(struct editor__packer *packer, size_t rows, struct err *e)
 {
 	struct model *model = packer->model;
-	struct model_backend *backend = model_backend_of(model);
 	const size_t hidden = model_shape_of(model)->hidden;
 	packer_free_arrays(packer);
 	*packer = (struct editor__packer){ .model = model, .rows_max = 0 };
+	int rc = model_run_new(model, rows, &packer->run, e);
+	if (rc != 0)
+		return rc;
+	struct model_backend *backend = model_run_backend(packer->run);
 	packer->x = backend->ops->alloc(backend, rows * hidden);
 	packer->states = fault_calloc(rows * hidden, sizeof(*packer->states));
+	packer->relation_states = fault_calloc(rows * hidden, sizeof(*packer->relation_states));
+	packer->anchors = fault_malloc(rows * model_shape_of(model)->ffn * sizeof(*packer->anchors));
 	packer->ids = fault_calloc(rows, sizeof(*packer->ids));
 	packer->rows = fault_calloc(rows, sizeof(*packer->rows));
 	packer->argmax = fault_calloc(rows, sizeof(*packer->argmax));
 	packer->loss = fault_calloc(rows, sizeof(*packer->loss));
 	packer->segments = fault_calloc(rows, sizeof(*packer->segments));
-	packer->sides = fault_calloc(rows, sizeof(*packer->sides));
-	if (packer->x == NULL || packer->states == NULL || packer->ids == NULL || packer->rows == NULL ||
-	    packer->argmax == NULL || packer->loss == NULL || packer->segments == NULL || packer->sides == NULL)
+	packer->readings = fault_calloc(rows, sizeof(*packer->readings));
+	if (packer->x == NULL || packer->states == NULL || packer->relation_states == NULL || packer->anchors == NULL ||
+	    packer->ids == NULL || packer->rows == NULL || packer->argmax == NULL || packer->loss == NULL ||
+	    packer->segments == NULL || packer->readings == NULL)
 		return err_set(e, ERR_NOMEM, "room for %zu tokens: out of memory", rows);
-	int rc = model_run_new(model, rows, &packer->run, e);
-	if (rc == 0)
-		packer->rows_max = rows;
-	return rc;
+	packer->rows_max = rows;
+	return 0;
+}
+
+struct model_backend *editor__packer_backend(struct editor__packer *packer)
+{
+	return model_run_backend(packer->run);
 }
 
 int editor__packer_new(struct model *model, size_t rows, struct editor__packer **out, struct err *e)
@@ -178,24 +192,60 @@ static const struct editor__tokens *prompt_at(const void *context, size_t i)
 	return (const struct editor__tokens *)context + i;
 }
 
-int editor__packer_keys(struct editor__packer *packer, size_t layer, const struct editor__tokens *prompts,
-			size_t prompt_count, float *raw, const struct editor_watch *watch, const char *phase,
+int editor__key_states(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
+		       size_t segment_count, size_t floats, struct editor_key_layers layers, float *prompt_states,
+		       float *relation_states, struct err *e)
+{
+	struct model_backend *backend = model_run_backend(run);
+	const size_t top = editor_key_layers_top(layers);
+	struct model_tap tap = { .point = MODEL_TAP_INPUT };
+	/* the state at the upper layer is what x holds afterwards */
+	tap.layer = layers.prompt < top ? layers.prompt : layers.relation;
+	tap.out = layers.prompt < top ? prompt_states : relation_states;
+	int rc = model_layers(run, x, kv, segments, segment_count, 0, top, NULL, &tap, tap.layer < top ? 1 : 0, e);
+	if (rc != 0)
+		return rc;
+	if (layers.prompt == top)
+		backend->ops->copy(backend, prompt_states, x, floats);
+	if (layers.relation == top)
+		backend->ops->copy(backend, relation_states, x, floats);
+	return 0;
+}
+
+static int hand_prompts(const struct editor__packer *packer, size_t count, size_t first,
+			int (*each)(void *context, size_t at, const struct editor_prompt *prompt), void *context,
 			struct err *e)
 {
 	const size_t hidden = model_shape_of(packer->model)->hidden;
-	struct model_backend *backend = model_backend_of(packer->model);
+	for (size_t i = 0, row = 0; i < count; row += packer->segments[i].row_count, i++) {
+		const struct editor_prompt prompt = { .ids = packer->ids + row,
+						      .id_count = packer->segments[i].row_count,
+						      .prompt_states = packer->states + row * hidden,
+						      .relation_states = packer->relation_states + row * hidden };
+		int rc = each(context, first + i, &prompt);
+		if (rc != 0)
+			return rc == ERR_NOMEM ? err_set(e, rc, "keys of prompts: out of memory") : rc;
+	}
+	return 0;
+}
+
+int editor__packer_prompts(struct editor__packer *packer, struct editor_key_layers layers,
+			   const struct editor__tokens *prompts, size_t prompt_count,
+			   int (*each)(void *context, size_t at, const struct editor_prompt *prompt), void *context,
+			   const struct editor_watch *watch, const char *phase, struct err *e)
+{
+	const size_t hidden = model_shape_of(packer->model)->hidden;
 	int rc = 0;
 	for (size_t at = 0, taken = 0, rows; at < prompt_count && rc == 0; at += taken) {
 		rows = 0;
 		rc = fill(packer, prompt_at, prompts, at, prompt_count, &taken, &rows, e);
-		if (rc == 0 && layer > 0)
-			rc = model_layers(packer->run, packer->x, NULL, packer->segments, taken, 0, layer, NULL, NULL,
-					  0, e);
-		if (rc != 0)
-			break;
-		backend->ops->copy(backend, packer->states, packer->x, rows * hidden);
-		editor_route_raw_keys(packer->states, packer->segments, taken, hidden, raw + at * hidden);
-		rc = report(watch, phase, at + taken, prompt_count, e);
+		if (rc == 0)
+			rc = editor__key_states(packer->run, packer->x, NULL, packer->segments, taken, rows * hidden,
+						layers, packer->states, packer->relation_states, e);
+		if (rc == 0)
+			rc = hand_prompts(packer, taken, at, each, context, e);
+		if (rc == 0)
+			rc = report(watch, phase, at + taken, prompt_count, e);
 	}
 	return rc;
 }
@@ -205,14 +255,33 @@ static const struct editor__tokens *forced_at(const void *context, size_t i)
 	return &((const struct editor__forced *)context)[i].text;
 }
 
+/* How an item reads its memory; the rows of its anchor go to `anchors`. Returns how many. */
+static size_t place_reading(const struct editor__forced *item, size_t ffn, float *anchors,
+			    struct model_reading *reading)
+{
+	*reading = (struct model_reading){ .side = item->side };
+	if (item->side == NULL || item->anchor == NULL || item->first >= item->text.id_count)
+		return 0;
+	const size_t answer = item->text.id_count - item->first;
+	/* the last token of the text is an input of nothing here */
+	const size_t count = editor_anchor_reach(item->anchor, item->text.ids + item->first, answer - 1);
+	for (size_t r = 0; r < count; r++)
+		editor_anchor_row(item->anchor, r, ffn, anchors + r * ffn);
+	reading->anchors = anchors;
+	reading->anchor_from = item->first - 1;
+	reading->anchor_count = count;
+	return count;
+}
+
 /* The rows whose prediction the items want, in order; returns how many. */
 static size_t wanted_rows(struct editor__packer *packer, const struct editor__forced *items, size_t item_count)
 {
-	size_t start = 0, wanted = 0;
+	const size_t ffn = model_shape_of(packer->model)->ffn;
+	size_t start = 0, wanted = 0, anchored = 0;
 	for (size_t i = 0; i < item_count; i++) {
 		for (size_t k = items[i].first; k < items[i].text.id_count; k++)
 			packer->rows[wanted++] = start + k - 1;
-		packer->sides[i] = items[i].side;
+		anchored += place_reading(&items[i], ffn, packer->anchors + anchored * ffn, &packer->readings[i]);
 		start += items[i].text.id_count;
 	}
 	return wanted;
@@ -238,8 +307,8 @@ int editor__packer_forced(struct editor__packer *packer, const struct editor__fo
 		if (rc != 0)
 			break;
 		const size_t wanted = wanted_rows(packer, items + at, taken);
-		rc = model_layers(packer->run, packer->x, NULL, packer->segments, taken, 0, layers, packer->sides, NULL,
-				  0, e);
+		rc = model_layers(packer->run, packer->x, NULL, packer->segments, taken, 0, layers, packer->readings,
+				  NULL, 0, e);
 		if (rc == 0 && wanted > 0)
 			rc = model_head_loss(packer->run, packer->loss, packer->argmax, packer->x, packer->rows, NULL,
 					     wanted, e);

@@ -3,7 +3,7 @@
 #ifndef AMEND_EDITOR_PACKED_H
 #define AMEND_EDITOR_PACKED_H
 
-#include "editor/config.h"
+#include "editor/route.h"
 
 struct editor__tokens {
 	int32_t *ids; /* free() */
@@ -22,18 +22,27 @@ struct editor__packer;
 /* Batches of about `rows` tokens; one longer text is a batch of its own. */
 int editor__packer_new(struct model *model, size_t rows, struct editor__packer **out, struct err *e) MUST_CHECK;
 void editor__packer_destroy(struct editor__packer **packer);
+struct model_backend *editor__packer_backend(struct editor__packer *packer); /* valid until the next call */
 
-/* raw (prompt_count × hidden): the raw keys (route.h) at the input of `layer`. */
-int editor__packer_keys(struct editor__packer *packer, size_t layer, const struct editor__tokens *prompts,
-			size_t prompt_count, float *raw, const struct editor_watch *watch, const char *phase,
-			struct err *e) MUST_CHECK;
+/* Calls `each` for every prompt with its states at those layers, in order; stops at the first code that is not 0
+ * (ERR_NOMEM) and returns it. */
+int editor__packer_prompts(struct editor__packer *packer, struct editor_key_layers layers,
+			   const struct editor__tokens *prompts, size_t prompt_count,
+			   int (*each)(void *context, size_t at, const struct editor_prompt *prompt), void *context,
+			   const struct editor_watch *watch, const char *phase, struct err *e) MUST_CHECK;
+/* Runs layers [0, top of `layers`) over rows in x, in place; the states at both layers go to prompt_states and
+ * relation_states (host memory, `floats` = rows × hidden each). readings, kv: as model_layers. */
+int editor__key_states(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
+		       size_t segment_count, size_t floats, struct editor_key_layers layers, float *prompt_states,
+		       float *relation_states, struct err *e) MUST_CHECK;
 
 /* What the model predicts at rows first−1 … id_count−2 of a text, for the labels ids[first …]. */
 struct editor__forced {
 	struct editor__tokens text;
-	size_t first;                  /* ≥ 1: number of prompt tokens; no prediction when first ≥ id_count */
-	const struct model_side *side; /* NULL: main memory */
-	int32_t *argmax;               /* room for id_count − first */
+	size_t first;                       /* ≥ 1: number of prompt tokens; no prediction when first ≥ id_count */
+	const struct model_side *side;      /* NULL: main memory */
+	const struct editor_anchor *anchor; /* NULL: none; else its rows are read as far as the text follows it */
+	int32_t *argmax;                    /* room for id_count − first */
 };
 int editor__packer_forced(struct editor__packer *packer, const struct editor__forced *items, size_t item_count,
 			  const struct editor_watch *watch, const char *phase, struct err *e) MUST_CHECK;

@@ -1,6 +1,7 @@
 #include "editor/route.h"
 #include "base/fault.h"
-#include "editor/subject.h"
+#include "editor/dot.h"
+#include "editor/prompt.h"
 
 #include <assert.h>
 #include <math.h>
@@ -8,65 +9,94 @@
 #include <string.h>
 
 #define INDEX_MAGIC             "AMIX"
-#define INDEX_FORMAT            1u
+#define INDEX_FORMAT            2u
 #define INDEX_ENTRIES_MAX       1000000u
 #define INDEX_SUBJECT_BYTES_MAX 8192u
+#define INDEX_TARGET_IDS_MAX    65536u
+#define INDEX_SUBJECT_GIVEN     1u /* flags */
+#define SUBJECTS_TRIED          4  /* a text that names more of them is about none */
 
 struct entry {
 	uint64_t seq;
 	size_t memory;
-	size_t subject, subject_len; /* where it stands in `subjects` */
+	size_t subject, subject_len; /* where it stands in `bytes` */
+	bool subject_given;
+	size_t target_ids, target_count, anchors, anchor_count; /* the same; bytes of anchor.h */
 };
 
 struct editor_router {
 	const struct editor_calibration *calibration;
+	size_t ffn, dims; /* of relation keys */
 	struct entry *entries;
-	float *keys; /* entry_count × hidden, unit length */
+	float *keys;      /* entry_count × hidden, unit length */
+	float *relations; /* entry_count × dims, unit length */
 	size_t entry_count, entry_cap;
-	struct buf subjects; /* folded */
+	struct buf bytes; /* subjects, target tokens, anchor rows */
 };
 
 /* ---- Index bytes */
 
-int editor_index_encode(const struct editor_index_entry *entries, size_t entry_count, size_t hidden, struct buf *out,
+static int encode_entry(const struct editor_index_entry *entry, size_t hidden, size_t ffn, struct buf *out,
 			struct err *e)
+{
+	const unsigned long long seq = entry->seq;
+	if (entry->subject.len > INDEX_SUBJECT_BYTES_MAX || entry->target_count > INDEX_TARGET_IDS_MAX ||
+	    entry->anchor_count > EDITOR_ANCHOR_ROWS_MAX)
+		return err_set(
+			e, ERR_LIMIT,
+			"index: edit %llu has a subject of %zu bytes, %zu target tokens and %zu anchors: at most "
+			"%u, %u and %u",
+			seq, entry->subject.len, entry->target_count, entry->anchor_count, INDEX_SUBJECT_BYTES_MAX,
+			INDEX_TARGET_IDS_MAX, EDITOR_ANCHOR_ROWS_MAX);
+	buf_u64le(out, entry->seq);
+	buf_u32le(out, entry->subject_given ? INDEX_SUBJECT_GIVEN : 0);
+	buf_u32le(out, (uint32_t)entry->subject.len);
+	buf_append(out, entry->subject.text, entry->subject.len);
+	for (size_t k = 0; k < hidden; k++)
+		buf_f32le(out, entry->raw[k]);
+	for (size_t k = 0; k < hidden; k++)
+		buf_f32le(out, entry->relation[k]);
+	buf_u32le(out, (uint32_t)entry->target_count);
+	for (size_t k = 0; k < entry->target_count; k++)
+		buf_u32le(out, (uint32_t)entry->target_ids[k]);
+	buf_u32le(out, (uint32_t)entry->anchor_count);
+	int rc = editor_anchor_encode(entry->anchors, entry->anchor_count, ffn, out);
+	return rc == ERR_INVALID ? err_set(e, rc, "index: an input of edit %llu is not finite", seq) : 0;
+}
+
+int editor_index_encode(const struct editor_index_entry *entries, size_t entry_count, size_t hidden, size_t ffn,
+			struct buf *out, struct err *e)
 {
 	if (hidden == 0 || hidden > EDITOR_HIDDEN_MAX || entry_count > INDEX_ENTRIES_MAX)
 		return err_set(e, ERR_LIMIT, "index of %zu edits with keys of %zu: at most %u edits, keys of 1 to %u",
 			       entry_count, hidden, INDEX_ENTRIES_MAX, EDITOR_HIDDEN_MAX);
 	const size_t start = out->len;
+	int rc = 0;
 	buf_append(out, INDEX_MAGIC, 4);
 	buf_u32le(out, INDEX_FORMAT);
 	buf_u32le(out, (uint32_t)hidden);
+	buf_u32le(out, (uint32_t)ffn);
 	buf_u32le(out, (uint32_t)entry_count);
-	for (size_t i = 0; i < entry_count; i++) {
-		const struct editor_index_entry *entry = &entries[i];
-		if (entry->subject.len > INDEX_SUBJECT_BYTES_MAX) {
-			out->len = start;
-			return err_set(e, ERR_LIMIT, "index: the subject of edit %llu has %zu bytes, at most %u",
-				       (unsigned long long)entry->seq, entry->subject.len, INDEX_SUBJECT_BYTES_MAX);
-		}
-		buf_u64le(out, entry->seq);
-		buf_u32le(out, (uint32_t)entry->subject.len);
-		buf_append(out, entry->subject.text, entry->subject.len);
-		for (size_t k = 0; k < hidden; k++)
-			buf_f32le(out, entry->raw[k]);
-	}
-	if (buf_failed(out)) {
+	for (size_t i = 0; i < entry_count && rc == 0; i++)
+		rc = encode_entry(&entries[i], hidden, ffn, out, e);
+	if (rc == 0 && buf_failed(out))
+		rc = err_set(e, ERR_NOMEM, "index of %zu edits: out of memory", entry_count);
+	if (rc != 0)
 		out->len = start;
-		return err_set(e, ERR_NOMEM, "index of %zu edits: out of memory", entry_count);
-	}
-	return 0;
+	return rc;
 }
 
 /* ---- The router */
 
-int editor_router_new(const struct editor_calibration *calibration, struct editor_router **out, struct err *e)
+int editor_router_new(const struct editor_calibration *calibration, size_t ffn, struct editor_router **out,
+		      struct err *e)
 {
 	struct editor_router *router = fault_calloc(1, sizeof(*router));
 	if (router == NULL)
 		return err_set(e, ERR_NOMEM, "router: out of memory");
 	router->calibration = calibration;
+	router->ffn = ffn;
+	router->dims = editor_calibration_relation_dims(calibration);
 	*out = router;
 	return 0;
 }
@@ -77,7 +107,8 @@ void editor_router_destroy(struct editor_router **router)
 		return;
 	free((*router)->entries);
 	free((*router)->keys);
-	buf_free(&(*router)->subjects);
+	free((*router)->relations);
+	buf_free(&(*router)->bytes);
 	free(*router);
 	*router = NULL;
 }
@@ -98,149 +129,171 @@ bool editor_router_memory_of(const struct editor_router *router, uint64_t seq, s
 	return false;
 }
 
+static int grow(float **keys, size_t count, size_t width)
+{
+	float *grown = fault_realloc(*keys, count * width * sizeof(*grown));
+	if (grown == NULL)
+		return ERR_NOMEM;
+	*keys = grown;
+	return 0;
+}
+
 static int reserve(struct editor_router *router, size_t more, struct err *e)
 {
-	const size_t hidden = router->calibration->hidden, need = router->entry_count + more;
+	const size_t need = router->entry_count + more;
 	if (need > INDEX_ENTRIES_MAX)
 		return err_set(e, ERR_LIMIT, "router: more than %u edits in one version", INDEX_ENTRIES_MAX);
 	if (need <= router->entry_cap)
 		return 0;
-	struct entry *entries = fault_realloc(router->entries, need * sizeof(*entries));
-	if (entries == NULL)
+	const size_t cap = need > 2 * router->entry_cap ? need : 2 * router->entry_cap;
+	struct entry *entries = fault_realloc(router->entries, cap * sizeof(*entries));
+	if (entries != NULL)
+		router->entries = entries;
+	if (entries == NULL || grow(&router->keys, cap, router->calibration->hidden) != 0 ||
+	    grow(&router->relations, cap, router->dims) != 0)
 		return err_set(e, ERR_NOMEM, "router of %zu edits: out of memory", need);
-	router->entries = entries;
-	float *keys = fault_realloc(router->keys, need * hidden * sizeof(*keys));
-	if (keys == NULL)
-		return err_set(e, ERR_NOMEM, "router of %zu edits: out of memory", need);
-	router->keys = keys;
-	router->entry_cap = need;
+	router->entry_cap = cap;
 	return 0;
 }
 
-static bool is_removed(uint64_t seq, const uint64_t *removed, size_t removed_count)
+static int by_seq(const void *a, const void *b)
 {
-	for (size_t i = 0; i < removed_count; i++) {
-		if (removed[i] == seq)
-			return true;
-	}
-	return false;
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
 }
 
-void editor_calibration_key(const struct editor_calibration *calibration, const float *raw, float *key)
+static int read_floats(struct reader *r, size_t count, float *out, uint64_t seq, struct err *e)
 {
-	const size_t hidden = calibration->hidden;
-	memset(key, 0, hidden * sizeof(*key));
-	for (size_t i = 0; i < hidden; i++) {
-		const float z = (raw[i] - calibration->mean[i]) / calibration->deviation[i];
-		const float *row = calibration->whiten + i * hidden;
-		/* upper triangular: nothing before the diagonal */
-		for (size_t j = i; j < hidden; j++)
-			key[j] += z * row[j];
-	}
-	double square = 0;
-	for (size_t j = 0; j < hidden; j++)
-		square += (double)key[j] * (double)key[j];
-	const float scale = square > 0 ? (float)(1.0 / sqrt(square)) : 0.0f;
-	for (size_t j = 0; j < hidden; j++)
-		key[j] *= scale;
-}
-
-/* One entry of the bytes, its subject at the end of `subjects`; `raw` is room for hidden floats. */
-static int read_entry(struct reader *r, size_t hidden, struct buf *subjects, struct entry *entry, float *raw,
-		      struct err *e)
-{
-	entry->seq = reader_u64le(r);
-	const uint32_t subject_len = reader_u32le(r);
-	const void *subject = subject_len <= INDEX_SUBJECT_BYTES_MAX ? reader_bytes(r, subject_len) : NULL;
-	if (subject_len > 0 && subject == NULL)
-		return err_set(e, ERR_CORRUPT, "index: a subject of %u bytes does not fit", subject_len);
-	entry->subject = subjects->len;
-	entry->subject_len = subject_len;
-	if (subject_len > 0)
-		buf_append(subjects, subject, subject_len);
-	if (buf_failed(subjects))
-		return err_set(e, ERR_NOMEM, "index: out of memory");
-	for (size_t k = 0; k < hidden; k++)
-		raw[k] = reader_f32le(r);
-	if (r->overrun)
-		return err_set(e, ERR_CORRUPT, "index: cut off after %zu bytes", r->len);
-	for (size_t k = 0; k < hidden; k++) {
-		if (!isfinite(raw[k]))
+	for (size_t k = 0; k < count; k++) {
+		out[k] = reader_f32le(r);
+		if (!isfinite(out[k]))
 			return err_set(e, ERR_CORRUPT, "index: the key of edit %llu holds a number that is not finite",
-				       (unsigned long long)entry->seq);
+				       (unsigned long long)seq);
 	}
-	return 0;
+	return r->overrun ? err_set(e, ERR_CORRUPT, "index: cut off after %zu bytes", r->len) : 0;
 }
 
-static int read_header(struct reader *r, size_t hidden, size_t *count, struct err *e)
+/* `count` bytes of the index, copied to the end of `bytes`; *at says where they stand. */
+static int read_bytes(struct reader *r, size_t count, struct buf *bytes, size_t *at, struct err *e)
 {
+	const void *from = reader_bytes(r, count);
+	if (from == NULL && count > 0)
+		return err_set(e, ERR_CORRUPT, "index: cut off after %zu bytes", r->len);
+	*at = bytes->len;
+	buf_append(bytes, from, count);
+	return buf_failed(bytes) ? err_set(e, ERR_NOMEM, "index: out of memory") : 0;
+}
+
+static int read_anchor(struct reader *r, struct editor_router *router, struct entry *entry, struct err *e)
+{
+	entry->target_count = reader_u32le(r);
+	if (entry->target_count > INDEX_TARGET_IDS_MAX)
+		return err_set(e, ERR_CORRUPT, "index: a target of %zu tokens", entry->target_count);
+	int rc = read_bytes(r, entry->target_count * sizeof(uint32_t), &router->bytes, &entry->target_ids, e);
+	if (rc != 0)
+		return rc;
+	entry->anchor_count = reader_u32le(r);
+	if (entry->anchor_count > EDITOR_ANCHOR_ROWS_MAX)
+		return err_set(e, ERR_CORRUPT, "index: %zu anchors of one edit", entry->anchor_count);
+	return read_bytes(r, entry->anchor_count * editor_anchor_row_bytes(router->ffn), &router->bytes,
+			  &entry->anchors, e);
+}
+
+/* One entry of the bytes; `raw` is room for 2 × hidden floats. */
+static int read_entry(struct reader *r, struct editor_router *router, struct entry *entry, float *raw, struct err *e)
+{
+	const size_t hidden = router->calibration->hidden;
+	entry->seq = reader_u64le(r);
+	entry->subject_given = (reader_u32le(r) & INDEX_SUBJECT_GIVEN) != 0;
+	entry->subject_len = reader_u32le(r);
+	if (entry->subject_len > INDEX_SUBJECT_BYTES_MAX)
+		return err_set(e, ERR_CORRUPT, "index: a subject of %zu bytes", entry->subject_len);
+	int rc = read_bytes(r, entry->subject_len, &router->bytes, &entry->subject, e);
+	if (rc == 0)
+		rc = read_floats(r, 2 * hidden, raw, entry->seq, e);
+	return rc == 0 ? read_anchor(r, router, entry, e) : rc;
+}
+
+static int read_header(struct reader *r, const struct editor_router *router, size_t *count, struct err *e)
+{
+	const size_t hidden = router->calibration->hidden;
 	const void *magic = reader_bytes(r, 4);
 	if (magic == NULL || memcmp(magic, INDEX_MAGIC, 4) != 0)
 		return err_set(e, ERR_CORRUPT, "index: does not begin with " INDEX_MAGIC);
-	const uint32_t format = reader_u32le(r), width = reader_u32le(r);
+	const uint32_t format = reader_u32le(r), width = reader_u32le(r), ffn = reader_u32le(r);
 	*count = reader_u32le(r);
 	if (r->overrun)
 		return err_set(e, ERR_CORRUPT, "index: header cut off");
 	if (format != INDEX_FORMAT)
 		return err_set(e, ERR_UNSUPPORTED, "index: format %u is not known, this program reads %u", format,
 			       INDEX_FORMAT);
-	if (width != hidden)
-		return err_set(e, ERR_MISMATCH, "index: keys of %u, the calibration's model has %zu", width, hidden);
-	if (*count > INDEX_ENTRIES_MAX || *count > (r->len - r->at) / (12 + hidden * sizeof(float)))
+	if (width != hidden || ffn != router->ffn)
+		return err_set(e, ERR_MISMATCH, "index: keys of %u and inputs of %u, the model has %zu and %zu", width,
+			       ffn, hidden, router->ffn);
+	if (*count > INDEX_ENTRIES_MAX || *count > (r->len - r->at) / (24 + 2 * hidden * sizeof(float)))
 		return err_set(e, ERR_CORRUPT, "index: %zu edits announced, the bytes hold fewer", *count);
 	return 0;
+}
+
+static int add_entries(struct editor_router *router, struct reader *r, size_t count, size_t memory,
+		       const uint64_t *removed, size_t removed_count, float *raw, struct err *e)
+{
+	const size_t hidden = router->calibration->hidden;
+	for (size_t i = 0; i < count; i++) {
+		struct entry entry = { .memory = memory };
+		const size_t bytes_before = router->bytes.len;
+		int rc = read_entry(r, router, &entry, raw, e);
+		if (rc != 0)
+			return rc;
+		if (removed_count > 0 &&
+		    bsearch(&entry.seq, removed, removed_count, sizeof(*removed), by_seq) != NULL) {
+			router->bytes.len = bytes_before;
+			continue;
+		}
+		const size_t at = router->entry_count++;
+		editor_calibration_key(router->calibration, raw, router->keys + at * hidden);
+		editor_calibration_relation_key(router->calibration, raw + hidden,
+						router->relations + at * router->dims);
+		router->entries[at] = entry;
+	}
+	return r->at == r->len
+		       ? 0
+		       : err_set(e, ERR_CORRUPT, "index: %zu bytes left over after %zu edits", r->len - r->at, count);
 }
 
 int editor_router_add(struct editor_router *router, const void *bytes, size_t len, size_t memory,
 		      const uint64_t *removed, size_t removed_count, struct err *e)
 {
-	const size_t hidden = router->calibration->hidden, before = router->entry_count,
-		     subjects_before = router->subjects.len;
+	const size_t before = router->entry_count, bytes_before = router->bytes.len;
 	struct reader r;
 	size_t count = 0;
 	reader_init(&r, bytes, len);
-	int rc = read_header(&r, hidden, &count, e);
+	int rc = read_header(&r, router, &count, e);
 	if (rc == 0)
 		rc = reserve(router, count, e);
 	if (rc != 0)
 		return rc;
-	float *raw = fault_malloc(hidden * sizeof(*raw));
-	if (raw == NULL)
-		return err_set(e, ERR_NOMEM, "router: out of memory");
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		struct entry entry = { .memory = memory };
-		rc = read_entry(&r, hidden, &router->subjects, &entry, raw, e);
-		if (rc != 0 || is_removed(entry.seq, removed, removed_count))
-			continue;
-		editor_calibration_key(router->calibration, raw, router->keys + router->entry_count * hidden);
-		router->entries[router->entry_count++] = entry;
+	float *raw = fault_malloc(2 * router->calibration->hidden * sizeof(*raw));
+	uint64_t *sorted = fault_malloc((removed_count + 1) * sizeof(*sorted));
+	if (raw == NULL || sorted == NULL) {
+		rc = err_set(e, ERR_NOMEM, "router: out of memory");
+	} else {
+		if (removed_count > 0)
+			memcpy(sorted, removed, removed_count * sizeof(*sorted));
+		qsort(sorted, removed_count, sizeof(*sorted), by_seq);
+		rc = add_entries(router, &r, count, memory, sorted, removed_count, raw, e);
 	}
 	free(raw);
-	if (rc == 0 && r.at != r.len)
-		rc = err_set(e, ERR_CORRUPT, "index: %zu bytes left over after %zu edits", r.len - r.at, count);
+	free(sorted);
 	if (rc != 0) {
 		router->entry_count = before;
-		router->subjects.len = subjects_before;
-		router->subjects.failed = false;
+		router->bytes.len = bytes_before;
+		router->bytes.failed = false;
 	}
 	return rc;
 }
 
 /* ---- Routes */
-
-static float dot(const float *a, const float *b, size_t n)
-{
-	/* eight sums side by side: a compiler may not reorder one sum, and one chain of additions is slow */
-	float sums[8] = { 0 };
-	size_t i = 0;
-	for (; i + 8 <= n; i += 8) {
-		for (size_t j = 0; j < 8; j++)
-			sums[j] += a[i + j] * b[i + j];
-	}
-	for (; i < n; i++)
-		sums[0] += a[i] * b[i];
-	return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
-}
 
 struct candidate {
 	size_t entry;
@@ -261,70 +314,168 @@ static void keep_candidate(struct candidate *best, size_t *count, size_t entry, 
 	best[at] = (struct candidate){ .entry = entry, .score = score };
 }
 
-/* The first candidate that the rule of route.h takes, at its own threshold; `count` when none. */
-static int choose(const struct editor_router *router, const struct candidate *best, size_t count, const char *text,
-		  size_t text_len, size_t *chosen, bool *subject_found)
+/* A route in the making: the candidates, nearest first, and the text that asks. */
+struct choice {
+	const struct editor_router *router;
+	const struct editor__prompt *prompt;
+	struct candidate best[EDITOR_CANDIDATES + 1];
+	size_t count;
+	float open;           /* threshold of edits without a subject */
+	size_t chosen;        /* `count`: none */
+	float relation_score; /* of the chosen one, or of what came nearest to being chosen */
+	size_t refused;       /* the candidate that the relation key alone refused first; `count`: none */
+	float *raw, *key;     /* room for a relation key */
+};
+
+static const struct entry *entry_of(const struct choice *c, size_t candidate)
 {
-	const float open = editor_calibration_threshold(router->calibration, router->entry_count);
-	struct editor__query query;
-	int rc = editor__query_init(&query, text, text_len);
-	size_t without = count;
-	*chosen = count;
-	for (size_t i = 0; i < count && rc == 0 && *chosen == count; i++) {
-		const struct entry *entry = &router->entries[best[i].entry];
-		float share = 0;
-		if (entry->subject_len == 0 && best[i].score >= open && without == count)
-			without = i;
-		if (entry->subject_len == 0 || best[i].score < router->calibration->subject_threshold)
-			continue;
-		rc = editor__query_share(&query, (const char *)router->subjects.data + entry->subject,
-					 entry->subject_len, &share);
-		if (rc == 0 && share >= EDITOR_SUBJECT_SHARE)
-			*chosen = i;
+	return &c->router->entries[c->best[candidate].entry];
+}
+
+static const char *subject_of(const struct choice *c, size_t candidate)
+{
+	return (const char *)c->router->bytes.data + entry_of(c, candidate)->subject;
+}
+
+static bool same_subject(const struct choice *c, size_t a, size_t b)
+{
+	const struct entry *x = entry_of(c, a), *y = entry_of(c, b);
+	return a == b || (x->subject_given && y->subject_given && x->subject_len == y->subject_len &&
+			  memcmp(subject_of(c, a), subject_of(c, b), x->subject_len) == 0);
+}
+
+/* Whether the prompt key lets candidate i be a route. */
+static int passes_prompt(const struct choice *c, size_t i, bool *passes)
+{
+	const struct entry *entry = entry_of(c, i);
+	float share = 0;
+	*passes = false;
+	if (!entry->subject_given) {
+		*passes = c->best[i].score >= c->open;
+		return 0;
 	}
-	*subject_found = *chosen != count;
-	/* a candidate without a subject that is nearer than the one that is named keeps its place */
-	if (without < *chosen) {
-		*chosen = without;
-		*subject_found = false;
-	}
-	editor__query_fini(&query);
+	if (c->best[i].score < c->router->calibration->subject_threshold)
+		return 0;
+	int rc = editor__query_share(&c->prompt->query, subject_of(c, i), entry->subject_len, &share);
+	*passes = share >= EDITOR_SUBJECT_SHARE;
 	return rc;
 }
 
-int editor_router_route(const struct editor_router *router, const float *raw, const char *text, size_t text_len,
-			struct editor_route *out, struct err *e)
+/* Of the candidates on the subject of candidate `first` the one whose relation is nearest to the prompt's. */
+static int nearest_relation(struct choice *c, size_t first, size_t *best, float *score)
 {
-	const size_t hidden = router->calibration->hidden;
-	struct candidate best[EDITOR_CANDIDATES + 1];
-	float key[EDITOR_HIDDEN_MAX];
-	size_t count = 0, chosen;
-	memset(out, 0, sizeof(*out));
-	out->prompt_threshold = editor_calibration_threshold(router->calibration, router->entry_count);
-	if (router->entry_count == 0)
-		return 0;
-	editor_calibration_key(router->calibration, raw, key);
-	for (size_t i = 0; i < router->entry_count; i++)
-		keep_candidate(best, &count, i, dot(key, router->keys + i * hidden, hidden));
-	int rc = choose(router, best, count, text, text_len, &chosen, &out->subject_found);
+	const struct editor_router *router = c->router;
+	int rc = editor__prompt_relation(c->prompt, router->calibration->hidden, subject_of(c, first),
+					 entry_of(c, first)->subject_len, c->raw);
 	if (rc != 0)
-		return err_set(e, rc, "route: out of memory");
-	out->routed = chosen != count;
-	if (out->routed && chosen > 0) {
-		const struct candidate first = best[chosen];
-		memmove(best + 1, best, chosen * sizeof(*best));
-		best[0] = first;
-	}
-	if (out->subject_found)
-		out->prompt_threshold = router->calibration->subject_threshold;
-	out->memory = router->entries[best[0].entry].memory;
-	out->prompt_score = best[0].score;
-	out->nearest_count = count < EDITOR_NEAREST ? count : EDITOR_NEAREST;
-	for (size_t k = 0; k < out->nearest_count; k++) {
-		out->nearest[k] = router->entries[best[k].entry].seq;
-		out->nearest_score[k] = best[k].score;
+		return rc;
+	editor_calibration_relation_key(router->calibration, c->raw, c->key);
+	*score = -2;
+	for (size_t i = first; i < c->count; i++) {
+		if (!same_subject(c, first, i))
+			continue;
+		const float own =
+			editor__dot(c->key, router->relations + c->best[i].entry * router->dims, router->dims);
+		if (own > *score) {
+			*score = own;
+			*best = i;
+		}
 	}
 	return 0;
+}
+
+static int choose(struct choice *c)
+{
+	size_t tried[SUBJECTS_TRIED], tried_count = 0;
+	int rc = 0;
+	c->chosen = c->refused = c->count;
+	for (size_t i = 0; i < c->count && rc == 0 && c->chosen == c->count && tried_count < SUBJECTS_TRIED; i++) {
+		bool passes = false, again = false;
+		for (size_t t = 0; t < tried_count; t++)
+			again = again || same_subject(c, tried[t], i);
+		if (!again)
+			rc = passes_prompt(c, i, &passes);
+		if (rc != 0 || !passes)
+			continue;
+		size_t best = i;
+		float score = 0;
+		rc = nearest_relation(c, i, &best, &score);
+		tried[tried_count++] = i;
+		if (rc == 0 && score >= c->router->calibration->relation.threshold) {
+			c->chosen = best;
+			c->relation_score = score;
+		} else if (rc == 0 && c->refused == c->count) {
+			c->refused = best;
+			c->relation_score = score;
+		}
+	}
+	return rc;
+}
+
+static void put_route(struct choice *c, struct editor_route *out)
+{
+	const struct editor_router *router = c->router;
+	const size_t front = c->chosen < c->count ? c->chosen : c->refused < c->count ? c->refused : 0;
+	const struct candidate first = c->best[front];
+	memmove(c->best + 1, c->best, front * sizeof(*c->best));
+	c->best[0] = first;
+	const struct entry *entry = entry_of(c, 0);
+	const bool past_prompt = c->chosen < c->count || c->refused < c->count;
+	out->routed = c->chosen < c->count;
+	out->memory = entry->memory;
+	out->prompt_score = first.score;
+	out->subject_found = past_prompt && entry->subject_given;
+	out->prompt_threshold = out->subject_found ? router->calibration->subject_threshold : c->open;
+	out->relation_score = past_prompt ? c->relation_score : 0;
+	out->relation_threshold = router->calibration->relation.threshold;
+	if (out->routed)
+		out->anchor = (struct editor_anchor){ .ids = router->bytes.data + entry->target_ids,
+						      .inputs = router->bytes.data + entry->anchors,
+						      .id_count = entry->target_count,
+						      .row_count = entry->anchor_count };
+	out->nearest_count = c->count < EDITOR_NEAREST ? c->count : EDITOR_NEAREST;
+	for (size_t k = 0; k < out->nearest_count; k++) {
+		out->nearest[k] = entry_of(c, k)->seq;
+		out->nearest_score[k] = c->best[k].score;
+	}
+}
+
+static int route(struct choice *c, const struct editor_prompt *prompt)
+{
+	const struct editor_router *router = c->router;
+	const size_t hidden = router->calibration->hidden;
+	const struct model_segment whole = { .row_count = prompt->id_count };
+	editor_route_raw_keys(prompt->prompt_states, &whole, 1, hidden, c->raw);
+	editor_calibration_key(router->calibration, c->raw, c->key);
+	for (size_t i = 0; i < router->entry_count; i++)
+		keep_candidate(c->best, &c->count, i, editor__dot(c->key, router->keys + i * hidden, hidden));
+	return choose(c);
+}
+
+int editor_router_route(const struct editor_router *router, const struct model_tokenizer *tokenizer,
+			const struct editor_prompt *prompt, struct editor_route *out, struct err *e)
+{
+	const size_t hidden = router->calibration->hidden;
+	struct editor__prompt text;
+	struct choice c = { .router = router, .prompt = &text };
+	memset(out, 0, sizeof(*out));
+	c.open = out->prompt_threshold = editor_calibration_threshold(router->calibration, router->entry_count);
+	out->relation_threshold = router->calibration->relation.threshold;
+	if (router->entry_count == 0)
+		return 0;
+	c.raw = fault_malloc((2 * hidden + router->dims) * sizeof(*c.raw));
+	int rc = editor__prompt_init(&text, tokenizer, prompt);
+	if (rc == 0 && c.raw == NULL)
+		rc = ERR_NOMEM;
+	if (rc == 0) {
+		c.key = c.raw + hidden;
+		rc = route(&c, prompt);
+	}
+	if (rc == 0)
+		put_route(&c, out);
+	editor__prompt_fini(&text);
+	free(c.raw);
+	return rc != 0 ? err_set(e, rc, "route: out of memory") : 0;
 }
 
 int editor_route_subject_in(const char *subject, size_t subject_len, const char *text, size_t text_len, bool *found)

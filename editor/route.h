@@ -1,23 +1,36 @@
-/* route.h: routing by content (method.md, family `amend`, 4): the prompt key of a query against the keys of all edits.
+/* route.h: routing by content (method.md, family `amend`, 4). Two keys are taken from a prompt's prefill, and an edit's
+ * memory is read only when both are near enough to the edit's own:
  *
- * A raw key is the mean over a prompt's tokens (the first left out; the first alone when it is the only one) of the
- * hidden state at the input of layer `prompt_layer`: `hidden` floats. Stored raw; standardised, whitened (ridge) and
- * normalised by the calibration of the version, so that one index serves with any calibration. Threads: an index is
- * read-only after build. Pure. */
+ * Prompt key: the mean over the prompt's tokens (the first left out; the first alone when it is the only one) of the
+ * hidden state at the input of layer `prompt_layer`: which fact. Relation key: the mean over the tokens that are not
+ * part of the edit's subject at the input of layer `relation_layer`: what is asked about it. Both are stored raw and
+ * made into unit vectors by the calibration of the version, so that one index serves with any calibration. Threads: an
+ * index is read-only after build. Pure. */
 #ifndef AMEND_EDITOR_ROUTE_H
 #define AMEND_EDITOR_ROUTE_H
 
 #include "base/buf.h"
 #include "base/hash.h"
+#include "base/record.h"
+#include "editor/anchor.h"
 #include "editor/config.h"
 
 #define EDITOR_HIDDEN_MAX 16384u /* longest key */
 
+struct editor_key_layers { /* at whose inputs the keys are taken; 0: no calibration, nothing is routed */
+	size_t prompt, relation;
+};
+static inline size_t editor_key_layers_top(struct editor_key_layers layers)
+{
+	return layers.prompt > layers.relation ? layers.prompt : layers.relation;
+}
+
 /* --- Calibration: statistics of a corpus that holds none of the evaluated edits, and thresholds by number of edits. */
-#define EDITOR_THRESHOLDS      8
-#define EDITOR_SAME_FORM_SHARE 0.02
-#define EDITOR_KEPT_SHARE      0.98
-#define EDITOR_SUBJECT_SHARE   0.8f /* of a subject's letters that must stand in the query */
+#define EDITOR_THRESHOLDS        8
+#define EDITOR_SAME_FORM_SHARE   0.02
+#define EDITOR_KEPT_SHARE        0.98
+#define EDITOR_SUBJECT_SHARE     0.8f /* of a subject's letters that must stand in the query */
+#define EDITOR_RELATION_DIMS_MAX 1024u
 struct editor_calibration {
 	size_t hidden, prompt_layer;
 	float *mean, *deviation; /* hidden */
@@ -27,7 +40,16 @@ struct editor_calibration {
 		uint32_t edit_count;
 		float threshold;
 	} thresholds[EDITOR_THRESHOLDS];
-	float subject_threshold;        /* for an edit whose subject stands in the query */
+	float subject_threshold; /* for an edit whose subject stands in the query */
+	/* Relation key: normalise(((raw − mean) / deviation) · head), without a head normalise((raw − mean) /
+	 * deviation). */
+	struct {
+		size_t layer;
+		float *mean, *deviation; /* hidden */
+		size_t dims;             /* 0: no head */
+		float *head;             /* hidden × dims */
+		float threshold;
+	} relation;
 	struct hash base_model, corpus; /* digests */
 };
 /* The whitening W is an inverse Cholesky factor of the covariance with ridge: every W with W·Wᵀ = (C + λI)⁻¹ gives the
@@ -36,8 +58,10 @@ struct editor_calibration {
  * of unrelated texts that reach any of n such edits is at most config.false_route_share, and of questions of other
  * groups at most EDITOR_SAME_FORM_SHARE; the subject's keeps EDITOR_KEPT_SHARE of the rephrases. ERR_INVALID: a line
  * that is none (its number), or too few texts. Same corpus, model and backend: same bytes. corpus: texts, one a line:
- * "<kind>\t<group>\t<text>": kind `question` (in the form of edits; texts of one group share a subject or fact) or
- * `unrelated`. */
+ * "<kind>\t<group>\t<subject>\t<text>": kind `prompt`, `rephrase` (of the group's prompt) or `other` (another question
+ * on its subject), all in the form of edits, or `unrelated` (no subject). The relation head is fitted on a group's
+ * three kinds, its threshold on the half of the groups that the head did not see: config.false_relation_share of the
+ * other questions pass. */
 int editor_calibrate(struct model *model, const struct editor_config *config, const char *corpus_text,
 		     size_t corpus_len, const struct editor_watch *watch, struct editor_calibration **out,
 		     struct err *e) MUST_CHECK;
@@ -46,25 +70,31 @@ int editor_calibration_encode(const struct editor_calibration *calibration, stru
 int editor_calibration_decode(const void *bytes, size_t len, struct editor_calibration **out, struct err *e) MUST_CHECK;
 /* The key of a raw key: whitened, unit length (zeros when the raw key is the mean). */
 void editor_calibration_key(const struct editor_calibration *calibration, const float *raw, float *key);
+/* The same for the relation: editor_calibration_relation_dims floats. */
+size_t editor_calibration_relation_dims(const struct editor_calibration *calibration);
+void editor_calibration_relation_key(const struct editor_calibration *calibration, const float *raw, float *key);
 /* The open threshold for a number of edits. */
 float editor_calibration_threshold(const struct editor_calibration *calibration, size_t edit_count);
 
-/* --- Entries of one shard's edits: bytes {"AMIX", format, hidden, count, then per edit: seq, subject text, raw key as
- * float32}. */
+/* --- Entries of one shard's edits. Bytes: {"AMIX", format, hidden, ffn, count, then per edit: seq, flags, subject,
+ * raw key, raw relation, target tokens, anchor rows (anchor.h)}, little-endian, floats as float32. */
 struct editor_index_entry {
 	uint64_t seq;
-	struct record_text_view {
-		const char *text;
-		size_t len;
-	} subject;        /* folded; len 0: none */
-	const float *raw; /* hidden floats */
+	struct record_text subject; /* folded; len 0: none */
+	bool subject_given;         /* by people: queries must name it; else it only tells the relation from the rest */
+	const float *raw;           /* hidden floats */
+	const float *relation;      /* raw relation key: hidden floats */
+	const int32_t *target_ids;  /* without end-of-text */
+	size_t target_count;
+	const float *anchors; /* anchor_count × ffn: inputs of the edited matrix at the answer's positions; 0: none */
+	size_t anchor_count;
 };
-int editor_index_encode(const struct editor_index_entry *entries, size_t entry_count, size_t hidden, struct buf *out,
-			struct err *e) MUST_CHECK;
+int editor_index_encode(const struct editor_index_entry *entries, size_t entry_count, size_t hidden, size_t ffn,
+			struct buf *out, struct err *e) MUST_CHECK;
 
 /* --- The router of a version: all entries that are live. */
 struct editor_router;
-int editor_router_new(const struct editor_calibration *calibration, struct editor_router **out,
+int editor_router_new(const struct editor_calibration *calibration, size_t ffn, struct editor_router **out,
 		      struct err *e) MUST_CHECK; /* calibration borrowed */
 void editor_router_destroy(struct editor_router **router);
 /* Adds a shard's index bytes; entries whose seq is in `removed` are left out. `memory` is handed back by routes. */
@@ -74,24 +104,34 @@ size_t editor_router_count(const struct editor_router *router);
 /* Which memory holds `seq`; false when no live entry has it. */
 bool editor_router_memory_of(const struct editor_router *router, uint64_t seq, size_t *memory);
 
+struct editor_prompt { /* what a route is decided from */
+	const int32_t *ids;
+	size_t id_count;
+	const float *prompt_states;   /* id_count × hidden at the input of prompt_layer */
+	const float *relation_states; /* the same at the input of relation_layer */
+};
+
 #define EDITOR_NEAREST 4
 struct editor_route {
-	bool routed;                          /* false: main memory */
-	size_t memory;                        /* as given to editor_router_add; of nearest[0] */
-	float prompt_score, prompt_threshold; /* cosine of the nearest edit, and what it had to reach */
+	bool routed;                              /* false: main memory */
+	size_t memory;                            /* as given to editor_router_add; of nearest[0] */
+	float prompt_score, prompt_threshold;     /* cosine of the nearest edit, and what it had to reach */
+	float relation_score, relation_threshold; /* of nearest[0]; score 0 where the prompt key alone refused */
 	bool subject_found; /* the subject of nearest[0] stands in the query: prompt_threshold is the subject's */
 	uint64_t nearest[EDITOR_NEAREST]; /* seqs, nearest first */
 	float nearest_score[EDITOR_NEAREST];
 	size_t nearest_count;
+	struct editor_anchor anchor; /* of nearest[0] when routed, borrowed from the router; row_count 0: none */
 };
-/* Route of a raw key (hidden floats) and of the text that it was taken from. Of the EDITOR_CANDIDATES nearest edits the
- * first wins whose subject stands in the text and that reaches the subject's threshold, or that has no subject and
- * reaches the open one; it comes first in `nearest`. An edit with a subject is never routed to by a text that does not
- * name it: questions in the same form about something else are nearer than many rephrases. An empty router routes
- * nothing. ERR_NOMEM. */
+/* Route of a prompt. Of the EDITOR_CANDIDATES edits whose prompt keys are nearest the first wins whose subject stands
+ * in the text and that reaches the subject's threshold, or that has no subject and reaches the open one. An edit with a
+ * subject is never routed to by a text that does not name it: questions in the same form about something else are
+ * nearer than many rephrases. Among the candidates on the winner's subject the one with the nearest relation key is the
+ * route, when it reaches the relation threshold; else the next subject is looked at. It comes first in `nearest`. An
+ * empty router routes nothing. ERR_NOMEM. */
 #define EDITOR_CANDIDATES 32
-int editor_router_route(const struct editor_router *router, const float *raw, const char *text, size_t text_len,
-			struct editor_route *out, struct err *e) MUST_CHECK;
+int editor_router_route(const struct editor_router *router, const struct model_tokenizer *tokenizer,
+			const struct editor_prompt *prompt, struct editor_route *out, struct err *e) MUST_CHECK;
 /* Whether the folded `subject` stands in `text` as routes look at it. An index should carry only subjects that stand in
  * their edit's own prompt. */
 int editor_route_subject_in(const char *subject, size_t subject_len, const char *text, size_t text_len,

@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "editor/delta.h"
+#include "editor/prompt.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ static void edit_fini(struct editor__edit *edit)
 	record_destroy(&edit->record);
 	free(edit->ids);
 	free(edit->inputs);
+	buf_free(&edit->subject);
 	*edit = (struct editor__edit){ 0 };
 }
 
@@ -27,11 +29,12 @@ int editor_shard_new(struct model *model, const struct editor_config *config, st
 	shard->model = model;
 	shard->config = *config;
 	shard->shape = shape;
-	shard->backend = model_backend_of(model);
 	shard->row_max = shape->context > EDITOR__ROWS_MAX ? shape->context : EDITOR__ROWS_MAX;
 	shard->delta = fault_calloc(shape->hidden * shape->ffn, sizeof(float));
 	rc = shard->delta == NULL ? err_set(e, ERR_NOMEM, "shard: out of memory for its delta")
 				  : model_run_new(model, shard->row_max, &shard->run, e);
+	if (rc == 0)
+		shard->backend = model_run_backend(shard->run);
 	if (rc != 0) {
 		editor_shard_destroy(&shard);
 		return rc;
@@ -183,31 +186,76 @@ size_t editor_shard_delta_size(const struct editor_shard *shard)
 
 struct prefix { /* a packed batch of edits [first, first + count) */
 	size_t first, count, row_count;
-	float *x, *inputs, *residual, *states; /* rows × hidden, ffn, hidden, hidden */
+	float *x, *inputs, *residual, *states, *relation; /* rows × hidden, ffn, hidden, hidden, hidden */
 	int32_t *ids;
 	struct model_segment *segments;
 };
+
+/* The subject when it stands in the prompt: routes ask for it in a query's text (route.h), so a subject that even the
+ * edit's own prompt does not name would keep the edit from ever being found. Else words of the prompt stand for it. */
+static int find_subject(struct editor__edit *edit, const struct editor__prompt *prompt)
+{
+	const struct record *record = edit->record;
+	struct buf *subject = &edit->subject;
+	int rc = 0;
+	subject->len = 0;
+	edit->subject_given = false;
+	if (record->subject.text != NULL)
+		rc = record_subject_key(record, subject);
+	if (rc == 0 && subject->len > 0)
+		rc = editor_route_subject_in((const char *)subject->data, subject->len, record->prompt.text,
+					     record->prompt.len, &edit->subject_given);
+	if (rc != 0 || edit->subject_given)
+		return rc;
+	subject->len = 0;
+	return editor__prompt_subject(prompt, subject);
+}
+
+static int keep_keys(struct editor_shard *shard, struct editor__edit *edit, const struct prefix *p, size_t row,
+		     struct err *e)
+{
+	const size_t hidden = shard->shape->hidden;
+	const struct model_segment segment = { .row_count = edit->prompt_count };
+	const struct editor_prompt states = { .ids = edit->ids,
+					      .id_count = edit->prompt_count,
+					      .prompt_states = p->states + row * hidden,
+					      .relation_states = p->relation + row * hidden };
+	struct editor__prompt prompt;
+	editor_route_raw_keys(states.prompt_states, &segment, 1, hidden, edit->raw);
+	int rc = editor__prompt_init(&prompt, model_tokenizer_of(shard->model), &states);
+	if (rc == 0)
+		rc = find_subject(edit, &prompt);
+	if (rc == 0)
+		rc = editor__prompt_relation(&prompt, hidden, buf_cstr(&edit->subject), edit->subject.len,
+					     edit->relation);
+	editor__prompt_fini(&prompt);
+	return rc != 0 ? err_set(e, rc, "edit %" PRIu64 ": its keys: %s", edit->seq, err_text(rc)) : 0;
+}
 
 static int keep_edit(struct editor_shard *shard, struct editor__edit *edit, const struct prefix *p, size_t row,
 		     struct err *e)
 {
 	size_t rows = editor__edit_rows(edit), ffn = shard->shape->ffn, hidden = shard->shape->hidden;
-	edit->inputs = fault_malloc((rows * (ffn + hidden) + hidden) * sizeof(float));
+	edit->inputs = fault_malloc((rows * (ffn + hidden) + 2 * hidden) * sizeof(float));
 	if (edit->inputs == NULL)
 		return err_set(e, ERR_NOMEM, "edit %" PRIu64 ": out of memory for its inputs", edit->seq);
 	edit->residual = edit->inputs + rows * ffn;
 	edit->raw = edit->residual + rows * hidden;
+	edit->relation = edit->raw + hidden;
 	memcpy(edit->inputs, p->inputs + row * ffn, rows * ffn * sizeof(float));
 	memcpy(edit->residual, p->residual + row * hidden, rows * hidden * sizeof(float));
-	struct model_segment prompt = { .row_count = edit->prompt_count };
-	editor_route_raw_keys(p->states + row * hidden, &prompt, 1, hidden, edit->raw);
 	edit->sum = edit->square_sum = 0;
 	for (size_t i = 0; i < rows * ffn; i++) {
 		double a = (double)edit->inputs[i];
 		edit->sum += a;
 		edit->square_sum += a * a;
 	}
-	return 0;
+	int rc = keep_keys(shard, edit, p, row, e);
+	if (rc != 0) {
+		free(edit->inputs);
+		edit->inputs = NULL;
+	}
+	return rc;
 }
 
 static int prefix_run(struct editor_shard *shard, struct prefix *p, struct err *e)
@@ -224,12 +272,13 @@ static int prefix_run(struct editor_shard *shard, struct prefix *p, struct err *
 	}
 	const struct model_tap taps[] = {
 		{ MODEL_TAP_INPUT, shard->config.prompt_layer, p->states },
+		{ MODEL_TAP_INPUT, shard->config.relation_layer, p->relation },
 		{ MODEL_TAP_DOWN_INPUT, layer, p->inputs },
 		{ MODEL_TAP_DOWN_RESIDUAL, layer, p->residual },
 	};
 	int rc = model_embed(shard->run, p->x, p->ids, p->row_count, e);
 	if (rc == 0)
-		rc = model_layers(shard->run, p->x, NULL, p->segments, segment, 0, layer + 1, NULL, taps, 3, e);
+		rc = model_layers(shard->run, p->x, NULL, p->segments, segment, 0, layer + 1, NULL, taps, 4, e);
 	row = 0;
 	for (size_t i = p->first; rc == 0 && i < p->first + p->count; i++) {
 		struct editor__edit *edit = &shard->edits[i];
@@ -244,7 +293,7 @@ static int prefix_run(struct editor_shard *shard, struct prefix *p, struct err *
 static int prefix_batch(struct editor_shard *shard, struct prefix *p, struct err *e)
 {
 	size_t hidden = shard->shape->hidden, ffn = shard->shape->ffn;
-	p->x = fault_malloc(p->row_count * (3 * hidden + ffn) * sizeof(float));
+	p->x = fault_malloc(p->row_count * (4 * hidden + ffn) * sizeof(float));
 	p->ids = fault_malloc(p->row_count * sizeof(*p->ids));
 	p->segments = fault_malloc(p->count * sizeof(*p->segments));
 	int rc = 0;
@@ -253,7 +302,8 @@ static int prefix_batch(struct editor_shard *shard, struct prefix *p, struct err
 	} else {
 		p->residual = p->x + p->row_count * hidden;
 		p->states = p->residual + p->row_count * hidden;
-		p->inputs = p->states + p->row_count * hidden;
+		p->relation = p->states + p->row_count * hidden;
+		p->inputs = p->relation + p->row_count * hidden;
 		rc = prefix_run(shard, p, e);
 	}
 	free(p->x);
@@ -281,37 +331,20 @@ int editor__prefix_fill(struct editor_shard *shard, struct err *e)
 
 /* ---- What the router reads */
 
-/* Appends the folded subject when it stands in the prompt: routes ask for it in a query's text (route.h), so a subject
- * that even the edit's own prompt does not name would keep the edit from ever being found. */
-static int put_subject(const struct record *record, struct buf *subjects)
+static struct editor_index_entry index_entry(const struct editor_shard *shard, const struct editor__edit *edit)
 {
-	const size_t start = subjects->len;
-	bool found = false;
-	int rc = record->subject.text != NULL ? record_subject_key(record, subjects) : 0;
-	if (rc == 0 && subjects->len > start)
-		rc = editor_route_subject_in((const char *)subjects->data + start, subjects->len - start,
-					     record->prompt.text, record->prompt.len, &found);
-	if (!found)
-		subjects->len = start;
-	return rc;
-}
-
-static int index_entries(struct editor_shard *shard, struct editor_index_entry *entries, struct buf *subjects,
-			 size_t *ends, struct err *e)
-{
-	for (size_t i = 0; i < shard->edit_count; i++) {
-		int rc = put_subject(shard->edits[i].record, subjects);
-		if (rc != 0)
-			return err_set(e, rc, "edit %" PRIu64 ": folding its subject failed", shard->edits[i].seq);
-		ends[i] = subjects->len;
-	}
-	for (size_t i = 0; i < shard->edit_count; i++) {
-		size_t start = i > 0 ? ends[i - 1] : 0;
-		entries[i] = (struct editor_index_entry){ .seq = shard->edits[i].seq, .raw = shard->edits[i].raw };
-		entries[i].subject.len = ends[i] - start;
-		entries[i].subject.text = ends[i] > start ? (const char *)subjects->data + start : "";
-	}
-	return 0;
+	const size_t labels = editor__edit_labels(edit);
+	return (struct editor_index_entry){
+		.seq = edit->seq,
+		.subject = { .text = (const char *)edit->subject.data, .len = edit->subject.len },
+		.subject_given = edit->subject_given,
+		.raw = edit->raw,
+		.relation = edit->relation,
+		.target_ids = edit->ids + edit->prompt_count,
+		.target_count = labels - 1, /* without the end of the text */
+		.anchors = edit->inputs + (edit->prompt_count - 1) * shard->shape->ffn,
+		.anchor_count = labels < EDITOR_ANCHOR_ROWS_MAX ? labels : EDITOR_ANCHOR_ROWS_MAX,
+	};
 }
 
 int editor_shard_index_encode(struct editor_shard *shard, struct buf *out, struct err *e)
@@ -319,15 +352,12 @@ int editor_shard_index_encode(struct editor_shard *shard, struct buf *out, struc
 	int rc = editor__prefix_fill(shard, e);
 	if (rc != 0)
 		return rc;
-	struct buf subjects = BUF_INIT;
 	struct editor_index_entry *entries = fault_calloc(shard->edit_count, sizeof(*entries));
-	size_t *ends = fault_calloc(shard->edit_count, sizeof(*ends));
-	rc = entries == NULL || ends == NULL ? err_set(e, ERR_NOMEM, "index: out of memory")
-					     : index_entries(shard, entries, &subjects, ends, e);
-	if (rc == 0)
-		rc = editor_index_encode(entries, shard->edit_count, shard->shape->hidden, out, e);
-	free(ends);
+	if (entries == NULL)
+		return err_set(e, ERR_NOMEM, "index: out of memory");
+	for (size_t i = 0; i < shard->edit_count; i++)
+		entries[i] = index_entry(shard, &shard->edits[i]);
+	rc = editor_index_encode(entries, shard->edit_count, shard->shape->hidden, shard->shape->ffn, out, e);
 	free(entries);
-	buf_free(&subjects);
 	return rc;
 }

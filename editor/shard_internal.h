@@ -20,6 +20,9 @@ struct editor__edit {
 	float *inputs;          /* A(x): rows × ffn; NULL until then; owns the two below */
 	float *residual;        /* rows × hidden */
 	float *raw;             /* hidden: raw key of the prompt */
+	float *relation;        /* hidden: raw relation key */
+	struct buf subject;     /* folded; tells the relation from the rest */
+	bool subject_given;     /* by people, and it stands in the prompt */
 	double sum, square_sum; /* of inputs */
 	bool gave_up;           /* failed after all tries: not tried again for the sake of other edits */
 };

@@ -5,12 +5,14 @@
 
 #define WORD_BYTES_MAX 64u /* longer words must be equal */
 
-static int add_word(void *context, const char *word, size_t len)
+static int add_word(void *context, const char *word, size_t len, size_t start, size_t end)
 {
 	struct editor__query *query = context;
 	if (query->word_count == EDITOR__QUERY_WORDS_MAX)
 		return 0;
 	buf_append(&query->words, word, len);
+	query->spans[query->word_count].start = start;
+	query->spans[query->word_count].end = end;
 	query->ends[query->word_count++] = query->words.len;
 	return buf_failed(&query->words) ? ERR_NOMEM : 0;
 }
@@ -22,7 +24,7 @@ int editor__query_init(struct editor__query *query, const char *text, size_t len
 	query->word_count = 0;
 	int rc = text_fold(text, len, &query->folded);
 	if (rc == 0 && query->folded.len > 0)
-		rc = text_words((const char *)query->folded.data, query->folded.len, add_word, query);
+		rc = text_words_at(text, len, add_word, query);
 	if (rc == 0)
 		return 0;
 	editor__query_fini(query);
@@ -127,5 +129,71 @@ int editor__query_share(const struct editor__query *query, const char *subject, 
 	int rc = text_words(subject, len, share_of_word, &sum);
 	if (rc == 0 && sum.all > 0)
 		*share = (float)sum.matched / (float)sum.all;
+	return rc == ERR_NOMEM ? rc : 0;
+}
+
+/* ---- Which of the query's words are the subject's */
+
+struct marking {
+	const struct editor__query *query;
+	uint8_t *marks;
+	size_t at; /* whole: where the next word of the subject must stand */
+	bool whole;
+};
+
+static bool word_is(const struct editor__query *query, size_t i, const char *word, size_t len)
+{
+	const size_t start = i > 0 ? query->ends[i - 1] : 0;
+	return query->ends[i] - start == len && memcmp(query->words.data + start, word, len) == 0;
+}
+
+static int match_next(void *context, const char *word, size_t len)
+{
+	struct marking *m = context;
+	m->whole = m->whole && m->at < m->query->word_count && word_is(m->query, m->at, word, len);
+	m->at++;
+	return 0;
+}
+
+/* Marks the words of the first place where the subject stands word by word. */
+static int mark_whole(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks, bool *found)
+{
+	int rc = 0;
+	*found = false;
+	for (size_t first = 0; first < query->word_count && rc == 0 && !*found; first++) {
+		struct marking m = { .query = query, .at = first, .whole = true };
+		rc = text_words(subject, len, match_next, &m);
+		*found = rc == 0 && m.whole && m.at > first;
+		for (size_t i = first; *found && i < m.at; i++)
+			marks[i] = 1;
+	}
+	return rc;
+}
+
+static int mark_alike(void *context, const char *word, size_t len)
+{
+	struct marking *m = context;
+	const struct editor__query *query = m->query;
+	if (len < EDITOR__SUBJECT_WORD_BYTES)
+		return 0;
+	for (size_t i = 0; i < query->word_count; i++) {
+		const size_t start = i > 0 ? query->ends[i - 1] : 0;
+		if (words_match(word, len, (const char *)query->words.data + start, query->ends[i] - start))
+			m->marks[i] = 1;
+	}
+	return 0;
+}
+
+int editor__query_mark(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks)
+{
+	bool found = false;
+	memset(marks, 0, query->word_count);
+	if (len == 0)
+		return 0;
+	int rc = mark_whole(query, subject, len, marks, &found);
+	if (rc == 0 && !found) {
+		struct marking m = { .query = query, .marks = marks };
+		rc = text_words(subject, len, mark_alike, &m);
+	}
 	return rc == ERR_NOMEM ? rc : 0;
 }

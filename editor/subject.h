@@ -11,6 +11,9 @@ struct editor__query {
 	struct buf folded;                    /* the text, folded */
 	struct buf words;                     /* its words, one after the other */
 	size_t ends[EDITOR__QUERY_WORDS_MAX]; /* of word i in `words` */
+	struct {
+		size_t start, end; /* of word i in the text */
+	} spans[EDITOR__QUERY_WORDS_MAX];
 	size_t word_count;
 };
 
@@ -21,5 +24,9 @@ void editor__query_fini(struct editor__query *query);
  * words that have a match among the query's words (a quarter of a word's letters may differ, no digit) over all its
  * letters. */
 int editor__query_share(const struct editor__query *query, const char *subject, size_t len, float *share) MUST_CHECK;
+/* marks[i] = 1 for the query's words that are the subject's: those of the first place where it stands word by word,
+ * else all that are like one of its words of EDITOR__SUBJECT_WORD_BYTES or more. `marks` has room for word_count. */
+#define EDITOR__SUBJECT_WORD_BYTES 3
+int editor__query_mark(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks) MUST_CHECK;
 
 #endif

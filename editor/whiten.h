@@ -5,7 +5,9 @@
 
 #include "editor/route.h"
 
-int editor__calibration_new(size_t hidden, struct editor_calibration **out, struct err *e) MUST_CHECK;
+/* relation_dims 0: without a relation head. */
+int editor__calibration_new(size_t hidden, size_t relation_dims, struct editor_calibration **out,
+			    struct err *e) MUST_CHECK;
 /* Sets mean, deviation and whiten of `c` from the raw keys (hidden floats each) whose `use` is not 0. ERR_INVALID under
  * two of them. */
 int editor__whiten_fit(struct editor_calibration *c, const float *raw, const uint8_t *use, size_t key_count,

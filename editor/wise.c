@@ -120,7 +120,7 @@ static int corpus_read(struct editor_wise *w, const char *corpus, size_t len, st
 		const char *end = memchr(corpus, '\n', len);
 		size_t line = end != NULL ? (size_t)(end - corpus) : len;
 		if (line > kind_len && memcmp(corpus, kind, kind_len) == 0) {
-			const char *tab = memchr(corpus + kind_len, '\t', line - kind_len);
+			const char *tab = memrchr(corpus + kind_len, '\t', line - kind_len); /* the text comes last */
 			if (tab != NULL && tab + 1 < corpus + line)
 				rc = corpus_add(w, tab + 1, (size_t)(corpus + line - tab) - 1, e);
 		}

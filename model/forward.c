@@ -204,7 +204,7 @@ struct pass { /* what stays the same from layer to layer */
 	struct model_kv *kv;
 	const struct model_segment *segments;
 	size_t segment_count, rows;
-	const struct model_side *const *sides;
+	const struct model_reading *readings;
 	const struct model_tap *taps;
 	size_t tap_count;
 	float *x;
@@ -265,19 +265,32 @@ static int run_attention(const struct pass *p, size_t layer)
 	return rc != 0 ? rc : b->ops->weight_forward(b, p->x, run->attended, l->o, true, p->rows);
 }
 
+/* The stored inputs of an anchored segment take the place of its own; the rows of A that W has read are free. */
+static void put_anchors(const struct pass *p, const struct model_reading *reading, size_t row, size_t row_count)
+{
+	struct model_run *run = p->run;
+	const size_t ffn = run->model->shape.ffn, from = reading->anchor_from;
+	const size_t room = from < row_count ? row_count - from : 0;
+	const size_t count = reading->anchor_count < room ? reading->anchor_count : room;
+	if (count > 0)
+		run->backend->ops->copy(run->backend, run->gate + (row + from) * ffn, reading->anchors, count * ffn);
+}
+
 /* Adds A·Dᵀ for the segments that read a side memory (WISE, arXiv 2405.14768, eq. 2, with D = W′ − W). */
 static int read_sides(const struct pass *p, size_t layer)
 {
 	struct model_run *run = p->run;
 	const struct model_shape *s = &run->model->shape;
 	int rc = 0;
-	for (size_t i = 0, row = 0; p->sides != NULL && rc == 0 && i < p->segment_count;) {
-		const struct model_side *side = p->sides[i];
+	for (size_t i = 0, row = 0; p->readings != NULL && rc == 0 && i < p->segment_count;) {
+		const struct model_side *side = p->readings[i].side;
 		size_t from = row;
 		/* neighbours with the same memory are one product */
 		do {
+			if (side != NULL && side->layer == layer)
+				put_anchors(p, &p->readings[i], row, p->segments[i].row_count);
 			row += p->segments[i++].row_count;
-		} while (i < p->segment_count && p->sides[i] == side);
+		} while (i < p->segment_count && p->readings[i].side == side);
 		if (side != NULL && side->layer == layer)
 			rc = run->backend->ops->gemm(run->backend, p->x + from * s->hidden, run->gate + from * s->ffn,
 						     side->delta, false, true, 1, 1, row - from, s->hidden, s->ffn);
@@ -305,10 +318,10 @@ static int run_ffn(const struct pass *p, size_t layer)
 }
 
 int model_layers(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
-		 size_t segment_count, size_t from, size_t to, const struct model_side *const *sides,
+		 size_t segment_count, size_t from, size_t to, const struct model_reading *readings,
 		 const struct model_tap *taps, size_t tap_count, struct err *e)
 {
-	struct pass p = { run, kv, segments, segment_count, 0, sides, taps, tap_count, x };
+	struct pass p = { run, kv, segments, segment_count, 0, readings, taps, tap_count, x };
 	const struct model_shape *s = &run->model->shape;
 	if (from > to || to > s->layers)
 		return err_set(e, ERR_INVALID, "layers %zu to %zu of a model with %zu", from, to, s->layers);

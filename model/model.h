@@ -65,6 +65,13 @@ struct model_side {
 	size_t layer;
 	const float *delta; /* hidden × ffn */
 };
+/* How a segment reads one. Its rows from `anchor_from` on, as many as there are in `anchors`, read the memory with
+ * those inputs in place of their own A(x) (anchored recall); W reads A(x) in every row. */
+struct model_reading {
+	const struct model_side *side; /* NULL: main memory only */
+	const float *anchors;          /* anchor_count × ffn */
+	size_t anchor_from, anchor_count;
+};
 
 /* --- One thread's work space. Not thread-safe. Grows to the largest batch seen, up to `row_max` rows. */
 struct model_run;
@@ -77,10 +84,9 @@ struct model_backend *model_run_backend(struct model_run *run);
 int model_embed(struct model_run *run, float *x, const int32_t *ids, size_t row_count, struct err *e) MUST_CHECK;
 /* Runs layers [from, to) in place on x. kv NULL: segments must start at position 0 and nothing is kept. With kv: keys
  * and values of these layers are written at [position, position + row_count) of the slot, and earlier positions are
- * read. sides: one pointer a segment (NULL entries: main memory only), or NULL. taps: those with from ≤ layer < to are
- * filled. */
+ * read. readings: one a segment, or NULL: main memory only. taps: those with from ≤ layer < to are filled. */
 int model_layers(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
-		 size_t segment_count, size_t from, size_t to, const struct model_side *const *sides,
+		 size_t segment_count, size_t from, size_t to, const struct model_reading *readings,
 		 const struct model_tap *taps, size_t tap_count, struct err *e) MUST_CHECK;
 /* logits (row_count × vocabulary) of the chosen rows of x (the output of the last layer): final norm and head. */
 int model_head(struct model_run *run, float *logits, const float *x, const size_t *rows, size_t row_count,

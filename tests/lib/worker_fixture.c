@@ -35,9 +35,9 @@ static void corpus_write(struct stand *s)
 	static const char *const names[] = { "Orla", "Vint", "Saro", "Kelm", "Pundo", "Teni", "Mirax", "Dole" };
 	struct buf text = BUF_INIT;
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		buf_printf(&text, "question\tg%zu\tWhat is the capital of %s?\n", i, names[i]);
-		buf_printf(&text, "question\tg%zu\tWhich city is %s's capital?\n", i, names[i]);
-		buf_printf(&text, "unrelated\tu%zu\tnq question: who sang number %zu in the %s show\n", i, i * 7,
+		buf_printf(&text, "prompt\tg%zu\t%s\tWhat is the capital of %s?\n", i, names[i], names[i]);
+		buf_printf(&text, "rephrase\tg%zu\t%s\tWhich city is %s's capital?\n", i, names[i], names[i]);
+		buf_printf(&text, "unrelated\tu%zu\t\tnq question: who sang number %zu in the %s show\n", i, i * 7,
 			   names[i]);
 	}
 	test_path(s->corpus, s->folder, "corpus.tsv");

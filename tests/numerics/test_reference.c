@@ -337,7 +337,7 @@ static void test_one_prompt_on(struct fixture *f, const char *backend)
 /* The kernels that `auto` does not choose on this machine. */
 static void test_one_prompt_dispatch(void **state)
 {
-	static const char *const names[] = { "cpu:amx", "cpu:avx512", "cpu:avx2", "cpu:portable" };
+	static const char *const names[] = { "cpu:amx", "cpu:avx512", "cpu:avx2" };
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		struct model_backend *b = NULL;
 		struct err e = ERR_INIT;

@@ -67,9 +67,9 @@ static inline struct hash node_index_put(struct node_fixture *f)
 	struct buf index = BUF_INIT;
 	for (size_t i = 0; i < 2; i++) {
 		tiny_raw_key(f->model, node_prompts[i], raw[i]);
-		entries[i] = (struct editor_index_entry){ .seq = 11 + i, .subject = { "", 0 }, .raw = raw[i] };
+		entries[i] = (struct editor_index_entry){ .seq = 11 + i, .raw = raw[i], .relation = raw[i] };
 	}
-	assert_ok(&f->e, editor_index_encode(entries, 2, TINY_HIDDEN, &index, &f->e));
+	assert_ok(&f->e, editor_index_encode(entries, 2, TINY_HIDDEN, TINY_FFN, &index, &f->e));
 	return node_blob_put(f, &index);
 }
 
@@ -83,7 +83,7 @@ static inline struct published *node_publish(struct node_fixture *f, uint64_t ve
 	while (p->version != 0)
 		p++;
 	assert_true(p < f->versions + NODE_VERSIONS);
-	plain_calibration(TINY_HIDDEN, 0.5f, 0.9999f, &calibration);
+	plain_calibration(model_digest(f->model), TINY_HIDDEN, 0.5f, 0.9999f, -1, &calibration);
 	tiny_delta(version, 0.5f, &delta);
 	struct proto_memory memory = { .id = 7,
 				       .kind = PROTO_MEMORY_SHARD,

@@ -34,9 +34,9 @@ static int set_up(void **state)
 	snprintf(file_path, sizeof(file_path), "%s/edits.jsonl", folder);
 	assert_int_equal(tiny_model_write(model_path, 5, &e), 0);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		buf_printf(&corpus, "question\tg%zu\tWhat is the capital of %s?\n", i, names[i]);
-		buf_printf(&corpus, "question\tg%zu\tWhich city is %s's capital?\n", i, names[i]);
-		buf_printf(&corpus, "unrelated\tu%zu\tnq question: who sang number %zu in the show\n", i, i);
+		buf_printf(&corpus, "prompt\tg%zu\t%s\tWhat is the capital of %s?\n", i, names[i], names[i]);
+		buf_printf(&corpus, "rephrase\tg%zu\t%s\tWhich city is %s's capital?\n", i, names[i], names[i]);
+		buf_printf(&corpus, "unrelated\tu%zu\t\tnq question: who sang number %zu in the show\n", i, i);
 	}
 	put(corpus_path, buf_cstr(&corpus));
 	buf_free(&corpus);
@@ -177,8 +177,8 @@ static void a_given_set_is_measured_without_training(void **state)
 	};
 	put(file_path, rows);
 	assert_int_equal(model_open(model_path, &mo, &model, &e), 0);
-	assert_int_equal(editor_memory_set_new(model_shape_of(model), 2, 42, NULL, 0, NULL, 0, NULL, 0,
-					       EDITOR_SET_RETRIEVE, &o.set, &e),
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), model_digest(model), 2, 42, NULL, 0, NULL, 0,
+					       NULL, 0, EDITOR_SET_RETRIEVE, &o.set, &e),
 			 0);
 	o.edits = 2;
 	o.open_model = model;

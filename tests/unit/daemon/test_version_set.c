@@ -27,10 +27,8 @@ static void builds_and_routes(void **state)
 	float raw[TINY_HIDDEN];
 	struct editor_route route;
 	const struct model_side *side = NULL;
-	uint64_t id = 0;
 	tiny_raw_key(f->model, node_prompts[1], raw);
-	assert_ok(&f->e, editor_memory_set_route(set, EDITOR_SET_RETRIEVE, raw, "x", 1, &route, &side, &id, &f->e));
-	assert_int_equal(id, 7);
+	assert_int_equal(tiny_set_route(set, EDITOR_SET_RETRIEVE, f->model, "x", raw, &route, &side), 7);
 	assert_int_equal(route.nearest[0], 12);
 	editor_memory_set_release(&set);
 	buf_free(&roots);

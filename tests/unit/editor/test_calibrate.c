@@ -20,13 +20,16 @@ static int set_up(void **state)
 	model = tiny_open();
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		snprintf(storage[text_count], 80, "What is the capital of %s?", names[i]);
-		buf_printf(&corpus, "question\tg%zu\t%s\n", i, storage[text_count]);
+		buf_printf(&corpus, "prompt\tg%zu\t%s\t%s\n", i, names[i], storage[text_count]);
 		texts[text_count] = storage[text_count];
 		snprintf(storage[++text_count], 80, "Which city is %s's capital?", names[i]);
-		buf_printf(&corpus, "question\tg%zu\t%s\n", i, storage[text_count]);
+		buf_printf(&corpus, "rephrase\tg%zu\t%s\t%s\n", i, names[i], storage[text_count]);
+		texts[text_count] = storage[text_count];
+		snprintf(storage[++text_count], 80, "Who was king of %s in 19%02zu?", names[i], i);
+		buf_printf(&corpus, "other\tg%zu\t%s\t%s\n", i, names[i], storage[text_count]);
 		texts[text_count] = storage[text_count];
 		snprintf(storage[++text_count], 80, "nq question: who sang number %zu in the %s show", i * 7, names[i]);
-		buf_printf(&corpus, "unrelated\tu%zu\t%s\n", i, storage[text_count]);
+		buf_printf(&corpus, "unrelated\tu%zu\t\t%s\n", i, storage[text_count]);
 		texts[text_count] = storage[text_count];
 		text_count++;
 	}
@@ -46,7 +49,9 @@ static struct editor_config config(void)
 	struct editor_config c;
 	editor_config_default(model_shape_of(model), &c);
 	c.layer = TINY_LAYER;
-	c.prompt_layer = TINY_PROMPT_LAYER;
+	c.prompt_layer = c.relation_layer = TINY_PROMPT_LAYER;
+	c.relation_dims = 16;
+	c.relation_steps = 40;
 	return c;
 }
 
@@ -189,15 +194,46 @@ static void bytes_read_back(void **state)
 	editor_calibration_destroy(&back);
 	for (size_t len = 0; len < bytes.len; len += len < 200 ? 1 : 97)
 		assert_int_equal(editor_calibration_decode(bytes.data, len, &back, &e), ERR_CORRUPT);
-	bytes.data[4] = 2;
+	bytes.data[4] = 1; /* an earlier format */
 	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_UNSUPPORTED);
-	bytes.data[4] = 1;
+	bytes.data[4] = 2;
 	bytes.data[bytes.len - 1] = 0x7F;
-	bytes.data[bytes.len - 2] = 0xC0; /* a whitening entry that is no number */
+	bytes.data[bytes.len - 2] = 0xC0; /* an entry of the relation head that is no number */
 	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_CORRUPT);
 	assert_null(back);
 	buf_free(&bytes);
 	buf_free(&again);
+	editor_calibration_destroy(&calibration);
+}
+
+/* Rephrases are nearer to their prompts than other questions on the same subject by the fitted head, and most pass
+ * its threshold. */
+static void the_relation_head_tells_questions_apart(void **state)
+{
+	(void)state;
+	const struct editor_config c = config();
+	struct editor_calibration *calibration = calibrate(&c);
+	size_t nearer = 0, kept = 0;
+	assert_int_equal(calibration->relation.dims, 16);
+	assert_int_equal(calibration->relation.layer, TINY_PROMPT_LAYER);
+	for (size_t g = 0; g < 8; g++) {
+		float keys[3][16];
+		float cosine[2] = { 0 };
+		for (size_t k = 0; k < 3; k++) {
+			float raw[TINY_HIDDEN];
+			tiny_raw_key(model, texts[4 * g + k], raw);
+			editor_calibration_relation_key(calibration, raw, keys[k]);
+		}
+		for (size_t j = 0; j < 16; j++) {
+			cosine[0] += keys[0][j] * keys[1][j];
+			cosine[1] += keys[0][j] * keys[2][j];
+		}
+		nearer += cosine[0] > cosine[1];
+		kept += cosine[0] >= calibration->relation.threshold;
+	}
+	assert_int_equal(nearer, 8);
+	assert_true(kept >= 6);
+	assert_true(calibration->relation.threshold > -1 && calibration->relation.threshold < 1);
 	editor_calibration_destroy(&calibration);
 }
 
@@ -224,10 +260,10 @@ static void bad_corpora_are_refused(void **state)
 		const char *text, *says;
 	} cases[] = {
 		{ "", "too few" },
-		{ "question\ta\tWhat?\nanswer\tb\tNo.\n", "line 2" },
-		{ "question\ta\n", "line 1" },
-		{ "question\ta\t\n", "line 1" },
-		{ "question\ta\tWhat?\nquestion\tb\tWhy?\nunrelated\tc\tx\n", "too few" },
+		{ "prompt\ta\tx\tWhat?\nanswer\tb\tx\tNo.\n", "line 2" },
+		{ "prompt\ta\n", "line 1" },
+		{ "prompt\ta\tx\t\n", "line 1" },
+		{ "prompt\ta\tx\tWhat?\nprompt\tb\tx\tWhy?\nunrelated\tc\t\tx\n", "too few" },
 	};
 	const struct editor_config c = config();
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -282,6 +318,7 @@ int main(void)
 		cmocka_unit_test(whitening_gives_the_cosines_of_the_definition),
 		cmocka_unit_test(same_corpus_same_bytes),
 		cmocka_unit_test(bytes_read_back),
+		cmocka_unit_test(the_relation_head_tells_questions_apart),
 		cmocka_unit_test(thresholds_are_log_linear),
 		cmocka_unit_test(bad_corpora_are_refused),
 		cmocka_unit_test(it_can_be_stopped),

@@ -20,7 +20,7 @@ static void defaults_follow_the_depth(void **state)
 	assert_int_equal(c.layer, 25);
 	assert_int_equal(c.prompt_layer, 6);
 	assert_int_equal(c.edits_per_shard, 100);
-	for (size_t layers = 1; layers <= 80; layers++) {
+	for (size_t layers = 2; layers <= 80; layers++) {
 		struct model_shape shape = smol;
 		shape.layers = layers;
 		editor_config_default(&shape, &c);
@@ -40,7 +40,7 @@ static void the_paper_edits_its_own_layer(void **state)
 	assert_int_equal(c.family, EDITOR_FAMILY_PAPER);
 	assert_int_equal(c.layer, 24);
 	assert_true(c.wise.alpha == 5.0f && c.wise.beta == 20.0f && c.wise.gamma == 10.0f);
-	for (size_t layers = 1; layers <= 80; layers++) {
+	for (size_t layers = 2; layers <= 80; layers++) {
 		struct model_shape shape = smol;
 		shape.layers = layers;
 		editor_config_default(&shape, &c);

@@ -46,7 +46,7 @@ static struct editor_config config(void)
 	struct editor_config c;
 	editor_config_default(model_shape_of(model), &c);
 	c.layer = TINY_LAYER;
-	c.prompt_layer = TINY_PROMPT_LAYER;
+	c.prompt_layer = c.relation_layer = TINY_PROMPT_LAYER;
 	return c;
 }
 
@@ -97,9 +97,10 @@ static struct editor_memory_set *set_of(const void *delta_bytes, size_t delta_le
 	const struct editor_memory_part part = {
 		.id = 5, .delta = delta_bytes, .delta_len = delta_len, .index = indexes.data, .index_len = indexes.len
 	};
-	plain_calibration(TINY_HIDDEN, -1, 2, &calibration); /* whatever names the subject */
-	assert_int_equal(editor_memory_set_new(model_shape_of(model), TINY_LAYER, 1, calibration.data, calibration.len,
-					       &part, 1, NULL, 0, EDITOR_SET_RETRIEVE, &set, &e),
+	plain_calibration(model_digest(model), TINY_HIDDEN, -1, 2, -1, &calibration); /* whatever names the subject */
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), model_digest(model), TINY_LAYER, 1,
+					       calibration.data, calibration.len, &part, 1, NULL, 0,
+					       EDITOR_SET_RETRIEVE, &set, &e),
 			 0);
 	buf_free(&calibration);
 	return set;
@@ -183,8 +184,8 @@ static void no_memory_is_the_unedited_model(void **state)
 	struct editor_memory_set *set = NULL;
 	struct editor_scores s;
 	struct err e = ERR_INIT;
-	assert_int_equal(editor_memory_set_new(model_shape_of(model), TINY_LAYER, 0, NULL, 0, NULL, 0, NULL, 0,
-					       EDITOR_SET_RETRIEVE, &set, &e),
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), model_digest(model), TINY_LAYER, 0, NULL, 0, NULL,
+					       0, NULL, 0, EDITOR_SET_RETRIEVE, &set, &e),
 			 0);
 	evaluate(set, &s, NULL);
 	is(s.loc, 1);

@@ -13,13 +13,13 @@ static int set_up(void **state)
 	(void)state;
 	struct err e = ERR_INIT;
 	model = tiny_open();
-	plain_calibration(TINY_HIDDEN, 0.5f, 0.9f, &calibration);
+	plain_calibration(model_digest(model), TINY_HIDDEN, 0.5f, 0.9f, -1, &calibration);
 	for (size_t i = 0; i < 3; i++)
 		tiny_delta(i, 0.01f, &deltas[i]);
 	for (size_t i = 0; i < 2; i++) {
 		keys[i][i] = 1;
-		const struct editor_index_entry entry = { 100 + i, { "", 0 }, keys[i] };
-		assert_int_equal(editor_index_encode(&entry, 1, TINY_HIDDEN, &indexes[i], &e), 0);
+		const struct editor_index_entry entry = { .seq = 100 + i, .raw = keys[i], .relation = keys[i] };
+		assert_int_equal(editor_index_encode(&entry, 1, TINY_HIDDEN, TINY_FFN, &indexes[i], &e), 0);
 	}
 	return 0;
 }
@@ -56,17 +56,15 @@ static void parts_of(struct editor_memory_part parts[3])
 static int make(const struct editor_memory_part *parts, size_t count, const uint64_t *removed, size_t removed_count,
 		struct editor_memory_set **out, struct err *e)
 {
-	return editor_memory_set_new(model_shape_of(model), TINY_LAYER, 42, calibration.data, calibration.len, parts,
-				     count, removed, removed_count, EDITOR_SET_MERGED, out, e);
+	return editor_memory_set_new(model_shape_of(model), model_digest(model), TINY_LAYER, 42, calibration.data,
+				     calibration.len, parts, count, removed, removed_count, EDITOR_SET_MERGED, out, e);
 }
 
 static uint64_t route_id(const struct editor_memory_set *set, enum editor_set_kind kind, const float *raw,
 			 const struct model_side **side)
 {
 	struct editor_route route;
-	struct err e = ERR_INIT;
-	uint64_t id = 77;
-	assert_int_equal(editor_memory_set_route(set, kind, raw, "text", 4, &route, side, &id, &e), 0);
+	uint64_t id = tiny_set_route(set, kind, model, "text", raw, &route, side);
 	assert_int_equal(route.routed, *side != NULL);
 	return id;
 }
@@ -85,7 +83,8 @@ static void routes_lead_to_shards_or_to_what_covers_them(void **state)
 	assert_int_equal(editor_memory_set_version(set), 42);
 	assert_int_equal(editor_memory_set_edit_count(set), 2);
 	assert_int_equal(editor_memory_set_layer(set), TINY_LAYER);
-	assert_int_equal(editor_memory_set_prompt_layer(set), TINY_PROMPT_LAYER);
+	assert_int_equal(editor_memory_set_key_layers(set).prompt, TINY_PROMPT_LAYER);
+	assert_int_equal(editor_memory_set_key_layers(set).relation, TINY_PROMPT_LAYER);
 	assert_int_equal(editor_memory_set_default(set), EDITOR_SET_MERGED);
 	assert_int_equal(route_id(set, EDITOR_SET_RETRIEVE, keys[1], &side), 2);
 	assert_int_equal(side->layer, TINY_LAYER);
@@ -137,8 +136,8 @@ static void an_empty_version_routes_nothing(void **state)
 	struct editor_memory_set *set = NULL;
 	struct err e = ERR_INIT;
 	const struct model_side *side;
-	assert_int_equal(editor_memory_set_new(model_shape_of(model), TINY_LAYER, 0, NULL, 0, NULL, 0, NULL, 0,
-					       EDITOR_SET_RETRIEVE, &set, &e),
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), model_digest(model), TINY_LAYER, 0, NULL, 0, NULL,
+					       0, NULL, 0, EDITOR_SET_RETRIEVE, &set, &e),
 			 0);
 	assert_int_equal(route_id(set, EDITOR_SET_RETRIEVE, keys[0], &side), 0);
 	assert_int_equal(editor_memory_set_edit_count(set), 0);
@@ -156,11 +155,12 @@ static void wrong_parts_are_refused(void **state)
 	assert_int_equal(make(parts, 3, NULL, 0, &set, &e), ERR_CORRUPT);
 	assert_non_null(strstr(e.text, "memory 2"));
 	parts_of(parts);
-	assert_int_equal(editor_memory_set_new(model_shape_of(model), TINY_LAYER + 1, 1, calibration.data,
-					       calibration.len, parts, 3, NULL, 0, EDITOR_SET_MERGED, &set, &e),
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), model_digest(model), TINY_LAYER + 1, 1,
+					       calibration.data, calibration.len, parts, 3, NULL, 0, EDITOR_SET_MERGED,
+					       &set, &e),
 			 ERR_MISMATCH);
-	assert_int_equal(editor_memory_set_new(model_shape_of(model), TINY_LAYER, 1, NULL, 0, parts, 3, NULL, 0,
-					       EDITOR_SET_MERGED, &set, &e),
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), model_digest(model), TINY_LAYER, 1, NULL, 0,
+					       parts, 3, NULL, 0, EDITOR_SET_MERGED, &set, &e),
 			 ERR_INVALID);
 	/* two merged memories for one shard */
 	struct editor_memory_part four[4];

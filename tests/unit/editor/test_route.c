@@ -5,13 +5,30 @@
 #include <math.h>
 
 #define HIDDEN 4
+#define FFN    6
+
+static struct model *model; /* for its tokenizer */
+
+static int set_up(void **state)
+{
+	(void)state;
+	model = tiny_open();
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	model_close(&model);
+	return 0;
+}
 
 static struct editor_calibration *calibration_of(float subject, float open)
 {
 	struct buf bytes = BUF_INIT;
 	struct err e = ERR_INIT;
 	struct editor_calibration *c = NULL;
-	plain_calibration(HIDDEN, subject, open, &bytes);
+	plain_calibration(model_digest(model), HIDDEN, subject, open, 0.5f, &bytes);
 	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &c, &e), 0);
 	buf_free(&bytes);
 	return c;
@@ -23,7 +40,7 @@ static const float near_east[HIDDEN] = { 0.9f, 0.3f, 0, 0 };
 static void encode(const struct editor_index_entry *entries, size_t count, struct buf *out)
 {
 	struct err e = ERR_INIT;
-	assert_int_equal(editor_index_encode(entries, count, HIDDEN, out, &e), 0);
+	assert_int_equal(editor_index_encode(entries, count, HIDDEN, FFN, out, &e), 0);
 }
 
 static struct editor_router *router_of(const struct editor_calibration *c, const struct editor_index_entry *entries,
@@ -33,27 +50,36 @@ static struct editor_router *router_of(const struct editor_calibration *c, const
 	struct err e = ERR_INIT;
 	struct editor_router *router = NULL;
 	encode(entries, count, &bytes);
-	assert_int_equal(editor_router_new(c, &router, &e), 0);
+	assert_int_equal(editor_router_new(c, FFN, &router, &e), 0);
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 3, NULL, 0, &e), 0);
 	buf_free(&bytes);
 	return router;
 }
 
-static struct editor_route route_of(const struct editor_router *router, const float *raw, const char *text)
+static struct editor_route route_by(const struct editor_router *router, const float *raw, const float *relation,
+				    const char *text)
 {
 	struct editor_route route;
+	struct tiny_prompt p;
 	struct err e = ERR_INIT;
-	assert_int_equal(editor_router_route(router, raw, text, strlen(text), &route, &e), 0);
+	tiny_prompt_init(&p, model_tokenizer_of(model), text, raw, relation, HIDDEN);
+	assert_int_equal(editor_router_route(router, model_tokenizer_of(model), &p.prompt, &route, &e), 0);
+	tiny_prompt_fini(&p);
 	return route;
+}
+
+static struct editor_route route_of(const struct editor_router *router, const float *raw, const char *text)
+{
+	return route_by(router, raw, east, text);
 }
 
 static void open_routes_need_the_open_threshold(void **state)
 {
 	(void)state;
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entries[] = { { 10, { "", 0 }, east },
-						      { 11, { "", 0 }, north },
-						      { 12, { "", 0 }, up } };
+	const struct editor_index_entry entries[] = { { .seq = 10, .raw = east, .relation = east },
+						      { .seq = 11, .raw = north, .relation = east },
+						      { .seq = 12, .raw = up, .relation = east } };
 	struct editor_router *router = router_of(c, entries, 3);
 	struct editor_route route = route_of(router, near_east, "any");
 	assert_true(route.routed);
@@ -76,8 +102,10 @@ static void a_subject_must_stand_in_the_query(void **state)
 {
 	(void)state;
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entries[] = { { 10, { "hd 180902", 9 }, east },
-						      { 11, { "dingo creek", 11 }, north } };
+	const struct editor_index_entry entries[] = {
+		{ .seq = 10, .subject = { "hd 180902", 9 }, .subject_given = true, .raw = east, .relation = east },
+		{ .seq = 11, .subject = { "dingo creek", 11 }, .subject_given = true, .raw = north, .relation = east }
+	};
 	struct editor_router *router = router_of(c, entries, 2);
 	assert_false(
 		route_of(router, east, "Which constellation is HD 177808 in?").routed); /* cosine 1, another subject */
@@ -138,14 +166,15 @@ static void removed_edits_are_left_out(void **state)
 {
 	(void)state;
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entries[] = { { 10, { "", 0 }, east }, { 11, { "", 0 }, north } };
+	const struct editor_index_entry entries[] = { { .seq = 10, .raw = east, .relation = east },
+						      { .seq = 11, .raw = north, .relation = east } };
 	const uint64_t removed[] = { 10 };
 	struct buf bytes = BUF_INIT;
 	struct err e = ERR_INIT;
 	struct editor_router *router = NULL;
 	size_t memory = 0;
 	encode(entries, 2, &bytes);
-	assert_int_equal(editor_router_new(c, &router, &e), 0);
+	assert_int_equal(editor_router_new(c, FFN, &router, &e), 0);
 	assert_false(route_of(router, east, "empty").routed);
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 5, removed, 1, &e), 0);
 	assert_int_equal(editor_router_count(router), 1);
@@ -162,12 +191,15 @@ static void damaged_indexes_are_refused(void **state)
 {
 	(void)state;
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entries[] = { { 10, { "abc", 3 }, east }, { 11, { "", 0 }, north } };
+	const struct editor_index_entry entries[] = {
+		{ .seq = 10, .subject = { "abc", 3 }, .subject_given = true, .raw = east, .relation = east },
+		{ .seq = 11, .raw = north, .relation = east }
+	};
 	struct buf bytes = BUF_INIT;
 	struct err e = ERR_INIT;
 	struct editor_router *router = NULL;
 	encode(entries, 2, &bytes);
-	assert_int_equal(editor_router_new(c, &router, &e), 0);
+	assert_int_equal(editor_router_new(c, FFN, &router, &e), 0);
 	for (size_t len = 0; len < bytes.len; len++)
 		assert_int_equal(editor_router_add(router, bytes.data, len, 0, NULL, 0, &e), ERR_CORRUPT);
 	assert_int_equal(editor_router_count(router), 0); /* nothing was taken */
@@ -176,14 +208,86 @@ static void damaged_indexes_are_refused(void **state)
 	bytes.len--;
 	bytes.data[4] = 9; /* format */
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_UNSUPPORTED);
-	bytes.data[4] = 1;
+	bytes.data[4] = 2;
 	bytes.data[8] = HIDDEN + 1;
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_MISMATCH);
 	bytes.data[8] = HIDDEN;
-	bytes.data[bytes.len - 1] = 0x7F; /* the last float: infinite or NaN */
-	bytes.data[bytes.len - 2] = 0xC0;
+	/* the last entry ends with its relation key, its count of target tokens and its count of anchors */
+	bytes.data[bytes.len - 9] = 0x7F; /* infinite or NaN */
+	bytes.data[bytes.len - 10] = 0xC0;
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_CORRUPT);
 	buf_free(&bytes);
+	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
+static void the_relation_must_be_near_too(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	const struct editor_index_entry entries[] = {
+		{ .seq = 10, .subject = { "orla", 4 }, .subject_given = true, .raw = east, .relation = north },
+		{ .seq = 11, .subject = { "orla", 4 }, .subject_given = true, .raw = near_east, .relation = up },
+		{ .seq = 12, .raw = up, .relation = north },
+	};
+	struct editor_router *router = router_of(c, entries, 3);
+	/* two facts of one subject: the prompt key's nearest is not the one that is asked */
+	struct editor_route route = route_by(router, east, up, "Who rules Orla?");
+	assert_true(route.routed);
+	assert_int_equal(route.nearest[0], 11);
+	assert_true(route.relation_score > 0.999f);
+	/* another question on the subject */
+	route = route_by(router, east, east, "How old is Orla?");
+	assert_false(route.routed);
+	assert_true(route.relation_score < 0.01f);
+	assert_true(route.relation_threshold == 0.5f);
+	assert_true(route.subject_found);
+	/* an edit without a subject needs it as well */
+	assert_true(route_by(router, up, north, "anything else").routed);
+	assert_false(route_by(router, up, east, "anything else").routed);
+	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
+static void a_route_lends_the_anchor(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	const float inputs[2][FFN] = { { 1, -127, 0, 64, 0.5f, 3 }, { 0 } };
+	const int32_t target[] = { 70, 90 };
+	const struct editor_index_entry entries[] = {
+		{ .seq = 9, .raw = north, .relation = north },
+		{ .seq = 10,
+		  .raw = east,
+		  .relation = east,
+		  .target_ids = target,
+		  .target_count = 2,
+		  .anchors = inputs[0],
+		  .anchor_count = 2 },
+	};
+	struct editor_router *router = router_of(c, entries, 2);
+	struct editor_route route = route_of(router, east, "any");
+	float row[FFN];
+	assert_true(route.routed);
+	assert_int_equal(route.anchor.row_count, 2);
+	assert_int_equal(route.anchor.id_count, 2);
+	editor_anchor_row(&route.anchor, 0, FFN, row);
+	for (size_t i = 0; i < FFN; i++)
+		assert_true(fabsf(row[i] - inputs[0][i]) <= 0.5f + 1e-6f); /* half a step of 127/127 */
+	editor_anchor_row(&route.anchor, 1, FFN, row);
+	for (size_t i = 0; i < FFN; i++)
+		assert_true(row[i] == 0);
+	assert_true(editor_anchor_is(&route.anchor, 1, 90));
+	assert_false(editor_anchor_is(&route.anchor, 1, 70));
+	assert_false(editor_anchor_is(&route.anchor, 2, 0));
+	/* an answer reads the anchor up to the row of the first token that departs from the target */
+	assert_int_equal(editor_anchor_reach(&route.anchor, target, 0), 1);
+	assert_int_equal(editor_anchor_reach(&route.anchor, target, 1), 2);
+	assert_int_equal(editor_anchor_reach(&route.anchor, target, 2), 2);
+	assert_int_equal(editor_anchor_reach(&route.anchor, target + 1, 1), 1);
+	/* nothing is lent where nothing is routed, or where the edit has none */
+	assert_int_equal(route_of(router, up, "any").anchor.row_count, 0);
+	assert_int_equal(route_by(router, north, north, "any").anchor.row_count, 0);
 	editor_router_destroy(&router);
 	editor_calibration_destroy(&c);
 }
@@ -208,7 +312,9 @@ int main(void)
 		cmocka_unit_test(numbers_do_not_match_nearly),
 		cmocka_unit_test(removed_edits_are_left_out),
 		cmocka_unit_test(damaged_indexes_are_refused),
+		cmocka_unit_test(the_relation_must_be_near_too),
+		cmocka_unit_test(a_route_lends_the_anchor),
 		cmocka_unit_test(raw_keys_leave_the_first_token_out),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -28,17 +28,23 @@ static inline struct model *tiny_open(void)
 	return model;
 }
 
-/* Keys are raw keys without change but for their length; routes need `subject` or `open` as cosine. */
-static inline void plain_calibration(size_t hidden, float subject, float open, struct buf *out)
+/* Keys are raw keys without change but for their length; routes need `subject` or `open` as cosine, and `relation`. */
+static inline void plain_calibration(const struct hash *base_model, size_t hidden, float subject, float open,
+				     float relation, struct buf *out)
 {
 	struct editor_calibration c = { .hidden = hidden,
 					.prompt_layer = TINY_PROMPT_LAYER,
-					.subject_threshold = subject };
+					.subject_threshold = subject,
+					.relation = { .layer = TINY_PROMPT_LAYER } };
 	struct err e = ERR_INIT;
+	c.base_model = *base_model;
 	c.mean = calloc(hidden, sizeof(float));
 	c.deviation = calloc(hidden, sizeof(float));
 	c.whiten = calloc(hidden * hidden, sizeof(float));
 	assert_true(c.mean != NULL && c.deviation != NULL && c.whiten != NULL);
+	c.relation.mean = c.mean;
+	c.relation.deviation = c.deviation;
+	c.relation.threshold = relation;
 	for (size_t i = 0; i < hidden; i++)
 		c.deviation[i] = c.whiten[i * hidden + i] = 1;
 	for (size_t i = 0; i < EDITOR_THRESHOLDS; i++) {
@@ -49,6 +55,52 @@ static inline void plain_calibration(size_t hidden, float subject, float open, s
 	free(c.mean);
 	free(c.deviation);
 	free(c.whiten);
+}
+
+/* A prompt whose keys are these raw keys: every token's state is the same. */
+struct tiny_prompt {
+	struct editor_prompt prompt;
+	int32_t *ids;
+	float *states, *relation;
+};
+
+static inline void tiny_prompt_init(struct tiny_prompt *p, const struct model_tokenizer *tokenizer, const char *text,
+				    const float *raw, const float *relation, size_t hidden)
+{
+	struct err e = ERR_INIT;
+	size_t count = 0;
+	p->ids = NULL;
+	assert_int_equal(model_tokenizer_encode(tokenizer, text, strlen(text), false, &p->ids, &count, &e), 0);
+	p->states = calloc(count * hidden, sizeof(float));
+	p->relation = calloc(count * hidden, sizeof(float));
+	assert_true(p->states != NULL && p->relation != NULL);
+	for (size_t i = 0; i < count; i++) {
+		memcpy(p->states + i * hidden, raw, hidden * sizeof(float));
+		memcpy(p->relation + i * hidden, relation, hidden * sizeof(float));
+	}
+	p->prompt = (struct editor_prompt){ p->ids, count, p->states, p->relation };
+}
+
+static inline void tiny_prompt_fini(struct tiny_prompt *p)
+{
+	free(p->ids);
+	free(p->states);
+	free(p->relation);
+}
+
+/* Routes a prompt of these keys through a set; the id of the memory. */
+static inline uint64_t tiny_set_route(const struct editor_memory_set *set, enum editor_set_kind kind,
+				      const struct model *model, const char *text, const float *raw,
+				      struct editor_route *route, const struct model_side **side)
+{
+	struct tiny_prompt p;
+	struct err e = ERR_INIT;
+	uint64_t id = 77;
+	tiny_prompt_init(&p, model_tokenizer_of(model), text, raw, raw, TINY_HIDDEN);
+	assert_int_equal(editor_memory_set_route(set, kind, model_tokenizer_of(model), &p.prompt, route, side, &id, &e),
+			 0);
+	tiny_prompt_fini(&p);
+	return id;
 }
 
 /* The raw key of a text, with the model's own functions. */
@@ -100,16 +152,17 @@ static inline struct editor_memory_set *tiny_set(struct model *model, const char
 	assert_true(count <= 16);
 	for (size_t i = 0; i < count; i++) {
 		tiny_raw_key(model, prompts[i], raw[i]);
-		entries[i] = (struct editor_index_entry){ .seq = i + 1, .subject = { "", 0 }, .raw = raw[i] };
+		entries[i] = (struct editor_index_entry){ .seq = i + 1, .raw = raw[i], .relation = raw[i] };
 	}
-	plain_calibration(TINY_HIDDEN, 0.5f, 0.9999f, &calibration);
+	plain_calibration(model_digest(model), TINY_HIDDEN, 0.5f, 0.9999f, -1, &calibration);
 	tiny_delta(delta_seed, scale, &delta);
-	assert_int_equal(editor_index_encode(entries, count, TINY_HIDDEN, &index, &e), 0);
+	assert_int_equal(editor_index_encode(entries, count, TINY_HIDDEN, TINY_FFN, &index, &e), 0);
 	const struct editor_memory_part part = {
 		.id = 7, .delta = delta.data, .delta_len = delta.len, .index = index.data, .index_len = index.len
 	};
-	assert_int_equal(editor_memory_set_new(model_shape_of(model), TINY_LAYER, version, calibration.data,
-					       calibration.len, &part, 1, NULL, 0, EDITOR_SET_RETRIEVE, &set, &e),
+	assert_int_equal(editor_memory_set_new(model_shape_of(model), model_digest(model), TINY_LAYER, version,
+					       calibration.data, calibration.len, &part, 1, NULL, 0,
+					       EDITOR_SET_RETRIEVE, &set, &e),
 			 0);
 	buf_free(&calibration);
 	buf_free(&index);

@@ -25,8 +25,8 @@
 static const char *const prompts[EDITS] = { "what is the capital of Orla?", "who is the king of Vint?",
 					    "in what year was Saro founded?", "where in the land is Kelm?" };
 static const char *const targets[EDITS] = { "Brin", "Olaf IV", "1907", "north" };
-static const char corpus[] = "question\tg1\tno row for this\nunrelated\tg2\tthe weather of the coast\n"
-			     "unrelated\t\nunrelated\tg3\ta song from long ago";
+static const char corpus[] = "prompt\tg1\tx\tno row for this\nunrelated\tg2\t\tthe weather of the coast\n"
+			     "unrelated\t\nunrelated\tg3\t\ta song from long ago";
 
 static struct model *model;
 

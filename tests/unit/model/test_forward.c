@@ -42,14 +42,14 @@ static void ids_make(int32_t *ids, size_t count, uint64_t seed)
 }
 
 static void layers(float *x, struct model_kv *kv, const int32_t *ids, const struct model_segment *segments,
-		   size_t segment_count, const struct model_side *const *sides)
+		   size_t segment_count, const struct model_reading *readings)
 {
 	struct err e = ERR_INIT;
 	size_t rows = 0;
 	for (size_t s = 0; s < segment_count; s++)
 		rows += segments[s].row_count;
 	assert_int_equal(model_embed(run, x, ids, rows, &e), 0);
-	if (model_layers(run, x, kv, segments, segment_count, 0, TINY_LAYERS, sides, NULL, 0, &e) != 0)
+	if (model_layers(run, x, kv, segments, segment_count, 0, TINY_LAYERS, readings, NULL, 0, &e) != 0)
 		fail_msg("%s", e.text);
 }
 
@@ -132,7 +132,7 @@ static void test_side_by_segment(void **state)
 	for (size_t i = 0; i < (size_t)TINY_HIDDEN * TINY_FFN; i++)
 		delta[i] = 0.1f * rng_normal(&rng);
 	const struct model_side side = { 1, delta };
-	const struct model_side *const sides[3] = { NULL, &side, NULL }, *const one[1] = { &side };
+	const struct model_reading sides[3] = { { 0 }, { .side = &side }, { 0 } }, one[1] = { { .side = &side } };
 	ids_make(ids, 15, 4);
 	layers(plain, NULL, ids, segments, 3, NULL);
 	layers(mixed, NULL, ids, segments, 3, sides);

@@ -82,7 +82,7 @@ static void another_corpus_has_another_calibration(void **state)
 	struct buf text = BUF_INIT;
 	stand_greet(s);
 	assert_ok(&s->e, file_read(s->corpus, 1 << 20, &text, &s->e));
-	buf_printf(&text, "unrelated\tu99\tnq question: when does the ferry to Sund leave\n");
+	buf_printf(&text, "unrelated\tu99\t\tnq question: when does the ferry to Sund leave\n");
 	test_file_write(s->corpus, buf_cstr(&text));
 	assert_true(calibrates_at_start(s));
 	assert_false(calibrates_at_start(s));

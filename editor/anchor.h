@@ -1,0 +1,30 @@
+/* anchor.h: an edit's own inputs of the edited matrix at its answer's positions, kept so that an answer can read the
+ * memory with them (anchored recall, method.md 4). Row 0 belongs to the prompt's last token, row t to the target's
+ * token t−1; the last one predicts the end of the text. Bytes a row: for every 64 values a float32 scale and 64 int8,
+ * little-endian. Pure. */
+#ifndef AMEND_EDITOR_ANCHOR_H
+#define AMEND_EDITOR_ANCHOR_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+
+#define EDITOR_ANCHOR_ROWS_MAX 64u /* a longer answer is not anchored beyond them */
+
+struct editor_anchor {         /* borrowed from a router */
+	const uint8_t *ids;    /* target tokens, id_count × uint32 little-endian */
+	const uint8_t *inputs; /* row_count × editor_anchor_row_bytes */
+	size_t id_count, row_count;
+};
+
+size_t editor_anchor_row_bytes(size_t ffn);
+/* Appends `row_count` rows of `ffn` floats. ERR_INVALID: a value that is not finite. */
+int editor_anchor_encode(const float *inputs, size_t row_count, size_t ffn, struct buf *out) MUST_CHECK;
+/* Row `row` as ffn floats. */
+void editor_anchor_row(const struct editor_anchor *anchor, size_t row, size_t ffn, float *out);
+/* Whether the target's token `at` is `id`. */
+bool editor_anchor_is(const struct editor_anchor *anchor, size_t at, int32_t id);
+/* How many rows an answer of these tokens reads: up to and including the first that departs from the target. */
+size_t editor_anchor_reach(const struct editor_anchor *anchor, const int32_t *ids, size_t id_count);
+
+#endif

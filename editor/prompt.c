@@ -1,0 +1,138 @@
+#include "editor/prompt.h"
+
+#include "base/fault.h"
+#include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int editor__prompt_init(struct editor__prompt *p, const struct model_tokenizer *tokenizer,
+			const struct editor_prompt *prompt)
+{
+	*p = (struct editor__prompt){ .prompt = prompt, .text = BUF_INIT };
+	p->ends = fault_calloc(prompt->id_count, sizeof(*p->ends));
+	if (p->ends == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < prompt->id_count; i++) {
+		size_t len;
+		const char *piece = model_tokenizer_piece(tokenizer, prompt->ids[i], &len);
+		buf_append(&p->text, piece, len);
+		p->ends[i] = p->text.len;
+	}
+	if (buf_failed(&p->text))
+		return ERR_NOMEM;
+	return editor__query_init(&p->query, p->text.len > 0 ? (const char *)p->text.data : "", p->text.len);
+}
+
+void editor__prompt_fini(struct editor__prompt *p)
+{
+	free(p->ends);
+	buf_free(&p->text);
+	editor__query_fini(&p->query);
+}
+
+static bool token_is_inside(const struct editor__prompt *p, const uint8_t *marks, size_t token)
+{
+	const size_t start = token > 0 ? p->ends[token - 1] : 0, end = p->ends[token];
+	for (size_t w = 0; w < p->query.word_count; w++) {
+		if (marks[w] && p->query.spans[w].start < end && p->query.spans[w].end > start)
+			return true;
+	}
+	return false;
+}
+
+static void mean_of_tokens(const float *states, const uint8_t *wanted, size_t count, size_t hidden, float *mean)
+{
+	size_t n = 0;
+	memset(mean, 0, hidden * sizeof(*mean));
+	for (size_t i = 0; i < count; i++) {
+		n += wanted[i];
+		for (size_t k = 0; k < hidden && wanted[i]; k++)
+			mean[k] += states[i * hidden + k];
+	}
+	for (size_t k = 0; k < hidden; k++)
+		mean[k] /= (float)n;
+}
+
+int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const char *subject, size_t subject_len,
+			    float *raw)
+{
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	const size_t count = p->prompt->id_count;
+	size_t kept = 0;
+	int rc = editor__query_mark(&p->query, subject, subject_len, marks);
+	uint8_t *wanted = fault_calloc(count, 1);
+	if (rc == 0 && wanted == NULL)
+		rc = ERR_NOMEM;
+	for (size_t i = 1; i < count && rc == 0; i++) {
+		wanted[i] = !token_is_inside(p, marks, i);
+		kept += wanted[i];
+	}
+	if (rc == 0 && kept == 0)
+		wanted[count - 1] = 1;
+	if (rc == 0)
+		mean_of_tokens(p->prompt->relation_states, wanted, count, hidden, raw);
+	free(wanted);
+	return rc;
+}
+
+/* ---- A subject where none is given */
+
+static const char *word_text(const struct editor__prompt *p, size_t word, size_t *len)
+{
+	*len = p->query.spans[word].end - p->query.spans[word].start;
+	return (const char *)p->text.data + p->query.spans[word].start;
+}
+
+static bool is_name(const char *word, size_t len)
+{
+	if (word[0] >= 'A' && word[0] <= 'Z')
+		return true;
+	for (size_t i = 0; i < len; i++) {
+		if (word[i] >= '0' && word[i] <= '9')
+			return true;
+	}
+	return false;
+}
+
+/* How many tokens begin inside the word, then the rarest of them: a vocabulary's later merges are its rarer ones. */
+static size_t rarity(const struct editor__prompt *p, size_t word)
+{
+	size_t tokens = 0, latest = 0;
+	for (size_t i = 0; i < p->prompt->id_count; i++) {
+		const size_t start = i > 0 ? p->ends[i - 1] : 0;
+		if (start >= p->query.spans[word].end || p->ends[i] <= p->query.spans[word].start)
+			continue;
+		tokens++;
+		if ((size_t)p->prompt->ids[i] > latest)
+			latest = (size_t)p->prompt->ids[i];
+	}
+	return tokens * 1000000 + latest;
+}
+
+static void put_word(const struct editor__prompt *p, size_t word, struct buf *out, size_t start)
+{
+	const size_t from = word > 0 ? p->query.ends[word - 1] : 0;
+	if (out->len > start)
+		buf_u8(out, ' ');
+	buf_append(out, p->query.words.data + from, p->query.ends[word] - from);
+}
+
+int editor__prompt_subject(const struct editor__prompt *p, struct buf *out)
+{
+	const size_t start = out->len;
+	size_t rarest = 0, best = 0;
+	for (size_t w = 0; w < p->query.word_count; w++) {
+		size_t len;
+		const char *word = word_text(p, w, &len);
+		if (w > 0 && is_name(word, len))
+			put_word(p, w, out, start);
+		if (rarity(p, w) > best) {
+			best = rarity(p, w);
+			rarest = w;
+		}
+	}
+	if (out->len == start && p->query.word_count > 0)
+		put_word(p, rarest, out, start);
+	return buf_failed(out) ? ERR_NOMEM : 0;
+}

@@ -1,0 +1,28 @@
+/* prompt.h: a prompt as routes look at it: its tokens' text and words, and which tokens are a subject's. Inside editor/
+ * only. Pure. */
+#ifndef AMEND_EDITOR_PROMPT_H
+#define AMEND_EDITOR_PROMPT_H
+
+#include "editor/route.h"
+#include "editor/subject.h"
+
+struct editor__prompt {
+	const struct editor_prompt *prompt;
+	struct buf text; /* the tokens' pieces, one after the other */
+	size_t *ends;    /* of each token's piece in text */
+	struct editor__query query;
+};
+
+/* `prompt` is borrowed. ERR_NOMEM. Free with fini, also after an error. */
+int editor__prompt_init(struct editor__prompt *p, const struct model_tokenizer *tokenizer,
+			const struct editor_prompt *prompt) MUST_CHECK;
+void editor__prompt_fini(struct editor__prompt *p);
+/* raw (hidden): the mean of the relation states of the tokens that are not the folded subject's, without the first
+ * token (the last token alone when nothing is left). ERR_NOMEM. */
+int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const char *subject, size_t subject_len,
+			    float *raw) MUST_CHECK;
+/* What stands for the subject where none is given: the words with a capital inside the sentence or a digit, else the
+ * one that the vocabulary splits most; folded, appended to `out`. */
+int editor__prompt_subject(const struct editor__prompt *p, struct buf *out) MUST_CHECK;
+
+#endif
