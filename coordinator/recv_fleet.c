@@ -9,15 +9,28 @@
 
 #define MEMBERS_MAX 400 /* fits the reply's cap with full texts */
 
+/* A worker says what it does while it does it, and nothing when it is done: without work to do it is idle, whatever it
+ * said last. */
+static const char *state_of(struct coordinator *c, const struct peer *peer)
+{
+	if (!coordinator__peer_live(c, peer))
+		return "lost";
+	if (peer->kind != MSG_PEER_WORKER)
+		return peer->state;
+	bool busy = c->merge.lease.holder == peer;
+	for (size_t i = 0; i < c->shard_count && !busy; i++)
+		busy = c->shards[i]->lease.holder == peer && coordinator__shard_work(c->shards[i]);
+	return !busy ? "idle" : peer->state[0] != '\0' ? peer->state : "starting";
+}
+
 static void member_fill(struct coordinator *c, const struct peer *peer, struct msg_fleet_member *out)
 {
-	bool live = coordinator__peer_live(c, peer);
 	*out = (struct msg_fleet_member){ .kind = peer->kind,
 					  .name = coordinator__text(peer->name),
 					  .endpoint = coordinator__text(peer->endpoint),
 					  .backend = coordinator__text(peer->backend),
 					  .software = coordinator__text(peer->software),
-					  .state = coordinator__text(live ? peer->state : "lost"),
+					  .state = coordinator__text(state_of(c, peer)),
 					  .seen_ms_ago = coordinator__now_ms(c) - peer->seen_ms,
 					  .version = peer->version,
 					  .resident_bytes = peer->resident_bytes,

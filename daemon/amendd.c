@@ -38,12 +38,14 @@ static int usage(FILE *out)
 }
 
 /* GNU OpenMP reads its environment when it is loaded: to bound its spinning the program starts itself once more. Four
- * programs may share two cores; without the bound an idle thread spins for milliseconds between two operations. */
+ * programs may share two cores; a thread that spins while the one it waits for has no core keeps that core from it. A
+ * thousand rounds are some 50 us, longer than an idle machine needs from one operation to the next: two threads that
+ * shared two cores with eight others decoded 2.4 tokens/s with 20000 rounds, 5.8 with 1000, in half of the CPU time. */
 static void spinning_bound(char **argv)
 {
 	if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL)
 		return;
-	if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0)
+	if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
 		execv("/proc/self/exe", argv); /* on failure the program simply spins longer */
 }
 

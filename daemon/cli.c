@@ -1,11 +1,14 @@
 /* cli.c: errors, numbers and the connection to a cluster. */
 #include "daemon/cli.h"
 
+#include "daemon/cli_process.h"
 #include "daemon/wiring.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static int exit_of(int code)
 {
@@ -66,6 +69,20 @@ int cli_number(const char *text, const char *name, uint64_t min, uint64_t max, u
 	return 0;
 }
 
+int cli_set_check(const char *set, struct err *e)
+{
+	if (set == NULL || strcmp(set, "merged") == 0 || strcmp(set, "retrieve") == 0)
+		return 0;
+	return err_set(e, ERR_INVALID, "--set %.64s: may be merged or retrieve", set);
+}
+
+void cli_memory_name(uint64_t id, char *out, size_t out_bytes)
+{
+	uint64_t merge = id >> 32;
+	snprintf(out, out_bytes, "%s:%llu", merge != 0 ? "merged" : "memory",
+		 (unsigned long long)(merge != 0 ? id & UINT32_MAX : id));
+}
+
 static int zmq_connect(struct cli *cli, struct err *e)
 {
 	uint8_t server[PROTO_KEY_BYTES];
@@ -116,10 +133,30 @@ void cli_disconnect(struct cli *cli)
 	proto_keypair_wipe(&cli->keys);
 }
 
+/* Silence of a cluster of this machine may have a plain reason, and a way out. */
+static int silence_explain(const struct cli *cli, int rc, struct err *e)
+{
+	struct cli_process processes[CLI_PROCESSES_MAX];
+	struct err silent = ERR_INIT;
+	char path[PATH_MAX], text[sizeof e->text];
+	size_t count = 0;
+	if (snprintf(path, sizeof path, "%s/run", cli->data) >= (int)sizeof path || access(path, F_OK) != 0 ||
+	    cli_process_list(cli->data, processes, CLI_PROCESSES_MAX, &count, &silent) != 0)
+		return rc;
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(processes[i].name, "coordinator") == 0)
+			return rc;
+	snprintf(text, sizeof text, "%s", e->text);
+	return err_set(e, rc, "%s; the coordinator of %s does not run: `amend up --data %s` starts it", text, cli->data,
+		       cli->data);
+}
+
 int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e)
 {
 	int rc = cli_connect(cli, e);
-	return rc == 0 ? proto_client_call(&cli->client, request, reply, e) : rc;
+	if (rc == 0)
+		rc = proto_client_call(&cli->client, request, reply, e);
+	return cli->zmq != NULL && (rc == ERR_TIMEOUT || rc == ERR_CLOSED) ? silence_explain(cli, rc, e) : rc;
 }
 
 void cli_pause(const struct cli *cli, int64_t ms)

@@ -55,6 +55,9 @@ int cli_fail(struct cli *cli, const struct err *e);
 /* The same for a wrong command line: CLI_USAGE, but for a lack of memory. */
 int cli_misuse(const struct err *e);
 
+#define CLI_NEEDS_MODEL                                                                                                \
+	"needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a small one)"
+
 /* --- Commands and their command lines: one table makes the parser, the help and the completion. */
 #define CLI_FLAGS_MAX 12
 struct cli_args;
@@ -103,6 +106,9 @@ void cli_help_command(const struct cli_command *command, struct buf *out);
 void cli_help_usage(const struct cli_command *command, struct buf *out); /* its one line */
 void cli_completion_bash(struct buf *out);
 
+int cli_set_check(const char *set, struct err *e) MUST_CHECK; /* of --set: merged, retrieve, or NULL */
+/* "memory:3", or "merged:1": ids of merged memories are numbered from 2^32 on. */
+void cli_memory_name(uint64_t id, char *out, size_t out_bytes);
 int cli_number(const char *text, const char *name, uint64_t min, uint64_t max, uint64_t *out, struct err *e) MUST_CHECK;
 /* Connects when needed, sends, waits for the reply (proto_client_call). */
 int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e) MUST_CHECK;
@@ -119,8 +125,9 @@ int cli_out_of_memory(struct cli *cli); /* says so; CLI_FAILED */
 struct cli_table;
 int cli_table_new(const char *const *headers, size_t column_count, struct cli_table **out) MUST_CHECK;
 void cli_table_cell(struct cli_table *table, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));                  /* row by row */
-int cli_table_print(struct cli *cli, struct cli_table **table); /* and frees; gives an exit code */
+	__attribute__((format(printf, 2, 3)));                                      /* row by row */
+void cli_table_cell_cut(struct cli_table *table, size_t columns, const char *text); /* one of at most so many */
+int cli_table_print(struct cli *cli, struct cli_table **table);                     /* and frees; gives an exit code */
 void cli_table_free(struct cli_table **table);
 /* A JSON object's members as "key  value" lines, nested ones indented. Gives an exit code. */
 int cli_object_print(struct cli *cli, struct buf *json);

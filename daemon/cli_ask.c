@@ -1,5 +1,5 @@
 /* cli_ask.c: `amend ask`: a question to a node, by any version and set, with the route explained. */
-#include "daemon/cli.h"
+#include "daemon/cli_edit.h"
 #include "daemon/cli_http.h"
 #include "daemon/cli_pull.h"
 
@@ -7,13 +7,14 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TOKENS_DEFAULT 32
 
 struct ask {
-	const char *prompt, *version, *set, *node;
-	uint64_t tokens;
+	const char *prompt, *set, *node;
+	uint64_t tokens, version; /* 0: the newest */
 	bool explain, base;
 };
 
@@ -79,46 +80,16 @@ static int base_name(const char *node, const struct cli *cli, char *out, size_t 
 	return rc;
 }
 
-/* A pinned version is named with its set: without --set, the one that the version serves by default. */
-static int set_of_version(struct cli *cli, const struct ask *ask, uint64_t version, const char **set, struct err *e)
-{
-	struct cli_manifest manifest;
-	*set = ask->set;
-	if (ask->set != NULL || version == 0)
-		return 0;
-	int rc = cli_manifest_pull(cli, version, &manifest, e);
-	if (rc != 0)
-		return rc;
-	*set = manifest.manifest.default_set == PROTO_SET_MERGED ? "merged" : "retrieve";
-	cli_manifest_free(&manifest);
-	return 0;
-}
-
-static int model_name_make(struct cli *cli, const struct ask *ask, const char *base, struct buf *out, struct err *e)
-{
-	const char *set;
-	uint64_t version = 0;
-	int rc = ask->version != NULL ? cli_version_parse(ask->version, &version, e) : 0;
-	if (rc == 0)
-		rc = set_of_version(cli, ask, version, &set, e);
-	if (rc != 0)
-		return rc;
-	buf_puts(out, base);
-	if (set != NULL)
-		buf_printf(out, ":%s", set);
-	if (version != 0)
-		buf_printf(out, "@v%llu", (unsigned long long)version);
-	return buf_failed(out) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
-}
-
-static int body_make(const struct ask *ask, const char *model, bool plain_default, struct buf *body, struct err *e)
+/* Without --set and --base the model is not named: the node answers by what the version serves by default. */
+static int body_make(const struct ask *ask, const char *base, struct buf *body, struct err *e)
 {
 	struct json_w w;
+	char model[300];
 	json_w_init(&w, body);
 	json_w_open(&w, '{');
-	if (!plain_default) {
+	snprintf(model, sizeof model, "%s%s%s", base, ask->set != NULL ? ":" : "", ask->set != NULL ? ask->set : "");
+	if (ask->base || ask->set != NULL)
 		json_w_member_str(&w, "model", model);
-	}
 	json_w_member_str(&w, "prompt", ask->prompt);
 	json_w_member_uint(&w, "max_tokens", ask->tokens);
 	json_w_member_int(&w, "temperature", 0);
@@ -126,53 +97,132 @@ static int body_make(const struct ask *ask, const char *model, bool plain_defaul
 	json_w_key(&w, "amend");
 	json_w_open(&w, '{');
 	json_w_member_bool(&w, "explain", true);
+	if (ask->version != 0)
+		json_w_member_uint(&w, "version", ask->version);
 	json_w_close(&w);
 	json_w_close(&w);
 	return buf_failed(body) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 }
 
-static int answer_print(struct cli *cli, const struct ask *ask, const struct json *answer)
+/* --- the answer */
+
+struct route {
+	char version[40], memory[40];
+	const struct json *amend;
+};
+
+static void route_read(const struct json *answer, struct route *r)
+{
+	r->amend = json_get(answer, "amend");
+	int64_t version = json_integer(json_get(r->amend, "version"));
+	const char *route = json_string(json_get(r->amend, "route"), NULL);
+	uint64_t memory = 0;
+	char *end;
+	snprintf(r->version, sizeof r->version, version > 0 ? "v%lld" : "no version", (long long)version);
+	snprintf(r->memory, sizeof r->memory, "%.30s", route != NULL ? route : "main");
+	if (strncmp(r->memory, "memory:", 7) == 0 && (memory = strtoull(r->memory + 7, &end, 10)) > 0 && *end == '\0')
+		cli_memory_name(memory, r->memory, sizeof r->memory);
+}
+
+static int text_print(const struct json *answer, struct cli *cli)
 {
 	struct buf line = BUF_INIT;
 	size_t len = 0;
 	const char *text = json_string(json_get(json_at(json_get(answer, "choices"), 0), "text"), &len);
-	const struct json *route = json_get(answer, "amend");
 	while (len > 0 && isspace((unsigned char)text[0])) {
 		text++;
 		len--;
 	}
-	text_escape(len > 0 ? text : "", len, &line); /* what a model says never steers a terminal */
-	printf("%s\n", buf_cstr(&line));
+	text_escape(len > 0 ? text : "(empty answer)", len > 0 ? len : strlen("(empty answer)"),
+		    &line); /* what a model says never steers a terminal */
 	bool failed = buf_failed(&line);
+	if (!failed)
+		printf("%s\n", buf_cstr(&line));
 	buf_free(&line);
-	if (failed)
-		return cli_out_of_memory(cli);
-	if (!ask->explain)
+	return failed ? cli_out_of_memory(cli) : CLI_OK;
+}
+
+/* "0.043 < 0.402": what a gate measured, and what it had to reach. */
+static void gate_print(const struct json *amend, const char *name, const char *score, const char *threshold)
+{
+	const struct json *s = json_get(amend, score), *t = json_get(amend, threshold);
+	if (s == NULL || t == NULL || json_type(s) == JSON_NULL)
+		return;
+	double reached = json_number(s), needed = json_number(t);
+	printf("%-11s  %.3f %s %.3f%s\n", name, reached, reached >= needed ? ">=" : "<", needed,
+	       reached >= needed ? "" : ", the least for a memory");
+}
+
+static int nearest_print(struct cli *cli, const struct json *amend)
+{
+	static const char *const headers[] = { "SCORE", "SEQ", "ID", "PROMPT", "TARGET" };
+	const struct json *seqs = json_get(amend, "edits"), *scores = json_get(amend, "scores");
+	struct cli_table *table = NULL;
+	if (json_length(seqs) == 0)
 		return CLI_OK;
+	if (cli_table_new(headers, 5, &table) != 0)
+		return cli_out_of_memory(cli);
+	for (size_t i = 0; i < json_length(seqs); i++) {
+		struct err silent = ERR_INIT; /* a key that may not see edits still sees their numbers */
+		struct msg_received *reply = NULL;
+		uint64_t seq = (uint64_t)json_integer(json_at(seqs, i));
+		bool known = cli_edit_get(cli, seq, true, &reply, &silent) == 0;
+		const struct msg_edit *edit = known ? &reply->msg.u.edit_list_reply.edits[0] : NULL;
+		if (i < json_length(scores))
+			cli_table_cell(table, "%.3f", json_number(json_at(scores, i)));
+		else
+			cli_table_cell(table, "-");
+		cli_table_cell(table, "%llu", (unsigned long long)seq);
+		cli_edit_id_cell(cli, table, known ? edit->id : (struct msg_text){ "-", 1 });
+		cli_edit_cells(cli, table, known ? edit->payload : (struct msg_bytes){ NULL, 0 });
+		msg_free(&reply);
+	}
+	printf("\nnearest edits\n");
+	return cli_table_print(cli, &table);
+}
+
+static int explain_print(struct cli *cli, const struct json *answer, const struct route *r)
+{
 	const char *fingerprint = json_string(json_get(answer, "system_fingerprint"), NULL);
-	printf("\n%-18s  %s\n", "fingerprint", fingerprint != NULL ? fingerprint : "-");
-	if (route != NULL)
-		json_canonical(route, &line);
-	int status = line.len > 0 ? cli_object_print(cli, &line) : CLI_OK;
-	buf_free(&line);
+	bool subject = json_bool(json_get(r->amend, "subject_found"));
+	printf("\n%-11s  %s, fingerprint %s\n", "version", r->version, fingerprint != NULL ? fingerprint : "-");
+	printf("%-11s  %s\n", "route", r->memory);
+	gate_print(r->amend, "similarity", "prompt_score", "prompt_threshold");
+	gate_print(r->amend, "relation", "relation_score", "relation_threshold");
+	if (json_length(json_get(r->amend, "edits")) > 0)
+		printf("%-11s  the nearest edit's %s in the question\n", "subject",
+		       subject ? "stands" : "does not stand");
+	return nearest_print(cli, r->amend);
+}
+
+static int answer_print(struct cli *cli, const struct ask *ask, const struct json *answer)
+{
+	struct route route;
+	int status = text_print(answer, cli);
+	route_read(answer, &route);
+	if (status == CLI_OK && ask->explain)
+		return explain_print(cli, answer, &route);
+	if (status == CLI_OK && !cli->quiet) {
+		fflush(stdout);
+		fprintf(stderr, "(%s, %s)\n", route.version, route.memory);
+	}
 	return status;
 }
 
 static int ask_read(const struct cli_args *args, struct ask *ask, struct err *e)
 {
-	uint64_t number;
+	const char *version = cli_value(args, "version");
 	*ask = (struct ask){ .prompt = args->words[0],
-			     .version = cli_value(args, "version"),
 			     .set = cli_value(args, "set"),
 			     .node = cli_value(args, "node"),
 			     .explain = cli_switch(args, "explain"),
 			     .base = cli_switch(args, "base"),
 			     .tokens = TOKENS_DEFAULT };
-	if (ask->set != NULL && strcmp(ask->set, "merged") != 0 && strcmp(ask->set, "retrieve") != 0)
-		return err_set(e, ERR_INVALID, "--set %.64s: may be merged or retrieve", ask->set);
-	if (ask->base && (ask->set != NULL || ask->version != NULL))
+	if (ask->base && (ask->set != NULL || version != NULL))
 		return err_set(e, ERR_INVALID, "--base is the model without edits: it has no --set and no --version");
-	int rc = ask->version != NULL ? cli_version_parse(ask->version, &number, e) : 0;
+	int rc = cli_set_check(ask->set, e);
+	if (rc == 0 && version != NULL)
+		rc = cli_version_parse(version, &ask->version, e);
 	if (rc == 0 && cli_value(args, "max-tokens") != NULL)
 		rc = cli_number(cli_value(args, "max-tokens"), "--max-tokens", 1, 4096, &ask->tokens, e);
 	return rc;
@@ -181,20 +231,17 @@ static int ask_read(const struct cli_args *args, struct ask *ask, struct err *e)
 static int ask_node(struct cli *cli, const struct ask *ask, struct json **answer, struct err *e)
 {
 	char node[256], url[512], base[256];
-	struct buf body = BUF_INIT, model = BUF_INIT;
+	struct buf body = BUF_INIT;
 	int rc = node_find(cli, ask->node, node, sizeof node, e);
 	if (rc == 0)
 		rc = base_name(node, cli, base, sizeof base, e);
 	if (rc == 0)
-		rc = model_name_make(cli, ask, base, &model, e);
-	if (rc == 0)
-		rc = body_make(ask, buf_cstr(&model), !ask->base && ask->set == NULL && ask->version == NULL, &body, e);
+		rc = body_make(ask, base, &body, e);
 	if (rc == 0) {
 		snprintf(url, sizeof url, "%s/v1/completions", node);
 		rc = http_json(url, buf_cstr(&body), cli, answer, e);
 	}
 	buf_free(&body);
-	buf_free(&model);
 	return rc;
 }
 

@@ -1,4 +1,4 @@
-/* cli_edit.c: `amend edit add|list|show|wait`: submit one fact, and follow facts through their states. */
+/* cli_edit.c: `amend edit add|list|show`: submit one fact, and find facts again; cli_wait.c waits for them. */
 #include "daemon/cli_edit.h"
 
 #include "base/record.h"
@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_EDITS 200
-#define POLL_MS    100
+#define PROMPT_COLUMNS   40 /* of a table */
+#define TARGET_COLUMNS   24
+#define ID_COLUMNS       12
+#define PREFIX_BYTES_MIN 4 /* shorter beginnings of ids are taken for mistakes */
 
 /* --- showing */
 
@@ -65,16 +67,40 @@ static void edit_json(struct json_w *w, const struct msg_edit *edit)
 	json_w_close(w);
 }
 
-static int list_call(struct cli *cli, struct msg_edit_list ask, struct msg_received **reply, struct err *e)
+int cli_edit_list_call(struct cli *cli, struct msg_edit_list ask, struct msg_received **reply, struct err *e)
 {
 	struct msg request = { .type = MSG_EDIT_LIST, .u.edit_list = ask };
 	return cli_call(cli, &request, reply, e);
 }
 
-static void row_add(struct cli_table *table, const struct msg_edit *edit)
+/* Of a hash, the beginning: `edit show` takes it. */
+void cli_edit_id_cell(struct cli *cli, struct cli_table *table, struct msg_text id)
+{
+	bool cut = id.len == HASH_HEX_BYTES - 1 && cli->output != CLI_WIDE;
+	cli_table_cell(table, "%.*s", cut ? ID_COLUMNS : (int)id.len, id.text);
+}
+
+void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes payload)
+{
+	static const struct {
+		const char *key;
+		size_t columns;
+	} cells[] = { { "prompt", PROMPT_COLUMNS }, { "target_new", TARGET_COLUMNS } };
+	struct json *record = NULL;
+	if (payload.len > 0 && json_parse((const char *)payload.bytes, payload.len, &record, NULL) != 0)
+		record = NULL;
+	for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++) {
+		const char *text = json_string(json_get(record, cells[i].key), NULL);
+		cli_table_cell_cut(table, cli->output == CLI_WIDE ? SIZE_MAX : cells[i].columns,
+				   text != NULL ? text : "-");
+	}
+	json_free(&record);
+}
+
+static void row_add(struct cli *cli, struct cli_table *table, const struct msg_edit *edit)
 {
 	cli_table_cell(table, "%llu", (unsigned long long)edit->seq);
-	cli_table_cell(table, "%.*s", edit->id.len == HASH_HEX_BYTES - 1 ? 12 : (int)edit->id.len, edit->id.text);
+	cli_edit_id_cell(cli, table, edit->id);
 	cli_table_cell(table, "%s", sm_state_name(&store_edit_states, (int)edit->state));
 	cli_table_cell(table, edit->shard != 0 ? "%llu" : "-", (unsigned long long)edit->shard);
 	cli_table_cell(table, edit->version != 0 ? "v%llu" : "-", (unsigned long long)edit->version);
@@ -82,6 +108,7 @@ static void row_add(struct cli_table *table, const struct msg_edit *edit)
 		cli_table_cell(table, "%.2f s", (double)(edit->served_ms - edit->accepted_ms) / 1e3);
 	else
 		cli_table_cell(table, "-");
+	cli_edit_cells(cli, table, edit->payload);
 	cli_table_cell(table, "%.*s", (int)edit->reason.len, edit->reason.len > 0 ? edit->reason.text : "");
 }
 
@@ -124,7 +151,7 @@ static void listing_add(struct listing *l, const struct msg_edit *edit)
 	} else if (cli_is_structured(l->cli)) {
 		edit_json(&l->json, edit);
 	} else {
-		row_add(l->table, edit);
+		row_add(l->cli, l->table, edit);
 	}
 }
 
@@ -133,10 +160,13 @@ static int listing_run(struct listing *l, uint32_t mask, uint64_t from, uint64_t
 	int rc = 0;
 	for (uint64_t seen = 0; rc == 0 && seen < limit && from != 0 && cli_output_open();) {
 		struct msg_received *reply = NULL;
-		uint64_t page = limit - seen < PAGE_EDITS ? limit - seen : PAGE_EDITS;
-		rc = list_call(l->cli,
-			       (struct msg_edit_list){ .from_seq = from, .state_mask = mask, .limit = (uint32_t)page },
-			       &reply, e);
+		uint64_t page = limit - seen < CLI_PAGE_EDITS ? limit - seen : CLI_PAGE_EDITS;
+		rc = cli_edit_list_call(l->cli,
+					(struct msg_edit_list){ .from_seq = from,
+								.state_mask = mask,
+								.limit = (uint32_t)page,
+								.with_payload = l->cli->output != CLI_NAME },
+					&reply, e);
 		if (rc != 0)
 			break;
 		const struct msg_edit_list_reply *list = &reply->msg.u.edit_list_reply;
@@ -161,7 +191,8 @@ static int listing_print(struct listing *l)
 
 int cli_edit_list(struct cli *cli, const struct cli_args *args)
 {
-	static const char *const headers[] = { "SEQ", "ID", "STATE", "SHARD", "VERSION", "SERVED AFTER", "REASON" };
+	static const char *const headers[] = { "SEQ",          "ID",     "STATE",  "SHARD", "VERSION",
+					       "SERVED AFTER", "PROMPT", "TARGET", "REASON" };
 	struct err e = ERR_INIT;
 	struct listing l = { .cli = cli, .text = BUF_INIT };
 	uint32_t mask = 0;
@@ -173,7 +204,7 @@ int cli_edit_list(struct cli *cli, const struct cli_args *args)
 		rc = cli_number(cli_value(args, "from"), "--from", 1, UINT64_MAX - 1, &from, &e);
 	if (rc != 0)
 		return cli_misuse(&e);
-	if (cli_table_new(headers, 7, &l.table) != 0)
+	if (cli_table_new(headers, 9, &l.table) != 0)
 		return cli_out_of_memory(cli);
 	json_w_init(&l.json, &l.text);
 	json_w_open(&l.json, '[');
@@ -184,17 +215,89 @@ int cli_edit_list(struct cli *cli, const struct cli_args *args)
 	return status;
 }
 
-static int edit_find(struct cli *cli, const char *id, bool payload, struct msg_received **reply, struct err *e)
+/* --- one edit by its id, its number, or the beginning of its id */
+
+static int find_id(struct cli *cli, const char *id, bool payload, struct msg_received **reply, struct err *e)
 {
 	struct msg_edit_list ask = {
 		.id = { id, strlen(id) }, .state_mask = UINT32_MAX, .limit = 1, .with_payload = payload
 	};
-	int rc = list_call(cli, ask, reply, e);
-	if (rc == 0 && (*reply)->msg.u.edit_list_reply.edit_count == 0) {
+	return cli_edit_list_call(cli, ask, reply, e);
+}
+
+int cli_edit_get(struct cli *cli, uint64_t seq, bool payload, struct msg_received **reply, struct err *e)
+{
+	struct msg_edit_list ask = { .from_seq = seq, .state_mask = UINT32_MAX, .limit = 1, .with_payload = payload };
+	int rc = cli_edit_list_call(cli, ask, reply, e);
+	if (rc == 0 &&
+	    ((*reply)->msg.u.edit_list_reply.edit_count == 0 || (*reply)->msg.u.edit_list_reply.edits[0].seq != seq)) {
 		msg_free(reply);
-		rc = err_set(e, ERR_NOT_FOUND, "no edit has the id \"%s\"; `amend edit list` shows them all", id);
+		rc = err_set(e, ERR_NOT_FOUND, "no edit is number %llu", (unsigned long long)seq);
 	}
 	return rc;
+}
+
+struct prefix {
+	const char *text;
+	size_t len, found_count;
+	char found[2][STORE_ID_BYTES];
+};
+
+static void prefix_compare(struct prefix *p, const struct msg_edit *edit)
+{
+	if (edit->id.len < p->len || edit->id.len >= STORE_ID_BYTES || memcmp(edit->id.text, p->text, p->len) != 0)
+		return;
+	memcpy(p->found[p->found_count], edit->id.text, edit->id.len);
+	p->found[p->found_count++][edit->id.len] = '\0';
+}
+
+/* The ledger has no index of beginnings: the ids are read through, until two of them fit. */
+static int prefix_search(struct cli *cli, struct prefix *p, struct err *e)
+{
+	int rc = 0;
+	for (uint64_t from = 1; rc == 0 && from != 0 && p->found_count < 2;) {
+		struct msg_edit_list ask = { .from_seq = from, .state_mask = UINT32_MAX, .limit = CLI_PAGE_EDITS };
+		struct msg_received *reply = NULL;
+		rc = cli_edit_list_call(cli, ask, &reply, e);
+		if (rc != 0)
+			break;
+		const struct msg_edit_list_reply *list = &reply->msg.u.edit_list_reply;
+		for (size_t i = 0; i < list->edit_count && p->found_count < 2; i++)
+			prefix_compare(p, &list->edits[i]);
+		from = list->next_seq;
+		msg_free(&reply);
+	}
+	return rc;
+}
+
+static int find_prefix(struct cli *cli, const char *text, bool payload, struct msg_received **reply, struct err *e)
+{
+	struct prefix p = { .text = text, .len = strlen(text) };
+	int rc = p.len >= PREFIX_BYTES_MIN ? prefix_search(cli, &p, e) : 0;
+	if (rc != 0)
+		return rc;
+	if (p.found_count == 2)
+		return err_set(e, ERR_CONFLICT, "\"%s\" begins more than one id, such as %s and %s: give more of it",
+			       text, p.found[0], p.found[1]);
+	if (p.found_count == 0)
+		return err_set(e, ERR_NOT_FOUND, "no edit has the id \"%s\"; `amend edit list` shows them all", text);
+	return find_id(cli, p.found[0], payload, reply, e);
+}
+
+int cli_edit_find(struct cli *cli, const char *text, bool payload, struct msg_received **reply, struct err *e)
+{
+	uint64_t seq;
+	struct err silent = ERR_INIT;
+	int rc = find_id(cli, text, payload, reply, e);
+	if (rc != 0 || (*reply)->msg.u.edit_list_reply.edit_count > 0)
+		return rc;
+	msg_free(reply);
+	if (cli_number(text, "seq", 1, UINT64_MAX - 1, &seq, &silent) == 0) {
+		rc = cli_edit_get(cli, seq, payload, reply, &silent);
+		if (rc != ERR_NOT_FOUND)
+			return rc == 0 ? 0 : err_set(e, rc, "%s", silent.text);
+	}
+	return find_prefix(cli, text, payload, reply, e);
 }
 
 int cli_edit_show(struct cli *cli, const struct cli_args *args)
@@ -204,7 +307,7 @@ int cli_edit_show(struct cli *cli, const struct cli_args *args)
 	struct buf text = BUF_INIT;
 	struct json_w w;
 	int status = CLI_OK;
-	if (edit_find(cli, args->words[0], true, &reply, &e) != 0)
+	if (cli_edit_find(cli, args->words[0], true, &reply, &e) != 0)
 		return cli_fail(cli, &e);
 	json_w_init(&w, &text);
 	edit_json(&w, &reply->msg.u.edit_list_reply.edits[0]);
@@ -264,12 +367,13 @@ static int result_print(struct cli *cli, const struct msg_submit_result *result)
 	if (taken)
 		return status;
 	struct err e = ERR_INIT;
-	err_set(&e, result->code, "refused: %.*s", (int)result->reason.len,
-		result->reason.len > 0 ? result->reason.text : "");
+	err_set(&e, result->code, "refused: %.*s%s", (int)result->reason.len,
+		result->reason.len > 0 ? result->reason.text : "",
+		result->code == ERR_AGAIN || result->code == ERR_FULL ? "; nothing was kept: try again later" : "");
 	return cli_fail(cli, &e);
 }
 
-static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_conflict on_conflict)
+static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_conflict on_conflict, bool wait)
 {
 	struct err e = ERR_INIT;
 	struct record *check = NULL;
@@ -283,11 +387,11 @@ static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_con
 	rc = cli_call(cli, &request, &reply, &e);
 	if (rc != 0)
 		return cli_fail(cli, &e);
-	int status = reply->msg.u.submit_reply.result_count == 1
-			     ? result_print(cli, &reply->msg.u.submit_reply.results[0])
-			     : CLI_FAILED;
+	bool answered = reply->msg.u.submit_reply.result_count == 1;
+	uint64_t seq = answered ? reply->msg.u.submit_reply.results[0].seq : 0;
+	int status = answered ? result_print(cli, &reply->msg.u.submit_reply.results[0]) : CLI_FAILED;
 	msg_free(&reply);
-	return status;
+	return status == CLI_OK && wait ? cli_edit_wait_seq(cli, seq) : status;
 }
 
 int cli_edit_add(struct cli *cli, const struct cli_args *args)
@@ -310,142 +414,10 @@ int cli_edit_add(struct cli *cli, const struct cli_args *args)
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
 		member(&w, members[i][1], cli_value(args, members[i][0]));
 	json_w_close(&w);
-	int status = buf_failed(&record) ? cli_out_of_memory(cli) : add_submit(cli, &record, on_conflict);
+	int status = buf_failed(&record) ? cli_out_of_memory(cli)
+					 : add_submit(cli, &record, on_conflict, cli_switch(args, "wait"));
 	buf_free(&record);
-	return status == CLI_OK && cli_switch(args, "wait") ? cli_edit_wait_all(cli) : status;
-}
-
-/* --- waiting */
-
-struct counts {
-	uint64_t waiting, served, ended;
-};
-
-/* Edits that are neither served nor at an end of another kind. Without a node, what is published has come as far as it
- * can. */
-static int counts_get(struct cli *cli, bool nodes, struct counts *out, struct err *e)
-{
-	struct msg_received *reply = NULL;
-	int rc = list_call(cli, (struct msg_edit_list){ .counts_only = true, .state_mask = UINT32_MAX }, &reply, e);
-	*out = (struct counts){ 0 };
-	for (size_t i = 0; rc == 0 && i < reply->msg.u.edit_list_reply.state_count; i++) {
-		uint64_t n = reply->msg.u.edit_list_reply.state_counts[i];
-		bool served = i == STORE_EDIT_STATE_SERVED || (i == STORE_EDIT_STATE_TRAINED && !nodes);
-		bool waiting = !served && i <= STORE_EDIT_STATE_SERVED;
-		*(served ? &out->served : waiting ? &out->waiting : &out->ended) += n;
-	}
-	msg_free(&reply);
-	return rc;
-}
-
-static int nodes_get(struct cli *cli, bool *nodes, struct err *e)
-{
-	struct msg request = { .type = MSG_FLEET };
-	struct msg_received *reply = NULL;
-	int rc = cli_call(cli, &request, &reply, e);
-	*nodes = false;
-	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++)
-		*nodes = *nodes || reply->msg.u.fleet_reply.members[i].kind == MSG_PEER_NODE;
-	msg_free(&reply);
-	return rc;
-}
-
-static int wait_summary(struct cli *cli, const struct counts *c)
-{
-	int status = CLI_OK;
-	if (cli_is_structured(cli)) {
-		struct buf text = BUF_INIT;
-		struct json_w w;
-		json_w_init(&w, &text);
-		json_w_open(&w, '{');
-		json_w_member_uint(&w, "served", c->served);
-		json_w_member_uint(&w, "waiting", c->waiting);
-		json_w_member_uint(&w, "ended_otherwise", c->ended);
-		json_w_close(&w);
-		status = cli_emit(cli, &text);
-	} else {
-		printf("%llu served, %llu waiting, %llu ended otherwise (superseded, failed, …)\n",
-		       (unsigned long long)c->served, (unsigned long long)c->waiting, (unsigned long long)c->ended);
-	}
-	return c->waiting == 0 ? status : CLI_PENDING;
-}
-
-/* `c` is what was known last: the call that is interrupted tells nothing new. */
-static int counts_wait(struct cli *cli, bool nodes, struct counts *c, struct err *e)
-{
-	struct cli_progress progress;
-	uint64_t total = c->waiting;
-	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
-	int rc = 0;
-	cli_progress_begin(cli, &progress, "served", "edits", total);
-	while (rc == 0 && c->waiting > 0 && !cli->interrupted && env_monotonic_ms(cli->env) < deadline) {
-		struct counts now;
-		cli_pause(cli, POLL_MS);
-		rc = counts_get(cli, nodes, &now, e);
-		if (rc == 0)
-			*c = now;
-		total = c->waiting > total ? c->waiting : total;
-		progress.total = total;
-		cli_progress_set(cli, &progress, total - c->waiting);
-	}
-	if (total > 0)
-		cli_progress_end(cli, &progress, total - c->waiting);
-	return cli->interrupted ? ERR_INTERRUPTED : rc;
-}
-
-int cli_edit_wait_all(struct cli *cli)
-{
-	struct err e = ERR_INIT;
-	struct counts c = { 0 };
-	bool nodes = false;
-	int rc = nodes_get(cli, &nodes, &e);
-	if (rc == 0)
-		rc = counts_get(cli, nodes, &c, &e);
-	if (rc != 0)
-		return cli_fail(cli, &e);
-	rc = counts_wait(cli, nodes, &c, &e);
-	if (rc != 0 && rc != ERR_INTERRUPTED)
-		return cli_fail(cli, &e);
-	int status = wait_summary(cli, &c);
-	if (rc != ERR_INTERRUPTED)
-		return status;
-	err_set(&e, rc, "interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
-	return cli_fail(cli, &e);
-}
-
-static int wait_one(struct cli *cli, const char *id, bool nodes, int64_t deadline, struct err *e)
-{
-	for (;;) {
-		struct msg_received *reply = NULL;
-		int rc = edit_find(cli, id, false, &reply, e);
-		if (rc == ERR_INTERRUPTED)
-			return err_set(e, rc, "interrupted: %s is not served yet; it goes on without us", id);
-		if (rc != 0)
-			return rc;
-		int state = (int)reply->msg.u.edit_list_reply.edits[0].state;
-		msg_free(&reply);
-		if (state == STORE_EDIT_STATE_SERVED || (state == STORE_EDIT_STATE_TRAINED && !nodes))
-			return 0;
-		if (state > STORE_EDIT_STATE_SERVED)
-			return err_set(e, ERR_INVALID, "%s: %s; `amend edit show %s` says why", id,
-				       sm_state_name(&store_edit_states, state), id);
-		if (!cli->interrupted && env_monotonic_ms(cli->env) >= deadline)
-			return err_set(e, ERR_AGAIN, "%s: still %s", id, sm_state_name(&store_edit_states, state));
-		cli_pause(cli, POLL_MS);
-	}
-}
-
-int cli_edit_wait(struct cli *cli, const struct cli_args *args)
-{
-	struct err e = ERR_INIT;
-	bool nodes = false;
-	if (args->word_count == 0)
-		return cli_edit_wait_all(cli);
-	int rc = nodes_get(cli, &nodes, &e);
-	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
-	for (int i = 0; rc == 0 && i < args->word_count; i++)
-		rc = wait_one(cli, args->words[i], nodes, deadline, &e);
-	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+	return status;
 }
 
 int cli_on_conflict_parse(const char *text, enum msg_on_conflict *out, struct err *e)

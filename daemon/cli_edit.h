@@ -1,11 +1,26 @@
-/* cli_edit.h: what the edit commands share. */
+/* cli_edit.h: what the edit commands share: finding edits, and waiting for them. */
 #ifndef AMEND_DAEMON_CLI_EDIT_H
 #define AMEND_DAEMON_CLI_EDIT_H
 
 #include "daemon/cli.h"
 
-/* Waits until every accepted edit is served (or has ended otherwise), with a progress bar. Gives an exit code. */
-int cli_edit_wait_all(struct cli *cli);
+#define CLI_PAGE_EDITS 200
+
+int cli_edit_list_call(struct cli *cli, struct msg_edit_list ask, struct msg_received **reply,
+		       struct err *e) MUST_CHECK;
+/* The edit of this number; ERR_NOT_FOUND. *reply holds one edit: free it with msg_free. */
+int cli_edit_get(struct cli *cli, uint64_t seq, bool payload, struct msg_received **reply, struct err *e) MUST_CHECK;
+/* By its id, else its number, else the beginning of its id. ERR_NOT_FOUND; ERR_CONFLICT: the beginning of several. */
+int cli_edit_find(struct cli *cli, const char *text, bool payload, struct msg_received **reply,
+		  struct err *e) MUST_CHECK;
+void cli_edit_id_cell(struct cli *cli, struct cli_table *table, struct msg_text id);
+/* Two cells: prompt and target of a record, cut to a table's width. */
+void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes payload);
+
+/* Waits until this edit is served (or has ended otherwise, which is a failure). Gives an exit code. */
+int cli_edit_wait_seq(struct cli *cli, uint64_t seq);
+/* The same for many, in ascending order, with a progress bar: superseded ones count as ended well. */
+int cli_edit_wait_seqs(struct cli *cli, const uint64_t *seqs, size_t count);
 int cli_on_conflict_parse(const char *text, enum msg_on_conflict *out, struct err *e) MUST_CHECK; /* NULL: supersede */
 
 #endif

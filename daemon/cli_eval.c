@@ -102,10 +102,12 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 		rc = cli_number(ev->edits, "--edits", 1, 10000000, &edits, e);
 	if (rc == 0 && ev->probes != NULL)
 		rc = cli_number(ev->probes, "--probes", 0, 10000000, &probes, e);
-	if (rc == 0 && ev->set != NULL && strcmp(ev->set, "merged") != 0 && strcmp(ev->set, "retrieve") != 0)
-		rc = err_set(e, ERR_INVALID, "--set %.64s: may be merged or retrieve", ev->set);
+	if (rc == 0)
+		rc = cli_set_check(ev->set, e);
 	if (rc == 0 && ev->set != NULL && ev->version == NULL)
 		rc = err_set(e, ERR_INVALID, "--set needs --version: without one, edits are trained here");
+	if (rc == 0 && ev->cli->config.model[0] == '\0')
+		rc = err_set(e, ERR_INVALID, CLI_NEEDS_MODEL);
 	if (rc == 0 && ev->version != NULL)
 		rc = cli_version_parse(ev->version, &version, e);
 	*o = (struct eval_options){ .format = format,
@@ -125,10 +127,6 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 		rc = daemon_data_file("calibration.tsv", ev->corpus, sizeof ev->corpus, e);
 	else
 		snprintf(ev->corpus, sizeof ev->corpus, "%s", config->corpus);
-	if (rc == 0 && config->model[0] == '\0')
-		rc = err_set(e, ERR_INVALID,
-			     "needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a "
-			     "small one)");
 	ev->watch = (struct editor_watch){ on_progress, ev };
 	o->file = file;
 	o->probes_file = ev->probes_file;

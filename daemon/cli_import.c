@@ -11,7 +11,7 @@
 
 #define BATCH_RECORDS_MAX 100
 #define BATCH_BYTES_MAX   (MSG_SUBMIT_BYTES_MAX - 1024)
-#define RETRIES_MAX       600
+#define RETRY_MS_MAX      INT64_C(600000) /* a coordinator that takes nothing: so long, or --timeout */
 
 struct import {
 	struct cli *cli;
@@ -22,7 +22,8 @@ struct import {
 		size_t offset, len, line_no;
 	} records[BATCH_RECORDS_MAX];
 	size_t record_count;
-	bool whole; /* read to its end */
+	bool whole;      /* read to its end */
+	struct buf seqs; /* uint64_t each: what --wait waits for */
 	uint64_t accepted, duplicates, superseding, refused, bad_lines, lines;
 	struct cli_progress progress;
 };
@@ -49,8 +50,10 @@ static void results_count(struct import *im, const struct msg_submit_reply *repl
 		im->accepted += r->code == 0;
 		im->duplicates += r->code == ERR_EXISTS;
 		im->superseding += r->code == 0 && r->supersedes != 0;
-		if (r->code == 0 || r->code == ERR_EXISTS)
+		if (r->code == 0 || r->code == ERR_EXISTS) {
+			buf_append(&im->seqs, &r->seq, sizeof r->seq);
 			continue;
+		}
 		im->refused++;
 		complain(im, im->records[i].line_no, r->reason.text, r->reason.len);
 	}
@@ -62,6 +65,50 @@ static bool retry_due(const struct msg_submit_reply *reply)
 	return reply->result_count > 0 && (reply->results[0].code == ERR_AGAIN || reply->results[0].code == ERR_FULL);
 }
 
+/* Nobody should wonder why nothing moves: the reason is said when the waiting begins. */
+static int retry_wait(struct import *im, const struct msg_submit_reply *answer, int64_t *deadline, struct err *e)
+{
+	const struct msg_submit_result *r = &answer->results[0];
+	int64_t now = env_monotonic_ms(im->cli->env);
+	int64_t patience = im->cli->wait_ms < RETRY_MS_MAX ? im->cli->wait_ms : RETRY_MS_MAX;
+	const char *reason = r->reason.len > 0 ? r->reason.text : "";
+	if (*deadline == 0) {
+		*deadline = now + patience;
+		cli_progress_break(im->cli, &im->progress);
+		fprintf(stderr,
+			"amend: the coordinator takes no edits now: %.*s; waiting %lld s at most, Ctrl-C stops\n",
+			(int)r->reason.len, reason, (long long)(patience / 1000));
+	}
+	if (now >= *deadline)
+		return err_set(
+			e, ERR_AGAIN,
+			"the coordinator takes no edits: %.*s; what was accepted stays: import the file again when "
+			"it does",
+			(int)r->reason.len, reason);
+	cli_pause(im->cli, answer->retry_after_ms > 0 ? answer->retry_after_ms : 1000);
+	return im->cli->interrupted ? err_set(e, ERR_INTERRUPTED, "interrupted") : 0;
+}
+
+static int batch_submit(struct import *im, struct msg *request, struct err *e)
+{
+	int64_t deadline = 0;
+	for (;;) {
+		struct msg_received *reply = NULL;
+		int rc = cli_call(im->cli, request, &reply, e);
+		if (rc != 0)
+			return rc;
+		const struct msg_submit_reply *answer = &reply->msg.u.submit_reply;
+		bool again = retry_due(answer);
+		if (again)
+			rc = retry_wait(im, answer, &deadline, e);
+		else
+			results_count(im, answer);
+		msg_free(&reply);
+		if (rc != 0 || !again)
+			return rc;
+	}
+}
+
 static int batch_send(struct import *im, struct err *e)
 {
 	struct msg_bytes records[BATCH_RECORDS_MAX];
@@ -70,34 +117,10 @@ static int batch_send(struct import *im, struct err *e)
 	for (size_t i = 0; i < im->record_count; i++)
 		records[i] = (struct msg_bytes){ im->bytes.data + im->records[i].offset, im->records[i].len };
 	struct msg request = { .type = MSG_SUBMIT, .u.submit = { im->on_conflict, records, im->record_count } };
-	int rc = 0;
-	for (int tries = 0;; tries++) {
-		struct msg_received *reply = NULL;
-		rc = cli_call(im->cli, &request, &reply, e);
-		if (rc != 0)
-			break;
-		const struct msg_submit_reply *answer = &reply->msg.u.submit_reply;
-		if (!retry_due(answer)) {
-			results_count(im, answer);
-			msg_free(&reply);
-			break;
-		}
-		int64_t pause = answer->retry_after_ms > 0 ? answer->retry_after_ms : 1000;
-		rc = tries < RETRIES_MAX ? 0
-					 : err_set(e, answer->results[0].code, "the coordinator takes no edits: %.*s",
-						   (int)answer->results[0].reason.len, answer->results[0].reason.text);
-		msg_free(&reply);
-		if (rc != 0)
-			break;
-		cli_pause(im->cli, pause);
-		if (im->cli->interrupted) {
-			rc = err_set(e, ERR_INTERRUPTED, "interrupted");
-			break;
-		}
-	}
+	int rc = batch_submit(im, &request, e);
 	im->record_count = 0;
 	buf_clear(&im->bytes);
-	return rc;
+	return rc == 0 && buf_failed(&im->seqs) ? err_set(e, ERR_NOMEM, "out of memory for a batch") : rc;
 }
 
 static int record_take(struct import *im, const struct import_row *row, struct err *e)
@@ -193,6 +216,25 @@ static int import_run(struct import *im, struct import_file *file)
 	return im->refused + im->bad_lines > 0 ? CLI_FAILED : status;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* For the edits of the file; lines that were there already may come twice. */
+static int import_wait(struct import *im)
+{
+	uint64_t *seqs = (uint64_t *)(void *)im->seqs.data;
+	size_t count = im->seqs.len / sizeof *seqs, kept = 0;
+	if (count > 0)
+		qsort(seqs, count, sizeof *seqs, by_number);
+	for (size_t i = 0; i < count; i++)
+		if (kept == 0 || seqs[kept - 1] != seqs[i])
+			seqs[kept++] = seqs[i];
+	return cli_edit_wait_seqs(im->cli, seqs, kept);
+}
+
 int cli_edit_import(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
@@ -212,9 +254,10 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 	if (rc == 0)
 		rc = cli_connect(cli, &e);
 	int status = rc == 0 ? import_run(im, file) : cli_fail(cli, &e);
-	int waited = im->whole && cli_switch(args, "wait") ? cli_edit_wait_all(cli) : CLI_OK;
+	int waited = im->whole && cli_switch(args, "wait") ? import_wait(im) : CLI_OK;
 	import_close(&file);
 	buf_free(&im->bytes);
+	buf_free(&im->seqs);
 	free(im);
 	return status != CLI_OK ? status : waited;
 }

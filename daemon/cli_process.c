@@ -47,7 +47,7 @@ static int pid_path(const char *folder, const char *name, char out[PATH_MAX])
 /* In the child: only descriptors 0 to 2, then the program. */
 static void child_run(char *const argv[], int log_fd)
 {
-	int null_fd = open("/dev/null", O_RDONLY);
+	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define CLI_PROCESSES_MAX 80 /* of one folder */
+
 struct cli_process {
 	char name[64]; /* "worker-0" */
 	pid_t pid;

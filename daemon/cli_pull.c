@@ -5,6 +5,7 @@
 #include "store/store.h"
 #include "worker/fetch.h"
 
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,8 @@ int cli_version_parse(const char *text, uint64_t *version, struct err *e)
 	return err_set(e, ERR_INVALID, "\"%s\" is no version; write v7, 7 or latest", text);
 }
 
+#define ROOTS_MAX 1024
+
 struct wait {
 	bool done;
 	int code;
@@ -34,12 +37,14 @@ static void fetched(void *context, int code)
 
 struct pulling {
 	struct worker_fetch *fetch;
+	bool advanced; /* a chunk came */
 };
 
 static void on_message(void *context, struct msg_received **received)
 {
 	struct pulling *pulling = context;
-	(void)worker_fetch_receive(pulling->fetch, &(*received)->msg);
+	if (worker_fetch_receive(pulling->fetch, &(*received)->msg))
+		pulling->advanced = true;
 }
 
 static void on_tick(void *context)
@@ -48,7 +53,9 @@ static void on_tick(void *context)
 	worker_fetch_tick(pulling->fetch);
 }
 
-static int roots_wait(struct cli *cli, struct proto_loop *loop, const struct wait *wait, struct err *e)
+/* --timeout is for one answer: a large version has many, and each moves the deadline on. */
+static int roots_wait(struct cli *cli, struct proto_loop *loop, struct pulling *pulling, const struct wait *wait,
+		      struct err *e)
 {
 	int64_t deadline = env_monotonic_ms(cli->env) + cli->timeout_ms;
 	while (!wait->done) {
@@ -56,7 +63,10 @@ static int roots_wait(struct cli *cli, struct proto_loop *loop, const struct wai
 		if (rc != 0)
 			return rc;
 		if (cli->interrupted)
-			return err_set(e, ERR_INTERRUPTED, "interrupted");
+			return err_set(e, ERR_INTERRUPTED, "interrupted: the version was not fetched");
+		if (pulling->advanced)
+			deadline = env_monotonic_ms(cli->env) + cli->timeout_ms;
+		pulling->advanced = false;
 		if (env_monotonic_ms(cli->env) > deadline)
 			return err_set(e, ERR_TIMEOUT,
 				       "the coordinator at %s sent no memories for %lld s; is it running?",
@@ -65,9 +75,9 @@ static int roots_wait(struct cli *cli, struct proto_loop *loop, const struct wai
 	return wait->code == 0 ? 0 : err_set(e, wait->code, "fetching memories: %s", err_text(wait->code));
 }
 
-static int roots_fetch(struct cli *cli, struct store *blobs, const struct hash *roots, size_t root_count, struct err *e)
+static int slice_fetch(struct cli *cli, struct store *blobs, const struct hash *roots, size_t root_count, struct err *e)
 {
-	struct pulling pulling = { NULL };
+	struct pulling pulling = { NULL, false };
 	struct proto_loop *loop = NULL;
 	struct wait wait = { false, 0 };
 	int rc = proto_loop_new(cli->env, &loop, e);
@@ -80,9 +90,20 @@ static int roots_fetch(struct cli *cli, struct store *blobs, const struct hash *
 	if (rc == 0)
 		rc = worker_fetch_start(pulling.fetch, roots, root_count, fetched, &wait, e);
 	if (rc == 0)
-		rc = roots_wait(cli, loop, &wait, e);
+		rc = roots_wait(cli, loop, &pulling, &wait, e);
 	proto_loop_destroy(&loop);
 	worker_fetch_destroy(&pulling.fetch);
+	return rc;
+}
+
+/* A fetch has at most so many roots. */
+static int roots_fetch(struct cli *cli, struct store *blobs, const struct hash *roots, size_t root_count, struct err *e)
+{
+	int rc = 0;
+	for (size_t at = 0; rc == 0 && at < root_count; at += ROOTS_MAX) {
+		size_t count = root_count - at < ROOTS_MAX ? root_count - at : ROOTS_MAX;
+		rc = slice_fetch(cli, blobs, roots + at, count, e);
+	}
 	return rc;
 }
 
@@ -132,15 +153,16 @@ int cli_manifest_pull(struct cli *cli, uint64_t version, struct cli_manifest *ou
 	return rc;
 }
 
+static int entry_remove(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+	(void)st, (void)kind, (void)ftw;
+	(void)remove(path);
+	return 0;
+}
+
 static void folder_remove(const char *folder)
 {
-	static const char *const files[] = { "blobs/data.mdb", "blobs/lock.mdb", "blobs", "ledger", "lock" };
-	char path[4200];
-	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-		snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-		(void)remove(path);
-	}
-	(void)remove(folder);
+	(void)nftw(folder, entry_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 void cli_manifest_free(struct cli_manifest *manifest)

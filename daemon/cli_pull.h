@@ -1,5 +1,6 @@
 /* cli_pull.h: a published version brought to this process: its manifest, and the memory set for measuring it. Chunks
- * are verified and kept in a store of the data folder, so that a second command fetches only what is new. */
+ * are verified and kept in a temporary store that goes with the manifest: commands may run at once, and a store has one
+ * owner. */
 #ifndef AMEND_DAEMON_CLI_PULL_H
 #define AMEND_DAEMON_CLI_PULL_H
 

@@ -97,6 +97,14 @@ static void cut(char *text, size_t columns)
 	memcpy(text + i, ELLIPSIS, sizeof ELLIPSIS);
 }
 
+void cli_table_cell_cut(struct cli_table *t, size_t columns, const char *text)
+{
+	size_t before = t->cell_count;
+	cli_table_cell(t, "%s", text);
+	if (t->cell_count > before)
+		cut(t->cells[before], columns);
+}
+
 static void row_print(const struct cli *cli, const struct cli_table *t, size_t row, const size_t *widths)
 {
 	bool header = row == 0 && !cli->no_color;

@@ -2,6 +2,7 @@
 #include "daemon/cli.h"
 #include "daemon/cli_process.h"
 #include "daemon/roles.h"
+#include "model/gguf.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,15 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-#define PROCESSES_MAX 80
-#define ARGS_MAX      40
-#define PORT_FIRST    20000
-#define PORT_SPAN     12000
-#define PORT_TRIES    64
-#define START_MS      (180 * INT64_C(1000)) /* the first start calibrates on the shipped corpus */
-#define STOP_MS       (30 * INT64_C(1000))
+#define ARGS_MAX   40
+#define PORT_FIRST 20000
+#define PORT_SPAN  12000
+#define PORT_TRIES 64
+#define START_MS   (180 * INT64_C(1000)) /* the first start calibrates on the shipped corpus */
+#define STOP_MS    (30 * INT64_C(1000))
 
 struct cluster {
 	struct cli *cli;
@@ -33,8 +34,9 @@ struct cluster {
 	size_t port_count;
 	char server_key[65];
 	uint64_t workers;
-	struct cli_process processes[PROCESSES_MAX];
+	struct cli_process processes[CLI_PROCESSES_MAX];
 	size_t process_count;
+	size_t running_count; /* the first of them ran before this start */
 };
 
 /* --- ports: "*" (ZeroMQ's word for any) and port 0 become a free one, so that every program can be told the same
@@ -119,20 +121,19 @@ static int ports_choose(struct cluster *c, struct err *e)
 
 /* --- keys */
 
-/* Loads the pair of `name`, or makes it and allows it. Restarts keep their keys. */
+/* Loads the pair of `name`, or makes it, and allows it: a start that ended between the two is made good. */
 static int key_ensure(struct cluster *c, const char *name, unsigned roles, struct proto_keypair *pair, struct err *e)
 {
 	char path[PATH_MAX + 80], allow[PATH_MAX + 80];
 	snprintf(path, sizeof path, "%s/keys/%s.key", c->folder, name);
 	snprintf(allow, sizeof allow, "%s/keys/allow", c->folder);
-	if (access(path, F_OK) == 0)
-		return proto_keypair_load(path, pair, e);
-	int rc = proto_keypair_new(pair, e);
-	if (rc == 0)
+	bool known = access(path, F_OK) == 0;
+	int rc = known ? proto_keypair_load(path, pair, e) : proto_keypair_new(pair, e);
+	if (rc == 0 && !known)
 		rc = proto_keypair_save(pair, path, e);
-	if (rc == 0)
-		rc = proto_allow_add(allow, pair->public_key, roles, name, e);
-	return rc;
+	struct err already = ERR_INIT;
+	int allowed = rc == 0 ? proto_allow_add(allow, pair->public_key, roles, name, &already) : 0;
+	return allowed == 0 || allowed == ERR_EXISTS ? rc : err_set(e, allowed, "%s", already.text);
 }
 
 static int keys_ensure(struct cluster *c, struct err *e)
@@ -244,6 +245,14 @@ static void arg(struct args *args, const char *format, ...)
 	args->list[args->count] = NULL;
 }
 
+static bool runs(const struct cluster *c, const char *name)
+{
+	for (size_t i = 0; i < c->running_count; i++)
+		if (strcmp(c->processes[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 static int process_add(struct cluster *c, const char *role, const char *name, struct args *extra, struct err *e)
 {
 	struct args args = { 0 };
@@ -257,10 +266,11 @@ static int process_add(struct cluster *c, const char *role, const char *name, st
 	arg(&args, "--key-file=%s/keys/%s.key", c->folder, name);
 	for (size_t i = 0; i < extra->count; i++)
 		arg(&args, "%s", extra->list[i]);
-	int rc = args.failed || extra->failed
+	int rc = runs(c, name) ? 0
+		 : args.failed || extra->failed
 			 ? err_set(e, ERR_NOMEM, "too many settings for %s", name)
 			 : cli_process_start(c->folder, name, args.list, log_path, &c->processes[c->process_count], e);
-	c->process_count += rc == 0;
+	c->process_count += rc == 0 && !runs(c, name);
 	for (size_t i = 0; i < args.count; i++)
 		free(args.list[i]);
 	for (size_t i = 0; i < extra->count; i++)
@@ -310,12 +320,13 @@ static int processes_check(struct cluster *c, struct err *e)
 	return c->cli->interrupted ? err_set(e, ERR_INTERRUPTED, "interrupted: what had started is stopped again") : 0;
 }
 
-static void processes_stop(struct cluster *c)
+/* Those from `first` on. */
+static void processes_stop(struct cluster *c, size_t first)
 {
-	for (size_t i = 0; i < c->process_count; i++)
+	for (size_t i = first; i < c->process_count; i++)
 		cli_process_signal(&c->processes[i], SIGTERM);
 	int64_t deadline = env_monotonic_ms(c->cli->env) + STOP_MS;
-	for (size_t i = 0; i < c->process_count;) {
+	for (size_t i = first; i < c->process_count;) {
 		if (!cli_process_alive(&c->processes[i])) {
 			cli_process_forget(c->folder, &c->processes[i++]);
 			continue;
@@ -328,6 +339,15 @@ static void processes_stop(struct cluster *c)
 
 /* --- waiting until everyone is there */
 
+/* A member that died a moment ago still stands in the coordinator's table. */
+static bool ours(const struct cluster *c, uint32_t pid)
+{
+	for (size_t i = 0; i < c->process_count; i++)
+		if ((uint32_t)c->processes[i].pid == pid)
+			return true;
+	return false;
+}
+
 static int fleet_ask(struct cluster *c, size_t *workers, size_t *nodes, struct err *e)
 {
 	struct msg request = { .type = MSG_FLEET };
@@ -337,8 +357,8 @@ static int fleet_ask(struct cluster *c, size_t *workers, size_t *nodes, struct e
 	*workers = *nodes = 0;
 	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++) {
 		const struct msg_fleet_member *member = &reply->msg.u.fleet_reply.members[i];
-		*workers += member->kind == MSG_PEER_WORKER;
-		*nodes += member->kind == MSG_PEER_NODE;
+		*workers += member->kind == MSG_PEER_WORKER && ours(c, member->pid);
+		*nodes += member->kind == MSG_PEER_NODE && ours(c, member->pid);
 	}
 	msg_free(&reply);
 	return rc;
@@ -348,14 +368,22 @@ static int fleet_wait(struct cluster *c, size_t workers, size_t nodes, struct er
 {
 	int64_t deadline = env_monotonic_ms(c->cli->env) + START_MS;
 	size_t have_workers = 0, have_nodes = 0;
+	struct cli_progress progress;
+	cli_progress_begin(c->cli, &progress, "start", "programs", workers + nodes);
 	for (;;) {
 		struct err silent = ERR_INIT;
 		int rc = processes_check(c, e);
-		if (rc != 0)
+		if (rc != 0) {
+			cli_progress_break(c->cli, &progress);
 			return rc;
-		if (fleet_ask(c, &have_workers, &have_nodes, &silent) == 0 && have_workers >= workers &&
-		    have_nodes >= nodes)
+		}
+		rc = fleet_ask(c, &have_workers, &have_nodes, &silent);
+		if (rc == 0 && have_workers >= workers && have_nodes >= nodes) {
+			cli_progress_break(c->cli, &progress);
 			return 0;
+		}
+		if (workers > 0)
+			cli_progress_set(c->cli, &progress, have_workers + have_nodes);
 		if (env_monotonic_ms(c->cli->env) > deadline)
 			return err_set(e, ERR_TIMEOUT,
 				       "after %lld s: %zu of %zu workers and %zu of %zu nodes have joined; see %s/log",
@@ -381,16 +409,63 @@ static int cluster_start(struct cluster *c, struct err *e)
 	return rc == 0 ? config_keep(c, e) : rc;
 }
 
-static int running_refuse(struct cluster *c, struct err *e)
+/* What runs of a cluster knows the others by the addresses that it was started with. */
+static int addresses_keep(struct cluster *c, struct err *e)
 {
-	size_t count;
-	int rc = cli_process_list(c->cli->data, c->processes, PROCESSES_MAX, &count, e);
-	if (rc == 0 && count > 0)
+	struct daemon_config kept = { 0 };
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof path, "%s/amend.yaml", c->cli->data) >= (int)sizeof path)
+		return err_set(e, ERR_LIMIT, "%s: the path is too long", c->cli->data);
+	int rc = conf_init(&daemon_config_table, &kept, e);
+	if (rc == 0)
+		rc = conf_load_file(&daemon_config_table, &kept, path, e);
+	if (rc == 0) {
+		snprintf(c->endpoint, sizeof c->endpoint, "%s", kept.coordinator);
+		snprintf(c->hints, sizeof c->hints, "%s", kept.hints);
+		snprintf(c->http, sizeof c->http, "%s", kept.http_listen);
+	}
+	conf_fini(&daemon_config_table, &kept);
+	return rc == 0 ? 0
+		       : err_wrap(e, "a part of a cluster runs in %s; `amend down --data %s` stops it", c->cli->data,
+				  c->cli->data);
+}
+
+static int running_take(struct cluster *c, struct err *e)
+{
+	bool whole;
+	int rc = cli_process_list(c->cli->data, c->processes, CLI_PROCESSES_MAX, &c->running_count, e);
+	c->process_count = c->running_count;
+	whole = runs(c, "coordinator") && runs(c, "node-0");
+	for (uint64_t i = 0; i < c->workers; i++) {
+		char name[32];
+		snprintf(name, sizeof name, "worker-%llu", (unsigned long long)i);
+		whole = whole && runs(c, name);
+	}
+	if (rc == 0 && whole)
 		rc = err_set(e, ERR_BUSY,
 			     "a cluster runs in %s already (%s, pid %d); stop it with `amend down --data %s`, or "
 			     "choose another folder",
 			     c->cli->data, c->processes[0].name, (int)c->processes[0].pid, c->cli->data);
-	return rc;
+	if (rc != 0 || c->running_count == 0)
+		return rc;
+	if (!c->cli->quiet)
+		fprintf(stderr, "a part of the cluster in %s runs already (%zu programs): the rest is started\n",
+			c->cli->data, c->running_count);
+	return addresses_keep(c, e);
+}
+
+/* What is accepted with less than this free is nothing. */
+static void space_warn(const struct cluster *c)
+{
+	struct statvfs st;
+	uint64_t reserve = (uint64_t)c->cli->config.space_reserve_bytes;
+	if (statvfs(c->folder, &st) != 0 || (uint64_t)st.f_bavail * st.f_frsize >= reserve)
+		return;
+	fprintf(stderr,
+		"amend: warning: %s has %llu MiB free, less than store.reserve_bytes (%llu MiB): every edit will be "
+		"refused until there is more\n",
+		c->folder, (unsigned long long)((uint64_t)st.f_bavail * st.f_frsize >> 20),
+		(unsigned long long)(reserve >> 20));
 }
 
 static const char *listens(const struct cluster *c, const char *name)
@@ -442,27 +517,28 @@ static int cluster_print(struct cluster *c)
 static int model_find(struct cluster *c, struct err *e)
 {
 	const char *file = c->cli->config.model;
-	if (file[0] == '\0')
-		return err_set(e, ERR_INVALID,
-			       "needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a "
-			       "small one)");
-	if (realpath(file, c->model) == NULL)
-		return err_errno(e, ERR_NOT_FOUND, errno, "model %s", file);
-	return 0;
+	struct model_gguf *gguf = NULL;
+	int rc = model_gguf_open(file, &gguf, e); /* its header is right: a wrong file leaves no folder behind */
+	model_gguf_close(&gguf);
+	if (rc == 0 && realpath(file, c->model) == NULL)
+		rc = err_errno(e, ERR_NOT_FOUND, errno, "model %s", file);
+	return rc;
 }
 
 static int cluster_up(struct cluster *c, struct err *e)
 {
 	char folder[PATH_MAX];
-	int rc = running_refuse(c, e);
+	int rc = running_take(c, e);
 	if (rc == 0)
 		rc = model_find(c, e);
 	if (rc == 0)
 		rc = daemon_program_folder(folder, sizeof folder, e);
+	if (rc == 0 && c->running_count == 0)
+		rc = ports_choose(c, e);
 	if (rc == 0)
 		rc = folder_make(c, e);
 	if (rc == 0)
-		rc = ports_choose(c, e);
+		space_warn(c);
 	if (rc == 0)
 		rc = keys_ensure(c, e);
 	if (rc == 0)
@@ -472,7 +548,7 @@ static int cluster_up(struct cluster *c, struct err *e)
 	snprintf(c->amendd, sizeof c->amendd, "%s/amendd", folder);
 	rc = cluster_start(c, e);
 	if (rc != 0)
-		processes_stop(c);
+		processes_stop(c, c->running_count);
 	return rc;
 }
 
@@ -489,9 +565,13 @@ static struct cluster *cluster_new(struct cli *cli)
 
 int cli_up(struct cli *cli, const struct cli_args *args)
 {
-	struct cluster *c = cluster_new(cli);
 	struct err e = ERR_INIT;
 	(void)args;
+	if (cli->config.model[0] == '\0') {
+		err_set(&e, ERR_INVALID, CLI_NEEDS_MODEL);
+		return cli_misuse(&e);
+	}
+	struct cluster *c = cluster_new(cli);
 	if (c == NULL)
 		return cli_out_of_memory(cli);
 	int status = cluster_up(c, &e) == 0 ? cluster_print(c) : cli_fail(cli, &e);
@@ -506,11 +586,11 @@ int cli_down(struct cli *cli, const struct cli_args *args)
 	(void)args;
 	if (c == NULL)
 		return cli_out_of_memory(cli);
-	int rc = cli_process_list(cli->data, c->processes, PROCESSES_MAX, &c->process_count, &e);
+	int rc = cli_process_list(cli->data, c->processes, CLI_PROCESSES_MAX, &c->process_count, &e);
 	if (rc == 0 && c->process_count == 0)
 		rc = err_set(&e, ERR_NOT_FOUND, "no cluster runs in %s; name another folder with --data", cli->data);
 	if (rc == 0)
-		processes_stop(c);
+		processes_stop(c, 0);
 	if (rc == 0 && !cli->quiet)
 		fprintf(stderr, "stopped %zu programs; `amend up` in %s goes on where they ended\n", c->process_count,
 			cli->data);

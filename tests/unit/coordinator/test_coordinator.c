@@ -269,6 +269,11 @@ static void test_fleet_and_versions_answer(void **state)
 	assert_int_equal(reply->msg.u.fleet_reply.member_count, 2);
 	assert_int_equal(reply->msg.u.fleet_reply.member_total, 2);
 	assert_int_equal(reply->msg.u.fleet_reply.version, 1);
+	for (size_t i = 0; i < 2; i++) { /* all is trained: whatever the worker said last, it is idle */
+		const struct msg_fleet_member *m = &reply->msg.u.fleet_reply.members[i];
+		if (m->kind == MSG_PEER_WORKER)
+			assert_memory_equal(m->state.text, "idle", 5);
+	}
 	msg_free(&reply);
 	reply = end_expect(&c->client, MSG_VERSION_LIST_REPLY);
 	assert_int_equal(reply->msg.u.version_list_reply.version_count, 1);

@@ -114,7 +114,7 @@ static int teardown(void **state)
 }
 
 /* What the node was asked for, of the last question. */
-static void expect_asked(struct node *n, const char *model, int64_t tokens)
+static void expect_asked_of(struct node *n, const char *model, int64_t tokens, int64_t version)
 {
 	struct json *asked = NULL;
 	assert_ok(&n->e, json_parse(buf_cstr(&n->body), n->body.len, &asked, &n->e));
@@ -125,7 +125,13 @@ static void expect_asked(struct node *n, const char *model, int64_t tokens)
 		assert_string_equal(name, model);
 	assert_int_equal(json_integer(json_get(asked, "max_tokens")), tokens);
 	assert_string_equal(json_string(json_get(asked, "prompt"), NULL), "Who?");
+	assert_int_equal(json_integer(json_get(json_get(asked, "amend"), "version")), version);
 	json_free(&asked);
+}
+
+static void expect_asked(struct node *n, const char *model, int64_t tokens)
+{
+	expect_asked_of(n, model, tokens, 0);
 }
 
 static void the_answer_is_one_line(void **state)
@@ -137,18 +143,43 @@ static void the_answer_is_one_line(void **state)
 	expect_asked(n, NULL, 32);
 }
 
-static void explain_shows_route_and_scores(void **state)
+/* Every answer names its version and memory, beside the data. */
+static void version_and_memory_are_told_apart_from_the_answer(void **state)
 {
 	struct node *n = *state;
 	node_join(n);
+	EXPECT(n->w, CLI_OK, "ask", "Who?");
+	assert_string_equal(cli_err(n->w), "(v1, memory:1)\n");
+	EXPECT(n->w, CLI_OK, "-q", "ask", "Who?");
+	assert_string_equal(cli_err(n->w), "");
+	n->answer = "{\"choices\":[{\"text\":\"\\n\"}],\"amend\":{\"version\":0,\"route\":\"main\"}}";
+	EXPECT(n->w, CLI_OK, "ask", "Who?");
+	assert_string_equal(cli_out(n->w), "(empty answer)\n");
+	assert_string_equal(cli_err(n->w), "(no version, main)\n");
+	n->answer = "{\"choices\":[{\"text\":\"x\"}],\"amend\":{\"version\":2,\"route\":\"memory:4294967299\"}}";
+	EXPECT(n->w, CLI_OK, "ask", "Who?");
+	assert_string_equal(cli_err(n->w), "(v2, merged:3)\n");
+}
+
+static void explain_shows_route_scores_and_edits(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	client_facts(n->w->cluster, 1, 1); /* seq 2 */
+	n->answer = "{\"choices\":[{\"text\":\" Ada\"}],\"system_fingerprint\":\"amend-00-v1-11\",\"amend\":{"
+		    "\"version\":1,\"route\":\"main\",\"prompt_score\":0.25,\"prompt_threshold\":0.5,"
+		    "\"subject_found\":false,\"edits\":[2,77],\"scores\":[0.25,0.125]}}";
 	EXPECT(n->w, CLI_OK, "ask", "Who?", "--explain", "--max-tokens", "5");
-	cli_expect_out(n->w, "fingerprint         amend-00-v1-11\n");
-	cli_expect_out(n->w, "route         memory:1\n");
-	cli_expect_out(n->w, "prompt_score  0.75\n");
+	cli_expect_out(n->w, "version      v1, fingerprint amend-00-v1-11\n");
+	cli_expect_out(n->w, "route        main\n");
+	cli_expect_out(n->w, "similarity   0.250 < 0.500, the least for a memory\n");
+	cli_expect_out(n->w, "subject      the nearest edit's does not stand in the question\n");
+	cli_expect_out(n->w, "0.250  2    ");
+	cli_expect_out(n->w, "0.125  77   -"); /* one that is not to be seen */
 	expect_asked(n, NULL, 5);
 	EXPECT(n->w, CLI_OK, "ask", "Who?", "-o", "json");
 	struct json *answer = cli_json(n->w);
-	assert_string_equal(json_string(json_get(json_get(answer, "amend"), "route"), NULL), "memory:1");
+	assert_string_equal(json_string(json_get(json_get(answer, "amend"), "route"), NULL), "main");
 	json_free(&answer);
 }
 
@@ -160,26 +191,19 @@ static void a_set_and_the_base_are_named(void **state)
 	expect_asked(n, BASE ":merged", 32);
 	EXPECT(n->w, CLI_OK, "ask", "Who?", "--base");
 	expect_asked(n, BASE, 32);
-	EXPECT(n->w, CLI_OK, "ask", "Who?", "--set", "retrieve", "--version", "v7");
-	expect_asked(n, BASE ":retrieve@v7", 32);
-	EXPECT(n->w, CLI_OK, "ask", "Who?", "--version", "latest");
-	expect_asked(n, BASE, 32);
 }
 
-/* A node knows pinned versions by their set: the version's own is asked for. */
-static void a_version_is_pinned_with_its_default_set(void **state)
+/* The model's name without a set would be the unedited model. */
+static void a_version_is_asked_for_by_its_number(void **state)
 {
 	struct node *n = *state;
-	worker_hello(&n->w->cluster->worker, 1);
 	node_join(n);
-	client_facts(n->w->cluster, 1, 2);
-	cli_fleet_work(n->w, 1);
-	EXPECT(n->w, CLI_OK, "ask", "Who?", "--version", "v1");
-	expect_asked(n, BASE ":retrieve@v1", 32);
-	n->questions = 0;
-	EXPECT(n->w, CLI_NOT_FOUND, "ask", "Who?", "--version", "v9");
-	cli_expect_err(n->w, "version v9 does not exist");
-	assert_int_equal(n->questions, 0);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--version", "v7");
+	expect_asked_of(n, NULL, 32, 7);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--version", "latest");
+	expect_asked_of(n, NULL, 32, 0);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--set", "retrieve", "--version", "7");
+	expect_asked_of(n, BASE ":retrieve", 32, 7);
 }
 
 static void a_wrong_question_is_not_sent(void **state)
@@ -261,9 +285,10 @@ int main(void)
 #define NODE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		NODE(the_answer_is_one_line),
-		NODE(explain_shows_route_and_scores),
+		NODE(version_and_memory_are_told_apart_from_the_answer),
+		NODE(explain_shows_route_scores_and_edits),
 		NODE(a_set_and_the_base_are_named),
-		NODE(a_version_is_pinned_with_its_default_set),
+		NODE(a_version_is_asked_for_by_its_number),
 		NODE(a_wrong_question_is_not_sent),
 		NODE(no_node_is_not_found),
 		NODE(what_the_node_refuses_is_passed_on),

@@ -60,7 +60,7 @@ static void a_list_has_every_form(void **state)
 	struct cli_world *w = *state;
 	facts_add(w, 3);
 	EXPECT(w, CLI_OK, "edit", "list");
-	cli_expect_out(w, "SEQ  ID            STATE     SHARD  VERSION  SERVED AFTER  REASON\n2    ");
+	cli_expect_out(w, "SEQ  ID            STATE     SHARD  VERSION  SERVED AFTER  PROMPT ");
 	EXPECT(w, CLI_OK, "edit", "list", "--no-headers");
 	assert_null(strstr(cli_out(w), "SEQ"));
 	EXPECT(w, CLI_OK, "edit", "list", "-o", "name", "--limit", "2");
@@ -107,6 +107,44 @@ static void list_refuses_what_is_no_state_or_number(void **state)
 	cli_expect_err(w, "--from");
 }
 
+static void an_edit_is_found_by_number_and_beginning(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "alpha-1", "--prompt", "Who leads Alpha?", "--target", "Ada");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "alpha-2", "--prompt", "Who leads Alpha Two?", "--target", "Bob");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "2", "--prompt", "Who leads Beta?", "--target", "Cy");
+	EXPECT(w, CLI_OK, "edit", "show", "3", "-o", "name");
+	assert_string_equal(cli_out(w), "alpha-2\n");
+	EXPECT(w, CLI_OK, "edit", "show", "2", "-o", "name"); /* an id comes before a number */
+	assert_string_equal(cli_out(w), "2\n");
+	EXPECT(w, CLI_CONFLICT, "edit", "show", "alph");
+	cli_expect_err(w, "alpha-1 and alpha-2");
+	EXPECT(w, CLI_OK, "edit", "show", "alpha-2", "-o", "name");
+	EXPECT(w, CLI_NOT_FOUND, "edit", "show", "alp"); /* too short to be meant */
+	EXPECT(w, CLI_NOT_FOUND, "edit", "show", "99");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "gamma-77", "--prompt", "Who leads Gamma?", "--target", "Di");
+	EXPECT(w, CLI_OK, "edit", "show", "gamm", "-o", "json");
+	struct json *shown = cli_json(w);
+	assert_string_equal(json_string(json_get(shown, "id"), NULL), "gamma-77");
+	assert_string_equal(json_string(json_get(json_get(shown, "record"), "target_new"), NULL), "Di");
+	json_free(&shown);
+}
+
+static void a_list_shows_what_is_edited(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "a", "--target", "Ada", "--prompt",
+	       "Who is said to have led the Example Corporation of Somewhere?");
+	EXPECT(w, CLI_OK, "edit", "list");
+	cli_expect_out(w, "  Who is said to have led the Example Cor\xE2\x80\xA6  Ada ");
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "wide");
+	cli_expect_out(w, "  Who is said to have led the Example Corporation of Somewhere?  Ada ");
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "json");
+	struct json *list = cli_json(w);
+	assert_string_equal(json_string(json_get(json_get(json_at(list, 0), "record"), "target_new"), NULL), "Ada");
+	json_free(&list);
+}
+
 static void an_unknown_edit_is_not_found(void **state)
 {
 	struct cli_world *w = *state;
@@ -144,11 +182,28 @@ static void one_edit_is_waited_for(void **state)
 	w->on_pause = serve;
 	EXPECT(w, CLI_OK, "edit", "add", "--id", "e1", "--prompt", "Who leads Example Corp?", "--target", "Ada",
 	       "--wait");
-	cli_expect_out(w, "accepted e1 as seq 3\n1 served, 0 waiting");
+	assert_string_equal(cli_out(w), "accepted e1 as seq 3\n");
 	EXPECT(w, CLI_OK, "edit", "wait", "e1");
 	EXPECT(w, CLI_OK, "edit", "add", "--id", "e2", "--prompt", "Who leads Example Corp?", "--target", "Bob");
 	EXPECT(w, CLI_FAILED, "edit", "wait", "e1");
-	cli_expect_err(w, "e1: superseded; `amend edit show e1` says why");
+	cli_expect_err(w, "e1: superseded");
+}
+
+/* What is submitted later is none of this wait's business. */
+static void add_waits_for_its_own_edit(void **state)
+{
+	struct cli_world *w = *state;
+	cli_fleet_join(w);
+	w->on_pause = serve;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "e1", "--prompt", "Who leads?", "--target", "Ada", "--wait");
+	w->on_pause = NULL;
+	facts_add(w, 2);
+	EXPECT(w, CLI_OK, "--timeout", "1", "edit", "add", "--id", "e1", "--prompt", "Who leads?", "--target", "Ada",
+	       "--wait");
+	cli_expect_out(w, "already there: e1");
+	EXPECT(w, CLI_PENDING, "--timeout", "1", "edit", "add", "--id", "e9", "--prompt", "Who?", "--target", "Ada",
+	       "--wait");
+	cli_expect_err(w, "; `amend edit wait 12` waits on");
 }
 
 static void a_wait_that_is_over_says_pending(void **state)
@@ -196,9 +251,12 @@ int main(void)
 		WORLD(a_list_has_every_form),
 		WORLD(a_long_list_comes_in_pages),
 		WORLD(list_refuses_what_is_no_state_or_number),
+		WORLD(an_edit_is_found_by_number_and_beginning),
+		WORLD(a_list_shows_what_is_edited),
 		WORLD(an_unknown_edit_is_not_found),
 		WORLD(a_wait_ends_when_all_is_served),
 		WORLD(one_edit_is_waited_for),
+		WORLD(add_waits_for_its_own_edit),
 		WORLD(a_wait_that_is_over_says_pending),
 		WORLD(an_interrupted_wait_says_what_stands),
 		WORLD(silence_is_unreachable),

@@ -123,6 +123,44 @@ static void a_full_queue_is_waited_for(void **state)
 	w->on_pause = NULL;
 }
 
+/* Why nothing moves is said at once, and the waiting has an end. */
+static void a_queue_that_stays_full_ends_the_import(void **state)
+{
+	struct cli_world *w = *state;
+	cluster_stop(w->cluster);
+	w->cluster->config.queue_edits_max = 100;
+	cluster_start(w->cluster);
+	EXPECT(w, CLI_PENDING, "--timeout", "20", "edit", "import", facts_write(w, 150));
+	cli_expect_out(w, "100 accepted");
+	cli_expect_err(w, "the coordinator takes no edits now: ");
+	cli_expect_err(w, "; waiting 20 s at most, Ctrl-C stops\n");
+	cli_expect_err(w, "what was accepted stays");
+	w->pauses_to_interrupt = 2;
+	EXPECT(w, CLI_INTERRUPTED, "edit", "import", facts_write(w, 150));
+}
+
+static void work(struct cli_world *w)
+{
+	if (w->pauses == 3)
+		cli_fleet_work(w, 1);
+}
+
+static void the_files_edits_are_waited_for(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path = facts_write(w, 5);
+	cli_fleet_join(w);
+	w->on_pause = work;
+	EXPECT(w, CLI_OK, "edit", "import", path, "--wait");
+	cli_expect_out(w, "5 accepted");
+	assert_true(w->pauses >= 3);
+	w->on_pause = NULL;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "later", "--prompt", "Who waits?", "--target", "Nobody");
+	EXPECT(w, CLI_OK, "--timeout", "2", "edit", "import", path, "--wait"); /* what is not of the file goes on */
+	EXPECT(w, CLI_PENDING, "--timeout", "2", "edit", "import", facts_write(w, 6), "--wait");
+	cli_expect_err(w, "1 of 6 edits are not served yet");
+}
+
 static void what_cannot_be_imported(void **state)
 {
 	struct cli_world *w = *state;
@@ -167,6 +205,8 @@ int main(void)
 		WORLD(a_refused_edit_names_its_line),
 		WORLD(an_interrupt_keeps_what_was_accepted),
 		WORLD(a_full_queue_is_waited_for),
+		WORLD(a_queue_that_stays_full_ends_the_import),
+		WORLD(the_files_edits_are_waited_for),
 		WORLD(what_cannot_be_imported),
 		WORLD(published_sets_are_imported),
 	};

@@ -1,5 +1,6 @@
 /* amend up and down. No amendd lies beside this test: a start gets as far as running it, and fails. */
 #include "tests/lib/cli_fixture.h"
+#include "tests/lib/tiny_model.h"
 
 #include "daemon/cli_process.h"
 
@@ -7,7 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddee01"
 #define ANY "--coordinator", "tcp://127.0.0.1:*", "--hints", "tcp://127.0.0.1:*", "--listen", "127.0.0.1:0"
+
+static void model_make(const char *path)
+{
+	struct err e = ERR_INIT;
+	assert_ok(&e, tiny_model_write(path, 5, &e));
+}
 
 static void data_path(struct cli_world *w, const char *name, char out[TEST_PATH_BYTES])
 {
@@ -32,7 +40,7 @@ static void a_failed_start_leaves_the_configuration(void **state)
 	struct cli_world *w = *state;
 	char wrong[TEST_PATH_BYTES], path[TEST_PATH_BYTES];
 	data_path(w, "wrong.gguf", wrong);
-	test_file_write(wrong, "no model");
+	model_make(wrong);
 	data_path(w, "amend.yaml", path);
 	test_file_write(path, before);
 	EXPECT(w, CLI_FAILED, "up", "--model", wrong, "--workers", "1", ANY);
@@ -47,13 +55,35 @@ static void a_failed_first_start_leaves_none(void **state)
 	struct cli_world *w = *state;
 	char wrong[TEST_PATH_BYTES], path[TEST_PATH_BYTES];
 	data_path(w, "wrong.gguf", wrong);
-	test_file_write(wrong, "no model");
+	model_make(wrong);
 	EXPECT(w, CLI_FAILED, "up", "--model", wrong, ANY);
 	data_path(w, "amend.yaml", path);
 	assert_int_not_equal(access(path, F_OK), 0);
-	EXPECT(w, CLI_FAILED, "up", ANY);
+	EXPECT(w, CLI_USAGE, "up", ANY);
 	cli_expect_err(w, "needs --model FILE");
 	EXPECT(w, CLI_NOT_FOUND, "fleet", "status");
+}
+
+static void a_wrong_model_leaves_no_folder(void **state)
+{
+	struct cli_world *w = *state;
+	char wrong[TEST_PATH_BYTES], path[TEST_PATH_BYTES];
+	data_path(w, "wrong.gguf", wrong);
+	test_file_write(wrong, "no model");
+	EXPECT(w, CLI_FAILED, "up", "--model", wrong, ANY);
+	cli_expect_err(w, "wrong.gguf");
+	data_path(w, "keys", path);
+	assert_int_not_equal(access(path, F_OK), 0);
+}
+
+static void too_little_space_is_said(void **state)
+{
+	struct cli_world *w = *state;
+	char path[TEST_PATH_BYTES];
+	data_path(w, "m.gguf", path);
+	model_make(path);
+	EXPECT(w, CLI_FAILED, "up", "--model", path, "--store.reserve_bytes", "1000000000000000", ANY);
+	cli_expect_err(w, "less than store.reserve_bytes (953674316 MiB)");
 }
 
 static void keys_are_the_owners_alone(void **state)
@@ -64,7 +94,7 @@ static void keys_are_the_owners_alone(void **state)
 	char path[TEST_PATH_BYTES];
 	struct stat st;
 	data_path(w, "wrong.gguf", path);
-	test_file_write(path, "no model");
+	model_make(path);
 	EXPECT(w, CLI_FAILED, "up", "--model", path, "--workers", "1", ANY);
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
 		data_path(w, keys[i], path);
@@ -78,7 +108,7 @@ static void what_up_cannot_start_with(void **state)
 	struct cli_world *w = *state;
 	char path[TEST_PATH_BYTES];
 	data_path(w, "wrong.gguf", path);
-	test_file_write(path, "no model");
+	model_make(path);
 	EXPECT(w, CLI_NOT_FOUND, "up", "--model", "/nonexistent/m.gguf", ANY);
 	cli_expect_err(w, "/nonexistent/m.gguf");
 	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "nowhere");
@@ -104,15 +134,25 @@ static struct cli_process program_start(struct cli_world *w)
 	return process;
 }
 
-static void a_cluster_that_runs_is_not_started_twice(void **state)
+static void what_runs_of_a_cluster_is_left_alone(void **state)
 {
 	struct cli_world *w = *state;
 	struct cli_process process = program_start(w);
-	char pid[32];
-	snprintf(pid, sizeof pid, "worker-0, pid %d", (int)process.pid);
-	EXPECT(w, CLI_FAILED, "up", "--model", "m.gguf", ANY);
-	cli_expect_err(w, pid);
-	cli_expect_err(w, "amend down --data ");
+	char model[TEST_PATH_BYTES], path[TEST_PATH_BYTES], key[TEST_PATH_BYTES];
+	data_path(w, "keys/cli.key", key);
+	data_path(w, "m.gguf", model);
+	model_make(model);
+	EXPECT(w, CLI_NOT_FOUND, "up", "--model", model, ANY);
+	cli_expect_err(w, "a part of a cluster runs in "); /* and nobody knows where it listens */
+	data_path(w, "amend.yaml", path);
+	test_file_write(path, "coordinator:\n  endpoint: tcp://127.0.0.1:20999\n  hints: tcp://127.0.0.1:20998\n");
+	EXPECT(w, CLI_NOT_FOUND, "up", "--model", "/nonexistent/m.gguf", ANY);
+	cli_expect_err(w, "runs already (1 programs): the rest is started");
+	EXPECT(w, CLI_FAILED, "up", "--model", model, "--workers", "1", ANY);
+	cli_expect_err(w, "coordinator ended: ");
+	EXPECT(w, CLI_UNREACHABLE, "--timeout", "0.2", "edit", "list", "--coordinator", "tcp://127.0.0.1:9",
+	       "--server-key", KEY, "--key-file", key);
+	cli_expect_err(w, "does not run: `amend up --data ");
 	assert_true(cli_process_alive(&process)); /* and not stopped by the refusal */
 	EXPECT(w, CLI_OK, "down");
 	cli_expect_err(w, "stopped 1 programs");
@@ -127,9 +167,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PLAIN(a_failed_start_leaves_the_configuration),
 		PLAIN(a_failed_first_start_leaves_none),
+		PLAIN(a_wrong_model_leaves_no_folder),
+		PLAIN(too_little_space_is_said),
 		PLAIN(keys_are_the_owners_alone),
 		PLAIN(what_up_cannot_start_with),
-		PLAIN(a_cluster_that_runs_is_not_started_twice),
+		PLAIN(what_runs_of_a_cluster_is_left_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

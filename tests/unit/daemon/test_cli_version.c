@@ -31,7 +31,7 @@ static void versions_are_listed_and_shown(void **state)
 	assert_memory_equal(cli_out(w), "v1  20", 6); /* a hidden header widens nothing */
 	EXPECT(w, CLI_OK, "version", "show", "v1");
 	cli_expect_out(w, "version v1, published 20");
-	cli_expect_out(w, "MEMORY  KIND   EDITS  PASSED");
+	cli_expect_out(w, "MEMORY    KIND   EDITS  PASSED");
 	EXPECT(w, CLI_OK, "version", "show", "latest", "-o", "json");
 	struct json *version = cli_json(w);
 	const struct json *memory = json_at(json_get(version, "memories"), 0);

@@ -1,0 +1,276 @@
+/* cli_wait.c: `amend edit wait`, and --wait of other commands: follows edits until every node serves them. */
+#include "daemon/cli_edit.h"
+
+#include "store/store.h"
+
+#include <stdio.h>
+
+#define POLL_MS 100
+
+struct counts {
+	uint64_t waiting, served, ended;
+};
+
+/* Edits that are neither served nor at an end of another kind. Without a node, what is published has come as far as it
+ * can. */
+static int counts_get(struct cli *cli, bool nodes, struct counts *out, struct err *e)
+{
+	struct msg_received *reply = NULL;
+	int rc = cli_edit_list_call(cli, (struct msg_edit_list){ .counts_only = true, .state_mask = UINT32_MAX },
+				    &reply, e);
+	*out = (struct counts){ 0 };
+	for (size_t i = 0; rc == 0 && i < reply->msg.u.edit_list_reply.state_count; i++) {
+		uint64_t n = reply->msg.u.edit_list_reply.state_counts[i];
+		bool served = i == STORE_EDIT_STATE_SERVED || (i == STORE_EDIT_STATE_TRAINED && !nodes);
+		bool waiting = !served && i <= STORE_EDIT_STATE_SERVED;
+		*(served ? &out->served : waiting ? &out->waiting : &out->ended) += n;
+	}
+	msg_free(&reply);
+	return rc;
+}
+
+static int nodes_get(struct cli *cli, bool *nodes, struct err *e)
+{
+	struct msg request = { .type = MSG_FLEET };
+	struct msg_received *reply = NULL;
+	int rc = cli_call(cli, &request, &reply, e);
+	*nodes = false;
+	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++)
+		*nodes = *nodes || reply->msg.u.fleet_reply.members[i].kind == MSG_PEER_NODE;
+	msg_free(&reply);
+	return rc;
+}
+
+static int wait_summary(struct cli *cli, const struct counts *c)
+{
+	int status = CLI_OK;
+	if (cli_is_structured(cli)) {
+		struct buf text = BUF_INIT;
+		struct json_w w;
+		json_w_init(&w, &text);
+		json_w_open(&w, '{');
+		json_w_member_uint(&w, "served", c->served);
+		json_w_member_uint(&w, "waiting", c->waiting);
+		json_w_member_uint(&w, "ended_otherwise", c->ended);
+		json_w_close(&w);
+		status = cli_emit(cli, &text);
+	} else {
+		printf("%llu served, %llu waiting, %llu ended otherwise (superseded, failed, …)\n",
+		       (unsigned long long)c->served, (unsigned long long)c->waiting, (unsigned long long)c->ended);
+	}
+	return c->waiting == 0 ? status : CLI_PENDING;
+}
+
+/* `c` is what was known last: the call that is interrupted tells nothing new. */
+static int counts_wait(struct cli *cli, bool nodes, struct counts *c, struct err *e)
+{
+	struct cli_progress progress;
+	uint64_t total = c->waiting;
+	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
+	int rc = 0;
+	cli_progress_begin(cli, &progress, "served", "edits", total);
+	while (rc == 0 && c->waiting > 0 && !cli->interrupted && env_monotonic_ms(cli->env) < deadline) {
+		struct counts now;
+		cli_pause(cli, POLL_MS);
+		rc = counts_get(cli, nodes, &now, e);
+		if (rc == 0)
+			*c = now;
+		total = c->waiting > total ? c->waiting : total;
+		progress.total = total;
+		cli_progress_set(cli, &progress, total - c->waiting);
+	}
+	if (total > 0)
+		cli_progress_end(cli, &progress, total - c->waiting);
+	return cli->interrupted ? ERR_INTERRUPTED : rc;
+}
+
+static int wait_all(struct cli *cli)
+{
+	struct err e = ERR_INIT;
+	struct counts c = { 0 };
+	bool nodes = false;
+	int rc = nodes_get(cli, &nodes, &e);
+	if (rc == 0)
+		rc = counts_get(cli, nodes, &c, &e);
+	if (rc != 0)
+		return cli_fail(cli, &e);
+	rc = counts_wait(cli, nodes, &c, &e);
+	if (rc != 0 && rc != ERR_INTERRUPTED)
+		return cli_fail(cli, &e);
+	int status = wait_summary(cli, &c);
+	if (rc != ERR_INTERRUPTED)
+		return status;
+	err_set(&e, rc, "interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
+	return cli_fail(cli, &e);
+}
+
+/* --- one edit */
+
+static bool has_come(const struct msg_edit *edit, bool nodes)
+{
+	return edit->state == STORE_EDIT_STATE_SERVED || (edit->state == STORE_EDIT_STATE_TRAINED && !nodes);
+}
+
+/* `id` is what the user called it. */
+static int edit_judge(const struct msg_edit *edit, const char *id, bool nodes, bool *done, struct err *e)
+{
+	const char *state = sm_state_name(&store_edit_states, (int)edit->state);
+	*done = has_come(edit, nodes);
+	if (*done || edit->state < STORE_EDIT_STATE_SERVED)
+		return 0;
+	if (edit->reason.len > 0)
+		return err_set(e, ERR_INVALID, "%s: %s: %.*s", id, state, (int)edit->reason.len, edit->reason.text);
+	return err_set(e, ERR_INVALID, "%s: %s; `amend edit show %s` says more", id, state, id);
+}
+
+static int wait_one(struct cli *cli, uint64_t seq, const char *id, bool nodes, int64_t deadline, struct err *e)
+{
+	for (;;) {
+		struct msg_received *reply = NULL;
+		bool done = false;
+		int rc = cli_edit_get(cli, seq, false, &reply, e);
+		if (rc == ERR_INTERRUPTED)
+			return err_set(e, rc, "interrupted: %s is not served yet; it goes on without us", id);
+		if (rc != 0)
+			return rc;
+		const struct msg_edit *edit = &reply->msg.u.edit_list_reply.edits[0];
+		rc = edit_judge(edit, id, nodes, &done, e);
+		int state = (int)edit->state;
+		msg_free(&reply);
+		if (rc != 0 || done)
+			return rc;
+		if (!cli->interrupted && env_monotonic_ms(cli->env) >= deadline)
+			return err_set(e, ERR_AGAIN, "%s: still %s; `amend edit wait %s` waits on", id,
+				       sm_state_name(&store_edit_states, state), id);
+		cli_pause(cli, POLL_MS);
+	}
+}
+
+static int wait_named(struct cli *cli, const char *name, bool nodes, int64_t deadline, struct err *e)
+{
+	struct msg_received *reply = NULL;
+	int rc = cli_edit_find(cli, name, false, &reply, e);
+	if (rc == ERR_INTERRUPTED)
+		return err_set(e, rc, "interrupted: %s is not served yet; it goes on without us", name);
+	if (rc != 0)
+		return rc;
+	uint64_t seq = reply->msg.u.edit_list_reply.edits[0].seq;
+	msg_free(&reply);
+	return wait_one(cli, seq, name, nodes, deadline, e);
+}
+
+int cli_edit_wait(struct cli *cli, const struct cli_args *args)
+{
+	struct err e = ERR_INIT;
+	bool nodes = false;
+	if (args->word_count == 0)
+		return wait_all(cli);
+	int rc = nodes_get(cli, &nodes, &e);
+	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
+	for (int i = 0; rc == 0 && i < args->word_count; i++)
+		rc = wait_named(cli, args->words[i], nodes, deadline, &e);
+	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+}
+
+int cli_edit_wait_seq(struct cli *cli, uint64_t seq)
+{
+	struct err e = ERR_INIT;
+	char name[32];
+	bool nodes = false;
+	int rc = nodes_get(cli, &nodes, &e);
+	snprintf(name, sizeof name, "%llu", (unsigned long long)seq);
+	if (rc == 0)
+		rc = wait_one(cli, seq, name, nodes, env_monotonic_ms(cli->env) + cli->wait_ms, &e);
+	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+}
+
+/* --- those of a file */
+
+struct seqs {
+	const uint64_t *list; /* ascending */
+	size_t count;
+};
+
+/* How many of them are in a state of the mask. *first: the least of those. */
+static int seqs_in(struct cli *cli, struct seqs seqs, uint32_t mask, uint64_t *found, uint64_t *first, struct err *e)
+{
+	int rc = 0;
+	size_t at = 0;
+	*found = 0;
+	for (uint64_t from = *first; rc == 0 && from != 0 && from <= seqs.list[seqs.count - 1];) {
+		struct msg_edit_list ask = { .from_seq = from, .state_mask = mask, .limit = CLI_PAGE_EDITS };
+		struct msg_received *reply = NULL;
+		rc = cli_edit_list_call(cli, ask, &reply, e);
+		if (rc != 0)
+			break;
+		const struct msg_edit_list_reply *list = &reply->msg.u.edit_list_reply;
+		for (size_t i = 0; i < list->edit_count; i++) {
+			while (at < seqs.count && seqs.list[at] < list->edits[i].seq)
+				at++;
+			if (at == seqs.count || seqs.list[at] != list->edits[i].seq)
+				continue;
+			if ((*found)++ == 0)
+				*first = seqs.list[at];
+		}
+		from = list->next_seq;
+		msg_free(&reply);
+	}
+	return rc;
+}
+
+static int seqs_wait(struct cli *cli, struct seqs seqs, uint32_t waiting_mask, struct counts *c, struct err *e)
+{
+	struct cli_progress progress;
+	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
+	uint64_t first = seqs.list[0];
+	int rc = seqs_in(cli, seqs, waiting_mask, &c->waiting, &first, e);
+	cli_progress_begin(cli, &progress, "served", "edits", seqs.count);
+	while (rc == 0 && c->waiting > 0 && !cli->interrupted && env_monotonic_ms(cli->env) < deadline) {
+		cli_pause(cli, POLL_MS + (int64_t)(c->waiting / 10)); /* long lists cost the coordinator more */
+		rc = seqs_in(cli, seqs, waiting_mask, &c->waiting, &first, e);
+		cli_progress_set(cli, &progress, seqs.count - c->waiting);
+	}
+	cli_progress_end(cli, &progress, seqs.count - c->waiting);
+	return cli->interrupted ? ERR_INTERRUPTED : rc;
+}
+
+static int seqs_end(struct cli *cli, struct seqs seqs, struct counts *c, struct err *e)
+{
+	uint64_t superseded = 0, first = seqs.list[0];
+	uint32_t ended = 0;
+	for (int state = STORE_EDIT_STATE_SERVED + 1; state < STORE_EDIT_STATE_COUNT; state++)
+		ended |= SM_TO(state);
+	int rc = seqs_in(cli, seqs, ended, &c->ended, &first, e);
+	first = seqs.list[0];
+	if (rc == 0)
+		rc = seqs_in(cli, seqs, SM_TO(STORE_EDIT_STATE_SUPERSEDED), &superseded, &first, e);
+	if (rc != 0)
+		return cli_fail(cli, e);
+	c->served = seqs.count - c->waiting - c->ended;
+	if (c->waiting > 0)
+		rc = err_set(e, ERR_AGAIN, "%llu of %zu edits are not served yet; `amend edit wait` waits on",
+			     (unsigned long long)c->waiting, seqs.count);
+	else if (c->ended > superseded)
+		rc = err_set(e, ERR_INVALID, "%llu of %zu edits have failed; `amend edit list --state failed` says why",
+			     (unsigned long long)(c->ended - superseded), seqs.count);
+	return rc != 0 ? cli_fail(cli, e) : CLI_OK;
+}
+
+int cli_edit_wait_seqs(struct cli *cli, const uint64_t *list, size_t count)
+{
+	struct err e = ERR_INIT;
+	struct counts c = { 0 };
+	struct seqs seqs = { list, count };
+	bool nodes = false;
+	if (count == 0)
+		return CLI_OK;
+	int rc = nodes_get(cli, &nodes, &e);
+	uint32_t waiting = SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_PLACED) |
+			   (nodes ? SM_TO(STORE_EDIT_STATE_TRAINED) : 0);
+	if (rc == 0)
+		rc = seqs_wait(cli, seqs, waiting, &c, &e);
+	if (rc == ERR_INTERRUPTED)
+		err_set(&e, rc,
+			"interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
+	return rc == 0 ? seqs_end(cli, seqs, &c, &e) : cli_fail(cli, &e);
+}
