@@ -358,7 +358,8 @@ static int fleet_ask(struct cluster *c, size_t *workers, size_t *nodes, struct e
 	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++) {
 		const struct msg_fleet_member *member = &reply->msg.u.fleet_reply.members[i];
 		*workers += member->kind == MSG_PEER_WORKER && ours(c, member->pid);
-		*nodes += member->kind == MSG_PEER_NODE && ours(c, member->pid);
+		bool answers = member->version > 0 || reply->msg.u.fleet_reply.version == 0;
+		*nodes += member->kind == MSG_PEER_NODE && ours(c, member->pid) && answers;
 	}
 	msg_free(&reply);
 	return rc;

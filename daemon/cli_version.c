@@ -376,7 +376,8 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 		cli_table_cell(table, "%.*s", (int)m->state.len, m->state.len > 0 ? m->state.text : "");
 		cli_table_cell(table, m->version != 0 ? "v%llu" : "-", (unsigned long long)m->version);
 		cli_table_cell(table, "%u", m->pid);
-		cli_table_cell(table, "%llu MiB", (unsigned long long)(m->resident_bytes >> 20));
+		cli_table_cell(table, m->resident_bytes != 0 ? "%llu MiB" : "-",
+			       (unsigned long long)(m->resident_bytes >> 20)); /* its first heartbeat says it */
 		cli_table_cell(table, "%.1f s ago", (double)m->seen_ms_ago / 1e3);
 		cli_table_cell(table, "%.*s", (int)m->endpoint.len, m->endpoint.len > 0 ? m->endpoint.text : "");
 		cli_table_cell(table, "%.*s", (int)m->backend.len, m->backend.len > 0 ? m->backend.text : "");

@@ -185,6 +185,17 @@ static void call_submit(struct node_call *call)
 		call_refuse(call, &refusal);
 		return;
 	}
+	if (call->version.set != NULL && call->kind == NODE_MODEL_MERGED &&
+	    !editor_memory_set_has_merged(call->version.set)) {
+		node_refusal_set(&refusal, 404, "model_not_found", "model",
+				 "version %" PRIu64
+				 " has no merged memory: `amend merge run` makes one; %s:retrieve reads the "
+				 "shards",
+				 call->version.version, call->api->slug);
+		node_job_destroy(&job);
+		call_refuse(call, &refusal);
+		return;
+	}
 	if (call->version.set != NULL) {
 		job->set = editor_memory_set_acquire(call->version.set);
 		job->kind = set_kind(call);

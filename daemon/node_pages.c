@@ -30,7 +30,11 @@ static void models_list(struct node_api *api, struct http_exchange *x)
 	json_w_member_str(&w, "object", "list");
 	json_w_key(&w, "data");
 	json_w_open(&w, '[');
-	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
+	struct node_version version = { 0 };
+	bool merged = node_sync_acquire(api->sync, 0, &version) == 0 && version.set != NULL &&
+		      editor_memory_set_has_merged(version.set);
+	node_version_release(&version);
+	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0] - (merged ? 0 : 1); i++)
 		model_write(api, suffixes[i], &w);
 	json_w_close(&w);
 	json_w_close(&w);

@@ -455,7 +455,12 @@ static void pages(void **state)
 	json_free(&root);
 	buf_free(&r.all);
 	assert_int_equal(ask(a, "GET", "/v1/models", "", &r), 200);
-	assert_non_null(strstr(r.body, ":merged\""));
+	assert_non_null(strstr(r.body, ":retrieve\""));
+	assert_null(strstr(r.body, ":merged\"")); /* version 1 has none */
+	buf_free(&r.all);
+	snprintf(path, sizeof path, "{\"model\":\"%s:merged\",\"prompt\":\"a\",\"max_tokens\":2}", a->slug);
+	assert_int_equal(ask(a, "POST", "/v1/completions", path, &r), 404);
+	assert_non_null(strstr(r.body, "version 1 has no merged memory"));
 	buf_free(&r.all);
 	snprintf(path, sizeof path, "/v1/models/%s:merged@v1", a->slug);
 	assert_int_equal(ask(a, "GET", path, "", &r), 200);
