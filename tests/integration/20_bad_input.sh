@@ -203,14 +203,15 @@ case_models() {
 	expect_error 3 absent.gguf
 	head -c 20000 "$TINY" >"$WORK/cut.gguf"
 	try "$BIN/amend" up --data "$D" --model "$WORK/cut.gguf" "${ANY[@]}"
-	expect_error 1 cut.gguf
+	expect_error 7 cut.gguf
+	[ ! -e "$D/keys" ] || fail "a truncated model leaves a folder"
 	processes_gone "$D" || fail "programs are left after a truncated model"
 	printf 'PK\3\4 this is no model' >"$WORK/foreign.gguf"
 	try "$BIN/amend" up --data "$D" --model "$WORK/foreign.gguf" "${ANY[@]}"
 	expect_error 1 foreign.gguf GGUF
 	processes_gone "$D" || fail "programs are left after a foreign model"
 	try "$BIN/amend" up --data "$WORK/no-model" "${ANY[@]}"
-	expect_error 1 'needs --model'
+	expect_error 2 'needs --model'
 	try "$BIN/amend" eval run "$ROOT/examples/zsre-100.jsonl" --model "$WORK/cut.gguf"
 	expect_error 7 cut.gguf
 }
@@ -263,6 +264,9 @@ case_full_folder() {
 	fallocate -l "$(($(stat -f -c '%a * %S' "$folder") - 4000000))" "$folder/filler"
 	wait_for 10 refused_for_space # the coordinator looks at its disk once a second
 	local status=$STATUS err=$ERR during=during-$TRIES
+	printf '{"id":"waits","prompt":"Is there room for a file?","target_new":"no"}\n' >"$WORK/waits.jsonl"
+	try timeout 60 "$BIN/amend" --data "$D" --timeout 3 edit import "$WORK/waits.jsonl"
+	local import=$STATUS err_import=$ERR
 	rm "$folder/filler"
 	try wait_for 10 amend --timeout 3 edit add --id after --prompt "Is there room again?" --target yes
 	local after=$STATUS err_after=$(amend edit list -o name | tr '\n' ' ')
@@ -270,6 +274,8 @@ case_full_folder() {
 	umount -l "$folder"
 	[ "$status" != 0 ] || fail "an edit was accepted on a full disk"
 	grep -qE 'space|disk|full' <<<"$err" || fail "the disk is not mentioned: $err"
+	[ "$import" = 8 ] || fail "an import onto a full disk exits $import: $err_import"
+	grep -q 'the coordinator takes no edits now: .*Ctrl-C stops' <<<"$err_import" || fail "an import that waits does not say why: $err_import"
 	[ "$after" = 0 ] || fail "it does not go on with room: $ERR"
 	grep -q 'before' <<<"$err_after" && ! grep -qw "$during" <<<"$err_after" || fail "the ledger holds: $err_after"
 }

@@ -292,6 +292,6 @@ need_model() {
 tiny_model() {
 	TINY=$WORK/tiny.gguf
 	"$BIN/tests/tools/tiny_model" "$TINY" 1 || exit 1
-	awk -F '\t' 'length($3) < 90 && count[$1]++ < 400' "$ROOT/data/calibration.tsv" >"$WORK/corpus.tsv"
+	awk -F '\t' 'length($3) < 90 && length($4) < 300 && count[$1]++ < 400' "$ROOT/data/calibration.tsv" >"$WORK/corpus.tsv"
 	ANY+=(--corpus "$WORK/corpus.tsv")
 }
