@@ -79,7 +79,7 @@ static bool is_fenced(const struct peer *peer, uint64_t boot)
 
 static void fence_earlier(struct coordinator *c, struct peer *peer)
 {
-	log_event(LOG_INFO, "COORDINATOR-PEER-RESTARTED", LOGF_S("name", peer->name), LOGF_X("key", peer->key, 8));
+	log_event(LOG_INFO, "COORDINATOR-PEER-RESTARTED", LOGF_S("peer", peer->name), LOGF_X("key", peer->key, 8));
 	for (size_t i = 0; i < c->shard_count && c->failure.code == 0; i++) {
 		if (c->shards[i]->lease.holder == peer)
 			coordinator__lease_lost(c, c->shards[i], "its worker started anew");
@@ -161,7 +161,7 @@ void coordinator__recv_hello(struct coordinator *c, const struct msg_received *r
 	if (code != 0 || hello->kind == MSG_PEER_CLIENT) {
 		if (code != 0)
 			log_event(LOG_WARN, "COORDINATOR-HELLO-REFUSED", LOGF_S("code", err_name(code)),
-				  LOGF_SN("name", hello->name.text != NULL ? hello->name.text : "", hello->name.len),
+				  LOGF_SN("peer", hello->name.text != NULL ? hello->name.text : "", hello->name.len),
 				  LOGF_S("reason", text));
 		reply(c, received, code, text);
 		return;
@@ -189,7 +189,7 @@ void coordinator__recv_hello(struct coordinator *c, const struct msg_received *r
 	}
 	remember(c, peer, received);
 	if (!known)
-		log_event(LOG_INFO, "COORDINATOR-PEER-JOINED", LOGF_S("name", peer->name),
+		log_event(LOG_INFO, "COORDINATOR-PEER-JOINED", LOGF_S("peer", peer->name),
 			  LOGF_S("kind", hello->kind == MSG_PEER_WORKER ? "worker" : "node"),
 			  LOGF_S("backend", peer->backend), LOGF_X("key", peer->key, 8));
 	c->nodes_changed = true;

@@ -29,7 +29,7 @@ void coordinator__recv_node_status(struct coordinator *c, const struct msg_recei
 	peer->resident_bytes = status->resident_bytes;
 	coordinator__copy_text(peer->state, sizeof peer->state, status->state);
 	if (status->version != peer->version && !content_matches(c, status)) {
-		log_event(LOG_WARN, "COORDINATOR-NODE-CONTENT-UNKNOWN", LOGF_S("name", peer->name),
+		log_event(LOG_WARN, "COORDINATOR-NODE-CONTENT-UNKNOWN", LOGF_S("peer", peer->name),
 			  LOGF_U("version", status->version), LOGF_X("content", status->content.bytes, 8));
 		return; /* another history: what it serves is not what we published */
 	}

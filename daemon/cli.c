@@ -10,6 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
+int cli_add_step(struct err *e, const char *step)
+{
+	char text[sizeof e->text];
+	snprintf(text, sizeof text, "%s", e->text);
+	return err_set(e, e->code, "%s; %s", text, step);
+}
+
 static int exit_of(int code)
 {
 	switch (code) {
@@ -95,6 +102,8 @@ static int zmq_connect(struct cli *cli, struct err *e)
 		return err_set(e, ERR_INVALID,
 			       "key.server: needs 64 hex digits, the `public` line of the coordinator's key file");
 	int rc = proto_keypair_load(cli->config.key_file, &cli->keys, e);
+	if (rc == ERR_NOT_FOUND)
+		rc = cli_add_step(e, "check --key-file, or make a pair with `amend key new FILE`");
 	if (rc == 0)
 		rc = proto_zmq_new(&cli->keys, NULL, cli->env, &cli->zmq, e);
 	if (rc == 0)

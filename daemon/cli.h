@@ -54,6 +54,8 @@ void cli_disconnect(struct cli *cli);
 int cli_fail(struct cli *cli, const struct err *e);
 /* The same for a wrong command line: CLI_USAGE, but for a lack of memory. */
 int cli_misuse(const struct err *e);
+/* Adds what to do next; gives the error's code. */
+int cli_add_step(struct err *e, const char *step);
 
 #define CLI_NEEDS_MODEL                                                                                                \
 	"needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a small one)"

@@ -173,10 +173,10 @@ static int summary(const struct import *im)
 {
 	if (!cli_is_structured(im->cli)) {
 		printf("%llu accepted (%llu supersede another), %llu were there already, %llu refused, %llu bad "
-		       "lines\n",
+		       "line%s\n",
 		       (unsigned long long)im->accepted, (unsigned long long)im->superseding,
 		       (unsigned long long)im->duplicates, (unsigned long long)im->refused,
-		       (unsigned long long)im->bad_lines);
+		       (unsigned long long)im->bad_lines, im->bad_lines == 1 ? "" : "s");
 		return CLI_OK;
 	}
 	const struct {
@@ -251,6 +251,8 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 		return cli_misuse(&e);
 	}
 	int rc = import_open(im->path, format, &file, &e);
+	if (rc == ERR_NOT_FOUND)
+		rc = cli_add_step(&e, "check the path, or give `-` for standard input");
 	if (rc == 0)
 		rc = cli_connect(cli, &e);
 	int status = rc == 0 ? import_run(im, file) : cli_fail(cli, &e);

@@ -48,6 +48,8 @@ int cli_config_check(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
 	int rc = conf_load_file(&daemon_config_table, &cli->config, args->words[0], &e);
+	if (rc == ERR_NOT_FOUND)
+		rc = cli_add_step(&e, "check the path; `amend config sample` prints a file to begin with");
 	if (rc != 0)
 		return cli_fail(cli, &e);
 	if (!cli->quiet)
@@ -69,6 +71,8 @@ int cli_config_view(struct cli *cli, const struct cli_args *args)
 	struct err e = ERR_INIT;
 	struct buf text = BUF_INIT;
 	int rc = conf_load_file(&daemon_config_table, &cli->config, args->words[0], &e);
+	if (rc == ERR_NOT_FOUND)
+		rc = cli_add_step(&e, "check the path; `amend config sample` prints a file to begin with");
 	if (rc != 0)
 		return cli_fail(cli, &e);
 	conf_view(&daemon_config_table, &cli->config, DAEMON_ALL | DAEMON_UP | DAEMON_CLI, &text);

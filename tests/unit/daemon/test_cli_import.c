@@ -165,7 +165,7 @@ static void what_cannot_be_imported(void **state)
 {
 	struct cli_world *w = *state;
 	EXPECT(w, CLI_NOT_FOUND, "edit", "import", "/nonexistent/facts.jsonl");
-	cli_expect_err(w, "/nonexistent/facts.jsonl");
+	cli_expect_err(w, "/nonexistent/facts.jsonl: No such file or directory; check the path");
 	assert_string_equal(cli_out(w), "");
 	EXPECT(w, CLI_FAILED, "edit", "import", w->cluster->folder); /* a folder */
 	EXPECT(w, CLI_USAGE, "edit", "import", facts_write(w, 1), "--on-conflict", "never");
