@@ -145,6 +145,10 @@ static int parse_error(const json_error_t *error, struct err *e)
 		left -= taken;
 	}
 	reason[len] = '\0';
+	static const char advice[] = " without JSON_ALLOW_NUL"; /* for programmers of the library */
+	char *at_advice = strstr(reason, advice);
+	if (at_advice != NULL)
+		memmove(at_advice, at_advice + sizeof advice - 1, strlen(at_advice + sizeof advice - 1) + 1);
 	if (error->line > 1)
 		return err_set(e, ERR_INVALID, "line %d, column %d: %s", error->line, error->column, reason);
 	return err_set(e, ERR_INVALID, "column %d: %s", error->column, reason);
