@@ -74,8 +74,10 @@ case_import_again() {
 }
 
 # A node that was away catches up by itself, from its folder and what is new.
+newest_version() { amend version list -o json | jq '.[-1].version'; }
+fingerprint_of() { http /v1/completions -d "{\"prompt\":\"$1\",\"max_tokens\":2}" | jq -r .system_fingerprint; }
+answers_from_newest() { [[ "$(fingerprint_of "awaybabab is")" == *-v"$(newest_version)"-* ]]; }
 case_node_restarted() {
-	local fingerprint
 	kill_hard node-0
 	facts 5 away >"$WORK/away.jsonl"
 	try amend edit import "$WORK/away.jsonl"
@@ -83,8 +85,7 @@ case_node_restarted() {
 	wait_for 30 all_trained || fail "the new edits are not trained while the node is away: $(amend edit list | tail -n 5)"
 	process_start node-0
 	wait_served 60
-	fingerprint=$(http /v1/completions -d '{"prompt":"awaybabab is","max_tokens":2}' | jq -r .system_fingerprint)
-	[ "$(sed 's/.*-\(v[0-9]*\)-.*/\1/' <<<"$fingerprint")" = "v$(amend version list -o json | jq '.[-1].version')" ] || fail "it answers from $fingerprint"
+	wait_for 30 answers_from_newest || fail "it answers from $(fingerprint_of "awaybabab is"), the newest is v$(newest_version)"
 	expect_kept_and_served "$WORK/away.jsonl"
 	expect_kept_and_served "$WORK/kill.jsonl"
 }
