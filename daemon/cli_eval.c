@@ -15,7 +15,7 @@
 struct eval {
 	struct cli *cli;
 	const char *edits, *probes, *probes_file, *format, *conflict, *version, *set;
-	bool details, before;
+	bool details, before, quick;
 	char corpus[PATH_MAX];
 	struct cli_progress progress;
 	const char *phase;
@@ -55,14 +55,6 @@ static int seq_of(void *context, const struct record *record, uint64_t *seq)
 	return rc;
 }
 
-static void figure(const char *name, double value, const char *what)
-{
-	if (isnan(value))
-		printf("%-20s -      %s\n", name, what);
-	else
-		printf("%-20s %.3f  %s\n", name, value, what);
-}
-
 static void report_print(const struct eval_report *r)
 {
 	const struct editor_scores *s = &r->scores;
@@ -71,17 +63,10 @@ static void report_print(const struct eval_report *r)
 		       r->model_name);
 	else
 		printf("%zu edits in %zu shards, %s, %s\n", s->edits, r->shards, r->model_name, r->backend);
-	figure("rel", s->rel, "token accuracy on the prompts, teacher-forced");
-	figure("gen", s->gen, "the same on the rephrases");
-	figure("loc", s->loc, "unrelated answers unchanged");
-	figure("loc_same_subject", s->loc_same_subject, "other questions on an edited subject unchanged");
-	figure("loc_same_form", s->loc_same_form, "questions of the same form on other subjects unchanged");
-	figure("free_rel", s->free_rel, "prompts that decode to the target");
-	figure("free_gen", s->free_gen, "rephrases that decode to the target");
-	figure("free_gen_no_anchor", s->free_gen_no_anchor, "the same without anchored recall");
-	figure("free_rel_base", s->free_rel_base, "the same prompts, unedited model");
-	figure("right_memory", s->right_memory, "rephrases routed to the memory with their edit");
-	figure("portability", s->portability, "facts that follow");
+	for (size_t i = 0; i < EDITOR_FIGURE_COUNT; i++) {
+		if (!isnan(s->mean.values[i]))
+			printf("%-20s %.3f  %s\n", editor_figure_names[i], s->mean.values[i], editor_figure_texts[i]);
+	}
 	if (r->trained && s->edits > 0)
 		printf("%-20s %.3f  training and re-test, wall clock (%.3f core seconds)\n", "seconds_per_edit",
 		       r->train_seconds / (double)s->edits, r->train_core_seconds / (double)s->edits);
@@ -136,6 +121,7 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 	o->threads = (size_t)config->threads;
 	o->corpus = ev->corpus;
 	o->before_too = ev->before;
+	o->quick = ev->quick;
 	o->watch = &ev->watch;
 	return rc;
 }
@@ -200,7 +186,8 @@ int cli_eval_run(struct cli *cli, const struct cli_args *args)
 			   .version = cli_value(args, "version"),
 			   .set = cli_value(args, "set"),
 			   .details = cli_switch(args, "details"),
-			   .before = cli_switch(args, "before") };
+			   .before = cli_switch(args, "before"),
+			   .quick = cli_switch(args, "quick") };
 	struct eval_options o;
 	struct err e = ERR_INIT;
 	int rc = options_read(&ev, &o, &e);

@@ -178,7 +178,10 @@ static int measure(struct run *run, struct err *e)
 							.record_count = run->rows.edit_count,
 							.probes = (const struct record *const *)probes,
 							.probe_count = run->rows.probe_count,
-							.before_too = run->options->before_too };
+							.texts = run->rows.texts,
+							.text_count = run->options->quick ? 0 : run->rows.text_count,
+							.before_too = run->options->before_too,
+							.details = &report->details };
 		rc = editor_evaluate(run->model, &run->config, run->set, run->kind, &what, &report->scores,
 				     report->answers, run->options->watch, e);
 	}
@@ -213,6 +216,10 @@ static int describe(struct run *run, struct err *e)
 		run->rows.edits[i].record = NULL;
 	}
 	report->record_count = run->rows.edit_count;
+	report->probes = run->rows.probes;
+	report->probe_count = run->rows.probe_count;
+	run->rows.probes = NULL;
+	run->rows.probe_count = 0;
 	return 0;
 }
 
@@ -258,8 +265,14 @@ void eval_report_fini(struct eval_report *report)
 {
 	for (size_t i = 0; i < report->record_count; i++)
 		record_destroy(&report->records[i]);
+	for (size_t i = 0; i < report->probe_count; i++)
+		record_destroy(&report->probes[i].record);
+	free(report->probes);
 	free(report->records);
 	free(report->answers);
+	editor_details_fini(&report->details);
+	report->probes = NULL;
+	report->probe_count = 0;
 	report->records = NULL;
 	report->answers = NULL;
 	report->record_count = 0;

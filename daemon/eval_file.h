@@ -21,6 +21,7 @@ struct eval_options {
 	size_t threads;                   /* 0: all */
 	const char *corpus;               /* calibration corpus; its texts must not be evaluated */
 	bool before_too;                  /* decode with the unedited model too */
+	bool quick;                       /* nothing is asked inside longer texts and chats */
 	const struct editor_watch *watch; /* may be NULL */
 	/* Instead of training: a set that is there already (borrowed), with the model it belongs to, and where its
 	 * edits are. `seq_of` gives ERR_NOT_FOUND for a row that the set does not hold: it is left out and counted in
@@ -33,6 +34,11 @@ struct eval_options {
 };
 #define EVAL_PROBES 200
 
+struct eval__row {             /* of a file of edits */
+	struct record *record; /* NULL: not used */
+	size_t line_no;
+	uint64_t key_hash; /* of the folded subject */
+};
 #define EVAL_BAD_MAX 20
 struct eval_bad {
 	size_t line_no;
@@ -61,6 +67,9 @@ struct eval_report {
 	struct record **records;       /* the evaluated ones, owned */
 	struct editor_answer *answers; /* scores.edits entries, owned */
 	size_t record_count;
+	struct eval__row *probes; /* the rows that were asked without being edited, owned */
+	size_t probe_count;
+	struct editor_details details;
 };
 
 /* ERR_INVALID: nothing to evaluate, or rows that stand in the calibration corpus (the first by name, and how many). Bad

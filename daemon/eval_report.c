@@ -25,26 +25,18 @@ static void put_text(struct json_w *w, const char *key, const char *value)
 	json_w_member_str(w, key, value);
 }
 
+static void figures_put(struct json_w *w, const struct editor_figures *figures, bool all)
+{
+	for (size_t i = 0; i < EDITOR_FIGURE_COUNT; i++) {
+		if (all || !isnan(figures->values[i]))
+			put_real(w, editor_figure_names[i], figures->values[i]);
+	}
+}
+
 static void put_scores(struct json_w *w, const struct editor_scores *s)
 {
 	put_count(w, "edits", s->edits);
-	put_real(w, "rel", s->rel);
-	put_real(w, "gen", s->gen);
-	put_real(w, "loc", s->loc);
-	put_real(w, "loc_same_subject", s->loc_same_subject);
-	put_real(w, "loc_same_form", s->loc_same_form);
-	put_real(w, "loc_neighborhood", s->loc_neighborhood);
-	put_real(w, "free_rel", s->free_rel);
-	put_real(w, "free_gen", s->free_gen);
-	put_real(w, "free_gen_no_anchor", s->free_gen_no_anchor);
-	put_real(w, "free_gen_no_conflict", s->free_gen_no_conflict);
-	put_real(w, "free_rel_base", s->free_rel_base);
-	put_real(w, "portability", s->portability);
-	put_real(w, "right_memory", s->right_memory);
-	put_real(w, "right_memory_prompts", s->right_memory_prompts);
-	put_real(w, "routed_unrelated", s->routed_unrelated);
-	put_real(w, "routed_same_form", s->routed_same_form);
-	put_real(w, "routed_same_subject", s->routed_same_subject);
+	figures_put(w, &s->mean, true);
 	put_count(w, "probes_same_form", s->probes_same_form);
 	put_count(w, "rephrases_verbatim", s->rephrases_verbatim);
 }
@@ -98,6 +90,45 @@ static void put_version(struct json_w *w, const struct eval_report *r)
 	put_rounded(w, "open_threshold", r->trained ? (double)r->open_threshold : (double)NAN, 1e-6);
 }
 
+static void put_probes(struct json_w *w, const struct eval_report *r)
+{
+	json_w_key(w, "probes");
+	json_w_open(w, '[');
+	for (size_t i = 0; i < r->probe_count; i++) {
+		const struct record *record = r->probes[i].record;
+		json_w_open(w, '{');
+		json_w_member_strn(w, "id", record->id.text, record->id.len);
+		json_w_member_strn(w, "prompt", record->prompt.text, record->prompt.len);
+		figures_put(w, &r->details.probes[i], false);
+		json_w_close(w);
+	}
+	json_w_close(w);
+}
+
+/* Routing scores by kind of question, as rows [row, routed, prompt score, relation score]. */
+static void put_asked(struct json_w *w, const struct eval_report *r)
+{
+	json_w_key(w, "scores");
+	json_w_open(w, '{');
+	for (size_t kind = 0; kind < EDITOR_ASKED_COUNT; kind++) {
+		json_w_key(w, editor_asked_names[kind]);
+		json_w_open(w, '[');
+		for (size_t i = 0; i < r->details.asked_count; i++) {
+			const struct editor_asked *asked = &r->details.asked[i];
+			if (asked->kind != kind)
+				continue;
+			json_w_open(w, '[');
+			json_w_uint(w, asked->record);
+			json_w_uint(w, asked->routed ? 1 : 0);
+			json_w_real(w, round((double)asked->prompt_score * 1e6) * 1e-6);
+			json_w_real(w, round((double)asked->relation_score * 1e6) * 1e-6);
+			json_w_close(w);
+		}
+		json_w_close(w);
+	}
+	json_w_close(w);
+}
+
 static void put_details(struct json_w *w, const struct eval_report *r)
 {
 	json_w_key(w, "details");
@@ -120,9 +151,12 @@ static void put_details(struct json_w *w, const struct eval_report *r)
 			put_count(w, "rephrase_memory", a->rephrase_memory);
 			put_rounded(w, "rephrase_score", (double)a->rephrase_score, 1e-6);
 		}
+		figures_put(w, &a->figures, false);
 		json_w_close(w);
 	}
 	json_w_close(w);
+	put_probes(w, r);
+	put_asked(w, r);
 }
 
 int eval_report_json(const struct eval_report *report, bool details, struct buf *out, struct err *e)

@@ -17,6 +17,34 @@ static int compare_bufs(const void *a, const void *b)
 	return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
 }
 
+/* The texts of kind `unrelated`, as they stand there. */
+static int read_texts(struct eval__rows *rows, const char *text, size_t len, size_t lines, struct err *e)
+{
+	static const char kind[] = "unrelated";
+	rows->texts = fault_calloc(lines, sizeof(*rows->texts));
+	rows->text_bytes = fault_malloc(len + 1);
+	if (rows->texts == NULL || rows->text_bytes == NULL)
+		return err_set(e, ERR_NOMEM, "calibration corpus: out of memory");
+	memcpy(rows->text_bytes, text, len);
+	rows->text_bytes[len] = '\0';
+	for (size_t i = 0; i < len; i++) {
+		if (rows->text_bytes[i] == '\t' || rows->text_bytes[i] == '\n')
+			rows->text_bytes[i] = '\0';
+	}
+	for (size_t at = 0; at < len;) {
+		const char *end = memchr(text + at, '\n', len - at);
+		const size_t line_len = end != NULL ? (size_t)(end - text) - at : len - at;
+		const char *tab = memrchr(text + at, '\t', line_len);
+		if (tab != NULL && strcmp(rows->text_bytes + at, kind) == 0) {
+			const size_t start = (size_t)(tab - text) + 1;
+			rows->texts[rows->text_count++] =
+				(struct record_text){ rows->text_bytes + start, at + line_len - start };
+		}
+		at += line_len + 1;
+	}
+	return 0;
+}
+
 static int read_corpus(struct eval__rows *rows, const char *text, size_t len, struct err *e)
 {
 	size_t lines = 1;
@@ -38,7 +66,7 @@ static int read_corpus(struct eval__rows *rows, const char *text, size_t len, st
 	if (rc != 0)
 		return err_set(e, rc, "calibration corpus: text %zu cannot be read", rows->corpus_count);
 	qsort(rows->corpus, rows->corpus_count, sizeof(*rows->corpus), compare_bufs);
-	return 0;
+	return read_texts(rows, text, len, lines, e);
 }
 
 static int stands_in_corpus(const struct eval__rows *rows, const struct record_text *text, bool *found)
@@ -316,5 +344,7 @@ void eval__rows_fini(struct eval__rows *rows)
 	free(rows->edits);
 	free(rows->probes);
 	free(rows->corpus);
+	free(rows->texts);
+	free(rows->text_bytes);
 	*rows = (struct eval__rows){ 0 };
 }

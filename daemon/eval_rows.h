@@ -4,16 +4,14 @@
 
 #include "daemon/eval_file.h"
 
-struct eval__row {
-	struct record *record; /* NULL: not used */
-	size_t line_no;
-	uint64_t key_hash; /* of the folded subject */
-};
 struct eval__rows {
 	struct eval__row *edits, *probes;
 	size_t edit_count, edit_cap, probe_count, probe_cap;
 	struct buf *corpus; /* folded texts, sorted */
 	size_t corpus_count;
+	char *text_bytes;          /* the corpus, its tabs and line feeds turned into ends of strings */
+	struct record_text *texts; /* its unrelated ones, in text_bytes */
+	size_t text_count;
 };
 
 /* Reads options->file; fills the report's counts of the file. */

@@ -2,6 +2,7 @@
 #include "daemon/node_request.h"
 
 #include "base/fault.h"
+#include "editor/chat.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -331,32 +332,6 @@ static bool message_content(const struct json *v, struct buf *joined, struct nod
 	return buf_failed(joined) ? no_memory(refusal) : true;
 }
 
-/* Where the content of the last user message stands. The template's markers are the only control tokens: a start and an
- * end for each message, and a last start for the answer. Between them stands ROLE, a line feed, CONTENT. */
-static void route_find(struct node_prompt *prompt, size_t from_end, const struct model_tokenizer *tokenizer)
-{
-	size_t controls = 0, ordinal = 0, at = 0, head = 0, len;
-	for (size_t i = 0; i < prompt->id_count; i++)
-		controls += model_tokenizer_is_control(tokenizer, prompt->ids[i]);
-	if (controls < 2 * from_end + 1)
-		return;
-	size_t start = controls - 1 - 2 * from_end; /* ordinal of the message's start marker */
-	for (; at < prompt->id_count; at++)
-		if (model_tokenizer_is_control(tokenizer, prompt->ids[at]) && ordinal++ == start)
-			break;
-	for (at++; at < prompt->id_count && head < strlen("user\n"); at++) {
-		(void)model_tokenizer_piece(tokenizer, prompt->ids[at], &len);
-		if (head + len > strlen("user\n"))
-			break; /* the token holds the line feed and more: it is the content's first */
-		head += len;
-	}
-	size_t end = at;
-	while (end < prompt->id_count && !model_tokenizer_is_control(tokenizer, prompt->ids[end]))
-		end++;
-	prompt->route_first = at;
-	prompt->route_count = end - at;
-}
-
 static bool chat_tokens(struct node_request *r, const struct model_message *messages, size_t count,
 			const struct model_tokenizer *tokenizer, struct node_refusal *refusal)
 {
@@ -367,7 +342,8 @@ static bool chat_tokens(struct node_request *r, const struct model_message *mess
 		return tokens_refused(rc, "messages", &e, refusal);
 	for (size_t i = count; i-- > 0;)
 		if (strcmp(messages[i].role, "user") == 0) {
-			route_find(prompt, count - i, tokenizer);
+			editor_chat_content(tokenizer, prompt->ids, prompt->id_count, count - i, &prompt->route_first,
+					    &prompt->route_count);
 			break;
 		}
 	return true;

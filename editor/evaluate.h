@@ -6,28 +6,102 @@
 #include "base/record.h"
 #include "editor/memory.h"
 
+/* Every figure: its name in reports, and what it says. A record's mean, then the mean over records. */
+#define EDITOR_FIGURES(X)                                                                                              \
+	X(rel, "token accuracy on the prompts, teacher-forced")                                                        \
+	X(gen, "the same on the rephrases")                                                                            \
+	X(loc, "unrelated answers unchanged")                                                                          \
+	X(loc_same_subject, "other questions on an edited subject unchanged")                                          \
+	X(loc_neighborhood, "the same relation of other subjects unchanged")                                           \
+	X(loc_same_form, "questions of the same form on other subjects unchanged")                                     \
+	X(free_rel, "prompts that decode to the target")                                                               \
+	X(free_gen, "rephrases that decode to the target")                                                             \
+	X(free_rel_no_anchor, "prompts, without anchored recall")                                                      \
+	X(free_gen_no_anchor, "rephrases, without anchored recall")                                                    \
+	X(free_gen_no_conflict, "rephrases of rows without a conflicting twin")                                        \
+	X(free_gen_verbatim, "rephrases that are another row's prompt, word for word")                                 \
+	X(free_gen_no_verbatim, "all other rephrases")                                                                 \
+	X(free_long, "the first rephrase behind three unrelated texts")                                                \
+	X(free_chat, "the first rephrase in a chat behind two earlier turns")                                          \
+	X(free_rel_base, "prompts, unedited model")                                                                    \
+	X(portability, "facts that follow")                                                                            \
+	X(ppl, "perplexity of the targets behind their prompts")                                                       \
+	X(ppl_base, "the same, unedited model")                                                                        \
+	X(confident_rel, "target tokens with p > 0.8")                                                                 \
+	X(confident_ood, "tokens of the rephrases themselves with p > 0.8")                                            \
+	X(right_memory, "rephrases routed to the memory with their edit")                                              \
+	X(right_memory_prompts, "prompts routed to it")                                                                \
+	X(right_memory_long, "long texts routed to it")                                                                \
+	X(right_memory_chat, "chats routed to it")                                                                     \
+	X(routed_unrelated, "unrelated prompts that leave the main memory")                                            \
+	X(routed_same_form, "questions of the same form that leave it")                                                \
+	X(routed_same_subject, "other questions on an edited subject that leave it")                                   \
+	X(routed_neighborhood, "questions of the same relation that leave it")
+enum editor_figure {
+#define X(name, what) EDITOR_FIGURE_##name,
+	EDITOR_FIGURES(X)
+#undef X
+		EDITOR_FIGURE_COUNT
+};
+extern const char *const editor_figure_names[EDITOR_FIGURE_COUNT];
+extern const char *const editor_figure_texts[EDITOR_FIGURE_COUNT]; /* what each says */
+
+struct editor_figures { /* the same numbers by name and by place */
+	union {
+		double values[EDITOR_FIGURE_COUNT];
+		struct {
+#define X(name, what) double name;
+			EDITOR_FIGURES(X)
+#undef X
+		};
+	};
+};
 struct editor_scores {
-	size_t edits;
-	double rel, gen; /* teacher-forced token accuracy on prompts and rephrases, real routing */
-	double loc, loc_same_subject, loc_neighborhood,
-		loc_same_form;     /* share of answer positions unchanged against the base model */
-	double free_rel, free_gen; /* free decoding, exact match */
-	double free_gen_no_anchor; /* memories read with the query's own inputs only */
-	double free_rel_base;      /* the unedited model */
-	double right_memory,
-		right_memory_prompts; /* share of rephrases / prompts that read the memory holding their edit */
-	double routed_unrelated, routed_same_form,
-		routed_same_subject;                 /* share of those prompts that leave the main memory */
-	double portability;                          /* NaN when none */
-	size_t probes_same_form, rephrases_verbatim; /* rephrases that are verbatim another row's prompt */
-	double free_gen_no_conflict;                 /* rows without a conflicting twin */
+	size_t edits, probes_same_form, rephrases_verbatim; /* rephrases that are verbatim another row's prompt */
+	union {
+		struct editor_figures mean;
+		struct {
+#define X(name, what) double name;
+			EDITOR_FIGURES(X)
+#undef X
+		};
+	};
 };
 struct editor_answer {                                                   /* per edit, for tables and --details */
 	char prompt_before[160], prompt_after[160], rephrase_after[160]; /* decoded, cut at newline */
 	bool prompt_right, rephrase_right;
 	uint64_t prompt_memory, rephrase_memory; /* id; 0: main */
 	float rephrase_score;
+	struct editor_figures figures; /* of this record alone */
 };
+
+/* One text that was asked, for distributions of routing scores. */
+enum editor_asked_kind {
+	EDITOR_ASKED_PROMPT,
+	EDITOR_ASKED_REPHRASE,
+	EDITOR_ASKED_UNRELATED,
+	EDITOR_ASKED_SAME_SUBJECT,
+	EDITOR_ASKED_NEIGHBORHOOD,
+	EDITOR_ASKED_PORTABILITY,
+	EDITOR_ASKED_LONG,
+	EDITOR_ASKED_CHAT,
+	EDITOR_ASKED_SAME_FORM,
+	EDITOR_ASKED_COUNT
+};
+extern const char *const editor_asked_names[EDITOR_ASKED_COUNT];
+struct editor_asked {
+	enum editor_asked_kind kind;
+	size_t record; /* index; of a probe for SAME_FORM */
+	bool routed;
+	float prompt_score, relation_score; /* of the nearest edit; relation 0 where the prompt key alone refused */
+};
+struct editor_details {
+	struct editor_figures *probes; /* probe_count */
+	struct editor_asked *asked;
+	size_t asked_count;
+};
+void editor_details_fini(struct editor_details *details);
+
 struct editor_evaluation {
 	const struct record *const *records; /* the edited ones */
 	const uint64_t *seqs;                /* their seqs in the set */
@@ -35,8 +109,14 @@ struct editor_evaluation {
 	const struct record *const
 		*probes; /* records that were not edited and whose subjects were not: loc_same_form */
 	size_t probe_count;
-	bool no_anchor;  /* anchored recall off everywhere */
-	bool before_too; /* also decode with the base model: free_rel_base and prompt_before */
+	/* Texts that have nothing to do with the edits: a record's first rephrase is asked behind three of them
+	 * (free_long) and in a chat whose two earlier turns they are (free_chat). Which ones is a function of the
+	 * record's content and text_count. 0: neither is asked. */
+	const struct record_text *texts;
+	size_t text_count;
+	bool no_anchor;                 /* anchored recall off everywhere */
+	bool before_too;                /* also decode with the base model: free_rel_base, ppl_base and prompt_before */
+	struct editor_details *details; /* out: freed by the caller, also zeroed after an error; NULL: not wanted */
 };
 /* answers: record_count entries or NULL. */
 int editor_evaluate(struct model *model, const struct editor_config *config, struct editor_memory_set *set,

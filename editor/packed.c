@@ -14,7 +14,8 @@ struct editor__packer {
 	float *relation_states;
 	float *anchors; /* rows_max × ffn */
 	int32_t *ids;
-	size_t *rows; /* rows whose prediction is wanted */
+	size_t *rows; /* rows whose prediction is wanted, and the tokens that follow */
+	int32_t *labels;
 	int32_t *argmax;
 	float *loss;
 	struct model_segment *segments;
@@ -89,6 +90,7 @@ static void packer_free_arrays(struct editor__packer *packer)
 	free(packer->anchors);
 	free(packer->ids);
 	free(packer->rows);
+	free(packer->labels);
 	free(packer->argmax);
 	free(packer->loss);
 	free(packer->segments);
@@ -111,13 +113,14 @@ static int packer_resize(struct editor__packer *packer, size_t rows, struct err 
 	packer->anchors = fault_malloc(rows * model_shape_of(model)->ffn * sizeof(*packer->anchors));
 	packer->ids = fault_calloc(rows, sizeof(*packer->ids));
 	packer->rows = fault_calloc(rows, sizeof(*packer->rows));
+	packer->labels = fault_calloc(rows, sizeof(*packer->labels));
 	packer->argmax = fault_calloc(rows, sizeof(*packer->argmax));
 	packer->loss = fault_calloc(rows, sizeof(*packer->loss));
 	packer->segments = fault_calloc(rows, sizeof(*packer->segments));
 	packer->readings = fault_calloc(rows, sizeof(*packer->readings));
 	if (packer->x == NULL || packer->states == NULL || packer->relation_states == NULL || packer->anchors == NULL ||
-	    packer->ids == NULL || packer->rows == NULL || packer->argmax == NULL || packer->loss == NULL ||
-	    packer->segments == NULL || packer->readings == NULL)
+	    packer->ids == NULL || packer->rows == NULL || packer->labels == NULL || packer->argmax == NULL ||
+	    packer->loss == NULL || packer->segments == NULL || packer->readings == NULL)
 		return err_set(e, ERR_NOMEM, "room for %zu tokens: out of memory", rows);
 	packer->rows_max = rows;
 	return 0;
@@ -279,8 +282,10 @@ static size_t wanted_rows(struct editor__packer *packer, const struct editor__fo
 	const size_t ffn = model_shape_of(packer->model)->ffn;
 	size_t start = 0, wanted = 0, anchored = 0;
 	for (size_t i = 0; i < item_count; i++) {
-		for (size_t k = items[i].first; k < items[i].text.id_count; k++)
+		for (size_t k = items[i].first; k < items[i].text.id_count; k++) {
+			packer->labels[wanted] = items[i].text.ids[k];
 			packer->rows[wanted++] = start + k - 1;
+		}
 		anchored += place_reading(&items[i], ffn, packer->anchors + anchored * ffn, &packer->readings[i]);
 		start += items[i].text.id_count;
 	}
@@ -291,8 +296,11 @@ static void hand_out(const struct editor__packer *packer, const struct editor__f
 {
 	size_t at = 0;
 	for (size_t i = 0; i < item_count; i++) {
-		for (size_t k = items[i].first; k < items[i].text.id_count; k++)
-			items[i].argmax[k - items[i].first] = packer->argmax[at++];
+		for (size_t k = items[i].first; k < items[i].text.id_count; k++, at++) {
+			items[i].argmax[k - items[i].first] = packer->argmax[at];
+			if (items[i].loss != NULL)
+				items[i].loss[k - items[i].first] = packer->loss[at];
+		}
 	}
 }
 
@@ -310,8 +318,8 @@ int editor__packer_forced(struct editor__packer *packer, const struct editor__fo
 		rc = model_layers(packer->run, packer->x, NULL, packer->segments, taken, 0, layers, packer->readings,
 				  NULL, 0, e);
 		if (rc == 0 && wanted > 0)
-			rc = model_head_loss(packer->run, packer->loss, packer->argmax, packer->x, packer->rows, NULL,
-					     wanted, e);
+			rc = model_head_loss(packer->run, packer->loss, packer->argmax, packer->x, packer->rows,
+					     packer->labels, wanted, e);
 		if (rc != 0)
 			break;
 		hand_out(packer, items + at, taken);

@@ -43,6 +43,7 @@ struct editor__forced {
 	const struct model_side *side;      /* NULL: main memory */
 	const struct editor_anchor *anchor; /* NULL: none; else its rows are read as far as the text follows it */
 	int32_t *argmax;                    /* room for id_count − first */
+	float *loss;                        /* −log p of the labels, as many; NULL: not wanted */
 };
 int editor__packer_forced(struct editor__packer *packer, const struct editor__forced *items, size_t item_count,
 			  const struct editor_watch *watch, const char *phase, struct err *e) MUST_CHECK;

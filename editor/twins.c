@@ -57,7 +57,7 @@ static int compare_texts(const void *a, const void *b)
 	return strcmp(((const struct record_text *)a)->text, ((const struct record_text *)b)->text);
 }
 
-int editor__twins_count_verbatim(const struct editor_evaluation *what, size_t *count, struct err *e)
+int editor__twins_mark_verbatim(const struct editor_evaluation *what, bool *verbatim, size_t *count, struct err *e)
 {
 	struct record_text *prompts = fault_calloc(what->record_count + 1, sizeof(*prompts));
 	if (prompts == NULL)
@@ -66,13 +66,13 @@ int editor__twins_count_verbatim(const struct editor_evaluation *what, size_t *c
 		prompts[i] = what->records[i]->prompt;
 	qsort(prompts, what->record_count, sizeof(*prompts), compare_texts);
 	*count = 0;
-	for (size_t i = 0; i < what->record_count; i++) {
+	for (size_t i = 0, at = 0; i < what->record_count; i++) {
 		const struct record *record = what->records[i];
-		for (size_t k = 0; k < record->rephrase_count; k++) {
-			if (strcmp(record->rephrases[k].text, record->prompt.text) != 0 &&
-			    bsearch(&record->rephrases[k], prompts, what->record_count, sizeof(*prompts),
-				    compare_texts) != NULL)
-				(*count)++;
+		for (size_t k = 0; k < record->rephrase_count; k++, at++) {
+			verbatim[at] = strcmp(record->rephrases[k].text, record->prompt.text) != 0 &&
+				       bsearch(&record->rephrases[k], prompts, what->record_count, sizeof(*prompts),
+					       compare_texts) != NULL;
+			*count += verbatim[at] ? 1 : 0;
 		}
 	}
 	free(prompts);

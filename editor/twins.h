@@ -6,7 +6,9 @@
 
 /* Sets conflict[i] for the records that share their subject with another one whose target differs. */
 int editor__twins_mark(const struct editor_evaluation *what, bool *conflict, struct err *e) MUST_CHECK;
-/* How many rephrases are, word for word, the prompt of another edited record. */
-int editor__twins_count_verbatim(const struct editor_evaluation *what, size_t *count, struct err *e) MUST_CHECK;
+/* Sets verbatim[i] for the rephrases that are, word for word, the prompt of another edited record: one flag a rephrase,
+ * in the order of the records. *count: how many. */
+int editor__twins_mark_verbatim(const struct editor_evaluation *what, bool *verbatim, size_t *count,
+				struct err *e) MUST_CHECK;
 
 #endif

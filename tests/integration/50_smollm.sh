@@ -54,7 +54,7 @@ case_after() {
 }
 
 case_eval_latest() {
-	amend -q eval run "$WORK/edits.jsonl" --model "$MODEL" --version latest --on-conflict keep --probes-file "$ROOT/examples/zsre-probes.jsonl" --probes 20 -o json \
+	amend -q eval run --quick "$WORK/edits.jsonl" --model "$MODEL" --version latest --on-conflict keep --probes-file "$ROOT/examples/zsre-probes.jsonl" --probes 20 -o json \
 		>"$WORK/unmerged.json" 2>"$WORK/err" || fail "$(cat "$WORK/err")"
 	note "unmerged: $(jq -c '{edits, free_rel, free_gen, rel, gen, loc, loc_same_form, right_memory}' "$WORK/unmerged.json")"
 	[ "$(field edits unmerged)" = "$EDITS" ] || fail "$(field edits unmerged) edits"
@@ -155,7 +155,7 @@ case_merge_run() {
 	fi
 	wait_served 60
 	head -n 10 "$WORK/edits.jsonl" >"$WORK/ten.jsonl"
-	amend -q eval run "$WORK/ten.jsonl" --model "$MODEL" --version latest --set merged --on-conflict keep --probes 0 -o json >"$WORK/merged.json" 2>"$WORK/err" || fail "$(cat "$WORK/err")"
+	amend -q eval run --quick "$WORK/ten.jsonl" --model "$MODEL" --version latest --set merged --on-conflict keep --probes 0 -o json >"$WORK/merged.json" 2>"$WORK/err" || fail "$(cat "$WORK/err")"
 	note "merged: $(jq -c '{edits, free_rel, free_gen, rel, gen, loc, right_memory}' "$WORK/merged.json"); default set: $set"
 	at_least "$(field loc merged)" 0.99 || fail "loc of the merged memory $(field loc merged)"
 	ask "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 1p)" "$(http /v1/models | jq -r '.data[0].id'):merged" | jq -e '.system_fingerprint | test("-v")' >/dev/null || fail "the node does not answer from the merged set"

@@ -216,6 +216,26 @@ static void it_can_be_stopped_while_training_or_calibrating(void **state)
 	}
 }
 
+static const char rephrased[] =
+	"{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\",\"rephrase\":[\"where lies "
+	"Orla?\"]}\n";
+
+static void questions_inside_other_text_can_be_left_out(void **state)
+{
+	(void)state;
+	put(file_path, rephrased);
+	for (int quick = 0; quick <= 1; quick++) {
+		struct eval_options o = options();
+		struct eval_report r;
+		o.quick = quick != 0;
+		run(&o, &r);
+		assert_true(isnan(r.scores.free_long) ? o.quick : !o.quick);
+		assert_true(isnan(r.scores.free_chat) ? o.quick : !o.quick);
+		assert_true(r.scores.free_gen >= 0);
+		eval_report_fini(&r);
+	}
+}
+
 static void the_report_has_the_promised_keys(void **state)
 {
 	(void)state;
@@ -238,6 +258,15 @@ static void the_report_has_the_promised_keys(void **state)
 					    "free_gen_no_conflict",
 					    "loc_neighborhood",
 					    "portability",
+					    "ppl",
+					    "ppl_base",
+					    "confident_rel",
+					    "free_rel_no_anchor",
+					    "free_gen_verbatim",
+					    "free_long",
+					    "free_chat",
+					    "probes",
+					    "scores",
 					    "details" };
 	struct eval_options o = options();
 	struct eval_report r;
@@ -257,6 +286,12 @@ static void the_report_has_the_promised_keys(void **state)
 	assert_int_equal(json_type(json_get(root, "gen")), JSON_NULL);
 	assert_int_equal(json_integer(json_get(root, "edits")), 2);
 	assert_int_equal(json_length(json_get(root, "details")), 2);
+	assert_int_equal(json_length(json_get(root, "probes")), 1);
+	assert_int_equal(json_length(json_get(json_get(root, "scores"), "prompt")), 2);
+	/* a row has the figures that it was asked for, and no others */
+	const struct json *row = json_at(json_get(root, "details"), 0);
+	assert_non_null(json_get(row, "ppl_base"));
+	assert_null(json_get(row, "gen"));
 	json_free(&root);
 	buf_free(&text);
 	eval_report_fini(&r);
@@ -271,6 +306,7 @@ int main(void)
 		cmocka_unit_test(a_file_without_edits_is_an_error),
 		cmocka_unit_test(a_given_set_is_measured_without_training),
 		cmocka_unit_test(it_can_be_stopped_while_training_or_calibrating),
+		cmocka_unit_test(questions_inside_other_text_can_be_left_out),
 		cmocka_unit_test(the_report_has_the_promised_keys),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

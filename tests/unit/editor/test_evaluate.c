@@ -106,7 +106,10 @@ static struct editor_memory_set *set_of(const void *delta_bytes, size_t delta_le
 	return set;
 }
 
-static void evaluate(struct editor_memory_set *set, struct editor_scores *scores, struct editor_answer *answers)
+static const struct record_text texts[] = { { "the sea is wide", 15 }, { "nq 1", 4 }, { "a hill", 6 }, { "b c", 3 } };
+
+static void evaluate_with(struct editor_memory_set *set, size_t text_count, struct editor_details *details,
+			  struct editor_scores *scores, struct editor_answer *answers)
 {
 	const struct editor_config c = config();
 	struct err e = ERR_INIT;
@@ -115,9 +118,17 @@ static void evaluate(struct editor_memory_set *set, struct editor_scores *scores
 						.record_count = EDITS,
 						.probes = (const struct record *const *)probes,
 						.probe_count = 2,
-						.before_too = true };
+						.texts = texts,
+						.text_count = text_count,
+						.before_too = true,
+						.details = details };
 	if (editor_evaluate(model, &c, set, EDITOR_SET_RETRIEVE, &what, scores, answers, NULL, &e) != 0)
 		fail_msg("%s", e.text);
+}
+
+static void evaluate(struct editor_memory_set *set, struct editor_scores *scores, struct editor_answer *answers)
+{
+	evaluate_with(set, 0, NULL, scores, answers);
 }
 
 static void is(double value, double expected)
@@ -140,6 +151,13 @@ static void trained_memories_score_what_was_built(void **state)
 	/* rows 0 and 1: one of two rephrases is right, rows 2 and 3: none */
 	is(s.free_gen, 0.25);
 	is(s.free_gen_no_conflict, 0.5);
+	/* the one that is another row's prompt decodes to that row's target */
+	is(s.free_gen_verbatim, 0);
+	is(s.free_gen_no_verbatim, (0.5 + 1 + 0 + 0) / 4);
+	is(s.free_rel_no_anchor, 1);
+	assert_true(s.ppl >= 1 && s.ppl < 2 && s.ppl_base > 10 * s.ppl);
+	assert_true(s.confident_rel > 0.5 && s.confident_ood >= 0 && s.confident_ood < 0.5);
+	assert_true(isnan(s.free_long) && isnan(s.free_chat) && isnan(s.right_memory_chat));
 	/* row 1's second rephrase is routed too, to the one memory there is */
 	is(s.right_memory, (0.5 + 1 + 0 + 0) / 4);
 	is(s.right_memory_prompts, 1);
@@ -161,6 +179,65 @@ static void trained_memories_score_what_was_built(void **state)
 	editor_memory_set_release(&set);
 }
 
+static void the_fact_is_asked_inside_other_text(void **state)
+{
+	(void)state;
+	struct editor_memory_set *set = set_of(delta.data, delta.len);
+	struct editor_scores s, again;
+	evaluate_with(set, 4, NULL, &s, NULL);
+	/* rows 0 and 1 name their subject; every row has a first rephrase */
+	is(s.right_memory_long, 0.5);
+	is(s.right_memory_chat, 0.5);
+	assert_true(s.free_long >= 0 && s.free_long <= 0.5);
+	/* anchors answer wherever the route is right */
+	is(s.free_chat, 0.5);
+	evaluate_with(set, 4, NULL, &again, NULL);
+	is(again.free_long, s.free_long);
+	is(again.ppl, s.ppl);
+	editor_memory_set_release(&set);
+}
+
+static void every_record_has_figures_of_its_own(void **state)
+{
+	(void)state;
+	struct editor_memory_set *set = set_of(delta.data, delta.len);
+	struct editor_scores s;
+	struct editor_answer answers[EDITS];
+	struct editor_details details;
+	size_t asked[EDITOR_ASKED_COUNT] = { 0 };
+	evaluate_with(set, 4, &details, &s, answers);
+	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++) {
+		double sum = 0;
+		size_t n = 0;
+		for (size_t i = 0; i < EDITS; i++) {
+			n += isnan(answers[i].figures.values[f]) ? 0 : 1;
+			sum += isnan(answers[i].figures.values[f]) ? 0 : answers[i].figures.values[f];
+		}
+		if (f != EDITOR_FIGURE_loc_same_form && f != EDITOR_FIGURE_routed_same_form && n > 0)
+			is(s.mean.values[f], sum / (double)n);
+		if (n == 0 && f != EDITOR_FIGURE_loc_same_form && f != EDITOR_FIGURE_routed_same_form)
+			assert_true(isnan(s.mean.values[f]));
+	}
+	is(answers[0].figures.free_gen, 0.5);
+	is(answers[1].figures.free_gen_verbatim, 0);
+	assert_true(isnan(answers[0].figures.free_gen_verbatim));
+	assert_true(isnan(answers[2].figures.free_gen_no_conflict));
+	is(details.probes[0].loc_same_form, 1);
+	is(details.probes[1].routed_same_form, 0);
+	for (size_t i = 0; i < details.asked_count; i++) {
+		asked[details.asked[i].kind]++;
+		if (details.asked[i].kind == EDITOR_ASKED_PROMPT)
+			assert_true(details.asked[i].routed && details.asked[i].prompt_score > 0.99f);
+	}
+	assert_int_equal(asked[EDITOR_ASKED_PROMPT], EDITS);
+	assert_int_equal(asked[EDITOR_ASKED_REPHRASE], 6);
+	assert_int_equal(asked[EDITOR_ASKED_SAME_FORM], 2);
+	assert_int_equal(asked[EDITOR_ASKED_LONG], EDITS);
+	assert_int_equal(asked[EDITOR_ASKED_CHAT], EDITS);
+	editor_details_fini(&details);
+	editor_memory_set_release(&set);
+}
+
 /* With a delta of zeros every route is taken and nothing may change: the comparison itself is right. */
 static void an_empty_delta_changes_nothing(void **state)
 {
@@ -174,6 +251,7 @@ static void an_empty_delta_changes_nothing(void **state)
 	is(s.loc_same_subject, 1);
 	is(s.right_memory_prompts, 1);
 	is(s.free_rel, s.free_rel_base);
+	is(s.ppl, s.ppl_base);
 	editor_memory_set_release(&set);
 	buf_free(&zeros);
 }
@@ -226,6 +304,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(trained_memories_score_what_was_built),
+		cmocka_unit_test(the_fact_is_asked_inside_other_text),
+		cmocka_unit_test(every_record_has_figures_of_its_own),
 		cmocka_unit_test(an_empty_delta_changes_nothing),
 		cmocka_unit_test(no_memory_is_the_unedited_model),
 		cmocka_unit_test(every_phase_can_be_stopped),

@@ -1,0 +1,157 @@
+/* evaluate_ask.c: what an evaluation asks about every record. */
+#include "base/fault.h"
+#include "editor/chat.h"
+#include "editor/evaluate_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int question_new(struct editor__evaluator *v, enum editor_asked_kind kind, size_t record,
+			struct record_text text, struct record_text target, struct editor__question **out,
+			struct err *e)
+{
+	if (v->count == v->cap) {
+		const size_t cap = v->cap > 0 ? 2 * v->cap : 256;
+		struct editor__question *grown = fault_realloc(v->questions, cap * sizeof(*grown));
+		if (grown == NULL)
+			return err_set(e, ERR_NOMEM, "evaluation: out of memory");
+		v->questions = grown;
+		v->cap = cap;
+	}
+	struct editor__question *q = &v->questions[v->count];
+	memset(q, 0, sizeof(*q));
+	q->kind = kind;
+	q->record = record;
+	q->text = text;
+	q->target = target;
+	q->forced = q->ppl = q->ppl_base = q->confident = q->confident_own = (double)NAN;
+	q->right = q->right_bare = q->right_base = (double)NAN;
+	*out = q;
+	return 0;
+}
+
+static int ask(struct editor__evaluator *v, enum editor_asked_kind kind, size_t record, struct record_text text,
+	       struct record_text target, struct err *e)
+{
+	struct editor__question *q;
+	int rc = question_new(v, kind, record, text, target, &q, e);
+	if (rc == 0)
+		rc = editor__tokens_of(v->model, text.text, text.len, &q->tokens, e);
+	if (rc != 0)
+		return err_wrap(e, "evaluation: \"%.60s\"", text.text);
+	v->count++;
+	return 0;
+}
+
+/* ---- The fact inside other text */
+
+#define LONG_TEXTS 3
+#define CHAT_TURNS 2
+
+/* Text `at` of those that stand around a record's rephrase. */
+static struct record_text text_around(const struct editor__evaluator *v, const struct record *record, size_t at)
+{
+	uint64_t start = 0;
+	for (size_t i = 0; i < sizeof(start); i++)
+		start = start << 8 | record->content.bytes[i];
+	return v->what->texts[(start % v->what->text_count + at) % v->what->text_count];
+}
+
+static int long_tokens(const struct editor__evaluator *v, const struct record *record, struct editor__question *q,
+		       struct err *e)
+{
+	struct buf text = BUF_INIT;
+	for (size_t i = 0; i < LONG_TEXTS; i++) {
+		const struct record_text around = text_around(v, record, i);
+		buf_append(&text, around.text, around.len);
+		buf_u8(&text, '\n');
+	}
+	buf_append(&text, q->text.text, q->text.len);
+	int rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory")
+				   : editor__tokens_of(v->model, (const char *)text.data, text.len, &q->tokens, e);
+	buf_free(&text);
+	return rc;
+}
+
+static int chat_tokens(const struct editor__evaluator *v, const struct record *record, struct editor__question *q,
+		       struct err *e)
+{
+	static const char reply[] = "I see.";
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(v->model);
+	struct model_message messages[2 * CHAT_TURNS + 1];
+	for (size_t i = 0; i < CHAT_TURNS; i++) {
+		const struct record_text around = text_around(v, record, LONG_TEXTS + i);
+		messages[2 * i] = (struct model_message){ "user", around.text, around.len };
+		messages[2 * i + 1] = (struct model_message){ "assistant", reply, strlen(reply) };
+	}
+	messages[2 * CHAT_TURNS] = (struct model_message){ "user", q->text.text, q->text.len };
+	int rc = model_tokenizer_chat(tokenizer, messages, 2 * CHAT_TURNS + 1, &q->tokens.ids, &q->tokens.id_count, e);
+	if (rc == 0 && q->tokens.id_count > model_shape_of(v->model)->context) {
+		editor__tokens_free(&q->tokens, 1);
+		return err_set(e, ERR_INVALID, "longer than the model's context");
+	}
+	if (rc == 0)
+		editor_chat_content(tokenizer, q->tokens.ids, q->tokens.id_count, 1, &q->route_first, &q->route_count);
+	return rc;
+}
+
+/* Not asked where it does not fit the model, or the model has no form of chats. */
+static int ask_around(struct editor__evaluator *v, enum editor_asked_kind kind, size_t index, struct err *e)
+{
+	const struct record *record = v->what->records[index];
+	struct err why = ERR_INIT;
+	struct editor__question *q;
+	int rc = question_new(v, kind, index, record->rephrases[0], record->target_new, &q, e);
+	if (rc != 0)
+		return rc;
+	rc = kind == EDITOR_ASKED_CHAT ? chat_tokens(v, record, q, &why) : long_tokens(v, record, q, &why);
+	if (rc == 0)
+		v->count++;
+	else if (rc == ERR_NOMEM)
+		return err_set(e, rc, "evaluation: out of memory");
+	return 0;
+}
+
+/* ---- Records */
+
+static bool is_kind(const struct record_text *kind, const char *name)
+{
+	return kind->text != NULL && kind->len == strlen(name) && memcmp(kind->text, name, kind->len) == 0;
+}
+
+static enum editor_asked_kind locality_kind(const struct record_probe *item)
+{
+	if (is_kind(&item->kind, "same_subject"))
+		return EDITOR_ASKED_SAME_SUBJECT;
+	return is_kind(&item->kind, "neighborhood") ? EDITOR_ASKED_NEIGHBORHOOD : EDITOR_ASKED_UNRELATED;
+}
+
+static int ask_record(struct editor__evaluator *v, size_t index, struct err *e)
+{
+	const struct record *record = v->what->records[index];
+	int rc = ask(v, EDITOR_ASKED_PROMPT, index, record->prompt, record->target_new, e);
+	for (size_t i = 0; i < record->rephrase_count && rc == 0; i++)
+		rc = ask(v, EDITOR_ASKED_REPHRASE, index, record->rephrases[i], record->target_new, e);
+	for (size_t i = 0; i < record->locality_count && rc == 0; i++)
+		rc = ask(v, locality_kind(&record->locality[i]), index, record->locality[i].prompt,
+			 record->locality[i].target, e);
+	for (size_t i = 0; i < record->portability_count && rc == 0; i++)
+		rc = ask(v, EDITOR_ASKED_PORTABILITY, index, record->portability[i].prompt,
+			 record->portability[i].target, e);
+	if (v->what->text_count == 0 || record->rephrase_count == 0 || rc != 0)
+		return rc;
+	rc = ask_around(v, EDITOR_ASKED_LONG, index, e);
+	return rc == 0 ? ask_around(v, EDITOR_ASKED_CHAT, index, e) : rc;
+}
+
+int editor__evaluate_ask(struct editor__evaluator *v, struct err *e)
+{
+	const struct record_text none = { NULL, 0 };
+	int rc = 0;
+	for (size_t i = 0; i < v->what->record_count && rc == 0; i++)
+		rc = ask_record(v, i, e);
+	for (size_t i = 0; i < v->what->probe_count && rc == 0; i++)
+		rc = ask(v, EDITOR_ASKED_SAME_FORM, i, v->what->probes[i]->prompt, none, e);
+	return rc;
+}
