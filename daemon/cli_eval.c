@@ -15,7 +15,7 @@
 struct eval {
 	struct cli *cli;
 	const char *edits, *probes, *probes_file, *format, *conflict, *version, *set;
-	bool details, before, quick;
+	bool details, before, quick, oracle, separate;
 	char corpus[PATH_MAX];
 	struct cli_progress progress;
 	const char *phase;
@@ -93,6 +93,8 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 		rc = err_set(e, ERR_INVALID, "--set needs --version: without one, edits are trained here");
 	if (rc == 0 && ev->cli->config.model[0] == '\0')
 		rc = err_set(e, ERR_INVALID, CLI_NEEDS_MODEL);
+	if (rc == 0 && ev->separate && ev->version != NULL)
+		rc = err_set(e, ERR_INVALID, "--separate trains here: it does not go with --version");
 	if (rc == 0 && ev->version != NULL)
 		rc = cli_version_parse(ev->version, &version, e);
 	*o = (struct eval_options){ .format = format,
@@ -122,6 +124,12 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 	o->corpus = ev->corpus;
 	o->before_too = ev->before;
 	o->quick = ev->quick;
+	o->oracle = ev->oracle;
+	o->separate = ev->separate;
+	o->family = daemon_family(config);
+	o->layer = (size_t)config->layer;
+	o->wise_mode = daemon_wise_mode(config);
+	daemon_wise_config(config, &o->wise);
 	o->watch = &ev->watch;
 	return rc;
 }
@@ -187,7 +195,9 @@ int cli_eval_run(struct cli *cli, const struct cli_args *args)
 			   .set = cli_value(args, "set"),
 			   .details = cli_switch(args, "details"),
 			   .before = cli_switch(args, "before"),
-			   .quick = cli_switch(args, "quick") };
+			   .quick = cli_switch(args, "quick"),
+			   .oracle = cli_switch(args, "oracle"),
+			   .separate = cli_switch(args, "separate") };
 	struct eval_options o;
 	struct err e = ERR_INIT;
 	int rc = options_read(&ev, &o, &e);

@@ -5,7 +5,14 @@
 
 #include "base/conf.h"
 
-enum daemon_role { DAEMON_COORDINATOR = 1, DAEMON_WORKER = 2, DAEMON_NODE = 4, DAEMON_CLI = 8, DAEMON_UP = 16 };
+enum daemon_role {
+	DAEMON_COORDINATOR = 1,
+	DAEMON_WORKER = 2,
+	DAEMON_NODE = 4,
+	DAEMON_CLI = 8,
+	DAEMON_UP = 16,
+	DAEMON_EVAL = 32, /* `amend eval run` */
+};
 #define DAEMON_ALL (DAEMON_COORDINATOR | DAEMON_WORKER | DAEMON_NODE)
 
 struct daemon_config {
@@ -29,6 +36,15 @@ struct daemon_config {
 		merge_loss_points;
 	char *merge_program;
 	bool merge_isolate;
+	/* the editing method */
+	int family;    /* CONF_CHOICE: amend|paper */
+	int64_t layer; /* 0: the family's own */
+	int wise_mode; /* CONF_CHOICE: retrieve|merge */
+	double wise_alpha, wise_beta, wise_gamma, wise_rate, wise_clip, wise_mask_ratio, wise_stop_delta,
+		wise_stop_loss, wise_act_ratio, wise_density;
+	int64_t wise_steps, wise_prefix_tokens, wise_shards;
+	bool wise_prefixes, wise_activation_loss, wise_replay, wise_trim_nonzero;
+	int wise_operator; /* CONF_CHOICE: ties|linear|sign|slerp|dare|dare-ties */
 	/* worker */
 	char *corpus;
 	/* node */

@@ -4,6 +4,7 @@
 #include "daemon/eval_rows.h"
 #include "daemon/eval_train.h"
 
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@ struct run {
 	struct eval_report *report;
 	struct model *model; /* borrowed with a given set */
 	struct editor_config config;
-	struct buf corpus;
+	struct buf corpus, calibration;
 	struct eval__rows rows;
 	struct eval__trained trained;
 	struct editor_memory_set *set;
@@ -51,6 +52,12 @@ static int configure(struct run *run, struct err *e)
 {
 	const struct model_shape *shape = model_shape_of(run->model);
 	editor_config_default(shape, &run->config);
+	if (run->options->family == EDITOR_FAMILY_PAPER) {
+		editor_config_set_family(&run->config, EDITOR_FAMILY_PAPER, shape);
+		run->config.wise = run->options->wise;
+	}
+	if (run->options->layer > 0)
+		run->config.layer = run->options->layer;
 	if (run->options->edits_per_shard > 0)
 		run->config.edits_per_shard = run->options->edits_per_shard;
 	return editor_config_check(&run->config, shape, e);
@@ -63,14 +70,24 @@ static int train(struct run *run, struct err *e)
 	const size_t threads = run->options->threads > 0 ? run->options->threads : cores();
 	/* one copy of the weights at a time */
 	model_close(&run->model);
-	int rc = eval__train(run->options, threads, &run->config, &run->rows, &run->trained, run->report, e);
+	int rc = eval__train(run->options, threads, &run->config, &run->rows, &run->corpus, &run->trained, run->report,
+			     e);
 	run->report->trained = true;
 	return rc == 0 ? open_model(run, e) : rc;
+}
+
+static int paper_settings(struct run *run, struct buf *bytes, struct err *e)
+{
+	const struct editor_wise_calibration calibration = { .base_model = *model_digest(run->model),
+							     .wise = run->config.wise };
+	return editor_wise_calibration_encode(&calibration, bytes, e);
 }
 
 static int calibrate(struct run *run, struct buf *bytes, struct err *e)
 {
 	struct editor_calibration *calibration = NULL;
+	if (run->config.family == EDITOR_FAMILY_PAPER)
+		return paper_settings(run, bytes, e);
 	const double began = seconds_now();
 	int rc = editor_calibrate(run->model, &run->config, (const char *)run->corpus.data, run->corpus.len,
 				  run->options->watch, &calibration, e);
@@ -85,23 +102,24 @@ static int calibrate(struct run *run, struct buf *bytes, struct err *e)
 	return rc;
 }
 
-static int make_set(struct run *run, const struct buf *calibration, struct err *e)
+/* The memories [first, first + count). */
+static int make_set(struct run *run, size_t first, size_t count, struct err *e)
 {
-	const size_t count = run->trained.part_count;
 	struct editor_memory_part *parts = fault_calloc(count, sizeof(*parts));
 	if (parts == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	for (size_t i = 0; i < count; i++) {
-		const struct eval__part *part = &run->trained.parts[i];
-		parts[i] = (struct editor_memory_part){ .id = i + 1,
+		const struct eval__part *part = &run->trained.parts[first + i];
+		parts[i] = (struct editor_memory_part){ .id = first + i + 1,
 							.delta = part->delta.data,
 							.delta_len = part->delta.len,
 							.index = part->index.data,
 							.index_len = part->index.len };
 	}
+	editor_memory_set_release(&run->set);
 	int rc = editor_memory_set_new(model_shape_of(run->model), model_digest(run->model), run->config.layer, 0,
-				       calibration->data, calibration->len, parts, count, NULL, 0, EDITOR_SET_RETRIEVE,
-				       &run->set, e);
+				       run->calibration.data, run->calibration.len, parts, count, NULL, 0,
+				       EDITOR_SET_RETRIEVE, &run->set, e);
 	free(parts);
 	run->kind = EDITOR_SET_RETRIEVE;
 	return rc;
@@ -109,15 +127,13 @@ static int make_set(struct run *run, const struct buf *calibration, struct err *
 
 static int build_set(struct run *run, struct err *e)
 {
-	struct buf calibration = BUF_INIT;
 	int rc = train(run, e);
 	if (rc == 0)
-		rc = calibrate(run, &calibration, e);
+		rc = calibrate(run, &run->calibration, e);
 	if (rc == 0)
-		rc = make_set(run, &calibration, e);
+		rc = make_set(run, 0, run->trained.part_count, e);
 	for (size_t i = 0; i < run->rows.edit_count && rc == 0; i++)
 		run->seqs[i] = i + 1;
-	buf_free(&calibration);
 	return rc;
 }
 
@@ -163,6 +179,47 @@ static const struct record **records_of(struct eval__row *rows, size_t count)
 	return records;
 }
 
+/* Evaluates `count` rows from `first` on, with the present set. */
+static int measure_rows(struct run *run, const struct record *const *records, size_t first, size_t count,
+			const struct record *const *probes, size_t probe_count, struct editor_scores *scores,
+			struct err *e)
+{
+	const struct editor_evaluation what = { .records = records + first,
+						.seqs = run->seqs + first,
+						.record_count = count,
+						.probes = probes,
+						.probe_count = probe_count,
+						.texts = run->rows.texts,
+						.text_count = run->options->quick ? 0 : run->rows.text_count,
+						.oracle = run->options->oracle,
+						.before_too = run->options->before_too,
+						.details = probes != NULL ? &run->report->details : NULL };
+	return editor_evaluate(run->model, &run->config, run->set, run->kind, &what, scores,
+			       run->report->answers + first, run->options->watch, e);
+}
+
+/* The mean over the runs that have the figure at all. */
+static int measure_separate(struct run *run, const struct record *const *records, struct err *e)
+{
+	struct editor_scores *mean = &run->report->scores, own;
+	size_t counts[EDITOR_FIGURE_COUNT] = { 0 };
+	int rc = 0;
+	memset(mean, 0, sizeof(*mean));
+	for (size_t r = 0; r < run->rows.edit_count && rc == 0; r++) {
+		rc = make_set(run, r, 1, e);
+		if (rc == 0)
+			rc = measure_rows(run, records, r, 1, NULL, 0, &own, e);
+		for (size_t i = 0; i < EDITOR_FIGURE_COUNT && rc == 0; i++) {
+			mean->mean.values[i] += isnan(own.mean.values[i]) ? 0 : own.mean.values[i];
+			counts[i] += isnan(own.mean.values[i]) ? 0 : 1;
+		}
+	}
+	for (size_t i = 0; i < EDITOR_FIGURE_COUNT; i++)
+		mean->mean.values[i] = counts[i] > 0 ? mean->mean.values[i] / (double)counts[i] : (double)NAN;
+	mean->edits = run->rows.edit_count;
+	return rc;
+}
+
 static int measure(struct run *run, struct err *e)
 {
 	struct eval_report *report = run->report;
@@ -170,21 +227,14 @@ static int measure(struct run *run, struct err *e)
 	const struct record **probes = records_of(run->rows.probes, run->rows.probe_count);
 	const double began = seconds_now();
 	report->answers = fault_calloc(run->rows.edit_count, sizeof(*report->answers));
-	int rc = records == NULL || probes == NULL || report->answers == NULL ? err_set(e, ERR_NOMEM, "out of memory")
-									      : 0;
-	if (rc == 0) {
-		const struct editor_evaluation what = { .records = (const struct record *const *)records,
-							.seqs = run->seqs,
-							.record_count = run->rows.edit_count,
-							.probes = (const struct record *const *)probes,
-							.probe_count = run->rows.probe_count,
-							.texts = run->rows.texts,
-							.text_count = run->options->quick ? 0 : run->rows.text_count,
-							.before_too = run->options->before_too,
-							.details = &report->details };
-		rc = editor_evaluate(run->model, &run->config, run->set, run->kind, &what, &report->scores,
-				     report->answers, run->options->watch, e);
-	}
+	int rc = 0;
+	if (records == NULL || probes == NULL || report->answers == NULL)
+		rc = err_set(e, ERR_NOMEM, "out of memory");
+	else if (run->options->separate)
+		rc = measure_separate(run, (const struct record *const *)records, e);
+	else
+		rc = measure_rows(run, (const struct record *const *)records, 0, run->rows.edit_count,
+				  (const struct record *const *)probes, run->rows.probe_count, &report->scores, e);
 	report->evaluate_seconds = seconds_now() - began;
 	free(records);
 	free(probes);
@@ -202,6 +252,11 @@ static int describe(struct run *run, struct err *e)
 	report->prompt_layer = layers.prompt;
 	report->relation_layer = layers.relation;
 	report->edits_per_shard = run->config.edits_per_shard;
+	report->family = editor_memory_set_family(run->set);
+	report->wise = run->config.wise;
+	report->wise_mode = run->options->wise_mode;
+	report->oracle = run->options->oracle;
+	report->separate = run->options->separate;
 	snprintf(report->backend, sizeof(report->backend), "%s: %s", backend->ops->name,
 		 backend->ops->describe(backend));
 	snprintf(report->model_name, sizeof(report->model_name), "%s", model_name(run->model));
@@ -216,6 +271,8 @@ static int describe(struct run *run, struct err *e)
 		run->rows.edits[i].record = NULL;
 	}
 	report->record_count = run->rows.edit_count;
+	if (report->details.probes == NULL) /* --separate asks no probes */
+		return 0;
 	report->probes = run->rows.probes;
 	report->probe_count = run->rows.probe_count;
 	run->rows.probes = NULL;
@@ -255,6 +312,7 @@ int eval_file_run(const struct eval_options *options, struct eval_report *report
 	if (run.model != NULL && run.model != options->open_model)
 		model_close(&run.model);
 	buf_free(&run.corpus);
+	buf_free(&run.calibration);
 	free(run.seqs);
 	if (rc != 0)
 		eval_report_fini(report);

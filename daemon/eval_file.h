@@ -5,6 +5,7 @@
 #define AMEND_DAEMON_EVAL_FILE_H
 
 #include "daemon/import.h"
+#include "daemon/wise_settings.h"
 #include "editor/evaluate.h"
 
 enum eval_on_conflict { EVAL_SUPERSEDE, EVAL_KEEP, EVAL_REJECT };
@@ -16,12 +17,18 @@ struct eval_options {
 	size_t probes;             /* prompts of rows that are not edited: at most so many (default 200: EVAL_PROBES) */
 	const char *probes_file;   /* where those rows come from; NULL: the rows of `file` after the edits */
 	enum eval_on_conflict on_conflict;
-	size_t edits_per_shard;           /* 0: the model's default */
-	const char *model, *backend;      /* backend NULL: auto */
-	size_t threads;                   /* 0: all */
-	const char *corpus;               /* calibration corpus; its texts must not be evaluated */
-	bool before_too;                  /* decode with the unedited model too */
-	bool quick;                       /* nothing is asked inside longer texts and chats */
+	size_t edits_per_shard;      /* 0: the model's default */
+	const char *model, *backend; /* backend NULL: auto */
+	size_t threads;              /* 0: all */
+	const char *corpus;          /* calibration corpus; its texts must not be evaluated */
+	bool before_too;             /* decode with the unedited model too */
+	bool quick;                  /* nothing is asked inside longer texts and chats */
+	enum editor_family family;
+	size_t layer;                   /* 0: the family's own */
+	struct editor_wise_config wise; /* family `paper` only, as the next */
+	enum wise_mode wise_mode;
+	bool oracle;   /* evaluation.oracle */
+	bool separate; /* each row is edited alone; scores are means over the rows, without probes of the same form */
 	const struct editor_watch *watch; /* may be NULL */
 	/* Instead of training: a set that is there already (borrowed), with the model it belongs to, and where its
 	 * edits are. `seq_of` gives ERR_NOT_FOUND for a row that the set does not hold: it is left out and counted in
@@ -56,6 +63,11 @@ struct eval_report {
 	size_t shards, failed; /* failed: did not pass the re-test */
 	size_t steps;
 	double train_seconds, train_core_seconds, calibrate_seconds, evaluate_seconds;
+	enum editor_family family;
+	struct editor_wise_config wise; /* family `paper` */
+	enum wise_mode wise_mode;
+	bool oracle, separate;
+	size_t memories; /* `paper`: after merging */
 	/* the version */
 	uint64_t version;
 	size_t edit_count;

@@ -75,19 +75,55 @@ static void put_file(struct json_w *w, const struct eval_report *r)
 	json_w_close(w);
 }
 
+static void put_margins(struct json_w *w, const struct editor_wise_config *c)
+{
+	put_rounded(w, "alpha", (double)c->alpha, 1e-6);
+	put_rounded(w, "beta", (double)c->beta, 1e-6);
+	put_rounded(w, "gamma", (double)c->gamma, 1e-6);
+	put_rounded(w, "act_ratio", (double)c->act_ratio, 1e-6);
+	put_rounded(w, "rho", (double)c->mask_ratio, 1e-6);
+	put_rounded(w, "rate", (double)c->rate, 1e-6);
+	put_rounded(w, "density", (double)c->merge_density, 1e-6);
+}
+
+static void put_wise(struct json_w *w, const struct eval_report *r)
+{
+	const struct editor_wise_config *c = &r->wise;
+	json_w_key(w, "wise");
+	json_w_open(w, '{');
+	put_text(w, "mode", r->wise_mode == WISE_MERGE ? "merge" : "retrieve");
+	put_count(w, "merge_shards", c->merge_shards);
+	put_text(w, "operator", merge_operator_name(c->merge_operator));
+	put_margins(w, c);
+	put_count(w, "steps_max", c->steps_max);
+	json_w_member_bool(w, "prefixes", c->prefixes);
+	json_w_member_bool(w, "activation_loss", c->activation_loss);
+	json_w_member_bool(w, "replay", c->replay);
+	put_count(w, "memories", r->memories);
+	put_rounded(w, "core_seconds_per_step", r->steps > 0 ? r->train_core_seconds / (double)r->steps : (double)NAN,
+		    1e-4);
+	json_w_close(w);
+}
+
 static void put_version(struct json_w *w, const struct eval_report *r)
 {
 	put_count(w, "version", r->version);
 	put_text(w, "model", r->model_name);
 	json_w_member_hash(w, "model_sha256", &r->model_digest);
 	put_text(w, "backend", r->backend);
+	put_text(w, "family", r->family == EDITOR_FAMILY_PAPER ? "paper" : "amend");
+	json_w_member_bool(w, "oracle", r->oracle);
+	json_w_member_bool(w, "separate", r->separate);
+	if (r->trained && r->family == EDITOR_FAMILY_PAPER)
+		put_wise(w, r);
 	put_count(w, "layer", r->layer);
 	put_count(w, "prompt_layer", r->prompt_layer);
 	put_count(w, "relation_layer", r->relation_layer);
 	put_count(w, "edits_per_shard", r->edits_per_shard);
-	put_rounded(w, "subject_threshold", r->trained ? (double)r->subject_threshold : (double)NAN, 1e-6);
-	put_rounded(w, "relation_threshold", r->trained ? (double)r->relation_threshold : (double)NAN, 1e-6);
-	put_rounded(w, "open_threshold", r->trained ? (double)r->open_threshold : (double)NAN, 1e-6);
+	const bool keyed = r->trained && r->family == EDITOR_FAMILY_AMEND;
+	put_rounded(w, "subject_threshold", keyed ? (double)r->subject_threshold : (double)NAN, 1e-6);
+	put_rounded(w, "relation_threshold", keyed ? (double)r->relation_threshold : (double)NAN, 1e-6);
+	put_rounded(w, "open_threshold", keyed ? (double)r->open_threshold : (double)NAN, 1e-6);
 }
 
 static void put_probes(struct json_w *w, const struct eval_report *r)

@@ -21,6 +21,7 @@ struct team {
 	const struct editor_config *config;
 	const struct eval__rows *rows;
 	const struct plan *plan;
+	const struct buf *corpus;
 	struct eval__trained *out;
 	struct model *model;
 	atomic_size_t next;
@@ -56,6 +57,18 @@ static int make_plan(const struct eval__rows *rows, size_t per_shard, struct pla
 				plan->shard_of[j] = plan->shard_count - 1;
 		}
 	}
+	return 0;
+}
+
+/* As published, edits fill shards in the order of the file; an edit alone is a shard of its own. */
+static int make_plain_plan(size_t edit_count, size_t per_shard, struct plan *plan, struct err *e)
+{
+	plan->shard_of = fault_malloc(edit_count * sizeof(*plan->shard_of));
+	if (plan->shard_of == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	for (size_t i = 0; i < edit_count; i++)
+		plan->shard_of[i] = i / per_shard;
+	plan->shard_count = (edit_count + per_shard - 1) / per_shard;
 	return 0;
 }
 
@@ -121,9 +134,37 @@ static int learn_shard(struct team *team, size_t index, struct editor_shard *sha
 	return rc;
 }
 
+static struct eval__paper paper_of(const struct team *team)
+{
+	return (struct eval__paper){ team->options, team->model,          team->config,
+				     team->rows,    team->plan->shard_of, team->plan->shard_count,
+				     team->corpus };
+}
+
+static int train_paper_shard(struct team *team, size_t index, struct err *e)
+{
+	const struct eval__paper paper = paper_of(team);
+	struct shard_watch own = { .team = team };
+	const struct editor_watch watch = { .on_progress = on_progress, .context = &own };
+	struct eval__paper_stats stats = { 0 };
+	for (size_t i = 0; i < team->rows->edit_count; i++)
+		own.edits += team->plan->shard_of[i] == index ? 1 : 0;
+	int rc = eval__paper_train(&paper, index, &watch, &team->out->parts[index].delta, &stats, e);
+	if (rc == 0) {
+		pthread_mutex_lock(&team->lock);
+		team->failed += stats.failed;
+		team->edits_done += stats.edits;
+		team->steps += stats.steps;
+		pthread_mutex_unlock(&team->lock);
+	}
+	return rc;
+}
+
 static int train_shard(struct team *team, size_t index, struct err *e)
 {
 	struct editor_shard *shard = NULL;
+	if (team->config->family == EDITOR_FAMILY_PAPER)
+		return train_paper_shard(team, index, e);
 	int rc = editor_shard_new(team->model, team->config, &shard, e);
 	if (rc == 0)
 		rc = fill_shard(team, index, shard, e);
@@ -180,18 +221,29 @@ static int run_timed(struct team *team, size_t thread_count, struct eval_report 
 	const int64_t began_us = env_monotonic_us(env_system());
 	const double core_began = core_seconds();
 	int rc = run_team(team, thread_count, e);
+	if (rc == 0 && team->config->family == EDITOR_FAMILY_PAPER) {
+		const struct eval__paper paper = paper_of(team);
+		rc = eval__paper_merge(&paper, team->out, e);
+		report->memories = team->out->part_count;
+	}
 	report->train_seconds = (double)(env_monotonic_us(env_system()) - began_us) * 1e-6;
 	report->train_core_seconds = core_seconds() - core_began;
 	return rc;
 }
 
 int eval__train(const struct eval_options *options, size_t threads, const struct editor_config *config,
-		const struct eval__rows *rows, struct eval__trained *out, struct eval_report *report, struct err *e)
+		const struct eval__rows *rows, const struct buf *corpus, struct eval__trained *out,
+		struct eval_report *report, struct err *e)
 {
 	struct plan plan = { 0 };
-	struct team team = { .options = options, .config = config, .rows = rows, .plan = &plan, .out = out };
+	struct team team = {
+		.options = options, .config = config, .rows = rows, .plan = &plan, .corpus = corpus, .out = out
+	};
 	*out = (struct eval__trained){ 0 };
-	int rc = make_plan(rows, config->edits_per_shard, &plan, e);
+	int rc = options->separate ? make_plain_plan(rows->edit_count, 1, &plan, e)
+		 : config->family == EDITOR_FAMILY_PAPER
+			 ? make_plain_plan(rows->edit_count, config->edits_per_shard, &plan, e)
+			 : make_plan(rows, config->edits_per_shard, &plan, e);
 	if (rc == 0) {
 		out->parts = fault_calloc(plan.shard_count, sizeof(*out->parts));
 		rc = out->parts == NULL ? err_set(e, ERR_NOMEM, "out of memory") : 0;

@@ -4,7 +4,7 @@
 
 #include "daemon/eval_rows.h"
 
-struct eval__part { /* one trained shard */
+struct eval__part { /* one trained shard; of family `paper`, once all are trained, one memory */
 	struct buf delta, index;
 };
 struct eval__trained {
@@ -14,8 +14,28 @@ struct eval__trained {
 
 /* The seq of edit i is i + 1. Fills the report's counts and times of training. `threads` as in the options. */
 int eval__train(const struct eval_options *options, size_t threads, const struct editor_config *config,
-		const struct eval__rows *rows, struct eval__trained *out, struct eval_report *report,
-		struct err *e) MUST_CHECK;
+		const struct eval__rows *rows, const struct buf *corpus, struct eval__trained *out,
+		struct eval_report *report, struct err *e) MUST_CHECK;
 void eval__trained_fini(struct eval__trained *trained);
+
+/* eval_paper.c: the paper's family. */
+struct eval__paper {
+	const struct eval_options *options;
+	struct model *model;
+	const struct editor_config *config;
+	const struct eval__rows *rows;
+	const size_t *shard_of; /* of each edit */
+	size_t shard_count;
+	const struct buf *corpus;
+};
+struct eval__paper_stats {
+	size_t edits, steps, failed; /* failed: not every token of the target was learnt */
+};
+/* Trains shard `index`; its delta is appended. Any number of threads at once, each with an index of its own. */
+int eval__paper_train(const struct eval__paper *paper, size_t index, const struct editor_watch *watch,
+		      struct buf *delta, struct eval__paper_stats *stats, struct err *e) MUST_CHECK;
+/* Puts the shards' deltas together as the mode says, and gives every memory its index: `trained`, one part a shard
+ * before, has one a memory afterwards. */
+int eval__paper_merge(const struct eval__paper *paper, struct eval__trained *trained, struct err *e) MUST_CHECK;
 
 #endif

@@ -221,7 +221,7 @@ static int corpus_alloc(struct corpus *c, size_t hidden, struct err *e)
 static int read_keys(struct corpus *c, struct model *model, const struct editor_config *config,
 		     struct editor__packer *packer, const struct editor_watch *watch, struct err *e)
 {
-	const struct editor_key_layers layers = { config->prompt_layer, config->relation_layer };
+	const struct editor_key_layers layers = { .prompt = config->prompt_layer, .relation = config->relation_layer };
 	struct keys keys = { c, model_tokenizer_of(model), model_shape_of(model)->hidden };
 	int rc = corpus_alloc(c, keys.hidden, e);
 	for (size_t i = 0; i < c->count && rc == 0; i++) {

@@ -36,7 +36,8 @@ struct editor_decoder {
 	float *x;      /* x_rows × hidden */
 	float *states; /* the same, to read: at the layers of the two keys */
 	float *relation_states;
-	size_t x_rows;
+	float *inputs; /* input_rows × ffn: A(x) of prompts that are routed by gap; NULL until there is one */
+	size_t x_rows, input_rows;
 	float *logits;                  /* slot_count × vocabulary */
 	int32_t *ids;                   /* x_rows */
 	struct model_segment *segments; /* slot_count */
@@ -75,6 +76,20 @@ static int rows_reserve(struct editor_decoder *d, size_t rows, struct err *e)
 	d->relation_states = relation_states;
 	d->ids = ids;
 	d->x_rows = rows;
+	return 0;
+}
+
+static int inputs_reserve(struct editor_decoder *d, size_t rows, struct err *e)
+{
+	if (rows <= d->input_rows)
+		return 0;
+	float *inputs = d->backend->ops->alloc(d->backend, rows * model_shape_of(d->model)->ffn);
+	if (inputs == NULL)
+		return err_set(e, ERR_NOMEM, "decoder: out of memory for the inputs of %zu tokens", rows);
+	if (d->inputs != NULL)
+		d->backend->ops->free(d->backend, d->inputs);
+	d->inputs = inputs;
+	d->input_rows = rows;
 	return 0;
 }
 
@@ -136,6 +151,8 @@ void editor_decoder_destroy(struct editor_decoder **decoder)
 	model_kv_destroy(&d->kv);
 	if (d->x != NULL)
 		d->backend->ops->free(d->backend, d->x);
+	if (d->inputs != NULL)
+		d->backend->ops->free(d->backend, d->inputs);
 	if (d->logits != NULL)
 		d->backend->ops->free(d->backend, d->logits);
 	model_run_destroy(&d->run);
@@ -258,7 +275,7 @@ static struct model_reading reading_of(const struct editor_decoder *d, struct sl
 /* Where a request's route is decided: the layers at whose inputs the keys are taken; 0: no routing. */
 static struct editor_key_layers route_layers(const struct editor_request *request)
 {
-	const struct editor_key_layers none = { 0, 0 };
+	const struct editor_key_layers none = { 0 };
 	if (request->set == NULL || request->forced != NULL || editor_memory_set_edit_count(request->set) == 0)
 		return none;
 	return editor_memory_set_key_layers(request->set);
@@ -266,7 +283,7 @@ static struct editor_key_layers route_layers(const struct editor_request *reques
 
 static bool routes(struct editor_key_layers layers)
 {
-	return layers.prompt != 0;
+	return editor_key_layers_top(layers) != 0;
 }
 
 /* How many requests from `from` go through the model together: those that fit and whose routes are decided at the
@@ -275,14 +292,15 @@ static size_t group_size(const struct editor_decoder *d, const struct editor_req
 			 size_t count, struct editor_key_layers *layers)
 {
 	size_t rows = 0, n = 0;
-	*layers = (struct editor_key_layers){ 0, 0 };
+	*layers = (struct editor_key_layers){ 0 };
 	for (; from + n < count; n++) {
 		const struct editor_request *request = &requests[from + n];
 		const struct editor_key_layers own = route_layers(request);
 		if (n > 0 && rows + request->id_count > d->rows_max)
 			break;
-		if (routes(own) && routes(*layers) &&
-		    (own.prompt != layers->prompt || own.relation != layers->relation))
+		/* those that go to a gap pass the edited matrix before their route is known */
+		const bool apart = n > 0 && (own.gap != 0 || layers->gap != 0);
+		if ((apart || (routes(own) && routes(*layers))) && !editor_key_layers_same(own, *layers))
 			break;
 		if (routes(own))
 			*layers = own;
@@ -333,10 +351,11 @@ static int embed_rows(struct editor_decoder *d, size_t row_count, struct err *e)
 static int prefill_keys(struct editor_decoder *d, size_t count, size_t row_count, struct editor_key_layers layers,
 			struct err *e)
 {
-	const size_t hidden = model_shape_of(d->model)->hidden;
+	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
+	struct editor__states states = { d->states, d->relation_states, d->inputs };
 	if (row_count <= d->rows_max)
-		return editor__key_states(d->run, d->x, d->kv, d->segments, count, row_count * hidden, layers,
-					  d->states, d->relation_states, e);
+		return editor__key_states(d->run, d->x, d->kv, d->segments, count, row_count * hidden, layers, &states,
+					  e);
 	assert(count == 1);
 	int rc = 0;
 	for (size_t at = 0; at < row_count && rc == 0; at += d->rows_max) {
@@ -344,7 +363,10 @@ static int prefill_keys(struct editor_decoder *d, size_t count, size_t row_count
 		part.position = at;
 		part.row_count = row_count - at < d->rows_max ? row_count - at : d->rows_max;
 		rc = editor__key_states(d->run, d->x + at * hidden, d->kv, &part, 1, part.row_count * hidden, layers,
-					d->states + at * hidden, d->relation_states + at * hidden, e);
+					&states, e);
+		states.prompt += part.row_count * hidden;
+		states.relation += part.row_count * hidden;
+		states.inputs += layers.gap != 0 ? part.row_count * ffn : 0;
 	}
 	return rc;
 }
@@ -367,13 +389,16 @@ static int anchors_load(struct editor_decoder *d, struct slot *slot, struct err 
 static int route_one(struct editor_decoder *d, const struct editor_request *request, size_t first_row,
 		     struct slot *slot, struct err *e)
 {
-	const size_t hidden = model_shape_of(d->model)->hidden;
+	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
 	const size_t first = request->route_count > 0 ? request->route_first : 0;
 	const size_t count = request->route_count > 0 ? request->route_count : request->id_count;
 	const struct editor_prompt prompt = { .ids = request->ids + first,
 					      .id_count = count,
 					      .prompt_states = d->states + (first_row + first) * hidden,
-					      .relation_states = d->relation_states + (first_row + first) * hidden };
+					      .relation_states = d->relation_states + (first_row + first) * hidden,
+					      .inputs = d->inputs != NULL ? d->inputs + (first_row + first) * ffn
+									  : NULL,
+					      .backend = d->backend };
 	int rc = editor_memory_set_route(request->set, request->kind, model_tokenizer_of(d->model), &prompt,
 					 &slot->out.route, &slot->side, &slot->out.memory_id, e);
 	return rc == 0 ? anchors_load(d, slot, e) : rc;
@@ -391,6 +416,20 @@ static int route_group(struct editor_decoder *d, const struct editor_request *re
 	return rc;
 }
 
+/* The edited matrix was passed without a memory: what the routed ones read of theirs is added to their rows (eq. 2). */
+static int add_sides(struct editor_decoder *d, const struct editor_request *requests, size_t count, struct err *e)
+{
+	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
+	int rc = 0;
+	for (size_t i = 0, row = 0; i < count && rc == 0; row += requests[i].id_count, i++) {
+		const struct model_side *side = d->slots[d->which[i]].side;
+		if (side != NULL)
+			rc = d->backend->ops->gemm(d->backend, d->x + row * hidden, d->inputs + row * ffn, side->delta,
+						   false, true, 1, 1, requests[i].id_count, hidden, ffn);
+	}
+	return rc == 0 ? 0 : err_set(e, rc, "decoder: the side memory's product failed: %s", err_text(rc));
+}
+
 /* The requests' slots stand in d->which. */
 static int prefill_group(struct editor_decoder *d, const struct editor_request *requests, size_t count,
 			 struct editor_key_layers key_layers, struct err *e)
@@ -400,6 +439,8 @@ static int prefill_group(struct editor_decoder *d, const struct editor_request *
 	for (size_t i = 0; i < count; i++)
 		row_count += requests[i].id_count;
 	int rc = rows_reserve(d, row_count, e);
+	if (rc == 0 && key_layers.gap != 0)
+		rc = inputs_reserve(d, row_count, e);
 	if (rc != 0)
 		return rc;
 	for (size_t i = 0, row = 0; i < count; i++) {
@@ -417,6 +458,8 @@ static int prefill_group(struct editor_decoder *d, const struct editor_request *
 		rc = prefill_keys(d, count, row_count, key_layers, e);
 		if (rc == 0)
 			rc = route_group(d, requests, count, e);
+		if (rc == 0 && key_layers.gap != 0)
+			rc = add_sides(d, requests, count, e);
 	}
 	if (rc == 0)
 		rc = prefill_layers(d, count, row_count, below, layers, e);

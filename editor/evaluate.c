@@ -19,6 +19,19 @@ enum pass { ANSWERS, BARE, BASE };
 
 /* ---- Routes: one pass through the lower layers */
 
+static bool is_locality(const struct editor__question *q)
+{
+	switch (q->kind) {
+	case EDITOR_ASKED_UNRELATED:
+	case EDITOR_ASKED_SAME_SUBJECT:
+	case EDITOR_ASKED_NEIGHBORHOOD:
+	case EDITOR_ASKED_SAME_FORM:
+		return true;
+	default:
+		return false;
+	}
+}
+
 struct routing {
 	struct editor__evaluator *v;
 	struct err *e;
@@ -35,9 +48,20 @@ static int route_one(void *context, size_t at, const struct editor_prompt *promp
 		part.id_count = q->route_count;
 		part.prompt_states += q->route_first * hidden;
 		part.relation_states += q->route_first * hidden;
+		part.inputs += q->route_first * model_shape_of(r->v->model)->ffn;
 	}
 	return editor_memory_set_route(r->v->set, r->v->set_kind, model_tokenizer_of(r->v->model), &part, &q->route,
 				       &q->side, &q->memory_id, r->e);
+}
+
+static void route_by_oracle(struct editor__evaluator *v)
+{
+	for (size_t i = 0; i < v->count; i++) {
+		struct editor__question *q = &v->questions[i];
+		if (!is_locality(q))
+			q->side =
+				editor_memory_set_side_of(v->set, v->set_kind, v->what->seqs[q->record], &q->memory_id);
+	}
 }
 
 static int route_all(struct editor__evaluator *v, struct err *e)
@@ -45,6 +69,10 @@ static int route_all(struct editor__evaluator *v, struct err *e)
 	struct routing routing = { v, e };
 	if (editor_memory_set_edit_count(v->set) == 0 || v->count == 0)
 		return 0;
+	if (v->what->oracle) {
+		route_by_oracle(v);
+		return 0;
+	}
 	struct editor__tokens *tokens = fault_calloc(v->count, sizeof(*tokens));
 	if (tokens == NULL)
 		return err_set(e, ERR_NOMEM, "evaluation: out of memory");
@@ -57,19 +85,6 @@ static int route_all(struct editor__evaluator *v, struct err *e)
 }
 
 /* ---- Decoding */
-
-static bool is_locality(const struct editor__question *q)
-{
-	switch (q->kind) {
-	case EDITOR_ASKED_UNRELATED:
-	case EDITOR_ASKED_SAME_SUBJECT:
-	case EDITOR_ASKED_NEIGHBORHOOD:
-	case EDITOR_ASKED_SAME_FORM:
-		return true;
-	default:
-		return false;
-	}
-}
 
 struct decode_job {
 	struct editor__evaluator *v;
@@ -210,7 +225,8 @@ static int decode_all(struct editor__evaluator *v, bool (*wanted)(const struct e
 			.route_first = q->route_first,
 			.route_count = q->route_count,
 			.token_max = continued != NULL ? UNCHANGED_TOKENS : v->config->answer_tokens_max,
-			.set = pass == BASE ? NULL : v->set,
+			.set = pass == BASE || v->what->oracle ? NULL : v->set,
+			.forced = pass != BASE && v->what->oracle ? q->side : NULL,
 			.no_anchor = pass == BARE || v->what->no_anchor,
 			.kind = v->set_kind,
 			.sampling = { .temperature = 0, .top_p = 1 },

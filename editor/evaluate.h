@@ -114,8 +114,9 @@ struct editor_evaluation {
 	 * record's content and text_count. 0: neither is asked. */
 	const struct record_text *texts;
 	size_t text_count;
-	bool no_anchor;                 /* anchored recall off everywhere */
-	bool before_too;                /* also decode with the base model: free_rel_base, ppl_base and prompt_before */
+	bool no_anchor;  /* anchored recall off everywhere */
+	bool oracle;     /* no routing: what belongs to an edit reads the memory that holds it, the rest the main one */
+	bool before_too; /* also decode with the base model: free_rel_base, ppl_base and prompt_before */
 	struct editor_details *details; /* out: freed by the caller, also zeroed after an error; NULL: not wanted */
 };
 /* answers: record_count entries or NULL. */

@@ -26,6 +26,7 @@ struct editor_memory_set {
 	enum editor_set_kind default_kind;
 	struct editor_calibration *calibration; /* NULL: nothing is routed */
 	struct editor_router *router;           /* NULL with it */
+	struct editor_gap_router *gaps;         /* family `paper`: instead of these two */
 	struct part *parts;
 	size_t part_count;
 	bool has_merged;
@@ -34,6 +35,7 @@ struct editor_memory_set {
 static void set_free(struct editor_memory_set *set)
 {
 	editor_router_destroy(&set->router);
+	editor_gap_router_destroy(&set->gaps);
 	editor_calibration_destroy(&set->calibration);
 	for (size_t i = 0; i < set->part_count; i++) {
 		free(set->parts[i].delta);
@@ -41,6 +43,23 @@ static void set_free(struct editor_memory_set *set)
 	}
 	free(set->parts);
 	free(set);
+}
+
+static int index_load(struct editor_memory_set *set, size_t index, const struct editor_memory_part *from,
+		      const uint64_t *removed, size_t removed_count, struct err *e)
+{
+	const struct part *part = &set->parts[index];
+	if (set->gaps != NULL && from->index == NULL)
+		return err_set(e, ERR_INVALID,
+			       "has no index: without gaps it has no threshold, merge its shards again");
+	if (set->gaps != NULL)
+		return editor_gap_router_add(set->gaps, part->delta, from->index, from->index_len, index, part->merged,
+					     removed, removed_count, e);
+	if (part->merged)
+		return 0;
+	if (set->router == NULL)
+		return err_set(e, ERR_INVALID, "has an index, but the version has no calibration to read it with");
+	return editor_router_add(set->router, from->index, from->index_len, index, removed, removed_count, e);
 }
 
 static int part_load(struct editor_memory_set *set, size_t index, const struct model_shape *shape,
@@ -52,7 +71,7 @@ static int part_load(struct editor_memory_set *set, size_t index, const struct m
 	if (__builtin_mul_overflow(shape->hidden, shape->ffn, &count) || count > SIZE_MAX / sizeof(float))
 		return err_set(e, ERR_LIMIT, "a matrix of %zu x %zu is too large", shape->hidden, shape->ffn);
 	part->id = from->id;
-	part->merged = from->index == NULL;
+	part->merged = from->merged || from->index == NULL;
 	part->merged_part = index;
 	part->delta = fault_malloc(count * sizeof(float));
 	part->sources = from->source_count > 0 ? fault_calloc(from->source_count, sizeof(uint64_t)) : NULL;
@@ -64,13 +83,7 @@ static int part_load(struct editor_memory_set *set, size_t index, const struct m
 	part->side = (struct model_side){ .layer = set->layer, .delta = part->delta };
 	int rc = editor_delta_decode(from->delta, from->delta_len, set->layer, shape->hidden, shape->ffn, part->delta,
 				     e);
-	if (rc == 0 && !part->merged) {
-		if (set->router == NULL)
-			return err_set(e, ERR_INVALID,
-				       "has an index, but the version has no calibration to read it with");
-		rc = editor_router_add(set->router, from->index, from->index_len, index, removed, removed_count, e);
-	}
-	return rc;
+	return rc == 0 ? index_load(set, index, from, removed, removed_count, e) : rc;
 }
 
 /* Points every shard that a merged memory covers at it. */
@@ -98,9 +111,21 @@ static int link_merged(struct editor_memory_set *set, struct err *e)
 	return 0;
 }
 
+static int load_paper(struct editor_memory_set *set, const struct model_shape *shape, const struct hash *base_model,
+		      const void *bytes, size_t len, struct err *e)
+{
+	struct editor_wise_calibration calibration;
+	int rc = editor_wise_calibration_decode(bytes, len, &calibration, e);
+	if (rc == 0 && !hash_equal(&calibration.base_model, base_model))
+		rc = err_set(e, ERR_MISMATCH, "calibration: made for another base model: calibrate for this one");
+	return rc == 0 ? editor_gap_router_new(shape->hidden, shape->ffn, &set->gaps, e) : rc;
+}
+
 static int load_calibration(struct editor_memory_set *set, const struct model_shape *shape,
 			    const struct hash *base_model, const void *bytes, size_t len, struct err *e)
 {
+	if (editor_wise_calibration_is(bytes, len))
+		return load_paper(set, shape, base_model, bytes, len, e);
 	int rc = editor_calibration_decode(bytes, len, &set->calibration, e);
 	if (rc != 0)
 		return rc;
@@ -172,6 +197,11 @@ void editor_memory_set_release(struct editor_memory_set **set)
 		set_free(held);
 }
 
+enum editor_family editor_memory_set_family(const struct editor_memory_set *set)
+{
+	return set->gaps != NULL ? EDITOR_FAMILY_PAPER : EDITOR_FAMILY_AMEND;
+}
+
 uint64_t editor_memory_set_version(const struct editor_memory_set *set)
 {
 	return set->version;
@@ -184,14 +214,19 @@ size_t editor_memory_set_layer(const struct editor_memory_set *set)
 
 struct editor_key_layers editor_memory_set_key_layers(const struct editor_memory_set *set)
 {
-	struct editor_key_layers layers = { 0, 0 };
-	if (set->calibration != NULL)
-		layers = (struct editor_key_layers){ set->calibration->prompt_layer, set->calibration->relation.layer };
+	struct editor_key_layers layers = { 0 };
+	if (set->calibration != NULL) {
+		layers.prompt = set->calibration->prompt_layer;
+		layers.relation = set->calibration->relation.layer;
+	}
+	layers.gap = set->gaps != NULL ? set->layer + 1 : 0;
 	return layers;
 }
 
 size_t editor_memory_set_edit_count(const struct editor_memory_set *set)
 {
+	if (set->gaps != NULL)
+		return editor_gap_router_count(set->gaps);
 	return set->router != NULL ? editor_router_count(set->router) : 0;
 }
 
@@ -213,6 +248,19 @@ static const struct model_side *side_of_part(const struct editor_memory_set *set
 	return &part->side;
 }
 
+struct kind_of_set {
+	const struct editor_memory_set *set;
+	enum editor_set_kind kind;
+};
+
+/* A set of merged memories still reads the shards that none of them covers: those in progress. */
+static bool is_of_kind(const void *context, size_t part)
+{
+	const struct kind_of_set *of = context;
+	const struct part *p = &of->set->parts[part];
+	return of->kind == EDITOR_SET_MERGED ? p->merged || p->merged_part == part : !p->merged;
+}
+
 int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind,
 			    const struct model_tokenizer *tokenizer, const struct editor_prompt *prompt,
 			    struct editor_route *route, const struct model_side **side, uint64_t *memory_id,
@@ -221,6 +269,15 @@ int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set
 	*side = NULL;
 	*memory_id = 0;
 	memset(route, 0, sizeof(*route));
+	if (set->gaps != NULL) {
+		const struct kind_of_set of = { set, kind };
+		int failed = editor_gap_router_route(set->gaps, prompt, is_of_kind, &of, route, e);
+		if (failed == 0 && route->routed) {
+			*side = &set->parts[route->memory].side;
+			*memory_id = set->parts[route->memory].id;
+		}
+		return failed;
+	}
 	if (set->router == NULL)
 		return 0;
 	int rc = editor_router_route(set->router, tokenizer, prompt, route, e);
@@ -234,7 +291,9 @@ const struct model_side *editor_memory_set_side_of(const struct editor_memory_se
 {
 	size_t shard;
 	*memory_id = 0;
-	if (set->router == NULL || !editor_router_memory_of(set->router, seq, &shard))
+	if (!(set->gaps != NULL     ? editor_gap_router_memory_of(set->gaps, seq, &shard)
+	      : set->router != NULL ? editor_router_memory_of(set->router, seq, &shard)
+				    : false))
 		return NULL;
 	return side_of_part(set, kind, shard, memory_id);
 }

@@ -1,9 +1,10 @@
-/* memory.h: the set of memories that a version serves: deltas, router, calibration. Built beside the old set, then
- * read-only and shared by reference count (acquire/release are thread-safe); freed when its last reader releases it. */
+/* memory.h: the set of memories that a version serves: deltas, router, calibration. Its calibration's bytes say the
+ * family: route.h's (`amend`, by two keys) or gap.h's (`paper`, by gap). Built beside the old set, then read-only and
+ * shared by reference count (acquire/release are thread-safe); freed when its last reader releases it. */
 #ifndef AMEND_EDITOR_MEMORY_H
 #define AMEND_EDITOR_MEMORY_H
 
-#include "editor/route.h"
+#include "editor/gap.h"
 
 struct editor_memory_set;
 
@@ -15,8 +16,9 @@ struct editor_memory_part {
 	uint64_t id;
 	const void *delta; /* bytes of delta.h */
 	size_t delta_len;
-	const void *index; /* bytes of route.h; NULL for a merged memory */
+	const void *index; /* bytes of route.h or gap.h; NULL for a merged memory of family `amend` */
 	size_t index_len;
+	bool merged;             /* implied by no index */
 	const uint64_t *sources; /* merged: ids of the shards it covers */
 	size_t source_count;
 };
@@ -27,14 +29,16 @@ int editor_memory_set_new(const struct model_shape *shape, const struct hash *ba
 			  struct err *e) MUST_CHECK;
 struct editor_memory_set *editor_memory_set_acquire(struct editor_memory_set *set);
 void editor_memory_set_release(struct editor_memory_set **set); /* nulls */
+enum editor_family editor_memory_set_family(const struct editor_memory_set *set);
 uint64_t editor_memory_set_version(const struct editor_memory_set *set);
 size_t editor_memory_set_layer(const struct editor_memory_set *set);
 struct editor_key_layers editor_memory_set_key_layers(const struct editor_memory_set *set);
 size_t editor_memory_set_edit_count(const struct editor_memory_set *set);
 enum editor_set_kind editor_memory_set_default(const struct editor_memory_set *set);
 bool editor_memory_set_has_merged(const struct editor_memory_set *set);
-/* Routes a prompt (route.h); *side is the memory to read in that kind of set (a merged memory where one
- * covers the shard, else the shard), NULL for main; *memory_id its id (0: main). Valid while the set is held. */
+/* Routes a prompt (route.h, gap.h; of family `paper` among the memories of that kind of set); *side is the memory to
+ * read in that kind of set (a merged memory where one covers the shard, else the shard), NULL for main; *memory_id its
+ * id (0: main). Valid while the set is held. */
 int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind,
 			    const struct model_tokenizer *tokenizer, const struct editor_prompt *prompt,
 			    struct editor_route *route, const struct model_side **side, uint64_t *memory_id,

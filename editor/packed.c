@@ -12,7 +12,7 @@ struct editor__packer {
 	float *x;        /* rows_max × hidden, the backend's memory */
 	float *states;   /* the same, to read: at the prompt key's layer */
 	float *relation_states;
-	float *anchors; /* rows_max × ffn */
+	float *anchors; /* rows_max × ffn; A(x) while prompts are routed by gap */
 	int32_t *ids;
 	size_t *rows; /* rows whose prediction is wanted, and the tokens that follow */
 	int32_t *labels;
@@ -195,23 +195,33 @@ static const struct editor__tokens *prompt_at(const void *context, size_t i)
 	return (const struct editor__tokens *)context + i;
 }
 
+/* Family `paper`: A(x) of the edited matrix, which no memory is added to yet. */
+static int gap_inputs(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
+		      size_t segment_count, size_t top, float *inputs, struct err *e)
+{
+	const struct model_tap tap = { MODEL_TAP_DOWN_INPUT, top - 1, inputs };
+	return model_layers(run, x, kv, segments, segment_count, 0, top, NULL, &tap, 1, e);
+}
+
 int editor__key_states(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
-		       size_t segment_count, size_t floats, struct editor_key_layers layers, float *prompt_states,
-		       float *relation_states, struct err *e)
+		       size_t segment_count, size_t floats, struct editor_key_layers layers,
+		       const struct editor__states *out, struct err *e)
 {
 	struct model_backend *backend = model_run_backend(run);
 	const size_t top = editor_key_layers_top(layers);
+	if (layers.gap != 0)
+		return gap_inputs(run, x, kv, segments, segment_count, top, out->inputs, e);
 	struct model_tap tap = { .point = MODEL_TAP_INPUT };
 	/* the state at the upper layer is what x holds afterwards */
 	tap.layer = layers.prompt < top ? layers.prompt : layers.relation;
-	tap.out = layers.prompt < top ? prompt_states : relation_states;
+	tap.out = layers.prompt < top ? out->prompt : out->relation;
 	int rc = model_layers(run, x, kv, segments, segment_count, 0, top, NULL, &tap, tap.layer < top ? 1 : 0, e);
 	if (rc != 0)
 		return rc;
 	if (layers.prompt == top)
-		backend->ops->copy(backend, prompt_states, x, floats);
+		backend->ops->copy(backend, out->prompt, x, floats);
 	if (layers.relation == top)
-		backend->ops->copy(backend, relation_states, x, floats);
+		backend->ops->copy(backend, out->relation, x, floats);
 	return 0;
 }
 
@@ -219,12 +229,14 @@ static int hand_prompts(const struct editor__packer *packer, size_t count, size_
 			int (*each)(void *context, size_t at, const struct editor_prompt *prompt), void *context,
 			struct err *e)
 {
-	const size_t hidden = model_shape_of(packer->model)->hidden;
+	const size_t hidden = model_shape_of(packer->model)->hidden, ffn = model_shape_of(packer->model)->ffn;
 	for (size_t i = 0, row = 0; i < count; row += packer->segments[i].row_count, i++) {
 		const struct editor_prompt prompt = { .ids = packer->ids + row,
 						      .id_count = packer->segments[i].row_count,
 						      .prompt_states = packer->states + row * hidden,
-						      .relation_states = packer->relation_states + row * hidden };
+						      .relation_states = packer->relation_states + row * hidden,
+						      .inputs = packer->anchors + row * ffn,
+						      .backend = model_run_backend(packer->run) };
 		int rc = each(context, first + i, &prompt);
 		if (rc != 0)
 			return rc == ERR_NOMEM ? err_set(e, rc, "keys of prompts: out of memory") : rc;
@@ -242,9 +254,10 @@ int editor__packer_prompts(struct editor__packer *packer, struct editor_key_laye
 	for (size_t at = 0, taken = 0, rows; at < prompt_count && rc == 0; at += taken) {
 		rows = 0;
 		rc = fill(packer, prompt_at, prompts, at, prompt_count, &taken, &rows, e);
+		const struct editor__states states = { packer->states, packer->relation_states, packer->anchors };
 		if (rc == 0)
 			rc = editor__key_states(packer->run, packer->x, NULL, packer->segments, taken, rows * hidden,
-						layers, packer->states, packer->relation_states, e);
+						layers, &states, e);
 		if (rc == 0)
 			rc = hand_prompts(packer, taken, at, each, context, e);
 		if (rc == 0)

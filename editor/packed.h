@@ -30,11 +30,16 @@ int editor__packer_prompts(struct editor__packer *packer, struct editor_key_laye
 			   const struct editor__tokens *prompts, size_t prompt_count,
 			   int (*each)(void *context, size_t at, const struct editor_prompt *prompt), void *context,
 			   const struct editor_watch *watch, const char *phase, struct err *e) MUST_CHECK;
-/* Runs layers [0, top of `layers`) over rows in x, in place; the states at both layers go to prompt_states and
- * relation_states (host memory, `floats` = rows × hidden each). readings, kv: as model_layers. */
+struct editor__states { /* what a route is decided from, of all rows; those that the layers do not ask for are not
+			   touched */
+	float *prompt, *relation; /* rows × hidden, host memory */
+	float *inputs;            /* rows × ffn: A(x) */
+};
+/* Runs layers [0, top of `layers`) over x (`floats` = rows × hidden), in place, without side memories. kv: as
+ * model_layers. */
 int editor__key_states(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
-		       size_t segment_count, size_t floats, struct editor_key_layers layers, float *prompt_states,
-		       float *relation_states, struct err *e) MUST_CHECK;
+		       size_t segment_count, size_t floats, struct editor_key_layers layers,
+		       const struct editor__states *out, struct err *e) MUST_CHECK;
 
 /* What the model predicts at rows first−1 … id_count−2 of a text, for the labels ids[first …]. */
 struct editor__forced {

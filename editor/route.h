@@ -17,12 +17,19 @@
 
 #define EDITOR_HIDDEN_MAX 16384u /* longest key */
 
-struct editor_key_layers { /* at whose inputs the keys are taken; 0: no calibration, nothing is routed */
+struct editor_key_layers { /* at whose inputs the keys are taken; all 0: no calibration, nothing is routed */
 	size_t prompt, relation;
+	size_t gap; /* family `paper`: behind the edited layer, whose inputs A(x) are taken (gap.h); the others are 0 */
 };
+/* The layers below it are run before the route is known. */
 static inline size_t editor_key_layers_top(struct editor_key_layers layers)
 {
-	return layers.prompt > layers.relation ? layers.prompt : layers.relation;
+	const size_t top = layers.prompt > layers.relation ? layers.prompt : layers.relation;
+	return layers.gap > top ? layers.gap : top;
+}
+static inline bool editor_key_layers_same(struct editor_key_layers a, struct editor_key_layers b)
+{
+	return a.prompt == b.prompt && a.relation == b.relation && a.gap == b.gap;
 }
 
 /* --- Calibration: statistics of a corpus that holds none of the evaluated edits, and thresholds by number of edits. */
@@ -109,6 +116,9 @@ struct editor_prompt { /* what a route is decided from */
 	size_t id_count;
 	const float *prompt_states;   /* id_count × hidden at the input of prompt_layer */
 	const float *relation_states; /* the same at the input of relation_layer */
+	/* family `paper`: */
+	const float *inputs; /* id_count × ffn: A(x) of the edited matrix */
+	struct model_backend *backend;
 };
 
 #define EDITOR_NEAREST 4

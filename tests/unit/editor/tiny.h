@@ -78,7 +78,9 @@ static inline void tiny_prompt_init(struct tiny_prompt *p, const struct model_to
 		memcpy(p->states + i * hidden, raw, hidden * sizeof(float));
 		memcpy(p->relation + i * hidden, relation, hidden * sizeof(float));
 	}
-	p->prompt = (struct editor_prompt){ p->ids, count, p->states, p->relation };
+	p->prompt = (struct editor_prompt){
+		.ids = p->ids, .id_count = count, .prompt_states = p->states, .relation_states = p->relation
+	};
 }
 
 static inline void tiny_prompt_fini(struct tiny_prompt *p)
