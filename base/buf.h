@@ -53,6 +53,10 @@ const void *reader_bytes(struct reader *r, size_t byte_count); /* NULL on overru
  * folder. */
 int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;
 int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e) MUST_CHECK;
+/* The same for a file that ends with the SHA-256 of what comes before: ERR_CORRUPT when it does not match. What is read
+ * replaces what `out` held; it is empty after a failure. */
+int file_read_sealed(const char *path, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;
+int file_write_sealed(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e) MUST_CHECK;
 /* A new file, synced with its folder; ERR_EXISTS when something is there. After a failure nothing is left. */
 int file_write_new(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e) MUST_CHECK;
 /* The folder part of a path: "." when there is none. ERR_LIMIT when the path does not fit. */

@@ -2,6 +2,7 @@
 #include "base/buf.h"
 
 #include "base/fault.h"
+#include "base/hash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -128,6 +129,42 @@ int file_write_atomic(const char *path, const void *bytes, size_t byte_count, un
 		return rc;
 	}
 	return file_sync_folder(folder, e);
+}
+
+static int seal_check(struct buf *file, const char *path, struct err *e)
+{
+	struct hash actual;
+	if (file->len < HASH_BYTES)
+		return err_set(e, ERR_CORRUPT, "%s is cut off", path);
+	file->len -= HASH_BYTES;
+	hash_of(file->data, file->len, &actual);
+	return memcmp(actual.bytes, file->data + file->len, HASH_BYTES) == 0
+		       ? 0
+		       : err_set(e, ERR_CORRUPT, "%s does not match its digest", path);
+}
+
+int file_read_sealed(const char *path, size_t byte_limit, struct buf *out, struct err *e)
+{
+	buf_clear(out);
+	int rc = file_read(path, byte_limit, out, e);
+	if (rc == 0)
+		rc = seal_check(out, path, e);
+	if (rc != 0)
+		buf_clear(out);
+	return rc;
+}
+
+int file_write_sealed(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)
+{
+	struct hash digest;
+	struct buf file = BUF_INIT;
+	hash_of(bytes, byte_count, &digest);
+	buf_append(&file, bytes, byte_count);
+	buf_append(&file, digest.bytes, HASH_BYTES);
+	int rc = buf_failed(&file) ? err_set(e, ERR_NOMEM, "writing %s: out of memory", path)
+				   : file_write_atomic(path, file.data, file.len, mode, e);
+	buf_free(&file);
+	return rc;
 }
 
 int file_write_new(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)

@@ -118,3 +118,11 @@ int hash_parse(const char *hex, struct hash *out)
 	*out = parsed;
 	return 0;
 }
+
+uint64_t hash_short(uint64_t hash, const void *bytes, size_t byte_count)
+{
+	const uint8_t *at = bytes;
+	for (size_t i = 0; i < byte_count; i++)
+		hash = (hash ^ at[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}

@@ -1,4 +1,4 @@
-/* hash.h: SHA-256 (FIPS 180-4, through libsodium) and its printed form. Thread-safe. */
+/* hash.h: SHA-256 (FIPS 180-4, through libsodium) and its printed form; a short hash for tables. Thread-safe. */
 #ifndef AMEND_BASE_HASH_H
 #define AMEND_BASE_HASH_H
 
@@ -27,5 +27,10 @@ bool hash_equal(const struct hash *a, const struct hash *b);
 bool hash_is_zero(const struct hash *h);
 void hash_hex(const struct hash *h, char out[HASH_HEX_BYTES]);
 int hash_parse(const char *hex, struct hash *out) MUST_CHECK; /* 64 hex digits; ERR_INVALID */
+
+/* FNV-1a over 64 bits, for tables in memory: whoever knows it can make texts collide. Goes on from `hash`, which begins
+ * as HASH_SHORT_INIT. */
+#define HASH_SHORT_INIT UINT64_C(0xcbf29ce484222325)
+uint64_t hash_short(uint64_t hash, const void *bytes, size_t byte_count);
 
 #endif

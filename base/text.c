@@ -216,6 +216,23 @@ void text_escape(const char *text, size_t len, struct buf *out)
 	}
 }
 
+void text_show_line(const char *text, size_t len, char *out, size_t out_bytes)
+{
+	size_t used = 0;
+	while (len > 0 && *text != '\n') {
+		char escaped[TEXT_ESCAPE_BYTES];
+		size_t escaped_len;
+		size_t taken = text_escape_step(text, len, escaped, &escaped_len);
+		if (used + escaped_len >= out_bytes)
+			break;
+		memcpy(out + used, escaped, escaped_len);
+		used += escaped_len;
+		text += taken;
+		len -= taken;
+	}
+	out[used] = '\0';
+}
+
 /* Splits text that is folded already. */
 static int split_words(const char *text, size_t len, int (*each)(void *, const char *, size_t), void *context)
 {

@@ -93,10 +93,8 @@ static int is_calibration_row(const struct eval__rows *rows, const struct record
 uint64_t eval__subject_hash(const struct record *record, int *rc)
 {
 	struct buf key = BUF_INIT;
-	uint64_t hash = 14695981039346656037u; /* FNV-1a */
 	*rc = record_subject_key(record, &key);
-	for (size_t i = 0; i < key.len; i++)
-		hash = (hash ^ key.data[i]) * 1099511628211u;
+	const uint64_t hash = hash_short(HASH_SHORT_INIT, key.data, key.len);
 	buf_free(&key);
 	return hash;
 }
@@ -267,7 +265,9 @@ static int read_probes(const struct eval_options *options, struct eval__rows *ro
 		rc = rc == ERR_NOT_FOUND ? 0 : rc;
 	}
 	import_close(&file);
-	return rc == 0 ? 0 : err_wrap(e, "%s", options->probes_file);
+	if (rc != 0)
+		err_wrap(e, "%s", options->probes_file);
+	return rc;
 }
 
 /* Drops the places of rows that are not used. */

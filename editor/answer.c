@@ -1,6 +1,7 @@
 #include "editor/answer.h"
 
 #include "base/text.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -21,38 +22,16 @@ static bool is_article(const char *word, size_t len)
 	       (len == 3 && memcmp(word, "the", 3) == 0);
 }
 
-/* Length of the well-formed UTF-8 character at text[0], 0 when there is none (RFC 3629: no overlong forms, no
- * surrogates). */
-static size_t character_len(const unsigned char *text, size_t len)
-{
-	unsigned char c = text[0];
-	size_t need = c < 0x80                ? 1
-		      : c >= 0xC2 && c < 0xE0 ? 2
-		      : c >= 0xE0 && c < 0xF0 ? 3
-		      : c >= 0xF0 && c < 0xF5 ? 4
-					      : 0;
-	if (need == 0 || need > len)
-		return 0;
-	for (size_t i = 1; i < need; i++) {
-		if ((text[i] & 0xC0) != 0x80)
-			return 0;
-	}
-	if ((c == 0xE0 && text[1] < 0xA0) || (c == 0xED && text[1] > 0x9F) || (c == 0xF0 && text[1] < 0x90) ||
-	    (c == 0xF4 && text[1] > 0x8F))
-		return 0;
-	return need;
-}
-
 /* What a model decodes may end inside a character and hold controls; folding wants text without either. */
 static void copy_clean(const char *text, size_t len, struct buf *out)
 {
-	const unsigned char *bytes = (const unsigned char *)text;
 	for (size_t i = 0; i < len;) {
-		size_t n = character_len(bytes + i, len - i);
-		if (n == 1 && (bytes[i] < 0x20 || bytes[i] == 0x7F))
+		uint32_t c;
+		size_t n = utf8_next(text + i, len - i, &c);
+		if (n > 0 && (c < 0x20 || c == 0x7F))
 			buf_u8(out, ' ');
-		else if (n > 0 && !(n == 2 && bytes[i] == 0xC2 && bytes[i + 1] < 0xA0))
-			buf_append(out, bytes + i, n);
+		else if (n > 0 && (c < 0x80 || c >= 0xA0))
+			buf_append(out, text + i, n);
 		i += n > 0 ? n : 1;
 	}
 }

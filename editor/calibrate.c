@@ -1,5 +1,6 @@
 /* Statistics and thresholds of a corpus (route.h). The bytes of a calibration are calibration.c's. */
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/rng.h"
 #include "base/text.h"
 #include "editor/dot.h"
@@ -155,16 +156,16 @@ static int check_folds(const struct corpus *c, struct err *e)
 
 /* ---- Keys */
 
-/* Words that are not the subject's, folded, as one number (FNV-1a). */
+/* Words that are not the subject's, folded, as one number. */
 static uint64_t form_of(const struct editor__prompt *p, const uint8_t *marks)
 {
-	uint64_t form = UINT64_C(14695981039346656037);
+	uint64_t form = HASH_SHORT_INIT;
 	for (size_t w = 0; w < p->query.word_count; w++) {
 		const size_t start = w > 0 ? p->query.ends[w - 1] : 0;
-		for (size_t i = start; i <= p->query.ends[w] && !marks[w]; i++) {
-			form ^= i < p->query.ends[w] ? p->query.words.data[i] : (uint8_t)' ';
-			form *= UINT64_C(1099511628211);
-		}
+		if (marks[w])
+			continue;
+		form = hash_short(form, p->query.words.data + start, p->query.ends[w] - start);
+		form = hash_short(form, " ", 1);
 	}
 	return form;
 }

@@ -130,20 +130,11 @@ static int is_right(const struct decode_job *job, const struct editor__question 
 /* For people: the first line that says something, without spaces around it, controls and broken characters escaped. */
 static void show(const char *text, size_t len, char *out, size_t out_bytes)
 {
-	struct buf shown = BUF_INIT;
 	while (len > 0 && (*text == ' ' || *text == '\n' || *text == '\t')) {
 		text++;
 		len--;
 	}
-	const char *newline = len > 0 ? memchr(text, '\n', len) : NULL;
-	text_escape(text, newline != NULL ? (size_t)(newline - text) : len, &shown);
-	size_t cut = shown.len < out_bytes ? shown.len : out_bytes - 1;
-	while (cut < shown.len && cut > 0 && (shown.data[cut] & 0xC0) == 0x80)
-		cut--;
-	if (cut > 0)
-		memcpy(out, shown.data, cut);
-	out[cut] = '\0';
-	buf_free(&shown);
+	text_show_line(text, len, out, out_bytes);
 }
 
 static int judge(struct decode_job *job, struct editor__question *q, const struct editor_sequence *sequence)

@@ -89,21 +89,6 @@ struct decode {
 	int rc;
 };
 
-static void keep_text(struct editor_result *result, const struct buf *text)
-{
-	struct buf shown = BUF_INIT;
-	const void *newline = text->len > 0 ? memchr(text->data, '\n', text->len) : NULL;
-	text_escape((const char *)text->data,
-		    newline != NULL ? (size_t)((const uint8_t *)newline - text->data) : text->len, &shown);
-	size_t len = shown.len < sizeof(result->got) ? shown.len : sizeof(result->got) - 1;
-	while (len < shown.len && len > 0 && (shown.data[len] & 0xC0) == 0x80)
-		len--;
-	if (len > 0)
-		memcpy(result->got, shown.data, len);
-	result->got[len] = '\0';
-	buf_free(&shown);
-}
-
 static void on_decoded(void *context, size_t request, const struct editor_sequence *sequence)
 {
 	struct decode *d = context;
@@ -115,7 +100,7 @@ static void on_decoded(void *context, size_t request, const struct editor_sequen
 	if (rc == 0)
 		rc = editor_answer_matches(buf_cstr(&text), text.len, edit->record, &result->passed);
 	if (rc == 0 && !result->passed)
-		keep_text(result, &text);
+		text_show_line(buf_cstr(&text), text.len, result->got, sizeof(result->got));
 	buf_free(&text);
 	if (d->rc == 0)
 		d->rc = rc;

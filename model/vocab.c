@@ -1,7 +1,8 @@
 #include "model/vocab.h"
 
-#include "base/utf8.h"
 #include "base/fault.h"
+#include "base/hash.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,10 +42,8 @@ size_t model__vocab_unletter(const char *text, size_t len, char *out)
 
 static uint64_t hash_piece(const char *piece, size_t len)
 {
-	uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+	const uint64_t h = hash_short(HASH_SHORT_INIT, piece, len);
 
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ (uint8_t)piece[i]) * UINT64_C(0x100000001b3);
 	return h ^ h >> 32;
 }
 

@@ -51,6 +51,38 @@ static void read_limits(void **state)
 	buf_free(&b);
 }
 
+static void sealed_files_show_damage(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct buf b = BUF_INIT, raw = BUF_INIT;
+	test_path(path, *state, "a");
+	buf_puts(&b, "before");
+	assert_int_equal(file_read_sealed(path, 100, &b, &e), ERR_NOT_FOUND);
+	assert_int_equal(b.len, 0);
+	assert_ok(&e, file_write_sealed(path, "content", 7, 0600, &e));
+	assert_ok(&e, file_read_sealed(path, 100, &b, &e));
+	assert_string_equal(buf_cstr(&b), "content");
+	assert_ok(&e, file_read(path, 100, &raw, &e));
+	for (size_t i = 0; i < raw.len; i++) {
+		raw.data[i] ^= 1;
+		assert_ok(&e, file_write_atomic(path, raw.data, raw.len, 0600, &e));
+		assert_int_equal(file_read_sealed(path, 100, &b, &e), ERR_CORRUPT);
+		assert_non_null(strstr(e.text, path));
+		assert_int_equal(b.len, 0);
+		raw.data[i] ^= 1;
+	}
+	for (size_t len = 0; len < raw.len; len += 13) {
+		assert_ok(&e, file_write_atomic(path, raw.data, len, 0600, &e));
+		assert_int_equal(file_read_sealed(path, 100, &b, &e), ERR_CORRUPT);
+	}
+	assert_ok(&e, file_write_sealed(path, NULL, 0, 0600, &e));
+	assert_ok(&e, file_read_sealed(path, 100, &b, &e));
+	assert_int_equal(b.len, 0);
+	buf_free(&raw);
+	buf_free(&b);
+}
+
 /* A crash between the write and the rename leaves the old content and nothing beside it. */
 static void fault_before_rename(void **state)
 {
@@ -145,8 +177,13 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_FOLDER(write_and_read),   WITH_FOLDER(read_limits),   WITH_FOLDER(fault_before_rename),
-		WITH_FOLDER(folders),          WITH_FOLDER(out_of_memory), WITH_FOLDER(a_new_file_replaces_nothing),
+		WITH_FOLDER(write_and_read),
+		WITH_FOLDER(sealed_files_show_damage),
+		WITH_FOLDER(read_limits),
+		WITH_FOLDER(fault_before_rename),
+		WITH_FOLDER(folders),
+		WITH_FOLDER(out_of_memory),
+		WITH_FOLDER(a_new_file_replaces_nothing),
 		cmocka_unit_test(folder_part),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,16 @@ static void streams(void **state)
 	assert_false(hash_is_zero(&a));
 }
 
+/* The test vectors of its authors (draft-eastlake-fnv, 64 bits). */
+static void short_hashes(void **state)
+{
+	(void)state;
+	assert_true(hash_short(HASH_SHORT_INIT, "", 0) == UINT64_C(0xcbf29ce484222325));
+	assert_true(hash_short(HASH_SHORT_INIT, "a", 1) == UINT64_C(0xaf63dc4c8601ec8c));
+	assert_true(hash_short(HASH_SHORT_INIT, "foobar", 6) == UINT64_C(0x85944171f73967e8));
+	assert_true(hash_short(hash_short(HASH_SHORT_INIT, "foo", 3), "bar", 3) == UINT64_C(0x85944171f73967e8));
+}
+
 static void parses(void **state)
 {
 	(void)state;
@@ -87,6 +97,7 @@ int main(void)
 		cmocka_unit_test(known_answers),
 		cmocka_unit_test(streams),
 		cmocka_unit_test(parses),
+		cmocka_unit_test(short_hashes),
 		cmocka_unit_test_setup_teardown(of_file, test_setup_folder, test_teardown_folder),
 		cmocka_unit_test_setup_teardown(out_of_memory, test_setup_folder, test_teardown_folder),
 	};

@@ -101,6 +101,28 @@ static void escapes(void **state)
 	buf_free(&b);
 }
 
+static void shows_one_line(void **state)
+{
+	(void)state;
+	char out[9];
+	text_show_line("", 0, out, sizeof(out));
+	assert_string_equal(out, "");
+	text_show_line("\nlater", 6, out, sizeof(out));
+	assert_string_equal(out, "");
+	text_show_line("one\ntwo", 7, out, sizeof(out));
+	assert_string_equal(out, "one");
+	text_show_line("12345678", 8, out, sizeof(out));
+	assert_string_equal(out, "12345678");
+	text_show_line("123456789", 9, out, sizeof(out));
+	assert_string_equal(out, "12345678");
+	text_show_line("1234567é", 9, out, sizeof(out)); /* not within a character */
+	assert_string_equal(out, "1234567");
+	text_show_line("12345\x1b", 6, out, sizeof(out)); /* nor within an escape */
+	assert_string_equal(out, "12345");
+	text_show_line("1234\xff", 5, out, sizeof(out));
+	assert_string_equal(out, "1234\\xFF");
+}
+
 static int join(void *context, const char *word, size_t len)
 {
 	struct buf *b = context;
@@ -167,9 +189,10 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepts),  cmocka_unit_test(refuses),  cmocka_unit_test(folds),
-		cmocka_unit_test(composes), cmocka_unit_test(blanks),   cmocka_unit_test(escapes),
-		cmocka_unit_test(words),    cmocka_unit_test(overlaps), cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(accepts),        cmocka_unit_test(refuses), cmocka_unit_test(folds),
+		cmocka_unit_test(composes),       cmocka_unit_test(blanks),  cmocka_unit_test(escapes),
+		cmocka_unit_test(shows_one_line), cmocka_unit_test(words),   cmocka_unit_test(overlaps),
+		cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
