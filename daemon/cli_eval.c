@@ -16,7 +16,7 @@ struct eval {
 	struct cli *cli;
 	const char *edits, *probes, *probes_file, *format, *conflict, *version, *set;
 	bool details, before, quick, oracle, separate;
-	char corpus[PATH_MAX];
+	char corpus[PATH_MAX], cache[PATH_MAX];
 	struct cli_progress progress;
 	const char *phase;
 	struct editor_watch watch;
@@ -106,6 +106,19 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 	return rc;
 }
 
+/* Where calibrations are kept: XDG_CACHE_HOME and HOME are the user's, not settings of Amend. */
+static void cache_folder(struct eval *ev)
+{
+	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	int len = 0;
+	if (xdg != NULL && xdg[0] == '/') /* the standard ignores relative paths */
+		len = snprintf(ev->cache, sizeof ev->cache, "%s/amend", xdg);
+	else if (home != NULL && home[0] == '/')
+		len = snprintf(ev->cache, sizeof ev->cache, "%s/.cache/amend", home);
+	if ((size_t)len >= sizeof ev->cache)
+		ev->cache[0] = '\0';
+}
+
 static int options_fill(struct eval *ev, const char *file, struct eval_options *o, struct err *e)
 {
 	const struct daemon_config *config = &ev->cli->config;
@@ -122,6 +135,8 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 	o->backend = config->backend;
 	o->threads = (size_t)config->threads;
 	o->corpus = ev->corpus;
+	cache_folder(ev);
+	o->cache = ev->cache[0] != '\0' ? ev->cache : NULL;
 	o->before_too = ev->before;
 	o->quick = ev->quick;
 	o->oracle = ev->oracle;

@@ -1,8 +1,10 @@
 #include "daemon/eval_file.h"
 #include "base/env.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "daemon/eval_rows.h"
 #include "daemon/eval_train.h"
+#include "editor/calibration_cache.h"
 
 #include <math.h>
 #include <sched.h>
@@ -83,22 +85,64 @@ static int paper_settings(struct run *run, struct buf *bytes, struct err *e)
 	return editor_wise_calibration_encode(&calibration, bytes, e);
 }
 
+/* Nothing of the cache stops an evaluation: what cannot be read is made again, what cannot be kept is made next time.
+ */
+static bool cached(struct run *run, const struct hash *corpus, struct buf *bytes)
+{
+	struct err e = ERR_INIT;
+	const char *folder = run->options->cache;
+	int rc = folder == NULL ? ERR_NOT_FOUND
+				: editor_calibration_cache_load(folder, model_digest(run->model), corpus, &run->config,
+								bytes, &e);
+	if (rc != 0 && rc != ERR_NOT_FOUND)
+		log_event(LOG_WARN, "EVAL-CALIBRATION-UNREADABLE", LOGF_S("reason", e.text));
+	return rc == 0;
+}
+
+static void cache(struct run *run, const struct hash *corpus, const struct buf *bytes)
+{
+	struct err e = ERR_INIT;
+	if (run->options->cache != NULL && editor_calibration_cache_save(run->options->cache, model_digest(run->model),
+									 corpus, &run->config, bytes, &e) != 0)
+		log_event(LOG_WARN, "EVAL-CALIBRATION-UNSAVED", LOGF_S("reason", e.text));
+}
+
+static int calibration_make(struct run *run, struct buf *bytes, struct err *e)
+{
+	struct editor_calibration *calibration = NULL;
+	int rc = editor_calibrate(run->model, &run->config, (const char *)run->corpus.data, run->corpus.len,
+				  run->options->watch, &calibration, e);
+	if (rc == 0)
+		rc = editor_calibration_encode(calibration, bytes, e);
+	editor_calibration_destroy(&calibration);
+	return rc;
+}
+
 static int calibrate(struct run *run, struct buf *bytes, struct err *e)
 {
 	struct editor_calibration *calibration = NULL;
+	struct eval_report *report = run->report;
+	struct hash corpus;
 	if (run->config.family == EDITOR_FAMILY_PAPER)
 		return paper_settings(run, bytes, e);
 	const double began = seconds_now();
-	int rc = editor_calibrate(run->model, &run->config, (const char *)run->corpus.data, run->corpus.len,
-				  run->options->watch, &calibration, e);
+	int rc = 0;
+	hash_of(run->corpus.data, run->corpus.len, &corpus);
+	report->calibration_was_cached = cached(run, &corpus, bytes);
+	if (!report->calibration_was_cached) {
+		rc = calibration_make(run, bytes, e);
+		if (rc == 0)
+			cache(run, &corpus, bytes);
+	}
+	if (rc == 0)
+		rc = editor_calibration_decode(bytes->data, bytes->len, &calibration, e);
 	if (rc == 0) {
-		rc = editor_calibration_encode(calibration, bytes, e);
-		run->report->open_threshold = editor_calibration_threshold(calibration, run->rows.edit_count);
-		run->report->subject_threshold = calibration->subject_threshold;
-		run->report->relation_threshold = calibration->relation.threshold;
+		report->open_threshold = editor_calibration_threshold(calibration, run->rows.edit_count);
+		report->subject_threshold = calibration->subject_threshold;
+		report->relation_threshold = calibration->relation.threshold;
 	}
 	editor_calibration_destroy(&calibration);
-	run->report->calibrate_seconds = seconds_now() - began;
+	report->calibrate_seconds = seconds_now() - began;
 	return rc;
 }
 
@@ -283,8 +327,10 @@ static int describe(struct run *run, struct err *e)
 static int run_all(struct run *run, struct err *e)
 {
 	int rc = file_read(run->options->corpus, CORPUS_BYTES_MAX, &run->corpus, e);
-	if (rc != 0)
-		return err_wrap(e, "calibration corpus");
+	if (rc != 0) {
+		err_wrap(e, "calibration corpus");
+		return rc;
+	}
 	rc = eval__rows_read(run->options, (const char *)run->corpus.data, run->corpus.len, &run->rows, run->report, e);
 	if (rc == 0)
 		rc = open_model(run, e);

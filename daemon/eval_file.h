@@ -1,6 +1,6 @@
 /* eval_file.h: `amend eval run` without the command line: trains the edits of a file in process (or takes a memory set
  * that is there already), and measures what method.md says. No cluster, no sockets; the only files are those named in
- * the options. */
+ * the options, and the calibrations of `cache`. */
 #ifndef AMEND_DAEMON_EVAL_FILE_H
 #define AMEND_DAEMON_EVAL_FILE_H
 
@@ -21,6 +21,7 @@ struct eval_options {
 	const char *model, *backend; /* backend NULL: auto */
 	size_t threads;              /* 0: all */
 	const char *corpus;          /* calibration corpus; its texts must not be evaluated */
+	const char *cache;           /* folder of calibrations; NULL: none is kept */
 	bool before_too;             /* decode with the unedited model too */
 	bool quick;                  /* nothing is asked inside longer texts and chats */
 	enum editor_family family;
@@ -59,7 +60,7 @@ struct eval_report {
 	size_t bad_count;
 	struct hash file_hash, corpus_hash;
 	/* training; nothing of it with a given set */
-	bool trained;
+	bool trained, calibration_was_cached;
 	size_t shards, failed; /* failed: did not pass the re-test */
 	size_t steps;
 	double train_seconds, train_core_seconds, calibrate_seconds, evaluate_seconds;

@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CALIBRATION_MAGIC  "AMCA"
-#define CALIBRATION_FORMAT 2u
+#define CALIBRATION_MAGIC "AMCA"
 
 int editor__calibration_new(size_t hidden, size_t relation_dims, struct editor_calibration **out, struct err *e)
 {
@@ -57,7 +56,7 @@ int editor_calibration_encode(const struct editor_calibration *c, struct buf *ou
 {
 	const size_t start = out->len, hidden = c->hidden;
 	buf_append(out, CALIBRATION_MAGIC, 4);
-	buf_u32le(out, CALIBRATION_FORMAT);
+	buf_u32le(out, EDITOR__CALIBRATION_FORMAT);
 	buf_u32le(out, (uint32_t)hidden);
 	buf_u32le(out, (uint32_t)c->prompt_layer);
 	buf_u32le(out, (uint32_t)c->relation.layer);
@@ -102,9 +101,9 @@ static int read_header(struct reader *r, struct header *h, struct err *e)
 	const uint32_t threshold_count = reader_u32le(r);
 	if (r->overrun)
 		return err_set(e, ERR_CORRUPT, "calibration: header cut off");
-	if (format != CALIBRATION_FORMAT)
+	if (format != EDITOR__CALIBRATION_FORMAT)
 		return err_set(e, ERR_UNSUPPORTED, "calibration: format %u is not known, this program reads %u", format,
-			       CALIBRATION_FORMAT);
+			       EDITOR__CALIBRATION_FORMAT);
 	if (h->hidden == 0 || h->hidden > EDITOR_HIDDEN_MAX || h->relation_dims > EDITOR_RELATION_DIMS_MAX ||
 	    threshold_count != EDITOR_THRESHOLDS)
 		return err_set(e, ERR_CORRUPT, "calibration: keys of %zu and %zu, %u thresholds", h->hidden,

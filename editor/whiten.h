@@ -5,6 +5,8 @@
 
 #include "editor/route.h"
 
+#define EDITOR__CALIBRATION_FORMAT 2u /* of the encoded bytes */
+
 /* relation_dims 0: without a relation head. */
 int editor__calibration_new(size_t hidden, size_t relation_dims, struct editor_calibration **out,
 			    struct err *e) MUST_CHECK;

@@ -153,6 +153,5 @@ int worker__job_new(struct worker *w, enum worker__job_kind kind, struct worker_
 void worker__job_destroy(struct worker__job **job);
 int worker__calibration_load(struct worker *w, struct buf *out,
 			     struct err *e) MUST_CHECK; /* from the cache; ERR_NOT_FOUND */
-int worker__calibration_save(struct worker *w, const struct buf *bytes, struct err *e) MUST_CHECK;
 
 #endif

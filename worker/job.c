@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "editor/calibration_cache.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 
 #define CORPUS_BYTES_MAX      (16 * 1024 * 1024)
-#define CALIBRATION_BYTES_MAX (256 * 1024 * 1024)
 #define PURPOSE_BREADTH_FIRST UINT64_C(0x627265616474) /* keeps the seeds of the two modes apart */
 
 static int on_progress(void *context, const char *phase, size_t done, size_t total, double loss)
@@ -27,72 +27,29 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 	return atomic_load(&job->cancel);
 }
 
-static void cache_path(const struct worker *w, const struct hash *corpus, char out[4096])
-{
-	char model[HASH_HEX_BYTES], text[HASH_HEX_BYTES];
-	hash_hex(model_digest(w->model), model);
-	hash_hex(corpus, text);
-	snprintf(out, 4096, "%s/calibration-%.12s-%.12s.bin", w->config.data_folder, model, text);
-}
-
-/* The file ends with the SHA-256 of what comes before: a calibration with a wrong bit would route wrongly everywhere.
- */
-static int cache_check(struct buf *file, const char *path, struct err *e)
-{
-	struct hash actual;
-	if (file->len < HASH_BYTES)
-		return err_set(e, ERR_CORRUPT, "%s is cut off", path);
-	file->len -= HASH_BYTES;
-	hash_of(file->data, file->len, &actual);
-	return memcmp(actual.bytes, file->data + file->len, HASH_BYTES) == 0
-		       ? 0
-		       : err_set(e, ERR_CORRUPT, "%s does not match its digest", path);
-}
-
 int worker__calibration_load(struct worker *w, struct buf *out, struct err *e)
 {
 	struct hash corpus;
-	char path[4096];
 	int rc = hash_of_file(w->config.calibration_corpus, &corpus, e);
-	if (rc != 0)
-		return err_wrap(e, "calibration corpus");
-	cache_path(w, &corpus, path);
-	buf_clear(out);
-	rc = file_read(path, CALIBRATION_BYTES_MAX, out, e);
-	if (rc != 0)
+	if (rc != 0) {
+		err_wrap(e, "calibration corpus");
 		return rc;
-	struct editor_calibration *check = NULL;
-	rc = cache_check(out, path, e);
-	if (rc == 0)
-		rc = editor_calibration_decode(out->data, out->len, &check, e);
-	if (rc == 0 && !(hash_equal(&check->base_model, model_digest(w->model)) && hash_equal(&check->corpus, &corpus)))
-		rc = err_set(e, ERR_NOT_FOUND, "%s is of another model or corpus", path);
-	editor_calibration_destroy(&check);
-	if (rc != 0)
-		buf_free(out);
+	}
+	rc = editor_calibration_cache_load(w->config.data_folder, model_digest(w->model), &corpus, &w->config.editor,
+					   out, e);
 	if (rc != ERR_CORRUPT)
 		return rc;
 	log_event(LOG_WARN, "WORKER-CALIBRATION-DAMAGED", LOGF_S("reason", e->text));
 	return ERR_NOT_FOUND; /* made again */
 }
 
-int worker__calibration_save(struct worker *w, const struct buf *bytes, struct err *e)
+static int calibration_save(const struct worker *w, const struct buf *bytes, struct err *e)
 {
 	struct hash corpus;
-	char path[4096];
 	int rc = hash_of_file(w->config.calibration_corpus, &corpus, e);
-	if (rc != 0)
-		return rc;
-	struct hash digest;
-	struct buf file = BUF_INIT;
-	cache_path(w, &corpus, path);
-	hash_of(bytes->data, bytes->len, &digest);
-	buf_append(&file, bytes->data, bytes->len);
-	buf_append(&file, digest.bytes, HASH_BYTES);
-	rc = buf_failed(&file) ? err_set(e, ERR_NOMEM, "out of memory for the calibration")
-			       : file_write_atomic(path, file.data, file.len, 0600, e);
-	buf_free(&file);
-	return rc;
+	return rc == 0 ? editor_calibration_cache_save(w->config.data_folder, model_digest(w->model), &corpus,
+						       &w->config.editor, bytes, e)
+		       : rc;
 }
 
 static int calibrate(struct worker__job *job)
@@ -109,7 +66,9 @@ static int calibrate(struct worker__job *job)
 		rc = editor_calibration_encode(calibration, &job->calibration_out, &job->error);
 	editor_calibration_destroy(&calibration);
 	buf_free(&corpus);
-	return rc == 0 ? 0 : err_wrap(&job->error, "calibrating on %s", w->config.calibration_corpus);
+	if (rc != 0)
+		err_wrap(&job->error, "calibrating on %s", w->config.calibration_corpus);
+	return rc;
 }
 
 size_t worker__text_cut(const char *text, size_t max)
@@ -157,7 +116,9 @@ static int edit_add(struct worker__job *job, size_t i)
 		job->fresh_count -= i >= job->edit_count - job->fresh_sent;
 		return is_removed(job, edit->seq) ? 0 : edit_refuse(job, edit->seq, &why);
 	}
-	return rc == 0 ? 0 : err_wrap(&job->error, "edit %llu", (unsigned long long)edit->seq);
+	if (rc != 0)
+		err_wrap(&job->error, "edit %llu", (unsigned long long)edit->seq);
+	return rc;
 }
 
 /* Ended before its group was sent: never trained, and what is trained counts without it. */
@@ -274,7 +235,7 @@ static void done(struct pool_job *pool_job)
 			struct err e = ERR_INIT;
 			w->calibration = job->calibration_out;
 			job->calibration_out = (struct buf)BUF_INIT;
-			if (worker__calibration_save(w, &w->calibration, &e) != 0)
+			if (calibration_save(w, &w->calibration, &e) != 0)
 				log_event(LOG_WARN, "WORKER-CALIBRATION-UNSAVED", LOGF_S("reason", e.text));
 		} else {
 			w->failed = !w->closed;

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "tests/lib/tiny_model.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -236,6 +237,60 @@ static void questions_inside_other_text_can_be_left_out(void **state)
 	}
 }
 
+/* The one file in `cache`. */
+static void cached_file(const char *cache, char *out, size_t out_bytes)
+{
+	DIR *d = opendir(cache);
+	size_t count = 0;
+	assert_non_null(d);
+	for (const struct dirent *entry; (entry = readdir(d)) != NULL;) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(out, out_bytes, "%s/%s", cache, entry->d_name);
+		count++;
+	}
+	closedir(d);
+	assert_int_equal(count, 1);
+}
+
+static void a_calibration_is_made_once(void **state)
+{
+	(void)state;
+	char cache[96], path[512];
+	struct eval_options o = options();
+	struct eval_report first, second;
+	struct err e = ERR_INIT;
+	struct buf bytes = BUF_INIT;
+	snprintf(cache, sizeof(cache), "%s/cache", folder);
+	put(file_path, rows);
+	o.edits = 2;
+	o.cache = cache;
+	run(&o, &first);
+	assert_false(first.calibration_was_cached);
+	cached_file(cache, path, sizeof(path));
+	run(&o, &second);
+	assert_true(second.calibration_was_cached);
+	assert_true(first.open_threshold == second.open_threshold);
+	assert_true(first.subject_threshold == second.subject_threshold);
+	assert_memory_equal(&first.scores, &second.scores, sizeof(first.scores));
+	eval_report_fini(&second);
+	assert_int_equal(file_read(path, 1 << 24, &bytes, &e), 0);
+	bytes.data[bytes.len / 2] ^= 1; /* damaged: made again */
+	assert_int_equal(file_write_atomic(path, bytes.data, bytes.len, 0600, &e), 0);
+	run(&o, &second);
+	assert_false(second.calibration_was_cached);
+	assert_true(first.open_threshold == second.open_threshold);
+	eval_report_fini(&second);
+	eval_report_fini(&first);
+	buf_free(&bytes);
+	unlink(path);
+	rmdir(cache);
+	o.cache = file_path; /* no folder: nothing is kept, and nothing fails */
+	run(&o, &first);
+	assert_false(first.calibration_was_cached);
+	eval_report_fini(&first);
+}
+
 static void the_report_has_the_promised_keys(void **state)
 {
 	(void)state;
@@ -444,6 +499,7 @@ int main(void)
 		cmocka_unit_test(a_given_set_is_measured_without_training),
 		cmocka_unit_test(it_can_be_stopped_while_training_or_calibrating),
 		cmocka_unit_test(questions_inside_other_text_can_be_left_out),
+		cmocka_unit_test(a_calibration_is_made_once),
 		cmocka_unit_test(the_report_has_the_promised_keys),
 		cmocka_unit_test(shards_become_memories_as_the_mode_says),
 		cmocka_unit_test(paper_runs_repeat_and_oracles_are_right),
