@@ -83,17 +83,17 @@ int err_open(struct err *e, int errnum, const char *format, ...)
 	return code;
 }
 
-int err_wrap(struct err *e, const char *format, ...)
+void err_wrap(struct err *e, const char *format, ...)
 {
 	if (e == NULL)
-		return ERR_EXTERNAL; /* without an err there is no code to hand on */
+		return;
 	char front[ERR_TEXT_BYTES_MAX];
 	va_list args;
 	va_start(args, format);
 	int written = vsnprintf(front, sizeof(front), format, args);
 	va_end(args);
 	if (written < 0)
-		return e->code;
+		return;
 	size_t front_len = (size_t)written < sizeof(front) ? (size_t)written : sizeof(front) - 1;
 	char both[2 * ERR_TEXT_BYTES_MAX + 4];
 	int total = snprintf(both, sizeof(both), "%.*s: %s", (int)front_len, front, e->text);
@@ -102,7 +102,6 @@ int err_wrap(struct err *e, const char *format, ...)
 	e->text[keep] = '\0';
 	if (keep < (size_t)total)
 		cut_at_character(e->text, keep);
-	return e->code;
 }
 
 void err_clear(struct err *e)

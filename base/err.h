@@ -58,9 +58,8 @@ int err_errno(struct err *e, int code, int errnum, const char *format, ...) __at
 /* As err_errno for an open() that failed: ENOENT is ERR_NOT_FOUND, EACCES and EPERM ERR_DENIED, EEXIST ERR_EXISTS, all
  * else ERR_IO. */
 int err_open(struct err *e, int errnum, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* Puts "<text>: " in front of what `e` says; returns e->code. A NULL `e` holds no code: the result is then
- * ERR_EXTERNAL, so a function that takes NULL keeps its own code and returns that. */
-int err_wrap(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Puts "<text>: " in front of what `e` says; the code stays, and the caller returns its own. `e` may be NULL. */
+void err_wrap(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void err_clear(struct err *e);
 /* "ERR_NOMEM" / "out of memory" for a code; "ERR_?" for a number that is none. */
 const char *err_name(int code);

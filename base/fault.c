@@ -191,8 +191,10 @@ int fault_init_from_env(struct err *e)
 	while (*specs != '\0') {
 		size_t len = strcspn(specs, ",");
 		int rc = len == 0 ? 0 : arm(specs, len, e);
-		if (rc != 0)
-			return err_wrap(e, "AMEND_FAULT"), rc;
+		if (rc != 0) {
+			err_wrap(e, "AMEND_FAULT");
+			return rc;
+		}
 		specs += len;
 		if (*specs == ',')
 			specs++;

@@ -100,8 +100,10 @@ int coordinator_new(const struct coordinator_config *config, const struct env *e
 		    struct coordinator **out, struct err *e)
 {
 	int rc = check_config(config, e);
-	if (rc != 0)
-		return err_wrap(e, "starting the coordinator");
+	if (rc != 0) {
+		err_wrap(e, "starting the coordinator");
+		return rc;
+	}
 	struct coordinator *c = fault_calloc(1, sizeof *c);
 	if (c == NULL)
 		return err_set(e, ERR_NOMEM, "starting the coordinator: out of memory");
@@ -117,7 +119,8 @@ int coordinator_new(const struct coordinator_config *config, const struct env *e
 		rc = coordinator__load(c, e);
 	if (rc != 0) {
 		coordinator_destroy(&c);
-		return err_wrap(e, "starting the coordinator");
+		err_wrap(e, "starting the coordinator");
+		return rc;
 	}
 	c->merge_mark_ms = coordinator__now_ms(c);
 	log_event(LOG_INFO, "COORDINATOR-STARTED", LOGF_S("cluster", c->cluster_id), LOGF_U("seq", c->last_seq),

@@ -127,8 +127,10 @@ static int load_states(struct store_txn *txn, struct shard *shard, struct err *e
 	for (size_t i = 0; i < shard->rec.seq_count; i++) {
 		struct store_edit edit;
 		int rc = store_edit_get(txn, shard->rec.seqs[i], &edit, e);
-		if (rc != 0)
-			return err_wrap(e, "shard %" PRIu64, shard->rec.id);
+		if (rc != 0) {
+			err_wrap(e, "shard %" PRIu64, shard->rec.id);
+			return rc;
+		}
 		shard->states[i] = (uint8_t)edit.state;
 	}
 	return 0;

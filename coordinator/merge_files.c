@@ -93,8 +93,10 @@ static int write_inputs(struct coordinator *c, const struct store_merge *rec, st
 		int rc = write_delta(c, rec->id, shard, &plan->shards[i], e);
 		if (rc == 0)
 			rc = write_edits(c, rec->id, shard, &plan->shards[i], e);
-		if (rc != 0)
-			return err_wrap(e, "shard %" PRIu64, shard->rec.id);
+		if (rc != 0) {
+			err_wrap(e, "shard %" PRIu64, shard->rec.id);
+			return rc;
+		}
 	}
 	return 0;
 }
@@ -131,7 +133,9 @@ int coordinator__merge_prepare_files(struct coordinator *c, struct store_merge *
 	}
 	buf_free(&text);
 	merge_plan_destroy(&plan);
-	return rc == 0 ? 0 : err_wrap(e, "preparing merge %" PRIu64 " in %s", rec->id, folder);
+	if (rc != 0)
+		err_wrap(e, "preparing merge %" PRIu64 " in %s", rec->id, folder);
+	return rc;
 }
 
 int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec, struct err *e)

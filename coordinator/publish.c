@@ -179,8 +179,10 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 	else
 		rc = draft_store(c, &d, out, e);
 	draft_free(&d);
-	if (rc != 0)
-		return err_wrap(e, "publishing version %" PRIu64 " (%s)", c->version + 1, note);
+	if (rc != 0) {
+		err_wrap(e, "publishing version %" PRIu64 " (%s)", c->version + 1, note);
+		return rc;
+	}
 	coordinator__copy_text(out->note, sizeof out->note, coordinator__text(note));
 	if (fault_point("coordinator.publish.after_blobs") != 0)
 		return err_set(e, ERR_FAULT, "planted fault at coordinator.publish.after_blobs");

@@ -50,8 +50,10 @@ static int write_touched(struct coordinator *c, struct err *e)
 			rc = placed_event(c, shard, e);
 		if (rc == 0)
 			rc = store_shard_put(c->txn, &shard->rec, e);
-		if (rc != 0)
-			return err_wrap(e, "shard %" PRIu64, shard->rec.id);
+		if (rc != 0) {
+			err_wrap(e, "shard %" PRIu64, shard->rec.id);
+			return rc;
+		}
 	}
 	return 0;
 }

@@ -101,8 +101,10 @@ static int port_resolve(struct cluster *c, const char *text, const char *setting
 	if (port > 65535 || (strcmp(colon + 1, "*") != 0 && (*end != '\0' || end == colon + 1)))
 		return err_set(e, ERR_INVALID, "%s: \"%s\" has no port from 0 to 65535", setting, text);
 	int rc = port == 0 ? port_choose(c, host, &got, e) : port_probe(host, port, &got, e);
-	if (rc != 0)
-		return err_wrap(e, "%s", setting);
+	if (rc != 0) {
+		err_wrap(e, "%s", setting);
+		return rc;
+	}
 	c->ports[c->port_count++] = got;
 	snprintf(out, out_bytes, "%s%s:%u", scheme, host, got);
 	return 0;
@@ -153,7 +155,9 @@ static int keys_ensure(struct cluster *c, struct err *e)
 				PROTO_ROLE_SUBMITTER | PROTO_ROLE_READER | PROTO_ROLE_AUDITOR | PROTO_ROLE_ADMIN, &pair,
 				e);
 	proto_keypair_wipe(&pair);
-	return rc == 0 ? 0 : err_wrap(e, "keys in %s/keys", c->folder);
+	if (rc != 0)
+		err_wrap(e, "keys in %s/keys", c->folder);
+	return rc;
 }
 
 /* --- the folder */
@@ -168,8 +172,10 @@ static int folder_make(struct cluster *c, struct err *e)
 		snprintf(path, sizeof path, "%s%s", c->folder, parts[i]);
 		rc = file_make_folder(path, e);
 	}
-	if (rc != 0)
-		return err_wrap(e, "data folder");
+	if (rc != 0) {
+		err_wrap(e, "data folder");
+		return rc;
+	}
 	if (realpath(c->cli->data, c->folder) == NULL)
 		return err_errno(e, ERR_IO, errno, "data folder %s", c->cli->data);
 	return 0;
@@ -426,9 +432,10 @@ static int addresses_keep(struct cluster *c, struct err *e)
 		snprintf(c->http, sizeof c->http, "%s", kept.http_listen);
 	}
 	conf_fini(&daemon_config_table, &kept);
-	return rc == 0 ? 0
-		       : err_wrap(e, "a part of a cluster runs in %s; `amend down --data %s` stops it", c->cli->data,
-				  c->cli->data);
+	if (rc != 0)
+		err_wrap(e, "a part of a cluster runs in %s; `amend down --data %s` stops it", c->cli->data,
+			 c->cli->data);
+	return rc;
 }
 
 static int running_take(struct cluster *c, struct err *e)

@@ -40,8 +40,10 @@ static int fill_compressed(struct import__source *s, struct err *e)
 	size_t len = 0;
 	while (len == 0) {
 		int rc = zstd_reader_step(s->zstd, &s->packed, &s->packed_len, s->plain, PLAIN_BYTES, &len, e);
-		if (rc != 0)
-			return err_wrap(e, "reading %s", s->path);
+		if (rc != 0) {
+			err_wrap(e, "reading %s", s->path);
+			return rc;
+		}
 		if (len > 0 || s->packed_len > 0)
 			continue;
 		rc = read_block(s, &s->packed_len, e);

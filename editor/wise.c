@@ -239,7 +239,8 @@ static int edits_add(struct editor_wise *w, struct editor__wise_edits *edits, ui
 	rc = edit_make(w, record, trained, edit, e);
 	if (rc != 0) {
 		edit_fini(edit);
-		return err_wrap(e, "edit %" PRIu64, seq);
+		err_wrap(e, "edit %" PRIu64, seq);
+		return rc;
 	}
 	edits->count++;
 	return 0;

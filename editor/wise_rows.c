@@ -221,7 +221,9 @@ static int tokenise(struct editor_wise *w, struct editor__wise_edit *edit, struc
 	if (t->items[t->count].id_count > w->shape->context)
 		t->items[t->count].id_count = w->shape->context;
 	buf_free(&prompt);
-	return rc == 0 ? 0 : err_wrap(e, "edit %" PRIu64, edit->seq);
+	if (rc != 0)
+		err_wrap(e, "edit %" PRIu64, edit->seq);
+	return rc;
 }
 
 static void texts_free(struct texts *t)

@@ -389,8 +389,10 @@ int model_loss(struct model_run *run, float *loss, int32_t *argmax, float *dy, c
 	if (dy != NULL && scale == NULL)
 		return err_set(e, ERR_INVALID, "a gradient needs the scale of every label");
 	int rc = prepare(&t, dy != NULL, rows, labels, label_count, e);
-	if (rc != 0)
-		return err_wrap(e, "loss");
+	if (rc != 0) {
+		err_wrap(e, "loss");
+		return rc;
+	}
 	rc = compute(&t, loss, argmax, dy, y, rows, labels, scale, label_count);
 	return model__op_check(rc, "loss", e);
 }

@@ -168,8 +168,10 @@ static int put_all(const struct model_tokenizer *t, const struct model__chat *ch
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		rc = put_message(t, chat, messages[i].role, messages[i].content, messages[i].content_len, ids, id_count,
 				 e);
-		if (rc)
-			return err_wrap(e, "message %zu", i);
+		if (rc) {
+			err_wrap(e, "message %zu", i);
+			return rc;
+		}
 	}
 	rc = rc ? rc : push_id(chat->start, ids, id_count, e);
 	return rc ? rc : model_tokenizer_encode(t, "assistant\n", strlen("assistant\n"), false, ids, id_count, e);

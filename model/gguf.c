@@ -50,8 +50,7 @@ int model_gguf_open(const char *path, struct model_gguf **out, struct err *e)
 	const int rc = open_into(path, g, e);
 	if (rc) {
 		model_gguf_close(&g);
-		if (e)
-			return err_wrap(e, "model %s", path);
+		err_wrap(e, "model %s", path);
 		return rc;
 	}
 	*out = g;

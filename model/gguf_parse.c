@@ -172,7 +172,9 @@ static int parse_value(struct parse *p, struct model__gguf_value *v)
 	} else {
 		rc = take(p, model__gguf_type_bytes(v->type), &v->data);
 	}
-	return rc ? err_wrap(p->e, "metadata \"%s\"", model__show(v->key, v->key_len).text) : 0;
+	if (rc)
+		err_wrap(p->e, "metadata \"%s\"", model__show(v->key, v->key_len).text);
+	return rc;
 }
 
 static int compare_bytes(const char *a, size_t a_len, const char *b, size_t b_len)
@@ -285,7 +287,9 @@ static int parse_tensor(struct parse *p, struct model_tensor *t, uint64_t *offse
 	rc = rc ? rc : take_u32(p, &type);
 	rc = rc ? rc : take_u64(p, offset);
 	rc = rc ? rc : measure(p, t, type);
-	return rc ? err_wrap(p->e, "tensor \"%s\"", model__show(t->name, t->name_len).text) : 0;
+	if (rc)
+		err_wrap(p->e, "tensor \"%s\"", model__show(t->name, t->name_len).text);
+	return rc;
 }
 
 /* Where the tensor stands in the map; `missing`: by how much the file is too short for the worst of them. */

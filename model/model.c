@@ -347,7 +347,9 @@ static int open_parts(struct model *m, const char *path, const struct model_opti
 		rc = hash_of_file(path, &m->digest, e);
 	if (rc == 0)
 		rc = load_weights(m, e);
-	return rc == 0 ? 0 : err_wrap(e, "model file %s", path);
+	if (rc != 0)
+		err_wrap(e, "model file %s", path);
+	return rc;
 }
 
 int model_open(const char *path, const struct model_options *options, struct model **out, struct err *e)

@@ -108,8 +108,10 @@ int worker_upload_start(struct worker_upload *u, const struct hash *roots, size_
 	buf_clear(&u->hashes);
 	for (size_t i = 0; i < root_count; i++) {
 		int rc = hash_is_zero(&roots[i]) ? 0 : root_collect(u, &roots[i], e);
-		if (rc != 0)
-			return err_wrap(e, "collecting an upload");
+		if (rc != 0) {
+			err_wrap(e, "collecting an upload");
+			return rc;
+		}
 	}
 	u->page = 0;
 	u->on_done = on_done;

@@ -266,8 +266,10 @@ static int job_fill(struct worker__work *work, struct worker__job *job, struct e
 		return reserved;
 	if (work->shard_memory == NULL && !hash_is_zero(&work->delta_root)) {
 		int rc = store_blob_get(w->blobs, &work->delta_root, DELTA_BYTES_MAX, &job->delta, e);
-		if (rc != 0)
-			return err_wrap(e, "reading the committed delta");
+		if (rc != 0) {
+			err_wrap(e, "reading the committed delta");
+			return rc;
+		}
 	}
 	job->work = work;
 	job->shard = work->shard_memory;

@@ -38,7 +38,8 @@ int worker_new(const struct worker_config *config, const struct env *env, struct
 	}
 	if (rc != 0) {
 		worker_destroy(&w);
-		return err_wrap(e, "starting worker %s", config->name);
+		err_wrap(e, "starting worker %s", config->name);
+		return rc;
 	}
 	*out = w;
 	return 0;

@@ -7,8 +7,8 @@ static void set_and_wrap(void **state)
 	(void)state;
 	struct err e = ERR_INIT;
 	assert_int_equal(err_set(&e, ERR_INVALID, "prompt: %s", "empty"), ERR_INVALID);
-	assert_int_equal(err_wrap(&e, "line %d", 7), ERR_INVALID);
-	assert_int_equal(err_wrap(&e, "importing %s", "facts.jsonl"), ERR_INVALID);
+	err_wrap(&e, "line %d", 7);
+	err_wrap(&e, "importing %s", "facts.jsonl");
 	assert_string_equal(e.text, "importing facts.jsonl: line 7: prompt: empty");
 	assert_int_equal(e.code, ERR_INVALID);
 	err_clear(&e);
@@ -21,6 +21,7 @@ static void null_err(void **state)
 	(void)state;
 	assert_int_equal(err_set(NULL, ERR_FULL, "x"), ERR_FULL);
 	assert_int_equal(err_errno(NULL, ERR_IO, ENOSPC, "x"), ERR_FULL);
+	err_wrap(NULL, "x");
 	err_clear(NULL);
 }
 
