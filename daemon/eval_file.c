@@ -87,7 +87,7 @@ static int paper_settings(struct run *run, struct buf *bytes, struct err *e)
 
 /* Nothing of the cache stops an evaluation: what cannot be read is made again, what cannot be kept is made next time.
  */
-static bool cached(struct run *run, const struct hash *corpus, struct buf *bytes)
+static bool calibration_cached(struct run *run, const struct hash *corpus, struct buf *bytes)
 {
 	struct err e = ERR_INIT;
 	const char *folder = run->options->cache;
@@ -99,7 +99,7 @@ static bool cached(struct run *run, const struct hash *corpus, struct buf *bytes
 	return rc == 0;
 }
 
-static void cache(struct run *run, const struct hash *corpus, const struct buf *bytes)
+static void calibration_keep(struct run *run, const struct hash *corpus, const struct buf *bytes)
 {
 	struct err e = ERR_INIT;
 	if (run->options->cache != NULL && editor_calibration_cache_save(run->options->cache, model_digest(run->model),
@@ -128,11 +128,11 @@ static int calibrate(struct run *run, struct buf *bytes, struct err *e)
 	const double began = seconds_now();
 	int rc = 0;
 	hash_of(run->corpus.data, run->corpus.len, &corpus);
-	report->calibration_was_cached = cached(run, &corpus, bytes);
+	report->calibration_was_cached = calibration_cached(run, &corpus, bytes);
 	if (!report->calibration_was_cached) {
 		rc = calibration_make(run, bytes, e);
 		if (rc == 0)
-			cache(run, &corpus, bytes);
+			calibration_keep(run, &corpus, bytes);
 	}
 	if (rc == 0)
 		rc = editor_calibration_decode(bytes->data, bytes->len, &calibration, e);

@@ -16,7 +16,9 @@
 static int add_edit(const struct eval__paper *p, struct editor_wise *wise, size_t i, struct err *e)
 {
 	int rc = editor_wise_add(wise, i + 1, p->rows->edits[i].record, e);
-	return rc == 0 ? 0 : err_wrap(e, "line %zu", p->rows->edits[i].line_no);
+	if (rc != 0)
+		err_wrap(e, "line %zu", p->rows->edits[i].line_no);
+	return rc;
 }
 
 /* Edits of the groups of shards before this one's: L_memo keeps their gaps small (appendix B.3). */
@@ -169,7 +171,9 @@ static int make_memory(const struct eval__paper *p, const struct eval__trained *
 	free(deltas);
 	free(ids);
 	free(merged);
-	return rc == 0 ? 0 : err_wrap(e, "memory of shards %zu to %zu", m->first + 1, m->first + m->count);
+	if (rc != 0)
+		err_wrap(e, "memory of shards %zu to %zu", m->first + 1, m->first + m->count);
+	return rc;
 }
 
 int eval__paper_merge(const struct eval__paper *paper, struct eval__trained *trained, struct err *e)

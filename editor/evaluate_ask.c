@@ -38,8 +38,10 @@ static int ask(struct editor__evaluator *v, enum editor_asked_kind kind, size_t 
 	int rc = question_new(v, kind, record, text, target, &q, e);
 	if (rc == 0)
 		rc = editor__tokens_of(v->model, text.text, text.len, &q->tokens, e);
-	if (rc != 0)
-		return err_wrap(e, "evaluation: \"%.60s\"", text.text);
+	if (rc != 0) {
+		err_wrap(e, "evaluation: \"%.60s\"", text.text);
+		return rc;
+	}
 	v->count++;
 	return 0;
 }
