@@ -42,7 +42,7 @@ void editor_anchor_row(const struct editor_anchor *anchor, size_t row, size_t ff
 	reader_init(&r, anchor->inputs + row * bytes, bytes);
 	for (size_t at = 0; at < ffn; at += BLOCK) {
 		const size_t count = ffn - at < BLOCK ? ffn - at : BLOCK;
-		const float scale = reader_f32le(&r);
+		const float scale = EDITOR_ANCHOR_SCALE * reader_f32le(&r);
 		const int8_t *values = reader_bytes(&r, count);
 		for (size_t i = 0; i < count; i++)
 			out[at + i] = scale * (float)values[i];

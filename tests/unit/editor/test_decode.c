@@ -1,6 +1,7 @@
 #include "editor/decode.h"
 
 #include "base/fault.h"
+#include "tests/lib/test.h"
 #include "tests/unit/editor/tiny.h"
 
 #include <math.h>
@@ -321,6 +322,80 @@ static void memory_that_runs_out_takes_nothing(void **state)
 	editor_memory_set_release(&set);
 }
 
+/* A set of one edit on prompt 0 with the answer's first `target_count` tokens as target and four anchors, whose memory
+ * is too weak to change an answer. */
+static struct editor_memory_set *anchored_set(const int32_t *target, size_t target_count)
+{
+	static float anchors[4 * TINY_FFN];
+	struct buf calibration = BUF_INIT, index = BUF_INIT, delta = BUF_INIT;
+	float raw[TINY_HIDDEN];
+	struct err e = ERR_INIT;
+	struct editor_memory_set *set = NULL;
+	tiny_raw_key(model, prompts[0], raw);
+	for (size_t i = 0; i < (size_t)4 * TINY_FFN; i++)
+		anchors[i] = (float)(i % 7) - 3;
+	const struct editor_index_entry entry = { .seq = 5,
+						  .raw = raw,
+						  .relation = raw,
+						  .target_ids = target,
+						  .target_count = target_count,
+						  .anchors = anchors,
+						  .anchor_count = 4 };
+	plain_calibration(model_digest(model), TINY_HIDDEN, 0.5f, 0.9999f, -1, &calibration);
+	tiny_delta(3, 1e-7f, &delta);
+	assert_ok(&e, editor_index_encode(&entry, 1, TINY_HIDDEN, TINY_FFN, &index, &e));
+	const struct editor_memory_part part = {
+		.id = 7, .delta = delta.data, .delta_len = delta.len, .index = index.data, .index_len = index.len
+	};
+	assert_ok(&e, editor_memory_set_new(model_shape_of(model), model_digest(model), TINY_LAYER, 1, calibration.data,
+					    calibration.len, &part, 1, NULL, 0, EDITOR_SET_RETRIEVE, &set, &e));
+	buf_free(&calibration);
+	buf_free(&index);
+	buf_free(&delta);
+	return set;
+}
+
+static size_t anchored_tokens(struct editor_memory_set *set, bool no_anchor)
+{
+	struct editor_decoder *d = decoder_of(1, 64);
+	struct editor_request request = request_of(0, set);
+	struct err e = ERR_INIT;
+	size_t slot;
+	request.no_anchor = no_anchor;
+	assert_ok(&e, editor_decoder_admit(d, &request, 1, &slot, &e));
+	while (!editor_decoder_sequence(d, slot)->done)
+		assert_ok(&e, editor_decoder_step(d, &e));
+	assert_true(editor_decoder_sequence(d, slot)->route.routed);
+	const size_t anchored = editor_decoder_sequence(d, slot)->anchored;
+	editor_decoder_release(d, slot);
+	editor_decoder_destroy(&d);
+	return anchored;
+}
+
+/* The anchor is read as long as the answer is the edit's target, as far as there are rows, and not at all where that is
+ * asked for. */
+static void an_answer_that_departs_leaves_the_anchor(void **state)
+{
+	(void)state;
+	struct answer answer[1] = { 0 };
+	struct editor_decoder *d = decoder_of(1, 64);
+	const struct editor_request request = request_of(0, NULL);
+	struct err e = ERR_INIT;
+	assert_ok(&e, editor_decoder_run(d, &request, 1, keep, answer, NULL, &e));
+	editor_decoder_destroy(&d);
+	assert_true(answer[0].count >= 5);
+	struct editor_memory_set *set = anchored_set(answer[0].ids, 5);
+	assert_int_equal(anchored_tokens(set, false), 4);
+	assert_int_equal(anchored_tokens(set, true), 0);
+	editor_memory_set_release(&set);
+	int32_t other[5];
+	memcpy(other, answer[0].ids, sizeof(other));
+	other[1]++; /* the second token departs: the row that takes it is not read any more */
+	set = anchored_set(other, 5);
+	assert_int_equal(anchored_tokens(set, false), 2);
+	editor_memory_set_release(&set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +403,7 @@ int main(void)
 		cmocka_unit_test(a_long_prompt_is_routed_as_a_whole),
 		cmocka_unit_test(a_memory_changes_only_what_is_routed_to_it),
 		cmocka_unit_test(a_sequence_keeps_its_set),
+		cmocka_unit_test(an_answer_that_departs_leaves_the_anchor),
 		cmocka_unit_test(broken_scores_end_only_their_sequence),
 		cmocka_unit_test(sampling_is_seeded),
 		cmocka_unit_test(what_does_not_fit_is_refused_whole),

@@ -147,6 +147,50 @@ static void test_side_by_segment(void **state)
 	free(delta);
 }
 
+/* Anchored rows add anchor·Dᵀ to what W gives, the others A·Dᵀ; nothing reaches past the segment's end. */
+static void test_anchored_rows_read_their_anchors(void **state)
+{
+	enum { ROWS = 9, FIRST = 4, LAYER = 1 }; /* the second segment's rows 4 … 8: rows 6, 7 and 8 are anchored */
+	const struct model_segment segments[2] = { { 0, 0, FIRST }, { 0, 0, ROWS - FIRST } };
+	int32_t ids[ROWS];
+	static float plain[ROWS * TINY_HIDDEN], read[ROWS * TINY_HIDDEN], inputs[ROWS * TINY_FFN];
+	static float delta[TINY_HIDDEN * TINY_FFN], anchors[4 * TINY_FFN];
+	struct rng rng;
+	struct err e = ERR_INIT;
+	(void)state;
+	rng_init(&rng, 9);
+	for (size_t i = 0; i < (size_t)TINY_HIDDEN * TINY_FFN; i++)
+		delta[i] = 0.1f * rng_normal(&rng);
+	for (size_t i = 0; i < (size_t)4 * TINY_FFN; i++)
+		anchors[i] = rng_normal(&rng);
+	ids_make(ids, ROWS, 4);
+	const struct model_side side = { LAYER, delta };
+	const struct model_reading readings[2] = {
+		{ .side = &side },
+		{ .side = &side,
+		  .anchors = anchors,
+		  .anchor_from = 2,
+		  .anchor_count = 4 } /* one more than there is room */
+	};
+	const struct model_tap tap = { MODEL_TAP_DOWN_INPUT, LAYER, inputs };
+	for (int with = 0; with < 2; with++) {
+		float *x = with ? read : plain;
+		assert_int_equal(model_embed(run, x, ids, ROWS, &e), 0);
+		assert_ok(&e,
+			  model_layers(run, x, NULL, segments, 2, 0, LAYER + 1, with ? readings : NULL, &tap, 1, &e));
+	}
+	for (size_t r = 0; r < ROWS; r++) {
+		const float *a = r < FIRST + 2 ? inputs + r * TINY_FFN : anchors + (r - FIRST - 2) * TINY_FFN;
+		for (size_t h = 0; h < TINY_HIDDEN; h++) {
+			double sum = 0;
+			for (size_t k = 0; k < TINY_FFN; k++)
+				sum += (double)a[k] * (double)delta[h * TINY_FFN + k];
+			const float added = read[r * TINY_HIDDEN + h] - plain[r * TINY_HIDDEN + h];
+			assert_true(fabsf(added - (float)sum) < 10 * NEAR); /* sums of 128 products of size about 0.1 */
+		}
+	}
+}
+
 static void test_head_and_loss_agree(void **state)
 {
 	enum { COUNT = 10 };
@@ -342,11 +386,17 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_prefill_is_decode),   cmocka_unit_test(test_packed_is_separate),
-		cmocka_unit_test(test_stages_are_whole),    cmocka_unit_test(test_side_by_segment),
-		cmocka_unit_test(test_head_and_loss_agree), cmocka_unit_test(test_gradient),
-		cmocka_unit_test(test_loss_is_head_loss),   cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_out_of_memory),       cmocka_unit_test(test_gradient_of_the_head_alone),
+		cmocka_unit_test(test_prefill_is_decode),
+		cmocka_unit_test(test_packed_is_separate),
+		cmocka_unit_test(test_stages_are_whole),
+		cmocka_unit_test(test_side_by_segment),
+		cmocka_unit_test(test_head_and_loss_agree),
+		cmocka_unit_test(test_gradient),
+		cmocka_unit_test(test_loss_is_head_loss),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_gradient_of_the_head_alone),
+		cmocka_unit_test(test_anchored_rows_read_their_anchors),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
