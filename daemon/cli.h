@@ -61,7 +61,7 @@ int cli_add_step(struct err *e, const char *step);
 	"needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a small one)"
 
 /* --- Commands and their command lines: one table makes the parser, the help and the completion. */
-#define CLI_FLAGS_MAX 12
+#define CLI_FLAGS_MAX 20
 struct cli_args;
 struct cli_flag {
 	const char *name;  /* "edits" */

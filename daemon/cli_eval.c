@@ -2,6 +2,7 @@
  * publishes. */
 #include "daemon/cli.h"
 #include "daemon/cli_edit.h"
+#include "daemon/cli_eval_series.h"
 #include "daemon/cli_pull.h"
 #include "daemon/eval_file.h"
 #include "daemon/roles.h"
@@ -20,6 +21,7 @@ struct eval {
 	struct cli_progress progress;
 	const char *phase;
 	struct editor_watch watch;
+	struct cli_series series;
 };
 
 static int on_progress(void *context, const char *phase, size_t done, size_t total, double loss)
@@ -34,6 +36,14 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 	ev->progress.total = total;
 	cli_progress_set(ev->cli, &ev->progress, done);
 	return ev->cli->interrupted;
+}
+
+/* A run begins: its phases have bars of their own. */
+static void on_run(void *context)
+{
+	struct eval *ev = context;
+	cli_progress_break(ev->cli, &ev->progress);
+	ev->phase = NULL;
 }
 
 /* A row's seq in the cluster, by its id. */
@@ -149,8 +159,41 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 	return rc;
 }
 
+static int report_show(struct eval *ev, const struct eval_report *report, struct err *e)
+{
+	for (size_t i = 0; i < report->bad_count; i++)
+		fprintf(stderr, "line %zu: %s\n", report->bad[i].line_no, report->bad[i].text);
+	if (!cli_is_structured(ev->cli)) {
+		report_print(report);
+		return 0;
+	}
+	struct buf text = BUF_INIT;
+	int rc = eval_report_json(report, ev->details, &text, e);
+	if (rc == 0 && cli_emit(ev->cli, &text) != CLI_OK)
+		rc = err_set(e, ERR_NOMEM, "out of memory for the report");
+	buf_free(&text);
+	return rc;
+}
+
+static int measure(struct eval *ev, struct eval_options *o, struct err *e)
+{
+	if (ev->series.wanted)
+		return cli_series_run(&ev->series, o, e);
+	struct eval_report *report = calloc(1, sizeof *report);
+	if (report == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	int rc = eval_file_run(o, report, e);
+	cli_progress_break(ev->cli, &ev->progress);
+	if (rc == 0) {
+		rc = report_show(ev, report, e);
+		eval_report_fini(report);
+	}
+	free(report);
+	return rc;
+}
+
 /* Measures a published version: its memories are pulled and read by the same engine as a node's. */
-static int cluster_run(struct eval *ev, struct eval_options *o, struct eval_report *report, struct err *e)
+static int cluster_run(struct eval *ev, struct eval_options *o, struct err *e)
 {
 	struct cli_manifest manifest;
 	struct model *model = NULL;
@@ -174,32 +217,15 @@ static int cluster_run(struct eval *ev, struct eval_options *o, struct eval_repo
 							       : EDITOR_SET_RETRIEVE;
 		o->seq_of = seq_of;
 		o->seq_context = ev;
-		rc = eval_file_run(o, report, e);
+		rc = measure(ev, o, e);
 	}
 	editor_memory_set_release(&set);
 	model_close(&model);
 	return rc;
 }
 
-static int report_show(struct eval *ev, const struct eval_report *report, struct err *e)
-{
-	for (size_t i = 0; i < report->bad_count; i++)
-		fprintf(stderr, "line %zu: %s\n", report->bad[i].line_no, report->bad[i].text);
-	if (!cli_is_structured(ev->cli)) {
-		report_print(report);
-		return 0;
-	}
-	struct buf text = BUF_INIT;
-	int rc = eval_report_json(report, ev->details, &text, e);
-	if (rc == 0 && cli_emit(ev->cli, &text) != CLI_OK)
-		rc = err_set(e, ERR_NOMEM, "out of memory for the report");
-	buf_free(&text);
-	return rc;
-}
-
 int cli_eval_run(struct cli *cli, const struct cli_args *args)
 {
-	struct eval_report *report = calloc(1, sizeof *report);
 	struct eval ev = { .cli = cli,
 			   .edits = cli_value(args, "edits"),
 			   .probes = cli_value(args, "probes"),
@@ -216,18 +242,19 @@ int cli_eval_run(struct cli *cli, const struct cli_args *args)
 	struct eval_options o;
 	struct err e = ERR_INIT;
 	int rc = options_read(&ev, &o, &e);
-	if (rc != 0 || report == NULL) {
-		free(report);
-		return rc != 0 ? cli_misuse(&e) : cli_out_of_memory(cli);
+	if (rc == 0)
+		rc = cli_series_read(cli, args, &o, &ev.series, &e);
+	if (rc != 0) {
+		cli_series_fini(&ev.series);
+		return cli_misuse(&e);
 	}
+	ev.series.before_run = on_run;
+	ev.series.context = &ev;
+	o.seed = &ev.series.series.seeds[0];
 	rc = options_fill(&ev, args->words[0], &o, &e);
 	if (rc == 0)
-		rc = ev.version != NULL ? cluster_run(&ev, &o, report, &e) : eval_file_run(&o, report, &e);
+		rc = ev.version != NULL ? cluster_run(&ev, &o, &e) : measure(&ev, &o, &e);
 	cli_progress_break(cli, &ev.progress);
-	if (rc == 0) {
-		rc = report_show(&ev, report, &e);
-		eval_report_fini(report);
-	}
-	free(report);
+	cli_series_fini(&ev.series);
 	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 }

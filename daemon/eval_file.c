@@ -62,6 +62,8 @@ static int configure(struct run *run, struct err *e)
 		run->config.layer = run->options->layer;
 	if (run->options->edits_per_shard > 0)
 		run->config.edits_per_shard = run->options->edits_per_shard;
+	if (run->options->seed != NULL)
+		run->config.seed = *run->options->seed;
 	return editor_config_check(&run->config, shape, e);
 }
 
@@ -183,6 +185,23 @@ static int build_set(struct run *run, struct err *e)
 
 /* ---- A set that is there already */
 
+/* Rows that stand in what the version was fitted on are refused: that takes the same corpus. */
+static int check_corpus(const struct run *run, struct err *e)
+{
+	const struct hash *fitted = editor_memory_set_corpus(run->options->set);
+	struct hash given;
+	char hex[HASH_HEX_BYTES];
+	hash_of(run->corpus.data, run->corpus.len, &given);
+	if (fitted == NULL || hash_equal(fitted, &given))
+		return 0;
+	hash_hex(fitted, hex);
+	return err_set(
+		e, ERR_MISMATCH,
+		"%s: the version was calibrated on another corpus, of SHA-256 %.16s…: name that file by --corpus, so "
+		"that rows that stand in it are refused",
+		run->options->corpus, hex);
+}
+
 static int take_set(struct run *run, struct err *e)
 {
 	const struct eval_options *o = run->options;
@@ -301,6 +320,8 @@ static int describe(struct run *run, struct err *e)
 	report->wise_mode = run->options->wise_mode;
 	report->oracle = run->options->oracle;
 	report->separate = run->options->separate;
+	report->seed = run->config.seed;
+	report->threads = run->options->threads > 0 ? run->options->threads : cores();
 	snprintf(report->backend, sizeof(report->backend), "%s: %s", backend->ops->name,
 		 backend->ops->describe(backend));
 	snprintf(report->model_name, sizeof(report->model_name), "%s", model_name(run->model));
@@ -340,6 +361,8 @@ static int run_all(struct run *run, struct err *e)
 		run->seqs = fault_calloc(run->rows.edit_count, sizeof(*run->seqs));
 		rc = run->seqs == NULL ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 	}
+	if (rc == 0)
+		rc = run->options->set != NULL ? check_corpus(run, e) : 0;
 	if (rc == 0)
 		rc = run->options->set != NULL ? take_set(run, e) : build_set(run, e);
 	if (rc == 0)

@@ -4,6 +4,7 @@
 #ifndef AMEND_DAEMON_EVAL_FILE_H
 #define AMEND_DAEMON_EVAL_FILE_H
 
+#include "daemon/eval_keep.h"
 #include "daemon/import.h"
 #include "daemon/wise_settings.h"
 #include "editor/evaluate.h"
@@ -14,10 +15,14 @@ struct eval_options {
 	const char *file;          /* of edits */
 	enum import_format format; /* of it and of probes_file */
 	size_t edits;              /* the first so many good rows; 0: all */
+	size_t rows_reserved;      /* probes are looked for behind so many good rows (default: behind the edits) */
 	size_t probes;             /* prompts of rows that are not edited: at most so many (default 200: EVAL_PROBES) */
 	const char *probes_file;   /* where those rows come from; NULL: the rows of `file` after the edits */
 	enum eval_on_conflict on_conflict;
 	size_t edits_per_shard;      /* 0: the model's default */
+	const uint64_t *seed;        /* of all training; NULL: the default */
+	const char *method;          /* the settings that shape training, as text: names what is kept; may be NULL */
+	struct eval_keep *keep;      /* finished work is looked for and put there; may be NULL */
 	const char *model, *backend; /* backend NULL: auto */
 	size_t threads;              /* 0: all */
 	const char *corpus;          /* calibration corpus; its texts must not be evaluated */
@@ -61,7 +66,7 @@ struct eval_report {
 	struct hash file_hash, corpus_hash;
 	/* training; nothing of it with a given set */
 	bool trained, calibration_was_cached;
-	size_t shards, failed; /* failed: did not pass the re-test */
+	size_t shards, shards_reused, failed; /* failed: did not pass the re-test */
 	size_t steps;
 	double train_seconds, train_core_seconds, calibrate_seconds, evaluate_seconds;
 	enum editor_family family;
@@ -73,6 +78,8 @@ struct eval_report {
 	uint64_t version;
 	size_t edit_count;
 	float open_threshold, subject_threshold, relation_threshold;
+	uint64_t seed;
+	size_t threads;
 	size_t layer, prompt_layer, relation_layer, edits_per_shard;
 	char backend[128], model_name[128];
 	struct hash model_digest;

@@ -50,6 +50,7 @@ static void put_training(struct json_w *w, const struct eval_report *r)
 	put_rounded(w, "calibrate_seconds", r->trained ? r->calibrate_seconds : (double)NAN, 1e-3);
 	put_rounded(w, "evaluate_seconds", r->evaluate_seconds, 1e-3);
 	put_count(w, "shards", r->shards);
+	put_count(w, "shards_reused", r->shards_reused);
 	put_count(w, "steps", r->steps);
 	put_count(w, "failed", r->failed);
 }
@@ -116,6 +117,8 @@ static void put_version(struct json_w *w, const struct eval_report *r)
 	json_w_member_bool(w, "separate", r->separate);
 	if (r->trained && r->family == EDITOR_FAMILY_PAPER)
 		put_wise(w, r);
+	put_count(w, "threads", r->threads);
+	put_count(w, "seed", r->seed);
 	put_count(w, "layer", r->layer);
 	put_count(w, "prompt_layer", r->prompt_layer);
 	put_count(w, "relation_layer", r->relation_layer);

@@ -187,6 +187,13 @@ static int take_edit(const struct eval_options *options, struct eval__rows *rows
 	return rc;
 }
 
+/* A later checkpoint's edit: its subject is no probe's, so that all checkpoints have the same probes. */
+static int reserve_row(struct eval__rows *rows, struct eval__row *row, struct err *e)
+{
+	record_destroy(&row->record);
+	return push(&rows->edits, &rows->edit_count, &rows->edit_cap, row, e);
+}
+
 static int take_probe(struct eval__rows *rows, struct eval__row *row, struct err *e)
 {
 	bool used = is_edited_subject(rows, row->key_hash);
@@ -211,9 +218,11 @@ static int take_row(const struct eval_options *options, struct eval__rows *rows,
 		record_destroy(&row.record);
 		return err_set(e, rc, "line %zu: folding its subject failed", row.line_no);
 	}
-	if (options->edits != 0 && *edits_read >= options->edits)
+	if (options->edits != 0 && *edits_read >= options->edits && *edits_read >= options->rows_reserved)
 		return take_probe(rows, &row, e);
 	(*edits_read)++;
+	if (options->edits != 0 && *edits_read > options->edits)
+		return reserve_row(rows, &row, e);
 	return take_edit(options, rows, &row, report, e);
 }
 
@@ -244,6 +253,7 @@ static int read_rows(const struct eval_options *options, struct import_file *fil
 	int rc = 0;
 	while (rc == 0) {
 		const bool full = options->edits != 0 && edits_read >= options->edits &&
+				  edits_read >= options->rows_reserved &&
 				  (options->probes_file != NULL || rows->probe_count >= options->probes);
 		rc = full ? ERR_NOT_FOUND : read_row(options, file, rows, &edits_read, report, e);
 	}
@@ -258,6 +268,7 @@ static int read_probes(const struct eval_options *options, struct eval__rows *ro
 	struct import_file *file = NULL;
 	size_t edits_read = 1;
 	probes_only.edits = 1;
+	probes_only.rows_reserved = 0;
 	int rc = import_open(options->probes_file, options->format, &file, e);
 	if (rc == 0) {
 		while (rc == 0 && rows->probe_count < options->probes)

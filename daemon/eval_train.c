@@ -26,8 +26,9 @@ struct team {
 	struct model *model;
 	atomic_size_t next;
 	atomic_bool stop;
+	size_t beside;        /* shards that train at once */
 	pthread_mutex_t lock; /* guards what follows, and calls of the watch */
-	size_t edits_done, failed, steps;
+	size_t edits_done;
 	struct err err;
 };
 
@@ -123,12 +124,9 @@ static int learn_shard(struct team *team, size_t index, struct editor_shard *sha
 	if (rc == 0)
 		rc = editor_shard_index_encode(shard, &team->out->parts[index].index, e);
 	if (rc == 0) {
-		pthread_mutex_lock(&team->lock);
 		for (size_t i = 0; i < count; i++)
-			team->failed += results[i].passed ? 0 : 1;
-		team->edits_done += count;
-		team->steps += stats.steps;
-		pthread_mutex_unlock(&team->lock);
+			team->out->parts[index].failed += results[i].passed ? 0 : 1;
+		team->out->parts[index].steps = stats.steps;
 	}
 	free(results);
 	return rc;
@@ -151,26 +149,67 @@ static int train_paper_shard(struct team *team, size_t index, struct err *e)
 		own.edits += team->plan->shard_of[i] == index ? 1 : 0;
 	int rc = eval__paper_train(&paper, index, &watch, &team->out->parts[index].delta, &stats, e);
 	if (rc == 0) {
-		pthread_mutex_lock(&team->lock);
-		team->failed += stats.failed;
-		team->edits_done += stats.edits;
-		team->steps += stats.steps;
-		pthread_mutex_unlock(&team->lock);
+		team->out->parts[index].failed = stats.failed;
+		team->out->parts[index].steps = stats.steps;
 	}
 	return rc;
 }
 
-static int train_shard(struct team *team, size_t index, struct err *e)
+/* Processor time of all threads of this process: not a time of day, so env.h has no part in it. */
+static double core_seconds(void)
+{
+	struct timespec t = { 0 };
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int train_own_shard(struct team *team, size_t index, struct err *e)
 {
 	struct editor_shard *shard = NULL;
-	if (team->config->family == EDITOR_FAMILY_PAPER)
-		return train_paper_shard(team, index, e);
 	int rc = editor_shard_new(team->model, team->config, &shard, e);
 	if (rc == 0)
 		rc = fill_shard(team, index, shard, e);
 	if (rc == 0)
 		rc = learn_shard(team, index, shard, e);
 	editor_shard_destroy(&shard);
+	return rc;
+}
+
+static int make_shard(struct team *team, size_t index, struct err *e)
+{
+	struct eval__part *part = &team->out->parts[index];
+	const int64_t began_us = env_monotonic_us(env_system());
+	const double core_began = core_seconds();
+	int rc = team->config->family == EDITOR_FAMILY_PAPER ? train_paper_shard(team, index, e)
+							     : train_own_shard(team, index, e);
+	part->seconds = (double)(env_monotonic_us(env_system()) - began_us) * 1e-6 / (double)team->beside;
+	part->core_seconds = (core_seconds() - core_began) / (double)team->beside;
+	return rc;
+}
+
+/* From the report's folder, where an earlier run has left it, or by training. */
+static int train_shard(struct team *team, size_t index, struct err *e)
+{
+	struct eval_keep *keep = team->options->keep;
+	struct eval__part *part = &team->out->parts[index];
+	struct hash key;
+	int rc = ERR_NOT_FOUND;
+	if (keep != NULL) {
+		const struct eval__part_of of = { team->config, model_digest(team->model), team->rows,
+						  team->corpus, team->plan->shard_of,      index };
+		rc = eval__part_key(team->options, &of, &key, e);
+		if (rc == 0)
+			rc = eval__part_get(keep, &key, part, e);
+	}
+	if (rc == ERR_NOT_FOUND) {
+		rc = make_shard(team, index, e);
+		if (rc == 0 && keep != NULL)
+			rc = eval__part_put(keep, &key, part, e);
+	}
+	pthread_mutex_lock(&team->lock);
+	for (size_t i = 0; i < team->rows->edit_count && rc == 0; i++)
+		team->edits_done += team->plan->shard_of[i] == index ? 1 : 0;
+	pthread_mutex_unlock(&team->lock);
 	return rc;
 }
 
@@ -207,12 +246,17 @@ static int run_team(struct team *team, size_t thread_count, struct err *e)
 	return team->err.code;
 }
 
-/* Processor time of all threads of this process: not a time of day, so env.h has no part in it. */
-static double core_seconds(void)
+/* What an earlier run trained took its time then. */
+static void count_parts(const struct team *team, struct eval_report *report)
 {
-	struct timespec t = { 0 };
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+	for (size_t i = 0; i < team->out->part_count; i++) {
+		const struct eval__part *part = &team->out->parts[i];
+		report->train_seconds += part->reused ? part->seconds : 0;
+		report->train_core_seconds += part->reused ? part->core_seconds : 0;
+		report->shards_reused += part->reused ? 1 : 0;
+		report->failed += part->failed;
+		report->steps += part->steps;
+	}
 }
 
 /* The model is open: only the training counts. */
@@ -221,13 +265,15 @@ static int run_timed(struct team *team, size_t thread_count, struct eval_report 
 	const int64_t began_us = env_monotonic_us(env_system());
 	const double core_began = core_seconds();
 	int rc = run_team(team, thread_count, e);
+	/* merging puts memories in the shards' place */
+	count_parts(team, report);
 	if (rc == 0 && team->config->family == EDITOR_FAMILY_PAPER) {
 		const struct eval__paper paper = paper_of(team);
 		rc = eval__paper_merge(&paper, team->out, e);
 		report->memories = team->out->part_count;
 	}
-	report->train_seconds = (double)(env_monotonic_us(env_system()) - began_us) * 1e-6;
-	report->train_core_seconds = core_seconds() - core_began;
+	report->train_seconds += (double)(env_monotonic_us(env_system()) - began_us) * 1e-6;
+	report->train_core_seconds += core_seconds() - core_began;
 	return rc;
 }
 
@@ -259,13 +305,12 @@ int eval__train(const struct eval_options *options, size_t threads, const struct
 		};
 		rc = model_open(options->model, &model, &team.model, e);
 		pthread_mutex_init(&team.lock, NULL);
+		team.beside = beside;
 		if (rc == 0)
 			rc = run_timed(&team, beside, report, e);
 		pthread_mutex_destroy(&team.lock);
 		model_close(&team.model);
 		report->shards = plan.shard_count;
-		report->failed = team.failed;
-		report->steps = team.steps;
 	}
 	free(plan.shard_of);
 	if (rc != 0)
@@ -276,8 +321,7 @@ int eval__train(const struct eval_options *options, size_t threads, const struct
 void eval__trained_fini(struct eval__trained *trained)
 {
 	for (size_t i = 0; i < trained->part_count; i++) {
-		buf_free(&trained->parts[i].delta);
-		buf_free(&trained->parts[i].index);
+		eval__part_fini(&trained->parts[i]);
 	}
 	free(trained->parts);
 	*trained = (struct eval__trained){ 0 };

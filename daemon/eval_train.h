@@ -2,11 +2,8 @@
 #ifndef AMEND_DAEMON_EVAL_TRAIN_H
 #define AMEND_DAEMON_EVAL_TRAIN_H
 
-#include "daemon/eval_rows.h"
+#include "daemon/eval_part.h"
 
-struct eval__part { /* one trained shard; of family `paper`, once all are trained, one memory */
-	struct buf delta, index;
-};
 struct eval__trained {
 	struct eval__part *parts;
 	size_t part_count;

@@ -235,6 +235,11 @@ enum editor_set_kind editor_memory_set_default(const struct editor_memory_set *s
 	return set->default_kind;
 }
 
+const struct hash *editor_memory_set_corpus(const struct editor_memory_set *set)
+{
+	return set->calibration != NULL ? &set->calibration->corpus : NULL;
+}
+
 bool editor_memory_set_has_merged(const struct editor_memory_set *set)
 {
 	return set->has_merged;

@@ -35,6 +35,8 @@ size_t editor_memory_set_layer(const struct editor_memory_set *set);
 struct editor_key_layers editor_memory_set_key_layers(const struct editor_memory_set *set);
 size_t editor_memory_set_edit_count(const struct editor_memory_set *set);
 enum editor_set_kind editor_memory_set_default(const struct editor_memory_set *set);
+/* Digest of the corpus that its calibration was made from; NULL: it has none. Valid while the set is held. */
+const struct hash *editor_memory_set_corpus(const struct editor_memory_set *set);
 bool editor_memory_set_has_merged(const struct editor_memory_set *set);
 /* Routes a prompt (route.h, gap.h; of family `paper` among the memories of that kind of set); *side is the memory to
  * read in that kind of set (a merged memory where one covers the shard, else the shard), NULL for main; *memory_id its

@@ -1,0 +1,272 @@
+#include "daemon/cli_eval_series.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- The command line */
+
+/* "1,10,100": each from `min` on; `ascending`: larger than the one before, else only another. */
+static int list_read(const char *text, const char *name, uint64_t min, bool ascending, uint64_t *out, size_t max,
+		     size_t *count, struct err *e)
+{
+	char number[24];
+	*count = 0;
+	for (const char *at = text;; at++) {
+		const size_t len = strcspn(at, ",");
+		if (*count == max)
+			return err_set(e, ERR_INVALID, "%s: at most %zu numbers", name, max);
+		snprintf(number, sizeof(number), "%.*s", (int)(len < sizeof(number) ? len : sizeof(number) - 1), at);
+		int rc = cli_number(number, name, min, 9000000000000000, &out[*count], e);
+		if (rc != 0)
+			return rc;
+		for (size_t i = 0; i < *count; i++) {
+			if (ascending ? out[i] >= out[*count] : out[i] == out[*count])
+				return err_set(e, ERR_INVALID, "%s: %" PRIu64 " %s", name, out[*count],
+					       ascending ? "must be larger than what stands before it"
+							 : "stands there twice");
+		}
+		(*count)++;
+		at += len;
+		if (*at == '\0')
+			return 0;
+	}
+}
+
+static int checkpoints_read(const char *text, size_t edits, struct eval_series *series, struct err *e)
+{
+	uint64_t numbers[EVAL_CHECKPOINTS_MAX];
+	series->checkpoint_count = 1;
+	series->checkpoints[0] = edits;
+	if (text == NULL)
+		return 0;
+	if (edits != 0)
+		return err_set(e, ERR_INVALID, "--edits does not go with --checkpoints: the last one says how many");
+	int rc = list_read(text, "--checkpoints", 1, true, numbers, EVAL_CHECKPOINTS_MAX, &series->checkpoint_count, e);
+	for (size_t i = 0; i < series->checkpoint_count && rc == 0; i++)
+		series->checkpoints[i] = (size_t)numbers[i];
+	return rc;
+}
+
+static int seeds_read(const char *text, int64_t seed, struct eval_series *series, struct err *e)
+{
+	series->seed_count = 1;
+	series->seeds[0] = (uint64_t)seed;
+	return text == NULL
+		       ? 0
+		       : list_read(text, "--repeat", 0, false, series->seeds, EVAL_SEEDS_MAX, &series->seed_count, e);
+}
+
+/* ---- What is told and what names the finished work */
+
+static bool is_one_of(const char *name, const char *const *names)
+{
+	for (; *names != NULL; names++) {
+		if (strcmp(name, *names) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void put_value(struct buf *out, const struct conf_item *item, const void *config)
+{
+	const char *at = (const char *)config + item->offset;
+	switch (item->type) {
+	case CONF_BOOL:
+		buf_printf(out, "%d", *(const bool *)at);
+		break;
+	case CONF_INT:
+		buf_printf(out, "%" PRId64, *(const int64_t *)at);
+		break;
+	case CONF_REAL:
+		buf_printf(out, "%.17g", *(const double *)at);
+		break;
+	case CONF_STRING:
+		buf_printf(out, "%s", *(char *const *)at);
+		break;
+	case CONF_CHOICE:
+		buf_printf(out, "%d", *(const int *)at);
+		break;
+	}
+}
+
+/* Every setting of this command that shapes training. Files are named by their hashes, the seed stands by itself, and
+ * how many threads work makes no other method. */
+static void method_put(const struct daemon_config *config, struct buf *out)
+{
+	static const char *const others[] = { "key.file",      "key.server",    "coordinator.endpoint",
+					      "model.file",    "model.threads", "model.backend",
+					      "worker.corpus", "seed",          NULL };
+	const unsigned servers = DAEMON_ALL | DAEMON_UP;
+	for (size_t i = 0; i < daemon_config_table.item_count; i++) {
+		const struct conf_item *item = &daemon_config_table.items[i];
+		if ((item->roles & ~servers) == 0 || is_one_of(item->name, others))
+			continue;
+		buf_printf(out, "%s%s=", out->len > 0 ? " " : "", item->name);
+		put_value(out, item, config);
+	}
+}
+
+/* The command's own flags; those in `but` are left out. */
+static void flags_put(const struct cli_args *args, const char *const *but, struct buf *out)
+{
+	for (size_t i = 0; i < CLI_FLAGS_MAX && args->command->flags[i].name != NULL; i++) {
+		const struct cli_flag *flag = &args->command->flags[i];
+		if (args->values[i] == NULL || is_one_of(flag->name, but))
+			continue;
+		buf_printf(out, " --%s", flag->name);
+		if (flag->value != NULL)
+			buf_printf(out, " %s", args->values[i]);
+	}
+}
+
+static void command_put(const struct cli_args *args, struct buf *out)
+{
+	static const char *const none[] = { NULL };
+	buf_printf(out, "amend %s %s", args->command->noun, args->command->verb);
+	for (int i = 0; i < args->word_count; i++)
+		buf_printf(out, " %s", args->words[i]);
+	flags_put(args, none, out);
+	for (int i = 0; i < args->setting_count; i++)
+		buf_printf(out, " %s", args->settings[i]);
+}
+
+int cli_series_read(struct cli *cli, const struct cli_args *args, struct eval_options *options, struct cli_series *out,
+		    struct err *e)
+{
+	/* these are told apart by numbers and hashes of their own */
+	static const char *const known[] = { "edits", "probes",      "probes-file", "format", "on-conflict", "before",
+					     "quick", "checkpoints", "repeat",      "report", "details",     NULL };
+	const char *checkpoints = cli_value(args, "checkpoints"), *repeat = cli_value(args, "repeat"),
+		   *folder = cli_value(args, "report");
+	*out = (struct cli_series){ .cli = cli,
+				    .wanted = checkpoints != NULL || repeat != NULL || folder != NULL,
+				    .details = cli_switch(args, "details") };
+	out->series.folder = folder;
+	if (cli_value(args, "version") != NULL && (checkpoints != NULL || repeat != NULL))
+		return err_set(e, ERR_INVALID, "--checkpoints and --repeat train here: they do not go with --version");
+	int rc = checkpoints_read(checkpoints, options->edits, &out->series, e);
+	if (rc == 0)
+		rc = seeds_read(repeat, cli->config.seed, &out->series, e);
+	command_put(args, &out->command);
+	method_put(&cli->config, &out->method);
+	flags_put(args, known, &out->measures);
+	out->series.command = buf_cstr(&out->command);
+	out->series.measures = buf_cstr(&out->measures);
+	options->method = buf_cstr(&out->method);
+	if (rc == 0 && (buf_failed(&out->command) || buf_failed(&out->method) || buf_failed(&out->measures)))
+		rc = err_set(e, ERR_NOMEM, "out of memory");
+	return rc;
+}
+
+void cli_series_fini(struct cli_series *series)
+{
+	buf_free(&series->command);
+	buf_free(&series->method);
+	buf_free(&series->measures);
+}
+
+/* ---- Running */
+
+static void on_run(void *context, size_t index, size_t count, size_t edits, uint64_t seed, bool kept)
+{
+	const struct cli_series *s = context;
+	char which[32] = "all edits";
+	if (s->before_run != NULL)
+		s->before_run(s->context);
+	if (s->cli->quiet)
+		return;
+	if (edits > 0)
+		snprintf(which, sizeof(which), "%zu edits", edits);
+	fprintf(stderr, "run %zu of %zu: %s, seed %" PRIu64 "%s\n", index + 1, count, which, seed,
+		kept ? ": finished before" : "");
+}
+
+static void put_mean(struct cli_table *table, const struct json *value)
+{
+	if (value == NULL)
+		cli_table_cell(table, "-");
+	else if (json_get(value, "sd") != NULL)
+		cli_table_cell(table, "%.3f ± %.3f", json_number(json_get(value, "mean")),
+			       json_number(json_get(value, "sd")));
+	else
+		cli_table_cell(table, "%.3f", json_number(json_get(value, "mean")));
+}
+
+static void put_row(struct cli_table *table, const struct json *summary, const char *name, const char *what)
+{
+	bool measured = false;
+	for (size_t i = 0; i < json_length(summary); i++)
+		measured = measured || json_get(json_at(summary, i), name) != NULL;
+	if (!measured)
+		return;
+	cli_table_cell(table, "%s", name);
+	for (size_t i = 0; i < json_length(summary); i++)
+		put_mean(table, json_get(json_at(summary, i), name));
+	cli_table_cell(table, "%s", what);
+}
+
+/* A column a checkpoint. */
+static int table_print(struct cli *cli, const struct json *report, struct err *e)
+{
+	const struct json *summary = json_get(report, "summary");
+	const size_t count = json_length(summary);
+	const char *headers[EVAL_CHECKPOINTS_MAX + 2] = { "FIGURE" };
+	char names[EVAL_CHECKPOINTS_MAX][32];
+	struct cli_table *table = NULL;
+	for (size_t i = 0; i < count; i++) {
+		const int64_t edits = json_integer(json_get(json_at(summary, i), "edits"));
+		snprintf(names[i], sizeof(names[i]), "T=%" PRId64, edits);
+		headers[i + 1] = names[i];
+	}
+	headers[count + 1] = "WHAT";
+	if (cli_table_new(headers, count + 2, &table) != 0)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
+		put_row(table, summary, editor_figure_names[f], editor_figure_texts[f]);
+	put_row(table, summary, "seconds_per_edit", "training and re-test, wall clock");
+	put_row(table, summary, "core_seconds_per_edit", "the same, processor time");
+	return cli_table_print(cli, &table) == CLI_OK ? 0 : err_set(e, ERR_NOMEM, "out of memory");
+}
+
+static int report_print(const struct cli_series *s, const struct json *report, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	int rc = 0;
+	if (!cli_is_structured(s->cli))
+		return table_print(s->cli, report, e);
+	if (s->details)
+		json_canonical(report, &text);
+	else
+		rc = eval_series_brief(report, &text, e);
+	if (rc == 0 && cli_emit(s->cli, &text) != CLI_OK)
+		rc = err_set(e, ERR_NOMEM, "out of memory for the report");
+	buf_free(&text);
+	return rc;
+}
+
+int cli_series_run(struct cli_series *s, struct eval_options *options, struct err *e)
+{
+	struct buf notice = BUF_INIT;
+	struct json *report = NULL;
+	s->series.options = options;
+	s->series.env = s->cli->env;
+	s->series.on_run = on_run;
+	s->series.context = s;
+	int rc = eval_series_run(&s->series, &report, &notice, e);
+	if (rc == ERR_INTERRUPTED && s->series.folder != NULL)
+		return cli_add_step(e, "run the same command again to go on");
+	if (s->before_run != NULL)
+		s->before_run(s->context);
+	if (rc == 0) {
+		rc = report_print(s, report, e);
+		fflush(stdout);
+		fprintf(stderr, "%s", buf_cstr(&notice));
+		if (s->series.folder != NULL && !s->cli->quiet)
+			fprintf(stderr, "report: %s/report.md, report.json, plots/\n", s->series.folder);
+	}
+	json_free(&report);
+	buf_free(&notice);
+	return rc;
+}

@@ -1,0 +1,253 @@
+#include "daemon/eval_plot.h"
+
+#include "base/env.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define BINS      48
+#define SCORE_MIN (-0.2) /* cosines below fall into the first bin */
+#define BIN_WIDTH (1.2 / BINS)
+
+static int write_file(const char *folder, const char *name, const char *ending, struct buf *text, struct err *e)
+{
+	char path[PATH_MAX];
+	int rc = buf_failed(text) ? err_set(e, ERR_NOMEM, "plots: out of memory") : 0;
+	if (rc == 0 && snprintf(path, sizeof(path), "%s/%s.%s", folder, name, ending) >= (int)sizeof(path))
+		rc = err_set(e, ERR_LIMIT, "%.200s…: the path is too long", folder);
+	if (rc == 0)
+		rc = file_write_atomic(path, text->data, text->len, 0644, e);
+	buf_free(text);
+	return rc;
+}
+
+/* Both images by one script: `plot` is what comes between setting the terminal and the end. */
+static int write_script(const char *folder, const char *name, const char *setup, const char *plot, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	buf_printf(&text,
+		   "# gnuplot %s.gp\n"
+		   "set grid\nset key outside right\nset style line 1 lw 2\n%s"
+		   "set terminal svg size 900,500 dynamic background rgb 'white'\nset output '%s.svg'\n%s"
+		   "set terminal pngcairo size 900,500\nset output '%s.png'\n%s",
+		   name, setup, name, plot, name, plot);
+	return write_file(folder, name, "gp", &text, e);
+}
+
+/* ---- Figures against T */
+
+/* The columns of one plot: a header with the names, and a row a checkpoint; NaN where nothing was measured. */
+static void put_columns(struct buf *out, const struct json *summary, const char *const *names, size_t count)
+{
+	buf_puts(out, "T");
+	for (size_t i = 0; i < count; i++)
+		buf_printf(out, " %s %s_sd", names[i], names[i]);
+	buf_puts(out, "\n");
+	for (size_t c = 0; c < json_length(summary); c++) {
+		const struct json *row = json_at(summary, c);
+		buf_printf(out, "%lld", (long long)json_integer(json_get(row, "edits")));
+		for (size_t i = 0; i < count; i++) {
+			const struct json *value = json_get(row, names[i]);
+			const double sd = json_number(json_get(value, "sd"));
+			if (value == NULL)
+				buf_puts(out, " NaN NaN");
+			else
+				buf_printf(out, " %.6f %.6f", json_number(json_get(value, "mean")), sd);
+		}
+		buf_puts(out, "\n");
+	}
+}
+
+static int plot_against_edits(const struct json *summary, const char *folder, const char *name, const char *title,
+			      const char *range, const char *const *names, size_t count, struct err *e)
+{
+	struct buf data = BUF_INIT, setup = BUF_INIT, plot = BUF_INIT;
+	put_columns(&data, summary, names, count);
+	buf_printf(&setup, "set title '%s'\nset xlabel 'edits (T)'\n%s%s", title,
+		   json_length(summary) > 1 ? "set logscale x\n" : "", range);
+	buf_puts(&plot, "plot ");
+	size_t shown = 0;
+	for (size_t i = 0; i < count; i++) {
+		bool measured = false;
+		for (size_t c = 0; c < json_length(summary); c++)
+			measured = measured || json_get(json_at(summary, c), names[i]) != NULL;
+		if (measured)
+			buf_printf(&plot, "%s'%s.dat' using 1:%zu:%zu with yerrorlines lw 2 title '%s' noenhanced",
+				   shown++ > 0 ? ", \\\n  " : "", name, 2 * i + 2, 2 * i + 3, names[i]);
+	}
+	if (shown == 0)
+		buf_puts(&plot, "NaN notitle");
+	buf_puts(&plot, "\n");
+	int rc = write_file(folder, name, "dat", &data, e);
+	if (rc == 0)
+		rc = buf_failed(&setup) || buf_failed(&plot)
+			     ? err_set(e, ERR_NOMEM, "plots: out of memory")
+			     : write_script(folder, name, buf_cstr(&setup), buf_cstr(&plot), e);
+	buf_free(&setup);
+	buf_free(&plot);
+	return rc;
+}
+
+/* ---- Distributions of routing scores */
+
+static const struct {
+	const char *kind, *title;
+} kinds[] = { { "prompt", "prompts" },
+	      { "rephrase", "rephrases" },
+	      { "unrelated", "unrelated" },
+	      { "same_form", "same form" },
+	      { "same_subject", "same subject" } };
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+/* Shares of the rows [row, routed, prompt score, relation score] in each bin. A relation score of 0 was not asked for:
+ * the prompt key had refused. Returns how many counted. */
+static size_t histogram(const struct json *rows, size_t column, double shares[BINS])
+{
+	size_t n = 0;
+	memset(shares, 0, BINS * sizeof(*shares));
+	for (size_t i = 0; i < json_length(rows); i++) {
+		const double score = json_number(json_at(json_at(rows, i), column));
+		if (column == 3 && !(fabs(score) > 0))
+			continue;
+		const double at = (score - SCORE_MIN) / BIN_WIDTH;
+		shares[at < 0 ? 0 : at >= BINS ? BINS - 1 : (size_t)at] += 1;
+		n++;
+	}
+	for (size_t b = 0; b < BINS && n > 0; b++)
+		shares[b] /= (double)n;
+	return n;
+}
+
+static void put_threshold(struct buf *setup, const struct json *run, const char *key)
+{
+	const struct json *value = json_get(run, key);
+	if (json_type(value) == JSON_NUMBER)
+		buf_printf(setup, "set arrow from %.4f, graph 0 to %.4f, graph 1 nohead dt 2\n", json_number(value),
+			   json_number(value));
+}
+
+static int plot_routing(const struct json *run, const char *folder, const char *name, const char *title, size_t column,
+			const char *const *thresholds, struct err *e)
+{
+	struct buf data = BUF_INIT, setup = BUF_INIT, plot = BUF_INIT;
+	double shares[KINDS][BINS];
+	size_t counts[KINDS], shown = 0;
+	buf_puts(&data, "score");
+	buf_puts(&plot, "plot ");
+	for (size_t k = 0; k < KINDS; k++) {
+		counts[k] = histogram(json_get(json_get(run, "scores"), kinds[k].kind), column, shares[k]);
+		buf_printf(&data, " %s", kinds[k].kind);
+		if (counts[k] > 0)
+			buf_printf(&plot, "%s'%s.dat' using 1:%zu with steps lw 2 title '%s (%zu)'",
+				   shown++ > 0 ? ", \\\n  " : "", name, k + 2, kinds[k].title, counts[k]);
+	}
+	buf_puts(&plot, shown > 0 ? "\n" : "NaN notitle\n");
+	buf_puts(&data, "\n");
+	for (size_t b = 0; b < BINS; b++) {
+		buf_printf(&data, "%.4f", SCORE_MIN + BIN_WIDTH * (double)b);
+		for (size_t k = 0; k < KINDS; k++)
+			buf_printf(&data, " %.6f", shares[k][b]);
+		buf_puts(&data, "\n");
+	}
+	buf_printf(&setup, "set title '%s'\nset xlabel 'score of the nearest edit'\nset ylabel 'share'\n", title);
+	buf_printf(&setup, "set xrange [%.1f:1]\n", SCORE_MIN);
+	for (; *thresholds != NULL; thresholds++)
+		put_threshold(&setup, run, *thresholds);
+	int rc = write_file(folder, name, "dat", &data, e);
+	if (rc == 0)
+		rc = buf_failed(&setup) || buf_failed(&plot)
+			     ? err_set(e, ERR_NOMEM, "plots: out of memory")
+			     : write_script(folder, name, buf_cstr(&setup), buf_cstr(&plot), e);
+	buf_free(&setup);
+	buf_free(&plot);
+	return rc;
+}
+
+/* ---- gnuplot */
+
+static const char *const names[] = { "scores", "routing-prompt", "routing-relation", "time" };
+#define PLOTS (sizeof(names) / sizeof(names[0]))
+
+/* In `folder`, silently. 0, or an errno value; *status is the exit status. */
+static int run_gnuplot(const char *folder, const char *script, int *status)
+{
+	posix_spawn_file_actions_t actions;
+	char *const argv[] = { (char *)"gnuplot", (char *)script, NULL };
+	pid_t pid;
+	int rc = posix_spawn_file_actions_init(&actions);
+	if (rc != 0)
+		return rc;
+	rc = posix_spawn_file_actions_addchdir_np(&actions, folder);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && rc == 0; fd++)
+		rc = posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+	if (rc == 0)
+		rc = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	while (rc == 0 && waitpid(pid, status, 0) < 0)
+		rc = errno == EINTR ? 0 : errno;
+	return rc;
+}
+
+static void draw(const char *folder, struct buf *notice)
+{
+	for (size_t i = 0; i < PLOTS; i++) {
+		char script[64];
+		int status = 0;
+		snprintf(script, sizeof(script), "%s.gp", names[i]);
+		const int rc = run_gnuplot(folder, script, &status);
+		if (rc == ENOENT) {
+			buf_printf(notice,
+				   "No images: gnuplot is not installed (Debian: gnuplot-nox); `cd %s && gnuplot *.gp` "
+				   "makes them.\n",
+				   folder);
+			return;
+		}
+		if (rc != 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+			buf_printf(notice, "No images: gnuplot failed; `cd %s && gnuplot %s` says why.\n", folder,
+				   script);
+			return;
+		}
+	}
+}
+
+int eval_plot(const struct json *report, const char *report_folder, struct buf *notice, struct err *e)
+{
+	static const char *const figures[] = {
+		"rel",      "gen",           "free_rel",         "free_gen",     "free_gen_no_anchor",
+		"loc",      "loc_same_form", "loc_same_subject", "right_memory", "free_chat",
+		"free_long"
+	};
+	static const char *const times[] = { "seconds_per_edit", "core_seconds_per_edit" };
+	static const char *const prompt_thresholds[] = { "open_threshold", "subject_threshold", NULL },
+				 *const relation_thresholds[] = { "relation_threshold", NULL };
+	const struct json *summary = json_get(report, "summary"), *runs = json_get(report, "runs");
+	const struct json *last = json_at(runs, json_length(runs) - 1);
+	char folder[PATH_MAX];
+	if (snprintf(folder, sizeof(folder), "%s/plots", report_folder) >= (int)sizeof(folder))
+		return err_set(e, ERR_LIMIT, "%.200s…: the path is too long", report_folder);
+	int rc = file_make_folder(folder, e);
+	if (rc == 0)
+		rc = plot_against_edits(summary, folder, names[0], "Scores after the last edit",
+					"set yrange [0:1.02]\n", figures, sizeof(figures) / sizeof(figures[0]), e);
+	if (rc == 0)
+		rc = plot_routing(last, folder, names[1], "Prompt key: cosine with the nearest edit", 2,
+				  prompt_thresholds, e);
+	if (rc == 0)
+		rc = plot_routing(last, folder, names[2], "Relation key: cosine, where the prompt key let through", 3,
+				  relation_thresholds, e);
+	if (rc == 0)
+		rc = plot_against_edits(summary, folder, names[3], "Time of an edit",
+					"set ylabel 'seconds'\nset yrange [0:*]\n", times, 2, e);
+	if (rc == 0)
+		draw(folder, notice);
+	return rc;
+}
