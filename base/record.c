@@ -136,7 +136,13 @@ static int check_time(const char *field, const struct json *v, int64_t *wall_ms,
 	return rc;
 }
 
-static int check_period(const struct json *object, struct err *e)
+/* What lies before 1970 lies in the past, as its first millisecond does: 0 says that no time is given. */
+static int64_t after_epoch(int64_t wall_ms)
+{
+	return wall_ms > 0 ? wall_ms : 1;
+}
+
+static int read_period(struct record *r, const struct json *object, struct err *e)
 {
 	int64_t from = 0, until = 0;
 	bool has_from, has_until;
@@ -145,6 +151,8 @@ static int check_period(const struct json *object, struct err *e)
 		rc = check_time("expires", json_get(object, "expires"), &until, &has_until, e);
 	if (rc == 0 && has_from && has_until && until <= from)
 		rc = err_set(e, ERR_INVALID, "expires: must be after valid_from");
+	r->valid_from_ms = rc == 0 && has_from ? after_epoch(from) : 0;
+	r->expires_ms = rc == 0 && has_until ? after_epoch(until) : 0;
 	return rc;
 }
 
@@ -187,7 +195,7 @@ static int check_carried(const struct json *v, struct err *e)
 	return rc;
 }
 
-static int check_meta(const struct json *object, struct err *e)
+static int check_meta(struct record *r, const struct json *object, struct err *e)
 {
 	static const char *const notes[] = { "actor", "source", "ticket" };
 	struct record_text unused;
@@ -198,7 +206,7 @@ static int check_meta(const struct json *object, struct err *e)
 		rc = read_text("target_true", json_get(object, "target_true"), RULE_MULTILINE, RECORD_TARGET_BYTES_MAX,
 			       &unused, e);
 	if (rc == 0)
-		rc = check_period(object, e);
+		rc = read_period(r, object, e);
 	if (rc == 0)
 		rc = check_tags(json_get(object, "tags"), e);
 	const struct json *schema = json_get(object, "schema");
@@ -274,7 +282,7 @@ static int fill(struct record *r, const char *json_text, size_t len, struct err 
 	if (rc == 0)
 		rc = read_lists(r, r->document, e);
 	if (rc == 0)
-		rc = check_meta(r->document, e);
+		rc = check_meta(r, r->document, e);
 	if (rc == 0)
 		rc = check_carried(r->document, e);
 	if (rc == 0)

@@ -30,6 +30,7 @@ struct record {
 	struct hash content;                            /* SHA-256 of the canonical record without `id` */
 	struct record_text prompt, target_new, subject; /* subject.text NULL when absent */
 	struct record_text loc_prompt, group;           /* NULL when absent */
+	int64_t valid_from_ms, expires_ms;              /* wall clock; 0: not given */
 	struct record_text *rephrases, *aliases;        /* arrays owned by the record */
 	size_t rephrase_count, alias_count;
 	struct record_probe *locality, *portability;

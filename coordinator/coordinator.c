@@ -144,6 +144,7 @@ void coordinator_destroy(struct coordinator **coordinator)
 	free(c->shards);
 	free(c->submits);
 	free(c->unserved);
+	free(c->dues);
 	free(c->merges);
 	free(c->merge.seqs);
 	free(c->data_folder);
@@ -217,6 +218,9 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 	case MSG_FLEET:
 		coordinator__recv_fleet(c, r);
 		break;
+	case MSG_REVOKE:
+		coordinator__recv_revoke(c, r);
+		break;
 	case MSG_SHUTDOWN:
 		recv_shutdown(c, r);
 		break;
@@ -236,7 +240,7 @@ void coordinator_receive(struct coordinator *coordinator, struct msg_received **
 	dispatch(coordinator, received);
 	/* What else may set something moving does so itself (a group commit) or waits for the tick. */
 	if (type == MSG_HELLO || type == MSG_WANT || type == MSG_SHARD_COMMIT || type == MSG_RELEASE ||
-	    type == MSG_MERGE_RUN)
+	    type == MSG_MERGE_RUN || type == MSG_REVOKE)
 		coordinator__advance(coordinator);
 }
 
@@ -259,6 +263,7 @@ void coordinator_tick(struct coordinator *coordinator)
 	if (c->failure.code == 0)
 		coordinator__chunks_flush(c);
 	coordinator__peers_forget(c);
+	coordinator__due_advance(c);
 	coordinator__place_waiting(c);
 	coordinator__advance(c);
 	if (c->failure.code == 0)

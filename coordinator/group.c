@@ -6,13 +6,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-bool coordinator__shard_work(const struct shard *shard)
+/* While a merge reads it, a shard stays as it is; it is retrained when the merge has ended. */
+bool coordinator__shard_retrain(const struct shard *shard)
 {
-	return shard->rec.state == STORE_SHARD_STATE_OPEN &&
-	       (shard->rec.seq_count > shard->rec.trained_count || shard->rec.closing);
+	return shard->rec.removal_count > shard->rec.removals_covered && shard->rec.state != STORE_SHARD_STATE_MERGING;
 }
 
-/* A group ends before an edit that has been through edit_tries_max lost groups: such edits go one by one (poison). */
+bool coordinator__shard_work(const struct shard *shard)
+{
+	return coordinator__shard_retrain(shard) ||
+	       (shard->rec.state == STORE_SHARD_STATE_OPEN &&
+		(shard->rec.seq_count > shard->rec.trained_count || shard->rec.closing));
+}
+
+size_t coordinator__group_length(const struct shard *shard, size_t place)
+{
+	size_t n = 1;
+	while (shard->groups[place] != 0 && place + n < shard->rec.seq_count &&
+	       shard->groups[place + n] == shard->groups[place])
+		n++;
+	return n;
+}
+
+/* A group ends before an edit that has been through edit_tries_max lost groups: such edits go one by one (poison). An
+ * all-or-nothing group is never cut, so that one version brings all of it. */
 static int group_size(struct coordinator *c, const struct shard *shard, size_t *count, struct err *e)
 {
 	size_t waiting = shard->rec.seq_count - shard->rec.trained_count, max = c->config.group_edits_max;
@@ -20,16 +37,18 @@ static int group_size(struct coordinator *c, const struct shard *shard, size_t *
 		max = shard->want_credit;
 	if (max > waiting)
 		max = waiting;
-	for (*count = 0; *count < max; (*count)++) {
+	for (*count = 0; *count < max;) {
 		struct store_edit edit;
-		int rc = store_edit_get(c->txn, shard->rec.seqs[shard->rec.trained_count + *count], &edit, e);
+		size_t place = shard->rec.trained_count + *count, length = coordinator__group_length(shard, place);
+		int rc = store_edit_get(c->txn, shard->rec.seqs[place], &edit, e);
 		if (rc != 0)
 			return rc;
-		if (edit.losses < c->config.edit_tries_max)
-			continue;
-		if (*count == 0)
-			*count = 1;
-		break;
+		bool alone = edit.losses >= c->config.edit_tries_max;
+		if (*count > 0 && (alone || *count + length > max))
+			break;
+		*count += length;
+		if (alone)
+			break;
 	}
 	return 0;
 }
@@ -50,6 +69,8 @@ static int group_event(struct coordinator *c, const struct shard *shard, struct 
 	for (size_t i = 0; i < rec->group_count; i++)
 		json_w_uint(&w, rec->seqs[rec->trained_count + i]);
 	json_w_close(&w);
+	if (rec->removals_assigned > rec->removals_covered)
+		json_w_member_bool(&w, "retrain", true);
 	json_w_close(&w);
 	return coordinator__event(c, STORE_EVENT_GROUP_ASSIGNED, NULL, &json, NULL, e);
 }
@@ -63,6 +84,8 @@ static int assign(struct coordinator *c, struct shard *shard, struct err *e)
 	if (rc != 0)
 		return rc;
 	shard->rec.group_count = count;
+	if (coordinator__shard_retrain(shard))
+		shard->rec.removals_assigned = shard->rec.removal_count;
 	coordinator__touch(shard);
 	rc = group_event(c, shard, e);
 	return rc == 0 ? coordinator__commit(c, "coordinator.group.before_commit", "coordinator.group.after_commit", e)
@@ -99,7 +122,7 @@ int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_ed
 		msg.u.edits.group_end = last && end;
 		if (!msg.u.edits.group_end) {
 			msg.u.edits.removed_count = 0;
-			msg.u.edits.closing = false;
+			msg.u.edits.closing = msg.u.edits.retrain = false;
 		}
 		if (n > 0 || msg.u.edits.group_end)
 			rc = coordinator__send(c, route, &msg);
@@ -136,6 +159,7 @@ static void send_group(struct coordinator *c, struct shard *shard)
 		return; /* tried again at the next tick */
 	head.removed_seqs = removed;
 	head.closing = rec->closing && to == rec->seq_count;
+	head.retrain = rec->removals_assigned > rec->removals_covered;
 	head.group_first = (uint32_t)rec->trained_count;
 	head.group_count = (uint32_t)rec->group_count;
 	if (coordinator__edits_send(c, shard->lease.holder->route, &head, rec->seqs, shard->lease.send_next, to,
@@ -159,19 +183,22 @@ static int send_replayed(struct coordinator *c, struct shard *shard)
 void coordinator__shard_pump(struct coordinator *c, struct shard *shard)
 {
 	struct store_shard *rec = &shard->rec;
-	if (shard->lease.holder == NULL || !shard->lease.wants || rec->state != STORE_SHARD_STATE_OPEN)
+	bool open = rec->state == STORE_SHARD_STATE_OPEN;
+	if (shard->lease.holder == NULL || !shard->lease.wants || !(open || coordinator__shard_retrain(shard)))
 		return;
 	if (send_replayed(c, shard) != 0)
 		return;
 	bool waiting = rec->seq_count > rec->trained_count;
-	if (rec->group_count == 0 && waiting && shard->want_credit > 0) {
+	bool in_hand = rec->group_count > 0 || rec->removals_assigned > rec->removals_covered;
+	if (!in_hand && (waiting || coordinator__shard_retrain(shard)) && shard->want_credit > 0) {
 		struct err e = ERR_INIT;
 		if (assign(c, shard, &e) != 0) {
 			coordinator__txn_failed(c, &e);
 			return;
 		}
 	}
-	if (rec->group_count > 0 || (!waiting && rec->closing))
+	if (rec->group_count > 0 || rec->removals_assigned > rec->removals_covered ||
+	    (!waiting && open && rec->closing))
 		send_group(c, shard);
 }
 
@@ -183,30 +210,49 @@ static int blame_edit(struct coordinator *c, uint64_t seq, uint32_t losses, stru
 	return rc == 0 ? store_edit_put(c->txn, &edit, e) : rc;
 }
 
-static int dead_letter(struct coordinator *c, struct shard *shard, struct store_edit *edit, uint32_t losses,
-		       struct err *e)
+static int dead_letter_one(struct coordinator *c, struct shard *shard, uint64_t seq, uint32_t losses, struct err *e)
 {
 	char reason[STORE_REASON_BYTES];
-	edit->losses = losses;
-	snprintf(reason, sizeof reason,
-		 "%u workers were lost while they trained it: look at their logs, correct the record and submit it "
-		 "again",
-		 c->config.edit_tries_max);
-	/* One that ended meanwhile leaves the list too, or it would go on killing workers. */
-	bool live = coordinator__edit_live(edit->state);
-	int rc = live ? coordinator__edit_move(c, edit, STORE_EDIT_STATE_DEAD, reason, e) : 0;
+	struct store_edit edit;
+	int rc = store_edit_get(c->txn, seq, &edit, e);
 	if (rc != 0)
 		return rc;
-	if (live)
-		log_event(LOG_ERROR, "COORDINATOR-EDIT-DEAD", LOGF_U("seq", edit->seq), LOGF_S("edit", edit->id),
+	edit.losses = losses;
+	snprintf(reason, sizeof reason,
+		 "%u workers were lost while they trained it%s: look at their logs, correct the record and submit it "
+		 "again",
+		 c->config.edit_tries_max, edit.group != 0 ? " with its group" : "");
+	/* One that ended meanwhile leaves the list too, or it would go on killing workers. */
+	bool live = coordinator__edit_live(edit.state);
+	rc = live ? coordinator__edit_move(c, &edit, STORE_EDIT_STATE_DEAD, reason, e) : 0;
+	if (rc == 0 && live)
+		log_event(LOG_ERROR, "COORDINATOR-EDIT-DEAD", LOGF_U("seq", edit.seq), LOGF_S("edit", edit.id),
 			  LOGF_U("shard", shard->rec.id));
-	coordinator__shard_remove(shard, shard->rec.trained_count);
+	return rc;
+}
+
+/* What is dissolved is assigned anew, the retraining that went with it too. */
+static void dissolve(struct shard *shard)
+{
 	shard->rec.group_count = 0;
-	return 0;
+	shard->rec.removals_assigned = shard->rec.removals_covered;
+	coordinator__touch(shard);
+}
+
+static int dead_letter(struct coordinator *c, struct shard *shard, size_t count, uint32_t losses, struct err *e)
+{
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		rc = dead_letter_one(c, shard, shard->rec.seqs[shard->rec.trained_count], losses, e);
+		if (rc == 0)
+			coordinator__shard_remove(shard, shard->rec.trained_count);
+	}
+	dissolve(shard);
+	return rc;
 }
 
 /* A group in hand of a worker that was lost counts against its edits. After edit_tries_max losses a group is dissolved
- * and its edits go one by one; an edit alone that loses edit_tries_max more is the poison. */
+ * and its edits go one by one, all-or-nothing groups as one; what alone loses edit_tries_max more is the poison. */
 int coordinator__group_blame(struct coordinator *c, struct shard *shard, struct err *e)
 {
 	struct store_shard *rec = &shard->rec;
@@ -216,15 +262,15 @@ int coordinator__group_blame(struct coordinator *c, struct shard *shard, struct 
 	if (rc != 0)
 		return rc;
 	uint32_t losses = first.losses + 1;
-	if (rec->group_count == 1 && (losses == max || losses >= 2 * max))
-		return dead_letter(c, shard, &first, losses, e);
+	bool alone = rec->group_count == coordinator__group_length(shard, rec->trained_count);
+	if (alone && (losses == max || losses >= 2 * max))
+		return dead_letter(c, shard, rec->group_count, losses, e);
 	for (size_t i = 0; rc == 0 && i < rec->group_count; i++)
 		rc = blame_edit(c, rec->seqs[rec->trained_count + i], losses, e);
-	if (rc == 0 && rec->group_count > 1 && losses >= max) {
+	if (rc == 0 && !alone && losses >= max) {
 		log_event(LOG_WARN, "COORDINATOR-GROUP-SPLIT", LOGF_U("shard", rec->id),
 			  LOGF_U("edits", rec->group_count));
-		rec->group_count = 0;
-		coordinator__touch(shard);
+		dissolve(shard);
 	}
 	return rc;
 }

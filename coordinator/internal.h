@@ -72,7 +72,8 @@ struct lease {
 struct shard {
 	struct store_shard rec;
 	uint8_t *states;         /* of the edits rec.seqs */
-	size_t cap;              /* places in rec.seqs and states */
+	uint64_t *groups;        /* their all-or-nothing groups (store_edit.group) */
+	size_t cap;              /* places in rec.seqs, states and groups */
 	size_t placed_from;      /* edits from here on are new in this transaction; SIZE_MAX: none */
 	bool touched;            /* differs from the store until the commit */
 	bool created;            /* by this transaction */
@@ -98,6 +99,12 @@ struct unserved { /* trained and published, waits for every node */
 	uint64_t seq, version;
 	int64_t accepted_ms;
 	bool ended; /* meanwhile: it was never served */
+};
+
+struct due { /* an edit whose time will come, to begin or to end */
+	int64_t at_ms; /* wall clock */
+	uint64_t seq;
+	bool begins;
 };
 
 struct merge_run {
@@ -159,6 +166,9 @@ struct coordinator {
 	struct unserved *unserved; /* in no order: a restart lists them by seq */
 	size_t unserved_count, unserved_cap;
 	bool nodes_changed;
+	struct due *dues; /* in no order; what ended meanwhile is found out when its time comes */
+	size_t due_count, due_cap;
+	int64_t due_next_ms; /* the earliest; INT64_MAX: none */
 
 	struct store_merge *merges; /* published */
 	size_t merge_count, merge_cap;
@@ -206,7 +216,10 @@ int coordinator__event(struct coordinator *c, enum store_event_type type, const 
  */
 int coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason,
 			   struct err *e) MUST_CHECK;
-bool coordinator__edit_live(int state);
+/* The same for a final state, with who caused it (NULL: this coordinator). */
+int coordinator__edit_end(struct coordinator *c, struct store_edit *edit, int state, const uint8_t *actor,
+			  const char *reason, struct err *e) MUST_CHECK;
+bool coordinator__edit_live(int state); /* it counts today: neither ended nor scheduled */
 bool coordinator__space_low(struct coordinator *c);
 
 /* --- load.c */
@@ -215,7 +228,7 @@ int coordinator__shard_reload(struct store_txn *txn, struct shard *shard, bool *
 struct shard *coordinator__shard_find(struct coordinator *c, uint64_t id);
 struct shard *coordinator__shard_add(struct coordinator *c, struct err *e); /* a new open one, in memory, touched */
 void coordinator__shard_drop(struct coordinator *c, size_t index);
-int coordinator__shard_append(struct shard *shard, uint64_t seq, int state, struct err *e) MUST_CHECK;
+int coordinator__shard_append(struct shard *shard, const struct store_edit *edit, int state, struct err *e) MUST_CHECK;
 void coordinator__shard_remove(struct shard *shard, size_t place);
 size_t coordinator__shard_place(const struct shard *shard, uint64_t seq); /* SIZE_MAX: not in it */
 int coordinator__shard_result_put(struct coordinator *c, const struct shard *shard, struct err *e) MUST_CHECK;
@@ -234,9 +247,12 @@ void coordinator__peers_free(struct coordinator *c);
 
 /* --- place.c */
 /* All below work in c->txn. */
+/* An edit of a group goes to the shard of the group's first, else to where its subject is. */
 int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct buf *subject,
 		       struct err *e) MUST_CHECK;
 void coordinator__place_waiting(struct coordinator *c); /* its own transactions */
+/* The record of an edit, from its event. ERR_INVALID: kept under older rules. */
+int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e) MUST_CHECK;
 /* Live edits that conflict with `record`, newest last, appended to `seqs` as uint64_t. */
 int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct buf *subject,
 			   struct buf *seqs, struct err *e) MUST_CHECK;
@@ -269,6 +285,35 @@ int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_ed
 			    size_t from, size_t to, size_t *next);
 int coordinator__group_blame(struct coordinator *c, struct shard *shard, struct err *e) MUST_CHECK; /* in c->txn */
 bool coordinator__shard_work(const struct shard *shard); /* something a worker could do for it */
+bool coordinator__shard_retrain(const struct shard *shard); /* its memory holds what was taken back, and may change */
+/* Edits from `place` on that are trained together or not at all: 1, or what is there of an all-or-nothing group. */
+size_t coordinator__group_length(const struct shard *shard, size_t place);
+
+/* --- revoke.c: edits are taken back, by people or by time. */
+struct ending {
+	const uint64_t *seqs; /* those that are not live or scheduled any more are passed over */
+	size_t count;
+	int state; /* revoked or expired */
+	const uint8_t *actor; /* NULL: this coordinator */
+	struct msg_text reason;
+	struct msg_text group; /* whose edits they are; len 0: none */
+	bool restore;          /* what they superseded comes back as new edits */
+};
+struct ending_result {
+	uint64_t version; /* published without them, 0: none held them */
+	size_t ended_count, restored_count;
+};
+/* The tombstones' manifest, then one transaction; the shards are retrained afterwards. 0, or what
+ * coordinator__txn_failed was given. */
+int coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
+			   struct err *e) MUST_CHECK;
+/* Out of its shard's list, if no worker was given it. */
+void coordinator__leave_shard(struct coordinator *c, const struct store_edit *edit);
+
+/* --- due.c */
+/* Remembers when the edit begins or ends, if it does. */
+int coordinator__due_add(struct coordinator *c, const struct store_edit *edit, struct err *e) MUST_CHECK;
+void coordinator__due_advance(struct coordinator *c);
 
 /* --- publish.c */
 /* Builds the manifest of what is in memory (with `merged`, which may be NULL) and stores its blob. */
@@ -287,9 +332,24 @@ void coordinator__served_advance(struct coordinator *c);
 void coordinator__visible_quantiles(const struct coordinator *c, double *p50, double *p99);
 extern const double coordinator__visible_bounds_s[VISIBLE_BUCKETS];
 
-/* --- recv_submit.c, recv_blob.c */
+/* --- intake.c, recv_submit.c, recv_blob.c */
+struct submit_answer { /* to one Submit */
+	struct msg_submit_result *results;
+	struct result_text {
+		char id[STORE_ID_BYTES], reason[STORE_REASON_BYTES];
+	} * texts; /* what the results' texts point to in the end */
+};
 void coordinator__submit_flush(struct coordinator *c);
 void coordinator__submits_drop(struct coordinator *c);
+/* Takes the records of one Submit into c->txn and fills the answer; only errors of the store are returned. */
+int coordinator__intake(struct coordinator *c, const struct msg_received *request, struct submit_answer *answer,
+			struct err *e) MUST_CHECK;
+void coordinator__result_set(struct submit_answer *answer, size_t i, int code, const char *reason);
+/* Ends those that `edit` contradicts (uint64_t each), in c->txn. */
+int coordinator__supersede(struct coordinator *c, struct store_edit *edit, const struct buf *earlier,
+			   const uint8_t *actor, struct err *e) MUST_CHECK;
+/* Most edits of one all-or-nothing group. */
+size_t coordinator__group_max(const struct coordinator *c);
 void coordinator__chunks_flush(struct coordinator *c);
 void coordinator__needs_pump(struct coordinator *c);
 void coordinator__blobs_drop(struct coordinator *c);
@@ -340,5 +400,6 @@ void coordinator__recv_version_list(struct coordinator *c, const struct msg_rece
 void coordinator__recv_node_status(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_merge_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_revoke(struct coordinator *c, const struct msg_received *received);
 
 #endif

@@ -221,9 +221,10 @@ void coordinator__leases_advance(struct coordinator *c)
 	int64_t now = coordinator__now_ms(c);
 	for (size_t i = 0; i < c->shard_count && c->failure.code == 0 && !coordinator__write_held(c); i++) {
 		struct shard *shard = c->shards[i];
-		if (shard->rec.state != STORE_SHARD_STATE_OPEN)
+		bool open = shard->rec.state == STORE_SHARD_STATE_OPEN;
+		if (!open && !coordinator__shard_retrain(shard))
 			continue;
-		if (shard->rec.closing && shard->rec.seq_count == 0) {
+		if (open && shard->rec.closing && shard->rec.seq_count == 0) {
 			close_empty(c, shard);
 			continue;
 		}

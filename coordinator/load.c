@@ -47,20 +47,24 @@ static int shard_reserve(struct shard *shard, size_t count, struct err *e)
 	uint8_t *states = fault_realloc(shard->states, cap);
 	if (states != NULL)
 		shard->states = states;
-	if (seqs == NULL || states == NULL)
+	uint64_t *groups = fault_realloc(shard->groups, cap * sizeof *groups);
+	if (groups != NULL)
+		shard->groups = groups;
+	if (seqs == NULL || states == NULL || groups == NULL)
 		return err_set(e, ERR_NOMEM, "shard %" PRIu64 ": out of memory", shard->rec.id);
 	shard->cap = cap;
 	return 0;
 }
 
-int coordinator__shard_append(struct shard *shard, uint64_t seq, int state, struct err *e)
+int coordinator__shard_append(struct shard *shard, const struct store_edit *edit, int state, struct err *e)
 {
 	int rc = shard_reserve(shard, shard->rec.seq_count + 1, e);
 	if (rc != 0)
 		return rc;
 	size_t at = shard->rec.seq_count++;
-	shard->rec.seqs[at] = seq;
+	shard->rec.seqs[at] = edit->seq;
 	shard->states[at] = (uint8_t)state;
+	shard->groups[at] = edit->group;
 	if (at < shard->placed_from)
 		shard->placed_from = at;
 	coordinator__touch(shard);
@@ -72,6 +76,7 @@ void coordinator__shard_remove(struct shard *shard, size_t place)
 	size_t after = shard->rec.seq_count - place - 1;
 	memmove(shard->rec.seqs + place, shard->rec.seqs + place + 1, after * sizeof *shard->rec.seqs);
 	memmove(shard->states + place, shard->states + place + 1, after);
+	memmove(shard->groups + place, shard->groups + place + 1, after * sizeof *shard->groups);
 	shard->rec.seq_count--;
 	if (shard->placed_from != SIZE_MAX && place < shard->placed_from)
 		shard->placed_from--;
@@ -117,12 +122,14 @@ void coordinator__shard_drop(struct coordinator *c, size_t index)
 	struct shard *shard = c->shards[index];
 	store_shard_fini(&shard->rec);
 	free(shard->states);
+	free(shard->groups);
 	free(shard);
 	memmove(c->shards + index, c->shards + index + 1, (c->shard_count - index - 1) * sizeof(struct shard *));
 	c->shard_count--;
 }
 
-static int load_states(struct store_txn *txn, struct shard *shard, struct err *e)
+/* `c`: NULL when only the shard is read back. */
+static int load_states(struct coordinator *c, struct store_txn *txn, struct shard *shard, struct err *e)
 {
 	for (size_t i = 0; i < shard->rec.seq_count; i++) {
 		struct store_edit edit;
@@ -131,7 +138,11 @@ static int load_states(struct store_txn *txn, struct shard *shard, struct err *e
 			err_wrap(e, "shard %" PRIu64, shard->rec.id);
 			return rc;
 		}
+		rc = c != NULL && coordinator__edit_live(edit.state) ? coordinator__due_add(c, &edit, e) : 0;
+		if (rc != 0)
+			return rc;
 		shard->states[i] = (uint8_t)edit.state;
+		shard->groups[i] = edit.group;
 	}
 	return 0;
 }
@@ -179,15 +190,17 @@ static int load_result(struct store_txn *txn, struct shard *shard, struct err *e
 }
 
 /* Fills what memory adds to a record that was read. */
-static int shard_complete(struct store_txn *txn, struct shard *shard, struct err *e)
+static int shard_complete(struct coordinator *c, struct store_txn *txn, struct shard *shard, struct err *e)
 {
 	shard->cap = shard->rec.seq_count;
 	shard->placed_from = SIZE_MAX;
 	free(shard->states);
+	free(shard->groups);
 	shard->states = fault_calloc(shard->cap + 1, 1);
-	if (shard->states == NULL)
+	shard->groups = fault_calloc(shard->cap + 1, sizeof *shard->groups);
+	if (shard->states == NULL || shard->groups == NULL)
 		return err_set(e, ERR_NOMEM, "shard %" PRIu64 ": out of memory", shard->rec.id);
-	int rc = load_states(txn, shard, e);
+	int rc = load_states(c, txn, shard, e);
 	return rc == 0 ? load_result(txn, shard, e) : rc;
 }
 
@@ -204,7 +217,7 @@ int coordinator__shard_reload(struct store_txn *txn, struct shard *shard, bool *
 		return rc;
 	store_shard_fini(&shard->rec);
 	shard->rec = rec;
-	return shard_complete(txn, shard, e);
+	return shard_complete(NULL, txn, shard, e);
 }
 
 static int load_shards(struct coordinator *c, struct store_txn *txn, struct err *e)
@@ -216,12 +229,13 @@ static int load_shards(struct coordinator *c, struct store_txn *txn, struct err 
 		coordinator__lease_init(&shard->lease);
 		int rc = store_shard_next(txn, id, &shard->rec, e);
 		if (rc == 0)
-			rc = shard_complete(txn, shard, e);
+			rc = shard_complete(c, txn, shard, e);
 		if (rc == 0)
 			rc = shard_push(c, shard, e);
 		if (rc != 0) {
 			store_shard_fini(&shard->rec);
 			free(shard->states);
+			free(shard->groups);
 			free(shard);
 			if (rc != ERR_NOT_FOUND)
 				return rc;
@@ -300,6 +314,25 @@ static int load_unserved(struct coordinator *c, struct store_txn *txn, struct er
 	}
 }
 
+/* Those of shards are known already. */
+static int load_dues(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	const uint32_t mask = SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_SCHEDULED);
+	for (uint64_t from = 1;;) {
+		struct store_edit edit;
+		int rc = store_edit_next(txn, from, mask, &edit, e);
+		if (rc == 0)
+			rc = coordinator__due_add(c, &edit, e);
+		if (rc == ERR_NOT_FOUND) {
+			err_clear(e);
+			return 0;
+		}
+		if (rc != 0)
+			return rc;
+		from = edit.seq + 1;
+	}
+}
+
 static int load_version(struct coordinator *c, struct store_txn *txn, struct err *e)
 {
 	struct store_version rec;
@@ -358,6 +391,7 @@ static int load_cluster_id(struct coordinator *c, struct err *e)
 int coordinator__load(struct coordinator *c, struct err *e)
 {
 	struct store_txn *txn = NULL;
+	c->due_next_ms = INT64_MAX;
 	int rc = load_cluster_id(c, e);
 	if (rc == 0)
 		rc = store_begin_read(c->store, &txn, e);
@@ -375,6 +409,8 @@ int coordinator__load(struct coordinator *c, struct err *e)
 		rc = load_merges(c, txn, e);
 	if (rc == 0)
 		rc = load_unserved(c, txn, e);
+	if (rc == 0)
+		rc = load_dues(c, txn, e);
 	store_abort(&txn);
 	return rc;
 }

@@ -70,13 +70,23 @@ int coordinator__merge_shards_move(struct coordinator *c, const struct store_mer
 	return 0;
 }
 
+/* A shard whose edits have all ended has nothing to give. */
+static bool holds_live(const struct shard *shard)
+{
+	for (size_t i = 0; i < shard->rec.trained_count; i++) {
+		if (coordinator__edit_live(shard->states[i]))
+			return true;
+	}
+	return false;
+}
+
 /* What a merge takes: closed shards that hold something, and open ones with edits, which close first. */
 static size_t collect(struct coordinator *c, uint64_t ids[MERGE_SHARDS_MAX])
 {
 	size_t n = 0;
 	for (size_t i = 0; i < c->shard_count && n < MERGE_SHARDS_MAX; i++) {
 		const struct store_shard *rec = &c->shards[i]->rec;
-		if ((rec->state == STORE_SHARD_STATE_CLOSED && rec->version > 0) ||
+		if ((rec->state == STORE_SHARD_STATE_CLOSED && holds_live(c->shards[i])) ||
 		    (rec->state == STORE_SHARD_STATE_OPEN && rec->seq_count > 0))
 			ids[n++] = rec->id;
 	}
@@ -212,14 +222,14 @@ static void attempt_failed(struct coordinator *c, const char *reason)
 		coordinator__merge_end(c, reason);
 }
 
-/* Shards that closed without ever being trained (all their edits ended) are left out. */
+/* Shards that closed without a live edit (all theirs ended) are left out. */
 static void prune(struct coordinator *c, struct store_merge *rec)
 {
 	size_t kept = 0;
 	uint64_t passed = 0, tested = 0;
 	for (size_t i = 0; i < rec->shard_count; i++) {
 		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
-		if (shard == NULL || shard->rec.version == 0)
+		if (shard == NULL || !holds_live(shard))
 			continue;
 		passed += shard->passed;
 		tested += shard->tested;
@@ -325,12 +335,14 @@ static void watch(struct coordinator *c)
 		attempt_failed(c, "it did not end by its deadline and was killed");
 }
 
+/* None is open, and none waits for its retraining: what was taken back must not get into the merged memory. */
 static bool all_closed(struct coordinator *c)
 {
 	const struct store_merge *rec = &c->merge.rec;
 	for (size_t i = 0; i < rec->shard_count; i++) {
 		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
-		if (shard != NULL && shard->rec.state == STORE_SHARD_STATE_OPEN)
+		if (shard != NULL &&
+		    (shard->rec.state == STORE_SHARD_STATE_OPEN || coordinator__shard_retrain(shard)))
 			return false;
 	}
 	return true;

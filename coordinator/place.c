@@ -74,13 +74,36 @@ static int choose(struct coordinator *c, const struct buf *subject, struct shard
 	return 0;
 }
 
+/* A group lies in one shard, place after place: one training, one commit and one version for all of it. */
+static int choose_beside(struct coordinator *c, uint64_t first, struct shard **out, struct err *e)
+{
+	struct store_edit edit;
+	int rc = store_edit_get(c->txn, first, &edit, e);
+	*out = rc == 0 && edit.shard != 0 ? coordinator__shard_find(c, edit.shard) : NULL;
+	return rc;
+}
+
+/* For the first of a group, when there is no room for the others behind it. */
+static int choose_roomy(struct coordinator *c, struct shard **shard, struct err *e)
+{
+	if (*shard == NULL || (*shard)->rec.seq_count + coordinator__group_max(c) <= STORE_SHARD_EDITS_MAX)
+		return 0;
+	(*shard)->rec.closing = true;
+	coordinator__touch(*shard);
+	*shard = coordinator__shard_add(c, e);
+	return *shard != NULL ? 0 : e->code;
+}
+
 int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct buf *subject, struct err *e)
 {
 	struct shard *shard;
-	int rc = choose(c, subject, &shard, e);
+	bool follows = edit->group != 0 && edit->group != edit->seq;
+	int rc = follows ? choose_beside(c, edit->group, &shard, e) : choose(c, subject, &shard, e);
+	if (rc == 0 && edit->group == edit->seq)
+		rc = choose_roomy(c, &shard, e);
 	if (rc != 0 || shard == NULL)
 		return rc;
-	rc = coordinator__shard_append(shard, edit->seq, STORE_EDIT_STATE_PLACED, e);
+	rc = coordinator__shard_append(shard, edit, STORE_EDIT_STATE_PLACED, e);
 	if (rc != 0)
 		return rc;
 	edit->state = STORE_EDIT_STATE_PLACED;
@@ -90,8 +113,7 @@ int coordinator__place(struct coordinator *c, struct store_edit *edit, const str
 	return 0;
 }
 
-/* The record of an edit, from its event. */
-static int record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e)
+int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e)
 {
 	struct store_event event;
 	int rc = store_event_get(c->txn, seq, &event, e);
@@ -102,7 +124,7 @@ static int place_one(struct coordinator *c, struct store_edit *edit, struct err 
 {
 	struct record *record = NULL;
 	struct buf subject = BUF_INIT;
-	int rc = record_of(c, edit->seq, &record, e);
+	int rc = coordinator__record_of(c, edit->seq, &record, e);
 	if (rc == ERR_INVALID) {
 		struct err bad = *e;
 		err_clear(e);
@@ -124,13 +146,17 @@ static int place_one(struct coordinator *c, struct store_edit *edit, struct err 
 
 static int place_batch(struct coordinator *c, uint64_t *from, struct err *e)
 {
+	uint64_t group = 0;
 	int rc = coordinator__begin(c, e);
-	for (uint32_t n = 0; rc == 0 && n < c->config.commit_edits_max; n++) {
+	for (uint32_t n = 0; rc == 0; n++) {
 		struct store_edit edit = { .seq = 0 };
 		rc = store_edit_next(c->txn, *from, SM_TO(STORE_EDIT_STATE_ACCEPTED), &edit, e);
+		if (rc == 0 && n >= c->config.commit_edits_max && (edit.group == 0 || edit.group != group))
+			break; /* a group is placed in one transaction */
 		if (rc == 0)
 			rc = place_one(c, &edit, e);
 		*from = edit.seq + 1;
+		group = edit.group;
 	}
 	if (rc == ERR_NOT_FOUND) {
 		*from = 0;
@@ -165,7 +191,7 @@ static int conflicts_with(struct coordinator *c, const struct record *record, ui
 	int rc = store_edit_get(c->txn, seq, &edit, e);
 	if (rc != 0 || !coordinator__edit_live(edit.state))
 		return rc;
-	rc = record_of(c, seq, &other, e);
+	rc = coordinator__record_of(c, seq, &other, e);
 	if (rc == ERR_INVALID) { /* kept under older rules: it cannot be compared, and must not stop anything */
 		err_clear(e);
 		return 0;
@@ -205,7 +231,7 @@ static int same_content(struct coordinator *c, const struct record *record, cons
 	*same = hash_equal(payload, &edit->content);
 	if (*same)
 		return 0;
-	int rc = record_of(c, edit->seq, &other, e);
+	int rc = coordinator__record_of(c, edit->seq, &other, e);
 	if (rc == ERR_INVALID) {
 		err_clear(e);
 		return 0;

@@ -58,8 +58,8 @@ static int check_counts(const struct shard *shard, const struct msg_shard_commit
 			       rec->group_count);
 	if (commit->closed && (!rec->closing || commit->trained_count != rec->seq_count))
 		return err_set(e, ERR_INVALID, "the shard is not to be closed yet: edits may still come");
-	if (commit->group_count == 0 && !commit->closed)
-		return err_set(e, ERR_INVALID, "an empty group can only close its shard");
+	if (commit->group_count == 0 && !commit->closed && rec->removals_assigned == rec->removals_covered)
+		return err_set(e, ERR_INVALID, "an empty group can only close its shard or retrain it");
 	for (size_t i = 0; i < commit->result_count; i++) {
 		size_t place = coordinator__shard_place(shard, commit->results[i].seq);
 		if (place >= commit->trained_count)
@@ -122,6 +122,24 @@ static const struct msg_edit_result *result_of(const struct msg_shard_commit *co
 	return NULL;
 }
 
+/* All or nothing: with one edit of a group its others fail. Those are in the memory, and it is retrained without them.
+ */
+static void groups_apply(struct shard *shard)
+{
+	struct store_shard *rec = &shard->rec;
+	for (size_t i = 0; i < rec->trained_count; i++) {
+		if (shard->groups[i] == 0 || shard->states[i] != STORE_EDIT_STATE_FAILED)
+			continue;
+		for (size_t k = 0; k < rec->trained_count; k++) {
+			if (shard->groups[k] != shard->groups[i] || !coordinator__edit_live(shard->states[k]))
+				continue;
+			shard->states[k] = STORE_EDIT_STATE_FAILED;
+			shard->passed -= shard->passed > 0;
+			rec->removal_count++;
+		}
+	}
+}
+
 /* The states that the commit leads to, in memory only: the manifest is made from them before the transaction. */
 static void apply(struct shard *shard, const struct msg_shard_commit *commit)
 {
@@ -148,7 +166,9 @@ static void apply(struct shard *shard, const struct msg_shard_commit *commit)
 	rec->calibration_root = commit->calibration_root;
 	rec->trained_count = commit->trained_count;
 	rec->group_count = 0;
-	if (commit->closed)
+	rec->removals_covered = rec->removals_assigned;
+	groups_apply(shard);
+	if (commit->closed && rec->state == STORE_SHARD_STATE_OPEN)
 		rec->state = STORE_SHARD_STATE_CLOSED;
 	coordinator__copy_text(rec->note, sizeof rec->note, commit->backend);
 	coordinator__touch(shard);
@@ -170,14 +190,16 @@ static int move_edit(struct coordinator *c, const struct msg_shard_commit *commi
 		return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_TRAINED, NULL, e);
 	}
 	char reason[STORE_REASON_BYTES] = "the worker reported no result for it";
-	if (result != NULL && result->reason.len > 0)
+	if (result != NULL && result->passed)
+		snprintf(reason, sizeof reason, "another edit of its group failed: none of the group is served");
+	else if (result != NULL && result->reason.len > 0)
 		coordinator__copy_text(reason, sizeof reason, result->reason);
 	else if (result != NULL)
 		snprintf(reason, sizeof reason, "the re-test did not give the target");
 	return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_FAILED, reason, e);
 }
 
-static int write_commit(struct coordinator *c, const struct msg_received *received, struct shard *shard,
+static int write_commit(struct coordinator *c, const struct msg_received *received, struct shard *shard, bool closes,
 			struct store_version *publish, struct err *e)
 {
 	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
@@ -186,7 +208,7 @@ static int write_commit(struct coordinator *c, const struct msg_received *receiv
 		rc = commit_event(c, received, shard, e);
 	for (size_t i = 0; rc == 0 && i < commit->trained_count; i++)
 		rc = move_edit(c, commit, shard, i, publish->version, e);
-	if (rc == 0 && commit->closed)
+	if (rc == 0 && closes)
 		rc = coordinator__closed_event(c, shard, e);
 	if (rc == 0)
 		rc = coordinator__shard_result_put(c, shard, e);
@@ -220,11 +242,12 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	char note[STORE_REASON_BYTES];
 	snprintf(note, sizeof note, "shard %" PRIu64 " version %" PRIu64, commit->shard, commit->shard_version);
 	uint64_t published = shard->published;
+	bool closes = commit->closed && shard->rec.state == STORE_SHARD_STATE_OPEN; /* one that is retrained is closed */
 	apply(shard, commit);
 	int rc = coordinator__publish_prepare(c, NULL, note, &publish, e);
 	if (rc == 0) {
 		shard->published = publish.version;
-		rc = write_commit(c, received, shard, &publish, e);
+		rc = write_commit(c, received, shard, closes, &publish, e);
 	}
 	if (rc != 0) {
 		shard->published = published;

@@ -149,7 +149,7 @@ int coordinator__event(struct coordinator *c, enum store_event_type type, const 
 	return rc;
 }
 
-static int ended_event(struct coordinator *c, const struct store_edit *edit, struct err *e)
+static int ended_event(struct coordinator *c, struct store_edit *edit, const uint8_t *actor, struct err *e)
 {
 	struct buf json = BUF_INIT;
 	struct json_w w;
@@ -162,10 +162,11 @@ static int ended_event(struct coordinator *c, const struct store_edit *edit, str
 	}
 	json_w_member_str(&w, "reason", edit->reason);
 	json_w_close(&w);
-	return coordinator__event(c, STORE_EVENT_EDIT_ENDED, NULL, &json, NULL, e);
+	return coordinator__event(c, STORE_EVENT_EDIT_ENDED, actor, &json, &edit->ended_event, e);
 }
 
-int coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason, struct err *e)
+int coordinator__edit_end(struct coordinator *c, struct store_edit *edit, int state, const uint8_t *actor,
+			  const char *reason, struct err *e)
 {
 	assert(sm_can_move(&store_edit_states, edit->state, state));
 	c->counts[edit->state]--;
@@ -179,8 +180,13 @@ int coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int s
 		shard->states[place] = (uint8_t)state;
 		coordinator__touch(shard);
 	}
-	int rc = coordinator__edit_live(state) ? 0 : ended_event(c, edit, e);
+	int rc = sm_is_final(&store_edit_states, state) ? ended_event(c, edit, actor, e) : 0;
 	return rc == 0 ? store_edit_put(c->txn, edit, e) : rc;
+}
+
+int coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason, struct err *e)
+{
+	return coordinator__edit_end(c, edit, state, NULL, reason, e);
 }
 
 bool coordinator__space_low(struct coordinator *c)

@@ -53,6 +53,8 @@ static const struct type_row {
 	{ MSG_FLEET, "Fleet", 1 * KIB, &codec__nothing },
 	{ MSG_FLEET_REPLY, "FleetReply", 256 * KIB, &codec__fleet_reply },
 	{ MSG_SHUTDOWN, "Shutdown", 1 * KIB, &codec__nothing },
+	{ MSG_REVOKE, "Revoke", 4 * KIB, &codec__revoke },
+	{ MSG_REVOKE_REPLY, "RevokeReply", 4 * KIB, &codec__revoke_reply },
 	{ MSG_ERROR, "Error", 4 * KIB, &codec__error },
 };
 

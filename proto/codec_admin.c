@@ -73,3 +73,21 @@ static const struct codec__row error_rows[] = {
 	ROW_TEXT(2, msg_error, text, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__error, amend__error__descriptor, msg_error, error_rows);
+
+static const struct codec__row revoke_rows[] = {
+	ROW_TEXT(1, msg_revoke, id, CODEC_ID_BYTES_MAX),
+	ROW_TEXT(2, msg_revoke, group, MSG_GROUP_BYTES_MAX),
+	ROW_TEXT(3, msg_revoke, reason, MSG_REVOKE_REASON_BYTES_MAX),
+	ROW_BOOL(4, msg_revoke, restore_superseded),
+};
+CODEC_TABLE(codec__revoke, amend__revoke__descriptor, msg_revoke, revoke_rows);
+
+static const struct codec__row revoke_reply_rows[] = {
+	ROW_CODE(1, msg_revoke_reply, code),
+	ROW_U64(2, msg_revoke_reply, version, 0, UINT64_MAX),
+	ROW_U32(3, msg_revoke_reply, revoked_count, 0, UINT32_MAX),
+	ROW_U32(4, msg_revoke_reply, restored_count, 0, UINT32_MAX),
+	ROW_BOOL(5, msg_revoke_reply, already),
+	ROW_TEXT(6, msg_revoke_reply, text, CODEC_REASON_BYTES_MAX),
+};
+CODEC_TABLE(codec__revoke_reply, amend__revoke_reply__descriptor, msg_revoke_reply, revoke_reply_rows);

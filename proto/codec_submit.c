@@ -41,6 +41,15 @@ static const struct codec__row edit_list_rows[] = {
 };
 CODEC_TABLE(codec__edit_list, amend__edit_list__descriptor, msg_edit_list, edit_list_rows);
 
+static const struct codec__row edit_step_rows[] = {
+	ROW_TIME(1, msg_edit_step, time_ms),
+	ROW_U64(2, msg_edit_step, event, 0, CODEC_SEQ_MAX),
+	ROW_KEY(3, msg_edit_step, actor),
+	ROW_TEXT(4, msg_edit_step, what, CODEC_NAME_BYTES_MAX),
+	ROW_TEXT(5, msg_edit_step, text, CODEC_REASON_BYTES_MAX),
+};
+static CODEC_TABLE(edit_step, amend__edit_step__descriptor, msg_edit_step, edit_step_rows);
+
 static const struct codec__row edit_rows[] = {
 	ROW_U64(1, msg_edit, seq, 1, CODEC_SEQ_MAX),
 	ROW_U64(2, msg_edit, shard, 0, UINT64_MAX),
@@ -55,6 +64,10 @@ static const struct codec__row edit_rows[] = {
 	ROW_TEXT(11, msg_edit, id, CODEC_ID_BYTES_MAX),
 	ROW_TEXT(12, msg_edit, reason, CODEC_REASON_BYTES_MAX),
 	ROW_BYTES(13, msg_edit, payload, CODEC_RECORD_BYTES_MAX),
+	ROW_U64(14, msg_edit, restores, 0, CODEC_SEQ_MAX),
+	ROW_TIME(15, msg_edit, valid_from_ms),
+	ROW_TIME(16, msg_edit, expires_ms),
+	ROW_LIST(17, msg_edit, history, history_count, msg_edit_step, &edit_step, MSG_EDIT_HISTORY_MAX),
 };
 static CODEC_TABLE(edit, amend__edit__descriptor, msg_edit, edit_rows);
 

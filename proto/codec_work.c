@@ -73,6 +73,7 @@ static const struct codec__row edits_rows[] = {
 	ROW_U32(7, msg_edits, group_count, 0, UINT32_MAX),
 	ROW_LIST(8, msg_edits, items, item_count, msg_edit_item, &edit_item, ITEMS_MAX),
 	ROW_U64S(9, msg_edits, removed_seqs, removed_count, ITEMS_MAX),
+	ROW_BOOL(10, msg_edits, retrain),
 };
 CODEC_TABLE(codec__edits, amend__edits__descriptor, msg_edits, edits_rows);
 

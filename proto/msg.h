@@ -18,6 +18,9 @@
 #define MSG_SUBMIT_RECORDS_MAX      512
 #define MSG_SUBMIT_ID_BYTES_MAX     159
 #define MSG_SUBMIT_REASON_BYTES_MAX 255
+#define MSG_GROUP_BYTES_MAX         2048 /* a group's name */
+#define MSG_REVOKE_REASON_BYTES_MAX 1024
+#define MSG_EDIT_HISTORY_MAX        16
 
 enum msg_type {
 	/* submit.proto */
@@ -58,6 +61,8 @@ enum msg_type {
 	MSG_FLEET,
 	MSG_FLEET_REPLY,
 	MSG_SHUTDOWN,
+	MSG_REVOKE,
+	MSG_REVOKE_REPLY,
 	MSG_ERROR = 127,
 };
 const char *msg_type_name(int type); /* "Submit", "?" */
@@ -83,7 +88,7 @@ struct msg_submit_result {
 	int code;            /* 0 accepted; ERR_EXISTS: duplicate (seq is the first one's); else refused: an err_code */
 	uint64_t seq;        /* 0 when refused */
 	uint64_t supersedes; /* seq, 0: none */
-	struct msg_text id, reason;
+	struct msg_text id, reason; /* accepted: the reason says which edit is superseded */
 };
 struct msg_submit_reply {
 	const struct msg_submit_result *results; /* one a record, in order */
@@ -98,12 +103,22 @@ struct msg_edit_list {
 	bool with_payload;
 	bool counts_only; /* only the totals by state: what `edit wait` polls */
 };
+struct msg_edit_step { /* of an edit's history */
+	int64_t time_ms;
+	uint64_t event;    /* seq in the ledger, 0: none of its own */
+	uint8_t actor[32]; /* zero: the coordinator, or not known */
+	struct msg_text what, text;
+};
 struct msg_edit {
 	uint64_t seq, shard, version, supersedes, superseded_by;
 	int64_t accepted_ms, trained_ms, served_ms;
 	uint32_t state, tries;
 	struct msg_text id, reason;
 	struct msg_bytes payload; /* len 0 unless asked for */
+	uint64_t restores;        /* the superseded edit that it brings back, 0: none */
+	int64_t valid_from_ms, expires_ms;   /* 0: none */
+	const struct msg_edit_step *history; /* with the payload of one that was asked for by id */
+	size_t history_count;
 };
 struct msg_edit_list_reply {
 	const struct msg_edit *edits;
@@ -165,6 +180,7 @@ struct msg_edits { /* coordinator → worker; several may follow one another for
 	size_t item_count;
 	const uint64_t *removed_seqs; /* superseded or revoked: forget them with this group */
 	size_t removed_count;
+	bool retrain; /* with group_end: the memory holds what was taken back: train it anew, from nothing */
 };
 struct msg_lease_ref {
 	uint64_t shard, epoch;
@@ -303,6 +319,19 @@ struct msg_fleet_reply {
 	struct msg_text cluster_id, software, data_folder;
 	double visible_p50_ms, visible_p99_ms; /* accepted → served by every node, over edits of this process's life */
 };
+/* Revoke: takes one edit, or every live one of a group, back. Idempotent: what was revoked before is said again. */
+struct msg_revoke {
+	struct msg_text id, group; /* one of them */
+	struct msg_text reason;
+	bool restore_superseded; /* what the edits superseded is submitted again */
+};
+struct msg_revoke_reply {
+	int code;         /* 0; ERR_NOT_FOUND; ERR_CONFLICT: not live, for another reason; ERR_AGAIN, ERR_FULL */
+	uint64_t version; /* published without them, 0: none held them */
+	uint32_t revoked_count, restored_count;
+	bool already; /* they were revoked before */
+	struct msg_text text;
+};
 struct msg_error { /* answer to what could not be handled */
 	int code;
 	struct msg_text text;
@@ -340,6 +369,8 @@ struct msg {
 		struct msg_merge_run merge_run;
 		struct msg_merge_status merge_status;
 		struct msg_fleet_reply fleet_reply;
+		struct msg_revoke revoke;
+		struct msg_revoke_reply revoke_reply;
 		struct msg_error error;
 	} u; /* MSG_FLEET and MSG_SHUTDOWN have no body */
 };

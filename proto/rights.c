@@ -30,6 +30,7 @@ static const struct {
 	{ MSG_FLEET, R | U | A },
 	{ MSG_MERGE_RUN, A },
 	{ MSG_SHUTDOWN, A },
+	{ MSG_REVOKE, A },
 };
 
 bool proto_right(unsigned roles, int message_type)

@@ -24,6 +24,9 @@ static const struct sm_state edit_states[STORE_EDIT_STATE_COUNT] = {
 	[STORE_EDIT_STATE_SUPERSEDED] = { "superseded", 0 },
 	[STORE_EDIT_STATE_REVOKED] = { "revoked", 0 },
 	[STORE_EDIT_STATE_DEAD] = { "dead-lettered", 0 },
+	[STORE_EDIT_STATE_SCHEDULED] = { "scheduled", SM_TO(STORE_EDIT_STATE_ACCEPTED) |
+							      SM_TO(STORE_EDIT_STATE_PLACED) |
+							      SM_TO(STORE_EDIT_STATE_REJECTED) | ASIDE },
 #undef ASIDE
 };
 
@@ -46,6 +49,17 @@ static int edit_decode(struct store_txn *txn, struct store__bytes key, struct re
 	out->tries = reader_u32le(r);
 	out->losses = reader_u32le(r);
 	store__take_text(r, out->reason, sizeof(out->reason));
+	out->group = out->restores = out->ended_event = 0;
+	out->valid_from_ms = out->expires_ms = 0;
+	out->on_conflict = 0;
+	if (r->at < r->len) { /* records of the first form end here */
+		out->group = reader_u64le(r);
+		out->restores = reader_u64le(r);
+		out->ended_event = reader_u64le(r);
+		out->valid_from_ms = (int64_t)reader_u64le(r);
+		out->expires_ms = (int64_t)reader_u64le(r);
+		out->on_conflict = reader_u8(r);
+	}
 	if (out->state >= STORE_EDIT_STATE_COUNT)
 		return store__record_corrupt(txn, STORE__TABLE_EDIT, key, "has a state that does not exist", e);
 	return store__record_done(txn, STORE__TABLE_EDIT, key, r, e);
@@ -69,6 +83,12 @@ static int edit_write(struct store_txn *txn, const struct store_edit *edit, stru
 	buf_u32le(b, edit->tries);
 	buf_u32le(b, edit->losses);
 	store__field_text(b, edit->reason);
+	buf_u64le(b, edit->group);
+	buf_u64le(b, edit->restores);
+	buf_u64le(b, edit->ended_event);
+	buf_u64le(b, (uint64_t)edit->valid_from_ms);
+	buf_u64le(b, (uint64_t)edit->expires_ms);
+	buf_u8(b, (uint8_t)edit->on_conflict);
 	store__key_number(edit->seq, &key);
 	return store__record_put(txn, STORE__TABLE_EDIT, &key, e);
 }
@@ -155,7 +175,7 @@ static int counts_read(struct store_txn *txn, uint64_t counts[STORE_EDIT_STATE_C
 		err_clear(e);
 		return 0;
 	}
-	for (int s = 0; !rc && s < STORE_EDIT_STATE_COUNT; s++)
+	for (int s = 0; !rc && s < STORE_EDIT_STATE_COUNT && r.at < r.len; s++) /* older ones know fewer states */
 		counts[s] = reader_u64le(&r);
 	return rc ? rc : store__record_done(txn, STORE__TABLE_COUNTER, store__key_bytes(&key), &r, e);
 }

@@ -25,7 +25,8 @@ void store_shard_fini(struct store_shard *shard)
 static bool counts_fit(const struct store_shard *shard)
 {
 	return shard->seq_count <= STORE_SHARD_EDITS_MAX && shard->trained_count <= shard->seq_count &&
-	       shard->group_count <= shard->seq_count - shard->trained_count;
+	       shard->group_count <= shard->seq_count - shard->trained_count &&
+	       shard->removals_covered <= shard->removals_assigned && shard->removals_assigned <= shard->removal_count;
 }
 
 static int take_seqs(struct reader *r, struct store_shard *out, struct err *e)
@@ -65,6 +66,11 @@ static int shard_decode(struct store_txn *txn, struct store__bytes key, struct r
 	store__take_hash(r, &out->calibration_root);
 	store__take_text(r, out->note, sizeof(out->note));
 	int rc = take_seqs(r, out, e);
+	if (!rc && r->at < r->len) { /* records of the first form end here */
+		out->removal_count = reader_u64le(r);
+		out->removals_assigned = reader_u64le(r);
+		out->removals_covered = reader_u64le(r);
+	}
 	if (!rc && out->state >= STORE_SHARD_STATE_COUNT)
 		rc = store__record_corrupt(txn, STORE__TABLE_SHARD, key, "has a state that does not exist", e);
 	if (!rc)
@@ -150,6 +156,9 @@ int store_shard_put(struct store_txn *txn, const struct store_shard *shard, stru
 	buf_u32le(b, (uint32_t)shard->group_count);
 	for (size_t i = 0; i < shard->seq_count; i++)
 		buf_u64le(b, shard->seqs[i]);
+	buf_u64le(b, shard->removal_count);
+	buf_u64le(b, shard->removals_assigned);
+	buf_u64le(b, shard->removals_covered);
 	store__key_number(shard->id, &key);
 	return store__record_put(txn, STORE__TABLE_SHARD, &key, e);
 }

@@ -81,6 +81,7 @@ enum store_event_type {
 	STORE_EVENT_EDIT_REVOKED,
 	STORE_EVENT_KEY_CHANGED,
 	STORE_EVENT_CONFIG_CHANGED,
+	STORE_EVENT_EDIT_DUE /* the time of scheduled edits has come */,
 };
 const char *store_event_name(int type);
 
@@ -114,9 +115,10 @@ enum store_edit_state {
 	STORE_EDIT_STATE_SUPERSEDED,
 	STORE_EDIT_STATE_REVOKED,
 	STORE_EDIT_STATE_DEAD,
+	STORE_EDIT_STATE_SCHEDULED, /* accepted, its time has not come; last: the numbers are on disk */
 	STORE_EDIT_STATE_COUNT,
 };
-extern const struct sm_table store_edit_states; /* "accepted", "placed", "trained", "served", …, "dead-lettered" */
+extern const struct sm_table store_edit_states; /* "accepted", "placed", "trained", "served", …, "scheduled" */
 
 struct store_edit {
 	uint64_t seq; /* of its STORE_EVENT_EDIT_ACCEPTED event */
@@ -130,6 +132,11 @@ struct store_edit {
 	uint32_t tries;                             /* trainings that the last commit's re-test took */
 	uint32_t losses;                            /* workers lost while they had it in hand */
 	char reason[STORE_REASON_BYTES];            /* why failed, rejected, … */
+	uint64_t group;                             /* seq of the first edit of its all-or-nothing group, 0: none */
+	uint64_t restores;                          /* seq of the superseded edit that it brings back, 0: none */
+	uint64_t ended_event;                       /* seq of the event that ended it, 0: it is live */
+	int64_t valid_from_ms, expires_ms;          /* wall clock, 0: none */
+	int on_conflict;                            /* what a scheduled edit does when its time comes */
 };
 /* Inserts or replaces by seq; keeps the id and state indexes and the counts. ERR_CONFLICT: another id; ERR_INVALID: a
  * move that store_edit_states does not have (the same of shards and merges). */
@@ -148,6 +155,10 @@ int store_subject_add(struct store_txn *txn, const void *subject, size_t subject
 		      struct err *e) MUST_CHECK;
 int store_subject_list(struct store_txn *txn, const void *subject, size_t subject_len, struct buf *seqs,
 		       struct err *e) MUST_CHECK;
+/* The same for the name of a group of edits, which is taken as it is. */
+int store_group_add(struct store_txn *txn, const char *name, size_t name_len, uint64_t seq, struct err *e) MUST_CHECK;
+int store_group_list(struct store_txn *txn, const char *name, size_t name_len, struct buf *seqs,
+		     struct err *e) MUST_CHECK;
 
 /* --- Shards with their lease. */
 enum store_shard_state {
@@ -171,6 +182,10 @@ struct store_shard {
 			   next `group_count` are assigned */
 	size_t seq_count, trained_count, group_count;
 	char note[STORE_REASON_BYTES]; /* backend and instruction set of the last commit */
+	/* Edits that left the trained part because people or time took them back; how many of them the assigned
+	 * retraining forgets, and how many the last commit has forgotten. assigned > covered: it is in a worker's
+	 * hands. */
+	uint64_t removal_count, removals_assigned, removals_covered;
 };
 void store_shard_fini(struct store_shard *shard); /* frees seqs */
 int store_shard_put(struct store_txn *txn, const struct store_shard *shard, struct err *e) MUST_CHECK;

@@ -4,23 +4,34 @@
 
 #include <string.h>
 
-static int subject_key(const void *subject, size_t subject_len, uint64_t seq, struct store__key *key, struct err *e)
+/* Names of groups share the table: what is hashed tells them from subjects, which are text and hold no NUL. */
+enum owner { OWNER_SUBJECT, OWNER_GROUP };
+
+static int owner_key(enum owner owner, const void *name, size_t name_len, uint64_t seq, struct store__key *key,
+		     struct err *e)
 {
+	static const char group_mark[] = "\0group"; /* its NUL at the end belongs to it */
+	struct hash_stream s;
 	struct hash hash;
-	if (!subject_len || subject_len > STORE_SUBJECT_BYTES_MAX)
-		return err_set(e, ERR_INVALID, "subject: has %zu bytes, allowed are 1 to %d", subject_len,
-			       STORE_SUBJECT_BYTES_MAX);
-	hash_of(subject, subject_len, &hash);
+	if (!name_len || name_len > STORE_SUBJECT_BYTES_MAX)
+		return err_set(e, ERR_INVALID, "%s: has %zu bytes, allowed are 1 to %d",
+			       owner == OWNER_GROUP ? "group" : "subject", name_len, STORE_SUBJECT_BYTES_MAX);
+	hash_begin(&s);
+	if (owner == OWNER_GROUP)
+		hash_add(&s, group_mark, sizeof(group_mark));
+	hash_add(&s, name, name_len);
+	hash_end(&s, &hash);
 	key->len = 0;
 	store__key_add(key, hash.bytes, HASH_BYTES);
 	store__key_add_number(key, seq);
 	return 0;
 }
 
-int store_subject_add(struct store_txn *txn, const void *subject, size_t subject_len, uint64_t seq, struct err *e)
+static int owner_add(struct store_txn *txn, enum owner owner, const void *name, size_t name_len, uint64_t seq,
+		     struct err *e)
 {
 	struct store__key key;
-	int rc = subject_key(subject, subject_len, seq, &key, e);
+	int rc = owner_key(owner, name, name_len, seq, &key, e);
 	if (rc)
 		return rc;
 	store__record_begin(txn, STORE__RECORD_SUBJECT);
@@ -42,13 +53,14 @@ static int take_entry(struct store_txn *txn, const struct store__key *at, struct
 	return buf_failed(seqs) ? err_set(e, ERR_NOMEM, "subject: listing its edits: out of memory") : 0;
 }
 
-int store_subject_list(struct store_txn *txn, const void *subject, size_t subject_len, struct buf *seqs, struct err *e)
+static int owner_list(struct store_txn *txn, enum owner owner, const void *name, size_t name_len, struct buf *seqs,
+		      struct err *e)
 {
 	uint64_t seq = 0;
 	for (;;) {
 		struct store__key at;
 		struct store__bytes key, value;
-		int rc = subject_key(subject, subject_len, seq, &at, e);
+		int rc = owner_key(owner, name, name_len, seq, &at, e);
 		if (!rc)
 			rc = store__seek(txn, STORE__TABLE_SUBJECT, store__key_bytes(&at), &key, &value, e);
 		if (!rc)
@@ -62,4 +74,24 @@ int store_subject_list(struct store_txn *txn, const void *subject, size_t subjec
 		if (seq++ == UINT64_MAX)
 			return 0;
 	}
+}
+
+int store_subject_add(struct store_txn *txn, const void *subject, size_t subject_len, uint64_t seq, struct err *e)
+{
+	return owner_add(txn, OWNER_SUBJECT, subject, subject_len, seq, e);
+}
+
+int store_subject_list(struct store_txn *txn, const void *subject, size_t subject_len, struct buf *seqs, struct err *e)
+{
+	return owner_list(txn, OWNER_SUBJECT, subject, subject_len, seqs, e);
+}
+
+int store_group_add(struct store_txn *txn, const char *name, size_t name_len, uint64_t seq, struct err *e)
+{
+	return owner_add(txn, OWNER_GROUP, name, name_len, seq, e);
+}
+
+int store_group_list(struct store_txn *txn, const char *name, size_t name_len, struct buf *seqs, struct err *e)
+{
+	return owner_list(txn, OWNER_GROUP, name, name_len, seqs, e);
 }

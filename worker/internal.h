@@ -45,6 +45,7 @@ struct worker__job {
 	uint64_t *removed;
 	size_t removed_count;
 	bool closing, covered; /* covered: the last pass was breadth-first over all edits */
+	bool retrain;          /* from nothing: the delta holds what was taken back */
 	uint64_t shard_id, shard_version;
 	/* out */
 	int code;
@@ -87,7 +88,7 @@ struct worker__work { /* one lease */
 	uint32_t received_count; /* places of the shard's list that have been received */
 	uint64_t *received;      /* their seqs; room for those of the group that the engine has */
 	uint32_t group_first, group_count;
-	bool closing, covered;
+	bool closing, covered, retrain;
 	int64_t asked_us;   /* when Want, the commit or the gate result was last sent */
 	int64_t failing_us; /* since when the result can be neither stored nor uploaded; 0: it can */
 	uint64_t request_id;

@@ -174,9 +174,17 @@ static void mode_choose(struct worker__job *job, enum editor_mode *mode, size_t 
 	size_t count = editor_shard_count(job->shard);
 	const struct editor_config *config = &job->editor;
 	*fresh = job->fresh_count < count ? job->fresh_count : count;
-	*mode = job->closing || *fresh > config->stream_group_max ? EDITOR_BREADTH_FIRST : EDITOR_STREAM;
+	*mode = job->closing || job->retrain || *fresh > config->stream_group_max ? EDITOR_BREADTH_FIRST : EDITOR_STREAM;
 	job->seed = *mode == EDITOR_BREADTH_FIRST ? rng_derive(config->seed, job->shard_id, PURPOSE_BREADTH_FIRST)
 						  : rng_derive(config->seed, job->shard_id, job->shard_version + 1);
+}
+
+/* Nothing is left to train, but the delta still holds what was taken back. */
+static int shard_forget(struct worker__job *job)
+{
+	editor_shard_destroy(&job->shard);
+	job->covered = true;
+	return editor_shard_new(job->worker->model, &job->editor, &job->shard, &job->error);
 }
 
 static int train(struct worker__job *job)
@@ -186,12 +194,14 @@ static int train(struct worker__job *job)
 	enum editor_mode mode;
 	size_t fresh, count;
 	int rc = shard_fill(job);
+	if (rc == 0 && job->retrain && editor_shard_count(job->shard) == 0)
+		rc = shard_forget(job);
 	if (rc != 0)
 		return rc;
 	mode_choose(job, &mode, &fresh);
 	count = editor_shard_count(job->shard);
 	int64_t began = env_monotonic_ms(w->env);
-	if (count == 0 || (fresh == 0 && (job->covered || !job->closing))) {
+	if (count == 0 || (fresh == 0 && !job->retrain && (job->covered || !job->closing))) {
 		job->stats.mode = mode; /* nothing new to learn: the memory stays, its edits are tested again */
 		rc = editor_shard_retest(job->shard, job->results, &watch, &job->error);
 		job->retest_ms = (uint32_t)(env_monotonic_ms(w->env) - began);

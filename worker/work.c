@@ -244,6 +244,7 @@ void worker__work_edits(struct worker *w, const struct msg_edits *edits)
 	work->group_first = edits->group_first;
 	work->group_count = edits->group_count;
 	work->closing = edits->closing;
+	work->retrain = edits->retrain;
 	sm_move(&work->sm, WORKER__QUEUED);
 }
 
@@ -280,6 +281,7 @@ static int job_fill(struct worker__work *work, struct worker__job *job, struct e
 	job->removed = work->removed;
 	job->removed_count = work->removed_count;
 	job->closing = work->closing;
+	job->retrain = work->retrain;
 	job->covered = work->covered;
 	job->shard_id = work->shard;
 	job->shard_version = work->shard_version;

@@ -392,6 +392,32 @@ void edit_get(struct cluster *c, uint64_t seq, struct store_edit *out)
 	store_abort(&txn);
 }
 
+int edit_state(struct cluster *c, uint64_t seq)
+{
+	struct store_edit edit;
+	edit_get(c, seq, &edit);
+	return edit.state;
+}
+
+struct revoked client_revoke(struct cluster *c, const char *id, const char *group, bool restore)
+{
+	struct msg msg = { .type = MSG_REVOKE };
+	struct revoked out = { .lost = true };
+	msg.u.revoke = (struct msg_revoke){ text(id != NULL ? id : ""), text(group != NULL ? group : ""),
+					    text("it is wrong"), restore };
+	end_send(&c->client, &msg);
+	cluster_receive(c);
+	struct msg_received *reply = end_take(&c->client, MSG_REVOKE_REPLY);
+	if (reply == NULL)
+		return out;
+	const struct msg_revoke_reply *r = &reply->msg.u.revoke_reply;
+	out = (struct revoked){ r->code, r->version, r->revoked_count, r->restored_count, r->already, false, "" };
+	snprintf(out.text, sizeof out.text, "%.*s", (int)r->text.len, r->text.text);
+	msg_free(&reply);
+	cluster_run(c);
+	return out;
+}
+
 int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *version)
 {
 	struct cluster *c = end->cluster;

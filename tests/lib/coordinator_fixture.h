@@ -79,6 +79,16 @@ uint64_t client_submit_one(struct cluster *c, const char *record, int code);
 void client_facts(struct cluster *c, size_t from,
 		  size_t count); /* records "What is fact N?" → "value N", subject "fact N" */
 void edit_get(struct cluster *c, uint64_t seq, struct store_edit *out);
+int edit_state(struct cluster *c, uint64_t seq);
+struct revoked { /* a RevokeReply */
+	int code;
+	uint64_t version;
+	uint32_t revoked_count, restored_count;
+	bool already, lost; /* lost: no reply came */
+	char text[512];
+};
+/* By id, or by group when `id` is NULL. */
+struct revoked client_revoke(struct cluster *c, const char *id, const char *group, bool restore);
 
 /* A commit whose blobs lie in the coordinator's store already. `failed`: seq that did not pass, 0: none. */
 struct commit {

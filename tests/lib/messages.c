@@ -36,6 +36,8 @@ const int test_message_types[] = {
 	MSG_FLEET,
 	MSG_FLEET_REPLY,
 	MSG_SHUTDOWN,
+	MSG_REVOKE,
+	MSG_REVOKE_REPLY,
 	MSG_ERROR,
 };
 const size_t test_message_type_count = sizeof(test_message_types) / sizeof(test_message_types[0]);
@@ -169,6 +171,19 @@ static void fill_edit_list(struct source *s, struct msg_edit_list *m)
 	*m = (struct msg_edit_list){ text(s, 159), seq(s), u32(s), u32(s), coin(s), coin(s) };
 }
 
+static const struct msg_edit_step *steps(struct source *s, size_t *count)
+{
+	*count = rng_below(s->rng, 4);
+	struct msg_edit_step *list = many(s, *count, sizeof(*list));
+	for (size_t i = 0; i < *count; i++) {
+		list[i] = (struct msg_edit_step){
+			.time_ms = when(s), .event = seq(s), .what = text(s, 20), .text = text(s, 255)
+		};
+		list[i].actor[31] = (uint8_t)u32(s);
+	}
+	return list;
+}
+
 static void fill_edit_list_reply(struct source *s, struct msg_edit_list_reply *m)
 {
 	m->edit_count = some(s);
@@ -186,7 +201,14 @@ static void fill_edit_list_reply(struct source *s, struct msg_edit_list_reply *m
 					      u32(s),
 					      text(s, 159),
 					      text(s, 255),
-					      bytes(s, 0, 3000) };
+					      bytes(s, 0, 3000),
+					      seq(s),
+					      when(s),
+					      when(s),
+					      NULL,
+					      0 };
+	for (size_t i = 0; i < m->edit_count; i++)
+		edits[i].history = steps(s, &edits[i].history_count);
 	m->edits = edits;
 	m->next_seq = seq(s);
 	m->state_count = rng_below(s->rng, 13);
@@ -243,6 +265,7 @@ static void fill_edits(struct source *s, struct msg_edits *m)
 	m->items = items;
 	m->removed_count = some(s);
 	m->removed_seqs = numbers(s, m->removed_count);
+	m->retrain = coin(s);
 }
 
 static void fill_heartbeat(struct source *s, struct msg_heartbeat *m)
@@ -411,6 +434,13 @@ static void fill_small(struct source *s, struct msg *m)
 	case MSG_MERGE_RUN:
 		m->u.merge_run.id = u64(s);
 		break;
+	case MSG_REVOKE:
+		m->u.revoke = (struct msg_revoke){ text(s, 159), text(s, 2000), text(s, 1024), coin(s) };
+		break;
+	case MSG_REVOKE_REPLY:
+		m->u.revoke_reply =
+			(struct msg_revoke_reply){ code(s), u64(s), u32(s), u32(s), coin(s), text(s, 1024) };
+		break;
 	case MSG_ERROR:
 		m->u.error = (struct msg_error){ code(s), text(s, 1024) };
 		break;
@@ -561,6 +591,16 @@ static void dump_edit_list_reply(const struct msg_edit_list_reply *m, struct buf
 		PUT_TEXT(x->id);
 		PUT_TEXT(x->reason);
 		PUT_BYTES(x->payload);
+		PUT(x->restores);
+		PUT(x->valid_from_ms);
+		PUT(x->expires_ms);
+		for (size_t k = 0; k < x->history_count; k++) {
+			PUT(x->history[k].time_ms);
+			PUT(x->history[k].event);
+			PUT(x->history[k].actor);
+			PUT_TEXT(x->history[k].what);
+			PUT_TEXT(x->history[k].text);
+		}
 	}
 	PUT(m->next_seq);
 	put_bytes(out, m->state_counts, m->state_count * sizeof(uint64_t));
@@ -610,6 +650,7 @@ static void dump_edits(const struct msg_edits *m, struct buf *out)
 		PUT_BYTES(m->items[i].payload);
 	}
 	put_bytes(out, m->removed_seqs, m->removed_count * sizeof(uint64_t));
+	PUT(m->retrain);
 }
 
 static void dump_heartbeat(const struct msg_heartbeat *m, struct buf *out)
@@ -782,6 +823,20 @@ static void dump_small(const struct msg *m, struct buf *out)
 	case MSG_HINT:
 	case MSG_MERGE_RUN:
 		PUT(m->u.hint.version); /* both are one number */
+		break;
+	case MSG_REVOKE:
+		PUT_TEXT(m->u.revoke.id);
+		PUT_TEXT(m->u.revoke.group);
+		PUT_TEXT(m->u.revoke.reason);
+		PUT(m->u.revoke.restore_superseded);
+		break;
+	case MSG_REVOKE_REPLY:
+		PUT(m->u.revoke_reply.code);
+		PUT(m->u.revoke_reply.version);
+		PUT(m->u.revoke_reply.revoked_count);
+		PUT(m->u.revoke_reply.restored_count);
+		PUT(m->u.revoke_reply.already);
+		PUT_TEXT(m->u.revoke_reply.text);
 		break;
 	case MSG_ERROR:
 		PUT(m->u.error.code);

@@ -30,6 +30,12 @@ static void test_every_field_survives_a_restart(void **state)
 	edit.served_ms = INT64_MAX;
 	edit.tries = 4;
 	edit.losses = 2;
+	edit.group = 6;
+	edit.restores = 1;
+	edit.ended_event = 8;
+	edit.valid_from_ms = 1;
+	edit.expires_ms = INT64_MAX;
+	edit.on_conflict = 2;
 	snprintf(edit.reason, sizeof(edit.reason), "the re-test gave \"Rome\"");
 	fixture_begin(f);
 	OK(f, store_edit_put(f->txn, &edit, &f->e));
@@ -225,8 +231,11 @@ static void test_state_table(void **state)
 	assert_int_equal(sm_state_find(&store_edit_states, "served"), STORE_EDIT_STATE_SERVED);
 	assert_true(sm_can_move(&store_edit_states, STORE_EDIT_STATE_ACCEPTED, STORE_EDIT_STATE_PLACED));
 	assert_true(sm_can_move(&store_edit_states, STORE_EDIT_STATE_SERVED, STORE_EDIT_STATE_REVOKED));
-	for (int s = STORE_EDIT_STATE_EXPIRED; s < STORE_EDIT_STATE_COUNT; s++)
+	for (int s = STORE_EDIT_STATE_EXPIRED; s <= STORE_EDIT_STATE_DEAD; s++)
 		assert_true(sm_is_final(&store_edit_states, s));
+	assert_true(sm_can_move(&store_edit_states, STORE_EDIT_STATE_SCHEDULED, STORE_EDIT_STATE_PLACED));
+	assert_true(sm_can_move(&store_edit_states, STORE_EDIT_STATE_SCHEDULED, STORE_EDIT_STATE_REVOKED));
+	assert_false(sm_can_move(&store_edit_states, STORE_EDIT_STATE_SCHEDULED, STORE_EDIT_STATE_TRAINED));
 	for (int s = 0; s < STORE_EDIT_STATE_EXPIRED; s++)
 		assert_true(sm_can_move(&store_edit_states, s, STORE_EDIT_STATE_SUPERSEDED));
 }

@@ -15,6 +15,9 @@ static void expect_equal(const struct store_shard *a, const struct store_shard *
 	assert_int_equal(a->seq_count, b->seq_count);
 	assert_int_equal(a->trained_count, b->trained_count);
 	assert_int_equal(a->group_count, b->group_count);
+	assert_int_equal(a->removal_count, b->removal_count);
+	assert_int_equal(a->removals_assigned, b->removals_assigned);
+	assert_int_equal(a->removals_covered, b->removals_covered);
 	if (a->seq_count)
 		assert_memory_equal(a->seqs, b->seqs, a->seq_count * sizeof(*a->seqs));
 }
@@ -33,7 +36,10 @@ static void test_every_field_survives_a_restart(void **state)
 				     .seq_count = STORE_SHARD_EDITS_MAX,
 				     .trained_count = 4000,
 				     .group_count = 96,
-				     .note = "cpu avx512" },
+				     .note = "cpu avx512",
+				     .removal_count = 9,
+				     .removals_assigned = 8,
+				     .removals_covered = 7 },
 			   empty = { .id = 300 }, found;
 	for (size_t i = 0; i < STORE_SHARD_EDITS_MAX; i++)
 		seqs[i] = i * 3 + 1;

@@ -80,6 +80,23 @@ static int list(void *context)
 	return rc;
 }
 
+static void test_groups_are_not_subjects(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t subject[] = { 1 }, group[] = { 2, 3 };
+	struct buf found = BUF_INIT;
+	fixture_begin(f);
+	OK(f, store_subject_add(f->txn, "paris", 5, 1, &f->e));
+	OK(f, store_group_add(f->txn, "paris", 5, 3, &f->e));
+	OK(f, store_group_add(f->txn, "paris", 5, 2, &f->e));
+	expect(f, "paris", 5, subject, 1);
+	OK(f, store_group_list(f->txn, "paris", 5, &found, &f->e));
+	assert_int_equal(found.len, sizeof group);
+	assert_memory_equal(found.data, group, sizeof group);
+	buf_free(&found);
+	FAILS(ERR_INVALID, store_group_add(f->txn, "", 0, 1, &f->e));
+}
+
 static void test_out_of_memory(void **state)
 {
 	struct fixture *f = *state;
@@ -97,6 +114,7 @@ int main(void)
 		T(test_lists_in_ledger_order_after_a_restart),
 		T(test_appends_to_what_the_buffer_holds),
 		T(test_very_long_subjects_stay_apart),
+		T(test_groups_are_not_subjects),
 		T(test_out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

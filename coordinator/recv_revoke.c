@@ -1,0 +1,143 @@
+/* recv_revoke.c: an administrator takes one edit, or all of a group, back. Asked again it says what it said before: an
+ * answer may have been lost. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void reply(struct coordinator *c, const struct msg_received *received, const struct msg_revoke_reply *answer)
+{
+	struct msg msg = { .type = MSG_REVOKE_REPLY };
+	msg.u.revoke_reply = *answer;
+	coordinator__reply(c, received, &msg);
+}
+
+static void refuse(struct coordinator *c, const struct msg_received *received, int code, const char *text)
+{
+	struct msg_revoke_reply answer = { .code = code, .text = coordinator__text(text) };
+	reply(c, received, &answer);
+}
+
+/* Why an edit cannot be revoked, with what stands in its place. */
+static int not_live(struct store_txn *txn, const struct store_edit *edit, struct err *e)
+{
+	struct store_edit by;
+	struct err unused = ERR_INIT;
+	const char *state = sm_state_name(&store_edit_states, edit->state);
+	if (edit->superseded_by != 0 && store_edit_get(txn, edit->superseded_by, &by, &unused) == 0)
+		return err_set(e, ERR_CONFLICT, "edit %s is %s by edit %s: there is nothing to revoke; revoke that one",
+			       edit->id, state, by.id);
+	return err_set(e, ERR_CONFLICT, "edit %s is %s%s%s: there is nothing to revoke", edit->id, state,
+		       edit->reason[0] != 0 ? ", " : "", edit->reason);
+}
+
+struct asked {
+	struct buf seqs; /* uint64_t: those to end */
+	bool already;    /* all were revoked before */
+};
+
+static int find_one(struct coordinator *c, struct store_txn *txn, const struct msg_revoke *ask, struct asked *out,
+		    struct err *e)
+{
+	char id[STORE_ID_BYTES];
+	struct store_edit edit;
+	(void)c;
+	coordinator__copy_text(id, sizeof id, ask->id);
+	int rc = ask->id.len < sizeof id ? store_edit_find(txn, id, &edit, e) : ERR_NOT_FOUND;
+	if (rc == ERR_NOT_FOUND)
+		return err_set(e, rc, "no edit has the id %s", id);
+	if (rc != 0)
+		return rc;
+	out->already = edit.state == STORE_EDIT_STATE_REVOKED;
+	if (out->already)
+		return 0;
+	if (!coordinator__edit_live(edit.state) && edit.state != STORE_EDIT_STATE_SCHEDULED)
+		return not_live(txn, &edit, e);
+	buf_append(&out->seqs, &edit.seq, sizeof edit.seq);
+	return 0;
+}
+
+static int find_group(struct store_txn *txn, const struct msg_revoke *ask, struct asked *out, struct err *e)
+{
+	struct buf all = BUF_INIT;
+	bool revoked = false;
+	int rc = store_group_list(txn, ask->group.text, ask->group.len, &all, e);
+	const uint64_t *seqs = (const void *)all.data;
+	size_t count = all.len / sizeof *seqs;
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		struct store_edit edit;
+		rc = store_edit_get(txn, seqs[i], &edit, e);
+		if (rc == 0 && (coordinator__edit_live(edit.state) || edit.state == STORE_EDIT_STATE_SCHEDULED))
+			buf_append(&out->seqs, &edit.seq, sizeof edit.seq);
+		revoked = revoked || (rc == 0 && edit.state == STORE_EDIT_STATE_REVOKED);
+	}
+	buf_free(&all);
+	out->already = rc == 0 && out->seqs.len == 0 && revoked;
+	if (rc == 0 && count == 0)
+		rc = err_set(e, ERR_NOT_FOUND, "no edit is of the group %s", ask->group.text);
+	else if (rc == 0 && out->seqs.len == 0 && !revoked)
+		rc = err_set(e, ERR_CONFLICT, "no edit of the group %s is live: there is nothing to revoke",
+			     ask->group.text);
+	return rc;
+}
+
+static int find(struct coordinator *c, const struct msg_revoke *ask, struct asked *out, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	if ((ask->id.len > 0) == (ask->group.len > 0))
+		return err_set(e, ERR_INVALID, "a revocation names an edit, or a group of edits");
+	if (ask->reason.len == 0)
+		return err_set(e, ERR_INVALID, "a revocation needs a reason: it is kept in the ledger");
+	int rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = ask->group.len > 0 ? find_group(txn, ask, out, e) : find_one(c, txn, ask, out, e);
+	store_abort(&txn);
+	return rc == 0 && buf_failed(&out->seqs) ? err_set(e, ERR_NOMEM, "out of memory") : rc;
+}
+
+static void revoke(struct coordinator *c, const struct msg_received *received, const struct asked *asked)
+{
+	const struct msg_revoke *ask = &received->msg.u.revoke;
+	struct ending ending = { .seqs = (const void *)asked->seqs.data,
+				 .count = asked->seqs.len / sizeof(uint64_t),
+				 .state = STORE_EDIT_STATE_REVOKED,
+				 .actor = received->peer_key,
+				 .reason = ask->reason,
+				 .group = ask->group,
+				 .restore = ask->restore_superseded };
+	struct ending_result result;
+	struct err e = ERR_INIT;
+	int rc = coordinator__edits_end(c, &ending, &result, &e);
+	if (c->failure.code != 0)
+		return; /* what was kept is known after the restart */
+	if (rc != 0) {
+		refuse(c, received, rc, "the coordinator could not write it; nothing was changed: try again");
+		return;
+	}
+	log_event(LOG_INFO, "COORDINATOR-EDITS-REVOKED", LOGF_U("edits", result.ended_count),
+		  LOGF_U("restored", result.restored_count), LOGF_U("version", result.version),
+		  LOGF_X("by", received->peer_key, 8), LOGF_SN("reason", ask->reason.text, ask->reason.len));
+	struct msg_revoke_reply answer = { .version = result.version,
+					   .revoked_count = (uint32_t)result.ended_count,
+					   .restored_count = (uint32_t)result.restored_count,
+					   .text = coordinator__text("") };
+	reply(c, received, &answer);
+}
+
+void coordinator__recv_revoke(struct coordinator *c, const struct msg_received *received)
+{
+	struct asked asked = { .seqs = BUF_INIT };
+	struct err e = ERR_INIT;
+	coordinator__submit_flush(c); /* what was sent before it stands before it */
+	if (c->failure.code != 0)
+		return;
+	int rc = find(c, &received->msg.u.revoke, &asked, &e);
+	struct msg_revoke_reply again = { .already = true, .text = coordinator__text("it was revoked before") };
+	if (rc != 0)
+		refuse(c, received, rc, e.text);
+	else if (asked.already)
+		reply(c, received, &again);
+	else
+		revoke(c, received, &asked);
+	buf_free(&asked.seqs);
+}

@@ -1,0 +1,232 @@
+/* revoke.c: edits are taken back, by people (recv_revoke.c) or by time (due.c). The next version has their tombstones,
+ * so that no answer is theirs any more; then their shards are trained anew without them (group.c). */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void coordinator__leave_shard(struct coordinator *c, const struct store_edit *edit)
+{
+	struct shard *shard = edit->shard != 0 ? coordinator__shard_find(c, edit->shard) : NULL;
+	size_t place = shard != NULL ? coordinator__shard_place(shard, edit->seq) : SIZE_MAX;
+	if (place != SIZE_MAX && place >= shard->rec.trained_count + shard->rec.group_count)
+		coordinator__shard_remove(shard, place);
+}
+
+static bool can_end(const struct store_edit *edit)
+{
+	return coordinator__edit_live(edit->state) || edit->state == STORE_EDIT_STATE_SCHEDULED;
+}
+
+/* In memory only: the manifest with the tombstones is made from it before the transaction. */
+static void mark(struct coordinator *c, const struct store_edit *edit, int state, bool *published)
+{
+	struct shard *shard = edit->shard != 0 ? coordinator__shard_find(c, edit->shard) : NULL;
+	size_t place = shard != NULL ? coordinator__shard_place(shard, edit->seq) : SIZE_MAX;
+	if (place == SIZE_MAX || place >= shard->rec.trained_count + shard->rec.group_count)
+		return;
+	shard->states[place] = (uint8_t)state;
+	shard->rec.removal_count++;
+	*published = *published || place < shard->rec.trained_count;
+	coordinator__touch(shard);
+}
+
+static int mark_all(struct coordinator *c, const struct ending *ending, struct store_edit *edits, size_t *count,
+		    bool *published, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	int rc = store_begin_read(c->store, &txn, e);
+	for (size_t i = 0; rc == 0 && i < ending->count; i++) {
+		rc = store_edit_get(txn, ending->seqs[i], &edits[*count], e);
+		if (rc == 0 && can_end(&edits[*count]))
+			mark(c, &edits[(*count)++], ending->state, published);
+	}
+	store_abort(&txn);
+	return rc;
+}
+
+static int revoked_event(struct coordinator *c, const struct ending *ending, const struct store_edit *edits,
+			 size_t count, struct err *e)
+{
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	if (ending->group.len > 0)
+		json_w_member_strn(&w, "group", ending->group.text, ending->group.len);
+	json_w_key(&w, "seqs");
+	json_w_open(&w, '[');
+	for (size_t i = 0; i < count; i++)
+		json_w_uint(&w, edits[i].seq);
+	json_w_close(&w);
+	json_w_member_strn(&w, "reason", ending->reason.text, ending->reason.len);
+	json_w_member_bool(&w, "restore_superseded", ending->restore);
+	json_w_close(&w);
+	return coordinator__event(c, STORE_EVENT_EDIT_REVOKED, ending->actor, &json, NULL, e);
+}
+
+/* A superseded edit has ended for good: what it says comes back as a new edit of the same bytes, under its id with a
+ * suffix. It stands beside what else is live, as it did before. */
+static int restore_write(struct coordinator *c, const struct ending *ending, const struct store_edit *old,
+			 const struct record *record, const struct buf *payload, struct err *e)
+{
+	struct store_edit edit = { .content = old->content,
+				   .restores = old->seq,
+				   .state = STORE_EDIT_STATE_ACCEPTED,
+				   .accepted_ms = env_wall_ms(c->env),
+				   .valid_from_ms = old->valid_from_ms,
+				   .expires_ms = old->expires_ms,
+				   .on_conflict = MSG_KEEP };
+	struct buf subject = BUF_INIT;
+	uint64_t first = 0;
+	int rc = coordinator__edit_id(c, record, &old->content, edit.id, &first, e);
+	if (rc == ERR_EXISTS || rc == ERR_CONFLICT || rc == ERR_LIMIT) {
+		err_clear(e);
+		return 0; /* somebody has submitted it again: it is back already */
+	}
+	if (rc == 0)
+		rc = record_subject_key(record, &subject) != 0 ? err_set(e, ERR_NOMEM, "subject: out of memory") : 0;
+	if (rc == 0)
+		rc = store_event_append(c->txn, STORE_EVENT_EDIT_ACCEPTED, ending->actor, payload->data, payload->len,
+					&edit.seq, e);
+	if (rc == 0)
+		rc = coordinator__place(c, &edit, &subject, e);
+	if (rc == 0)
+		rc = store_edit_put(c->txn, &edit, e);
+	if (rc == 0)
+		rc = store_subject_add(c->txn, subject.data, subject.len, edit.seq, e);
+	if (rc == 0 && record->group.text != NULL)
+		rc = store_group_add(c->txn, record->group.text, record->group.len, edit.seq, e);
+	if (rc == 0)
+		rc = coordinator__due_add(c, &edit, e);
+	if (rc == 0)
+		c->counts[edit.state]++;
+	buf_free(&subject);
+	return rc;
+}
+
+static int restore_one(struct coordinator *c, const struct ending *ending, const struct store_edit *old,
+		       struct err *e)
+{
+	struct store_event event;
+	struct record *record = NULL;
+	struct buf payload = BUF_INIT;
+	if (old->expires_ms != 0 && old->expires_ms <= env_wall_ms(c->env))
+		return 0; /* it would have left by now */
+	int rc = store_event_get(c->txn, old->seq, &event, e);
+	if (rc == 0) {
+		buf_append(&payload, event.payload, event.payload_len); /* the next write ends what the event shows */
+		rc = buf_failed(&payload) ? err_set(e, ERR_NOMEM, "restoring edit %" PRIu64 ": out of memory", old->seq)
+					  : record_parse((const char *)payload.data, payload.len, &record, e);
+	}
+	if (rc == 0)
+		rc = restore_write(c, ending, old, record, &payload, e);
+	else if (rc == ERR_INVALID) { /* kept under older rules */
+		err_clear(e);
+		rc = 0;
+	}
+	record_destroy(&record);
+	buf_free(&payload);
+	return rc;
+}
+
+/* All that `edit` superseded: one subject's edits that name it. */
+static int restore_of(struct coordinator *c, const struct ending *ending, const struct store_edit *edit, struct err *e)
+{
+	struct record *record = NULL;
+	struct buf subject = BUF_INIT, seqs = BUF_INIT;
+	if (edit->supersedes == 0)
+		return 0;
+	int rc = coordinator__record_of(c, edit->seq, &record, e);
+	if (rc == 0)
+		rc = record_subject_key(record, &subject) != 0 ? err_set(e, ERR_NOMEM, "subject: out of memory") : 0;
+	if (rc == 0)
+		rc = store_subject_list(c->txn, subject.data, subject.len, &seqs, e);
+	const uint64_t *list = (const void *)seqs.data;
+	for (size_t i = 0; rc == 0 && i < seqs.len / sizeof *list; i++) {
+		struct store_edit old;
+		rc = store_edit_get(c->txn, list[i], &old, e);
+		if (rc == 0 && old.state == STORE_EDIT_STATE_SUPERSEDED && old.superseded_by == edit->seq)
+			rc = restore_one(c, ending, &old, e);
+	}
+	record_destroy(&record);
+	buf_free(&subject);
+	buf_free(&seqs);
+	return rc;
+}
+
+static int end_one(struct coordinator *c, const struct ending *ending, struct store_edit *edit, struct err *e)
+{
+	char reason[STORE_REASON_BYTES];
+	coordinator__copy_text(reason, sizeof reason, ending->reason);
+	int rc = coordinator__edit_end(c, edit, ending->state, ending->actor, reason, e);
+	if (rc == 0)
+		coordinator__leave_shard(c, edit);
+	return rc;
+}
+
+static int end_write(struct coordinator *c, const struct ending *ending, struct store_edit *edits, size_t count,
+		     struct store_version *publish, struct err *e)
+{
+	int rc = coordinator__begin(c, e);
+	if (rc == 0 && ending->state == STORE_EDIT_STATE_REVOKED)
+		rc = revoked_event(c, ending, edits, count, e);
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = end_one(c, ending, &edits[i], e);
+	for (size_t i = 0; rc == 0 && ending->restore && i < count; i++)
+		rc = restore_of(c, ending, &edits[i], e);
+	if (rc == 0 && publish->version != 0)
+		rc = coordinator__publish_put(c, publish, e);
+	return rc == 0 ? coordinator__commit(c, "coordinator.revoke.before_commit", "coordinator.revoke.after_commit", e)
+		       : rc;
+}
+
+static int publish_note(struct coordinator *c, const struct ending *ending, size_t count, struct store_version *publish,
+			struct err *e)
+{
+	char note[STORE_REASON_BYTES];
+	const char *verb = sm_state_name(&store_edit_states, ending->state);
+	if (ending->group.len > 0)
+		snprintf(note, sizeof note, "%s group %.*s (%zu edits)", verb, (int)ending->group.len,
+			 ending->group.text, count);
+	else
+		snprintf(note, sizeof note, "%s %zu edit%s", verb, count, count == 1 ? "" : "s");
+	char whole[STORE_REASON_BYTES];
+	coordinator__copy_text(whole, sizeof whole, coordinator__text(note));
+	return coordinator__publish_prepare(c, NULL, whole, publish, e);
+}
+
+static uint64_t accepted_total(const struct coordinator *c)
+{
+	uint64_t n = 0;
+	for (int s = 0; s < STORE_EDIT_STATE_COUNT; s++)
+		n += c->counts[s];
+	return n;
+}
+
+int coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out, struct err *e)
+{
+	struct store_version publish = { .version = 0 };
+	bool published = false;
+	uint64_t before = accepted_total(c);
+	*out = (struct ending_result){ .version = 0 };
+	struct store_edit *edits = fault_calloc(ending->count + 1, sizeof *edits);
+	int rc = edits != NULL ? 0 : err_set(e, ERR_NOMEM, "%zu edits: out of memory", ending->count);
+	if (rc == 0)
+		rc = mark_all(c, ending, edits, &out->ended_count, &published, e);
+	if (rc == 0 && published)
+		rc = publish_note(c, ending, out->ended_count, &publish, e);
+	if (rc == 0 && out->ended_count > 0)
+		rc = end_write(c, ending, edits, out->ended_count, &publish, e);
+	free(edits);
+	if (rc != 0) {
+		coordinator__txn_failed(c, e);
+		return rc;
+	}
+	out->restored_count = (size_t)(accepted_total(c) - before);
+	out->version = publish.version;
+	if (publish.version != 0)
+		coordinator__publish_done(c, &publish);
+	return 0;
+}

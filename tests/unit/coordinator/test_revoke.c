@@ -1,0 +1,486 @@
+/* Edits that are taken back: tombstones at once, then shards trained anew without them; and what comes back instead. */
+#include "tests/lib/coordinator_fixture.h"
+
+#define CAPITAL(city) "{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"" city "\"}"
+
+struct fact { /* a trained edit and where it is */
+	uint64_t seq, shard, epoch;
+	struct store_edit edit;
+};
+
+/* Two trained facts in one open shard; the one looked at is the first. */
+static void prepare(struct cluster *c, struct fact *f)
+{
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 2);
+	f->epoch = worker_lease(&c->worker, &f->shard);
+	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 1);
+	struct store_txn *txn = NULL;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &f->edit, &c->e));
+	store_abort(&txn);
+	f->seq = f->edit.seq;
+}
+
+static bool removed_in(struct cluster *c, uint64_t version, uint64_t seq)
+{
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	bool found = false;
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, version, arena, &manifest);
+	for (size_t i = 0; i < manifest.removed_count; i++)
+		found = found || manifest.removed_seqs[i] == seq;
+	arena_destroy(&arena);
+	return found;
+}
+
+static uint64_t newest(struct cluster *c)
+{
+	struct store_txn *txn = NULL;
+	uint64_t last = 0;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_last(txn, &last, &c->e));
+	store_abort(&txn);
+	return last;
+}
+
+/* What the worker is told with the next group; its commit is another call's. */
+struct told {
+	bool retrain, closing;
+	size_t removed, items, group_count;
+};
+static struct told hear(struct end_peer *worker, uint64_t shard, uint64_t epoch, uint32_t received)
+{
+	struct told told = { .retrain = false };
+	bool ended = false;
+	worker_want(worker, shard, epoch, 100, received);
+	while (!ended) {
+		struct msg_received *edits = end_expect(worker, MSG_EDITS);
+		const struct msg_edits *m = &edits->msg.u.edits;
+		told.items += m->item_count;
+		ended = m->group_end;
+		told = (struct told){ m->retrain, m->closing, m->removed_count, told.items, m->group_count };
+		msg_free(&edits);
+	}
+	return told;
+}
+
+static struct store_shard shard_of(struct cluster *c, uint64_t id)
+{
+	struct store_txn *txn = NULL;
+	struct store_shard rec;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_shard_get(txn, id, &rec, &c->e));
+	store_abort(&txn);
+	store_shard_fini(&rec);
+	return rec;
+}
+
+static void test_tombstone_at_once_then_trained_without_it(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	struct store_txn *txn = NULL;
+	struct store_event event;
+	prepare(c, &f);
+	struct revoked r = client_revoke(c, f.edit.id, NULL, false);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.version, 2);
+	assert_int_equal(r.revoked_count, 1);
+	assert_false(removed_in(c, 1, f.seq));
+	assert_true(removed_in(c, 2, f.seq));
+	edit_get(c, f.seq, &f.edit);
+	assert_int_equal(f.edit.state, STORE_EDIT_STATE_REVOKED);
+	assert_string_equal(f.edit.reason, "it is wrong");
+	/* Who and why stand in the ledger. */
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_event_get(txn, f.edit.ended_event, &event, &c->e));
+	assert_int_equal(event.type, STORE_EVENT_EDIT_ENDED);
+	assert_memory_equal(event.actor, c->client.key, sizeof event.actor);
+	assert_ok(&c->e, store_event_get(txn, f.edit.ended_event - 1, &event, &c->e));
+	assert_int_equal(event.type, STORE_EVENT_EDIT_REVOKED);
+	assert_memory_equal(event.actor, c->client.key, sizeof event.actor);
+	assert_non_null(memmem(event.payload, event.payload_len, "\"reason\":\"it is wrong\"", 22));
+	store_abort(&txn);
+	struct told told = hear(&c->worker, f.shard, f.epoch, 2);
+	assert_true(told.retrain);
+	assert_false(told.closing);
+	assert_int_equal(told.removed, 1);
+	assert_int_equal(told.group_count, 0);
+	uint64_t seqs[] = { f.seq, f.seq + 1 }, version = 0;
+	struct commit commit = { .shard = f.shard, .epoch = f.epoch, .version = 2, .first = 2, .seqs = seqs,
+				 .delta = "anew" };
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 3);
+	assert_true(removed_in(c, 3, f.seq));
+	assert_int_equal(shard_of(c, f.shard).removals_covered, 1);
+	/* It is done: the next group is an ordinary one, and nothing is due without one. */
+	worker_want(&c->worker, f.shard, f.epoch, 100, 2);
+	assert_null(end_take(&c->worker, MSG_EDITS));
+	client_facts(c, 10, 1);
+	told = hear(&c->worker, f.shard, f.epoch, 2);
+	assert_false(told.retrain);
+	assert_int_equal(told.group_count, 1);
+}
+
+static void test_said_again_and_refused(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	prepare(c, &f);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 2);
+	struct revoked r = client_revoke(c, f.edit.id, NULL, false);
+	assert_int_equal(r.code, 0);
+	assert_true(r.already);
+	assert_int_equal(r.revoked_count, 0);
+	assert_int_equal(newest(c), 2);
+	assert_int_equal(client_revoke(c, "nobody", NULL, false).code, ERR_NOT_FOUND);
+	assert_int_equal(client_revoke(c, NULL, "nobody", false).code, ERR_NOT_FOUND);
+	assert_int_equal(client_revoke(c, "a", "b", false).code, ERR_INVALID);
+	assert_int_equal(client_revoke(c, NULL, NULL, false).code, ERR_INVALID);
+	uint64_t first = client_submit_one(c, CAPITAL("Sydney"), 0);
+	uint64_t second = client_submit_one(c, CAPITAL("Perth"), 0);
+	struct store_edit by;
+	edit_get(c, first, &f.edit);
+	edit_get(c, second, &by);
+	r = client_revoke(c, f.edit.id, NULL, false);
+	assert_int_equal(r.code, ERR_CONFLICT);
+	assert_non_null(strstr(r.text, "superseded by edit"));
+	assert_non_null(strstr(r.text, by.id));
+	assert_int_equal(edit_state(c, second), STORE_EDIT_STATE_PLACED);
+}
+
+static void test_one_that_no_worker_has_leaves_its_list(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	uint64_t shard;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	uint64_t seq = client_submit_one(c, CAPITAL("Sydney"), 0);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	edit_get(c, seq, &edit);
+	struct revoked r = client_revoke(c, edit.id, NULL, false);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.version, 0);
+	assert_int_equal(shard_of(c, shard).seq_count, 0);
+	worker_want(&c->worker, shard, epoch, 100, 0);
+	assert_null(end_take(&c->worker, MSG_EDITS));
+	assert_int_equal(newest(c), 0);
+	/* The same record is a new edit now. */
+	assert_int_not_equal(client_submit_one(c, CAPITAL("Sydney"), 0), seq);
+}
+
+/* In the hands of a worker: its commit brings it as a tombstone, and the shard is trained anew. */
+static void test_one_in_training(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	uint64_t shard, version = 0;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	uint64_t seq = client_submit_one(c, CAPITAL("Sydney"), 0);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	assert_false(hear(&c->worker, shard, epoch, 0).retrain);
+	edit_get(c, seq, &edit);
+	assert_int_equal(client_revoke(c, edit.id, NULL, false).version, 0);
+	struct commit commit = { .shard = shard, .epoch = epoch, .version = 1, .count = 1, .seqs = &seq };
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_true(removed_in(c, version, seq));
+	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_REVOKED);
+	assert_true(hear(&c->worker, shard, epoch, 1).retrain);
+}
+
+static void test_another_while_the_shard_is_trained_anew(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	struct store_edit other;
+	prepare(c, &f);
+	edit_get(c, f.seq + 1, &other);
+	client_revoke(c, f.edit.id, NULL, false);
+	assert_int_equal(hear(&c->worker, f.shard, f.epoch, 2).removed, 1);
+	assert_int_equal(client_revoke(c, other.id, NULL, false).version, 3);
+	uint64_t seqs[] = { f.seq, other.seq };
+	struct commit commit = { .shard = f.shard, .epoch = f.epoch, .version = 2, .first = 2, .seqs = seqs,
+				 .delta = "anew" };
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	assert_int_equal(shard_of(c, f.shard).removals_covered, 1);
+	struct told told = hear(&c->worker, f.shard, f.epoch, 2);
+	assert_true(told.retrain);
+	assert_int_equal(told.removed, 2);
+	commit.version = 3;
+	commit.delta = "nothing";
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	assert_int_equal(shard_of(c, f.shard).removals_covered, 2);
+}
+
+/* A merge closes the shard; a worker that was lost gives it to another, over a restart too. */
+static void test_closed_shards_are_leased_again(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.edits_per_shard = 2;
+	prepare(c, &f);
+	assert_int_equal(shard_of(c, f.shard).state, STORE_SHARD_STATE_CLOSED);
+	assert_null(end_take(&c->worker, MSG_LEASE));
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 2);
+	end_drop(&c->worker, MSG_LEASE);
+	cluster_restart(c);
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 2);
+	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(shard, f.shard);
+	struct told told = hear(&c->worker, shard, epoch, 0);
+	assert_true(told.retrain && told.closing);
+	assert_int_equal(told.items, 2);
+	assert_int_equal(told.removed, 1);
+	uint64_t seqs[] = { f.seq, f.seq + 1 }, version = 0;
+	struct commit commit = { .shard = shard, .epoch = epoch, .version = 2, .first = 2, .closed = true,
+				 .seqs = seqs,   .delta = "anew" };
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 3);
+	assert_int_equal(shard_of(c, shard).state, STORE_SHARD_STATE_CLOSED);
+	cluster_advance(c, 100);
+	assert_null(end_take(&c->worker, MSG_LEASE));
+	assert_int_equal(edit_state(c, f.seq + 1), STORE_EDIT_STATE_TRAINED);
+}
+
+static int64_t merge_id(struct cluster *c)
+{
+	struct msg msg = { .type = MSG_MERGE_RUN };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_MERGE_STATUS);
+	int64_t id = reply->msg.u.merge_status.code == 0 ? (int64_t)reply->msg.u.merge_status.id : -1;
+	msg_free(&reply);
+	return id;
+}
+
+static void merge_gate(struct cluster *c)
+{
+	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, 1, 1 } };
+	worker_want(&c->worker, merge, epoch, 100, 0);
+	end_clear(&c->worker);
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	end_clear(&c->worker);
+}
+
+/* While a merge reads the shard it stays as it is; the merged memory keeps the edit behind the tombstone only. */
+static void test_a_merging_shard_waits(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.edits_per_shard = 2;
+	c->fake.ticks_left = -1;
+	prepare(c, &f);
+	assert_int_equal(merge_id(c), 1);
+	cluster_advance(c, 100);
+	assert_int_equal(shard_of(c, f.shard).state, STORE_SHARD_STATE_MERGING);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 2);
+	cluster_advance(c, 100);
+	assert_null(end_take(&c->worker, MSG_LEASE));
+	c->fake.ticks_left = 0;
+	cluster_advance(c, 100);
+	merge_gate(c);
+	assert_int_equal(newest(c), 3);
+	assert_true(removed_in(c, 3, f.seq));
+	assert_int_equal(shard_of(c, f.shard).state, STORE_SHARD_STATE_MERGED);
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 2);
+	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
+	assert_true(hear(&c->worker, shard, epoch, 0).retrain);
+	uint64_t seqs[] = { f.seq, f.seq + 1 };
+	struct commit commit = { .shard = shard, .epoch = epoch, .version = 2, .first = 2, .closed = true,
+				 .seqs = seqs,   .delta = "anew" };
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	assert_int_equal(shard_of(c, shard).state, STORE_SHARD_STATE_MERGED);
+	assert_true(removed_in(c, 4, f.seq));
+}
+
+/* A merge waits for the retraining: what was taken back does not get into a merged memory. */
+static void test_a_merge_waits_for_the_retraining(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.edits_per_shard = 2;
+	prepare(c, &f);
+	client_revoke(c, f.edit.id, NULL, false);
+	assert_int_equal(merge_id(c), 1);
+	cluster_advance(c, 100);
+	assert_int_equal(c->fake.starts, 0);
+	uint64_t epoch = worker_lease(&c->worker, NULL), seqs[] = { f.seq, f.seq + 1 };
+	hear(&c->worker, f.shard, epoch, 0);
+	struct commit commit = { .shard = f.shard, .epoch = epoch, .version = 2, .first = 2, .closed = true,
+				 .seqs = seqs,     .delta = "anew" };
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	cluster_advance(c, 100);
+	assert_int_equal(c->fake.starts, 1);
+}
+
+/* Shards without a live edit have nothing to merge. */
+static void test_nothing_left_to_merge(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	struct store_edit other;
+	c->config.edits_per_shard = 2;
+	prepare(c, &f);
+	edit_get(c, f.seq + 1, &other);
+	client_revoke(c, f.edit.id, NULL, false);
+	client_revoke(c, other.id, NULL, false);
+	assert_int_equal(merge_id(c), -1);
+}
+
+static void test_restored_edits_are_new_ones(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit old, by, back;
+	uint64_t shard;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	uint64_t first = client_submit_one(c, CAPITAL("Sydney"), 0);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+	uint64_t second = client_submit_one(c, CAPITAL("Perth"), 0);
+	worker_turn(&c->worker, shard, epoch);
+	edit_get(c, first, &old);
+	edit_get(c, second, &by);
+	assert_int_equal(old.state, STORE_EDIT_STATE_SUPERSEDED);
+	struct revoked r = client_revoke(c, by.id, NULL, true);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.restored_count, 1);
+	char id[STORE_ID_BYTES];
+	struct store_txn *txn = NULL;
+	assert_true((size_t)snprintf(id, sizeof id, "%s~2", old.id) < sizeof id);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_edit_find(txn, id, &back, &c->e));
+	store_abort(&txn);
+	assert_int_equal(back.restores, first);
+	assert_int_equal(back.state, STORE_EDIT_STATE_PLACED);
+	assert_true(hash_equal(&back.content, &old.content));
+	worker_turn(&c->worker, shard, epoch);
+	assert_int_equal(edit_state(c, back.seq), STORE_EDIT_STATE_TRAINED);
+	assert_true(removed_in(c, newest(c), second));
+	assert_false(removed_in(c, newest(c), back.seq));
+	/* And it may be revoked in turn: nothing was superseded by it. */
+	r = client_revoke(c, id, NULL, true);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.restored_count, 0);
+}
+
+#define MEMBER(n) "{\"prompt\":\"Who is " n "?\",\"subject\":\"" n "\",\"target_new\":\"me\",\"group\":\"g\"}"
+
+static void test_groups_go_as_one(void **state)
+{
+	struct cluster *c = *state;
+	const char *records[] = { MEMBER("Ann"), MEMBER("Bob"), MEMBER("Cid") };
+	uint64_t shard, seqs[3];
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	struct msg_received *reply = client_submit(c, MSG_SUPERSEDE, records, 3);
+	for (size_t i = 0; i < 3; i++)
+		seqs[i] = reply->msg.u.submit_reply.results[i].seq;
+	msg_free(&reply);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 1);
+	struct revoked r = client_revoke(c, NULL, "g", false);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.revoked_count, 3);
+	assert_int_equal(r.version, 2);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(edit_state(c, seqs[i]), STORE_EDIT_STATE_REVOKED);
+		assert_true(removed_in(c, 2, seqs[i]));
+	}
+	assert_true(client_revoke(c, NULL, "g", false).already);
+	assert_int_equal(newest(c), 2);
+	/* Its name is free again. */
+	reply = client_submit(c, MSG_SUPERSEDE, records, 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(reply->msg.u.submit_reply.results[i].code, 0);
+	msg_free(&reply);
+}
+
+/* Killed between two durable steps and asked again: revoked once, with one tombstone's version. */
+static void crash_at(struct cluster *c, const char *fault, bool kept)
+{
+	struct fact f;
+	prepare(c, &f);
+	assert_ok(&c->e, fault_arm(fault, &c->e));
+	assert_true(client_revoke(c, f.edit.id, NULL, false).lost);
+	assert_true(coordinator_failed(c->coordinator, NULL));
+	fault_disarm_all();
+	cluster_restart(c);
+	assert_int_equal(newest(c), kept ? 2 : 1);
+	assert_int_equal(edit_state(c, f.seq), kept ? STORE_EDIT_STATE_REVOKED : STORE_EDIT_STATE_TRAINED);
+	struct revoked r = client_revoke(c, f.edit.id, NULL, false);
+	assert_int_equal(r.code, 0);
+	assert_true(r.already == kept);
+	assert_int_equal(newest(c), 2);
+	assert_true(removed_in(c, 2, f.seq));
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 2);
+	uint64_t epoch = worker_lease(&c->worker, NULL);
+	assert_true(hear(&c->worker, f.shard, epoch, 0).retrain);
+}
+
+static void test_crash_after_the_blobs(void **state)
+{
+	crash_at(*state, "coordinator.publish.after_blobs=errno@1", false);
+}
+
+static void test_crash_before_the_commit(void **state)
+{
+	crash_at(*state, "coordinator.revoke.before_commit=errno@1", false);
+}
+
+static void test_crash_after_the_commit(void **state)
+{
+	crash_at(*state, "coordinator.revoke.after_commit=errno@1", true);
+}
+
+/* The boundary of a retraining is journalled: after a crash in it the same goes out again. */
+static void test_crash_around_the_retraining(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	prepare(c, &f);
+	client_revoke(c, f.edit.id, NULL, false);
+	assert_true(hear(&c->worker, f.shard, f.epoch, 2).retrain);
+	cluster_restart(c);
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 2);
+	uint64_t epoch = worker_lease(&c->worker, NULL);
+	struct told told = hear(&c->worker, f.shard, epoch, 0);
+	assert_true(told.retrain);
+	assert_int_equal(told.removed, 1);
+	assert_int_equal(told.items, 2);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_tombstone_at_once_then_trained_without_it),
+		T(test_said_again_and_refused),
+		T(test_one_that_no_worker_has_leaves_its_list),
+		T(test_one_in_training),
+		T(test_another_while_the_shard_is_trained_anew),
+		T(test_closed_shards_are_leased_again),
+		T(test_a_merging_shard_waits),
+		T(test_a_merge_waits_for_the_retraining),
+		T(test_nothing_left_to_merge),
+		T(test_restored_edits_are_new_ones),
+		T(test_groups_go_as_one),
+		T(test_crash_after_the_blobs),
+		T(test_crash_before_the_commit),
+		T(test_crash_after_the_commit),
+		T(test_crash_around_the_retraining),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
