@@ -99,10 +99,9 @@ static int expire(struct coordinator *c, size_t n, int64_t now, struct err *e)
 		coordinator__txn_failed(c, e);
 		return rc;
 	}
-	struct ending ending = { .seqs = seqs,
-				 .count = count,
-				 .state = STORE_EDIT_STATE_EXPIRED,
-				 .reason = coordinator__text(reason) };
+	struct ending ending = {
+		.seqs = seqs, .count = count, .state = STORE_EDIT_STATE_EXPIRED, .reason = coordinator__text(reason)
+	};
 	rc = count > 0 ? coordinator__edits_end(c, &ending, &result, e) : 0;
 	free(seqs);
 	if (rc == 0 && result.ended_count > 0)
@@ -246,7 +245,8 @@ static int begin_batch(struct coordinator *c, size_t n, size_t *taken, struct er
 		else if (rc == 0)
 			rc = begin_one(c, &edit, e);
 	}
-	return rc == 0 ? coordinator__commit(c, "coordinator.due.before_commit", "coordinator.due.after_commit", e) : rc;
+	return rc == 0 ? coordinator__commit(c, "coordinator.due.before_commit", "coordinator.due.after_commit", e)
+		       : rc;
 }
 
 void coordinator__due_advance(struct coordinator *c)

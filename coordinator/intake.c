@@ -1,5 +1,5 @@
-/* intake.c: the records of one Submit on their way into the transaction: what is refused, what is there already, what is
- * superseded. Records that name a group are taken all or not at all; a group is what one Submit brings of it. */
+/* intake.c: the records of one Submit on their way into the transaction: what is refused, what is there already, what
+ * is superseded. Records that name a group are taken all or not at all; a group is what one Submit brings of it. */
 #include "coordinator/internal.h"
 
 #include <inttypes.h>
@@ -166,7 +166,8 @@ static int superseded_tell(struct coordinator *c, struct intake *in, struct err 
 				       (struct msg_text){ record->target_new.text, record->target_new.len });
 		if (count > 1)
 			snprintf(more, sizeof more, " and %zu more", count - 1);
-		snprintf(text, sizeof text, "supersedes edit %.64s%s: \"%s\" -> \"%s\"", earlier.id, more, prompt, target);
+		snprintf(text, sizeof text, "supersedes edit %.64s%s: \"%s\" -> \"%s\"", earlier.id, more, prompt,
+			 target);
 		coordinator__copy_text(in->reason, sizeof in->reason, coordinator__text(text));
 	}
 	record_destroy(&record);

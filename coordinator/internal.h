@@ -101,7 +101,7 @@ struct unserved { /* trained and published, waits for every node */
 	bool ended; /* meanwhile: it was never served */
 };
 
-struct due { /* an edit whose time will come, to begin or to end */
+struct due {           /* an edit whose time will come, to begin or to end */
 	int64_t at_ms; /* wall clock */
 	uint64_t seq;
 	bool begins;
@@ -284,7 +284,7 @@ void coordinator__shard_pump(struct coordinator *c,
 int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_edits *head, const uint64_t *seqs,
 			    size_t from, size_t to, size_t *next);
 int coordinator__group_blame(struct coordinator *c, struct shard *shard, struct err *e) MUST_CHECK; /* in c->txn */
-bool coordinator__shard_work(const struct shard *shard); /* something a worker could do for it */
+bool coordinator__shard_work(const struct shard *shard);    /* something a worker could do for it */
 bool coordinator__shard_retrain(const struct shard *shard); /* its memory holds what was taken back, and may change */
 /* Edits from `place` on that are trained together or not at all: 1, or what is there of an all-or-nothing group. */
 size_t coordinator__group_length(const struct shard *shard, size_t place);
@@ -293,7 +293,7 @@ size_t coordinator__group_length(const struct shard *shard, size_t place);
 struct ending {
 	const uint64_t *seqs; /* those that are not live or scheduled any more are passed over */
 	size_t count;
-	int state; /* revoked or expired */
+	int state;            /* revoked or expired */
 	const uint8_t *actor; /* NULL: this coordinator */
 	struct msg_text reason;
 	struct msg_text group; /* whose edits they are; len 0: none */

@@ -341,8 +341,7 @@ static bool all_closed(struct coordinator *c)
 	const struct store_merge *rec = &c->merge.rec;
 	for (size_t i = 0; i < rec->shard_count; i++) {
 		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
-		if (shard != NULL &&
-		    (shard->rec.state == STORE_SHARD_STATE_OPEN || coordinator__shard_retrain(shard)))
+		if (shard != NULL && (shard->rec.state == STORE_SHARD_STATE_OPEN || coordinator__shard_retrain(shard)))
 			return false;
 	}
 	return true;

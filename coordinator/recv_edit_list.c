@@ -1,12 +1,15 @@
-/* recv_edit_list.c: what became of edits: one by id, a page by range and states, or only how many are in which state.
- */
+/* recv_edit_list.c: what became of edits: one with its history, a page by range and states, or only how many are in
+ * which state. */
 #include "coordinator/internal.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EDITS_PAGE         200
 #define PAGE_PAYLOAD_BYTES (96 * 1024)
+#define STEPS_MAX          4    /* accepted, trained, served, ended */
 #define SCAN_MAX           2000 /* edits looked at for one page: of others' edits only the owners may see more */
 
 struct page {
@@ -16,8 +19,12 @@ struct page {
 	size_t count;
 	uint64_t next_seq;
 	bool with_payload;
-	const uint8_t *owner; /* NULL: everybody's edits; else those that this key submitted */
+	const uint8_t *owner;                  /* NULL: everybody's edits; else those that this key submitted */
+	struct msg_edit_step steps[STEPS_MAX]; /* of one that was asked for alone, with its payload */
+	char texts[STEPS_MAX][STORE_REASON_BYTES + STORE_ID_BYTES + 32];
+	size_t step_count;
 };
+_Static_assert(STEPS_MAX <= MSG_EDIT_HISTORY_MAX, "a history must pass the codec");
 
 /* promises.md, Roles: a submitter sees the status of its own edits. */
 static int page_add(struct store_txn *txn, struct page *page, struct err *e)
@@ -41,7 +48,10 @@ static int page_add(struct store_txn *txn, struct page *page, struct err *e)
 				  .state = (uint32_t)rec->state,
 				  .tries = rec->tries,
 				  .id = coordinator__text(rec->id),
-				  .reason = coordinator__text(rec->reason) };
+				  .reason = coordinator__text(rec->reason),
+				  .restores = rec->restores,
+				  .valid_from_ms = rec->valid_from_ms,
+				  .expires_ms = rec->expires_ms };
 	if (page->with_payload) {
 		buf_append(&page->payloads, event.payload, event.payload_len);
 		out->payload.len = event.payload_len;
@@ -90,6 +100,84 @@ static int page_id(struct store_txn *txn, const struct msg_edit_list *list, stru
 	return rc == 0 ? page_add(txn, page, e) : rc;
 }
 
+/* --- History: who and why stand in the ledger, at the events that began and ended the edit. */
+
+static char *step_add(struct page *page, int64_t time_ms, const char *what)
+{
+	struct msg_edit_step *step = &page->steps[page->step_count];
+	step->time_ms = time_ms;
+	step->what = coordinator__text(what);
+	return page->texts[page->step_count++];
+}
+
+static int step_event(struct store_txn *txn, uint64_t seq, const char *what, struct page *page, char **text,
+		      struct err *e)
+{
+	struct store_event event;
+	int rc = store_event_get(txn, seq, &event, e);
+	if (rc != 0)
+		return rc;
+	*text = step_add(page, event.time_ms, what);
+	page->steps[page->step_count - 1].event = seq;
+	memcpy(page->steps[page->step_count - 1].actor, event.actor, sizeof event.actor);
+	return 0;
+}
+
+static int id_of(struct store_txn *txn, uint64_t seq, char out[STORE_ID_BYTES], struct err *e)
+{
+	struct store_edit edit;
+	int rc = store_edit_get(txn, seq, &edit, e);
+	snprintf(out, STORE_ID_BYTES, "%s", rc == 0 ? edit.id : "");
+	return rc;
+}
+
+static int step_accepted(struct store_txn *txn, const struct store_edit *rec, struct page *page, struct err *e)
+{
+	char *text, id[STORE_ID_BYTES], time[ENV_TIME_BYTES];
+	size_t room = sizeof page->texts[0];
+	int rc = step_event(txn, rec->seq, "accepted", page, &text, e);
+	if (rc == 0 && rec->restores != 0 && (rc = id_of(txn, rec->restores, id, e)) == 0)
+		snprintf(text, room, "brings back edit %s", id);
+	else if (rc == 0 && rec->supersedes != 0 && (rc = id_of(txn, rec->supersedes, id, e)) == 0)
+		snprintf(text, room, "supersedes edit %s", id);
+	if (rc == 0 && rec->valid_from_ms > rec->accepted_ms) {
+		size_t at = strlen(text);
+		env_time_format(rec->valid_from_ms, time);
+		snprintf(text + at, room - at, "%sbegins at %s", at > 0 ? ", " : "", time);
+	}
+	return rc;
+}
+
+static int step_ended(struct store_txn *txn, const struct store_edit *rec, struct page *page, struct err *e)
+{
+	char *text, id[STORE_ID_BYTES] = "";
+	int rc = step_event(txn, rec->ended_event, sm_state_name(&store_edit_states, rec->state), page, &text, e);
+	if (rc == 0 && rec->superseded_by != 0)
+		rc = id_of(txn, rec->superseded_by, id, e);
+	if (rc == 0)
+		snprintf(text, sizeof page->texts[0], "%s%s", id[0] != 0 ? "by edit " : "",
+			 id[0] != 0 ? id : rec->reason);
+	return rc;
+}
+
+static int history_make(struct store_txn *txn, struct page *page, struct err *e)
+{
+	const struct store_edit *rec = &page->recs[0];
+	int rc = step_accepted(txn, rec, page, e);
+	if (rc == 0 && rec->trained_ms != 0)
+		snprintf(step_add(page, rec->trained_ms, "trained"), sizeof page->texts[0], "in v%" PRIu64,
+			 rec->version);
+	if (rc == 0 && rec->served_ms != 0)
+		snprintf(step_add(page, rec->served_ms, "served"), sizeof page->texts[0], "by every node");
+	if (rc == 0 && rec->ended_event != 0)
+		rc = step_ended(txn, rec, page, e);
+	for (size_t i = 0; i < page->step_count; i++)
+		page->steps[i].text = coordinator__text(page->texts[i]);
+	page->edits[0].history = page->steps;
+	page->edits[0].history_count = page->step_count;
+	return rc;
+}
+
 static int page_make(struct coordinator *c, const struct msg_edit_list *list, struct page *page, struct err *e)
 {
 	size_t limit = list->limit == 0 || list->limit > EDITS_PAGE ? EDITS_PAGE : list->limit;
@@ -101,6 +189,8 @@ static int page_make(struct coordinator *c, const struct msg_edit_list *list, st
 	int rc = store_begin_read(c->store, &txn, e);
 	if (rc == 0)
 		rc = list->id.len > 0 ? page_id(txn, list, page, e) : page_range(txn, list, limit, page, e);
+	if (rc == 0 && page->count == 1 && page->with_payload && (list->id.len > 0 || limit == 1))
+		rc = history_make(txn, page, e);
 	store_abort(&txn);
 	if (rc == 0 && buf_failed(&page->payloads))
 		rc = err_set(e, ERR_NOMEM, "out of memory");

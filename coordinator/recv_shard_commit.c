@@ -242,7 +242,8 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	char note[STORE_REASON_BYTES];
 	snprintf(note, sizeof note, "shard %" PRIu64 " version %" PRIu64, commit->shard, commit->shard_version);
 	uint64_t published = shard->published;
-	bool closes = commit->closed && shard->rec.state == STORE_SHARD_STATE_OPEN; /* one that is retrained is closed */
+	bool closes = commit->closed &&
+		      shard->rec.state == STORE_SHARD_STATE_OPEN; /* one that is retrained is closed */
 	apply(shard, commit);
 	int rc = coordinator__publish_prepare(c, NULL, note, &publish, e);
 	if (rc == 0) {

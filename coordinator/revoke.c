@@ -106,8 +106,7 @@ static int restore_write(struct coordinator *c, const struct ending *ending, con
 	return rc;
 }
 
-static int restore_one(struct coordinator *c, const struct ending *ending, const struct store_edit *old,
-		       struct err *e)
+static int restore_one(struct coordinator *c, const struct ending *ending, const struct store_edit *old, struct err *e)
 {
 	struct store_event event;
 	struct record *record = NULL;
@@ -178,7 +177,8 @@ static int end_write(struct coordinator *c, const struct ending *ending, struct 
 		rc = restore_of(c, ending, &edits[i], e);
 	if (rc == 0 && publish->version != 0)
 		rc = coordinator__publish_put(c, publish, e);
-	return rc == 0 ? coordinator__commit(c, "coordinator.revoke.before_commit", "coordinator.revoke.after_commit", e)
+	return rc == 0 ? coordinator__commit(c, "coordinator.revoke.before_commit", "coordinator.revoke.after_commit",
+					     e)
 		       : rc;
 }
 

@@ -156,6 +156,7 @@ int cli_edit_add(struct cli *cli, const struct cli_args *args);
 int cli_edit_import(struct cli *cli, const struct cli_args *args);
 int cli_edit_list(struct cli *cli, const struct cli_args *args);
 int cli_edit_show(struct cli *cli, const struct cli_args *args);
+int cli_edit_revoke(struct cli *cli, const struct cli_args *args);
 int cli_edit_wait(struct cli *cli, const struct cli_args *args);
 int cli_version_list(struct cli *cli, const struct cli_args *args);
 int cli_version_show(struct cli *cli, const struct cli_args *args);

@@ -2,6 +2,7 @@
 #include "daemon/cli_edit.h"
 
 #include "base/record.h"
+#include "base/text.h"
 #include "store/store.h"
 
 #include <stdio.h>
@@ -14,6 +15,34 @@
 #define PREFIX_BYTES_MIN 4 /* shorter beginnings of ids are taken for mistakes */
 
 /* --- showing */
+
+static void step_json(struct json_w *w, const struct msg_edit_step *step)
+{
+	char time[ENV_TIME_BYTES], key[65];
+	env_time_format(step->time_ms, time);
+	json_w_open(w, '{');
+	json_w_member_str(w, "time", time);
+	json_w_member_strn(w, "what", step->what.text, step->what.len);
+	if (step->text.len > 0)
+		json_w_member_strn(w, "text", step->text.text, step->text.len);
+	if (step->event != 0) {
+		proto_key_hex(step->actor, key);
+		json_w_member_str(w, "by", key);
+		json_w_member_uint(w, "event", step->event);
+	}
+	json_w_close(w);
+}
+
+static void history_json(struct json_w *w, const struct msg_edit *edit)
+{
+	if (edit->history_count == 0)
+		return;
+	json_w_key(w, "history");
+	json_w_open(w, '[');
+	for (size_t i = 0; i < edit->history_count; i++)
+		step_json(w, &edit->history[i]);
+	json_w_close(w);
+}
 
 static void edit_json(struct json_w *w, const struct msg_edit *edit)
 {
@@ -28,7 +57,8 @@ static void edit_json(struct json_w *w, const struct msg_edit *edit)
 	} numbers[] = { { "shard", edit->shard },
 			{ "version", edit->version },
 			{ "supersedes", edit->supersedes },
-			{ "superseded_by", edit->superseded_by } };
+			{ "superseded_by", edit->superseded_by },
+			{ "restores", edit->restores } };
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
 		json_w_key(w, numbers[i].key);
 		if (numbers[i].value != 0)
@@ -41,7 +71,9 @@ static void edit_json(struct json_w *w, const struct msg_edit *edit)
 		int64_t ms;
 	} times[] = { { "accepted", edit->accepted_ms },
 		      { "trained", edit->trained_ms },
-		      { "served", edit->served_ms } };
+		      { "served", edit->served_ms },
+		      { "valid_from", edit->valid_from_ms },
+		      { "expires", edit->expires_ms } };
 	for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
 		json_w_key(w, times[i].key);
 		env_time_format(times[i].ms, time);
@@ -64,6 +96,7 @@ static void edit_json(struct json_w *w, const struct msg_edit *edit)
 			json_w_null(w);
 		json_free(&record);
 	}
+	history_json(w, edit);
 	json_w_close(w);
 }
 
@@ -347,6 +380,15 @@ static int result_emit(struct cli *cli, const struct msg_submit_result *result, 
 	return cli_emit(cli, &text);
 }
 
+/* The coordinator says which edit that is: "supersedes edit ID: "PROMPT" -> "TARGET"". */
+static void superseded_print(const struct msg_submit_result *result)
+{
+	struct buf text = BUF_INIT;
+	text_escape(result->reason.text, result->reason.len, &text);
+	printf(", %s", result->reason.len > 0 && !buf_failed(&text) ? buf_cstr(&text) : "supersedes another edit");
+	buf_free(&text);
+}
+
 static int result_print(struct cli *cli, const struct msg_submit_result *result)
 {
 	char id[STORE_ID_BYTES];
@@ -361,7 +403,7 @@ static int result_print(struct cli *cli, const struct msg_submit_result *result)
 		printf("%s %s as seq %llu", result->code == 0 ? "accepted" : "already there:", id,
 		       (unsigned long long)result->seq);
 		if (result->supersedes != 0)
-			printf(", supersedes seq %llu", (unsigned long long)result->supersedes);
+			superseded_print(result);
 		printf("\n");
 	}
 	if (taken)
@@ -397,8 +439,9 @@ static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_con
 int cli_edit_add(struct cli *cli, const struct cli_args *args)
 {
 	static const char *const members[][2] = {
-		{ "id", "id" },           { "prompt", "prompt" }, { "target", "target_new" },
-		{ "subject", "subject" }, { "source", "source" }, { "ticket", "ticket" }
+		{ "id", "id" },           { "prompt", "prompt" },         { "target", "target_new" },
+		{ "subject", "subject" }, { "source", "source" },         { "ticket", "ticket" },
+		{ "group", "group" },     { "valid-from", "valid_from" }, { "expires", "expires" }
 	};
 	struct err e = ERR_INIT;
 	enum msg_on_conflict on_conflict;

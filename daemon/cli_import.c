@@ -22,8 +22,11 @@ struct import {
 		size_t offset, len, line_no;
 	} records[BATCH_RECORDS_MAX];
 	size_t record_count;
-	bool whole;      /* read to its end */
-	struct buf seqs; /* uint64_t each: what --wait waits for */
+	struct buf group;   /* of the record taken last; empty: none */
+	size_t group_first; /* where that group begins in the batch */
+	bool group_bad;     /* what comes of it is refused with it */
+	bool whole;         /* read to its end */
+	struct buf seqs;    /* uint64_t each: what --wait waits for */
 	uint64_t accepted, duplicates, superseding, refused, bad_lines, lines;
 	struct cli_progress progress;
 };
@@ -50,6 +53,8 @@ static void results_count(struct import *im, const struct msg_submit_reply *repl
 		im->accepted += r->code == 0;
 		im->duplicates += r->code == ERR_EXISTS;
 		im->superseding += r->code == 0 && r->supersedes != 0;
+		if (r->code == 0 && r->supersedes != 0 && r->reason.len > 0 && !im->cli->quiet)
+			complain(im, im->records[i].line_no, r->reason.text, r->reason.len);
 		if (r->code == 0 || r->code == ERR_EXISTS) {
 			buf_append(&im->seqs, &r->seq, sizeof r->seq);
 			continue;
@@ -109,33 +114,107 @@ static int batch_submit(struct import *im, struct msg *request, struct err *e)
 	}
 }
 
-static int batch_send(struct import *im, struct err *e)
+/* The first `count` records; those behind them move up. */
+static int batch_send(struct import *im, size_t count, struct err *e)
 {
 	struct msg_bytes records[BATCH_RECORDS_MAX];
-	if (im->record_count == 0)
+	if (count == 0)
 		return 0;
-	for (size_t i = 0; i < im->record_count; i++)
+	for (size_t i = 0; i < count; i++)
 		records[i] = (struct msg_bytes){ im->bytes.data + im->records[i].offset, im->records[i].len };
-	struct msg request = { .type = MSG_SUBMIT, .u.submit = { im->on_conflict, records, im->record_count } };
+	struct msg request = { .type = MSG_SUBMIT, .u.submit = { im->on_conflict, records, count } };
 	int rc = batch_submit(im, &request, e);
-	im->record_count = 0;
-	buf_clear(&im->bytes);
+	size_t sent = count < im->record_count ? im->records[count].offset : im->bytes.len;
+	memmove(im->bytes.data, im->bytes.data + sent, im->bytes.len - sent);
+	im->bytes.len -= sent;
+	im->record_count -= count;
+	memmove(im->records, im->records + count, im->record_count * sizeof im->records[0]);
+	for (size_t i = 0; i < im->record_count; i++)
+		im->records[i].offset -= sent;
+	im->group_first = im->group_first > count ? im->group_first - count : 0;
 	return rc == 0 && buf_failed(&im->seqs) ? err_set(e, ERR_NOMEM, "out of memory for a batch") : rc;
+}
+
+/* --- A group is taken all or not at all, so one batch must hold all of it. */
+
+static bool in_group(const struct import *im, const char *name, size_t len)
+{
+	return len > 0 && im->group.len == len && memcmp(im->group.data, name, len) == 0;
+}
+
+static void group_enter(struct import *im, const char *name, size_t len)
+{
+	if (in_group(im, name, len))
+		return;
+	buf_clear(&im->group);
+	if (len > 0)
+		buf_append(&im->group, name, len);
+	im->group_first = im->record_count;
+	im->group_bad = false;
+}
+
+static void group_complain(struct import *im, size_t line_no, const char *why)
+{
+	char text[160];
+	snprintf(text, sizeof text, "refused with its group: %s", why);
+	complain(im, line_no, text, strlen(text));
+	im->refused++;
+}
+
+static void group_refuse(struct import *im, const char *why)
+{
+	for (size_t i = im->group_first; i < im->record_count; i++)
+		group_complain(im, im->records[i].line_no, why);
+	if (im->group_first < im->record_count)
+		im->bytes.len = im->records[im->group_first].offset;
+	im->record_count = im->group_first;
+	im->group_bad = true;
+}
+
+/* A bad line names its group when it is JSON at all. */
+static void bad_line_group(struct import *im, const struct import_row *row)
+{
+	struct json *item = NULL;
+	size_t len = 0;
+	char why[64];
+	if (row->text == NULL || json_parse(row->text, row->len, &item, NULL) != 0)
+		return;
+	const char *name = json_string(json_get(item, "group"), &len);
+	if (name != NULL && len > 0) {
+		group_enter(im, name, len);
+		snprintf(why, sizeof why, "line %zu of it is bad", row->line_no);
+		group_refuse(im, why);
+	}
+	json_free(&item);
+}
+
+static bool fits(const struct import *im, const struct import_row *row)
+{
+	return im->record_count < BATCH_RECORDS_MAX &&
+	       im->bytes.len + row->len + 16 * (im->record_count + 1) <= BATCH_BYTES_MAX;
 }
 
 static int record_take(struct import *im, const struct import_row *row, struct err *e)
 {
-	if (im->record_count == BATCH_RECORDS_MAX ||
-	    im->bytes.len + row->len + 16 * (im->record_count + 1) > BATCH_BYTES_MAX) {
-		int rc = batch_send(im, e);
+	const struct record_text *group = &row->record->group;
+	group_enter(im, group->text, group->len);
+	if (!fits(im, row)) {
+		int rc = batch_send(im, group->len > 0 ? im->group_first : im->record_count, e);
 		if (rc != 0)
 			return rc;
+	}
+	if (!im->group_bad && !fits(im, row))
+		group_refuse(im, "it has more than 100 edits or 59 KiB, and is sent as one");
+	if (im->group_bad) {
+		group_complain(im, row->line_no, "see above");
+		return 0;
 	}
 	im->records[im->record_count].offset = im->bytes.len;
 	im->records[im->record_count].len = row->len;
 	im->records[im->record_count++].line_no = row->line_no;
 	buf_append(&im->bytes, row->text, row->len);
-	return buf_failed(&im->bytes) ? err_set(e, ERR_NOMEM, "out of memory for a batch") : 0;
+	return buf_failed(&im->bytes) || buf_failed(&im->group) ? err_set(e, ERR_NOMEM, "out of memory for a batch")
+								: 0;
 }
 
 /* How many edits there will be, by how much of the file those so far took; 0 for a pipe. */
@@ -154,16 +233,19 @@ static int file_read_through(struct import *im, struct import_file *file, struct
 		struct import_row row = { .record = NULL };
 		int rc = im->cli->interrupted ? ERR_INTERRUPTED : import_next(file, &row, &bad);
 		if (rc == ERR_NOT_FOUND)
-			return batch_send(im, e);
+			return batch_send(im, im->record_count, e);
 		if (rc != 0 && rc != ERR_INVALID)
 			return err_set(e, rc, "%s", bad.text);
 		im->lines++;
-		record_destroy(&row.record);
 		if (rc == ERR_INVALID) {
 			im->bad_lines++;
 			complain(im, row.line_no, bad.text, strlen(bad.text));
-		} else if ((rc = record_take(im, &row, e)) != 0) {
-			return rc;
+			bad_line_group(im, &row);
+		} else {
+			rc = record_take(im, &row, e);
+			record_destroy(&row.record);
+			if (rc != 0)
+				return rc;
 		}
 		progress_show(im, file);
 	}
@@ -259,6 +341,7 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 	int waited = im->whole && cli_switch(args, "wait") ? import_wait(im) : CLI_OK;
 	import_close(&file);
 	buf_free(&im->bytes);
+	buf_free(&im->group);
 	buf_free(&im->seqs);
 	free(im);
 	return status != CLI_OK ? status : waited;

@@ -8,7 +8,7 @@
 #define POLL_MS 100
 
 struct counts {
-	uint64_t waiting, served, ended;
+	uint64_t waiting, served, ended, scheduled;
 };
 
 /* Edits that are neither served nor at an end of another kind. Without a node, what is published has come as far as it
@@ -23,7 +23,8 @@ static int counts_get(struct cli *cli, bool nodes, struct counts *out, struct er
 		uint64_t n = reply->msg.u.edit_list_reply.state_counts[i];
 		bool served = i == STORE_EDIT_STATE_SERVED || (i == STORE_EDIT_STATE_TRAINED && !nodes);
 		bool waiting = !served && i <= STORE_EDIT_STATE_SERVED;
-		*(served ? &out->served : waiting ? &out->waiting : &out->ended) += n;
+		bool scheduled = i == STORE_EDIT_STATE_SCHEDULED;
+		*(served ? &out->served : waiting ? &out->waiting : scheduled ? &out->scheduled : &out->ended) += n;
 	}
 	msg_free(&reply);
 	return rc;
@@ -52,11 +53,15 @@ static int wait_summary(struct cli *cli, const struct counts *c)
 		json_w_member_uint(&w, "served", c->served);
 		json_w_member_uint(&w, "waiting", c->waiting);
 		json_w_member_uint(&w, "ended_otherwise", c->ended);
+		json_w_member_uint(&w, "scheduled", c->scheduled);
 		json_w_close(&w);
 		status = cli_emit(cli, &text);
 	} else {
-		printf("%llu served, %llu waiting, %llu ended otherwise (superseded, failed, …)\n",
+		printf("%llu served, %llu waiting, %llu ended otherwise (superseded, failed, …)",
 		       (unsigned long long)c->served, (unsigned long long)c->waiting, (unsigned long long)c->ended);
+		if (c->scheduled > 0)
+			printf(", %llu scheduled", (unsigned long long)c->scheduled);
+		printf("\n");
 	}
 	return c->waiting == 0 ? status : CLI_PENDING;
 }
@@ -118,6 +123,11 @@ static int edit_judge(const struct msg_edit *edit, const char *id, bool nodes, b
 	*done = has_come(edit, nodes);
 	if (*done || edit->state < STORE_EDIT_STATE_SERVED)
 		return 0;
+	if (edit->state == STORE_EDIT_STATE_SCHEDULED) {
+		char time[ENV_TIME_BYTES];
+		env_time_format(edit->valid_from_ms, time);
+		return err_set(e, ERR_AGAIN, "%s: scheduled: it begins at %s; wait for it then", id, time);
+	}
 	if (edit->reason.len > 0)
 		return err_set(e, ERR_INVALID, "%s: %s: %.*s", id, state, (int)edit->reason.len, edit->reason.text);
 	return err_set(e, ERR_INVALID, "%s: %s; `amend edit show %s` says more", id, state, id);
@@ -242,8 +252,9 @@ static int seqs_end(struct cli *cli, struct seqs seqs, struct counts *c, struct 
 		ended |= SM_TO(state);
 	int rc = seqs_in(cli, seqs, ended, &c->ended, &first, e);
 	first = seqs.list[0];
-	if (rc == 0)
-		rc = seqs_in(cli, seqs, SM_TO(STORE_EDIT_STATE_SUPERSEDED), &superseded, &first, e);
+	if (rc == 0) /* scheduled ones have not failed either */
+		rc = seqs_in(cli, seqs, SM_TO(STORE_EDIT_STATE_SUPERSEDED) | SM_TO(STORE_EDIT_STATE_SCHEDULED),
+			     &superseded, &first, e);
 	if (rc != 0)
 		return cli_fail(cli, e);
 	c->served = seqs.count - c->waiting - c->ended;

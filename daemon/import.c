@@ -235,8 +235,11 @@ int import_next(struct import_file *file, struct import_row *row, struct err *e)
 	if (file->next_row == file->out.count) {
 		int rc = item_next(file, e);
 		row->line_no = file->item.line_no;
-		if (rc == 0)
+		if (rc == 0) {
 			rc = item_convert(file, e);
+			row->text = (const char *)file->item.text.data;
+			row->len = file->item.text.len;
+		}
 		if (rc != 0)
 			return rc;
 	}

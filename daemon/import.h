@@ -35,8 +35,9 @@ struct import_file;
 int import_open(const char *path, enum import_format format, struct import_file **out, struct err *e) MUST_CHECK;
 /* 0: `row` is filled. ERR_NOT_FOUND: the file has ended. ERR_INVALID: row->line_no is where a bad item begins, the text
  * is "field: reason", and the next call goes on behind it; an item that makes several records (MQuAKE) is taken whole
- * or not at all. Any other code is the end of reading: ERR_IO, ERR_CORRUPT (a damaged .zst), ERR_NOMEM,
- * ERR_INTERRUPTED when a signal handler ran while it waited for bytes. `row` is not touched but for line_no. */
+ * or not at all, and row->text is the item as the file has it. Any other code is the end of reading: ERR_IO,
+ * ERR_CORRUPT (a damaged .zst), ERR_NOMEM, ERR_INTERRUPTED when a signal handler ran while it waited for bytes. `row`
+ * is not touched but for line_no and that text. */
 int import_next(struct import_file *file, struct import_row *row, struct err *e) MUST_CHECK;
 void import_close(struct import_file **file);
 

@@ -114,8 +114,8 @@ struct msg_edit {
 	int64_t accepted_ms, trained_ms, served_ms;
 	uint32_t state, tries;
 	struct msg_text id, reason;
-	struct msg_bytes payload; /* len 0 unless asked for */
-	uint64_t restores;        /* the superseded edit that it brings back, 0: none */
+	struct msg_bytes payload;            /* len 0 unless asked for */
+	uint64_t restores;                   /* the superseded edit that it brings back, 0: none */
 	int64_t valid_from_ms, expires_ms;   /* 0: none */
 	const struct msg_edit_step *history; /* with the payload of one that was asked for by id */
 	size_t history_count;

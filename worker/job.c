@@ -174,7 +174,8 @@ static void mode_choose(struct worker__job *job, enum editor_mode *mode, size_t 
 	size_t count = editor_shard_count(job->shard);
 	const struct editor_config *config = &job->editor;
 	*fresh = job->fresh_count < count ? job->fresh_count : count;
-	*mode = job->closing || job->retrain || *fresh > config->stream_group_max ? EDITOR_BREADTH_FIRST : EDITOR_STREAM;
+	*mode = job->closing || job->retrain || *fresh > config->stream_group_max ? EDITOR_BREADTH_FIRST
+										  : EDITOR_STREAM;
 	job->seed = *mode == EDITOR_BREADTH_FIRST ? rng_derive(config->seed, job->shard_id, PURPOSE_BREADTH_FIRST)
 						  : rng_derive(config->seed, job->shard_id, job->shard_version + 1);
 }

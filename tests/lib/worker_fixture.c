@@ -188,7 +188,7 @@ static void want_take(struct stand *s, const struct msg_want *want)
 	size_t to = s->trained_count + s->group_count, from = want->received_count, removed_count = 0;
 	s->wants++;
 	s->want = *want;
-	if (want->epoch != s->epoch || (s->group_count == 0 && !s->closing))
+	if (want->epoch != s->epoch || (s->group_count == 0 && !s->closing && !s->retrain))
 		return;
 	if (from < s->trained_count) {
 		edits_send(s, from, s->trained_count, &(struct msg_edits){ .replayed = true });
@@ -203,7 +203,8 @@ static void want_take(struct stand *s, const struct msg_want *want)
 					.group_first = (uint32_t)s->trained_count,
 					.group_count = (uint32_t)s->group_count,
 					.removed_seqs = removed,
-					.removed_count = removed_count });
+					.removed_count = removed_count,
+					.retrain = s->retrain });
 }
 
 static void need_take(struct stand *s, const struct msg_received *received)
@@ -260,7 +261,7 @@ static void commit_apply(struct stand *s, const struct msg_shard_commit *commit)
 	s->delta_root = commit->delta_root;
 	s->trained_count += s->group_count;
 	s->group_count = 0;
-	s->closing = false;
+	s->closing = s->retrain = false;
 }
 
 static void commit_take(struct stand *s, const struct msg_received *received)

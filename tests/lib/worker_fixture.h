@@ -55,7 +55,7 @@ struct stand {
 	bool ended[STAND_EDITS_MAX];  /* the worker shall forget it */
 	bool keep_failed;             /* else a failed edit ends, as with the real coordinator */
 	size_t edit_count, trained_count, group_count;
-	bool closing;
+	bool closing, retrain;
 	/* What was heard. */
 	size_t asks, hellos, beats, wants, needs, haves, chunks, commits, gates, progresses, releases;
 	size_t beat_leases; /* in the last heartbeat */

@@ -1,7 +1,8 @@
 /* Edits that are taken back: tombstones at once, then shards trained anew without them; and what comes back instead. */
 #include "tests/lib/coordinator_fixture.h"
 
-#define CAPITAL(city) "{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"" city "\"}"
+#define CAPITAL(city)                                                                                                  \
+	"{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"" city "\"}"
 
 struct fact { /* a trained edit and where it is */
 	uint64_t seq, shard, epoch;
@@ -110,8 +111,9 @@ static void test_tombstone_at_once_then_trained_without_it(void **state)
 	assert_int_equal(told.removed, 1);
 	assert_int_equal(told.group_count, 0);
 	uint64_t seqs[] = { f.seq, f.seq + 1 }, version = 0;
-	struct commit commit = { .shard = f.shard, .epoch = f.epoch, .version = 2, .first = 2, .seqs = seqs,
-				 .delta = "anew" };
+	struct commit commit = {
+		.shard = f.shard, .epoch = f.epoch, .version = 2, .first = 2, .seqs = seqs, .delta = "anew"
+	};
 	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
 	assert_int_equal(version, 3);
 	assert_true(removed_in(c, 3, f.seq));
@@ -204,8 +206,9 @@ static void test_another_while_the_shard_is_trained_anew(void **state)
 	assert_int_equal(hear(&c->worker, f.shard, f.epoch, 2).removed, 1);
 	assert_int_equal(client_revoke(c, other.id, NULL, false).version, 3);
 	uint64_t seqs[] = { f.seq, other.seq };
-	struct commit commit = { .shard = f.shard, .epoch = f.epoch, .version = 2, .first = 2, .seqs = seqs,
-				 .delta = "anew" };
+	struct commit commit = {
+		.shard = f.shard, .epoch = f.epoch, .version = 2, .first = 2, .seqs = seqs, .delta = "anew"
+	};
 	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
 	assert_int_equal(shard_of(c, f.shard).removals_covered, 1);
 	struct told told = hear(&c->worker, f.shard, f.epoch, 2);
@@ -238,8 +241,9 @@ static void test_closed_shards_are_leased_again(void **state)
 	assert_int_equal(told.items, 2);
 	assert_int_equal(told.removed, 1);
 	uint64_t seqs[] = { f.seq, f.seq + 1 }, version = 0;
-	struct commit commit = { .shard = shard, .epoch = epoch, .version = 2, .first = 2, .closed = true,
-				 .seqs = seqs,   .delta = "anew" };
+	struct commit commit = {
+		.shard = shard, .epoch = epoch, .version = 2, .first = 2, .closed = true, .seqs = seqs, .delta = "anew"
+	};
 	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
 	assert_int_equal(version, 3);
 	assert_int_equal(shard_of(c, shard).state, STORE_SHARD_STATE_CLOSED);
@@ -295,8 +299,9 @@ static void test_a_merging_shard_waits(void **state)
 	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
 	assert_true(hear(&c->worker, shard, epoch, 0).retrain);
 	uint64_t seqs[] = { f.seq, f.seq + 1 };
-	struct commit commit = { .shard = shard, .epoch = epoch, .version = 2, .first = 2, .closed = true,
-				 .seqs = seqs,   .delta = "anew" };
+	struct commit commit = {
+		.shard = shard, .epoch = epoch, .version = 2, .first = 2, .closed = true, .seqs = seqs, .delta = "anew"
+	};
 	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
 	assert_int_equal(shard_of(c, shard).state, STORE_SHARD_STATE_MERGED);
 	assert_true(removed_in(c, 4, f.seq));
@@ -315,8 +320,13 @@ static void test_a_merge_waits_for_the_retraining(void **state)
 	assert_int_equal(c->fake.starts, 0);
 	uint64_t epoch = worker_lease(&c->worker, NULL), seqs[] = { f.seq, f.seq + 1 };
 	hear(&c->worker, f.shard, epoch, 0);
-	struct commit commit = { .shard = f.shard, .epoch = epoch, .version = 2, .first = 2, .closed = true,
-				 .seqs = seqs,     .delta = "anew" };
+	struct commit commit = { .shard = f.shard,
+				 .epoch = epoch,
+				 .version = 2,
+				 .first = 2,
+				 .closed = true,
+				 .seqs = seqs,
+				 .delta = "anew" };
 	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
 	cluster_advance(c, 100);
 	assert_int_equal(c->fake.starts, 1);

@@ -34,7 +34,20 @@ static void what_an_edit_conflicts_with_is_said(void **state)
 	json_free(&result);
 	EXPECT(w, CLI_OK, "edit", "add", "--id", "c3", "--subject", "Lake Q", "--prompt",
 	       "How deep is Lake Q measured now?", "--target", "6");
-	assert_string_equal(cli_out(w), "accepted c3 as seq 3, supersedes seq 2\n");
+	assert_string_equal(cli_out(w),
+			    "accepted c3 as seq 3, supersedes edit c1: \"How deep is Lake Q measured today?\" "
+			    "-> \"4\"\n");
+	EXPECT(w, CLI_OK, "edit", "show", "c1", "-o", "json");
+	struct json *shown = cli_json(w);
+	const struct json *history = json_get(shown, "history");
+	assert_int_equal(json_length(history), 2);
+	assert_string_equal(json_string(json_get(json_at(history, 0), "what"), NULL), "accepted");
+	assert_string_equal(json_string(json_get(json_at(history, 1), "what"), NULL), "superseded");
+	assert_string_equal(json_string(json_get(json_at(history, 1), "text"), NULL), "by edit c3");
+	assert_int_equal(strlen(json_string(json_get(json_at(history, 1), "by"), NULL)), 64);
+	json_free(&shown);
+	EXPECT(w, CLI_OK, "edit", "show", "c3");
+	cli_expect_out(w, "supersedes edit c1");
 }
 
 static void what_add_needs(void **state)
@@ -170,7 +183,7 @@ static void a_wait_ends_when_all_is_served(void **state)
 	assert_string_equal(cli_out(w), "2 served, 0 waiting, 0 ended otherwise (superseded, failed, …)\n");
 	assert_true(w->pauses >= 3);
 	EXPECT(w, CLI_OK, "edit", "wait", "-q", "-o", "json"); /* nothing is left to wait for */
-	assert_string_equal(cli_out(w), "{\"served\":2,\"waiting\":0,\"ended_otherwise\":0}\n");
+	assert_string_equal(cli_out(w), "{\"served\":2,\"waiting\":0,\"ended_otherwise\":0,\"scheduled\":0}\n");
 	assert_string_equal(cli_err(w), "");
 	assert_int_equal(w->pauses, 0);
 }

@@ -82,7 +82,7 @@ static void bash_completes_real_words(void **state)
 	assert_string_equal(complete(w, "amend edit im", w->folder), "import\n");
 	assert_string_equal(complete(w, "amend --data x -q edit im", w->folder), "import\n");
 	assert_string_equal(complete(w, "amend --data = x edit sh", w->folder), "show\n");
-	assert_string_equal(complete(w, "amend edit \"\"", w->folder), "add\nimport\nlist\nshow\nwait\n");
+	assert_string_equal(complete(w, "amend edit \"\"", w->folder), "add\nimport\nlist\nrevoke\nshow\nwait\n");
 	assert_string_equal(complete(w, "amend edit import fa", w->folder), "facts.jsonl\n");
 	assert_string_equal(complete(w, "amend edit import --on", w->folder), "--on-conflict\n");
 	assert_string_equal(complete(w, "amend edit import --on-conflict \"\"", w->folder),

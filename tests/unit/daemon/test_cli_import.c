@@ -86,6 +86,64 @@ static void a_refused_edit_names_its_line(void **state)
 	cli_expect_out(w, "refused: 1\n");
 }
 
+/* `count` records, the last `grouped` of them of one group. */
+static const char *group_write(struct cli_world *w, size_t count, size_t grouped, const char *more)
+{
+	struct buf text = BUF_INIT;
+	for (size_t i = 0; i < count; i++)
+		buf_printf(&text, "{\"id\":\"f%zu\",\"prompt\":\"What is fact %zu?\",\"target_new\":\"v%zu\"%s}\n", i,
+			   i, i, i >= count - grouped ? ",\"group\":\"g\"" : "");
+	buf_printf(&text, "%s", more);
+	const char *path = file_write(w, buf_cstr(&text));
+	buf_free(&text);
+	return path;
+}
+
+/* One that would lie in two batches waits for the next one whole. */
+static void a_group_goes_in_one_batch(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "import", group_write(w, 140, 90, ""), "-o", "json");
+	struct json *summary = cli_json(w);
+	assert_int_equal(member(summary, "accepted"), 140);
+	json_free(&summary);
+	EXPECT(w, CLI_OK, "edit", "revoke", "--group", "g", "--reason", "test");
+	assert_string_equal(cli_out(w), "revoked 90 edits, no version has held them\n");
+}
+
+static void a_group_with_a_bad_line_or_too_many_is_refused(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_FAILED, "edit", "import",
+	       group_write(w, 10, 4,
+			   "{\"prompt\":\"\",\"target_new\":\"x\",\"group\":\"g\"}\n"
+			   "{\"prompt\":\"Late?\",\"target_new\":\"x\",\"group\":\"g\"}\n"
+			   "{\"prompt\":\"Other?\",\"target_new\":\"x\"}\n"),
+	       "-o", "json");
+	struct json *summary = cli_json(w);
+	assert_int_equal(member(summary, "accepted"), 7);
+	assert_int_equal(member(summary, "refused"), 5);
+	assert_int_equal(member(summary, "bad_lines"), 1);
+	json_free(&summary);
+	cli_expect_err(w, "facts.jsonl:7: refused with its group: line 11 of it is bad");
+	EXPECT(w, CLI_FAILED, "edit", "import", group_write(w, 150, 120, ""), "-o", "json");
+	summary = cli_json(w);
+	assert_int_equal(member(summary, "refused"), 120);
+	assert_int_equal(member(summary, "accepted") + member(summary, "duplicates"), 30);
+	json_free(&summary);
+}
+
+static void what_is_superseded_is_said(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "old", "--prompt", "Who leads Q?", "--subject", "Q", "--target",
+	       "Ada");
+	EXPECT(w, CLI_OK, "edit", "import",
+	       file_write(w, "{\"prompt\":\"Who leads Q?\",\"subject\":\"Q\",\"target_new\":\"Bob\"}\n"));
+	cli_expect_err(w, "facts.jsonl:1: supersedes edit old: \"Who leads Q?\" -> \"Ada\"");
+	cli_expect_out(w, "1 accepted (1 supersede another)");
+}
+
 static void an_interrupt_keeps_what_was_accepted(void **state)
 {
 	struct cli_world *w = *state;
@@ -203,6 +261,9 @@ int main(void)
 		WORLD(bad_bytes_never_reach_the_terminal),
 		WORLD(importing_again_changes_nothing),
 		WORLD(a_refused_edit_names_its_line),
+		WORLD(a_group_goes_in_one_batch),
+		WORLD(a_group_with_a_bad_line_or_too_many_is_refused),
+		WORLD(what_is_superseded_is_said),
 		WORLD(an_interrupt_keeps_what_was_accepted),
 		WORLD(a_full_queue_is_waited_for),
 		WORLD(a_queue_that_stays_full_ends_the_import),

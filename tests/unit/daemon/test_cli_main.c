@@ -11,9 +11,9 @@ static void help_goes_to_stdout_and_usage_to_stderr(void **state)
 	cli_expect_out(w, "usage: amend COMMAND");
 	assert_string_equal(cli_err(w), "");
 	EXPECT(w, CLI_OK, "help", "edit");
-	cli_expect_out(w, "usage: amend edit add|import|list|show|wait");
+	cli_expect_out(w, "usage: amend edit add|import|list|show|revoke|wait");
 	EXPECT(w, CLI_USAGE, "edit");
-	cli_expect_err(w, "usage: amend edit add|import|list|show|wait");
+	cli_expect_err(w, "usage: amend edit add|import|list|show|revoke|wait");
 	assert_string_equal(cli_out(w), "");
 	EXPECT(w, CLI_USAGE, "-q");
 	cli_expect_err(w, "usage: amend COMMAND");

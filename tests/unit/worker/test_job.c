@@ -372,6 +372,64 @@ static void a_closing_shard_is_the_same_after_a_restart(void **state)
 	assert_true(hash_equal(&straight, &s->delta_root));
 }
 
+static void retrain(struct stand *s)
+{
+	s->retrain = true;
+	stand_group(s, 0);
+}
+
+/* What was taken back leaves no trace in the memory: it is that of a shard which never trained the edit, whoever trains
+ * it. */
+static void a_retrained_shard_is_as_if_the_edit_had_never_been(void **state)
+{
+	struct stand *s = *state;
+	struct hash with, without, never;
+	begin(s, 4);
+	stand_group(s, 3);
+	with = s->delta_root;
+	s->ended[1] = true;
+	retrain(s);
+	assert_true(s->commit.steps > 0);
+	assert_false(s->commit.closed);
+	assert_int_equal(s->commit.result_count, 2);
+	for (size_t i = 0; i < 2; i++)
+		assert_true(s->results[i].seq == 10 + 2 * i && s->results[i].passed);
+	without = s->delta_root;
+	assert_false(hash_equal(&with, &without));
+	stand_group(s, 1); /* it goes on as before */
+	assert_int_equal(s->commit.result_count, 3);
+	s->version = s->trained_count = 0;
+	s->delta_root = (struct hash){ 0 };
+	restart_with_lease(s);
+	s->retrain = true; /* the edit ended before its group was sent */
+	stand_group(s, 3);
+	never = s->delta_root;
+	assert_true(hash_equal(&without, &never));
+	restart_with_lease(s);
+	retrain(s);
+	assert_true(hash_equal(&without, &s->delta_root));
+}
+
+static void a_shard_that_lost_all_its_edits_is_empty(void **state)
+{
+	struct stand *s = *state;
+	struct hash with, once;
+	begin(s, 3);
+	stand_group(s, 2);
+	with = s->delta_root;
+	s->ended[0] = s->ended[1] = true;
+	retrain(s);
+	assert_int_equal(s->commit.result_count, 0);
+	assert_false(hash_equal(&with, &s->delta_root));
+	once = s->delta_root;
+	restart_with_lease(s);
+	retrain(s);
+	assert_true(hash_equal(&once, &s->delta_root));
+	stand_group(s, 1);
+	assert_int_equal(s->commit.result_count, 1);
+	assert_true(s->results[0].passed);
+}
+
 /* --- A disk that changes what it holds. */
 static void a_rotten_delta_is_fetched_again(void **state)
 {
@@ -580,6 +638,8 @@ int main(void)
 		T(another_worker_fetches_the_delta),
 		T(failed_edits_make_no_difference_after_a_restart),
 		T(a_closing_shard_is_the_same_after_a_restart),
+		T(a_retrained_shard_is_as_if_the_edit_had_never_been),
+		T(a_shard_that_lost_all_its_edits_is_empty),
 		T(a_rotten_delta_is_fetched_again),
 		T(a_rotten_result_is_stored_again),
 		T(a_delta_that_is_nowhere_ends_the_lease),
