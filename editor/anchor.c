@@ -3,7 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#define BLOCK 64u
+#define BLOCK          64u
+#define WHOLLY_ANOTHER 0.05f /* 1 − cosine from which on a text is no spelling of the edit's prompt any more */
 
 size_t editor_anchor_row_bytes(size_t ffn)
 {
@@ -35,6 +36,12 @@ int editor_anchor_encode(const float *inputs, size_t row_count, size_t ffn, stru
 	return rc;
 }
 
+float editor_anchor_scale(float prompt_score)
+{
+	const float away = (1.0f - prompt_score) / WHOLLY_ANOTHER;
+	return 1.0f + (EDITOR_ANCHOR_SCALE - 1.0f) * fminf(fmaxf(away, 0.0f), 1.0f);
+}
+
 void editor_anchor_row(const struct editor_anchor *anchor, size_t row, size_t ffn, float *out)
 {
 	struct reader r;
@@ -42,7 +49,7 @@ void editor_anchor_row(const struct editor_anchor *anchor, size_t row, size_t ff
 	reader_init(&r, anchor->inputs + row * bytes, bytes);
 	for (size_t at = 0; at < ffn; at += BLOCK) {
 		const size_t count = ffn - at < BLOCK ? ffn - at : BLOCK;
-		const float scale = EDITOR_ANCHOR_SCALE * reader_f32le(&r);
+		const float scale = anchor->scale * reader_f32le(&r);
 		const int8_t *values = reader_bytes(&r, count);
 		for (size_t i = 0; i < count; i++)
 			out[at + i] = scale * (float)values[i];

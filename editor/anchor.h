@@ -10,21 +10,25 @@
 #include <stdbool.h>
 
 #define EDITOR_ANCHOR_ROWS_MAX 64u /* a longer answer is not anchored beyond them */
-/* What the rows are multiplied by when they are read: the state beside them is the query's, not the edit's. Rephrases of
- * 200 edits of same_subject.jsonl that decode to the target: 1.0 .875, 1.2 .905, 1.4 .900; of 300 of zsre.jsonl: 1.0
- * .783, 1.2 .783, 1.4 .777, 1.7 .750. */
+/* What the rows are multiplied by when another text reads them: the state beside them is the query's, not the edit's.
+ * The edit's own prompt reads them as they are, which is what was re-tested. Rephrases of 200 edits of
+ * same_subject.jsonl that decode to the target: 1.0 .875, 1.2 .905, 1.4 .900; of 300 of zsre.jsonl: 1.0 .783, 1.2
+ * .783, 1.4 .777, 1.7 .750. */
 #define EDITOR_ANCHOR_SCALE 1.2f
 
 struct editor_anchor {         /* borrowed from a router */
 	const uint8_t *ids;    /* target tokens, id_count × uint32 little-endian */
 	const uint8_t *inputs; /* row_count × editor_anchor_row_bytes */
 	size_t id_count, row_count;
+	float scale; /* 1 to EDITOR_ANCHOR_SCALE */
 };
 
 size_t editor_anchor_row_bytes(size_t ffn);
 /* Appends `row_count` rows of `ffn` floats. ERR_INVALID: a value that is not finite. */
 int editor_anchor_encode(const float *inputs, size_t row_count, size_t ffn, struct buf *out) MUST_CHECK;
-/* Row `row` as ffn floats, times EDITOR_ANCHOR_SCALE. */
+/* The scale for a text whose prompt key has this cosine with the edit's. */
+float editor_anchor_scale(float prompt_score);
+/* Row `row` as ffn floats, times the scale. */
 void editor_anchor_row(const struct editor_anchor *anchor, size_t row, size_t ffn, float *out);
 /* Whether the target's token `at` is `id`. */
 bool editor_anchor_is(const struct editor_anchor *anchor, size_t at, int32_t id);

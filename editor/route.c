@@ -432,7 +432,8 @@ static void put_route(struct choice *c, struct editor_route *out)
 		out->anchor = (struct editor_anchor){ .ids = router->bytes.data + entry->target_ids,
 						      .inputs = router->bytes.data + entry->anchors,
 						      .id_count = entry->target_count,
-						      .row_count = entry->anchor_count };
+						      .row_count = entry->anchor_count,
+						      .scale = editor_anchor_scale(first.score) };
 	out->nearest_count = c->count < EDITOR_NEAREST ? c->count : EDITOR_NEAREST;
 	for (size_t k = 0; k < out->nearest_count; k++) {
 		out->nearest[k] = entry_of(c, k)->seq;

@@ -273,7 +273,9 @@ static void a_route_lends_the_anchor(void **state)
 	assert_int_equal(route.anchor.id_count, 2);
 	editor_anchor_row(&route.anchor, 0, FFN, row);
 	for (size_t i = 0; i < FFN; i++)
-		assert_true(fabsf(row[i] / EDITOR_ANCHOR_SCALE - inputs[0][i]) <= 0.5f + 1e-5f); /* half a step of 127/127 */
+		assert_true(fabsf(row[i] - inputs[0][i]) <= 0.5f + 1e-5f); /* half a step of 127/127 */
+	assert_true(fabsf(route.anchor.scale - 1) < 1e-4f);                /* the edit's own prompt */
+	assert_true(fabsf(route_of(router, near_east, "any").anchor.scale - EDITOR_ANCHOR_SCALE) < 1e-6f);
 	editor_anchor_row(&route.anchor, 1, FFN, row);
 	for (size_t i = 0; i < FFN; i++)
 		assert_true(row[i] == 0);
