@@ -164,6 +164,7 @@ int cli_merge_run(struct cli *cli, const struct cli_args *args);
 int cli_fleet_status(struct cli *cli, const struct cli_args *args);
 int cli_ask(struct cli *cli, const struct cli_args *args);
 int cli_eval_run(struct cli *cli, const struct cli_args *args);
+int cli_eval_compare(struct cli *cli, const struct cli_args *args);
 int cli_key_new(struct cli *cli, const struct cli_args *args);
 int cli_config_check(struct cli *cli, const struct cli_args *args);
 int cli_config_view(struct cli *cli, const struct cli_args *args);

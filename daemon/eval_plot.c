@@ -130,7 +130,7 @@ static size_t histogram(const struct json *rows, size_t column, double shares[BI
 static void put_threshold(struct buf *setup, const struct json *run, const char *key)
 {
 	const struct json *value = json_get(run, key);
-	if (json_type(value) == JSON_NUMBER)
+	if (value != NULL && json_type(value) == JSON_NUMBER)
 		buf_printf(setup, "set arrow from %.4f, graph 0 to %.4f, graph 1 nohead dt 2\n", json_number(value),
 			   json_number(value));
 }

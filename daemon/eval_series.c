@@ -123,7 +123,7 @@ static void put_mean(struct json_w *w, const char *name, const struct json *runs
 	size_t n = 0;
 	for (size_t i = 0; i < count; i++) {
 		const struct json *value = json_get(json_at(runs, first + i), name);
-		if (json_type(value) != JSON_NUMBER)
+		if (value == NULL || json_type(value) != JSON_NUMBER)
 			continue;
 		sum += json_number(value);
 		squares += json_number(value) * json_number(value);

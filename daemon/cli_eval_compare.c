@@ -1,0 +1,85 @@
+/* cli_eval_compare.c: `amend eval compare A B`: two reports side by side. */
+#include "daemon/cli.h"
+#include "daemon/eval_compare.h"
+
+#include <stdio.h>
+
+#define REPORT_BYTES_MAX (1ull << 30)
+
+static int report_read(const char *path, struct json **out, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	int rc = file_read(path, REPORT_BYTES_MAX, &text, e);
+	if (rc == 0) {
+		rc = json_parse(buf_cstr(&text), text.len, out, e);
+		if (rc != 0)
+			err_wrap(e, "%s", path);
+	}
+	buf_free(&text);
+	return rc;
+}
+
+static void row_put(struct cli_table *table, long long edits_a, long long edits_b, const struct json *figure)
+{
+	const double low = json_number(json_get(figure, "low")), high = json_number(json_get(figure, "high"));
+	if (edits_a == edits_b)
+		cli_table_cell(table, "%lld", edits_a);
+	else
+		cli_table_cell(table, "%lld, %lld", edits_a, edits_b);
+	cli_table_cell(table, "%s", json_string(json_get(figure, "figure"), NULL));
+	cli_table_cell(table, "%.3f", json_number(json_get(figure, "a")));
+	cli_table_cell(table, "%.3f", json_number(json_get(figure, "b")));
+	cli_table_cell(table, "%+.3f", json_number(json_get(figure, "difference")));
+	cli_table_cell(table, "%+.3f to %+.3f%s", low, high, low > 0 || high < 0 ? " *" : "");
+	cli_table_cell(table, "%lld%s", (long long)json_integer(json_get(figure, "rows")),
+		       json_bool(json_get(figure, "paired")) ? "" : " (not paired)");
+}
+
+static int table_print(struct cli *cli, const struct json *comparison)
+{
+	static const char *const headers[] = { "T", "FIGURE", "A", "B", "B-A", "95 % INTERVAL", "ROWS" };
+	const struct json *checkpoints = json_get(comparison, "checkpoints");
+	struct cli_table *table = NULL;
+	if (cli_table_new(headers, 7, &table) != 0)
+		return cli_out_of_memory(cli);
+	for (size_t c = 0; c < json_length(checkpoints); c++) {
+		const struct json *checkpoint = json_at(checkpoints, c), *figures = json_get(checkpoint, "figures");
+		for (size_t f = 0; f < json_length(figures); f++)
+			row_put(table, (long long)json_integer(json_get(checkpoint, "edits_a")),
+				(long long)json_integer(json_get(checkpoint, "edits_b")), json_at(figures, f));
+	}
+	return cli_table_print(cli, &table);
+}
+
+static int comparison_show(struct cli *cli, struct buf *text)
+{
+	struct json *comparison = NULL;
+	if (cli_is_structured(cli))
+		return cli_emit(cli, text);
+	if (json_parse(buf_cstr(text), text->len, &comparison, NULL) != 0)
+		return cli_out_of_memory(cli);
+	const int status = table_print(cli, comparison);
+	json_free(&comparison);
+	if (status == CLI_OK && !cli->quiet) {
+		fflush(stdout);
+		fprintf(stderr, "* the interval leaves out 0; %u resamples\n", EVAL_RESAMPLES);
+	}
+	return status;
+}
+
+int cli_eval_compare(struct cli *cli, const struct cli_args *args)
+{
+	struct json *a = NULL, *b = NULL;
+	struct buf text = BUF_INIT;
+	struct err e = ERR_INIT;
+	int rc = report_read(args->words[0], &a, &e);
+	if (rc == 0)
+		rc = report_read(args->words[1], &b, &e);
+	if (rc == 0)
+		rc = eval_compare(a, b, EVAL_RESAMPLES, 1, &text, &e);
+	const int status = rc == 0 ? comparison_show(cli, &text) : cli_fail(cli, &e);
+	json_free(&a);
+	json_free(&b);
+	buf_free(&text);
+	return status;
+}
