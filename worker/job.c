@@ -37,6 +37,8 @@ int worker__calibration_load(struct worker *w, struct buf *out, struct err *e)
 	}
 	rc = editor_calibration_cache_load(w->config.data_folder, model_digest(w->model), &corpus, &w->config.editor,
 					   out, e);
+	if (rc != 0)
+		buf_free(out); /* what was read of a damaged one */
 	if (rc != ERR_CORRUPT)
 		return rc;
 	log_event(LOG_WARN, "WORKER-CALIBRATION-DAMAGED", LOGF_S("reason", e->text));
