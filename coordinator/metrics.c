@@ -1,32 +1,23 @@
 /* metrics.c: Prometheus text format (interfaces.md, Metrics). */
 #include "coordinator/internal.h"
 
+#include "base/metrics.h"
+
 #include <inttypes.h>
-
-static void head(struct buf *out, const char *name, const char *type, const char *help)
-{
-	buf_printf(out, "# HELP amend_%s %s\n# TYPE amend_%s %s\n", name, help, name, type);
-}
-
-static void number(struct buf *out, const char *name, const char *type, const char *help, double value)
-{
-	head(out, name, type, help);
-	buf_printf(out, "amend_%s %.17g\n", name, value);
-}
 
 static void edits(struct coordinator *c, struct buf *out)
 {
-	head(out, "edits", "gauge", "Edits in the ledger by state.");
+	metrics_head(out, "amend_edits", "gauge", "Edits in the ledger by state.");
 	for (int state = 0; state < STORE_EDIT_STATE_COUNT; state++)
 		buf_printf(out, "amend_edits{state=\"%s\"} %" PRIu64 "\n", sm_state_name(&store_edit_states, state),
 			   c->counts[state]);
-	head(out, "edits_total", "counter", "Submitted records by result, since this process started.");
+	metrics_head(out, "amend_edits_total", "counter", "Submitted records by result, since this process started.");
 	buf_printf(out,
 		   "amend_edits_total{result=\"duplicate\"} %" PRIu64 "\namend_edits_total{result=\"refused\"} %" PRIu64
 		   "\n",
 		   c->duplicate_count, c->refused_count);
-	number(out, "edit_queue_length", "gauge", "Edits that wait for training.",
-	       (double)(c->counts[STORE_EDIT_STATE_ACCEPTED] + c->counts[STORE_EDIT_STATE_PLACED]));
+	metrics_value(out, "amend_edit_queue_length", "gauge", "Edits that wait for training.",
+		      (double)(c->counts[STORE_EDIT_STATE_ACCEPTED] + c->counts[STORE_EDIT_STATE_PLACED]));
 	struct store_txn *txn = NULL;
 	struct store_edit oldest;
 	struct err e = ERR_INIT;
@@ -36,13 +27,13 @@ static void edits(struct coordinator *c, struct buf *out)
 		    0)
 		age = (double)(env_wall_ms(c->env) - oldest.accepted_ms) / 1000.0;
 	store_abort(&txn);
-	number(out, "edit_queue_oldest_seconds", "gauge", "Age of the oldest edit that waits for training.",
-	       age > 0 ? age : 0);
+	metrics_value(out, "amend_edit_queue_oldest_seconds", "gauge",
+		      "Age of the oldest edit that waits for training.", age > 0 ? age : 0);
 }
 
 static void visible(const struct coordinator *c, struct buf *out)
 {
-	head(out, "edit_visible_seconds", "histogram", "From accepted to served by all nodes.");
+	metrics_head(out, "amend_edit_visible_seconds", "histogram", "From accepted to served by all nodes.");
 	for (size_t i = 0; i < VISIBLE_BUCKETS; i++)
 		buf_printf(out, "amend_edit_visible_seconds_bucket{le=\"%g\"} %" PRIu64 "\n",
 			   coordinator__visible_bounds_s[i], c->visible_buckets[i]);
@@ -55,7 +46,7 @@ static void visible(const struct coordinator *c, struct buf *out)
 static void shards(const struct coordinator *c, struct buf *out)
 {
 	size_t states[STORE_SHARD_STATE_COUNT] = { 0 };
-	head(out, "shard_fill_ratio", "gauge", "Edits in an open shard as a share of what closes it.");
+	metrics_head(out, "amend_shard_fill_ratio", "gauge", "Edits in an open shard as a share of what closes it.");
 	for (size_t i = 0; i < c->shard_count; i++) {
 		const struct store_shard *rec = &c->shards[i]->rec;
 		states[rec->state]++;
@@ -63,11 +54,11 @@ static void shards(const struct coordinator *c, struct buf *out)
 			buf_printf(out, "amend_shard_fill_ratio{shard=\"%" PRIu64 "\"} %.4f\n", rec->id,
 				   (double)rec->seq_count / c->config.edits_per_shard);
 	}
-	head(out, "shards", "gauge", "Shards by state.");
+	metrics_head(out, "amend_shards", "gauge", "Shards by state.");
 	for (int state = 0; state < STORE_SHARD_STATE_COUNT; state++)
 		buf_printf(out, "amend_shards{state=\"%s\"} %zu\n", sm_state_name(&store_shard_states, state),
 			   states[state]);
-	head(out, "worker_heartbeat_age_seconds", "gauge", "Since a worker was last heard.");
+	metrics_head(out, "amend_worker_heartbeat_age_seconds", "gauge", "Since a worker was last heard.");
 	for (size_t i = 0; i < c->peer_count; i++) {
 		/* Names come from peers: the key is what is safe to print. */
 		if (c->peers[i]->kind == MSG_PEER_WORKER)
@@ -83,11 +74,11 @@ static void space(struct coordinator *c, struct buf *out)
 	struct err e = ERR_INIT;
 	if (store_space_get(c->store, &s, &e) != 0)
 		return;
-	head(out, "store_bytes", "gauge", "Bytes used by a database.");
+	metrics_head(out, "amend_store_bytes", "gauge", "Bytes used by a database.");
 	buf_printf(out, "amend_store_bytes{db=\"ledger\"} %" PRIu64 "\namend_store_bytes{db=\"blobs\"} %" PRIu64 "\n",
 		   s.ledger_bytes, s.blobs_bytes);
-	number(out, "disk_free_bytes", "gauge", "Free bytes of the data folder's file system.",
-	       (double)s.disk_free_bytes);
+	metrics_value(out, "amend_disk_free_bytes", "gauge", "Free bytes of the data folder's file system.",
+		      (double)s.disk_free_bytes);
 }
 
 void coordinator_metrics(struct coordinator *coordinator, struct buf *out)
@@ -97,11 +88,13 @@ void coordinator_metrics(struct coordinator *coordinator, struct buf *out)
 	visible(c, out);
 	shards(c, out);
 	space(c, out);
-	number(out, "ledger_size", "gauge", "Events in the ledger.", (double)c->last_seq);
-	number(out, "memory_version", "gauge", "Newest published version.", (double)c->version);
-	number(out, "versions_published_total", "counter", "Versions published by this process.",
-	       (double)c->published_count);
-	number(out, "fenced_total", "counter", "Messages of holders of ended leases.", (double)c->fenced_count);
-	number(out, "merge_seconds", "gauge", "Duration of the last merge job.", c->merge_last_s);
-	number(out, "merge_failures_total", "counter", "Merge attempts that failed.", (double)c->merge_failed_count);
+	metrics_value(out, "amend_ledger_size", "gauge", "Events in the ledger.", (double)c->last_seq);
+	metrics_value(out, "amend_memory_version", "gauge", "Newest published version.", (double)c->version);
+	metrics_value(out, "amend_versions_published_total", "counter", "Versions published by this process.",
+		      (double)c->published_count);
+	metrics_value(out, "amend_fenced_total", "counter", "Messages of holders of ended leases.",
+		      (double)c->fenced_count);
+	metrics_value(out, "amend_merge_seconds", "gauge", "Duration of the last merge job.", c->merge_last_s);
+	metrics_value(out, "amend_merge_failures_total", "counter", "Merge attempts that failed.",
+		      (double)c->merge_failed_count);
 }

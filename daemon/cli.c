@@ -98,10 +98,10 @@ static int zmq_connect(struct cli *cli, struct err *e)
 			       "no cluster: %s/amend.yaml is not there; start one with `amend up --model FILE`, name "
 			       "its folder with --data, or give --coordinator, --server-key and --key-file",
 			       cli->data);
-	if (proto_key_parse(cli->config.server_key, server) != 0)
-		return err_set(e, ERR_INVALID,
-			       "key.server: needs 64 hex digits, the `public` line of the coordinator's key file");
-	int rc = proto_keypair_load(cli->config.key_file, &cli->keys, e);
+	int rc = wiring_server_key(&cli->config, server, e);
+	if (rc != 0)
+		return rc;
+	rc = proto_keypair_load(cli->config.key_file, &cli->keys, e);
 	if (rc == ERR_NOT_FOUND)
 		rc = cli_add_step(e, "check --key-file, or make a pair with `amend key new FILE`");
 	if (rc == 0)

@@ -2,6 +2,7 @@
 #include "daemon/metrics_page.h"
 
 #include "base/fault.h"
+#include "base/metrics.h"
 #include "base/process.h"
 #include "daemon/http.h"
 
@@ -26,11 +27,6 @@ struct metrics_page {
 	struct buf text;
 	int64_t set_us;
 };
-
-static void gauge(struct buf *out, const char *name, const char *help, const char *type, double value)
-{
-	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value);
-}
 
 static double open_descriptors(void)
 {
@@ -76,12 +72,13 @@ void metrics_process(struct buf *out)
 	if (getrusage(RUSAGE_SELF, &usage) == 0)
 		cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
 		      (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-	buf_printf(out, "# HELP amend_build_info Version of the program.\n# TYPE amend_build_info gauge\n");
+	metrics_head(out, "amend_build_info", "gauge", "Version of the program.");
 	buf_printf(out, "amend_build_info{version=\"%s\"} 1\n", AMEND_VERSION);
-	gauge(out, "process_resident_memory_bytes", "Resident memory.", "gauge", (double)process_resident_bytes());
-	gauge(out, "process_cpu_seconds_total", "User and system CPU time.", "counter", cpu);
-	gauge(out, "process_open_fds", "Open file descriptors.", "gauge", open_descriptors());
-	gauge(out, "process_start_time_seconds", "Start of the process, Unix time.", "gauge", start_seconds());
+	metrics_value(out, "process_resident_memory_bytes", "gauge", "Resident memory.",
+		      (double)process_resident_bytes());
+	metrics_value(out, "process_cpu_seconds_total", "counter", "User and system CPU time.", cpu);
+	metrics_value(out, "process_open_fds", "gauge", "Open file descriptors.", open_descriptors());
+	metrics_value(out, "process_start_time_seconds", "gauge", "Start of the process, Unix time.", start_seconds());
 }
 
 static void metrics_reply(struct metrics_page *page, struct http_exchange *x)

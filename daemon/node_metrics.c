@@ -2,6 +2,7 @@
 #include "daemon/node_metrics.h"
 
 #include "base/fault.h"
+#include "base/metrics.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -103,46 +104,23 @@ uint64_t node_metrics_requests(struct node_metrics *metrics)
 	return sum;
 }
 
-static void head(struct buf *out, const char *name, const char *type, const char *help)
-{
-	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-void node_metrics_value(struct buf *out, const char *name, const char *type, const char *help, double value)
-{
-	head(out, name, type, help);
-	buf_printf(out, "%s %.17g\n", name, value);
-}
-
-void node_metrics_histogram(struct buf *out, const char *name, const char *help, const double *upper,
-			    const uint64_t *counts, size_t bound_count, uint64_t total, double sum)
-{
-	uint64_t below = 0;
-	head(out, name, "histogram", help);
-	for (size_t i = 0; i < bound_count; i++) {
-		below += counts[i];
-		buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, upper[i], below);
-	}
-	buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.9g\n%s_count %" PRIu64 "\n", name, total, name,
-		   sum, name, total);
-}
-
 void node_metrics_print(struct node_metrics *metrics, struct buf *out)
 {
 	pthread_mutex_lock(&metrics->lock);
-	head(out, "amend_requests_total", "counter", "HTTP requests by endpoint and status.");
+	metrics_head(out, "amend_requests_total", "counter", "HTTP requests by endpoint and status.");
 	for (size_t i = 0; i < NODE_ENDPOINT_COUNT; i++)
 		for (size_t j = 0; j < STATUSES; j++)
 			if (metrics->requests[i][j] > 0)
 				buf_printf(out, "amend_requests_total{endpoint=\"%s\",code=\"%d\"} %" PRIu64 "\n",
 					   endpoints[i], statuses[j], metrics->requests[i][j]);
-	head(out, "amend_route_total", "counter", "Sequences by the memory that they read: main, or an edited one.");
+	metrics_head(out, "amend_route_total", "counter",
+		     "Sequences by the memory that they read: main, or an edited one.");
 	for (size_t i = 0; i < NODE_ROUTE_COUNT; i++)
 		buf_printf(out, "amend_route_total{route=\"%s\"} %" PRIu64 "\n", routes[i], metrics->routes[i]);
 	for (size_t i = 0; i < NODE_HISTOGRAM_COUNT; i++) {
 		const struct histogram *histogram = &metrics->histograms[i];
-		node_metrics_histogram(out, histograms[i].name, histograms[i].help, bounds, histogram->counts, BOUNDS,
-				       histogram->total, histogram->sum);
+		metrics_histogram(out, histograms[i].name, histograms[i].help, bounds, histogram->counts, BOUNDS,
+				  histogram->total, histogram->sum);
 	}
 	pthread_mutex_unlock(&metrics->lock);
 }

@@ -28,10 +28,4 @@ uint64_t node_metrics_requests(struct node_metrics *metrics); /* completions and
 /* Prometheus text. */
 void node_metrics_print(struct node_metrics *metrics, struct buf *out);
 
-/* One metric without labels, with its HELP and TYPE. */
-void node_metrics_value(struct buf *out, const char *name, const char *type, const char *help, double value);
-/* Cumulative buckets from counts a bucket. */
-void node_metrics_histogram(struct buf *out, const char *name, const char *help, const double *bounds,
-			    const uint64_t *counts, size_t bound_count, uint64_t total, double sum);
-
 #endif

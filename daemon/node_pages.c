@@ -1,4 +1,5 @@
 /* node_pages.c: what a node tells about itself: models, health, readiness, version, metrics. */
+#include "base/metrics.h"
 #include "daemon/metrics_page.h"
 #include "daemon/node_api_internal.h"
 
@@ -139,16 +140,14 @@ static void metrics_engine(struct node_api *api, struct buf *out)
 {
 	struct node_engine_counts counts;
 	node_engine_counts_get(api->engine, &counts);
-	node_metrics_value(out, "amend_requests_running", "gauge", "Requests that are being answered.",
-			   (double)counts.running);
-	node_metrics_value(out, "amend_requests_waiting", "gauge", "Requests that wait for a slot.",
-			   (double)counts.waiting);
-	node_metrics_value(out, "amend_prompt_tokens_total", "counter", "Prompt tokens read.",
-			   (double)counts.prompt_tokens);
-	node_metrics_value(out, "amend_generation_tokens_total", "counter", "Tokens generated.",
-			   (double)counts.generated_tokens);
-	node_metrics_value(out, "amend_kv_cache_usage_ratio", "gauge", "Share of the key-value cache in use.",
-			   counts.cache_ratio);
+	metrics_value(out, "amend_requests_running", "gauge", "Requests that are being answered.",
+		      (double)counts.running);
+	metrics_value(out, "amend_requests_waiting", "gauge", "Requests that wait for a slot.", (double)counts.waiting);
+	metrics_value(out, "amend_prompt_tokens_total", "counter", "Prompt tokens read.", (double)counts.prompt_tokens);
+	metrics_value(out, "amend_generation_tokens_total", "counter", "Tokens generated.",
+		      (double)counts.generated_tokens);
+	metrics_value(out, "amend_kv_cache_usage_ratio", "gauge", "Share of the key-value cache in use.",
+		      counts.cache_ratio);
 }
 
 static void metrics_memory(struct node_api *api, struct buf *out)
@@ -158,26 +157,22 @@ static void metrics_memory(struct node_api *api, struct buf *out)
 	node_sync_info_get(api->sync, &info);
 	hash_hex(&info.root, root);
 	hash_hex(model_digest(api->model), base);
-	node_metrics_value(out, "amend_memory_version", "gauge", "Version that is live; 0: none yet.",
-			   (double)info.live);
+	metrics_value(out, "amend_memory_version", "gauge", "Version that is live; 0: none yet.", (double)info.live);
+	metrics_head(out, "amend_memory_info", "gauge", "Root of the live version, and the base model's digest.");
+	buf_printf(out, "amend_memory_info{root=\"%.16s\",base=\"%.16s\"} 1\n", root, base);
+	metrics_value(out, "amend_memory_lag_seconds", "gauge",
+		      "Age of the newest known version while it is not live; else 0.", info.lag_seconds);
+	metrics_value(out, "amend_memory_versions", "gauge", "Versions in memory.", (double)info.versions);
+	metrics_value(out, "amend_memory_edits", "gauge", "Edits that the live version routes to.", (double)info.edits);
+	metrics_value(out, "amend_coordinator_connected", "gauge", "1 while the coordinator answers.",
+		      info.greeted ? 1 : 0);
+	metrics_histogram(out, "amend_memory_swap_seconds", "From the start of a version's fetch to live.",
+			  node_swap_bounds, info.swap_buckets, NODE_SWAP_BUCKETS, info.swaps, info.swap_seconds_sum);
+	metrics_head(out, "amend_memory_swap_failures_total", "counter",
+		     "Versions that could not be loaded, by where.");
 	buf_printf(out,
-		   "# HELP amend_memory_info Root of the live version, and the base model's digest.\n# TYPE "
-		   "amend_memory_info gauge\namend_memory_info{root=\"%.16s\",base=\"%.16s\"} 1\n",
-		   root, base);
-	node_metrics_value(out, "amend_memory_lag_seconds", "gauge",
-			   "Age of the newest known version while it is not live; else 0.", info.lag_seconds);
-	node_metrics_value(out, "amend_memory_versions", "gauge", "Versions in memory.", (double)info.versions);
-	node_metrics_value(out, "amend_memory_edits", "gauge", "Edits that the live version routes to.",
-			   (double)info.edits);
-	node_metrics_value(out, "amend_coordinator_connected", "gauge", "1 while the coordinator answers.",
-			   info.greeted ? 1 : 0);
-	node_metrics_histogram(out, "amend_memory_swap_seconds", "From the start of a version's fetch to live.",
-			       node_swap_bounds, info.swap_buckets, NODE_SWAP_BUCKETS, info.swaps,
-			       info.swap_seconds_sum);
-	buf_printf(out,
-		   "# HELP amend_memory_swap_failures_total Versions that could not be loaded, by where.\n# TYPE "
-		   "amend_memory_swap_failures_total counter\namend_memory_swap_failures_total{reason=\"fetch\"} "
-		   "%" PRIu64 "\namend_memory_swap_failures_total{reason=\"build\"} %" PRIu64 "\n",
+		   "amend_memory_swap_failures_total{reason=\"fetch\"} %" PRIu64
+		   "\namend_memory_swap_failures_total{reason=\"build\"} %" PRIu64 "\n",
 		   info.failures_fetch, info.failures_build);
 }
 

@@ -16,6 +16,14 @@ int wiring_require(const char *value, const char *name, const char *flag, struct
 	return err_set(e, ERR_INVALID, "%s: not set; give --%s or set it in the configuration file", name, flag);
 }
 
+int wiring_server_key(const struct daemon_config *config, uint8_t key[PROTO_KEY_BYTES], struct err *e)
+{
+	return proto_key_parse(config->server_key, key) == 0
+		       ? 0
+		       : err_set(e, ERR_INVALID,
+				 "key.server: needs 64 hex digits, the `public` line of the coordinator's key file");
+}
+
 int wiring_client_open(const struct daemon_config *config, struct wiring *wiring, struct err *e)
 {
 	uint8_t server[PROTO_KEY_BYTES];
@@ -23,9 +31,8 @@ int wiring_client_open(const struct daemon_config *config, struct wiring *wiring
 	int rc = wiring_require(config->key_file, "key.file", "key-file", e);
 	if (rc == 0)
 		rc = wiring_require(config->server_key, "key.server", "server-key", e);
-	if (rc == 0 && proto_key_parse(config->server_key, server) != 0)
-		rc = err_set(e, ERR_INVALID,
-			     "key.server: needs 64 hex digits, the `public` line of the coordinator's key file");
+	if (rc == 0)
+		rc = wiring_server_key(config, server, e);
 	if (rc == 0)
 		rc = proto_keypair_load(config->key_file, &wiring->keys, e);
 	if (rc == 0)

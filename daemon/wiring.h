@@ -19,6 +19,8 @@ int wiring_client_open(const struct daemon_config *config, struct wiring *wiring
 int wiring_signals(struct wiring *wiring, void (*on_signal)(void *context, int signal_number), void *context,
 		   struct err *e) MUST_CHECK;
 void wiring_close(struct wiring *wiring);
+/* The setting key.server. */
+int wiring_server_key(const struct daemon_config *config, uint8_t key[PROTO_KEY_BYTES], struct err *e) MUST_CHECK;
 /* ERR_INVALID "name: not set; give --flag" for an empty text setting. */
 int wiring_require(const char *value, const char *name, const char *flag, struct err *e) MUST_CHECK;
 

@@ -3,6 +3,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/process.h"
 
 #include <assert.h>
@@ -341,18 +342,11 @@ bool worker_idle(const struct worker *w)
 
 void worker_metrics(struct worker *w, struct buf *out)
 {
-	buf_printf(out, "# HELP amend_edits_total Edits re-tested after training, by result.\n# TYPE amend_edits_total "
-			"counter\n");
+	metrics_head(out, "amend_edits_total", "counter", "Edits re-tested after training, by result.");
 	buf_printf(out, "amend_edits_total{result=\"passed\"} %llu\n", (unsigned long long)w->edits_passed);
 	buf_printf(out, "amend_edits_total{result=\"failed\"} %llu\n", (unsigned long long)w->edits_failed);
-	buf_printf(out, "# HELP amend_edit_steps_total Optimiser steps.\n# TYPE amend_edit_steps_total counter\n");
-	buf_printf(out, "amend_edit_steps_total %llu\n", (unsigned long long)w->steps);
-	buf_printf(out, "# HELP amend_edit_train_seconds_total Time spent training.\n# TYPE "
-			"amend_edit_train_seconds_total counter\n");
-	buf_printf(out, "amend_edit_train_seconds_total %.3f\n", w->train_seconds);
-	buf_printf(out, "# HELP amend_shard_commits_total Shard versions committed.\n# TYPE amend_shard_commits_total "
-			"counter\n");
-	buf_printf(out, "amend_shard_commits_total %llu\n", (unsigned long long)w->commits);
-	buf_printf(out, "# HELP amend_leases Leases held.\n# TYPE amend_leases gauge\namend_leases %zu\n",
-		   w->work_count);
+	metrics_value(out, "amend_edit_steps_total", "counter", "Optimiser steps.", (double)w->steps);
+	metrics_value(out, "amend_edit_train_seconds_total", "counter", "Time spent training.", w->train_seconds);
+	metrics_value(out, "amend_shard_commits_total", "counter", "Shard versions committed.", (double)w->commits);
+	metrics_value(out, "amend_leases", "gauge", "Leases held.", (double)w->work_count);
 }
