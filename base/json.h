@@ -48,6 +48,7 @@ void json_w_strn(struct json_w *w, const char *text, size_t len);
 void json_w_int(struct json_w *w, int64_t v);
 void json_w_uint(struct json_w *w, uint64_t v);
 void json_w_real(struct json_w *w, double v); /* shortest that reads back; null when not finite */
+void json_w_float(struct json_w *w, float v); /* the same: shortest that reads back as a float */
 void json_w_bool(struct json_w *w, bool v);
 void json_w_null(struct json_w *w);
 void json_w_value(struct json_w *w, const struct json *v); /* a parsed value, in canonical form */
@@ -57,6 +58,7 @@ void json_w_member_strn(struct json_w *w, const char *key, const char *text, siz
 void json_w_member_uint(struct json_w *w, const char *key, uint64_t v);
 void json_w_member_int(struct json_w *w, const char *key, int64_t v);
 void json_w_member_real(struct json_w *w, const char *key, double v);
+void json_w_member_float(struct json_w *w, const char *key, float v);
 void json_w_member_bool(struct json_w *w, const char *key, bool v);
 void json_w_member_hash(struct json_w *w, const char *key, const struct hash *hash); /* 64 hex digits */
 

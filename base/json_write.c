@@ -98,6 +98,12 @@ void json_w_member_real(struct json_w *w, const char *key, double v)
 	json_w_real(w, v);
 }
 
+void json_w_member_float(struct json_w *w, const char *key, float v)
+{
+	json_w_key(w, key);
+	json_w_float(w, v);
+}
+
 void json_w_member_bool(struct json_w *w, const char *key, bool v)
 {
 	json_w_key(w, key);
@@ -149,7 +155,12 @@ void json_w_uint(struct json_w *w, uint64_t v)
 	buf_printf(w->out, "%llu", (unsigned long long)v);
 }
 
-static void put_real(struct buf *out, double v)
+static bool reads_back(const char *text, double v, bool single)
+{
+	return single ? strtof(text, NULL) == (float)v : strtod(text, NULL) == v;
+}
+
+static void put_real(struct buf *out, double v, bool single)
 {
 	if (!isfinite(v)) {
 		buf_puts(out, "null");
@@ -158,7 +169,7 @@ static void put_real(struct buf *out, double v)
 	char text[40];
 	for (int digits = 1; digits <= 17; digits++) {
 		snprintf(text, sizeof(text), "%.*g", digits, v);
-		if (strtod(text, NULL) == v)
+		if (reads_back(text, v, single))
 			break;
 	}
 	/* A locale may write a decimal comma, which is no JSON. */
@@ -171,7 +182,13 @@ static void put_real(struct buf *out, double v)
 void json_w_real(struct json_w *w, double v)
 {
 	separate(w);
-	put_real(w->out, v);
+	put_real(w->out, v, false);
+}
+
+void json_w_float(struct json_w *w, float v)
+{
+	separate(w);
+	put_real(w->out, (double)v, true);
 }
 
 void json_w_bool(struct json_w *w, bool v)
@@ -253,7 +270,7 @@ static void put_canonical(const struct json *v, const char *without, struct buf 
 		if (json_is_integer(v))
 			buf_printf(out, "%lld", (long long)json_integer(v));
 		else
-			put_real(out, json_number(v));
+			put_real(out, json_number(v), false);
 		break;
 	case JSON_STRING:
 		text = json_string(v, &len);

@@ -42,7 +42,8 @@ static void write_model(const struct node_call *call, const struct node_job *job
 	json_w_member_str(w, "model", text);
 }
 
-/* The route of a sequence: which memory it read, by which score. */
+/* The route of a sequence: which memory it read, by which score. It stands once: beside the choices where there is one,
+ * in each where there are more. */
 static void write_route(const struct node_call *call, const struct node_sequence *sequence, struct json_w *w)
 {
 	const struct editor_route *route = &sequence->route;
@@ -53,10 +54,10 @@ static void write_route(const struct node_call *call, const struct node_sequence
 	json_w_open(w, '{');
 	json_w_member_uint(w, "version", call->version.version);
 	json_w_member_str(w, "route", name);
-	json_w_member_real(w, "prompt_score", (double)route->prompt_score);
-	json_w_member_real(w, "prompt_threshold", (double)route->prompt_threshold);
-	json_w_member_real(w, "relation_score", (double)route->relation_score);
-	json_w_member_real(w, "relation_threshold", (double)route->relation_threshold);
+	json_w_member_float(w, "prompt_score", route->prompt_score);
+	json_w_member_float(w, "prompt_threshold", route->prompt_threshold);
+	json_w_member_float(w, "relation_score", route->relation_score);
+	json_w_member_float(w, "relation_threshold", route->relation_threshold);
 	json_w_member_bool(w, "anchored", sequence->anchored);
 	json_w_member_bool(w, "subject_found", route->subject_found);
 	json_w_key(w, "edits");
@@ -67,7 +68,7 @@ static void write_route(const struct node_call *call, const struct node_sequence
 	json_w_key(w, "scores");
 	json_w_open(w, '[');
 	for (size_t i = 0; i < route->nearest_count; i++)
-		json_w_real(w, (double)route->nearest_score[i]);
+		json_w_float(w, route->nearest_score[i]);
 	json_w_close(w);
 	json_w_close(w);
 }
@@ -87,7 +88,7 @@ static void write_text(const struct node_call *call, const struct node_sequence 
 	buf_free(&whole);
 }
 
-static void write_choice(const struct node_call *call, const struct node_sequence *sequence, size_t index,
+static void write_choice(const struct node_call *call, const struct node_sequence *sequence, size_t index, bool alone,
 			 struct json_w *w)
 {
 	json_w_open(w, '{');
@@ -106,7 +107,7 @@ static void write_choice(const struct node_call *call, const struct node_sequenc
 	json_w_member_str(w, "finish_reason", sequence->finish == NODE_FINISH_STOP ? "stop" : "length");
 	json_w_key(w, "logprobs");
 	json_w_null(w);
-	if (call->request->explain)
+	if (call->request->explain && !alone)
 		write_route(call, sequence, w);
 	json_w_close(w);
 }
@@ -140,11 +141,11 @@ void node_answer__write(const struct node_call *call, const struct node_job *job
 	json_w_key(&w, "choices");
 	json_w_open(&w, '[');
 	for (size_t i = 0; i < job->sequence_count; i++)
-		write_choice(call, &job->sequences[i], i, &w);
+		write_choice(call, &job->sequences[i], i, job->sequence_count == 1, &w);
 	json_w_close(&w);
 	write_usage(call, job, &w);
 	json_w_member_str(&w, "system_fingerprint", fingerprint);
-	if (call->request->explain)
+	if (call->request->explain && job->sequence_count == 1)
 		write_route(call, &job->sequences[0], &w);
 	json_w_close(&w);
 	buf_puts(out, "\n");

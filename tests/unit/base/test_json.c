@@ -131,6 +131,28 @@ static void writes(void **state)
 	buf_free(&b);
 }
 
+static void floats_read_back(void **state)
+{
+	(void)state;
+	static const struct {
+		float value;
+		const char *text;
+	} cases[] = { { 0.99999994f, "0.99999994" }, { 0.1f, "0.1" },     { 0, "0" },
+		      { 16777216, "16777216" },      { 1e-45f, "1e-45" }, { NAN, "null" } };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct buf b = BUF_INIT;
+		struct json_w w;
+		json_w_init(&w, &b);
+		json_w_open(&w, '{');
+		json_w_member_float(&w, "x", cases[i].value);
+		json_w_close(&w);
+		const char *text = buf_cstr(&b) + strlen("{\"x\":");
+		assert_memory_equal(text, cases[i].text, strlen(cases[i].text));
+		assert_true(isnan(cases[i].value) || strtof(text, NULL) == cases[i].value);
+		buf_free(&b);
+	}
+}
+
 static void reals_read_back(void **state)
 {
 	(void)state;
@@ -213,9 +235,11 @@ static void members(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(members),         cmocka_unit_test(reads),         cmocka_unit_test(refuses),
-		cmocka_unit_test(depth),           cmocka_unit_test(canonical),     cmocka_unit_test(writes),
-		cmocka_unit_test(reals_read_back), cmocka_unit_test(misuse_aborts), cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(members),          cmocka_unit_test(reads),
+		cmocka_unit_test(refuses),          cmocka_unit_test(depth),
+		cmocka_unit_test(canonical),        cmocka_unit_test(writes),
+		cmocka_unit_test(floats_read_back), cmocka_unit_test(reals_read_back),
+		cmocka_unit_test(misuse_aborts),    cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

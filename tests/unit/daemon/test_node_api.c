@@ -153,6 +153,9 @@ static void an_edited_prompt_reads_its_memory(void **state)
 	assert_int_equal(json_integer(json_get(amend, "version")), 1);
 	assert_int_equal(json_integer(json_at(json_get(amend, "edits"), 0)), 11);
 	assert_true(json_number(json_get(amend, "prompt_score")) > 0.99);
+	const char *score = strstr(buf_cstr(&r.all), "\"prompt_score\":");
+	assert_true(strcspn(score, ",") <= strlen("\"prompt_score\":") + strlen("0.99999994"));
+	assert_null(json_get(json_at(json_get(root, "choices"), 0), "amend")); /* once is enough */
 	const struct json *usage = json_get(root, "usage");
 	assert_int_equal(json_integer(json_get(usage, "total_tokens")),
 			 json_integer(json_get(usage, "prompt_tokens")) +
@@ -226,11 +229,16 @@ static void prompts_in_every_form(void **state)
 	struct http_answer r;
 	attach(a);
 	publish(a, 1);
-	struct json *root = complete(
-		a, "{\"prompt\":[\"a\",\"Saro: \"],\"n\":2,\"max_tokens\":3,\"temperature\":0,\"echo\":true}", &r);
+	struct json *root =
+		complete(a,
+			 "{\"prompt\":[\"a\",\"Saro: \"],\"n\":2,\"max_tokens\":3,\"temperature\":0,\"echo\":true,"
+			 "\"amend\":{\"explain\":true}}",
+			 &r);
+	assert_null(json_get(root, "amend"));
 	assert_int_equal(json_length(json_get(root, "choices")), 4);
 	for (size_t i = 0; i < 4; i++) {
 		assert_int_equal(json_integer(json_get(json_at(json_get(root, "choices"), i), "index")), i);
+		assert_non_null(json_get(json_get(json_at(json_get(root, "choices"), i), "amend"), "route"));
 		assert_true(strncmp(text_at(root, i), i < 2 ? "a" : "Saro: ", i < 2 ? 1 : 6) == 0);
 	}
 	char as_text[256];
