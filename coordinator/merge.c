@@ -131,7 +131,9 @@ int coordinator__merge_start(struct coordinator *c, struct err *e)
 			       c->merge.rec.id);
 	rec.shard_count = collect(c, rec.shards);
 	if (rec.shard_count == 0)
-		return err_set(e, ERR_INVALID, "nothing to merge: no edits were trained since the last merge");
+		return err_set(e, ERR_CONFLICT,
+			       "nothing to merge: no edits were trained since the last merge; submit some, or wait for "
+			       "those that are being trained");
 	rec.ranks = c->config.merge_ranks > 0 ? c->config.merge_ranks : 1;
 	if (rec.ranks > rec.shard_count)
 		rec.ranks = (uint32_t)rec.shard_count;

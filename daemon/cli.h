@@ -26,7 +26,7 @@ enum cli_output { CLI_TABLE, CLI_WIDE, CLI_JSON, CLI_JSONL, CLI_YAML, CLI_NAME }
 
 struct cli {
 	enum cli_output output; /* -o; CLI_TABLE by default */
-	bool no_headers, quiet, verbose, no_color, yes, stderr_is_terminal, stdout_is_terminal;
+	bool no_headers, quiet, verbose, no_color, stderr_is_terminal, stdout_is_terminal;
 	int64_t timeout_ms;          /* of one answer */
 	int64_t wait_ms;             /* of commands that wait for work to be done: --timeout, else a day */
 	const char *data;            /* --data: the folder of `amend up`; default ./amend-data */
@@ -62,6 +62,7 @@ int cli_add_step(struct err *e, const char *step);
 
 /* --- Commands and their command lines: one table makes the parser, the help and the completion. */
 #define CLI_FLAGS_MAX 20
+#define CLI_STATE     "STATE" /* value of a flag that takes the name of an edit's state */
 struct cli_args;
 struct cli_flag {
 	const char *name;  /* "edits" */

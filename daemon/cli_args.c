@@ -19,7 +19,6 @@ const struct cli_flag cli_global_flags[] = {
 	{ "quiet", NULL, "no progress and no notes; -q for short" },
 	{ "verbose", NULL, "log what happens; -v for short" },
 	{ "no-color", NULL, "no bold print; the environment variable NO_COLOR does the same" },
-	{ "yes", NULL, "ask nothing" },
 	{ "help", NULL, "this text; -h for short" },
 	{ "version", NULL, "the program's version" },
 	{ NULL, NULL, NULL },
@@ -209,8 +208,7 @@ static int global_set(struct cli *cli, struct cli_args *args, const char *name, 
 		const char *name;
 		bool *set;
 	} switches[] = { { "no-headers", &cli->no_headers }, { "quiet", &cli->quiet }, { "verbose", &cli->verbose },
-			 { "no-color", &cli->no_color },     { "yes", &cli->yes },     { "help", &args->help },
-			 { "version", &args->version } };
+			 { "no-color", &cli->no_color },     { "help", &args->help },  { "version", &args->version } };
 	for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++)
 		if (strcmp(name, switches[i].name) == 0)
 			*switches[i].set = true;

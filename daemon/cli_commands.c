@@ -95,7 +95,7 @@ const struct cli_command cli_commands[] = {
 	  0,
 	  true,
 	  false,
-	  { { "state", "STATE", "only those in this state" },
+	  { { "state", CLI_STATE, "only those in this state" },
 	    { "from", "SEQ", "from this number on (default: 1)" },
 	    { "limit", "N", "at most so many" } } },
 	{ "edit",

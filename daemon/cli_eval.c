@@ -81,7 +81,7 @@ static void report_print(const struct eval_report *r)
 		printf("%-20s %.3f  training and re-test, wall clock (%.3f core seconds)\n", "seconds_per_edit",
 		       r->train_seconds / (double)s->edits, r->train_core_seconds / (double)s->edits);
 	if (r->bad_lines > 0)
-		printf("%zu bad lines were left out\n", r->bad_lines);
+		printf("%zu bad line%s left out\n", r->bad_lines, r->bad_lines == 1 ? " was" : "s were");
 }
 
 /* What the command line says, before anything is looked for. */

@@ -1,5 +1,6 @@
 /* cli_help.c: help texts and the completion script, made from the table of commands. */
 #include "daemon/cli.h"
+#include "store/store.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -187,9 +188,19 @@ static void options_case(struct buf *out)
 	}
 }
 
+static void states_put(const struct cli_flag *f, struct buf *out)
+{
+	buf_printf(out, "	--%s) words='", f->name);
+	for (size_t i = 0; i < store_edit_states.state_count; i++)
+		buf_printf(out, "%s%s", i > 0 ? " " : "", sm_state_name(&store_edit_states, (int)i));
+	buf_puts(out, "' ;;\n");
+}
+
 /* Words of "a|b|c"; a form such as "vN|latest" lists no words. */
 static void values_put(const struct cli_flag *f, const char *letter, struct buf *out)
 {
+	if (f->value != NULL && strcmp(f->value, CLI_STATE) == 0)
+		states_put(f, out);
 	if (f->value == NULL || strchr(f->value, '|') == NULL ||
 	    strpbrk(f->value, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != NULL)
 		return;

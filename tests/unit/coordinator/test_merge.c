@@ -111,7 +111,7 @@ static void test_merge_is_published_beside_its_shards(void **state)
 	gate_send(c, gate, 2, 0); /* its answer was lost: the same answer, and nothing more happens */
 	gate_send(c, gate + 1, 2, ERR_FENCED);
 	assert_int_equal(merge_ask(c, 1).version, 3);
-	assert_int_equal(merge_ask(c, 0).code, ERR_INVALID); /* nothing is left to merge */
+	assert_int_equal(merge_ask(c, 0).code, ERR_CONFLICT); /* nothing is left to merge */
 	/* New edits open a new shard, and the merged memory stays in later versions. */
 	client_facts(c, 5, 1);
 	uint64_t next, next_epoch = worker_lease(&c->worker, &next);
@@ -385,7 +385,7 @@ static void test_nothing_to_merge(void **state)
 {
 	struct cluster *c = *state;
 	cluster_start(c);
-	assert_int_equal(merge_ask(c, 0).code, ERR_INVALID);
+	assert_int_equal(merge_ask(c, 0).code, ERR_CONFLICT);
 	assert_int_equal(merge_ask(c, 7).code, ERR_NOT_FOUND);
 }
 

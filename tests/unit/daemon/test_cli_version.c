@@ -58,8 +58,9 @@ static void what_is_no_version(void **state)
 static void nothing_to_merge(void **state)
 {
 	struct cli_world *w = *state;
-	EXPECT(w, CLI_FAILED, "merge", "run");
-	cli_expect_err(w, "amend: merge: ");
+	EXPECT(w, CLI_CONFLICT, "merge", "run");
+	cli_expect_err(w, "amend: merge: nothing to merge");
+	cli_expect_err(w, "submit some");
 	assert_string_equal(cli_out(w), "");
 }
 
