@@ -90,13 +90,13 @@ static int is_calibration_row(const struct eval__rows *rows, const struct record
 
 /* ---- Rows */
 
-uint64_t eval__subject_hash(const struct record *record, int *rc)
+int eval__subject_hash(const struct record *record, uint64_t *out)
 {
 	struct buf key = BUF_INIT;
-	*rc = record_subject_key(record, &key);
-	const uint64_t hash = hash_short(HASH_SHORT_INIT, key.data, key.len);
+	int rc = record_subject_key(record, &key);
+	*out = hash_short(HASH_SHORT_INIT, key.data, key.len);
 	buf_free(&key);
-	return hash;
+	return rc;
 }
 
 static int push(struct eval__row **items, size_t *count, size_t *cap, const struct eval__row *row, struct err *e)
@@ -111,6 +111,50 @@ static int push(struct eval__row **items, size_t *count, size_t *cap, const stru
 	}
 	(*items)[(*count)++] = *row;
 	return 0;
+}
+
+/* ---- Edits by subject */
+
+static struct eval__bucket *bucket_of(const struct eval__rows *rows, uint64_t key_hash)
+{
+	return &rows->buckets[key_hash & (rows->bucket_count - 1)];
+}
+
+static void bucket_add(struct eval__rows *rows, size_t edit)
+{
+	struct eval__bucket *bucket = bucket_of(rows, rows->edits[edit].key_hash);
+	rows->buckets[edit].next = SIZE_MAX;
+	if (bucket->first == SIZE_MAX)
+		bucket->first = edit;
+	else
+		rows->buckets[bucket->last].next = edit;
+	bucket->last = edit;
+}
+
+static int buckets_grow(struct eval__rows *rows, struct err *e)
+{
+	const size_t count = rows->bucket_count > 0 ? 2 * rows->bucket_count : 256;
+	struct eval__bucket *grown = fault_realloc(rows->buckets, count * sizeof(*grown));
+	if (grown == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for %zu rows", count);
+	rows->buckets = grown;
+	rows->bucket_count = count;
+	for (size_t i = 0; i < count; i++)
+		grown[i] = (struct eval__bucket){ SIZE_MAX, SIZE_MAX, SIZE_MAX };
+	for (size_t i = 0; i < rows->edit_count; i++)
+		bucket_add(rows, i);
+	return 0;
+}
+
+/* The next edit with that subject behind `edit`, or the first one for SIZE_MAX; SIZE_MAX: none. */
+static size_t same_subject(const struct eval__rows *rows, uint64_t key_hash, size_t edit)
+{
+	if (rows->bucket_count == 0)
+		return SIZE_MAX;
+	edit = edit == SIZE_MAX ? bucket_of(rows, key_hash)->first : rows->buckets[edit].next;
+	while (edit != SIZE_MAX && rows->edits[edit].key_hash != key_hash)
+		edit = rows->buckets[edit].next;
+	return edit;
 }
 
 static void note_bad(struct eval_report *report, size_t line_no, const char *text)
@@ -132,10 +176,10 @@ static int settle(const struct eval_options *options, struct eval__rows *rows, c
 		  struct eval_report *report, bool *take)
 {
 	*take = true;
-	for (size_t i = 0; i < rows->edit_count; i++) {
+	for (size_t i = SIZE_MAX; (i = same_subject(rows, row->key_hash, i)) != SIZE_MAX;) {
 		struct eval__row *earlier = &rows->edits[i];
 		bool conflicts = false;
-		if (earlier->record == NULL || earlier->key_hash != row->key_hash)
+		if (earlier->record == NULL)
 			continue;
 		if (hash_equal(&earlier->record->content, &row->record->content)) {
 			report->duplicates++;
@@ -160,17 +204,6 @@ static int settle(const struct eval_options *options, struct eval__rows *rows, c
 	return 0;
 }
 
-/* The subject of one of the edits, superseded and rejected ones too? `seen` holds the hashes of all rows read as edits.
- */
-static bool is_edited_subject(const struct eval__rows *rows, uint64_t key_hash)
-{
-	for (size_t i = 0; i < rows->edit_count; i++) {
-		if (rows->edits[i].key_hash == key_hash)
-			return true;
-	}
-	return false;
-}
-
 static int take_edit(const struct eval_options *options, struct eval__rows *rows, struct eval__row *row,
 		     struct eval_report *report, struct err *e)
 {
@@ -182,9 +215,14 @@ static int take_edit(const struct eval_options *options, struct eval__rows *rows
 		record_destroy(&row->record);
 	/* a row that is not taken still stands there, so that its subject is no probe's */
 	rc = push(&rows->edits, &rows->edit_count, &rows->edit_cap, row, e);
-	if (rc != 0)
+	if (rc != 0) {
 		record_destroy(&row->record);
-	return rc;
+		return rc;
+	}
+	if (rows->edit_count > rows->bucket_count)
+		return buckets_grow(rows, e);
+	bucket_add(rows, rows->edit_count - 1);
+	return 0;
 }
 
 /* A later checkpoint's edit: its subject is no probe's, so that all checkpoints have the same probes. */
@@ -196,7 +234,8 @@ static int reserve_row(struct eval__rows *rows, struct eval__row *row, struct er
 
 static int take_probe(struct eval__rows *rows, struct eval__row *row, struct err *e)
 {
-	bool used = is_edited_subject(rows, row->key_hash);
+	/* superseded and rejected rows are edited subjects too */
+	bool used = same_subject(rows, row->key_hash, SIZE_MAX) != SIZE_MAX;
 	int rc = used ? 0 : is_calibration_row(rows, row->record, &used);
 	if (rc == 0 && !used)
 		rc = push(&rows->probes, &rows->probe_count, &rows->probe_cap, row, e);
@@ -212,8 +251,7 @@ static int take_row(const struct eval_options *options, struct eval__rows *rows,
 		    size_t *edits_read, struct eval_report *report, struct err *e)
 {
 	struct eval__row row = { .record = read->record, .line_no = read->line_no };
-	int rc = 0;
-	row.key_hash = eval__subject_hash(row.record, &rc);
+	int rc = eval__subject_hash(row.record, &row.key_hash);
 	if (rc != 0) {
 		record_destroy(&row.record);
 		return err_set(e, rc, "line %zu: folding its subject failed", row.line_no);
@@ -354,6 +392,7 @@ void eval__rows_fini(struct eval__rows *rows)
 		buf_free(&rows->corpus[i]);
 	free(rows->edits);
 	free(rows->probes);
+	free(rows->buckets);
 	free(rows->corpus);
 	free(rows->texts);
 	free(rows->text_bytes);

@@ -7,7 +7,13 @@
 struct eval__rows {
 	struct eval__row *edits, *probes;
 	size_t edit_count, edit_cap, probe_count, probe_cap;
-	struct buf *corpus; /* folded texts, sorted */
+	/* while the file is read: edits by subject, in the order of the file; SIZE_MAX: none */
+	struct eval__bucket {
+		size_t first, last;
+		size_t next; /* not of this bucket: the edit after the edit with this index */
+	} * buckets;
+	size_t bucket_count; /* a power of two and no less than edit_count, or 0 */
+	struct buf *corpus;  /* folded texts, sorted */
 	size_t corpus_count;
 	char *text_bytes;          /* the corpus, its tabs and line feeds turned into ends of strings */
 	struct record_text *texts; /* its unrelated ones, in text_bytes */
@@ -18,6 +24,7 @@ struct eval__rows {
 int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len, struct eval__rows *rows,
 		    struct eval_report *report, struct err *e) MUST_CHECK;
 void eval__rows_fini(struct eval__rows *rows);
-uint64_t eval__subject_hash(const struct record *record, int *rc); /* rc: ERR_NOMEM */
+/* Equal for subjects that fold to the same text. ERR_NOMEM. */
+int eval__subject_hash(const struct record *record, uint64_t *out) MUST_CHECK;
 
 #endif

@@ -32,32 +32,65 @@ struct team {
 	struct err err;
 };
 
+struct keyed { /* an edit, to be sorted by its subject */
+	uint64_t key_hash;
+	size_t edit;
+};
+
+static int by_subject(const void *a, const void *b)
+{
+	const struct keyed *x = a, *y = b;
+	if (x->key_hash != y->key_hash)
+		return x->key_hash < y->key_hash ? -1 : 1;
+	return (x->edit > y->edit) - (x->edit < y->edit);
+}
+
+/* first[i]: the first edit with the subject of edit i; group[i], for a first one: how many edits its subject has. */
+static int group_by_subject(const struct eval__rows *rows, size_t *first, size_t *group)
+{
+	const size_t count = rows->edit_count;
+	struct keyed *keyed = fault_malloc(count * sizeof(*keyed));
+	if (keyed == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < count; i++)
+		keyed[i] = (struct keyed){ rows->edits[i].key_hash, i };
+	qsort(keyed, count, sizeof(*keyed), by_subject);
+	for (size_t i = 0, start = 0; i < count; i++) {
+		if (keyed[i].key_hash != keyed[start].key_hash)
+			start = i;
+		first[keyed[i].edit] = keyed[start].edit;
+		group[keyed[start].edit] = i - start + 1;
+	}
+	free(keyed);
+	return 0;
+}
+
 /* Edits of one subject go to one shard, in the order of the file; a shard that cannot take a subject's edits is closed.
  */
 static int make_plan(const struct eval__rows *rows, size_t per_shard, struct plan *plan, struct err *e)
 {
-	size_t in_shard = 0;
-	plan->shard_of = fault_malloc(rows->edit_count * sizeof(*plan->shard_of));
-	if (plan->shard_of == NULL)
+	const size_t count = rows->edit_count;
+	size_t in_shard = 0, *first = fault_calloc(2 * count, sizeof(*first));
+	size_t *group = first != NULL ? first + count : NULL;
+	plan->shard_of = fault_malloc(count * sizeof(*plan->shard_of));
+	if (first == NULL || plan->shard_of == NULL || group_by_subject(rows, first, group) != 0) {
+		free(first);
 		return err_set(e, ERR_NOMEM, "out of memory");
-	memset(plan->shard_of, 0xFF, rows->edit_count * sizeof(*plan->shard_of));
+	}
 	plan->shard_count = 1;
-	for (size_t i = 0; i < rows->edit_count; i++) {
-		size_t group = 0;
-		if (plan->shard_of[i] != SIZE_MAX)
+	for (size_t i = 0; i < count; i++) {
+		if (first[i] != i) {
+			plan->shard_of[i] = plan->shard_of[first[i]];
 			continue;
-		for (size_t j = i; j < rows->edit_count; j++)
-			group += rows->edits[j].key_hash == rows->edits[i].key_hash ? 1 : 0;
-		if (in_shard > 0 && in_shard + group > per_shard) {
+		}
+		if (in_shard > 0 && in_shard + group[i] > per_shard) {
 			plan->shard_count++;
 			in_shard = 0;
 		}
-		in_shard += group;
-		for (size_t j = i; j < rows->edit_count; j++) {
-			if (rows->edits[j].key_hash == rows->edits[i].key_hash)
-				plan->shard_of[j] = plan->shard_count - 1;
-		}
+		in_shard += group[i];
+		plan->shard_of[i] = plan->shard_count - 1;
 	}
+	free(first);
 	return 0;
 }
 

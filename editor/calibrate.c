@@ -326,17 +326,18 @@ static float cosine(const struct corpus *c, size_t a, size_t b, size_t hidden)
 	return editor__dot(c->keys + a * hidden, c->keys + b * hidden, hidden);
 }
 
-static int score_query(struct corpus *c, size_t at, size_t fold, size_t hidden, struct err *e)
+/* `edits`: the texts of the fold that could be edits. */
+static int score_query(struct corpus *c, size_t at, const size_t *edits, size_t edit_count, size_t hidden,
+		       struct err *e)
 {
 	struct query *query = &c->queries[at];
 	query->question = is_question(&c->texts[at]);
-	query->scores = fault_malloc(c->count * sizeof(*query->scores));
+	query->scores = fault_malloc(edit_count * sizeof(*query->scores));
 	if (query->scores == NULL)
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
-	for (size_t i = 0; i < c->count; i++) {
-		const struct text *edit = &c->texts[i];
-		if (is_question(edit) && edit->fold == fold && edit->group != c->texts[at].group)
-			query->scores[query->count++] = cosine(c, at, i, hidden);
+	for (size_t i = 0; i < edit_count; i++) {
+		if (c->texts[edits[i]].group != c->texts[at].group)
+			query->scores[query->count++] = cosine(c, at, edits[i], hidden);
 	}
 	qsort(query->scores, query->count, sizeof(*query->scores), larger_first);
 	return 0;
@@ -345,10 +346,15 @@ static int score_query(struct corpus *c, size_t at, size_t fold, size_t hidden, 
 static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge, struct err *e)
 {
 	struct editor_calibration *other = NULL;
-	size_t prompt = SIZE_MAX;
-	for (size_t i = 0; i < c->count; i++)
+	size_t prompt = SIZE_MAX, edit_count = 0, *edits = fault_malloc(c->count * sizeof(*edits));
+	int rc = edits == NULL ? err_set(e, ERR_NOMEM, "calibration: out of memory") : 0;
+	for (size_t i = 0; i < c->count && rc == 0; i++) {
 		c->use[i] = c->texts[i].fold != fold;
-	int rc = editor__calibration_new(hidden, 0, &other, e);
+		if (!c->use[i] && is_question(&c->texts[i]))
+			edits[edit_count++] = i;
+	}
+	if (rc == 0)
+		rc = editor__calibration_new(hidden, 0, &other, e);
 	if (rc == 0)
 		rc = editor__whiten_fit(other, c->raw, c->use, c->count, ridge, e);
 	for (size_t i = 0; i < c->count && rc == 0; i++) {
@@ -358,13 +364,14 @@ static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge,
 	for (size_t i = 0; i < c->count && rc == 0; i++) {
 		if (c->use[i])
 			continue;
-		rc = score_query(c, i, fold, hidden, e);
+		rc = score_query(c, i, edits, edit_count, hidden, e);
 		if (c->texts[i].role == PROMPT)
 			prompt = i;
 		if (c->texts[i].role == REPHRASE && prompt < i && c->texts[prompt].group == c->texts[i].group)
 			c->kept[c->kept_count++] = cosine(c, i, prompt, hidden);
 	}
 	editor_calibration_destroy(&other);
+	free(edits);
 	return rc;
 }
 

@@ -145,6 +145,30 @@ static void calibration_rows_are_refused(void **state)
 	assert_non_null(strstr(e.text, "calibration corpus"));
 }
 
+/* Also among more rows than their table begins with. */
+static void every_duplicate_is_found(void **state)
+{
+	(void)state;
+	struct eval_options o = options();
+	struct eval_report r;
+	struct err e = ERR_INIT;
+	struct buf text = BUF_INIT;
+	for (size_t i = 0; i < 1200; i++)
+		buf_printf(&text, "{\"prompt\":\"who leads %zu?\",\"target_new\":\"Olaf\",\"subject\":\"%zu\"}\n",
+			   i % 600, i % 600);
+	for (size_t i = 0; i < 600; i += 100)
+		buf_printf(&text, "{\"prompt\":\"who leads %zu?\",\"target_new\":\"Sven\",\"subject\":\"%zu\"}\n", i,
+			   i);
+	buf_puts(&text, "{\"prompt\":\"What is the capital of Bolt?\",\"target_new\":\"Kir\"}\n");
+	put(file_path, buf_cstr(&text));
+	o.on_conflict = EVAL_REJECT;
+	assert_int_equal(eval_file_run(&o, &r, &e), ERR_INVALID); /* of the last row; nothing is trained */
+	assert_non_null(strstr(e.text, "1 of 601"));
+	assert_int_equal(r.duplicates, 600);
+	assert_int_equal(r.rejected, 6);
+	buf_free(&text);
+}
+
 static void a_file_without_edits_is_an_error(void **state)
 {
 	(void)state;
@@ -495,6 +519,7 @@ int main(void)
 		cmocka_unit_test(first_rows_are_edited_and_others_probe),
 		cmocka_unit_test(conflicts_follow_the_policy),
 		cmocka_unit_test(calibration_rows_are_refused),
+		cmocka_unit_test(every_duplicate_is_found),
 		cmocka_unit_test(a_file_without_edits_is_an_error),
 		cmocka_unit_test(a_given_set_is_measured_without_training),
 		cmocka_unit_test(it_can_be_stopped_while_training_or_calibrating),
