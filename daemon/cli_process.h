@@ -25,8 +25,8 @@ int cli_process_list(const char *folder, struct cli_process *out, size_t max, si
 bool cli_process_alive(const struct cli_process *process);
 void cli_process_signal(const struct cli_process *process, int signal_number);
 void cli_process_forget(const char *folder,
-			const struct cli_process *process); /* removes the pid file; reaps when a child */
-uint64_t cli_process_resident_bytes(const struct cli_process *process);
+			const struct cli_process *process);             /* removes the pid file; reaps when a child */
+uint64_t cli_process_resident_bytes(const struct cli_process *process); /* 0 when it is gone */
 /* The last message that a log file ends with: reason="…" of its last error line, for "worker-0 ended: …". */
 void cli_process_last_words(const char *log_path, char *out, size_t out_bytes);
 

@@ -8,9 +8,8 @@
 #include "proto/codec.h"
 #include "store/store.h"
 
-/* Reads and checks a manifest: content hash, base model (ERR_MISMATCH names both digests), shapes. Arrays live in
- * `arena`. */
-/* `base_model` NULL: any. */
+/* Reads and checks a manifest: content hash, base model (NULL: any; ERR_MISMATCH names both digests), shapes. Arrays
+ * live in `arena`. */
 int version_manifest_read(struct store *blobs, const struct hash *root, const struct hash *content,
 			  const struct hash *base_model, struct arena *arena, struct proto_manifest *out,
 			  struct err *e) MUST_CHECK;

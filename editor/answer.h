@@ -6,6 +6,7 @@
 
 #include "base/record.h"
 
+/* Both: ERR_NOMEM. What is no UTF-8 is left out. `out` is appended to. */
 int editor_answer_normalise(const char *text, size_t len, struct buf *out) MUST_CHECK;
 int editor_answer_matches(const char *decoded, size_t len, const struct record *record, bool *matches) MUST_CHECK;
 

@@ -105,7 +105,8 @@ int model_loss(struct model_run *run, float *loss, int32_t *argmax, float *dy, c
 	       const int32_t *labels, const float *scale, size_t label_count, struct err *e) MUST_CHECK;
 
 /* --- Sampling from one row of logits (changed in place). temperature 0: greedy (lowest id wins ties). top_p in (0, 1].
- * `uniform` in [0, 1). ERR_CORRUPT: a logit is no finite number; nothing was sampled. */
+ * `uniform` in [0, 1). ERR_CORRUPT: a logit is no finite number; nothing was sampled. `run`, never NULL, is
+ * of the model whose logits these are: it lends room for top_p under 1. */
 struct model_sampling {
 	float temperature, top_p;
 };
