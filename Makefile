@@ -34,11 +34,11 @@ GEN := $(O)/gen
 HASH := \#
 PACKAGES := libsodium:libsodium-dev libcyaml:libcyaml-dev jansson:libjansson-dev libutf8proc:libutf8proc-dev \
 	lmdb:liblmdb-dev libzmq:libzmq3-dev libprotobuf-c:libprotobuf-c-dev ompi-c:libopenmpi-dev \
-	libmicrohttpd:libmicrohttpd-dev libpcre2-8:libpcre2-dev libzstd:libzstd-dev libcurl:libcurl4-openssl-dev
+	libmicrohttpd:libmicrohttpd-dev libpcre2-8:libpcre2-dev libzstd:libzstd-dev libcurl:libcurl4-gnutls-dev
 # Libraries without a pkg-config file, by their header.
 HEADERS := csv.h:libcsv-dev
 TOOLS := $(CC):gcc protoc-c:protobuf-c-compiler pkg-config:pkg-config ar:binutils
-ifneq ($(filter unit test bench,$(MAKECMDGOALS)),)
+ifneq ($(filter unit unit-build test bench,$(MAKECMDGOALS)),)
 PACKAGES += cmocka:libcmocka-dev
 endif
 
@@ -109,19 +109,19 @@ ifeq ($(CUDA),1)
 LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublas -lcudart -lstdc++
 endif
 
-# ---- Sources. A folder may be empty; a main that does not exist is left out.
+# ---- Sources
 FOLDERS := base proto store model editor worker coordinator daemon
-MAINS   := $(wildcard daemon/amendd.c daemon/amend.c daemon/amend_merge.c)
-MPI_SRC := $(wildcard worker/reduce_mpi.c)
+MAINS   := daemon/amendd.c daemon/amend.c daemon/amend_merge.c
+MPI_SRC := worker/reduce_mpi.c
 SKIP    := $(MAINS) $(MPI_SRC) $(if $(filter 1,$(DNNL)),,model/gemm_dnnl.c) $(if $(filter 1,$(BLAS)),,model/gemm_blas.c) \
-	$(if $(and $(filter 1,$(CUDA)),$(wildcard model/backend_cuda.cu)),model/backend_cuda_none.c)
+	$(if $(filter 1,$(CUDA)),model/backend_cuda_none.c)
 PROTOS  := $(wildcard proto/*.proto)
 PB_C    := $(PROTOS:%.proto=$(GEN)/%.pb-c.c)
 PB_H    := $(PB_C:.c=.h)
 PB_O    := $(PB_C:.c=.o)
 sources  = $(filter-out $(SKIP),$(wildcard $(1)/*.c))
 objects  = $(patsubst %.c,$(O)/%.o,$(call sources,$(1))) $(if $(filter proto,$(1)),$(PB_O)) \
-	$(if $(and $(filter model,$(1)),$(filter 1,$(CUDA))),$(patsubst %.cu,$(O)/%.o,$(wildcard model/backend_cuda.cu)))
+	$(if $(and $(filter model,$(1)),$(filter 1,$(CUDA))),$(O)/model/backend_cuda.o)
 SHARE    := $(patsubst data/%,$(O)/share/%,$(wildcard data/*))
 PROGRAMS := $(patsubst daemon/%.c,$(O)/%,$(subst amend_merge,amend-merge,$(MAINS)))
 
@@ -138,8 +138,8 @@ FLOOR_daemon := daemon coordinator worker editor model store proto base
 floor = $(call archives,$(or $(FLOOR_$(1)),$(FLOOR_daemon)))
 
 TEST_LIB := $(wildcard tests/lib/*.c)
-SIM_LIB  := $(filter-out tests/sim/test_%.c,$(wildcard tests/sim/*.c))
-TEST_SRC := $(foreach t,$(wildcard tests/unit/*/test_*.c tests/numerics/test_*.c tests/sim/test_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
+# The longest first, so that none runs alone at the end.
+TEST_SRC := $(foreach t,$(wildcard tests/numerics/test_*.c) $(wildcard tests/unit/*/test_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 TEST_TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/*.c))
@@ -185,8 +185,6 @@ endef
 $(foreach f,$(FOLDERS),$(eval $(call archive_rule,$(f))))
 $(O)/libtest.a: $(TEST_LIB:%.c=$(O)/%.o)
 	@rm -f $@; mkdir -p $(@D); ar rcs $@ $^
-$(O)/libsim.a: $(SIM_LIB:%.c=$(O)/%.o)
-	@rm -f $@; mkdir -p $(@D); ar rcs $@ $^
 
 # Shipped data stands beside the programs, as share/amend does after an install.
 $(O)/share/%: data/%
@@ -208,7 +206,7 @@ endef
 folder_of = $(word 3,$(subst /, ,$(1)))
 mpi_part  = $(if $(findstring test_reduce_mpi,$(1)),$(MPI_SRC:%.c=$(O)/%.o))
 test_libs = $(if $(filter tests/unit/%,$(1)),$(call floor,$(call folder_of,$(1))),\
-	$(if $(filter tests/numerics/%,$(1)),$(call archives,$(FLOOR_editor)),$(O)/libsim.a $(DAEMON_LIBS)))
+	$(call archives,$(FLOOR_editor)))
 $(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $(call test_libs,$(t)))))
 MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
 $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
@@ -223,11 +221,10 @@ unit-build: $(TESTS)
 unit: $(TESTS)
 	@$(RUN) $(TESTS)
 test: $(TESTS) $(PROGRAMS) $(TEST_TOOLS:%=$(O)/%)
-	@$(RUN) $(TESTS) $(if $(wildcard tests/integration/run.sh),--script tests/integration/run.sh)
+	@$(RUN) $(TESTS) --script tests/integration/run.sh
 bench: $(BENCH)
 	@for b in $(BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
 demo: $(PROGRAMS)
-	@test -x scripts/demo-run || { echo "scripts/demo-run is missing" >&2; exit 1; }
 	@AMEND_BIN=$(abspath $(O)) scripts/demo-run
 tidy:
 	@scripts/tidy
@@ -243,8 +240,8 @@ fuzz:
 
 install: $(PROGRAMS)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/amend
-	$(if $(PROGRAMS),install -m 0755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/)
-	find data -type f 2>/dev/null | while read -r f; do \
+	install -m 0755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/
+	find data -type f | while read -r f; do \
 		install -D -m 0644 "$$f" "$(DESTDIR)$(PREFIX)/share/amend/$${f#data/}" || exit 1; done
 
 clean:
@@ -273,6 +270,6 @@ help:
 	@echo '  V=1                shows the commands; CC, CFLAGS and LDFLAGS as usual'
 
 ifneq ($(COMPILES),)
--include $(foreach d,$(FOLDERS) tests/lib tests/tools tests/sim tests/numerics bench,$(wildcard $(O)/$(d)/*.d)) \
+-include $(foreach d,$(FOLDERS) tests/lib tests/tools tests/numerics bench,$(wildcard $(O)/$(d)/*.d)) \
 	$(wildcard $(O)/tests/unit/*/*.d) $(wildcard $(GEN)/proto/*.d)
 endif
