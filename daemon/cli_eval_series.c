@@ -69,6 +69,13 @@ static bool is_one_of(const char *name, const char *const *names)
 	return false;
 }
 
+static void put_choice(struct buf *out, const char *choices, int index)
+{
+	for (; index > 0; index--)
+		choices += strcspn(choices, "|") + 1;
+	buf_append(out, choices, strcspn(choices, "|"));
+}
+
 static void put_value(struct buf *out, const struct conf_item *item, const void *config)
 {
 	const char *at = (const char *)config + item->offset;
@@ -86,7 +93,7 @@ static void put_value(struct buf *out, const struct conf_item *item, const void 
 		buf_printf(out, "%s", *(char *const *)at);
 		break;
 	case CONF_CHOICE:
-		buf_printf(out, "%d", *(const int *)at);
+		put_choice(out, item->choices, *(const int *)at);
 		break;
 	}
 }
@@ -121,15 +128,47 @@ static void flags_put(const struct cli_args *args, const char *const *but, struc
 	}
 }
 
-static void command_put(const struct cli_args *args, struct buf *out)
+static bool is_default(const struct conf_item *item, const struct daemon_config *config, const char *text)
+{
+	if (item->type == CONF_BOOL)
+		return (text[0] == '1') == (strcmp(item->value_default, "true") == 0);
+	if (item->type != CONF_REAL)
+		return strcmp(text, item->value_default) == 0;
+	const double value = *(const double *)((const char *)config + item->offset);
+	const double plain = strtod(item->value_default, NULL);
+	return value >= plain && value <= plain;
+}
+
+/* The settings that are not the defaults, as flags: where they were given does not matter to a reader. */
+static void settings_put(const struct daemon_config *config, struct buf *out)
+{
+	static const char *const hidden[] = { "key.file", "key.server", "coordinator.endpoint", NULL };
+	for (size_t i = 0; i < daemon_config_table.item_count; i++) {
+		const struct conf_item *item = &daemon_config_table.items[i];
+		struct buf value = BUF_INIT;
+		put_value(&value, item, config);
+		const char *text = buf_cstr(&value);
+		const bool same = is_default(item, config, text);
+		if ((item->roles & ~(unsigned)(DAEMON_ALL | DAEMON_UP)) != 0 && !same &&
+		    !is_one_of(item->name, hidden)) {
+			const char *flag = item->flag != NULL ? item->flag : item->name;
+			if (item->type == CONF_BOOL)
+				buf_printf(out, " --%s%s", text[0] == '1' ? "" : "no-", flag);
+			else
+				buf_printf(out, " --%s %s", flag, text);
+		}
+		buf_free(&value);
+	}
+}
+
+static void command_put(const struct cli_args *args, const struct daemon_config *config, struct buf *out)
 {
 	static const char *const none[] = { NULL };
 	buf_printf(out, "amend %s %s", args->command->noun, args->command->verb);
 	for (int i = 0; i < args->word_count; i++)
 		buf_printf(out, " %s", args->words[i]);
 	flags_put(args, none, out);
-	for (int i = 0; i < args->setting_count; i++)
-		buf_printf(out, " %s", args->settings[i]);
+	settings_put(config, out);
 }
 
 int cli_series_read(struct cli *cli, const struct cli_args *args, struct eval_options *options, struct cli_series *out,
@@ -149,7 +188,7 @@ int cli_series_read(struct cli *cli, const struct cli_args *args, struct eval_op
 	int rc = checkpoints_read(checkpoints, options->edits, &out->series, e);
 	if (rc == 0)
 		rc = seeds_read(repeat, cli->config.seed, &out->series, e);
-	command_put(args, &out->command);
+	command_put(args, &cli->config, &out->command);
 	method_put(&cli->config, &out->method);
 	flags_put(args, known, &out->measures);
 	out->series.command = buf_cstr(&out->command);

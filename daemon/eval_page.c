@@ -86,9 +86,8 @@ int eval_page(const struct json *report, struct buf *out, struct err *e)
 {
 	const struct json *summary = json_get(report, "summary"), *runs = json_get(report, "runs");
 	const struct json *last = json_at(runs, json_length(runs) - 1);
-	buf_printf(out, "# Evaluation of %s\n\nAmend %s, %s, %lld threads, %s.\n\n    %s\n\n", text_of(report, "model"),
-		   text_of(report, "software"), text_of(report, "backend"),
-		   (long long)json_integer(json_get(report, "threads")), text_of(report, "created"),
+	buf_printf(out, "# Evaluation of %s\n\nAmend %s, %s, %s.\n\n    %s\n\n", text_of(report, "model"),
+		   text_of(report, "software"), text_of(report, "backend"), text_of(report, "created"),
 		   text_of(report, "command"));
 	put_rule(out, summary, "figure");
 	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
