@@ -7,20 +7,16 @@ tiny_model
 EDITS=8
 
 answer_of() { # prompt: text and route, as the node gives them
-	http /v1/completions -d "$(jq -cn --arg p "$1" '{prompt: $p, max_tokens: 1, temperature: 0, amend: {explain: true}}')" |
-		jq -r '.choices[0] | "\(.text | sub("^\\s+"; "")) \(.amend.route)"'
+	http /v1/completions -d "$(jq -cn --arg p "$1" '{prompt: $p, max_tokens: 6, temperature: 0, stop: "\n", amend: {explain: true}}')" |
+		jq -r '.choices[0] | "\(.text | sub("^\\s+"; "") | gsub("\\s+$"; "")) \(.amend.route)"'
 }
 prompt_of() { jq -r "select(.id == \"$1\") | .prompt" "$FACTS"; }
 state_is() { [ "$(amend edit show "$1" -o json | jq -r .state)" = "$2" ]; } # id, state
 history_of() { amend edit show "$1" -o json | jq -r '[.history[].what] | join(" ")'; }
 version_of() { amend version show latest -o json | jq .version; }
-# Every shard's memory of the newest version has been trained after the last removal: their deltas stand still.
-retrained() { # count of commits so far
-	log_count_at_least coordinator COORDINATOR-VERSION-PUBLISHED "$1"
-}
 nodes_on_latest() { amend fleet status -o json | jq -e '.version as $v | all(.members[] | select(.kind == "node"); .version == $v)' >/dev/null; }
-settle() { # versions published at least
-	wait_for 60 retrained "$1" || fail "the shard was not trained anew"
+settle() { # versions published at least: the tombstone's, and that of the shard without the edit
+	wait_for 60 log_count_at_least coordinator COORDINATOR-VERSION-PUBLISHED "$1" || fail "the shard was not trained anew"
 	wait_for 20 nodes_on_latest || fail "the node does not follow"
 	wait_served 60
 }
@@ -62,6 +58,7 @@ case_one_edit_leaves_and_the_others_stay() {
 # A → B, B is revoked: A again, under a new id.
 case_what_was_superseded_comes_back() {
 	local id=fact-000 prompt
+	cluster_name revoke
 	prompt=$(prompt_of $id)
 	try amend edit add --id newer --prompt "$prompt" --subject "$(jq -r "select(.id == \"$id\") | .subject" "$FACTS")" --target z
 	expect_ok
@@ -80,6 +77,7 @@ case_what_was_superseded_comes_back() {
 
 case_time_ends_and_begins() {
 	local soon
+	cluster_name revoke
 	soon=$(date -u -d "+$((6 * SLOW)) seconds" +%Y-%m-%dT%H:%M:%SZ)
 	try amend edit add --id short --prompt "zuzuz is" --subject zuzuz --target q --expires "$soon"
 	expect_ok
@@ -94,16 +92,17 @@ case_time_ends_and_begins() {
 
 # The coordinator dies on either side of the revocation's commit; asked again, it is revoked once.
 coordinator_crash_at() { # fault point and action
-	local count
+	local pid
 	cluster_up "crash-${1%%=*}" "$TINY"
 	try amend edit import "$FACTS"
 	expect_ok
 	wait_served 90
 	kill_hard coordinator
 	FAULT=$1 process_start coordinator
+	pid=$(pid_of coordinator)
 	wait_for 20 answering || fail "the coordinator does not start"
 	amend --timeout 2 edit revoke fact-003 --reason "a test" >/dev/null 2>&1
-	wait_for 60 gone "$(pid_of coordinator)" || fail "the point $1 was not reached"
+	wait_for 60 gone "$pid" || fail "the point $1 was not reached"
 	process_start coordinator
 	wait_for 20 answering || fail "the coordinator does not start again"
 	try amend edit revoke fact-003 --reason "a test"
