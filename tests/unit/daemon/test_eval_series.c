@@ -175,7 +175,8 @@ static void other_edits_are_trained_anew(void **state)
 	assert_ok(&e, run(f, &first, &report, &notice, &e));
 	json_free(&report);
 	buf_puts(&changed, rows);
-	memcpy(strstr((char *)changed.data, "blue"), "pink", 4);
+	const size_t at = (size_t)(strstr(buf_cstr(&changed), "blue") - buf_cstr(&changed));
+	memcpy(changed.data + at, "pink", 4);
 	test_file_write(f->file, buf_cstr(&changed));
 	assert_ok(&e, run(f, &second, &report, &notice, &e));
 	assert_int_equal(second.kept, 0); /* the file is another one */
