@@ -74,11 +74,15 @@ static int copy_config(struct coordinator *c, const struct coordinator_config *c
 	if (config->cluster_id != NULL)
 		coordinator__copy_text(c->cluster_id, sizeof c->cluster_id, coordinator__text(config->cluster_id));
 	c->config.data_folder = c->data_folder;
+	buf_append(&c->settings, config->settings.bytes, config->settings.len);
+	c->config.settings = (struct msg_bytes){ c->settings.data, c->settings.len };
 	c->config.family = c->family;
 	c->config.tensor_format = c->tensor_format;
 	c->config.cluster_id = c->cluster_id;
 	c->config.key = c->key;
-	return c->data_folder != NULL && c->family != NULL && c->tensor_format != NULL ? 0 : ERR_NOMEM;
+	return c->data_folder != NULL && c->family != NULL && c->tensor_format != NULL && !buf_failed(&c->settings)
+		       ? 0
+		       : ERR_NOMEM;
 }
 
 static int check_config(const struct coordinator_config *config, struct err *e)
@@ -90,6 +94,9 @@ static int check_config(const struct coordinator_config *config, struct err *e)
 	    config->peers_max == 0)
 		return err_set(e, ERR_INVALID,
 			       "group_edits_max, commit_edits_max, edit_tries_max and peers_max must be at least 1");
+	if (config->settings.len > MSG_SETTINGS_BYTES_MAX)
+		return err_set(e, ERR_LIMIT, "settings of %zu bytes: at most %d", config->settings.len,
+			       MSG_SETTINGS_BYTES_MAX);
 	if (config->lease_ms == 0 || config->heartbeat_ms == 0 || config->heartbeat_ms > config->lease_ms)
 		return err_set(e, ERR_INVALID, "heartbeat_ms must be in 1..lease_ms (%u)", config->lease_ms);
 	return 0;
@@ -149,6 +156,7 @@ void coordinator_destroy(struct coordinator **coordinator)
 	free(c->merge.seqs);
 	free(c->data_folder);
 	free(c->family);
+	buf_free(&c->settings);
 	free(c->tensor_format);
 	free(c);
 	*coordinator = NULL;

@@ -5,6 +5,7 @@
 #ifndef AMEND_COORDINATOR_COORDINATOR_H
 #define AMEND_COORDINATOR_COORDINATOR_H
 
+#include "base/merge_plan.h"
 #include "proto/transport.h"
 #include "store/store.h"
 
@@ -25,11 +26,16 @@ struct coordinator_config {
 	uint32_t merge_loss_points; /* 2: merged more than this many points below its inputs is not served by default */
 	uint64_t space_reserve_bytes; /* refuse writes below this much free disk */
 	uint64_t seed;
-	uint32_t layer;          /* edited layer; UINT32_MAX: 25 of 30, in proportion to the first worker's model */
-	const char *data_folder; /* holds the store's folder and merge/<id>/ */
-	const char *cluster_id;  /* "" : made at first start */
-	const char *family, *tensor_format; /* "amend", "blk.%u.ffn_down.weight" */
-	const uint8_t *key;                 /* own public key: actor of its own events */
+	uint32_t layer; /* edited layer; UINT32_MAX: 25 of 30 (family `paper`: 24), in proportion to the first worker's
+			   model */
+	const char *data_folder;            /* holds the store's folder and merge/<id>/ */
+	const char *cluster_id;             /* "" : made at first start */
+	const char *family, *tensor_format; /* "amend" or "paper", "blk.%u.ffn_down.weight" */
+	struct msg_bytes settings;          /* of family `paper`: handed to workers as they are; copied */
+	enum merge_operator merge_operator; /* and, for those that take finished deltas: */
+	double merge_density;               /* 0: the default */
+	bool merge_trim_nonzero;
+	const uint8_t *key; /* own public key: actor of its own events */
 };
 
 /* How a merge job is run; the real row forks mpirun (merge_job.c), tests bring their own. */

@@ -127,6 +127,7 @@ struct merge_run {
 struct coordinator {
 	struct coordinator_config config;
 	char *data_folder, *family, *tensor_format;
+	struct buf settings;
 	char cluster_id[64];
 	uint8_t key[STORE_KEY_BYTES];
 	const struct env *env;
@@ -374,7 +375,8 @@ void coordinator__merge_forget(struct coordinator *c);
 int coordinator__merge_path(const struct coordinator *c, uint64_t id, const char *name, char out[PATH_MAX],
 			    struct err *e) MUST_CHECK;
 void coordinator__gate_advance(struct coordinator *c);
-int coordinator__gate_publish(struct coordinator *c, double score, struct err *e) MUST_CHECK;
+int coordinator__gate_publish(struct coordinator *c, double score, const struct hash *index_root,
+			      struct err *e) MUST_CHECK;
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);
 void coordinator__gate_lost(struct coordinator *c, const char *why);
 void coordinator__gate_renew(struct coordinator *c);

@@ -297,6 +297,26 @@ static int load_base(struct coordinator *c, struct store_txn *txn, struct err *e
 	return rc;
 }
 
+/* Memories of two families cannot stand in one version. A store without the entry is of the time before the second. */
+static int check_family(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct buf family = BUF_INIT;
+	int rc = c->base_known ? store_meta_get(txn, "family", &family, e) : 0;
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		buf_puts(&family, "amend");
+		rc = buf_failed(&family) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+	}
+	if (rc == 0 && c->base_known && strcmp(buf_cstr(&family), c->family) != 0)
+		rc = err_set(
+			e, ERR_MISMATCH,
+			"this cluster's memories are of family %.64s, the configuration says %.64s: set it back, or "
+			"start a cluster in another folder",
+			buf_cstr(&family), c->family);
+	buf_free(&family);
+	return rc;
+}
+
 static int load_unserved(struct coordinator *c, struct store_txn *txn, struct err *e)
 {
 	for (uint64_t from = 1;;) {
@@ -401,6 +421,8 @@ int coordinator__load(struct coordinator *c, struct err *e)
 		rc = store_edit_count(txn, c->counts, e);
 	if (rc == 0)
 		rc = load_base(c, txn, e);
+	if (rc == 0)
+		rc = check_family(c, txn, e);
 	if (rc == 0)
 		rc = load_version(c, txn, e);
 	if (rc == 0)

@@ -119,7 +119,9 @@ int coordinator__merge_prepare_files(struct coordinator *c, struct store_merge *
 		rc = write_inputs(c, rec, plan, e);
 	if (rc == 0) {
 		plan->merge = rec->id;
-		plan->operator= MERGE_ROUNDS;
+		plan->operator= c->config.merge_operator;
+		plan->numbers.density = c->config.merge_density;
+		plan->numbers.trim_nonzero = c->config.merge_trim_nonzero;
 		plan->base_model = c->base_model;
 		plan->layer = coordinator__layer(c);
 		plan->seed = c->config.seed;

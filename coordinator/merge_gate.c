@@ -203,12 +203,13 @@ static int publish_merge(struct coordinator *c, struct store_merge *rec, const c
 	return publish_write(c, rec, publish, e);
 }
 
-int coordinator__gate_publish(struct coordinator *c, double score, struct err *e)
+int coordinator__gate_publish(struct coordinator *c, double score, const struct hash *index_root, struct err *e)
 {
 	struct store_merge rec = c->merge.rec;
 	struct store_version publish;
 	char note[STORE_REASON_BYTES];
 	rec.score = score;
+	rec.index_root = *index_root;
 	rec.state = STORE_MERGE_STATE_PUBLISHED;
 	rec.ended_ms = env_wall_ms(c->env);
 	bool serves = coordinator__merge_serves(c, &rec);

@@ -13,7 +13,7 @@ uint32_t coordinator__layer(const struct coordinator *c)
 {
 	if (c->config.layer != UINT32_MAX || !c->base_known)
 		return c->config.layer;
-	uint32_t layer = c->layers * 25 / 30;
+	uint32_t layer = c->layers * (strcmp(c->family, "paper") == 0 ? 24 : 25) / 30;
 	return layer < c->layers ? layer : c->layers - 1;
 }
 
@@ -100,6 +100,7 @@ static int add_merge(struct coordinator *c, struct draft *d, const struct store_
 	memory->shard_version = 1;
 	memory->delta_root = merge->output_root;
 	memory->encoding = coordinator__text(ENCODING);
+	memory->index_root = merge->index_root;
 	memory->seqs = seqs;
 	memory->sources = merge->shards;
 	memory->source_count = merge->shard_count;

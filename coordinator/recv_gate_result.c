@@ -1,6 +1,8 @@
 /* recv_gate_result.c: a worker says how many edits a merged memory answers. Idempotent, as a commit is. */
 #include "coordinator/internal.h"
 
+#include <string.h>
+
 /* Answered like a commit, so that a worker sends it again until it is taken. */
 static void gate_reply(struct coordinator *c, const struct msg_received *received, int code, const char *text)
 {
@@ -11,6 +13,20 @@ static void gate_reply(struct coordinator *c, const struct msg_received *receive
 	msg.u.shard_commit_reply.version = c->version;
 	msg.u.shard_commit_reply.text = coordinator__text(text);
 	coordinator__reply(c, received, &msg);
+}
+
+/* Without its gaps a merged memory of the paper's family could not be routed to. */
+static int check_index(struct coordinator *c, const struct hash *root, struct err *e)
+{
+	struct buf missing = BUF_INIT;
+	if (hash_is_zero(root))
+		return strcmp(c->family, "paper") != 0 ? 0 : err_set(e, ERR_INVALID, "the index's root is zero");
+	int rc = store_blob_missing(c->store, root, &missing, e);
+	if (rc == 0 && missing.len > 0)
+		rc = err_set(e, ERR_NOT_FOUND, "%zu chunks of the index are not here: upload them, then send it again",
+			     missing.len / sizeof(struct hash));
+	buf_free(&missing);
+	return rc;
 }
 
 void coordinator__recv_gate_result(struct coordinator *c, const struct msg_received *received)
@@ -31,9 +47,14 @@ void coordinator__recv_gate_result(struct coordinator *c, const struct msg_recei
 		coordinator__gate_lost(c, "its counts were impossible");
 		return;
 	}
+	int rc = check_index(c, &result->index_root, &e);
+	if (rc != 0) {
+		gate_reply(c, received, rc, e.text);
+		return;
+	}
 	/* What was not tested did not pass. */
 	double score = c->merge.seq_count > 0 ? (double)result->passed / (double)c->merge.seq_count : 0;
-	int rc = coordinator__gate_publish(c, score, &e);
+	rc = coordinator__gate_publish(c, score, &result->index_root, &e);
 	if (rc == 0) {
 		c->gated.merge = result->merge;
 		c->gated.epoch = result->epoch;

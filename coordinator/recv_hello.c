@@ -18,6 +18,7 @@ static void reply(struct coordinator *c, const struct msg_received *received, in
 	r->seed = c->config.seed;
 	r->layer = coordinator__layer(c);
 	r->version = c->version;
+	r->settings = c->config.settings;
 	coordinator__reply(c, received, &msg);
 }
 
@@ -35,11 +36,14 @@ static int fix_base_write(struct coordinator *c, const struct msg_hello *hello, 
 	json_w_member_uint(&w, "layers", hello->layers);
 	json_w_member_uint(&w, "hidden", hello->hidden);
 	json_w_member_uint(&w, "ffn", hello->ffn);
+	json_w_member_str(&w, "family", c->family);
 	json_w_close(&w);
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
 					: store_meta_put(c->txn, "base-model", bytes.data, bytes.len, e);
+	if (rc == 0)
+		rc = store_meta_put(c->txn, "family", c->family, strlen(c->family), e);
 	if (rc == 0)
 		rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, actor, &json, NULL, e);
 	buf_free(&json);

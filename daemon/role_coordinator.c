@@ -1,10 +1,12 @@
 /* role_coordinator.c: `amendd coordinator`. */
 #include "daemon/metrics_page.h"
 #include "daemon/roles.h"
+#include "daemon/wise_settings.h"
 #include "daemon/wiring.h"
 
 #include "base/log.h"
 #include "coordinator/coordinator.h"
+#include "editor/gap.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -138,9 +140,25 @@ static int merge_job_open(struct role *role, struct err *e)
 	return rc;
 }
 
+/* What only the paper's family needs: how workers train, and how their finished deltas are put together. */
+static int paper_settings(const struct daemon_config *c, struct buf *settings, struct coordinator_config *out,
+			  struct err *e)
+{
+	struct editor_wise_calibration calibration = { .wise = { .alpha = 0 } };
+	daemon_wise_config(c, &calibration.wise);
+	int rc = editor_wise_calibration_encode(&calibration, settings, e);
+	out->family = "paper";
+	out->settings = (struct msg_bytes){ settings->data, settings->len };
+	out->merge_operator = calibration.wise.merge_operator;
+	out->merge_density = (double)calibration.wise.merge_density;
+	out->merge_trim_nonzero = calibration.wise.merge_trim_nonzero;
+	return rc;
+}
+
 static int coordinator_open(struct role *role, struct err *e)
 {
 	const struct daemon_config *c = role->config;
+	struct buf settings = BUF_INIT;
 	struct coordinator_config config = {
 		.peers_max = (uint32_t)c->peers_max,
 		.edits_per_shard = (uint32_t)c->edits_per_shard,
@@ -160,15 +178,19 @@ static int coordinator_open(struct role *role, struct err *e)
 		.merge_loss_points = (uint32_t)c->merge_loss_points,
 		.space_reserve_bytes = (uint64_t)c->space_reserve_bytes,
 		.seed = (uint64_t)c->seed,
-		.layer = UINT32_MAX,
+		.layer = c->layer > 0 ? (uint32_t)c->layer : UINT32_MAX,
 		.data_folder = c->data,
 		.cluster_id = "",
 		.family = "amend",
 		.tensor_format = "blk.%u.ffn_down.weight",
 		.key = role->wiring.keys.public_key,
 	};
-	return coordinator_new(&config, env_system(), role->store, role->wiring.transport, &role->merge_job,
-			       &role->coordinator, e);
+	int rc = daemon_family(c) == EDITOR_FAMILY_PAPER ? paper_settings(c, &settings, &config, e) : 0;
+	if (rc == 0)
+		rc = coordinator_new(&config, env_system(), role->store, role->wiring.transport, &role->merge_job,
+				     &role->coordinator, e);
+	buf_free(&settings);
+	return rc;
 }
 
 static int open_all(struct role *role, struct err *e)

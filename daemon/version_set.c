@@ -86,7 +86,8 @@ static int memory_read(struct store *blobs, const struct proto_memory *memory, s
 	struct buf *delta = &x->bytes[2 * i], *index = &x->bytes[2 * i + 1];
 	bool merged = memory->kind == PROTO_MEMORY_MERGED;
 	int rc = store_blob_get(blobs, &memory->delta_root, BLOB_BYTES_MAX, delta, e);
-	if (rc == 0 && !merged)
+	const bool indexed = !hash_is_zero(&memory->index_root);
+	if (rc == 0 && (indexed || !merged))
 		rc = store_blob_get(blobs, &memory->index_root, BLOB_BYTES_MAX, index, e);
 	if (rc != 0) {
 		err_wrap(e, "memory %" PRIu64, memory->id);
@@ -96,8 +97,9 @@ static int memory_read(struct store *blobs, const struct proto_memory *memory, s
 		.id = memory->id,
 		.delta = delta->data,
 		.delta_len = delta->len,
-		.index = merged ? NULL : index->data,
-		.index_len = merged ? 0 : index->len,
+		.index = indexed || !merged ? index->data : NULL,
+		.index_len = index->len,
+		.merged = merged,
 		.sources = memory->sources,
 		.source_count = memory->source_count,
 	};

@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "editor/delta.h"
 #include "editor/prompt.h"
+#include "editor/wise.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -53,6 +54,8 @@ void editor_shard_destroy(struct editor_shard **shard)
 	free(s->edits);
 	editor__batch_free(&s->batch, s->backend);
 	editor__trainer_free(s);
+	editor_wise_destroy(&s->wise);
+	buf_free(&s->corpus);
 	model_run_destroy(&s->run);
 	free(s->delta);
 	free(s);
@@ -69,7 +72,7 @@ static void put_text(struct json_w *w, const char *key, const struct record_text
 
 /* A copy of what training and re-test look at, so that nothing else of a record can have an influence, and records need
  * not live on. */
-static int copy_record(const struct record *record, struct record **out, struct err *e)
+static int copy_record(const struct record *record, bool irrelevant, struct record **out, struct err *e)
 {
 	struct buf text = BUF_INIT;
 	struct json_w w;
@@ -78,6 +81,8 @@ static int copy_record(const struct record *record, struct record **out, struct 
 	put_text(&w, "prompt", &record->prompt);
 	put_text(&w, "target_new", &record->target_new);
 	put_text(&w, "subject", &record->subject);
+	if (irrelevant)
+		put_text(&w, "loc_prompt", &record->loc_prompt);
 	if (record->alias_count > 0) {
 		json_w_key(&w, "aliases");
 		json_w_open(&w, '[');
@@ -124,7 +129,7 @@ int editor_shard_add(struct editor_shard *shard, uint64_t seq, const struct reco
 	rc = editor__tokenise(shard->model, record->prompt.text, record->prompt.len, &record->target_new, true,
 			      &edit.ids, &edit.id_count, &edit.prompt_count, e);
 	if (rc == 0)
-		rc = copy_record(record, &edit.record, e);
+		rc = copy_record(record, shard->config.family == EDITOR_FAMILY_PAPER, &edit.record, e);
 	if (rc != 0) {
 		edit_fini(&edit);
 		return rc;
@@ -349,6 +354,8 @@ static struct editor_index_entry index_entry(const struct editor_shard *shard, c
 
 int editor_shard_index_encode(struct editor_shard *shard, struct buf *out, struct err *e)
 {
+	if (shard->config.family == EDITOR_FAMILY_PAPER)
+		return editor__wise_index(shard, out, e);
 	int rc = editor__prefix_fill(shard, e);
 	if (rc != 0)
 		return rc;

@@ -1,6 +1,9 @@
 /* shard.h: one knowledge shard in training: its edits with their frozen inputs of the edited matrix, and the delta
- * W′−W. Same records' prompts and targets, config, seeds, backend and thread count: same bytes. Only prompt and
- * target_new are looked at. Not thread-safe; no clock, no files, no sockets. */
+ * W′−W. Both families: of `paper` (wise.h) it trains one edit after the other with the seed as the shard's own (always
+ * the same one), its index bytes are gap.h's, an edit passes the re-test when its answer begins with the target, and
+ * merging by rounds and gradients are not for it. Same records' prompts and targets, config, seeds, backend and thread
+ * count: same bytes. Only prompt and target_new are looked at (and loc_prompt in the paper's family). Not thread-safe;
+ * no clock, no files, no sockets. */
 #ifndef AMEND_EDITOR_SHARD_H
 #define AMEND_EDITOR_SHARD_H
 
@@ -19,6 +22,9 @@ void editor_shard_destroy(struct editor_shard **shard);
 int editor_shard_add(struct editor_shard *shard, uint64_t seq, const struct record *record, struct err *e) MUST_CHECK;
 int editor_shard_remove(struct editor_shard *shard, uint64_t seq, struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
 size_t editor_shard_count(const struct editor_shard *shard);
+/* Family `paper`: where edits without a loc_prompt find an irrelevant text (wise.h). Copied. */
+int editor_shard_corpus_set(struct editor_shard *shard, const char *corpus, size_t corpus_len,
+			    struct err *e) MUST_CHECK;
 /* Continues from a committed delta (bytes of delta.h). Without it the delta is zero. */
 int editor_shard_delta_load(struct editor_shard *shard, const void *bytes, size_t len, struct err *e) MUST_CHECK;
 int editor_shard_delta_encode(const struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;

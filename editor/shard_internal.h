@@ -49,6 +49,7 @@ struct editor__trainer { /* backend memory, hidden × ffn each */
 	size_t protected_count;
 };
 
+struct editor_wise;
 struct editor_shard {
 	struct model *model;
 	struct editor_config config;
@@ -61,6 +62,9 @@ struct editor_shard {
 	size_t row_max; /* of run */
 	struct editor__batch batch;
 	struct editor__trainer trainer;
+	/* family `paper`: */
+	struct editor_wise *wise; /* NULL before the first training */
+	struct buf corpus;
 };
 
 static inline size_t editor__edit_rows(const struct editor__edit *edit)
@@ -120,5 +124,11 @@ int editor__protect_prepare(struct editor_shard *shard, const size_t *others, si
 			    struct err *e) MUST_CHECK;
 int editor__protect_gradient(struct editor_shard *shard, struct err *e) MUST_CHECK;
 void editor__protect_free(struct editor_shard *shard);
+
+/* shard_wise.c: family `paper`. */
+int editor__wise_learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
+		       const struct editor_watch *watch, struct editor_result *results,
+		       struct editor_train_stats *stats, struct err *e) MUST_CHECK;
+int editor__wise_index(struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;
 
 #endif

@@ -25,7 +25,8 @@ struct proto_memory {
 	uint64_t id; /* unique in the cluster: shard id, or 2^32 + merge id */
 	enum proto_memory_kind kind;
 	uint64_t shard_version;
-	struct hash delta_root, index_root; /* index_root zero for merged: its sources' indexes name its edits */
+	struct hash delta_root, index_root; /* index_root zero for merged of family `amend`: its
+					   sources' indexes name its edits */
 	struct msg_text encoding;           /* "bf16+zstd" */
 	const uint64_t *seqs;               /* edits in it, in order */
 	size_t seq_count;

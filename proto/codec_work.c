@@ -33,6 +33,7 @@ static const struct codec__row hello_reply_rows[] = {
 	ROW_U64(6, msg_hello_reply, seed, 0, UINT64_MAX),
 	ROW_U32(7, msg_hello_reply, layer, 0, UINT32_MAX),
 	ROW_U64(8, msg_hello_reply, version, 0, UINT64_MAX),
+	ROW_BYTES(9, msg_hello_reply, settings, MSG_SETTINGS_BYTES_MAX),
 };
 CODEC_TABLE(codec__hello_reply, amend__hello_reply__descriptor, msg_hello_reply, hello_reply_rows);
 
@@ -149,10 +150,9 @@ static const struct codec__row fenced_rows[] = {
 CODEC_TABLE(codec__fenced, amend__fenced__descriptor, msg_fenced, fenced_rows);
 
 static const struct codec__row gate_result_rows[] = {
-	ROW_U64(1, msg_gate_result, merge, 0, UINT64_MAX),
-	ROW_U64(2, msg_gate_result, epoch, 0, UINT64_MAX),
-	ROW_U32(3, msg_gate_result, passed, 0, UINT32_MAX),
-	ROW_U32(4, msg_gate_result, tested, 0, UINT32_MAX),
+	ROW_U64(1, msg_gate_result, merge, 0, UINT64_MAX),  ROW_U64(2, msg_gate_result, epoch, 0, UINT64_MAX),
+	ROW_U32(3, msg_gate_result, passed, 0, UINT32_MAX), ROW_U32(4, msg_gate_result, tested, 0, UINT32_MAX),
+	ROW_HASH(5, msg_gate_result, index_root),
 };
 CODEC_TABLE(codec__gate_result, amend__gate_result__descriptor, msg_gate_result, gate_result_rows);
 

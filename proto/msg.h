@@ -140,6 +140,7 @@ struct msg_hello {
 	uint32_t layers, hidden, ffn; /* shape of the base model */
 	uint32_t pid;
 };
+#define MSG_SETTINGS_BYTES_MAX 1024
 struct msg_hello_reply {
 	int code; /* 0, ERR_MISMATCH (another base model; text says both digests), ERR_UNSUPPORTED (protocol),
 		     ERR_DENIED */
@@ -147,8 +148,9 @@ struct msg_hello_reply {
 	struct msg_text cluster_id;
 	uint32_t heartbeat_ms, lease_ms;
 	uint64_t seed;
-	uint32_t layer;   /* edited layer; UINT32_MAX: the worker's own default for the model */
-	uint64_t version; /* newest published */
+	uint32_t layer;            /* edited layer; UINT32_MAX: the worker's own default for the model */
+	uint64_t version;          /* newest published */
+	struct msg_bytes settings; /* of the paper's family (editor/gap.h); empty: family `amend` */
 };
 enum msg_lease_kind { MSG_LEASE_TRAIN = 1, MSG_LEASE_GATE = 2 };
 struct msg_lease { /* coordinator → worker */
@@ -232,6 +234,7 @@ struct msg_fenced { /* coordinator → worker: the lease is another's now; stop 
 struct msg_gate_result { /* worker → coordinator: how many edits the merged memory answers, of how many tested */
 	uint64_t merge, epoch;
 	uint32_t passed, tested;
+	struct hash index_root; /* family `paper`: the merged memory's index; zero: none */
 };
 struct msg_release {    /* worker → coordinator: it gives a lease back, of a shard or a gate. No answer */
 	uint64_t shard; /* or the merge's id for a gate */

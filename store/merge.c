@@ -55,6 +55,8 @@ static int merge_decode(struct store_txn *txn, struct store__bytes key, struct r
 					     e);
 	for (size_t i = 0; i < out->shard_count; i++)
 		out->shards[i] = reader_u64le(r);
+	if (r->at < r->len) /* older records end here */
+		store__take_hash(r, &out->index_root);
 	return store__record_done(txn, STORE__TABLE_MERGE, key, r, e);
 }
 
@@ -123,6 +125,8 @@ int store_merge_put(struct store_txn *txn, const struct store_merge *merge, stru
 	buf_u32le(b, (uint32_t)merge->shard_count);
 	for (size_t i = 0; i < merge->shard_count; i++)
 		buf_u64le(b, merge->shards[i]);
+	if (!hash_is_zero(&merge->index_root))
+		store__field_hash(b, &merge->index_root);
 	store__key_number(merge->id, &key);
 	return store__record_put(txn, STORE__TABLE_MERGE, &key, e);
 }

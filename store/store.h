@@ -212,6 +212,7 @@ struct store_merge {
 	uint64_t shards[64];
 	size_t shard_count;
 	struct hash plan, output_root; /* SHA-256 of the plan file; blob root of the merged delta */
+	struct hash index_root;        /* of the merged memory's index (family `paper`); zero: none */
 	uint64_t version;              /* published with, 0: none */
 	int64_t planned_ms, ended_ms;
 	double score, score_inputs; /* share of edits that pass the re-test, merged and in their shards */

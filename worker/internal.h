@@ -44,7 +44,7 @@ struct worker__job {
 	size_t fresh_sent, fresh_count; /* the last `fresh_sent` are new; of them, not removed at once */
 	uint64_t *removed;
 	size_t removed_count;
-	bool closing, covered; /* covered: the last pass was breadth-first over all edits */
+	bool closing, covered; /* covered: the delta is that of a breadth-first pass over all edits, and no others */
 	bool retrain;          /* from nothing: the delta holds what was taken back */
 	uint64_t shard_id, shard_version;
 	/* out */

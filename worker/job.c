@@ -14,6 +14,7 @@
 
 #define CORPUS_BYTES_MAX      (16 * 1024 * 1024)
 #define PURPOSE_BREADTH_FIRST UINT64_C(0x627265616474) /* keeps the seeds of the two modes apart */
+#define PURPOSE_WISE          UINT64_C(0x77697365)
 
 static int on_progress(void *context, const char *phase, size_t done, size_t total, double loss)
 {
@@ -144,6 +145,23 @@ static int results_make(struct worker__job *job)
 	return 0;
 }
 
+/* Where edits without a locality prompt find an irrelevant text. */
+static int corpus_give(struct worker__job *job)
+{
+	struct buf corpus = BUF_INIT;
+	int rc = file_read(job->worker->config.calibration_corpus, CORPUS_BYTES_MAX, &corpus, &job->error);
+	if (rc == 0)
+		rc = editor_shard_corpus_set(job->shard, (const char *)corpus.data, corpus.len, &job->error);
+	buf_free(&corpus);
+	return rc;
+}
+
+static int shard_open(struct worker__job *job)
+{
+	int rc = editor_shard_new(job->worker->model, &job->editor, &job->shard, &job->error);
+	return rc == 0 && job->editor.family == EDITOR_FAMILY_PAPER ? corpus_give(job) : rc;
+}
+
 /* Edits that failed are among the removed: what this process remembers of them (editor/retest.c) decides nothing, so a
  * worker that started anew trains to the same bytes. */
 static int shard_fill(struct worker__job *job)
@@ -151,7 +169,7 @@ static int shard_fill(struct worker__job *job)
 	struct err *e = &job->error;
 	int rc = 0;
 	if (job->shard == NULL) {
-		rc = editor_shard_new(job->worker->model, &job->editor, &job->shard, e);
+		rc = shard_open(job);
 		if (rc == 0 && job->delta.len > 0)
 			rc = editor_shard_delta_load(job->shard, job->delta.data, job->delta.len, e);
 	}
@@ -176,6 +194,11 @@ static void mode_choose(struct worker__job *job, enum editor_mode *mode, size_t 
 	size_t count = editor_shard_count(job->shard);
 	const struct editor_config *config = &job->editor;
 	*fresh = job->fresh_count < count ? job->fresh_count : count;
+	if (config->family == EDITOR_FAMILY_PAPER) {
+		*mode = job->retrain || (job->closing && !job->covered) ? EDITOR_BREADTH_FIRST : EDITOR_STREAM;
+		job->seed = rng_derive(config->seed, job->shard_id, PURPOSE_WISE);
+		return;
+	}
 	*mode = job->closing || job->retrain || *fresh > config->stream_group_max ? EDITOR_BREADTH_FIRST
 										  : EDITOR_STREAM;
 	job->seed = *mode == EDITOR_BREADTH_FIRST ? rng_derive(config->seed, job->shard_id, PURPOSE_BREADTH_FIRST)
@@ -187,7 +210,7 @@ static int shard_forget(struct worker__job *job)
 {
 	editor_shard_destroy(&job->shard);
 	job->covered = true;
-	return editor_shard_new(job->worker->model, &job->editor, &job->shard, &job->error);
+	return shard_open(job);
 }
 
 static int train(struct worker__job *job)
@@ -213,7 +236,9 @@ static int train(struct worker__job *job)
 		rc = editor_shard_learn(job->shard, mode, count - fresh, fresh, job->seed, &watch, job->results,
 					&job->stats, &job->error);
 		job->train_ms = (uint32_t)(env_monotonic_ms(w->env) - began);
-		job->covered_out = job->stats.mode == EDITOR_BREADTH_FIRST;
+		/* In the paper's family edits train one after the other either way. */
+		job->covered_out = job->stats.mode == EDITOR_BREADTH_FIRST ||
+				   (job->covered && job->editor.family == EDITOR_FAMILY_PAPER);
 	}
 	if (rc == 0)
 		rc = editor_shard_delta_encode(job->shard, &job->delta_out, &job->error);
@@ -226,7 +251,11 @@ static int gate(struct worker__job *job)
 {
 	struct editor_watch watch = { on_progress, job };
 	int rc = shard_fill(job);
-	return rc == 0 ? editor_shard_retest(job->shard, job->results, &watch, &job->error) : rc;
+	if (rc == 0)
+		rc = editor_shard_retest(job->shard, job->results, &watch, &job->error);
+	if (rc == 0 && job->editor.family == EDITOR_FAMILY_PAPER) /* the gaps at the merged delta are others */
+		rc = editor_shard_index_encode(job->shard, &job->index_out, &job->error);
+	return rc;
 }
 
 static void run(struct pool_job *pool_job)

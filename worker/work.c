@@ -157,6 +157,7 @@ void worker__work_lease(struct worker *w, const struct msg_lease *lease)
 	work->epoch = lease->epoch;
 	work->shard_version = lease->shard_version;
 	work->delta_root = lease->delta_root;
+	work->covered = w->config.editor.family == EDITOR_FAMILY_PAPER; /* until an edit is removed */
 	w->works[w->work_count++] = work;
 	log_event(LOG_INFO, "WORKER-LEASE-HELD", LOGF_S("kind", lease->kind == MSG_LEASE_GATE ? "gate" : "train"),
 		  LOGF_U("shard", lease->shard), LOGF_U("epoch", lease->epoch),
@@ -343,8 +344,8 @@ static void commit_send(struct worker__work *work)
 		for (size_t i = 0; i < job->result_count; i++)
 			passed += job->results[i].passed;
 		msg.type = MSG_GATE_RESULT;
-		msg.u.gate_result =
-			(struct msg_gate_result){ work->shard, work->epoch, passed, (uint32_t)job->result_count };
+		msg.u.gate_result = (struct msg_gate_result){ work->shard, work->epoch, passed,
+							      (uint32_t)job->result_count, job->index_root };
 	} else {
 		const char *mode = job->stats.mode == EDITOR_BREADTH_FIRST ? "breadth-first" : "stream";
 		const char *backend = model_backend_of(w->model)->ops->describe(model_backend_of(w->model));
@@ -412,10 +413,10 @@ static int result_store(struct worker__work *work, struct worker__job *job, stru
 			 ? err_set(e, ERR_FAULT, "planted fault at worker.commit.before")
 			 : 0;
 	if (rc == 0)
-		rc = store_blob_put(w->blobs, job->delta_out.data, job->delta_out.len, &job->delta_root, e);
-	if (rc == 0)
 		rc = store_blob_put(w->blobs, job->index_out.data, job->index_out.len, &job->index_root, e);
-	if (rc == 0)
+	if (rc == 0 && work->kind == MSG_LEASE_TRAIN)
+		rc = store_blob_put(w->blobs, job->delta_out.data, job->delta_out.len, &job->delta_root, e);
+	if (rc == 0 && work->kind == MSG_LEASE_TRAIN)
 		rc = store_blob_put(w->blobs, w->calibration.data, w->calibration.len, &w->calibration_root, e);
 	if (rc == 0 && fault_point("worker.commit.after") != 0)
 		rc = err_set(e, ERR_FAULT, "planted fault at worker.commit.after");
@@ -431,9 +432,10 @@ static void upload_start(struct worker__work *work)
 	if (w->upload_owner != NULL)
 		return; /* another lease's; tick comes back */
 	int rc = job->stored ? 0 : result_store(work, job, &e);
-	struct hash roots[] = { job->delta_root, job->index_root, w->calibration_root };
+	struct hash roots[] = { job->index_root, job->delta_root, w->calibration_root };
+	const size_t root_count = work->kind == MSG_LEASE_GATE ? 1 : 3; /* a gate's delta is the coordinator's own */
 	if (rc == 0)
-		rc = worker_upload_start(w->upload, roots, 3, uploaded, work, &e);
+		rc = worker_upload_start(w->upload, roots, root_count, uploaded, work, &e);
 	if (rc == 0) {
 		w->upload_owner = work;
 		return;
@@ -472,7 +474,7 @@ void worker__work_job_done(struct worker *w, struct worker__work *work, struct w
 	result_count(w, job);
 	log_event(LOG_INFO, "WORKER-JOB-DONE", LOGF_U("shard", work->shard), LOGF_U("edits", job->result_count),
 		  LOGF_U("steps", job->stats.steps), LOGF_U("ms", job->train_ms), LOGF_F("loss", job->stats.loss));
-	if (work->kind == MSG_LEASE_GATE) {
+	if (work->kind == MSG_LEASE_GATE && job->index_out.len == 0) {
 		sm_move(&work->sm, WORKER__COMMITTING);
 		commit_send(work);
 	} else {
@@ -510,7 +512,7 @@ void worker__work_reply(struct worker *w, const struct msg_shard_commit_reply *r
 		return;
 	if (reply->code == 0) {
 		committed(work);
-	} else if (reply->code == ERR_NOT_FOUND && work->kind == MSG_LEASE_TRAIN) {
+	} else if (reply->code == ERR_NOT_FOUND && work->commit->index_out.len > 0) {
 		sm_move(&work->sm, WORKER__UPLOADING);
 		upload_start(work);
 	} else if (reply->code != ERR_AGAIN && reply->code != ERR_FULL) { /* those two: tick sends it again */

@@ -132,6 +132,27 @@ static void hello_send(struct worker *w)
 	(void)worker__send(w, &msg);
 }
 
+/* The paper's family: its settings are its calibration, with the base model that they belong to here. */
+static int paper_take(struct worker *w, const struct msg_bytes *settings, struct err *e)
+{
+	struct editor_wise_calibration calibration;
+	struct buf bytes = BUF_INIT;
+	int rc = editor_wise_calibration_decode(settings->bytes, settings->len, &calibration, e);
+	if (rc != 0)
+		return rc;
+	editor_config_set_family(&w->config.editor, EDITOR_FAMILY_PAPER, model_shape_of(w->model));
+	w->config.editor.wise = calibration.wise;
+	calibration.base_model = *model_digest(w->model);
+	rc = editor_wise_calibration_encode(&calibration, &bytes, e);
+	if (rc != 0) {
+		buf_free(&bytes);
+		return rc;
+	}
+	buf_free(&w->calibration);
+	w->calibration = bytes;
+	return w->calibrated ? store_blob_put(w->blobs, bytes.data, bytes.len, &w->calibration_root, e) : 0;
+}
+
 static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, uint64_t request_id)
 {
 	if (reply->code == ERR_AGAIN)
@@ -142,6 +163,12 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 			reply->text.text);
 		return;
 	}
+	struct err e = ERR_INIT;
+	if (reply->settings.len > 0 && paper_take(w, &reply->settings, &e) != 0) {
+		w->failed = true;
+		w->error = e;
+		return;
+	}
 	w->model_taken = true;
 	if (w->joining_id == 0 || request_id < w->joining_id)
 		return;
@@ -150,7 +177,6 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 	w->config.editor.seed = reply->seed;
 	if (reply->layer != UINT32_MAX)
 		w->config.editor.layer = reply->layer;
-	struct err e = ERR_INIT;
 	if (editor_config_check(&w->config.editor, model_shape_of(w->model), &e) != 0) {
 		w->failed = true;
 		w->error = e;

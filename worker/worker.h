@@ -7,6 +7,7 @@
 #define AMEND_WORKER_WORKER_H
 
 #include "base/pool.h"
+#include "editor/gap.h"
 #include "editor/shard.h"
 #include "proto/transport.h"
 #include "store/store.h"
@@ -15,7 +16,7 @@ struct worker;
 
 struct worker_config {
 	const char *name;               /* "worker-0" */
-	struct editor_config editor;    /* layer and seed may be set by HelloReply */
+	struct editor_config editor;    /* layer, seed and family may be set by HelloReply */
 	const char *calibration_corpus; /* path of the corpus; the calibration is cached in the data folder by model and
 					   corpus digest */
 	const char *data_folder;

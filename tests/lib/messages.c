@@ -235,7 +235,9 @@ static void fill_hello(struct source *s, struct msg_hello *m)
 
 static void fill_hello_reply(struct source *s, struct msg_hello_reply *m)
 {
-	*m = (struct msg_hello_reply){ code(s), text(s, 500), text(s, 64), u32(s), u32(s), u64(s), u32(s), u64(s) };
+	*m = (struct msg_hello_reply){ code(s), text(s, 500), text(s, 64),
+				       u32(s),  u32(s),       u64(s),
+				       u32(s),  u64(s),       bytes(s, 0, MSG_SETTINGS_BYTES_MAX) };
 }
 
 static void fill_lease(struct source *s, struct msg_lease *m)
@@ -405,7 +407,7 @@ static void fill_small(struct source *s, struct msg *m)
 		m->u.fenced = (struct msg_fenced){ u64(s), u64(s) };
 		break;
 	case MSG_GATE_RESULT:
-		m->u.gate_result = (struct msg_gate_result){ u64(s), u64(s), u32(s), u32(s) };
+		m->u.gate_result = (struct msg_gate_result){ u64(s), u64(s), u32(s), u32(s), hash(s) };
 		break;
 	case MSG_RELEASE:
 		m->u.release = (struct msg_release){ u64(s), u64(s), code(s) };
@@ -634,6 +636,7 @@ static void dump_hello_reply(const struct msg_hello_reply *m, struct buf *out)
 	PUT(m->seed);
 	PUT(m->layer);
 	PUT(m->version);
+	PUT_BYTES(m->settings);
 }
 
 static void dump_edits(const struct msg_edits *m, struct buf *out)

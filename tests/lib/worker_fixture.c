@@ -164,7 +164,8 @@ static void hello_take(struct stand *s, const struct msg_received *received)
 						      .heartbeat_ms = 1000,
 						      .lease_ms = 8000,
 						      .seed = 5,
-						      .layer = s->layer };
+						      .layer = s->layer,
+						      .settings = s->settings };
 	reply(s, received, &msg);
 }
 

@@ -49,6 +49,7 @@ struct stand {
 	bool silent, mute_commits; /* mute_commits: takes them, does not answer */
 	int hello_code, commit_code;
 	uint32_t layer;
+	struct msg_bytes settings; /* of the paper's family, borrowed */
 	uint64_t route, epoch, version;
 	struct hash delta_root;
 	char *edits[STAND_EDITS_MAX]; /* records; edit i has seq 10 + i */

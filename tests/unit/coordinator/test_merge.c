@@ -123,6 +123,83 @@ static void test_merge_is_published_beside_its_shards(void **state)
 	arena_destroy(&arena);
 }
 
+/* The paper's family: an operator puts the deltas together, and a merged memory comes with its index. */
+static void test_merges_of_the_papers_family_bring_an_index(void **state)
+{
+	struct cluster *c = *state;
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	struct merge_plan *plan = NULL;
+	struct hash digest;
+	uint64_t shard;
+	c->config.family = "paper";
+	c->config.settings = (struct msg_bytes){ "AMWC", 4 };
+	c->config.merge_operator = MERGE_TIES;
+	c->config.merge_density = 0.4;
+	c->config.merge_trim_nonzero = true;
+	uint64_t epoch = prepare(c, &shard);
+	start(c, shard, epoch);
+	assert_ok(&c->e, merge_plan_read(c->fake.plan, &plan, &digest, &c->e));
+	assert_int_equal(plan->operator, MERGE_TIES);
+	assert_true(plan->numbers.density == 0.4 && plan->numbers.trim_nonzero);
+	assert_int_equal(plan->layer, 24);
+	merge_plan_destroy(&plan);
+	cluster_run(c);
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { 1, gate_take(c), 2, 2, { { 0 } } } };
+	static const int codes[] = { ERR_INVALID, ERR_NOT_FOUND,
+				     0 }; /* no index; one that is not uploaded; one that is */
+	for (size_t i = 0; i < 3; i++) {
+		if (i == 1)
+			hash_of("gaps", 4, &msg.u.gate_result.index_root);
+		if (i == 2)
+			assert_ok(&c->e, store_blob_put(c->store, "gaps", 4, &msg.u.gate_result.index_root, &c->e));
+		end_send(&c->worker, &msg);
+		cluster_run(c);
+		struct msg_received *reply = end_expect(&c->worker, MSG_SHARD_COMMIT_REPLY);
+		assert_int_equal(reply->msg.u.shard_commit_reply.code, codes[i]);
+		msg_free(&reply);
+	}
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_STATE_PUBLISHED);
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	for (int restart = 0; restart < 2; restart++) { /* the ledger keeps it */
+		if (restart == 1) {
+			cluster_restart(c);
+			worker_hello(&c->worker, 2);
+			client_facts(c, 5, 1);
+			epoch = worker_lease(&c->worker, &shard);
+			worker_turn(&c->worker, shard, epoch);
+		}
+		manifest_read(c, 3 + (uint64_t)restart, arena, &manifest);
+		const struct proto_memory *merged = &manifest.memories[manifest.memory_count - 1];
+		assert_int_equal(merged->kind, PROTO_MEMORY_MERGED);
+		assert_true(hash_equal(&merged->index_root, &msg.u.gate_result.index_root));
+		assert_int_equal(manifest.family.len, 5);
+		assert_memory_equal(manifest.family.text, "paper", 5);
+	}
+	arena_destroy(&arena);
+}
+
+/* Memories of two families cannot stand in one version. */
+static void test_a_cluster_keeps_its_family(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard;
+	prepare(c, &shard);
+	cluster_stop(c);
+	c->config.family = "paper";
+	char path[TEST_PATH_BYTES];
+	test_path(path, c->folder, "store");
+	assert_ok(&c->e, store_open(path, &c->store_options, &c->store, &c->e));
+	assert_int_equal(
+		coordinator_new(&c->config, &c->clock.env, c->store, c->server, &c->job, &c->coordinator, &c->e),
+		ERR_MISMATCH);
+	assert_non_null(strstr(c->e.text, "family amend"));
+	err_clear(&c->e);
+	c->config.family = "amend";
+	store_close(&c->store);
+	cluster_start(c);
+}
+
 static void test_plan_holds_what_the_ranks_need(void **state)
 {
 	struct cluster *c = *state;
@@ -395,6 +472,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_merge_is_published_beside_its_shards),
+		T(test_merges_of_the_papers_family_bring_an_index),
+		T(test_a_cluster_keeps_its_family),
 		T(test_plan_holds_what_the_ranks_need),
 		T(test_gate_below_the_inputs_serves_the_shards),
 		T(test_job_without_output_is_tried_again_then_failed),

@@ -450,15 +450,11 @@ static void a_shard_can_close_without_new_edits(void **state)
 }
 
 /* --- A merged memory is tested. */
-static void a_gate_lease_tests_and_reports(void **state)
+static void gate_lease(struct stand *s, uint64_t epoch)
 {
-	struct stand *s = *state;
 	struct msg_edit_item items[2];
-	begin(s, 2);
-	stand_group(s, 2);
 	for (size_t i = 0; i < 2; i++)
 		items[i] = (struct msg_edit_item){ 10 + i, { s->edits[i], strlen(s->edits[i]) } };
-	const uint64_t epoch = (UINT64_C(1) << 32) + 5;
 	struct msg msg = { .type = MSG_LEASE };
 	msg.u.lease = (struct msg_lease){ .kind = MSG_LEASE_GATE,
 					  .shard = STAND_SHARD, /* the merge has a shard's number */
@@ -483,10 +479,107 @@ static void a_gate_lease_tests_and_reports(void **state)
 	assert_int_equal(s->gate.merge, STAND_SHARD);
 	assert_int_equal(s->gate.epoch, epoch);
 	assert_int_equal(s->gate.tested, 2);
-	assert_int_equal(s->gate.passed, 2);
 	assert_int_equal(s->commits, 1);
 	stand_turns(s, 1500);
 	assert_int_equal(s->beat_leases, 0);
+}
+
+static void a_gate_lease_tests_and_reports(void **state)
+{
+	struct stand *s = *state;
+	begin(s, 2);
+	stand_group(s, 2);
+	gate_lease(s, (UINT64_C(1) << 32) + 5);
+	assert_int_equal(s->gate.passed, 2);
+	assert_true(hash_is_zero(&s->gate.index_root));
+}
+
+/* --- The paper's family, which the coordinator asks for. */
+static void paper_settings(struct stand *s, struct buf *out)
+{
+	struct editor_wise_calibration calibration = { .wise = s->config.editor.wise };
+	struct editor_wise_config *c = &calibration.wise;
+	c->alpha = 0.2f;
+	c->beta = 2;
+	c->gamma = 1;
+	c->rate = 0.3f;
+	c->prefix_tokens[0] = 1;
+	c->prefix_tokens[1] = 2;
+	assert_ok(&s->e, editor_wise_calibration_encode(&calibration, out, &s->e));
+	s->settings = (struct msg_bytes){ out->data, out->len };
+	s->layer = 2;
+	s->keep_failed = true; /* the tiny model forgets: it is not what is asked here */
+}
+
+static void expect_blob(struct stand *s, const struct hash *root, const char *magic)
+{
+	struct buf bytes = BUF_INIT;
+	assert_ok(&s->e, store_blob_get(s->source, root, 1 << 20, &bytes, &s->e));
+	assert_memory_equal(bytes.data, magic, 4);
+	buf_free(&bytes);
+}
+
+static void the_papers_shards_are_trained_and_gated(void **state)
+{
+	struct stand *s = *state;
+	struct buf settings = BUF_INIT;
+	paper_settings(s, &settings);
+	begin(s, 2);
+	stand_group(s, 2);
+	assert_true(s->commit.steps > 0);
+	assert_int_equal(s->commit.mode.len, 6);
+	expect_blob(s, &s->commit.index_root, "AMGP");
+	expect_blob(s, &s->commit.calibration_root, "AMWC");
+	const struct hash index = s->commit.index_root;
+	gate_lease(s, (UINT64_C(1) << 32) + 5); /* of the shard's own delta: the same gaps */
+	assert_true(hash_equal(&s->gate.index_root, &index));
+	expect_blob(s, &s->gate.index_root, "AMGP");
+	buf_free(&settings);
+}
+
+/* Closing trains nothing again, unless an edit has ended since: then its traces go. */
+static void the_papers_closing_pass_takes_ended_edits_out(void **state)
+{
+	struct stand *s = *state;
+	struct buf settings = BUF_INIT;
+	paper_settings(s, &settings);
+	begin(s, 3);
+	stand_group(s, 3);
+	const struct hash with = s->delta_root;
+	s->ended[1] = true;
+	s->closing = true;
+	stand_until(s, &s->commits, 2);
+	assert_true(s->commit.closed);
+	assert_int_equal(s->commit.result_count, 2);
+	assert_int_equal(s->commit.mode.len, 13);
+	assert_false(hash_equal(&with, &s->delta_root));
+	buf_free(&settings);
+}
+
+static void the_papers_closing_pass_keeps_what_is_whole(void **state)
+{
+	struct stand *s = *state;
+	struct buf settings = BUF_INIT;
+	paper_settings(s, &settings);
+	begin(s, 2);
+	stand_group(s, 2);
+	const struct hash whole = s->delta_root;
+	s->closing = true;
+	stand_until(s, &s->commits, 2);
+	assert_true(s->commit.closed);
+	assert_int_equal(s->commit.steps, 0);
+	assert_true(hash_equal(&whole, &s->delta_root));
+	buf_free(&settings);
+}
+
+static void broken_settings_end_the_worker(void **state)
+{
+	struct stand *s = *state;
+	s->settings = (struct msg_bytes){ "AMWCxxxx", 8 };
+	stand_start(s);
+	stand_turns(s, 3000);
+	assert_true(worker_failed(s->worker, &s->e));
+	assert_non_null(strstr(s->e.text, "paper"));
 }
 
 /* --- What the coordinator hears of how far it is. */
@@ -563,6 +656,10 @@ int main(void)
 		T(the_closing_pass_ends_the_lease),
 		T(a_shard_can_close_without_new_edits),
 		T(a_gate_lease_tests_and_reports),
+		T(the_papers_shards_are_trained_and_gated),
+		T(the_papers_closing_pass_takes_ended_edits_out),
+		T(the_papers_closing_pass_keeps_what_is_whole),
+		T(broken_settings_end_the_worker),
 		T(every_lease_tells_how_far_it_is),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
