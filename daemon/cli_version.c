@@ -111,7 +111,7 @@ static void memory_json(struct json_w *w, const struct proto_memory *m)
 	json_w_member_str(w, "kind", m->kind == PROTO_MEMORY_MERGED ? "merged" : "shard");
 	json_w_member_uint(w, "shard_version", m->shard_version);
 	json_w_member_hash(w, "delta", &m->delta_root);
-	if (m->kind == PROTO_MEMORY_SHARD)
+	if (!hash_is_zero(&m->index_root))
 		json_w_member_hash(w, "index", &m->index_root);
 	json_w_member_strn(w, "encoding", m->encoding.text, m->encoding.len);
 	json_w_member_real(w, "passed", m->score);
