@@ -101,8 +101,11 @@ static void on_decoded(void *context, size_t request, const struct editor_sequen
 					&text);
 	if (rc == 0)
 		rc = editor_answer_matches(buf_cstr(&text), text.len, edit->record, &result->passed);
-	if (rc == 0 && !result->passed)
+	if (rc == 0 && !result->passed) {
+		const struct record_text *target = &edit->record->target_new;
 		text_show_line(buf_cstr(&text), text.len, result->got, sizeof(result->got));
+		text_show_line(target->text, target->len, result->wanted, sizeof(result->wanted));
+	}
 	buf_free(&text);
 	if (d->rc == 0)
 		d->rc = rc;
@@ -204,7 +207,7 @@ int editor_shard_retest(struct editor_shard *shard, struct editor_result *result
 
 struct learn {
 	struct editor_shard *shard;
-	size_t first, count; /* the new edits */
+	size_t first, count; /* the new edits; those below were held by `before` */
 	size_t trained_end;  /* edits below it have been trained */
 	bool all_new;
 	uint64_t seed;
@@ -264,17 +267,13 @@ static void keep_best(struct learn *l)
 	}
 }
 
-static int learn_run(struct learn *l, enum editor_mode mode, struct err *e)
+/* From the present delta, whose re-test stands in l->results. */
+static int train_again(struct learn *l, struct err *e)
 {
 	struct editor_shard *shard = l->shard;
-	size_t bytes = editor__matrix_size(shard) * sizeof(float), failed_count;
-	int rc = editor_shard_train(shard, mode, l->first, l->count, l->seed, l->watch, l->stats, e);
-	if (rc != 0)
-		return rc;
-	l->all_new = l->stats->mode == EDITOR_BREADTH_FIRST;
-	l->trained_end = l->all_new ? shard->edit_count : l->first + l->count;
-	rc = retest_forced(shard, shard->delta, l->results, l->watch, e);
-	memcpy(l->best, shard->delta, bytes);
+	size_t failed_count;
+	int rc = 0;
+	memcpy(l->best, shard->delta, editor__matrix_size(shard) * sizeof(float));
 	for (uint32_t try = 0; rc == 0 && try < shard->config.retest_tries && (failed_count = collect_failed(l)) > 0;
 	     try++) {
 		rc = train_failed(l, failed_count, try, e);
@@ -287,10 +286,73 @@ static int learn_run(struct learn *l, enum editor_mode mode, struct err *e)
 	 * anyway. */
 	if (rc == 0)
 		rc = decode_failures(shard, shard->delta, l->results, l->watch, e);
-	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++) {
+	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++)
 		l->results[i].tries = 1 + l->tries[i];
-		shard->edits[i].gave_up = i < l->trained_end && !l->results[i].passed;
+	return rc;
+}
+
+static int tries_alloc(struct learn *l, size_t edit_count, size_t bytes)
+{
+	l->best = fault_malloc(bytes);
+	l->tries = fault_calloc(edit_count, sizeof(*l->tries));
+	return l->best == NULL || l->tries == NULL ? ERR_NOMEM : 0;
+}
+
+static void tries_free(struct learn *l)
+{
+	free(l->best);
+	free(l->tries);
+}
+
+/* The breadth-first pass lost what the delta before it held: that delta goes on with its own failures trained again.
+ * Everything here follows from that delta and the list of edits, so whoever repeats it decides the same. */
+static int continue_held(struct learn *l, struct err *e)
+{
+	struct editor_shard *shard = l->shard;
+	size_t count = shard->edit_count, bytes = editor__matrix_size(shard) * sizeof(float);
+	struct learn held = *l;
+	int rc = tries_alloc(&held, count, bytes);
+	held.results = fault_calloc(count, sizeof(*held.results));
+	if (rc != 0 || held.results == NULL) {
+		rc = err_set(e, ERR_NOMEM, "learning: out of memory");
+	} else {
+		memcpy(shard->delta, l->before, bytes);
+		/* Decoded at once: what passes already needs no training that could cost it. */
+		rc = editor_shard_retest(shard, held.results, l->watch, e);
+		if (rc == 0)
+			rc = train_again(&held, e);
 	}
+	if (rc == 0 && passed_count(held.results, count) > passed_count(l->results, count)) {
+		memcpy(l->results, held.results, count * sizeof(*held.results));
+		l->stats->mode = EDITOR_STREAM;
+	} else {
+		memcpy(shard->delta, l->best, bytes);
+	}
+	free(held.results);
+	tries_free(&held);
+	return rc;
+}
+
+static bool lost_held(const struct learn *l)
+{
+	return passed_count(l->results, l->first) < l->first;
+}
+
+static int learn_run(struct learn *l, enum editor_mode mode, struct err *e)
+{
+	struct editor_shard *shard = l->shard;
+	int rc = editor_shard_train(shard, mode, l->first, l->count, l->seed, l->watch, l->stats, e);
+	if (rc != 0)
+		return rc;
+	l->all_new = l->stats->mode == EDITOR_BREADTH_FIRST;
+	l->trained_end = l->all_new ? shard->edit_count : l->first + l->count;
+	rc = retest_forced(shard, shard->delta, l->results, l->watch, e);
+	if (rc == 0)
+		rc = train_again(l, e);
+	if (rc == 0 && l->all_new && lost_held(l))
+		rc = continue_held(l, e);
+	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++)
+		shard->edits[i].gave_up = i < l->trained_end && !l->results[i].passed;
 	return rc;
 }
 
@@ -309,12 +371,10 @@ int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t
 			   .results = results,
 			   .stats = stats };
 	l.before = fault_malloc(bytes);
-	l.best = fault_malloc(bytes);
 	l.trial = fault_calloc(shard->edit_count, sizeof(*l.trial));
-	l.tries = fault_calloc(shard->edit_count, sizeof(*l.tries));
 	l.failed = fault_calloc(shard->edit_count, sizeof(*l.failed));
-	int rc;
-	if (l.before == NULL || l.best == NULL || l.trial == NULL || l.tries == NULL || l.failed == NULL) {
+	int rc = tries_alloc(&l, shard->edit_count, bytes);
+	if (rc != 0 || l.before == NULL || l.trial == NULL || l.failed == NULL) {
 		rc = err_set(e, ERR_NOMEM, "learning: out of memory");
 	} else {
 		memcpy(l.before, shard->delta, bytes);
@@ -323,9 +383,8 @@ int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t
 			memcpy(shard->delta, l.before, bytes);
 	}
 	free(l.before);
-	free(l.best);
 	free(l.trial);
-	free(l.tries);
 	free(l.failed);
+	tries_free(&l);
 	return rc;
 }

@@ -48,7 +48,8 @@ struct editor_result {
 	uint64_t seq;
 	bool passed;
 	uint32_t tries;
-	char got[160]; /* what it decodes to, when not passed (UTF-8, cut) */
+	/* When not passed (one line of UTF-8, escaped, cut at a character): what it decodes to, what was wanted. */
+	char got[128], wanted[72];
 };
 /* Free decoding (greedy) of every edit's prompt with the memory forced, compared as answer.h does. An edit whose
  * teacher-forced argmax is the target at every position decodes to it; only the others are really decoded. results:
@@ -56,7 +57,9 @@ struct editor_result {
 int editor_shard_retest(struct editor_shard *shard, struct editor_result *results, const struct editor_watch *watch,
 			struct err *e) MUST_CHECK;
 /* Trains, re-tests, trains failures again (with replay) up to config.retest_tries, and keeps the best delta. What a
- * worker calls. */
+ * worker calls. Family `amend`, breadth first: the present delta holds the edits below `first`; when one
+ * of them fails after the pass, the present delta is a second candidate, its failures trained again too, and is kept
+ * when more edits pass with it (stats->mode is then EDITOR_STREAM). With first 0 nothing of it can stay. */
 int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
 		       const struct editor_watch *watch, struct editor_result *results,
 		       struct editor_train_stats *stats, struct err *e) MUST_CHECK;

@@ -150,6 +150,8 @@ void worker__work_job_done(struct worker *w, struct worker__work *work, struct w
 /* job.c */
 /* Length of `text`, or less where it is longer than `max` bytes: whole characters. */
 size_t worker__text_cut(const char *text, size_t max);
+/* Why it failed, "" where it passed; one that was refused before any try says so itself. */
+void worker__reason_write(const struct editor_result *result, char out[STORE_REASON_BYTES]);
 int worker__job_new(struct worker *w, enum worker__job_kind kind, struct worker__job **out, struct err *e) MUST_CHECK;
 void worker__job_destroy(struct worker__job **job);
 int worker__calibration_load(struct worker *w, struct buf *out,

@@ -8,6 +8,7 @@
 #include "editor/calibration_cache.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,16 @@ static int edit_refuse(struct worker__job *job, uint64_t seq, const struct err *
 	return 0;
 }
 
+void worker__reason_write(const struct editor_result *result, char out[STORE_REASON_BYTES])
+{
+	out[0] = '\0';
+	if (!result->passed && result->tries == 0)
+		snprintf(out, STORE_REASON_BYTES, "%s", result->got);
+	else if (!result->passed)
+		snprintf(out, STORE_REASON_BYTES, "re-test after %" PRIu32 " %s: answers \"%s\", wanted \"%s\"",
+			 result->tries, result->tries == 1 ? "try" : "tries", result->got, result->wanted);
+}
+
 static int edit_add(struct worker__job *job, size_t i)
 {
 	const struct worker__edit *edit = &job->edits[i];
@@ -188,7 +199,7 @@ static int shard_fill(struct worker__job *job)
 }
 
 /* The breadth-first pass starts from nothing, so its seed depends on the shard alone: whoever repeats it gets the same
- * bytes. */
+ * bytes. Where it loses an edit, the committed delta is weighed against it (editor/retest.c). */
 static void mode_choose(struct worker__job *job, enum editor_mode *mode, size_t *fresh)
 {
 	size_t count = editor_shard_count(job->shard);
@@ -218,7 +229,7 @@ static int train(struct worker__job *job)
 	struct worker *w = job->worker;
 	struct editor_watch watch = { on_progress, job };
 	enum editor_mode mode;
-	size_t fresh, count;
+	size_t fresh, count, held;
 	int rc = shard_fill(job);
 	if (rc == 0 && job->retrain && editor_shard_count(job->shard) == 0)
 		rc = shard_forget(job);
@@ -226,6 +237,7 @@ static int train(struct worker__job *job)
 		return rc;
 	mode_choose(job, &mode, &fresh);
 	count = editor_shard_count(job->shard);
+	held = job->retrain ? 0 : count - fresh; /* what was taken back must not stay with the delta that held it */
 	int64_t began = env_monotonic_ms(w->env);
 	if (count == 0 || (fresh == 0 && !job->retrain && (job->covered || !job->closing))) {
 		job->stats.mode = mode; /* nothing new to learn: the memory stays, its edits are tested again */
@@ -233,7 +245,7 @@ static int train(struct worker__job *job)
 		job->retest_ms = (uint32_t)(env_monotonic_ms(w->env) - began);
 		job->covered_out = job->covered;
 	} else {
-		rc = editor_shard_learn(job->shard, mode, count - fresh, fresh, job->seed, &watch, job->results,
+		rc = editor_shard_learn(job->shard, mode, held, count - held, job->seed, &watch, job->results,
 					&job->stats, &job->error);
 		job->train_ms = (uint32_t)(env_monotonic_ms(w->env) - began);
 		/* In the paper's family edits train one after the other either way. */

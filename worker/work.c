@@ -316,14 +316,19 @@ static void job_start(struct worker__work *work)
 	worker__work_give_back(w, work, blameless(rc));
 }
 
+/* Freed by one free: the reasons lie behind the results. */
 static struct msg_edit_result *results_make(const struct worker__job *job)
 {
-	size_t reason_bytes = msg_result_reason_bytes(job->result_count);
-	struct msg_edit_result *results = fault_calloc(job->result_count + 1, sizeof *results);
-	for (size_t i = 0; results != NULL && i < job->result_count; i++) {
+	size_t count = job->result_count, reason_bytes = msg_result_reason_bytes(count);
+	struct msg_edit_result *results = fault_calloc(count + 1, sizeof *results + STORE_REASON_BYTES);
+	if (results == NULL)
+		return NULL;
+	char(*reasons)[STORE_REASON_BYTES] = (void *)(results + count + 1);
+	for (size_t i = 0; i < count; i++) {
 		const struct editor_result *r = &job->results[i];
+		worker__reason_write(r, reasons[i]);
 		results[i] = (struct msg_edit_result){
-			r->seq, r->passed, r->tries, { r->got, worker__text_cut(r->got, reason_bytes) }
+			r->seq, r->passed, r->tries, { reasons[i], worker__text_cut(reasons[i], reason_bytes) }
 		};
 	}
 	return results;

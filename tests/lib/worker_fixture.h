@@ -15,7 +15,7 @@
 struct stand_result {
 	uint64_t seq;
 	bool passed;
-	char reason[160];
+	char reason[STORE_REASON_BYTES];
 };
 
 struct stand_wire { /* the worker's end; what it sends of one type is refused */

@@ -196,6 +196,77 @@ static void one_prompt_cannot_have_two_answers(void **state)
 	editor_shard_destroy(&shard);
 }
 
+/* As a worker that starts anew: streamed edits and their committed delta. */
+static struct editor_shard *closing_shard(const struct editor_config *c, size_t count, const struct buf *streamed)
+{
+	struct err e = ERR_INIT;
+	struct editor_shard *shard = shard_with(c, count, "");
+	assert_int_equal(editor_shard_delta_load(shard, streamed->data, streamed->len, &e), 0);
+	return shard;
+}
+
+static enum editor_mode close_shard(struct editor_shard *shard, size_t held, struct editor_result *results,
+				    struct buf *bytes)
+{
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	if (editor_shard_learn(shard, EDITOR_BREADTH_FIRST, held, editor_shard_count(shard) - held, 3, NULL, results,
+			       &stats, &e) != 0)
+		fail_msg("%s", e.text);
+	bytes_of(shard, bytes);
+	return stats.mode;
+}
+
+static void a_closing_pass_takes_nothing_back(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct editor_result results[EDITS];
+	struct buf streamed = BUF_INIT, closed = BUF_INIT, again = BUF_INIT;
+	struct editor_shard *shard = shard_with(&c, EDITS - 1, "");
+	learn(shard, EDITOR_STREAM, 0, EDITS - 1, results);
+	expect_all_passed(results, EDITS - 1);
+	bytes_of(shard, &streamed);
+	editor_shard_destroy(&shard);
+	c.epochs = 1;
+	c.rate = 1e-8f; /* the pass learns nothing */
+	c.retest_tries = 0;
+	shard = closing_shard(&c, EDITS - 1, &streamed);
+	assert_int_equal(close_shard(shard, EDITS - 1, results, &closed), EDITOR_STREAM);
+	expect_all_passed(results, EDITS - 1);
+	assert_int_equal(closed.len, streamed.len);
+	assert_memory_equal(closed.data, streamed.data, closed.len);
+	/* Where nothing may stay, it does not. */
+	assert_int_equal(close_shard(shard, 0, results, &closed), EDITOR_BREADTH_FIRST);
+	for (size_t i = 0; i < EDITS - 1; i++)
+		assert_false(results[i].passed);
+	/* Neither passes one: the pass over the shard is kept. */
+	assert_int_equal(close_shard(shard, EDITS - 1, results, &again), EDITOR_BREADTH_FIRST);
+	assert_int_equal(again.len, closed.len);
+	assert_memory_equal(again.data, closed.data, closed.len);
+	editor_shard_destroy(&shard);
+	/* An edit that comes with the closing group may fail, but costs none of the others. */
+	shard = closing_shard(&c, EDITS, &streamed);
+	assert_int_equal(close_shard(shard, EDITS - 1, results, &closed), EDITOR_STREAM);
+	expect_all_passed(results, EDITS - 1);
+	assert_false(results[EDITS - 1].passed);
+	assert_string_equal(results[EDITS - 1].wanted, targets[EDITS - 1]);
+	assert_memory_equal(closed.data, streamed.data, closed.len);
+	editor_shard_destroy(&shard);
+	/* With tries left it is learnt, and again to the same bytes. */
+	c.retest_tries = 3;
+	for (size_t k = 0; k < 2; k++) {
+		shard = closing_shard(&c, EDITS, &streamed);
+		close_shard(shard, EDITS - 1, results, k == 0 ? &closed : &again);
+		expect_all_passed(results, EDITS);
+		editor_shard_destroy(&shard);
+	}
+	assert_memory_equal(again.data, closed.data, closed.len);
+	buf_free(&streamed);
+	buf_free(&closed);
+	buf_free(&again);
+}
+
 struct stop {
 	size_t after, seen;
 };
@@ -351,10 +422,15 @@ static void out_of_memory_is_said(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(learns_and_repeats),          cmocka_unit_test(last_layer_can_be_edited),
-		cmocka_unit_test(streams_one_after_another),   cmocka_unit_test(one_prompt_cannot_have_two_answers),
-		cmocka_unit_test(interrupted_changes_nothing), cmocka_unit_test(gradient_is_the_slope),
-		cmocka_unit_test(refuses_what_it_cannot_take), cmocka_unit_test(removing_is_as_never_added),
+		cmocka_unit_test(learns_and_repeats),
+		cmocka_unit_test(last_layer_can_be_edited),
+		cmocka_unit_test(streams_one_after_another),
+		cmocka_unit_test(one_prompt_cannot_have_two_answers),
+		cmocka_unit_test(interrupted_changes_nothing),
+		cmocka_unit_test(gradient_is_the_slope),
+		cmocka_unit_test(a_closing_pass_takes_nothing_back),
+		cmocka_unit_test(refuses_what_it_cannot_take),
+		cmocka_unit_test(removing_is_as_never_added),
 		cmocka_unit_test(out_of_memory_is_said),
 	};
 	return cmocka_run_group_tests(tests, open_tiny, close_tiny);

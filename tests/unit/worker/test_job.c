@@ -1,6 +1,8 @@
 /* The engine's side, and what stays on the disk: restarts, damage, faults, no memory. */
 #include "tests/lib/worker_fixture.h"
 
+#include "base/text.h"
+
 #include <dirent.h>
 #include <unistd.h>
 
@@ -139,6 +141,31 @@ static void a_group_of_nothing_but_refused_edits_is_committed(void **state)
 	assert_int_equal(s->version, 1);
 	assert_int_equal(s->commit.result_count, 1);
 	assert_false(s->results[0].passed);
+}
+
+static void a_failed_edit_says_what_came_and_what_was_wanted(void **state)
+{
+	struct stand *s = *state;
+	char wanted[160];
+	s->config.editor.stream_steps_max = 1;
+	s->config.editor.stream_rate = 1e-8f;
+	s->config.editor.retest_tries = 1;
+	begin(s, 1);
+	memset(wanted, 0, sizeof wanted);
+	for (size_t i = 0; i < 65; i++)
+		memcpy(wanted + 2 * i, "é", sizeof "é");
+	stand_edit(s, prompts[1], wanted);
+	stand_group(s, 2);
+	for (size_t i = 0; i < 2; i++) {
+		const char *reason = s->results[i].reason;
+		assert_false(s->results[i].passed);
+		assert_int_equal(strncmp(reason, "re-test after 2 tries: answers \"", 32), 0);
+		assert_true(strlen(reason) < STORE_REASON_BYTES);
+		assert_int_equal(text_check(reason, strlen(reason), false, &s->e), 0);
+	}
+	assert_non_null(strstr(s->results[0].reason, "\", wanted \"Brin\""));
+	assert_non_null(strstr(s->results[1].reason, "\", wanted \"éé"));
+	assert_int_equal(s->results[1].reason[strlen(s->results[1].reason) - 1], '"');
 }
 
 /* The largest commit that there is: every edit of a full shard failed, with a reason. */
@@ -376,6 +403,50 @@ static void retrain(struct stand *s)
 {
 	s->retrain = true;
 	stand_group(s, 0);
+}
+
+static void close_shard(struct stand *s)
+{
+	size_t commits = s->commits;
+	s->closing = true;
+	stand_until(s, &s->commits, commits + 1);
+	stand_turns(s, 200);
+	assert_true(s->commit.closed);
+}
+
+/* The pass over the shard learns nothing here, and still no edit that was served is lost; only what was taken back goes
+ * at any price. */
+static void a_closing_shard_keeps_what_was_served(void **state)
+{
+	struct stand *s = *state;
+	struct hash streamed;
+	s->config.editor.epochs = 1;
+	s->config.editor.rate = 1e-8f;
+	s->config.editor.retest_tries = 0;
+	s->keep_failed = true;
+	begin(s, 3);
+	for (int restarts = 0; restarts < 2; restarts++) {
+		s->version = s->trained_count = 0;
+		s->delta_root = (struct hash){ 0 };
+		if (restarts != 0)
+			restart_with_lease(s);
+		stand_group(s, 3);
+		streamed = s->delta_root;
+		if (restarts != 0)
+			restart_with_lease(s);
+		close_shard(s);
+		assert_true(s->commit.steps > 0);
+		assert_int_equal(s->commit.result_count, 3);
+		for (size_t i = 0; i < 3; i++)
+			assert_true(s->results[i].passed);
+		assert_true(hash_equal(&streamed, &s->delta_root));
+	}
+	s->ended[0] = true;
+	restart_with_lease(s);
+	retrain(s);
+	assert_int_equal(s->commit.result_count, 2);
+	assert_false(s->results[0].passed);
+	assert_false(hash_equal(&streamed, &s->delta_root));
 }
 
 /* What was taken back leaves no trace in the memory: it is that of a shard which never trained the edit, whoever trains
@@ -638,6 +709,8 @@ int main(void)
 		T(another_worker_fetches_the_delta),
 		T(failed_edits_make_no_difference_after_a_restart),
 		T(a_closing_shard_is_the_same_after_a_restart),
+		T(a_closing_shard_keeps_what_was_served),
+		T(a_failed_edit_says_what_came_and_what_was_wanted),
 		T(a_retrained_shard_is_as_if_the_edit_had_never_been),
 		T(a_shard_that_lost_all_its_edits_is_empty),
 		T(a_rotten_delta_is_fetched_again),
