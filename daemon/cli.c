@@ -4,11 +4,16 @@
 #include "daemon/cli_process.h"
 #include "daemon/wiring.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#define PROBE_MS 500
 
 int cli_add_step(struct err *e, const char *step)
 {
@@ -83,13 +88,6 @@ int cli_set_check(const char *set, struct err *e)
 	return err_set(e, ERR_INVALID, "--set %.64s: may be merged or retrieve", set);
 }
 
-void cli_memory_name(uint64_t id, char *out, size_t out_bytes)
-{
-	uint64_t merge = id >> 32;
-	snprintf(out, out_bytes, "%s:%llu", merge != 0 ? "merged" : "memory",
-		 (unsigned long long)(merge != 0 ? id & UINT32_MAX : id));
-}
-
 static int zmq_connect(struct cli *cli, struct err *e)
 {
 	uint8_t server[PROTO_KEY_BYTES];
@@ -142,19 +140,62 @@ void cli_disconnect(struct cli *cli)
 	proto_keypair_wipe(&cli->keys);
 }
 
-/* Silence of a cluster of this machine may have a plain reason, and a way out. */
-static int silence_explain(const struct cli *cli, int rc, struct err *e)
+/* The folder is one of `amend up`, and its coordinator is no process of this machine. */
+static bool coordinator_gone(const struct cli *cli)
 {
 	struct cli_process processes[CLI_PROCESSES_MAX];
 	struct err silent = ERR_INIT;
-	char path[PATH_MAX], text[sizeof e->text];
+	char path[PATH_MAX];
 	size_t count = 0;
 	if (snprintf(path, sizeof path, "%s/run", cli->data) >= (int)sizeof path || access(path, F_OK) != 0 ||
 	    cli_process_list(cli->data, processes, CLI_PROCESSES_MAX, &count, &silent) != 0)
-		return rc;
+		return false;
 	for (size_t i = 0; i < count; i++)
 		if (strcmp(processes[i].name, "coordinator") == 0)
-			return rc;
+			return false;
+	return true;
+}
+
+/* "tcp://A.B.C.D:PORT" of a machine that is there and says that nobody listens. */
+static bool endpoint_refuses(const char *endpoint)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	char host[INET_ADDRSTRLEN];
+	unsigned port;
+	if (sscanf(endpoint, "tcp://%15[0-9.]:%5u", host, &port) != 2 || port > UINT16_MAX ||
+	    inet_pton(AF_INET, host, &address.sin_addr) != 1)
+		return false;
+	address.sin_port = htons((uint16_t)port);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), code = 0;
+	if (fd < 0)
+		return false;
+	socklen_t len = sizeof code;
+	struct pollfd ready = { .fd = fd, .events = POLLOUT };
+	if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+		code = errno;
+	if (code == EINPROGRESS &&
+	    (poll(&ready, 1, PROBE_MS) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &len) != 0))
+		code = 0;
+	close(fd);
+	return code == ECONNREFUSED;
+}
+
+/* A pid file alone proves nothing: the folder may be shared with another machine or container. */
+static int gone_check(const struct cli *cli, struct err *e)
+{
+	if (!coordinator_gone(cli) || !endpoint_refuses(cli->config.coordinator))
+		return 0;
+	return err_set(e, ERR_CLOSED,
+		       "nobody listens at %s: the coordinator of %s does not run; `amend up --data %s` starts it",
+		       cli->config.coordinator, cli->data, cli->data);
+}
+
+/* Silence of a cluster of this machine may have a plain reason, and a way out. */
+static int silence_explain(const struct cli *cli, int rc, struct err *e)
+{
+	char text[sizeof e->text];
+	if (!coordinator_gone(cli))
+		return rc;
 	snprintf(text, sizeof text, "%s", e->text);
 	return err_set(e, rc, "%s; the coordinator of %s does not run: `amend up --data %s` starts it", text, cli->data,
 		       cli->data);
@@ -162,7 +203,13 @@ static int silence_explain(const struct cli *cli, int rc, struct err *e)
 
 int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e)
 {
+	bool first = !cli->connected; /* one that starts again in the middle of a command is waited for */
 	int rc = cli_connect(cli, e);
+	if (rc == 0 && first && cli->zmq != NULL) {
+		rc = gone_check(cli, e);
+		if (rc != 0)
+			return rc;
+	}
 	if (rc == 0)
 		rc = proto_client_call(&cli->client, request, reply, e);
 	return cli->zmq != NULL && (rc == ERR_TIMEOUT || rc == ERR_CLOSED) ? silence_explain(cli, rc, e) : rc;

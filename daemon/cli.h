@@ -32,6 +32,7 @@ struct cli {
 	const char *data;            /* --data: the folder of `amend up`; default ./amend-data */
 	struct daemon_config config; /* endpoint, key and server key: from --config, flags, or <data>/amend.yaml written
 					by `amend up` */
+	bool node_known;             /* node.listen is that of this cluster's configuration file */
 	volatile sig_atomic_t interrupted; /* set by SIGINT and SIGTERM */
 	const struct env *env;
 	void (*pause)(void *context, int64_t ms); /* NULL: sleeps */
@@ -110,8 +111,6 @@ void cli_help_usage(const struct cli_command *command, struct buf *out); /* its 
 void cli_completion_bash(struct buf *out);
 
 int cli_set_check(const char *set, struct err *e) MUST_CHECK; /* of --set: merged, retrieve, or NULL */
-/* "memory:3", or "merged:1": ids of merged memories are numbered from 2^32 on. */
-void cli_memory_name(uint64_t id, char *out, size_t out_bytes);
 int cli_number(const char *text, const char *name, uint64_t min, uint64_t max, uint64_t *out, struct err *e) MUST_CHECK;
 /* Connects when needed, sends, waits for the reply (proto_client_call). */
 int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e) MUST_CHECK;
@@ -135,10 +134,11 @@ void cli_table_free(struct cli_table **table);
 /* A JSON object's members as "key  value" lines, nested ones indented. Gives an exit code. */
 int cli_object_print(struct cli *cli, struct buf *json);
 
-/* Progress with rate and time left on stderr: a bar on a terminal, a plain line every few seconds elsewhere; nothing
- * with -q. */
+/* Progress with rate and time left, or with what is awaited, on stderr: a bar on a terminal, a plain line every few
+ * seconds elsewhere; nothing with -q. */
 struct cli_progress {
 	const char *what, *unit;
+	const char *awaited; /* set after begin: said instead of a rate that would mean nothing; NULL none */
 	uint64_t total;
 	int64_t began_us, shown_us;
 	bool drawn;

@@ -2,6 +2,7 @@
 #include "daemon/cli_edit.h"
 #include "daemon/cli_http.h"
 #include "daemon/cli_pull.h"
+#include "daemon/memory_name.h"
 
 #include "base/text.h"
 
@@ -16,13 +17,29 @@ struct ask {
 	const char *prompt, *set, *node;
 	uint64_t tokens, version; /* 0: the newest */
 	bool explain, base;
+	bool alone; /* found out: no coordinator is there */
 };
 
-static int node_find(struct cli *cli, const char *name, char *url, size_t url_bytes, struct err *e)
+/* A node answers by what it holds also while its coordinator is away. */
+static int node_configured(struct cli *cli, char *url, size_t url_bytes, const struct err *e)
+{
+	const char *address = cli->config.http_public[0] != '\0' ? cli->config.http_public : cli->config.http_listen;
+	snprintf(url, url_bytes, "http://%s", address);
+	if (!cli->quiet)
+		fprintf(stderr, "amend: %s\namend: asking %s, the node of the configuration file, without it\n",
+			e->text, address);
+	return 0;
+}
+
+/* *alone: the coordinator is not there. */
+static int node_find(struct cli *cli, const char *name, char *url, size_t url_bytes, bool *alone, struct err *e)
 {
 	struct msg request = { .type = MSG_FLEET };
 	struct msg_received *reply = NULL;
 	int rc = cli_call(cli, &request, &reply, e);
+	*alone = (rc == ERR_TIMEOUT || rc == ERR_CLOSED) && name == NULL && cli->node_known;
+	if (*alone)
+		return node_configured(cli, url, url_bytes, e);
 	if (rc != 0)
 		return rc;
 	rc = name != NULL ? err_set(e, ERR_NOT_FOUND, "no node is called \"%s\"; `amend fleet status` lists them", name)
@@ -107,7 +124,7 @@ static int body_make(const struct ask *ask, const char *base, struct buf *body, 
 /* --- the answer */
 
 struct route {
-	char version[40], memory[40];
+	char version[40], memory[MEMORY_NAME_BYTES];
 	const struct json *amend;
 };
 
@@ -116,12 +133,8 @@ static void route_read(const struct json *answer, struct route *r)
 	r->amend = json_get(answer, "amend");
 	int64_t version = json_integer(json_get(r->amend, "version"));
 	const char *route = json_string(json_get(r->amend, "route"), NULL);
-	uint64_t memory = 0;
-	char *end;
 	snprintf(r->version, sizeof r->version, version > 0 ? "v%lld" : "no version", (long long)version);
 	snprintf(r->memory, sizeof r->memory, "%.30s", route != NULL ? route : "main");
-	if (strncmp(r->memory, "memory:", 7) == 0 && (memory = strtoull(r->memory + 7, &end, 10)) > 0 && *end == '\0')
-		cli_memory_name(memory, r->memory, sizeof r->memory);
 }
 
 static int text_print(const struct json *answer, struct cli *cli)
@@ -153,7 +166,8 @@ static void gate_print(const struct json *amend, const char *name, const char *s
 	       reached >= needed ? "" : ", the least for a memory");
 }
 
-static int nearest_print(struct cli *cli, const struct json *amend)
+/* Without a coordinator (`alone`) nobody knows what the edits say. */
+static int nearest_print(struct cli *cli, const struct json *amend, bool alone)
 {
 	static const char *const headers[] = { "SCORE", "SEQ", "ID", "PROMPT", "TARGET" };
 	const struct json *seqs = json_get(amend, "edits"), *scores = json_get(amend, "scores");
@@ -166,7 +180,7 @@ static int nearest_print(struct cli *cli, const struct json *amend)
 		struct err silent = ERR_INIT; /* a key that may not see edits still sees their numbers */
 		struct msg_received *reply = NULL;
 		uint64_t seq = (uint64_t)json_integer(json_at(seqs, i));
-		bool known = cli_edit_get(cli, seq, true, &reply, &silent) == 0;
+		bool known = !alone && cli_edit_get(cli, seq, true, &reply, &silent) == 0;
 		const struct msg_edit *edit = known ? &reply->msg.u.edit_list_reply.edits[0] : NULL;
 		if (i < json_length(scores))
 			cli_table_cell(table, "%.3f", json_number(json_at(scores, i)));
@@ -181,7 +195,7 @@ static int nearest_print(struct cli *cli, const struct json *amend)
 	return cli_table_print(cli, &table);
 }
 
-static int explain_print(struct cli *cli, const struct json *answer, const struct route *r)
+static int explain_print(struct cli *cli, const struct json *answer, const struct route *r, bool alone)
 {
 	const char *fingerprint = json_string(json_get(answer, "system_fingerprint"), NULL);
 	bool subject = json_bool(json_get(r->amend, "subject_found"));
@@ -192,7 +206,7 @@ static int explain_print(struct cli *cli, const struct json *answer, const struc
 	if (json_length(json_get(r->amend, "edits")) > 0)
 		printf("%-11s  the nearest edit's %s in the question\n", "subject",
 		       subject ? "stands" : "does not stand");
-	return nearest_print(cli, r->amend);
+	return nearest_print(cli, r->amend, alone);
 }
 
 static int answer_print(struct cli *cli, const struct ask *ask, const struct json *answer)
@@ -201,7 +215,7 @@ static int answer_print(struct cli *cli, const struct ask *ask, const struct jso
 	int status = text_print(answer, cli);
 	route_read(answer, &route);
 	if (status == CLI_OK && ask->explain)
-		return explain_print(cli, answer, &route);
+		return explain_print(cli, answer, &route, ask->alone);
 	if (status == CLI_OK && !cli->quiet) {
 		fflush(stdout);
 		fprintf(stderr, "(%s, %s)\n", route.version, route.memory);
@@ -228,11 +242,11 @@ static int ask_read(const struct cli_args *args, struct ask *ask, struct err *e)
 	return rc;
 }
 
-static int ask_node(struct cli *cli, const struct ask *ask, struct json **answer, struct err *e)
+static int ask_node(struct cli *cli, struct ask *ask, struct json **answer, struct err *e)
 {
 	char node[256], url[512], base[256];
 	struct buf body = BUF_INIT;
-	int rc = node_find(cli, ask->node, node, sizeof node, e);
+	int rc = node_find(cli, ask->node, node, sizeof node, &ask->alone, e);
 	if (rc == 0)
 		rc = base_name(node, cli, base, sizeof base, e);
 	if (rc == 0)

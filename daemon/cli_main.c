@@ -47,26 +47,31 @@ static int help(const struct cli_args *args)
 	return args->help ? text_print(&text, stdout, CLI_OK) : text_print(&text, stderr, CLI_USAGE);
 }
 
-static int config_load(struct cli *cli, const struct cli_args *args, struct err *e)
+static int config_load(struct cli *cli, const struct cli_args *args, bool *loaded, struct err *e)
 {
 	char path[PATH_MAX];
 	const char *file = args->config_file;
 	if (file == NULL && snprintf(path, sizeof path, "%s/amend.yaml", cli->data) < (int)sizeof path &&
 	    access(path, R_OK) == 0)
 		file = path;
+	*loaded = file != NULL;
 	return file != NULL ? conf_load_file(&daemon_config_table, &cli->config, file, e) : 0;
 }
 
 static int command_run(struct cli *cli, struct cli_args *args)
 {
 	struct err e = ERR_INIT;
+	char coordinator[256];
+	bool loaded = false;
 	int rc = conf_init(&daemon_config_table, &cli->config, &e);
 	if (rc == 0 && !args->command->offline)
-		rc = config_load(cli, args, &e);
+		rc = config_load(cli, args, &loaded, &e);
 	if (rc != 0)
 		return cli_fail(cli, &e);
+	snprintf(coordinator, sizeof coordinator, "%s", cli->config.coordinator);
 	if (conf_parse_flags(&daemon_config_table, &cli->config, &args->setting_count, args->settings, &e) != 0)
 		return misuse(args, &e);
+	cli->node_known = loaded && strcmp(coordinator, cli->config.coordinator) == 0;
 	return args->command->run(cli, args);
 }
 

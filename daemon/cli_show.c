@@ -289,7 +289,9 @@ bool cli_output_open(void)
 
 void cli_progress_begin(struct cli *cli, struct cli_progress *p, const char *what, const char *unit, uint64_t total)
 {
-	*p = (struct cli_progress){ what, unit, total, env_monotonic_us(cli->env), 0, false };
+	*p = (struct cli_progress){
+		.what = what, .unit = unit, .total = total, .began_us = env_monotonic_us(cli->env)
+	};
 	p->shown_us = cli->stderr_is_terminal ? 0 : p->began_us;
 }
 
@@ -322,12 +324,16 @@ static void progress_print(struct cli *cli, const struct cli_progress *p, uint64
 	fprintf(stderr, "%s%-12s ", cli->stderr_is_terminal ? "\r\033[K" : "", p->what);
 	if (strcmp(p->unit, "%") == 0)
 		fprintf(stderr, "[%s] %llu %%", bar, (unsigned long long)done);
+	else if (p->awaited != NULL)
+		fprintf(stderr, "[%s] %llu/%llu %s", bar, (unsigned long long)done, (unsigned long long)p->total,
+			p->unit);
 	else if (p->total > 0)
 		fprintf(stderr, "[%s] %llu/%llu%s%s, %.*f/s", bar, (unsigned long long)done,
 			(unsigned long long)p->total, p->unit[0] != '\0' ? " " : "", p->unit, decimals, rate);
 	else /* a pipe's length is not known */
 		fprintf(stderr, "%llu %s, %.*f/s", (unsigned long long)done, p->unit, decimals, rate);
-	fprintf(stderr, ", %s%s%s", spent, left, end);
+	fprintf(stderr, ", %s%s%s%s", spent, p->awaited != NULL ? ", waiting for " : left,
+		p->awaited != NULL ? p->awaited : "", end);
 }
 
 void cli_progress_set(struct cli *cli, struct cli_progress *p, uint64_t done)

@@ -371,12 +371,24 @@ static int fleet_ask(struct cluster *c, size_t *workers, size_t *nodes, struct e
 	return rc;
 }
 
+/* What the start waits for. */
+static void awaited_say(size_t workers, size_t nodes, char *out, size_t out_bytes)
+{
+	char some[48] = "";
+	if (workers > 0)
+		snprintf(some, sizeof some, "%zu worker%s%s", workers, workers > 1 ? "s" : "",
+			 nodes > 0 ? " and " : "");
+	snprintf(out, out_bytes, "%s%s to load the model", some, nodes > 0 ? "the node" : "");
+}
+
 static int fleet_wait(struct cluster *c, size_t workers, size_t nodes, struct err *e)
 {
 	int64_t deadline = env_monotonic_ms(c->cli->env) + START_MS;
 	size_t have_workers = 0, have_nodes = 0;
 	struct cli_progress progress;
+	char awaited[96];
 	cli_progress_begin(c->cli, &progress, "start", "programs", workers + nodes);
+	progress.awaited = awaited;
 	for (;;) {
 		struct err silent = ERR_INIT;
 		int rc = processes_check(c, e);
@@ -389,6 +401,8 @@ static int fleet_wait(struct cluster *c, size_t workers, size_t nodes, struct er
 			cli_progress_break(c->cli, &progress);
 			return 0;
 		}
+		awaited_say(workers - (have_workers < workers ? have_workers : workers),
+			    nodes - (have_nodes < nodes ? have_nodes : nodes), awaited, sizeof awaited);
 		if (workers > 0)
 			cli_progress_set(c->cli, &progress, have_workers + have_nodes);
 		if (env_monotonic_ms(c->cli->env) > deadline)

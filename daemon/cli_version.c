@@ -1,6 +1,7 @@
 /* cli_version.c: `amend version list|show`, `amend merge run`, `amend fleet status`. */
 #include "daemon/cli.h"
 #include "daemon/cli_pull.h"
+#include "daemon/memory_name.h"
 
 #include "base/record.h"
 #include "store/store.h"
@@ -150,7 +151,7 @@ static int manifest_table(struct cli *cli, const struct proto_manifest *m, const
 {
 	static const char *const headers[] = { "MEMORY", "KIND", "EDITS", "PASSED", "SHARD VERSION", "DELTA" };
 	struct cli_table *table = NULL;
-	char time[ENV_TIME_BYTES], hex[HASH_HEX_BYTES], name[40];
+	char time[ENV_TIME_BYTES], hex[HASH_HEX_BYTES], name[MEMORY_NAME_BYTES];
 	env_time_format(m->published_ms, time);
 	hash_hex(content, hex);
 	printf("version v%llu, published %s, content %.12s, %.*s, default set: %s\n", (unsigned long long)m->version,
@@ -161,7 +162,7 @@ static int manifest_table(struct cli *cli, const struct proto_manifest *m, const
 	for (size_t i = 0; i < m->memory_count; i++) {
 		const struct proto_memory *memory = &m->memories[i];
 		hash_hex(&memory->delta_root, hex);
-		cli_memory_name(memory->id, name, sizeof name);
+		memory_name(memory->id, name);
 		cli_table_cell(table, "%s", name);
 		cli_table_cell(table, "%s", memory->kind == PROTO_MEMORY_MERGED ? "merged" : "shard");
 		cli_table_cell(table, "%zu", memory->seq_count);

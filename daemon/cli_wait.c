@@ -201,12 +201,12 @@ struct seqs {
 	size_t count;
 };
 
-/* How many of them are in a state of the mask. *first: the least of those. */
+/* How many of them are in a state of the mask. *first: the least of those. A call that fails changes neither. */
 static int seqs_in(struct cli *cli, struct seqs seqs, uint32_t mask, uint64_t *found, uint64_t *first, struct err *e)
 {
 	int rc = 0;
 	size_t at = 0;
-	*found = 0;
+	uint64_t count = 0, least = *first;
 	for (uint64_t from = *first; rc == 0 && from != 0 && from <= seqs.list[seqs.count - 1];) {
 		struct msg_edit_list ask = { .from_seq = from, .state_mask = mask, .limit = CLI_PAGE_EDITS };
 		struct msg_received *reply = NULL;
@@ -219,11 +219,15 @@ static int seqs_in(struct cli *cli, struct seqs seqs, uint32_t mask, uint64_t *f
 				at++;
 			if (at == seqs.count || seqs.list[at] != list->edits[i].seq)
 				continue;
-			if ((*found)++ == 0)
-				*first = seqs.list[at];
+			if (count++ == 0)
+				least = seqs.list[at];
 		}
 		from = list->next_seq;
 		msg_free(&reply);
+	}
+	if (rc == 0) {
+		*found = count;
+		*first = least;
 	}
 	return rc;
 }
@@ -233,6 +237,7 @@ static int seqs_wait(struct cli *cli, struct seqs seqs, uint32_t waiting_mask, s
 	struct cli_progress progress;
 	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
 	uint64_t first = seqs.list[0];
+	c->waiting = seqs.count; /* as far as is known */
 	int rc = seqs_in(cli, seqs, waiting_mask, &c->waiting, &first, e);
 	cli_progress_begin(cli, &progress, "served", "edits", seqs.count);
 	while (rc == 0 && c->waiting > 0 && !cli->interrupted && env_monotonic_ms(cli->env) < deadline) {

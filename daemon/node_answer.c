@@ -42,18 +42,9 @@ static void write_model(const struct node_call *call, const struct node_job *job
 	json_w_member_str(w, "model", text);
 }
 
-/* The route of a sequence: which memory it read, by which score. It stands once: beside the choices where there is one,
- * in each where there are more. */
-static void write_route(const struct node_call *call, const struct node_sequence *sequence, struct json_w *w)
+static void write_scores(const struct node_sequence *sequence, struct json_w *w)
 {
 	const struct editor_route *route = &sequence->route;
-	char name[32] = "main";
-	if (route->routed)
-		snprintf(name, sizeof name, "memory:%" PRIu64, sequence->memory_id);
-	json_w_key(w, "amend");
-	json_w_open(w, '{');
-	json_w_member_uint(w, "version", call->version.version);
-	json_w_member_str(w, "route", name);
 	json_w_member_float(w, "prompt_score", route->prompt_score);
 	json_w_member_float(w, "prompt_threshold", route->prompt_threshold);
 	json_w_member_float(w, "relation_score", route->relation_score);
@@ -70,6 +61,25 @@ static void write_route(const struct node_call *call, const struct node_sequence
 	for (size_t i = 0; i < route->nearest_count; i++)
 		json_w_float(w, route->nearest_score[i]);
 	json_w_close(w);
+}
+
+void node_answer__route(const struct node_sequence *sequence, char out[MEMORY_NAME_BYTES])
+{
+	memory_name(sequence->route.routed ? sequence->memory_id : 0, out);
+}
+
+/* Which memory a sequence read, and when asked by which score. It stands once: beside the choices where there is one,
+ * in each where there are more. */
+static void write_route(const struct node_call *call, const struct node_sequence *sequence, struct json_w *w)
+{
+	char name[MEMORY_NAME_BYTES];
+	node_answer__route(sequence, name);
+	json_w_key(w, "amend");
+	json_w_open(w, '{');
+	json_w_member_uint(w, "version", call->version.version);
+	json_w_member_str(w, "route", name);
+	if (call->request->explain)
+		write_scores(sequence, w);
 	json_w_close(w);
 }
 
@@ -107,7 +117,7 @@ static void write_choice(const struct node_call *call, const struct node_sequenc
 	json_w_member_str(w, "finish_reason", sequence->finish == NODE_FINISH_STOP ? "stop" : "length");
 	json_w_key(w, "logprobs");
 	json_w_null(w);
-	if (call->request->explain && !alone)
+	if (!alone)
 		write_route(call, sequence, w);
 	json_w_close(w);
 }
@@ -145,7 +155,7 @@ void node_answer__write(const struct node_call *call, const struct node_job *job
 	json_w_close(&w);
 	write_usage(call, job, &w);
 	json_w_member_str(&w, "system_fingerprint", fingerprint);
-	if (call->request->explain && job->sequence_count == 1)
+	if (job->sequence_count == 1)
 		write_route(call, &job->sequences[0], &w);
 	json_w_close(&w);
 	buf_puts(out, "\n");

@@ -127,7 +127,11 @@ static void on_job_done(struct node_job *job)
 		call_refuse(call, &refusal);
 	} else {
 		struct buf text = BUF_INIT;
+		char route[MEMORY_NAME_BYTES];
 		node_answer__write(call, job, &text);
+		node_answer__route(&job->sequences[0], route);
+		if (job->sequence_count == 1) /* answers of several prompts differ in their routes */
+			http_header_set(call->exchange, "x-amend-route", "%s", route);
 		node_api__reply(call->api, call->exchange, endpoint_of(call), 200, NODE_API__JSON, &text);
 		call_free(call);
 	}

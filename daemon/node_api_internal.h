@@ -3,6 +3,7 @@
 #ifndef AMEND_DAEMON_NODE_API_INTERNAL_H
 #define AMEND_DAEMON_NODE_API_INTERNAL_H
 
+#include "daemon/memory_name.h"
 #include "daemon/node_api.h"
 #include "daemon/node_metrics.h"
 #include "daemon/node_request.h"
@@ -57,6 +58,8 @@ void node_api__metrics(struct node_api *api, struct http_exchange *x);
 /* node_answer.c */
 /* Appends the answer of a job that succeeded. */
 void node_answer__write(const struct node_call *call, const struct node_job *job, struct buf *out);
+/* What the sequence read. */
+void node_answer__route(const struct node_sequence *sequence, char out[MEMORY_NAME_BYTES]);
 /* "amend-<base8>-v42-<root8>" */
 #define NODE_ANSWER__FINGERPRINT_BYTES 64
 void node_answer__fingerprint(const struct node_call *call, char out[NODE_ANSWER__FINGERPRINT_BYTES]);

@@ -32,7 +32,7 @@ struct node_fixture {
 	struct proto_transport *server, *client;
 	uint64_t latest, route; /* route: of the node, 0: not heard of */
 	int hello_code;
-	bool silent, mute_chunks;
+	bool silent, mute_chunks, merged;
 	const char *cluster;
 	int64_t published_ms; /* of what is published next; two that differ in it have different contents */
 	int delay;            /* turns between a message and its answer: the way to the coordinator is long */
@@ -73,11 +73,11 @@ static inline struct hash node_index_put(struct node_fixture *f)
 	return node_blob_put(f, &index);
 }
 
-/* A version with one shard, id 7, of the two prompts; its delta comes from the version's number. `foreign`: of another
- * base model. */
+/* A version with one shard, id 7, of the two prompts; its delta comes from the version's number. With `f->merged` a
+ * merged memory of that shard, of merge 1, answers by default. `foreign`: of another base model. */
 static inline struct published *node_publish(struct node_fixture *f, uint64_t version, bool foreign)
 {
-	static const uint64_t seqs[] = { 11, 12 };
+	static const uint64_t seqs[] = { 11, 12 }, shards[] = { 7 };
 	struct buf calibration = BUF_INIT, delta = BUF_INIT, manifest = BUF_INIT;
 	struct published *p = f->versions;
 	while (p->version != 0)
@@ -85,15 +85,20 @@ static inline struct published *node_publish(struct node_fixture *f, uint64_t ve
 	assert_true(p < f->versions + NODE_VERSIONS);
 	plain_calibration(model_digest(f->model), TINY_HIDDEN, 0.5f, 0.9999f, -1, &calibration);
 	tiny_delta(version, 0.5f, &delta);
-	struct proto_memory memory = { .id = 7,
-				       .kind = PROTO_MEMORY_SHARD,
-				       .shard_version = version,
-				       .encoding = { "bf16+zstd", 9 },
-				       .seqs = seqs,
-				       .seq_count = 2,
-				       .score = 1 };
-	memory.delta_root = p->delta_root = node_blob_put(f, &delta);
-	memory.index_root = node_index_put(f);
+	struct proto_memory memories[2] = { { .id = 7,
+					      .kind = PROTO_MEMORY_SHARD,
+					      .shard_version = version,
+					      .encoding = { "bf16+zstd", 9 },
+					      .seqs = seqs,
+					      .seq_count = 2,
+					      .score = 1 } };
+	memories[0].delta_root = p->delta_root = node_blob_put(f, &delta);
+	memories[1] = memories[0];
+	memories[1].id = (UINT64_C(1) << 32) + 1;
+	memories[1].kind = PROTO_MEMORY_MERGED;
+	memories[1].sources = shards;
+	memories[1].source_count = 1;
+	memories[0].index_root = node_index_put(f);
 	struct proto_manifest m = { .format = 1,
 				    .version = version,
 				    .base_model = *model_digest(f->model),
@@ -104,9 +109,9 @@ static inline struct published *node_publish(struct node_fixture *f, uint64_t ve
 				    .tensor = { "blk.2.ffn_down.weight", 21 },
 				    .ledger_seq = 12,
 				    .published_ms = f->published_ms,
-				    .default_set = PROTO_SET_RETRIEVE,
-				    .memories = &memory,
-				    .memory_count = 1 };
+				    .default_set = f->merged ? PROTO_SET_MERGED : PROTO_SET_RETRIEVE,
+				    .memories = memories,
+				    .memory_count = f->merged ? 2 : 1 };
 	m.calibration_root = node_blob_put(f, &calibration);
 	if (foreign)
 		m.base_model.bytes[0] ^= 1;

@@ -156,7 +156,7 @@ static void version_and_memory_are_told_apart_from_the_answer(void **state)
 	EXPECT(n->w, CLI_OK, "ask", "Who?");
 	assert_string_equal(cli_out(n->w), "(empty answer)\n");
 	assert_string_equal(cli_err(n->w), "(no version, main)\n");
-	n->answer = "{\"choices\":[{\"text\":\"x\"}],\"amend\":{\"version\":2,\"route\":\"memory:4294967299\"}}";
+	n->answer = "{\"choices\":[{\"text\":\"x\"}],\"amend\":{\"version\":2,\"route\":\"merged:3\"}}";
 	EXPECT(n->w, CLI_OK, "ask", "Who?");
 	assert_string_equal(cli_err(n->w), "(v2, merged:3)\n");
 }
@@ -280,6 +280,37 @@ static void a_dead_node_is_unreachable(void **state)
 	cli_expect_err(n->w, "`amend fleet status` lists the nodes");
 }
 
+static void configure(struct node *n)
+{
+	char path[TEST_PATH_BYTES], text[256];
+	assert_ok(&n->e, file_make_folder(n->w->folder, &n->e));
+	test_path(path, n->w->folder, "amend.yaml");
+	snprintf(text, sizeof text, "node:\n  listen: \"%s\"\n", http_server_address(n->http));
+	test_file_write(path, text);
+}
+
+/* Nodes serve on while the coordinator is away; so does asking them. */
+static void without_a_coordinator_the_configured_node_is_asked(void **state)
+{
+	struct node *n = *state;
+	configure(n);
+	n->w->deaf = true;
+	EXPECT(n->w, CLI_OK, "ask", "Who?");
+	assert_string_equal(cli_out(n->w), "Ada \\x1B[31mLovelace\n");
+	cli_expect_err(n->w, "did not answer within 10000 ms");
+	cli_expect_err(n->w, http_server_address(n->http));
+	cli_expect_err(n->w, "the node of the configuration file");
+	cli_expect_err(n->w, "(v1, memory:1)\n");
+	int64_t began = env_monotonic_ms(n->w->cli.env);
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--explain");
+	cli_expect_out(n->w, "2    -"); /* the edits are not looked up in vain */
+	assert_true(env_monotonic_ms(n->w->cli.env) - began < 15000);
+	/* neither a named node nor a cluster elsewhere is that of the file */
+	EXPECT(n->w, CLI_UNREACHABLE, "ask", "Who?", "--node", "node");
+	EXPECT(n->w, CLI_UNREACHABLE, "--coordinator", "tcp://127.0.0.1:9", "ask", "Who?");
+	assert_int_equal(n->questions, 2);
+}
+
 int main(void)
 {
 #define NODE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -295,6 +326,7 @@ int main(void)
 		NODE(too_long_an_answer_is_cut_off),
 		NODE(an_interrupt_ends_the_question),
 		NODE(a_dead_node_is_unreachable),
+		NODE(without_a_coordinator_the_configured_node_is_asked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -219,6 +219,37 @@ static void the_files_edits_are_waited_for(void **state)
 	cli_expect_err(w, "1 of 6 edits are not served yet");
 }
 
+static void goes_deaf(struct cli_world *w)
+{
+	if (w->pauses == 2)
+		w->deaf = true;
+}
+
+static void is_interrupted_in_the_call(struct cli_world *w)
+{
+	if (w->pauses == 2)
+		w->sends_to_interrupt = 1;
+}
+
+/* The progress that a broken-off wait ends with is what was known last. */
+static void a_wait_that_breaks_off_claims_nothing(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path = facts_write(w, 20);
+	cli_fleet_join(w);
+	w->on_pause = is_interrupted_in_the_call;
+	EXPECT(w, CLI_INTERRUPTED, "edit", "import", path, "--wait");
+	cli_expect_err(w, "served       [........................] 0/20 edits");
+	w->on_pause = goes_deaf;
+	EXPECT(w, CLI_UNREACHABLE, "edit", "import", path, "--wait");
+	cli_expect_err(w, "served       [........................] 0/20 edits");
+	w->deaf = false;
+	w->on_pause = NULL;
+	w->pauses_to_interrupt = 1;
+	EXPECT(w, CLI_INTERRUPTED, "edit", "import", path, "--wait");
+	cli_expect_err(w, "served       [........................] 0/20 edits");
+}
+
 static void what_cannot_be_imported(void **state)
 {
 	struct cli_world *w = *state;
@@ -268,6 +299,7 @@ int main(void)
 		WORLD(a_full_queue_is_waited_for),
 		WORLD(a_queue_that_stays_full_ends_the_import),
 		WORLD(the_files_edits_are_waited_for),
+		WORLD(a_wait_that_breaks_off_claims_nothing),
 		WORLD(what_cannot_be_imported),
 		WORLD(published_sets_are_imported),
 	};

@@ -169,6 +169,23 @@ static void progress_is_a_line_now_and_then_without_a_terminal(void **state)
 	assert_string_equal(cli_out(w), "");
 }
 
+/* Programs that start have no rate; who is missing is what one wants to know. */
+static void progress_says_what_is_awaited(void **state)
+{
+	struct cli_world *w = *state;
+	struct cli_progress p;
+	struct show s;
+	show_begin(&s, w);
+	w->cli.stderr_is_terminal = true;
+	cli_progress_begin(&w->cli, &p, "start", "programs", 4);
+	p.awaited = "2 workers to load the model";
+	env_manual_advance(&s.clock, 2000000);
+	cli_progress_set(&w->cli, &p, 1);
+	show_end(&s);
+	assert_string_equal(cli_err(w), "\r\033[Kstart        [######..................] 1/4 programs, 2 s, "
+					"waiting for 2 workers to load the model");
+}
+
 static void progress_of_a_pipe_has_no_end(void **state)
 {
 	struct cli_world *w = *state;
@@ -226,6 +243,7 @@ int main(void)
 		PLAIN(long_cells_are_cut_unless_wide),
 		PLAIN(json_has_three_forms),
 		PLAIN(progress_is_a_line_now_and_then_without_a_terminal),
+		PLAIN(progress_says_what_is_awaited),
 		PLAIN(progress_of_a_pipe_has_no_end),
 		PLAIN(what_follows_a_bar_has_its_own_line),
 		PLAIN(quiet_shows_no_progress),

@@ -152,13 +152,35 @@ static void what_runs_of_a_cluster_is_left_alone(void **state)
 	cli_expect_err(w, "coordinator ended: ");
 	EXPECT(w, CLI_UNREACHABLE, "--timeout", "0.2", "edit", "list", "--coordinator", "tcp://127.0.0.1:9",
 	       "--server-key", KEY, "--key-file", key);
-	cli_expect_err(w, "does not run: `amend up --data ");
+	cli_expect_err(w, "does not run; `amend up --data ");
 	assert_true(cli_process_alive(&process)); /* and not stopped by the refusal */
 	EXPECT(w, CLI_OK, "down");
 	cli_expect_err(w, "stopped 1 programs");
 	assert_false(cli_process_alive(&process));
 	EXPECT(w, CLI_NOT_FOUND, "down");
 	cli_expect_err(w, "no cluster runs in ");
+}
+
+/* A pid file that is left and a port where nobody listens need no waiting. */
+static void a_dead_coordinator_is_told_at_once(void **state)
+{
+	struct cli_world *w = *state;
+	char path[TEST_PATH_BYTES], key[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	data_path(w, "cli.key", key);
+	EXPECT(w, CLI_OK, "-q", "key", "new", key);
+	data_path(w, "run", path);
+	assert_ok(&e, file_make_folder(path, &e));
+	data_path(w, "run/coordinator.pid", path);
+	test_file_write(path, "1 1\n"); /* a number that another process has now */
+	for (int i = 0; i < 2; i++) {   /* the file is swept up meanwhile */
+		int64_t began = env_monotonic_ms(env_system());
+		EXPECT(w, CLI_UNREACHABLE, "--timeout", "30", "edit", "list", "--coordinator", "tcp://127.0.0.1:9",
+		       "--server-key", KEY, "--key-file", key);
+		assert_true(env_monotonic_ms(env_system()) - began < 20000);
+		cli_expect_err(w, "nobody listens at tcp://127.0.0.1:9: the coordinator of ");
+		cli_expect_err(w, "does not run; `amend up --data ");
+	}
 }
 
 int main(void)
@@ -172,6 +194,7 @@ int main(void)
 		PLAIN(keys_are_the_owners_alone),
 		PLAIN(what_up_cannot_start_with),
 		PLAIN(what_runs_of_a_cluster_is_left_alone),
+		PLAIN(a_dead_coordinator_is_told_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,6 +183,70 @@ static void an_edited_prompt_reads_its_memory(void **state)
 	buf_free(&r.all);
 }
 
+/* The route of the one answer, in its body and beside it; it has no scores. */
+static void expect_route(struct api *a, const char *path, const char *body, int64_t version, const char *route)
+{
+	struct http_answer r;
+	struct json *root = NULL;
+	char header[64];
+	if (ask(a, "POST", path, body, &r) != 200)
+		fail_msg("%d: %s", r.status, r.body);
+	assert_ok(&a->f->e, json_parse(r.body, strlen(r.body), &root, &a->f->e));
+	const struct json *amend = json_get(root, "amend");
+	assert_int_equal(json_integer(json_get(amend, "version")), version);
+	assert_string_equal(json_string(json_get(amend, "route"), NULL), route);
+	assert_null(json_get(amend, "prompt_score"));
+	assert_null(json_get(amend, "edits"));
+	snprintf(header, sizeof header, "x-amend-route: %s\r\n", route);
+	assert_non_null(strstr(buf_cstr(&r.all), header));
+	json_free(&root);
+	buf_free(&r.all);
+}
+
+/* Nobody has to ask for it. */
+static void every_answer_names_its_version_and_route(void **state)
+{
+	struct api *a = *state;
+	struct http_answer r;
+	char body[512];
+	attach(a);
+	publish(a, 1);
+	snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"max_tokens\":2}", node_prompts[0]);
+	expect_route(a, "/v1/completions", body, 1, "memory:7");
+	expect_route(a, "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":2}", 1, "main");
+	snprintf(body, sizeof body, "{\"model\":\"%s\",\"prompt\":\"%s\",\"max_tokens\":2}", a->slug, node_prompts[0]);
+	expect_route(a, "/v1/completions", body, 0, "main");
+	expect_route(a, "/v1/chat/completions",
+		     "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":2}", 1, "main");
+	/* several answers, each with its own */
+	snprintf(body, sizeof body, "{\"prompt\":[\"%s\",\"a\"],\"max_tokens\":2}", node_prompts[0]);
+	struct json *root = complete(a, body, &r);
+	assert_null(json_get(root, "amend"));
+	assert_null(strstr(buf_cstr(&r.all), "x-amend-route"));
+	for (size_t i = 0; i < 2; i++) {
+		const struct json *amend = json_get(json_at(json_get(root, "choices"), i), "amend");
+		assert_string_equal(json_string(json_get(amend, "route"), NULL), i == 0 ? "memory:7" : "main");
+		assert_int_equal(json_integer(json_get(amend, "version")), 1);
+		assert_null(json_get(amend, "prompt_score"));
+	}
+	json_free(&root);
+	buf_free(&r.all);
+}
+
+static void a_merged_memory_goes_by_its_merge(void **state)
+{
+	struct api *a = *state;
+	char body[512];
+	a->f->merged = true;
+	attach(a);
+	publish(a, 1);
+	snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"max_tokens\":2}", node_prompts[0]);
+	expect_route(a, "/v1/completions", body, 1, "merged:1");
+	snprintf(body, sizeof body, "{\"model\":\"%s:retrieve\",\"prompt\":\"%s\",\"max_tokens\":2}", a->slug,
+		 node_prompts[0]);
+	expect_route(a, "/v1/completions", body, 1, "memory:7");
+}
+
 static void pinned_versions_answer_as_they_did(void **state)
 {
 	struct api *a = *state;
@@ -522,6 +586,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(health_before_and_after_loading),
 		T(an_edited_prompt_reads_its_memory),
+		T(every_answer_names_its_version_and_route),
+		T(a_merged_memory_goes_by_its_merge),
 		T(pinned_versions_answer_as_they_did),
 		T(prompts_in_every_form),
 		T(chats),
