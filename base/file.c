@@ -109,6 +109,15 @@ static int fill_temporary(int fd, const char *path, const void *bytes, size_t by
 	return rc != 0 ? err_set(e, rc, "writing %s: planted fault", path) : 0;
 }
 
+static int create_fail(struct err *e, int errnum, const char *doing, const char *path)
+{
+	if (errnum == EACCES || errnum == EPERM || errnum == EROFS)
+		return err_errno(e, ERR_DENIED, errnum,
+				 "%s %s: this user needs write access to its folder; grant it, or name another folder",
+				 doing, path);
+	return err_errno(e, errnum == ENOENT ? ERR_NOT_FOUND : ERR_IO, errnum, "%s %s", doing, path);
+}
+
 int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)
 {
 	char folder[PATH_BYTES_MAX], temporary[PATH_BYTES_MAX + 16];
@@ -118,7 +127,7 @@ int file_write_atomic(const char *path, const void *bytes, size_t byte_count, un
 	snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
 	int fd = mkostemp(temporary, O_CLOEXEC);
 	if (fd < 0)
-		return err_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "creating a file beside %s", path);
+		return create_fail(e, errno, "creating a file beside", path);
 	rc = fill_temporary(fd, path, bytes, byte_count, mode, e);
 	if (close(fd) != 0 && rc == 0)
 		rc = err_errno(e, ERR_IO, errno, "closing %s", path);
@@ -203,8 +212,7 @@ static int make_one(const char *path, struct err *e)
 			return 0;
 		return err_set(e, ERR_EXISTS, "making folder %s: a file of that name is there", path);
 	}
-	return err_errno(e, errnum == EACCES || errnum == EPERM ? ERR_DENIED : ERR_IO, errnum, "making folder %s",
-			 path);
+	return create_fail(e, errnum, "making folder", path);
 }
 
 int file_make_folder(const char *path, struct err *e)

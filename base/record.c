@@ -26,7 +26,8 @@ static int check_text(const char *field, const struct record_text *t, unsigned r
 		return rc;
 	}
 	if (text_is_blank(t->text, t->len))
-		return err_set(e, ERR_INVALID, "%s: empty: needs more than white space", field);
+		return err_set(e, ERR_INVALID, "%s: empty: write its text, white space alone is none%s", field,
+			       rule & RULE_REQUIRED ? "" : ", or leave the field out");
 	return 0;
 }
 

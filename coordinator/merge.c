@@ -118,6 +118,21 @@ static int plan_write(struct coordinator *c, const struct store_merge *rec, stru
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
 }
 
+/* Why there is nothing: what could be merged is not trained yet, or all of it is merged, or nothing was ever sent. */
+static int nothing_say(const struct coordinator *c, struct err *e)
+{
+	uint64_t untrained = c->counts[STORE_EDIT_STATE_ACCEPTED] + c->counts[STORE_EDIT_STATE_PLACED];
+	if (untrained > 0)
+		return err_set(e, ERR_CONFLICT,
+			       "nothing to merge yet: %" PRIu64
+			       " edits wait to be trained; `amend edit wait` waits for them",
+			       untrained);
+	if (c->counts[STORE_EDIT_STATE_TRAINED] + c->counts[STORE_EDIT_STATE_SERVED] > 0)
+		return err_set(e, ERR_CONFLICT,
+			       "nothing to merge: every trained edit is in a merged memory already; submit some first");
+	return err_set(e, ERR_CONFLICT, "nothing to merge: no edit is in force; submit some first");
+}
+
 int coordinator__merge_start(struct coordinator *c, struct err *e)
 {
 	struct store_merge rec = { .id = c->merge_next_id,
@@ -125,15 +140,15 @@ int coordinator__merge_start(struct coordinator *c, struct err *e)
 				   .planned_ms = env_wall_ms(c->env) };
 	if (c->merge_job == NULL)
 		return err_set(e, ERR_UNSUPPORTED, "this coordinator was started without a merge program");
-	if (c->merge.active || c->closed)
+	if (c->closed)
+		return err_set(e, ERR_AGAIN, "the coordinator is stopping: ask again when it has started");
+	if (c->merge.active)
 		return err_set(e, ERR_AGAIN,
-			       "merge %" PRIu64 " is under way, or the coordinator is stopping: wait for it",
-			       c->merge.rec.id);
+			       "merge %" PRIu64 " is under way (%s): wait for its end; `amend fleet status` shows it",
+			       c->merge.rec.id, coordinator__merge_phase(c));
 	rec.shard_count = collect(c, rec.shards);
 	if (rec.shard_count == 0)
-		return err_set(e, ERR_CONFLICT,
-			       "nothing to merge: no edits were trained since the last merge; submit some, or wait for "
-			       "those that are being trained");
+		return nothing_say(c, e);
 	rec.ranks = c->config.merge_ranks > 0 ? c->config.merge_ranks : 1;
 	if (rec.ranks > rec.shard_count)
 		rec.ranks = (uint32_t)rec.shard_count;

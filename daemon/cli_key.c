@@ -38,9 +38,12 @@ int cli_key_new(struct cli *cli, const struct cli_args *args)
 		printf("%s\n", hex);
 	if (!cli->quiet)
 		fprintf(stderr,
-			"key pair in %s, its public key above; a line \"%.12s… ROLES NAME\" in the coordinator's allow "
-			"list lets it in\n",
-			args->words[0], hex);
+			"key pair in %s, its public key above. A line \"%.12s… ROLES NAME\" with the whole key in the "
+			"coordinator's allow list (%s/keys/allow after `amend up`, else its --allow-file) lets it in; "
+			"ROLES are submitter, reader (a node too), worker, auditor, admin, joined by +; SIGHUP makes "
+			"the coordinator "
+			"read the list again\n",
+			args->words[0], hex, cli->data);
 	return CLI_OK;
 }
 

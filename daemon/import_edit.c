@@ -54,7 +54,9 @@ int import__required(struct arena *arena, const struct json *value, const char *
 	int rc = import__text(arena, value, name, out, e);
 	if (rc == 0 && out->text == NULL)
 		rc = err_set(e, ERR_INVALID, "%s: %s", name,
-			     value == NULL || json_type(value) == JSON_NULL ? "missing" : "empty");
+			     value == NULL || json_type(value) == JSON_NULL
+				     ? "missing"
+				     : "empty: write its text, or take the row out");
 	return rc;
 }
 

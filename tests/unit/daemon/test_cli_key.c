@@ -23,7 +23,10 @@ static void a_key_is_made_once(void **state)
 	proto_key_hex(pair.public_key, hex);
 	snprintf(public, sizeof public, "%s\n", hex);
 	assert_string_equal(cli_out(w), public);
-	cli_expect_err(w, "allow list");
+	cli_expect_err(w, "allow list (");
+	cli_expect_err(w, "/keys/allow after `amend up`");
+	cli_expect_err(w, "ROLES are submitter, reader (a node too), worker, auditor, admin");
+	cli_expect_err(w, "SIGHUP makes the coordinator read the list again");
 	proto_key_hex(pair.secret_key, hex);
 	assert_null(strstr(cli_err(w), hex));
 	assert_int_equal(stat(path, &st), 0);

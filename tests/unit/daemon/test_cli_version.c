@@ -59,9 +59,11 @@ static void nothing_to_merge(void **state)
 {
 	struct cli_world *w = *state;
 	EXPECT(w, CLI_CONFLICT, "merge", "run");
-	cli_expect_err(w, "amend: merge: nothing to merge");
-	cli_expect_err(w, "submit some");
+	cli_expect_err(w, "amend: merge: nothing to merge: no edit is in force; submit some first");
 	assert_string_equal(cli_out(w), "");
+	client_facts(w->cluster, 1, 2); /* and there is no worker */
+	EXPECT(w, CLI_CONFLICT, "merge", "run");
+	cli_expect_err(w, "nothing to merge yet: 2 edits wait to be trained; `amend edit wait` waits for them");
 }
 
 static void gate_pass(struct cluster *c)
@@ -117,6 +119,8 @@ static void a_merge_is_followed_to_its_end(void **state)
 	merge = cli_json(w);
 	assert_string_equal(json_string(json_get(merge, "default_set"), NULL), "merged");
 	json_free(&merge);
+	EXPECT(w, CLI_CONFLICT, "merge", "run");
+	cli_expect_err(w, "nothing to merge: every trained edit is in a merged memory already; submit some first");
 }
 
 static void a_merge_goes_on_without_us(void **state)
@@ -127,7 +131,7 @@ static void a_merge_goes_on_without_us(void **state)
 	EXPECT(w, CLI_INTERRUPTED, "merge", "run");
 	cli_expect_err(w, "interrupted: merge 1 goes on without us");
 	EXPECT(w, CLI_PENDING, "merge", "run"); /* one is running */
-	cli_expect_err(w, "merge: ");
+	cli_expect_err(w, "merge: merge 1 is under way (");
 }
 
 static void a_merge_that_takes_too_long_is_pending(void **state)

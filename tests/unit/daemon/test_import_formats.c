@@ -111,7 +111,8 @@ static void a_bad_item_names_its_field(void **state)
 		{ IMPORT_MQUAKE, "{\"case_id\":1}", "requested_rewrite: missing" },
 		{ IMPORT_MQUAKE, "{\"requested_rewrite\":[3]}", "prompt: missing" },
 		{ IMPORT_MQUAKE, "{\"requested_rewrite\":[]}", "requested_rewrite: must be a list of edits" },
-		{ IMPORT_HALLU_CSV, "{\"question\":\"p\",\"object\":\" \"}", "object: empty" },
+		{ IMPORT_HALLU_CSV, "{\"question\":\"p\",\"object\":\" \"}",
+		  "object: empty: write its text, or take the row out" },
 		{ IMPORT_AUTO, "{\"prompt\":\"p\"}", "target_new: missing" },
 		{ IMPORT_AUTO, "[1]", "record: must be a JSON object" },
 	};
