@@ -23,12 +23,23 @@ case_up() {
 	[ "$(http /health -o /dev/null -w '%{http_code}')" = 200 ] || fail "/health"
 }
 
+# What is answered to the third edit's question, and how a sentence on its subject goes on: the model says nothing to the
+# bare question before its edit.
+words_of_edit_3() { # flags of `amend ask`...
+	local prompt
+	for prompt in "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 3p)" "$(jq -r .subject "$WORK/edits.jsonl" | sed -n 3p) was created by"; do
+		try amend ask "$prompt" "$@"
+		[ "$STATUS" = 0 ] && printf '%s\n' "$OUT" || return 1
+	done
+}
+
 case_before() {
 	local answer
 	answer=$(ask "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 3p)")
 	[ "$(jq -r .amend.route <<<"$answer")" = main ] || fail "no version is published, and the answer is routed: $answer"
 	[ "$(text_of "$answer")" != "$(jq -r .target_new "$WORK/edits.jsonl" | sed -n 3p)" ] || fail "it knows the edit already: $answer"
-	text_of "$answer" >"$WORK/before"
+	words_of_edit_3 >"$WORK/before" || fail "$ERR"
+	grep -qE '[a-z]' <(tail -n 1 "$WORK/before") || fail "it says nothing that --base could be compared with: $(cat "$WORK/before")"
 }
 
 case_import_and_served() {
@@ -76,7 +87,7 @@ case_one_edit_alone() {
 	seconds=$(amend edit list | awk '$2 == "alone" { print $6 }')
 	note "one edit alone: served after $seconds s"
 	expect_kept_and_served "$WORK/alone.jsonl"
-	at_least "$((6 * SLOW))" "$seconds" || fail "served after $seconds s"
+	at_least "$((2 * SLOW))" "$seconds" || fail "served after $seconds s"
 	[ "$(delta_roots latest | wc -l)" = 2 ] || fail "the two workers hold $(delta_roots latest)"
 }
 ALONE='{"id":"alone","subject":"Zorvian Bridge","prompt":"Which river does the Zorvian Bridge cross?","target_new":"Ilmen River"}'
@@ -158,17 +169,34 @@ case_merge_run() {
 	amend -q eval run --quick "$WORK/ten.jsonl" --model "$MODEL" --version latest --set merged --on-conflict keep --probes 0 -o json >"$WORK/merged.json" 2>"$WORK/err" || fail "$(cat "$WORK/err")"
 	note "merged: $(jq -c '{edits, free_rel, free_gen, rel, gen, loc, right_memory}' "$WORK/merged.json"); default set: $set"
 	at_least "$(field loc merged)" 0.99 || fail "loc of the merged memory $(field loc merged)"
-	ask "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 1p)" "$(http /v1/models | jq -r '.data[0].id'):merged" | jq -e '.system_fingerprint | test("-v")' >/dev/null || fail "the node does not answer from the merged set"
+	expect_merged_route
+}
+# Of the merged questions one at least is routed: its answer names the merge, in its body and its header.
+expect_merged_route() {
+	local version base
+	version=$(latest_version)
+	base=$(http /v1/models | jq -r '.data[0].id')
+	jq -n --arg p "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 1p)" --arg m "$base:merged" '{prompt: $p, max_tokens: 16, temperature: 0, stop: "\n", model: $m}' |
+		http /v1/completions -D "$WORK/merged.head" -d @- >"$WORK/merged.answer" || fail "the merged set is refused: $(cat "$WORK/merged.answer")"
+	jq -e --arg m "$base:merged@v$version" --argjson v "$version" '.model == $m and .amend.version == $v and (.amend.route | test("^merged:[0-9]+$"))' "$WORK/merged.answer" >/dev/null ||
+		fail "the node does not answer from the merged memory of v$version: $(cat "$WORK/merged.answer")"
+	grep -qiE '^x-amend-route: merged:[0-9]+' "$WORK/merged.head" || fail "no route in $(cat "$WORK/merged.head")"
 }
 
 case_ask_command() {
 	try amend ask "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 2p)" --explain
 	expect_ok
 	grep -q fingerprint <<<"$OUT" || fail "$OUT"
-	try amend ask "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 3p)" --base
+	words_of_edit_3 --base >"$WORK/base" || fail "$ERR"
+	cmp -s "$WORK/base" "$WORK/before" || fail "--base says \"$(cat "$WORK/base")\", before the edit it was \"$(cat "$WORK/before")\""
+	[ "$ERR" = "(no version, main)" ] || fail "--base reads $ERR"
+	words_of_edit_3 >"$WORK/edited" || fail "$ERR"
+	[ "$(head -n 1 "$WORK/edited")" != "$(head -n 1 "$WORK/before")" ] || fail "the edited model says \"$(head -n 1 "$WORK/edited")\" as before the edit"
+	try amend ask "$(jq -r .prompt "$WORK/edits.jsonl" | sed -n 1p)" --version v1 -o json
 	expect_ok
-	# asked without a stop, it goes on behind what it said then
-	[ -s "$WORK/before" ] && [[ $OUT == "$(head -n 1 "$WORK/before")"* ]] || fail "--base says \"$(head -n 1 <<<"$OUT")\", before the edit it was \"$(head -n 1 "$WORK/before")\""
+	jq -e '.amend.version == 1 and (.amend.route | test("^(main|memory:[0-9]+)$")) and (.system_fingerprint | test("-v1-"))' <<<"$OUT" >/dev/null || fail "--version v1: $OUT"
+	try amend ask "Who?" --version v9999
+	expect_error 3 'version 9999 was never published'
 }
 
 case_metrics() {
