@@ -112,7 +112,7 @@ static int fill_temporary(int fd, const char *path, const void *bytes, size_t by
 static int create_fail(struct err *e, int errnum, const char *doing, const char *path)
 {
 	if (errnum == EACCES || errnum == EPERM || errnum == EROFS)
-		return err_errno(e, ERR_DENIED, errnum,
+		return err_errno(e, errnum == EROFS ? ERR_IO : ERR_DENIED, errnum,
 				 "%s %s: this user needs write access to its folder; grant it, or name another folder",
 				 doing, path);
 	return err_errno(e, errnum == ENOENT ? ERR_NOT_FOUND : ERR_IO, errnum, "%s %s", doing, path);

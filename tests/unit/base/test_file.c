@@ -114,7 +114,8 @@ static void folders(void **state)
 	test_file_write(file, "x");
 	assert_int_equal(file_make_folder(file, &e), ERR_EXISTS);
 	assert_int_equal(file_make_folder("", &e), ERR_INVALID);
-	assert_int_equal(file_make_folder("/sys/amend-test", &e), ERR_DENIED); /* even to root */
+	int code = file_make_folder("/sys/amend-test", &e); /* even to root */
+	assert_true(code == ERR_DENIED || code == ERR_IO);  /* IO: mounted read-only */
 	assert_non_null(strstr(e.text, "or name another folder"));
 	test_path(path, *state, "none/f");
 	assert_int_equal(file_write_atomic(path, "x", 1, 0600, &e), ERR_NOT_FOUND);
