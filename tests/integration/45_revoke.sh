@@ -8,7 +8,7 @@ EDITS=8
 
 answer_of() { # prompt: text and route, as the node gives them
 	http /v1/completions -d "$(jq -cn --arg p "$1" '{prompt: $p, max_tokens: 6, temperature: 0, stop: "\n", amend: {explain: true}}')" |
-		jq -r '.choices[0] | "\(.text | sub("^\\s+"; "") | gsub("\\s+$"; "")) \(.amend.route)"'
+		jq -r '(.amend.route // .choices[0].amend.route) as $route | .choices[0] | "\(.text | sub("^\\s+"; "") | gsub("\\s+$"; "")) \($route)"'
 }
 prompt_of() { jq -r "select(.id == \"$1\") | .prompt" "$FACTS"; }
 state_is() { [ "$(amend edit show "$1" -o json | jq -r .state)" = "$2" ]; } # id, state
