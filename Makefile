@@ -224,7 +224,7 @@ test: $(TESTS) $(PROGRAMS) $(TEST_TOOLS:%=$(O)/%)
 	@$(RUN) $(TESTS) --script tests/integration/run.sh
 bench: $(BENCH)
 	@for b in $(BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
-demo: $(PROGRAMS)
+demo: $(PROGRAMS) $(O)/tests/tools/core_speed
 	@AMEND_BIN=$(abspath $(O)) scripts/demo-run
 tidy:
 	@scripts/tidy

@@ -4,7 +4,8 @@ set -u
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BIN=${AMEND_BIN:-$ROOT/build}
 MODEL=${AMEND_MODEL:-${HOME:-/root}/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf}
-# Checks of time are for an idle machine of two cores; a loaded or instrumented one may take this many times as long.
+# Checks of time are for an idle machine of two fast cores; a slower (run.sh measures it), loaded or instrumented one may
+# take this many times as long.
 SLOW=${AMEND_TEST_SLOW:-1}
 [ -n "${SAN:-}" ] && SLOW=$((SLOW * 10))
 TOPIC=$(basename "$0" .sh)

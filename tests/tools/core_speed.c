@@ -1,0 +1,70 @@
+/* core-speed: how many times slower than the machine on which the scripts' bars in seconds were set (BAR GFLOP/s a
+ * core) one core of this one is, at least 1, and what it reaches. Measured in float32 products of a training step's
+ * shape, 64 tokens through a 1536 → 576 matrix, the middle of a few repeats. Prints "FACTOR GFLOPS". */
+#include "model/backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define BAR     200.0
+#define ROWS    64
+#define OUT     576
+#define IN      1536
+#define CALLS   50
+#define REPEATS 9
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static int measure(struct model_backend *b, const struct model_weight *w, float *y, const float *x, double *gflops)
+{
+	double seconds[REPEATS];
+	int rc = b->ops->weight_forward(b, y, x, w, false, ROWS); /* makes what the first call makes */
+	for (size_t i = 0; i < REPEATS; i++) {
+		const double began = now();
+		for (size_t k = 0; k < CALLS && rc == 0; k++)
+			rc = b->ops->weight_forward(b, y, x, w, false, ROWS);
+		seconds[i] = now() - began;
+	}
+	qsort(seconds, REPEATS, sizeof(*seconds), by_size);
+	*gflops = 2.0 * ROWS * OUT * IN * CALLS / seconds[REPEATS / 2] * 1e-9;
+	return rc;
+}
+
+int main(void)
+{
+	struct err e = ERR_INIT;
+	struct model_backend *b = NULL;
+	struct model_weight *w = NULL;
+	double gflops = 0;
+	float *values = malloc((OUT * IN + ROWS * IN) * sizeof(*values)), *y = malloc(ROWS * OUT * sizeof(*y));
+	int rc = values == NULL || y == NULL ? err_set(&e, ERR_NOMEM, "out of memory")
+					     : model_backend_new("cpu", 1, &b, &e);
+	for (size_t i = 0; rc == 0 && i < OUT * IN + ROWS * IN; i++)
+		values[i] = (float)(i % 17) - 8.0f;
+	if (rc == 0)
+		rc = b->ops->weight_new(b, values, OUT, IN, false, &w);
+	if (rc == 0)
+		rc = measure(b, w, y, values + OUT * IN, &gflops);
+	if (rc == 0)
+		printf("%.2f %.0f\n", gflops < BAR ? BAR / gflops : 1.0, gflops);
+	else
+		fprintf(stderr, "core-speed: %s\n", e.text[0] != '\0' ? e.text : err_text(rc));
+	if (w != NULL)
+		b->ops->weight_destroy(b, &w);
+	model_backend_destroy(&b);
+	free(values);
+	free(y);
+	return rc == 0 ? 0 : 1;
+}
