@@ -224,17 +224,21 @@ static void make_unit(float *key, size_t count)
 		key[j] *= scale;
 }
 
+/* sum[from … to) += z · row. Every element has its own sum, so lanes do not change a bit. */
+static void add_row(float *sum, float z, const float *row, size_t from, size_t to)
+{
+#pragma omp simd
+	for (size_t j = from; j < to; j++)
+		sum[j] += z * row[j];
+}
+
 void editor_calibration_key(const struct editor_calibration *c, const float *raw, float *key)
 {
 	const size_t hidden = c->hidden;
 	memset(key, 0, hidden * sizeof(*key));
-	for (size_t i = 0; i < hidden; i++) {
-		const float z = (raw[i] - c->mean[i]) / c->deviation[i];
-		const float *row = c->whiten + i * hidden;
-		/* upper triangular: nothing before the diagonal */
-		for (size_t j = i; j < hidden; j++)
-			key[j] += z * row[j];
-	}
+	/* upper triangular: nothing before the diagonal */
+	for (size_t i = 0; i < hidden; i++)
+		add_row(key, (raw[i] - c->mean[i]) / c->deviation[i], c->whiten + i * hidden, i, hidden);
 	make_unit(key, hidden);
 }
 
@@ -251,8 +255,8 @@ void editor_calibration_relation_key(const struct editor_calibration *c, const f
 		const float z = (raw[i] - c->relation.mean[i]) / c->relation.deviation[i];
 		if (c->relation.dims == 0)
 			key[i] = z;
-		for (size_t j = 0; j < c->relation.dims; j++)
-			key[j] += z * c->relation.head[i * dims + j];
+		else
+			add_row(key, z, c->relation.head + i * dims, 0, dims);
 	}
 	make_unit(key, dims);
 }
