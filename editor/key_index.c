@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE_KEYS    1024u /* searched at once; its 8-bit keys stay in the second-level cache for the next query */
+#define PIECE_KEYS    512u /* scanned at once; its 8-bit keys stay in the second-level cache for the next query */
 #define ALIGN         64u
 #define COMPONENT_MAX 1e15f /* beyond it a score might overflow: such keys are searched without the bound */
 #define PLAIN_KEYS    (4 * EDITOR_CANDIDATES) /* fewer are scored faster than bounded */
@@ -239,9 +239,15 @@ void editor__key_index_cut(struct editor__key_index *index, size_t count)
 struct query {
 	const float *key;
 	struct editor__scan_query scan;
+	float *upper; /* room for a bound of every key, in whole blocks */
 	struct editor__candidate *best;
 	size_t *count;
 };
+
+static size_t block_count_of(size_t key_count)
+{
+	return (key_count + EDITOR__SCAN_KEYS - 1) / EDITOR__SCAN_KEYS;
+}
 
 static void init_query(const struct editor__key_index *index, struct query *q, uint8_t *room)
 {
@@ -269,42 +275,65 @@ static void score(const struct editor__key_index *index, const struct query *q, 
 	editor__candidate_keep(best, count, at, editor__dot(q->key, key_at(index, at), index->width));
 }
 
+/* The next key to be scored is not where the last one was. */
+static void fetch_ahead(const struct editor__key_index *index, size_t at)
+{
+	const float *key = key_at(index, at);
+	for (size_t i = 0; i < index->width; i += ALIGN / sizeof(float))
+		__builtin_prefetch(key + i);
+}
+
 static float last_of(const struct editor__candidate *best, size_t count)
 {
 	return count == EDITOR_CANDIDATES ? best[count - 1].score : -INFINITY;
 }
 
-/* A score that EDITOR_CANDIDATES keys reach, of those seen and those in the list: the listed ones with the largest
- * bounds are scored. */
-static float bar_of(const struct editor__key_index *index, const struct query *q, size_t first, const float *upper,
-		    const uint16_t *listed, size_t listed_count)
+static float largest_of(const float *block)
+{
+	float largest = block[0];
+#pragma omp simd reduction(max : largest)
+	for (size_t i = 0; i < EDITOR__SCAN_KEYS; i++)
+		largest = block[i] > largest ? block[i] : largest;
+	return largest;
+}
+
+/* A score that EDITOR_CANDIDATES keys reach: those with the largest bounds are scored, which makes it nearly the best
+ * such score. */
+static float bar_of(const struct editor__key_index *index, const struct query *q)
 {
 	struct editor__candidate likely[EDITOR_CANDIDATES], reached[EDITOR_CANDIDATES];
-	size_t likely_count = 0, reached_count = *q->count;
-	memcpy(reached, q->best, *q->count * sizeof(*reached));
-	for (size_t i = 0; i < listed_count; i++)
-		editor__candidate_keep(likely, &likely_count, listed[i], upper[listed[i]]);
-	for (size_t i = 0; i < likely_count && likely[i].score > last_of(reached, reached_count); i++)
-		score(index, q, first + likely[i].entry, reached, &reached_count);
+	size_t likely_count = 0, reached_count = 0;
+	for (size_t first = 0; first < index->count; first += EDITOR__SCAN_KEYS) {
+		if (largest_of(q->upper + first) <= last_of(likely, likely_count))
+			continue;
+		for (size_t i = first; i < first + EDITOR__SCAN_KEYS && i < index->count; i++)
+			editor__candidate_keep(likely, &likely_count, i, q->upper[i]);
+	}
+	for (size_t i = 0; i < likely_count; i++) {
+		fetch_ahead(index, likely[i + 1 < likely_count ? i + 1 : i].entry);
+		score(index, q, likely[i].entry, reached, &reached_count);
+	}
 	return last_of(reached, reached_count);
 }
 
-static void search_piece(const struct editor__key_index *index, const struct query *q, size_t first, size_t key_count)
+/* Scores what the bounds leave, in order of entries. */
+static void score_rest(const struct editor__key_index *index, const struct query *q, float bar)
 {
-	const size_t block_count = (key_count + EDITOR__SCAN_KEYS - 1) / EDITOR__SCAN_KEYS;
-	float upper[PIECE_KEYS], bar = last_of(q->best, *q->count);
-	uint16_t listed[PIECE_KEYS];
-	size_t listed_count = 0;
-	index->scan(index->pieces[first / PIECE_KEYS].blocks, block_count, index->group_count, &q->scan, upper);
-	for (size_t i = 0; i < key_count; i++) {
-		listed[listed_count] = (uint16_t)i;
-		listed_count += upper[i] < bar ? 0 : 1;
+	size_t ahead = SIZE_MAX;
+	for (size_t first = 0; first < index->count; first += EDITOR__SCAN_KEYS) {
+		if (largest_of(q->upper + first) < bar)
+			continue;
+		for (size_t i = first; i < first + EDITOR__SCAN_KEYS && i < index->count; i++) {
+			if (q->upper[i] < bar)
+				continue;
+			fetch_ahead(index, i);
+			if (ahead != SIZE_MAX)
+				score(index, q, ahead, q->best, q->count);
+			ahead = i;
+		}
 	}
-	bar = bar_of(index, q, first, upper, listed, listed_count);
-	for (size_t i = 0; i < listed_count; i++) {
-		if (upper[listed[i]] >= bar)
-			score(index, q, first + listed[i], q->best, q->count);
-	}
+	if (ahead != SIZE_MAX)
+		score(index, q, ahead, q->best, q->count);
 }
 
 static void search_plainly(const struct editor__key_index *index, const struct query *q)
@@ -313,20 +342,13 @@ static void search_plainly(const struct editor__key_index *index, const struct q
 		score(index, q, i, q->best, q->count);
 }
 
-int editor__key_index_search(const struct editor__key_index *index, const float *queries, size_t query_count,
-			     struct editor__candidate *best, size_t *counts)
+/* Those of the queries that a bound helps, in `list`; the others are searched. */
+static size_t sort_out(const struct editor__key_index *index, const float *queries, size_t query_count,
+		       struct editor__candidate *best, size_t *counts, struct query *list)
 {
-	const size_t room = 3 * 4 * index->group_count;
-	struct query *list = fault_malloc(query_count * sizeof(*list) + 1);
-	uint8_t *bytes = fault_calloc(query_count + 1, room);
-	size_t bounded_count = 0;
-	if (list == NULL || bytes == NULL) {
-		free(list);
-		free(bytes);
-		return ERR_NOMEM;
-	}
+	size_t listed = 0;
 	for (size_t i = 0; i < query_count; i++) {
-		struct query *q = &list[bounded_count];
+		struct query *q = &list[listed];
 		*q = (struct query){ .key = queries + i * index->width,
 				     .best = best + i * EDITOR_CANDIDATES,
 				     .count = &counts[i] };
@@ -334,14 +356,40 @@ int editor__key_index_search(const struct editor__key_index *index, const float 
 		if (index->count <= PLAIN_KEYS || index->unbounded_count > 0 || !is_bounded(q->key, index->width))
 			search_plainly(index, q);
 		else
-			init_query(index, q, bytes + bounded_count++ * room);
+			listed++;
 	}
-	for (size_t first = 0; first < index->count && bounded_count > 0; first += PIECE_KEYS) {
-		const size_t left = index->count - first;
-		for (size_t i = 0; i < bounded_count; i++)
-			search_piece(index, &list[i], first, left < PIECE_KEYS ? left : PIECE_KEYS);
+	return listed;
+}
+
+static void search_listed(const struct editor__key_index *index, struct query *list, size_t count)
+{
+	for (size_t first = 0; first < index->count; first += PIECE_KEYS) {
+		const size_t left = index->count - first, keys = left < PIECE_KEYS ? left : PIECE_KEYS;
+		for (size_t i = 0; i < count; i++)
+			index->scan(index->pieces[first / PIECE_KEYS].blocks, block_count_of(keys), index->group_count,
+				    &list[i].scan, list[i].upper + first);
 	}
+	for (size_t i = 0; i < count; i++)
+		score_rest(index, &list[i], bar_of(index, &list[i]));
+}
+
+int editor__key_index_search(const struct editor__key_index *index, const float *queries, size_t query_count,
+			     struct editor__candidate *best, size_t *counts)
+{
+	const size_t bytes = 3 * 4 * index->group_count, bounds = block_count_of(index->count) * EDITOR__SCAN_KEYS;
+	struct query *list = fault_malloc(query_count * sizeof(*list) + 1);
+	if (list == NULL)
+		return ERR_NOMEM;
+	const size_t count = sort_out(index, queries, query_count, best, counts, list);
+	float *upper = fault_malloc(count * (bounds * sizeof(*upper) + bytes) + 1);
+	for (size_t i = 0; i < count && upper != NULL; i++) {
+		uint8_t *room = (uint8_t *)(upper + count * bounds) + i * bytes;
+		list[i].upper = upper + i * bounds;
+		init_query(index, &list[i], memset(room, 0, bytes));
+	}
+	if (upper != NULL)
+		search_listed(index, list, count);
 	free(list);
-	free(bytes);
-	return 0;
+	free(upper);
+	return upper == NULL ? ERR_NOMEM : 0;
 }

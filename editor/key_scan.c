@@ -1,5 +1,6 @@
 #include "editor/key_scan.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define KEYS EDITOR__SCAN_KEYS
@@ -55,21 +56,44 @@ AVX2 static inline void put_upper(const struct editor__scan_query *query, const 
 	_mm256_storeu_ps(upper, _mm256_add_ps(_mm256_add_ps(score, error), _mm256_set1_ps(query->slack)));
 }
 
+struct sums { /* of a block */
+	__m256i low, high;
+};
+
+AVX2 static inline struct sums add_group(struct sums sums, const uint8_t *group, __m256i absolute, __m256i bytes)
+{
+	const __m256i *keys = (const __m256i *)(const void *)group;
+	sums.low = add_products(sums.low, _mm256_loadu_si256(keys), absolute, bytes);
+	sums.high = add_products(sums.high, _mm256_loadu_si256(keys + 1), absolute, bytes);
+	return sums;
+}
+
+AVX2 static inline void put_block(const struct editor__scan_query *query, const uint8_t *tail, struct sums sums,
+				  float *upper)
+{
+	put_upper(query, (const float *)(const void *)tail, sums.low, upper);
+	put_upper(query, (const float *)(const void *)tail + KEYS / 2, sums.high, upper + KEYS / 2);
+}
+
+/* Two blocks at once share the query's loads. */
 AVX2 static void scan_avx2(const uint8_t *blocks, size_t block_count, size_t group_count,
 			   const struct editor__scan_query *query, float *upper)
 {
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count)) {
-		__m256i low = _mm256_setzero_si256(), high = low;
+	const size_t size = editor__scan_block_bytes(group_count), tail = group_count * 4 * KEYS;
+	for (size_t b = 0; b < block_count; b += 2, blocks += 2 * size) {
+		const bool paired = b + 1 < block_count;
+		const uint8_t *second = paired ? blocks + size : blocks;
+		struct sums one = { _mm256_setzero_si256(), _mm256_setzero_si256() }, two = one;
+#pragma GCC unroll 4
 		for (size_t g = 0; g < group_count; g++) {
-			const __m256i *keys = (const __m256i *)(const void *)(blocks + g * 4 * KEYS);
 			const __m256i absolute = _mm256_set1_epi32(word_at(query->absolute, g));
 			const __m256i bytes = _mm256_set1_epi32(word_at(query->bytes, g));
-			low = add_products(low, _mm256_loadu_si256(keys), absolute, bytes);
-			high = add_products(high, _mm256_loadu_si256(keys + 1), absolute, bytes);
+			one = add_group(one, blocks + g * 4 * KEYS, absolute, bytes);
+			two = add_group(two, second + g * 4 * KEYS, absolute, bytes);
 		}
-		const float *tail = (const float *)(const void *)(blocks + group_count * 4 * KEYS);
-		put_upper(query, tail, low, upper + b * KEYS);
-		put_upper(query, tail + KEYS / 2, high, upper + b * KEYS + KEYS / 2);
+		put_block(query, blocks + tail, one, upper + b * KEYS);
+		if (paired)
+			put_block(query, second + tail, two, upper + (b + 1) * KEYS);
 	}
 }
 
