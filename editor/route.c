@@ -490,6 +490,7 @@ void editor_route_raw_keys(const float *states, const struct model_segment *segm
 		assert(rows > 0);
 		memset(key, 0, hidden * sizeof(*key));
 		for (size_t r = first; r < rows; r++) {
+#pragma omp simd
 			for (size_t k = 0; k < hidden; k++)
 				key[k] += states[r * hidden + k];
 		}
