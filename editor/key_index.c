@@ -306,8 +306,10 @@ static float bar_of(const struct editor__key_index *index, const struct query *q
 	for (size_t first = 0; first < index->count; first += EDITOR__SCAN_KEYS) {
 		if (largest_of(q->upper + first) <= last_of(likely, likely_count))
 			continue;
-		for (size_t i = first; i < first + EDITOR__SCAN_KEYS && i < index->count; i++)
-			editor__candidate_keep(likely, &likely_count, i, q->upper[i]);
+		for (size_t i = first; i < first + EDITOR__SCAN_KEYS && i < index->count; i++) {
+			if (q->upper[i] > last_of(likely, likely_count))
+				editor__candidate_keep(likely, &likely_count, i, q->upper[i]);
+		}
 	}
 	for (size_t i = 0; i < likely_count; i++) {
 		fetch_ahead(index, likely[i + 1 < likely_count ? i + 1 : i].entry);
