@@ -224,16 +224,40 @@ static void make_unit(float *key, size_t count)
 		key[j] *= scale;
 }
 
+#define ROWS ((size_t)4)
+
+/* sum[from … to) += z · row. Every element has its own sum, so lanes do not change a bit. */
+static void add_row(float *sum, float z, const float *row, size_t from, size_t to)
+{
+#pragma omp simd
+	for (size_t j = from; j < to; j++)
+		sum[j] += z * row[j];
+}
+
+/* The same for ROWS rows that stand `stride` floats apart, in their order: the sums are read and written once. */
+static void add_rows(float *sum, const float *z, const float *rows, size_t stride, size_t from, size_t to)
+{
+	const float *second = rows + stride, *third = second + stride, *fourth = third + stride;
+	const float a = z[0], b = z[1], c = z[2], d = z[3];
+#pragma omp simd
+	for (size_t j = from; j < to; j++)
+		sum[j] = sum[j] + a * rows[j] + b * second[j] + c * third[j] + d * fourth[j];
+}
+
 void editor_calibration_key(const struct editor_calibration *c, const float *raw, float *key)
 {
 	const size_t hidden = c->hidden;
 	memset(key, 0, hidden * sizeof(*key));
-	for (size_t i = 0; i < hidden; i++) {
-		const float z = (raw[i] - c->mean[i]) / c->deviation[i];
-		const float *row = c->whiten + i * hidden;
+	for (size_t i = 0; i < hidden; i += ROWS) {
+		const size_t rows = hidden - i < ROWS ? hidden - i : ROWS;
+		float z[ROWS] = { 0 };
 		/* upper triangular: nothing before the diagonal */
-		for (size_t j = i; j < hidden; j++)
-			key[j] += z * row[j];
+		for (size_t r = 0; r < rows; r++) {
+			z[r] = (raw[i + r] - c->mean[i + r]) / c->deviation[i + r];
+			add_row(key, z[r], c->whiten + (i + r) * hidden, i + r, i + rows);
+		}
+		if (rows == ROWS)
+			add_rows(key, z, c->whiten + i * hidden, hidden, i + ROWS, hidden);
 	}
 	make_unit(key, hidden);
 }
@@ -245,14 +269,20 @@ size_t editor_calibration_relation_dims(const struct editor_calibration *c)
 
 void editor_calibration_relation_key(const struct editor_calibration *c, const float *raw, float *key)
 {
-	const size_t dims = editor_calibration_relation_dims(c);
+	const size_t dims = editor_calibration_relation_dims(c), hidden = c->hidden;
 	memset(key, 0, dims * sizeof(*key));
-	for (size_t i = 0; i < c->hidden; i++) {
-		const float z = (raw[i] - c->relation.mean[i]) / c->relation.deviation[i];
+	for (size_t i = 0; i < hidden; i += ROWS) {
+		const size_t rows = hidden - i < ROWS ? hidden - i : ROWS;
+		float z[ROWS] = { 0 };
+		for (size_t r = 0; r < rows; r++)
+			z[r] = (raw[i + r] - c->relation.mean[i + r]) / c->relation.deviation[i + r];
 		if (c->relation.dims == 0)
-			key[i] = z;
-		for (size_t j = 0; j < c->relation.dims; j++)
-			key[j] += z * c->relation.head[i * dims + j];
+			memcpy(key + i, z, rows * sizeof(*z));
+		else if (rows == ROWS)
+			add_rows(key, z, c->relation.head + i * dims, dims, 0, dims);
+		else
+			for (size_t r = 0; r < rows; r++)
+				add_row(key, z[r], c->relation.head + (i + r) * dims, 0, dims);
 	}
 	make_unit(key, dims);
 }

@@ -46,8 +46,11 @@ static void mean_of_tokens(const float *states, const uint8_t *wanted, size_t co
 	size_t n = 0;
 	memset(mean, 0, hidden * sizeof(*mean));
 	for (size_t i = 0; i < count; i++) {
-		n += wanted[i];
-		for (size_t k = 0; k < hidden && wanted[i]; k++)
+		if (!wanted[i])
+			continue;
+		n++;
+#pragma omp simd
+		for (size_t k = 0; k < hidden; k++)
 			mean[k] += states[i * hidden + k];
 	}
 	for (size_t k = 0; k < hidden; k++)

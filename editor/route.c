@@ -1,6 +1,7 @@
 #include "editor/route.h"
 #include "base/fault.h"
 #include "editor/dot.h"
+#include "editor/key_index.h"
 #include "editor/prompt.h"
 
 #include <assert.h>
@@ -28,8 +29,8 @@ struct editor_router {
 	const struct editor_calibration *calibration;
 	size_t ffn, dims; /* of relation keys */
 	struct entry *entries;
-	float *keys;      /* entry_count × hidden, unit length */
-	float *relations; /* entry_count × dims, unit length */
+	struct editor__key_index *keys; /* of entry_count prompt keys, hidden floats, unit length */
+	float *relations;               /* entry_count × dims, unit length */
 	size_t entry_count, entry_cap;
 	struct buf bytes; /* subjects, target tokens, anchor rows */
 };
@@ -97,6 +98,11 @@ int editor_router_new(const struct editor_calibration *calibration, size_t ffn, 
 	router->calibration = calibration;
 	router->ffn = ffn;
 	router->dims = editor_calibration_relation_dims(calibration);
+	int rc = editor__key_index_new(calibration->hidden, NULL, &router->keys, e);
+	if (rc != 0) {
+		free(router);
+		return rc;
+	}
 	*out = router;
 	return 0;
 }
@@ -106,7 +112,7 @@ void editor_router_destroy(struct editor_router **router)
 	if (*router == NULL)
 		return;
 	free((*router)->entries);
-	free((*router)->keys);
+	editor__key_index_destroy(&(*router)->keys);
 	free((*router)->relations);
 	buf_free(&(*router)->bytes);
 	free(*router);
@@ -143,14 +149,15 @@ static int reserve(struct editor_router *router, size_t more, struct err *e)
 	const size_t need = router->entry_count + more;
 	if (need > INDEX_ENTRIES_MAX)
 		return err_set(e, ERR_LIMIT, "router: more than %u edits in one version", INDEX_ENTRIES_MAX);
+	if (editor__key_index_reserve(router->keys, more) != 0)
+		return err_set(e, ERR_NOMEM, "router of %zu edits: out of memory", need);
 	if (need <= router->entry_cap)
 		return 0;
 	const size_t cap = need > 2 * router->entry_cap ? need : 2 * router->entry_cap;
 	struct entry *entries = fault_realloc(router->entries, cap * sizeof(*entries));
 	if (entries != NULL)
 		router->entries = entries;
-	if (entries == NULL || grow(&router->keys, cap, router->calibration->hidden) != 0 ||
-	    grow(&router->relations, cap, router->dims) != 0)
+	if (entries == NULL || grow(&router->relations, cap, router->dims) != 0)
 		return err_set(e, ERR_NOMEM, "router of %zu edits: out of memory", need);
 	router->entry_cap = cap;
 	return 0;
@@ -235,6 +242,7 @@ static int read_header(struct reader *r, const struct editor_router *router, siz
 	return 0;
 }
 
+/* `raw` is room for 3 × hidden floats: raw keys and the prompt key. */
 static int add_entries(struct editor_router *router, struct reader *r, size_t count, size_t memory,
 		       const uint64_t *removed, size_t removed_count, float *raw, struct err *e)
 {
@@ -251,7 +259,8 @@ static int add_entries(struct editor_router *router, struct reader *r, size_t co
 			continue;
 		}
 		const size_t at = router->entry_count++;
-		editor_calibration_key(router->calibration, raw, router->keys + at * hidden);
+		editor_calibration_key(router->calibration, raw, raw + 2 * hidden);
+		editor__key_index_add(router->keys, raw + 2 * hidden);
 		editor_calibration_relation_key(router->calibration, raw + hidden,
 						router->relations + at * router->dims);
 		router->entries[at] = entry;
@@ -273,7 +282,7 @@ int editor_router_add(struct editor_router *router, const void *bytes, size_t le
 		rc = reserve(router, count, e);
 	if (rc != 0)
 		return rc;
-	float *raw = fault_malloc(2 * router->calibration->hidden * sizeof(*raw));
+	float *raw = fault_malloc(3 * router->calibration->hidden * sizeof(*raw));
 	uint64_t *sorted = fault_malloc((removed_count + 1) * sizeof(*sorted));
 	if (raw == NULL || sorted == NULL) {
 		rc = err_set(e, ERR_NOMEM, "router: out of memory");
@@ -287,6 +296,7 @@ int editor_router_add(struct editor_router *router, const void *bytes, size_t le
 	free(sorted);
 	if (rc != 0) {
 		router->entry_count = before;
+		editor__key_index_cut(router->keys, before);
 		router->bytes.len = bytes_before;
 		router->bytes.failed = false;
 	}
@@ -295,30 +305,11 @@ int editor_router_add(struct editor_router *router, const void *bytes, size_t le
 
 /* ---- Routes */
 
-struct candidate {
-	size_t entry;
-	float score;
-};
-
-/* Keeps the best EDITOR_CANDIDATES in order; the earlier entry wins a tie. */
-static void keep_candidate(struct candidate *best, size_t *count, size_t entry, float score)
-{
-	size_t at = *count;
-	while (at > 0 && score > best[at - 1].score)
-		at--;
-	if (at == EDITOR_CANDIDATES)
-		return;
-	if (*count < EDITOR_CANDIDATES)
-		(*count)++;
-	memmove(best + at + 1, best + at, (*count - 1 - at) * sizeof(*best));
-	best[at] = (struct candidate){ .entry = entry, .score = score };
-}
-
 /* A route in the making: the candidates, nearest first, and the text that asks. */
 struct choice {
 	const struct editor_router *router;
 	const struct editor__prompt *prompt;
-	struct candidate best[EDITOR_CANDIDATES + 1];
+	struct editor__candidate best[EDITOR_CANDIDATES + 1];
 	size_t count;
 	float open;           /* threshold of edits without a subject */
 	size_t chosen;        /* `count`: none */
@@ -416,7 +407,7 @@ static void put_route(struct choice *c, struct editor_route *out)
 {
 	const struct editor_router *router = c->router;
 	const size_t front = c->chosen < c->count ? c->chosen : c->refused < c->count ? c->refused : 0;
-	const struct candidate first = c->best[front];
+	const struct editor__candidate first = c->best[front];
 	memmove(c->best + 1, c->best, front * sizeof(*c->best));
 	c->best[0] = first;
 	const struct entry *entry = entry_of(c, 0);
@@ -448,9 +439,8 @@ static int route(struct choice *c, const struct editor_prompt *prompt)
 	const struct model_segment whole = { .row_count = prompt->id_count };
 	editor_route_raw_keys(prompt->prompt_states, &whole, 1, hidden, c->raw);
 	editor_calibration_key(router->calibration, c->raw, c->key);
-	for (size_t i = 0; i < router->entry_count; i++)
-		keep_candidate(c->best, &c->count, i, editor__dot(c->key, router->keys + i * hidden, hidden));
-	return choose(c);
+	int rc = editor__key_index_search(router->keys, c->key, 1, c->best, &c->count);
+	return rc == 0 ? choose(c) : rc;
 }
 
 int editor_router_route(const struct editor_router *router, const struct model_tokenizer *tokenizer,
@@ -500,6 +490,7 @@ void editor_route_raw_keys(const float *states, const struct model_segment *segm
 		assert(rows > 0);
 		memset(key, 0, hidden * sizeof(*key));
 		for (size_t r = first; r < rows; r++) {
+#pragma omp simd
 			for (size_t k = 0; k < hidden; k++)
 				key[k] += states[r * hidden + k];
 		}

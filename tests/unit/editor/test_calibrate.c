@@ -312,10 +312,73 @@ static void running_out_of_memory_is_an_error(void **state)
 	}
 }
 
+static void unit_length(float *key, size_t count)
+{
+	double square = 0;
+	for (size_t j = 0; j < count; j++)
+		square += (double)key[j] * (double)key[j];
+	for (size_t j = 0; j < count; j++)
+		key[j] *= (float)(1.0 / sqrt(square));
+}
+
+/* Keys of stored edits and of queries meet across versions of the program: the definition's sums, one row after the
+ * other, to the bit. */
+static void keys_have_the_bits_of_the_definition(void **state)
+{
+	(void)state;
+	enum { HIDDEN_MAX = 13, DIMS = 5 };
+	float raw[HIDDEN_MAX], mean[HIDDEN_MAX], deviation[HIDDEN_MAX], whiten[HIDDEN_MAX * HIDDEN_MAX],
+		head[HIDDEN_MAX * DIMS], key[HIDDEN_MAX], expected[HIDDEN_MAX];
+	struct rng rng;
+	rng_init(&rng, 3);
+	for (size_t hidden = 1; hidden <= HIDDEN_MAX; hidden++) {
+		struct editor_calibration c = {
+			.hidden = hidden, .mean = mean, .deviation = deviation, .whiten = whiten
+		};
+		for (size_t i = 0; i < hidden; i++) {
+			raw[i] = rng_normal(&rng);
+			mean[i] = rng_normal(&rng);
+			deviation[i] = 0.5f + rng_uniform(&rng);
+			for (size_t j = 0; j < hidden; j++)
+				whiten[i * hidden + j] = j < i ? 0 : rng_normal(&rng);
+			for (size_t j = 0; j < DIMS; j++)
+				head[i * DIMS + j] = rng_normal(&rng);
+		}
+		memset(expected, 0, sizeof(expected));
+		for (size_t i = 0; i < hidden; i++) {
+			for (size_t j = i; j < hidden; j++)
+				expected[j] += (raw[i] - mean[i]) / deviation[i] * whiten[i * hidden + j];
+		}
+		unit_length(expected, hidden);
+		editor_calibration_key(&c, raw, key);
+		assert_memory_equal(key, expected, hidden * sizeof(*key));
+
+		c.relation.mean = mean;
+		c.relation.deviation = deviation;
+		for (size_t i = 0; i < hidden; i++)
+			expected[i] = (raw[i] - mean[i]) / deviation[i];
+		unit_length(expected, hidden);
+		editor_calibration_relation_key(&c, raw, key);
+		assert_memory_equal(key, expected, hidden * sizeof(*key));
+
+		c.relation.dims = DIMS;
+		c.relation.head = head;
+		memset(expected, 0, sizeof(expected));
+		for (size_t i = 0; i < hidden; i++) {
+			for (size_t j = 0; j < DIMS; j++)
+				expected[j] += (raw[i] - mean[i]) / deviation[i] * head[i * DIMS + j];
+		}
+		unit_length(expected, DIMS);
+		editor_calibration_relation_key(&c, raw, key);
+		assert_memory_equal(key, expected, DIMS * sizeof(*key));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whitening_gives_the_cosines_of_the_definition),
+		cmocka_unit_test(keys_have_the_bits_of_the_definition),
 		cmocka_unit_test(same_corpus_same_bytes),
 		cmocka_unit_test(bytes_read_back),
 		cmocka_unit_test(the_relation_head_tells_questions_apart),

@@ -294,6 +294,71 @@ static void a_route_lends_the_anchor(void **state)
 	editor_calibration_destroy(&c);
 }
 
+static double cosine(const float *a, const float *b)
+{
+	double dot = 0, aa = 0, bb = 0;
+	for (size_t k = 0; k < HIDDEN; k++) {
+		dot += (double)a[k] * (double)b[k];
+		aa += (double)a[k] * (double)a[k];
+		bb += (double)b[k] * (double)b[k];
+	}
+	return dot / sqrt(aa * bb);
+}
+
+/* Enough of them for the index's first pass; an add that fails in between leaves nothing behind. */
+static void the_nearest_of_many_edits_is_found(void **state)
+{
+	(void)state;
+	enum { EDITS = 400, SHARD = 200 };
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	struct editor_index_entry entries[EDITS];
+	float raw[EDITS][HIDDEN], query[HIDDEN];
+	struct editor_router *router = NULL;
+	struct buf first = BUF_INIT, second = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct rng rng;
+	rng_init(&rng, 5);
+	for (size_t i = 0; i < EDITS; i++) {
+		for (size_t k = 0; k < HIDDEN; k++)
+			raw[i][k] = rng_normal(&rng);
+		entries[i] = (struct editor_index_entry){ .seq = 1000 + i, .raw = raw[i], .relation = east };
+	}
+	encode(entries, SHARD, &first);
+	encode(entries + SHARD, EDITS - SHARD, &second);
+	assert_int_equal(editor_router_new(c, FFN, &router, &e), 0);
+	assert_int_equal(editor_router_add(router, first.data, first.len, 0, NULL, 0, &e), 0);
+	assert_int_equal(editor_router_add(router, second.data, second.len - 1, 1, NULL, 0, &e), ERR_CORRUPT);
+	assert_int_equal(editor_router_count(router), SHARD);
+	assert_int_equal(editor_router_add(router, second.data, second.len, 1, NULL, 0, &e), 0);
+	for (size_t q = 0; q < 50; q++) {
+		for (size_t k = 0; k < HIDDEN; k++)
+			query[k] = rng_normal(&rng);
+		const struct editor_route route = route_of(router, query, "any");
+		assert_int_equal(route.nearest_count, EDITOR_NEAREST);
+		double before = 2;
+		for (size_t n = 0; n < EDITOR_NEAREST; n++) {
+			/* the best of those below the one before it */
+			size_t best = 0;
+			double score = -2;
+			for (size_t i = 0; i < EDITS; i++) {
+				const double own = cosine(query, raw[i]);
+				if (own < before && own > score) {
+					score = own;
+					best = i;
+				}
+			}
+			assert_int_equal(route.nearest[n], 1000 + best);
+			assert_true(fabs((double)route.nearest_score[n] - score) < 1e-6);
+			before = score;
+		}
+		assert_int_equal(route.memory, (route.nearest[0] - 1000) / SHARD);
+	}
+	buf_free(&first);
+	buf_free(&second);
+	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
 static void raw_keys_leave_the_first_token_out(void **state)
 {
 	(void)state;
@@ -316,6 +381,7 @@ int main(void)
 		cmocka_unit_test(damaged_indexes_are_refused),
 		cmocka_unit_test(the_relation_must_be_near_too),
 		cmocka_unit_test(a_route_lends_the_anchor),
+		cmocka_unit_test(the_nearest_of_many_edits_is_found),
 		cmocka_unit_test(raw_keys_leave_the_first_token_out),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,0 +1,493 @@
+/* bench_route: what a route costs by number of edits: the plain float search, the key index, the whole route; beside
+ * them a prefill of 512 tokens in the same run. Medians, and quartiles in brackets, in µs, on one thread.
+ * Keys: `random` unit vectors, and `corpus`: prompts of data/calibration.tsv and perturbations of them. `behind` has
+ * other memory read before each search, as a prefill does.
+ * usage: bench_route [EDITS-MAX [THREADS [BACKEND]]]   (from the project's folder; the model file from AMEND_MODEL,
+ * default ~/.cache/amend/…, where the calibration is kept too; THREADS and BACKEND are the prefill's) */
+#include "base/rng.h"
+#include "base/text.h"
+#include "editor/calibration_cache.h"
+#include "editor/dot.h"
+#include "editor/key_index.h"
+#include "editor/packed.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define CORPUS       "data/calibration.tsv"
+#define CORPUS_MAX   1000 /* texts of it: the first */
+#define QUERIES      64
+#define ASKS         15
+#define SHARD        100 /* edits added at once */
+#define PREFILL      512
+#define OTHER_MEMORY ((size_t)96 << 20)
+#define SAMPLES_MAX  512
+
+struct text {
+	struct buf subject;        /* folded */
+	float *raw, *relation;     /* hidden */
+	struct editor_prompt kept; /* of queries: states of its own */
+	bool is_query;
+};
+
+struct bench {
+	struct model *model;
+	struct editor_config config;
+	struct editor_calibration *calibration;
+	size_t hidden, ffn;
+	char *corpus;
+	struct text texts[CORPUS_MAX];
+	struct editor__tokens tokens[CORPUS_MAX];
+	size_t text_count, query_count;
+	const struct text *queries[QUERIES];
+	double prefill_us;
+	uint8_t *other; /* OTHER_MEMORY bytes */
+	struct rng rng;
+};
+
+struct samples {
+	double us[SAMPLES_MAX];
+	size_t count;
+};
+
+static double now_us(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
+}
+
+static void need(int rc, const struct err *e)
+{
+	if (rc == 0)
+		return;
+	fprintf(stderr, "bench_route: %s\n", e->text);
+	exit(1);
+}
+
+static void *memory(size_t items, size_t bytes)
+{
+	void *p = calloc(items, bytes);
+	if (p == NULL) {
+		fprintf(stderr, "bench_route: out of memory\n");
+		exit(1);
+	}
+	return p;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double print_samples(struct samples *s)
+{
+	qsort(s->us, s->count, sizeof(*s->us), by_size);
+	const double median = s->us[s->count / 2];
+	printf(" %9.1f [%.1f, %.1f]", median, s->us[s->count / 4], s->us[s->count * 3 / 4]);
+	s->count = 0;
+	return median;
+}
+
+/* ---- Corpus, calibration, prefill */
+
+static float *copy_floats(const float *from, size_t count)
+{
+	float *to = memory(count, sizeof(*to));
+	memcpy(to, from, count * sizeof(*to));
+	return to;
+}
+
+static int keep_text(void *context, size_t at, const struct editor_prompt *prompt)
+{
+	struct bench *b = context;
+	struct text *text = &b->texts[at];
+	const struct model_segment whole = { .row_count = prompt->id_count };
+	text->raw = memory(b->hidden, sizeof(float));
+	text->relation = memory(b->hidden, sizeof(float));
+	editor_route_raw_keys(prompt->prompt_states, &whole, 1, b->hidden, text->raw);
+	editor_route_raw_keys(prompt->relation_states, &whole, 1, b->hidden, text->relation);
+	if (!text->is_query || b->query_count == QUERIES)
+		return 0;
+	text->kept = (struct editor_prompt){ .ids = b->tokens[at].ids, .id_count = prompt->id_count };
+	text->kept.prompt_states = copy_floats(prompt->prompt_states, prompt->id_count * b->hidden);
+	text->kept.relation_states = copy_floats(prompt->relation_states, prompt->id_count * b->hidden);
+	b->queries[b->query_count++] = text;
+	return 0;
+}
+
+/* The corpus's text into b->corpus; its size. */
+static size_t read_corpus(struct bench *b)
+{
+	struct err e = ERR_INIT;
+	const size_t cap = (size_t)4 << 20;
+	FILE *f = fopen(CORPUS, "r");
+	b->corpus = memory(cap, 1);
+	const size_t len = f != NULL ? fread(b->corpus, 1, cap - 1, f) : 0;
+	if (f != NULL)
+		fclose(f);
+	if (len == 0)
+		need(err_set(&e, ERR_IO, "cannot read " CORPUS ": start it from the project's folder"), &e);
+	return len;
+}
+
+/* Every ASKS-th text asks as well: as an edit's own prompt. */
+static void read_texts(struct bench *b)
+{
+	struct err e = ERR_INIT;
+	struct editor__packer *packer = NULL;
+	const struct editor_key_layers layers = { .prompt = b->config.prompt_layer,
+						  .relation = b->config.relation_layer };
+	for (char *line = strtok(b->corpus, "\n"); line != NULL && b->text_count < CORPUS_MAX;
+	     line = strtok(NULL, "\n")) {
+		struct text *text = &b->texts[b->text_count];
+		const char *group = strchr(line, '\t'), *subject = strchr(group + 1, '\t') + 1,
+			   *prompt = strchr(subject, '\t') + 1;
+		text->subject = (struct buf)BUF_INIT;
+		text->is_query = b->text_count % ASKS == 0;
+		need(text_fold(subject, (size_t)(prompt - subject) - 1, &text->subject), &e);
+		need(editor__tokens_of(b->model, prompt, strlen(prompt), &b->tokens[b->text_count++], &e), &e);
+	}
+	need(editor__packer_new(b->model, 512, &packer, &e), &e);
+	need(editor__packer_prompts(packer, layers, b->tokens, b->text_count, keep_text, b, NULL, "bench", &e), &e);
+	editor__packer_destroy(&packer);
+}
+
+static void calibrate(struct bench *b, size_t len)
+{
+	char folder[512];
+	const char *home = getenv("HOME");
+	struct err e = ERR_INIT;
+	struct buf bytes = BUF_INIT;
+	struct hash corpus;
+	snprintf(folder, sizeof(folder), "%s/.cache/amend", home == NULL ? "" : home);
+	hash_of(b->corpus, len, &corpus);
+	if (editor_calibration_cache_load(folder, model_digest(b->model), &corpus, &b->config, &bytes, &e) == 0) {
+		need(editor_calibration_decode(bytes.data, bytes.len, &b->calibration, &e), &e);
+	} else {
+		need(editor_calibrate(b->model, &b->config, b->corpus, len, NULL, &b->calibration, &e), &e);
+		need(editor_calibration_encode(b->calibration, &bytes, &e), &e);
+		need(editor_calibration_cache_save(folder, model_digest(b->model), &corpus, &b->config, &bytes, &e),
+		     &e);
+	}
+	buf_free(&bytes);
+}
+
+static void prefill(struct bench *b)
+{
+	const struct model_shape *s = model_shape_of(b->model);
+	const struct model_segment whole = { .row_count = PREFILL };
+	struct err e = ERR_INIT;
+	struct model_run *run = NULL;
+	struct samples took = { .count = 0 };
+	float *x = memory(PREFILL * s->hidden, sizeof(*x));
+	int32_t ids[PREFILL];
+	for (size_t i = 0; i < PREFILL; i++)
+		ids[i] = (int32_t)(1000 + i * 7919 % 40000);
+	need(model_run_new(b->model, PREFILL, &run, &e), &e);
+	for (; took.count < 3; took.count++) {
+		const double began = now_us();
+		need(model_embed(run, x, ids, PREFILL, &e), &e);
+		need(model_layers(run, x, NULL, &whole, 1, 0, s->layers, NULL, NULL, 0, &e), &e);
+		took.us[took.count] = now_us() - began;
+	}
+	printf("prefill of %d tokens:", PREFILL);
+	b->prefill_us = print_samples(&took);
+	printf("\n");
+	model_run_destroy(&run);
+	free(x);
+}
+
+/* ---- Keys */
+
+static void random_unit(struct bench *b, float *key)
+{
+	double square = 0;
+	for (size_t k = 0; k < b->hidden; k++) {
+		key[k] = rng_normal(&b->rng);
+		square += (double)key[k] * (double)key[k];
+	}
+	for (size_t k = 0; k < b->hidden; k++)
+		key[k] = (float)(key[k] / sqrt(square));
+}
+
+/* Raw keys of edit i: a text's own at first, then a text's moved by up to half the way between two others. */
+static void raw_of(struct bench *b, size_t i, float *raw, float *relation)
+{
+	const struct text *text = &b->texts[i % b->text_count];
+	const struct text *from = &b->texts[rng_below(&b->rng, b->text_count)],
+			  *to = &b->texts[rng_below(&b->rng, b->text_count)];
+	const float share = i < b->text_count ? 0 : rng_uniform(&b->rng) / 2;
+	for (size_t k = 0; k < b->hidden; k++) {
+		raw[k] = text->raw[k] + share * (to->raw[k] - from->raw[k]);
+		relation[k] = text->relation[k] + share * (to->relation[k] - from->relation[k]);
+	}
+}
+
+/* ---- Searches */
+
+static void read_other_memory(struct bench *b)
+{
+	for (size_t i = 0; i < OTHER_MEMORY; i += 64)
+		b->other[i]++;
+}
+
+static void search_plainly(const struct bench *b, const float *keys, size_t edit_count, const float *query,
+			   struct editor__candidate *best, size_t *count)
+{
+	*count = 0;
+	for (size_t i = 0; i < edit_count; i++)
+		editor__candidate_keep(best, count, i, editor__dot(query, keys + i * b->hidden, b->hidden));
+}
+
+static bool are_same(const struct editor__candidate *a, size_t a_count, const struct editor__candidate *b,
+		     size_t b_count)
+{
+	size_t same = 0;
+	while (same < a_count && same < b_count && a[same].entry == b[same].entry &&
+	       memcmp(&a[same].score, &b[same].score, sizeof(float)) == 0)
+		same++;
+	return same == a_count && same == b_count;
+}
+
+/* One row but for its end: plain search, index, index behind other memory. */
+static double bench_searches(struct bench *b, const char *kind, const float *keys, size_t edit_count,
+			     const float *queries, const struct editor__key_index *index)
+{
+	struct editor__candidate best[EDITOR_CANDIDATES], found[EDITOR_CANDIDATES];
+	struct samples plain = { .count = 0 }, quick = { .count = 0 }, behind = { .count = 0 };
+	struct err e = ERR_INIT;
+	size_t best_count, found_count;
+	const size_t repeats = edit_count <= 10000 ? 4 : 1;
+	for (size_t i = 0; i < repeats * QUERIES; i++) {
+		const float *query = queries + i % QUERIES * b->hidden;
+		double began = now_us();
+		need(editor__key_index_search(index, query, 1, found, &found_count), &e);
+		quick.us[quick.count++] = now_us() - began;
+		if (i >= QUERIES)
+			continue;
+		began = now_us();
+		search_plainly(b, keys, edit_count, query, best, &best_count);
+		plain.us[plain.count++] = now_us() - began;
+		if (!are_same(found, found_count, best, best_count))
+			need(err_set(&e, ERR_INVALID, "the index found other keys than the plain search"), &e);
+	}
+	for (size_t i = 0; i < 32; i++) {
+		read_other_memory(b);
+		const double began = now_us();
+		need(editor__key_index_search(index, queries + i * b->hidden, 1, found, &found_count), &e);
+		behind.us[behind.count++] = now_us() - began;
+	}
+	printf("%-7s %7zu |", kind, edit_count);
+	print_samples(&plain);
+	printf(" |");
+	const double median = print_samples(&quick);
+	printf(" |");
+	print_samples(&behind);
+	printf(" | %6.0f |", (double)editor__key_index_bytes(index) / (double)edit_count);
+	return median;
+}
+
+static struct editor__key_index *index_of(const struct bench *b, const float *keys, size_t edit_count, double *us)
+{
+	struct editor__key_index *index = NULL;
+	struct err e = ERR_INIT;
+	need(editor__key_index_new(b->hidden, NULL, &index, &e), &e);
+	const double began = now_us();
+	for (size_t i = 0; i < edit_count; i++) {
+		if (i % SHARD == 0)
+			need(editor__key_index_reserve(index, SHARD), &e);
+		editor__key_index_add(index, keys + i * b->hidden);
+	}
+	*us = (now_us() - began) / (double)edit_count;
+	return index;
+}
+
+static void bench_random(struct bench *b, size_t edit_count)
+{
+	double build;
+	float *keys = memory(edit_count * b->hidden, sizeof(*keys)),
+	      *queries = memory(QUERIES * b->hidden, sizeof(*queries));
+	for (size_t i = 0; i < edit_count; i++)
+		random_unit(b, keys + i * b->hidden);
+	for (size_t i = 0; i < QUERIES; i++)
+		random_unit(b, queries + i * b->hidden);
+	struct editor__key_index *index = index_of(b, keys, edit_count, &build);
+	bench_searches(b, "random", keys, edit_count, queries, index);
+	printf(" %5.2f |\n", build);
+	editor__key_index_destroy(&index);
+	free(keys);
+	free(queries);
+}
+
+/* ---- Routes */
+
+static struct editor_router *router_of(struct bench *b, size_t edit_count, float *keys, double *us)
+{
+	struct editor_index_entry entries[SHARD];
+	float *raw = memory(2 * SHARD * b->hidden, sizeof(*raw));
+	struct editor_router *router = NULL;
+	struct err e = ERR_INIT;
+	const int32_t target[] = { 1, 2, 3 };
+	*us = 0;
+	need(editor_router_new(b->calibration, b->ffn, &router, &e), &e);
+	for (size_t first = 0; first < edit_count; first += SHARD) {
+		struct buf bytes = BUF_INIT;
+		for (size_t i = 0; i < SHARD; i++) {
+			const struct buf *subject = &b->texts[(first + i) % b->text_count].subject;
+			float *own = raw + 2 * i * b->hidden;
+			raw_of(b, first + i, own, own + b->hidden);
+			editor_calibration_key(b->calibration, own, keys + (first + i) * b->hidden);
+			entries[i] =
+				(struct editor_index_entry){ .seq = first + i + 1,
+							     .subject = { (const char *)subject->data, subject->len },
+							     .subject_given = subject->len > 0,
+							     .raw = own,
+							     .relation = own + b->hidden,
+							     .target_ids = target,
+							     .target_count = 3 };
+		}
+		need(editor_index_encode(entries, SHARD, b->hidden, b->ffn, &bytes, &e), &e);
+		const double began = now_us();
+		need(editor_router_add(router, bytes.data, bytes.len, first / SHARD, NULL, 0, &e), &e);
+		*us += (now_us() - began) / (double)edit_count;
+		buf_free(&bytes);
+	}
+	free(raw);
+	return router;
+}
+
+static void bench_routes(struct bench *b, const struct editor_router *router)
+{
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(b->model);
+	struct samples whole = { .count = 0 }, behind = { .count = 0 };
+	struct err e = ERR_INIT;
+	struct editor_route route;
+	size_t routed = 0;
+	for (size_t i = 0; i < 4 * QUERIES; i++) {
+		const double began = now_us();
+		need(editor_router_route(router, tokenizer, &b->queries[i % QUERIES]->kept, &route, &e), &e);
+		whole.us[whole.count++] = now_us() - began;
+		routed += route.routed ? 1 : 0;
+	}
+	for (size_t i = 0; i < 32; i++) {
+		read_other_memory(b);
+		const double began = now_us();
+		need(editor_router_route(router, tokenizer, &b->queries[i]->kept, &route, &e), &e);
+		behind.us[behind.count++] = now_us() - began;
+	}
+	const double median = print_samples(&whole);
+	printf(" |");
+	print_samples(&behind);
+	printf(" | %.4f %% | %zu of %d routed\n", 100 * median / b->prefill_us, routed / 4, QUERIES);
+	fflush(stdout);
+}
+
+static void bench_corpus(struct bench *b, size_t edit_count)
+{
+	double build, build_all;
+	float *keys = memory(edit_count * b->hidden, sizeof(*keys)),
+	      *queries = memory(QUERIES * b->hidden, sizeof(*queries));
+	for (size_t i = 0; i < QUERIES; i++)
+		editor_calibration_key(b->calibration, b->queries[i]->raw, queries + i * b->hidden);
+	struct editor_router *router = router_of(b, edit_count, keys, &build_all);
+	struct editor__key_index *index = index_of(b, keys, edit_count, &build);
+	bench_searches(b, "corpus", keys, edit_count, queries, index);
+	editor__key_index_destroy(&index);
+	free(keys);
+	printf(" %5.2f | %6.2f |", build, build_all);
+	bench_routes(b, router);
+	editor_router_destroy(&router);
+	free(queries);
+}
+
+static void bench_keys(struct bench *b)
+{
+	struct samples prompt = { .count = 0 }, relation = { .count = 0 };
+	float *key = memory(b->hidden + b->calibration->relation.dims, sizeof(*key));
+	for (size_t i = 0; i < 4 * QUERIES; i++) {
+		double began = now_us();
+		editor_calibration_key(b->calibration, b->queries[i % QUERIES]->raw, key);
+		prompt.us[prompt.count++] = now_us() - began;
+		began = now_us();
+		editor_calibration_relation_key(b->calibration, b->queries[i % QUERIES]->relation, key);
+		relation.us[relation.count++] = now_us() - began;
+	}
+	printf("a prompt key:");
+	print_samples(&prompt);
+	printf(", a relation key:");
+	print_samples(&relation);
+	printf("\n");
+	free(key);
+}
+
+static void open_all(struct bench *b, const char *backend, size_t thread_count)
+{
+	char path[512];
+	struct err e = ERR_INIT;
+	struct editor__key_index *index = NULL;
+	const char *given = getenv("AMEND_MODEL"), *home = getenv("HOME");
+	if (given != NULL && given[0] != '\0')
+		snprintf(path, sizeof(path), "%s", given);
+	else
+		snprintf(path, sizeof(path), "%s/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf",
+			 home == NULL ? "" : home);
+	struct model_options options = { .backend = backend, .thread_count = thread_count };
+	need(model_open(path, &options, &b->model, &e), &e);
+	b->hidden = model_shape_of(b->model)->hidden;
+	b->ffn = model_shape_of(b->model)->ffn;
+	editor_config_default(model_shape_of(b->model), &b->config);
+	need(editor__key_index_new(b->hidden, NULL, &index, &e), &e);
+	printf("%s: prefill by %s, keys of %zu searched by %s\n", model_name(b->model),
+	       model_backend_of(b->model)->ops->describe(model_backend_of(b->model)), b->hidden,
+	       editor__key_index_instructions(index));
+	editor__key_index_destroy(&index);
+}
+
+static void close_all(struct bench *b)
+{
+	for (size_t i = 0; i < b->text_count; i++) {
+		buf_free(&b->texts[i].subject);
+		free(b->texts[i].raw);
+		free(b->texts[i].relation);
+		free((float *)b->texts[i].kept.prompt_states);
+		free((float *)b->texts[i].kept.relation_states);
+	}
+	editor__tokens_free(b->tokens, b->text_count);
+	editor_calibration_destroy(&b->calibration);
+	model_close(&b->model);
+	free(b->corpus);
+	free(b->other);
+	free(b);
+}
+
+int main(int argc, char **argv)
+{
+	static const size_t sizes[] = { 100, 1000, 10000, 100000 };
+	const size_t edits_max = argc > 1 ? strtoul(argv[1], NULL, 10) : 100000;
+	struct bench *b = memory(1, sizeof(*b));
+	rng_init(&b->rng, 1);
+	b->other = memory(OTHER_MEMORY, 1);
+	open_all(b, argc > 3 ? argv[3] : "cpu", argc > 2 ? strtoul(argv[2], NULL, 10) : 1);
+	calibrate(b, read_corpus(b));
+	read_texts(b);
+	if (b->query_count < QUERIES) {
+		fprintf(stderr, "bench_route: " CORPUS " holds fewer than %d texts\n", ASKS * QUERIES);
+		return 1;
+	}
+	prefill(b);
+	bench_keys(b);
+	fflush(stdout);
+	printf("keys      edits | plain search | index | index behind other memory | bytes an edit | index add | "
+	       "router add | route | route behind other memory | route of a prefill\n");
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && sizes[i] <= edits_max; i++) {
+		bench_random(b, sizes[i]);
+		bench_corpus(b, sizes[i]);
+	}
+	close_all(b);
+	return 0;
+}

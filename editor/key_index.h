@@ -1,0 +1,43 @@
+/* key_index.h: the nearest of many keys: the plain float search's candidates, order and bits for a fraction of its
+ * memory traffic. A first pass reads 8 bits a component and bounds every score from above; only keys whose bound
+ * reaches the running EDITOR_CANDIDATES-th score are scored in float32 (key_index.c has the bound). Any data is
+ * searched exactly: keys that the bound cannot tell apart (all equal, one tight cluster) are all scored, which takes
+ * the time of the plain search and of the first pass. Inside editor/ only. Threads: read-only after build, any number
+ * of them may search. Pure. */
+#ifndef AMEND_EDITOR_KEY_INDEX_H
+#define AMEND_EDITOR_KEY_INDEX_H
+
+#include "editor/route.h"
+
+struct editor__candidate {
+	size_t entry; /* place in order of adding */
+	float score;  /* editor__dot of query and key */
+};
+
+/* Keeps the best EDITOR_CANDIDATES in order, best first; offered in order of entries, the earlier one wins a tie.
+ * `best` has room for EDITOR_CANDIDATES. */
+void editor__candidate_keep(struct editor__candidate *best, size_t *count, size_t entry, float score);
+
+struct editor__key_index;
+/* Keys of `width` floats, 1 to EDITOR_HIDDEN_MAX. instructions: "portable", "avx2" or "avx512vnni"; NULL: the best that
+ * the processor has. ERR_UNSUPPORTED: it lacks them; ERR_NOMEM. */
+int editor__key_index_new(size_t width, const char *instructions, struct editor__key_index **out,
+			  struct err *e) MUST_CHECK;
+void editor__key_index_destroy(struct editor__key_index **index);
+const char *editor__key_index_instructions(const struct editor__key_index *index);
+size_t editor__key_index_count(const struct editor__key_index *index);
+/* Room for `more` keys behind those that are there; none is moved or read again. ERR_NOMEM leaves what was there. */
+int editor__key_index_reserve(struct editor__key_index *index, size_t more) MUST_CHECK;
+/* Appends a copy of `key` (width floats, of any length). There must be room for it. */
+void editor__key_index_add(struct editor__key_index *index, const float *key);
+/* Takes back all but the first `count` keys; their room stays. */
+void editor__key_index_cut(struct editor__key_index *index, size_t count);
+/* Bytes of memory in all, room for keys to come included. */
+size_t editor__key_index_bytes(const struct editor__key_index *index);
+/* For each of query_count queries (width floats each, one after the other) its best EDITOR_CANDIDATES keys in
+ * best + i × EDITOR_CANDIDATES, and how many there are in counts[i]. Several queries share one reading of the keys.
+ * ERR_NOMEM. */
+int editor__key_index_search(const struct editor__key_index *index, const float *queries, size_t query_count,
+			     struct editor__candidate *best, size_t *counts) MUST_CHECK;
+
+#endif
