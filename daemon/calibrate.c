@@ -3,6 +3,7 @@
 #include "base/env.h"
 #include "base/fault.h"
 #include "base/json.h"
+#include "editor/gap.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -146,6 +147,28 @@ static int calibrate_keys(struct run *run, struct err *e)
 	return rc;
 }
 
+/* ---- The paper's family */
+
+static int calibrate_margins(struct run *run, struct err *e)
+{
+	struct calibrate_report *report = run->report;
+	struct editor_wise_calibration calibration = { .base_model = *model_digest(run->model) };
+	int rc = editor_margins_fit(run->model, &run->config, (const char *)run->corpus.data, run->corpus.len,
+				    run->options->watch, &run->file.fitting, &report->margins, e);
+	if (rc != 0)
+		return rc;
+	const struct editor_margin_trial *chosen = &report->margins.trials[report->margins.chosen];
+	report->wise = run->config.wise;
+	report->wise.alpha = chosen->alpha;
+	report->wise.beta = chosen->beta;
+	report->wise.gamma = chosen->gamma;
+	report->wise.act_ratio = report->margins.act_ratio;
+	report->layer = run->config.layer;
+	calibration.wise = report->wise;
+	hash_of(run->corpus.data, run->corpus.len, &calibration.corpus);
+	return editor_wise_calibration_encode(&calibration, &run->file.calibration, e);
+}
+
 /* ---- All of it */
 
 static int read_corpus(struct run *run, struct err *e)
@@ -156,22 +179,27 @@ static int read_corpus(struct run *run, struct err *e)
 		err_wrap(e, "calibration corpus");
 	if (rc == 0)
 		rc = editor_fitting_add_file(&run->file.fitting, "corpus", path, e);
-	return rc == 0 ? editor_fitting_add_corpus(&run->file.fitting, (const char *)run->corpus.data, run->corpus.len,
-						   e)
-		       : rc;
+	if (rc == 0 && run->options->family == EDITOR_FAMILY_AMEND) /* margins are measured on a few of them only */
+		rc = editor_fitting_add_corpus(&run->file.fitting, (const char *)run->corpus.data, run->corpus.len, e);
+	return rc;
 }
 
 static int open_model(struct run *run, struct err *e)
 {
 	const struct calibrate_options *o = run->options;
+	const bool trains = o->family == EDITOR_FAMILY_PAPER;
 	const struct model_options options = { .backend = o->backend,
 					       .thread_count = o->threads,
-					       .backward_from = SIZE_MAX };
+					       .backward_from = trains ? 0 : SIZE_MAX };
 	int rc = model_open(o->model, &options, &run->model, e);
 	if (rc != 0)
 		return rc;
 	const struct model_shape *shape = model_shape_of(run->model);
 	editor_config_default(shape, &run->config);
+	if (o->family == EDITOR_FAMILY_PAPER) {
+		editor_config_set_family(&run->config, EDITOR_FAMILY_PAPER, shape);
+		run->config.wise = o->wise;
+	}
 	if (o->layer > 0)
 		run->config.layer = o->layer;
 	run->config.seed = o->seed;
@@ -204,7 +232,7 @@ int calibrate_run(const struct calibrate_options *options, struct buf *out, stru
 	if (rc == 0)
 		rc = open_model(&run, e);
 	if (rc == 0)
-		rc = calibrate_keys(&run, e);
+		rc = options->family == EDITOR_FAMILY_PAPER ? calibrate_margins(&run, e) : calibrate_keys(&run, e);
 	if (rc == 0)
 		rc = editor_calibration_file_encode(&run.file, out, e);
 	if (rc == 0)
@@ -282,6 +310,41 @@ static void put_keys(struct json_w *w, const struct calibrate_report *r)
 	put_relation(w, r);
 }
 
+static void put_trials(struct json_w *w, const struct editor_margins *m)
+{
+	json_w_key(w, "trials");
+	json_w_open(w, '[');
+	for (size_t i = 0; i < m->trial_count; i++) {
+		const struct editor_margin_trial *t = &m->trials[i];
+		json_w_open(w, '{');
+		json_w_member_real(w, "alpha", rounded((double)t->alpha));
+		json_w_member_uint(w, "steps", t->steps);
+		json_w_member_real(w, "edit_least", rounded(t->edit_least));
+		json_w_member_real(w, "rephrase_least", rounded(t->rephrase_least));
+		json_w_member_real(w, "unrelated_most", rounded(t->unrelated_most));
+		json_w_member_real(w, "unrelated_mean", rounded(t->unrelated_mean));
+		json_w_member_real(w, "apart", rounded(t->apart));
+		json_w_close(w);
+	}
+	json_w_close(w);
+}
+
+static void put_margins(struct json_w *w, const struct calibrate_report *r)
+{
+	const struct editor_margins *m = &r->margins;
+	json_w_member_uint(w, "layer", r->layer);
+	json_w_member_real(w, "alpha", rounded((double)r->wise.alpha));
+	json_w_member_real(w, "beta", rounded((double)r->wise.beta));
+	json_w_member_real(w, "gamma", rounded((double)r->wise.gamma));
+	json_w_member_real(w, "act_ratio", rounded((double)r->wise.act_ratio));
+	json_w_member_real(w, "epsilon_of_trial", rounded(m->threshold));
+	json_w_member_bool(w, "apart", m->apart);
+	json_w_member_real(w, "gap_of_one_step", rounded(m->unit));
+	json_w_member_uint(w, "trial_edits", m->edit_count);
+	json_w_member_uint(w, "unrelated", m->unrelated_count);
+	put_trials(w, m);
+}
+
 int calibrate_report_json(const struct calibrate_report *r, const char *out_path, const struct hash *out_hash,
 			  struct buf *out, struct err *e)
 {
@@ -295,7 +358,10 @@ int calibrate_report_json(const struct calibrate_report *r, const char *out_path
 	json_w_member_hash(&w, "model_sha256", &r->model_digest);
 	json_w_member_str(&w, "backend", r->backend);
 	put_files(&w, r);
-	put_keys(&w, r);
+	if (r->family == EDITOR_FAMILY_PAPER)
+		put_margins(&w, r);
+	else
+		put_keys(&w, r);
 	json_w_member_real(&w, "seconds", round(r->seconds * 10) / 10);
 	json_w_close(&w);
 	return buf_failed(out) ? err_set(e, ERR_NOMEM, "report: out of memory") : 0;

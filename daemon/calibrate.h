@@ -4,7 +4,7 @@
 #define AMEND_DAEMON_CALIBRATE_H
 
 #include "daemon/import.h"
-#include "editor/calibration_file.h"
+#include "editor/margins.h"
 #include "editor/route.h"
 
 struct calibrate_options {
@@ -17,7 +17,8 @@ struct calibrate_options {
 	enum import_format format; /* of relation_head */
 	bool groups_alone;         /* the relation head is fitted on them and not on the corpus's groups too */
 	enum editor_family family;
-	size_t layer; /* 0: the family's own */
+	size_t layer;                   /* 0: the family's own */
+	struct editor_wise_config wise; /* family `paper`: how its edits are trained; the margins are measured */
 	uint64_t seed;
 	const struct editor_watch *watch; /* may be NULL */
 };
@@ -35,6 +36,10 @@ struct calibrate_report {
 	uint32_t threshold_edits[EDITOR_THRESHOLDS];
 	float thresholds[EDITOR_THRESHOLDS], subject_threshold, relation_threshold;
 	size_t prompt_layer, relation_layer, relation_dims;
+	/* family `paper` */
+	struct editor_margins margins;
+	struct editor_wise_config wise;
+	size_t layer;
 };
 
 /* `out`: the bytes of a calibration file, not sealed. ERR_INVALID: data that cannot be used (which, and why).

@@ -28,7 +28,7 @@ case_made_and_evaluated_with() {
 	expect_error 1 "was fitted on, which may not hold what is evaluated"
 	head -c 5000 "$WORK/own.cal" >"$WORK/cut.cal"
 	try "$BIN/amend" eval run "$WORK/facts.jsonl" --model "$TINY" --corpus "$WORK/corpus.tsv" --calibration "$WORK/cut.cal"
-	expect_error 1 "cut off or damaged"
+	expect_error 7 "cut off or damaged"
 }
 
 case_all_workers_have_it() {
@@ -52,5 +52,27 @@ case_all_workers_have_it() {
 }
 none_waits() { amend edit list -o jsonl | jq -es 'length > 0 and all(.[]; .state == "served" or .state == "failed")' >/dev/null; }
 
+case_margins_of_the_papers_family() {
+	local how=(--family paper --wise.rate 0.3 --wise.steps 20 --wise.prefix-tokens 1 --rho 0.5 --edits-per-shard 2)
+	try "$BIN/amend" -q calibrate "${how[@]}" --model "$TINY" --corpus "$WORK/corpus.tsv" --out "$WORK/paper.cal" --threads 1 -o json
+	expect_ok
+	local alpha
+	jq -e '.family == "paper" and .beta > .alpha and .act_ratio > 0' <<<"$OUT" >/dev/null || fail "the summary says $OUT"
+	alpha=$(jq .alpha <<<"$OUT")
+	try "$BIN/amend" eval run "$WORK/facts.jsonl" "${how[@]}" --model "$TINY" --corpus "$WORK/corpus.tsv" --calibration "$WORK/paper.cal" --threads 1 --quick -o json
+	expect_ok
+	jq -e --argjson alpha "$alpha" '(.wise.alpha - $alpha | fabs) < 0.01 and any(.fitted_on[]; .role == "corpus")' <<<"$OUT" >/dev/null || fail "not trained by the measured margins: $(jq -c '[.wise, .fitted_on]' <<<"$OUT")"
+	# they hold for the rate that they were measured with
+	try "$BIN/amend" eval run "$WORK/facts.jsonl" --family paper --model "$TINY" --corpus "$WORK/corpus.tsv" --calibration "$WORK/paper.cal"
+	expect_error 1 "was measured with wise.rate at 0.3, the configuration says 1"
+	cluster_up paper "$TINY" "${how[@]}" --calibration "$WORK/paper.cal"
+	try amend edit import "$WORK/facts.jsonl"
+	expect_ok
+	wait_for 90 none_waits || fail "edits still wait: $(amend edit list | tail -n 5)"
+	log_has worker-0 WORKER-CALIBRATION-GIVEN || fail "the worker did not read its file"
+	cluster_down
+}
+
 run_case made_and_evaluated_with
 run_case all_workers_have_it
+run_case margins_of_the_papers_family
