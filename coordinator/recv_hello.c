@@ -101,6 +101,7 @@ static void remember(struct coordinator *c, struct peer *peer, const struct msg_
 	peer->boot = hello->boot;
 	peer->pid = hello->pid;
 	peer->seen_ms = coordinator__now_ms(c);
+	peer->calibration = hello->calibration;
 	coordinator__copy_text(peer->name, sizeof peer->name, hello->name);
 	coordinator__copy_text(peer->software, sizeof peer->software, hello->software);
 	coordinator__copy_text(peer->backend, sizeof peer->backend, hello->backend);
@@ -118,6 +119,45 @@ static unsigned kind_roles(enum msg_peer_kind kind)
 	default:
 		return PROTO_ROLE_ALL;
 	}
+}
+
+/* What the others route by: the configured file, else that of another worker that is here. In the paper's family the
+ * coordinator's own settings are the calibration, and workers get them. */
+static const struct hash *calibration_of(const struct coordinator *c, const struct msg_received *received,
+					 const char **whose)
+{
+	if (strcmp(c->family, "paper") == 0)
+		return NULL;
+	*whose = "this cluster's configuration names";
+	if (!hash_is_zero(&c->config.calibration))
+		return &c->config.calibration;
+	*whose = "the other workers have";
+	for (size_t i = 0; i < c->peer_count; i++) {
+		const struct peer *peer = c->peers[i];
+		if (peer->kind == MSG_PEER_WORKER && !peer->leaving && coordinator__peer_live(c, peer) &&
+		    !hash_is_zero(&peer->calibration) && memcmp(peer->key, received->peer_key, PROTO_KEY_BYTES) != 0)
+			return &peer->calibration;
+	}
+	return NULL;
+}
+
+/* Edits trained by workers with two calibrations would be routed by whichever came last. */
+static int check_calibration(const struct coordinator *c, const struct msg_received *received, char *text,
+			     size_t text_bytes)
+{
+	const struct msg_hello *hello = &received->msg.u.hello;
+	const char *whose = "";
+	const struct hash *ours = hello->kind == MSG_PEER_WORKER ? calibration_of(c, received, &whose) : NULL;
+	char names[2][HASH_HEX_BYTES];
+	if (ours == NULL || hash_is_zero(&hello->calibration) || hash_equal(ours, &hello->calibration))
+		return 0;
+	hash_hex(ours, names[0]);
+	hash_hex(&hello->calibration, names[1]);
+	snprintf(text, text_bytes,
+		 "your calibration is %.12s, %s %.12s: all workers of a cluster need the same one. Start with the same "
+		 "--calibration file (or, without one, the same --corpus); to change it, stop all workers first",
+		 names[1], whose, names[0]);
+	return ERR_MISMATCH;
 }
 
 static int check(struct coordinator *c, const struct msg_received *received, char *text, size_t text_bytes)
@@ -154,7 +194,7 @@ static int check(struct coordinator *c, const struct msg_received *received, cha
 			 ours, theirs);
 		return ERR_MISMATCH;
 	}
-	return 0;
+	return check_calibration(c, received, text, text_bytes);
 }
 
 void coordinator__recv_hello(struct coordinator *c, const struct msg_received *received)

@@ -245,11 +245,10 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	bool closes = commit->closed &&
 		      shard->rec.state == STORE_SHARD_STATE_OPEN; /* one that is retrained is closed */
 	apply(shard, commit);
+	shard->published = c->version + 1;
 	int rc = coordinator__publish_prepare(c, NULL, note, &publish, e);
-	if (rc == 0) {
-		shard->published = publish.version;
+	if (rc == 0)
 		rc = write_commit(c, received, shard, closes, &publish, e);
-	}
 	if (rc != 0) {
 		shard->published = published;
 		coordinator__txn_failed(c, e);

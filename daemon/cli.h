@@ -164,6 +164,7 @@ int cli_version_show(struct cli *cli, const struct cli_args *args);
 int cli_merge_run(struct cli *cli, const struct cli_args *args);
 int cli_fleet_status(struct cli *cli, const struct cli_args *args);
 int cli_ask(struct cli *cli, const struct cli_args *args);
+int cli_calibrate(struct cli *cli, const struct cli_args *args);
 int cli_eval_run(struct cli *cli, const struct cli_args *args);
 int cli_eval_compare(struct cli *cli, const struct cli_args *args);
 int cli_key_new(struct cli *cli, const struct cli_args *args);

@@ -145,6 +145,7 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 	o->backend = config->backend;
 	o->threads = (size_t)config->threads;
 	o->corpus = ev->corpus;
+	o->calibration = config->calibration[0] != '\0' ? config->calibration : NULL;
 	cache_folder(ev);
 	o->cache = ev->cache[0] != '\0' ? ev->cache : NULL;
 	o->before_too = ev->before;

@@ -102,9 +102,10 @@ static void put_value(struct buf *out, const struct conf_item *item, const void 
  * how many threads work makes no other method. */
 static void method_put(const struct daemon_config *config, struct buf *out)
 {
-	static const char *const others[] = { "key.file",      "key.server",    "coordinator.endpoint",
-					      "model.file",    "model.threads", "model.backend",
-					      "worker.corpus", "seed",          NULL };
+	static const char *const others[] = {
+		"key.file",      "key.server",    "coordinator.endpoint", "model.file", "model.threads",
+		"model.backend", "worker.corpus", "calibration.file",     "seed",       NULL
+	};
 	const unsigned servers = DAEMON_ALL | DAEMON_UP;
 	for (size_t i = 0; i < daemon_config_table.item_count; i++) {
 		const struct conf_item *item = &daemon_config_table.items[i];

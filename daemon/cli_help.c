@@ -276,7 +276,8 @@ void cli_completion_bash(struct buf *out)
 	buf_puts(out, "'\n"
 		      "	case $before in\n");
 	values_case(out);
-	buf_puts(out, "	--model | --config | --data | --probes-file | --key-file | --corpus) words= ;;\n"
+	buf_puts(out, "	--model | --config | --data | --probes-file | --key-file | --corpus | --calibration | --out | "
+		      "--relation-head) words= ;;\n"
 		      "	esac\n"
 		      "	if [[ $words ]]; then\n"
 		      "		mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"

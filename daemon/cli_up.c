@@ -2,6 +2,8 @@
 #include "daemon/cli.h"
 #include "daemon/cli_process.h"
 #include "daemon/roles.h"
+#include "daemon/wise_settings.h"
+#include "editor/calibration_file.h"
 #include "model/gguf.h"
 
 #include <arpa/inet.h>
@@ -26,8 +28,8 @@
 
 struct cluster {
 	struct cli *cli;
-	char folder[PATH_MAX]; /* absolute */
-	char model[PATH_MAX];
+	char folder[PATH_MAX];                       /* absolute */
+	char model[PATH_MAX], calibration[PATH_MAX]; /* calibration: "" none */
 	char amendd[PATH_MAX + 16], config[PATH_MAX + 32];
 	char endpoint[128], hints[128], http[128];
 	unsigned ports[3]; /* chosen already */
@@ -192,6 +194,7 @@ static int settings_keep(struct cluster *c, struct err *e)
 			 { "coordinator.endpoint", c->endpoint },
 			 { "coordinator.hints", c->hints },
 			 { "node.listen", c->http },
+			 { "calibration.file", c->calibration },
 			 { "model.file", c->model } };
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < sizeof settings / sizeof settings[0]; i++)
@@ -547,12 +550,31 @@ static int model_find(struct cluster *c, struct err *e)
 	return rc;
 }
 
+/* A file that cannot be used leaves no folder behind either. */
+static int calibration_find(struct cluster *c, struct err *e)
+{
+	const char *path = c->cli->config.calibration;
+	struct editor_calibration_file file;
+	if (path[0] == '\0')
+		return 0;
+	int rc = editor_calibration_file_read(path, NULL, &file, e);
+	if (rc != 0)
+		return rc;
+	rc = editor_calibration_file_check(&file, path, daemon_family(&c->cli->config), NULL, e);
+	editor_calibration_file_fini(&file);
+	if (rc == 0 && realpath(path, c->calibration) == NULL)
+		rc = err_errno(e, ERR_NOT_FOUND, errno, "calibration file %s", path);
+	return rc;
+}
+
 static int cluster_up(struct cluster *c, struct err *e)
 {
 	char folder[PATH_MAX];
 	int rc = running_take(c, e);
 	if (rc == 0)
 		rc = model_find(c, e);
+	if (rc == 0)
+		rc = calibration_find(c, e);
 	if (rc == 0)
 		rc = daemon_program_folder(folder, sizeof folder, e);
 	if (rc == 0 && c->running_count == 0)

@@ -4,7 +4,7 @@
 #define AT(field) offsetof(struct daemon_config, field)
 #define ENGINE    (DAEMON_WORKER | DAEMON_NODE | DAEMON_UP | DAEMON_CLI)
 #define SERVER    (DAEMON_COORDINATOR | DAEMON_UP)
-#define METHOD    (SERVER | DAEMON_EVAL)
+#define METHOD    (SERVER | DAEMON_EVAL | DAEMON_CALIBRATE)
 
 static const struct conf_item items[] = {
 	{ "data", "data", CONF_STRING, AT(data), "", 0, 0, NULL, DAEMON_ALL | DAEMON_UP, "",
@@ -114,6 +114,9 @@ static const struct conf_item items[] = {
 	  "paper: keep the gaps of earlier memories' edits small, where there are several memories." },
 	{ "worker.corpus", "corpus", CONF_STRING, AT(corpus), "", 0, 0, NULL, DAEMON_WORKER | DAEMON_UP | DAEMON_CLI,
 	  "", "Calibration corpus; default: the shipped calibration.tsv." },
+	{ "calibration.file", "calibration", CONF_STRING, AT(calibration), "", 0, 0, NULL,
+	  SERVER | DAEMON_WORKER | DAEMON_EVAL, "",
+	  "File of `amend calibrate`: routing or, in family paper, margins; empty: from the corpus, and wise.*." },
 	{ "node.listen", "listen", CONF_STRING, AT(http_listen), "127.0.0.1:7480", 0, 0, NULL, DAEMON_NODE | DAEMON_UP,
 	  "", "host:port of the HTTP interface; port 0 takes a free one." },
 	{ "node.public", "public", CONF_STRING, AT(http_public), "", 0, 0, NULL, DAEMON_NODE, "",

@@ -11,7 +11,8 @@ enum daemon_role {
 	DAEMON_NODE = 4,
 	DAEMON_CLI = 8,
 	DAEMON_UP = 16,
-	DAEMON_EVAL = 32, /* `amend eval run` */
+	DAEMON_EVAL = 32,      /* `amend eval run` */
+	DAEMON_CALIBRATE = 64, /* `amend calibrate` */
 };
 #define DAEMON_ALL (DAEMON_COORDINATOR | DAEMON_WORKER | DAEMON_NODE)
 
@@ -47,6 +48,7 @@ struct daemon_config {
 	int wise_operator; /* CONF_CHOICE: ties|linear|sign|slerp|dare|dare-ties */
 	/* worker */
 	char *corpus;
+	char *calibration; /* file of `amend calibrate`; "" none */
 	/* node */
 	char *http_listen; /* host:port */
 	char *http_public; /* host:port told to others, "" = http_listen */

@@ -20,6 +20,7 @@ struct run {
 	struct model *model; /* borrowed with a given set */
 	struct editor_config config;
 	struct buf corpus, calibration;
+	struct editor_calibration_file given; /* options.calibration */
 	struct eval__rows rows;
 	struct eval__trained trained;
 	struct editor_memory_set *set;
@@ -54,10 +55,19 @@ static int configure(struct run *run, struct err *e)
 {
 	const struct model_shape *shape = model_shape_of(run->model);
 	editor_config_default(shape, &run->config);
-	if (run->options->family == EDITOR_FAMILY_PAPER) {
+	int rc = 0;
+	if (run->options->calibration != NULL)
+		rc = editor_calibration_file_check(&run->given, run->options->calibration, run->options->family,
+						   model_digest(run->model), e);
+	if (rc == 0 && run->options->family == EDITOR_FAMILY_PAPER) {
 		editor_config_set_family(&run->config, EDITOR_FAMILY_PAPER, shape);
 		run->config.wise = run->options->wise;
+		if (run->options->calibration != NULL)
+			rc = editor_calibration_file_margins(&run->given, run->options->calibration, &run->config.wise,
+							     e);
 	}
+	if (rc != 0)
+		return rc;
 	if (run->options->layer > 0)
 		run->config.layer = run->options->layer;
 	if (run->options->edits_per_shard > 0)
@@ -120,6 +130,12 @@ static int calibration_make(struct run *run, struct buf *bytes, struct err *e)
 	return rc;
 }
 
+static int calibration_copy(const struct run *run, struct buf *bytes, struct err *e)
+{
+	buf_append(bytes, run->given.calibration.data, run->given.calibration.len);
+	return buf_failed(bytes) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+}
+
 static int calibrate(struct run *run, struct buf *bytes, struct err *e)
 {
 	struct editor_calibration *calibration = NULL;
@@ -130,8 +146,11 @@ static int calibrate(struct run *run, struct buf *bytes, struct err *e)
 	const double began = seconds_now();
 	int rc = 0;
 	hash_of(run->corpus.data, run->corpus.len, &corpus);
-	report->calibration_was_cached = calibration_cached(run, &corpus, bytes);
-	if (!report->calibration_was_cached) {
+	if (run->options->calibration != NULL)
+		rc = calibration_copy(run, bytes, e);
+	else
+		report->calibration_was_cached = calibration_cached(run, &corpus, bytes);
+	if (bytes->len == 0 && rc == 0) {
 		rc = calibration_make(run, bytes, e);
 		if (rc == 0)
 			calibration_keep(run, &corpus, bytes);
@@ -189,10 +208,11 @@ static int build_set(struct run *run, struct err *e)
 static int check_corpus(const struct run *run, struct err *e)
 {
 	const struct hash *fitted = editor_memory_set_corpus(run->options->set);
+	const bool known = editor_memory_set_fitting(run->options->set) != NULL; /* rows are compared with that */
 	struct hash given;
 	char hex[HASH_HEX_BYTES];
 	hash_of(run->corpus.data, run->corpus.len, &given);
-	if (fitted == NULL || hash_equal(fitted, &given))
+	if (known || fitted == NULL || hash_equal(fitted, &given))
 		return 0;
 	hash_hex(fitted, hex);
 	return err_set(
@@ -345,6 +365,29 @@ static int describe(struct run *run, struct err *e)
 	return 0;
 }
 
+/* What the calibration was fitted on, as far as it is known: of the given file, or of the version. */
+static const struct editor_fitting *fitting_of(const struct run *run)
+{
+	if (run->options->set != NULL)
+		return editor_memory_set_fitting(run->options->set);
+	return run->options->calibration != NULL ? &run->given.fitting : NULL;
+}
+
+static int read_calibration(struct run *run, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	int rc = 0;
+	if (run->options->calibration != NULL && run->options->set == NULL) {
+		rc = editor_calibration_file_read(run->options->calibration, &bytes, &run->given, e);
+		hash_of(bytes.data, bytes.len, &run->report->calibration_hash);
+	}
+	const struct editor_fitting *fitting = rc == 0 ? fitting_of(run) : NULL;
+	for (size_t i = 0; fitting != NULL && i < fitting->file_count; i++)
+		run->report->fitted[run->report->fitted_count++] = fitting->files[i];
+	buf_free(&bytes);
+	return rc;
+}
+
 static int run_all(struct run *run, struct err *e)
 {
 	int rc = file_read(run->options->corpus, CORPUS_BYTES_MAX, &run->corpus, e);
@@ -352,7 +395,10 @@ static int run_all(struct run *run, struct err *e)
 		err_wrap(e, "calibration corpus");
 		return rc;
 	}
-	rc = eval__rows_read(run->options, (const char *)run->corpus.data, run->corpus.len, &run->rows, run->report, e);
+	rc = read_calibration(run, e);
+	if (rc == 0)
+		rc = eval__rows_read(run->options, (const char *)run->corpus.data, run->corpus.len, fitting_of(run),
+				     &run->rows, run->report, e);
 	if (rc == 0)
 		rc = open_model(run, e);
 	if (rc == 0)
@@ -382,6 +428,7 @@ int eval_file_run(const struct eval_options *options, struct eval_report *report
 		model_close(&run.model);
 	buf_free(&run.corpus);
 	buf_free(&run.calibration);
+	editor_calibration_file_fini(&run.given);
 	free(run.seqs);
 	if (rc != 0)
 		eval_report_fini(report);

@@ -26,6 +26,8 @@ struct eval_options {
 	const char *model, *backend; /* backend NULL: auto */
 	size_t threads;              /* 0: all */
 	const char *corpus;          /* calibration corpus; its texts must not be evaluated */
+	const char *calibration;     /* file of `amend calibrate`; NULL: made from the corpus. What it was fitted on
+					must not be evaluated */
 	const char *cache;           /* folder of calibrations; NULL: none is kept */
 	bool before_too;             /* decode with the unedited model too */
 	bool quick;                  /* nothing is asked inside longer texts and chats */
@@ -64,6 +66,9 @@ struct eval_report {
 	struct eval_bad bad[EVAL_BAD_MAX]; /* the first ones */
 	size_t bad_count;
 	struct hash file_hash, corpus_hash;
+	struct hash calibration_hash;                              /* of the calibration's file; zero: none was given */
+	struct editor_fitted_file fitted[EDITOR_FITTED_FILES_MAX]; /* files that it was fitted on */
+	size_t fitted_count;
 	/* training; nothing of it with a given set */
 	bool trained, calibration_was_cached;
 	size_t shards, shards_reused, failed; /* failed: did not pass the re-test */

@@ -18,7 +18,11 @@ int eval__part_key(const struct eval_options *options, const struct eval__part_o
 	struct buf text = BUF_INIT;
 	eval__key_begin(options, KIND, of->model, &text);
 	buf_u64le(&text, of->config->seed + of->shard);
-	if (paper) {
+	if (paper) { /* the margins may be those of a calibration */
+		const struct editor_wise_config *wise = &of->config->wise;
+		const float margins[] = { wise->alpha, wise->beta, wise->gamma, wise->act_ratio };
+		for (size_t i = 0; i < sizeof(margins) / sizeof(margins[0]); i++)
+			buf_f32le(&text, margins[i]);
 		buf_u8(&text, options->separate ? 1 : 0);
 		buf_append(&text, of->corpus->data, of->corpus->len);
 	}

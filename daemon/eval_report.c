@@ -55,10 +55,30 @@ static void put_training(struct json_w *w, const struct eval_report *r)
 	put_count(w, "failed", r->failed);
 }
 
+/* The calibration that was given, and every file that it was fitted on. */
+static void put_fitted(struct json_w *w, const struct eval_report *r)
+{
+	if (!hash_is_zero(&r->calibration_hash))
+		json_w_member_hash(w, "calibration_sha256", &r->calibration_hash);
+	if (r->fitted_count == 0)
+		return;
+	json_w_key(w, "fitted_on");
+	json_w_open(w, '[');
+	for (size_t i = 0; i < r->fitted_count; i++) {
+		json_w_open(w, '{');
+		put_text(w, "role", r->fitted[i].role);
+		put_text(w, "name", r->fitted[i].name);
+		json_w_member_hash(w, "sha256", &r->fitted[i].sha256);
+		json_w_close(w);
+	}
+	json_w_close(w);
+}
+
 static void put_file(struct json_w *w, const struct eval_report *r)
 {
 	json_w_member_hash(w, "file_sha256", &r->file_hash);
 	json_w_member_hash(w, "corpus_sha256", &r->corpus_hash);
+	put_fitted(w, r);
 	put_count(w, "lines", r->lines);
 	put_count(w, "bad_lines", r->bad_lines);
 	put_count(w, "duplicates", r->duplicates);

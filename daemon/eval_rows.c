@@ -9,14 +9,6 @@
 
 /* ---- Texts of the calibration corpus */
 
-static int compare_bufs(const void *a, const void *b)
-{
-	const struct buf *x = a, *y = b;
-	const size_t n = x->len < y->len ? x->len : y->len;
-	const int order = n > 0 ? memcmp(x->data, y->data, n) : 0;
-	return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
-}
-
 /* The texts of kind `unrelated`, as they stand there. */
 static int read_texts(struct eval__rows *rows, const char *text, size_t len, size_t lines, struct err *e)
 {
@@ -45,46 +37,25 @@ static int read_texts(struct eval__rows *rows, const char *text, size_t len, siz
 	return 0;
 }
 
-static int read_corpus(struct eval__rows *rows, const char *text, size_t len, struct err *e)
+static int read_corpus(struct eval__rows *rows, const char *text, size_t len, const struct editor_fitting *fitting,
+		       struct err *e)
 {
 	size_t lines = 1;
-	int rc = 0;
 	for (size_t i = 0; i < len; i++)
 		lines += text[i] == '\n' ? 1 : 0;
-	rows->corpus = fault_calloc(lines, sizeof(*rows->corpus));
-	if (rows->corpus == NULL)
-		return err_set(e, ERR_NOMEM, "calibration corpus: out of memory");
-	for (size_t at = 0; at < len && rc == 0;) {
-		const char *end = memchr(text + at, '\n', len - at);
-		const size_t line_len = end != NULL ? (size_t)(end - text) - at : len - at;
-		const char *tab = memrchr(text + at, '\t', line_len);
-		if (tab != NULL)
-			rc = text_fold(tab + 1, (size_t)(text + at + line_len - tab - 1),
-				       &rows->corpus[rows->corpus_count++]);
-		at += line_len + 1;
-	}
-	if (rc != 0)
-		return err_set(e, rc, "calibration corpus: text %zu cannot be read", rows->corpus_count);
-	qsort(rows->corpus, rows->corpus_count, sizeof(*rows->corpus), compare_bufs);
-	return read_texts(rows, text, len, lines, e);
-}
-
-static int stands_in_corpus(const struct eval__rows *rows, const struct record_text *text, bool *found)
-{
-	struct buf folded = BUF_INIT;
-	int rc = text_fold(text->text, text->len, &folded);
-	*found = rc == 0 && rows->corpus_count > 0 &&
-		 bsearch(&folded, rows->corpus, rows->corpus_count, sizeof(folded), compare_bufs) != NULL;
-	buf_free(&folded);
-	return rc;
+	int rc = editor_fitting_add_corpus(&rows->fitted, text, len, e);
+	if (rc == 0 && fitting != NULL)
+		rc = editor_fitting_add_digests(&rows->fitted, fitting, e);
+	editor_fitting_sort(&rows->fitted);
+	return rc == 0 ? read_texts(rows, text, len, lines, e) : rc;
 }
 
 /* Its prompt or one of its rephrases. */
 static int is_calibration_row(const struct eval__rows *rows, const struct record *record, bool *found)
 {
-	int rc = stands_in_corpus(rows, &record->prompt, found);
+	int rc = editor_fitting_has(&rows->fitted, record->prompt.text, record->prompt.len, found);
 	for (size_t i = 0; i < record->rephrase_count && rc == 0 && !*found; i++)
-		rc = stands_in_corpus(rows, &record->rephrases[i], found);
+		rc = editor_fitting_has(&rows->fitted, record->rephrases[i].text, record->rephrases[i].len, found);
 	return rc;
 }
 
@@ -345,19 +316,21 @@ static int refuse_calibration_rows(const struct eval__rows *rows, struct err *e)
 	}
 	if (first == NULL)
 		return 0;
-	return err_set(e, ERR_INVALID,
-		       "line %zu (%.128s): its prompt or rephrase stands in the calibration corpus, which may not hold "
-		       "what is evaluated; "
-		       "%zu of %zu rows do: leave them out, or calibrate on another corpus",
-		       first->line_no, first->record->id.text, count, rows->edit_count);
+	return err_set(
+		e, ERR_INVALID,
+		"line %zu (%.128s): its prompt or rephrase stands in the calibration corpus or in a file that the "
+		"calibration was fitted on, which may not hold what is evaluated; %zu of %zu rows do: leave "
+		"them out, or calibrate on other data",
+		first->line_no, first->record->id.text, count, rows->edit_count);
 }
 
-int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len, struct eval__rows *rows,
-		    struct eval_report *report, struct err *e)
+int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len,
+		    const struct editor_fitting *fitting, struct eval__rows *rows, struct eval_report *report,
+		    struct err *e)
 {
 	struct import_file *file = NULL;
 	*rows = (struct eval__rows){ 0 };
-	int rc = read_corpus(rows, corpus, corpus_len, e);
+	int rc = read_corpus(rows, corpus, corpus_len, fitting, e);
 	if (rc == 0)
 		rc = hash_of_file(options->file, &report->file_hash, e);
 	if (rc == 0)
@@ -388,12 +361,10 @@ void eval__rows_fini(struct eval__rows *rows)
 		record_destroy(&rows->edits[i].record);
 	for (size_t i = 0; i < rows->probe_count; i++)
 		record_destroy(&rows->probes[i].record);
-	for (size_t i = 0; i < rows->corpus_count; i++)
-		buf_free(&rows->corpus[i]);
+	editor_fitting_fini(&rows->fitted);
 	free(rows->edits);
 	free(rows->probes);
 	free(rows->buckets);
-	free(rows->corpus);
 	free(rows->texts);
 	free(rows->text_bytes);
 	*rows = (struct eval__rows){ 0 };

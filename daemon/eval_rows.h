@@ -12,17 +12,18 @@ struct eval__rows {
 		size_t first, last;
 		size_t next; /* not of this bucket: the edit after the edit with this index */
 	} * buckets;
-	size_t bucket_count; /* a power of two and no less than edit_count, or 0 */
-	struct buf *corpus;  /* folded texts, sorted */
-	size_t corpus_count;
-	char *text_bytes;          /* the corpus, its tabs and line feeds turned into ends of strings */
-	struct record_text *texts; /* its unrelated ones, in text_bytes */
+	size_t bucket_count;          /* a power of two and no less than edit_count, or 0 */
+	struct editor_fitting fitted; /* texts of the corpus and of what a calibration was fitted on */
+	char *text_bytes;             /* the corpus, its tabs and line feeds turned into ends of strings */
+	struct record_text *texts;    /* its unrelated ones, in text_bytes */
 	size_t text_count;
 };
 
-/* Reads options->file; fills the report's counts of the file. */
-int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len, struct eval__rows *rows,
-		    struct eval_report *report, struct err *e) MUST_CHECK;
+/* Reads options->file; fills the report's counts of the file. `fitting`: what may not be evaluated beside the corpus's
+ * texts; may be NULL. */
+int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len,
+		    const struct editor_fitting *fitting, struct eval__rows *rows, struct eval_report *report,
+		    struct err *e) MUST_CHECK;
 void eval__rows_fini(struct eval__rows *rows);
 /* Equal for subjects that fold to the same text. ERR_NOMEM. */
 int eval__subject_hash(const struct record *record, uint64_t *out) MUST_CHECK;

@@ -13,7 +13,7 @@
 struct work {
 	const struct eval_series *series;
 	struct eval_keep keep;
-	struct hash file, probes_file, corpus, model;
+	struct hash file, probes_file, corpus, calibration, model;
 	struct buf runs; /* JSON texts of the runs, with commas between them */
 	size_t run_count;
 };
@@ -26,6 +26,8 @@ static int hash_inputs(struct work *work, struct err *e)
 	int rc = hash_of_file(o->file, &work->file, e);
 	if (rc == 0)
 		rc = hash_of_file(o->corpus, &work->corpus, e);
+	if (rc == 0 && o->calibration != NULL)
+		rc = hash_of_file(o->calibration, &work->calibration, e);
 	if (rc == 0 && o->probes_file != NULL)
 		rc = hash_of_file(o->probes_file, &work->probes_file, e);
 	if (rc == 0 && o->model != NULL)
@@ -37,7 +39,7 @@ static int hash_inputs(struct work *work, struct err *e)
 static int run_key(const struct work *work, const struct eval_options *o, struct hash *key, struct err *e)
 {
 	struct buf text = BUF_INIT;
-	const struct hash *hashes[] = { &work->file, &work->probes_file, &work->corpus };
+	const struct hash *hashes[] = { &work->file, &work->probes_file, &work->corpus, &work->calibration };
 	eval__key_begin(o, "run", &work->model, &text);
 	for (size_t i = 0; i < sizeof(hashes) / sizeof(hashes[0]); i++)
 		buf_append(&text, hashes[i]->bytes, HASH_BYTES);
@@ -172,15 +174,32 @@ static void put_file(struct json_w *w, const char *role, const char *path, const
 	json_w_close(w);
 }
 
-static void put_files(struct json_w *w, const struct work *work)
+/* Files that the calibration was fitted on, as the runs tell them. */
+static void put_fitted(struct json_w *w, const struct json *fitted)
 {
+	for (size_t i = 0; i < json_length(fitted); i++) {
+		const struct json *file = json_at(fitted, i);
+		struct hash sha256 = { { 0 } };
+		char role[64];
+		snprintf(role, sizeof(role), "fitting: %.48s", json_string(json_get(file, "role"), NULL));
+		if (hash_parse(json_string(json_get(file, "sha256"), NULL), &sha256) == 0)
+			put_file(w, role, json_string(json_get(file, "name"), NULL), &sha256, "the calibration");
+	}
+}
+
+static void put_files(struct json_w *w, const struct work *work, const struct json *runs)
+{
+	static const char fits[] = "routing statistics, thresholds and relation head";
 	const struct eval_options *o = work->series->options;
+	const struct json *fitted = json_get(json_at(runs, 0), "fitted_on");
 	json_w_key(w, "files");
 	json_w_open(w, '[');
 	put_file(w, "model", o->model, &work->model, NULL);
 	put_file(w, "edits", o->file, &work->file, NULL);
 	put_file(w, "probes", o->probes_file, &work->probes_file, NULL);
-	put_file(w, "corpus", o->corpus, &work->corpus, "routing statistics, thresholds and relation head");
+	put_file(w, "corpus", o->corpus, &work->corpus, fitted == NULL ? fits : NULL);
+	put_file(w, "calibration", o->set == NULL ? o->calibration : NULL, &work->calibration, NULL);
+	put_fitted(w, fitted);
 	json_w_close(w);
 }
 
@@ -225,7 +244,7 @@ static int assemble(const struct work *work, struct json **report, struct err *e
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
 	put_head(&w, work, runs);
-	put_files(&w, work);
+	put_files(&w, work, runs);
 	put_summary(&w, work->series, runs);
 	json_w_key(&w, "runs");
 	json_w_value(&w, runs);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "coordinator/coordinator.h"
+#include "editor/calibration_file.h"
 #include "editor/gap.h"
 
 #include <limits.h>
@@ -140,18 +141,59 @@ static int merge_job_open(struct role *role, struct err *e)
 	return rc;
 }
 
+/* The measured margins with this cluster's other settings, and what they were measured on. */
+static int settings_wrap(struct editor_calibration_file *given, struct editor_wise_calibration *calibration,
+			 struct buf *settings, struct err *e)
+{
+	struct editor_wise_calibration measured;
+	int rc = editor_wise_calibration_decode(given->calibration.data, given->calibration.len, &measured, e);
+	if (rc != 0)
+		return rc;
+	calibration->base_model = measured.base_model;
+	calibration->corpus = measured.corpus;
+	buf_clear(&given->calibration);
+	rc = editor_wise_calibration_encode(calibration, &given->calibration, e);
+	return rc == 0 ? editor_calibration_file_encode(given, settings, e) : rc;
+}
+
 /* What only the paper's family needs: how workers train, and how their finished deltas are put together. */
-static int paper_settings(const struct daemon_config *c, struct buf *settings, struct coordinator_config *out,
-			  struct err *e)
+static int paper_settings(const struct daemon_config *c, struct editor_calibration_file *given, struct buf *settings,
+			  struct coordinator_config *out, struct err *e)
 {
 	struct editor_wise_calibration calibration = { .wise = { .alpha = 0 } };
+	int rc = 0;
 	daemon_wise_config(c, &calibration.wise);
-	int rc = editor_wise_calibration_encode(&calibration, settings, e);
+	if (given != NULL) {
+		rc = editor_calibration_file_margins(given, c->calibration, &calibration.wise, e);
+		if (rc == 0)
+			rc = settings_wrap(given, &calibration, settings, e);
+	} else {
+		rc = editor_wise_calibration_encode(&calibration, settings, e);
+	}
 	out->family = "paper";
 	out->settings = (struct msg_bytes){ settings->data, settings->len };
 	out->merge_operator = calibration.wise.merge_operator;
 	out->merge_density = (double)calibration.wise.merge_density;
 	out->merge_trim_nonzero = calibration.wise.merge_trim_nonzero;
+	return rc;
+}
+
+/* What the method's settings and the calibration file say to workers. */
+static int method_settings(const struct daemon_config *c, struct buf *settings, struct coordinator_config *out,
+			   struct err *e)
+{
+	struct editor_calibration_file given = { .calibration = BUF_INIT };
+	struct buf bytes = BUF_INIT;
+	const bool has_file = c->calibration[0] != '\0', paper = daemon_family(c) == EDITOR_FAMILY_PAPER;
+	int rc = has_file ? editor_calibration_file_read(c->calibration, &bytes, &given, e) : 0;
+	if (rc == 0 && has_file) {
+		rc = editor_calibration_file_check(&given, c->calibration, daemon_family(c), NULL, e);
+		hash_of(bytes.data, bytes.len, &out->calibration);
+	}
+	if (rc == 0 && paper)
+		rc = paper_settings(c, has_file ? &given : NULL, settings, out, e);
+	editor_calibration_file_fini(&given);
+	buf_free(&bytes);
 	return rc;
 }
 
@@ -185,7 +227,7 @@ static int coordinator_open(struct role *role, struct err *e)
 		.tensor_format = "blk.%u.ffn_down.weight",
 		.key = role->wiring.keys.public_key,
 	};
-	int rc = daemon_family(c) == EDITOR_FAMILY_PAPER ? paper_settings(c, &settings, &config, e) : 0;
+	int rc = method_settings(c, &settings, &config, e);
 	if (rc == 0)
 		rc = coordinator_new(&config, env_system(), role->store, role->wiring.transport, &role->merge_job,
 				     &role->coordinator, e);

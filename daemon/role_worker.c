@@ -95,7 +95,12 @@ static int open_all(struct role *role, const struct daemon_config *config, char 
 		rc = store_open(config->data, &blobs, &role->blobs, e);
 	if (rc == 0)
 		rc = pool_new(1, JOBS_MAX, &role->pool, e);
-	struct worker_config worker = { config->name, editor, corpus, config->data, AMEND_VERSION };
+	struct worker_config worker = { .name = config->name,
+					.editor = editor,
+					.calibration_corpus = corpus,
+					.calibration_file = config->calibration[0] != '\0' ? config->calibration : NULL,
+					.data_folder = config->data,
+					.software = AMEND_VERSION };
 	if (rc == 0)
 		rc = worker_new(&worker, env_system(), role->blobs, role->wiring.transport, role->pool, role->model,
 				&role->worker, e);

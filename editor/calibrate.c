@@ -18,6 +18,7 @@
 #define BATCH_ROWS     512u
 #define FOLDS          2u
 #define FOLD_TEXTS_MIN 2u /* of each kind in each fold */
+#define TRIPLES_MIN    4u /* of a relation head */
 
 enum role { UNRELATED, PROMPT, REPHRASE, OTHER };
 static const char *const role_names[] = { "unrelated", "prompt", "rephrase", "other" };
@@ -26,7 +27,8 @@ struct text {
 	struct record_text group_name, subject, text;
 	size_t group, fold;
 	enum role role;
-	uint64_t form; /* of a prompt: equal for equal words without the subject's */
+	uint64_t form; /* of a question: equal for equal words without the subject's */
+	uint64_t subject_hash;
 };
 
 /* A fold's query: the scores that edits of other groups reach, largest first. */
@@ -38,7 +40,7 @@ struct query {
 
 struct corpus {
 	struct text *texts;
-	size_t count;
+	size_t count, plain_count;          /* in all; without those that are there for the relation head only */
 	size_t group_count, kind_groups[2]; /* in all; of unrelated texts, of questions */
 	struct editor__tokens *tokens;
 	float *raw;      /* count × hidden */
@@ -49,7 +51,6 @@ struct corpus {
 	float *kept;           /* scores of rephrases with their prompts */
 	size_t kept_count;
 	struct editor__triple *triples; /* groups with a prompt and a rephrase */
-	size_t *triple_folds;
 	size_t triple_count;
 };
 
@@ -71,24 +72,24 @@ static bool take_column(const char **at, const char *end, bool last, struct reco
 	return true;
 }
 
-static int split_line(const char *line, size_t len, struct text *out, size_t line_no, struct err *e)
+static int split_line(const char *what, const char *line, size_t len, struct text *out, size_t line_no, struct err *e)
 {
 	const char *at = line, *end = line + len;
 	struct record_text kind = { NULL, 0 };
 	size_t role = 0;
 	*out = (struct text){ .role = UNRELATED };
 	if (len > LINE_BYTES_MAX)
-		return err_set(e, ERR_LIMIT, "calibration corpus: line %zu: %zu bytes, at most %u", line_no, len,
-			       LINE_BYTES_MAX);
+		return err_set(e, ERR_LIMIT, "%s: line %zu: %zu bytes, at most %u", what, line_no, len, LINE_BYTES_MAX);
 	const bool whole = take_column(&at, end, false, &kind) && take_column(&at, end, false, &out->group_name) &&
 			   take_column(&at, end, false, &out->subject) && take_column(&at, end, true, &out->text);
 	while (role < 4 && (strlen(role_names[role]) != kind.len || memcmp(role_names[role], kind.text, kind.len) != 0))
 		role++;
 	if (!whole || role == 4 || out->text.len == 0)
-		return err_set(e, ERR_INVALID,
-			       "calibration corpus: line %zu: must read \"kind<tab>group<tab>subject<tab>text\", kind "
-			       "prompt, rephrase, other or unrelated",
-			       line_no);
+		return err_set(
+			e, ERR_INVALID,
+			"%s: line %zu: must read \"kind<tab>group<tab>subject<tab>text\", kind prompt, rephrase, "
+			"other or unrelated",
+			what, line_no);
 	out->role = (enum role)role;
 	return 0;
 }
@@ -99,11 +100,11 @@ static bool same_group(const struct text *a, const struct text *b)
 	       memcmp(a->group_name.text, b->group_name.text, a->group_name.len) == 0;
 }
 
-/* Questions of one group share a number and a fold; an unrelated text is a group of its own. Folds take turns in each
- * kind. */
-static void number_group(struct corpus *c, size_t at)
+/* Questions of one group (of one source: its texts begin at `first`) share a number and a fold; an unrelated text is a
+ * group of its own. Folds take turns in each kind. */
+static void number_group(struct corpus *c, size_t first, size_t at)
 {
-	for (size_t i = at; i > 0 && is_question(&c->texts[at]); i--) {
+	for (size_t i = at; i > first && is_question(&c->texts[at]); i--) {
 		if (same_group(&c->texts[i - 1], &c->texts[at])) {
 			c->texts[at].group = c->texts[i - 1].group;
 			c->texts[at].fold = c->texts[i - 1].fold;
@@ -114,34 +115,50 @@ static void number_group(struct corpus *c, size_t at)
 	c->texts[at].fold = c->kind_groups[is_question(&c->texts[at]) ? 1 : 0]++ % FOLDS;
 }
 
-static int read_texts(struct corpus *c, const char *text, size_t len, struct err *e)
+static size_t line_count(const char *text, size_t len)
 {
 	size_t lines = 1;
 	for (size_t i = 0; i < len; i++)
 		lines += text[i] == '\n' ? 1 : 0;
-	if (lines > TEXTS_MAX)
-		return err_set(e, ERR_LIMIT, "calibration corpus: %zu lines, at most %u", lines, TEXTS_MAX);
-	c->texts = fault_calloc(lines, sizeof(*c->texts));
-	if (c->texts == NULL)
-		return err_set(e, ERR_NOMEM, "calibration corpus: out of memory");
+	return lines;
+}
+
+static int read_lines(struct corpus *c, const char *what, const char *text, size_t len, struct err *e)
+{
+	const size_t first = c->count;
 	int rc = 0;
 	for (size_t at = 0, line_no = 1; at < len && rc == 0; line_no++) {
 		const char *end = memchr(text + at, '\n', len - at);
 		const size_t line_len = end != NULL ? (size_t)(end - text) - at : len - at;
 		if (line_len > 0) {
-			rc = split_line(text + at, line_len, &c->texts[c->count], line_no, e);
+			rc = split_line(what, text + at, line_len, &c->texts[c->count], line_no, e);
 			if (rc == 0)
-				number_group(c, c->count++);
+				number_group(c, first, c->count++);
 		}
 		at += line_len + 1;
 	}
 	return rc;
 }
 
+static int read_texts(struct corpus *c, const struct editor_calibration_data *data, struct err *e)
+{
+	const size_t lines = line_count(data->corpus, data->corpus_len) + line_count(data->groups, data->groups_len);
+	if (lines > TEXTS_MAX)
+		return err_set(e, ERR_LIMIT, "calibration corpus: %zu lines, at most %u", lines, TEXTS_MAX);
+	c->texts = fault_calloc(lines, sizeof(*c->texts));
+	if (c->texts == NULL)
+		return err_set(e, ERR_NOMEM, "calibration corpus: out of memory");
+	int rc = read_lines(c, "calibration corpus", data->corpus, data->corpus_len, e);
+	c->plain_count = c->count;
+	if (rc == 0)
+		rc = read_lines(c, "groups of the relation head", data->groups, data->groups_len, e);
+	return rc;
+}
+
 static int check_folds(const struct corpus *c, struct err *e)
 {
 	size_t counts[FOLDS][2] = { { 0 } };
-	for (size_t i = 0; i < c->count; i++)
+	for (size_t i = 0; i < c->plain_count; i++)
 		counts[c->texts[i].fold][is_question(&c->texts[i]) ? 1 : 0]++;
 	for (size_t f = 0; f < FOLDS; f++) {
 		if (counts[f][0] < FOLD_TEXTS_MIN || counts[f][1] < FOLD_TEXTS_MIN)
@@ -149,7 +166,7 @@ static int check_folds(const struct corpus *c, struct err *e)
 				       "calibration corpus: %zu texts are too few: half of them holds %zu unrelated "
 				       "ones and %zu "
 				       "questions, at least %u of each are needed",
-				       c->count, counts[f][0], counts[f][1], FOLD_TEXTS_MIN);
+				       c->plain_count, counts[f][0], counts[f][1], FOLD_TEXTS_MIN);
 	}
 	return 0;
 }
@@ -195,8 +212,10 @@ static int keep_keys(void *context, size_t at, const struct editor_prompt *promp
 	if (rc == 0)
 		rc = editor__prompt_relation(&p, keys->hidden, buf_cstr(&subject), subject.len,
 					     keys->corpus->relation + at * keys->hidden);
-	if (rc == 0)
+	if (rc == 0) {
 		text->form = form_of(&p, marks);
+		text->subject_hash = hash_short(HASH_SHORT_INIT, subject.data, subject.len);
+	}
 	editor__prompt_fini(&p);
 	buf_free(&subject);
 	return rc;
@@ -212,9 +231,8 @@ static int corpus_alloc(struct corpus *c, size_t hidden, struct err *e)
 	c->queries = fault_calloc(c->count, sizeof(*c->queries));
 	c->kept = fault_calloc(c->count, sizeof(*c->kept));
 	c->triples = fault_calloc(c->count, sizeof(*c->triples));
-	c->triple_folds = fault_calloc(c->count, sizeof(*c->triple_folds));
 	if (c->tokens == NULL || c->raw == NULL || c->relation == NULL || c->keys == NULL || c->use == NULL ||
-	    c->queries == NULL || c->kept == NULL || c->triples == NULL || c->triple_folds == NULL)
+	    c->queries == NULL || c->kept == NULL || c->triples == NULL)
 		return err_set(e, ERR_NOMEM, "calibration of %zu texts: out of memory", c->count);
 	return 0;
 }
@@ -237,53 +255,28 @@ static int read_keys(struct corpus *c, struct model *model, const struct editor_
 
 /* ---- The relation head, and its threshold */
 
-/* A group's first prompt, rephrase and other question. */
-static void collect_triples(struct corpus *c, size_t hidden)
+/* A group's first prompt, rephrase and other question, of the texts from `first` on. */
+static void collect_triples(struct corpus *c, size_t first, size_t hidden)
 {
-	for (size_t at = 0, end; at < c->count; at = end) {
-		const float *of_role[4] = { NULL };
-		uint64_t form = 0;
+	for (size_t at = first, end; at < c->count; at = end) {
+		const struct text *of_role[4] = { NULL };
 		for (end = at; end < c->count && c->texts[end].group == c->texts[at].group; end++) {
-			const struct text *text = &c->texts[end];
-			if (of_role[text->role] == NULL)
-				of_role[text->role] = c->relation + end * hidden;
-			form = text->role == PROMPT ? text->form : form;
+			if (of_role[c->texts[end].role] == NULL)
+				of_role[c->texts[end].role] = &c->texts[end];
 		}
-		if (of_role[PROMPT] == NULL || of_role[REPHRASE] == NULL)
+		const struct text *prompt = of_role[PROMPT], *rephrase = of_role[REPHRASE], *other = of_role[OTHER];
+		if (prompt == NULL || rephrase == NULL)
 			continue;
-		c->triple_folds[c->triple_count] = c->texts[at].fold;
-		c->triples[c->triple_count++] =
-			(struct editor__triple){ of_role[PROMPT], of_role[REPHRASE], of_role[OTHER], form };
+		c->triples[c->triple_count++] = (struct editor__triple){
+			.prompt = c->relation + (size_t)(prompt - c->texts) * hidden,
+			.rephrase = c->relation + (size_t)(rephrase - c->texts) * hidden,
+			.other = other != NULL ? c->relation + (size_t)(other - c->texts) * hidden : NULL,
+			.form = prompt->form,
+			.rephrase_form = rephrase->form,
+			.other_form = other != NULL ? other->form : 0,
+			.subject = prompt->subject_hash,
+		};
 	}
-}
-
-/* Cosines of prompts with the other questions on their subjects, of the groups of a fold, by a head that was fitted on
- * the other fold. */
-static int score_others(const struct corpus *c, struct model_backend *backend, const struct editor_config *config,
-			size_t hidden, size_t fold, float *scores, size_t *count, struct err *e)
-{
-	struct editor__triple *own = fault_calloc(c->triple_count, sizeof(*own));
-	struct editor_calibration *half = NULL;
-	size_t own_count = 0;
-	int rc = own == NULL ? err_set(e, ERR_NOMEM, "calibration: out of memory")
-			     : editor__calibration_new(hidden, config->relation_dims, &half, e);
-	for (size_t i = 0; i < c->triple_count && rc == 0; i++) {
-		if (c->triple_folds[i] != fold)
-			own[own_count++] = c->triples[i];
-	}
-	if (rc == 0)
-		rc = editor__relation_fit(half, backend, own, own_count, config->relation_steps, config->seed, e);
-	for (size_t i = 0; i < c->triple_count && rc == 0; i++) {
-		float a[EDITOR_HIDDEN_MAX], b[EDITOR_HIDDEN_MAX];
-		if (c->triple_folds[i] != fold || c->triples[i].other == NULL)
-			continue;
-		editor_calibration_relation_key(half, c->triples[i].prompt, a);
-		editor_calibration_relation_key(half, c->triples[i].other, b);
-		scores[(*count)++] = editor__dot(a, b, editor_calibration_relation_dims(half));
-	}
-	editor_calibration_destroy(&half);
-	free(own);
-	return rc;
 }
 
 static int larger_first(const void *a, const void *b)
@@ -294,29 +287,29 @@ static int larger_first(const void *a, const void *b)
 
 /* Without groups to fit it on, every relation is let through. */
 static int fit_relation(struct corpus *c, struct model_backend *backend, const struct editor_config *config,
-			struct editor_calibration *out, struct err *e)
+			bool groups_alone, struct editor_calibration *out, struct editor_relation_report *report,
+			struct err *e)
 {
 	const size_t hidden = out->hidden;
-	float *scores = fault_calloc(c->count, sizeof(*scores));
-	size_t count = 0;
-	int rc = scores == NULL ? err_set(e, ERR_NOMEM, "calibration: out of memory") : 0;
 	out->relation.layer = config->relation_layer;
 	out->relation.threshold = -1;
-	if (rc == 0)
-		collect_triples(c, hidden);
-	for (size_t f = 0; f < FOLDS && rc == 0 && c->triple_count >= 2 * FOLDS; f++)
-		rc = score_others(c, backend, config, hidden, f, scores, &count, e);
-	if (rc == 0 && count > 0) {
-		qsort(scores, count, sizeof(*scores), larger_first);
-		out->relation.threshold = scores[(size_t)((double)config->false_relation_share * (double)count)];
+	collect_triples(c, groups_alone ? c->plain_count : 0, hidden);
+	report->groups = c->triple_count;
+	if (c->triple_count < TRIPLES_MIN) {
+		for (size_t k = 0; k < hidden; k++)
+			out->relation.deviation[k] = 1;
+		return c->count == c->plain_count
+			       ? 0
+			       : err_set(e, ERR_INVALID,
+					 "%zu groups with a prompt and a rephrase are too few for a relation head: at "
+					 "least %u are needed",
+					 c->triple_count, TRIPLES_MIN);
 	}
-	if (rc == 0 && c->triple_count >= 2 * FOLDS)
-		rc = editor__relation_fit(out, backend, c->triples, c->triple_count, config->relation_steps,
-					  config->seed, e);
-	for (size_t k = 0; k < hidden && c->triple_count < 2 * FOLDS; k++)
-		out->relation.deviation[k] = 1;
-	free(scores);
-	return rc;
+	int rc = editor__relation_test(hidden, config, backend, c->triples, c->triple_count, report,
+				       &out->relation.threshold, e);
+	return rc == 0 ? editor__relation_fit(out, backend, c->triples, c->triple_count, config->relation_steps,
+					      config->seed, e)
+		       : rc;
 }
 
 /* ---- Scores of one half with the other half's statistics */
@@ -346,9 +339,9 @@ static int score_query(struct corpus *c, size_t at, const size_t *edits, size_t 
 static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge, struct err *e)
 {
 	struct editor_calibration *other = NULL;
-	size_t prompt = SIZE_MAX, edit_count = 0, *edits = fault_malloc(c->count * sizeof(*edits));
+	size_t prompt = SIZE_MAX, edit_count = 0, *edits = fault_malloc(c->plain_count * sizeof(*edits));
 	int rc = edits == NULL ? err_set(e, ERR_NOMEM, "calibration: out of memory") : 0;
-	for (size_t i = 0; i < c->count && rc == 0; i++) {
+	for (size_t i = 0; i < c->plain_count && rc == 0; i++) {
 		c->use[i] = c->texts[i].fold != fold;
 		if (!c->use[i] && is_question(&c->texts[i]))
 			edits[edit_count++] = i;
@@ -356,12 +349,12 @@ static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge,
 	if (rc == 0)
 		rc = editor__calibration_new(hidden, 0, &other, e);
 	if (rc == 0)
-		rc = editor__whiten_fit(other, c->raw, c->use, c->count, ridge, e);
-	for (size_t i = 0; i < c->count && rc == 0; i++) {
+		rc = editor__whiten_fit(other, c->raw, c->use, c->plain_count, ridge, e);
+	for (size_t i = 0; i < c->plain_count && rc == 0; i++) {
 		if (!c->use[i])
 			editor_calibration_key(other, c->raw + i * hidden, c->keys + i * hidden);
 	}
-	for (size_t i = 0; i < c->count && rc == 0; i++) {
+	for (size_t i = 0; i < c->plain_count && rc == 0; i++) {
 		if (c->use[i])
 			continue;
 		rc = score_query(c, i, edits, edit_count, hidden, e);
@@ -383,7 +376,7 @@ static double false_share(const struct corpus *c, bool question, double edit_cou
 {
 	double sum = 0;
 	size_t n = 0;
-	for (size_t i = 0; i < c->count; i++) {
+	for (size_t i = 0; i < c->plain_count; i++) {
 		const struct query *query = &c->queries[i];
 		size_t low = 0, high = query->count;
 		if (query->question != question || query->count == 0)
@@ -442,7 +435,6 @@ static void corpus_free(struct corpus *c)
 	free(c->texts);
 	free(c->tokens);
 	free(c->triples);
-	free(c->triple_folds);
 	free(c->relation);
 	free(c->raw);
 	free(c->use);
@@ -451,15 +443,27 @@ static void corpus_free(struct corpus *c)
 	free(c->kept);
 }
 
-int editor_calibrate(struct model *model, const struct editor_config *config, const char *corpus_text,
-		     size_t corpus_len, const struct editor_watch *watch, struct editor_calibration **out,
-		     struct err *e)
+static void count_texts(const struct corpus *c, struct editor_calibration_report *report)
+{
+	size_t counts[4] = { 0 };
+	for (size_t i = 0; i < c->plain_count; i++)
+		counts[c->texts[i].role]++;
+	report->prompts = counts[PROMPT];
+	report->rephrases = counts[REPHRASE];
+	report->others = counts[OTHER];
+	report->unrelated = counts[UNRELATED];
+}
+
+int editor_calibrate_data(struct model *model, const struct editor_config *config,
+			  const struct editor_calibration_data *data, const struct editor_watch *watch,
+			  struct editor_calibration **out, struct editor_calibration_report *report, struct err *e)
 {
 	const size_t hidden = model_shape_of(model)->hidden;
 	struct corpus corpus = { 0 };
 	struct editor_calibration *c = NULL;
 	struct editor__packer *packer = NULL;
-	int rc = read_texts(&corpus, corpus_text, corpus_len, e);
+	*report = (struct editor_calibration_report){ 0 };
+	int rc = read_texts(&corpus, data, e);
 	if (rc == 0)
 		rc = check_folds(&corpus, e);
 	if (rc == 0)
@@ -471,16 +475,18 @@ int editor_calibrate(struct model *model, const struct editor_config *config, co
 	if (rc == 0)
 		rc = editor__calibration_new(hidden, config->relation_dims, &c, e);
 	if (rc == 0)
-		rc = fit_relation(&corpus, editor__packer_backend(packer), config, c, e);
+		rc = fit_relation(&corpus, editor__packer_backend(packer), config, data->groups_alone, c,
+				  &report->relation, e);
 	if (rc == 0) {
-		memset(corpus.use, 1, corpus.count);
-		rc = editor__whiten_fit(c, corpus.raw, corpus.use, corpus.count, config->ridge, e);
+		memset(corpus.use, 1, corpus.plain_count);
+		rc = editor__whiten_fit(c, corpus.raw, corpus.use, corpus.plain_count, config->ridge, e);
 	}
 	if (rc == 0) {
 		c->prompt_layer = config->prompt_layer;
 		c->base_model = *model_digest(model);
-		hash_of(corpus_text, corpus_len, &c->corpus);
+		hash_of(data->corpus, data->corpus_len, &c->corpus);
 		fit_thresholds(&corpus, config, c);
+		count_texts(&corpus, report);
 		*out = c;
 	} else {
 		editor_calibration_destroy(&c);
@@ -488,4 +494,13 @@ int editor_calibrate(struct model *model, const struct editor_config *config, co
 	editor__packer_destroy(&packer);
 	corpus_free(&corpus);
 	return rc;
+}
+
+int editor_calibrate(struct model *model, const struct editor_config *config, const char *corpus_text,
+		     size_t corpus_len, const struct editor_watch *watch, struct editor_calibration **out,
+		     struct err *e)
+{
+	const struct editor_calibration_data data = { .corpus = corpus_text, .corpus_len = corpus_len };
+	struct editor_calibration_report report;
+	return editor_calibrate_data(model, config, &data, watch, out, &report, e);
 }

@@ -13,6 +13,7 @@ static int settings_digest(const struct editor_config *config, struct hash *out,
 {
 	struct buf b = BUF_INIT;
 	buf_u32le(&b, EDITOR__CALIBRATION_FORMAT);
+	buf_u32le(&b, EDITOR__CALIBRATION_METHOD);
 	buf_u32le(&b, (uint32_t)config->prompt_layer);
 	buf_u32le(&b, (uint32_t)config->relation_layer);
 	buf_u32le(&b, (uint32_t)config->relation_dims);

@@ -27,6 +27,8 @@ struct editor_memory_set {
 	struct editor_calibration *calibration; /* NULL: nothing is routed */
 	struct editor_router *router;           /* NULL with it */
 	struct editor_gap_router *gaps;         /* family `paper`: instead of these two */
+	struct editor_fitting fitting;
+	bool has_fitting;
 	struct part *parts;
 	size_t part_count;
 	bool has_merged;
@@ -37,6 +39,7 @@ static void set_free(struct editor_memory_set *set)
 	editor_router_destroy(&set->router);
 	editor_gap_router_destroy(&set->gaps);
 	editor_calibration_destroy(&set->calibration);
+	editor_fitting_fini(&set->fitting);
 	for (size_t i = 0; i < set->part_count; i++) {
 		free(set->parts[i].delta);
 		free(set->parts[i].sources);
@@ -121,8 +124,8 @@ static int load_paper(struct editor_memory_set *set, const struct model_shape *s
 	return rc == 0 ? editor_gap_router_new(shape->hidden, shape->ffn, &set->gaps, e) : rc;
 }
 
-static int load_calibration(struct editor_memory_set *set, const struct model_shape *shape,
-			    const struct hash *base_model, const void *bytes, size_t len, struct err *e)
+static int load_bare(struct editor_memory_set *set, const struct model_shape *shape, const struct hash *base_model,
+		     const void *bytes, size_t len, struct err *e)
 {
 	if (editor_wise_calibration_is(bytes, len))
 		return load_paper(set, shape, base_model, bytes, len, e);
@@ -143,6 +146,23 @@ static int load_calibration(struct editor_memory_set *set, const struct model_sh
 			       "edited layer",
 			       prompt, relation, set->layer);
 	return editor_router_new(set->calibration, shape->ffn, &set->router, e);
+}
+
+static int load_calibration(struct editor_memory_set *set, const struct model_shape *shape,
+			    const struct hash *base_model, const void *bytes, size_t len, struct err *e)
+{
+	struct editor_calibration_file file;
+	if (!editor_calibration_file_is(bytes, len))
+		return load_bare(set, shape, base_model, bytes, len, e);
+	int rc = editor_calibration_file_decode(bytes, len, &file, e);
+	if (rc != 0)
+		return rc;
+	set->fitting = file.fitting;
+	set->has_fitting = true;
+	file.fitting = (struct editor_fitting){ .text_count = 0 };
+	rc = load_bare(set, shape, base_model, file.calibration.data, file.calibration.len, e);
+	editor_calibration_file_fini(&file);
+	return rc;
 }
 
 int editor_memory_set_new(const struct model_shape *shape, const struct hash *base_model, size_t layer,
@@ -238,6 +258,11 @@ enum editor_set_kind editor_memory_set_default(const struct editor_memory_set *s
 const struct hash *editor_memory_set_corpus(const struct editor_memory_set *set)
 {
 	return set->calibration != NULL ? &set->calibration->corpus : NULL;
+}
+
+const struct editor_fitting *editor_memory_set_fitting(const struct editor_memory_set *set)
+{
+	return set->has_fitting ? &set->fitting : NULL;
 }
 
 bool editor_memory_set_has_merged(const struct editor_memory_set *set)

@@ -1,9 +1,11 @@
 /* memory.h: the set of memories that a version serves: deltas, router, calibration. Its calibration's bytes say the
- * family: route.h's (`amend`, by two keys) or gap.h's (`paper`, by gap). Built beside the old set, then read-only and
- * shared by reference count (acquire/release are thread-safe); freed when its last reader releases it. */
+ * family: route.h's (`amend`, by two keys) or gap.h's (`paper`, by gap), bare or in a calibration_file.h. Built beside
+ * the old set, then read-only and shared by reference count (acquire/release are thread-safe); freed when its last
+ * reader releases it. */
 #ifndef AMEND_EDITOR_MEMORY_H
 #define AMEND_EDITOR_MEMORY_H
 
+#include "editor/calibration_file.h"
 #include "editor/gap.h"
 
 struct editor_memory_set;
@@ -37,6 +39,9 @@ size_t editor_memory_set_edit_count(const struct editor_memory_set *set);
 enum editor_set_kind editor_memory_set_default(const struct editor_memory_set *set);
 /* Digest of the corpus that its calibration was made from; NULL: it has none. Valid while the set is held. */
 const struct hash *editor_memory_set_corpus(const struct editor_memory_set *set);
+/* What its calibration was fitted on, when it was made by `amend calibrate`; NULL: nothing is known beside the corpus.
+ * Valid while the set is held. */
+const struct editor_fitting *editor_memory_set_fitting(const struct editor_memory_set *set);
 bool editor_memory_set_has_merged(const struct editor_memory_set *set);
 /* Routes a prompt (route.h, gap.h; of family `paper` among the memories of that kind of set); *side is the memory to
  * read in that kind of set (a merged memory where one covers the shard, else the shard), NULL for main; *memory_id its

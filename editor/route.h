@@ -67,11 +67,33 @@ struct editor_calibration {
  * that is none (its number), or too few texts. Same corpus, model and backend: same bytes. corpus: texts, one a line:
  * "<kind>\t<group>\t<subject>\t<text>": kind `prompt`, `rephrase` (of the group's prompt) or `other` (another question
  * on its subject), all in the form of edits, or `unrelated` (no subject). The relation head is fitted on a group's
- * three kinds, its threshold on the half of the groups that the head did not see: config.false_relation_share of the
+ * three kinds, its threshold by heads that did not see the questions (relation.h): config.false_relation_share of the
  * other questions pass. */
 int editor_calibrate(struct model *model, const struct editor_config *config, const char *corpus_text,
 		     size_t corpus_len, const struct editor_watch *watch, struct editor_calibration **out,
 		     struct err *e) MUST_CHECK;
+/* The same with groups of the operator's own for the relation head. */
+struct editor_calibration_data {
+	const char *corpus;
+	size_t corpus_len;
+	const char *groups; /* further lines of a corpus, none `unrelated`, for the relation head only */
+	size_t groups_len;  /* 0: none */
+	bool groups_alone;  /* the head is fitted on them and not on the corpus's own groups */
+};
+struct editor_relation_report { /* by heads that saw no subject and no form of question of what they are asked */
+	size_t groups, rephrases, others; /* groups fitted on in the end; questions asked */
+	size_t folds, fitted_least;       /* fitted_least: groups that the fold with the fewest was fitted on */
+	bool forms_apart;                 /* false: too few groups, forms are shared */
+	double kept, passed;              /* shares of the rephrases kept and of the other questions let through */
+};
+struct editor_calibration_report {
+	size_t prompts, rephrases, others, unrelated; /* texts of the corpus */
+	struct editor_relation_report relation;
+};
+int editor_calibrate_data(struct model *model, const struct editor_config *config,
+			  const struct editor_calibration_data *data, const struct editor_watch *watch,
+			  struct editor_calibration **out, struct editor_calibration_report *report,
+			  struct err *e) MUST_CHECK;
 void editor_calibration_destroy(struct editor_calibration **calibration);
 int editor_calibration_encode(const struct editor_calibration *calibration, struct buf *out, struct err *e) MUST_CHECK;
 int editor_calibration_decode(const void *bytes, size_t len, struct editor_calibration **out, struct err *e) MUST_CHECK;

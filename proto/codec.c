@@ -25,7 +25,7 @@ static const struct type_row {
 	{ MSG_EDIT_LIST, "EditList", 1 * KIB, &codec__edit_list },
 	{ MSG_EDIT_LIST_REPLY, "EditListReply", 256 * KIB, &codec__edit_list_reply },
 	{ MSG_HELLO, "Hello", 4 * KIB, &codec__hello },
-	{ MSG_HELLO_REPLY, "HelloReply", 4 * KIB, &codec__hello_reply },
+	{ MSG_HELLO_REPLY, "HelloReply", 16 * KIB, &codec__hello_reply },
 	{ MSG_LEASE, "Lease", 1 * KIB, &codec__lease },
 	{ MSG_WANT, "Want", 1 * KIB, &codec__want },
 	{ MSG_EDITS, "Edits", 256 * KIB, &codec__edits },

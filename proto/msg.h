@@ -139,8 +139,10 @@ struct msg_hello {
 	struct hash base_model;
 	uint32_t layers, hidden, ffn; /* shape of the base model */
 	uint32_t pid;
+	struct hash calibration; /* a worker's: digest of the file it was given, else of the corpus that it calibrates
+				    on; zero: it has none */
 };
-#define MSG_SETTINGS_BYTES_MAX 1024
+#define MSG_SETTINGS_BYTES_MAX 8192
 struct msg_hello_reply {
 	int code; /* 0, ERR_MISMATCH (another base model; text says both digests), ERR_UNSUPPORTED (protocol),
 		     ERR_DENIED */
@@ -150,7 +152,8 @@ struct msg_hello_reply {
 	uint64_t seed;
 	uint32_t layer;            /* edited layer; UINT32_MAX: the worker's own default for the model */
 	uint64_t version;          /* newest published */
-	struct msg_bytes settings; /* of the paper's family (editor/gap.h); empty: family `amend` */
+	struct msg_bytes settings; /* of the paper's family (editor/gap.h, bare or in a calibration_file.h); empty:
+				      family `amend` */
 };
 enum msg_lease_kind { MSG_LEASE_TRAIN = 1, MSG_LEASE_GATE = 2 };
 struct msg_lease { /* coordinator → worker */

@@ -6,6 +6,8 @@
 #include "worker/upload.h"
 #include "worker/worker.h"
 
+#include "editor/calibration_file.h"
+
 #include "base/sm.h"
 
 #include <stdatomic.h>
@@ -118,6 +120,9 @@ struct worker {
 	size_t release_count;
 	struct hash calibration_root;
 	struct buf calibration;
+	struct hash calibration_named;        /* what is said in Hello */
+	struct editor_calibration_file given; /* config.calibration_file, if it names one */
+	enum editor_family given_family;
 	bool model_taken; /* by the coordinator: before that nothing is calibrated for it */
 	bool calibrated, greeted, closed, failed;
 	struct err error;
@@ -147,6 +152,11 @@ void worker__work_tick(struct worker *w);
 /* How far it is; false where there is nothing to say. */
 bool worker__work_progress(const struct worker__work *work, struct msg_progress *out);
 void worker__work_job_done(struct worker *w, struct worker__work *work, struct worker__job *job);
+/* calibration.c: the file that was given, else what is cached for the corpus, else nothing yet. */
+int worker__calibration_open(struct worker *w, struct err *e) MUST_CHECK;
+int worker__calibration_save(const struct worker *w, const struct buf *bytes, struct err *e) MUST_CHECK;
+/* Settings of HelloReply: of the paper's family, or none. ERR_MISMATCH: not for the file that was given. */
+int worker__calibration_settings(struct worker *w, const struct msg_bytes *settings, struct err *e) MUST_CHECK;
 /* job.c */
 /* Length of `text`, or less where it is longer than `max` bytes: whole characters. */
 size_t worker__text_cut(const char *text, size_t max);
@@ -154,7 +164,5 @@ size_t worker__text_cut(const char *text, size_t max);
 void worker__reason_write(const struct editor_result *result, char out[STORE_REASON_BYTES]);
 int worker__job_new(struct worker *w, enum worker__job_kind kind, struct worker__job **out, struct err *e) MUST_CHECK;
 void worker__job_destroy(struct worker__job **job);
-int worker__calibration_load(struct worker *w, struct buf *out,
-			     struct err *e) MUST_CHECK; /* from the cache; ERR_NOT_FOUND */
 
 #endif

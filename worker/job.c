@@ -5,7 +5,6 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "editor/calibration_cache.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -27,33 +26,6 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 	if (job->kind == WORKER__TRAIN && fault_point("worker.train.step") != 0)
 		return 1;
 	return atomic_load(&job->cancel);
-}
-
-int worker__calibration_load(struct worker *w, struct buf *out, struct err *e)
-{
-	struct hash corpus;
-	int rc = hash_of_file(w->config.calibration_corpus, &corpus, e);
-	if (rc != 0) {
-		err_wrap(e, "calibration corpus");
-		return rc;
-	}
-	rc = editor_calibration_cache_load(w->config.data_folder, model_digest(w->model), &corpus, &w->config.editor,
-					   out, e);
-	if (rc != 0)
-		buf_free(out); /* what was read of a damaged one */
-	if (rc != ERR_CORRUPT)
-		return rc;
-	log_event(LOG_WARN, "WORKER-CALIBRATION-DAMAGED", LOGF_S("reason", e->text));
-	return ERR_NOT_FOUND; /* made again */
-}
-
-static int calibration_save(const struct worker *w, const struct buf *bytes, struct err *e)
-{
-	struct hash corpus;
-	int rc = hash_of_file(w->config.calibration_corpus, &corpus, e);
-	return rc == 0 ? editor_calibration_cache_save(w->config.data_folder, model_digest(w->model), &corpus,
-						       &w->config.editor, bytes, e)
-		       : rc;
 }
 
 static int calibrate(struct worker__job *job)
@@ -289,7 +261,7 @@ static void done(struct pool_job *pool_job)
 			struct err e = ERR_INIT;
 			w->calibration = job->calibration_out;
 			job->calibration_out = (struct buf)BUF_INIT;
-			if (calibration_save(w, &w->calibration, &e) != 0)
+			if (worker__calibration_save(w, &w->calibration, &e) != 0)
 				log_event(LOG_WARN, "WORKER-CALIBRATION-UNSAVED", LOGF_S("reason", e.text));
 		} else {
 			w->failed = !w->closed;

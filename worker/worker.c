@@ -34,8 +34,7 @@ int worker_new(const struct worker_config *config, const struct env *env, struct
 	if (rc == 0)
 		rc = worker_upload_new(env, blobs, transport, &w->upload, e);
 	if (rc == 0) {
-		rc = worker__calibration_load(w, &w->calibration, e);
-		rc = rc == ERR_NOT_FOUND ? 0 : rc; /* made by the first job */
+		rc = worker__calibration_open(w, e);
 	}
 	if (rc != 0) {
 		worker_destroy(&w);
@@ -57,6 +56,7 @@ void worker_destroy(struct worker **worker)
 	worker_fetch_destroy(&w->fetch);
 	worker_upload_destroy(&w->upload);
 	buf_free(&w->calibration);
+	editor_calibration_file_fini(&w->given);
 	free(w);
 	*worker = NULL;
 }
@@ -127,30 +127,10 @@ static void hello_send(struct worker *w)
 		.hidden = (uint32_t)shape->hidden,
 		.ffn = (uint32_t)shape->ffn,
 		.pid = (uint32_t)getpid(),
+		.calibration = w->calibration_named,
 	};
 	w->hello_us = env_monotonic_us(w->env);
 	(void)worker__send(w, &msg);
-}
-
-/* The paper's family: its settings are its calibration, with the base model that they belong to here. */
-static int paper_take(struct worker *w, const struct msg_bytes *settings, struct err *e)
-{
-	struct editor_wise_calibration calibration;
-	struct buf bytes = BUF_INIT;
-	int rc = editor_wise_calibration_decode(settings->bytes, settings->len, &calibration, e);
-	if (rc != 0)
-		return rc;
-	editor_config_set_family(&w->config.editor, EDITOR_FAMILY_PAPER, model_shape_of(w->model));
-	w->config.editor.wise = calibration.wise;
-	calibration.base_model = *model_digest(w->model);
-	rc = editor_wise_calibration_encode(&calibration, &bytes, e);
-	if (rc != 0) {
-		buf_free(&bytes);
-		return rc;
-	}
-	buf_free(&w->calibration);
-	w->calibration = bytes;
-	return w->calibrated ? store_blob_put(w->blobs, bytes.data, bytes.len, &w->calibration_root, e) : 0;
 }
 
 static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, uint64_t request_id)
@@ -164,7 +144,7 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 		return;
 	}
 	struct err e = ERR_INIT;
-	if (reply->settings.len > 0 && paper_take(w, &reply->settings, &e) != 0) {
+	if (worker__calibration_settings(w, &reply->settings, &e) != 0) {
 		w->failed = true;
 		w->error = e;
 		return;

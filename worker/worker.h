@@ -19,6 +19,7 @@ struct worker_config {
 	struct editor_config editor;    /* layer, seed and family may be set by HelloReply */
 	const char *calibration_corpus; /* path of the corpus; the calibration is cached in the data folder by model and
 					   corpus digest */
+	const char *calibration_file;   /* of `amend calibrate`; NULL: calibrated on the corpus */
 	const char *data_folder;
 	const char *software; /* version text */
 };

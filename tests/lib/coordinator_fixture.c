@@ -426,6 +426,7 @@ int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *v
 	struct msg_edit_result results[TURN_SEQS_MAX];
 	size_t n = commit->first + commit->count;
 	const char *delta = commit->delta != NULL ? commit->delta : "delta";
+	const char *calibration = commit->calibration != NULL ? commit->calibration : "calibration";
 	assert_true(n <= TURN_SEQS_MAX);
 	for (size_t i = 0; i < n; i++)
 		results[i] =
@@ -448,7 +449,7 @@ int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *v
 	else
 		assert_ok(&c->e, store_blob_put(c->store, delta, strlen(delta), &m->delta_root, &c->e));
 	assert_ok(&c->e, store_blob_put(c->store, "index", 5, &m->index_root, &c->e));
-	assert_ok(&c->e, store_blob_put(c->store, "calibration", 11, &m->calibration_root, &c->e));
+	assert_ok(&c->e, store_blob_put(c->store, calibration, strlen(calibration), &m->calibration_root, &c->e));
 	end_send(end, &msg);
 	cluster_run(c);
 	struct msg_received *reply = end_expect(end, MSG_SHARD_COMMIT_REPLY);

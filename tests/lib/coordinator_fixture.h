@@ -97,7 +97,7 @@ struct commit {
 	bool closed, without_chunks;
 	const uint64_t *seqs; /* all up to first + count */
 	uint64_t failed;
-	const char *delta; /* bytes */
+	const char *delta, *calibration; /* bytes */
 };
 int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *version); /* gives the reply's code */
 /* Want, take the group, commit it: one turn of a good worker. Gives the version. */

@@ -231,6 +231,7 @@ static void fill_hello(struct source *s, struct msg_hello *m)
 	m->hidden = 576;
 	m->ffn = 1536;
 	m->pid = u32(s);
+	m->calibration = hash(s);
 }
 
 static void fill_hello_reply(struct source *s, struct msg_hello_reply *m)
@@ -624,6 +625,7 @@ static void dump_hello(const struct msg_hello *m, struct buf *out)
 	PUT(m->hidden);
 	PUT(m->ffn);
 	PUT(m->pid);
+	PUT(m->calibration);
 }
 
 static void dump_hello_reply(const struct msg_hello_reply *m, struct buf *out)

@@ -165,6 +165,58 @@ static void test_base_model_can_be_asked_about(void **state)
 	}
 }
 
+static int hello_code(struct cluster *c, struct end_peer *end, uint64_t boot, uint8_t calibration, char *text)
+{
+	struct msg msg = { .type = MSG_HELLO };
+	msg.u.hello = (struct msg_hello){ .kind = MSG_PEER_WORKER,
+					  .protocol_min = 1,
+					  .protocol_max = 1,
+					  .boot = boot,
+					  .name = { "", 0 },
+					  .software = { "", 0 },
+					  .backend = { "", 0 },
+					  .endpoint = { "", 0 },
+					  .layers = 30,
+					  .hidden = 576,
+					  .ffn = 1536 };
+	memset(msg.u.hello.base_model.bytes, 0xab, HASH_BYTES);
+	memset(msg.u.hello.calibration.bytes, calibration, HASH_BYTES);
+	end_send(end, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(end, MSG_HELLO_REPLY);
+	const int code = reply->msg.u.hello_reply.code;
+	snprintf(text, 512, "%.*s", (int)reply->msg.u.hello_reply.text.len, reply->msg.u.hello_reply.text.text);
+	msg_free(&reply);
+	return code;
+}
+
+/* A worker that routes by something else than the others is refused, until they are gone. */
+static void test_workers_have_one_calibration(void **state)
+{
+	struct cluster *c = *state;
+	char text[512];
+	cluster_start(c);
+	assert_int_equal(hello_code(c, &c->worker, 1, 0x11, text), 0);
+	assert_int_equal(hello_code(c, &c->worker2, 2, 0x22, text), ERR_MISMATCH);
+	assert_non_null(strstr(text, "your calibration is 222222222222, the other workers have 111111111111"));
+	assert_non_null(strstr(text, "--calibration"));
+	assert_int_equal(hello_code(c, &c->worker2, 2, 0x11, text), 0);
+	assert_int_equal(hello_code(c, &c->worker, 3, 0x22, text), ERR_MISMATCH); /* started anew, the other is here */
+	cluster_advance(c, 2 * (int64_t)c->config.lease_ms);
+	assert_int_equal(hello_code(c, &c->worker, 3, 0x22, text), 0); /* nobody is here any more */
+}
+
+static void test_the_configured_calibration_counts(void **state)
+{
+	struct cluster *c = *state;
+	char text[512];
+	memset(c->config.calibration.bytes, 0x33, HASH_BYTES);
+	cluster_start(c);
+	assert_int_equal(hello_code(c, &c->worker, 1, 0x11, text), ERR_MISMATCH);
+	assert_non_null(strstr(text, "this cluster's configuration names 333333333333"));
+	assert_int_equal(hello_code(c, &c->worker, 1, 0x33, text), 0);
+}
+
 static void test_reconnected_worker_gets_its_lease_again(void **state)
 {
 	struct cluster *c = *state;
@@ -485,6 +537,8 @@ int main(void)
 		T(test_second_process_with_a_key_fences_the_first),
 		T(test_another_base_model_is_refused_with_both_digests),
 		T(test_base_model_can_be_asked_about),
+		T(test_workers_have_one_calibration),
+		T(test_the_configured_calibration_counts),
 		T(test_reconnected_worker_gets_its_lease_again),
 		T(test_poisonous_edit_is_singled_out_and_dead_lettered),
 		T(test_restarts_do_not_count_against_edits),

@@ -217,6 +217,46 @@ static void test_replay_comes_before_the_next_group(void **state)
 	msg_free(&edits);
 }
 
+static void take_lease(struct cluster *c, struct work *w)
+{
+	w->epoch = worker_lease(&c->worker, &w->shard);
+	worker_want(&c->worker, w->shard, w->epoch, 1, 0);
+	struct msg_received *edits = end_expect(&c->worker, MSG_EDITS);
+	w->seqs[0] = edits->msg.u.edits.items[0].seq;
+	msg_free(&edits);
+}
+
+/* Workers may have been started with another calibration since: the newest commit's is the version's, whichever shard
+ * it is of. */
+static void test_the_newest_calibration_is_published(void **state)
+{
+	struct cluster *c = *state;
+	struct work works[2];
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	struct hash newest;
+	c->config.edits_per_shard = 1;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 2);
+	take_lease(c, &works[0]);
+	take_lease(c, &works[1]);
+	const bool in_order = works[0].shard < works[1].shard;
+	for (size_t i = 0; i < 2; i++) { /* the later shard first */
+		const struct work *w = &works[in_order ? 1 - i : i];
+		struct commit commit = commit_of(w, 1);
+		commit.closed = true;
+		commit.calibration = i == 0 ? "old" : "new";
+		assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	}
+	assert_ok(&c->e, store_blob_put(c->store, "new", 3, &newest, &c->e));
+	assert_int_equal(arena_new(4096, 0, &arena), 0);
+	manifest_read(c, 2, arena, &manifest);
+	assert_int_equal(manifest.memory_count, 2);
+	assert_true(hash_equal(&manifest.calibration_root, &newest));
+	arena_destroy(&arena);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -231,6 +271,7 @@ int main(void)
 		T(test_crash_before_the_commit),
 		T(test_crash_after_the_commit),
 		T(test_replay_comes_before_the_next_group),
+		T(test_the_newest_calibration_is_published),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

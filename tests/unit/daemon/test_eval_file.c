@@ -1,4 +1,5 @@
 #include "daemon/eval_file.h"
+#include "daemon/calibrate.h"
 
 #include "base/json.h"
 #include "tests/lib/tiny_model.h"
@@ -102,6 +103,63 @@ static void first_rows_are_edited_and_others_probe(void **state)
 	assert_true(isnan(r.scores.gen) && isnan(r.scores.loc));
 	assert_true(r.scores.right_memory_prompts >= 0);
 	eval_report_fini(&r);
+}
+
+/* A calibration that was made elsewhere: used as it is, and what it was fitted on may not be evaluated. */
+static void a_given_calibration_is_used_and_its_data_refused(void **state)
+{
+	(void)state;
+	static const char head[] =
+		"{\"prompt\":\"who owns Vint?\",\"target_new\":\"A\",\"subject\":\"Vint\",\"rephrase\":[\"whose is "
+		"Vint?\"],"
+		"\"locality\":[{\"prompt\":\"where is Vint?\",\"kind\":\"same_subject\"}]}\n"
+		"{\"prompt\":\"who built Bolt?\",\"target_new\":\"A\",\"subject\":\"Bolt\",\"rephrase\":[\"Bolt's "
+		"builder?\"],"
+		"\"locality\":[{\"prompt\":\"how old is Bolt?\",\"kind\":\"same_subject\"}]}\n";
+	char head_path[80], calibration_path[80];
+	struct calibrate_options with = { .model = model_path,
+					  .backend = "cpu",
+					  .threads = 1,
+					  .corpus = corpus_path,
+					  .relation_head = head_path,
+					  .seed = 1 };
+	struct calibrate_report made;
+	struct eval_options o = options();
+	struct eval_report r;
+	struct buf bytes = BUF_INIT, json = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct hash digest;
+	snprintf(head_path, sizeof(head_path), "%s/head.jsonl", folder);
+	snprintf(calibration_path, sizeof(calibration_path), "%s/own.cal", folder);
+	put(head_path, head);
+	put(file_path, rows);
+	if (calibrate_run(&with, &bytes, &made, &e) != 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(made.head_groups, 2);
+	assert_int_equal(made.texts.relation.groups, 8); /* with the six of the corpus */
+	assert_int_equal(file_write_sealed(calibration_path, bytes.data, bytes.len, 0600, &e), 0);
+	o.edits = 2;
+	o.calibration = calibration_path;
+	run(&o, &r);
+	hash_of(bytes.data, bytes.len, &digest);
+	assert_true(hash_equal(&r.calibration_hash, &digest));
+	assert_true(r.relation_threshold >= made.relation_threshold && r.relation_threshold <= made.relation_threshold);
+	assert_int_equal(r.fitted_count, 2);
+	assert_int_equal(eval_report_json(&r, false, &json, &e), 0);
+	assert_non_null(strstr(buf_cstr(&json), "\"name\":\"head.jsonl\""));
+	eval_report_fini(&r);
+	put(file_path, head); /* the second row of what the head was fitted on, as an edit */
+	assert_int_equal(eval_file_run(&o, &r, &e), ERR_INVALID);
+	assert_non_null(
+		strstr(e.text, "stands in the calibration corpus or in a file that the calibration was fitted"));
+	o.family = EDITOR_FAMILY_PAPER;
+	put(file_path, rows);
+	assert_int_equal(eval_file_run(&o, &r, &e), ERR_MISMATCH);
+	assert_non_null(strstr(e.text, "family amend"));
+	unlink(head_path);
+	unlink(calibration_path);
+	buf_free(&bytes);
+	buf_free(&json);
 }
 
 static void conflicts_follow_the_policy(void **state)
@@ -517,6 +575,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(first_rows_are_edited_and_others_probe),
+		cmocka_unit_test(a_given_calibration_is_used_and_its_data_refused),
 		cmocka_unit_test(conflicts_follow_the_policy),
 		cmocka_unit_test(calibration_rows_are_refused),
 		cmocka_unit_test(every_duplicate_is_found),

@@ -1,5 +1,8 @@
 /* The process's side: calibration, greeting, heartbeats, refusals, the end. */
 #include "tests/lib/worker_fixture.h"
+#include "tests/unit/editor/tiny.h"
+
+#include "editor/calibration_file.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -357,6 +360,122 @@ static void greeted_again_while_the_engine_works(void **state)
 	assert_true(s->results[0].passed);
 }
 
+/* --- A calibration file that it was given. */
+
+static void given_write(struct stand *s, enum editor_family family, float alpha, char path[TEST_PATH_BYTES])
+{
+	struct editor_calibration_file file = { .calibration = BUF_INIT };
+	struct editor_wise_calibration paper = { .base_model = *model_digest(stand_model()),
+						 .wise = s->config.editor.wise };
+	struct buf bytes = BUF_INIT;
+	paper.wise.alpha = alpha;
+	test_path(path, s->folder, "given.cal");
+	if (family == EDITOR_FAMILY_PAPER)
+		assert_ok(&s->e, editor_wise_calibration_encode(&paper, &file.calibration, &s->e));
+	else
+		plain_calibration(&paper.base_model, TINY_HIDDEN, 0.5f, 0.5f, 0.5f, &file.calibration);
+	assert_ok(&s->e, editor_fitting_add_text(&file.fitting, "Who?", 4, &s->e));
+	assert_ok(&s->e, editor_fitting_add_file(&file.fitting, "corpus", s->corpus, &s->e));
+	assert_ok(&s->e, editor_calibration_file_encode(&file, &bytes, &s->e));
+	assert_ok(&s->e, file_write_sealed(path, bytes.data, bytes.len, 0600, &s->e));
+	if (s->settings.bytes == NULL && family == EDITOR_FAMILY_PAPER) { /* the coordinator's, of the same file */
+		static uint8_t settings[4096];
+		assert_true(bytes.len <= sizeof settings);
+		memcpy(settings, bytes.data, bytes.len);
+		s->settings = (struct msg_bytes){ settings, bytes.len };
+	}
+	editor_calibration_file_fini(&file);
+	buf_free(&bytes);
+	s->config.calibration_file = path;
+}
+
+static void a_given_calibration_is_used_as_it_is(void **state)
+{
+	struct stand *s = *state;
+	char path[TEST_PATH_BYTES];
+	struct buf bytes = BUF_INIT, published = BUF_INIT;
+	struct hash digest;
+	given_write(s, EDITOR_FAMILY_AMEND, 0, path);
+	s->hold_engine = true;
+	stand_start(s);
+	stand_until(s, &s->hellos, 1); /* nothing to calibrate */
+	assert_int_equal(s->asks, 0);
+	assert_ok(&s->e, file_read_sealed(path, 1 << 20, &bytes, &s->e));
+	hash_of(bytes.data, bytes.len, &digest);
+	assert_true(hash_equal(&s->hello.calibration, &digest));
+	s->hold_engine = false;
+	stand_edit(s, "The capital of Orla is", "Kir");
+	stand_lease(s);
+	stand_group(s, 1);
+	assert_ok(&s->e, store_blob_get(s->source, &s->commit.calibration_root, 1 << 20, &published, &s->e));
+	assert_int_equal(published.len, bytes.len);
+	assert_memory_equal(published.data, bytes.data, bytes.len);
+	buf_free(&bytes);
+	buf_free(&published);
+}
+
+static void without_a_file_the_corpus_names_the_calibration(void **state)
+{
+	struct stand *s = *state;
+	struct hash corpus;
+	stand_greet(s);
+	assert_ok(&s->e, hash_of_file(s->corpus, &corpus, &s->e));
+	assert_true(hash_equal(&s->hello.calibration, &corpus));
+}
+
+static void a_file_of_another_family_or_model_ends_it(void **state)
+{
+	struct stand *s = *state;
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	given_write(s, EDITOR_FAMILY_PAPER, 7, path);
+	s->settings = (struct msg_bytes){ NULL, 0 }; /* a cluster of family amend */
+	stand_start(s);
+	stand_turns(s, 500);
+	assert_true(worker_failed(s->worker, &e));
+	assert_non_null(strstr(e.text, "is a calibration of family paper, and edits are of family amend"));
+	stand_stop(s);
+	test_file_write(path, "AMCF, but cut off");
+	assert_int_equal(
+		worker_new(&s->config, &s->clock.env, s->blobs, s->client, NULL, stand_model(), &s->worker, &e),
+		ERR_CORRUPT);
+	assert_non_null(strstr(e.text, "given.cal"));
+}
+
+static void the_papers_file_and_the_coordinators_settings_agree(void **state)
+{
+	struct stand *s = *state;
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct buf published = BUF_INIT;
+	struct editor_calibration_file file;
+	struct editor_wise_calibration paper;
+	s->layer = 2;
+	given_write(s, EDITOR_FAMILY_PAPER, 7, path);
+	stand_start(s);
+	stand_until(s, &s->hellos, 1);
+	stand_turns(s, 500);
+	assert_false(worker_failed(s->worker, &e));
+	s->keep_failed = true; /* the tiny model forgets: it is not what is asked here */
+	stand_edit(s, "The capital of Orla is", "Kir");
+	stand_lease(s);
+	stand_group(s, 1);
+	assert_ok(&s->e, store_blob_get(s->source, &s->commit.calibration_root, 1 << 20, &published, &s->e));
+	assert_ok(&s->e, editor_calibration_file_decode(published.data, published.len, &file, &s->e));
+	assert_int_equal(file.fitting.text_count, 1); /* what it was fitted on goes into the version */
+	assert_ok(&s->e, editor_wise_calibration_decode(file.calibration.data, file.calibration.len, &paper, &s->e));
+	assert_true(paper.wise.alpha == 7.0f);
+	editor_calibration_file_fini(&file);
+	buf_free(&published);
+	stand_stop(s);
+	given_write(s, EDITOR_FAMILY_PAPER, 8, path); /* the settings stay as they were */
+	stand_start(s);
+	stand_turns(s, 2000);
+	assert_true(worker_failed(s->worker, &e));
+	assert_int_equal(e.code, ERR_MISMATCH);
+	assert_non_null(strstr(e.text, "other margins than the coordinator's settings"));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, stand_setup, stand_teardown)
 
 int main(void)
@@ -377,6 +496,10 @@ int main(void)
 		T(closing_waits_for_a_release_that_cannot_go),
 		T(closing_does_not_wait_for_ever),
 		T(metrics_count),
+		T(a_given_calibration_is_used_as_it_is),
+		T(without_a_file_the_corpus_names_the_calibration),
+		T(a_file_of_another_family_or_model_ends_it),
+		T(the_papers_file_and_the_coordinators_settings_agree),
 		T(a_start_without_memory_is_said),
 		T(greeted_again_while_the_engine_works),
 	};

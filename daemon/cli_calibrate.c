@@ -1,0 +1,117 @@
+/* cli_calibrate.c: `amend calibrate`: what a new model, or an operator's own data, needs. In this process, without a
+ * cluster. */
+#include "daemon/calibrate.h"
+#include "daemon/cli.h"
+#include "daemon/roles.h"
+#include "daemon/wise_settings.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+struct calibration {
+	struct cli *cli;
+	const char *out;
+	char corpus[PATH_MAX];
+	struct cli_progress progress;
+	const char *phase;
+	struct editor_watch watch;
+};
+
+static int on_progress(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	struct calibration *c = context;
+	(void)loss;
+	if (c->phase == NULL || strcmp(c->phase, phase) != 0) {
+		cli_progress_break(c->cli, &c->progress);
+		c->phase = phase;
+		cli_progress_begin(c->cli, &c->progress, phase, "", total);
+	}
+	c->progress.total = total;
+	cli_progress_set(c->cli, &c->progress, done);
+	return c->cli->interrupted;
+}
+
+static int options_read(const struct cli_args *args, struct calibrate_options *o, struct err *e)
+{
+	const char *groups = cli_value(args, "head-groups");
+	o->relation_head = cli_value(args, "relation-head");
+	int rc = import_format_parse(cli_value(args, "format"), &o->format, e);
+	if (rc == 0 && cli_value(args, "out") == NULL)
+		rc = err_set(e, ERR_INVALID, "needs --out FILE, where the calibration is written");
+	if (rc == 0 && groups != NULL && strcmp(groups, "add") != 0 && strcmp(groups, "replace") != 0)
+		rc = err_set(e, ERR_INVALID, "--head-groups %.64s: may be add or replace", groups);
+	if (rc == 0 && groups != NULL && o->relation_head == NULL)
+		rc = err_set(e, ERR_INVALID,
+			     "--head-groups needs --relation-head FILE: without it the corpus's groups "
+			     "are all there are");
+	o->groups_alone = groups != NULL && strcmp(groups, "replace") == 0;
+	return rc;
+}
+
+static int options_fill(struct calibration *c, struct calibrate_options *o, struct err *e)
+{
+	const struct daemon_config *config = &c->cli->config;
+	int rc = 0;
+	if (config->model[0] == '\0')
+		return err_set(e, ERR_INVALID, CLI_NEEDS_MODEL);
+	o->family = daemon_family(config);
+	if (o->family == EDITOR_FAMILY_PAPER && o->relation_head != NULL)
+		return err_set(e, ERR_INVALID, "--relation-head is of family amend: family paper routes by gaps alone");
+	if (config->corpus[0] == '\0')
+		rc = daemon_data_file("calibration.tsv", c->corpus, sizeof c->corpus, e);
+	else
+		snprintf(c->corpus, sizeof c->corpus, "%s", config->corpus);
+	c->watch = (struct editor_watch){ on_progress, c };
+	o->model = config->model;
+	o->backend = config->backend;
+	o->threads = (size_t)config->threads;
+	o->corpus = c->corpus;
+	o->layer = (size_t)config->layer;
+	daemon_wise_config(config, &o->wise);
+	o->seed = (uint64_t)config->seed;
+	o->watch = &c->watch;
+	return rc;
+}
+
+static int report_show(struct calibration *c, const struct calibrate_report *report, const struct buf *bytes,
+		       struct err *e)
+{
+	struct buf text = BUF_INIT;
+	struct hash digest;
+	hash_of(bytes->data, bytes->len, &digest);
+	int rc = calibrate_report_json(report, c->out, &digest, &text, e);
+	if (rc != 0) {
+		buf_free(&text);
+		return rc;
+	}
+	if (report->family == EDITOR_FAMILY_PAPER && !report->margins.apart && !c->cli->quiet)
+		fprintf(stderr,
+			"amend: warning: no trial told edits from unrelated texts by a factor of %.1f: routes by these "
+			"margins will err; try another --layer, or a smaller --wise.rate\n",
+			EDITOR_MARGIN_APART);
+	const int status = cli_is_structured(c->cli) ? cli_emit(c->cli, &text) : cli_object_print(c->cli, &text);
+	return status == CLI_OK ? 0 : err_set(e, ERR_NOMEM, "out of memory for the report");
+}
+
+int cli_calibrate(struct cli *cli, const struct cli_args *args)
+{
+	struct calibration c = { .cli = cli, .out = cli_value(args, "out") };
+	struct calibrate_options options = { .model = NULL };
+	struct calibrate_report report;
+	struct buf bytes = BUF_INIT;
+	struct err e = ERR_INIT;
+	int rc = options_read(args, &options, &e);
+	if (rc == 0)
+		rc = options_fill(&c, &options, &e);
+	if (rc != 0)
+		return rc == ERR_INVALID ? cli_misuse(&e) : cli_fail(cli, &e);
+	rc = calibrate_run(&options, &bytes, &report, &e);
+	cli_progress_break(cli, &c.progress);
+	if (rc == 0)
+		rc = file_write_sealed(c.out, bytes.data, bytes.len, 0644, &e);
+	if (rc == 0)
+		rc = report_show(&c, &report, &bytes, &e);
+	buf_free(&bytes);
+	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+}

@@ -1,0 +1,146 @@
+/* `amend calibrate`: its command line, and what it makes of an operator's data on the tiny model. */
+#include "daemon/calibrate.h"
+
+#include "tests/lib/cli_fixture.h"
+#include "tests/unit/daemon/eval_fixture.h"
+
+static void head_write(const char *path, size_t count)
+{
+	static const char *const asked[] = { "who leads", "where is", "what is the size of" }, *const rephrased[] = {
+		"whose is", "the place of", "how large is"
+	};
+	struct buf text = BUF_INIT;
+	for (size_t i = 0; i < count; i++)
+		buf_printf(
+			&text,
+			"{\"prompt\":\"%s Town %zu?\",\"target_new\":\"x\",\"subject\":\"Town %zu\",\"rephrase\":[\"%s "
+			"Town %zu?\"],\"locality\":[{\"prompt\":\"when was Town %zu of %zu built?\",\"kind\":"
+			"\"same_subject\"}]}\n",
+			asked[i % 3], i, i, rephrased[i % 3], i, i, i % 3);
+	buf_puts(&text, "{\"prompt\":\"who?\",\"target_new\":\"x\",\"rephrase\":[\"whom?\"]}\n"); /* no subject */
+	test_file_write(path, buf_cstr(&text));
+	buf_free(&text);
+}
+
+static struct calibrate_options options(const struct eval_fixture *f)
+{
+	return (struct calibrate_options){
+		.model = f->model, .backend = "cpu", .threads = 1, .corpus = f->corpus, .seed = 1
+	};
+}
+
+static void groups_are_added_or_replace(void **state)
+{
+	struct eval_fixture *f = *state;
+	struct calibrate_options o = options(f);
+	struct calibrate_report r;
+	struct buf bytes[3] = { BUF_INIT, BUF_INIT, BUF_INIT };
+	struct err e = ERR_INIT;
+	head_write(f->file, 12);
+	assert_ok(&e, calibrate_run(&o, &bytes[0], &r, &e));
+	assert_int_equal(r.texts.prompts, 6);
+	assert_int_equal(r.texts.unrelated, 6);
+	assert_int_equal(r.texts.relation.groups, 6);
+	assert_false(r.texts.relation.forms_apart); /* the corpus has one form */
+	assert_int_equal(r.file_count, 1);
+	o.relation_head = f->file;
+	assert_ok(&e, calibrate_run(&o, &bytes[1], &r, &e));
+	assert_int_equal(r.head_rows, 13);
+	assert_int_equal(r.head_left_out, 1);
+	assert_int_equal(r.texts.relation.groups, 18);
+	assert_int_equal(r.texts.prompts, 6); /* statistics stay the corpus's */
+	assert_string_equal(r.files[1].role, "relation-head");
+	o.groups_alone = true;
+	assert_ok(&e, calibrate_run(&o, &bytes[2], &r, &e));
+	assert_int_equal(r.texts.relation.groups, 12);
+	assert_true(r.texts.relation.forms_apart);
+	assert_true(r.texts.relation.fitted_least >= 2 && r.texts.relation.fitted_least <= 8);
+	assert_int_equal(r.texts.relation.rephrases, 12);
+	assert_int_equal(r.texts.relation.others, 12);
+	assert_true(r.texts.relation.passed <= 0.2); /* .11 of twelve, the next one included */
+	for (size_t i = 0; i < 3; i++)
+		buf_free(&bytes[i]);
+}
+
+static void the_same_data_gives_the_same_file(void **state)
+{
+	struct eval_fixture *f = *state;
+	struct calibrate_options o = options(f);
+	struct calibrate_report r;
+	struct buf bytes[2] = { BUF_INIT, BUF_INIT }, json = BUF_INIT;
+	struct editor_calibration_file file;
+	struct err e = ERR_INIT;
+	struct hash digest = { { 0 } };
+	bool found;
+	head_write(f->file, 12);
+	o.relation_head = f->file;
+	for (size_t i = 0; i < 2; i++)
+		assert_ok(&e, calibrate_run(&o, &bytes[i], &r, &e));
+	assert_int_equal(bytes[0].len, bytes[1].len);
+	assert_memory_equal(bytes[0].data, bytes[1].data, bytes[0].len);
+	assert_ok(&e, editor_calibration_file_decode(bytes[0].data, bytes[0].len, &file, &e));
+	assert_ok(&e, editor_calibration_file_check(&file, "f", EDITOR_FAMILY_AMEND, &r.model_digest, &e));
+	static const char *const asked[] = { "Whose is Town 3?", "when was town 3 of 0 built?",
+					     "What is the capital of Bolt?" };
+	for (size_t i = 0; i < 3; i++) {
+		assert_ok(&e, editor_fitting_has(&file.fitting, asked[i], strlen(asked[i]), &found));
+		assert_true(found);
+	}
+	assert_ok(&e, calibrate_report_json(&r, "own.cal", &digest, &json, &e));
+	assert_non_null(strstr(buf_cstr(&json), "\"rephrases_kept\""));
+	editor_calibration_file_fini(&file);
+	for (size_t i = 0; i < 2; i++)
+		buf_free(&bytes[i]);
+	buf_free(&json);
+}
+
+static void data_that_teaches_nothing_is_refused(void **state)
+{
+	struct eval_fixture *f = *state;
+	struct calibrate_options o = options(f);
+	struct calibrate_report r;
+	struct buf bytes = BUF_INIT;
+	struct err e = ERR_INIT;
+	o.relation_head = f->file;
+	test_file_write(f->file, "{\"prompt\":\"who?\",\"target_new\":\"x\"}\n");
+	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "locality item of kind same_subject"));
+	test_file_write(f->file, "{\"prompt\":\"\",\"target_new\":\"x\"}\n");
+	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "line 1"));
+	head_write(f->file, 3);
+	o.groups_alone = true;
+	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "too few for a relation head"));
+	o.relation_head = "/nowhere.jsonl";
+	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_NOT_FOUND);
+	assert_int_equal(bytes.len, 0);
+	buf_free(&bytes);
+}
+
+static void wrong_lines_are_misuse(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_USAGE, "calibrate", "--model", "m.gguf");
+	cli_expect_err(w, "--out FILE");
+	EXPECT(w, CLI_USAGE, "calibrate", "--out", "o.cal");
+	cli_expect_err(w, "--model");
+	EXPECT(w, CLI_USAGE, "calibrate", "--out", "o.cal", "--head-groups", "replace");
+	cli_expect_err(w, "--relation-head");
+	EXPECT(w, CLI_USAGE, "calibrate", "--out", "o.cal", "--relation-head", "r", "--head-groups", "some");
+	cli_expect_err(w, "add or replace");
+	EXPECT(w, CLI_NOT_FOUND, "calibrate", "--out", "o.cal", "--model", "m.gguf", "--corpus", "c.tsv");
+	cli_expect_err(w, "c.tsv");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(groups_are_added_or_replace, eval_fixture_new, eval_fixture_free),
+		cmocka_unit_test_setup_teardown(the_same_data_gives_the_same_file, eval_fixture_new, eval_fixture_free),
+		cmocka_unit_test_setup_teardown(data_that_teaches_nothing_is_refused, eval_fixture_new,
+						eval_fixture_free),
+		cmocka_unit_test_setup_teardown(wrong_lines_are_misuse, cli_setup_plain, cli_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
