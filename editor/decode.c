@@ -2,6 +2,7 @@
 #include "base/fault.h"
 #include "base/rng.h"
 #include "editor/packed.h"
+#include "editor/route_text.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -44,7 +45,7 @@ struct editor_decoder {
 	struct model_reading *readings; /* slot_count */
 	size_t *rows;                   /* slot_count: rows whose logits are wanted */
 	size_t *which;                  /* slot_count: slots of this call */
-	float *raw;                     /* hidden */
+	struct editor__packer *packer;  /* what parts of texts go through; NULL until there is one */
 };
 
 /* ---- Room */
@@ -155,6 +156,7 @@ void editor_decoder_destroy(struct editor_decoder **decoder)
 		d->backend->ops->free(d->backend, d->inputs);
 	if (d->logits != NULL)
 		d->backend->ops->free(d->backend, d->logits);
+	editor__packer_destroy(&d->packer);
 	model_run_destroy(&d->run);
 	free(d->states);
 	free(d->relation_states);
@@ -386,31 +388,50 @@ static int anchors_load(struct editor_decoder *d, struct slot *slot, struct err 
 	return 0;
 }
 
-static int route_one(struct editor_decoder *d, const struct editor_request *request, size_t first_row,
-		     struct slot *slot, struct err *e)
-{
-	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
-	const size_t first = request->route_count > 0 ? request->route_first : 0;
-	const size_t count = request->route_count > 0 ? request->route_count : request->id_count;
-	const struct editor_prompt prompt = { .ids = request->ids + first,
-					      .id_count = count,
-					      .prompt_states = d->states + (first_row + first) * hidden,
-					      .relation_states = d->relation_states + (first_row + first) * hidden,
-					      .inputs = d->inputs != NULL ? d->inputs + (first_row + first) * ffn
-									  : NULL,
-					      .backend = d->backend };
-	int rc = editor_memory_set_route(request->set, request->kind, model_tokenizer_of(d->model), &prompt,
-					 &slot->out.route, &slot->side, &slot->out.memory_id, e);
-	return rc == 0 ? anchors_load(d, slot, e) : rc;
-}
-
-static int route_group(struct editor_decoder *d, const struct editor_request *requests, size_t count, struct err *e)
+static int parts_route(struct editor_decoder *d, const struct editor__parts *parts, struct editor_key_layers layers,
+		       struct err *e)
 {
 	int rc = 0;
+	if (parts->count > 0 && d->packer == NULL)
+		rc = editor__packer_new(d->model, EDITOR__PART_ROWS, &d->packer, e);
+	return rc == 0 ? editor__parts_route(parts, d->packer, d->model, layers, NULL, e) : rc;
+}
+
+static int route_one(struct editor_decoder *d, const struct editor_request *request, size_t first_row,
+		     struct slot *slot, struct editor__parts *parts, struct err *e)
+{
+	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
+	const struct editor_prompt prompt = { .ids = request->ids,
+					      .id_count = request->id_count,
+					      .prompt_states = d->states + first_row * hidden,
+					      .relation_states = d->relation_states + first_row * hidden,
+					      .inputs = d->inputs != NULL ? d->inputs + first_row * ffn : NULL,
+					      .backend = d->backend };
+	const struct editor__text text = { .set = request->set,
+					   .kind = request->kind,
+					   .first = request->route_first,
+					   .count = request->route_count,
+					   .route = &slot->out.route,
+					   .side = &slot->side,
+					   .memory_id = &slot->out.memory_id };
+	return editor__text_route(parts, d->model, &text, &prompt, e);
+}
+
+static int route_group(struct editor_decoder *d, const struct editor_request *requests, size_t count,
+		       struct editor_key_layers layers, struct err *e)
+{
+	struct editor__parts parts = { 0 };
+	int rc = 0;
 	for (size_t i = 0, row = 0; i < count && rc == 0; row += requests[i].id_count, i++) {
-		struct slot *slot = &d->slots[d->which[i]];
 		if (routes(route_layers(&requests[i])))
-			rc = route_one(d, &requests[i], row, slot, e);
+			rc = route_one(d, &requests[i], row, &d->slots[d->which[i]], &parts, e);
+	}
+	if (rc == 0)
+		rc = parts_route(d, &parts, layers, e);
+	editor__parts_free(&parts);
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		struct slot *slot = &d->slots[d->which[i]];
+		rc = anchors_load(d, slot, e);
 		d->readings[i] = reading_of(d, slot, 0, requests[i].id_count - 1);
 	}
 	return rc;
@@ -457,7 +478,7 @@ static int prefill_group(struct editor_decoder *d, const struct editor_request *
 	if (rc == 0 && routes(key_layers)) {
 		rc = prefill_keys(d, count, row_count, key_layers, e);
 		if (rc == 0)
-			rc = route_group(d, requests, count, e);
+			rc = route_group(d, requests, count, key_layers, e);
 		if (rc == 0 && key_layers.gap != 0)
 			rc = add_sides(d, requests, count, e);
 	}

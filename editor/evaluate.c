@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "editor/answer.h"
 #include "editor/evaluate_internal.h"
+#include "editor/route_text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -34,24 +35,22 @@ static bool is_locality(const struct editor__question *q)
 
 struct routing {
 	struct editor__evaluator *v;
+	struct editor__parts parts;
 	struct err *e;
 };
 
 static int route_one(void *context, size_t at, const struct editor_prompt *prompt)
 {
-	const struct routing *r = context;
+	struct routing *r = context;
 	struct editor__question *q = &r->v->questions[at];
-	const size_t hidden = model_shape_of(r->v->model)->hidden;
-	struct editor_prompt part = *prompt;
-	if (q->route_count > 0) {
-		part.ids += q->route_first;
-		part.id_count = q->route_count;
-		part.prompt_states += q->route_first * hidden;
-		part.relation_states += q->route_first * hidden;
-		part.inputs += q->route_first * model_shape_of(r->v->model)->ffn;
-	}
-	return editor_memory_set_route(r->v->set, r->v->set_kind, model_tokenizer_of(r->v->model), &part, &q->route,
-				       &q->side, &q->memory_id, r->e);
+	const struct editor__text text = { .set = r->v->set,
+					   .kind = r->v->set_kind,
+					   .first = q->route_first,
+					   .count = q->route_count,
+					   .route = &q->route,
+					   .side = &q->side,
+					   .memory_id = &q->memory_id };
+	return editor__text_route(&r->parts, r->v->model, &text, prompt, r->e);
 }
 
 static void route_by_oracle(struct editor__evaluator *v)
@@ -66,7 +65,8 @@ static void route_by_oracle(struct editor__evaluator *v)
 
 static int route_all(struct editor__evaluator *v, struct err *e)
 {
-	struct routing routing = { v, e };
+	const struct editor_key_layers layers = editor_memory_set_key_layers(v->set);
+	struct routing routing = { .v = v, .e = e };
 	if (editor_memory_set_edit_count(v->set) == 0 || v->count == 0)
 		return 0;
 	if (v->what->oracle) {
@@ -78,8 +78,10 @@ static int route_all(struct editor__evaluator *v, struct err *e)
 		return err_set(e, ERR_NOMEM, "evaluation: out of memory");
 	for (size_t i = 0; i < v->count; i++)
 		tokens[i] = v->questions[i].tokens;
-	int rc = editor__packer_prompts(v->packer, editor_memory_set_key_layers(v->set), tokens, v->count, route_one,
-					&routing, v->watch, "route", e);
+	int rc = editor__packer_prompts(v->packer, layers, tokens, v->count, route_one, &routing, v->watch, "route", e);
+	if (rc == 0)
+		rc = editor__parts_route(&routing.parts, v->packer, v->model, layers, v->watch, e);
+	editor__parts_free(&routing.parts);
 	free(tokens);
 	return rc;
 }

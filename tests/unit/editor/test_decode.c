@@ -152,6 +152,59 @@ static void a_long_prompt_is_routed_as_a_whole(void **state)
 	editor_memory_set_release(&set);
 }
 
+/* `before` and `text` as one text, or `text` as a chat's message behind it. */
+static struct editor_route route_of_text(struct editor_memory_set *set, const char *before, const char *text,
+					 bool in_chat, size_t prefill_rows)
+{
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(model);
+	struct err e = ERR_INIT;
+	struct editor_request request = request_of(0, set);
+	struct answer answer;
+	int32_t *own = NULL;
+	size_t count = 0;
+	assert_ok(&e, model_tokenizer_encode(tokenizer, before, strlen(before), false, &own, &count, &e));
+	const size_t first = count;
+	assert_ok(&e, model_tokenizer_encode(tokenizer, text, strlen(text), false, &own, &count, &e));
+	request.ids = own;
+	request.id_count = count;
+	request.route_first = in_chat ? first : 0;
+	request.route_count = in_chat ? count - first : 0;
+	struct editor_decoder *d = decoder_of(1, prefill_rows);
+	run(d, &request, 1, &answer);
+	editor_decoder_destroy(&d);
+	free(own);
+	answer.route.anchor = (struct editor_anchor){ 0 };
+	assert_int_equal(answer.memory_id, answer.route.routed ? 7 : 0);
+	return answer.route;
+}
+
+/* But for the rounding of a product with more rows. */
+static bool same_score(const struct editor_route *a, const struct editor_route *b)
+{
+	return fabsf(a->prompt_score - b->prompt_score) < 1e-6f && fabsf(a->relation_score - b->relation_score) < 1e-6f;
+}
+
+/* The question is known behind other text, and as a message after others, by the very scores that it has alone. */
+static void what_a_text_asks_last_is_routed_as_if_alone(void **state)
+{
+	(void)state;
+	static const char before[] = "the sea is wide\nand deep. Is it?\n", after[] = "\nthe sea is wide\nIs it?";
+	struct editor_memory_set *set = tiny_set(model, prompts, 1, 3, 0.5f, 1);
+	const struct editor_route alone = route_of_text(set, "", prompts[0], false, 64);
+	assert_true(alone.routed);
+	static const size_t rows[] = { 64, 8 };
+	for (size_t i = 0; i < 2; i++) {
+		const struct editor_route behind = route_of_text(set, before, prompts[0], false, rows[i]);
+		const struct editor_route message = route_of_text(set, before, prompts[0], true, rows[i]);
+		assert_true(behind.routed && same_score(&behind, &alone));
+		assert_true(message.routed && same_score(&message, &alone));
+		assert_int_equal(behind.nearest[0], 1);
+		/* what was asked before the last question is not what the text asks */
+		assert_false(route_of_text(set, prompts[0], after, false, rows[i]).routed);
+	}
+	editor_memory_set_release(&set);
+}
+
 static void a_memory_changes_only_what_is_routed_to_it(void **state)
 {
 	(void)state;
@@ -401,6 +454,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(batched_answers_are_those_of_one_at_a_time),
 		cmocka_unit_test(a_long_prompt_is_routed_as_a_whole),
+		cmocka_unit_test(what_a_text_asks_last_is_routed_as_if_alone),
 		cmocka_unit_test(a_memory_changes_only_what_is_routed_to_it),
 		cmocka_unit_test(a_sequence_keeps_its_set),
 		cmocka_unit_test(an_answer_that_departs_leaves_the_anchor),
