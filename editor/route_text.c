@@ -124,6 +124,19 @@ static bool is_better(const struct editor_route *route, const struct editor_rout
 	       (route->routed && (!held->routed || route->prompt_score > held->prompt_score));
 }
 
+static int keep_part(const struct editor__text *text, const struct editor_prompt *prompt, struct err *e)
+{
+	if (text->part == NULL)
+		return 0;
+	int32_t *ids = fault_malloc(prompt->id_count * sizeof(*ids));
+	if (ids == NULL)
+		return err_set(e, ERR_NOMEM, "route: out of memory");
+	memcpy(ids, prompt->ids, prompt->id_count * sizeof(*ids));
+	editor__tokens_free(text->part, 1);
+	*text->part = (struct editor__tokens){ ids, prompt->id_count };
+	return 0;
+}
+
 static int route_part(void *context, size_t at, const struct editor_prompt *prompt)
 {
 	const struct routing *r = context;
@@ -139,7 +152,7 @@ static int route_part(void *context, size_t at, const struct editor_prompt *prom
 	*text->route = own;
 	*text->side = side;
 	*text->memory_id = memory_id;
-	return 0;
+	return keep_part(text, prompt, r->e);
 }
 
 int editor__parts_route(const struct editor__parts *parts, struct editor__packer *packer, const struct model *model,

@@ -18,6 +18,8 @@ struct editor__text {
 	struct editor_route *route;
 	const struct model_side **side;
 	uint64_t *memory_id;
+	struct editor__tokens *part; /* set to the tokens of the part whose route it has, freed by the caller; left
+					alone when that is the whole text's; NULL: not wanted */
 };
 struct editor__parts { /* of many texts; { 0 } to begin with */
 	struct editor__tokens *tokens;

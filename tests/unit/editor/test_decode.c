@@ -449,6 +449,87 @@ static void an_answer_that_departs_leaves_the_anchor(void **state)
 	editor_memory_set_release(&set);
 }
 
+static const char before_it[] = "Saro: a b c\n";
+
+/* Prompt 0 behind other text, and `said` behind that. */
+static int32_t *ids_behind(const int32_t *said, size_t said_count, size_t *count)
+{
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(model);
+	int32_t *all = NULL;
+	struct err e = ERR_INIT;
+	*count = 0;
+	assert_ok(&e, model_tokenizer_encode(tokenizer, before_it, strlen(before_it), false, &all, count, &e));
+	assert_ok(&e, model_tokenizer_encode(tokenizer, prompts[0], strlen(prompts[0]), false, &all, count, &e));
+	all = realloc(all, (*count + said_count) * sizeof(*all));
+	assert_non_null(all);
+	memcpy(all + *count, said, said_count * sizeof(*all));
+	*count += said_count;
+	return all;
+}
+
+/* What is said behind prompt 0 in its text, `said` first; set NULL: by the unedited model. */
+static struct answer answer_behind(struct editor_memory_set *set, const int32_t *said, size_t said_count,
+				   size_t *anchored)
+{
+	struct editor_request request = request_of(0, set);
+	struct answer answer = { .count = 0 };
+	struct err e = ERR_INIT;
+	size_t slot;
+	int32_t *all = ids_behind(said, said_count, &request.id_count);
+	request.ids = all;
+	struct editor_decoder *d = decoder_of(2, 16);
+	/* beside another, which must not notice */
+	struct editor_request requests[2] = { request_of(2, set), request };
+	size_t slots[2];
+	assert_ok(&e, editor_decoder_admit(d, requests, 2, slots, &e));
+	slot = slots[1];
+	while (editor_decoder_active(d) > 0)
+		assert_ok(&e, editor_decoder_step(d, &e));
+	const struct editor_sequence *sequence = editor_decoder_sequence(d, slot);
+	answer.count = sequence->id_count;
+	memcpy(answer.ids, sequence->ids, answer.count * sizeof(*answer.ids));
+	*anchored = sequence->anchored;
+	const struct editor_sequence *other = editor_decoder_sequence(d, slots[0]);
+	const struct answer alone = answer_alone(&requests[0]);
+	assert_int_equal(other->id_count, alone.count);
+	assert_memory_equal(other->ids, alone.ids, alone.count * sizeof(*alone.ids));
+	editor_decoder_destroy(&d);
+	free(all);
+	return answer;
+}
+
+/* A question behind other text is answered as if it stood alone as long as that is the edit's target; from the first
+ * token on that is not, the answer is what the text itself goes on with. */
+static void a_part_is_asked_aside_and_left_when_it_departs(void **state)
+{
+	(void)state;
+	const struct editor_request plain = request_of(0, NULL);
+	const struct answer alone = answer_alone(&plain);
+	size_t anchored;
+	assert_true(alone.count >= 5);
+	const struct answer in_text = answer_behind(NULL, NULL, 0, &anchored);
+	assert_int_equal(anchored, 0);
+	assert_memory_not_equal(in_text.ids, alone.ids, 5 * sizeof(*alone.ids));
+	/* the target is what the model says of itself: four anchors are read, then the text goes on */
+	struct editor_memory_set *set = anchored_set(alone.ids, 5);
+	const struct answer known = answer_behind(set, NULL, 0, &anchored);
+	const struct answer rest = answer_behind(NULL, alone.ids, 5, &(size_t){ 0 });
+	assert_int_equal(anchored, 4);
+	assert_memory_equal(known.ids, alone.ids, 5 * sizeof(*known.ids));
+	assert_true(known.count == TOKENS || known.count == 5 + rest.count);
+	assert_memory_equal(known.ids + 5, rest.ids, (known.count - 5) * sizeof(*known.ids));
+	editor_memory_set_release(&set);
+	/* nothing of a target that is not said remains */
+	int32_t other[5];
+	memcpy(other, alone.ids, sizeof(other));
+	other[0]++;
+	set = anchored_set(other, 5);
+	const struct answer departed = answer_behind(set, NULL, 0, &anchored);
+	same_tokens(&departed, &in_text);
+	assert_int_equal(anchored, 0);
+	editor_memory_set_release(&set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -458,6 +539,7 @@ int main(void)
 		cmocka_unit_test(a_memory_changes_only_what_is_routed_to_it),
 		cmocka_unit_test(a_sequence_keeps_its_set),
 		cmocka_unit_test(an_answer_that_departs_leaves_the_anchor),
+		cmocka_unit_test(a_part_is_asked_aside_and_left_when_it_departs),
 		cmocka_unit_test(broken_scores_end_only_their_sequence),
 		cmocka_unit_test(sampling_is_seeded),
 		cmocka_unit_test(what_does_not_fit_is_refused_whole),
