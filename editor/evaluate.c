@@ -20,6 +20,13 @@ enum pass { ANSWERS, BARE, BASE };
 
 /* ---- Routes: one pass through the lower layers */
 
+/* Asked for its route alone: what a wrong route does to an answer is told by the short questions. */
+static bool is_only_routed(const struct editor__question *q)
+{
+	return q->kind == EDITOR_ASKED_UNRELATED_LONG || q->kind == EDITOR_ASKED_SAME_FORM_LONG ||
+	       q->kind == EDITOR_ASKED_SAME_SUBJECT_LONG || q->kind == EDITOR_ASKED_MENTION;
+}
+
 static bool is_locality(const struct editor__question *q)
 {
 	switch (q->kind) {
@@ -29,7 +36,7 @@ static bool is_locality(const struct editor__question *q)
 	case EDITOR_ASKED_SAME_FORM:
 		return true;
 	default:
-		return false;
+		return is_only_routed(q);
 	}
 }
 
@@ -249,7 +256,8 @@ static bool is_prompt(const struct editor__question *q)
 
 static bool is_anchored(const struct editor__question *q)
 {
-	return editor__is_edit(q) && q->side != NULL && q->route.anchor.row_count > 0;
+	const bool around = q->kind == EDITOR_ASKED_LONG || q->kind == EDITOR_ASKED_CHAT;
+	return (editor__is_edit(q) || around) && q->side != NULL && q->route.anchor.row_count > 0;
 }
 
 /* A question that reads no anchor is answered the same without. */
@@ -263,7 +271,7 @@ static int decode_bare(struct editor__evaluator *v, struct err *e)
 /* A prompt that keeps the main memory is unchanged by construction: only routed ones are compared. */
 static bool is_compared(const struct editor__question *q)
 {
-	return is_locality(q) && q->side != NULL;
+	return is_locality(q) && !is_only_routed(q) && q->side != NULL;
 }
 
 static bool needs_continuation(const struct editor__question *q)
