@@ -2,6 +2,7 @@
 #include "base/fault.h"
 #include "base/rng.h"
 #include "editor/packed.h"
+#include "editor/route_text.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -17,6 +18,11 @@ struct slot {
 	float *anchors; /* rows of route.anchor, × ffn; NULL: none */
 	bool anchored;  /* what was decoded so far is the anchored edit's target */
 	bool no_anchor;
+	/* A part of a longer text is asked aside, as if it stood alone, as long as what is said is the edit's target;
+	 * the rest is said in the text's own context. */
+	struct editor__tokens part;   /* to be asked aside; no tokens: nothing is, or it was begun */
+	struct editor__tokens prompt; /* while it is asked: the whole text, to go back to */
+	bool departed;                /* it is to go back */
 	struct model_sampling sampling;
 	struct rng rng;
 	size_t position; /* of the next token in the sequence */
@@ -44,7 +50,7 @@ struct editor_decoder {
 	struct model_reading *readings; /* slot_count */
 	size_t *rows;                   /* slot_count: rows whose logits are wanted */
 	size_t *which;                  /* slot_count: slots of this call */
-	float *raw;                     /* hidden */
+	struct editor__packer *packer;  /* what parts of texts go through; NULL until there is one */
 };
 
 /* ---- Room */
@@ -155,6 +161,7 @@ void editor_decoder_destroy(struct editor_decoder **decoder)
 		d->backend->ops->free(d->backend, d->inputs);
 	if (d->logits != NULL)
 		d->backend->ops->free(d->backend, d->logits);
+	editor__packer_destroy(&d->packer);
 	model_run_destroy(&d->run);
 	free(d->states);
 	free(d->relation_states);
@@ -193,6 +200,8 @@ static void finish(struct editor_decoder *d, struct slot *slot, int how)
 	slot->side = NULL;
 	free(slot->anchors);
 	slot->anchors = NULL;
+	editor__tokens_free(&slot->part, 1);
+	editor__tokens_free(&slot->prompt, 1);
 	slot->out.route.anchor = (struct editor_anchor){ 0 }; /* borrowed from the set */
 	editor_memory_set_release(&slot->set);
 	d->active--;
@@ -219,6 +228,15 @@ static bool is_newline(const struct editor_decoder *d, int32_t id, bool *text_be
 	return newline != NULL;
 }
 
+/* Whether what a sequence says aside departs from its target with this token, or ends before it. */
+static bool departs(const struct slot *slot, int32_t id, bool end)
+{
+	const struct editor_anchor *target = &slot->out.route.anchor;
+	if (slot->prompt.id_count == 0)
+		return false;
+	return end ? slot->out.id_count != target->id_count : !editor_anchor_is(target, slot->out.id_count, id);
+}
+
 /* Takes the next token of a sequence from its row of logits. */
 static void take_token(struct editor_decoder *d, struct slot *slot, float *logits)
 {
@@ -231,7 +249,12 @@ static void take_token(struct editor_decoder *d, struct slot *slot, float *logit
 		return;
 	}
 	/* every control token ends an answer: none of them is text */
-	if (id == model_tokenizer_eos(tokenizer) || model_tokenizer_is_control(tokenizer, id)) {
+	const bool end = id == model_tokenizer_eos(tokenizer) || model_tokenizer_is_control(tokenizer, id);
+	if (departs(slot, id, end)) { /* the token is not said */
+		slot->departed = true;
+		return;
+	}
+	if (end) {
 		finish(d, slot, EDITOR_STOP);
 		return;
 	}
@@ -386,31 +409,51 @@ static int anchors_load(struct editor_decoder *d, struct slot *slot, struct err 
 	return 0;
 }
 
-static int route_one(struct editor_decoder *d, const struct editor_request *request, size_t first_row,
-		     struct slot *slot, struct err *e)
-{
-	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
-	const size_t first = request->route_count > 0 ? request->route_first : 0;
-	const size_t count = request->route_count > 0 ? request->route_count : request->id_count;
-	const struct editor_prompt prompt = { .ids = request->ids + first,
-					      .id_count = count,
-					      .prompt_states = d->states + (first_row + first) * hidden,
-					      .relation_states = d->relation_states + (first_row + first) * hidden,
-					      .inputs = d->inputs != NULL ? d->inputs + (first_row + first) * ffn
-									  : NULL,
-					      .backend = d->backend };
-	int rc = editor_memory_set_route(request->set, request->kind, model_tokenizer_of(d->model), &prompt,
-					 &slot->out.route, &slot->side, &slot->out.memory_id, e);
-	return rc == 0 ? anchors_load(d, slot, e) : rc;
-}
-
-static int route_group(struct editor_decoder *d, const struct editor_request *requests, size_t count, struct err *e)
+static int parts_route(struct editor_decoder *d, const struct editor__parts *parts, struct editor_key_layers layers,
+		       struct err *e)
 {
 	int rc = 0;
+	if (parts->count > 0 && d->packer == NULL)
+		rc = editor__packer_new(d->model, EDITOR__PART_ROWS, &d->packer, e);
+	return rc == 0 ? editor__parts_route(parts, d->packer, d->model, layers, NULL, e) : rc;
+}
+
+static int route_one(struct editor_decoder *d, const struct editor_request *request, size_t first_row,
+		     struct slot *slot, struct editor__parts *parts, struct err *e)
+{
+	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
+	const struct editor_prompt prompt = { .ids = request->ids,
+					      .id_count = request->id_count,
+					      .prompt_states = d->states + first_row * hidden,
+					      .relation_states = d->relation_states + first_row * hidden,
+					      .inputs = d->inputs != NULL ? d->inputs + first_row * ffn : NULL,
+					      .backend = d->backend };
+	const struct editor__text text = { .set = request->set,
+					   .kind = request->kind,
+					   .first = request->route_first,
+					   .count = request->route_count,
+					   .route = &slot->out.route,
+					   .side = &slot->side,
+					   .memory_id = &slot->out.memory_id,
+					   .part = &slot->part };
+	return editor__text_route(parts, d->model, &text, &prompt, e);
+}
+
+static int route_group(struct editor_decoder *d, const struct editor_request *requests, size_t count,
+		       struct editor_key_layers layers, struct err *e)
+{
+	struct editor__parts parts = { 0 };
+	int rc = 0;
 	for (size_t i = 0, row = 0; i < count && rc == 0; row += requests[i].id_count, i++) {
-		struct slot *slot = &d->slots[d->which[i]];
 		if (routes(route_layers(&requests[i])))
-			rc = route_one(d, &requests[i], row, slot, e);
+			rc = route_one(d, &requests[i], row, &d->slots[d->which[i]], &parts, e);
+	}
+	if (rc == 0)
+		rc = parts_route(d, &parts, layers, e);
+	editor__parts_free(&parts);
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		struct slot *slot = &d->slots[d->which[i]];
+		rc = anchors_load(d, slot, e);
 		d->readings[i] = reading_of(d, slot, 0, requests[i].id_count - 1);
 	}
 	return rc;
@@ -430,12 +473,132 @@ static int add_sides(struct editor_decoder *d, const struct editor_request *requ
 	return rc == 0 ? 0 : err_set(e, rc, "decoder: the side memory's product failed: %s", err_text(rc));
 }
 
+/* ---- Asked aside */
+
+static int tokens_copy(struct editor__tokens *out, const int32_t *ids, size_t count, size_t room, struct err *e)
+{
+	out->ids = fault_malloc(room * sizeof(*out->ids));
+	if (out->ids == NULL)
+		return err_set(e, ERR_NOMEM, "decoder: out of memory for %zu tokens", room);
+	memcpy(out->ids, ids, count * sizeof(*out->ids));
+	out->id_count = count;
+	return 0;
+}
+
+/* Without anchors nothing says what the answer should be: the text is answered where it stands. */
+static int asides_begin(struct editor_decoder *d, const struct editor_request *requests, size_t count, struct err *e)
+{
+	int rc = 0;
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		struct slot *slot = &d->slots[d->which[i]];
+		if (slot->part.id_count > 0 && slot->anchors != NULL)
+			rc = tokens_copy(&slot->prompt, requests[i].ids, requests[i].id_count,
+					 requests[i].id_count + slot->token_max, e);
+		else
+			editor__tokens_free(&slot->part, 1);
+	}
+	return rc;
+}
+
+static bool is_aside(const struct editor_decoder *d, size_t at)
+{
+	return d->slots[d->which[at]].part.id_count > 0;
+}
+
+/* The group's layers above the route, but for those that are asked aside. What remains in d->which and d->rows: the
+ * others; returns how many through *left. */
+static int prefill_above(struct editor_decoder *d, size_t count, size_t row_count, size_t below, size_t *left,
+			 struct err *e)
+{
+	const size_t layers = model_shape_of(d->model)->layers, hidden = model_shape_of(d->model)->hidden;
+	size_t row = 0, kept = 0;
+	int rc = 0;
+	for (size_t i = 0, n; i < count && rc == 0; i += n) {
+		size_t rows = 0;
+		const bool aside = is_aside(d, i);
+		for (n = 0; i + n < count && is_aside(d, i + n) == aside; n++)
+			rows += d->segments[i + n].row_count;
+		if (!aside && rows == row_count)
+			rc = prefill_layers(d, count, row_count, below, layers, e);
+		else if (!aside)
+			rc = model_layers(d->run, d->x + row * hidden, d->kv, d->segments + i, n, below, layers,
+					  d->readings + i, NULL, 0, e);
+		row += rows;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (is_aside(d, i))
+			continue;
+		d->rows[kept] = d->rows[i];
+		d->which[kept++] = d->which[i];
+	}
+	*left = kept;
+	return rc;
+}
+
+/* One sequence from its first token on, by itself. */
+static int prefill_slot(struct editor_decoder *d, size_t index, const struct editor__tokens *tokens, struct err *e)
+{
+	const size_t layers = model_shape_of(d->model)->layers, hidden = model_shape_of(d->model)->hidden;
+	const size_t count = tokens->id_count;
+	struct slot *slot = &d->slots[index];
+	int rc = rows_reserve(d, count, e);
+	if (rc != 0)
+		return rc;
+	memcpy(d->ids, tokens->ids, count * sizeof(*d->ids));
+	d->segments[0] = (struct model_segment){ .slot = index, .position = 0, .row_count = count };
+	d->readings[0] = reading_of(d, slot, 0, count - 1);
+	d->which[0] = index;
+	d->rows[0] = 0;
+	slot->position = count;
+	rc = embed_rows(d, count, e);
+	if (rc == 0)
+		rc = prefill_layers(d, 1, count, 0, layers, e);
+	if (rc != 0)
+		return rc;
+	if (count > 1)
+		d->backend->ops->copy(d->backend, d->x, d->x + (count - 1) * hidden, hidden);
+	return sample_rows(d, 1, e);
+}
+
+static int asides_prefill(struct editor_decoder *d, struct err *e)
+{
+	int rc = 0;
+	for (size_t i = 0; i < d->slot_count && rc == 0; i++) {
+		struct editor__tokens part = d->slots[i].part;
+		if (part.id_count == 0)
+			continue;
+		d->slots[i].part = (struct editor__tokens){ 0 };
+		d->slots[i].out.anchored = 0; /* the text's own row was not read */
+		rc = prefill_slot(d, i, &part, e);
+		editor__tokens_free(&part, 1);
+	}
+	return rc;
+}
+
+/* Goes on in the text's own context, behind what was said aside. */
+static int go_back(struct editor_decoder *d, size_t index, struct err *e)
+{
+	struct slot *slot = &d->slots[index];
+	struct editor__tokens all = slot->prompt;
+	slot->prompt = (struct editor__tokens){ 0 };
+	slot->departed = slot->anchored = false;
+	if (slot->out.anchored > slot->out.id_count)
+		slot->out.anchored = slot->out.id_count;
+	memcpy(all.ids + all.id_count, slot->out.ids, slot->out.id_count * sizeof(*all.ids));
+	all.id_count += slot->out.id_count;
+	int rc = prefill_slot(d, index, &all, e);
+	editor__tokens_free(&all, 1);
+	return rc;
+}
+
+/* ---- Groups of requests */
+
 /* The requests' slots stand in d->which. */
 static int prefill_group(struct editor_decoder *d, const struct editor_request *requests, size_t count,
 			 struct editor_key_layers key_layers, struct err *e)
 {
-	const size_t layers = model_shape_of(d->model)->layers, hidden = model_shape_of(d->model)->hidden;
-	size_t row_count = 0;
+	const size_t hidden = model_shape_of(d->model)->hidden;
+	size_t row_count = 0, left = 0;
 	for (size_t i = 0; i < count; i++)
 		row_count += requests[i].id_count;
 	int rc = rows_reserve(d, row_count, e);
@@ -457,17 +620,21 @@ static int prefill_group(struct editor_decoder *d, const struct editor_request *
 	if (rc == 0 && routes(key_layers)) {
 		rc = prefill_keys(d, count, row_count, key_layers, e);
 		if (rc == 0)
-			rc = route_group(d, requests, count, e);
+			rc = route_group(d, requests, count, key_layers, e);
 		if (rc == 0 && key_layers.gap != 0)
 			rc = add_sides(d, requests, count, e);
 	}
 	if (rc == 0)
-		rc = prefill_layers(d, count, row_count, below, layers, e);
-	if (rc == 0 && row_count > d->rows_max) { /* the head takes rows_max rows: the last one is enough */
+		rc = asides_begin(d, requests, count, e);
+	if (rc == 0)
+		rc = prefill_above(d, count, row_count, below, &left, e);
+	if (rc == 0 && left > 0 && row_count > d->rows_max) { /* the head takes rows_max rows: the last one is enough */
 		d->backend->ops->copy(d->backend, d->x, d->x + d->rows[0] * hidden, hidden);
 		d->rows[0] = 0;
 	}
-	return rc == 0 ? sample_rows(d, count, e) : rc;
+	if (rc == 0 && left > 0)
+		rc = sample_rows(d, left, e);
+	return rc == 0 ? asides_prefill(d, e) : rc;
 }
 
 static int check_request(const struct editor_decoder *d, const struct editor_request *request, struct err *e)
@@ -541,9 +708,14 @@ int editor_decoder_step(struct editor_decoder *d, struct err *e)
 {
 	const size_t layers = model_shape_of(d->model)->layers;
 	size_t count = 0;
+	int rc = 0;
+	for (size_t i = 0; i < d->slot_count && rc == 0; i++)
+		rc = d->slots[i].departed ? go_back(d, i, e) : 0;
+	if (rc != 0)
+		return rc;
 	for (size_t i = 0; i < d->slot_count; i++) {
 		struct slot *slot = &d->slots[i];
-		if (!slot->used || slot->out.done)
+		if (!slot->used || slot->out.done || slot->departed)
 			continue;
 		d->which[count] = i;
 		d->ids[count] = slot->next;
@@ -553,7 +725,7 @@ int editor_decoder_step(struct editor_decoder *d, struct err *e)
 	}
 	if (count == 0)
 		return 0;
-	int rc = model_embed(d->run, d->x, d->ids, count, e);
+	rc = model_embed(d->run, d->x, d->ids, count, e);
 	if (rc == 0)
 		rc = model_layers(d->run, d->x, d->kv, d->segments, count, 0, layers, d->readings, NULL, 0, e);
 	for (size_t i = 0; i < count && rc == 0; i++)

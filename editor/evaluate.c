@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "editor/answer.h"
 #include "editor/evaluate_internal.h"
+#include "editor/route_text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,6 +20,13 @@ enum pass { ANSWERS, BARE, BASE };
 
 /* ---- Routes: one pass through the lower layers */
 
+/* Asked for its route alone: what a wrong route does to an answer is told by the short questions. */
+static bool is_only_routed(const struct editor__question *q)
+{
+	return q->kind == EDITOR_ASKED_UNRELATED_LONG || q->kind == EDITOR_ASKED_SAME_FORM_LONG ||
+	       q->kind == EDITOR_ASKED_SAME_SUBJECT_LONG || q->kind == EDITOR_ASKED_MENTION;
+}
+
 static bool is_locality(const struct editor__question *q)
 {
 	switch (q->kind) {
@@ -28,30 +36,28 @@ static bool is_locality(const struct editor__question *q)
 	case EDITOR_ASKED_SAME_FORM:
 		return true;
 	default:
-		return false;
+		return is_only_routed(q);
 	}
 }
 
 struct routing {
 	struct editor__evaluator *v;
+	struct editor__parts parts;
 	struct err *e;
 };
 
 static int route_one(void *context, size_t at, const struct editor_prompt *prompt)
 {
-	const struct routing *r = context;
+	struct routing *r = context;
 	struct editor__question *q = &r->v->questions[at];
-	const size_t hidden = model_shape_of(r->v->model)->hidden;
-	struct editor_prompt part = *prompt;
-	if (q->route_count > 0) {
-		part.ids += q->route_first;
-		part.id_count = q->route_count;
-		part.prompt_states += q->route_first * hidden;
-		part.relation_states += q->route_first * hidden;
-		part.inputs += q->route_first * model_shape_of(r->v->model)->ffn;
-	}
-	return editor_memory_set_route(r->v->set, r->v->set_kind, model_tokenizer_of(r->v->model), &part, &q->route,
-				       &q->side, &q->memory_id, r->e);
+	const struct editor__text text = { .set = r->v->set,
+					   .kind = r->v->set_kind,
+					   .first = q->route_first,
+					   .count = q->route_count,
+					   .route = &q->route,
+					   .side = &q->side,
+					   .memory_id = &q->memory_id };
+	return editor__text_route(&r->parts, r->v->model, &text, prompt, r->e);
 }
 
 static void route_by_oracle(struct editor__evaluator *v)
@@ -66,7 +72,8 @@ static void route_by_oracle(struct editor__evaluator *v)
 
 static int route_all(struct editor__evaluator *v, struct err *e)
 {
-	struct routing routing = { v, e };
+	const struct editor_key_layers layers = editor_memory_set_key_layers(v->set);
+	struct routing routing = { .v = v, .e = e };
 	if (editor_memory_set_edit_count(v->set) == 0 || v->count == 0)
 		return 0;
 	if (v->what->oracle) {
@@ -78,8 +85,10 @@ static int route_all(struct editor__evaluator *v, struct err *e)
 		return err_set(e, ERR_NOMEM, "evaluation: out of memory");
 	for (size_t i = 0; i < v->count; i++)
 		tokens[i] = v->questions[i].tokens;
-	int rc = editor__packer_prompts(v->packer, editor_memory_set_key_layers(v->set), tokens, v->count, route_one,
-					&routing, v->watch, "route", e);
+	int rc = editor__packer_prompts(v->packer, layers, tokens, v->count, route_one, &routing, v->watch, "route", e);
+	if (rc == 0)
+		rc = editor__parts_route(&routing.parts, v->packer, v->model, layers, v->watch, e);
+	editor__parts_free(&routing.parts);
 	free(tokens);
 	return rc;
 }
@@ -247,7 +256,8 @@ static bool is_prompt(const struct editor__question *q)
 
 static bool is_anchored(const struct editor__question *q)
 {
-	return editor__is_edit(q) && q->side != NULL && q->route.anchor.row_count > 0;
+	const bool around = q->kind == EDITOR_ASKED_LONG || q->kind == EDITOR_ASKED_CHAT;
+	return (editor__is_edit(q) || around) && q->side != NULL && q->route.anchor.row_count > 0;
 }
 
 /* A question that reads no anchor is answered the same without. */
@@ -261,7 +271,7 @@ static int decode_bare(struct editor__evaluator *v, struct err *e)
 /* A prompt that keeps the main memory is unchanged by construction: only routed ones are compared. */
 static bool is_compared(const struct editor__question *q)
 {
-	return is_locality(q) && q->side != NULL;
+	return is_locality(q) && !is_only_routed(q) && q->side != NULL;
 }
 
 static bool needs_continuation(const struct editor__question *q)

@@ -23,6 +23,8 @@
 	X(free_gen_no_verbatim, "all other rephrases")                                                                 \
 	X(free_long, "the first rephrase behind three unrelated texts")                                                \
 	X(free_chat, "the first rephrase in a chat behind two earlier turns")                                          \
+	X(free_long_no_anchor, "the same behind three texts, without anchored recall")                                 \
+	X(free_chat_no_anchor, "the same in a chat, without anchored recall")                                          \
 	X(free_rel_base, "prompts, unedited model")                                                                    \
 	X(portability, "facts that follow")                                                                            \
 	X(ppl, "perplexity of the targets behind their prompts")                                                       \
@@ -36,7 +38,11 @@
 	X(routed_unrelated, "unrelated prompts that leave the main memory")                                            \
 	X(routed_same_form, "questions of the same form that leave it")                                                \
 	X(routed_same_subject, "other questions on an edited subject that leave it")                                   \
-	X(routed_neighborhood, "questions of the same relation that leave it")
+	X(routed_neighborhood, "questions of the same relation that leave it")                                         \
+	X(routed_unrelated_long, "unrelated prompts behind three unrelated texts that leave it")                       \
+	X(routed_same_form_long, "questions of the same form behind such texts that leave it")                         \
+	X(routed_same_subject_long, "other questions on an edited subject behind such texts that leave it")            \
+	X(routed_mention, "texts that name an edited subject and ask something unrelated last that leave it")
 enum editor_figure {
 #define X(name, what) EDITOR_FIGURE_##name,
 	EDITOR_FIGURES(X)
@@ -86,6 +92,10 @@ enum editor_asked_kind {
 	EDITOR_ASKED_LONG,
 	EDITOR_ASKED_CHAT,
 	EDITOR_ASKED_SAME_FORM,
+	EDITOR_ASKED_UNRELATED_LONG, /* these four behind other text: only their routes are looked at */
+	EDITOR_ASKED_SAME_FORM_LONG,
+	EDITOR_ASKED_SAME_SUBJECT_LONG,
+	EDITOR_ASKED_MENTION,
 	EDITOR_ASKED_COUNT
 };
 extern const char *const editor_asked_names[EDITOR_ASKED_COUNT];
@@ -111,7 +121,7 @@ struct editor_evaluation {
 	size_t probe_count;
 	/* Texts that have nothing to do with the edits: a record's first rephrase is asked behind three of them
 	 * (free_long) and in a chat whose two earlier turns they are (free_chat). Which ones is a function of the
-	 * record's content and text_count. 0: neither is asked. */
+	 * record's content and text_count; what must not be routed stands behind them too. 0: none of it is asked. */
 	const struct record_text *texts;
 	size_t text_count;
 	bool no_anchor;  /* anchored recall off everywhere */

@@ -60,19 +60,34 @@ static struct record_text text_around(const struct editor__evaluator *v, const s
 	return v->what->texts[(start % v->what->text_count + at) % v->what->text_count];
 }
 
-static int long_tokens(const struct editor__evaluator *v, const struct record *record, struct editor__question *q,
-		       struct err *e)
+/* `count` texts, one a line, `line` when it is not NULL, then the question's own text. */
+static int long_tokens(const struct editor__evaluator *v, const struct record *record, size_t count,
+		       const struct buf *line, struct editor__question *q, struct err *e)
 {
 	struct buf text = BUF_INIT;
-	for (size_t i = 0; i < LONG_TEXTS; i++) {
+	for (size_t i = 0; i < count; i++) {
 		const struct record_text around = text_around(v, record, i);
 		buf_append(&text, around.text, around.len);
 		buf_u8(&text, '\n');
 	}
+	if (line != NULL)
+		buf_append(&text, line->data, line->len);
 	buf_append(&text, q->text.text, q->text.len);
-	int rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory")
-				   : editor__tokens_of(v->model, (const char *)text.data, text.len, &q->tokens, e);
+	int rc = buf_failed(&text) || (line != NULL && buf_failed(line))
+			 ? err_set(e, ERR_NOMEM, "out of memory")
+			 : editor__tokens_of(v->model, (const char *)text.data, text.len, &q->tokens, e);
 	buf_free(&text);
+	return rc;
+}
+
+/* A text that is about the subject, and not what it asks. */
+static int mention_tokens(const struct editor__evaluator *v, const struct record *record, struct editor__question *q,
+			  struct err *e)
+{
+	struct buf line = BUF_INIT;
+	buf_printf(&line, "Yesterday we read a page about %.*s.\n", (int)record->subject.len, record->subject.text);
+	int rc = long_tokens(v, record, 1, &line, q, e);
+	buf_free(&line);
 	return rc;
 }
 
@@ -98,16 +113,28 @@ static int chat_tokens(const struct editor__evaluator *v, const struct record *r
 	return rc;
 }
 
-/* Not asked where it does not fit the model, or the model has no form of chats. */
-static int ask_around(struct editor__evaluator *v, enum editor_asked_kind kind, size_t index, struct err *e)
+static int around_tokens(const struct editor__evaluator *v, const struct record *record, struct editor__question *q,
+			 struct err *e)
 {
-	const struct record *record = v->what->records[index];
+	if (q->kind == EDITOR_ASKED_CHAT)
+		return chat_tokens(v, record, q, e);
+	if (q->kind == EDITOR_ASKED_MENTION)
+		return mention_tokens(v, record, q, e);
+	return long_tokens(v, record, LONG_TEXTS, NULL, q, e);
+}
+
+/* Not asked where it does not fit the model, or the model has no form of chats. */
+static int ask_around(struct editor__evaluator *v, enum editor_asked_kind kind, size_t index,
+		      const struct record *record, struct record_text text, struct err *e)
+{
+	const struct record_text none = { NULL, 0 };
+	const bool answered = kind == EDITOR_ASKED_LONG || kind == EDITOR_ASKED_CHAT;
 	struct err why = ERR_INIT;
 	struct editor__question *q;
-	int rc = question_new(v, kind, index, record->rephrases[0], record->target_new, &q, e);
+	int rc = question_new(v, kind, index, text, answered ? record->target_new : none, &q, e);
 	if (rc != 0)
 		return rc;
-	rc = kind == EDITOR_ASKED_CHAT ? chat_tokens(v, record, q, &why) : long_tokens(v, record, q, &why);
+	rc = around_tokens(v, record, q, &why);
 	if (rc == 0)
 		v->count++;
 	else if (rc == ERR_NOMEM)
@@ -129,6 +156,36 @@ static enum editor_asked_kind locality_kind(const struct record_probe *item)
 	return is_kind(&item->kind, "neighborhood") ? EDITOR_ASKED_NEIGHBORHOOD : EDITOR_ASKED_UNRELATED;
 }
 
+/* The first unrelated and the first other question of a record, behind other text. */
+static int ask_locality_around(struct editor__evaluator *v, size_t index, const struct record *record, struct err *e)
+{
+	bool unrelated = false, same_subject = false;
+	int rc = 0;
+	for (size_t i = 0; i < record->locality_count && rc == 0; i++) {
+		const struct record_text text = record->locality[i].prompt;
+		const enum editor_asked_kind kind = locality_kind(&record->locality[i]);
+		if (kind == EDITOR_ASKED_UNRELATED && !unrelated) {
+			unrelated = true;
+			rc = ask_around(v, EDITOR_ASKED_UNRELATED_LONG, index, record, text, e);
+			if (rc == 0 && record->subject.len > 0)
+				rc = ask_around(v, EDITOR_ASKED_MENTION, index, record, text, e);
+		} else if (kind == EDITOR_ASKED_SAME_SUBJECT && !same_subject) {
+			same_subject = true;
+			rc = ask_around(v, EDITOR_ASKED_SAME_SUBJECT_LONG, index, record, text, e);
+		}
+	}
+	return rc;
+}
+
+static int ask_record_around(struct editor__evaluator *v, size_t index, const struct record *record, struct err *e)
+{
+	int rc = ask_locality_around(v, index, record, e);
+	if (record->rephrase_count == 0 || rc != 0)
+		return rc;
+	rc = ask_around(v, EDITOR_ASKED_LONG, index, record, record->rephrases[0], e);
+	return rc == 0 ? ask_around(v, EDITOR_ASKED_CHAT, index, record, record->rephrases[0], e) : rc;
+}
+
 static int ask_record(struct editor__evaluator *v, size_t index, struct err *e)
 {
 	const struct record *record = v->what->records[index];
@@ -141,19 +198,25 @@ static int ask_record(struct editor__evaluator *v, size_t index, struct err *e)
 	for (size_t i = 0; i < record->portability_count && rc == 0; i++)
 		rc = ask(v, EDITOR_ASKED_PORTABILITY, index, record->portability[i].prompt,
 			 record->portability[i].target, e);
-	if (v->what->text_count == 0 || record->rephrase_count == 0 || rc != 0)
-		return rc;
-	rc = ask_around(v, EDITOR_ASKED_LONG, index, e);
-	return rc == 0 ? ask_around(v, EDITOR_ASKED_CHAT, index, e) : rc;
+	return rc == 0 && v->what->text_count > 0 ? ask_record_around(v, index, record, e) : rc;
+}
+
+static int ask_probe(struct editor__evaluator *v, size_t index, struct err *e)
+{
+	const struct record *probe = v->what->probes[index];
+	const struct record_text none = { NULL, 0 };
+	int rc = ask(v, EDITOR_ASKED_SAME_FORM, index, probe->prompt, none, e);
+	if (rc == 0 && v->what->text_count > 0)
+		rc = ask_around(v, EDITOR_ASKED_SAME_FORM_LONG, index, probe, probe->prompt, e);
+	return rc;
 }
 
 int editor__evaluate_ask(struct editor__evaluator *v, struct err *e)
 {
-	const struct record_text none = { NULL, 0 };
 	int rc = 0;
 	for (size_t i = 0; i < v->what->record_count && rc == 0; i++)
 		rc = ask_record(v, i, e);
 	for (size_t i = 0; i < v->what->probe_count && rc == 0; i++)
-		rc = ask(v, EDITOR_ASKED_SAME_FORM, i, v->what->probes[i]->prompt, none, e);
+		rc = ask_probe(v, i, e);
 	return rc;
 }

@@ -17,9 +17,10 @@ const char *const editor_figure_texts[EDITOR_FIGURE_COUNT] = {
 	EDITOR_FIGURES(X)
 #undef X
 };
-const char *const editor_asked_names[EDITOR_ASKED_COUNT] = { "prompt",       "rephrase",     "unrelated",
-							     "same_subject", "neighborhood", "portability",
-							     "long",         "chat",         "same_form" };
+const char *const editor_asked_names[EDITOR_ASKED_COUNT] = {
+	"prompt", "rephrase",  "unrelated",      "same_subject",   "neighborhood",      "portability", "long",
+	"chat",   "same_form", "unrelated_long", "same_form_long", "same_subject_long", "mention"
+};
 
 enum value { FORCED, PPL, PPL_BASE, CONFIDENT, CONFIDENT_OWN, RIGHT, RIGHT_BARE, RIGHT_BASE, ROUTED, RIGHT_MEMORY };
 enum filter { ALL, NO_CONFLICT, VERBATIM, NO_VERBATIM };
@@ -45,6 +46,8 @@ static const struct {
 	[EDITOR_FIGURE_free_gen_no_verbatim] = { EDITOR_ASKED_REPHRASE, RIGHT, NO_VERBATIM },
 	[EDITOR_FIGURE_free_long] = { EDITOR_ASKED_LONG, RIGHT, ALL },
 	[EDITOR_FIGURE_free_chat] = { EDITOR_ASKED_CHAT, RIGHT, ALL },
+	[EDITOR_FIGURE_free_long_no_anchor] = { EDITOR_ASKED_LONG, RIGHT_BARE, ALL },
+	[EDITOR_FIGURE_free_chat_no_anchor] = { EDITOR_ASKED_CHAT, RIGHT_BARE, ALL },
 	[EDITOR_FIGURE_free_rel_base] = { EDITOR_ASKED_PROMPT, RIGHT_BASE, ALL },
 	[EDITOR_FIGURE_portability] = { EDITOR_ASKED_PORTABILITY, RIGHT, ALL },
 	[EDITOR_FIGURE_ppl] = { EDITOR_ASKED_PROMPT, PPL, ALL },
@@ -59,6 +62,10 @@ static const struct {
 	[EDITOR_FIGURE_routed_same_form] = { EDITOR_ASKED_SAME_FORM, ROUTED, ALL },
 	[EDITOR_FIGURE_routed_same_subject] = { EDITOR_ASKED_SAME_SUBJECT, ROUTED, ALL },
 	[EDITOR_FIGURE_routed_neighborhood] = { EDITOR_ASKED_NEIGHBORHOOD, ROUTED, ALL },
+	[EDITOR_FIGURE_routed_unrelated_long] = { EDITOR_ASKED_UNRELATED_LONG, ROUTED, ALL },
+	[EDITOR_FIGURE_routed_same_form_long] = { EDITOR_ASKED_SAME_FORM_LONG, ROUTED, ALL },
+	[EDITOR_FIGURE_routed_same_subject_long] = { EDITOR_ASKED_SAME_SUBJECT_LONG, ROUTED, ALL },
+	[EDITOR_FIGURE_routed_mention] = { EDITOR_ASKED_MENTION, ROUTED, ALL },
 };
 
 static double right_memory(const struct editor__evaluator *v, const struct editor__question *q)

@@ -450,7 +450,9 @@ int editor_router_route(const struct editor_router *router, const struct model_t
 	struct editor__prompt text;
 	struct choice c = { .router = router, .prompt = &text };
 	memset(out, 0, sizeof(*out));
-	c.open = out->prompt_threshold = editor_calibration_threshold(router->calibration, router->entry_count);
+	/* k looks at n edits come near one by chance as often as one look at k·n */
+	c.open = out->prompt_threshold = editor_calibration_threshold(
+		router->calibration, router->entry_count * (prompt->looks > 1 ? prompt->looks : 1));
 	out->relation_threshold = router->calibration->relation.threshold;
 	if (router->entry_count == 0)
 		return 0;

@@ -138,6 +138,8 @@ struct editor_prompt { /* what a route is decided from */
 	size_t id_count;
 	const float *prompt_states;   /* id_count × hidden at the input of prompt_layer */
 	const float *relation_states; /* the same at the input of relation_layer */
+	size_t looks; /* so many parts of one text are routed, this among them, and share its bound on false routes; 0
+			 is 1 */
 	/* family `paper`: */
 	const float *inputs; /* id_count × ffn: A(x) of the edited matrix */
 	struct model_backend *backend;

@@ -152,6 +152,59 @@ static void a_long_prompt_is_routed_as_a_whole(void **state)
 	editor_memory_set_release(&set);
 }
 
+/* `before` and `text` as one text, or `text` as a chat's message behind it. */
+static struct editor_route route_of_text(struct editor_memory_set *set, const char *before, const char *text,
+					 bool in_chat, size_t prefill_rows)
+{
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(model);
+	struct err e = ERR_INIT;
+	struct editor_request request = request_of(0, set);
+	struct answer answer;
+	int32_t *own = NULL;
+	size_t count = 0;
+	assert_ok(&e, model_tokenizer_encode(tokenizer, before, strlen(before), false, &own, &count, &e));
+	const size_t first = count;
+	assert_ok(&e, model_tokenizer_encode(tokenizer, text, strlen(text), false, &own, &count, &e));
+	request.ids = own;
+	request.id_count = count;
+	request.route_first = in_chat ? first : 0;
+	request.route_count = in_chat ? count - first : 0;
+	struct editor_decoder *d = decoder_of(1, prefill_rows);
+	run(d, &request, 1, &answer);
+	editor_decoder_destroy(&d);
+	free(own);
+	answer.route.anchor = (struct editor_anchor){ 0 };
+	assert_int_equal(answer.memory_id, answer.route.routed ? 7 : 0);
+	return answer.route;
+}
+
+/* But for the rounding of a product with more rows. */
+static bool same_score(const struct editor_route *a, const struct editor_route *b)
+{
+	return fabsf(a->prompt_score - b->prompt_score) < 1e-6f && fabsf(a->relation_score - b->relation_score) < 1e-6f;
+}
+
+/* The question is known behind other text, and as a message after others, by the very scores that it has alone. */
+static void what_a_text_asks_last_is_routed_as_if_alone(void **state)
+{
+	(void)state;
+	static const char before[] = "the sea is wide\nand deep. Is it?\n", after[] = "\nthe sea is wide\nIs it?";
+	struct editor_memory_set *set = tiny_set(model, prompts, 1, 3, 0.5f, 1);
+	const struct editor_route alone = route_of_text(set, "", prompts[0], false, 64);
+	assert_true(alone.routed);
+	static const size_t rows[] = { 64, 8 };
+	for (size_t i = 0; i < 2; i++) {
+		const struct editor_route behind = route_of_text(set, before, prompts[0], false, rows[i]);
+		const struct editor_route message = route_of_text(set, before, prompts[0], true, rows[i]);
+		assert_true(behind.routed && same_score(&behind, &alone));
+		assert_true(message.routed && same_score(&message, &alone));
+		assert_int_equal(behind.nearest[0], 1);
+		/* what was asked before the last question is not what the text asks */
+		assert_false(route_of_text(set, prompts[0], after, false, rows[i]).routed);
+	}
+	editor_memory_set_release(&set);
+}
+
 static void a_memory_changes_only_what_is_routed_to_it(void **state)
 {
 	(void)state;
@@ -396,14 +449,97 @@ static void an_answer_that_departs_leaves_the_anchor(void **state)
 	editor_memory_set_release(&set);
 }
 
+static const char before_it[] = "Saro: a b c\n";
+
+/* Prompt 0 behind other text, and `said` behind that. */
+static int32_t *ids_behind(const int32_t *said, size_t said_count, size_t *count)
+{
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(model);
+	int32_t *all = NULL;
+	struct err e = ERR_INIT;
+	*count = 0;
+	assert_ok(&e, model_tokenizer_encode(tokenizer, before_it, strlen(before_it), false, &all, count, &e));
+	assert_ok(&e, model_tokenizer_encode(tokenizer, prompts[0], strlen(prompts[0]), false, &all, count, &e));
+	all = realloc(all, (*count + said_count) * sizeof(*all));
+	assert_non_null(all);
+	memcpy(all + *count, said, said_count * sizeof(*all));
+	*count += said_count;
+	return all;
+}
+
+/* What is said behind prompt 0 in its text, `said` first; set NULL: by the unedited model. */
+static struct answer answer_behind(struct editor_memory_set *set, const int32_t *said, size_t said_count,
+				   size_t *anchored)
+{
+	struct editor_request request = request_of(0, set);
+	struct answer answer = { .count = 0 };
+	struct err e = ERR_INIT;
+	size_t slot;
+	int32_t *all = ids_behind(said, said_count, &request.id_count);
+	request.ids = all;
+	struct editor_decoder *d = decoder_of(2, 16);
+	/* beside another, which must not notice */
+	struct editor_request requests[2] = { request_of(2, set), request };
+	size_t slots[2];
+	assert_ok(&e, editor_decoder_admit(d, requests, 2, slots, &e));
+	slot = slots[1];
+	while (editor_decoder_active(d) > 0)
+		assert_ok(&e, editor_decoder_step(d, &e));
+	const struct editor_sequence *sequence = editor_decoder_sequence(d, slot);
+	answer.count = sequence->id_count;
+	memcpy(answer.ids, sequence->ids, answer.count * sizeof(*answer.ids));
+	*anchored = sequence->anchored;
+	const struct editor_sequence *other = editor_decoder_sequence(d, slots[0]);
+	const struct answer alone = answer_alone(&requests[0]);
+	assert_int_equal(other->id_count, alone.count);
+	assert_memory_equal(other->ids, alone.ids, alone.count * sizeof(*alone.ids));
+	editor_decoder_destroy(&d);
+	free(all);
+	return answer;
+}
+
+/* A question behind other text is answered as if it stood alone as long as that is the edit's target; from the first
+ * token on that is not, the answer is what the text itself goes on with. */
+static void a_part_is_asked_aside_and_left_when_it_departs(void **state)
+{
+	(void)state;
+	const struct editor_request plain = request_of(0, NULL);
+	const struct answer alone = answer_alone(&plain);
+	size_t anchored;
+	assert_true(alone.count >= 5);
+	const struct answer in_text = answer_behind(NULL, NULL, 0, &anchored);
+	assert_int_equal(anchored, 0);
+	assert_memory_not_equal(in_text.ids, alone.ids, 5 * sizeof(*alone.ids));
+	/* the target is what the model says of itself: four anchors are read, then the text goes on */
+	struct editor_memory_set *set = anchored_set(alone.ids, 5);
+	const struct answer known = answer_behind(set, NULL, 0, &anchored);
+	const struct answer rest = answer_behind(NULL, alone.ids, 5, &(size_t){ 0 });
+	assert_int_equal(anchored, 4);
+	assert_memory_equal(known.ids, alone.ids, 5 * sizeof(*known.ids));
+	assert_true(known.count == TOKENS || known.count == 5 + rest.count);
+	assert_memory_equal(known.ids + 5, rest.ids, (known.count - 5) * sizeof(*known.ids));
+	editor_memory_set_release(&set);
+	/* nothing of a target that is not said remains */
+	int32_t other[5];
+	memcpy(other, alone.ids, sizeof(other));
+	other[0]++;
+	set = anchored_set(other, 5);
+	const struct answer departed = answer_behind(set, NULL, 0, &anchored);
+	same_tokens(&departed, &in_text);
+	assert_int_equal(anchored, 0);
+	editor_memory_set_release(&set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(batched_answers_are_those_of_one_at_a_time),
 		cmocka_unit_test(a_long_prompt_is_routed_as_a_whole),
+		cmocka_unit_test(what_a_text_asks_last_is_routed_as_if_alone),
 		cmocka_unit_test(a_memory_changes_only_what_is_routed_to_it),
 		cmocka_unit_test(a_sequence_keeps_its_set),
 		cmocka_unit_test(an_answer_that_departs_leaves_the_anchor),
+		cmocka_unit_test(a_part_is_asked_aside_and_left_when_it_departs),
 		cmocka_unit_test(broken_scores_end_only_their_sequence),
 		cmocka_unit_test(sampling_is_seeded),
 		cmocka_unit_test(what_does_not_fit_is_refused_whole),

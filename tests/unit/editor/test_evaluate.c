@@ -188,12 +188,32 @@ static void the_fact_is_asked_inside_other_text(void **state)
 	/* rows 0 and 1 name their subject; every row has a first rephrase */
 	is(s.right_memory_long, 0.5);
 	is(s.right_memory_chat, 0.5);
-	assert_true(s.free_long >= 0 && s.free_long <= 0.5);
-	/* anchors answer wherever the route is right */
+	/* what is asked last is answered as if it stood alone */
+	is(s.free_long, 0.5);
 	is(s.free_chat, 0.5);
+	assert_true(s.free_long_no_anchor >= 0 && s.free_long_no_anchor <= 0.5);
+	assert_true(s.free_chat_no_anchor >= 0 && s.free_chat_no_anchor <= 0.5);
 	evaluate_with(set, 4, NULL, &again, NULL);
 	is(again.free_long, s.free_long);
+	is(again.free_long_no_anchor, s.free_long_no_anchor);
 	is(again.ppl, s.ppl);
+	editor_memory_set_release(&set);
+}
+
+/* By these thresholds whatever names an edit's subject is routed, and nothing else. */
+static void what_must_not_be_routed_is_asked_behind_other_text(void **state)
+{
+	(void)state;
+	struct editor_memory_set *set = set_of(delta.data, delta.len);
+	struct editor_scores s;
+	evaluate_with(set, 0, NULL, &s, NULL);
+	assert_true(isnan(s.routed_unrelated_long) && isnan(s.routed_same_form_long) && isnan(s.routed_mention) &&
+		    isnan(s.routed_same_subject_long));
+	evaluate_with(set, 4, NULL, &s, NULL);
+	is(s.routed_unrelated_long, 0);
+	is(s.routed_same_form_long, 0);
+	is(s.routed_same_subject_long, 1);
+	is(s.routed_mention, 1);
 	editor_memory_set_release(&set);
 }
 
@@ -213,9 +233,11 @@ static void every_record_has_figures_of_its_own(void **state)
 			n += isnan(answers[i].figures.values[f]) ? 0 : 1;
 			sum += isnan(answers[i].figures.values[f]) ? 0 : answers[i].figures.values[f];
 		}
-		if (f != EDITOR_FIGURE_loc_same_form && f != EDITOR_FIGURE_routed_same_form && n > 0)
+		const bool of_probes = f == EDITOR_FIGURE_loc_same_form || f == EDITOR_FIGURE_routed_same_form ||
+				       f == EDITOR_FIGURE_routed_same_form_long;
+		if (!of_probes && n > 0)
 			is(s.mean.values[f], sum / (double)n);
-		if (n == 0 && f != EDITOR_FIGURE_loc_same_form && f != EDITOR_FIGURE_routed_same_form)
+		if (!of_probes && n == 0)
 			assert_true(isnan(s.mean.values[f]));
 	}
 	is(answers[0].figures.free_gen, 0.5);
@@ -234,6 +256,10 @@ static void every_record_has_figures_of_its_own(void **state)
 	assert_int_equal(asked[EDITOR_ASKED_SAME_FORM], 2);
 	assert_int_equal(asked[EDITOR_ASKED_LONG], EDITS);
 	assert_int_equal(asked[EDITOR_ASKED_CHAT], EDITS);
+	assert_int_equal(asked[EDITOR_ASKED_SAME_FORM_LONG], 2);
+	assert_int_equal(asked[EDITOR_ASKED_UNRELATED_LONG], 2);
+	assert_int_equal(asked[EDITOR_ASKED_SAME_SUBJECT_LONG], 1);
+	assert_int_equal(asked[EDITOR_ASKED_MENTION], 2);
 	editor_details_fini(&details);
 	editor_memory_set_release(&set);
 }
@@ -305,6 +331,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(trained_memories_score_what_was_built),
 		cmocka_unit_test(the_fact_is_asked_inside_other_text),
+		cmocka_unit_test(what_must_not_be_routed_is_asked_behind_other_text),
 		cmocka_unit_test(every_record_has_figures_of_its_own),
 		cmocka_unit_test(an_empty_delta_changes_nothing),
 		cmocka_unit_test(no_memory_is_the_unedited_model),

@@ -98,6 +98,33 @@ static void open_routes_need_the_open_threshold(void **state)
 	editor_calibration_destroy(&c);
 }
 
+/* Three looks at two edits have the threshold of one look at six. */
+static void looks_share_the_bound_on_false_routes(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	const struct editor_index_entry entries[] = { { .seq = 10, .raw = east, .relation = east },
+						      { .seq = 11, .raw = north, .relation = east } };
+	for (size_t i = 0; i < EDITOR_THRESHOLDS; i++)
+		c->thresholds[i].threshold = 0.9f + 0.01f * (float)i;
+	struct editor_router *router = router_of(c, entries, 2);
+	static const size_t looks[] = { 0, 1, 3 }, edits[] = { 2, 2, 6 };
+	for (size_t i = 0; i < 3; i++) {
+		struct editor_route route;
+		struct tiny_prompt p;
+		struct err e = ERR_INIT;
+		tiny_prompt_init(&p, model_tokenizer_of(model), "any", near_east, east, HIDDEN);
+		p.prompt.looks = looks[i];
+		assert_int_equal(editor_router_route(router, model_tokenizer_of(model), &p.prompt, &route, &e), 0);
+		assert_true(route.prompt_threshold == editor_calibration_threshold(c, edits[i]));
+		assert_true(route.routed == (route.prompt_score >= route.prompt_threshold));
+		tiny_prompt_fini(&p);
+	}
+	assert_true(editor_calibration_threshold(c, 6) > editor_calibration_threshold(c, 2));
+	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
 static void a_subject_must_stand_in_the_query(void **state)
 {
 	(void)state;
@@ -374,6 +401,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(open_routes_need_the_open_threshold),
+		cmocka_unit_test(looks_share_the_bound_on_false_routes),
 		cmocka_unit_test(a_subject_must_stand_in_the_query),
 		cmocka_unit_test(subjects_are_found_as_words),
 		cmocka_unit_test(numbers_do_not_match_nearly),

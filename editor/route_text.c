@@ -1,0 +1,165 @@
+#include "editor/route_text.h"
+
+#include "base/fault.h"
+#include "editor/segments.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int route(const struct editor__text *text, const struct model *model, const struct editor_prompt *prompt,
+		 struct editor_route *out, const struct model_side **side, uint64_t *memory_id, struct err *e)
+{
+	return editor_memory_set_route(text->set, text->kind, model_tokenizer_of(model), prompt, out, side, memory_id,
+				       e);
+}
+
+/* ---- Parts */
+
+static int reserve(struct editor__parts *parts, size_t more, struct err *e)
+{
+	const size_t need = parts->count + more, cap = need > 2 * parts->cap ? need : 2 * parts->cap;
+	if (need <= parts->cap)
+		return 0;
+	struct editor__tokens *tokens = fault_realloc(parts->tokens, cap * sizeof(*tokens));
+	if (tokens != NULL)
+		parts->tokens = tokens;
+	struct part_of *of = tokens != NULL ? fault_realloc(parts->of, cap * sizeof(*of)) : NULL;
+	if (of == NULL)
+		return err_set(e, ERR_NOMEM, "route: out of memory for %zu parts of texts", need);
+	parts->of = of;
+	parts->cap = cap;
+	return 0;
+}
+
+/* The tokens that the part has when it is asked alone: those inside the text may begin with a space. A part that is too
+ * long is left out. */
+static int add_part(struct editor__parts *parts, const struct model *model, const char *bytes, size_t len,
+		    const struct editor__text *text, struct err *e)
+{
+	struct err why = ERR_INIT;
+	struct editor__tokens *tokens = &parts->tokens[parts->count];
+	if (editor__tokens_of(model, bytes, len, tokens, &why) == ERR_NOMEM)
+		return err_set(e, ERR_NOMEM, "route: out of memory");
+	if (tokens->id_count == 0 || tokens->id_count > EDITOR__PART_TOKENS_MAX) {
+		editor__tokens_free(tokens, 1); /* or bytes of a character that is cut off */
+		return 0;
+	}
+	parts->of[parts->count++] = (struct part_of){ .text = *text };
+	return 0;
+}
+
+/* *whole_too: the first part added is the text as a whole. */
+static int add_parts(struct editor__parts *parts, const struct model *model, const struct editor__text *text,
+		     const struct editor_prompt *prompt, bool *whole_too, struct err *e)
+{
+	const size_t before = parts->count;
+	const bool in_chat = text->count > 0;
+	struct editor_span spans[EDITOR_SEGMENTS_MAX];
+	struct buf bytes = BUF_INIT;
+	int rc = model_tokenizer_decode(model_tokenizer_of(model), prompt->ids, prompt->id_count, false, &bytes);
+	if (rc != 0) {
+		buf_free(&bytes);
+		return err_set(e, rc, "route: out of memory");
+	}
+	const char *all = buf_cstr(&bytes);
+	const size_t count = editor_segments(all, bytes.len, in_chat, spans);
+	rc = reserve(parts, count, e);
+	*whole_too = false;
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		rc = add_part(parts, model, all + spans[i].start, spans[i].end - spans[i].start, text, e);
+		if (i == 0)
+			*whole_too = in_chat && parts->count > before;
+	}
+	const size_t looks = parts->count - before + (*whole_too ? 0 : 1);
+	for (size_t i = before; i < parts->count; i++)
+		parts->of[i].looks = looks;
+	buf_free(&bytes);
+	return rc;
+}
+
+void editor__parts_free(struct editor__parts *parts)
+{
+	if (parts->tokens != NULL)
+		editor__tokens_free(parts->tokens, parts->count);
+	free(parts->tokens);
+	free(parts->of);
+	*parts = (struct editor__parts){ 0 };
+}
+
+/* ---- Routes */
+
+int editor__text_route(struct editor__parts *parts, const struct model *model, const struct editor__text *text,
+		       const struct editor_prompt *prompt, struct err *e)
+{
+	const struct model_shape *shape = model_shape_of(model);
+	const size_t before = parts->count;
+	struct editor_prompt own = *prompt;
+	bool whole_too = false;
+	if (text->count > 0) {
+		own.ids += text->first;
+		own.id_count = text->count;
+		own.prompt_states += text->first * shape->hidden;
+		own.relation_states += text->first * shape->hidden;
+		own.inputs += own.inputs != NULL ? text->first * shape->ffn : 0;
+	}
+	int rc = 0;
+	if (editor_memory_set_family(text->set) == EDITOR_FAMILY_AMEND)
+		rc = add_parts(parts, model, text, &own, &whole_too, e);
+	own.looks = parts->count > before ? parts->of[before].looks : 1;
+	if (rc == 0 && !whole_too)
+		rc = route(text, model, &own, text->route, text->side, text->memory_id, e);
+	return rc;
+}
+
+struct routing {
+	const struct editor__parts *parts;
+	const struct model *model;
+	struct err *e;
+};
+
+/* Of several routed parts the nearest one counts, of none the longest: it comes first. */
+static bool is_better(const struct editor_route *route, const struct editor_route *held)
+{
+	return held->nearest_count == 0 ||
+	       (route->routed && (!held->routed || route->prompt_score > held->prompt_score));
+}
+
+static int keep_part(const struct editor__text *text, const struct editor_prompt *prompt, struct err *e)
+{
+	if (text->part == NULL)
+		return 0;
+	int32_t *ids = fault_malloc(prompt->id_count * sizeof(*ids));
+	if (ids == NULL)
+		return err_set(e, ERR_NOMEM, "route: out of memory");
+	memcpy(ids, prompt->ids, prompt->id_count * sizeof(*ids));
+	editor__tokens_free(text->part, 1);
+	*text->part = (struct editor__tokens){ ids, prompt->id_count };
+	return 0;
+}
+
+static int route_part(void *context, size_t at, const struct editor_prompt *prompt)
+{
+	const struct routing *r = context;
+	const struct editor__text *text = &r->parts->of[at].text;
+	struct editor_prompt part = *prompt;
+	struct editor_route own;
+	const struct model_side *side;
+	uint64_t memory_id;
+	part.looks = r->parts->of[at].looks;
+	int rc = route(text, r->model, &part, &own, &side, &memory_id, r->e);
+	if (rc != 0 || !is_better(&own, text->route))
+		return rc;
+	*text->route = own;
+	*text->side = side;
+	*text->memory_id = memory_id;
+	return keep_part(text, prompt, r->e);
+}
+
+int editor__parts_route(const struct editor__parts *parts, struct editor__packer *packer, const struct model *model,
+			struct editor_key_layers layers, const struct editor_watch *watch, struct err *e)
+{
+	struct routing routing = { parts, model, e };
+	return parts->count > 0 ? editor__packer_prompts(packer, layers, parts->tokens, parts->count, route_part,
+							 &routing, watch, "route parts", e)
+				: 0;
+}

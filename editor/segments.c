@@ -1,0 +1,132 @@
+#include "editor/segments.h"
+
+#include "base/utf8.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define LAST_SENTENCES     3u
+#define ABBREVIATION_BYTES 3u
+
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+static bool is_capital(char c)
+{
+	return c >= 'A' && c <= 'Z';
+}
+
+static bool is_letter(char c)
+{
+	return is_capital(c) || (c >= 'a' && c <= 'z') || (unsigned char)c >= 0x80;
+}
+
+/* A full stop at `at` belongs to its word: "Dr.", "St.", "J.", the last one of "U.S.". */
+static bool is_abbreviation(const char *text, size_t at)
+{
+	size_t start = at;
+	while (start > 0 && is_letter(text[start - 1]))
+		start--;
+	return at > start && at - start <= ABBREVIATION_BYTES && is_capital(text[start]);
+}
+
+/* Marks after which a sentence ends whatever follows: of scripts that put no space there, and the Arabic ones. */
+static bool ends_anyhow(uint32_t c)
+{
+	return c == 0x3002 || c == 0xFF01 || c == 0xFF1F || c == 0xFF0E || c == 0x061F || c == 0x06D4 || c == 0x0964;
+}
+
+static bool is_closing(char c)
+{
+	return c == '"' || c == '\'' || c == ')' || c == ']';
+}
+
+/* Where the sentence ends whose mark stands at `at`; 0: none ends there. */
+static size_t end_of_mark(const char *text, size_t len, size_t at)
+{
+	size_t end = at + 1;
+	if ((text[at] != '.' && text[at] != '!' && text[at] != '?') || (text[at] == '.' && is_abbreviation(text, at)))
+		return 0;
+	while (end < len && (is_closing(text[end]) || text[end] == text[at]))
+		end++;
+	size_t next = end;
+	while (next < len && is_space(text[next]))
+		next++;
+	return next == end || next == len || (text[next] >= 'a' && text[next] <= 'z') ? 0 : end;
+}
+
+/* Where the sentence from `from` ends: past its last byte. */
+static size_t sentence_end(const char *text, size_t len, size_t from)
+{
+	for (size_t at = from; at < len;) {
+		uint32_t c = 0;
+		const size_t n = utf8_next(text + at, len - at, &c);
+		const size_t end = end_of_mark(text, len, at);
+		if (text[at] == '\n')
+			return at + 1;
+		if (n > 1 && ends_anyhow(c))
+			return at + n;
+		if (end != 0)
+			return end;
+		at += n > 0 ? n : 1;
+	}
+	return len;
+}
+
+static struct editor_span trimmed(const char *text, size_t start, size_t end)
+{
+	while (start < end && is_space(text[start]))
+		start++;
+	while (end > start && is_space(text[end - 1]))
+		end--;
+	return (struct editor_span){ start, end };
+}
+
+static bool is_question(const char *text, struct editor_span sentence)
+{
+	static const char *const marks[] = { "?", "\xEF\xBC\x9F", "\xD8\x9F" };
+	size_t end = sentence.end;
+	while (end > sentence.start && is_closing(text[end - 1]))
+		end--;
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+		const size_t n = strlen(marks[i]);
+		if (end - sentence.start > n && memcmp(text + end - n, marks[i], n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The last sentences that hold something, last first; returns how many. */
+static size_t last_sentences(const char *text, size_t len, struct editor_span last[LAST_SENTENCES])
+{
+	size_t count = 0;
+	for (size_t at = 0, end; at < len; at = end) {
+		end = sentence_end(text, len, at);
+		const struct editor_span sentence = trimmed(text, at, end);
+		if (sentence.start == sentence.end)
+			continue;
+		memmove(last + 1, last, (LAST_SENTENCES - 1) * sizeof(*last));
+		last[0] = sentence;
+		count += count < LAST_SENTENCES ? 1 : 0;
+	}
+	return count;
+}
+
+size_t editor_segments(const char *text, size_t len, bool whole, struct editor_span spans[EDITOR_SEGMENTS_MAX])
+{
+	const struct editor_span all = trimmed(text, 0, len);
+	struct editor_span last[LAST_SENTENCES] = { { 0 } };
+	const size_t sentences = last_sentences(text, len, last);
+	size_t count = 0, question = 0;
+	if (whole && all.end > all.start)
+		spans[count++] = all;
+	for (size_t i = 0; i < sentences && last[i].start > all.start; i++)
+		spans[count++] = (struct editor_span){ last[i].start, all.end };
+	while (question < sentences && !is_question(text, last[question]))
+		question++;
+	if (question > 0 && question < sentences) /* the last sentence is there already */
+		spans[count++] = last[question];
+	return count;
+}
