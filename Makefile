@@ -9,7 +9,7 @@ DNNL   ?= auto
 PREFIX ?= /usr/local
 DESTDIR ?=
 T      ?=
-TEST_TIMEOUT ?= 120
+TEST_TIMEOUT ?= 300
 ifeq ($(origin CC),default)
 CC := gcc
 endif
@@ -266,7 +266,7 @@ help:
 	@echo '  DNNL=auto          1, 0 or auto: oneDNN, else OpenBLAS'
 	@echo '  PREFIX=/usr/local  DESTDIR=  where install puts things'
 	@echo '  T=                 only tests whose path holds this text, e.g. T=unit/base'
-	@echo '  TEST_TIMEOUT=120   seconds a test executable may take'
+	@echo '  TEST_TIMEOUT=300   seconds a test executable may take'
 	@echo '  V=1                shows the commands; CC, CFLAGS and LDFLAGS as usual'
 
 ifneq ($(COMPILES),)

@@ -54,6 +54,48 @@ static void check_near(const char *what, const float *got, const float *want, si
 	assert_true(got[count] == 0); /* the guard of numbers() and same() */
 }
 
+/* --- Rows do not depend on what they were batched with */
+
+static void check_rows_apart(struct model_backend *b, size_t out, size_t in, bool accumulate)
+{
+	enum { ROWS = 320 };
+	float *w = numbers(out * in, 0.05f), *x = numbers(ROWS * in, 1), *y = numbers(ROWS * out, 1);
+	float *all = same(y, ROWS * out);
+	struct model_weight *weight = NULL;
+	assert_int_equal(b->ops->weight_new(b, w, out, in, false, &weight), 0);
+	assert_int_equal(b->ops->weight_forward(b, all, x, weight, accumulate, ROWS), 0);
+	for (size_t rows = 9; rows <= ROWS; rows += rows < 40 ? 1 : 7) {
+		const size_t first = (ROWS - rows) / 3;
+		float *some = same(y + first * out, rows * out);
+		assert_int_equal(b->ops->weight_forward(b, some, x + first * in, weight, accumulate, rows), 0);
+		if (memcmp(some, all + first * out, rows * out * sizeof(*some)) != 0)
+			fail_msg("%s: weight %zu x %zu, rows %zu to %zu%s", b->ops->describe(b), out, in, first,
+				 first + rows, accumulate ? ", added" : "");
+		assert_true(some[rows * out] == 0);
+		free(some);
+	}
+	b->ops->weight_destroy(b, &weight);
+	free(w);
+	free(x);
+	free(y);
+	free(all);
+}
+
+static void test_rows_apart(void **state)
+{
+	(void)state;
+	for (size_t threads = 1; threads <= 3; threads++) {
+		struct model_backend *b = NULL;
+		struct err e = ERR_INIT;
+		assert_int_equal(model_backend_new("cpu", threads, &b, &e), 0);
+		check_rows_apart(b, 24, 40, false);
+		check_rows_apart(b, 24, 40, true);
+		check_rows_apart(b, 192, 576, false);
+		check_rows_apart(b, 96, 100, true);
+		model_backend_destroy(&b);
+	}
+}
+
 /* --- Against the oracle */
 
 static void check_weight(struct model_backend *b, size_t rows, size_t out, size_t in, bool accumulate)
@@ -555,6 +597,7 @@ int main(void)
 		cmocka_unit_test(test_difference_cross_entropy),
 		cmocka_unit_test(test_rope_inverse),
 		cmocka_unit_test(test_unknown_backend),
+		cmocka_unit_test(test_rows_apart),
 		cmocka_unit_test(test_cpu),
 		cmocka_unit_test(test_cpu_three_threads),
 		cmocka_unit_test(test_amx),
