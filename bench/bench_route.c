@@ -1,7 +1,8 @@
 /* bench_route: what a route costs by number of edits: the plain float search, the key index, the whole route; beside
- * them a prefill of 512 tokens in the same run. Medians, and quartiles in brackets, in µs, on one thread.
- * Keys: `random` unit vectors, and `corpus`: prompts of data/calibration.tsv and perturbations of them. `behind` has
- * other memory read before each search, as a prefill does.
+ * them a prefill of 512 tokens in the same run. Medians, and in brackets the least and the quartiles, in µs, on one
+ * thread. Keys: `random` unit vectors, and `corpus`: prompts of data/calibration.tsv and perturbations of them.
+ * `behind` has other memory read before each search, as a prefill does.
+ *
  * usage: bench_route [EDITS-MAX [THREADS [BACKEND]]]   (from the project's folder; the model file from AMEND_MODEL,
  * default ~/.cache/amend/…, where the calibration is kept too; THREADS and BACKEND are the prefill's) */
 #include "base/rng.h"
@@ -18,9 +19,9 @@
 #include <time.h>
 
 #define CORPUS       "data/calibration.tsv"
-#define CORPUS_MAX   1000 /* texts of it: the first */
-#define QUERIES      64
-#define ASKS         15
+#define CORPUS_MAX   330 /* texts of it: the first */
+#define QUERIES      32
+#define ASKS         10
 #define SHARD        100 /* edits added at once */
 #define PREFILL      512
 #define OTHER_MEMORY ((size_t)96 << 20)
@@ -88,7 +89,7 @@ static double print_samples(struct samples *s)
 {
 	qsort(s->us, s->count, sizeof(*s->us), by_size);
 	const double median = s->us[s->count / 2];
-	printf(" %9.1f [%.1f, %.1f]", median, s->us[s->count / 4], s->us[s->count * 3 / 4]);
+	printf(" %9.1f [%.1f, %.1f, %.1f]", median, s->us[0], s->us[s->count / 4], s->us[s->count * 3 / 4]);
 	s->count = 0;
 	return median;
 }
@@ -276,7 +277,7 @@ static double bench_searches(struct bench *b, const char *kind, const float *key
 		if (!are_same(found, found_count, best, best_count))
 			need(err_set(&e, ERR_INVALID, "the index found other keys than the plain search"), &e);
 	}
-	for (size_t i = 0; i < 32; i++) {
+	for (size_t i = 0; i < QUERIES; i++) {
 		read_other_memory(b);
 		const double began = now_us();
 		need(editor__key_index_search(index, queries + i * b->hidden, 1, found, &found_count), &e);
@@ -374,7 +375,7 @@ static void bench_routes(struct bench *b, const struct editor_router *router)
 		whole.us[whole.count++] = now_us() - began;
 		routed += route.routed ? 1 : 0;
 	}
-	for (size_t i = 0; i < 32; i++) {
+	for (size_t i = 0; i < QUERIES; i++) {
 		read_other_memory(b);
 		const double began = now_us();
 		need(editor_router_route(router, tokenizer, &b->queries[i]->kept, &route, &e), &e);
