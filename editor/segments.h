@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define EDITOR_SEGMENTS_MAX 5u
+#define EDITOR_SEGMENTS_MAX 4u
 
 struct editor_span { /* bytes [start, end) of a text */
 	size_t start, end;
