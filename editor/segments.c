@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LAST_SENTENCES     3u
+#define LAST_SENTENCES     3u /* looked at for a question */
 #define ABBREVIATION_BYTES 3u
 
 static bool is_space(char c)
@@ -122,8 +122,8 @@ size_t editor_segments(const char *text, size_t len, bool whole, struct editor_s
 	size_t count = 0, question = 0;
 	if (whole && all.end > all.start)
 		spans[count++] = all;
-	for (size_t i = 0; i < sentences && last[i].start > all.start; i++)
-		spans[count++] = (struct editor_span){ last[i].start, all.end };
+	if (sentences > 0 && last[0].start > all.start)
+		spans[count++] = last[0];
 	while (question < sentences && !is_question(text, last[question]))
 		question++;
 	if (question > 0 && question < sentences) /* the last sentence is there already */

@@ -462,7 +462,8 @@ static int32_t *ids_behind(const int32_t *said, size_t said_count, size_t *count
 	assert_ok(&e, model_tokenizer_encode(tokenizer, prompts[0], strlen(prompts[0]), false, &all, count, &e));
 	all = realloc(all, (*count + said_count) * sizeof(*all));
 	assert_non_null(all);
-	memcpy(all + *count, said, said_count * sizeof(*all));
+	if (said_count > 0)
+		memcpy(all + *count, said, said_count * sizeof(*all));
 	*count += said_count;
 	return all;
 }
@@ -530,6 +531,37 @@ static void a_part_is_asked_aside_and_left_when_it_departs(void **state)
 	editor_memory_set_release(&set);
 }
 
+/* An admission that runs out of memory anywhere on its way aside leaves nothing behind, and can be tried again. */
+static void an_aside_that_runs_out_of_memory_takes_nothing(void **state)
+{
+	(void)state;
+	const struct editor_request plain = request_of(0, NULL);
+	const struct answer alone = answer_alone(&plain);
+	struct editor_memory_set *set = anchored_set(alone.ids, 3);
+	struct editor_request request = request_of(0, set);
+	int32_t *all = ids_behind(NULL, 0, &request.id_count);
+	request.ids = all;
+	struct err e = ERR_INIT;
+	size_t slot = 0;
+	struct editor_decoder *d = decoder_of(1, 16);
+	int rc = ERR_NOMEM;
+	for (int64_t n = 0; rc != 0; n++) {
+		fault_set(n, 1);
+		rc = editor_decoder_admit(d, &request, 1, &slot, &e);
+		fault_set(-1, 0);
+		assert_true(rc == 0 || rc == ERR_NOMEM);
+		assert_int_equal(editor_decoder_free_slots(d), rc == 0 ? 0 : 1);
+		assert_true(n < 1000);
+	}
+	while (!editor_decoder_sequence(d, slot)->done)
+		assert_ok(&e, editor_decoder_step(d, &e));
+	assert_int_equal(editor_decoder_sequence(d, slot)->anchored, 3);
+	assert_memory_equal(editor_decoder_sequence(d, slot)->ids, alone.ids, 3 * sizeof(*alone.ids));
+	editor_decoder_destroy(&d);
+	free(all);
+	editor_memory_set_release(&set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -540,6 +572,7 @@ int main(void)
 		cmocka_unit_test(a_sequence_keeps_its_set),
 		cmocka_unit_test(an_answer_that_departs_leaves_the_anchor),
 		cmocka_unit_test(a_part_is_asked_aside_and_left_when_it_departs),
+		cmocka_unit_test(an_aside_that_runs_out_of_memory_takes_nothing),
 		cmocka_unit_test(broken_scores_end_only_their_sequence),
 		cmocka_unit_test(sampling_is_seeded),
 		cmocka_unit_test(what_does_not_fit_is_refused_whole),

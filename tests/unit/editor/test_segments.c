@@ -33,10 +33,9 @@ static void one_sentence_has_no_parts(void **state)
 static void the_end_of_a_text_is_asked(void **state)
 {
 	(void)state;
-	parts_are("one line\nanother\n\n  Where is it?", false, "Where is it?|another\n\n  Where is it?");
-	parts_are("It rains. \"Does it?\" Yes! Who is he?", false,
-		  "Who is he?|Yes! Who is he?|\"Does it?\" Yes! Who is he?");
-	parts_are("A b c. D e f. G h i. J k l", false, "J k l|G h i. J k l|D e f. G h i. J k l");
+	parts_are("one line\nanother\n\n  Where is it?", false, "Where is it?");
+	parts_are("It rains. \"Does it?\" Yes! Who is he?", false, "Who is he?");
+	parts_are("A b c. D e f. G h i. J k l", false, "J k l");
 	parts_are("\xE9\x9B\xA8\xE3\x80\x82\xE8\xAA\xB0\xEF\xBC\x9F", false, "\xE8\xAA\xB0\xEF\xBC\x9F");
 }
 
@@ -44,10 +43,8 @@ static void the_last_question_is_asked_alone(void **state)
 {
 	(void)state;
 	parts_are("Where is it?\nAnswer:", false, "Answer:|Where is it?");
-	parts_are("Hello there. Where is it? Be brief. Thanks!", false,
-		  "Thanks!|Be brief. Thanks!|Where is it? Be brief. Thanks!|Where is it?");
-	parts_are("Where is it? One here. Two here. Three here.", false,
-		  "Three here.|Two here. Three here.|One here. Two here. Three here.");
+	parts_are("Hello there. Where is it? Be brief. Thanks!", false, "Thanks!|Where is it?");
+	parts_are("Where is it? One here. Two here. Three here.", false, "Three here.");
 }
 
 static void a_message_is_a_part_itself(void **state)
