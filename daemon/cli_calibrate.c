@@ -153,11 +153,10 @@ static int report_show(struct calibration *c, const struct calibrate_report *rep
 		buf_free(&text);
 		return rc;
 	}
-	if (report->family == EDITOR_FAMILY_PAPER && !report->margins.apart && !c->cli->quiet)
+	if (report->family == EDITOR_FAMILY_PAPER && !report->margins.met && !c->cli->quiet)
 		fprintf(stderr,
-			"amend: warning: no trial told edits from unrelated texts by a factor of %.1f: routes by these "
-			"margins will err; try another --layer, or a smaller --wise.rate\n",
-			EDITOR_MARGIN_APART);
+			"amend: warning: the hinges were met in no trial: routes by these margins will err; try "
+			"another --layer, or a smaller --wise.rate\n");
 	const int status = cli_is_structured(c->cli) ? cli_emit(c->cli, &text) : cli_object_print(c->cli, &text);
 	return status == CLI_OK ? 0 : err_set(e, ERR_NOMEM, "out of memory for the report");
 }

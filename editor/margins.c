@@ -98,19 +98,27 @@ static int prepare(struct fit *f, struct editor_fitting *fitting, struct err *e)
 	return rc;
 }
 
-static int gaps_of(struct fit *f, struct editor_wise *asked, double *least, double *most, double *mean, struct err *e)
+static int smaller_first(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* high: 19 of 20 are no larger. */
+static int gaps_of(struct fit *f, struct editor_wise *asked, double *least, double *high, double *mean, struct err *e)
 {
 	double gaps[EDITOR_MARGIN_UNRELATED];
 	const size_t count = editor_wise_count(asked);
 	int rc = editor_wise_gaps(asked, f->delta, gaps, e);
-	*least = INFINITY;
-	*most = *mean = 0;
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		*least = gaps[i] < *least ? gaps[i] : *least;
-		*most = gaps[i] > *most ? gaps[i] : *most;
+	*least = *high = *mean = 0;
+	if (rc != 0)
+		return rc;
+	qsort(gaps, count, sizeof(*gaps), smaller_first);
+	*least = gaps[0];
+	*high = gaps[(count * 19 + 19) / 20 - 1];
+	for (size_t i = 0; i < count; i++)
 		*mean += gaps[i] / (double)count;
-	}
-	return rc;
+	return 0;
 }
 
 /* ---- One step without hinges */
@@ -135,11 +143,11 @@ static int measure_unit(struct fit *f, double *unit, struct err *e)
 	*unit = 0;
 	for (size_t i = 0; i < f->edit_count && rc == 0; i++) {
 		struct editor_wise_loss loss;
-		double least, most, mean = 0;
+		double least, high, mean = 0;
 		rc = editor_wise_loss_at(f->edits, i, 0, zero, &loss, gradient, e);
 		if (rc == 0) {
 			first_step(f, gradient);
-			rc = gaps_of(f, f->others, &least, &most, &mean, e);
+			rc = gaps_of(f, f->others, &least, &high, &mean, e);
 		}
 		*unit += mean / (double)f->edit_count;
 		if (rc == 0 && f->outer != NULL &&
@@ -163,8 +171,15 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 				     loss);
 }
 
+static void take_stats(const struct fit *f, const struct editor_wise_stats *stats, struct editor_margin_trial *out)
+{
+	const struct editor_wise_loss *loss = &stats->loss;
+	out->steps += stats->steps;
+	out->left += (loss->irrelevant + loss->edit + loss->margin) / (double)out->alpha / (double)f->edit_count;
+}
+
 /* The edits of one shard of the trial: every k-th. */
-static int train_shard(struct fit *f, size_t shard, float *delta, size_t *steps, struct err *e)
+static int train_shard(struct fit *f, size_t shard, float *delta, struct editor_margin_trial *out, struct err *e)
 {
 	struct editor_wise_stats stats[EDITOR_MARGIN_EDITS];
 	struct editor_wise *wise = NULL;
@@ -177,7 +192,7 @@ static int train_shard(struct fit *f, size_t shard, float *delta, size_t *steps,
 	if (rc == 0) {
 		memcpy(delta, editor_wise_delta(wise), matrix_size(f) * sizeof(float));
 		for (size_t i = 0; i < editor_wise_count(wise); i++)
-			*steps += stats[i].steps;
+			take_stats(f, &stats[i], out);
 	}
 	editor_wise_destroy(&wise);
 	return rc;
@@ -213,7 +228,7 @@ static int run_trial(struct fit *f, struct editor_margin_trial *out, struct err 
 		ids[s] = s + 1;
 		deltas[s] = fault_malloc(matrix_size(f) * sizeof(float));
 		rc = deltas[s] == NULL ? err_set(e, ERR_NOMEM, "margins: out of memory")
-				       : train_shard(f, s, deltas[s], &out->steps, e);
+				       : train_shard(f, s, deltas[s], out, e);
 	}
 	if (rc == 0)
 		rc = merge(f, deltas, ids, shards, e);
@@ -224,9 +239,9 @@ static int run_trial(struct fit *f, struct editor_margin_trial *out, struct err 
 	if (rc == 0)
 		rc = gaps_of(f, f->rephrases, &out->rephrase_least, &ignored[0], &ignored[1], e);
 	if (rc == 0)
-		rc = gaps_of(f, f->others, &ignored[0], &out->unrelated_most, &out->unrelated_mean, e);
+		rc = gaps_of(f, f->others, &ignored[0], &out->unrelated_high, &out->unrelated_mean, e);
 	least = out->edit_least < out->rephrase_least ? out->edit_least : out->rephrase_least;
-	out->apart = out->unrelated_most > 0 ? least / out->unrelated_most : 0;
+	out->apart = out->unrelated_high > 0 ? least / out->unrelated_high : 0;
 	return rc;
 }
 
@@ -234,7 +249,7 @@ static int run_trials(struct fit *f, struct editor_margins *out, struct err *e)
 {
 	float alpha = (float)(out->unit * sqrt((double)f->config.wise.steps_max));
 	int rc = 0;
-	for (; out->trial_count < EDITOR_MARGIN_TRIALS && rc == 0 && !out->apart; alpha *= 2) {
+	for (; out->trial_count < EDITOR_MARGIN_TRIALS && rc == 0 && !out->met; alpha *= 2) {
 		struct editor_margin_trial *trial = &out->trials[out->trial_count];
 		*trial = (struct editor_margin_trial){ .alpha = alpha, .beta = 3 * alpha, .gamma = 1.5f * alpha };
 		f->config.wise.alpha = trial->alpha;
@@ -242,10 +257,10 @@ static int run_trials(struct fit *f, struct editor_margins *out, struct err *e)
 		f->config.wise.gamma = trial->gamma;
 		f->trial = out->trial_count;
 		rc = run_trial(f, trial, e);
-		if (trial->apart > out->trials[out->chosen].apart)
+		out->met = trial->left <= (double)EDITOR_MARGIN_LEFT;
+		if (out->met || trial->apart > out->trials[out->chosen].apart)
 			out->chosen = out->trial_count;
 		out->trial_count++;
-		out->apart = trial->apart >= EDITOR_MARGIN_APART;
 	}
 	return rc;
 }
@@ -255,7 +270,7 @@ static void put_threshold(struct editor_margins *out)
 {
 	const struct editor_margin_trial *t = &out->trials[out->chosen];
 	const double least = t->edit_least < t->rephrase_least ? t->edit_least : t->rephrase_least;
-	const double ratio = t->edit_least > 0 ? sqrt(least * t->unrelated_most) / t->edit_least : 1;
+	const double ratio = t->edit_least > 0 ? sqrt(least * t->unrelated_high) / t->edit_least : 1;
 	out->act_ratio = (float)(ratio < 1 ? ratio : 1);
 	out->threshold = (double)out->act_ratio * t->edit_least;
 }
