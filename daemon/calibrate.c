@@ -319,9 +319,10 @@ static void put_trials(struct json_w *w, const struct editor_margins *m)
 		json_w_open(w, '{');
 		json_w_member_real(w, "alpha", rounded((double)t->alpha));
 		json_w_member_uint(w, "steps", t->steps);
+		json_w_member_real(w, "hinges_left", rounded(t->left));
 		json_w_member_real(w, "edit_least", rounded(t->edit_least));
 		json_w_member_real(w, "rephrase_least", rounded(t->rephrase_least));
-		json_w_member_real(w, "unrelated_most", rounded(t->unrelated_most));
+		json_w_member_real(w, "unrelated_high", rounded(t->unrelated_high));
 		json_w_member_real(w, "unrelated_mean", rounded(t->unrelated_mean));
 		json_w_member_real(w, "apart", rounded(t->apart));
 		json_w_close(w);
@@ -338,7 +339,7 @@ static void put_margins(struct json_w *w, const struct calibrate_report *r)
 	json_w_member_real(w, "gamma", rounded((double)r->wise.gamma));
 	json_w_member_real(w, "act_ratio", rounded((double)r->wise.act_ratio));
 	json_w_member_real(w, "epsilon_of_trial", rounded(m->threshold));
-	json_w_member_bool(w, "apart", m->apart);
+	json_w_member_bool(w, "hinges_met", m->met);
 	json_w_member_real(w, "gap_of_one_step", rounded(m->unit));
 	json_w_member_uint(w, "trial_edits", m->edit_count);
 	json_w_member_uint(w, "unrelated", m->unrelated_count);

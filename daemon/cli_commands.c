@@ -223,6 +223,8 @@ const struct cli_command cli_commands[] = {
 	    { "relation-head", "FILE",
 	      "edits with subject, rephrase and locality of kind same_subject: what tells relations apart" },
 	    { "head-groups", "add|replace", "to the corpus's own groups, or instead of them (default: add)" },
+	    { "search", NULL, "try edited layers and learning rates instead, and report the best" },
+	    { "edits", "FILE", "what to try them on: edits with a rephrase (default: the corpus's questions)" },
 	    FORMAT } },
 	{ "eval",
 	  "run",

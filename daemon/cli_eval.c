@@ -154,6 +154,7 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 	o->separate = ev->separate;
 	o->family = daemon_family(config);
 	o->layer = (size_t)config->layer;
+	o->rate = (float)config->rate;
 	o->wise_mode = daemon_wise_mode(config);
 	daemon_wise_config(config, &o->wise);
 	o->watch = &ev->watch;

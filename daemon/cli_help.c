@@ -277,6 +277,7 @@ void cli_completion_bash(struct buf *out)
 		      "	case $before in\n");
 	values_case(out);
 	buf_puts(out, "	--model | --config | --data | --probes-file | --key-file | --corpus | --calibration | --out | "
+		      "--edits | "
 		      "--relation-head) words= ;;\n"
 		      "	esac\n"
 		      "	if [[ $words ]]; then\n"

@@ -40,6 +40,7 @@ struct daemon_config {
 	/* the editing method */
 	int family;    /* CONF_CHOICE: amend|paper */
 	int64_t layer; /* 0: the family's own */
+	double rate;   /* 0: the family's own */
 	int wise_mode; /* CONF_CHOICE: retrieve|merge */
 	double wise_alpha, wise_beta, wise_gamma, wise_rate, wise_clip, wise_mask_ratio, wise_stop_delta,
 		wise_stop_loss, wise_act_ratio, wise_density;

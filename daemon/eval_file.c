@@ -70,6 +70,8 @@ static int configure(struct run *run, struct err *e)
 		return rc;
 	if (run->options->layer > 0)
 		run->config.layer = run->options->layer;
+	if (run->options->rate > 0)
+		run->config.rate = run->options->rate;
 	if (run->options->edits_per_shard > 0)
 		run->config.edits_per_shard = run->options->edits_per_shard;
 	if (run->options->seed != NULL)

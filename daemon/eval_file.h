@@ -33,6 +33,7 @@ struct eval_options {
 	bool quick;                  /* nothing is asked inside longer texts and chats */
 	enum editor_family family;
 	size_t layer;                   /* 0: the family's own */
+	float rate;                     /* family `amend`: of a shard's pass; 0: the family's own */
 	struct editor_wise_config wise; /* family `paper` only, as the next */
 	enum wise_mode wise_mode;
 	bool oracle;   /* evaluation.oracle */

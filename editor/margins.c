@@ -1,33 +1,25 @@
 #include "editor/margins.h"
 
 #include "base/fault.h"
-#include "base/json.h"
-#include "base/record.h"
 #include "base/rng.h"
 #include "editor/delta.h"
 #include "editor/merge.h"
+#include "editor/trial.h"
 #include "editor/wise.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUPS_MAX    20000u
 #define UNRELATED_MIN 4u
-#define EDITS_MIN     2u
-
-struct group {
-	struct record_text subject, prompt, rephrase;
-};
 
 struct fit {
 	struct model *model;
 	struct editor_config config;
 	const char *corpus;
 	size_t corpus_len;
-	struct group *groups; /* whole ones; the first edit_count are the trial's */
-	struct record_text *unrelated;
-	size_t group_count, edit_count, unrelated_count;
+	struct editor_trial_corpus trials;
+	size_t edit_count, unrelated_count; /* of trials */
 	struct record *records[EDITOR_MARGIN_EDITS];
 	struct editor_wise *edits, *rephrases, *others; /* without hinges: prompts whose gaps are asked for */
 	float *delta;                                   /* hidden × ffn */
@@ -42,115 +34,26 @@ static size_t matrix_size(const struct fit *f)
 	return shape->hidden * shape->ffn;
 }
 
-/* ---- The corpus */
-
-static bool is_kind(const struct record_text *column, const char *kind)
+static int read_trials(struct fit *f, struct err *e)
 {
-	return strlen(kind) == column->len && memcmp(kind, column->text, column->len) == 0;
-}
-
-static bool is_equal(const struct record_text *a, const struct record_text *b)
-{
-	return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
-}
-
-/* kind, group, subject, text; false: not such a line. */
-static bool split(const char *line, size_t len, struct record_text out[4])
-{
-	for (size_t i = 0; i < 4; i++) {
-		const char *tab = i < 3 ? memchr(line, '\t', len) : line + len;
-		if (tab == NULL)
-			return false;
-		out[i] = (struct record_text){ line, (size_t)(tab - line) };
-		len -= i < 3 ? out[i].len + 1 : 0;
-		line = tab + 1;
-	}
-	return out[3].len > 0;
-}
-
-static void take_line(struct fit *f, const struct record_text columns[4], struct record_text *group)
-{
-	struct group *last = f->group_count > 0 ? &f->groups[f->group_count - 1] : NULL;
-	if (is_kind(&columns[0], "unrelated")) {
-		f->unrelated[f->unrelated_count++] = columns[3];
-	} else if (is_kind(&columns[0], "prompt") && columns[2].len > 0) {
-		if (last == NULL || last->rephrase.len > 0) /* one without a rephrase gives its place */
-			last = &f->groups[f->group_count++];
-		*last = (struct group){ .subject = columns[2], .prompt = columns[3] };
-		*group = columns[1];
-	} else if (is_kind(&columns[0], "rephrase") && last != NULL && last->rephrase.len == 0 &&
-		   is_equal(&columns[1], group)) {
-		last->rephrase = columns[3];
-	}
-}
-
-/* Keeps `kept` of `count` items, evenly spread. */
-static void thin(void *items, size_t item_bytes, size_t count, size_t kept)
-{
-	for (size_t i = 0; i < kept; i++)
-		memmove((char *)items + i * item_bytes, (char *)items + i * count / kept * item_bytes, item_bytes);
-}
-
-static int read_corpus(struct fit *f, struct err *e)
-{
-	struct record_text group = { NULL, 0 };
-	size_t lines = 1;
-	for (size_t i = 0; i < f->corpus_len; i++)
-		lines += f->corpus[i] == '\n';
-	if (lines > GROUPS_MAX)
-		return err_set(e, ERR_LIMIT, "calibration corpus: %zu lines, at most %u", lines, GROUPS_MAX);
-	f->groups = fault_calloc(lines, sizeof(*f->groups));
-	f->unrelated = fault_calloc(lines, sizeof(*f->unrelated));
-	if (f->groups == NULL || f->unrelated == NULL)
-		return err_set(e, ERR_NOMEM, "margins: out of memory");
-	for (size_t at = 0; at < f->corpus_len;) {
-		const char *end = memchr(f->corpus + at, '\n', f->corpus_len - at);
-		const size_t len = end != NULL ? (size_t)(end - f->corpus) - at : f->corpus_len - at;
-		struct record_text columns[4];
-		if (split(f->corpus + at, len, columns))
-			take_line(f, columns, &group);
-		at += len + 1;
-	}
-	if (f->group_count > 0 && f->groups[f->group_count - 1].rephrase.len == 0)
-		f->group_count--;
-	if (f->group_count < EDITS_MIN || f->unrelated_count < UNRELATED_MIN)
-		return err_set(
-			e, ERR_INVALID,
-			"calibration corpus: %zu groups with a subject, a prompt and a rephrase, and %zu unrelated "
-			"texts: at least %u and %u are needed to measure margins",
-			f->group_count, f->unrelated_count, EDITS_MIN, UNRELATED_MIN);
-	f->edit_count = f->group_count < EDITOR_MARGIN_EDITS ? f->group_count : EDITOR_MARGIN_EDITS;
-	thin(f->groups, sizeof(*f->groups), f->group_count, f->edit_count);
-	if (f->unrelated_count > EDITOR_MARGIN_UNRELATED) {
-		thin(f->unrelated, sizeof(*f->unrelated), f->unrelated_count, EDITOR_MARGIN_UNRELATED);
-		f->unrelated_count = EDITOR_MARGIN_UNRELATED;
-	}
-	return 0;
+	int rc = editor_trial_read(f->corpus, f->corpus_len, EDITOR_MARGIN_EDITS, EDITOR_MARGIN_UNRELATED, &f->trials,
+				   e);
+	f->edit_count = f->trials.group_count;
+	f->unrelated_count = f->trials.unrelated_count;
+	if (rc == 0 && f->unrelated_count < UNRELATED_MIN)
+		rc = err_set(e, ERR_INVALID,
+			     "calibration corpus: %zu unrelated texts, at least %u are needed to measure margins",
+			     f->unrelated_count, UNRELATED_MIN);
+	return rc;
 }
 
 /* ---- Edits, and prompts whose gaps are asked for */
-
-static int make_record(const struct record_text *prompt, const struct record_text *target, struct record **out,
-		       struct err *e)
-{
-	struct buf text = BUF_INIT;
-	struct json_w w;
-	json_w_init(&w, &text);
-	json_w_open(&w, '{');
-	json_w_member_strn(&w, "prompt", prompt->text, prompt->len);
-	json_w_member_strn(&w, "target_new", target->text, target->len);
-	json_w_close(&w);
-	int rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "margins: out of memory")
-				   : record_parse(buf_cstr(&text), text.len, out, e);
-	buf_free(&text);
-	return rc;
-}
 
 static int add_asked(struct editor_wise *asked, uint64_t seq, const struct record_text *prompt, struct err *e)
 {
 	static const struct record_text target = { "x", 1 }; /* nothing is trained on it */
 	struct record *record = NULL;
-	int rc = make_record(prompt, &target, &record, e);
+	int rc = editor_trial_record(prompt, &target, NULL, &record, e);
 	if (rc == 0)
 		rc = editor_wise_add(asked, seq, record, e);
 	record_destroy(&record);
@@ -175,8 +78,8 @@ static int prepare(struct fit *f, struct editor_fitting *fitting, struct err *e)
 	if (rc == 0)
 		rc = new_wise(f, false, 0, &f->others, e);
 	for (size_t i = 0; i < f->edit_count && rc == 0; i++) {
-		const struct group *group = &f->groups[i];
-		rc = make_record(&group->prompt, &f->groups[(i + 1) % f->edit_count].subject, &f->records[i], e);
+		const struct editor_trial_group *group = &f->trials.groups[i];
+		rc = editor_trial_record(&group->prompt, editor_trial_target(&f->trials, i), NULL, &f->records[i], e);
 		if (rc == 0)
 			rc = editor_wise_add(f->edits, i + 1, f->records[i], e);
 		if (rc == 0)
@@ -187,26 +90,35 @@ static int prepare(struct fit *f, struct editor_fitting *fitting, struct err *e)
 			rc = editor_fitting_add_text(fitting, group->rephrase.text, group->rephrase.len, e);
 	}
 	for (size_t i = 0; i < f->unrelated_count && rc == 0; i++) {
-		rc = add_asked(f->others, i + 1, &f->unrelated[i], e);
+		rc = add_asked(f->others, i + 1, &f->trials.unrelated[i], e);
 		if (rc == 0)
-			rc = editor_fitting_add_text(fitting, f->unrelated[i].text, f->unrelated[i].len, e);
+			rc = editor_fitting_add_text(fitting, f->trials.unrelated[i].text, f->trials.unrelated[i].len,
+						     e);
 	}
 	return rc;
 }
 
-static int gaps_of(struct fit *f, struct editor_wise *asked, double *least, double *most, double *mean, struct err *e)
+static int smaller_first(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* high: 19 of 20 are no larger. */
+static int gaps_of(struct fit *f, struct editor_wise *asked, double *least, double *high, double *mean, struct err *e)
 {
 	double gaps[EDITOR_MARGIN_UNRELATED];
 	const size_t count = editor_wise_count(asked);
 	int rc = editor_wise_gaps(asked, f->delta, gaps, e);
-	*least = INFINITY;
-	*most = *mean = 0;
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		*least = gaps[i] < *least ? gaps[i] : *least;
-		*most = gaps[i] > *most ? gaps[i] : *most;
+	*least = *high = *mean = 0;
+	if (rc != 0)
+		return rc;
+	qsort(gaps, count, sizeof(*gaps), smaller_first);
+	*least = gaps[0];
+	*high = gaps[(count * 19 + 19) / 20 - 1];
+	for (size_t i = 0; i < count; i++)
 		*mean += gaps[i] / (double)count;
-	}
-	return rc;
+	return 0;
 }
 
 /* ---- One step without hinges */
@@ -231,11 +143,11 @@ static int measure_unit(struct fit *f, double *unit, struct err *e)
 	*unit = 0;
 	for (size_t i = 0; i < f->edit_count && rc == 0; i++) {
 		struct editor_wise_loss loss;
-		double least, most, mean = 0;
+		double least, high, mean = 0;
 		rc = editor_wise_loss_at(f->edits, i, 0, zero, &loss, gradient, e);
 		if (rc == 0) {
 			first_step(f, gradient);
-			rc = gaps_of(f, f->others, &least, &most, &mean, e);
+			rc = gaps_of(f, f->others, &least, &high, &mean, e);
 		}
 		*unit += mean / (double)f->edit_count;
 		if (rc == 0 && f->outer != NULL &&
@@ -259,8 +171,15 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 				     loss);
 }
 
+static void take_stats(const struct fit *f, const struct editor_wise_stats *stats, struct editor_margin_trial *out)
+{
+	const struct editor_wise_loss *loss = &stats->loss;
+	out->steps += stats->steps;
+	out->left += (loss->irrelevant + loss->edit + loss->margin) / (double)out->alpha / (double)f->edit_count;
+}
+
 /* The edits of one shard of the trial: every k-th. */
-static int train_shard(struct fit *f, size_t shard, float *delta, size_t *steps, struct err *e)
+static int train_shard(struct fit *f, size_t shard, float *delta, struct editor_margin_trial *out, struct err *e)
 {
 	struct editor_wise_stats stats[EDITOR_MARGIN_EDITS];
 	struct editor_wise *wise = NULL;
@@ -273,7 +192,7 @@ static int train_shard(struct fit *f, size_t shard, float *delta, size_t *steps,
 	if (rc == 0) {
 		memcpy(delta, editor_wise_delta(wise), matrix_size(f) * sizeof(float));
 		for (size_t i = 0; i < editor_wise_count(wise); i++)
-			*steps += stats[i].steps;
+			take_stats(f, &stats[i], out);
 	}
 	editor_wise_destroy(&wise);
 	return rc;
@@ -309,7 +228,7 @@ static int run_trial(struct fit *f, struct editor_margin_trial *out, struct err 
 		ids[s] = s + 1;
 		deltas[s] = fault_malloc(matrix_size(f) * sizeof(float));
 		rc = deltas[s] == NULL ? err_set(e, ERR_NOMEM, "margins: out of memory")
-				       : train_shard(f, s, deltas[s], &out->steps, e);
+				       : train_shard(f, s, deltas[s], out, e);
 	}
 	if (rc == 0)
 		rc = merge(f, deltas, ids, shards, e);
@@ -320,9 +239,9 @@ static int run_trial(struct fit *f, struct editor_margin_trial *out, struct err 
 	if (rc == 0)
 		rc = gaps_of(f, f->rephrases, &out->rephrase_least, &ignored[0], &ignored[1], e);
 	if (rc == 0)
-		rc = gaps_of(f, f->others, &ignored[0], &out->unrelated_most, &out->unrelated_mean, e);
+		rc = gaps_of(f, f->others, &ignored[0], &out->unrelated_high, &out->unrelated_mean, e);
 	least = out->edit_least < out->rephrase_least ? out->edit_least : out->rephrase_least;
-	out->apart = out->unrelated_most > 0 ? least / out->unrelated_most : 0;
+	out->apart = out->unrelated_high > 0 ? least / out->unrelated_high : 0;
 	return rc;
 }
 
@@ -330,7 +249,7 @@ static int run_trials(struct fit *f, struct editor_margins *out, struct err *e)
 {
 	float alpha = (float)(out->unit * sqrt((double)f->config.wise.steps_max));
 	int rc = 0;
-	for (; out->trial_count < EDITOR_MARGIN_TRIALS && rc == 0 && !out->apart; alpha *= 2) {
+	for (; out->trial_count < EDITOR_MARGIN_TRIALS && rc == 0 && !out->met; alpha *= 2) {
 		struct editor_margin_trial *trial = &out->trials[out->trial_count];
 		*trial = (struct editor_margin_trial){ .alpha = alpha, .beta = 3 * alpha, .gamma = 1.5f * alpha };
 		f->config.wise.alpha = trial->alpha;
@@ -338,10 +257,10 @@ static int run_trials(struct fit *f, struct editor_margins *out, struct err *e)
 		f->config.wise.gamma = trial->gamma;
 		f->trial = out->trial_count;
 		rc = run_trial(f, trial, e);
-		if (trial->apart > out->trials[out->chosen].apart)
+		out->met = trial->left <= (double)EDITOR_MARGIN_LEFT;
+		if (out->met || trial->apart > out->trials[out->chosen].apart)
 			out->chosen = out->trial_count;
 		out->trial_count++;
-		out->apart = trial->apart >= EDITOR_MARGIN_APART;
 	}
 	return rc;
 }
@@ -351,7 +270,7 @@ static void put_threshold(struct editor_margins *out)
 {
 	const struct editor_margin_trial *t = &out->trials[out->chosen];
 	const double least = t->edit_least < t->rephrase_least ? t->edit_least : t->rephrase_least;
-	const double ratio = t->edit_least > 0 ? sqrt(least * t->unrelated_most) / t->edit_least : 1;
+	const double ratio = t->edit_least > 0 ? sqrt(least * t->unrelated_high) / t->edit_least : 1;
 	out->act_ratio = (float)(ratio < 1 ? ratio : 1);
 	out->threshold = (double)out->act_ratio * t->edit_least;
 }
@@ -363,8 +282,7 @@ static void fit_free(struct fit *f)
 	editor_wise_destroy(&f->edits);
 	editor_wise_destroy(&f->rephrases);
 	editor_wise_destroy(&f->others);
-	free(f->groups);
-	free(f->unrelated);
+	editor_trial_fini(&f->trials);
 	free(f->delta);
 }
 
@@ -377,7 +295,7 @@ int editor_margins_fit(struct model *model, const struct editor_config *config, 
 	};
 	*out = (struct editor_margins){ .unit = 0 };
 	f.watch = (struct editor_watch){ on_progress, &f };
-	int rc = read_corpus(&f, e);
+	int rc = read_trials(&f, e);
 	if (rc == 0 && f.config.wise.merge_shards > f.edit_count) /* a shard of the trial has an edit at least */
 		f.config.wise.merge_shards = f.edit_count;
 	if (rc == 0)

@@ -73,6 +73,13 @@ case_margins_of_the_papers_family() {
 	cluster_down
 }
 
+case_layers_and_rates_are_searched() {
+	try "$BIN/amend" -q calibrate --search --edits "$WORK/facts.jsonl" --model "$TINY" --corpus "$WORK/corpus.tsv" --threads 1 -o json
+	expect_ok
+	jq -e '.edits == 4 and (.trials | length) == 5 and (.layer as $l | .rate as $r | any(.trials[]; .layer == $l and .rate == $r))' <<<"$OUT" >/dev/null || fail "the search says $OUT"
+}
+
 run_case made_and_evaluated_with
 run_case all_workers_have_it
 run_case margins_of_the_papers_family
+run_case layers_and_rates_are_searched

@@ -1,5 +1,6 @@
 /* `amend calibrate`: its command line, and what it makes of an operator's data on the tiny model. */
 #include "daemon/calibrate.h"
+#include "daemon/calibrate_search.h"
 
 #include "tests/lib/cli_fixture.h"
 #include "tests/unit/daemon/eval_fixture.h"
@@ -118,6 +119,77 @@ static void data_that_teaches_nothing_is_refused(void **state)
 	buf_free(&bytes);
 }
 
+/* --- The search of layer and rate. */
+
+static int stop_in_the_second_trial(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	(void)context, (void)done, (void)total, (void)loss;
+	return strstr(phase, "layer 2") != NULL;
+}
+
+static void layers_and_then_rates_are_tried(void **state)
+{
+	struct eval_fixture *f = *state;
+	struct calibrate_search_options o = {
+		.model = f->model, .backend = "cpu", .threads = 1, .corpus = f->corpus, .seed = 1
+	};
+	struct calibrate_search_report r;
+	struct buf json = BUF_INIT;
+	struct err e = ERR_INIT;
+	assert_ok(&e, calibrate_search(&o, &r, &e));
+	assert_int_equal(r.edit_count, 6);
+	assert_int_equal(r.layers, TINY_LAYERS);
+	assert_int_equal(r.trial_count, 5); /* layers 3, 2 and 1, then two rates */
+	assert_int_equal(r.trials[0].layer, 3);
+	assert_int_equal(r.trials[2].layer, 1);
+	for (size_t i = 0; i < r.trial_count; i++) {
+		assert_true(r.trials[i].prompts_right <= 6 && r.trials[i].rephrases_right <= 6);
+		assert_true(r.trials[i].rephrases_right <= r.trials[r.best].rephrases_right);
+	}
+	assert_int_equal(r.trials[3].layer, r.trials[4].layer);
+	assert_true(r.trials[3].rate < r.trials[0].rate && r.trials[4].rate > r.trials[0].rate);
+	assert_ok(&e, calibrate_search_json(&r, &json, &e));
+	assert_non_null(strstr(buf_cstr(&json), "\"trials\""));
+	buf_free(&json);
+	const struct editor_watch watch = { stop_in_the_second_trial, NULL };
+	o.watch = &watch;
+	assert_int_equal(calibrate_search(&o, &r, &e), ERR_INTERRUPTED);
+	o.watch = NULL;
+	o.edits = f->file;
+	test_file_write(f->file, "{\"prompt\":\"who?\",\"target_new\":\"x\"}\n");
+	assert_int_equal(calibrate_search(&o, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "rephrases are what a layer is judged by"));
+}
+
+static void margins_are_fitted_and_kept(void **state)
+{
+	struct eval_fixture *f = *state;
+	struct calibrate_options o = options(f);
+	struct calibrate_report r;
+	struct editor_calibration_file file;
+	struct editor_config config = { .layer = 0 };
+	struct buf bytes = BUF_INIT, json = BUF_INIT;
+	struct hash digest = { { 0 } };
+	struct err e = ERR_INIT;
+	struct model_shape shape = { .layers = TINY_LAYERS };
+	editor_config_default(&shape, &config);
+	o.family = EDITOR_FAMILY_PAPER;
+	o.wise = config.wise;
+	o.wise.steps_max = 10;
+	o.wise.prefix_tokens[0] = o.wise.prefix_tokens[1] = 1;
+	assert_ok(&e, calibrate_run(&o, &bytes, &r, &e));
+	assert_ok(&e, editor_calibration_file_decode(bytes.data, bytes.len, &file, &e));
+	assert_ok(&e, editor_calibration_file_check(&file, "f", EDITOR_FAMILY_PAPER, &r.model_digest, &e));
+	assert_ok(&e, editor_calibration_file_margins(&file, "f", &config.wise, &e));
+	assert_true(config.wise.alpha >= r.wise.alpha && config.wise.alpha <= r.wise.alpha);
+	assert_int_equal(file.fitting.text_count, 2 * r.margins.edit_count + r.margins.unrelated_count);
+	assert_ok(&e, calibrate_report_json(&r, "p.cal", &digest, &json, &e));
+	assert_non_null(strstr(buf_cstr(&json), "\"epsilon_of_trial\""));
+	editor_calibration_file_fini(&file);
+	buf_free(&bytes);
+	buf_free(&json);
+}
+
 static void wrong_lines_are_misuse(void **state)
 {
 	struct cli_world *w = *state;
@@ -129,6 +201,12 @@ static void wrong_lines_are_misuse(void **state)
 	cli_expect_err(w, "--relation-head");
 	EXPECT(w, CLI_USAGE, "calibrate", "--out", "o.cal", "--relation-head", "r", "--head-groups", "some");
 	cli_expect_err(w, "add or replace");
+	EXPECT(w, CLI_USAGE, "calibrate", "--search", "--out", "o.cal", "--model", "m.gguf");
+	cli_expect_err(w, "leave --out out");
+	EXPECT(w, CLI_USAGE, "calibrate", "--edits", "e.jsonl", "--out", "o.cal", "--model", "m.gguf");
+	cli_expect_err(w, "--search");
+	EXPECT(w, CLI_USAGE, "calibrate", "--search", "--family", "paper", "--model", "m.gguf");
+	cli_expect_err(w, "family amend");
 	EXPECT(w, CLI_NOT_FOUND, "calibrate", "--out", "o.cal", "--model", "m.gguf", "--corpus", "c.tsv");
 	cli_expect_err(w, "c.tsv");
 }
@@ -140,6 +218,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_same_data_gives_the_same_file, eval_fixture_new, eval_fixture_free),
 		cmocka_unit_test_setup_teardown(data_that_teaches_nothing_is_refused, eval_fixture_new,
 						eval_fixture_free),
+		cmocka_unit_test_setup_teardown(layers_and_then_rates_are_tried, eval_fixture_new, eval_fixture_free),
+		cmocka_unit_test_setup_teardown(margins_are_fitted_and_kept, eval_fixture_new, eval_fixture_free),
 		cmocka_unit_test_setup_teardown(wrong_lines_are_misuse, cli_setup_plain, cli_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

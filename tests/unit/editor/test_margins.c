@@ -46,7 +46,7 @@ static struct editor_config config(void)
 	return c;
 }
 
-static void margins_grow_until_edits_stand_apart(void **state)
+static void margins_grow_until_the_hinges_are_met(void **state)
 {
 	(void)state;
 	const struct editor_config c = config();
@@ -63,15 +63,17 @@ static void margins_grow_until_edits_stand_apart(void **state)
 		const struct editor_margin_trial *t = &m.trials[i];
 		assert_true(i == 0 || fabsf(t->alpha - 2 * m.trials[i - 1].alpha) < 1e-4f);
 		assert_true(t->beta > t->gamma && t->gamma > t->alpha);
-		assert_true(t->apart <= m.trials[m.chosen].apart); /* the best is taken */
-		assert_true(i + 1 == m.trial_count || t->apart < EDITOR_MARGIN_APART);
+		assert_true(t->unrelated_mean <= t->unrelated_high && t->left >= 0 && t->steps > 0);
+		assert_true(m.met || t->apart <= m.trials[m.chosen].apart); /* else the best is taken */
+		assert_true(i + 1 == m.trial_count || t->left > (double)EDITOR_MARGIN_LEFT);
 	}
-	assert_true(m.apart == (m.trials[m.chosen].apart >= EDITOR_MARGIN_APART));
+	assert_true(m.met == (m.trials[m.chosen].left <= (double)EDITOR_MARGIN_LEFT));
+	assert_true(!m.met || m.chosen + 1 == m.trial_count);
 	/* ε parts the trial's edits and rephrases from its unrelated texts where they can be parted */
 	const struct editor_margin_trial *t = &m.trials[m.chosen];
 	assert_true(m.act_ratio > 0 && m.act_ratio <= 1);
-	if (m.apart) {
-		assert_true(t->unrelated_most < m.threshold);
+	if (t->apart > 1) {
+		assert_true(t->unrelated_high < m.threshold);
 		assert_true(t->edit_least > m.threshold && t->rephrase_least > m.threshold);
 	}
 	editor_fitting_sort(&fitting);
@@ -124,7 +126,7 @@ static void it_can_be_stopped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(margins_grow_until_edits_stand_apart),
+		cmocka_unit_test(margins_grow_until_the_hinges_are_met),
 		cmocka_unit_test(too_small_a_corpus_is_refused),
 		cmocka_unit_test(it_can_be_stopped),
 	};
