@@ -8,6 +8,7 @@
 #include "editor/prompt.h"
 #include "editor/relation.h"
 #include "editor/whiten.h"
+#include "editor/words.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -43,8 +44,9 @@ struct corpus {
 	size_t count, plain_count;          /* in all; without those that are there for the relation head only */
 	size_t group_count, kind_groups[2]; /* in all; of unrelated texts, of questions */
 	struct editor__tokens *tokens;
-	float *raw;      /* count × hidden */
-	float *relation; /* count × hidden; of questions */
+	float *raw;        /* count × hidden */
+	float *relation;   /* count × hidden; of questions */
+	struct buf *words; /* count; of questions, beside their subjects: at first all, then without common ones */
 	uint8_t *use;
 	float *keys;           /* count × hidden; of the fold at hand */
 	struct query *queries; /* count */
@@ -173,20 +175,6 @@ static int check_folds(const struct corpus *c, struct err *e)
 
 /* ---- Keys */
 
-/* Words that are not the subject's, folded, as one number. */
-static uint64_t form_of(const struct editor__prompt *p, const uint8_t *marks)
-{
-	uint64_t form = HASH_SHORT_INIT;
-	for (size_t w = 0; w < p->query.word_count; w++) {
-		const size_t start = w > 0 ? p->query.ends[w - 1] : 0;
-		if (marks[w])
-			continue;
-		form = hash_short(form, p->query.words.data + start, p->query.ends[w] - start);
-		form = hash_short(form, " ", 1);
-	}
-	return form;
-}
-
 struct keys {
 	struct corpus *corpus;
 	const struct model_tokenizer *tokenizer;
@@ -212,8 +200,10 @@ static int keep_keys(void *context, size_t at, const struct editor_prompt *promp
 	if (rc == 0)
 		rc = editor__prompt_relation(&p, keys->hidden, buf_cstr(&subject), subject.len,
 					     keys->corpus->relation + at * keys->hidden);
+	if (rc == 0)
+		rc = editor__words_unmarked(&p.query, marks, &keys->corpus->words[at]);
 	if (rc == 0) {
-		text->form = form_of(&p, marks);
+		text->form = hash_short(HASH_SHORT_INIT, keys->corpus->words[at].data, keys->corpus->words[at].len);
 		text->subject_hash = hash_short(HASH_SHORT_INIT, subject.data, subject.len);
 	}
 	editor__prompt_fini(&p);
@@ -227,12 +217,13 @@ static int corpus_alloc(struct corpus *c, size_t hidden, struct err *e)
 	c->raw = fault_calloc(c->count * hidden, sizeof(*c->raw));
 	c->relation = fault_calloc(c->count * hidden, sizeof(*c->relation));
 	c->keys = fault_calloc(c->count * hidden, sizeof(*c->keys));
+	c->words = fault_calloc(c->count, sizeof(*c->words));
 	c->use = fault_calloc(c->count, sizeof(*c->use));
 	c->queries = fault_calloc(c->count, sizeof(*c->queries));
 	c->kept = fault_calloc(c->count, sizeof(*c->kept));
 	c->triples = fault_calloc(c->count, sizeof(*c->triples));
-	if (c->tokens == NULL || c->raw == NULL || c->relation == NULL || c->keys == NULL || c->use == NULL ||
-	    c->queries == NULL || c->kept == NULL || c->triples == NULL)
+	if (c->tokens == NULL || c->raw == NULL || c->relation == NULL || c->keys == NULL || c->words == NULL ||
+	    c->use == NULL || c->queries == NULL || c->kept == NULL || c->triples == NULL)
 		return err_set(e, ERR_NOMEM, "calibration of %zu texts: out of memory", c->count);
 	return 0;
 }
@@ -255,6 +246,36 @@ static int read_keys(struct corpus *c, struct model *model, const struct editor_
 
 /* ---- The relation head, and its threshold */
 
+/* Words that stand in many questions are left out of all. */
+static int drop_common_words(struct corpus *c, struct editor_calibration *out, struct err *e)
+{
+	struct buf *questions = fault_calloc(c->count, sizeof(*questions));
+	size_t count = 0;
+	int rc = questions == NULL ? ERR_NOMEM : 0;
+	for (size_t i = 0; i < c->count && rc == 0; i++) {
+		if (is_question(&c->texts[i]))
+			questions[count++] = c->words[i]; /* borrowed */
+	}
+	if (rc == 0)
+		rc = editor__words_common(questions, count, EDITOR_COMMON_SHARE, EDITOR_COMMON_MAX,
+					  &out->relation.common, &out->relation.common_count);
+	free(questions);
+	const struct editor__common_words common = { out->relation.common, out->relation.common_count };
+	for (size_t i = 0; i < c->count && rc == 0; i++) {
+		struct buf distinct = BUF_INIT;
+		rc = editor__words_distinct((const char *)c->words[i].data, c->words[i].len, &common, &distinct);
+		buf_free(&c->words[i]);
+		c->words[i] = distinct;
+	}
+	return rc != 0 ? err_set(e, rc, "calibration: out of memory") : 0;
+}
+
+static float share_of_words(const struct corpus *c, const struct text *prompt, const struct text *asked)
+{
+	const struct buf *a = &c->words[prompt - c->texts], *b = &c->words[asked - c->texts];
+	return editor__words_share((const char *)a->data, a->len, (const char *)b->data, b->len);
+}
+
 /* A group's first prompt, rephrase and other question, of the texts from `first` on. */
 static void collect_triples(struct corpus *c, size_t first, size_t hidden)
 {
@@ -275,6 +296,8 @@ static void collect_triples(struct corpus *c, size_t first, size_t hidden)
 			.rephrase_form = rephrase->form,
 			.other_form = other != NULL ? other->form : 0,
 			.subject = prompt->subject_hash,
+			.rephrase_words = share_of_words(c, prompt, rephrase),
+			.other_words = other != NULL ? share_of_words(c, prompt, other) : 0,
 		};
 	}
 }
@@ -293,6 +316,9 @@ static int fit_relation(struct corpus *c, struct model_backend *backend, const s
 	const size_t hidden = out->hidden;
 	out->relation.layer = config->relation_layer;
 	out->relation.threshold = -1;
+	int rc = drop_common_words(c, out, e);
+	if (rc != 0)
+		return rc;
 	collect_triples(c, groups_alone ? c->plain_count : 0, hidden);
 	report->groups = c->triple_count;
 	if (c->triple_count < TRIPLES_MIN) {
@@ -305,8 +331,8 @@ static int fit_relation(struct corpus *c, struct model_backend *backend, const s
 					 "least %u are needed",
 					 c->triple_count, TRIPLES_MIN);
 	}
-	int rc = editor__relation_test(hidden, config, backend, c->triples, c->triple_count, report,
-				       &out->relation.threshold, e);
+	rc = editor__relation_test(hidden, config, backend, c->triples, c->triple_count, report,
+				   &out->relation.threshold, e);
 	return rc == 0 ? editor__relation_fit(out, backend, c->triples, c->triple_count, config->relation_steps,
 					      config->seed, e)
 		       : rc;
@@ -432,6 +458,9 @@ static void corpus_free(struct corpus *c)
 		editor__tokens_free(c->tokens, c->count);
 	for (size_t i = 0; c->queries != NULL && i < c->count; i++)
 		free(c->queries[i].scores);
+	for (size_t i = 0; c->words != NULL && i < c->count; i++)
+		buf_free(&c->words[i]);
+	free(c->words);
 	free(c->texts);
 	free(c->tokens);
 	free(c->triples);

@@ -41,6 +41,7 @@ void editor_calibration_destroy(struct editor_calibration **calibration)
 	free(c->relation.mean);
 	free(c->relation.deviation);
 	free(c->relation.head);
+	free(c->relation.common);
 	free(c);
 	*calibration = NULL;
 }
@@ -62,6 +63,7 @@ int editor_calibration_encode(const struct editor_calibration *c, struct buf *ou
 	buf_u32le(out, (uint32_t)c->relation.layer);
 	buf_u32le(out, (uint32_t)c->relation.dims);
 	buf_u32le(out, EDITOR_THRESHOLDS);
+	buf_u32le(out, (uint32_t)c->relation.common_count);
 	buf_append(out, c->base_model.bytes, HASH_BYTES);
 	buf_append(out, c->corpus.bytes, HASH_BYTES);
 	for (size_t i = 0; i < EDITOR_THRESHOLDS; i++) {
@@ -77,6 +79,8 @@ int editor_calibration_encode(const struct editor_calibration *c, struct buf *ou
 	put_floats(out, c->relation.mean, hidden);
 	put_floats(out, c->relation.deviation, hidden);
 	put_floats(out, c->relation.head, hidden * c->relation.dims);
+	for (size_t i = 0; i < c->relation.common_count; i++)
+		buf_u64le(out, c->relation.common[i]);
 	if (buf_failed(out)) {
 		out->len = start;
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
@@ -85,7 +89,7 @@ int editor_calibration_encode(const struct editor_calibration *c, struct buf *ou
 }
 
 struct header {
-	size_t hidden, prompt_layer, relation_layer, relation_dims;
+	size_t hidden, prompt_layer, relation_layer, relation_dims, common_count;
 };
 
 static int read_header(struct reader *r, struct header *h, struct err *e)
@@ -99,18 +103,19 @@ static int read_header(struct reader *r, struct header *h, struct err *e)
 	h->relation_layer = reader_u32le(r);
 	h->relation_dims = reader_u32le(r);
 	const uint32_t threshold_count = reader_u32le(r);
+	h->common_count = reader_u32le(r);
 	if (r->overrun)
 		return err_set(e, ERR_CORRUPT, "calibration: header cut off");
 	if (format != EDITOR__CALIBRATION_FORMAT)
 		return err_set(e, ERR_UNSUPPORTED, "calibration: format %u is not known, this program reads %u", format,
 			       EDITOR__CALIBRATION_FORMAT);
 	if (h->hidden == 0 || h->hidden > EDITOR_HIDDEN_MAX || h->relation_dims > EDITOR_RELATION_DIMS_MAX ||
-	    threshold_count != EDITOR_THRESHOLDS)
-		return err_set(e, ERR_CORRUPT, "calibration: keys of %zu and %zu, %u thresholds", h->hidden,
-			       h->relation_dims, threshold_count);
+	    h->common_count > EDITOR_COMMON_MAX || threshold_count != EDITOR_THRESHOLDS)
+		return err_set(e, ERR_CORRUPT, "calibration: keys of %zu and %zu, %u thresholds, %zu common words",
+			       h->hidden, h->relation_dims, threshold_count, h->common_count);
 	const size_t floats = 2 * EDITOR_THRESHOLDS + 2 + (4 + h->relation_dims) * h->hidden +
 			      h->hidden * (h->hidden + 1) / 2;
-	if (r->len - r->at != 2 * HASH_BYTES + floats * sizeof(float))
+	if (r->len - r->at != 2 * HASH_BYTES + floats * sizeof(float) + h->common_count * sizeof(uint64_t))
 		return err_set(e, ERR_CORRUPT, "calibration: %zu bytes do not fit keys of %zu", r->len, h->hidden);
 	return 0;
 }
@@ -138,6 +143,8 @@ static void read_body(struct reader *r, struct editor_calibration *c)
 	take_floats(r, c->relation.mean, c->hidden);
 	take_floats(r, c->relation.deviation, c->hidden);
 	take_floats(r, c->relation.head, c->hidden * c->relation.dims);
+	for (size_t i = 0; i < c->relation.common_count; i++)
+		c->relation.common[i] = reader_u64le(r);
 }
 
 static bool all_finite(const float *values, size_t count)
@@ -171,6 +178,10 @@ static int check(const struct editor_calibration *c, struct err *e)
 	if (!all_finite(c->whiten, c->hidden * c->hidden) ||
 	    !all_finite(c->relation.head, c->hidden * c->relation.dims))
 		return err_set(e, ERR_CORRUPT, "calibration: a matrix holds a number that is not finite");
+	for (size_t i = 1; i < c->relation.common_count; i++) {
+		if (c->relation.common[i] <= c->relation.common[i - 1])
+			return err_set(e, ERR_CORRUPT, "calibration: common word %zu is out of order", i);
+	}
 	int rc = check_statistics("prompt", c->mean, c->deviation, c->hidden, e);
 	return rc == 0 ? check_statistics("relation", c->relation.mean, c->relation.deviation, c->hidden, e) : rc;
 }
@@ -188,8 +199,14 @@ int editor_calibration_decode(const void *bytes, size_t len, struct editor_calib
 		return rc;
 	c->prompt_layer = h.prompt_layer;
 	c->relation.layer = h.relation_layer;
-	read_body(&r, c);
-	rc = check(c, e);
+	c->relation.common_count = h.common_count;
+	c->relation.common = fault_calloc(h.common_count + 1, sizeof(*c->relation.common));
+	if (c->relation.common == NULL) {
+		rc = err_set(e, ERR_NOMEM, "calibration: out of memory");
+	} else {
+		read_body(&r, c);
+		rc = check(c, e);
+	}
 	if (rc != 0) {
 		editor_calibration_destroy(&c);
 		return rc;

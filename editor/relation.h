@@ -10,6 +10,7 @@ struct editor__triple {                         /* raw relation keys, hidden flo
 	const float *prompt, *rephrase, *other; /* other NULL: none */
 	uint64_t form; /* prompts of one form ask for the same relation: they are no negatives of one another */
 	uint64_t rephrase_form, other_form, subject; /* as numbers; other_form of those that have one */
+	float rephrase_words, other_words;           /* share of the prompt's words that they have (words.h) */
 };
 
 /* Sets relation.mean, deviation and, where relation.dims > 0, head. ERR_INVALID under two triples. */
@@ -20,7 +21,8 @@ int editor__relation_fit(struct editor_calibration *c, struct model_backend *bac
 /* What a head does on groups that it did not see. Groups are dealt into folds by the form of their prompt; the head for
  * a fold is fitted on the groups of the others that share neither a subject nor the form of any of their questions
  * with it. Where that leaves too few, forms may be shared (forms_apart is false), and where there is one form only,
- * groups take turns. The threshold is the one that lets `false_share` of the other questions through. */
+ * groups take turns. Scores are relation scores (EDITOR_RELATION_WORDS). The threshold is the one that lets
+ * `false_share` of the other questions through. */
 int editor__relation_test(size_t hidden, const struct editor_config *config, struct model_backend *backend,
 			  const struct editor__triple *triples, size_t triple_count, struct editor_relation_report *out,
 			  float *threshold, struct err *e) MUST_CHECK;

@@ -17,7 +17,7 @@ struct test {
 	size_t *folds; /* a triple */
 	struct editor__triple *fitted;
 	size_t fitted_count;
-	float *kept, *passed; /* cosines of prompts with their rephrases, with the other questions */
+	float *kept, *passed; /* scores of prompts with their rephrases, with the other questions */
 	size_t kept_count, passed_count;
 };
 
@@ -124,11 +124,13 @@ static int score_fold(struct test *t, size_t fold, size_t hidden, const struct e
 		const size_t dims = editor_calibration_relation_dims(head);
 		editor_calibration_relation_key(head, triple->prompt, keys[0]);
 		editor_calibration_relation_key(head, triple->rephrase, keys[1]);
-		t->kept[t->kept_count++] = editor__dot(keys[0], keys[1], dims);
+		t->kept[t->kept_count++] = editor__dot(keys[0], keys[1], dims) +
+					   EDITOR_RELATION_WORDS * triple->rephrase_words;
 		if (triple->other == NULL)
 			continue;
 		editor_calibration_relation_key(head, triple->other, keys[1]);
-		t->passed[t->passed_count++] = editor__dot(keys[0], keys[1], dims);
+		t->passed[t->passed_count++] = editor__dot(keys[0], keys[1], dims) +
+					       EDITOR_RELATION_WORDS * triple->other_words;
 	}
 	editor_calibration_destroy(&head);
 	return rc;

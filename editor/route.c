@@ -3,6 +3,7 @@
 #include "editor/dot.h"
 #include "editor/key_index.h"
 #include "editor/prompt.h"
+#include "editor/words.h"
 
 #include <assert.h>
 #include <math.h>
@@ -10,9 +11,10 @@
 #include <string.h>
 
 #define INDEX_MAGIC             "AMIX"
-#define INDEX_FORMAT            2u
+#define INDEX_FORMAT            3u
 #define INDEX_ENTRIES_MAX       1000000u
 #define INDEX_SUBJECT_BYTES_MAX 8192u
+#define INDEX_WORDS_BYTES_MAX   32768u
 #define INDEX_TARGET_IDS_MAX    65536u
 #define INDEX_SUBJECT_GIVEN     1u /* flags */
 #define SUBJECTS_TRIED          4  /* a text that names more of them is about none */
@@ -21,6 +23,7 @@ struct entry {
 	uint64_t seq;
 	size_t memory;
 	size_t subject, subject_len; /* where it stands in `bytes` */
+	size_t words, words_len;     /* the same; without common ones */
 	bool subject_given;
 	size_t target_ids, target_count, anchors, anchor_count; /* the same; bytes of anchor.h */
 };
@@ -32,7 +35,7 @@ struct editor_router {
 	struct editor__key_index *keys; /* of entry_count prompt keys, hidden floats, unit length */
 	float *relations;               /* entry_count × dims, unit length */
 	size_t entry_count, entry_cap;
-	struct buf bytes; /* subjects, target tokens, anchor rows */
+	struct buf bytes; /* subjects, words, target tokens, anchor rows */
 };
 
 /* ---- Index bytes */
@@ -41,18 +44,20 @@ static int encode_entry(const struct editor_index_entry *entry, size_t hidden, s
 			struct err *e)
 {
 	const unsigned long long seq = entry->seq;
-	if (entry->subject.len > INDEX_SUBJECT_BYTES_MAX || entry->target_count > INDEX_TARGET_IDS_MAX ||
-	    entry->anchor_count > EDITOR_ANCHOR_ROWS_MAX)
+	if (entry->subject.len > INDEX_SUBJECT_BYTES_MAX || entry->words.len > INDEX_WORDS_BYTES_MAX ||
+	    entry->target_count > INDEX_TARGET_IDS_MAX || entry->anchor_count > EDITOR_ANCHOR_ROWS_MAX)
 		return err_set(
 			e, ERR_LIMIT,
-			"index: edit %llu has a subject of %zu bytes, %zu target tokens and %zu anchors: at most "
-			"%u, %u and %u",
-			seq, entry->subject.len, entry->target_count, entry->anchor_count, INDEX_SUBJECT_BYTES_MAX,
-			INDEX_TARGET_IDS_MAX, EDITOR_ANCHOR_ROWS_MAX);
+			"index: edit %llu has a subject of %zu bytes, words of %zu, %zu target tokens and %zu anchors: "
+			"at most %u, %u, %u and %u",
+			seq, entry->subject.len, entry->words.len, entry->target_count, entry->anchor_count,
+			INDEX_SUBJECT_BYTES_MAX, INDEX_WORDS_BYTES_MAX, INDEX_TARGET_IDS_MAX, EDITOR_ANCHOR_ROWS_MAX);
 	buf_u64le(out, entry->seq);
 	buf_u32le(out, entry->subject_given ? INDEX_SUBJECT_GIVEN : 0);
 	buf_u32le(out, (uint32_t)entry->subject.len);
 	buf_append(out, entry->subject.text, entry->subject.len);
+	buf_u32le(out, (uint32_t)entry->words.len);
+	buf_append(out, entry->words.text, entry->words.len);
 	for (size_t k = 0; k < hidden; k++)
 		buf_f32le(out, entry->raw[k]);
 	for (size_t k = 0; k < hidden; k++)
@@ -206,6 +211,27 @@ static int read_anchor(struct reader *r, struct editor_router *router, struct en
 			  &entry->anchors, e);
 }
 
+static struct editor__common_words common_of(const struct editor_router *router)
+{
+	return (struct editor__common_words){ router->calibration->relation.common,
+					      router->calibration->relation.common_count };
+}
+
+static int read_words(struct reader *r, struct editor_router *router, struct entry *entry, struct err *e)
+{
+	const size_t len = reader_u32le(r);
+	const struct editor__common_words common = common_of(router);
+	if (len > INDEX_WORDS_BYTES_MAX)
+		return err_set(e, ERR_CORRUPT, "index: %zu bytes of words", len);
+	const void *words = reader_bytes(r, len);
+	if (words == NULL && len > 0)
+		return err_set(e, ERR_CORRUPT, "index: cut off after %zu bytes", r->len);
+	entry->words = router->bytes.len;
+	int rc = editor__words_distinct(words, len, &common, &router->bytes);
+	entry->words_len = router->bytes.len - entry->words;
+	return rc != 0 ? err_set(e, rc, "index: out of memory") : 0;
+}
+
 /* One entry of the bytes; `raw` is room for 2 × hidden floats. */
 static int read_entry(struct reader *r, struct editor_router *router, struct entry *entry, float *raw, struct err *e)
 {
@@ -216,6 +242,8 @@ static int read_entry(struct reader *r, struct editor_router *router, struct ent
 	if (entry->subject_len > INDEX_SUBJECT_BYTES_MAX)
 		return err_set(e, ERR_CORRUPT, "index: a subject of %zu bytes", entry->subject_len);
 	int rc = read_bytes(r, entry->subject_len, &router->bytes, &entry->subject, e);
+	if (rc == 0)
+		rc = read_words(r, router, entry, e);
 	if (rc == 0)
 		rc = read_floats(r, 2 * hidden, raw, entry->seq, e);
 	return rc == 0 ? read_anchor(r, router, entry, e) : rc;
@@ -237,7 +265,7 @@ static int read_header(struct reader *r, const struct editor_router *router, siz
 	if (width != hidden || ffn != router->ffn)
 		return err_set(e, ERR_MISMATCH, "index: keys of %u and inputs of %u, the model has %zu and %zu", width,
 			       ffn, hidden, router->ffn);
-	if (*count > INDEX_ENTRIES_MAX || *count > (r->len - r->at) / (24 + 2 * hidden * sizeof(float)))
+	if (*count > INDEX_ENTRIES_MAX || *count > (r->len - r->at) / (28 + 2 * hidden * sizeof(float)))
 		return err_set(e, ERR_CORRUPT, "index: %zu edits announced, the bytes hold fewer", *count);
 	return 0;
 }
@@ -316,6 +344,7 @@ struct choice {
 	float relation_score; /* of the chosen one, or of what came nearest to being chosen */
 	size_t refused;       /* the candidate that the relation key alone refused first; `count`: none */
 	float *raw, *key;     /* room for a relation key */
+	struct buf words;     /* of the text beside the subject at hand, without common ones */
 };
 
 static const struct entry *entry_of(const struct choice *c, size_t candidate)
@@ -352,21 +381,50 @@ static int passes_prompt(const struct choice *c, size_t i, bool *passes)
 	return rc;
 }
 
+/* What the text says beside a subject. */
+static int put_words(struct choice *c, const char *subject, size_t len)
+{
+	const struct editor__query *query = &c->prompt->query;
+	const struct editor__common_words common = common_of(c->router);
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	struct buf all = BUF_INIT;
+	int rc = editor__query_mark(query, subject, len, marks);
+	if (rc == 0)
+		rc = editor__words_unmarked(query, marks, &all);
+	c->words.len = 0;
+	if (rc == 0 && all.len > 0)
+		rc = editor__words_distinct((const char *)all.data, all.len, &common, &c->words);
+	buf_free(&all);
+	return rc;
+}
+
+/* Relation score of candidate i with the key and the words at hand. */
+static float relation_of(const struct choice *c, size_t i)
+{
+	const struct editor_router *router = c->router;
+	const struct entry *entry = entry_of(c, i);
+	const char *words = (const char *)router->bytes.data + entry->words;
+	return editor__dot(c->key, router->relations + c->best[i].entry * router->dims, router->dims) +
+	       EDITOR_RELATION_WORDS *
+		       editor__words_share(words, entry->words_len, (const char *)c->words.data, c->words.len);
+}
+
 /* Of the candidates on the subject of candidate `first` the one whose relation is nearest to the prompt's. */
 static int nearest_relation(struct choice *c, size_t first, size_t *best, float *score)
 {
 	const struct editor_router *router = c->router;
 	int rc = editor__prompt_relation(c->prompt, router->calibration->hidden, subject_of(c, first),
 					 entry_of(c, first)->subject_len, c->raw);
+	if (rc == 0)
+		rc = put_words(c, subject_of(c, first), entry_of(c, first)->subject_len);
 	if (rc != 0)
 		return rc;
 	editor_calibration_relation_key(router->calibration, c->raw, c->key);
-	*score = -2;
+	*score = -INFINITY;
 	for (size_t i = first; i < c->count; i++) {
 		if (!same_subject(c, first, i))
 			continue;
-		const float own =
-			editor__dot(c->key, router->relations + c->best[i].entry * router->dims, router->dims);
+		const float own = relation_of(c, i);
 		if (own > *score) {
 			*score = own;
 			*best = i;
@@ -467,6 +525,7 @@ int editor_router_route(const struct editor_router *router, const struct model_t
 	if (rc == 0)
 		put_route(&c, out);
 	editor__prompt_fini(&text);
+	buf_free(&c.words);
 	free(c.raw);
 	return rc != 0 ? err_set(e, rc, "route: out of memory") : 0;
 }

@@ -3,9 +3,9 @@
  *
  * Prompt key: the mean over the prompt's tokens (the first left out; the first alone when it is the only one) of the
  * hidden state at the input of layer `prompt_layer`: which fact. Relation key: the mean over the tokens that are not
- * part of the edit's subject at the input of layer `relation_layer`: what is asked about it. Both are stored raw and
- * made into unit vectors by the calibration of the version, so that one index serves with any calibration. Threads: an
- * index is read-only after build. Pure. */
+ * part of the edit's subject at the input of layer `relation_layer`: what is asked about it; words that both questions
+ * have (words.h) raise its score. Both are stored raw and made into unit vectors by the calibration of the version, so
+ * that one index serves with any calibration. Threads: an index is read-only after build. Pure. */
 #ifndef AMEND_EDITOR_ROUTE_H
 #define AMEND_EDITOR_ROUTE_H
 
@@ -38,6 +38,13 @@ static inline bool editor_key_layers_same(struct editor_key_layers a, struct edi
 #define EDITOR_KEPT_SHARE        0.98
 #define EDITOR_SUBJECT_SHARE     0.8f /* of a subject's letters that must stand in the query */
 #define EDITOR_RELATION_DIMS_MAX 1024u
+/* A relation score is the cosine of two relation keys plus this times the share of the words of the edit's prompt,
+ * beside its subject and what many questions say, that the text has too. On 500 edits of same_subject.jsonl that share
+ * no subject and no question form with the 310 groups fitted on, 8 | 10 % of the other questions passing: .904 | .916
+ * of the rephrases pass at 0, .952 | .960 at 0.2, .956 | .964 at 0.4. */
+#define EDITOR_RELATION_WORDS 0.4f
+#define EDITOR_COMMON_SHARE   0.02 /* of the corpus's questions have a word that tells nothing */
+#define EDITOR_COMMON_MAX     1024u
 struct editor_calibration {
 	size_t hidden, prompt_layer;
 	float *mean, *deviation; /* hidden */
@@ -55,7 +62,9 @@ struct editor_calibration {
 		float *mean, *deviation; /* hidden */
 		size_t dims;             /* 0: no head */
 		float *head;             /* hidden × dims */
-		float threshold;
+		float threshold;         /* of the relation score */
+		uint64_t *common;        /* hashes of words that many questions have (words.h), ascending */
+		size_t common_count;
 	} relation;
 	struct hash base_model, corpus; /* digests */
 };
@@ -106,11 +115,12 @@ void editor_calibration_relation_key(const struct editor_calibration *calibratio
 float editor_calibration_threshold(const struct editor_calibration *calibration, size_t edit_count);
 
 /* --- Entries of one shard's edits. Bytes: {"AMIX", format, hidden, ffn, count, then per edit: seq, flags, subject,
- * raw key, raw relation, target tokens, anchor rows (anchor.h)}, little-endian, floats as float32. */
+ * words, raw key, raw relation, target tokens, anchor rows (anchor.h)}, little-endian, floats as float32. */
 struct editor_index_entry {
 	uint64_t seq;
 	struct record_text subject; /* folded; len 0: none */
 	bool subject_given;         /* by people: queries must name it; else it only tells the relation from the rest */
+	struct record_text words;   /* of the prompt beside the subject, folded, one space between; len 0: none */
 	const float *raw;           /* hidden floats */
 	const float *relation;      /* raw relation key: hidden floats */
 	const int32_t *target_ids;  /* without end-of-text */

@@ -4,6 +4,7 @@
 #include "editor/delta.h"
 #include "editor/prompt.h"
 #include "editor/wise.h"
+#include "editor/words.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ static void edit_fini(struct editor__edit *edit)
 	free(edit->ids);
 	free(edit->inputs);
 	buf_free(&edit->subject);
+	buf_free(&edit->words);
 	*edit = (struct editor__edit){ 0 };
 }
 
@@ -216,6 +218,14 @@ static int find_subject(struct editor__edit *edit, const struct editor__prompt *
 	return editor__prompt_subject(prompt, subject);
 }
 
+static int keep_words(struct editor__edit *edit, const struct editor__query *query)
+{
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	int rc = editor__query_mark(query, buf_cstr(&edit->subject), edit->subject.len, marks);
+	edit->words.len = 0;
+	return rc == 0 ? editor__words_unmarked(query, marks, &edit->words) : rc;
+}
+
 static int keep_keys(struct editor_shard *shard, struct editor__edit *edit, const struct prefix *p, size_t row,
 		     struct err *e)
 {
@@ -233,6 +243,8 @@ static int keep_keys(struct editor_shard *shard, struct editor__edit *edit, cons
 	if (rc == 0)
 		rc = editor__prompt_relation(&prompt, hidden, buf_cstr(&edit->subject), edit->subject.len,
 					     edit->relation);
+	if (rc == 0)
+		rc = keep_words(edit, &prompt.query);
 	editor__prompt_fini(&prompt);
 	return rc != 0 ? err_set(e, rc, "edit %" PRIu64 ": its keys: %s", edit->seq, err_text(rc)) : 0;
 }
@@ -343,6 +355,7 @@ static struct editor_index_entry index_entry(const struct editor_shard *shard, c
 		.seq = edit->seq,
 		.subject = { .text = (const char *)edit->subject.data, .len = edit->subject.len },
 		.subject_given = edit->subject_given,
+		.words = { .text = (const char *)edit->words.data, .len = edit->words.len },
 		.raw = edit->raw,
 		.relation = edit->relation,
 		.target_ids = edit->ids + edit->prompt_count,

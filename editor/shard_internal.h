@@ -22,6 +22,7 @@ struct editor__edit {
 	float *raw;             /* hidden: raw key of the prompt */
 	float *relation;        /* hidden: raw relation key */
 	struct buf subject;     /* folded; tells the relation from the rest */
+	struct buf words;       /* of the prompt beside the subject (words.h) */
 	bool subject_given;     /* by people, and it stands in the prompt */
 	double sum, square_sum; /* of inputs */
 	bool gave_up;           /* failed after all tries: not tried again for the sake of other edits */

@@ -69,8 +69,7 @@ static bool has_digit(const char *word, size_t len)
 	return false;
 }
 
-/* Levenshtein's distance is at most a quarter of the longer word; a number that differs is another number. */
-static bool words_match(const char *a, size_t a_len, const char *b, size_t b_len)
+bool editor__words_match(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	const size_t longer = a_len > b_len ? a_len : b_len, shorter = a_len > b_len ? b_len : a_len,
 		     limit = longer / 4;
@@ -108,7 +107,7 @@ static int share_of_word(void *context, const char *word, size_t len)
 	share->all += len;
 	for (size_t i = 0; i < query->word_count; i++) {
 		const size_t start = i > 0 ? query->ends[i - 1] : 0;
-		if (words_match(word, len, (const char *)query->words.data + start, query->ends[i] - start)) {
+		if (editor__words_match(word, len, (const char *)query->words.data + start, query->ends[i] - start)) {
 			share->matched += len;
 			break;
 		}
@@ -178,7 +177,7 @@ static int mark_alike(void *context, const char *word, size_t len)
 		return 0;
 	for (size_t i = 0; i < query->word_count; i++) {
 		const size_t start = i > 0 ? query->ends[i - 1] : 0;
-		if (words_match(word, len, (const char *)query->words.data + start, query->ends[i] - start))
+		if (editor__words_match(word, len, (const char *)query->words.data + start, query->ends[i] - start))
 			m->marks[i] = 1;
 	}
 	return 0;

@@ -29,4 +29,8 @@ int editor__query_share(const struct editor__query *query, const char *subject, 
 #define EDITOR__SUBJECT_WORD_BYTES 3
 int editor__query_mark(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks) MUST_CHECK;
 
+/* Whether two folded words are spellings of one: Levenshtein's distance is at most a quarter of the longer one's bytes;
+ * a number that differs is another number. */
+bool editor__words_match(const char *a, size_t a_len, const char *b, size_t b_len);
+
 #endif

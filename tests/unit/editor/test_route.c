@@ -235,7 +235,7 @@ static void damaged_indexes_are_refused(void **state)
 	bytes.len--;
 	bytes.data[4] = 9; /* format */
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_UNSUPPORTED);
-	bytes.data[4] = 2;
+	bytes.data[4] = 3;
 	bytes.data[8] = HIDDEN + 1;
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_MISMATCH);
 	bytes.data[8] = HIDDEN;
@@ -273,6 +273,56 @@ static void the_relation_must_be_near_too(void **state)
 	assert_true(route_by(router, up, north, "anything else").routed);
 	assert_false(route_by(router, up, east, "anything else").routed);
 	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
+/* Two edits on one subject that the keys do not tell apart. */
+static void shared_words_raise_the_relation(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	const struct editor_index_entry entries[] = {
+		{ .seq = 10,
+		  .subject = { "dingo creek", 11 },
+		  .subject_given = true,
+		  .words = { "who owns", 8 },
+		  .raw = east,
+		  .relation = east },
+		{ .seq = 11,
+		  .subject = { "dingo creek", 11 },
+		  .subject_given = true,
+		  .words = { "which architect designed", 24 },
+		  .raw = east,
+		  .relation = east },
+	};
+	struct editor_router *router = router_of(c, entries, 2);
+	struct editor_route route = route_of(router, east, "Whose architecture is it, who designs Dingo Creek?");
+	assert_true(route.routed);
+	assert_int_equal(route.nearest[0], 10); /* `who` of two words; `architecture` is too far from `architect` */
+	assert_true(fabsf(route.relation_score - (1 + EDITOR_RELATION_WORDS / 2)) < 1e-5f);
+	route = route_of(router, east, "The architect of Dingo Creek, which designed it?");
+	assert_int_equal(route.nearest[0], 11);
+	assert_true(fabsf(route.relation_score - (1 + EDITOR_RELATION_WORDS)) < 1e-5f);
+	/* words of the subject are no words of the question */
+	route = route_of(router, east, "dingo creek");
+	assert_true(fabsf(route.relation_score - 1) < 1e-5f);
+	/* the threshold is the score's: a key that is too far alone passes with the words */
+	const float away[HIDDEN] = { 0.3f, 1, 0, 0 };
+	assert_false(route_by(router, east, away, "Where is Dingo Creek?").routed);
+	assert_true(route_by(router, east, away, "Who owns Dingo Creek?").routed);
+	editor_router_destroy(&router);
+	/* a word that many questions have counts for nothing */
+	uint64_t common = hash_short(HASH_SHORT_INIT, "who", 3);
+	free(c->relation.common);
+	c->relation.common = &common;
+	c->relation.common_count = 1;
+	router = router_of(c, entries, 2);
+	route = route_of(router, east, "Who owns Dingo Creek?");
+	assert_true(fabsf(route.relation_score - (1 + EDITOR_RELATION_WORDS)) < 1e-5f);
+	route = route_of(router, east, "Who is at Dingo Creek?");
+	assert_true(fabsf(route.relation_score - 1) < 1e-5f);
+	editor_router_destroy(&router);
+	c->relation.common = NULL;
 	editor_calibration_destroy(&c);
 }
 
@@ -408,6 +458,7 @@ int main(void)
 		cmocka_unit_test(removed_edits_are_left_out),
 		cmocka_unit_test(damaged_indexes_are_refused),
 		cmocka_unit_test(the_relation_must_be_near_too),
+		cmocka_unit_test(shared_words_raise_the_relation),
 		cmocka_unit_test(a_route_lends_the_anchor),
 		cmocka_unit_test(the_nearest_of_many_edits_is_found),
 		cmocka_unit_test(raw_keys_leave_the_first_token_out),
