@@ -191,14 +191,21 @@ static void bytes_read_back(void **state)
 	assert_true(back->subject_threshold == calibration->subject_threshold);
 	assert_int_equal(editor_calibration_encode(back, &again, &e), 0);
 	assert_memory_equal(again.data, bytes.data, bytes.len);
+	assert_true(calibration->relation.common_count > 1); /* "what" and the like */
+	assert_int_equal(back->relation.common_count, calibration->relation.common_count);
 	editor_calibration_destroy(&back);
 	for (size_t len = 0; len < bytes.len; len += len < 200 ? 1 : 97)
 		assert_int_equal(editor_calibration_decode(bytes.data, len, &back, &e), ERR_CORRUPT);
 	bytes.data[4] = 1; /* an earlier format */
 	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_UNSUPPORTED);
-	bytes.data[4] = 2;
-	bytes.data[bytes.len - 1] = 0x7F;
-	bytes.data[bytes.len - 2] = 0xC0; /* an entry of the relation head that is no number */
+	bytes.data[4] = 3;
+	const size_t head_end = bytes.len - calibration->relation.common_count * sizeof(uint64_t);
+	bytes.data[bytes.len - 1] = 0; /* the last common word's hash, now below the one before it */
+	bytes.data[bytes.len - 9] = 0xFF;
+	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_CORRUPT);
+	memcpy(bytes.data + head_end, again.data + head_end, bytes.len - head_end);
+	bytes.data[head_end - 1] = 0x7F;
+	bytes.data[head_end - 2] = 0xC0; /* an entry of the relation head that is no number */
 	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_CORRUPT);
 	assert_null(back);
 	buf_free(&bytes);
