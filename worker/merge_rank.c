@@ -177,6 +177,7 @@ static int merge(struct rank *r, struct err *e)
 	int rc = editor_merge_rounds(r->reduce, r->shards, r->ids, r->own_count, plan->shard_count, &r->config,
 				     r->reduce->rank == 0 ? r->options->watch : NULL, r->merged, &stats, e);
 	r->output.rounds = stats.rounds;
+	r->output.reduces = stats.reduces;
 	r->output.loss = stats.loss;
 	return rc;
 }

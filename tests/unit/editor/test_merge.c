@@ -459,7 +459,7 @@ static int other_size_work(struct rank *rank)
 static int meet_larger(struct editor_reduce *reduce, int64_t *values, size_t count, struct err *e)
 {
 	int rc = meet(reduce, values, count, e);
-	if (count == 3) /* failed, sizes, shards */
+	if (count == 4) /* failed, sizes, shards, columns */
 		values[1] *= 2;
 	return rc;
 }
