@@ -153,15 +153,17 @@ static int find_differences(struct rounds *r, size_t round, int64_t *loss, struc
 /* The common delta moves to where the shards' outputs for their own inputs are met best: argmin over d of
  * Σ tr((d − local)·G·(d − local)ᵀ) (regression mean, Jin et al. 2023, with the second moment of noisy inputs). That
  * step is minus the outer gradient; Nesterov momentum as in DiLoCo (Douillard et al. 2023, algorithm 1, line 14). */
-static int outer_step(struct rounds *r, struct err *e)
+static int outer_step(struct rounds *r, size_t round, struct err *e)
 {
-	float rate = r->config->merge_outer_rate, momentum = r->config->merge_outer_momentum;
+	/* the start is a solution, not a step */
+	const float rate = round == 0 ? 1.0f : r->config->merge_outer_rate;
+	const float momentum = round == 0 ? 0.0f : r->config->merge_outer_momentum;
 	if (r->shard_count == 0) /* its common delta is of no use */
 		return 0;
 	editor_fixed_to_float(r->fixed, 1.0, r->element_count, r->local);
 	int rc = editor__metric_solve(r->shards[0], r->whiten, r->local, r->local, e);
 	for (size_t i = 0; rc == 0 && i < r->element_count; i++) {
-		r->velocity[i] = momentum * r->velocity[i] + r->local[i];
+		r->velocity[i] = round == 0 ? 0.0f : momentum * r->velocity[i] + r->local[i];
 		r->common[i] += rate * (r->local[i] + momentum * r->velocity[i]);
 	}
 	return rc;
@@ -181,7 +183,7 @@ static int one_round(struct rounds *r, size_t round, struct err *e)
 	if (rc != 0)
 		return rc;
 	r->loss = (double)loss / EDITOR_FIXED_SCALE / (double)r->shard_total;
-	return editor__merge_agree(r->reduce, outer_step(r, e), NULL, 0, e);
+	return editor__merge_agree(r->reduce, outer_step(r, round, e), NULL, 0, e);
 }
 
 /* The size of the matrix, known to ranks that have shards, and whether the shards add up. A rank that finds another
