@@ -46,7 +46,7 @@ static void apply_numbers(const struct merge_numbers *n, struct editor_config *c
 	if (n->outer_momentum >= 0)
 		c->merge_outer_momentum = (float)n->outer_momentum;
 	if (n->noise >= 0)
-		c->noise = (float)n->noise;
+		c->merge_noise = (float)n->noise;
 }
 
 static int open_model(struct rank *r, struct err *e)

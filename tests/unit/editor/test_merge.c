@@ -475,8 +475,8 @@ static void published_deltas_are_met_before_any_training(void **state)
 		struct editor_result result;
 		struct editor_train_stats stats;
 		shards[i] = shard_of(model, &config, i);
-		assert_int_equal(editor_shard_learn(shards[i], EDITOR_BREADTH_FIRST, 0, 1, i, NULL, &result, &stats, &e),
-				 0);
+		assert_int_equal(
+			editor_shard_learn(shards[i], EDITOR_BREADTH_FIRST, 0, 1, i, NULL, &result, &stats, &e), 0);
 		assert_true(result.passed);
 	}
 	/* A shard alone is met exactly: bf16 keeps 8 bits, the rest is float32 products over 1,536 terms. */
