@@ -485,6 +485,13 @@ static void published_deltas_are_met_before_any_training(void **state)
 		const float want = editor_shard_delta(shards[0])[i];
 		assert_true(fabsf(out[i] - want) <= 0.01f * fabsf(want) + 1e-4f);
 	}
+	config.merge_noise = 0; /* what no input asks for stays as near to the published deltas as it can */
+	merge_start(shards, 1, config, out);
+	for (size_t i = 0; i < COUNT; i++) {
+		const float want = editor_shard_delta(shards[0])[i];
+		assert_true(fabsf(out[i] - want) <= 0.05f * fabsf(want) + 1e-3f);
+	}
+	config.merge_noise = 0.3f;
 	/* Of five, each edit still decodes to its target; of their plain mean not one of them need to. */
 	merge_start(shards, SHARDS, config, out);
 	for (size_t i = 0; i < SHARDS; i++) {
