@@ -356,6 +356,7 @@ int merge_output_write(const char *path, struct merge_output *output, const void
 	json_w_member_uint(&w, "delta_bytes", output->delta_bytes);
 	json_w_member_hash(&w, "delta_sha256", &output->delta_hash);
 	json_w_member_uint(&w, "rounds", output->rounds);
+	json_w_member_uint(&w, "reduces", output->reduces);
 	json_w_member_uint(&w, "reduced_bytes", output->reduced_bytes);
 	put_real(&w, "loss", output->loss, true);
 	json_w_member_uint(&w, "ranks", output->ranks);
@@ -379,6 +380,7 @@ static int parse_header(const char *text, size_t len, struct merge_output *outpu
 	output->merge = get_uint(&g, "merge");
 	output->delta_bytes = get_uint(&g, "delta_bytes");
 	output->rounds = get_uint(&g, "rounds");
+	output->reduces = get_uint(&g, "reduces");
 	output->reduced_bytes = get_uint(&g, "reduced_bytes");
 	output->ranks = get_uint(&g, "ranks");
 	output->loss = get_real(&g, "loss", 0);

@@ -76,8 +76,9 @@ struct merge_output {
 	uint64_t merge;
 	struct hash plan; /* SHA-256 of the plan file */
 	struct hash delta_hash;
-	uint64_t delta_bytes, rounds, ranks, reduced_bytes;
-	double loss; /* mean of the last round; 0 without rounds */
+	uint64_t delta_bytes, rounds, ranks;
+	uint64_t reduces, reduced_bytes; /* sums of matrices over the ranks; bytes of all sums on one rank */
+	double loss;                     /* mean of the last round; 0 without rounds */
 };
 /* Writes the file atomically. delta_bytes and delta_hash of `output` are computed here. */
 int merge_output_write(const char *path, struct merge_output *output, const void *delta, size_t delta_len,

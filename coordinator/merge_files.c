@@ -155,6 +155,11 @@ int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec, st
 			c->data_folder, rec->id);
 	if (rc == 0 && output.merge != rec->id)
 		rc = err_set(e, ERR_MISMATCH, "%s is the output of merge %" PRIu64, path, output.merge);
+	if (rc == 0) {
+		rec->rounds = (uint32_t)output.rounds;
+		rec->reduces = (uint32_t)output.reduces;
+		rec->reduced_bytes = output.reduced_bytes;
+	}
 	if (rc == 0)
 		rc = store_blob_put(c->store, delta.data, delta.len, &rec->output_root, e);
 	buf_free(&delta);

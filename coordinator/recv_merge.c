@@ -12,6 +12,9 @@ static void fill(struct coordinator *c, const struct store_merge *rec, struct ms
 	out->tries = rec->tries;
 	out->ranks = rec->ranks;
 	out->shard_count = (uint32_t)rec->shard_count;
+	out->rounds = rec->rounds;
+	out->reduces = rec->reduces;
+	out->reduced_bytes = rec->reduced_bytes;
 	out->score = rec->score;
 	out->score_inputs = rec->score_inputs;
 	out->done = !active;

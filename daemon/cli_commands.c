@@ -232,7 +232,7 @@ const struct cli_command cli_commands[] = {
 	  1,
 	  1,
 	  "train and measure edits in this process, or measure a published version",
-	  "Without --version no cluster is needed.\n",
+	  "Without --version no cluster is needed; --set merged then merges the trained shards in this process.\n",
 	  cli_eval_run,
 	  DAEMON_CLI | DAEMON_EVAL,
 	  false,

@@ -65,6 +65,16 @@ static int seq_of(void *context, const struct record *record, uint64_t *seq)
 	return rc;
 }
 
+static void merged_print(const struct eval_report *r)
+{
+	const struct eval_merged *m = &r->merged;
+	printf("merged into one memory of %.1f MB: %zu rounds, %zu reduces of %.1f MB together, %.1f s; %zu of %zu "
+	       "edits "
+	       "pass\n",
+	       (double)m->delta_bytes * 1e-6, m->stats.rounds, m->stats.reduces, (double)m->stats.reduced_bytes * 1e-6,
+	       m->seconds, m->passed, r->scores.edits);
+}
+
 static void report_print(const struct eval_report *r)
 {
 	const struct editor_scores *s = &r->scores;
@@ -73,9 +83,15 @@ static void report_print(const struct eval_report *r)
 		       r->model_name);
 	else
 		printf("%zu edits in %zu shards, %s, %s\n", s->edits, r->shards, r->model_name, r->backend);
+	if (r->merged.done)
+		merged_print(r);
 	for (size_t i = 0; i < EDITOR_FIGURE_COUNT; i++) {
-		if (!isnan(s->mean.values[i]))
-			printf("%-20s %.3f  %s\n", editor_figure_names[i], s->mean.values[i], editor_figure_texts[i]);
+		if (isnan(s->mean.values[i]))
+			continue;
+		printf("%-20s %.3f  ", editor_figure_names[i], s->mean.values[i]);
+		if (r->merged.done)
+			printf("(shards: %.3f)  ", r->merged.shards.mean.values[i]);
+		printf("%s\n", editor_figure_texts[i]);
 	}
 	if (r->trained && s->edits > 0)
 		printf("%-20s %.3f  training and re-test, wall clock (%.3f core seconds)\n", "seconds_per_edit",
@@ -99,8 +115,11 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 		rc = cli_number(ev->probes, "--probes", 0, 10000000, &probes, e);
 	if (rc == 0)
 		rc = cli_set_check(ev->set, e);
-	if (rc == 0 && ev->set != NULL && ev->version == NULL)
-		rc = err_set(e, ERR_INVALID, "--set needs --version: without one, edits are trained here");
+	const bool merged = ev->set != NULL && ev->version == NULL && strcmp(ev->set, "merged") == 0;
+	if (rc == 0 && merged && daemon_family(&ev->cli->config) == EDITOR_FAMILY_PAPER)
+		rc = err_set(e, ERR_INVALID, "--set merged without --version is for family amend: use --wise merge");
+	if (rc == 0 && merged && ev->separate)
+		rc = err_set(e, ERR_INVALID, "--separate edits each row alone: it does not go with --set merged");
 	if (rc == 0 && ev->cli->config.model[0] == '\0')
 		rc = err_set(e, ERR_INVALID, CLI_NEEDS_MODEL);
 	if (rc == 0 && ev->separate && ev->version != NULL)
@@ -110,6 +129,7 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 	*o = (struct eval_options){ .format = format,
 				    .edits = edits,
 				    .probes = probes,
+				    .merged = merged,
 				    .on_conflict = on_conflict == MSG_KEEP     ? EVAL_KEEP
 						   : on_conflict == MSG_REJECT ? EVAL_REJECT
 									       : EVAL_SUPERSEDE };

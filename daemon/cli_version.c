@@ -231,6 +231,9 @@ static int merge_emit(struct cli *cli, const struct msg_merge_status *s)
 	json_w_member_uint(&w, "shards", s->shard_count);
 	json_w_member_uint(&w, "ranks", s->ranks);
 	json_w_member_uint(&w, "tries", s->tries);
+	json_w_member_uint(&w, "rounds", s->rounds);
+	json_w_member_uint(&w, "reduces", s->reduces);
+	json_w_member_uint(&w, "reduced_bytes", s->reduced_bytes);
 	json_w_member_real(&w, "score", s->score);
 	json_w_member_real(&w, "score_inputs", s->score_inputs);
 	json_w_member_bool(&w, "served_by_default", s->served_by_default);
@@ -251,6 +254,9 @@ static int merge_print(struct cli *cli, const struct msg_merge_status *s)
 		printf(" as v%llu: %.1f %% of the edits pass (%.1f %% in their shards); %s",
 		       (unsigned long long)s->version, 100 * s->score, 100 * s->score_inputs,
 		       s->served_by_default ? "served by default" : "not served by default");
+	if (s->reduces > 0)
+		printf("\n%u rounds, %u reduces of %.1f MB together", s->rounds, s->reduces,
+		       (double)s->reduced_bytes * 1e-6);
 	printf("\n%.*s%s", (int)s->text.len, s->text.len > 0 ? s->text.text : "", s->text.len > 0 ? "\n" : "");
 	return CLI_OK;
 }

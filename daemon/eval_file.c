@@ -169,12 +169,17 @@ static int calibrate(struct run *run, struct buf *bytes, struct err *e)
 	return rc;
 }
 
-/* The memories [first, first + count). */
+/* The memories [first, first + count), and with all of them the one that was merged from them. */
 static int make_set(struct run *run, size_t first, size_t count, struct err *e)
 {
-	struct editor_memory_part *parts = fault_calloc(count, sizeof(*parts));
-	if (parts == NULL)
+	const struct buf *merged = &run->trained.merged;
+	struct editor_memory_part *parts = fault_calloc(count + 1, sizeof(*parts));
+	uint64_t *sources = fault_calloc(count, sizeof(*sources));
+	if (parts == NULL || sources == NULL) {
+		free(parts);
+		free(sources);
 		return err_set(e, ERR_NOMEM, "out of memory");
+	}
 	for (size_t i = 0; i < count; i++) {
 		const struct eval__part *part = &run->trained.parts[first + i];
 		parts[i] = (struct editor_memory_part){ .id = first + i + 1,
@@ -182,12 +187,20 @@ static int make_set(struct run *run, size_t first, size_t count, struct err *e)
 							.delta_len = part->delta.len,
 							.index = part->index.data,
 							.index_len = part->index.len };
+		sources[i] = parts[i].id;
 	}
+	parts[count] = (struct editor_memory_part){ .id = first + count + 1,
+						    .delta = merged->data,
+						    .delta_len = merged->len,
+						    .merged = true,
+						    .sources = sources,
+						    .source_count = count };
 	editor_memory_set_release(&run->set);
 	int rc = editor_memory_set_new(model_shape_of(run->model), model_digest(run->model), run->config.layer, 0,
-				       run->calibration.data, run->calibration.len, parts, count, NULL, 0,
-				       EDITOR_SET_RETRIEVE, &run->set, e);
+				       run->calibration.data, run->calibration.len, parts,
+				       count + (merged->len > 0 ? 1 : 0), NULL, 0, EDITOR_SET_RETRIEVE, &run->set, e);
 	free(parts);
+	free(sources);
 	run->kind = EDITOR_SET_RETRIEVE;
 	return rc;
 }
@@ -283,6 +296,18 @@ static int measure_rows(struct run *run, const struct record *const *records, si
 			       run->report->answers + first, run->options->watch, e);
 }
 
+/* The shards' figures first, then those of the memory merged from them. */
+static int measure_merged(struct run *run, const struct record *const *records, const struct record *const *probes,
+			  struct err *e)
+{
+	struct eval_report *report = run->report;
+	const size_t count = run->rows.edit_count, probe_count = run->rows.probe_count;
+	int rc = measure_rows(run, records, 0, count, probes, probe_count, &report->merged.shards, e);
+	editor_details_fini(&report->details);
+	run->kind = EDITOR_SET_MERGED;
+	return rc == 0 ? measure_rows(run, records, 0, count, probes, probe_count, &report->scores, e) : rc;
+}
+
 /* The mean over the runs that have the figure at all. */
 static int measure_separate(struct run *run, const struct record *const *records, struct err *e)
 {
@@ -317,6 +342,9 @@ static int measure(struct run *run, struct err *e)
 		rc = err_set(e, ERR_NOMEM, "out of memory");
 	else if (run->options->separate)
 		rc = measure_separate(run, (const struct record *const *)records, e);
+	else if (run->options->merged)
+		rc = measure_merged(run, (const struct record *const *)records, (const struct record *const *)probes,
+				    e);
 	else
 		rc = measure_rows(run, (const struct record *const *)records, 0, run->rows.edit_count,
 				  (const struct record *const *)probes, run->rows.probe_count, &report->scores, e);

@@ -8,6 +8,7 @@
 #include "daemon/import.h"
 #include "daemon/wise_settings.h"
 #include "editor/evaluate.h"
+#include "editor/merge.h"
 
 enum eval_on_conflict { EVAL_SUPERSEDE, EVAL_KEEP, EVAL_REJECT };
 
@@ -38,6 +39,7 @@ struct eval_options {
 	enum wise_mode wise_mode;
 	bool oracle;   /* evaluation.oracle */
 	bool separate; /* each row is edited alone; scores are means over the rows, without probes of the same form */
+	bool merged;   /* family `amend`: the shards are merged into one memory, and that is what is measured */
 	const struct editor_watch *watch; /* may be NULL */
 	/* Instead of training: a set that is there already (borrowed), with the model it belongs to, and where its
 	 * edits are. `seq_of` gives ERR_NOT_FOUND for a row that the set does not hold: it is left out and counted in
@@ -60,6 +62,15 @@ struct eval_bad {
 	size_t line_no;
 	char text[200]; /* "field: reason" */
 };
+/* Of options.merged. */
+struct eval_merged {
+	bool done;
+	struct editor_round_stats stats;
+	size_t passed; /* edits that pass the re-test with the merged memory */
+	uint64_t delta_bytes;
+	double seconds;              /* of merging and that re-test */
+	struct editor_scores shards; /* the same edits, each read from its own shard */
+};
 struct eval_report {
 	struct editor_scores scores;
 	/* the file */
@@ -80,6 +91,7 @@ struct eval_report {
 	enum wise_mode wise_mode;
 	bool oracle, separate;
 	size_t memories; /* `paper`: after merging */
+	struct eval_merged merged;
 	/* the version */
 	uint64_t version;
 	size_t edit_count;

@@ -126,6 +126,25 @@ static void put_wise(struct json_w *w, const struct eval_report *r)
 	json_w_close(w);
 }
 
+static void put_merged(struct json_w *w, const struct eval_report *r)
+{
+	const struct eval_merged *m = &r->merged;
+	json_w_key(w, "merged");
+	json_w_open(w, '{');
+	put_count(w, "rounds", m->stats.rounds);
+	put_count(w, "reduces", m->stats.reduces);
+	put_count(w, "reduced_bytes", m->stats.reduced_bytes);
+	put_count(w, "delta_bytes", m->delta_bytes);
+	put_count(w, "passed", m->passed);
+	put_rounded(w, "loss", m->stats.loss, 1e-6);
+	put_rounded(w, "seconds", m->seconds, 1e-3);
+	json_w_key(w, "shards");
+	json_w_open(w, '{');
+	figures_put(w, &m->shards.mean, true);
+	json_w_close(w);
+	json_w_close(w);
+}
+
 static void put_version(struct json_w *w, const struct eval_report *r)
 {
 	put_count(w, "version", r->version);
@@ -137,6 +156,8 @@ static void put_version(struct json_w *w, const struct eval_report *r)
 	json_w_member_bool(w, "separate", r->separate);
 	if (r->trained && r->family == EDITOR_FAMILY_PAPER)
 		put_wise(w, r);
+	if (r->merged.done)
+		put_merged(w, r);
 	put_count(w, "threads", r->threads);
 	put_count(w, "seed", r->seed);
 	put_count(w, "layer", r->layer);

@@ -129,16 +129,22 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 	return stop;
 }
 
-static int fill_shard(const struct team *team, size_t index, struct editor_shard *shard, struct err *e)
+int eval__shard_fill(const struct eval__plan *plan, size_t index, struct editor_shard *shard, struct err *e)
 {
 	int rc = 0;
-	for (size_t i = 0; i < team->rows->edit_count && rc == 0; i++) {
-		if (team->plan->shard_of[i] == index)
-			rc = editor_shard_add(shard, i + 1, team->rows->edits[i].record, e);
+	for (size_t i = 0; i < plan->rows->edit_count && rc == 0; i++) {
+		if (plan->shard_of[i] == index)
+			rc = editor_shard_add(shard, i + 1, plan->rows->edits[i].record, e);
 		if (rc != 0)
-			err_wrap(e, "line %zu", team->rows->edits[i].line_no);
+			err_wrap(e, "line %zu", plan->rows->edits[i].line_no);
 	}
 	return rc;
+}
+
+static struct eval__plan plan_of(const struct team *team)
+{
+	return (struct eval__plan){ team->model, team->config, team->rows, team->plan->shard_of,
+				    team->plan->shard_count };
 }
 
 static int learn_shard(struct team *team, size_t index, struct editor_shard *shard, struct err *e)
@@ -198,10 +204,11 @@ static double core_seconds(void)
 
 static int train_own_shard(struct team *team, size_t index, struct err *e)
 {
+	const struct eval__plan plan = plan_of(team);
 	struct editor_shard *shard = NULL;
 	int rc = editor_shard_new(team->model, team->config, &shard, e);
 	if (rc == 0)
-		rc = fill_shard(team, index, shard, e);
+		rc = eval__shard_fill(&plan, index, shard, e);
 	if (rc == 0)
 		rc = learn_shard(team, index, shard, e);
 	editor_shard_destroy(&shard);
@@ -307,6 +314,10 @@ static int run_timed(struct team *team, size_t thread_count, struct eval_report 
 	}
 	report->train_seconds += (double)(env_monotonic_us(env_system()) - began_us) * 1e-6;
 	report->train_core_seconds += core_seconds() - core_began;
+	if (rc == 0 && team->options->merged) {
+		const struct eval__plan plan = plan_of(team);
+		rc = eval__merge(&plan, team->out, team->options->watch, &report->merged, e);
+	}
 	return rc;
 }
 
@@ -357,5 +368,6 @@ void eval__trained_fini(struct eval__trained *trained)
 		eval__part_fini(&trained->parts[i]);
 	}
 	free(trained->parts);
+	buf_free(&trained->merged);
 	*trained = (struct eval__trained){ 0 };
 }

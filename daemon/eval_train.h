@@ -3,10 +3,12 @@
 #define AMEND_DAEMON_EVAL_TRAIN_H
 
 #include "daemon/eval_part.h"
+#include "editor/shard.h"
 
 struct eval__trained {
 	struct eval__part *parts;
 	size_t part_count;
+	struct buf merged; /* delta of the memory merged from all parts (family `amend`); empty: none */
 };
 
 /* The seq of edit i is i + 1. Fills the report's counts and times of training. `threads` as in the options. */
@@ -14,6 +16,20 @@ int eval__train(const struct eval_options *options, size_t threads, const struct
 		const struct eval__rows *rows, const struct buf *corpus, struct eval__trained *out,
 		struct eval_report *report, struct err *e) MUST_CHECK;
 void eval__trained_fini(struct eval__trained *trained);
+
+/* eval_merge.c: family `amend`, merged by rounds. */
+struct eval__plan { /* which shard each edit goes to */
+	struct model *model;
+	const struct editor_config *config;
+	const struct eval__rows *rows;
+	const size_t *shard_of; /* of each edit */
+	size_t shard_count;
+};
+/* Merges the parts, one a shard, into `trained->merged`, and re-tests the result. */
+int eval__merge(const struct eval__plan *plan, struct eval__trained *trained, const struct editor_watch *watch,
+		struct eval_merged *report, struct err *e) MUST_CHECK;
+/* Adds the edits of shard `index`. */
+int eval__shard_fill(const struct eval__plan *plan, size_t index, struct editor_shard *shard, struct err *e) MUST_CHECK;
 
 /* eval_paper.c: the paper's family. */
 struct eval__paper {

@@ -54,7 +54,7 @@ struct editor_config {
 	size_t relation_steps;
 	/* merge rounds */
 	size_t merge_rounds, merge_passes;
-	float merge_rate, merge_outer_rate, merge_outer_momentum;
+	float merge_rate, merge_noise, merge_outer_rate, merge_outer_momentum;
 	uint64_t seed;
 	struct editor_wise_config wise;
 };

@@ -1,4 +1,4 @@
-#include "editor/merge_internal.h"
+#include "editor/metric.h"
 
 #include "base/fault.h"
 #include "base/rng.h"
@@ -68,83 +68,147 @@ struct rounds {
 	struct editor_reduce *reduce;
 	struct editor_shard *const *shards;
 	const uint64_t *shard_ids;
-	size_t shard_count, shard_total, element_count;
+	size_t shard_count, shard_total, ffn, element_count;
 	const struct editor_config *config;
 	const struct editor_watch *watch;
+	double scale;  /* of the metrics: their sum has a mean diagonal of 1 */
+	float *whiten; /* whiten·whitenᵀ is the inverse of that sum */
 	float *common, *velocity, *local;
-	int64_t *fixed; /* sum of the shards' differences */
+	int64_t *fixed; /* a sum over shards */
+	size_t reduces; /* of matrices */
 	double loss;
 };
 
-static int train_shards(struct rounds *r, size_t round, int64_t *loss, struct err *e)
+static int reduce_matrix(struct rounds *r, size_t count, struct err *e)
 {
-	float rate = r->config->merge_rate * (1.0f - (float)round / (float)r->config->merge_rounds);
+	r->reduces++;
+	return r->reduce->sum(r->reduce, r->fixed, count, e);
+}
+
+/* The sum of the shards' metrics, whitened: what it costs to change the common delta in a direction. */
+static int find_metric(struct rounds *r, struct err *e)
+{
+	const size_t size = editor__metric_size(r->ffn);
+	int64_t sum = 0;
+	int rc = 0;
+	for (size_t s = 0; rc == 0 && s < r->shard_count; s++) {
+		double mean = 0;
+		rc = editor__metric_mean(r->shards[s], &mean, e);
+		if (rc == 0)
+			rc = editor__fixed_add_one(&sum, mean, 0, e);
+	}
+	rc = editor__merge_agree(r->reduce, rc, &sum, 1, e);
+	if (rc != 0)
+		return rc;
+	r->scale = EDITOR_FIXED_SCALE / (double)sum;
+	memset(r->fixed, 0, size * sizeof(*r->fixed));
+	for (size_t s = 0; rc == 0 && s < r->shard_count; s++)
+		rc = editor__metric_add(r->shards[s], r->scale, r->fixed, e);
+	rc = editor__merge_agree(r->reduce, rc, NULL, 0, e);
+	if (rc == 0)
+		rc = reduce_matrix(r, size, e);
+	if (rc != 0)
+		return rc;
+	if (r->shard_count > 0)
+		rc = editor__metric_whiten(r->fixed, r->ffn, r->whiten, e);
+	return editor__merge_agree(r->reduce, rc, NULL, 0, e);
+}
+
+/* The delta that shard `s` would have: in round 0 the one that it was published with, then what a few passes make of
+ * the common one. */
+static int find_local(struct rounds *r, size_t s, size_t round, double *loss, struct err *e)
+{
+	const struct editor_config *c = r->config;
+	if (round == 0) {
+		memcpy(r->local, editor_shard_delta(r->shards[s]), r->element_count * sizeof(*r->local));
+		return 0;
+	}
+	const float rate = c->merge_rate * (1.0f - (float)(round - 1) / (float)c->merge_rounds);
+	return editor_shard_local_passes(r->shards[s], r->common, c->merge_passes, rate,
+					 rng_derive(c->seed, r->shard_ids[s], round), r->local, loss, NULL, e);
+}
+
+/* fixed = Σ (local − common)·G over this rank's shards. */
+static int find_differences(struct rounds *r, size_t round, int64_t *loss, struct err *e)
+{
 	memset(r->fixed, 0, r->element_count * sizeof(*r->fixed));
 	*loss = 0;
 	for (size_t s = 0; s < r->shard_count; s++) {
 		double mean = 0;
-		int rc = editor_shard_local_passes(r->shards[s], r->common, r->config->merge_passes, rate,
-						   rng_derive(r->config->seed, r->shard_ids[s], round), r->local, &mean,
-						   NULL, e);
+		int rc = find_local(r, s, round, &mean, e);
 		if (rc == 0)
 			rc = editor__fixed_add_one(loss, mean, 0, e);
-		if (rc != 0)
-			return rc;
-		for (size_t i = 0; i < r->element_count; i++)
+		for (size_t i = 0; rc == 0 && i < r->element_count; i++)
 			r->local[i] -= r->common[i];
-		rc = editor_fixed_add(r->fixed, r->local, r->element_count, e);
+		if (rc == 0)
+			rc = editor__metric_apply(r->shards[s], r->scale, r->local, r->local, e);
+		if (rc == 0)
+			rc = editor_fixed_add(r->fixed, r->local, r->element_count, e);
 		if (rc != 0)
 			return rc;
 	}
 	return 0;
 }
 
-/* The mean difference is minus the outer gradient; Nesterov momentum as in DiLoCo (Douillard et al. 2023, algorithm 1,
- * line 14). */
-static void outer_step(struct rounds *r)
+/* The common delta moves to where the shards' outputs for their own inputs are met best: argmin over d of
+ * Σ tr((d − local)·G·(d − local)ᵀ) (regression mean, Jin et al. 2023, with the second moment of noisy inputs). That
+ * step is minus the outer gradient; Nesterov momentum as in DiLoCo (Douillard et al. 2023, algorithm 1, line 14). */
+static int outer_step(struct rounds *r, size_t round, struct err *e)
 {
-	float rate = r->config->merge_outer_rate, momentum = r->config->merge_outer_momentum;
-	editor_fixed_to_float(r->fixed, 1.0 / (double)r->shard_total, r->element_count, r->local);
-	for (size_t i = 0; i < r->element_count; i++) {
-		r->velocity[i] = momentum * r->velocity[i] + r->local[i];
+	/* the start is a solution, not a step */
+	const float rate = round == 0 ? 1.0f : r->config->merge_outer_rate;
+	const float momentum = round == 0 ? 0.0f : r->config->merge_outer_momentum;
+	if (r->shard_count == 0) /* its common delta is of no use */
+		return 0;
+	editor_fixed_to_float(r->fixed, 1.0, r->element_count, r->local);
+	int rc = editor__metric_solve(r->shards[0], r->whiten, r->local, r->local, e);
+	for (size_t i = 0; rc == 0 && i < r->element_count; i++) {
+		r->velocity[i] = round == 0 ? 0.0f : momentum * r->velocity[i] + r->local[i];
 		r->common[i] += rate * (r->local[i] + momentum * r->velocity[i]);
 	}
+	return rc;
 }
 
 static int one_round(struct rounds *r, size_t round, struct err *e)
 {
+	const size_t rounds = r->config->merge_rounds;
 	int64_t loss = 0;
-	int rc = train_shards(r, round, &loss, e);
+	int rc = find_differences(r, round, &loss, e);
 	if (rc == 0 && r->watch != NULL && r->watch->on_progress != NULL &&
-	    r->watch->on_progress(r->watch->context, "merge", round, r->config->merge_rounds, r->loss) != 0)
-		rc = err_set(e, ERR_INTERRUPTED, "merge stopped in round %zu of %zu", round + 1,
-			     r->config->merge_rounds);
+	    r->watch->on_progress(r->watch->context, "merge", round, rounds, r->loss) != 0)
+		rc = err_set(e, ERR_INTERRUPTED, "merge stopped in round %zu of %zu", round, rounds);
 	rc = editor__merge_agree(r->reduce, rc, &loss, 1, e);
 	if (rc == 0)
-		rc = r->reduce->sum(r->reduce, r->fixed, r->element_count, e);
+		rc = reduce_matrix(r, r->element_count, e);
 	if (rc != 0)
 		return rc;
 	r->loss = (double)loss / EDITOR_FIXED_SCALE / (double)r->shard_total;
-	outer_step(r);
-	return 0;
+	return editor__merge_agree(r->reduce, outer_step(r, round, e), NULL, 0, e);
 }
 
 /* The size of the matrix, known to ranks that have shards, and whether the shards add up. A rank that finds another
  * size tells the others: they would wait for it in the first round. */
 static int agree_on_sizes(struct rounds *r, struct err *e)
 {
-	int64_t sums[2] = { 0, (int64_t)r->shard_count }; /* sizes, shards */
-	for (size_t s = 0; s < r->shard_count; s++)
+	int64_t sums[3] = { 0, (int64_t)r->shard_count, 0 }; /* sizes, shards, columns */
+	for (size_t s = 0; s < r->shard_count; s++) {
 		sums[0] += (int64_t)editor_shard_delta_size(r->shards[s]);
-	int rc = editor__merge_agree(r->reduce, 0, sums, 2, e);
+		sums[2] += (int64_t)editor__metric_columns(r->shards[s]);
+	}
+	int rc = editor__merge_agree(r->reduce, 0, sums, 3, e);
 	if (rc != 0)
 		return rc;
 	if (sums[1] == 0 || (size_t)sums[1] != r->shard_total)
 		return err_set(e, ERR_INVALID, "merge: %zu shards were planned, the ranks hold %zu", r->shard_total,
 			       (size_t)sums[1]);
 	r->element_count = (size_t)(sums[0] / sums[1]);
+	r->ffn = (size_t)(sums[2] / sums[1]);
+	if (r->ffn > EDITOR__METRIC_FFN_MAX)
+		return err_set(e, ERR_UNSUPPORTED, "merge: a matrix with %zu columns, at most %zu can be merged",
+			       r->ffn, EDITOR__METRIC_FFN_MAX);
 	for (size_t s = 0; s < r->shard_count && rc == 0; s++)
-		if (editor_shard_delta_size(r->shards[s]) != r->element_count)
+		if (editor_shard_delta_size(r->shards[s]) != r->element_count ||
+		    editor__metric_columns(r->shards[s]) != r->ffn)
 			rc = err_set(e, ERR_MISMATCH,
 				     "merge: the shards' matrices differ in size: their base models are not the same");
 	return editor__merge_agree(r->reduce, rc, NULL, 0, e);
@@ -152,18 +216,21 @@ static int agree_on_sizes(struct rounds *r, struct err *e)
 
 static int rounds_run(struct rounds *r, struct err *e)
 {
-	size_t n = r->element_count;
+	const size_t n = r->element_count, triangle = editor__metric_size(r->ffn);
 	r->common = fault_calloc(n, sizeof(float));
 	r->velocity = fault_calloc(n, sizeof(float));
 	r->local = fault_calloc(n, sizeof(float));
-	r->fixed = fault_calloc(n, sizeof(int64_t));
+	r->whiten = fault_calloc(r->shard_count > 0 ? r->ffn * r->ffn : 1, sizeof(float));
+	r->fixed = fault_calloc(n > triangle ? n : triangle, sizeof(int64_t));
 	int rc = 0;
-	if (r->common == NULL || r->velocity == NULL || r->local == NULL || r->fixed == NULL)
+	if (r->common == NULL || r->velocity == NULL || r->local == NULL || r->whiten == NULL || r->fixed == NULL)
 		rc = err_set(e, ERR_NOMEM, "merge: out of memory for %zu entries", n);
 	rc = editor__merge_agree(r->reduce, rc, NULL, 0, e);
 	for (size_t s = 0; s < r->shard_count; s++)
-		editor_shard_local_begin(r->shards[s]);
-	for (size_t round = 0; rc == 0 && round < r->config->merge_rounds; round++)
+		editor_shard_local_begin(r->shards[s], r->config->merge_noise);
+	if (rc == 0)
+		rc = find_metric(r, e);
+	for (size_t round = 0; rc == 0 && round <= r->config->merge_rounds; round++)
 		rc = one_round(r, round, e);
 	return rc;
 }
@@ -182,11 +249,12 @@ int editor_merge_rounds(struct editor_reduce *reduce, struct editor_shard *const
 	if (rc == 0) {
 		memcpy(out, r.common, r.element_count * sizeof(float));
 		editor_delta_round(out, r.element_count);
-		*stats = (struct editor_round_stats){ config->merge_rounds, reduce->reduced_bytes, r.loss };
+		*stats = (struct editor_round_stats){ config->merge_rounds, r.reduces, reduce->reduced_bytes, r.loss };
 	}
 	free(r.common);
 	free(r.velocity);
 	free(r.local);
+	free(r.whiten);
 	free(r.fixed);
 	return rc;
 }

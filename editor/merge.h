@@ -50,14 +50,17 @@ int editor_merge_deltas(struct editor_reduce *reduce, const struct editor_merge_
 			const uint64_t *shard_ids, size_t delta_count, size_t element_count, float *out,
 			struct err *e) MUST_CHECK;
 
-/* Rounds (method.md, 5): each round every shard trains config.merge_passes passes from the common delta; common +=
- * outer step of the mean of their differences with momentum (outer optimiser as in DiLoCo, Douillard et al. 2023).
- * `shards`: this rank's, `shard_total` over all ranks; shard_ids seed the local passes, so that ranks and their number
- * do not matter. Ends rounded to bf16. Result on every rank. */
+/* Rounds (method.md). First the shards' metrics are summed: a shard's metric is the second moment of the inputs of its
+ * training, noise included. Then the common delta starts where the published deltas' outputs for these inputs are met
+ * best (least squares), and in every round each shard trains config.merge_passes passes from the common delta, which
+ * takes an outer step towards where the results' outputs are met best, with momentum (outer optimiser as in DiLoCo,
+ * Douillard et al. 2023). `shards`: this rank's, with their published deltas; `shard_total` over all ranks; shard_ids
+ * seed the local passes, so that ranks and their number do not matter. Ends rounded to bf16. `out` on ranks that hold
+ * shards; without meaning on others. ERR_UNSUPPORTED: a matrix with over 16384 columns. */
 struct editor_round_stats {
-	size_t rounds;
-	uint64_t reduced_bytes;
-	double loss; /* mean over shards, last round */
+	size_t rounds, reduces; /* reduces: of matrices */
+	uint64_t reduced_bytes; /* all of them together, on one rank */
+	double loss;            /* mean over shards, last round */
 };
 int editor_merge_rounds(struct editor_reduce *reduce, struct editor_shard *const *shards, const uint64_t *shard_ids,
 			size_t shard_count, size_t shard_total, const struct editor_config *config,

@@ -75,7 +75,8 @@ int editor_shard_local_passes(struct editor_shard *shard, const float *common, s
  * noise. */
 int editor_shard_gradient(struct editor_shard *shard, const float *delta, double *loss, float *gradient,
 			  struct err *e) MUST_CHECK;
-void editor_shard_local_begin(struct editor_shard *shard);
+/* Before the first of them: fresh moments, and the noise of these passes and of the metric (metric.h). */
+void editor_shard_local_begin(struct editor_shard *shard, float noise);
 /* Re-tests any delta (a merged memory) on this shard's edits. */
 int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results,
 			      const struct editor_watch *watch, struct err *e) MUST_CHECK;

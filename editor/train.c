@@ -298,8 +298,9 @@ static int breadth_first(struct editor_shard *shard, uint64_t seed, const struct
 	return rc;
 }
 
-void editor_shard_local_begin(struct editor_shard *shard)
+void editor_shard_local_begin(struct editor_shard *shard, float noise)
 {
+	shard->config.noise = noise;
 	editor__trainer_forget(shard);
 }
 

@@ -1,5 +1,6 @@
 #include "editor/whiten.h"
 #include "base/fault.h"
+#include "editor/spd.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -62,52 +63,6 @@ static void fit_covariance(const struct editor_calibration *c, const float *raw,
 		cov[i * hidden + i] += more;
 }
 
-/* In place: the upper triangle of A becomes the lower triangle L with L·Lᵀ = A. */
-static int cholesky(double *a, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		for (size_t j = 0; j < i; j++)
-			a[i * n + j] = a[j * n + i];
-	}
-	for (size_t i = 0; i < n; i++) {
-		double *row = a + i * n;
-		for (size_t j = 0; j <= i; j++) {
-			const double *other = a + j * n;
-			double sum = row[j];
-			for (size_t k = 0; k < j; k++)
-				sum -= row[k] * other[k];
-			if (j < i)
-				row[j] = sum / other[j];
-			else if (sum > 0 && isfinite(sum))
-				row[i] = sqrt(sum);
-			else
-				return ERR_INVALID;
-		}
-	}
-	return 0;
-}
-
-/* whiten = L⁻ᵀ, row by row of L⁻¹: row i is (eᵢ − Σ L[i][k] · row k) / L[i][i]. */
-static void invert(const double *lower, double *inverse, float *whiten, size_t n)
-{
-	memset(inverse, 0, n * n * sizeof(*inverse));
-	for (size_t i = 0; i < n; i++) {
-		double *row = inverse + i * n;
-		row[i] = 1;
-		for (size_t k = 0; k < i; k++) {
-			const double *above = inverse + k * n, factor = lower[i * n + k];
-			for (size_t j = 0; j <= k; j++)
-				row[j] -= factor * above[j];
-		}
-		for (size_t j = 0; j <= i; j++)
-			row[j] /= lower[i * n + i];
-	}
-	for (size_t i = 0; i < n; i++) {
-		for (size_t j = 0; j < n; j++)
-			whiten[i * n + j] = (float)inverse[j * n + i];
-	}
-}
-
 int editor__whiten_fit(struct editor_calibration *c, const float *raw, const uint8_t *use, size_t key_count,
 		       float ridge, struct err *e)
 {
@@ -125,13 +80,13 @@ int editor__whiten_fit(struct editor_calibration *c, const float *raw, const uin
 				     "statistics of %zu texts: at least 2 are needed, give a larger corpus", n);
 		} else {
 			fit_covariance(c, raw, use, key_count, n, ridge, sums + 2 * hidden, cov);
-			rc = cholesky(cov, hidden);
+			rc = editor__spd_factor(cov, hidden);
 			if (rc != 0)
 				rc = err_set(
 					e, rc,
 					"the keys' covariance is not positive: they hold a number that is not finite");
 			else
-				invert(cov, inverse, c->whiten, hidden);
+				editor__spd_whiten(cov, inverse, c->whiten, hidden);
 		}
 	}
 	free(sums);

@@ -26,6 +26,9 @@ static const struct codec__row merge_status_rows[] = {
 	ROW_BOOL(13, msg_merge_status, served_by_default),
 	ROW_TIME(14, msg_merge_status, planned_ms),
 	ROW_TIME(15, msg_merge_status, ended_ms),
+	ROW_U32(16, msg_merge_status, rounds, 0, UINT32_MAX),
+	ROW_U32(17, msg_merge_status, reduces, 0, UINT32_MAX),
+	ROW_U64(18, msg_merge_status, reduced_bytes, 0, UINT64_MAX),
 };
 CODEC_TABLE(codec__merge_status, amend__merge_status__descriptor, msg_merge_status, merge_status_rows);
 

@@ -305,6 +305,8 @@ struct msg_merge_status {
 	struct msg_text text; /* reason, phase */
 	bool done, served_by_default;
 	int64_t planned_ms, ended_ms;
+	uint32_t rounds, reduces; /* of training; sums of matrices over the ranks */
+	uint64_t reduced_bytes;   /* of all sums, on one rank */
 };
 struct msg_fleet_member {
 	enum msg_peer_kind kind;

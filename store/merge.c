@@ -55,8 +55,13 @@ static int merge_decode(struct store_txn *txn, struct store__bytes key, struct r
 					     e);
 	for (size_t i = 0; i < out->shard_count; i++)
 		out->shards[i] = reader_u64le(r);
-	if (r->at < r->len) /* older records end here */
+	if (r->at < r->len) /* older records end here, or behind it */
 		store__take_hash(r, &out->index_root);
+	if (r->at < r->len) {
+		out->rounds = reader_u32le(r);
+		out->reduces = reader_u32le(r);
+		out->reduced_bytes = reader_u64le(r);
+	}
 	return store__record_done(txn, STORE__TABLE_MERGE, key, r, e);
 }
 
@@ -125,8 +130,10 @@ int store_merge_put(struct store_txn *txn, const struct store_merge *merge, stru
 	buf_u32le(b, (uint32_t)merge->shard_count);
 	for (size_t i = 0; i < merge->shard_count; i++)
 		buf_u64le(b, merge->shards[i]);
-	if (!hash_is_zero(&merge->index_root))
-		store__field_hash(b, &merge->index_root);
+	store__field_hash(b, &merge->index_root);
+	buf_u32le(b, merge->rounds);
+	buf_u32le(b, merge->reduces);
+	buf_u64le(b, merge->reduced_bytes);
 	store__key_number(merge->id, &key);
 	return store__record_put(txn, STORE__TABLE_MERGE, &key, e);
 }

@@ -217,6 +217,8 @@ struct store_merge {
 	int64_t planned_ms, ended_ms;
 	double score, score_inputs; /* share of edits that pass the re-test, merged and in their shards */
 	char reason[STORE_REASON_BYTES];
+	uint32_t rounds, reduces; /* of training; sums of matrices over the ranks */
+	uint64_t reduced_bytes;   /* of all sums, on one rank */
 };
 int store_merge_put(struct store_txn *txn, const struct store_merge *merge, struct err *e) MUST_CHECK;
 int store_merge_get(struct store_txn *txn, uint64_t id, struct store_merge *out, struct err *e) MUST_CHECK;

@@ -46,7 +46,7 @@ static void apply_numbers(const struct merge_numbers *n, struct editor_config *c
 	if (n->outer_momentum >= 0)
 		c->merge_outer_momentum = (float)n->outer_momentum;
 	if (n->noise >= 0)
-		c->noise = (float)n->noise;
+		c->merge_noise = (float)n->noise;
 }
 
 static int open_model(struct rank *r, struct err *e)
@@ -177,6 +177,7 @@ static int merge(struct rank *r, struct err *e)
 	int rc = editor_merge_rounds(r->reduce, r->shards, r->ids, r->own_count, plan->shard_count, &r->config,
 				     r->reduce->rank == 0 ? r->options->watch : NULL, r->merged, &stats, e);
 	r->output.rounds = stats.rounds;
+	r->output.reduces = stats.reduces;
 	r->output.loss = stats.loss;
 	return rc;
 }

@@ -31,6 +31,9 @@ static int fake_write(struct fake_merge *fake, struct err *e)
 	if (fake->wrong_plan)
 		output.plan.bytes[0] ^= 1;
 	output.ranks = fake->ranks;
+	output.rounds = 3;
+	output.reduces = 5;
+	output.reduced_bytes = 1000;
 	rc = merge_output_write(fake->output, &output, "merged delta", 12, e);
 	merge_plan_destroy(&plan);
 	return rc;

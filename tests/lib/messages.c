@@ -349,6 +349,9 @@ static void fill_merge_status(struct source *s, struct msg_merge_status *m)
 	m->served_by_default = coin(s);
 	m->planned_ms = when(s);
 	m->ended_ms = when(s);
+	m->rounds = u32(s);
+	m->reduces = u32(s);
+	m->reduced_bytes = u64(s);
 }
 
 static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
@@ -720,6 +723,9 @@ static void dump_merge_status(const struct msg_merge_status *m, struct buf *out)
 	PUT(m->served_by_default);
 	PUT(m->planned_ms);
 	PUT(m->ended_ms);
+	PUT(m->rounds);
+	PUT(m->reduces);
+	PUT(m->reduced_bytes);
 }
 
 static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)

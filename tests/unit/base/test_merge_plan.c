@@ -179,7 +179,13 @@ static void an_output_without_memory_is_not_corrupt(void **state)
 static void an_output_comes_back_or_is_refused(void **state)
 {
 	(void)state;
-	struct merge_output output = { .merge = 7, .rounds = 24, .ranks = 2, .reduced_bytes = 99, .loss = 0.25 }, back;
+	struct merge_output output = { .merge = 7,
+				       .rounds = 24,
+				       .ranks = 2,
+				       .reduces = 26,
+				       .reduced_bytes = 99,
+				       .loss = 0.25 },
+			    back;
 	struct err e = ERR_INIT;
 	struct buf delta = BUF_INIT, file = BUF_INIT;
 	struct hash other;

@@ -12,6 +12,8 @@ struct merge_view {
 	bool done, serves;
 	double score_inputs;
 	char text[256];
+	uint32_t rounds, reduces;
+	uint64_t reduced_bytes;
 };
 
 static struct merge_view merge_ask(struct cluster *c, uint64_t id)
@@ -21,8 +23,10 @@ static struct merge_view merge_ask(struct cluster *c, uint64_t id)
 	cluster_receive(c);
 	struct msg_received *reply = end_expect(&c->client, MSG_MERGE_STATUS);
 	const struct msg_merge_status *s = &reply->msg.u.merge_status;
-	struct merge_view view = { s->code,         s->id, s->version, s->state, s->done, s->served_by_default,
-				   s->score_inputs, "" };
+	struct merge_view view = {
+		s->code,         s->id, s->version, s->state,   s->done,         s->served_by_default,
+		s->score_inputs, "",    s->rounds,  s->reduces, s->reduced_bytes
+	};
 	snprintf(view.text, sizeof view.text, "%.*s", (int)s->text.len, s->text.text);
 	msg_free(&reply);
 	return view;
@@ -102,6 +106,7 @@ static void test_merge_is_published_beside_its_shards(void **state)
 	assert_int_equal(view.state, STORE_MERGE_STATE_PUBLISHED);
 	assert_true(view.done && view.serves);
 	assert_int_equal(view.version, 3);
+	assert_true(view.rounds == 3 && view.reduces == 5 && view.reduced_bytes == 1000);
 	assert_int_equal(arena_new(65536, 0, &arena), 0);
 	manifest_read(c, 3, arena, &manifest);
 	assert_int_equal(manifest.memory_count, 2);

@@ -18,6 +18,11 @@ static void what_cannot_be_meant_is_a_usage_error(void **state)
 	cli_expect_err(w, "--edits");
 	EXPECT(w, CLI_USAGE, RUN, "--version", "v1", "--repeat", "1,2");
 	cli_expect_err(w, "--version");
+	EXPECT(w, CLI_USAGE, RUN, "--set", "all");
+	EXPECT(w, CLI_USAGE, RUN, "--set", "merged", "--separate");
+	cli_expect_err(w, "--separate");
+	EXPECT(w, CLI_USAGE, RUN, "--set", "merged", "--family", "paper");
+	cli_expect_err(w, "--wise merge");
 }
 
 static void a_right_line_goes_on_to_the_files(void **state)

@@ -556,6 +556,45 @@ static void separate_runs_know_one_edit_each(void **state)
 	eval_report_fini(&r);
 }
 
+static void shards_are_merged_and_measured_beside_one_another(void **state)
+{
+	(void)state;
+	struct eval_options o = options();
+	struct eval_report apart, r;
+	struct buf text = BUF_INIT;
+	struct json *root = NULL;
+	struct err e = ERR_INIT;
+	put(file_path, rows);
+	o.edits = 3;
+	o.edits_per_shard = 1;
+	run(&o, &apart);
+	o.merged = true;
+	run(&o, &r);
+	assert_int_equal(r.shards, 2); /* two subjects */
+	assert_true(r.merged.done && r.merged.delta_bytes > 0);
+	assert_true(r.merged.stats.rounds > 0);
+	assert_int_equal(r.merged.stats.reduces, r.merged.stats.rounds + 2);
+	/* a triangle of the metric, and a matrix a round and one for the start */
+	const uint64_t triangle = (uint64_t)TINY_FFN * (TINY_FFN + 1) / 2,
+		       matrices = (r.merged.stats.rounds + 1) * (uint64_t)TINY_HIDDEN * TINY_FFN;
+	assert_true(r.merged.stats.reduced_bytes >= 8 * (triangle + matrices));
+	assert_true(r.merged.stats.reduced_bytes < 8 * (triangle + matrices) + 10000);
+	assert_memory_equal(&r.merged.shards.mean, &apart.scores.mean, sizeof(apart.scores.mean));
+	assert_true(r.scores.free_rel >= 0 && r.merged.passed <= 3);
+	/* the answers are the merged memory's, and main where nothing was routed */
+	for (size_t i = 0; i < 3; i++)
+		assert_true(r.answers[i].prompt_memory == 0 || r.answers[i].prompt_memory == 3);
+	assert_int_equal(eval_report_json(&r, false, &text, &e), 0);
+	assert_int_equal(json_parse(buf_cstr(&text), text.len, &root, &e), 0);
+	const struct json *merged = json_get(root, "merged");
+	assert_int_equal((int)json_number(json_get(merged, "reduces")), (int)r.merged.stats.reduces);
+	assert_true(json_number(json_get(json_get(merged, "shards"), "free_rel")) >= 0);
+	json_free(&root);
+	buf_free(&text);
+	eval_report_fini(&apart);
+	eval_report_fini(&r);
+}
+
 static void impossible_settings_are_named(void **state)
 {
 	(void)state;
@@ -589,6 +628,7 @@ int main(void)
 		cmocka_unit_test(paper_runs_repeat_and_oracles_are_right),
 		cmocka_unit_test(without_a_threshold_everything_reads_a_memory),
 		cmocka_unit_test(separate_runs_know_one_edit_each),
+		cmocka_unit_test(shards_are_merged_and_measured_beside_one_another),
 		cmocka_unit_test(impossible_settings_are_named),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

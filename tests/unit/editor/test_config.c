@@ -85,6 +85,9 @@ static void each_field_has_a_range(void **state)
 	c.merge_rounds = 0;
 	expect_refused(&c, "merge_rounds");
 	c = good;
+	c.merge_noise = -0.1f;
+	expect_refused(&c, "merge_noise");
+	c = good;
 	c.merge_outer_momentum = 1.0f;
 	expect_refused(&c, "merge_outer_momentum");
 	c = good;

@@ -443,6 +443,68 @@ static void rounds_learn_with_the_same_bits_for_any_ranks(void **state)
 	free(ranks);
 }
 
+/* Merges `count` trained shards in one process, with rounds that move nothing: what remains is the start. */
+static void merge_start(struct editor_shard *const *shards, size_t count, struct editor_config config, float *out)
+{
+	struct editor_reduce reduce;
+	struct editor_round_stats stats;
+	struct err e = ERR_INIT;
+	editor_reduce_single_init(&reduce);
+	config.merge_rounds = 1;
+	config.merge_passes = 1;
+	config.merge_rate = 1e-8f;
+	if (editor_merge_rounds(&reduce, shards, shard_ids, count, count, &config, NULL, out, &stats, &e) != 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(stats.rounds, 1);
+	assert_int_equal(stats.reduces, 3); /* metric, start, round */
+	/* beside them: sizes and mean (4 + 2), and whether all are well */
+	const uint64_t matrices = (uint64_t)TINY_FFN * (TINY_FFN + 1) / 2 + 2 * COUNT;
+	assert_true(stats.reduced_bytes >= 8 * matrices && stats.reduced_bytes <= 8 * matrices + 400);
+}
+
+static void published_deltas_are_met_before_any_training(void **state)
+{
+	(void)state;
+	struct model *model = open_model();
+	assert_non_null(model);
+	struct editor_config config = rounds_config(model);
+	struct editor_shard *shards[SHARDS];
+	float *out = malloc(COUNT * sizeof(float));
+	struct err e = ERR_INIT;
+	for (size_t i = 0; i < SHARDS; i++) {
+		struct editor_result result;
+		struct editor_train_stats stats;
+		shards[i] = shard_of(model, &config, i);
+		assert_int_equal(
+			editor_shard_learn(shards[i], EDITOR_BREADTH_FIRST, 0, 1, i, NULL, &result, &stats, &e), 0);
+		assert_true(result.passed);
+	}
+	/* A shard alone is met exactly: bf16 keeps 8 bits, the rest is float32 products over 1,536 terms. */
+	merge_start(shards, 1, config, out);
+	for (size_t i = 0; i < COUNT; i++) {
+		const float want = editor_shard_delta(shards[0])[i];
+		assert_true(fabsf(out[i] - want) <= 0.01f * fabsf(want) + 1e-4f);
+	}
+	config.merge_noise = 0; /* what no input asks for stays as near to the published deltas as it can */
+	merge_start(shards, 1, config, out);
+	for (size_t i = 0; i < COUNT; i++) {
+		const float want = editor_shard_delta(shards[0])[i];
+		assert_true(fabsf(out[i] - want) <= 0.05f * fabsf(want) + 1e-3f);
+	}
+	config.merge_noise = 0.3f;
+	/* Of five, each edit still decodes to its target; of their plain mean not one of them need to. */
+	merge_start(shards, SHARDS, config, out);
+	for (size_t i = 0; i < SHARDS; i++) {
+		struct editor_result result;
+		assert_int_equal(editor_shard_retest_delta(shards[i], out, &result, NULL, &e), 0);
+		if (!result.passed)
+			fail_msg("edit %zu decodes to '%s'", i, result.got);
+		editor_shard_destroy(&shards[i]);
+	}
+	free(out);
+	model_close(&model);
+}
+
 /* ---- Ranks that do not fit together: every one of them gets an error, none waits for a rank that has gone. */
 
 static int other_size_work(struct rank *rank)
@@ -459,7 +521,7 @@ static int other_size_work(struct rank *rank)
 static int meet_larger(struct editor_reduce *reduce, int64_t *values, size_t count, struct err *e)
 {
 	int rc = meet(reduce, values, count, e);
-	if (count == 3) /* failed, sizes, shards */
+	if (count == 4) /* failed, sizes, shards, columns */
 		values[1] *= 2;
 	return rc;
 }
@@ -517,6 +579,7 @@ int main(void)
 		cmocka_unit_test(dare_drops_and_rescales),
 		cmocka_unit_test(operators_have_the_same_bits_for_any_ranks),
 		cmocka_unit_test(rounds_learn_with_the_same_bits_for_any_ranks),
+		cmocka_unit_test(published_deltas_are_met_before_any_training),
 		cmocka_unit_test(ranks_of_another_size_end_all),
 	};
 	return cmocka_run_group_tests(tests, write_model, remove_model);

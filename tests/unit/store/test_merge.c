@@ -19,6 +19,9 @@ static void test_every_field_survives_a_restart(void **state)
 	merge.ended_ms = 6;
 	merge.score = 0.1;
 	merge.score_inputs = -0.0;
+	merge.rounds = 4;
+	merge.reduces = 6;
+	merge.reduced_bytes = UINT64_C(1) << 33;
 	snprintf(merge.reason, sizeof(merge.reason), "lost 3 of 100");
 	fixture_begin(f);
 	OK(f, store_merge_put(f->txn, &merge, &f->e));
