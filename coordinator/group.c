@@ -71,6 +71,8 @@ static int group_event(struct coordinator *c, const struct shard *shard, struct 
 	json_w_close(&w);
 	if (rec->removals_assigned > rec->removals_covered)
 		json_w_member_bool(&w, "retrain", true);
+	if (rec->version == 0 && rec->replay_count > 0)
+		coordinator__replays_write(&w, shard);
 	json_w_close(&w);
 	return coordinator__event(c, STORE_EVENT_GROUP_ASSIGNED, NULL, &json, NULL, e);
 }
@@ -81,6 +83,8 @@ static int assign(struct coordinator *c, struct shard *shard, struct err *e)
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = group_size(c, shard, &count, e);
+	if (rc == 0)
+		rc = coordinator__replays_choose(c, shard, e);
 	if (rc != 0)
 		return rc;
 	shard->rec.group_count = count;
@@ -123,6 +127,7 @@ int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_ed
 		if (!msg.u.edits.group_end) {
 			msg.u.edits.removed_count = 0;
 			msg.u.edits.closing = msg.u.edits.retrain = false;
+			msg.u.edits.replay_count = 0;
 		}
 		if (n > 0 || msg.u.edits.group_end)
 			rc = coordinator__send(c, route, &msg);
@@ -162,6 +167,7 @@ static void send_group(struct coordinator *c, struct shard *shard)
 	head.retrain = rec->removals_assigned > rec->removals_covered;
 	head.group_first = (uint32_t)rec->trained_count;
 	head.group_count = (uint32_t)rec->group_count;
+	head.replay_count = (uint32_t)rec->replay_count;
 	if (coordinator__edits_send(c, shard->lease.holder->route, &head, rec->seqs, shard->lease.send_next, to,
 				    &shard->lease.send_next) == 0) {
 		shard->lease.wants = false;
@@ -197,8 +203,9 @@ void coordinator__shard_pump(struct coordinator *c, struct shard *shard)
 			return;
 		}
 	}
-	if (rec->group_count > 0 || rec->removals_assigned > rec->removals_covered ||
-	    (!waiting && open && rec->closing))
+	bool due = rec->group_count > 0 || rec->removals_assigned > rec->removals_covered ||
+		   (!waiting && open && rec->closing);
+	if (due && coordinator__replays_send(c, shard) == 0)
 		send_group(c, shard);
 }
 

@@ -29,6 +29,8 @@
 #define EDITS_BODY_BYTES     (128 * 1024) /* payload bytes in one MSG_EDITS */
 #define EDITS_ITEMS_MAX      256
 #define MERGE_SHARDS_MAX     64
+#define REPLAY_MEMORIES_MAX  16   /* newest memories whose edits a new shard replays (L_memo) ... */
+#define REPLAY_EDITS_MAX     8    /* ... and so many edits of each */
 #define MERGE_RETRY_MS       1000 /* between attempts of a merge */
 #define RETRY_AFTER_AGAIN_MS 250
 #define RETRY_AFTER_FULL_MS  2000
@@ -65,9 +67,10 @@ struct lease {
 	struct sm sm;        /* first: its invariant looks at the lease */
 	struct peer *holder; /* NULL exactly when free */
 	int64_t expires_ms, sent_ms;
-	bool sent;        /* the Lease message; false: it is sent again */
-	bool wants;       /* credit that has not been used */
-	size_t send_next; /* place of the next edit to send */
+	bool sent;          /* the Lease message; false: it is sent again */
+	bool wants;         /* credit that has not been used */
+	size_t send_next;   /* place of the next edit to send */
+	size_t replay_next; /* and of the next edit of earlier memories */
 };
 
 struct shard {
@@ -290,6 +293,15 @@ bool coordinator__shard_work(const struct shard *shard);    /* something a worke
 bool coordinator__shard_retrain(const struct shard *shard); /* its memory holds what was taken back, and may change */
 /* Edits from `place` on that are trained together or not at all: 1, or what is there of an all-or-nothing group. */
 size_t coordinator__group_length(const struct shard *shard, size_t place);
+
+/* --- replay.c: edits of earlier memories that a shard of the paper's family replays (L_memo) */
+/* With a shard's first group, in c->txn: which. Kept for the shard's life, so that all of its trainings replay the
+ * same.
+ */
+int coordinator__replays_choose(struct coordinator *c, struct shard *shard, struct err *e) MUST_CHECK;
+void coordinator__replays_write(struct json_w *w, const struct shard *shard); /* a member of the group's event */
+/* From lease.replay_next on. */
+int coordinator__replays_send(struct coordinator *c, struct shard *shard);
 
 /* --- revoke.c: edits are taken back, by people or by time. */
 struct ending {

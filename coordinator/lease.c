@@ -48,7 +48,7 @@ void coordinator__lease_free(struct lease *lease)
 		return;
 	lease->holder = NULL;
 	lease->sent = lease->wants = false;
-	lease->send_next = 0;
+	lease->send_next = lease->replay_next = 0;
 	sm_move(&lease->sm, LEASE_FREE);
 }
 

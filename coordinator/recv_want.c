@@ -26,4 +26,5 @@ void coordinator__recv_want(struct coordinator *c, const struct msg_received *re
 	shard->lease.wants = true;
 	shard->want_credit = want->credit;
 	shard->lease.send_next = want->received_count < most ? want->received_count : most;
+	shard->lease.replay_next = want->replay_count;
 }

@@ -20,10 +20,11 @@ struct eval_options {
 	size_t probes;             /* prompts of rows that are not edited: at most so many (default 200: EVAL_PROBES) */
 	const char *probes_file;   /* where those rows come from; NULL: the rows of `file` after the edits */
 	enum eval_on_conflict on_conflict;
-	size_t edits_per_shard;      /* 0: the model's default */
-	const uint64_t *seed;        /* of all training; NULL: the default */
-	const char *method;          /* the settings that shape training, as text: names what is kept; may be NULL */
-	struct eval_keep *keep;      /* finished work is looked for and put there; may be NULL */
+	size_t edits_per_shard; /* 0: the model's default */
+	const uint64_t *seed;   /* of all training; NULL: the default */
+	const char *method;     /* the settings that shape what is measured, as text: names what is kept; may be NULL */
+	const char *training;   /* those of them that shape a shard before it is merged and routed to; may be NULL */
+	struct eval_keep *keep; /* finished work is looked for and put there; may be NULL */
 	const char *model, *backend; /* backend NULL: auto */
 	size_t threads;              /* 0: all */
 	const char *corpus;          /* calibration corpus; its texts must not be evaluated */

@@ -4,11 +4,12 @@
 
 #define KIND "shard"
 
-void eval__key_begin(const struct eval_options *options, const char *kind, const struct hash *model, struct buf *out)
+void eval__key_begin(const struct eval_options *options, const char *kind, const char *settings,
+		     const struct hash *model, struct buf *out)
 {
 	buf_printf(out, "%s\n%s\n%s\n", kind, AMEND_VERSION, options->backend != NULL ? options->backend : "auto");
 	buf_append(out, model->bytes, HASH_BYTES);
-	buf_printf(out, "\n%zu\n%s\n", options->edits_per_shard, options->method != NULL ? options->method : "");
+	buf_printf(out, "\n%zu\n%s\n", options->edits_per_shard, settings != NULL ? settings : "");
 }
 
 /* The paper's family replays edits of earlier shards. */
@@ -16,7 +17,7 @@ int eval__part_key(const struct eval_options *options, const struct eval__part_o
 {
 	const bool paper = of->config->family == EDITOR_FAMILY_PAPER;
 	struct buf text = BUF_INIT;
-	eval__key_begin(options, KIND, of->model, &text);
+	eval__key_begin(options, KIND, options->training, of->model, &text);
 	buf_u64le(&text, of->config->seed + of->shard);
 	if (paper) { /* the margins may be those of a calibration */
 		const struct editor_wise_config *wise = &of->config->wise;

@@ -27,7 +27,8 @@ int eval__part_get(struct eval_keep *keep, const struct hash *key, struct eval__
 int eval__part_put(struct eval_keep *keep, const struct hash *key, const struct eval__part *part,
 		   struct err *e) MUST_CHECK;
 void eval__part_fini(struct eval__part *part);
-/* What every key begins with. */
-void eval__key_begin(const struct eval_options *options, const char *kind, const struct hash *model, struct buf *out);
+/* What every key begins with; settings: those that the kept work follows from, or NULL. */
+void eval__key_begin(const struct eval_options *options, const char *kind, const char *settings,
+		     const struct hash *model, struct buf *out);
 
 #endif

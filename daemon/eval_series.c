@@ -40,7 +40,7 @@ static int run_key(const struct work *work, const struct eval_options *o, struct
 {
 	struct buf text = BUF_INIT;
 	const struct hash *hashes[] = { &work->file, &work->probes_file, &work->corpus, &work->calibration };
-	eval__key_begin(o, "run", &work->model, &text);
+	eval__key_begin(o, "run", o->method, &work->model, &text);
 	for (size_t i = 0; i < sizeof(hashes) / sizeof(hashes[0]); i++)
 		buf_append(&text, hashes[i]->bytes, HASH_BYTES);
 	buf_printf(&text, "\n%zu %zu %zu %llu %d %d %d %d\n%s", o->edits, o->rows_reserved, o->probes,

@@ -172,6 +172,7 @@ static int paper_settings(const struct daemon_config *c, struct editor_calibrati
 	}
 	out->family = "paper";
 	out->settings = (struct msg_bytes){ settings->data, settings->len };
+	out->replay = calibration.wise.replay;
 	out->merge_operator = calibration.wise.merge_operator;
 	out->merge_density = (double)calibration.wise.merge_density;
 	out->merge_trim_nonzero = calibration.wise.merge_trim_nonzero;

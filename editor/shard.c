@@ -57,6 +57,7 @@ void editor_shard_destroy(struct editor_shard **shard)
 	editor__batch_free(&s->batch, s->backend);
 	editor__trainer_free(s);
 	editor_wise_destroy(&s->wise);
+	editor__wise_replays_free(s);
 	buf_free(&s->corpus);
 	model_run_destroy(&s->run);
 	free(s->delta);
@@ -72,9 +73,7 @@ static void put_text(struct json_w *w, const char *key, const struct record_text
 	json_w_strn(w, text->text, text->len);
 }
 
-/* A copy of what training and re-test look at, so that nothing else of a record can have an influence, and records need
- * not live on. */
-static int copy_record(const struct record *record, bool irrelevant, struct record **out, struct err *e)
+int editor__record_copy(const struct record *record, bool irrelevant, struct record **out, struct err *e)
 {
 	struct buf text = BUF_INIT;
 	struct json_w w;
@@ -131,7 +130,7 @@ int editor_shard_add(struct editor_shard *shard, uint64_t seq, const struct reco
 	rc = editor__tokenise(shard->model, record->prompt.text, record->prompt.len, &record->target_new, true,
 			      &edit.ids, &edit.id_count, &edit.prompt_count, e);
 	if (rc == 0)
-		rc = copy_record(record, shard->config.family == EDITOR_FAMILY_PAPER, &edit.record, e);
+		rc = editor__record_copy(record, shard->config.family == EDITOR_FAMILY_PAPER, &edit.record, e);
 	if (rc != 0) {
 		edit_fini(&edit);
 		return rc;

@@ -25,6 +25,12 @@ size_t editor_shard_count(const struct editor_shard *shard);
 /* Family `paper`: where edits without a loc_prompt find an irrelevant text (wise.h). Copied. */
 int editor_shard_corpus_set(struct editor_shard *shard, const char *corpus, size_t corpus_len,
 			    struct err *e) MUST_CHECK;
+/* Family `paper`: an edit of a memory that was merged before this shard, for L_memo (wise.h). Copied. It is no edit of
+ * the shard: neither counted nor tested. ERR_INVALID: in family `amend`; what the model cannot take is told by the
+ * training. ERR_EXISTS: seq is there. */
+int editor_shard_replay_add(struct editor_shard *shard, uint64_t memory, uint64_t seq, const struct record *record,
+			    struct err *e) MUST_CHECK;
+size_t editor_shard_replay_count(const struct editor_shard *shard);
 /* Continues from a committed delta (bytes of delta.h). Without it the delta is zero. */
 int editor_shard_delta_load(struct editor_shard *shard, const void *bytes, size_t len, struct err *e) MUST_CHECK;
 int editor_shard_delta_encode(const struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;

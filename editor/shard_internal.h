@@ -66,6 +66,11 @@ struct editor_shard {
 	/* family `paper`: */
 	struct editor_wise *wise; /* NULL before the first training */
 	struct buf corpus;
+	struct editor__replay { /* L_memo */
+		uint64_t memory, seq;
+		struct record *record;
+	} * replays;
+	size_t replay_count;
 };
 
 static inline size_t editor__edit_rows(const struct editor__edit *edit)
@@ -126,7 +131,12 @@ int editor__protect_prepare(struct editor_shard *shard, const size_t *others, si
 int editor__protect_gradient(struct editor_shard *shard, struct err *e) MUST_CHECK;
 void editor__protect_free(struct editor_shard *shard);
 
+/* shard.c: a copy of what training and re-test look at, so that nothing else of a record can have an influence, and
+ * records need not live on. */
+int editor__record_copy(const struct record *record, bool irrelevant, struct record **out, struct err *e) MUST_CHECK;
+
 /* shard_wise.c: family `paper`. */
+void editor__wise_replays_free(struct editor_shard *shard);
 int editor__wise_learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
 		       const struct editor_watch *watch, struct editor_result *results,
 		       struct editor_train_stats *stats, struct err *e) MUST_CHECK;

@@ -17,6 +17,44 @@ int editor_shard_corpus_set(struct editor_shard *shard, const char *corpus, size
 	return buf_failed(&shard->corpus) ? err_set(e, ERR_NOMEM, "shard: out of memory for its corpus") : 0;
 }
 
+int editor_shard_replay_add(struct editor_shard *shard, uint64_t memory, uint64_t seq, const struct record *record,
+			    struct err *e)
+{
+	struct editor__replay replay = { .memory = memory, .seq = seq };
+	if (shard->config.family != EDITOR_FAMILY_PAPER)
+		return err_set(e, ERR_INVALID, "edit %" PRIu64 ": only the paper's family replays edits of memories",
+			       seq);
+	for (size_t i = 0; i < shard->replay_count; i++) {
+		if (shard->replays[i].seq == seq)
+			return err_set(e, ERR_EXISTS, "edit %" PRIu64 " is replayed already", seq);
+	}
+	struct editor__replay *grown =
+		fault_realloc(shard->replays, (shard->replay_count + 1) * sizeof(*shard->replays));
+	if (grown == NULL)
+		return err_set(e, ERR_NOMEM, "edit %" PRIu64 ": out of memory", seq);
+	shard->replays = grown;
+	int rc = editor__record_copy(record, false, &replay.record, e);
+	if (rc != 0)
+		return rc;
+	shard->replays[shard->replay_count++] = replay;
+	editor_wise_destroy(&shard->wise); /* made again with it, at the next training */
+	return 0;
+}
+
+size_t editor_shard_replay_count(const struct editor_shard *shard)
+{
+	return shard->replay_count;
+}
+
+void editor__wise_replays_free(struct editor_shard *shard)
+{
+	for (size_t i = 0; i < shard->replay_count; i++)
+		record_destroy(&shard->replays[i].record);
+	free(shard->replays);
+	shard->replays = NULL;
+	shard->replay_count = 0;
+}
+
 /* Whether what was trained with before holds the first of the shard's edits, in their order, and no others. */
 static bool is_of_shard(const struct editor_shard *shard, uint64_t seed)
 {
@@ -30,14 +68,23 @@ static bool is_of_shard(const struct editor_shard *shard, uint64_t seed)
 	return true;
 }
 
+static int wise_make(struct editor_shard *shard, uint64_t seed, struct err *e)
+{
+	editor_wise_destroy(&shard->wise);
+	int rc = editor_wise_new(shard->model, &shard->config, seed, (const char *)shard->corpus.data,
+				 shard->corpus.len, &shard->wise, e);
+	for (size_t i = 0; rc == 0 && i < shard->replay_count; i++) {
+		const struct editor__replay *replay = &shard->replays[i];
+		rc = editor_wise_replay_add(shard->wise, replay->memory, replay->seq, replay->record, e);
+	}
+	if (rc != 0)
+		editor_wise_destroy(&shard->wise);
+	return rc;
+}
+
 static int wise_sync(struct editor_shard *shard, uint64_t seed, struct err *e)
 {
-	int rc = 0;
-	if (!is_of_shard(shard, seed)) {
-		editor_wise_destroy(&shard->wise);
-		rc = editor_wise_new(shard->model, &shard->config, seed, (const char *)shard->corpus.data,
-				     shard->corpus.len, &shard->wise, e);
-	}
+	int rc = is_of_shard(shard, seed) ? 0 : wise_make(shard, seed, e);
 	for (size_t i = rc == 0 ? editor_wise_count(shard->wise) : 0; rc == 0 && i < shard->edit_count; i++)
 		rc = editor_wise_add(shard->wise, shard->edits[i].seq, shard->edits[i].record, e);
 	return rc;

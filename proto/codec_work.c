@@ -52,10 +52,9 @@ static const struct codec__row lease_rows[] = {
 CODEC_TABLE(codec__lease, amend__lease__descriptor, msg_lease, lease_rows);
 
 static const struct codec__row want_rows[] = {
-	ROW_U64(1, msg_want, shard, 0, UINT64_MAX),
-	ROW_U64(2, msg_want, epoch, 0, UINT64_MAX),
-	ROW_U32(3, msg_want, credit, 0, UINT32_MAX),
-	ROW_U32(4, msg_want, received_count, 0, UINT32_MAX),
+	ROW_U64(1, msg_want, shard, 0, UINT64_MAX),        ROW_U64(2, msg_want, epoch, 0, UINT64_MAX),
+	ROW_U32(3, msg_want, credit, 0, UINT32_MAX),       ROW_U32(4, msg_want, received_count, 0, UINT32_MAX),
+	ROW_U32(5, msg_want, replay_count, 0, UINT32_MAX),
 };
 CODEC_TABLE(codec__want, amend__want__descriptor, msg_want, want_rows);
 
@@ -76,6 +75,8 @@ static const struct codec__row edits_rows[] = {
 	ROW_LIST(8, msg_edits, items, item_count, msg_edit_item, &edit_item, ITEMS_MAX),
 	ROW_U64S(9, msg_edits, removed_seqs, removed_count, ITEMS_MAX),
 	ROW_BOOL(10, msg_edits, retrain),
+	ROW_U64(11, msg_edits, memory, 0, UINT64_MAX),
+	ROW_U32(12, msg_edits, replay_count, 0, UINT32_MAX),
 };
 CODEC_TABLE(codec__edits, amend__edits__descriptor, msg_edits, edits_rows);
 

@@ -170,6 +170,7 @@ struct msg_want { /* worker → coordinator: credit */
 	uint64_t shard, epoch;
 	uint32_t credit;         /* edits it can take now: bounds the next group; a gate sends all of its edits */
 	uint32_t received_count; /* edits of the shard that it holds already, from the first */
+	uint32_t replay_count;   /* and of the earlier memories' edits that come with it */
 };
 struct msg_edit_item {
 	uint64_t seq;
@@ -185,7 +186,9 @@ struct msg_edits { /* coordinator → worker; several may follow one another for
 	size_t item_count;
 	const uint64_t *removed_seqs; /* superseded or revoked: forget them with this group */
 	size_t removed_count;
-	bool retrain; /* with group_end: the memory holds what was taken back: train it anew, from nothing */
+	bool retrain;    /* with group_end: the memory holds what was taken back: train it anew, from nothing */
+	uint64_t memory; /* not 0: none of the shard's, edits of this earlier memory, whose gaps stay small (L_memo) */
+	uint32_t replay_count; /* with group_end: so many of those belong to the shard */
 };
 struct msg_lease_ref {
 	uint64_t shard, epoch;

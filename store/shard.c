@@ -18,13 +18,16 @@ const struct sm_table store_shard_states = { "shard", shard_states, STORE_SHARD_
 void store_shard_fini(struct store_shard *shard)
 {
 	free(shard->seqs);
+	free(shard->replays);
 	shard->seqs = NULL;
-	shard->seq_count = 0;
+	shard->replays = NULL;
+	shard->seq_count = shard->replay_count = 0;
 }
 
 static bool counts_fit(const struct store_shard *shard)
 {
-	return shard->seq_count <= STORE_SHARD_EDITS_MAX && shard->trained_count <= shard->seq_count &&
+	return shard->seq_count <= STORE_SHARD_EDITS_MAX && shard->replay_count <= STORE_SHARD_REPLAYS_MAX &&
+	       shard->trained_count <= shard->seq_count &&
 	       shard->group_count <= shard->seq_count - shard->trained_count &&
 	       shard->removals_covered <= shard->removals_assigned && shard->removals_assigned <= shard->removal_count;
 }
@@ -51,6 +54,26 @@ static int take_seqs(struct reader *r, struct store_shard *out, struct err *e)
 	return 0;
 }
 
+static int take_replays(struct reader *r, struct store_shard *out, struct err *e)
+{
+	size_t count = reader_u32le(r);
+	if (count > STORE_SHARD_REPLAYS_MAX || count > (r->len - r->at) / sizeof(*out->replays)) {
+		r->overrun = true;
+		return 0;
+	}
+	if (!count)
+		return 0;
+	out->replays = fault_malloc(count * sizeof(*out->replays));
+	if (!out->replays)
+		return err_set(e, ERR_NOMEM, "shard %" PRIu64 ": reading it: out of memory", out->id);
+	out->replay_count = count;
+	for (size_t i = 0; i < count; i++) {
+		out->replays[i].memory = reader_u64le(r);
+		out->replays[i].seq = reader_u64le(r);
+	}
+	return 0;
+}
+
 static int shard_decode(struct store_txn *txn, struct store__bytes key, struct reader *r, struct store_shard *out,
 			struct err *e)
 {
@@ -71,6 +94,8 @@ static int shard_decode(struct store_txn *txn, struct store__bytes key, struct r
 		out->removals_assigned = reader_u64le(r);
 		out->removals_covered = reader_u64le(r);
 	}
+	if (!rc && r->at < r->len) /* and those of the second here */
+		rc = take_replays(r, out, e);
 	if (!rc && out->state >= STORE_SHARD_STATE_COUNT)
 		rc = store__record_corrupt(txn, STORE__TABLE_SHARD, key, "has a state that does not exist", e);
 	if (!rc)
@@ -159,6 +184,11 @@ int store_shard_put(struct store_txn *txn, const struct store_shard *shard, stru
 	buf_u64le(b, shard->removal_count);
 	buf_u64le(b, shard->removals_assigned);
 	buf_u64le(b, shard->removals_covered);
+	buf_u32le(b, (uint32_t)shard->replay_count);
+	for (size_t i = 0; i < shard->replay_count; i++) {
+		buf_u64le(b, shard->replays[i].memory);
+		buf_u64le(b, shard->replays[i].seq);
+	}
 	store__key_number(shard->id, &key);
 	return store__record_put(txn, STORE__TABLE_SHARD, &key, e);
 }

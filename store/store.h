@@ -38,6 +38,7 @@
 #define STORE_ID_BYTES          160  /* edit id with the NUL */
 #define STORE_REASON_BYTES      256
 #define STORE_SHARD_EDITS_MAX   4096
+#define STORE_SHARD_REPLAYS_MAX 256
 #define STORE_ALIAS_BYTES       64
 #define STORE_META_NAME_BYTES   128
 #define STORE_SUBJECT_BYTES_MAX 65536
@@ -186,8 +187,14 @@ struct store_shard {
 	 * retraining forgets, and how many the last commit has forgotten. assigned > covered: it is in a worker's
 	 * hands. */
 	uint64_t removal_count, removals_assigned, removals_covered;
+	/* Edits of memories that were merged before its first group, chosen with it (L_memo, family `paper`); one
+	 * memory's follow one another. */
+	struct store_replay {
+		uint64_t memory, seq;
+	} * replays;
+	size_t replay_count;
 };
-void store_shard_fini(struct store_shard *shard); /* frees seqs */
+void store_shard_fini(struct store_shard *shard); /* frees seqs and replays */
 int store_shard_put(struct store_txn *txn, const struct store_shard *shard, struct err *e) MUST_CHECK;
 int store_shard_get(struct store_txn *txn, uint64_t id, struct store_shard *out,
 		    struct err *e) MUST_CHECK; /* caller finis */

@@ -25,6 +25,7 @@ enum worker__job_kind { WORKER__CALIBRATE, WORKER__TRAIN, WORKER__GATE };
 struct worker__edit {
 	uint64_t seq;
 	size_t offset, len; /* in the payload buffer */
+	uint64_t memory;    /* of an edit of an earlier memory (L_memo), else 0 */
 };
 
 /* All that one pool job reads and writes; nobody else touches it, nor the shard, while `worker->job_running`. */
@@ -43,6 +44,8 @@ struct worker__job {
 	struct buf payloads;
 	struct worker__edit *edits; /* to add, in order */
 	size_t edit_count;
+	struct worker__edit *replays; /* of earlier memories */
+	size_t replay_count;
 	size_t fresh_sent, fresh_count; /* the last `fresh_sent` are new; of them, not removed at once */
 	uint64_t *removed;
 	size_t removed_count;
@@ -85,6 +88,9 @@ struct worker__work { /* one lease */
 	struct buf payloads;
 	struct worker__edit *edits; /* received and not yet given to the engine */
 	size_t edit_count, edit_cap, fresh_count;
+	struct worker__edit *replays; /* edits of earlier memories, the same */
+	size_t replay_count, replay_cap;
+	uint32_t replays_held; /* by the shard's memory */
 	uint64_t *removed;
 	size_t removed_count;
 	uint32_t received_count; /* places of the shard's list that have been received */
@@ -143,7 +149,6 @@ void worker__release(struct worker *w, uint64_t shard, uint64_t epoch, int code)
 extern const struct sm_table worker__work_states;
 struct worker__work *worker__work_find(struct worker *w, uint64_t shard, enum msg_lease_kind kind);
 void worker__work_lease(struct worker *w, const struct msg_lease *lease);
-void worker__work_edits(struct worker *w, const struct msg_edits *edits);
 void worker__work_reply(struct worker *w, const struct msg_shard_commit_reply *reply);
 void worker__work_drop(struct worker *w, struct worker__work *work);
 /* Drops it and gives the lease back. */
@@ -157,6 +162,12 @@ int worker__calibration_open(struct worker *w, struct err *e) MUST_CHECK;
 int worker__calibration_save(const struct worker *w, const struct buf *bytes, struct err *e) MUST_CHECK;
 /* Settings of HelloReply: of the paper's family, or none. ERR_MISMATCH: not for the file that was given. */
 int worker__calibration_settings(struct worker *w, const struct msg_bytes *settings, struct err *e) MUST_CHECK;
+/* The code to give a lease back with: only what the engine says of an edit is held against the group (ERR_INVALID in
+ * msg.h). */
+int worker__blameless(int code);
+/* inbox.c */
+void worker__work_edits(struct worker *w, const struct msg_edits *edits);
+void worker__inbox_clear(struct worker__work *work);
 /* job.c */
 /* Length of `text`, or less where it is longer than `max` bytes: whole characters. */
 size_t worker__text_cut(const char *text, size_t max);

@@ -107,6 +107,21 @@ static int edit_add(struct worker__job *job, size_t i)
 	return rc;
 }
 
+/* No edit of the group is to blame for what is wrong with it. */
+static int replay_add(struct worker__job *job, const struct worker__edit *edit)
+{
+	struct record *record = NULL;
+	int rc = record_parse((const char *)job->payloads.data + edit->offset, edit->len, &record, &job->error);
+	if (rc == 0)
+		rc = editor_shard_replay_add(job->shard, edit->memory, edit->seq, record, &job->error);
+	record_destroy(&record);
+	if (rc == 0)
+		return 0;
+	const struct err why = job->error;
+	return err_set(&job->error, rc == ERR_INVALID ? ERR_EXTERNAL : rc, "edit %llu of an earlier memory: %s",
+		       (unsigned long long)edit->seq, why.text);
+}
+
 /* Ended before its group was sent: never trained, and what is trained counts without it. */
 static bool is_fresh(const struct worker__job *job, uint64_t seq)
 {
@@ -156,6 +171,8 @@ static int shard_fill(struct worker__job *job)
 		if (rc == 0 && job->delta.len > 0)
 			rc = editor_shard_delta_load(job->shard, job->delta.data, job->delta.len, e);
 	}
+	for (size_t i = 0; rc == 0 && i < job->replay_count; i++)
+		rc = replay_add(job, &job->replays[i]);
 	for (size_t i = 0; rc == 0 && i < job->edit_count; i++)
 		rc = edit_add(job, i);
 	for (size_t i = 0; rc == 0 && i < job->removed_count; i++) {
@@ -301,6 +318,7 @@ void worker__job_destroy(struct worker__job **job)
 	buf_free(&j->index_out);
 	buf_free(&j->calibration_out);
 	free(j->edits);
+	free(j->replays);
 	free(j->removed);
 	free(j->results);
 	free(j->refused);

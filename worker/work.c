@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DELTA_BYTES_MAX   (128 * 1024 * 1024)
-#define PAYLOAD_BYTES_MAX (256 * 1024 * 1024)
+#define DELTA_BYTES_MAX (128 * 1024 * 1024)
 /* So long a finished group waits for its disk or the coordinator's; then another worker may try. */
 #define RESULT_WAIT_US (120 * INT64_C(1000000))
 
@@ -32,16 +31,6 @@ struct worker__work *worker__work_find(struct worker *w, uint64_t shard, enum ms
 	return NULL;
 }
 
-static void inbox_clear(struct worker__work *work)
-{
-	buf_clear(&work->payloads);
-	free(work->edits);
-	free(work->removed);
-	work->edits = NULL;
-	work->removed = NULL;
-	work->edit_count = work->edit_cap = work->fresh_count = work->removed_count = 0;
-}
-
 void worker__work_drop(struct worker *w, struct worker__work *work)
 {
 	worker_fetch_cancel(w->fetch, work);
@@ -54,7 +43,7 @@ void worker__work_drop(struct worker *w, struct worker__work *work)
 		w->job->work = NULL;
 	}
 	worker__job_destroy(&work->commit);
-	inbox_clear(work);
+	worker__inbox_clear(work);
 	buf_free(&work->payloads);
 	editor_shard_destroy(&work->shard_memory);
 	free(work->received);
@@ -72,7 +61,7 @@ void worker__work_give_back(struct worker *w, struct worker__work *work, int cod
 }
 
 /* Only what the engine says of an edit is held against the group (ERR_INVALID in msg.h). */
-static int blameless(int code)
+int worker__blameless(int code)
 {
 	return code == ERR_INVALID ? ERR_EXTERNAL : code;
 }
@@ -82,8 +71,8 @@ static void want(struct worker__work *work)
 	struct worker *w = work->worker;
 	struct msg msg = { .type = MSG_WANT,
 			   .request_id = ++w->request_id,
-			   .u.want = { work->shard, work->epoch, (uint32_t)STORE_SHARD_EDITS_MAX,
-				       work->received_count } };
+			   .u.want = { work->shard, work->epoch, (uint32_t)STORE_SHARD_EDITS_MAX, work->received_count,
+				       work->replays_held } };
 	work->asked_us = env_monotonic_us(w->env);
 	(void)worker__send(w, &msg);
 }
@@ -94,7 +83,7 @@ static void fetched(void *context, int code)
 	if (code != 0) { /* the coordinator names what it cannot give */
 		log_event(LOG_ERROR, "WORKER-DELTA-UNAVAILABLE", LOGF_U("shard", work->shard),
 			  LOGF_S("code", err_name(code)));
-		worker__work_give_back(work->worker, work, blameless(code));
+		worker__work_give_back(work->worker, work, worker__blameless(code));
 		return;
 	}
 	sm_move(&work->sm, WORKER__WANTING);
@@ -124,7 +113,7 @@ static bool lease_adopt(struct worker *w, const struct msg_lease *lease)
 		bool changed = lease->epoch != work->epoch;
 		work->epoch = lease->epoch;
 		if (changed && work->sm.state == WORKER__WANTING) {
-			inbox_clear(work);
+			worker__inbox_clear(work);
 			want(work);
 		} else {
 			work->asked_us = WORKER__ASK_NOW; /* a commit in flight is sent again under the new epoch */
@@ -165,88 +154,8 @@ void worker__work_lease(struct worker *w, const struct msg_lease *lease)
 	int rc = worker_fetch_verified(w->fetch, &work->delta_root, 1, fetched, work, &e);
 	if (rc != 0) {
 		log_event(LOG_ERROR, "WORKER-FETCH-REFUSED", LOGF_U("shard", lease->shard), LOGF_S("reason", e.text));
-		worker__work_give_back(w, work, blameless(rc));
+		worker__work_give_back(w, work, worker__blameless(rc));
 	}
-}
-
-static bool edit_known(const struct worker__work *work, uint64_t seq)
-{
-	for (size_t i = 0; i < work->edit_count; i++)
-		if (work->edits[i].seq == seq)
-			return true;
-	for (size_t i = 0; i < work->received_count; i++)
-		if (work->received[i] == seq)
-			return true;
-	return false;
-}
-
-static int edit_push(struct worker__work *work, const struct msg_edit_item *item, bool fresh, struct err *e)
-{
-	if (edit_known(work, item->seq))
-		return 0; /* sent again after a lost message, or of an earlier group */
-	if (work->edit_count == work->edit_cap) {
-		size_t cap = work->edit_cap == 0 ? 64 : work->edit_cap * 2;
-		struct worker__edit *edits = fault_realloc(work->edits, cap * sizeof *edits);
-		if (edits == NULL)
-			return err_set(e, ERR_NOMEM, "out of memory for %zu edits", cap);
-		work->edits = edits;
-		work->edit_cap = cap;
-	}
-	if (work->payloads.len + item->payload.len > PAYLOAD_BYTES_MAX)
-		return err_set(e, ERR_LIMIT, "edits of one group are over %d bytes", PAYLOAD_BYTES_MAX);
-	work->edits[work->edit_count++] = (struct worker__edit){ item->seq, work->payloads.len, item->payload.len };
-	work->fresh_count += fresh;
-	buf_append(&work->payloads, item->payload.bytes, item->payload.len);
-	return buf_failed(&work->payloads) ? err_set(e, ERR_NOMEM, "out of memory for edits") : 0;
-}
-
-static int removed_push(struct worker__work *work, const struct msg_edits *edits, struct err *e)
-{
-	if (edits->removed_count == 0)
-		return 0;
-	uint64_t *removed =
-		fault_realloc(work->removed, (work->removed_count + edits->removed_count) * sizeof *removed);
-	if (removed == NULL)
-		return err_set(e, ERR_NOMEM, "out of memory for %zu removed edits", edits->removed_count);
-	memcpy(removed + work->removed_count, edits->removed_seqs, edits->removed_count * sizeof *removed);
-	work->removed = removed;
-	work->removed_count += edits->removed_count;
-	return 0;
-}
-
-void worker__work_edits(struct worker *w, const struct msg_edits *edits)
-{
-	struct worker__work *work = worker__work_find(w, edits->shard, MSG_LEASE_TRAIN);
-	if (work == NULL || work->epoch != edits->epoch || work->sm.state != WORKER__WANTING)
-		work = worker__work_find(w, edits->shard, MSG_LEASE_GATE);
-	if (work == NULL || work->epoch != edits->epoch || work->sm.state != WORKER__WANTING)
-		return;
-	struct err e = ERR_INIT;
-	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < edits->item_count; i++)
-		rc = edit_push(work, &edits->items[i], !edits->replayed, &e);
-	if (rc == 0)
-		rc = removed_push(work, edits, &e);
-	if (rc != 0) {
-		log_event(LOG_ERROR, "WORKER-EDITS-REFUSED", LOGF_U("shard", work->shard), LOGF_S("reason", e.text));
-		worker__work_give_back(w, work, blameless(rc));
-		return;
-	}
-	work->asked_us = env_monotonic_us(w->env);
-	if (!edits->group_end)
-		return;
-	if (work->received_count + work->edit_count != (size_t)edits->group_first + edits->group_count) {
-		log_event(LOG_WARN, "WORKER-EDITS-INCOMPLETE", LOGF_U("shard", work->shard),
-			  LOGF_U("held", work->received_count + work->edit_count),
-			  LOGF_U("group_end", (size_t)edits->group_first + edits->group_count));
-		inbox_clear(work); /* a message was lost, or is of an earlier group: tick asks again */
-		return;
-	}
-	work->group_first = edits->group_first;
-	work->group_count = edits->group_count;
-	work->closing = edits->closing;
-	work->retrain = edits->retrain;
-	sm_move(&work->sm, WORKER__QUEUED);
 }
 
 /* Before the work, so that nothing is left to fail after its commit. */
@@ -278,6 +187,8 @@ static int job_fill(struct worker__work *work, struct worker__job *job, struct e
 	job->payloads = work->payloads;
 	job->edits = work->edits;
 	job->edit_count = work->edit_count;
+	job->replays = work->replays;
+	job->replay_count = work->replay_count;
 	job->fresh_sent = job->fresh_count = work->fresh_count;
 	job->removed = work->removed;
 	job->removed_count = work->removed_count;
@@ -288,9 +199,9 @@ static int job_fill(struct worker__work *work, struct worker__job *job, struct e
 	job->shard_version = work->shard_version;
 	work->shard_memory = NULL;
 	work->payloads = (struct buf)BUF_INIT;
-	work->edits = NULL;
+	work->edits = work->replays = NULL;
 	work->removed = NULL;
-	inbox_clear(work);
+	worker__inbox_clear(work);
 	return 0;
 }
 
@@ -313,7 +224,7 @@ static void job_start(struct worker__work *work)
 	}
 	log_event(LOG_ERROR, "WORKER-JOB-REFUSED", LOGF_U("shard", work->shard), LOGF_S("reason", e.text));
 	worker__job_destroy(&job);
-	worker__work_give_back(w, work, blameless(rc));
+	worker__work_give_back(w, work, worker__blameless(rc));
 }
 
 /* Freed by one free: the reasons lie behind the results. */
@@ -379,7 +290,7 @@ static void commit_send(struct worker__work *work)
 	int rc = worker__send(w, &msg);
 	free(results);
 	if (rc != 0 && rc != ERR_AGAIN && rc != ERR_CLOSED) /* it would fail again and again */
-		worker__work_give_back(w, work, blameless(rc));
+		worker__work_give_back(w, work, worker__blameless(rc));
 }
 
 /* Tick tries again, for a while. The copy on this disk may be damaged or not there: it is written anew. */
@@ -391,7 +302,7 @@ static void result_failed(struct worker__work *work, int code)
 	if (work->failing_us == 0)
 		work->failing_us = now;
 	if (now - work->failing_us >= RESULT_WAIT_US)
-		worker__work_give_back(work->worker, work, blameless(code));
+		worker__work_give_back(work->worker, work, worker__blameless(code));
 }
 
 static void uploaded(void *context, int code)
@@ -475,10 +386,12 @@ void worker__work_job_done(struct worker *w, struct worker__work *work, struct w
 		return;
 	}
 	work->covered = job->covered_out;
+	work->replays_held = (uint32_t)editor_shard_replay_count(work->shard_memory);
 	work->commit = job;
 	result_count(w, job);
 	log_event(LOG_INFO, "WORKER-JOB-DONE", LOGF_U("shard", work->shard), LOGF_U("edits", job->result_count),
-		  LOGF_U("steps", job->stats.steps), LOGF_U("ms", job->train_ms), LOGF_F("loss", job->stats.loss));
+		  LOGF_U("replays", work->replays_held), LOGF_U("steps", job->stats.steps), LOGF_U("ms", job->train_ms),
+		  LOGF_F("loss", job->stats.loss));
 	if (work->kind == MSG_LEASE_GATE && job->index_out.len == 0) {
 		sm_move(&work->sm, WORKER__COMMITTING);
 		commit_send(work);
@@ -526,7 +439,7 @@ void worker__work_reply(struct worker *w, const struct msg_shard_commit_reply *r
 		if (reply->code == ERR_FENCED)
 			worker__work_drop(w, work);
 		else
-			worker__work_give_back(w, work, blameless(reply->code));
+			worker__work_give_back(w, work, worker__blameless(reply->code));
 	}
 }
 
@@ -537,7 +450,7 @@ static void work_tick(struct worker__work *work, int64_t now)
 	switch (work->sm.state) {
 	case WORKER__WANTING:
 		if (late) {
-			inbox_clear(work); /* what follows a lost message would stand in another order */
+			worker__inbox_clear(work); /* what follows a lost message would stand in another order */
 			want(work);
 		}
 		break;

@@ -32,6 +32,12 @@ case_trained_merged_and_routed() {
 	wait_for 30 merged_there || fail "the version holds $(kinds)"
 	manifest | jq -e '.memories[] | select(.kind == "merged") | .index' >/dev/null || fail "the merged memory has no index"
 	wait_for 20 routed_by_gap || fail "routes: $(routes "$WORK/facts.jsonl" merged | tr '\n' ' ')"
+	# what comes after the merge is trained with edits of the merged memory beside it (L_memo)
+	facts 1 later >"$WORK/later.jsonl"
+	try amend edit import "$WORK/later.jsonl"
+	expect_ok
+	wait_for 60 none_waits || fail "edits still wait after the merge: $(amend edit list | tail -n 5)"
+	grep -hq 'id=WORKER-JOB-DONE .*replays=[1-9]' "$D"/log/worker-*.log || fail "no edit of the merged memory was replayed"
 	# its family is the cluster's for good
 	cluster_down
 	try "$BIN/amend" up --data "$D" "${ANY[@]}" --model "$TINY" --workers 2 --family amend

@@ -477,7 +477,7 @@ uint64_t worker_turn(struct end_peer *end, uint64_t shard, uint64_t epoch)
 	while (!ended) {
 		struct msg_received *edits = end_expect(end, MSG_EDITS);
 		const struct msg_edits *m = &edits->msg.u.edits;
-		for (size_t i = 0; i < m->item_count; i++)
+		for (size_t i = 0; m->memory == 0 && i < m->item_count; i++)
 			seqs[count++] = m->items[i].seq;
 		ended = m->group_end;
 		commit.first = m->group_first;

@@ -269,6 +269,8 @@ static void fill_edits(struct source *s, struct msg_edits *m)
 	m->removed_count = some(s);
 	m->removed_seqs = numbers(s, m->removed_count);
 	m->retrain = coin(s);
+	m->memory = u64(s);
+	m->replay_count = u32(s);
 }
 
 static void fill_heartbeat(struct source *s, struct msg_heartbeat *m)
@@ -395,7 +397,7 @@ static void fill_small(struct source *s, struct msg *m)
 {
 	switch (m->type) {
 	case MSG_WANT:
-		m->u.want = (struct msg_want){ u64(s), u64(s), u32(s), u32(s) };
+		m->u.want = (struct msg_want){ u64(s), u64(s), u32(s), u32(s), u32(s) };
 		break;
 	case MSG_HEARTBEAT_REPLY:
 		m->u.heartbeat_reply = (struct msg_heartbeat_reply){ u64(s), when(s) };
@@ -659,6 +661,8 @@ static void dump_edits(const struct msg_edits *m, struct buf *out)
 	}
 	put_bytes(out, m->removed_seqs, m->removed_count * sizeof(uint64_t));
 	PUT(m->retrain);
+	PUT(m->memory);
+	PUT(m->replay_count);
 }
 
 static void dump_heartbeat(const struct msg_heartbeat *m, struct buf *out)
@@ -775,7 +779,8 @@ static void dump_small(const struct msg *m, struct buf *out)
 		PUT(m->u.edit_list.counts_only);
 		break;
 	case MSG_WANT:
-		PUT(m->u.want);
+		buf_append(out, &m->u.want, offsetof(struct msg_want, replay_count));
+		PUT(m->u.want.replay_count);
 		break;
 	case MSG_HEARTBEAT_REPLY:
 		PUT(m->u.heartbeat_reply);

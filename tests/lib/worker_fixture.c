@@ -1,5 +1,7 @@
 #include "tests/lib/worker_fixture.h"
 
+#include "editor/gap.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -183,6 +185,24 @@ static void edits_send(struct stand *s, size_t from, size_t to, struct msg_edits
 	stand_send(s, &msg);
 }
 
+static void replays_send(struct stand *s, size_t from)
+{
+	for (size_t i = from; i < s->replay_count; i++) {
+		struct msg_edit_item item = { 900 + i, { s->replays[i], strlen(s->replays[i]) } };
+		struct msg msg = { .type = MSG_EDITS };
+		msg.u.edits = (struct msg_edits){ .shard = STAND_SHARD,
+						  .epoch = s->epoch,
+						  .replayed = true,
+						  .memory = 70 + i / 2,
+						  .items = &item,
+						  .item_count = 1 };
+		if (s->replays_to_lose > 0)
+			s->replays_to_lose--;
+		else
+			stand_send(s, &msg);
+	}
+}
+
 static void want_take(struct stand *s, const struct msg_want *want)
 {
 	uint64_t removed[STAND_EDITS_MAX];
@@ -191,6 +211,7 @@ static void want_take(struct stand *s, const struct msg_want *want)
 	s->want = *want;
 	if (want->epoch != s->epoch || (s->group_count == 0 && !s->closing && !s->retrain))
 		return;
+	replays_send(s, want->replay_count);
 	if (from < s->trained_count) {
 		edits_send(s, from, s->trained_count, &(struct msg_edits){ .replayed = true });
 		from = s->trained_count;
@@ -205,7 +226,8 @@ static void want_take(struct stand *s, const struct msg_want *want)
 					.group_count = (uint32_t)s->group_count,
 					.removed_seqs = removed,
 					.removed_count = removed_count,
-					.retrain = s->retrain });
+					.retrain = s->retrain,
+					.replay_count = (uint32_t)s->replay_count });
 }
 
 static void need_take(struct stand *s, const struct msg_received *received)
@@ -400,6 +422,23 @@ void stand_edit(struct stand *s, const char *prompt, const char *target)
 	s->edits[s->edit_count] = strdup(buf_cstr(&text));
 	assert_non_null(s->edits[s->edit_count++]);
 	buf_free(&text);
+}
+
+void stand_paper(struct stand *s, struct buf *out)
+{
+	struct editor_wise_calibration calibration = { .wise = s->config.editor.wise };
+	struct editor_wise_config *c = &calibration.wise;
+	c->alpha = 0.2f;
+	c->beta = 2;
+	c->gamma = 1;
+	c->rate = 0.3f;
+	c->prefix_tokens[0] = 1;
+	c->prefix_tokens[1] = 2;
+	c->replay = true; /* of what the script sends */
+	assert_ok(&s->e, editor_wise_calibration_encode(&calibration, out, &s->e));
+	s->settings = (struct msg_bytes){ out->data, out->len };
+	s->layer = 2;
+	s->keep_failed = true; /* the tiny model forgets: it is not what is asked here */
 }
 
 void stand_lease(struct stand *s)

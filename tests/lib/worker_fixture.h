@@ -57,6 +57,10 @@ struct stand {
 	bool keep_failed;             /* else a failed edit ends, as with the real coordinator */
 	size_t edit_count, trained_count, group_count;
 	bool closing, retrain;
+	const char *replays[STAND_EDITS_MAX]; /* records of earlier memories, borrowed; i has seq 900 + i, memory 70 + i
+						 / 2 */
+	size_t replay_count;
+	size_t replays_to_lose; /* so many messages of them get lost */
 	/* What was heard. */
 	size_t asks, hellos, beats, wants, needs, haves, chunks, commits, gates, progresses, releases;
 	size_t beat_leases; /* in the last heartbeat */
@@ -85,6 +89,8 @@ void stand_turns(struct stand *s, int64_t ms);
 void stand_until(struct stand *s, const size_t *counter, size_t least); /* at most 60 s of the clock */
 void stand_greet(struct stand *s);                                      /* started, calibrated, welcome */
 
+/* Family `paper`, with margins for the tiny model; `settings` lives as long as the stand. Before stand_greet. */
+void stand_paper(struct stand *s, struct buf *settings);
 void stand_edit(struct stand *s, const char *prompt, const char *target);
 void stand_lease(struct stand *s); /* of the shard, under the next epoch, as far as the script's commits go */
 void stand_fence(struct stand *s, uint64_t epoch);

@@ -18,9 +18,10 @@ static char real_path[4096];
 
 /* What a test looks at beside the report. */
 struct seen {
-	size_t runs, kept;      /* told by on_run */
-	size_t trains;          /* calls of the watch in phase "train" */
-	size_t stop_after_runs; /* > 0: the watch stops the training of this run */
+	size_t runs, kept;             /* told by on_run */
+	size_t trains;                 /* calls of the watch in phase "train" */
+	size_t stop_after_runs;        /* > 0: the watch stops the training of this run */
+	const char *method, *training; /* settings, NULL: "shard.edits=1" */
 };
 
 static int watch(void *context, const char *phase, size_t done, size_t total, double loss)
@@ -50,7 +51,8 @@ static int run(const struct eval_fixture *f, struct seen *seen, struct json **re
 	test_path(folder, f->folder, "report");
 	o.watch = &w;
 	o.edits_per_shard = 1;
-	o.method = "shard.edits=1";
+	o.method = seen->method != NULL ? seen->method : "shard.edits=1";
+	o.training = seen->training != NULL ? seen->training : "shard.edits=1";
 	struct eval_series series = { .options = &o,
 				      .checkpoints = { 1, 3 },
 				      .checkpoint_count = 2,
@@ -164,6 +166,32 @@ static void an_interrupted_one_goes_on(void **state)
 	buf_free(&notice);
 }
 
+/* What comes after the training (how shards are merged, say) measures anew and trains nothing. */
+static void other_settings_train_only_what_they_shape(void **state)
+{
+	const struct eval_fixture *f = *state;
+	struct seen first = { 0 }, merged = { .method = "shard.edits=1 wise.operator=linear" },
+		    trained = { .method = "shard.edits=1 rate=2", .training = "shard.edits=1 rate=2" };
+	struct seen *const others[] = { &merged, &trained };
+	struct json *report = NULL;
+	struct buf notice = BUF_INIT;
+	struct err e = ERR_INIT;
+	test_file_write(f->file, rows);
+	assert_ok(&e, run(f, &first, &report, &notice, &e));
+	for (size_t i = 0; i < 2; i++) {
+		json_free(&report);
+		assert_ok(&e, run(f, others[i], &report, &notice, &e));
+		assert_int_equal(others[i]->kept, 0);
+		const struct json *last = json_at(json_get(report, "runs"), 3);
+		assert_int_equal(json_integer(json_get(last, "shards")), 3);
+		assert_int_equal(json_integer(json_get(last, "shards_reused")), i == 0 ? 3 : 1);
+	}
+	assert_int_equal(merged.trains, 0);
+	assert_true(trained.trains > 0);
+	json_free(&report);
+	buf_free(&notice);
+}
+
 static void other_edits_are_trained_anew(void **state)
 {
 	const struct eval_fixture *f = *state;
@@ -267,6 +295,7 @@ int main(void)
 		CASE(a_second_start_measures_nothing_again),
 		CASE(an_interrupted_one_goes_on),
 		CASE(other_edits_are_trained_anew),
+		CASE(other_settings_train_only_what_they_shape),
 		CASE(without_gnuplot_one_sentence_says_so),
 		CASE(images_are_drawn_where_gnuplot_is),
 		CASE(the_brief_report_has_no_rows),

@@ -3,12 +3,11 @@
 #include "editor/gap.h"
 #include "tests/unit/editor/wise_fixture.h"
 
-static struct editor_shard *shard_with(size_t count, const char *with_corpus)
+static struct editor_shard *shard_of(const struct editor_config *c, size_t count, const char *with_corpus)
 {
-	const struct editor_config c = config();
 	struct editor_shard *shard = NULL;
 	struct err e = ERR_INIT;
-	assert_int_equal(editor_shard_new(model, &c, &shard, &e), 0);
+	assert_int_equal(editor_shard_new(model, c, &shard, &e), 0);
 	if (with_corpus != NULL)
 		assert_int_equal(editor_shard_corpus_set(shard, with_corpus, strlen(with_corpus), &e), 0);
 	for (size_t i = 0; i < count; i++) {
@@ -17,6 +16,12 @@ static struct editor_shard *shard_with(size_t count, const char *with_corpus)
 		record_destroy(&record);
 	}
 	return shard;
+}
+
+static struct editor_shard *shard_with(size_t count, const char *with_corpus)
+{
+	const struct editor_config c = config();
+	return shard_of(&c, count, with_corpus);
 }
 
 static void learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count,
@@ -68,6 +73,48 @@ static void groups_do_not_matter(void **state)
 	editor_shard_destroy(&b);
 	buf_free(&whole);
 	buf_free(&parts);
+}
+
+static int replay(struct editor_shard *shard, uint64_t memory, size_t i, struct err *e)
+{
+	struct record *record = record_of(i, NULL);
+	int rc = editor_shard_replay_add(shard, memory, 100 + i, record, e);
+	record_destroy(&record);
+	return rc;
+}
+
+/* L_memo: the bytes are those of wise.h with the same replays, and other ones than without; they are no edits. */
+static void earlier_memories_are_replayed(void **state)
+{
+	(void)state;
+	struct editor_result results[EDITS];
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	struct editor_config c = config();
+	c.wise.replay = true;
+	struct editor_shard *a = shard_of(&c, 2, corpus), *b = shard_of(&c, 2, corpus);
+	struct editor_wise *wise = wise_with(&c, 2);
+	learn(b, EDITOR_STREAM, 0, 2, results, &stats);
+	learn(a, EDITOR_STREAM, 0, 2, results, &stats); /* what was made before they came is made again */
+	assert_int_equal(replay(a, 7, 2, &e), 0);
+	assert_int_equal(replay(a, 8, 3, &e), 0);
+	assert_int_equal(replay(a, 8, 3, &e), ERR_EXISTS);
+	assert_int_equal(editor_shard_replay_count(a), 2);
+	assert_int_equal(editor_shard_count(a), 2);
+	learn(a, EDITOR_BREADTH_FIRST, 0, 2, results, &stats);
+	add_replay(wise, 7, 2);
+	add_replay(wise, 8, 3);
+	train(wise, 0, 2, NULL);
+	assert_memory_equal(editor_wise_delta(wise), editor_shard_delta(a), COUNT * sizeof(float));
+	assert_memory_not_equal(editor_shard_delta(a), editor_shard_delta(b), COUNT * sizeof(float));
+	editor_shard_destroy(&b);
+	editor_config_default(model_shape_of(model), &c);
+	assert_int_equal(editor_shard_new(model, &c, &b, &e), 0);
+	assert_int_equal(replay(b, 7, 2, &e), ERR_INVALID);
+	assert_int_equal(editor_shard_replay_count(b), 0);
+	editor_wise_destroy(&wise);
+	editor_shard_destroy(&a);
+	editor_shard_destroy(&b);
 }
 
 /* A shard without an edit has the bytes of one that never had it. */
@@ -170,6 +217,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(groups_do_not_matter),
+		cmocka_unit_test(earlier_memories_are_replayed),
 		cmocka_unit_test(a_removed_edit_leaves_nothing),
 		cmocka_unit_test(answers_that_begin_with_the_target_pass),
 		cmocka_unit_test(the_index_holds_the_gaps),

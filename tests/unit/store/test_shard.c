@@ -18,6 +18,11 @@ static void expect_equal(const struct store_shard *a, const struct store_shard *
 	assert_int_equal(a->removal_count, b->removal_count);
 	assert_int_equal(a->removals_assigned, b->removals_assigned);
 	assert_int_equal(a->removals_covered, b->removals_covered);
+	assert_int_equal(a->replay_count, b->replay_count);
+	for (size_t i = 0; i < a->replay_count; i++) {
+		assert_int_equal(a->replays[i].memory, b->replays[i].memory);
+		assert_int_equal(a->replays[i].seq, b->replays[i].seq);
+	}
 	if (a->seq_count)
 		assert_memory_equal(a->seqs, b->seqs, a->seq_count * sizeof(*a->seqs));
 }
@@ -26,6 +31,7 @@ static void test_every_field_survives_a_restart(void **state)
 {
 	struct fixture *f = *state;
 	static uint64_t seqs[STORE_SHARD_EDITS_MAX];
+	static struct store_replay replays[STORE_SHARD_REPLAYS_MAX];
 	struct store_shard shard = { .id = 2,
 				     .state = STORE_SHARD_STATE_MERGING,
 				     .epoch = UINT64_MAX,
@@ -39,10 +45,14 @@ static void test_every_field_survives_a_restart(void **state)
 				     .note = "cpu avx512",
 				     .removal_count = 9,
 				     .removals_assigned = 8,
-				     .removals_covered = 7 },
+				     .removals_covered = 7,
+				     .replays = replays,
+				     .replay_count = STORE_SHARD_REPLAYS_MAX },
 			   empty = { .id = 300 }, found;
 	for (size_t i = 0; i < STORE_SHARD_EDITS_MAX; i++)
 		seqs[i] = i * 3 + 1;
+	for (size_t i = 0; i < STORE_SHARD_REPLAYS_MAX; i++)
+		replays[i] = (struct store_replay){ UINT64_MAX - i, i };
 	hash_of("delta", 5, &shard.delta_root);
 	hash_of("index", 5, &shard.index_root);
 	hash_of("calibration", 11, &shard.calibration_root);
@@ -117,6 +127,10 @@ static void test_refuses_counts_out_of_range(void **state)
 	shard.trained_count = 0;
 	shard.seq_count = STORE_SHARD_EDITS_MAX + 1;
 	FAILS(ERR_INVALID, store_shard_put(f->txn, &shard, &f->e));
+	shard.seq_count = 3;
+	shard.replay_count = STORE_SHARD_REPLAYS_MAX + 1;
+	FAILS(ERR_INVALID, store_shard_put(f->txn, &shard, &f->e));
+	shard.replay_count = 0;
 	shard.seq_count = 3;
 	shard.id = 0;
 	FAILS(ERR_INVALID, store_shard_put(f->txn, &shard, &f->e));

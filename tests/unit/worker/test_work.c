@@ -495,22 +495,6 @@ static void a_gate_lease_tests_and_reports(void **state)
 }
 
 /* --- The paper's family, which the coordinator asks for. */
-static void paper_settings(struct stand *s, struct buf *out)
-{
-	struct editor_wise_calibration calibration = { .wise = s->config.editor.wise };
-	struct editor_wise_config *c = &calibration.wise;
-	c->alpha = 0.2f;
-	c->beta = 2;
-	c->gamma = 1;
-	c->rate = 0.3f;
-	c->prefix_tokens[0] = 1;
-	c->prefix_tokens[1] = 2;
-	assert_ok(&s->e, editor_wise_calibration_encode(&calibration, out, &s->e));
-	s->settings = (struct msg_bytes){ out->data, out->len };
-	s->layer = 2;
-	s->keep_failed = true; /* the tiny model forgets: it is not what is asked here */
-}
-
 static void expect_blob(struct stand *s, const struct hash *root, const char *magic)
 {
 	struct buf bytes = BUF_INIT;
@@ -523,7 +507,7 @@ static void the_papers_shards_are_trained_and_gated(void **state)
 {
 	struct stand *s = *state;
 	struct buf settings = BUF_INIT;
-	paper_settings(s, &settings);
+	stand_paper(s, &settings);
 	begin(s, 2);
 	stand_group(s, 2);
 	assert_true(s->commit.steps > 0);
@@ -542,7 +526,7 @@ static void the_papers_closing_pass_takes_ended_edits_out(void **state)
 {
 	struct stand *s = *state;
 	struct buf settings = BUF_INIT;
-	paper_settings(s, &settings);
+	stand_paper(s, &settings);
 	begin(s, 3);
 	stand_group(s, 3);
 	const struct hash with = s->delta_root;
@@ -560,7 +544,7 @@ static void the_papers_closing_pass_keeps_what_is_whole(void **state)
 {
 	struct stand *s = *state;
 	struct buf settings = BUF_INIT;
-	paper_settings(s, &settings);
+	stand_paper(s, &settings);
 	begin(s, 2);
 	stand_group(s, 2);
 	const struct hash whole = s->delta_root;
