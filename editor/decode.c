@@ -1,8 +1,6 @@
-#include "editor/decode.h"
+#include "editor/decode_internal.h"
+
 #include "base/fault.h"
-#include "base/rng.h"
-#include "editor/packed.h"
-#include "editor/route_text.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -10,94 +8,7 @@
 
 #define SLOTS_MAX 4096u
 
-struct slot {
-	struct editor_sequence out;
-	bool used;
-	struct editor_memory_set *set; /* held until the sequence ends */
-	const struct model_side *side;
-	float *anchors; /* rows of route.anchor, × ffn; NULL: none */
-	bool anchored;  /* what was decoded so far is the anchored edit's target */
-	bool no_anchor;
-	/* A part of a longer text is asked aside, as if it stood alone, as long as what is said is the edit's target;
-	 * the rest is said in the text's own context. */
-	struct editor__tokens part;   /* to be asked aside; no tokens: nothing is, or it was begun */
-	struct editor__tokens prompt; /* while it is asked: the whole text, to go back to */
-	bool departed;                /* it is to go back */
-	struct model_sampling sampling;
-	struct rng rng;
-	size_t position; /* of the next token in the sequence */
-	size_t token_max;
-	int32_t next; /* sampled, not yet in the cache */
-	bool stop_at_newline;
-};
-
-struct editor_decoder {
-	struct model *model;
-	struct model_backend *backend;
-	struct model_run *run;
-	struct model_kv *kv;
-	struct slot *slots;
-	size_t slot_count, token_max, rows_max; /* rows of a call to the model */
-	size_t active;
-	float *x;      /* x_rows × hidden */
-	float *states; /* the same, to read: at the layers of the two keys */
-	float *relation_states;
-	float *inputs; /* input_rows × ffn: A(x) of prompts that are routed by gap; NULL until there is one */
-	size_t x_rows, input_rows;
-	float *logits;                  /* slot_count × vocabulary */
-	int32_t *ids;                   /* x_rows */
-	struct model_segment *segments; /* slot_count */
-	struct model_reading *readings; /* slot_count */
-	size_t *rows;                   /* slot_count: rows whose logits are wanted */
-	size_t *which;                  /* slot_count: slots of this call */
-	struct editor__packer *packer;  /* what parts of texts go through; NULL until there is one */
-};
-
 /* ---- Room */
-
-static int rows_reserve(struct editor_decoder *d, size_t rows, struct err *e)
-{
-	const size_t hidden = model_shape_of(d->model)->hidden;
-	if (rows <= d->x_rows)
-		return 0;
-	float *x = d->backend->ops->alloc(d->backend, rows * hidden);
-	float *states = fault_calloc(rows * hidden, sizeof(*states));
-	float *relation_states = fault_calloc(rows * hidden, sizeof(*relation_states));
-	int32_t *ids = fault_calloc(rows, sizeof(*ids));
-	if (x == NULL || states == NULL || relation_states == NULL || ids == NULL) {
-		if (x != NULL)
-			d->backend->ops->free(d->backend, x);
-		free(states);
-		free(relation_states);
-		free(ids);
-		return err_set(e, ERR_NOMEM, "decoder: out of memory for %zu tokens", rows);
-	}
-	if (d->x != NULL)
-		d->backend->ops->free(d->backend, d->x);
-	free(d->states);
-	free(d->relation_states);
-	free(d->ids);
-	d->x = x;
-	d->states = states;
-	d->relation_states = relation_states;
-	d->ids = ids;
-	d->x_rows = rows;
-	return 0;
-}
-
-static int inputs_reserve(struct editor_decoder *d, size_t rows, struct err *e)
-{
-	if (rows <= d->input_rows)
-		return 0;
-	float *inputs = d->backend->ops->alloc(d->backend, rows * model_shape_of(d->model)->ffn);
-	if (inputs == NULL)
-		return err_set(e, ERR_NOMEM, "decoder: out of memory for the inputs of %zu tokens", rows);
-	if (d->inputs != NULL)
-		d->backend->ops->free(d->backend, d->inputs);
-	d->inputs = inputs;
-	d->input_rows = rows;
-	return 0;
-}
 
 static int decoder_alloc(struct editor_decoder *d, struct err *e)
 {
@@ -115,7 +26,7 @@ static int decoder_alloc(struct editor_decoder *d, struct err *e)
 	if (d->slots == NULL || d->logits == NULL || d->segments == NULL || d->readings == NULL || d->rows == NULL ||
 	    d->which == NULL)
 		return err_set(e, ERR_NOMEM, "decoder of %zu sequences: out of memory", d->slot_count);
-	rc = rows_reserve(d, d->rows_max, e);
+	rc = editor__decoder_reserve(d, d->rows_max, e);
 	if (rc == 0)
 		rc = model_kv_new(d->model, d->slot_count, d->token_max, &d->kv, e);
 	return rc;
@@ -193,7 +104,7 @@ const struct editor_sequence *editor_decoder_sequence(const struct editor_decode
 	return slot < d->slot_count && d->slots[slot].used ? &d->slots[slot].out : NULL;
 }
 
-static void finish(struct editor_decoder *d, struct slot *slot, int how)
+static void finish(struct editor_decoder *d, struct editor__slot *slot, int how)
 {
 	slot->out.done = true;
 	slot->out.finish = how == EDITOR_STOP ? EDITOR_STOP : how == EDITOR_FAILED ? EDITOR_FAILED : EDITOR_LENGTH;
@@ -209,7 +120,7 @@ static void finish(struct editor_decoder *d, struct slot *slot, int how)
 
 void editor_decoder_release(struct editor_decoder *d, size_t index)
 {
-	struct slot *slot = &d->slots[index];
+	struct editor__slot *slot = &d->slots[index];
 	assert(index < d->slot_count && slot->used);
 	if (!slot->out.done)
 		finish(d, slot, EDITOR_LENGTH);
@@ -229,7 +140,7 @@ static bool is_newline(const struct editor_decoder *d, int32_t id, bool *text_be
 }
 
 /* Whether what a sequence says aside departs from its target with this token, or ends before it. */
-static bool departs(const struct slot *slot, int32_t id, bool end)
+static bool departs(const struct editor__slot *slot, int32_t id, bool end)
 {
 	const struct editor_anchor *target = &slot->out.route.anchor;
 	if (slot->prompt.id_count == 0)
@@ -238,7 +149,7 @@ static bool departs(const struct slot *slot, int32_t id, bool end)
 }
 
 /* Takes the next token of a sequence from its row of logits. */
-static void take_token(struct editor_decoder *d, struct slot *slot, float *logits)
+static void take_token(struct editor_decoder *d, struct editor__slot *slot, float *logits)
 {
 	const struct model_tokenizer *tokenizer = model_tokenizer_of(d->model);
 	const float uniform = slot->sampling.temperature > 0 ? rng_uniform(&slot->rng) : 0.0f;
@@ -269,8 +180,7 @@ static void take_token(struct editor_decoder *d, struct slot *slot, float *logit
 		finish(d, slot, EDITOR_LENGTH);
 }
 
-/* The last of each segment's rows in x gives its sequence a token. */
-static int sample_rows(struct editor_decoder *d, size_t count, struct err *e)
+int editor__decoder_sample(struct editor_decoder *d, size_t count, struct err *e)
 {
 	const size_t vocabulary = model_shape_of(d->model)->vocabulary;
 	int rc = model_head(d->run, d->logits, d->x, d->rows, count, e);
@@ -278,365 +188,6 @@ static int sample_rows(struct editor_decoder *d, size_t count, struct err *e)
 		take_token(d, &d->slots[d->which[i]], d->logits + i * vocabulary);
 	return rc;
 }
-
-/* ---- Prefill */
-
-/* How row `row` of the answer reads its memory: row 0 is the prompt's last one, row t takes the token t−1 that was
- * decoded. `from` is where that row stands in its segment. */
-static struct model_reading reading_of(const struct editor_decoder *d, struct slot *slot, size_t row, size_t from)
-{
-	struct model_reading reading = { .side = slot->side };
-	if (slot->anchors == NULL || !slot->anchored || row >= slot->out.route.anchor.row_count)
-		return reading;
-	slot->out.anchored++;
-	reading.anchors = slot->anchors + row * model_shape_of(d->model)->ffn;
-	reading.anchor_from = from;
-	reading.anchor_count = 1;
-	return reading;
-}
-
-/* Where a request's route is decided: the layers at whose inputs the keys are taken; 0: no routing. */
-static struct editor_key_layers route_layers(const struct editor_request *request)
-{
-	const struct editor_key_layers none = { 0 };
-	if (request->set == NULL || request->forced != NULL || editor_memory_set_edit_count(request->set) == 0)
-		return none;
-	return editor_memory_set_key_layers(request->set);
-}
-
-static bool routes(struct editor_key_layers layers)
-{
-	return editor_key_layers_top(layers) != 0;
-}
-
-/* How many requests from `from` go through the model together: those that fit and whose routes are decided at the
- * same layers. */
-static size_t group_size(const struct editor_decoder *d, const struct editor_request *requests, size_t from,
-			 size_t count, struct editor_key_layers *layers)
-{
-	size_t rows = 0, n = 0;
-	*layers = (struct editor_key_layers){ 0 };
-	for (; from + n < count; n++) {
-		const struct editor_request *request = &requests[from + n];
-		const struct editor_key_layers own = route_layers(request);
-		if (n > 0 && rows + request->id_count > d->rows_max)
-			break;
-		/* those that go to a gap pass the edited matrix before their route is known */
-		const bool apart = n > 0 && (own.gap != 0 || layers->gap != 0);
-		if ((apart || (routes(own) && routes(*layers))) && !editor_key_layers_same(own, *layers))
-			break;
-		if (routes(own))
-			*layers = own;
-		rows += request->id_count;
-	}
-	return n;
-}
-
-/* Runs layers [from, to) over all rows of the group, in calls of at most rows_max rows. Only a single long prompt takes
- * several: it goes through all layers below the route first, so that its route is known before the edited matrix is
- * reached. */
-static int prefill_layers(struct editor_decoder *d, size_t count, size_t row_count, size_t from, size_t to,
-			  struct err *e)
-{
-	const size_t hidden = model_shape_of(d->model)->hidden;
-	if (from == to)
-		return 0;
-	if (row_count <= d->rows_max)
-		return model_layers(d->run, d->x, d->kv, d->segments, count, from, to, d->readings, NULL, 0, e);
-	assert(count == 1);
-	int rc = 0;
-	for (size_t at = 0; at < row_count && rc == 0; at += d->rows_max) {
-		struct model_segment part = d->segments[0];
-		part.position = at;
-		part.row_count = row_count - at < d->rows_max ? row_count - at : d->rows_max;
-		struct model_reading reading = d->readings[0];
-		/* the anchored row, the last one, is in the last part */
-		if (at + part.row_count < row_count)
-			reading.anchor_count = 0;
-		reading.anchor_from -= reading.anchor_count > 0 ? at : 0;
-		rc = model_layers(d->run, d->x + at * hidden, d->kv, &part, 1, from, to, &reading, NULL, 0, e);
-	}
-	return rc;
-}
-
-static int embed_rows(struct editor_decoder *d, size_t row_count, struct err *e)
-{
-	const size_t hidden = model_shape_of(d->model)->hidden;
-	int rc = 0;
-	for (size_t at = 0; at < row_count && rc == 0; at += d->rows_max) {
-		const size_t rows = row_count - at < d->rows_max ? row_count - at : d->rows_max;
-		rc = model_embed(d->run, d->x + at * hidden, d->ids + at, rows, e);
-	}
-	return rc;
-}
-
-/* As prefill_layers, for the layers below the route. */
-static int prefill_keys(struct editor_decoder *d, size_t count, size_t row_count, struct editor_key_layers layers,
-			struct err *e)
-{
-	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
-	struct editor__states states = { d->states, d->relation_states, d->inputs };
-	if (row_count <= d->rows_max)
-		return editor__key_states(d->run, d->x, d->kv, d->segments, count, row_count * hidden, layers, &states,
-					  e);
-	assert(count == 1);
-	int rc = 0;
-	for (size_t at = 0; at < row_count && rc == 0; at += d->rows_max) {
-		struct model_segment part = d->segments[0];
-		part.position = at;
-		part.row_count = row_count - at < d->rows_max ? row_count - at : d->rows_max;
-		rc = editor__key_states(d->run, d->x + at * hidden, d->kv, &part, 1, part.row_count * hidden, layers,
-					&states, e);
-		states.prompt += part.row_count * hidden;
-		states.relation += part.row_count * hidden;
-		states.inputs += layers.gap != 0 ? part.row_count * ffn : 0;
-	}
-	return rc;
-}
-
-static int anchors_load(struct editor_decoder *d, struct slot *slot, struct err *e)
-{
-	const struct editor_anchor *anchor = &slot->out.route.anchor;
-	const size_t ffn = model_shape_of(d->model)->ffn;
-	if (slot->no_anchor || slot->side == NULL || anchor->row_count == 0)
-		return 0;
-	slot->anchors = fault_malloc(anchor->row_count * ffn * sizeof(*slot->anchors));
-	if (slot->anchors == NULL)
-		return err_set(e, ERR_NOMEM, "decoder: out of memory for %zu anchors", anchor->row_count);
-	for (size_t r = 0; r < anchor->row_count; r++)
-		editor_anchor_row(anchor, r, ffn, slot->anchors + r * ffn);
-	slot->anchored = true;
-	return 0;
-}
-
-static int parts_route(struct editor_decoder *d, const struct editor__parts *parts, struct editor_key_layers layers,
-		       struct err *e)
-{
-	int rc = 0;
-	if (parts->count > 0 && d->packer == NULL)
-		rc = editor__packer_new(d->model, EDITOR__PART_ROWS, &d->packer, e);
-	return rc == 0 ? editor__parts_route(parts, d->packer, d->model, layers, NULL, e) : rc;
-}
-
-static int route_one(struct editor_decoder *d, const struct editor_request *request, size_t first_row,
-		     struct slot *slot, struct editor__parts *parts, struct err *e)
-{
-	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
-	const struct editor_prompt prompt = { .ids = request->ids,
-					      .id_count = request->id_count,
-					      .prompt_states = d->states + first_row * hidden,
-					      .relation_states = d->relation_states + first_row * hidden,
-					      .inputs = d->inputs != NULL ? d->inputs + first_row * ffn : NULL,
-					      .backend = d->backend };
-	const struct editor__text text = { .set = request->set,
-					   .kind = request->kind,
-					   .first = request->route_first,
-					   .count = request->route_count,
-					   .route = &slot->out.route,
-					   .side = &slot->side,
-					   .memory_id = &slot->out.memory_id,
-					   .part = &slot->part };
-	return editor__text_route(parts, d->model, &text, &prompt, e);
-}
-
-static int route_group(struct editor_decoder *d, const struct editor_request *requests, size_t count,
-		       struct editor_key_layers layers, struct err *e)
-{
-	struct editor__parts parts = { 0 };
-	int rc = 0;
-	for (size_t i = 0, row = 0; i < count && rc == 0; row += requests[i].id_count, i++) {
-		if (routes(route_layers(&requests[i])))
-			rc = route_one(d, &requests[i], row, &d->slots[d->which[i]], &parts, e);
-	}
-	if (rc == 0)
-		rc = parts_route(d, &parts, layers, e);
-	editor__parts_free(&parts);
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		struct slot *slot = &d->slots[d->which[i]];
-		rc = anchors_load(d, slot, e);
-		d->readings[i] = reading_of(d, slot, 0, requests[i].id_count - 1);
-	}
-	return rc;
-}
-
-/* The edited matrix was passed without a memory: what the routed ones read of theirs is added to their rows (eq. 2). */
-static int add_sides(struct editor_decoder *d, const struct editor_request *requests, size_t count, struct err *e)
-{
-	const size_t hidden = model_shape_of(d->model)->hidden, ffn = model_shape_of(d->model)->ffn;
-	int rc = 0;
-	for (size_t i = 0, row = 0; i < count && rc == 0; row += requests[i].id_count, i++) {
-		const struct model_side *side = d->slots[d->which[i]].side;
-		if (side != NULL)
-			rc = d->backend->ops->gemm(d->backend, d->x + row * hidden, d->inputs + row * ffn, side->delta,
-						   false, true, 1, 1, requests[i].id_count, hidden, ffn);
-	}
-	return rc == 0 ? 0 : err_set(e, rc, "decoder: the side memory's product failed: %s", err_text(rc));
-}
-
-/* ---- Asked aside */
-
-static int tokens_copy(struct editor__tokens *out, const int32_t *ids, size_t count, size_t room, struct err *e)
-{
-	out->ids = fault_malloc(room * sizeof(*out->ids));
-	if (out->ids == NULL)
-		return err_set(e, ERR_NOMEM, "decoder: out of memory for %zu tokens", room);
-	memcpy(out->ids, ids, count * sizeof(*out->ids));
-	out->id_count = count;
-	return 0;
-}
-
-/* Without anchors nothing says what the answer should be: the text is answered where it stands. */
-static int asides_begin(struct editor_decoder *d, const struct editor_request *requests, size_t count, struct err *e)
-{
-	int rc = 0;
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		struct slot *slot = &d->slots[d->which[i]];
-		if (slot->part.id_count > 0 && slot->anchors != NULL)
-			rc = tokens_copy(&slot->prompt, requests[i].ids, requests[i].id_count,
-					 requests[i].id_count + slot->token_max, e);
-		else
-			editor__tokens_free(&slot->part, 1);
-	}
-	return rc;
-}
-
-static bool is_aside(const struct editor_decoder *d, size_t at)
-{
-	return d->slots[d->which[at]].part.id_count > 0;
-}
-
-/* The group's layers above the route, but for those that are asked aside. What remains in d->which and d->rows: the
- * others; returns how many through *left. */
-static int prefill_above(struct editor_decoder *d, size_t count, size_t row_count, size_t below, size_t *left,
-			 struct err *e)
-{
-	const size_t layers = model_shape_of(d->model)->layers, hidden = model_shape_of(d->model)->hidden;
-	size_t row = 0, kept = 0;
-	int rc = 0;
-	for (size_t i = 0, n; i < count && rc == 0; i += n) {
-		size_t rows = 0;
-		const bool aside = is_aside(d, i);
-		for (n = 0; i + n < count && is_aside(d, i + n) == aside; n++)
-			rows += d->segments[i + n].row_count;
-		if (!aside && rows == row_count)
-			rc = prefill_layers(d, count, row_count, below, layers, e);
-		else if (!aside)
-			rc = model_layers(d->run, d->x + row * hidden, d->kv, d->segments + i, n, below, layers,
-					  d->readings + i, NULL, 0, e);
-		row += rows;
-	}
-	for (size_t i = 0; i < count; i++) {
-		if (is_aside(d, i))
-			continue;
-		d->rows[kept] = d->rows[i];
-		d->which[kept++] = d->which[i];
-	}
-	*left = kept;
-	return rc;
-}
-
-/* One sequence from its first token on, by itself. */
-static int prefill_slot(struct editor_decoder *d, size_t index, const struct editor__tokens *tokens, struct err *e)
-{
-	const size_t layers = model_shape_of(d->model)->layers, hidden = model_shape_of(d->model)->hidden;
-	const size_t count = tokens->id_count;
-	struct slot *slot = &d->slots[index];
-	int rc = rows_reserve(d, count, e);
-	if (rc != 0)
-		return rc;
-	memcpy(d->ids, tokens->ids, count * sizeof(*d->ids));
-	d->segments[0] = (struct model_segment){ .slot = index, .position = 0, .row_count = count };
-	d->readings[0] = reading_of(d, slot, 0, count - 1);
-	d->which[0] = index;
-	d->rows[0] = 0;
-	slot->position = count;
-	rc = embed_rows(d, count, e);
-	if (rc == 0)
-		rc = prefill_layers(d, 1, count, 0, layers, e);
-	if (rc != 0)
-		return rc;
-	if (count > 1)
-		d->backend->ops->copy(d->backend, d->x, d->x + (count - 1) * hidden, hidden);
-	return sample_rows(d, 1, e);
-}
-
-static int asides_prefill(struct editor_decoder *d, struct err *e)
-{
-	int rc = 0;
-	for (size_t i = 0; i < d->slot_count && rc == 0; i++) {
-		struct editor__tokens part = d->slots[i].part;
-		if (part.id_count == 0)
-			continue;
-		d->slots[i].part = (struct editor__tokens){ 0 };
-		d->slots[i].out.anchored = 0; /* the text's own row was not read */
-		rc = prefill_slot(d, i, &part, e);
-		editor__tokens_free(&part, 1);
-	}
-	return rc;
-}
-
-/* Goes on in the text's own context, behind what was said aside. */
-static int go_back(struct editor_decoder *d, size_t index, struct err *e)
-{
-	struct slot *slot = &d->slots[index];
-	struct editor__tokens all = slot->prompt;
-	slot->prompt = (struct editor__tokens){ 0 };
-	slot->departed = slot->anchored = false;
-	if (slot->out.anchored > slot->out.id_count)
-		slot->out.anchored = slot->out.id_count;
-	memcpy(all.ids + all.id_count, slot->out.ids, slot->out.id_count * sizeof(*all.ids));
-	all.id_count += slot->out.id_count;
-	int rc = prefill_slot(d, index, &all, e);
-	editor__tokens_free(&all, 1);
-	return rc;
-}
-
-/* ---- Groups of requests */
-
-/* The requests' slots stand in d->which. */
-static int prefill_group(struct editor_decoder *d, const struct editor_request *requests, size_t count,
-			 struct editor_key_layers key_layers, struct err *e)
-{
-	const size_t hidden = model_shape_of(d->model)->hidden;
-	size_t row_count = 0, left = 0;
-	for (size_t i = 0; i < count; i++)
-		row_count += requests[i].id_count;
-	int rc = rows_reserve(d, row_count, e);
-	if (rc == 0 && key_layers.gap != 0)
-		rc = inputs_reserve(d, row_count, e);
-	if (rc != 0)
-		return rc;
-	for (size_t i = 0, row = 0; i < count; i++) {
-		const size_t rows = requests[i].id_count;
-		memcpy(d->ids + row, requests[i].ids, rows * sizeof(*d->ids));
-		d->segments[i] = (struct model_segment){ .slot = d->which[i], .position = 0, .row_count = rows };
-		d->readings[i] = (struct model_reading){ .side = d->slots[d->which[i]].side };
-		row += rows;
-		d->rows[i] = row - 1;
-		d->slots[d->which[i]].position = rows;
-	}
-	rc = embed_rows(d, row_count, e);
-	const size_t below = routes(key_layers) ? editor_key_layers_top(key_layers) : 0;
-	if (rc == 0 && routes(key_layers)) {
-		rc = prefill_keys(d, count, row_count, key_layers, e);
-		if (rc == 0)
-			rc = route_group(d, requests, count, key_layers, e);
-		if (rc == 0 && key_layers.gap != 0)
-			rc = add_sides(d, requests, count, e);
-	}
-	if (rc == 0)
-		rc = asides_begin(d, requests, count, e);
-	if (rc == 0)
-		rc = prefill_above(d, count, row_count, below, &left, e);
-	if (rc == 0 && left > 0 && row_count > d->rows_max) { /* the head takes rows_max rows: the last one is enough */
-		d->backend->ops->copy(d->backend, d->x, d->x + d->rows[0] * hidden, hidden);
-		d->rows[0] = 0;
-	}
-	if (rc == 0 && left > 0)
-		rc = sample_rows(d, left, e);
-	return rc == 0 ? asides_prefill(d, e) : rc;
-}
-
 static int check_request(const struct editor_decoder *d, const struct editor_request *request, struct err *e)
 {
 	if (request->id_count == 0 || request->token_max == 0)
@@ -659,7 +210,7 @@ static int slot_begin(struct editor_decoder *d, const struct editor_request *req
 	while (at < d->slot_count && d->slots[at].used)
 		at++;
 	assert(at < d->slot_count);
-	struct slot *slot = &d->slots[at];
+	struct editor__slot *slot = &d->slots[at];
 	const size_t room = d->token_max - request->id_count;
 	memset(slot, 0, sizeof(*slot));
 	slot->token_max = request->token_max < room ? request->token_max : room;
@@ -693,9 +244,9 @@ int editor_decoder_admit(struct editor_decoder *d, const struct editor_request *
 		rc = slot_begin(d, &requests[begun], &slots[begun], e);
 	for (size_t at = 0, count = 0; at < request_count && rc == 0; at += count) {
 		struct editor_key_layers layers;
-		count = group_size(d, requests, at, request_count, &layers);
+		count = editor__decoder_group(d, requests, at, request_count, &layers);
 		memcpy(d->which, slots + at, count * sizeof(*d->which));
-		rc = prefill_group(d, requests + at, count, layers, e);
+		rc = editor__decoder_prefill(d, requests + at, count, layers, e);
 	}
 	for (size_t i = 0; i < begun && rc != 0; i++)
 		editor_decoder_release(d, slots[i]);
@@ -710,16 +261,16 @@ int editor_decoder_step(struct editor_decoder *d, struct err *e)
 	size_t count = 0;
 	int rc = 0;
 	for (size_t i = 0; i < d->slot_count && rc == 0; i++)
-		rc = d->slots[i].departed ? go_back(d, i, e) : 0;
+		rc = d->slots[i].departed ? editor__decoder_go_back(d, i, e) : 0;
 	if (rc != 0)
 		return rc;
 	for (size_t i = 0; i < d->slot_count; i++) {
-		struct slot *slot = &d->slots[i];
+		struct editor__slot *slot = &d->slots[i];
 		if (!slot->used || slot->out.done || slot->departed)
 			continue;
 		d->which[count] = i;
 		d->ids[count] = slot->next;
-		d->readings[count] = reading_of(d, slot, slot->out.id_count, 0);
+		d->readings[count] = editor__decoder_reading(d, slot, slot->out.id_count, 0);
 		d->rows[count] = count;
 		d->segments[count++] = (struct model_segment){ .slot = i, .position = slot->position, .row_count = 1 };
 	}
@@ -730,7 +281,7 @@ int editor_decoder_step(struct editor_decoder *d, struct err *e)
 		rc = model_layers(d->run, d->x, d->kv, d->segments, count, 0, layers, d->readings, NULL, 0, e);
 	for (size_t i = 0; i < count && rc == 0; i++)
 		d->slots[d->which[i]].position++;
-	return rc == 0 ? sample_rows(d, count, e) : rc;
+	return rc == 0 ? editor__decoder_sample(d, count, e) : rc;
 }
 
 /* ---- Many requests to their end */
