@@ -55,14 +55,16 @@ static int configure(struct run *run, struct err *e)
 {
 	const struct model_shape *shape = model_shape_of(run->model);
 	editor_config_default(shape, &run->config);
+	/* a version has its own */
+	const bool given = run->options->calibration != NULL && run->options->set == NULL;
 	int rc = 0;
-	if (run->options->calibration != NULL)
+	if (given)
 		rc = editor_calibration_file_check(&run->given, run->options->calibration, run->options->family,
 						   model_digest(run->model), e);
 	if (rc == 0 && run->options->family == EDITOR_FAMILY_PAPER) {
 		editor_config_set_family(&run->config, EDITOR_FAMILY_PAPER, shape);
 		run->config.wise = run->options->wise;
-		if (run->options->calibration != NULL)
+		if (given)
 			rc = editor_calibration_file_margins(&run->given, run->options->calibration, &run->config.wise,
 							     e);
 	}

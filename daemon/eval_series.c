@@ -181,7 +181,8 @@ static void put_fitted(struct json_w *w, const struct json *fitted)
 		const struct json *file = json_at(fitted, i);
 		struct hash sha256 = { { 0 } };
 		char role[64];
-		snprintf(role, sizeof(role), "fitting: %.48s", json_string(json_get(file, "role"), NULL));
+		const char *as = json_string(json_get(file, "role"), NULL);
+		snprintf(role, sizeof(role), "fitting: %.48s", as != NULL ? as : "");
 		if (hash_parse(json_string(json_get(file, "sha256"), NULL), &sha256) == 0)
 			put_file(w, role, json_string(json_get(file, "name"), NULL), &sha256, "the calibration");
 	}

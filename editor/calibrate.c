@@ -263,7 +263,7 @@ static int drop_common_words(struct corpus *c, struct editor_calibration *out, s
 	const struct editor__common_words common = { out->relation.common, out->relation.common_count };
 	for (size_t i = 0; i < c->count && rc == 0; i++) {
 		struct buf distinct = BUF_INIT;
-		rc = editor__words_distinct((const char *)c->words[i].data, c->words[i].len, &common, &distinct);
+		rc = editor__words_uncommon((const char *)c->words[i].data, c->words[i].len, &common, &distinct);
 		buf_free(&c->words[i]);
 		c->words[i] = distinct;
 	}

@@ -35,12 +35,12 @@ static int reserve(struct editor_fitting *fitting, size_t count, struct err *e)
 {
 	if (count <= fitting->text_cap)
 		return 0;
+	if (count > EDITOR_FITTED_TEXTS_MAX)
+		return err_set(e, ERR_LIMIT, "more than %u texts to fit on: leave some out", EDITOR_FITTED_TEXTS_MAX);
 	const size_t cap = count < 256 ? 256 : 2 * count;
-	struct hash *grown = count <= EDITOR_FITTED_TEXTS_MAX ? fault_realloc(fitting->texts, cap * sizeof(*grown))
-							      : NULL;
+	struct hash *grown = fault_realloc(fitting->texts, cap * sizeof(*grown));
 	if (grown == NULL)
-		return err_set(e, ERR_NOMEM, "out of memory for %zu texts (at most %u)", count,
-			       EDITOR_FITTED_TEXTS_MAX);
+		return err_set(e, ERR_NOMEM, "out of memory for %zu texts", count);
 	fitting->texts = grown;
 	fitting->text_cap = cap;
 	return 0;

@@ -188,6 +188,7 @@ int editor__decoder_sample(struct editor_decoder *d, size_t count, struct err *e
 		take_token(d, &d->slots[d->which[i]], d->logits + i * vocabulary);
 	return rc;
 }
+
 static int check_request(const struct editor_decoder *d, const struct editor_request *request, struct err *e)
 {
 	if (request->id_count == 0 || request->token_max == 0)

@@ -53,6 +53,7 @@ static int inputs_reserve(struct editor_decoder *d, size_t rows, struct err *e)
 	d->input_rows = rows;
 	return 0;
 }
+
 /* ---- Prefill */
 
 struct model_reading editor__decoder_reading(const struct editor_decoder *d, struct editor__slot *slot, size_t row,

@@ -156,6 +156,11 @@ static int measure_unit(struct fit *f, double *unit, struct err *e)
 	}
 	free(gradient);
 	free(zero);
+	if (rc == 0 && !(isfinite(*unit) && *unit > 0))
+		rc = err_set(
+			e, ERR_INVALID,
+			"margins: a step does not move the gap of unrelated texts: take another layer, or a larger "
+			"wise.mask_ratio");
 	return rc;
 }
 
@@ -266,13 +271,16 @@ static int run_trials(struct fit *f, struct editor_margins *out, struct err *e)
 }
 
 /* ε stands between the two, as far (by factor) from the one as from the other. */
-static void put_threshold(struct editor_margins *out)
+static int put_threshold(struct editor_margins *out, struct err *e)
 {
 	const struct editor_margin_trial *t = &out->trials[out->chosen];
+	if (!(t->edit_least > 0 && t->rephrase_least > 0 && t->unrelated_high > 0))
+		return err_set(e, ERR_INVALID, "margins: the trial's gaps are zero: take another layer or more steps");
 	const double least = t->edit_least < t->rephrase_least ? t->edit_least : t->rephrase_least;
-	const double ratio = t->edit_least > 0 ? sqrt(least * t->unrelated_high) / t->edit_least : 1;
+	const double ratio = sqrt(least * t->unrelated_high) / t->edit_least;
 	out->act_ratio = (float)(ratio < 1 ? ratio : 1);
 	out->threshold = (double)out->act_ratio * t->edit_least;
+	return 0;
 }
 
 static void fit_free(struct fit *f)
@@ -304,8 +312,9 @@ int editor_margins_fit(struct model *model, const struct editor_config *config, 
 		rc = measure_unit(&f, &out->unit, e);
 	if (rc == 0)
 		rc = run_trials(&f, out, e);
+	if (rc == 0)
+		rc = put_threshold(out, e);
 	if (rc == 0) {
-		put_threshold(out);
 		out->edit_count = f.edit_count;
 		out->unrelated_count = f.unrelated_count;
 	}

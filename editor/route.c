@@ -227,7 +227,7 @@ static int read_words(struct reader *r, struct editor_router *router, struct ent
 	if (words == NULL && len > 0)
 		return err_set(e, ERR_CORRUPT, "index: cut off after %zu bytes", r->len);
 	entry->words = router->bytes.len;
-	int rc = editor__words_distinct(words, len, &common, &router->bytes);
+	int rc = editor__words_uncommon(words, len, &common, &router->bytes);
 	entry->words_len = router->bytes.len - entry->words;
 	return rc != 0 ? err_set(e, rc, "index: out of memory") : 0;
 }
@@ -393,7 +393,7 @@ static int put_words(struct choice *c, const char *subject, size_t len)
 		rc = editor__words_unmarked(query, marks, &all);
 	c->words.len = 0;
 	if (rc == 0 && all.len > 0)
-		rc = editor__words_distinct((const char *)all.data, all.len, &common, &c->words);
+		rc = editor__words_uncommon((const char *)all.data, all.len, &common, &c->words);
 	buf_free(&all);
 	return rc;
 }

@@ -43,18 +43,20 @@ static bool is_closing(char c)
 	return c == '"' || c == '\'' || c == ')' || c == ']';
 }
 
-/* Where the sentence ends whose mark stands at `at`; 0: none ends there. */
-static size_t end_of_mark(const char *text, size_t len, size_t at)
+/* Where the marks and brackets end that begin with the mark at `at`; *ends: a sentence ends there too. */
+static size_t end_of_marks(const char *text, size_t len, size_t at, bool *ends)
 {
 	size_t end = at + 1;
+	*ends = false;
 	if ((text[at] != '.' && text[at] != '!' && text[at] != '?') || (text[at] == '.' && is_abbreviation(text, at)))
-		return 0;
+		return at;
 	while (end < len && (is_closing(text[end]) || text[end] == text[at]))
 		end++;
 	size_t next = end;
 	while (next < len && is_space(text[next]))
 		next++;
-	return next == end || next == len || (text[next] >= 'a' && text[next] <= 'z') ? 0 : end;
+	*ends = next > end && next < len && !(text[next] >= 'a' && text[next] <= 'z');
+	return end;
 }
 
 /* Where the sentence from `from` ends: past its last byte. */
@@ -63,14 +65,15 @@ static size_t sentence_end(const char *text, size_t len, size_t from)
 	for (size_t at = from; at < len;) {
 		uint32_t c = 0;
 		const size_t n = utf8_next(text + at, len - at, &c);
-		const size_t end = end_of_mark(text, len, at);
+		bool ends;
+		const size_t end = end_of_marks(text, len, at, &ends);
 		if (text[at] == '\n')
 			return at + 1;
 		if (n > 1 && ends_anyhow(c))
 			return at + n;
-		if (end != 0)
+		if (ends)
 			return end;
-		at += n > 0 ? n : 1;
+		at = end > at ? end : at + (n > 0 ? n : 1);
 	}
 	return len;
 }

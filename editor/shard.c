@@ -190,6 +190,9 @@ size_t editor_shard_delta_size(const struct editor_shard *shard)
 
 /* ---- The frozen part below the edited matrix */
 
+/* Fewer rows would go through another kernel, with other bits than the same edit has in a larger batch (backend.h). */
+#define PREFIX_ROWS_MIN 9u
+
 struct prefix { /* a packed batch of edits [first, first + count) */
 	size_t first, count, row_count;
 	float *x, *inputs, *residual, *states, *relation; /* rows × hidden, ffn, hidden, hidden, hidden */
@@ -286,6 +289,10 @@ static int prefix_run(struct editor_shard *shard, struct prefix *p, struct err *
 		p->segments[segment++] = (struct model_segment){ .row_count = rows };
 		row += rows;
 	}
+	if (row < p->row_count) { /* a text of nothing, that nobody looks at */
+		memset(p->ids + row, 0, (p->row_count - row) * sizeof(*p->ids));
+		p->segments[segment++] = (struct model_segment){ .row_count = p->row_count - row };
+	}
 	const struct model_tap taps[] = {
 		{ MODEL_TAP_INPUT, shard->config.prompt_layer, p->states },
 		{ MODEL_TAP_INPUT, shard->config.relation_layer, p->relation },
@@ -309,9 +316,11 @@ static int prefix_run(struct editor_shard *shard, struct prefix *p, struct err *
 static int prefix_batch(struct editor_shard *shard, struct prefix *p, struct err *e)
 {
 	size_t hidden = shard->shape->hidden, ffn = shard->shape->ffn;
+	if (p->row_count < PREFIX_ROWS_MIN)
+		p->row_count = PREFIX_ROWS_MIN;
 	p->x = fault_malloc(p->row_count * (4 * hidden + ffn) * sizeof(float));
 	p->ids = fault_malloc(p->row_count * sizeof(*p->ids));
-	p->segments = fault_malloc(p->count * sizeof(*p->segments));
+	p->segments = fault_malloc((p->count + 1) * sizeof(*p->segments));
 	int rc = 0;
 	if (p->x == NULL || p->ids == NULL || p->segments == NULL) {
 		rc = err_set(e, ERR_NOMEM, "shard: out of memory for the inputs of %zu edits", p->count);

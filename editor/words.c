@@ -47,7 +47,7 @@ static int by_hash(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-int editor__words_distinct(const char *words, size_t len, const struct editor__common_words *common, struct buf *out)
+int editor__words_uncommon(const char *words, size_t len, const struct editor__common_words *common, struct buf *out)
 {
 	const size_t start = out->len;
 	const char *word;

@@ -17,9 +17,10 @@ uint64_t editor__word_hash(const char *word, size_t len);
 /* Appends the query's words whose mark is 0. ERR_NOMEM. */
 int editor__words_unmarked(const struct editor__query *query, const uint8_t *marks, struct buf *out) MUST_CHECK;
 /* Appends the words of a list that are not common. ERR_NOMEM. */
-int editor__words_distinct(const char *words, size_t len, const struct editor__common_words *common,
+int editor__words_uncommon(const char *words, size_t len, const struct editor__common_words *common,
 			   struct buf *out) MUST_CHECK;
-/* Share in [0, 1] of the words of list a that have a match (editor__words_match) in list b; 0 when a is empty. */
+/* Share in [0, 1] of the words of list a that have a match (editor__words_match) in list b, a word that stands twice
+ * counting twice; 0 when a is empty. */
 float editor__words_share(const char *a, size_t a_len, const char *b, size_t b_len);
 /* The words that stand in at least `share` of `count` lists, at most `most` of them, those of the most lists: *hashes
  * ascending, free(). ERR_NOMEM. */

@@ -47,7 +47,8 @@ static int multiply(float *c, const float *a, const float *b, bool ta, bool tb, 
 #define TILE       6u
 #define TAIL_MAX   3u
 #define CALL_ROWS  144u
-#define SHARE_ROWS 12u /* of a thread, at least: with fewer oneDNN divides the product */
+#define SHARE_ROWS 12u /* of a thread, at least: with fewer oneDNN divides the product ... */
+#define FEW_MAX    3u  /* ... over so many threads; more of them would divide the sums, too */
 
 struct rows {
 	float *c;
@@ -93,9 +94,11 @@ static int call_part(const struct rows *r, size_t first, size_t count)
 static int call_shared(const struct rows *r, size_t m)
 {
 	const size_t most = m / SHARE_ROWS, parts = most < r->thread_count ? most : r->thread_count;
-	if (parts < 2)
-		return call_part(r, 0, m);
 	struct rows own = *r;
+	if (parts < 2) {
+		own.thread_count = r->thread_count < FEW_MAX ? r->thread_count : FEW_MAX;
+		return call_part(&own, 0, m);
+	}
 	const size_t tiles = m / TILE;
 	int worst = 0;
 	own.thread_count = 1;
@@ -109,7 +112,7 @@ static int call_shared(const struct rows *r, size_t m)
 	return worst;
 }
 
-static bool has_even_tiles(void)
+static bool has_avx512(void)
 {
 	return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
 }
@@ -119,7 +122,7 @@ static int product(float *c, const float *a, const float *b, bool ta, bool tb, f
 {
 	if (m > INT32_MAX || n > INT32_MAX || k > INT32_MAX)
 		return ERR_LIMIT;
-	if (ta || !tb || has_even_tiles())
+	if (ta || !tb || has_avx512())
 		return multiply(c, a, b, ta, tb, alpha, beta, m, n, k, thread_count);
 	const struct rows rows = { c, a, b, alpha, beta, n, k, thread_count };
 	return call_shared(&rows, m);

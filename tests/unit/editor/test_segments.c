@@ -63,12 +63,30 @@ static void any_bytes_may_stand_in_a_text(void **state)
 	parts_are("\xE3\x80\nx", false, "x");
 }
 
+/* Every mark of a run is looked at once: with all of the rest for each, this would take minutes. */
+static void long_runs_of_marks_are_one(void **state)
+{
+	(void)state;
+	enum { MARKS = 1000000 };
+	char *text = malloc(MARKS + 1);
+	struct editor_span spans[EDITOR_SEGMENTS_MAX];
+	assert_non_null(text);
+	memset(text, '!', MARKS);
+	assert_int_equal(editor_segments(text, MARKS, false, spans), 0);
+	memset(text, '.', MARKS);
+	text[MARKS - 2] = ' ';
+	text[MARKS - 1] = 'a';
+	assert_int_equal(editor_segments(text, MARKS, true, spans), 1);
+	assert_int_equal(spans[0].end, MARKS);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_sentence_has_no_parts),        cmocka_unit_test(the_end_of_a_text_is_asked),
-		cmocka_unit_test(the_last_question_is_asked_alone), cmocka_unit_test(a_message_is_a_part_itself),
-		cmocka_unit_test(any_bytes_may_stand_in_a_text),
+		cmocka_unit_test(long_runs_of_marks_are_one), cmocka_unit_test(one_sentence_has_no_parts),
+		cmocka_unit_test(the_end_of_a_text_is_asked), cmocka_unit_test(the_last_question_is_asked_alone),
+		cmocka_unit_test(a_message_is_a_part_itself), cmocka_unit_test(any_bytes_may_stand_in_a_text),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

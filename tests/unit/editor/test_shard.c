@@ -340,6 +340,29 @@ static void gradient_is_the_slope(void **state)
 	editor_shard_destroy(&shard);
 }
 
+static void inputs_do_not_depend_on_the_batch(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct err e = ERR_INIT;
+	struct buf alone = BUF_INIT, among = BUF_INIT;
+	struct editor_shard *a = shard_with(&c, 0, ""), *b = shard_with(&c, 4, "");
+	assert_int_equal(add(a, 9, "ab", "c", "", &e), 0); /* a few tokens */
+	assert_int_equal(add(b, 9, "ab", "c", "", &e), 0);
+	assert_int_equal(editor_shard_index_encode(a, &alone, &e), 0);
+	assert_int_equal(editor_shard_index_encode(b, &among, &e), 0);
+	for (uint64_t seq = 1; seq <= 4; seq++)
+		assert_int_equal(editor_shard_remove(b, seq, &e), 0);
+	buf_clear(&among);
+	assert_int_equal(editor_shard_index_encode(b, &among, &e), 0);
+	assert_int_equal(alone.len, among.len);
+	assert_memory_equal(alone.data, among.data, alone.len);
+	buf_free(&alone);
+	buf_free(&among);
+	editor_shard_destroy(&a);
+	editor_shard_destroy(&b);
+}
+
 static void refuses_what_it_cannot_take(void **state)
 {
 	(void)state;
@@ -429,6 +452,7 @@ int main(void)
 		cmocka_unit_test(interrupted_changes_nothing),
 		cmocka_unit_test(gradient_is_the_slope),
 		cmocka_unit_test(a_closing_pass_takes_nothing_back),
+		cmocka_unit_test(inputs_do_not_depend_on_the_batch),
 		cmocka_unit_test(refuses_what_it_cannot_take),
 		cmocka_unit_test(removing_is_as_never_added),
 		cmocka_unit_test(out_of_memory_is_said),

@@ -81,7 +81,7 @@ static void words_of_many_lists_are_common(void **state)
 	assert_int_equal(count, 2);
 	assert_true(hashes[0] < hashes[1]);
 	const struct editor__common_words common = { hashes, count };
-	assert_int_equal(editor__words_distinct("what is the colour", 18, &common, &distinct), 0);
+	assert_int_equal(editor__words_uncommon("what is the colour", 18, &common, &distinct), 0);
 	expect_text(&distinct, "what colour");
 	free(hashes);
 	/* the most frequent stay when there are too many */
@@ -89,7 +89,7 @@ static void words_of_many_lists_are_common(void **state)
 	assert_int_equal(count, 3);
 	const struct editor__common_words three = { hashes, count };
 	distinct.len = 0;
-	assert_int_equal(editor__words_distinct("what is the colour", 18, &three, &distinct), 0);
+	assert_int_equal(editor__words_uncommon("what is the colour", 18, &three, &distinct), 0);
 	expect_text(&distinct, "colour");
 	free(hashes);
 	buf_free(&distinct);
@@ -106,7 +106,7 @@ static void nothing_is_common_to_no_lists(void **state)
 	assert_int_equal(editor__words_common(NULL, 0, 0.02, 10, &hashes, &count), 0);
 	assert_int_equal(count, 0);
 	const struct editor__common_words none = { hashes, count };
-	assert_int_equal(editor__words_distinct("is it", 5, &none, &distinct), 0);
+	assert_int_equal(editor__words_uncommon("is it", 5, &none, &distinct), 0);
 	expect_text(&distinct, "is it");
 	free(hashes);
 	buf_free(&distinct);
