@@ -425,7 +425,10 @@ int http_server_open(const struct http_config *config, http_handler *handler, vo
 		free(server);
 		return rc;
 	}
-	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	/* Not epoll: MHD_quiesce_daemon takes the listening socket out of each worker's epoll set while the worker may
+	 * be doing so itself, and libmicrohttpd 0.9.75 then ends the process ("Failed to remove listen FD from epoll
+	 * set"). ITC: quiescing wakes the workers. */
+	unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
 	unsigned threads = config->thread_count > 1 ? (unsigned)config->thread_count : 0;
 	unsigned connections = config->connections_max > threads ? (unsigned)config->connections_max
 								 : (threads > 0 ? threads : 1);

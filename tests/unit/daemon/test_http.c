@@ -4,6 +4,7 @@
 #include "tests/unit/daemon/http_client.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define BODY_MAX   1000
 #define BODIES_MAX 1500
@@ -270,6 +271,49 @@ static void drains(void **state)
 	close(fd);
 }
 
+struct caller {
+	const char *address;
+	atomic_bool stop;
+};
+
+/* Connects and asks as fast as it can; whatever comes of it. */
+static void *call_on(void *context)
+{
+	static const char ask[] = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
+	struct caller *c = context;
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	to.sin_port = htons((uint16_t)atoi(strrchr(c->address, ':') + 1));
+	while (!atomic_load(&c->stop)) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+		if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+			http_write(fd, ask, sizeof ask - 1);
+		if (fd >= 0)
+			close(fd);
+	}
+	return NULL;
+}
+
+/* libmicrohttpd's epoll workers ended the process here. */
+static void drains_while_connections_come(void **state)
+{
+	struct server *s = *state;
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 2, 2, 5, BODIES_MAX };
+	for (int round = 0; round < 150; round++) {
+		struct http_server *http = NULL;
+		pthread_t threads[4];
+		assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
+		struct caller caller = { .address = http_server_address(http) };
+		for (size_t i = 0; i < 4; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, call_on, &caller), 0);
+		poll(NULL, 0, round % 5);
+		http_server_drain(http);
+		atomic_store(&caller.stop, true);
+		for (size_t i = 0; i < 4; i++)
+			pthread_join(threads[i], NULL);
+		http_server_close(&http);
+	}
+}
+
 static void metrics_page_shows_what_was_set(void **state)
 {
 	struct metrics_page *page = NULL;
@@ -330,6 +374,7 @@ int main(void)
 		T(garbage_does_not_stop_it),
 		T(a_busy_port_is_named),
 		T(drains),
+		T(drains_while_connections_come),
 		cmocka_unit_test(metrics_page_shows_what_was_set),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
