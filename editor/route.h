@@ -39,9 +39,9 @@ static inline bool editor_key_layers_same(struct editor_key_layers a, struct edi
 #define EDITOR_SUBJECT_SHARE     0.8f /* of a subject's letters that must stand in the query */
 #define EDITOR_RELATION_DIMS_MAX 1024u
 /* A relation score is the cosine of two relation keys plus this times the share of the words of the edit's prompt,
- * beside its subject and what many questions say, that the text has too. On 500 edits of same_subject.jsonl that share
- * no subject and no question form with the 310 groups fitted on, 8 | 10 % of the other questions passing: .904 | .916
- * of the rephrases pass at 0, .952 | .960 at 0.2, .956 | .964 at 0.4. */
+ * beside its subject and what many questions say, that the text has too. Chosen on 500 edits of same_subject.jsonl that
+ * share no subject and no question form with the 310 groups fitted on, 8 | 10 % of the other questions passing: .904 |
+ * .916 of the rephrases pass at 0, .952 | .960 at 0.2, .956 | .964 at 0.4. */
 #define EDITOR_RELATION_WORDS 0.4f
 #define EDITOR_COMMON_SHARE   0.02 /* of the corpus's questions have a word that tells nothing */
 #define EDITOR_COMMON_MAX     1024u
