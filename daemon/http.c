@@ -30,11 +30,17 @@ struct http_server {
 	void *context;
 	size_t body_bytes_max, bodies_bytes_max;
 	atomic_size_t bodies_bytes; /* held now */
-	int fd;                     /* handed over to the daemon, which closes it unless it was drained */
+	int fd;                     /* that listens; the daemon's, until it is drained */
 	char address[HTTP_ADDRESS_BYTES];
 	atomic_bool draining;
-	atomic_size_t open;   /* exchanges that wait for their answer */
-	atomic_size_t unsent; /* exchanges that began and whose answer has not left whole */
+	atomic_size_t open; /* exchanges that wait for their answer */
+	pthread_mutex_t lock;
+	struct peer *peers; /* the connections, under the lock */
+};
+
+struct peer {
+	struct peer *previous, *next;
+	int socket;
 };
 
 struct header {
@@ -347,7 +353,6 @@ static enum MHD_Result begin(struct http_exchange *x)
 {
 	x->began = true;
 	atomic_fetch_add(&x->server->open, 1);
-	atomic_fetch_add(&x->server->unsent, 1);
 	x->server->handler(x->server->context, x);
 	pthread_mutex_lock(&x->lock);
 	bool replied = x->replied;
@@ -390,9 +395,56 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 		return;
 	pthread_mutex_lock(&x->lock); /* a reply on another thread may still be leaving */
 	pthread_mutex_unlock(&x->lock);
-	if (x->began)
-		atomic_fetch_sub(&x->server->unsent, 1);
 	exchange_free(x);
+}
+
+/* ---- Connections: known, so that closing the server can end them. */
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **state,
+			  enum MHD_ConnectionNotificationCode what)
+{
+	struct http_server *server = context;
+	struct peer *peer = *state;
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+		const union MHD_ConnectionInfo *info =
+			MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+		peer = info != NULL ? fault_calloc(1, sizeof *peer) : NULL;
+		*state = peer;
+		if (peer == NULL)
+			return; /* served all the same; http_server_close does not wait for it */
+		peer->socket = info->connect_fd;
+		pthread_mutex_lock(&server->lock);
+		peer->next = server->peers;
+		if (peer->next != NULL)
+			peer->next->previous = peer;
+		server->peers = peer;
+		pthread_mutex_unlock(&server->lock);
+	} else if (peer != NULL) {
+		pthread_mutex_lock(&server->lock);
+		if (peer->next != NULL)
+			peer->next->previous = peer->previous;
+		*(peer->previous != NULL ? &peer->previous->next : &server->peers) = peer->next;
+		pthread_mutex_unlock(&server->lock);
+		free(peer);
+		*state = NULL;
+	}
+}
+
+/* No connection is left, after at most FLUSH_MS: what was sent is still read and answered, a client that does not read
+ * loses its answer. libmicrohttpd 0.9.75 must not be stopped before: a malformed request that it reads while it stops
+ * makes it use a response that it does not have. */
+static void peers_end(struct http_server *server)
+{
+	bool left = true;
+	for (int ms = 0; ms < FLUSH_MS && left; ms++) {
+		pthread_mutex_lock(&server->lock);
+		left = server->peers != NULL;
+		for (struct peer *peer = server->peers; peer != NULL; peer = peer->next)
+			shutdown(peer->socket, SHUT_RD);
+		pthread_mutex_unlock(&server->lock);
+		if (left)
+			poll(NULL, 0, 1);
+	}
 }
 
 static void on_log(void *context, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
@@ -407,6 +459,14 @@ static void on_log(void *context, const char *format, va_list args)
 
 /* ---- The server */
 
+static void server_free(struct http_server *server)
+{
+	if (server->fd >= 0)
+		close(server->fd);
+	pthread_mutex_destroy(&server->lock);
+	free(server);
+}
+
 int http_server_open(const struct http_config *config, http_handler *handler, void *context, struct http_server **out,
 		     struct err *e)
 {
@@ -414,15 +474,14 @@ int http_server_open(const struct http_config *config, http_handler *handler, vo
 	if (server == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory for the HTTP server");
 	server->fd = -1;
+	pthread_mutex_init(&server->lock, NULL);
 	server->handler = handler;
 	server->context = context;
 	server->body_bytes_max = config->body_bytes_max;
 	server->bodies_bytes_max = config->bodies_bytes_max;
 	int rc = listen_open(server, config->listen, e);
 	if (rc != 0) {
-		if (server->fd >= 0) /* bound, but its address cannot be told */
-			close(server->fd);
-		free(server);
+		server_free(server);
 		return rc;
 	}
 	/* Not epoll: MHD_quiesce_daemon takes the listening socket out of each worker's epoll set while the worker may
@@ -433,16 +492,16 @@ int http_server_open(const struct http_config *config, http_handler *handler, vo
 	unsigned connections = config->connections_max > threads ? (unsigned)config->connections_max
 								 : (threads > 0 ? threads : 1);
 	/* clang-format off: one option a line */
-	server->daemon = MHD_start_daemon(
-		flags, 0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log,
-		NULL, /* first: it hears of the others */
-		MHD_OPTION_LISTEN_SOCKET, server->fd, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT,
-		connections, MHD_OPTION_CONNECTION_TIMEOUT, config->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)HEADER_BYTES_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+	server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log,
+					  NULL, /* first: it hears of the others */
+					  MHD_OPTION_LISTEN_SOCKET, server->fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
+					  MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
+					  config->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+					  (size_t)HEADER_BYTES_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+					  MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_END);
 	/* clang-format on */
 	if (server->daemon == NULL) {
-		close(server->fd);
-		free(server);
+		server_free(server);
 		return err_set(e, ERR_EXTERNAL, "the HTTP server on %s did not start: too few descriptors or threads?",
 			       config->listen);
 	}
@@ -459,9 +518,10 @@ void http_server_drain(struct http_server *server)
 {
 	if (atomic_exchange(&server->draining, true))
 		return;
-	MHD_socket fd = MHD_quiesce_daemon(server->daemon);
-	if (fd != MHD_INVALID_SOCKET)
-		close(fd);
+	server->fd = MHD_quiesce_daemon(server->daemon);
+	if (server->fd >= 0)
+		shutdown(server->fd,
+			 SHUT_RDWR); /* refuses; closed later: a worker may just be about to accept from it */
 }
 
 void http_server_close(struct http_server **server)
@@ -472,9 +532,8 @@ void http_server_close(struct http_server **server)
 	http_server_drain(s);
 	while (atomic_load(&s->open) > 0)
 		poll(NULL, 0, 1);
-	for (int ms = 0; ms < FLUSH_MS && atomic_load(&s->unsent) > 0; ms++)
-		poll(NULL, 0, 1); /* the last answers are leaving; a client that does not read loses its own */
+	peers_end(s);
 	MHD_stop_daemon(s->daemon);
-	free(s);
+	server_free(s);
 	*server = NULL;
 }

@@ -272,46 +272,60 @@ static void drains(void **state)
 }
 
 struct caller {
-	const char *address;
+	uint16_t port;
+	const char *text;
 	atomic_bool stop;
 };
 
 /* Connects and asks as fast as it can; whatever comes of it. */
 static void *call_on(void *context)
 {
-	static const char ask[] = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
 	struct caller *c = context;
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	to.sin_port = htons((uint16_t)atoi(strrchr(c->address, ':') + 1));
+	struct timeval soon = { .tv_usec =
+					20000 }; /* or connect() waits a second for a socket that closed its backlog */
+	to.sin_port = htons(c->port);
 	while (!atomic_load(&c->stop)) {
 		int fd = socket(AF_INET, SOCK_STREAM, 0);
-		if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
-			http_write(fd, ask, sizeof ask - 1);
+		if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon) == 0 &&
+		    connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+			http_write(fd, c->text, strlen(c->text));
 		if (fd >= 0)
 			close(fd);
 	}
 	return NULL;
 }
 
-/* libmicrohttpd's epoll workers ended the process here. */
-static void drains_while_connections_come(void **state)
+/* Opens and closes a server `rounds` times while four threads send it `text`. */
+static void serve_rounds(struct server *s, const char *text, int rounds)
 {
-	struct server *s = *state;
-	struct http_config config = { "127.0.0.1:0", BODY_MAX, 2, 2, 5, BODIES_MAX };
-	for (int round = 0; round < 150; round++) {
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 8, 2, 5, BODIES_MAX };
+	for (int round = 0; round < rounds; round++) {
 		struct http_server *http = NULL;
 		pthread_t threads[4];
 		assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
-		struct caller caller = { .address = http_server_address(http) };
+		struct caller caller = { .text = text };
+		caller.port = (uint16_t)atoi(strrchr(http_server_address(http), ':') + 1);
 		for (size_t i = 0; i < 4; i++)
 			assert_int_equal(pthread_create(&threads[i], NULL, call_on, &caller), 0);
 		poll(NULL, 0, round % 5);
-		http_server_drain(http);
+		http_server_close(&http);
 		atomic_store(&caller.stop, true);
 		for (size_t i = 0; i < 4; i++)
 			pthread_join(threads[i], NULL);
-		http_server_close(&http);
 	}
+}
+
+/* libmicrohttpd's epoll workers ended the process here. */
+static void drains_while_connections_come(void **state)
+{
+	serve_rounds(*state, "GET /x HTTP/1.1\r\nHost: test\r\n\r\n", 150);
+}
+
+/* Stopping libmicrohttpd while it refused a malformed request ended the process here. */
+static void closes_while_garbage_comes(void **state)
+{
+	serve_rounds(*state, "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 150);
 }
 
 static void metrics_page_shows_what_was_set(void **state)
@@ -375,6 +389,7 @@ int main(void)
 		T(a_busy_port_is_named),
 		T(drains),
 		T(drains_while_connections_come),
+		T(closes_while_garbage_comes),
 		cmocka_unit_test(metrics_page_shows_what_was_set),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
