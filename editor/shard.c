@@ -191,7 +191,7 @@ size_t editor_shard_delta_size(const struct editor_shard *shard)
 /* ---- The frozen part below the edited matrix */
 
 /* Fewer rows would go through another kernel, with other bits than the same edit has in a larger batch (backend.h). */
-#define PREFIX_ROWS_MIN 9u
+#define PREFIX_ROWS_MIN 16u
 
 struct prefix { /* a packed batch of edits [first, first + count) */
 	size_t first, count, row_count;

@@ -42,9 +42,9 @@ struct model_backend_ops {
 	int (*weight_new)(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too,
 			  struct model_weight **weight);
 	void (*weight_destroy)(struct model_backend *b, struct model_weight **weight);
-	/* y (rows × out) = x (rows × in) · Wᵀ, added to y when `accumulate`. With more than eight rows, the
-	 * bits of a row do not depend on the others, or on how many there are (cpu with oneDNN or AMX; not promised of
-	 * OpenBLAS and cuda). */
+	/* y (rows × out) = x (rows × in) · Wᵀ, added to y when `accumulate`. With sixteen rows or more,
+	 * the bits of a row do not depend on the others, or on how many there are (cpu with oneDNN or AMX; not promised
+	 * of OpenBLAS and cuda). */
 	int (*weight_forward)(struct model_backend *b, float *y, const float *x, const struct model_weight *w,
 			      bool accumulate, size_t rows);
 	/* dx (rows × in) = dy (rows × out) · W, added when `accumulate`. */

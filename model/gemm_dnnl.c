@@ -39,9 +39,10 @@ static int multiply(float *c, const float *a, const float *b, bool ta, bool tb, 
 
 /* ---- Rows whose bits do not depend on the rows beside them (backend.h, weight_forward)
  *
- * Without AVX-512 oneDNN's kernel takes rows in tiles of six, and rounds a last tile of one, two or three rows, and
- * parts of calls of more than CALL_ROWS rows, in another order. So rows are handed over in calls of 4, 5 or 6 rows more
- * than a multiple of six. Seven rows or fewer cannot always be divided so; the backend has a kernel of its own for
+ * With AVX-512 oneDNN multiplies fewer than sixteen rows by another kernel; from sixteen on, rows stand apart. Without
+ * it the kernel takes rows in tiles of six, and rounds a last tile of one, two or three rows, and parts of calls of
+ * more than CALL_ROWS rows, in another order. So rows are handed over in calls of 4, 5 or 6 rows more than a multiple
+ * of six. Seven rows or fewer cannot always be divided so; the backend has a kernel of its own for
  * those. */
 
 #define TILE       6u
