@@ -249,7 +249,7 @@ case_coordinator_killed_in_import() {
 
 # A worker dies between two steps of its training and another process goes on: nothing twice, and the bytes of the run above.
 case_worker_killed_in_training() {
-	local finished
+	local finished client
 	cluster_up killed "$MODEL"
 	kill_hard worker-0
 	FAULT=worker.train.step=kill@20 process_start worker-0
@@ -269,9 +269,11 @@ case_worker_killed_in_training() {
 	wait_served 60
 	# a merge closes the shards first; the cluster stops while its ranks run
 	amend --timeout $((200 * SLOW)) -q merge run >"$WORK/merge.txt" 2>&1 &
+	client=$!
 	wait_for 100 log_has coordinator COORDINATOR-MERGE-STARTED || fail "the shards do not close: $(cat "$WORK/merge.txt")"
 	delta_roots latest >"$D/roots"
 	cluster_down
+	kill "$client" # it would wait for a coordinator that comes back
 	wait_for 10 no_merge_left || fail "ranks are left: $(merge_processes)"
 	cmp -s "$D/roots" "$WORK/closed.roots" || fail "other bytes than without the crash: $(diff "$D/roots" "$WORK/closed.roots" | tr '\n' ' ')"
 }
