@@ -113,7 +113,7 @@ endif
 FOLDERS := base proto store model editor worker coordinator daemon
 MAINS   := daemon/amendd.c daemon/amend.c daemon/amend_merge.c
 MPI_SRC := worker/reduce_mpi.c
-SKIP    := $(MAINS) $(MPI_SRC) $(if $(filter 1,$(DNNL)),,model/gemm_dnnl.c) $(if $(filter 1,$(BLAS)),,model/gemm_blas.c) \
+SKIP    := $(MAINS) $(MPI_SRC) $(if $(filter 1,$(DNNL)),model/packed_none.c,model/gemm_dnnl.c model/packed_dnnl.c) $(if $(filter 1,$(BLAS)),,model/gemm_blas.c) \
 	$(if $(filter 1,$(CUDA)),model/backend_cuda_none.c)
 PROTOS  := $(wildcard proto/*.proto)
 PB_C    := $(PROTOS:%.proto=$(GEN)/%.pb-c.c)

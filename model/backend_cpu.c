@@ -1,5 +1,6 @@
-/* backend_cpu.c: weights and matrix products of the cpu backend, and its table. Few rows (decoding) are bound by
- * reading W once: an own kernel streams it; many rows go to the GEMM library. */
+/* backend_cpu.c: weights and matrix products of the cpu backend, and its table. With AVX-512 weights are packed when
+ * they are loaded (packed.h), with AMX they are held as tiles. Else they stay as they are: few rows (decoding) are
+ * bound by reading W once, and an own kernel streams it; many rows go to the GEMM library. */
 #include "model/cpu.h"
 #include "model/cpu_amx.h"
 
@@ -14,7 +15,8 @@
 
 struct model_weight {
 	size_t out_size, in_size;
-	float *w; /* NULL when the weight is held as tiles */
+	float *w; /* plain, or NULL */
+	struct model__packed packed;
 	struct model__tiles forward, backward;
 };
 
@@ -50,6 +52,7 @@ static void destroy(struct model_backend *b)
 	model__host_bytes_free(cpu->scratch);
 	model__host_bytes_free(cpu->rotations);
 	model__host_bytes_free(cpu->rows);
+	model__products_free(&cpu->products);
 	free(cpu);
 }
 
@@ -61,6 +64,7 @@ static void weight_destroy(struct model_backend *b, struct model_weight **weight
 	model__host_bytes_free((*weight)->w);
 	model__tiles_free(&(*weight)->forward);
 	model__tiles_free(&(*weight)->backward);
+	model__packed_free(&(*weight)->packed);
 	free(*weight);
 	*weight = NULL;
 }
@@ -72,6 +76,11 @@ static int weight_fill(const struct model__cpu *cpu, struct model_weight *made, 
 		return rc != 0 || !transposed_too
 			       ? rc
 			       : model__tiles_new(&made->backward, w, false, made->out_size, made->in_size);
+	}
+	if (cpu->products != NULL) {
+		int rc = model__packed_new(&made->packed, w, made->in_size, made->out_size);
+		if (rc != 0 || !transposed_too)
+			return rc;
 	}
 	made->w = model__host_bytes(made->out_size * made->in_size * sizeof(float));
 	if (made->w == NULL)
@@ -115,6 +124,8 @@ static int weight_forward(struct model_backend *b, float *y, const float *x, con
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	if (rows == 0)
 		return 0;
+	if (w->packed.data != NULL)
+		return model__packed_product(cpu->products, y, x, &w->packed, accumulate, rows, b->thread_count);
 	if (w->w == NULL) {
 		if (rows > MODEL__SKINNY_ROWS_MAX)
 			return model__amx_product(cpu, y, x, &w->forward, accumulate, rows);
@@ -207,6 +218,13 @@ int model__backend_cpu_new(const char *instructions, size_t thread_count, struct
 			       "this processor or build has no instructions \"%.32s\": choose cpu, or one of cpu:amx, "
 			       "cpu:avx512, cpu:avx2, cpu:portable",
 			       instructions);
+	}
+	if (!cpu->amx && cpu->k == model__cpu_kernels_avx512() && model__packed_ready()) {
+		int rc = model__products_new(&cpu->products);
+		if (rc != 0) {
+			free(cpu);
+			return err_set(e, rc, "cpu backend: matrix products: %s", err_text(rc));
+		}
 	}
 	cpu->base.ops = &cpu_ops;
 	cpu->base.thread_count = thread_count;

@@ -5,6 +5,7 @@
 #include "model/cpu_kernels.h"
 #include "model/gemm.h"
 #include "model/host_memory.h"
+#include "model/packed.h"
 
 #define MODEL__ROPE_POSITIONS_MAX                                                                                      \
 	((size_t)1 << 17) /* rows of the rotation table; farther positions are refused by model.c */
@@ -13,8 +14,9 @@ struct model__cpu {
 	struct model_backend base;
 	const struct model__cpu_kernels *k;
 	const struct model__gemm *gemm;
-	bool amx;         /* matrix products of many rows by tiles (cpu_amx.c) */
-	float *rotations; /* by position: head_size cosines, head_size sines */
+	bool amx;                         /* weights as tiles (cpu_amx.c) */
+	struct model__products *products; /* not NULL: weights packed (packed.h) */
+	float *rotations;                 /* by position: head_size cosines, head_size sines */
 	size_t rotation_count, rotation_size;
 	float rotation_freq[256]; /* the frequencies that the table was made for */
 	float *scratch;           /* thread_count × scratch_size */
