@@ -19,6 +19,7 @@ static void reply(struct coordinator *c, const struct msg_received *received, in
 	r->layer = coordinator__layer(c);
 	r->version = c->version;
 	r->settings = c->config.settings;
+	r->rate = c->config.rate;
 	coordinator__reply(c, received, &msg);
 }
 

@@ -222,6 +222,7 @@ static int coordinator_open(struct role *role, struct err *e)
 		.space_reserve_bytes = (uint64_t)c->space_reserve_bytes,
 		.seed = (uint64_t)c->seed,
 		.layer = c->layer > 0 ? (uint32_t)c->layer : UINT32_MAX,
+		.rate = c->rate,
 		.data_folder = c->data,
 		.cluster_id = "",
 		.family = "amend",

@@ -35,6 +35,7 @@ static const struct codec__row hello_reply_rows[] = {
 	ROW_U32(7, msg_hello_reply, layer, 0, UINT32_MAX),
 	ROW_U64(8, msg_hello_reply, version, 0, UINT64_MAX),
 	ROW_BYTES(9, msg_hello_reply, settings, MSG_SETTINGS_BYTES_MAX),
+	ROW_REAL(10, msg_hello_reply, rate),
 };
 CODEC_TABLE(codec__hello_reply, amend__hello_reply__descriptor, msg_hello_reply, hello_reply_rows);
 

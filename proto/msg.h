@@ -154,6 +154,7 @@ struct msg_hello_reply {
 	uint64_t version;          /* newest published */
 	struct msg_bytes settings; /* of the paper's family (editor/gap.h, bare or in a calibration_file.h); empty:
 				      family `amend` */
+	double rate;               /* of a breadth-first pass; 0: the worker's own default */
 };
 enum msg_lease_kind { MSG_LEASE_TRAIN = 1, MSG_LEASE_GATE = 2 };
 struct msg_lease { /* coordinator → worker */

@@ -111,6 +111,7 @@ struct worker__release { /* not sent yet */
 
 struct worker {
 	struct worker_config config;
+	float rate_default; /* where HelloReply names none */
 	const struct env *env;
 	struct store *blobs;
 	struct proto_transport *transport;

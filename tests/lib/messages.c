@@ -238,7 +238,8 @@ static void fill_hello_reply(struct source *s, struct msg_hello_reply *m)
 {
 	*m = (struct msg_hello_reply){ code(s), text(s, 500), text(s, 64),
 				       u32(s),  u32(s),       u64(s),
-				       u32(s),  u64(s),       bytes(s, 0, MSG_SETTINGS_BYTES_MAX) };
+				       u32(s),  u64(s),       bytes(s, 0, MSG_SETTINGS_BYTES_MAX),
+				       share(s) };
 }
 
 static void fill_lease(struct source *s, struct msg_lease *m)
@@ -644,6 +645,7 @@ static void dump_hello_reply(const struct msg_hello_reply *m, struct buf *out)
 	PUT(m->layer);
 	PUT(m->version);
 	PUT_BYTES(m->settings);
+	PUT(m->rate);
 }
 
 static void dump_edits(const struct msg_edits *m, struct buf *out)
