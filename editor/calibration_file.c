@@ -309,12 +309,12 @@ int editor_calibration_file_check(const struct editor_calibration_file *file, co
 		       path, theirs, ours);
 }
 
-static bool is_same(float a, float b)
+static bool is_same(double a, double b)
 {
 	return !(a < b) && !(a > b);
 }
 
-int editor_calibration_file_margins(const struct editor_calibration_file *file, const char *path,
+int editor_calibration_file_margins(const struct editor_calibration_file *file, const char *path, size_t layer,
 				    struct editor_wise_config *config, struct err *e)
 {
 	struct editor_wise_calibration paper;
@@ -325,17 +325,22 @@ int editor_calibration_file_margins(const struct editor_calibration_file *file, 
 	}
 	const struct {
 		const char *name;
-		float measured, set;
-	} settings[] = { { "wise.rate", paper.wise.rate, config->rate },
-			 { "wise.clip", paper.wise.clip, config->clip },
-			 { "wise.mask_ratio", paper.wise.mask_ratio, config->mask_ratio } };
+		double measured, set;
+	} settings[] = {
+		{ "layer", paper.layer, layer == SIZE_MAX ? paper.layer : (double)layer },
+		{ "wise.steps", (double)paper.wise.steps_max, (double)config->steps_max },
+		{ "wise.rate", (double)paper.wise.rate, (double)config->rate },
+		{ "wise.clip", (double)paper.wise.clip, (double)config->clip },
+		{ "wise.mask_ratio", (double)paper.wise.mask_ratio, (double)config->mask_ratio },
+	};
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-		if (!is_same(settings[i].measured, settings[i].set))
+		const char *name = settings[i].name;
+		const double measured = settings[i].measured, set = settings[i].set;
+		if (!is_same(measured, set))
 			return err_set(e, ERR_MISMATCH,
-				       "%s was measured with %s at %g, the configuration says %g: run `amend calibrate "
-				       "--family paper --%s %g`, or set it back",
-				       path, settings[i].name, (double)settings[i].measured, (double)settings[i].set,
-				       settings[i].name, (double)settings[i].set);
+				       "%s was measured with %s at %g, edits are trained with %g: run `amend calibrate "
+				       "--family paper --%s %g`, or set --%s %g",
+				       path, name, measured, set, name, set, name, measured);
 	}
 	config->alpha = paper.wise.alpha;
 	config->beta = paper.wise.beta;

@@ -161,8 +161,9 @@ void worker__work_job_done(struct worker *w, struct worker__work *work, struct w
 /* calibration.c: the file that was given, else what is cached for the corpus, else nothing yet. */
 int worker__calibration_open(struct worker *w, struct err *e) MUST_CHECK;
 int worker__calibration_save(const struct worker *w, const struct buf *bytes, struct err *e) MUST_CHECK;
-/* Settings of HelloReply: of the paper's family, or none. ERR_MISMATCH: not for the file that was given. */
-int worker__calibration_settings(struct worker *w, const struct msg_bytes *settings, struct err *e) MUST_CHECK;
+/* Settings of HelloReply: of the paper's family with its layer, or none. ERR_MISMATCH: not for the file that was given,
+ * or measured with another layer. */
+int worker__calibration_settings(struct worker *w, const struct msg_hello_reply *reply, struct err *e) MUST_CHECK;
 /* The code to give a lease back with: only what the engine says of an edit is held against the group (ERR_INVALID in
  * msg.h). */
 int worker__blameless(int code);

@@ -156,7 +156,7 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 		return;
 	}
 	struct err e = ERR_INIT;
-	if (worker__calibration_settings(w, &reply->settings, &e) != 0) {
+	if (worker__calibration_settings(w, reply, &e) != 0) {
 		w->failed = true;
 		w->error = e;
 		return;

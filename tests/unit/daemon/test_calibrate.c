@@ -180,7 +180,8 @@ static void margins_are_fitted_and_kept(void **state)
 	assert_ok(&e, calibrate_run(&o, &bytes, &r, &e));
 	assert_ok(&e, editor_calibration_file_decode(bytes.data, bytes.len, &file, &e));
 	assert_ok(&e, editor_calibration_file_check(&file, "f", EDITOR_FAMILY_PAPER, &r.model_digest, &e));
-	assert_ok(&e, editor_calibration_file_margins(&file, "f", &config.wise, &e));
+	config.wise.steps_max = 10;
+	assert_ok(&e, editor_calibration_file_margins(&file, "f", r.layer, &config.wise, &e));
 	assert_true(config.wise.alpha >= r.wise.alpha && config.wise.alpha <= r.wise.alpha);
 	assert_int_equal(file.fitting.text_count, 2 * r.margins.edit_count + r.margins.unrelated_count);
 	assert_ok(&e, calibrate_report_json(&r, "p.cal", &digest, &json, &e));

@@ -431,6 +431,7 @@ static void given_write(struct stand *s, enum editor_family family, float alpha,
 {
 	struct editor_calibration_file file = { .calibration = BUF_INIT };
 	struct editor_wise_calibration paper = { .base_model = *model_digest(stand_model()),
+						 .layer = 2,
 						 .wise = s->config.editor.wise };
 	struct buf bytes = BUF_INIT;
 	paper.wise.alpha = alpha;
@@ -533,6 +534,15 @@ static void the_papers_file_and_the_coordinators_settings_agree(void **state)
 	editor_calibration_file_fini(&file);
 	buf_free(&published);
 	stand_stop(s);
+	s->layer = 3;
+	stand_start(s);
+	stand_turns(s, 2000);
+	assert_true(worker_failed(s->worker, &e));
+	assert_int_equal(e.code, ERR_MISMATCH);
+	assert_non_null(strstr(e.text, "the coordinator's calibration file was measured with layer at 2, edits are "
+				       "trained with 3: "));
+	stand_stop(s);
+	s->layer = 2;
 	given_write(s, EDITOR_FAMILY_PAPER, 8, path); /* the settings stay as they were */
 	stand_start(s);
 	stand_turns(s, 2000);
