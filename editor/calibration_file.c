@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "editor/corpus.h"
 #include "editor/gap.h"
 
 #include <stdio.h>
@@ -70,18 +71,18 @@ int editor_fitting_add_text(struct editor_fitting *fitting, const char *text, si
 
 int editor_fitting_add_corpus(struct editor_fitting *fitting, const char *corpus, size_t corpus_len, struct err *e)
 {
-	int rc = 0;
-	for (size_t at = 0; at < corpus_len && rc == 0;) {
-		const char *end = memchr(corpus + at, '\n', corpus_len - at);
-		const size_t len = end != NULL ? (size_t)(end - corpus) - at : corpus_len - at;
-		const char *tab = memrchr(corpus + at, '\t', len);
-		if (tab != NULL)
-			rc = editor_fitting_add_text(fitting, tab + 1, (size_t)(corpus + at + len - tab - 1), e);
-		at += len + 1;
+	struct editor_corpus_line line;
+	struct editor_corpus lines;
+	int rc;
+	editor_corpus_init(&lines, "calibration corpus", corpus, corpus_len);
+	while ((rc = editor_corpus_next(&lines, &line, e)) == 0) {
+		rc = editor_fitting_add_text(fitting, line.text.text, line.text.len, e);
+		if (rc != 0) {
+			err_wrap(e, "calibration corpus");
+			return rc;
+		}
 	}
-	if (rc != 0)
-		err_wrap(e, "calibration corpus");
-	return rc;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 int editor_fitting_add_digests(struct editor_fitting *fitting, const struct editor_fitting *other, struct err *e)
