@@ -56,7 +56,7 @@ static void expect_route(struct api *a, const char *path, const char *body, int6
 	char header[64];
 	if (ask(a, "POST", path, body, &r) != 200)
 		fail_msg("%d: %s", r.status, r.body);
-	assert_ok(&a->f->e, json_parse(r.body, strlen(r.body), &root, &a->f->e));
+	assert_ok(&a->f->e, json_parse_nul(r.body, strlen(r.body), &root, &a->f->e));
 	const struct json *amend = json_get(root, "amend");
 	assert_int_equal(json_integer(json_get(amend, "version")), version);
 	assert_string_equal(json_string(json_get(amend, "route"), NULL), route);
@@ -212,7 +212,7 @@ static void chats(void **state)
 		 "\"explain\":true}}",
 		 node_prompts[0]);
 	assert_int_equal(ask(a, "POST", "/v1/chat/completions", body, &r), 200);
-	assert_ok(&a->f->e, json_parse(r.body, strlen(r.body), &root, &a->f->e));
+	assert_ok(&a->f->e, json_parse_nul(r.body, strlen(r.body), &root, &a->f->e));
 	assert_string_equal(json_string(json_get(root, "object"), NULL), "chat.completion");
 	const struct json *message = json_get(json_at(json_get(root, "choices"), 0), "message");
 	assert_string_equal(json_string(json_get(message, "role"), NULL), "assistant");
