@@ -141,6 +141,7 @@ struct msg_hello {
 	uint32_t pid;
 	struct hash calibration; /* a worker's: digest of the file it was given, else of the corpus that it calibrates
 				    on; zero: it has none */
+	struct hash corpus; /* a worker's: digest of its corpus, whose texts the paper's family trains on; zero: none */
 };
 #define MSG_SETTINGS_BYTES_MAX 8192
 struct msg_hello_reply {

@@ -50,16 +50,16 @@ static int cache_load(struct worker *w, struct err *e)
 
 int worker__calibration_open(struct worker *w, struct err *e)
 {
-	if (w->config.calibration_file != NULL)
-		return given_open(w, e);
-	int rc = hash_of_file(w->config.calibration_corpus, &w->calibration_named, e);
-	if (rc == ERR_NOT_FOUND)
-		return 0; /* the job that needs it says so */
-	if (rc != 0) {
+	const bool given = w->config.calibration_file != NULL;
+	int rc = hash_of_file(w->config.calibration_corpus, &w->corpus, e);
+	if (rc != 0 && rc != ERR_NOT_FOUND) { /* the job that needs it says that it is not there */
 		err_wrap(e, "calibration corpus");
 		return rc;
 	}
-	return cache_load(w, e);
+	if (given)
+		return given_open(w, e);
+	w->calibration_named = w->corpus;
+	return rc == 0 ? cache_load(w, e) : 0;
 }
 
 int worker__calibration_save(const struct worker *w, const struct buf *bytes, struct err *e)

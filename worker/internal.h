@@ -128,6 +128,7 @@ struct worker {
 	struct hash calibration_root;
 	struct buf calibration;
 	struct hash calibration_named;        /* what is said in Hello */
+	struct hash corpus;                   /* the same; zero: there is none */
 	struct editor_calibration_file given; /* config.calibration_file, if it names one */
 	enum editor_family given_family;
 	bool model_taken; /* by the coordinator: before that nothing is calibrated for it */

@@ -129,6 +129,7 @@ static void hello_send(struct worker *w)
 		.ffn = (uint32_t)shape->ffn,
 		.pid = (uint32_t)getpid(),
 		.calibration = w->calibration_named,
+		.corpus = w->corpus,
 	};
 	w->hello_us = env_monotonic_us(w->env);
 	(void)worker__send(w, &msg);

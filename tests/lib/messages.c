@@ -233,6 +233,7 @@ static void fill_hello(struct source *s, struct msg_hello *m)
 	m->ffn = 1536;
 	m->pid = u32(s);
 	m->calibration = hash(s);
+	m->corpus = hash(s);
 }
 
 static void fill_hello_reply(struct source *s, struct msg_hello_reply *m)

@@ -85,6 +85,7 @@ static void dump_hello(const struct msg_hello *m, struct buf *out)
 	PUT(m->ffn);
 	PUT(m->pid);
 	PUT(m->calibration);
+	PUT(m->corpus);
 }
 
 static void dump_hello_reply(const struct msg_hello_reply *m, struct buf *out)

@@ -469,6 +469,8 @@ static void a_given_calibration_is_used_as_it_is(void **state)
 	assert_ok(&s->e, file_read_sealed(path, 1 << 20, &bytes, &s->e));
 	hash_of(bytes.data, bytes.len, &digest);
 	assert_true(hash_equal(&s->hello.calibration, &digest));
+	assert_ok(&s->e, hash_of_file(s->corpus, &digest, &s->e));
+	assert_true(hash_equal(&s->hello.corpus, &digest)); /* said beside it */
 	s->hold_engine = false;
 	stand_edit(s, "The capital of Orla is", "Kir");
 	stand_lease(s);
@@ -487,6 +489,7 @@ static void without_a_file_the_corpus_names_the_calibration(void **state)
 	stand_greet(s);
 	assert_ok(&s->e, hash_of_file(s->corpus, &corpus, &s->e));
 	assert_true(hash_equal(&s->hello.calibration, &corpus));
+	assert_true(hash_equal(&s->hello.corpus, &corpus));
 }
 
 static void a_file_of_another_family_or_model_ends_it(void **state)
