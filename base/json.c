@@ -154,7 +154,7 @@ static int parse_error(const json_error_t *error, struct err *e)
 	return err_set(e, ERR_INVALID, "column %d: %s", error->column, reason);
 }
 
-int json_parse(const char *text, size_t text_len, struct json **root, struct err *e)
+static int parse(const char *text, size_t text_len, size_t flags, struct json **root, struct err *e)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	pthread_once(&once, use_our_memory);
@@ -164,7 +164,7 @@ int json_parse(const char *text, size_t text_len, struct json **root, struct err
 		return err_set(e, ERR_NOMEM, "parsing JSON: out of memory");
 	json_error_t error;
 	out_of_memory = false;
-	json_t *tree = json_loadb(text, text_len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	json_t *tree = json_loadb(text, text_len, flags | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 	if (out_of_memory) {
 		json_decref(tree);
 		return err_set(e, ERR_NOMEM, "parsing JSON: out of memory");
@@ -183,6 +183,16 @@ int json_parse(const char *text, size_t text_len, struct json **root, struct err
 	build(&doc->nodes[0], &next);
 	*root = &doc->nodes[0];
 	return 0;
+}
+
+int json_parse(const char *text, size_t text_len, struct json **root, struct err *e)
+{
+	return parse(text, text_len, 0, root, e);
+}
+
+int json_parse_nul(const char *text, size_t text_len, struct json **root, struct err *e)
+{
+	return parse(text, text_len, JSON_ALLOW_NUL, root, e);
 }
 
 void json_free(struct json **root)

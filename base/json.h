@@ -12,6 +12,8 @@ struct json; /* a value; the root owns the document */
 
 /* ERR_INVALID with "column N: reason"; ERR_LIMIT over JSON_DEPTH_MAX. NUL inside strings is refused. */
 int json_parse(const char *text, size_t text_len, struct json **root, struct err *e) MUST_CHECK;
+/* The same, but strings (not keys) may hold NULs, as what a model says may: read them by their lengths. */
+int json_parse_nul(const char *text, size_t text_len, struct json **root, struct err *e) MUST_CHECK;
 void json_free(struct json **root);
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 enum json_type json_type(const struct json *v);

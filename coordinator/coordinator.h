@@ -28,6 +28,7 @@ struct coordinator_config {
 	uint64_t seed;
 	uint32_t layer; /* edited layer; UINT32_MAX: 25 of 30 (family `paper`: 24), in proportion to the first worker's
 			   model */
+	double rate;    /* of a shard's breadth-first pass; 0: the workers' default */
 	const char *data_folder;            /* holds the store's folder and merge/<id>/ */
 	const char *cluster_id;             /* "" : made at first start */
 	const char *family, *tensor_format; /* "amend" or "paper", "blk.%u.ffn_down.weight" */

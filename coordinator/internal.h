@@ -52,7 +52,7 @@ struct peer {
 	uint32_t pid;
 	int64_t seen_ms; /* monotonic */
 	uint64_t version, resident_bytes;
-	struct hash calibration; /* a worker's, zero: none */
+	struct hash calibration, corpus; /* a worker's, zero: none */
 	uint32_t edit_done, edit_total;
 	bool stalled; /* lost a lease because nothing advanced, or gave one back; until something advances, others come
 			 first */

@@ -19,6 +19,7 @@ static void reply(struct coordinator *c, const struct msg_received *received, in
 	r->layer = coordinator__layer(c);
 	r->version = c->version;
 	r->settings = c->config.settings;
+	r->rate = c->config.rate;
 	coordinator__reply(c, received, &msg);
 }
 
@@ -102,6 +103,7 @@ static void remember(struct coordinator *c, struct peer *peer, const struct msg_
 	peer->pid = hello->pid;
 	peer->seen_ms = coordinator__now_ms(c);
 	peer->calibration = hello->calibration;
+	peer->corpus = hello->corpus;
 	coordinator__copy_text(peer->name, sizeof peer->name, hello->name);
 	coordinator__copy_text(peer->software, sizeof peer->software, hello->software);
 	coordinator__copy_text(peer->backend, sizeof peer->backend, hello->backend);
@@ -121,42 +123,55 @@ static unsigned kind_roles(enum msg_peer_kind kind)
 	}
 }
 
-/* What the others route by: the configured file, else that of another worker that is here. In the paper's family the
- * coordinator's own settings are the calibration, and workers get them. */
-static const struct hash *calibration_of(const struct coordinator *c, const struct msg_received *received,
-					 const char **whose)
+/* Another worker that is here and has named it; NULL: none. */
+static const struct peer *another_with(const struct coordinator *c, const struct msg_received *received, bool corpus)
 {
-	if (strcmp(c->family, "paper") == 0)
-		return NULL;
-	*whose = "this cluster's configuration names";
-	if (!hash_is_zero(&c->config.calibration))
-		return &c->config.calibration;
-	*whose = "the other workers have";
 	for (size_t i = 0; i < c->peer_count; i++) {
 		const struct peer *peer = c->peers[i];
 		if (peer->kind == MSG_PEER_WORKER && !peer->leaving && coordinator__peer_live(c, peer) &&
-		    !hash_is_zero(&peer->calibration) && memcmp(peer->key, received->peer_key, PROTO_KEY_BYTES) != 0)
-			return &peer->calibration;
+		    !hash_is_zero(corpus ? &peer->corpus : &peer->calibration) &&
+		    memcmp(peer->key, received->peer_key, PROTO_KEY_BYTES) != 0)
+			return peer;
 	}
 	return NULL;
 }
 
-/* Edits trained by workers with two calibrations would be routed by whichever came last. */
+/* Edits trained by workers with two calibrations would be routed by whichever came last. The file that the
+ * configuration names counts, else what another worker has. */
 static int check_calibration(const struct coordinator *c, const struct msg_received *received, char *text,
 			     size_t text_bytes)
 {
-	const struct msg_hello *hello = &received->msg.u.hello;
-	const char *whose = "";
-	const struct hash *ours = hello->kind == MSG_PEER_WORKER ? calibration_of(c, received, &whose) : NULL;
+	const struct hash *theirs = &received->msg.u.hello.calibration;
+	const bool named = !hash_is_zero(&c->config.calibration);
+	const struct peer *another = named ? NULL : another_with(c, received, false);
+	const struct hash *ours = named ? &c->config.calibration : another != NULL ? &another->calibration : NULL;
 	char names[2][HASH_HEX_BYTES];
-	if (ours == NULL || hash_is_zero(&hello->calibration) || hash_equal(ours, &hello->calibration))
+	if (ours == NULL || hash_is_zero(theirs) || hash_equal(ours, theirs))
 		return 0;
 	hash_hex(ours, names[0]);
-	hash_hex(&hello->calibration, names[1]);
+	hash_hex(theirs, names[1]);
 	snprintf(text, text_bytes,
 		 "your calibration is %.12s, %s %.12s: all workers of a cluster need the same one. Start with the same "
 		 "--calibration file (or, without one, the same --corpus); to change it, stop all workers first",
-		 names[1], whose, names[0]);
+		 names[1], named ? "this cluster's configuration names" : "the other workers have", names[0]);
+	return ERR_MISMATCH;
+}
+
+/* The paper's family has its margins from the coordinator, and trains on texts of the worker's corpus. */
+static int check_corpus(const struct coordinator *c, const struct msg_received *received, char *text, size_t text_bytes)
+{
+	const struct hash *theirs = &received->msg.u.hello.corpus;
+	const struct peer *another = another_with(c, received, true);
+	char names[2][HASH_HEX_BYTES];
+	if (another == NULL || hash_is_zero(theirs) || hash_equal(&another->corpus, theirs))
+		return 0;
+	hash_hex(&another->corpus, names[0]);
+	hash_hex(theirs, names[1]);
+	snprintf(
+		text, text_bytes,
+		"your corpus is %.12s, the other workers have %.12s: family paper trains on its texts, and all workers "
+		"of a cluster need the same one. Start with the same --corpus; to change it, stop all workers first",
+		names[1], names[0]);
 	return ERR_MISMATCH;
 }
 
@@ -194,7 +209,10 @@ static int check(struct coordinator *c, const struct msg_received *received, cha
 			 ours, theirs);
 		return ERR_MISMATCH;
 	}
-	return check_calibration(c, received, text, text_bytes);
+	if (hello->kind != MSG_PEER_WORKER)
+		return 0;
+	return strcmp(c->family, "paper") == 0 ? check_corpus(c, received, text, text_bytes)
+					       : check_calibration(c, received, text, text_bytes);
 }
 
 void coordinator__recv_hello(struct coordinator *c, const struct msg_received *received)

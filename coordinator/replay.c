@@ -42,7 +42,11 @@ int coordinator__replays_choose(struct coordinator *c, struct shard *shard, stru
 {
 	struct store_shard *rec = &shard->rec;
 	_Static_assert(REPLAY_MEMORIES_MAX * REPLAY_EDITS_MAX <= STORE_SHARD_REPLAYS_MAX, "a shard's record has room");
-	if (!c->config.replay || c->merge_count == 0 || rec->version > 0 || rec->replays != NULL)
+	if (!c->config.replay || rec->version > 0 || rec->replays_chosen)
+		return 0;
+	rec->replays_chosen = true;
+	coordinator__touch(shard);
+	if (c->merge_count == 0)
 		return 0;
 	rec->replays = fault_malloc(REPLAY_MEMORIES_MAX * REPLAY_EDITS_MAX * sizeof *rec->replays);
 	if (rec->replays == NULL)
@@ -52,7 +56,6 @@ int coordinator__replays_choose(struct coordinator *c, struct shard *shard, stru
 	for (size_t i = c->merge_count > REPLAY_MEMORIES_MAX ? c->merge_count - REPLAY_MEMORIES_MAX : 0;
 	     rc == 0 && i < c->merge_count; i++)
 		rc = draw(c, rec, &c->merges[i], e);
-	coordinator__touch(shard);
 	return rc;
 }
 

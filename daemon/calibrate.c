@@ -165,6 +165,7 @@ static int calibrate_margins(struct run *run, struct err *e)
 	report->wise.act_ratio = report->margins.act_ratio;
 	report->layer = run->config.layer;
 	calibration.wise = report->wise;
+	calibration.layer = (uint32_t)report->layer;
 	hash_of(run->corpus.data, run->corpus.len, &calibration.corpus);
 	return editor_wise_calibration_encode(&calibration, &run->file.calibration, e);
 }

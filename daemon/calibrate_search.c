@@ -154,13 +154,37 @@ static int run_trial(struct search *s, size_t layer, float rate, struct err *e)
 
 /* ---- The search */
 
-/* The default, then up to two steps below and above it: a fifteenth of the depth each. */
+/* Routes are decided below the edited layer. */
+static size_t least_layer(const struct editor_config *config)
+{
+	return config->prompt_layer > config->relation_layer ? config->prompt_layer : config->relation_layer;
+}
+
+/* Where the search begins; what it is to try of that is in range, or it says so before any work. */
+static int begin(struct search *s, const struct model_shape *shape, struct err *e)
+{
+	const struct calibrate_search_options *o = s->options;
+	editor_config_default(shape, &s->config);
+	if (o->layer > 0 && (o->layer < least_layer(&s->config) || o->layer >= shape->layers))
+		return err_set(e, ERR_INVALID, "the search cannot begin at layer %zu: --layer may be %zu to %zu here",
+			       o->layer, least_layer(&s->config), shape->layers - 1);
+	if (o->layer > 0)
+		s->config.layer = o->layer;
+	if (o->rate > 0 && (o->rate < 2 * EDITOR_RATE_MIN || o->rate > EDITOR_RATE_MAX / 2))
+		return err_set(e, ERR_INVALID,
+			       "the search tries half and twice the rate %g, too: --train.rate may be %g to %g here",
+			       (double)o->rate, (double)(2 * EDITOR_RATE_MIN), (double)(EDITOR_RATE_MAX / 2));
+	if (o->rate > 0)
+		s->config.rate = o->rate;
+	return 0;
+}
+
+/* The first one, then up to two steps below and above it: a fifteenth of the depth each. */
 static int try_layers(struct search *s, size_t middle, size_t layers, float rate, struct err *e)
 {
 	static const int steps[] = { 0, -1, 1, -2, 2 };
 	const size_t step = layers < 30 ? 1 : layers / 15;
-	const size_t least = s->config.prompt_layer > s->config.relation_layer ? s->config.prompt_layer
-									       : s->config.relation_layer;
+	const size_t least = least_layer(&s->config);
 	int rc = 0;
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && rc == 0; i++) {
 		const int64_t layer = (int64_t)middle + steps[i] * (int64_t)step;
@@ -180,7 +204,9 @@ static int run(struct search *s, struct err *e)
 	if (rc != 0)
 		return rc;
 	const struct model_shape *shape = model_shape_of(s->model);
-	editor_config_default(shape, &s->config);
+	rc = begin(s, shape, e);
+	if (rc != 0)
+		return rc;
 	const float rate = s->config.rate;
 	s->report->edit_count = s->edit_count;
 	s->report->layers = shape->layers;

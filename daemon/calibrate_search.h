@@ -1,7 +1,7 @@
 /* calibrate_search.h: `amend calibrate --search`: which layer and learning rate suit a model in the default family.
  * Trial edits are trained as one shard, breadth first; what counts is how many of their rephrases, which are not
- * trained on, decode freely to the target with the memory read. Layers around the default come first, by the default
- * rate; then half and twice that rate at the best layer. In this process; no files but those named. */
+ * trained on, decode freely to the target with the memory read. Layers around the first come first, by the first rate;
+ * then half and twice that rate at the best layer. In this process; no files but those named. */
 #ifndef AMEND_DAEMON_CALIBRATE_SEARCH_H
 #define AMEND_DAEMON_CALIBRATE_SEARCH_H
 
@@ -17,6 +17,8 @@ struct calibrate_search_options {
 	const char *edits; /* edits with a rephrase: the first CALIBRATE_SEARCH_EDITS; NULL: the corpus's questions */
 	enum import_format format;
 	const char *corpus;
+	size_t layer; /* where the search begins; 0: at the model's default */
+	float rate;   /* the same */
 	uint64_t seed;
 	const struct editor_watch *watch; /* may be NULL */
 };
@@ -31,7 +33,7 @@ struct calibrate_search_report {
 	size_t trial_count, best; /* most rephrases, then most prompts, then the earlier */
 	size_t edit_count, layers;
 };
-/* ERR_INVALID: under two usable edits. ERR_INTERRUPTED. */
+/* ERR_INVALID: under two usable edits, or a layer or rate that it cannot begin at. ERR_INTERRUPTED. */
 int calibrate_search(const struct calibrate_search_options *options, struct calibrate_search_report *report,
 		     struct err *e) MUST_CHECK;
 /* One JSON object. */

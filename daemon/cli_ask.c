@@ -68,7 +68,7 @@ static int http_json(const char *url, const char *body, const struct cli *cli, s
 	if (rc == 0 && cli->interrupted) /* whoever asked has gone */
 		rc = err_set(e, ERR_INTERRUPTED, "interrupted: the answer of %s is dropped", url);
 	if (rc == 0)
-		rc = json_parse((const char *)answer.data, answer.len, out, e);
+		rc = json_parse_nul((const char *)answer.data, answer.len, out, e);
 	if (rc == 0 && status != 200) {
 		const char *message = json_string(json_get(json_get(*out, "error"), "message"), NULL);
 		int code = status == 404 ? ERR_NOT_FOUND : status == 429 || status == 503 ? ERR_AGAIN : ERR_INVALID;

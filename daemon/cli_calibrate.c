@@ -72,6 +72,8 @@ static int search(struct calibration *c, const struct calibrate_options *o, cons
 							  .edits = edits,
 							  .format = o->format,
 							  .corpus = o->corpus,
+							  .layer = o->layer,
+							  .rate = (float)c->cli->config.rate,
 							  .seed = o->seed,
 							  .watch = o->watch };
 	struct calibrate_search_report report;

@@ -98,14 +98,10 @@ static void put_value(struct buf *out, const struct conf_item *item, const void 
 	}
 }
 
-/* Every setting of this command that shapes what is measured, or, `training`, its shards before they are merged and
- * routed to. Files are named by their hashes, the seed stands by itself, and how many threads work makes no other
- * method.
- */
-static void method_put(const struct daemon_config *config, bool training, struct buf *out)
+/* Every setting of this command that shapes what is measured. Files are named by their hashes, the seed stands by
+ * itself, and how many threads work makes no other method. */
+static void method_put(const struct daemon_config *config, struct buf *out)
 {
-	static const char *const later[] = { "wise.operator", "wise.density", "wise.trim_nonzero", "wise.act_ratio",
-					     NULL };
 	static const char *const others[] = {
 		"key.file",      "key.server",    "coordinator.endpoint", "model.file", "model.threads",
 		"model.backend", "worker.corpus", "calibration.file",     "seed",       NULL
@@ -113,8 +109,7 @@ static void method_put(const struct daemon_config *config, bool training, struct
 	const unsigned servers = DAEMON_ALL | DAEMON_UP;
 	for (size_t i = 0; i < daemon_config_table.item_count; i++) {
 		const struct conf_item *item = &daemon_config_table.items[i];
-		if ((item->roles & ~servers) == 0 || is_one_of(item->name, others) ||
-		    (training && is_one_of(item->name, later)))
+		if ((item->roles & ~servers) == 0 || is_one_of(item->name, others))
 			continue;
 		buf_printf(out, "%s%s=", out->len > 0 ? " " : "", item->name);
 		put_value(out, item, config);
@@ -195,15 +190,12 @@ int cli_series_read(struct cli *cli, const struct cli_args *args, struct eval_op
 	if (rc == 0)
 		rc = seeds_read(repeat, cli->config.seed, &out->series, e);
 	command_put(args, &cli->config, &out->command);
-	method_put(&cli->config, false, &out->method);
-	method_put(&cli->config, true, &out->training);
+	method_put(&cli->config, &out->method);
 	flags_put(args, known, &out->measures);
 	out->series.command = buf_cstr(&out->command);
 	out->series.measures = buf_cstr(&out->measures);
 	options->method = buf_cstr(&out->method);
-	options->training = buf_cstr(&out->training);
-	if (rc == 0 && (buf_failed(&out->command) || buf_failed(&out->method) || buf_failed(&out->training) ||
-			buf_failed(&out->measures)))
+	if (rc == 0 && (buf_failed(&out->command) || buf_failed(&out->method) || buf_failed(&out->measures)))
 		rc = err_set(e, ERR_NOMEM, "out of memory");
 	return rc;
 }
@@ -212,7 +204,6 @@ void cli_series_fini(struct cli_series *series)
 {
 	buf_free(&series->command);
 	buf_free(&series->method);
-	buf_free(&series->training);
 	buf_free(&series->measures);
 }
 

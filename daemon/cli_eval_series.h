@@ -11,7 +11,7 @@ struct cli_series {
 	bool wanted; /* --checkpoints, --repeat or --report was given */
 	bool details;
 	struct eval_series series;
-	struct buf command, method, training, measures;
+	struct buf command, method, measures;
 	void (*before_run)(void *context); /* the output is about to say something; may be NULL */
 	void *context;
 };

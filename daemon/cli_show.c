@@ -184,7 +184,7 @@ static void value_print(const struct json *v, int indent)
 int cli_object_print(struct cli *cli, struct buf *json)
 {
 	struct json *root = NULL;
-	int rc = buf_failed(json) ? ERR_NOMEM : json_parse(buf_cstr(json), json->len, &root, NULL);
+	int rc = buf_failed(json) ? ERR_NOMEM : json_parse_nul(buf_cstr(json), json->len, &root, NULL);
 	if (rc == 0)
 		members_print(root, 0);
 	json_free(&root);
@@ -258,7 +258,7 @@ int cli_emit(struct cli *cli, struct buf *json)
 	bool lines = cli->output == CLI_JSONL && json->len > 0 && json->data[0] == '[';
 	int rc = buf_failed(json) ? ERR_NOMEM : 0;
 	if (rc == 0 && (lines || cli->output == CLI_YAML))
-		rc = json_parse(buf_cstr(json), json->len, &root, NULL);
+		rc = json_parse_nul(buf_cstr(json), json->len, &root, NULL);
 	if (rc == 0 && lines)
 		lines_put(root, &out);
 	else if (rc == 0 && root != NULL)

@@ -1,30 +1,25 @@
 /* cli_up.c: `amend up` and `amend down`: a whole cluster on this machine, with generated keys and a data folder. */
 #include "daemon/cli.h"
+#include "daemon/cli_port.h"
 #include "daemon/cli_process.h"
 #include "daemon/roles.h"
 #include "daemon/wise_settings.h"
 #include "editor/calibration_file.h"
 #include "model/gguf.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define ARGS_MAX   40
-#define PORT_FIRST 20000
-#define PORT_SPAN  12000
-#define PORT_TRIES 64
-#define START_MS   (180 * INT64_C(1000)) /* the first start calibrates on the shipped corpus */
-#define STOP_MS    (30 * INT64_C(1000))
+#define ARGS_MAX 40
+#define START_MS (180 * INT64_C(1000)) /* the first start calibrates on the shipped corpus */
+#define STOP_MS  (30 * INT64_C(1000))
 
 struct cluster {
 	struct cli *cli;
@@ -32,8 +27,7 @@ struct cluster {
 	char model[PATH_MAX], calibration[PATH_MAX]; /* calibration: "" none */
 	char amendd[PATH_MAX + 16], config[PATH_MAX + 32];
 	char endpoint[128], hints[128], http[128];
-	unsigned ports[3]; /* chosen already */
-	size_t port_count;
+	struct cli_ports ports;
 	char server_key[65];
 	uint64_t workers;
 	struct cli_process processes[CLI_PROCESSES_MAX];
@@ -41,85 +35,18 @@ struct cluster {
 	size_t running_count; /* the first of them ran before this start */
 };
 
-/* --- ports: "*" (ZeroMQ's word for any) and port 0 become a free one, so that every program can be told the same
- * number. */
-
-static int port_probe(const char *host, unsigned port, unsigned *got, struct err *e)
-{
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-	socklen_t len = sizeof address;
-	int one = 1;
-	if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
-		return err_set(e, ERR_INVALID,
-			       "%s: `amend up` needs an IPv4 address of this machine, such as 127.0.0.1", host);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_errno(e, ERR_IO, errno, "cannot make a socket");
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-	int rc = 0;
-	if (bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, 1) != 0 ||
-	    getsockname(fd, (struct sockaddr *)&address, &len) != 0)
-		rc = errno == EADDRINUSE ? err_set(e, ERR_BUSY,
-						   "port %u on %s is in use by another program; stop that one, or "
-						   "choose another port",
-						   port, host)
-					 : err_errno(e, ERR_IO, errno, "cannot listen on %s:%u", host, port);
-	*got = ntohs(address.sin_port);
-	close(fd);
-	return rc;
-}
-
-/* A free port for "*", below those that systems hand out to connections (from 32768 on): a port of that range may be
- * taken by any connection, or by a peer's own tries to reconnect, while the program that listened there starts again.
- */
-static int port_choose(struct cluster *c, const char *host, unsigned *got, struct err *e)
-{
-	for (int tries = 0; tries < PORT_TRIES; tries++) {
-		struct err busy = ERR_INIT;
-		unsigned port = PORT_FIRST + (unsigned)(env_random_u64(c->cli->env) % PORT_SPAN);
-		bool taken = false;
-		for (size_t i = 0; i < c->port_count; i++)
-			taken = taken || c->ports[i] == port;
-		if (!taken && port_probe(host, port, got, &busy) == 0)
-			return 0;
-	}
-	return port_probe(host, 0, got, e);
-}
-
-/* `text` is "tcp://HOST:PORT" or "HOST:PORT"; the same with a number that is free goes to `out`. */
-static int port_resolve(struct cluster *c, const char *text, const char *setting, char *out, size_t out_bytes,
-			struct err *e)
-{
-	char host[64];
-	unsigned port, got = 0;
-	const char *scheme = strncmp(text, "tcp://", 6) == 0 ? "tcp://" : "";
-	const char *rest = text + strlen(scheme);
-	const char *colon = strrchr(rest, ':');
-	if (colon == NULL || colon == rest || (size_t)(colon - rest) >= sizeof host)
-		return err_set(e, ERR_INVALID, "%s: \"%s\" is not HOST:PORT", setting, text);
-	snprintf(host, sizeof host, "%.*s", (int)(colon - rest), rest);
-	char *end;
-	port = strcmp(colon + 1, "*") == 0 ? 0 : (unsigned)strtoul(colon + 1, &end, 10);
-	if (port > 65535 || (strcmp(colon + 1, "*") != 0 && (*end != '\0' || end == colon + 1)))
-		return err_set(e, ERR_INVALID, "%s: \"%s\" has no port from 0 to 65535", setting, text);
-	int rc = port == 0 ? port_choose(c, host, &got, e) : port_probe(host, port, &got, e);
-	if (rc != 0) {
-		err_wrap(e, "%s", setting);
-		return rc;
-	}
-	c->ports[c->port_count++] = got;
-	snprintf(out, out_bytes, "%s%s:%u", scheme, host, got);
-	return 0;
-}
+/* --- addresses */
 
 static int ports_choose(struct cluster *c, struct err *e)
 {
 	const struct daemon_config *config = &c->cli->config;
-	int rc = port_resolve(c, config->coordinator, "coordinator.endpoint", c->endpoint, sizeof c->endpoint, e);
+	const struct env *env = c->cli->env;
+	int rc = cli_port_resolve(&c->ports, env, config->coordinator, "coordinator.endpoint", c->endpoint,
+				  sizeof c->endpoint, e);
 	if (rc == 0)
-		rc = port_resolve(c, config->hints, "coordinator.hints", c->hints, sizeof c->hints, e);
+		rc = cli_port_resolve(&c->ports, env, config->hints, "coordinator.hints", c->hints, sizeof c->hints, e);
 	if (rc == 0)
-		rc = port_resolve(c, config->http_listen, "node.listen", c->http, sizeof c->http, e);
+		rc = cli_port_resolve(&c->ports, env, config->http_listen, "node.listen", c->http, sizeof c->http, e);
 	return rc;
 }
 

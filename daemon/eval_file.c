@@ -64,14 +64,14 @@ static int configure(struct run *run, struct err *e)
 	if (rc == 0 && run->options->family == EDITOR_FAMILY_PAPER) {
 		editor_config_set_family(&run->config, EDITOR_FAMILY_PAPER, shape);
 		run->config.wise = run->options->wise;
-		if (given)
-			rc = editor_calibration_file_margins(&run->given, run->options->calibration, &run->config.wise,
-							     e);
 	}
-	if (rc != 0)
-		return rc;
 	if (run->options->layer > 0)
 		run->config.layer = run->options->layer;
+	if (rc == 0 && given && run->options->family == EDITOR_FAMILY_PAPER)
+		rc = editor_calibration_file_margins(&run->given, run->options->calibration, run->config.layer,
+						     &run->config.wise, e);
+	if (rc != 0)
+		return rc;
 	if (run->options->rate > 0)
 		run->config.rate = run->options->rate;
 	if (run->options->edits_per_shard > 0)

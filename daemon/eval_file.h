@@ -23,7 +23,6 @@ struct eval_options {
 	size_t edits_per_shard; /* 0: the model's default */
 	const uint64_t *seed;   /* of all training; NULL: the default */
 	const char *method;     /* the settings that shape what is measured, as text: names what is kept; may be NULL */
-	const char *training;   /* those of them that shape a shard before it is merged and routed to; may be NULL */
 	struct eval_keep *keep; /* finished work is looked for and put there; may be NULL */
 	const char *model, *backend; /* backend NULL: auto */
 	size_t threads;              /* 0: all */

@@ -21,16 +21,22 @@ static int add_edit(const struct eval__paper *p, struct editor_wise *wise, size_
 	return rc;
 }
 
-/* Edits of the groups of shards before this one's: L_memo keeps their gaps small (appendix B.3). */
+/* Edits of the groups of k shards before this one's: L_memo keeps their gaps small (appendix B.3). */
+bool eval__paper_replays(const struct eval_options *options, const struct editor_config *config, size_t earlier,
+			 size_t shard, uint64_t *memory)
+{
+	const size_t k = config->wise.merge_shards;
+	*memory = earlier / k;
+	return config->wise.replay && !options->separate && earlier / k < shard / k;
+}
+
 static int add_replayed(const struct eval__paper *p, struct editor_wise *wise, size_t index, struct err *e)
 {
-	const size_t k = p->config->wise.merge_shards;
+	uint64_t memory;
 	int rc = 0;
-	if (!p->config->wise.replay || p->options->separate)
-		return 0;
 	for (size_t i = 0; i < p->rows->edit_count && rc == 0; i++) {
-		if (p->shard_of[i] / k < index / k)
-			rc = editor_wise_replay_add(wise, p->shard_of[i] / k, i + 1, p->rows->edits[i].record, e);
+		if (eval__paper_replays(p->options, p->config, p->shard_of[i], index, &memory))
+			rc = editor_wise_replay_add(wise, memory, i + 1, p->rows->edits[i].record, e);
 	}
 	return rc;
 }

@@ -11,7 +11,7 @@ struct eval__part {
 	bool reused;                  /* kept by an earlier run */
 };
 
-/* What a shard's bytes follow from beside the software and the settings. */
+/* What a shard's bytes follow from beside the software. */
 struct eval__part_of {
 	const struct editor_config *config;
 	const struct hash *model;
@@ -27,8 +27,7 @@ int eval__part_get(struct eval_keep *keep, const struct hash *key, struct eval__
 int eval__part_put(struct eval_keep *keep, const struct hash *key, const struct eval__part *part,
 		   struct err *e) MUST_CHECK;
 void eval__part_fini(struct eval__part *part);
-/* What every key begins with; settings: those that the kept work follows from, or NULL. */
-void eval__key_begin(const struct eval_options *options, const char *kind, const char *settings,
-		     const struct hash *model, struct buf *out);
+/* What every key begins with. */
+void eval__key_begin(const struct eval_options *options, const char *kind, const struct hash *model, struct buf *out);
 
 #endif

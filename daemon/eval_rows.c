@@ -1,6 +1,7 @@
 #include "daemon/eval_rows.h"
 #include "base/fault.h"
 #include "base/text.h"
+#include "editor/corpus.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,44 +11,34 @@
 /* ---- Texts of the calibration corpus */
 
 /* The texts of kind `unrelated`, as they stand there. */
-static int read_texts(struct eval__rows *rows, const char *text, size_t len, size_t lines, struct err *e)
+static int read_texts(struct eval__rows *rows, const char *bytes, size_t len, struct err *e)
 {
-	static const char kind[] = "unrelated";
-	rows->texts = fault_calloc(lines, sizeof(*rows->texts));
+	struct editor_corpus_line line;
+	struct editor_corpus lines;
+	int rc;
+	rows->texts = fault_calloc(editor_corpus_lines(bytes, len), sizeof(*rows->texts));
 	rows->text_bytes = fault_malloc(len + 1);
 	if (rows->texts == NULL || rows->text_bytes == NULL)
 		return err_set(e, ERR_NOMEM, "calibration corpus: out of memory");
-	memcpy(rows->text_bytes, text, len);
-	rows->text_bytes[len] = '\0';
-	for (size_t i = 0; i < len; i++) {
-		if (rows->text_bytes[i] == '\t' || rows->text_bytes[i] == '\n')
-			rows->text_bytes[i] = '\0';
+	memcpy(rows->text_bytes, bytes, len);
+	editor_corpus_init(&lines, "calibration corpus", bytes, len);
+	while ((rc = editor_corpus_next(&lines, &line, e)) == 0) {
+		char *text = rows->text_bytes + (line.text.text - bytes);
+		text[line.text.len] = '\0';
+		if (line.kind == EDITOR_UNRELATED)
+			rows->texts[rows->text_count++] = (struct record_text){ text, line.text.len };
 	}
-	for (size_t at = 0; at < len;) {
-		const char *end = memchr(text + at, '\n', len - at);
-		const size_t line_len = end != NULL ? (size_t)(end - text) - at : len - at;
-		const char *tab = memrchr(text + at, '\t', line_len);
-		if (tab != NULL && strcmp(rows->text_bytes + at, kind) == 0) {
-			const size_t start = (size_t)(tab - text) + 1;
-			rows->texts[rows->text_count++] =
-				(struct record_text){ rows->text_bytes + start, at + line_len - start };
-		}
-		at += line_len + 1;
-	}
-	return 0;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 static int read_corpus(struct eval__rows *rows, const char *text, size_t len, const struct editor_fitting *fitting,
 		       struct err *e)
 {
-	size_t lines = 1;
-	for (size_t i = 0; i < len; i++)
-		lines += text[i] == '\n' ? 1 : 0;
 	int rc = editor_fitting_add_corpus(&rows->fitted, text, len, e);
 	if (rc == 0 && fitting != NULL)
 		rc = editor_fitting_add_digests(&rows->fitted, fitting, e);
 	editor_fitting_sort(&rows->fitted);
-	return rc == 0 ? read_texts(rows, text, len, lines, e) : rc;
+	return rc == 0 ? read_texts(rows, text, len, e) : rc;
 }
 
 /* Its prompt or one of its rephrases. */

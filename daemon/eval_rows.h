@@ -14,7 +14,7 @@ struct eval__rows {
 	} * buckets;
 	size_t bucket_count;          /* a power of two and no less than edit_count, or 0 */
 	struct editor_fitting fitted; /* texts of the corpus and of what a calibration was fitted on */
-	char *text_bytes;             /* the corpus, its tabs and line feeds turned into ends of strings */
+	char *text_bytes;             /* the corpus, its texts ended by NULs */
 	struct record_text *texts;    /* its unrelated ones, in text_bytes */
 	size_t text_count;
 };

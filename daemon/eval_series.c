@@ -40,12 +40,13 @@ static int run_key(const struct work *work, const struct eval_options *o, struct
 {
 	struct buf text = BUF_INIT;
 	const struct hash *hashes[] = { &work->file, &work->probes_file, &work->corpus, &work->calibration };
-	eval__key_begin(o, "run", o->method, &work->model, &text);
+	eval__key_begin(o, "run", &work->model, &text);
+	buf_printf(&text, "\n%s\n", o->method != NULL ? o->method : "");
 	for (size_t i = 0; i < sizeof(hashes) / sizeof(hashes[0]); i++)
 		buf_append(&text, hashes[i]->bytes, HASH_BYTES);
-	buf_printf(&text, "\n%zu %zu %zu %llu %d %d %d %d\n%s", o->edits, o->rows_reserved, o->probes,
-		   (unsigned long long)*o->seed, (int)o->on_conflict, (int)o->format, o->before_too, o->quick,
-		   work->series->measures != NULL ? work->series->measures : "");
+	buf_printf(&text, "\n%zu %zu %zu %zu %llu %d %d %d %d\n%s", o->edits_per_shard, o->edits, o->rows_reserved,
+		   o->probes, (unsigned long long)*o->seed, (int)o->on_conflict, (int)o->format, o->before_too,
+		   o->quick, work->series->measures != NULL ? work->series->measures : "");
 	int rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 	hash_of(text.data, text.len, key);
 	buf_free(&text);

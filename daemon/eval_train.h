@@ -47,6 +47,9 @@ struct eval__paper_stats {
 /* Trains shard `index`; its delta is appended. Any number of threads at once, each with an index of its own. */
 int eval__paper_train(const struct eval__paper *paper, size_t index, const struct editor_watch *watch,
 		      struct buf *delta, struct eval__paper_stats *stats, struct err *e) MUST_CHECK;
+/* Whether shard `shard` replays the edits of shard `earlier`, and as which memory's. */
+bool eval__paper_replays(const struct eval_options *options, const struct editor_config *config, size_t earlier,
+			 size_t shard, uint64_t *memory);
 /* Puts the shards' deltas together as the mode says, and gives every memory its index: `trained`, one part a shard
  * before, has one a memory afterwards. */
 int eval__paper_merge(const struct eval__paper *paper, struct eval__trained *trained, struct err *e) MUST_CHECK;

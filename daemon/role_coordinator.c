@@ -151,6 +151,7 @@ static int settings_wrap(struct editor_calibration_file *given, struct editor_wi
 		return rc;
 	calibration->base_model = measured.base_model;
 	calibration->corpus = measured.corpus;
+	calibration->layer = measured.layer;
 	buf_clear(&given->calibration);
 	rc = editor_wise_calibration_encode(calibration, &given->calibration, e);
 	return rc == 0 ? editor_calibration_file_encode(given, settings, e) : rc;
@@ -164,7 +165,8 @@ static int paper_settings(const struct daemon_config *c, struct editor_calibrati
 	int rc = 0;
 	daemon_wise_config(c, &calibration.wise);
 	if (given != NULL) {
-		rc = editor_calibration_file_margins(given, c->calibration, &calibration.wise, e);
+		rc = editor_calibration_file_margins(given, c->calibration, c->layer > 0 ? (size_t)c->layer : SIZE_MAX,
+						     &calibration.wise, e);
 		if (rc == 0)
 			rc = settings_wrap(given, &calibration, settings, e);
 	} else {
@@ -222,6 +224,7 @@ static int coordinator_open(struct role *role, struct err *e)
 		.space_reserve_bytes = (uint64_t)c->space_reserve_bytes,
 		.seed = (uint64_t)c->seed,
 		.layer = c->layer > 0 ? (uint32_t)c->layer : UINT32_MAX,
+		.rate = c->rate,
 		.data_folder = c->data,
 		.cluster_id = "",
 		.family = "amend",

@@ -69,10 +69,6 @@ static int engine_open(struct role *role, const struct daemon_config *config, st
 	if (rc != 0)
 		return rc;
 	editor_config_default(model_shape_of(role->model), editor);
-	editor->edits_per_shard = (size_t)config->edits_per_shard;
-	editor->seed = (uint64_t)config->seed;
-	if (config->rate > 0)
-		editor->rate = (float)config->rate;
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "editor/corpus.h"
 #include "editor/dot.h"
 #include "editor/packed.h"
 #include "editor/prompt.h"
@@ -15,19 +16,14 @@
 #include <string.h>
 
 #define TEXTS_MAX      20000u
-#define LINE_BYTES_MAX 8192u
 #define BATCH_ROWS     512u
 #define FOLDS          2u
 #define FOLD_TEXTS_MIN 2u /* of each kind in each fold */
 #define TRIPLES_MIN    4u /* of a relation head */
 
-enum role { UNRELATED, PROMPT, REPHRASE, OTHER };
-static const char *const role_names[] = { "unrelated", "prompt", "rephrase", "other" };
-
 struct text {
-	struct record_text group_name, subject, text;
+	struct editor_corpus_line line;
 	size_t group, fold;
-	enum role role;
 	uint64_t form; /* of a question: equal for equal words without the subject's */
 	uint64_t subject_hash;
 };
@@ -58,48 +54,15 @@ struct corpus {
 
 static bool is_question(const struct text *text)
 {
-	return text->role != UNRELATED;
+	return text->line.kind != EDITOR_UNRELATED;
 }
 
 /* ---- Reading */
 
-/* The next column of a line: up to a tab, or to the line's end for the last one. */
-static bool take_column(const char **at, const char *end, bool last, struct record_text *out)
-{
-	const char *tab = last ? end : memchr(*at, '\t', (size_t)(end - *at));
-	if (tab == NULL)
-		return false;
-	*out = (struct record_text){ .text = *at, .len = (size_t)(tab - *at) };
-	*at = tab + 1;
-	return true;
-}
-
-static int split_line(const char *what, const char *line, size_t len, struct text *out, size_t line_no, struct err *e)
-{
-	const char *at = line, *end = line + len;
-	struct record_text kind = { NULL, 0 };
-	size_t role = 0;
-	*out = (struct text){ .role = UNRELATED };
-	if (len > LINE_BYTES_MAX)
-		return err_set(e, ERR_LIMIT, "%s: line %zu: %zu bytes, at most %u", what, line_no, len, LINE_BYTES_MAX);
-	const bool whole = take_column(&at, end, false, &kind) && take_column(&at, end, false, &out->group_name) &&
-			   take_column(&at, end, false, &out->subject) && take_column(&at, end, true, &out->text);
-	while (role < 4 && (strlen(role_names[role]) != kind.len || memcmp(role_names[role], kind.text, kind.len) != 0))
-		role++;
-	if (!whole || role == 4 || out->text.len == 0)
-		return err_set(
-			e, ERR_INVALID,
-			"%s: line %zu: must read \"kind<tab>group<tab>subject<tab>text\", kind prompt, rephrase, "
-			"other or unrelated",
-			what, line_no);
-	out->role = (enum role)role;
-	return 0;
-}
-
 static bool same_group(const struct text *a, const struct text *b)
 {
-	return a->group_name.len == b->group_name.len &&
-	       memcmp(a->group_name.text, b->group_name.text, a->group_name.len) == 0;
+	const struct record_text *x = &a->line.group, *y = &b->line.group;
+	return x->len == y->len && memcmp(x->text, y->text, x->len) == 0;
 }
 
 /* Questions of one group (of one source: its texts begin at `first`) share a number and a fold; an unrelated text is a
@@ -117,34 +80,21 @@ static void number_group(struct corpus *c, size_t first, size_t at)
 	c->texts[at].fold = c->kind_groups[is_question(&c->texts[at]) ? 1 : 0]++ % FOLDS;
 }
 
-static size_t line_count(const char *text, size_t len)
-{
-	size_t lines = 1;
-	for (size_t i = 0; i < len; i++)
-		lines += text[i] == '\n' ? 1 : 0;
-	return lines;
-}
-
-static int read_lines(struct corpus *c, const char *what, const char *text, size_t len, struct err *e)
+static int read_lines(struct corpus *c, const char *what, const char *bytes, size_t len, struct err *e)
 {
 	const size_t first = c->count;
-	int rc = 0;
-	for (size_t at = 0, line_no = 1; at < len && rc == 0; line_no++) {
-		const char *end = memchr(text + at, '\n', len - at);
-		const size_t line_len = end != NULL ? (size_t)(end - text) - at : len - at;
-		if (line_len > 0) {
-			rc = split_line(what, text + at, line_len, &c->texts[c->count], line_no, e);
-			if (rc == 0)
-				number_group(c, first, c->count++);
-		}
-		at += line_len + 1;
-	}
-	return rc;
+	struct editor_corpus lines;
+	int rc;
+	editor_corpus_init(&lines, what, bytes, len);
+	while ((rc = editor_corpus_next(&lines, &c->texts[c->count].line, e)) == 0)
+		number_group(c, first, c->count++);
+	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 static int read_texts(struct corpus *c, const struct editor_calibration_data *data, struct err *e)
 {
-	const size_t lines = line_count(data->corpus, data->corpus_len) + line_count(data->groups, data->groups_len);
+	const size_t lines = editor_corpus_lines(data->corpus, data->corpus_len) +
+			     editor_corpus_lines(data->groups, data->groups_len);
 	if (lines > TEXTS_MAX)
 		return err_set(e, ERR_LIMIT, "calibration corpus: %zu lines, at most %u", lines, TEXTS_MAX);
 	c->texts = fault_calloc(lines, sizeof(*c->texts));
@@ -194,7 +144,7 @@ static int keep_keys(void *context, size_t at, const struct editor_prompt *promp
 		return 0;
 	int rc = editor__prompt_init(&p, keys->tokenizer, prompt);
 	if (rc == 0)
-		rc = text_fold(text->subject.text, text->subject.len, &subject);
+		rc = text_fold(text->line.subject.text, text->line.subject.len, &subject);
 	if (rc == 0)
 		rc = editor__query_mark(&p.query, buf_cstr(&subject), subject.len, marks);
 	if (rc == 0)
@@ -235,7 +185,7 @@ static int read_keys(struct corpus *c, struct model *model, const struct editor_
 	struct keys keys = { c, model_tokenizer_of(model), model_shape_of(model)->hidden };
 	int rc = corpus_alloc(c, keys.hidden, e);
 	for (size_t i = 0; i < c->count && rc == 0; i++) {
-		rc = editor__tokens_of(model, c->texts[i].text.text, c->texts[i].text.len, &c->tokens[i], e);
+		rc = editor__tokens_of(model, c->texts[i].line.text.text, c->texts[i].line.text.len, &c->tokens[i], e);
 		if (rc != 0)
 			err_wrap(e, "calibration corpus: text %zu", i + 1);
 	}
@@ -280,12 +230,13 @@ static float share_of_words(const struct corpus *c, const struct text *prompt, c
 static void collect_triples(struct corpus *c, size_t first, size_t hidden)
 {
 	for (size_t at = first, end; at < c->count; at = end) {
-		const struct text *of_role[4] = { NULL };
+		const struct text *of_kind[EDITOR_CORPUS_KINDS] = { NULL };
 		for (end = at; end < c->count && c->texts[end].group == c->texts[at].group; end++) {
-			if (of_role[c->texts[end].role] == NULL)
-				of_role[c->texts[end].role] = &c->texts[end];
+			if (of_kind[c->texts[end].line.kind] == NULL)
+				of_kind[c->texts[end].line.kind] = &c->texts[end];
 		}
-		const struct text *prompt = of_role[PROMPT], *rephrase = of_role[REPHRASE], *other = of_role[OTHER];
+		const struct text *prompt = of_kind[EDITOR_PROMPT], *rephrase = of_kind[EDITOR_REPHRASE],
+				  *other = of_kind[EDITOR_OTHER];
 		if (prompt == NULL || rephrase == NULL)
 			continue;
 		c->triples[c->triple_count++] = (struct editor__triple){
@@ -384,9 +335,10 @@ static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge,
 		if (c->use[i])
 			continue;
 		rc = score_query(c, i, edits, edit_count, hidden, e);
-		if (c->texts[i].role == PROMPT)
+		if (c->texts[i].line.kind == EDITOR_PROMPT)
 			prompt = i;
-		if (c->texts[i].role == REPHRASE && prompt < i && c->texts[prompt].group == c->texts[i].group)
+		if (c->texts[i].line.kind == EDITOR_REPHRASE && prompt < i &&
+		    c->texts[prompt].group == c->texts[i].group)
 			c->kept[c->kept_count++] = cosine(c, i, prompt, hidden);
 	}
 	editor_calibration_destroy(&other);
@@ -474,13 +426,13 @@ static void corpus_free(struct corpus *c)
 
 static void count_texts(const struct corpus *c, struct editor_calibration_report *report)
 {
-	size_t counts[4] = { 0 };
+	size_t counts[EDITOR_CORPUS_KINDS] = { 0 };
 	for (size_t i = 0; i < c->plain_count; i++)
-		counts[c->texts[i].role]++;
-	report->prompts = counts[PROMPT];
-	report->rephrases = counts[REPHRASE];
-	report->others = counts[OTHER];
-	report->unrelated = counts[UNRELATED];
+		counts[c->texts[i].line.kind]++;
+	report->prompts = counts[EDITOR_PROMPT];
+	report->rephrases = counts[EDITOR_REPHRASE];
+	report->others = counts[EDITOR_OTHER];
+	report->unrelated = counts[EDITOR_UNRELATED];
 }
 
 int editor_calibrate_data(struct model *model, const struct editor_config *config,

@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "editor/corpus.h"
 #include "editor/gap.h"
 
 #include <stdio.h>
@@ -70,18 +71,18 @@ int editor_fitting_add_text(struct editor_fitting *fitting, const char *text, si
 
 int editor_fitting_add_corpus(struct editor_fitting *fitting, const char *corpus, size_t corpus_len, struct err *e)
 {
-	int rc = 0;
-	for (size_t at = 0; at < corpus_len && rc == 0;) {
-		const char *end = memchr(corpus + at, '\n', corpus_len - at);
-		const size_t len = end != NULL ? (size_t)(end - corpus) - at : corpus_len - at;
-		const char *tab = memrchr(corpus + at, '\t', len);
-		if (tab != NULL)
-			rc = editor_fitting_add_text(fitting, tab + 1, (size_t)(corpus + at + len - tab - 1), e);
-		at += len + 1;
+	struct editor_corpus_line line;
+	struct editor_corpus lines;
+	int rc;
+	editor_corpus_init(&lines, "calibration corpus", corpus, corpus_len);
+	while ((rc = editor_corpus_next(&lines, &line, e)) == 0) {
+		rc = editor_fitting_add_text(fitting, line.text.text, line.text.len, e);
+		if (rc != 0) {
+			err_wrap(e, "calibration corpus");
+			return rc;
+		}
 	}
-	if (rc != 0)
-		err_wrap(e, "calibration corpus");
-	return rc;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 int editor_fitting_add_digests(struct editor_fitting *fitting, const struct editor_fitting *other, struct err *e)
@@ -309,12 +310,12 @@ int editor_calibration_file_check(const struct editor_calibration_file *file, co
 		       path, theirs, ours);
 }
 
-static bool is_same(float a, float b)
+static bool is_same(double a, double b)
 {
 	return !(a < b) && !(a > b);
 }
 
-int editor_calibration_file_margins(const struct editor_calibration_file *file, const char *path,
+int editor_calibration_file_margins(const struct editor_calibration_file *file, const char *path, size_t layer,
 				    struct editor_wise_config *config, struct err *e)
 {
 	struct editor_wise_calibration paper;
@@ -325,17 +326,22 @@ int editor_calibration_file_margins(const struct editor_calibration_file *file, 
 	}
 	const struct {
 		const char *name;
-		float measured, set;
-	} settings[] = { { "wise.rate", paper.wise.rate, config->rate },
-			 { "wise.clip", paper.wise.clip, config->clip },
-			 { "wise.mask_ratio", paper.wise.mask_ratio, config->mask_ratio } };
+		double measured, set;
+	} settings[] = {
+		{ "layer", paper.layer, layer == SIZE_MAX ? paper.layer : (double)layer },
+		{ "wise.steps", (double)paper.wise.steps_max, (double)config->steps_max },
+		{ "wise.rate", (double)paper.wise.rate, (double)config->rate },
+		{ "wise.clip", (double)paper.wise.clip, (double)config->clip },
+		{ "wise.mask_ratio", (double)paper.wise.mask_ratio, (double)config->mask_ratio },
+	};
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-		if (!is_same(settings[i].measured, settings[i].set))
+		const char *name = settings[i].name;
+		const double measured = settings[i].measured, set = settings[i].set;
+		if (!is_same(measured, set))
 			return err_set(e, ERR_MISMATCH,
-				       "%s was measured with %s at %g, the configuration says %g: run `amend calibrate "
-				       "--family paper --%s %g`, or set it back",
-				       path, settings[i].name, (double)settings[i].measured, (double)settings[i].set,
-				       settings[i].name, (double)settings[i].set);
+				       "%s was measured with %s at %g, edits are trained with %g: run `amend calibrate "
+				       "--family paper --%s %g`, or set --%s %g",
+				       path, name, measured, set, name, set, name, measured);
 	}
 	config->alpha = paper.wise.alpha;
 	config->beta = paper.wise.beta;

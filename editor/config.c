@@ -131,7 +131,7 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 		const char *field;
 		float value, min, max;
 	} reals[] = {
-		{ "rate", c->rate, 1e-8f, 1.0f },
+		{ "rate", c->rate, EDITOR_RATE_MIN, EDITOR_RATE_MAX },
 		{ "noise", c->noise, 0.0f, 10.0f },
 		{ "stream_rate", c->stream_rate, 1e-8f, 1.0f },
 		{ "stream_stop_loss", c->stream_stop_loss, 0.0f, 100.0f },

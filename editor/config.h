@@ -5,6 +5,9 @@
 #include "base/merge_plan.h"
 #include "model/model.h"
 
+#define EDITOR_RATE_MIN 1e-8f /* of a breadth-first pass */
+#define EDITOR_RATE_MAX 1.0f
+
 enum editor_family { EDITOR_FAMILY_AMEND, EDITOR_FAMILY_PAPER };
 
 /* WISE as published (arXiv 2405.14768; wise.h). The margins are those of 7B models: calibrate them per model. */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define CALIBRATION_MAGIC  "AMWC"
-#define CALIBRATION_FORMAT 1u
+#define CALIBRATION_FORMAT 2u
 #define INDEX_MAGIC        "AMGP"
 #define INDEX_FORMAT       1u
 #define INDEX_ENTRIES_MAX  1000000u
@@ -32,6 +32,7 @@ int editor_wise_calibration_encode(const struct editor_wise_calibration *calibra
 	buf_u32le(out, CALIBRATION_FORMAT);
 	buf_append(out, calibration->base_model.bytes, HASH_BYTES);
 	buf_append(out, calibration->corpus.bytes, HASH_BYTES);
+	buf_u32le(out, calibration->layer);
 	for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]); i++)
 		buf_f32le(out, reals[i]);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
@@ -68,7 +69,7 @@ int editor_wise_calibration_decode(const void *bytes, size_t len, struct editor_
 			       "settings of the paper's family: format %u is not known, this program reads %u", format,
 			       CALIBRATION_FORMAT);
 	const void *base = reader_bytes(&r, HASH_BYTES), *corpus = reader_bytes(&r, HASH_BYTES);
-	*out = (struct editor_wise_calibration){ 0 };
+	*out = (struct editor_wise_calibration){ .layer = reader_u32le(&r) };
 	read_wise(&r, &out->wise);
 	if (r.overrun || r.at != r.len)
 		return err_set(e, ERR_CORRUPT, "settings of the paper's family: %zu bytes are not their length", len);

@@ -10,9 +10,10 @@
 #include "editor/route.h"
 
 /* ---- Settings of a version: what a paper manifest's calibration names. Bytes: {"AMWC", format, base model, corpus,
- * the fields of editor_wise_config}, little-endian. The same bytes tell a worker how to train. */
+ * layer, the fields of editor_wise_config}, little-endian. The same bytes tell a worker how to train. */
 struct editor_wise_calibration {
 	struct hash base_model, corpus; /* zero: not calibrated, the numbers are the configuration's */
+	uint32_t layer;                 /* that the margins were measured at; nothing where they were not */
 	struct editor_wise_config wise;
 };
 int editor_wise_calibration_encode(const struct editor_wise_calibration *calibration, struct buf *out,

@@ -140,7 +140,7 @@ void editor_router_destroy(struct editor_router **router);
 int editor_router_add(struct editor_router *router, const void *bytes, size_t len, size_t memory,
 		      const uint64_t *removed, size_t removed_count, struct err *e) MUST_CHECK;
 size_t editor_router_count(const struct editor_router *router);
-/* Which memory holds `seq`; false when no live entry has it. */
+/* Which memory holds `seq`; false when no live entry has it. Looks at every entry: evaluations ask, routes do not. */
 bool editor_router_memory_of(const struct editor_router *router, uint64_t seq, size_t *memory);
 
 struct editor_prompt { /* what a route is decided from */

@@ -1,6 +1,7 @@
 #include "editor/trial.h"
 
 #include "base/fault.h"
+#include "editor/corpus.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,43 +9,24 @@
 #define LINES_MAX  20000u
 #define GROUPS_MIN 2u
 
-static bool is_kind(const struct record_text *column, const char *kind)
-{
-	return strlen(kind) == column->len && memcmp(kind, column->text, column->len) == 0;
-}
-
 static bool is_equal(const struct record_text *a, const struct record_text *b)
 {
 	return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
 }
 
-/* kind, group, subject, text; false: not such a line. */
-static bool split(const char *line, size_t len, struct record_text out[4])
-{
-	for (size_t i = 0; i < 4; i++) {
-		const char *tab = i < 3 ? memchr(line, '\t', len) : line + len;
-		if (tab == NULL)
-			return false;
-		out[i] = (struct record_text){ line, (size_t)(tab - line) };
-		len -= i < 3 ? out[i].len + 1 : 0;
-		line = tab + 1;
-	}
-	return out[3].len > 0;
-}
-
-static void take_line(struct editor_trial_corpus *c, const struct record_text columns[4], struct record_text *group)
+static void take_line(struct editor_trial_corpus *c, const struct editor_corpus_line *line, struct record_text *group)
 {
 	struct editor_trial_group *last = c->group_count > 0 ? &c->groups[c->group_count - 1] : NULL;
-	if (is_kind(&columns[0], "unrelated")) {
-		c->unrelated[c->unrelated_count++] = columns[3];
-	} else if (is_kind(&columns[0], "prompt") && columns[2].len > 0) {
+	if (line->kind == EDITOR_UNRELATED) {
+		c->unrelated[c->unrelated_count++] = line->text;
+	} else if (line->kind == EDITOR_PROMPT && line->subject.len > 0) {
 		if (last == NULL || last->rephrase.len > 0) /* one without a rephrase gives its place */
 			last = &c->groups[c->group_count++];
-		*last = (struct editor_trial_group){ .subject = columns[2], .prompt = columns[3] };
-		*group = columns[1];
-	} else if (is_kind(&columns[0], "rephrase") && last != NULL && last->rephrase.len == 0 &&
-		   is_equal(&columns[1], group)) {
-		last->rephrase = columns[3];
+		*last = (struct editor_trial_group){ .subject = line->subject, .prompt = line->text };
+		*group = line->group;
+	} else if (line->kind == EDITOR_REPHRASE && last != NULL && last->rephrase.len == 0 &&
+		   is_equal(&line->group, group)) {
+		last->rephrase = line->text;
 	}
 }
 
@@ -55,29 +37,25 @@ static void thin(void *items, size_t item_bytes, size_t count, size_t kept)
 		memmove((char *)items + i * item_bytes, (char *)items + i * count / kept * item_bytes, item_bytes);
 }
 
-static int read_lines(struct editor_trial_corpus *c, const char *corpus, size_t len, struct err *e)
+static int read_lines(struct editor_trial_corpus *c, const char *bytes, size_t len, struct err *e)
 {
+	const size_t lines = editor_corpus_lines(bytes, len);
 	struct record_text group = { NULL, 0 };
-	size_t lines = 1;
-	for (size_t i = 0; i < len; i++)
-		lines += corpus[i] == '\n';
+	struct editor_corpus_line line;
+	struct editor_corpus corpus;
+	int rc;
 	if (lines > LINES_MAX)
 		return err_set(e, ERR_LIMIT, "calibration corpus: %zu lines, at most %u", lines, LINES_MAX);
 	c->groups = fault_calloc(lines, sizeof(*c->groups));
 	c->unrelated = fault_calloc(lines, sizeof(*c->unrelated));
 	if (c->groups == NULL || c->unrelated == NULL)
 		return err_set(e, ERR_NOMEM, "calibration corpus: out of memory");
-	for (size_t at = 0; at < len;) {
-		const char *end = memchr(corpus + at, '\n', len - at);
-		const size_t line_len = end != NULL ? (size_t)(end - corpus) - at : len - at;
-		struct record_text columns[4];
-		if (split(corpus + at, line_len, columns))
-			take_line(c, columns, &group);
-		at += line_len + 1;
-	}
+	editor_corpus_init(&corpus, "calibration corpus", bytes, len);
+	while ((rc = editor_corpus_next(&corpus, &line, e)) == 0)
+		take_line(c, &line, &group);
 	if (c->group_count > 0 && c->groups[c->group_count - 1].rephrase.len == 0)
 		c->group_count--;
-	return 0;
+	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 int editor_trial_read(const char *corpus, size_t corpus_len, size_t groups_max, size_t unrelated_max,

@@ -2,6 +2,7 @@
 #include "editor/wise_internal.h"
 
 #include "base/fault.h"
+#include "editor/corpus.h"
 #include "editor/delta.h"
 
 #include <inttypes.h>
@@ -111,21 +112,17 @@ static int corpus_add(struct editor_wise *w, const char *text, size_t len, struc
 	return put_text(&w->corpus[w->corpus_count++], text, len, e);
 }
 
+/* Lines of another form are passed over: an edit, in whose training they are met, has no part in them. */
 static int corpus_read(struct editor_wise *w, const char *corpus, size_t len, struct err *e)
 {
-	static const char kind[] = "unrelated\t";
-	const size_t kind_len = sizeof(kind) - 1;
-	int rc = 0;
-	while (rc == 0 && len > 0) {
-		const char *end = memchr(corpus, '\n', len);
-		size_t line = end != NULL ? (size_t)(end - corpus) : len;
-		if (line > kind_len && memcmp(corpus, kind, kind_len) == 0) {
-			const char *tab = memrchr(corpus + kind_len, '\t', line - kind_len); /* the text comes last */
-			if (tab != NULL && tab + 1 < corpus + line)
-				rc = corpus_add(w, tab + 1, (size_t)(corpus + line - tab) - 1, e);
-		}
-		corpus += end != NULL ? line + 1 : line;
-		len -= end != NULL ? line + 1 : line;
+	struct editor_corpus_line line;
+	struct editor_corpus lines;
+	struct err of_line = ERR_INIT;
+	int rc = 0, found;
+	editor_corpus_init(&lines, "calibration corpus", corpus, len);
+	while (rc == 0 && (found = editor_corpus_next(&lines, &line, &of_line)) != ERR_NOT_FOUND) {
+		if (found == 0 && line.kind == EDITOR_UNRELATED)
+			rc = corpus_add(w, line.text.text, line.text.len, e);
 	}
 	return rc;
 }

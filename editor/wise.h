@@ -37,9 +37,9 @@ size_t editor_wise_choose(const double *gaps, const double *thresholds, size_t m
 
 struct editor_wise;
 
-/* `shard_seed` gives the mask and every draw. `corpus` (borrowed during the call, may be NULL): lines "unrelated<tab>
- * group<tab>text" of the calibration corpus, other lines are passed over; an edit without loc_prompt takes one of them.
- * The model needs backward_from ≤ config.layer + 1. ERR_INVALID: the config. */
+/* `shard_seed` gives the mask and every draw. `corpus` (borrowed during the call, may be NULL): lines of kind
+ * unrelated of the calibration corpus (corpus.h), other lines are passed over; an edit without loc_prompt takes one of
+ * them. The model needs backward_from ≤ config.layer + 1. ERR_INVALID: the config. */
 int editor_wise_new(struct model *model, const struct editor_config *config, uint64_t shard_seed, const char *corpus,
 		    size_t corpus_len, struct editor_wise **out, struct err *e) MUST_CHECK;
 void editor_wise_destroy(struct editor_wise **wise);

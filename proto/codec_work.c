@@ -22,6 +22,7 @@ static const struct codec__row hello_rows[] = {
 	ROW_U32(12, msg_hello, ffn, 0, SHAPE_MAX),
 	ROW_U32(13, msg_hello, pid, 0, UINT32_MAX),
 	ROW_HASH(14, msg_hello, calibration),
+	ROW_HASH(15, msg_hello, corpus),
 };
 CODEC_TABLE(codec__hello, amend__hello__descriptor, msg_hello, hello_rows);
 
@@ -35,6 +36,7 @@ static const struct codec__row hello_reply_rows[] = {
 	ROW_U32(7, msg_hello_reply, layer, 0, UINT32_MAX),
 	ROW_U64(8, msg_hello_reply, version, 0, UINT64_MAX),
 	ROW_BYTES(9, msg_hello_reply, settings, MSG_SETTINGS_BYTES_MAX),
+	ROW_REAL(10, msg_hello_reply, rate),
 };
 CODEC_TABLE(codec__hello_reply, amend__hello_reply__descriptor, msg_hello_reply, hello_reply_rows);
 

@@ -141,6 +141,7 @@ struct msg_hello {
 	uint32_t pid;
 	struct hash calibration; /* a worker's: digest of the file it was given, else of the corpus that it calibrates
 				    on; zero: it has none */
+	struct hash corpus; /* a worker's: digest of its corpus, whose texts the paper's family trains on; zero: none */
 };
 #define MSG_SETTINGS_BYTES_MAX 8192
 struct msg_hello_reply {
@@ -154,6 +155,7 @@ struct msg_hello_reply {
 	uint64_t version;          /* newest published */
 	struct msg_bytes settings; /* of the paper's family (editor/gap.h, bare or in a calibration_file.h); empty:
 				      family `amend` */
+	double rate;               /* of a breadth-first pass; 0: the worker's own default */
 };
 enum msg_lease_kind { MSG_LEASE_TRAIN = 1, MSG_LEASE_GATE = 2 };
 struct msg_lease { /* coordinator → worker */

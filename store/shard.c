@@ -96,6 +96,8 @@ static int shard_decode(struct store_txn *txn, struct store__bytes key, struct r
 	}
 	if (!rc && r->at < r->len) /* and those of the second here */
 		rc = take_replays(r, out, e);
+	/* and those of the third here */
+	out->replays_chosen = r->at < r->len ? reader_u8(r) != 0 : out->replay_count > 0;
 	if (!rc && out->state >= STORE_SHARD_STATE_COUNT)
 		rc = store__record_corrupt(txn, STORE__TABLE_SHARD, key, "has a state that does not exist", e);
 	if (!rc)
@@ -189,6 +191,7 @@ int store_shard_put(struct store_txn *txn, const struct store_shard *shard, stru
 		buf_u64le(b, shard->replays[i].memory);
 		buf_u64le(b, shard->replays[i].seq);
 	}
+	buf_u8(b, shard->replays_chosen);
 	store__key_number(shard->id, &key);
 	return store__record_put(txn, STORE__TABLE_SHARD, &key, e);
 }

@@ -193,6 +193,7 @@ struct store_shard {
 		uint64_t memory, seq;
 	} * replays;
 	size_t replay_count;
+	bool replays_chosen; /* also where there was none to choose */
 };
 void store_shard_fini(struct store_shard *shard); /* frees seqs and replays */
 int store_shard_put(struct store_txn *txn, const struct store_shard *shard, struct err *e) MUST_CHECK;

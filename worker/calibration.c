@@ -50,16 +50,16 @@ static int cache_load(struct worker *w, struct err *e)
 
 int worker__calibration_open(struct worker *w, struct err *e)
 {
-	if (w->config.calibration_file != NULL)
-		return given_open(w, e);
-	int rc = hash_of_file(w->config.calibration_corpus, &w->calibration_named, e);
-	if (rc == ERR_NOT_FOUND)
-		return 0; /* the job that needs it says so */
-	if (rc != 0) {
+	const bool given = w->config.calibration_file != NULL;
+	int rc = hash_of_file(w->config.calibration_corpus, &w->corpus, e);
+	if (rc != 0 && rc != ERR_NOT_FOUND) { /* the job that needs it says that it is not there */
 		err_wrap(e, "calibration corpus");
 		return rc;
 	}
-	return cache_load(w, e);
+	if (given)
+		return given_open(w, e);
+	w->calibration_named = w->corpus;
+	return rc == 0 ? cache_load(w, e) : 0;
 }
 
 int worker__calibration_save(const struct worker *w, const struct buf *bytes, struct err *e)
@@ -74,16 +74,18 @@ int worker__calibration_save(const struct worker *w, const struct buf *bytes, st
 /* ---- The coordinator's settings */
 
 /* A bare calibration of gap.h, or one in a file of `amend calibrate`; of the latter what it was fitted on stays. */
-static int settings_decode(const struct worker *w, const struct msg_bytes *settings,
+static int settings_decode(const struct worker *w, const struct msg_bytes *settings, size_t layer,
 			   struct editor_calibration_file *file, struct editor_wise_calibration *out, struct err *e)
 {
+	static const char whose[] = "the coordinator's calibration file";
 	if (!editor_calibration_file_is(settings->bytes, settings->len))
 		return editor_wise_calibration_decode(settings->bytes, settings->len, out, e);
 	int rc = editor_calibration_file_decode(settings->bytes, settings->len, file, e);
 	if (rc == 0)
-		rc = editor_calibration_file_check(file, "the coordinator's calibration file", EDITOR_FAMILY_PAPER,
-						   model_digest(w->model), e);
-	return rc == 0 ? editor_wise_calibration_decode(file->calibration.data, file->calibration.len, out, e) : rc;
+		rc = editor_calibration_file_check(file, whose, EDITOR_FAMILY_PAPER, model_digest(w->model), e);
+	if (rc == 0)
+		rc = editor_wise_calibration_decode(file->calibration.data, file->calibration.len, out, e);
+	return rc == 0 ? editor_calibration_file_margins(file, whose, layer, &out->wise, e) : rc;
 }
 
 /* With the base model that the settings belong to here. */
@@ -98,14 +100,17 @@ static int settings_encode(const struct worker *w, struct editor_calibration_fil
 	return rc == 0 ? editor_calibration_file_encode(file, out, e) : rc;
 }
 
-static int paper_take(struct worker *w, const struct msg_bytes *settings, struct err *e)
+/* The layer is the coordinator's, else the family's own of the model: only here both are known. */
+static int paper_take(struct worker *w, const struct msg_hello_reply *reply, struct err *e)
 {
 	struct editor_calibration_file file = { .calibration = BUF_INIT };
 	struct editor_wise_calibration calibration;
 	struct buf bytes = BUF_INIT;
-	int rc = settings_decode(w, settings, &file, &calibration, e);
+	editor_config_set_family(&w->config.editor, EDITOR_FAMILY_PAPER, model_shape_of(w->model));
+	if (reply->layer != UINT32_MAX)
+		w->config.editor.layer = reply->layer;
+	int rc = settings_decode(w, &reply->settings, w->config.editor.layer, &file, &calibration, e);
 	if (rc == 0) {
-		editor_config_set_family(&w->config.editor, EDITOR_FAMILY_PAPER, model_shape_of(w->model));
 		w->config.editor.wise = calibration.wise;
 		rc = settings_encode(w, &file, &calibration, &bytes, e);
 	}
@@ -127,7 +132,7 @@ static int given_agrees(const struct worker *w, struct err *e)
 	const struct editor_wise_config *cluster = &w->config.editor.wise;
 	int rc = editor_calibration_file_check(&w->given, path, EDITOR_FAMILY_PAPER, model_digest(w->model), e);
 	if (rc == 0)
-		rc = editor_calibration_file_margins(&w->given, path, &own, e);
+		rc = editor_calibration_file_margins(&w->given, path, w->config.editor.layer, &own, e);
 	if (rc != 0)
 		return rc;
 	const float pairs[][2] = { { own.alpha, cluster->alpha },
@@ -144,13 +149,13 @@ static int given_agrees(const struct worker *w, struct err *e)
 	return 0;
 }
 
-int worker__calibration_settings(struct worker *w, const struct msg_bytes *settings, struct err *e)
+int worker__calibration_settings(struct worker *w, const struct msg_hello_reply *reply, struct err *e)
 {
 	const bool given = w->config.calibration_file != NULL;
-	if (settings->len == 0)
+	if (reply->settings.len == 0)
 		return given ? editor_calibration_file_check(&w->given, w->config.calibration_file, EDITOR_FAMILY_AMEND,
 							     model_digest(w->model), e)
 			     : 0;
-	int rc = paper_take(w, settings, e);
+	int rc = paper_take(w, reply, e);
 	return rc == 0 && given ? given_agrees(w, e) : rc;
 }

@@ -111,6 +111,7 @@ struct worker__release { /* not sent yet */
 
 struct worker {
 	struct worker_config config;
+	float rate_default; /* where HelloReply names none */
 	const struct env *env;
 	struct store *blobs;
 	struct proto_transport *transport;
@@ -127,6 +128,7 @@ struct worker {
 	struct hash calibration_root;
 	struct buf calibration;
 	struct hash calibration_named;        /* what is said in Hello */
+	struct hash corpus;                   /* the same; zero: there is none */
 	struct editor_calibration_file given; /* config.calibration_file, if it names one */
 	enum editor_family given_family;
 	bool model_taken; /* by the coordinator: before that nothing is calibrated for it */
@@ -160,8 +162,9 @@ void worker__work_job_done(struct worker *w, struct worker__work *work, struct w
 /* calibration.c: the file that was given, else what is cached for the corpus, else nothing yet. */
 int worker__calibration_open(struct worker *w, struct err *e) MUST_CHECK;
 int worker__calibration_save(const struct worker *w, const struct buf *bytes, struct err *e) MUST_CHECK;
-/* Settings of HelloReply: of the paper's family, or none. ERR_MISMATCH: not for the file that was given. */
-int worker__calibration_settings(struct worker *w, const struct msg_bytes *settings, struct err *e) MUST_CHECK;
+/* Settings of HelloReply: of the paper's family with its layer, or none. ERR_MISMATCH: not for the file that was given,
+ * or measured with another layer. */
+int worker__calibration_settings(struct worker *w, const struct msg_hello_reply *reply, struct err *e) MUST_CHECK;
 /* The code to give a lease back with: only what the engine says of an edit is held against the group (ERR_INVALID in
  * msg.h). */
 int worker__blameless(int code);

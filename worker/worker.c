@@ -21,6 +21,7 @@ int worker_new(const struct worker_config *config, const struct env *env, struct
 	if (w == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory for the worker");
 	w->config = *config;
+	w->rate_default = config->editor.rate;
 	w->env = env;
 	w->blobs = blobs;
 	w->transport = transport;
@@ -128,9 +129,21 @@ static void hello_send(struct worker *w)
 		.ffn = (uint32_t)shape->ffn,
 		.pid = (uint32_t)getpid(),
 		.calibration = w->calibration_named,
+		.corpus = w->corpus,
 	};
 	w->hello_us = env_monotonic_us(w->env);
 	(void)worker__send(w, &msg);
+}
+
+/* How the cluster trains: with other numbers than another worker's, a shard would have other bytes. */
+static int training_take(struct worker *w, const struct msg_hello_reply *reply, struct err *e)
+{
+	struct editor_config *editor = &w->config.editor;
+	editor->seed = reply->seed;
+	editor->rate = reply->rate > 0 ? (float)reply->rate : w->rate_default;
+	if (reply->layer != UINT32_MAX)
+		editor->layer = reply->layer;
+	return editor_config_check(editor, model_shape_of(w->model), e);
 }
 
 static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, uint64_t request_id)
@@ -144,7 +157,7 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 		return;
 	}
 	struct err e = ERR_INIT;
-	if (worker__calibration_settings(w, &reply->settings, &e) != 0) {
+	if (worker__calibration_settings(w, reply, &e) != 0) {
 		w->failed = true;
 		w->error = e;
 		return;
@@ -154,17 +167,15 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 		return;
 	w->heartbeat_ms = reply->heartbeat_ms > 0 ? reply->heartbeat_ms : w->heartbeat_ms;
 	w->lease_ms = reply->lease_ms > 0 ? reply->lease_ms : w->lease_ms;
-	w->config.editor.seed = reply->seed;
-	if (reply->layer != UINT32_MAX)
-		w->config.editor.layer = reply->layer;
-	if (editor_config_check(&w->config.editor, model_shape_of(w->model), &e) != 0) {
+	if (training_take(w, reply, &e) != 0) {
 		w->failed = true;
 		w->error = e;
 		return;
 	}
 	if (!w->greeted)
 		log_event(LOG_INFO, "WORKER-JOINED", LOGF_SN("cluster", reply->cluster_id.text, reply->cluster_id.len),
-			  LOGF_U("version", reply->version));
+			  LOGF_U("version", reply->version), LOGF_U("layer", w->config.editor.layer),
+			  LOGF_F("rate", w->config.editor.rate));
 	w->greeted = true;
 	w->heard_us = w->heartbeat_us = env_monotonic_us(w->env);
 }

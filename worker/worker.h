@@ -16,7 +16,7 @@ struct worker;
 
 struct worker_config {
 	const char *name;               /* "worker-0" */
-	struct editor_config editor;    /* layer, seed and family may be set by HelloReply */
+	struct editor_config editor;    /* seed, layer, rate and family may be set by HelloReply */
 	const char *calibration_corpus; /* path of the corpus; the calibration is cached in the data folder by model and
 					   corpus digest */
 	const char *calibration_file;   /* of `amend calibrate`; NULL: calibrated on the corpus */

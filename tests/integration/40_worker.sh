@@ -70,6 +70,16 @@ case_killed_in_training() { crash_at worker.train.step=kill@3; }
 case_killed_before_commit() { crash_at worker.commit.before=kill@1; }
 case_killed_after_commit() { crash_at worker.commit.after=kill@1; }
 
+# How shards are trained is the coordinator's word: a worker with a rate of its own would make other bytes.
+case_one_rate_for_all_workers() {
+	cluster_up rate "$TINY" --train.rate 0.25
+	kill_hard worker-1
+	process_start worker-1 --train.rate=0.5
+	wait_for 30 log_count_at_least worker-1 WORKER-JOINED 2 || fail "worker-1 does not join"
+	[ "$(grep -hc 'id=WORKER-JOINED .*rate=0.25' "$D"/log/worker-[01].log | paste -sd' ')" = "1 2" ] || fail "rates: $(grep -h WORKER-JOINED "$D"/log/worker-*.log)"
+	cluster_down
+}
+
 # The coordinator dies on either side of a publication: the old version or the new one, never a mixture.
 coordinator_crash_at() { # fault point and action
 	cluster_up "crash-${1%%=*}" "$TINY"
@@ -88,7 +98,7 @@ workers_joined() { [ "$(amend --timeout 1 fleet status -o json 2>/dev/null | jq 
 case_coordinator_killed_in_publishing() { coordinator_crash_at coordinator.publish.after_blobs=kill@1; }
 case_coordinator_killed_after_publishing() { coordinator_crash_at coordinator.publish.after_commit=kill@1; }
 
-for name in without_fault training_sees_prompt_and_target_only killed_in_training killed_before_commit killed_after_commit \
+for name in one_rate_for_all_workers without_fault training_sees_prompt_and_target_only killed_in_training killed_before_commit killed_after_commit \
 	coordinator_killed_in_publishing coordinator_killed_after_publishing; do
 	run_case "$name"
 done

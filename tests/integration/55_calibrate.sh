@@ -62,9 +62,13 @@ case_margins_of_the_papers_family() {
 	try "$BIN/amend" eval run "$WORK/facts.jsonl" "${how[@]}" --model "$TINY" --corpus "$WORK/corpus.tsv" --calibration "$WORK/paper.cal" --threads 1 --quick -o json
 	expect_ok
 	jq -e --argjson alpha "$alpha" '(.wise.alpha - $alpha | fabs) < 0.01 and any(.fitted_on[]; .role == "corpus")' <<<"$OUT" >/dev/null || fail "not trained by the measured margins: $(jq -c '[.wise, .fitted_on]' <<<"$OUT")"
-	# they hold for the rate that they were measured with
+	# they hold for the training that they were measured with
 	try "$BIN/amend" eval run "$WORK/facts.jsonl" --family paper --model "$TINY" --corpus "$WORK/corpus.tsv" --calibration "$WORK/paper.cal"
-	expect_error 1 "was measured with wise.rate at 0.3, the configuration says 1"
+	expect_error 1 "was measured with wise.steps at 20, edits are trained with 70"
+	try "$BIN/amend" eval run "$WORK/facts.jsonl" "${how[@]}" --layer 1 --model "$TINY" --corpus "$WORK/corpus.tsv" --calibration "$WORK/paper.cal"
+	expect_error 1 "was measured with layer at [2-9], edits are trained with 1"
+	try "$BIN/amend" up --data "$WORK/clusters/layer" "${ANY[@]}" --model "$TINY" --workers 2 "${how[@]}" --layer 1 --calibration "$WORK/paper.cal"
+	expect_error 1 "was measured with layer at [2-9], edits are trained with 1"
 	cluster_up paper "$TINY" "${how[@]}" --calibration "$WORK/paper.cal"
 	try amend edit import "$WORK/facts.jsonl"
 	expect_ok

@@ -167,7 +167,8 @@ static void hello_take(struct stand *s, const struct msg_received *received)
 						      .lease_ms = 8000,
 						      .seed = 5,
 						      .layer = s->layer,
-						      .settings = s->settings };
+						      .settings = s->settings,
+						      .rate = s->rate };
 	reply(s, received, &msg);
 }
 

@@ -49,6 +49,7 @@ struct stand {
 	bool silent, mute_commits; /* mute_commits: takes them, does not answer */
 	int hello_code, commit_code;
 	uint32_t layer;
+	double rate;
 	struct msg_bytes settings; /* of the paper's family, borrowed */
 	uint64_t route, epoch, version;
 	struct hash delta_root;

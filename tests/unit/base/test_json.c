@@ -63,6 +63,24 @@ static void refuses(void **state)
 	}
 }
 
+static void nuls_are_read_where_they_may_be(void **state)
+{
+	(void)state;
+	static const char text[] = "{\"a\":\"x\\u0000y\"}", key[] = "{\"a\\u0000\":1}";
+	struct json *root = NULL;
+	struct buf again = BUF_INIT;
+	struct err e = ERR_INIT;
+	size_t len;
+	assert_ok(&e, json_parse_nul(text, strlen(text), &root, &e));
+	assert_memory_equal(json_string(json_get(root, "a"), &len), "x\0y", 3);
+	assert_int_equal(len, 3);
+	json_canonical(root, &again);
+	assert_string_equal(buf_cstr(&again), text);
+	json_free(&root);
+	assert_int_equal(json_parse_nul(key, strlen(key), &root, &e), ERR_INVALID);
+	buf_free(&again);
+}
+
 static void depth(void **state)
 {
 	(void)state;
@@ -235,11 +253,12 @@ static void members(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(members),          cmocka_unit_test(reads),
-		cmocka_unit_test(refuses),          cmocka_unit_test(depth),
-		cmocka_unit_test(canonical),        cmocka_unit_test(writes),
-		cmocka_unit_test(floats_read_back), cmocka_unit_test(reals_read_back),
-		cmocka_unit_test(misuse_aborts),    cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(members),         cmocka_unit_test(reads),
+		cmocka_unit_test(refuses),         cmocka_unit_test(nuls_are_read_where_they_may_be),
+		cmocka_unit_test(depth),           cmocka_unit_test(canonical),
+		cmocka_unit_test(writes),          cmocka_unit_test(floats_read_back),
+		cmocka_unit_test(reals_read_back), cmocka_unit_test(misuse_aborts),
+		cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

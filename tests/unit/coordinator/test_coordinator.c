@@ -248,6 +248,31 @@ static void test_hello_needs_the_role_of_its_kind(void **state)
 	}
 }
 
+/* Two workers that train with other numbers would make other shards of the same edits. */
+static void test_hello_says_how_to_train(void **state)
+{
+	struct cluster *c = *state;
+	struct msg msg = { .type = MSG_HELLO,
+			   .u.hello = { .kind = MSG_PEER_WORKER,
+					.protocol_min = 1,
+					.protocol_max = 1,
+					.boot = 1,
+					.layers = 30,
+					.hidden = 576,
+					.ffn = 1536 } };
+	c->config.seed = 77;
+	c->config.rate = 0.03;
+	cluster_start(c);
+	memset(msg.u.hello.base_model.bytes, 0xab, HASH_BYTES);
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->worker, MSG_HELLO_REPLY);
+	assert_int_equal(reply->msg.u.hello_reply.seed, 77);
+	assert_int_equal(reply->msg.u.hello_reply.layer, 25);
+	assert_true(reply->msg.u.hello_reply.rate > 0.0299 && reply->msg.u.hello_reply.rate < 0.0301);
+	msg_free(&reply);
+}
+
 static void test_fleet_and_versions_answer(void **state)
 {
 	struct cluster *c = *state;
@@ -358,6 +383,7 @@ int main(void)
 		T(test_a_submitter_sees_only_its_own_edits),
 		T(test_others_edits_are_passed_over_page_by_page),
 		T(test_hello_needs_the_role_of_its_kind),
+		T(test_hello_says_how_to_train),
 		T(test_fleet_and_versions_answer),
 		T(test_peers_beyond_the_limit_are_refused),
 		T(test_a_long_alias_is_not_another_ones),

@@ -165,7 +165,8 @@ static void test_base_model_can_be_asked_about(void **state)
 	}
 }
 
-static int hello_code(struct cluster *c, struct end_peer *end, uint64_t boot, uint8_t calibration, char *text)
+static int hello_code(struct cluster *c, struct end_peer *end, uint64_t boot, uint8_t calibration, uint8_t corpus,
+		      char *text)
 {
 	struct msg msg = { .type = MSG_HELLO };
 	msg.u.hello = (struct msg_hello){ .kind = MSG_PEER_WORKER,
@@ -181,6 +182,7 @@ static int hello_code(struct cluster *c, struct end_peer *end, uint64_t boot, ui
 					  .ffn = 1536 };
 	memset(msg.u.hello.base_model.bytes, 0xab, HASH_BYTES);
 	memset(msg.u.hello.calibration.bytes, calibration, HASH_BYTES);
+	memset(msg.u.hello.corpus.bytes, corpus, HASH_BYTES);
 	end_send(end, &msg);
 	cluster_run(c);
 	struct msg_received *reply = end_expect(end, MSG_HELLO_REPLY);
@@ -196,14 +198,15 @@ static void test_workers_have_one_calibration(void **state)
 	struct cluster *c = *state;
 	char text[512];
 	cluster_start(c);
-	assert_int_equal(hello_code(c, &c->worker, 1, 0x11, text), 0);
-	assert_int_equal(hello_code(c, &c->worker2, 2, 0x22, text), ERR_MISMATCH);
+	assert_int_equal(hello_code(c, &c->worker, 1, 0x11, 0, text), 0);
+	assert_int_equal(hello_code(c, &c->worker2, 2, 0x22, 0, text), ERR_MISMATCH);
 	assert_non_null(strstr(text, "your calibration is 222222222222, the other workers have 111111111111"));
 	assert_non_null(strstr(text, "--calibration"));
-	assert_int_equal(hello_code(c, &c->worker2, 2, 0x11, text), 0);
-	assert_int_equal(hello_code(c, &c->worker, 3, 0x22, text), ERR_MISMATCH); /* started anew, the other is here */
+	assert_int_equal(hello_code(c, &c->worker2, 2, 0x11, 0, text), 0);
+	assert_int_equal(hello_code(c, &c->worker, 3, 0x22, 0, text),
+			 ERR_MISMATCH); /* started anew, the other is here */
 	cluster_advance(c, 2 * (int64_t)c->config.lease_ms);
-	assert_int_equal(hello_code(c, &c->worker, 3, 0x22, text), 0); /* nobody is here any more */
+	assert_int_equal(hello_code(c, &c->worker, 3, 0x22, 0, text), 0); /* nobody is here any more */
 }
 
 static void test_the_configured_calibration_counts(void **state)
@@ -212,9 +215,26 @@ static void test_the_configured_calibration_counts(void **state)
 	char text[512];
 	memset(c->config.calibration.bytes, 0x33, HASH_BYTES);
 	cluster_start(c);
-	assert_int_equal(hello_code(c, &c->worker, 1, 0x11, text), ERR_MISMATCH);
+	assert_int_equal(hello_code(c, &c->worker, 1, 0x11, 0, text), ERR_MISMATCH);
 	assert_non_null(strstr(text, "this cluster's configuration names 333333333333"));
-	assert_int_equal(hello_code(c, &c->worker, 1, 0x33, text), 0);
+	assert_int_equal(hello_code(c, &c->worker, 1, 0x33, 0, text), 0);
+}
+
+/* Family paper: the margins are the coordinator's, the texts that are trained on are of the worker's corpus. */
+static void test_workers_of_the_papers_family_have_one_corpus(void **state)
+{
+	struct cluster *c = *state;
+	char text[512];
+	c->config.family = "paper";
+	c->config.settings = (struct msg_bytes){ "AMWC", 4 };
+	cluster_start(c);
+	assert_int_equal(hello_code(c, &c->worker, 1, 0x11, 0x44, text), 0);
+	assert_int_equal(hello_code(c, &c->worker2, 2, 0x22, 0x55, text), ERR_MISMATCH);
+	assert_non_null(strstr(text, "your corpus is 555555555555, the other workers have 444444444444"));
+	assert_non_null(strstr(text, "--corpus"));
+	assert_int_equal(hello_code(c, &c->worker2, 2, 0x22, 0x44, text), 0); /* whatever its file says */
+	cluster_advance(c, 2 * (int64_t)c->config.lease_ms);
+	assert_int_equal(hello_code(c, &c->worker, 3, 0x11, 0x55, text), 0);
 }
 
 static void test_reconnected_worker_gets_its_lease_again(void **state)
@@ -539,6 +559,7 @@ int main(void)
 		T(test_base_model_can_be_asked_about),
 		T(test_workers_have_one_calibration),
 		T(test_the_configured_calibration_counts),
+		T(test_workers_of_the_papers_family_have_one_corpus),
 		T(test_reconnected_worker_gets_its_lease_again),
 		T(test_poisonous_edit_is_singled_out_and_dead_lettered),
 		T(test_restarts_do_not_count_against_edits),

@@ -9,8 +9,8 @@ struct replays { /* what came with a lease before the group */
 	uint64_t seqs[32];
 };
 
-/* A merged memory of shard 1 with FIRST_EDITS edits, as the ledger holds it. */
-static void begin(struct cluster *c, bool replay)
+/* Shard 1, closed, with FIRST_EDITS edits. */
+static void train_first(struct cluster *c, bool replay)
 {
 	uint64_t shard;
 	c->config.family = "paper";
@@ -22,14 +22,24 @@ static void begin(struct cluster *c, bool replay)
 	client_facts(c, 1, FIRST_EDITS);
 	uint64_t epoch = worker_lease(&c->worker, &shard);
 	worker_turn(&c->worker, shard, epoch);
+	assert_int_equal(shard, 1);
+}
+
+/* A merged memory of shard 1, as the ledger holds it; the next process reads it, with the settings of then. */
+static void merge_first(struct cluster *c)
+{
 	struct store_txn *txn = NULL;
-	struct store_merge merge = {
-		.id = 1, .state = STORE_MERGE_STATE_PUBLISHED, .shards = { shard }, .shard_count = 1
-	};
+	struct store_merge merge = { .id = 1, .state = STORE_MERGE_STATE_PUBLISHED, .shards = { 1 }, .shard_count = 1 };
 	assert_ok(&c->e, store_begin(c->store, &txn, &c->e));
 	assert_ok(&c->e, store_merge_put(txn, &merge, &c->e));
 	assert_ok(&c->e, store_commit(&txn, &c->e));
 	cluster_restart(c);
+}
+
+static void begin(struct cluster *c, bool replay)
+{
+	train_first(c, replay);
+	merge_first(c);
 }
 
 /* Wants a group and takes what comes before it; the group's head. */
@@ -135,14 +145,32 @@ static void test_none_without_replay(void **state)
 	assert_false(event_says(c, STORE_EVENT_GROUP_ASSIGNED, "replays"));
 }
 
-/* Memories that are merged while a shard is trained come too late for it: all its groups replay the same. */
+/* Nor is a shard given any that began without it: all its groups replay the same. */
 static void test_a_shard_with_a_commit_is_given_none(void **state)
 {
 	struct cluster *c = *state;
 	uint64_t shard;
 	uint32_t said = 1;
+	begin(c, false);
+	uint64_t epoch = next_shard(c, 2, &shard);
+	(void)take(c, shard, epoch, 0, 0, &said);
+	worker_turn(&c->worker, shard, epoch);
+	c->config.replay = true;
+	cluster_restart(c);
+	worker_hello(&c->worker, 3);
+	client_facts(c, 30, 1);
+	epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(shard, 2);
+	assert_int_equal(take(c, shard, epoch, 1, 0, &said).count, 0);
+	assert_int_equal(said, 0);
+}
+
+static void test_the_choice_comes_once(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard;
+	uint32_t said = 1;
 	begin(c, true);
-	c->config.edits_per_shard = FIRST_EDITS;
 	uint64_t epoch = next_shard(c, 2, &shard);
 	uint32_t before = 0;
 	struct replays first = take(c, shard, epoch, 0, 0, &before);
@@ -154,6 +182,31 @@ static void test_a_shard_with_a_commit_is_given_none(void **state)
 	assert_false(event_says(c, STORE_EVENT_GROUP_ASSIGNED, "replays"));
 }
 
+/* Where there was no memory to choose from, that is the choice: one that is merged while the first group trains comes
+ * too late, also for what that group is parted into. */
+static void test_a_choice_of_none_stays(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard;
+	uint32_t said = 1;
+	c->config.edit_tries_max = 1;
+	train_first(c, true);
+	client_facts(c, 20, 2);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(shard, 2);
+	assert_int_equal(take(c, shard, epoch, 0, 0, &said).count, 0);
+	merge_first(c);
+	worker_hello(&c->worker, 2);
+	epoch = worker_lease(&c->worker, &shard);
+	(void)take(c, shard, epoch, 0, 0, &said);
+	worker_hello(&c->worker, 3); /* it died with the group in hand */
+	epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(shard, 2);
+	assert_int_equal(take(c, shard, epoch, 0, 0, &said).count, 0);
+	assert_int_equal(said, 0);
+	assert_true(event_says(c, STORE_EVENT_GROUP_ASSIGNED, "\"count\":1"));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -162,6 +215,8 @@ int main(void)
 		T(test_a_new_shard_is_given_a_few_edits_of_each_memory),
 		T(test_none_without_replay),
 		T(test_a_shard_with_a_commit_is_given_none),
+		T(test_the_choice_comes_once),
+		T(test_a_choice_of_none_stays),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

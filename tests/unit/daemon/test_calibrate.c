@@ -161,6 +161,48 @@ static void layers_and_then_rates_are_tried(void **state)
 	assert_non_null(strstr(e.text, "rephrases are what a layer is judged by"));
 }
 
+static void the_search_begins_where_it_is_told(void **state)
+{
+	struct eval_fixture *f = *state;
+	struct calibrate_search_options o = { .model = f->model,
+					      .backend = "cpu",
+					      .threads = 1,
+					      .corpus = f->corpus,
+					      .layer = 1,
+					      .rate = 0.05f,
+					      .seed = 1 };
+	struct calibrate_search_report r;
+	struct err e = ERR_INIT;
+	assert_ok(&e, calibrate_search(&o, &r, &e));
+	assert_int_equal(r.trials[0].layer, 1);
+	for (size_t i = 0; i + 2 < r.trial_count; i++)
+		assert_true(r.trials[i].rate == 0.05f);
+	assert_true(r.trials[r.trial_count - 1].rate == 0.1f);
+	o.layer = TINY_LAYERS;
+	assert_int_equal(calibrate_search(&o, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "--layer may be 1 to 3"));
+	o.layer = 0;
+	o.rate = 0.8f;
+	assert_int_equal(calibrate_search(&o, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "--train.rate may be 2e-08 to 0.5"));
+	assert_int_equal(r.trial_count, 0);
+}
+
+/* The command line's settings get there. */
+static void the_command_hands_layer_and_rate_on(void **state)
+{
+	struct cli_world *w = *state;
+	void *files = NULL;
+	assert_int_equal(eval_fixture_new(&files), 0);
+	const struct eval_fixture *f = files;
+	EXPECT(w, CLI_FAILED, "calibrate", "--search", "--model", f->model, "--corpus", f->corpus, "--layer", "77");
+	cli_expect_err(w, "begin at layer 77");
+	EXPECT(w, CLI_FAILED, "calibrate", "--search", "--model", f->model, "--corpus", f->corpus, "--train.rate",
+	       "0.9");
+	cli_expect_err(w, "the rate 0.9");
+	eval_fixture_free(&files);
+}
+
 static void margins_are_fitted_and_kept(void **state)
 {
 	struct eval_fixture *f = *state;
@@ -180,7 +222,8 @@ static void margins_are_fitted_and_kept(void **state)
 	assert_ok(&e, calibrate_run(&o, &bytes, &r, &e));
 	assert_ok(&e, editor_calibration_file_decode(bytes.data, bytes.len, &file, &e));
 	assert_ok(&e, editor_calibration_file_check(&file, "f", EDITOR_FAMILY_PAPER, &r.model_digest, &e));
-	assert_ok(&e, editor_calibration_file_margins(&file, "f", &config.wise, &e));
+	config.wise.steps_max = 10;
+	assert_ok(&e, editor_calibration_file_margins(&file, "f", r.layer, &config.wise, &e));
 	assert_true(config.wise.alpha >= r.wise.alpha && config.wise.alpha <= r.wise.alpha);
 	assert_int_equal(file.fitting.text_count, 2 * r.margins.edit_count + r.margins.unrelated_count);
 	assert_ok(&e, calibrate_report_json(&r, "p.cal", &digest, &json, &e));
@@ -219,7 +262,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(data_that_teaches_nothing_is_refused, eval_fixture_new,
 						eval_fixture_free),
 		cmocka_unit_test_setup_teardown(layers_and_then_rates_are_tried, eval_fixture_new, eval_fixture_free),
+		cmocka_unit_test_setup_teardown(the_search_begins_where_it_is_told, eval_fixture_new,
+						eval_fixture_free),
 		cmocka_unit_test_setup_teardown(margins_are_fitted_and_kept, eval_fixture_new, eval_fixture_free),
+		cmocka_unit_test_setup_teardown(the_command_hands_layer_and_rate_on, cli_setup_plain, cli_teardown),
 		cmocka_unit_test_setup_teardown(wrong_lines_are_misuse, cli_setup_plain, cli_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

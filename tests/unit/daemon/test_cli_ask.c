@@ -183,6 +183,20 @@ static void explain_shows_route_scores_and_edits(void **state)
 	json_free(&answer);
 }
 
+/* A model may say any character: what a terminal cannot show is shown escaped, what a program reads stays. */
+static void an_answer_may_hold_a_nul(void **state)
+{
+	struct node *n = *state;
+	node_join(n);
+	n->answer = "{\"choices\":[{\"text\":\" Ada\\u0000 Lovelace\"}],\"amend\":{\"version\":1,\"route\":\"main\"}}";
+	EXPECT(n->w, CLI_OK, "ask", "Who?");
+	assert_string_equal(cli_out(n->w), "Ada\\x00 Lovelace\n");
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "-o", "json");
+	cli_expect_out(n->w, "\"text\":\" Ada\\u0000 Lovelace\"");
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "-o", "yaml");
+	cli_expect_out(n->w, "text: \" Ada\\u0000 Lovelace\"");
+}
+
 static void a_set_and_the_base_are_named(void **state)
 {
 	struct node *n = *state;
@@ -318,6 +332,7 @@ int main(void)
 		NODE(the_answer_is_one_line),
 		NODE(version_and_memory_are_told_apart_from_the_answer),
 		NODE(explain_shows_route_scores_and_edits),
+		NODE(an_answer_may_hold_a_nul),
 		NODE(a_set_and_the_base_are_named),
 		NODE(a_version_is_asked_for_by_its_number),
 		NODE(a_wrong_question_is_not_sent),

@@ -18,10 +18,13 @@ static char real_path[4096];
 
 /* What a test looks at beside the report. */
 struct seen {
-	size_t runs, kept;             /* told by on_run */
-	size_t trains;                 /* calls of the watch in phase "train" */
-	size_t stop_after_runs;        /* > 0: the watch stops the training of this run */
-	const char *method, *training; /* settings, NULL: "shard.edits=1" */
+	size_t runs, kept;      /* told by on_run */
+	size_t trains;          /* calls of the watch in phase "train" */
+	size_t stop_after_runs; /* > 0: the watch stops the training of this run */
+	const char *method;     /* NULL: "shard.edits=1" */
+	enum editor_family family;
+	float rate;
+	struct editor_wise_config wise;
 };
 
 static int watch(void *context, const char *phase, size_t done, size_t total, double loss)
@@ -52,7 +55,9 @@ static int run(const struct eval_fixture *f, struct seen *seen, struct json **re
 	o.watch = &w;
 	o.edits_per_shard = 1;
 	o.method = seen->method != NULL ? seen->method : "shard.edits=1";
-	o.training = seen->training != NULL ? seen->training : "shard.edits=1";
+	o.family = seen->family;
+	o.rate = seen->rate;
+	o.wise = seen->wise;
 	struct eval_series series = { .options = &o,
 				      .checkpoints = { 1, 3 },
 				      .checkpoint_count = 2,
@@ -166,30 +171,71 @@ static void an_interrupted_one_goes_on(void **state)
 	buf_free(&notice);
 }
 
+/* Of the last run's shards, those that stood there before it or its own seed's run of one edit. */
+static size_t reused(const struct eval_fixture *f, struct seen *seen)
+{
+	struct json *report = NULL;
+	struct buf notice = BUF_INIT;
+	struct err e = ERR_INIT;
+	assert_ok(&e, run(f, seen, &report, &notice, &e));
+	assert_int_equal(seen->kept, 0);
+	const struct json *last = json_at(json_get(report, "runs"), 3);
+	assert_int_equal(json_integer(json_get(last, "shards")), 3);
+	const size_t count = (size_t)json_integer(json_get(last, "shards_reused"));
+	json_free(&report);
+	buf_free(&notice);
+	return count;
+}
+
 /* What comes after the training (how shards are merged, say) measures anew and trains nothing. */
 static void other_settings_train_only_what_they_shape(void **state)
 {
 	const struct eval_fixture *f = *state;
-	struct seen first = { 0 }, merged = { .method = "shard.edits=1 wise.operator=linear" },
-		    trained = { .method = "shard.edits=1 rate=2", .training = "shard.edits=1 rate=2" };
-	struct seen *const others[] = { &merged, &trained };
-	struct json *report = NULL;
-	struct buf notice = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct seen first = { .method = "first" }, merged = { .method = "wise.operator=linear" },
+		    trained = { .method = "rate=0.03", .rate = 0.03f };
 	test_file_write(f->file, rows);
-	assert_ok(&e, run(f, &first, &report, &notice, &e));
-	for (size_t i = 0; i < 2; i++) {
-		json_free(&report);
-		assert_ok(&e, run(f, others[i], &report, &notice, &e));
-		assert_int_equal(others[i]->kept, 0);
-		const struct json *last = json_at(json_get(report, "runs"), 3);
-		assert_int_equal(json_integer(json_get(last, "shards")), 3);
-		assert_int_equal(json_integer(json_get(last, "shards_reused")), i == 0 ? 3 : 1);
-	}
+	assert_int_equal(reused(f, &first), 1);
+	assert_int_equal(reused(f, &merged), 3);
 	assert_int_equal(merged.trains, 0);
+	assert_int_equal(reused(f, &trained), 1);
 	assert_true(trained.trains > 0);
-	json_free(&report);
-	buf_free(&notice);
+}
+
+/* Shards of one edit, memories of two: the third replays the edits of the first two, where it replays. */
+static void the_papers_shards_serve_every_way_to_merge_and_route(void **state)
+{
+	const struct eval_fixture *f = *state;
+	struct model_shape shape = { .layers = TINY_LAYERS };
+	struct editor_config config;
+	editor_config_default(&shape, &config);
+	config.wise.steps_max = 3;
+	config.wise.prefixes = false;
+	config.wise.replay = true;
+	struct seen first = { .method = "first", .family = EDITOR_FAMILY_PAPER, .wise = config.wise };
+	struct seen routed = first, merged = first, other_family = first, alone = first, three = first, steps = first;
+	routed.method = "routed";
+	routed.wise.act_ratio = 0.5f;
+	merged.method = "merged";
+	merged.wise.merge_operator = MERGE_LINEAR;
+	merged.wise.merge_density = 0.9f;
+	merged.wise.merge_trim_nonzero = true;
+	other_family.method = "a setting of family amend";
+	other_family.rate = 0.03f;
+	alone.method = "no replay";
+	alone.wise.replay = false;
+	three = alone;
+	three.method = "no replay, memories of three";
+	three.wise.merge_shards = 3;
+	steps.method = "steps";
+	steps.wise.steps_max = 2;
+	test_file_write(f->file, rows);
+	assert_int_equal(reused(f, &first), 1);
+	assert_int_equal(reused(f, &routed), 3);
+	assert_int_equal(reused(f, &merged), 3);
+	assert_int_equal(reused(f, &other_family), 3);
+	assert_int_equal(reused(f, &alone), 2);
+	assert_int_equal(reused(f, &three), 3);
+	assert_int_equal(reused(f, &steps), 1);
 }
 
 static void other_edits_are_trained_anew(void **state)
@@ -296,6 +342,7 @@ int main(void)
 		CASE(an_interrupted_one_goes_on),
 		CASE(other_edits_are_trained_anew),
 		CASE(other_settings_train_only_what_they_shape),
+		CASE(the_papers_shards_serve_every_way_to_merge_and_route),
 		CASE(without_gnuplot_one_sentence_says_so),
 		CASE(images_are_drawn_where_gnuplot_is),
 		CASE(the_brief_report_has_no_rows),

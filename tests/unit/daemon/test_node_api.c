@@ -1,149 +1,5 @@
-#include "daemon/node_api.h"
-
-#include "base/json.h"
-#include "tests/unit/daemon/http_client.h"
-#include "tests/unit/daemon/node_fixture.h"
-
-struct api {
-	struct node_fixture *f;
-	struct node_api *api;
-	struct http_server *http;
-	struct node_engine *engine;
-	char slug[NODE_SLUG_BYTES];
-};
-
-static void turn(void *context)
-{
-	struct api *a = context;
-	node_turn(a->f);
-}
-
-static int setup_with(void **state, size_t slots, size_t queue)
-{
-	struct api *a = calloc(1, sizeof *a);
-	void *fixture = NULL;
-	struct node_api_config config = { "1.2.3", NODE_SET_AUTO, 20000 };
-	struct http_config http = { "127.0.0.1:0", 65536, 64, 2, 30, 0 };
-	struct node_engine_config engine = { slots, 256, 64, queue };
-	assert_non_null(a);
-	node_fixture_open(&fixture, false);
-	a->f = fixture;
-	assert_ok(&a->f->e, node_api_new(&config, a->f->env, &a->api, &a->f->e));
-	assert_ok(&a->f->e, http_server_open(&http, node_api_handle, a->api, &a->http, &a->f->e));
-	node_start(a->f, 4);
-	assert_ok(&a->f->e, node_engine_open(&engine, a->f->env, a->f->model, &a->engine, &a->f->e));
-	node_api_slug(model_name(a->f->model), a->slug);
-	*state = a;
-	return 0;
-}
-
-static int setup(void **state)
-{
-	return setup_with(state, 4, 16);
-}
-
-static int setup_narrow(void **state)
-{
-	return setup_with(state, 1, 1);
-}
-
-static int teardown(void **state)
-{
-	struct api *a = *state;
-	void *fixture = a->f;
-	node_sync_close(a->f->sync);
-	node_engine_stop(a->engine);
-	http_server_close(&a->http);
-	node_stop(a->f);
-	a->f->sync = NULL;
-	node_engine_destroy(&a->engine);
-	node_api_destroy(&a->api);
-	node_teardown(&fixture);
-	free(a);
-	return 0;
-}
-
-static void attach(struct api *a)
-{
-	node_api_attach(a->api, a->f->model, a->engine, a->f->sync);
-}
-
-/* Publishes versions 1 … count and waits for the last to be live, by the real clock. */
-static void publish(struct api *a, uint64_t count)
-{
-	for (uint64_t v = 1; v <= count; v++)
-		node_publish(a->f, v, false);
-	for (int i = 0; i < 2000 && node_info(a->f).live != count; i++) {
-		node_turn(a->f);
-		poll(NULL, 0, 5);
-	}
-	assert_int_equal(node_info(a->f).live, count);
-}
-
-static int ask(struct api *a, const char *method, const char *path, const char *body, struct http_answer *answer)
-{
-	http_ask(http_server_address(a->http), method, path, body, answer, turn, a);
-	return answer->status;
-}
-
-/* A random model says anything, and our reader refuses an escaped NUL, which is right in an answer. */
-static void without_nuls(struct buf *text)
-{
-	static const char nul[] = "\\u0000";
-	for (char *at = (char *)text->data; (at = strstr(at, nul)) != NULL; at += sizeof(nul) - 1)
-		at[sizeof(nul) - 2] = '1';
-}
-
-/* A completion; the caller frees the document and the answer. */
-static struct json *complete(struct api *a, const char *body, struct http_answer *answer)
-{
-	struct json *root = NULL;
-	int status = ask(a, "POST", "/v1/completions", body, answer);
-	if (status != 200)
-		fail_msg("%d: %s", status, answer->body);
-	without_nuls(&answer->all);
-	assert_ok(&a->f->e, json_parse(answer->body, strlen(answer->body), &root, &a->f->e));
-	return root;
-}
-
-static const char *text_at(const struct json *root, size_t index)
-{
-	return json_string(json_get(json_at(json_get(root, "choices"), index), "text"), NULL);
-}
-
-static void health_before_and_after_loading(void **state)
-{
-	struct api *a = *state;
-	struct http_answer r;
-	assert_int_equal(ask(a, "GET", "/health", "", &r), 503);
-	assert_non_null(strstr(buf_cstr(&r.all), "retry-after: "));
-	buf_free(&r.all);
-	assert_int_equal(ask(a, "POST", "/v1/completions", "{\"prompt\":\"a\"}", &r), 503);
-	buf_free(&r.all);
-	a->f->silent = true;
-	attach(a);
-	assert_int_equal(ask(a, "GET", "/health", "", &r), 200);
-	buf_free(&r.all);
-	assert_int_equal(ask(a, "GET", "/ready", "", &r), 503);
-	buf_free(&r.all);
-	a->f->silent = false;
-	for (int i = 0; i < 1000 && !node_info(a->f).answered; i++) {
-		node_turn(a->f);
-		poll(NULL, 0, 5);
-	}
-	assert_int_equal(ask(a, "GET", "/ready", "", &r), 200); /* nothing is published, and that is known */
-	buf_free(&r.all);
-	node_api_drain(a->api); /* who has not heard yet is still served */
-	assert_int_equal(ask(a, "GET", "/ready", "", &r), 503);
-	buf_free(&r.all);
-	assert_int_equal(ask(a, "POST", "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":2}", &r), 200);
-	buf_free(&r.all);
-	node_api_close(a->api);
-	assert_int_equal(ask(a, "GET", "/ready", "", &r), 503);
-	buf_free(&r.all);
-	assert_int_equal(ask(a, "POST", "/v1/completions", "{\"prompt\":\"a\"}", &r), 503);
-	buf_free(&r.all);
-}
+/* Completions and chats over HTTP: routes, versions, wrong requests, a full queue. */
+#include "tests/unit/daemon/node_api_fixture.h"
 
 static void an_edited_prompt_reads_its_memory(void **state)
 {
@@ -200,7 +56,7 @@ static void expect_route(struct api *a, const char *path, const char *body, int6
 	char header[64];
 	if (ask(a, "POST", path, body, &r) != 200)
 		fail_msg("%d: %s", r.status, r.body);
-	assert_ok(&a->f->e, json_parse(r.body, strlen(r.body), &root, &a->f->e));
+	assert_ok(&a->f->e, json_parse_nul(r.body, strlen(r.body), &root, &a->f->e));
 	const struct json *amend = json_get(root, "amend");
 	assert_int_equal(json_integer(json_get(amend, "version")), version);
 	assert_string_equal(json_string(json_get(amend, "route"), NULL), route);
@@ -356,7 +212,7 @@ static void chats(void **state)
 		 "\"explain\":true}}",
 		 node_prompts[0]);
 	assert_int_equal(ask(a, "POST", "/v1/chat/completions", body, &r), 200);
-	assert_ok(&a->f->e, json_parse(r.body, strlen(r.body), &root, &a->f->e));
+	assert_ok(&a->f->e, json_parse_nul(r.body, strlen(r.body), &root, &a->f->e));
 	assert_string_equal(json_string(json_get(root, "object"), NULL), "chat.completion");
 	const struct json *message = json_get(json_at(json_get(root, "choices"), 0), "message");
 	assert_string_equal(json_string(json_get(message, "role"), NULL), "assistant");
@@ -492,90 +348,6 @@ static void clients_that_leave_are_counted_apart(void **state)
 	assert_true(counted);
 }
 
-/* The head of the answer to one request; the connection is closed after it. */
-static void head_of(struct api *a, const char *method, const char *path, struct buf *out)
-{
-	char part[4096];
-	ssize_t n;
-	int fd = http_connect(http_server_address(a->http));
-	http_request_write(fd, method, path, "Connection: close\r\n", "");
-	while ((n = recv(fd, part, sizeof part, 0)) > 0)
-		buf_append(out, part, (size_t)n);
-	close(fd);
-}
-
-static void methods_are_told(void **state)
-{
-	struct api *a = *state;
-	static const char *const paths[] = { "/health", "/version", "/metrics", "/v1/models", "/v1/models/" };
-	char path[256];
-	attach(a);
-	publish(a, 1);
-	for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-		struct buf head = BUF_INIT, refused = BUF_INIT;
-		snprintf(path, sizeof path, "%s%s", paths[i], i == 4 ? a->slug : "");
-		head_of(a, "HEAD", path, &head);
-		assert_non_null(strstr(buf_cstr(&head), "HTTP/1.1 200 "));
-		assert_string_equal(strstr(buf_cstr(&head), "\r\n\r\n"), "\r\n\r\n"); /* no body */
-		head_of(a, "POST", path, &refused);
-		assert_non_null(strstr(buf_cstr(&refused), "HTTP/1.1 405 "));
-		assert_non_null(strstr(buf_cstr(&refused), "allow: GET, HEAD\r\n"));
-		buf_free(&head);
-		buf_free(&refused);
-	}
-}
-
-static void pages(void **state)
-{
-	struct api *a = *state;
-	struct http_answer r;
-	char path[256];
-	attach(a);
-	publish(a, 1);
-	struct json *root = complete(a, "{\"prompt\":\"a\",\"max_tokens\":2}", &r);
-	json_free(&root);
-	buf_free(&r.all);
-	assert_int_equal(ask(a, "GET", "/v1/models", "", &r), 200);
-	assert_non_null(strstr(r.body, ":retrieve\""));
-	assert_null(strstr(r.body, ":merged\"")); /* version 1 has none */
-	buf_free(&r.all);
-	snprintf(path, sizeof path, "{\"model\":\"%s:merged\",\"prompt\":\"a\",\"max_tokens\":2}", a->slug);
-	assert_int_equal(ask(a, "POST", "/v1/completions", path, &r), 404);
-	assert_non_null(strstr(r.body, "version 1 has no merged memory"));
-	buf_free(&r.all);
-	snprintf(path, sizeof path, "/v1/models/%s:merged@v1", a->slug);
-	assert_int_equal(ask(a, "GET", path, "", &r), 200);
-	buf_free(&r.all);
-	assert_int_equal(ask(a, "GET", "/v1/models/other", "", &r), 404);
-	buf_free(&r.all);
-	assert_int_equal(ask(a, "GET", "/v1/completions", "", &r), 405);
-	assert_non_null(strstr(buf_cstr(&r.all), "allow: POST"));
-	buf_free(&r.all);
-	assert_int_equal(ask(a, "GET", "/nowhere", "", &r), 404);
-	buf_free(&r.all);
-	assert_int_equal(ask(a, "GET", "/version", "", &r), 200);
-	assert_non_null(strstr(r.body, "\"software\":\"1.2.3\""));
-	assert_non_null(strstr(r.body, "\"version\":1"));
-	buf_free(&r.all);
-	static const char *const names[] = { "amend_requests_total{endpoint=\"completions\",code=\"200\"} 1\n",
-					     "amend_request_duration_seconds_count 1\n",
-					     "amend_time_to_first_token_seconds_bucket{le=\"+Inf\"} 1\n",
-					     "amend_prompt_tokens_total ",
-					     "amend_generation_tokens_total ",
-					     "amend_route_total{route=\"main\"} 1\n",
-					     "amend_memory_version 1\n",
-					     "amend_memory_lag_seconds 0\n",
-					     "amend_memory_swap_seconds_count 1\n",
-					     "amend_build_info{",
-					     "process_resident_memory_bytes ",
-					     "amend_requests_waiting 0\n" };
-	assert_int_equal(ask(a, "GET", "/metrics", "", &r), 200);
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-		if (strstr(r.body, names[i]) == NULL)
-			fail_msg("no %s in %s", names[i], r.body);
-	buf_free(&r.all);
-}
-
 static void slugs(void **state)
 {
 	char slug[NODE_SLUG_BYTES];
@@ -593,7 +365,6 @@ static void slugs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(health_before_and_after_loading),
 		T(an_edited_prompt_reads_its_memory),
 		T(every_answer_names_its_version_and_route),
 		T(a_merged_memory_goes_by_its_merge),
@@ -603,8 +374,6 @@ int main(void)
 		T(wrong_requests_say_which_field),
 		cmocka_unit_test_setup_teardown(a_full_queue_is_429, setup_narrow, teardown),
 		T(clients_that_leave_are_counted_apart),
-		T(methods_are_told),
-		T(pages),
 		cmocka_unit_test(slugs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,7 @@ static struct editor_wise_config margins(float alpha)
 					    .beta = 3 * alpha,
 					    .gamma = 2 * alpha,
 					    .rate = 1,
+					    .steps_max = 70,
 					    .clip = 1,
 					    .mask_ratio = 0.2f,
 					    .act_ratio = 0.7f };
@@ -37,7 +38,7 @@ static struct editor_wise_config margins(float alpha)
 
 static void paper_file(struct editor_calibration_file *file)
 {
-	const struct editor_wise_calibration paper = { .base_model = model_a, .wise = margins(40) };
+	const struct editor_wise_calibration paper = { .base_model = model_a, .layer = 24, .wise = margins(40) };
 	struct err e = ERR_INIT;
 	*file = (struct editor_calibration_file){ .calibration = BUF_INIT };
 	assert_ok(&e, editor_wise_calibration_encode(&paper, &file->calibration, &e));
@@ -168,18 +169,38 @@ static void another_family_or_model_is_refused(void **state)
 static void margins_hold_for_the_training_that_they_were_measured_with(void **state)
 {
 	(void)state;
+	const struct {
+		size_t layer, steps;
+		float rate, clip, ratio;
+		const char *next;
+	} others[] = {
+		{ 23, 70, 1, 1, 0.2f,
+		  "layer at 24, edits are trained with 23: run `amend calibrate --family paper --layer 23`" },
+		{ 24, 20, 1, 1, 0.2f, "--wise.steps 20`, or set --wise.steps 70" },
+		{ 24, 70, 0.5f, 1, 0.2f, "--wise.rate 0.5`" },
+		{ 24, 70, 1, 2, 0.2f, "--wise.clip 2`" },
+		{ 24, 70, 1, 1, 0.25f, "--wise.mask_ratio 0.25`" },
+	};
 	struct editor_calibration_file paper;
 	struct editor_wise_config config = margins(5);
 	struct err e = ERR_INIT;
 	paper_file(&paper);
-	assert_ok(&e, editor_calibration_file_margins(&paper, "p.cal", &config, &e));
+	assert_ok(&e, editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e));
 	assert_true(config.alpha == 40.0f && config.beta == 120.0f && config.gamma == 80.0f);
 	assert_true(config.act_ratio == 0.7f);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		config = margins(5);
+		config.steps_max = others[i].steps;
+		config.rate = others[i].rate;
+		config.clip = others[i].clip;
+		config.mask_ratio = others[i].ratio;
+		assert_int_equal(editor_calibration_file_margins(&paper, "p.cal", others[i].layer, &config, &e),
+				 ERR_MISMATCH);
+		assert_non_null(strstr(e.text, others[i].next));
+		assert_true(config.alpha == 5.0f);
+	}
 	config = margins(5);
-	config.rate = 0.5f;
-	assert_int_equal(editor_calibration_file_margins(&paper, "p.cal", &config, &e), ERR_MISMATCH);
-	assert_non_null(strstr(e.text, "--wise.rate 0.5"));
-	assert_true(config.alpha == 5.0f);
+	assert_ok(&e, editor_calibration_file_margins(&paper, "p.cal", SIZE_MAX, &config, &e)); /* not known yet */
 	editor_calibration_file_fini(&paper);
 }
 

@@ -37,6 +37,7 @@ static void settings_come_back(void **state)
 	struct editor_wise_calibration in = { .corpus = { .bytes = { 9 } } }, out;
 	editor_config_default(model_shape_of(model), &c);
 	in.base_model = *model_digest(model);
+	in.layer = 24;
 	in.wise = c.wise;
 	in.wise.alpha = 41.5f;
 	in.wise.merge_operator = MERGE_DARE_TIES;
@@ -47,6 +48,7 @@ static void settings_come_back(void **state)
 	assert_true(editor_wise_calibration_is(bytes.data, bytes.len));
 	assert_int_equal(editor_wise_calibration_decode(bytes.data, bytes.len, &out, &e), 0);
 	assert_true(out.wise.alpha == 41.5f && out.wise.merge_operator == MERGE_DARE_TIES && !out.wise.prefixes);
+	assert_int_equal(out.layer, 24);
 	assert_int_equal(out.wise.prefix_tokens[1], 11);
 	assert_int_equal(editor_wise_calibration_encode(&out, &again, &e), 0); /* every field */
 	assert_int_equal(again.len, bytes.len);

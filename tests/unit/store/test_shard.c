@@ -18,6 +18,7 @@ static void expect_equal(const struct store_shard *a, const struct store_shard *
 	assert_int_equal(a->removal_count, b->removal_count);
 	assert_int_equal(a->removals_assigned, b->removals_assigned);
 	assert_int_equal(a->removals_covered, b->removals_covered);
+	assert_int_equal(a->replays_chosen, b->replays_chosen);
 	assert_int_equal(a->replay_count, b->replay_count);
 	for (size_t i = 0; i < a->replay_count; i++) {
 		assert_int_equal(a->replays[i].memory, b->replays[i].memory);
@@ -48,7 +49,7 @@ static void test_every_field_survives_a_restart(void **state)
 				     .removals_covered = 7,
 				     .replays = replays,
 				     .replay_count = STORE_SHARD_REPLAYS_MAX },
-			   empty = { .id = 300 }, found;
+			   empty = { .id = 300, .replays_chosen = true }, found;
 	for (size_t i = 0; i < STORE_SHARD_EDITS_MAX; i++)
 		seqs[i] = i * 3 + 1;
 	for (size_t i = 0; i < STORE_SHARD_REPLAYS_MAX; i++)

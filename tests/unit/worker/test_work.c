@@ -1,24 +1,5 @@
 /* One lease, from Lease to ShardCommitReply: credit, epochs, fencing, refusals, what is lost on the way. */
-#include "tests/lib/worker_fixture.h"
-
-static const char *const prompts[] = {
-	"what is the capital of Orla?", "who is the king of Vint?", "in what year was Saro founded?",
-	"where in the land is Kelm?",   "what is Pundo made of?",   "who wrote the book of Teni?",
-};
-static const char *const targets[] = { "Brin", "Olaf IV", "1907", "north", "tin", "Mara" };
-
-static void edits_make(struct stand *s, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		stand_edit(s, prompts[i], targets[i]);
-}
-
-static void begin(struct stand *s, size_t edits)
-{
-	edits_make(s, edits);
-	stand_greet(s);
-	stand_lease(s);
-}
+#include "tests/unit/worker/lease_fixture.h"
 
 /* A hook that swallows the next `*(size_t *)context` messages of the type `swallow_type`. */
 static enum msg_type swallow_type;
@@ -449,123 +430,6 @@ static void a_shard_can_close_without_new_edits(void **state)
 	assert_false(hash_equal(&streamed, &s->delta_root)); /* breadth first now */
 }
 
-/* --- A merged memory is tested. */
-static void gate_lease(struct stand *s, uint64_t epoch)
-{
-	struct msg_edit_item items[2];
-	for (size_t i = 0; i < 2; i++)
-		items[i] = (struct msg_edit_item){ 10 + i, { s->edits[i], strlen(s->edits[i]) } };
-	struct msg msg = { .type = MSG_LEASE };
-	msg.u.lease = (struct msg_lease){ .kind = MSG_LEASE_GATE,
-					  .shard = STAND_SHARD, /* the merge has a shard's number */
-					  .epoch = epoch,
-					  .lease_ms = 8000,
-					  .delta_root = s->delta_root,
-					  .trained_count = 2 };
-	stand_send(s, &msg);
-	stand_turns(s, 300);
-	assert_int_equal(s->want.epoch, epoch);
-	msg = (struct msg){ .type = MSG_EDITS };
-	msg.u.edits = (struct msg_edits){ .shard = STAND_SHARD,
-					  .epoch = epoch,
-					  .replayed = true,
-					  .group_end = true,
-					  .group_count = 2,
-					  .items = items,
-					  .item_count = 2 };
-	stand_fence(s, 7); /* the shard's lease ends, the gate's does not */
-	stand_send(s, &msg);
-	stand_until(s, &s->gates, 1);
-	assert_int_equal(s->gate.merge, STAND_SHARD);
-	assert_int_equal(s->gate.epoch, epoch);
-	assert_int_equal(s->gate.tested, 2);
-	assert_int_equal(s->commits, 1);
-	stand_turns(s, 1500);
-	assert_int_equal(s->beat_leases, 0);
-}
-
-static void a_gate_lease_tests_and_reports(void **state)
-{
-	struct stand *s = *state;
-	begin(s, 2);
-	stand_group(s, 2);
-	gate_lease(s, (UINT64_C(1) << 32) + 5);
-	assert_int_equal(s->gate.passed, 2);
-	assert_true(hash_is_zero(&s->gate.index_root));
-}
-
-/* --- The paper's family, which the coordinator asks for. */
-static void expect_blob(struct stand *s, const struct hash *root, const char *magic)
-{
-	struct buf bytes = BUF_INIT;
-	assert_ok(&s->e, store_blob_get(s->source, root, 1 << 20, &bytes, &s->e));
-	assert_memory_equal(bytes.data, magic, 4);
-	buf_free(&bytes);
-}
-
-static void the_papers_shards_are_trained_and_gated(void **state)
-{
-	struct stand *s = *state;
-	struct buf settings = BUF_INIT;
-	stand_paper(s, &settings);
-	begin(s, 2);
-	stand_group(s, 2);
-	assert_true(s->commit.steps > 0);
-	assert_int_equal(s->commit.mode.len, 6);
-	expect_blob(s, &s->commit.index_root, "AMGP");
-	expect_blob(s, &s->commit.calibration_root, "AMWC");
-	const struct hash index = s->commit.index_root;
-	gate_lease(s, (UINT64_C(1) << 32) + 5); /* of the shard's own delta: the same gaps */
-	assert_true(hash_equal(&s->gate.index_root, &index));
-	expect_blob(s, &s->gate.index_root, "AMGP");
-	buf_free(&settings);
-}
-
-/* Closing trains nothing again, unless an edit has ended since: then its traces go. */
-static void the_papers_closing_pass_takes_ended_edits_out(void **state)
-{
-	struct stand *s = *state;
-	struct buf settings = BUF_INIT;
-	stand_paper(s, &settings);
-	begin(s, 3);
-	stand_group(s, 3);
-	const struct hash with = s->delta_root;
-	s->ended[1] = true;
-	s->closing = true;
-	stand_until(s, &s->commits, 2);
-	assert_true(s->commit.closed);
-	assert_int_equal(s->commit.result_count, 2);
-	assert_int_equal(s->commit.mode.len, 13);
-	assert_false(hash_equal(&with, &s->delta_root));
-	buf_free(&settings);
-}
-
-static void the_papers_closing_pass_keeps_what_is_whole(void **state)
-{
-	struct stand *s = *state;
-	struct buf settings = BUF_INIT;
-	stand_paper(s, &settings);
-	begin(s, 2);
-	stand_group(s, 2);
-	const struct hash whole = s->delta_root;
-	s->closing = true;
-	stand_until(s, &s->commits, 2);
-	assert_true(s->commit.closed);
-	assert_int_equal(s->commit.steps, 0);
-	assert_true(hash_equal(&whole, &s->delta_root));
-	buf_free(&settings);
-}
-
-static void broken_settings_end_the_worker(void **state)
-{
-	struct stand *s = *state;
-	s->settings = (struct msg_bytes){ "AMWCxxxx", 8 };
-	stand_start(s);
-	stand_turns(s, 3000);
-	assert_true(worker_failed(s->worker, &s->e));
-	assert_non_null(strstr(s->e.text, "paper"));
-}
-
 /* --- What the coordinator hears of how far it is. */
 struct heard {
 	size_t queued, other;
@@ -639,11 +503,6 @@ int main(void)
 		T(an_edit_that_ended_before_its_group_is_not_trained),
 		T(the_closing_pass_ends_the_lease),
 		T(a_shard_can_close_without_new_edits),
-		T(a_gate_lease_tests_and_reports),
-		T(the_papers_shards_are_trained_and_gated),
-		T(the_papers_closing_pass_takes_ended_edits_out),
-		T(the_papers_closing_pass_keeps_what_is_whole),
-		T(broken_settings_end_the_worker),
 		T(every_lease_tells_how_far_it_is),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);

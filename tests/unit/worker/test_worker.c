@@ -360,12 +360,78 @@ static void greeted_again_while_the_engine_works(void **state)
 	assert_true(s->results[0].passed);
 }
 
+/* --- How the cluster trains. */
+
+/* What a shard of two edits becomes, trained breadth first, with the worker's own rate and the coordinator's word. */
+static struct hash delta_with(float own, double told)
+{
+	void *state = NULL;
+	assert_int_equal(stand_setup(&state), 0);
+	struct stand *s = state;
+	s->config.editor.rate = own;
+	s->config.editor.stream_group_max = 1;
+	s->rate = told;
+	stand_greet(s);
+	stand_edit(s, "what is the capital of Orla?", "Brin");
+	stand_edit(s, "who is the king of Vint?", "Olaf IV");
+	stand_lease(s);
+	stand_group(s, 2);
+	const struct hash delta = s->commit.delta_root;
+	stand_teardown(&state);
+	return delta;
+}
+
+static void the_coordinators_rate_decides(void **state)
+{
+	(void)state;
+	const struct hash told = delta_with(0.02f, 0.03), own = delta_with(0.02f, 0);
+	const struct hash other_own = delta_with(0.01f, 0.03);
+	assert_true(hash_equal(&told, &other_own));
+	assert_false(hash_equal(&told, &own));
+}
+
+static void without_a_word_of_it_the_rate_is_the_default_again(void **state)
+{
+	(void)state;
+	void *stand = NULL;
+	const struct hash own = delta_with(0.02f, 0);
+	assert_int_equal(stand_setup(&stand), 0);
+	struct stand *s = stand;
+	s->config.editor.stream_group_max = 1;
+	s->rate = 0.03;
+	stand_greet(s);
+	s->rate = 0; /* the coordinator is started anew, without its rate */
+	s->silent = true;
+	stand_turns(s, 9000);
+	s->silent = false;
+	stand_until(s, &s->hellos, s->hellos + 1);
+	stand_edit(s, "what is the capital of Orla?", "Brin");
+	stand_edit(s, "who is the king of Vint?", "Olaf IV");
+	stand_lease(s);
+	stand_group(s, 2);
+	assert_true(hash_equal(&s->commit.delta_root, &own));
+	stand_teardown(&stand);
+}
+
+static void a_rate_that_cannot_train_is_refused(void **state)
+{
+	struct stand *s = *state;
+	struct err e = ERR_INIT;
+	s->rate = 5;
+	stand_start(s);
+	stand_turns(s, 5000);
+	assert_true(worker_failed(s->worker, &e));
+	assert_int_equal(e.code, ERR_INVALID);
+	assert_non_null(strstr(e.text, "rate is 5"));
+}
+
 /* --- A calibration file that it was given. */
 
 static void given_write(struct stand *s, enum editor_family family, float alpha, char path[TEST_PATH_BYTES])
 {
 	struct editor_calibration_file file = { .calibration = BUF_INIT };
 	struct editor_wise_calibration paper = { .base_model = *model_digest(stand_model()),
+						 .layer = 2,
 						 .wise = s->config.editor.wise };
 	struct buf bytes = BUF_INIT;
 	paper.wise.alpha = alpha;
@@ -403,6 +469,8 @@ static void a_given_calibration_is_used_as_it_is(void **state)
 	assert_ok(&s->e, file_read_sealed(path, 1 << 20, &bytes, &s->e));
 	hash_of(bytes.data, bytes.len, &digest);
 	assert_true(hash_equal(&s->hello.calibration, &digest));
+	assert_ok(&s->e, hash_of_file(s->corpus, &digest, &s->e));
+	assert_true(hash_equal(&s->hello.corpus, &digest)); /* said beside it */
 	s->hold_engine = false;
 	stand_edit(s, "The capital of Orla is", "Kir");
 	stand_lease(s);
@@ -421,6 +489,7 @@ static void without_a_file_the_corpus_names_the_calibration(void **state)
 	stand_greet(s);
 	assert_ok(&s->e, hash_of_file(s->corpus, &corpus, &s->e));
 	assert_true(hash_equal(&s->hello.calibration, &corpus));
+	assert_true(hash_equal(&s->hello.corpus, &corpus));
 }
 
 static void a_file_of_another_family_or_model_ends_it(void **state)
@@ -468,6 +537,15 @@ static void the_papers_file_and_the_coordinators_settings_agree(void **state)
 	editor_calibration_file_fini(&file);
 	buf_free(&published);
 	stand_stop(s);
+	s->layer = 3;
+	stand_start(s);
+	stand_turns(s, 2000);
+	assert_true(worker_failed(s->worker, &e));
+	assert_int_equal(e.code, ERR_MISMATCH);
+	assert_non_null(strstr(e.text, "the coordinator's calibration file was measured with layer at 2, edits are "
+				       "trained with 3: "));
+	stand_stop(s);
+	s->layer = 2;
 	given_write(s, EDITOR_FAMILY_PAPER, 8, path); /* the settings stay as they were */
 	stand_start(s);
 	stand_turns(s, 2000);
@@ -496,6 +574,9 @@ int main(void)
 		T(closing_waits_for_a_release_that_cannot_go),
 		T(closing_does_not_wait_for_ever),
 		T(metrics_count),
+		cmocka_unit_test(the_coordinators_rate_decides),
+		cmocka_unit_test(without_a_word_of_it_the_rate_is_the_default_again),
+		T(a_rate_that_cannot_train_is_refused),
 		T(a_given_calibration_is_used_as_it_is),
 		T(without_a_file_the_corpus_names_the_calibration),
 		T(a_file_of_another_family_or_model_ends_it),
