@@ -45,13 +45,15 @@ struct editor__key_index {
 void editor__candidate_keep(struct editor__candidate *best, size_t *count, size_t entry, float score)
 {
 	size_t at = *count;
-	while (at > 0 && score > best[at - 1].score)
+	if (at == EDITOR_CANDIDATES) {
+		if (!(score > best[at - 1].score))
+			return;
 		at--;
-	if (at == EDITOR_CANDIDATES)
-		return;
-	if (*count < EDITOR_CANDIDATES)
+	} else {
 		(*count)++;
-	memmove(best + at + 1, best + at, (*count - 1 - at) * sizeof(*best));
+	}
+	for (; at > 0 && score > best[at - 1].score; at--)
+		best[at] = best[at - 1];
 	best[at] = (struct editor__candidate){ .entry = entry, .score = score };
 }
 
@@ -325,12 +327,6 @@ static void init_query(const struct editor__key_index *index, struct query *q, i
 	q->scan.slack = rounded_up((double)error * longest + rounding + 1e-30);
 }
 
-static void score(const struct editor__key_index *index, const struct query *q, size_t at,
-		  struct editor__candidate *best, size_t *count)
-{
-	editor__candidate_keep(best, count, at, editor__dot(q->key, key_at(index, at), index->width));
-}
-
 static void fetch(const void *from, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i += ALIGN)
@@ -365,22 +361,33 @@ static size_t likeliest(const struct editor__key_index *index, const struct quer
 	return count;
 }
 
+/* Scores of `count` keys; none waits for another, so that the processor is at several of them at once. */
+static void score_all(const struct editor__key_index *index, const struct query *q, const uint32_t *entries,
+		      size_t count, float *scores)
+{
+	const size_t bytes = index->width * sizeof(float);
+	for (size_t i = 0; i < KEYS_AHEAD && i < count; i++)
+		fetch(key_at(index, entries[i]), bytes);
+	for (size_t i = 0; i < count; i++) {
+		if (i + KEYS_AHEAD < count)
+			fetch(key_at(index, entries[i + KEYS_AHEAD]), bytes);
+		scores[i] = editor__dot(q->key, key_at(index, entries[i]), index->width);
+	}
+}
+
 /* A score that EDITOR_CANDIDATES keys reach, if there are as many: nearly the best such score where they are the
  * likeliest. */
 static float bar_of(const struct editor__key_index *index, const struct query *q,
 		    const struct editor__candidate *likely, size_t count)
 {
-	const size_t bytes = index->width * sizeof(float);
-	struct editor__candidate reached[EDITOR_CANDIDATES];
-	size_t reached_count = 0;
-	for (size_t i = 0; i < KEYS_AHEAD && i < count; i++)
-		fetch(key_at(index, likely[i].entry), bytes);
-	for (size_t i = 0; i < count; i++) {
-		if (i + KEYS_AHEAD < count)
-			fetch(key_at(index, likely[i + KEYS_AHEAD].entry), bytes);
-		score(index, q, likely[i].entry, reached, &reached_count);
-	}
-	return last_of(reached, reached_count);
+	uint32_t entries[EDITOR_CANDIDATES] = { 0 };
+	float scores[EDITOR_CANDIDATES], least = INFINITY;
+	for (size_t i = 0; i < count; i++)
+		entries[i] = (uint32_t)likely[i].entry;
+	score_all(index, q, entries, count, scores);
+	for (size_t i = 0; i < count; i++)
+		least = scores[i] < least ? scores[i] : least;
+	return count == EDITOR_CANDIDATES ? least : -INFINITY;
 }
 
 static float bound_of(const struct query *q, float estimate, float error)
@@ -439,14 +446,12 @@ static size_t still_left_of(const struct editor__key_index *index, const struct 
 	return kept;
 }
 
-/* What the bounds leave, in order of entries: scored. */
+/* What the bounds leave, in order of entries; the estimates have done their duty and make room for the scores. */
 static void score_left(const struct editor__key_index *index, const struct query *q, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (i + KEYS_AHEAD < count)
-			fetch(key_at(index, q->left[i + KEYS_AHEAD]), index->width * sizeof(float));
-		score(index, q, q->left[i], q->best, q->count);
-	}
+	score_all(index, q, q->left, count, q->estimates);
+	for (size_t i = 0; i < count; i++)
+		editor__candidate_keep(q->best, q->count, q->left[i], q->estimates[i]);
 }
 
 /* The same for many: a better bar first. */
@@ -478,7 +483,7 @@ static void search_scanned(const struct editor__key_index *index, const struct q
 static void search_plainly(const struct editor__key_index *index, const struct query *q)
 {
 	for (size_t i = 0; i < index->count; i++)
-		score(index, q, i, q->best, q->count);
+		editor__candidate_keep(q->best, q->count, i, editor__dot(q->key, key_at(index, i), index->width));
 }
 
 /* Those of the queries that a bound helps, in `list`; the others are searched. */
