@@ -24,7 +24,6 @@
 #define PLAIN_KEYS    (4 * EDITOR_CANDIDATES) /* fewer are scored faster than bounded */
 #define KEY_RANGE     0.95f /* of the largest component: with a few of them cut off, four bits fit the others better */
 #define ROWS_AHEAD    6u    /* fetched while others are bounded */
-#define KEYS_AHEAD    3u    /* fetched while others are scored */
 
 struct piece {
 	void *memory;
@@ -353,10 +352,13 @@ static size_t likeliest(const struct editor__key_index *index, const struct quer
 		if (q->tops[b].estimate > last_of(blocks, block_count))
 			editor__candidate_keep(blocks, &block_count, b, q->tops[b].estimate);
 	}
+	const float least = last_of(blocks, block_count); /* each of these blocks has a key that reaches it */
 	for (size_t b = 0; b < block_count; b++) {
 		const size_t first = blocks[b].entry * EDITOR__SCAN_KEYS;
-		for (size_t i = first; i < first + EDITOR__SCAN_KEYS && i < index->count; i++)
-			offer(q, i, likely, &count);
+		for (size_t i = first; i < first + EDITOR__SCAN_KEYS && i < index->count; i++) {
+			if (q->estimates[i] >= least)
+				offer(q, i, likely, &count);
+		}
 	}
 	return count;
 }
@@ -366,11 +368,9 @@ static void score_all(const struct editor__key_index *index, const struct query 
 		      size_t count, float *scores)
 {
 	const size_t bytes = index->width * sizeof(float);
-	for (size_t i = 0; i < KEYS_AHEAD && i < count; i++)
-		fetch(key_at(index, entries[i]), bytes);
 	for (size_t i = 0; i < count; i++) {
-		if (i + KEYS_AHEAD < count)
-			fetch(key_at(index, entries[i + KEYS_AHEAD]), bytes);
+		if (i + 1 < count)
+			fetch(key_at(index, entries[i + 1]), bytes);
 		scores[i] = editor__dot(q->key, key_at(index, entries[i]), index->width);
 	}
 }

@@ -12,11 +12,15 @@ static void coarse_portable(const uint8_t *blocks, size_t block_count, size_t gr
 	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count), estimates += KEYS) {
 		int32_t dots[KEYS] = { 0 };
 		float scales[KEYS], errors[KEYS];
-		for (size_t at = 0; at < 4 * group_count; at++) {
-			const uint8_t *keys = blocks + at / 4 * 4 * KEYS + at % 4;
+		for (size_t g = 0; g < group_count; g++) {
+			const uint8_t *keys = blocks + g * 4 * KEYS;
+			const int8_t *lower = query->lower + 4 * g, *upper = query->upper + 4 * g;
+#pragma omp simd
 			for (size_t i = 0; i < KEYS; i++)
-				dots[i] += (keys[4 * i] & 15) * query->lower[at] +
-					   (keys[4 * i] >> 4) * query->upper[at];
+				dots[i] += (keys[4 * i] & 15) * lower[0] + (keys[4 * i + 1] & 15) * lower[1] +
+					   (keys[4 * i + 2] & 15) * lower[2] + (keys[4 * i + 3] & 15) * lower[3] +
+					   (keys[4 * i] >> 4) * upper[0] + (keys[4 * i + 1] >> 4) * upper[1] +
+					   (keys[4 * i + 2] >> 4) * upper[2] + (keys[4 * i + 3] >> 4) * upper[3];
 		}
 		memcpy(scales, blocks + group_count * 4 * KEYS, sizeof(scales));
 		memcpy(errors, blocks + group_count * 4 * KEYS + sizeof(scales), sizeof(errors));
@@ -42,7 +46,7 @@ static const struct editor__scan_kernel portable = { "portable", coarse_portable
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define AHEAD 4096u /* bytes: far enough for the third-level cache's latency, and past the page's end */
+#define AHEAD 2048u /* bytes: beyond what the processor fetches by itself at the end of a page */
 
 static inline int32_t word_at(const int8_t *bytes, size_t group)
 {
@@ -53,7 +57,7 @@ static inline int32_t word_at(const int8_t *bytes, size_t group)
 
 #define AVX2 __attribute__((target("avx2")))
 
-/* Pairs of products of 15 × 127 at most, in 16 bits: eight of them can be added. */
+/* Sums of four products of 15 × 127 at most: 16 bits hold them. */
 AVX2 static inline __m256i products(const uint8_t *keys, __m256i lower, __m256i upper)
 {
 	const __m256i mask = _mm256_set1_epi8(15), both = _mm256_loadu_si256((const __m256i *)(const void *)keys);
