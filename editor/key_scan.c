@@ -35,9 +35,14 @@ static void coarse_portable(const uint8_t *blocks, size_t block_count, size_t gr
 
 static int32_t fine_portable(const uint8_t *row, size_t row_bytes, const struct editor__scan_query *query)
 {
+	const int8_t *lowers = query->lower, *uppers = query->upper;
 	int32_t dot = 0;
-	for (size_t i = 0; i < row_bytes; i++)
-		dot += (row[i] & 15) * query->lower[i] + (row[i] >> 4) * query->upper[i];
+#pragma omp simd reduction(+ : dot)
+	for (size_t i = 0; i < row_bytes; i++) {
+		const int16_t lower = (int16_t)((row[i] & 15) * lowers[i]),
+			      upper = (int16_t)((row[i] >> 4) * uppers[i]);
+		dot += (int16_t)(lower + upper);
+	}
 	return dot;
 }
 
