@@ -142,7 +142,7 @@ TEST_LIB := $(wildcard tests/lib/*.c)
 TEST_SRC := $(foreach t,$(wildcard tests/numerics/test_*.c) $(wildcard tests/unit/*/test_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 TEST_TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
-BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/*.c))
+BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/bench_*.c))
 
 all: programs
 programs: $(PROGRAMS) $(SHARE)
@@ -211,7 +211,7 @@ $(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $
 MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
 $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
 $(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
-$(foreach b,$(patsubst %.c,%,$(wildcard bench/*.c)),$(eval $(call test_rule,$(b),$(DAEMON_LIBS))))
+$(foreach b,$(BENCH:$(O)/%=%),$(eval $(call test_rule,$(b),$(O)/bench/bench.o $(DAEMON_LIBS))))
 # Programs that integration scripts use, e.g. $(O)/tests/tools/tiny_model OUT SEED.
 $(foreach t,$(TEST_TOOLS),$(eval $(call test_rule,$(t),$(call archives,model base))))
 

@@ -1,44 +1,23 @@
 /* bench_model: speed of the engine on one model file. Prints one line a measurement; the best of a few repeats.
  * usage: bench_model [THREADS [BACKEND]]   (the model file from AMEND_MODEL, default ~/.cache/amend/…) */
+#include "bench/bench.h"
 #include "model/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define FROM 26
 
 static double now(void)
 {
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void need(int rc, const struct err *e)
-{
-	if (rc == 0)
-		return;
-	fprintf(stderr, "bench_model: %s\n", e->text);
-	exit(1);
-}
-
-static void *memory(size_t items, size_t bytes)
-{
-	void *p = calloc(items, bytes);
-	if (p == NULL) {
-		fprintf(stderr, "bench_model: out of memory\n");
-		exit(1);
-	}
-	return p;
+	return 1e-6 * bench_now_us();
 }
 
 static int32_t *some_ids(size_t count)
 {
-	int32_t *ids = memory(count, sizeof(*ids));
-	for (size_t i = 0; i < count; i++)
-		ids[i] = (int32_t)(1000 + i * 7919 % 40000);
+	int32_t *ids = bench_memory(count, sizeof(*ids));
+	bench_ids(ids, count);
 	return ids;
 }
 
@@ -48,15 +27,15 @@ static void prefill(struct model *model, struct model_run *run, size_t segment_c
 	const struct model_shape *s = model_shape_of(model);
 	struct err e = ERR_INIT;
 	int32_t *ids = some_ids(segment_count * rows);
-	float *x = memory(segment_count * rows * s->hidden, sizeof(*x));
-	struct model_segment *segments = memory(segment_count, sizeof(*segments));
+	float *x = bench_memory(segment_count * rows * s->hidden, sizeof(*x));
+	struct model_segment *segments = bench_memory(segment_count, sizeof(*segments));
 	double best = 1e9;
 	for (size_t i = 0; i < segment_count; i++)
 		segments[i] = (struct model_segment){ 0, 0, rows };
 	for (int repeat = 0; repeat < 3; repeat++) {
 		double began = now();
-		need(model_embed(run, x, ids, segment_count * rows, &e), &e);
-		need(model_layers(run, x, NULL, segments, segment_count, 0, s->layers, NULL, NULL, 0, &e), &e);
+		bench_need(model_embed(run, x, ids, segment_count * rows, &e), &e);
+		bench_need(model_layers(run, x, NULL, segments, segment_count, 0, s->layers, NULL, NULL, 0, &e), &e);
 		double took = now() - began;
 		best = took < best ? took : best;
 	}
@@ -72,23 +51,25 @@ static void decode(struct model *model, struct model_run *run, size_t batch, siz
 	const struct model_shape *s = model_shape_of(model);
 	struct err e = ERR_INIT;
 	struct model_kv *kv = NULL;
-	float *x = memory(batch * s->hidden, sizeof(*x)), *logits = memory(batch * s->vocabulary, sizeof(*logits));
+	float *x = bench_memory(batch * s->hidden, sizeof(*x)),
+	      *logits = bench_memory(batch * s->vocabulary, sizeof(*logits));
 	int32_t *ids = some_ids(batch);
-	size_t *rows = memory(batch, sizeof(*rows));
-	struct model_segment *segments = memory(batch, sizeof(*segments));
+	size_t *rows = bench_memory(batch, sizeof(*rows));
+	struct model_segment *segments = bench_memory(batch, sizeof(*segments));
 	const struct model_sampling greedy = { 0, 1 };
-	need(model_kv_new(model, batch, tokens, &kv, &e), &e);
+	bench_need(model_kv_new(model, batch, tokens, &kv, &e), &e);
 	double began = now();
 	for (size_t t = 0; t < tokens; t++) {
 		for (size_t i = 0; i < batch; i++) {
 			segments[i] = (struct model_segment){ i, t, 1 };
 			rows[i] = i;
 		}
-		need(model_embed(run, x, ids, batch, &e), &e);
-		need(model_layers(run, x, kv, segments, batch, 0, s->layers, NULL, NULL, 0, &e), &e);
-		need(model_head(run, logits, x, rows, batch, &e), &e);
+		bench_need(model_embed(run, x, ids, batch, &e), &e);
+		bench_need(model_layers(run, x, kv, segments, batch, 0, s->layers, NULL, NULL, 0, &e), &e);
+		bench_need(model_head(run, logits, x, rows, batch, &e), &e);
 		for (size_t i = 0; i < batch; i++)
-			need(model_sample(logits + i * s->vocabulary, s->vocabulary, &greedy, 0, run, &ids[i]), &e);
+			bench_need(model_sample(logits + i * s->vocabulary, s->vocabulary, &greedy, 0, run, &ids[i]),
+				   &e);
 	}
 	double took = now() - began;
 	printf("decode batch %zu: %.1f tokens/s\n", batch, (double)(batch * tokens) / took);
@@ -111,8 +92,8 @@ static void training(struct model *model, struct model_run *run)
 	int32_t labels[SEGMENTS * LABELS], argmax[SEGMENTS * LABELS];
 	float loss[SEGMENTS * LABELS], scale[SEGMENTS * LABELS];
 	int32_t *ids = some_ids(SEGMENTS * ROWS);
-	float *y = memory(SEGMENTS * ROWS * s->hidden, sizeof(*y)),
-	      *dy = memory(SEGMENTS * ROWS * s->hidden, sizeof(*dy));
+	float *y = bench_memory(SEGMENTS * ROWS * s->hidden, sizeof(*y)),
+	      *dy = bench_memory(SEGMENTS * ROWS * s->hidden, sizeof(*dy));
 	double best = 1e9;
 	for (size_t i = 0; i < SEGMENTS; i++)
 		segments[i] = (struct model_segment){ 0, 0, ROWS };
@@ -121,13 +102,13 @@ static void training(struct model *model, struct model_run *run)
 		labels[i] = ids[rows[i] + 1];
 		scale[i] = 1.0f / (SEGMENTS * LABELS);
 	}
-	need(model_embed(run, y, ids, SEGMENTS * ROWS, &e), &e);
-	need(model_layers(run, y, NULL, segments, SEGMENTS, 0, FROM, NULL, NULL, 0, &e), &e);
+	bench_need(model_embed(run, y, ids, SEGMENTS * ROWS, &e), &e);
+	bench_need(model_layers(run, y, NULL, segments, SEGMENTS, 0, FROM, NULL, NULL, 0, &e), &e);
 	for (int repeat = 0; repeat < 20; repeat++) {
 		double began = now();
-		need(model_loss(run, loss, argmax, dy, y, segments, SEGMENTS, FROM, rows, labels, scale,
-				SEGMENTS * LABELS, &e),
-		     &e);
+		bench_need(model_loss(run, loss, argmax, dy, y, segments, SEGMENTS, FROM, rows, labels, scale,
+				      SEGMENTS * LABELS, &e),
+			   &e);
 		double took = now() - began;
 		best = took < best ? took : best;
 	}
@@ -140,25 +121,18 @@ static void training(struct model *model, struct model_run *run)
 
 int main(int argc, char **argv)
 {
-	char path[512];
 	struct err e = ERR_INIT;
 	struct model *model = NULL;
 	struct model_run *run = NULL;
-	const char *given = getenv("AMEND_MODEL"), *home = getenv("HOME");
-	if (given != NULL && given[0] != '\0')
-		snprintf(path, sizeof(path), "%s", given);
-	else
-		snprintf(path, sizeof(path), "%s/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf",
-			 home == NULL ? "" : home);
 	struct model_options options = { .backend = argc > 2 ? argv[2] : "cpu",
 					 .thread_count = argc > 1 ? strtoul(argv[1], NULL, 10) : 1,
 					 .backward_from = FROM,
 					 .skip_digest = true };
 	double began = now();
-	need(model_open(path, &options, &model, &e), &e);
+	bench_need(model_open(bench_model_path(), &options, &model, &e), &e);
 	printf("%s: %s\nopen without digest: %.2f s\n", model_name(model),
 	       model_backend_of(model)->ops->describe(model_backend_of(model)), now() - began);
-	need(model_run_new(model, 2048, &run, &e), &e);
+	bench_need(model_run_new(model, 2048, &run, &e), &e);
 	training(model, run);
 	decode(model, run, 1, 48);
 	decode(model, run, 4, 24);

@@ -7,6 +7,7 @@
  * default ~/.cache/amend/…, where the calibration is kept too; THREADS and BACKEND are the prefill's) */
 #include "base/rng.h"
 #include "base/text.h"
+#include "bench/bench.h"
 #include "editor/calibration_cache.h"
 #include "editor/dot.h"
 #include "editor/key_index.h"
@@ -16,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define CORPUS       "data/calibration.tsv"
 #define CORPUS_MAX   330 /* texts of it: the first */
@@ -54,31 +54,6 @@ struct samples {
 	size_t count;
 };
 
-static double now_us(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
-}
-
-static void need(int rc, const struct err *e)
-{
-	if (rc == 0)
-		return;
-	fprintf(stderr, "bench_route: %s\n", e->text);
-	exit(1);
-}
-
-static void *memory(size_t items, size_t bytes)
-{
-	void *p = calloc(items, bytes);
-	if (p == NULL) {
-		fprintf(stderr, "bench_route: out of memory\n");
-		exit(1);
-	}
-	return p;
-}
-
 static int by_size(const void *a, const void *b)
 {
 	const double x = *(const double *)a, y = *(const double *)b;
@@ -98,7 +73,7 @@ static double print_samples(struct samples *s)
 
 static float *copy_floats(const float *from, size_t count)
 {
-	float *to = memory(count, sizeof(*to));
+	float *to = bench_memory(count, sizeof(*to));
 	memcpy(to, from, count * sizeof(*to));
 	return to;
 }
@@ -108,8 +83,8 @@ static int keep_text(void *context, size_t at, const struct editor_prompt *promp
 	struct bench *b = context;
 	struct text *text = &b->texts[at];
 	const struct model_segment whole = { .row_count = prompt->id_count };
-	text->raw = memory(b->hidden, sizeof(float));
-	text->relation = memory(b->hidden, sizeof(float));
+	text->raw = bench_memory(b->hidden, sizeof(float));
+	text->relation = bench_memory(b->hidden, sizeof(float));
 	editor_route_raw_keys(prompt->prompt_states, &whole, 1, b->hidden, text->raw);
 	editor_route_raw_keys(prompt->relation_states, &whole, 1, b->hidden, text->relation);
 	if (!text->is_query || b->query_count == QUERIES)
@@ -127,12 +102,12 @@ static size_t read_corpus(struct bench *b)
 	struct err e = ERR_INIT;
 	const size_t cap = (size_t)4 << 20;
 	FILE *f = fopen(CORPUS, "r");
-	b->corpus = memory(cap, 1);
+	b->corpus = bench_memory(cap, 1);
 	const size_t len = f != NULL ? fread(b->corpus, 1, cap - 1, f) : 0;
 	if (f != NULL)
 		fclose(f);
 	if (len == 0)
-		need(err_set(&e, ERR_IO, "cannot read " CORPUS ": start it from the project's folder"), &e);
+		bench_need(err_set(&e, ERR_IO, "cannot read " CORPUS ": start it from the project's folder"), &e);
 	return len;
 }
 
@@ -150,11 +125,12 @@ static void read_texts(struct bench *b)
 			   *prompt = strchr(subject, '\t') + 1;
 		text->subject = (struct buf)BUF_INIT;
 		text->is_query = b->text_count % ASKS == 0;
-		need(text_fold(subject, (size_t)(prompt - subject) - 1, &text->subject), &e);
-		need(editor__tokens_of(b->model, prompt, strlen(prompt), &b->tokens[b->text_count++], &e), &e);
+		bench_need(text_fold(subject, (size_t)(prompt - subject) - 1, &text->subject), &e);
+		bench_need(editor__tokens_of(b->model, prompt, strlen(prompt), &b->tokens[b->text_count++], &e), &e);
 	}
-	need(editor__packer_new(b->model, 512, &packer, &e), &e);
-	need(editor__packer_prompts(packer, layers, b->tokens, b->text_count, keep_text, b, NULL, "bench", &e), &e);
+	bench_need(editor__packer_new(b->model, 512, &packer, &e), &e);
+	bench_need(editor__packer_prompts(packer, layers, b->tokens, b->text_count, keep_text, b, NULL, "bench", &e),
+		   &e);
 	editor__packer_destroy(&packer);
 }
 
@@ -168,12 +144,13 @@ static void calibrate(struct bench *b, size_t len)
 	snprintf(folder, sizeof(folder), "%s/.cache/amend", home == NULL ? "" : home);
 	hash_of(b->corpus, len, &corpus);
 	if (editor_calibration_cache_load(folder, model_digest(b->model), &corpus, &b->config, &bytes, &e) == 0) {
-		need(editor_calibration_decode(bytes.data, bytes.len, &b->calibration, &e), &e);
+		bench_need(editor_calibration_decode(bytes.data, bytes.len, &b->calibration, &e), &e);
 	} else {
-		need(editor_calibrate(b->model, &b->config, b->corpus, len, NULL, &b->calibration, &e), &e);
-		need(editor_calibration_encode(b->calibration, &bytes, &e), &e);
-		need(editor_calibration_cache_save(folder, model_digest(b->model), &corpus, &b->config, &bytes, &e),
-		     &e);
+		bench_need(editor_calibrate(b->model, &b->config, b->corpus, len, NULL, &b->calibration, &e), &e);
+		bench_need(editor_calibration_encode(b->calibration, &bytes, &e), &e);
+		bench_need(
+			editor_calibration_cache_save(folder, model_digest(b->model), &corpus, &b->config, &bytes, &e),
+			&e);
 	}
 	buf_free(&bytes);
 }
@@ -185,16 +162,15 @@ static void prefill(struct bench *b)
 	struct err e = ERR_INIT;
 	struct model_run *run = NULL;
 	struct samples took = { .count = 0 };
-	float *x = memory(PREFILL * s->hidden, sizeof(*x));
+	float *x = bench_memory(PREFILL * s->hidden, sizeof(*x));
 	int32_t ids[PREFILL];
-	for (size_t i = 0; i < PREFILL; i++)
-		ids[i] = (int32_t)(1000 + i * 7919 % 40000);
-	need(model_run_new(b->model, PREFILL, &run, &e), &e);
+	bench_ids(ids, PREFILL);
+	bench_need(model_run_new(b->model, PREFILL, &run, &e), &e);
 	for (; took.count < 3; took.count++) {
-		const double began = now_us();
-		need(model_embed(run, x, ids, PREFILL, &e), &e);
-		need(model_layers(run, x, NULL, &whole, 1, 0, s->layers, NULL, NULL, 0, &e), &e);
-		took.us[took.count] = now_us() - began;
+		const double began = bench_now_us();
+		bench_need(model_embed(run, x, ids, PREFILL, &e), &e);
+		bench_need(model_layers(run, x, NULL, &whole, 1, 0, s->layers, NULL, NULL, 0, &e), &e);
+		took.us[took.count] = bench_now_us() - began;
 	}
 	printf("prefill of %d tokens:", PREFILL);
 	b->prefill_us = print_samples(&took);
@@ -266,22 +242,22 @@ static double bench_searches(struct bench *b, const char *kind, const float *key
 	const size_t repeats = edit_count <= 10000 ? 4 : 1;
 	for (size_t i = 0; i < repeats * QUERIES; i++) {
 		const float *query = queries + i % QUERIES * b->hidden;
-		double began = now_us();
-		need(editor__key_index_search(index, query, 1, found, &found_count), &e);
-		quick.us[quick.count++] = now_us() - began;
+		double began = bench_now_us();
+		bench_need(editor__key_index_search(index, query, 1, found, &found_count), &e);
+		quick.us[quick.count++] = bench_now_us() - began;
 		if (i >= QUERIES)
 			continue;
-		began = now_us();
+		began = bench_now_us();
 		search_plainly(b, keys, edit_count, query, best, &best_count);
-		plain.us[plain.count++] = now_us() - began;
+		plain.us[plain.count++] = bench_now_us() - began;
 		if (!are_same(found, found_count, best, best_count))
-			need(err_set(&e, ERR_INVALID, "the index found other keys than the plain search"), &e);
+			bench_need(err_set(&e, ERR_INVALID, "the index found other keys than the plain search"), &e);
 	}
 	for (size_t i = 0; i < QUERIES; i++) {
 		read_other_memory(b);
-		const double began = now_us();
-		need(editor__key_index_search(index, queries + i * b->hidden, 1, found, &found_count), &e);
-		behind.us[behind.count++] = now_us() - began;
+		const double began = bench_now_us();
+		bench_need(editor__key_index_search(index, queries + i * b->hidden, 1, found, &found_count), &e);
+		behind.us[behind.count++] = bench_now_us() - began;
 	}
 	printf("%-7s %7zu |", kind, edit_count);
 	print_samples(&plain);
@@ -297,22 +273,22 @@ static struct editor__key_index *index_of(const struct bench *b, const float *ke
 {
 	struct editor__key_index *index = NULL;
 	struct err e = ERR_INIT;
-	need(editor__key_index_new(b->hidden, NULL, &index, &e), &e);
-	const double began = now_us();
+	bench_need(editor__key_index_new(b->hidden, NULL, &index, &e), &e);
+	const double began = bench_now_us();
 	for (size_t i = 0; i < edit_count; i++) {
 		if (i % SHARD == 0)
-			need(editor__key_index_reserve(index, SHARD), &e);
+			bench_need(editor__key_index_reserve(index, SHARD), &e);
 		editor__key_index_add(index, keys + i * b->hidden);
 	}
-	*us = (now_us() - began) / (double)edit_count;
+	*us = (bench_now_us() - began) / (double)edit_count;
 	return index;
 }
 
 static void bench_random(struct bench *b, size_t edit_count)
 {
 	double build;
-	float *keys = memory(edit_count * b->hidden, sizeof(*keys)),
-	      *queries = memory(QUERIES * b->hidden, sizeof(*queries));
+	float *keys = bench_memory(edit_count * b->hidden, sizeof(*keys)),
+	      *queries = bench_memory(QUERIES * b->hidden, sizeof(*queries));
 	for (size_t i = 0; i < edit_count; i++)
 		random_unit(b, keys + i * b->hidden);
 	for (size_t i = 0; i < QUERIES; i++)
@@ -330,12 +306,12 @@ static void bench_random(struct bench *b, size_t edit_count)
 static struct editor_router *router_of(struct bench *b, size_t edit_count, float *keys, double *us)
 {
 	struct editor_index_entry entries[SHARD];
-	float *raw = memory(2 * SHARD * b->hidden, sizeof(*raw));
+	float *raw = bench_memory(2 * SHARD * b->hidden, sizeof(*raw));
 	struct editor_router *router = NULL;
 	struct err e = ERR_INIT;
 	const int32_t target[] = { 1, 2, 3 };
 	*us = 0;
-	need(editor_router_new(b->calibration, b->ffn, &router, &e), &e);
+	bench_need(editor_router_new(b->calibration, b->ffn, &router, &e), &e);
 	for (size_t first = 0; first < edit_count; first += SHARD) {
 		struct buf bytes = BUF_INIT;
 		for (size_t i = 0; i < SHARD; i++) {
@@ -352,10 +328,10 @@ static struct editor_router *router_of(struct bench *b, size_t edit_count, float
 							     .target_ids = target,
 							     .target_count = 3 };
 		}
-		need(editor_index_encode(entries, SHARD, b->hidden, b->ffn, &bytes, &e), &e);
-		const double began = now_us();
-		need(editor_router_add(router, bytes.data, bytes.len, first / SHARD, NULL, 0, &e), &e);
-		*us += (now_us() - began) / (double)edit_count;
+		bench_need(editor_index_encode(entries, SHARD, b->hidden, b->ffn, &bytes, &e), &e);
+		const double began = bench_now_us();
+		bench_need(editor_router_add(router, bytes.data, bytes.len, first / SHARD, NULL, 0, &e), &e);
+		*us += (bench_now_us() - began) / (double)edit_count;
 		buf_free(&bytes);
 	}
 	free(raw);
@@ -370,16 +346,16 @@ static void bench_routes(struct bench *b, const struct editor_router *router)
 	struct editor_route route;
 	size_t routed = 0;
 	for (size_t i = 0; i < 4 * QUERIES; i++) {
-		const double began = now_us();
-		need(editor_router_route(router, tokenizer, &b->queries[i % QUERIES]->kept, &route, &e), &e);
-		whole.us[whole.count++] = now_us() - began;
+		const double began = bench_now_us();
+		bench_need(editor_router_route(router, tokenizer, &b->queries[i % QUERIES]->kept, &route, &e), &e);
+		whole.us[whole.count++] = bench_now_us() - began;
 		routed += route.routed ? 1 : 0;
 	}
 	for (size_t i = 0; i < QUERIES; i++) {
 		read_other_memory(b);
-		const double began = now_us();
-		need(editor_router_route(router, tokenizer, &b->queries[i]->kept, &route, &e), &e);
-		behind.us[behind.count++] = now_us() - began;
+		const double began = bench_now_us();
+		bench_need(editor_router_route(router, tokenizer, &b->queries[i]->kept, &route, &e), &e);
+		behind.us[behind.count++] = bench_now_us() - began;
 	}
 	const double median = print_samples(&whole);
 	printf(" |");
@@ -391,8 +367,8 @@ static void bench_routes(struct bench *b, const struct editor_router *router)
 static void bench_corpus(struct bench *b, size_t edit_count)
 {
 	double build, build_all;
-	float *keys = memory(edit_count * b->hidden, sizeof(*keys)),
-	      *queries = memory(QUERIES * b->hidden, sizeof(*queries));
+	float *keys = bench_memory(edit_count * b->hidden, sizeof(*keys)),
+	      *queries = bench_memory(QUERIES * b->hidden, sizeof(*queries));
 	for (size_t i = 0; i < QUERIES; i++)
 		editor_calibration_key(b->calibration, b->queries[i]->raw, queries + i * b->hidden);
 	struct editor_router *router = router_of(b, edit_count, keys, &build_all);
@@ -409,14 +385,14 @@ static void bench_corpus(struct bench *b, size_t edit_count)
 static void bench_keys(struct bench *b)
 {
 	struct samples prompt = { .count = 0 }, relation = { .count = 0 };
-	float *key = memory(b->hidden + b->calibration->relation.dims, sizeof(*key));
+	float *key = bench_memory(b->hidden + b->calibration->relation.dims, sizeof(*key));
 	for (size_t i = 0; i < 4 * QUERIES; i++) {
-		double began = now_us();
+		double began = bench_now_us();
 		editor_calibration_key(b->calibration, b->queries[i % QUERIES]->raw, key);
-		prompt.us[prompt.count++] = now_us() - began;
-		began = now_us();
+		prompt.us[prompt.count++] = bench_now_us() - began;
+		began = bench_now_us();
 		editor_calibration_relation_key(b->calibration, b->queries[i % QUERIES]->relation, key);
-		relation.us[relation.count++] = now_us() - began;
+		relation.us[relation.count++] = bench_now_us() - began;
 	}
 	printf("a prompt key:");
 	print_samples(&prompt);
@@ -428,21 +404,14 @@ static void bench_keys(struct bench *b)
 
 static void open_all(struct bench *b, const char *backend, size_t thread_count)
 {
-	char path[512];
 	struct err e = ERR_INIT;
 	struct editor__key_index *index = NULL;
-	const char *given = getenv("AMEND_MODEL"), *home = getenv("HOME");
-	if (given != NULL && given[0] != '\0')
-		snprintf(path, sizeof(path), "%s", given);
-	else
-		snprintf(path, sizeof(path), "%s/.cache/amend/SmolLM2-135M-Instruct.Q4_1.gguf",
-			 home == NULL ? "" : home);
 	struct model_options options = { .backend = backend, .thread_count = thread_count };
-	need(model_open(path, &options, &b->model, &e), &e);
+	bench_need(model_open(bench_model_path(), &options, &b->model, &e), &e);
 	b->hidden = model_shape_of(b->model)->hidden;
 	b->ffn = model_shape_of(b->model)->ffn;
 	editor_config_default(model_shape_of(b->model), &b->config);
-	need(editor__key_index_new(b->hidden, NULL, &index, &e), &e);
+	bench_need(editor__key_index_new(b->hidden, NULL, &index, &e), &e);
 	printf("%s: prefill by %s, keys of %zu searched by %s\n", model_name(b->model),
 	       model_backend_of(b->model)->ops->describe(model_backend_of(b->model)), b->hidden,
 	       editor__key_index_instructions(index));
@@ -470,9 +439,9 @@ int main(int argc, char **argv)
 {
 	static const size_t sizes[] = { 100, 1000, 10000, 100000 };
 	const size_t edits_max = argc > 1 ? strtoul(argv[1], NULL, 10) : 100000;
-	struct bench *b = memory(1, sizeof(*b));
+	struct bench *b = bench_memory(1, sizeof(*b));
 	rng_init(&b->rng, 1);
-	b->other = memory(OTHER_MEMORY, 1);
+	b->other = bench_memory(OTHER_MEMORY, 1);
 	open_all(b, argc > 3 ? argv[3] : "cpu", argc > 2 ? strtoul(argv[2], NULL, 10) : 1);
 	calibrate(b, read_corpus(b));
 	read_texts(b);

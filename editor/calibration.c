@@ -252,7 +252,8 @@ static void add_row(float *sum, float z, const float *row, size_t from, size_t t
 }
 
 /* The same for ROWS rows that stand `stride` floats apart, in their order: the sums are read and written once. */
-static void add_rows(float *sum, const float *z, const float *rows, size_t stride, size_t from, size_t to)
+static inline __attribute__((always_inline)) void add_each(float *sum, const float *z, const float *rows, size_t stride,
+							   size_t from, size_t to)
 {
 	const float *second = rows + stride, *third = second + stride, *fourth = third + stride;
 	const float a = z[0], b = z[1], c = z[2], d = z[3];
@@ -261,9 +262,35 @@ static void add_rows(float *sum, const float *z, const float *rows, size_t strid
 		sum[j] = sum[j] + a * rows[j] + b * second[j] + c * third[j] + d * fourth[j];
 }
 
+typedef void add_rows(float *sum, const float *z, const float *rows, size_t stride, size_t from, size_t to);
+
+static void add_rows_portable(float *sum, const float *z, const float *rows, size_t stride, size_t from, size_t to)
+{
+	add_each(sum, z, rows, stride, from, to);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void add_rows_avx2(float *sum, const float *z, const float *rows, size_t stride,
+							  size_t from, size_t to)
+{
+	add_each(sum, z, rows, stride, from, to);
+}
+
+static add_rows *add_rows_of_processor(void)
+{
+	return __builtin_cpu_supports("avx2") ? add_rows_avx2 : add_rows_portable;
+}
+#else
+static add_rows *add_rows_of_processor(void)
+{
+	return add_rows_portable;
+}
+#endif
+
 void editor_calibration_key(const struct editor_calibration *c, const float *raw, float *key)
 {
 	const size_t hidden = c->hidden;
+	add_rows *const add = add_rows_of_processor();
 	memset(key, 0, hidden * sizeof(*key));
 	for (size_t i = 0; i < hidden; i += ROWS) {
 		const size_t rows = hidden - i < ROWS ? hidden - i : ROWS;
@@ -274,7 +301,7 @@ void editor_calibration_key(const struct editor_calibration *c, const float *raw
 			add_row(key, z[r], c->whiten + (i + r) * hidden, i + r, i + rows);
 		}
 		if (rows == ROWS)
-			add_rows(key, z, c->whiten + i * hidden, hidden, i + ROWS, hidden);
+			add(key, z, c->whiten + i * hidden, hidden, i + ROWS, hidden);
 	}
 	make_unit(key, hidden);
 }
@@ -287,6 +314,7 @@ size_t editor_calibration_relation_dims(const struct editor_calibration *c)
 void editor_calibration_relation_key(const struct editor_calibration *c, const float *raw, float *key)
 {
 	const size_t dims = editor_calibration_relation_dims(c), hidden = c->hidden;
+	add_rows *const add = add_rows_of_processor();
 	memset(key, 0, dims * sizeof(*key));
 	for (size_t i = 0; i < hidden; i += ROWS) {
 		const size_t rows = hidden - i < ROWS ? hidden - i : ROWS;
@@ -296,7 +324,7 @@ void editor_calibration_relation_key(const struct editor_calibration *c, const f
 		if (c->relation.dims == 0)
 			memcpy(key + i, z, rows * sizeof(*z));
 		else if (rows == ROWS)
-			add_rows(key, z, c->relation.head + i * dims, dims, 0, dims);
+			add(key, z, c->relation.head + i * dims, dims, 0, dims);
 		else
 			for (size_t r = 0; r < rows; r++)
 				add_row(key, z[r], c->relation.head + (i + r) * dims, 0, dims);

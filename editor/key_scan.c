@@ -1,149 +1,235 @@
 #include "editor/key_scan.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #define KEYS EDITOR__SCAN_KEYS
 
-struct tail { /* of a block */
-	float scales[KEYS], errors[KEYS];
-	int32_t sums[KEYS];
-};
-
-void editor__scan_portable(const uint8_t *blocks, size_t block_count, size_t group_count,
-			   const struct editor__scan_query *query, float *upper)
+static void coarse_portable(const uint8_t *blocks, size_t block_count, size_t group_count,
+			    const struct editor__scan_query *query, float *estimates, struct editor__scan_top *tops)
 {
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count)) {
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count), estimates += KEYS) {
 		int32_t dots[KEYS] = { 0 };
-		struct tail tail;
+		float scales[KEYS], errors[KEYS];
 		for (size_t g = 0; g < group_count; g++) {
-			const int8_t *keys = (const int8_t *)blocks + g * 4 * KEYS, *q = query->bytes + 4 * g;
+			const uint8_t *keys = blocks + g * 4 * KEYS;
+			const int8_t *lower = query->lower + 4 * g, *upper = query->upper + 4 * g;
+#pragma omp simd
 			for (size_t i = 0; i < KEYS; i++)
-				dots[i] += keys[4 * i] * q[0] + keys[4 * i + 1] * q[1] + keys[4 * i + 2] * q[2] +
-					   keys[4 * i + 3] * q[3];
+				dots[i] += (keys[4 * i] & 15) * lower[0] + (keys[4 * i + 1] & 15) * lower[1] +
+					   (keys[4 * i + 2] & 15) * lower[2] + (keys[4 * i + 3] & 15) * lower[3] +
+					   (keys[4 * i] >> 4) * upper[0] + (keys[4 * i + 1] >> 4) * upper[1] +
+					   (keys[4 * i + 2] >> 4) * upper[2] + (keys[4 * i + 3] >> 4) * upper[3];
 		}
-		memcpy(&tail, blocks + group_count * 4 * KEYS, sizeof(tail));
-		for (size_t i = 0; i < KEYS; i++)
-			upper[b * KEYS + i] = query->scale * tail.scales[i] * (float)dots[i] +
-					      query->length * tail.errors[i] + query->slack;
+		memcpy(scales, blocks + group_count * 4 * KEYS, sizeof(scales));
+		memcpy(errors, blocks + group_count * 4 * KEYS + sizeof(scales), sizeof(errors));
+		tops[b] = (struct editor__scan_top){ -INFINITY, -INFINITY };
+		for (size_t i = 0; i < KEYS; i++) {
+			estimates[i] = query->scale * scales[i] * (float)(16 * dots[i] - 120 * query->sum);
+			tops[b].estimate = fmaxf(tops[b].estimate, estimates[i]);
+			tops[b].bound = fmaxf(tops[b].bound, estimates[i] + query->length * errors[i] + query->slack);
+		}
 	}
 }
+
+static int32_t fine_portable(const uint8_t *row, size_t row_bytes, const struct editor__scan_query *query)
+{
+	const int8_t *lowers = query->lower, *uppers = query->upper;
+	int32_t dot = 0;
+#pragma omp simd reduction(+ : dot)
+	for (size_t i = 0; i < row_bytes; i++) {
+		const int16_t lower = (int16_t)((row[i] & 15) * lowers[i]),
+			      upper = (int16_t)((row[i] >> 4) * uppers[i]);
+		dot += (int16_t)(lower + upper);
+	}
+	return dot;
+}
+
+static const struct editor__scan_kernel portable = { "portable", coarse_portable, fine_portable };
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-static inline int32_t word_at(const void *bytes, size_t group)
+#define AHEAD 2048u /* bytes: beyond what the processor fetches by itself at the end of a page */
+
+static inline int32_t word_at(const int8_t *bytes, size_t group)
 {
 	int32_t word;
-	memcpy(&word, (const uint8_t *)bytes + 4 * group, sizeof(word));
+	memcpy(&word, bytes + 4 * group, sizeof(word));
 	return word;
 }
 
 #define AVX2 __attribute__((target("avx2")))
 
-/* |q| · sign(q) k: the product of an unsigned and a signed byte; two of 127 × 127 do not saturate. */
-AVX2 static inline __m256i add_products(__m256i sums, __m256i keys, __m256i absolute, __m256i bytes)
+/* Sums of four products of 15 × 127 at most: 16 bits hold them. */
+AVX2 static inline __m256i products(const uint8_t *keys, __m256i lower, __m256i upper)
 {
-	const __m256i pairs = _mm256_maddubs_epi16(absolute, _mm256_sign_epi8(keys, bytes));
-	return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+	const __m256i mask = _mm256_set1_epi8(15), both = _mm256_loadu_si256((const __m256i *)(const void *)keys);
+	return _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_and_si256(both, mask), lower),
+				_mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(both, 4), mask), upper));
 }
 
-AVX2 static inline void put_upper(const struct editor__scan_query *query, const float *tail, __m256i dots, float *upper)
+AVX2 static inline __m256i widened(__m256i pairs)
 {
-	const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(query->scale), _mm256_loadu_ps(tail));
-	const __m256 error = _mm256_mul_ps(_mm256_set1_ps(query->length), _mm256_loadu_ps(tail + KEYS));
-	const __m256 score = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dots));
-	_mm256_storeu_ps(upper, _mm256_add_ps(_mm256_add_ps(score, error), _mm256_set1_ps(query->slack)));
+	return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-struct sums { /* of a block */
-	__m256i low, high;
+struct tops_avx2 {
+	__m256 estimates, bounds;
 };
 
-AVX2 static inline struct sums add_group(struct sums sums, const uint8_t *group, __m256i absolute, __m256i bytes)
+AVX2 static inline struct tops_avx2 put_avx2(const struct editor__scan_query *query, const float *tail, __m256i dots,
+					     float *estimates, struct tops_avx2 tops)
 {
-	const __m256i *keys = (const __m256i *)(const void *)group;
-	sums.low = add_products(sums.low, _mm256_loadu_si256(keys), absolute, bytes);
-	sums.high = add_products(sums.high, _mm256_loadu_si256(keys + 1), absolute, bytes);
-	return sums;
+	const __m256i whole = _mm256_sub_epi32(_mm256_slli_epi32(dots, 4), _mm256_set1_epi32(120 * query->sum));
+	const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(query->scale), _mm256_loadu_ps(tail));
+	const __m256 error = _mm256_mul_ps(_mm256_set1_ps(query->length), _mm256_loadu_ps(tail + KEYS));
+	const __m256 estimate = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(whole));
+	const __m256 bound = _mm256_add_ps(_mm256_add_ps(estimate, error), _mm256_set1_ps(query->slack));
+	_mm256_storeu_ps(estimates, estimate);
+	return (struct tops_avx2){ _mm256_max_ps(tops.estimates, estimate), _mm256_max_ps(tops.bounds, bound) };
 }
 
-AVX2 static inline void put_block(const struct editor__scan_query *query, const uint8_t *tail, struct sums sums,
-				  float *upper)
+AVX2 static inline float largest_avx2(__m256 a)
 {
-	put_upper(query, (const float *)(const void *)tail, sums.low, upper);
-	put_upper(query, (const float *)(const void *)tail + KEYS / 2, sums.high, upper + KEYS / 2);
+	__m128 half = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+	half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+	return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
 }
 
-/* Two blocks at once share the query's loads. */
-AVX2 static void scan_avx2(const uint8_t *blocks, size_t block_count, size_t group_count,
-			   const struct editor__scan_query *query, float *upper)
+AVX2 static void coarse_avx2(const uint8_t *blocks, size_t block_count, size_t group_count,
+			     const struct editor__scan_query *query, float *estimates, struct editor__scan_top *tops)
 {
-	const size_t size = editor__scan_block_bytes(group_count), tail = group_count * 4 * KEYS;
-	for (size_t b = 0; b < block_count; b += 2, blocks += 2 * size) {
-		const bool paired = b + 1 < block_count;
-		const uint8_t *second = paired ? blocks + size : blocks;
-		struct sums one = { _mm256_setzero_si256(), _mm256_setzero_si256() }, two = one;
-#pragma GCC unroll 4
+	enum { LANES = 8, PARTS = KEYS / LANES };
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count), estimates += KEYS) {
+		__m256i dots[PARTS];
+		for (size_t p = 0; p < PARTS; p++)
+			dots[p] = _mm256_setzero_si256();
 		for (size_t g = 0; g < group_count; g++) {
-			const __m256i absolute = _mm256_set1_epi32(word_at(query->absolute, g));
-			const __m256i bytes = _mm256_set1_epi32(word_at(query->bytes, g));
-			one = add_group(one, blocks + g * 4 * KEYS, absolute, bytes);
-			two = add_group(two, second + g * 4 * KEYS, absolute, bytes);
+			const __m256i lower = _mm256_set1_epi32(word_at(query->lower, g));
+			const __m256i upper = _mm256_set1_epi32(word_at(query->upper, g));
+			const uint8_t *keys = blocks + g * 4 * KEYS;
+			__builtin_prefetch(keys + AHEAD);
+			__builtin_prefetch(keys + AHEAD + 64);
+#pragma GCC unroll 4
+			for (size_t p = 0; p < PARTS; p++)
+				dots[p] = _mm256_add_epi32(dots[p],
+							   widened(products(keys + p * 4 * LANES, lower, upper)));
 		}
-		put_block(query, blocks + tail, one, upper + b * KEYS);
-		if (paired)
-			put_block(query, second + tail, two, upper + (b + 1) * KEYS);
+		const float *tail = (const float *)(const void *)(blocks + group_count * 4 * KEYS);
+		struct tops_avx2 most = { _mm256_set1_ps(-INFINITY), _mm256_set1_ps(-INFINITY) };
+		for (size_t p = 0; p < PARTS; p++)
+			most = put_avx2(query, tail + p * LANES, dots[p], estimates + p * LANES, most);
+		tops[b] = (struct editor__scan_top){ largest_avx2(most.estimates), largest_avx2(most.bounds) };
 	}
 }
 
-editor__scan *editor__scan_avx2(void)
+AVX2 static int32_t fine_avx2(const uint8_t *row, size_t row_bytes, const struct editor__scan_query *query)
 {
-	return __builtin_cpu_supports("avx2") ? scan_avx2 : NULL;
+	__m256i dots = _mm256_setzero_si256();
+	for (size_t i = 0; i < row_bytes; i += 32) {
+		const __m256i lower = _mm256_loadu_si256((const __m256i *)(const void *)(query->lower + i));
+		const __m256i upper = _mm256_loadu_si256((const __m256i *)(const void *)(query->upper + i));
+		dots = _mm256_add_epi32(dots, widened(products(row + i, lower, upper)));
+	}
+	__m128i sum = _mm_add_epi32(_mm256_castsi256_si128(dots), _mm256_extracti128_si256(dots, 1));
+	sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+	return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
 }
+
+static const struct editor__scan_kernel avx2 = { "avx2", coarse_avx2, fine_avx2 };
 
 #define VNNI __attribute__((target("avx512f,avx512vnni")))
 
-/* The instruction multiplies unsigned by signed bytes: the query is shifted by 128, and 128 × the key's sum taken off
- * again. */
-VNNI static void scan_vnni(const uint8_t *blocks, size_t block_count, size_t group_count,
-			   const struct editor__scan_query *query, float *upper)
+struct sums {
+	__m512i lower, upper; /* upper: 16 times what it stands for */
+};
+
+/* The upper four bits stay where they are, which saves a shift. */
+VNNI static inline struct sums add_products(struct sums sums, const uint8_t *keys, __m512i lower, __m512i upper)
 {
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count)) {
-		__m512i even = _mm512_setzero_si512(), odd = even;
-		size_t g = 0;
-		for (; g + 2 <= group_count; g += 2) {
+	const __m512i both = _mm512_loadu_si512(keys), mask = _mm512_set1_epi32(0x0f0f0f0f);
+	sums.lower = _mm512_dpbusd_epi32(sums.lower, _mm512_and_si512(both, mask), lower);
+	sums.upper = _mm512_dpbusd_epi32(sums.upper, _mm512_andnot_si512(mask, both), upper);
+	return sums;
+}
+
+struct tops_vnni {
+	__m512 estimates, bounds;
+};
+
+VNNI static inline struct tops_vnni put_vnni(const struct editor__scan_query *query, const float *tail,
+					     struct sums sums, float *estimates)
+{
+	const __m512i dots = _mm512_add_epi32(_mm512_slli_epi32(sums.lower, 4), sums.upper);
+	const __m512i whole = _mm512_sub_epi32(dots, _mm512_set1_epi32(120 * query->sum));
+	const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(query->scale), _mm512_loadu_ps(tail));
+	const __m512 error = _mm512_mul_ps(_mm512_set1_ps(query->length), _mm512_loadu_ps(tail + KEYS));
+	const __m512 estimate = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(whole));
+	_mm512_storeu_ps(estimates, estimate);
+	return (struct tops_vnni){ estimate,
+				   _mm512_add_ps(_mm512_add_ps(estimate, error), _mm512_set1_ps(query->slack)) };
+}
+
+VNNI static void coarse_vnni(const uint8_t *blocks, size_t block_count, size_t group_count,
+			     const struct editor__scan_query *query, float *estimates, struct editor__scan_top *tops)
+{
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count), estimates += KEYS) {
+		struct sums one = { _mm512_setzero_si512(), _mm512_setzero_si512() }, two = one;
+#pragma GCC unroll 2
+		for (size_t g = 0; g < group_count; g++) {
+			const __m512i lower = _mm512_set1_epi32(word_at(query->lower, g));
+			const __m512i upper = _mm512_set1_epi32(word_at(query->upper, g));
 			const uint8_t *keys = blocks + g * 4 * KEYS;
-			even = _mm512_dpbusd_epi32(even, _mm512_set1_epi32(word_at(query->shifted, g)),
-						   _mm512_loadu_si512(keys));
-			odd = _mm512_dpbusd_epi32(odd, _mm512_set1_epi32(word_at(query->shifted, g + 1)),
-						  _mm512_loadu_si512(keys + 4 * KEYS));
+			__builtin_prefetch(keys + AHEAD);
+			__builtin_prefetch(keys + AHEAD + 64);
+			one = add_products(one, keys, lower, upper);
+			two = add_products(two, keys + 64, lower, upper);
 		}
-		if (g < group_count)
-			even = _mm512_dpbusd_epi32(even, _mm512_set1_epi32(word_at(query->shifted, g)),
-						   _mm512_loadu_si512(blocks + g * 4 * KEYS));
 		const float *tail = (const float *)(const void *)(blocks + group_count * 4 * KEYS);
-		const __m512i dots = _mm512_sub_epi32(_mm512_add_epi32(even, odd), _mm512_loadu_si512(tail + 2 * KEYS));
-		const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(query->scale), _mm512_loadu_ps(tail));
-		const __m512 error = _mm512_mul_ps(_mm512_set1_ps(query->length), _mm512_loadu_ps(tail + KEYS));
-		const __m512 score = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(dots));
-		_mm512_storeu_ps(upper + b * KEYS,
-				 _mm512_add_ps(_mm512_add_ps(score, error), _mm512_set1_ps(query->slack)));
+		const struct tops_vnni first = put_vnni(query, tail, one, estimates),
+				       second = put_vnni(query, tail + KEYS / 2, two, estimates + KEYS / 2);
+		tops[b] = (struct editor__scan_top){ _mm512_reduce_max_ps(
+							     _mm512_max_ps(first.estimates, second.estimates)),
+						     _mm512_reduce_max_ps(_mm512_max_ps(first.bounds, second.bounds)) };
 	}
 }
 
-editor__scan *editor__scan_avx512vnni(void)
+VNNI static int32_t fine_vnni(const uint8_t *row, size_t row_bytes, const struct editor__scan_query *query)
 {
-	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni") ? scan_vnni : NULL;
-}
-#else
-editor__scan *editor__scan_avx2(void)
-{
-	return NULL;
+	struct sums sums = { _mm512_setzero_si512(), _mm512_setzero_si512() };
+	for (size_t i = 0; i < row_bytes; i += 64)
+		sums = add_products(sums, row + i, _mm512_loadu_si512(query->lower + i),
+				    _mm512_loadu_si512(query->upper + i));
+	return _mm512_reduce_add_epi32(_mm512_add_epi32(sums.lower, _mm512_srai_epi32(sums.upper, 4)));
 }
 
-editor__scan *editor__scan_avx512vnni(void)
+static const struct editor__scan_kernel vnni = { "avx512vnni", coarse_vnni, fine_vnni };
+
+static bool processor_has(const struct editor__scan_kernel *kernel)
 {
+	if (kernel == &vnni)
+		return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
+	return kernel != &avx2 || __builtin_cpu_supports("avx2");
+}
+
+static const struct editor__scan_kernel *const kernels[] = { &vnni, &avx2, &portable };
+#else
+static bool processor_has(const struct editor__scan_kernel *kernel)
+{
+	(void)kernel;
+	return true;
+}
+
+static const struct editor__scan_kernel *const kernels[] = { &portable };
+#endif
+
+const struct editor__scan_kernel *editor__scan_kernel_of(const char *name)
+{
+	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
+		if (processor_has(kernels[i]) && (name == NULL || strcmp(name, kernels[i]->name) == 0))
+			return kernels[i];
+	}
 	return NULL;
 }
-#endif

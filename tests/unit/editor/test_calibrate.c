@@ -333,7 +333,7 @@ static void unit_length(float *key, size_t count)
 static void keys_have_the_bits_of_the_definition(void **state)
 {
 	(void)state;
-	enum { HIDDEN_MAX = 13, DIMS = 5 };
+	enum { HIDDEN_MAX = 29, DIMS = 19 };
 	float raw[HIDDEN_MAX], mean[HIDDEN_MAX], deviation[HIDDEN_MAX], whiten[HIDDEN_MAX * HIDDEN_MAX],
 		head[HIDDEN_MAX * DIMS], key[HIDDEN_MAX], expected[HIDDEN_MAX];
 	struct rng rng;

@@ -161,7 +161,7 @@ static void clustered_keys(void **state)
 		struct data d = random_data(96, 2200, 100 + s);
 		struct rng rng;
 		rng_init(&rng, s);
-		/* all but 100 keys in three clusters, each much tighter than 8 bits tell apart in the end */
+		/* all but 100 keys in three clusters, each much tighter than 4 bits, then than 8 bits tell apart */
 		for (size_t i = 100; i < d.count; i++)
 			draw(&rng, d.keys + i * 96, 96, d.keys + i % 3 * 96, spreads[s]);
 		memcpy(d.queries, d.keys, 3 * 96 * sizeof(float));
@@ -227,6 +227,23 @@ static void lengths_far_apart(void **state)
 	/* one component outweighs the rest: 8 bits hold nothing of the others */
 	for (size_t i = 0; i < d.count; i++)
 		d.keys[i * 48 + 5] = 1000;
+	check(&d);
+	data_free(&d);
+}
+
+/* What a query loses in its bytes counts for every key here, and no other part of the bound makes up for it. */
+static void queries_between_their_bytes(void **state)
+{
+	(void)state;
+	struct data d = random_data(2, 1500, 40);
+	for (size_t i = 0; i < d.count; i++) {
+		d.keys[2 * i] = 1 + 1e-4f * (float)(i * 7 % d.count);
+		d.keys[2 * i + 1] = 0.5f * d.keys[2 * i];
+	}
+	for (size_t q = 0; q < QUERIES; q++) {
+		d.queries[2 * q] = 1;
+		d.queries[2 * q + 1] = 0.09f * (float)q / 127;
+	}
 	check(&d);
 	data_free(&d);
 }
@@ -331,6 +348,7 @@ int main(void)
 		cmocka_unit_test(tied_keys),
 		cmocka_unit_test(zeros_and_ascending_scores),
 		cmocka_unit_test(lengths_far_apart),
+		cmocka_unit_test(queries_between_their_bytes),
 		cmocka_unit_test(keys_that_are_not_finite),
 		cmocka_unit_test(few_keys),
 		cmocka_unit_test(the_best_instructions_are_taken),
