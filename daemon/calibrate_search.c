@@ -160,7 +160,7 @@ static size_t least_layer(const struct editor_config *config)
 	return config->prompt_layer > config->relation_layer ? config->prompt_layer : config->relation_layer;
 }
 
-/* Where the search begins; what it is to try of that is in range, or it says so before any work. */
+/* Where the search begins; what it is to try of that is in range, or it says so before anything is trained. */
 static int begin(struct search *s, const struct model_shape *shape, struct err *e)
 {
 	const struct calibrate_search_options *o = s->options;

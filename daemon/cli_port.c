@@ -62,7 +62,8 @@ int cli_port_resolve(struct cli_ports *ports, const struct env *env, const char 
 		     size_t out_bytes, struct err *e)
 {
 	char host[64];
-	unsigned port, got = 0;
+	unsigned long port;
+	unsigned got = 0;
 	const char *scheme = strncmp(text, "tcp://", 6) == 0 ? "tcp://" : "";
 	const char *rest = text + strlen(scheme);
 	const char *colon = strrchr(rest, ':');
@@ -70,11 +71,11 @@ int cli_port_resolve(struct cli_ports *ports, const struct env *env, const char 
 	if (colon == NULL || colon == rest || (size_t)(colon - rest) >= sizeof host)
 		return err_set(e, ERR_INVALID, "%s: \"%s\" is not HOST:PORT", setting, text);
 	snprintf(host, sizeof host, "%.*s", (int)(colon - rest), rest);
-	char *end;
-	port = strcmp(colon + 1, "*") == 0 ? 0 : (unsigned)strtoul(colon + 1, &end, 10);
-	if (port > 65535 || (strcmp(colon + 1, "*") != 0 && (*end != '\0' || end == colon + 1)))
+	const bool any = strcmp(colon + 1, "*") == 0;
+	port = any ? 0 : strtoul(colon + 1, NULL, 10);
+	if (port > 65535 || (!any && (colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0')))
 		return err_set(e, ERR_INVALID, "%s: \"%s\" has no port from 0 to 65535", setting, text);
-	int rc = port == 0 ? port_choose(ports, env, host, &got, e) : port_probe(host, port, &got, e);
+	int rc = port == 0 ? port_choose(ports, env, host, &got, e) : port_probe(host, (unsigned)port, &got, e);
 	if (rc != 0) {
 		err_wrap(e, "%s", setting);
 		return rc;

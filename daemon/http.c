@@ -23,6 +23,7 @@
 #define HEADER_BYTES_MAX (32 * 1024) /* request line and headers of one connection */
 #define VALUE_BYTES_MAX  256
 #define FLUSH_MS         2000
+#define EMPTY_LOOKS      3
 
 struct http_server {
 	struct MHD_Daemon *daemon;
@@ -32,7 +33,7 @@ struct http_server {
 	atomic_size_t bodies_bytes; /* held now */
 	int fd;                     /* that listens; the daemon's, until it is drained */
 	char address[HTTP_ADDRESS_BYTES];
-	atomic_bool draining;
+	atomic_bool draining, closing;
 	atomic_size_t open; /* exchanges that wait for their answer */
 	pthread_mutex_t lock;
 	struct peer *peers; /* the connections, under the lock */
@@ -161,6 +162,11 @@ static const struct refusal overloaded = {
 	"{\"error\":{\"message\":\"this server holds as many bytes of requests as it may: try again\","
 	"\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n"
 };
+static const struct refusal stopping = {
+	MHD_HTTP_SERVICE_UNAVAILABLE, true,
+	"{\"error\":{\"message\":\"this server is stopping: try again\",\"type\":\"server_error\","
+	"\"param\":null,\"code\":\"overloaded\"}}\n"
+};
 static const struct refusal out_of_memory = {
 	MHD_HTTP_INTERNAL_SERVER_ERROR, true,
 	"{\"error\":{\"message\":\"this server is out of memory: try again\",\"type\":\"server_error\","
@@ -275,6 +281,13 @@ void http_reply(struct http_exchange *x, int status, const char *content_type, s
 	pthread_mutex_unlock(&x->lock);
 }
 
+static enum MHD_Result close_announced(const struct http_exchange *x, struct MHD_Response *response)
+{
+	return atomic_load(&x->server->draining)
+		       ? MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close")
+		       : MHD_YES;
+}
+
 static enum MHD_Result answer_refusal(struct http_exchange *x, const struct refusal *refusal)
 {
 	struct MHD_Response *response = MHD_create_response_from_buffer(
@@ -284,6 +297,8 @@ static enum MHD_Result answer_refusal(struct http_exchange *x, const struct refu
 	enum MHD_Result rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
 	if (rc == MHD_YES && refusal->retry)
 		rc = MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+	if (rc == MHD_YES)
+		rc = close_announced(x, response);
 	if (rc == MHD_YES)
 		rc = MHD_queue_response(x->connection, refusal->status, response);
 	MHD_destroy_response(response);
@@ -310,8 +325,8 @@ static enum MHD_Result answer(struct http_exchange *x)
 	enum MHD_Result rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, x->content_type);
 	for (size_t i = 0; i < x->header_count && rc == MHD_YES; i++)
 		rc = MHD_add_response_header(response, x->headers[i].name, x->headers[i].value);
-	if (rc == MHD_YES && atomic_load(&x->server->draining))
-		rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	if (rc == MHD_YES)
+		rc = close_announced(x, response);
 	if (rc == MHD_YES)
 		rc = MHD_queue_response(x->connection, (unsigned)x->status, response);
 	MHD_destroy_response(response);
@@ -351,8 +366,12 @@ static enum MHD_Result body_add(struct http_exchange *x, const char *data, size_
 
 static enum MHD_Result begin(struct http_exchange *x)
 {
-	x->began = true;
 	atomic_fetch_add(&x->server->open, 1);
+	if (atomic_load(&x->server->closing)) {
+		atomic_fetch_sub(&x->server->open, 1);
+		return answer_refusal(x, &stopping);
+	}
+	x->began = true;
 	x->server->handler(x->server->context, x);
 	pthread_mutex_lock(&x->lock);
 	bool replied = x->replied;
@@ -430,20 +449,18 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 	}
 }
 
-/* No connection is left, after at most FLUSH_MS: what was sent is still read and answered, a client that does not read
- * loses its answer. libmicrohttpd 0.9.75 must not be stopped before: a malformed request that it reads while it stops
- * makes it use a response that it does not have. */
+/* Waits until no connection is left, at most FLUSH_MS; a client that does not read loses its answer then. libmicrohttpd
+ * 0.9.75 should not be stopped before: a malformed request that it reads while it stops makes it use a response that it
+ * does not have. A connection that is just being accepted is not known yet, so it looks several times. */
 static void peers_end(struct http_server *server)
 {
-	bool left = true;
-	for (int ms = 0; ms < FLUSH_MS && left; ms++) {
+	for (int ms = 0, empty = 0; ms < FLUSH_MS && empty < EMPTY_LOOKS; ms++) {
 		pthread_mutex_lock(&server->lock);
-		left = server->peers != NULL;
+		empty = server->peers == NULL ? empty + 1 : 0;
 		for (struct peer *peer = server->peers; peer != NULL; peer = peer->next)
 			shutdown(peer->socket, SHUT_RD);
 		pthread_mutex_unlock(&server->lock);
-		if (left)
-			poll(NULL, 0, 1);
+		poll(NULL, 0, 1);
 	}
 }
 
@@ -530,6 +547,7 @@ void http_server_close(struct http_server **server)
 	if (s == NULL)
 		return;
 	http_server_drain(s);
+	atomic_store(&s->closing, true); /* nothing begins any more, or it is counted below */
 	while (atomic_load(&s->open) > 0)
 		poll(NULL, 0, 1);
 	peers_end(s);

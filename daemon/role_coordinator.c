@@ -203,6 +203,9 @@ static int method_settings(const struct daemon_config *c, struct buf *settings, 
 static int coordinator_open(struct role *role, struct err *e)
 {
 	const struct daemon_config *c = role->config;
+	if (c->rate != 0 && c->rate < (double)EDITOR_RATE_MIN)
+		return err_set(e, ERR_INVALID, "train.rate is %g: 0 is the family's own, else it is %g to 1", c->rate,
+			       (double)EDITOR_RATE_MIN);
 	struct buf settings = BUF_INIT;
 	struct coordinator_config config = {
 		.peers_max = (uint32_t)c->peers_max,

@@ -30,6 +30,8 @@ struct editor_wise_config {
 	bool merge_trim_nonzero; /* TIES: density counts over the non-zero entries */
 };
 
+#define EDITOR_RATE_MIN 1e-8f /* least learning rate */
+
 struct editor_config {
 	enum editor_family family;
 	size_t layer;           /* edited matrix: down_proj of this layer */

@@ -4,11 +4,11 @@
  *
  * All arrays are row-major float32. "rows" are tokens of a packed batch. Outputs first, sizes last. Outputs must not
  * alias inputs unless the comment says so. Fallible only where memory is needed. One backend object serves one thread
- * at a time (its own scratch); weights are read-only and may be used by every backend object of the same name. Arrays
- * may be plain host memory; those from `alloc` are faster where the device has its own. Results can be read by the host
- * when an op returns. Same inputs, backend, instruction set and thread count give the same bits. Every row is compared
- * with `reference` by tests/numerics. The cpu row multiplies by packed weights in split bfloat16 where the processor
- * has AMX (cpu_amx.h: 16 bits of each factor); "cpu:avx512" is full float32 on the same machine. */
+ * at a time (its own scratch); weights are read-only and may be used by every backend object made by the same name.
+ * Arrays may be plain host memory; those from `alloc` are faster where the device has its own. Results can be read by
+ * the host when an op returns. Same inputs, backend, instruction set and thread count give the same bits. Every row is
+ * compared with `reference` by tests/numerics. The cpu row multiplies by packed weights in split bfloat16 where the
+ * processor has AMX (cpu_amx.h: 16 bits of each factor); "cpu:avx512" is full float32 on the same machine. */
 #ifndef AMEND_MODEL_BACKEND_H
 #define AMEND_MODEL_BACKEND_H
 

@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,7 @@ static int weight_forward(struct model_backend *b, float *y, const float *x, con
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	if (rows == 0)
 		return 0;
+	assert(w->packed.data == NULL || cpu->products != NULL); /* a weight of a backend by another name */
 	if (w->packed.data != NULL)
 		return model__packed_product(cpu->products, y, x, &w->packed, accumulate, rows, b->thread_count);
 	if (w->w == NULL) {

@@ -18,17 +18,19 @@ struct model__packed {
 /* Prepared products by shape and number of rows. For one thread at a time. */
 struct model__products;
 
-/* False where the processor or the build has none. */
+/* False where the processor or the build has none; the rest only after it was true. */
 bool model__packed_ready(void);
 /* B[k][n] = w[n · depth + k]: the weight as stored (width × depth). ERR_NOMEM, ERR_EXTERNAL. */
-int model__packed_new(struct model__packed *packed, const float *w, size_t depth, size_t width);
+int model__packed_new(struct model__packed *packed, const float *w, size_t depth, size_t width) MUST_CHECK;
 void model__packed_free(struct model__packed *packed);
 
+/* ERR_NOMEM, ERR_EXTERNAL. */
 int model__products_new(struct model__products **out) MUST_CHECK;
 void model__products_free(struct model__products **products);
 /* y (rows × width) = or += x (rows × depth) · B, by `thread_count` threads, the same for all calls with these products,
  * or by one where the work is little. ERR_NOMEM, ERR_EXTERNAL. */
 int model__packed_product(struct model__products *products, float *y, const float *x,
-			  const struct model__packed *packed, bool accumulate, size_t rows, size_t thread_count);
+			  const struct model__packed *packed, bool accumulate, size_t rows,
+			  size_t thread_count) MUST_CHECK;
 
 #endif

@@ -3,7 +3,8 @@
 #include "base/fault.h"
 #include "model/host_memory.h"
 
-#include <dnnl.h>
+#include <assert.h>
+#include <dnnl.h> /* beside gemm_dnnl.c: another of oneDNN's interfaces, used by itself */
 #include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -139,6 +140,7 @@ static dnnl_status_t reorder(const float *w, const dnnl_memory_desc_t *layout, c
 int model__packed_new(struct model__packed *packed, const float *w, size_t depth, size_t width)
 {
 	dnnl_memory_desc_t layout;
+	assert(engine != NULL);
 	*packed = (struct model__packed){ .depth = depth, .width = width };
 	dnnl_status_t status = layout_of(depth, width, &layout);
 	if (status != dnnl_success)

@@ -52,7 +52,7 @@ int worker__calibration_open(struct worker *w, struct err *e)
 {
 	const bool given = w->config.calibration_file != NULL;
 	int rc = hash_of_file(w->config.calibration_corpus, &w->corpus, e);
-	if (rc != 0 && rc != ERR_NOT_FOUND) { /* the job that needs it says that it is not there */
+	if (rc != 0 && rc != ERR_NOT_FOUND && !given) { /* the job that needs it says that it is not there */
 		err_wrap(e, "calibration corpus");
 		return rc;
 	}

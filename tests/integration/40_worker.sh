@@ -77,6 +77,12 @@ case_one_rate_for_all_workers() {
 	process_start worker-1 --train.rate=0.5
 	wait_for 30 log_count_at_least worker-1 WORKER-JOINED 2 || fail "worker-1 does not join"
 	[ "$(grep -hc 'id=WORKER-JOINED .*rate=0.25' "$D"/log/worker-[01].log | paste -sd' ')" = "1 2" ] || fail "rates: $(grep -h WORKER-JOINED "$D"/log/worker-*.log)"
+	kill_hard coordinator
+	process_start coordinator --train.rate=1e-9 # no worker could take it
+	wait_for 10 gone "$(pid_of coordinator)" || fail "a coordinator starts with a rate of 1e-9"
+	tail -n 1 "$D/log/coordinator.log" | grep -q 'train.rate is 1e-09: 0 is' || fail "$(tail -n 2 "$D/log/coordinator.log")"
+	process_start coordinator
+	wait_for 20 workers_joined 2 || fail "the workers do not greet the coordinator"
 	cluster_down
 }
 

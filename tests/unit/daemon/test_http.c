@@ -328,6 +328,59 @@ static void closes_while_garbage_comes(void **state)
 	serve_rounds(*state, "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 150);
 }
 
+static void *close_server(void *context)
+{
+	http_server_close(context);
+	return NULL;
+}
+
+static bool refuses_connections(const char *address)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	to.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_true(fd >= 0);
+	bool refused = connect(fd, (struct sockaddr *)&to, sizeof to) != 0;
+	close(fd);
+	return refused;
+}
+
+/* A request that begins late would be left without an answer. */
+static void nothing_begins_while_it_closes(void **state)
+{
+	struct server *s = *state;
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 4, 2, 5, BODIES_MAX };
+	struct http_server *http = NULL;
+	struct http_answer a;
+	char address[HTTP_ADDRESS_BYTES];
+	pthread_t closer;
+	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
+	snprintf(address, sizeof address, "%s", http_server_address(http));
+	int waiting = http_connect(address), late = http_connect(address);
+	http_request_write(waiting, "GET", "/later", "", "");
+	pthread_mutex_lock(&s->lock);
+	while (s->held == NULL)
+		pthread_cond_wait(&s->held_set, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+	assert_int_equal(pthread_create(&closer, NULL, close_server, &http), 0);
+	while (!refuses_connections(address))
+		poll(NULL, 0, 1);
+	poll(NULL, 0, 50);
+	http_request_write(late, "GET", "/x", "", "");
+	assert_true(http_read(late, &a, NULL, NULL));
+	assert_int_equal(a.status, 503);
+	assert_non_null(strstr(a.body, "this server is stopping"));
+	assert_non_null(strcasestr(buf_cstr(&a.all), "connection: close"));
+	buf_free(&a.all);
+	assert_null(reply_later(s));
+	assert_true(http_read(waiting, &a, NULL, NULL));
+	assert_string_equal(a.body, "there");
+	buf_free(&a.all);
+	pthread_join(closer, NULL);
+	close(waiting);
+	close(late);
+}
+
 static void metrics_page_shows_what_was_set(void **state)
 {
 	struct metrics_page *page = NULL;
@@ -390,6 +443,7 @@ int main(void)
 		T(drains),
 		T(drains_while_connections_come),
 		T(closes_while_garbage_comes),
+		T(nothing_begins_while_it_closes),
 		cmocka_unit_test(metrics_page_shows_what_was_set),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
