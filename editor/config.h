@@ -60,6 +60,7 @@ struct editor_config {
 	/* merge rounds */
 	size_t merge_rounds, merge_passes;
 	float merge_rate, merge_noise, merge_outer_rate, merge_outer_momentum;
+	float merge_prompt_noise; /* of every second pass, with none in the answer's rows; 0: all are alike */
 	uint64_t seed;
 	struct editor_wise_config wise;
 };

@@ -227,7 +227,7 @@ static int rounds_run(struct rounds *r, struct err *e)
 		rc = err_set(e, ERR_NOMEM, "merge: out of memory for %zu entries", n);
 	rc = editor__merge_agree(r->reduce, rc, NULL, 0, e);
 	for (size_t s = 0; s < r->shard_count; s++)
-		editor_shard_local_begin(r->shards[s], r->config->merge_noise);
+		editor_shard_local_begin(r->shards[s], r->config->merge_noise, r->config->merge_prompt_noise);
 	if (rc == 0)
 		rc = find_metric(r, e);
 	for (size_t round = 0; rc == 0 && round <= r->config->merge_rounds; round++)

@@ -43,9 +43,10 @@ struct editor__trainer { /* backend memory, hidden × ffn each */
 	float *delta;    /* being trained */
 	float *sum;      /* W + delta */
 	float *grad, *m, *v;
-	uint64_t step;  /* of Adam; 0: moments are to be cleared */
-	float *noise;   /* pool of normals, host */
-	float *protect; /* P of protect.c: ffn × ffn; covers these edits, in this order */
+	uint64_t step;      /* of Adam; 0: moments are to be cleared */
+	float *noise;       /* pool of normals, host */
+	float prompt_noise; /* of local passes (shard.h) */
+	float *protect;     /* P of protect.c: ffn × ffn; covers these edits, in this order */
 	uint64_t *protected_seqs;
 	size_t protected_count;
 };

@@ -113,6 +113,7 @@ struct step {
 	size_t edit_count;
 	float rate;
 	struct rng *rng; /* NULL: no noise */
+	uint64_t turn;   /* of the edits, for is_anchored_turn */
 	double loss;     /* out: mean over the labels */
 	bool right;      /* out: every argmax is its label */
 };
@@ -131,15 +132,30 @@ static float inputs_deviation(const struct editor_shard *shard, const struct ste
 	return variance > 0 ? (float)sqrt(variance) : 0.0f;
 }
 
-static void add_noise(struct editor_shard *shard, struct rng *rng, float scale)
+/* An anchored question reads the edit's own inputs in the answer's rows and others in the prompt's (anchor.h). A merge
+ * trains every second turn of an edit for that. */
+static bool is_anchored_turn(const struct editor_shard *shard, const struct step *step, size_t edit)
+{
+	return shard->trainer.prompt_noise > 0 && (step->turn + edit) % 2 == 1;
+}
+
+static void add_noise(struct editor_shard *shard, const struct step *step, size_t first, float deviation)
 {
 	struct editor__batch *b = &shard->batch;
-	size_t ffn = shard->shape->ffn;
-	for (size_t row = 0; row < b->row_count; row++) {
-		const float *noise = shard->trainer.noise + rng_below(rng, POOL_COUNT);
-		float *x = b->x + row * ffn;
-		for (size_t i = 0; i < ffn; i++)
-			x[i] += scale * noise[i];
+	const size_t ffn = shard->shape->ffn;
+	for (size_t s = 0, row = 0; s < b->segment_count; s++) {
+		const size_t at = step->edits[first + s], answer = shard->edits[at].prompt_count - 1;
+		const bool anchored = is_anchored_turn(shard, step, at);
+		for (size_t r = 0; r < b->segments[s].row_count; r++, row++) {
+			const float share = !anchored    ? shard->config.noise
+					    : r < answer ? shard->trainer.prompt_noise
+							 : 0;
+			if (share <= 0)
+				continue;
+			const float *noise = shard->trainer.noise + rng_below(step->rng, POOL_COUNT);
+			for (size_t i = 0; i < ffn; i++)
+				b->x[row * ffn + i] += share * deviation * noise[i];
+		}
 	}
 }
 
@@ -172,7 +188,7 @@ static int step_gradient(struct editor_shard *shard, struct step *step, struct e
 	size_t hidden = shard->shape->hidden, ffn = shard->shape->ffn, labels = 0, taken = 0;
 	for (size_t i = 0; i < step->edit_count; i++)
 		labels += editor__edit_labels(&shard->edits[step->edits[i]]);
-	float noise = step->rng != NULL ? shard->config.noise * inputs_deviation(shard, step) : 0.0f;
+	const float deviation = inputs_deviation(shard, step);
 	step->loss = 0;
 	step->right = true;
 	for (size_t first = 0; first < step->edit_count; first += taken) {
@@ -180,8 +196,8 @@ static int step_gradient(struct editor_shard *shard, struct step *step, struct e
 					    &taken, e);
 		if (rc != 0)
 			return rc;
-		if (noise > 0.0f)
-			add_noise(shard, step->rng, noise);
+		if (step->rng != NULL)
+			add_noise(shard, step, first, deviation);
 		rc = backend->ops->gemm(backend, b->y, b->x, shard->trainer.sum, false, true, 1.0f, 1.0f, b->row_count,
 					hidden, ffn);
 		if (rc != 0)
@@ -247,7 +263,10 @@ struct pass {
 static int run_pass(struct editor_shard *shard, struct pass *pass, const struct editor_watch *watch, struct err *e)
 {
 	struct rng rng;
-	size_t batch = shard->config.batch_edits, steps = 0;
+	const size_t batch = shard->config.batch_edits, batches = (shard->edit_count + batch - 1) / batch;
+	/* passes are counted over the rounds of a merge */
+	const uint64_t turn = batches > 0 ? shard->trainer.step / batches : 0;
+	size_t steps = 0;
 	rng_init(&rng, pass->seed);
 	for (size_t i = 0; i < shard->edit_count; i++)
 		pass->order[i] = i;
@@ -257,7 +276,8 @@ static int run_pass(struct editor_shard *shard, struct pass *pass, const struct 
 		size_t left = shard->edit_count - first;
 		struct step step = { .edits = pass->order + first,
 				     .edit_count = left < batch ? left : batch,
-				     .rng = &rng };
+				     .rng = &rng,
+				     .turn = turn };
 		int rc = step_gradient(shard, &step, e);
 		if (rc != 0)
 			return rc;
@@ -298,9 +318,10 @@ static int breadth_first(struct editor_shard *shard, uint64_t seed, const struct
 	return rc;
 }
 
-void editor_shard_local_begin(struct editor_shard *shard, float noise)
+void editor_shard_local_begin(struct editor_shard *shard, float noise, float prompt_noise)
 {
 	shard->config.noise = noise;
+	shard->trainer.prompt_noise = prompt_noise;
 	editor__trainer_forget(shard);
 }
 

@@ -85,6 +85,9 @@ static void each_field_has_a_range(void **state)
 	c.merge_rounds = 0;
 	expect_refused(&c, "merge_rounds");
 	c = good;
+	c.merge_prompt_noise = 11;
+	expect_refused(&c, "merge_prompt_noise");
+	c = good;
 	c.merge_noise = -0.1f;
 	expect_refused(&c, "merge_noise");
 	c = good;

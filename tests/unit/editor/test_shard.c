@@ -1,6 +1,7 @@
 #include "editor/shard.h"
 
 #include "base/fault.h"
+#include "base/rng.h"
 #include "tests/lib/tiny_model.h"
 
 #include <math.h>
@@ -125,6 +126,38 @@ static void learns_and_repeats(void **state)
 	assert_memory_equal(once.data, twice.data, once.len);
 	buf_free(&once);
 	buf_free(&twice);
+}
+
+/* A merge's passes take turns: the same noise in all rows, then noise in the prompt's rows alone. */
+static void merge_passes_take_turns(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct editor_shard *shard = shard_with(&c, 1, "");
+	float *common = malloc(COUNT * sizeof(*common)), *out = malloc(COUNT * sizeof(*out));
+	struct rng rng;
+	struct err e = ERR_INIT;
+	double still, loss[2];
+	assert_true(common != NULL && out != NULL);
+	rng_init(&rng, 4);
+	for (size_t i = 0; i < COUNT; i++)
+		common[i] = 0.1f * rng_normal(&rng);
+	assert_int_equal(editor_shard_gradient(shard, common, &still, out, &e), 0);
+	const struct {
+		float noise, prompt_noise;
+		bool moved[2]; /* whether the loss is another than without noise, in each pass */
+	} cases[] = { { 0, 1, { false, true } }, { 1, 1e-9f, { true, false } }, { 1, 0, { true, true } } };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		editor_shard_local_begin(shard, cases[i].noise, cases[i].prompt_noise);
+		for (size_t turn = 0; turn < 2; turn++) {
+			assert_int_equal(
+				editor_shard_local_passes(shard, common, 1, 1e-3f, 1, out, &loss[turn], NULL, &e), 0);
+			assert_int_equal(fabs(loss[turn] - still) > 1e-5, cases[i].moved[turn]);
+		}
+	}
+	free(common);
+	free(out);
+	editor_shard_destroy(&shard);
 }
 
 static void last_layer_can_be_edited(void **state)
@@ -446,6 +479,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(learns_and_repeats),
+		cmocka_unit_test(merge_passes_take_turns),
 		cmocka_unit_test(last_layer_can_be_edited),
 		cmocka_unit_test(streams_one_after_another),
 		cmocka_unit_test(one_prompt_cannot_have_two_answers),
