@@ -3,18 +3,68 @@
 #include "base/fault.h"
 #include "store/env.h"
 
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Room that every writer finds: a group of 100 records of 32 KiB, their events and the pages copied on the way, four
  * times over. */
 #define GROUP_BYTES ((size_t)16 << 20)
 
+static int is_there(const char *folder, const char *name, bool *there, struct err *e)
+{
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
+		return err_set(e, ERR_INVALID, "data folder: its path is longer than %d bytes", PATH_MAX);
+	*there = access(path, F_OK) == 0;
+	return 0;
+}
+
+/* Blobs are made after the ledger, so they never stand alone unless a ledger was lost. */
+static int refuse_lost_ledger(const char *folder, bool ledger, bool blobs, struct err *e)
+{
+	if (ledger || !blobs)
+		return 0;
+	return err_set(e, ERR_CORRUPT,
+		       "data folder %s: its ledger is missing beside its blobs: put both back from a backup, or name "
+		       "another folder",
+		       folder);
+}
+
+/* A ledger without versions may be one whose first opening was cut short. */
+static int refuse_lost_blobs(struct store *store, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	uint64_t version = 0;
+	int rc = store_begin_read(store, &txn, e);
+	if (!rc)
+		rc = store_version_last(txn, &version, e);
+	store_abort(&txn);
+	if (rc || version == 0)
+		return rc;
+	return err_set(e, ERR_CORRUPT,
+		       "data folder %s: its blobs are missing beside a ledger of %" PRIu64
+		       " versions: put both back from a backup, or name another folder",
+		       store->folder, version);
+}
+
 static int open_parts(struct store *store, const char *folder, const struct store_options *options, struct err *e)
 {
+	bool ledger = false, blobs = false;
 	int rc = store__folder_open(folder, &store->lock, e);
+	if (!rc)
+		rc = is_there(folder, "ledger/data.mdb", &ledger, e);
+	if (!rc)
+		rc = is_there(folder, "blobs/data.mdb", &blobs, e);
+	if (!rc && !options->blobs_only)
+		rc = refuse_lost_ledger(folder, ledger, blobs, e);
 	if (!rc && !options->blobs_only)
 		rc = store__env_open(folder, true, options->ledger_map_bytes_max, &store->ledger, e);
+	if (!rc && ledger && !blobs && !options->blobs_only)
+		rc = refuse_lost_blobs(store, e);
 	if (!rc)
 		rc = store__env_open(folder, false, options->blobs_map_bytes_max, &store->blobs, e);
 	return rc;

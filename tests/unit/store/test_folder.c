@@ -137,6 +137,44 @@ static void test_out_of_memory_lets_go_of_the_lock(void **state)
 	assert_true(test_walk_allocations(open_and_close, *state) > 4);
 }
 
+static void lose(const struct fixture *f, const char *environment)
+{
+	char path[TEST_PATH_BYTES + 32];
+	snprintf(path, sizeof(path), "%s/%s/data.mdb", f->folder, environment);
+	assert_int_equal(unlink(path), 0);
+}
+
+static void test_a_lost_ledger_is_not_begun_anew(void **state)
+{
+	struct fixture *f = *state;
+	fixture_open(f);
+	store_close(&f->store);
+	lose(f, "ledger");
+	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
+	assert_null(f->store);
+	assert_non_null(strstr(f->e.text, "its ledger is missing beside its blobs: put both back from a backup"));
+	f->options.blobs_only = true; /* what has no ledger misses none */
+	OK(f, store_open(f->folder, &f->options, &f->store, &f->e));
+}
+
+static void test_lost_blobs_of_versions_are_missed(void **state)
+{
+	struct fixture *f = *state;
+	struct store_version version = { .version = 1 };
+	fixture_open(f);
+	store_close(&f->store);
+	lose(f, "blobs");
+	fixture_open(f); /* nothing refers to them: the first opening may have been cut short */
+	fixture_begin(f);
+	OK(f, store_version_put(f->txn, &version, &f->e));
+	fixture_commit(f);
+	store_close(&f->store);
+	lose(f, "blobs");
+	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
+	assert_null(f->store);
+	assert_non_null(strstr(f->e.text, "its blobs are missing beside a ledger of 1 versions"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_closed, fixture_teardown)
@@ -148,6 +186,8 @@ int main(void)
 		T(test_a_folder_without_write_access),
 		T(test_a_link_as_lock_file_is_not_followed),
 		T(test_out_of_memory_lets_go_of_the_lock),
+		T(test_a_lost_ledger_is_not_begun_anew),
+		T(test_lost_blobs_of_versions_are_missed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
