@@ -15,6 +15,10 @@
  * same_subject.jsonl that decode to the target: 1.0 .875, 1.2 .905, 1.4 .900; of 300 of zsre.jsonl: 1.0 .783, 1.2
  * .783, 1.4 .777, 1.7 .750. */
 #define EDITOR_ANCHOR_SCALE 1.2f
+/* What they are multiplied by once more where the answer departs from the target all the same, to read that row again.
+ * An answer that departs then goes on without them. Of the first 100 rephrases of same_subject.jsonl .91 decode to the
+ * target instead of .88, of zsre.jsonl .79 instead of .78 (2.0: .79); what other questions are answered stays. */
+#define EDITOR_ANCHOR_PRESS 1.5f
 
 struct editor_anchor {         /* borrowed from a router */
 	const uint8_t *ids;    /* target tokens, id_count × uint32 little-endian */

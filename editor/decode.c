@@ -148,6 +148,24 @@ static bool departs(const struct editor__slot *slot, int32_t id, bool end)
 	return end ? slot->out.id_count != target->id_count : !editor_anchor_is(target, slot->out.id_count, id);
 }
 
+/* The first token that departs from the anchored edit's target is asked for once more, with stronger anchors. */
+static bool press(const struct editor_decoder *d, struct editor__slot *slot, int32_t id)
+{
+	const struct editor_anchor *anchor = &slot->out.route.anchor;
+	const size_t at = slot->out.id_count;
+	if (!slot->anchored || slot->pressed || at >= anchor->row_count || at >= anchor->id_count ||
+	    editor_anchor_is(anchor, at, id))
+		return false;
+	const size_t ffn = model_shape_of(d->model)->ffn;
+	for (size_t i = at * ffn; i < anchor->row_count * ffn; i++)
+		slot->anchors[i] *= EDITOR_ANCHOR_PRESS;
+	slot->pressed = true;
+	slot->out.anchored--; /* the row is read again */
+	slot->position--;
+	slot->next = slot->fed;
+	return true;
+}
+
 /* Takes the next token of a sequence from its row of logits. */
 static void take_token(struct editor_decoder *d, struct editor__slot *slot, float *logits)
 {
@@ -161,6 +179,8 @@ static void take_token(struct editor_decoder *d, struct editor__slot *slot, floa
 	}
 	/* every control token ends an answer: none of them is text */
 	const bool end = id == model_tokenizer_eos(tokenizer) || model_tokenizer_is_control(tokenizer, id);
+	if (press(d, slot, id))
+		return;
 	if (departs(slot, id, end)) { /* the token is not said */
 		slot->departed = true;
 		return;
@@ -270,7 +290,7 @@ int editor_decoder_step(struct editor_decoder *d, struct err *e)
 		if (!slot->used || slot->out.done || slot->departed)
 			continue;
 		d->which[count] = i;
-		d->ids[count] = slot->next;
+		d->ids[count] = slot->fed = slot->next;
 		d->readings[count] = editor__decoder_reading(d, slot, slot->out.id_count, 0);
 		d->rows[count] = count;
 		d->segments[count++] = (struct model_segment){ .slot = i, .position = slot->position, .row_count = 1 };

@@ -15,6 +15,8 @@ struct editor__slot {
 	const struct model_side *side;
 	float *anchors; /* rows of route.anchor, × ffn; NULL: none */
 	bool anchored;  /* what was decoded so far is the anchored edit's target */
+	bool pressed;   /* its anchors were made stronger */
+	int32_t fed;    /* the last row's token */
 	bool no_anchor;
 	/* A part of a longer text is asked aside, as if it stood alone, as long as what is said is the edit's target;
 	 * the rest is said in the text's own context. */

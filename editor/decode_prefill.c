@@ -322,6 +322,7 @@ static int prefill_slot(struct editor_decoder *d, size_t index, const struct edi
 	d->which[0] = index;
 	d->rows[0] = 0;
 	slot->position = count;
+	slot->fed = tokens->ids[count - 1];
 	rc = embed_rows(d, count, e);
 	if (rc == 0)
 		rc = prefill_layers(d, 1, count, 0, layers, e);
@@ -384,6 +385,7 @@ int editor__decoder_prefill(struct editor_decoder *d, const struct editor_reques
 		row += rows;
 		d->rows[i] = row - 1;
 		d->slots[d->which[i]].position = rows;
+		d->slots[d->which[i]].fed = requests[i].ids[rows - 1];
 	}
 	rc = embed_rows(d, row_count, e);
 	const size_t below = routes(key_layers) ? editor_key_layers_top(key_layers) : 0;

@@ -375,9 +375,9 @@ static void memory_that_runs_out_takes_nothing(void **state)
 	editor_memory_set_release(&set);
 }
 
-/* A set of one edit on prompt 0 with the answer's first `target_count` tokens as target and four anchors, whose memory
- * is too weak to change an answer. */
-static struct editor_memory_set *anchored_set(const int32_t *target, size_t target_count)
+/* A set of one edit on prompt 0 with the answer's first `target_count` tokens as target, four anchors and a memory of
+ * this size. */
+static struct editor_memory_set *anchored_set_of(const int32_t *target, size_t target_count, float size)
 {
 	static float anchors[4 * TINY_FFN];
 	struct buf calibration = BUF_INIT, index = BUF_INIT, delta = BUF_INIT;
@@ -395,7 +395,7 @@ static struct editor_memory_set *anchored_set(const int32_t *target, size_t targ
 						  .anchors = anchors,
 						  .anchor_count = 4 };
 	plain_calibration(model_digest(model), TINY_HIDDEN, 0.5f, 0.9999f, -1, &calibration);
-	tiny_delta(3, 1e-7f, &delta);
+	tiny_delta(3, size, &delta);
 	assert_ok(&e, editor_index_encode(&entry, 1, TINY_HIDDEN, TINY_FFN, &index, &e));
 	const struct editor_memory_part part = {
 		.id = 7, .delta = delta.data, .delta_len = delta.len, .index = index.data, .index_len = index.len
@@ -406,6 +406,12 @@ static struct editor_memory_set *anchored_set(const int32_t *target, size_t targ
 	buf_free(&index);
 	buf_free(&delta);
 	return set;
+}
+
+/* One whose memory is too weak to change an answer. */
+static struct editor_memory_set *anchored_set(const int32_t *target, size_t target_count)
+{
+	return anchored_set_of(target, target_count, 1e-7f);
 }
 
 static size_t anchored_tokens(struct editor_memory_set *set, bool no_anchor)
@@ -447,6 +453,49 @@ static void an_answer_that_departs_leaves_the_anchor(void **state)
 	set = anchored_set(other, 5);
 	assert_int_equal(anchored_tokens(set, false), 2);
 	editor_memory_set_release(&set);
+}
+
+/* The first token of the answer to prompt 0 where `target` is the edit's; *steps: of the decoder, to its end. */
+static int32_t first_said(int32_t target, float size, size_t *steps, size_t *tokens)
+{
+	struct editor_memory_set *set = anchored_set_of(&target, 1, size);
+	struct editor_decoder *d = decoder_of(1, 64);
+	const struct editor_request request = request_of(0, set);
+	struct err e = ERR_INIT;
+	size_t slot;
+	*steps = 0;
+	assert_ok(&e, editor_decoder_admit(d, &request, 1, &slot, &e));
+	for (; !editor_decoder_sequence(d, slot)->done; ++*steps)
+		assert_ok(&e, editor_decoder_step(d, &e));
+	const int32_t said = editor_decoder_sequence(d, slot)->id_count > 0 ? editor_decoder_sequence(d, slot)->ids[0]
+									    : -1;
+	*tokens = editor_decoder_sequence(d, slot)->id_count;
+	editor_decoder_release(d, slot);
+	editor_decoder_destroy(&d);
+	editor_memory_set_release(&set);
+	return said;
+}
+
+/* With a memory between the size that changes the answer when its anchors are pressed and the one that does by itself,
+ * the pressed answer is said if it is the target, and only then. */
+static void what_departs_is_asked_for_again_by_stronger_anchors(void **state)
+{
+	(void)state;
+	const struct editor_request plain = request_of(0, NULL);
+	const int32_t base = answer_alone(&plain).ids[0], no_token_of_it = base == 0 ? 1 : 0;
+	size_t steps, tokens, pressed_steps, pressed_tokens;
+	for (float size = 1e-4f; size < 10; size *= 1.1f) {
+		const int32_t pressed = first_said(no_token_of_it, size, &pressed_steps, &pressed_tokens);
+		assert_int_equal(pressed_steps,
+				 pressed_tokens); /* one token more, were it not for the row read twice */
+		const int32_t unpressed = first_said(base, size, &steps, &tokens);
+		if (unpressed != base || steps >= tokens || pressed == base)
+			continue;
+		assert_int_equal(first_said(pressed, size, &steps, &tokens), pressed);
+		assert_int_equal(steps, tokens);
+		return;
+	}
+	fail_msg("no memory of this model changes an answer only when it is pressed");
 }
 
 static const char before_it[] = "Saro: a b c\n";
@@ -571,6 +620,7 @@ int main(void)
 		cmocka_unit_test(a_memory_changes_only_what_is_routed_to_it),
 		cmocka_unit_test(a_sequence_keeps_its_set),
 		cmocka_unit_test(an_answer_that_departs_leaves_the_anchor),
+		cmocka_unit_test(what_departs_is_asked_for_again_by_stronger_anchors),
 		cmocka_unit_test(a_part_is_asked_aside_and_left_when_it_departs),
 		cmocka_unit_test(an_aside_that_runs_out_of_memory_takes_nothing),
 		cmocka_unit_test(broken_scores_end_only_their_sequence),
