@@ -146,6 +146,7 @@ struct coordinator {
 	bool base_known;
 	struct hash base_model;
 	uint32_t layers, hidden, ffn;
+	uint32_t layer; /* edited by every memory; UINT32_MAX: not fixed yet */
 
 	struct peer *buckets[PEER_BUCKETS];
 	struct peer **peers;
@@ -337,7 +338,9 @@ int coordinator__publish_put(struct coordinator *c, struct store_version *publis
 			     struct err *e) MUST_CHECK;                                     /* in c->txn */
 void coordinator__publish_done(struct coordinator *c, const struct store_version *publish); /* after the commit: hint */
 bool coordinator__merge_serves(const struct coordinator *c, const struct store_merge *merge);
-uint32_t coordinator__layer(const struct coordinator *c);
+uint32_t coordinator__layer(const struct coordinator *c); /* UINT32_MAX: no worker was here yet, and none is set */
+/* The one that a model of so many layers is to be edited in, by the configuration. */
+uint32_t coordinator__layer_of(const struct coordinator *c, uint32_t layers);
 
 /* --- served.c */
 int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,

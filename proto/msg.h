@@ -230,6 +230,7 @@ struct msg_shard_commit {
 		*results; /* every live edit of the shard; reasons cut by msg_result_reason_bytes */
 	size_t result_count;
 	uint32_t train_ms, retest_ms, steps;
+	uint32_t layer; /* that the delta edits; 0, which no memory edits: not said */
 };
 struct msg_shard_commit_reply {
 	int code;                       /* 0, ERR_FENCED, ERR_NOT_FOUND (chunks missing: send them), ERR_INVALID */

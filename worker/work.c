@@ -285,6 +285,7 @@ static void commit_send(struct worker__work *work)
 			.train_ms = job->train_ms,
 			.retest_ms = job->retest_ms,
 			.steps = (uint32_t)job->stats.steps,
+			.layer = (uint32_t)editor_shard_layer(work->shard_memory),
 		};
 	}
 	int rc = worker__send(w, &msg);

@@ -47,8 +47,10 @@ struct cluster {
 int cluster_setup(void **state); /* everything but the coordinator: a test may change the configuration first */
 int cluster_teardown(void **state);
 void cluster_start(struct cluster *c);
-void cluster_stop(struct cluster *c);    /* as a crash: nothing is closed but the store */
-void cluster_restart(struct cluster *c); /* the store too; the ends stay connected */
+void cluster_store(struct cluster *c);    /* only opens the store */
+int cluster_try_start(struct cluster *c); /* the coordinator's code; c->e says why not */
+void cluster_stop(struct cluster *c);     /* as a crash: nothing is closed but the store */
+void cluster_restart(struct cluster *c);  /* the store too; the ends stay connected */
 /* Delivers messages and ticks until nothing moves, then fills the inboxes. */
 void cluster_run(struct cluster *c);
 void cluster_advance(struct cluster *c, int64_t ms); /* moves the clock, runs */
@@ -98,6 +100,7 @@ struct commit {
 	const uint64_t *seqs; /* all up to first + count */
 	uint64_t failed;
 	const char *delta, *calibration; /* bytes */
+	uint32_t layer;                  /* 0: not said */
 };
 int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *version); /* gives the reply's code */
 /* Want, take the group, commit it: one turn of a good worker. Gives the version. */

@@ -319,6 +319,7 @@ static void fill_shard_commit(struct source *s, struct msg_shard_commit *m)
 	m->train_ms = u32(s);
 	m->retest_ms = u32(s);
 	m->steps = u32(s);
+	m->layer = u32(s);
 }
 
 static void fill_hashes(struct source *s, struct msg_hashes *m)

@@ -150,6 +150,7 @@ static void dump_shard_commit(const struct msg_shard_commit *m, struct buf *out)
 	PUT(m->train_ms);
 	PUT(m->retest_ms);
 	PUT(m->steps);
+	PUT(m->layer);
 }
 
 static void dump_version_list_reply(const struct msg_version_list_reply *m, struct buf *out)

@@ -41,6 +41,7 @@ static void trains_uploads_and_commits(void **state)
 	assert_int_equal(s->commit.result_count, 2);
 	assert_false(s->commit.closed);
 	assert_true(s->commit.steps > 0);
+	assert_int_equal(s->commit.layer, s->config.editor.layer);
 	for (size_t i = 0; i < 2; i++) {
 		assert_int_equal(s->results[i].seq, 10 + i);
 		assert_true(s->results[i].passed);
