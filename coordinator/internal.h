@@ -52,6 +52,8 @@ struct peer {
 	uint32_t pid;
 	int64_t seen_ms; /* monotonic */
 	uint64_t version, resident_bytes;
+	uint64_t failed_version; /* a node's, which it cannot load; 0: none */
+	char failed_reason[256];
 	struct hash calibration, corpus; /* a worker's, zero: none */
 	uint32_t edit_done, edit_total;
 	bool stalled; /* lost a lease because nothing advanced, or gave one back; until something advances, others come

@@ -344,9 +344,21 @@ void node_status(struct end_peer *end, uint64_t version)
 	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
 	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
 	store_abort(&txn);
-	msg.u.node_status = (struct msg_node_status){ version, rec.content, text("live"), 5000, 0 };
+	msg.u.node_status = (struct msg_node_status){
+		.version = version, .content = rec.content, .state = text("live"), .resident_bytes = 5000
+	};
 	end_send(end, &msg);
 	cluster_run(c);
+}
+
+void node_failed(struct end_peer *end, uint64_t version, const char *reason)
+{
+	struct msg msg = { .type = MSG_NODE_STATUS };
+	msg.u.node_status = (struct msg_node_status){ .state = text("idle"),
+						      .failed_version = version,
+						      .failed_reason = text(reason) };
+	end_send(end, &msg);
+	cluster_run(end->cluster);
 }
 
 struct msg_received *client_submit(struct cluster *c, enum msg_on_conflict policy, const char *const *records,

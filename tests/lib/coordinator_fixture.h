@@ -71,7 +71,8 @@ void worker_want(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t 
 void worker_release(struct end_peer *end, uint64_t shard, uint64_t epoch, int code);
 /* Says Hello when `boot` is not 0, takes the lease (asserted), gives its epoch. */
 uint64_t worker_lease(struct end_peer *end, uint64_t *shard);
-void node_status(struct end_peer *end, uint64_t version); /* with the right content; runs */
+void node_status(struct end_peer *end, uint64_t version);                     /* with the right content; runs */
+void node_failed(struct end_peer *end, uint64_t version, const char *reason); /* it serves none; runs */
 
 /* Submits records and gives the reply after the group commit; NULL: no reply. */
 struct msg_received *client_submit(struct cluster *c, enum msg_on_conflict policy, const char *const *records,
