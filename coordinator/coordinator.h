@@ -26,9 +26,10 @@ struct coordinator_config {
 	uint32_t merge_loss_points; /* 2: merged more than this many points below its inputs is not served by default */
 	uint64_t space_reserve_bytes; /* refuse writes below this much free disk */
 	uint64_t seed;
-	uint32_t layer; /* edited layer; UINT32_MAX: 25 of 30 (family `paper`: 24), in proportion to the first worker's
-			   model */
-	double rate;    /* of a shard's breadth-first pass; 0: the workers' default */
+	/* Edited layer; UINT32_MAX: the store's, and with the first worker 25 of 30 (family `paper`: 24), in
+	 * proportion to its model. A store of another one is refused. */
+	uint32_t layer;
+	double rate;                        /* of a shard's breadth-first pass; 0: the workers' default */
 	const char *data_folder;            /* holds the store's folder and merge/<id>/ */
 	const char *cluster_id;             /* "" : made at first start */
 	const char *family, *tensor_format; /* "amend" or "paper", "blk.%u.ffn_down.weight" */

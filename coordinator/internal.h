@@ -52,6 +52,8 @@ struct peer {
 	uint32_t pid;
 	int64_t seen_ms; /* monotonic */
 	uint64_t version, resident_bytes;
+	uint64_t failed_version; /* a node's, which it cannot load; 0: none */
+	char failed_reason[256];
 	struct hash calibration, corpus; /* a worker's, zero: none */
 	uint32_t edit_done, edit_total;
 	bool stalled; /* lost a lease because nothing advanced, or gave one back; until something advances, others come
@@ -146,6 +148,7 @@ struct coordinator {
 	bool base_known;
 	struct hash base_model;
 	uint32_t layers, hidden, ffn;
+	uint32_t layer; /* edited by every memory; UINT32_MAX: not fixed yet */
 
 	struct peer *buckets[PEER_BUCKETS];
 	struct peer **peers;
@@ -337,7 +340,9 @@ int coordinator__publish_put(struct coordinator *c, struct store_version *publis
 			     struct err *e) MUST_CHECK;                                     /* in c->txn */
 void coordinator__publish_done(struct coordinator *c, const struct store_version *publish); /* after the commit: hint */
 bool coordinator__merge_serves(const struct coordinator *c, const struct store_merge *merge);
-uint32_t coordinator__layer(const struct coordinator *c);
+uint32_t coordinator__layer(const struct coordinator *c); /* UINT32_MAX: no worker was here yet, and none is set */
+/* The one that a model of so many layers is to be edited in, by the configuration. */
+uint32_t coordinator__layer_of(const struct coordinator *c, uint32_t layers);
 
 /* --- served.c */
 int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,

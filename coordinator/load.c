@@ -2,6 +2,9 @@
  * free, and the next grant raises its epoch. */
 #include "coordinator/internal.h"
 
+#include "base/arena.h"
+#include "proto/codec.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -317,6 +320,52 @@ static int check_family(struct coordinator *c, struct store_txn *txn, struct err
 	return rc;
 }
 
+/* A store of the time before the entry: its newest version says what its memories edit. One that this program cannot
+ * read leaves it to the next worker. */
+static int layer_of_version(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct store_version rec;
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	struct buf bytes = BUF_INIT;
+	int rc = store_version_get(txn, c->version, &rec, e);
+	if (rc == 0)
+		rc = store_blob_get(c->store, &rec.root, PROTO_MANIFEST_BYTES_MAX, &bytes, e);
+	if (rc == 0)
+		rc = arena_new(1 << 16, 0, &arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+	if (rc == 0 && proto_manifest_decode(bytes.data, bytes.len, arena, &manifest, NULL) == 0)
+		c->layer = manifest.layer;
+	arena_destroy(&arena);
+	buf_free(&bytes);
+	return rc;
+}
+
+/* Memories of two layers cannot stand in one version either. */
+static int load_layer(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	int rc = store_meta_get(txn, "layer", &bytes, e);
+	if (rc == 0 && bytes.len != 4)
+		rc = err_set(e, ERR_CORRUPT, "layer: %zu bytes where 4 belong", bytes.len);
+	if (rc == 0) {
+		struct reader r;
+		reader_init(&r, bytes.data, bytes.len);
+		c->layer = reader_u32le(&r);
+	} else if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = c->version > 0 ? layer_of_version(c, txn, e) : 0;
+	}
+	buf_free(&bytes);
+	if (rc == 0 && c->layer != UINT32_MAX && c->config.layer != UINT32_MAX && c->layer != c->config.layer)
+		rc = err_set(e, ERR_MISMATCH,
+			     "this cluster's memories edit layer %" PRIu32 ", the configuration says %" PRIu32
+			     ": set --layer to %" PRIu32
+			     ", or to 0 for the cluster's own, or start a cluster in another "
+			     "folder",
+			     c->layer, c->config.layer, c->layer);
+	return rc;
+}
+
 static int load_unserved(struct coordinator *c, struct store_txn *txn, struct err *e)
 {
 	for (uint64_t from = 1;;) {
@@ -412,6 +461,7 @@ int coordinator__load(struct coordinator *c, struct err *e)
 {
 	struct store_txn *txn = NULL;
 	c->due_next_ms = INT64_MAX;
+	c->layer = UINT32_MAX;
 	int rc = load_cluster_id(c, e);
 	if (rc == 0)
 		rc = store_begin_read(c->store, &txn, e);
@@ -425,6 +475,8 @@ int coordinator__load(struct coordinator *c, struct err *e)
 		rc = check_family(c, txn, e);
 	if (rc == 0)
 		rc = load_version(c, txn, e);
+	if (rc == 0)
+		rc = load_layer(c, txn, e);
 	if (rc == 0)
 		rc = load_shards(c, txn, e);
 	if (rc == 0)

@@ -9,12 +9,19 @@
 
 #define ENCODING "bf16+zstd"
 
+uint32_t coordinator__layer_of(const struct coordinator *c, uint32_t layers)
+{
+	if (c->config.layer != UINT32_MAX)
+		return c->config.layer;
+	uint32_t layer = layers * (strcmp(c->family, "paper") == 0 ? 24 : 25) / 30;
+	return layer < layers ? layer : layers - 1;
+}
+
 uint32_t coordinator__layer(const struct coordinator *c)
 {
-	if (c->config.layer != UINT32_MAX || !c->base_known)
-		return c->config.layer;
-	uint32_t layer = c->layers * (strcmp(c->family, "paper") == 0 ? 24 : 25) / 30;
-	return layer < c->layers ? layer : c->layers - 1;
+	if (c->layer != UINT32_MAX)
+		return c->layer;
+	return c->base_known ? coordinator__layer_of(c, c->layers) : c->config.layer;
 }
 
 /* The format has one %u for the layer and comes from the configuration: it is filled in by hand, not by printf. */

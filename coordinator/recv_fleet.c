@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MEMBERS_MAX 400 /* fits the reply's cap with full texts */
+#define MEMBERS_MAX 400 /* fits the reply's cap with full texts ... */
+#define REASONS_MAX 64  /* ... and so many reasons of failures: mostly they are the same */
 
 /* A worker says what it does while it does it, and nothing when it is done: without work to do it is idle, whatever it
  * said last. */
@@ -37,7 +38,8 @@ static void member_fill(struct coordinator *c, const struct peer *peer, struct m
 					  .lease_count = (uint32_t)coordinator__peer_leases(c, peer),
 					  .edit_done = peer->edit_done,
 					  .edit_total = peer->edit_total,
-					  .pid = peer->pid };
+					  .pid = peer->pid,
+					  .failed_version = peer->failed_version };
 	memcpy(out->key, peer->key, sizeof out->key);
 }
 
@@ -49,8 +51,11 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 		coordinator__reply_error(c, received, ERR_NOMEM, "out of memory");
 		return;
 	}
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0, reasons = 0; i < count; i++) {
 		member_fill(c, c->peers[i], &members[i]);
+		if (members[i].failed_version != 0 && reasons++ < REASONS_MAX)
+			members[i].failed_reason = coordinator__text(c->peers[i]->failed_reason);
+	}
 	struct msg msg = { .type = MSG_FLEET_REPLY };
 	struct msg_fleet_reply *reply = &msg.u.fleet_reply;
 	reply->members = members;

@@ -1,5 +1,5 @@
-/* recv_hello.c: who is there. The first worker fixes the cluster's base model; a second process with a worker's key
- * fences the first. */
+/* recv_hello.c: who is there. The first worker fixes the cluster's base model and edited layer; a second process with a
+ * worker's key fences the first. */
 #include "coordinator/internal.h"
 
 #include <inttypes.h>
@@ -23,10 +23,12 @@ static void reply(struct coordinator *c, const struct msg_received *received, in
 	coordinator__reply(c, received, &msg);
 }
 
-static int fix_base_write(struct coordinator *c, const struct msg_hello *hello, const uint8_t *actor, struct err *e)
+static int fix_base_write(struct coordinator *c, const struct msg_hello *hello, uint32_t layer, const uint8_t *actor,
+			  struct err *e)
 {
-	struct buf bytes = BUF_INIT, json = BUF_INIT;
+	struct buf bytes = BUF_INIT, layer_bytes = BUF_INIT, json = BUF_INIT;
 	struct json_w w;
+	buf_u32le(&layer_bytes, layer);
 	buf_append(&bytes, hello->base_model.bytes, HASH_BYTES);
 	buf_u32le(&bytes, hello->layers);
 	buf_u32le(&bytes, hello->hidden);
@@ -38,16 +40,21 @@ static int fix_base_write(struct coordinator *c, const struct msg_hello *hello, 
 	json_w_member_uint(&w, "hidden", hello->hidden);
 	json_w_member_uint(&w, "ffn", hello->ffn);
 	json_w_member_str(&w, "family", c->family);
+	json_w_member_uint(&w, "layer", layer);
 	json_w_close(&w);
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
-		rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
-					: store_meta_put(c->txn, "base-model", bytes.data, bytes.len, e);
+		rc = buf_failed(&bytes) || buf_failed(&layer_bytes)
+			     ? err_set(e, ERR_NOMEM, "out of memory")
+			     : store_meta_put(c->txn, "base-model", bytes.data, bytes.len, e);
 	if (rc == 0)
 		rc = store_meta_put(c->txn, "family", c->family, strlen(c->family), e);
 	if (rc == 0)
+		rc = store_meta_put(c->txn, "layer", layer_bytes.data, layer_bytes.len, e);
+	if (rc == 0)
 		rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, actor, &json, NULL, e);
 	buf_free(&json);
+	buf_free(&layer_bytes);
 	buf_free(&bytes);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
 }
@@ -55,7 +62,8 @@ static int fix_base_write(struct coordinator *c, const struct msg_hello *hello, 
 static int fix_base(struct coordinator *c, const struct msg_hello *hello, const uint8_t *actor)
 {
 	struct err e = ERR_INIT;
-	int rc = fix_base_write(c, hello, actor, &e);
+	const uint32_t layer = coordinator__layer_of(c, hello->layers);
+	int rc = fix_base_write(c, hello, layer, actor, &e);
 	if (rc != 0) {
 		coordinator__txn_failed(c, &e);
 		return rc;
@@ -65,8 +73,9 @@ static int fix_base(struct coordinator *c, const struct msg_hello *hello, const 
 	c->layers = hello->layers;
 	c->hidden = hello->hidden;
 	c->ffn = hello->ffn;
+	c->layer = layer;
 	log_event(LOG_INFO, "COORDINATOR-BASE-FIXED", LOGF_X("model", hello->base_model.bytes, HASH_BYTES),
-		  LOGF_U("layers", hello->layers));
+		  LOGF_U("layers", hello->layers), LOGF_U("layer", layer));
 	return 0;
 }
 
@@ -235,7 +244,8 @@ void coordinator__recv_hello(struct coordinator *c, const struct msg_received *r
 		      "its own");
 		return;
 	}
-	if (hello->kind == MSG_PEER_WORKER && !c->base_known && fix_base(c, hello, received->peer_key) != 0) {
+	const bool fixed = c->base_known && c->layer != UINT32_MAX;
+	if (hello->kind == MSG_PEER_WORKER && !fixed && fix_base(c, hello, received->peer_key) != 0) {
 		reply(c, received, ERR_AGAIN,
 		      "the base model could not be written down, see the coordinator's log: try again");
 		return;

@@ -43,6 +43,18 @@ static int check_chunks(struct coordinator *c, const struct msg_shard_commit *co
 	return 0;
 }
 
+/* A version with memories of two layers is one that no node can load. */
+static int check_layer(const struct coordinator *c, const struct msg_shard_commit *commit, struct err *e)
+{
+	const uint32_t layer = coordinator__layer(c);
+	return commit->layer == 0 || commit->layer == layer
+		       ? 0
+		       : err_set(e, ERR_MISMATCH,
+				 "the delta edits layer %" PRIu32 ", this cluster's memories edit layer %" PRIu32
+				 ": the worker trains the shard anew",
+				 commit->layer, layer);
+}
+
 static int check_counts(const struct shard *shard, const struct msg_shard_commit *commit, struct err *e)
 {
 	const struct store_shard *rec = &shard->rec;
@@ -289,7 +301,9 @@ void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_rece
 		coordinator__fenced_send(c, received->route, commit->shard, commit->epoch);
 		return;
 	}
-	int rc = check_counts(shard, commit, &e);
+	int rc = check_layer(c, commit, &e);
+	if (rc == 0)
+		rc = check_counts(shard, commit, &e);
 	if (rc == 0)
 		rc = check_chunks(c, commit, &e);
 	if (rc == 0)

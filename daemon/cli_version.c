@@ -324,6 +324,10 @@ static void member_json(struct json_w *w, const struct msg_fleet_member *m)
 	json_w_member_str(w, "key", hex);
 	json_w_member_uint(w, "pid", m->pid);
 	json_w_member_uint(w, "version", m->version);
+	if (m->failed_version != 0) {
+		json_w_member_uint(w, "failed_version", m->failed_version);
+		json_w_member_strn(w, "failed_reason", m->failed_reason.text, m->failed_reason.len);
+	}
 	json_w_member_uint(w, "leases", m->lease_count);
 	json_w_member_uint(w, "resident_bytes", m->resident_bytes);
 	json_w_member_int(w, "seen_ms_ago", m->seen_ms_ago);
@@ -358,6 +362,16 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 	return cli_emit(cli, &text);
 }
 
+static void state_cell(struct cli_table *table, const struct msg_fleet_member *m)
+{
+	static const char lost[] = "lost";
+	const bool here = m->state.len != sizeof lost - 1 || memcmp(m->state.text, lost, sizeof lost - 1) != 0;
+	if (here && m->failed_version != 0)
+		cli_table_cell(table, "failing v%llu", (unsigned long long)m->failed_version);
+	else
+		cli_table_cell(table, "%.*s", (int)m->state.len, m->state.len > 0 ? m->state.text : "");
+}
+
 static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 {
 	static const char *const headers[] = { "NAME",     "KIND", "STATE",    "VERSION", "PID",
@@ -380,7 +394,7 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 		const struct msg_fleet_member *m = &f->members[i];
 		cli_table_cell(table, "%.*s", (int)m->name.len, m->name.text);
 		cli_table_cell(table, "%s", kind_name(m->kind));
-		cli_table_cell(table, "%.*s", (int)m->state.len, m->state.len > 0 ? m->state.text : "");
+		state_cell(table, m);
 		cli_table_cell(table, m->version != 0 ? "v%llu" : "-", (unsigned long long)m->version);
 		cli_table_cell(table, "%u", m->pid);
 		cli_table_cell(table, m->resident_bytes != 0 ? "%llu MiB" : "-",
@@ -389,7 +403,14 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 		cli_table_cell(table, "%.*s", (int)m->endpoint.len, m->endpoint.len > 0 ? m->endpoint.text : "");
 		cli_table_cell(table, "%.*s", (int)m->backend.len, m->backend.len > 0 ? m->backend.text : "");
 	}
-	return cli_table_print(cli, &table);
+	int status = cli_table_print(cli, &table);
+	for (size_t i = 0; i < f->member_count; i++) {
+		const struct msg_fleet_member *m = &f->members[i];
+		if (m->failed_version != 0 && m->failed_reason.len > 0)
+			printf("%.*s cannot load v%llu: %.*s\n", (int)m->name.len, m->name.text,
+			       (unsigned long long)m->failed_version, (int)m->failed_reason.len, m->failed_reason.text);
+	}
+	return status;
 }
 
 static int fleet_names(const struct msg_fleet_reply *f)

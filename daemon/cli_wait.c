@@ -5,7 +5,8 @@
 
 #include <stdio.h>
 
-#define POLL_MS 100
+#define POLL_MS  100
+#define FLEET_MS 1000
 
 struct counts {
 	uint64_t waiting, served, ended, scheduled;
@@ -30,16 +31,48 @@ static int counts_get(struct cli *cli, bool nodes, struct counts *out, struct er
 	return rc;
 }
 
-static int nodes_get(struct cli *cli, bool *nodes, struct err *e)
+/* What the waits know of the fleet, and that they have told people of a node that cannot load a version. */
+struct fleet {
+	bool nodes, told;
+	int64_t asked_ms;
+};
+
+static void failing_tell(struct cli *cli, struct fleet *fleet, const struct msg_fleet_member *m,
+			 struct cli_progress *progress)
+{
+	fleet->told = true;
+	if (progress != NULL)
+		cli_progress_break(cli, progress);
+	fprintf(stderr,
+		"amend: %.*s cannot load v%llu and tries again: %.*s; `amend fleet status` shows it as long as it "
+		"lasts\n",
+		(int)m->name.len, m->name.text, (unsigned long long)m->failed_version, (int)m->failed_reason.len,
+		m->failed_reason.len > 0 ? m->failed_reason.text : "");
+}
+
+/* `progress` may be NULL: nothing is drawn. */
+static int fleet_ask(struct cli *cli, struct fleet *fleet, struct cli_progress *progress, struct err *e)
 {
 	struct msg request = { .type = MSG_FLEET };
 	struct msg_received *reply = NULL;
+	fleet->asked_ms = env_monotonic_ms(cli->env);
 	int rc = cli_call(cli, &request, &reply, e);
-	*nodes = false;
-	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++)
-		*nodes = *nodes || reply->msg.u.fleet_reply.members[i].kind == MSG_PEER_NODE;
+	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++) {
+		const struct msg_fleet_member *m = &reply->msg.u.fleet_reply.members[i];
+		fleet->nodes = fleet->nodes || m->kind == MSG_PEER_NODE;
+		if (m->failed_version != 0 && !fleet->told)
+			failing_tell(cli, fleet, m, progress);
+	}
 	msg_free(&reply);
 	return rc;
+}
+
+/* While edits are not served. A call that fails is left to the next of the edits. */
+static void fleet_watch(struct cli *cli, struct fleet *fleet, struct cli_progress *progress)
+{
+	struct err e = ERR_INIT;
+	if (!fleet->told && !cli->interrupted && env_monotonic_ms(cli->env) - fleet->asked_ms >= FLEET_MS)
+		(void)fleet_ask(cli, fleet, progress, &e);
 }
 
 static int wait_summary(struct cli *cli, const struct counts *c)
@@ -67,7 +100,7 @@ static int wait_summary(struct cli *cli, const struct counts *c)
 }
 
 /* `c` is what was known last: the call that is interrupted tells nothing new. */
-static int counts_wait(struct cli *cli, bool nodes, struct counts *c, struct err *e)
+static int counts_wait(struct cli *cli, struct fleet *fleet, struct counts *c, struct err *e)
 {
 	struct cli_progress progress;
 	uint64_t total = c->waiting;
@@ -77,9 +110,11 @@ static int counts_wait(struct cli *cli, bool nodes, struct counts *c, struct err
 	while (rc == 0 && c->waiting > 0 && !cli->interrupted && env_monotonic_ms(cli->env) < deadline) {
 		struct counts now;
 		cli_pause(cli, POLL_MS);
-		rc = counts_get(cli, nodes, &now, e);
+		rc = counts_get(cli, fleet->nodes, &now, e);
 		if (rc == 0)
 			*c = now;
+		if (rc == 0 && c->waiting > 0)
+			fleet_watch(cli, fleet, &progress);
 		total = c->waiting > total ? c->waiting : total;
 		progress.total = total;
 		cli_progress_set(cli, &progress, total - c->waiting);
@@ -93,13 +128,13 @@ static int wait_all(struct cli *cli)
 {
 	struct err e = ERR_INIT;
 	struct counts c = { 0 };
-	bool nodes = false;
-	int rc = nodes_get(cli, &nodes, &e);
+	struct fleet fleet = { .nodes = false };
+	int rc = fleet_ask(cli, &fleet, NULL, &e);
 	if (rc == 0)
-		rc = counts_get(cli, nodes, &c, &e);
+		rc = counts_get(cli, fleet.nodes, &c, &e);
 	if (rc != 0)
 		return cli_fail(cli, &e);
-	rc = counts_wait(cli, nodes, &c, &e);
+	rc = counts_wait(cli, &fleet, &c, &e);
 	if (rc != 0 && rc != ERR_INTERRUPTED)
 		return cli_fail(cli, &e);
 	int status = wait_summary(cli, &c);
@@ -133,7 +168,7 @@ static int edit_judge(const struct msg_edit *edit, const char *id, bool nodes, b
 	return err_set(e, ERR_INVALID, "%s: %s; `amend edit show %s` says more", id, state, id);
 }
 
-static int wait_one(struct cli *cli, uint64_t seq, const char *id, bool nodes, int64_t deadline, struct err *e)
+static int wait_one(struct cli *cli, uint64_t seq, const char *id, struct fleet *fleet, int64_t deadline, struct err *e)
 {
 	for (;;) {
 		struct msg_received *reply = NULL;
@@ -144,7 +179,7 @@ static int wait_one(struct cli *cli, uint64_t seq, const char *id, bool nodes, i
 		if (rc != 0)
 			return rc;
 		const struct msg_edit *edit = &reply->msg.u.edit_list_reply.edits[0];
-		rc = edit_judge(edit, id, nodes, &done, e);
+		rc = edit_judge(edit, id, fleet->nodes, &done, e);
 		int state = (int)edit->state;
 		msg_free(&reply);
 		if (rc != 0 || done)
@@ -152,11 +187,12 @@ static int wait_one(struct cli *cli, uint64_t seq, const char *id, bool nodes, i
 		if (!cli->interrupted && env_monotonic_ms(cli->env) >= deadline)
 			return err_set(e, ERR_AGAIN, "%s: still %s; `amend edit wait %s` waits on", id,
 				       sm_state_name(&store_edit_states, state), id);
+		fleet_watch(cli, fleet, NULL);
 		cli_pause(cli, POLL_MS);
 	}
 }
 
-static int wait_named(struct cli *cli, const char *name, bool nodes, int64_t deadline, struct err *e)
+static int wait_named(struct cli *cli, const char *name, struct fleet *fleet, int64_t deadline, struct err *e)
 {
 	struct msg_received *reply = NULL;
 	int rc = cli_edit_find(cli, name, false, &reply, e);
@@ -166,19 +202,19 @@ static int wait_named(struct cli *cli, const char *name, bool nodes, int64_t dea
 		return rc;
 	uint64_t seq = reply->msg.u.edit_list_reply.edits[0].seq;
 	msg_free(&reply);
-	return wait_one(cli, seq, name, nodes, deadline, e);
+	return wait_one(cli, seq, name, fleet, deadline, e);
 }
 
 int cli_edit_wait(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
-	bool nodes = false;
+	struct fleet fleet = { .nodes = false };
 	if (args->word_count == 0)
 		return wait_all(cli);
-	int rc = nodes_get(cli, &nodes, &e);
+	int rc = fleet_ask(cli, &fleet, NULL, &e);
 	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
 	for (int i = 0; rc == 0 && i < args->word_count; i++)
-		rc = wait_named(cli, args->words[i], nodes, deadline, &e);
+		rc = wait_named(cli, args->words[i], &fleet, deadline, &e);
 	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 }
 
@@ -186,11 +222,11 @@ int cli_edit_wait_seq(struct cli *cli, uint64_t seq)
 {
 	struct err e = ERR_INIT;
 	char name[32];
-	bool nodes = false;
-	int rc = nodes_get(cli, &nodes, &e);
+	struct fleet fleet = { .nodes = false };
+	int rc = fleet_ask(cli, &fleet, NULL, &e);
 	snprintf(name, sizeof name, "%llu", (unsigned long long)seq);
 	if (rc == 0)
-		rc = wait_one(cli, seq, name, nodes, env_monotonic_ms(cli->env) + cli->wait_ms, &e);
+		rc = wait_one(cli, seq, name, &fleet, env_monotonic_ms(cli->env) + cli->wait_ms, &e);
 	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 }
 
@@ -232,8 +268,10 @@ static int seqs_in(struct cli *cli, struct seqs seqs, uint32_t mask, uint64_t *f
 	return rc;
 }
 
-static int seqs_wait(struct cli *cli, struct seqs seqs, uint32_t waiting_mask, struct counts *c, struct err *e)
+static int seqs_wait(struct cli *cli, struct seqs seqs, struct fleet *fleet, struct counts *c, struct err *e)
 {
+	const uint32_t waiting_mask = SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_PLACED) |
+				      (fleet->nodes ? SM_TO(STORE_EDIT_STATE_TRAINED) : 0);
 	struct cli_progress progress;
 	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
 	uint64_t first = seqs.list[0];
@@ -243,6 +281,8 @@ static int seqs_wait(struct cli *cli, struct seqs seqs, uint32_t waiting_mask, s
 	while (rc == 0 && c->waiting > 0 && !cli->interrupted && env_monotonic_ms(cli->env) < deadline) {
 		cli_pause(cli, POLL_MS + (int64_t)(c->waiting / 10)); /* long lists cost the coordinator more */
 		rc = seqs_in(cli, seqs, waiting_mask, &c->waiting, &first, e);
+		if (rc == 0 && c->waiting > 0)
+			fleet_watch(cli, fleet, &progress);
 		cli_progress_set(cli, &progress, seqs.count - c->waiting);
 	}
 	cli_progress_end(cli, &progress, seqs.count - c->waiting);
@@ -277,14 +317,12 @@ int cli_edit_wait_seqs(struct cli *cli, const uint64_t *list, size_t count)
 	struct err e = ERR_INIT;
 	struct counts c = { 0 };
 	struct seqs seqs = { list, count };
-	bool nodes = false;
+	struct fleet fleet = { .nodes = false };
 	if (count == 0)
 		return CLI_OK;
-	int rc = nodes_get(cli, &nodes, &e);
-	uint32_t waiting = SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_PLACED) |
-			   (nodes ? SM_TO(STORE_EDIT_STATE_TRAINED) : 0);
+	int rc = fleet_ask(cli, &fleet, NULL, &e);
 	if (rc == 0)
-		rc = seqs_wait(cli, seqs, waiting, &c, &e);
+		rc = seqs_wait(cli, seqs, &fleet, &c, &e);
 	if (rc == ERR_INTERRUPTED)
 		err_set(&e, rc,
 			"interrupted: what was accepted is still trained and served; `amend edit wait` waits on");

@@ -84,6 +84,8 @@ static void status_send(struct node_sync *sync)
 		.state = text_of(sm_state_name(&node_sync_states, sync->sm.state)),
 		.resident_bytes = process_resident_bytes(),
 		.requests = sync->requests,
+		.failed_version = sync->failed_version,
+		.failed_reason = text_of(sync->failed_reason.text),
 	};
 	if (sync->greeted)
 		node_sync__send(sync, &msg);
@@ -155,8 +157,11 @@ void node_sync__loaded(struct node_sync *sync, struct node_load *load)
 		node_sync__load_failed(sync, load);
 		return;
 	}
-	if (!load->pinned)
+	if (!load->pinned) {
+		sync->failed_version = 0;
+		err_clear(&sync->failed_reason);
 		node_sync__state(sync, NODE_SYNC_STAGED);
+	}
 	struct node_version version = load->version;
 	load->version.set = NULL;
 	struct node_version served = node_sync__version_held(&version);
@@ -193,6 +198,8 @@ void node_sync__load_failed(struct node_sync *sync, struct node_load *load)
 		sync->retry_us = env_monotonic_us(sync->env) + (RETRY_US << sync->failures);
 		if (sync->failures < RETRY_DOUBLINGS)
 			sync->failures++;
+		sync->failed_version = load->version.version;
+		sync->failed_reason = load->error;
 	}
 	if (!load->pinned)
 		state_settle(sync);
@@ -357,6 +364,8 @@ static void cluster_set(struct node_sync *sync, const struct msg_text *id)
 	sync->poll_request = sync->pin_request = sync->pin_version = 0;
 	sync->pin_found = (struct node_version){ 0 };
 	sync->failures = 0;
+	sync->failed_version = 0;
+	err_clear(&sync->failed_reason);
 	sync->retry_us = env_monotonic_us(sync->env);
 	pthread_mutex_lock(&sync->lock);
 	size_t count = sync->entry_count;

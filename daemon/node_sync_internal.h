@@ -78,7 +78,9 @@ struct node_sync {
 	int64_t pin_us;
 	struct node_version pin_found; /* waits for its turn to be loaded */
 	unsigned failures;             /* loads of `newest` that failed in a row */
-	bool pin_last;                 /* the last load was for a pin */
+	uint64_t failed_version;       /* of the last of them; 0: none since one went live */
+	struct err failed_reason;
+	bool pin_last; /* the last load was for a pin */
 	char cluster[NODE_SYNC__CLUSTER_BYTES];
 	uint64_t generation; /* grows when the cluster changes */
 	uint64_t requests;

@@ -173,6 +173,11 @@ int editor_shard_delta_load(struct editor_shard *shard, const void *bytes, size_
 	return 0;
 }
 
+size_t editor_shard_layer(const struct editor_shard *shard)
+{
+	return shard->config.layer;
+}
+
 int editor_shard_delta_encode(const struct editor_shard *shard, struct buf *out, struct err *e)
 {
 	return editor_delta_encode(shard->delta, shard->config.layer, shard->shape->hidden, shard->shape->ffn, out, e);

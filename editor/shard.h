@@ -34,6 +34,7 @@ size_t editor_shard_replay_count(const struct editor_shard *shard);
 /* Continues from a committed delta (bytes of delta.h). Without it the delta is zero. */
 int editor_shard_delta_load(struct editor_shard *shard, const void *bytes, size_t len, struct err *e) MUST_CHECK;
 int editor_shard_delta_encode(const struct editor_shard *shard, struct buf *out, struct err *e) MUST_CHECK;
+size_t editor_shard_layer(const struct editor_shard *shard);       /* that the delta edits */
 const float *editor_shard_delta(const struct editor_shard *shard); /* hidden × ffn, borrowed */
 size_t editor_shard_delta_size(const struct editor_shard *shard);  /* hidden × ffn */
 

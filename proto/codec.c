@@ -45,7 +45,7 @@ static const struct type_row {
 	{ MSG_HINT, "Hint", 1 * KIB, &codec__hint },
 	{ MSG_GET_MANIFEST, "GetManifest", 1 * KIB, &codec__get_manifest },
 	{ MSG_MANIFEST, "Manifest", 4 * KIB, &codec__manifest_reply },
-	{ MSG_NODE_STATUS, "NodeStatus", 1 * KIB, &codec__node_status },
+	{ MSG_NODE_STATUS, "NodeStatus", 2 * KIB, &codec__node_status },
 	{ MSG_VERSION_LIST, "VersionList", 1 * KIB, &codec__version_list },
 	{ MSG_VERSION_LIST_REPLY, "VersionListReply", 256 * KIB, &codec__version_list_reply },
 	{ MSG_MERGE_RUN, "MergeRun", 1 * KIB, &codec__merge_run },

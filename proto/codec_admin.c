@@ -47,6 +47,8 @@ static const struct codec__row fleet_member_rows[] = {
 	ROW_U32(12, msg_fleet_member, edit_done, 0, UINT32_MAX),
 	ROW_U32(13, msg_fleet_member, edit_total, 0, UINT32_MAX),
 	ROW_U32(14, msg_fleet_member, pid, 0, UINT32_MAX),
+	ROW_U64(15, msg_fleet_member, failed_version, 0, UINT64_MAX),
+	ROW_TEXT(16, msg_fleet_member, failed_reason, CODEC_LINE_BYTES_MAX),
 };
 static CODEC_TABLE(fleet_member, amend__fleet_member__descriptor, msg_fleet_member, fleet_member_rows);
 

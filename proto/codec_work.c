@@ -134,6 +134,7 @@ static const struct codec__row shard_commit_rows[] = {
 	ROW_U32(15, msg_shard_commit, train_ms, 0, UINT32_MAX),
 	ROW_U32(16, msg_shard_commit, retest_ms, 0, UINT32_MAX),
 	ROW_U32(17, msg_shard_commit, steps, 0, UINT32_MAX),
+	ROW_U32(18, msg_shard_commit, layer, 0, UINT32_MAX),
 };
 CODEC_TABLE(codec__shard_commit, amend__shard_commit__descriptor, msg_shard_commit, shard_commit_rows);
 

@@ -230,6 +230,7 @@ struct msg_shard_commit {
 		*results; /* every live edit of the shard; reasons cut by msg_result_reason_bytes */
 	size_t result_count;
 	uint32_t train_ms, retest_ms, steps;
+	uint32_t layer; /* that the delta edits; 0, which no memory edits: not said */
 };
 struct msg_shard_commit_reply {
 	int code;                       /* 0, ERR_FENCED, ERR_NOT_FOUND (chunks missing: send them), ERR_INVALID */
@@ -281,6 +282,8 @@ struct msg_node_status {  /* node → coordinator, at each change and with each 
 	struct hash content;
 	struct msg_text state; /* sync state: idle, fetching, verifying, staged, live */
 	uint64_t resident_bytes, requests;
+	uint64_t failed_version; /* the newest, when it cannot be loaded and is tried again; 0: none */
+	struct msg_text failed_reason;
 };
 struct msg_version_list {
 	uint64_t from, limit;
@@ -320,6 +323,8 @@ struct msg_fleet_member {
 	int64_t seen_ms_ago;
 	uint64_t version, resident_bytes;
 	uint32_t lease_count, edit_done, edit_total, pid; /* what a worker is doing */
+	uint64_t failed_version;                          /* that a node cannot load; 0: none */
+	struct msg_text failed_reason;                    /* empty for all but the first such nodes of a large fleet */
 };
 struct msg_fleet_reply {
 	const struct msg_fleet_member *members; /* workers and nodes, as many as fit */

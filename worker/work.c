@@ -285,6 +285,7 @@ static void commit_send(struct worker__work *work)
 			.train_ms = job->train_ms,
 			.retest_ms = job->retest_ms,
 			.steps = (uint32_t)job->stats.steps,
+			.layer = (uint32_t)editor_shard_layer(work->shard_memory),
 		};
 	}
 	int rc = worker__send(w, &msg);
@@ -454,10 +455,6 @@ static void work_tick(struct worker__work *work, int64_t now)
 			want(work);
 		}
 		break;
-	case WORKER__QUEUED:
-		if (w->job == NULL)
-			job_start(work);
-		break;
 	case WORKER__UPLOADING:
 		if (w->upload_owner == NULL && late)
 			upload_start(work);
@@ -495,10 +492,37 @@ bool worker__work_progress(const struct worker__work *work, struct msg_progress 
 	return true;
 }
 
+/* The seq of the edit that has waited longest for it; 0: it has none, but would wait for ever behind edits that come
+ * and come (a gate, a closing pass, a retraining). */
+static uint64_t oldest_fresh(const struct worker__work *work)
+{
+	uint64_t oldest = UINT64_MAX;
+	if (work->kind == MSG_LEASE_GATE || work->fresh_count == 0)
+		return 0;
+	for (size_t i = work->edit_count - work->fresh_count; i < work->edit_count; i++)
+		if (work->edits[i].seq < oldest)
+			oldest = work->edits[i].seq;
+	return oldest;
+}
+
+static struct worker__work *next_queued(const struct worker *w)
+{
+	struct worker__work *next = NULL;
+	for (size_t i = 0; i < w->work_count; i++) {
+		struct worker__work *work = w->works[i];
+		if (work->sm.state == WORKER__QUEUED && (next == NULL || oldest_fresh(work) < oldest_fresh(next)))
+			next = work;
+	}
+	return next;
+}
+
 void worker__work_tick(struct worker *w)
 {
 	int64_t now = env_monotonic_us(w->env);
 	for (size_t i = w->work_count; i-- > 0;)
 		if (i < w->work_count) /* a tick may drop its lease */
 			work_tick(w->works[i], now);
+	struct worker__work *next = w->job == NULL ? next_queued(w) : NULL;
+	if (next != NULL)
+		job_start(next);
 }

@@ -136,9 +136,9 @@ static void hello_send(struct worker *w)
 }
 
 /* How the cluster trains: with other numbers than another worker's, a shard would have other bytes. */
-static int training_take(struct worker *w, const struct msg_hello_reply *reply, struct err *e)
+static int training_take(const struct worker *w, const struct msg_hello_reply *reply, struct editor_config *editor,
+			 struct err *e)
 {
-	struct editor_config *editor = &w->config.editor;
 	editor->seed = reply->seed;
 	editor->rate = reply->rate > 0 ? (float)reply->rate : w->rate_default;
 	if (reply->layer != UINT32_MAX)
@@ -157,7 +157,11 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 		return;
 	}
 	struct err e = ERR_INIT;
-	if (worker__calibration_settings(w, reply, &e) != 0) {
+	int rc = worker__calibration_settings(w, reply, &e);
+	struct editor_config trial = w->config.editor; /* the first worker fixes the layer: before, it must be good */
+	if (rc == 0)
+		rc = training_take(w, reply, &trial, &e);
+	if (rc != 0) {
 		w->failed = true;
 		w->error = e;
 		return;
@@ -167,11 +171,7 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 		return;
 	w->heartbeat_ms = reply->heartbeat_ms > 0 ? reply->heartbeat_ms : w->heartbeat_ms;
 	w->lease_ms = reply->lease_ms > 0 ? reply->lease_ms : w->lease_ms;
-	if (training_take(w, reply, &e) != 0) {
-		w->failed = true;
-		w->error = e;
-		return;
-	}
+	w->config.editor = trial;
 	if (!w->greeted)
 		log_event(LOG_INFO, "WORKER-JOINED", LOGF_SN("cluster", reply->cluster_id.text, reply->cluster_id.len),
 			  LOGF_U("version", reply->version), LOGF_U("layer", w->config.editor.layer),

@@ -230,6 +230,16 @@ case_other_base_model() {
 	expect_ok
 }
 
+# Nor may the edited layer change: a version with memories of two could be loaded by no node.
+case_other_layer() {
+	kill_hard coordinator
+	try timeout 60 "$BIN/amendd" coordinator --config="$D/amend.yaml" --name=coordinator --data="$D/coordinator" --key-file="$D/keys/coordinator.key" \
+		--allow-file="$D/keys/allow" --layer=2
+	expect_error 1 'layer 3' 'says 2' 'set --layer to 3' 'another folder'
+	process_start coordinator
+	wait_for 30 amend fleet status >/dev/null 2>&1 || fail "the coordinator does not come back"
+}
+
 case_read_only_folder() {
 	local folder=$WORK/small
 	mkdir -p "$folder"
@@ -287,6 +297,6 @@ case_whole() {
 }
 
 for name in up lines same_id conflicts nasty_text files http unreachable wrong_server_key unknown_client_key keys_reloaded busy_port \
-	second_coordinator models other_base_model read_only_folder full_folder whole; do
+	second_coordinator models other_base_model other_layer read_only_folder full_folder whole; do
 	run_case "$name"
 done

@@ -147,14 +147,23 @@ int cluster_teardown(void **state)
 	return 0;
 }
 
-void cluster_start(struct cluster *c)
+void cluster_store(struct cluster *c)
 {
 	char path[TEST_PATH_BYTES];
 	test_path(path, c->folder, "store");
 	if (c->store == NULL)
 		assert_ok(&c->e, store_open(path, &c->store_options, &c->store, &c->e));
-	assert_ok(&c->e,
-		  coordinator_new(&c->config, &c->clock.env, c->store, c->server, &c->job, &c->coordinator, &c->e));
+}
+
+int cluster_try_start(struct cluster *c)
+{
+	cluster_store(c);
+	return coordinator_new(&c->config, &c->clock.env, c->store, c->server, &c->job, &c->coordinator, &c->e);
+}
+
+void cluster_start(struct cluster *c)
+{
+	assert_ok(&c->e, cluster_try_start(c));
 }
 
 void cluster_stop(struct cluster *c)
@@ -335,9 +344,21 @@ void node_status(struct end_peer *end, uint64_t version)
 	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
 	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
 	store_abort(&txn);
-	msg.u.node_status = (struct msg_node_status){ version, rec.content, text("live"), 5000, 0 };
+	msg.u.node_status = (struct msg_node_status){
+		.version = version, .content = rec.content, .state = text("live"), .resident_bytes = 5000
+	};
 	end_send(end, &msg);
 	cluster_run(c);
+}
+
+void node_failed(struct end_peer *end, uint64_t version, const char *reason)
+{
+	struct msg msg = { .type = MSG_NODE_STATUS };
+	msg.u.node_status = (struct msg_node_status){ .state = text("idle"),
+						      .failed_version = version,
+						      .failed_reason = text(reason) };
+	end_send(end, &msg);
+	cluster_run(end->cluster);
 }
 
 struct msg_received *client_submit(struct cluster *c, enum msg_on_conflict policy, const char *const *records,
@@ -446,7 +467,8 @@ int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *v
 					.mode = text("stream"),
 					.backend = text("reference portable 1"),
 					.results = results,
-					.result_count = n };
+					.result_count = n,
+					.layer = commit->layer };
 	if (commit->without_chunks)
 		hash_of(delta, strlen(delta), &m->delta_root);
 	else

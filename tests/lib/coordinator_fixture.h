@@ -47,8 +47,10 @@ struct cluster {
 int cluster_setup(void **state); /* everything but the coordinator: a test may change the configuration first */
 int cluster_teardown(void **state);
 void cluster_start(struct cluster *c);
-void cluster_stop(struct cluster *c);    /* as a crash: nothing is closed but the store */
-void cluster_restart(struct cluster *c); /* the store too; the ends stay connected */
+void cluster_store(struct cluster *c);    /* only opens the store */
+int cluster_try_start(struct cluster *c); /* the coordinator's code; c->e says why not */
+void cluster_stop(struct cluster *c);     /* as a crash: nothing is closed but the store */
+void cluster_restart(struct cluster *c);  /* the store too; the ends stay connected */
 /* Delivers messages and ticks until nothing moves, then fills the inboxes. */
 void cluster_run(struct cluster *c);
 void cluster_advance(struct cluster *c, int64_t ms); /* moves the clock, runs */
@@ -69,7 +71,8 @@ void worker_want(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t 
 void worker_release(struct end_peer *end, uint64_t shard, uint64_t epoch, int code);
 /* Says Hello when `boot` is not 0, takes the lease (asserted), gives its epoch. */
 uint64_t worker_lease(struct end_peer *end, uint64_t *shard);
-void node_status(struct end_peer *end, uint64_t version); /* with the right content; runs */
+void node_status(struct end_peer *end, uint64_t version);                     /* with the right content; runs */
+void node_failed(struct end_peer *end, uint64_t version, const char *reason); /* it serves none; runs */
 
 /* Submits records and gives the reply after the group commit; NULL: no reply. */
 struct msg_received *client_submit(struct cluster *c, enum msg_on_conflict policy, const char *const *records,
@@ -98,6 +101,7 @@ struct commit {
 	const uint64_t *seqs; /* all up to first + count */
 	uint64_t failed;
 	const char *delta, *calibration; /* bytes */
+	uint32_t layer;                  /* 0: not said */
 };
 int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *version); /* gives the reply's code */
 /* Want, take the group, commit it: one turn of a good worker. Gives the version. */

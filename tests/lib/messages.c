@@ -319,6 +319,7 @@ static void fill_shard_commit(struct source *s, struct msg_shard_commit *m)
 	m->train_ms = u32(s);
 	m->retest_ms = u32(s);
 	m->steps = u32(s);
+	m->layer = u32(s);
 }
 
 static void fill_hashes(struct source *s, struct msg_hashes *m)
@@ -378,6 +379,8 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 		f[i].edit_done = u32(s);
 		f[i].edit_total = u32(s);
 		f[i].pid = u32(s);
+		f[i].failed_version = u64(s);
+		f[i].failed_reason = text(s, 64);
 	}
 	m->members = f;
 	m->version = u64(s);
@@ -437,7 +440,8 @@ static void fill_small(struct source *s, struct msg *m)
 		m->u.manifest = (struct msg_manifest_reply){ code(s), u64(s), hash(s), hash(s), when(s), text(s, 255) };
 		break;
 	case MSG_NODE_STATUS:
-		m->u.node_status = (struct msg_node_status){ u64(s), hash(s), text(s, 20), u64(s), u64(s) };
+		m->u.node_status =
+			(struct msg_node_status){ u64(s), hash(s), text(s, 20), u64(s), u64(s), u64(s), text(s, 100) };
 		break;
 	case MSG_VERSION_LIST:
 		m->u.version_list = (struct msg_version_list){ u64(s), u64(s) };

@@ -150,6 +150,7 @@ static void dump_shard_commit(const struct msg_shard_commit *m, struct buf *out)
 	PUT(m->train_ms);
 	PUT(m->retest_ms);
 	PUT(m->steps);
+	PUT(m->layer);
 }
 
 static void dump_version_list_reply(const struct msg_version_list_reply *m, struct buf *out)
@@ -206,6 +207,8 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 		PUT(f->edit_done);
 		PUT(f->edit_total);
 		PUT(f->pid);
+		PUT(f->failed_version);
+		PUT_TEXT(f->failed_reason);
 	}
 	PUT(m->version);
 	PUT(m->queue_length);
@@ -245,6 +248,8 @@ static void dump_published(const struct msg *m, struct buf *out)
 		PUT_TEXT(m->u.node_status.state);
 		PUT(m->u.node_status.resident_bytes);
 		PUT(m->u.node_status.requests);
+		PUT(m->u.node_status.failed_version);
+		PUT_TEXT(m->u.node_status.failed_reason);
 		break;
 	case MSG_VERSION_LIST:
 		PUT(m->u.version_list);

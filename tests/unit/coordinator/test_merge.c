@@ -194,12 +194,7 @@ static void test_a_cluster_keeps_its_family(void **state)
 	prepare(c, &shard);
 	cluster_stop(c);
 	c->config.family = "paper";
-	char path[TEST_PATH_BYTES];
-	test_path(path, c->folder, "store");
-	assert_ok(&c->e, store_open(path, &c->store_options, &c->store, &c->e));
-	assert_int_equal(
-		coordinator_new(&c->config, &c->clock.env, c->store, c->server, &c->job, &c->coordinator, &c->e),
-		ERR_MISMATCH);
+	assert_int_equal(cluster_try_start(c), ERR_MISMATCH);
 	assert_non_null(strstr(c->e.text, "family amend"));
 	err_clear(&c->e);
 	c->config.family = "amend";

@@ -44,6 +44,22 @@ static void test_commit_sent_twice_is_answered_twice(void **state)
 	assert_int_equal(version, 1);
 }
 
+/* A version with memories of two layers is one that no node can load. */
+static void test_a_delta_of_another_layer_is_refused(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	uint64_t version = 0;
+	prepare(c, &w, 1);
+	struct commit commit = commit_of(&w, 1);
+	commit.layer = 24;
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), ERR_MISMATCH);
+	assert_int_equal(version, 0);
+	commit.layer = 25;
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 1);
+}
+
 static void test_missing_chunks_are_asked_for(void **state)
 {
 	struct cluster *c = *state;
@@ -263,6 +279,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_commit_sent_twice_is_answered_twice),
+		T(test_a_delta_of_another_layer_is_refused),
 		T(test_missing_chunks_are_asked_for),
 		T(test_what_does_not_follow_is_refused),
 		T(test_failed_edit_is_reported_and_tombstoned),

@@ -231,6 +231,33 @@ static void a_wait_that_is_over_says_pending(void **state)
 	cli_expect_err(w, "e3: still accepted");
 }
 
+static void node_fails(struct cli_world *w)
+{
+	if (w->pauses == 3)
+		node_failed(&w->cluster->node, 6, "delta: made for layer 3");
+}
+
+static void expect_told_once(struct cli_world *w)
+{
+	static const char sentence[] = "amend: node cannot load v6 and tries again: delta: made for layer 3; ";
+	const char *at = strstr(cli_err(w), sentence);
+	assert_non_null(at);
+	assert_null(strstr(at + 1, sentence));
+}
+
+static void a_wait_tells_of_a_node_that_cannot_load(void **state)
+{
+	struct cli_world *w = *state;
+	cli_fleet_join(w);
+	client_facts(w->cluster, 1, 1);
+	w->on_pause = node_fails;
+	EXPECT(w, CLI_PENDING, "--timeout", "8", "edit", "wait");
+	expect_told_once(w);
+	EXPECT(w, CLI_PENDING, "--timeout", "4", "edit", "add", "--id", "e9", "--prompt", "Who leads?", "--target",
+	       "Ada", "--wait"); /* from the start */
+	expect_told_once(w);
+}
+
 static void an_interrupted_wait_says_what_stands(void **state)
 {
 	struct cli_world *w = *state;
@@ -271,6 +298,7 @@ int main(void)
 		WORLD(one_edit_is_waited_for),
 		WORLD(add_waits_for_its_own_edit),
 		WORLD(a_wait_that_is_over_says_pending),
+		WORLD(a_wait_tells_of_a_node_that_cannot_load),
 		WORLD(an_interrupted_wait_says_what_stands),
 		WORLD(silence_is_unreachable),
 	};

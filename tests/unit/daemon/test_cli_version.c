@@ -162,6 +162,28 @@ static void the_fleet_is_shown_in_every_form(void **state)
 	cli_expect_out(w, "\nmembers:\n  - name: \"");
 }
 
+/* An edit that never comes through would be a riddle: the version's trouble is shown where people look. */
+static void a_node_that_cannot_load_is_shown(void **state)
+{
+	struct cli_world *w = *state;
+	version_publish(w);
+	node_failed(&w->cluster->node, 6, "delta: made for layer 3");
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "\nnode    node    failing v6");
+	cli_expect_out(w, "\nnode cannot load v6: delta: made for layer 3\n");
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	cli_expect_out(w, "\"failed_version\":6,\"failed_reason\":\"delta: made for layer 3\"");
+	char longest[ERR_TEXT_BYTES_MAX] = "";
+	memset(longest, 'x', sizeof longest - 1);
+	node_failed(&w->cluster->node, 7, longest); /* cut, but told */
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "\nnode cannot load v7: xxx");
+	node_status(&w->cluster->node, 1);
+	EXPECT(w, CLI_OK, "fleet", "status");
+	assert_null(strstr(cli_out(w), "failing"));
+	assert_null(strstr(cli_out(w), "cannot load"));
+}
+
 int main(void)
 {
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
@@ -174,6 +196,7 @@ int main(void)
 		WORLD(a_merge_goes_on_without_us),
 		WORLD(a_merge_that_takes_too_long_is_pending),
 		WORLD(the_fleet_is_shown_in_every_form),
+		WORLD(a_node_that_cannot_load_is_shown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -181,6 +181,8 @@ static void a_bad_version_gives_way(void **state)
 	assert_int_equal(node_info(f).state, NODE_SYNC_LIVE);
 	assert_true(node_info(f).failures_fetch + node_info(f).failures_build >= 1);
 	assert_true(node_info(f).lag_seconds > 0);
+	assert_int_equal(f->status.failed_version, 2); /* people are told */
+	assert_true(strlen(f->status_failed) > 0);
 	f->published_ms = env_wall_ms(f->env) + 3600000; /* the coordinator's clock is ahead */
 	node_publish(f, 3, true);
 	node_turns(f, 200);
@@ -188,6 +190,9 @@ static void a_bad_version_gives_way(void **state)
 	assert_true(node_info(f).lag_seconds >= 0);
 	node_publish(f, 4, false);
 	node_until_live(f, 4);
+	node_turns(f, 50);
+	assert_int_equal(f->status.failed_version, 0);
+	assert_string_equal(f->status_failed, "");
 }
 
 static void pinned_versions_are_loaded_on_demand(void **state)

@@ -41,6 +41,7 @@ static void trains_uploads_and_commits(void **state)
 	assert_int_equal(s->commit.result_count, 2);
 	assert_false(s->commit.closed);
 	assert_true(s->commit.steps > 0);
+	assert_int_equal(s->commit.layer, s->config.editor.layer);
 	for (size_t i = 0; i < 2; i++) {
 		assert_int_equal(s->results[i].seq, 10 + i);
 		assert_true(s->results[i].passed);
@@ -448,6 +449,21 @@ static bool hear_progress(struct stand *s, const struct msg *msg)
 	return true;
 }
 
+static void queue_edit(struct stand *s, uint64_t shard, uint64_t seq)
+{
+	struct msg msg = { .type = MSG_LEASE };
+	msg.u.lease = (struct msg_lease){ .kind = MSG_LEASE_TRAIN, .shard = shard, .epoch = 1, .lease_ms = 8000 };
+	stand_send(s, &msg);
+	stand_turns(s, 200);
+	struct msg_edit_item item = { seq, { s->edits[0], strlen(s->edits[0]) } };
+	msg = (struct msg){ .type = MSG_EDITS };
+	msg.u.edits = (struct msg_edits){
+		.shard = shard, .epoch = 1, .group_end = true, .group_count = 1, .items = &item, .item_count = 1
+	};
+	stand_send(s, &msg);
+	stand_turns(s, 200);
+}
+
 static void every_lease_tells_how_far_it_is(void **state)
 {
 	struct stand *s = *state;
@@ -462,20 +478,40 @@ static void every_lease_tells_how_far_it_is(void **state)
 	stand_turns(s, 3000);
 	assert_true(heard.other >= 2);
 	assert_int_equal(heard.last_shard, STAND_SHARD);
-	/* Another lease waits for the engine. */
-	struct msg msg = { .type = MSG_LEASE };
-	msg.u.lease = (struct msg_lease){ .kind = MSG_LEASE_TRAIN, .shard = 8, .epoch = 1, .lease_ms = 8000 };
-	stand_send(s, &msg);
-	stand_turns(s, 200);
-	struct msg_edit_item item = { 10, { s->edits[0], strlen(s->edits[0]) } };
-	msg = (struct msg){ .type = MSG_EDITS };
-	msg.u.edits = (struct msg_edits){
-		.shard = 8, .epoch = 1, .group_end = true, .group_count = 1, .items = &item, .item_count = 1
-	};
-	stand_send(s, &msg);
+	queue_edit(s, 8, 10); /* another lease waits for the engine */
 	stand_turns(s, 3000);
 	assert_true(heard.queued >= 2);
 	assert_int_equal(heard.last_shard, STAND_SHARD); /* what the engine does comes last */
+}
+
+static bool hear_progress_alone(struct stand *s, const struct msg *msg)
+{
+	return hear_progress(s, msg) || msg->type == MSG_SHARD_COMMIT; /* the script knows one shard */
+}
+
+/* Edits that wait are trained in the order in which they came, whichever lease came first. */
+static void the_oldest_edit_is_trained_first(void **state)
+{
+	static const uint64_t seqs[] = { 31, 30, 33, 32 }, shards_by_seq[] = { 21, 20, 23, 22 };
+	struct stand *s = *state;
+	struct heard heard = { 0 };
+	begin(s, 2);
+	s->hook = hear_progress_alone;
+	s->hook_context = &heard;
+	s->hold_engine = true;
+	s->group_count = 1;
+	stand_turns(s, 1000);
+	for (size_t i = 0; i < 4; i++)
+		queue_edit(s, 20 + i, seqs[i]);
+	for (size_t i = 0; i < 4; i++) {
+		s->hold_engine = false;
+		stand_turn(s);
+		s->hold_engine = true;
+		stand_turns(s, 2000);
+		assert_int_equal(heard.last_shard, shards_by_seq[i]); /* what the engine does comes last */
+	}
+	s->hold_engine = false;
+	stand_turns(s, 500);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, stand_setup, stand_teardown)
@@ -504,6 +540,7 @@ int main(void)
 		T(the_closing_pass_ends_the_lease),
 		T(a_shard_can_close_without_new_edits),
 		T(every_lease_tells_how_far_it_is),
+		T(the_oldest_edit_is_trained_first),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
 }

@@ -184,9 +184,12 @@ static void a_layer_outside_of_the_model_ends_it(void **state)
 	struct stand *s = *state;
 	struct err e = ERR_INIT;
 	s->layer = TINY_LAYERS;
-	stand_greet(s);
+	stand_start(s);
+	stand_until(s, &s->asks, 1);
+	stand_turns(s, 2000);
 	assert_true(worker_failed(s->worker, &e));
 	assert_int_equal(e.code, ERR_INVALID);
+	assert_int_equal(s->hellos, 0); /* it was not a worker yet: the cluster's layer is not fixed */
 }
 
 static void silence_makes_it_greet_again(void **state)
