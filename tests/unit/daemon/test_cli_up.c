@@ -4,7 +4,11 @@
 
 #include "daemon/cli_process.h"
 
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,6 +88,45 @@ static void too_little_space_is_said(void **state)
 	model_make(path);
 	EXPECT(w, CLI_FAILED, "up", "--model", path, "--store.reserve_bytes", "1000000000000000", ANY);
 	cli_expect_err(w, "less than store.reserve_bytes (953674316 MiB)");
+}
+
+static void expect_setting(struct cli_world *w, const char *name, const char *file)
+{
+	char path[TEST_PATH_BYTES], full[PATH_MAX], line[PATH_MAX + 64];
+	struct buf now = BUF_INIT;
+	struct err e = ERR_INIT;
+	data_path(w, file, path);
+	assert_non_null(realpath(path, full));
+	data_path(w, "run/amend.yaml", path);
+	assert_ok(&e, file_read(path, 1 << 20, &now, &e));
+	snprintf(line, sizeof line, "%s: \"%s\"\n", name, full);
+	if (strstr(buf_cstr(&now), line) == NULL)
+		fail_msg("no %s in %s", line, buf_cstr(&now));
+	buf_free(&now);
+}
+
+/* The next start may be made from another folder. */
+static void files_are_kept_with_their_full_path(void **state)
+{
+	struct cli_world *w = *state;
+	char here[PATH_MAX], path[TEST_PATH_BYTES];
+	assert_non_null(getcwd(here, sizeof here));
+	data_path(w, "m.gguf", path);
+	model_make(path);
+	data_path(w, "c.tsv", path);
+	test_file_write(path, "unrelated\t\t\tA text.\n");
+	data_path(w, "merge", path);
+	test_file_write(path, "#!/bin/false\n");
+	assert_int_equal(chdir(w->folder), 0);
+	int status = DO(w, "up", "--model", "m.gguf", "--corpus", "c.tsv", "--merge.program", "./merge", ANY);
+	int missing = DO(w, "up", "--model", "m.gguf", "--corpus", "none.tsv", ANY);
+	assert_int_equal(chdir(here), 0);
+	cli_expect(w, missing, CLI_NOT_FOUND);
+	cli_expect_err(w, "calibration corpus none.tsv: No such file");
+	assert_int_equal(status, CLI_FAILED);
+	expect_setting(w, "file", "m.gguf");
+	expect_setting(w, "corpus", "c.tsv");
+	expect_setting(w, "program", "merge");
 }
 
 static void keys_are_the_owners_alone(void **state)
@@ -191,6 +234,7 @@ int main(void)
 		PLAIN(a_failed_first_start_leaves_none),
 		PLAIN(a_wrong_model_leaves_no_folder),
 		PLAIN(too_little_space_is_said),
+		PLAIN(files_are_kept_with_their_full_path),
 		PLAIN(keys_are_the_owners_alone),
 		PLAIN(what_up_cannot_start_with),
 		PLAIN(what_runs_of_a_cluster_is_left_alone),
