@@ -17,6 +17,7 @@ struct eval {
 	struct cli *cli;
 	const char *edits, *probes, *probes_file, *format, *conflict, *version, *set;
 	bool details, before, quick, oracle, separate;
+	bool bad_lines; /* some were left out */
 	char corpus[PATH_MAX], cache[PATH_MAX];
 	struct cli_progress progress;
 	const char *phase;
@@ -184,7 +185,9 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 static int report_show(struct eval *ev, const struct eval_report *report, struct err *e)
 {
 	for (size_t i = 0; i < report->bad_count; i++)
-		fprintf(stderr, "line %zu: %s\n", report->bad[i].line_no, report->bad[i].text);
+		cli_line_complain(report->bad[i].file, report->bad[i].line_no, report->bad[i].text,
+				  strlen(report->bad[i].text));
+	ev->bad_lines = report->bad_lines > 0;
 	if (!cli_is_structured(ev->cli)) {
 		report_print(report);
 		return 0;
@@ -200,7 +203,7 @@ static int report_show(struct eval *ev, const struct eval_report *report, struct
 static int measure(struct eval *ev, struct eval_options *o, struct err *e)
 {
 	if (ev->series.wanted)
-		return cli_series_run(&ev->series, o, e);
+		return cli_series_run(&ev->series, o, &ev->bad_lines, e);
 	struct eval_report *report = calloc(1, sizeof *report);
 	if (report == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory");
@@ -278,5 +281,7 @@ int cli_eval_run(struct cli *cli, const struct cli_args *args)
 		rc = ev.version != NULL ? cluster_run(&ev, &o, &e) : measure(&ev, &o, &e);
 	cli_progress_break(cli, &ev.progress);
 	cli_series_fini(&ev.series);
-	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+	if (rc != 0)
+		return cli_fail(cli, &e);
+	return ev.bad_lines ? CLI_FAILED : CLI_OK;
 }

@@ -3,8 +3,6 @@
 #include "daemon/cli_edit.h"
 #include "daemon/import.h"
 
-#include "base/text.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,12 +31,9 @@ struct import {
 
 static void complain(struct import *im, size_t line_no, const char *text, size_t len)
 {
-	struct buf escaped = BUF_INIT;
-	text_escape(text, len, &escaped);
 	if (im->cli->stderr_is_terminal && im->progress.drawn)
 		fprintf(stderr, "\r\033[K");
-	fprintf(stderr, "%s:%zu: %s\n", im->path, line_no, buf_cstr(&escaped));
-	buf_free(&escaped);
+	cli_line_complain(im->path, line_no, text, len);
 }
 
 static uint64_t done_count(const struct import *im)
