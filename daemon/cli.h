@@ -122,6 +122,11 @@ bool cli_is_structured(const struct cli *cli); /* json, jsonl or yaml: the comma
 int cli_emit(struct cli *cli, struct buf *json);
 bool cli_output_open(void);             /* false: the reader has closed the pipe, more is in vain */
 int cli_out_of_memory(struct cli *cli); /* says so; CLI_FAILED */
+/* The end of a noun behind a count. */
+static inline const char *cli_plural(uint64_t count)
+{
+	return count == 1 ? "" : "s";
+}
 
 /* Tables: columns are sized to their content; control characters are escaped; bold headers on a terminal. */
 struct cli_table;

@@ -69,21 +69,22 @@ static int seq_of(void *context, const struct record *record, uint64_t *seq)
 static void merged_print(const struct eval_report *r)
 {
 	const struct eval_merged *m = &r->merged;
-	printf("merged into one memory of %.1f MB: %zu rounds, %zu reduces of %.1f MB together, %.1f s; %zu of %zu "
-	       "edits "
-	       "pass\n",
-	       (double)m->delta_bytes * 1e-6, m->stats.rounds, m->stats.reduces, (double)m->stats.reduced_bytes * 1e-6,
-	       m->seconds, m->passed, r->scores.edits);
+	printf("merged into one memory of %.1f MB: %zu round%s, %zu reduce%s of %.1f MB together, %.1f s; %zu of %zu "
+	       "edits pass\n",
+	       (double)m->delta_bytes * 1e-6, m->stats.rounds, cli_plural(m->stats.rounds), m->stats.reduces,
+	       cli_plural(m->stats.reduces), (double)m->stats.reduced_bytes * 1e-6, m->seconds, m->passed,
+	       r->scores.edits);
 }
 
 static void report_print(const struct eval_report *r)
 {
 	const struct editor_scores *s = &r->scores;
 	if (r->version != 0)
-		printf("%zu edits in version v%llu of the cluster, %s\n", s->edits, (unsigned long long)r->version,
-		       r->model_name);
+		printf("%zu edit%s in version v%llu of the cluster, %s\n", s->edits, cli_plural(s->edits),
+		       (unsigned long long)r->version, r->model_name);
 	else
-		printf("%zu edits in %zu shards, %s, %s\n", s->edits, r->shards, r->model_name, r->backend);
+		printf("%zu edit%s in %zu shard%s, %s, %s\n", s->edits, cli_plural(s->edits), r->shards,
+		       cli_plural(r->shards), r->model_name, r->backend);
 	if (r->merged.done)
 		merged_print(r);
 	for (size_t i = 0; i < EDITOR_FIGURE_COUNT; i++) {

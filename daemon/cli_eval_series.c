@@ -219,7 +219,7 @@ static void on_run(void *context, size_t index, size_t count, size_t edits, uint
 	if (s->cli->quiet)
 		return;
 	if (edits > 0)
-		snprintf(which, sizeof(which), "%zu edits", edits);
+		snprintf(which, sizeof(which), "%zu edit%s", edits, cli_plural(edits));
 	fprintf(stderr, "run %zu of %zu: %s, seed %" PRIu64 "%s\n", index + 1, count, which, seed,
 		kept ? ": finished before" : "");
 }

@@ -253,7 +253,7 @@ static int summary(const struct import *im)
 		       "line%s\n",
 		       (unsigned long long)im->accepted, (unsigned long long)im->superseding,
 		       (unsigned long long)im->duplicates, (unsigned long long)im->refused,
-		       (unsigned long long)im->bad_lines, im->bad_lines == 1 ? "" : "s");
+		       (unsigned long long)im->bad_lines, cli_plural(im->bad_lines));
 		return CLI_OK;
 	}
 	const struct {

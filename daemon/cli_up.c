@@ -309,8 +309,7 @@ static void awaited_say(size_t workers, size_t nodes, char *out, size_t out_byte
 {
 	char some[48] = "";
 	if (workers > 0)
-		snprintf(some, sizeof some, "%zu worker%s%s", workers, workers > 1 ? "s" : "",
-			 nodes > 0 ? " and " : "");
+		snprintf(some, sizeof some, "%zu worker%s%s", workers, cli_plural(workers), nodes > 0 ? " and " : "");
 	snprintf(out, out_bytes, "%s%s to load the model", some, nodes > 0 ? "the node" : "");
 }
 
@@ -404,8 +403,8 @@ static int running_take(struct cluster *c, struct err *e)
 	if (rc != 0 || c->running_count == 0)
 		return rc;
 	if (!c->cli->quiet)
-		fprintf(stderr, "a part of the cluster in %s runs already (%zu programs): the rest is started\n",
-			c->cli->data, c->running_count);
+		fprintf(stderr, "a part of the cluster in %s runs already (%zu program%s): the rest is started\n",
+			c->cli->data, c->running_count, cli_plural(c->running_count));
 	return addresses_keep(c, e);
 }
 
@@ -583,8 +582,8 @@ int cli_down(struct cli *cli, const struct cli_args *args)
 	if (rc == 0)
 		processes_stop(c, 0);
 	if (rc == 0 && !cli->quiet)
-		fprintf(stderr, "stopped %zu programs; `amend up` in %s goes on where they ended\n", c->process_count,
-			cli->data);
+		fprintf(stderr, "stopped %zu program%s; `amend up` in %s goes on where they ended\n", c->process_count,
+			cli_plural(c->process_count), cli->data);
 	free(c);
 	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 }

@@ -66,6 +66,7 @@ static void bad_lines_are_said_and_fail(void **state)
 	}
 	test_file_write(f->file, "{\"prompt\":\"what is the capital of Vint?\",\"target_new\":\"Sul\"}\n");
 	EXPECT(w, CLI_OK, FILES);
+	cli_expect_out(w, "1 edit in 1 shard, ");
 	eval_fixture_free((void **)&f);
 }
 

@@ -190,7 +190,7 @@ static void what_runs_of_a_cluster_is_left_alone(void **state)
 	data_path(w, "amend.yaml", path);
 	test_file_write(path, "coordinator:\n  endpoint: tcp://127.0.0.1:20999\n  hints: tcp://127.0.0.1:20998\n");
 	EXPECT(w, CLI_NOT_FOUND, "up", "--model", "/nonexistent/m.gguf", ANY);
-	cli_expect_err(w, "runs already (1 programs): the rest is started");
+	cli_expect_err(w, "runs already (1 program): the rest is started");
 	EXPECT(w, CLI_FAILED, "up", "--model", model, "--workers", "1", ANY);
 	cli_expect_err(w, "coordinator ended: ");
 	EXPECT(w, CLI_UNREACHABLE, "--timeout", "0.2", "edit", "list", "--coordinator", "tcp://127.0.0.1:9",
@@ -198,7 +198,7 @@ static void what_runs_of_a_cluster_is_left_alone(void **state)
 	cli_expect_err(w, "does not run; `amend up --data ");
 	assert_true(cli_process_alive(&process)); /* and not stopped by the refusal */
 	EXPECT(w, CLI_OK, "down");
-	cli_expect_err(w, "stopped 1 programs");
+	cli_expect_err(w, "stopped 1 program;");
 	assert_false(cli_process_alive(&process));
 	EXPECT(w, CLI_NOT_FOUND, "down");
 	cli_expect_err(w, "no cluster runs in ");
