@@ -58,6 +58,9 @@ int cli_misuse(const struct err *e);
 /* Adds what to do next; gives the error's code. */
 int cli_add_step(struct err *e, const char *step);
 
+/* A file to read is there and is no folder; the errors say what to do, `step` where nothing has that name. */
+int cli_file_check(const char *path, const char *step, struct err *e) MUST_CHECK;
+
 #define CLI_NEEDS_MODEL                                                                                                \
 	"needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a small one)"
 

@@ -277,7 +277,11 @@ int cli_eval_run(struct cli *cli, const struct cli_args *args)
 	ev.series.before_run = on_run;
 	ev.series.context = &ev;
 	o.seed = &ev.series.series.seeds[0];
-	rc = options_fill(&ev, args->words[0], &o, &e);
+	rc = cli_file_check(args->words[0], "check the path", &e);
+	if (rc == 0 && ev.probes_file != NULL)
+		rc = cli_file_check(ev.probes_file, "check --probes-file", &e);
+	if (rc == 0)
+		rc = options_fill(&ev, args->words[0], &o, &e);
 	if (rc == 0)
 		rc = ev.version != NULL ? cluster_run(&ev, &o, &e) : measure(&ev, &o, &e);
 	cli_progress_break(cli, &ev.progress);

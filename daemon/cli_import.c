@@ -327,9 +327,11 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 		free(im);
 		return cli_misuse(&e);
 	}
-	int rc = import_open(im->path, format, &file, &e);
-	if (rc == ERR_NOT_FOUND)
-		rc = cli_add_step(&e, "check the path, or give `-` for standard input");
+	int rc = strcmp(im->path, "-") == 0
+			 ? 0
+			 : cli_file_check(im->path, "check the path, or give `-` for standard input", &e);
+	if (rc == 0)
+		rc = import_open(im->path, format, &file, &e);
 	if (rc == 0)
 		rc = cli_connect(cli, &e);
 	int status = rc == 0 ? import_run(im, file) : cli_fail(cli, &e);

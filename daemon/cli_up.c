@@ -42,12 +42,14 @@ static int ports_choose(struct cluster *c, struct err *e)
 {
 	const struct daemon_config *config = &c->cli->config;
 	const struct env *env = c->cli->env;
-	int rc = cli_port_resolve(&c->ports, env, config->coordinator, "coordinator.endpoint", c->endpoint,
+	int rc = cli_port_resolve(&c->ports, env, "tcp://", config->coordinator, "coordinator.endpoint", c->endpoint,
 				  sizeof c->endpoint, e);
 	if (rc == 0)
-		rc = cli_port_resolve(&c->ports, env, config->hints, "coordinator.hints", c->hints, sizeof c->hints, e);
+		rc = cli_port_resolve(&c->ports, env, "tcp://", config->hints, "coordinator.hints", c->hints,
+				      sizeof c->hints, e);
 	if (rc == 0)
-		rc = cli_port_resolve(&c->ports, env, config->http_listen, "node.listen", c->http, sizeof c->http, e);
+		rc = cli_port_resolve(&c->ports, env, "", config->http_listen, "node.listen", c->http, sizeof c->http,
+				      e);
 	return rc;
 }
 

@@ -32,7 +32,9 @@ static void a_right_line_goes_on_to_the_files(void **state)
 {
 	struct cli_world *w = *state;
 	EXPECT(w, CLI_NOT_FOUND, RUN, "--checkpoints", "1,10", "--repeat", "1,2", "--corpus", "c.tsv");
-	cli_expect_err(w, "edits.jsonl");
+	cli_expect_err(w, "opening edits.jsonl: No such file or directory; check the path");
+	EXPECT(w, CLI_FAILED, "eval", "run", w->folder, "--model", "m.gguf");
+	cli_expect_err(w, " is a folder: give a file in it");
 }
 
 static void expect_said(struct cli_world *w, const char *file, const char *rest)

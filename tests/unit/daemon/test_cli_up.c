@@ -155,7 +155,7 @@ static void what_up_cannot_start_with(void **state)
 	EXPECT(w, CLI_NOT_FOUND, "up", "--model", "/nonexistent/m.gguf", ANY);
 	cli_expect_err(w, "/nonexistent/m.gguf");
 	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "nowhere");
-	cli_expect_err(w, "coordinator.endpoint: \"nowhere\" is not HOST:PORT");
+	cli_expect_err(w, "coordinator.endpoint: \"nowhere\" is not tcp://HOST:PORT, such as tcp://127.0.0.1:7400");
 	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "tcp://127.0.0.1:70000");
 	cli_expect_err(w, "no port from 0 to 65535");
 	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "tcp://example.org:80");
