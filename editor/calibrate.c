@@ -136,9 +136,9 @@ static int check_folds(const struct corpus *c, size_t context, struct err *e)
 	char left_out[160] = "";
 	if (c->left_out > 0)
 		snprintf(left_out, sizeof(left_out),
-			 "; %zu more are longer than the model's context of %zu tokens: give --corpus FILE with "
+			 "; longer than the model's context of %zu tokens: %zu more; give --corpus FILE with "
 			 "shorter texts",
-			 c->left_out, context);
+			 context, c->left_out);
 	size_t counts[FOLDS][2] = { { 0 } };
 	for (size_t i = 0; i < c->plain_count; i++)
 		counts[c->texts[i].fold][is_question(&c->texts[i]) ? 1 : 0]++;

@@ -316,7 +316,7 @@ static void a_text_longer_than_the_context_is_left_out(void **state)
 		put_long(&longer, i % 2 == 0 ? "prompt\tg\tx\t" : "unrelated\tu\t\t");
 	assert_int_equal(editor_calibrate(model, &c, (const char *)longer.data, longer.len, NULL, &with, &e),
 			 ERR_INVALID);
-	assert_non_null(strstr(e.text, "8 more are longer than the model's context of 512 tokens: give --corpus FILE"));
+	assert_non_null(strstr(e.text, "longer than the model's context of 512 tokens: 8 more; give --corpus FILE"));
 	buf_free(&longer);
 }
 
