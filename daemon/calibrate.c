@@ -297,6 +297,7 @@ static void put_keys(struct json_w *w, const struct calibrate_report *r)
 	json_w_member_uint(w, "rephrases", r->texts.rephrases);
 	json_w_member_uint(w, "others", r->texts.others);
 	json_w_member_uint(w, "unrelated", r->texts.unrelated);
+	json_w_member_uint(w, "longer_than_context", r->texts.left_out);
 	json_w_close(w);
 	json_w_member_uint(w, "prompt_layer", r->prompt_layer);
 	json_w_key(w, "open_thresholds"); /* by number of edits */

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +21,16 @@ int cli_add_step(struct err *e, const char *step)
 	char text[sizeof e->text];
 	snprintf(text, sizeof text, "%s", e->text);
 	return err_set(e, e->code, "%s; %s", text, step);
+}
+
+int cli_file_check(const char *path, const char *step, struct err *e)
+{
+	struct stat st;
+	if (stat(path, &st) != 0) {
+		int rc = err_open(e, errno, "opening %s", path);
+		return rc == ERR_NOT_FOUND ? cli_add_step(e, step) : rc;
+	}
+	return S_ISDIR(st.st_mode) ? err_set(e, ERR_INVALID, "%s is a folder: give a file in it", path) : 0;
 }
 
 static int exit_of(int code)

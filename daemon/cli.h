@@ -58,6 +58,9 @@ int cli_misuse(const struct err *e);
 /* Adds what to do next; gives the error's code. */
 int cli_add_step(struct err *e, const char *step);
 
+/* A file to read is there and is no folder; the errors say what to do, `step` where nothing has that name. */
+int cli_file_check(const char *path, const char *step, struct err *e) MUST_CHECK;
+
 #define CLI_NEEDS_MODEL                                                                                                \
 	"needs --model FILE, a GGUF file of the llama architecture (scripts/fetch-model gets a small one)"
 
@@ -122,6 +125,11 @@ bool cli_is_structured(const struct cli *cli); /* json, jsonl or yaml: the comma
 int cli_emit(struct cli *cli, struct buf *json);
 bool cli_output_open(void);             /* false: the reader has closed the pipe, more is in vain */
 int cli_out_of_memory(struct cli *cli); /* says so; CLI_FAILED */
+/* The end of a noun behind a count. */
+static inline const char *cli_plural(uint64_t count)
+{
+	return count == 1 ? "" : "s";
+}
 
 /* Tables: columns are sized to their content; control characters are escaped; bold headers on a terminal. */
 struct cli_table;

@@ -233,7 +233,8 @@ const struct cli_command cli_commands[] = {
 	  1,
 	  1,
 	  "train and measure edits in this process, or measure a published version",
-	  "Without --version no cluster is needed; --set merged then merges the trained shards in this process.\n",
+	  "Without --version no cluster is needed; --set merged then merges the trained shards in this process.\n"
+	  "A bad line is reported as FILE:LINE: field: reason, and the others are measured (exit 1 at the end).\n",
 	  cli_eval_run,
 	  DAEMON_CLI | DAEMON_EVAL,
 	  false,

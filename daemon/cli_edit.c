@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "store/store.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,14 @@ int cli_edit_list_call(struct cli *cli, struct msg_edit_list ask, struct msg_rec
 {
 	struct msg request = { .type = MSG_EDIT_LIST, .u.edit_list = ask };
 	return cli_call(cli, &request, reply, e);
+}
+
+void cli_line_complain(const char *file, size_t line_no, const char *text, size_t len)
+{
+	struct buf escaped = BUF_INIT;
+	text_escape(text, len, &escaped);
+	fprintf(stderr, "%s:%zu: %s\n", file, line_no, buf_cstr(&escaped));
+	buf_free(&escaped);
 }
 
 /* Of a hash, the beginning: `edit show` takes it. */
@@ -333,25 +342,83 @@ int cli_edit_find(struct cli *cli, const char *text, bool payload, struct msg_re
 	return find_prefix(cli, text, payload, reply, e);
 }
 
+/* The coordinator's list names its keys; it is at hand where `amend up` made it. NULL: it is not. */
+static struct proto_allow *key_names(const struct cli *cli)
+{
+	struct proto_allow *allow = NULL;
+	struct err silent = ERR_INIT;
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof path, "%s/keys/allow", cli->data) >= (int)sizeof path ||
+	    proto_allow_load(path, &allow, &silent) != 0)
+		return NULL;
+	return allow;
+}
+
+static void by_cell(struct cli_table *table, const struct proto_allow *names, const struct msg_edit_step *step)
+{
+	static const uint8_t nobody[PROTO_KEY_BYTES];
+	const char *name = NULL;
+	char key[65];
+	proto_key_hex(step->actor, key);
+	if (memcmp(step->actor, nobody, sizeof nobody) == 0)
+		cli_table_cell(table, "-");
+	else if (names != NULL && proto_allow_roles(names, step->actor, &name) != 0 && name[0] != '\0')
+		cli_table_cell(table, "%s", name);
+	else
+		cli_table_cell(table, "%.16s", key);
+}
+
+static int history_print(struct cli *cli, const struct msg_edit *edit)
+{
+	static const char *const headers[] = { "WHEN", "WHAT", "BY", "WHY" };
+	struct cli_table *table;
+	char time[ENV_TIME_BYTES];
+	if (edit->history_count == 0)
+		return CLI_OK;
+	if (cli_table_new(headers, 4, &table) != 0)
+		return cli_out_of_memory(cli);
+	struct proto_allow *names = key_names(cli);
+	for (size_t i = 0; i < edit->history_count; i++) {
+		const struct msg_edit_step *step = &edit->history[i];
+		env_time_format(step->time_ms, time);
+		cli_table_cell(table, "%s", time);
+		cli_table_cell(table, "%.*s", (int)step->what.len, step->what.len > 0 ? step->what.text : "");
+		by_cell(table, names, step);
+		cli_table_cell(table, "%.*s", (int)step->text.len, step->text.len > 0 ? step->text.text : "");
+	}
+	proto_allow_destroy(&names);
+	printf("\n");
+	return cli_table_print(cli, &table);
+}
+
+static int edit_print(struct cli *cli, const struct msg_edit *edit)
+{
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	struct msg_edit shown = *edit;
+	if (!cli_is_structured(cli))
+		shown.history_count = 0; /* a table of its own */
+	json_w_init(&w, &text);
+	edit_json(&w, &shown);
+	if (cli_is_structured(cli))
+		return cli_emit(cli, &text);
+	int status = cli_object_print(cli, &text);
+	buf_free(&text);
+	return status == CLI_OK ? history_print(cli, edit) : status;
+}
+
 int cli_edit_show(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
 	struct msg_received *reply = NULL;
-	struct buf text = BUF_INIT;
-	struct json_w w;
 	int status = CLI_OK;
 	if (cli_edit_find(cli, args->words[0], true, &reply, &e) != 0)
 		return cli_fail(cli, &e);
-	json_w_init(&w, &text);
-	edit_json(&w, &reply->msg.u.edit_list_reply.edits[0]);
+	const struct msg_edit *edit = &reply->msg.u.edit_list_reply.edits[0];
 	if (cli->output == CLI_NAME)
-		printf("%.*s\n", (int)reply->msg.u.edit_list_reply.edits[0].id.len,
-		       reply->msg.u.edit_list_reply.edits[0].id.text);
-	else if (cli_is_structured(cli))
-		status = cli_emit(cli, &text);
+		printf("%.*s\n", (int)edit->id.len, edit->id.text);
 	else
-		status = cli_object_print(cli, &text);
-	buf_free(&text);
+		status = edit_print(cli, edit);
 	msg_free(&reply);
 	return status;
 }

@@ -17,6 +17,7 @@ struct eval {
 	struct cli *cli;
 	const char *edits, *probes, *probes_file, *format, *conflict, *version, *set;
 	bool details, before, quick, oracle, separate;
+	bool bad_lines; /* some were left out */
 	char corpus[PATH_MAX], cache[PATH_MAX];
 	struct cli_progress progress;
 	const char *phase;
@@ -68,21 +69,22 @@ static int seq_of(void *context, const struct record *record, uint64_t *seq)
 static void merged_print(const struct eval_report *r)
 {
 	const struct eval_merged *m = &r->merged;
-	printf("merged into one memory of %.1f MB: %zu rounds, %zu reduces of %.1f MB together, %.1f s; %zu of %zu "
-	       "edits "
-	       "pass\n",
-	       (double)m->delta_bytes * 1e-6, m->stats.rounds, m->stats.reduces, (double)m->stats.reduced_bytes * 1e-6,
-	       m->seconds, m->passed, r->scores.edits);
+	printf("merged into one memory of %.1f MB: %zu round%s, %zu reduce%s of %.1f MB together, %.1f s; %zu of %zu "
+	       "edits pass\n",
+	       (double)m->delta_bytes * 1e-6, m->stats.rounds, cli_plural(m->stats.rounds), m->stats.reduces,
+	       cli_plural(m->stats.reduces), (double)m->stats.reduced_bytes * 1e-6, m->seconds, m->passed,
+	       r->scores.edits);
 }
 
 static void report_print(const struct eval_report *r)
 {
 	const struct editor_scores *s = &r->scores;
 	if (r->version != 0)
-		printf("%zu edits in version v%llu of the cluster, %s\n", s->edits, (unsigned long long)r->version,
-		       r->model_name);
+		printf("%zu edit%s in version v%llu of the cluster, %s\n", s->edits, cli_plural(s->edits),
+		       (unsigned long long)r->version, r->model_name);
 	else
-		printf("%zu edits in %zu shards, %s, %s\n", s->edits, r->shards, r->model_name, r->backend);
+		printf("%zu edit%s in %zu shard%s, %s, %s\n", s->edits, cli_plural(s->edits), r->shards,
+		       cli_plural(r->shards), r->model_name, r->backend);
 	if (r->merged.done)
 		merged_print(r);
 	for (size_t i = 0; i < EDITOR_FIGURE_COUNT; i++) {
@@ -184,7 +186,9 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 static int report_show(struct eval *ev, const struct eval_report *report, struct err *e)
 {
 	for (size_t i = 0; i < report->bad_count; i++)
-		fprintf(stderr, "line %zu: %s\n", report->bad[i].line_no, report->bad[i].text);
+		cli_line_complain(report->bad[i].file, report->bad[i].line_no, report->bad[i].text,
+				  strlen(report->bad[i].text));
+	ev->bad_lines = report->bad_lines > 0;
 	if (!cli_is_structured(ev->cli)) {
 		report_print(report);
 		return 0;
@@ -200,7 +204,7 @@ static int report_show(struct eval *ev, const struct eval_report *report, struct
 static int measure(struct eval *ev, struct eval_options *o, struct err *e)
 {
 	if (ev->series.wanted)
-		return cli_series_run(&ev->series, o, e);
+		return cli_series_run(&ev->series, o, &ev->bad_lines, e);
 	struct eval_report *report = calloc(1, sizeof *report);
 	if (report == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory");
@@ -273,10 +277,16 @@ int cli_eval_run(struct cli *cli, const struct cli_args *args)
 	ev.series.before_run = on_run;
 	ev.series.context = &ev;
 	o.seed = &ev.series.series.seeds[0];
-	rc = options_fill(&ev, args->words[0], &o, &e);
+	rc = cli_file_check(args->words[0], "check the path", &e);
+	if (rc == 0 && ev.probes_file != NULL)
+		rc = cli_file_check(ev.probes_file, "check --probes-file", &e);
+	if (rc == 0)
+		rc = options_fill(&ev, args->words[0], &o, &e);
 	if (rc == 0)
 		rc = ev.version != NULL ? cluster_run(&ev, &o, &e) : measure(&ev, &o, &e);
 	cli_progress_break(cli, &ev.progress);
 	cli_series_fini(&ev.series);
-	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+	if (rc != 0)
+		return cli_fail(cli, &e);
+	return ev.bad_lines ? CLI_FAILED : CLI_OK;
 }

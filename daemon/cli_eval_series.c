@@ -1,4 +1,5 @@
 #include "daemon/cli_eval_series.h"
+#include "daemon/cli_edit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -218,7 +219,7 @@ static void on_run(void *context, size_t index, size_t count, size_t edits, uint
 	if (s->cli->quiet)
 		return;
 	if (edits > 0)
-		snprintf(which, sizeof(which), "%zu edits", edits);
+		snprintf(which, sizeof(which), "%zu edit%s", edits, cli_plural(edits));
 	fprintf(stderr, "run %zu of %zu: %s, seed %" PRIu64 "%s\n", index + 1, count, which, seed,
 		kept ? ": finished before" : "");
 }
@@ -286,7 +287,27 @@ static int report_print(const struct cli_series *s, const struct json *report, s
 	return rc;
 }
 
-int cli_series_run(struct cli_series *s, struct eval_options *options, struct err *e)
+/* Of the run that met the most: each reads the same files, as far as it needs them. */
+static bool bad_lines_print(const struct json *report)
+{
+	const struct json *runs = json_get(report, "runs"), *run = NULL;
+	for (size_t i = 0; i < json_length(runs); i++) {
+		const struct json *other = json_at(runs, i);
+		if (run == NULL || json_length(json_get(other, "bad")) > json_length(json_get(run, "bad")))
+			run = other;
+	}
+	const struct json *bad = json_get(run, "bad");
+	for (size_t i = 0; i < json_length(bad); i++) {
+		const struct json *line = json_at(bad, i);
+		size_t len = 0;
+		const char *reason = json_string(json_get(line, "reason"), &len);
+		cli_line_complain(json_string(json_get(line, "file"), NULL),
+				  (size_t)json_integer(json_get(line, "line")), reason, len);
+	}
+	return json_length(bad) > 0;
+}
+
+int cli_series_run(struct cli_series *s, struct eval_options *options, bool *bad_lines, struct err *e)
 {
 	struct buf notice = BUF_INIT;
 	struct json *report = NULL;
@@ -300,6 +321,7 @@ int cli_series_run(struct cli_series *s, struct eval_options *options, struct er
 	if (s->before_run != NULL)
 		s->before_run(s->context);
 	if (rc == 0) {
+		*bad_lines = bad_lines_print(report);
 		rc = report_print(s, report, e);
 		fflush(stdout);
 		fprintf(stderr, "%s", buf_cstr(&notice));

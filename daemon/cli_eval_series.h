@@ -21,7 +21,7 @@ struct cli_series {
 int cli_series_read(struct cli *cli, const struct cli_args *args, struct eval_options *options, struct cli_series *out,
 		    struct err *e) MUST_CHECK;
 void cli_series_fini(struct cli_series *series);
-/* Measures, writes the report's folder, and prints the report. */
-int cli_series_run(struct cli_series *series, struct eval_options *options, struct err *e) MUST_CHECK;
+/* Measures, writes the report's folder, and prints the report. bad_lines: some were left out, and are said. */
+int cli_series_run(struct cli_series *series, struct eval_options *options, bool *bad_lines, struct err *e) MUST_CHECK;
 
 #endif

@@ -3,8 +3,6 @@
 #include "daemon/cli_edit.h"
 #include "daemon/import.h"
 
-#include "base/text.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,12 +31,9 @@ struct import {
 
 static void complain(struct import *im, size_t line_no, const char *text, size_t len)
 {
-	struct buf escaped = BUF_INIT;
-	text_escape(text, len, &escaped);
 	if (im->cli->stderr_is_terminal && im->progress.drawn)
 		fprintf(stderr, "\r\033[K");
-	fprintf(stderr, "%s:%zu: %s\n", im->path, line_no, buf_cstr(&escaped));
-	buf_free(&escaped);
+	cli_line_complain(im->path, line_no, text, len);
 }
 
 static uint64_t done_count(const struct import *im)
@@ -258,7 +253,7 @@ static int summary(const struct import *im)
 		       "line%s\n",
 		       (unsigned long long)im->accepted, (unsigned long long)im->superseding,
 		       (unsigned long long)im->duplicates, (unsigned long long)im->refused,
-		       (unsigned long long)im->bad_lines, im->bad_lines == 1 ? "" : "s");
+		       (unsigned long long)im->bad_lines, cli_plural(im->bad_lines));
 		return CLI_OK;
 	}
 	const struct {
@@ -332,9 +327,11 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 		free(im);
 		return cli_misuse(&e);
 	}
-	int rc = import_open(im->path, format, &file, &e);
-	if (rc == ERR_NOT_FOUND)
-		rc = cli_add_step(&e, "check the path, or give `-` for standard input");
+	int rc = strcmp(im->path, "-") == 0
+			 ? 0
+			 : cli_file_check(im->path, "check the path, or give `-` for standard input", &e);
+	if (rc == 0)
+		rc = import_open(im->path, format, &file, &e);
 	if (rc == 0)
 		rc = cli_connect(cli, &e);
 	int status = rc == 0 ? import_run(im, file) : cli_fail(cli, &e);

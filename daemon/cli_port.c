@@ -58,18 +58,19 @@ static int port_choose(const struct cli_ports *ports, const struct env *env, con
 	return port_probe(host, 0, got, e);
 }
 
-int cli_port_resolve(struct cli_ports *ports, const struct env *env, const char *text, const char *setting, char *out,
-		     size_t out_bytes, struct err *e)
+int cli_port_resolve(struct cli_ports *ports, const struct env *env, const char *scheme, const char *text,
+		     const char *setting, char *out, size_t out_bytes, struct err *e)
 {
 	char host[64];
 	unsigned long port;
 	unsigned got = 0;
-	const char *scheme = strncmp(text, "tcp://", 6) == 0 ? "tcp://" : "";
-	const char *rest = text + strlen(scheme);
+	const bool with_scheme = strncmp(text, scheme, strlen(scheme)) == 0;
+	const char *rest = with_scheme ? text + strlen(scheme) : text;
 	const char *colon = strrchr(rest, ':');
 	assert(ports->count < CLI_PORTS_MAX);
-	if (colon == NULL || colon == rest || (size_t)(colon - rest) >= sizeof host)
-		return err_set(e, ERR_INVALID, "%s: \"%s\" is not HOST:PORT", setting, text);
+	if (!with_scheme || colon == NULL || colon == rest || (size_t)(colon - rest) >= sizeof host)
+		return err_set(e, ERR_INVALID, "%s: \"%s\" is not %sHOST:PORT, such as %s127.0.0.1:7400", setting, text,
+			       scheme, scheme);
 	snprintf(host, sizeof host, "%.*s", (int)(colon - rest), rest);
 	const bool any = strcmp(colon + 1, "*") == 0;
 	port = any ? 0 : strtoul(colon + 1, NULL, 10);

@@ -11,9 +11,9 @@ struct cli_ports { /* of one cluster: chosen already */
 	unsigned chosen[CLI_PORTS_MAX];
 	size_t count;
 };
-/* `text` is "tcp://HOST:PORT" or "HOST:PORT", HOST an IPv4 address of this machine; the same with a number that nobody
- * listens on goes to `out`. `setting` is named in errors: ERR_INVALID, ERR_BUSY (in use). */
-int cli_port_resolve(struct cli_ports *ports, const struct env *env, const char *text, const char *setting, char *out,
-		     size_t out_bytes, struct err *e) MUST_CHECK;
+/* `text` is HOST:PORT behind `scheme` ("tcp://" or ""), HOST an IPv4 address of this machine; the same with a number
+ * that nobody listens on goes to `out`. `setting` is named in errors: ERR_INVALID, ERR_BUSY (in use). */
+int cli_port_resolve(struct cli_ports *ports, const struct env *env, const char *scheme, const char *text,
+		     const char *setting, char *out, size_t out_bytes, struct err *e) MUST_CHECK;
 
 #endif

@@ -166,6 +166,21 @@ uint64_t cli_process_resident_bytes(const struct cli_process *process)
 	return fields == 1 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+/* A value of a log line, with the escapes undone that the log put before a quotation mark or a backslash. */
+static size_t value_read(const char *text, char *out, size_t out_bytes)
+{
+	const bool quoted = *text == '"';
+	size_t len = 0;
+	for (text += quoted; *text != '\0' && *text != '\n' && *text != (quoted ? '"' : ' '); text++) {
+		if (quoted && *text == '\\' && (text[1] == '"' || text[1] == '\\'))
+			text++;
+		if (len + 1 < out_bytes)
+			out[len++] = *text;
+	}
+	out[len] = '\0';
+	return len;
+}
+
 void cli_process_last_words(const char *log_path, char *out, size_t out_bytes)
 {
 	char tail[LOG_TAIL_BYTES + 1];
@@ -184,8 +199,6 @@ void cli_process_last_words(const char *log_path, char *out, size_t out_bytes)
 	const char *reason = last != NULL ? strstr(last, "reason=") : NULL;
 	if (reason == NULL)
 		return;
-	reason += strlen("reason=");
-	size_t end = reason[0] == '"' ? 1 + strcspn(reason + 1, "\"\n") : strcspn(reason, " \n");
-	snprintf(out, out_bytes, "%.*s (%s)", (int)(reason[0] == '"' ? end - 1 : end), reason + (reason[0] == '"'),
-		 log_path);
+	size_t used = value_read(reason + strlen("reason="), out, out_bytes);
+	snprintf(out + used, out_bytes - used, " (%s)", log_path);
 }

@@ -32,7 +32,7 @@ static int result_print(struct cli *cli, const struct msg_revoke_reply *reply)
 		printf("revoked before: nothing has changed\n");
 		return CLI_OK;
 	}
-	printf("revoked %u edit%s", reply->revoked_count, reply->revoked_count == 1 ? "" : "s");
+	printf("revoked %u edit%s", reply->revoked_count, cli_plural(reply->revoked_count));
 	if (reply->version != 0)
 		printf(", gone from v%llu on; the shard is trained anew without %s", (unsigned long long)reply->version,
 		       reply->revoked_count == 1 ? "it" : "them");

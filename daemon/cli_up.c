@@ -23,8 +23,9 @@
 
 struct cluster {
 	struct cli *cli;
-	char folder[PATH_MAX];                       /* absolute */
-	char model[PATH_MAX], calibration[PATH_MAX]; /* calibration: "" none */
+	char folder[PATH_MAX]; /* absolute */
+	char model[PATH_MAX];  /* absolute, as what follows, where "" is none */
+	char calibration[PATH_MAX], corpus[PATH_MAX], merge_program[PATH_MAX];
 	char amendd[PATH_MAX + 16], config[PATH_MAX + 32];
 	char endpoint[128], hints[128], http[128];
 	struct cli_ports ports;
@@ -41,12 +42,14 @@ static int ports_choose(struct cluster *c, struct err *e)
 {
 	const struct daemon_config *config = &c->cli->config;
 	const struct env *env = c->cli->env;
-	int rc = cli_port_resolve(&c->ports, env, config->coordinator, "coordinator.endpoint", c->endpoint,
+	int rc = cli_port_resolve(&c->ports, env, "tcp://", config->coordinator, "coordinator.endpoint", c->endpoint,
 				  sizeof c->endpoint, e);
 	if (rc == 0)
-		rc = cli_port_resolve(&c->ports, env, config->hints, "coordinator.hints", c->hints, sizeof c->hints, e);
+		rc = cli_port_resolve(&c->ports, env, "tcp://", config->hints, "coordinator.hints", c->hints,
+				      sizeof c->hints, e);
 	if (rc == 0)
-		rc = cli_port_resolve(&c->ports, env, config->http_listen, "node.listen", c->http, sizeof c->http, e);
+		rc = cli_port_resolve(&c->ports, env, "", config->http_listen, "node.listen", c->http, sizeof c->http,
+				      e);
 	return rc;
 }
 
@@ -122,6 +125,8 @@ static int settings_keep(struct cluster *c, struct err *e)
 			 { "coordinator.hints", c->hints },
 			 { "node.listen", c->http },
 			 { "calibration.file", c->calibration },
+			 { "worker.corpus", c->corpus },
+			 { "merge.program", c->merge_program },
 			 { "model.file", c->model } };
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < sizeof settings / sizeof settings[0]; i++)
@@ -246,7 +251,7 @@ static int node_add(struct cluster *c, struct err *e)
 static int processes_check(struct cluster *c, struct err *e)
 {
 	for (size_t i = 0; i < c->process_count; i++) {
-		char log_path[PATH_MAX + 80], words[512];
+		char log_path[PATH_MAX + 80], words[ERR_TEXT_BYTES_MAX];
 		if (cli_process_alive(&c->processes[i]))
 			continue;
 		snprintf(log_path, sizeof log_path, "%s/log/%s.log", c->folder, c->processes[i].name);
@@ -306,8 +311,7 @@ static void awaited_say(size_t workers, size_t nodes, char *out, size_t out_byte
 {
 	char some[48] = "";
 	if (workers > 0)
-		snprintf(some, sizeof some, "%zu worker%s%s", workers, workers > 1 ? "s" : "",
-			 nodes > 0 ? " and " : "");
+		snprintf(some, sizeof some, "%zu worker%s%s", workers, cli_plural(workers), nodes > 0 ? " and " : "");
 	snprintf(out, out_bytes, "%s%s to load the model", some, nodes > 0 ? "the node" : "");
 }
 
@@ -401,8 +405,8 @@ static int running_take(struct cluster *c, struct err *e)
 	if (rc != 0 || c->running_count == 0)
 		return rc;
 	if (!c->cli->quiet)
-		fprintf(stderr, "a part of the cluster in %s runs already (%zu programs): the rest is started\n",
-			c->cli->data, c->running_count);
+		fprintf(stderr, "a part of the cluster in %s runs already (%zu program%s): the rest is started\n",
+			c->cli->data, c->running_count, cli_plural(c->running_count));
 	return addresses_keep(c, e);
 }
 
@@ -466,15 +470,21 @@ static int cluster_print(struct cluster *c)
 	return cli_table_print(c->cli, &table);
 }
 
+/* The next start may be made from another folder. */
+static int absolute(const char *what, const char *path, char out[PATH_MAX], struct err *e)
+{
+	if (path[0] == '\0' || realpath(path, out) != NULL)
+		return 0;
+	return err_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "%s %s", what, path);
+}
+
 static int model_find(struct cluster *c, struct err *e)
 {
 	const char *file = c->cli->config.model;
 	struct model_gguf *gguf = NULL;
 	int rc = model_gguf_open(file, &gguf, e); /* its header is right: a wrong file leaves no folder behind */
 	model_gguf_close(&gguf);
-	if (rc == 0 && realpath(file, c->model) == NULL)
-		rc = err_errno(e, ERR_NOT_FOUND, errno, "model %s", file);
-	return rc;
+	return rc == 0 ? absolute("model", file, c->model, e) : rc;
 }
 
 /* A file that cannot be used leaves no folder behind either. */
@@ -489,8 +499,21 @@ static int calibration_find(struct cluster *c, struct err *e)
 		return rc;
 	rc = editor_calibration_file_check(&file, path, daemon_family(&c->cli->config), NULL, e);
 	editor_calibration_file_fini(&file);
-	if (rc == 0 && realpath(path, c->calibration) == NULL)
-		rc = err_errno(e, ERR_NOT_FOUND, errno, "calibration file %s", path);
+	return rc == 0 ? absolute("calibration file", path, c->calibration, e) : rc;
+}
+
+/* A program named without a folder is looked for in PATH. */
+static int files_find(struct cluster *c, struct err *e)
+{
+	const char *program = c->cli->config.merge_program;
+	int rc = model_find(c, e);
+	if (rc == 0)
+		rc = calibration_find(c, e);
+	if (rc == 0)
+		rc = absolute("calibration corpus", c->cli->config.corpus, c->corpus, e);
+	if (rc == 0 && strchr(program, '/') != NULL)
+		return absolute("merge program", program, c->merge_program, e);
+	snprintf(c->merge_program, sizeof c->merge_program, "%s", program);
 	return rc;
 }
 
@@ -499,9 +522,7 @@ static int cluster_up(struct cluster *c, struct err *e)
 	char folder[PATH_MAX];
 	int rc = running_take(c, e);
 	if (rc == 0)
-		rc = model_find(c, e);
-	if (rc == 0)
-		rc = calibration_find(c, e);
+		rc = files_find(c, e);
 	if (rc == 0)
 		rc = daemon_program_folder(folder, sizeof folder, e);
 	if (rc == 0 && c->running_count == 0)
@@ -563,8 +584,8 @@ int cli_down(struct cli *cli, const struct cli_args *args)
 	if (rc == 0)
 		processes_stop(c, 0);
 	if (rc == 0 && !cli->quiet)
-		fprintf(stderr, "stopped %zu programs; `amend up` in %s goes on where they ended\n", c->process_count,
-			cli->data);
+		fprintf(stderr, "stopped %zu program%s; `amend up` in %s goes on where they ended\n", c->process_count,
+			cli_plural(c->process_count), cli->data);
 	free(c);
 	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 }

@@ -248,15 +248,16 @@ static int merge_print(struct cli *cli, const struct msg_merge_status *s)
 {
 	if (cli_is_structured(cli))
 		return merge_emit(cli, s);
-	printf("merge %llu of %u shards over %u ranks: %s", (unsigned long long)s->id, s->shard_count, s->ranks,
+	printf("merge %llu of %u shard%s over %u rank%s: %s", (unsigned long long)s->id, s->shard_count,
+	       cli_plural(s->shard_count), s->ranks, cli_plural(s->ranks),
 	       sm_state_name(&store_merge_states, (int)s->state));
 	if (s->version != 0)
 		printf(" as v%llu: %.1f %% of the edits pass (%.1f %% in their shards); %s",
 		       (unsigned long long)s->version, 100 * s->score, 100 * s->score_inputs,
 		       s->served_by_default ? "served by default" : "not served by default");
 	if (s->reduces > 0)
-		printf("\n%u rounds, %u reduces of %.1f MB together", s->rounds, s->reduces,
-		       (double)s->reduced_bytes * 1e-6);
+		printf("\n%u round%s, %u reduce%s of %.1f MB together", s->rounds, cli_plural(s->rounds), s->reduces,
+		       cli_plural(s->reduces), (double)s->reduced_bytes * 1e-6);
 	printf("\n%.*s%s", (int)s->text.len, s->text.len > 0 ? s->text.text : "", s->text.len > 0 ? "\n" : "");
 	return CLI_OK;
 }
@@ -380,9 +381,10 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 	char version[32] = "no version yet";
 	if (f->version != 0)
 		snprintf(version, sizeof version, "v%llu", (unsigned long long)f->version);
-	printf("cluster %.*s: %s, ledger at %llu, %llu edits waiting, %u open and %u closed shards\n",
+	printf("cluster %.*s: %s, ledger at %llu, %llu edit%s waiting, %u open and %u closed shard%s\n",
 	       (int)f->cluster_id.len, f->cluster_id.text, version, (unsigned long long)f->last_seq,
-	       (unsigned long long)f->queue_length, f->shards_open, f->shards_closed);
+	       (unsigned long long)f->queue_length, cli_plural(f->queue_length), f->shards_open, f->shards_closed,
+	       cli_plural(f->shards_closed));
 	if (f->visible_p99_ms > 0)
 		printf("accepted to served by every node: p50 %.2f s, p99 %.2f s\n", f->visible_p50_ms / 1e3,
 		       f->visible_p99_ms / 1e3);

@@ -59,6 +59,7 @@ struct eval__row {             /* of a file of edits */
 };
 #define EVAL_BAD_MAX 20
 struct eval_bad {
+	const char *file; /* of the options */
 	size_t line_no;
 	char text[200]; /* "field: reason" */
 };

@@ -89,6 +89,7 @@ static void put_file(struct json_w *w, const struct eval_report *r)
 	json_w_open(w, '[');
 	for (size_t i = 0; i < r->bad_count; i++) {
 		json_w_open(w, '{');
+		put_text(w, "file", r->bad[i].file);
 		put_count(w, "line", r->bad[i].line_no);
 		put_text(w, "reason", r->bad[i].text);
 		json_w_close(w);

@@ -119,12 +119,13 @@ static size_t same_subject(const struct eval__rows *rows, uint64_t key_hash, siz
 	return edit;
 }
 
-static void note_bad(struct eval_report *report, size_t line_no, const char *text)
+static void note_bad(struct eval_report *report, const char *file, size_t line_no, const char *text)
 {
 	report->bad_lines++;
 	if (report->bad_count == EVAL_BAD_MAX)
 		return;
 	struct eval_bad *bad = &report->bad[report->bad_count++];
+	bad->file = file;
 	bad->line_no = line_no;
 	size_t len = strnlen(text, sizeof(bad->text) - 1);
 	while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80) /* not inside a character */
@@ -238,7 +239,7 @@ static int read_row(const struct eval_options *options, struct import_file *file
 	if (rc == 0)
 		return take_row(options, rows, &row, edits_read, report, e);
 	if (rc == ERR_INVALID) {
-		note_bad(report, row.line_no, bad.text);
+		note_bad(report, options->file, row.line_no, bad.text);
 		return 0;
 	}
 	if (rc != ERR_NOT_FOUND && e != NULL)
@@ -267,6 +268,7 @@ static int read_probes(const struct eval_options *options, struct eval__rows *ro
 	struct eval_options probes_only = *options;
 	struct import_file *file = NULL;
 	size_t edits_read = 1;
+	probes_only.file = options->probes_file;
 	probes_only.edits = 1;
 	probes_only.rows_reserved = 0;
 	int rc = import_open(options->probes_file, options->format, &file, e);

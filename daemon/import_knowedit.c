@@ -11,13 +11,27 @@ static bool is_object(const struct json *v)
 	return v != NULL && json_type(v) == JSON_OBJECT;
 }
 
+/* {GROUP: […]}: one probe without its list, {prompt, target}, is none. */
+static bool is_groups(const struct json *v)
+{
+	const struct json *group;
+	const char *name;
+	for (size_t i = 0; is_object(v) && json_member(v, i, &name, &group); i++) {
+		if (json_type(group) != JSON_ARRAY && !is_object(group) && json_type(group) != JSON_NULL)
+			return false;
+	}
+	return is_object(v);
+}
+
+/* Without a subject it would be refused: it is rather a record, whose check says what is wrong with the groups. */
 static bool recognises(const struct json *item)
 {
 	if (json_get(item, "labels") != NULL && json_get(item, "concept") != NULL)
 		return true;
 	const struct json *portability = json_get(item, "portability");
-	return is_object(json_get(item, "locality")) ||
-	       (is_object(portability) && json_get(portability, "New Question") == NULL);
+	return json_get(item, "subject") != NULL &&
+	       (is_groups(json_get(item, "locality")) ||
+		(is_groups(portability) && json_get(portability, "New Question") == NULL));
 }
 
 struct group {

@@ -1,6 +1,7 @@
 /* Statistics and thresholds of a corpus (route.h). The bytes of a calibration are calibration.c's. */
 #include "base/fault.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "base/text.h"
 #include "editor/corpus.h"
@@ -12,6 +13,7 @@
 #include "editor/words.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +40,7 @@ struct query {
 struct corpus {
 	struct text *texts;
 	size_t count, plain_count;          /* in all; without those that are there for the relation head only */
+	size_t left_out;                    /* texts longer than the model's context */
 	size_t group_count, kind_groups[2]; /* in all; of unrelated texts, of questions */
 	struct editor__tokens *tokens;
 	float *raw;        /* count × hidden */
@@ -80,35 +83,62 @@ static void number_group(struct corpus *c, size_t first, size_t at)
 	c->texts[at].fold = c->kind_groups[is_question(&c->texts[at]) ? 1 : 0]++ % FOLDS;
 }
 
-static int read_lines(struct corpus *c, const char *what, const char *bytes, size_t len, struct err *e)
+/* What the model cannot read, no query of it can ask. */
+static int take_line(struct corpus *c, const struct model *model, size_t first, struct err *e)
+{
+	const struct record_text *text = &c->texts[c->count].line.text;
+	struct err too_long = ERR_INIT;
+	int rc = editor__tokens_of(model, text->text, text->len, &c->tokens[c->count], &too_long);
+	if (rc == 0)
+		number_group(c, first, c->count++);
+	else if (rc == ERR_LIMIT)
+		c->left_out++;
+	return rc == 0 || rc == ERR_LIMIT ? 0 : err_set(e, rc, "%s", too_long.text);
+}
+
+static int read_lines(struct corpus *c, const struct model *model, const char *what, const char *bytes, size_t len,
+		      struct err *e)
 {
 	const size_t first = c->count;
 	struct editor_corpus lines;
 	int rc;
 	editor_corpus_init(&lines, what, bytes, len);
-	while ((rc = editor_corpus_next(&lines, &c->texts[c->count].line, e)) == 0)
-		number_group(c, first, c->count++);
+	while ((rc = editor_corpus_next(&lines, &c->texts[c->count].line, e)) == 0) {
+		rc = take_line(c, model, first, e);
+		if (rc == 0)
+			continue;
+		err_wrap(e, "%s: line %zu", what, lines.line_no);
+		return rc;
+	}
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
-static int read_texts(struct corpus *c, const struct editor_calibration_data *data, struct err *e)
+static int read_texts(struct corpus *c, const struct model *model, const struct editor_calibration_data *data,
+		      struct err *e)
 {
 	const size_t lines = editor_corpus_lines(data->corpus, data->corpus_len) +
 			     editor_corpus_lines(data->groups, data->groups_len);
 	if (lines > TEXTS_MAX)
 		return err_set(e, ERR_LIMIT, "calibration corpus: %zu lines, at most %u", lines, TEXTS_MAX);
 	c->texts = fault_calloc(lines, sizeof(*c->texts));
-	if (c->texts == NULL)
+	c->tokens = fault_calloc(lines, sizeof(*c->tokens));
+	if (c->texts == NULL || c->tokens == NULL)
 		return err_set(e, ERR_NOMEM, "calibration corpus: out of memory");
-	int rc = read_lines(c, "calibration corpus", data->corpus, data->corpus_len, e);
+	int rc = read_lines(c, model, "calibration corpus", data->corpus, data->corpus_len, e);
 	c->plain_count = c->count;
 	if (rc == 0)
-		rc = read_lines(c, "groups of the relation head", data->groups, data->groups_len, e);
+		rc = read_lines(c, model, "groups of the relation head", data->groups, data->groups_len, e);
 	return rc;
 }
 
-static int check_folds(const struct corpus *c, struct err *e)
+static int check_folds(const struct corpus *c, size_t context, struct err *e)
 {
+	char left_out[160] = "";
+	if (c->left_out > 0)
+		snprintf(left_out, sizeof(left_out),
+			 "; longer than the model's context of %zu tokens: %zu more; give --corpus FILE with "
+			 "shorter texts",
+			 context, c->left_out);
 	size_t counts[FOLDS][2] = { { 0 } };
 	for (size_t i = 0; i < c->plain_count; i++)
 		counts[c->texts[i].fold][is_question(&c->texts[i]) ? 1 : 0]++;
@@ -116,9 +146,8 @@ static int check_folds(const struct corpus *c, struct err *e)
 		if (counts[f][0] < FOLD_TEXTS_MIN || counts[f][1] < FOLD_TEXTS_MIN)
 			return err_set(e, ERR_INVALID,
 				       "calibration corpus: %zu texts are too few: half of them holds %zu unrelated "
-				       "ones and %zu "
-				       "questions, at least %u of each are needed",
-				       c->plain_count, counts[f][0], counts[f][1], FOLD_TEXTS_MIN);
+				       "ones and %zu questions, at least %u of each are needed%s",
+				       c->plain_count, counts[f][0], counts[f][1], FOLD_TEXTS_MIN, left_out);
 	}
 	return 0;
 }
@@ -163,7 +192,6 @@ static int keep_keys(void *context, size_t at, const struct editor_prompt *promp
 
 static int corpus_alloc(struct corpus *c, size_t hidden, struct err *e)
 {
-	c->tokens = fault_calloc(c->count, sizeof(*c->tokens));
 	c->raw = fault_calloc(c->count * hidden, sizeof(*c->raw));
 	c->relation = fault_calloc(c->count * hidden, sizeof(*c->relation));
 	c->keys = fault_calloc(c->count * hidden, sizeof(*c->keys));
@@ -172,8 +200,8 @@ static int corpus_alloc(struct corpus *c, size_t hidden, struct err *e)
 	c->queries = fault_calloc(c->count, sizeof(*c->queries));
 	c->kept = fault_calloc(c->count, sizeof(*c->kept));
 	c->triples = fault_calloc(c->count, sizeof(*c->triples));
-	if (c->tokens == NULL || c->raw == NULL || c->relation == NULL || c->keys == NULL || c->words == NULL ||
-	    c->use == NULL || c->queries == NULL || c->kept == NULL || c->triples == NULL)
+	if (c->raw == NULL || c->relation == NULL || c->keys == NULL || c->words == NULL || c->use == NULL ||
+	    c->queries == NULL || c->kept == NULL || c->triples == NULL)
 		return err_set(e, ERR_NOMEM, "calibration of %zu texts: out of memory", c->count);
 	return 0;
 }
@@ -184,11 +212,6 @@ static int read_keys(struct corpus *c, struct model *model, const struct editor_
 	const struct editor_key_layers layers = { .prompt = config->prompt_layer, .relation = config->relation_layer };
 	struct keys keys = { c, model_tokenizer_of(model), model_shape_of(model)->hidden };
 	int rc = corpus_alloc(c, keys.hidden, e);
-	for (size_t i = 0; i < c->count && rc == 0; i++) {
-		rc = editor__tokens_of(model, c->texts[i].line.text.text, c->texts[i].line.text.len, &c->tokens[i], e);
-		if (rc != 0)
-			err_wrap(e, "calibration corpus: text %zu", i + 1);
-	}
 	return rc == 0 ? editor__packer_prompts(packer, layers, c->tokens, c->count, keep_keys, &keys, watch,
 						"calibrate", e)
 		       : rc;
@@ -433,6 +456,7 @@ static void count_texts(const struct corpus *c, struct editor_calibration_report
 	report->rephrases = counts[EDITOR_REPHRASE];
 	report->others = counts[EDITOR_OTHER];
 	report->unrelated = counts[EDITOR_UNRELATED];
+	report->left_out = c->left_out;
 }
 
 int editor_calibrate_data(struct model *model, const struct editor_config *config,
@@ -444,9 +468,9 @@ int editor_calibrate_data(struct model *model, const struct editor_config *confi
 	struct editor_calibration *c = NULL;
 	struct editor__packer *packer = NULL;
 	*report = (struct editor_calibration_report){ 0 };
-	int rc = read_texts(&corpus, data, e);
+	int rc = read_texts(&corpus, model, data, e);
 	if (rc == 0)
-		rc = check_folds(&corpus, e);
+		rc = check_folds(&corpus, model_shape_of(model)->context, e);
 	if (rc == 0)
 		rc = editor__packer_new(model, BATCH_ROWS, &packer, e);
 	if (rc == 0)
@@ -483,5 +507,9 @@ int editor_calibrate(struct model *model, const struct editor_config *config, co
 {
 	const struct editor_calibration_data data = { .corpus = corpus_text, .corpus_len = corpus_len };
 	struct editor_calibration_report report;
-	return editor_calibrate_data(model, config, &data, watch, out, &report, e);
+	int rc = editor_calibrate_data(model, config, &data, watch, out, &report, e);
+	if (rc == 0 && report.left_out > 0)
+		log_event(LOG_WARN, "CALIBRATE-TEXTS-LEFT-OUT", LOGF_U("texts", report.left_out),
+			  LOGF_U("context", model_shape_of(model)->context));
+	return rc;
 }

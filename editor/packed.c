@@ -33,7 +33,7 @@ static int check_length(const struct model *model, struct editor__tokens *tokens
 	editor__tokens_free(tokens, 1);
 	if (count == 0)
 		return err_set(e, ERR_INVALID, "empty text");
-	return err_set(e, ERR_INVALID, "%zu tokens, the model's context is %zu", count, context);
+	return err_set(e, ERR_LIMIT, "%zu tokens, the model's context is %zu", count, context);
 }
 
 int editor__tokens_of(const struct model *model, const char *text, size_t len, struct editor__tokens *out,

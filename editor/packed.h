@@ -10,7 +10,7 @@ struct editor__tokens {
 	size_t id_count;
 };
 
-/* Special tokens off. ERR_INVALID when nothing is left or it does not fit the model's context. */
+/* Special tokens off. ERR_INVALID: nothing is left; ERR_LIMIT: it does not fit the model's context. */
 int editor__tokens_of(const struct model *model, const char *text, size_t len, struct editor__tokens *out,
 		      struct err *e) MUST_CHECK;
 /* text + " " + target without the spaces around it, as one text (EasyEdit's convention): what training sees. */

@@ -73,7 +73,8 @@ struct editor_calibration {
  * half of it with the statistics of the other. An open threshold for n edits is the least at which the expected share
  * of unrelated texts that reach any of n such edits is at most config.false_route_share, and of questions of other
  * groups at most EDITOR_SAME_FORM_SHARE; the subject's keeps EDITOR_KEPT_SHARE of the rephrases. ERR_INVALID: a line
- * that is none (its number), or too few texts. Same corpus, model and backend: same bytes. corpus: texts, one a line:
+ * that is none (its number), or too few texts. A text longer than the model's context is left out. Same corpus, model
+ * and backend: same bytes. corpus: texts, one a line:
  * "<kind>\t<group>\t<subject>\t<text>": kind `prompt`, `rephrase` (of the group's prompt) or `other` (another question
  * on its subject), all in the form of edits, or `unrelated` (no subject). The relation head is fitted on a group's
  * three kinds, its threshold by heads that did not see the questions (relation.h): config.false_relation_share of the
@@ -97,6 +98,7 @@ struct editor_relation_report { /* by heads that saw no subject and no form of q
 };
 struct editor_calibration_report {
 	size_t prompts, rephrases, others, unrelated; /* texts of the corpus */
+	size_t left_out;                              /* texts longer than the model's context, of groups too */
 	struct editor_relation_report relation;
 };
 int editor_calibrate_data(struct model *model, const struct editor_config *config,

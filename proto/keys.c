@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define KEY_FILE_STEP      "restore it from a copy, or remove it and make another (`amend key new`, `amend up`)"
 #define KEY_FILE_BYTES_MAX 1024
 #define LIST_BYTES_MAX     (4u << 20)
 #define ENTRIES_MAX        4096
@@ -122,12 +123,14 @@ static int key_text_load(const char *path, char *text, struct proto_keypair *out
 	text[len] = '\0';
 	if (strlen(text) != len || key_file_parse(text, out) != 0)
 		return err_set(e, ERR_INVALID,
-			       "key file %s is not two lines 'public <64 hex digits>' and 'secret <64 hex digits>'",
+			       "key file %s is not two lines 'public <64 hex digits>' and 'secret <64 hex "
+			       "digits>': " KEY_FILE_STEP,
 			       path);
 	uint8_t derived[PROTO_KEY_BYTES];
 	if (crypto_scalarmult_base(derived, out->secret_key) != 0 ||
 	    memcmp(derived, out->public_key, sizeof(derived)) != 0)
-		return err_set(e, ERR_CORRUPT, "key file %s: its public key does not belong to its secret key", path);
+		return err_set(e, ERR_CORRUPT,
+			       "key file %s: its public key does not belong to its secret key: " KEY_FILE_STEP, path);
 	return 0;
 }
 
@@ -269,7 +272,7 @@ static int allow_line(struct proto_allow *allow, const char *path, size_t number
 		return 0;
 	memset(&entry, 0, sizeof(entry));
 	if (line_parse(line, &entry, &why) != 0)
-		return err_set(e, ERR_INVALID, "%s:%zu: %s", path, number, why);
+		return err_set(e, ERR_INVALID, "%s:%zu: %s; mend the line or take it out", path, number, why);
 	if (allow->entry_count == ENTRIES_MAX)
 		return err_set(e, ERR_LIMIT, "%s:%zu: more than %d keys", path, number, ENTRIES_MAX);
 	if (entry_listed(allow, &entry))
@@ -283,7 +286,7 @@ static int allow_line(struct proto_allow *allow, const char *path, size_t number
 static int allow_parse(struct proto_allow *allow, const char *path, struct buf *text, struct err *e)
 {
 	if (text->len > 0 && memchr(text->data, 0, text->len) != NULL)
-		return err_set(e, ERR_INVALID, "%s: holds a NUL byte: not a text file", path);
+		return err_set(e, ERR_INVALID, "%s: holds a NUL byte: not a text file; restore it from a copy", path);
 	char *line = text->len == 0 ? NULL : (char *)(uintptr_t)buf_cstr(text);
 	if (buf_failed(text))
 		return err_set(e, ERR_NOMEM, "%s: out of memory", path);

@@ -50,6 +50,36 @@ static void what_an_edit_conflicts_with_is_said(void **state)
 	cli_expect_out(w, "supersedes edit c1");
 }
 
+static void a_history_is_a_table(void **state)
+{
+	struct cli_world *w = *state;
+	char key[65], line[128], path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "h1", "--prompt", "How deep is Lake H?", "--target", "4");
+	EXPECT(w, CLI_OK, "edit", "revoke", "h1", "--reason", "not so deep");
+	EXPECT(w, CLI_OK, "edit", "show", "h1", "-o", "json");
+	struct json *shown = cli_json(w);
+	const struct json *by = json_get(json_at(json_get(shown, "history"), 0), "by");
+	snprintf(key, sizeof key, "%s", json_string(by, NULL));
+	json_free(&shown);
+	EXPECT(w, CLI_OK, "edit", "show", "h1");
+	assert_null(strstr(cli_out(w), "[{"));
+	assert_null(strstr(cli_out(w), key));
+	cli_expect_out(w, "\n\nWHEN ");
+	snprintf(line, sizeof line, "accepted  %.16s  -\n", key);
+	cli_expect_out(w, line);
+	snprintf(line, sizeof line, "revoked   %.16s  not so deep\n", key);
+	cli_expect_out(w, line);
+	test_path(path, w->folder, "keys");
+	assert_ok(&e, file_make_folder(path, &e));
+	test_path(path, w->folder, "keys/allow");
+	snprintf(line, sizeof line, "%s submitter ann\n", key);
+	test_file_write(path, line);
+	EXPECT(w, CLI_OK, "edit", "show", "h1");
+	cli_expect_out(w, "accepted  ann  -\n");
+	cli_expect_out(w, "revoked   ann  not so deep\n");
+}
+
 static void what_add_needs(void **state)
 {
 	struct cli_world *w = *state;
@@ -287,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD(an_added_edit_is_accepted_once),
 		WORLD(what_an_edit_conflicts_with_is_said),
+		WORLD(a_history_is_a_table),
 		WORLD(what_add_needs),
 		WORLD(a_list_has_every_form),
 		WORLD(a_long_list_comes_in_pages),

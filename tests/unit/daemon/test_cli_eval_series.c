@@ -2,6 +2,9 @@
 #include "daemon/cli_eval_series.h"
 
 #include "tests/lib/cli_fixture.h"
+#include "tests/unit/daemon/eval_fixture.h"
+
+#include <stdlib.h>
 
 #define RUN "eval", "run", "edits.jsonl", "--model", "m.gguf"
 
@@ -29,13 +32,51 @@ static void a_right_line_goes_on_to_the_files(void **state)
 {
 	struct cli_world *w = *state;
 	EXPECT(w, CLI_NOT_FOUND, RUN, "--checkpoints", "1,10", "--repeat", "1,2", "--corpus", "c.tsv");
-	cli_expect_err(w, "edits.jsonl");
+	cli_expect_err(w, "opening edits.jsonl: No such file or directory; check the path");
+	EXPECT(w, CLI_FAILED, "eval", "run", w->folder, "--model", "m.gguf");
+	cli_expect_err(w, " is a folder: give a file in it");
+}
+
+static void expect_said(struct cli_world *w, const char *file, const char *rest)
+{
+	char text[TEST_PATH_BYTES + 64];
+	snprintf(text, sizeof(text), "%s%s", file, rest);
+	cli_expect_err(w, text);
+}
+
+/* As `edit import` does: named by their file, the others measured, exit 1. */
+static void bad_lines_are_said_and_fail(void **state)
+{
+	struct cli_world *w = *state;
+	char report[TEST_PATH_BYTES], probes[TEST_PATH_BYTES];
+	struct eval_fixture *f = NULL;
+	assert_int_equal(eval_fixture_new((void **)&f), 0);
+	setenv("XDG_CACHE_HOME", f->folder, 1);
+	test_path(report, f->folder, "report");
+	test_path(probes, f->folder, "probes.jsonl");
+	test_file_write(f->file,
+			"{\"prompt\":\"what is the capital of Vint?\",\"target_new\":\"Sul\"}\n{\"prompt\":\n");
+	test_file_write(probes, "{\"prompt\":\"what is the capital of Orla?\",\"target_new\":\"Sul\"}\n\n{}\n");
+#define FILES "eval", "run", f->file, "--model", f->model, "--corpus", f->corpus, "--threads", "1"
+	EXPECT(w, CLI_FAILED, FILES, "--probes-file", probes);
+	expect_said(w, f->file, ":2: record: ");
+	expect_said(w, probes, ":3: prompt: missing\n");
+	cli_expect_out(w, "2 bad lines were left out");
+	for (int i = 0; i < 2; i++) { /* measured, and kept from before */
+		EXPECT(w, CLI_FAILED, FILES, "--report", report);
+		expect_said(w, f->file, ":2: record: ");
+	}
+	test_file_write(f->file, "{\"prompt\":\"what is the capital of Vint?\",\"target_new\":\"Sul\"}\n");
+	EXPECT(w, CLI_OK, FILES);
+	cli_expect_out(w, "1 edit in 1 shard, ");
+	eval_fixture_free((void **)&f);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_cannot_be_meant_is_a_usage_error, cli_setup_plain, cli_teardown),
+		cmocka_unit_test_setup_teardown(bad_lines_are_said_and_fail, cli_setup_plain, cli_teardown),
 		cmocka_unit_test_setup_teardown(a_right_line_goes_on_to_the_files, cli_setup_plain, cli_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

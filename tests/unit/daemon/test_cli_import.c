@@ -255,6 +255,8 @@ static void what_cannot_be_imported(void **state)
 	struct cli_world *w = *state;
 	EXPECT(w, CLI_NOT_FOUND, "edit", "import", "/nonexistent/facts.jsonl");
 	cli_expect_err(w, "/nonexistent/facts.jsonl: No such file or directory; check the path");
+	EXPECT(w, CLI_FAILED, "edit", "import", "/tmp");
+	cli_expect_err(w, "amend: /tmp is a folder: give a file in it");
 	assert_string_equal(cli_out(w), "");
 	EXPECT(w, CLI_FAILED, "edit", "import", w->cluster->folder); /* a folder */
 	EXPECT(w, CLI_USAGE, "edit", "import", facts_write(w, 1), "--on-conflict", "never");

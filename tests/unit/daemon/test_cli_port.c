@@ -10,7 +10,8 @@
 
 static int resolve(struct cli_ports *ports, const char *text, char out[128], struct err *e)
 {
-	return cli_port_resolve(ports, env_system(), text, "node.listen", out, 128, e);
+	const char *scheme = strncmp(text, "tcp://", 6) == 0 ? "tcp://" : "";
+	return cli_port_resolve(ports, env_system(), scheme, text, "node.listen", out, 128, e);
 }
 
 static unsigned port_of(const char *address)
@@ -78,12 +79,25 @@ static void what_is_no_address_is_refused(void **state)
 	}
 }
 
+static void the_scheme_is_needed(void **state)
+{
+	struct cli_ports ports = { .count = 0 };
+	struct err e = ERR_INIT;
+	char out[128];
+	(void)state;
+	assert_int_equal(
+		cli_port_resolve(&ports, env_system(), "tcp://", "127.0.0.1:0", "coordinator.hints", out, 128, &e),
+		ERR_INVALID);
+	assert_non_null(strstr(e.text, "is not tcp://HOST:PORT, such as tcp://127.0.0.1:7400"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_port_is_a_free_one_below_those_of_connections),
 		cmocka_unit_test(a_port_that_is_taken_is_refused),
 		cmocka_unit_test(what_is_no_address_is_refused),
+		cmocka_unit_test(the_scheme_is_needed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,6 +116,12 @@ static void the_last_words_are_the_last_failure(void **state)
 	cli_process_last_words(w->log, words, sizeof words);
 	assert_memory_equal(words, "the port is taken (", 19);
 	assert_non_null(strstr(words, w->log));
+	test_file_write(w->log, "level=error id=PROCESS-FAILED reason=\"\\\"x\\\" is no port: C:\\\\ a\\x0A\" pid=1\n");
+	cli_process_last_words(w->log, words, sizeof words);
+	assert_ptr_equal(strstr(words, "\"x\" is no port: C:\\ a\\x0A ("), words);
+	test_file_write(w->log, "level=error id=PROCESS-FAILED reason=plain pid=1\n");
+	cli_process_last_words(w->log, words, sizeof words);
+	assert_memory_equal(words, "plain (", 7);
 	test_file_write(w->log, "nothing of note\n");
 	cli_process_last_words(w->log, words, sizeof words);
 	assert_memory_equal(words, "see ", 4);

@@ -4,7 +4,11 @@
 
 #include "daemon/cli_process.h"
 
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,6 +90,45 @@ static void too_little_space_is_said(void **state)
 	cli_expect_err(w, "less than store.reserve_bytes (953674316 MiB)");
 }
 
+static void expect_setting(struct cli_world *w, const char *name, const char *file)
+{
+	char path[TEST_PATH_BYTES], full[PATH_MAX], line[PATH_MAX + 64];
+	struct buf now = BUF_INIT;
+	struct err e = ERR_INIT;
+	data_path(w, file, path);
+	assert_non_null(realpath(path, full));
+	data_path(w, "run/amend.yaml", path);
+	assert_ok(&e, file_read(path, 1 << 20, &now, &e));
+	snprintf(line, sizeof line, "%s: \"%s\"\n", name, full);
+	if (strstr(buf_cstr(&now), line) == NULL)
+		fail_msg("no %s in %s", line, buf_cstr(&now));
+	buf_free(&now);
+}
+
+/* The next start may be made from another folder. */
+static void files_are_kept_with_their_full_path(void **state)
+{
+	struct cli_world *w = *state;
+	char here[PATH_MAX], path[TEST_PATH_BYTES];
+	assert_non_null(getcwd(here, sizeof here));
+	data_path(w, "m.gguf", path);
+	model_make(path);
+	data_path(w, "c.tsv", path);
+	test_file_write(path, "unrelated\t\t\tA text.\n");
+	data_path(w, "merge", path);
+	test_file_write(path, "#!/bin/false\n");
+	assert_int_equal(chdir(w->folder), 0);
+	int status = DO(w, "up", "--model", "m.gguf", "--corpus", "c.tsv", "--merge.program", "./merge", ANY);
+	int missing = DO(w, "up", "--model", "m.gguf", "--corpus", "none.tsv", ANY);
+	assert_int_equal(chdir(here), 0);
+	cli_expect(w, missing, CLI_NOT_FOUND);
+	cli_expect_err(w, "calibration corpus none.tsv: No such file");
+	assert_int_equal(status, CLI_FAILED);
+	expect_setting(w, "file", "m.gguf");
+	expect_setting(w, "corpus", "c.tsv");
+	expect_setting(w, "program", "merge");
+}
+
 static void keys_are_the_owners_alone(void **state)
 {
 	static const char *const keys[] = { "keys/coordinator.key", "keys/worker-0.key", "keys/node-0.key",
@@ -112,7 +155,7 @@ static void what_up_cannot_start_with(void **state)
 	EXPECT(w, CLI_NOT_FOUND, "up", "--model", "/nonexistent/m.gguf", ANY);
 	cli_expect_err(w, "/nonexistent/m.gguf");
 	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "nowhere");
-	cli_expect_err(w, "coordinator.endpoint: \"nowhere\" is not HOST:PORT");
+	cli_expect_err(w, "coordinator.endpoint: \"nowhere\" is not tcp://HOST:PORT, such as tcp://127.0.0.1:7400");
 	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "tcp://127.0.0.1:70000");
 	cli_expect_err(w, "no port from 0 to 65535");
 	EXPECT(w, CLI_FAILED, "up", "--model", path, "--coordinator", "tcp://example.org:80");
@@ -147,7 +190,7 @@ static void what_runs_of_a_cluster_is_left_alone(void **state)
 	data_path(w, "amend.yaml", path);
 	test_file_write(path, "coordinator:\n  endpoint: tcp://127.0.0.1:20999\n  hints: tcp://127.0.0.1:20998\n");
 	EXPECT(w, CLI_NOT_FOUND, "up", "--model", "/nonexistent/m.gguf", ANY);
-	cli_expect_err(w, "runs already (1 programs): the rest is started");
+	cli_expect_err(w, "runs already (1 program): the rest is started");
 	EXPECT(w, CLI_FAILED, "up", "--model", model, "--workers", "1", ANY);
 	cli_expect_err(w, "coordinator ended: ");
 	EXPECT(w, CLI_UNREACHABLE, "--timeout", "0.2", "edit", "list", "--coordinator", "tcp://127.0.0.1:9",
@@ -155,7 +198,7 @@ static void what_runs_of_a_cluster_is_left_alone(void **state)
 	cli_expect_err(w, "does not run; `amend up --data ");
 	assert_true(cli_process_alive(&process)); /* and not stopped by the refusal */
 	EXPECT(w, CLI_OK, "down");
-	cli_expect_err(w, "stopped 1 programs");
+	cli_expect_err(w, "stopped 1 program;");
 	assert_false(cli_process_alive(&process));
 	EXPECT(w, CLI_NOT_FOUND, "down");
 	cli_expect_err(w, "no cluster runs in ");
@@ -191,6 +234,7 @@ int main(void)
 		PLAIN(a_failed_first_start_leaves_none),
 		PLAIN(a_wrong_model_leaves_no_folder),
 		PLAIN(too_little_space_is_said),
+		PLAIN(files_are_kept_with_their_full_path),
 		PLAIN(keys_are_the_owners_alone),
 		PLAIN(what_up_cannot_start_with),
 		PLAIN(what_runs_of_a_cluster_is_left_alone),

@@ -114,6 +114,14 @@ static void a_bad_item_names_its_field(void **state)
 		{ IMPORT_HALLU_CSV, "{\"question\":\"p\",\"object\":\" \"}",
 		  "object: empty: write its text, or take the row out" },
 		{ IMPORT_AUTO, "{\"prompt\":\"p\"}", "target_new: missing" },
+		{ IMPORT_AUTO,
+		  "{\"prompt\":\"p\",\"target_new\":\"t\",\"locality\":{\"prompt\":\"q\",\"target\":\"a\"}}",
+		  "locality: must be a list" },
+		{ IMPORT_AUTO,
+		  "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\",\"locality\":{\"prompt\":\"q\"}}",
+		  "locality: must be a list" },
+		{ IMPORT_AUTO, "{\"prompt\":\"p\",\"target_new\":\"t\",\"portability\":{\"R\":[]}}",
+		  "portability: must be a list" },
 		{ IMPORT_AUTO, "[1]", "record: must be a JSON object" },
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -283,6 +283,43 @@ static void bad_corpora_are_refused(void **state)
 	}
 }
 
+/* Longer than the tiny model's context: "a " is at least one token. */
+static void put_long(struct buf *out, const char *head)
+{
+	buf_puts(out, head);
+	for (size_t i = 0; i <= TINY_CONTEXT; i++)
+		buf_puts(out, "a ");
+	buf_puts(out, "\n");
+}
+
+static void a_text_longer_than_the_context_is_left_out(void **state)
+{
+	(void)state;
+	const struct editor_config c = config();
+	struct editor_calibration *without = calibrate(&c), *with = NULL;
+	struct editor_calibration_report report;
+	struct buf longer = BUF_INIT;
+	struct err e = ERR_INIT;
+	put_long(&longer, "unrelated\tfirst\t\t");
+	buf_append(&longer, corpus.data, corpus.len);
+	put_long(&longer, "prompt\tlast\tOrla\tOrla ");
+	const struct editor_calibration_data data = { .corpus = (const char *)longer.data, .corpus_len = longer.len };
+	assert_int_equal(editor_calibrate_data(model, &c, &data, NULL, &with, &report, &e), 0);
+	assert_int_equal(report.left_out, 2);
+	assert_int_equal(report.prompts, 8);
+	assert_memory_equal(with->whiten, without->whiten, TINY_HIDDEN * TINY_HIDDEN * sizeof(float));
+	assert_memory_equal(with->thresholds, without->thresholds, sizeof(with->thresholds));
+	editor_calibration_destroy(&with);
+	editor_calibration_destroy(&without);
+	buf_clear(&longer);
+	for (size_t i = 0; i < 8; i++)
+		put_long(&longer, i % 2 == 0 ? "prompt\tg\tx\t" : "unrelated\tu\t\t");
+	assert_int_equal(editor_calibrate(model, &c, (const char *)longer.data, longer.len, NULL, &with, &e),
+			 ERR_INVALID);
+	assert_non_null(strstr(e.text, "longer than the model's context of 512 tokens: 8 more; give --corpus FILE"));
+	buf_free(&longer);
+}
+
 static int stop_at_once(void *context, const char *phase, size_t done, size_t total, double loss)
 {
 	(void)context, (void)phase, (void)done, (void)total, (void)loss;
@@ -391,6 +428,7 @@ int main(void)
 		cmocka_unit_test(the_relation_head_tells_questions_apart),
 		cmocka_unit_test(thresholds_are_log_linear),
 		cmocka_unit_test(bad_corpora_are_refused),
+		cmocka_unit_test(a_text_longer_than_the_context_is_left_out),
 		cmocka_unit_test(it_can_be_stopped),
 		cmocka_unit_test(running_out_of_memory_is_an_error),
 	};

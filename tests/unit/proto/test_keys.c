@@ -59,7 +59,9 @@ static int load_text(void *folder, const char *text)
 	test_path(path, folder, "bad");
 	test_file_write(path, text);
 	assert_int_equal(chmod(path, 0600), 0);
-	return proto_keypair_load(path, &pair, &e);
+	int rc = proto_keypair_load(path, &pair, &e);
+	assert_true(rc == 0 || strstr(e.text, "restore it from a copy") != NULL);
+	return rc;
 }
 
 static void broken_key_files_are_refused(void **state)
@@ -196,6 +198,7 @@ static void mistakes_name_their_line(void **state)
 		snprintf(where, sizeof(where), "%s:%d: ", path, cases[i].code == ERR_EXISTS ? 4 : 3);
 		assert_non_null(strstr(e.text, where));
 		assert_non_null(strstr(e.text, cases[i].why));
+		assert_true(cases[i].code != ERR_INVALID || strstr(e.text, "; mend the line") != NULL);
 		assert_null(allow);
 	}
 }
