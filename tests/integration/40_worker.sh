@@ -9,17 +9,20 @@ EDITS=24
 # Waits until every edit of the file is served, closes the shards (the closing pass starts from nothing), and writes the
 # shards' delta roots. Before and after the closing pass every edit answers with its target.
 closed_roots() { # file of edits
+	local client
 	wait_served 90
 	expect_in_ledger "$1" only
 	expect_kept_and_served "$1"
 	# a merge closes the shards before its ranks start; what becomes of it does not matter here
-	amend --timeout $((60 * SLOW)) -q merge run >"$D/merge.txt" 2>&1 &
+	"$BIN/amend" --data "$D" --timeout $((60 * SLOW)) -q merge run >"$D/merge.txt" 2>&1 &
+	client=$!
 	wait_for 60 log_has coordinator COORDINATOR-MERGE-STARTED || fail "the shards do not close: $(cat "$D/merge.txt")"
 	wait_served 60
 	expect_kept_and_served "$1"
 	delta_roots latest >"$D/roots"
 	[ "$(awk '{ n += $3 } END { print NR, n }' "$D/roots")" = "2 $EDITS" ] || fail "the shards hold $(cat "$D/roots")"
 	cluster_down
+	kill "$client" 2>/dev/null || : # else it waits for a coordinator that comes back; or the merge has ended already
 }
 roots_of_run() { # file
 	try amend edit import "$1"
