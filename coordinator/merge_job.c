@@ -135,6 +135,7 @@ static bool has_token(pid_t pid, const char *token)
 	struct err e = ERR_INIT;
 	snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
 	bool found = file_read(path, ENVIRON_BYTES_MAX, &text, &e) == 0 &&
+		     text.len > 0 && /* a process that ends has none */
 		     memmem(text.data, text.len, token, strlen(token) + 1) != NULL;
 	buf_free(&text);
 	return found;

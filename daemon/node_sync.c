@@ -288,6 +288,8 @@ static void newest_set(struct node_sync *sync, const struct node_version *versio
 	if (version->version != sync->newest.version) {
 		sync->retry_us = env_monotonic_us(sync->env);
 		sync->failures = 0;
+		sync->failed_version = 0;
+		err_clear(&sync->failed_reason);
 	}
 	sync->newest = *version;
 }

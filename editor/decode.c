@@ -148,13 +148,14 @@ static bool departs(const struct editor__slot *slot, int32_t id, bool end)
 	return end ? slot->out.id_count != target->id_count : !editor_anchor_is(target, slot->out.id_count, id);
 }
 
-/* The first token that departs from the anchored edit's target is asked for once more, with stronger anchors. */
+/* The first token that departs from the anchored edit's target is asked for once more, with stronger anchors; what that
+ * row says is said. A sampled token may depart by chance: asking again would skew the draw. */
 static bool press(const struct editor_decoder *d, struct editor__slot *slot, int32_t id)
 {
 	const struct editor_anchor *anchor = &slot->out.route.anchor;
 	const size_t at = slot->out.id_count;
-	if (!slot->anchored || slot->pressed || at >= anchor->row_count || at >= anchor->id_count ||
-	    editor_anchor_is(anchor, at, id))
+	if (slot->sampling.temperature > 0 || !slot->anchored || slot->pressed || at >= anchor->row_count ||
+	    at >= anchor->id_count || editor_anchor_is(anchor, at, id))
 		return false;
 	const size_t ffn = model_shape_of(d->model)->ffn;
 	for (size_t i = at * ffn; i < anchor->row_count * ffn; i++)

@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "store/env.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -20,6 +21,8 @@ static int is_there(const char *folder, const char *name, bool *there, struct er
 	if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
 		return err_set(e, ERR_INVALID, "data folder: its path is longer than %d bytes", PATH_MAX);
 	*there = access(path, F_OK) == 0;
+	if (!*there && errno != ENOENT && errno != ENOTDIR)
+		return err_errno(e, ERR_IO, errno, "data folder %s: looking for %s", folder, name);
 	return 0;
 }
 
@@ -29,8 +32,9 @@ static int refuse_lost_ledger(const char *folder, bool ledger, bool blobs, struc
 	if (ledger || !blobs)
 		return 0;
 	return err_set(e, ERR_CORRUPT,
-		       "data folder %s: its ledger is missing beside its blobs: put both back from a backup, or name "
-		       "another folder",
+		       "data folder %s: its ledger is missing beside its blobs: put both back from a backup, or, where "
+		       "it was a "
+		       "worker's or a node's, name another folder",
 		       folder);
 }
 
@@ -47,7 +51,7 @@ static int refuse_lost_blobs(struct store *store, struct err *e)
 		return rc;
 	return err_set(e, ERR_CORRUPT,
 		       "data folder %s: its blobs are missing beside a ledger of %" PRIu64
-		       " versions: put both back from a backup, or name another folder",
+		       " version(s): put both back from a backup, or name another folder",
 		       store->folder, version);
 }
 

@@ -476,8 +476,8 @@ static int32_t first_said(int32_t target, float size, size_t *steps, size_t *tok
 	return said;
 }
 
-/* With a memory between the size that changes the answer when its anchors are pressed and the one that does by itself,
- * the pressed answer is said if it is the target, and only then. */
+/* A memory that changes the answer when its anchors are pressed, and not by itself: the pressed answer is said where
+ * the target is another than the model's own. */
 static void what_departs_is_asked_for_again_by_stronger_anchors(void **state)
 {
 	(void)state;

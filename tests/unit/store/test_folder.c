@@ -172,7 +172,7 @@ static void test_lost_blobs_of_versions_are_missed(void **state)
 	lose(f, "blobs");
 	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
 	assert_null(f->store);
-	assert_non_null(strstr(f->e.text, "its blobs are missing beside a ledger of 1 versions"));
+	assert_non_null(strstr(f->e.text, "its blobs are missing beside a ledger of 1 version(s)"));
 }
 
 int main(void)
