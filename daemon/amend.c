@@ -10,21 +10,13 @@
 
 static struct cli cli;
 
-/* A second one changes nothing: `amend up` must stop what it has started, and some senders signal twice. */
-static void on_signal(int signal_number)
-{
-	(void)signal_number;
-	cli.interrupted = 1;
-}
-
 int main(int argc, char **argv)
 {
-	struct sigaction action = { .sa_handler = on_signal };
+	struct err e = ERR_INIT;
 	struct rlimit no_core = { 0, 0 };
 	const char *no_color = getenv("NO_COLOR"); /* the convention of no-color.org */
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	if (cli_signals_open(&cli, &e) != 0)
+		return cli_fail(&cli, &e);
 	(void)setrlimit(RLIMIT_CORE, &no_core); /* keys never reach a core dump */
 	cli.env = env_system();
 	cli.timeout_ms = TIMEOUT_MS_DEFAULT;

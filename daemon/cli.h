@@ -44,6 +44,12 @@ struct cli {
 	bool connected;
 };
 
+/* From now on SIGINT and SIGTERM set cli->interrupted, and a broken pipe is an error like others. To be called by the
+ * main thread, which then takes them on a stack of their own: oneDNN's and OpenMP's code may have the stack pointer
+ * elsewhere (oneDNN's float32 products have it in their workspace on the heap), and the kernel writes a signal's frame
+ * below it. */
+int cli_signals_open(struct cli *cli, struct err *e) MUST_CHECK;
+
 /* Runs one command line, argv[0] being the program's name, and gives its exit code. Output that could not be written is
  * a failure, but for a reader that has closed its pipe: it has what it wanted. */
 int cli_run(struct cli *cli, int argc, char **argv);
