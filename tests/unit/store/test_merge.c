@@ -1,5 +1,28 @@
 #include "tests/lib/store_fixture.h"
 
+/* Member by member: the bytes between them are nobody's. */
+static void same(const struct store_merge *a, const struct store_merge *b)
+{
+	assert_int_equal(a->id, b->id);
+	assert_int_equal(a->state, b->state);
+	assert_int_equal(a->tries, b->tries);
+	assert_int_equal(a->ranks, b->ranks);
+	assert_int_equal(a->shard_count, b->shard_count);
+	assert_memory_equal(a->shards, b->shards, a->shard_count * sizeof(a->shards[0]));
+	assert_memory_equal(&a->plan, &b->plan, sizeof(a->plan));
+	assert_memory_equal(&a->output_root, &b->output_root, sizeof(a->output_root));
+	assert_memory_equal(&a->index_root, &b->index_root, sizeof(a->index_root));
+	assert_int_equal(a->version, b->version);
+	assert_int_equal(a->planned_ms, b->planned_ms);
+	assert_int_equal(a->ended_ms, b->ended_ms);
+	assert_memory_equal(&a->score, &b->score, sizeof(a->score));
+	assert_memory_equal(&a->score_inputs, &b->score_inputs, sizeof(a->score_inputs)); /* minus zero too */
+	assert_string_equal(a->reason, b->reason);
+	assert_int_equal(a->rounds, b->rounds);
+	assert_int_equal(a->reduces, b->reduces);
+	assert_int_equal(a->reduced_bytes, b->reduced_bytes);
+}
+
 static void test_every_field_survives_a_restart(void **state)
 {
 	struct fixture *f = *state;
@@ -14,6 +37,7 @@ static void test_every_field_survives_a_restart(void **state)
 		merge.shards[i] = i + 1;
 	hash_of("plan", 4, &merge.plan);
 	hash_of("out", 3, &merge.output_root);
+	hash_of("index", 5, &merge.index_root);
 	merge.version = 12;
 	merge.planned_ms = 5;
 	merge.ended_ms = 6;
@@ -29,7 +53,7 @@ static void test_every_field_survives_a_restart(void **state)
 	fixture_reopen(f);
 	fixture_begin_read(f);
 	OK(f, store_merge_get(f->txn, 9, &found, &f->e));
-	assert_memory_equal(&found, &merge, sizeof(merge));
+	same(&found, &merge);
 	OK(f, store_merge_next(f->txn, 1, &found, &f->e));
 	assert_int_equal(found.id, 9);
 	FAILS(ERR_NOT_FOUND, store_merge_next(f->txn, 10, &found, &f->e));
