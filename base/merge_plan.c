@@ -353,6 +353,7 @@ int merge_output_write(const char *path, struct merge_output *output, const void
 	json_w_member_uint(&w, "format", FORMAT);
 	json_w_member_uint(&w, "merge", output->merge);
 	json_w_member_hash(&w, "plan_sha256", &output->plan);
+	json_w_member_uint(&w, "layer", output->layer);
 	json_w_member_uint(&w, "delta_bytes", output->delta_bytes);
 	json_w_member_hash(&w, "delta_sha256", &output->delta_hash);
 	json_w_member_uint(&w, "rounds", output->rounds);
@@ -378,6 +379,7 @@ static int parse_header(const char *text, size_t len, struct merge_output *outpu
 	struct get g = { root, "header", e, 0 };
 	uint64_t format = get_uint(&g, "format");
 	output->merge = get_uint(&g, "merge");
+	output->layer = get_uint(&g, "layer");
 	output->delta_bytes = get_uint(&g, "delta_bytes");
 	output->rounds = get_uint(&g, "rounds");
 	output->reduces = get_uint(&g, "reduces");

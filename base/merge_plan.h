@@ -76,6 +76,7 @@ struct merge_output {
 	uint64_t merge;
 	struct hash plan; /* SHA-256 of the plan file */
 	struct hash delta_hash;
+	uint64_t layer; /* that the delta edits */
 	uint64_t delta_bytes, rounds, ranks;
 	uint64_t reduces, reduced_bytes; /* sums of matrices over the ranks; bytes of all sums on one rank */
 	double loss;                     /* mean of the last round; 0 without rounds */

@@ -155,6 +155,11 @@ int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec, st
 			c->data_folder, rec->id);
 	if (rc == 0 && output.merge != rec->id)
 		rc = err_set(e, ERR_MISMATCH, "%s is the output of merge %" PRIu64, path, output.merge);
+	if (rc == 0 && output.layer != coordinator__layer(c))
+		rc = err_set(e, ERR_MISMATCH,
+			     "%s edits layer %" PRIu64 ", this cluster's memories edit layer %" PRIu32
+			     ": is merge.program of this cluster's version?",
+			     path, output.layer, coordinator__layer(c));
 	if (rc == 0) {
 		rec->rounds = (uint32_t)output.rounds;
 		rec->reduces = (uint32_t)output.reduces;

@@ -188,6 +188,7 @@ static int write_output(struct rank *r, struct err *e)
 	const struct model_shape *shape = model_shape_of(r->model);
 	r->output.merge = r->plan->merge;
 	r->output.plan = r->plan_hash;
+	r->output.layer = r->config.layer;
 	r->output.ranks = r->reduce->rank_count;
 	r->output.reduced_bytes = r->reduce->reduced_bytes;
 	int rc = editor_delta_encode(r->merged, r->config.layer, shape->hidden, shape->ffn, &delta, e);

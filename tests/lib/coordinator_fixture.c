@@ -30,6 +30,7 @@ static int fake_write(struct fake_merge *fake, struct err *e)
 	output.plan = digest;
 	if (fake->wrong_plan)
 		output.plan.bytes[0] ^= 1;
+	output.layer = plan->layer + fake->wrong_layer;
 	output.ranks = fake->ranks;
 	output.rounds = 3;
 	output.reduces = 5;

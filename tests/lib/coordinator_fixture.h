@@ -22,7 +22,7 @@ struct end_peer { /* a client end of the network */
 struct fake_merge { /* a merge job that does what the test says */
 	int starts, kills;
 	int ticks_left; /* polls until it ends; < 0: never */
-	bool fail_start, write_output, wrong_plan;
+	bool fail_start, write_output, wrong_plan, wrong_layer;
 	double progress;
 	uint32_t ranks;
 	char plan[TEST_PATH_BYTES], output[TEST_PATH_BYTES];

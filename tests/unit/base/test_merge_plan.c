@@ -180,6 +180,7 @@ static void an_output_comes_back_or_is_refused(void **state)
 {
 	(void)state;
 	struct merge_output output = { .merge = 7,
+				       .layer = 25,
 				       .rounds = 24,
 				       .ranks = 2,
 				       .reduces = 26,

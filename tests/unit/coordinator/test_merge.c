@@ -292,6 +292,20 @@ static void test_output_of_another_plan_is_refused(void **state)
 	assert_failed(c, "");
 }
 
+/* A version with memories of two layers is one that no node can load. */
+static void test_output_for_another_layer_is_refused(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch = prepare(c, &shard);
+	c->fake.wrong_layer = true;
+	start(c, shard, epoch);
+	cluster_run(c);
+	cluster_advance(c, 1000);
+	cluster_advance(c, 1000);
+	assert_int_equal(c->fake.starts, 2);
+	assert_failed(c, "edits layer 26, this cluster's memories edit layer 25");
+}
+
 static void test_job_that_hangs_is_killed_at_its_deadline(void **state)
 {
 	struct cluster *c = *state;
@@ -480,6 +494,7 @@ int main(void)
 		T(test_gate_below_the_inputs_serves_the_shards),
 		T(test_job_without_output_is_tried_again_then_failed),
 		T(test_output_of_another_plan_is_refused),
+		T(test_output_for_another_layer_is_refused),
 		T(test_job_that_hangs_is_killed_at_its_deadline),
 		T(test_job_that_cannot_start_fails),
 		T(test_gate_that_is_given_back_goes_on),

@@ -218,6 +218,7 @@ static void any_number_of_ranks_gives_the_same_bytes(void **state)
 	assert_ok(&r->e, run_alone(r));
 	struct merge_output output = output_read(r, &alone);
 	assert_int_equal(output.merge, 7);
+	assert_int_equal(output.layer, LAYER);
 	assert_int_equal(output.ranks, 1);
 	assert_int_equal(output.rounds, 2);
 	assert_true(output.loss > 0);
