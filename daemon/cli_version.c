@@ -363,11 +363,16 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 	return cli_emit(cli, &text);
 }
 
-static void state_cell(struct cli_table *table, const struct msg_fleet_member *m)
+bool cli_member_fails(const struct msg_fleet_member *m)
 {
 	static const char lost[] = "lost";
 	const bool here = m->state.len != sizeof lost - 1 || memcmp(m->state.text, lost, sizeof lost - 1) != 0;
-	if (here && m->failed_version != 0)
+	return here && m->failed_version != 0;
+}
+
+static void state_cell(struct cli_table *table, const struct msg_fleet_member *m)
+{
+	if (cli_member_fails(m))
 		cli_table_cell(table, "failing v%llu", (unsigned long long)m->failed_version);
 	else
 		cli_table_cell(table, "%.*s", (int)m->state.len, m->state.len > 0 ? m->state.text : "");
@@ -408,7 +413,7 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 	int status = cli_table_print(cli, &table);
 	for (size_t i = 0; i < f->member_count; i++) {
 		const struct msg_fleet_member *m = &f->members[i];
-		if (m->failed_version != 0 && m->failed_reason.len > 0)
+		if (cli_member_fails(m) && m->failed_reason.len > 0)
 			printf("%.*s cannot load v%llu: %.*s\n", (int)m->name.len, m->name.text,
 			       (unsigned long long)m->failed_version, (int)m->failed_reason.len, m->failed_reason.text);
 	}

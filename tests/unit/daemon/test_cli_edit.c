@@ -288,6 +288,18 @@ static void a_wait_tells_of_a_node_that_cannot_load(void **state)
 	expect_told_once(w);
 }
 
+/* What it could not load before it went away says nothing of what the wait is for. */
+static void a_wait_does_not_tell_of_a_node_that_is_lost(void **state)
+{
+	struct cli_world *w = *state;
+	cli_fleet_join(w);
+	client_facts(w->cluster, 1, 1);
+	node_failed(&w->cluster->node, 6, "delta: made for layer 3");
+	cluster_advance(w->cluster, w->cluster->config.lease_ms + 1);
+	EXPECT(w, CLI_PENDING, "--timeout", "4", "edit", "wait");
+	assert_null(strstr(cli_err(w), "cannot load"));
+}
+
 static void an_interrupted_wait_says_what_stands(void **state)
 {
 	struct cli_world *w = *state;
@@ -330,6 +342,7 @@ int main(void)
 		WORLD(add_waits_for_its_own_edit),
 		WORLD(a_wait_that_is_over_says_pending),
 		WORLD(a_wait_tells_of_a_node_that_cannot_load),
+		WORLD(a_wait_does_not_tell_of_a_node_that_is_lost),
 		WORLD(an_interrupted_wait_says_what_stands),
 		WORLD(silence_is_unreachable),
 	};

@@ -178,6 +178,10 @@ static void a_node_that_cannot_load_is_shown(void **state)
 	node_failed(&w->cluster->node, 7, longest); /* cut, but told */
 	EXPECT(w, CLI_OK, "fleet", "status");
 	cli_expect_out(w, "\nnode cannot load v7: xxx");
+	cluster_advance(w->cluster, w->cluster->config.lease_ms + 1);
+	EXPECT(w, CLI_OK, "fleet", "status"); /* it is gone: that it cannot load is of before */
+	cli_expect_out(w, "\nnode    node    lost");
+	assert_null(strstr(cli_out(w), "cannot load"));
 	node_status(&w->cluster->node, 1);
 	EXPECT(w, CLI_OK, "fleet", "status");
 	assert_null(strstr(cli_out(w), "failing"));
