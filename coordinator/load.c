@@ -340,7 +340,32 @@ static int layer_of_version(struct coordinator *c, struct store_txn *txn, struct
 	return rc;
 }
 
-/* Memories of two layers cannot stand in one version either. */
+static bool is_trained(const struct coordinator *c)
+{
+	bool trained = c->version > 0;
+	for (size_t i = 0; i < c->shard_count && !trained; i++)
+		trained = c->shards[i]->rec.trained_count > 0;
+	return trained;
+}
+
+/* Memories of two layers cannot stand in one version either. While there are none, the next worker fixes the layer
+ * anew: a wrong setting is no reason to begin in another folder. */
+static int check_layer(struct coordinator *c, struct err *e)
+{
+	if (c->layer == UINT32_MAX || c->config.layer == UINT32_MAX || c->layer == c->config.layer)
+		return 0;
+	if (is_trained(c))
+		return err_set(e, ERR_MISMATCH,
+			       "this cluster's memories edit layer %" PRIu32 ", the configuration says %" PRIu32
+			       ": set --layer to %" PRIu32
+			       ", or to 0 for the cluster's own, or start a cluster in another folder",
+			       c->layer, c->config.layer, c->layer);
+	log_event(LOG_INFO, "COORDINATOR-LAYER-CHANGED", LOGF_U("from", c->layer), LOGF_U("to", c->config.layer),
+		  LOGF_S("reason", "nothing is trained yet"));
+	c->layer = UINT32_MAX;
+	return 0;
+}
+
 static int load_layer(struct coordinator *c, struct store_txn *txn, struct err *e)
 {
 	struct buf bytes = BUF_INIT;
@@ -356,14 +381,7 @@ static int load_layer(struct coordinator *c, struct store_txn *txn, struct err *
 		rc = c->version > 0 ? layer_of_version(c, txn, e) : 0;
 	}
 	buf_free(&bytes);
-	if (rc == 0 && c->layer != UINT32_MAX && c->config.layer != UINT32_MAX && c->layer != c->config.layer)
-		rc = err_set(e, ERR_MISMATCH,
-			     "this cluster's memories edit layer %" PRIu32 ", the configuration says %" PRIu32
-			     ": set --layer to %" PRIu32
-			     ", or to 0 for the cluster's own, or start a cluster in another "
-			     "folder",
-			     c->layer, c->config.layer, c->layer);
-	return rc;
+	return rc == 0 ? check_layer(c, e) : rc;
 }
 
 static int load_unserved(struct coordinator *c, struct store_txn *txn, struct err *e)
@@ -476,9 +494,9 @@ int coordinator__load(struct coordinator *c, struct err *e)
 	if (rc == 0)
 		rc = load_version(c, txn, e);
 	if (rc == 0)
-		rc = load_layer(c, txn, e);
-	if (rc == 0)
 		rc = load_shards(c, txn, e);
+	if (rc == 0)
+		rc = load_layer(c, txn, e);
 	if (rc == 0)
 		rc = load_merges(c, txn, e);
 	if (rc == 0)

@@ -74,7 +74,7 @@ static const struct conf_item items[] = {
 	{ "family", "family", CONF_CHOICE, AT(family), "amend", 0, 0, "amend|paper", METHOD, "",
 	  "Editing method: amend, or paper (WISE as published)." },
 	{ "layer", "layer", CONF_INT, AT(layer), "0", 0, 4095, NULL, METHOD, "",
-	  "Edited layer; 0: the family's own. A cluster keeps the layer that it began with." },
+	  "Edited layer; 0: the family's own. A cluster keeps the layer of its first trained edits." },
 	{ "train.rate", NULL, CONF_REAL, AT(rate), "0", 0, 1, NULL, METHOD, "",
 	  "amend: learning rate of a shard's pass (`amend calibrate --search`); 0: the family's own." },
 	{ "wise.mode", "wise", CONF_CHOICE, AT(wise_mode), "retrieve", 0, 0, "retrieve|merge", METHOD, "",

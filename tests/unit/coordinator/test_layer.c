@@ -34,12 +34,24 @@ static void expect_started(struct cluster *c, uint32_t config_layer, uint32_t la
 	assert_int_equal(told_layer(c), layer);
 }
 
+/* From here on memories edit the layer. */
+static void train(struct cluster *c)
+{
+	uint64_t shard, epoch;
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 1);
+	epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+}
+
 static void test_the_first_worker_fixes_the_familys_own(void **state)
 {
 	struct cluster *c = *state;
 	cluster_start(c);
 	assert_int_equal(told_layer(c), UINT32_MAX);
 	worker_hello(&c->worker, 1);
+	assert_int_equal(told_layer(c), OWN_LAYER);
+	train(c);
 	expect_refused(c, 20, "edit layer 25, the configuration says 20: set --layer to 25");
 	expect_started(c, OWN_LAYER, OWN_LAYER);
 	expect_started(c, UINT32_MAX, OWN_LAYER);
@@ -52,9 +64,36 @@ static void test_without_a_setting_it_stays(void **state)
 	cluster_start(c);
 	worker_hello(&c->worker, 1);
 	expect_started(c, UINT32_MAX, 20);
-	worker_hello(&c->worker, 2);
+	train(c);
 	expect_refused(c, OWN_LAYER, "edit layer 20");
 	expect_started(c, 20, 20);
+}
+
+/* Edits that only wait do not hold it: no data folder is to be thrown away for a wrong setting. */
+static void test_before_anything_is_trained_it_may_change(void **state)
+{
+	struct cluster *c = *state;
+	struct msg_received *edits;
+	uint64_t shard, epoch;
+	c->config.layer = 20;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 1);
+	epoch = worker_lease(&c->worker, &shard);
+	worker_want(&c->worker, shard, epoch, 100, 0); /* even a group in a worker's hands */
+	edits = end_expect(&c->worker, MSG_EDITS);
+	msg_free(&edits);
+	expect_started(c, 21, 21);
+	expect_started(c, UINT32_MAX, 20); /* no worker has taken it */
+	expect_started(c, 21, 21);
+	worker_hello(&c->worker, 2);
+	expect_started(c, UINT32_MAX, 21);
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 3);
+	epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+	expect_refused(c, 22, "edit layer 21");
+	expect_started(c, UINT32_MAX, 21);
 }
 
 static void test_before_a_worker_was_here_it_may_change(void **state)
@@ -105,7 +144,7 @@ static void test_an_older_store_without_versions_leaves_it_to_the_next_worker(vo
 	c->config.layer = 21;
 	cluster_start(c);
 	expect_started(c, 20, 20);
-	worker_hello(&c->worker, 1);
+	train(c);
 	expect_refused(c, 21, "edit layer 20");
 	expect_started(c, 20, 20);
 }
@@ -117,6 +156,7 @@ int main(void)
 		T(test_the_first_worker_fixes_the_familys_own),
 		T(test_without_a_setting_it_stays),
 		T(test_before_a_worker_was_here_it_may_change),
+		T(test_before_anything_is_trained_it_may_change),
 		T(test_an_older_stores_version_says_it),
 		T(test_an_older_store_without_versions_leaves_it_to_the_next_worker),
 	};
