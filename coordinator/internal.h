@@ -15,8 +15,9 @@
 #include <limits.h>
 
 #define PEER_BUCKETS         4096
-#define PEER_FENCED_BOOTS    8    /* earlier processes of one key that are remembered */
-#define PEER_FORGET_LEASES   20   /* a silent peer is forgotten after this many lease times */
+#define PEER_FENCED_BOOTS    8  /* earlier processes of one key that are remembered */
+#define PEER_FORGET_LEASES   20 /* a silent peer is forgotten after this many lease times */
+#define REFUSAL_BYTES        512
 #define SUBMITS_PENDING_MAX  4096 /* messages that wait for one group commit */
 #define CHUNKS_PENDING_MAX   16   /* chunks stored in one synced transaction */
 #define NEED_HASHES_MAX      4096 /* chunks one peer may be owed */
@@ -149,6 +150,12 @@ struct coordinator {
 	struct hash base_model;
 	uint32_t layers, hidden, ffn;
 	uint32_t layer; /* edited by every memory; UINT32_MAX: not fixed yet */
+
+	struct {
+		uint8_t key[PROTO_KEY_BYTES];
+		char name[64], reason[REFUSAL_BYTES];
+		int64_t at_ms;
+	} refused; /* the last that could not join, for people; reason "": it has joined since, or there was none */
 
 	struct peer *buckets[PEER_BUCKETS];
 	struct peer **peers;

@@ -13,7 +13,7 @@ uint32_t coordinator__layer_of(const struct coordinator *c, uint32_t layers)
 {
 	if (c->config.layer != UINT32_MAX)
 		return c->config.layer;
-	uint32_t layer = layers * (strcmp(c->family, "paper") == 0 ? 24 : 25) / 30;
+	uint32_t layer = (layers * (strcmp(c->family, "paper") == 0 ? 24 : 25) + 15) / 30; /* as editor/config.c */
 	return layer < layers ? layer : layers - 1;
 }
 

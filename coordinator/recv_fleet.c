@@ -72,6 +72,11 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 	reply->cluster_id = coordinator__text(c->cluster_id);
 	reply->software = coordinator__text("amend " AMEND_VERSION);
 	reply->data_folder = coordinator__text(c->data_folder);
+	if (c->refused.reason[0] != '\0') {
+		reply->refused_name = coordinator__text(c->refused.name);
+		reply->refused_reason = coordinator__text(c->refused.reason);
+		reply->refused_ms_ago = coordinator__now_ms(c) - c->refused.at_ms;
+	}
 	coordinator__visible_quantiles(c, &reply->visible_p50_ms, &reply->visible_p99_ms);
 	coordinator__reply(c, received, &msg);
 	free(members);

@@ -6,6 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The one that is fixed, else the one that a worker with this model would fix. */
+static uint32_t layer_for(const struct coordinator *c, const struct msg_hello *hello)
+{
+	return !c->base_known && hello->layers > 0 ? coordinator__layer_of(c, hello->layers) : coordinator__layer(c);
+}
+
 static void reply(struct coordinator *c, const struct msg_received *received, int code, const char *text)
 {
 	struct msg msg = { .type = MSG_HELLO_REPLY };
@@ -16,7 +22,7 @@ static void reply(struct coordinator *c, const struct msg_received *received, in
 	r->heartbeat_ms = c->config.heartbeat_ms;
 	r->lease_ms = c->config.lease_ms;
 	r->seed = c->config.seed;
-	r->layer = coordinator__layer(c);
+	r->layer = layer_for(c, &received->msg.u.hello);
 	r->version = c->version;
 	r->settings = c->config.settings;
 	r->rate = c->config.rate;
@@ -184,6 +190,32 @@ static int check_corpus(const struct coordinator *c, const struct msg_received *
 	return ERR_MISMATCH;
 }
 
+/* A layer that the model has not would be fixed for ever, and nothing could be trained. */
+static int check_layer(const struct coordinator *c, const struct msg_hello *hello, char *text, size_t text_bytes)
+{
+	const uint32_t layer = layer_for(c, hello);
+	if (hello->layers == 0 || layer == UINT32_MAX || layer < hello->layers)
+		return 0;
+	snprintf(text, text_bytes,
+		 "this cluster edits layer %" PRIu32 ", your model has layers 0 to %" PRIu32
+		 ": start the coordinator, or `amend up`, with --layer 1 to %" PRIu32,
+		 layer, hello->layers - 1, hello->layers - 1);
+	return ERR_INVALID;
+}
+
+/* A client may name a model to ask whether it is this cluster's: so do workers before they calibrate. */
+static bool names_base(const struct msg_hello *hello)
+{
+	return hello->kind != MSG_PEER_CLIENT || !hash_is_zero(&hello->base_model);
+}
+
+static bool is_worker(const struct msg_received *received)
+{
+	const struct msg_hello *hello = &received->msg.u.hello;
+	return hello->kind == MSG_PEER_WORKER ||
+	       (hello->kind == MSG_PEER_CLIENT && names_base(hello) && (received->roles & PROTO_ROLE_WORKER) != 0);
+}
+
 static int check(struct coordinator *c, const struct msg_received *received, char *text, size_t text_bytes)
 {
 	const struct msg_hello *hello = &received->msg.u.hello;
@@ -206,9 +238,7 @@ static int check(struct coordinator *c, const struct msg_received *received, cha
 		snprintf(text, text_bytes, "a worker must name its base model's digest and shape");
 		return ERR_INVALID;
 	}
-	/* A client may name a model to ask whether it is this cluster's. */
-	bool names_base = hello->kind != MSG_PEER_CLIENT || !hash_is_zero(&hello->base_model);
-	if (c->base_known && names_base && !hash_equal(&c->base_model, &hello->base_model)) {
+	if (c->base_known && names_base(hello) && !hash_equal(&c->base_model, &hello->base_model)) {
 		char ours[HASH_HEX_BYTES], theirs[HASH_HEX_BYTES];
 		hash_hex(&c->base_model, ours);
 		hash_hex(&hello->base_model, theirs);
@@ -218,23 +248,56 @@ static int check(struct coordinator *c, const struct msg_received *received, cha
 			 ours, theirs);
 		return ERR_MISMATCH;
 	}
-	if (hello->kind != MSG_PEER_WORKER)
-		return 0;
+	int code = check_layer(c, hello, text, text_bytes);
+	if (code != 0 || !is_worker(received))
+		return code;
 	return strcmp(c->family, "paper") == 0 ? check_corpus(c, received, text, text_bytes)
 					       : check_calibration(c, received, text, text_bytes);
+}
+
+/* Its own log may lie where nobody looks: the fleet's table says it. */
+static void refused_keep(struct coordinator *c, const struct msg_received *received, struct msg_text reason)
+{
+	c->refused.at_ms = coordinator__now_ms(c);
+	memcpy(c->refused.key, received->peer_key, sizeof c->refused.key);
+	coordinator__copy_text(c->refused.name, sizeof c->refused.name, received->msg.u.hello.name);
+	coordinator__copy_text(c->refused.reason, sizeof c->refused.reason, reason);
+}
+
+static void refuse(struct coordinator *c, const struct msg_received *received, int code, const char *text)
+{
+	const struct msg_text name = received->msg.u.hello.name;
+	log_event(LOG_WARN, "COORDINATOR-HELLO-REFUSED", LOGF_S("code", err_name(code)),
+		  LOGF_SN("peer", name.text != NULL ? name.text : "", name.len), LOGF_S("reason", text));
+	if (is_worker(received) || received->msg.u.hello.kind == MSG_PEER_NODE)
+		refused_keep(c, received, coordinator__text(text));
+	reply(c, received, code, text);
+}
+
+/* It asks, or says that it will not come. */
+static void recv_client(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_hello *hello = &received->msg.u.hello;
+	if (hello->refusal.len > 0 && is_worker(received)) {
+		log_event(LOG_WARN, "COORDINATOR-WORKER-UNABLE",
+			  LOGF_SN("peer", hello->name.text != NULL ? hello->name.text : "", hello->name.len),
+			  LOGF_SN("reason", hello->refusal.text, hello->refusal.len));
+		refused_keep(c, received, hello->refusal);
+	}
+	reply(c, received, 0, "");
 }
 
 void coordinator__recv_hello(struct coordinator *c, const struct msg_received *received)
 {
 	const struct msg_hello *hello = &received->msg.u.hello;
-	char text[512] = "";
+	char text[REFUSAL_BYTES] = "";
 	int code = check(c, received, text, sizeof text);
-	if (code != 0 || hello->kind == MSG_PEER_CLIENT) {
-		if (code != 0)
-			log_event(LOG_WARN, "COORDINATOR-HELLO-REFUSED", LOGF_S("code", err_name(code)),
-				  LOGF_SN("peer", hello->name.text != NULL ? hello->name.text : "", hello->name.len),
-				  LOGF_S("reason", text));
-		reply(c, received, code, text);
+	if (code != 0) {
+		refuse(c, received, code, text);
+		return;
+	}
+	if (hello->kind == MSG_PEER_CLIENT) {
+		recv_client(c, received);
 		return;
 	}
 	struct peer *peer = coordinator__peer_find(c, received->peer_key, hello->kind);
@@ -256,10 +319,12 @@ void coordinator__recv_hello(struct coordinator *c, const struct msg_received *r
 	if (peer == NULL)
 		peer = coordinator__peer_add(c, received->peer_key, hello->kind);
 	if (peer == NULL) {
-		reply(c, received, ERR_LIMIT, "too many workers and nodes for this coordinator");
+		refuse(c, received, ERR_LIMIT, "too many workers and nodes for this coordinator");
 		return;
 	}
 	remember(c, peer, received);
+	if (memcmp(c->refused.key, received->peer_key, sizeof c->refused.key) == 0)
+		c->refused.reason[0] = c->refused.name[0] = '\0';
 	if (!known)
 		log_event(LOG_INFO, "COORDINATOR-PEER-JOINED", LOGF_S("peer", peer->name),
 			  LOGF_S("kind", hello->kind == MSG_PEER_WORKER ? "worker" : "node"),

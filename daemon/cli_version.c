@@ -359,6 +359,14 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 	for (size_t i = 0; i < f->member_count; i++)
 		member_json(&w, &f->members[i]);
 	json_w_close(&w);
+	if (f->refused_reason.len > 0) {
+		json_w_key(&w, "refused");
+		json_w_open(&w, '{');
+		json_w_member_strn(&w, "name", f->refused_name.text, f->refused_name.len);
+		json_w_member_strn(&w, "reason", f->refused_reason.text, f->refused_reason.len);
+		json_w_member_int(&w, "ms_ago", f->refused_ms_ago);
+		json_w_close(&w);
+	}
 	json_w_close(&w);
 	return cli_emit(cli, &text);
 }
@@ -376,6 +384,20 @@ static void state_cell(struct cli_table *table, const struct msg_fleet_member *m
 		cli_table_cell(table, "failing v%llu", (unsigned long long)m->failed_version);
 	else
 		cli_table_cell(table, "%.*s", (int)m->state.len, m->state.len > 0 ? m->state.text : "");
+}
+
+/* What its rows cannot say. */
+static void fleet_reasons(const struct msg_fleet_reply *f)
+{
+	for (size_t i = 0; i < f->member_count; i++) {
+		const struct msg_fleet_member *m = &f->members[i];
+		if (cli_member_fails(m) && m->failed_reason.len > 0)
+			printf("%.*s cannot load v%llu: %.*s\n", (int)m->name.len, m->name.text,
+			       (unsigned long long)m->failed_version, (int)m->failed_reason.len, m->failed_reason.text);
+	}
+	if (f->refused_reason.len > 0)
+		printf("%.*s could not join %.1f s ago: %.*s\n", (int)f->refused_name.len, f->refused_name.text,
+		       (double)f->refused_ms_ago / 1e3, (int)f->refused_reason.len, f->refused_reason.text);
 }
 
 static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
@@ -411,12 +433,7 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 		cli_table_cell(table, "%.*s", (int)m->backend.len, m->backend.len > 0 ? m->backend.text : "");
 	}
 	int status = cli_table_print(cli, &table);
-	for (size_t i = 0; i < f->member_count; i++) {
-		const struct msg_fleet_member *m = &f->members[i];
-		if (cli_member_fails(m) && m->failed_reason.len > 0)
-			printf("%.*s cannot load v%llu: %.*s\n", (int)m->name.len, m->name.text,
-			       (unsigned long long)m->failed_version, (int)m->failed_reason.len, m->failed_reason.text);
-	}
+	fleet_reasons(f);
 	return status;
 }
 

@@ -68,6 +68,9 @@ static const struct codec__row fleet_reply_rows[] = {
 	ROW_REAL(13, msg_fleet_reply, visible_p50_ms),
 	ROW_REAL(14, msg_fleet_reply, visible_p99_ms),
 	ROW_U32(15, msg_fleet_reply, member_total, 0, UINT32_MAX),
+	ROW_TEXT(16, msg_fleet_reply, refused_name, CODEC_NAME_BYTES_MAX),
+	ROW_TEXT(17, msg_fleet_reply, refused_reason, CODEC_REASON_BYTES_MAX),
+	ROW_I64(18, msg_fleet_reply, refused_ms_ago),
 };
 CODEC_TABLE(codec__fleet_reply, amend__fleet_reply__descriptor, msg_fleet_reply, fleet_reply_rows);
 

@@ -23,6 +23,7 @@ static const struct codec__row hello_rows[] = {
 	ROW_U32(13, msg_hello, pid, 0, UINT32_MAX),
 	ROW_HASH(14, msg_hello, calibration),
 	ROW_HASH(15, msg_hello, corpus),
+	ROW_TEXT(16, msg_hello, refusal, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__hello, amend__hello__descriptor, msg_hello, hello_rows);
 

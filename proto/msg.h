@@ -142,11 +142,12 @@ struct msg_hello {
 	struct hash calibration; /* a worker's: digest of the file it was given, else of the corpus that it calibrates
 				    on; zero: it has none */
 	struct hash corpus; /* a worker's: digest of its corpus, whose texts the paper's family trains on; zero: none */
+	struct msg_text refusal; /* of a worker that ends, as MSG_PEER_CLIENT: why it cannot work for this cluster */
 };
 #define MSG_SETTINGS_BYTES_MAX 8192
 struct msg_hello_reply {
 	int code; /* 0, ERR_MISMATCH (another base model; text says both digests), ERR_UNSUPPORTED (protocol),
-		     ERR_DENIED */
+		     ERR_INVALID (the edited layer is not one of the model), ERR_DENIED */
 	struct msg_text text;
 	struct msg_text cluster_id;
 	uint32_t heartbeat_ms, lease_ms;
@@ -335,6 +336,8 @@ struct msg_fleet_reply {
 	uint64_t resident_bytes;
 	struct hash base_model;
 	struct msg_text cluster_id, software, data_folder;
+	struct msg_text refused_name, refused_reason; /* of the last that could not join; empty: it has joined since */
+	int64_t refused_ms_ago;
 	double visible_p50_ms, visible_p99_ms; /* accepted → served by every node, over edits of this process's life */
 };
 /* Revoke: takes one edit, or every live one of a group, back. Idempotent: what was revoked before is said again. */

@@ -234,6 +234,7 @@ static void fill_hello(struct source *s, struct msg_hello *m)
 	m->pid = u32(s);
 	m->calibration = hash(s);
 	m->corpus = hash(s);
+	m->refusal = text(s, 500);
 }
 
 static void fill_hello_reply(struct source *s, struct msg_hello_reply *m)
@@ -397,6 +398,9 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->visible_p50_ms = share(s) * 1e6;
 	m->visible_p99_ms = -share(s);
 	m->member_total = u32(s);
+	m->refused_name = text(s, 64);
+	m->refused_reason = text(s, 500);
+	m->refused_ms_ago = (int64_t)u64(s);
 }
 
 static void fill_small(struct source *s, struct msg *m)

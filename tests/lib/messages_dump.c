@@ -86,6 +86,7 @@ static void dump_hello(const struct msg_hello *m, struct buf *out)
 	PUT(m->pid);
 	PUT(m->calibration);
 	PUT(m->corpus);
+	PUT_TEXT(m->refusal);
 }
 
 static void dump_hello_reply(const struct msg_hello_reply *m, struct buf *out)
@@ -224,6 +225,9 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 	PUT(m->visible_p50_ms);
 	PUT(m->visible_p99_ms);
 	PUT(m->member_total);
+	PUT_TEXT(m->refused_name);
+	PUT_TEXT(m->refused_reason);
+	PUT(m->refused_ms_ago);
 }
 
 /* Versions, and what is asked of them. */

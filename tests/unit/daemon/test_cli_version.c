@@ -188,6 +188,29 @@ static void a_node_that_cannot_load_is_shown(void **state)
 	assert_null(strstr(cli_out(w), "cannot load"));
 }
 
+/* Where no worker can join, edits would wait without a word. */
+static void who_could_not_join_is_shown(void **state)
+{
+	struct cli_world *w = *state;
+	struct cluster *c = w->cluster;
+	struct msg msg = { .type = MSG_HELLO };
+	EXPECT(w, CLI_OK, "fleet", "status");
+	assert_null(strstr(cli_out(w), "could not join"));
+	msg.u.hello = (struct msg_hello){ .kind = MSG_PEER_CLIENT,
+					  .protocol_min = 1,
+					  .protocol_max = 1,
+					  .name = { "worker-7", 8 },
+					  .base_model = { { 1 } },
+					  .refusal = { "prompt_layer is 6: it may be 1 to 4", 35 } };
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	end_drop(&c->worker, MSG_HELLO_REPLY);
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "\nworker-7 could not join 0.0 s ago: prompt_layer is 6: it may be 1 to 4\n");
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	cli_expect_out(w, "\"refused\":{\"name\":\"worker-7\",\"reason\":\"prompt_layer is 6: it may be 1 to 4\"");
+}
+
 int main(void)
 {
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
@@ -201,6 +224,7 @@ int main(void)
 		WORLD(a_merge_that_takes_too_long_is_pending),
 		WORLD(the_fleet_is_shown_in_every_form),
 		WORLD(a_node_that_cannot_load_is_shown),
+		WORLD(who_could_not_join_is_shown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

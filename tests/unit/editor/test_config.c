@@ -20,6 +20,12 @@ static void defaults_follow_the_depth(void **state)
 	assert_int_equal(c.layer, 25);
 	assert_int_equal(c.prompt_layer, 6);
 	assert_int_equal(c.edits_per_shard, 100);
+	struct model_shape deeper = smol;
+	deeper.layers = 32; /* the coordinator has the same sum (tests/unit/coordinator/test_recv_hello.c) */
+	editor_config_default(&deeper, &c);
+	assert_int_equal(c.layer, 27);
+	editor_config_set_family(&c, EDITOR_FAMILY_PAPER, &deeper);
+	assert_int_equal(c.layer, 26);
 	for (size_t layers = 2; layers <= 80; layers++) {
 		struct model_shape shape = smol;
 		shape.layers = layers;
