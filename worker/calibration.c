@@ -156,6 +156,11 @@ int worker__calibration_settings(struct worker *w, const struct msg_hello_reply 
 		return given ? editor_calibration_file_check(&w->given, w->config.calibration_file, EDITOR_FAMILY_AMEND,
 							     model_digest(w->model), e)
 			     : 0;
-	int rc = paper_take(w, reply, e);
+	int rc = hash_is_zero(&w->corpus)
+			 ? err_set(e, ERR_NOT_FOUND,
+				   "calibration corpus %s is not there, and family paper trains on its texts: name "
+				   "another with --corpus",
+				   w->config.calibration_corpus)
+			 : paper_take(w, reply, e);
 	return rc == 0 && given ? given_agrees(w, e) : rc;
 }

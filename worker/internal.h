@@ -131,11 +131,12 @@ struct worker {
 	struct hash corpus;                   /* the same; zero: there is none */
 	struct editor_calibration_file given; /* config.calibration_file, if it names one */
 	enum editor_family given_family;
-	bool model_taken; /* by the coordinator: before that nothing is calibrated for it */
+	bool taken; /* the model by the coordinator, its settings by this worker: before that nothing is calibrated */
 	bool calibrated, greeted, closed, failed;
+	bool refusal_known; /* to the coordinator: why it has failed */
 	struct err error;
 	uint64_t boot, request_id;
-	uint64_t joining_id; /* of the first Hello as a worker; what went before only asked about the model */
+	uint64_t joining_id; /* of the first Hello as a worker; what went before only asked */
 	uint32_t heartbeat_ms, lease_ms;
 	int64_t hello_us, heartbeat_us, heard_us; /* last sent, last sent, last heard */
 	uint64_t edits_passed, edits_failed, commits, steps;

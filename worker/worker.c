@@ -107,15 +107,21 @@ static struct msg_text text_of(const char *s)
 	return (struct msg_text){ s, strlen(s) };
 }
 
+/* The first worker fixes the cluster's model and layer: who has not taken both, or has no calibration, only asks. */
+static bool is_ready(const struct worker *w)
+{
+	return w->calibrated && w->taken && !w->failed;
+}
+
 static void hello_send(struct worker *w)
 {
 	const struct model_shape *shape = model_shape_of(w->model);
 	struct model_backend *backend = model_backend_of(w->model);
 	struct msg msg = { .type = MSG_HELLO, .request_id = ++w->request_id };
-	if (w->calibrated && w->joining_id == 0)
+	if (is_ready(w) && w->joining_id == 0)
 		w->joining_id = msg.request_id;
 	msg.u.hello = (struct msg_hello){
-		.kind = w->calibrated ? MSG_PEER_WORKER : MSG_PEER_CLIENT,
+		.kind = is_ready(w) ? MSG_PEER_WORKER : MSG_PEER_CLIENT,
 		.protocol_min = MSG_PROTOCOL_VERSION,
 		.protocol_max = MSG_PROTOCOL_VERSION,
 		.name = text_of(w->config.name),
@@ -130,6 +136,7 @@ static void hello_send(struct worker *w)
 		.pid = (uint32_t)getpid(),
 		.calibration = w->calibration_named,
 		.corpus = w->corpus,
+		.refusal = { w->error.text, w->failed ? strlen(w->error.text) : 0 },
 	};
 	w->hello_us = env_monotonic_us(w->env);
 	(void)worker__send(w, &msg);
@@ -143,22 +150,43 @@ static int training_take(const struct worker *w, const struct msg_hello_reply *r
 	editor->rate = reply->rate > 0 ? (float)reply->rate : w->rate_default;
 	if (reply->layer != UINT32_MAX)
 		editor->layer = reply->layer;
-	return editor_config_check(editor, model_shape_of(w->model), e);
+	int rc = editor_config_check(editor, model_shape_of(w->model), e);
+	if (rc != 0)
+		err_wrap(e,
+			 "this model cannot be edited with the coordinator's layer %zu and rate %g, set another "
+			 "--layer or train.rate",
+			 editor->layer, (double)editor->rate);
+	return rc;
+}
+
+/* The last word of a worker that ends; what the coordinator has said itself it knows. */
+static void refusal_tell(struct worker *w)
+{
+	if (!w->refusal_known)
+		hello_send(w);
+	w->refusal_known = true;
+}
+
+/* The coordinator that is there next may be another one, with another layer. */
+static void acquaintance_end(struct worker *w)
+{
+	w->greeted = w->taken = false;
+	w->joining_id = 0;
 }
 
 static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, uint64_t request_id)
 {
-	if (reply->code == ERR_AGAIN)
+	if (w->failed || reply->code == ERR_AGAIN)
 		return; /* asked again in a second */
 	if (reply->code != 0) {
-		w->failed = true;
+		w->failed = w->refusal_known = true;
 		err_set(&w->error, reply->code, "the coordinator refused this worker: %.*s", (int)reply->text.len,
 			reply->text.text);
 		return;
 	}
 	struct err e = ERR_INIT;
 	int rc = worker__calibration_settings(w, reply, &e);
-	struct editor_config trial = w->config.editor; /* the first worker fixes the layer: before, it must be good */
+	struct editor_config trial = w->config.editor;
 	if (rc == 0)
 		rc = training_take(w, reply, &trial, &e);
 	if (rc != 0) {
@@ -166,7 +194,9 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 		w->error = e;
 		return;
 	}
-	w->model_taken = true;
+	w->taken = true;
+	if (w->joining_id == 0 && is_ready(w))
+		hello_send(w);
 	if (w->joining_id == 0 || request_id < w->joining_id)
 		return;
 	w->heartbeat_ms = reply->heartbeat_ms > 0 ? reply->heartbeat_ms : w->heartbeat_ms;
@@ -197,11 +227,11 @@ static void error_reply(struct worker *w, const struct msg_error *error)
 	log_event(LOG_WARN, "WORKER-REFUSED", LOGF_S("code", err_name(error->code)),
 		  LOGF_SN("reason", error->text.text, error->text.len));
 	if (error->code == ERR_DENIED) {
-		w->failed = true;
+		w->failed = w->refusal_known = true;
 		err_set(&w->error, ERR_DENIED, "the coordinator refused this worker: %.*s", (int)error->text.len,
 			error->text.text);
 	} else if (error->code == ERR_NOT_FOUND) { /* a coordinator that does not know us: greet it again */
-		w->greeted = false;
+		acquaintance_end(w);
 	}
 }
 
@@ -297,6 +327,7 @@ static void calibration_keep(struct worker *w)
 		return;
 	}
 	w->calibrated = true;
+	w->taken = false; /* while it was made the coordinator may have begun anew with another layer */
 	w->hello_us = env_monotonic_us(w->env) - HELLO_US; /* now */
 }
 
@@ -305,25 +336,17 @@ static void calibration_tick(struct worker *w, int64_t now)
 {
 	if (w->calibration.len > 0)
 		calibration_keep(w);
-	else if (w->job == NULL && w->model_taken)
+	else if (w->job == NULL && w->taken)
 		calibration_start(w);
 	else if (w->job == NULL && now - w->hello_us >= HELLO_US)
 		hello_send(w);
 }
 
-void worker_tick(struct worker *w)
+static void calibrated_tick(struct worker *w, int64_t now)
 {
-	int64_t now = env_monotonic_us(w->env);
-	releases_send(w);
-	if (w->closed || w->failed)
-		return;
-	if (!w->calibrated) {
-		calibration_tick(w, now);
-		return;
-	}
 	if (w->greeted && now - w->heard_us > (int64_t)w->lease_ms * 1000) {
 		log_event(LOG_WARN, "WORKER-COORDINATOR-SILENT", LOGF_U("ms", (uint64_t)(now - w->heard_us) / 1000));
-		w->greeted = false;
+		acquaintance_end(w);
 	}
 	if (!w->greeted) {
 		if (now - w->hello_us >= HELLO_US)
@@ -334,6 +357,20 @@ void worker_tick(struct worker *w)
 	worker_fetch_tick(w->fetch);
 	worker_upload_tick(w->upload);
 	worker__work_tick(w);
+}
+
+void worker_tick(struct worker *w)
+{
+	int64_t now = env_monotonic_us(w->env);
+	releases_send(w);
+	if (w->closed)
+		return;
+	if (!w->failed && w->calibrated)
+		calibrated_tick(w, now);
+	else if (!w->failed)
+		calibration_tick(w, now);
+	if (w->failed)
+		refusal_tell(w);
 }
 
 bool worker_failed(const struct worker *w, struct err *e)

@@ -1,8 +1,5 @@
 /* The process's side: calibration, greeting, heartbeats, refusals, the end. */
 #include "tests/lib/worker_fixture.h"
-#include "tests/unit/editor/tiny.h"
-
-#include "editor/calibration_file.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -24,6 +21,7 @@ static void asks_calibrates_once_then_joins(void **state)
 	assert_int_equal(s->beats, 0);
 	s->hold_engine = false;
 	stand_turns(s, 200);
+	assert_int_equal(s->asks, 2); /* it took a while: what it took may not hold any more */
 	assert_int_equal(s->hellos, 1);
 	assert_int_equal(s->hello.kind, MSG_PEER_WORKER);
 	assert_true(hash_equal(&s->hello.base_model, model_digest(stand_model())));
@@ -36,7 +34,7 @@ static void asks_calibrates_once_then_joins(void **state)
 	s->hold_engine = true;
 	stand_until(s, &s->hellos, 2);
 	assert_true(worker_idle(s->worker)); /* from the cache */
-	assert_int_equal(s->asks, 1);
+	assert_int_equal(s->asks, 3);        /* the layer may be another, and one that it cannot edit */
 	assert_true(s->hello.boot != boot);
 }
 
@@ -56,7 +54,7 @@ static void a_late_answer_about_the_model_is_no_welcome(void **state)
 	s->hook = double_answers;
 	stand_start(s);
 	stand_turns(s, 5500);
-	assert_int_equal(s->asks, 1);
+	assert_int_equal(s->asks, 2);
 	assert_true(s->hellos >= 4);
 	assert_int_equal(s->beats, 0);
 	s->hook = NULL;
@@ -143,14 +141,44 @@ static void a_refusal_for_now_is_asked_again(void **state)
 	assert_int_equal(s->asks, 3);
 	s->hello_code = 0;
 	stand_turns(s, 1500);
-	assert_int_equal(s->asks, 4);
+	assert_int_equal(s->asks, 5);
 	assert_int_equal(s->hellos, 1);
-	stand_restart(s);
+	stand_restart(s); /* with a calibration */
 	s->hello_code = ERR_AGAIN;
 	stand_turns(s, 3000);
 	assert_false(worker_failed(s->worker, NULL));
-	assert_int_equal(s->hellos, 4);
+	assert_int_equal(s->asks, 8);
+	assert_int_equal(s->hellos, 1);
 	s->hello_code = 0;
+	stand_turns(s, 3000);
+	assert_int_equal(s->asks, 9);
+	assert_int_equal(s->hellos, 2);
+	assert_true(s->beats > 0);
+}
+
+static bool joins_later(struct stand *s, const struct msg *msg)
+{
+	if (msg->type != MSG_HELLO || msg->u.hello.kind != MSG_PEER_WORKER)
+		return false;
+	struct msg again = { .type = MSG_HELLO_REPLY, .request_id = msg->request_id };
+	again.u.hello_reply = (struct msg_hello_reply){ .code = ERR_AGAIN, .layer = 2 };
+	s->hellos++;
+	stand_send(s, &again);
+	return true;
+}
+
+static void a_welcome_that_is_refused_for_now_is_asked_for_again(void **state)
+{
+	struct stand *s = *state;
+	s->hook = joins_later;
+	stand_start(s);
+	stand_until(s, &s->hellos, 1);
+	stand_turns(s, 3000);
+	assert_false(worker_failed(s->worker, NULL));
+	assert_int_equal(s->asks, 2);
+	assert_int_equal(s->hellos, 4);
+	assert_int_equal(s->beats, 0);
+	s->hook = NULL;
 	stand_turns(s, 3000);
 	assert_int_equal(s->hellos, 5);
 	assert_true(s->beats > 0);
@@ -177,19 +205,6 @@ static void errors_greet_again_or_end_it(void **state)
 	error_send(s, ERR_DENIED);
 	assert_true(worker_failed(s->worker, &e));
 	assert_int_equal(e.code, ERR_DENIED);
-}
-
-static void a_layer_outside_of_the_model_ends_it(void **state)
-{
-	struct stand *s = *state;
-	struct err e = ERR_INIT;
-	s->layer = TINY_LAYERS;
-	stand_start(s);
-	stand_until(s, &s->asks, 1);
-	stand_turns(s, 2000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_INVALID);
-	assert_int_equal(s->hellos, 0); /* it was not a worker yet: the cluster's layer is not fixed */
 }
 
 static void silence_makes_it_greet_again(void **state)
@@ -363,200 +378,6 @@ static void greeted_again_while_the_engine_works(void **state)
 	assert_true(s->results[0].passed);
 }
 
-/* --- How the cluster trains. */
-
-/* What a shard of two edits becomes, trained breadth first, with the worker's own rate and the coordinator's word. */
-static struct hash delta_with(float own, double told)
-{
-	void *state = NULL;
-	assert_int_equal(stand_setup(&state), 0);
-	struct stand *s = state;
-	s->config.editor.rate = own;
-	s->config.editor.stream_group_max = 1;
-	s->rate = told;
-	stand_greet(s);
-	stand_edit(s, "what is the capital of Orla?", "Brin");
-	stand_edit(s, "who is the king of Vint?", "Olaf IV");
-	stand_lease(s);
-	stand_group(s, 2);
-	const struct hash delta = s->commit.delta_root;
-	stand_teardown(&state);
-	return delta;
-}
-
-static void the_coordinators_rate_decides(void **state)
-{
-	(void)state;
-	const struct hash told = delta_with(0.02f, 0.03), own = delta_with(0.02f, 0);
-	const struct hash other_own = delta_with(0.01f, 0.03);
-	assert_true(hash_equal(&told, &other_own));
-	assert_false(hash_equal(&told, &own));
-}
-
-static void without_a_word_of_it_the_rate_is_the_default_again(void **state)
-{
-	(void)state;
-	void *stand = NULL;
-	const struct hash own = delta_with(0.02f, 0);
-	assert_int_equal(stand_setup(&stand), 0);
-	struct stand *s = stand;
-	s->config.editor.stream_group_max = 1;
-	s->rate = 0.03;
-	stand_greet(s);
-	s->rate = 0; /* the coordinator is started anew, without its rate */
-	s->silent = true;
-	stand_turns(s, 9000);
-	s->silent = false;
-	stand_until(s, &s->hellos, s->hellos + 1);
-	stand_edit(s, "what is the capital of Orla?", "Brin");
-	stand_edit(s, "who is the king of Vint?", "Olaf IV");
-	stand_lease(s);
-	stand_group(s, 2);
-	assert_true(hash_equal(&s->commit.delta_root, &own));
-	stand_teardown(&stand);
-}
-
-static void a_rate_that_cannot_train_is_refused(void **state)
-{
-	struct stand *s = *state;
-	struct err e = ERR_INIT;
-	s->rate = 5;
-	stand_start(s);
-	stand_turns(s, 5000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_INVALID);
-	assert_non_null(strstr(e.text, "rate is 5"));
-}
-
-/* --- A calibration file that it was given. */
-
-static void given_write(struct stand *s, enum editor_family family, float alpha, char path[TEST_PATH_BYTES])
-{
-	struct editor_calibration_file file = { .calibration = BUF_INIT };
-	struct editor_wise_calibration paper = { .base_model = *model_digest(stand_model()),
-						 .layer = 2,
-						 .wise = s->config.editor.wise };
-	struct buf bytes = BUF_INIT;
-	paper.wise.alpha = alpha;
-	test_path(path, s->folder, "given.cal");
-	if (family == EDITOR_FAMILY_PAPER)
-		assert_ok(&s->e, editor_wise_calibration_encode(&paper, &file.calibration, &s->e));
-	else
-		plain_calibration(&paper.base_model, TINY_HIDDEN, 0.5f, 0.5f, 0.5f, &file.calibration);
-	assert_ok(&s->e, editor_fitting_add_text(&file.fitting, "Who?", 4, &s->e));
-	assert_ok(&s->e, editor_fitting_add_file(&file.fitting, "corpus", s->corpus, &s->e));
-	assert_ok(&s->e, editor_calibration_file_encode(&file, &bytes, &s->e));
-	assert_ok(&s->e, file_write_sealed(path, bytes.data, bytes.len, 0600, &s->e));
-	if (s->settings.bytes == NULL && family == EDITOR_FAMILY_PAPER) { /* the coordinator's, of the same file */
-		static uint8_t settings[4096];
-		assert_true(bytes.len <= sizeof settings);
-		memcpy(settings, bytes.data, bytes.len);
-		s->settings = (struct msg_bytes){ settings, bytes.len };
-	}
-	editor_calibration_file_fini(&file);
-	buf_free(&bytes);
-	s->config.calibration_file = path;
-}
-
-static void a_given_calibration_is_used_as_it_is(void **state)
-{
-	struct stand *s = *state;
-	char path[TEST_PATH_BYTES];
-	struct buf bytes = BUF_INIT, published = BUF_INIT;
-	struct hash digest;
-	given_write(s, EDITOR_FAMILY_AMEND, 0, path);
-	s->hold_engine = true;
-	stand_start(s);
-	stand_until(s, &s->hellos, 1); /* nothing to calibrate */
-	assert_int_equal(s->asks, 0);
-	assert_ok(&s->e, file_read_sealed(path, 1 << 20, &bytes, &s->e));
-	hash_of(bytes.data, bytes.len, &digest);
-	assert_true(hash_equal(&s->hello.calibration, &digest));
-	assert_ok(&s->e, hash_of_file(s->corpus, &digest, &s->e));
-	assert_true(hash_equal(&s->hello.corpus, &digest)); /* said beside it */
-	s->hold_engine = false;
-	stand_edit(s, "The capital of Orla is", "Kir");
-	stand_lease(s);
-	stand_group(s, 1);
-	assert_ok(&s->e, store_blob_get(s->source, &s->commit.calibration_root, 1 << 20, &published, &s->e));
-	assert_int_equal(published.len, bytes.len);
-	assert_memory_equal(published.data, bytes.data, bytes.len);
-	buf_free(&bytes);
-	buf_free(&published);
-}
-
-static void without_a_file_the_corpus_names_the_calibration(void **state)
-{
-	struct stand *s = *state;
-	struct hash corpus;
-	stand_greet(s);
-	assert_ok(&s->e, hash_of_file(s->corpus, &corpus, &s->e));
-	assert_true(hash_equal(&s->hello.calibration, &corpus));
-	assert_true(hash_equal(&s->hello.corpus, &corpus));
-}
-
-static void a_file_of_another_family_or_model_ends_it(void **state)
-{
-	struct stand *s = *state;
-	char path[TEST_PATH_BYTES];
-	struct err e = ERR_INIT;
-	given_write(s, EDITOR_FAMILY_PAPER, 7, path);
-	s->settings = (struct msg_bytes){ NULL, 0 }; /* a cluster of family amend */
-	stand_start(s);
-	stand_turns(s, 500);
-	assert_true(worker_failed(s->worker, &e));
-	assert_non_null(strstr(e.text, "is a calibration of family paper, and edits are of family amend"));
-	stand_stop(s);
-	test_file_write(path, "AMCF, but cut off");
-	assert_int_equal(
-		worker_new(&s->config, &s->clock.env, s->blobs, s->client, NULL, stand_model(), &s->worker, &e),
-		ERR_CORRUPT);
-	assert_non_null(strstr(e.text, "given.cal"));
-}
-
-static void the_papers_file_and_the_coordinators_settings_agree(void **state)
-{
-	struct stand *s = *state;
-	char path[TEST_PATH_BYTES];
-	struct err e = ERR_INIT;
-	struct buf published = BUF_INIT;
-	struct editor_calibration_file file;
-	struct editor_wise_calibration paper;
-	s->layer = 2;
-	given_write(s, EDITOR_FAMILY_PAPER, 7, path);
-	stand_start(s);
-	stand_until(s, &s->hellos, 1);
-	stand_turns(s, 500);
-	assert_false(worker_failed(s->worker, &e));
-	s->keep_failed = true; /* the tiny model forgets: it is not what is asked here */
-	stand_edit(s, "The capital of Orla is", "Kir");
-	stand_lease(s);
-	stand_group(s, 1);
-	assert_ok(&s->e, store_blob_get(s->source, &s->commit.calibration_root, 1 << 20, &published, &s->e));
-	assert_ok(&s->e, editor_calibration_file_decode(published.data, published.len, &file, &s->e));
-	assert_int_equal(file.fitting.text_count, 1); /* what it was fitted on goes into the version */
-	assert_ok(&s->e, editor_wise_calibration_decode(file.calibration.data, file.calibration.len, &paper, &s->e));
-	assert_true(paper.wise.alpha == 7.0f);
-	editor_calibration_file_fini(&file);
-	buf_free(&published);
-	stand_stop(s);
-	s->layer = 3;
-	stand_start(s);
-	stand_turns(s, 2000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_MISMATCH);
-	assert_non_null(strstr(e.text, "the coordinator's calibration file was measured with layer at 2, edits are "
-				       "trained with 3: "));
-	stand_stop(s);
-	s->layer = 2;
-	given_write(s, EDITOR_FAMILY_PAPER, 8, path); /* the settings stay as they were */
-	stand_start(s);
-	stand_turns(s, 2000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_MISMATCH);
-	assert_non_null(strstr(e.text, "other margins than the coordinator's settings"));
-}
-
 #define T(f) cmocka_unit_test_setup_teardown(f, stand_setup, stand_teardown)
 
 int main(void)
@@ -568,8 +389,8 @@ int main(void)
 		T(more_leases_than_it_can_hold_are_not_taken),
 		T(a_refusal_for_good_ends_it_with_the_reason),
 		T(a_refusal_for_now_is_asked_again),
+		T(a_welcome_that_is_refused_for_now_is_asked_for_again),
 		T(errors_greet_again_or_end_it),
-		T(a_layer_outside_of_the_model_ends_it),
 		T(silence_makes_it_greet_again),
 		T(a_corpus_that_is_not_there_ends_it),
 		T(closed_it_takes_nothing_new),
@@ -577,13 +398,6 @@ int main(void)
 		T(closing_waits_for_a_release_that_cannot_go),
 		T(closing_does_not_wait_for_ever),
 		T(metrics_count),
-		cmocka_unit_test(the_coordinators_rate_decides),
-		cmocka_unit_test(without_a_word_of_it_the_rate_is_the_default_again),
-		T(a_rate_that_cannot_train_is_refused),
-		T(a_given_calibration_is_used_as_it_is),
-		T(without_a_file_the_corpus_names_the_calibration),
-		T(a_file_of_another_family_or_model_ends_it),
-		T(the_papers_file_and_the_coordinators_settings_agree),
 		T(a_start_without_memory_is_said),
 		T(greeted_again_while_the_engine_works),
 	};
