@@ -240,6 +240,22 @@ case_other_layer() {
 	wait_for 30 amend fleet status >/dev/null 2>&1 || fail "the coordinator does not come back"
 }
 
+# A layer that no worker can edit is not fixed, even where nothing has to be calibrated first; while nothing is trained it may change.
+case_wrong_layer() {
+	cluster_name layers
+	mkdir -p "$D" && calibration_lend "$D" 1
+	try "$BIN/amend" up --data "$D" --model "$TINY" --workers 1 "${ANY[@]}" --layer 9
+	expect_error 1 'ended: ' 'edits layer 9' 'layers 0 to 3' 'with --layer 1 to 3'
+	processes_gone "$D" || fail "programs are left after a wrong layer"
+	log_has coordinator COORDINATOR-BASE-FIXED && fail "a layer was fixed that no worker can edit"
+	for layer in 2 1; do
+		try "$BIN/amend" up --data "$D" --model "$TINY" --workers 1 "${ANY[@]}" --layer "$layer"
+		expect_ok
+		cluster_down
+	done
+	log_has coordinator COORDINATOR-LAYER-CHANGED 'from=2 to=1' || fail "the change is not logged"
+}
+
 case_read_only_folder() {
 	local folder=$WORK/small
 	mkdir -p "$folder"
@@ -297,6 +313,6 @@ case_whole() {
 }
 
 for name in up lines same_id conflicts nasty_text files http unreachable wrong_server_key unknown_client_key keys_reloaded busy_port \
-	second_coordinator models other_base_model other_layer read_only_folder full_folder whole; do
+	second_coordinator models other_base_model other_layer wrong_layer read_only_folder full_folder whole; do
 	run_case "$name"
 done
