@@ -1,15 +1,18 @@
 #include "tests/lib/test.h"
 
+#include "base/env.h"
 #include "base/fault.h"
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define ALLOCATIONS_MAX 100000
+#define WAIT_MS_MAX     60000
 
 void test_folder_make(char out[TEST_PATH_BYTES])
 {
@@ -44,6 +47,17 @@ void test_file_write(const char *path, const char *text)
 	assert_non_null(f);
 	assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
 	assert_int_equal(fclose(f), 0);
+}
+
+bool test_wait(int64_t *since_ms)
+{
+	const int64_t now = env_monotonic_ms(env_system());
+	if (*since_ms == 0)
+		*since_ms = now;
+	if (now - *since_ms > WAIT_MS_MAX)
+		return false;
+	poll(NULL, 0, 2);
+	return true;
 }
 
 int test_setup_folder(void **state)

@@ -24,6 +24,9 @@ void test_folder_remove(const char *folder);
 /* folder/name */
 void test_path(char out[TEST_PATH_BYTES], const char *folder, const char *name);
 void test_file_write(const char *path, const char *text);
+/* For a loop that waits for a condition: sleeps a moment. False, without sleeping, when a minute has passed since the
+ * call that found *since_ms at 0. */
+bool test_wait(int64_t *since_ms);
 /* The model that numerics are checked on: $AMEND_MODEL, else SmolLM2-135M-Instruct in ~/.cache/amend. Says what
  * to do when it is not there; opening it then fails. */
 const char *test_model_path(void);

@@ -2,15 +2,10 @@
 #include "coordinator/coordinator.h"
 #include "tests/lib/test.h"
 
-#include "base/env.h"
-
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define WAIT_MS 30000
 
 struct run {
 	char folder[TEST_PATH_BYTES], program[TEST_PATH_BYTES], plan[TEST_PATH_BYTES], output[TEST_PATH_BYTES];
@@ -40,14 +35,13 @@ static int run_start(struct run *r, uint32_t ranks)
 /* Polls until the job ended (0) or `path` exists (ERR_AGAIN). */
 static int run_wait(struct run *r, const char *path, double *progress)
 {
-	int64_t deadline = env_monotonic_ms(env_system()) + WAIT_MS;
+	int64_t since = 0;
 	for (;;) {
 		int rc = r->job.poll(r->job.context, progress, &r->e);
 		if (rc != ERR_AGAIN || (path != NULL && access(path, F_OK) == 0))
 			return rc;
-		if (env_monotonic_ms(env_system()) > deadline)
-			fail_msg("the job did not get there in %d ms", WAIT_MS);
-		poll(NULL, 0, 5);
+		if (!test_wait(&since))
+			fail_msg("the job does not get there");
 	}
 }
 
@@ -128,8 +122,9 @@ static void killed(const char *folder, bool isolate)
 	assert_int_equal(run_wait(&r, ready[1], &progress), ERR_AGAIN);
 	assert_false(all_dead(folder));
 	r.job.kill(r.job.context);
-	for (int i = 0; i < 500 && !all_dead(folder); i++) /* SIGKILL is sent; a loaded system takes its time */
-		usleep(10000);
+	int64_t since = 0;
+	while (!all_dead(folder) && test_wait(&since)) /* SIGKILL is sent; a loaded system takes its time */
+		;
 	assert_true(all_dead(folder));
 	r.job.kill(r.job.context); /* idempotent */
 	coordinator_merge_job_fini(&r.job);

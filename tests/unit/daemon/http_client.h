@@ -51,12 +51,13 @@ static inline bool http_whole(struct http_answer *answer)
 	return strlen(answer->body) >= strtoul(length + 17, NULL, 10);
 }
 
-/* Calls `turn` while it waits. False: not within 20 s, or closed before. */
+/* Calls `turn` while it waits. False: not within a minute, or closed before. */
 static inline bool http_read(int fd, struct http_answer *answer, void (*turn)(void *), void *context)
 {
 	char part[4096];
 	*answer = (struct http_answer){ .all = BUF_INIT };
-	for (int waited = 0; waited < 4000; waited++) {
+	int64_t since = 0;
+	do {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		if (turn != NULL)
 			turn(context);
@@ -68,7 +69,7 @@ static inline bool http_read(int fd, struct http_answer *answer, void (*turn)(vo
 		buf_append(&answer->all, part, (size_t)n);
 		if (http_whole(answer))
 			return true;
-	}
+	} while (test_wait(&since));
 	return false;
 }
 

@@ -27,7 +27,7 @@ static inline int setup_with(void **state, size_t slots, size_t queue)
 {
 	struct api *a = calloc(1, sizeof *a);
 	void *fixture = NULL;
-	struct node_api_config config = { "1.2.3", NODE_SET_AUTO, 20000 };
+	struct node_api_config config = { "1.2.3", NODE_SET_AUTO, 60000 };
 	struct http_config http = { "127.0.0.1:0", 65536, 64, 2, 30, 0 };
 	struct node_engine_config engine = { slots, 256, 64, queue };
 	assert_non_null(a);
@@ -73,16 +73,15 @@ static inline void attach(struct api *a)
 	node_api_attach(a->api, a->f->model, a->engine, a->f->sync);
 }
 
-/* Publishes versions 1 … count and waits for the last to be live, by the real clock. */
-static inline void publish(struct api *a, uint64_t count)
+/* Publishes versions first … last and waits for the last to be live, by the real clock. */
+static inline void publish(struct api *a, uint64_t first, uint64_t last)
 {
-	for (uint64_t v = 1; v <= count; v++)
+	int64_t since = 0;
+	for (uint64_t v = first; v <= last; v++)
 		node_publish(a->f, v, false);
-	for (int i = 0; i < 2000 && node_info(a->f).live != count; i++) {
+	while (node_info(a->f).live != last && test_wait(&since))
 		node_turn(a->f);
-		poll(NULL, 0, 5);
-	}
-	assert_int_equal(node_info(a->f).live, count);
+	assert_int_equal(node_info(a->f).live, last);
 }
 
 static inline int ask(struct api *a, const char *method, const char *path, const char *body, struct http_answer *answer)

@@ -2,7 +2,6 @@
 #include "daemon/cli_process.h"
 #include "tests/lib/test.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -43,8 +42,9 @@ static struct cli_process start(struct world *w, const char *name, const char *s
 
 static bool ended(const struct cli_process *process)
 {
-	for (int i = 0; i < 2000 && cli_process_alive(process); i++)
-		poll(NULL, 0, 5);
+	int64_t since = 0;
+	while (cli_process_alive(process) && test_wait(&since))
+		;
 	return !cli_process_alive(process);
 }
 

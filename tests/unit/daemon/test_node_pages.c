@@ -5,22 +5,21 @@ static void health_before_and_after_loading(void **state)
 {
 	struct api *a = *state;
 	struct http_answer r;
+	a->f->silent = true;
 	assert_int_equal(ask(a, "GET", "/health", "", &r), 503);
 	assert_non_null(strstr(buf_cstr(&r.all), "retry-after: "));
 	buf_free(&r.all);
 	assert_int_equal(ask(a, "POST", "/v1/completions", "{\"prompt\":\"a\"}", &r), 503);
 	buf_free(&r.all);
-	a->f->silent = true;
 	attach(a);
 	assert_int_equal(ask(a, "GET", "/health", "", &r), 200);
 	buf_free(&r.all);
 	assert_int_equal(ask(a, "GET", "/ready", "", &r), 503);
 	buf_free(&r.all);
 	a->f->silent = false;
-	for (int i = 0; i < 1000 && !node_info(a->f).answered; i++) {
+	int64_t since = 0;
+	while (!node_info(a->f).answered && test_wait(&since))
 		node_turn(a->f);
-		poll(NULL, 0, 5);
-	}
 	assert_int_equal(ask(a, "GET", "/ready", "", &r), 200); /* nothing is published, and that is known */
 	buf_free(&r.all);
 	node_api_drain(a->api); /* who has not heard yet is still served */
@@ -53,7 +52,7 @@ static void methods_are_told(void **state)
 	static const char *const paths[] = { "/health", "/version", "/metrics", "/v1/models", "/v1/models/" };
 	char path[256];
 	attach(a);
-	publish(a, 1);
+	publish(a, 1, 1);
 	for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
 		struct buf head = BUF_INIT, refused = BUF_INIT;
 		snprintf(path, sizeof path, "%s%s", paths[i], i == 4 ? a->slug : "");
@@ -74,7 +73,7 @@ static void pages(void **state)
 	struct http_answer r;
 	char path[256];
 	attach(a);
-	publish(a, 1);
+	publish(a, 1, 1);
 	struct json *root = complete(a, "{\"prompt\":\"a\",\"max_tokens\":2}", &r);
 	json_free(&root);
 	buf_free(&r.all);

@@ -119,8 +119,9 @@ static void a_lost_answer_is_asked_for_again(void **state)
 	struct msg_received *reply = NULL;
 	w->ignore = 1;
 	serve_start(w);
+	int64_t began = env_monotonic_ms(env_system());
 	assert_ok(&e, proto_client_call(&w->client, &ask, &reply, &e));
-	assert_int_equal(w->asked, 2);
+	assert_in_range(w->asked, 2, 1 + (env_monotonic_ms(env_system()) - began) / 1000); /* once a second */
 	msg_free(&reply);
 }
 
@@ -144,7 +145,8 @@ static void silence_says_what_to_look_at(void **state)
 	struct err e = ERR_INIT;
 	struct msg ask = { .type = MSG_VERSION_LIST };
 	struct msg_received *reply = NULL;
-	w->client.timeout_ms = 300; /* nobody serves, but the connection stands */
+	assert_int_equal(test_send(w->transport, 0, &ask, 10000), 0); /* nobody serves, but the connection stands */
+	w->client.timeout_ms = 300;
 	assert_int_equal(proto_client_call(&w->client, &ask, &reply, &e), ERR_TIMEOUT);
 	assert_non_null(strstr(e.text, "VersionList"));
 	assert_non_null(strstr(e.text, w->endpoint));
