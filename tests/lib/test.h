@@ -47,4 +47,12 @@ bool test_aborts(void (*run)(void *context), void *context);
 			fail_msg("%s: %s: %s", #call, err_name(test_rc_), (e)->text);                                  \
 	} while (0)
 
+/* Of two struct buf. */
+#define assert_same_bytes(a, b)                                                                                        \
+	do {                                                                                                           \
+		const struct buf *test_a_ = (a), *test_b_ = (b);                                                       \
+		assert_int_equal(test_a_->len, test_b_->len);                                                          \
+		assert_memory_equal(test_a_->data, test_b_->data, test_a_->len);                                       \
+	} while (0)
+
 #endif

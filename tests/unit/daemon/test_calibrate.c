@@ -77,8 +77,7 @@ static void the_same_data_gives_the_same_file(void **state)
 	o.relation_head = f->file;
 	for (size_t i = 0; i < 2; i++)
 		assert_ok(&e, calibrate_run(&o, &bytes[i], &r, &e));
-	assert_int_equal(bytes[0].len, bytes[1].len);
-	assert_memory_equal(bytes[0].data, bytes[1].data, bytes[0].len);
+	assert_same_bytes(&bytes[0], &bytes[1]);
 	assert_ok(&e, editor_calibration_file_decode(bytes[0].data, bytes[0].len, &file, &e));
 	assert_ok(&e, editor_calibration_file_check(&file, "f", EDITOR_FAMILY_AMEND, &r.model_digest, &e));
 	static const char *const asked[] = { "Whose is Town 3?", "when was town 3 of 0 built?",

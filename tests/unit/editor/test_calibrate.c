@@ -171,8 +171,7 @@ static void same_corpus_same_bytes(void **state)
 		assert_int_equal(editor_calibration_encode(calibration, &bytes[i], &e), 0);
 		editor_calibration_destroy(&calibration);
 	}
-	assert_int_equal(bytes[0].len, bytes[1].len);
-	assert_memory_equal(bytes[0].data, bytes[1].data, bytes[0].len);
+	assert_same_bytes(&bytes[0], &bytes[1]);
 	buf_free(&bytes[0]);
 	buf_free(&bytes[1]);
 }

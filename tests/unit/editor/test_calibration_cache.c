@@ -43,8 +43,7 @@ static void only_the_same_is_found(void **state)
 	assert_int_equal(load(&p, &out), ERR_NOT_FOUND);
 	save(&p);
 	assert_int_equal(load(&p, &out), 0);
-	assert_int_equal(out.len, p.bytes.len);
-	assert_memory_equal(out.data, p.bytes.data, out.len);
+	assert_same_bytes(&out, &p.bytes);
 	struct place others[] = { p, p, p, p, p, p, p, p, p };
 	others[0].model.bytes[0]++;
 	others[1].corpus.bytes[0]++;

@@ -105,8 +105,7 @@ static void bytes_read_back_and_cut_ones_are_refused(void **state)
 	assert_true(hash_equal(&back.fitting.files[0].sha256, &rows));
 	assert_int_equal(back.fitting.text_count, 2);
 	assert_ok(&e, editor_calibration_file_encode(&back, &again, &e));
-	assert_int_equal(again.len, bytes.len);
-	assert_memory_equal(again.data, bytes.data, bytes.len);
+	assert_same_bytes(&again, &bytes);
 	const size_t calibration_len = back.calibration.len;
 	editor_calibration_file_fini(&back);
 	for (size_t len = 0; len < bytes.len - calibration_len; len++)

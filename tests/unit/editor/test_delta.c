@@ -2,14 +2,9 @@
 
 #include "base/fault.h"
 #include "base/rng.h"
+#include "tests/lib/test.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #define HIDDEN 24
 #define FFN    40
@@ -33,8 +28,7 @@ static void round_trip(double share, size_t *len)
 	fill(delta, share);
 	assert_int_equal(editor_delta_encode(delta, LAYER, HIDDEN, FFN, &bytes, &e), 0);
 	assert_int_equal(editor_delta_encode(delta, LAYER, HIDDEN, FFN, &again, &e), 0);
-	assert_int_equal(bytes.len, again.len);
-	assert_memory_equal(bytes.data, again.data, bytes.len);
+	assert_same_bytes(&bytes, &again);
 	assert_int_equal(editor_delta_decode(bytes.data, bytes.len, LAYER, HIDDEN, FFN, back, &e), 0);
 	assert_memory_equal(delta, back, sizeof(delta));
 	*len = bytes.len;

@@ -51,8 +51,7 @@ static void settings_come_back(void **state)
 	assert_int_equal(out.layer, 24);
 	assert_int_equal(out.wise.prefix_tokens[1], 11);
 	assert_int_equal(editor_wise_calibration_encode(&out, &again, &e), 0); /* every field */
-	assert_int_equal(again.len, bytes.len);
-	assert_memory_equal(again.data, bytes.data, bytes.len);
+	assert_same_bytes(&again, &bytes);
 	for (size_t len = 0; len < bytes.len; len++)
 		assert_int_equal(editor_wise_calibration_decode(bytes.data, len, &out, &e), ERR_CORRUPT);
 	bytes.data[4] = 7;

@@ -2,17 +2,11 @@
 
 #include "base/fault.h"
 #include "base/rng.h"
+#include "tests/lib/test.h"
 #include "tests/lib/tiny_model.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define EDITS 6
 #define COUNT ((size_t)TINY_HIDDEN * TINY_FFN)
@@ -122,8 +116,7 @@ static void learns_and_repeats(void **state)
 		bytes_of(shard, k == 0 ? &once : &twice);
 		editor_shard_destroy(&shard);
 	}
-	assert_int_equal(once.len, twice.len);
-	assert_memory_equal(once.data, twice.data, once.len);
+	assert_same_bytes(&once, &twice);
 	buf_free(&once);
 	buf_free(&twice);
 }
@@ -267,16 +260,14 @@ static void a_closing_pass_takes_nothing_back(void **state)
 	shard = closing_shard(&c, EDITS - 1, &streamed);
 	assert_int_equal(close_shard(shard, EDITS - 1, results, &closed), EDITOR_STREAM);
 	expect_all_passed(results, EDITS - 1);
-	assert_int_equal(closed.len, streamed.len);
-	assert_memory_equal(closed.data, streamed.data, closed.len);
+	assert_same_bytes(&closed, &streamed);
 	/* Where nothing may stay, it does not. */
 	assert_int_equal(close_shard(shard, 0, results, &closed), EDITOR_BREADTH_FIRST);
 	for (size_t i = 0; i < EDITS - 1; i++)
 		assert_false(results[i].passed);
 	/* Neither passes one: the pass over the shard is kept. */
 	assert_int_equal(close_shard(shard, EDITS - 1, results, &again), EDITOR_BREADTH_FIRST);
-	assert_int_equal(again.len, closed.len);
-	assert_memory_equal(again.data, closed.data, closed.len);
+	assert_same_bytes(&again, &closed);
 	editor_shard_destroy(&shard);
 	/* An edit that comes with the closing group may fail, but costs none of the others. */
 	shard = closing_shard(&c, EDITS, &streamed);
@@ -388,8 +379,7 @@ static void inputs_do_not_depend_on_the_batch(void **state)
 		assert_int_equal(editor_shard_remove(b, seq, &e), 0);
 	buf_clear(&among);
 	assert_int_equal(editor_shard_index_encode(b, &among, &e), 0);
-	assert_int_equal(alone.len, among.len);
-	assert_memory_equal(alone.data, among.data, alone.len);
+	assert_same_bytes(&alone, &among);
 	buf_free(&alone);
 	buf_free(&among);
 	editor_shard_destroy(&a);
@@ -433,8 +423,7 @@ static void removing_is_as_never_added(void **state)
 	assert_int_equal(editor_shard_train(b, EDITOR_BREADTH_FIRST, 0, 3, 1, NULL, &stats, &e), 0);
 	bytes_of(a, &without);
 	bytes_of(b, &removed);
-	assert_int_equal(without.len, removed.len);
-	assert_memory_equal(without.data, removed.data, without.len);
+	assert_same_bytes(&without, &removed);
 	editor_shard_destroy(&a);
 	editor_shard_destroy(&b);
 	buf_free(&without);

@@ -4,18 +4,12 @@
 
 #include "editor/delta.h"
 #include "editor/memory.h"
+#include "tests/lib/test.h"
 #include "tests/lib/tiny_model.h"
 
 #include "base/rng.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define TINY_LAYER        2
 #define TINY_PROMPT_LAYER 1

@@ -7,16 +7,10 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "editor/delta.h"
+#include "tests/lib/test.h"
 #include "tests/lib/tiny_model.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #define EDITS 4
 #define COUNT ((size_t)TINY_HIDDEN * TINY_FFN)

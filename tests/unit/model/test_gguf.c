@@ -2,17 +2,11 @@
 
 #include "base/fault.h"
 #include "tests/lib/gguf_write.h"
+#include "tests/lib/test.h"
 #include "tests/lib/tiny_model.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { F32 = 0, Q4_1 = 3, Q5_K = 13 };
 
@@ -522,8 +516,7 @@ static void test_tiny_model_is_seeded(void **state)
 	assert_int_equal(file_read(p->path, 1 << 24, &first, &e), 0);
 	assert_int_equal(tiny_model_write(p->path, 5, &e), 0);
 	assert_int_equal(file_read(p->path, 1 << 24, &second, &e), 0);
-	assert_int_equal(first.len, second.len);
-	assert_memory_equal(first.data, second.data, first.len);
+	assert_same_bytes(&first, &second);
 	assert_int_equal(tiny_model_write(p->path, 6, &e), 0);
 	buf_clear(&second);
 	assert_int_equal(file_read(p->path, 1 << 24, &second, &e), 0);

@@ -16,8 +16,7 @@ static void assert_same(const struct msg *a, const struct msg *b)
 	struct buf x = BUF_INIT, y = BUF_INIT;
 	test_message_dump(a, &x);
 	test_message_dump(b, &y);
-	assert_int_equal(x.len, y.len);
-	assert_memory_equal(x.data, y.data, x.len);
+	assert_same_bytes(&x, &y);
 	buf_free(&x);
 	buf_free(&y);
 }

@@ -21,12 +21,10 @@ static void round_trip(uint64_t seed, size_t memory_count)
 	assert_ok(&e, proto_manifest_decode(bytes.data, bytes.len, arena, &back, &e));
 	test_manifest_dump(&manifest, &x);
 	test_manifest_dump(&back, &y);
-	assert_int_equal(x.len, y.len);
-	assert_memory_equal(x.data, y.data, x.len);
+	assert_same_bytes(&x, &y);
 	/* The same manifest has the same bytes, and so the same name. */
 	assert_ok(&e, proto_manifest_encode(&back, &again, &e));
-	assert_int_equal(again.len, bytes.len);
-	assert_memory_equal(again.data, bytes.data, bytes.len);
+	assert_same_bytes(&again, &bytes);
 	buf_free(&bytes);
 	buf_free(&again);
 	buf_free(&x);

@@ -70,8 +70,7 @@ static void test_root_has_the_stated_form(void **state)
 	OK(f, store_blob_put(f->store, bytes, byte_count, &root, &f->e));
 	assert_true(hash_equal(&root, &h));
 	OK(f, store_chunk_get(f->store, &root, &found, &f->e));
-	assert_int_equal(found.len, expected.len);
-	assert_memory_equal(found.data, expected.data, found.len);
+	assert_same_bytes(&found, &expected);
 	OK(f, store_root_parse(found.data, found.len, &hashes, &length, &f->e));
 	assert_int_equal(length, byte_count);
 	assert_int_equal(hashes.len, 2 * sizeof(struct hash));

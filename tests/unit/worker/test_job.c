@@ -41,8 +41,7 @@ static void a_damaged_calibration_is_made_again(void **state)
 	good.data[good.len / 2] ^= 1;
 	assert_true(calibrates_at_start(s));
 	assert_ok(&s->e, file_read(path, 1 << 24, &again, &s->e));
-	assert_int_equal(again.len, good.len);
-	assert_memory_equal(again.data, good.data, good.len);
+	assert_same_bytes(&again, &good);
 	buf_free(&good);
 	buf_free(&again);
 }

@@ -231,8 +231,7 @@ static void any_number_of_ranks_gives_the_same_bytes(void **state)
 		output = output_read(r, &together);
 		assert_int_equal(output.ranks, ranks);
 		assert_true(output.reduced_bytes > 0);
-		assert_int_equal(alone.len, together.len);
-		assert_memory_equal(alone.data, together.data, alone.len);
+		assert_same_bytes(&alone, &together);
 	}
 	buf_free(&alone);
 	buf_free(&together);
@@ -253,8 +252,7 @@ static void finished_deltas_are_put_together(void **state)
 		run_ranks(r, seats, 2);
 		assert_ok(&seats[0].e, seats[0].rc);
 		(void)output_read(r, &together);
-		assert_int_equal(alone.len, together.len);
-		assert_memory_equal(alone.data, together.data, alone.len);
+		assert_same_bytes(&alone, &together);
 		/* each does something else */
 		assert_true(alone.len != before.len || memcmp(alone.data, before.data, alone.len) != 0);
 		buf_free(&before);

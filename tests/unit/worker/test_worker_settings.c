@@ -251,8 +251,7 @@ static void a_given_calibration_is_used_as_it_is(void **state)
 	stand_lease(s);
 	stand_group(s, 1);
 	assert_ok(&s->e, store_blob_get(s->source, &s->commit.calibration_root, 1 << 20, &published, &s->e));
-	assert_int_equal(published.len, bytes.len);
-	assert_memory_equal(published.data, bytes.data, bytes.len);
+	assert_same_bytes(&published, &bytes);
 	buf_free(&bytes);
 	buf_free(&published);
 }
