@@ -55,13 +55,26 @@ static void expect_blob(struct stand *s, const struct hash *root, const char *ma
 	buf_free(&bytes);
 }
 
+/* `settings` must live as long as the stand. */
+static void learn_as_the_paper(struct stand *s, size_t edits, struct buf *settings)
+{
+	stand_paper(s, settings);
+	begin(s, edits);
+	stand_group(s, edits);
+}
+
+static void close_shard(struct stand *s)
+{
+	s->closing = true;
+	stand_until(s, &s->commits, 2);
+	assert_true(s->commit.closed);
+}
+
 static void the_papers_shards_are_trained_and_gated(void **state)
 {
 	struct stand *s = *state;
 	struct buf settings = BUF_INIT;
-	stand_paper(s, &settings);
-	begin(s, 2);
-	stand_group(s, 2);
+	learn_as_the_paper(s, 2, &settings);
 	assert_true(s->commit.steps > 0);
 	assert_int_equal(s->commit.mode.len, 6);
 	expect_blob(s, &s->commit.index_root, "AMGP");
@@ -78,14 +91,10 @@ static void the_papers_closing_pass_takes_ended_edits_out(void **state)
 {
 	struct stand *s = *state;
 	struct buf settings = BUF_INIT;
-	stand_paper(s, &settings);
-	begin(s, 3);
-	stand_group(s, 3);
+	learn_as_the_paper(s, 3, &settings);
 	const struct hash with = s->delta_root;
 	s->ended[1] = true;
-	s->closing = true;
-	stand_until(s, &s->commits, 2);
-	assert_true(s->commit.closed);
+	close_shard(s);
 	assert_int_equal(s->commit.result_count, 2);
 	assert_int_equal(s->commit.mode.len, 13);
 	assert_false(hash_equal(&with, &s->delta_root));
@@ -96,13 +105,9 @@ static void the_papers_closing_pass_keeps_what_is_whole(void **state)
 {
 	struct stand *s = *state;
 	struct buf settings = BUF_INIT;
-	stand_paper(s, &settings);
-	begin(s, 2);
-	stand_group(s, 2);
+	learn_as_the_paper(s, 2, &settings);
 	const struct hash whole = s->delta_root;
-	s->closing = true;
-	stand_until(s, &s->commits, 2);
-	assert_true(s->commit.closed);
+	close_shard(s);
 	assert_int_equal(s->commit.steps, 0);
 	assert_true(hash_equal(&whole, &s->delta_root));
 	buf_free(&settings);
