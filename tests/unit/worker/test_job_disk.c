@@ -78,6 +78,13 @@ static void a_delta_that_is_nowhere_ends_the_lease(void **state)
 }
 
 /* --- Faults of the store. */
+static void commit_on_a_full_disk(struct stand *s, int64_t ms)
+{
+	arm(s, "worker.commit.before=errno@1:1000000");
+	s->group_count = 1;
+	stand_turns(s, ms);
+}
+
 static void a_disk_that_stays_full_costs_the_lease_in_the_end(void **state)
 {
 	struct stand *s = *state;
@@ -85,9 +92,7 @@ static void a_disk_that_stays_full_costs_the_lease_in_the_end(void **state)
 	s->silent = true;
 	stand_turn(s);
 	s->silent = false;
-	arm(s, "worker.commit.before=errno@1:1000000");
-	s->group_count = 1;
-	stand_turns(s, 110000);
+	commit_on_a_full_disk(s, 110000);
 	assert_int_equal(s->releases, 0);
 	assert_int_equal(s->beat_leases, 1);
 	stand_turns(s, 20000);
@@ -104,9 +109,7 @@ static void a_disk_that_has_room_again_costs_nothing(void **state)
 {
 	struct stand *s = *state;
 	begin(s, 1);
-	arm(s, "worker.commit.before=errno@1:1000000");
-	s->group_count = 1;
-	stand_turns(s, 60000);
+	commit_on_a_full_disk(s, 60000);
 	assert_int_equal(s->commits, 0);
 	uint64_t steps = steps_ever(s);
 	assert_true(steps > 0);
