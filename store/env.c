@@ -568,13 +568,11 @@ int store__env_open(const char *folder, enum store__env_kind kind, size_t map_by
 		env->map_bytes = env->map_bytes_max;
 	env->folder = fault_malloc(folder_len + 1);
 	env->path = fault_malloc(folder_len + sizeof("/ledger"));
-	int rc = ERR_NOMEM;
-	if (env->folder && env->path) {
+	int rc = env->folder && env->path ? 0 : err_set(e, ERR_NOMEM, "data folder %s: opening: out of memory", folder);
+	if (!rc) {
 		memcpy(env->folder, folder, folder_len + 1);
 		snprintf(env->path, folder_len + sizeof("/ledger"), "%s/%s", folder, name);
 		rc = env_setup(env, name, e);
-	} else {
-		err_set(e, ERR_NOMEM, "data folder %s: opening: out of memory", folder);
 	}
 	if (rc)
 		store__env_close(&env);
