@@ -35,8 +35,7 @@ struct conf_table {
 /* Sets every item to its default. The struct must be zeroed or initialised before. */
 int conf_init(const struct conf_table *table, void *values, struct err *e) MUST_CHECK;
 void conf_fini(const struct conf_table *table, void *values);
-/* Unknown keys, wrong types and values out of range are errors: "FILE:LINE: merge.every_edits: …" (line where libcyaml
- * gives one). */
+/* What is no YAML, unknown keys, wrong types and values out of range are errors: "FILE:LINE: merge.every_edits: …". */
 int conf_load_file(const struct conf_table *table, void *values, const char *path, struct err *e) MUST_CHECK;
 int conf_set(const struct conf_table *table, void *values, const char *name, const char *text,
 	     struct err *e) MUST_CHECK;

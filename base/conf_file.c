@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <yaml.h>
 
+#define STEP            "`amend config sample` prints a file of the right form"
 #define FILE_BYTES_MAX  (1024 * 1024)
 #define VALUE_BYTES_MAX 4096
 #define PATH_BYTES_MAX  256
@@ -241,33 +243,71 @@ static int find_key_line(const struct buf *file, const char *wanted, int from_li
 	return from_line;
 }
 
-static int refuse(const struct complaint *c, cyaml_err_t code, const struct buf *file, const char *path, struct err *e)
-{
-	if (code == CYAML_ERR_OOM)
-		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
-	const char *why = c->text[0] != '\0' ? c->text : cyaml_strerror(code);
-	static const char unknown[] = "Unexpected key: ";
-	int line = c->line;
-	if (strncmp(why, unknown, sizeof(unknown) - 1) == 0)
-		line = find_key_line(file, why + sizeof(unknown) - 1, line);
-	return wrap_line(path, line, e, err_set(e, ERR_INVALID, "%s", why));
-}
-
-/* A file of comments only is no YAML mapping, and means the defaults. */
-static bool has_content(const struct buf *file)
+/* The first line that is no comment; 0: there is none, which is no YAML mapping and means the defaults. */
+static int first_line(const struct buf *file)
 {
 	bool comment = false, line_start = true;
+	int line_no = 1;
 	for (size_t i = 0; i < file->len; i++) {
 		char c = (char)file->data[i];
 		if (c == '\n') {
 			comment = false;
 			line_start = true;
+			line_no++;
 		} else if (c == '#' && line_start)
 			comment = true;
 		else if (!comment && c != ' ' && c != '\t' && c != '\r')
-			return true;
+			return line_no;
 	}
-	return false;
+	return 0;
+}
+
+static size_t lines_before(const struct buf *file, size_t end)
+{
+	size_t lines = 0;
+	for (size_t i = 0; i < end && i < file->len; i++)
+		lines += file->data[i] == '\n' ? 1 : 0;
+	return lines;
+}
+
+/* libcyaml does not pass on where libyaml stopped, so the file is read once more. */
+static int refuse_syntax(const struct buf *file, const char *path, struct err *e)
+{
+	yaml_parser_t parser;
+	yaml_event_t event;
+	if (!yaml_parser_initialize(&parser))
+		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
+	yaml_parser_set_input_string(&parser, file->data, file->len);
+	for (bool end = false; !end && yaml_parser_parse(&parser, &event);) {
+		end = event.type == YAML_STREAM_END_EVENT;
+		yaml_event_delete(&event);
+	}
+	size_t line = parser.problem_mark.line + 1;
+	if (parser.error == YAML_READER_ERROR) /* known by its byte */
+		line = lines_before(file, parser.problem_offset) + 1;
+	char from[128] = "";
+	if (parser.context != NULL && parser.context_mark.line + 1 < line)
+		snprintf(from, sizeof(from), ", %s from line %zu on", parser.context, parser.context_mark.line + 1);
+	int rc = parser.error == YAML_MEMORY_ERROR
+			 ? err_set(e, ERR_NOMEM, "%s: out of memory", path)
+			 : err_set(e, ERR_INVALID, "%s:%zu: no YAML: %s%s; mend that line, " STEP, path, line,
+				   parser.problem != NULL ? parser.problem : "it ends too early", from);
+	yaml_parser_delete(&parser);
+	return rc;
+}
+
+static int refuse(const struct complaint *c, cyaml_err_t code, const struct buf *file, const char *path, struct err *e)
+{
+	if (code == CYAML_ERR_OOM)
+		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
+	if (code == CYAML_ERR_LIBYAML_PARSER)
+		return refuse_syntax(file, path, e);
+	const char *why = c->text[0] != '\0' ? c->text : cyaml_strerror(code);
+	static const char unknown[] = "Unexpected key: ";
+	int line = c->line > 0 ? c->line : first_line(file);
+	if (strncmp(why, unknown, sizeof(unknown) - 1) == 0)
+		line = find_key_line(file, why + sizeof(unknown) - 1, line);
+	return wrap_line(path, line, e, err_set(e, ERR_INVALID, "%s; " STEP, why));
 }
 
 static int load(const struct conf_table *table, void *values, const struct buf *file, const char *path, struct err *e)
@@ -298,7 +338,7 @@ int conf_load_file(const struct conf_table *table, void *values, const char *pat
 {
 	struct buf file = BUF_INIT;
 	int rc = file_read(path, FILE_BYTES_MAX, &file, e);
-	if (rc == 0 && has_content(&file))
+	if (rc == 0 && first_line(&file) > 0)
 		rc = load(table, values, &file, path, e);
 	buf_free(&file);
 	return rc;

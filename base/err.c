@@ -1,5 +1,7 @@
 #include "base/err.h"
 
+#include "base/utf8.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -21,12 +23,26 @@ static void cut_at_character(char *text, size_t len)
 	text[len] = '\0';
 }
 
+/* A name of a file may hold any bytes, but a text with them could not be sent, and would leave its message unsent. */
+static void keep_utf8(char *text)
+{
+	uint32_t code;
+	for (size_t left = strlen(text), n; left > 0; text += n, left -= n) {
+		n = utf8_next(text, left, &code);
+		if (n > 0)
+			continue;
+		*text = '?';
+		n = 1;
+	}
+}
+
 static void set_text(struct err *e, int written)
 {
 	if (written < 0)
 		e->text[0] = '\0';
 	else if ((size_t)written >= sizeof(e->text))
 		cut_at_character(e->text, sizeof(e->text) - 1);
+	keep_utf8(e->text);
 }
 
 int err_set(struct err *e, int code, const char *format, ...)
@@ -102,6 +118,7 @@ void err_wrap(struct err *e, const char *format, ...)
 	e->text[keep] = '\0';
 	if (keep < (size_t)total)
 		cut_at_character(e->text, keep);
+	keep_utf8(e->text);
 }
 
 void err_clear(struct err *e)

@@ -41,7 +41,7 @@ enum err_code {
 
 struct err {
 	int code;                      /* 0 or an enum err_code */
-	char text[ERR_TEXT_BYTES_MAX]; /* UTF-8, NUL-terminated, cut at a character when too long */
+	char text[ERR_TEXT_BYTES_MAX]; /* UTF-8, "?" for other bytes; NUL-terminated, cut at a character */
 };
 
 #define ERR_INIT                                                                                                       \

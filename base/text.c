@@ -7,6 +7,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#define BYTE_ORDER_MARK 0xFEFF
+
 /* The character at `text`, and how many bytes it takes; -1 and 1 when it is no UTF-8. */
 static int32_t decode(const char *text, size_t len, size_t *taken)
 {
@@ -195,7 +197,8 @@ size_t text_escape_step(const char *text, size_t len, char out[TEXT_ESCAPE_BYTES
 	int32_t c = decode(text, len, &taken);
 	if (c < 0 || (c < 0x80 && is_control(c)))
 		*out_len = (size_t)snprintf(out, TEXT_ESCAPE_BYTES, "\\x%02X", (unsigned)(unsigned char)text[0]);
-	else if (is_control(c) || is_bidi(c) || is_noncharacter(c) || c == 0x2028 || c == 0x2029)
+	else if (is_control(c) || is_bidi(c) || is_noncharacter(c) || c == 0x2028 || c == 0x2029 ||
+		 c == BYTE_ORDER_MARK)
 		*out_len = (size_t)snprintf(out, TEXT_ESCAPE_BYTES, "\\u{%X}", (unsigned)c);
 	else {
 		memcpy(out, text, taken);

@@ -17,7 +17,8 @@ bool text_is_blank(const char *text, size_t len);
 /* Case-folded (Unicode), whitespace runs to one space, trimmed; appended to `out`. Input must have passed text_check.
  */
 int text_fold(const char *text, size_t len, struct buf *out) MUST_CHECK;
-/* Escapes for logs and terminals: controls, ESC and bidi become \xNN or \u{…}. */
+/* Escapes for logs and terminals: controls, ESC, bidi and byte order marks, which show nothing, become \xNN or \u{…}.
+ */
 void text_escape(const char *text, size_t len, struct buf *out);
 /* One step of text_escape for callers without a buffer: writes the next character, escaped, to `out` (not terminated),
  * sets *out_len and returns how many bytes of `text` it took; 0 when len is 0. Bytes that are no UTF-8 become \xNN. */

@@ -243,7 +243,7 @@ static double bench_searches(struct bench *b, const char *kind, const float *key
 	for (size_t i = 0; i < repeats * QUERIES; i++) {
 		const float *query = queries + i % QUERIES * b->hidden;
 		double began = bench_now_us();
-		bench_need(editor__key_index_search(index, query, 1, found, &found_count), &e);
+		bench_need(editor__key_index_search(index, query, found, &found_count), &e);
 		quick.us[quick.count++] = bench_now_us() - began;
 		if (i >= QUERIES)
 			continue;
@@ -256,7 +256,7 @@ static double bench_searches(struct bench *b, const char *kind, const float *key
 	for (size_t i = 0; i < QUERIES; i++) {
 		read_other_memory(b);
 		const double began = bench_now_us();
-		bench_need(editor__key_index_search(index, queries + i * b->hidden, 1, found, &found_count), &e);
+		bench_need(editor__key_index_search(index, queries + i * b->hidden, found, &found_count), &e);
 		behind.us[behind.count++] = bench_now_us() - began;
 	}
 	printf("%-7s %7zu |", kind, edit_count);

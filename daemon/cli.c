@@ -59,15 +59,20 @@ static int exit_of(int code)
 	}
 }
 
+static void say(const struct err *e)
+{
+	cli_line(stderr, "amend: %s", e->text[0] != '\0' ? e->text : err_text(e->code));
+}
+
 int cli_fail(struct cli *cli, const struct err *e)
 {
-	fprintf(stderr, "amend: %s\n", e->text[0] != '\0' ? e->text : err_text(e->code));
+	say(e);
 	return cli->interrupted ? CLI_INTERRUPTED : exit_of(e->code);
 }
 
 int cli_misuse(const struct err *e)
 {
-	fprintf(stderr, "amend: %s\n", e->text[0] != '\0' ? e->text : err_text(e->code));
+	say(e);
 	return e->code == ERR_NOMEM ? CLI_FAILED : CLI_USAGE;
 }
 

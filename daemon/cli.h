@@ -9,6 +9,7 @@
 #include "proto/loop.h"
 
 #include <signal.h>
+#include <stdio.h>
 
 enum cli_exit { /* interfaces.md */
 		CLI_OK = 0,
@@ -126,6 +127,9 @@ int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, 
 void cli_pause(const struct cli *cli, int64_t ms); /* ends early when interrupted */
 
 /* --- Output */
+/* printf of one line, whose end is added: control characters are escaped, as in tables, since what files hold and other
+ * machines say is in it. Cut at 4 KiB. */
+void cli_line(FILE *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool cli_is_structured(const struct cli *cli); /* json, jsonl or yaml: the command hands JSON to cli_emit */
 /* Prints a JSON text in the form of -o, and frees it: jsonl puts each element of an array on a line of its own. */
 int cli_emit(struct cli *cli, struct buf *json);

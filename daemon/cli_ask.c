@@ -25,9 +25,10 @@ static int node_configured(struct cli *cli, char *url, size_t url_bytes, const s
 {
 	const char *address = cli->config.http_public[0] != '\0' ? cli->config.http_public : cli->config.http_listen;
 	snprintf(url, url_bytes, "http://%s", address);
-	if (!cli->quiet)
-		fprintf(stderr, "amend: %s\namend: asking %s, the node of the configuration file, without it\n",
-			e->text, address);
+	if (!cli->quiet) {
+		cli_line(stderr, "amend: %s", e->text);
+		cli_line(stderr, "amend: asking %s, the node of the configuration file, without it", address);
+	}
 	return 0;
 }
 

@@ -107,14 +107,6 @@ int cli_edit_list_call(struct cli *cli, struct msg_edit_list ask, struct msg_rec
 	return cli_call(cli, &request, reply, e);
 }
 
-void cli_line_complain(const char *file, size_t line_no, const char *text, size_t len)
-{
-	struct buf escaped = BUF_INIT;
-	text_escape(text, len, &escaped);
-	fprintf(stderr, "%s:%zu: %s\n", file, line_no, buf_cstr(&escaped));
-	buf_free(&escaped);
-}
-
 /* Of a hash, the beginning: `edit show` takes it. */
 void cli_edit_id_cell(struct cli *cli, struct cli_table *table, struct msg_text id)
 {

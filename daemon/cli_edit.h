@@ -17,9 +17,6 @@ void cli_edit_id_cell(struct cli *cli, struct cli_table *table, struct msg_text 
 /* Two cells: prompt and target of a record, cut to a table's width. */
 void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes payload);
 
-/* "FILE:LINE: reason" on stderr. */
-void cli_line_complain(const char *file, size_t line_no, const char *text, size_t len);
-
 /* Waits until this edit is served (or has ended otherwise, which is a failure). Gives an exit code. */
 int cli_edit_wait_seq(struct cli *cli, uint64_t seq);
 /* The same for many, in ascending order, with a progress bar: superseded ones count as ended well. */

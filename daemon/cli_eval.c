@@ -186,8 +186,7 @@ static int options_fill(struct eval *ev, const char *file, struct eval_options *
 static int report_show(struct eval *ev, const struct eval_report *report, struct err *e)
 {
 	for (size_t i = 0; i < report->bad_count; i++)
-		cli_line_complain(report->bad[i].file, report->bad[i].line_no, report->bad[i].text,
-				  strlen(report->bad[i].text));
+		cli_line(stderr, "%s:%zu: %s", report->bad[i].file, report->bad[i].line_no, report->bad[i].text);
 	ev->bad_lines = report->bad_lines > 0;
 	if (!cli_is_structured(ev->cli)) {
 		report_print(report);

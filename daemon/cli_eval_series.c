@@ -1,5 +1,4 @@
 #include "daemon/cli_eval_series.h"
-#include "daemon/cli_edit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -299,10 +298,8 @@ static bool bad_lines_print(const struct json *report)
 	const struct json *bad = json_get(run, "bad");
 	for (size_t i = 0; i < json_length(bad); i++) {
 		const struct json *line = json_at(bad, i);
-		size_t len = 0;
-		const char *reason = json_string(json_get(line, "reason"), &len);
-		cli_line_complain(json_string(json_get(line, "file"), NULL),
-				  (size_t)json_integer(json_get(line, "line")), reason, len);
+		cli_line(stderr, "%s:%" PRId64 ": %s", json_string(json_get(line, "file"), NULL),
+			 json_integer(json_get(line, "line")), json_string(json_get(line, "reason"), NULL));
 	}
 	return json_length(bad) > 0;
 }

@@ -33,7 +33,7 @@ static void complain(struct import *im, size_t line_no, const char *text, size_t
 {
 	if (im->cli->stderr_is_terminal && im->progress.drawn)
 		fprintf(stderr, "\r\033[K");
-	cli_line_complain(im->path, line_no, text, len);
+	cli_line(stderr, "%s:%zu: %.*s", im->path, line_no, (int)len, len > 0 ? text : "");
 }
 
 static uint64_t done_count(const struct import *im)

@@ -12,9 +12,23 @@
 #define COLUMNS_MAX      16
 #define CELL_COLUMNS_MAX 60 /* what a table cell shows; -o wide and json show all */
 #define ELLIPSIS         "\xE2\x80\xA6"
+#define LINE_BYTES       4096
 #define BAR_COLUMNS      24
 #define PLAIN_LINE_US    (5 * INT64_C(1000000))
 #define BAR_US           INT64_C(100000)
+
+void cli_line(FILE *to, const char *format, ...)
+{
+	char line[LINE_BYTES] = "", shown[2 * LINE_BYTES];
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(line, sizeof line, format, args);
+	va_end(args);
+	size_t used = 0, step;
+	for (size_t at = 0, len = strlen(line); at < len && used + TEXT_ESCAPE_BYTES <= sizeof shown; used += step)
+		at += text_escape_step(line + at, len - at, shown + used, &step);
+	fprintf(to, "%.*s\n", (int)used, shown);
+}
 
 struct cli_table {
 	size_t column_count, cell_count, cell_cap;

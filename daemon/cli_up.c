@@ -475,7 +475,8 @@ static int absolute(const char *what, const char *path, char out[PATH_MAX], stru
 {
 	if (path[0] == '\0' || realpath(path, out) != NULL)
 		return 0;
-	return err_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "%s %s", what, path);
+	int rc = err_open(e, errno, "%s %s", what, path);
+	return rc == ERR_NOT_FOUND ? cli_add_step(e, "check the path") : rc;
 }
 
 static int model_find(struct cluster *c, struct err *e)

@@ -258,7 +258,9 @@ static int merge_print(struct cli *cli, const struct msg_merge_status *s)
 	if (s->reduces > 0)
 		printf("\n%u round%s, %u reduce%s of %.1f MB together", s->rounds, cli_plural(s->rounds), s->reduces,
 		       cli_plural(s->reduces), (double)s->reduced_bytes * 1e-6);
-	printf("\n%.*s%s", (int)s->text.len, s->text.len > 0 ? s->text.text : "", s->text.len > 0 ? "\n" : "");
+	printf("\n");
+	if (s->text.len > 0)
+		cli_line(stdout, "%.*s", (int)s->text.len, s->text.text);
 	return CLI_OK;
 }
 
@@ -392,12 +394,13 @@ static void fleet_reasons(const struct msg_fleet_reply *f)
 	for (size_t i = 0; i < f->member_count; i++) {
 		const struct msg_fleet_member *m = &f->members[i];
 		if (cli_member_fails(m) && m->failed_reason.len > 0)
-			printf("%.*s cannot load v%llu: %.*s\n", (int)m->name.len, m->name.text,
-			       (unsigned long long)m->failed_version, (int)m->failed_reason.len, m->failed_reason.text);
+			cli_line(stdout, "%.*s cannot load v%llu: %.*s", (int)m->name.len, m->name.text,
+				 (unsigned long long)m->failed_version, (int)m->failed_reason.len,
+				 m->failed_reason.text);
 	}
 	if (f->refused_reason.len > 0)
-		printf("%.*s could not join %.1f s ago: %.*s\n", (int)f->refused_name.len, f->refused_name.text,
-		       (double)f->refused_ms_ago / 1e3, (int)f->refused_reason.len, f->refused_reason.text);
+		cli_line(stdout, "%.*s could not join %.1f s ago: %.*s", (int)f->refused_name.len, f->refused_name.text,
+			 (double)f->refused_ms_ago / 1e3, (int)f->refused_reason.len, f->refused_reason.text);
 }
 
 static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)

@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -23,7 +21,7 @@
 #define HEADER_BYTES_MAX (32 * 1024) /* request line and headers of one connection */
 #define VALUE_BYTES_MAX  256
 #define FLUSH_MS         2000
-#define EMPTY_LOOKS      3
+#define ACCEPT_MS        3
 
 struct http_server {
 	struct MHD_Daemon *daemon;
@@ -33,15 +31,18 @@ struct http_server {
 	atomic_size_t bodies_bytes; /* held now */
 	int fd;                     /* that listens; the daemon's, until it is drained */
 	char address[HTTP_ADDRESS_BYTES];
-	atomic_bool draining, closing;
-	atomic_size_t open; /* exchanges that wait for their answer */
+	atomic_bool draining;
 	pthread_mutex_t lock;
-	struct peer *peers; /* the connections, under the lock */
+	pthread_cond_t changed; /* what follows, all under the lock */
+	bool closing;
+	size_t open;        /* exchanges that wait for their answer */
+	struct peer *peers; /* the connections */
 };
 
 struct peer {
 	struct peer *previous, *next;
 	int socket;
+	bool asked; /* the handler has an exchange, or its answer is leaving */
 };
 
 struct header {
@@ -51,6 +52,7 @@ struct header {
 struct http_exchange {
 	struct http_server *server;
 	struct MHD_Connection *connection;
+	struct peer *peer; /* NULL: its connection is not known */
 	int socket;
 	char *method, *path;
 	struct buf body;
@@ -200,6 +202,8 @@ static struct http_exchange *exchange_new(struct http_server *server, struct MHD
 	x->connection = connection;
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	x->socket = info != NULL ? info->connect_fd : -1;
+	info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	x->peer = info != NULL ? info->socket_context : NULL;
 	x->method = strdup(method);
 	x->path = strdup(path);
 	if (x->method == NULL || x->path == NULL) {
@@ -277,7 +281,10 @@ void http_reply(struct http_exchange *x, int status, const char *content_type, s
 	if (suspended)
 		MHD_resume_connection(connection);
 	/* Under the lock: libmicrohttpd frees the exchange only after answer() has taken the lock once more. */
-	atomic_fetch_sub(&server->open, 1);
+	pthread_mutex_lock(&server->lock);
+	server->open--;
+	pthread_cond_signal(&server->changed);
+	pthread_mutex_unlock(&server->lock);
 	pthread_mutex_unlock(&x->lock);
 }
 
@@ -366,13 +373,16 @@ static enum MHD_Result body_add(struct http_exchange *x, const char *data, size_
 
 static enum MHD_Result begin(struct http_exchange *x)
 {
-	atomic_fetch_add(&x->server->open, 1);
-	if (atomic_load(&x->server->closing)) {
-		atomic_fetch_sub(&x->server->open, 1);
+	struct http_server *server = x->server;
+	pthread_mutex_lock(&server->lock);
+	x->began = !server->closing;
+	server->open += x->began ? 1 : 0;
+	if (x->peer != NULL)
+		x->peer->asked = x->began;
+	pthread_mutex_unlock(&server->lock);
+	if (!x->began)
 		return answer_refusal(x, &stopping);
-	}
-	x->began = true;
-	x->server->handler(x->server->context, x);
+	server->handler(server->context, x);
 	pthread_mutex_lock(&x->lock);
 	bool replied = x->replied;
 	if (!replied) {
@@ -414,6 +424,12 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 		return;
 	pthread_mutex_lock(&x->lock); /* a reply on another thread may still be leaving */
 	pthread_mutex_unlock(&x->lock);
+	if (x->peer != NULL) {
+		pthread_mutex_lock(&x->server->lock);
+		x->peer->asked = false;
+		pthread_cond_signal(&x->server->changed);
+		pthread_mutex_unlock(&x->server->lock);
+	}
 	exchange_free(x);
 }
 
@@ -437,30 +453,45 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 		if (peer->next != NULL)
 			peer->next->previous = peer;
 		server->peers = peer;
+		pthread_cond_signal(&server->changed);
 		pthread_mutex_unlock(&server->lock);
 	} else if (peer != NULL) {
 		pthread_mutex_lock(&server->lock);
 		if (peer->next != NULL)
 			peer->next->previous = peer->previous;
 		*(peer->previous != NULL ? &peer->previous->next : &server->peers) = peer->next;
+		pthread_cond_signal(&server->changed);
 		pthread_mutex_unlock(&server->lock);
 		free(peer);
 		*state = NULL;
 	}
 }
 
-/* Waits until no connection is left, at most FLUSH_MS; a client that does not read loses its answer then. libmicrohttpd
- * 0.9.75 should not be stopped before: a malformed request that it reads while it stops makes it use a response that it
- * does not have. A connection that is just being accepted is not known yet, so it looks several times. */
+static struct timespec from_now(int64_t ms)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	const int64_t ns = t.tv_nsec + ms * 1000000;
+	return (struct timespec){ t.tv_sec + ns / 1000000000, ns % 1000000000 };
+}
+
+/* Waits until no connection is left, at most FLUSH_MS; a client that does not read loses its answer then. Those that
+ * have asked are left alone until then: libmicrohttpd drops the answer that it was just handed when it reads the end of
+ * the connection first. 0.9.75 should not be stopped before: a malformed request that it reads while it stops makes it
+ * use a response that it does not have. A connection that is just being accepted is not known yet: so long it waits for
+ * one. Under the lock. */
 static void peers_end(struct http_server *server)
 {
-	for (int ms = 0, empty = 0; ms < FLUSH_MS && empty < EMPTY_LOOKS; ms++) {
-		pthread_mutex_lock(&server->lock);
-		empty = server->peers == NULL ? empty + 1 : 0;
-		for (struct peer *peer = server->peers; peer != NULL; peer = peer->next)
-			shutdown(peer->socket, SHUT_RD);
-		pthread_mutex_unlock(&server->lock);
-		poll(NULL, 0, 1);
+	const struct timespec deadline = from_now(FLUSH_MS);
+	for (bool end = false; !end;) {
+		const bool empty = server->peers == NULL;
+		const struct timespec until = empty ? from_now(ACCEPT_MS) : deadline;
+		for (struct peer *peer = server->peers; peer != NULL; peer = peer->next) {
+			if (!peer->asked)
+				shutdown(peer->socket, SHUT_RD);
+		}
+		const int rc = pthread_cond_timedwait(&server->changed, &server->lock, &until);
+		end = rc != 0 && (!empty || server->peers == NULL);
 	}
 }
 
@@ -476,10 +507,21 @@ static void on_log(void *context, const char *format, va_list args)
 
 /* ---- The server */
 
+static void locks_init(struct http_server *server)
+{
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&server->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	pthread_mutex_init(&server->lock, NULL);
+}
+
 static void server_free(struct http_server *server)
 {
 	if (server->fd >= 0)
 		close(server->fd);
+	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
 	free(server);
 }
@@ -491,7 +533,7 @@ int http_server_open(const struct http_config *config, http_handler *handler, vo
 	if (server == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory for the HTTP server");
 	server->fd = -1;
-	pthread_mutex_init(&server->lock, NULL);
+	locks_init(server);
 	server->handler = handler;
 	server->context = context;
 	server->body_bytes_max = config->body_bytes_max;
@@ -536,9 +578,8 @@ void http_server_drain(struct http_server *server)
 	if (atomic_exchange(&server->draining, true))
 		return;
 	server->fd = MHD_quiesce_daemon(server->daemon);
-	if (server->fd >= 0)
-		shutdown(server->fd,
-			 SHUT_RDWR); /* refuses; closed later: a worker may just be about to accept from it */
+	if (server->fd >= 0) /* refuses; closed later: a worker may just be about to accept from it */
+		shutdown(server->fd, SHUT_RDWR);
 }
 
 void http_server_close(struct http_server **server)
@@ -547,10 +588,12 @@ void http_server_close(struct http_server **server)
 	if (s == NULL)
 		return;
 	http_server_drain(s);
-	atomic_store(&s->closing, true); /* nothing begins any more, or it is counted below */
-	while (atomic_load(&s->open) > 0)
-		poll(NULL, 0, 1);
+	pthread_mutex_lock(&s->lock);
+	s->closing = true; /* nothing begins any more */
+	while (s->open > 0)
+		pthread_cond_wait(&s->changed, &s->lock);
 	peers_end(s);
+	pthread_mutex_unlock(&s->lock);
 	MHD_stop_daemon(s->daemon);
 	server_free(s);
 	*server = NULL;

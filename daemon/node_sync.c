@@ -148,6 +148,15 @@ static void state_settle(struct node_sync *sync)
 		node_sync__state(sync, state);
 }
 
+/* The next load need not wait, and nothing is told of the last ones. */
+static void failures_forget(struct node_sync *sync)
+{
+	sync->retry_us = env_monotonic_us(sync->env);
+	sync->failures = 0;
+	sync->failed_version = 0;
+	err_clear(&sync->failed_reason);
+}
+
 void node_sync__loaded(struct node_sync *sync, struct node_load *load)
 {
 	double seconds = (double)(env_monotonic_us(sync->env) - load->began_us) / 1e6;
@@ -158,8 +167,7 @@ void node_sync__loaded(struct node_sync *sync, struct node_load *load)
 		return;
 	}
 	if (!load->pinned) {
-		sync->failed_version = 0;
-		err_clear(&sync->failed_reason);
+		failures_forget(sync);
 		node_sync__state(sync, NODE_SYNC_STAGED);
 	}
 	struct node_version version = load->version;
@@ -285,12 +293,8 @@ static struct node_version version_of(const struct msg_manifest_reply *reply)
 /* Another newest version: what went wrong with the one before says nothing about it. Under the lock. */
 static void newest_set(struct node_sync *sync, const struct node_version *version)
 {
-	if (version->version != sync->newest.version) {
-		sync->retry_us = env_monotonic_us(sync->env);
-		sync->failures = 0;
-		sync->failed_version = 0;
-		err_clear(&sync->failed_reason);
-	}
+	if (version->version != sync->newest.version)
+		failures_forget(sync);
 	sync->newest = *version;
 }
 
@@ -365,10 +369,7 @@ static void cluster_set(struct node_sync *sync, const struct msg_text *id)
 	sync->heard_version = 0;
 	sync->poll_request = sync->pin_request = sync->pin_version = 0;
 	sync->pin_found = (struct node_version){ 0 };
-	sync->failures = 0;
-	sync->failed_version = 0;
-	err_clear(&sync->failed_reason);
-	sync->retry_us = env_monotonic_us(sync->env);
+	failures_forget(sync);
 	pthread_mutex_lock(&sync->lock);
 	size_t count = sync->entry_count;
 	memcpy(entries, sync->entries, sizeof entries);

@@ -84,27 +84,32 @@ static void number_group(struct corpus *c, size_t first, size_t at)
 }
 
 /* What the model cannot read, no query of it can ask. */
-static int take_line(struct corpus *c, const struct model *model, size_t first, struct err *e)
+static int take_line(struct corpus *c, const struct model *model, const struct editor_corpus_line *line, size_t first,
+		     struct err *e)
 {
-	const struct record_text *text = &c->texts[c->count].line.text;
-	struct err too_long = ERR_INIT;
-	int rc = editor__tokens_of(model, text->text, text->len, &c->tokens[c->count], &too_long);
-	if (rc == 0)
-		number_group(c, first, c->count++);
-	else if (rc == ERR_LIMIT)
+	int rc = editor__tokens_of(model, line->text.text, line->text.len, &c->tokens[c->count], e);
+	if (rc == ERR_LIMIT) {
 		c->left_out++;
-	return rc == 0 || rc == ERR_LIMIT ? 0 : err_set(e, rc, "%s", too_long.text);
+		err_clear(e);
+		return 0;
+	}
+	if (rc != 0)
+		return rc;
+	c->texts[c->count].line = *line;
+	number_group(c, first, c->count++);
+	return 0;
 }
 
 static int read_lines(struct corpus *c, const struct model *model, const char *what, const char *bytes, size_t len,
 		      struct err *e)
 {
 	const size_t first = c->count;
+	struct editor_corpus_line line;
 	struct editor_corpus lines;
 	int rc;
 	editor_corpus_init(&lines, what, bytes, len);
-	while ((rc = editor_corpus_next(&lines, &c->texts[c->count].line, e)) == 0) {
-		rc = take_line(c, model, first, e);
+	while ((rc = editor_corpus_next(&lines, &line, e)) == 0) {
+		rc = take_line(c, model, &line, first, e);
 		if (rc == 0)
 			continue;
 		err_wrap(e, "%s: line %zu", what, lines.line_no);

@@ -5,8 +5,8 @@
 #include "base/merge_plan.h"
 #include "model/model.h"
 
-#define EDITOR_RATE_MIN 1e-8f /* of a breadth-first pass */
-#define EDITOR_RATE_MAX 1.0f
+#define EDITOR_RATE_MIN 1e-8f /* of every kind of training */
+#define EDITOR_RATE_MAX 1.0f  /* of all but the paper's family's */
 
 enum editor_family { EDITOR_FAMILY_AMEND, EDITOR_FAMILY_PAPER };
 
@@ -29,8 +29,6 @@ struct editor_wise_config {
 	float merge_density;     /* TIES, DARE and DARE-TIES: 0.53 */
 	bool merge_trim_nonzero; /* TIES: density counts over the non-zero entries */
 };
-
-#define EDITOR_RATE_MIN 1e-8f /* least learning rate */
 
 struct editor_config {
 	enum editor_family family;

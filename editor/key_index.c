@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE_KEYS    512u /* scanned at once; its blocks stay in the second-level cache for the next query */
+#define PIECE_KEYS    512u /* memory is taken for so many */
 #define PIECE_BLOCKS  (PIECE_KEYS / EDITOR__SCAN_KEYS)
 #define ALIGN         EDITOR__SCAN_ALIGN
 #define COMPONENT_MAX 1e15f /* beyond it a score might overflow: such keys are searched without the bound */
@@ -486,58 +486,41 @@ static void search_plainly(const struct editor__key_index *index, const struct q
 		editor__candidate_keep(q->best, q->count, i, editor__dot(q->key, key_at(index, i), index->width));
 }
 
-/* Those of the queries that a bound helps, in `list`; the others are searched. */
-static size_t sort_out(const struct editor__key_index *index, const float *queries, size_t query_count,
-		       struct editor__candidate *best, size_t *counts, struct query *list)
+static bool is_bound_of_use(const struct editor__key_index *index, const float *query)
 {
-	size_t listed = 0;
-	for (size_t i = 0; i < query_count; i++) {
-		struct query *q = &list[listed];
-		*q = (struct query){ .key = queries + i * index->width,
-				     .best = best + i * EDITOR_CANDIDATES,
-				     .count = &counts[i] };
-		counts[i] = 0;
-		if (index->count <= PLAIN_KEYS || index->unbounded_count > 0 || !is_bounded(q->key, index->width))
-			search_plainly(index, q);
-		else
-			listed++;
-	}
-	return listed;
+	return index->count > PLAIN_KEYS && index->unbounded_count == 0 && is_bounded(query, index->width);
 }
 
-static void search_listed(const struct editor__key_index *index, struct query *list, size_t count)
+static void scan(const struct editor__key_index *index, const struct query *q)
 {
 	for (size_t first = 0; first < index->count; first += PIECE_KEYS) {
 		const size_t left = index->count - first, keys = left < PIECE_KEYS ? left : PIECE_KEYS;
-		for (size_t i = 0; i < count; i++)
-			index->kernel->coarse(index->pieces[first / PIECE_KEYS].blocks, block_count_of(keys),
-					      index->group_count, &list[i].scan, list[i].estimates + first,
-					      list[i].tops + first / EDITOR__SCAN_KEYS);
+		index->kernel->coarse(index->pieces[first / PIECE_KEYS].blocks, block_count_of(keys),
+				      index->group_count, &q->scan, q->estimates + first,
+				      q->tops + first / EDITOR__SCAN_KEYS);
 	}
-	for (size_t i = 0; i < count; i++)
-		search_scanned(index, &list[i]);
 }
 
-int editor__key_index_search(const struct editor__key_index *index, const float *queries, size_t query_count,
-			     struct editor__candidate *best, size_t *counts)
+int editor__key_index_search(const struct editor__key_index *index, const float *query, struct editor__candidate *best,
+			     size_t *count)
 {
-	const size_t blocks = block_count_of(index->count), keys = blocks * EDITOR__SCAN_KEYS;
-	const size_t bytes = keys * (sizeof(float) + sizeof(uint32_t)) + blocks * sizeof(struct editor__scan_top) +
-			     2 * row_bytes(index);
-	struct query *list = fault_malloc(query_count * sizeof(*list) + 1);
-	if (list == NULL)
-		return ERR_NOMEM;
-	const size_t count = sort_out(index, queries, query_count, best, counts, list);
-	uint8_t *memory = fault_malloc(count * bytes + 1);
-	for (size_t i = 0; i < count && memory != NULL; i++) {
-		list[i].estimates = (float *)(void *)(memory + i * bytes);
-		list[i].tops = (struct editor__scan_top *)(void *)(list[i].estimates + keys);
-		list[i].left = (uint32_t *)(void *)(list[i].tops + blocks);
-		init_query(index, &list[i], memset(list[i].left + keys, 0, 2 * row_bytes(index)));
+	struct query q = { .key = query, .best = best, .count = count };
+	*count = 0;
+	if (!is_bound_of_use(index, query)) {
+		search_plainly(index, &q);
+		return 0;
 	}
-	if (memory != NULL)
-		search_listed(index, list, count);
-	free(list);
+	const size_t blocks = block_count_of(index->count), keys = blocks * EDITOR__SCAN_KEYS;
+	uint8_t *memory = fault_malloc(keys * (sizeof(*q.estimates) + sizeof(*q.left)) + blocks * sizeof(*q.tops) +
+				       2 * row_bytes(index));
+	if (memory == NULL)
+		return ERR_NOMEM;
+	q.estimates = (float *)(void *)memory;
+	q.tops = (struct editor__scan_top *)(void *)(q.estimates + keys);
+	q.left = (uint32_t *)(void *)(q.tops + blocks);
+	init_query(index, &q, memset(q.left + keys, 0, 2 * row_bytes(index)));
+	scan(index, &q);
+	search_scanned(index, &q);
 	free(memory);
-	return memory == NULL ? ERR_NOMEM : 0;
+	return 0;
 }

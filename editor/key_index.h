@@ -34,10 +34,9 @@ void editor__key_index_add(struct editor__key_index *index, const float *key);
 void editor__key_index_cut(struct editor__key_index *index, size_t count);
 /* Bytes of memory in all, room for keys to come included. */
 size_t editor__key_index_bytes(const struct editor__key_index *index);
-/* For each of query_count queries (width floats each, one after the other) its best EDITOR_CANDIDATES keys in
- * best + i × EDITOR_CANDIDATES, and how many there are in counts[i]. Several queries share one reading of the keys.
- * ERR_NOMEM. */
-int editor__key_index_search(const struct editor__key_index *index, const float *queries, size_t query_count,
-			     struct editor__candidate *best, size_t *counts) MUST_CHECK;
+/* The best EDITOR_CANDIDATES keys for a query (width floats), of which `best` has room for as many, and how many there
+ * are. Takes some 8 bytes a key while it searches. ERR_NOMEM. */
+int editor__key_index_search(const struct editor__key_index *index, const float *query, struct editor__candidate *best,
+			     size_t *count) MUST_CHECK;
 
 #endif

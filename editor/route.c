@@ -497,7 +497,7 @@ static int route(struct choice *c, const struct editor_prompt *prompt)
 	const struct model_segment whole = { .row_count = prompt->id_count };
 	editor_route_raw_keys(prompt->prompt_states, &whole, 1, hidden, c->raw);
 	editor_calibration_key(router->calibration, c->raw, c->key);
-	int rc = editor__key_index_search(router->keys, c->key, 1, c->best, &c->count);
+	int rc = editor__key_index_search(router->keys, c->key, c->best, &c->count);
 	return rc == 0 ? choose(c) : rc;
 }
 

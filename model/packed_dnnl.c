@@ -178,7 +178,7 @@ int model__products_new(struct model__products **out)
 
 static void shape_free(struct shape *shape)
 {
-	struct call *calls = shape->calls[0][0];
+	struct call *calls = (struct call *)shape->calls; /* all of them, in a row */
 	for (size_t i = 0; i < sizeof(shape->calls) / sizeof(*calls); i++) {
 		dnnl_primitive_destroy(calls[i].primitive);
 		dnnl_memory_destroy(calls[i].x);

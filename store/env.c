@@ -31,7 +31,7 @@
 struct store__env {
 	MDB_env *mdb;
 	char *folder, *path; /* FOLDER, FOLDER/ledger */
-	bool ledger;
+	enum store__env_kind kind;
 	size_t page_bytes, map_bytes_max;
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;
@@ -64,7 +64,7 @@ static bool table_is_here(const struct store__env *env, int table)
 {
 	if (table == STORE__TABLE_FORMAT)
 		return true;
-	return env->ledger ? table != STORE__TABLE_CHUNK : table == STORE__TABLE_CHUNK;
+	return env->kind == STORE__LEDGER ? table != STORE__TABLE_CHUNK : table == STORE__TABLE_CHUNK;
 }
 
 static off_t data_file_bytes(const struct store__env *env)
@@ -107,6 +107,13 @@ static int map_full(struct store__env *env, struct err *e, const char *what)
 		       env->path, what, map_bytes >> 20);
 }
 
+const char *store__env_step(const struct store__env *env, const char *otherwise)
+{
+	return env->kind == STORE__CACHE
+		       ? "a worker's or a node's is a cache: stop the program, remove this folder and start again"
+		       : otherwise;
+}
+
 /* Maps an LMDB or errno code of anything but a commit. */
 static int env_fail(struct store__env *env, struct err *e, int rc, const char *what)
 {
@@ -121,12 +128,11 @@ static int env_fail(struct store__env *env, struct err *e, int rc, const char *w
 	case MDB_PAGE_FULL:
 	case MDB_INVALID:
 	case MDB_INCOMPATIBLE:
-		return err_set(e, ERR_CORRUPT, "%s: %s: %s: restore the folder from a backup", env->path, what,
-			       mdb_strerror(rc));
+		return err_set(e, ERR_CORRUPT, "%s: %s: %s: %s", env->path, what, mdb_strerror(rc),
+			       store__env_step(env, "restore the folder from a backup"));
 	case MDB_VERSION_MISMATCH:
-		return err_set(e, ERR_UNSUPPORTED,
-			       "%s: %s: written by another version of LMDB: use the program that wrote it", env->path,
-			       what);
+		return err_set(e, ERR_UNSUPPORTED, "%s: %s: written by another version of LMDB: %s", env->path, what,
+			       store__env_step(env, "use the program that wrote it"));
 	case MDB_READERS_FULL:
 		return err_set(e, ERR_AGAIN, "%s: %s: %d transactions read at once already", env->path, what,
 			       READERS_MAX);
@@ -421,12 +427,11 @@ static int check_format(struct store_txn *txn, struct err *e)
 	uint32_t format = reader_u32le(&r);
 	bool ledger = reader_u8(&r) != 0;
 	if (format != STORE__FORMAT)
-		return err_set(
-			e, ERR_UNSUPPORTED,
-			"%s: has format %u, this program reads format %d: use the version of the program that wrote it",
-			txn->env->path, format, STORE__FORMAT);
+		return err_set(e, ERR_UNSUPPORTED, "%s: has format %u, this program reads format %d: %s",
+			       txn->env->path, format, STORE__FORMAT,
+			       store__env_step(txn->env, "use the version of the program that wrote it"));
 	rc = store__record_done(txn, STORE__TABLE_FORMAT, store__key_bytes(&key), &r, e);
-	if (!rc && ledger != txn->env->ledger)
+	if (!rc && ledger != (txn->env->kind == STORE__LEDGER))
 		rc = err_set(e, ERR_CORRUPT, "%s: is the other environment: the folder's ledger and blobs were swapped",
 			     txn->env->path);
 	return rc;
@@ -438,7 +443,7 @@ static int write_format(struct store_txn *txn, struct err *e)
 	store__key_text("store", &key);
 	struct buf *b = store__record_begin(txn, STORE__RECORD_FORMAT);
 	buf_u32le(b, STORE__FORMAT);
-	buf_u8(b, txn->env->ledger);
+	buf_u8(b, txn->env->kind == STORE__LEDGER);
 	return store__record_put(txn, STORE__TABLE_FORMAT, &key, e);
 }
 
@@ -515,10 +520,8 @@ static int open_lmdb(struct store__env *env, struct err *e)
 	if (!rc)
 		rc = mdb_env_open(env->mdb, env->path, MDB_NOTLS, 0600); /* NOTLS: a thread may read while it writes */
 	if (rc == MDB_INVALID)
-		return err_set(
-			e, ERR_CORRUPT,
-			"%s/data.mdb: is not a data file of this program: restore a backup, or name another folder",
-			env->path);
+		return err_set(e, ERR_CORRUPT, "%s/data.mdb: is not a data file of this program: %s", env->path,
+			       store__env_step(env, "restore a backup, or name another folder"));
 	if (rc)
 		return env_fail(env, e, rc, "opening");
 	MDB_envinfo info;
@@ -548,14 +551,16 @@ static size_t clamp_map(size_t max, size_t standard)
 	return max < MAP_BYTES_MIN ? MAP_BYTES_MIN : max;
 }
 
-int store__env_open(const char *folder, bool ledger, size_t map_bytes_max, struct store__env **out, struct err *e)
+int store__env_open(const char *folder, enum store__env_kind kind, size_t map_bytes_max, struct store__env **out,
+		    struct err *e)
 {
+	const bool ledger = kind == STORE__LEDGER;
 	const char *name = ledger ? "ledger" : "blobs";
 	size_t folder_len = strlen(folder);
 	struct store__env *env = fault_calloc(1, sizeof(*env));
 	if (!env)
 		return err_set(e, ERR_NOMEM, "data folder %s: opening: out of memory", folder);
-	env->ledger = ledger;
+	env->kind = kind;
 	env->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	env->map_bytes_max = clamp_map(map_bytes_max, ledger ? LEDGER_MAP_MAX : BLOBS_MAP_MAX);
 	env->map_bytes = ledger ? LEDGER_MAP_BYTES : BLOBS_MAP_BYTES;
@@ -563,13 +568,11 @@ int store__env_open(const char *folder, bool ledger, size_t map_bytes_max, struc
 		env->map_bytes = env->map_bytes_max;
 	env->folder = fault_malloc(folder_len + 1);
 	env->path = fault_malloc(folder_len + sizeof("/ledger"));
-	int rc = ERR_NOMEM;
-	if (env->folder && env->path) {
+	int rc = env->folder && env->path ? 0 : err_set(e, ERR_NOMEM, "data folder %s: opening: out of memory", folder);
+	if (!rc) {
 		memcpy(env->folder, folder, folder_len + 1);
 		snprintf(env->path, folder_len + sizeof("/ledger"), "%s/%s", folder, name);
 		rc = env_setup(env, name, e);
-	} else {
-		err_set(e, ERR_NOMEM, "data folder %s: opening: out of memory", folder);
 	}
 	if (rc)
 		store__env_close(&env);

@@ -73,9 +73,16 @@ bool store__folder_full(const char *folder, off_t file_bytes);
 int store__folder_space(const char *folder, uint64_t *free_bytes, uint64_t *disk_bytes, struct err *e) MUST_CHECK;
 
 /* --- env.c */
-/* `ledger`: with all tables; else only chunks. map_bytes_max 0: the default. */
-int store__env_open(const char *folder, bool ledger, size_t map_bytes_max, struct store__env **out,
+enum store__env_kind {
+	STORE__LEDGER, /* all tables but chunks */
+	STORE__BLOBS,  /* chunks */
+	STORE__CACHE,  /* chunks of a worker or a node, that are also elsewhere or can be made again */
+};
+/* map_bytes_max 0: the default. */
+int store__env_open(const char *folder, enum store__env_kind kind, size_t map_bytes_max, struct store__env **out,
 		    struct err *e) MUST_CHECK;
+/* What to do about an environment that cannot be read: to remove it where it is a cache, else `otherwise`. */
+const char *store__env_step(const struct store__env *env, const char *otherwise);
 void store__env_close(struct store__env **env);
 uint64_t store__env_used_bytes(struct store__env *env);
 

@@ -66,11 +66,12 @@ static int open_parts(struct store *store, const char *folder, const struct stor
 	if (!rc && !options->blobs_only)
 		rc = refuse_lost_ledger(folder, ledger, blobs, e);
 	if (!rc && !options->blobs_only)
-		rc = store__env_open(folder, true, options->ledger_map_bytes_max, &store->ledger, e);
+		rc = store__env_open(folder, STORE__LEDGER, options->ledger_map_bytes_max, &store->ledger, e);
 	if (!rc && ledger && !blobs && !options->blobs_only)
 		rc = refuse_lost_blobs(store, e);
 	if (!rc)
-		rc = store__env_open(folder, false, options->blobs_map_bytes_max, &store->blobs, e);
+		rc = store__env_open(folder, options->blobs_only ? STORE__CACHE : STORE__BLOBS,
+				     options->blobs_map_bytes_max, &store->blobs, e);
 	return rc;
 }
 

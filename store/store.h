@@ -50,7 +50,7 @@ struct store_txn;
 
 struct store_options {
 	const struct env *env;
-	bool blobs_only;                                  /* workers and nodes: no ledger */
+	bool blobs_only;                                  /* workers and nodes: no ledger; what is there is a cache */
 	size_t ledger_map_bytes_max, blobs_map_bytes_max; /* 0: 16 GiB, 256 GiB */
 };
 

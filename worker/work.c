@@ -508,10 +508,16 @@ static uint64_t oldest_fresh(const struct worker__work *work)
 static struct worker__work *next_queued(const struct worker *w)
 {
 	struct worker__work *next = NULL;
+	uint64_t least = 0;
 	for (size_t i = 0; i < w->work_count; i++) {
 		struct worker__work *work = w->works[i];
-		if (work->sm.state == WORKER__QUEUED && (next == NULL || oldest_fresh(work) < oldest_fresh(next)))
-			next = work;
+		if (work->sm.state != WORKER__QUEUED)
+			continue;
+		const uint64_t oldest = oldest_fresh(work);
+		if (next != NULL && oldest >= least)
+			continue;
+		next = work;
+		least = oldest;
 	}
 	return next;
 }

@@ -142,8 +142,13 @@ static void load_errors(void **state)
 		{ "merge: 3\n", "c.yaml:1: " },
 		{ "merge:\n  rate: [1]\n", "c.yaml:2: " },
 		{ "verbose: true\nverbose: false\n", "c.yaml:" },
-		{ "- a\n", "c.yaml" },
-		{ "verbose: b: c\n", "c.yaml:1: libyaml" },
+		{ "# x\n- a\n", "c.yaml:2: Expecting MAPPING" },
+		{ "verbose: b: c\n", "c.yaml:1: no YAML: mapping values are not allowed" },
+		{ "verbose: true\nmerge:\n\trate: 0.1\n", "c.yaml:3: no YAML: found character" },
+		{ "merge:\n  rate: 0.1\n every_edits: 1\n",
+		  "c.yaml:3: no YAML: did not find expected key, while parsing a block mapping from line 1 on; mend" },
+		{ "verbose: true\nmodel: \xff\n", "c.yaml:2: no YAML: invalid leading UTF-8 octet; mend that line" },
+		{ "nope: 1\n", "; `amend config sample` prints" },
 		{ "verbose: &x true\nmodel: *x\n", "alias" },
 	};
 	char path[TEST_PATH_BYTES];

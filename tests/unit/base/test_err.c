@@ -74,6 +74,19 @@ static void cuts_at_character(void **state)
 	}
 }
 
+/* What is no UTF-8, the wire does not take. */
+static void holds_utf8_alone(void **state)
+{
+	(void)state;
+	struct err e = ERR_INIT;
+	err_set(&e, ERR_IO, "opening %s", "/data/\xE9t\xC3\xA9\xE2\x82");
+	assert_string_equal(e.text, "opening /data/?t\xC3\xA9??");
+	err_wrap(&e, "%s", "\xFF");
+	assert_string_equal(e.text, "?: opening /data/?t\xC3\xA9??");
+	err_errno(&e, ERR_IO, EIO, "\xFF");
+	assert_string_equal(e.text, "?: Input/output error");
+}
+
 static void names(void **state)
 {
 	(void)state;
@@ -86,9 +99,13 @@ static void names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(set_and_wrap),      cmocka_unit_test(null_err),
-		cmocka_unit_test(maps_errno),        cmocka_unit_test(maps_what_open_says),
-		cmocka_unit_test(cuts_at_character), cmocka_unit_test(names),
+		cmocka_unit_test(set_and_wrap),
+		cmocka_unit_test(null_err),
+		cmocka_unit_test(maps_errno),
+		cmocka_unit_test(maps_what_open_says),
+		cmocka_unit_test(cuts_at_character),
+		cmocka_unit_test(holds_utf8_alone),
+		cmocka_unit_test(names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,6 +98,9 @@ static void escapes(void **state)
 	struct buf b = BUF_INIT;
 	text_escape("a\x1b[0m\xff\xe2\x80\xae\xc2\x85é\0", 14, &b);
 	assert_string_equal(buf_cstr(&b), "a\\x1B[0m\\xFF\\u{202E}\\u{85}é\\x00");
+	buf_clear(&b);
+	text_escape("a\xEF\xBB\xBFz", 5, &b); /* it would not be seen */
+	assert_string_equal(buf_cstr(&b), "a\\u{FEFF}z");
 	buf_free(&b);
 }
 

@@ -25,6 +25,14 @@ static void every_error_has_its_exit_code(void **state)
 	assert_int_equal(cli_misuse(&e), CLI_FAILED);
 }
 
+static void what_an_error_names_is_escaped(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_USAGE, "fleet", "status", "--\x1b[2J\xef\xbb\xbf");
+	cli_expect_err(w, "--\\x1B[2J\\u{FEFF}");
+	assert_null(strchr(cli_err(w), '\x1b'));
+}
+
 static void numbers_are_whole_and_in_range(void **state)
 {
 	static const char *const wrong[] = {
@@ -81,6 +89,7 @@ int main(void)
 #define PLAIN(f) cmocka_unit_test_setup_teardown(f, cli_setup_plain, cli_teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_error_has_its_exit_code),
+		PLAIN(what_an_error_names_is_escaped),
 		cmocka_unit_test(numbers_are_whole_and_in_range),
 		PLAIN(without_a_cluster_it_says_how_to_get_one),
 		PLAIN(a_wrong_key_is_named),

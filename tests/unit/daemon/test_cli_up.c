@@ -122,7 +122,7 @@ static void files_are_kept_with_their_full_path(void **state)
 	int missing = DO(w, "up", "--model", "m.gguf", "--corpus", "none.tsv", ANY);
 	assert_int_equal(chdir(here), 0);
 	cli_expect(w, missing, CLI_NOT_FOUND);
-	cli_expect_err(w, "calibration corpus none.tsv: No such file");
+	cli_expect_err(w, "calibration corpus none.tsv: No such file or directory; check the path");
 	assert_int_equal(status, CLI_FAILED);
 	expect_setting(w, "file", "m.gguf");
 	expect_setting(w, "corpus", "c.tsv");

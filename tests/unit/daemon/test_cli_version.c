@@ -173,6 +173,9 @@ static void a_node_that_cannot_load_is_shown(void **state)
 	cli_expect_out(w, "\nnode cannot load v6: delta: made for layer 3\n");
 	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
 	cli_expect_out(w, "\"failed_version\":6,\"failed_reason\":\"delta: made for layer 3\"");
+	node_failed(&w->cluster->node, 6, "a\x1b[2J\nb"); /* never steers a terminal */
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "\nnode cannot load v6: a\\x1B[2J\\x0Ab\n");
 	char longest[ERR_TEXT_BYTES_MAX] = "";
 	memset(longest, 'x', sizeof longest - 1);
 	node_failed(&w->cluster->node, 7, longest); /* cut, but told */

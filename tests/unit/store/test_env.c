@@ -225,7 +225,12 @@ static void test_a_file_of_something_else(void **state)
 	test_file_write(path, text);
 	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
 	assert_non_null(strstr(f->e.text, "blobs/data.mdb"));
+	assert_non_null(strstr(f->e.text, "restore a backup"));
 	assert_null(f->store);
+	f->options.blobs_only = true;
+	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
+	assert_non_null(strstr(f->e.text, "is a cache: stop the program, remove this folder"));
+	assert_null(strstr(f->e.text, "backup"));
 }
 
 static void test_data_of_another_program(void **state)
