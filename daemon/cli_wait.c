@@ -43,11 +43,11 @@ static void failing_tell(struct cli *cli, struct fleet *fleet, const struct msg_
 	fleet->told = true;
 	if (progress != NULL)
 		cli_progress_break(cli, progress);
-	fprintf(stderr,
-		"amend: %.*s cannot load v%llu and tries again: %.*s; `amend fleet status` shows it as long as it "
-		"lasts\n",
-		(int)m->name.len, m->name.text, (unsigned long long)m->failed_version, (int)m->failed_reason.len,
-		m->failed_reason.len > 0 ? m->failed_reason.text : "");
+	cli_line(stderr,
+		 "amend: %.*s cannot load v%llu and tries again: %.*s; `amend fleet status` shows it as long as it "
+		 "lasts",
+		 (int)m->name.len, m->name.text, (unsigned long long)m->failed_version, (int)m->failed_reason.len,
+		 m->failed_reason.len > 0 ? m->failed_reason.text : "");
 }
 
 /* `progress` may be NULL: nothing is drawn. */
