@@ -1,5 +1,6 @@
 /* amend.c: the command line's process: signals, terminals, the clock. Everything else is cli_run. */
 #include "daemon/cli.h"
+#include "daemon/openmp.h"
 
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -15,6 +16,7 @@ int main(int argc, char **argv)
 	struct err e = ERR_INIT;
 	struct rlimit no_core = { 0, 0 };
 	const char *no_color = getenv("NO_COLOR"); /* the convention of no-color.org */
+	openmp_spinning_bound(argv);
 	if (cli_signals_open(&cli, &e) != 0)
 		return cli_fail(&cli, &e);
 	(void)setrlimit(RLIMIT_CORE, &no_core); /* keys never reach a core dump */

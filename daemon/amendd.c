@@ -1,4 +1,5 @@
 /* amendd.c: the one server program: `amendd coordinator|worker|node [flags]`. */
+#include "daemon/openmp.h"
 #include "daemon/roles.h"
 
 #include "base/fault.h"
@@ -35,18 +36,6 @@ static int usage(FILE *out)
 	fprintf(out, "\n`amendd ROLE --help` lists a role's settings, `amendd ROLE --sample` prints a configuration "
 		     "file.\n");
 	return out == stdout ? EXIT_OK : EXIT_USAGE;
-}
-
-/* GNU OpenMP reads its environment when it is loaded: to bound its spinning the program starts itself once more. Four
- * programs may share two cores; a thread that spins while the one it waits for has no core keeps that core from it. A
- * thousand rounds are some 50 us, longer than an idle machine needs from one operation to the next: two threads that
- * shared two cores with eight others decoded 2.4 tokens/s with 20000 rounds, 5.8 with 1000, in half of the CPU time. */
-static void spinning_bound(char **argv)
-{
-	if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL)
-		return;
-	if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
-		execv("/proc/self/exe", argv); /* on failure the program simply spins longer */
 }
 
 static int fail(const char *role, const struct err *e)
@@ -135,8 +124,8 @@ static int text_print(size_t index, void (*make)(const struct conf_table *, unsi
 
 int main(int argc, char **argv)
 {
-	spinning_bound(argv);
 	struct rlimit no_core = { 0, 0 };
+	openmp_spinning_bound(argv);
 	(void)setrlimit(RLIMIT_CORE, &no_core); /* keys never reach a core dump */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file-size limit shows as a full disk instead */

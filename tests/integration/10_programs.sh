@@ -12,6 +12,16 @@ case_version() {
 	done
 }
 
+# libgomp says what it was loaded with.
+case_spinning_is_bounded() {
+	local program
+	for program in amend amendd; do
+		OMP_DISPLAY_ENV=verbose "$BIN/$program" --version 2>&1 | grep -q "GOMP_SPINCOUNT = '1000'" || fail "$program spins as long as it likes"
+		! GOMP_SPINCOUNT=7 OMP_DISPLAY_ENV=verbose "$BIN/$program" --version 2>&1 | grep -q "GOMP_SPINCOUNT = '1000'" ||
+			fail "$program does not leave GOMP_SPINCOUNT as it was set"
+	done
+}
+
 case_help() {
 	local program role
 	for program in amend amendd amend-merge; do
@@ -135,4 +145,4 @@ case_manifests() {
 	fi
 }
 
-for name in version help sample config_errors completion key manifests; do run_case "$name"; done
+for name in version spinning_is_bounded help sample config_errors completion key manifests; do run_case "$name"; done
