@@ -195,10 +195,11 @@ static void on_decoded(void *context, size_t request, const struct editor_sequen
 
 static int decoder_open(struct editor__evaluator *v, struct err *e)
 {
-	size_t longest = 0;
-	for (size_t i = 0; i < v->count; i++)
-		longest = v->questions[i].tokens.id_count > longest ? v->questions[i].tokens.id_count : longest;
-	const size_t token_max = longest + v->config->answer_tokens_max;
+	size_t token_max = 2;
+	for (size_t i = 0; i < v->count; i++) {
+		const size_t tokens = v->questions[i].tokens.id_count + v->questions[i].answer_tokens;
+		token_max = tokens > token_max ? tokens : token_max;
+	}
 	size_t slots = CACHE_TOKENS_MAX / token_max;
 	slots = slots < 1 ? 1 : slots > SLOTS_MAX ? SLOTS_MAX : slots;
 	return editor_decoder_new(v->model, slots, token_max, BATCH_ROWS, &v->decoder, e);
@@ -224,7 +225,7 @@ static int decode_all(struct editor__evaluator *v, bool (*wanted)(const struct e
 			.id_count = q->tokens.id_count,
 			.route_first = q->route_first,
 			.route_count = q->route_count,
-			.token_max = continued != NULL ? UNCHANGED_TOKENS : v->config->answer_tokens_max,
+			.token_max = continued != NULL ? UNCHANGED_TOKENS : q->answer_tokens,
 			.set = pass == BASE || v->what->oracle ? NULL : v->set,
 			.forced = pass != BASE && v->what->oracle ? q->side : NULL,
 			.no_anchor = pass == BARE || v->what->no_anchor,

@@ -7,6 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ANSWER_ROOM 8 /* tokens: a right answer may be spelled in more than its target, and has an end */
+
+/* Enough for the longest answer that counts; what is wrong need not be decoded for longer than people are shown. */
+static int answer_tokens_of(const struct editor__evaluator *v, const struct editor__question *q, size_t *count,
+			    struct err *e)
+{
+	const struct record *record = q->kind == EDITOR_ASKED_SAME_FORM ? NULL : v->what->records[q->record];
+	const size_t aliases = record != NULL ? record->alias_count : 0;
+	int rc = 0;
+	*count = v->config->answer_tokens_max;
+	for (size_t i = 0; i <= aliases && rc == 0 && q->target.text != NULL; i++) {
+		const struct record_text *text = i < aliases ? &record->aliases[i] : &q->target;
+		struct editor__tokens tokens = { 0 };
+		if (text->len + ANSWER_ROOM <= *count)
+			continue; /* no more tokens than bytes */
+		rc = editor__tokens_of(v->model, text->text, text->len, &tokens, e);
+		if (rc == 0 && tokens.id_count + ANSWER_ROOM > *count)
+			*count = tokens.id_count + ANSWER_ROOM;
+		editor__tokens_free(&tokens, 1);
+	}
+	return rc;
+}
+
 static int question_new(struct editor__evaluator *v, enum editor_asked_kind kind, size_t record,
 			struct record_text text, struct record_text target, struct editor__question **out,
 			struct err *e)
@@ -28,7 +51,7 @@ static int question_new(struct editor__evaluator *v, enum editor_asked_kind kind
 	q->forced = q->ppl = q->ppl_base = q->confident = q->confident_own = (double)NAN;
 	q->right = q->right_bare = q->right_base = (double)NAN;
 	*out = q;
-	return 0;
+	return answer_tokens_of(v, q, &q->answer_tokens, e);
 }
 
 static int ask(struct editor__evaluator *v, enum editor_asked_kind kind, size_t record, struct record_text text,

@@ -11,6 +11,7 @@ static struct model *model;
 static struct record *records[EDITS], *probes[2];
 static uint64_t seqs[EDITS];
 static struct buf delta, indexes;
+static size_t shown; /* answer_tokens_max; 0: the default */
 
 /* A rephrase that is the prompt itself is routed and right; one about something else keeps the main memory. Rows 2 and
  * 3 share their subject and not their target; row 1's second rephrase is row 0's prompt, word for word. */
@@ -47,6 +48,7 @@ static struct editor_config config(void)
 	editor_config_default(model_shape_of(model), &c);
 	c.layer = TINY_LAYER;
 	c.prompt_layer = c.relation_layer = TINY_PROMPT_LAYER;
+	c.answer_tokens_max = shown > 0 ? shown : c.answer_tokens_max;
 	return c;
 }
 
@@ -176,6 +178,21 @@ static void trained_memories_score_what_was_built(void **state)
 	assert_int_equal(answers[0].rephrase_memory, 5);
 	assert_int_equal(answers[2].rephrase_memory, 0);
 	assert_false(answers[2].rephrase_right);
+	editor_memory_set_release(&set);
+}
+
+/* However few tokens people are shown. */
+static void answers_are_decoded_to_their_targets_end(void **state)
+{
+	(void)state;
+	struct editor_memory_set *set = set_of(delta.data, delta.len);
+	struct editor_scores s;
+	shown = 1;
+	evaluate(set, &s, NULL);
+	shown = 0;
+	is(s.free_rel, 1);
+	is(s.free_rel_no_anchor, 1);
+	is(s.free_gen, 0.25);
 	editor_memory_set_release(&set);
 }
 
@@ -330,6 +347,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(trained_memories_score_what_was_built),
+		cmocka_unit_test(answers_are_decoded_to_their_targets_end),
 		cmocka_unit_test(the_fact_is_asked_inside_other_text),
 		cmocka_unit_test(what_must_not_be_routed_is_asked_behind_other_text),
 		cmocka_unit_test(every_record_has_figures_of_its_own),
