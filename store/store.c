@@ -1,6 +1,7 @@
 /* store.c: opening and closing a store, and transactions on its ledger. */
 #include "store/store.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "store/env.h"
 
 #include <errno.h>
@@ -67,6 +68,30 @@ static int refuse_lost_blobs(struct store *store, const struct data_file *blobs,
 		       store->folder, lost_how(blobs), version);
 }
 
+/* The damaged file is kept for who wants to look at it, until the next one takes its place. */
+static int set_aside(const char *folder, const struct err *why, struct err *e)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	if (snprintf(from, sizeof(from), "%s/blobs/data.mdb", folder) >= (int)sizeof(from) ||
+	    snprintf(to, sizeof(to), "%s.damaged", from) >= (int)sizeof(to))
+		return err_set(e, ERR_INVALID, "data folder: its path is longer than %d bytes", PATH_MAX);
+	if (rename(from, to))
+		return err_errno(e, ERR_IO, errno, "%s: it is damaged: renaming it to %s", from, to);
+	log_event(LOG_WARN, "STORE-CACHE-SET-ASIDE", LOGF_S("kept", to), LOGF_S("reason", why->text));
+	return 0;
+}
+
+static int open_cache(const char *folder, const struct store_options *options, struct store__env **out, struct err *e)
+{
+	struct err why = ERR_INIT;
+	int rc = store__env_open(folder, STORE__CACHE, options->blobs_map_bytes_max, out, &why);
+	if (rc == ERR_CORRUPT) {
+		rc = set_aside(folder, &why, e);
+		return rc ? rc : store__env_open(folder, STORE__CACHE, options->blobs_map_bytes_max, out, e);
+	}
+	return rc ? err_set(e, rc, "%s", why.text) : 0;
+}
+
 static int open_parts(struct store *store, const char *folder, const struct store_options *options, struct err *e)
 {
 	struct data_file ledger = { false, true }, blobs = { false, true };
@@ -81,9 +106,10 @@ static int open_parts(struct store *store, const char *folder, const struct stor
 		rc = store__env_open(folder, STORE__LEDGER, options->ledger_map_bytes_max, &store->ledger, e);
 	if (!rc && !ledger.empty && blobs.empty && !options->blobs_only)
 		rc = refuse_lost_blobs(store, &blobs, e);
-	if (!rc)
-		rc = store__env_open(folder, options->blobs_only ? STORE__CACHE : STORE__BLOBS,
-				     options->blobs_map_bytes_max, &store->blobs, e);
+	if (!rc && options->blobs_only)
+		rc = open_cache(folder, options, &store->blobs, e);
+	else if (!rc)
+		rc = store__env_open(folder, STORE__BLOBS, options->blobs_map_bytes_max, &store->blobs, e);
 	return rc;
 }
 

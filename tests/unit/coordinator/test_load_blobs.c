@@ -82,7 +82,8 @@ static void test_damage_is_told_and_no_loss(void **state)
 	train(c);
 	test_path(path, c->folder, "store/blobs/data.mdb");
 	assert_ok(&c->e, file_read(path, (size_t)1 << 30, &file, &c->e));
-	for (uint8_t *at = file.data; (at = memmem(at, (size_t)(file.data + file.len - at), "AMRT", 4)) != NULL; at += 4)
+	for (uint8_t *at = file.data; (at = memmem(at, (size_t)(file.data + file.len - at), "AMRT", 4)) != NULL;
+	     at += 4)
 		at[8] ^= 1, flipped++;
 	assert_true(flipped >= 4);
 	assert_ok(&c->e, file_write_atomic(path, file.data, file.len, 0600, &c->e));
