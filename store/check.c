@@ -50,7 +50,7 @@ struct walk {
 	const uint8_t *file;
 	uint64_t file_bytes, page_bytes, page_count;
 	uint8_t *used; /* a bit a page */
-	bool deep, ours;
+	bool ours;
 	const char *why;
 };
 
@@ -199,7 +199,7 @@ static bool table_check(struct walk *w, const struct node *node)
 	t.depth = u16_at(node->value + 6);
 	t.entry_count = u64_at(node->value + 32);
 	t.root = u64_at(node->value + 40);
-	return w->deep ? tree_walk(w, &t) : true;
+	return tree_walk(w, &t);
 }
 
 static bool leaf_check(struct walk *w, struct tree *t, struct node *node)
@@ -281,7 +281,7 @@ static bool roots_walk(struct walk *w, const uint8_t *meta)
 		return damaged(w, "its head is not that of a data file");
 	if (!tree_walk(w, &tables))
 		return false;
-	return w->ours && w->deep ? tree_walk(w, &unused) : true;
+	return w->ours ? tree_walk(w, &unused) : true;
 }
 
 /* 0, or ERR_CORRUPT with `why`; ERR_NOMEM. */
@@ -307,9 +307,9 @@ static int file_walk(struct walk *w)
 	return whole ? 0 : ERR_CORRUPT;
 }
 
-int store__file_check(const char *path, bool deep, struct err *e)
+int store__file_check(const char *path, struct err *e)
 {
-	struct walk w = { .deep = deep, .why = "" };
+	struct walk w = { .why = "" };
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)

@@ -73,10 +73,9 @@ int store__folder_sync(const char *folder, const char *name, struct err *e) MUST
 bool store__folder_full(const char *folder, off_t file_bytes);
 int store__folder_space(const char *folder, uint64_t *free_bytes, uint64_t *disk_bytes, struct err *e) MUST_CHECK;
 
-/* --- check.c: reads the pages that make up the trees, and with `deep` those of every table. 0 also where the file is
- * not there or empty. ERR_CORRUPT: the file is damaged; the text says how, and no more. ERR_NOMEM, ERR_DENIED, ERR_IO.
- */
-int store__file_check(const char *path, bool deep, struct err *e) MUST_CHECK;
+/* --- check.c: reads all pages of our trees, but what long values hold. 0 also where the file is not there or empty.
+ * ERR_CORRUPT: it is damaged; the text says how, and no more. ERR_NOMEM, ERR_DENIED, ERR_IO. */
+int store__file_check(const char *path, struct err *e) MUST_CHECK;
 
 /* --- env.c, env_open.c */
 bool store__table_known(const void *name, size_t name_len);

@@ -18,19 +18,6 @@
 #define BLOBS_MAP_MAX    ((size_t)256 << 30)
 #define MAP_BYTES_MIN    ((size_t)256 << 10)
 
-/* A file that was cut short would be a SIGBUS at the first read behind its end; zeros are a page that LMDB refuses. */
-static int refill_file(struct store__env *env, struct err *e)
-{
-	mdb_filehandle_t fd;
-	off_t want = (off_t)store__env_used(env);
-	int rc = mdb_env_get_fd(env->mdb, &fd);
-	if (rc)
-		return store__env_fail(env, e, rc, "opening");
-	if (store__env_file_bytes(env) < want && ftruncate(fd, want))
-		return store__env_write_fail(env, e, errno, "filling up its data file");
-	return 0;
-}
-
 static int damaged(const struct store__env *env, const char *why, struct err *e)
 {
 	return err_set(e, ERR_CORRUPT, "%s/data.mdb: is damaged: %s: %s", env->path, why, store__env_mend(env));
@@ -167,7 +154,7 @@ static int check_file(struct store__env *env, struct err *e)
 	struct err why = ERR_INIT;
 	if (snprintf(path, sizeof(path), "%s/data.mdb", env->path) >= (int)sizeof(path))
 		return err_set(e, ERR_INVALID, "data folder: its path is longer than %d bytes", PATH_MAX);
-	int rc = store__file_check(path, env->kind != STORE__LEDGER, &why);
+	int rc = store__file_check(path, &why);
 	if (rc == ERR_CORRUPT)
 		return damaged(env, why.text, e);
 	return rc ? err_set(e, rc, "%s", why.text) : 0;
@@ -182,8 +169,6 @@ static int env_setup(struct store__env *env, const char *name, struct err *e)
 		rc = check_file(env, e);
 	if (!rc)
 		rc = open_lmdb(env, e);
-	if (!rc)
-		rc = refill_file(env, e);
 	if (!rc)
 		rc = open_tables(env, e);
 	return rc ? rc : store__folder_sync(env->folder, name, e);

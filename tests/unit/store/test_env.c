@@ -307,7 +307,6 @@ static void test_a_file_cut_short(void **state)
 {
 	struct fixture *f = *state;
 	char path[TEST_PATH_BYTES + 32];
-	uint64_t bad = 0;
 	struct stat st;
 	for (int i = 0; i < 5; i++)
 		OK(f, write_group(f, &f->e));
@@ -315,13 +314,9 @@ static void test_a_file_cut_short(void **state)
 	data_path(f, "ledger", path);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(truncate(path, st.st_size / 2), 0);
-	int rc = store_open(f->folder, &f->options, &f->store, &f->e);
-	if (!rc) {
-		fixture_begin_read(f);
-		rc = store_event_verify(f->txn, &bad, &f->e);
-		assert_true(bad >= 1);
-	}
-	assert_string_equal(err_name(rc), "ERR_CORRUPT");
+	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
+	assert_non_null(
+		strstr(f->e.text, "ledger/data.mdb: is damaged: it is cut short: restore the folder from a backup"));
 }
 
 int main(void)
