@@ -239,6 +239,8 @@ bool coordinator__space_low(struct coordinator *c);
 
 /* --- load.c */
 int coordinator__load(struct coordinator *c, struct err *e) MUST_CHECK;
+/* load_blobs.c: ERR_CORRUPT: a chunk that the next version would name is not in the store. */
+int coordinator__blobs_check(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
 int coordinator__shard_reload(struct store_txn *txn, struct shard *shard, bool *gone, struct err *e) MUST_CHECK;
 struct shard *coordinator__shard_find(struct coordinator *c, uint64_t id);
 struct shard *coordinator__shard_add(struct coordinator *c, struct err *e); /* a new open one, in memory, touched */

@@ -496,9 +496,11 @@ int coordinator__load(struct coordinator *c, struct err *e)
 	if (rc == 0)
 		rc = load_shards(c, txn, e);
 	if (rc == 0)
-		rc = load_layer(c, txn, e);
-	if (rc == 0)
 		rc = load_merges(c, txn, e);
+	if (rc == 0)
+		rc = coordinator__blobs_check(c, txn, e);
+	if (rc == 0)
+		rc = load_layer(c, txn, e);
 	if (rc == 0)
 		rc = load_unserved(c, txn, e);
 	if (rc == 0)

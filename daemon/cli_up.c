@@ -1,5 +1,6 @@
 /* cli_up.c: `amend up` and `amend down`: a whole cluster on this machine, with generated keys and a data folder. */
 #include "daemon/cli.h"
+#include "daemon/cli_folder.h"
 #include "daemon/cli_port.h"
 #include "daemon/cli_process.h"
 #include "daemon/roles.h"
@@ -97,17 +98,9 @@ static int keys_ensure(struct cluster *c, struct err *e)
 /* Every data folder remembers its model by name only; the ledger holds the digest, and refuses another one. */
 static int folder_make(struct cluster *c, struct err *e)
 {
-	static const char *const parts[] = { "", "/keys", "/run", "/log", "/coordinator" };
-	char path[PATH_MAX + 32];
-	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < sizeof parts / sizeof parts[0]; i++) {
-		snprintf(path, sizeof path, "%s%s", c->folder, parts[i]);
-		rc = file_make_folder(path, e);
-	}
-	if (rc != 0) {
-		err_wrap(e, "data folder");
+	int rc = cli_folder_make(c->folder, e);
+	if (rc != 0)
 		return rc;
-	}
 	if (realpath(c->cli->data, c->folder) == NULL)
 		return err_errno(e, ERR_IO, errno, "data folder %s", c->cli->data);
 	return 0;
@@ -522,6 +515,8 @@ static int cluster_up(struct cluster *c, struct err *e)
 {
 	char folder[PATH_MAX];
 	int rc = running_take(c, e);
+	if (rc == 0)
+		rc = cli_folder_check(c->cli->data, e);
 	if (rc == 0)
 		rc = files_find(c, e);
 	if (rc == 0)

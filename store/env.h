@@ -1,4 +1,5 @@
-/* env.h (inside store/): tables, transactions and the folder, without lmdb.h. env.c is the only file that knows LMDB.
+/* env.h (inside store/): tables, transactions and the folder, without lmdb.h. env.c and env_open.c know
+ * LMDB (env_lmdb.h); check.c knows the form of its files.
  *
  * Keys and values that come out point into the map: valid until the transaction ends or, for a writer, its next write.
  * After a write that failed half-way the transaction is spoilt: store_commit gives that error and keeps nothing. */
@@ -72,7 +73,12 @@ int store__folder_sync(const char *folder, const char *name, struct err *e) MUST
 bool store__folder_full(const char *folder, off_t file_bytes);
 int store__folder_space(const char *folder, uint64_t *free_bytes, uint64_t *disk_bytes, struct err *e) MUST_CHECK;
 
-/* --- env.c */
+/* --- check.c: reads all pages of our trees, but what long values hold. 0 also where the file is not there or empty.
+ * ERR_CORRUPT: it is damaged; the text says how, and no more. ERR_NOMEM, ERR_DENIED, ERR_IO. */
+int store__file_check(const char *path, struct err *e) MUST_CHECK;
+
+/* --- env.c, env_open.c */
+bool store__table_known(const void *name, size_t name_len);
 enum store__env_kind {
 	STORE__LEDGER, /* all tables but chunks */
 	STORE__BLOBS,  /* chunks */
@@ -81,8 +87,10 @@ enum store__env_kind {
 /* map_bytes_max 0: the default. */
 int store__env_open(const char *folder, enum store__env_kind kind, size_t map_bytes_max, struct store__env **out,
 		    struct err *e) MUST_CHECK;
-/* What to do about an environment that cannot be read: to remove it where it is a cache, else `otherwise`. */
+/* What to do about an environment of another format: to remove it where it is a cache, else `otherwise`. */
 const char *store__env_step(const struct store__env *env, const char *otherwise);
+/* What to do about a damaged one. */
+const char *store__env_mend(const struct store__env *env);
 void store__env_close(struct store__env **env);
 uint64_t store__env_used_bytes(struct store__env *env);
 

@@ -144,7 +144,7 @@ int store__record_corrupt(const struct store_txn *txn, enum store__table table, 
 	char text[STORE__KEY_TEXT_BYTES];
 	key_describe(table, key, text);
 	return err_set(e, ERR_CORRUPT, "%s: %s: %s: the disk or someone changed it: %s", store__txn_path(txn), text,
-		       why, store__env_step(txn->env, "restore the folder from a backup"));
+		       why, store__env_mend(txn->env));
 }
 
 int store__record_check(const struct store_txn *txn, enum store__table table, struct store__bytes key,

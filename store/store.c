@@ -1,6 +1,7 @@
 /* store.c: opening and closing a store, and transactions on its ledger. */
 #include "store/store.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "store/env.h"
 
 #include <errno.h>
@@ -9,37 +10,49 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 /* Room that every writer finds: a group of 100 records of 32 KiB, their events and the pages copied on the way, four
  * times over. */
 #define GROUP_BYTES ((size_t)16 << 20)
 
-static int is_there(const char *folder, const char *name, bool *there, struct err *e)
+struct data_file {
+	bool there, empty; /* empty: also where it is not there */
+};
+
+static int look_at(const char *folder, const char *name, struct data_file *out, struct err *e)
 {
 	char path[PATH_MAX];
+	struct stat st = { .st_size = 0 };
 	if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
 		return err_set(e, ERR_INVALID, "data folder: its path is longer than %d bytes", PATH_MAX);
-	*there = access(path, F_OK) == 0;
-	if (!*there && errno != ENOENT && errno != ENOTDIR)
+	bool there = stat(path, &st) == 0;
+	if (!there && errno != ENOENT && errno != ENOTDIR)
 		return err_errno(e, ERR_IO, errno, "data folder %s: looking for %s", folder, name);
+	*out = (struct data_file){ there, st.st_size == 0 };
 	return 0;
 }
 
-/* Blobs are made after the ledger, so they never stand alone unless a ledger was lost. */
-static int refuse_lost_ledger(const char *folder, bool ledger, bool blobs, struct err *e)
+static const char *lost_how(const struct data_file *file)
 {
-	if (ledger || !blobs)
+	return file->there ? "empty" : "missing";
+}
+
+/* Blobs are made after the ledger, so they never stand beside none unless it was lost. LMDB takes a file of no bytes
+ * for a new one. */
+static int refuse_lost_ledger(const char *folder, const struct data_file *ledger, const struct data_file *blobs,
+			      struct err *e)
+{
+	if (!ledger->empty || !blobs->there)
 		return 0;
 	return err_set(e, ERR_CORRUPT,
-		       "data folder %s: its ledger is missing beside its blobs: put both back from a backup, or, where "
-		       "it was a "
-		       "worker's or a node's, name another folder",
-		       folder);
+		       "data folder %s: ledger/data.mdb is %s beside its blobs: put both back from a backup, or, where "
+		       "it was a worker's or a node's, name another folder",
+		       folder, lost_how(ledger));
 }
 
 /* A ledger without versions may be one whose first opening was cut short. */
-static int refuse_lost_blobs(struct store *store, struct err *e)
+static int refuse_lost_blobs(struct store *store, const struct data_file *blobs, struct err *e)
 {
 	struct store_txn *txn = NULL;
 	uint64_t version = 0;
@@ -50,28 +63,53 @@ static int refuse_lost_blobs(struct store *store, struct err *e)
 	if (rc || version == 0)
 		return rc;
 	return err_set(e, ERR_CORRUPT,
-		       "data folder %s: its blobs are missing beside a ledger of %" PRIu64
-		       " version(s): put both back from a backup, or name another folder",
-		       store->folder, version);
+		       "data folder %s: blobs/data.mdb is %s beside a ledger of %" PRIu64
+		       " version(s), whose deltas were in it: put both back from a backup, or name another folder",
+		       store->folder, lost_how(blobs), version);
+}
+
+/* The damaged file is kept for who wants to look at it, until the next one takes its place. */
+static int set_aside(const char *folder, const struct err *why, struct err *e)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	if (snprintf(from, sizeof(from), "%s/blobs/data.mdb", folder) >= (int)sizeof(from) ||
+	    snprintf(to, sizeof(to), "%s.damaged", from) >= (int)sizeof(to))
+		return err_set(e, ERR_INVALID, "data folder: its path is longer than %d bytes", PATH_MAX);
+	if (rename(from, to))
+		return err_errno(e, ERR_IO, errno, "%s: it is damaged: renaming it to %s", from, to);
+	log_event(LOG_WARN, "STORE-CACHE-SET-ASIDE", LOGF_S("kept", to), LOGF_S("reason", why->text));
+	return 0;
+}
+
+static int open_cache(const char *folder, const struct store_options *options, struct store__env **out, struct err *e)
+{
+	struct err why = ERR_INIT;
+	int rc = store__env_open(folder, STORE__CACHE, options->blobs_map_bytes_max, out, &why);
+	if (rc == ERR_CORRUPT) {
+		rc = set_aside(folder, &why, e);
+		return rc ? rc : store__env_open(folder, STORE__CACHE, options->blobs_map_bytes_max, out, e);
+	}
+	return rc ? err_set(e, rc, "%s", why.text) : 0;
 }
 
 static int open_parts(struct store *store, const char *folder, const struct store_options *options, struct err *e)
 {
-	bool ledger = false, blobs = false;
+	struct data_file ledger = { false, true }, blobs = { false, true };
 	int rc = store__folder_open(folder, &store->lock, e);
 	if (!rc)
-		rc = is_there(folder, "ledger/data.mdb", &ledger, e);
+		rc = look_at(folder, "ledger/data.mdb", &ledger, e);
 	if (!rc)
-		rc = is_there(folder, "blobs/data.mdb", &blobs, e);
+		rc = look_at(folder, "blobs/data.mdb", &blobs, e);
 	if (!rc && !options->blobs_only)
-		rc = refuse_lost_ledger(folder, ledger, blobs, e);
+		rc = refuse_lost_ledger(folder, &ledger, &blobs, e);
 	if (!rc && !options->blobs_only)
 		rc = store__env_open(folder, STORE__LEDGER, options->ledger_map_bytes_max, &store->ledger, e);
-	if (!rc && ledger && !blobs && !options->blobs_only)
-		rc = refuse_lost_blobs(store, e);
-	if (!rc)
-		rc = store__env_open(folder, options->blobs_only ? STORE__CACHE : STORE__BLOBS,
-				     options->blobs_map_bytes_max, &store->blobs, e);
+	if (!rc && !ledger.empty && blobs.empty && !options->blobs_only)
+		rc = refuse_lost_blobs(store, &blobs, e);
+	if (!rc && options->blobs_only)
+		rc = open_cache(folder, options, &store->blobs, e);
+	else if (!rc)
+		rc = store__env_open(folder, STORE__BLOBS, options->blobs_map_bytes_max, &store->blobs, e);
 	return rc;
 }
 

@@ -50,12 +50,13 @@ struct store_txn;
 
 struct store_options {
 	const struct env *env;
-	bool blobs_only;                                  /* workers and nodes: no ledger; what is there is a cache */
+	bool blobs_only; /* workers and nodes: no ledger; what is there is a cache, and set aside where it is damaged */
 	size_t ledger_map_bytes_max, blobs_map_bytes_max; /* 0: 16 GiB, 256 GiB */
 };
 
 /* Makes the folder (0700) when it is missing. ERR_BUSY: another process has it open; ERR_DENIED: not writable;
- * ERR_UNSUPPORTED: another format, another program's data, or a network file system; ERR_CORRUPT: no data file. */
+ * ERR_UNSUPPORTED: another format, another program's data, or a network file system; ERR_CORRUPT: a data file is lost
+ * or damaged. A cache's is renamed to data.mdb.damaged and begun anew (STORE-CACHE-SET-ASIDE). */
 int store_open(const char *folder, const struct store_options *options, struct store **out, struct err *e) MUST_CHECK;
 void store_close(struct store **store);
 

@@ -107,6 +107,42 @@ case_requests_during_change() {
 	cluster_down
 }
 
+# Damage in the caches of a worker and a node: they are set aside, and all that was accepted is served. What only the
+# damaged cache had, a trained group that was not uploaded yet, is trained again.
+case_damaged_caches() {
+	local at blobs name
+	cluster_up damage "$TINY"
+	facts 24 damage >"$WORK/damage.jsonl"
+	head -n 12 "$WORK/damage.jsonl" >"$WORK/damage.1"
+	tail -n 12 "$WORK/damage.jsonl" >"$WORK/damage.2"
+	try amend edit import "$WORK/damage.1"
+	expect_ok
+	wait_served 60
+	kill_hard worker-0
+	kill_hard worker-1
+	FAULT=worker.commit.after=kill@1 process_start worker-0
+	try amend edit import "$WORK/damage.2"
+	expect_ok
+	wait_for 60 gone "$(pid_of worker-0)" || fail "the point before the upload was not reached"
+	cluster_kill "$D"
+	wait_for 5 processes_gone "$D" || fail "programs outlive SIGKILL"
+	blobs=$D/worker-0/blobs/data.mdb
+	for ((at = 5; at < 300 * 37; at += 37)); do
+		printf '\377' | dd of="$blobs" bs=1 seek="$at" conv=notrunc status=none
+	done
+	truncate -s 20000 "$D/node-0/blobs/data.mdb"
+	cluster_up damage "$TINY"
+	for name in worker-0 node-0; do
+		log_has "$name" STORE-CACHE-SET-ASIDE || fail "$name says nothing of its damaged cache"
+		[ -s "$D/$name/blobs/data.mdb.damaged" ] || fail "$name keeps nothing of its damaged cache"
+	done
+	log_has worker-1 STORE-CACHE-SET-ASIDE && fail "the cache of worker-1 was whole"
+	wait_served 90
+	expect_in_ledger "$WORK/damage.jsonl" only
+	expect_kept_and_served "$WORK/damage.jsonl"
+	cluster_down
+}
+
 # Ctrl-C, as a terminal sends it: to the whole process group.
 interrupt_and_gone() {
 	kill -INT -- "-$1" 2>/dev/null
@@ -202,6 +238,6 @@ case_interrupt_next_up() {
 }
 
 for name in kill9_coordinator killed_around_commit all_served_after restart_time import_again node_restarted requests_during_change \
-	interrupt_import interrupt_first_up interrupt_next_up; do
+	damaged_caches interrupt_import interrupt_first_up interrupt_next_up; do
 	run_case "$name"
 done

@@ -80,6 +80,22 @@ static void a_wrong_model_leaves_no_folder(void **state)
 	assert_int_not_equal(access(path, F_OK), 0);
 }
 
+/* rm -rf of the coordinator's folder alone. */
+static void a_lost_coordinator_is_not_begun_anew(void **state)
+{
+	struct cli_world *w = *state;
+	char model[TEST_PATH_BYTES], path[TEST_PATH_BYTES];
+	data_path(w, "m.gguf", model);
+	model_make(model);
+	EXPECT(w, CLI_FAILED, "up", "--model", model, "--workers", "1", ANY);
+	cli_expect_err(w, "coordinator ended: ");
+	data_path(w, "coordinator", path);
+	assert_int_equal(rmdir(path), 0);
+	EXPECT(w, CLI_VERIFY, "up", "--model", model, "--workers", "1", ANY);
+	cli_expect_err(w, "put coordinator/ back from a backup, or remove the whole folder");
+	assert_int_not_equal(access(path, F_OK), 0);
+}
+
 static void too_little_space_is_said(void **state)
 {
 	struct cli_world *w = *state;
@@ -233,6 +249,7 @@ int main(void)
 		PLAIN(a_failed_start_leaves_the_configuration),
 		PLAIN(a_failed_first_start_leaves_none),
 		PLAIN(a_wrong_model_leaves_no_folder),
+		PLAIN(a_lost_coordinator_is_not_begun_anew),
 		PLAIN(too_little_space_is_said),
 		PLAIN(files_are_kept_with_their_full_path),
 		PLAIN(keys_are_the_owners_alone),

@@ -144,6 +144,14 @@ static void lose(const struct fixture *f, const char *environment)
 	assert_int_equal(unlink(path), 0);
 }
 
+static void empty_out(const struct fixture *f, const char *environment)
+{
+	lose(f, environment);
+	char path[TEST_PATH_BYTES + 32];
+	snprintf(path, sizeof(path), "%s/%s/data.mdb", f->folder, environment);
+	test_file_write(path, "");
+}
+
 static void test_a_lost_ledger_is_not_begun_anew(void **state)
 {
 	struct fixture *f = *state;
@@ -152,7 +160,7 @@ static void test_a_lost_ledger_is_not_begun_anew(void **state)
 	lose(f, "ledger");
 	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
 	assert_null(f->store);
-	assert_non_null(strstr(f->e.text, "its ledger is missing beside its blobs: put both back from a backup"));
+	assert_non_null(strstr(f->e.text, "ledger/data.mdb is missing beside its blobs: put both back from a backup"));
 	f->options.blobs_only = true; /* what has no ledger misses none */
 	OK(f, store_open(f->folder, &f->options, &f->store, &f->e));
 }
@@ -172,7 +180,38 @@ static void test_lost_blobs_of_versions_are_missed(void **state)
 	lose(f, "blobs");
 	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
 	assert_null(f->store);
-	assert_non_null(strstr(f->e.text, "its blobs are missing beside a ledger of 1 version(s)"));
+	assert_non_null(strstr(f->e.text, "blobs/data.mdb is missing beside a ledger of 1 version(s)"));
+}
+
+static void test_an_emptied_ledger_is_not_begun_anew(void **state)
+{
+	struct fixture *f = *state;
+	fixture_open(f);
+	store_close(&f->store);
+	empty_out(f, "ledger");
+	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
+	assert_non_null(strstr(f->e.text, "ledger/data.mdb is empty beside its blobs: put both back from a backup"));
+	empty_out(f, "blobs");
+	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
+	lose(f, "blobs"); /* a first opening that was cut short */
+	fixture_open(f);
+}
+
+static void test_emptied_blobs_of_versions_are_missed(void **state)
+{
+	struct fixture *f = *state;
+	struct store_version version = { .version = 1 };
+	fixture_open(f);
+	store_close(&f->store);
+	empty_out(f, "blobs");
+	fixture_open(f); /* as above */
+	fixture_begin(f);
+	OK(f, store_version_put(f->txn, &version, &f->e));
+	fixture_commit(f);
+	store_close(&f->store);
+	empty_out(f, "blobs");
+	FAILS(ERR_CORRUPT, store_open(f->folder, &f->options, &f->store, &f->e));
+	assert_non_null(strstr(f->e.text, "blobs/data.mdb is empty beside a ledger of 1 version(s)"));
 }
 
 int main(void)
@@ -188,6 +227,8 @@ int main(void)
 		T(test_out_of_memory_lets_go_of_the_lock),
 		T(test_a_lost_ledger_is_not_begun_anew),
 		T(test_lost_blobs_of_versions_are_missed),
+		T(test_an_emptied_ledger_is_not_begun_anew),
+		T(test_emptied_blobs_of_versions_are_missed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

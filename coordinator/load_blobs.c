@@ -1,0 +1,74 @@
+/* load_blobs.c: whether the blobs are those of the ledger. Whoever adds a root to the ledger has seen its chunks in the
+ * store (recv_shard_commit.c, recv_gate_result.c, merge_files.c), so what is whole at the start is whole in every
+ * version that is published: a start looks each chunk up once, a publication none. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+struct tally {
+	size_t needed_count, lost_count;
+	char first[128]; /* of the lost ones */
+};
+
+/* A chunk that is there and damaged is no reason to stand still: nodes may hold it, and say which they miss. */
+static int root_check(struct coordinator *c, const struct hash *root, const char *what, uint64_t id,
+		      struct tally *tally, struct err *e)
+{
+	struct buf missing = BUF_INIT;
+	bool damaged = false;
+	char hex[HASH_HEX_BYTES];
+	if (hash_is_zero(root))
+		return 0;
+	tally->needed_count++;
+	int rc = store_blob_missing(c->store, root, &missing, e);
+	if (rc == 0 && missing.len > 0)
+		rc = store_chunk_has(c->store, (const struct hash *)missing.data, &damaged, e);
+	if (rc == 0 && missing.len > 0 && damaged) {
+		log_event(LOG_ERROR, "COORDINATOR-BLOB-DAMAGED", LOGF_S("what", what), LOGF_U("of", id),
+			  LOGF_X("root", root->bytes, HASH_BYTES));
+	} else if (rc == 0 && missing.len > 0 && tally->lost_count++ == 0) {
+		hash_hex(root, hex);
+		snprintf(tally->first, sizeof tally->first, "%s %" PRIu64 " (%s)", what, id, hex);
+	}
+	buf_free(&missing);
+	return rc;
+}
+
+static int shard_check(struct coordinator *c, const struct store_shard *rec, struct tally *tally, struct err *e)
+{
+	int rc = root_check(c, &rec->delta_root, "the delta of shard", rec->id, tally, e);
+	if (rc == 0)
+		rc = root_check(c, &rec->index_root, "the index of shard", rec->id, tally, e);
+	return rc == 0 ? root_check(c, &rec->calibration_root, "the calibration of shard", rec->id, tally, e) : rc;
+}
+
+static int merge_check(struct coordinator *c, const struct store_merge *rec, struct tally *tally, struct err *e)
+{
+	int rc = root_check(c, &rec->output_root, "the delta of merge", rec->id, tally, e);
+	return rc == 0 ? root_check(c, &rec->index_root, "the index of merge", rec->id, tally, e) : rc;
+}
+
+int coordinator__blobs_check(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct tally tally = { .needed_count = 0 };
+	struct store_version version;
+	if (c->version == 0)
+		return 0;
+	int rc = store_version_get(txn, c->version, &version, e);
+	if (rc == 0)
+		rc = root_check(c, &version.root, "the manifest of version", c->version, &tally, e);
+	for (size_t i = 0; rc == 0 && i < c->shard_count; i++)
+		rc = shard_check(c, &c->shards[i]->rec, &tally, e);
+	for (size_t i = 0; rc == 0 && i < c->merge_count; i++)
+		rc = merge_check(c, &c->merges[i], &tally, e);
+	if (rc == 0 && c->merge.active)
+		rc = merge_check(c, &c->merge.rec, &tally, e);
+	if (rc == 0 && tally.lost_count > 0)
+		rc = err_set(e, ERR_CORRUPT,
+			     "data folder %s: %zu of the %zu blobs of version %" PRIu64
+			     " and its memories are not in blobs/, first %s: put ledger/ and blobs/ back from one "
+			     "backup; these blobs are another ledger's, or older",
+			     c->data_folder, tally.lost_count, tally.needed_count, c->version, tally.first);
+	return rc;
+}
