@@ -119,9 +119,10 @@ static void answer(void *socket, const struct request *r, bool allowed)
 	if (allowed)
 		proto_key_hex((const uint8_t *)r->field[6], user_id);
 	const char *text = allowed ? "OK" : "key not allowed";
-	/* The six frames are queued inside this process: nothing here can wait on a peer. */
+	/* The six frames are queued inside this process: nothing here can wait on a peer. A refusal is 300, "for now":
+	 * after a 400 the peer's libzmq would never try again, and a key that is allowed later stayed outside. */
 	if (zmq_send(socket, "1.0", 3, ZMQ_SNDMORE) < 0 || zmq_send(socket, r->field[1], r->len[1], ZMQ_SNDMORE) < 0 ||
-	    zmq_send(socket, allowed ? "200" : "400", 3, ZMQ_SNDMORE) < 0 ||
+	    zmq_send(socket, allowed ? "200" : "300", 3, ZMQ_SNDMORE) < 0 ||
 	    zmq_send(socket, text, strlen(text), ZMQ_SNDMORE) < 0 ||
 	    zmq_send(socket, user_id, strlen(user_id), ZMQ_SNDMORE) < 0 || zmq_send(socket, "", 0, 0) < 0)
 		log_event(LOG_ERROR, "PROTO-ZAP-ANSWER-FAILED", LOGF_S("error", zmq_strerror(errno)));
