@@ -8,6 +8,7 @@
 #include "daemon/config.h"
 #include "proto/loop.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -64,6 +65,12 @@ int cli_fail(struct cli *cli, const struct err *e);
 int cli_misuse(const struct err *e);
 /* Adds what to do next; gives the error's code. */
 int cli_add_step(struct err *e, const char *step);
+
+/* The file in `folder` whose settings hold: amend.yaml, but those of an `amend up` that has not ended, or was killed.
+ */
+int cli_config_path(const char *folder, char out[PATH_MAX], struct err *e) MUST_CHECK;
+int cli_start_mark(const char *folder, char out[PATH_MAX], struct err *e) MUST_CHECK; /* the file that says so */
+bool cli_start_unfinished(const char *folder);
 
 /* A file to read is there and is no folder; the errors say what to do, `step` where nothing has that name. */
 int cli_file_check(const char *path, const char *step, struct err *e) MUST_CHECK;
