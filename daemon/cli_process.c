@@ -174,7 +174,11 @@ int cli_process_list(const char *folder, struct cli_process *out, size_t max, si
 		return err_set(e, ERR_LIMIT, "%s: the path is too long", folder);
 	DIR *dir = opendir(path);
 	if (dir == NULL)
-		return errno == ENOENT ? 0 : err_errno(e, ERR_IO, errno, "cannot read %s", path);
+		return errno == ENOENT ? 0
+				       : err_errno(e, ERR_IO, errno,
+						   "cannot read %s; name the folder of `amend up` with --data, and see "
+						   "that it is this user's",
+						   path);
 	for (struct dirent *entry; *count < max && (entry = readdir(dir)) != NULL;) {
 		struct cli_process process;
 		if (!pid_file_read(folder, entry->d_name, &process))
