@@ -30,6 +30,7 @@ struct cli {
 	enum cli_output output; /* -o; CLI_TABLE by default */
 	bool no_headers, quiet, verbose, no_color, stderr_is_terminal, stdout_is_terminal;
 	int64_t timeout_ms;          /* of one answer */
+	bool timeout_given;          /* --timeout */
 	int64_t wait_ms;             /* of commands that wait for work to be done: --timeout, else a day */
 	const char *data;            /* --data: the folder of `amend up`; default ./amend-data */
 	struct daemon_config config; /* endpoint, key and server key: from --config, flags, or <data>/amend.yaml written

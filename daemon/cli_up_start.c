@@ -213,7 +213,7 @@ static void missing_say(const struct cli_cluster *c, char *out, size_t out_bytes
 
 struct wait {
 	size_t workers, nodes;
-	int64_t deadline, asked_ms;
+	int64_t limit_ms, deadline, asked_ms;
 	int64_t refusals_from; /* in the coordinator's log */
 	int64_t refused_ms;    /* when one was seen first; 0: not yet */
 	bool refused_again;    /* what is found from now on was tried after it had been read */
@@ -260,9 +260,10 @@ static int timeout_say(const struct cli_cluster *c, const struct wait *w, struct
 	char why[ERR_TEXT_BYTES_MAX];
 	missing_say(c, why, sizeof why);
 	return err_set(e, ERR_TIMEOUT,
-		       "after %lld s: %zu of %zu workers and %zu of %zu nodes have joined%s%s; see %s/log",
-		       (long long)(START_MS / 1000), joined_count(c, "worker-"), w->workers, joined_count(c, "node-"),
-		       w->nodes, why[0] != '\0' ? "; " : "", why, c->folder);
+		       "after %lld s: %zu of %zu workers and %zu of %zu nodes have joined%s%s; see %s/log, or wait "
+		       "longer with --timeout",
+		       (long long)(w->limit_ms / 1000), joined_count(c, "worker-"), w->workers,
+		       joined_count(c, "node-"), w->nodes, why[0] != '\0' ? "; " : "", why, c->folder);
 }
 
 static int wait_step(struct cli_cluster *c, struct wait *w, bool *done, struct err *e)
@@ -286,7 +287,8 @@ static int fleet_wait(struct cli_cluster *c, size_t workers, size_t nodes, int64
 	struct wait w = { .workers = workers, .nodes = nodes, .refusals_from = refusals_from };
 	struct cli_progress progress;
 	bool done = false;
-	w.deadline = env_monotonic_ms(c->cli->env) + START_MS;
+	w.limit_ms = c->cli->timeout_given ? c->cli->wait_ms : START_MS;
+	w.deadline = env_monotonic_ms(c->cli->env) + w.limit_ms;
 	cli_progress_begin(c->cli, &progress, "start", "programs", workers + nodes);
 	progress.awaited = w.awaited;
 	for (;;) {

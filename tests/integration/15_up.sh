@@ -130,8 +130,53 @@ case_suspended() {
 	wait_for 5 suspended "$pid" || fail "worker-0 runs on"
 	try amend up
 	expect_error 1 "worker-0 \(pid $pid\) is suspended" "kill -CONT $pid"
+	# a coordinator that is started anew waits for it in vain
+	kill_hard coordinator
+	try amend --timeout 4 up
+	expect_error 6 'after 4 s: 1 of 2 workers and 1 of 1 nodes' "worker-0 \(pid $pid\) is suspended" 'with --timeout'
 	kill -CONT "$pid"
 	cluster_down
 }
 
-for name in one_worker_more refused_key two_at_once killed_and_goes_on killed_and_ended moved suspended; do run_case "$name"; done
+# One that runs and does not join: what it said last.
+case_reason_of_who_does_not_join() {
+	local pid
+	cluster_name elsewhere
+	try amend up
+	expect_ok
+	kill_hard worker-1
+	sleep 600 &
+	pid=$!
+	printf '%d %s\n' "$pid" "$(sed 's/.*) //' "/proc/$pid/stat" | cut -d' ' -f20)" >"$D/run/worker-1.pid"
+	echo 'ts=2026-01-01T00:00:00.000Z level=warn id=WORKER-REFUSED reason="another model"' >>"$D/log/worker-1.log"
+	try amend --timeout 6 up --workers 3
+	kill "$pid"
+	expect_error 6 'after 6 s' 'worker-1 says: another model' 'to get ready'
+	cluster_down
+}
+
+# Each says what to do.
+case_what_cannot_be() {
+	local base=("$BIN/amend" up --model "$TINY")
+	: >"$WORK/file"
+	try "${base[@]}" --data "$WORK/file" "${ANY[@]}"
+	expect_error 5 'a file of that name is there; remove it, or name another folder'
+	try "${base[@]}" --data "$WORK/file/folder" "${ANY[@]}"
+	expect_error 5 'name another folder'
+	try "${base[@]}" --data '' "${ANY[@]}"
+	expect_error 1 'its name is empty; name one'
+	try "$BIN/amend" --data "$WORK/file" down
+	expect_error 1 "cannot read $WORK/file/run; name the folder" 'Not a directory'
+	try "${base[@]}" --data "$WORK/absent" "${ANY[@]}" --listen 192.0.2.1:7777
+	expect_error 1 'node.listen: cannot listen on 192.0.2.1:7777: no interface' 'such as 127.0.0.1'
+	try "${base[@]}" --data "$WORK/absent" --listen 127.0.0.1:0 --coordinator tcp://127.0.0.1:20777 --hints tcp://127.0.0.1:20777
+	expect_error 1 'coordinator.hints: port 20777 is that of coordinator.endpoint'
+	[ -e "$WORK/absent" ] && fail "a folder is left"
+	mkdir "$WORK/one-port"
+	try timeout 20 "$BIN/amendd" coordinator --data "$WORK/one-port" --key-file "$WORK/clusters/elsewhere/keys/coordinator.key" \
+		--allow-file "$WORK/clusters/elsewhere/keys/allow" --coordinator tcp://127.0.0.1:20777 --hints tcp://127.0.0.1:20777
+	expect_error 1 'coordinator.endpoint' 'coordinator.hints .* name the same port'
+}
+
+for name in one_worker_more refused_key two_at_once killed_and_goes_on killed_and_ended moved suspended \
+	reason_of_who_does_not_join what_cannot_be; do run_case "$name"; done
