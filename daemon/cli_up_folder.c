@@ -78,8 +78,7 @@ static int key_ensure(struct cli_cluster *c, const char *name, unsigned roles, s
 	if (rc == 0 && !known)
 		rc = proto_keypair_save(pair, path, e);
 	struct err already = ERR_INIT;
-	int allowed = rc == 0 ? proto_allow_add(allow, pair->public_key, roles, name, &already) : ERR_EXISTS;
-	c->keys_added = c->keys_added || allowed == 0;
+	int allowed = rc == 0 ? proto_allow_add(allow, pair->public_key, roles, name, &already) : 0;
 	return allowed == 0 || allowed == ERR_EXISTS ? rc : err_set(e, allowed, "%s", already.text);
 }
 

@@ -19,7 +19,6 @@ struct cli_cluster {
 	char endpoint[128], hints[128], http[128];
 	struct cli_ports ports;
 	char server_key[65];
-	bool keys_added; /* to the list that a running coordinator has read */
 	uint64_t workers;
 	struct cli_process processes[CLI_PROCESSES_MAX];
 	bool joined[CLI_PROCESSES_MAX];

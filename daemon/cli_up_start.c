@@ -304,10 +304,10 @@ static int fleet_wait(struct cli_cluster *c, size_t workers, size_t nodes, int64
 	}
 }
 
-/* One that ran before has read the list of keys as it was. */
+/* One that ran before may have read the list of keys as it was, before this start or one that was killed. */
 static void keys_reread(const struct cli_cluster *c)
 {
-	for (size_t i = 0; c->keys_added && i < c->running_count; i++)
+	for (size_t i = 0; i < c->running_count; i++)
 		if (strcmp(c->processes[i].name, "coordinator") == 0)
 			cli_process_signal(&c->processes[i], SIGHUP);
 }

@@ -11,11 +11,21 @@ up_in() { # in the background, with a pid of its own
 # A worker that comes later has a key of its own, which the coordinator that runs reads at once.
 case_one_worker_more() {
 	cluster_up grow "$TINY"
-	calibration_lend "$D" 4
+	calibration_lend "$D" 5
 	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 3
 	expect_ok
 	[ "$(workers)" = 3 ] || fail "$(workers) workers"
 	log_has coordinator COORDINATOR-ALLOW-RELOADED || fail "the list was not read again"
+}
+
+# Killed after it had written the key, and before the coordinator was told.
+case_key_of_a_killed_start() {
+	cluster_name grow
+	"$BIN/amend" key new "$D/keys/worker-3.key" >"$WORK/key" 2>/dev/null || fail "no key"
+	echo "$(cat "$WORK/key") worker worker-3" >>"$D/keys/allow"
+	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 4
+	expect_ok
+	[ "$(workers)" = 4 ] || fail "$(workers) workers"
 }
 
 refused() { log_has coordinator PROTO-KEY-REFUSED; }
@@ -27,17 +37,17 @@ case_refused_key() {
 	cp -p "$D/keys/allow" "$D/allow"
 	process_start coordinator "--allow-file=$D/allow"
 	wait_for 20 answering || fail "the coordinator does not answer"
-	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 4
-	expect_error 4 'worker-3' 'refuses its key' 'SIGHUP'
+	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 5
+	expect_error 4 'worker-4' 'refuses its key' 'SIGHUP'
 	gone "$(pid_of worker-0)" && fail "what ran before is stopped"
 	: >"$D/log/coordinator.log"
-	timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 4 >"$WORK/up.txt" 2>&1 &
+	timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 5 >"$WORK/up.txt" 2>&1 &
 	up=$!
 	wait_for 30 refused || fail "the key is not refused: $(cat "$WORK/up.txt")"
 	cp -p "$D/keys/allow" "$D/allow"
 	kill -HUP "$(pid_of coordinator)"
 	wait "$up" || fail "it does not join: $(cat "$WORK/up.txt")"
-	[ "$(workers)" = 4 ] || fail "$(workers) workers"
+	[ "$(workers)" = 5 ] || fail "$(workers) workers"
 	cluster_down
 }
 
@@ -178,5 +188,5 @@ case_what_cannot_be() {
 	expect_error 1 'coordinator.endpoint' 'coordinator.hints .* name the same port'
 }
 
-for name in one_worker_more refused_key two_at_once killed_and_goes_on killed_and_ended moved suspended \
+for name in one_worker_more key_of_a_killed_start refused_key two_at_once killed_and_goes_on killed_and_ended moved suspended \
 	reason_of_who_does_not_join what_cannot_be; do run_case "$name"; done
