@@ -44,11 +44,16 @@ bool cli_up__runs(const struct cli_cluster *c, const char *name)
 	return false;
 }
 
+static void log_path_of(const struct cli_cluster *c, const char *name, char out[PATH_MAX + 80])
+{
+	snprintf(out, PATH_MAX + 80, "%s/log/%s.log", c->folder, name);
+}
+
 static int process_add(struct cli_cluster *c, const char *role, const char *name, struct args *extra, struct err *e)
 {
 	struct args args = { 0 };
 	char log_path[PATH_MAX + 80];
-	snprintf(log_path, sizeof log_path, "%s/log/%s.log", c->folder, name);
+	log_path_of(c, name, log_path);
 	arg(&args, "%s", c->amendd);
 	arg(&args, "%s", role);
 	arg(&args, "--config=%s", c->config);
@@ -104,7 +109,7 @@ static int processes_check(struct cli_cluster *c, struct err *e)
 		char log_path[PATH_MAX + 80], words[ERR_TEXT_BYTES_MAX];
 		if (cli_process_alive(&c->processes[i]))
 			continue;
-		snprintf(log_path, sizeof log_path, "%s/log/%s.log", c->folder, c->processes[i].name);
+		log_path_of(c, c->processes[i].name, log_path);
 		cli_process_last_words(log_path, words, sizeof words);
 		return err_set(e, ERR_EXTERNAL, "%s ended: %s", c->processes[i].name, words);
 	}
@@ -113,8 +118,10 @@ static int processes_check(struct cli_cluster *c, struct err *e)
 
 void cli_up__stop(struct cli_cluster *c, size_t first)
 {
-	for (size_t i = first; i < c->process_count; i++)
+	for (size_t i = first; i < c->process_count; i++) {
 		cli_process_signal(&c->processes[i], SIGTERM);
+		cli_process_signal(&c->processes[i], SIGCONT); /* one that is suspended takes no other signal */
+	}
 	int64_t deadline = env_monotonic_ms(c->cli->env) + STOP_MS;
 	for (size_t i = first; i < c->process_count;) {
 		if (!cli_process_alive(&c->processes[i])) {
@@ -160,11 +167,6 @@ static size_t joined_count(const struct cli_cluster *c, const char *role)
 }
 
 /* --- why one does not come */
-
-static void log_path_of(const struct cli_cluster *c, const char *name, char out[PATH_MAX + 80])
-{
-	snprintf(out, PATH_MAX + 80, "%s/log/%s.log", c->folder, name);
-}
 
 /* The coordinator has logged a refusal of its key, from that byte of the log on. */
 static bool key_refused(const struct cli_cluster *c, const struct cli_process *process, int64_t from)

@@ -133,7 +133,7 @@ case_moved() {
 
 suspended() { [ "$(awk '/^State:/ { print $2 }' "/proc/$1/status")" = T ]; }
 case_suspended() {
-	local pid
+	local pid began
 	cluster_name elsewhere
 	pid=$(pid_of worker-0) || fail "no cluster runs"
 	kill -STOP "$pid"
@@ -144,8 +144,9 @@ case_suspended() {
 	kill_hard coordinator
 	try amend --timeout 4 up
 	expect_error 6 'after 4 s: 1 of 2 workers and 1 of 1 nodes' "worker-0 \(pid $pid\) is suspended" 'with --timeout'
-	kill -CONT "$pid"
+	began=$(ms_now)
 	cluster_down
+	[ $(($(ms_now) - began)) -lt $((20000 * SLOW)) ] || fail "its end was waited for in vain"
 }
 
 # One that runs and does not join: what it said last.
