@@ -233,7 +233,7 @@ static int refusals_check(struct cli_cluster *c, struct wait *w, int64_t now, st
 	const struct cli_process *refused = refused_find(c, w->refusals_from);
 	if (refused != NULL && w->refused_again)
 		return err_set(e, ERR_DENIED,
-			       "the coordinator refuses its key to %s: %s/keys/allow, or the list that it reads, lacks "
+			       "the coordinator refuses the key of %s: %s/keys/allow, or the list that it reads, lacks "
 			       "it, or cannot be read; look into %s, and have it read the list again with SIGHUP",
 			       refused->name, c->folder, path);
 	if (refused != NULL && w->refused_ms == 0)

@@ -38,7 +38,7 @@ case_refused_key() {
 	process_start coordinator "--allow-file=$D/allow"
 	wait_for 20 answering || fail "the coordinator does not answer"
 	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 5
-	expect_error 4 'worker-4' 'refuses its key' 'SIGHUP'
+	expect_error 4 'refuses the key of worker-4' 'SIGHUP'
 	gone "$(pid_of worker-0)" && fail "what ran before is stopped"
 	: >"$D/log/coordinator.log"
 	timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 5 >"$WORK/up.txt" 2>&1 &
