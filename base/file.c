@@ -115,7 +115,10 @@ static int create_fail(struct err *e, int errnum, const char *doing, const char 
 		return err_errno(e, errnum == EROFS ? ERR_IO : ERR_DENIED, errnum,
 				 "%s %s: this user needs write access to its folder; grant it, or name another folder",
 				 doing, path);
-	return err_errno(e, errnum == ENOENT ? ERR_NOT_FOUND : ERR_IO, errnum, "%s %s", doing, path);
+	const bool full = errnum == ENOSPC || errnum == EDQUOT;
+	return err_errno(e, errnum == ENOENT ? ERR_NOT_FOUND : ERR_IO, errnum, "%s %s: %s", doing, path,
+			 full ? "make room on its disk, or name another folder"
+			      : "nothing can be made there; name another folder");
 }
 
 int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)
@@ -210,7 +213,9 @@ static int make_one(const char *path, struct err *e)
 	if (errnum == EEXIST && stat(path, &s) == 0) {
 		if (S_ISDIR(s.st_mode))
 			return 0;
-		return err_set(e, ERR_EXISTS, "making folder %s: a file of that name is there", path);
+		return err_set(e, ERR_EXISTS,
+			       "making folder %s: a file of that name is there; remove it, or name another folder",
+			       path);
 	}
 	return create_fail(e, errnum, "making folder", path);
 }
@@ -219,8 +224,10 @@ int file_make_folder(const char *path, struct err *e)
 {
 	char part[PATH_BYTES_MAX];
 	size_t len = strlen(path);
-	if (len == 0 || len >= sizeof(part))
-		return err_set(e, ERR_INVALID, "making a folder: its path has %zu bytes, 1 to %d are possible", len,
+	if (len == 0)
+		return err_set(e, ERR_INVALID, "making a folder: its name is empty; name one");
+	if (len >= sizeof(part))
+		return err_set(e, ERR_INVALID, "making a folder: its path has %zu bytes; name one of at most %d", len,
 			       PATH_BYTES_MAX - 1);
 	memcpy(part, path, len + 1);
 	for (size_t i = 1; i < len; i++) {

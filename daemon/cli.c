@@ -33,6 +33,28 @@ int cli_file_check(const char *path, const char *step, struct err *e)
 	return S_ISDIR(st.st_mode) ? err_set(e, ERR_INVALID, "%s is a folder: give a file in it", path) : 0;
 }
 
+int cli_start_mark(const char *folder, char out[PATH_MAX], struct err *e)
+{
+	if (snprintf(out, PATH_MAX, "%s/run/starting", folder) >= PATH_MAX)
+		return err_set(e, ERR_LIMIT, "%s: the path is too long", folder);
+	return 0;
+}
+
+bool cli_start_unfinished(const char *folder)
+{
+	char mark[PATH_MAX];
+	struct err silent = ERR_INIT;
+	return cli_start_mark(folder, mark, &silent) == 0 && access(mark, F_OK) == 0;
+}
+
+int cli_config_path(const char *folder, char out[PATH_MAX], struct err *e)
+{
+	const char *part = cli_start_unfinished(folder) ? "/run" : "";
+	if (snprintf(out, PATH_MAX, "%s%s/amend.yaml", folder, part) >= PATH_MAX)
+		return err_set(e, ERR_LIMIT, "%s: the path is too long", folder);
+	return 0;
+}
+
 static int exit_of(int code)
 {
 	switch (code) {
@@ -104,6 +126,28 @@ int cli_set_check(const char *set, struct err *e)
 	return err_set(e, ERR_INVALID, "--set %.64s: may be merged or retrieve", set);
 }
 
+/* `amend up` names its own key by a full path. */
+static int key_missing(const struct cli *cli, struct err *e)
+{
+	static const char own[] = "/keys/cli.key";
+	const char *file = cli->config.key_file;
+	char here[PATH_MAX];
+	size_t len = strlen(file), own_len = sizeof own - 1;
+	if (len < own_len || strcmp(file + len - own_len, own) != 0 || !cli->node_known ||
+	    snprintf(here, sizeof here, "%s%s", cli->data, own) >= (int)sizeof here)
+		return cli_add_step(e, "check --key-file, or make a pair with `amend key new FILE`");
+	if (access(here, F_OK) == 0)
+		return err_set(
+			e, ERR_NOT_FOUND,
+			"the folder %s was moved: its settings name %s; move it back, or run `amend down --data %s` "
+			"and `amend up --data %s`, which start the cluster where it lies now",
+			cli->data, file, cli->data, cli->data);
+	return err_set(e, ERR_NOT_FOUND,
+		       "the key of the cluster in %s is missing: %s; bring it back, or run `amend down --data %s` and "
+		       "`amend up --data %s`, which make another",
+		       cli->data, file, cli->data, cli->data);
+}
+
 static int zmq_connect(struct cli *cli, struct err *e)
 {
 	uint8_t server[PROTO_KEY_BYTES];
@@ -117,7 +161,7 @@ static int zmq_connect(struct cli *cli, struct err *e)
 		return rc;
 	rc = proto_keypair_load(cli->config.key_file, &cli->keys, e);
 	if (rc == ERR_NOT_FOUND)
-		rc = cli_add_step(e, "check --key-file, or make a pair with `amend key new FILE`");
+		rc = key_missing(cli, e);
 	if (rc == 0)
 		rc = proto_zmq_new(&cli->keys, NULL, cli->env, &cli->zmq, e);
 	if (rc == 0)

@@ -8,6 +8,7 @@
 #include "daemon/config.h"
 #include "proto/loop.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -29,6 +30,7 @@ struct cli {
 	enum cli_output output; /* -o; CLI_TABLE by default */
 	bool no_headers, quiet, verbose, no_color, stderr_is_terminal, stdout_is_terminal;
 	int64_t timeout_ms;          /* of one answer */
+	bool timeout_given;          /* --timeout */
 	int64_t wait_ms;             /* of commands that wait for work to be done: --timeout, else a day */
 	const char *data;            /* --data: the folder of `amend up`; default ./amend-data */
 	struct daemon_config config; /* endpoint, key and server key: from --config, flags, or <data>/amend.yaml written
@@ -64,6 +66,12 @@ int cli_fail(struct cli *cli, const struct err *e);
 int cli_misuse(const struct err *e);
 /* Adds what to do next; gives the error's code. */
 int cli_add_step(struct err *e, const char *step);
+
+/* The file in `folder` whose settings hold: amend.yaml, but those of an `amend up` that has not ended, or was killed.
+ */
+int cli_config_path(const char *folder, char out[PATH_MAX], struct err *e) MUST_CHECK;
+int cli_start_mark(const char *folder, char out[PATH_MAX], struct err *e) MUST_CHECK; /* the file that says so */
+bool cli_start_unfinished(const char *folder);
 
 /* A file to read is there and is no folder; the errors say what to do, `step` where nothing has that name. */
 int cli_file_check(const char *path, const char *step, struct err *e) MUST_CHECK;

@@ -13,7 +13,8 @@
 const struct cli_flag cli_global_flags[] = {
 	{ "data", "FOLDER", "the folder of `amend up` (default: ./amend-data)" },
 	{ "config", "FILE", "configuration file (default: FOLDER/amend.yaml)" },
-	{ "timeout", "SECONDS", "longest wait for one answer (default: 10), and for work to be done (default: a day)" },
+	{ "timeout", "SECONDS",
+	  "longest wait for one answer (default: 10), and for work to be done (default: a day; up: 180)" },
 	{ "output", "table|wide|json|jsonl|yaml|name", "form of the output; -o for short" },
 	{ "no-headers", NULL, "tables without their first line" },
 	{ "quiet", NULL, "no progress and no notes; -q for short" },
@@ -198,6 +199,7 @@ static int timeout_parse(struct cli *cli, const char *text, struct err *e)
 	double seconds = strtod(text, &end);
 	if (end == text || *end != '\0' || !(seconds >= 0.001 && seconds < 1e6))
 		return err_set(e, ERR_INVALID, "--timeout %.64s: needs a number of seconds from 0.001 to 999999", text);
+	cli->timeout_given = true;
 	cli->timeout_ms = cli->wait_ms = (int64_t)(seconds * 1000);
 	return 0;
 }

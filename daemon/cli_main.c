@@ -51,8 +51,7 @@ static int config_load(struct cli *cli, const struct cli_args *args, bool *loade
 {
 	char path[PATH_MAX];
 	const char *file = args->config_file;
-	if (file == NULL && snprintf(path, sizeof path, "%s/amend.yaml", cli->data) < (int)sizeof path &&
-	    access(path, R_OK) == 0)
+	if (file == NULL && cli_config_path(cli->data, path, e) == 0 && access(path, R_OK) == 0)
 		file = path;
 	*loaded = file != NULL;
 	return file != NULL ? conf_load_file(&daemon_config_table, &cli->config, file, e) : 0;

@@ -15,6 +15,26 @@
 #define PORT_SPAN  12000
 #define PORT_TRIES 64
 
+static int listen_failed(const char *host, unsigned port, int errnum, struct err *e)
+{
+	switch (errnum) {
+	case EADDRINUSE:
+		return err_set(e, ERR_BUSY,
+			       "port %u on %s is in use by another program; stop that one, or choose another port",
+			       port, host);
+	case EADDRNOTAVAIL:
+		return err_set(e, ERR_INVALID,
+			       "cannot listen on %s:%u: no interface of this machine has that address; give one that "
+			       "it has, such as 127.0.0.1",
+			       host, port);
+	case EACCES:
+		return err_set(e, ERR_DENIED, "cannot listen on %s:%u: this user may not; choose a port from 1024 on",
+			       host, port);
+	default:
+		return err_errno(e, ERR_IO, errnum, "cannot listen on %s:%u; choose another address", host, port);
+	}
+}
+
 static int port_probe(const char *host, unsigned port, unsigned *got, struct err *e)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
@@ -30,11 +50,7 @@ static int port_probe(const char *host, unsigned port, unsigned *got, struct err
 	int rc = 0;
 	if (bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, 1) != 0 ||
 	    getsockname(fd, (struct sockaddr *)&address, &len) != 0)
-		rc = errno == EADDRINUSE ? err_set(e, ERR_BUSY,
-						   "port %u on %s is in use by another program; stop that one, or "
-						   "choose another port",
-						   port, host)
-					 : err_errno(e, ERR_IO, errno, "cannot listen on %s:%u", host, port);
+		rc = listen_failed(host, port, errno, e);
 	*got = ntohs(address.sin_port);
 	close(fd);
 	return rc;
@@ -58,6 +74,19 @@ static int port_choose(const struct cli_ports *ports, const struct env *env, con
 	return port_probe(host, 0, got, e);
 }
 
+/* A probe leaves the port free: two settings of one cluster may both find it so. */
+static int port_take(const struct cli_ports *ports, const struct env *env, const char *host, unsigned port,
+		     unsigned *got, struct err *e)
+{
+	if (port == 0)
+		return port_choose(ports, env, host, got, e);
+	for (size_t i = 0; i < ports->count; i++)
+		if (ports->chosen[i] == port)
+			return err_set(e, ERR_INVALID, "port %u is that of %s; give each one of its own", port,
+				       ports->settings[i]);
+	return port_probe(host, port, got, e);
+}
+
 int cli_port_resolve(struct cli_ports *ports, const struct env *env, const char *scheme, const char *text,
 		     const char *setting, char *out, size_t out_bytes, struct err *e)
 {
@@ -76,11 +105,12 @@ int cli_port_resolve(struct cli_ports *ports, const struct env *env, const char 
 	port = any ? 0 : strtoul(colon + 1, NULL, 10);
 	if (port > 65535 || (!any && (colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0')))
 		return err_set(e, ERR_INVALID, "%s: \"%s\" has no port from 0 to 65535", setting, text);
-	int rc = port == 0 ? port_choose(ports, env, host, &got, e) : port_probe(host, (unsigned)port, &got, e);
+	int rc = port_take(ports, env, host, (unsigned)port, &got, e);
 	if (rc != 0) {
 		err_wrap(e, "%s", setting);
 		return rc;
 	}
+	ports->settings[ports->count] = setting;
 	ports->chosen[ports->count++] = got;
 	snprintf(out, out_bytes, "%s%s:%u", scheme, host, got);
 	return 0;

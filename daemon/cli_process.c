@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,7 +19,7 @@
 
 /* Start time in clock ticks since boot; 0 when there is no such process, or it is a zombie. One whose other threads
  * still end is none: it holds its ports and locks. */
-static uint64_t start_time_of(pid_t pid)
+static uint64_t start_time_of(pid_t pid, char *state)
 {
 	char path[64], text[1024];
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
@@ -29,14 +30,13 @@ static uint64_t start_time_of(pid_t pid)
 	fclose(f);
 	text[len] = '\0';
 	const char *after = strrchr(text, ')'); /* the name may hold spaces and brackets */
-	char state;
 	int threads;
 	unsigned long long start;
 	if (after == NULL ||
-	    sscanf(after + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d %*d %llu", &state,
+	    sscanf(after + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d %*d %llu", state,
 		   &threads, &start) != 3)
 		return 0;
-	return state == 'X' || (state == 'Z' && threads <= 1) ? 0 : start;
+	return *state == 'X' || (*state == 'Z' && threads <= 1) ? 0 : start;
 }
 
 static int pid_path(const char *folder, const char *name, char out[PATH_MAX])
@@ -44,11 +44,16 @@ static int pid_path(const char *folder, const char *name, char out[PATH_MAX])
 	return snprintf(out, PATH_MAX, "%s/run/%s.pid", folder, name) < PATH_MAX ? 0 : ERR_LIMIT;
 }
 
-/* In the child: only descriptors 0 to 2, then the program. */
-static void child_run(char *const argv[], int log_fd)
+/* In the child: only descriptors 0 to 2, then the program. It begins when its pid file is there, which is said through
+ * `go_fd`: a parent that is killed before leaves no program that nobody could find. */
+static void child_run(char *const argv[], int log_fd, int go_fd)
 {
+	char go;
 	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	sigset_t none;
+	while (read(go_fd, &go, 1) != 1)
+		if (errno != EINTR)
+			_exit(126);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGINT, SIG_DFL);
@@ -60,34 +65,65 @@ static void child_run(char *const argv[], int log_fd)
 	_exit(127);
 }
 
+static int pid_write(const char *folder, const struct cli_process *process, struct err *e)
+{
+	char path[PATH_MAX], text[64];
+	int len = snprintf(text, sizeof text, "%d %llu\n", (int)process->pid, (unsigned long long)process->start_time);
+	return pid_path(folder, process->name, path) != 0 ? err_set(e, ERR_LIMIT, "%s: the path is too long", folder)
+							  : file_write_atomic(path, text, (size_t)len, 0600, e);
+}
+
+/* Takes both ends of the pipe. */
+static int child_start(const char *folder, const char *name, char *const argv[], int log_fd, const int go[2],
+		       struct cli_process *out, struct err *e)
+{
+	char state;
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(go[1]);
+		child_run(argv, log_fd, go[0]);
+	}
+	int errnum = errno;
+	close(go[0]);
+	int rc = pid < 0 ? err_errno(e, ERR_EXTERNAL, errnum, "cannot start %s", name) : 0;
+	if (rc == 0) {
+		off_t log_bytes = lseek(log_fd, 0, SEEK_END);
+		*out = (struct cli_process){ .pid = pid,
+					     .start_time = start_time_of(pid, &state),
+					     .log_from = log_bytes > 0 ? log_bytes : 0 };
+		snprintf(out->name, sizeof out->name, "%s", name);
+		rc = pid_write(folder, out, e);
+	}
+	if (rc == 0 && write(go[1], "", 1) != 1)
+		rc = err_errno(e, ERR_EXTERNAL, errno, "cannot start %s", name);
+	close(go[1]);
+	return rc;
+}
+
 int cli_process_start(const char *folder, const char *name, char *const argv[], const char *log_path,
 		      struct cli_process *out, struct err *e)
 {
-	char path[PATH_MAX], text[64];
+	int go[2];
 	int log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (log_fd < 0)
 		return err_errno(e, ERR_IO, errno, "cannot write %s", log_path);
-	pid_t pid = fork();
-	if (pid == 0)
-		child_run(argv, log_fd);
-	int errnum = errno;
+	int rc = pipe2(go, O_CLOEXEC) != 0 ? err_errno(e, ERR_EXTERNAL, errno, "cannot start %s", name)
+					   : child_start(folder, name, argv, log_fd, go, out, e);
 	close(log_fd);
-	if (pid < 0)
-		return err_errno(e, ERR_EXTERNAL, errnum, "cannot start %s", name);
-	*out = (struct cli_process){ .pid = pid, .start_time = start_time_of(pid) };
-	snprintf(out->name, sizeof out->name, "%s", name);
-	int len = snprintf(text, sizeof text, "%d %llu\n", (int)pid, (unsigned long long)out->start_time);
-	int rc = pid_path(folder, name, path) != 0 ? err_set(e, ERR_LIMIT, "%s: the path is too long", folder)
-						   : file_write_atomic(path, text, (size_t)len, 0600, e);
-	if (rc != 0)
-		kill(pid, SIGKILL);
 	return rc;
 }
 
 bool cli_process_alive(const struct cli_process *process)
 {
+	char state;
 	(void)waitpid(process->pid, NULL, WNOHANG); /* reaps it when it is our child */
-	return process->start_time != 0 && start_time_of(process->pid) == process->start_time;
+	return process->start_time != 0 && start_time_of(process->pid, &state) == process->start_time;
+}
+
+bool cli_process_suspended(const struct cli_process *process)
+{
+	char state = 0;
+	return start_time_of(process->pid, &state) == process->start_time && state == 'T';
 }
 
 void cli_process_signal(const struct cli_process *process, int signal_number)
@@ -138,7 +174,11 @@ int cli_process_list(const char *folder, struct cli_process *out, size_t max, si
 		return err_set(e, ERR_LIMIT, "%s: the path is too long", folder);
 	DIR *dir = opendir(path);
 	if (dir == NULL)
-		return errno == ENOENT ? 0 : err_errno(e, ERR_IO, errno, "cannot read %s", path);
+		return errno == ENOENT ? 0
+				       : err_errno(e, ERR_IO, errno,
+						   "cannot read %s; name the folder of `amend up` with --data, and see "
+						   "that it is this user's",
+						   path);
 	for (struct dirent *entry; *count < max && (entry = readdir(dir)) != NULL;) {
 		struct cli_process process;
 		if (!pid_file_read(folder, entry->d_name, &process))
@@ -181,24 +221,65 @@ static size_t value_read(const char *text, char *out, size_t out_bytes)
 	return len;
 }
 
-void cli_process_last_words(const char *log_path, char *out, size_t out_bytes)
+/* The end of a log, from byte `from` on: whole lines of the last `bytes - 1` at most. */
+static void tail_read(const char *log_path, int64_t from, char *tail, size_t bytes)
 {
-	char tail[LOG_TAIL_BYTES + 1];
-	snprintf(out, out_bytes, "see %s", log_path);
+	tail[0] = '\0';
 	FILE *f = fopen(log_path, "r");
 	if (f == NULL)
 		return;
-	if (fseek(f, -LOG_TAIL_BYTES, SEEK_END) != 0)
-		rewind(f);
-	size_t len = fread(tail, 1, LOG_TAIL_BYTES, f);
+	int64_t end = fseek(f, 0, SEEK_END) == 0 ? ftell(f) : 0, first = end - (int64_t)(bytes - 1);
+	first = first > from ? first : from;
+	if (first < end && fseek(f, (long)first, SEEK_SET) == 0)
+		tail[fread(tail, 1, bytes - 1, f)] = '\0';
 	fclose(f);
-	tail[len] = '\0';
+}
+
+/* reason="…" of a line. */
+static bool reason_read(const char *line, char *out, size_t out_bytes)
+{
+	const char *reason = strstr(line, " reason="), *end = strchr(line, '\n');
+	if (reason == NULL || (end != NULL && reason > end))
+		return false;
+	value_read(reason + strlen(" reason="), out, out_bytes);
+	return true;
+}
+
+void cli_process_last_words(const char *log_path, char *out, size_t out_bytes)
+{
+	char tail[LOG_TAIL_BYTES + 1];
 	const char *last = NULL;
+	tail_read(log_path, 0, tail, sizeof tail);
 	for (const char *p = tail; (p = strstr(p, "id=PROCESS-FAILED")) != NULL; p++)
 		last = p;
-	const char *reason = last != NULL ? strstr(last, "reason=") : NULL;
-	if (reason == NULL)
+	if (last == NULL || !reason_read(last, out, out_bytes)) {
+		snprintf(out, out_bytes, "see %s", log_path);
 		return;
-	size_t used = value_read(reason + strlen("reason="), out, out_bytes);
+	}
+	size_t used = strlen(out);
 	snprintf(out + used, out_bytes - used, " (%s)", log_path);
+}
+
+bool cli_process_last_reason(const struct cli_process *process, const char *log_path, char *out, size_t out_bytes)
+{
+	char tail[LOG_TAIL_BYTES + 1];
+	bool found = false;
+	tail_read(log_path, process->log_from, tail, sizeof tail);
+	for (const char *p = tail; (p = strstr(p, " level=")) != NULL; p++)
+		if (strncmp(p, " level=warn ", 12) == 0 || strncmp(p, " level=error ", 13) == 0)
+			found = reason_read(p, out, out_bytes) || found;
+	return found;
+}
+
+bool cli_process_log_has(const char *log_path, int64_t from, const char *text)
+{
+	char tail[16 * LOG_TAIL_BYTES + 1];
+	tail_read(log_path, from, tail, sizeof tail);
+	return strstr(tail, text) != NULL;
+}
+
+int64_t cli_process_log_bytes(const char *log_path)
+{
+	struct stat st;
+	return stat(log_path, &st) == 0 ? st.st_size : 0;
 }

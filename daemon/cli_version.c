@@ -411,10 +411,11 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 	char version[32] = "no version yet";
 	if (f->version != 0)
 		snprintf(version, sizeof version, "v%llu", (unsigned long long)f->version);
-	printf("cluster %.*s: %s, ledger at %llu, %llu edit%s waiting, %u open and %u closed shard%s\n",
+	printf("cluster %.*s: %s, ledger at %llu, %llu edit%s waiting, %u shard%s open (being filled or trained) and "
+	       "%u closed\n",
 	       (int)f->cluster_id.len, f->cluster_id.text, version, (unsigned long long)f->last_seq,
-	       (unsigned long long)f->queue_length, cli_plural(f->queue_length), f->shards_open, f->shards_closed,
-	       cli_plural(f->shards_closed));
+	       (unsigned long long)f->queue_length, cli_plural(f->queue_length), f->shards_open,
+	       cli_plural(f->shards_open), f->shards_closed);
 	if (f->visible_p99_ms > 0)
 		printf("accepted to served by every node: p50 %.2f s, p99 %.2f s\n", f->visible_p50_ms / 1e3,
 		       f->visible_p99_ms / 1e3);

@@ -114,7 +114,7 @@ static int socket_bind(const struct addrinfo *address, const char *listen_text, 
 			e, ERR_DENIED,
 			"cannot listen on %s: not allowed; ports below 1024 need privileges, choose a higher one",
 			listen_text);
-	return err_errno(e, ERR_IO, rc, "cannot listen on %s", listen_text);
+	return err_errno(e, ERR_IO, rc, "cannot listen on %s; give an address of this machine", listen_text);
 }
 
 static int address_format(int fd, char out[HTTP_ADDRESS_BYTES], struct err *e)

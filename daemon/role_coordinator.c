@@ -101,11 +101,31 @@ static void on_signal(void *context, int signal_number)
 	proto_loop_stop(role->wiring.loop);
 }
 
-static int transport_open(struct role *role, struct err *e)
+/* The port that is in use may be the one that this process has taken a moment ago. */
+static bool one_port(const char *a, const char *b)
+{
+	const char *of_a = strrchr(a, ':'), *of_b = strrchr(b, ':');
+	return of_a != NULL && of_b != NULL && strcmp(of_a, of_b) == 0;
+}
+
+static int listen_open(struct role *role, struct err *e)
 {
 	const struct daemon_config *config = role->config;
 	struct proto_limits limits = PROTO_LIMITS_DEFAULT;
 	limits.peers_max = (size_t)config->peers_max;
+	int rc = proto_zmq_listen(role->wiring.zmq, config->coordinator, config->hints, &limits,
+				  &role->wiring.transport, e);
+	if (rc == ERR_BUSY && one_port(config->coordinator, config->hints))
+		return err_set(e, ERR_INVALID,
+			       "coordinator.endpoint (%s) and coordinator.hints (%s) name the same port; give each one "
+			       "of its own",
+			       config->coordinator, config->hints);
+	return rc;
+}
+
+static int transport_open(struct role *role, struct err *e)
+{
+	const struct daemon_config *config = role->config;
 	int rc = proto_keypair_load(config->key_file, &role->wiring.keys, e);
 	if (rc == 0)
 		rc = proto_allow_load(config->allow_file, &role->allow, e);
@@ -115,10 +135,7 @@ static int transport_open(struct role *role, struct err *e)
 		rc = wiring_signals(&role->wiring, on_signal, role, e);
 	if (rc == 0)
 		rc = proto_zmq_new(&role->wiring.keys, role->allow, env_system(), &role->wiring.zmq, e);
-	if (rc == 0)
-		rc = proto_zmq_listen(role->wiring.zmq, config->coordinator, config->hints, &limits,
-				      &role->wiring.transport, e);
-	return rc;
+	return rc == 0 ? listen_open(role, e) : rc;
 }
 
 static int merge_job_open(struct role *role, struct err *e)

@@ -113,7 +113,11 @@ static void folders(void **state)
 	test_path(file, path, "f");
 	test_file_write(file, "x");
 	assert_int_equal(file_make_folder(file, &e), ERR_EXISTS);
+	assert_non_null(strstr(e.text, "a file of that name is there; remove it, or name another folder"));
+	assert_int_equal(file_make_folder("/proc/x", &e), ERR_NOT_FOUND);
+	assert_non_null(strstr(e.text, "making folder /proc/x: nothing can be made there; name another folder"));
 	assert_int_equal(file_make_folder("", &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "its name is empty; name one"));
 	int code = file_make_folder("/sys/amend-test", &e); /* even to root */
 	assert_true(code == ERR_DENIED || code == ERR_IO);  /* IO: mounted read-only */
 	assert_non_null(strstr(e.text, "or name another folder"));

@@ -54,6 +54,29 @@ static void a_port_that_is_taken_is_refused(void **state)
 	assert_string_equal(out, text);
 }
 
+static void two_settings_with_one_port_are_named(void **state)
+{
+	struct cli_ports ports = { .count = 0 };
+	struct err e = ERR_INIT;
+	char out[128];
+	(void)state;
+	assert_ok(&e, resolve(&ports, "127.0.0.1:0", out, &e));
+	assert_int_equal(cli_port_resolve(&ports, env_system(), "", out, "coordinator.hints", out, sizeof out, &e),
+			 ERR_INVALID);
+	assert_non_null(strstr(e.text, "coordinator.hints: port "));
+	assert_non_null(strstr(e.text, " is that of node.listen; give each one of its own"));
+}
+
+static void an_address_of_another_machine_is_told(void **state)
+{
+	struct cli_ports ports = { .count = 0 };
+	struct err e = ERR_INIT;
+	char out[128];
+	(void)state;
+	assert_int_equal(resolve(&ports, "192.0.2.1:7777", out, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "192.0.2.1:7777: no interface of this machine has that address; give one"));
+}
+
 static void what_is_no_address_is_refused(void **state)
 {
 	static const char *const wrong[] = { "",
@@ -96,6 +119,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_port_is_a_free_one_below_those_of_connections),
 		cmocka_unit_test(a_port_that_is_taken_is_refused),
+		cmocka_unit_test(two_settings_with_one_port_are_named),
+		cmocka_unit_test(an_address_of_another_machine_is_told),
 		cmocka_unit_test(what_is_no_address_is_refused),
 		cmocka_unit_test(the_scheme_is_needed),
 	};

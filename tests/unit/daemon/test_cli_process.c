@@ -1,5 +1,6 @@
 /* Programs in the background: found again by pid file, never confused with another that has their number. */
 #include "daemon/cli_process.h"
+#include "base/fault.h"
 #include "tests/lib/test.h"
 
 #include <signal.h>
@@ -72,12 +73,64 @@ static void what_was_started_is_listed_until_it_ends(void **state)
 	assert_int_equal(count, 0);
 }
 
+/* A program without its file could not be found, and would hold its ports. */
+static void a_program_runs_only_once_its_file_is_written(void **state)
+{
+	struct world *w = *state;
+	char path[TEST_PATH_BYTES], script[TEST_PATH_BYTES + 16];
+	char *const argv[] = { (char *)(uintptr_t) "/bin/sh", (char *)(uintptr_t) "-c", script, NULL };
+	struct cli_process process = { .pid = 0 };
+	test_path(path, w->folder, "ran");
+	snprintf(script, sizeof script, "touch %s", path);
+	assert_int_equal(fault_arm("base.file.before_rename=errno@1", &w->e), 0);
+	assert_int_not_equal(cli_process_start(w->folder, "worker-0", argv, w->log, &process, &w->e), 0);
+	fault_disarm_all();
+	assert_true(ended(&process));
+	assert_int_not_equal(access(path, F_OK), 0);
+}
+
+static void a_suspended_program_is_told(void **state)
+{
+	struct world *w = *state;
+	struct cli_process p = start(w, "worker-0", "exec sleep 600");
+	int64_t since = 0;
+	assert_false(cli_process_suspended(&p));
+	cli_process_signal(&p, SIGSTOP);
+	while (!cli_process_suspended(&p) && test_wait(&since))
+		;
+	assert_true(cli_process_suspended(&p));
+	cli_process_signal(&p, SIGKILL);
+	assert_true(ended(&p));
+	assert_false(cli_process_suspended(&p));
+}
+
+/* What it said before this start is of another life. */
+static void the_last_reason_is_of_this_start(void **state)
+{
+	struct world *w = *state;
+	char reason[512] = "as it was";
+	test_file_write(w->log, "ts=1 level=error id=OLD reason=\"of yesterday\"\n");
+	struct cli_process p = start(w, "worker-0", "echo 'ts=1 level=info id=X reason=\"a note\"'");
+	assert_true(ended(&p));
+	assert_false(cli_process_last_reason(&p, w->log, reason, sizeof reason));
+	assert_string_equal(reason, "as it was");
+	assert_false(cli_process_log_has(w->log, p.log_from, "of yesterday"));
+	p = start(w, "worker-0",
+		  "echo 'ts=1 level=warn id=Y reason=\"the model differs\" key=ab'; echo 'ts=1 level=warn id=Z'");
+	assert_true(ended(&p));
+	assert_true(cli_process_last_reason(&p, w->log, reason, sizeof reason));
+	assert_string_equal(reason, "the model differs");
+	assert_true(cli_process_log_has(w->log, p.log_from, "key=ab"));
+	assert_true(cli_process_log_bytes(w->log) > p.log_from);
+	assert_int_equal(cli_process_log_bytes("/nonexistent"), 0);
+}
+
 /* A pid file of yesterday names a number that now belongs to this test. */
 static void a_number_given_to_another_is_not_signalled(void **state)
 {
 	struct world *w = *state;
 	char path[TEST_PATH_BYTES], text[64];
-	struct cli_process list[4], stale = { "worker-0", getpid(), 12345 };
+	struct cli_process list[4], stale = { .name = "worker-0", .pid = getpid(), .start_time = 12345 };
 	size_t count;
 	test_path(path, w->folder, "run/worker-0.pid");
 	snprintf(text, sizeof text, "%d 12345\n", (int)getpid());
@@ -145,6 +198,9 @@ int main(void)
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		WORLD(what_was_started_is_listed_until_it_ends),
+		WORLD(a_program_runs_only_once_its_file_is_written),
+		WORLD(a_suspended_program_is_told),
+		WORLD(the_last_reason_is_of_this_start),
 		WORLD(a_number_given_to_another_is_not_signalled),
 		WORLD(what_is_no_pid_file_is_passed_over),
 		WORLD(the_last_words_are_the_last_failure),

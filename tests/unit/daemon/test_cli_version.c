@@ -147,6 +147,7 @@ static void the_fleet_is_shown_in_every_form(void **state)
 	struct cli_world *w = *state;
 	version_publish(w);
 	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "open (being filled or trained) and ");
 	cli_expect_out(w, ": v1, ledger at ");
 	cli_expect_out(w, "\nNAME    KIND    STATE");
 	cli_expect_out(w, "\nnode    node    live");

@@ -188,6 +188,29 @@ static void a_wrong_server_key_is_refused(void **state)
 	refused_with(net, &net->client_keys, other.public_key);
 }
 
+/* Its peer tries again by itself: nobody has to start it anew. */
+static void a_key_that_is_allowed_later_comes_in(void **state)
+{
+	struct net *net = *state;
+	struct proto_keypair late;
+	struct proto_zmq *zmq = NULL;
+	struct proto_transport *end = NULL;
+	struct err e = ERR_INIT;
+	struct msg msg = want(66);
+	assert_ok(&e, proto_keypair_new(&late, &e));
+	assert_ok(&e, proto_zmq_new(&late, NULL, env_system(), &zmq, &e));
+	assert_ok(&e, proto_zmq_connect(zmq, proto_zmq_endpoint(net->server, false), NULL, net->server_keys.public_key,
+					&end, &e));
+	assert_int_equal(test_send(end, 0, &msg, SILENCE_MS), ERR_AGAIN);
+	struct proto_allow *allow = test_allow_make(net->folder, late.public_key, PROTO_ROLE_WORKER);
+	assert_int_equal(proto_zmq_allow_set(net->server_zmq, allow), 0);
+	proto_allow_destroy(&net->allow);
+	net->allow = allow;
+	assert_int_equal(test_send(end, 0, &msg, SOON_MS), 0);
+	test_end_destroy(&end);
+	proto_zmq_destroy(&zmq);
+}
+
 static int raw_connect(const struct net *net)
 {
 	const char *colon = strrchr(proto_zmq_endpoint(net->server, false), ':');
@@ -462,6 +485,7 @@ int main(void)
 		NET(a_forbidden_message_is_answered),
 		NET(hints_reach_subscribers),
 		NET(a_wrong_client_key_is_refused),
+		NET(a_key_that_is_allowed_later_comes_in),
 		NET(a_wrong_server_key_is_refused),
 		NET(a_peer_without_curve_is_refused),
 		NET(garbage_does_not_hurt),

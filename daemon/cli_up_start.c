@@ -1,0 +1,333 @@
+/* cli_up_start.c: the programs of `amend up`: started, awaited, stopped. */
+#include "daemon/cli_up_internal.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ARGS_MAX       40
+#define START_MS       (180 * INT64_C(1000)) /* the first start calibrates on the shipped corpus */
+#define STOP_MS        (30 * INT64_C(1000))
+#define REFUSED_MS     5000 /* so long a key may be refused before a refusal counts */
+#define REFUSED_ASK_MS 500
+
+struct args {
+	char *list[ARGS_MAX];
+	size_t count;
+	bool failed;
+};
+
+static void arg(struct args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void arg(struct args *args, const char *format, ...)
+{
+	va_list list;
+	char *text = NULL;
+	va_start(list, format);
+	int len = vasprintf(&text, format, list);
+	va_end(list);
+	if (len < 0 || args->count + 1 >= ARGS_MAX) {
+		args->failed = true;
+		return;
+	}
+	args->list[args->count++] = text;
+	args->list[args->count] = NULL;
+}
+
+bool cli_up__runs(const struct cli_cluster *c, const char *name)
+{
+	for (size_t i = 0; i < c->running_count; i++)
+		if (strcmp(c->processes[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static void log_path_of(const struct cli_cluster *c, const char *name, char out[PATH_MAX + 80])
+{
+	snprintf(out, PATH_MAX + 80, "%s/log/%s.log", c->folder, name);
+}
+
+static int process_add(struct cli_cluster *c, const char *role, const char *name, struct args *extra, struct err *e)
+{
+	struct args args = { 0 };
+	char log_path[PATH_MAX + 80];
+	log_path_of(c, name, log_path);
+	arg(&args, "%s", c->amendd);
+	arg(&args, "%s", role);
+	arg(&args, "--config=%s", c->config);
+	arg(&args, "--name=%s", name);
+	arg(&args, "--data=%s/%s", c->folder, name);
+	arg(&args, "--key-file=%s/keys/%s.key", c->folder, name);
+	for (size_t i = 0; i < extra->count; i++)
+		arg(&args, "%s", extra->list[i]);
+	int rc = cli_up__runs(c, name) ? 0
+		 : args.failed || extra->failed
+			 ? err_set(e, ERR_NOMEM, "too many settings for %s", name)
+			 : cli_process_start(c->folder, name, args.list, log_path, &c->processes[c->process_count], e);
+	c->process_count += rc == 0 && !cli_up__runs(c, name);
+	for (size_t i = 0; i < args.count; i++)
+		free(args.list[i]);
+	for (size_t i = 0; i < extra->count; i++)
+		free(extra->list[i]);
+	return rc;
+}
+
+static int coordinator_add(struct cli_cluster *c, struct err *e)
+{
+	struct args args = { 0 };
+	arg(&args, "--allow-file=%s/keys/allow", c->folder);
+	return process_add(c, "coordinator", "coordinator", &args, e);
+}
+
+static int workers_add(struct cli_cluster *c, struct err *e)
+{
+	int64_t cores = sysconf(_SC_NPROCESSORS_ONLN), threads = c->cli->config.threads;
+	int rc = 0;
+	if (threads == 0) /* the cores are shared out evenly: training never needs more threads than there are cores */
+		threads = cores > (int64_t)c->workers ? cores / (int64_t)c->workers : 1;
+	for (uint64_t i = 0; rc == 0 && i < c->workers; i++) {
+		struct args args = { 0 };
+		char name[32];
+		snprintf(name, sizeof name, "worker-%llu", (unsigned long long)i);
+		arg(&args, "--threads=%lld", (long long)threads);
+		rc = process_add(c, "worker", name, &args, e);
+	}
+	return rc;
+}
+
+static int node_add(struct cli_cluster *c, struct err *e)
+{
+	struct args args = { 0 };
+	return process_add(c, "node", "node-0", &args, e);
+}
+
+static int processes_check(struct cli_cluster *c, struct err *e)
+{
+	for (size_t i = 0; i < c->process_count; i++) {
+		char log_path[PATH_MAX + 80], words[ERR_TEXT_BYTES_MAX];
+		if (cli_process_alive(&c->processes[i]))
+			continue;
+		log_path_of(c, c->processes[i].name, log_path);
+		cli_process_last_words(log_path, words, sizeof words);
+		return err_set(e, ERR_EXTERNAL, "%s ended: %s", c->processes[i].name, words);
+	}
+	return c->cli->interrupted ? err_set(e, ERR_INTERRUPTED, "interrupted: what had started is stopped again") : 0;
+}
+
+void cli_up__stop(struct cli_cluster *c, size_t first)
+{
+	for (size_t i = first; i < c->process_count; i++) {
+		cli_process_signal(&c->processes[i], SIGTERM);
+		cli_process_signal(&c->processes[i], SIGCONT); /* one that is suspended takes no other signal */
+	}
+	int64_t deadline = env_monotonic_ms(c->cli->env) + STOP_MS;
+	for (size_t i = first; i < c->process_count;) {
+		if (!cli_process_alive(&c->processes[i])) {
+			cli_process_forget(c->folder, &c->processes[i++]);
+			continue;
+		}
+		if (env_monotonic_ms(c->cli->env) > deadline)
+			cli_process_signal(&c->processes[i], SIGKILL);
+		usleep(20000);
+	}
+}
+
+/* --- waiting until everyone is there */
+
+/* One that died a moment ago still stands in the coordinator's table, with another pid. */
+static void member_note(struct cli_cluster *c, const struct msg_fleet_member *member, uint64_t version)
+{
+	bool answers = member->kind == MSG_PEER_WORKER || member->version > 0 || version == 0;
+	for (size_t i = 0; i < c->process_count; i++)
+		if ((uint32_t)c->processes[i].pid == member->pid)
+			c->joined[i] = answers;
+}
+
+static int fleet_ask(struct cli_cluster *c, struct err *e)
+{
+	struct msg request = { .type = MSG_FLEET };
+	struct msg_received *reply = NULL;
+	c->cli->client.timeout_ms = 1000;
+	int rc = cli_call(c->cli, &request, &reply, e);
+	memset(c->joined, 0, sizeof c->joined);
+	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++)
+		member_note(c, &reply->msg.u.fleet_reply.members[i], reply->msg.u.fleet_reply.version);
+	msg_free(&reply);
+	return rc;
+}
+
+static size_t joined_count(const struct cli_cluster *c, const char *role)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < c->process_count; i++)
+		count += c->joined[i] && strncmp(c->processes[i].name, role, strlen(role)) == 0;
+	return count;
+}
+
+/* --- why one does not come */
+
+/* The coordinator has logged a refusal of its key, from that byte of the log on. */
+static bool key_refused(const struct cli_cluster *c, const struct cli_process *process, int64_t from)
+{
+	char path[PATH_MAX + 80], hex[65], text[128];
+	struct proto_keypair pair;
+	struct err silent = ERR_INIT;
+	snprintf(path, sizeof path, "%s/keys/%s.key", c->folder, process->name);
+	if (proto_keypair_load(path, &pair, &silent) != 0)
+		return false;
+	proto_key_hex(pair.public_key, hex);
+	proto_keypair_wipe(&pair);
+	snprintf(text, sizeof text, "key=%s", hex);
+	log_path_of(c, "coordinator", path);
+	return cli_process_log_has(path, from, text);
+}
+
+static const struct cli_process *refused_find(const struct cli_cluster *c, int64_t from)
+{
+	for (size_t i = 0; i < c->process_count; i++)
+		if (!c->joined[i] && strcmp(c->processes[i].name, "coordinator") != 0 &&
+		    key_refused(c, &c->processes[i], from))
+			return &c->processes[i];
+	return NULL;
+}
+
+/* What the first of those says that have not joined. */
+static void missing_say(const struct cli_cluster *c, char *out, size_t out_bytes)
+{
+	char path[PATH_MAX + 80], reason[ERR_TEXT_BYTES_MAX];
+	out[0] = '\0';
+	for (size_t i = 0; i < c->process_count && out[0] == '\0'; i++) {
+		const struct cli_process *p = &c->processes[i];
+		log_path_of(c, p->name, path);
+		if (c->joined[i] || strcmp(p->name, "coordinator") == 0)
+			continue;
+		if (cli_process_suspended(p))
+			snprintf(out, out_bytes, "%s (pid %d) is suspended: `kill -CONT %d` lets it go on", p->name,
+				 (int)p->pid, (int)p->pid);
+		else if (cli_process_last_reason(p, path, reason, sizeof reason))
+			snprintf(out, out_bytes, "%s says: %.300s", p->name, reason);
+	}
+}
+
+/* --- waiting */
+
+struct wait {
+	size_t workers, nodes;
+	int64_t limit_ms, deadline, asked_ms;
+	int64_t refusals_from; /* in the coordinator's log */
+	int64_t refused_ms;    /* when one was seen first; 0: not yet */
+	bool refused_again;    /* what is found from now on was tried after it had been read */
+	char awaited[160];
+};
+
+/* A key that is allowed meanwhile comes in by itself; one that is refused still after a while does not. */
+static int refusals_check(struct cli_cluster *c, struct wait *w, int64_t now, struct err *e)
+{
+	char path[PATH_MAX + 80];
+	if (now - w->asked_ms < REFUSED_ASK_MS)
+		return 0;
+	w->asked_ms = now;
+	log_path_of(c, "coordinator", path);
+	const struct cli_process *refused = refused_find(c, w->refusals_from);
+	if (refused != NULL && w->refused_again)
+		return err_set(e, ERR_DENIED,
+			       "the coordinator refuses the key of %s: %s/keys/allow, or the list that it reads, lacks "
+			       "it, or cannot be read; look into %s, and have it read the list again with SIGHUP",
+			       refused->name, c->folder, path);
+	if (refused != NULL && w->refused_ms == 0)
+		w->refused_ms = now;
+	if (w->refused_ms != 0 && !w->refused_again && now - w->refused_ms >= REFUSED_MS) {
+		w->refused_again = true;
+		w->refusals_from = cli_process_log_bytes(path);
+	}
+	return 0;
+}
+
+static void awaited_say(const struct cli_cluster *c, struct wait *w)
+{
+	size_t have_workers = joined_count(c, "worker-"), have_nodes = joined_count(c, "node-");
+	size_t workers = w->workers > have_workers ? w->workers - have_workers : 0;
+	const bool node = w->nodes > have_nodes;
+	char some[48] = "";
+	if (workers > 0)
+		snprintf(some, sizeof some, "%zu worker%s%s", workers, cli_plural(workers), node ? " and " : "");
+	snprintf(w->awaited, sizeof w->awaited, "%s%s to get ready%s", some, node ? "the node" : "",
+		 w->refused_ms != 0 && !w->refused_again ? " (a key is refused)" : "");
+}
+
+static int timeout_say(const struct cli_cluster *c, const struct wait *w, struct err *e)
+{
+	char why[ERR_TEXT_BYTES_MAX];
+	missing_say(c, why, sizeof why);
+	return err_set(e, ERR_TIMEOUT,
+		       "after %lld s: %zu of %zu workers and %zu of %zu nodes have joined%s%s; see %s/log, or wait "
+		       "longer with --timeout",
+		       (long long)(w->limit_ms / 1000), joined_count(c, "worker-"), w->workers,
+		       joined_count(c, "node-"), w->nodes, why[0] != '\0' ? "; " : "", why, c->folder);
+}
+
+static int wait_step(struct cli_cluster *c, struct wait *w, bool *done, struct err *e)
+{
+	struct err silent = ERR_INIT;
+	int rc = processes_check(c, e);
+	if (rc != 0)
+		return rc;
+	rc = fleet_ask(c, &silent);
+	*done = rc == 0 && joined_count(c, "worker-") >= w->workers && joined_count(c, "node-") >= w->nodes;
+	int64_t now = env_monotonic_ms(c->cli->env);
+	if (*done)
+		return 0;
+	if (rc == 0 && refusals_check(c, w, now, e) != 0)
+		return e->code;
+	return now > w->deadline ? timeout_say(c, w, e) : 0;
+}
+
+static int fleet_wait(struct cli_cluster *c, size_t workers, size_t nodes, int64_t refusals_from, struct err *e)
+{
+	struct wait w = { .workers = workers, .nodes = nodes, .refusals_from = refusals_from };
+	struct cli_progress progress;
+	bool done = false;
+	w.limit_ms = c->cli->timeout_given ? c->cli->wait_ms : START_MS;
+	w.deadline = env_monotonic_ms(c->cli->env) + w.limit_ms;
+	cli_progress_begin(c->cli, &progress, "start", "programs", workers + nodes);
+	progress.awaited = w.awaited;
+	for (;;) {
+		int rc = wait_step(c, &w, &done, e);
+		if (rc != 0 || done) {
+			cli_progress_break(c->cli, &progress);
+			return rc;
+		}
+		awaited_say(c, &w);
+		if (workers > 0)
+			cli_progress_set(c->cli, &progress, joined_count(c, "worker-") + joined_count(c, "node-"));
+		cli_pause(c->cli, 50);
+	}
+}
+
+/* One that ran before may have read the list of keys as it was, before this start or one that was killed. */
+static void keys_reread(const struct cli_cluster *c)
+{
+	for (size_t i = 0; i < c->running_count; i++)
+		if (strcmp(c->processes[i].name, "coordinator") == 0)
+			cli_process_signal(&c->processes[i], SIGHUP);
+}
+
+int cli_up__start(struct cli_cluster *c, struct err *e)
+{
+	char path[PATH_MAX + 80];
+	log_path_of(c, "coordinator", path);
+	const int64_t refusals_from = cli_process_log_bytes(path);
+	keys_reread(c);
+	int rc = coordinator_add(c, e);
+	if (rc == 0)
+		rc = cli_connect(c->cli, e);
+	if (rc == 0)
+		rc = fleet_wait(c, 0, 0, refusals_from, e); /* it answers: its ports and its ledger are fine */
+	if (rc == 0)
+		rc = workers_add(c, e);
+	if (rc == 0)
+		rc = node_add(c, e);
+	return rc == 0 ? fleet_wait(c, c->workers, 1, refusals_from, e) : rc;
+}
