@@ -58,6 +58,59 @@ static void bad_bytes_never_reach_the_terminal(void **state)
 	cli_expect_out(w, "0 accepted (0 supersede another), 0 were there already, 0 refused, 2 bad lines\n");
 }
 
+static size_t count_of(const char *text, const char *what)
+{
+	size_t count = 0;
+	for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
+		count++;
+	return count;
+}
+
+/* A file of another kind is one sentence, not one for each of its lines. */
+static void a_foreign_file_is_one_sentence(void **state)
+{
+	struct cli_world *w = *state;
+	static const struct {
+		const char *bytes;
+		size_t len;
+		const char *says;
+	} files[] = {
+		{ "GGUF\3\0\0\0\n\n{}\n{}\n", 16,
+		  "facts.jsonl is no text file (it holds NUL bytes): give edits as JSON" },
+		{ "{\n\x93\n\0\n", 6, "facts.jsonl is no text file (it holds NUL bytes)" },
+		{ "\x8f\x01\n{}\n{}\n", 9, "facts.jsonl is no text file, or not in UTF-8" },
+		{ "\xff\xfe{\0\n\0", 6, "facts.jsonl is UTF-16 text: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)" },
+		{ "\xfe\xff\0{\0\n", 6, "facts.jsonl is UTF-16 text" },
+	};
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		struct err e = ERR_INIT;
+		const char *path = file_write(w, "");
+		assert_ok(&e, file_write_atomic(path, files[i].bytes, files[i].len, 0600, &e));
+		EXPECT(w, CLI_FAILED, "edit", "import", path);
+		cli_expect_err(w, files[i].says);
+		assert_int_equal(count_of(cli_err(w), "\n"), 1);
+		assert_string_equal(cli_out(w), "");
+	}
+}
+
+/* The first twenty tell what is wrong with a file; the count is exact. */
+static void reports_of_lines_have_an_end(void **state)
+{
+	struct cli_world *w = *state;
+	struct buf text = BUF_INIT;
+	for (size_t i = 0; i < 50; i++)
+		buf_printf(&text, "line %zu\n", i);
+	const char *path = file_write(w, buf_cstr(&text));
+	buf_free(&text);
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "-o", "json");
+	assert_int_equal(count_of(cli_err(w), "facts.jsonl:"), 20);
+	cli_expect_err(w, "… and 30 more lines that were not accepted; --verbose shows all\n");
+	cli_expect_out(w, "\"bad_lines\":50");
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "--verbose");
+	assert_int_equal(count_of(cli_err(w), "facts.jsonl:"), 50);
+	assert_null(strstr(cli_err(w), " more "));
+}
+
 static void importing_again_changes_nothing(void **state)
 {
 	struct cli_world *w = *state;
@@ -292,6 +345,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD(a_bad_line_is_reported_and_the_rest_goes_on),
 		WORLD(bad_bytes_never_reach_the_terminal),
+		WORLD(a_foreign_file_is_one_sentence),
+		WORLD(reports_of_lines_have_an_end),
 		WORLD(importing_again_changes_nothing),
 		WORLD(a_refused_edit_names_its_line),
 		WORLD(a_group_goes_in_one_batch),
