@@ -448,12 +448,17 @@ static void superseded_print(const struct msg_submit_result *result)
 	buf_free(&text);
 }
 
+static void id_copy(const struct msg_submit_result *result, char id[STORE_ID_BYTES])
+{
+	snprintf(id, STORE_ID_BYTES, "%.*s", (int)result->id.len, result->id.len > 0 ? result->id.text : "");
+}
+
 static int result_print(struct cli *cli, const struct msg_submit_result *result)
 {
 	char id[STORE_ID_BYTES];
 	bool taken = result->code == 0 || result->code == ERR_EXISTS;
 	int status = CLI_OK;
-	snprintf(id, sizeof id, "%.*s", (int)result->id.len, result->id.len > 0 ? result->id.text : "");
+	id_copy(result, id);
 	if (cli_is_structured(cli)) {
 		status = result_emit(cli, result, id);
 	} else if (taken && cli->output == CLI_NAME) {
@@ -491,8 +496,11 @@ static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_con
 	bool answered = reply->msg.u.submit_reply.result_count == 1;
 	uint64_t seq = answered ? reply->msg.u.submit_reply.results[0].seq : 0;
 	int status = answered ? result_print(cli, &reply->msg.u.submit_reply.results[0]) : CLI_FAILED;
+	char id[STORE_ID_BYTES];
+	if (answered)
+		id_copy(&reply->msg.u.submit_reply.results[0], id);
 	msg_free(&reply);
-	return status == CLI_OK && wait ? cli_edit_wait_seq(cli, seq) : status;
+	return status == CLI_OK && wait ? cli_edit_wait_seq(cli, seq, id) : status;
 }
 
 int cli_edit_add(struct cli *cli, const struct cli_args *args)

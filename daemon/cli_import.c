@@ -58,9 +58,10 @@ static void reports_end(const struct import *im, const struct reports *reports)
 			(unsigned long long)(reports->count - REPORTS_MAX), reports->what);
 }
 
-static uint64_t done_count(const struct import *im)
+/* Edits that the cluster has. */
+static uint64_t taken_count(const struct import *im)
 {
-	return im->accepted + im->duplicates + im->refused + im->bad_lines;
+	return im->accepted + im->duplicates;
 }
 
 static void results_count(struct import *im, const struct msg_submit_reply *reply)
@@ -237,10 +238,10 @@ static int record_take(struct import *im, const struct import_row *row, struct e
 /* How many edits there will be, by how much of the file those so far took; 0 for a pipe. */
 static void progress_show(struct import *im, const struct import_file *file)
 {
-	uint64_t read = import_bytes_read(file);
+	uint64_t read = import_bytes_read(file), good = im->lines - im->refused - im->bad_lines;
 	if (read > 0)
-		im->progress.total = (uint64_t)((double)im->lines * (double)import_bytes_total(file) / (double)read);
-	cli_progress_set(im->cli, &im->progress, done_count(im));
+		im->progress.total = (uint64_t)((double)good * (double)import_bytes_total(file) / (double)read);
+	cli_progress_set(im->cli, &im->progress, taken_count(im));
 }
 
 static int file_read_through(struct import *im, struct import_file *file, struct err *e)
@@ -301,8 +302,10 @@ static int import_run(struct import *im, struct import_file *file)
 	cli_progress_begin(im->cli, &im->progress, "import", "edits", 0);
 	int rc = file_read_through(im, file, &e);
 	if (rc == 0)
-		im->progress.total = done_count(im);
-	cli_progress_end(im->cli, &im->progress, done_count(im));
+		im->progress.total = taken_count(im);
+	cli_progress_end(im->cli, &im->progress, taken_count(im));
+	if (rc == 0 && im->lines == 0 && !im->cli->quiet)
+		cli_line(stderr, "amend: no records in %s", im->path);
 	reports_end(im, &im->replaced);
 	reports_end(im, &im->bad);
 	int status = summary(im);
@@ -310,7 +313,7 @@ static int import_run(struct import *im, struct import_file *file)
 		err_set(&e, ERR_INTERRUPTED,
 			"interrupted: what was accepted stays, %llu at least; import the file again to go on from "
 			"there",
-			(unsigned long long)(im->accepted + im->duplicates));
+			(unsigned long long)taken_count(im));
 	im->whole = rc == 0;
 	if (rc != 0)
 		return cli_fail(im->cli, &e);

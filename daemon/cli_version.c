@@ -248,7 +248,7 @@ static int merge_print(struct cli *cli, const struct msg_merge_status *s)
 {
 	if (cli_is_structured(cli))
 		return merge_emit(cli, s);
-	printf("merge %llu of %u shard%s over %u rank%s: %s", (unsigned long long)s->id, s->shard_count,
+	printf("merge %llu (%u shard%s, %u rank%s): %s", (unsigned long long)s->id, s->shard_count,
 	       cli_plural(s->shard_count), s->ranks, cli_plural(s->ranks),
 	       sm_state_name(&store_merge_states, (int)s->state));
 	if (s->version != 0)
@@ -264,27 +264,38 @@ static int merge_print(struct cli *cli, const struct msg_merge_status *s)
 	return CLI_OK;
 }
 
+static bool merge_failed(const struct msg_received *reply)
+{
+	return reply->msg.u.merge_status.state == STORE_MERGE_STATE_FAILED;
+}
+
 /* Asks until it is done; *reply is the last status. */
 static int merge_wait(struct cli *cli, uint64_t id, struct msg_received **reply, struct err *e)
 {
 	struct cli_progress progress;
-	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
+	struct cli_wait wait;
+	uint64_t percent = 0;
 	int rc = 0;
+	cli_wait_begin(cli, &wait);
 	cli_progress_begin(cli, &progress, "merge", "%", 100);
+	wait.progress = &progress;
 	while (rc == 0 && !(*reply)->msg.u.merge_status.done) {
 		msg_free(reply);
 		cli_pause(cli, POLL_MS);
-		if (!cli->interrupted && env_monotonic_ms(cli->env) >= deadline)
+		if (!cli->interrupted && cli_wait_over(cli))
 			rc = err_set(e, ERR_AGAIN, "merge %llu is not done; it goes on without us",
 				     (unsigned long long)id);
 		else
 			rc = merge_ask(cli, id, reply, e);
+		if (rc == 0 && !merge_failed(*reply))
+			percent = (uint64_t)(100 * (*reply)->msg.u.merge_status.progress);
 		if (rc == 0)
-			cli_progress_set(cli, &progress, (uint64_t)(100 * (*reply)->msg.u.merge_status.progress));
+			cli_progress_set(cli, &progress, percent);
 	}
 	if (rc == 0)
-		cli_progress_end(cli, &progress, 100);
+		cli_progress_end(cli, &progress, percent);
 	cli_progress_break(cli, &progress);
+	cli->wait = NULL;
 	return cli->interrupted && rc != 0 ? err_set(e, ERR_INTERRUPTED, "interrupted: merge %llu goes on without us",
 						     (unsigned long long)id)
 					   : rc;

@@ -272,6 +272,64 @@ static void the_files_edits_are_waited_for(void **state)
 	cli_expect_err(w, "1 of 6 edits are not served yet");
 }
 
+static void is_superseded(struct cli_world *w)
+{
+	if (w->pauses == 2)
+		client_submit_one(w->cluster, "{\"prompt\":\"Who leads Q?\",\"subject\":\"Q\",\"target_new\":\"Cy\"}",
+				  0);
+	if (w->pauses == 3)
+		client_revoke(w->cluster, "other", NULL, false);
+}
+
+/* What has ended otherwise is not served. */
+static void a_waits_bar_counts_what_is_served(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path = file_write(w, "{\"prompt\":\"Who leads Q?\",\"subject\":\"Q\",\"target_new\":\"Ada\"}\n"
+					 "{\"id\":\"other\",\"prompt\":\"Who leads R?\",\"target_new\":\"Bob\"}\n");
+	w->on_pause = is_superseded;
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "--wait");
+	cli_expect_err(w, "served       [........................] 0/2 edits");
+	cli_expect_err(w, "1 of 2 edits have failed");
+}
+
+static void goes_silent(struct cli_world *w)
+{
+	if (w->pauses == 2)
+		w->deaf = true;
+	w->deaf_receives = 2500; /* of 10 ms each */
+}
+
+static void silence_does_not_end_the_wait(void **state)
+{
+	struct cli_world *w = *state;
+	w->on_pause = goes_silent;
+	w->pauses_to_interrupt = 5;
+	EXPECT(w, CLI_INTERRUPTED, "edit", "import", facts_write(w, 3), "--wait");
+	cli_expect_err(w, " has not answered for 10 s: it is asked again until it does");
+}
+
+static void a_file_without_records_says_so(void **state)
+{
+	struct cli_world *w = *state;
+	static const char *const texts[] = { "", "\n  \n", "[]" };
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		EXPECT(w, CLI_OK, "edit", "import", file_write(w, texts[i]));
+		cli_expect_err(w, "amend: no records in ");
+		EXPECT(w, CLI_OK, "edit", "import", file_write(w, texts[i]), "-q");
+		assert_string_equal(cli_err(w), "");
+	}
+}
+
+/* Bad lines are no edits. */
+static void the_bar_counts_edits(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_FAILED, "edit", "import",
+	       file_write(w, "x\n{\"prompt\":\"Who?\",\"target_new\":\"Ada\"}\ny\n{\"prompt\":\"\"}\n"));
+	cli_expect_err(w, "] 1/1 edits");
+}
+
 static void goes_deaf(struct cli_world *w)
 {
 	if (w->pauses == 2)
@@ -356,6 +414,10 @@ int main(void)
 		WORLD(a_full_queue_is_waited_for),
 		WORLD(a_queue_that_stays_full_ends_the_import),
 		WORLD(the_files_edits_are_waited_for),
+		WORLD(a_waits_bar_counts_what_is_served),
+		WORLD(silence_does_not_end_the_wait),
+		WORLD(a_file_without_records_says_so),
+		WORLD(the_bar_counts_edits),
 		WORLD(a_wait_that_breaks_off_claims_nothing),
 		WORLD(what_cannot_be_imported),
 		WORLD(published_sets_are_imported),

@@ -134,6 +134,49 @@ static void a_merge_goes_on_without_us(void **state)
 	cli_expect_err(w, "merge: merge 1 is under way (");
 }
 
+static void falls_silent(struct cli_world *w)
+{
+	if (w->pauses == 2) {
+		w->deaf = true;
+		w->deaf_receives = 2500; /* of 10 ms each */
+	}
+}
+
+static void a_merge_is_waited_for_through_silence(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->on_pause = falls_silent;
+	w->pauses_to_interrupt = 4;
+	EXPECT(w, CLI_INTERRUPTED, "merge", "run");
+	cli_expect_err(w, " has not answered for 10 s: it is asked again until it does");
+}
+
+/* The worker gives the gate back, until no try is left. */
+static void gate_fails(struct cli_world *w)
+{
+	struct cluster *c = w->cluster;
+	if (w->pauses == 1) {
+		worker_turn(&c->worker, 1, training_epoch);
+		return;
+	}
+	struct msg_received *lease = end_take(&c->worker, MSG_LEASE);
+	worker_beat(&c->worker, 0, 0);
+	if (lease != NULL)
+		worker_release(&c->worker, 1, lease->msg.u.lease.epoch, ERR_INVALID);
+	msg_free(&lease);
+}
+
+static void a_failed_merge_never_says_100_percent(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->on_pause = gate_fails;
+	EXPECT(w, CLI_FAILED, "merge", "run");
+	cli_expect_out(w, "merge 1 (1 shard, 1 rank): failed\n");
+	assert_null(strstr(cli_err(w), "100 %"));
+}
+
 static void a_merge_that_takes_too_long_is_pending(void **state)
 {
 	struct cli_world *w = *state;
@@ -224,6 +267,8 @@ int main(void)
 		WORLD(nothing_to_merge),
 		WORLD(a_merge_is_followed_to_its_end),
 		WORLD(a_merge_goes_on_without_us),
+		WORLD(a_merge_is_waited_for_through_silence),
+		WORLD(a_failed_merge_never_says_100_percent),
 		WORLD(a_merge_that_takes_too_long_is_pending),
 		WORLD(the_fleet_is_shown_in_every_form),
 		WORLD(a_node_that_cannot_load_is_shown),
