@@ -12,6 +12,7 @@
 
 #define PROMPT_COLUMNS   40 /* of a table */
 #define TARGET_COLUMNS   24
+#define WIDE_COLUMNS     200
 #define ID_COLUMNS       12
 #define PREFIX_BYTES_MIN 4 /* shorter beginnings of ids are taken for mistakes */
 
@@ -125,7 +126,7 @@ void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes p
 		record = NULL;
 	for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++) {
 		const char *text = json_string(json_get(record, cells[i].key), NULL);
-		cli_table_cell_cut(table, cli->output == CLI_WIDE ? SIZE_MAX : cells[i].columns,
+		cli_table_cell_cut(table, cli->output == CLI_WIDE ? WIDE_COLUMNS : cells[i].columns,
 				   text != NULL ? text : "-");
 	}
 	json_free(&record);

@@ -188,6 +188,26 @@ static void a_list_shows_what_is_edited(void **state)
 	json_free(&list);
 }
 
+/* Columns as a terminal has them, and an end of each cell with -o wide too. */
+static void a_list_keeps_its_columns(void **state)
+{
+	struct cli_world *w = *state;
+	char target[600];
+	memset(target, 'x', sizeof target);
+	target[sizeof target - 1] = '\0';
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "a", "--prompt", "What is \xF0\x9F\x8D\x8E?", "--target", target);
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "b", "--prompt", "What is ab?", "--target", "t");
+	EXPECT(w, CLI_OK, "edit", "list");
+	cli_expect_out(w, "  What is \xF0\x9F\x8D\x8E?  xxx");
+	cli_expect_out(w, "  What is ab?  t ");
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "wide");
+	target[199] = '\0';
+	assert_null(strstr(cli_out(w), "\xE2\x80\xA6x"));
+	const char *at = strstr(cli_out(w), target);
+	assert_non_null(at);
+	assert_memory_equal(at + 199, "\xE2\x80\xA6", 3);
+}
+
 static void an_unknown_edit_is_not_found(void **state)
 {
 	struct cli_world *w = *state;
@@ -404,6 +424,7 @@ int main(void)
 		WORLD(list_refuses_what_is_no_state_or_number),
 		WORLD(an_edit_is_found_by_number_and_beginning),
 		WORLD(a_list_shows_what_is_edited),
+		WORLD(a_list_keeps_its_columns),
 		WORLD(an_unknown_edit_is_not_found),
 		WORLD(a_wait_ends_when_all_is_served),
 		WORLD(one_edit_is_waited_for),
