@@ -292,28 +292,26 @@ static void put_quoted(const char *text, size_t len, struct buf *out)
 	json_w_strn(&w, text, len);
 }
 
-static void put_value(const struct conf_item *item, const void *values, struct buf *out)
+static void put_value(const struct conf_item *item, const void *values, struct json_w *w)
 {
 	const void *at = value_in(item, values);
-	struct json_w w;
 	size_t len;
-	json_w_init(&w, out);
 	switch (item->type) {
 	case CONF_BOOL:
-		json_w_bool(&w, *(const bool *)at);
+		json_w_bool(w, *(const bool *)at);
 		break;
 	case CONF_INT:
-		json_w_int(&w, *(const int64_t *)at);
+		json_w_int(w, *(const int64_t *)at);
 		break;
 	case CONF_REAL:
-		json_w_real(&w, *(const double *)at);
+		json_w_real(w, *(const double *)at);
 		break;
 	case CONF_STRING:
-		put_quoted(*(char *const *)at, strlen(*(char *const *)at), out);
+		json_w_str(w, *(char *const *)at);
 		break;
 	case CONF_CHOICE: {
 		const char *name = choice_name(item->choices, *(const int *)at, &len);
-		put_quoted(name, len, out); /* quoted: YAML reads a bare `off` as false */
+		json_w_strn(w, name, len); /* quoted: YAML reads a bare `off` as false */
 		break;
 	}
 	}
@@ -323,8 +321,10 @@ static void put_value(const struct conf_item *item, const void *values, struct b
 static void put_item(const struct conf_item *item, const char *last, const void *values, int indent, struct buf *out)
 {
 	if (values != NULL) {
+		struct json_w w;
+		json_w_init(&w, out);
 		buf_printf(out, "%*s%s: ", indent, "", last);
-		put_value(item, values, out);
+		put_value(item, values, &w);
 		buf_u8(out, '\n');
 		return;
 	}
@@ -384,4 +384,39 @@ void conf_sample(const struct conf_table *table, unsigned role, struct buf *out)
 void conf_view(const struct conf_table *table, const void *values, unsigned role, struct buf *out)
 {
 	put_section(table, role, values, "", 0, 0, out);
+}
+
+/* As put_section, as members of an open object. */
+static void put_members(const struct conf_table *table, unsigned role, const void *values, const char *prefix,
+			size_t len, struct json_w *w)
+{
+	for (size_t i = 0; i < table->item_count; i++) {
+		const struct conf_item *item = &table->items[i];
+		if (!in_role(item, role) || strncmp(item->name, prefix, len) != 0)
+			continue;
+		const char *dot = strchr(item->name + len, '.');
+		char section[64];
+		if (dot == NULL) {
+			json_w_key(w, item->name + len);
+			put_value(item, values, w);
+			continue;
+		}
+		size_t section_len = (size_t)(dot - item->name);
+		if (section_seen(table, role, i, section_len))
+			continue;
+		snprintf(section, sizeof section, "%.*s", (int)(section_len - len), item->name + len);
+		json_w_key(w, section);
+		json_w_open(w, '{');
+		put_members(table, role, values, item->name, section_len + 1, w);
+		json_w_close(w);
+	}
+}
+
+void conf_view_json(const struct conf_table *table, const void *values, unsigned role, struct buf *out)
+{
+	struct json_w w;
+	json_w_init(&w, out);
+	json_w_open(&w, '{');
+	put_members(table, role, values, "", 0, &w);
+	json_w_close(&w);
 }

@@ -47,5 +47,6 @@ void conf_sample(const struct conf_table *table, unsigned role,
 		 struct buf *out); /* a commented YAML file of the defaults */
 void conf_view(const struct conf_table *table, const void *values, unsigned role,
 	       struct buf *out); /* YAML of the present values */
+void conf_view_json(const struct conf_table *table, const void *values, unsigned role, struct buf *out);
 
 #endif

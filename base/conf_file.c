@@ -296,6 +296,34 @@ static int refuse_syntax(const struct buf *file, const char *path, struct err *e
 	return rc;
 }
 
+/* libcyaml's sentences, by their beginning, in words of ours; those with a %s end in a key. */
+static const struct {
+	const char *theirs, *ours;
+	int lines_behind; /* how far the key is behind the line that libcyaml names, at least */
+} sentences[] = {
+	{ "Unexpected key: ", "no setting has the name \"%s\" here", 0 },
+	{ "Mapping field already seen: ", "\"%s\" stands twice here", 1 },
+	{ "Expecting MAPPING", "settings belong here, each as name: value on a line of its own", 0 },
+	{ "Expecting STRING", "this setting has a single value", 0 },
+};
+
+static const char *say(const char *why, const struct buf *file, int *line, char *out, size_t out_bytes)
+{
+	for (size_t i = 0; i < sizeof(sentences) / sizeof(sentences[0]); i++) {
+		size_t len = strlen(sentences[i].theirs);
+		if (strncmp(why, sentences[i].theirs, len) != 0)
+			continue;
+		const char *key = strstr(sentences[i].ours, "%s");
+		if (key == NULL)
+			return sentences[i].ours;
+		*line = find_key_line(file, why + len, *line + sentences[i].lines_behind);
+		(void)snprintf(out, out_bytes, "%.*s%s%s", (int)(key - sentences[i].ours), sentences[i].ours, why + len,
+			       key + 2);
+		return out;
+	}
+	return why;
+}
+
 static int refuse(const struct complaint *c, cyaml_err_t code, const struct buf *file, const char *path, struct err *e)
 {
 	if (code == CYAML_ERR_OOM)
@@ -303,10 +331,9 @@ static int refuse(const struct complaint *c, cyaml_err_t code, const struct buf 
 	if (code == CYAML_ERR_LIBYAML_PARSER)
 		return refuse_syntax(file, path, e);
 	const char *why = c->text[0] != '\0' ? c->text : cyaml_strerror(code);
-	static const char unknown[] = "Unexpected key: ";
+	char text[sizeof(c->text) + 64];
 	int line = c->line > 0 ? c->line : first_line(file);
-	if (strncmp(why, unknown, sizeof(unknown) - 1) == 0)
-		line = find_key_line(file, why + sizeof(unknown) - 1, line);
+	why = say(why, file, &line, text, sizeof(text));
 	return wrap_line(path, line, e, err_set(e, ERR_INVALID, "%s; " STEP, why));
 }
 

@@ -1,6 +1,9 @@
 #include "base/metrics.h"
 
+#include "base/json.h"
+
 #include <inttypes.h>
+#include <math.h>
 
 void metrics_head(struct buf *out, const char *name, const char *type, const char *help)
 {
@@ -10,7 +13,14 @@ void metrics_head(struct buf *out, const char *name, const char *type, const cha
 void metrics_value(struct buf *out, const char *name, const char *type, const char *help, double value)
 {
 	metrics_head(out, name, type, help);
-	buf_printf(out, "%s %.17g\n", name, value);
+	struct json_w w;
+	json_w_init(&w, out);
+	buf_printf(out, "%s ", name);
+	if (isfinite(value))
+		json_w_real(&w, value);
+	else
+		buf_printf(out, "%g", value);
+	buf_u8(out, '\n');
 }
 
 void metrics_histogram(struct buf *out, const char *name, const char *help, const double *bounds,

@@ -133,6 +133,20 @@ int text_compose(const char *text, size_t len, struct buf *out)
 	return ERR_NOMEM;
 }
 
+size_t text_columns_step(const char *text, size_t len, size_t *columns)
+{
+	utf8proc_int32_t c;
+	*columns = len > 0;
+	if (len == 0)
+		return 0;
+	utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &c);
+	if (n <= 0)
+		return 1;
+	int width = utf8proc_charwidth(c);
+	*columns = width > 0 ? (size_t)width : 0;
+	return (size_t)n;
+}
+
 int text_check(const char *text, size_t len, bool multiline, struct err *e)
 {
 	bool ascii = true;

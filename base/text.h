@@ -24,6 +24,9 @@ void text_escape(const char *text, size_t len, struct buf *out);
  * sets *out_len and returns how many bytes of `text` it took; 0 when len is 0. Bytes that are no UTF-8 become \xNN. */
 #define TEXT_ESCAPE_BYTES 12
 size_t text_escape_step(const char *text, size_t len, char out[TEXT_ESCAPE_BYTES], size_t *out_len);
+/* The columns of a terminal that the next character takes: 0 for a mark on the one before, 2 for wide ones and emoji.
+ * Returns how many bytes of `text` it took; 0 when len is 0. A byte that is no UTF-8 takes a column. */
+size_t text_columns_step(const char *text, size_t len, size_t *columns);
 /* The first line of `text` for people, escaped, and cut at a character (or an escape) to out_bytes with the NUL. */
 void text_show_line(const char *text, size_t len, char *out, size_t out_bytes);
 /* Content words: folded, split at anything that is no letter or digit; calls `each` for every word of ≥ 1 character,

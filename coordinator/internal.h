@@ -144,7 +144,8 @@ struct coordinator {
 	struct store_txn *txn;
 	struct err failure; /* code != 0: stopped */
 	bool closed, shutdown;
-	int64_t write_retry_ms; /* after a refused write nothing but an answer is written before */
+	int64_t write_retry_ms;                /* after a refused write nothing but an answer is written before */
+	char write_reason[STORE_REASON_BYTES]; /* of the last refused write; "": it, or a later one, was taken */
 
 	bool base_known;
 	struct hash base_model;
@@ -236,6 +237,8 @@ int coordinator__edit_end(struct coordinator *c, struct store_edit *edit, int st
 			  const char *reason, struct err *e) MUST_CHECK;
 bool coordinator__edit_live(int state); /* it counts today: neither ended nor scheduled */
 bool coordinator__space_low(struct coordinator *c);
+/* Why nothing new is kept, for people; "" when it is. */
+const char *coordinator__write_trouble(struct coordinator *c);
 
 /* --- load.c */
 int coordinator__load(struct coordinator *c, struct err *e) MUST_CHECK;
@@ -389,6 +392,7 @@ int coordinator__merge_start(struct coordinator *c,
 void coordinator__merge_end(struct coordinator *c, const char *reason); /* failed for good; shards go back */
 void coordinator__merge_job_stop(struct coordinator *c);
 const char *coordinator__merge_phase(const struct coordinator *c);
+const char *coordinator__merge_reason(struct coordinator *c); /* why it does not go on; "" when it does */
 int coordinator__merge_prepare_files(struct coordinator *c, struct store_merge *rec, struct err *e) MUST_CHECK;
 int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec,
 			      struct err *e) MUST_CHECK;                 /* stores the delta: rec->output_root */

@@ -23,6 +23,13 @@ const char *coordinator__merge_phase(const struct coordinator *c)
 	}
 }
 
+const char *coordinator__merge_reason(struct coordinator *c)
+{
+	const char *trouble = coordinator__write_trouble(c);
+	bool between = !c->merge.job_running && c->merge.rec.state == STORE_MERGE_STATE_RUNNING;
+	return trouble[0] != '\0' ? trouble : between ? c->merge.rec.reason : "";
+}
+
 static void json_merge(struct json_w *w, const struct store_merge *rec)
 {
 	char plan[HASH_HEX_BYTES], output[HASH_HEX_BYTES];

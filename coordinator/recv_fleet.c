@@ -77,6 +77,12 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 		reply->refused_reason = coordinator__text(c->refused.reason);
 		reply->refused_ms_ago = coordinator__now_ms(c) - c->refused.at_ms;
 	}
+	if (c->merge.active) {
+		reply->merge = c->merge.rec.id;
+		reply->merge_phase = coordinator__text(coordinator__merge_phase(c));
+		reply->merge_reason = coordinator__text(coordinator__merge_reason(c));
+	}
+	reply->write_trouble = coordinator__text(coordinator__write_trouble(c));
 	coordinator__visible_quantiles(c, &reply->visible_p50_ms, &reply->visible_p99_ms);
 	coordinator__reply(c, received, &msg);
 	free(members);

@@ -21,6 +21,8 @@ static void fill(struct coordinator *c, const struct store_merge *rec, struct ms
 	out->progress = active ? c->merge.progress : 1.0;
 	out->served_by_default = rec->state == STORE_MERGE_STATE_PUBLISHED && coordinator__merge_serves(c, rec);
 	out->text = coordinator__text(active ? coordinator__merge_phase(c) : rec->reason);
+	if (active)
+		out->reason = coordinator__text(coordinator__merge_reason(c));
 	out->planned_ms = rec->planned_ms;
 	out->ended_ms = rec->ended_ms;
 }

@@ -80,6 +80,7 @@ int coordinator__commit(struct coordinator *c, const char *fault_before, const c
 		return rc;
 	c->last_seq = last;
 	c->write_retry_ms = 0;
+	c->write_reason[0] = '\0';
 	for (size_t i = 0; i < c->shard_count; i++) {
 		if (c->shards[i]->created)
 			log_event(LOG_INFO, "COORDINATOR-SHARD-OPENED", LOGF_U("shard", c->shards[i]->rec.id));
@@ -125,6 +126,7 @@ void coordinator__txn_failed(struct coordinator *c, struct err *e)
 	if (may_pass(e->code)) {
 		struct err back = ERR_INIT;
 		c->write_retry_ms = coordinator__now_ms(c) + WRITE_RETRY_MS;
+		coordinator__copy_text(c->write_reason, sizeof c->write_reason, coordinator__text(e->text));
 		log_event(LOG_WARN, "COORDINATOR-WRITE-REFUSED", LOGF_S("code", err_name(e->code)),
 			  LOGF_S("reason", e->text));
 		if (read_back(c, &back) == 0) {
@@ -211,4 +213,11 @@ bool coordinator__space_low(struct coordinator *c)
 	c->space_checked = true;
 	c->space_checked_ms = now;
 	return low;
+}
+
+const char *coordinator__write_trouble(struct coordinator *c)
+{
+	if (c->write_reason[0] != '\0')
+		return c->write_reason;
+	return coordinator__space_low(c) ? "its disk has less free space than its reserve: free space" : "";
 }

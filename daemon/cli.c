@@ -261,7 +261,31 @@ static int silence_explain(const struct cli *cli, int rc, struct err *e)
 		       cli->data);
 }
 
-int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e)
+void cli_wait_begin(struct cli *cli, struct cli_wait *wait)
+{
+	*wait = (struct cli_wait){ .until_ms = env_monotonic_ms(cli->env) + cli->wait_ms };
+	cli->wait = wait;
+}
+
+bool cli_wait_over(const struct cli *cli)
+{
+	return env_monotonic_ms(cli->env) >= cli->wait->until_ms;
+}
+
+static void silence_tell(struct cli *cli)
+{
+	if (cli->wait->told || cli->quiet)
+		return;
+	cli->wait->told = true;
+	if (cli->wait->progress != NULL)
+		cli_progress_break(cli, cli->wait->progress);
+	bool gone = cli->zmq != NULL && coordinator_gone(cli);
+	cli_line(stderr, "amend: %s has not answered for %.0f s: it is asked again until it does; Ctrl-C stops%s%s%s",
+		 cli->config.coordinator, (double)cli->timeout_ms / 1e3,
+		 gone ? ". It does not run: `amend up --data " : "", gone ? cli->data : "", gone ? "` starts it" : "");
+}
+
+static int call_once(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e)
 {
 	bool first = !cli->connected; /* one that starts again in the middle of a command is waited for */
 	int rc = cli_connect(cli, e);
@@ -273,6 +297,16 @@ int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, 
 	if (rc == 0)
 		rc = proto_client_call(&cli->client, request, reply, e);
 	return cli->zmq != NULL && (rc == ERR_TIMEOUT || rc == ERR_CLOSED) ? silence_explain(cli, rc, e) : rc;
+}
+
+int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e)
+{
+	int rc = call_once(cli, request, reply, e);
+	while (rc == ERR_TIMEOUT && cli->wait != NULL && !cli->interrupted && !cli_wait_over(cli)) {
+		silence_tell(cli);
+		rc = call_once(cli, request, reply, e);
+	}
+	return rc;
 }
 
 void cli_pause(const struct cli *cli, int64_t ms)

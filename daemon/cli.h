@@ -26,6 +26,14 @@ enum cli_exit { /* interfaces.md */
 };
 enum cli_output { CLI_TABLE, CLI_WIDE, CLI_JSON, CLI_JSONL, CLI_YAML, CLI_NAME };
 
+/* While work is waited for, a call without an answer is made again until the wait's own end; people are told once. */
+struct cli_progress;
+struct cli_wait {
+	int64_t until_ms;              /* monotonic */
+	struct cli_progress *progress; /* what is drawn meanwhile; NULL: nothing */
+	bool told;
+};
+
 struct cli {
 	enum cli_output output; /* -o; CLI_TABLE by default */
 	bool no_headers, quiet, verbose, no_color, stderr_is_terminal, stdout_is_terminal;
@@ -36,6 +44,7 @@ struct cli {
 	struct daemon_config config; /* endpoint, key and server key: from --config, flags, or <data>/amend.yaml written
 					by `amend up` */
 	bool node_known;             /* node.listen is that of this cluster's configuration file */
+	struct cli_wait *wait;       /* NULL: no work is waited for, and silence is a failure */
 	volatile sig_atomic_t interrupted; /* set by SIGINT and SIGTERM */
 	const struct env *env;
 	void (*pause)(void *context, int64_t ms); /* NULL: sleeps */
@@ -130,9 +139,12 @@ void cli_completion_bash(struct buf *out);
 
 int cli_set_check(const char *set, struct err *e) MUST_CHECK; /* of --set: merged, retrieve, or NULL */
 int cli_number(const char *text, const char *name, uint64_t min, uint64_t max, uint64_t *out, struct err *e) MUST_CHECK;
-/* Connects when needed, sends, waits for the reply (proto_client_call). */
+/* Connects when needed, sends, waits for the reply (proto_client_call); inside a wait, again and again. */
 int cli_call(struct cli *cli, struct msg *request, struct msg_received **reply, struct err *e) MUST_CHECK;
 void cli_pause(const struct cli *cli, int64_t ms); /* ends early when interrupted */
+/* Begins a wait of cli->wait_ms; `wait` is borrowed until cli->wait is NULL again. */
+void cli_wait_begin(struct cli *cli, struct cli_wait *wait);
+bool cli_wait_over(const struct cli *cli);
 
 /* --- Output */
 /* printf of one line, whose end is added: control characters are escaped, as in tables, since what files hold and other

@@ -33,24 +33,25 @@ static size_t least(size_t a, size_t b, size_t c)
 	return ab < c ? ab : c;
 }
 
-/* Insertions, deletions and changes from one word to the other. */
+/* Insertions, deletions, changes and swaps of neighbours from one word to the other. */
 static size_t distance(const char *a, const char *b)
 {
-	size_t row[WORD_BYTES_MAX + 1], a_len = strlen(a), b_len = strlen(b);
+	size_t rows[3][WORD_BYTES_MAX + 1], a_len = strlen(a), b_len = strlen(b);
 	if (a_len > WORD_BYTES_MAX || b_len > WORD_BYTES_MAX)
 		return SIZE_MAX;
 	for (size_t j = 0; j <= b_len; j++)
-		row[j] = j;
+		rows[0][j] = j;
 	for (size_t i = 1; i <= a_len; i++) {
-		size_t diagonal = row[0];
+		size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
 		row[0] = i;
 		for (size_t j = 1; j <= b_len; j++) {
-			size_t above = row[j];
-			row[j] = least(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-			diagonal = above;
+			row[j] = least(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] != b[j - 1]));
+			bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+			if (swapped && before[j - 2] + 1 < row[j])
+				row[j] = before[j - 2] + 1;
 		}
 	}
-	return row[b_len];
+	return rows[a_len % 3][b_len];
 }
 
 struct near {
@@ -63,7 +64,7 @@ static void near_try(struct near *near, const char *word)
 	size_t len = strlen(near->wanted), d = distance(near->wanted, word);
 	if (d > 0 && len >= 3 && strncmp(near->wanted, word, len) == 0)
 		d = 1; /* the beginning of a word is as good as one slip */
-	if (d <= NEAR_MAX && d < len && d < near->distance) {
+	if (d <= NEAR_MAX && 2 * d < len && d < near->distance) {
 		near->found = word;
 		near->distance = d;
 	}

@@ -111,7 +111,6 @@ static int body_make(const struct ask *ask, const char *base, struct buf *body, 
 	json_w_member_str(&w, "prompt", ask->prompt);
 	json_w_member_uint(&w, "max_tokens", ask->tokens);
 	json_w_member_int(&w, "temperature", 0);
-	json_w_member_str(&w, "stop", "\n");
 	json_w_key(&w, "amend");
 	json_w_open(&w, '{');
 	json_w_member_bool(&w, "explain", true);
@@ -147,8 +146,19 @@ static int text_print(const struct json *answer, struct cli *cli)
 		text++;
 		len--;
 	}
-	text_escape(len > 0 ? text : "(empty answer)", len > 0 ? len : strlen("(empty answer)"),
-		    &line); /* what a model says never steers a terminal */
+	while (len > 0 && isspace((unsigned char)text[len - 1]))
+		len--;
+	if (len == 0)
+		buf_puts(&line, "(empty answer)");
+	while (len > 0) { /* what a model says never steers a terminal; its lines stay lines */
+		const char *end = memchr(text, '\n', len);
+		size_t taken = end != NULL ? (size_t)(end - text) : len;
+		text_escape(text, taken, &line);
+		if (end != NULL)
+			buf_u8(&line, '\n');
+		text += taken + (end != NULL);
+		len -= taken + (end != NULL);
+	}
 	bool failed = buf_failed(&line);
 	if (!failed)
 		printf("%s\n", buf_cstr(&line));
@@ -218,8 +228,12 @@ static int answer_print(struct cli *cli, const struct ask *ask, const struct jso
 	if (status == CLI_OK && ask->explain)
 		return explain_print(cli, answer, &route, ask->alone);
 	if (status == CLI_OK && !cli->quiet) {
+		const struct json *choice = json_at(json_get(answer, "choices"), 0);
+		const char *end = json_string(json_get(choice, "finish_reason"), NULL);
+		bool cut = end != NULL && strcmp(end, "length") == 0;
 		fflush(stdout);
-		fprintf(stderr, "(%s, %s)\n", route.version, route.memory);
+		fprintf(stderr, "(%s, %s%s)\n", route.version, route.memory,
+			cut ? "; cut at its longest: --max-tokens N shows more" : "");
 	}
 	return status;
 }

@@ -12,6 +12,7 @@
 
 #define PROMPT_COLUMNS   40 /* of a table */
 #define TARGET_COLUMNS   24
+#define WIDE_COLUMNS     200
 #define ID_COLUMNS       12
 #define PREFIX_BYTES_MIN 4 /* shorter beginnings of ids are taken for mistakes */
 
@@ -125,7 +126,7 @@ void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes p
 		record = NULL;
 	for (size_t i = 0; i < sizeof cells / sizeof cells[0]; i++) {
 		const char *text = json_string(json_get(record, cells[i].key), NULL);
-		cli_table_cell_cut(table, cli->output == CLI_WIDE ? SIZE_MAX : cells[i].columns,
+		cli_table_cell_cut(table, cli->output == CLI_WIDE ? WIDE_COLUMNS : cells[i].columns,
 				   text != NULL ? text : "-");
 	}
 	json_free(&record);
@@ -448,12 +449,17 @@ static void superseded_print(const struct msg_submit_result *result)
 	buf_free(&text);
 }
 
+static void id_copy(const struct msg_submit_result *result, char id[STORE_ID_BYTES])
+{
+	snprintf(id, STORE_ID_BYTES, "%.*s", (int)result->id.len, result->id.len > 0 ? result->id.text : "");
+}
+
 static int result_print(struct cli *cli, const struct msg_submit_result *result)
 {
 	char id[STORE_ID_BYTES];
 	bool taken = result->code == 0 || result->code == ERR_EXISTS;
 	int status = CLI_OK;
-	snprintf(id, sizeof id, "%.*s", (int)result->id.len, result->id.len > 0 ? result->id.text : "");
+	id_copy(result, id);
 	if (cli_is_structured(cli)) {
 		status = result_emit(cli, result, id);
 	} else if (taken && cli->output == CLI_NAME) {
@@ -491,8 +497,11 @@ static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_con
 	bool answered = reply->msg.u.submit_reply.result_count == 1;
 	uint64_t seq = answered ? reply->msg.u.submit_reply.results[0].seq : 0;
 	int status = answered ? result_print(cli, &reply->msg.u.submit_reply.results[0]) : CLI_FAILED;
+	char id[STORE_ID_BYTES];
+	if (answered)
+		id_copy(&reply->msg.u.submit_reply.results[0], id);
 	msg_free(&reply);
-	return status == CLI_OK && wait ? cli_edit_wait_seq(cli, seq) : status;
+	return status == CLI_OK && wait ? cli_edit_wait_seq(cli, seq, id) : status;
 }
 
 int cli_edit_add(struct cli *cli, const struct cli_args *args)

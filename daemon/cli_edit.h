@@ -17,8 +17,8 @@ void cli_edit_id_cell(struct cli *cli, struct cli_table *table, struct msg_text 
 /* Two cells: prompt and target of a record, cut to a table's width. */
 void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes payload);
 
-/* Waits until this edit is served (or has ended otherwise, which is a failure). Gives an exit code. */
-int cli_edit_wait_seq(struct cli *cli, uint64_t seq);
+/* Waits until this edit is served (or has ended otherwise, which is a failure), and says so. Gives an exit code. */
+int cli_edit_wait_seq(struct cli *cli, uint64_t seq, const char *id);
 /* The same for many, in ascending order, with a progress bar: superseded ones count as ended well. */
 int cli_edit_wait_seqs(struct cli *cli, const uint64_t *seqs, size_t count);
 int cli_on_conflict_parse(const char *text, enum msg_on_conflict *out, struct err *e) MUST_CHECK; /* NULL: supersede */

@@ -162,7 +162,11 @@ static void nouns_case(struct buf *out)
 		verbs_put(cli_commands[i].noun, " ", out);
 		buf_puts(out, "' ;;\n");
 	}
-	buf_puts(out, "	1:completion) words=bash ;;\n");
+	buf_puts(out, "	1:completion) words=bash ;;\n	1:help) words='");
+	for (size_t i = 0; i < cli_command_count; i++)
+		if (noun_first(i))
+			buf_printf(out, "%s ", cli_commands[i].noun);
+	buf_puts(out, "' ;;\n");
 }
 
 static void settings_put(const struct cli_command *c, struct buf *out)
@@ -237,7 +241,7 @@ static void valued_put(struct buf *out)
 			buf_printf(out, "--%s | ", f->name);
 	for (size_t i = 0; i < daemon_config_table.item_count; i++) {
 		const struct conf_item *item = &daemon_config_table.items[i];
-		if (item->type != CONF_BOOL && item->flag != NULL)
+		if (item->type != CONF_BOOL && item->flag != NULL && strcmp(item->name, "data") != 0)
 			buf_printf(out, "--%s | ", item->flag);
 	}
 	buf_puts(out, "-o");

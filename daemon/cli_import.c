@@ -9,7 +9,14 @@
 
 #define BATCH_RECORDS_MAX 100
 #define BATCH_BYTES_MAX   (MSG_SUBMIT_BYTES_MAX - 1024)
+#define REPORTS_MAX       20
 #define RETRY_MS_MAX      INT64_C(600000) /* a coordinator that takes nothing: so long, or --timeout */
+
+/* What is said of single lines: a foreign file, or a set imported over another, is one long complaint. */
+struct reports {
+	const char *what; /* in the plural */
+	uint64_t count;
+};
 
 struct import {
 	struct cli *cli;
@@ -26,19 +33,35 @@ struct import {
 	bool whole;         /* read to its end */
 	struct buf seqs;    /* uint64_t each: what --wait waits for */
 	uint64_t accepted, duplicates, superseding, refused, bad_lines, lines;
+	struct reports bad, replaced;
 	struct cli_progress progress;
 };
 
-static void complain(struct import *im, size_t line_no, const char *text, size_t len)
+static void report(struct import *im, struct reports *reports, size_t line_no, const char *text, size_t len)
 {
+	if (reports->count++ >= REPORTS_MAX && !im->cli->verbose)
+		return;
 	if (im->cli->stderr_is_terminal && im->progress.drawn)
 		fprintf(stderr, "\r\033[K");
 	cli_line(stderr, "%s:%zu: %.*s", im->path, line_no, (int)len, len > 0 ? text : "");
 }
 
-static uint64_t done_count(const struct import *im)
+static void complain(struct import *im, size_t line_no, const char *text, size_t len)
 {
-	return im->accepted + im->duplicates + im->refused + im->bad_lines;
+	report(im, &im->bad, line_no, text, len);
+}
+
+static void reports_end(const struct import *im, const struct reports *reports)
+{
+	if (reports->count > REPORTS_MAX && !im->cli->verbose)
+		fprintf(stderr, "… and %llu more %s; --verbose shows all\n",
+			(unsigned long long)(reports->count - REPORTS_MAX), reports->what);
+}
+
+/* Edits that the cluster has. */
+static uint64_t taken_count(const struct import *im)
+{
+	return im->accepted + im->duplicates;
 }
 
 static void results_count(struct import *im, const struct msg_submit_reply *reply)
@@ -49,7 +72,7 @@ static void results_count(struct import *im, const struct msg_submit_reply *repl
 		im->duplicates += r->code == ERR_EXISTS;
 		im->superseding += r->code == 0 && r->supersedes != 0;
 		if (r->code == 0 && r->supersedes != 0 && r->reason.len > 0 && !im->cli->quiet)
-			complain(im, im->records[i].line_no, r->reason.text, r->reason.len);
+			report(im, &im->replaced, im->records[i].line_no, r->reason.text, r->reason.len);
 		if (r->code == 0 || r->code == ERR_EXISTS) {
 			buf_append(&im->seqs, &r->seq, sizeof r->seq);
 			continue;
@@ -215,10 +238,10 @@ static int record_take(struct import *im, const struct import_row *row, struct e
 /* How many edits there will be, by how much of the file those so far took; 0 for a pipe. */
 static void progress_show(struct import *im, const struct import_file *file)
 {
-	uint64_t read = import_bytes_read(file);
+	uint64_t read = import_bytes_read(file), good = im->lines - im->refused - im->bad_lines;
 	if (read > 0)
-		im->progress.total = (uint64_t)((double)im->lines * (double)import_bytes_total(file) / (double)read);
-	cli_progress_set(im->cli, &im->progress, done_count(im));
+		im->progress.total = (uint64_t)((double)good * (double)import_bytes_total(file) / (double)read);
+	cli_progress_set(im->cli, &im->progress, taken_count(im));
 }
 
 static int file_read_through(struct import *im, struct import_file *file, struct err *e)
@@ -279,14 +302,18 @@ static int import_run(struct import *im, struct import_file *file)
 	cli_progress_begin(im->cli, &im->progress, "import", "edits", 0);
 	int rc = file_read_through(im, file, &e);
 	if (rc == 0)
-		im->progress.total = done_count(im);
-	cli_progress_end(im->cli, &im->progress, done_count(im));
+		im->progress.total = taken_count(im);
+	cli_progress_end(im->cli, &im->progress, taken_count(im));
+	if (rc == 0 && im->lines == 0 && !im->cli->quiet)
+		cli_line(stderr, "amend: no records in %s", im->path);
+	reports_end(im, &im->replaced);
+	reports_end(im, &im->bad);
 	int status = summary(im);
 	if (rc != 0 && im->cli->interrupted)
 		err_set(&e, ERR_INTERRUPTED,
 			"interrupted: what was accepted stays, %llu at least; import the file again to go on from "
 			"there",
-			(unsigned long long)(im->accepted + im->duplicates));
+			(unsigned long long)taken_count(im));
 	im->whole = rc == 0;
 	if (rc != 0)
 		return cli_fail(im->cli, &e);
@@ -322,6 +349,8 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 		return cli_out_of_memory(cli);
 	im->cli = cli;
 	im->path = args->words[0];
+	im->bad.what = "lines that were not accepted";
+	im->replaced.what = "that supersede another edit";
 	if (cli_on_conflict_parse(cli_value(args, "on-conflict"), &im->on_conflict, &e) != 0 ||
 	    import_format_parse(cli_value(args, "format"), &format, &e) != 0) {
 		free(im);

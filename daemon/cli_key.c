@@ -78,6 +78,10 @@ int cli_config_view(struct cli *cli, const struct cli_args *args)
 		rc = cli_add_step(&e, "check the path; `amend config sample` prints a file to begin with");
 	if (rc != 0)
 		return cli_fail(cli, &e);
+	if (cli->output == CLI_JSON || cli->output == CLI_JSONL) {
+		conf_view_json(&daemon_config_table, &cli->config, DAEMON_ALL | DAEMON_UP | DAEMON_CLI, &text);
+		return cli_emit(cli, &text);
+	}
 	conf_view(&daemon_config_table, &cli->config, DAEMON_ALL | DAEMON_UP | DAEMON_CLI, &text);
 	return text_print(cli, &text);
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define COLUMNS_MAX      16
-#define CELL_COLUMNS_MAX 60 /* what a table cell shows; -o wide and json show all */
+#define CELL_COLUMNS_MAX 60 /* what a table cell shows; -o wide shows more, json all */
 #define ELLIPSIS         "\xE2\x80\xA6"
 #define LINE_BYTES       4096
 #define BAR_COLUMNS      24
@@ -36,12 +36,11 @@ struct cli_table {
 	char **cells; /* row-major, headers first */
 };
 
-/* Columns that a UTF-8 text takes: one a character; good enough for the languages that the tables show. */
 static size_t width_of(const char *text)
 {
-	size_t width = 0;
-	for (; *text != '\0'; text++)
-		width += ((unsigned char)*text & 0xC0) != 0x80;
+	size_t width = 0, columns;
+	for (size_t at = 0, len = strlen(text); at < len; width += columns)
+		at += text_columns_step(text + at, len - at, &columns);
 	return width;
 }
 
@@ -104,10 +103,11 @@ static void cut(char *text, size_t columns)
 {
 	if (width_of(text) <= columns)
 		return;
-	size_t seen = 0, i = 0;
-	for (; text[i] != '\0'; i++)
-		if (((unsigned char)text[i] & 0xC0) != 0x80 && ++seen == columns)
-			break;
+	size_t seen = 0, i = 0, len = strlen(text), taken, wide;
+	while ((taken = text_columns_step(text + i, len - i, &wide)) > 0 && seen + wide < columns) {
+		seen += wide;
+		i += taken;
+	}
 	memcpy(text + i, ELLIPSIS, sizeof ELLIPSIS);
 }
 

@@ -248,7 +248,7 @@ static int merge_print(struct cli *cli, const struct msg_merge_status *s)
 {
 	if (cli_is_structured(cli))
 		return merge_emit(cli, s);
-	printf("merge %llu of %u shard%s over %u rank%s: %s", (unsigned long long)s->id, s->shard_count,
+	printf("merge %llu (%u shard%s, %u rank%s): %s", (unsigned long long)s->id, s->shard_count,
 	       cli_plural(s->shard_count), s->ranks, cli_plural(s->ranks),
 	       sm_state_name(&store_merge_states, (int)s->state));
 	if (s->version != 0)
@@ -264,27 +264,55 @@ static int merge_print(struct cli *cli, const struct msg_merge_status *s)
 	return CLI_OK;
 }
 
+static bool merge_failed(const struct msg_received *reply)
+{
+	return reply->msg.u.merge_status.state == STORE_MERGE_STATE_FAILED;
+}
+
+/* Once for each reason. */
+static void held_say(struct cli *cli, struct cli_progress *progress, const struct msg_merge_status *s, char *said,
+		     size_t said_bytes)
+{
+	char reason[ERR_TEXT_BYTES_MAX];
+	snprintf(reason, sizeof reason, "%.*s", (int)s->reason.len, s->reason.len > 0 ? s->reason.text : "");
+	if (reason[0] == '\0' || cli->quiet || strcmp(reason, said) == 0)
+		return;
+	snprintf(said, said_bytes, "%s", reason);
+	cli_progress_break(cli, progress);
+	cli_line(stderr, "amend: merge %llu (%.*s) does not go on: %s; it is tried again", (unsigned long long)s->id,
+		 (int)s->text.len, s->text.len > 0 ? s->text.text : "", reason);
+}
+
 /* Asks until it is done; *reply is the last status. */
 static int merge_wait(struct cli *cli, uint64_t id, struct msg_received **reply, struct err *e)
 {
 	struct cli_progress progress;
-	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
+	struct cli_wait wait;
+	uint64_t percent = 0;
+	char said[ERR_TEXT_BYTES_MAX] = "";
 	int rc = 0;
+	cli_wait_begin(cli, &wait);
 	cli_progress_begin(cli, &progress, "merge", "%", 100);
+	wait.progress = &progress;
 	while (rc == 0 && !(*reply)->msg.u.merge_status.done) {
 		msg_free(reply);
 		cli_pause(cli, POLL_MS);
-		if (!cli->interrupted && env_monotonic_ms(cli->env) >= deadline)
+		if (!cli->interrupted && cli_wait_over(cli))
 			rc = err_set(e, ERR_AGAIN, "merge %llu is not done; it goes on without us",
 				     (unsigned long long)id);
 		else
 			rc = merge_ask(cli, id, reply, e);
-		if (rc == 0)
-			cli_progress_set(cli, &progress, (uint64_t)(100 * (*reply)->msg.u.merge_status.progress));
+		if (rc == 0 && !merge_failed(*reply))
+			percent = (uint64_t)(100 * (*reply)->msg.u.merge_status.progress);
+		if (rc == 0) {
+			held_say(cli, &progress, &(*reply)->msg.u.merge_status, said, sizeof said);
+			cli_progress_set(cli, &progress, percent);
+		}
 	}
 	if (rc == 0)
-		cli_progress_end(cli, &progress, 100);
+		cli_progress_end(cli, &progress, percent);
 	cli_progress_break(cli, &progress);
+	cli->wait = NULL;
 	return cli->interrupted && rc != 0 ? err_set(e, ERR_INTERRUPTED, "interrupted: merge %llu goes on without us",
 						     (unsigned long long)id)
 					   : rc;
@@ -354,6 +382,12 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 	json_w_member_uint(&w, "pid", f->pid);
 	json_w_member_uint(&w, "resident_bytes", f->resident_bytes);
 	json_w_member_uint(&w, "member_total", f->member_total);
+	if (f->merge != 0) {
+		json_w_member_uint(&w, "merge", f->merge);
+		json_w_member_strn(&w, "merge_phase", f->merge_phase.text, f->merge_phase.len);
+		json_w_member_strn(&w, "merge_reason", f->merge_reason.text, f->merge_reason.len);
+	}
+	json_w_member_strn(&w, "write_trouble", f->write_trouble.text, f->write_trouble.len);
 	json_w_member_real(&w, "visible_p50_seconds", f->visible_p50_ms / 1e3);
 	json_w_member_real(&w, "visible_p99_seconds", f->visible_p99_ms / 1e3);
 	json_w_key(&w, "members");
@@ -398,6 +432,14 @@ static void fleet_reasons(const struct msg_fleet_reply *f)
 				 (unsigned long long)m->failed_version, (int)m->failed_reason.len,
 				 m->failed_reason.text);
 	}
+	if (f->write_trouble.len > 0)
+		cli_line(stdout, "the coordinator keeps nothing new: %.*s", (int)f->write_trouble.len,
+			 f->write_trouble.text);
+	if (f->merge != 0)
+		cli_line(stdout, "merge %llu is under way: %.*s%s%.*s", (unsigned long long)f->merge,
+			 (int)f->merge_phase.len, f->merge_phase.len > 0 ? f->merge_phase.text : "",
+			 f->merge_reason.len > 0 ? ": " : "", (int)f->merge_reason.len,
+			 f->merge_reason.len > 0 ? f->merge_reason.text : "");
 	if (f->refused_reason.len > 0)
 		cli_line(stdout, "%.*s could not join %.1f s ago: %.*s", (int)f->refused_name.len, f->refused_name.text,
 			 (double)f->refused_ms_ago / 1e3, (int)f->refused_reason.len, f->refused_reason.text);

@@ -31,16 +31,16 @@ static int counts_get(struct cli *cli, bool nodes, struct counts *out, struct er
 	return rc;
 }
 
-/* What the waits know of the fleet, and that they have told people of a node that cannot load a version. */
+/* What the waits know of the fleet. Done: a node that cannot load a version was told of, or this key may not ask. */
 struct fleet {
-	bool nodes, told;
+	bool nodes, done;
 	int64_t asked_ms;
 };
 
 static void failing_tell(struct cli *cli, struct fleet *fleet, const struct msg_fleet_member *m,
 			 struct cli_progress *progress)
 {
-	fleet->told = true;
+	fleet->done = true;
 	if (progress != NULL)
 		cli_progress_break(cli, progress);
 	cli_line(stderr,
@@ -57,10 +57,16 @@ static int fleet_ask(struct cli *cli, struct fleet *fleet, struct cli_progress *
 	struct msg_received *reply = NULL;
 	fleet->asked_ms = env_monotonic_ms(cli->env);
 	int rc = cli_call(cli, &request, &reply, e);
+	if (rc ==
+	    ERR_DENIED) { /* a key that may submit and see its edits: they are served by nodes, as far as it knows */
+		fleet->nodes = fleet->done = true;
+		err_clear(e);
+		return 0;
+	}
 	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++) {
 		const struct msg_fleet_member *m = &reply->msg.u.fleet_reply.members[i];
 		fleet->nodes = fleet->nodes || m->kind == MSG_PEER_NODE;
-		if (cli_member_fails(m) && !fleet->told)
+		if (cli_member_fails(m) && !fleet->done)
 			failing_tell(cli, fleet, m, progress);
 	}
 	msg_free(&reply);
@@ -71,7 +77,7 @@ static int fleet_ask(struct cli *cli, struct fleet *fleet, struct cli_progress *
 static void fleet_watch(struct cli *cli, struct fleet *fleet, struct cli_progress *progress)
 {
 	struct err e = ERR_INIT;
-	if (!fleet->told && !cli->interrupted && env_monotonic_ms(cli->env) - fleet->asked_ms >= FLEET_MS)
+	if (!fleet->done && !cli->interrupted && env_monotonic_ms(cli->env) - fleet->asked_ms >= FLEET_MS)
 		(void)fleet_ask(cli, fleet, progress, &e);
 }
 
@@ -103,11 +109,12 @@ static int wait_summary(struct cli *cli, const struct counts *c)
 static int counts_wait(struct cli *cli, struct fleet *fleet, struct counts *c, struct err *e)
 {
 	struct cli_progress progress;
-	uint64_t total = c->waiting;
-	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
+	uint64_t total = c->waiting, done = 0;
+	const uint64_t ended_before = c->ended;
 	int rc = 0;
 	cli_progress_begin(cli, &progress, "served", "edits", total);
-	while (rc == 0 && c->waiting > 0 && !cli->interrupted && env_monotonic_ms(cli->env) < deadline) {
+	cli->wait->progress = &progress;
+	while (rc == 0 && c->waiting > 0 && !cli->interrupted && !cli_wait_over(cli)) {
 		struct counts now;
 		cli_pause(cli, POLL_MS);
 		rc = counts_get(cli, fleet->nodes, &now, e);
@@ -117,10 +124,13 @@ static int counts_wait(struct cli *cli, struct fleet *fleet, struct counts *c, s
 			fleet_watch(cli, fleet, &progress);
 		total = c->waiting > total ? c->waiting : total;
 		progress.total = total;
-		cli_progress_set(cli, &progress, total - c->waiting);
+		done = total - c->waiting;
+		done -= c->ended > ended_before && c->ended - ended_before <= done ? c->ended - ended_before : 0;
+		cli_progress_set(cli, &progress, done);
 	}
 	if (total > 0)
-		cli_progress_end(cli, &progress, total - c->waiting);
+		cli_progress_end(cli, &progress, done);
+	cli->wait->progress = NULL;
 	return cli->interrupted ? ERR_INTERRUPTED : rc;
 }
 
@@ -129,12 +139,15 @@ static int wait_all(struct cli *cli)
 	struct err e = ERR_INIT;
 	struct counts c = { 0 };
 	struct fleet fleet = { .nodes = false };
+	struct cli_wait wait;
 	int rc = fleet_ask(cli, &fleet, NULL, &e);
 	if (rc == 0)
 		rc = counts_get(cli, fleet.nodes, &c, &e);
 	if (rc != 0)
 		return cli_fail(cli, &e);
+	cli_wait_begin(cli, &wait);
 	rc = counts_wait(cli, &fleet, &c, &e);
+	cli->wait = NULL;
 	if (rc != 0 && rc != ERR_INTERRUPTED)
 		return cli_fail(cli, &e);
 	int status = wait_summary(cli, &c);
@@ -168,7 +181,15 @@ static int edit_judge(const struct msg_edit *edit, const char *id, bool nodes, b
 	return err_set(e, ERR_INVALID, "%s: %s; `amend edit show %s` says more", id, state, id);
 }
 
-static int wait_one(struct cli *cli, uint64_t seq, const char *id, struct fleet *fleet, int64_t deadline, struct err *e)
+static void served_say(const struct cli *cli, const struct msg_edit *edit, const char *id)
+{
+	bool served = edit->state == STORE_EDIT_STATE_SERVED;
+	if (!cli_is_structured(cli) && cli->output != CLI_NAME)
+		cli_line(stdout, served ? "%s is served as v%llu" : "%s is published as v%llu; no node is there", id,
+			 (unsigned long long)edit->version);
+}
+
+static int wait_one(struct cli *cli, uint64_t seq, const char *id, struct fleet *fleet, struct err *e)
 {
 	for (;;) {
 		struct msg_received *reply = NULL;
@@ -180,11 +201,13 @@ static int wait_one(struct cli *cli, uint64_t seq, const char *id, struct fleet 
 			return rc;
 		const struct msg_edit *edit = &reply->msg.u.edit_list_reply.edits[0];
 		rc = edit_judge(edit, id, fleet->nodes, &done, e);
+		if (done)
+			served_say(cli, edit, id);
 		int state = (int)edit->state;
 		msg_free(&reply);
 		if (rc != 0 || done)
 			return rc;
-		if (!cli->interrupted && env_monotonic_ms(cli->env) >= deadline)
+		if (!cli->interrupted && cli_wait_over(cli))
 			return err_set(e, ERR_AGAIN, "%s: still %s; `amend edit wait %s` waits on", id,
 				       sm_state_name(&store_edit_states, state), id);
 		fleet_watch(cli, fleet, NULL);
@@ -192,7 +215,7 @@ static int wait_one(struct cli *cli, uint64_t seq, const char *id, struct fleet 
 	}
 }
 
-static int wait_named(struct cli *cli, const char *name, struct fleet *fleet, int64_t deadline, struct err *e)
+static int wait_named(struct cli *cli, const char *name, struct fleet *fleet, struct err *e)
 {
 	struct msg_received *reply = NULL;
 	int rc = cli_edit_find(cli, name, false, &reply, e);
@@ -202,31 +225,49 @@ static int wait_named(struct cli *cli, const char *name, struct fleet *fleet, in
 		return rc;
 	uint64_t seq = reply->msg.u.edit_list_reply.edits[0].seq;
 	msg_free(&reply);
-	return wait_one(cli, seq, name, fleet, deadline, e);
+	return wait_one(cli, seq, name, fleet, e);
+}
+
+/* What is wrong with one edit says nothing of the next; the first failure's exit code counts. */
+static int wait_each(struct cli *cli, const struct cli_args *args, struct fleet *fleet)
+{
+	int status = CLI_OK, rc = 0;
+	for (int i = 0; i < args->word_count && rc != ERR_TIMEOUT && rc != ERR_INTERRUPTED; i++) {
+		struct err e = ERR_INIT;
+		rc = wait_named(cli, args->words[i], fleet, &e);
+		if (rc == 0)
+			continue;
+		int failed = cli_fail(cli, &e);
+		status = status == CLI_OK || cli->interrupted ? failed : status;
+	}
+	return status;
 }
 
 int cli_edit_wait(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
 	struct fleet fleet = { .nodes = false };
+	struct cli_wait wait;
 	if (args->word_count == 0)
 		return wait_all(cli);
-	int rc = fleet_ask(cli, &fleet, NULL, &e);
-	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
-	for (int i = 0; rc == 0 && i < args->word_count; i++)
-		rc = wait_named(cli, args->words[i], &fleet, deadline, &e);
-	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+	if (fleet_ask(cli, &fleet, NULL, &e) != 0)
+		return cli_fail(cli, &e);
+	cli_wait_begin(cli, &wait);
+	int status = wait_each(cli, args, &fleet);
+	cli->wait = NULL;
+	return status;
 }
 
-int cli_edit_wait_seq(struct cli *cli, uint64_t seq)
+int cli_edit_wait_seq(struct cli *cli, uint64_t seq, const char *id)
 {
 	struct err e = ERR_INIT;
-	char name[32];
 	struct fleet fleet = { .nodes = false };
+	struct cli_wait wait;
+	cli_wait_begin(cli, &wait);
 	int rc = fleet_ask(cli, &fleet, NULL, &e);
-	snprintf(name, sizeof name, "%llu", (unsigned long long)seq);
 	if (rc == 0)
-		rc = wait_one(cli, seq, name, &fleet, env_monotonic_ms(cli->env) + cli->wait_ms, &e);
+		rc = wait_one(cli, seq, id, &fleet, &e);
+	cli->wait = NULL;
 	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 }
 
@@ -268,41 +309,55 @@ static int seqs_in(struct cli *cli, struct seqs seqs, uint32_t mask, uint64_t *f
 	return rc;
 }
 
-static int seqs_wait(struct cli *cli, struct seqs seqs, struct fleet *fleet, struct counts *c, struct err *e)
+static uint32_t ended_mask(void)
 {
-	const uint32_t waiting_mask = SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_PLACED) |
-				      (fleet->nodes ? SM_TO(STORE_EDIT_STATE_TRAINED) : 0);
-	struct cli_progress progress;
-	int64_t deadline = env_monotonic_ms(cli->env) + cli->wait_ms;
-	uint64_t first = seqs.list[0];
-	c->waiting = seqs.count; /* as far as is known */
-	int rc = seqs_in(cli, seqs, waiting_mask, &c->waiting, &first, e);
-	cli_progress_begin(cli, &progress, "served", "edits", seqs.count);
-	while (rc == 0 && c->waiting > 0 && !cli->interrupted && env_monotonic_ms(cli->env) < deadline) {
-		cli_pause(cli, POLL_MS + (int64_t)(c->waiting / 10)); /* long lists cost the coordinator more */
-		rc = seqs_in(cli, seqs, waiting_mask, &c->waiting, &first, e);
-		if (rc == 0 && c->waiting > 0)
-			fleet_watch(cli, fleet, &progress);
-		cli_progress_set(cli, &progress, seqs.count - c->waiting);
-	}
-	cli_progress_end(cli, &progress, seqs.count - c->waiting);
-	return cli->interrupted ? ERR_INTERRUPTED : rc;
-}
-
-static int seqs_end(struct cli *cli, struct seqs seqs, struct counts *c, struct err *e)
-{
-	uint64_t superseded = 0, first = seqs.list[0];
 	uint32_t ended = 0;
 	for (int state = STORE_EDIT_STATE_SERVED + 1; state < STORE_EDIT_STATE_COUNT; state++)
 		ended |= SM_TO(state);
-	int rc = seqs_in(cli, seqs, ended, &c->ended, &first, e);
-	first = seqs.list[0];
-	if (rc == 0) /* scheduled ones have not failed either */
-		rc = seqs_in(cli, seqs, SM_TO(STORE_EDIT_STATE_SUPERSEDED) | SM_TO(STORE_EDIT_STATE_SCHEDULED),
-			     &superseded, &first, e);
+	return ended;
+}
+
+/* Looks how many wait, from *first on, and, when some do no more, how many of all have ended otherwise. */
+static int seqs_look(struct cli *cli, struct seqs seqs, const struct fleet *fleet, struct counts *c, uint64_t *first,
+		     struct err *e)
+{
+	const uint32_t waiting_mask = SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_PLACED) |
+				      (fleet->nodes ? SM_TO(STORE_EDIT_STATE_TRAINED) : 0);
+	uint64_t before = c->waiting, start = seqs.list[0];
+	int rc = seqs_in(cli, seqs, waiting_mask, &c->waiting, first, e);
+	if (rc == 0 && c->waiting != before)
+		rc = seqs_in(cli, seqs, ended_mask(), &c->ended, &start, e);
+	c->served = seqs.count - c->waiting - (c->ended < seqs.count - c->waiting ? c->ended : seqs.count - c->waiting);
+	return rc;
+}
+
+static int seqs_wait(struct cli *cli, struct seqs seqs, struct fleet *fleet, struct counts *c, struct err *e)
+{
+	struct cli_progress progress;
+	uint64_t first = seqs.list[0];
+	c->waiting = seqs.count; /* as far as is known */
+	cli_progress_begin(cli, &progress, "served", "edits", seqs.count);
+	cli->wait->progress = &progress;
+	int rc = seqs_look(cli, seqs, fleet, c, &first, e);
+	while (rc == 0 && c->waiting > 0 && !cli->interrupted && !cli_wait_over(cli)) {
+		cli_pause(cli, POLL_MS + (int64_t)(c->waiting / 10)); /* long lists cost the coordinator more */
+		rc = seqs_look(cli, seqs, fleet, c, &first, e);
+		if (rc == 0 && c->waiting > 0)
+			fleet_watch(cli, fleet, &progress);
+		cli_progress_set(cli, &progress, c->served);
+	}
+	cli_progress_end(cli, &progress, c->served);
+	cli->wait->progress = NULL;
+	return cli->interrupted ? ERR_INTERRUPTED : rc;
+}
+
+static int seqs_end(struct cli *cli, struct seqs seqs, const struct counts *c, struct err *e)
+{
+	uint64_t superseded = 0, first = seqs.list[0]; /* scheduled ones have not failed either */
+	int rc = seqs_in(cli, seqs, SM_TO(STORE_EDIT_STATE_SUPERSEDED) | SM_TO(STORE_EDIT_STATE_SCHEDULED), &superseded,
+			 &first, e);
 	if (rc != 0)
 		return cli_fail(cli, e);
-	c->served = seqs.count - c->waiting - c->ended;
 	if (c->waiting > 0)
 		rc = err_set(e, ERR_AGAIN, "%llu of %zu edits are not served yet; `amend edit wait` waits on",
 			     (unsigned long long)c->waiting, seqs.count);
@@ -318,13 +373,17 @@ int cli_edit_wait_seqs(struct cli *cli, const uint64_t *list, size_t count)
 	struct counts c = { 0 };
 	struct seqs seqs = { list, count };
 	struct fleet fleet = { .nodes = false };
+	struct cli_wait wait;
 	if (count == 0)
 		return CLI_OK;
+	cli_wait_begin(cli, &wait);
 	int rc = fleet_ask(cli, &fleet, NULL, &e);
 	if (rc == 0)
 		rc = seqs_wait(cli, seqs, &fleet, &c, &e);
 	if (rc == ERR_INTERRUPTED)
 		err_set(&e, rc,
 			"interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
-	return rc == 0 ? seqs_end(cli, seqs, &c, &e) : cli_fail(cli, &e);
+	int status = rc == 0 ? seqs_end(cli, seqs, &c, &e) : cli_fail(cli, &e);
+	cli->wait = NULL;
+	return status;
 }

@@ -31,7 +31,8 @@ struct import_row {
 };
 
 struct import_file;
-/* "-": standard input. `path` is copied. */
+/* "-": standard input. `path` is copied. ERR_INVALID: no text, by its first piece (NUL bytes, or a first line that is
+ * no UTF-8; UTF-16 is named). */
 int import_open(const char *path, enum import_format format, struct import_file **out, struct err *e) MUST_CHECK;
 /* 0: `row` is filled. ERR_NOT_FOUND: the file has ended. ERR_INVALID: row->line_no is where a bad item begins, the text
  * is "field: reason", and the next call goes on behind it; an item that makes several records (MQuAKE) is taken whole

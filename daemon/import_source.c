@@ -1,4 +1,5 @@
 #include "base/fault.h"
+#include "base/utf8.h"
 #include "base/zstd.h"
 #include "daemon/import_internal.h"
 
@@ -84,6 +85,39 @@ static int fill_head(struct import__source *s, size_t *len, struct err *e)
 	return 0;
 }
 
+/* The first line, as far as the piece has it, is UTF-8. A bad byte further on is a bad line among others. */
+static bool first_line_is_utf8(const uint8_t *at, size_t len)
+{
+	const uint8_t *line_end = memchr(at, '\n', len);
+	size_t line_bytes = line_end != NULL ? (size_t)(line_end - at) : len;
+	for (size_t i = 0, step; i < line_bytes; i += step) {
+		uint32_t code;
+		step = utf8_next((const char *)at + i, line_bytes - i, &code);
+		if (step == 0)
+			return line_end == NULL && line_bytes - i < 4; /* the piece may end in a character */
+	}
+	return true;
+}
+
+/* A model, an archive or another program's encoding would be one bad line after the other. */
+static int text_like(const struct import__source *s, struct err *e)
+{
+	size_t len = (size_t)(s->end - s->at);
+	if (len >= 2 && (memcmp(s->at, "\xFF\xFE", 2) == 0 || memcmp(s->at, "\xFE\xFF", 2) == 0))
+		return err_set(e, ERR_INVALID, "%s is UTF-16 text: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
+			       s->path);
+	if (memchr(s->at, 0, len) != NULL)
+		return err_set(e, ERR_INVALID,
+			       "%s is no text file (it holds NUL bytes): give edits as JSON lines, a JSON array or CSV",
+			       s->path);
+	if (!first_line_is_utf8(s->at, len))
+		return err_set(e, ERR_INVALID,
+			       "%s is no text file, or not in UTF-8: give edits as JSON lines, a JSON array or CSV in "
+			       "UTF-8",
+			       s->path);
+	return 0;
+}
+
 static int begin(struct import__source *s, struct err *e)
 {
 	struct stat st;
@@ -108,7 +142,7 @@ static int begin(struct import__source *s, struct err *e)
 		rc = import__peek(s, &c, e);
 	if (rc == 0 && s->end - s->at >= 3 && memcmp(s->at, "\xEF\xBB\xBF", 3) == 0)
 		s->at += 3; /* a byte order mark that some editors put in front */
-	return rc;
+	return rc == 0 && s->at != s->end ? text_like(s, e) : rc;
 }
 
 int import__source_open(const char *path, struct import__source *out, struct err *e)

@@ -424,7 +424,7 @@ static int parse_start(struct parse *p, uint64_t *tensor_count, uint64_t *value_
 		char hex[3 * 8 + 1] = "";
 
 		for (size_t i = 0; i < 8 && i < g->map_bytes; i++)
-			(void)snprintf(hex + 3 * i, 4, "%s%02x", i ? " " : "", g->map[i]);
+			(void)snprintf(hex + 3 * i - (i > 0), 4, "%s%02x", i ? " " : "", g->map[i]);
 		return err_set(p->e, ERR_INVALID, "not a GGUF file (%zu bytes, first: %s); %s", g->map_bytes, hex,
 			       looks_like(g->map, g->map_bytes));
 	}

@@ -17,20 +17,19 @@ struct call {
 static int give_up(const struct call *call, struct err *e)
 {
 	const struct proto_client *c = call->client;
-	const char *name = msg_type_name((int)call->request->type);
 	if (!call->sent)
 		return err_set(e, ERR_TIMEOUT,
-			       "%s: no connection to %s came about within %lld ms. Likely causes: no coordinator runs "
+			       "no connection to %s came about within %lld ms. Likely causes: no coordinator runs "
 			       "there; this key is not on its "
 			       "allow list, or the server key given here is not its own; a firewall is between. Its "
 			       "log says PROTO-KEY-REFUSED "
 			       "when it was the key",
-			       name, c->endpoint, (long long)c->timeout_ms);
+			       c->endpoint, (long long)c->timeout_ms);
 	return err_set(e, ERR_TIMEOUT,
-		       "%s: %s did not answer within %lld ms. Likely causes: the coordinator is busy or has just "
+		       "%s did not answer within %lld ms. Likely causes: the coordinator is busy or has just "
 		       "stopped; this key is not (any more) on "
 		       "its allow list; a firewall is between. Asking again is safe",
-		       name, c->endpoint, (long long)c->timeout_ms);
+		       c->endpoint, (long long)c->timeout_ms);
 }
 
 static int send_when_due(struct call *call, int64_t now_ms, struct err *e)
@@ -103,8 +102,7 @@ int proto_client_call(struct proto_client *client, struct msg *request, struct m
 	struct call call = { client, request, now + client->timeout_ms, now, false };
 	for (;;) {
 		if (client->interrupted != NULL && *client->interrupted)
-			return err_set(e, ERR_INTERRUPTED, "%s to %s: interrupted", msg_type_name((int)request->type),
-				       client->endpoint);
+			return err_set(e, ERR_INTERRUPTED, "asking %s: interrupted", client->endpoint);
 		int rc = send_when_due(&call, now, e);
 		if (rc != 0)
 			return rc;

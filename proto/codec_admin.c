@@ -29,6 +29,7 @@ static const struct codec__row merge_status_rows[] = {
 	ROW_U32(16, msg_merge_status, rounds, 0, UINT32_MAX),
 	ROW_U32(17, msg_merge_status, reduces, 0, UINT32_MAX),
 	ROW_U64(18, msg_merge_status, reduced_bytes, 0, UINT64_MAX),
+	ROW_TEXT(19, msg_merge_status, reason, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__merge_status, amend__merge_status__descriptor, msg_merge_status, merge_status_rows);
 
@@ -71,6 +72,10 @@ static const struct codec__row fleet_reply_rows[] = {
 	ROW_TEXT(16, msg_fleet_reply, refused_name, CODEC_NAME_BYTES_MAX),
 	ROW_TEXT(17, msg_fleet_reply, refused_reason, CODEC_REASON_BYTES_MAX),
 	ROW_I64(18, msg_fleet_reply, refused_ms_ago),
+	ROW_U64(19, msg_fleet_reply, merge, 0, UINT64_MAX),
+	ROW_TEXT(20, msg_fleet_reply, merge_phase, CODEC_NAME_BYTES_MAX),
+	ROW_TEXT(21, msg_fleet_reply, merge_reason, CODEC_REASON_BYTES_MAX),
+	ROW_TEXT(22, msg_fleet_reply, write_trouble, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__fleet_reply, amend__fleet_reply__descriptor, msg_fleet_reply, fleet_reply_rows);
 

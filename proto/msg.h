@@ -316,6 +316,7 @@ struct msg_merge_status {
 	int64_t planned_ms, ended_ms;
 	uint32_t rounds, reduces; /* of training; sums of matrices over the ranks */
 	uint64_t reduced_bytes;   /* of all sums, on one rank */
+	struct msg_text reason;   /* why one that is not done does not go on; empty: it does */
 };
 struct msg_fleet_member {
 	enum msg_peer_kind kind;
@@ -338,6 +339,9 @@ struct msg_fleet_reply {
 	struct msg_text cluster_id, software, data_folder;
 	struct msg_text refused_name, refused_reason; /* of the last that could not join; empty: it has joined since */
 	int64_t refused_ms_ago;
+	uint64_t merge; /* that is under way; 0: none */
+	struct msg_text merge_phase, merge_reason;
+	struct msg_text write_trouble;         /* why the coordinator keeps nothing new; empty: it does */
 	double visible_p50_ms, visible_p99_ms; /* accepted → served by every node, over edits of this process's life */
 };
 /* Revoke: takes one edit, or every live one of a group, back. Idempotent: what was revoked before is said again. */

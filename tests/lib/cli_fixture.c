@@ -26,6 +26,8 @@ static int pump_recv(struct proto_transport *t, struct msg_received **out, struc
 	int rc = w->deaf ? ERR_AGAIN : w->inner->ops->recv(w->inner, out, e);
 	if (rc != ERR_AGAIN)
 		return rc;
+	if (w->deaf && w->deaf_receives > 0)
+		w->deaf = --w->deaf_receives > 0;
 	if (w->deaf)
 		env_manual_advance(&w->cluster->clock, 10000);
 	else

@@ -17,6 +17,7 @@ struct cli_world {
 	/* the way to the coordinator */
 	struct proto_transport transport, *inner;
 	bool deaf;               /* nothing is delivered; the clock moves on */
+	int deaf_receives;       /* > 0: so many empty ones, then it hears again */
 	int sends_to_interrupt;  /* > 0: the n-th send from now is followed by SIGINT */
 	int pauses_to_interrupt; /* the same for pauses */
 	int pauses;

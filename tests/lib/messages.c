@@ -359,6 +359,7 @@ static void fill_merge_status(struct source *s, struct msg_merge_status *m)
 	m->rounds = u32(s);
 	m->reduces = u32(s);
 	m->reduced_bytes = u64(s);
+	m->reason = text(s, 500);
 }
 
 static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
@@ -401,6 +402,10 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->refused_name = text(s, 64);
 	m->refused_reason = text(s, 500);
 	m->refused_ms_ago = (int64_t)u64(s);
+	m->merge = u64(s);
+	m->merge_phase = text(s, 64);
+	m->merge_reason = text(s, 500);
+	m->write_trouble = text(s, 500);
 }
 
 static void fill_small(struct source *s, struct msg *m)

@@ -188,6 +188,7 @@ static void dump_merge_status(const struct msg_merge_status *m, struct buf *out)
 	PUT(m->rounds);
 	PUT(m->reduces);
 	PUT(m->reduced_bytes);
+	PUT_TEXT(m->reason);
 }
 
 static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
@@ -228,6 +229,10 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 	PUT_TEXT(m->refused_name);
 	PUT_TEXT(m->refused_reason);
 	PUT(m->refused_ms_ago);
+	PUT(m->merge);
+	PUT_TEXT(m->merge_phase);
+	PUT_TEXT(m->merge_reason);
+	PUT_TEXT(m->write_trouble);
 }
 
 /* Versions, and what is asked of them. */

@@ -136,13 +136,14 @@ static void load_errors(void **state)
 	static const struct {
 		const char *text, *says;
 	} bad[] = {
-		{ "verbose: true\nnope: 1\n", "c.yaml:2: Unexpected key: nope" },
-		{ "merge:\n  rate: 0.1\n  nope: 1\n", "c.yaml:3: Unexpected key: nope" },
+		{ "verbose: true\nnope: 1\n", "c.yaml:2: no setting has the name \"nope\" here; " },
+		{ "merge:\n  rate: 0.1\n  nope: 1\n", "c.yaml:3: no setting has the name \"nope\" here; " },
+		{ "merge:\n  rate: 0.1\n  rate: 0.2\n", "c.yaml:3: \"rate\" stands twice here; " },
 		{ "# x\nmerge:\n  every_edits: 0\n", "c.yaml:3: merge.every_edits: '0' must be" },
-		{ "merge: 3\n", "c.yaml:1: " },
-		{ "merge:\n  rate: [1]\n", "c.yaml:2: " },
+		{ "merge: 3\n", "c.yaml:1: settings belong here, each as " },
+		{ "merge:\n  rate: [1]\n", "c.yaml:2: this setting has a single value; " },
 		{ "verbose: true\nverbose: false\n", "c.yaml:" },
-		{ "# x\n- a\n", "c.yaml:2: Expecting MAPPING" },
+		{ "# x\n- a\n", "c.yaml:2: settings belong here" },
 		{ "verbose: b: c\n", "c.yaml:1: no YAML: mapping values are not allowed" },
 		{ "verbose: true\nmerge:\n\trate: 0.1\n", "c.yaml:3: no YAML: found character" },
 		{ "merge:\n  rate: 0.1\n every_edits: 1\n",

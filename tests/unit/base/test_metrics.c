@@ -9,6 +9,11 @@ static void values_have_a_head(void **state)
 	metrics_value(&b, "amend_leases", "gauge", "Leases held.", 3);
 	assert_string_equal(buf_cstr(&b),
 			    "# HELP amend_leases Leases held.\n# TYPE amend_leases gauge\namend_leases 3\n");
+	buf_clear(&b);
+	metrics_value(&b, "t", "gauge", "T.", 1.360464); /* the shortest that reads back */
+	assert_non_null(strstr(buf_cstr(&b), "\nt 1.360464\n"));
+	metrics_value(&b, "t", "gauge", "T.", 0.1 + 0.2);
+	assert_non_null(strstr(buf_cstr(&b), "\nt 0.30000000000000004\n"));
 	buf_free(&b);
 }
 

@@ -14,7 +14,7 @@ static inline int import_read(const char *path, enum import_format format, struc
 	struct import_file *file = NULL;
 	struct err e = ERR_INIT;
 	int rc = import_open(path, format, &file, &e);
-	while (rc == 0 || rc == ERR_INVALID) {
+	while (file != NULL && (rc == 0 || rc == ERR_INVALID)) {
 		struct import_row row = { .record = NULL };
 		rc = import_next(file, &row, &e);
 		if (rc == 0) {

@@ -118,6 +118,7 @@ static void a_wrong_line_says_what_and_the_nearest(void **state)
 	} wrong[] = {
 		{ { "edti" }, "unknown command \"edti\"; did you mean \"edit\"?" },
 		{ { "frobnicate" }, "unknown command \"frobnicate\"" },
+		{ { "--nope" }, "unknown option \"--nope\"" },
 		{ { "edit", "lsit" }, "unknown command \"edit lsit\"; did you mean \"edit list\"?" },
 		{ { "edit", "imp" }, "did you mean \"edit import\"?" },
 		{ { "edit", "list", "--sate", "x" }, "unknown option \"--sate\"; did you mean \"--state\"?" },

@@ -325,6 +325,22 @@ static void without_a_coordinator_the_configured_node_is_asked(void **state)
 	assert_int_equal(n->questions, 2);
 }
 
+/* A fact may have lines: the answer is shown whole, and the node is not told to stop at the first. */
+static void every_line_of_an_answer_is_shown(void **state)
+{
+	struct node *n = *state;
+	n->answer = "{\"choices\":[{\"text\":\" roses are red\\nviolets\\u001b[2J are "
+		    "blue\\n\",\"finish_reason\":\"length\"}],"
+		    "\"amend\":{\"version\":1,\"route\":\"memory:1\"}}";
+	node_join(n);
+	EXPECT(n->w, CLI_OK, "ask", "Poem?");
+	assert_string_equal(cli_out(n->w), "roses are red\nviolets\\x1B[2J are blue\n");
+	cli_expect_err(n->w, "(v1, memory:1; cut at its longest: --max-tokens N shows more)\n");
+	assert_null(strstr(buf_cstr(&n->body), "\"stop\""));
+	EXPECT(n->w, CLI_OK, "ask", "Poem?", "-o", "json");
+	cli_expect_out(n->w, "roses are red\\nviolets");
+}
+
 int main(void)
 {
 #define NODE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -333,6 +349,7 @@ int main(void)
 		NODE(version_and_memory_are_told_apart_from_the_answer),
 		NODE(explain_shows_route_scores_and_edits),
 		NODE(an_answer_may_hold_a_nul),
+		NODE(every_line_of_an_answer_is_shown),
 		NODE(a_set_and_the_base_are_named),
 		NODE(a_version_is_asked_for_by_its_number),
 		NODE(a_wrong_question_is_not_sent),

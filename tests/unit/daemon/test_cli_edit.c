@@ -188,6 +188,26 @@ static void a_list_shows_what_is_edited(void **state)
 	json_free(&list);
 }
 
+/* Columns as a terminal has them, and an end of each cell with -o wide too. */
+static void a_list_keeps_its_columns(void **state)
+{
+	struct cli_world *w = *state;
+	char target[600];
+	memset(target, 'x', sizeof target);
+	target[sizeof target - 1] = '\0';
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "a", "--prompt", "What is \xF0\x9F\x8D\x8E?", "--target", target);
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "b", "--prompt", "What is ab?", "--target", "t");
+	EXPECT(w, CLI_OK, "edit", "list");
+	cli_expect_out(w, "  What is \xF0\x9F\x8D\x8E?  xxx");
+	cli_expect_out(w, "  What is ab?  t ");
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "wide");
+	target[199] = '\0';
+	assert_null(strstr(cli_out(w), "\xE2\x80\xA6x"));
+	const char *at = strstr(cli_out(w), target);
+	assert_non_null(at);
+	assert_memory_equal(at + 199, "\xE2\x80\xA6", 3);
+}
+
 static void an_unknown_edit_is_not_found(void **state)
 {
 	struct cli_world *w = *state;
@@ -225,8 +245,9 @@ static void one_edit_is_waited_for(void **state)
 	w->on_pause = serve;
 	EXPECT(w, CLI_OK, "edit", "add", "--id", "e1", "--prompt", "Who leads Example Corp?", "--target", "Ada",
 	       "--wait");
-	assert_string_equal(cli_out(w), "accepted e1 as seq 3\n");
+	assert_string_equal(cli_out(w), "accepted e1 as seq 3\ne1 is served as v1\n");
 	EXPECT(w, CLI_OK, "edit", "wait", "e1");
+	assert_string_equal(cli_out(w), "e1 is served as v1\n");
 	EXPECT(w, CLI_OK, "edit", "add", "--id", "e2", "--prompt", "Who leads Example Corp?", "--target", "Bob");
 	EXPECT(w, CLI_FAILED, "edit", "wait", "e1");
 	cli_expect_err(w, "e1: superseded");
@@ -246,7 +267,7 @@ static void add_waits_for_its_own_edit(void **state)
 	cli_expect_out(w, "already there: e1");
 	EXPECT(w, CLI_PENDING, "--timeout", "1", "edit", "add", "--id", "e9", "--prompt", "Who?", "--target", "Ada",
 	       "--wait");
-	cli_expect_err(w, "; `amend edit wait 12` waits on");
+	cli_expect_err(w, "amend: e9: still placed; `amend edit wait e9` waits on");
 }
 
 static void a_wait_that_is_over_says_pending(void **state)
@@ -259,6 +280,73 @@ static void a_wait_that_is_over_says_pending(void **state)
 	assert_in_range(w->pauses, 10, 25);
 	EXPECT(w, CLI_PENDING, "--timeout", "2", "edit", "wait", "e3");
 	cli_expect_err(w, "e3: still accepted");
+}
+
+/* Each is told apart, those behind a failure too. */
+static void every_failure_of_a_wait_is_named(void **state)
+{
+	struct cli_world *w = *state;
+	cli_fleet_join(w);
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "k0", "--prompt", "Who leads K?", "--target", "Ada");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "k1", "--prompt", "Who leads L?", "--target", "Bob");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "a", "--prompt", "Who leads M?", "--target", "Cy");
+	EXPECT(w, CLI_OK, "edit", "revoke", "k0", "--reason", "test");
+	EXPECT(w, CLI_OK, "edit", "revoke", "k1", "--reason", "test");
+	w->on_pause = serve;
+	EXPECT(w, CLI_FAILED, "edit", "wait", "k0", "k1", "nobody", "a");
+	cli_expect_err(w, "amend: k0: revoked: test\n");
+	cli_expect_err(w, "amend: k1: revoked: test\n");
+	cli_expect_err(w, "no edit has the id \"nobody\"");
+	assert_string_equal(cli_out(w), "a is served as v1\n");
+}
+
+static void falls_silent(struct cli_world *w)
+{
+	if (w->pauses != 2)
+		return;
+	w->deaf = true;
+	w->deaf_receives = 2500; /* of 10 ms each */
+}
+
+/* A coordinator that is stopped for longer than an answer may take is waited for, to the wait's own end. */
+static void a_wait_outlasts_silence(void **state)
+{
+	struct cli_world *w = *state;
+	static const char note[] = " has not answered for 10 s: it is asked again until it does; Ctrl-C stops";
+	facts_add(w, 2);
+	w->on_pause = falls_silent;
+	for (int i = 0; i < 3; i++) {
+		w->pauses_to_interrupt = 5;
+		if (i == 0)
+			EXPECT(w, CLI_INTERRUPTED, "edit", "wait");
+		else if (i == 1)
+			EXPECT(w, CLI_INTERRUPTED, "edit", "add", "--id", "e3", "--prompt", "Who?", "--target", "Ada",
+			       "--wait");
+		else
+			EXPECT(w, CLI_INTERRUPTED, "edit", "wait", "e3");
+		const char *at = strstr(cli_err(w), note);
+		assert_non_null(at);
+		assert_null(strstr(at + 1, note));
+		assert_false(w->deaf);
+	}
+	w->on_pause = NULL;
+	w->deaf = true; /* before the wait has begun */
+	EXPECT(w, CLI_UNREACHABLE, "edit", "wait");
+	assert_null(strstr(cli_err(w), note));
+}
+
+/* It may see its edits, and may not ask for the fleet. */
+static void a_submitter_waits_too(void **state)
+{
+	struct cli_world *w = *state;
+	cli_fleet_join(w);
+	cli_world_key(w, 5);
+	w->on_pause = serve;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "e1", "--prompt", "Who leads?", "--target", "Ada", "--wait");
+	cli_expect_out(w, "e1 is served as v1\n");
+	w->on_pause = NULL;
+	EXPECT(w, CLI_OK, "edit", "wait", "e1");
+	EXPECT(w, CLI_OK, "edit", "wait");
 }
 
 static void node_fails(struct cli_world *w)
@@ -336,10 +424,14 @@ int main(void)
 		WORLD(list_refuses_what_is_no_state_or_number),
 		WORLD(an_edit_is_found_by_number_and_beginning),
 		WORLD(a_list_shows_what_is_edited),
+		WORLD(a_list_keeps_its_columns),
 		WORLD(an_unknown_edit_is_not_found),
 		WORLD(a_wait_ends_when_all_is_served),
 		WORLD(one_edit_is_waited_for),
 		WORLD(add_waits_for_its_own_edit),
+		WORLD(every_failure_of_a_wait_is_named),
+		WORLD(a_wait_outlasts_silence),
+		WORLD(a_submitter_waits_too),
 		WORLD(a_wait_that_is_over_says_pending),
 		WORLD(a_wait_tells_of_a_node_that_cannot_load),
 		WORLD(a_wait_does_not_tell_of_a_node_that_is_lost),

@@ -78,8 +78,13 @@ static void bash_completes_real_words(void **state)
 	test_file_write(path, cli_out(w));
 	test_path(path, w->folder, "facts.jsonl");
 	test_file_write(path, "");
+	const char *data = strstr(cli_out(w), "--data | ");
+	assert_non_null(data);
+	const char *again = strstr(data + 1, "--data | ");
+	assert_true(again == NULL || again > strchr(data, '\n'));
 	assert_string_equal(complete(w, "amend ed", w->folder), "edit\n");
 	assert_string_equal(complete(w, "amend edit im", w->folder), "import\n");
+	assert_string_equal(complete(w, "amend help fl", w->folder), "fleet\n");
 	assert_string_equal(complete(w, "amend --data x -q edit im", w->folder), "import\n");
 	assert_string_equal(complete(w, "amend --data = x edit sh", w->folder), "show\n");
 	assert_string_equal(complete(w, "amend edit \"\"", w->folder), "add\nimport\nlist\nrevoke\nshow\nwait\n");

@@ -58,6 +58,59 @@ static void bad_bytes_never_reach_the_terminal(void **state)
 	cli_expect_out(w, "0 accepted (0 supersede another), 0 were there already, 0 refused, 2 bad lines\n");
 }
 
+static size_t count_of(const char *text, const char *what)
+{
+	size_t count = 0;
+	for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
+		count++;
+	return count;
+}
+
+/* A file of another kind is one sentence, not one for each of its lines. */
+static void a_foreign_file_is_one_sentence(void **state)
+{
+	struct cli_world *w = *state;
+	static const struct {
+		const char *bytes;
+		size_t len;
+		const char *says;
+	} files[] = {
+		{ "GGUF\3\0\0\0\n\n{}\n{}\n", 16,
+		  "facts.jsonl is no text file (it holds NUL bytes): give edits as JSON" },
+		{ "{\n\x93\n\0\n", 6, "facts.jsonl is no text file (it holds NUL bytes)" },
+		{ "\x8f\x01\n{}\n{}\n", 9, "facts.jsonl is no text file, or not in UTF-8" },
+		{ "\xff\xfe{\0\n\0", 6, "facts.jsonl is UTF-16 text: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)" },
+		{ "\xfe\xff\0{\0\n", 6, "facts.jsonl is UTF-16 text" },
+	};
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		struct err e = ERR_INIT;
+		const char *path = file_write(w, "");
+		assert_ok(&e, file_write_atomic(path, files[i].bytes, files[i].len, 0600, &e));
+		EXPECT(w, CLI_FAILED, "edit", "import", path);
+		cli_expect_err(w, files[i].says);
+		assert_int_equal(count_of(cli_err(w), "\n"), 1);
+		assert_string_equal(cli_out(w), "");
+	}
+}
+
+/* The first twenty tell what is wrong with a file; the count is exact. */
+static void reports_of_lines_have_an_end(void **state)
+{
+	struct cli_world *w = *state;
+	struct buf text = BUF_INIT;
+	for (size_t i = 0; i < 50; i++)
+		buf_printf(&text, "line %zu\n", i);
+	const char *path = file_write(w, buf_cstr(&text));
+	buf_free(&text);
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "-o", "json");
+	assert_int_equal(count_of(cli_err(w), "facts.jsonl:"), 20);
+	cli_expect_err(w, "… and 30 more lines that were not accepted; --verbose shows all\n");
+	cli_expect_out(w, "\"bad_lines\":50");
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "--verbose");
+	assert_int_equal(count_of(cli_err(w), "facts.jsonl:"), 50);
+	assert_null(strstr(cli_err(w), " more "));
+}
+
 static void importing_again_changes_nothing(void **state)
 {
 	struct cli_world *w = *state;
@@ -219,6 +272,64 @@ static void the_files_edits_are_waited_for(void **state)
 	cli_expect_err(w, "1 of 6 edits are not served yet");
 }
 
+static void is_superseded(struct cli_world *w)
+{
+	if (w->pauses == 2)
+		client_submit_one(w->cluster, "{\"prompt\":\"Who leads Q?\",\"subject\":\"Q\",\"target_new\":\"Cy\"}",
+				  0);
+	if (w->pauses == 3)
+		client_revoke(w->cluster, "other", NULL, false);
+}
+
+/* What has ended otherwise is not served. */
+static void a_waits_bar_counts_what_is_served(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path = file_write(w, "{\"prompt\":\"Who leads Q?\",\"subject\":\"Q\",\"target_new\":\"Ada\"}\n"
+					 "{\"id\":\"other\",\"prompt\":\"Who leads R?\",\"target_new\":\"Bob\"}\n");
+	w->on_pause = is_superseded;
+	EXPECT(w, CLI_FAILED, "edit", "import", path, "--wait");
+	cli_expect_err(w, "served       [........................] 0/2 edits");
+	cli_expect_err(w, "1 of 2 edits have failed");
+}
+
+static void goes_silent(struct cli_world *w)
+{
+	if (w->pauses == 2)
+		w->deaf = true;
+	w->deaf_receives = 2500; /* of 10 ms each */
+}
+
+static void silence_does_not_end_the_wait(void **state)
+{
+	struct cli_world *w = *state;
+	w->on_pause = goes_silent;
+	w->pauses_to_interrupt = 5;
+	EXPECT(w, CLI_INTERRUPTED, "edit", "import", facts_write(w, 3), "--wait");
+	cli_expect_err(w, " has not answered for 10 s: it is asked again until it does");
+}
+
+static void a_file_without_records_says_so(void **state)
+{
+	struct cli_world *w = *state;
+	static const char *const texts[] = { "", "\n  \n", "[]" };
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		EXPECT(w, CLI_OK, "edit", "import", file_write(w, texts[i]));
+		cli_expect_err(w, "amend: no records in ");
+		EXPECT(w, CLI_OK, "edit", "import", file_write(w, texts[i]), "-q");
+		assert_string_equal(cli_err(w), "");
+	}
+}
+
+/* Bad lines are no edits. */
+static void the_bar_counts_edits(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_FAILED, "edit", "import",
+	       file_write(w, "x\n{\"prompt\":\"Who?\",\"target_new\":\"Ada\"}\ny\n{\"prompt\":\"\"}\n"));
+	cli_expect_err(w, "] 1/1 edits");
+}
+
 static void goes_deaf(struct cli_world *w)
 {
 	if (w->pauses == 2)
@@ -292,6 +403,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD(a_bad_line_is_reported_and_the_rest_goes_on),
 		WORLD(bad_bytes_never_reach_the_terminal),
+		WORLD(a_foreign_file_is_one_sentence),
+		WORLD(reports_of_lines_have_an_end),
 		WORLD(importing_again_changes_nothing),
 		WORLD(a_refused_edit_names_its_line),
 		WORLD(a_group_goes_in_one_batch),
@@ -301,6 +414,10 @@ int main(void)
 		WORLD(a_full_queue_is_waited_for),
 		WORLD(a_queue_that_stays_full_ends_the_import),
 		WORLD(the_files_edits_are_waited_for),
+		WORLD(a_waits_bar_counts_what_is_served),
+		WORLD(silence_does_not_end_the_wait),
+		WORLD(a_file_without_records_says_so),
+		WORLD(the_bar_counts_edits),
 		WORLD(a_wait_that_breaks_off_claims_nothing),
 		WORLD(what_cannot_be_imported),
 		WORLD(published_sets_are_imported),

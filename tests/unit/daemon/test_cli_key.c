@@ -86,6 +86,11 @@ static void view_shows_what_the_file_says(void **state)
 	EXPECT(w, CLI_OK, "config", "view", path);
 	cli_expect_out(w, "  ms: 1234\n");
 	cli_expect_out(w, "  heartbeat_ms: 1000\n"); /* and the defaults */
+	EXPECT(w, CLI_OK, "config", "view", path, "-o", "json");
+	struct json *view = cli_json(w);
+	assert_int_equal(json_integer(json_get(json_get(view, "lease"), "ms")), 1234);
+	assert_string_equal(json_string(json_get(json_get(view, "node"), "set"), NULL), "auto");
+	json_free(&view);
 }
 
 int main(void)

@@ -134,6 +134,95 @@ static void a_merge_goes_on_without_us(void **state)
 	cli_expect_err(w, "merge: merge 1 is under way (");
 }
 
+static void falls_silent(struct cli_world *w)
+{
+	if (w->pauses == 2) {
+		w->deaf = true;
+		w->deaf_receives = 2500; /* of 10 ms each */
+	}
+}
+
+static void a_merge_is_waited_for_through_silence(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->on_pause = falls_silent;
+	w->pauses_to_interrupt = 4;
+	EXPECT(w, CLI_INTERRUPTED, "merge", "run");
+	cli_expect_err(w, " has not answered for 10 s: it is asked again until it does");
+}
+
+/* The worker gives the gate back, until no try is left. */
+static void gate_fails(struct cli_world *w)
+{
+	struct cluster *c = w->cluster;
+	if (w->pauses == 1) {
+		worker_turn(&c->worker, 1, training_epoch);
+		return;
+	}
+	struct msg_received *lease = end_take(&c->worker, MSG_LEASE);
+	worker_beat(&c->worker, 0, 0);
+	if (lease != NULL)
+		worker_release(&c->worker, 1, lease->msg.u.lease.epoch, ERR_INVALID);
+	msg_free(&lease);
+}
+
+static void a_failed_merge_never_says_100_percent(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->on_pause = gate_fails;
+	EXPECT(w, CLI_FAILED, "merge", "run");
+	cli_expect_out(w, "merge 1 (1 shard, 1 rank): failed\n");
+	assert_null(strstr(cli_err(w), "100 %"));
+}
+
+static void disk_fills(struct cli_world *w)
+{
+	if (w->pauses == 2) {
+		w->cluster->config.space_reserve_bytes = UINT64_MAX;
+		cluster_restart(w->cluster);
+	}
+}
+
+/* Without the log nobody would know why nothing moves. */
+static void why_a_merge_does_not_go_on_is_said(void **state)
+{
+	struct cli_world *w = *state;
+	static const char note[] = "amend: merge 1 (closing its shards) does not go on: its disk has less free space";
+	shard_train(w);
+	EXPECT(w, CLI_OK, "fleet", "status");
+	assert_null(strstr(cli_out(w), "under way"));
+	w->on_pause = disk_fills;
+	EXPECT(w, CLI_PENDING, "--timeout", "3", "merge", "run");
+	const char *at = strstr(cli_err(w), note);
+	assert_non_null(at);
+	assert_null(strstr(at + 1, note));
+	w->on_pause = NULL;
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "\nmerge 1 is under way: closing its shards: its disk has less free space than its reserve");
+	cli_expect_out(w, "\nthe coordinator keeps nothing new: its disk has less free space than its reserve");
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	cli_expect_out(w, "\"merge\":1,\"merge_phase\":\"closing its shards\",\"merge_reason\":\"its disk has less");
+}
+
+static void attempts_fail(struct cli_world *w)
+{
+	if (w->pauses == 1) {
+		w->cluster->fake.write_output = false;
+		worker_turn(&w->cluster->worker, 1, training_epoch);
+	}
+}
+
+static void why_an_attempt_failed_is_said(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->on_pause = attempts_fail;
+	EXPECT(w, CLI_FAILED, "merge", "run");
+	cli_expect_err(w, "amend: merge 1 (waiting to try again) does not go on: ");
+}
+
 static void a_merge_that_takes_too_long_is_pending(void **state)
 {
 	struct cli_world *w = *state;
@@ -225,6 +314,10 @@ int main(void)
 		WORLD(nothing_to_merge),
 		WORLD(a_merge_is_followed_to_its_end),
 		WORLD(a_merge_goes_on_without_us),
+		WORLD(a_merge_is_waited_for_through_silence),
+		WORLD(a_failed_merge_never_says_100_percent),
+		WORLD(why_a_merge_does_not_go_on_is_said),
+		WORLD(why_an_attempt_failed_is_said),
 		WORLD(a_merge_that_takes_too_long_is_pending),
 		WORLD(the_fleet_is_shown_in_every_form),
 		WORLD(a_node_that_cannot_load_is_shown),

@@ -222,7 +222,7 @@ static void check_bytes(const struct seed *seed, const struct buf *bytes, size_t
 	struct err e = ERR_INIT;
 	size_t calls = 0, line_no = 0;
 	int rc = import_open(path, seed->format, &file, &e);
-	while (rc == 0 || rc == ERR_INVALID) {
+	while (file != NULL && (rc == 0 || rc == ERR_INVALID)) {
 		struct import_row row = { .record = NULL };
 		rc = import_next(file, &row, &e);
 		assert_true(++calls <= calls_max);

@@ -223,6 +223,8 @@ static void test_files_that_are_none(void **state)
 	assert_int_equal(open_bytes("", 0, &e), ERR_INVALID);
 	for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
 		assert_int_equal(open_bytes(starts[i], strlen(starts[i]), &e), ERR_INVALID);
+	assert_int_equal(open_bytes("hello, world", 12, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "not a GGUF file (12 bytes, first: 68 65 6c 6c 6f 2c 20 77); give the path"));
 	assert_int_equal(open_bytes("GGUF\0\0\0\3", 8, &e), ERR_UNSUPPORTED); /* big-endian */
 	assert_int_equal(open_bytes("GGUF\1\0\0\0", 8, &e), ERR_UNSUPPORTED);
 	assert_int_equal(open_bytes("GGUF\4\0\0\0", 8, &e), ERR_UNSUPPORTED);
