@@ -13,7 +13,7 @@ struct editor__question {
 	size_t record;                   /* index; of a probe for SAME_FORM */
 	struct record_text text, target; /* target.text NULL: none */
 	struct editor__tokens tokens;
-	size_t answer_tokens; /* so many are decoded */
+	size_t answer_tokens;            /* so many are decoded */
 	size_t route_first, route_count; /* as in struct editor_request */
 	struct editor_route route;
 	const struct model_side *side; /* NULL: main memory */
