@@ -1,5 +1,7 @@
 /* cli_up_folder.c: what `amend up` keeps in its folder: the lock, keys, settings; and the files that those name. */
 #include "daemon/cli_up_internal.h"
+
+#include "base/fault.h"
 #include "daemon/roles.h"
 #include "daemon/wise_settings.h"
 #include "editor/calibration_file.h"
@@ -112,11 +114,13 @@ static int folder_lock(struct cli_cluster *c, struct err *e)
 	c->folder_fd = open(c->cli->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->folder_fd < 0)
 		return err_open(e, errno, "data folder %s", c->cli->data);
-	int rc = flock(c->folder_fd, LOCK_EX | LOCK_NB);
-	if (rc != 0 && errno != EWOULDBLOCK)
-		return err_errno(e, ERR_IO, errno, "data folder %s: locking it", c->cli->data);
+	int errnum = fault_point("cli.up.lock") != 0               ? EWOULDBLOCK
+		     : flock(c->folder_fd, LOCK_EX | LOCK_NB) != 0 ? errno
+								   : 0;
+	if (errnum != 0 && errnum != EWOULDBLOCK)
+		return err_errno(e, ERR_IO, errnum, "data folder %s: locking it", c->cli->data);
 	/* what a start that failed has removed meanwhile is no folder to work in */
-	if (rc != 0 || fstat(c->folder_fd, &locked) != 0 || stat(c->cli->data, &named) != 0 ||
+	if (errnum != 0 || fstat(c->folder_fd, &locked) != 0 || stat(c->cli->data, &named) != 0 ||
 	    locked.st_ino != named.st_ino || locked.st_dev != named.st_dev)
 		return err_set(e, ERR_BUSY,
 			       "another `amend up` starts the cluster in %s: wait until it has ended, or name another "
@@ -127,12 +131,13 @@ static int folder_lock(struct cli_cluster *c, struct err *e)
 
 int cli_up__folder_open(struct cli_cluster *c, struct err *e)
 {
-	c->folder_new = access(c->cli->data, F_OK) != 0;
+	const bool is_new = access(c->cli->data, F_OK) != 0;
 	int rc = file_make_folder(c->cli->data, e);
 	if (rc != 0)
 		err_wrap(e, "data folder");
 	else
 		rc = folder_lock(c, e);
+	c->folder_new = rc == 0 && is_new; /* else it may be another start's, who is about to use it */
 	if (rc == 0 && realpath(c->cli->data, c->folder) == NULL)
 		rc = err_errno(e, ERR_IO, errno, "data folder %s", c->cli->data);
 	return rc;

@@ -12,7 +12,7 @@ struct cli_cluster {
 	struct cli *cli;
 	char folder[PATH_MAX]; /* absolute once it is open */
 	int folder_fd;         /* locked: one `amend up` at a time works on a folder; -1: not open */
-	bool folder_new;       /* nothing was there before this start */
+	bool folder_new;       /* nothing was there before this start, which has the lock */
 	char model[PATH_MAX];  /* absolute, as what follows, where "" is none */
 	char calibration[PATH_MAX], corpus[PATH_MAX], merge_program[PATH_MAX];
 	char amendd[PATH_MAX + 16], config[PATH_MAX + 32];

@@ -2,6 +2,7 @@
 #include "tests/lib/cli_fixture.h"
 #include "tests/lib/tiny_model.h"
 
+#include "base/fault.h"
 #include "daemon/cli_process.h"
 
 #include <limits.h>
@@ -78,6 +79,22 @@ static void a_wrong_model_leaves_no_folder(void **state)
 	cli_expect_err(w, "wrong.gguf");
 	data_path(w, "keys", path);
 	assert_int_not_equal(access(path, F_OK), 0);
+}
+
+/* Two starts find no folder; the one that comes too late for the lock leaves the other's where it is. */
+static void a_start_without_the_lock_removes_nothing(void **state)
+{
+	struct cli_world *w = *state;
+	char model[TEST_PATH_BYTES], folder[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	data_path(w, "m.gguf", model);
+	model_make(model);
+	data_path(w, "new", folder);
+	assert_ok(&e, fault_arm("cli.up.lock=errno@1", &e));
+	EXPECT(w, CLI_FAILED, "--data", folder, "up", "--model", model, ANY);
+	fault_disarm_all();
+	cli_expect_err(w, "another `amend up` starts the cluster in ");
+	assert_int_equal(access(folder, F_OK), 0);
 }
 
 /* rm -rf of the coordinator's folder alone. */
@@ -249,6 +266,7 @@ int main(void)
 		PLAIN(a_failed_start_leaves_the_configuration),
 		PLAIN(a_failed_first_start_leaves_none),
 		PLAIN(a_wrong_model_leaves_no_folder),
+		PLAIN(a_start_without_the_lock_removes_nothing),
 		PLAIN(a_lost_coordinator_is_not_begun_anew),
 		PLAIN(too_little_space_is_said),
 		PLAIN(files_are_kept_with_their_full_path),
