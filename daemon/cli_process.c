@@ -245,11 +245,11 @@ static bool reason_read(const char *line, char *out, size_t out_bytes)
 	return true;
 }
 
-void cli_process_last_words(const char *log_path, char *out, size_t out_bytes)
+void cli_process_last_words(const struct cli_process *process, const char *log_path, char *out, size_t out_bytes)
 {
 	char tail[LOG_TAIL_BYTES + 1];
 	const char *last = NULL;
-	tail_read(log_path, 0, tail, sizeof tail);
+	tail_read(log_path, process->log_from, tail, sizeof tail);
 	for (const char *p = tail; (p = strstr(p, "id=PROCESS-FAILED")) != NULL; p++)
 		last = p;
 	if (last == NULL || !reason_read(last, out, out_bytes)) {

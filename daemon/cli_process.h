@@ -29,8 +29,8 @@ void cli_process_signal(const struct cli_process *process, int signal_number);
 void cli_process_forget(const char *folder,
 			const struct cli_process *process);             /* removes the pid file; reaps when a child */
 uint64_t cli_process_resident_bytes(const struct cli_process *process); /* 0 when it is gone */
-/* The last message that a log file ends with: reason="…" of its last error line, for "worker-0 ended: …". */
-void cli_process_last_words(const char *log_path, char *out, size_t out_bytes);
+/* Why it failed, as it has logged itself: reason="…", for "worker-0 ended: …"; where it has said nothing, which log. */
+void cli_process_last_words(const struct cli_process *process, const char *log_path, char *out, size_t out_bytes);
 /* The reason of the last warning or error that it has logged; false: none, and `out` is as it was. */
 bool cli_process_last_reason(const struct cli_process *process, const char *log_path, char *out, size_t out_bytes);
 /* Is the text in what was logged from that byte on (its last 64 KiB)? */

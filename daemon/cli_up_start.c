@@ -110,7 +110,7 @@ static int processes_check(struct cli_cluster *c, struct err *e)
 		if (cli_process_alive(&c->processes[i]))
 			continue;
 		log_path_of(c, c->processes[i].name, log_path);
-		cli_process_last_words(log_path, words, sizeof words);
+		cli_process_last_words(&c->processes[i], log_path, words, sizeof words);
 		return err_set(e, ERR_EXTERNAL, "%s ended: %s", c->processes[i].name, words);
 	}
 	return c->cli->interrupted ? err_set(e, ERR_INTERRUPTED, "interrupted: what had started is stopped again") : 0;

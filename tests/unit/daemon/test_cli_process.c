@@ -166,17 +166,31 @@ static void the_last_words_are_the_last_failure(void **state)
 				     "echo 'level=error id=PROCESS-FAILED reason=\"first\"';"
 				     "echo 'level=error id=PROCESS-FAILED reason=\"the port is taken\"'; echo more");
 	assert_true(ended(&p));
-	cli_process_last_words(w->log, words, sizeof words);
+	cli_process_last_words(&p, w->log, words, sizeof words);
 	assert_memory_equal(words, "the port is taken (", 19);
 	assert_non_null(strstr(words, w->log));
 	test_file_write(w->log, "level=error id=PROCESS-FAILED reason=\"\\\"x\\\" is no port: C:\\\\ a\\x0A\" pid=1\n");
-	cli_process_last_words(w->log, words, sizeof words);
+	cli_process_last_words(&p, w->log, words, sizeof words);
 	assert_ptr_equal(strstr(words, "\"x\" is no port: C:\\ a\\x0A ("), words);
 	test_file_write(w->log, "level=error id=PROCESS-FAILED reason=plain pid=1\n");
-	cli_process_last_words(w->log, words, sizeof words);
+	cli_process_last_words(&p, w->log, words, sizeof words);
 	assert_memory_equal(words, "plain (", 7);
 	test_file_write(w->log, "nothing of note\n");
-	cli_process_last_words(w->log, words, sizeof words);
+	cli_process_last_words(&p, w->log, words, sizeof words);
+	assert_memory_equal(words, "see ", 4);
+}
+
+/* One that is killed says nothing: what an earlier one of its name has said is not why. */
+static void the_last_words_are_of_this_start(void **state)
+{
+	struct world *w = *state;
+	char words[512];
+	struct cli_process p =
+		start(w, "worker-0", "echo 'level=error id=PROCESS-FAILED reason=\"the port is taken\"'");
+	assert_true(ended(&p));
+	p = start(w, "worker-0", "kill -KILL $$");
+	assert_true(ended(&p));
+	cli_process_last_words(&p, w->log, words, sizeof words);
 	assert_memory_equal(words, "see ", 4);
 }
 
@@ -188,7 +202,7 @@ static void a_program_that_is_not_there_says_so_in_its_log(void **state)
 	char words[512];
 	assert_ok(&w->e, cli_process_start(w->folder, "node-0", argv, w->log, &p, &w->e));
 	assert_true(ended(&p));
-	cli_process_last_words(w->log, words, sizeof words);
+	cli_process_last_words(&p, w->log, words, sizeof words);
 	assert_non_null(strstr(words, "cannot run /nonexistent/amendd"));
 	assert_int_equal(cli_process_start(w->folder, "node-0", argv, "/nonexistent/log", &p, &w->e), ERR_IO);
 }
@@ -204,6 +218,7 @@ int main(void)
 		WORLD(a_number_given_to_another_is_not_signalled),
 		WORLD(what_is_no_pid_file_is_passed_over),
 		WORLD(the_last_words_are_the_last_failure),
+		WORLD(the_last_words_are_of_this_start),
 		WORLD(a_program_that_is_not_there_says_so_in_its_log),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
