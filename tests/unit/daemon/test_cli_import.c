@@ -352,7 +352,7 @@ static void a_wait_that_breaks_off_claims_nothing(void **state)
 	EXPECT(w, CLI_INTERRUPTED, "edit", "import", path, "--wait");
 	cli_expect_err(w, "served       [........................] 0/20 edits");
 	w->on_pause = goes_deaf;
-	EXPECT(w, CLI_UNREACHABLE, "edit", "import", path, "--wait");
+	EXPECT(w, CLI_UNREACHABLE, "--timeout", "30", "edit", "import", path, "--wait");
 	cli_expect_err(w, "served       [........................] 0/20 edits");
 	w->deaf = false;
 	w->on_pause = NULL;
