@@ -98,6 +98,7 @@ int proto_zmq_allow_set(struct proto_zmq *zmq, const struct proto_allow *allow)
 		return ERR_INVALID;
 	pthread_mutex_lock(&zmq->lock);
 	zmq->allow = allow;
+	zmq->allow_changes++;
 	pthread_mutex_unlock(&zmq->lock);
 	return 0;
 }

@@ -17,6 +17,7 @@ struct proto_zmq {
 	const struct env *env;
 	pthread_mutex_t lock; /* of `allow`: read by the ZAP thread and the loop */
 	const struct proto_allow *allow;
+	uint64_t allow_changes; /* so often it was another */
 	struct proto__zap *zap; /* NULL for pure clients */
 	size_t transport_count;
 };

@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "proto/intake.h"
+#include "proto/refusals.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -40,7 +41,9 @@ struct proto__zap {
 	void *handler, *probe, *monitor;
 	int64_t probe_deadline_ms;
 	uint8_t probe_key[PROTO_KEY_BYTES];
-	struct proto__rate rate;
+	struct proto__rate rate; /* of lines about all keys */
+	struct proto__refusals refusals;
+	uint64_t refusals_changes; /* zmq->allow_changes that they are of */
 };
 
 unsigned proto__zmq_roles(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYTES])
@@ -107,10 +110,23 @@ static bool is_probe(const struct proto__zap *zap, const struct request *r)
 	return zap->probe != NULL && memcmp(r->field[6], zap->probe_key, PROTO_KEY_BYTES) == 0;
 }
 
+/* After another list was read every key is told of anew: people look for what it changed. */
+static bool refusal_is_told(struct proto__zap *zap, const struct request *r)
+{
+	pthread_mutex_lock(&zap->zmq->lock);
+	const uint64_t changes = zap->zmq->allow_changes;
+	pthread_mutex_unlock(&zap->zmq->lock);
+	if (changes != zap->refusals_changes)
+		zap->refusals = (struct proto__refusals){ 0 };
+	zap->refusals_changes = changes;
+	return r->len[6] != PROTO_KEY_BYTES ||
+	       proto__refusals_take(&zap->refusals, (const uint8_t *)r->field[6], now_ms());
+}
+
 static void refusal_log(struct proto__zap *zap, const struct request *r)
 {
 	uint64_t suppressed;
-	if (is_probe(zap, r))
+	if (is_probe(zap, r) || !refusal_is_told(zap, r))
 		return;
 	if (proto__rate_take(&zap->rate, now_ms(), &suppressed))
 		log_event(LOG_WARN, "PROTO-KEY-REFUSED",

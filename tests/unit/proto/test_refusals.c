@@ -1,0 +1,73 @@
+/* A peer that is refused for ever is told of ever less often. */
+#include "proto/refusals.h"
+#include "tests/lib/test.h"
+
+#define RETRY_MS 2000
+#define DAY_MS   (24 * 3600 * INT64_C(1000))
+
+static void key_of(uint8_t n, uint8_t key[PROTO_KEY_BYTES])
+{
+	memset(key, 0, PROTO_KEY_BYTES);
+	key[PROTO_KEY_BYTES - 1] = n;
+}
+
+static size_t lines(struct proto__refusals *r, const uint8_t *key, int64_t from, int64_t to)
+{
+	size_t count = 0;
+	for (int64_t now = from; now < to; now += RETRY_MS)
+		count += proto__refusals_take(r, key, now);
+	return count;
+}
+
+static void one_key_is_told_of_ever_less(void **state)
+{
+	struct proto__refusals r = { 0 };
+	uint8_t key[PROTO_KEY_BYTES];
+	(void)state;
+	key_of(1, key);
+	assert_true(proto__refusals_take(&r, key, 5000));
+	assert_false(proto__refusals_take(&r, key, 5999));
+	assert_true(proto__refusals_take(&r, key, 6000));
+	assert_false(proto__refusals_take(&r, key, 7999));
+	assert_true(proto__refusals_take(&r, key, 8000));
+	/* who waits for a second line has it soon */
+	assert_true(lines(&r, key, 10000, 20000) >= 1);
+	assert_in_range(lines(&r, key, 20000, DAY_MS), 140, 160);
+}
+
+static void keys_do_not_hide_each_other(void **state)
+{
+	struct proto__refusals r = { 0 };
+	uint8_t noisy[PROTO_KEY_BYTES], other[PROTO_KEY_BYTES];
+	(void)state;
+	key_of(1, noisy);
+	key_of(2, other);
+	(void)lines(&r, noisy, 1000, DAY_MS);
+	assert_true(proto__refusals_take(&r, other, DAY_MS));
+	assert_true(proto__refusals_take(&r, other, DAY_MS + RETRY_MS));
+}
+
+static void more_keys_than_places(void **state)
+{
+	struct proto__refusals r = { 0 };
+	uint8_t key[PROTO_KEY_BYTES];
+	(void)state;
+	for (unsigned i = 0; i <= PROTO__REFUSALS_KEYS; i++) {
+		key_of((uint8_t)i, key);
+		assert_true(proto__refusals_take(&r, key, 1000 + i));
+	}
+	key_of(PROTO__REFUSALS_KEYS, key); /* the last is known, the first was forgotten */
+	assert_false(proto__refusals_take(&r, key, 1900));
+	key_of(0, key);
+	assert_true(proto__refusals_take(&r, key, 1900));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_key_is_told_of_ever_less),
+		cmocka_unit_test(keys_do_not_hide_each_other),
+		cmocka_unit_test(more_keys_than_places),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
