@@ -233,14 +233,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_cache, fixture_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_a_whole_cache_is_kept),
-		T(test_a_cache_with_flipped_bits_opens),
-		T(test_a_cache_cut_short_opens),
-		T(test_a_head_of_too_many_pages_is_damage),
-		T(test_the_damaged_file_is_kept_once),
-		T(test_a_coordinators_blobs_are_refused),
-		T(test_a_locked_cache_is_left_alone),
-		T(test_out_of_memory_is_no_damage),
+		T(test_a_whole_cache_is_kept),         T(test_a_cache_with_flipped_bits_opens),
+		T(test_a_cache_cut_short_opens),       T(test_a_head_of_too_many_pages_is_damage),
+		T(test_the_damaged_file_is_kept_once), T(test_a_coordinators_blobs_are_refused),
+		T(test_a_locked_cache_is_left_alone),  T(test_out_of_memory_is_no_damage),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
