@@ -270,28 +270,46 @@ static size_t lines_before(const struct buf *file, size_t end)
 	return lines;
 }
 
-/* libcyaml does not pass on where libyaml stopped, so the file is read once more. */
-static int refuse_syntax(const struct buf *file, const char *path, struct err *e)
+static int syntax_error(const yaml_parser_t *parser, const struct buf *file, const char *path, struct err *e)
+{
+	if (parser->error == YAML_MEMORY_ERROR)
+		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
+	size_t line = parser->problem_mark.line + 1;
+	if (parser->error == YAML_READER_ERROR) /* known by its byte */
+		line = lines_before(file, parser->problem_offset) + 1;
+	char from[128] = "";
+	if (parser->context != NULL && parser->context_mark.line + 1 < line)
+		snprintf(from, sizeof(from), ", %s from line %zu on", parser->context, parser->context_mark.line + 1);
+	return err_set(e, ERR_INVALID, "%s:%zu: no YAML: %s%s; mend that line, " STEP, path, line,
+		       parser->problem != NULL ? parser->problem : "it ends too early", from);
+}
+
+/* libcyaml does not pass on where libyaml stopped, and drops what follows the first document. */
+static int check_syntax(const struct buf *file, const char *path, struct err *e)
 {
 	yaml_parser_t parser;
 	yaml_event_t event;
+	int rc = 0, documents = 0;
 	if (!yaml_parser_initialize(&parser))
 		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
 	yaml_parser_set_input_string(&parser, file->data, file->len);
-	for (bool end = false; !end && yaml_parser_parse(&parser, &event);) {
+	for (bool end = false; rc == 0 && !end;) {
+		if (!yaml_parser_parse(&parser, &event)) {
+			rc = syntax_error(&parser, file, path, e);
+			break;
+		}
+		size_t line = event.start_mark.line + 1;
+		if (event.type == YAML_DOCUMENT_START_EVENT && ++documents > 1)
+			rc = err_set(e, ERR_INVALID,
+				     "%s:%zu: a second document begins: put all settings into one; " STEP, path, line);
+		else if (event.type == YAML_ALIAS_EVENT)
+			rc = err_set(e, ERR_INVALID,
+				     "%s:%zu: \"*%s\" stands for a value of another place: write the "
+				     "value itself; " STEP,
+				     path, line, (const char *)event.data.alias.anchor);
 		end = event.type == YAML_STREAM_END_EVENT;
 		yaml_event_delete(&event);
 	}
-	size_t line = parser.problem_mark.line + 1;
-	if (parser.error == YAML_READER_ERROR) /* known by its byte */
-		line = lines_before(file, parser.problem_offset) + 1;
-	char from[128] = "";
-	if (parser.context != NULL && parser.context_mark.line + 1 < line)
-		snprintf(from, sizeof(from), ", %s from line %zu on", parser.context, parser.context_mark.line + 1);
-	int rc = parser.error == YAML_MEMORY_ERROR
-			 ? err_set(e, ERR_NOMEM, "%s: out of memory", path)
-			 : err_set(e, ERR_INVALID, "%s:%zu: no YAML: %s%s; mend that line, " STEP, path, line,
-				   parser.problem != NULL ? parser.problem : "it ends too early", from);
 	yaml_parser_delete(&parser);
 	return rc;
 }
@@ -326,10 +344,8 @@ static const char *say(const char *why, const struct buf *file, int *line, char 
 
 static int refuse(const struct complaint *c, cyaml_err_t code, const struct buf *file, const char *path, struct err *e)
 {
-	if (code == CYAML_ERR_OOM)
+	if (code == CYAML_ERR_OOM || code == CYAML_ERR_LIBYAML_PARSER) /* the syntax was checked */
 		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
-	if (code == CYAML_ERR_LIBYAML_PARSER)
-		return refuse_syntax(file, path, e);
 	const char *why = c->text[0] != '\0' ? c->text : cyaml_strerror(code);
 	char text[sizeof(c->text) + 64];
 	int line = c->line > 0 ? c->line : first_line(file);
@@ -365,8 +381,11 @@ int conf_load_file(const struct conf_table *table, void *values, const char *pat
 {
 	struct buf file = BUF_INIT;
 	int rc = file_read(path, FILE_BYTES_MAX, &file, e);
-	if (rc == 0 && first_line(&file) > 0)
-		rc = load(table, values, &file, path, e);
+	if (rc == 0 && first_line(&file) > 0) {
+		rc = check_syntax(&file, path, e);
+		if (rc == 0)
+			rc = load(table, values, &file, path, e);
+	}
 	buf_free(&file);
 	return rc;
 }

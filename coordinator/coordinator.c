@@ -280,6 +280,8 @@ void coordinator_tick(struct coordinator *coordinator)
 		coordinator__served_advance(c);
 	if (c->failure.code == 0)
 		coordinator__needs_pump(c);
+	if (c->failure.code == 0)
+		coordinator__write_trial(c);
 }
 
 int64_t coordinator_next_ms(const struct coordinator *coordinator)

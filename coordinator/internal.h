@@ -37,6 +37,7 @@
 #define RETRY_AFTER_FULL_MS  2000
 #define SPACE_CHECK_MS       1000
 #define WRITE_RETRY_MS       1000 /* after a write that was refused */
+#define WRITE_TRIAL_MS       5000 /* the same where nothing waits to be written */
 #define RELEASE_RETRY_MS     1000 /* before a shard that was given back is granted again; doubles */
 #define RELEASE_DOUBLINGS    6
 /* A gate's lease names the merge's id where a shard's names the shard's; its epochs start here, so that the two never
@@ -224,6 +225,8 @@ int coordinator__commit(struct coordinator *c, const char *fault_before, const c
  * grow) holds further writes back for a while; anything else stops the coordinator. */
 bool coordinator__write_held(const struct coordinator *c);
 void coordinator__txn_failed(struct coordinator *c, struct err *e);
+/* After a refused write that no other followed, writes what is there already: whether the trouble is over. */
+void coordinator__write_trial(struct coordinator *c);
 void coordinator__touch(struct shard *shard);
 /* Appends `json` (freed) as an event of `actor` (NULL: this coordinator). */
 int coordinator__event(struct coordinator *c, enum store_event_type type, const uint8_t *actor, struct buf *json,

@@ -138,6 +138,20 @@ void coordinator__txn_failed(struct coordinator *c, struct err *e)
 	coordinator__fail(c, e);
 }
 
+void coordinator__write_trial(struct coordinator *c)
+{
+	struct err e = ERR_INIT;
+	if (c->write_reason[0] == '\0' || coordinator__now_ms(c) < c->write_retry_ms + WRITE_TRIAL_MS)
+		return;
+	int rc = coordinator__begin(c, &e);
+	if (rc == 0)
+		rc = store_meta_put(c->txn, "cluster-id", c->cluster_id, strlen(c->cluster_id), &e);
+	if (rc == 0)
+		rc = coordinator__commit(c, NULL, NULL, &e);
+	if (rc != 0)
+		coordinator__txn_failed(c, &e);
+}
+
 int coordinator__event(struct coordinator *c, enum store_event_type type, const uint8_t *actor, struct buf *json,
 		       uint64_t *seq, struct err *e)
 {

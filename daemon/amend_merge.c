@@ -1,6 +1,7 @@
 /* amend-merge: one rank of a merge. Started by mpirun under the coordinator's merge runner, which judges it by its
  * output file alone. */
 #include "base/fault.h"
+#include "daemon/cli.h"
 #include "worker/merge_rank.h"
 #include "worker/reduce_mpi.h"
 
@@ -114,12 +115,12 @@ int main(int argc, char **argv)
 	if (rc == 0)
 		rc = worker_reduce_mpi_init(&argc, &argv, &reduce, &e);
 	if (rc != 0) {
-		fprintf(stderr, "amend-merge: %s\n", e.text);
+		cli_line(stderr, "amend-merge: %s", e.text);
 		return exit_of(rc);
 	}
 	rc = worker_merge_rank_run(&options, &reduce, &e);
 	if (rc != 0)
-		fprintf(stderr, "amend-merge: rank %zu: %s\n", reduce.rank, e.text);
+		cli_line(stderr, "amend-merge: rank %zu: %s", reduce.rank, e.text);
 	if (reduce.broken && reduce.rank_count > 1)
 		worker_reduce_mpi_abort(EXIT_FAILED); /* the others may wait in a collective for ever */
 	worker_reduce_mpi_fini();

@@ -1,4 +1,5 @@
 /* amendd.c: the one server program: `amendd coordinator|worker|node [flags]`. */
+#include "daemon/cli.h"
 #include "daemon/openmp.h"
 #include "daemon/roles.h"
 
@@ -40,7 +41,7 @@ static int usage(FILE *out)
 
 static int fail(const char *role, const struct err *e)
 {
-	fprintf(stderr, "amendd %s: %s\n", role, e->text);
+	cli_line(stderr, "amendd %s: %s", role, e->text);
 	log_event(LOG_ERROR, "PROCESS-FAILED", LOGF_S("code", err_name(e->code)), LOGF_S("reason", e->text));
 	return EXIT_FAILED;
 }
@@ -144,6 +145,6 @@ int main(int argc, char **argv)
 			return text_print(i, conf_sample);
 		return role_run(i, argc - 1, argv + 1);
 	}
-	fprintf(stderr, "amendd: unknown role \"%s\"\n", argv[1]);
+	cli_line(stderr, "amendd: unknown role \"%s\"", argv[1]);
 	return usage(stderr);
 }

@@ -51,9 +51,11 @@ static void child_run(char *const argv[], int log_fd, int go_fd)
 	char go;
 	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	sigset_t none;
-	while (read(go_fd, &go, 1) != 1)
-		if (errno != EINTR)
-			_exit(126);
+	ssize_t got;
+	while ((got = read(go_fd, &go, 1)) < 0 && errno == EINTR)
+		;
+	if (got != 1)
+		_exit(126);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGINT, SIG_DFL);

@@ -12,6 +12,7 @@
 
 #define BLOCK_BYTES (64 * 1024)
 #define PLAIN_BYTES (128 * 1024)
+#define UTF16_LOOK  8 /* characters */
 
 static int read_block(struct import__source *s, size_t *len, struct err *e)
 {
@@ -99,13 +100,27 @@ static bool first_line_is_utf8(const uint8_t *at, size_t len)
 	return true;
 }
 
+/* By its mark or, without one, by its first characters, which are ASCII in all that is taken; NULL: it is none. */
+static const char *utf16_name(const uint8_t *at, size_t len)
+{
+	size_t pairs = len / 2 < UTF16_LOOK ? len / 2 : UTF16_LOOK, little = 0, big = 0;
+	if (len >= 2 && (memcmp(at, "\xFF\xFE", 2) == 0 || memcmp(at, "\xFE\xFF", 2) == 0))
+		return "UTF-16";
+	for (size_t i = 0; i < pairs; i++) {
+		little += at[2 * i] != 0 && at[2 * i + 1] == 0;
+		big += at[2 * i] == 0 && at[2 * i + 1] != 0;
+	}
+	return pairs < 2 ? NULL : little == pairs ? "UTF-16LE" : big == pairs ? "UTF-16BE" : NULL;
+}
+
 /* A model, an archive or another program's encoding would be one bad line after the other. */
 static int text_like(const struct import__source *s, struct err *e)
 {
 	size_t len = (size_t)(s->end - s->at);
-	if (len >= 2 && (memcmp(s->at, "\xFF\xFE", 2) == 0 || memcmp(s->at, "\xFE\xFF", 2) == 0))
-		return err_set(e, ERR_INVALID, "%s is UTF-16 text: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
-			       s->path);
+	const char *utf16 = utf16_name(s->at, len);
+	if (utf16 != NULL)
+		return err_set(e, ERR_INVALID, "%s is UTF-16 text: convert it to UTF-8 (iconv -f %s -t UTF-8)", s->path,
+			       utf16);
 	if (memchr(s->at, 0, len) != NULL)
 		return err_set(e, ERR_INVALID,
 			       "%s is no text file (it holds NUL bytes): give edits as JSON lines, a JSON array or CSV",

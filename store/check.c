@@ -284,6 +284,12 @@ static bool roots_walk(struct walk *w, const uint8_t *meta)
 	return w->ours ? tree_walk(w, &unused) : true;
 }
 
+/* A page behind the file's end is a free one that was never written: a list in the file names it with eight bytes. */
+static uint64_t pages_max(const struct walk *w)
+{
+	return w->file_bytes / w->page_bytes + 1 + w->file_bytes / sizeof(uint64_t);
+}
+
 /* 0, or ERR_CORRUPT with `why`; ERR_NOMEM. */
 static int file_walk(struct walk *w)
 {
@@ -295,7 +301,7 @@ static int file_walk(struct walk *w)
 		return 0;
 	w->page_count = u64_at(meta + 136) + 1;
 	if (w->page_count < 2 || u64_at(meta + 32) > MAP_BYTES_MAX ||
-	    w->page_count > u64_at(meta + 32) / w->page_bytes) {
+	    w->page_count > u64_at(meta + 32) / w->page_bytes || w->page_count > pages_max(w)) {
 		w->why = "its head is not that of a data file";
 		return ERR_CORRUPT;
 	}

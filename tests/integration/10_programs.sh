@@ -39,6 +39,9 @@ case_help() {
 	expect_error 2 usage
 	try "$BIN/amend" frobnicate
 	expect_error 2 'unknown command "frobnicate"'
+	try "$BIN/amendd" node --config "$WORK/"$'\e[31mred'
+	expect_error 2 'amendd node: ' '\\x1B\[31mred'
+	LC_ALL=C grep -q $'\e' "$WORK/err" && fail "control bytes reach the terminal"
 	try "$BIN/amendd" frobnicate
 	expect_error 2 'unknown role "frobnicate"'
 	try "$BIN/amendd" node --frobnicate

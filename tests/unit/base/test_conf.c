@@ -150,7 +150,8 @@ static void load_errors(void **state)
 		  "c.yaml:3: no YAML: did not find expected key, while parsing a block mapping from line 1 on; mend" },
 		{ "verbose: true\nmodel: \xff\n", "c.yaml:2: no YAML: invalid leading UTF-8 octet; mend that line" },
 		{ "nope: 1\n", "; `amend config sample` prints" },
-		{ "verbose: &x true\nmodel: *x\n", "alias" },
+		{ "verbose: &x true\nmodel: *x\n", "c.yaml:2: \"*x\" stands for a value of another place: " },
+		{ "verbose: true\n---\nedits: 3\n", "c.yaml:2: a second document begins: put all settings into one; " },
 	};
 	char path[TEST_PATH_BYTES];
 	struct settings s = { 0 };

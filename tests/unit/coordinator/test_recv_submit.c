@@ -1,6 +1,9 @@
 /* What is taken in, what is refused, and that an answer comes only after the commit. */
 #include "tests/lib/coordinator_fixture.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #define CAPITAL_A "{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"Sydney\"}"
 #define CAPITAL_B "{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"Perth\"}"
 
@@ -296,6 +299,44 @@ static void test_full_store_keeps_nothing_and_goes_on(void **state)
 	msg_free(&reply);
 }
 
+static void file_size_limit(rlim_t bytes)
+{
+	struct rlimit limit;
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static bool says_trouble(struct cluster *c)
+{
+	struct msg msg = { .type = MSG_FLEET };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_FLEET_REPLY);
+	bool says = reply->msg.u.fleet_reply.write_trouble.len > 0;
+	msg_free(&reply);
+	return says;
+}
+
+/* Nothing waits to be written: that the disk has space again is found out all the same. */
+static void test_the_trouble_of_a_full_disk_ends_without_edits(void **state)
+{
+	struct cluster *c = *state;
+	cluster_start(c);
+	assert_false(says_trouble(c));
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	file_size_limit(4096);
+	client_submit_one(c, CAPITAL_A, ERR_FULL);
+	assert_true(says_trouble(c));
+	cluster_advance(c, 20000);
+	bool says = says_trouble(c);
+	file_size_limit(RLIM_INFINITY);
+	assert_true(says);
+	cluster_advance(c, 20000);
+	assert_false(says_trouble(c));
+	assert_false(coordinator_failed(c->coordinator, NULL));
+}
+
 static void test_edits_wait_for_the_first_worker(void **state)
 {
 	struct cluster *c = *state;
@@ -381,6 +422,7 @@ int main(void)
 		T(test_full_queue_asks_to_come_back),
 		T(test_space_reserve_refuses_and_resumes),
 		T(test_full_store_keeps_nothing_and_goes_on),
+		T(test_the_trouble_of_a_full_disk_ends_without_edits),
 		T(test_edits_wait_for_the_first_worker),
 		T(test_placement_follows_subject_then_room),
 		T(test_full_shard_closes_and_a_new_one_opens),

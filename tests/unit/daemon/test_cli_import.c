@@ -81,6 +81,8 @@ static void a_foreign_file_is_one_sentence(void **state)
 		{ "\x8f\x01\n{}\n{}\n", 9, "facts.jsonl is no text file, or not in UTF-8" },
 		{ "\xff\xfe{\0\n\0", 6, "facts.jsonl is UTF-16 text: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)" },
 		{ "\xfe\xff\0{\0\n", 6, "facts.jsonl is UTF-16 text" },
+		{ "{\0\"\0p\0\"\0\n", 10, "facts.jsonl is UTF-16 text: convert it to UTF-8 (iconv -f UTF-16LE " },
+		{ "\0{\0\"\0p\0\"\0\n", 10, "facts.jsonl is UTF-16 text: convert it to UTF-8 (iconv -f UTF-16BE " },
 	};
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
 		struct err e = ERR_INIT;

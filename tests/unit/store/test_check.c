@@ -141,6 +141,24 @@ static void test_a_cache_cut_short_opens(void **state)
 	buf_free(&whole);
 }
 
+/* A head that counts far more pages than the file can name: damage, whatever memory there is to count them in. */
+static void test_a_head_of_too_many_pages_is_damage(void **state)
+{
+	static const uint64_t map_bytes = UINT64_C(1) << 46, last_page = UINT64_C(1) << 33;
+	struct fixture *f = *state;
+	struct buf bytes = BUF_INIT;
+	read_file(f, &bytes);
+	for (size_t meta = 0; meta < 2 * 4096; meta += 4096) {
+		memcpy(bytes.data + meta + 32, &map_bytes, sizeof(map_bytes));
+		memcpy(bytes.data + meta + 136, &last_page, sizeof(last_page));
+	}
+	write_file(f, &bytes);
+	fixture_open(f);
+	assert_true(is_set_aside(f));
+	use_all(f);
+	buf_free(&bytes);
+}
+
 /* One damaged file is kept, not one a start. */
 static void test_the_damaged_file_is_kept_once(void **state)
 {
@@ -215,13 +233,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_cache, fixture_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_a_whole_cache_is_kept),
-		T(test_a_cache_with_flipped_bits_opens),
-		T(test_a_cache_cut_short_opens),
-		T(test_the_damaged_file_is_kept_once),
-		T(test_a_coordinators_blobs_are_refused),
-		T(test_a_locked_cache_is_left_alone),
-		T(test_out_of_memory_is_no_damage),
+		T(test_a_whole_cache_is_kept),         T(test_a_cache_with_flipped_bits_opens),
+		T(test_a_cache_cut_short_opens),       T(test_a_head_of_too_many_pages_is_damage),
+		T(test_the_damaged_file_is_kept_once), T(test_a_coordinators_blobs_are_refused),
+		T(test_a_locked_cache_is_left_alone),  T(test_out_of_memory_is_no_damage),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
