@@ -124,15 +124,12 @@ static int chat_is_right(const char *text, size_t len, const struct record *reco
 	return rc;
 }
 
-static int is_right(const struct decode_job *job, const struct editor__question *q, const char *text, size_t len,
-		    bool *right)
+static int is_right(const struct editor__question *q, const char *text, size_t len, bool *right)
 {
-	const bool probe = q->kind == EDITOR_ASKED_SAME_FORM;
-	const struct record *record = probe ? NULL : job->v->what->records[q->record];
 	if (editor__is_edit(q) || q->kind == EDITOR_ASKED_LONG)
-		return editor_answer_matches(text, len, record, right);
+		return editor_answer_matches(text, len, q->edit, right);
 	if (q->kind == EDITOR_ASKED_CHAT)
-		return chat_is_right(text, len, record, right);
+		return chat_is_right(text, len, q->edit, right);
 	return q->target.text != NULL ? contains_target(text, len, &q->target, right) : 0;
 }
 
@@ -156,7 +153,7 @@ static int judge(struct decode_job *job, struct editor__question *q, const struc
 	const char *newline = memchr(bytes, '\n', text.len);
 	const size_t len = newline != NULL ? (size_t)(newline - bytes) : text.len;
 	if (rc == 0)
-		rc = is_right(job, q, bytes, len, &right);
+		rc = is_right(q, bytes, len, &right);
 	if (job->pass == BASE)
 		show(bytes, text.len, q->answer_base, sizeof(q->answer_base));
 	else if (job->pass == ANSWERS)

@@ -13,12 +13,11 @@
 static int answer_tokens_of(const struct editor__evaluator *v, const struct editor__question *q, size_t *count,
 			    struct err *e)
 {
-	const struct record *record = q->kind == EDITOR_ASKED_SAME_FORM ? NULL : v->what->records[q->record];
-	const size_t aliases = record != NULL ? record->alias_count : 0;
+	const size_t aliases = q->edit != NULL ? q->edit->alias_count : 0;
 	int rc = 0;
 	*count = v->config->answer_tokens_max;
 	for (size_t i = 0; i <= aliases && rc == 0 && q->target.text != NULL; i++) {
-		const struct record_text *text = i < aliases ? &record->aliases[i] : &q->target;
+		const struct record_text *text = i < aliases ? &q->edit->aliases[i] : &q->target;
 		struct editor__tokens tokens = { 0 };
 		if (text->len + ANSWER_ROOM <= *count)
 			continue; /* no more tokens than bytes */
@@ -46,6 +45,8 @@ static int question_new(struct editor__evaluator *v, enum editor_asked_kind kind
 	memset(q, 0, sizeof(*q));
 	q->kind = kind;
 	q->record = record;
+	q->edit = kind == EDITOR_ASKED_SAME_FORM || kind == EDITOR_ASKED_SAME_FORM_LONG ? NULL
+											: v->what->records[record];
 	q->text = text;
 	q->target = target;
 	q->forced = q->ppl = q->ppl_base = q->confident = q->confident_own = (double)NAN;

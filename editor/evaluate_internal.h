@@ -10,7 +10,8 @@
  * Numbers are NaN where nothing was asked. */
 struct editor__question {
 	enum editor_asked_kind kind;
-	size_t record;                   /* index; of a probe for SAME_FORM */
+	size_t record;                   /* index; of a probe where `edit` is NULL */
+	const struct record *edit;       /* whose question it is; NULL: a probe's */
 	struct record_text text, target; /* target.text NULL: none */
 	struct editor__tokens tokens;
 	size_t answer_tokens;            /* so many are decoded */

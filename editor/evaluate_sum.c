@@ -118,7 +118,8 @@ static void figures_of(const struct editor__evaluator *v, size_t first, size_t e
 		size_t n = 0;
 		for (size_t i = first; i < end; i++) {
 			const struct editor__question *q = &v->questions[i];
-			if (q->kind != rules[f].kind || !is_counted(q, rules[f].filter, conflict[q->record]))
+			const bool conflicts = q->edit != NULL && conflict[q->record];
+			if (q->kind != rules[f].kind || !is_counted(q, rules[f].filter, conflicts))
 				continue;
 			const double x = value_of(v, q, rules[f].value);
 			sum += isnan(x) ? 0 : x;
@@ -163,7 +164,7 @@ static void all_figures(const struct editor__evaluator *v, const bool *conflict,
 	size_t counts[EDITOR_FIGURE_COUNT] = { 0 };
 	for (size_t first = 0, end; first < v->count; first = end) {
 		const struct editor__question *q = &v->questions[first];
-		const bool probe = q->kind == EDITOR_ASKED_SAME_FORM;
+		const bool probe = q->edit == NULL;
 		struct editor_figures own;
 		end = record_end(v, first);
 		figures_of(v, first, end, conflict, &own);

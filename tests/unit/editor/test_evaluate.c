@@ -5,10 +5,11 @@
 
 #include <math.h>
 
-#define EDITS 4
+#define EDITS  4
+#define PROBES (EDITS + 1) /* more than edits: a probe's index is none of theirs */
 
 static struct model *model;
-static struct record *records[EDITS], *probes[2];
+static struct record *records[EDITS], *probes[PROBES];
 static uint64_t seqs[EDITS];
 static struct buf delta, indexes;
 static size_t shown; /* answer_tokens_max; 0: the default */
@@ -67,8 +68,8 @@ static int set_up(void **state)
 		seqs[i] = 20 + i;
 		assert_int_equal(editor_shard_add(shard, seqs[i], records[i], &e), 0);
 	}
-	for (size_t i = 0; i < 2; i++)
-		probes[i] = parse(probe_lines[i]);
+	for (size_t i = 0; i < PROBES; i++)
+		probes[i] = parse(probe_lines[i % 2]);
 	assert_int_equal(editor_shard_learn(shard, EDITOR_BREADTH_FIRST, 0, EDITS, 3, NULL, results, &stats, &e), 0);
 	for (size_t i = 0; i < EDITS; i++)
 		assert_true(results[i].passed);
@@ -83,8 +84,8 @@ static int tear_down(void **state)
 	(void)state;
 	for (size_t i = 0; i < EDITS; i++)
 		record_destroy(&records[i]);
-	record_destroy(&probes[0]);
-	record_destroy(&probes[1]);
+	for (size_t i = 0; i < PROBES; i++)
+		record_destroy(&probes[i]);
 	buf_free(&delta);
 	buf_free(&indexes);
 	model_close(&model);
@@ -119,7 +120,7 @@ static void evaluate_with(struct editor_memory_set *set, size_t text_count, stru
 						.seqs = seqs,
 						.record_count = EDITS,
 						.probes = (const struct record *const *)probes,
-						.probe_count = 2,
+						.probe_count = PROBES,
 						.texts = texts,
 						.text_count = text_count,
 						.before_too = true,
@@ -171,7 +172,7 @@ static void trained_memories_score_what_was_built(void **state)
 	is(s.routed_same_form, 0);
 	is(s.portability, 0.5);
 	assert_true(isnan(s.loc_neighborhood));
-	assert_int_equal(s.probes_same_form, 2);
+	assert_int_equal(s.probes_same_form, PROBES);
 	assert_int_equal(s.rephrases_verbatim, 1);
 	assert_string_equal(answers[0].prompt_after, "Brin");
 	assert_true(answers[0].prompt_right && answers[0].rephrase_right);
@@ -270,10 +271,10 @@ static void every_record_has_figures_of_its_own(void **state)
 	}
 	assert_int_equal(asked[EDITOR_ASKED_PROMPT], EDITS);
 	assert_int_equal(asked[EDITOR_ASKED_REPHRASE], 6);
-	assert_int_equal(asked[EDITOR_ASKED_SAME_FORM], 2);
+	assert_int_equal(asked[EDITOR_ASKED_SAME_FORM], PROBES);
 	assert_int_equal(asked[EDITOR_ASKED_LONG], EDITS);
 	assert_int_equal(asked[EDITOR_ASKED_CHAT], EDITS);
-	assert_int_equal(asked[EDITOR_ASKED_SAME_FORM_LONG], 2);
+	assert_int_equal(asked[EDITOR_ASKED_SAME_FORM_LONG], PROBES);
 	assert_int_equal(asked[EDITOR_ASKED_UNRELATED_LONG], 2);
 	assert_int_equal(asked[EDITOR_ASKED_SAME_SUBJECT_LONG], 1);
 	assert_int_equal(asked[EDITOR_ASKED_MENTION], 2);
