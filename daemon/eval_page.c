@@ -1,5 +1,6 @@
 /* eval_page.c: report.md. */
 #include "base/json.h"
+#include "daemon/eval_plot.h"
 #include "daemon/eval_series.h"
 
 #include <stdio.h>
@@ -74,11 +75,12 @@ static void put_counts(struct buf *out, const struct json *run)
 	buf_printf(out, ".\n");
 }
 
-static void put_plots(struct buf *out)
+static void put_plots(struct buf *out, const struct json *report)
 {
-	static const char *const plots[] = { "scores", "routing-prompt", "routing-relation", "time" };
+	const char *plots[EVAL_PLOTS_MAX];
+	const size_t count = eval_plot_names(report, plots);
 	buf_printf(out, "\n");
-	for (size_t i = 0; i < sizeof(plots) / sizeof(plots[0]); i++)
+	for (size_t i = 0; i < count; i++)
 		buf_printf(out, "![%s](plots/%s.svg)\n", plots[i], plots[i]);
 }
 
@@ -100,6 +102,6 @@ int eval_page(const struct json *report, struct buf *out, struct err *e)
 	put_row(out, summary, "evaluate_seconds", "this measuring");
 	put_counts(out, last);
 	put_files(out, json_get(report, "files"));
-	put_plots(out);
+	put_plots(out, report);
 	return buf_failed(out) ? err_set(e, ERR_NOMEM, "out of memory for the report") : 0;
 }

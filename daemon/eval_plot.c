@@ -14,9 +14,7 @@
 
 extern char **environ;
 
-#define BINS      48
-#define SCORE_MIN (-0.2) /* cosines below fall into the first bin */
-#define BIN_WIDTH (1.2 / BINS)
+#define BINS 48
 
 static int write_file(const char *folder, const char *name, const char *ending, struct buf *text, struct err *e)
 {
@@ -108,17 +106,67 @@ static const struct {
 	      { "same_subject", "same subject" } };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-/* Shares of the rows [row, routed, prompt score, relation score] in each bin. A relation score of 0 was not asked for:
- * the prompt key had refused. Returns how many counted. */
-static size_t histogram(const struct json *rows, size_t column, double shares[BINS])
+/* What a row [row, routed, prompt score, relation score, prompt threshold] has; NaN: nothing. */
+typedef double score_of(const struct json *row);
+
+static double prompt_score(const struct json *row)
+{
+	return json_number(json_at(row, 2));
+}
+
+/* A relation score of 0 was not asked for: the prompt key had refused. */
+static double relation_score(const struct json *row)
+{
+	const double score = json_number(json_at(row, 3));
+	return fabs(score) > 0 ? score : (double)NAN;
+}
+
+/* Memories have thresholds of their own: only the ratio can be compared. */
+static double gap_ratio(const struct json *row)
+{
+	const double threshold = json_number(json_at(row, 4));
+	return threshold > 0 ? json_number(json_at(row, 2)) / threshold : (double)NAN;
+}
+
+struct routing_plot {
+	const char *name, *title, *axis;
+	score_of *score;
+	double least, most; /* of the axis; scores outside fall into the first or last bin */
+	const char *thresholds[3];
+	double threshold; /* where there are no names */
+};
+static const struct routing_plot prompt_plot = { .name = "routing-prompt",
+						 .title = "Prompt key: cosine with the nearest edit",
+						 .axis = "score of the nearest edit",
+						 .score = prompt_score,
+						 .least = -0.2,
+						 .most = 1,
+						 .thresholds = { "open_threshold", "subject_threshold" } },
+				 relation_plot = { .name = "routing-relation",
+						   .title = "Relation key: score, where the prompt key let through",
+						   .axis = "score of the nearest edit",
+						   .score = relation_score,
+						   .least = -0.2,
+						   .most = 1.4,
+						   .thresholds = { "relation_threshold" } },
+				 gap_plot = { .name = "routing-gap",
+					      .title = "Gap of the memory that is nearest to being read",
+					      .axis = "gap / threshold",
+					      .score = gap_ratio,
+					      .least = 0,
+					      .most = 3,
+					      .threshold = 1 };
+
+/* Shares of the rows in each bin. Returns how many counted. */
+static size_t histogram(const struct routing_plot *p, const struct json *rows, double shares[BINS])
 {
 	size_t n = 0;
 	memset(shares, 0, BINS * sizeof(*shares));
 	for (size_t i = 0; i < json_length(rows); i++) {
-		const double score = json_number(json_at(json_at(rows, i), column));
-		if (column == 3 && !(fabs(score) > 0))
+		const double score = p->score(json_at(rows, i));
+		if (isnan(score))
 			continue;
-		const double at = (score - SCORE_MIN) / BIN_WIDTH;
+		const double at = (score - p->least) / (p->most - p->least) * BINS;
 		shares[at < 0 ? 0 : at >= BINS ? BINS - 1 : (size_t)at] += 1;
 		n++;
 	}
@@ -127,55 +175,93 @@ static size_t histogram(const struct json *rows, size_t column, double shares[BI
 	return n;
 }
 
-static void put_threshold(struct buf *setup, const struct json *run, const char *key)
+static void put_threshold(struct buf *setup, double at)
 {
-	const struct json *value = json_get(run, key);
-	if (value != NULL && json_type(value) == JSON_NUMBER)
-		buf_printf(setup, "set arrow from %.4f, graph 0 to %.4f, graph 1 nohead dt 2\n", json_number(value),
-			   json_number(value));
+	buf_printf(setup, "set arrow from %.4f, graph 0 to %.4f, graph 1 nohead dt 2\n", at, at);
 }
 
-static int plot_routing(const struct json *run, const char *folder, const char *name, const char *title, size_t column,
-			const char *const *thresholds, struct err *e)
+static void put_axis(struct buf *setup, const struct routing_plot *p, const struct json *run)
+{
+	buf_printf(setup, "set title '%s'\nset xlabel '%s'\nset ylabel 'share'\n", p->title, p->axis);
+	buf_printf(setup, "set xrange [%.1f:%.1f]\n", p->least, p->most);
+	if (p->threshold > 0)
+		put_threshold(setup, p->threshold);
+	for (size_t i = 0; p->thresholds[i] != NULL; i++) {
+		const struct json *value = json_get(run, p->thresholds[i]);
+		if (value != NULL && json_type(value) == JSON_NUMBER)
+			put_threshold(setup, json_number(value));
+	}
+}
+
+static int plot_routing(const struct json *run, const char *folder, const struct routing_plot *p, struct err *e)
 {
 	struct buf data = BUF_INIT, setup = BUF_INIT, plot = BUF_INIT;
 	double shares[KINDS][BINS];
-	size_t counts[KINDS], shown = 0;
+	size_t shown = 0;
 	buf_puts(&data, "score");
 	buf_puts(&plot, "plot ");
 	for (size_t k = 0; k < KINDS; k++) {
-		counts[k] = histogram(json_get(json_get(run, "scores"), kinds[k].kind), column, shares[k]);
+		const size_t count = histogram(p, json_get(json_get(run, "scores"), kinds[k].kind), shares[k]);
 		buf_printf(&data, " %s", kinds[k].kind);
-		if (counts[k] > 0)
+		if (count > 0)
 			buf_printf(&plot, "%s'%s.dat' using 1:%zu with steps lw 2 title '%s (%zu)'",
-				   shown++ > 0 ? ", \\\n  " : "", name, k + 2, kinds[k].title, counts[k]);
+				   shown++ > 0 ? ", \\\n  " : "", p->name, k + 2, kinds[k].title, count);
 	}
 	buf_puts(&plot, shown > 0 ? "\n" : "NaN notitle\n");
 	buf_puts(&data, "\n");
 	for (size_t b = 0; b < BINS; b++) {
-		buf_printf(&data, "%.4f", SCORE_MIN + BIN_WIDTH * (double)b);
+		buf_printf(&data, "%.4f", p->least + (p->most - p->least) * (double)b / BINS);
 		for (size_t k = 0; k < KINDS; k++)
 			buf_printf(&data, " %.6f", shares[k][b]);
 		buf_puts(&data, "\n");
 	}
-	buf_printf(&setup, "set title '%s'\nset xlabel 'score of the nearest edit'\nset ylabel 'share'\n", title);
-	buf_printf(&setup, "set xrange [%.1f:1]\n", SCORE_MIN);
-	for (; *thresholds != NULL; thresholds++)
-		put_threshold(&setup, run, *thresholds);
-	int rc = write_file(folder, name, "dat", &data, e);
+	put_axis(&setup, p, run);
+	int rc = write_file(folder, p->name, "dat", &data, e);
 	if (rc == 0)
 		rc = buf_failed(&setup) || buf_failed(&plot)
 			     ? err_set(e, ERR_NOMEM, "plots: out of memory")
-			     : write_script(folder, name, buf_cstr(&setup), buf_cstr(&plot), e);
+			     : write_script(folder, p->name, buf_cstr(&setup), buf_cstr(&plot), e);
 	buf_free(&setup);
 	buf_free(&plot);
 	return rc;
 }
 
-/* ---- gnuplot */
+static size_t routing_plots(const struct json *run, const struct routing_plot *plots[2])
+{
+	size_t asked = 0, count = 0;
+	for (size_t k = 0; k < KINDS; k++)
+		asked += json_length(json_get(json_get(run, "scores"), kinds[k].kind));
+	const char *family = json_string(json_get(run, "family"), NULL);
+	if (asked == 0)
+		return 0;
+	if (family != NULL && strcmp(family, "paper") == 0) {
+		plots[count++] = &gap_plot;
+	} else {
+		plots[count++] = &prompt_plot;
+		plots[count++] = &relation_plot;
+	}
+	return count;
+}
 
-static const char *const names[] = { "scores", "routing-prompt", "routing-relation", "time" };
-#define PLOTS (sizeof(names) / sizeof(names[0]))
+static const struct json *last_run(const struct json *report)
+{
+	const struct json *runs = json_get(report, "runs");
+	return json_at(runs, json_length(runs) - 1);
+}
+
+size_t eval_plot_names(const struct json *report, const char *names[EVAL_PLOTS_MAX])
+{
+	const struct routing_plot *routing[2];
+	const size_t routings = routing_plots(last_run(report), routing);
+	size_t count = 0;
+	names[count++] = "scores";
+	for (size_t i = 0; i < routings; i++)
+		names[count++] = routing[i]->name;
+	names[count++] = "time";
+	return count;
+}
+
+/* ---- gnuplot */
 
 /* In `folder`, silently. 0, or an errno value; *status is the exit status. */
 static int run_gnuplot(const char *folder, const char *script, int *status)
@@ -197,9 +283,11 @@ static int run_gnuplot(const char *folder, const char *script, int *status)
 	return rc;
 }
 
-static void draw(const char *folder, struct buf *notice)
+static void draw(const struct json *report, const char *folder, struct buf *notice)
 {
-	for (size_t i = 0; i < PLOTS; i++) {
+	const char *names[EVAL_PLOTS_MAX];
+	const size_t count = eval_plot_names(report, names);
+	for (size_t i = 0; i < count; i++) {
 		char script[64];
 		int status = 0;
 		snprintf(script, sizeof(script), "%s.gp", names[i]);
@@ -227,27 +315,22 @@ int eval_plot(const struct json *report, const char *report_folder, struct buf *
 		"free_long"
 	};
 	static const char *const times[] = { "seconds_per_edit", "core_seconds_per_edit" };
-	static const char *const prompt_thresholds[] = { "open_threshold", "subject_threshold", NULL },
-				 *const relation_thresholds[] = { "relation_threshold", NULL };
-	const struct json *summary = json_get(report, "summary"), *runs = json_get(report, "runs");
-	const struct json *last = json_at(runs, json_length(runs) - 1);
+	const struct json *summary = json_get(report, "summary"), *last = last_run(report);
+	const struct routing_plot *routing[2];
+	const size_t routings = routing_plots(last, routing);
 	char folder[PATH_MAX];
 	if (snprintf(folder, sizeof(folder), "%s/plots", report_folder) >= (int)sizeof(folder))
 		return err_set(e, ERR_LIMIT, "%.200s…: the path is too long", report_folder);
 	int rc = file_make_folder(folder, e);
 	if (rc == 0)
-		rc = plot_against_edits(summary, folder, names[0], "Scores after the last edit",
+		rc = plot_against_edits(summary, folder, "scores", "Scores after the last edit",
 					"set yrange [0:1.02]\n", figures, sizeof(figures) / sizeof(figures[0]), e);
+	for (size_t i = 0; i < routings && rc == 0; i++)
+		rc = plot_routing(last, folder, routing[i], e);
 	if (rc == 0)
-		rc = plot_routing(last, folder, names[1], "Prompt key: cosine with the nearest edit", 2,
-				  prompt_thresholds, e);
-	if (rc == 0)
-		rc = plot_routing(last, folder, names[2], "Relation key: cosine, where the prompt key let through", 3,
-				  relation_thresholds, e);
-	if (rc == 0)
-		rc = plot_against_edits(summary, folder, names[3], "Time of an edit",
+		rc = plot_against_edits(summary, folder, "time", "Time of an edit",
 					"set ylabel 'seconds'\nset yrange [0:*]\n", times, 2, e);
 	if (rc == 0)
-		draw(folder, notice);
+		draw(report, folder, notice);
 	return rc;
 }

@@ -203,6 +203,7 @@ static void put_asked(struct json_w *w, const struct eval_report *r)
 			json_w_uint(w, asked->routed ? 1 : 0);
 			json_w_real(w, round((double)asked->prompt_score * 1e6) * 1e-6);
 			json_w_real(w, round((double)asked->relation_score * 1e6) * 1e-6);
+			json_w_real(w, round((double)asked->prompt_threshold * 1e6) * 1e-6);
 			json_w_close(w);
 		}
 		json_w_close(w);

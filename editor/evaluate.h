@@ -104,6 +104,7 @@ struct editor_asked {
 	size_t record; /* index; of a probe for SAME_FORM */
 	bool routed;
 	float prompt_score, relation_score; /* of the nearest edit; relation 0 where the prompt key alone refused */
+	float prompt_threshold;             /* family `paper`: ε of the memory whose gap is the prompt score */
 };
 struct editor_details {
 	struct editor_figures *probes; /* probe_count */

@@ -197,7 +197,8 @@ static int details_new(const struct editor__evaluator *v, struct editor_details 
 							   .record = q->record,
 							   .routed = q->side != NULL,
 							   .prompt_score = q->route.prompt_score,
-							   .relation_score = q->route.relation_score };
+							   .relation_score = q->route.relation_score,
+							   .prompt_threshold = q->route.prompt_threshold };
 	}
 	details->asked_count = v->count;
 	return 0;
