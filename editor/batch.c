@@ -87,13 +87,17 @@ int editor__batch_reserve(struct editor__batch *batch, struct model_backend *bac
 static void pack_edit(struct editor_shard *shard, const struct editor__edit *edit, float scale)
 {
 	struct editor__batch *b = &shard->batch;
-	size_t rows = editor__edit_rows(edit), ffn = shard->shape->ffn, hidden = shard->shape->hidden;
-	memcpy(b->x + b->row_count * ffn, edit->inputs, rows * ffn * sizeof(float));
-	memcpy(b->y + b->row_count * hidden, edit->residual, rows * hidden * sizeof(float));
+	const struct editor__reading read = editor__edit_reading(edit);
+	const size_t ffn = shard->shape->ffn, hidden = shard->shape->hidden, labels = editor__edit_labels(edit),
+		     rows = read.prompt_rows + labels;
+	float *x = b->x + b->row_count * ffn;
+	memcpy(x, read.inputs, read.prompt_rows * ffn * sizeof(float));
+	memcpy(x + read.prompt_rows * ffn, edit->inputs + (edit->prompt_count - 1) * ffn, labels * ffn * sizeof(float));
+	memcpy(b->y + b->row_count * hidden, read.residual, rows * hidden * sizeof(float));
 	b->segments[b->segment_count++] = (struct model_segment){ .row_count = rows };
-	for (size_t i = edit->prompt_count; i < edit->id_count; i++) {
-		b->rows[b->label_count] = b->row_count + i - 1;
-		b->labels[b->label_count] = edit->ids[i];
+	for (size_t i = 0; i < labels; i++) {
+		b->rows[b->label_count] = b->row_count + read.prompt_rows + i;
+		b->labels[b->label_count] = edit->ids[edit->prompt_count + i];
 		b->scale[b->label_count++] = scale;
 	}
 	b->row_count += rows;
@@ -105,10 +109,11 @@ int editor__batch_fill(struct editor_shard *shard, const size_t *edits, size_t e
 	size_t rows = 0, labels = 0, count = 0;
 	for (; count < edit_count; count++) {
 		const struct editor__edit *edit = &shard->edits[edits[count]];
-		if (count > 0 && rows + editor__edit_rows(edit) > EDITOR__ROWS_MAX)
+		const size_t own = editor__edit_labels(edit), more = editor__edit_reading(edit).prompt_rows + own;
+		if (count > 0 && rows + more > EDITOR__ROWS_MAX)
 			break;
-		rows += editor__edit_rows(edit);
-		labels += editor__edit_labels(edit);
+		rows += more;
+		labels += own;
 	}
 	struct editor__batch *b = &shard->batch;
 	int rc = editor__batch_reserve(b, shard->backend, shard->shape, rows, count, labels, e);

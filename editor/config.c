@@ -3,6 +3,7 @@
 #include <math.h>
 
 #define EDITS_PER_SHARD_MAX 10000
+#define VIEWS_MAX           64
 #define STEPS_MAX           10000
 #define PREFIX_TOKENS_MAX   100
 
@@ -47,9 +48,10 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.prompt_layer = key_layer(6, shape->layers),
 		.edits_per_shard = 100,
 		.batch_edits = 10,
-		.epochs = 12,
+		.epochs = 16,
 		.rate = 2e-2f,
 		.noise = 0.2f,
+		.views = 4,
 		.stream_group_max = 10,
 		.stream_replay = 2,
 		.stream_steps_max = 25,
@@ -114,6 +116,7 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 		{ "edits_per_shard", c->edits_per_shard, 1, EDITS_PER_SHARD_MAX },
 		{ "batch_edits", c->batch_edits, 1, EDITS_PER_SHARD_MAX },
 		{ "epochs", c->epochs, 1, STEPS_MAX },
+		{ "views", c->views, 0, VIEWS_MAX },
 		{ "stream_group_max", c->stream_group_max, 1, EDITS_PER_SHARD_MAX },
 		{ "stream_replay", c->stream_replay, 0, EDITS_PER_SHARD_MAX },
 		{ "stream_steps_max", c->stream_steps_max, 1, STEPS_MAX },

@@ -37,8 +37,9 @@ struct editor_config {
 	size_t edits_per_shard; /* a shard closes at this many */
 	/* breadth-first pass */
 	size_t batch_edits, epochs;
-	float rate;  /* Adam, falling linearly to 0 */
-	float noise; /* standard deviations of A(x) over real tokens */
+	float rate;   /* Adam, falling linearly to 0 */
+	float noise;  /* standard deviations of A(x) over real tokens */
+	size_t views; /* of an edit: its answer behind other edits' forms of question (method.md); 0: none */
 	/* streaming */
 	size_t stream_group_max; /* larger groups of new edits take the breadth-first pass over the shard instead */
 	size_t stream_replay, stream_steps_max;

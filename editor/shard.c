@@ -15,6 +15,7 @@ static void edit_fini(struct editor__edit *edit)
 	record_destroy(&edit->record);
 	free(edit->ids);
 	free(edit->inputs);
+	editor__views_free(edit);
 	buf_free(&edit->subject);
 	buf_free(&edit->words);
 	*edit = (struct editor__edit){ 0 };
@@ -195,16 +196,6 @@ size_t editor_shard_delta_size(const struct editor_shard *shard)
 
 /* ---- The frozen part below the edited matrix */
 
-/* Fewer rows would go through another kernel, with other bits than the same edit has in a larger batch (backend.h). */
-#define PREFIX_ROWS_MIN 16u
-
-struct prefix { /* a packed batch of edits [first, first + count) */
-	size_t first, count, row_count;
-	float *x, *inputs, *residual, *states, *relation; /* rows × hidden, ffn, hidden, hidden, hidden */
-	int32_t *ids;
-	struct model_segment *segments;
-};
-
 /* The subject when it stands in the prompt: routes ask for it in a query's text (route.h), so a subject that even the
  * edit's own prompt does not name would keep the edit from ever being found. Else words of the prompt stand for it. */
 static int find_subject(struct editor__edit *edit, const struct editor__prompt *prompt)
@@ -233,15 +224,15 @@ static int keep_words(struct editor__edit *edit, const struct editor__query *que
 	return rc == 0 ? editor__words_unmarked(query, marks, &edit->words) : rc;
 }
 
-static int keep_keys(struct editor_shard *shard, struct editor__edit *edit, const struct prefix *p, size_t row,
+static int keep_keys(struct editor_shard *shard, struct editor__edit *edit, const struct editor__prefix_rows *rows,
 		     struct err *e)
 {
 	const size_t hidden = shard->shape->hidden;
 	const struct model_segment segment = { .row_count = edit->prompt_count };
 	const struct editor_prompt states = { .ids = edit->ids,
 					      .id_count = edit->prompt_count,
-					      .prompt_states = p->states + row * hidden,
-					      .relation_states = p->relation + row * hidden };
+					      .prompt_states = rows->states,
+					      .relation_states = rows->relation };
 	struct editor__prompt prompt;
 	editor_route_raw_keys(states.prompt_states, &segment, 1, hidden, edit->raw);
 	int rc = editor__prompt_init(&prompt, model_tokenizer_of(shard->model), &states);
@@ -256,9 +247,9 @@ static int keep_keys(struct editor_shard *shard, struct editor__edit *edit, cons
 	return rc != 0 ? err_set(e, rc, "edit %" PRIu64 ": its keys: %s", edit->seq, err_text(rc)) : 0;
 }
 
-static int keep_edit(struct editor_shard *shard, struct editor__edit *edit, const struct prefix *p, size_t row,
-		     struct err *e)
+static int keep_edit(struct editor_shard *shard, void *owner, const struct editor__prefix_rows *found, struct err *e)
 {
+	struct editor__edit *edit = owner;
 	size_t rows = editor__edit_rows(edit), ffn = shard->shape->ffn, hidden = shard->shape->hidden;
 	edit->inputs = fault_malloc((rows * (ffn + hidden) + 2 * hidden) * sizeof(float));
 	if (edit->inputs == NULL)
@@ -266,15 +257,15 @@ static int keep_edit(struct editor_shard *shard, struct editor__edit *edit, cons
 	edit->residual = edit->inputs + rows * ffn;
 	edit->raw = edit->residual + rows * hidden;
 	edit->relation = edit->raw + hidden;
-	memcpy(edit->inputs, p->inputs + row * ffn, rows * ffn * sizeof(float));
-	memcpy(edit->residual, p->residual + row * hidden, rows * hidden * sizeof(float));
+	memcpy(edit->inputs, found->inputs, rows * ffn * sizeof(float));
+	memcpy(edit->residual, found->residual, rows * hidden * sizeof(float));
 	edit->sum = edit->square_sum = 0;
 	for (size_t i = 0; i < rows * ffn; i++) {
 		double a = (double)edit->inputs[i];
 		edit->sum += a;
 		edit->square_sum += a * a;
 	}
-	int rc = keep_keys(shard, edit, p, row, e);
+	int rc = keep_keys(shard, edit, found, e);
 	if (rc != 0) {
 		free(edit->inputs);
 		edit->inputs = NULL;
@@ -282,80 +273,19 @@ static int keep_edit(struct editor_shard *shard, struct editor__edit *edit, cons
 	return rc;
 }
 
-static int prefix_run(struct editor_shard *shard, struct prefix *p, struct err *e)
-{
-	size_t row = 0, segment = 0, layer = shard->config.layer;
-	for (size_t i = p->first; i < p->first + p->count; i++) {
-		struct editor__edit *edit = &shard->edits[i];
-		size_t rows = editor__edit_rows(edit);
-		if (edit->inputs != NULL)
-			continue;
-		memcpy(p->ids + row, edit->ids, rows * sizeof(*p->ids));
-		p->segments[segment++] = (struct model_segment){ .row_count = rows };
-		row += rows;
-	}
-	if (row < p->row_count) { /* a text of nothing, that nobody looks at */
-		memset(p->ids + row, 0, (p->row_count - row) * sizeof(*p->ids));
-		p->segments[segment++] = (struct model_segment){ .row_count = p->row_count - row };
-	}
-	const struct model_tap taps[] = {
-		{ MODEL_TAP_INPUT, shard->config.prompt_layer, p->states },
-		{ MODEL_TAP_INPUT, shard->config.relation_layer, p->relation },
-		{ MODEL_TAP_DOWN_INPUT, layer, p->inputs },
-		{ MODEL_TAP_DOWN_RESIDUAL, layer, p->residual },
-	};
-	int rc = model_embed(shard->run, p->x, p->ids, p->row_count, e);
-	if (rc == 0)
-		rc = model_layers(shard->run, p->x, NULL, p->segments, segment, 0, layer + 1, NULL, taps, 4, e);
-	row = 0;
-	for (size_t i = p->first; rc == 0 && i < p->first + p->count; i++) {
-		struct editor__edit *edit = &shard->edits[i];
-		if (edit->inputs != NULL)
-			continue;
-		rc = keep_edit(shard, edit, p, row, e);
-		row += editor__edit_rows(edit);
-	}
-	return rc;
-}
-
-static int prefix_batch(struct editor_shard *shard, struct prefix *p, struct err *e)
-{
-	size_t hidden = shard->shape->hidden, ffn = shard->shape->ffn;
-	if (p->row_count < PREFIX_ROWS_MIN)
-		p->row_count = PREFIX_ROWS_MIN;
-	p->x = fault_malloc(p->row_count * (4 * hidden + ffn) * sizeof(float));
-	p->ids = fault_malloc(p->row_count * sizeof(*p->ids));
-	p->segments = fault_malloc((p->count + 1) * sizeof(*p->segments));
-	int rc = 0;
-	if (p->x == NULL || p->ids == NULL || p->segments == NULL) {
-		rc = err_set(e, ERR_NOMEM, "shard: out of memory for the inputs of %zu edits", p->count);
-	} else {
-		p->residual = p->x + p->row_count * hidden;
-		p->states = p->residual + p->row_count * hidden;
-		p->relation = p->states + p->row_count * hidden;
-		p->inputs = p->relation + p->row_count * hidden;
-		rc = prefix_run(shard, p, e);
-	}
-	free(p->x);
-	free(p->ids);
-	free(p->segments);
-	return rc;
-}
-
 int editor__prefix_fill(struct editor_shard *shard, struct err *e)
 {
-	int rc = 0;
-	for (size_t first = 0; rc == 0 && first < shard->edit_count;) {
-		struct prefix p = { .first = first };
-		for (; first < shard->edit_count; first++, p.count++) {
-			size_t rows = shard->edits[first].inputs == NULL ? editor__edit_rows(&shard->edits[first]) : 0;
-			if (p.row_count > 0 && p.row_count + rows > EDITOR__ROWS_MAX)
-				break;
-			p.row_count += rows;
-		}
-		if (p.row_count > 0)
-			rc = prefix_batch(shard, &p, e);
+	struct editor__prefix_text *texts = fault_malloc((shard->edit_count + 1) * sizeof(*texts));
+	size_t count = 0;
+	if (texts == NULL)
+		return err_set(e, ERR_NOMEM, "shard: out of memory for the texts of %zu edits", shard->edit_count);
+	for (size_t i = 0; i < shard->edit_count; i++) {
+		struct editor__edit *edit = &shard->edits[i];
+		if (edit->inputs == NULL)
+			texts[count++] = (struct editor__prefix_text){ edit->ids, editor__edit_rows(edit), edit };
 	}
+	int rc = editor__prefix_run(shard, texts, count, keep_edit, e);
+	free(texts);
 	return rc;
 }
 

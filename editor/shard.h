@@ -2,8 +2,8 @@
  * W′−W. Both families: of `paper` (wise.h) it trains one edit after the other with the seed as the shard's own (always
  * the same one), its index bytes are gap.h's, an edit passes the re-test when its answer begins with the target, and
  * merging by rounds and gradients are not for it. Same records' prompts and targets, config, seeds, backend and thread
- * count: same bytes. Only prompt and target_new are looked at (and loc_prompt in the paper's family). Not thread-safe;
- * no clock, no files, no sockets. */
+ * count: same bytes. Of a record prompt, target_new, aliases and subject are looked at (and loc_prompt in the paper's
+ * family). Not thread-safe; no clock, no files, no sockets. */
 #ifndef AMEND_EDITOR_SHARD_H
 #define AMEND_EDITOR_SHARD_H
 

@@ -17,15 +17,18 @@ struct editor__edit {
 	size_t id_count, prompt_count;
 	/* Computed once (everything below the edited matrix is frozen), for the id_count − 1 tokens that predict
 	 * something. */
-	float *inputs;          /* A(x): rows × ffn; NULL until then; owns the two below */
-	float *residual;        /* rows × hidden */
-	float *raw;             /* hidden: raw key of the prompt */
-	float *relation;        /* hidden: raw relation key */
-	struct buf subject;     /* folded; tells the relation from the rest */
-	struct buf words;       /* of the prompt beside the subject (words.h) */
-	bool subject_given;     /* by people, and it stands in the prompt */
-	double sum, square_sum; /* of inputs */
-	bool gave_up;           /* failed after all tries: not tried again for the sake of other edits */
+	float *inputs;              /* A(x): rows × ffn; NULL until then; owns the two below */
+	float *residual;            /* rows × hidden */
+	float *raw;                 /* hidden: raw key of the prompt */
+	float *relation;            /* hidden: raw relation key */
+	struct buf subject;         /* folded; tells the relation from the rest */
+	struct buf words;           /* of the prompt beside the subject (words.h) */
+	bool subject_given;         /* by people, and it stands in the prompt */
+	double sum, square_sum;     /* of inputs */
+	struct editor__view *views; /* views.c; there during a breadth-first pass */
+	size_t view_count;
+	const struct editor__view *seen; /* what a batch takes instead of the edit's own prompt; NULL: that */
+	bool gave_up;                    /* failed after all tries: not tried again for the sake of other edits */
 };
 
 struct editor__batch {
@@ -94,6 +97,35 @@ static inline int editor__watch(const struct editor_watch *watch, const char *ph
 		return 0;
 	return err_set(e, ERR_INTERRUPTED, "%s stopped after %zu of %zu", phase, done, total);
 }
+
+/* prefix.c: texts through the layers below the edited matrix; `keep` is called for each, in order, and copies the rows
+ * that it wants (borrowed: row_count × ffn, hidden, hidden, hidden). */
+struct editor__prefix_text {
+	const int32_t *ids;
+	size_t row_count;
+	void *owner;
+};
+struct editor__prefix_rows {
+	const float *inputs, *residual, *states, *relation;
+};
+typedef int editor__prefix_keep(struct editor_shard *shard, void *owner, const struct editor__prefix_rows *rows,
+				struct err *e);
+int editor__prefix_run(struct editor_shard *shard, const struct editor__prefix_text *texts, size_t count,
+		       editor__prefix_keep *keep, struct err *e) MUST_CHECK;
+
+/* views.c: what of an edit stands before its answer in a batch: its prompt's rows, or a view's. */
+struct editor__reading {
+	size_t prompt_rows;    /* before the row that predicts the answer's first token */
+	const float *inputs;   /* prompt_rows × ffn; the answer's rows are the edit's own in any case */
+	const float *residual; /* (prompt_rows + labels) × hidden */
+};
+struct editor__reading editor__edit_reading(const struct editor__edit *edit);
+/* config.views views of every edit whose subject stands in its prompt, where other edits of the shard have such a
+ * prompt, too. Those of before are freed. */
+int editor__views_make(struct editor_shard *shard, uint64_t seed, struct err *e) MUST_CHECK;
+/* Every second turn of an edit reads one of its views, one after the other. */
+void editor__edit_see(struct editor__edit *edit, uint64_t turn);
+void editor__views_free(struct editor__edit *edit);
 
 /* shard.c: computes the inputs that are missing. */
 int editor__prefix_fill(struct editor_shard *shard, struct err *e) MUST_CHECK;

@@ -144,7 +144,8 @@ static void add_noise(struct editor_shard *shard, const struct step *step, size_
 	struct editor__batch *b = &shard->batch;
 	const size_t ffn = shard->shape->ffn;
 	for (size_t s = 0, row = 0; s < b->segment_count; s++) {
-		const size_t at = step->edits[first + s], answer = shard->edits[at].prompt_count - 1;
+		const size_t at = step->edits[first + s];
+		const size_t answer = editor__edit_reading(&shard->edits[at]).prompt_rows;
 		const bool anchored = is_anchored_turn(shard, step, at);
 		for (size_t r = 0; r < b->segments[s].row_count; r++, row++) {
 			const float share = !anchored    ? shard->config.noise
@@ -278,6 +279,8 @@ static int run_pass(struct editor_shard *shard, struct pass *pass, const struct 
 				     .edit_count = left < batch ? left : batch,
 				     .rng = &rng,
 				     .turn = turn };
+		for (size_t i = 0; i < step.edit_count; i++)
+			editor__edit_see(&shard->edits[step.edits[i]], turn + step.edits[i]);
 		int rc = step_gradient(shard, &step, e);
 		if (rc != 0)
 			return rc;
@@ -305,12 +308,16 @@ static int breadth_first(struct editor_shard *shard, uint64_t seed, const struct
 		return err_set(e, ERR_NOMEM, "training: out of memory");
 	editor__trainer_forget(shard);
 	int rc = trainer_start(shard, NULL, e);
+	if (rc == 0)
+		rc = editor__views_make(shard, rng_derive(seed, shard->config.seed, epochs), e);
 	for (size_t epoch = 0; rc == 0 && epoch < epochs; epoch++) {
 		pass.seed = rng_derive(seed, shard->config.seed, epoch);
 		pass.rate = shard->config.rate * (1.0f - (float)epoch / (float)epochs);
 		rc = run_pass(shard, &pass, watch, e);
 	}
 	free(pass.order);
+	for (size_t i = 0; i < shard->edit_count; i++)
+		editor__views_free(&shard->edits[i]);
 	if (rc == 0)
 		trainer_finish(shard);
 	editor__trainer_forget(shard);

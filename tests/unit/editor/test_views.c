@@ -1,0 +1,196 @@
+/* Views (editor/views.c) of a shard's edits: what is in them, and what they do to training. */
+#include "editor/shard_internal.h"
+
+#include "base/fault.h"
+#include "tests/lib/test.h"
+#include "tests/lib/tiny_model.h"
+
+static struct model *model;
+
+static int open_tiny(void **state)
+{
+	(void)state;
+	struct err e = ERR_INIT;
+	return tiny_model_open(3, 1, &model, &e);
+}
+
+static int close_tiny(void **state)
+{
+	(void)state;
+	model_close(&model);
+	return 0;
+}
+
+static struct editor_config config(size_t views)
+{
+	struct editor_config c;
+	editor_config_default(model_shape_of(model), &c);
+	c.layer = 2;
+	c.views = views;
+	return c;
+}
+
+static void add(struct editor_shard *shard, uint64_t seq, const char *prompt, const char *subject, const char *target)
+{
+	char text[1024];
+	struct record *record = NULL;
+	struct err e = ERR_INIT;
+	snprintf(text, sizeof(text), "{\"prompt\":\"%s\",\"target_new\":\"%s\"%s%s%s}", prompt, target,
+		 subject != NULL ? ",\"subject\":\"" : "", subject != NULL ? subject : "", subject != NULL ? "\"" : "");
+	assert_ok(&e, record_parse(text, strlen(text), &record, &e));
+	assert_ok(&e, editor_shard_add(shard, seq, record, &e));
+	record_destroy(&record);
+}
+
+static struct editor_shard *shard_new(size_t views)
+{
+	const struct editor_config c = config(views);
+	struct editor_shard *shard = NULL;
+	struct err e = ERR_INIT;
+	assert_ok(&e, editor_shard_new(model, &c, &shard, &e));
+	return shard;
+}
+
+static struct editor_shard *shard_of_two(size_t views)
+{
+	struct editor_shard *shard = shard_new(views);
+	add(shard, 1, "what is the capital of Orla?", "Orla", "Brin");
+	add(shard, 2, "who is the king of all Vint?", "Vint", "Olaf IV");
+	return shard;
+}
+
+/* The shard's edit read in its own and in every view's way must be what `other` is: the same prompt rows, the same
+ * residuals, and the edit's own rows before its answer. */
+static void a_view_is_the_other_question_about_the_subject(void **state)
+{
+	(void)state;
+	struct editor_shard *shard = shard_of_two(3), *asked = shard_new(0);
+	struct err e = ERR_INIT;
+	const size_t ffn = TINY_FFN, hidden = TINY_HIDDEN;
+	add(asked, 1, "who is the king of all Orla?", "Orla", "Brin");
+	assert_ok(&e, editor__prefix_fill(shard, &e));
+	assert_ok(&e, editor__prefix_fill(asked, &e));
+	assert_ok(&e, editor__views_make(shard, 7, &e));
+	struct editor__edit *edit = &shard->edits[0], *as = &asked->edits[0];
+	assert_int_equal(edit->view_count, 3);
+	const size_t labels = editor__edit_labels(edit);
+	for (uint64_t turn = 1; turn < 7; turn += 2) {
+		editor__edit_see(edit, turn);
+		const struct editor__reading read = editor__edit_reading(edit);
+		assert_int_equal(read.prompt_rows, as->prompt_count - 1);
+		assert_memory_equal(read.inputs, as->inputs, read.prompt_rows * ffn * sizeof(float));
+		assert_memory_equal(read.residual, as->residual, editor__edit_rows(as) * hidden * sizeof(float));
+	}
+	size_t taken = 0;
+	const size_t first = 0;
+	assert_ok(&e, editor__batch_fill(shard, &first, 1, 1.0f, &taken, &e));
+	const size_t before = as->prompt_count - 1;
+	assert_int_equal(shard->batch.row_count, before + labels);
+	assert_int_equal(shard->batch.rows[0], before);
+	assert_memory_equal(shard->batch.labels, edit->ids + edit->prompt_count, labels * sizeof(int32_t));
+	assert_memory_equal(shard->batch.x + before * ffn, edit->inputs + (edit->prompt_count - 1) * ffn,
+			    labels * ffn * sizeof(float));
+	editor__edit_see(edit, 2); /* its own turn */
+	assert_int_equal(editor__edit_reading(edit).prompt_rows, edit->prompt_count - 1);
+	assert_ptr_equal(editor__edit_reading(edit).inputs, edit->inputs);
+	editor_shard_destroy(&shard);
+	editor_shard_destroy(&asked);
+}
+
+static void delta_of(struct editor_shard *shard, struct buf *out)
+{
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	const size_t count = editor_shard_count(shard);
+	assert_ok(&e, editor_shard_train(shard, EDITOR_BREADTH_FIRST, 0, count, 1, NULL, &stats, &e));
+	buf_clear(out);
+	assert_ok(&e, editor_shard_delta_encode(shard, out, &e));
+	for (size_t i = 0; i < count; i++) /* they cost memory, and serve the pass alone */
+		assert_true(shard->edits[i].view_count == 0 && shard->edits[i].views == NULL);
+	editor_shard_destroy(&shard);
+}
+
+static void views_are_trained_and_repeat(void **state)
+{
+	(void)state;
+	struct buf without = BUF_INIT, with = BUF_INIT, again = BUF_INIT;
+	delta_of(shard_of_two(0), &without);
+	delta_of(shard_of_two(2), &with);
+	delta_of(shard_of_two(2), &again);
+	assert_false(without.len == with.len && memcmp(without.data, with.data, with.len) == 0);
+	assert_same_bytes(&with, &again);
+	buf_free(&without);
+	buf_free(&with);
+	buf_free(&again);
+}
+
+/* No view where there is nothing to lend, no subject to ask about, or a long answer: then nothing changes. */
+static void what_has_no_view_is_trained_as_before(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *prompt, *subject, *target;
+	} cases[][2] = {
+		{ { "what is the capital of Orla?", NULL, "Brin" }, { "who is the king?", "Vint", "Olaf" } },
+		{ { "what is the capital of Orla?", "Orla", "Brin" }, { "who is the king?", "Vint", "Olaf" } },
+		{ { "what of Orla?", "Orla", "a long answer, of which every letter is a token of the tiny model" },
+		  { "who of Vint?", "Vint", "another one, quite as long, which is told from the first to the last" } },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct buf deltas[2] = { BUF_INIT, BUF_INIT };
+		for (size_t k = 0; k < 2; k++) {
+			struct editor_shard *shard = shard_new(4 * k);
+			for (size_t j = 0; j < 2; j++)
+				add(shard, j + 1, cases[i][j].prompt, cases[i][j].subject, cases[i][j].target);
+			delta_of(shard, &deltas[k]);
+		}
+		assert_same_bytes(&deltas[0], &deltas[1]);
+		buf_free(&deltas[0]);
+		buf_free(&deltas[1]);
+	}
+}
+
+static void a_prompt_of_many_words_is_lent_to_nobody(void **state)
+{
+	(void)state;
+	struct editor_shard *shard = shard_new(2);
+	struct err e = ERR_INIT;
+	char text[300];
+	memset(text, 'q', sizeof(text));
+	memcpy(text + sizeof(text) - 6, " Vint", 6);
+	add(shard, 1, "what is the capital of Orla?", "Orla", "Brin");
+	add(shard, 2, text, "Vint", "Olaf");
+	assert_ok(&e, editor__views_make(shard, 1, &e));
+	assert_int_equal(shard->edits[0].view_count, 0);
+	assert_int_equal(shard->edits[1].view_count, 2);
+	editor_shard_destroy(&shard);
+}
+
+static int make(void *context)
+{
+	struct err e = ERR_INIT;
+	return editor__views_make(context, 1, &e);
+}
+
+static void out_of_memory_is_said(void **state)
+{
+	(void)state;
+	struct editor_shard *shard = shard_of_two(2);
+	struct err e = ERR_INIT;
+	assert_ok(&e, editor__prefix_fill(shard, &e));
+	assert_true(test_walk_allocations(make, shard) > 4);
+	assert_int_equal(shard->edits[1].view_count, 2);
+	editor_shard_destroy(&shard);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_view_is_the_other_question_about_the_subject),
+		cmocka_unit_test(views_are_trained_and_repeat),
+		cmocka_unit_test(what_has_no_view_is_trained_as_before),
+		cmocka_unit_test(a_prompt_of_many_words_is_lent_to_nobody),
+		cmocka_unit_test(out_of_memory_is_said),
+	};
+	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
+}
