@@ -41,6 +41,11 @@ static const struct editor_wise_config wise_default = {
 	.merge_density = 0.53f,
 };
 
+void editor_wise_config_default(struct editor_wise_config *out)
+{
+	*out = wise_default;
+}
+
 void editor_config_default(const struct model_shape *shape, struct editor_config *out)
 {
 	*out = (struct editor_config){

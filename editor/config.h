@@ -67,6 +67,7 @@ struct editor_config {
 /* Defaults for a model (family amend): layer 25 of 30, prompt layer 6 of 30, in proportion for other depths (and inside
  * the model's range). */
 void editor_config_default(const struct model_shape *shape, struct editor_config *out);
+void editor_wise_config_default(struct editor_wise_config *out); /* the published values above */
 /* Changes the family, and with it the edited layer: 24 of 30 for the paper's, in proportion for other depths. */
 void editor_config_set_family(struct editor_config *config, enum editor_family family, const struct model_shape *shape);
 /* Ranges: ERR_INVALID says which field and what it may be. */

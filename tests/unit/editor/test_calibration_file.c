@@ -165,6 +165,13 @@ static void another_family_or_model_is_refused(void **state)
 	editor_calibration_file_fini(&paper);
 }
 
+static struct editor_wise_config published(void)
+{
+	struct editor_wise_config config;
+	editor_wise_config_default(&config);
+	return config;
+}
+
 static void margins_hold_for_the_training_that_they_were_measured_with(void **state)
 {
 	(void)state;
@@ -181,14 +188,14 @@ static void margins_hold_for_the_training_that_they_were_measured_with(void **st
 		{ 24, 70, 1, 1, 0.25f, "--wise.mask_ratio 0.25`" },
 	};
 	struct editor_calibration_file paper;
-	struct editor_wise_config config = margins(5);
+	struct editor_wise_config config = published();
 	struct err e = ERR_INIT;
 	paper_file(&paper);
 	assert_ok(&e, editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e));
 	assert_true(config.alpha == 40.0f && config.beta == 120.0f && config.gamma == 80.0f);
 	assert_true(config.act_ratio == 0.7f);
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-		config = margins(5);
+		config = published();
 		config.steps_max = others[i].steps;
 		config.rate = others[i].rate;
 		config.clip = others[i].clip;
@@ -198,8 +205,28 @@ static void margins_hold_for_the_training_that_they_were_measured_with(void **st
 		assert_non_null(strstr(e.text, others[i].next));
 		assert_true(config.alpha == 5.0f);
 	}
-	config = margins(5);
+	config = published();
 	assert_ok(&e, editor_calibration_file_margins(&paper, "p.cal", SIZE_MAX, &config, &e)); /* not known yet */
+	editor_calibration_file_fini(&paper);
+}
+
+static void a_margin_is_set_by_the_file_or_by_hand(void **state)
+{
+	(void)state;
+	struct editor_calibration_file paper;
+	struct editor_wise_config config = published();
+	struct err e = ERR_INIT;
+	paper_file(&paper);
+	config.act_ratio = 0;
+	assert_int_equal(editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e), ERR_MISMATCH);
+	assert_non_null(strstr(e.text, "p.cal holds wise.act_ratio 0.7, and it is set to 0 as well"));
+	config = published();
+	config.beta = 100;
+	assert_int_equal(editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e), ERR_MISMATCH);
+	assert_non_null(strstr(e.text, "leave out --wise.beta"));
+	config.beta = 120; /* what the file says, too */
+	assert_ok(&e, editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e));
+	assert_ok(&e, editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e)); /* again */
 	editor_calibration_file_fini(&paper);
 }
 
@@ -244,6 +271,7 @@ int main(void)
 		cmocka_unit_test(files_that_cannot_be_used_say_why),
 		cmocka_unit_test(another_family_or_model_is_refused),
 		cmocka_unit_test(margins_hold_for_the_training_that_they_were_measured_with),
+		cmocka_unit_test(a_margin_is_set_by_the_file_or_by_hand),
 		cmocka_unit_test(a_set_knows_what_its_calibration_was_fitted_on),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
