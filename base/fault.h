@@ -27,5 +27,7 @@ void fault_set(int64_t countdown, int64_t repeat);
 void *fault_malloc(size_t bytes) MUST_CHECK;
 void *fault_calloc(size_t item_count, size_t item_bytes) MUST_CHECK;
 void *fault_realloc(void *p, size_t bytes) MUST_CHECK;
+/* Stands for an allocation that a library makes: 0, or ERR_NOMEM when it is that one's turn to fail. */
+int fault_memory(void) MUST_CHECK;
 
 #endif

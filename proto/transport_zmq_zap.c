@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/sync.h"
 #include "proto/intake.h"
 #include "proto/refusals.h"
 
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -301,23 +301,18 @@ static void zap_free(struct proto__zap *zap)
 {
 	if (zap->wake_fd >= 0)
 		close(zap->wake_fd);
-	pthread_cond_destroy(&zap->changed);
-	pthread_mutex_destroy(&zap->lock);
+	sync_fini(&zap->lock, &zap->changed);
 	free(zap);
 }
 
 int proto__zap_start(struct proto_zmq *zmq, struct proto__zap **out, struct err *e)
 {
 	struct proto__zap *zap = fault_calloc(1, sizeof(*zap));
-	if (zap == NULL)
+	if (zap == NULL || sync_init(&zap->lock, &zap->changed) != 0) {
+		free(zap);
 		return err_set(e, ERR_NOMEM, "starting authentication: out of memory");
+	}
 	zap->zmq = zmq;
-	pthread_condattr_t attributes;
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&zap->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
-	pthread_mutex_init(&zap->lock, NULL);
 	zap->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int rc = zap->wake_fd < 0 ? err_errno(e, ERR_IO, errno, "starting authentication: eventfd")
 				  : handler_bind(zap, e);
@@ -381,22 +376,9 @@ static void probe_want(struct proto__zap *zap)
 	wake(zap);
 }
 
-static struct timespec deadline_in(int64_t ms)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += (time_t)(ms / 1000);
-	t.tv_nsec += (long)(ms % 1000) * 1000000L;
-	if (t.tv_nsec >= 1000000000L) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000L;
-	}
-	return t;
-}
-
 int proto__zap_probe_wait(struct proto__zap *zap, struct err *e)
 {
-	struct timespec deadline = deadline_in(PROBE_WAIT_MS);
+	struct timespec deadline = sync_deadline(PROBE_WAIT_MS);
 	int rc = 0;
 	pthread_mutex_lock(&zap->lock);
 	/* A busy machine may need more than one try; only a clear refusal counts. */

@@ -434,6 +434,21 @@ static void metrics_page_shows_what_was_set(void **state)
 	assert_null(page);
 }
 
+static int open_and_close(void *context)
+{
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 4, 2, 5, BODIES_MAX };
+	struct http_server *http = NULL;
+	int rc = http_server_open(&config, on_request, context, &http, NULL);
+	http_server_close(&http);
+	return rc;
+}
+
+static void out_of_memory_opens_none(void **state)
+{
+	(void)state;
+	assert_int_equal(test_walk_allocations(open_and_close, NULL), 2);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -452,6 +467,7 @@ int main(void)
 		T(closes_while_garbage_comes),
 		T(nothing_begins_while_it_closes),
 		cmocka_unit_test(metrics_page_shows_what_was_set),
+		cmocka_unit_test(out_of_memory_opens_none),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

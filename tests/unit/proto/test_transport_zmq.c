@@ -477,6 +477,20 @@ static void routes_are_bounded(void **state)
 		test_end_destroy(&clients[i]);
 }
 
+static int start_and_stop(void *context)
+{
+	const struct net *net = context;
+	struct proto_zmq *zmq = NULL;
+	int rc = proto_zmq_new(&net->server_keys, net->allow, env_system(), &zmq, NULL);
+	proto_zmq_destroy(&zmq);
+	return rc;
+}
+
+static void out_of_memory_starts_none(void **state)
+{
+	assert_int_equal(test_walk_allocations(start_and_stop, *state), 3);
+}
+
 int main(void)
 {
 #define NET(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -499,6 +513,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(routes_are_bounded, setup_few_peers, teardown),
 		NET(bad_endpoints_have_reasons),
 		NET(a_client_finds_a_restarted_server),
+		NET(out_of_memory_starts_none),
 	};
 	log_level_set(LOG_OFF);
 	return cmocka_run_group_tests(tests, NULL, NULL);
