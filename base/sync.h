@@ -1,5 +1,5 @@
-/* sync.h: a mutex and the condition that is waited for under it. Every condition goes by the monotonic clock. Making one
- * counts as an allocation of fault.h. */
+/* sync.h: a mutex and the condition that is waited for under it. Every condition goes by the monotonic clock. Making
+ * one counts as an allocation of fault.h. */
 #ifndef AMEND_BASE_SYNC_H
 #define AMEND_BASE_SYNC_H
 

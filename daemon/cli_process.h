@@ -26,6 +26,8 @@ int cli_process_list(const char *folder, struct cli_process *out, size_t max, si
 bool cli_process_alive(const struct cli_process *process);
 bool cli_process_suspended(const struct cli_process *process); /* by SIGSTOP or a terminal */
 void cli_process_signal(const struct cli_process *process, int signal_number);
+/* Waits until it has ended, at most so long. False: it runs still. */
+bool cli_process_wait(const struct cli_process *process, int64_t ms) MUST_CHECK;
 void cli_process_forget(const char *folder,
 			const struct cli_process *process);             /* removes the pid file; reaps when a child */
 uint64_t cli_process_resident_bytes(const struct cli_process *process); /* 0 when it is gone */

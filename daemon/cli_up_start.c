@@ -122,15 +122,14 @@ void cli_up__stop(struct cli_cluster *c, size_t first)
 		cli_process_signal(&c->processes[i], SIGTERM);
 		cli_process_signal(&c->processes[i], SIGCONT); /* one that is suspended takes no other signal */
 	}
-	int64_t deadline = env_monotonic_ms(c->cli->env) + STOP_MS;
-	for (size_t i = first; i < c->process_count;) {
-		if (!cli_process_alive(&c->processes[i])) {
-			cli_process_forget(c->folder, &c->processes[i++]);
-			continue;
-		}
-		if (env_monotonic_ms(c->cli->env) > deadline)
+	const int64_t deadline = env_monotonic_ms(c->cli->env) + STOP_MS;
+	for (size_t i = first; i < c->process_count; i++) {
+		int64_t left = deadline - env_monotonic_ms(c->cli->env);
+		while (!cli_process_wait(&c->processes[i], left)) {
 			cli_process_signal(&c->processes[i], SIGKILL);
-		usleep(20000);
+			left = STOP_MS;
+		}
+		cli_process_forget(c->folder, &c->processes[i]);
 	}
 }
 
