@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -290,17 +289,4 @@ bool cli_process_last_reason(const struct cli_process *process, const char *log_
 		if (strncmp(p, " level=warn ", 12) == 0 || strncmp(p, " level=error ", 13) == 0)
 			found = reason_read(p, out, out_bytes) || found;
 	return found;
-}
-
-bool cli_process_log_has(const char *log_path, int64_t from, const char *text)
-{
-	char tail[16 * LOG_TAIL_BYTES + 1];
-	tail_read(log_path, from, tail, sizeof tail);
-	return strstr(tail, text) != NULL;
-}
-
-int64_t cli_process_log_bytes(const char *log_path)
-{
-	struct stat st;
-	return stat(log_path, &st) == 0 ? st.st_size : 0;
 }

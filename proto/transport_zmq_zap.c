@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/sync.h"
 #include "proto/intake.h"
-#include "proto/refusals.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -41,9 +40,7 @@ struct proto__zap {
 	void *handler, *probe, *monitor;
 	int64_t probe_deadline_ms;
 	uint8_t probe_key[PROTO_KEY_BYTES];
-	struct proto__rate rate; /* of lines about all keys */
-	struct proto__refusals refusals;
-	uint64_t refusals_changes; /* zmq->allow_changes that they are of */
+	struct proto__rate rate; /* of lines about refused keys */
 };
 
 unsigned proto__zmq_roles(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYTES])
@@ -57,6 +54,14 @@ unsigned proto__zmq_roles(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYT
 static int64_t now_ms(void)
 {
 	return env_monotonic_ms(env_system()); /* real time, also when a test moves the process's clock */
+}
+
+size_t proto__zmq_refused(struct proto_zmq *zmq, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX])
+{
+	pthread_mutex_lock(&zmq->lock);
+	const size_t count = proto__refusals_list(&zmq->refusals, now_ms(), out);
+	pthread_mutex_unlock(&zmq->lock);
+	return count;
 }
 
 /* ---- One request: version, request id, domain, address, identity, mechanism, credentials. */
@@ -110,17 +115,14 @@ static bool is_probe(const struct proto__zap *zap, const struct request *r)
 	return zap->probe != NULL && memcmp(r->field[6], zap->probe_key, PROTO_KEY_BYTES) == 0;
 }
 
-/* After another list was read every key is told of anew: people look for what it changed. */
 static bool refusal_is_told(struct proto__zap *zap, const struct request *r)
 {
+	if (r->len[6] != PROTO_KEY_BYTES)
+		return true;
 	pthread_mutex_lock(&zap->zmq->lock);
-	const uint64_t changes = zap->zmq->allow_changes;
+	const bool told = proto__refusals_take(&zap->zmq->refusals, (const uint8_t *)r->field[6], now_ms());
 	pthread_mutex_unlock(&zap->zmq->lock);
-	if (changes != zap->refusals_changes)
-		zap->refusals = (struct proto__refusals){ 0 };
-	zap->refusals_changes = changes;
-	return r->len[6] != PROTO_KEY_BYTES ||
-	       proto__refusals_take(&zap->refusals, (const uint8_t *)r->field[6], now_ms());
+	return told;
 }
 
 static void refusal_log(struct proto__zap *zap, const struct request *r)

@@ -304,6 +304,33 @@ static void who_could_not_join_is_shown(void **state)
 	cli_expect_out(w, "\"refused\":{\"name\":\"worker-7\",\"reason\":\"prompt_layer is 6: it may be 1 to 4\"");
 }
 
+static void a_key_that_is_not_allowed_is_shown(void **state)
+{
+	struct cli_world *w = *state;
+	struct cluster *c = w->cluster;
+	struct end_peer strangers[2];
+	struct msg msg = { .type = MSG_FLEET };
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	cli_expect_out(w, "\"refused_keys\":[]");
+	for (uint8_t i = 0; i < 2; i++) {
+		char name[2] = { (char)('a' + i), '\0' };
+		end_connect(c, &strangers[i], name, (uint8_t)(0xe0 + i));
+		end_send(&strangers[i], &msg);
+		cluster_run(c);
+		cluster_advance(c, 2000);
+	}
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "\nthe key e1e1e1e1");
+	cli_expect_out(w, ", which is not on the list of allowed ones, was refused 2.0 s ago, and 1 other before it\n");
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	cli_expect_out(w, "\"refused_keys\":[{\"key\":\"e1e1e1e1");
+	cluster_advance(c, 60000); /* they try no more */
+	EXPECT(w, CLI_OK, "fleet", "status");
+	assert_null(strstr(cli_out(w), "the key "));
+	for (size_t i = 0; i < 2; i++)
+		strangers[i].transport->ops->destroy(strangers[i].transport);
+}
+
 int main(void)
 {
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
@@ -322,6 +349,7 @@ int main(void)
 		WORLD(the_fleet_is_shown_in_every_form),
 		WORLD(a_node_that_cannot_load_is_shown),
 		WORLD(who_could_not_join_is_shown),
+		WORLD(a_key_that_is_not_allowed_is_shown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

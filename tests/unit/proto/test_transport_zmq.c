@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SOON_MS    10000 /* deadline of what must come */
+#define SOON_MS    60000 /* deadline of what must come */
 #define SILENCE_MS 400   /* how long what must not come is waited for */
 
 struct net {
@@ -196,17 +196,25 @@ static void a_key_that_is_allowed_later_comes_in(void **state)
 	struct proto_zmq *zmq = NULL;
 	struct proto_transport *end = NULL;
 	struct err e = ERR_INIT;
+	struct msg_refused_key refused[MSG_REFUSED_KEYS_MAX];
 	struct msg msg = want(66);
+	int64_t since = 0;
 	assert_ok(&e, proto_keypair_new(&late, &e));
 	assert_ok(&e, proto_zmq_new(&late, NULL, env_system(), &zmq, &e));
 	assert_ok(&e, proto_zmq_connect(zmq, proto_zmq_endpoint(net->server, false), NULL, net->server_keys.public_key,
 					&end, &e));
-	assert_int_equal(test_send(end, 0, &msg, SILENCE_MS), ERR_AGAIN);
+	while (net->server->ops->refused(net->server, refused) == 0 && test_wait(&since))
+		;
+	assert_int_equal(net->server->ops->refused(net->server, refused), 1);
+	assert_memory_equal(refused[0].key, late.public_key, PROTO_KEY_BYTES);
+	assert_in_range(refused[0].ms_ago, 0, 60000);
+	assert_int_equal(test_send(end, 0, &msg, 0), ERR_AGAIN);
 	struct proto_allow *allow = test_allow_make(net->folder, late.public_key, PROTO_ROLE_WORKER);
 	assert_int_equal(proto_zmq_allow_set(net->server_zmq, allow), 0);
 	proto_allow_destroy(&net->allow);
 	net->allow = allow;
 	assert_int_equal(test_send(end, 0, &msg, SOON_MS), 0);
+	assert_int_equal(net->server->ops->refused(net->server, refused), 0);
 	test_end_destroy(&end);
 	proto_zmq_destroy(&zmq);
 }
