@@ -12,7 +12,7 @@
 
 /* 0, or ERR_FAULT when the armed action is errno. */
 int fault_point(const char *name) MUST_CHECK;
-/* Reads AMEND_FAULT once at start-up; the only getenv besides config. ERR_INVALID names the bad part. */
+/* Reads AMEND_FAULT once at start-up. ERR_INVALID names the bad part. */
 int fault_init_from_env(struct err *e) MUST_CHECK;
 /* Arms `spec` ("name=action@countdown[:repeat]"). */
 int fault_arm(const char *spec, struct err *e) MUST_CHECK;
