@@ -521,6 +521,15 @@ uint64_t worker_turn(struct end_peer *end, uint64_t shard, uint64_t epoch)
 	return version;
 }
 
+void fact_train(struct cluster *c, uint64_t boot, size_t fact)
+{
+	uint64_t shard, epoch;
+	worker_hello(&c->worker, boot);
+	client_facts(c, fact, 1);
+	epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+}
+
 void manifest_read(struct cluster *c, uint64_t version, struct arena *arena, struct proto_manifest *out)
 {
 	struct store_txn *txn = NULL;
