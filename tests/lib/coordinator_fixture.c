@@ -10,7 +10,7 @@ static int fake_start(void *context, const char *plan, const char *output, uint3
 {
 	struct fake_merge *fake = context;
 	if (fake->fail_start)
-		return err_set(e, ERR_EXTERNAL, "no mpirun");
+		return err_set(e, ERR_EXTERNAL, "no mpirun in /\x1b[2J");
 	fake->starts++;
 	fake->ranks = ranks;
 	snprintf(fake->plan, sizeof fake->plan, "%s", plan);

@@ -223,6 +223,27 @@ static void why_an_attempt_failed_is_said(void **state)
 	cli_expect_err(w, "amend: merge 1 (waiting to try again) does not go on: ");
 }
 
+static void job_cannot_start(struct cli_world *w)
+{
+	if (w->pauses == 1) {
+		w->cluster->fake.fail_start = true;
+		worker_turn(&w->cluster->worker, 1, training_epoch);
+	}
+}
+
+/* It may come from a program's output. */
+static void what_a_merge_says_is_escaped(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->on_pause = job_cannot_start;
+	EXPECT(w, CLI_FAILED, "merge", "run");
+	cli_expect_out(w, "no mpirun in /\\x1B[2J");
+	cli_expect_err(w, "no mpirun in /\\x1B[2J");
+	assert_null(strchr(cli_out(w), '\x1b'));
+	assert_null(strchr(cli_err(w), '\x1b'));
+}
+
 static void a_merge_that_takes_too_long_is_pending(void **state)
 {
 	struct cli_world *w = *state;
@@ -345,6 +366,7 @@ int main(void)
 		WORLD(a_failed_merge_never_says_100_percent),
 		WORLD(why_a_merge_does_not_go_on_is_said),
 		WORLD(why_an_attempt_failed_is_said),
+		WORLD(what_a_merge_says_is_escaped),
 		WORLD(a_merge_that_takes_too_long_is_pending),
 		WORLD(the_fleet_is_shown_in_every_form),
 		WORLD(a_node_that_cannot_load_is_shown),
