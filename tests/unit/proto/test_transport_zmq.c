@@ -219,6 +219,50 @@ static void a_key_that_is_allowed_later_comes_in(void **state)
 	proto_zmq_destroy(&zmq);
 }
 
+/* A refusal of the key that is younger than the call. */
+static void refusal_wait(struct net *net, const uint8_t key[PROTO_KEY_BYTES])
+{
+	struct msg_refused_key refused[MSG_REFUSED_KEYS_MAX];
+	const int64_t began = env_monotonic_ms(env_system());
+	int64_t since = 0;
+	do {
+		size_t count = net->server->ops->refused(net->server, refused);
+		if (count > 0 && memcmp(refused[0].key, key, PROTO_KEY_BYTES) == 0 &&
+		    env_monotonic_ms(env_system()) - refused[0].ms_ago > began)
+			return;
+	} while (test_wait(&since));
+	fail_msg("the key is not refused");
+}
+
+/* A line at first, then after a second, two, four (proto/refusals.h): one that tries often does not fill the log. */
+static void a_refused_key_is_logged_ever_less(void **state)
+{
+	struct net *net = *state;
+	struct proto_keypair stranger;
+	struct proto_zmq *zmq = NULL;
+	struct proto_transport *ends[5];
+	struct err e = ERR_INIT;
+	size_t lines = 1;
+	const int64_t began = env_monotonic_ms(env_system());
+	assert_ok(&e, proto_keypair_new(&stranger, &e));
+	assert_ok(&e, proto_zmq_new(&stranger, NULL, env_system(), &zmq, &e));
+	log_level_set(LOG_WARN);
+	test_log_begin(net->folder);
+	for (size_t i = 0; i < 5; i++) {
+		assert_ok(&e, proto_zmq_connect(zmq, proto_zmq_endpoint(net->server, false), NULL,
+						net->server_keys.public_key, &ends[i], &e));
+		refusal_wait(net, stranger.public_key);
+	}
+	test_log_end();
+	log_level_set(LOG_OFF);
+	for (int64_t left = env_monotonic_ms(env_system()) - began; left >= 1000; left /= 2)
+		lines++;
+	assert_in_range(test_log_count("PROTO-KEY-REFUSED"), 1, lines);
+	for (size_t i = 0; i < 5; i++)
+		test_end_destroy(&ends[i]);
+	proto_zmq_destroy(&zmq);
+}
+
 static int raw_connect(const struct net *net)
 {
 	const char *colon = strrchr(proto_zmq_endpoint(net->server, false), ':');
@@ -508,6 +552,7 @@ int main(void)
 		NET(hints_reach_subscribers),
 		NET(a_wrong_client_key_is_refused),
 		NET(a_key_that_is_allowed_later_comes_in),
+		NET(a_refused_key_is_logged_ever_less),
 		NET(a_wrong_server_key_is_refused),
 		NET(a_peer_without_curve_is_refused),
 		NET(garbage_does_not_hurt),
