@@ -111,13 +111,6 @@ void proto_zmq_destroy(struct proto_zmq **zmq)
 	*zmq = NULL;
 }
 
-int proto_zmq_probe(struct proto_zmq *zmq, struct err *e)
-{
-	if (zmq->zap == NULL)
-		return err_set(e, ERR_DENIED, "no authentication runs in this process");
-	return proto__zap_probe_next(zmq->zap, e);
-}
-
 /* ---- Options. */
 
 struct option {

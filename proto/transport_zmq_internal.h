@@ -32,7 +32,5 @@ void proto__zap_stop(struct proto__zap **zap);
 void proto__zap_target(struct proto__zap *zap, const char *endpoint);
 /* A whole probe, waited for (at start-up). 0 when the random key was refused; ERR_DENIED, ERR_TIMEOUT. */
 int proto__zap_probe_wait(struct proto__zap *zap, struct err *e) MUST_CHECK;
-/* The verdict of the probe before; begins the next. */
-int proto__zap_probe_next(struct proto__zap *zap, struct err *e) MUST_CHECK;
 
 #endif

@@ -399,8 +399,11 @@ int proto__zap_probe_wait(struct proto__zap *zap, struct err *e)
 	return rc;
 }
 
-int proto__zap_probe_next(struct proto__zap *zap, struct err *e)
+int proto_zmq_probe(struct proto_zmq *zmq, struct err *e)
 {
+	struct proto__zap *zap = zmq->zap;
+	if (zap == NULL)
+		return err_set(e, ERR_DENIED, "no authentication runs in this process");
 	pthread_mutex_lock(&zap->lock);
 	int rc = verdict_code(zap, e);
 	/* One silent probe on a loaded machine is no proof; one that never came back is. */

@@ -1,7 +1,6 @@
 /* Who holds what; fencing; and groups whose workers die. */
 #include "tests/lib/coordinator_fixture.h"
 
-
 static void test_silent_worker_loses_its_lease_to_another(void **state)
 {
 	struct cluster *c = *state;
