@@ -34,10 +34,10 @@ struct end {
 	uint8_t key[PROTO_KEY_BYTES]; /* client */
 	uint64_t server_id;           /* client: 0 while no server of that name was there */
 	char server_name[NAME_BYTES_MAX + 1];
-	const struct proto_allow *allow; /* server, and what follows */
-	struct proto__refusals refusals;
-	struct packet *first, **last; /* inbox */
-	size_t waiting;               /* in the heap or the inbox */
+	const struct proto_allow *allow; /* server */
+	struct proto__refusals refusals; /* server */
+	struct packet *first, **last;    /* inbox */
+	size_t waiting;                  /* in the heap or the inbox */
 	struct proto__intake intake;
 };
 
