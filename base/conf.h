@@ -1,5 +1,5 @@
 /* conf.h: the configuration table. One table of items per program makes --help, the sample file, `amend config view`
- * and the checks; values come from defaults, then the YAML file (libcyaml), then flags. No getenv elsewhere. */
+ * and the checks; values come from defaults, then the YAML file (libcyaml), then flags. None from the environment. */
 #ifndef AMEND_BASE_CONF_H
 #define AMEND_BASE_CONF_H
 

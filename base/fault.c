@@ -252,6 +252,11 @@ static bool alloc_fails(void)
 	return fails;
 }
 
+int fault_memory(void)
+{
+	return alloc_fails() ? ERR_NOMEM : 0;
+}
+
 void *fault_malloc(size_t bytes)
 {
 	return alloc_fails() ? NULL : malloc(bytes != 0 ? bytes : 1);

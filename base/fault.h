@@ -12,7 +12,7 @@
 
 /* 0, or ERR_FAULT when the armed action is errno. */
 int fault_point(const char *name) MUST_CHECK;
-/* Reads AMEND_FAULT once at start-up; the only getenv besides config. ERR_INVALID names the bad part. */
+/* Reads AMEND_FAULT once at start-up. ERR_INVALID names the bad part. */
 int fault_init_from_env(struct err *e) MUST_CHECK;
 /* Arms `spec` ("name=action@countdown[:repeat]"). */
 int fault_arm(const char *spec, struct err *e) MUST_CHECK;
@@ -27,5 +27,7 @@ void fault_set(int64_t countdown, int64_t repeat);
 void *fault_malloc(size_t bytes) MUST_CHECK;
 void *fault_calloc(size_t item_count, size_t item_bytes) MUST_CHECK;
 void *fault_realloc(void *p, size_t bytes) MUST_CHECK;
+/* Stands for an allocation that a library makes: 0, or ERR_NOMEM when it is that one's turn to fail. */
+int fault_memory(void) MUST_CHECK;
 
 #endif

@@ -1,9 +1,9 @@
 #include "base/pool.h"
 
 #include "base/fault.h"
+#include "base/sync.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -142,23 +142,41 @@ static int start_threads(struct pool *pool, size_t thread_count, struct err *e)
 	return rc;
 }
 
+static int locks_init(struct pool *pool)
+{
+	int rc = sync_init(&pool->lock, &pool->wake);
+	if (rc == 0 && sync_cond_init(&pool->idle) != 0) {
+		sync_fini(&pool->lock, &pool->wake);
+		rc = ERR_NOMEM;
+	}
+	return rc;
+}
+
+static void pool_free(struct pool *pool)
+{
+	if (pool->event_fd >= 0)
+		close(pool->event_fd);
+	sync_fini(&pool->lock, &pool->wake);
+	pthread_cond_destroy(&pool->idle);
+	free(pool);
+}
+
 int pool_new(size_t thread_count, size_t queue_max, struct pool **out, struct err *e)
 {
 	if (thread_count > THREADS_MAX || queue_max == 0)
 		return err_set(e, ERR_INVALID, "a pool has 0 to %d threads and room for a job, not %zu and %zu",
 			       THREADS_MAX, thread_count, queue_max);
 	struct pool *pool = fault_calloc(1, sizeof(*pool) + thread_count * sizeof(pool->threads[0]));
-	if (pool == NULL)
+	if (pool == NULL || locks_init(pool) != 0) {
+		free(pool);
 		return err_set(e, ERR_NOMEM, "making a pool: out of memory");
+	}
 	pool->event_fd = thread_count > 0 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
 	if (thread_count > 0 && pool->event_fd < 0) {
 		int rc = err_errno(e, ERR_LIMIT, errno, "making the event descriptor of a pool");
-		free(pool);
+		pool_free(pool);
 		return rc;
 	}
-	pthread_mutex_init(&pool->lock, NULL);
-	pthread_cond_init(&pool->wake, NULL);
-	pthread_cond_init(&pool->idle, NULL);
 	queue_init(&pool->waiting);
 	queue_init(&pool->finished);
 	pool->queue_max = queue_max;
@@ -265,11 +283,6 @@ void pool_destroy(struct pool **pool)
 		pthread_join(p->threads[i], NULL);
 	while (pool_poll(p) > 0)
 		;
-	if (p->event_fd >= 0)
-		close(p->event_fd);
-	pthread_mutex_destroy(&p->lock);
-	pthread_cond_destroy(&p->wake);
-	pthread_cond_destroy(&p->idle);
-	free(p);
+	pool_free(p);
 	*pool = NULL;
 }

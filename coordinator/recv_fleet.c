@@ -77,6 +77,9 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 		reply->refused_reason = coordinator__text(c->refused.reason);
 		reply->refused_ms_ago = coordinator__now_ms(c) - c->refused.at_ms;
 	}
+	struct msg_refused_key refused_keys[MSG_REFUSED_KEYS_MAX];
+	reply->refused_keys = refused_keys;
+	reply->refused_key_count = c->transport->ops->refused(c->transport, refused_keys);
 	if (c->merge.active) {
 		reply->merge = c->merge.rec.id;
 		reply->merge_phase = coordinator__text(coordinator__merge_phase(c));

@@ -57,8 +57,8 @@ static int parse(int argc, char **argv, struct worker_merge_rank_options *o)
 			known = value != NULL && strcmp(argv[i], "--threads") == 0 &&
 				parse_threads(value, &o->thread_count) == 0;
 		if (!known) {
-			fprintf(stderr, "amend-merge: %s: unknown, or its value is missing or wrong\n%s", argv[i],
-				usage);
+			cli_line(stderr, "amend-merge: %s: unknown, or its value is missing or wrong", argv[i]);
+			fputs(usage, stderr);
 			return EXIT_USAGE;
 		}
 	}

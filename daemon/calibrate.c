@@ -101,8 +101,9 @@ static int read_groups(struct run *run, struct err *e)
 	if (path == NULL)
 		return 0;
 	int rc = import_open(path, run->options->format, &file, e);
-	if (rc == 0)
-		rc = read_rows(run, file, &with_other, e);
+	if (rc != 0)
+		return rc;
+	rc = read_rows(run, file, &with_other, e);
 	import_close(&file);
 	if (rc == 0 && with_other == 0)
 		rc = err_set(e, ERR_INVALID,

@@ -73,8 +73,9 @@ static int edits_of_file(struct search *s, struct err *e)
 {
 	struct import_file *file = NULL;
 	int rc = import_open(s->options->edits, s->options->format, &file, e);
-	if (rc == 0)
-		rc = read_edits(s, file, e);
+	if (rc != 0)
+		return rc;
+	rc = read_edits(s, file, e);
 	import_close(&file);
 	if (rc == 0 && s->edit_count < EDITS_MIN)
 		rc = err_set(e, ERR_INVALID,

@@ -2,20 +2,23 @@
 #include "daemon/cli_process.h"
 
 #include "base/buf.h"
+#include "base/env.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define LOG_TAIL_BYTES 4096
+#define LOOK_MS        20 /* how often, where the system cannot say when a process ends */
 
 /* Start time in clock ticks since boot; 0 when there is no such process, or it is a zombie. One whose other threads
  * still end is none: it holds its ports and locks. */
@@ -132,6 +135,21 @@ void cli_process_signal(const struct cli_process *process, int signal_number)
 {
 	if (cli_process_alive(process))
 		kill(process->pid, signal_number);
+}
+
+bool cli_process_wait(const struct cli_process *process, int64_t ms)
+{
+	/* Opened before it is looked at: the number may be another's by then, and is not waited for. */
+	struct pollfd end = { .fd = (int)syscall(SYS_pidfd_open, process->pid, 0), .events = POLLIN };
+	const int64_t until = env_monotonic_ms(env_system()) + ms;
+	int64_t left = ms;
+	while (cli_process_alive(process) && left > 0) {
+		poll(&end, 1, end.fd >= 0 && left < INT_MAX ? (int)left : LOOK_MS);
+		left = until - env_monotonic_ms(env_system());
+	}
+	if (end.fd >= 0)
+		close(end.fd);
+	return !cli_process_alive(process);
 }
 
 void cli_process_forget(const char *folder, const struct cli_process *process)
@@ -271,17 +289,4 @@ bool cli_process_last_reason(const struct cli_process *process, const char *log_
 		if (strncmp(p, " level=warn ", 12) == 0 || strncmp(p, " level=error ", 13) == 0)
 			found = reason_read(p, out, out_bytes) || found;
 	return found;
-}
-
-bool cli_process_log_has(const char *log_path, int64_t from, const char *text)
-{
-	char tail[16 * LOG_TAIL_BYTES + 1];
-	tail_read(log_path, from, tail, sizeof tail);
-	return strstr(tail, text) != NULL;
-}
-
-int64_t cli_process_log_bytes(const char *log_path)
-{
-	struct stat st;
-	return stat(log_path, &st) == 0 ? st.st_size : 0;
 }

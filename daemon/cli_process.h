@@ -26,6 +26,8 @@ int cli_process_list(const char *folder, struct cli_process *out, size_t max, si
 bool cli_process_alive(const struct cli_process *process);
 bool cli_process_suspended(const struct cli_process *process); /* by SIGSTOP or a terminal */
 void cli_process_signal(const struct cli_process *process, int signal_number);
+/* Waits until it has ended, at most so long. False: it runs still. */
+bool cli_process_wait(const struct cli_process *process, int64_t ms) MUST_CHECK;
 void cli_process_forget(const char *folder,
 			const struct cli_process *process);             /* removes the pid file; reaps when a child */
 uint64_t cli_process_resident_bytes(const struct cli_process *process); /* 0 when it is gone */
@@ -33,8 +35,5 @@ uint64_t cli_process_resident_bytes(const struct cli_process *process); /* 0 whe
 void cli_process_last_words(const struct cli_process *process, const char *log_path, char *out, size_t out_bytes);
 /* The reason of the last warning or error that it has logged; false: none, and `out` is as it was. */
 bool cli_process_last_reason(const struct cli_process *process, const char *log_path, char *out, size_t out_bytes);
-/* Is the text in what was logged from that byte on (its last 64 KiB)? */
-bool cli_process_log_has(const char *log_path, int64_t from, const char *text);
-int64_t cli_process_log_bytes(const char *log_path);
 
 #endif

@@ -8,6 +8,10 @@
 
 #include <limits.h>
 
+struct cli_up_refusal {
+	bool refused; /* its key, since this start began */
+	int64_t first_ms, last_ms;
+};
 struct cli_cluster {
 	struct cli *cli;
 	char folder[PATH_MAX]; /* absolute once it is open */
@@ -21,7 +25,9 @@ struct cli_cluster {
 	char server_key[65];
 	uint64_t workers;
 	struct cli_process processes[CLI_PROCESSES_MAX];
+	int64_t began_ms; /* the start of programs; monotonic, as what follows */
 	bool joined[CLI_PROCESSES_MAX];
+	struct cli_up_refusal refusals[CLI_PROCESSES_MAX];
 	size_t process_count;
 	size_t running_count; /* the first of them ran before this start */
 };

@@ -8,11 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ARGS_MAX       40
-#define START_MS       (180 * INT64_C(1000)) /* the first start calibrates on the shipped corpus */
-#define STOP_MS        (30 * INT64_C(1000))
-#define REFUSED_MS     5000 /* so long a key may be refused before a refusal counts */
-#define REFUSED_ASK_MS 500
+#define ARGS_MAX   40
+#define START_MS   (180 * INT64_C(1000)) /* the first start calibrates on the shipped corpus */
+#define STOP_MS    (30 * INT64_C(1000))
+#define REFUSED_MS 5000 /* a key that was refused is refused still after so long: that counts */
 
 struct args {
 	char *list[ARGS_MAX];
@@ -122,15 +121,14 @@ void cli_up__stop(struct cli_cluster *c, size_t first)
 		cli_process_signal(&c->processes[i], SIGTERM);
 		cli_process_signal(&c->processes[i], SIGCONT); /* one that is suspended takes no other signal */
 	}
-	int64_t deadline = env_monotonic_ms(c->cli->env) + STOP_MS;
-	for (size_t i = first; i < c->process_count;) {
-		if (!cli_process_alive(&c->processes[i])) {
-			cli_process_forget(c->folder, &c->processes[i++]);
-			continue;
-		}
-		if (env_monotonic_ms(c->cli->env) > deadline)
+	const int64_t deadline = env_monotonic_ms(c->cli->env) + STOP_MS;
+	for (size_t i = first; i < c->process_count; i++) {
+		int64_t left = deadline - env_monotonic_ms(c->cli->env);
+		while (!cli_process_wait(&c->processes[i], left)) {
 			cli_process_signal(&c->processes[i], SIGKILL);
-		usleep(20000);
+			left = STOP_MS;
+		}
+		cli_process_forget(c->folder, &c->processes[i]);
 	}
 }
 
@@ -145,6 +143,37 @@ static void member_note(struct cli_cluster *c, const struct msg_fleet_member *me
 			c->joined[i] = answers;
 }
 
+static const struct msg_refused_key *refusal_of(const struct cli_cluster *c, const struct cli_process *process,
+						const struct msg_fleet_reply *fleet)
+{
+	char path[PATH_MAX + 80];
+	struct proto_keypair pair;
+	snprintf(path, sizeof path, "%s/keys/%s.key", c->folder, process->name);
+	if (fleet->refused_key_count == 0 || proto_keypair_load(path, &pair, NULL) != 0)
+		return NULL;
+	const struct msg_refused_key *found = NULL;
+	for (size_t i = 0; i < fleet->refused_key_count && found == NULL; i++)
+		if (memcmp(fleet->refused_keys[i].key, pair.public_key, PROTO_KEY_BYTES) == 0)
+			found = &fleet->refused_keys[i];
+	proto_keypair_wipe(&pair);
+	return found;
+}
+
+/* Of this start only: the coordinator may not have read the list again yet that this start has added to. */
+static void refusals_note(struct cli_cluster *c, const struct msg_fleet_reply *fleet)
+{
+	const int64_t now = env_monotonic_ms(c->cli->env);
+	for (size_t i = 0; i < c->process_count; i++) {
+		struct cli_up_refusal *refusal = &c->refusals[i];
+		const struct msg_refused_key *key = c->joined[i] ? NULL : refusal_of(c, &c->processes[i], fleet);
+		if (key == NULL || now - key->ms_ago < c->began_ms)
+			*refusal = (struct cli_up_refusal){ .refused = false };
+		else
+			*refusal = (struct cli_up_refusal){ true, refusal->refused ? refusal->first_ms : now,
+							    now - key->ms_ago };
+	}
+}
+
 static int fleet_ask(struct cli_cluster *c, struct err *e)
 {
 	struct msg request = { .type = MSG_FLEET };
@@ -154,6 +183,8 @@ static int fleet_ask(struct cli_cluster *c, struct err *e)
 	memset(c->joined, 0, sizeof c->joined);
 	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++)
 		member_note(c, &reply->msg.u.fleet_reply.members[i], reply->msg.u.fleet_reply.version);
+	if (rc == 0)
+		refusals_note(c, &reply->msg.u.fleet_reply);
 	msg_free(&reply);
 	return rc;
 }
@@ -168,29 +199,28 @@ static size_t joined_count(const struct cli_cluster *c, const char *role)
 
 /* --- why one does not come */
 
-/* The coordinator has logged a refusal of its key, from that byte of the log on. */
-static bool key_refused(const struct cli_cluster *c, const struct cli_process *process, int64_t from)
+static bool is_any_refused(const struct cli_cluster *c)
 {
-	char path[PATH_MAX + 80], hex[65], text[128];
-	struct proto_keypair pair;
-	struct err silent = ERR_INIT;
-	snprintf(path, sizeof path, "%s/keys/%s.key", c->folder, process->name);
-	if (proto_keypair_load(path, &pair, &silent) != 0)
-		return false;
-	proto_key_hex(pair.public_key, hex);
-	proto_keypair_wipe(&pair);
-	snprintf(text, sizeof text, "key=%s", hex);
-	log_path_of(c, "coordinator", path);
-	return cli_process_log_has(path, from, text);
+	bool any = false;
+	for (size_t i = 0; i < c->process_count; i++)
+		any = any || c->refusals[i].refused;
+	return any;
 }
 
-static const struct cli_process *refused_find(const struct cli_cluster *c, int64_t from)
+/* A key that is allowed meanwhile comes in by itself; one that is refused still after a while does not. */
+static int refusals_check(const struct cli_cluster *c, struct err *e)
 {
-	for (size_t i = 0; i < c->process_count; i++)
-		if (!c->joined[i] && strcmp(c->processes[i].name, "coordinator") != 0 &&
-		    key_refused(c, &c->processes[i], from))
-			return &c->processes[i];
-	return NULL;
+	char path[PATH_MAX + 80];
+	for (size_t i = 0; i < c->process_count; i++) {
+		if (!c->refusals[i].refused || c->refusals[i].last_ms - c->refusals[i].first_ms < REFUSED_MS)
+			continue;
+		log_path_of(c, "coordinator", path);
+		return err_set(e, ERR_DENIED,
+			       "the coordinator refuses the key of %s: %s/keys/allow, or the list that it reads, lacks "
+			       "it, or cannot be read; look into %s, and have it read the list again with SIGHUP",
+			       c->processes[i].name, c->folder, path);
+	}
+	return 0;
 }
 
 /* What the first of those says that have not joined. */
@@ -215,35 +245,9 @@ static void missing_say(const struct cli_cluster *c, char *out, size_t out_bytes
 
 struct wait {
 	size_t workers, nodes;
-	int64_t limit_ms, deadline, asked_ms;
-	int64_t refusals_from; /* in the coordinator's log */
-	int64_t refused_ms;    /* when one was seen first; 0: not yet */
-	bool refused_again;    /* what is found from now on was tried after it had been read */
+	int64_t limit_ms, deadline;
 	char awaited[160];
 };
-
-/* A key that is allowed meanwhile comes in by itself; one that is refused still after a while does not. */
-static int refusals_check(struct cli_cluster *c, struct wait *w, int64_t now, struct err *e)
-{
-	char path[PATH_MAX + 80];
-	if (now - w->asked_ms < REFUSED_ASK_MS)
-		return 0;
-	w->asked_ms = now;
-	log_path_of(c, "coordinator", path);
-	const struct cli_process *refused = refused_find(c, w->refusals_from);
-	if (refused != NULL && w->refused_again)
-		return err_set(e, ERR_DENIED,
-			       "the coordinator refuses the key of %s: %s/keys/allow, or the list that it reads, lacks "
-			       "it, or cannot be read; look into %s, and have it read the list again with SIGHUP",
-			       refused->name, c->folder, path);
-	if (refused != NULL && w->refused_ms == 0)
-		w->refused_ms = now;
-	if (w->refused_ms != 0 && !w->refused_again && now - w->refused_ms >= REFUSED_MS) {
-		w->refused_again = true;
-		w->refusals_from = cli_process_log_bytes(path);
-	}
-	return 0;
-}
 
 static void awaited_say(const struct cli_cluster *c, struct wait *w)
 {
@@ -254,7 +258,7 @@ static void awaited_say(const struct cli_cluster *c, struct wait *w)
 	if (workers > 0)
 		snprintf(some, sizeof some, "%zu worker%s%s", workers, cli_plural(workers), node ? " and " : "");
 	snprintf(w->awaited, sizeof w->awaited, "%s%s to get ready%s", some, node ? "the node" : "",
-		 w->refused_ms != 0 && !w->refused_again ? " (a key is refused)" : "");
+		 is_any_refused(c) ? " (a key is refused)" : "");
 }
 
 static int timeout_say(const struct cli_cluster *c, const struct wait *w, struct err *e)
@@ -276,17 +280,17 @@ static int wait_step(struct cli_cluster *c, struct wait *w, bool *done, struct e
 		return rc;
 	rc = fleet_ask(c, &silent);
 	*done = rc == 0 && joined_count(c, "worker-") >= w->workers && joined_count(c, "node-") >= w->nodes;
-	int64_t now = env_monotonic_ms(c->cli->env);
 	if (*done)
 		return 0;
-	if (rc == 0 && refusals_check(c, w, now, e) != 0)
-		return e->code;
-	return now > w->deadline ? timeout_say(c, w, e) : 0;
+	rc = refusals_check(c, e);
+	if (rc == 0 && env_monotonic_ms(c->cli->env) > w->deadline)
+		rc = timeout_say(c, w, e);
+	return rc;
 }
 
-static int fleet_wait(struct cli_cluster *c, size_t workers, size_t nodes, int64_t refusals_from, struct err *e)
+static int fleet_wait(struct cli_cluster *c, size_t workers, size_t nodes, struct err *e)
 {
-	struct wait w = { .workers = workers, .nodes = nodes, .refusals_from = refusals_from };
+	struct wait w = { .workers = workers, .nodes = nodes };
 	struct cli_progress progress;
 	bool done = false;
 	w.limit_ms = c->cli->timeout_given ? c->cli->wait_ms : START_MS;
@@ -316,18 +320,16 @@ static void keys_reread(const struct cli_cluster *c)
 
 int cli_up__start(struct cli_cluster *c, struct err *e)
 {
-	char path[PATH_MAX + 80];
-	log_path_of(c, "coordinator", path);
-	const int64_t refusals_from = cli_process_log_bytes(path);
+	c->began_ms = env_monotonic_ms(c->cli->env);
 	keys_reread(c);
 	int rc = coordinator_add(c, e);
 	if (rc == 0)
 		rc = cli_connect(c->cli, e);
 	if (rc == 0)
-		rc = fleet_wait(c, 0, 0, refusals_from, e); /* it answers: its ports and its ledger are fine */
+		rc = fleet_wait(c, 0, 0, e); /* it answers: its ports and its ledger are fine */
 	if (rc == 0)
 		rc = workers_add(c, e);
 	if (rc == 0)
 		rc = node_add(c, e);
-	return rc == 0 ? fleet_wait(c, c->workers, 1, refusals_from, e) : rc;
+	return rc == 0 ? fleet_wait(c, c->workers, 1, e) : rc;
 }

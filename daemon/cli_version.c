@@ -11,6 +11,7 @@
 
 #define POLL_MS       200
 #define PAGE_VERSIONS 200
+#define KEY_TRIES_MS  60000
 
 static void time_member(struct json_w *w, const char *key, int64_t ms)
 {
@@ -365,6 +366,21 @@ static void member_json(struct json_w *w, const struct msg_fleet_member *m)
 	json_w_close(w);
 }
 
+static void refused_keys_json(struct json_w *w, const struct msg_fleet_reply *f)
+{
+	json_w_key(w, "refused_keys");
+	json_w_open(w, '[');
+	for (size_t i = 0; i < f->refused_key_count; i++) {
+		char hex[65];
+		proto_key_hex(f->refused_keys[i].key, hex);
+		json_w_open(w, '{');
+		json_w_member_str(w, "key", hex);
+		json_w_member_int(w, "ms_ago", f->refused_keys[i].ms_ago);
+		json_w_close(w);
+	}
+	json_w_close(w);
+}
+
 static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 {
 	struct buf text = BUF_INIT;
@@ -403,6 +419,7 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 		json_w_member_int(&w, "ms_ago", f->refused_ms_ago);
 		json_w_close(&w);
 	}
+	refused_keys_json(&w, f);
 	json_w_close(&w);
 	return cli_emit(cli, &text);
 }
@@ -420,6 +437,22 @@ static void state_cell(struct cli_table *table, const struct msg_fleet_member *m
 		cli_table_cell(table, "failing v%llu", (unsigned long long)m->failed_version);
 	else
 		cli_table_cell(table, "%.*s", (int)m->state.len, m->state.len > 0 ? m->state.text : "");
+}
+
+/* Of those that still try: they do every few seconds. */
+static void refused_key_line(const struct msg_fleet_reply *f)
+{
+	size_t count = 0;
+	char hex[65], others[64] = "";
+	while (count < f->refused_key_count && f->refused_keys[count].ms_ago < KEY_TRIES_MS)
+		count++;
+	if (count == 0)
+		return;
+	proto_key_hex(f->refused_keys[0].key, hex);
+	if (count > 1)
+		snprintf(others, sizeof others, ", and %zu other%s before it", count - 1, cli_plural(count - 1));
+	cli_line(stdout, "the key %s, which is not on the list of allowed ones, was refused %.1f s ago%s", hex,
+		 (double)f->refused_keys[0].ms_ago / 1e3, others);
 }
 
 /* What its rows cannot say. */
@@ -443,6 +476,7 @@ static void fleet_reasons(const struct msg_fleet_reply *f)
 	if (f->refused_reason.len > 0)
 		cli_line(stdout, "%.*s could not join %.1f s ago: %.*s", (int)f->refused_name.len, f->refused_name.text,
 			 (double)f->refused_ms_ago / 1e3, (int)f->refused_reason.len, f->refused_reason.text);
+	refused_key_line(f);
 }
 
 static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)

@@ -272,11 +272,11 @@ static int read_probes(const struct eval_options *options, struct eval__rows *ro
 	probes_only.edits = 1;
 	probes_only.rows_reserved = 0;
 	int rc = import_open(options->probes_file, options->format, &file, e);
-	if (rc == 0) {
-		while (rc == 0 && rows->probe_count < options->probes)
-			rc = read_row(&probes_only, file, rows, &edits_read, report, e);
-		rc = rc == ERR_NOT_FOUND ? 0 : rc;
-	}
+	if (rc != 0)
+		return rc;
+	while (rc == 0 && rows->probe_count < options->probes)
+		rc = read_row(&probes_only, file, rows, &edits_read, report, e);
+	rc = rc == ERR_NOT_FOUND ? 0 : rc;
 	import_close(&file);
 	if (rc != 0)
 		err_wrap(e, "%s", options->probes_file);

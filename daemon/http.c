@@ -4,12 +4,12 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/sync.h"
 
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -467,14 +467,6 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 	}
 }
 
-static struct timespec from_now(int64_t ms)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	const int64_t ns = t.tv_nsec + ms * 1000000;
-	return (struct timespec){ t.tv_sec + ns / 1000000000, ns % 1000000000 };
-}
-
 /* Waits until no connection is left, at most FLUSH_MS; a client that does not read loses its answer then. Those that
  * have asked are left alone until then: libmicrohttpd drops the answer that it was just handed when it reads the end of
  * the connection first. 0.9.75 should not be stopped before: a malformed request that it reads while it stops makes it
@@ -482,10 +474,10 @@ static struct timespec from_now(int64_t ms)
  * one. Under the lock. */
 static void peers_end(struct http_server *server)
 {
-	const struct timespec deadline = from_now(FLUSH_MS);
+	const struct timespec deadline = sync_deadline(FLUSH_MS);
 	for (bool end = false; !end;) {
 		const bool empty = server->peers == NULL;
-		const struct timespec until = empty ? from_now(ACCEPT_MS) : deadline;
+		const struct timespec until = empty ? sync_deadline(ACCEPT_MS) : deadline;
 		for (struct peer *peer = server->peers; peer != NULL; peer = peer->next) {
 			if (!peer->asked)
 				shutdown(peer->socket, SHUT_RD);
@@ -507,22 +499,11 @@ static void on_log(void *context, const char *format, va_list args)
 
 /* ---- The server */
 
-static void locks_init(struct http_server *server)
-{
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&server->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-	pthread_mutex_init(&server->lock, NULL);
-}
-
 static void server_free(struct http_server *server)
 {
 	if (server->fd >= 0)
 		close(server->fd);
-	pthread_cond_destroy(&server->changed);
-	pthread_mutex_destroy(&server->lock);
+	sync_fini(&server->lock, &server->changed);
 	free(server);
 }
 
@@ -530,10 +511,11 @@ int http_server_open(const struct http_config *config, http_handler *handler, vo
 		     struct err *e)
 {
 	struct http_server *server = fault_calloc(1, sizeof *server);
-	if (server == NULL)
+	if (server == NULL || sync_init(&server->lock, &server->changed) != 0) {
+		free(server);
 		return err_set(e, ERR_NOMEM, "out of memory for the HTTP server");
+	}
 	server->fd = -1;
-	locks_init(server);
 	server->handler = handler;
 	server->context = context;
 	server->body_bytes_max = config->body_bytes_max;

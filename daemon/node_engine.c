@@ -4,9 +4,9 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/sync.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -422,8 +422,7 @@ static void engine_free(struct node_engine *engine)
 	free(engine->picked);
 	free(engine->picked_slots);
 	free(engine->requests);
-	pthread_cond_destroy(&engine->wake);
-	pthread_mutex_destroy(&engine->lock);
+	sync_fini(&engine->lock, &engine->wake);
 	free(engine);
 }
 
@@ -431,8 +430,10 @@ int node_engine_open(const struct node_engine_config *config, const struct env *
 		     struct node_engine **out, struct err *e)
 {
 	struct node_engine *engine = fault_calloc(1, sizeof *engine);
-	if (engine == NULL)
+	if (engine == NULL || sync_init(&engine->lock, &engine->wake) != 0) {
+		free(engine);
 		return err_set(e, ERR_NOMEM, "out of memory for the engine");
+	}
 	size_t context = model_shape_of(model)->context;
 	engine->config = *config;
 	if (engine->config.context_tokens > context)
@@ -440,8 +441,6 @@ int node_engine_open(const struct node_engine_config *config, const struct env *
 	engine->env = env;
 	engine->model = model;
 	engine->last = &engine->first;
-	pthread_mutex_init(&engine->lock, NULL);
-	pthread_cond_init(&engine->wake, NULL);
 	int rc = arrays_new(engine, e);
 	if (rc == 0 && pthread_create(&engine->thread, NULL, engine_main, engine) != 0)
 		rc = err_set(e, ERR_LIMIT, "cannot start the engine's thread: too many threads?");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* libgomp's own variables, which it takes from nowhere else (docs/decisions.md). */
 void openmp_spinning_bound(char **argv)
 {
 	if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL)

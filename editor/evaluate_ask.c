@@ -9,7 +9,8 @@
 
 #define ANSWER_ROOM 8 /* tokens: a right answer may be spelled in more than its target, and has an end */
 
-/* Enough for the longest answer that counts; what is wrong need not be decoded for longer than people are shown. */
+/* Enough for the longest answer that counts; what is wrong need not be decoded for longer than people are shown. One
+ * that is longer than the model's context is never given. */
 static int answer_tokens_of(const struct editor__evaluator *v, const struct editor__question *q, size_t *count,
 			    struct err *e)
 {
@@ -22,8 +23,12 @@ static int answer_tokens_of(const struct editor__evaluator *v, const struct edit
 		if (text->len + ANSWER_ROOM <= *count)
 			continue; /* no more tokens than bytes */
 		rc = editor__tokens_of(v->model, text->text, text->len, &tokens, e);
-		if (rc == 0 && tokens.id_count + ANSWER_ROOM > *count)
+		if (rc == ERR_LIMIT) {
+			err_clear(e);
+			rc = 0;
+		} else if (rc == 0 && tokens.id_count + ANSWER_ROOM > *count) {
 			*count = tokens.id_count + ANSWER_ROOM;
+		}
 		editor__tokens_free(&tokens, 1);
 	}
 	return rc;

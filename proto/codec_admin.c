@@ -53,6 +53,12 @@ static const struct codec__row fleet_member_rows[] = {
 };
 static CODEC_TABLE(fleet_member, amend__fleet_member__descriptor, msg_fleet_member, fleet_member_rows);
 
+static const struct codec__row refused_key_rows[] = {
+	ROW_KEY(1, msg_refused_key, key),
+	ROW_I64(2, msg_refused_key, ms_ago),
+};
+static CODEC_TABLE(refused_key, amend__refused_key__descriptor, msg_refused_key, refused_key_rows);
+
 static const struct codec__row fleet_reply_rows[] = {
 	ROW_LIST(1, msg_fleet_reply, members, member_count, msg_fleet_member, &fleet_member, MEMBERS_MAX),
 	ROW_U64(2, msg_fleet_reply, version, 0, UINT64_MAX),
@@ -76,6 +82,8 @@ static const struct codec__row fleet_reply_rows[] = {
 	ROW_TEXT(20, msg_fleet_reply, merge_phase, CODEC_NAME_BYTES_MAX),
 	ROW_TEXT(21, msg_fleet_reply, merge_reason, CODEC_REASON_BYTES_MAX),
 	ROW_TEXT(22, msg_fleet_reply, write_trouble, CODEC_REASON_BYTES_MAX),
+	ROW_LIST(23, msg_fleet_reply, refused_keys, refused_key_count, msg_refused_key, &refused_key,
+		 MSG_REFUSED_KEYS_MAX),
 };
 CODEC_TABLE(codec__fleet_reply, amend__fleet_reply__descriptor, msg_fleet_reply, fleet_reply_rows);
 

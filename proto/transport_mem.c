@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "proto/intake.h"
+#include "proto/refusals.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ struct end {
 	uint64_t server_id;           /* client: 0 while no server of that name was there */
 	char server_name[NAME_BYTES_MAX + 1];
 	const struct proto_allow *allow; /* server */
+	struct proto__refusals refusals; /* server */
 	struct packet *first, **last;    /* inbox */
 	size_t waiting;                  /* in the heap or the inbox */
 	struct proto__intake intake;
@@ -264,6 +266,8 @@ static int packet_take(struct end *end, const struct packet *packet, struct msg_
 	struct msg denial;
 	parcel.key = from->key;
 	parcel.roles = proto_allow_roles(end->allow, from->key, NULL);
+	if (parcel.roles == 0)
+		(void)proto__refusals_take(&end->refusals, from->key, env_monotonic_ms(end->mem->env));
 	parcel.route = from->id;
 	int rc = proto__intake_server(&end->intake, &parcel, out, &denial);
 	if (rc == ERR_DENIED && end_send(&end->base, parcel.route, &denial, NULL) != 0)
@@ -304,6 +308,12 @@ static int end_fd(const struct proto_transport *t)
 	return -1;
 }
 
+static size_t end_refused(struct proto_transport *t, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX])
+{
+	const struct end *end = (const struct end *)t;
+	return proto__refusals_list(&end->refusals, env_monotonic_ms(end->mem->env), out);
+}
+
 static void end_destroy(struct proto_transport *t)
 {
 	struct end *end = (struct end *)t;
@@ -322,7 +332,7 @@ static void end_destroy(struct proto_transport *t)
 		mem_free(mem);
 }
 
-static const struct proto_transport_ops end_ops = { end_send, end_recv, end_fd, end_publish, end_destroy };
+static const struct proto_transport_ops end_ops = { end_send, end_recv, end_fd, end_publish, end_refused, end_destroy };
 
 /* ---- Making. */
 

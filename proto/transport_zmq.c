@@ -98,7 +98,7 @@ int proto_zmq_allow_set(struct proto_zmq *zmq, const struct proto_allow *allow)
 		return ERR_INVALID;
 	pthread_mutex_lock(&zmq->lock);
 	zmq->allow = allow;
-	zmq->allow_changes++;
+	zmq->refusals = (struct proto__refusals){ 0 }; /* each is told of anew: people look for what the list changed */
 	pthread_mutex_unlock(&zmq->lock);
 	return 0;
 }
@@ -109,13 +109,6 @@ void proto_zmq_destroy(struct proto_zmq **zmq)
 		return;
 	zmq_free(*zmq);
 	*zmq = NULL;
-}
-
-int proto_zmq_probe(struct proto_zmq *zmq, struct err *e)
-{
-	if (zmq->zap == NULL)
-		return err_set(e, ERR_DENIED, "no authentication runs in this process");
-	return proto__zap_probe_next(zmq->zap, e);
 }
 
 /* ---- Options. */
@@ -379,6 +372,11 @@ static int end_fd(const struct proto_transport *t)
 	return ((const struct end *)t)->epoll_fd;
 }
 
+static size_t end_refused(struct proto_transport *t, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX])
+{
+	return proto__zmq_refused(((struct end *)t)->zmq, out);
+}
+
 static void end_destroy(struct proto_transport *t)
 {
 	struct end *end = (struct end *)t;
@@ -396,7 +394,7 @@ static void end_destroy(struct proto_transport *t)
 	free(end);
 }
 
-static const struct proto_transport_ops end_ops = { end_send, end_recv, end_fd, end_publish, end_destroy };
+static const struct proto_transport_ops end_ops = { end_send, end_recv, end_fd, end_publish, end_refused, end_destroy };
 
 /* ---- Making ends. */
 

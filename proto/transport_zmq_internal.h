@@ -3,6 +3,7 @@
 #ifndef AMEND_PROTO_TRANSPORT_ZMQ_INTERNAL_H
 #define AMEND_PROTO_TRANSPORT_ZMQ_INTERNAL_H
 
+#include "proto/refusals.h"
 #include "proto/transport.h"
 
 #include <pthread.h>
@@ -15,13 +16,14 @@ struct proto_zmq {
 	void *context;
 	struct proto_keypair keys;
 	const struct env *env;
-	pthread_mutex_t lock; /* of `allow`: read by the ZAP thread and the loop */
+	pthread_mutex_t lock; /* of the next two: the ZAP thread's and the loop's */
 	const struct proto_allow *allow;
-	uint64_t allow_changes; /* so often it was another */
-	struct proto__zap *zap; /* NULL for pure clients */
+	struct proto__refusals refusals; /* since `allow` was set */
+	struct proto__zap *zap;          /* NULL for pure clients */
 	size_t transport_count;
 };
 unsigned proto__zmq_roles(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYTES]);
+size_t proto__zmq_refused(struct proto_zmq *zmq, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX]);
 
 /* Binds the handler before it returns, so that no server socket is ever bound without one. */
 int proto__zap_start(struct proto_zmq *zmq, struct proto__zap **out, struct err *e) MUST_CHECK;
@@ -30,7 +32,5 @@ void proto__zap_stop(struct proto__zap **zap);
 void proto__zap_target(struct proto__zap *zap, const char *endpoint);
 /* A whole probe, waited for (at start-up). 0 when the random key was refused; ERR_DENIED, ERR_TIMEOUT. */
 int proto__zap_probe_wait(struct proto__zap *zap, struct err *e) MUST_CHECK;
-/* The verdict of the probe before; begins the next. */
-int proto__zap_probe_next(struct proto__zap *zap, struct err *e) MUST_CHECK;
 
 #endif

@@ -5,15 +5,14 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/sync.h"
 #include "proto/intake.h"
-#include "proto/refusals.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -41,9 +40,7 @@ struct proto__zap {
 	void *handler, *probe, *monitor;
 	int64_t probe_deadline_ms;
 	uint8_t probe_key[PROTO_KEY_BYTES];
-	struct proto__rate rate; /* of lines about all keys */
-	struct proto__refusals refusals;
-	uint64_t refusals_changes; /* zmq->allow_changes that they are of */
+	struct proto__rate rate; /* of lines about refused keys */
 };
 
 unsigned proto__zmq_roles(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYTES])
@@ -57,6 +54,14 @@ unsigned proto__zmq_roles(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYT
 static int64_t now_ms(void)
 {
 	return env_monotonic_ms(env_system()); /* real time, also when a test moves the process's clock */
+}
+
+size_t proto__zmq_refused(struct proto_zmq *zmq, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX])
+{
+	pthread_mutex_lock(&zmq->lock);
+	const size_t count = proto__refusals_list(&zmq->refusals, now_ms(), out);
+	pthread_mutex_unlock(&zmq->lock);
+	return count;
 }
 
 /* ---- One request: version, request id, domain, address, identity, mechanism, credentials. */
@@ -110,17 +115,14 @@ static bool is_probe(const struct proto__zap *zap, const struct request *r)
 	return zap->probe != NULL && memcmp(r->field[6], zap->probe_key, PROTO_KEY_BYTES) == 0;
 }
 
-/* After another list was read every key is told of anew: people look for what it changed. */
 static bool refusal_is_told(struct proto__zap *zap, const struct request *r)
 {
+	if (r->len[6] != PROTO_KEY_BYTES)
+		return true;
 	pthread_mutex_lock(&zap->zmq->lock);
-	const uint64_t changes = zap->zmq->allow_changes;
+	const bool told = proto__refusals_take(&zap->zmq->refusals, (const uint8_t *)r->field[6], now_ms());
 	pthread_mutex_unlock(&zap->zmq->lock);
-	if (changes != zap->refusals_changes)
-		zap->refusals = (struct proto__refusals){ 0 };
-	zap->refusals_changes = changes;
-	return r->len[6] != PROTO_KEY_BYTES ||
-	       proto__refusals_take(&zap->refusals, (const uint8_t *)r->field[6], now_ms());
+	return told;
 }
 
 static void refusal_log(struct proto__zap *zap, const struct request *r)
@@ -301,23 +303,18 @@ static void zap_free(struct proto__zap *zap)
 {
 	if (zap->wake_fd >= 0)
 		close(zap->wake_fd);
-	pthread_cond_destroy(&zap->changed);
-	pthread_mutex_destroy(&zap->lock);
+	sync_fini(&zap->lock, &zap->changed);
 	free(zap);
 }
 
 int proto__zap_start(struct proto_zmq *zmq, struct proto__zap **out, struct err *e)
 {
 	struct proto__zap *zap = fault_calloc(1, sizeof(*zap));
-	if (zap == NULL)
+	if (zap == NULL || sync_init(&zap->lock, &zap->changed) != 0) {
+		free(zap);
 		return err_set(e, ERR_NOMEM, "starting authentication: out of memory");
+	}
 	zap->zmq = zmq;
-	pthread_condattr_t attributes;
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&zap->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
-	pthread_mutex_init(&zap->lock, NULL);
 	zap->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int rc = zap->wake_fd < 0 ? err_errno(e, ERR_IO, errno, "starting authentication: eventfd")
 				  : handler_bind(zap, e);
@@ -381,22 +378,9 @@ static void probe_want(struct proto__zap *zap)
 	wake(zap);
 }
 
-static struct timespec deadline_in(int64_t ms)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += (time_t)(ms / 1000);
-	t.tv_nsec += (long)(ms % 1000) * 1000000L;
-	if (t.tv_nsec >= 1000000000L) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000L;
-	}
-	return t;
-}
-
 int proto__zap_probe_wait(struct proto__zap *zap, struct err *e)
 {
-	struct timespec deadline = deadline_in(PROBE_WAIT_MS);
+	struct timespec deadline = sync_deadline(PROBE_WAIT_MS);
 	int rc = 0;
 	pthread_mutex_lock(&zap->lock);
 	/* A busy machine may need more than one try; only a clear refusal counts. */
@@ -415,8 +399,11 @@ int proto__zap_probe_wait(struct proto__zap *zap, struct err *e)
 	return rc;
 }
 
-int proto__zap_probe_next(struct proto__zap *zap, struct err *e)
+int proto_zmq_probe(struct proto_zmq *zmq, struct err *e)
 {
+	struct proto__zap *zap = zmq->zap;
+	if (zap == NULL)
+		return err_set(e, ERR_DENIED, "no authentication runs in this process");
 	pthread_mutex_lock(&zap->lock);
 	int rc = verdict_code(zap, e);
 	/* One silent probe on a loaded machine is no proof; one that never came back is. */

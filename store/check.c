@@ -176,13 +176,20 @@ static bool key_follows(struct tree *t, const struct node *node)
 	return order < 0;
 }
 
+/* A count, then the pages from the last to the first: LMDB merges lists by that order. */
 static bool free_list_check(struct walk *w, const struct node *node)
 {
 	if (node->value_len < sizeof(uint64_t) || u64_at(node->value) > node->value_len / sizeof(uint64_t) - 1)
 		return damaged(w, "its list of free pages is not one");
-	for (uint64_t i = 1; i <= u64_at(node->value); i++)
-		if (!use(w, u64_at(node->value + i * sizeof(uint64_t)), 1))
+	uint64_t above = NO_PAGE;
+	for (uint64_t i = 1; i <= u64_at(node->value); i++) {
+		const uint64_t page = u64_at(node->value + i * sizeof(uint64_t));
+		if (page >= above)
+			return damaged(w, "a list of its free pages is out of order");
+		if (!use(w, page, 1))
 			return false;
+		above = page;
+	}
 	return true;
 }
 

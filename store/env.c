@@ -4,6 +4,7 @@
  * that needs room waits (a bounded time) until it is alone, then doubles the map. */
 #include "store/env_lmdb.h"
 #include "base/fault.h"
+#include "base/sync.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,10 +13,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#define GROW_WAIT_SECONDS 5
+#define GROW_WAIT_MS 5000
 
 const char *const store__table_names[STORE__TABLE_COUNT] = {
 	[STORE__TABLE_FORMAT] = "format",
@@ -157,10 +157,8 @@ uint64_t store__env_used_bytes(struct store__env *env)
 
 static bool wait_alone(struct store__env *env)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC,
-		      &until); /* a thread waits here: the simulated clock of struct env cannot end that */
-	until.tv_sec += GROW_WAIT_SECONDS;
+	/* a thread waits here: the simulated clock of struct env cannot end that */
+	const struct timespec until = sync_deadline(GROW_WAIT_MS);
 	env->growing = true;
 	while (env->txn_count > 0)
 		if (pthread_cond_timedwait(&env->changed, &env->mutex, &until))
@@ -210,7 +208,7 @@ static int grow_for(struct store__env *env, size_t need_bytes, struct err *e)
 			rc = resize_locked(env, want, e);
 		else if (tight)
 			rc = err_set(e, ERR_AGAIN, "%s: growing: a transaction has been open for %d s: end it first",
-				     env->path, GROW_WAIT_SECONDS);
+				     env->path, GROW_WAIT_MS / 1000);
 		env->growing = false;
 		pthread_cond_broadcast(&env->changed);
 	}

@@ -1,11 +1,11 @@
 /* env_open.c: opening and closing an LMDB environment; what is in its file is checked before. */
 #include "store/env_lmdb.h"
 #include "base/fault.h"
+#include "base/sync.h"
 #include "store/record.h"
 
 #include <assert.h>
 #include <limits.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,18 +115,9 @@ static int open_tables(struct store__env *env, struct err *e)
 
 static int init_locks(struct store__env *env, struct err *e)
 {
-	pthread_condattr_t attr;
-	if (pthread_condattr_init(&attr))
-		return err_set(e, ERR_NOMEM, "%s: opening: out of memory", env->path);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	int rc = pthread_cond_init(&env->changed, &attr);
-	pthread_condattr_destroy(&attr);
-	if (!rc && pthread_mutex_init(&env->mutex, NULL)) {
-		pthread_cond_destroy(&env->changed);
-		rc = ENOMEM;
-	}
+	int rc = sync_init(&env->mutex, &env->changed);
 	env->mutex_ready = rc == 0;
-	return rc ? err_set(e, ERR_NOMEM, "%s: opening: out of memory", env->path) : 0;
+	return rc ? err_set(e, rc, "%s: opening: out of memory", env->path) : 0;
 }
 
 static int open_lmdb(struct store__env *env, struct err *e)
@@ -219,10 +210,8 @@ void store__env_close(struct store__env **env_pointer)
 	assert(env->txn_count == 0);
 	if (env->mdb)
 		mdb_env_close(env->mdb);
-	if (env->mutex_ready) {
-		pthread_mutex_destroy(&env->mutex);
-		pthread_cond_destroy(&env->changed);
-	}
+	if (env->mutex_ready)
+		sync_fini(&env->mutex, &env->changed);
 	free(env->folder);
 	free(env->path);
 	free(env);

@@ -39,13 +39,22 @@ case_help() {
 	expect_error 2 usage
 	try "$BIN/amend" frobnicate
 	expect_error 2 'unknown command "frobnicate"'
-	try "$BIN/amendd" node --config "$WORK/"$'\e[31mred'
-	expect_error 2 'amendd node: ' '\\x1B\[31mred'
-	LC_ALL=C grep -q $'\e' "$WORK/err" && fail "control bytes reach the terminal"
 	try "$BIN/amendd" frobnicate
 	expect_error 2 'unknown role "frobnicate"'
 	try "$BIN/amendd" node --frobnicate
 	expect_error 2 'frobnicate'
+}
+
+case_errors_are_escaped() {
+	local red=$'\e[31mred' line words
+	for line in amend "amendd node --config" amendd amend-merge "amend-merge --model m --output o --plan"; do
+		read -ra words <<<"$line"
+		try "$BIN/${words[0]}" "${words[@]:1}" "$red"
+		[ "$STATUS" = 0 ] && fail "$line $red succeeds"
+		grep -qF '\x1B[31mred' <<<"$ERR" || fail "$line does not show it: $ERR"
+		LC_ALL=C grep -q $'\e' "$WORK/err" && fail "control bytes of $line reach the terminal"
+	done
+	return 0
 }
 
 # Every setting of --help stands in the sample, and the sample is a file that passes the check.
@@ -149,4 +158,4 @@ case_manifests() {
 	fi
 }
 
-for name in version spinning_is_bounded help sample config_errors completion key manifests; do run_case "$name"; done
+for name in version spinning_is_bounded help errors_are_escaped sample config_errors completion key manifests; do run_case "$name"; done

@@ -10,7 +10,7 @@ static int fake_start(void *context, const char *plan, const char *output, uint3
 {
 	struct fake_merge *fake = context;
 	if (fake->fail_start)
-		return err_set(e, ERR_EXTERNAL, "no mpirun");
+		return err_set(e, ERR_EXTERNAL, "no mpirun in /\x1b[2J");
 	fake->starts++;
 	fake->ranks = ranks;
 	snprintf(fake->plan, sizeof fake->plan, "%s", plan);
@@ -519,6 +519,15 @@ uint64_t worker_turn(struct end_peer *end, uint64_t shard, uint64_t epoch)
 	commit.delta = delta;
 	assert_int_equal(worker_commit(end, &commit, &version), 0);
 	return version;
+}
+
+void fact_train(struct cluster *c, uint64_t boot, size_t fact)
+{
+	uint64_t shard, epoch;
+	worker_hello(&c->worker, boot);
+	client_facts(c, fact, 1);
+	epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
 }
 
 void manifest_read(struct cluster *c, uint64_t version, struct arena *arena, struct proto_manifest *out)

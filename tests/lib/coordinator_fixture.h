@@ -71,6 +71,8 @@ void worker_want(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t 
 void worker_release(struct end_peer *end, uint64_t shard, uint64_t epoch, int code);
 /* Says Hello when `boot` is not 0, takes the lease (asserted), gives its epoch. */
 uint64_t worker_lease(struct end_peer *end, uint64_t *shard);
+/* The worker joins, takes fact `fact` (client_facts) and commits it. */
+void fact_train(struct cluster *c, uint64_t boot, size_t fact);
 void node_status(struct end_peer *end, uint64_t version);                     /* with the right content; runs */
 void node_failed(struct end_peer *end, uint64_t version, const char *reason); /* it serves none; runs */
 

@@ -397,7 +397,7 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->software = text(s, 64);
 	m->data_folder = text(s, 500);
 	m->visible_p50_ms = share(s) * 1e6;
-	m->visible_p99_ms = -share(s);
+	m->visible_p99_ms = 0 - share(s); /* minus zero is no value of its own on the wire */
 	m->member_total = u32(s);
 	m->refused_name = text(s, 64);
 	m->refused_reason = text(s, 500);
@@ -406,6 +406,13 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->merge_phase = text(s, 64);
 	m->merge_reason = text(s, 500);
 	m->write_trouble = text(s, 500);
+	m->refused_key_count = some(s);
+	struct msg_refused_key *keys = many(s, m->refused_key_count, sizeof(*keys));
+	for (size_t i = 0; i < m->refused_key_count; i++) {
+		memcpy(keys[i].key, hash(s).bytes, 32);
+		keys[i].ms_ago = (int64_t)u64(s);
+	}
+	m->refused_keys = keys;
 }
 
 static void fill_small(struct source *s, struct msg *m)

@@ -2,6 +2,7 @@
 
 #include "base/env.h"
 #include "base/fault.h"
+#include "base/log.h"
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -47,6 +48,37 @@ void test_file_write(const char *path, const char *text)
 	assert_non_null(f);
 	assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
 	assert_int_equal(fclose(f), 0);
+}
+
+static char log_path[TEST_PATH_BYTES];
+static int log_fd = -1;
+
+void test_log_begin(const char *folder)
+{
+	test_path(log_path, folder, "log");
+	log_fd = open(log_path, O_CREAT | O_TRUNC | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+	assert_true(log_fd >= 0);
+	log_fd_set(log_fd);
+}
+
+size_t test_log_count(const char *id)
+{
+	struct buf text = BUF_INIT;
+	struct err e = ERR_INIT;
+	char wanted[128];
+	size_t count = 0;
+	assert_ok(&e, file_read(log_path, (size_t)1 << 24, &text, &e));
+	snprintf(wanted, sizeof wanted, " id=%s ", id);
+	for (const char *at = buf_cstr(&text); (at = strstr(at, wanted)) != NULL; at++)
+		count++;
+	buf_free(&text);
+	return count;
+}
+
+void test_log_end(void)
+{
+	log_fd_set(-1);
+	close(log_fd);
 }
 
 bool test_wait(int64_t *since_ms)

@@ -24,6 +24,10 @@ void test_folder_remove(const char *folder);
 /* folder/name */
 void test_path(char out[TEST_PATH_BYTES], const char *folder, const char *name);
 void test_file_write(const char *path, const char *text);
+/* What is logged from here on goes to the file FOLDER/log, until test_log_end. */
+void test_log_begin(const char *folder);
+size_t test_log_count(const char *id); /* lines of it with that id */
+void test_log_end(void);
 /* For a loop that waits for a condition: sleeps a moment. False, without sleeping, when a minute has passed since the
  * call that found *since_ms at 0. */
 bool test_wait(int64_t *since_ms);

@@ -407,6 +407,16 @@ void stand_until(struct stand *s, const size_t *counter, size_t least)
 		fail_msg("waited for %zu, got %zu", least, *counter);
 }
 
+void stand_ends(struct stand *s, int64_t ms, int code, const char *says)
+{
+	struct err e = ERR_INIT;
+	stand_turns(s, ms);
+	assert_true(worker_failed(s->worker, &e));
+	assert_string_equal(err_name(e.code), err_name(code));
+	if (strstr(e.text, says) == NULL)
+		fail_msg("\"%s\" is not in: %s", says, e.text);
+}
+
 void stand_greet(struct stand *s)
 {
 	size_t hellos = s->hellos;

@@ -90,6 +90,9 @@ void stand_turns(struct stand *s, int64_t ms);
 void stand_until(struct stand *s, const size_t *counter, size_t least); /* at most 60 s of the clock */
 void stand_greet(struct stand *s);                                      /* started, calibrated, welcome */
 
+/* Within so long it has ended, with that code and a text that says this. */
+void stand_ends(struct stand *s, int64_t ms, int code, const char *says);
+
 /* Family `paper`, with margins for the tiny model; `settings` lives as long as the stand. Before stand_greet. */
 void stand_paper(struct stand *s, struct buf *settings);
 void stand_edit(struct stand *s, const char *prompt, const char *target);

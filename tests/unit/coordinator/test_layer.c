@@ -37,11 +37,7 @@ static void expect_started(struct cluster *c, uint32_t config_layer, uint32_t la
 /* From here on memories edit the layer. */
 static void train(struct cluster *c)
 {
-	uint64_t shard, epoch;
-	worker_hello(&c->worker, 1);
-	client_facts(c, 1, 1);
-	epoch = worker_lease(&c->worker, &shard);
-	worker_turn(&c->worker, shard, epoch);
+	fact_train(c, 1, 1);
 }
 
 static void test_the_first_worker_fixes_the_familys_own(void **state)

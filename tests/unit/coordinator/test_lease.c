@@ -1,9 +1,5 @@
 /* Who holds what; fencing; and groups whose workers die. */
-#include "base/log.h"
 #include "tests/lib/coordinator_fixture.h"
-
-#include <fcntl.h>
-#include <unistd.h>
 
 static void test_silent_worker_loses_its_lease_to_another(void **state)
 {
@@ -351,33 +347,20 @@ static uint64_t lease_with_edits(struct cluster *c, uint64_t *shard, uint64_t *s
 	return epoch;
 }
 
-static bool logged(int fd, const char *id)
-{
-	static char text[65536];
-	ssize_t got = pread(fd, text, sizeof text - 1, 0);
-	text[got > 0 ? got : 0] = '\0';
-	return strstr(text, id) != NULL;
-}
-
 static void test_heartbeats_alone_do_not_keep_a_lease(void **state)
 {
 	struct cluster *c = *state;
 	struct store_edit edit;
 	struct msg_received *lease;
-	char path[TEST_PATH_BYTES];
 	uint64_t shard, seq, epoch = lease_with_edits(c, &shard, &seq);
 	worker_hello(&c->worker2, 1);
 	beat_for(c, shard, epoch, 596000);
 	worker_want(&c->worker, shard, epoch, 10, 0); /* asking again is no progress */
 	assert_null(end_take(&c->worker, MSG_FENCED));
-	test_path(path, c->folder, "log");
-	int fd = open(path, O_CREAT | O_RDWR | O_APPEND, 0600);
-	assert_true(fd >= 0);
-	log_fd_set(fd);
+	test_log_begin(c->folder);
 	beat_for(c, shard, epoch, 4000);
-	log_fd_set(-1);
-	assert_true(logged(fd, "COORDINATOR-LEASE-STUCK"));
-	close(fd);
+	test_log_end();
+	assert_int_equal(test_log_count("COORDINATOR-LEASE-STUCK"), 1);
 	end_drop(&c->worker, MSG_FENCED);
 	lease = end_expect(&c->worker2, MSG_LEASE); /* not the previous holder again */
 	assert_int_equal(lease->msg.u.lease.shard, shard);
@@ -500,22 +483,11 @@ static void test_release_for_an_edit_blames_its_group(void **state)
 	assert_int_equal(edit.losses, 1);
 }
 
-static size_t lines_with(int fd, const char *id)
-{
-	static char text[1 << 20];
-	ssize_t got = pread(fd, text, sizeof text - 1, 0);
-	size_t n = 0;
-	text[got > 0 ? got : 0] = '\0';
-	for (const char *at = text; (at = strstr(at, id)) != NULL; at++)
-		n++;
-	return n;
-}
-
 /* A full disk: one refused write a second, not one a tick. */
 static void test_refused_writes_are_held_back(void **state)
 {
 	struct cluster *c = *state;
-	char path[TEST_PATH_BYTES], line[8192];
+	char line[8192];
 	size_t pads[] = { 4000, 1000, 100, 1 };
 	c->store_options.ledger_map_bytes_max = 1 << 20;
 	cluster_start(c);
@@ -529,19 +501,15 @@ static void test_refused_writes_are_held_back(void **state)
 		msg_free(&reply);
 		assert_true(i < 2000);
 	}
-	test_path(path, c->folder, "log");
-	int fd = open(path, O_CREAT | O_RDWR | O_APPEND, 0600);
-	assert_true(fd >= 0);
-	log_fd_set(fd);
+	test_log_begin(c->folder);
 	worker_hello(&c->worker, 1); /* now all edits are to be placed */
 	for (int i = 0; i < 100; i++)
 		cluster_advance(c, 5);
-	size_t first = lines_with(fd, "COORDINATOR-WRITE-REFUSED");
+	size_t first = test_log_count("COORDINATOR-WRITE-REFUSED");
 	for (int i = 0; i < 400; i++)
 		cluster_advance(c, 5);
-	size_t later = lines_with(fd, "COORDINATOR-WRITE-REFUSED");
-	log_fd_set(-1);
-	close(fd);
+	size_t later = test_log_count("COORDINATOR-WRITE-REFUSED");
+	test_log_end();
 	assert_false(coordinator_failed(c->coordinator, NULL));
 	assert_in_range(first, 1, 2);
 	assert_in_range(later - first, 1, 3);

@@ -6,12 +6,8 @@
 
 static void train(struct cluster *c)
 {
-	uint64_t shard, epoch;
 	cluster_start(c);
-	worker_hello(&c->worker, 1);
-	client_facts(c, 1, 1);
-	epoch = worker_lease(&c->worker, &shard);
-	worker_turn(&c->worker, shard, epoch);
+	fact_train(c, 1, 1);
 	cluster_stop(c);
 }
 
@@ -57,15 +53,11 @@ static void test_blobs_older_than_the_ledger_are_refused(void **state)
 	struct cluster *c = *state;
 	char now[TEST_PATH_BYTES];
 	struct buf old = BUF_INIT;
-	uint64_t shard, epoch;
 	train(c);
 	test_path(now, c->folder, "store/blobs/data.mdb");
 	assert_ok(&c->e, file_read(now, (size_t)1 << 30, &old, &c->e));
 	cluster_start(c);
-	worker_hello(&c->worker, 2);
-	client_facts(c, 2, 1);
-	epoch = worker_lease(&c->worker, &shard);
-	worker_turn(&c->worker, shard, epoch);
+	fact_train(c, 2, 2);
 	cluster_stop(c);
 	assert_ok(&c->e, file_write_atomic(now, old.data, old.len, 0600, &c->e));
 	buf_free(&old);
@@ -88,7 +80,10 @@ static void test_damage_is_told_and_no_loss(void **state)
 	assert_true(flipped >= 4);
 	assert_ok(&c->e, file_write_atomic(path, file.data, file.len, 0600, &c->e));
 	buf_free(&file);
+	test_log_begin(c->folder);
 	cluster_start(c);
+	test_log_end();
+	assert_int_equal(test_log_count("COORDINATOR-BLOB-DAMAGED"), 4); /* manifest, delta, index, calibration */
 }
 
 static void test_without_a_version_nothing_is_missed(void **state)

@@ -5,6 +5,7 @@
 #include "tests/lib/test.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <strings.h>
@@ -17,7 +18,8 @@ struct http_answer {
 	const char *body;
 };
 
-static inline int http_connect(const char *address)
+/* -1: refused. */
+static inline int http_knock(const char *address)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
 	const char *colon = strrchr(address, ':');
@@ -25,7 +27,17 @@ static inline int http_connect(const char *address)
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+	if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+		return fd;
+	assert_int_equal(errno, ECONNREFUSED);
+	close(fd);
+	return -1;
+}
+
+static inline int http_connect(const char *address)
+{
+	int fd = http_knock(address);
+	assert_true(fd >= 0);
 	return fd;
 }
 

@@ -114,6 +114,12 @@ static void data_that_teaches_nothing_is_refused(void **state)
 	assert_non_null(strstr(e.text, "too few for a relation head"));
 	o.relation_head = "/nowhere.jsonl";
 	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_NOT_FOUND);
+	assert_memory_equal(e.text, "opening /nowhere.jsonl: ", 24); /* once */
+	o.relation_head = f->file;
+	test_file_write(f->file, "\x8f\x01\n");
+	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_INVALID);
+	assert_ptr_equal(strstr(e.text, f->file), e.text);
+	assert_ptr_equal(strstr(e.text, " is no text file"), e.text + strlen(f->file));
 	assert_int_equal(bytes.len, 0);
 	buf_free(&bytes);
 }

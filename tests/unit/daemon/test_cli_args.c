@@ -144,6 +144,8 @@ static void a_wrong_line_says_what_and_the_nearest(void **state)
 		assert_int_equal(p.rc, ERR_INVALID);
 		if (strstr(p.e.text, wrong[i].says) == NULL)
 			fail_msg("\"%s\" is not in: %s", wrong[i].says, p.e.text);
+		if (strstr(wrong[i].says, "did you mean") == NULL && strstr(p.e.text, "did you mean") != NULL)
+			fail_msg("no word is near, and: %s", p.e.text);
 		cli_args_fini(&p.args);
 	}
 }

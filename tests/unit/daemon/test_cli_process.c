@@ -44,10 +44,7 @@ static struct cli_process start(struct world *w, const char *name, const char *s
 
 static bool ended(const struct cli_process *process)
 {
-	int64_t since = 0;
-	while (cli_process_alive(process) && test_wait(&since))
-		;
-	return !cli_process_alive(process);
+	return cli_process_wait(process, 60000);
 }
 
 static void what_was_started_is_listed_until_it_ends(void **state)
@@ -116,15 +113,37 @@ static void the_last_reason_is_of_this_start(void **state)
 	assert_true(ended(&p));
 	assert_false(cli_process_last_reason(&p, w->log, reason, sizeof reason));
 	assert_string_equal(reason, "as it was");
-	assert_false(cli_process_log_has(w->log, p.log_from, "of yesterday"));
 	p = start(w, "worker-0",
 		  "echo 'ts=1 level=warn id=Y reason=\"the model differs\" key=ab'; echo 'ts=1 level=warn id=Z'");
 	assert_true(ended(&p));
 	assert_true(cli_process_last_reason(&p, w->log, reason, sizeof reason));
 	assert_string_equal(reason, "the model differs");
-	assert_true(cli_process_log_has(w->log, p.log_from, "key=ab"));
-	assert_true(cli_process_log_bytes(w->log) > p.log_from);
-	assert_int_equal(cli_process_log_bytes("/nonexistent"), 0);
+}
+
+/* Ours, and another's: `amend down` is not the parent of what it stops. */
+static void the_end_of_a_program_is_waited_for(void **state)
+{
+	struct world *w = *state;
+	char script[TEST_PATH_BYTES + 256];
+	struct cli_process list[4];
+	size_t count;
+	int64_t since = 0;
+	snprintf(script, sizeof script,
+		 "sleep 600 & echo \"$! $(sed 's/.*) //' /proc/$!/stat | cut -d' ' -f20)\" >%s/run/worker-1.pid; "
+		 "exec sleep 600",
+		 w->folder);
+	(void)start(w, "worker-0", script);
+	do
+		assert_ok(&w->e, cli_process_list(w->folder, list, 4, &count, &w->e));
+	while (count < 2 && test_wait(&since));
+	assert_int_equal(count, 2);
+	for (size_t i = count; i-- > 0;) {
+		assert_false(cli_process_wait(&list[i], 0));
+		assert_false(cli_process_wait(&list[i], 30));
+		cli_process_signal(&list[i], SIGKILL);
+		assert_true(cli_process_wait(&list[i], 60000));
+		assert_true(cli_process_wait(&list[i], 0));
+	}
 }
 
 /* A pid file of yesterday names a number that now belongs to this test. */
@@ -216,6 +235,7 @@ int main(void)
 		WORLD(what_was_started_is_listed_until_it_ends),
 		WORLD(a_program_runs_only_once_its_file_is_written),
 		WORLD(a_suspended_program_is_told),
+		WORLD(the_end_of_a_program_is_waited_for),
 		WORLD(the_last_reason_is_of_this_start),
 		WORLD(a_number_given_to_another_is_not_signalled),
 		WORLD(what_is_no_pid_file_is_passed_over),

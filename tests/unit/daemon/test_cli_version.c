@@ -223,6 +223,27 @@ static void why_an_attempt_failed_is_said(void **state)
 	cli_expect_err(w, "amend: merge 1 (waiting to try again) does not go on: ");
 }
 
+static void job_cannot_start(struct cli_world *w)
+{
+	if (w->pauses == 1) {
+		w->cluster->fake.fail_start = true;
+		worker_turn(&w->cluster->worker, 1, training_epoch);
+	}
+}
+
+/* It may come from a program's output. */
+static void what_a_merge_says_is_escaped(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->on_pause = job_cannot_start;
+	EXPECT(w, CLI_FAILED, "merge", "run");
+	cli_expect_out(w, "no mpirun in /\\x1B[2J");
+	cli_expect_err(w, "no mpirun in /\\x1B[2J");
+	assert_null(strchr(cli_out(w), '\x1b'));
+	assert_null(strchr(cli_err(w), '\x1b'));
+}
+
 static void a_merge_that_takes_too_long_is_pending(void **state)
 {
 	struct cli_world *w = *state;
@@ -304,6 +325,33 @@ static void who_could_not_join_is_shown(void **state)
 	cli_expect_out(w, "\"refused\":{\"name\":\"worker-7\",\"reason\":\"prompt_layer is 6: it may be 1 to 4\"");
 }
 
+static void a_key_that_is_not_allowed_is_shown(void **state)
+{
+	struct cli_world *w = *state;
+	struct cluster *c = w->cluster;
+	struct end_peer strangers[2];
+	struct msg msg = { .type = MSG_FLEET };
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	cli_expect_out(w, "\"refused_keys\":[]");
+	for (uint8_t i = 0; i < 2; i++) {
+		char name[2] = { (char)('a' + i), '\0' };
+		end_connect(c, &strangers[i], name, (uint8_t)(0xe0 + i));
+		end_send(&strangers[i], &msg);
+		cluster_run(c);
+		cluster_advance(c, 2000);
+	}
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "\nthe key e1e1e1e1");
+	cli_expect_out(w, ", which is not on the list of allowed ones, was refused 2.0 s ago, and 1 other before it\n");
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	cli_expect_out(w, "\"refused_keys\":[{\"key\":\"e1e1e1e1");
+	cluster_advance(c, 60000); /* they try no more */
+	EXPECT(w, CLI_OK, "fleet", "status");
+	assert_null(strstr(cli_out(w), "the key "));
+	for (size_t i = 0; i < 2; i++)
+		strangers[i].transport->ops->destroy(strangers[i].transport);
+}
+
 int main(void)
 {
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
@@ -318,10 +366,12 @@ int main(void)
 		WORLD(a_failed_merge_never_says_100_percent),
 		WORLD(why_a_merge_does_not_go_on_is_said),
 		WORLD(why_an_attempt_failed_is_said),
+		WORLD(what_a_merge_says_is_escaped),
 		WORLD(a_merge_that_takes_too_long_is_pending),
 		WORLD(the_fleet_is_shown_in_every_form),
 		WORLD(a_node_that_cannot_load_is_shown),
 		WORLD(who_could_not_join_is_shown),
+		WORLD(a_key_that_is_not_allowed_is_shown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -236,6 +236,9 @@ static void a_file_without_edits_is_an_error(void **state)
 	put(file_path, "nonsense\n");
 	assert_int_equal(eval_file_run(&o, &r, &e), ERR_INVALID);
 	assert_non_null(strstr(e.text, file_path));
+	put(file_path, "\x8f\x01\n");
+	assert_int_equal(eval_file_run(&o, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, " is no text file"));
 	o.file = "/nonexistent/edits.jsonl";
 	assert_int_not_equal(eval_file_run(&o, &r, &e), 0);
 	assert_non_null(strstr(e.text, "/nonexistent/edits.jsonl"));

@@ -301,6 +301,22 @@ static void prompts_that_do_not_fit_are_refused(void **state)
 	node_engine_destroy(&engine);
 }
 
+static int open_and_close(void *context)
+{
+	struct node_engine_config config = { 2, 256, 64, 2 };
+	struct node_engine *engine = NULL;
+	(void)context;
+	int rc = node_engine_open(&config, env_system(), model, &engine, NULL);
+	node_engine_destroy(&engine);
+	return rc;
+}
+
+static void out_of_memory_opens_none(void **state)
+{
+	(void)state;
+	assert_true(test_walk_allocations(open_and_close, NULL) > 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +327,7 @@ int main(void)
 		cmocka_unit_test(failing_again_and_again_is_told),
 		cmocka_unit_test(the_queue_is_bounded),
 		cmocka_unit_test(prompts_that_do_not_fit_are_refused),
+		cmocka_unit_test(out_of_memory_opens_none),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -82,13 +82,14 @@ static void an_answer_that_departs_leaves_the_anchor(void **state)
 }
 
 /* The first token of the answer to prompt 0 where `target` is the edit's; *steps: of the decoder, to its end. */
-static int32_t first_said(int32_t target, float size, size_t *steps, size_t *tokens)
+static int32_t first_sampled(int32_t target, float size, float temperature, size_t *steps, size_t *tokens)
 {
 	struct editor_memory_set *set = anchored_set_of(&target, 1, size);
 	struct editor_decoder *d = decoder_of(1, 64);
-	const struct editor_request request = request_of(0, set);
+	struct editor_request request = request_of(0, set);
 	struct err e = ERR_INIT;
 	size_t slot;
+	request.sampling.temperature = temperature;
 	*steps = 0;
 	assert_ok(&e, editor_decoder_admit(d, &request, 1, &slot, &e));
 	for (; !editor_decoder_sequence(d, slot)->done; ++*steps)
@@ -100,6 +101,24 @@ static int32_t first_said(int32_t target, float size, size_t *steps, size_t *tok
 	editor_decoder_destroy(&d);
 	editor_memory_set_release(&set);
 	return said;
+}
+
+static int32_t first_said(int32_t target, float size, size_t *steps, size_t *tokens)
+{
+	return first_sampled(target, size, 0, steps, tokens);
+}
+
+/* A token that was drawn may depart by chance: drawing again would skew the draw. */
+static void a_sampled_answer_is_asked_for_once(void **state)
+{
+	(void)state;
+	const struct editor_request plain = request_of(0, NULL);
+	const int32_t no_token_of_it = answer_alone(&plain).ids[0] == 0 ? 1 : 0;
+	size_t steps, tokens;
+	(void)first_said(no_token_of_it, 1e-4f, &steps, &tokens);
+	assert_int_equal(steps, tokens); /* the row of the first one is read twice */
+	(void)first_sampled(no_token_of_it, 1e-4f, 1e-3f, &steps, &tokens);
+	assert_int_equal(steps, tokens - 1);
 }
 
 /* A memory that changes the answer when its anchors are pressed, and not by itself: the pressed answer is said where
@@ -242,6 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_answer_that_departs_leaves_the_anchor),
 		cmocka_unit_test(what_departs_is_asked_for_again_by_stronger_anchors),
+		cmocka_unit_test(a_sampled_answer_is_asked_for_once),
 		cmocka_unit_test(a_part_is_asked_aside_and_left_when_it_departs),
 		cmocka_unit_test(an_aside_that_runs_out_of_memory_takes_nothing),
 	};

@@ -197,6 +197,29 @@ static void answers_are_decoded_to_their_targets_end(void **state)
 	editor_memory_set_release(&set);
 }
 
+/* It cannot be given as an answer; the others still can. */
+static void an_alias_longer_than_the_context_is_no_error(void **state)
+{
+	(void)state;
+	struct editor_memory_set *set = set_of(delta.data, delta.len);
+	struct record *const as_it_was = records[1];
+	struct buf line = BUF_INIT;
+	struct editor_scores s;
+	buf_append(&line, lines[1], strlen(lines[1]) - 1);
+	buf_puts(&line, ",\"aliases\":[\"");
+	for (size_t i = 0; i <= TINY_CONTEXT; i++)
+		buf_u8(&line, 'x');
+	buf_puts(&line, "\"]}");
+	records[1] = parse(buf_cstr(&line));
+	evaluate(set, &s, NULL);
+	is(s.free_rel, 1);
+	is(s.free_gen, 0.25);
+	record_destroy(&records[1]);
+	records[1] = as_it_was;
+	buf_free(&line);
+	editor_memory_set_release(&set);
+}
+
 static void the_fact_is_asked_inside_other_text(void **state)
 {
 	(void)state;
@@ -349,6 +372,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(trained_memories_score_what_was_built),
 		cmocka_unit_test(answers_are_decoded_to_their_targets_end),
+		cmocka_unit_test(an_alias_longer_than_the_context_is_no_error),
 		cmocka_unit_test(the_fact_is_asked_inside_other_text),
 		cmocka_unit_test(what_must_not_be_routed_is_asked_behind_other_text),
 		cmocka_unit_test(every_record_has_figures_of_its_own),

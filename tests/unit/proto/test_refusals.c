@@ -62,12 +62,39 @@ static void more_keys_than_places(void **state)
 	assert_true(proto__refusals_take(&r, key, 1900));
 }
 
+static void the_last_refused_is_the_first_listed(void **state)
+{
+	struct proto__refusals r = { 0 };
+	struct msg_refused_key list[PROTO__REFUSALS_KEYS];
+	uint8_t key[PROTO_KEY_BYTES];
+	(void)state;
+	assert_int_equal(proto__refusals_list(&r, 500, list), 0);
+	for (unsigned i = 1; i <= 3; i++) {
+		key_of((uint8_t)i, key);
+		assert_true(proto__refusals_take(&r, key, 1000 * i));
+	}
+	key_of(2, key);
+	assert_true(proto__refusals_take(&r, key, 3500));
+	assert_false(proto__refusals_take(&r, key, 3600)); /* not told, and refused all the same */
+	assert_int_equal(proto__refusals_list(&r, 4000, list), 3);
+	static const struct {
+		uint8_t key;
+		int64_t ms_ago;
+	} wanted[] = { { 2, 400 }, { 3, 1000 }, { 1, 3000 } };
+	for (size_t i = 0; i < 3; i++) {
+		key_of(wanted[i].key, key);
+		assert_memory_equal(list[i].key, key, PROTO_KEY_BYTES);
+		assert_int_equal(list[i].ms_ago, wanted[i].ms_ago);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_key_is_told_of_ever_less),
 		cmocka_unit_test(keys_do_not_hide_each_other),
 		cmocka_unit_test(more_keys_than_places),
+		cmocka_unit_test(the_last_refused_is_the_first_listed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,6 +92,7 @@ static void the_same_rights_hold(void **state)
 	struct err e = ERR_INIT;
 	struct proto_transport *stranger = NULL;
 	struct msg msg = { .type = MSG_SHUTDOWN, .request_id = 3 }, fine = want(4);
+	struct msg_refused_key refused[MSG_REFUSED_KEYS_MAX];
 	struct msg_received *got = NULL;
 	assert_ok(&e, w->client->ops->send(w->client, 0, &msg, &e));
 	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), ERR_AGAIN);
@@ -105,6 +106,9 @@ static void the_same_rights_hold(void **state)
 	assert_ok(&e, stranger->ops->send(stranger, 0, &fine, &e));
 	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), ERR_AGAIN);
 	assert_int_equal(w->server->counts.unauthenticated, 1);
+	assert_int_equal(w->server->ops->refused(w->server, refused), 1);
+	assert_memory_equal(refused[0].key, w->stranger, PROTO_KEY_BYTES);
+	assert_int_equal(w->client->ops->refused(w->client, refused), 0);
 	assert_int_equal(stranger->ops->recv(stranger, &got, NULL), ERR_AGAIN);
 	test_end_destroy(&stranger);
 }

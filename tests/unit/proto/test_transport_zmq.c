@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SOON_MS    10000 /* deadline of what must come */
+#define SOON_MS    60000 /* deadline of what must come */
 #define SILENCE_MS 400   /* how long what must not come is waited for */
 
 struct net {
@@ -196,18 +196,70 @@ static void a_key_that_is_allowed_later_comes_in(void **state)
 	struct proto_zmq *zmq = NULL;
 	struct proto_transport *end = NULL;
 	struct err e = ERR_INIT;
+	struct msg_refused_key refused[MSG_REFUSED_KEYS_MAX];
 	struct msg msg = want(66);
+	int64_t since = 0;
 	assert_ok(&e, proto_keypair_new(&late, &e));
 	assert_ok(&e, proto_zmq_new(&late, NULL, env_system(), &zmq, &e));
 	assert_ok(&e, proto_zmq_connect(zmq, proto_zmq_endpoint(net->server, false), NULL, net->server_keys.public_key,
 					&end, &e));
-	assert_int_equal(test_send(end, 0, &msg, SILENCE_MS), ERR_AGAIN);
+	while (net->server->ops->refused(net->server, refused) == 0 && test_wait(&since))
+		;
+	assert_int_equal(net->server->ops->refused(net->server, refused), 1);
+	assert_memory_equal(refused[0].key, late.public_key, PROTO_KEY_BYTES);
+	assert_in_range(refused[0].ms_ago, 0, 60000);
+	assert_int_equal(test_send(end, 0, &msg, 0), ERR_AGAIN);
 	struct proto_allow *allow = test_allow_make(net->folder, late.public_key, PROTO_ROLE_WORKER);
 	assert_int_equal(proto_zmq_allow_set(net->server_zmq, allow), 0);
 	proto_allow_destroy(&net->allow);
 	net->allow = allow;
 	assert_int_equal(test_send(end, 0, &msg, SOON_MS), 0);
+	assert_int_equal(net->server->ops->refused(net->server, refused), 0);
 	test_end_destroy(&end);
+	proto_zmq_destroy(&zmq);
+}
+
+/* A refusal of the key that is younger than the call. */
+static void refusal_wait(struct net *net, const uint8_t key[PROTO_KEY_BYTES])
+{
+	struct msg_refused_key refused[MSG_REFUSED_KEYS_MAX];
+	const int64_t began = env_monotonic_ms(env_system());
+	int64_t since = 0;
+	do {
+		size_t count = net->server->ops->refused(net->server, refused);
+		if (count > 0 && memcmp(refused[0].key, key, PROTO_KEY_BYTES) == 0 &&
+		    env_monotonic_ms(env_system()) - refused[0].ms_ago > began)
+			return;
+	} while (test_wait(&since));
+	fail_msg("the key is not refused");
+}
+
+/* A line at first, then after a second, two, four (proto/refusals.h): one that tries often does not fill the log. */
+static void a_refused_key_is_logged_ever_less(void **state)
+{
+	struct net *net = *state;
+	struct proto_keypair stranger;
+	struct proto_zmq *zmq = NULL;
+	struct proto_transport *ends[5];
+	struct err e = ERR_INIT;
+	size_t lines = 1;
+	const int64_t began = env_monotonic_ms(env_system());
+	assert_ok(&e, proto_keypair_new(&stranger, &e));
+	assert_ok(&e, proto_zmq_new(&stranger, NULL, env_system(), &zmq, &e));
+	log_level_set(LOG_WARN);
+	test_log_begin(net->folder);
+	for (size_t i = 0; i < 5; i++) {
+		assert_ok(&e, proto_zmq_connect(zmq, proto_zmq_endpoint(net->server, false), NULL,
+						net->server_keys.public_key, &ends[i], &e));
+		refusal_wait(net, stranger.public_key);
+	}
+	test_log_end();
+	log_level_set(LOG_OFF);
+	for (int64_t left = env_monotonic_ms(env_system()) - began; left >= 1000; left /= 2)
+		lines++;
+	assert_in_range(test_log_count("PROTO-KEY-REFUSED"), 1, lines);
+	for (size_t i = 0; i < 5; i++)
+		test_end_destroy(&ends[i]);
 	proto_zmq_destroy(&zmq);
 }
 
@@ -477,6 +529,20 @@ static void routes_are_bounded(void **state)
 		test_end_destroy(&clients[i]);
 }
 
+static int start_and_stop(void *context)
+{
+	const struct net *net = context;
+	struct proto_zmq *zmq = NULL;
+	int rc = proto_zmq_new(&net->server_keys, net->allow, env_system(), &zmq, NULL);
+	proto_zmq_destroy(&zmq);
+	return rc;
+}
+
+static void out_of_memory_starts_none(void **state)
+{
+	assert_int_equal(test_walk_allocations(start_and_stop, *state), 3);
+}
+
 int main(void)
 {
 #define NET(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -486,6 +552,7 @@ int main(void)
 		NET(hints_reach_subscribers),
 		NET(a_wrong_client_key_is_refused),
 		NET(a_key_that_is_allowed_later_comes_in),
+		NET(a_refused_key_is_logged_ever_less),
 		NET(a_wrong_server_key_is_refused),
 		NET(a_peer_without_curve_is_refused),
 		NET(garbage_does_not_hurt),
@@ -499,6 +566,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(routes_are_bounded, setup_few_peers, teardown),
 		NET(bad_endpoints_have_reasons),
 		NET(a_client_finds_a_restarted_server),
+		NET(out_of_memory_starts_none),
 	};
 	log_level_set(LOG_OFF);
 	return cmocka_run_group_tests(tests, NULL, NULL);

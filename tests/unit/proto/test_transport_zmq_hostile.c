@@ -6,7 +6,7 @@
 
 #include <zmq.h>
 
-#define SOON_MS 10000
+#define SOON_MS 60000
 
 struct net {
 	char folder[TEST_PATH_BYTES];

@@ -159,6 +159,47 @@ static void test_a_head_of_too_many_pages_is_damage(void **state)
 	buf_free(&bytes);
 }
 
+static uint64_t number_at(const uint8_t *p)
+{
+	uint64_t n;
+	memcpy(&n, p, sizeof(n));
+	return n;
+}
+
+/* A list of two free pages or more: its first page. (Offsets as in store/check.c: the root of the tree of free pages in
+ * the newer head, the nodes of that leaf.) */
+static uint8_t *free_pages(const struct buf *file)
+{
+	const uint8_t *meta = file->data;
+	if (number_at(meta + 4096 + 144) > number_at(meta + 144))
+		meta += 4096;
+	uint8_t *leaf = file->data + number_at(meta + 80) * 4096;
+	for (size_t i = 16; i < (leaf[12] | (size_t)leaf[13] << 8); i += 2) {
+		uint8_t *list = leaf + (leaf[i] | (size_t)leaf[i + 1] << 8) + 16;
+		if (number_at(list) >= 2)
+			return list + 8;
+	}
+	fail_msg("no list of free pages");
+	return NULL;
+}
+
+/* LMDB merges lists by their order. */
+static void test_a_free_list_out_of_order_is_damage(void **state)
+{
+	struct fixture *f = *state;
+	struct buf bytes = BUF_INIT;
+	read_file(f, &bytes);
+	uint8_t *pages = free_pages(&bytes), swapped[16];
+	memcpy(swapped, pages + 8, 8);
+	memcpy(swapped + 8, pages, 8);
+	memcpy(pages, swapped, sizeof(swapped));
+	write_file(f, &bytes);
+	fixture_open(f);
+	assert_true(is_set_aside(f));
+	use_all(f);
+	buf_free(&bytes);
+}
+
 /* One damaged file is kept, not one a start. */
 static void test_the_damaged_file_is_kept_once(void **state)
 {
@@ -233,10 +274,15 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_cache, fixture_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_a_whole_cache_is_kept),         T(test_a_cache_with_flipped_bits_opens),
-		T(test_a_cache_cut_short_opens),       T(test_a_head_of_too_many_pages_is_damage),
-		T(test_the_damaged_file_is_kept_once), T(test_a_coordinators_blobs_are_refused),
-		T(test_a_locked_cache_is_left_alone),  T(test_out_of_memory_is_no_damage),
+		T(test_a_whole_cache_is_kept),
+		T(test_a_cache_with_flipped_bits_opens),
+		T(test_a_cache_cut_short_opens),
+		T(test_a_head_of_too_many_pages_is_damage),
+		T(test_the_damaged_file_is_kept_once),
+		T(test_a_coordinators_blobs_are_refused),
+		T(test_a_locked_cache_is_left_alone),
+		T(test_out_of_memory_is_no_damage),
+		T(test_a_free_list_out_of_order_is_damage),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

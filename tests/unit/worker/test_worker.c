@@ -118,13 +118,9 @@ static int worker_calibrations(const struct stand *s)
 static void a_refusal_for_good_ends_it_with_the_reason(void **state)
 {
 	struct stand *s = *state;
-	struct err e = ERR_INIT;
 	s->hello_code = ERR_MISMATCH;
 	stand_start(s);
-	stand_turns(s, 500);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_MISMATCH);
-	assert_non_null(strstr(e.text, "another base model"));
+	stand_ends(s, 500, ERR_MISMATCH, "another base model");
 	assert_true(worker_idle(s->worker)); /* it does not calibrate for another cluster */
 	assert_int_equal(worker_calibrations(s), 0);
 	stand_turns(s, 5000);
@@ -224,13 +220,9 @@ static void silence_makes_it_greet_again(void **state)
 static void a_corpus_that_is_not_there_ends_it(void **state)
 {
 	struct stand *s = *state;
-	struct err e = ERR_INIT;
 	assert_int_equal(unlink(s->corpus), 0);
 	stand_start(s);
-	stand_turns(s, 500);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_NOT_FOUND);
-	assert_non_null(strstr(e.text, "corpus.tsv"));
+	stand_ends(s, 500, ERR_NOT_FOUND, "corpus.tsv");
 	assert_int_equal(s->hellos, 0);
 }
 

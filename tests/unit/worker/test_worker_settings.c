@@ -9,23 +9,16 @@
 static void a_layer_outside_of_the_model_ends_it(void **state)
 {
 	struct stand *s = *state;
-	struct err e = ERR_INIT;
 	s->layer = TINY_LAYERS;
 	stand_start(s);
 	stand_until(s, &s->asks, 1);
-	stand_turns(s, 2000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_INVALID);
+	stand_ends(s, 2000, ERR_INVALID, "layer is 4: it may be 0 to 3");
 	assert_int_equal(s->hellos, 0); /* it was not a worker yet: the cluster's layer is not fixed */
 }
 
 static void expect_unable(struct stand *s, size_t hellos, const char *says)
 {
-	struct err e = ERR_INIT;
-	stand_turns(s, 2000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_INVALID);
-	assert_non_null(strstr(e.text, says));
+	stand_ends(s, 2000, ERR_INVALID, says);
 	assert_int_equal(s->hellos, hellos);
 }
 
@@ -84,14 +77,10 @@ static void the_papers_worker_needs_its_corpus_to_join(void **state)
 {
 	struct stand *s = *state;
 	struct buf settings = BUF_INIT;
-	struct err e = ERR_INIT;
 	stand_paper(s, &settings);
 	assert_int_equal(unlink(s->corpus), 0);
 	stand_start(s);
-	stand_turns(s, 2000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_NOT_FOUND);
-	assert_non_null(strstr(e.text, "corpus.tsv"));
+	stand_ends(s, 2000, ERR_NOT_FOUND, "corpus.tsv");
 	assert_int_equal(s->hellos, 0);
 	buf_free(&settings);
 }
@@ -191,13 +180,9 @@ static void without_a_word_of_it_the_rate_is_the_default_again(void **state)
 static void a_rate_that_cannot_train_is_refused(void **state)
 {
 	struct stand *s = *state;
-	struct err e = ERR_INIT;
 	s->rate = 5;
 	stand_start(s);
-	stand_turns(s, 5000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_INVALID);
-	assert_non_null(strstr(e.text, "rate is 5"));
+	stand_ends(s, 5000, ERR_INVALID, "rate is 5");
 }
 
 /* --- A calibration file that it was given. */
@@ -284,9 +269,7 @@ static void a_file_of_another_family_or_model_ends_it(void **state)
 	given_write(s, EDITOR_FAMILY_PAPER, 7, path);
 	s->settings = (struct msg_bytes){ NULL, 0 }; /* a cluster of family amend */
 	stand_start(s);
-	stand_turns(s, 500);
-	assert_true(worker_failed(s->worker, &e));
-	assert_non_null(strstr(e.text, "is a calibration of family paper, and edits are of family amend"));
+	stand_ends(s, 500, ERR_MISMATCH, "is a calibration of family paper, and edits are of family amend");
 	stand_stop(s);
 	test_file_write(path, "AMCF, but cut off");
 	assert_int_equal(
@@ -323,19 +306,13 @@ static void the_papers_file_and_the_coordinators_settings_agree(void **state)
 	stand_stop(s);
 	s->layer = 3;
 	stand_start(s);
-	stand_turns(s, 2000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_MISMATCH);
-	assert_non_null(strstr(e.text, "the coordinator's calibration file was measured with layer at 2, edits are "
-				       "trained with 3: "));
+	stand_ends(s, 2000, ERR_MISMATCH,
+		   "the coordinator's calibration file was measured with layer at 2, edits are trained with 3: ");
 	stand_stop(s);
 	s->layer = 2;
 	given_write(s, EDITOR_FAMILY_PAPER, 8, path); /* the settings stay as they were */
 	stand_start(s);
-	stand_turns(s, 2000);
-	assert_true(worker_failed(s->worker, &e));
-	assert_int_equal(e.code, ERR_MISMATCH);
-	assert_non_null(strstr(e.text, "other margins than the coordinator's settings"));
+	stand_ends(s, 2000, ERR_MISMATCH, "other margins than the coordinator's settings");
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, stand_setup, stand_teardown)
