@@ -49,6 +49,7 @@ struct editor__trainer { /* backend memory, hidden × ffn each */
 	uint64_t step;      /* of Adam; 0: moments are to be cleared */
 	float *noise;       /* pool of normals, host */
 	float prompt_noise; /* of local passes (shard.h) */
+	bool views_made;    /* for local passes */
 	float *protect;     /* P of protect.c: ffn × ffn; covers these edits, in this order */
 	uint64_t *protected_seqs;
 	size_t protected_count;
@@ -123,7 +124,8 @@ struct editor__reading editor__edit_reading(const struct editor__edit *edit);
 /* config.views views of every edit whose subject stands in its prompt, where other edits of the shard have such a
  * prompt, too. Those of before are freed. */
 int editor__views_make(struct editor_shard *shard, uint64_t seed, struct err *e) MUST_CHECK;
-/* Every second turn of an edit reads one of its views, one after the other. */
+/* Every second turn of an edit reads one of its views, one after the other, until it is told otherwise. */
+#define EDITOR__TURN_OWN 0
 void editor__edit_see(struct editor__edit *edit, uint64_t turn);
 void editor__views_free(struct editor__edit *edit);
 

@@ -282,6 +282,8 @@ static int run_pass(struct editor_shard *shard, struct pass *pass, const struct 
 		for (size_t i = 0; i < step.edit_count; i++)
 			editor__edit_see(&shard->edits[step.edits[i]], turn + step.edits[i]);
 		int rc = step_gradient(shard, &step, e);
+		for (size_t i = 0; i < step.edit_count; i++)
+			editor__edit_see(&shard->edits[step.edits[i]], EDITOR__TURN_OWN);
 		if (rc != 0)
 			return rc;
 		step_apply(shard, pass->rate, EPSILON);
@@ -329,6 +331,7 @@ void editor_shard_local_begin(struct editor_shard *shard, float noise, float pro
 {
 	shard->config.noise = noise;
 	shard->trainer.prompt_noise = prompt_noise;
+	shard->trainer.views_made = false;
 	editor__trainer_forget(shard);
 }
 
@@ -343,6 +346,9 @@ int editor_shard_local_passes(struct editor_shard *shard, const float *common, s
 	if (pass.order == NULL)
 		return err_set(e, ERR_NOMEM, "merge: out of memory");
 	int rc = trainer_start(shard, common, e);
+	if (rc == 0 && !shard->trainer.views_made)
+		rc = editor__views_make(shard, rng_derive(seed, shard->config.seed, passes), e);
+	shard->trainer.views_made = rc == 0;
 	for (size_t i = 0; rc == 0 && i < passes; i++) {
 		pass.seed = rng_derive(seed, shard->config.seed, i);
 		rc = run_pass(shard, &pass, watch, e);

@@ -124,6 +124,30 @@ static void views_are_trained_and_repeat(void **state)
 	buf_free(&again);
 }
 
+/* A merge's passes read views, and what follows them (its re-test) does not. */
+static void passes_of_a_merge_read_views_too(void **state)
+{
+	(void)state;
+	float *common = calloc((size_t)TINY_HIDDEN * TINY_FFN, sizeof(*common)),
+	      *out = calloc((size_t)TINY_HIDDEN * TINY_FFN, sizeof(*out));
+	struct err e = ERR_INIT;
+	double losses[2];
+	assert_true(common != NULL && out != NULL);
+	for (size_t k = 0; k < 2; k++) {
+		struct editor_shard *shard = shard_of_two(2 * k);
+		editor_shard_local_begin(shard, 0, 0);
+		assert_ok(&e, editor_shard_local_passes(shard, common, 2, 1e-9f, 1, out, &losses[k], NULL, &e));
+		for (size_t i = 0; i < 2; i++) {
+			assert_int_equal(shard->edits[i].view_count, 2 * k);
+			assert_null(shard->edits[i].seen);
+		}
+		editor_shard_destroy(&shard);
+	}
+	assert_true(losses[0] < losses[1] || losses[0] > losses[1]);
+	free(common);
+	free(out);
+}
+
 /* No view where there is nothing to lend, no subject to ask about, or a long answer: then nothing changes. */
 static void what_has_no_view_is_trained_as_before(void **state)
 {
@@ -188,6 +212,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_view_is_the_other_question_about_the_subject),
 		cmocka_unit_test(views_are_trained_and_repeat),
+		cmocka_unit_test(passes_of_a_merge_read_views_too),
 		cmocka_unit_test(what_has_no_view_is_trained_as_before),
 		cmocka_unit_test(a_prompt_of_many_words_is_lent_to_nobody),
 		cmocka_unit_test(out_of_memory_is_said),
