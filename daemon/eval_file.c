@@ -68,6 +68,8 @@ static int configure(struct run *run, struct err *e)
 	if (run->options->layer > 0)
 		run->config.layer = run->options->layer;
 	if (rc == 0 && given && run->options->family == EDITOR_FAMILY_PAPER)
+		rc = editor_calibration_file_alone(&run->given, run->options->calibration, &run->config.wise, e);
+	if (rc == 0 && given && run->options->family == EDITOR_FAMILY_PAPER)
 		rc = editor_calibration_file_margins(&run->given, run->options->calibration, run->config.layer,
 						     &run->config.wise, e);
 	if (rc != 0)

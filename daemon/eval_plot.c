@@ -1,6 +1,7 @@
 #include "daemon/eval_plot.h"
 
 #include "base/env.h"
+#include "editor/route.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -147,7 +148,7 @@ static const struct routing_plot prompt_plot = { .name = "routing-prompt",
 						   .axis = "score of the nearest edit",
 						   .score = relation_score,
 						   .least = -0.2,
-						   .most = 1.4,
+						   .most = 1 + EDITOR_RELATION_WORDS,
 						   .thresholds = { "relation_threshold" } },
 				 gap_plot = { .name = "routing-gap",
 					      .title = "Gap of the memory that is nearest to being read",

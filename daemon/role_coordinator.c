@@ -182,8 +182,11 @@ static int paper_settings(const struct daemon_config *c, struct editor_calibrati
 	int rc = 0;
 	daemon_wise_config(c, &calibration.wise);
 	if (given != NULL) {
-		rc = editor_calibration_file_margins(given, c->calibration, c->layer > 0 ? (size_t)c->layer : SIZE_MAX,
-						     &calibration.wise, e);
+		rc = editor_calibration_file_alone(given, c->calibration, &calibration.wise, e);
+		if (rc == 0)
+			rc = editor_calibration_file_margins(given, c->calibration,
+							     c->layer > 0 ? (size_t)c->layer : SIZE_MAX,
+							     &calibration.wise, e);
 		if (rc == 0)
 			rc = settings_wrap(given, &calibration, settings, e);
 	} else {

@@ -315,31 +315,6 @@ static bool is_same(double a, double b)
 	return !(a < b) && !(a > b);
 }
 
-/* Of a margin that is set beside the file, one would be passed over in silence. */
-static int check_unset(const struct editor_wise_config *measured, const struct editor_wise_config *config,
-		       const char *path, struct err *e)
-{
-	struct editor_wise_config unset;
-	editor_wise_config_default(&unset);
-	const struct {
-		const char *name;
-		double measured, set, unset;
-	} margins[] = {
-		{ "wise.alpha", (double)measured->alpha, (double)config->alpha, (double)unset.alpha },
-		{ "wise.beta", (double)measured->beta, (double)config->beta, (double)unset.beta },
-		{ "wise.gamma", (double)measured->gamma, (double)config->gamma, (double)unset.gamma },
-		{ "wise.act_ratio", (double)measured->act_ratio, (double)config->act_ratio, (double)unset.act_ratio },
-	};
-	for (size_t i = 0; i < sizeof(margins) / sizeof(margins[0]); i++) {
-		if (!is_same(margins[i].set, margins[i].unset) && !is_same(margins[i].set, margins[i].measured))
-			return err_set(e, ERR_MISMATCH,
-				       "%s holds %s %g, and it is set to %g as well: leave out the file, and set all "
-				       "four margins, or leave out --%s",
-				       path, margins[i].name, margins[i].measured, margins[i].set, margins[i].name);
-	}
-	return 0;
-}
-
 int editor_calibration_file_margins(const struct editor_calibration_file *file, const char *path, size_t layer,
 				    struct editor_wise_config *config, struct err *e)
 {
@@ -368,12 +343,40 @@ int editor_calibration_file_margins(const struct editor_calibration_file *file, 
 				       "--family paper --%s %g`, or set --%s %g",
 				       path, name, measured, set, name, set, name, measured);
 	}
-	rc = check_unset(&paper.wise, config, path, e);
-	if (rc != 0)
-		return rc;
 	config->alpha = paper.wise.alpha;
 	config->beta = paper.wise.beta;
 	config->gamma = paper.wise.gamma;
 	config->act_ratio = paper.wise.act_ratio;
+	return 0;
+}
+
+int editor_calibration_file_alone(const struct editor_calibration_file *file, const char *path,
+				  const struct editor_wise_config *config, struct err *e)
+{
+	struct editor_wise_calibration paper;
+	struct editor_wise_config unset;
+	int rc = editor_wise_calibration_decode(file->calibration.data, file->calibration.len, &paper, e);
+	if (rc != 0) {
+		err_wrap(e, "%s", path);
+		return rc;
+	}
+	const struct editor_wise_config *measured = &paper.wise;
+	editor_wise_config_default(&unset);
+	const struct {
+		const char *name;
+		double measured, set, unset;
+	} margins[] = {
+		{ "wise.alpha", (double)measured->alpha, (double)config->alpha, (double)unset.alpha },
+		{ "wise.beta", (double)measured->beta, (double)config->beta, (double)unset.beta },
+		{ "wise.gamma", (double)measured->gamma, (double)config->gamma, (double)unset.gamma },
+		{ "wise.act_ratio", (double)measured->act_ratio, (double)config->act_ratio, (double)unset.act_ratio },
+	};
+	for (size_t i = 0; i < sizeof(margins) / sizeof(margins[0]); i++) {
+		if (!is_same(margins[i].set, margins[i].unset) && !is_same(margins[i].set, margins[i].measured))
+			return err_set(e, ERR_MISMATCH,
+				       "%s holds %s %g, and it is set to %g as well: leave out the file, and set all "
+				       "four margins, or leave out --%s",
+				       path, margins[i].name, margins[i].measured, margins[i].set, margins[i].name);
+	}
 	return 0;
 }

@@ -67,10 +67,13 @@ int editor_calibration_file_family(const struct editor_calibration_file *file, c
 int editor_calibration_file_check(const struct editor_calibration_file *file, const char *path,
 				  enum editor_family family, const struct hash *base_model, struct err *e) MUST_CHECK;
 /* Margins and threshold of a file of family `paper` into `config`. They hold for the edited layer and the settings of
- * training that they were measured with: ERR_MISMATCH names one that differs, and a margin that `config` sets
- * (to neither the published value nor the file's). `layer` SIZE_MAX: the family's own of a
+ * training that they were measured with: ERR_MISMATCH names one that differs. `layer` SIZE_MAX: the family's own of a
  * model that is not known yet, not compared. */
 int editor_calibration_file_margins(const struct editor_calibration_file *file, const char *path, size_t layer,
 				    struct editor_wise_config *config, struct err *e) MUST_CHECK;
+/* That people have not set a margin or the threshold beside the file, which would be passed over: ERR_MISMATCH names
+ * one in `config` that has neither the file's value nor the published one. */
+int editor_calibration_file_alone(const struct editor_calibration_file *file, const char *path,
+				  const struct editor_wise_config *config, struct err *e) MUST_CHECK;
 
 #endif

@@ -101,10 +101,11 @@ enum editor_asked_kind {
 extern const char *const editor_asked_names[EDITOR_ASKED_COUNT];
 struct editor_asked {
 	enum editor_asked_kind kind;
-	size_t record; /* index; of a probe for SAME_FORM */
+	size_t record; /* index; of a probe for SAME_FORM and SAME_FORM_LONG */
 	bool routed;
 	float prompt_score, relation_score; /* of the nearest edit; relation 0 where the prompt key alone refused */
-	float prompt_threshold;             /* family `paper`: ε of the memory whose gap is the prompt score */
+	float prompt_threshold; /* that the prompt score was held against; family `paper`: ε of the memory with that gap
+				 */
 };
 struct editor_details {
 	struct editor_figures *probes; /* probe_count */

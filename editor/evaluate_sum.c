@@ -225,8 +225,7 @@ int editor__evaluate_sum(struct editor__evaluator *v, struct editor_scores *scor
 	const size_t records = v->what->record_count, probes = v->what->probe_count;
 	/* one flag a question is room enough for one a rephrase */
 	bool *verbatim = fault_calloc(v->count + 1, sizeof(*verbatim));
-	/* a probe's index looks here too */
-	bool *conflict = fault_calloc((records > probes ? records : probes) + 1, sizeof(*conflict));
+	bool *conflict = fault_calloc(records + 1, sizeof(*conflict));
 	int rc = conflict == NULL || verbatim == NULL ? err_set(e, ERR_NOMEM, "evaluation: out of memory")
 						      : editor__twins_mark(v->what, conflict, e);
 	if (rc == 0)

@@ -77,7 +77,7 @@ static int prefix_batch(struct editor_shard *shard, struct prefix *p, editor__pr
 }
 
 int editor__prefix_run(struct editor_shard *shard, const struct editor__prefix_text *texts, size_t count,
-		       editor__prefix_keep *keep, struct err *e)
+		       editor__prefix_keep *keep, const struct editor_watch *watch, struct err *e)
 {
 	int rc = 0;
 	for (size_t first = 0; rc == 0 && first < count;) {
@@ -88,6 +88,8 @@ int editor__prefix_run(struct editor_shard *shard, const struct editor__prefix_t
 			p.row_count += texts[first].row_count;
 		}
 		rc = prefix_batch(shard, &p, keep, e);
+		if (rc == 0)
+			rc = editor__watch(watch, "inputs", first, count, 0, e);
 	}
 	return rc;
 }

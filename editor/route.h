@@ -35,7 +35,7 @@ static inline bool editor_key_layers_same(struct editor_key_layers a, struct edi
 /* --- Calibration: statistics of a corpus that holds none of the evaluated edits, and thresholds by number of edits. */
 #define EDITOR_THRESHOLDS        8
 #define EDITOR_SAME_FORM_SHARE   0.02
-#define EDITOR_KEPT_SHARE        0.98
+#define EDITOR_KEPT_SHARE        0.995
 #define EDITOR_SUBJECT_SHARE     0.8f /* of a subject's letters that must stand in the query */
 #define EDITOR_RELATION_DIMS_MAX 1024u
 /* A relation score is the cosine of two relation keys plus this times the share of the words of the edit's prompt,

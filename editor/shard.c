@@ -284,7 +284,7 @@ int editor__prefix_fill(struct editor_shard *shard, struct err *e)
 		if (edit->inputs == NULL)
 			texts[count++] = (struct editor__prefix_text){ edit->ids, editor__edit_rows(edit), edit };
 	}
-	int rc = editor__prefix_run(shard, texts, count, keep_edit, e);
+	int rc = editor__prefix_run(shard, texts, count, keep_edit, NULL, e);
 	free(texts);
 	return rc;
 }

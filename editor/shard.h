@@ -1,9 +1,9 @@
 /* shard.h: one knowledge shard in training: its edits with their frozen inputs of the edited matrix, and the delta
  * W′−W. Both families: of `paper` (wise.h) it trains one edit after the other with the seed as the shard's own (always
  * the same one), its index bytes are gap.h's, an edit passes the re-test when its answer begins with the target, and
- * merging by rounds and gradients are not for it. Same records' prompts and targets, config, seeds, backend and thread
- * count: same bytes. Of a record prompt, target_new, aliases and subject are looked at (and loc_prompt in the paper's
- * family). Not thread-safe; no clock, no files, no sockets. */
+ * merging by rounds and gradients are not for it. Of a record prompt, target_new, aliases and subject are looked at
+ * (and loc_prompt in the paper's family): the same of these, config, seeds, backend and thread count, same bytes. Not
+ * thread-safe; no clock, no files, no sockets. */
 #ifndef AMEND_EDITOR_SHARD_H
 #define AMEND_EDITOR_SHARD_H
 
@@ -82,7 +82,8 @@ int editor_shard_local_passes(struct editor_shard *shard, const float *common, s
  * noise. */
 int editor_shard_gradient(struct editor_shard *shard, const float *delta, double *loss, float *gradient,
 			  struct err *e) MUST_CHECK;
-/* Before the first of them: fresh moments, and the noise of these passes and of the metric (metric.h). prompt_noise >
+/* Before the first of them: fresh moments, and the noise of these passes and of the metric (metric.h), which the shard
+ * keeps: it is for merging from then on. prompt_noise >
  * 0: in every second pass an edit is trained as an anchored question reads it: with this noise in the prompt's rows and
  * none in those that predict the answer. */
 void editor_shard_local_begin(struct editor_shard *shard, float noise, float prompt_noise);

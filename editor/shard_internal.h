@@ -1,4 +1,6 @@
-/* shard_internal.h: what shard.c (edits, prefix cache), train.c (passes) and retest.c share of a shard. */
+/* shard_internal.h: what the files around a shard share: shard.c (edits), prefix.c and views.c (what the frozen layers
+ * make of their texts), batch.c (packing), train.c and protect.c (steps and passes), retest.c, shard_wise.c (family
+ * `paper`), metric.c and merge.c. Not for others. */
 #ifndef AMEND_EDITOR_SHARD_INTERNAL_H
 #define AMEND_EDITOR_SHARD_INTERNAL_H
 
@@ -99,8 +101,11 @@ static inline int editor__watch(const struct editor_watch *watch, const char *ph
 	return err_set(e, ERR_INTERRUPTED, "%s stopped after %zu of %zu", phase, done, total);
 }
 
-/* prefix.c: texts through the layers below the edited matrix; `keep` is called for each, in order, and copies the rows
- * that it wants (borrowed: row_count × ffn, hidden, hidden, hidden). */
+/* prefix.c: texts (of 1 to the model's context rows) through the layers below the edited matrix, packed into batches of
+ * sixteen rows and more, so that a text's rows have the same bits in any company. `keep` is called for each in order
+ * and copies what it wants (borrowed: row_count × ffn, hidden, hidden, hidden); what it kept stays when a later one
+ * fails. Phase "inputs" of `watch` (NULL: silent) counts texts. ERR_NOMEM, ERR_INTERRUPTED, the backend's errors, and
+ * what `keep` returns. */
 struct editor__prefix_text {
 	const int32_t *ids;
 	size_t row_count;
@@ -112,7 +117,7 @@ struct editor__prefix_rows {
 typedef int editor__prefix_keep(struct editor_shard *shard, void *owner, const struct editor__prefix_rows *rows,
 				struct err *e);
 int editor__prefix_run(struct editor_shard *shard, const struct editor__prefix_text *texts, size_t count,
-		       editor__prefix_keep *keep, struct err *e) MUST_CHECK;
+		       editor__prefix_keep *keep, const struct editor_watch *watch, struct err *e) MUST_CHECK;
 
 /* views.c: what of an edit stands before its answer in a batch: its prompt's rows, or a view's. */
 struct editor__reading {
@@ -121,9 +126,11 @@ struct editor__reading {
 	const float *residual; /* (prompt_rows + labels) × hidden */
 };
 struct editor__reading editor__edit_reading(const struct editor__edit *edit);
-/* config.views views of every edit whose subject stands in its prompt, where other edits of the shard have such a
- * prompt, too. Those of before are freed. */
-int editor__views_make(struct editor_shard *shard, uint64_t seed, struct err *e) MUST_CHECK;
+/* Up to config.views views of every edit whose subject people gave and its prompt names, from other edits of the shard
+ * of which that is true and whose subject is another; of edits whose inputs are there (editor__prefix_fill). The same
+ * edits and seed give the same views. Those of before are freed; after an error there are none. */
+int editor__views_make(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch,
+		       struct err *e) MUST_CHECK;
 /* Every second turn of an edit reads one of its views, one after the other, until it is told otherwise. */
 #define EDITOR__TURN_OWN 0
 void editor__edit_see(struct editor__edit *edit, uint64_t turn);

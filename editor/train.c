@@ -118,7 +118,8 @@ struct step {
 	bool right;      /* out: every argmax is its label */
 };
 
-/* Standard deviation of A(x) over the real tokens of the mini-batch. */
+/* Standard deviation of A(x) over the tokens of the mini-batch's edits as they stand in the ledger, whatever they are
+ * read behind: what noise is measured in does not depend on the turn. */
 static float inputs_deviation(const struct editor_shard *shard, const struct step *step)
 {
 	double sum = 0, square = 0, n = 0;
@@ -310,8 +311,8 @@ static int breadth_first(struct editor_shard *shard, uint64_t seed, const struct
 		return err_set(e, ERR_NOMEM, "training: out of memory");
 	editor__trainer_forget(shard);
 	int rc = trainer_start(shard, NULL, e);
-	if (rc == 0)
-		rc = editor__views_make(shard, rng_derive(seed, shard->config.seed, epochs), e);
+	if (rc == 0) /* the passes' own seeds end before `epochs` */
+		rc = editor__views_make(shard, rng_derive(seed, shard->config.seed, epochs), watch, e);
 	for (size_t epoch = 0; rc == 0 && epoch < epochs; epoch++) {
 		pass.seed = rng_derive(seed, shard->config.seed, epoch);
 		pass.rate = shard->config.rate * (1.0f - (float)epoch / (float)epochs);
@@ -347,7 +348,7 @@ int editor_shard_local_passes(struct editor_shard *shard, const float *common, s
 		return err_set(e, ERR_NOMEM, "merge: out of memory");
 	int rc = trainer_start(shard, common, e);
 	if (rc == 0 && !shard->trainer.views_made)
-		rc = editor__views_make(shard, rng_derive(seed, shard->config.seed, passes), e);
+		rc = editor__views_make(shard, rng_derive(seed, shard->config.seed, passes), watch, e);
 	shard->trainer.views_made = rc == 0;
 	for (size_t i = 0; rc == 0 && i < passes; i++) {
 		pass.seed = rng_derive(seed, shard->config.seed, i);

@@ -56,6 +56,7 @@ static void expect(enum editor_family family)
 		{ &c.stream_protect, amend },
 		{ &c.retest_tries, amend },
 		{ &c.answer_tokens_max, amend },
+		{ &c.views, amend },
 		{ &w->alpha, paper },
 		{ &w->beta, paper },
 		{ &w->gamma, paper },

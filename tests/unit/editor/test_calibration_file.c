@@ -217,16 +217,16 @@ static void a_margin_is_set_by_the_file_or_by_hand(void **state)
 	struct editor_wise_config config = published();
 	struct err e = ERR_INIT;
 	paper_file(&paper);
+	assert_ok(&e, editor_calibration_file_alone(&paper, "p.cal", &config, &e));
 	config.act_ratio = 0;
-	assert_int_equal(editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e), ERR_MISMATCH);
+	assert_int_equal(editor_calibration_file_alone(&paper, "p.cal", &config, &e), ERR_MISMATCH);
 	assert_non_null(strstr(e.text, "p.cal holds wise.act_ratio 0.7, and it is set to 0 as well"));
 	config = published();
 	config.beta = 100;
-	assert_int_equal(editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e), ERR_MISMATCH);
+	assert_int_equal(editor_calibration_file_alone(&paper, "p.cal", &config, &e), ERR_MISMATCH);
 	assert_non_null(strstr(e.text, "leave out --wise.beta"));
 	config.beta = 120; /* what the file says, too */
-	assert_ok(&e, editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e));
-	assert_ok(&e, editor_calibration_file_margins(&paper, "p.cal", 24, &config, &e)); /* again */
+	assert_ok(&e, editor_calibration_file_alone(&paper, "p.cal", &config, &e));
 	editor_calibration_file_fini(&paper);
 }
 

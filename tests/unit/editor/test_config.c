@@ -79,6 +79,9 @@ static void each_field_has_a_range(void **state)
 	c.epochs = 0;
 	expect_refused(&c, "epochs");
 	c = good;
+	c.views = 65;
+	expect_refused(&c, "views");
+	c = good;
 	c.batch_edits = 0;
 	expect_refused(&c, "batch_edits");
 	c = good;

@@ -32,7 +32,7 @@ static struct editor_config config(size_t views)
 
 static void add(struct editor_shard *shard, uint64_t seq, const char *prompt, const char *subject, const char *target)
 {
-	char text[1024];
+	char text[4 * TINY_CONTEXT];
 	struct record *record = NULL;
 	struct err e = ERR_INIT;
 	snprintf(text, sizeof(text), "{\"prompt\":\"%s\",\"target_new\":\"%s\"%s%s%s}", prompt, target,
@@ -70,9 +70,9 @@ static void a_view_is_the_other_question_about_the_subject(void **state)
 	add(asked, 1, "who is the king of all Orla?", "Orla", "Brin");
 	assert_ok(&e, editor__prefix_fill(shard, &e));
 	assert_ok(&e, editor__prefix_fill(asked, &e));
-	assert_ok(&e, editor__views_make(shard, 7, &e));
+	assert_ok(&e, editor__views_make(shard, 7, NULL, &e));
 	struct editor__edit *edit = &shard->edits[0], *as = &asked->edits[0];
-	assert_int_equal(edit->view_count, 3);
+	assert_int_equal(edit->view_count, 1); /* of one form, and no view twice */
 	const size_t labels = editor__edit_labels(edit);
 	for (uint64_t turn = 1; turn < 7; turn += 2) {
 		editor__edit_see(edit, turn);
@@ -138,7 +138,7 @@ static void passes_of_a_merge_read_views_too(void **state)
 		editor_shard_local_begin(shard, 0, 0);
 		assert_ok(&e, editor_shard_local_passes(shard, common, 2, 1e-9f, 1, out, &losses[k], NULL, &e));
 		for (size_t i = 0; i < 2; i++) {
-			assert_int_equal(shard->edits[i].view_count, 2 * k);
+			assert_int_equal(shard->edits[i].view_count, k);
 			assert_null(shard->edits[i].seen);
 		}
 		editor_shard_destroy(&shard);
@@ -174,26 +174,74 @@ static void what_has_no_view_is_trained_as_before(void **state)
 	}
 }
 
-static void a_prompt_of_many_words_is_lent_to_nobody(void **state)
+/* Views of the first of two edits. */
+static size_t views_behind(const char *prompt, const char *subject, const char *own_prompt, const char *own_subject)
+{
+	struct editor_shard *shard = shard_new(4);
+	struct err e = ERR_INIT;
+	add(shard, 1, own_prompt, own_subject, "Brin");
+	add(shard, 2, prompt, subject, "Olaf");
+	assert_ok(&e, editor__prefix_fill(shard, &e));
+	assert_ok(&e, editor__views_make(shard, 1, NULL, &e));
+	const size_t count = shard->edits[0].view_count;
+	editor_shard_destroy(&shard);
+	return count;
+}
+
+static void not_every_prompt_is_lent(void **state)
 {
 	(void)state;
-	struct editor_shard *shard = shard_new(2);
-	struct err e = ERR_INIT;
-	char text[300];
+	static const char own[] = "what is the capital of Orla?";
+	char text[300], subject[TINY_CONTEXT - 20], question[TINY_CONTEXT];
+	assert_int_equal(views_behind("who is the king of Vint?", "Vint", own, "Orla"), 1);
+	assert_int_equal(views_behind("who is the king of Vint?", "vint", own, "Orla"), 1);
+	/* the subject as a part of a word is none, and asked about twice it is not the only one */
+	assert_int_equal(views_behind("who is the king of Vintland?", "Vint", own, "Orla"), 0);
+	assert_int_equal(views_behind("is Vint the king of Vint?", "Vint", own, "Orla"), 0);
+	/* the same question, and the same subject's other one */
+	assert_int_equal(views_behind("what is the capital of Vint?", "Vint", own, "Orla"), 0);
+	assert_int_equal(views_behind("who is the king of Orla?", "Orla", own, "Orla"), 0);
+	/* a text instead of a question */
 	memset(text, 'q', sizeof(text));
 	memcpy(text + sizeof(text) - 6, " Vint", 6);
-	add(shard, 1, "what is the capital of Orla?", "Orla", "Brin");
-	add(shard, 2, text, "Vint", "Olaf");
-	assert_ok(&e, editor__views_make(shard, 1, &e));
-	assert_int_equal(shard->edits[0].view_count, 0);
-	assert_int_equal(shard->edits[1].view_count, 2);
+	assert_int_equal(views_behind(text, "Vint", own, "Orla"), 0);
+	/* longer than the model's context with this subject in it */
+	memset(subject, 'z', sizeof(subject) - 1);
+	subject[sizeof(subject) - 1] = '\0';
+	snprintf(question, sizeof(question), "of %s?", subject);
+	assert_int_equal(views_behind("who of all men was the king of Vint?", "Vint", question, subject), 0);
+	assert_int_equal(views_behind("and Vint?", "Vint", question, subject), 1);
+}
+
+static int stop_at_inputs(void *context, const char *phase, size_t done, size_t total, double loss)
+{
+	bool *seen = context;
+	(void)loss;
+	assert_string_equal(phase, "inputs");
+	assert_true(done > 0 && done <= total);
+	*seen = true;
+	return 1;
+}
+
+static void making_views_can_be_stopped(void **state)
+{
+	(void)state;
+	struct editor_shard *shard = shard_of_two(2);
+	struct err e = ERR_INIT;
+	bool seen = false;
+	const struct editor_watch watch = { stop_at_inputs, &seen };
+	assert_ok(&e, editor__prefix_fill(shard, &e));
+	assert_int_equal(editor__views_make(shard, 1, &watch, &e), ERR_INTERRUPTED);
+	assert_true(seen);
+	for (size_t i = 0; i < 2; i++)
+		assert_true(shard->edits[i].view_count == 0 && shard->edits[i].views == NULL);
 	editor_shard_destroy(&shard);
 }
 
 static int make(void *context)
 {
 	struct err e = ERR_INIT;
-	return editor__views_make(context, 1, &e);
+	return editor__views_make(context, 1, NULL, &e);
 }
 
 static void out_of_memory_is_said(void **state)
@@ -203,7 +251,7 @@ static void out_of_memory_is_said(void **state)
 	struct err e = ERR_INIT;
 	assert_ok(&e, editor__prefix_fill(shard, &e));
 	assert_true(test_walk_allocations(make, shard) > 4);
-	assert_int_equal(shard->edits[1].view_count, 2);
+	assert_int_equal(shard->edits[1].view_count, 1);
 	editor_shard_destroy(&shard);
 }
 
@@ -214,7 +262,8 @@ int main(void)
 		cmocka_unit_test(views_are_trained_and_repeat),
 		cmocka_unit_test(passes_of_a_merge_read_views_too),
 		cmocka_unit_test(what_has_no_view_is_trained_as_before),
-		cmocka_unit_test(a_prompt_of_many_words_is_lent_to_nobody),
+		cmocka_unit_test(not_every_prompt_is_lent),
+		cmocka_unit_test(making_views_can_be_stopped),
 		cmocka_unit_test(out_of_memory_is_said),
 	};
 	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
