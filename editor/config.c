@@ -75,7 +75,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.merge_passes = 2,
 		.merge_rate = 2e-2f,
 		.merge_noise = 0.4f,
-		.merge_prompt_noise = 1.2f,
+		.merge_prompt_noise = 0.4f,
 		.merge_outer_rate = 1.0f,
 		.merge_outer_momentum = 0.0f,
 		.seed = 1,
