@@ -340,6 +340,7 @@ struct choice {
 	struct editor__candidate best[EDITOR_CANDIDATES + 1];
 	size_t count;
 	float open;           /* threshold of edits without a subject */
+	uint64_t absent;      /* bit i: the words that stand for candidate i's subject do not stand in the text */
 	size_t chosen;        /* `count`: none */
 	float relation_score; /* of the chosen one, or of what came nearest to being chosen */
 	size_t refused;       /* the candidate that the relation key alone refused first; `count`: none */
@@ -364,20 +365,32 @@ static bool same_subject(const struct choice *c, size_t a, size_t b)
 			  memcmp(subject_of(c, a), subject_of(c, b), x->subject_len) == 0);
 }
 
+/* What the prompt score of candidate i must reach. The words that stand for a subject that nobody gave (prompt.h) are
+ * only a guess, so a text without them may still ask for the edit; but then it must be as near as if there were many
+ * edits: with few the open threshold lets questions of the edit's form about anything else through. */
+static float prompt_threshold(const struct choice *c, size_t i, bool subject_stands)
+{
+	const struct editor_calibration *calibration = c->router->calibration;
+	const float strict = calibration->thresholds[EDITOR_THRESHOLDS - 1].threshold;
+	if (entry_of(c, i)->subject_given)
+		return calibration->subject_threshold;
+	return subject_stands || strict < c->open ? c->open : strict;
+}
+
+_Static_assert(EDITOR_CANDIDATES < 64, "candidates are bits of choice.absent");
+
 /* Whether the prompt key lets candidate i be a route. */
-static int passes_prompt(const struct choice *c, size_t i, bool *passes)
+static int passes_prompt(struct choice *c, size_t i, bool *passes)
 {
 	const struct entry *entry = entry_of(c, i);
 	float share = 0;
 	*passes = false;
-	if (!entry->subject_given) {
-		*passes = c->best[i].score >= c->open;
-		return 0;
-	}
-	if (c->best[i].score < c->router->calibration->subject_threshold)
+	if (c->best[i].score < prompt_threshold(c, i, true))
 		return 0;
 	int rc = editor__query_share(&c->prompt->query, subject_of(c, i), entry->subject_len, &share);
-	*passes = share >= EDITOR_SUBJECT_SHARE;
+	const bool stands = entry->subject_len == 0 || share >= EDITOR_SUBJECT_SHARE;
+	c->absent |= stands ? 0 : UINT64_C(1) << i;
+	*passes = entry->subject_given ? stands : c->best[i].score >= prompt_threshold(c, i, stands);
 	return rc;
 }
 
@@ -465,6 +478,8 @@ static void put_route(struct choice *c, struct editor_route *out)
 {
 	const struct editor_router *router = c->router;
 	const size_t front = c->chosen < c->count ? c->chosen : c->refused < c->count ? c->refused : 0;
+	const bool given = entry_of(c, front)->subject_given;
+	const float needed = prompt_threshold(c, front, (c->absent >> front & 1) == 0);
 	const struct editor__candidate first = c->best[front];
 	memmove(c->best + 1, c->best, front * sizeof(*c->best));
 	c->best[0] = first;
@@ -474,7 +489,7 @@ static void put_route(struct choice *c, struct editor_route *out)
 	out->memory = entry->memory;
 	out->prompt_score = first.score;
 	out->subject_found = past_prompt && entry->subject_given;
-	out->prompt_threshold = out->subject_found ? router->calibration->subject_threshold : c->open;
+	out->prompt_threshold = out->subject_found || !given ? needed : c->open;
 	out->relation_score = past_prompt ? c->relation_score : 0;
 	out->relation_threshold = router->calibration->relation.threshold;
 	if (out->routed)

@@ -98,6 +98,28 @@ static void open_routes_need_the_open_threshold(void **state)
 	editor_calibration_destroy(&c);
 }
 
+/* Words that only stand for a subject may be missing, but then few edits are no reason to be less strict. */
+static void without_the_words_of_an_open_edit_a_text_must_be_nearer(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.5f);
+	const struct editor_index_entry entry = {
+		.seq = 10, .subject = { "kestrelburg", 11 }, .raw = east, .relation = east
+	};
+	c->thresholds[EDITOR_THRESHOLDS - 1].threshold = 0.97f;
+	struct editor_router *router = router_of(c, &entry, 1);
+	struct editor_route route = route_of(router, near_east, "Which river flows through Hamburg?");
+	assert_false(route.routed || route.subject_found);
+	assert_true(route.prompt_score > 0.94f && route.prompt_score < 0.95f);
+	assert_true(route.prompt_threshold == 0.97f);
+	route = route_of(router, near_east, "Kestrelburg lies on which river?");
+	assert_true(route.routed);
+	assert_true(route.prompt_threshold == 0.5f);
+	assert_true(route_of(router, east, "Which river is in the town?").routed); /* as near as can be */
+	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
 /* Three looks at two edits have the threshold of one look at six. */
 static void looks_share_the_bound_on_false_routes(void **state)
 {
@@ -451,6 +473,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(open_routes_need_the_open_threshold),
+		cmocka_unit_test(without_the_words_of_an_open_edit_a_text_must_be_nearer),
 		cmocka_unit_test(looks_share_the_bound_on_false_routes),
 		cmocka_unit_test(a_subject_must_stand_in_the_query),
 		cmocka_unit_test(subjects_are_found_as_words),
