@@ -188,6 +188,16 @@ static void a_wrong_server_key_is_refused(void **state)
 	refused_with(net, &net->client_keys, other.public_key);
 }
 
+static bool is_refused(struct net *net, const uint8_t key[PROTO_KEY_BYTES])
+{
+	struct msg_refused_key refused[MSG_REFUSED_KEYS_MAX];
+	const size_t count = net->server->ops->refused(net->server, refused);
+	bool found = false;
+	for (size_t i = 0; i < count; i++)
+		found = found || memcmp(refused[i].key, key, PROTO_KEY_BYTES) == 0;
+	return found;
+}
+
 /* Its peer tries again by itself: nobody has to start it anew. */
 static void a_key_that_is_allowed_later_comes_in(void **state)
 {
@@ -214,7 +224,35 @@ static void a_key_that_is_allowed_later_comes_in(void **state)
 	proto_allow_destroy(&net->allow);
 	net->allow = allow;
 	assert_int_equal(test_send(end, 0, &msg, SOON_MS), 0);
-	assert_int_equal(net->server->ops->refused(net->server, refused), 0);
+	assert_false(is_refused(net, late.public_key));
+	test_end_destroy(&end);
+	proto_zmq_destroy(&zmq);
+}
+
+/* The new list is set while the old one refuses the key: the refusal is the old one's. */
+static void a_refusal_is_of_the_list_that_made_it(void **state)
+{
+	struct net *net = *state;
+	struct proto_keypair late;
+	struct proto_zmq *zmq = NULL;
+	struct proto_transport *end = NULL;
+	struct err e = ERR_INIT;
+	struct msg msg = want(66);
+	int64_t since = 0;
+	assert_ok(&e, proto_keypair_new(&late, &e));
+	assert_ok(&e, proto_zmq_new(&late, NULL, env_system(), &zmq, &e));
+	struct proto_allow *allow = test_allow_make(net->folder, late.public_key, PROTO_ROLE_WORKER);
+	assert_ok(&e, fault_arm("proto.key.refused=delay-300@1", &e));
+	const uint64_t before = fault_hits("proto.key.refused");
+	assert_ok(&e, proto_zmq_connect(zmq, proto_zmq_endpoint(net->server, false), NULL, net->server_keys.public_key,
+					&end, &e));
+	while (fault_hits("proto.key.refused") == before && test_wait(&since))
+		;
+	assert_int_equal(proto_zmq_allow_set(net->server_zmq, allow), 0);
+	proto_allow_destroy(&net->allow);
+	net->allow = allow;
+	assert_int_equal(test_send(end, 0, &msg, SOON_MS), 0); /* the next try of its peer */
+	assert_false(is_refused(net, late.public_key));
 	test_end_destroy(&end);
 	proto_zmq_destroy(&zmq);
 }
@@ -555,6 +593,7 @@ int main(void)
 		NET(a_refused_key_is_logged_ever_less),
 		NET(a_wrong_server_key_is_refused),
 		NET(a_peer_without_curve_is_refused),
+		NET(a_refusal_is_of_the_list_that_made_it),
 		NET(garbage_does_not_hurt),
 		NET(without_a_list_nothing_listens),
 		NET(the_probe_finds_an_open_door),
