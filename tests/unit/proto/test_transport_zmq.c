@@ -427,6 +427,9 @@ static void a_key_that_was_removed_is_out(void **state)
 	while (net->server->counts.unauthenticated == 0 && test_wait(&since));
 	assert_int_equal(test_receive(net->server, &got, SILENCE_MS), ERR_AGAIN);
 	assert_int_equal(net->server->counts.unauthenticated, 1);
+	struct msg_refused_key refused[MSG_REFUSED_KEYS_MAX];
+	assert_int_equal(net->server->ops->refused(net->server, refused), 1);
+	assert_memory_equal(refused[0].key, net->client_keys.public_key, PROTO_KEY_BYTES);
 }
 
 static void a_full_queue_says_so(void **state)
@@ -590,10 +593,10 @@ int main(void)
 		NET(hints_reach_subscribers),
 		NET(a_wrong_client_key_is_refused),
 		NET(a_key_that_is_allowed_later_comes_in),
+		NET(a_refusal_is_of_the_list_that_made_it),
 		NET(a_refused_key_is_logged_ever_less),
 		NET(a_wrong_server_key_is_refused),
 		NET(a_peer_without_curve_is_refused),
-		NET(a_refusal_is_of_the_list_that_made_it),
 		NET(garbage_does_not_hurt),
 		NET(without_a_list_nothing_listens),
 		NET(the_probe_finds_an_open_door),
