@@ -375,7 +375,8 @@ static int end_fd(const struct proto_transport *t)
 
 static size_t end_refused(struct proto_transport *t, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX])
 {
-	return proto__zmq_refused(((struct end *)t)->zmq, out);
+	struct end *end = (struct end *)t;
+	return end->server ? proto__zmq_refused(end->zmq, out) : 0;
 }
 
 static void end_destroy(struct proto_transport *t)

@@ -218,6 +218,11 @@ static void a_key_that_is_allowed_later_comes_in(void **state)
 	assert_int_equal(net->server->ops->refused(net->server, refused), 1);
 	assert_memory_equal(refused[0].key, late.public_key, PROTO_KEY_BYTES);
 	assert_in_range(refused[0].ms_ago, 0, 60000);
+	struct proto_transport *client = NULL; /* of the very process that refuses */
+	assert_ok(&e, proto_zmq_connect(net->server_zmq, proto_zmq_endpoint(net->server, false), NULL,
+					net->server_keys.public_key, &client, &e));
+	assert_int_equal(client->ops->refused(client, refused), 0);
+	test_end_destroy(&client);
 	assert_int_equal(test_send(end, 0, &msg, 0), ERR_AGAIN);
 	struct proto_allow *allow = test_allow_make(net->folder, late.public_key, PROTO_ROLE_WORKER);
 	assert_int_equal(proto_zmq_allow_set(net->server_zmq, allow), 0);
