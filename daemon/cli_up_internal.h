@@ -9,7 +9,9 @@
 #include <limits.h>
 
 struct cli_up_refusal {
-	bool refused; /* its key, since this start began */
+	bool key_known;               /* not the coordinator's, which nobody refuses */
+	uint8_t key[PROTO_KEY_BYTES]; /* the public one */
+	bool refused;                 /* its key, since this start began */
 	int64_t first_ms, last_ms;
 };
 struct cli_cluster {

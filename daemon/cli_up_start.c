@@ -48,6 +48,20 @@ static void log_path_of(const struct cli_cluster *c, const char *name, char out[
 	snprintf(out, PATH_MAX + 80, "%s/log/%s.log", c->folder, name);
 }
 
+/* Once: secret keys are not read again and again. */
+static void key_note(struct cli_cluster *c, size_t process, const char *name)
+{
+	char path[PATH_MAX + 80];
+	struct proto_keypair pair;
+	struct cli_up_refusal *refusal = &c->refusals[process];
+	snprintf(path, sizeof path, "%s/keys/%s.key", c->folder, name);
+	if (strcmp(name, "coordinator") == 0 || proto_keypair_load(path, &pair, NULL) != 0)
+		return;
+	memcpy(refusal->key, pair.public_key, PROTO_KEY_BYTES);
+	refusal->key_known = true;
+	proto_keypair_wipe(&pair);
+}
+
 static int process_add(struct cli_cluster *c, const char *role, const char *name, struct args *extra, struct err *e)
 {
 	struct args args = { 0 };
@@ -61,11 +75,14 @@ static int process_add(struct cli_cluster *c, const char *role, const char *name
 	arg(&args, "--key-file=%s/keys/%s.key", c->folder, name);
 	for (size_t i = 0; i < extra->count; i++)
 		arg(&args, "%s", extra->list[i]);
-	int rc = cli_up__runs(c, name) ? 0
+	const bool runs = cli_up__runs(c, name);
+	if (!runs)
+		key_note(c, c->process_count, name);
+	int rc = runs ? 0
 		 : args.failed || extra->failed
 			 ? err_set(e, ERR_NOMEM, "too many settings for %s", name)
 			 : cli_process_start(c->folder, name, args.list, log_path, &c->processes[c->process_count], e);
-	c->process_count += rc == 0 && !cli_up__runs(c, name);
+	c->process_count += rc == 0 && !runs;
 	for (size_t i = 0; i < args.count; i++)
 		free(args.list[i]);
 	for (size_t i = 0; i < extra->count; i++)
@@ -143,20 +160,13 @@ static void member_note(struct cli_cluster *c, const struct msg_fleet_member *me
 			c->joined[i] = answers;
 }
 
-static const struct msg_refused_key *refusal_of(const struct cli_cluster *c, const struct cli_process *process,
+static const struct msg_refused_key *refusal_of(const struct cli_up_refusal *refusal,
 						const struct msg_fleet_reply *fleet)
 {
-	char path[PATH_MAX + 80];
-	struct proto_keypair pair;
-	snprintf(path, sizeof path, "%s/keys/%s.key", c->folder, process->name);
-	if (fleet->refused_key_count == 0 || proto_keypair_load(path, &pair, NULL) != 0)
-		return NULL;
-	const struct msg_refused_key *found = NULL;
-	for (size_t i = 0; i < fleet->refused_key_count && found == NULL; i++)
-		if (memcmp(fleet->refused_keys[i].key, pair.public_key, PROTO_KEY_BYTES) == 0)
-			found = &fleet->refused_keys[i];
-	proto_keypair_wipe(&pair);
-	return found;
+	for (size_t i = 0; refusal->key_known && i < fleet->refused_key_count; i++)
+		if (memcmp(fleet->refused_keys[i].key, refusal->key, PROTO_KEY_BYTES) == 0)
+			return &fleet->refused_keys[i];
+	return NULL;
 }
 
 /* Of this start only: the coordinator may not have read the list again yet that this start has added to. */
@@ -165,12 +175,13 @@ static void refusals_note(struct cli_cluster *c, const struct msg_fleet_reply *f
 	const int64_t now = env_monotonic_ms(c->cli->env);
 	for (size_t i = 0; i < c->process_count; i++) {
 		struct cli_up_refusal *refusal = &c->refusals[i];
-		const struct msg_refused_key *key = c->joined[i] ? NULL : refusal_of(c, &c->processes[i], fleet);
-		if (key == NULL || now - key->ms_ago < c->began_ms)
-			*refusal = (struct cli_up_refusal){ .refused = false };
-		else
-			*refusal = (struct cli_up_refusal){ true, refusal->refused ? refusal->first_ms : now,
-							    now - key->ms_ago };
+		const struct msg_refused_key *key = c->joined[i] ? NULL : refusal_of(refusal, fleet);
+		const bool refused = key != NULL && now - key->ms_ago >= c->began_ms;
+		if (refused && !refusal->refused)
+			refusal->first_ms = now;
+		if (refused)
+			refusal->last_ms = now - key->ms_ago;
+		refusal->refused = refused;
 	}
 }
 
@@ -321,6 +332,8 @@ static void keys_reread(const struct cli_cluster *c)
 int cli_up__start(struct cli_cluster *c, struct err *e)
 {
 	c->began_ms = env_monotonic_ms(c->cli->env);
+	for (size_t i = 0; i < c->running_count; i++)
+		key_note(c, i, c->processes[i].name);
 	keys_reread(c);
 	int rc = coordinator_add(c, e);
 	if (rc == 0)

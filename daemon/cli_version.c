@@ -155,9 +155,9 @@ static int manifest_table(struct cli *cli, const struct proto_manifest *m, const
 	char time[ENV_TIME_BYTES], hex[HASH_HEX_BYTES], name[MEMORY_NAME_BYTES];
 	env_time_format(m->published_ms, time);
 	hash_hex(content, hex);
-	printf("version v%llu, published %s, content %.12s, %.*s, default set: %s\n", (unsigned long long)m->version,
-	       time, hex, (int)m->tensor.len, m->tensor.text,
-	       m->default_set == PROTO_SET_MERGED ? "merged" : "retrieve");
+	cli_line(stdout, "version v%llu, published %s, content %.12s, %.*s, default set: %s",
+		 (unsigned long long)m->version, time, hex, (int)m->tensor.len, m->tensor.text,
+		 m->default_set == PROTO_SET_MERGED ? "merged" : "retrieve");
 	if (cli_table_new(headers, 6, &table) != 0)
 		return cli_out_of_memory(cli);
 	for (size_t i = 0; i < m->memory_count; i++) {
@@ -487,11 +487,12 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 	char version[32] = "no version yet";
 	if (f->version != 0)
 		snprintf(version, sizeof version, "v%llu", (unsigned long long)f->version);
-	printf("cluster %.*s: %s, ledger at %llu, %llu edit%s waiting, %u shard%s open (being filled or trained) and "
-	       "%u closed\n",
-	       (int)f->cluster_id.len, f->cluster_id.text, version, (unsigned long long)f->last_seq,
-	       (unsigned long long)f->queue_length, cli_plural(f->queue_length), f->shards_open,
-	       cli_plural(f->shards_open), f->shards_closed);
+	cli_line(stdout,
+		 "cluster %.*s: %s, ledger at %llu, %llu edit%s waiting, %u shard%s open (being filled or trained) and "
+		 "%u closed",
+		 (int)f->cluster_id.len, f->cluster_id.text, version, (unsigned long long)f->last_seq,
+		 (unsigned long long)f->queue_length, cli_plural(f->queue_length), f->shards_open,
+		 cli_plural(f->shards_open), f->shards_closed);
 	if (f->visible_p99_ms > 0)
 		printf("accepted to served by every node: p50 %.2f s, p99 %.2f s\n", f->visible_p50_ms / 1e3,
 		       f->visible_p99_ms / 1e3);
@@ -520,7 +521,7 @@ static int fleet_table(struct cli *cli, const struct msg_fleet_reply *f)
 static int fleet_names(const struct msg_fleet_reply *f)
 {
 	for (size_t i = 0; i < f->member_count; i++)
-		printf("%.*s\n", (int)f->members[i].name.len, f->members[i].name.text);
+		cli_line(stdout, "%.*s", (int)f->members[i].name.len, f->members[i].name.text);
 	return CLI_OK;
 }
 

@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fewer rows would go through another kernel, with other bits than the same text has in a larger batch (backend.h). */
-#define PREFIX_ROWS_MIN 16u
-
 struct prefix { /* a packed batch of texts */
 	const struct editor__prefix_text *texts;
 	size_t count, row_count;
@@ -55,8 +52,8 @@ static int prefix_run(struct editor_shard *shard, struct prefix *p, editor__pref
 static int prefix_batch(struct editor_shard *shard, struct prefix *p, editor__prefix_keep *keep, struct err *e)
 {
 	const size_t hidden = shard->shape->hidden, ffn = shard->shape->ffn;
-	if (p->row_count < PREFIX_ROWS_MIN)
-		p->row_count = PREFIX_ROWS_MIN;
+	if (p->row_count < MODEL_ROWS_APART) /* with fewer a text has other bits than in a larger batch */
+		p->row_count = MODEL_ROWS_APART;
 	p->x = fault_malloc(p->row_count * (4 * hidden + ffn) * sizeof(float));
 	p->ids = fault_malloc(p->row_count * sizeof(*p->ids));
 	p->segments = fault_malloc((p->count + 1) * sizeof(*p->segments));

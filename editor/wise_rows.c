@@ -139,8 +139,10 @@ static int run_inputs(struct editor_wise *w, struct inputs *in, struct editor__w
 		      size_t rows, struct err *e)
 {
 	size_t segment_count = 0, row = 0;
-	in->ids = fault_malloc(rows * sizeof(*in->ids));
-	in->segments = fault_calloc(count, sizeof(*in->segments));
+	if (rows < MODEL_ROWS_APART) /* with fewer a prompt has other bits than in a larger batch */
+		rows = MODEL_ROWS_APART;
+	in->ids = fault_calloc(rows, sizeof(*in->ids));
+	in->segments = fault_calloc(count + 1, sizeof(*in->segments));
 	in->base = fault_malloc(rows * w->shape->hidden * sizeof(float));
 	in->x = fault_malloc(rows * w->shape->ffn * sizeof(float));
 	if (in->ids == NULL || in->segments == NULL || in->base == NULL || in->x == NULL)
@@ -152,6 +154,8 @@ static int run_inputs(struct editor_wise *w, struct inputs *in, struct editor__w
 		in->segments[segment_count++].row_count = items[i].prompt_count;
 		row += items[i].prompt_count;
 	}
+	if (row < rows) /* a text of nothing, that nobody looks at */
+		in->segments[segment_count++].row_count = rows - row;
 	int rc = run_frozen(w, in->ids, in->segments, segment_count, in->base, in->x, e);
 	row = 0;
 	for (size_t i = 0; rc == 0 && i < count; i++) {

@@ -25,6 +25,8 @@ struct model_segment {
 	size_t row_count;
 };
 
+#define MODEL_ROWS_APART 16u /* of a product: see weight_forward */
+
 struct model_backend_ops {
 	const char *name; /* "reference", "cpu", "cuda" */
 	/* Says what runs: "avx512+oneDNN 2.6", threads. Goes into ledger entries. */
@@ -42,9 +44,9 @@ struct model_backend_ops {
 	int (*weight_new)(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too,
 			  struct model_weight **weight);
 	void (*weight_destroy)(struct model_backend *b, struct model_weight **weight);
-	/* y (rows × out) = x (rows × in) · Wᵀ, added to y when `accumulate`. With sixteen rows or more,
-	 * the bits of a row do not depend on the others, or on how many there are (cpu with oneDNN or AMX; not promised
-	 * of OpenBLAS and cuda). */
+	/* y (rows × out) = x (rows × in) · Wᵀ, added to y when `accumulate`. With MODEL_ROWS_APART rows or more, the
+	 * bits of a row do not depend on the others, or on how many there are (cpu with oneDNN or AMX; not promised of
+	 * OpenBLAS and cuda). */
 	int (*weight_forward)(struct model_backend *b, float *y, const float *x, const struct model_weight *w,
 			      bool accumulate, size_t rows);
 	/* dx (rows × in) = dy (rows × out) · W, added when `accumulate`. */

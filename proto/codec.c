@@ -7,10 +7,12 @@
 #include <string.h>
 
 #define KIB               1024
-#define FIELDS_MAX        65536 /* a FleetReply: a member has up to 17, in 73 bytes or more */
+#define FIELDS_MAX        65536 /* the most are a FleetReply's: its members' */
 #define UNPACK_BYTES_MAX  (8u << 20)
 #define ARENA_BLOCK_BYTES 4096
 #define ARENA_BYTES_MAX   (8u << 20)
+
+_Static_assert(1024 + CODEC_MEMBERS_MAX * CODEC_MEMBER_FIELDS <= FIELDS_MAX, "a FleetReply passes its own scan");
 
 static const char magic[4] = { 'A', 'M', 'N', 'D' };
 
@@ -51,7 +53,7 @@ static const struct type_row {
 	{ MSG_MERGE_RUN, "MergeRun", 1 * KIB, &codec__merge_run },
 	{ MSG_MERGE_STATUS, "MergeStatus", 4 * KIB, &codec__merge_status },
 	{ MSG_FLEET, "Fleet", 1 * KIB, &codec__nothing },
-	{ MSG_FLEET_REPLY, "FleetReply", 256 * KIB, &codec__fleet_reply },
+	{ MSG_FLEET_REPLY, "FleetReply", CODEC_FLEET_REPLY_BYTES_MAX, &codec__fleet_reply },
 	{ MSG_SHUTDOWN, "Shutdown", 1 * KIB, &codec__nothing },
 	{ MSG_REVOKE, "Revoke", 4 * KIB, &codec__revoke },
 	{ MSG_REVOKE_REPLY, "RevokeReply", 4 * KIB, &codec__revoke_reply },

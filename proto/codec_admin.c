@@ -3,8 +3,6 @@
 
 #include "proto/admin.pb-c.h"
 
-#define MEMBERS_MAX 4096
-
 static const struct codec__row merge_run_rows[] = {
 	ROW_U64(1, msg_merge_run, id, 0, UINT64_MAX),
 };
@@ -60,7 +58,7 @@ static const struct codec__row refused_key_rows[] = {
 static CODEC_TABLE(refused_key, amend__refused_key__descriptor, msg_refused_key, refused_key_rows);
 
 static const struct codec__row fleet_reply_rows[] = {
-	ROW_LIST(1, msg_fleet_reply, members, member_count, msg_fleet_member, &fleet_member, MEMBERS_MAX),
+	ROW_LIST(1, msg_fleet_reply, members, member_count, msg_fleet_member, &fleet_member, CODEC_MEMBERS_MAX),
 	ROW_U64(2, msg_fleet_reply, version, 0, UINT64_MAX),
 	ROW_U64(3, msg_fleet_reply, queue_length, 0, UINT64_MAX),
 	ROW_U64(4, msg_fleet_reply, last_seq, 0, CODEC_SEQ_MAX),

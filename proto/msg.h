@@ -329,7 +329,7 @@ struct msg_fleet_member {
 	struct msg_text failed_reason;                    /* empty for all but the first such nodes of a large fleet */
 };
 #define MSG_REFUSED_KEYS_MAX 64
-struct msg_refused_key { /* of one who would connect, and is not on the list of allowed keys */
+struct msg_refused_key { /* of one who would connect, or is connected, and is not on the list of allowed keys */
 	uint8_t key[32];
 	int64_t ms_ago; /* that it was refused last */
 };
@@ -344,7 +344,9 @@ struct msg_fleet_reply {
 	struct msg_text cluster_id, software, data_folder;
 	struct msg_text refused_name, refused_reason; /* of the last that could not join; empty: it has joined since */
 	int64_t refused_ms_ago;
-	const struct msg_refused_key *refused_keys; /* since that list was read; the last first */
+	/* Since the coordinator read its list of allowed keys, the last first; not all, when there were more than
+	 * MSG_REFUSED_KEYS_MAX (transport.h). */
+	const struct msg_refused_key *refused_keys;
 	size_t refused_key_count;
 	uint64_t merge; /* that is under way; 0: none */
 	struct msg_text merge_phase, merge_reason;

@@ -23,7 +23,9 @@ struct proto_transport_ops {
 	int (*fd)(const struct proto_transport *t); /* edge-triggered readiness (ZMQ_FD); −1 in memory */
 	/* To every subscriber of a server with a hint endpoint (PUB). May be lost. */
 	int (*publish)(struct proto_transport *t, const struct msg *msg, struct err *e);
-	/* The keys that a server has refused since its list of allowed ones was set, the last first. Returns how many.
+	/* The keys that a server has refused since its list of allowed ones was set, when they connected or later, the
+	 * last first; of a client none. Returns how many. No more than MSG_REFUSED_KEYS_MAX are kept, and for new ones
+	 * others are forgotten: a stranger with ever new keys pushes out those of people. Copied; on the end's thread.
 	 */
 	size_t (*refused)(struct proto_transport *t, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX]);
 	void (*destroy)(struct proto_transport *t);

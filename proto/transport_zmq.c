@@ -298,11 +298,12 @@ static bool sender_of(struct end *end, struct frames *f, uint8_t key[PROTO_KEY_B
 	const uint8_t *id = zmq_msg_data(&f->frame[0]);
 	if (f->count < 2 || zmq_msg_size(&f->frame[0]) != WIRE_ID_BYTES || id[0] != 0)
 		return false;
+	bool told;
 	const char *hex = zmq_msg_gets(&f->frame[1], "User-Id");
 	if (hex == NULL || proto_key_parse(hex, key) != 0)
 		return false;
 	parcel->key = key;
-	parcel->roles = proto__zmq_roles(end->zmq, key);
+	parcel->roles = proto__zmq_admit(end->zmq, key, &told); /* the intake says what it drops */
 	if (parcel->roles != 0)
 		parcel->route = proto__peers_seen(
 			&end->peers, (uint32_t)id[1] << 24 | (uint32_t)id[2] << 16 | (uint32_t)id[3] << 8 | id[4], key);
@@ -374,7 +375,8 @@ static int end_fd(const struct proto_transport *t)
 
 static size_t end_refused(struct proto_transport *t, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX])
 {
-	return proto__zmq_refused(((struct end *)t)->zmq, out);
+	struct end *end = (struct end *)t;
+	return end->server ? proto__zmq_refused(end->zmq, out) : 0;
 }
 
 static void end_destroy(struct proto_transport *t)

@@ -22,7 +22,11 @@ struct proto_zmq {
 	struct proto__zap *zap;          /* NULL for pure clients */
 	size_t transport_count;
 };
+/* What the list allows the key. Any thread. */
 unsigned proto__zmq_roles(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYTES]);
+/* The same of a peer's; where it is nothing, that is a refusal by this very list: a later list forgets it. *told: it is
+ * worth a line. */
+unsigned proto__zmq_admit(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYTES], bool *told);
 size_t proto__zmq_refused(struct proto_zmq *zmq, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX]);
 
 /* Binds the handler before it returns, so that no server socket is ever bound without one. */

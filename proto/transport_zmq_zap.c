@@ -56,6 +56,16 @@ static int64_t now_ms(void)
 	return env_monotonic_ms(env_system()); /* real time, also when a test moves the process's clock */
 }
 
+unsigned proto__zmq_admit(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYTES], bool *told)
+{
+	pthread_mutex_lock(&zmq->lock);
+	unsigned roles = proto_allow_roles(zmq->allow, key, NULL);
+	*told = roles == 0 && fault_point("proto.key.refused") == 0 &&
+		proto__refusals_take(&zmq->refusals, key, now_ms());
+	pthread_mutex_unlock(&zmq->lock);
+	return roles;
+}
+
 size_t proto__zmq_refused(struct proto_zmq *zmq, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX])
 {
 	pthread_mutex_lock(&zmq->lock);
@@ -100,36 +110,30 @@ static bool field_is(const struct request *r, size_t i, const char *text)
 	return r->len[i] == strlen(text) && memcmp(r->field[i], text, r->len[i]) == 0;
 }
 
-static bool request_allowed(struct proto__zap *zap, const struct request *r)
-{
-	if (r->frame_count != 7 || r->oversize || !field_is(r, 0, "1.0") || !field_is(r, 2, PROTO__ZAP_DOMAIN) ||
-	    !field_is(r, 5, "CURVE") || r->len[6] != PROTO_KEY_BYTES)
-		return false;
-	if (fault_point("proto.zap.open") != 0)
-		return true; /* the planted bug that the probe must find */
-	return proto__zmq_roles(zap->zmq, (const uint8_t *)r->field[6]) != 0;
-}
-
 static bool is_probe(const struct proto__zap *zap, const struct request *r)
 {
 	return zap->probe != NULL && memcmp(r->field[6], zap->probe_key, PROTO_KEY_BYTES) == 0;
 }
 
-static bool refusal_is_told(struct proto__zap *zap, const struct request *r)
+/* *told: its refusal is worth a line. */
+static bool request_allowed(struct proto__zap *zap, const struct request *r, bool *told)
 {
-	if (r->len[6] != PROTO_KEY_BYTES)
-		return true;
-	pthread_mutex_lock(&zap->zmq->lock);
-	const bool told = proto__refusals_take(&zap->zmq->refusals, (const uint8_t *)r->field[6], now_ms());
-	pthread_mutex_unlock(&zap->zmq->lock);
-	return told;
+	const uint8_t *key = (const uint8_t *)r->field[6];
+	*told = true;
+	if (r->frame_count != 7 || r->oversize || !field_is(r, 0, "1.0") || !field_is(r, 2, PROTO__ZAP_DOMAIN) ||
+	    !field_is(r, 5, "CURVE") || r->len[6] != PROTO_KEY_BYTES)
+		return false;
+	if (fault_point("proto.zap.open") != 0)
+		return true; /* the planted bug that the probe must find */
+	if (!is_probe(zap, r))
+		return proto__zmq_admit(zap->zmq, key, told) != 0;
+	*told = false;
+	return proto__zmq_roles(zap->zmq, key) != 0;
 }
 
 static void refusal_log(struct proto__zap *zap, const struct request *r)
 {
 	uint64_t suppressed;
-	if (is_probe(zap, r) || !refusal_is_told(zap, r))
-		return;
 	if (proto__rate_take(&zap->rate, now_ms(), &suppressed))
 		log_event(LOG_WARN, "PROTO-KEY-REFUSED",
 			  LOGF_X("key", r->field[6], r->len[6] > PROTO_KEY_BYTES ? PROTO_KEY_BYTES : r->len[6]),
@@ -158,8 +162,8 @@ static void serve(struct proto__zap *zap)
 {
 	struct request request;
 	while (request_read(zap->handler, &request)) {
-		bool allowed = request_allowed(zap, &request);
-		if (!allowed)
+		bool told, allowed = request_allowed(zap, &request, &told);
+		if (!allowed && told)
 			refusal_log(zap, &request);
 		answer(zap, &request, allowed);
 	}

@@ -31,14 +31,21 @@ case_key_of_a_killed_start() {
 refused() { log_has coordinator PROTO-KEY-REFUSED; }
 # Of a coordinator that reads another list, in the cluster before. A key that is allowed later joins without another start.
 case_refused_key() {
-	local up
+	local up status=0
 	cluster_name grow
 	kill_hard coordinator
 	cp -p "$D/keys/allow" "$D/allow"
 	process_start coordinator "--allow-file=$D/allow"
 	wait_for 20 answering || fail "the coordinator does not answer"
-	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 5
-	expect_error 4 'refuses the key of worker-4' 'SIGHUP'
+	: >"$D/log/coordinator.log"
+	timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 5 >"$WORK/up.txt" 2>&1 &
+	up=$!
+	wait_for 30 refused || fail "the key is not refused: $(cat "$WORK/up.txt")"
+	mv "$D/keys/worker-4.key" "$D/worker-4.key" # the secret is not needed again to tell whose key it is
+	wait "$up" || status=$?
+	[ "$status" = 4 ] || fail "exit $status: $(cat "$WORK/up.txt")"
+	grep -q 'refuses the key of worker-4.*SIGHUP' "$WORK/up.txt" || fail "$(cat "$WORK/up.txt")"
+	mv "$D/worker-4.key" "$D/keys/worker-4.key"
 	gone "$(pid_of worker-0)" && fail "what ran before is stopped"
 	: >"$D/log/coordinator.log"
 	timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 5 >"$WORK/up.txt" 2>&1 &

@@ -273,6 +273,30 @@ static void the_fleet_is_shown_in_every_form(void **state)
 	cli_expect_out(w, "\nmembers:\n  - name: \"");
 }
 
+/* Names are what the others call themselves; the rest is the coordinator's word. */
+static void what_others_say_is_escaped(void **state)
+{
+	struct cli_world *w = *state;
+	struct cluster *c = w->cluster;
+	struct store_txn *txn = NULL;
+	assert_ok(&c->e, store_begin(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_meta_put(txn, "cluster-id", "c\x1b[2J", 5, &c->e));
+	assert_ok(&c->e, store_commit(&txn, &c->e));
+	c->config.tensor_format = "t\x1b[2J";
+	cluster_restart(c);
+	c->worker.name = "w\x1b[2J";
+	version_publish(w);
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "name");
+	cli_expect_out(w, "w\\x1B[2J\n");
+	assert_null(strchr(cli_out(w), '\x1b'));
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "cluster c\\x1B[2J: v1, ");
+	assert_null(strchr(cli_out(w), '\x1b'));
+	EXPECT(w, CLI_OK, "version", "show");
+	cli_expect_out(w, ", t\\x1B[2J, default set: ");
+	assert_null(strchr(cli_out(w), '\x1b'));
+}
+
 /* An edit that never comes through would be a riddle: the version's trouble is shown where people look. */
 static void a_node_that_cannot_load_is_shown(void **state)
 {
@@ -369,6 +393,7 @@ int main(void)
 		WORLD(what_a_merge_says_is_escaped),
 		WORLD(a_merge_that_takes_too_long_is_pending),
 		WORLD(the_fleet_is_shown_in_every_form),
+		WORLD(what_others_say_is_escaped),
 		WORLD(a_node_that_cannot_load_is_shown),
 		WORLD(who_could_not_join_is_shown),
 		WORLD(a_key_that_is_not_allowed_is_shown),

@@ -116,6 +116,54 @@ static void earlier_memories_are_replayed(void **state)
 	editor_shard_destroy(&b);
 }
 
+/* Prompts so short that a product of the rows of one alone would have other bits (backend.h). */
+static struct editor_shard *short_shard(const struct editor_config *c, size_t count)
+{
+	static const char *const texts[] = {
+		"{\"prompt\":\"Orla?\",\"target_new\":\"Brin\",\"loc_prompt\":\"a text\"}",
+		"{\"prompt\":\"Vint:\",\"target_new\":\"Olaf IV\",\"loc_prompt\":\"a text\"}",
+		"{\"prompt\":\"Saro\",\"target_new\":\"1907\",\"loc_prompt\":\"a text\"}",
+	};
+	struct err e = ERR_INIT;
+	struct record *record = NULL;
+	struct editor_shard *shard = NULL;
+	assert_ok(&e, editor_shard_new(model, c, &shard, &e));
+	for (size_t i = 0; i < count; i++) {
+		assert_ok(&e, record_parse(texts[i], strlen(texts[i]), &record, &e));
+		assert_ok(&e, editor_shard_add(shard, i + 1, record, &e));
+		record_destroy(&record);
+	}
+	assert_ok(&e, replay(shard, 7, 3, &e));
+	return shard;
+}
+
+/* L_memo draws from the shard's own edits, too: their inputs are computed one by one as they are trained, and together
+ * after a restart. */
+static void groups_do_not_matter_to_replay(void **state)
+{
+	(void)state;
+	struct editor_result results[EDITS];
+	struct editor_train_stats stats;
+	struct buf parts = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct editor_config c = config();
+	c.wise.replay = true;
+	c.wise.beta = 20.0f; /* each step pulls at the edit that it draws */
+	c.wise.steps_max = 20;
+	struct editor_shard *a = short_shard(&c, 3), *b = short_shard(&c, 2);
+	learn(a, EDITOR_BREADTH_FIRST, 0, 3, results, &stats);
+	learn(b, EDITOR_STREAM, 0, 2, results, &stats);
+	encode(b, &parts);
+	editor_shard_destroy(&b);
+	b = short_shard(&c, 3); /* a worker that started anew */
+	assert_ok(&e, editor_shard_delta_load(b, parts.data, parts.len, &e));
+	learn(b, EDITOR_STREAM, 2, 1, results, &stats);
+	assert_memory_equal(editor_shard_delta(a), editor_shard_delta(b), COUNT * sizeof(float));
+	editor_shard_destroy(&a);
+	editor_shard_destroy(&b);
+	buf_free(&parts);
+}
+
 /* A shard without an edit has the bytes of one that never had it. */
 static void a_removed_edit_leaves_nothing(void **state)
 {
@@ -217,6 +265,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(groups_do_not_matter),
 		cmocka_unit_test(earlier_memories_are_replayed),
+		cmocka_unit_test(groups_do_not_matter_to_replay),
 		cmocka_unit_test(a_removed_edit_leaves_nothing),
 		cmocka_unit_test(answers_that_begin_with_the_target_pass),
 		cmocka_unit_test(the_index_holds_the_gaps),

@@ -184,6 +184,39 @@ static void full_messages_pass(void **state)
 	buf_free(&head);
 }
 
+/* Every field of every member is there, each as short as can be: most members, and most fields, for the reply's cap. */
+static void a_full_fleet_passes(void **state)
+{
+	(void)state;
+	enum { MEMBERS = 3591 };
+	static struct msg_fleet_member members[MEMBERS + 1];
+	const struct msg_text text = { "x", 1 };
+	struct err e = ERR_INIT;
+	struct buf head = BUF_INIT;
+	struct msg_bytes bulk;
+	struct msg_received *back = NULL;
+	for (size_t i = 0; i < MEMBERS + 1; i++) {
+		struct msg_fleet_member *m = &members[i];
+		m->kind = MSG_PEER_NODE;
+		m->name = m->endpoint = m->backend = m->software = m->state = m->failed_reason = text;
+		m->seen_ms_ago = 1;
+		m->version = m->resident_bytes = m->failed_version = 1;
+		m->lease_count = m->edit_done = m->edit_total = m->pid = 1;
+		memset(m->key, 7, 32);
+	}
+	struct msg m = { .type = MSG_FLEET_REPLY, .u.fleet_reply = { .members = members, .member_count = MEMBERS } };
+	assert_ok(&e, proto_encode(&m, &head, &bulk, &e));
+	assert_int_equal(head.len, PROTO_HEADER_BYTES + MEMBERS * 73);
+	assert_ok(&e, proto_decode(head.data, head.len, NULL, 0, &back, &e));
+	assert_int_equal(back->msg.u.fleet_reply.member_count, MEMBERS);
+	assert_int_equal(back->msg.u.fleet_reply.members[MEMBERS - 1].pid, 1);
+	msg_free(&back);
+	memset(members, 0, sizeof members); /* no more of shorter ones: their fields are bounded by their count */
+	m.u.fleet_reply.member_count++;
+	assert_int_equal(encode_code(&m), ERR_LIMIT);
+	buf_free(&head);
+}
+
 /* ---- Hostile bytes. */
 
 static void header_put(uint8_t *head, int type, size_t body_len)
@@ -403,6 +436,7 @@ int main(void)
 		cmocka_unit_test(texts_end_in_nul),
 		cmocka_unit_test(what_a_peer_would_refuse_is_not_sent),
 		cmocka_unit_test(full_messages_pass),
+		cmocka_unit_test(a_full_fleet_passes),
 		cmocka_unit_test(header_errors),
 		cmocka_unit_test(peek_reads_only_the_header),
 		cmocka_unit_test(nesting_and_swarms_are_refused),

@@ -1,7 +1,5 @@
-#include "tests/lib/network.h"
-#include "tests/lib/test.h"
+#include "tests/unit/proto/zmq_fixture.h"
 
-#include "base/fault.h"
 #include "base/log.h"
 
 #include <arpa/inet.h>
@@ -10,78 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SOON_MS    60000 /* deadline of what must come */
-#define SILENCE_MS 400   /* how long what must not come is waited for */
-
-struct net {
-	char folder[TEST_PATH_BYTES];
-	struct proto_keypair server_keys, client_keys;
-	struct proto_allow *allow;
-	struct proto_zmq *server_zmq, *client_zmq;
-	struct proto_transport *server, *client;
-};
-
-static int setup_with(void **state, unsigned roles, size_t queue)
-{
-	struct net *net = calloc(1, sizeof(*net));
-	struct err e = ERR_INIT;
-	struct proto_limits limits = { queue, 16 };
-	assert_non_null(net);
-	test_folder_make(net->folder);
-	assert_ok(&e, proto_keypair_new(&net->server_keys, &e));
-	assert_ok(&e, proto_keypair_new(&net->client_keys, &e));
-	net->allow = test_allow_make(net->folder, net->client_keys.public_key, roles);
-	assert_ok(&e, proto_zmq_new(&net->server_keys, net->allow, env_system(), &net->server_zmq, &e));
-	assert_ok(&e, proto_zmq_new(&net->client_keys, NULL, env_system(), &net->client_zmq, &e));
-	assert_ok(&e, proto_zmq_listen(net->server_zmq, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*", &limits, &net->server,
-				       &e));
-	assert_ok(&e, proto_zmq_connect(net->client_zmq, proto_zmq_endpoint(net->server, false),
-					proto_zmq_endpoint(net->server, true), net->server_keys.public_key,
-					&net->client, &e));
-	*state = net;
-	return 0;
-}
-
-static int setup(void **state)
-{
-	return setup_with(state, PROTO_ROLE_WORKER | PROTO_ROLE_SUBMITTER, 1000);
-}
-
 static int setup_small_queue(void **state)
 {
 	return setup_with(state, PROTO_ROLE_WORKER, 8);
-}
-
-static int teardown(void **state)
-{
-	struct net *net = *state;
-	fault_disarm_all();
-	test_end_destroy(&net->client);
-	test_end_destroy(&net->server);
-	proto_zmq_destroy(&net->client_zmq);
-	proto_zmq_destroy(&net->server_zmq);
-	proto_allow_destroy(&net->allow);
-	test_folder_remove(net->folder);
-	free(net);
-	return 0;
-}
-
-static struct msg want(uint64_t shard)
-{
-	return (struct msg){ .type = MSG_WANT, .request_id = 42 + shard, .u.want = { shard, 2, 3, 4 } };
-}
-
-/* The client sends, the server receives: proves that the connection stands. */
-static uint64_t handshake(struct net *net)
-{
-	struct msg msg = want(1);
-	struct msg_received *got = NULL;
-	assert_int_equal(test_send(net->client, 0, &msg, SOON_MS), 0);
-	assert_int_equal(test_receive(net->server, &got, SOON_MS), 0);
-	assert_int_equal(got->msg.type, MSG_WANT);
-	uint64_t route = got->route;
-	msg_free(&got);
-	return route;
 }
 
 static void a_message_and_its_answer(void **state)
@@ -186,81 +115,6 @@ static void a_wrong_server_key_is_refused(void **state)
 	struct proto_keypair other;
 	assert_int_equal(proto_keypair_new(&other, NULL), 0);
 	refused_with(net, &net->client_keys, other.public_key);
-}
-
-/* Its peer tries again by itself: nobody has to start it anew. */
-static void a_key_that_is_allowed_later_comes_in(void **state)
-{
-	struct net *net = *state;
-	struct proto_keypair late;
-	struct proto_zmq *zmq = NULL;
-	struct proto_transport *end = NULL;
-	struct err e = ERR_INIT;
-	struct msg_refused_key refused[MSG_REFUSED_KEYS_MAX];
-	struct msg msg = want(66);
-	int64_t since = 0;
-	assert_ok(&e, proto_keypair_new(&late, &e));
-	assert_ok(&e, proto_zmq_new(&late, NULL, env_system(), &zmq, &e));
-	assert_ok(&e, proto_zmq_connect(zmq, proto_zmq_endpoint(net->server, false), NULL, net->server_keys.public_key,
-					&end, &e));
-	while (net->server->ops->refused(net->server, refused) == 0 && test_wait(&since))
-		;
-	assert_int_equal(net->server->ops->refused(net->server, refused), 1);
-	assert_memory_equal(refused[0].key, late.public_key, PROTO_KEY_BYTES);
-	assert_in_range(refused[0].ms_ago, 0, 60000);
-	assert_int_equal(test_send(end, 0, &msg, 0), ERR_AGAIN);
-	struct proto_allow *allow = test_allow_make(net->folder, late.public_key, PROTO_ROLE_WORKER);
-	assert_int_equal(proto_zmq_allow_set(net->server_zmq, allow), 0);
-	proto_allow_destroy(&net->allow);
-	net->allow = allow;
-	assert_int_equal(test_send(end, 0, &msg, SOON_MS), 0);
-	assert_int_equal(net->server->ops->refused(net->server, refused), 0);
-	test_end_destroy(&end);
-	proto_zmq_destroy(&zmq);
-}
-
-/* A refusal of the key that is younger than the call. */
-static void refusal_wait(struct net *net, const uint8_t key[PROTO_KEY_BYTES])
-{
-	struct msg_refused_key refused[MSG_REFUSED_KEYS_MAX];
-	const int64_t began = env_monotonic_ms(env_system());
-	int64_t since = 0;
-	do {
-		size_t count = net->server->ops->refused(net->server, refused);
-		if (count > 0 && memcmp(refused[0].key, key, PROTO_KEY_BYTES) == 0 &&
-		    env_monotonic_ms(env_system()) - refused[0].ms_ago > began)
-			return;
-	} while (test_wait(&since));
-	fail_msg("the key is not refused");
-}
-
-/* A line at first, then after a second, two, four (proto/refusals.h): one that tries often does not fill the log. */
-static void a_refused_key_is_logged_ever_less(void **state)
-{
-	struct net *net = *state;
-	struct proto_keypair stranger;
-	struct proto_zmq *zmq = NULL;
-	struct proto_transport *ends[5];
-	struct err e = ERR_INIT;
-	size_t lines = 1;
-	const int64_t began = env_monotonic_ms(env_system());
-	assert_ok(&e, proto_keypair_new(&stranger, &e));
-	assert_ok(&e, proto_zmq_new(&stranger, NULL, env_system(), &zmq, &e));
-	log_level_set(LOG_WARN);
-	test_log_begin(net->folder);
-	for (size_t i = 0; i < 5; i++) {
-		assert_ok(&e, proto_zmq_connect(zmq, proto_zmq_endpoint(net->server, false), NULL,
-						net->server_keys.public_key, &ends[i], &e));
-		refusal_wait(net, stranger.public_key);
-	}
-	test_log_end();
-	log_level_set(LOG_OFF);
-	for (int64_t left = env_monotonic_ms(env_system()) - began; left >= 1000; left /= 2)
-		lines++;
-	assert_in_range(test_log_count("PROTO-KEY-REFUSED"), 1, lines);
-	for (size_t i = 0; i < 5; i++)
-		test_end_destroy(&ends[i]);
-	proto_zmq_destroy(&zmq);
 }
 
 static int raw_connect(const struct net *net)
@@ -368,27 +222,6 @@ static void the_end_of_authentication_is_noticed(void **state)
 	struct proto_keypair stranger;
 	assert_int_equal(proto_keypair_new(&stranger, NULL), 0);
 	refused_with(net, &stranger, net->server_keys.public_key);
-}
-
-static void a_key_that_was_removed_is_out(void **state)
-{
-	struct net *net = *state;
-	struct proto_keypair other;
-	struct msg msg = want(3);
-	struct msg_received *got = NULL;
-	handshake(net);
-	assert_int_equal(proto_keypair_new(&other, NULL), 0);
-	struct proto_allow *allow = test_allow_make(net->folder, other.public_key, PROTO_ROLE_WORKER);
-	assert_int_equal(proto_zmq_allow_set(net->server_zmq, allow), 0);
-	proto_allow_destroy(&net->allow);
-	net->allow = allow;
-	assert_int_equal(test_send(net->client, 0, &msg, SOON_MS), 0);
-	int64_t since = 0;
-	do
-		assert_int_equal(test_receive(net->server, &got, 20), ERR_AGAIN);
-	while (net->server->counts.unauthenticated == 0 && test_wait(&since));
-	assert_int_equal(test_receive(net->server, &got, SILENCE_MS), ERR_AGAIN);
-	assert_int_equal(net->server->counts.unauthenticated, 1);
 }
 
 static void a_full_queue_says_so(void **state)
@@ -551,8 +384,6 @@ int main(void)
 		NET(a_forbidden_message_is_answered),
 		NET(hints_reach_subscribers),
 		NET(a_wrong_client_key_is_refused),
-		NET(a_key_that_is_allowed_later_comes_in),
-		NET(a_refused_key_is_logged_ever_less),
 		NET(a_wrong_server_key_is_refused),
 		NET(a_peer_without_curve_is_refused),
 		NET(garbage_does_not_hurt),
@@ -560,7 +391,6 @@ int main(void)
 		NET(the_probe_finds_an_open_door),
 		NET(the_probe_of_each_minute_finds_it_too),
 		NET(the_end_of_authentication_is_noticed),
-		NET(a_key_that_was_removed_is_out),
 		cmocka_unit_test_setup_teardown(a_full_queue_says_so, setup_small_queue, teardown),
 		NET(a_peer_that_left_is_closed),
 		cmocka_unit_test_setup_teardown(routes_are_bounded, setup_few_peers, teardown),
