@@ -68,7 +68,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.relation_layer = key_layer(8, shape->layers),
 		.ridge = 1.0f,
 		.false_route_share = 0.001f,
-		.false_relation_share = 0.065f,
+		.false_relation_share = 0.06f,
 		.relation_dims = 128,
 		.relation_steps = 150,
 		.merge_rounds = 10,
