@@ -1,7 +1,7 @@
 /* key_index.h: the nearest of many keys: the plain float search's candidates, order and bits for a fraction of its
  * memory traffic. A first pass reads 4 bits a component and bounds every score from above, a second one 4 more of the
  * keys that this leaves; only keys whose bound reaches a score that EDITOR_CANDIDATES keys have are scored in float32
- * (key_index.c has the bounds). Any data is searched exactly: keys that the bounds cannot tell apart (all equal, one
+ * (key_search.c has the bounds). Any data is searched exactly: keys that the bounds cannot tell apart (all equal, one
  * tight cluster) are all scored, which takes the time of the plain search and of both passes. Inside editor/ only.
  * Threads: read-only after build, any number of them may search. Pure. */
 #ifndef AMEND_EDITOR_KEY_INDEX_H

@@ -1,4 +1,4 @@
-/* key_scan.h: the two passes of key_index.c that bound scores from above, one kernel an instruction set. All kernels
+/* key_scan.h: the two passes of key_search.c that bound scores from above, one kernel an instruction set. All kernels
  * form the same integers, so the same bounds but for the rounding that the bound has room for. Inside editor/ only.
  * Pure. */
 #ifndef AMEND_EDITOR_KEY_SCAN_H
