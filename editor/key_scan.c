@@ -1,5 +1,7 @@
 #include "editor/key_scan.h"
 
+#include "editor/dot.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -46,7 +48,13 @@ static int32_t fine_portable(const uint8_t *row, size_t row_bytes, const struct 
 	return dot;
 }
 
-static const struct editor__scan_kernel portable = { "portable", coarse_portable, fine_portable };
+static void score_portable(const float *query, const float *const *keys, size_t key_count, size_t width, float *scores)
+{
+	for (size_t i = 0; i < key_count; i++)
+		scores[i] = editor__dot(query, keys[i], width);
+}
+
+static const struct editor__scan_kernel portable = { "portable", coarse_portable, fine_portable, score_portable };
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -138,7 +146,39 @@ AVX2 static int32_t fine_avx2(const uint8_t *row, size_t row_bytes, const struct
 	return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
 }
 
-static const struct editor__scan_kernel avx2 = { "avx2", coarse_avx2, fine_avx2 };
+/* Four dots side by side, so that none waits for its own last addition; each is formed in editor__dot's order. Four
+ * keys more are fetched meanwhile. */
+AVX2 static void score_four(const float *query, const float *const *keys, const float *const *next, size_t width,
+			    float *scores)
+{
+	__m256 sums[4] = { _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps() };
+	size_t i = 0;
+	for (; i + 8 <= width; i += 8) {
+		const __m256 part = _mm256_loadu_ps(query + i);
+#pragma GCC unroll 4
+		for (size_t k = 0; k < 4; k++) {
+			__builtin_prefetch(next[k] + i);
+			sums[k] = _mm256_add_ps(sums[k], _mm256_mul_ps(part, _mm256_loadu_ps(keys[k] + i)));
+		}
+	}
+	for (size_t k = 0; k < 4; k++) {
+		float lanes[8];
+		_mm256_storeu_ps(lanes, sums[k]);
+		for (size_t j = i; j < width; j++)
+			lanes[0] += query[j] * keys[k][j];
+		scores[k] = editor__dot_of_sums(lanes);
+	}
+}
+
+AVX2 static void score_avx2(const float *query, const float *const *keys, size_t key_count, size_t width, float *scores)
+{
+	size_t i = 0;
+	for (; i + 4 <= key_count; i += 4)
+		score_four(query, keys + i, keys + (i + 8 <= key_count ? i + 4 : i), width, scores + i);
+	score_portable(query, keys + i, key_count - i, width, scores + i);
+}
+
+static const struct editor__scan_kernel avx2 = { "avx2", coarse_avx2, fine_avx2, score_avx2 };
 
 #define VNNI __attribute__((target("avx512f,avx512vnni")))
 
@@ -205,12 +245,13 @@ VNNI static int32_t fine_vnni(const uint8_t *row, size_t row_bytes, const struct
 	return _mm512_reduce_add_epi32(_mm512_add_epi32(sums.lower, _mm512_srai_epi32(sums.upper, 4)));
 }
 
-static const struct editor__scan_kernel vnni = { "avx512vnni", coarse_vnni, fine_vnni };
+static const struct editor__scan_kernel vnni = { "avx512vnni", coarse_vnni, fine_vnni, score_avx2 };
 
 static bool processor_has(const struct editor__scan_kernel *kernel)
 {
 	if (kernel == &vnni)
-		return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
+		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("avx512f") &&
+		       __builtin_cpu_supports("avx512vnni");
 	return kernel != &avx2 || __builtin_cpu_supports("avx2");
 }
 

@@ -53,6 +53,8 @@ struct editor__scan_kernel {
 		       const struct editor__scan_query *query, float *estimates, struct editor__scan_top *tops);
 	/* bytes · low halves of one key. */
 	int32_t (*fine)(const uint8_t *row, size_t row_bytes, const struct editor__scan_query *query);
+	/* scores[i] = editor__dot of query and keys[i], width floats each. */
+	void (*score)(const float *query, const float *const *keys, size_t key_count, size_t width, float *scores);
 };
 
 /* NULL: the best that the processor has. NULL is returned where it, or the compiler's target, has no such

@@ -9,12 +9,12 @@
 #include "editor/key_index_internal.h"
 
 #include "base/fault.h"
-#include "editor/dot.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define PLAIN_KEYS (4 * EDITOR_CANDIDATES) /* fewer are scored faster than bounded */
+#define SCORED     32u                     /* so many are scored by one call */
 #define ROWS_AHEAD 6u                      /* fetched while others are bounded */
 
 void editor__candidate_keep(struct editor__candidate *best, size_t *count, size_t entry, float score)
@@ -35,9 +35,11 @@ void editor__candidate_keep(struct editor__candidate *best, size_t *count, size_
 struct query {
 	const float *key;
 	struct editor__scan_query scan;
-	float *estimates;              /* room for one of every key, in whole blocks */
-	struct editor__scan_top *tops; /* of each block */
-	uint32_t *left;                /* room for every key */
+	float *estimates;                                  /* room for one of every key, in whole blocks */
+	struct editor__scan_top *tops;                     /* of each block */
+	uint32_t *left;                                    /* room for every key */
+	struct editor__candidate known[EDITOR_CANDIDATES]; /* keys that were scored, in order of entries */
+	size_t known_count;
 	struct editor__candidate *best;
 	size_t *count;
 };
@@ -116,30 +118,38 @@ static size_t likeliest(const struct editor__key_index *index, const struct quer
 	return count;
 }
 
-/* Scores of `count` keys; none waits for another, so that the processor is at several of them at once. */
+/* Scores of the keys `entries`, or where that is NULL of the `count` keys from `first` on. */
 static void score_all(const struct editor__key_index *index, const struct query *q, const uint32_t *entries,
-		      size_t count, float *scores)
+		      size_t first, size_t count, float *scores)
 {
-	const size_t bytes = index->width * sizeof(float);
-	for (size_t i = 0; i < count; i++) {
-		if (i + 1 < count)
-			fetch(editor__key_at(index, entries[i + 1]), bytes);
-		scores[i] = editor__dot(q->key, editor__key_at(index, entries[i]), index->width);
+	const float *keys[SCORED];
+	for (size_t from = 0; from < count; from += SCORED) {
+		const size_t keys_count = count - from < SCORED ? count - from : SCORED;
+		for (size_t i = 0; i < keys_count; i++)
+			keys[i] = editor__key_at(index, entries != NULL ? entries[from + i] : first + from + i);
+		index->kernel->score(q->key, keys, keys_count, index->width, scores + from);
 	}
 }
 
 /* A score that EDITOR_CANDIDATES keys reach, if there are as many: nearly the best such score where they are the
- * likeliest. */
-static float bar_of(const struct editor__key_index *index, const struct query *q,
-		    const struct editor__candidate *likely, size_t count)
+ * likeliest. Their scores are known from then on. */
+static float bar_of(const struct editor__key_index *index, struct query *q, const struct editor__candidate *likely,
+		    size_t count)
 {
 	uint32_t entries[EDITOR_CANDIDATES] = { 0 };
 	float scores[EDITOR_CANDIDATES], least = INFINITY;
-	for (size_t i = 0; i < count; i++)
-		entries[i] = (uint32_t)likely[i].entry;
-	score_all(index, q, entries, count, scores);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		size_t at = i;
+		for (; at > 0 && entries[at - 1] > likely[i].entry; at--)
+			entries[at] = entries[at - 1];
+		entries[at] = (uint32_t)likely[i].entry;
+	}
+	score_all(index, q, entries, 0, count, scores);
+	for (size_t i = 0; i < count; i++) {
+		q->known[i] = (struct editor__candidate){ .entry = entries[i], .score = scores[i] };
 		least = scores[i] < least ? scores[i] : least;
+	}
+	q->known_count = count;
 	return count == EDITOR_CANDIDATES ? least : -INFINITY;
 }
 
@@ -196,16 +206,36 @@ static size_t still_left_of(const struct editor__key_index *index, const struct 
 	return kept;
 }
 
+/* Of the first `count` in q->left those whose scores are not known. */
+static size_t unknown_of(const struct query *q, size_t count)
+{
+	size_t known = 0, kept = 0;
+	for (size_t i = 0; i < count; i++) {
+		const uint32_t at = q->left[i];
+		while (known < q->known_count && q->known[known].entry < at)
+			known++;
+		q->left[kept] = at;
+		kept += known == q->known_count || q->known[known].entry != at ? 1 : 0;
+	}
+	return kept;
+}
+
 /* What the bounds leave, in order of entries; the estimates have done their duty and make room for the scores. */
 static void score_left(const struct editor__key_index *index, const struct query *q, size_t count)
 {
-	score_all(index, q, q->left, count, q->estimates);
-	for (size_t i = 0; i < count; i++)
-		editor__candidate_keep(q->best, q->count, q->left[i], q->estimates[i]);
+	const size_t unknown = unknown_of(q, count);
+	size_t known = 0;
+	score_all(index, q, q->left, 0, unknown, q->estimates);
+	for (size_t i = 0; i <= unknown; i++) {
+		for (; known < q->known_count && (i == unknown || q->known[known].entry < q->left[i]); known++)
+			editor__candidate_keep(q->best, q->count, q->known[known].entry, q->known[known].score);
+		if (i < unknown)
+			editor__candidate_keep(q->best, q->count, q->left[i], q->estimates[i]);
+	}
 }
 
 /* The same for many: a better bar first. */
-static size_t fewer_left_of(const struct editor__key_index *index, const struct query *q, size_t count)
+static size_t fewer_left_of(const struct editor__key_index *index, struct query *q, size_t count)
 {
 	struct editor__candidate likely[EDITOR_CANDIDATES] = { { 0 } };
 	size_t likely_count = 0, kept = 0;
@@ -222,7 +252,7 @@ static size_t fewer_left_of(const struct editor__key_index *index, const struct 
 	return kept;
 }
 
-static void search_scanned(const struct editor__key_index *index, const struct query *q)
+static void search_scanned(const struct editor__key_index *index, struct query *q)
 {
 	struct editor__candidate likely[EDITOR_CANDIDATES] = { { 0 } };
 	const float bar = bar_of(index, q, likely, likeliest(index, q, likely));
@@ -234,9 +264,13 @@ static void search_scanned(const struct editor__key_index *index, const struct q
 
 static void search_plainly(const struct editor__key_index *index, const struct query *q)
 {
-	for (size_t i = 0; i < index->count; i++)
-		editor__candidate_keep(q->best, q->count, i,
-				       editor__dot(q->key, editor__key_at(index, i), index->width));
+	float scores[SCORED];
+	for (size_t first = 0; first < index->count; first += SCORED) {
+		const size_t left = index->count - first, count = left < SCORED ? left : SCORED;
+		score_all(index, q, NULL, first, count, scores);
+		for (size_t i = 0; i < count; i++)
+			editor__candidate_keep(q->best, q->count, first + i, scores[i]);
+	}
 }
 
 static bool is_bound_of_use(const struct editor__key_index *index, const float *query)
