@@ -2,10 +2,16 @@
  * four bits h of u it is near s·b, b = 16·h − 120. The error ‖k − s·b‖ of either is measured as the key is added; a
  * query q is held likewise as s'·b', b' in [−127, 127]. By Cauchy-Schwarz
  *   q·k ≤ s'·s·(b'·b) + ‖q‖·‖k − s·b‖ + ‖q − s'·b'‖·‖s·b‖
- * where b'·b comes from exact integers. Bounds are rounded up, and `slack` has room for the rounding of float32 in this
- * sum and in editor__dot. So a key whose bound lies below EDITOR_CANDIDATES scores that were reached is none of the
- * best. All keys are bounded by four bits, which is what a search reads of them; those that remain by eight; what
- * remains then is scored. Scores themselves only ever come from editor__dot. */
+ * where b'·b comes from exact integers. The sum may be split: with q1, k1 the first components of both (key_scan.h's
+ * front) and q2, k2 the others (the rest),
+ *   q·k ≤ s'·s·(b1'·b1) + ‖q1‖·‖k1 − s·b1‖ + ‖q − s'·b'‖·‖s·b‖ + ‖q2‖·‖k2‖
+ * and once b2 is read, ‖q2‖·‖k2‖ gives way to s'·s·(b2'·b2) + ‖q2‖·‖k2 − s·b2‖. Bounds are rounded up, and `slack` has
+ * room for the rounding of float32 in these sums and in editor__dot. So a key whose bound lies below EDITOR_CANDIDATES
+ * scores that were reached is none of the best.
+ *
+ * All keys are bounded by the upper four bits of their fronts. Where many keys are much like the query that leaves few,
+ * and the rests of these are read; else the rests of all. What remains then is bounded by eight bits, and what that
+ * leaves is scored. Scores themselves only ever come from editor__dot's sum. */
 #include "editor/key_index_internal.h"
 
 #include "base/fault.h"
@@ -15,7 +21,8 @@
 
 #define PLAIN_KEYS (4 * EDITOR_CANDIDATES) /* fewer are scored faster than bounded */
 #define SCORED     32u                     /* so many are scored by one call */
-#define ROWS_AHEAD 6u                      /* fetched while others are bounded */
+#define LISTED     64u                     /* rows read by one call */
+#define FEW        4u                      /* one key of so many may be left by bounds of fronts alone */
 
 void editor__candidate_keep(struct editor__candidate *best, size_t *count, size_t entry, float score)
 {
@@ -35,7 +42,7 @@ void editor__candidate_keep(struct editor__candidate *best, size_t *count, size_
 struct query {
 	const float *key;
 	struct editor__scan_query scan;
-	float *estimates;                                  /* room for one of every key, in whole blocks */
+	float *estimates, *bounds;                         /* room for one of every key, in whole blocks */
 	struct editor__scan_top *tops;                     /* of each block */
 	uint32_t *left;                                    /* room for every key */
 	struct editor__candidate known[EDITOR_CANDIDATES]; /* keys that were scored, in order of entries */
@@ -49,31 +56,48 @@ static size_t block_count_of(size_t key_count)
 	return (key_count + EDITOR__SCAN_KEYS - 1) / EDITOR__SCAN_KEYS;
 }
 
-/* q = scale · bytes + rest; the upper bound of ‖rest‖ is returned. */
+/* The query's bytes of a part with 2 × `half` components, and their sum. */
+static int32_t split_bytes(const int8_t *bytes, size_t half, int8_t *lower, int8_t *upper)
+{
+	int32_t sum = 0;
+	memcpy(lower, bytes, half);
+	memcpy(upper, bytes + half, half);
+	for (size_t i = 0; i < 2 * half; i++)
+		sum += bytes[i];
+	return sum;
+}
+
+/* q = scale · bytes + remainder; the upper bound of ‖remainder‖ is returned. */
 static float round_query(const struct editor__key_index *index, const float *v, struct editor__scan_query *q)
 {
-	const size_t half = 4 * index->group_count;
+	const size_t front_bytes = 4 * index->front_groups;
 	const float scale = editor__largest(v, index->width) / 127, inverse = editor__inverse(scale);
+	int8_t bytes[EDITOR_HIDDEN_MAX];
 	double error = 0;
 	q->scale = inverse > 0 ? scale : 0;
-	q->sum = 0;
+	memset(bytes, 0, 8 * index->group_count);
 	for (size_t i = 0; i < index->width; i++) {
 		const float whole = editor__nearest(v[i] * inverse);
-		const double rest = (double)v[i] - (double)q->scale * (double)whole;
-		error += rest * rest;
-		q->sum += (int32_t)whole;
-		*(i < half ? q->lower + i : q->upper + i - half) = (int8_t)whole;
+		const double remainder = (double)v[i] - (double)q->scale * (double)whole;
+		error += remainder * remainder;
+		bytes[i] = (int8_t)whole;
 	}
+	q->front_sum = split_bytes(bytes, front_bytes, q->lower, q->upper);
+	q->rest_sum =
+		split_bytes(bytes + 2 * front_bytes, index->rest_bytes, q->lower + front_bytes, q->upper + front_bytes);
 	return editor__rounded_up(sqrt(error));
 }
 
 /* `room` for two rows, zeros. */
 static void init_query(const struct editor__key_index *index, struct query *q, int8_t *room)
 {
+	const size_t front_width = editor__front_width(index);
 	q->scan.lower = room;
 	q->scan.upper = room + editor__row_bytes(index);
 	const float error = round_query(index, q->key, &q->scan);
 	q->scan.length = editor__length(q->key, index->width);
+	q->scan.front_length = editor__length(q->key, front_width);
+	q->scan.rest_length = editor__length(q->key + front_width, index->width - front_width);
 	/* editor__dot makes sums of width / 8 + 7 terms and adds eight of them, the bound takes a few roundings: each
 	 * is at most 2^-24 of ‖q‖‖k‖; twice that */
 	const double length = (double)q->scan.length + (double)error, longest = (double)index->length_max;
@@ -81,11 +105,31 @@ static void init_query(const struct editor__key_index *index, struct query *q, i
 	q->scan.slack = editor__rounded_up((double)error * longest + rounding + 1e-30);
 }
 
-static void fetch(const void *from, size_t bytes)
+/* ---- Passes over all keys */
+
+static size_t blocks_from(const struct editor__key_index *index, size_t first)
 {
-	for (size_t i = 0; i < bytes; i += EDITOR__SCAN_ALIGN)
-		__builtin_prefetch((const uint8_t *)from + i);
+	const size_t left = index->count - first;
+	return block_count_of(left < EDITOR__PIECE_KEYS ? left : EDITOR__PIECE_KEYS);
 }
+
+static void scan_fronts(const struct editor__key_index *index, const struct query *q)
+{
+	for (size_t first = 0; first < index->count; first += EDITOR__PIECE_KEYS)
+		index->kernel->fronts(editor__block_at(index, first), blocks_from(index, first), index->front_groups,
+				      &q->scan, q->estimates + first, q->bounds + first,
+				      q->tops + first / EDITOR__SCAN_KEYS);
+}
+
+static void scan_rests(const struct editor__key_index *index, const struct query *q)
+{
+	for (size_t first = 0; first < index->count; first += EDITOR__PIECE_KEYS)
+		index->kernel->rests(editor__block_at(index, first), editor__rest_at(index, first),
+				     blocks_from(index, first), index->front_groups, index->rest_bytes, &q->scan,
+				     q->estimates + first, q->bounds + first, q->tops + first / EDITOR__SCAN_KEYS);
+}
+
+/* ---- The likeliest */
 
 static float last_of(const struct editor__candidate *best, size_t count)
 {
@@ -98,22 +142,35 @@ static void offer(const struct query *q, size_t at, struct editor__candidate *li
 		editor__candidate_keep(likely, count, at, q->estimates[at]);
 }
 
-/* The keys with the largest estimates: they are in the blocks whose largest estimates are the largest. */
-static size_t likeliest(const struct editor__key_index *index, const struct query *q, struct editor__candidate *likely)
+/* Which keys of the block from `first` on have such a value, of `values` of all keys. */
+static uint32_t reaching(const struct editor__key_index *index, const float *values, size_t first, float least)
 {
-	struct editor__candidate blocks[EDITOR_CANDIDATES];
-	size_t block_count = 0, count = 0;
+	const size_t count = index->count - first;
+	const uint32_t all = index->kernel->reach(values + first, least);
+	return count < EDITOR__SCAN_KEYS ? all & ((1u << count) - 1) : all;
+}
+
+/* The blocks whose largest estimates are the largest: the keys with the largest estimates are in them. */
+static size_t likeliest_blocks(const struct editor__key_index *index, const struct query *q,
+			       struct editor__candidate *blocks)
+{
+	size_t count = 0;
 	for (size_t b = 0; b < block_count_of(index->count); b++) {
-		if (q->tops[b].estimate > last_of(blocks, block_count))
-			editor__candidate_keep(blocks, &block_count, b, q->tops[b].estimate);
+		if (q->tops[b].estimate > last_of(blocks, count))
+			editor__candidate_keep(blocks, &count, b, q->tops[b].estimate);
 	}
+	return count;
+}
+
+static size_t likeliest(const struct editor__key_index *index, const struct query *q,
+			const struct editor__candidate *blocks, size_t block_count, struct editor__candidate *likely)
+{
 	const float least = last_of(blocks, block_count); /* each of these blocks has a key that reaches it */
+	size_t count = 0;
 	for (size_t b = 0; b < block_count; b++) {
 		const size_t first = blocks[b].entry * EDITOR__SCAN_KEYS;
-		for (size_t i = first; i < first + EDITOR__SCAN_KEYS && i < index->count; i++) {
-			if (q->estimates[i] >= least)
-				offer(q, i, likely, &count);
-		}
+		for (uint32_t keys = reaching(index, q->estimates, first, least); keys != 0; keys &= keys - 1)
+			offer(q, first + (size_t)__builtin_ctz(keys), likely, &count);
 	}
 	return count;
 }
@@ -153,18 +210,6 @@ static float bar_of(const struct editor__key_index *index, struct query *q, cons
 	return count == EDITOR_CANDIDATES ? least : -INFINITY;
 }
 
-static float bound_of(const struct query *q, float estimate, float error)
-{
-	return estimate + q->scan.length * error + q->scan.slack;
-}
-
-static const float *errors_at(const struct editor__key_index *index, size_t first)
-{
-	const uint8_t *block = index->pieces[first / EDITOR__PIECE_KEYS].blocks +
-			       first % EDITOR__PIECE_KEYS / EDITOR__SCAN_KEYS * editor__block_bytes(index);
-	return (const float *)(const void *)(block + editor__block_bytes(index)) - EDITOR__SCAN_KEYS;
-}
-
 /* Entries whose bounds reach the bar, in order, into q->left. */
 static size_t left_of(const struct editor__key_index *index, const struct query *q, float bar)
 {
@@ -172,39 +217,77 @@ static size_t left_of(const struct editor__key_index *index, const struct query 
 	for (size_t first = 0; first < index->count; first += EDITOR__SCAN_KEYS) {
 		if (q->tops[first / EDITOR__SCAN_KEYS].bound < bar)
 			continue;
-		const float *errors = errors_at(index, first);
-		for (size_t i = 0; i < EDITOR__SCAN_KEYS && first + i < index->count; i++) {
-			q->left[count] = (uint32_t)(first + i);
-			count += bound_of(q, q->estimates[first + i], errors[i]) >= bar ? 1 : 0;
-		}
+		for (uint32_t keys = reaching(index, q->bounds, first, bar); keys != 0; keys &= keys - 1)
+			q->left[count++] = (uint32_t)(first + (size_t)__builtin_ctz(keys));
 	}
 	return count;
 }
 
-/* By all eight bits now. */
-static void refine(const struct editor__key_index *index, const struct query *q, size_t at)
+/* ---- Closer bounds */
+
+/* What keys that are left are known by besides: adds it to the estimates of `count` of them, at most LISTED. */
+typedef void add_bits(const struct editor__key_index *index, const struct query *q, const uint32_t *entries,
+		      size_t count);
+
+/* High halves of the rests. */
+static void add_rests(const struct editor__key_index *index, const struct query *q, const uint32_t *entries,
+		      size_t count)
 {
-	const uint8_t *row = editor__row_at(index, at);
-	const int32_t twice = 2 * index->kernel->fine(row, editor__row_bytes(index), &q->scan) - 15 * q->scan.sum;
-	q->estimates[at] += q->scan.scale * editor__row_tail(index, row)->scale * (0.5f * (float)twice);
+	const size_t front_bytes = 4 * index->front_groups;
+	const uint8_t *rows[LISTED];
+	int32_t dots[LISTED];
+	for (size_t i = 0; i < count; i++)
+		rows[i] = editor__rest_at(index, entries[i]);
+	index->kernel->rows(rows, count, index->rest_bytes, q->scan.lower + front_bytes, q->scan.upper + front_bytes,
+			    dots);
+	for (size_t i = 0; i < count; i++) {
+		const size_t at = entries[i], lane = at % EDITOR__SCAN_KEYS;
+		const struct editor__scan_tails *tails = editor__tails_at(index, at);
+		q->estimates[at] += editor__scan_estimate(&q->scan, tails->scale[lane], dots[i], q->scan.rest_sum);
+		q->bounds[at] = editor__scan_bound(&q->scan, q->estimates[at], tails->front_error[lane],
+						   tails->rest_error[lane]);
+	}
 }
 
-/* Of the first `count` in q->left, refined, those whose bounds reach the bar. */
-static size_t still_left_of(const struct editor__key_index *index, const struct query *q, size_t count, float bar)
+/* Low halves of all components. */
+static void add_lows(const struct editor__key_index *index, const struct query *q, const uint32_t *entries,
+		     size_t count)
+{
+	const uint8_t *rows[LISTED];
+	int32_t dots[LISTED];
+	for (size_t i = 0; i < count; i++)
+		rows[i] = editor__row_at(index, entries[i]);
+	index->kernel->rows(rows, count, editor__row_bytes(index), q->scan.lower, q->scan.upper, dots);
+	for (size_t i = 0; i < count; i++) {
+		const struct editor__scan_tail *tail = editor__row_tail(index, rows[i]);
+		const int32_t twice = 2 * dots[i] - 15 * (q->scan.front_sum + q->scan.rest_sum);
+		q->estimates[entries[i]] += q->scan.scale * tail->scale * (0.5f * (float)twice);
+		q->bounds[entries[i]] = q->estimates[entries[i]] + q->scan.length * tail->error + q->scan.slack;
+	}
+}
+
+/* Of the first `count` in q->left those whose bounds reach the bar. */
+static size_t still_left_of(const struct query *q, size_t count, float bar)
 {
 	size_t kept = 0;
 	for (size_t i = 0; i < count; i++) {
 		const uint32_t at = q->left[i];
-		if (i + ROWS_AHEAD < count)
-			fetch(editor__row_at(index, q->left[i + ROWS_AHEAD]), editor__row_bytes(index));
-		refine(index, q, at);
 		q->left[kept] = at;
-		kept += bound_of(q, q->estimates[at], editor__row_tail(index, editor__row_at(index, at))->error) >= bar
-				? 1
-				: 0;
+		kept += q->bounds[at] >= bar ? 1 : 0;
 	}
 	return kept;
 }
+
+/* The same with closer bounds. */
+static size_t fewer_left_of(const struct editor__key_index *index, const struct query *q, add_bits *add, size_t count,
+			    float bar)
+{
+	for (size_t from = 0; from < count; from += LISTED)
+		add(index, q, q->left + from, count - from < LISTED ? count - from : LISTED);
+	return still_left_of(q, count, bar);
+}
+
+/* ---- Scores of what is left */
 
 /* Of the first `count` in q->left those whose scores are not known. */
 static size_t unknown_of(const struct query *q, size_t count)
@@ -234,31 +317,45 @@ static void score_left(const struct editor__key_index *index, const struct query
 	}
 }
 
-/* The same for many: a better bar first. */
-static size_t fewer_left_of(const struct editor__key_index *index, struct query *q, size_t count)
+/* Of many that are left those that reach a better bar. */
+static size_t nearest_left_of(const struct editor__key_index *index, struct query *q, size_t count)
 {
 	struct editor__candidate likely[EDITOR_CANDIDATES] = { { 0 } };
-	size_t likely_count = 0, kept = 0;
+	size_t likely_count = 0;
 	for (size_t i = 0; i < count; i++)
 		offer(q, q->left[i], likely, &likely_count);
-	const float bar = bar_of(index, q, likely, likely_count);
-	for (size_t i = 0; i < count; i++) {
-		const uint32_t at = q->left[i];
-		q->left[kept] = at;
-		kept += bound_of(q, q->estimates[at], editor__row_tail(index, editor__row_at(index, at))->error) >= bar
-				? 1
-				: 0;
+	return still_left_of(q, count, bar_of(index, q, likely, likely_count));
+}
+
+/* Whether bounds by fronts alone leave few keys, where EDITOR_CANDIDATES keys have such an estimate. If they do, those
+ * keys are much like the query, and their fronts have as much of the score as the query's front has of the query. */
+static bool are_fronts_enough(const struct editor__key_index *index, const struct query *q, float estimate)
+{
+	const float share = q->scan.front_length / q->scan.length, bar = estimate / (share * share);
+	size_t left = 0;
+	for (size_t first = 0; bar > 0 && first < index->count; first += EDITOR__SCAN_KEYS) {
+		if (q->tops[first / EDITOR__SCAN_KEYS].bound >= bar)
+			left += (size_t)__builtin_popcount(reaching(index, q->bounds, first, bar));
 	}
-	return kept;
+	return bar > 0 && left <= index->count / FEW;
 }
 
 static void search_scanned(const struct editor__key_index *index, struct query *q)
 {
-	struct editor__candidate likely[EDITOR_CANDIDATES] = { { 0 } };
-	const float bar = bar_of(index, q, likely, likeliest(index, q, likely));
-	size_t count = still_left_of(index, q, left_of(index, q, bar), bar);
+	struct editor__candidate blocks[EDITOR_CANDIDATES], likely[EDITOR_CANDIDATES] = { { 0 } };
+	size_t block_count = likeliest_blocks(index, q, blocks);
+	const bool by_fronts = are_fronts_enough(index, q, last_of(blocks, block_count));
+	if (!by_fronts) {
+		scan_rests(index, q);
+		block_count = likeliest_blocks(index, q, blocks);
+	}
+	const float bar = bar_of(index, q, likely, likeliest(index, q, blocks, block_count, likely));
+	size_t count = left_of(index, q, bar);
+	if (by_fronts)
+		count = fewer_left_of(index, q, add_rests, count, bar);
+	count = fewer_left_of(index, q, add_lows, count, bar);
 	if (count > PLAIN_KEYS)
-		count = fewer_left_of(index, q, count);
+		count = nearest_left_of(index, q, count);
 	score_left(index, q, count);
 }
 
@@ -278,16 +375,6 @@ static bool is_bound_of_use(const struct editor__key_index *index, const float *
 	return index->count > PLAIN_KEYS && index->unbounded_count == 0 && editor__is_bounded(query, index->width);
 }
 
-static void scan(const struct editor__key_index *index, const struct query *q)
-{
-	for (size_t first = 0; first < index->count; first += EDITOR__PIECE_KEYS) {
-		const size_t left = index->count - first, keys = left < EDITOR__PIECE_KEYS ? left : EDITOR__PIECE_KEYS;
-		index->kernel->coarse(index->pieces[first / EDITOR__PIECE_KEYS].blocks, block_count_of(keys),
-				      index->group_count, &q->scan, q->estimates + first,
-				      q->tops + first / EDITOR__SCAN_KEYS);
-	}
-}
-
 int editor__key_index_search(const struct editor__key_index *index, const float *query, struct editor__candidate *best,
 			     size_t *count)
 {
@@ -298,15 +385,16 @@ int editor__key_index_search(const struct editor__key_index *index, const float 
 		return 0;
 	}
 	const size_t blocks = block_count_of(index->count), keys = blocks * EDITOR__SCAN_KEYS;
-	uint8_t *memory = fault_malloc(keys * (sizeof(*q.estimates) + sizeof(*q.left)) + blocks * sizeof(*q.tops) +
+	uint8_t *memory = fault_malloc(keys * (2 * sizeof(float) + sizeof(*q.left)) + blocks * sizeof(*q.tops) +
 				       2 * editor__row_bytes(index));
 	if (memory == NULL)
 		return ERR_NOMEM;
 	q.estimates = (float *)(void *)memory;
-	q.tops = (struct editor__scan_top *)(void *)(q.estimates + keys);
+	q.bounds = q.estimates + keys;
+	q.tops = (struct editor__scan_top *)(void *)(q.bounds + keys);
 	q.left = (uint32_t *)(void *)(q.tops + blocks);
 	init_query(index, &q, memset(q.left + keys, 0, 2 * editor__row_bytes(index)));
-	scan(index, &q);
+	scan_fronts(index, &q);
 	search_scanned(index, &q);
 	free(memory);
 	return 0;
