@@ -381,20 +381,31 @@ static int passes_prompt(const struct choice *c, size_t i, bool *passes)
 	return rc;
 }
 
-/* What the text says beside a subject. */
-static int put_words(struct choice *c, const char *subject, size_t len)
+/* What the text says beside the words that are marked. */
+static int put_words(struct choice *c, const uint8_t *marks)
 {
-	const struct editor__query *query = &c->prompt->query;
 	const struct editor__common_words common = common_of(c->router);
-	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
 	struct buf all = BUF_INIT;
-	int rc = editor__query_mark(query, subject, len, marks);
-	if (rc == 0)
-		rc = editor__words_unmarked(query, marks, &all);
+	int rc = editor__words_unmarked(&c->prompt->query, marks, &all);
 	c->words.len = 0;
 	if (rc == 0 && all.len > 0)
 		rc = editor__words_uncommon((const char *)all.data, all.len, &common, &c->words);
 	buf_free(&all);
+	return rc;
+}
+
+/* Its relation key and words beside the subject of candidate i. */
+static int take_relation(struct choice *c, size_t i)
+{
+	const struct editor_router *router = c->router;
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	int rc = editor__query_mark(&c->prompt->query, subject_of(c, i), entry_of(c, i)->subject_len, marks);
+	if (rc == 0)
+		rc = editor__prompt_relation(c->prompt, router->calibration->hidden, marks, c->raw);
+	if (rc == 0)
+		rc = put_words(c, marks);
+	if (rc == 0)
+		editor_calibration_relation_key(router->calibration, c->raw, c->key);
 	return rc;
 }
 
@@ -412,14 +423,9 @@ static float relation_of(const struct choice *c, size_t i)
 /* Of the candidates on the subject of candidate `first` the one whose relation is nearest to the prompt's. */
 static int nearest_relation(struct choice *c, size_t first, size_t *best, float *score)
 {
-	const struct editor_router *router = c->router;
-	int rc = editor__prompt_relation(c->prompt, router->calibration->hidden, subject_of(c, first),
-					 entry_of(c, first)->subject_len, c->raw);
-	if (rc == 0)
-		rc = put_words(c, subject_of(c, first), entry_of(c, first)->subject_len);
+	int rc = take_relation(c, first);
 	if (rc != 0)
 		return rc;
-	editor_calibration_relation_key(router->calibration, c->raw, c->key);
 	*score = -INFINITY;
 	for (size_t i = first; i < c->count; i++) {
 		if (!same_subject(c, first, i))
