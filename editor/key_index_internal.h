@@ -99,6 +99,7 @@ static inline float editor__nearest(float x)
 static inline float editor__largest(const float *v, size_t width)
 {
 	float largest = 0;
+#pragma omp simd reduction(max : largest)
 	for (size_t i = 0; i < width; i++)
 		largest = fabsf(v[i]) > largest ? fabsf(v[i]) : largest;
 	return largest;

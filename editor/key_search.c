@@ -76,6 +76,7 @@ static float round_query(const struct editor__key_index *index, const float *v, 
 	double error = 0;
 	q->scale = inverse > 0 ? scale : 0;
 	memset(bytes, 0, 8 * index->group_count);
+#pragma omp simd reduction(+ : error)
 	for (size_t i = 0; i < index->width; i++) {
 		const float whole = editor__nearest(v[i] * inverse);
 		const double remainder = (double)v[i] - (double)q->scale * (double)whole;

@@ -9,7 +9,9 @@
 int editor__prompt_init(struct editor__prompt *p, const struct model_tokenizer *tokenizer,
 			const struct editor_prompt *prompt)
 {
-	*p = (struct editor__prompt){ .prompt = prompt, .text = BUF_INIT };
+	p->prompt = prompt;
+	p->text = (struct buf)BUF_INIT;
+	editor__query_clear(&p->query);
 	p->ends = fault_calloc(prompt->id_count, sizeof(*p->ends));
 	if (p->ends == NULL)
 		return ERR_NOMEM;

@@ -347,6 +347,18 @@ struct choice {
 	struct buf words;     /* of the text beside the subject at hand, without common ones */
 };
 
+static const float *relation_at(const struct editor_router *router, size_t entry)
+{
+	return router->relations + entry * router->dims;
+}
+
+/* Memory that is read soon: candidates lie far apart. */
+static void fetch(const void *from, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i += 64)
+		__builtin_prefetch((const char *)from + i);
+}
+
 static const struct entry *entry_of(const struct choice *c, size_t candidate)
 {
 	return &c->router->entries[c->best[candidate].entry];
@@ -415,7 +427,7 @@ static float relation_of(const struct choice *c, size_t i)
 	const struct editor_router *router = c->router;
 	const struct entry *entry = entry_of(c, i);
 	const char *words = (const char *)router->bytes.data + entry->words;
-	return editor__dot(c->key, router->relations + c->best[i].entry * router->dims, router->dims) +
+	return editor__dot(c->key, relation_at(router, c->best[i].entry), router->dims) +
 	       EDITOR_RELATION_WORDS *
 		       editor__words_share(words, entry->words_len, (const char *)c->words.data, c->words.len);
 }
@@ -423,17 +435,24 @@ static float relation_of(const struct choice *c, size_t i)
 /* Of the candidates on the subject of candidate `first` the one whose relation is nearest to the prompt's. */
 static int nearest_relation(struct choice *c, size_t first, size_t *best, float *score)
 {
+	const struct editor_router *router = c->router;
+	size_t alike[EDITOR_CANDIDATES], count = 0;
+	for (size_t i = first; i < c->count; i++) {
+		if (!same_subject(c, first, i))
+			continue;
+		alike[count++] = i;
+		fetch(relation_at(router, c->best[i].entry), router->dims * sizeof(float));
+		fetch(router->bytes.data + entry_of(c, i)->words, entry_of(c, i)->words_len);
+	}
 	int rc = take_relation(c, first);
 	if (rc != 0)
 		return rc;
 	*score = -INFINITY;
-	for (size_t i = first; i < c->count; i++) {
-		if (!same_subject(c, first, i))
-			continue;
-		const float own = relation_of(c, i);
+	for (size_t i = 0; i < count; i++) {
+		const float own = relation_of(c, alike[i]);
 		if (own > *score) {
 			*score = own;
-			*best = i;
+			*best = alike[i];
 		}
 	}
 	return 0;
@@ -504,6 +523,8 @@ static int route(struct choice *c, const struct editor_prompt *prompt)
 	editor_route_raw_keys(prompt->prompt_states, &whole, 1, hidden, c->raw);
 	editor_calibration_key(router->calibration, c->raw, c->key);
 	int rc = editor__key_index_search(router->keys, c->key, c->best, &c->count);
+	for (size_t i = 0; i < c->count; i++)
+		fetch(entry_of(c, i), sizeof(struct entry));
 	return rc == 0 ? choose(c) : rc;
 }
 

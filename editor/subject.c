@@ -17,11 +17,16 @@ static int add_word(void *context, const char *word, size_t len, size_t start, s
 	return buf_failed(&query->words) ? ERR_NOMEM : 0;
 }
 
-int editor__query_init(struct editor__query *query, const char *text, size_t len)
+void editor__query_clear(struct editor__query *query)
 {
 	query->folded = (struct buf)BUF_INIT;
 	query->words = (struct buf)BUF_INIT;
 	query->word_count = 0;
+}
+
+int editor__query_init(struct editor__query *query, const char *text, size_t len)
+{
+	editor__query_clear(query);
 	int rc = text_fold(text, len, &query->folded);
 	if (rc == 0 && query->folded.len > 0)
 		rc = text_words_at(text, len, add_word, query);
