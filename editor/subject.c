@@ -167,7 +167,7 @@ static int mark_whole(const struct editor__query *query, const char *subject, si
 	struct marking m = { .query = query, .marks = marks };
 	memset(marks, 1, query->word_count);
 	int rc = text_words(subject, len, match_next, &m);
-	const uint8_t *first = rc == 0 && m.at > 0 ? memchr(marks, 1, query->word_count) : NULL;
+	const uint8_t *first = rc == 0 ? memchr(marks, 1, query->word_count) : NULL;
 	const size_t at = first != NULL ? (size_t)(first - marks) : 0;
 	*found = first != NULL;
 	memset(marks, 0, query->word_count);
