@@ -9,15 +9,24 @@
 
 #define BYTE_ORDER_MARK 0xFEFF
 
+static bool is_ascii(const char *text, size_t len)
+{
+	unsigned char all = 0;
+	for (size_t i = 0; i < len; i++)
+		all |= (unsigned char)text[i];
+	return all < 0x80;
+}
+
 /* The character at `text`, and how many bytes it takes; -1 and 1 when it is no UTF-8. */
 static int32_t decode(const char *text, size_t len, size_t *taken)
 {
 	utf8proc_int32_t c;
+	*taken = 1;
+	if ((unsigned char)*text < 0x80)
+		return *text;
 	utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &c);
-	if (n <= 0) {
-		*taken = 1;
+	if (n <= 0)
 		return -1;
-	}
 	*taken = (size_t)n;
 	return c;
 }
@@ -49,6 +58,8 @@ static bool is_space(int32_t c)
 /* Marks belong to the letter before them. */
 static bool is_word(int32_t c)
 {
+	if (c < 0x80)
+		return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 	switch (utf8proc_category(c)) {
 	case UTF8PROC_CATEGORY_LU:
 	case UTF8PROC_CATEGORY_LL:
@@ -179,8 +190,27 @@ bool text_is_blank(const char *text, size_t len)
 	return true;
 }
 
+/* What utf8proc makes of it, without asking for every character. */
+static int fold_ascii(const char *text, size_t len, struct buf *out)
+{
+	const size_t start = out->len;
+	for (size_t at = 0, end; at < len; at = end + 1) {
+		for (end = at; end < len && !is_space(text[end]);)
+			end++;
+		if (end > at && out->len > start)
+			buf_u8(out, ' ');
+		const size_t from = out->len;
+		buf_append(out, text + at, end - at);
+		for (size_t i = from; i < out->len; i++)
+			out->data[i] = (uint8_t)(out->data[i] + (out->data[i] >= 'A' && out->data[i] <= 'Z' ? 32 : 0));
+	}
+	return buf_failed(out) ? ERR_NOMEM : 0;
+}
+
 int text_fold(const char *text, size_t len, struct buf *out)
 {
+	if (is_ascii(text, len))
+		return fold_ascii(text, len, out);
 	char *folded;
 	size_t folded_len, taken;
 	int rc = map_text(text, len, UTF8PROC_CASEFOLD | UTF8PROC_COMPOSE | UTF8PROC_STABLE, &folded, &folded_len);

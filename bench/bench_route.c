@@ -1,10 +1,11 @@
 /* bench_route: what a route costs by number of edits: the plain float search, the key index, the whole route; beside
  * them a prefill of 512 tokens in the same run. Medians, and in brackets the least and the quartiles, in µs, on one
  * thread. Keys: `random` unit vectors, and `corpus`: prompts of data/calibration.tsv and perturbations of them.
- * `behind` has other memory read before each search, as a prefill does.
+ * `behind` has other memory read before each search, as a prefill does. Perturbations of few prompts are much alike,
+ * which the index makes use of: TEXTS, a file in the corpus's form, gives as many prompts as it has lines.
  *
- * usage: bench_route [EDITS-MAX [THREADS [BACKEND]]]   (from the project's folder; the model file from AMEND_MODEL,
- * default ~/.cache/amend/…, where the calibration is kept too; THREADS and BACKEND are the prefill's) */
+ * usage: bench_route [EDITS-MAX [THREADS [BACKEND [TEXTS]]]]   (from the project's folder; the model file from
+ * AMEND_MODEL, default ~/.cache/amend/…, where the calibration is kept too; THREADS and BACKEND are the prefill's) */
 #include "base/rng.h"
 #include "base/text.h"
 #include "bench/bench.h"
@@ -20,6 +21,7 @@
 
 #define CORPUS       "data/calibration.tsv"
 #define CORPUS_MAX   330 /* texts of it: the first */
+#define TEXTS_MAX    100000
 #define QUERIES      32
 #define ASKS         10
 #define SHARD        100 /* edits added at once */
@@ -39,9 +41,8 @@ struct bench {
 	struct editor_config config;
 	struct editor_calibration *calibration;
 	size_t hidden, ffn;
-	char *corpus;
-	struct text texts[CORPUS_MAX];
-	struct editor__tokens tokens[CORPUS_MAX];
+	struct text *texts;
+	struct editor__tokens *tokens;
 	size_t text_count, query_count;
 	const struct text *queries[QUERIES];
 	double prefill_us;
@@ -96,31 +97,38 @@ static int keep_text(void *context, size_t at, const struct editor_prompt *promp
 	return 0;
 }
 
-/* The corpus's text into b->corpus; its size. */
-static size_t read_corpus(struct bench *b)
+static struct buf read_file(const char *path)
 {
 	struct err e = ERR_INIT;
-	const size_t cap = (size_t)4 << 20;
-	FILE *f = fopen(CORPUS, "r");
-	b->corpus = bench_memory(cap, 1);
-	const size_t len = f != NULL ? fread(b->corpus, 1, cap - 1, f) : 0;
-	if (f != NULL)
-		fclose(f);
-	if (len == 0)
-		bench_need(err_set(&e, ERR_IO, "cannot read " CORPUS ": start it from the project's folder"), &e);
-	return len;
+	struct buf bytes = BUF_INIT;
+	bench_need(file_read(path, (size_t)64 << 20, &bytes, &e), &e);
+	return bytes;
 }
 
-/* Every ASKS-th text asks as well: as an edit's own prompt. */
-static void read_texts(struct bench *b)
+static bool is_line(const char *line)
+{
+	size_t tabs = 0;
+	for (; *line != '\0'; line++)
+		tabs += *line == '\t';
+	return tabs == 3;
+}
+
+/* The first `most` lines. Every ASKS-th text asks as well: as an edit's own prompt. */
+static void read_texts(struct bench *b, const char *path, size_t most)
 {
 	struct err e = ERR_INIT;
+	struct buf bytes = read_file(path);
 	struct editor__packer *packer = NULL;
 	const struct editor_key_layers layers = { .prompt = b->config.prompt_layer,
 						  .relation = b->config.relation_layer };
-	for (char *line = strtok(b->corpus, "\n"); line != NULL && b->text_count < CORPUS_MAX;
+	b->texts = bench_memory(most, sizeof(*b->texts));
+	b->tokens = bench_memory(most, sizeof(*b->tokens));
+	buf_u8(&bytes, '\0');
+	for (char *line = strtok((char *)bytes.data, "\n"); line != NULL && b->text_count < most;
 	     line = strtok(NULL, "\n")) {
 		struct text *text = &b->texts[b->text_count];
+		if (!is_line(line))
+			bench_need(err_set(&e, ERR_INVALID, "%s: a line is not of the corpus's form", path), &e);
 		const char *group = strchr(line, '\t'), *subject = strchr(group + 1, '\t') + 1,
 			   *prompt = strchr(subject, '\t') + 1;
 		text->subject = (struct buf)BUF_INIT;
@@ -128,31 +136,35 @@ static void read_texts(struct bench *b)
 		bench_need(text_fold(subject, (size_t)(prompt - subject) - 1, &text->subject), &e);
 		bench_need(editor__tokens_of(b->model, prompt, strlen(prompt), &b->tokens[b->text_count++], &e), &e);
 	}
+	buf_free(&bytes);
 	bench_need(editor__packer_new(b->model, 512, &packer, &e), &e);
 	bench_need(editor__packer_prompts(packer, layers, b->tokens, b->text_count, keep_text, b, NULL, "bench", &e),
 		   &e);
 	editor__packer_destroy(&packer);
 }
 
-static void calibrate(struct bench *b, size_t len)
+static void calibrate(struct bench *b)
 {
 	char folder[512];
 	const char *home = getenv("HOME");
 	struct err e = ERR_INIT;
-	struct buf bytes = BUF_INIT;
+	struct buf bytes = BUF_INIT, lines = read_file(CORPUS);
 	struct hash corpus;
 	snprintf(folder, sizeof(folder), "%s/.cache/amend", home == NULL ? "" : home);
-	hash_of(b->corpus, len, &corpus);
+	hash_of(lines.data, lines.len, &corpus);
 	if (editor_calibration_cache_load(folder, model_digest(b->model), &corpus, &b->config, &bytes, &e) == 0) {
 		bench_need(editor_calibration_decode(bytes.data, bytes.len, &b->calibration, &e), &e);
 	} else {
-		bench_need(editor_calibrate(b->model, &b->config, b->corpus, len, NULL, &b->calibration, &e), &e);
+		bench_need(editor_calibrate(b->model, &b->config, (const char *)lines.data, lines.len, NULL,
+					    &b->calibration, &e),
+			   &e);
 		bench_need(editor_calibration_encode(b->calibration, &bytes, &e), &e);
 		bench_need(
 			editor_calibration_cache_save(folder, model_digest(b->model), &corpus, &b->config, &bytes, &e),
 			&e);
 	}
 	buf_free(&bytes);
+	buf_free(&lines);
 }
 
 static void prefill(struct bench *b)
@@ -430,7 +442,8 @@ static void close_all(struct bench *b)
 	editor__tokens_free(b->tokens, b->text_count);
 	editor_calibration_destroy(&b->calibration);
 	model_close(&b->model);
-	free(b->corpus);
+	free(b->texts);
+	free(b->tokens);
 	free(b->other);
 	free(b);
 }
@@ -443,10 +456,10 @@ int main(int argc, char **argv)
 	rng_init(&b->rng, 1);
 	b->other = bench_memory(OTHER_MEMORY, 1);
 	open_all(b, argc > 3 ? argv[3] : "cpu", argc > 2 ? strtoul(argv[2], NULL, 10) : 1);
-	calibrate(b, read_corpus(b));
-	read_texts(b);
+	calibrate(b);
+	read_texts(b, argc > 4 ? argv[4] : CORPUS, argc > 4 ? TEXTS_MAX : CORPUS_MAX);
 	if (b->query_count < QUERIES) {
-		fprintf(stderr, "bench_route: " CORPUS " holds fewer than %d texts\n", ASKS * QUERIES);
+		fprintf(stderr, "bench_route: fewer than %d texts\n", ASKS * QUERIES - ASKS + 1);
 		return 1;
 	}
 	prefill(b);

@@ -182,8 +182,7 @@ static int keep_keys(void *context, size_t at, const struct editor_prompt *promp
 	if (rc == 0)
 		rc = editor__query_mark(&p.query, buf_cstr(&subject), subject.len, marks);
 	if (rc == 0)
-		rc = editor__prompt_relation(&p, keys->hidden, buf_cstr(&subject), subject.len,
-					     keys->corpus->relation + at * keys->hidden);
+		rc = editor__prompt_relation(&p, keys->hidden, marks, keys->corpus->relation + at * keys->hidden);
 	if (rc == 0)
 		rc = editor__words_unmarked(&p.query, marks, &keys->corpus->words[at]);
 	if (rc == 0) {

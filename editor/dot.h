@@ -4,6 +4,11 @@
 
 #include <stddef.h>
 
+static inline float editor__dot_of_sums(const float sums[8])
+{
+	return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
 /* Eight sums side by side: a compiler may not reorder one sum, and one chain of additions is slow. */
 static inline float editor__dot(const float *a, const float *b, size_t n)
 {
@@ -15,7 +20,7 @@ static inline float editor__dot(const float *a, const float *b, size_t n)
 	}
 	for (; i < n; i++)
 		sums[0] += a[i] * b[i];
-	return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+	return editor__dot_of_sums(sums);
 }
 
 #endif

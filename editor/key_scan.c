@@ -1,18 +1,58 @@
 #include "editor/key_scan.h"
 
+#include "editor/dot.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #define KEYS EDITOR__SCAN_KEYS
 
-static void coarse_portable(const uint8_t *blocks, size_t block_count, size_t group_count,
-			    const struct editor__scan_query *query, float *estimates, struct editor__scan_top *tops)
+static const struct editor__scan_tails *tails_of(const uint8_t *block, size_t front_groups)
 {
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count), estimates += KEYS) {
+	return (const struct editor__scan_tails *)(const void *)(block + front_groups * 4 * KEYS);
+}
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline)) /* for the instructions of who calls */
+
+/* From a block's dots its estimates, `more` than are there or the first, and its bounds. */
+ALWAYS_INLINE struct editor__scan_top put(const struct editor__scan_query *query,
+					  const struct editor__scan_tails *tails, const int32_t *dots, int32_t sum,
+					  const float *rest, bool more, float *estimates, float *bounds)
+{
+	float estimate = -INFINITY, bound = -INFINITY;
+#pragma omp simd reduction(max : estimate, bound)
+	for (size_t i = 0; i < KEYS; i++) {
+		const float own = editor__scan_estimate(query, tails->scale[i], dots[i], sum);
+		estimates[i] = more ? estimates[i] + own : own;
+		bounds[i] = editor__scan_bound(query, estimates[i], tails->front_error[i], rest[i]);
+		estimate = estimates[i] > estimate ? estimates[i] : estimate;
+		bound = bounds[i] > bound ? bounds[i] : bound;
+	}
+	return (struct editor__scan_top){ estimate, bound };
+}
+
+ALWAYS_INLINE struct editor__scan_top put_fronts(const struct editor__scan_query *query,
+						 const struct editor__scan_tails *tails, const int32_t *dots,
+						 float *estimates, float *bounds)
+{
+	return put(query, tails, dots, query->front_sum, tails->rest_length, false, estimates, bounds);
+}
+
+ALWAYS_INLINE struct editor__scan_top put_rests(const struct editor__scan_query *query,
+						const struct editor__scan_tails *tails, const int32_t *dots,
+						float *estimates, float *bounds)
+{
+	return put(query, tails, dots, query->rest_sum, tails->rest_error, true, estimates, bounds);
+}
+
+static void fronts_portable(const uint8_t *blocks, size_t block_count, size_t front_groups,
+			    const struct editor__scan_query *query, float *estimates, float *bounds,
+			    struct editor__scan_top *tops)
+{
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
 		int32_t dots[KEYS] = { 0 };
-		float scales[KEYS], errors[KEYS];
-		for (size_t g = 0; g < group_count; g++) {
+		for (size_t g = 0; g < front_groups; g++) {
 			const uint8_t *keys = blocks + g * 4 * KEYS;
 			const int8_t *lower = query->lower + 4 * g, *upper = query->upper + 4 * g;
 #pragma omp simd
@@ -22,20 +62,13 @@ static void coarse_portable(const uint8_t *blocks, size_t block_count, size_t gr
 					   (keys[4 * i] >> 4) * upper[0] + (keys[4 * i + 1] >> 4) * upper[1] +
 					   (keys[4 * i + 2] >> 4) * upper[2] + (keys[4 * i + 3] >> 4) * upper[3];
 		}
-		memcpy(scales, blocks + group_count * 4 * KEYS, sizeof(scales));
-		memcpy(errors, blocks + group_count * 4 * KEYS + sizeof(scales), sizeof(errors));
-		tops[b] = (struct editor__scan_top){ -INFINITY, -INFINITY };
-		for (size_t i = 0; i < KEYS; i++) {
-			estimates[i] = query->scale * scales[i] * (float)(16 * dots[i] - 120 * query->sum);
-			tops[b].estimate = fmaxf(tops[b].estimate, estimates[i]);
-			tops[b].bound = fmaxf(tops[b].bound, estimates[i] + query->length * errors[i] + query->slack);
-		}
+		tops[b] = put_fronts(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS,
+				     bounds + b * KEYS);
 	}
 }
 
-static int32_t fine_portable(const uint8_t *row, size_t row_bytes, const struct editor__scan_query *query)
+static int32_t row_portable(const uint8_t *row, size_t row_bytes, const int8_t *lowers, const int8_t *uppers)
 {
-	const int8_t *lowers = query->lower, *uppers = query->upper;
 	int32_t dot = 0;
 #pragma omp simd reduction(+ : dot)
 	for (size_t i = 0; i < row_bytes; i++) {
@@ -46,12 +79,56 @@ static int32_t fine_portable(const uint8_t *row, size_t row_bytes, const struct 
 	return dot;
 }
 
-static const struct editor__scan_kernel portable = { "portable", coarse_portable, fine_portable };
+static void rests_portable(const uint8_t *blocks, const uint8_t *rests, size_t block_count, size_t front_groups,
+			   size_t rest_bytes, const struct editor__scan_query *query, float *estimates, float *bounds,
+			   struct editor__scan_top *tops)
+{
+	const int8_t *lower = query->lower + 4 * front_groups, *upper = query->upper + 4 * front_groups;
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
+		int32_t dots[KEYS];
+		for (size_t i = 0; i < KEYS; i++, rests += rest_bytes)
+			dots[i] = row_portable(rests, rest_bytes, lower, upper);
+		tops[b] =
+			put_rests(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS, bounds + b * KEYS);
+	}
+}
+
+static void rows_portable(const uint8_t *const *rows, size_t row_count, size_t row_bytes, const int8_t *lower,
+			  const int8_t *upper, int32_t *dots)
+{
+	for (size_t r = 0; r < row_count; r++)
+		dots[r] = row_portable(rows[r], row_bytes, lower, upper);
+}
+
+static uint32_t reach_portable(const float *values, float least)
+{
+	uint32_t mask = 0;
+	for (size_t i = 0; i < KEYS; i++)
+		mask |= (uint32_t)(values[i] >= least) << i;
+	return mask;
+}
+
+static void score_portable(const float *query, const float *const *keys, size_t key_count, size_t width, float *scores)
+{
+	for (size_t i = 0; i < key_count; i++)
+		scores[i] = editor__dot(query, keys[i], width);
+}
+
+static const struct editor__scan_kernel portable = { "portable",    fronts_portable, rests_portable,
+						     rows_portable, reach_portable,  score_portable };
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define AHEAD 2048u /* bytes: beyond what the processor fetches by itself at the end of a page */
+#define AHEAD      2048u /* bytes: beyond what the processor fetches by itself at the end of a page */
+#define ROWS_AHEAD 6u
+
+/* The row that is ROWS_AHEAD of row `at`, if there is one. */
+static inline void fetch_row(const uint8_t *const *rows, size_t row_count, size_t row_bytes, size_t at)
+{
+	for (size_t i = 0; at + ROWS_AHEAD < row_count && i < row_bytes; i += EDITOR__SCAN_ALIGN)
+		__builtin_prefetch(rows[at + ROWS_AHEAD] + i);
+}
 
 static inline int32_t word_at(const int8_t *bytes, size_t group)
 {
@@ -75,38 +152,17 @@ AVX2 static inline __m256i widened(__m256i pairs)
 	return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-struct tops_avx2 {
-	__m256 estimates, bounds;
-};
-
-AVX2 static inline struct tops_avx2 put_avx2(const struct editor__scan_query *query, const float *tail, __m256i dots,
-					     float *estimates, struct tops_avx2 tops)
-{
-	const __m256i whole = _mm256_sub_epi32(_mm256_slli_epi32(dots, 4), _mm256_set1_epi32(120 * query->sum));
-	const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(query->scale), _mm256_loadu_ps(tail));
-	const __m256 error = _mm256_mul_ps(_mm256_set1_ps(query->length), _mm256_loadu_ps(tail + KEYS));
-	const __m256 estimate = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(whole));
-	const __m256 bound = _mm256_add_ps(_mm256_add_ps(estimate, error), _mm256_set1_ps(query->slack));
-	_mm256_storeu_ps(estimates, estimate);
-	return (struct tops_avx2){ _mm256_max_ps(tops.estimates, estimate), _mm256_max_ps(tops.bounds, bound) };
-}
-
-AVX2 static inline float largest_avx2(__m256 a)
-{
-	__m128 half = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-	half = _mm_max_ps(half, _mm_movehl_ps(half, half));
-	return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
-}
-
-AVX2 static void coarse_avx2(const uint8_t *blocks, size_t block_count, size_t group_count,
-			     const struct editor__scan_query *query, float *estimates, struct editor__scan_top *tops)
+AVX2 static void fronts_avx2(const uint8_t *blocks, size_t block_count, size_t front_groups,
+			     const struct editor__scan_query *query, float *estimates, float *bounds,
+			     struct editor__scan_top *tops)
 {
 	enum { LANES = 8, PARTS = KEYS / LANES };
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count), estimates += KEYS) {
-		__m256i dots[PARTS];
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
+		__m256i sums[PARTS];
+		int32_t dots[KEYS];
 		for (size_t p = 0; p < PARTS; p++)
-			dots[p] = _mm256_setzero_si256();
-		for (size_t g = 0; g < group_count; g++) {
+			sums[p] = _mm256_setzero_si256();
+		for (size_t g = 0; g < front_groups; g++) {
 			const __m256i lower = _mm256_set1_epi32(word_at(query->lower, g));
 			const __m256i upper = _mm256_set1_epi32(word_at(query->upper, g));
 			const uint8_t *keys = blocks + g * 4 * KEYS;
@@ -114,33 +170,96 @@ AVX2 static void coarse_avx2(const uint8_t *blocks, size_t block_count, size_t g
 			__builtin_prefetch(keys + AHEAD + 64);
 #pragma GCC unroll 4
 			for (size_t p = 0; p < PARTS; p++)
-				dots[p] = _mm256_add_epi32(dots[p],
+				sums[p] = _mm256_add_epi32(sums[p],
 							   widened(products(keys + p * 4 * LANES, lower, upper)));
 		}
-		const float *tail = (const float *)(const void *)(blocks + group_count * 4 * KEYS);
-		struct tops_avx2 most = { _mm256_set1_ps(-INFINITY), _mm256_set1_ps(-INFINITY) };
 		for (size_t p = 0; p < PARTS; p++)
-			most = put_avx2(query, tail + p * LANES, dots[p], estimates + p * LANES, most);
-		tops[b] = (struct editor__scan_top){ largest_avx2(most.estimates), largest_avx2(most.bounds) };
+			_mm256_storeu_si256((__m256i *)(void *)(dots + p * LANES), sums[p]);
+		tops[b] = put_fronts(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS,
+				     bounds + b * KEYS);
 	}
 }
 
-AVX2 static int32_t fine_avx2(const uint8_t *row, size_t row_bytes, const struct editor__scan_query *query)
+AVX2 static inline int32_t row_avx2(const uint8_t *row, size_t row_bytes, const int8_t *lower, const int8_t *upper)
 {
-	__m256i dots = _mm256_setzero_si256();
-	for (size_t i = 0; i < row_bytes; i += 32) {
-		const __m256i lower = _mm256_loadu_si256((const __m256i *)(const void *)(query->lower + i));
-		const __m256i upper = _mm256_loadu_si256((const __m256i *)(const void *)(query->upper + i));
-		dots = _mm256_add_epi32(dots, widened(products(row + i, lower, upper)));
-	}
-	__m128i sum = _mm_add_epi32(_mm256_castsi256_si128(dots), _mm256_extracti128_si256(dots, 1));
+	__m256i sums = _mm256_setzero_si256();
+	for (size_t i = 0; i < row_bytes; i += 32)
+		sums = _mm256_add_epi32(
+			sums, widened(products(row + i, _mm256_loadu_si256((const __m256i *)(const void *)(lower + i)),
+					       _mm256_loadu_si256((const __m256i *)(const void *)(upper + i)))));
+	__m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
 	sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
 	return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
 }
 
-static const struct editor__scan_kernel avx2 = { "avx2", coarse_avx2, fine_avx2 };
+AVX2 static void rests_avx2(const uint8_t *blocks, const uint8_t *rests, size_t block_count, size_t front_groups,
+			    size_t rest_bytes, const struct editor__scan_query *query, float *estimates, float *bounds,
+			    struct editor__scan_top *tops)
+{
+	const int8_t *lower = query->lower + 4 * front_groups, *upper = query->upper + 4 * front_groups;
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
+		int32_t dots[KEYS];
+		for (size_t i = 0; i < KEYS; i++, rests += rest_bytes)
+			dots[i] = row_avx2(rests, rest_bytes, lower, upper);
+		tops[b] =
+			put_rests(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS, bounds + b * KEYS);
+	}
+}
 
-#define VNNI __attribute__((target("avx512f,avx512vnni")))
+AVX2 static void rows_avx2(const uint8_t *const *rows, size_t row_count, size_t row_bytes, const int8_t *lower,
+			   const int8_t *upper, int32_t *dots)
+{
+	for (size_t r = 0; r < row_count; r++) {
+		fetch_row(rows, row_count, row_bytes, r);
+		dots[r] = row_avx2(rows[r], row_bytes, lower, upper);
+	}
+}
+
+AVX2 static uint32_t reach_avx2(const float *values, float least)
+{
+	uint32_t mask = 0;
+	for (size_t i = 0; i < KEYS; i += 8)
+		mask |= (uint32_t)_mm256_movemask_ps(
+				_mm256_cmp_ps(_mm256_loadu_ps(values + i), _mm256_set1_ps(least), _CMP_GE_OQ))
+			<< i;
+	return mask;
+}
+
+/* Four dots side by side, so that none waits for its own last addition; each is formed in editor__dot's order. Four
+ * keys more are fetched meanwhile. */
+AVX2 static void score_four(const float *query, const float *const *keys, const float *const *next, size_t width,
+			    float *scores)
+{
+	__m256 sums[4] = { _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps() };
+	size_t i = 0;
+	for (; i + 8 <= width; i += 8) {
+		const __m256 part = _mm256_loadu_ps(query + i);
+#pragma GCC unroll 4
+		for (size_t k = 0; k < 4; k++) {
+			__builtin_prefetch(next[k] + i);
+			sums[k] = _mm256_add_ps(sums[k], _mm256_mul_ps(part, _mm256_loadu_ps(keys[k] + i)));
+		}
+	}
+	for (size_t k = 0; k < 4; k++) {
+		float lanes[8];
+		_mm256_storeu_ps(lanes, sums[k]);
+		for (size_t j = i; j < width; j++)
+			lanes[0] += query[j] * keys[k][j];
+		scores[k] = editor__dot_of_sums(lanes);
+	}
+}
+
+AVX2 static void score_avx2(const float *query, const float *const *keys, size_t key_count, size_t width, float *scores)
+{
+	size_t i = 0;
+	for (; i + 4 <= key_count; i += 4)
+		score_four(query, keys + i, keys + (i + 8 <= key_count ? i + 4 : i), width, scores + i);
+	score_portable(query, keys + i, key_count - i, width, scores + i);
+}
+
+static const struct editor__scan_kernel avx2 = { "avx2", fronts_avx2, rests_avx2, rows_avx2, reach_avx2, score_avx2 };
+
+#define VNNI __attribute__((target("avx2,avx512f,avx512vnni")))
 
 struct sums {
 	__m512i lower, upper; /* upper: 16 times what it stands for */
@@ -155,30 +274,20 @@ VNNI static inline struct sums add_products(struct sums sums, const uint8_t *key
 	return sums;
 }
 
-struct tops_vnni {
-	__m512 estimates, bounds;
-};
-
-VNNI static inline struct tops_vnni put_vnni(const struct editor__scan_query *query, const float *tail,
-					     struct sums sums, float *estimates)
+VNNI static inline __m512i dots_of(struct sums sums)
 {
-	const __m512i dots = _mm512_add_epi32(_mm512_slli_epi32(sums.lower, 4), sums.upper);
-	const __m512i whole = _mm512_sub_epi32(dots, _mm512_set1_epi32(120 * query->sum));
-	const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(query->scale), _mm512_loadu_ps(tail));
-	const __m512 error = _mm512_mul_ps(_mm512_set1_ps(query->length), _mm512_loadu_ps(tail + KEYS));
-	const __m512 estimate = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(whole));
-	_mm512_storeu_ps(estimates, estimate);
-	return (struct tops_vnni){ estimate,
-				   _mm512_add_ps(_mm512_add_ps(estimate, error), _mm512_set1_ps(query->slack)) };
+	return _mm512_add_epi32(sums.lower, _mm512_srai_epi32(sums.upper, 4));
 }
 
-VNNI static void coarse_vnni(const uint8_t *blocks, size_t block_count, size_t group_count,
-			     const struct editor__scan_query *query, float *estimates, struct editor__scan_top *tops)
+VNNI static void fronts_vnni(const uint8_t *blocks, size_t block_count, size_t front_groups,
+			     const struct editor__scan_query *query, float *estimates, float *bounds,
+			     struct editor__scan_top *tops)
 {
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count), estimates += KEYS) {
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
 		struct sums one = { _mm512_setzero_si512(), _mm512_setzero_si512() }, two = one;
+		int32_t dots[KEYS];
 #pragma GCC unroll 2
-		for (size_t g = 0; g < group_count; g++) {
+		for (size_t g = 0; g < front_groups; g++) {
 			const __m512i lower = _mm512_set1_epi32(word_at(query->lower, g));
 			const __m512i upper = _mm512_set1_epi32(word_at(query->upper, g));
 			const uint8_t *keys = blocks + g * 4 * KEYS;
@@ -187,30 +296,88 @@ VNNI static void coarse_vnni(const uint8_t *blocks, size_t block_count, size_t g
 			one = add_products(one, keys, lower, upper);
 			two = add_products(two, keys + 64, lower, upper);
 		}
-		const float *tail = (const float *)(const void *)(blocks + group_count * 4 * KEYS);
-		const struct tops_vnni first = put_vnni(query, tail, one, estimates),
-				       second = put_vnni(query, tail + KEYS / 2, two, estimates + KEYS / 2);
-		tops[b] = (struct editor__scan_top){ _mm512_reduce_max_ps(
-							     _mm512_max_ps(first.estimates, second.estimates)),
-						     _mm512_reduce_max_ps(_mm512_max_ps(first.bounds, second.bounds)) };
+		_mm512_storeu_si512(dots, dots_of(one));
+		_mm512_storeu_si512(dots + KEYS / 2, dots_of(two));
+		tops[b] = put_fronts(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS,
+				     bounds + b * KEYS);
 	}
 }
 
-VNNI static int32_t fine_vnni(const uint8_t *row, size_t row_bytes, const struct editor__scan_query *query)
+/* Of four rows side by side. */
+VNNI static inline void four_rows(const uint8_t *const *rows, size_t row_bytes, const int8_t *lower,
+				  const int8_t *upper, int32_t *dots)
 {
-	struct sums sums = { _mm512_setzero_si512(), _mm512_setzero_si512() };
-	for (size_t i = 0; i < row_bytes; i += 64)
-		sums = add_products(sums, row + i, _mm512_loadu_si512(query->lower + i),
-				    _mm512_loadu_si512(query->upper + i));
-	return _mm512_reduce_add_epi32(_mm512_add_epi32(sums.lower, _mm512_srai_epi32(sums.upper, 4)));
+	struct sums sums[4];
+	__m512i all[4];
+#pragma GCC unroll 4
+	for (size_t r = 0; r < 4; r++)
+		sums[r] = (struct sums){ _mm512_setzero_si512(), _mm512_setzero_si512() };
+	for (size_t i = 0; i < row_bytes; i += 64) {
+		const __m512i low = _mm512_loadu_si512(lower + i), up = _mm512_loadu_si512(upper + i);
+#pragma GCC unroll 4
+		for (size_t r = 0; r < 4; r++)
+			sums[r] = add_products(sums[r], rows[r] + i, low, up);
+	}
+#pragma GCC unroll 4
+	for (size_t r = 0; r < 4; r++)
+		all[r] = dots_of(sums[r]);
+	const __m512i one = _mm512_add_epi32(_mm512_unpacklo_epi32(all[0], all[1]),
+					     _mm512_unpackhi_epi32(all[0], all[1])),
+		      two = _mm512_add_epi32(_mm512_unpacklo_epi32(all[2], all[3]),
+					     _mm512_unpackhi_epi32(all[2], all[3]));
+	const __m512i both = _mm512_add_epi32(_mm512_unpacklo_epi64(one, two), _mm512_unpackhi_epi64(one, two));
+	const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(both), _mm512_extracti64x4_epi64(both, 1));
+	_mm_storeu_si128((__m128i *)(void *)dots,
+			 _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
 }
 
-static const struct editor__scan_kernel vnni = { "avx512vnni", coarse_vnni, fine_vnni };
+VNNI static void rests_vnni(const uint8_t *blocks, const uint8_t *rests, size_t block_count, size_t front_groups,
+			    size_t rest_bytes, const struct editor__scan_query *query, float *estimates, float *bounds,
+			    struct editor__scan_top *tops)
+{
+	const int8_t *lower = query->lower + 4 * front_groups, *upper = query->upper + 4 * front_groups;
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
+		int32_t dots[KEYS];
+		for (size_t i = 0; i < KEYS; i += 4, rests += 4 * rest_bytes) {
+			const uint8_t *const four[] = { rests, rests + rest_bytes, rests + 2 * rest_bytes,
+							rests + 3 * rest_bytes };
+			for (size_t k = 0; k < 4 * rest_bytes; k += 64)
+				__builtin_prefetch(rests + AHEAD + k);
+			four_rows(four, rest_bytes, lower, upper, dots + i);
+		}
+		tops[b] =
+			put_rests(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS, bounds + b * KEYS);
+	}
+}
+
+VNNI static void rows_vnni(const uint8_t *const *rows, size_t row_count, size_t row_bytes, const int8_t *lower,
+			   const int8_t *upper, int32_t *dots)
+{
+	for (size_t r = 0; r < row_count; r += 4) {
+		const uint8_t *four[4];
+		for (size_t k = 0; k < 4; k++) {
+			four[k] = rows[r + k < row_count ? r + k : row_count - 1];
+			fetch_row(rows, row_count, row_bytes, r + k);
+		}
+		four_rows(four, row_bytes, lower, upper, dots + r);
+	}
+}
+
+VNNI static uint32_t reach_vnni(const float *values, float least)
+{
+	const __m512 bar = _mm512_set1_ps(least);
+	return (uint32_t)_mm512_cmp_ps_mask(_mm512_loadu_ps(values), bar, _CMP_GE_OQ) |
+	       (uint32_t)_mm512_cmp_ps_mask(_mm512_loadu_ps(values + 16), bar, _CMP_GE_OQ) << 16;
+}
+
+static const struct editor__scan_kernel vnni = { "avx512vnni", fronts_vnni, rests_vnni,
+						 rows_vnni,    reach_vnni,  score_avx2 };
 
 static bool processor_has(const struct editor__scan_kernel *kernel)
 {
 	if (kernel == &vnni)
-		return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
+		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("avx512f") &&
+		       __builtin_cpu_supports("avx512vnni");
 	return kernel != &avx2 || __builtin_cpu_supports("avx2");
 }
 

@@ -9,7 +9,9 @@
 int editor__prompt_init(struct editor__prompt *p, const struct model_tokenizer *tokenizer,
 			const struct editor_prompt *prompt)
 {
-	*p = (struct editor__prompt){ .prompt = prompt, .text = BUF_INIT };
+	p->prompt = prompt;
+	p->text = (struct buf)BUF_INIT;
+	editor__query_clear(&p->query);
 	p->ends = fault_calloc(prompt->id_count, sizeof(*p->ends));
 	if (p->ends == NULL)
 		return ERR_NOMEM;
@@ -31,14 +33,22 @@ void editor__prompt_fini(struct editor__prompt *p)
 	editor__query_fini(&p->query);
 }
 
-static bool token_is_inside(const struct editor__prompt *p, const uint8_t *marks, size_t token)
+/* Tokens without a byte of a marked word, except the first; how many there are. Tokens and words both stand in order.
+ */
+static size_t tokens_beside(const struct editor__prompt *p, const uint8_t *marks, uint8_t *wanted)
 {
-	const size_t start = token > 0 ? p->ends[token - 1] : 0, end = p->ends[token];
-	for (size_t w = 0; w < p->query.word_count; w++) {
-		if (marks[w] && p->query.spans[w].start < end && p->query.spans[w].end > start)
-			return true;
+	const struct editor__query *query = &p->query;
+	size_t kept = 0, word = 0;
+	for (size_t i = 1; i < p->prompt->id_count; i++) {
+		const size_t start = p->ends[i - 1], end = p->ends[i];
+		while (word < query->word_count && query->spans[word].end <= start)
+			word++;
+		wanted[i] = 1;
+		for (size_t w = word; w < query->word_count && query->spans[w].start < end; w++)
+			wanted[i] = wanted[i] && !(marks[w] && query->spans[w].end > start);
+		kept += wanted[i];
 	}
-	return false;
+	return kept;
 }
 
 static void mean_of_tokens(const float *states, const uint8_t *wanted, size_t count, size_t hidden, float *mean)
@@ -57,26 +67,17 @@ static void mean_of_tokens(const float *states, const uint8_t *wanted, size_t co
 		mean[k] /= (float)n;
 }
 
-int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const char *subject, size_t subject_len,
-			    float *raw)
+int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const uint8_t *marks, float *raw)
 {
-	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
 	const size_t count = p->prompt->id_count;
-	size_t kept = 0;
-	int rc = editor__query_mark(&p->query, subject, subject_len, marks);
 	uint8_t *wanted = fault_calloc(count, 1);
-	if (rc == 0 && wanted == NULL)
-		rc = ERR_NOMEM;
-	for (size_t i = 1; i < count && rc == 0; i++) {
-		wanted[i] = !token_is_inside(p, marks, i);
-		kept += wanted[i];
-	}
-	if (rc == 0 && kept == 0)
+	if (wanted == NULL)
+		return ERR_NOMEM;
+	if (tokens_beside(p, marks, wanted) == 0)
 		wanted[count - 1] = 1;
-	if (rc == 0)
-		mean_of_tokens(p->prompt->relation_states, wanted, count, hidden, raw);
+	mean_of_tokens(p->prompt->relation_states, wanted, count, hidden, raw);
 	free(wanted);
-	return rc;
+	return 0;
 }
 
 /* ---- A subject where none is given */

@@ -17,10 +17,9 @@ struct editor__prompt {
 int editor__prompt_init(struct editor__prompt *p, const struct model_tokenizer *tokenizer,
 			const struct editor_prompt *prompt) MUST_CHECK;
 void editor__prompt_fini(struct editor__prompt *p);
-/* raw (hidden): the mean of the relation states of the tokens that are not the folded subject's, without the first
- * token (the last token alone when nothing is left). ERR_NOMEM. */
-int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const char *subject, size_t subject_len,
-			    float *raw) MUST_CHECK;
+/* raw (hidden): the mean of the relation states of the tokens that are not the subject's, without the first token (the
+ * last token alone when nothing is left). marks: of the words of p->query (editor__query_mark). ERR_NOMEM. */
+int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const uint8_t *marks, float *raw) MUST_CHECK;
 /* What stands for the subject where none is given: the words with a capital inside the sentence or a digit, else the
  * one that the vocabulary splits most; folded, appended to `out`. */
 int editor__prompt_subject(const struct editor__prompt *p, struct buf *out) MUST_CHECK;

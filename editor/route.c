@@ -348,6 +348,18 @@ struct choice {
 	struct buf words;     /* of the text beside the subject at hand, without common ones */
 };
 
+static const float *relation_at(const struct editor_router *router, size_t entry)
+{
+	return router->relations + entry * router->dims;
+}
+
+/* Memory that is read soon: candidates lie far apart. */
+static void fetch(const void *from, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i += 64)
+		__builtin_prefetch((const char *)from + i);
+}
+
 static const struct entry *entry_of(const struct choice *c, size_t candidate)
 {
 	return &c->router->entries[c->best[candidate].entry];
@@ -394,20 +406,31 @@ static int passes_prompt(struct choice *c, size_t i, bool *passes)
 	return rc;
 }
 
-/* What the text says beside a subject. */
-static int put_words(struct choice *c, const char *subject, size_t len)
+/* What the text says beside the words that are marked. */
+static int put_words(struct choice *c, const uint8_t *marks)
 {
-	const struct editor__query *query = &c->prompt->query;
 	const struct editor__common_words common = common_of(c->router);
-	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
 	struct buf all = BUF_INIT;
-	int rc = editor__query_mark(query, subject, len, marks);
-	if (rc == 0)
-		rc = editor__words_unmarked(query, marks, &all);
+	int rc = editor__words_unmarked(&c->prompt->query, marks, &all);
 	c->words.len = 0;
 	if (rc == 0 && all.len > 0)
 		rc = editor__words_uncommon((const char *)all.data, all.len, &common, &c->words);
 	buf_free(&all);
+	return rc;
+}
+
+/* Its relation key and words beside the subject of candidate i. */
+static int take_relation(struct choice *c, size_t i)
+{
+	const struct editor_router *router = c->router;
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	int rc = editor__query_mark(&c->prompt->query, subject_of(c, i), entry_of(c, i)->subject_len, marks);
+	if (rc == 0)
+		rc = editor__prompt_relation(c->prompt, router->calibration->hidden, marks, c->raw);
+	if (rc == 0)
+		rc = put_words(c, marks);
+	if (rc == 0)
+		editor_calibration_relation_key(router->calibration, c->raw, c->key);
 	return rc;
 }
 
@@ -417,7 +440,7 @@ static float relation_of(const struct choice *c, size_t i)
 	const struct editor_router *router = c->router;
 	const struct entry *entry = entry_of(c, i);
 	const char *words = (const char *)router->bytes.data + entry->words;
-	return editor__dot(c->key, router->relations + c->best[i].entry * router->dims, router->dims) +
+	return editor__dot(c->key, relation_at(router, c->best[i].entry), router->dims) +
 	       EDITOR_RELATION_WORDS *
 		       editor__words_share(words, entry->words_len, (const char *)c->words.data, c->words.len);
 }
@@ -426,21 +449,23 @@ static float relation_of(const struct choice *c, size_t i)
 static int nearest_relation(struct choice *c, size_t first, size_t *best, float *score)
 {
 	const struct editor_router *router = c->router;
-	int rc = editor__prompt_relation(c->prompt, router->calibration->hidden, subject_of(c, first),
-					 entry_of(c, first)->subject_len, c->raw);
-	if (rc == 0)
-		rc = put_words(c, subject_of(c, first), entry_of(c, first)->subject_len);
-	if (rc != 0)
-		return rc;
-	editor_calibration_relation_key(router->calibration, c->raw, c->key);
-	*score = -INFINITY;
+	size_t alike[EDITOR_CANDIDATES], count = 0;
 	for (size_t i = first; i < c->count; i++) {
 		if (!same_subject(c, first, i))
 			continue;
-		const float own = relation_of(c, i);
+		alike[count++] = i;
+		fetch(relation_at(router, c->best[i].entry), router->dims * sizeof(float));
+		fetch(router->bytes.data + entry_of(c, i)->words, entry_of(c, i)->words_len);
+	}
+	int rc = take_relation(c, first);
+	if (rc != 0)
+		return rc;
+	*score = -INFINITY;
+	for (size_t i = 0; i < count; i++) {
+		const float own = relation_of(c, alike[i]);
 		if (own > *score) {
 			*score = own;
-			*best = i;
+			*best = alike[i];
 		}
 	}
 	return 0;
@@ -513,6 +538,8 @@ static int route(struct choice *c, const struct editor_prompt *prompt)
 	editor_route_raw_keys(prompt->prompt_states, &whole, 1, hidden, c->raw);
 	editor_calibration_key(router->calibration, c->raw, c->key);
 	int rc = editor__key_index_search(router->keys, c->key, c->best, &c->count);
+	for (size_t i = 0; i < c->count; i++)
+		fetch(entry_of(c, i), sizeof(struct entry));
 	return rc == 0 ? choose(c) : rc;
 }
 

@@ -216,12 +216,15 @@ static int find_subject(struct editor__edit *edit, const struct editor__prompt *
 	return editor__prompt_subject(prompt, subject);
 }
 
-static int keep_words(struct editor__edit *edit, const struct editor__query *query)
+/* Of the prompt beside its subject. */
+static int keep_relation(struct editor__edit *edit, const struct editor__prompt *prompt, size_t hidden)
 {
 	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
-	int rc = editor__query_mark(query, buf_cstr(&edit->subject), edit->subject.len, marks);
+	int rc = editor__query_mark(&prompt->query, buf_cstr(&edit->subject), edit->subject.len, marks);
+	if (rc == 0)
+		rc = editor__prompt_relation(prompt, hidden, marks, edit->relation);
 	edit->words.len = 0;
-	return rc == 0 ? editor__words_unmarked(query, marks, &edit->words) : rc;
+	return rc == 0 ? editor__words_unmarked(&prompt->query, marks, &edit->words) : rc;
 }
 
 static int keep_keys(struct editor_shard *shard, struct editor__edit *edit, const struct editor__prefix_rows *rows,
@@ -239,10 +242,7 @@ static int keep_keys(struct editor_shard *shard, struct editor__edit *edit, cons
 	if (rc == 0)
 		rc = find_subject(edit, &prompt);
 	if (rc == 0)
-		rc = editor__prompt_relation(&prompt, hidden, buf_cstr(&edit->subject), edit->subject.len,
-					     edit->relation);
-	if (rc == 0)
-		rc = keep_words(edit, &prompt.query);
+		rc = keep_relation(edit, &prompt, hidden);
 	editor__prompt_fini(&prompt);
 	return rc != 0 ? err_set(e, rc, "edit %" PRIu64 ": its keys: %s", edit->seq, err_text(rc)) : 0;
 }

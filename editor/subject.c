@@ -17,11 +17,16 @@ static int add_word(void *context, const char *word, size_t len, size_t start, s
 	return buf_failed(&query->words) ? ERR_NOMEM : 0;
 }
 
-int editor__query_init(struct editor__query *query, const char *text, size_t len)
+void editor__query_clear(struct editor__query *query)
 {
 	query->folded = (struct buf)BUF_INIT;
 	query->words = (struct buf)BUF_INIT;
 	query->word_count = 0;
+}
+
+int editor__query_init(struct editor__query *query, const char *text, size_t len)
+{
+	editor__query_clear(query);
 	int rc = text_fold(text, len, &query->folded);
 	if (rc == 0 && query->folded.len > 0)
 		rc = text_words_at(text, len, add_word, query);
@@ -135,9 +140,8 @@ int editor__query_share(const struct editor__query *query, const char *subject, 
 
 struct marking {
 	const struct editor__query *query;
-	uint8_t *marks;
-	size_t at; /* whole: where the next word of the subject must stand */
-	bool whole;
+	uint8_t *marks; /* of whole: whether the subject may begin there */
+	size_t at;      /* whole: words of the subject so far */
 };
 
 static bool word_is(const struct editor__query *query, size_t i, const char *word, size_t len)
@@ -149,7 +153,10 @@ static bool word_is(const struct editor__query *query, size_t i, const char *wor
 static int match_next(void *context, const char *word, size_t len)
 {
 	struct marking *m = context;
-	m->whole = m->whole && m->at < m->query->word_count && word_is(m->query, m->at, word, len);
+	const size_t count = m->query->word_count;
+	for (size_t first = 0; first < count; first++)
+		m->marks[first] = m->marks[first] && first + m->at < count &&
+				  word_is(m->query, first + m->at, word, len);
 	m->at++;
 	return 0;
 }
@@ -157,15 +164,14 @@ static int match_next(void *context, const char *word, size_t len)
 /* Marks the words of the first place where the subject stands word by word. */
 static int mark_whole(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks, bool *found)
 {
-	int rc = 0;
-	*found = false;
-	for (size_t first = 0; first < query->word_count && rc == 0 && !*found; first++) {
-		struct marking m = { .query = query, .at = first, .whole = true };
-		rc = text_words(subject, len, match_next, &m);
-		*found = rc == 0 && m.whole && m.at > first;
-		for (size_t i = first; *found && i < m.at; i++)
-			marks[i] = 1;
-	}
+	struct marking m = { .query = query, .marks = marks };
+	memset(marks, 1, query->word_count);
+	int rc = text_words(subject, len, match_next, &m);
+	const uint8_t *first = rc == 0 ? memchr(marks, 1, query->word_count) : NULL;
+	const size_t at = first != NULL ? (size_t)(first - marks) : 0;
+	*found = first != NULL;
+	memset(marks, 0, query->word_count);
+	memset(marks + at, 1, *found ? m.at : 0);
 	return rc;
 }
 
@@ -186,9 +192,6 @@ static int mark_alike(void *context, const char *word, size_t len)
 int editor__query_mark(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks)
 {
 	bool found = false;
-	memset(marks, 0, query->word_count);
-	if (len == 0)
-		return 0;
 	int rc = mark_whole(query, subject, len, marks, &found);
 	if (rc == 0 && !found) {
 		struct marking m = { .query = query, .marks = marks };

@@ -17,6 +17,8 @@ struct editor__query {
 	size_t word_count;
 };
 
+/* A query without words, without writing the rest of it: what fini may be given as well. */
+void editor__query_clear(struct editor__query *query);
 /* Text that is no UTF-8 has no words: bytes that a model generates may be cut inside a character. ERR_NOMEM. */
 int editor__query_init(struct editor__query *query, const char *text, size_t len) MUST_CHECK;
 void editor__query_fini(struct editor__query *query);

@@ -1,6 +1,9 @@
 #include "tests/lib/test.h"
 
+#include "base/rng.h"
 #include "base/text.h"
+
+#include <ctype.h>
 
 static int check(const char *text, bool multiline)
 {
@@ -56,6 +59,30 @@ static void folds(void **state)
 	assert_int_equal(text_fold(" \t ", 3, &b), 0);
 	assert_int_equal(b.len, 0);
 	buf_free(&b);
+}
+
+/* A letter beyond ASCII behind it has the same bytes folded character by character. */
+static void ascii_folds_as_other_text(void **state)
+{
+	(void)state;
+	struct rng rng;
+	rng_init(&rng, 3);
+	for (size_t i = 0; i < 3000; i++) {
+		char text[40];
+		struct buf alone = BUF_INIT, followed = BUF_INIT;
+		const size_t len = 1 + (size_t)rng_below(&rng, 30);
+		for (size_t k = 0; k < len; k++)
+			text[k] = (char)(rng_below(&rng, 3) > 0 ? rng_below(&rng, 128) : ' ');
+		text[len - 1] = (char)('A' + rng_below(&rng, 26));
+		memcpy(text + len, "é", 2);
+		buf_puts(&alone, "before");
+		assert_int_equal(text_fold(text, len, &alone), 0);
+		assert_int_equal(text_fold(text, len + 2, &followed), 0);
+		assert_int_equal(alone.len - 6, followed.len - 2);
+		assert_memory_equal(alone.data + 6, followed.data, alone.len - 6);
+		buf_free(&alone);
+		buf_free(&followed);
+	}
 }
 
 static void blanks(void **state)
@@ -149,6 +176,19 @@ static void words(void **state)
 	buf_free(&b);
 }
 
+static void ascii_letters_and_digits_make_words(void **state)
+{
+	(void)state;
+	for (char c = 1; c < 127; c++) {
+		struct buf b = BUF_INIT;
+		const char text[] = { 'x', c, 'y' };
+		assert_int_equal(text_words(text, 3, join, &b), 0);
+		assert_int_equal(b.len, 4); /* xcy| or x|y| */
+		assert_int_equal(b.data[1] != '|', isalnum((unsigned char)c) != 0);
+		buf_free(&b);
+	}
+}
+
 static double overlap(const char *a, const char *b, const char *subject)
 {
 	double value = -1.0, back = -1.0;
@@ -192,10 +232,18 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepts),        cmocka_unit_test(refuses), cmocka_unit_test(folds),
-		cmocka_unit_test(composes),       cmocka_unit_test(blanks),  cmocka_unit_test(escapes),
-		cmocka_unit_test(shows_one_line), cmocka_unit_test(words),   cmocka_unit_test(overlaps),
+		cmocka_unit_test(accepts),
+		cmocka_unit_test(refuses),
+		cmocka_unit_test(folds),
+		cmocka_unit_test(composes),
+		cmocka_unit_test(blanks),
+		cmocka_unit_test(escapes),
+		cmocka_unit_test(shows_one_line),
+		cmocka_unit_test(words),
+		cmocka_unit_test(overlaps),
 		cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(ascii_folds_as_other_text),
+		cmocka_unit_test(ascii_letters_and_digits_make_words),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

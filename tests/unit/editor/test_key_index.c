@@ -10,6 +10,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -226,18 +227,100 @@ static void lengths_far_apart(void **state)
 	data_free(&d);
 }
 
-/* What a query loses in its bytes counts for every key here, and no other part of the bound makes up for it. */
+#define PARTED 576 /* wide enough for a front and a rest: key_scan.h */
+
+/* Forty copies of every key, moved by `spread`: a query near one of them is settled by fronts. */
+static struct data copied_data(float spread, uint64_t seed)
+{
+	struct data d = random_data(PARTED, 2400, seed);
+	struct rng rng;
+	rng_init(&rng, seed);
+	for (size_t i = 60; i < d.count; i++)
+		draw(&rng, d.keys + i * PARTED, PARTED, d.keys + i % 60 * PARTED, spread);
+	return d;
+}
+
+static void copies_of_keys(void **state)
+{
+	(void)state;
+	static const float spreads[] = { 0, 1e-3f, 0.01f, 0.02f, 0.03f, 0.04f, 0.06f };
+	for (size_t s = 0; s < sizeof(spreads) / sizeof(spreads[0]); s++) {
+		struct data d = copied_data(spreads[s], 50 + s);
+		check(&d);
+		data_free(&d);
+	}
+}
+
+/* Nothing of a score stands in the front, or all of it and the rest takes it back. */
+static void scores_in_one_part(void **state)
+{
+	(void)state;
+	for (size_t border = 192; border <= 448; border += 64) {
+		struct data d = copied_data(0.02f, 60 + border);
+		for (size_t i = 0; i < d.count; i += 37) {
+			const float *query = d.queries + i % QUERIES * PARTED;
+			for (size_t k = 0; k < PARTED; k++)
+				d.keys[i * PARTED + k] = k < border ? 0 : (1.4f + 1e-3f * (float)(i % 100)) * query[k];
+		}
+		for (size_t i = 5; i < d.count; i += 41) {
+			const float *query = d.queries + i % QUERIES * PARTED;
+			for (size_t k = 0; k < PARTED; k++)
+				d.keys[i * PARTED + k] = k < border ? 2 * query[k] : -query[k];
+		}
+		check(&d);
+		data_free(&d);
+	}
+}
+
+/* A component that stands as byte u, exactly, where the largest component is LARGEST. */
+#define STEP    0.01f
+#define LARGEST (STEP * 127.5f / 0.95f)
+static float component_of(int u)
+{
+	return STEP * ((float)u - 127.5f);
+}
+
+/* Keys whose rests score more than those of others and estimate less: their four bits are too low everywhere. The front
+ * is one component, which tells the others from most keys, or nothing. */
+static void rests_that_four_bits_hold_badly(void **state)
+{
+	(void)state;
+	for (float sign = -1; sign <= 1; sign += 2) {
+		struct data d = random_data(PARTED, 2400, 45);
+		memset(d.keys, 0, d.count * PARTED * sizeof(float));
+		memset(d.queries, 0, QUERIES * PARTED * sizeof(float));
+		for (size_t i = 0; i < d.count; i++) {
+			float *key = d.keys + i * PARTED;
+			key[0] = i % 8 == 0 ? LARGEST : -LARGEST;
+			for (size_t k = 320; k < PARTED && i % 8 == 0; k++)
+				key[k] = sign * component_of(i % 128 != 0 ? 136 : k % 4 == 0 ? 127 : 143);
+		}
+		for (size_t q = 0; q < QUERIES; q++) {
+			d.queries[q * PARTED] = 0.5f * (float)q;
+			for (size_t k = 320; k < PARTED; k++)
+				d.queries[q * PARTED + k] = sign * 0.1f;
+		}
+		check(&d);
+		data_free(&d);
+	}
+}
+
+/* What a query loses in its bytes counts for every key here: it puts keys first that are not the likeliest, and no
+ * other part of the bound makes up for it. */
 static void queries_between_their_bytes(void **state)
 {
 	(void)state;
+	const float lost = 0.45f / 127; /* of 1 / 127 */
 	struct data d = random_data(2, 1500, 40);
 	for (size_t i = 0; i < d.count; i++) {
-		d.keys[2 * i] = 1 + 1e-4f * (float)(i * 7 % d.count);
-		d.keys[2 * i + 1] = 0.5f * d.keys[2 * i];
+		const bool gains = i % 50 == 0;
+		const float length = gains ? 1 - lost * (0.5f + 3e-4f * (float)i) : 1 + 1e-6f * (float)(i % 97);
+		d.keys[2 * i] = length;
+		d.keys[2 * i + 1] = (gains ? length : -length) * component_of(194) / LARGEST;
 	}
 	for (size_t q = 0; q < QUERIES; q++) {
 		d.queries[2 * q] = 1;
-		d.queries[2 * q + 1] = 0.09f * (float)q / 127;
+		d.queries[2 * q + 1] = lost;
 	}
 	check(&d);
 	data_free(&d);
@@ -340,6 +423,9 @@ int main(void)
 		cmocka_unit_test(tied_keys),
 		cmocka_unit_test(zeros_and_ascending_scores),
 		cmocka_unit_test(lengths_far_apart),
+		cmocka_unit_test(copies_of_keys),
+		cmocka_unit_test(scores_in_one_part),
+		cmocka_unit_test(rests_that_four_bits_hold_badly),
 		cmocka_unit_test(queries_between_their_bytes),
 		cmocka_unit_test(keys_that_are_not_finite),
 		cmocka_unit_test(few_keys),
