@@ -270,12 +270,38 @@ static int table_print(struct cli *cli, const struct json *report, struct err *e
 	return cli_table_print(cli, &table) == CLI_OK ? 0 : err_set(e, ERR_NOMEM, "out of memory");
 }
 
+void cli_series_left_out_print(uint64_t missing, uint64_t not_in_force)
+{
+	if (missing > 0)
+		printf("%" PRIu64 " row%s left out: no edit of the cluster has the id\n", missing,
+		       missing == 1 ? " was" : "s were");
+	if (not_in_force > 0)
+		printf("%" PRIu64 " row%s left out: the edit is not in force in the version (revoked, superseded, "
+		       "expired, failed or not yet in it)\n",
+		       not_in_force, not_in_force == 1 ? " was" : "s were");
+}
+
+static uint64_t count_of(const struct json *run, const char *name)
+{
+	return (uint64_t)json_integer(json_get(run, name));
+}
+
+/* What stands below the table. */
+static void notes_print(const struct json *report)
+{
+	const struct json *runs = json_get(report, "runs"), *last = json_at(runs, json_length(runs) - 1);
+	cli_series_left_out_print(count_of(last, "missing"), count_of(last, "not_in_force"));
+}
+
 static int report_print(const struct cli_series *s, const struct json *report, struct err *e)
 {
 	struct buf text = BUF_INIT;
 	int rc = 0;
-	if (!cli_is_structured(s->cli))
-		return table_print(s->cli, report, e);
+	if (!cli_is_structured(s->cli)) {
+		rc = table_print(s->cli, report, e);
+		notes_print(report);
+		return rc;
+	}
 	if (s->details)
 		json_canonical(report, &text);
 	else

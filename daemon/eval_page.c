@@ -67,8 +67,9 @@ static void put_files(struct buf *out, const struct json *files)
 
 static void put_counts(struct buf *out, const struct json *run)
 {
-	static const char *const counts[] = { "bad_lines", "duplicates", "superseded",       "rejected",
-					      "missing",   "failed",     "probes_same_form", "rephrases_verbatim" };
+	static const char *const counts[] = { "bad_lines", "duplicates",       "superseded",
+					      "rejected",  "missing",          "not_in_force",
+					      "failed",    "probes_same_form", "rephrases_verbatim" };
 	buf_printf(out, "\nLast run: %lld edits", (long long)json_integer(json_get(run, "edits")));
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
 		buf_printf(out, ", %s %lld", counts[i], (long long)json_integer(json_get(run, counts[i])));

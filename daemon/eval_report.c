@@ -85,6 +85,7 @@ static void put_file(struct json_w *w, const struct eval_report *r)
 	put_count(w, "superseded", r->superseded);
 	put_count(w, "rejected", r->rejected);
 	put_count(w, "missing", r->missing);
+	put_count(w, "not_in_force", r->not_in_force);
 	json_w_key(w, "bad");
 	json_w_open(w, '[');
 	for (size_t i = 0; i < r->bad_count; i++) {
