@@ -443,12 +443,14 @@ static int run_all(struct run *run, struct err *e)
 	}
 	rc = read_calibration(run, e);
 	if (rc == 0)
-		rc = eval__rows_read(run->options, (const char *)run->corpus.data, run->corpus.len, fitting_of(run),
-				     &run->rows, run->report, e);
-	if (rc == 0)
 		rc = open_model(run, e);
 	if (rc == 0)
 		rc = configure(run, e);
+	if (rc == 0) {
+		const struct eval__rows_from from = { (const char *)run->corpus.data, run->corpus.len, fitting_of(run),
+						      run->model, &run->config };
+		rc = eval__rows_read(run->options, &from, &run->rows, run->report, e);
+	}
 	if (rc == 0) {
 		run->seqs = fault_calloc(run->rows.edit_count, sizeof(*run->seqs));
 		rc = run->seqs == NULL ? err_set(e, ERR_NOMEM, "out of memory") : 0;

@@ -192,6 +192,60 @@ static void conflicts_follow_the_policy(void **state)
 	}
 }
 
+/* Rows before the last are bad in one field each; the model's context is 512 tokens. Checkpoints before the bad rows
+ * count as those behind them do. */
+static void rows_that_are_too_long_are_bad_lines(void **state)
+{
+	(void)state;
+	static const char *const fields[] = {
+		"prompt", "target_new", "rephrase", "rephrase", "locality", "portability"
+	};
+	struct eval_options o = options();
+	struct eval_report r;
+	char just[512], too[1024];
+	struct buf text = BUF_INIT;
+	struct err e = ERR_INIT;
+	memset(just, 'q', sizeof(just) - 1); /* no token of the tiny model spans two of them */
+	memset(too, 'q', sizeof(too) - 1);
+	just[sizeof(just) - 1] = too[sizeof(too) - 1] = '\0';
+#define ROW "{\"prompt\":\"where is %s?\",\"target_new\":\"%s\",\"subject\":\"%s\""
+	buf_printf(&text, "{\"prompt\":\"%s\",\"target_new\":\"north\"}\n", too);
+	buf_printf(&text, ROW "}\n", "Orla", too, "Orla");
+	buf_printf(&text, ROW ",\"rephrase\":[\"%s\"]}\n", "Orla", "north", "Orla", too);
+	buf_printf(&text, ROW ",\"rephrase\":[\"%s\"]}\n", "Orla", "north", "Orla", just); /* with its target */
+	buf_printf(&text, ROW ",\"locality\":[{\"prompt\":\"%s\"}]}\n", "Orla", "north", "Orla", too);
+	buf_printf(&text, ROW ",\"portability\":[{\"prompt\":\"%s\",\"target\":\"x\"}]}\n", "Orla", "north", "Orla",
+		   too);
+	buf_printf(&text,
+		   ROW ",\"aliases\":[\"%s\"],\"locality\":[{\"prompt\":\"%s\"}],"
+		       "\"portability\":[{\"prompt\":\"%s\",\"target\":\"x\"}]}\n",
+		   "Orla", "north", "Orla", too, just, just);
+	buf_printf(&text, ROW "}\n", "Vint", "east", "Vint");
+	buf_printf(&text, ROW "}\n", "Saro", too, "Saro"); /* as a probe its prompt alone counts */
+#undef ROW
+	put(file_path, buf_cstr(&text));
+	o.edits = 1;
+	o.rows_reserved = 2;
+	run(&o, &r);
+	assert_int_equal(r.scores.edits, 1);
+	assert_string_equal(r.records[0]->subject.text, "Orla");
+	assert_int_equal(r.scores.probes_same_form, 1);
+	assert_int_equal(r.bad_lines, 6);
+	for (size_t i = 0; i < 6; i++) {
+		assert_int_equal(r.bad[i].line_no, i + 1);
+		if (strncmp(r.bad[i].text, fields[i], strlen(fields[i])) != 0 ||
+		    strstr(r.bad[i].text, "context") == NULL)
+			fail_msg("line %zu: %s", i + 1, r.bad[i].text);
+	}
+	eval_report_fini(&r);
+	o.edits = 0;
+	assert_int_equal(eval_file_run(&o, &r, &e), 0);
+	assert_int_equal(r.scores.edits, 2);
+	assert_int_equal(r.bad_lines, 7);
+	eval_report_fini(&r);
+	buf_free(&text);
+}
+
 static void calibration_rows_are_refused(void **state)
 {
 	(void)state;
@@ -533,6 +587,7 @@ int main(void)
 		cmocka_unit_test(first_rows_are_edited_and_others_probe),
 		cmocka_unit_test(a_given_calibration_is_used_and_its_data_refused),
 		cmocka_unit_test(conflicts_follow_the_policy),
+		cmocka_unit_test(rows_that_are_too_long_are_bad_lines),
 		cmocka_unit_test(calibration_rows_are_refused),
 		cmocka_unit_test(every_duplicate_is_found),
 		cmocka_unit_test(a_file_without_edits_is_an_error),
