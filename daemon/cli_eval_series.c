@@ -184,6 +184,8 @@ int cli_series_read(struct cli *cli, const struct cli_args *args, struct eval_op
 				    .wanted = checkpoints != NULL || repeat != NULL || folder != NULL,
 				    .details = cli_switch(args, "details") };
 	out->series.folder = folder;
+	if (folder != NULL && folder[0] == '\0')
+		return err_set(e, ERR_INVALID, "--report: the folder's name is empty; name one");
 	if (cli_value(args, "version") != NULL && (checkpoints != NULL || repeat != NULL))
 		return err_set(e, ERR_INVALID, "--checkpoints and --repeat train here: they do not go with --version");
 	int rc = checkpoints_read(checkpoints, options->edits, &out->series, e);

@@ -21,6 +21,8 @@ static void what_cannot_be_meant_is_a_usage_error(void **state)
 	cli_expect_err(w, "--edits");
 	EXPECT(w, CLI_USAGE, RUN, "--version", "v1", "--repeat", "1,2");
 	cli_expect_err(w, "--version");
+	EXPECT(w, CLI_USAGE, RUN, "--report", "");
+	cli_expect_err(w, "--report: the folder's name is empty");
 	EXPECT(w, CLI_USAGE, RUN, "--set", "all");
 	EXPECT(w, CLI_USAGE, RUN, "--set", "merged", "--separate");
 	cli_expect_err(w, "--separate");
