@@ -4,25 +4,33 @@
 #include "base/json.h"
 #include "tests/lib/test.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #define SUMMARY "\"summary\":[{\"edits\":3,\"rel\":{\"mean\":1},\"seconds_per_edit\":{\"mean\":0.1}}]"
 #define GAPS                                                                                                           \
 	"\"scores\":{\"prompt\":[[0,1,150,0,100],[1,1,120,0,100]],\"rephrase\":[[0,1,110,0,100]],"                     \
 	"\"unrelated\":[[0,0,20,0,50]],\"same_subject\":[]}"
 
-static struct json *report_of(const char *run)
+static struct json *report_with(const char *summary, const char *run)
 {
 	struct buf text = BUF_INIT;
 	struct json *report = NULL;
 	struct err e = ERR_INIT;
-	buf_printf(&text, "{" SUMMARY ",\"runs\":[%s]}", run);
+	buf_printf(&text, "{%s,\"runs\":[%s]}", summary, run);
 	assert_ok(&e, json_parse(buf_cstr(&text), text.len, &report, &e));
 	buf_free(&text);
 	return report;
 }
 
-static void names_are(const char *run, const char *expected)
+static struct json *report_of(const char *run)
 {
-	struct json *report = report_of(run);
+	return report_with(SUMMARY, run);
+}
+
+static void names_with(const char *summary, const char *run, const char *expected)
+{
+	struct json *report = report_with(summary, run);
 	const char *names[EVAL_PLOTS_MAX];
 	struct buf all = BUF_INIT;
 	const size_t count = eval_plot_names(report, names);
@@ -33,10 +41,16 @@ static void names_are(const char *run, const char *expected)
 	json_free(&report);
 }
 
+static void names_are(const char *run, const char *expected)
+{
+	names_with(SUMMARY, run, expected);
+}
+
 static void a_family_has_plots_of_its_own_scores(void **state)
 {
 	(void)state;
-	names_are("{\"family\":\"amend\"," GAPS "}", "scores routing-prompt routing-relation time ");
+	names_are("{\"family\":\"amend\",\"scores\":{\"prompt\":[[0,1,0.9,0.8,0.4]]}}",
+		  "scores routing-prompt routing-relation time ");
 	names_are("{\"family\":\"paper\"," GAPS "}", "scores routing-gap time ");
 }
 
@@ -45,6 +59,51 @@ static void rows_edited_apart_have_no_routes_to_plot(void **state)
 	(void)state;
 	names_are("{\"family\":\"paper\",\"scores\":{\"prompt\":[],\"unrelated\":[]}}", "scores time ");
 	names_are("{\"family\":\"amend\",\"scores\":{\"prompt\":[]}}", "scores time ");
+}
+
+/* A published version was trained elsewhere; where the prompt key lets nothing through no relation is asked. */
+static void what_has_no_data_is_not_plotted(void **state)
+{
+	const char *folder = *state;
+	static const char untimed[] = "\"summary\":[{\"edits\":3,\"rel\":{\"mean\":1}}]",
+			  run[] = "{\"family\":\"amend\",\"scores\":{\"prompt\":[[0,0,0.1,0,0.4]]}}";
+	struct json *report = report_with(untimed, run);
+	char path[TEST_PATH_BYTES];
+	struct buf notice = BUF_INIT;
+	struct err e = ERR_INIT;
+	names_with(untimed, run, "scores routing-prompt ");
+	names_with("\"summary\":[{\"edits\":3}]", run, "routing-prompt ");
+	assert_ok(&e, eval_plot(report, folder, &notice, &e));
+	test_path(path, folder, "plots/time.gp");
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_null(strstr(buf_cstr(&notice), "failed"));
+	buf_free(&notice);
+	json_free(&report);
+}
+
+/* gnuplot that makes the images of scripts of scores, and fails on others. */
+static void every_script_is_tried_and_failures_are_named(void **state)
+{
+	const char *folder = *state;
+	struct json *report = report_of("{\"family\":\"paper\"," GAPS "}");
+	char path[TEST_PATH_BYTES], old[4096];
+	struct buf notice = BUF_INIT;
+	struct err e = ERR_INIT;
+	snprintf(old, sizeof(old), "%s", getenv("PATH"));
+	test_path(path, folder, "gnuplot");
+	test_file_write(path, "#!/bin/sh\ncase $1 in\nrouting-gap.gp) : > routing-gap.svg; exit 1 ;;\n"
+			      "*) for i in svg png; do : > \"${1%.gp}.$i\"; done ;;\nesac\n");
+	assert_int_equal(chmod(path, 0700), 0);
+	setenv("PATH", folder, 1);
+	int rc = eval_plot(report, folder, &notice, &e);
+	setenv("PATH", old, 1);
+	assert_ok(&e, rc);
+	assert_memory_equal(buf_cstr(&notice), "No image of routing-gap: gnuplot failed; ", 41);
+	assert_string_equal(strchr(buf_cstr(&notice), '\n'), "\n"); /* of no other */
+	test_path(path, folder, "plots/time.png");
+	assert_int_equal(access(path, F_OK), 0);
+	buf_free(&notice);
+	json_free(&report);
 }
 
 static void read_plot(const char *folder, const char *name, struct buf *out)
@@ -96,6 +155,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_family_has_plots_of_its_own_scores),
 		cmocka_unit_test(rows_edited_apart_have_no_routes_to_plot),
+		cmocka_unit_test_setup_teardown(what_has_no_data_is_not_plotted, test_setup_folder,
+						test_teardown_folder),
+		cmocka_unit_test_setup_teardown(every_script_is_tried_and_failures_are_named, test_setup_folder,
+						test_teardown_folder),
 		cmocka_unit_test_setup_teardown(gaps_stand_as_multiples_of_their_threshold, test_setup_folder,
 						test_teardown_folder),
 	};
