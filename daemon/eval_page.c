@@ -1,6 +1,5 @@
 /* eval_page.c: report.md. */
 #include "base/json.h"
-#include "daemon/eval_plot.h"
 #include "daemon/eval_series.h"
 
 #include <stdio.h>
@@ -76,16 +75,14 @@ static void put_counts(struct buf *out, const struct json *run)
 	buf_printf(out, ".\n");
 }
 
-static void put_plots(struct buf *out, const struct json *report)
+static void put_plots(struct buf *out, const struct eval_images *images)
 {
-	const char *plots[EVAL_PLOTS_MAX];
-	const size_t count = eval_plot_names(report, plots);
 	buf_printf(out, "\n");
-	for (size_t i = 0; i < count; i++)
-		buf_printf(out, "![%s](plots/%s.svg)\n", plots[i], plots[i]);
+	for (size_t i = 0; i < images->count; i++)
+		buf_printf(out, "![%s](plots/%s.svg)\n", images->names[i], images->names[i]);
 }
 
-int eval_page(const struct json *report, struct buf *out, struct err *e)
+int eval_page(const struct json *report, const struct eval_images *images, struct buf *out, struct err *e)
 {
 	const struct json *summary = json_get(report, "summary"), *runs = json_get(report, "runs");
 	const struct json *last = json_at(runs, json_length(runs) - 1);
@@ -103,6 +100,6 @@ int eval_page(const struct json *report, struct buf *out, struct err *e)
 	put_row(out, summary, "evaluate_seconds", "this measuring");
 	put_counts(out, last);
 	put_files(out, json_get(report, "files"));
-	put_plots(out, report);
+	put_plots(out, images);
 	return buf_failed(out) ? err_set(e, ERR_NOMEM, "out of memory for the report") : 0;
 }

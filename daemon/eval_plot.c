@@ -326,30 +326,70 @@ static int run_gnuplot(const char *folder, const char *script, int *status)
 	return rc;
 }
 
+static int remove_file(const char *folder, const char *name, const char *ending, struct err *e)
+{
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof(path), "%s/%s.%s", folder, name, ending) >= (int)sizeof(path))
+		return err_set(e, ERR_LIMIT, "%.200s…: the path is too long", folder);
+	if (unlink(path) == 0 || errno == ENOENT)
+		return 0;
+	return err_errno(e, ERR_IO, errno, "removing %s", path);
+}
+
+static int remove_images(const char *folder, const char *name, struct err *e)
+{
+	int rc = remove_file(folder, name, "svg", e);
+	return rc == 0 ? remove_file(folder, name, "png", e) : rc;
+}
+
+/* Of every plot that there is, not only of this report's. */
+static int remove_old(const char *folder, struct err *e)
+{
+	const char *const names[] = { scores_plot.name, prompt_plot.name, relation_plot.name, gap_plot.name,
+				      time_plot.name };
+	int rc = 0;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && rc == 0; i++) {
+		rc = remove_images(folder, names[i], e);
+		if (rc == 0)
+			rc = remove_file(folder, names[i], "gp", e);
+		if (rc == 0)
+			rc = remove_file(folder, names[i], "dat", e);
+	}
+	return rc;
+}
+
 /* A script that fails costs its own images alone. */
-static void draw(const struct json *report, const char *folder, struct buf *notice)
+static int draw(const struct json *report, const char *folder, struct eval_images *images, struct buf *notice,
+		struct err *e)
 {
 	const char *names[EVAL_PLOTS_MAX];
 	const size_t count = eval_plot_names(report, names);
-	for (size_t i = 0; i < count; i++) {
+	int rc = 0;
+	for (size_t i = 0; i < count && rc == 0; i++) {
 		char script[64];
 		int status = 0;
 		snprintf(script, sizeof(script), "%s.gp", names[i]);
-		const int rc = run_gnuplot(folder, script, &status);
-		if (rc == ENOENT) {
+		const int failed = run_gnuplot(folder, script, &status);
+		if (failed == ENOENT) {
 			buf_printf(notice,
 				   "No images: gnuplot is not installed (Debian: gnuplot-nox); `cd %s && gnuplot *.gp` "
 				   "makes them.\n",
 				   folder);
-			return;
+			return 0;
 		}
-		if (rc != 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
-			buf_printf(notice, "No image of %s: gnuplot failed; `cd %s && gnuplot %s` says why.\n",
-				   names[i], folder, script);
+		if (failed == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+			images->names[images->count++] = names[i];
+			continue;
+		}
+		buf_printf(notice, "No image of %s: gnuplot failed; `cd %s && gnuplot %s` says why.\n", names[i],
+			   folder, script);
+		rc = remove_images(folder, names[i], e); /* what it began */
 	}
+	return rc;
 }
 
-int eval_plot(const struct json *report, const char *report_folder, struct buf *notice, struct err *e)
+int eval_plot(const struct json *report, const char *report_folder, struct eval_images *images, struct buf *notice,
+	      struct err *e)
 {
 	static const struct edits_plot *const against_edits[] = { &scores_plot, &time_plot };
 	const struct json *summary = json_get(report, "summary"), *last = last_run(report);
@@ -358,13 +398,14 @@ int eval_plot(const struct json *report, const char *report_folder, struct buf *
 	char folder[PATH_MAX];
 	if (snprintf(folder, sizeof(folder), "%s/plots", report_folder) >= (int)sizeof(folder))
 		return err_set(e, ERR_LIMIT, "%.200s…: the path is too long", report_folder);
+	images->count = 0;
 	int rc = file_make_folder(folder, e);
+	if (rc == 0)
+		rc = remove_old(folder, e);
 	for (size_t i = 0; i < 2 && rc == 0; i++)
 		rc = has_figures(against_edits[i], summary) ? plot_against_edits(summary, folder, against_edits[i], e)
 							    : 0;
 	for (size_t i = 0; i < routings && rc == 0; i++)
 		rc = plot_routing(last, folder, routing[i], e);
-	if (rc == 0)
-		draw(report, folder, notice);
-	return rc;
+	return rc == 0 ? draw(report, folder, images, notice, e) : rc;
 }

@@ -3,7 +3,6 @@
 #include "base/env.h"
 #include "base/json.h"
 #include "daemon/eval_part.h"
-#include "daemon/eval_plot.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -271,18 +270,19 @@ static int write_file(const char *folder, const char *name, const struct buf *te
 static int write_all(const struct work *work, const struct json *report, struct buf *notice, struct err *e)
 {
 	const char *folder = work->series->folder;
+	struct eval_images images;
 	struct buf text = BUF_INIT;
 	json_canonical(report, &text);
 	buf_puts(&text, "\n");
 	int rc = write_file(folder, "report.json", &text, e);
 	buf_clear(&text);
 	if (rc == 0)
-		rc = eval_page(report, &text, e);
+		rc = eval_plot(report, folder, &images, notice, e);
+	if (rc == 0)
+		rc = eval_page(report, &images, &text, e);
 	if (rc == 0)
 		rc = write_file(folder, "report.md", &text, e);
 	buf_free(&text);
-	if (rc == 0)
-		rc = eval_plot(report, folder, notice, e);
 	const size_t damaged = atomic_load(&work->keep.damaged);
 	if (rc == 0 && damaged > 0)
 		buf_printf(notice, "%zu kept files did not match their hashes: what they held was made again.\n",

@@ -5,6 +5,7 @@
 #define AMEND_DAEMON_EVAL_SERIES_H
 
 #include "daemon/eval_file.h"
+#include "daemon/eval_plot.h"
 
 #define EVAL_CHECKPOINTS_MAX 32u
 #define EVAL_SEEDS_MAX       64u
@@ -32,7 +33,7 @@ int eval_series_run(const struct eval_series *series, struct json **report, stru
 		    struct err *e) MUST_CHECK;
 /* Without the rows of edits and probes and the routing scores. */
 int eval_series_brief(const struct json *report, struct buf *out, struct err *e) MUST_CHECK;
-/* Tables for people to paste (Markdown); eval_page.c. */
-int eval_page(const struct json *report, struct buf *out, struct err *e) MUST_CHECK;
+/* Tables for people to paste and links to `images` (Markdown); eval_page.c. */
+int eval_page(const struct json *report, const struct eval_images *images, struct buf *out, struct err *e) MUST_CHECK;
 
 #endif

@@ -61,6 +61,13 @@ static void rows_edited_apart_have_no_routes_to_plot(void **state)
 	names_are("{\"family\":\"amend\",\"scores\":{\"prompt\":[]}}", "scores time ");
 }
 
+static bool is_there(const char *folder, const char *name)
+{
+	char path[TEST_PATH_BYTES];
+	test_path(path, folder, name);
+	return access(path, F_OK) == 0;
+}
+
 /* A published version was trained elsewhere; where the prompt key lets nothing through no relation is asked. */
 static void what_has_no_data_is_not_plotted(void **state)
 {
@@ -68,14 +75,13 @@ static void what_has_no_data_is_not_plotted(void **state)
 	static const char untimed[] = "\"summary\":[{\"edits\":3,\"rel\":{\"mean\":1}}]",
 			  run[] = "{\"family\":\"amend\",\"scores\":{\"prompt\":[[0,0,0.1,0,0.4]]}}";
 	struct json *report = report_with(untimed, run);
-	char path[TEST_PATH_BYTES];
+	struct eval_images images;
 	struct buf notice = BUF_INIT;
 	struct err e = ERR_INIT;
 	names_with(untimed, run, "scores routing-prompt ");
 	names_with("\"summary\":[{\"edits\":3}]", run, "routing-prompt ");
-	assert_ok(&e, eval_plot(report, folder, &notice, &e));
-	test_path(path, folder, "plots/time.gp");
-	assert_int_not_equal(access(path, F_OK), 0);
+	assert_ok(&e, eval_plot(report, folder, &images, &notice, &e));
+	assert_false(is_there(folder, "plots/time.gp"));
 	assert_null(strstr(buf_cstr(&notice), "failed"));
 	buf_free(&notice);
 	json_free(&report);
@@ -87,6 +93,7 @@ static void every_script_is_tried_and_failures_are_named(void **state)
 	const char *folder = *state;
 	struct json *report = report_of("{\"family\":\"paper\"," GAPS "}");
 	char path[TEST_PATH_BYTES], old[4096];
+	struct eval_images images;
 	struct buf notice = BUF_INIT;
 	struct err e = ERR_INIT;
 	snprintf(old, sizeof(old), "%s", getenv("PATH"));
@@ -95,13 +102,49 @@ static void every_script_is_tried_and_failures_are_named(void **state)
 			      "*) for i in svg png; do : > \"${1%.gp}.$i\"; done ;;\nesac\n");
 	assert_int_equal(chmod(path, 0700), 0);
 	setenv("PATH", folder, 1);
-	int rc = eval_plot(report, folder, &notice, &e);
+	int rc = eval_plot(report, folder, &images, &notice, &e);
 	setenv("PATH", old, 1);
 	assert_ok(&e, rc);
 	assert_memory_equal(buf_cstr(&notice), "No image of routing-gap: gnuplot failed; ", 41);
 	assert_string_equal(strchr(buf_cstr(&notice), '\n'), "\n"); /* of no other */
-	test_path(path, folder, "plots/time.png");
-	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(images.count, 2);
+	assert_string_equal(images.names[0], "scores");
+	assert_string_equal(images.names[1], "time");
+	assert_true(is_there(folder, "plots/time.png"));
+	assert_true(is_there(folder, "plots/routing-gap.gp"));
+	assert_false(is_there(folder, "plots/routing-gap.svg"));
+	buf_free(&notice);
+	json_free(&report);
+}
+
+static void nothing_of_an_earlier_report_stays(void **state)
+{
+	const char *folder = *state;
+	struct json *report = report_of("{\"family\":\"paper\"," GAPS "}");
+	char path[TEST_PATH_BYTES], old[4096];
+	struct eval_images images;
+	struct buf notice = BUF_INIT;
+	struct err e = ERR_INIT;
+	snprintf(old, sizeof(old), "%s", getenv("PATH"));
+	test_path(path, folder, "plots");
+	assert_int_equal(mkdir(path, 0700), 0);
+	for (size_t i = 0; i < 3; i++) {
+		static const char *const files[] = { "plots/routing-relation.dat", "plots/routing-prompt.svg",
+						     "plots/scores.png" };
+		test_path(path, folder, files[i]);
+		test_file_write(path, "old");
+	}
+	test_path(path, folder, "plots/own.svg"); /* not ours */
+	test_file_write(path, "other");
+	setenv("PATH", "/nonexistent", 1);
+	int rc = eval_plot(report, folder, &images, &notice, &e);
+	setenv("PATH", old, 1);
+	assert_ok(&e, rc);
+	assert_int_equal(images.count, 0);
+	assert_false(is_there(folder, "plots/routing-relation.dat"));
+	assert_false(is_there(folder, "plots/routing-prompt.svg"));
+	assert_false(is_there(folder, "plots/scores.png"));
+	assert_true(is_there(folder, "plots/own.svg"));
 	buf_free(&notice);
 	json_free(&report);
 }
@@ -121,9 +164,10 @@ static void gaps_stand_as_multiples_of_their_threshold(void **state)
 	const char *folder = *state;
 	struct json *report = report_of("{\"family\":\"paper\"," GAPS "}");
 	struct buf notice = BUF_INIT, text = BUF_INIT;
+	struct eval_images images;
 	struct err e = ERR_INIT;
 	double at, prompt, rephrase, unrelated, form, subject, outside = 0;
-	assert_ok(&e, eval_plot(report, folder, &notice, &e));
+	assert_ok(&e, eval_plot(report, folder, &images, &notice, &e));
 	read_plot(folder, "plots/routing-gap.dat", &text);
 	const char *line = strchr(buf_cstr(&text), '\n') + 1;
 	for (; *line != '\0'; line = strchr(line, '\n') + 1) {
@@ -158,6 +202,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_has_no_data_is_not_plotted, test_setup_folder,
 						test_teardown_folder),
 		cmocka_unit_test_setup_teardown(every_script_is_tried_and_failures_are_named, test_setup_folder,
+						test_teardown_folder),
+		cmocka_unit_test_setup_teardown(nothing_of_an_earlier_report_stays, test_setup_folder,
 						test_teardown_folder),
 		cmocka_unit_test_setup_teardown(gaps_stand_as_multiples_of_their_threshold, test_setup_folder,
 						test_teardown_folder),

@@ -84,6 +84,18 @@ static void expect_file(const struct eval_fixture *f, const char *name, const ch
 	buf_free(&content);
 }
 
+static void expect_no_link(const struct eval_fixture *f)
+{
+	char folder[TEST_PATH_BYTES], path[TEST_PATH_BYTES];
+	struct buf content = BUF_INIT;
+	struct err e = ERR_INIT;
+	test_path(folder, f->folder, "report");
+	test_path(path, folder, "report.md");
+	assert_ok(&e, file_read(path, 1 << 24, &content, &e));
+	assert_null(strstr(buf_cstr(&content), "plots/"));
+	buf_free(&content);
+}
+
 static double mean(const struct json *report, size_t checkpoint, const char *name)
 {
 	return json_number(json_get(json_get(json_at(json_get(report, "summary"), checkpoint), name), "mean"));
@@ -274,6 +286,7 @@ static void without_gnuplot_one_sentence_says_so(void **state)
 	assert_non_null(strchr(buf_cstr(&notice), '\n'));
 	assert_int_equal(strchr(buf_cstr(&notice), '\n')[1], '\0');
 	expect_file(f, "plots/scores.gp", "plot 'scores.dat'");
+	expect_no_link(f);
 	json_free(&report);
 	buf_free(&notice);
 }
@@ -304,6 +317,8 @@ static void images_are_drawn_where_gnuplot_is(void **state)
 		expect_file(f, name, "</svg>");
 		snprintf(name, sizeof(name), "plots/%s.png", names[i]);
 		expect_file(f, name, "PNG");
+		snprintf(name, sizeof(name), "(plots/%s.svg)", names[i]);
+		expect_file(f, "report.md", name);
 	}
 }
 
