@@ -19,13 +19,13 @@ static int report_read(const char *path, struct json **out, struct err *e)
 	return rc;
 }
 
-static void row_put(struct cli_table *table, long long edits_a, long long edits_b, const struct json *figure)
+static void row_put(struct cli_table *table, long long t_a, long long t_b, const struct json *figure)
 {
 	const double low = json_number(json_get(figure, "low")), high = json_number(json_get(figure, "high"));
-	if (edits_a == edits_b)
-		cli_table_cell(table, "%lld", edits_a);
+	if (t_a == t_b)
+		cli_table_cell(table, "%lld", t_a);
 	else
-		cli_table_cell(table, "%lld, %lld", edits_a, edits_b);
+		cli_table_cell(table, "%lld, %lld", t_a, t_b);
 	cli_table_cell(table, "%s", json_string(json_get(figure, "figure"), NULL));
 	cli_table_cell(table, "%.3f", json_number(json_get(figure, "a")));
 	cli_table_cell(table, "%.3f", json_number(json_get(figure, "b")));
@@ -45,8 +45,8 @@ static int table_print(struct cli *cli, const struct json *comparison)
 	for (size_t c = 0; c < json_length(checkpoints); c++) {
 		const struct json *checkpoint = json_at(checkpoints, c), *figures = json_get(checkpoint, "figures");
 		for (size_t f = 0; f < json_length(figures); f++)
-			row_put(table, (long long)json_integer(json_get(checkpoint, "edits_a")),
-				(long long)json_integer(json_get(checkpoint, "edits_b")), json_at(figures, f));
+			row_put(table, (long long)json_integer(json_get(checkpoint, "t_a")),
+				(long long)json_integer(json_get(checkpoint, "t_b")), json_at(figures, f));
 	}
 	return cli_table_print(cli, &table);
 }

@@ -258,13 +258,17 @@ static int table_print(struct cli *cli, const struct json *report, struct err *e
 	char names[EVAL_CHECKPOINTS_MAX][32];
 	struct cli_table *table = NULL;
 	for (size_t i = 0; i < count; i++) {
-		const int64_t edits = json_integer(json_get(json_at(summary, i), "edits"));
-		snprintf(names[i], sizeof(names[i]), "T=%" PRId64, edits);
+		const int64_t rows = json_integer(json_get(json_at(summary, i), "rows"));
+		snprintf(names[i], sizeof(names[i]), "T=%" PRId64, rows);
 		headers[i + 1] = names[i];
 	}
 	headers[count + 1] = "WHAT";
 	if (cli_table_new(headers, count + 2, &table) != 0)
 		return err_set(e, ERR_NOMEM, "out of memory");
+	cli_table_cell(table, "edits");
+	for (size_t i = 0; i < count; i++)
+		cli_table_cell(table, "%" PRId64, json_integer(json_get(json_at(summary, i), "edits")));
+	cli_table_cell(table, "of the first T rows");
 	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
 		put_row(table, summary, editor_figure_names[f], editor_figure_texts[f]);
 	put_row(table, summary, "seconds_per_edit", "training and re-test, wall clock");

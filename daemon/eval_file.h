@@ -75,6 +75,7 @@ struct eval_merged {
 struct eval_report {
 	struct editor_scores scores;
 	/* the file */
+	size_t rows; /* good ones taken as edits: at most options.edits, with those that are left out below */
 	size_t lines, bad_lines, duplicates, superseded, rejected, missing;
 	size_t not_in_force; /* edits that the given set does not hold: revoked, superseded, expired, not yet trained */
 	struct eval_bad bad[EVAL_BAD_MAX]; /* the first ones */

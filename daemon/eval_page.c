@@ -40,11 +40,20 @@ static void put_rule(struct buf *out, const struct json *summary, const char *fi
 {
 	buf_printf(out, "| %s |", first);
 	for (size_t i = 0; i < json_length(summary); i++)
-		buf_printf(out, " T = %lld |", (long long)json_integer(json_get(json_at(summary, i), "edits")));
+		buf_printf(out, " T = %lld |", (long long)json_integer(json_get(json_at(summary, i), "rows")));
 	buf_printf(out, " |\n|---|");
 	for (size_t i = 0; i < json_length(summary); i++)
 		buf_printf(out, "--:|");
 	buf_printf(out, "---|\n");
+}
+
+/* Of T rows, how many are edits that are in force. */
+static void put_edits(struct buf *out, const struct json *summary)
+{
+	buf_printf(out, "| edits |");
+	for (size_t i = 0; i < json_length(summary); i++)
+		buf_printf(out, " %lld |", (long long)json_integer(json_get(json_at(summary, i), "edits")));
+	buf_printf(out, " of the first T rows |\n");
 }
 
 static const char *text_of(const struct json *object, const char *key)
@@ -90,6 +99,7 @@ int eval_page(const struct json *report, const struct eval_images *images, struc
 		   text_of(report, "software"), text_of(report, "backend"), text_of(report, "created"),
 		   text_of(report, "command"));
 	put_rule(out, summary, "figure");
+	put_edits(out, summary);
 	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
 		put_row(out, summary, editor_figure_names[f], editor_figure_texts[f]);
 	buf_printf(out, "\n");

@@ -90,7 +90,7 @@ static void put_columns(struct buf *out, const struct json *summary, const char 
 	buf_puts(out, "\n");
 	for (size_t c = 0; c < json_length(summary); c++) {
 		const struct json *row = json_at(summary, c);
-		buf_printf(out, "%lld", (long long)json_integer(json_get(row, "edits")));
+		buf_printf(out, "%lld", (long long)json_integer(json_get(row, "rows")));
 		for (size_t i = 0; names[i] != NULL; i++) {
 			const struct json *value = json_get(row, names[i]);
 			const double sd = json_number(json_get(value, "sd"));
@@ -108,7 +108,7 @@ static int plot_against_edits(const struct json *summary, const char *folder, co
 	struct buf data = BUF_INIT, setup = BUF_INIT, plot = BUF_INIT;
 	size_t shown = 0;
 	put_columns(&data, summary, p->figures);
-	buf_printf(&setup, "set title '%s'\nset xlabel 'edits (T)'\n%s%s", p->title,
+	buf_printf(&setup, "set title '%s'\nset xlabel 'rows (T)'\n%s%s", p->title,
 		   json_length(summary) > 1 ? "set logscale x\n" : "", p->range);
 	buf_puts(&plot, "plot ");
 	for (size_t i = 0; p->figures[i] != NULL; i++) {

@@ -79,6 +79,7 @@ static void put_file(struct json_w *w, const struct eval_report *r)
 	json_w_member_hash(w, "file_sha256", &r->file_hash);
 	json_w_member_hash(w, "corpus_sha256", &r->corpus_hash);
 	put_fitted(w, r);
+	put_count(w, "rows", r->rows);
 	put_count(w, "lines", r->lines);
 	put_count(w, "bad_lines", r->bad_lines);
 	put_count(w, "duplicates", r->duplicates);

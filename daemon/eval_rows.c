@@ -267,6 +267,7 @@ static int read_rows(const struct eval_options *options, struct import_file *fil
 				  (options->probes_file != NULL || rows->probe_count >= options->probes);
 		rc = full ? ERR_NOT_FOUND : read_row(options, file, rows, &edits_read, report, e);
 	}
+	report->rows = options->edits != 0 && edits_read > options->edits ? options->edits : edits_read;
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 

@@ -20,7 +20,7 @@ struct eval__rows {
 		size_t first, last;
 		size_t next; /* not of this bucket: the edit after the edit with this index */
 	} * buckets;
-	size_t bucket_count;          /* a power of two and no less than edit_count, or 0 */
+	size_t bucket_count; /* a power of two and no less than edit_count, or 0 */
 	const struct eval__rows_from *from;
 	struct editor_fitting fitted; /* texts of the corpus and of what a calibration was fitted on */
 	char *text_bytes;             /* the corpus, its texts ended by NULs */

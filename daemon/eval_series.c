@@ -13,8 +13,10 @@ struct work {
 	const struct eval_series *series;
 	struct eval_keep keep;
 	struct hash file, probes_file, corpus, calibration, model;
-	struct buf runs; /* JSON texts of the runs, with commas between them */
+	size_t checkpoint_count; /* those behind the end of the file are left out */
+	struct buf runs;         /* JSON texts of the runs, with commas between them */
 	size_t run_count;
+	struct buf *notice;
 };
 
 /* ---- One run */
@@ -70,7 +72,7 @@ static void tell(const struct work *work, size_t edits, uint64_t seed, bool kept
 {
 	const struct eval_series *series = work->series;
 	if (series->on_run != NULL)
-		series->on_run(series->context, work->run_count, series->checkpoint_count * series->seed_count, edits,
+		series->on_run(series->context, work->run_count, work->checkpoint_count * series->seed_count, edits,
 			       seed, kept);
 }
 
@@ -93,16 +95,42 @@ static int find_run(struct work *work, const struct eval_options *o, struct buf 
 	return rc == 0 && keeps ? eval_keep_put(o->keep, "run", &key, text, e) : rc;
 }
 
-static int one_run(struct work *work, size_t checkpoint, const uint64_t *seed, struct err *e)
+/* Where the file ends before checkpoint `index` those behind it would be the same again. */
+static int look_for_end(struct work *work, size_t index, struct buf *text, struct err *e)
+{
+	const size_t *checkpoints = work->series->checkpoints;
+	struct json *run = NULL;
+	int rc = json_parse(buf_cstr(text), text->len, &run, e);
+	if (rc != 0) {
+		err_wrap(e, "a finished run");
+		return rc;
+	}
+	const size_t rows = (size_t)json_integer(json_get(run, "rows"));
+	json_free(&run);
+	if (rows >= checkpoints[index])
+		return 0;
+	buf_printf(work->notice,
+		   "The file has %zu good rows, fewer than the %zu asked for: T = %zu stands for all of them", rows,
+		   checkpoints[index], rows);
+	for (size_t i = index + 1; i < work->checkpoint_count; i++)
+		buf_printf(work->notice, "%s%zu", i == index + 1 ? ", and for " : ", ", checkpoints[i]);
+	buf_puts(work->notice, ".\n");
+	work->checkpoint_count = index + 1;
+	return 0;
+}
+
+static int one_run(struct work *work, size_t index, const uint64_t *seed, struct err *e)
 {
 	const struct eval_series *series = work->series;
 	struct eval_options o = *series->options;
 	struct buf text = BUF_INIT;
-	o.edits = checkpoint;
+	o.edits = series->checkpoints[index];
 	o.rows_reserved = series->checkpoints[series->checkpoint_count - 1];
 	o.seed = seed;
 	o.keep = series->folder != NULL ? &work->keep : NULL;
 	int rc = find_run(work, &o, &text, e);
+	if (rc == 0 && seed == series->seeds)
+		rc = look_for_end(work, index, &text, e);
 	if (rc == 0) {
 		buf_puts(&work->runs, work->run_count++ > 0 ? "," : "");
 		buf_append(&work->runs, text.data, text.len);
@@ -142,13 +170,15 @@ static void put_mean(struct json_w *w, const char *name, const struct json *runs
 	json_w_close(w);
 }
 
-static void put_summary(struct json_w *w, const struct eval_series *series, const struct json *runs)
+static void put_summary(struct json_w *w, const struct work *work, const struct json *runs)
 {
+	const struct eval_series *series = work->series;
 	json_w_key(w, "summary");
 	json_w_open(w, '[');
-	for (size_t c = 0; c < series->checkpoint_count; c++) {
+	for (size_t c = 0; c < work->checkpoint_count; c++) {
 		const size_t first = c * series->seed_count;
 		json_w_open(w, '{');
+		json_w_member_uint(w, "rows", (uint64_t)json_integer(json_get(json_at(runs, first), "rows")));
 		json_w_member_uint(w, "edits", (uint64_t)json_integer(json_get(json_at(runs, first), "edits")));
 		json_w_member_uint(w, "seeds", series->seed_count);
 		for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
@@ -246,7 +276,7 @@ static int assemble(const struct work *work, struct json **report, struct err *e
 	json_w_open(&w, '{');
 	put_head(&w, work, runs);
 	put_files(&w, work, runs);
-	put_summary(&w, work->series, runs);
+	put_summary(&w, work, runs);
 	json_w_key(&w, "runs");
 	json_w_value(&w, runs);
 	json_w_close(&w);
@@ -292,13 +322,12 @@ static int write_all(const struct work *work, const struct json *report, struct 
 
 int eval_series_run(const struct eval_series *series, struct json **report, struct buf *notice, struct err *e)
 {
-	struct work work = { .series = series };
+	struct work work = { .series = series, .checkpoint_count = series->checkpoint_count, .notice = notice };
 	int rc = hash_inputs(&work, e);
 	if (rc == 0 && series->folder != NULL)
 		rc = eval_keep_open(&work.keep, series->folder, e);
-	for (size_t i = 0; i < series->checkpoint_count * series->seed_count && rc == 0; i++)
-		rc = one_run(&work, series->checkpoints[i / series->seed_count], &series->seeds[i % series->seed_count],
-			     e);
+	for (size_t i = 0; i < work.checkpoint_count * series->seed_count && rc == 0; i++)
+		rc = one_run(&work, i / series->seed_count, &series->seeds[i % series->seed_count], e);
 	if (rc == 0)
 		rc = assemble(&work, report, e);
 	if (rc == 0 && series->folder != NULL) {

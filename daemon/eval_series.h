@@ -12,7 +12,9 @@
 
 struct eval_series {
 	const struct eval_options *options;
-	size_t checkpoints[EVAL_CHECKPOINTS_MAX]; /* edits, ascending; 0: all rows */
+	size_t checkpoints[EVAL_CHECKPOINTS_MAX]; /* rows, ascending; 0: all. Where the file has fewer the first that
+						     it does not reach is measured with all of them, and said in
+						     `notice`; the others are left out */
 	size_t checkpoint_count;                  /* ≥ 1 */
 	uint64_t seeds[EVAL_SEEDS_MAX];
 	size_t seed_count;  /* ≥ 1 */

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SUMMARY "\"summary\":[{\"edits\":3,\"rel\":{\"mean\":1},\"seconds_per_edit\":{\"mean\":0.1}}]"
+#define SUMMARY "\"summary\":[{\"rows\":3,\"rel\":{\"mean\":1},\"seconds_per_edit\":{\"mean\":0.1}}]"
 #define GAPS                                                                                                           \
 	"\"scores\":{\"prompt\":[[0,1,150,0,100],[1,1,120,0,100]],\"rephrase\":[[0,1,110,0,100]],"                     \
 	"\"unrelated\":[[0,0,20,0,50]],\"same_subject\":[]}"
@@ -72,14 +72,14 @@ static bool is_there(const char *folder, const char *name)
 static void what_has_no_data_is_not_plotted(void **state)
 {
 	const char *folder = *state;
-	static const char untimed[] = "\"summary\":[{\"edits\":3,\"rel\":{\"mean\":1}}]",
+	static const char untimed[] = "\"summary\":[{\"rows\":3,\"rel\":{\"mean\":1}}]",
 			  run[] = "{\"family\":\"amend\",\"scores\":{\"prompt\":[[0,0,0.1,0,0.4]]}}";
 	struct json *report = report_with(untimed, run);
 	struct eval_images images;
 	struct buf notice = BUF_INIT;
 	struct err e = ERR_INIT;
 	names_with(untimed, run, "scores routing-prompt ");
-	names_with("\"summary\":[{\"edits\":3}]", run, "routing-prompt ");
+	names_with("\"summary\":[{\"rows\":3}]", run, "routing-prompt ");
 	assert_ok(&e, eval_plot(report, folder, &images, &notice, &e));
 	assert_false(is_there(folder, "plots/time.gp"));
 	assert_null(strstr(buf_cstr(&notice), "failed"));
