@@ -225,28 +225,46 @@ static void on_run(void *context, size_t index, size_t count, size_t edits, uint
 		kept ? ": finished before" : "");
 }
 
-static void put_mean(struct cli_table *table, const struct json *value)
+static void put_mean(struct cli_table *table, const struct json *value, int digits)
 {
 	if (value == NULL)
 		cli_table_cell(table, "-");
 	else if (json_get(value, "sd") != NULL)
-		cli_table_cell(table, "%.3f ± %.3f", json_number(json_get(value, "mean")),
+		cli_table_cell(table, "%.*f ± %.*f", digits, json_number(json_get(value, "mean")), digits,
 			       json_number(json_get(value, "sd")));
 	else
-		cli_table_cell(table, "%.3f", json_number(json_get(value, "mean")));
+		cli_table_cell(table, "%.*f", digits, json_number(json_get(value, "mean")));
 }
 
-static void put_row(struct cli_table *table, const struct json *summary, const char *name, const char *what)
+static void put_digits(struct cli_table *table, const struct json *summary, const char *path, const char *what,
+		       int digits)
 {
 	bool measured = false;
 	for (size_t i = 0; i < json_length(summary); i++)
-		measured = measured || json_get(json_at(summary, i), name) != NULL;
+		measured = measured || eval_series_get(json_at(summary, i), path) != NULL;
 	if (!measured)
 		return;
-	cli_table_cell(table, "%s", name);
+	cli_table_cell(table, "%s", path);
 	for (size_t i = 0; i < json_length(summary); i++)
-		put_mean(table, json_get(json_at(summary, i), name));
+		put_mean(table, eval_series_get(json_at(summary, i), path), digits);
 	cli_table_cell(table, "%s", what);
+}
+
+static void put_row(struct cli_table *table, const struct json *summary, const char *path, const char *what)
+{
+	put_digits(table, summary, path, what, 3);
+}
+
+static void put_merged(struct cli_table *table, const struct json *summary)
+{
+	for (size_t m = 0; m < EVAL_MERGE_FIGURES; m++)
+		put_digits(table, summary, eval_merge_figures[m].path, eval_merge_figures[m].what,
+			   eval_merge_figures[m].digits);
+	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++) {
+		char path[EVAL_PATH_BYTES];
+		snprintf(path, sizeof(path), EVAL_SHARDS_PATH "%s", editor_figure_names[f]);
+		put_row(table, summary, path, editor_figure_texts[f]);
+	}
 }
 
 /* A column a checkpoint. */
@@ -273,6 +291,7 @@ static int table_print(struct cli *cli, const struct json *report, struct err *e
 		put_row(table, summary, editor_figure_names[f], editor_figure_texts[f]);
 	put_row(table, summary, "seconds_per_edit", "training and re-test, wall clock");
 	put_row(table, summary, "core_seconds_per_edit", "the same, processor time");
+	put_merged(table, summary);
 	return cli_table_print(cli, &table) == CLI_OK ? 0 : err_set(e, ERR_NOMEM, "out of memory");
 }
 
