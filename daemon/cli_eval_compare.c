@@ -2,13 +2,21 @@
 #include "daemon/cli.h"
 #include "daemon/eval_compare.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define REPORT_BYTES_MAX (1ull << 30)
 
-static int report_read(const char *path, struct json **out, struct err *e)
+/* A file, or the report.json of a report's folder. */
+static int report_read(const char *given, struct json **out, struct err *e)
 {
+	char path[PATH_MAX];
 	struct buf text = BUF_INIT;
+	struct stat s;
+	const bool folder = stat(given, &s) == 0 && S_ISDIR(s.st_mode);
+	if (snprintf(path, sizeof(path), "%s%s", given, folder ? "/report.json" : "") >= (int)sizeof(path))
+		return err_set(e, ERR_LIMIT, "%.200s…: the path is too long", given);
 	int rc = file_read(path, REPORT_BYTES_MAX, &text, e);
 	if (rc == 0) {
 		rc = json_parse(buf_cstr(&text), text.len, out, e);

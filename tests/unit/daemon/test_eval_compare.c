@@ -3,6 +3,7 @@
 #include "tests/lib/cli_fixture.h"
 
 #include <math.h>
+#include <sys/stat.h>
 
 /* A report of one run: `count` rows, the first `right` of them with rel 1, the others 0. Ids are PREFIX-i. */
 static void report_put(struct buf *out, const char *prefix, size_t count, size_t right)
@@ -198,7 +199,7 @@ static void the_command_prints_a_table_or_json(void **state)
 {
 	struct cli_world *w = *state;
 	struct buf text = BUF_INIT;
-	char a[TEST_PATH_BYTES], b[TEST_PATH_BYTES];
+	char a[TEST_PATH_BYTES], b[TEST_PATH_BYTES], folder[TEST_PATH_BYTES], inside[TEST_PATH_BYTES];
 	test_path(a, w->folder, "a.json");
 	test_path(b, w->folder, "b.json");
 	report_put(&text, "r", 100, 60);
@@ -215,6 +216,15 @@ static void the_command_prints_a_table_or_json(void **state)
 	struct json *root = cli_json(w);
 	near(number(root, "rel", "difference"), 0.2, 1e-12);
 	json_free(&root);
+	/* folders of reports */
+	test_path(folder, w->folder, "r");
+	assert_int_equal(mkdir(folder, 0700), 0);
+	EXPECT(w, CLI_NOT_FOUND, "eval", "compare", a, folder);
+	cli_expect_err(w, "/r/report.json");
+	test_path(inside, folder, "report.json");
+	assert_int_equal(rename(b, inside), 0);
+	EXPECT(w, CLI_OK, "eval", "compare", a, folder);
+	cli_expect_out(w, "+0.200");
 	EXPECT(w, CLI_NOT_FOUND, "eval", "compare", a, "/nonexistent.json");
 	cli_expect_err(w, "/nonexistent.json");
 	EXPECT(w, CLI_USAGE, "eval", "compare", a);
