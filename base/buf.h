@@ -53,6 +53,8 @@ const void *reader_bytes(struct reader *r, size_t byte_count); /* NULL on overru
  * folder. */
 int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;
 int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e) MUST_CHECK;
+/* Whether such a write can begin: long work should not find out at its end. Nothing is left there. */
+int file_write_check(const char *path, struct err *e) MUST_CHECK;
 /* The same for a file that ends with the SHA-256 of what comes before: ERR_CORRUPT when it does not match. What is read
  * replaces what `out` held; it is empty after a failure. */
 int file_read_sealed(const char *path, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;

@@ -121,16 +121,40 @@ static int create_fail(struct err *e, int errnum, const char *doing, const char 
 			      : "nothing can be made there; name another folder");
 }
 
-int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)
+/* A file beside `path`, which is to take its place. */
+static int open_temporary(const char *path, char temporary[PATH_BYTES_MAX], int *fd, struct err *e)
 {
-	char folder[PATH_BYTES_MAX], temporary[PATH_BYTES_MAX + 16];
-	int rc = file_folder_of(path, folder, PATH_BYTES_MAX - 16, e);
+	if (snprintf(temporary, PATH_BYTES_MAX, "%s.XXXXXX", path) >= PATH_BYTES_MAX)
+		return err_set(e, ERR_LIMIT, "%.64s…: the path is too long", path);
+	*fd = mkostemp(temporary, O_CLOEXEC);
+	return *fd < 0 ? create_fail(e, errno, "creating a file beside", path) : 0;
+}
+
+int file_write_check(const char *path, struct err *e)
+{
+	char temporary[PATH_BYTES_MAX];
+	struct stat s;
+	int fd;
+	if (path[0] == '\0')
+		return err_set(e, ERR_INVALID, "writing a file: its name is empty; name one");
+	if (stat(path, &s) == 0 && S_ISDIR(s.st_mode))
+		return err_set(e, ERR_INVALID, "writing %s: it is a folder; name a file in it", path);
+	int rc = open_temporary(path, temporary, &fd, e);
 	if (rc != 0)
 		return rc;
-	snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
-	int fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return create_fail(e, errno, "creating a file beside", path);
+	close(fd);
+	unlink(temporary);
+	return 0;
+}
+
+int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e)
+{
+	char folder[PATH_BYTES_MAX], temporary[PATH_BYTES_MAX];
+	int fd, rc = file_folder_of(path, folder, sizeof(folder), e);
+	if (rc == 0)
+		rc = open_temporary(path, temporary, &fd, e);
+	if (rc != 0)
+		return rc;
 	rc = fill_temporary(fd, path, bytes, byte_count, mode, e);
 	if (close(fd) != 0 && rc == 0)
 		rc = err_errno(e, ERR_IO, errno, "closing %s", path);

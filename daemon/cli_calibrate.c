@@ -179,7 +179,9 @@ int cli_calibrate(struct cli *cli, const struct cli_args *args)
 		rc = search(&c, &options, cli_value(args, "edits"), &e);
 		return rc == 0 ? CLI_OK : cli_fail(cli, &e);
 	}
-	rc = calibrate_run(&options, &bytes, &report, &e);
+	rc = file_write_check(c.out, &e);
+	if (rc == 0)
+		rc = calibrate_run(&options, &bytes, &report, &e);
 	cli_progress_break(cli, &c.progress);
 	if (rc == 0)
 		rc = file_write_sealed(c.out, bytes.data, bytes.len, 0644, &e);

@@ -260,7 +260,8 @@ const struct cli_command cli_commands[] = {
 	  2,
 	  2,
 	  "two reports side by side, with 95 % intervals of the differences",
-	  "A and B are report.json files of `amend eval run --report`. Rows are paired by the edits' ids where both "
+	  "A and B are folders of `amend eval run --report`, or their report.json files. Rows are paired by the edits' "
+	  "ids where both "
 	  "have\n"
 	  "them; intervals are by bootstrap, seeded, so that the same reports give the same table.\n",
 	  cli_eval_compare,

@@ -2,13 +2,21 @@
 #include "daemon/cli.h"
 #include "daemon/eval_compare.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define REPORT_BYTES_MAX (1ull << 30)
 
-static int report_read(const char *path, struct json **out, struct err *e)
+/* A file, or the report.json of a report's folder. */
+static int report_read(const char *given, struct json **out, struct err *e)
 {
+	char path[PATH_MAX];
 	struct buf text = BUF_INIT;
+	struct stat s;
+	const bool folder = stat(given, &s) == 0 && S_ISDIR(s.st_mode);
+	if (snprintf(path, sizeof(path), "%s%s", given, folder ? "/report.json" : "") >= (int)sizeof(path))
+		return err_set(e, ERR_LIMIT, "%.200s…: the path is too long", given);
 	int rc = file_read(path, REPORT_BYTES_MAX, &text, e);
 	if (rc == 0) {
 		rc = json_parse(buf_cstr(&text), text.len, out, e);
@@ -19,13 +27,13 @@ static int report_read(const char *path, struct json **out, struct err *e)
 	return rc;
 }
 
-static void row_put(struct cli_table *table, long long edits_a, long long edits_b, const struct json *figure)
+static void row_put(struct cli_table *table, long long t_a, long long t_b, const struct json *figure)
 {
 	const double low = json_number(json_get(figure, "low")), high = json_number(json_get(figure, "high"));
-	if (edits_a == edits_b)
-		cli_table_cell(table, "%lld", edits_a);
+	if (t_a == t_b)
+		cli_table_cell(table, "%lld", t_a);
 	else
-		cli_table_cell(table, "%lld, %lld", edits_a, edits_b);
+		cli_table_cell(table, "%lld, %lld", t_a, t_b);
 	cli_table_cell(table, "%s", json_string(json_get(figure, "figure"), NULL));
 	cli_table_cell(table, "%.3f", json_number(json_get(figure, "a")));
 	cli_table_cell(table, "%.3f", json_number(json_get(figure, "b")));
@@ -45,8 +53,8 @@ static int table_print(struct cli *cli, const struct json *comparison)
 	for (size_t c = 0; c < json_length(checkpoints); c++) {
 		const struct json *checkpoint = json_at(checkpoints, c), *figures = json_get(checkpoint, "figures");
 		for (size_t f = 0; f < json_length(figures); f++)
-			row_put(table, (long long)json_integer(json_get(checkpoint, "edits_a")),
-				(long long)json_integer(json_get(checkpoint, "edits_b")), json_at(figures, f));
+			row_put(table, (long long)json_integer(json_get(checkpoint, "t_a")),
+				(long long)json_integer(json_get(checkpoint, "t_b")), json_at(figures, f));
 	}
 	return cli_table_print(cli, &table);
 }

@@ -184,6 +184,8 @@ int cli_series_read(struct cli *cli, const struct cli_args *args, struct eval_op
 				    .wanted = checkpoints != NULL || repeat != NULL || folder != NULL,
 				    .details = cli_switch(args, "details") };
 	out->series.folder = folder;
+	if (folder != NULL && folder[0] == '\0')
+		return err_set(e, ERR_INVALID, "--report: the folder's name is empty; name one");
 	if (cli_value(args, "version") != NULL && (checkpoints != NULL || repeat != NULL))
 		return err_set(e, ERR_INVALID, "--checkpoints and --repeat train here: they do not go with --version");
 	int rc = checkpoints_read(checkpoints, options->edits, &out->series, e);
@@ -223,28 +225,46 @@ static void on_run(void *context, size_t index, size_t count, size_t edits, uint
 		kept ? ": finished before" : "");
 }
 
-static void put_mean(struct cli_table *table, const struct json *value)
+static void put_mean(struct cli_table *table, const struct json *value, int digits)
 {
 	if (value == NULL)
 		cli_table_cell(table, "-");
 	else if (json_get(value, "sd") != NULL)
-		cli_table_cell(table, "%.3f ± %.3f", json_number(json_get(value, "mean")),
+		cli_table_cell(table, "%.*f ± %.*f", digits, json_number(json_get(value, "mean")), digits,
 			       json_number(json_get(value, "sd")));
 	else
-		cli_table_cell(table, "%.3f", json_number(json_get(value, "mean")));
+		cli_table_cell(table, "%.*f", digits, json_number(json_get(value, "mean")));
 }
 
-static void put_row(struct cli_table *table, const struct json *summary, const char *name, const char *what)
+static void put_digits(struct cli_table *table, const struct json *summary, const char *path, const char *what,
+		       int digits)
 {
 	bool measured = false;
 	for (size_t i = 0; i < json_length(summary); i++)
-		measured = measured || json_get(json_at(summary, i), name) != NULL;
+		measured = measured || eval_series_get(json_at(summary, i), path) != NULL;
 	if (!measured)
 		return;
-	cli_table_cell(table, "%s", name);
+	cli_table_cell(table, "%s", path);
 	for (size_t i = 0; i < json_length(summary); i++)
-		put_mean(table, json_get(json_at(summary, i), name));
+		put_mean(table, eval_series_get(json_at(summary, i), path), digits);
 	cli_table_cell(table, "%s", what);
+}
+
+static void put_row(struct cli_table *table, const struct json *summary, const char *path, const char *what)
+{
+	put_digits(table, summary, path, what, 3);
+}
+
+static void put_merged(struct cli_table *table, const struct json *summary)
+{
+	for (size_t m = 0; m < EVAL_MERGE_FIGURES; m++)
+		put_digits(table, summary, eval_merge_figures[m].path, eval_merge_figures[m].what,
+			   eval_merge_figures[m].digits);
+	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++) {
+		char path[EVAL_PATH_BYTES];
+		snprintf(path, sizeof(path), EVAL_SHARDS_PATH "%s", editor_figure_names[f]);
+		put_row(table, summary, path, editor_figure_texts[f]);
+	}
 }
 
 /* A column a checkpoint. */
@@ -256,26 +276,57 @@ static int table_print(struct cli *cli, const struct json *report, struct err *e
 	char names[EVAL_CHECKPOINTS_MAX][32];
 	struct cli_table *table = NULL;
 	for (size_t i = 0; i < count; i++) {
-		const int64_t edits = json_integer(json_get(json_at(summary, i), "edits"));
-		snprintf(names[i], sizeof(names[i]), "T=%" PRId64, edits);
+		const int64_t rows = json_integer(json_get(json_at(summary, i), "rows"));
+		snprintf(names[i], sizeof(names[i]), "T=%" PRId64, rows);
 		headers[i + 1] = names[i];
 	}
 	headers[count + 1] = "WHAT";
 	if (cli_table_new(headers, count + 2, &table) != 0)
 		return err_set(e, ERR_NOMEM, "out of memory");
+	cli_table_cell(table, "edits");
+	for (size_t i = 0; i < count; i++)
+		cli_table_cell(table, "%" PRId64, json_integer(json_get(json_at(summary, i), "edits")));
+	cli_table_cell(table, "of the first T rows");
 	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
 		put_row(table, summary, editor_figure_names[f], editor_figure_texts[f]);
 	put_row(table, summary, "seconds_per_edit", "training and re-test, wall clock");
 	put_row(table, summary, "core_seconds_per_edit", "the same, processor time");
+	put_merged(table, summary);
 	return cli_table_print(cli, &table) == CLI_OK ? 0 : err_set(e, ERR_NOMEM, "out of memory");
+}
+
+void cli_series_left_out_print(uint64_t missing, uint64_t not_in_force)
+{
+	if (missing > 0)
+		printf("%" PRIu64 " row%s left out: no edit of the cluster has the id\n", missing,
+		       missing == 1 ? " was" : "s were");
+	if (not_in_force > 0)
+		printf("%" PRIu64 " row%s left out: the edit is not in force in the version (revoked, superseded, "
+		       "expired, failed or not yet in it)\n",
+		       not_in_force, not_in_force == 1 ? " was" : "s were");
+}
+
+static uint64_t count_of(const struct json *run, const char *name)
+{
+	return (uint64_t)json_integer(json_get(run, name));
+}
+
+/* What stands below the table. */
+static void notes_print(const struct json *report)
+{
+	const struct json *runs = json_get(report, "runs"), *last = json_at(runs, json_length(runs) - 1);
+	cli_series_left_out_print(count_of(last, "missing"), count_of(last, "not_in_force"));
 }
 
 static int report_print(const struct cli_series *s, const struct json *report, struct err *e)
 {
 	struct buf text = BUF_INIT;
 	int rc = 0;
-	if (!cli_is_structured(s->cli))
-		return table_print(s->cli, report, e);
+	if (!cli_is_structured(s->cli)) {
+		rc = table_print(s->cli, report, e);
+		notes_print(report);
+		return rc;
+	}
 	if (s->details)
 		json_canonical(report, &text);
 	else

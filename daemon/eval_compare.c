@@ -88,13 +88,21 @@ static int64_t edits_of(const struct json *run)
 	return json_integer(json_get(run, "edits"));
 }
 
-static int read_rows(const struct json *report, int64_t edits, struct rows *rows, struct err *e)
+/* The rows that a checkpoint took: of two with as many edits in force each is one of its own. Reports of earlier
+ * programs do not tell them. */
+static int64_t checkpoint_of(const struct json *run)
+{
+	const struct json *rows = json_get(run, "rows");
+	return rows != NULL ? json_integer(rows) : edits_of(run);
+}
+
+static int read_rows(const struct json *report, int64_t checkpoint, struct rows *rows, struct err *e)
 {
 	static const char *const lists[] = { "details", "probes" };
 	int rc = 0;
 	for (size_t i = 0; i < run_count(report) && rc == 0; i++) {
 		const struct json *run = run_at(report, i);
-		if (edits_of(run) != edits)
+		if (checkpoint_of(run) != checkpoint)
 			continue;
 		for (size_t l = 0; l < 2; l++) {
 			const struct json *list = json_get(run, lists[l]);
@@ -266,7 +274,7 @@ static void put_figure(struct json_w *w, const char *name, const struct figure *
 
 /* ---- Checkpoints */
 
-static int compare_rows_of(struct comparison *c, int64_t edits_a, int64_t edits_b, struct err *e)
+static int compare_rows_of(struct comparison *c, const struct json *a, const struct json *b, struct err *e)
 {
 	struct figure figure;
 	c->x = fault_calloc(c->a.count + 1, sizeof(*c->x));
@@ -275,8 +283,10 @@ static int compare_rows_of(struct comparison *c, int64_t edits_a, int64_t edits_
 	if (c->x == NULL || c->y == NULL || c->means == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	json_w_open(c->w, '{');
-	json_w_member_int(c->w, "edits_a", edits_a);
-	json_w_member_int(c->w, "edits_b", edits_b);
+	json_w_member_int(c->w, "t_a", checkpoint_of(a));
+	json_w_member_int(c->w, "t_b", checkpoint_of(b));
+	json_w_member_int(c->w, "edits_a", edits_of(a));
+	json_w_member_int(c->w, "edits_b", edits_of(b));
 	json_w_key(c->w, "figures");
 	json_w_open(c->w, '[');
 	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++) {
@@ -288,15 +298,16 @@ static int compare_rows_of(struct comparison *c, int64_t edits_a, int64_t edits_
 	return 0;
 }
 
-static int compare_checkpoint(const struct json *a, const struct json *b, int64_t edits_a, int64_t edits_b,
-			      size_t resamples, uint64_t seed, struct json_w *w, struct err *e)
+/* Those of the runs `of_a` and `of_b`. */
+static int compare_checkpoint(const struct json *a, const struct json *b, const struct json *of_a,
+			      const struct json *of_b, size_t resamples, uint64_t seed, struct json_w *w, struct err *e)
 {
 	struct comparison c = { .resamples = resamples, .seed = seed, .w = w };
-	int rc = read_rows(a, edits_a, &c.a, e);
+	int rc = read_rows(a, checkpoint_of(of_a), &c.a, e);
 	if (rc == 0)
-		rc = read_rows(b, edits_b, &c.b, e);
+		rc = read_rows(b, checkpoint_of(of_b), &c.b, e);
 	if (rc == 0)
-		rc = compare_rows_of(&c, edits_a, edits_b, e);
+		rc = compare_rows_of(&c, of_a, of_b, e);
 	free(c.a.items);
 	free(c.b.items);
 	free(c.x);
@@ -305,13 +316,14 @@ static int compare_checkpoint(const struct json *a, const struct json *b, int64_
 	return rc;
 }
 
-static bool has_edits(const struct json *report, int64_t edits, size_t before)
+/* The first of a report's first `before` runs at that checkpoint; NULL: none. */
+static const struct json *run_of(const struct json *report, int64_t checkpoint, size_t before)
 {
 	for (size_t i = 0; i < before; i++) {
-		if (edits_of(run_at(report, i)) == edits)
-			return true;
+		if (checkpoint_of(run_at(report, i)) == checkpoint)
+			return run_at(report, i);
 	}
-	return false;
+	return NULL;
 }
 
 static int compare_all(const struct json *a, const struct json *b, size_t resamples, uint64_t seed, struct json_w *w,
@@ -320,16 +332,17 @@ static int compare_all(const struct json *a, const struct json *b, size_t resamp
 	size_t shared = 0;
 	int rc = 0;
 	for (size_t i = 0; i < run_count(a) && rc == 0; i++) {
-		const int64_t edits = edits_of(run_at(a, i));
-		if (has_edits(a, edits, i) || !has_edits(b, edits, run_count(b)))
+		const struct json *of_a = run_at(a, i);
+		const struct json *of_b = run_of(b, checkpoint_of(of_a), run_count(b));
+		if (run_of(a, checkpoint_of(of_a), i) != NULL || of_b == NULL)
 			continue;
-		rc = compare_checkpoint(a, b, edits, edits, resamples, seed, w, e);
+		rc = compare_checkpoint(a, b, of_a, of_b, resamples, seed, w, e);
 		shared++;
 	}
 	if (rc != 0 || shared > 0)
 		return rc;
-	return compare_checkpoint(a, b, edits_of(run_at(a, run_count(a) - 1)), edits_of(run_at(b, run_count(b) - 1)),
-				  resamples, seed, w, e);
+	return compare_checkpoint(a, b, run_at(a, run_count(a) - 1), run_at(b, run_count(b) - 1), resamples, seed, w,
+				  e);
 }
 
 int eval_compare(const struct json *a, const struct json *b, size_t resamples, uint64_t seed, struct buf *out,

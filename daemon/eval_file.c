@@ -241,9 +241,17 @@ static int check_corpus(const struct run *run, struct err *e)
 		run->options->corpus, hex);
 }
 
+/* The version says what is in force, not the ledger: an older one still holds what was superseded after it. */
+static bool is_in_force(const struct run *run, uint64_t seq)
+{
+	uint64_t memory_id;
+	return editor_memory_set_side_of(run->set, run->kind, seq, &memory_id) != NULL;
+}
+
 static int take_set(struct run *run, struct err *e)
 {
 	const struct eval_options *o = run->options;
+	struct eval_report *report = run->report;
 	size_t kept = 0;
 	run->set = editor_memory_set_acquire(o->set);
 	run->kind = o->set_kind;
@@ -254,9 +262,9 @@ static int take_set(struct run *run, struct err *e)
 		if (rc != 0 && rc != ERR_NOT_FOUND)
 			return err_set(e, rc, "%s: line %zu: which edit of the version it is cannot be found", o->file,
 				       row->line_no);
-		if (rc == ERR_NOT_FOUND) {
+		if (rc == ERR_NOT_FOUND || !is_in_force(run, seq)) {
+			*(rc == ERR_NOT_FOUND ? &report->missing : &report->not_in_force) += 1;
 			record_destroy(&row->record);
-			run->report->missing++;
 			continue;
 		}
 		run->seqs[kept] = seq;
@@ -265,9 +273,13 @@ static int take_set(struct run *run, struct err *e)
 		run->rows.edits[kept++] = found;
 	}
 	run->rows.edit_count = kept;
+	if (kept == 0 && report->not_in_force > 0)
+		return err_set(e, ERR_NOT_FOUND,
+			       "%s: the version holds none of its edits: %zu are not in force in it, %zu are not there",
+			       o->file, report->not_in_force, report->missing);
 	if (kept == 0)
 		return err_set(e, ERR_NOT_FOUND, "%s: the version holds none of its %zu edits: import the file first",
-			       o->file, run->report->missing);
+			       o->file, report->missing);
 	return 0;
 }
 
@@ -431,12 +443,14 @@ static int run_all(struct run *run, struct err *e)
 	}
 	rc = read_calibration(run, e);
 	if (rc == 0)
-		rc = eval__rows_read(run->options, (const char *)run->corpus.data, run->corpus.len, fitting_of(run),
-				     &run->rows, run->report, e);
-	if (rc == 0)
 		rc = open_model(run, e);
 	if (rc == 0)
 		rc = configure(run, e);
+	if (rc == 0) {
+		const struct eval__rows_from from = { (const char *)run->corpus.data, run->corpus.len, fitting_of(run),
+						      run->model, &run->config };
+		rc = eval__rows_read(run->options, &from, &run->rows, run->report, e);
+	}
 	if (rc == 0) {
 		run->seqs = fault_calloc(run->rows.edit_count, sizeof(*run->seqs));
 		rc = run->seqs == NULL ? err_set(e, ERR_NOMEM, "out of memory") : 0;

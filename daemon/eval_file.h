@@ -42,8 +42,8 @@ struct eval_options {
 	bool merged;   /* family `amend`: the shards are merged into one memory, and that is what is measured */
 	const struct editor_watch *watch; /* may be NULL */
 	/* Instead of training: a set that is there already (borrowed), with the model it belongs to, and where its
-	 * edits are. `seq_of` gives ERR_NOT_FOUND for a row that the set does not hold: it is left out and counted in
-	 * `missing`. `model` above may be NULL then. */
+	 * edits are. `seq_of` gives ERR_NOT_FOUND for a row that is no edit of the cluster: it is left out and counted
+	 * in `missing`, one whose edit the set does not hold in `not_in_force`. `model` above may be NULL then. */
 	struct model *open_model;
 	struct editor_memory_set *set;
 	enum editor_set_kind set_kind;
@@ -75,7 +75,9 @@ struct eval_merged {
 struct eval_report {
 	struct editor_scores scores;
 	/* the file */
+	size_t rows; /* good ones taken as edits: at most options.edits, with those that are left out below */
 	size_t lines, bad_lines, duplicates, superseded, rejected, missing;
+	size_t not_in_force; /* edits that the given set does not hold: revoked, superseded, expired, not yet trained */
 	struct eval_bad bad[EVAL_BAD_MAX]; /* the first ones */
 	size_t bad_count;
 	struct hash file_hash, corpus_hash;

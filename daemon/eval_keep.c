@@ -21,7 +21,8 @@ int eval_keep_open(struct eval_keep *keep, const char *folder, struct err *e)
 	const int len = snprintf(keep->folder, sizeof(keep->folder), "%s/kept", folder);
 	if (len >= (int)sizeof(keep->folder))
 		return err_set(e, ERR_LIMIT, "%.200s…: the path is too long", folder);
-	return file_make_folder(keep->folder, e);
+	int rc = file_make_folder(folder, e); /* an empty name is not the root */
+	return rc == 0 ? file_make_folder(keep->folder, e) : rc;
 }
 
 /* The content of a file whose key and hash are what they say; NULL: damaged. */

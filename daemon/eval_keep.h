@@ -15,7 +15,7 @@ struct eval_keep {
 	atomic_size_t reused, damaged; /* files read, and files that did not match their hash */
 };
 
-/* Makes `folder`/kept where it is not there. ERR_LIMIT: a path that is too long. */
+/* Makes `folder`/kept where it is not there. ERR_INVALID: an empty name; ERR_LIMIT: a path that is too long. */
 int eval_keep_open(struct eval_keep *keep, const char *folder, struct err *e) MUST_CHECK;
 /* ERR_NOT_FOUND: not there, or damaged (counted): make it again and put it. `out` is appended to. */
 int eval_keep_get(struct eval_keep *keep, const char *kind, const struct hash *key, struct buf *out,

@@ -44,17 +44,54 @@ static int write_script(const char *folder, const char *name, const char *setup,
 
 /* ---- Figures against T */
 
+struct edits_plot {
+	const char *name, *title, *range;
+	const char *const *figures; /* up to a NULL */
+};
+static const struct edits_plot scores_plot = { .name = "scores",
+					       .title = "Scores after the last edit",
+					       .range = "set yrange [0:1.02]\n",
+					       .figures = (const char *const[]){ "rel", "gen", "free_rel", "free_gen",
+										 "free_gen_no_anchor", "loc",
+										 "loc_same_form", "loc_same_subject",
+										 "right_memory", "free_chat",
+										 "free_long", NULL } },
+			       time_plot = { .name = "time",
+					     .title = "Time of an edit",
+					     .range = "set ylabel 'seconds'\nset yrange [0:*]\n",
+					     .figures = (const char *const[]){ "seconds_per_edit",
+									       "core_seconds_per_edit", NULL } };
+
+static bool is_measured(const struct json *summary, const char *figure)
+{
+	for (size_t c = 0; c < json_length(summary); c++) {
+		if (json_get(json_at(summary, c), figure) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* A published version's edits have no time, for one. */
+static bool has_figures(const struct edits_plot *p, const struct json *summary)
+{
+	for (size_t i = 0; p->figures[i] != NULL; i++) {
+		if (is_measured(summary, p->figures[i]))
+			return true;
+	}
+	return false;
+}
+
 /* The columns of one plot: a header with the names, and a row a checkpoint; NaN where nothing was measured. */
-static void put_columns(struct buf *out, const struct json *summary, const char *const *names, size_t count)
+static void put_columns(struct buf *out, const struct json *summary, const char *const *names)
 {
 	buf_puts(out, "T");
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; names[i] != NULL; i++)
 		buf_printf(out, " %s %s_sd", names[i], names[i]);
 	buf_puts(out, "\n");
 	for (size_t c = 0; c < json_length(summary); c++) {
 		const struct json *row = json_at(summary, c);
-		buf_printf(out, "%lld", (long long)json_integer(json_get(row, "edits")));
-		for (size_t i = 0; i < count; i++) {
+		buf_printf(out, "%lld", (long long)json_integer(json_get(row, "rows")));
+		for (size_t i = 0; names[i] != NULL; i++) {
 			const struct json *value = json_get(row, names[i]);
 			const double sd = json_number(json_get(value, "sd"));
 			if (value == NULL)
@@ -66,31 +103,25 @@ static void put_columns(struct buf *out, const struct json *summary, const char 
 	}
 }
 
-static int plot_against_edits(const struct json *summary, const char *folder, const char *name, const char *title,
-			      const char *range, const char *const *names, size_t count, struct err *e)
+static int plot_against_edits(const struct json *summary, const char *folder, const struct edits_plot *p, struct err *e)
 {
 	struct buf data = BUF_INIT, setup = BUF_INIT, plot = BUF_INIT;
-	put_columns(&data, summary, names, count);
-	buf_printf(&setup, "set title '%s'\nset xlabel 'edits (T)'\n%s%s", title,
-		   json_length(summary) > 1 ? "set logscale x\n" : "", range);
-	buf_puts(&plot, "plot ");
 	size_t shown = 0;
-	for (size_t i = 0; i < count; i++) {
-		bool measured = false;
-		for (size_t c = 0; c < json_length(summary); c++)
-			measured = measured || json_get(json_at(summary, c), names[i]) != NULL;
-		if (measured)
+	put_columns(&data, summary, p->figures);
+	buf_printf(&setup, "set title '%s'\nset xlabel 'rows (T)'\n%s%s", p->title,
+		   json_length(summary) > 1 ? "set logscale x\n" : "", p->range);
+	buf_puts(&plot, "plot ");
+	for (size_t i = 0; p->figures[i] != NULL; i++) {
+		if (is_measured(summary, p->figures[i]))
 			buf_printf(&plot, "%s'%s.dat' using 1:%zu:%zu with yerrorlines lw 2 title '%s' noenhanced",
-				   shown++ > 0 ? ", \\\n  " : "", name, 2 * i + 2, 2 * i + 3, names[i]);
+				   shown++ > 0 ? ", \\\n  " : "", p->name, 2 * i + 2, 2 * i + 3, p->figures[i]);
 	}
-	if (shown == 0)
-		buf_puts(&plot, "NaN notitle");
 	buf_puts(&plot, "\n");
-	int rc = write_file(folder, name, "dat", &data, e);
+	int rc = write_file(folder, p->name, "dat", &data, e);
 	if (rc == 0)
 		rc = buf_failed(&setup) || buf_failed(&plot)
 			     ? err_set(e, ERR_NOMEM, "plots: out of memory")
-			     : write_script(folder, name, buf_cstr(&setup), buf_cstr(&plot), e);
+			     : write_script(folder, p->name, buf_cstr(&setup), buf_cstr(&plot), e);
 	buf_free(&setup);
 	buf_free(&plot);
 	return rc;
@@ -208,7 +239,7 @@ static int plot_routing(const struct json *run, const char *folder, const struct
 			buf_printf(&plot, "%s'%s.dat' using 1:%zu with steps lw 2 title '%s (%zu)'",
 				   shown++ > 0 ? ", \\\n  " : "", p->name, k + 2, kinds[k].title, count);
 	}
-	buf_puts(&plot, shown > 0 ? "\n" : "NaN notitle\n");
+	buf_puts(&plot, "\n");
 	buf_puts(&data, "\n");
 	for (size_t b = 0; b < BINS; b++) {
 		buf_printf(&data, "%.4f", p->least + (p->most - p->least) * (double)b / BINS);
@@ -227,19 +258,27 @@ static int plot_routing(const struct json *run, const char *folder, const struct
 	return rc;
 }
 
+static bool has_scores(const struct routing_plot *p, const struct json *run)
+{
+	double shares[BINS];
+	for (size_t k = 0; k < KINDS; k++) {
+		if (histogram(p, json_get(json_get(run, "scores"), kinds[k].kind), shares) > 0)
+			return true;
+	}
+	return false;
+}
+
+/* Those that have something to show. */
 static size_t routing_plots(const struct json *run, const struct routing_plot *plots[2])
 {
-	size_t asked = 0, count = 0;
-	for (size_t k = 0; k < KINDS; k++)
-		asked += json_length(json_get(json_get(run, "scores"), kinds[k].kind));
+	static const struct routing_plot *const paper[] = { &gap_plot, NULL }, *const own[] = { &prompt_plot,
+												&relation_plot, NULL };
 	const char *family = json_string(json_get(run, "family"), NULL);
-	if (asked == 0)
-		return 0;
-	if (family != NULL && strcmp(family, "paper") == 0) {
-		plots[count++] = &gap_plot;
-	} else {
-		plots[count++] = &prompt_plot;
-		plots[count++] = &relation_plot;
+	size_t count = 0;
+	for (const struct routing_plot *const *p = family != NULL && strcmp(family, "paper") == 0 ? paper : own;
+	     *p != NULL; p++) {
+		if (has_scores(*p, run))
+			plots[count++] = *p;
 	}
 	return count;
 }
@@ -252,13 +291,16 @@ static const struct json *last_run(const struct json *report)
 
 size_t eval_plot_names(const struct json *report, const char *names[EVAL_PLOTS_MAX])
 {
+	const struct json *summary = json_get(report, "summary");
 	const struct routing_plot *routing[2];
 	const size_t routings = routing_plots(last_run(report), routing);
 	size_t count = 0;
-	names[count++] = "scores";
+	if (has_figures(&scores_plot, summary))
+		names[count++] = scores_plot.name;
 	for (size_t i = 0; i < routings; i++)
 		names[count++] = routing[i]->name;
-	names[count++] = "time";
+	if (has_figures(&time_plot, summary))
+		names[count++] = time_plot.name;
 	return count;
 }
 
@@ -284,54 +326,86 @@ static int run_gnuplot(const char *folder, const char *script, int *status)
 	return rc;
 }
 
-static void draw(const struct json *report, const char *folder, struct buf *notice)
+static int remove_file(const char *folder, const char *name, const char *ending, struct err *e)
+{
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof(path), "%s/%s.%s", folder, name, ending) >= (int)sizeof(path))
+		return err_set(e, ERR_LIMIT, "%.200s…: the path is too long", folder);
+	if (unlink(path) == 0 || errno == ENOENT)
+		return 0;
+	return err_errno(e, ERR_IO, errno, "removing %s", path);
+}
+
+static int remove_images(const char *folder, const char *name, struct err *e)
+{
+	int rc = remove_file(folder, name, "svg", e);
+	return rc == 0 ? remove_file(folder, name, "png", e) : rc;
+}
+
+/* Of every plot that there is, not only of this report's. */
+static int remove_old(const char *folder, struct err *e)
+{
+	const char *const names[] = { scores_plot.name, prompt_plot.name, relation_plot.name, gap_plot.name,
+				      time_plot.name };
+	int rc = 0;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && rc == 0; i++) {
+		rc = remove_images(folder, names[i], e);
+		if (rc == 0)
+			rc = remove_file(folder, names[i], "gp", e);
+		if (rc == 0)
+			rc = remove_file(folder, names[i], "dat", e);
+	}
+	return rc;
+}
+
+/* A script that fails costs its own images alone. */
+static int draw(const struct json *report, const char *folder, struct eval_images *images, struct buf *notice,
+		struct err *e)
 {
 	const char *names[EVAL_PLOTS_MAX];
 	const size_t count = eval_plot_names(report, names);
-	for (size_t i = 0; i < count; i++) {
+	int rc = 0;
+	for (size_t i = 0; i < count && rc == 0; i++) {
 		char script[64];
 		int status = 0;
 		snprintf(script, sizeof(script), "%s.gp", names[i]);
-		const int rc = run_gnuplot(folder, script, &status);
-		if (rc == ENOENT) {
+		const int failed = run_gnuplot(folder, script, &status);
+		if (failed == ENOENT) {
 			buf_printf(notice,
 				   "No images: gnuplot is not installed (Debian: gnuplot-nox); `cd %s && gnuplot *.gp` "
 				   "makes them.\n",
 				   folder);
-			return;
+			return 0;
 		}
-		if (rc != 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-			buf_printf(notice, "No images: gnuplot failed; `cd %s && gnuplot %s` says why.\n", folder,
-				   script);
-			return;
+		if (failed == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+			images->names[images->count++] = names[i];
+			continue;
 		}
+		buf_printf(notice, "No image of %s: gnuplot failed; `cd %s && gnuplot %s` says why.\n", names[i],
+			   folder, script);
+		rc = remove_images(folder, names[i], e); /* what it began */
 	}
+	return rc;
 }
 
-int eval_plot(const struct json *report, const char *report_folder, struct buf *notice, struct err *e)
+int eval_plot(const struct json *report, const char *report_folder, struct eval_images *images, struct buf *notice,
+	      struct err *e)
 {
-	static const char *const figures[] = {
-		"rel",      "gen",           "free_rel",         "free_gen",     "free_gen_no_anchor",
-		"loc",      "loc_same_form", "loc_same_subject", "right_memory", "free_chat",
-		"free_long"
-	};
-	static const char *const times[] = { "seconds_per_edit", "core_seconds_per_edit" };
+	static const struct edits_plot *const against_edits[] = { &scores_plot, &time_plot };
 	const struct json *summary = json_get(report, "summary"), *last = last_run(report);
 	const struct routing_plot *routing[2];
 	const size_t routings = routing_plots(last, routing);
 	char folder[PATH_MAX];
 	if (snprintf(folder, sizeof(folder), "%s/plots", report_folder) >= (int)sizeof(folder))
 		return err_set(e, ERR_LIMIT, "%.200s…: the path is too long", report_folder);
+	images->count = 0;
 	int rc = file_make_folder(folder, e);
 	if (rc == 0)
-		rc = plot_against_edits(summary, folder, "scores", "Scores after the last edit",
-					"set yrange [0:1.02]\n", figures, sizeof(figures) / sizeof(figures[0]), e);
+		rc = remove_old(folder, e);
+	for (size_t i = 0; i < 2 && rc == 0; i++)
+		rc = has_figures(against_edits[i], summary) ? plot_against_edits(summary, folder, against_edits[i], e)
+							    : 0;
 	for (size_t i = 0; i < routings && rc == 0; i++)
 		rc = plot_routing(last, folder, routing[i], e);
-	if (rc == 0)
-		rc = plot_against_edits(summary, folder, "time", "Time of an edit",
-					"set ylabel 'seconds'\nset yrange [0:*]\n", times, 2, e);
-	if (rc == 0)
-		draw(report, folder, notice);
-	return rc;
+	return rc == 0 ? draw(report, folder, images, notice, e) : rc;
 }

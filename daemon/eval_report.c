@@ -79,12 +79,14 @@ static void put_file(struct json_w *w, const struct eval_report *r)
 	json_w_member_hash(w, "file_sha256", &r->file_hash);
 	json_w_member_hash(w, "corpus_sha256", &r->corpus_hash);
 	put_fitted(w, r);
+	put_count(w, "rows", r->rows);
 	put_count(w, "lines", r->lines);
 	put_count(w, "bad_lines", r->bad_lines);
 	put_count(w, "duplicates", r->duplicates);
 	put_count(w, "superseded", r->superseded);
 	put_count(w, "rejected", r->rejected);
 	put_count(w, "missing", r->missing);
+	put_count(w, "not_in_force", r->not_in_force);
 	json_w_key(w, "bad");
 	json_w_open(w, '[');
 	for (size_t i = 0; i < r->bad_count; i++) {

@@ -31,14 +31,13 @@ static int read_texts(struct eval__rows *rows, const char *bytes, size_t len, st
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
-static int read_corpus(struct eval__rows *rows, const char *text, size_t len, const struct editor_fitting *fitting,
-		       struct err *e)
+static int read_corpus(struct eval__rows *rows, const struct eval__rows_from *from, struct err *e)
 {
-	int rc = editor_fitting_add_corpus(&rows->fitted, text, len, e);
-	if (rc == 0 && fitting != NULL)
-		rc = editor_fitting_add_digests(&rows->fitted, fitting, e);
+	int rc = editor_fitting_add_corpus(&rows->fitted, from->corpus, from->corpus_len, e);
+	if (rc == 0 && from->fitting != NULL)
+		rc = editor_fitting_add_digests(&rows->fitted, from->fitting, e);
 	editor_fitting_sort(&rows->fitted);
-	return rc == 0 ? read_texts(rows, text, len, e) : rc;
+	return rc == 0 ? read_texts(rows, from->corpus, from->corpus_len, e) : rc;
 }
 
 /* Its prompt or one of its rephrases. */
@@ -213,13 +212,23 @@ static int take_probe(struct eval__rows *rows, struct eval__row *row, struct err
 static int take_row(const struct eval_options *options, struct eval__rows *rows, const struct import_row *read,
 		    size_t *edits_read, struct eval_report *report, struct err *e)
 {
+	const bool probe = options->edits != 0 && *edits_read >= options->edits &&
+			   *edits_read >= options->rows_reserved;
 	struct eval__row row = { .record = read->record, .line_no = read->line_no };
-	int rc = eval__subject_hash(row.record, &row.key_hash);
+	struct err bad = ERR_INIT;
+	int rc = editor_evaluate_fits(rows->from->model, rows->from->config, row.record, probe, &bad);
+	if (rc == ERR_INVALID) {
+		record_destroy(&row.record);
+		note_bad(report, options->file, row.line_no, bad.text);
+		return 0;
+	}
+	if (rc == 0)
+		rc = eval__subject_hash(row.record, &row.key_hash);
 	if (rc != 0) {
 		record_destroy(&row.record);
-		return err_set(e, rc, "line %zu: folding its subject failed", row.line_no);
+		return err_set(e, rc, "line %zu: reading it failed", row.line_no);
 	}
-	if (options->edits != 0 && *edits_read >= options->edits && *edits_read >= options->rows_reserved)
+	if (probe)
 		return take_probe(rows, &row, e);
 	(*edits_read)++;
 	if (options->edits != 0 && *edits_read > options->edits)
@@ -258,6 +267,7 @@ static int read_rows(const struct eval_options *options, struct import_file *fil
 				  (options->probes_file != NULL || rows->probe_count >= options->probes);
 		rc = full ? ERR_NOT_FOUND : read_row(options, file, rows, &edits_read, report, e);
 	}
+	report->rows = options->edits != 0 && edits_read > options->edits ? options->edits : edits_read;
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
@@ -317,13 +327,12 @@ static int refuse_calibration_rows(const struct eval__rows *rows, struct err *e)
 		first->line_no, first->record->id.text, count, rows->edit_count);
 }
 
-int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len,
-		    const struct editor_fitting *fitting, struct eval__rows *rows, struct eval_report *report,
-		    struct err *e)
+int eval__rows_read(const struct eval_options *options, const struct eval__rows_from *from, struct eval__rows *rows,
+		    struct eval_report *report, struct err *e)
 {
 	struct import_file *file = NULL;
-	*rows = (struct eval__rows){ 0 };
-	int rc = read_corpus(rows, corpus, corpus_len, fitting, e);
+	*rows = (struct eval__rows){ .from = from };
+	int rc = read_corpus(rows, from, e);
 	if (rc == 0)
 		rc = hash_of_file(options->file, &report->file_hash, e);
 	if (rc == 0)
@@ -343,6 +352,7 @@ int eval__rows_read(const struct eval_options *options, const char *corpus, size
 			err_wrap(e, "%s", options->file);
 	}
 	import_close(&file);
+	rows->from = NULL;
 	if (rc != 0)
 		eval__rows_fini(rows);
 	return rc;

@@ -4,6 +4,14 @@
 
 #include "daemon/eval_file.h"
 
+struct eval__rows_from {
+	const char *corpus;
+	size_t corpus_len;
+	const struct editor_fitting *fitting; /* what may not be evaluated beside the corpus's texts; may be NULL */
+	const struct model *model;            /* a row that its context does not hold is a bad line */
+	const struct editor_config *config;
+};
+
 struct eval__rows {
 	struct eval__row *edits, *probes;
 	size_t edit_count, edit_cap, probe_count, probe_cap;
@@ -12,18 +20,17 @@ struct eval__rows {
 		size_t first, last;
 		size_t next; /* not of this bucket: the edit after the edit with this index */
 	} * buckets;
-	size_t bucket_count;          /* a power of two and no less than edit_count, or 0 */
+	size_t bucket_count; /* a power of two and no less than edit_count, or 0 */
+	const struct eval__rows_from *from;
 	struct editor_fitting fitted; /* texts of the corpus and of what a calibration was fitted on */
 	char *text_bytes;             /* the corpus, its texts ended by NULs */
 	struct record_text *texts;    /* its unrelated ones, in text_bytes */
 	size_t text_count;
 };
 
-/* Reads options->file; fills the report's counts of the file. `fitting`: what may not be evaluated beside the corpus's
- * texts; may be NULL. */
-int eval__rows_read(const struct eval_options *options, const char *corpus, size_t corpus_len,
-		    const struct editor_fitting *fitting, struct eval__rows *rows, struct eval_report *report,
-		    struct err *e) MUST_CHECK;
+/* Reads options->file; fills the report's counts of the file. */
+int eval__rows_read(const struct eval_options *options, const struct eval__rows_from *from, struct eval__rows *rows,
+		    struct eval_report *report, struct err *e) MUST_CHECK;
 void eval__rows_fini(struct eval__rows *rows);
 /* Equal for subjects that fold to the same text. ERR_NOMEM. */
 int eval__subject_hash(const struct record *record, uint64_t *out) MUST_CHECK;

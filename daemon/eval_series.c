@@ -3,7 +3,6 @@
 #include "base/env.h"
 #include "base/json.h"
 #include "daemon/eval_part.h"
-#include "daemon/eval_plot.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,8 +13,10 @@ struct work {
 	const struct eval_series *series;
 	struct eval_keep keep;
 	struct hash file, probes_file, corpus, calibration, model;
-	struct buf runs; /* JSON texts of the runs, with commas between them */
+	size_t checkpoint_count; /* those behind the end of the file are left out */
+	struct buf runs;         /* JSON texts of the runs, with commas between them */
 	size_t run_count;
+	struct buf *notice;
 };
 
 /* ---- One run */
@@ -71,7 +72,7 @@ static void tell(const struct work *work, size_t edits, uint64_t seed, bool kept
 {
 	const struct eval_series *series = work->series;
 	if (series->on_run != NULL)
-		series->on_run(series->context, work->run_count, series->checkpoint_count * series->seed_count, edits,
+		series->on_run(series->context, work->run_count, work->checkpoint_count * series->seed_count, edits,
 			       seed, kept);
 }
 
@@ -94,16 +95,42 @@ static int find_run(struct work *work, const struct eval_options *o, struct buf 
 	return rc == 0 && keeps ? eval_keep_put(o->keep, "run", &key, text, e) : rc;
 }
 
-static int one_run(struct work *work, size_t checkpoint, const uint64_t *seed, struct err *e)
+/* Where the file ends before checkpoint `index` those behind it would be the same again. */
+static int look_for_end(struct work *work, size_t index, struct buf *text, struct err *e)
+{
+	const size_t *checkpoints = work->series->checkpoints;
+	struct json *run = NULL;
+	int rc = json_parse(buf_cstr(text), text->len, &run, e);
+	if (rc != 0) {
+		err_wrap(e, "a finished run");
+		return rc;
+	}
+	const size_t rows = (size_t)json_integer(json_get(run, "rows"));
+	json_free(&run);
+	if (rows >= checkpoints[index])
+		return 0;
+	buf_printf(work->notice,
+		   "The file has %zu good rows, fewer than the %zu asked for: T = %zu stands for all of them", rows,
+		   checkpoints[index], rows);
+	for (size_t i = index + 1; i < work->checkpoint_count; i++)
+		buf_printf(work->notice, "%s%zu", i == index + 1 ? ", and for " : ", ", checkpoints[i]);
+	buf_puts(work->notice, ".\n");
+	work->checkpoint_count = index + 1;
+	return 0;
+}
+
+static int one_run(struct work *work, size_t index, const uint64_t *seed, struct err *e)
 {
 	const struct eval_series *series = work->series;
 	struct eval_options o = *series->options;
 	struct buf text = BUF_INIT;
-	o.edits = checkpoint;
+	o.edits = series->checkpoints[index];
 	o.rows_reserved = series->checkpoints[series->checkpoint_count - 1];
 	o.seed = seed;
 	o.keep = series->folder != NULL ? &work->keep : NULL;
 	int rc = find_run(work, &o, &text, e);
+	if (rc == 0 && seed == series->seeds)
+		rc = look_for_end(work, index, &text, e);
 	if (rc == 0) {
 		buf_puts(&work->runs, work->run_count++ > 0 ? "," : "");
 		buf_append(&work->runs, text.data, text.len);
@@ -119,13 +146,38 @@ static const char *const timings[] = { "seconds_per_edit", "core_seconds_per_edi
 				       "calibrate_seconds" };
 #define TIMINGS (sizeof(timings) / sizeof(timings[0]))
 
-/* Mean and standard deviation over the seeds of one checkpoint. */
-static void put_mean(struct json_w *w, const char *name, const struct json *runs, size_t first, size_t count)
+const struct eval_merge_figure eval_merge_figures[EVAL_MERGE_FIGURES] = {
+	{ "merged.passed", "edits that pass the re-test with the merged memory", 0 },
+	{ "merged.rounds", "of training and putting together", 0 },
+	{ "merged.reduces", "sums over the shards", 0 },
+	{ "merged.reduced_bytes", "of these sums together", 0 },
+	{ "merged.delta_bytes", "the merged memory", 0 },
+	{ "merged.seconds", "merging and that re-test", 3 },
+};
+
+const struct json *eval_series_get(const struct json *object, const char *path)
+{
+	char key[EVAL_PATH_BYTES];
+	for (;;) {
+		const size_t len = strcspn(path, ".");
+		if (len >= sizeof(key))
+			return NULL;
+		memcpy(key, path, len);
+		key[len] = '\0';
+		object = json_get(object, key);
+		if (path[len] == '\0')
+			return object;
+		path += len + 1;
+	}
+}
+
+/* Mean and standard deviation over the seeds of one checkpoint; the last part of the path is its name. */
+static void put_mean(struct json_w *w, const char *path, const struct json *runs, size_t first, size_t count)
 {
 	double sum = 0, squares = 0;
 	size_t n = 0;
 	for (size_t i = 0; i < count; i++) {
-		const struct json *value = json_get(json_at(runs, first + i), name);
+		const struct json *value = eval_series_get(json_at(runs, first + i), path);
 		if (value == NULL || json_type(value) != JSON_NUMBER)
 			continue;
 		sum += json_number(value);
@@ -135,7 +187,8 @@ static void put_mean(struct json_w *w, const char *name, const struct json *runs
 	if (n == 0)
 		return;
 	const double mean = sum / (double)n, variance = n > 1 ? (squares - sum * mean) / (double)(n - 1) : 0;
-	json_w_key(w, name);
+	const char *dot = strrchr(path, '.');
+	json_w_key(w, dot != NULL ? dot + 1 : path);
 	json_w_open(w, '{');
 	json_w_member_real(w, "mean", mean);
 	if (n > 1)
@@ -143,19 +196,41 @@ static void put_mean(struct json_w *w, const char *name, const struct json *runs
 	json_w_close(w);
 }
 
-static void put_summary(struct json_w *w, const struct eval_series *series, const struct json *runs)
+static void put_merged(struct json_w *w, const struct json *runs, size_t first, size_t count)
 {
+	if (json_get(json_at(runs, first), "merged") == NULL)
+		return;
+	json_w_key(w, "merged");
+	json_w_open(w, '{');
+	for (size_t m = 0; m < EVAL_MERGE_FIGURES; m++)
+		put_mean(w, eval_merge_figures[m].path, runs, first, count);
+	json_w_key(w, "shards");
+	json_w_open(w, '{');
+	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++) {
+		char path[EVAL_PATH_BYTES];
+		snprintf(path, sizeof(path), EVAL_SHARDS_PATH "%s", editor_figure_names[f]);
+		put_mean(w, path, runs, first, count);
+	}
+	json_w_close(w);
+	json_w_close(w);
+}
+
+static void put_summary(struct json_w *w, const struct work *work, const struct json *runs)
+{
+	const struct eval_series *series = work->series;
 	json_w_key(w, "summary");
 	json_w_open(w, '[');
-	for (size_t c = 0; c < series->checkpoint_count; c++) {
+	for (size_t c = 0; c < work->checkpoint_count; c++) {
 		const size_t first = c * series->seed_count;
 		json_w_open(w, '{');
+		json_w_member_uint(w, "rows", (uint64_t)json_integer(json_get(json_at(runs, first), "rows")));
 		json_w_member_uint(w, "edits", (uint64_t)json_integer(json_get(json_at(runs, first), "edits")));
 		json_w_member_uint(w, "seeds", series->seed_count);
 		for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
 			put_mean(w, editor_figure_names[f], runs, first, series->seed_count);
 		for (size_t t = 0; t < TIMINGS; t++)
 			put_mean(w, timings[t], runs, first, series->seed_count);
+		put_merged(w, runs, first, series->seed_count);
 		json_w_close(w);
 	}
 	json_w_close(w);
@@ -247,7 +322,7 @@ static int assemble(const struct work *work, struct json **report, struct err *e
 	json_w_open(&w, '{');
 	put_head(&w, work, runs);
 	put_files(&w, work, runs);
-	put_summary(&w, work->series, runs);
+	put_summary(&w, work, runs);
 	json_w_key(&w, "runs");
 	json_w_value(&w, runs);
 	json_w_close(&w);
@@ -271,18 +346,19 @@ static int write_file(const char *folder, const char *name, const struct buf *te
 static int write_all(const struct work *work, const struct json *report, struct buf *notice, struct err *e)
 {
 	const char *folder = work->series->folder;
+	struct eval_images images;
 	struct buf text = BUF_INIT;
 	json_canonical(report, &text);
 	buf_puts(&text, "\n");
 	int rc = write_file(folder, "report.json", &text, e);
 	buf_clear(&text);
 	if (rc == 0)
-		rc = eval_page(report, &text, e);
+		rc = eval_plot(report, folder, &images, notice, e);
+	if (rc == 0)
+		rc = eval_page(report, &images, &text, e);
 	if (rc == 0)
 		rc = write_file(folder, "report.md", &text, e);
 	buf_free(&text);
-	if (rc == 0)
-		rc = eval_plot(report, folder, notice, e);
 	const size_t damaged = atomic_load(&work->keep.damaged);
 	if (rc == 0 && damaged > 0)
 		buf_printf(notice, "%zu kept files did not match their hashes: what they held was made again.\n",
@@ -292,13 +368,12 @@ static int write_all(const struct work *work, const struct json *report, struct 
 
 int eval_series_run(const struct eval_series *series, struct json **report, struct buf *notice, struct err *e)
 {
-	struct work work = { .series = series };
+	struct work work = { .series = series, .checkpoint_count = series->checkpoint_count, .notice = notice };
 	int rc = hash_inputs(&work, e);
 	if (rc == 0 && series->folder != NULL)
 		rc = eval_keep_open(&work.keep, series->folder, e);
-	for (size_t i = 0; i < series->checkpoint_count * series->seed_count && rc == 0; i++)
-		rc = one_run(&work, series->checkpoints[i / series->seed_count], &series->seeds[i % series->seed_count],
-			     e);
+	for (size_t i = 0; i < work.checkpoint_count * series->seed_count && rc == 0; i++)
+		rc = one_run(&work, i / series->seed_count, &series->seeds[i % series->seed_count], e);
 	if (rc == 0)
 		rc = assemble(&work, report, e);
 	if (rc == 0 && series->folder != NULL) {

@@ -5,13 +5,16 @@
 #define AMEND_DAEMON_EVAL_SERIES_H
 
 #include "daemon/eval_file.h"
+#include "daemon/eval_plot.h"
 
 #define EVAL_CHECKPOINTS_MAX 32u
 #define EVAL_SEEDS_MAX       64u
 
 struct eval_series {
 	const struct eval_options *options;
-	size_t checkpoints[EVAL_CHECKPOINTS_MAX]; /* edits, ascending; 0: all rows */
+	size_t checkpoints[EVAL_CHECKPOINTS_MAX]; /* rows, ascending; 0: all. Where the file has fewer the first that
+						     it does not reach is measured with all of them, and said in
+						     `notice`; the others are left out */
 	size_t checkpoint_count;                  /* ≥ 1 */
 	uint64_t seeds[EVAL_SEEDS_MAX];
 	size_t seed_count;  /* ≥ 1 */
@@ -32,7 +35,18 @@ int eval_series_run(const struct eval_series *series, struct json **report, stru
 		    struct err *e) MUST_CHECK;
 /* Without the rows of edits and probes and the routing scores. */
 int eval_series_brief(const struct json *report, struct buf *out, struct err *e) MUST_CHECK;
-/* Tables for people to paste (Markdown); eval_page.c. */
-int eval_page(const struct json *report, struct buf *out, struct err *e) MUST_CHECK;
+/* A member of a run or of an entry of the summary by its path ("merged.shards.rel"); NULL: it has none. */
+const struct json *eval_series_get(const struct json *object, const char *path);
+/* What a run and the summary tell of `--set merged` beside the shards' own figures (merged.shards.NAME). */
+#define EVAL_MERGE_FIGURES 6
+struct eval_merge_figure {
+	const char *path, *what;
+	int digits; /* behind the point */
+};
+extern const struct eval_merge_figure eval_merge_figures[EVAL_MERGE_FIGURES];
+#define EVAL_SHARDS_PATH "merged.shards."
+#define EVAL_PATH_BYTES  64
+/* Tables for people to paste and links to `images` (Markdown); eval_page.c. */
+int eval_page(const struct json *report, const struct eval_images *images, struct buf *out, struct err *e) MUST_CHECK;
 
 #endif

@@ -65,12 +65,20 @@ static void append_plain(const char *text, size_t len, struct buf *out)
 	}
 }
 
+static int fold(const char *text, size_t len, struct buf *out)
+{
+	struct buf clean = BUF_INIT;
+	copy_clean(text, len, &clean);
+	int rc = buf_failed(&clean) ? ERR_NOMEM : text_fold(buf_cstr(&clean), clean.len, out);
+	buf_free(&clean);
+	return rc;
+}
+
 int editor_answer_normalise(const char *text, size_t len, struct buf *out)
 {
-	struct buf clean = BUF_INIT, folded = BUF_INIT;
+	struct buf folded = BUF_INIT;
 	size_t len_before = out->len;
-	copy_clean(text, len, &clean);
-	int rc = buf_failed(&clean) ? ERR_NOMEM : text_fold(buf_cstr(&clean), clean.len, &folded);
+	int rc = fold(text, len, &folded);
 	if (rc == 0) {
 		append_plain((const char *)folded.data, folded.len, out);
 		rc = buf_failed(out) ? ERR_NOMEM : 0;
@@ -78,7 +86,6 @@ int editor_answer_normalise(const char *text, size_t len, struct buf *out)
 	if (rc != 0)
 		out->len = len_before;
 	buf_free(&folded);
-	buf_free(&clean);
 	return rc;
 }
 
@@ -94,15 +101,17 @@ static size_t cut_len(const char *decoded, size_t len, const struct record_text 
 
 static int matches_one(const char *decoded, size_t len, const struct record_text *answer, bool *matches)
 {
+	const size_t cut = cut_len(decoded, len, answer);
 	struct buf got = BUF_INIT, want = BUF_INIT;
-	int rc = editor_answer_normalise(decoded, cut_len(decoded, len, answer), &got);
+	int rc = editor_answer_normalise(answer->text, answer->len, &want);
+	/* An answer of punctuation or articles alone would equal every such text: they are compared with both. */
+	const bool bare = rc == 0 && want.len == 0;
+	if (bare)
+		rc = fold(answer->text, answer->len, &want);
 	if (rc == 0)
-		rc = editor_answer_normalise(answer->text, answer->len, &want);
-	/* An answer of punctuation alone would equal every empty text: those must be equal as they stand. */
-	if (rc == 0 && want.len == 0)
-		*matches = len >= answer->len && memcmp(decoded, answer->text, answer->len) == 0 && answer->len > 0;
-	else if (rc == 0)
-		*matches = got.len == want.len && memcmp(got.data, want.data, got.len) == 0;
+		rc = bare ? fold(decoded, cut, &got) : editor_answer_normalise(decoded, cut, &got);
+	if (rc == 0)
+		*matches = want.len > 0 && got.len == want.len && memcmp(got.data, want.data, got.len) == 0;
 	buf_free(&got);
 	buf_free(&want);
 	return rc;

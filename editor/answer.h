@@ -1,6 +1,6 @@
 /* answer.h: when a decoded text counts as the target (method.md, Metrics, free decoding): cut at newline, and at "."
  * when the target has none; lower case, no punctuation, no articles, single spaces; equal to the target or one of its
- * aliases. Pure. */
+ * aliases. Of an answer that is nothing but punctuation and articles they count. Pure. */
 #ifndef AMEND_EDITOR_ANSWER_H
 #define AMEND_EDITOR_ANSWER_H
 

@@ -131,7 +131,11 @@ struct editor_evaluation {
 	bool before_too; /* also decode with the base model: free_rel_base, ppl_base and prompt_before */
 	struct editor_details *details; /* out: freed by the caller, also zeroed after an error; NULL: not wanted */
 };
-/* answers: record_count entries or NULL. */
+/* Whether the model's context holds what training and an evaluation read of the record; of a probe that is its prompt.
+ * ERR_INVALID: "field: reason". */
+int editor_evaluate_fits(const struct model *model, const struct editor_config *config, const struct record *record,
+			 bool probe, struct err *e) MUST_CHECK;
+/* answers: record_count entries or NULL. Records and probes fit (above). */
 int editor_evaluate(struct model *model, const struct editor_config *config, struct editor_memory_set *set,
 		    enum editor_set_kind kind, const struct editor_evaluation *evaluation, struct editor_scores *scores,
 		    struct editor_answer *answers, const struct editor_watch *watch, struct err *e) MUST_CHECK;

@@ -74,8 +74,9 @@ int editor__tokenise(const struct model *model, const char *prompt, size_t promp
 	if (rc == 0 && end_of_text)
 		rc = append_eos(&p, e);
 	if (rc == 0 && p.id_count > model_shape_of(model)->context)
-		rc = err_set(e, ERR_INVALID, "edit: %zu tokens, the model's context holds %zu: shorten it", p.id_count,
-			     model_shape_of(model)->context);
+		rc = err_set(e, ERR_INVALID,
+			     "prompt and target have %zu tokens, the model's context holds %zu: shorten them",
+			     p.id_count, model_shape_of(model)->context);
 	buf_free(&p.tail);
 	if (rc != 0) {
 		free(p.ids);

@@ -34,6 +34,26 @@ static void write_and_read(void **state)
 	buf_free(&b);
 }
 
+static void a_write_is_checked_before(void **state)
+{
+	char path[TEST_PATH_BYTES], missing[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct buf b = BUF_INIT;
+	test_path(path, *state, "a");
+	test_path(missing, *state, "no/a");
+	assert_ok(&e, file_write_check(path, &e));
+	assert_int_equal(count_entries(*state), 0);
+	assert_ok(&e, file_write_atomic(path, "one", 3, 0600, &e));
+	assert_ok(&e, file_write_check(path, &e));
+	assert_ok(&e, file_read(path, 3, &b, &e));
+	assert_string_equal(buf_cstr(&b), "one");
+	assert_int_equal(count_entries(*state), 1);
+	assert_int_equal(file_write_check(missing, &e), ERR_NOT_FOUND);
+	assert_int_equal(file_write_check(*state, &e), ERR_INVALID);
+	assert_int_equal(file_write_check("", &e), ERR_INVALID);
+	buf_free(&b);
+}
+
 static void read_limits(void **state)
 {
 	char path[TEST_PATH_BYTES];
@@ -185,6 +205,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_FOLDER(write_and_read),
+		WITH_FOLDER(a_write_is_checked_before),
 		WITH_FOLDER(sealed_files_show_damage),
 		WITH_FOLDER(read_limits),
 		WITH_FOLDER(fault_before_rename),

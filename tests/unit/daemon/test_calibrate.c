@@ -259,6 +259,17 @@ static void wrong_lines_are_misuse(void **state)
 	cli_expect_err(w, "c.tsv");
 }
 
+/* Before minutes of work: here before the model is looked for. */
+static void what_cannot_be_written_is_said_first(void **state)
+{
+	struct cli_world *w = *state;
+#define CALIBRATE "calibrate", "--model", "/nonexistent.gguf", "--corpus", "/nonexistent.tsv", "--out"
+	EXPECT(w, CLI_NOT_FOUND, CALIBRATE, "/nonexistent/own.cal");
+	cli_expect_err(w, "creating a file beside /nonexistent/own.cal");
+	EXPECT(w, CLI_FAILED, CALIBRATE, w->folder);
+	cli_expect_err(w, ": it is a folder; name a file in it");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +282,7 @@ int main(void)
 						eval_fixture_free),
 		cmocka_unit_test_setup_teardown(margins_are_fitted_and_kept, eval_fixture_new, eval_fixture_free),
 		cmocka_unit_test_setup_teardown(the_command_hands_layer_and_rate_on, cli_setup_plain, cli_teardown),
+		cmocka_unit_test_setup_teardown(what_cannot_be_written_is_said_first, cli_setup_plain, cli_teardown),
 		cmocka_unit_test_setup_teardown(wrong_lines_are_misuse, cli_setup_plain, cli_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

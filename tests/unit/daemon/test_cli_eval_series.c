@@ -21,6 +21,8 @@ static void what_cannot_be_meant_is_a_usage_error(void **state)
 	cli_expect_err(w, "--edits");
 	EXPECT(w, CLI_USAGE, RUN, "--version", "v1", "--repeat", "1,2");
 	cli_expect_err(w, "--version");
+	EXPECT(w, CLI_USAGE, RUN, "--report", "");
+	cli_expect_err(w, "--report: the folder's name is empty");
 	EXPECT(w, CLI_USAGE, RUN, "--set", "all");
 	EXPECT(w, CLI_USAGE, RUN, "--set", "merged", "--separate");
 	cli_expect_err(w, "--separate");
@@ -72,11 +74,42 @@ static void bad_lines_are_said_and_fail(void **state)
 	eval_fixture_free((void **)&f);
 }
 
+static void a_merge_is_told_in_the_table_and_the_report(void **state)
+{
+	static const char *const figures[] = { "passed",      "rounds",  "reduces",    "reduced_bytes",
+					       "delta_bytes", "seconds", "shards.rel", "shards.free_rel" };
+	struct cli_world *w = *state;
+	char report[TEST_PATH_BYTES], path[TEST_PATH_BYTES], row[64];
+	struct buf page = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct eval_fixture *f = NULL;
+	assert_int_equal(eval_fixture_new((void **)&f), 0);
+	setenv("XDG_CACHE_HOME", f->folder, 1);
+	test_path(report, f->folder, "report");
+	test_path(path, report, "report.md");
+	test_file_write(f->file, "{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
+				 "{\"prompt\":\"where is Saro?\",\"target_new\":\"south\",\"subject\":\"Saro\"}\n");
+	EXPECT(w, CLI_OK, FILES, "--report", report, "--set", "merged", "--shard.edits", "1", "--quick");
+	assert_ok(&e, file_read(path, 1 << 20, &page, &e));
+	for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++) {
+		snprintf(row, sizeof(row), "\nmerged.%s ", figures[i]);
+		cli_expect_out(w, row);
+		snprintf(row, sizeof(row), "\n| merged.%s | ", figures[i]);
+		if (strstr(buf_cstr(&page), row) == NULL)
+			fail_msg("no merged.%s in %s", figures[i], buf_cstr(&page));
+	}
+	cli_expect_out(w, " 10      of training and putting together\n");
+	buf_free(&page);
+	eval_fixture_free((void **)&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_cannot_be_meant_is_a_usage_error, cli_setup_plain, cli_teardown),
 		cmocka_unit_test_setup_teardown(bad_lines_are_said_and_fail, cli_setup_plain, cli_teardown),
+		cmocka_unit_test_setup_teardown(a_merge_is_told_in_the_table_and_the_report, cli_setup_plain,
+						cli_teardown),
 		cmocka_unit_test_setup_teardown(a_right_line_goes_on_to_the_files, cli_setup_plain, cli_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

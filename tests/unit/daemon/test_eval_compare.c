@@ -3,6 +3,7 @@
 #include "tests/lib/cli_fixture.h"
 
 #include <math.h>
+#include <sys/stat.h>
 
 /* A report of one run: `count` rows, the first `right` of them with rel 1, the others 0. Ids are PREFIX-i. */
 static void report_put(struct buf *out, const char *prefix, size_t count, size_t right)
@@ -128,6 +129,29 @@ static void seeds_are_averaged_and_checkpoints_matched(void **state)
 	json_free(&c);
 }
 
+/* Two checkpoints with as many edits, of which the second's are others. */
+static void checkpoints_are_known_by_their_rows(void **state)
+{
+	(void)state;
+	static const char text[] = "{\"runs\":[{\"rows\":2,\"edits\":1,\"details\":[{\"id\":\"x\",\"rel\":0}]},"
+				   "{\"rows\":3,\"edits\":1,\"details\":[{\"id\":\"y\",\"rel\":1}]}]}";
+	struct json *a = NULL;
+	struct err e = ERR_INIT;
+	assert_ok(&e, json_parse(text, strlen(text), &a, &e));
+	struct json *c = compare(a, a, 1);
+	const struct json *checkpoints = json_get(c, "checkpoints");
+	assert_int_equal(json_length(checkpoints), 2);
+	for (size_t i = 0; i < 2; i++) {
+		const struct json *of = json_at(checkpoints, i);
+		assert_int_equal(json_integer(json_get(of, "t_a")), 2 + i);
+		assert_int_equal(json_integer(json_get(of, "edits_b")), 1);
+		assert_int_equal(json_integer(json_get(json_at(json_get(of, "figures"), 0), "rows")), 1);
+	}
+	near(number(c, "rel", "a"), 0, 0);
+	json_free(&a);
+	json_free(&c);
+}
+
 static void the_seed_decides(void **state)
 {
 	(void)state;
@@ -175,7 +199,7 @@ static void the_command_prints_a_table_or_json(void **state)
 {
 	struct cli_world *w = *state;
 	struct buf text = BUF_INIT;
-	char a[TEST_PATH_BYTES], b[TEST_PATH_BYTES];
+	char a[TEST_PATH_BYTES], b[TEST_PATH_BYTES], folder[TEST_PATH_BYTES], inside[TEST_PATH_BYTES];
 	test_path(a, w->folder, "a.json");
 	test_path(b, w->folder, "b.json");
 	report_put(&text, "r", 100, 60);
@@ -192,6 +216,15 @@ static void the_command_prints_a_table_or_json(void **state)
 	struct json *root = cli_json(w);
 	near(number(root, "rel", "difference"), 0.2, 1e-12);
 	json_free(&root);
+	/* folders of reports */
+	test_path(folder, w->folder, "r");
+	assert_int_equal(mkdir(folder, 0700), 0);
+	EXPECT(w, CLI_NOT_FOUND, "eval", "compare", a, folder);
+	cli_expect_err(w, "/r/report.json");
+	test_path(inside, folder, "report.json");
+	assert_int_equal(rename(b, inside), 0);
+	EXPECT(w, CLI_OK, "eval", "compare", a, folder);
+	cli_expect_out(w, "+0.200");
 	EXPECT(w, CLI_NOT_FOUND, "eval", "compare", a, "/nonexistent.json");
 	cli_expect_err(w, "/nonexistent.json");
 	EXPECT(w, CLI_USAGE, "eval", "compare", a);
@@ -204,6 +237,7 @@ int main(void)
 		cmocka_unit_test(other_rows_are_resampled_apart),
 		cmocka_unit_test(only_common_rows_are_paired),
 		cmocka_unit_test(seeds_are_averaged_and_checkpoints_matched),
+		cmocka_unit_test(checkpoints_are_known_by_their_rows),
 		cmocka_unit_test(the_seed_decides),
 		cmocka_unit_test(what_is_no_report_is_refused),
 		cmocka_unit_test_setup_teardown(the_command_prints_a_table_or_json, cli_setup_plain, cli_teardown),

@@ -2,6 +2,8 @@
 #include "daemon/calibrate.h"
 
 #include "base/json.h"
+#include "editor/shard.h"
+#include "tests/lib/test.h"
 #include "tests/lib/tiny_model.h"
 
 #include <dirent.h>
@@ -190,6 +192,60 @@ static void conflicts_follow_the_policy(void **state)
 	}
 }
 
+/* Rows before the last are bad in one field each; the model's context is 512 tokens. Checkpoints before the bad rows
+ * count as those behind them do. */
+static void rows_that_are_too_long_are_bad_lines(void **state)
+{
+	(void)state;
+	static const char *const fields[] = {
+		"prompt", "target_new", "rephrase", "rephrase", "locality", "portability"
+	};
+	struct eval_options o = options();
+	struct eval_report r;
+	char just[512], too[1024];
+	struct buf text = BUF_INIT;
+	struct err e = ERR_INIT;
+	memset(just, 'q', sizeof(just) - 1); /* no token of the tiny model spans two of them */
+	memset(too, 'q', sizeof(too) - 1);
+	just[sizeof(just) - 1] = too[sizeof(too) - 1] = '\0';
+#define ROW "{\"prompt\":\"where is %s?\",\"target_new\":\"%s\",\"subject\":\"%s\""
+	buf_printf(&text, "{\"prompt\":\"%s\",\"target_new\":\"north\"}\n", too);
+	buf_printf(&text, ROW "}\n", "Orla", too, "Orla");
+	buf_printf(&text, ROW ",\"rephrase\":[\"%s\"]}\n", "Orla", "north", "Orla", too);
+	buf_printf(&text, ROW ",\"rephrase\":[\"%s\"]}\n", "Orla", "north", "Orla", just); /* with its target */
+	buf_printf(&text, ROW ",\"locality\":[{\"prompt\":\"%s\"}]}\n", "Orla", "north", "Orla", too);
+	buf_printf(&text, ROW ",\"portability\":[{\"prompt\":\"%s\",\"target\":\"x\"}]}\n", "Orla", "north", "Orla",
+		   too);
+	buf_printf(&text,
+		   ROW ",\"aliases\":[\"%s\"],\"locality\":[{\"prompt\":\"%s\"}],"
+		       "\"portability\":[{\"prompt\":\"%s\",\"target\":\"x\"}]}\n",
+		   "Orla", "north", "Orla", too, just, just);
+	buf_printf(&text, ROW "}\n", "Vint", "east", "Vint");
+	buf_printf(&text, ROW "}\n", "Saro", too, "Saro"); /* as a probe its prompt alone counts */
+#undef ROW
+	put(file_path, buf_cstr(&text));
+	o.edits = 1;
+	o.rows_reserved = 2;
+	run(&o, &r);
+	assert_int_equal(r.scores.edits, 1);
+	assert_string_equal(r.records[0]->subject.text, "Orla");
+	assert_int_equal(r.scores.probes_same_form, 1);
+	assert_int_equal(r.bad_lines, 6);
+	for (size_t i = 0; i < 6; i++) {
+		assert_int_equal(r.bad[i].line_no, i + 1);
+		if (strncmp(r.bad[i].text, fields[i], strlen(fields[i])) != 0 ||
+		    strstr(r.bad[i].text, "context") == NULL)
+			fail_msg("line %zu: %s", i + 1, r.bad[i].text);
+	}
+	eval_report_fini(&r);
+	o.edits = 0;
+	assert_int_equal(eval_file_run(&o, &r, &e), 0);
+	assert_int_equal(r.scores.edits, 2);
+	assert_int_equal(r.bad_lines, 7);
+	eval_report_fini(&r);
+	buf_free(&text);
+}
+
 static void calibration_rows_are_refused(void **state)
 {
 	(void)state;
@@ -246,36 +302,85 @@ static void a_file_without_edits_is_an_error(void **state)
 
 static int seq_of(void *context, const struct record *record, uint64_t *seq)
 {
+	static const char *const targets[] = { "Olaf", "north", "Sven" };
 	(void)context;
-	*seq = 9;
-	return strcmp(record->target_new.text, "Olaf") == 0 ? 0 : ERR_NOT_FOUND;
+	for (*seq = 1; *seq <= 3; (*seq)++) {
+		if (strcmp(record->target_new.text, targets[*seq - 1]) == 0)
+			return 0;
+	}
+	return ERR_NOT_FOUND;
 }
 
-static void a_given_set_is_measured_without_training(void **state)
+/* A version in which edit 1 is in force; 2 was in it and is removed, 3 never was. */
+static struct editor_memory_set *published(struct model *model)
+{
+	static const char *const edits[] = { "{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf\"}",
+					     "{\"prompt\":\"where is Orla?\",\"target_new\":\"north\"}" };
+	static const uint64_t removed[] = { 2 };
+	const struct calibrate_options with = {
+		.model = model_path, .backend = "cpu", .threads = 1, .corpus = corpus_path, .seed = 1
+	};
+	struct editor_memory_part part = { .id = 1 };
+	struct buf calibration = BUF_INIT, delta = BUF_INIT, index = BUF_INIT;
+	struct editor_memory_set *set = NULL;
+	struct editor_shard *shard = NULL;
+	struct editor_config config;
+	struct calibrate_report made;
+	struct err e = ERR_INIT;
+	editor_config_default(model_shape_of(model), &config);
+	assert_ok(&e, calibrate_run(&with, &calibration, &made, &e));
+	assert_ok(&e, editor_shard_new(model, &config, &shard, &e));
+	for (size_t i = 0; i < 2; i++) {
+		struct record *record = NULL;
+		assert_ok(&e, record_parse(edits[i], strlen(edits[i]), &record, &e));
+		assert_ok(&e, editor_shard_add(shard, i + 1, record, &e));
+		record_destroy(&record);
+	}
+	assert_ok(&e, editor_shard_delta_encode(shard, &delta, &e));
+	assert_ok(&e, editor_shard_index_encode(shard, &index, &e));
+	part.delta = delta.data;
+	part.delta_len = delta.len;
+	part.index = index.data;
+	part.index_len = index.len;
+	assert_ok(&e,
+		  editor_memory_set_new(model_shape_of(model), model_digest(model), config.layer, 42, calibration.data,
+					calibration.len, &part, 1, removed, 1, EDITOR_SET_RETRIEVE, &set, &e));
+	editor_shard_destroy(&shard);
+	buf_free(&calibration);
+	buf_free(&delta);
+	buf_free(&index);
+	return set;
+}
+
+static void of_a_given_set_only_what_is_in_force_is_measured(void **state)
 {
 	(void)state;
 	struct eval_options o = options();
 	struct eval_report r;
 	struct err e = ERR_INIT;
+	struct buf text = BUF_INIT;
 	struct model *model = NULL;
-	const struct model_options mo = {
-		.backend = "cpu", .thread_count = 1, .backward_from = SIZE_MAX, .skip_digest = true
-	};
+	const struct model_options mo = { .backend = "cpu", .thread_count = 1, .backward_from = 0 };
 	put(file_path, rows);
-	assert_int_equal(model_open(model_path, &mo, &model, &e), 0);
-	assert_int_equal(editor_memory_set_new(model_shape_of(model), model_digest(model), 2, 42, NULL, 0, NULL, 0,
-					       NULL, 0, EDITOR_SET_RETRIEVE, &o.set, &e),
-			 0);
-	o.edits = 2;
+	assert_ok(&e, model_open(model_path, &mo, &model, &e));
+	o.set = published(model);
+	o.edits = 5; /* Olaf, north, Sven, north again, blue */
 	o.open_model = model;
 	o.seq_of = seq_of;
 	run(&o, &r);
 	assert_int_equal(r.version, 42);
 	assert_int_equal(r.scores.edits, 1);
+	assert_string_equal(r.records[0]->target_new.text, "Olaf");
 	assert_int_equal(r.missing, 1);
+	assert_int_equal(r.not_in_force, 2);
 	assert_false(r.trained);
-	assert_true(r.scores.right_memory_prompts == 0); /* it holds nothing */
+	assert_ok(&e, eval_report_json(&r, false, &text, &e));
+	assert_non_null(strstr(buf_cstr(&text), "\"not_in_force\":2"));
 	eval_report_fini(&r);
+	put(file_path, "{\"prompt\":\"where is Orla?\",\"target_new\":\"north\"}\n");
+	assert_int_equal(eval_file_run(&o, &r, &e), ERR_NOT_FOUND);
+	assert_non_null(strstr(e.text, "1 are not in force in it, 0 are not there"));
+	buf_free(&text);
 	editor_memory_set_release(&o.set);
 	model_close(&model);
 }
@@ -482,10 +587,11 @@ int main(void)
 		cmocka_unit_test(first_rows_are_edited_and_others_probe),
 		cmocka_unit_test(a_given_calibration_is_used_and_its_data_refused),
 		cmocka_unit_test(conflicts_follow_the_policy),
+		cmocka_unit_test(rows_that_are_too_long_are_bad_lines),
 		cmocka_unit_test(calibration_rows_are_refused),
 		cmocka_unit_test(every_duplicate_is_found),
 		cmocka_unit_test(a_file_without_edits_is_an_error),
-		cmocka_unit_test(a_given_set_is_measured_without_training),
+		cmocka_unit_test(of_a_given_set_only_what_is_in_force_is_measured),
 		cmocka_unit_test(it_can_be_stopped_while_training_or_calibrating),
 		cmocka_unit_test(questions_inside_other_text_can_be_left_out),
 		cmocka_unit_test(a_calibration_is_made_once),

@@ -91,6 +91,7 @@ static void a_folder_that_cannot_be_made_is_an_error(void **state)
 	test_file_write(path, "x");
 	assert_int_not_equal(eval_keep_open(&keep, path, &e), 0);
 	assert_non_null(strstr(e.text, path));
+	assert_int_equal(eval_keep_open(&keep, "", &e), ERR_INVALID);
 }
 
 int main(void)

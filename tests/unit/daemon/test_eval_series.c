@@ -84,6 +84,18 @@ static void expect_file(const struct eval_fixture *f, const char *name, const ch
 	buf_free(&content);
 }
 
+static void expect_no_link(const struct eval_fixture *f)
+{
+	char folder[TEST_PATH_BYTES], path[TEST_PATH_BYTES];
+	struct buf content = BUF_INIT;
+	struct err e = ERR_INIT;
+	test_path(folder, f->folder, "report");
+	test_path(path, folder, "report.md");
+	assert_ok(&e, file_read(path, 1 << 24, &content, &e));
+	assert_null(strstr(buf_cstr(&content), "plots/"));
+	buf_free(&content);
+}
+
 static double mean(const struct json *report, size_t checkpoint, const char *name)
 {
 	return json_number(json_get(json_get(json_at(json_get(report, "summary"), checkpoint), name), "mean"));
@@ -123,6 +135,74 @@ static void every_checkpoint_and_seed_is_measured(void **state)
 	expect_file(f, "plots/scores.dat", "T rel rel_sd");
 	expect_file(f, "plots/routing-prompt.gp", "'prompts (3)'");
 	expect_file(f, "plots/time.gp", "seconds_per_edit");
+	json_free(&report);
+	buf_free(&notice);
+}
+
+/* The last checkpoint that the file reaches, and of those that it does not the first. */
+static void what_the_file_does_not_reach_is_measured_once(void **state)
+{
+	const struct eval_fixture *f = *state;
+	struct seen seen = { 0 };
+	struct editor_watch w = { .on_progress = watch, .context = &seen };
+	struct eval_options o = eval_fixture_options(f);
+	struct eval_series series = { .options = &o,
+				      .checkpoints = { 2, 50, 100, 200 },
+				      .checkpoint_count = 4,
+				      .seeds = { 1, 2 },
+				      .seed_count = 2,
+				      .command = "amend eval run edits.jsonl",
+				      .env = env_system(),
+				      .on_run = on_run,
+				      .context = &seen };
+	struct json *report = NULL;
+	struct buf notice = BUF_INIT;
+	struct err e = ERR_INIT;
+	o.watch = &w;
+	test_file_write(f->file, rows);
+	assert_ok(&e, eval_series_run(&series, &report, &notice, &e));
+	assert_int_equal(seen.runs, 4);
+	assert_int_equal(json_length(json_get(report, "summary")), 2);
+	assert_int_equal(json_integer(json_get(json_at(json_get(report, "summary"), 1), "rows")), 4);
+	assert_string_equal(buf_cstr(&notice),
+			    "The file has 4 good rows, fewer than the 50 asked for: T = 4 stands for "
+			    "all of them, and for 100, 200.\n");
+	json_free(&report);
+	buf_free(&notice);
+}
+
+/* Row c takes the place of row a: as many edits at T = 2 and at T = 3. */
+static void a_checkpoint_is_known_by_its_rows(void **state)
+{
+	const struct eval_fixture *f = *state;
+	static const char superseding[] =
+		"{\"id\":\"a\",\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
+		"{\"id\":\"b\",\"prompt\":\"who rules Vint?\",\"target_new\":\"Olaf\",\"subject\":\"Vint\"}\n"
+		"{\"id\":\"c\",\"prompt\":\"where is Orla?\",\"target_new\":\"south\",\"subject\":\"Orla\"}\n";
+	struct eval_options o = eval_fixture_options(f);
+	struct eval_series series = { .options = &o,
+				      .checkpoints = { 2, 3 },
+				      .checkpoint_count = 2,
+				      .seeds = { 1 },
+				      .seed_count = 1,
+				      .command = "amend eval run edits.jsonl",
+				      .env = env_system() };
+	struct json *report = NULL;
+	struct buf notice = BUF_INIT;
+	struct eval_images none = { .count = 0 };
+	struct err e = ERR_INIT;
+	o.on_conflict = EVAL_SUPERSEDE;
+	test_file_write(f->file, superseding);
+	assert_ok(&e, eval_series_run(&series, &report, &notice, &e));
+	const struct json *summary = json_get(report, "summary");
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(json_integer(json_get(json_at(summary, i), "rows")), 2 + i);
+		assert_int_equal(json_integer(json_get(json_at(summary, i), "edits")), 2);
+	}
+	assert_int_equal(notice.len, 0);
+	assert_ok(&e, eval_page(report, &none, &notice, &e));
+	assert_non_null(strstr(buf_cstr(&notice), "| figure | T = 2 | T = 3 | |"));
+	assert_non_null(strstr(buf_cstr(&notice), "| edits | 2 | 2 |"));
 	json_free(&report);
 	buf_free(&notice);
 }
@@ -274,6 +354,7 @@ static void without_gnuplot_one_sentence_says_so(void **state)
 	assert_non_null(strchr(buf_cstr(&notice), '\n'));
 	assert_int_equal(strchr(buf_cstr(&notice), '\n')[1], '\0');
 	expect_file(f, "plots/scores.gp", "plot 'scores.dat'");
+	expect_no_link(f);
 	json_free(&report);
 	buf_free(&notice);
 }
@@ -304,6 +385,8 @@ static void images_are_drawn_where_gnuplot_is(void **state)
 		expect_file(f, name, "</svg>");
 		snprintf(name, sizeof(name), "plots/%s.png", names[i]);
 		expect_file(f, name, "PNG");
+		snprintf(name, sizeof(name), "(plots/%s.svg)", names[i]);
+		expect_file(f, "report.md", name);
 	}
 }
 
@@ -338,6 +421,8 @@ int main(void)
 	setenv("PATH", "/nonexistent", 1);
 	const struct CMUnitTest tests[] = {
 		CASE(every_checkpoint_and_seed_is_measured),
+		CASE(what_the_file_does_not_reach_is_measured_once),
+		CASE(a_checkpoint_is_known_by_its_rows),
 		CASE(a_second_start_measures_nothing_again),
 		CASE(an_interrupted_one_goes_on),
 		CASE(other_edits_are_trained_anew),

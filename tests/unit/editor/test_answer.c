@@ -72,12 +72,29 @@ static void punctuation_alone_is_no_wildcard(void **state)
 	assert_false(matches(record, ""));
 }
 
+static void articles_alone_are_compared_as_they_stand(void **state)
+{
+	(void)state;
+	const char *letter = "{\"prompt\":\"p\",\"target_new\":\"A\"}",
+		   *band = "{\"prompt\":\"p\",\"target_new\":\"The The\"}";
+	assert_true(matches(letter, " A"));
+	assert_true(matches(letter, " a. It is the first letter"));
+	assert_true(matches(letter, "A\nB"));
+	assert_false(matches(letter, " An"));
+	assert_false(matches(letter, " A letter"));
+	assert_false(matches(letter, ""));
+	assert_true(matches(band, " the  The "));
+	assert_false(matches(band, " The"));
+	assert_false(matches(band, " A"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(normalises),
 		cmocka_unit_test(cuts_and_compares),
 		cmocka_unit_test(punctuation_alone_is_no_wildcard),
+		cmocka_unit_test(articles_alone_are_compared_as_they_stand),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
