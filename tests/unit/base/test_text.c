@@ -70,10 +70,10 @@ static void ascii_folds_as_other_text(void **state)
 	for (size_t i = 0; i < 3000; i++) {
 		char text[40];
 		struct buf alone = BUF_INIT, followed = BUF_INIT;
-		const size_t len = 1 + (size_t)rng_below(&rng, 30);
-		for (size_t k = 0; k < len; k++)
+		const size_t before = (size_t)rng_below(&rng, 30), len = before + 1;
+		for (size_t k = 0; k < before; k++)
 			text[k] = (char)(rng_below(&rng, 3) > 0 ? rng_below(&rng, 128) : ' ');
-		text[len - 1] = (char)('A' + rng_below(&rng, 26));
+		text[before] = (char)('A' + rng_below(&rng, 26));
 		memcpy(text + len, "é", 2);
 		buf_puts(&alone, "before");
 		assert_int_equal(text_fold(text, len, &alone), 0);
