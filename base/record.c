@@ -327,6 +327,11 @@ int record_subject_key(const struct record *record, struct buf *out)
 	return text_fold(t->text, t->len, out);
 }
 
+int record_prompt_key(const struct record *record, struct buf *out)
+{
+	return text_fold(record->prompt.text, record->prompt.len, out);
+}
+
 /* Folds both through `fold` and compares. */
 static int same_folded(const struct record *a, const struct record *b, int (*fold)(const struct record *, struct buf *),
 		       bool *same)
@@ -349,13 +354,17 @@ static int fold_target(const struct record *r, struct buf *out)
 
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts)
 {
-	bool same_subject = false, same_target = false;
+	bool same_target = false, same_prompt = false, same_subject = false;
 	*conflicts = false;
-	int rc = same_folded(a, b, record_subject_key, &same_subject);
-	if (rc != 0 || !same_subject)
-		return rc;
-	rc = same_folded(a, b, fold_target, &same_target);
+	int rc = same_folded(a, b, fold_target, &same_target);
 	if (rc != 0 || same_target)
+		return rc;
+	rc = same_folded(a, b, record_prompt_key, &same_prompt);
+	*conflicts = rc == 0 && same_prompt;
+	if (rc != 0 || same_prompt)
+		return rc;
+	rc = same_folded(a, b, record_subject_key, &same_subject);
+	if (rc != 0 || !same_subject)
 		return rc;
 	double overlap = 0.0;
 	rc = text_prompt_overlap(a->prompt.text, a->prompt.len, b->prompt.text, b->prompt.len, a->subject.text,

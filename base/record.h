@@ -44,7 +44,10 @@ void record_destroy(struct record **record);
 /* The folded subject that placement and conflicts go by; the folded prompt when there is no subject. Appended to `out`.
  */
 int record_subject_key(const struct record *record, struct buf *out) MUST_CHECK;
-/* Two edits conflict: same subject key, prompt overlap ≥ 0.5, another folded target (design.md, Decisions). */
+/* The folded prompt: edits that ask the same are found under it when only one of them names its subject. Appended. */
+int record_prompt_key(const struct record *record, struct buf *out) MUST_CHECK;
+/* Two edits conflict: another folded target, and the same prompt key, or the same subject key with a prompt overlap
+ * ≥ 0.5 (design.md, Decisions). */
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts) MUST_CHECK;
 
 #endif

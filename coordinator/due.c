@@ -125,21 +125,21 @@ static int begin_event(struct coordinator *c, uint64_t seq, struct err *e)
 
 /* What it contradicts today. `refused`: it was submitted to be rejected then. */
 static int meets(struct coordinator *c, const struct store_edit *edit, const struct record *record,
-		 const struct buf *subject, struct buf *earlier, bool *refused, struct err *e)
+		 const struct edit_keys *keys, struct buf *earlier, bool *refused, struct err *e)
 {
-	int rc = edit->on_conflict != MSG_KEEP ? coordinator__conflicts(c, record, subject, earlier, e) : 0;
+	int rc = edit->on_conflict != MSG_KEEP ? coordinator__conflicts(c, record, keys, earlier, e) : 0;
 	*refused = rc == 0 && edit->on_conflict == MSG_REJECT && earlier->len > 0;
 	return rc;
 }
 
 static int begin_write(struct coordinator *c, struct store_edit *edit, const struct record *record,
-		       const struct buf *subject, struct err *e)
+		       const struct edit_keys *keys, struct err *e)
 {
 	struct buf earlier = BUF_INIT;
 	bool refused = false;
 	int rc = begin_event(c, edit->seq, e);
 	if (rc == 0)
-		rc = meets(c, edit, record, subject, &earlier, &refused, e);
+		rc = meets(c, edit, record, keys, &earlier, &refused, e);
 	if (rc == 0 && refused) {
 		char reason[96];
 		snprintf(reason, sizeof reason, "when its time came it contradicted edit %" PRIu64,
@@ -154,7 +154,7 @@ static int begin_write(struct coordinator *c, struct store_edit *edit, const str
 	c->counts[STORE_EDIT_STATE_SCHEDULED]--;
 	edit->state = STORE_EDIT_STATE_ACCEPTED;
 	if (rc == 0)
-		rc = coordinator__place(c, edit, subject, e);
+		rc = coordinator__place(c, edit, keys, e);
 	c->counts[edit->state]++;
 	return rc == 0 ? store_edit_put(c->txn, edit, e) : rc;
 }
@@ -162,18 +162,18 @@ static int begin_write(struct coordinator *c, struct store_edit *edit, const str
 static int begin_one(struct coordinator *c, struct store_edit *edit, struct err *e)
 {
 	struct record *record = NULL;
-	struct buf subject = BUF_INIT;
+	struct edit_keys keys = { BUF_INIT, BUF_INIT };
 	int rc = coordinator__record_of(c, edit->seq, &record, e);
 	if (rc == ERR_INVALID) { /* kept under older rules */
 		struct err bad = *e;
 		err_clear(e);
 		return coordinator__edit_move(c, edit, STORE_EDIT_STATE_REJECTED, bad.text, e);
 	}
-	if (rc == 0 && record_subject_key(record, &subject) != 0)
-		rc = err_set(e, ERR_NOMEM, "subject: out of memory");
 	if (rc == 0)
-		rc = begin_write(c, edit, record, &subject, e);
-	buf_free(&subject);
+		rc = coordinator__keys_of(record, &keys, e);
+	if (rc == 0)
+		rc = begin_write(c, edit, record, &keys, e);
+	coordinator__keys_free(&keys);
 	record_destroy(&record);
 	return rc;
 }
@@ -186,7 +186,8 @@ static int group_refused(struct coordinator *c, const struct due *from, size_t c
 	for (size_t i = 0; rc == 0 && !*refused && i < count; i++) {
 		struct store_edit edit;
 		struct record *record = NULL;
-		struct buf subject = BUF_INIT, earlier = BUF_INIT;
+		struct edit_keys keys = { BUF_INIT, BUF_INIT };
+		struct buf earlier = BUF_INIT;
 		rc = from[i].begins ? store_edit_get(c->txn, from[i].seq, &edit, e) : ERR_NOT_FOUND;
 		bool member = rc == 0 && edit.group == from->seq && edit.state == STORE_EDIT_STATE_SCHEDULED;
 		if (rc == ERR_NOT_FOUND || (rc == 0 && !member)) {
@@ -197,11 +198,11 @@ static int group_refused(struct coordinator *c, const struct due *from, size_t c
 		if (rc == 0)
 			rc = coordinator__record_of(c, edit.seq, &record, e);
 		if (rc == 0)
-			rc = record_subject_key(record, &subject) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+			rc = coordinator__keys_of(record, &keys, e);
 		if (rc == 0)
-			rc = meets(c, &edit, record, &subject, &earlier, refused, e);
+			rc = meets(c, &edit, record, &keys, &earlier, refused, e);
 		record_destroy(&record);
-		buf_free(&subject);
+		coordinator__keys_free(&keys);
 		buf_free(&earlier);
 		if (rc == ERR_INVALID) {
 			err_clear(e);

@@ -12,7 +12,8 @@ struct intake {
 	const uint8_t *actor;
 	struct record *record; /* NULL: it is none */
 	struct buf group;      /* the group's name; of a bad record too, as far as it can be read */
-	struct buf subject, conflicts;
+	struct edit_keys keys;
+	struct buf conflicts;
 	struct store_edit edit;
 	bool taken; /* decided, with its group */
 	int code;   /* the verdict: 0, ERR_EXISTS (edit.seq: the first one's), or why it is refused */
@@ -25,7 +26,7 @@ static void intakes_free(struct intake **intakes, size_t count)
 		struct intake *in = &(*intakes)[i];
 		record_destroy(&in->record);
 		buf_free(&in->group);
-		buf_free(&in->subject);
+		coordinator__keys_free(&in->keys);
 		buf_free(&in->conflicts);
 	}
 	free(*intakes);
@@ -93,12 +94,11 @@ static int decide_conflicts(struct coordinator *c, struct intake *in, enum msg_o
 {
 	struct store_edit earlier;
 	char reason[STORE_ID_BYTES + 160];
-	int rc = record_subject_key(in->record, &in->subject) != 0 ? err_set(e, ERR_NOMEM, "subject: out of memory")
-								   : 0;
+	int rc = coordinator__keys_of(in->record, &in->keys, e);
 	/* A scheduled edit meets what is live when its time comes (due.c). */
 	if (rc != 0 || policy == MSG_KEEP || in->edit.state == STORE_EDIT_STATE_SCHEDULED)
 		return rc;
-	rc = coordinator__conflicts(c, in->record, &in->subject, &in->conflicts, e);
+	rc = coordinator__conflicts(c, in->record, &in->keys, &in->conflicts, e);
 	if (rc != 0 || policy != MSG_REJECT || in->conflicts.len == 0)
 		return rc;
 	rc = store_edit_get(c->txn, ((const uint64_t *)(const void *)in->conflicts.data)[0], &earlier, e);
@@ -187,11 +187,11 @@ static int intake_write(struct coordinator *c, struct intake *in, struct err *e)
 		rc = superseded_tell(c, in, e);
 	edit->accepted_ms = env_wall_ms(c->env);
 	if (rc == 0 && edit->state == STORE_EDIT_STATE_ACCEPTED)
-		rc = coordinator__place(c, edit, &in->subject, e);
+		rc = coordinator__place(c, edit, &in->keys, e);
 	if (rc == 0)
 		rc = store_edit_put(c->txn, edit, e);
 	if (rc == 0)
-		rc = store_subject_add(c->txn, in->subject.data, in->subject.len, edit->seq, e);
+		rc = coordinator__keys_add(c, &in->keys, edit->seq, e);
 	if (rc == 0 && in->group.len > 0)
 		rc = store_group_add(c->txn, (const char *)in->group.data, in->group.len, edit->seq, e);
 	if (rc == 0)

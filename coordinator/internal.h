@@ -22,7 +22,7 @@
 #define CHUNKS_PENDING_MAX   16   /* chunks stored in one synced transaction */
 #define NEED_HASHES_MAX      4096 /* chunks one peer may be owed */
 #define NEED_ROUTES_MAX      4096
-#define SUBJECT_EDITS_MAX    256  /* newest edits of a subject that a new one is compared with */
+#define SUBJECT_EDITS_MAX    256  /* newest edits of a subject or prompt that a new one is compared with */
 #define ID_SUFFIX_MAX        1000 /* edits that follow one another under one id */
 #define SERVED_BATCH         1000 /* edits marked served in one transaction */
 #define VISIBLE_SAMPLES      4096 /* reservoir of latencies */
@@ -268,16 +268,27 @@ coordinator__worker_least(const struct coordinator *c); /* live, not stalled if 
 void coordinator__peers_forget(struct coordinator *c);
 void coordinator__peers_free(struct coordinator *c);
 
+/* --- keys.c: in c->txn. */
+struct edit_keys {
+	struct buf subject, prompt; /* folded; the same for an edit without a subject */
+};
+int coordinator__keys_of(const struct record *record, struct edit_keys *keys, struct err *e) MUST_CHECK;
+void coordinator__keys_free(struct edit_keys *keys);
+int coordinator__keys_add(struct coordinator *c, const struct edit_keys *keys, uint64_t seq, struct err *e) MUST_CHECK;
+/* The edits under either key in ledger order, each once, as uint64_t. `seqs` is empty before. */
+int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs,
+			   struct err *e) MUST_CHECK;
+
 /* --- place.c */
 /* All below work in c->txn. */
-/* An edit of a group goes to the shard of the group's first, else to where its subject is. */
-int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct buf *subject,
+/* An edit of a group goes to the shard of the group's first, else to where its subject or its prompt is. */
+int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct edit_keys *keys,
 		       struct err *e) MUST_CHECK;
 void coordinator__place_waiting(struct coordinator *c); /* its own transactions */
 /* The record of an edit, from its event. ERR_INVALID: kept under older rules. */
 int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e) MUST_CHECK;
 /* Live edits that conflict with `record`, newest last, appended to `seqs` as uint64_t. */
-int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct buf *subject,
+int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
 			   struct buf *seqs, struct err *e) MUST_CHECK;
 /* The id for a new edit. 0; ERR_EXISTS (`*seq`: the first one's); ERR_CONFLICT; else a store error. */
 int coordinator__edit_id(struct coordinator *c, const struct record *record, const struct hash *payload,

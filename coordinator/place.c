@@ -22,10 +22,10 @@ static size_t shards_wanted(const struct coordinator *c)
 }
 
 /* The newest edit of a subject names its shard: what people say about one thing is trained together. */
-static int shard_of_subject(struct coordinator *c, const struct buf *subject, struct shard **out, struct err *e)
+static int shard_of_keys(struct coordinator *c, const struct edit_keys *keys, struct shard **out, struct err *e)
 {
 	struct buf seqs = BUF_INIT;
-	int rc = store_subject_list(c->txn, subject->data, subject->len, &seqs, e);
+	int rc = coordinator__keys_list(c, keys, &seqs, e);
 	const uint64_t *list = (const void *)seqs.data;
 	for (size_t i = seqs.len / sizeof *list; rc == 0 && *out == NULL && i-- > 0;) {
 		struct store_edit edit;
@@ -59,11 +59,11 @@ static struct shard *emptiest(struct coordinator *c, size_t *open)
 	return best;
 }
 
-static int choose(struct coordinator *c, const struct buf *subject, struct shard **out, struct err *e)
+static int choose(struct coordinator *c, const struct edit_keys *keys, struct shard **out, struct err *e)
 {
 	size_t open;
 	*out = NULL;
-	int rc = shard_of_subject(c, subject, out, e);
+	int rc = shard_of_keys(c, keys, out, e);
 	if (rc != 0 || *out != NULL)
 		return rc;
 	*out = emptiest(c, &open);
@@ -94,11 +94,11 @@ static int choose_roomy(struct coordinator *c, struct shard **shard, struct err 
 	return *shard != NULL ? 0 : e->code;
 }
 
-int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct buf *subject, struct err *e)
+int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct edit_keys *keys, struct err *e)
 {
 	struct shard *shard;
 	bool follows = edit->group != 0 && edit->group != edit->seq;
-	int rc = follows ? choose_beside(c, edit->group, &shard, e) : choose(c, subject, &shard, e);
+	int rc = follows ? choose_beside(c, edit->group, &shard, e) : choose(c, keys, &shard, e);
 	if (rc == 0 && edit->group == edit->seq)
 		rc = choose_roomy(c, &shard, e);
 	if (rc != 0 || shard == NULL)
@@ -123,23 +123,23 @@ int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **
 static int place_one(struct coordinator *c, struct store_edit *edit, struct err *e)
 {
 	struct record *record = NULL;
-	struct buf subject = BUF_INIT;
+	struct edit_keys keys = { BUF_INIT, BUF_INIT };
 	int rc = coordinator__record_of(c, edit->seq, &record, e);
 	if (rc == ERR_INVALID) {
 		struct err bad = *e;
 		err_clear(e);
 		return coordinator__edit_move(c, edit, STORE_EDIT_STATE_REJECTED, bad.text, e);
 	}
-	if (rc == 0 && record_subject_key(record, &subject) != 0)
-		rc = err_set(e, ERR_NOMEM, "subject: out of memory");
 	if (rc == 0)
-		rc = coordinator__place(c, edit, &subject, e);
+		rc = coordinator__keys_of(record, &keys, e);
+	if (rc == 0)
+		rc = coordinator__place(c, edit, &keys, e);
 	if (rc == 0 && edit->state == STORE_EDIT_STATE_PLACED) {
 		c->counts[STORE_EDIT_STATE_ACCEPTED]--;
 		c->counts[STORE_EDIT_STATE_PLACED]++;
 		rc = store_edit_put(c->txn, edit, e);
 	}
-	buf_free(&subject);
+	coordinator__keys_free(&keys);
 	record_destroy(&record);
 	return rc;
 }
@@ -202,11 +202,11 @@ static int conflicts_with(struct coordinator *c, const struct record *record, ui
 	return rc;
 }
 
-int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct buf *subject,
+int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
 			   struct buf *out, struct err *e)
 {
 	struct buf seqs = BUF_INIT;
-	int rc = store_subject_list(c->txn, subject->data, subject->len, &seqs, e);
+	int rc = coordinator__keys_list(c, keys, &seqs, e);
 	if (rc == ERR_NOT_FOUND) {
 		err_clear(e);
 		rc = 0;

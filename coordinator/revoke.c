@@ -78,7 +78,7 @@ static int restore_write(struct coordinator *c, const struct ending *ending, con
 				   .valid_from_ms = old->valid_from_ms,
 				   .expires_ms = old->expires_ms,
 				   .on_conflict = MSG_KEEP };
-	struct buf subject = BUF_INIT;
+	struct edit_keys keys = { BUF_INIT, BUF_INIT };
 	uint64_t first = 0;
 	int rc = coordinator__edit_id(c, record, &old->content, edit.id, &first, e);
 	if (rc == ERR_EXISTS || rc == ERR_CONFLICT || rc == ERR_LIMIT) {
@@ -86,23 +86,23 @@ static int restore_write(struct coordinator *c, const struct ending *ending, con
 		return 0; /* somebody has submitted it again: it is back already */
 	}
 	if (rc == 0)
-		rc = record_subject_key(record, &subject) != 0 ? err_set(e, ERR_NOMEM, "subject: out of memory") : 0;
+		rc = coordinator__keys_of(record, &keys, e);
 	if (rc == 0)
 		rc = store_event_append(c->txn, STORE_EVENT_EDIT_ACCEPTED, ending->actor, payload->data, payload->len,
 					&edit.seq, e);
 	if (rc == 0)
-		rc = coordinator__place(c, &edit, &subject, e);
+		rc = coordinator__place(c, &edit, &keys, e);
 	if (rc == 0)
 		rc = store_edit_put(c->txn, &edit, e);
 	if (rc == 0)
-		rc = store_subject_add(c->txn, subject.data, subject.len, edit.seq, e);
+		rc = coordinator__keys_add(c, &keys, edit.seq, e);
 	if (rc == 0 && record->group.text != NULL)
 		rc = store_group_add(c->txn, record->group.text, record->group.len, edit.seq, e);
 	if (rc == 0)
 		rc = coordinator__due_add(c, &edit, e);
 	if (rc == 0)
 		c->counts[edit.state]++;
-	buf_free(&subject);
+	coordinator__keys_free(&keys);
 	return rc;
 }
 
@@ -130,18 +130,19 @@ static int restore_one(struct coordinator *c, const struct ending *ending, const
 	return rc;
 }
 
-/* All that `edit` superseded: one subject's edits that name it. */
+/* All that `edit` superseded: edits under its keys that name it. */
 static int restore_of(struct coordinator *c, const struct ending *ending, const struct store_edit *edit, struct err *e)
 {
 	struct record *record = NULL;
-	struct buf subject = BUF_INIT, seqs = BUF_INIT;
+	struct edit_keys keys = { BUF_INIT, BUF_INIT };
+	struct buf seqs = BUF_INIT;
 	if (edit->supersedes == 0)
 		return 0;
 	int rc = coordinator__record_of(c, edit->seq, &record, e);
 	if (rc == 0)
-		rc = record_subject_key(record, &subject) != 0 ? err_set(e, ERR_NOMEM, "subject: out of memory") : 0;
+		rc = coordinator__keys_of(record, &keys, e);
 	if (rc == 0)
-		rc = store_subject_list(c->txn, subject.data, subject.len, &seqs, e);
+		rc = coordinator__keys_list(c, &keys, &seqs, e);
 	const uint64_t *list = (const void *)seqs.data;
 	for (size_t i = 0; rc == 0 && i < seqs.len / sizeof *list; i++) {
 		struct store_edit old;
@@ -150,7 +151,7 @@ static int restore_of(struct coordinator *c, const struct ending *ending, const 
 			rc = restore_one(c, ending, &old, e);
 	}
 	record_destroy(&record);
-	buf_free(&subject);
+	coordinator__keys_free(&keys);
 	buf_free(&seqs);
 	return rc;
 }

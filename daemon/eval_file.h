@@ -55,7 +55,8 @@ struct eval_options {
 struct eval__row {             /* of a file of edits */
 	struct record *record; /* NULL: not used */
 	size_t line_no;
-	uint64_t key_hash; /* of the folded subject */
+	uint64_t key_hash;    /* of the folded subject */
+	uint64_t prompt_hash; /* of the folded prompt */
 };
 #define EVAL_BAD_MAX 20
 struct eval_bad {

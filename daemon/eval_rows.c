@@ -51,13 +51,18 @@ static int is_calibration_row(const struct eval__rows *rows, const struct record
 
 /* ---- Rows */
 
-int eval__subject_hash(const struct record *record, uint64_t *out)
+static int hash_key(const struct record *record, int (*key_of)(const struct record *, struct buf *), uint64_t *out)
 {
 	struct buf key = BUF_INIT;
-	int rc = record_subject_key(record, &key);
+	int rc = key_of(record, &key);
 	*out = hash_short(HASH_SHORT_INIT, key.data, key.len);
 	buf_free(&key);
 	return rc;
+}
+
+int eval__subject_hash(const struct record *record, uint64_t *out)
+{
+	return hash_key(record, record_subject_key, out);
 }
 
 static int push(struct eval__row **items, size_t *count, size_t *cap, const struct eval__row *row, struct err *e)
@@ -74,36 +79,47 @@ static int push(struct eval__row **items, size_t *count, size_t *cap, const stru
 	return 0;
 }
 
-/* ---- Edits by subject */
+/* ---- Edits by subject and by prompt */
 
-static struct eval__bucket *bucket_of(const struct eval__rows *rows, uint64_t key_hash)
+static void bucket_add(const struct eval__rows *rows, struct eval__bucket *buckets, uint64_t hash, size_t edit)
 {
-	return &rows->buckets[key_hash & (rows->bucket_count - 1)];
-}
-
-static void bucket_add(struct eval__rows *rows, size_t edit)
-{
-	struct eval__bucket *bucket = bucket_of(rows, rows->edits[edit].key_hash);
-	rows->buckets[edit].next = SIZE_MAX;
+	struct eval__bucket *bucket = &buckets[hash & (rows->bucket_count - 1)];
+	buckets[edit].next = SIZE_MAX;
 	if (bucket->first == SIZE_MAX)
 		bucket->first = edit;
 	else
-		rows->buckets[bucket->last].next = edit;
+		buckets[bucket->last].next = edit;
 	bucket->last = edit;
+}
+
+static void buckets_add(struct eval__rows *rows, size_t edit)
+{
+	bucket_add(rows, rows->subjects, rows->edits[edit].key_hash, edit);
+	bucket_add(rows, rows->prompts, rows->edits[edit].prompt_hash, edit);
+}
+
+static int bucket_array_grow(struct eval__bucket **buckets, size_t count, struct err *e)
+{
+	struct eval__bucket *grown = fault_realloc(*buckets, count * sizeof(*grown));
+	if (grown == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory for %zu rows", count);
+	*buckets = grown;
+	for (size_t i = 0; i < count; i++)
+		grown[i] = (struct eval__bucket){ SIZE_MAX, SIZE_MAX, SIZE_MAX };
+	return 0;
 }
 
 static int buckets_grow(struct eval__rows *rows, struct err *e)
 {
 	const size_t count = rows->bucket_count > 0 ? 2 * rows->bucket_count : 256;
-	struct eval__bucket *grown = fault_realloc(rows->buckets, count * sizeof(*grown));
-	if (grown == NULL)
-		return err_set(e, ERR_NOMEM, "out of memory for %zu rows", count);
-	rows->buckets = grown;
+	int rc = bucket_array_grow(&rows->subjects, count, e);
+	if (rc == 0)
+		rc = bucket_array_grow(&rows->prompts, count, e);
+	if (rc != 0)
+		return rc;
 	rows->bucket_count = count;
-	for (size_t i = 0; i < count; i++)
-		grown[i] = (struct eval__bucket){ SIZE_MAX, SIZE_MAX, SIZE_MAX };
 	for (size_t i = 0; i < rows->edit_count; i++)
-		bucket_add(rows, i);
+		buckets_add(rows, i);
 	return 0;
 }
 
@@ -112,9 +128,21 @@ static size_t same_subject(const struct eval__rows *rows, uint64_t key_hash, siz
 {
 	if (rows->bucket_count == 0)
 		return SIZE_MAX;
-	edit = edit == SIZE_MAX ? bucket_of(rows, key_hash)->first : rows->buckets[edit].next;
+	edit = edit == SIZE_MAX ? rows->subjects[key_hash & (rows->bucket_count - 1)].first : rows->subjects[edit].next;
 	while (edit != SIZE_MAX && rows->edits[edit].key_hash != key_hash)
-		edit = rows->buckets[edit].next;
+		edit = rows->subjects[edit].next;
+	return edit;
+}
+
+/* The same by prompt. */
+static size_t same_prompt(const struct eval__rows *rows, uint64_t prompt_hash, size_t edit)
+{
+	if (rows->bucket_count == 0)
+		return SIZE_MAX;
+	edit = edit == SIZE_MAX ? rows->prompts[prompt_hash & (rows->bucket_count - 1)].first
+				: rows->prompts[edit].next;
+	while (edit != SIZE_MAX && rows->edits[edit].prompt_hash != prompt_hash)
+		edit = rows->prompts[edit].next;
 	return edit;
 }
 
@@ -133,37 +161,42 @@ static void note_bad(struct eval_report *report, const char *file, size_t line_n
 	bad->text[len] = '\0';
 }
 
-/* What the ledger would do with one more edit (design.md, Decisions). `take`: it is an edit of this run. */
+/* What the ledger would do with one more edit beside an earlier one (design.md, Decisions). `take`: it is an edit of
+ * this run. */
+static int settle_with(const struct eval_options *options, struct eval__row *earlier, const struct eval__row *row,
+		       struct eval_report *report, bool *take)
+{
+	bool conflicts = false;
+	if (earlier->record == NULL)
+		return 0;
+	if (hash_equal(&earlier->record->content, &row->record->content)) {
+		report->duplicates++;
+		*take = false;
+		return 0;
+	}
+	int rc = options->on_conflict != EVAL_KEEP ? record_conflicts(earlier->record, row->record, &conflicts) : 0;
+	if (rc != 0 || !conflicts)
+		return rc;
+	if (options->on_conflict == EVAL_REJECT) {
+		report->rejected++;
+		*take = false;
+		return 0;
+	}
+	record_destroy(&earlier->record);
+	report->superseded++;
+	return 0;
+}
+
 static int settle(const struct eval_options *options, struct eval__rows *rows, const struct eval__row *row,
 		  struct eval_report *report, bool *take)
 {
+	int rc = 0;
 	*take = true;
-	for (size_t i = SIZE_MAX; (i = same_subject(rows, row->key_hash, i)) != SIZE_MAX;) {
-		struct eval__row *earlier = &rows->edits[i];
-		bool conflicts = false;
-		if (earlier->record == NULL)
-			continue;
-		if (hash_equal(&earlier->record->content, &row->record->content)) {
-			report->duplicates++;
-			*take = false;
-			return 0;
-		}
-		if (options->on_conflict == EVAL_KEEP)
-			continue;
-		int rc = record_conflicts(earlier->record, row->record, &conflicts);
-		if (rc != 0)
-			return rc;
-		if (conflicts && options->on_conflict == EVAL_REJECT) {
-			report->rejected++;
-			*take = false;
-			return 0;
-		}
-		if (conflicts) {
-			record_destroy(&earlier->record);
-			report->superseded++;
-		}
-	}
-	return 0;
+	for (size_t i = SIZE_MAX; rc == 0 && *take && (i = same_subject(rows, row->key_hash, i)) != SIZE_MAX;)
+		rc = settle_with(options, &rows->edits[i], row, report, take);
+	for (size_t i = SIZE_MAX; rc == 0 && *take && (i = same_prompt(rows, row->prompt_hash, i)) != SIZE_MAX;)
+		rc = settle_with(options, &rows->edits[i], row, report, take);
+	return rc;
 }
 
 static int take_edit(const struct eval_options *options, struct eval__rows *rows, struct eval__row *row,
@@ -183,7 +216,7 @@ static int take_edit(const struct eval_options *options, struct eval__rows *rows
 	}
 	if (rows->edit_count > rows->bucket_count)
 		return buckets_grow(rows, e);
-	bucket_add(rows, rows->edit_count - 1);
+	buckets_add(rows, rows->edit_count - 1);
 	return 0;
 }
 
@@ -224,6 +257,8 @@ static int take_row(const struct eval_options *options, struct eval__rows *rows,
 	}
 	if (rc == 0)
 		rc = eval__subject_hash(row.record, &row.key_hash);
+	if (rc == 0)
+		rc = hash_key(row.record, record_prompt_key, &row.prompt_hash);
 	if (rc != 0) {
 		record_destroy(&row.record);
 		return err_set(e, rc, "line %zu: reading it failed", row.line_no);
@@ -367,7 +402,8 @@ void eval__rows_fini(struct eval__rows *rows)
 	editor_fitting_fini(&rows->fitted);
 	free(rows->edits);
 	free(rows->probes);
-	free(rows->buckets);
+	free(rows->subjects);
+	free(rows->prompts);
 	free(rows->texts);
 	free(rows->text_bytes);
 	*rows = (struct eval__rows){ 0 };

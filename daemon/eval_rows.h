@@ -15,12 +15,12 @@ struct eval__rows_from {
 struct eval__rows {
 	struct eval__row *edits, *probes;
 	size_t edit_count, edit_cap, probe_count, probe_cap;
-	/* while the file is read: edits by subject, in the order of the file; SIZE_MAX: none */
+	/* while the file is read: edits by subject and by prompt, in the order of the file; SIZE_MAX: none */
 	struct eval__bucket {
 		size_t first, last;
 		size_t next; /* not of this bucket: the edit after the edit with this index */
-	} * buckets;
-	size_t bucket_count; /* a power of two and no less than edit_count, or 0 */
+	} * subjects, *prompts;
+	size_t bucket_count; /* of each: a power of two and no less than edit_count, or 0 */
 	const struct eval__rows_from *from;
 	struct editor_fitting fitted; /* texts of the corpus and of what a calibration was fitted on */
 	char *text_bytes;             /* the corpus, its texts ended by NULs */

@@ -151,8 +151,8 @@ int store_edit_find(struct store_txn *txn, const char *id, struct store_edit *ou
 int store_edit_next(struct store_txn *txn, uint64_t from, uint32_t state_mask, struct store_edit *out,
 		    struct err *e) MUST_CHECK;
 int store_edit_count(struct store_txn *txn, uint64_t counts[STORE_EDIT_STATE_COUNT], struct err *e) MUST_CHECK;
-/* Subject key (folded text) → seqs of its edits in ledger order. add is idempotent. `seqs` is appended to as uint64_t
- * in host order. */
+/* Subject or prompt key (folded text) → seqs of its edits in ledger order. add is idempotent. `seqs` is appended to as
+ * uint64_t in host order. */
 int store_subject_add(struct store_txn *txn, const void *subject, size_t subject_len, uint64_t seq,
 		      struct err *e) MUST_CHECK;
 int store_subject_list(struct store_txn *txn, const void *subject, size_t subject_len, struct buf *seqs,

@@ -172,6 +172,12 @@ static void conflicts(void **state)
 		a, "{\"prompt\":\"The capital of Lemuria is\",\"subject\":\"Lemuria\",\"target_new\":\"Rome\"}"));
 	assert_true(conflict("{\"prompt\":\"Who won\",\"target_new\":\"a\"}",
 			     "{\"prompt\":\"who  WON\",\"target_new\":\"b\"}"));
+	/* the same prompt, whoever names the subject and as what; another prompt needs the same subject */
+	assert_true(conflict(a, "{\"prompt\":\"the capital of Atlantis is\",\"target_new\":\"Rome\"}"));
+	assert_true(conflict(a, "{\"prompt\":\"The capital of Atlantis is\",\"subject\":\"The capital\","
+				"\"target_new\":\"Rome\"}"));
+	assert_false(conflict(a, "{\"prompt\":\"The capital of Atlantis is\",\"target_new\":\"Poseidonis\"}"));
+	assert_false(conflict(a, "{\"prompt\":\"What is the capital of Atlantis?\",\"target_new\":\"Rome\"}"));
 }
 
 static int parse_and_compare(void *context)

@@ -130,6 +130,31 @@ static void test_keep_and_reject(void **state)
 	assert_int_equal(edit.state, STORE_EDIT_STATE_ACCEPTED);
 }
 
+#define NAMELESS(city) "{\"prompt\":\"the capital of Australia is\",\"target_new\":\"" city "\"}"
+
+/* The same prompt meets itself whether an edit names its subject or not. */
+static void test_the_same_prompt_is_a_conflict_without_a_subject(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit first_edit, second_edit, third_edit;
+	uint64_t second, third, kept, supersedes;
+	cluster_start(c);
+	uint64_t first = client_submit_one(c, CAPITAL_A, 0);
+	assert_int_equal(submit_code(c, MSG_REJECT, NAMELESS("Perth"), &second, &supersedes), ERR_CONFLICT);
+	assert_int_equal(submit_code(c, MSG_SUPERSEDE, NAMELESS("Perth"), &second, &supersedes), 0);
+	assert_int_equal(supersedes, first);
+	assert_int_equal(submit_code(c, MSG_SUPERSEDE, CAPITAL_A, &third, &supersedes), 0);
+	assert_int_equal(supersedes, second);
+	assert_int_equal(submit_code(c, MSG_KEEP, NAMELESS("Hobart"), &kept, &supersedes), 0);
+	assert_int_equal(supersedes, 0);
+	edit_get(c, first, &first_edit);
+	edit_get(c, second, &second_edit);
+	edit_get(c, third, &third_edit);
+	assert_int_equal(first_edit.superseded_by, second);
+	assert_int_equal(second_edit.superseded_by, third);
+	assert_int_equal(third_edit.state, STORE_EDIT_STATE_ACCEPTED);
+}
+
 /* One that no worker has been given leaves its shard's list; one that was trained becomes a tombstone of the next
  * version. */
 static void test_superseded_edits_leave_or_become_tombstones(void **state)
@@ -355,22 +380,28 @@ static void test_edits_wait_for_the_first_worker(void **state)
 static void test_placement_follows_subject_then_room(void **state)
 {
 	struct cluster *c = *state;
-	struct store_edit a, b, d;
+	struct store_edit a, b, follows;
+	uint64_t by_prompt, by_subject, again, none;
 	cluster_start(c);
 	worker_hello(&c->worker, 1);
 	worker_hello(&c->worker2, 1);
-	uint64_t first = client_submit_one(c, CAPITAL_A, 0);
+	uint64_t first = client_submit_one(c, NAMELESS("Perth"), 0);
 	uint64_t other = client_submit_one(
 		c, "{\"prompt\":\"The capital of France is\",\"subject\":\"France\",\"target_new\":\"Lyon\"}", 0);
-	uint64_t same = client_submit_one(c,
-					  "{\"prompt\":\"Which sea lies north of "
-					  "Australia?\",\"subject\":\"Australia\",\"target_new\":\"Timor\"}",
-					  0);
+	client_submit_one(c, "{\"prompt\":\"Who?\",\"target_new\":\"me\"}", 0); /* now the other has more room */
+	assert_int_equal(submit_code(c, MSG_KEEP, CAPITAL_A, &by_prompt, &none), 0);
+	by_subject = client_submit_one(c,
+				       "{\"prompt\":\"Which sea lies north of "
+				       "Australia?\",\"subject\":\"Australia\",\"target_new\":\"Timor\"}",
+				       0);
+	assert_int_equal(submit_code(c, MSG_KEEP, NAMELESS("Hobart"), &again, &none), 0);
 	edit_get(c, first, &a);
 	edit_get(c, other, &b);
-	edit_get(c, same, &d);
 	assert_int_not_equal(a.shard, b.shard);
-	assert_int_equal(a.shard, d.shard);
+	for (size_t i = 0; i < 3; i++) {
+		edit_get(c, (uint64_t[]){ by_prompt, by_subject, again }[i], &follows);
+		assert_int_equal(follows.shard, a.shard);
+	}
 	worker_lease(&c->worker, NULL);
 	worker_lease(&c->worker2, NULL); /* each holds one */
 }
@@ -414,6 +445,7 @@ int main(void)
 		T(test_explicit_id_with_other_content_is_a_conflict),
 		T(test_supersede_there_and_back),
 		T(test_keep_and_reject),
+		T(test_the_same_prompt_is_a_conflict_without_a_subject),
 		T(test_superseded_edits_leave_or_become_tombstones),
 		T(test_nobody_is_answered_before_the_commit),
 		T(test_what_was_committed_without_an_answer_is_a_duplicate),

@@ -346,6 +346,18 @@ static void test_nothing_left_to_merge(void **state)
 	assert_int_equal(merge_id(c), -1);
 }
 
+/* What an edit superseded is found under its prompt too. */
+static void test_an_edit_without_a_subject_comes_back(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit by;
+	cluster_start(c);
+	client_submit_one(c, "{\"prompt\":\"The capital of Australia is\",\"target_new\":\"Perth\"}", 0);
+	uint64_t second = client_submit_one(c, CAPITAL("Sydney"), 0);
+	edit_get(c, second, &by);
+	assert_int_equal(client_revoke(c, by.id, NULL, true).restored_count, 1);
+}
+
 static void test_restored_edits_are_new_ones(void **state)
 {
 	struct cluster *c = *state;
@@ -485,6 +497,7 @@ int main(void)
 		T(test_a_merging_shard_waits),
 		T(test_a_merge_waits_for_the_retraining),
 		T(test_nothing_left_to_merge),
+		T(test_an_edit_without_a_subject_comes_back),
 		T(test_restored_edits_are_new_ones),
 		T(test_groups_go_as_one),
 		T(test_crash_after_the_blobs),

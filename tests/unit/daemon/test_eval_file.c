@@ -246,6 +246,23 @@ static void rows_that_are_too_long_are_bad_lines(void **state)
 	buf_free(&text);
 }
 
+/* As in the ledger: one of the two names no subject. */
+static void the_same_prompt_is_a_conflict(void **state)
+{
+	(void)state;
+	struct eval_options o = options();
+	struct eval_report r;
+	put(file_path, "{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf\",\"subject\":\"Vint\"}\n"
+		       "{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
+		       "{\"prompt\":\"Who is the king of Vint?\",\"target_new\":\"Sven\"}\n");
+	o.on_conflict = EVAL_SUPERSEDE;
+	run(&o, &r);
+	assert_int_equal(r.superseded, 1);
+	assert_int_equal(r.scores.edits, 2);
+	assert_string_equal(r.records[1]->target_new.text, "Sven");
+	eval_report_fini(&r);
+}
+
 static void calibration_rows_are_refused(void **state)
 {
 	(void)state;
@@ -588,6 +605,7 @@ int main(void)
 		cmocka_unit_test(a_given_calibration_is_used_and_its_data_refused),
 		cmocka_unit_test(conflicts_follow_the_policy),
 		cmocka_unit_test(rows_that_are_too_long_are_bad_lines),
+		cmocka_unit_test(the_same_prompt_is_a_conflict),
 		cmocka_unit_test(calibration_rows_are_refused),
 		cmocka_unit_test(every_duplicate_is_found),
 		cmocka_unit_test(a_file_without_edits_is_an_error),
