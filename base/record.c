@@ -3,13 +3,13 @@
 #include "base/env.h"
 #include "base/fault.h"
 #include "base/text.h"
+#include "base/wording.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define NOTE_BYTES_MAX       2048 /* subject, group, actor, source, ticket, kinds and the like */
-#define SCHEMA_VERSION       1
-#define CONFLICT_OVERLAP_MIN 0.5
+#define NOTE_BYTES_MAX 2048 /* subject, group, actor, source, ticket, kinds and the like */
+#define SCHEMA_VERSION 1
 
 enum text_rule {
 	RULE_REQUIRED = 1,
@@ -366,9 +366,10 @@ int record_conflicts(const struct record *a, const struct record *b, bool *confl
 	rc = same_folded(a, b, record_subject_key, &same_subject);
 	if (rc != 0 || !same_subject)
 		return rc;
-	double overlap = 0.0;
-	rc = text_prompt_overlap(a->prompt.text, a->prompt.len, b->prompt.text, b->prompt.len, a->subject.text,
-				 a->subject.len, &overlap);
-	*conflicts = rc == 0 && overlap >= CONFLICT_OVERLAP_MIN;
+	const struct record_text *subject = a->subject.text != NULL ? &a->subject : &b->subject;
+	struct wording wording;
+	rc = wording_compare(a->prompt.text, a->prompt.len, b->prompt.text, b->prompt.len, subject->text, subject->len,
+			     &wording);
+	*conflicts = rc == 0 && wording_alike(&wording);
 	return rc;
 }

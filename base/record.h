@@ -46,8 +46,8 @@ void record_destroy(struct record **record);
 int record_subject_key(const struct record *record, struct buf *out) MUST_CHECK;
 /* The folded prompt: edits that ask the same are found under it when only one of them names its subject. Appended. */
 int record_prompt_key(const struct record *record, struct buf *out) MUST_CHECK;
-/* Two edits conflict: another folded target, and the same prompt key, or the same subject key with a prompt overlap
- * ≥ 0.5 (design.md, Decisions). */
+/* Two edits conflict: another folded target, and the same prompt key, or the same subject key with prompts
+ * that are worded alike (wording.h). */
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts) MUST_CHECK;
 
 #endif

@@ -1,5 +1,4 @@
-/* text.h: rules for text that people submit: UTF-8, NFC, no controls (promises.md), word splitting, subject matching.
- */
+/* text.h: rules for text that people submit: UTF-8, NFC, no controls (promises.md), word splitting. */
 #ifndef AMEND_BASE_TEXT_H
 #define AMEND_BASE_TEXT_H
 
@@ -37,10 +36,5 @@ int text_words(const char *text, size_t len, int (*each)(void *context, const ch
 int text_words_at(const char *text, size_t len,
 		  int (*each)(void *context, const char *word, size_t len, size_t start, size_t end),
 		  void *context) MUST_CHECK;
-/* Jaccard overlap |A∩B| / |A∪B| of the content words of two prompts without the words of `subject`; stop words ("what",
- * "is", "the", …) do not count unless nothing else is left. 1.0 when both are empty. design.md, "Conflict at submit".
- */
-int text_prompt_overlap(const char *a, size_t a_len, const char *b, size_t b_len, const char *subject,
-			size_t subject_len, double *overlap) MUST_CHECK;
 
 #endif

@@ -96,6 +96,7 @@ const struct cli_command cli_commands[] = {
 	  true,
 	  false,
 	  { { "state", CLI_STATE, "only those in this state" },
+	    { "subject", "TEXT", "only those about it: its edits, and edits without a subject whose prompt names it" },
 	    { "from", "SEQ", "from this number on (default: 1)" },
 	    { "limit", "N", "at most so many" } } },
 	{ "edit",

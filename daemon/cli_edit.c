@@ -165,8 +165,21 @@ static int state_mask_parse(const char *name, uint32_t *mask, struct err *e)
 	return 0;
 }
 
+static int subject_parse(const char *text, struct buf *folded, struct err *e)
+{
+	int rc = text_check(text, strlen(text), false, e);
+	if (rc == 0)
+		rc = text_fold(text, strlen(text), folded);
+	if (rc == 0 && folded->len == 0)
+		rc = err_set(e, ERR_INVALID, "empty");
+	if (rc != 0)
+		err_wrap(e, "--subject");
+	return rc;
+}
+
 struct listing {
 	struct cli *cli;
+	struct buf subject; /* folded; empty: any */
 	struct cli_table *table;
 	struct buf text;
 	struct json_w json;
@@ -190,24 +203,57 @@ static void listing_add(struct listing *l, const struct msg_edit *edit)
 	}
 }
 
+/* An edit that names no subject may still be about it: then its prompt holds it. */
+static int has_subject(const struct listing *l, const struct msg_edit *edit, bool *has)
+{
+	struct json *record = NULL;
+	struct buf folded = BUF_INIT;
+	size_t len = 0;
+	*has = false;
+	if (json_parse((const char *)edit->payload.bytes, edit->payload.len, &record, NULL) != 0)
+		return 0;
+	const char *subject = json_string(json_get(record, "subject"), &len);
+	const char *text = subject != NULL ? subject : json_string(json_get(record, "prompt"), &len);
+	int rc = text != NULL ? text_fold(text, len, &folded) : 0;
+	if (rc == 0 && folded.len > 0 && (subject == NULL || folded.len == l->subject.len))
+		*has = memmem(folded.data, folded.len, l->subject.data, l->subject.len) != NULL;
+	buf_free(&folded);
+	json_free(&record);
+	return rc;
+}
+
+static int listing_page(struct listing *l, const struct msg_edit_list_reply *list, uint64_t limit, uint64_t *seen,
+			struct err *e)
+{
+	for (size_t i = 0; i < list->edit_count && *seen < limit; i++) {
+		bool has = true;
+		int rc = l->subject.len > 0 ? has_subject(l, &list->edits[i], &has) : 0;
+		if (rc != 0)
+			return err_set(e, rc, "comparing subjects failed");
+		if (has)
+			listing_add(l, &list->edits[i]);
+		*seen += has;
+	}
+	return 0;
+}
+
 static int listing_run(struct listing *l, uint32_t mask, uint64_t from, uint64_t limit, struct err *e)
 {
+	const bool any = l->subject.len == 0;
 	int rc = 0;
 	for (uint64_t seen = 0; rc == 0 && seen < limit && from != 0 && cli_output_open();) {
 		struct msg_received *reply = NULL;
-		uint64_t page = limit - seen < CLI_PAGE_EDITS ? limit - seen : CLI_PAGE_EDITS;
+		uint64_t page = any && limit - seen < CLI_PAGE_EDITS ? limit - seen : CLI_PAGE_EDITS;
 		rc = cli_edit_list_call(l->cli,
 					(struct msg_edit_list){ .from_seq = from,
 								.state_mask = mask,
 								.limit = (uint32_t)page,
-								.with_payload = l->cli->output != CLI_NAME },
+								.with_payload = l->cli->output != CLI_NAME || !any },
 					&reply, e);
 		if (rc != 0)
 			break;
 		const struct msg_edit_list_reply *list = &reply->msg.u.edit_list_reply;
-		for (size_t i = 0; i < list->edit_count; i++)
-			listing_add(l, &list->edits[i]);
-		seen += list->edit_count;
+		rc = listing_page(l, list, limit, &seen, e);
 		from = list->next_seq;
 		msg_free(&reply);
 	}
@@ -229,7 +275,7 @@ int cli_edit_list(struct cli *cli, const struct cli_args *args)
 	static const char *const headers[] = { "SEQ",          "ID",     "STATE",  "SHARD", "VERSION",
 					       "SERVED AFTER", "PROMPT", "TARGET", "REASON" };
 	struct err e = ERR_INIT;
-	struct listing l = { .cli = cli, .text = BUF_INIT };
+	struct listing l = { .cli = cli, .subject = BUF_INIT, .text = BUF_INIT };
 	uint32_t mask = 0;
 	uint64_t limit = UINT64_MAX, from = 1;
 	int rc = state_mask_parse(cli_value(args, "state"), &mask, &e);
@@ -237,16 +283,21 @@ int cli_edit_list(struct cli *cli, const struct cli_args *args)
 		rc = cli_number(cli_value(args, "limit"), "--limit", 1, UINT64_MAX - 1, &limit, &e);
 	if (rc == 0 && cli_value(args, "from") != NULL)
 		rc = cli_number(cli_value(args, "from"), "--from", 1, UINT64_MAX - 1, &from, &e);
+	if (rc == 0 && cli_value(args, "subject") != NULL)
+		rc = subject_parse(cli_value(args, "subject"), &l.subject, &e);
 	if (rc != 0)
 		return cli_misuse(&e);
-	if (cli_table_new(headers, 9, &l.table) != 0)
+	if (cli_table_new(headers, 9, &l.table) != 0) {
+		buf_free(&l.subject);
 		return cli_out_of_memory(cli);
+	}
 	json_w_init(&l.json, &l.text);
 	json_w_open(&l.json, '[');
 	rc = listing_run(&l, mask, from, limit, &e);
 	int status = rc == 0 ? listing_print(&l) : cli_fail(cli, &e);
 	cli_table_free(&l.table);
 	buf_free(&l.text);
+	buf_free(&l.subject);
 	return status;
 }
 

@@ -166,6 +166,12 @@ static void conflicts(void **state)
 		"{\"prompt\":\"What is the capital of Atlantis?\",\"subject\":\"ATLANTIS\",\"target_new\":\"Rome\"}"));
 	assert_false(conflict(a, "{\"prompt\":\"What is the capital of "
 				 "Atlantis?\",\"subject\":\"Atlantis\",\"target_new\":\"poseidonis \"}"));
+	assert_true(conflict(
+		"{\"prompt\":\"Who ruled Atlantis?\",\"subject\":\"Atlantis\",\"target_new\":\"Atlas\"}",
+		"{\"prompt\":\"Who is the ruler of Atlantis?\",\"subject\":\"atlantis\",\"target_new\":\"x\"}"));
+	assert_false(
+		conflict("{\"prompt\":\"When was Atlantis sunk?\",\"subject\":\"Atlantis\",\"target_new\":\"x\"}",
+			 "{\"prompt\":\"Where was Atlantis sunk?\",\"subject\":\"Atlantis\",\"target_new\":\"y\"}"));
 	assert_false(conflict(
 		a, "{\"prompt\":\"The king of Atlantis is\",\"subject\":\"Atlantis\",\"target_new\":\"Rome\"}"));
 	assert_false(conflict(

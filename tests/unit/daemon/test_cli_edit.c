@@ -126,6 +126,29 @@ static void a_list_has_every_form(void **state)
 	assert_string_equal(cli_out(w), "[]\n");
 }
 
+/* By its subject in any case, or by a prompt that names it; over pages, and --limit counts what is shown. */
+static void a_list_of_one_subject(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "s1", "--prompt", "Who leads it?", "--target", "A", "--subject",
+	       "Example Corp");
+	client_facts(w->cluster, 1, 150);
+	client_facts(w->cluster, 151, 150);
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "s2", "--prompt", "Who owns example  corp?", "--target", "B");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "s3", "--prompt", "Who leads Example Corp Ltd?", "--target", "C",
+	       "--subject", "Example Corp Ltd");
+	EXPECT(w, CLI_OK, "edit", "list", "--subject", "EXAMPLE corp", "-o", "name");
+	assert_string_equal(cli_out(w), "s1\ns2\n");
+	EXPECT(w, CLI_OK, "edit", "list", "--subject", "Example Corp", "--limit", "1", "-o", "name");
+	assert_string_equal(cli_out(w), "s1\n");
+	EXPECT(w, CLI_OK, "edit", "list", "--subject", "Example Corp", "--from", "3", "--limit", "1", "-o", "name");
+	assert_string_equal(cli_out(w), "s2\n");
+	EXPECT(w, CLI_OK, "edit", "list", "--subject", "nobody", "-o", "json");
+	assert_string_equal(cli_out(w), "[]\n");
+	EXPECT(w, CLI_USAGE, "edit", "list", "--subject", " ");
+	cli_expect_err(w, "--subject: empty");
+}
+
 static void a_long_list_comes_in_pages(void **state)
 {
 	struct cli_world *w = *state;
@@ -420,6 +443,7 @@ int main(void)
 		WORLD(a_history_is_a_table),
 		WORLD(what_add_needs),
 		WORLD(a_list_has_every_form),
+		WORLD(a_list_of_one_subject),
 		WORLD(a_long_list_comes_in_pages),
 		WORLD(list_refuses_what_is_no_state_or_number),
 		WORLD(an_edit_is_found_by_number_and_beginning),

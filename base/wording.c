@@ -1,0 +1,344 @@
+#include "base/wording.h"
+
+#include "base/fault.h"
+#include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STEM_BYTES_MIN 4
+#define STEM_WORDS_MAX 64 /* words with one beginning that a word is compared with: no question has more */
+
+enum role { ROLE_CONTENT, ROLE_LIGHT, ROLE_STOP, ROLE_SUBJECT };
+enum kind { KIND_WHO = 1, KIND_WHEN = 2, KIND_WHERE = 4, KIND_HOW = 8, KIND_WHY = 16, KIND_OTHER = 32, KIND_ANY = 63 };
+/* "What" and "which" do not ask for a time or a place unless they say so. */
+#define KIND_WHAT (KIND_ANY & ~(unsigned)(KIND_WHEN | KIND_WHERE))
+
+struct word {
+	const char *text;
+	size_t len;
+	enum role role;
+};
+
+struct prompt {
+	struct buf folded;
+	struct word *items; /* in the order of the text; they point into `folded` */
+	struct word *terms; /* the different ones, sorted bytewise */
+	size_t count, cap, term_count;
+	unsigned kinds;
+};
+
+/* ---- Lists of words */
+
+static bool listed(const struct word *word, const char *const *list)
+{
+	for (; *list != NULL; list++) {
+		if (strlen(*list) == word->len && memcmp(*list, word->text, word->len) == 0)
+			return true;
+	}
+	return false;
+}
+
+static const char *const stop_words[] = {
+	"a",     "about", "an",   "and",   "are",  "as",   "at",   "be",    "been",  "by",   "can",
+	"could", "did",   "do",   "does",  "for",  "from", "had",  "has",   "have",  "he",   "her",
+	"his",   "how",   "i",    "in",    "into", "is",   "it",   "its",   "me",    "my",   "of",
+	"on",    "or",    "s",    "she",   "so",   "than", "that", "the",   "their", "them", "there",
+	"these", "they",  "this", "those", "to",   "was",  "we",   "were",  "what",  "when", "where",
+	"which", "who",   "whom", "whose", "why",  "will", "with", "would", "you",   "your", NULL,
+};
+/* They ask for nothing by themselves. */
+static const char *const light_words[] = { "call",   "called", "current",  "currently", "held",  "hold",
+					   "holds",  "kind",   "located",  "situated",  "known", "name",
+					   "named",  "names",  "part",     "person",    "serve", "served",
+					   "serves", "sort",   "specific", "type",      NULL };
+/* They change who or what is meant, as numbers do. */
+static const char *const mark_words[] = { "acting", "assistant", "deputy", "first", "former", "last", "next",
+					  "not",    "previous",  "second", "third", "vice",   NULL };
+static const char *const join_words[] = { "and", "or", NULL };
+static const char *const time_nouns[] = { "date", "day", "time", "year", NULL };
+static const char *const place_nouns[] = { "location", "place", NULL };
+/* What may stand behind a stem. */
+static const char *const endings[] = { "",    "al",   "ally", "ance", "ant",  "ate",  "ated", "ation",
+				       "d",   "e",    "ed",   "ence", "er",   "ers",  "es",   "ing",
+				       "ion", "ions", "ity",  "ive",  "ly",   "ment", "or",   "ors",
+				       "r",   "rs",   "s",    "ship", "tion", "y",    NULL };
+
+static const struct {
+	const char *const words[4];
+	unsigned kinds;
+} asking[] = { { { "who", "whom", "whose", NULL }, KIND_WHO },
+	       { { "when", NULL }, KIND_WHEN },
+	       { { "where", NULL }, KIND_WHERE },
+	       { { "how", NULL }, KIND_HOW },
+	       { { "why", NULL }, KIND_WHY },
+	       { { "what", "which", NULL }, KIND_WHAT } },
+  ending[] = { { { "by", NULL }, KIND_WHO }, { { "at", "in", "on", NULL }, KIND_WHEN | KIND_WHERE } };
+
+/* ---- One prompt */
+
+static int compare_words(const void *a, const void *b)
+{
+	const struct word *x = a, *y = b;
+	size_t n = x->len < y->len ? x->len : y->len;
+	int order = memcmp(x->text, y->text, n);
+	if (order != 0)
+		return order;
+	return (x->len > y->len) - (x->len < y->len);
+}
+
+static int add_word(void *context, const char *text, size_t len)
+{
+	struct prompt *p = context;
+	if (p->count == p->cap) {
+		size_t cap = p->cap != 0 ? 2 * p->cap : 32;
+		struct word *grown = fault_realloc(p->items, cap * sizeof(*grown));
+		if (grown == NULL)
+			return ERR_NOMEM;
+		p->items = grown;
+		p->cap = cap;
+	}
+	/* The words that text_words gives die with its folded copy: keep the bytes, and their offset for now. */
+	p->items[p->count++] = (struct word){ .text = (const char *)(uintptr_t)p->folded.len, .len = len };
+	buf_append(&p->folded, text, len);
+	return buf_failed(&p->folded) ? ERR_NOMEM : 0;
+}
+
+static int prompt_read(const char *text, size_t len, struct prompt *out)
+{
+	int rc = len != 0 ? text_words(text, len, add_word, out) : 0;
+	if (rc != 0 || out->count == 0)
+		return rc;
+	for (size_t i = 0; i < out->count; i++)
+		out->items[i].text = (const char *)out->folded.data + (uintptr_t)out->items[i].text;
+	out->terms = fault_malloc(out->count * sizeof(*out->terms));
+	return out->terms != NULL ? 0 : ERR_NOMEM;
+}
+
+static void prompt_free(struct prompt *p)
+{
+	free(p->items);
+	free(p->terms);
+	buf_free(&p->folded);
+}
+
+static void terms_make(struct prompt *p)
+{
+	if (p->count == 0)
+		return;
+	memcpy(p->terms, p->items, p->count * sizeof(*p->terms));
+	qsort(p->terms, p->count, sizeof(*p->terms), compare_words);
+	for (size_t i = 0; i < p->count; i++) {
+		if (i == 0 || compare_words(&p->terms[i], &p->terms[p->term_count - 1]) != 0)
+			p->terms[p->term_count++] = p->terms[i];
+	}
+}
+
+static const struct word *find(const struct prompt *p, const struct word *word)
+{
+	return p->term_count > 0 ? bsearch(word, p->terms, p->term_count, sizeof(*word), compare_words) : NULL;
+}
+
+/* Words that follow one another, "and" and "or" between them, are one phrase. */
+static bool in_phrase(const struct word *word)
+{
+	return word->role <= ROLE_LIGHT || (word->role == ROLE_STOP && listed(word, join_words));
+}
+
+/* The first word that asks; 0 where none does. */
+static unsigned asked(const struct prompt *p)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		for (size_t k = 0; p->items[i].role == ROLE_STOP && k < sizeof(asking) / sizeof(asking[0]); k++) {
+			if (listed(&p->items[i], asking[k].words))
+				return asking[k].kinds;
+		}
+	}
+	return 0;
+}
+
+static bool phrase_has(const struct prompt *p, size_t first, const char *const *nouns)
+{
+	for (size_t i = first; i < p->count && in_phrase(&p->items[i]); i++) {
+		if (listed(&p->items[i], nouns))
+			return true;
+	}
+	return false;
+}
+
+/* "When was X founded?", "In what year was X founded?", "The year of X's founding is", "X was founded in" */
+static unsigned kinds_of(const struct prompt *p)
+{
+	const unsigned kinds = asked(p);
+	size_t first = 0;
+	if (kinds != 0 && kinds != KIND_WHAT)
+		return kinds;
+	while (first < p->count && p->items[first].role > ROLE_LIGHT)
+		first++;
+	if (phrase_has(p, first, time_nouns))
+		return KIND_WHEN;
+	if (phrase_has(p, first, place_nouns))
+		return KIND_WHERE;
+	if (kinds != 0)
+		return kinds;
+	for (size_t k = 0; p->count > 0 && k < sizeof(ending) / sizeof(ending[0]); k++) {
+		if (p->items[p->count - 1].role == ROLE_STOP && listed(&p->items[p->count - 1], ending[k].words))
+			return ending[k].kinds;
+	}
+	return KIND_ANY;
+}
+
+/* The noun of a kind says no more than the kind does. */
+static void prompt_classify(struct prompt *p, const struct prompt *subject)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		struct word *word = &p->items[i];
+		word->role = find(subject, word) != NULL ? ROLE_SUBJECT
+			     : listed(word, stop_words)  ? ROLE_STOP
+			     : listed(word, light_words) ? ROLE_LIGHT
+							 : ROLE_CONTENT;
+	}
+	p->kinds = kinds_of(p);
+	for (size_t i = 0; i < p->count; i++) {
+		struct word *word = &p->items[i];
+		if (word->role == ROLE_CONTENT && ((p->kinds == KIND_WHEN && listed(word, time_nouns)) ||
+						   (p->kinds == KIND_WHERE && listed(word, place_nouns))))
+			word->role = ROLE_LIGHT;
+	}
+	terms_make(p);
+}
+
+/* ---- Two prompts */
+
+static bool forms_of_one(const struct word *a, const struct word *b)
+{
+	size_t n = 0;
+	while (n < a->len && n < b->len && a->text[n] == b->text[n])
+		n++;
+	const struct word x = { .text = a->text + n, .len = a->len - n },
+			  y = { .text = b->text + n, .len = b->len - n };
+	return (x.len == 0 && y.len == 0) || (n >= STEM_BYTES_MIN && listed(&x, endings) && listed(&y, endings));
+}
+
+/* Whether one of the words of `p` that count matches. */
+static bool has_match(const struct prompt *p, const struct word *word, enum role level)
+{
+	const size_t start = word->len < STEM_BYTES_MIN ? word->len : STEM_BYTES_MIN;
+	const struct word beginning = { .text = word->text, .len = start };
+	size_t low = 0, high = p->term_count;
+	while (low < high) {
+		const size_t middle = (low + high) / 2;
+		if (compare_words(&p->terms[middle], &beginning) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (size_t i = low; i < p->term_count && i < low + STEM_WORDS_MAX; i++) {
+		const struct word *other = &p->terms[i];
+		if (other->len < start || memcmp(other->text, word->text, start) != 0)
+			return false;
+		if (other->role <= level && forms_of_one(word, other))
+			return true;
+	}
+	return false;
+}
+
+static size_t count_terms(const struct prompt *p, enum role level)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < p->term_count; i++)
+		n += p->terms[i].role <= level;
+	return n;
+}
+
+static size_t count_matches(const struct prompt *p, const struct prompt *other, enum role level)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < p->term_count; i++)
+		n += p->terms[i].role <= level && has_match(other, &p->terms[i], level);
+	return n;
+}
+
+static bool is_mark(const struct word *word)
+{
+	for (size_t i = 0; i < word->len; i++) {
+		if (word->text[i] >= '0' && word->text[i] <= '9')
+			return true;
+	}
+	return listed(word, mark_words);
+}
+
+static bool marks_in(const struct prompt *p, const struct prompt *other)
+{
+	for (size_t i = 0; i < p->term_count; i++) {
+		if (p->terms[i].role != ROLE_SUBJECT && is_mark(&p->terms[i]) && find(other, &p->terms[i]) == NULL)
+			return false;
+	}
+	return true;
+}
+
+/* The first phrase's last word is what it asks for; but one that ends at the subject ends with a verb ("Which company
+ * made X?"), and any of its words will do. */
+static bool head_in(const struct prompt *p, const struct prompt *other, enum role level)
+{
+	const struct word *last = NULL;
+	bool any = false;
+	for (size_t i = 0; i < p->count; i++) {
+		const struct word *word = &p->items[i];
+		if (word->role <= level) {
+			last = word;
+			any = any || has_match(other, word, level);
+		} else if (!in_phrase(word) && last != NULL)
+			return (word->role == ROLE_SUBJECT && any) || has_match(other, last, level);
+	}
+	return last == NULL || has_match(other, last, level);
+}
+
+/* "Where is X?" and "What is the location of X?" say nothing beside what they ask for. */
+static bool same_kind_alone(const struct prompt *a, const struct prompt *b)
+{
+	return count_terms(a, ROLE_CONTENT) + count_terms(b, ROLE_CONTENT) == 0 && a->kinds == b->kinds &&
+	       (a->kinds == KIND_WHEN || a->kinds == KIND_WHERE);
+}
+
+static void compare(const struct prompt *a, const struct prompt *b, struct wording *out)
+{
+	enum role level = ROLE_CONTENT;
+	while (level < ROLE_STOP && (count_terms(a, level) == 0 || count_terms(b, level) == 0))
+		level++;
+	const size_t a_both = count_matches(a, b, level), b_both = count_matches(b, a, level);
+	const size_t both = a_both < b_both ? a_both : b_both;
+	const size_t either = same_kind_alone(a, b) ? both : count_terms(a, level) + count_terms(b, level) - both;
+	out->overlap = either == both ? 1.0 : (double)both / (double)either;
+	out->apart = either - both;
+	out->same_kind = (a->kinds & b->kinds) != 0;
+	out->same_marks = marks_in(a, b) && marks_in(b, a);
+	out->same_head = either == both || level == ROLE_STOP || (head_in(a, b, level) && head_in(b, a, level));
+}
+
+int wording_compare(const char *a, size_t a_len, const char *b, size_t b_len, const char *subject, size_t subject_len,
+		    struct wording *out)
+{
+	struct prompt x = { .folded = BUF_INIT }, y = x, about = x;
+	int rc = prompt_read(a, a_len, &x);
+	if (rc == 0)
+		rc = prompt_read(b, b_len, &y);
+	if (rc == 0)
+		rc = prompt_read(subject, subject_len, &about);
+	if (rc == 0) {
+		terms_make(&about);
+		prompt_classify(&x, &about);
+		prompt_classify(&y, &about);
+		compare(&x, &y, out);
+	}
+	prompt_free(&x);
+	prompt_free(&y);
+	prompt_free(&about);
+	return rc;
+}
+
+bool wording_alike(const struct wording *wording)
+{
+	return wording->overlap >= WORDING_OVERLAP_MIN && wording->apart <= WORDING_APART_MAX && wording->same_kind &&
+	       wording->same_marks && wording->same_head;
+}

@@ -1,0 +1,29 @@
+/* wording.h: whether two prompts about one subject ask the same, as far as their words tell (decisions.md,
+ * "Conflicts are told by words"). English, as the lists of words are; in other languages what is equal is found, and
+ * little else. Pure.
+ */
+#ifndef AMEND_BASE_WORDING_H
+#define AMEND_BASE_WORDING_H
+
+#include "base/buf.h"
+
+/* What is compared are the words that are not the subject's and no stop words ("what", "is", "the", …) nor light ones
+ * ("name", "type", …) as long as anything else is left. Words match when they are equal or forms of one stem
+ * ("leads", "leader"). */
+struct wording {
+	double overlap;  /* Jaccard, |A∩B| / |A∪B|; 1 when no words are left on either side */
+	size_t apart;    /* words that only one of the two has */
+	bool same_kind;  /* not two different ones of who, when, where, how and why */
+	bool same_marks; /* the same numbers, and the same words that change who is meant ("first", "vice", …) */
+	bool same_head;  /* what each asks for first (of "the population of the capital" the population) is in the other
+			  */
+};
+/* ERR_NOMEM; ERR_INVALID for text that is no UTF-8. */
+int wording_compare(const char *a, size_t a_len, const char *b, size_t b_len, const char *subject, size_t subject_len,
+		    struct wording *out) MUST_CHECK;
+/* The decision. */
+#define WORDING_OVERLAP_MIN 0.5
+#define WORDING_APART_MAX   4
+bool wording_alike(const struct wording *wording);
+
+#endif

@@ -1,0 +1,164 @@
+#include "base/wording.h"
+
+#include "tests/lib/test.h"
+
+static struct wording compared(const char *a, const char *b, const char *subject)
+{
+	struct wording there, back;
+	const size_t len = subject != NULL ? strlen(subject) : 0;
+	assert_int_equal(wording_compare(a, strlen(a), b, strlen(b), subject, len, &there), 0);
+	assert_int_equal(wording_compare(b, strlen(b), a, strlen(a), subject, len, &back), 0);
+	assert_true(there.overlap == back.overlap && there.apart == back.apart);
+	assert_true(there.same_kind == back.same_kind && there.same_marks == back.same_marks);
+	assert_true(there.same_head == back.same_head);
+	return there;
+}
+
+static void overlaps(void **state)
+{
+	(void)state;
+	assert_true(compared("The capital of France is", "What is the capital of France?", "France").overlap == 1.0);
+	assert_true(compared("The capital of France is", "The president of France is", "France").overlap == 0.0);
+	assert_true(compared("capital city of X", "capital of X", "X").overlap == 0.5);
+	assert_true(compared("capital city", "capital of X", "X").apart == 1);
+	assert_true(compared("", "", NULL).overlap == 1.0);
+	assert_true(compared("France", "France", "France").overlap == 1.0);
+	assert_true(compared("who is", "who is", NULL).overlap == 1.0);
+	assert_true(compared("who is", "where is", NULL).overlap == 1.0 / 3.0);
+	assert_true(compared("red red red blue", "red", NULL).overlap == 0.5);
+	assert_true(compared("leads leader", "leads", NULL).overlap == 0.5);
+	/* light words count where nothing else is left */
+	assert_true(compared("X's name and part", "the name of X", "X").overlap == 0.5);
+	assert_true(compared("the name of X's leader", "X's leader", "X").overlap == 1.0);
+}
+
+/* A stem has four bytes, and only endings behind it. */
+static void forms_of_a_word_match(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *a, *b;
+		bool match;
+	} cases[] = { { "leads", "leader", true },        { "designed", "designer", true },
+		      { "created", "creator", true },     { "production", "produced", true },
+		      { "citizen", "citizenship", true }, { "officially", "official", true },
+		      { "made", "makes", false },         { "country", "county", false },
+		      { "sons", "sony", false },          { "husband", "husbandry", false },
+		      { "ceo", "ceos", false },           { "größe", "größen", false },
+		      { "größte", "größter", true } };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if ((compared(cases[i].a, cases[i].b, NULL).overlap == 1.0) != cases[i].match)
+			fail_msg("%s, %s", cases[i].a, cases[i].b);
+	}
+}
+
+struct pair {
+	const char *a, *b;
+};
+
+static void same_questions(void **state)
+{
+	(void)state;
+	static const struct pair pairs[] = {
+		{ "Who leads Nordwind?", "Who is the leader of Nordwind?" },
+		{ "Who is the CEO of Nordwind?", "The CEO of Nordwind is" },
+		{ "Who is Nordwind's wife?", "What is the name of the wife of Nordwind?" },
+		{ "Who founded Nordwind?", "Nordwind was founded by" },
+		{ "When was Nordwind founded?", "In what year was Nordwind founded?" },
+		{ "When was Nordwind founded?", "Nordwind was founded in" },
+		{ "When was Nordwind founded?", "The date of the founding of Nordwind is" },
+		{ "Where is Nordwind?", "What is the location of Nordwind?" },
+		{ "Where was Nordwind discovered?", "What is the place of discovery of Nordwind?" },
+		{ "Which musical instrument does Nordwind play?", "What instrument does Nordwind play?" },
+		{ "What architect designed Nordwind?", "Who is the architect of Nordwind?" },
+		{ "What is the sex or gender of Nordwind?", "What gender is Nordwind?" },
+		{ "What was the revenue of Nordwind in 2020?", "What is Nordwind's revenue in 2020?" },
+	};
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		const struct wording w = compared(pairs[i].a, pairs[i].b, "Nordwind");
+		if (!wording_alike(&w))
+			fail_msg("%s, %s", pairs[i].a, pairs[i].b);
+	}
+}
+
+/* Each of them is told apart by one condition alone: the others hold. */
+static void other_questions(void **state)
+{
+	(void)state;
+	static const struct {
+		struct pair pair;
+		char by;
+	} cases[] = {
+		{ { "Who is the head of state of Nordwind?", "Who is the head of government of Nordwind?" }, 'o' },
+		{ { "Which company bought Nordwind?", "Which company sold Nordwind?" }, 'o' },
+		{ { "When was Nordwind founded?", "Where was Nordwind founded?" }, 'k' },
+		{ { "When was Nordwind founded?", "Who founded Nordwind?" }, 'k' },
+		{ { "Nordwind was founded in", "Nordwind was founded by" }, 'k' },
+		{ { "What is the date of birth of Nordwind?", "What is the place of birth of Nordwind?" }, 'k' },
+		{ { "What is the birth date of Nordwind?", "What is the birth place of Nordwind?" }, 'k' },
+		{ { "What is the employer of Nordwind?", "What is the location of the employer of Nordwind?" }, 'k' },
+		{ { "How did Nordwind die?", "Why did Nordwind die?" }, 'k' },
+		{ { "Who is the vice president of Nordwind?", "Who is the president of Nordwind?" }, 'm' },
+		{ { "What was the revenue of Nordwind in 2020?", "What was the revenue of Nordwind?" }, 'm' },
+		{ { "What was the profit margin of Nordwind in 2020?",
+		    "What was the profit margin of Nordwind in 2021?" },
+		  'm' },
+		{ { "Who is the wife of the CEO of Nordwind?", "Who is the CEO of Nordwind?" }, 'h' },
+		{ { "What is the population of the capital of Nordwind?", "What is the capital of Nordwind?" }, 'h' },
+		{ { "What is the official language of Nordwind?", "What is the official name of Nordwind?" }, 'h' },
+		{ { "Nordwind is a town of red roofs, old walls, narrow lanes, one market, two mills and a tower. Its "
+		    "lord was",
+		    "Nordwind is a town of red roofs, old walls, narrow lanes, one market, two mills and a tower. Its "
+		    "lord "
+		    "was a friend of monks and poets, and built towers" },
+		  'a' },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct wording w = compared(cases[i].pair.a, cases[i].pair.b, "Nordwind");
+		if (wording_alike(&w) || (w.overlap < WORDING_OVERLAP_MIN) != (cases[i].by == 'o') ||
+		    w.same_kind != (cases[i].by != 'k') || w.same_marks != (cases[i].by != 'm') ||
+		    w.same_head != (cases[i].by != 'h') || (w.apart > WORDING_APART_MAX) != (cases[i].by == 'a'))
+			fail_msg("%s, %s: %.2f, %zu apart, kind %d, marks %d, head %d", cases[i].pair.a,
+				 cases[i].pair.b, w.overlap, w.apart, w.same_kind, w.same_marks, w.same_head);
+	}
+}
+
+/* What the subject says is not asked. */
+static void words_of_the_subject_do_not_count(void **state)
+{
+	(void)state;
+	const struct wording w = compared("Who directed The First Day When 1984 Began?",
+					  "Who is the director of The First Day When 1984 Began?",
+					  "The First Day When 1984 Began");
+	assert_true(wording_alike(&w) && w.overlap == 1.0);
+	assert_true(compared("Who leads Nordwind 3?", "Who leads Nordwind?", "Nordwind 3").same_marks);
+	const struct wording named = compared("Where is Who?", "Who?", "Who");
+	assert_true(named.same_kind); /* the second asks for nothing */
+}
+
+static int all_of_it(void *context)
+{
+	(void)context;
+	struct wording w;
+	const char *a = "Wie heißt die Hauptstadt von Österreich", *b = "Die Hauptstadt von Österreich heißt";
+	return wording_compare(a, strlen(a), b, strlen(b), "Österreich", strlen("Österreich"), &w);
+}
+
+static void out_of_memory(void **state)
+{
+	(void)state;
+	assert_true(test_walk_allocations(all_of_it, NULL) >= 10);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(overlaps),
+		cmocka_unit_test(forms_of_a_word_match),
+		cmocka_unit_test(same_questions),
+		cmocka_unit_test(other_questions),
+		cmocka_unit_test(words_of_the_subject_do_not_count),
+		cmocka_unit_test(out_of_memory),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
