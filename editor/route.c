@@ -399,7 +399,11 @@ static int passes_prompt(struct choice *c, size_t i, bool *passes)
 	*passes = false;
 	if (c->best[i].score < prompt_threshold(c, i, true))
 		return 0;
-	int rc = editor__query_share(&c->prompt->query, subject_of(c, i), entry->subject_len, &share);
+	const struct editor__query *query = &c->prompt->query;
+	const char *subject = subject_of(c, i);
+	/* names that are only alike are other names, unless people said that this one is the subject */
+	int rc = entry->subject_given ? editor__query_share(query, subject, entry->subject_len, &share)
+				      : editor__query_share_spelled(query, subject, entry->subject_len, &share);
 	const bool stands = entry->subject_len == 0 || share >= EDITOR_SUBJECT_SHARE;
 	c->absent |= stands ? 0 : UINT64_C(1) << i;
 	*passes = entry->subject_given ? stands : c->best[i].score >= prompt_threshold(c, i, stands);

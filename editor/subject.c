@@ -102,6 +102,7 @@ bool editor__words_match(const char *a, size_t a_len, const char *b, size_t b_le
 
 struct share {
 	const struct editor__query *query;
+	bool spelled; /* a word that is only alike is no match */
 	size_t matched, all;
 };
 
@@ -111,8 +112,10 @@ static int share_of_word(void *context, const char *word, size_t len)
 	const struct editor__query *query = share->query;
 	share->all += len;
 	for (size_t i = 0; i < query->word_count; i++) {
-		const size_t start = i > 0 ? query->ends[i - 1] : 0;
-		if (editor__words_match(word, len, (const char *)query->words.data + start, query->ends[i] - start)) {
+		const size_t start = i > 0 ? query->ends[i - 1] : 0, own = query->ends[i] - start;
+		const char *at = (const char *)query->words.data + start;
+		if (share->spelled ? own == len && memcmp(at, word, len) == 0
+				   : editor__words_match(word, len, at, own)) {
 			share->matched += len;
 			break;
 		}
@@ -120,7 +123,7 @@ static int share_of_word(void *context, const char *word, size_t len)
 	return 0;
 }
 
-int editor__query_share(const struct editor__query *query, const char *subject, size_t len, float *share)
+static int share_of(const struct editor__query *query, const char *subject, size_t len, bool spelled, float *share)
 {
 	*share = 0;
 	if (len == 0 || query->folded.len == 0)
@@ -129,11 +132,21 @@ int editor__query_share(const struct editor__query *query, const char *subject, 
 		*share = 1;
 		return 0;
 	}
-	struct share sum = { .query = query };
+	struct share sum = { .query = query, .spelled = spelled };
 	int rc = text_words(subject, len, share_of_word, &sum);
 	if (rc == 0 && sum.all > 0)
 		*share = (float)sum.matched / (float)sum.all;
 	return rc == ERR_NOMEM ? rc : 0;
+}
+
+int editor__query_share(const struct editor__query *query, const char *subject, size_t len, float *share)
+{
+	return share_of(query, subject, len, false, share);
+}
+
+int editor__query_share_spelled(const struct editor__query *query, const char *subject, size_t len, float *share)
+{
+	return share_of(query, subject, len, true, share);
 }
 
 /* ---- Which of the query's words are the subject's */

@@ -26,6 +26,9 @@ void editor__query_fini(struct editor__query *query);
  * words that have a match among the query's words (a quarter of a word's letters may differ, no digit) over all its
  * letters. */
 int editor__query_share(const struct editor__query *query, const char *subject, size_t len, float *share) MUST_CHECK;
+/* The same where only a word that is spelled alike is a match. */
+int editor__query_share_spelled(const struct editor__query *query, const char *subject, size_t len,
+				float *share) MUST_CHECK;
 /* marks[i] = 1 for the query's words that are the subject's: those of the first place where it stands word by word,
  * else all that are like one of its words of EDITOR__SUBJECT_WORD_BYTES or more. `marks` has room for word_count. */
 #define EDITOR__SUBJECT_WORD_BYTES 3

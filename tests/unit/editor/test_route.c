@@ -112,6 +112,7 @@ static void without_the_words_of_an_open_edit_a_text_must_be_nearer(void **state
 	assert_false(route.routed || route.subject_found);
 	assert_true(route.prompt_score > 0.94f && route.prompt_score < 0.95f);
 	assert_true(route.prompt_threshold == 0.97f);
+	assert_false(route_of(router, near_east, "Which river flows through Kestelburg?").routed); /* another name */
 	route = route_of(router, near_east, "Kestrelburg lies on which river?");
 	assert_true(route.routed);
 	assert_true(route.prompt_threshold == 0.5f);
