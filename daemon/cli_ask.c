@@ -206,17 +206,24 @@ static int nearest_print(struct cli *cli, const struct json *amend, bool alone)
 	return cli_table_print(cli, &table);
 }
 
+/* An edit that is read although its subject was not found has none of its own. */
+static const char *subject_says(const struct route *r)
+{
+	if (json_bool(json_get(r->amend, "subject_found")))
+		return "'s stands in the question";
+	return strcmp(r->memory, "main") == 0 ? "'s does not stand in the question"
+					      : " was given none: words of its prompt stand for it";
+}
+
 static int explain_print(struct cli *cli, const struct json *answer, const struct route *r, bool alone)
 {
 	const char *fingerprint = json_string(json_get(answer, "system_fingerprint"), NULL);
-	bool subject = json_bool(json_get(r->amend, "subject_found"));
 	printf("\n%-11s  %s, fingerprint %s\n", "version", r->version, fingerprint != NULL ? fingerprint : "-");
 	printf("%-11s  %s\n", "route", r->memory);
 	gate_print(r->amend, "similarity", "prompt_score", "prompt_threshold");
 	gate_print(r->amend, "relation", "relation_score", "relation_threshold");
 	if (json_length(json_get(r->amend, "edits")) > 0)
-		printf("%-11s  the nearest edit's %s in the question\n", "subject",
-		       subject ? "stands" : "does not stand");
+		printf("%-11s  the nearest edit%s\n", "subject", subject_says(r));
 	return nearest_print(cli, r->amend, alone);
 }
 
