@@ -1,0 +1,34 @@
+/* route_internal.h: what router.c (the edits of a version) and route.c (which of them a text asks for) share. */
+#ifndef AMEND_EDITOR_ROUTE_INTERNAL_H
+#define AMEND_EDITOR_ROUTE_INTERNAL_H
+
+#include "editor/key_index.h"
+#include "editor/words.h"
+
+struct editor__entry {
+	uint64_t seq;
+	size_t memory;
+	size_t subject, subject_len; /* where it stands in `bytes` */
+	size_t words, words_len;     /* the same; without common ones */
+	bool subject_given;
+	size_t target_ids, target_count, anchors, anchor_count; /* the same; bytes of anchor.h */
+};
+
+struct editor_router {
+	const struct editor_calibration *calibration;
+	size_t ffn, dims; /* of relation keys */
+	struct editor__entry *entries;
+	struct editor__key_index *keys; /* of entry_count prompt keys, hidden floats, unit length */
+	float *relations;               /* entry_count × dims, unit length */
+	size_t entry_count, entry_cap;
+	struct buf bytes; /* subjects, words, target tokens, anchor rows */
+};
+
+/* Borrowed from the calibration. */
+static inline struct editor__common_words editor__router_common(const struct editor_router *router)
+{
+	return (struct editor__common_words){ router->calibration->relation.common,
+					      router->calibration->relation.common_count };
+}
+
+#endif

@@ -1,0 +1,304 @@
+/* router.c: the edits that a version's router holds, and the bytes that they come from. */
+#include "editor/route_internal.h"
+
+#include "base/fault.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INDEX_MAGIC             "AMIX"
+#define INDEX_FORMAT            3u
+#define INDEX_ENTRIES_MAX       1000000u
+#define INDEX_SUBJECT_BYTES_MAX 8192u
+#define INDEX_WORDS_BYTES_MAX   32768u
+#define INDEX_TARGET_IDS_MAX    65536u
+#define INDEX_SUBJECT_GIVEN     1u /* flags */
+
+/* ---- Index bytes */
+
+static int encode_entry(const struct editor_index_entry *entry, size_t hidden, size_t ffn, struct buf *out,
+			struct err *e)
+{
+	const unsigned long long seq = entry->seq;
+	if (entry->subject.len > INDEX_SUBJECT_BYTES_MAX || entry->words.len > INDEX_WORDS_BYTES_MAX ||
+	    entry->target_count > INDEX_TARGET_IDS_MAX || entry->anchor_count > EDITOR_ANCHOR_ROWS_MAX)
+		return err_set(
+			e, ERR_LIMIT,
+			"index: edit %llu has a subject of %zu bytes, words of %zu, %zu target tokens and %zu anchors: "
+			"at most %u, %u, %u and %u",
+			seq, entry->subject.len, entry->words.len, entry->target_count, entry->anchor_count,
+			INDEX_SUBJECT_BYTES_MAX, INDEX_WORDS_BYTES_MAX, INDEX_TARGET_IDS_MAX, EDITOR_ANCHOR_ROWS_MAX);
+	buf_u64le(out, entry->seq);
+	buf_u32le(out, entry->subject_given ? INDEX_SUBJECT_GIVEN : 0);
+	buf_u32le(out, (uint32_t)entry->subject.len);
+	buf_append(out, entry->subject.text, entry->subject.len);
+	buf_u32le(out, (uint32_t)entry->words.len);
+	buf_append(out, entry->words.text, entry->words.len);
+	for (size_t k = 0; k < hidden; k++)
+		buf_f32le(out, entry->raw[k]);
+	for (size_t k = 0; k < hidden; k++)
+		buf_f32le(out, entry->relation[k]);
+	buf_u32le(out, (uint32_t)entry->target_count);
+	for (size_t k = 0; k < entry->target_count; k++)
+		buf_u32le(out, (uint32_t)entry->target_ids[k]);
+	buf_u32le(out, (uint32_t)entry->anchor_count);
+	int rc = editor_anchor_encode(entry->anchors, entry->anchor_count, ffn, out);
+	return rc == ERR_INVALID ? err_set(e, rc, "index: an input of edit %llu is not finite", seq) : 0;
+}
+
+int editor_index_encode(const struct editor_index_entry *entries, size_t entry_count, size_t hidden, size_t ffn,
+			struct buf *out, struct err *e)
+{
+	if (hidden == 0 || hidden > EDITOR_HIDDEN_MAX || entry_count > INDEX_ENTRIES_MAX)
+		return err_set(e, ERR_LIMIT, "index of %zu edits with keys of %zu: at most %u edits, keys of 1 to %u",
+			       entry_count, hidden, INDEX_ENTRIES_MAX, EDITOR_HIDDEN_MAX);
+	const size_t start = out->len;
+	int rc = 0;
+	buf_append(out, INDEX_MAGIC, 4);
+	buf_u32le(out, INDEX_FORMAT);
+	buf_u32le(out, (uint32_t)hidden);
+	buf_u32le(out, (uint32_t)ffn);
+	buf_u32le(out, (uint32_t)entry_count);
+	for (size_t i = 0; i < entry_count && rc == 0; i++)
+		rc = encode_entry(&entries[i], hidden, ffn, out, e);
+	if (rc == 0 && buf_failed(out))
+		rc = err_set(e, ERR_NOMEM, "index of %zu edits: out of memory", entry_count);
+	if (rc != 0)
+		out->len = start;
+	return rc;
+}
+
+/* ---- The router */
+
+int editor_router_new(const struct editor_calibration *calibration, size_t ffn, struct editor_router **out,
+		      struct err *e)
+{
+	struct editor_router *router = fault_calloc(1, sizeof(*router));
+	if (router == NULL)
+		return err_set(e, ERR_NOMEM, "router: out of memory");
+	router->calibration = calibration;
+	router->ffn = ffn;
+	router->dims = editor_calibration_relation_dims(calibration);
+	int rc = editor__key_index_new(calibration->hidden, NULL, &router->keys, e);
+	if (rc != 0) {
+		free(router);
+		return rc;
+	}
+	*out = router;
+	return 0;
+}
+
+void editor_router_destroy(struct editor_router **router)
+{
+	if (*router == NULL)
+		return;
+	free((*router)->entries);
+	editor__key_index_destroy(&(*router)->keys);
+	free((*router)->relations);
+	buf_free(&(*router)->bytes);
+	free(*router);
+	*router = NULL;
+}
+
+size_t editor_router_count(const struct editor_router *router)
+{
+	return router->entry_count;
+}
+
+bool editor_router_memory_of(const struct editor_router *router, uint64_t seq, size_t *memory)
+{
+	for (size_t i = 0; i < router->entry_count; i++) {
+		if (router->entries[i].seq == seq) {
+			*memory = router->entries[i].memory;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int grow(float **keys, size_t count, size_t width)
+{
+	float *grown = fault_realloc(*keys, count * width * sizeof(*grown));
+	if (grown == NULL)
+		return ERR_NOMEM;
+	*keys = grown;
+	return 0;
+}
+
+static int reserve(struct editor_router *router, size_t more, struct err *e)
+{
+	const size_t need = router->entry_count + more;
+	if (need > INDEX_ENTRIES_MAX)
+		return err_set(e, ERR_LIMIT, "router: more than %u edits in one version", INDEX_ENTRIES_MAX);
+	if (editor__key_index_reserve(router->keys, more) != 0)
+		return err_set(e, ERR_NOMEM, "router of %zu edits: out of memory", need);
+	if (need <= router->entry_cap)
+		return 0;
+	const size_t cap = need > 2 * router->entry_cap ? need : 2 * router->entry_cap;
+	struct editor__entry *entries = fault_realloc(router->entries, cap * sizeof(*entries));
+	if (entries != NULL)
+		router->entries = entries;
+	if (entries == NULL || grow(&router->relations, cap, router->dims) != 0)
+		return err_set(e, ERR_NOMEM, "router of %zu edits: out of memory", need);
+	router->entry_cap = cap;
+	return 0;
+}
+
+static int by_seq(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
+static int read_floats(struct reader *r, size_t count, float *out, uint64_t seq, struct err *e)
+{
+	for (size_t k = 0; k < count; k++) {
+		out[k] = reader_f32le(r);
+		if (!isfinite(out[k]))
+			return err_set(e, ERR_CORRUPT, "index: the key of edit %llu holds a number that is not finite",
+				       (unsigned long long)seq);
+	}
+	return r->overrun ? err_set(e, ERR_CORRUPT, "index: cut off after %zu bytes", r->len) : 0;
+}
+
+/* `count` bytes of the index, copied to the end of `bytes`; *at says where they stand. */
+static int read_bytes(struct reader *r, size_t count, struct buf *bytes, size_t *at, struct err *e)
+{
+	const void *from = reader_bytes(r, count);
+	if (from == NULL && count > 0)
+		return err_set(e, ERR_CORRUPT, "index: cut off after %zu bytes", r->len);
+	*at = bytes->len;
+	buf_append(bytes, from, count);
+	return buf_failed(bytes) ? err_set(e, ERR_NOMEM, "index: out of memory") : 0;
+}
+
+static int read_anchor(struct reader *r, struct editor_router *router, struct editor__entry *entry, struct err *e)
+{
+	entry->target_count = reader_u32le(r);
+	if (entry->target_count > INDEX_TARGET_IDS_MAX)
+		return err_set(e, ERR_CORRUPT, "index: a target of %zu tokens", entry->target_count);
+	int rc = read_bytes(r, entry->target_count * sizeof(uint32_t), &router->bytes, &entry->target_ids, e);
+	if (rc != 0)
+		return rc;
+	entry->anchor_count = reader_u32le(r);
+	if (entry->anchor_count > EDITOR_ANCHOR_ROWS_MAX)
+		return err_set(e, ERR_CORRUPT, "index: %zu anchors of one edit", entry->anchor_count);
+	return read_bytes(r, entry->anchor_count * editor_anchor_row_bytes(router->ffn), &router->bytes,
+			  &entry->anchors, e);
+}
+
+static int read_words(struct reader *r, struct editor_router *router, struct editor__entry *entry, struct err *e)
+{
+	const size_t len = reader_u32le(r);
+	const struct editor__common_words common = editor__router_common(router);
+	if (len > INDEX_WORDS_BYTES_MAX)
+		return err_set(e, ERR_CORRUPT, "index: %zu bytes of words", len);
+	const void *words = reader_bytes(r, len);
+	if (words == NULL && len > 0)
+		return err_set(e, ERR_CORRUPT, "index: cut off after %zu bytes", r->len);
+	entry->words = router->bytes.len;
+	int rc = editor__words_uncommon(words, len, &common, &router->bytes);
+	entry->words_len = router->bytes.len - entry->words;
+	return rc != 0 ? err_set(e, rc, "index: out of memory") : 0;
+}
+
+/* One entry of the bytes; `raw` is room for 2 × hidden floats. */
+static int read_entry(struct reader *r, struct editor_router *router, struct editor__entry *entry, float *raw,
+		      struct err *e)
+{
+	const size_t hidden = router->calibration->hidden;
+	entry->seq = reader_u64le(r);
+	entry->subject_given = (reader_u32le(r) & INDEX_SUBJECT_GIVEN) != 0;
+	entry->subject_len = reader_u32le(r);
+	if (entry->subject_len > INDEX_SUBJECT_BYTES_MAX)
+		return err_set(e, ERR_CORRUPT, "index: a subject of %zu bytes", entry->subject_len);
+	int rc = read_bytes(r, entry->subject_len, &router->bytes, &entry->subject, e);
+	if (rc == 0)
+		rc = read_words(r, router, entry, e);
+	if (rc == 0)
+		rc = read_floats(r, 2 * hidden, raw, entry->seq, e);
+	return rc == 0 ? read_anchor(r, router, entry, e) : rc;
+}
+
+static int read_header(struct reader *r, const struct editor_router *router, size_t *count, struct err *e)
+{
+	const size_t hidden = router->calibration->hidden;
+	const void *magic = reader_bytes(r, 4);
+	if (magic == NULL || memcmp(magic, INDEX_MAGIC, 4) != 0)
+		return err_set(e, ERR_CORRUPT, "index: does not begin with " INDEX_MAGIC);
+	const uint32_t format = reader_u32le(r), width = reader_u32le(r), ffn = reader_u32le(r);
+	*count = reader_u32le(r);
+	if (r->overrun)
+		return err_set(e, ERR_CORRUPT, "index: header cut off");
+	if (format != INDEX_FORMAT)
+		return err_set(e, ERR_UNSUPPORTED, "index: format %u is not known, this program reads %u", format,
+			       INDEX_FORMAT);
+	if (width != hidden || ffn != router->ffn)
+		return err_set(e, ERR_MISMATCH, "index: keys of %u and inputs of %u, the model has %zu and %zu", width,
+			       ffn, hidden, router->ffn);
+	if (*count > INDEX_ENTRIES_MAX || *count > (r->len - r->at) / (28 + 2 * hidden * sizeof(float)))
+		return err_set(e, ERR_CORRUPT, "index: %zu edits announced, the bytes hold fewer", *count);
+	return 0;
+}
+
+/* `raw` is room for 3 × hidden floats: raw keys and the prompt key. */
+static int add_entries(struct editor_router *router, struct reader *r, size_t count, size_t memory,
+		       const uint64_t *removed, size_t removed_count, float *raw, struct err *e)
+{
+	const size_t hidden = router->calibration->hidden;
+	for (size_t i = 0; i < count; i++) {
+		struct editor__entry entry = { .memory = memory };
+		const size_t bytes_before = router->bytes.len;
+		int rc = read_entry(r, router, &entry, raw, e);
+		if (rc != 0)
+			return rc;
+		if (removed_count > 0 &&
+		    bsearch(&entry.seq, removed, removed_count, sizeof(*removed), by_seq) != NULL) {
+			router->bytes.len = bytes_before;
+			continue;
+		}
+		const size_t at = router->entry_count++;
+		editor_calibration_key(router->calibration, raw, raw + 2 * hidden);
+		editor__key_index_add(router->keys, raw + 2 * hidden);
+		editor_calibration_relation_key(router->calibration, raw + hidden,
+						router->relations + at * router->dims);
+		router->entries[at] = entry;
+	}
+	return r->at == r->len
+		       ? 0
+		       : err_set(e, ERR_CORRUPT, "index: %zu bytes left over after %zu edits", r->len - r->at, count);
+}
+
+int editor_router_add(struct editor_router *router, const void *bytes, size_t len, size_t memory,
+		      const uint64_t *removed, size_t removed_count, struct err *e)
+{
+	const size_t before = router->entry_count, bytes_before = router->bytes.len;
+	struct reader r;
+	size_t count = 0;
+	reader_init(&r, bytes, len);
+	int rc = read_header(&r, router, &count, e);
+	if (rc == 0)
+		rc = reserve(router, count, e);
+	if (rc != 0)
+		return rc;
+	float *raw = fault_malloc(3 * router->calibration->hidden * sizeof(*raw));
+	uint64_t *sorted = fault_malloc((removed_count + 1) * sizeof(*sorted));
+	if (raw == NULL || sorted == NULL) {
+		rc = err_set(e, ERR_NOMEM, "router: out of memory");
+	} else {
+		if (removed_count > 0)
+			memcpy(sorted, removed, removed_count * sizeof(*sorted));
+		qsort(sorted, removed_count, sizeof(*sorted), by_seq);
+		rc = add_entries(router, &r, count, memory, sorted, removed_count, raw, e);
+	}
+	free(raw);
+	free(sorted);
+	if (rc != 0) {
+		router->entry_count = before;
+		editor__key_index_cut(router->keys, before);
+		router->bytes.len = bytes_before;
+		router->bytes.failed = false;
+	}
+	return rc;
+}
