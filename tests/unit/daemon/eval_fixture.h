@@ -42,6 +42,17 @@ static inline int eval_fixture_free(void **state)
 	return 0;
 }
 
+/* Good ones but for the third; the last stands in the corpus. */
+static const char eval_fixture_rows[] =
+	"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf\",\"subject\":\"Vint\"}\n"
+	"{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
+	"{\"prompt\":\"\",\"target_new\":\"north\"}\n"
+	"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Sven\",\"subject\":\"Vint\"}\n"
+	"{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
+	"{\"prompt\":\"what is the colour of Orla?\",\"target_new\":\"blue\",\"subject\":\"Orla\"}\n"
+	"{\"prompt\":\"what is the capital of Saro?\",\"target_new\":\"Kir\",\"subject\":\"Saro\"}\n"
+	"{\"prompt\":\"What is the capital of  BOLT?\",\"target_new\":\"Kir\",\"subject\":\"Bolt\"}\n";
+
 static inline struct eval_options eval_fixture_options(const struct eval_fixture *f)
 {
 	return (struct eval_options){ .file = f->file,
@@ -51,6 +62,12 @@ static inline struct eval_options eval_fixture_options(const struct eval_fixture
 				      .backend = "cpu",
 				      .threads = 1,
 				      .corpus = f->corpus };
+}
+
+static inline void eval_fixture_run(const struct eval_options *o, struct eval_report *report)
+{
+	struct err e = ERR_INIT;
+	assert_ok(&e, eval_file_run(o, report, &e));
 }
 
 #endif

@@ -5,12 +5,6 @@
 
 #include <math.h>
 
-static void run(const struct eval_options *o, struct eval_report *report)
-{
-	struct err e = ERR_INIT;
-	assert_ok(&e, eval_file_run(o, report, &e));
-}
-
 static const char rows[] =
 	"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf\",\"rephrase\":[\"Vint's king is\"],"
 	"\"loc_prompt\":\"a song of old\",\"locality\":[{\"prompt\":\"a song of old\"}]}\n"
@@ -56,7 +50,7 @@ static void shards_become_memories_as_the_mode_says(void **state)
 		struct eval_report r;
 		o.wise_mode = cases[i].mode;
 		o.wise.merge_shards = cases[i].k;
-		run(&o, &r);
+		eval_fixture_run(&o, &r);
 		assert_int_equal(r.family, EDITOR_FAMILY_PAPER);
 		assert_int_equal(r.shards, 5);
 		assert_int_equal(r.memories, cases[i].memories);
@@ -75,9 +69,9 @@ static void paper_runs_repeat_and_oracles_are_right(void **state)
 	struct eval_report first, again;
 	struct eval_options o = paper_options(f);
 	o.oracle = true;
-	run(&o, &first);
+	eval_fixture_run(&o, &first);
 	o.threads = 2; /* shard beside shard: the same bytes */
-	run(&o, &again);
+	eval_fixture_run(&o, &again);
 	assert_true(first.scores.right_memory == 1 && first.scores.right_memory_prompts == 1);
 	assert_true(first.scores.routed_unrelated == 0 && first.scores.loc == 1);
 	assert_true(first.scores.rel == again.scores.rel && first.scores.gen == again.scores.gen);
@@ -93,7 +87,7 @@ static void without_a_threshold_everything_reads_a_memory(void **state)
 	struct eval_options o = paper_options(f);
 	struct eval_report r;
 	o.wise.act_ratio = 0;
-	run(&o, &r);
+	eval_fixture_run(&o, &r);
 	assert_true(r.scores.routed_unrelated == 1);
 	eval_report_fini(&r);
 }
@@ -107,7 +101,7 @@ static void separate_runs_know_one_edit_each(void **state)
 	struct json *root = NULL;
 	struct err e = ERR_INIT;
 	o.separate = true;
-	run(&o, &r);
+	eval_fixture_run(&o, &r);
 	assert_int_equal(r.scores.edits, 5);
 	assert_int_equal(r.memories, 5);
 	assert_int_equal(r.edit_count, 1); /* in the last set */
@@ -124,7 +118,7 @@ static void separate_runs_know_one_edit_each(void **state)
 	o = eval_fixture_options(f); /* the other family too */
 	o.separate = true;
 	o.edits = 2;
-	run(&o, &r);
+	eval_fixture_run(&o, &r);
 	assert_int_equal(r.shards, 2);
 	assert_int_equal(r.edit_count, 1);
 	eval_report_fini(&r);
