@@ -1,25 +1,8 @@
 #include "daemon/node_request.h"
 
-#include "tests/lib/test.h"
-#include "tests/unit/editor/tiny.h"
+#include "tests/unit/editor/tiny_fixture.h"
 
 #include "base/fault.h"
-
-static struct model *model;
-
-static int set_up(void **state)
-{
-	(void)state;
-	model = tiny_open();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	model_close(&model);
-	return 0;
-}
 
 static void assert_key(const char *messages, const char *wanted)
 {
@@ -91,5 +74,5 @@ int main(void)
 		cmocka_unit_test(control_tokens_do_not_come_from_text),
 		cmocka_unit_test(survives_failing_allocations),
 	};
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

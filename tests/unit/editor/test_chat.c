@@ -1,22 +1,6 @@
 #include "editor/chat.h"
 
-#include "tests/unit/editor/tiny.h"
-
-static struct model *model;
-
-static int set_up(void **state)
-{
-	(void)state;
-	model = tiny_open();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	model_close(&model);
-	return 0;
-}
+#include "tests/unit/editor/tiny_fixture.h"
 
 /* The text of the `from_end`-th message of a chat. */
 static void expect_content(const struct model_message *messages, size_t count, size_t from_end, const char *text)
@@ -63,5 +47,5 @@ int main(void)
 		cmocka_unit_test(the_last_user_message_is_found),
 		cmocka_unit_test(tokens_without_messages_have_no_content),
 	};
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

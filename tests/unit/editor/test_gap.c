@@ -4,27 +4,11 @@
 #include "editor/decode.h"
 #include "editor/evaluate.h"
 #include "editor/wise.h"
-#include "tests/unit/editor/tiny.h"
+#include "tests/unit/editor/tiny_fixture.h"
 
 #include <math.h>
 
 #define TOKENS 8
-
-static struct model *model;
-
-static int set_up(void **state)
-{
-	(void)state;
-	model = tiny_open();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	model_close(&model);
-	return 0;
-}
 
 /* ---- Settings and index bytes */
 
@@ -541,5 +525,5 @@ int main(void)
 		cmocka_unit_test(evaluation_routes_by_gap_or_by_oracle),
 		cmocka_unit_test(memory_that_runs_out_takes_nothing),
 	};
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

@@ -2,25 +2,9 @@
 #include "editor/prompt.h"
 
 #include "base/text.h"
-#include "tests/unit/editor/tiny.h"
+#include "tests/unit/editor/tiny_fixture.h"
 
 #define WORDS_MAX 40
-
-static struct model *model; /* for its tokenizer */
-
-static int set_up(void **state)
-{
-	(void)state;
-	model = tiny_open();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	model_close(&model);
-	return 0;
-}
 
 /* `count` words of few, so that they repeat and nearly repeat. */
 static void put_words(struct rng *rng, size_t count, struct buf *out)
@@ -173,5 +157,5 @@ int main(void)
 		cmocka_unit_test(a_subject_is_marked_where_it_stands_first),
 		cmocka_unit_test(the_relation_is_of_tokens_beside_the_marks),
 	};
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

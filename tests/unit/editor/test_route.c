@@ -1,27 +1,11 @@
 #include "editor/route.h"
 
-#include "tests/unit/editor/tiny.h"
+#include "tests/unit/editor/tiny_fixture.h"
 
 #include <math.h>
 
 #define HIDDEN 4
 #define FFN    6
-
-static struct model *model; /* for its tokenizer */
-
-static int set_up(void **state)
-{
-	(void)state;
-	model = tiny_open();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	model_close(&model);
-	return 0;
-}
 
 static struct editor_calibration *calibration_of(float subject, float open)
 {
@@ -487,5 +471,5 @@ int main(void)
 		cmocka_unit_test(the_nearest_of_many_edits_is_found),
 		cmocka_unit_test(raw_keys_leave_the_first_token_out),
 	};
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

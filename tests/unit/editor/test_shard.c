@@ -2,8 +2,7 @@
 
 #include "base/fault.h"
 #include "base/rng.h"
-#include "tests/lib/test.h"
-#include "tests/lib/tiny_model.h"
+#include "tests/unit/editor/tiny_fixture.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -16,25 +15,6 @@ static const char *const prompts[EDITS] = {
 	"where in the land is Kelm?",   "what is Pundo made of?",   "who wrote the book of Teni?",
 };
 static const char *const targets[EDITS] = { "Brin", "Olaf IV", "1907", "north", "tin. and lead", "Mara" };
-
-static struct model *model;
-
-static int open_tiny(void **state)
-{
-	(void)state;
-	struct err e = ERR_INIT;
-	int rc = tiny_model_open(3, 1, &model, &e);
-	if (rc != 0)
-		fprintf(stderr, "%s\n", e.text);
-	return rc;
-}
-
-static int close_tiny(void **state)
-{
-	(void)state;
-	model_close(&model);
-	return 0;
-}
 
 static struct editor_config config(void)
 {

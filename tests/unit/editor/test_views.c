@@ -2,24 +2,7 @@
 #include "editor/shard_internal.h"
 
 #include "base/fault.h"
-#include "tests/lib/test.h"
-#include "tests/lib/tiny_model.h"
-
-static struct model *model;
-
-static int open_tiny(void **state)
-{
-	(void)state;
-	struct err e = ERR_INIT;
-	return tiny_model_open(3, 1, &model, &e);
-}
-
-static int close_tiny(void **state)
-{
-	(void)state;
-	model_close(&model);
-	return 0;
-}
+#include "tests/unit/editor/tiny_fixture.h"
 
 static struct editor_config config(size_t views)
 {

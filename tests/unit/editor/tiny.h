@@ -18,7 +18,7 @@ static inline struct model *tiny_open(void)
 {
 	struct err e = ERR_INIT;
 	struct model *model = NULL;
-	assert_int_equal(tiny_model_open(TINY_LAYER + 1, 1, &model, &e), 0);
+	assert_ok(&e, tiny_model_open(TINY_LAYER + 1, 1, &model, &e));
 	return model;
 }
 

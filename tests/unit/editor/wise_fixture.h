@@ -6,9 +6,7 @@
 
 #include "base/fault.h"
 #include "base/json.h"
-#include "editor/delta.h"
-#include "tests/lib/test.h"
-#include "tests/lib/tiny_model.h"
+#include "tests/unit/editor/tiny_fixture.h"
 
 #include <math.h>
 
@@ -21,25 +19,6 @@ static const char *const prompts[EDITS] = { "what is the capital of Orla?", "who
 static const char *const targets[EDITS] = { "Brin", "Olaf IV", "1907", "north" };
 static const char corpus[] = "prompt\tg1\tx\tno row for this\nunrelated\tg2\t\tthe weather of the coast\n"
 			     "unrelated\t\nunrelated\tg3\t\ta song from long ago";
-
-static struct model *model;
-
-static inline int open_tiny(void **state)
-{
-	(void)state;
-	struct err e = ERR_INIT;
-	int rc = tiny_model_open(3, 1, &model, &e);
-	if (rc != 0)
-		fprintf(stderr, "%s\n", e.text);
-	return rc;
-}
-
-static inline int close_tiny(void **state)
-{
-	(void)state;
-	model_close(&model);
-	return 0;
-}
 
 /* Margins on the scale of the tiny model, where a gap of 1 is a large one. */
 static inline struct editor_config config(void)
