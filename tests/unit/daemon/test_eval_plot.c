@@ -87,24 +87,33 @@ static void what_has_no_data_is_not_plotted(void **state)
 	json_free(&report);
 }
 
+/* With programs looked for in `path` alone. */
+static void plot_with(const char *path, const struct json *report, const char *folder, struct eval_images *images,
+		      struct buf *notice)
+{
+	struct err e = ERR_INIT;
+	char *old = strdup(getenv("PATH"));
+	assert_non_null(old);
+	setenv("PATH", path, 1);
+	int rc = eval_plot(report, folder, images, notice, &e);
+	setenv("PATH", old, 1);
+	free(old);
+	assert_ok(&e, rc);
+}
+
 /* gnuplot that makes the images of scripts of scores, and fails on others. */
 static void every_script_is_tried_and_failures_are_named(void **state)
 {
 	const char *folder = *state;
 	struct json *report = report_of("{\"family\":\"paper\"," GAPS "}");
-	char path[TEST_PATH_BYTES], old[4096];
+	char path[TEST_PATH_BYTES];
 	struct eval_images images;
 	struct buf notice = BUF_INIT;
-	struct err e = ERR_INIT;
-	snprintf(old, sizeof(old), "%s", getenv("PATH"));
 	test_path(path, folder, "gnuplot");
 	test_file_write(path, "#!/bin/sh\ncase $1 in\nrouting-gap.gp) : > routing-gap.svg; exit 1 ;;\n"
 			      "*) for i in svg png; do : > \"${1%.gp}.$i\"; done ;;\nesac\n");
 	assert_int_equal(chmod(path, 0700), 0);
-	setenv("PATH", folder, 1);
-	int rc = eval_plot(report, folder, &images, &notice, &e);
-	setenv("PATH", old, 1);
-	assert_ok(&e, rc);
+	plot_with(folder, report, folder, &images, &notice);
 	assert_memory_equal(buf_cstr(&notice), "No image of routing-gap: gnuplot failed; ", 41);
 	assert_string_equal(strchr(buf_cstr(&notice), '\n'), "\n"); /* of no other */
 	assert_int_equal(images.count, 2);
@@ -121,11 +130,9 @@ static void nothing_of_an_earlier_report_stays(void **state)
 {
 	const char *folder = *state;
 	struct json *report = report_of("{\"family\":\"paper\"," GAPS "}");
-	char path[TEST_PATH_BYTES], old[4096];
+	char path[TEST_PATH_BYTES];
 	struct eval_images images;
 	struct buf notice = BUF_INIT;
-	struct err e = ERR_INIT;
-	snprintf(old, sizeof(old), "%s", getenv("PATH"));
 	test_path(path, folder, "plots");
 	assert_int_equal(mkdir(path, 0700), 0);
 	for (size_t i = 0; i < 3; i++) {
@@ -136,10 +143,7 @@ static void nothing_of_an_earlier_report_stays(void **state)
 	}
 	test_path(path, folder, "plots/own.svg"); /* not ours */
 	test_file_write(path, "other");
-	setenv("PATH", "/nonexistent", 1);
-	int rc = eval_plot(report, folder, &images, &notice, &e);
-	setenv("PATH", old, 1);
-	assert_ok(&e, rc);
+	plot_with("/nonexistent", report, folder, &images, &notice);
 	assert_int_equal(images.count, 0);
 	assert_false(is_there(folder, "plots/routing-relation.dat"));
 	assert_false(is_there(folder, "plots/routing-prompt.svg"));
