@@ -81,6 +81,15 @@ void test_log_end(void)
 	close(log_fd);
 }
 
+void test_file_size_limit(uint64_t bytes)
+{
+	struct rlimit limit;
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
 bool test_wait(int64_t *since_ms)
 {
 	const int64_t now = env_monotonic_ms(env_system());

@@ -31,6 +31,8 @@ void test_log_end(void);
 /* For a loop that waits for a condition: sleeps a moment. False, without sleeping, when a minute has passed since the
  * call that found *since_ms at 0. */
 bool test_wait(int64_t *since_ms);
+/* Writes beyond so many bytes of a file fail from here on in this process, as on a full disk; UINT64_MAX: none does. */
+void test_file_size_limit(uint64_t bytes);
 /* The model that numerics are checked on: $AMEND_MODEL, else SmolLM2-135M-Instruct in ~/.cache/amend. Says what
  * to do when it is not there; opening it then fails. */
 const char *test_model_path(void);

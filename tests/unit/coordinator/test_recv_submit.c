@@ -1,9 +1,6 @@
 /* What is taken in, what is refused, and that an answer comes only after the commit. */
 #include "tests/lib/coordinator_fixture.h"
 
-#include <signal.h>
-#include <sys/resource.h>
-
 #define CAPITAL_A "{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"Sydney\"}"
 #define CAPITAL_B "{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"Perth\"}"
 
@@ -324,14 +321,6 @@ static void test_full_store_keeps_nothing_and_goes_on(void **state)
 	msg_free(&reply);
 }
 
-static void file_size_limit(rlim_t bytes)
-{
-	struct rlimit limit;
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-	limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 static bool says_trouble(struct cluster *c)
 {
 	struct msg msg = { .type = MSG_FLEET };
@@ -349,13 +338,12 @@ static void test_the_trouble_of_a_full_disk_ends_without_edits(void **state)
 	struct cluster *c = *state;
 	cluster_start(c);
 	assert_false(says_trouble(c));
-	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
-	file_size_limit(4096);
+	test_file_size_limit(4096);
 	client_submit_one(c, CAPITAL_A, ERR_FULL);
 	assert_true(says_trouble(c));
 	cluster_advance(c, 20000);
 	bool says = says_trouble(c);
-	file_size_limit(RLIM_INFINITY);
+	test_file_size_limit(UINT64_MAX);
 	assert_true(says);
 	cluster_advance(c, 20000);
 	assert_false(says_trouble(c));

@@ -1,9 +1,7 @@
 #include "tests/lib/store_fixture.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -154,21 +152,14 @@ static void fill_then_free(struct fixture *f, void (*make_room)(struct fixture *
 
 static void lift_limit(struct fixture *f)
 {
-	struct rlimit limit;
 	(void)f;
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-	limit.rlim_cur = limit.rlim_max;
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	test_file_size_limit(UINT64_MAX);
 }
 
 static void test_a_file_size_limit_counts_as_a_full_disk(void **state)
 {
 	struct fixture *f = *state;
-	struct rlimit limit;
-	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-	limit.rlim_cur = 3 << 20;
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	test_file_size_limit(3 << 20);
 	fill_then_free(f, lift_limit);
 }
 
