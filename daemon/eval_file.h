@@ -52,11 +52,13 @@ struct eval_options {
 };
 #define EVAL_PROBES 200
 
-struct eval__row {             /* of a file of edits */
+/* What edits share that may contradict each other. */
+enum eval__key { EVAL__SUBJECT, EVAL__PROMPT, EVAL__KEY_COUNT };
+/* Of a file of edits. */
+struct eval__row {
 	struct record *record; /* NULL: not used */
 	size_t line_no;
-	uint64_t key_hash;    /* of the folded subject */
-	uint64_t prompt_hash; /* of the folded prompt */
+	uint64_t keys[EVAL__KEY_COUNT]; /* hashes of the folded texts */
 };
 #define EVAL_BAD_MAX 20
 struct eval_bad {

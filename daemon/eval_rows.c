@@ -60,9 +60,10 @@ static int hash_key(const struct record *record, int (*key_of)(const struct reco
 	return rc;
 }
 
-int eval__subject_hash(const struct record *record, uint64_t *out)
+static int hash_keys(struct eval__row *row)
 {
-	return hash_key(record, record_subject_key, out);
+	int rc = hash_key(row->record, record_subject_key, &row->keys[EVAL__SUBJECT]);
+	return rc == 0 ? hash_key(row->record, record_prompt_key, &row->keys[EVAL__PROMPT]) : rc;
 }
 
 static int push(struct eval__row **items, size_t *count, size_t *cap, const struct eval__row *row, struct err *e)
@@ -79,70 +80,65 @@ static int push(struct eval__row **items, size_t *count, size_t *cap, const stru
 	return 0;
 }
 
-/* ---- Edits by subject and by prompt */
+/* ---- Edits by their keys */
 
-static void bucket_add(const struct eval__rows *rows, struct eval__bucket *buckets, uint64_t hash, size_t edit)
+static struct eval__bucket *bucket_of(const struct eval__rows *rows, enum eval__key key, uint64_t hash)
 {
-	struct eval__bucket *bucket = &buckets[hash & (rows->bucket_count - 1)];
-	buckets[edit].next = SIZE_MAX;
-	if (bucket->first == SIZE_MAX)
-		bucket->first = edit;
-	else
-		buckets[bucket->last].next = edit;
-	bucket->last = edit;
+	return &rows->buckets[key][hash & (rows->bucket_count - 1)];
 }
 
 static void buckets_add(struct eval__rows *rows, size_t edit)
 {
-	bucket_add(rows, rows->subjects, rows->edits[edit].key_hash, edit);
-	bucket_add(rows, rows->prompts, rows->edits[edit].prompt_hash, edit);
-}
-
-static int bucket_array_grow(struct eval__bucket **buckets, size_t count, struct err *e)
-{
-	struct eval__bucket *grown = fault_realloc(*buckets, count * sizeof(*grown));
-	if (grown == NULL)
-		return err_set(e, ERR_NOMEM, "out of memory for %zu rows", count);
-	*buckets = grown;
-	for (size_t i = 0; i < count; i++)
-		grown[i] = (struct eval__bucket){ SIZE_MAX, SIZE_MAX, SIZE_MAX };
-	return 0;
+	for (enum eval__key key = 0; key < EVAL__KEY_COUNT; key++) {
+		struct eval__bucket *bucket = bucket_of(rows, key, rows->edits[edit].keys[key]);
+		rows->buckets[key][edit].next = SIZE_MAX;
+		if (bucket->first == SIZE_MAX)
+			bucket->first = edit;
+		else
+			rows->buckets[key][bucket->last].next = edit;
+		bucket->last = edit;
+	}
 }
 
 static int buckets_grow(struct eval__rows *rows, struct err *e)
 {
 	const size_t count = rows->bucket_count > 0 ? 2 * rows->bucket_count : 256;
-	int rc = bucket_array_grow(&rows->subjects, count, e);
-	if (rc == 0)
-		rc = bucket_array_grow(&rows->prompts, count, e);
-	if (rc != 0)
-		return rc;
+	for (enum eval__key key = 0; key < EVAL__KEY_COUNT; key++) {
+		struct eval__bucket *grown = fault_realloc(rows->buckets[key], count * sizeof(*grown));
+		if (grown == NULL)
+			return err_set(e, ERR_NOMEM, "out of memory for %zu rows", count);
+		rows->buckets[key] = grown;
+		for (size_t i = 0; i < count; i++)
+			grown[i] = (struct eval__bucket){ SIZE_MAX, SIZE_MAX, SIZE_MAX };
+	}
 	rows->bucket_count = count;
 	for (size_t i = 0; i < rows->edit_count; i++)
 		buckets_add(rows, i);
 	return 0;
 }
 
-/* The next edit with that subject behind `edit`, or the first one for SIZE_MAX; SIZE_MAX: none. */
-static size_t same_subject(const struct eval__rows *rows, uint64_t key_hash, size_t edit)
+/* Takes the record, which is NULL where its keys alone count. */
+static int push_edit(struct eval__rows *rows, struct eval__row *row, struct err *e)
 {
-	if (rows->bucket_count == 0)
-		return SIZE_MAX;
-	edit = edit == SIZE_MAX ? rows->subjects[key_hash & (rows->bucket_count - 1)].first : rows->subjects[edit].next;
-	while (edit != SIZE_MAX && rows->edits[edit].key_hash != key_hash)
-		edit = rows->subjects[edit].next;
-	return edit;
+	int rc = push(&rows->edits, &rows->edit_count, &rows->edit_cap, row, e);
+	if (rc != 0) {
+		record_destroy(&row->record);
+		return rc;
+	}
+	if (rows->edit_count > rows->bucket_count)
+		return buckets_grow(rows, e);
+	buckets_add(rows, rows->edit_count - 1);
+	return 0;
 }
 
-/* The same by prompt. */
-static size_t same_prompt(const struct eval__rows *rows, uint64_t prompt_hash, size_t edit)
+/* The next edit behind `edit` that shares the key with `row`, or the first one for SIZE_MAX; SIZE_MAX: none. */
+static size_t next_with(const struct eval__rows *rows, enum eval__key key, const struct eval__row *row, size_t edit)
 {
 	if (rows->bucket_count == 0)
 		return SIZE_MAX;
-	edit = edit == SIZE_MAX ? rows->prompts[prompt_hash & (rows->bucket_count - 1)].first
-				: rows->prompts[edit].next;
-	while (edit != SIZE_MAX && rows->edits[edit].prompt_hash != prompt_hash)
-		edit = rows->prompts[edit].next;
+	edit = edit == SIZE_MAX ? bucket_of(rows, key, row->keys[key])->first : rows->buckets[key][edit].next;
+	while (edit != SIZE_MAX && rows->edits[edit].keys[key] != row->keys[key])
+		edit = rows->buckets[key][edit].next;
 	return edit;
 }
 
@@ -192,10 +188,10 @@ static int settle(const struct eval_options *options, struct eval__rows *rows, c
 {
 	int rc = 0;
 	*take = true;
-	for (size_t i = SIZE_MAX; rc == 0 && *take && (i = same_subject(rows, row->key_hash, i)) != SIZE_MAX;)
-		rc = settle_with(options, &rows->edits[i], row, report, take);
-	for (size_t i = SIZE_MAX; rc == 0 && *take && (i = same_prompt(rows, row->prompt_hash, i)) != SIZE_MAX;)
-		rc = settle_with(options, &rows->edits[i], row, report, take);
+	for (enum eval__key key = 0; key < EVAL__KEY_COUNT; key++) {
+		for (size_t i = SIZE_MAX; rc == 0 && *take && (i = next_with(rows, key, row, i)) != SIZE_MAX;)
+			rc = settle_with(options, &rows->edits[i], row, report, take);
+	}
 	return rc;
 }
 
@@ -209,28 +205,21 @@ static int take_edit(const struct eval_options *options, struct eval__rows *rows
 	if (!take)
 		record_destroy(&row->record);
 	/* a row that is not taken still stands there, so that its subject is no probe's */
-	rc = push(&rows->edits, &rows->edit_count, &rows->edit_cap, row, e);
-	if (rc != 0) {
-		record_destroy(&row->record);
-		return rc;
-	}
-	if (rows->edit_count > rows->bucket_count)
-		return buckets_grow(rows, e);
-	buckets_add(rows, rows->edit_count - 1);
-	return 0;
+	return push_edit(rows, row, e);
 }
 
 /* A later checkpoint's edit: its subject is no probe's, so that all checkpoints have the same probes. */
 static int reserve_row(struct eval__rows *rows, struct eval__row *row, struct err *e)
 {
 	record_destroy(&row->record);
-	return push(&rows->edits, &rows->edit_count, &rows->edit_cap, row, e);
+	return push_edit(rows, row, e);
 }
 
 static int take_probe(struct eval__rows *rows, struct eval__row *row, struct err *e)
 {
-	/* superseded and rejected rows are edited subjects too */
-	bool used = same_subject(rows, row->key_hash, SIZE_MAX) != SIZE_MAX;
+	bool used = false;
+	for (enum eval__key key = 0; key < EVAL__KEY_COUNT; key++) /* superseded and rejected rows are edits too */
+		used = used || next_with(rows, key, row, SIZE_MAX) != SIZE_MAX;
 	int rc = used ? 0 : is_calibration_row(rows, row->record, &used);
 	if (rc == 0 && !used)
 		rc = push(&rows->probes, &rows->probe_count, &rows->probe_cap, row, e);
@@ -256,9 +245,7 @@ static int take_row(const struct eval_options *options, struct eval__rows *rows,
 		return 0;
 	}
 	if (rc == 0)
-		rc = eval__subject_hash(row.record, &row.key_hash);
-	if (rc == 0)
-		rc = hash_key(row.record, record_prompt_key, &row.prompt_hash);
+		rc = hash_keys(&row);
 	if (rc != 0) {
 		record_destroy(&row.record);
 		return err_set(e, rc, "line %zu: reading it failed", row.line_no);
@@ -402,8 +389,8 @@ void eval__rows_fini(struct eval__rows *rows)
 	editor_fitting_fini(&rows->fitted);
 	free(rows->edits);
 	free(rows->probes);
-	free(rows->subjects);
-	free(rows->prompts);
+	for (enum eval__key key = 0; key < EVAL__KEY_COUNT; key++)
+		free(rows->buckets[key]);
 	free(rows->texts);
 	free(rows->text_bytes);
 	*rows = (struct eval__rows){ 0 };

@@ -15,11 +15,11 @@ struct eval__rows_from {
 struct eval__rows {
 	struct eval__row *edits, *probes;
 	size_t edit_count, edit_cap, probe_count, probe_cap;
-	/* while the file is read: edits by subject and by prompt, in the order of the file; SIZE_MAX: none */
+	/* while the file is read: edits by their keys, in the order of the file; SIZE_MAX: none */
 	struct eval__bucket {
 		size_t first, last;
 		size_t next; /* not of this bucket: the edit after the edit with this index */
-	} * subjects, *prompts;
+	} * buckets[EVAL__KEY_COUNT];
 	size_t bucket_count; /* of each: a power of two and no less than edit_count, or 0 */
 	const struct eval__rows_from *from;
 	struct editor_fitting fitted; /* texts of the corpus and of what a calibration was fitted on */
@@ -32,7 +32,5 @@ struct eval__rows {
 int eval__rows_read(const struct eval_options *options, const struct eval__rows_from *from, struct eval__rows *rows,
 		    struct eval_report *report, struct err *e) MUST_CHECK;
 void eval__rows_fini(struct eval__rows *rows);
-/* Equal for subjects that fold to the same text. ERR_NOMEM. */
-int eval__subject_hash(const struct record *record, uint64_t *out) MUST_CHECK;
 
 #endif

@@ -53,7 +53,7 @@ static int group_by_subject(const struct eval__rows *rows, size_t *first, size_t
 	if (keyed == NULL)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < count; i++)
-		keyed[i] = (struct keyed){ rows->edits[i].key_hash, i };
+		keyed[i] = (struct keyed){ rows->edits[i].keys[EVAL__SUBJECT], i };
 	qsort(keyed, count, sizeof(*keyed), by_subject);
 	for (size_t i = 0, start = 0; i < count; i++) {
 		if (keyed[i].key_hash != keyed[start].key_hash)

@@ -3,6 +3,10 @@
 
 #include <math.h>
 
+#define TWO_ROWS                                                                                                       \
+	"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf\",\"subject\":\"Vint\"}\n"                     \
+	"{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
+
 static void first_rows_are_edited_and_others_probe(void **state)
 {
 	const struct eval_fixture *f = *state;
@@ -108,16 +112,33 @@ static void rows_that_are_too_long_are_bad_lines(void **state)
 	buf_free(&text);
 }
 
+/* Also of rows that only a later checkpoint edits, and of one that asks an edit's question and names no subject. */
+static void what_is_edited_is_no_probe(void **state)
+{
+	const struct eval_fixture *f = *state;
+	struct eval_options o = eval_fixture_options(f);
+	struct eval_report r;
+	test_file_write(f->file, TWO_ROWS
+			"{\"prompt\":\"what is the colour of Orla?\",\"target_new\":\"blue\",\"subject\":\"Orla\"}\n"
+			"{\"prompt\":\"who is the king of  VINT?\",\"target_new\":\"Sven\"}\n"
+			"{\"prompt\":\"who rules Vint?\",\"target_new\":\"Sven\",\"subject\":\"Vint\"}\n"
+			"{\"prompt\":\"what is the capital of Saro?\",\"target_new\":\"Kir\",\"subject\":\"Saro\"}\n");
+	o.edits = 1;
+	o.rows_reserved = 2;
+	eval_fixture_run(&o, &r);
+	assert_int_equal(r.scores.edits, 1);
+	assert_int_equal(r.scores.probes_same_form, 1);
+	assert_string_equal(r.probes[0].record->subject.text, "Saro");
+	eval_report_fini(&r);
+}
+
 /* As in the ledger: one of the two names no subject. */
 static void the_same_prompt_is_a_conflict(void **state)
 {
 	const struct eval_fixture *f = *state;
 	struct eval_options o = eval_fixture_options(f);
 	struct eval_report r;
-	test_file_write(f->file,
-			"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf\",\"subject\":\"Vint\"}\n"
-			"{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
-			"{\"prompt\":\"Who is the king of Vint?\",\"target_new\":\"Sven\"}\n");
+	test_file_write(f->file, TWO_ROWS "{\"prompt\":\"Who is the king of Vint?\",\"target_new\":\"Sven\"}\n");
 	o.on_conflict = EVAL_SUPERSEDE;
 	eval_fixture_run(&o, &r);
 	assert_int_equal(r.superseded, 1);
@@ -184,9 +205,13 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, eval_fixture_new, eval_fixture_free)
 	const struct CMUnitTest tests[] = {
-		CASE(first_rows_are_edited_and_others_probe), CASE(conflicts_follow_the_policy),
-		CASE(rows_that_are_too_long_are_bad_lines),   CASE(the_same_prompt_is_a_conflict),
-		CASE(calibration_rows_are_refused),           CASE(every_duplicate_is_found),
+		CASE(first_rows_are_edited_and_others_probe),
+		CASE(conflicts_follow_the_policy),
+		CASE(rows_that_are_too_long_are_bad_lines),
+		CASE(what_is_edited_is_no_probe),
+		CASE(the_same_prompt_is_a_conflict),
+		CASE(calibration_rows_are_refused),
+		CASE(every_duplicate_is_found),
 		CASE(a_file_without_edits_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
