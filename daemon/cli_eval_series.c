@@ -1,5 +1,7 @@
 #include "daemon/cli_eval_series.h"
 
+#include "daemon/eval_summary.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,46 +227,16 @@ static void on_run(void *context, size_t index, size_t count, size_t edits, uint
 		kept ? ": finished before" : "");
 }
 
-static void put_mean(struct cli_table *table, const struct json *value, int digits)
+static void put_row(void *context, const struct json *summary, const struct eval_row *row)
 {
-	if (value == NULL)
-		cli_table_cell(table, "-");
-	else if (json_get(value, "sd") != NULL)
-		cli_table_cell(table, "%.*f ± %.*f", digits, json_number(json_get(value, "mean")), digits,
-			       json_number(json_get(value, "sd")));
-	else
-		cli_table_cell(table, "%.*f", digits, json_number(json_get(value, "mean")));
-}
-
-static void put_digits(struct cli_table *table, const struct json *summary, const char *path, const char *what,
-		       int digits)
-{
-	bool measured = false;
-	for (size_t i = 0; i < json_length(summary); i++)
-		measured = measured || eval_series_get(json_at(summary, i), path) != NULL;
-	if (!measured)
-		return;
-	cli_table_cell(table, "%s", path);
-	for (size_t i = 0; i < json_length(summary); i++)
-		put_mean(table, eval_series_get(json_at(summary, i), path), digits);
-	cli_table_cell(table, "%s", what);
-}
-
-static void put_row(struct cli_table *table, const struct json *summary, const char *path, const char *what)
-{
-	put_digits(table, summary, path, what, 3);
-}
-
-static void put_merged(struct cli_table *table, const struct json *summary)
-{
-	for (size_t m = 0; m < EVAL_MERGE_FIGURES; m++)
-		put_digits(table, summary, eval_merge_figures[m].path, eval_merge_figures[m].what,
-			   eval_merge_figures[m].digits);
-	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++) {
-		char path[EVAL_PATH_BYTES];
-		snprintf(path, sizeof(path), EVAL_SHARDS_PATH "%s", editor_figure_names[f]);
-		put_row(table, summary, path, editor_figure_texts[f]);
+	struct cli_table *table = context;
+	char cell[EVAL_CELL_BYTES];
+	cli_table_cell(table, "%s", row->path);
+	for (size_t i = 0; i < json_length(summary); i++) {
+		eval_summary_cell(summary, i, row, cell);
+		cli_table_cell(table, "%s", cell);
 	}
+	cli_table_cell(table, "%s", row->what);
 }
 
 /* A column a checkpoint. */
@@ -287,11 +259,9 @@ static int table_print(struct cli *cli, const struct json *report, struct err *e
 	for (size_t i = 0; i < count; i++)
 		cli_table_cell(table, "%" PRId64, json_integer(json_get(json_at(summary, i), "edits")));
 	cli_table_cell(table, "of the first T rows");
-	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
-		put_row(table, summary, editor_figure_names[f], editor_figure_texts[f]);
-	put_row(table, summary, "seconds_per_edit", "training and re-test, wall clock");
-	put_row(table, summary, "core_seconds_per_edit", "the same, processor time");
-	put_merged(table, summary);
+	eval_summary_figures(summary, put_row, table);
+	eval_summary_times(summary, EVAL_TIMES_OF_EDIT, put_row, table);
+	eval_summary_merge(summary, put_row, table);
 	return cli_table_print(cli, &table) == CLI_OK ? 0 : err_set(e, ERR_NOMEM, "out of memory");
 }
 

@@ -1,45 +1,18 @@
 /* eval_page.c: report.md. */
 #include "base/json.h"
 #include "daemon/eval_series.h"
+#include "daemon/eval_summary.h"
 
-#include <stdio.h>
-#include <string.h>
-
-/* "0.912 ± 0.004"; "-" where nothing was measured. */
-static void put_cell(struct buf *out, const struct json *value, int digits)
+static void put_row(void *context, const struct json *summary, const struct eval_row *row)
 {
-	const struct json *sd = json_get(value, "sd");
-	if (value == NULL)
-		buf_printf(out, " - |");
-	else if (sd == NULL)
-		buf_printf(out, " %.*f |", digits, json_number(json_get(value, "mean")));
-	else
-		buf_printf(out, " %.*f ± %.*f |", digits, json_number(json_get(value, "mean")), digits,
-			   json_number(sd));
-}
-
-static bool is_measured(const struct json *summary, const char *path)
-{
+	struct buf *out = context;
+	char cell[EVAL_CELL_BYTES];
+	buf_printf(out, "| %s |", row->path);
 	for (size_t i = 0; i < json_length(summary); i++) {
-		if (eval_series_get(json_at(summary, i), path) != NULL)
-			return true;
+		eval_summary_cell(summary, i, row, cell);
+		buf_printf(out, " %s |", cell);
 	}
-	return false;
-}
-
-static void put_digits(struct buf *out, const struct json *summary, const char *path, const char *what, int digits)
-{
-	if (!is_measured(summary, path))
-		return;
-	buf_printf(out, "| %s |", path);
-	for (size_t i = 0; i < json_length(summary); i++)
-		put_cell(out, eval_series_get(json_at(summary, i), path), digits);
-	buf_printf(out, " %s |\n", what);
-}
-
-static void put_row(struct buf *out, const struct json *summary, const char *path, const char *what)
-{
-	put_digits(out, summary, path, what, 3);
+	buf_printf(out, " %s |\n", row->what);
 }
 
 static void put_rule(struct buf *out, const struct json *summary, const char *first)
@@ -97,23 +70,6 @@ static void put_plots(struct buf *out, const struct eval_images *images)
 		buf_printf(out, "![%s](plots/%s.svg)\n", images->names[i], images->names[i]);
 }
 
-/* The shards' own figures stand below those of the merge. */
-static void put_merged(struct buf *out, const struct json *summary)
-{
-	if (!is_measured(summary, "merged"))
-		return;
-	buf_printf(out, "\n");
-	put_rule(out, summary, "merge");
-	for (size_t m = 0; m < EVAL_MERGE_FIGURES; m++)
-		put_digits(out, summary, eval_merge_figures[m].path, eval_merge_figures[m].what,
-			   eval_merge_figures[m].digits);
-	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++) {
-		char path[EVAL_PATH_BYTES];
-		snprintf(path, sizeof(path), EVAL_SHARDS_PATH "%s", editor_figure_names[f]);
-		put_row(out, summary, path, editor_figure_texts[f]);
-	}
-}
-
 int eval_page(const struct json *report, const struct eval_images *images, struct buf *out, struct err *e)
 {
 	const struct json *summary = json_get(report, "summary"), *runs = json_get(report, "runs");
@@ -123,15 +79,15 @@ int eval_page(const struct json *report, const struct eval_images *images, struc
 		   text_of(report, "command"));
 	put_rule(out, summary, "figure");
 	put_edits(out, summary);
-	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
-		put_row(out, summary, editor_figure_names[f], editor_figure_texts[f]);
+	eval_summary_figures(summary, put_row, out);
 	buf_printf(out, "\n");
 	put_rule(out, summary, "time");
-	put_row(out, summary, "seconds_per_edit", "training and re-test, wall clock");
-	put_row(out, summary, "core_seconds_per_edit", "the same, processor time of all threads");
-	put_row(out, summary, "train_seconds", "all edits");
-	put_row(out, summary, "evaluate_seconds", "this measuring");
-	put_merged(out, summary);
+	eval_summary_times(summary, EVAL_TIMES, put_row, out);
+	if (eval_summary_has(summary, "merged")) {
+		buf_printf(out, "\n");
+		put_rule(out, summary, "merge");
+		eval_summary_merge(summary, put_row, out);
+	}
 	put_counts(out, last);
 	put_files(out, json_get(report, "files"));
 	put_plots(out, images);

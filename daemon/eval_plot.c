@@ -1,6 +1,7 @@
 #include "daemon/eval_plot.h"
 
 #include "base/env.h"
+#include "daemon/eval_summary.h"
 #include "editor/route.h"
 
 #include <errno.h>
@@ -62,20 +63,11 @@ static const struct edits_plot scores_plot = { .name = "scores",
 					     .figures = (const char *const[]){ "seconds_per_edit",
 									       "core_seconds_per_edit", NULL } };
 
-static bool is_measured(const struct json *summary, const char *figure)
-{
-	for (size_t c = 0; c < json_length(summary); c++) {
-		if (json_get(json_at(summary, c), figure) != NULL)
-			return true;
-	}
-	return false;
-}
-
 /* A published version's edits have no time, for one. */
 static bool has_figures(const struct edits_plot *p, const struct json *summary)
 {
 	for (size_t i = 0; p->figures[i] != NULL; i++) {
-		if (is_measured(summary, p->figures[i]))
+		if (eval_summary_has(summary, p->figures[i]))
 			return true;
 	}
 	return false;
@@ -112,7 +104,7 @@ static int plot_against_edits(const struct json *summary, const char *folder, co
 		   json_length(summary) > 1 ? "set logscale x\n" : "", p->range);
 	buf_puts(&plot, "plot ");
 	for (size_t i = 0; p->figures[i] != NULL; i++) {
-		if (is_measured(summary, p->figures[i]))
+		if (eval_summary_has(summary, p->figures[i]))
 			buf_printf(&plot, "%s'%s.dat' using 1:%zu:%zu with yerrorlines lw 2 title '%s' noenhanced",
 				   shown++ > 0 ? ", \\\n  " : "", p->name, 2 * i + 2, 2 * i + 3, p->figures[i]);
 	}

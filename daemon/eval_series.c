@@ -3,8 +3,8 @@
 #include "base/env.h"
 #include "base/json.h"
 #include "daemon/eval_part.h"
+#include "daemon/eval_summary.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,100 +142,6 @@ static int one_run(struct work *work, size_t index, const uint64_t *seed, struct
 
 /* ---- The report */
 
-static const char *const timings[] = { "seconds_per_edit", "core_seconds_per_edit", "train_seconds", "evaluate_seconds",
-				       "calibrate_seconds" };
-#define TIMINGS (sizeof(timings) / sizeof(timings[0]))
-
-const struct eval_merge_figure eval_merge_figures[EVAL_MERGE_FIGURES] = {
-	{ "merged.passed", "edits that pass the re-test with the merged memory", 0 },
-	{ "merged.rounds", "of training and putting together", 0 },
-	{ "merged.reduces", "sums over the shards", 0 },
-	{ "merged.reduced_bytes", "of these sums together", 0 },
-	{ "merged.delta_bytes", "the merged memory", 0 },
-	{ "merged.seconds", "merging and that re-test", 3 },
-};
-
-const struct json *eval_series_get(const struct json *object, const char *path)
-{
-	char key[EVAL_PATH_BYTES];
-	for (;;) {
-		const size_t len = strcspn(path, ".");
-		if (len >= sizeof(key))
-			return NULL;
-		memcpy(key, path, len);
-		key[len] = '\0';
-		object = json_get(object, key);
-		if (path[len] == '\0')
-			return object;
-		path += len + 1;
-	}
-}
-
-/* Mean and standard deviation over the seeds of one checkpoint; the last part of the path is its name. */
-static void put_mean(struct json_w *w, const char *path, const struct json *runs, size_t first, size_t count)
-{
-	double sum = 0, squares = 0;
-	size_t n = 0;
-	for (size_t i = 0; i < count; i++) {
-		const struct json *value = eval_series_get(json_at(runs, first + i), path);
-		if (value == NULL || json_type(value) != JSON_NUMBER)
-			continue;
-		sum += json_number(value);
-		squares += json_number(value) * json_number(value);
-		n++;
-	}
-	if (n == 0)
-		return;
-	const double mean = sum / (double)n, variance = n > 1 ? (squares - sum * mean) / (double)(n - 1) : 0;
-	const char *dot = strrchr(path, '.');
-	json_w_key(w, dot != NULL ? dot + 1 : path);
-	json_w_open(w, '{');
-	json_w_member_real(w, "mean", mean);
-	if (n > 1)
-		json_w_member_real(w, "sd", sqrt(variance > 0 ? variance : 0));
-	json_w_close(w);
-}
-
-static void put_merged(struct json_w *w, const struct json *runs, size_t first, size_t count)
-{
-	if (json_get(json_at(runs, first), "merged") == NULL)
-		return;
-	json_w_key(w, "merged");
-	json_w_open(w, '{');
-	for (size_t m = 0; m < EVAL_MERGE_FIGURES; m++)
-		put_mean(w, eval_merge_figures[m].path, runs, first, count);
-	json_w_key(w, "shards");
-	json_w_open(w, '{');
-	for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++) {
-		char path[EVAL_PATH_BYTES];
-		snprintf(path, sizeof(path), EVAL_SHARDS_PATH "%s", editor_figure_names[f]);
-		put_mean(w, path, runs, first, count);
-	}
-	json_w_close(w);
-	json_w_close(w);
-}
-
-static void put_summary(struct json_w *w, const struct work *work, const struct json *runs)
-{
-	const struct eval_series *series = work->series;
-	json_w_key(w, "summary");
-	json_w_open(w, '[');
-	for (size_t c = 0; c < work->checkpoint_count; c++) {
-		const size_t first = c * series->seed_count;
-		json_w_open(w, '{');
-		json_w_member_uint(w, "rows", (uint64_t)json_integer(json_get(json_at(runs, first), "rows")));
-		json_w_member_uint(w, "edits", (uint64_t)json_integer(json_get(json_at(runs, first), "edits")));
-		json_w_member_uint(w, "seeds", series->seed_count);
-		for (size_t f = 0; f < EDITOR_FIGURE_COUNT; f++)
-			put_mean(w, editor_figure_names[f], runs, first, series->seed_count);
-		for (size_t t = 0; t < TIMINGS; t++)
-			put_mean(w, timings[t], runs, first, series->seed_count);
-		put_merged(w, runs, first, series->seed_count);
-		json_w_close(w);
-	}
-	json_w_close(w);
-}
-
 static void put_file(struct json_w *w, const char *role, const char *path, const struct hash *hash, const char *fits)
 {
 	if (path == NULL)
@@ -322,7 +228,8 @@ static int assemble(const struct work *work, struct json **report, struct err *e
 	json_w_open(&w, '{');
 	put_head(&w, work, runs);
 	put_files(&w, work, runs);
-	put_summary(&w, work, runs);
+	json_w_key(&w, "summary");
+	eval_summary_put(&w, runs, work->checkpoint_count, work->series->seed_count);
 	json_w_key(&w, "runs");
 	json_w_value(&w, runs);
 	json_w_close(&w);

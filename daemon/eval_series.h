@@ -35,17 +35,6 @@ int eval_series_run(const struct eval_series *series, struct json **report, stru
 		    struct err *e) MUST_CHECK;
 /* Without the rows of edits and probes and the routing scores. */
 int eval_series_brief(const struct json *report, struct buf *out, struct err *e) MUST_CHECK;
-/* A member of a run or of an entry of the summary by its path ("merged.shards.rel"); NULL: it has none. */
-const struct json *eval_series_get(const struct json *object, const char *path);
-/* What a run and the summary tell of `--set merged` beside the shards' own figures (merged.shards.NAME). */
-#define EVAL_MERGE_FIGURES 6
-struct eval_merge_figure {
-	const char *path, *what;
-	int digits; /* behind the point */
-};
-extern const struct eval_merge_figure eval_merge_figures[EVAL_MERGE_FIGURES];
-#define EVAL_SHARDS_PATH "merged.shards."
-#define EVAL_PATH_BYTES  64
 /* Tables for people to paste and links to `images` (Markdown); eval_page.c. */
 int eval_page(const struct json *report, const struct eval_images *images, struct buf *out, struct err *e) MUST_CHECK;
 
