@@ -30,17 +30,29 @@ static int write_file(const char *folder, const char *name, const char *ending, 
 	return rc;
 }
 
-/* Both images by one script: `plot` is what comes between setting the terminal and the end. */
-static int write_script(const char *folder, const char *name, const char *setup, const char *plot, struct err *e)
+/* What a plot is drawn from: its columns, what its script sets, and its `plot` command. */
+struct drawing {
+	struct buf data, setup, plot;
+};
+
+/* Both images by one script: the command comes between setting the terminal and the end. Frees the drawing. */
+static int write_drawing(const char *folder, const char *name, struct drawing *d, struct err *e)
 {
-	struct buf text = BUF_INIT;
-	buf_printf(&text,
+	struct buf script = BUF_INIT;
+	buf_printf(&script,
 		   "# gnuplot %s.gp\n"
 		   "set grid\nset key outside right\nset style line 1 lw 2\n%s"
 		   "set terminal svg size 900,500 dynamic background rgb 'white'\nset output '%s.svg'\n%s"
 		   "set terminal pngcairo size 900,500\nset output '%s.png'\n%s",
-		   name, setup, name, plot, name, plot);
-	return write_file(folder, name, "gp", &text, e);
+		   name, buf_cstr(&d->setup), name, buf_cstr(&d->plot), name, buf_cstr(&d->plot));
+	script.failed = script.failed || buf_failed(&d->setup) || buf_failed(&d->plot);
+	buf_free(&d->setup);
+	buf_free(&d->plot);
+	int rc = write_file(folder, name, "dat", &d->data, e);
+	if (rc == 0)
+		return write_file(folder, name, "gp", &script, e);
+	buf_free(&script);
+	return rc;
 }
 
 /* ---- Figures against T */
@@ -97,26 +109,19 @@ static void put_columns(struct buf *out, const struct json *summary, const char 
 
 static int plot_against_edits(const struct json *summary, const char *folder, const struct edits_plot *p, struct err *e)
 {
-	struct buf data = BUF_INIT, setup = BUF_INIT, plot = BUF_INIT;
+	struct drawing d = { BUF_INIT, BUF_INIT, BUF_INIT };
 	size_t shown = 0;
-	put_columns(&data, summary, p->figures);
-	buf_printf(&setup, "set title '%s'\nset xlabel 'rows (T)'\n%s%s", p->title,
+	put_columns(&d.data, summary, p->figures);
+	buf_printf(&d.setup, "set title '%s'\nset xlabel 'rows (T)'\n%s%s", p->title,
 		   json_length(summary) > 1 ? "set logscale x\n" : "", p->range);
-	buf_puts(&plot, "plot ");
+	buf_puts(&d.plot, "plot ");
 	for (size_t i = 0; p->figures[i] != NULL; i++) {
 		if (eval_summary_has(summary, p->figures[i]))
-			buf_printf(&plot, "%s'%s.dat' using 1:%zu:%zu with yerrorlines lw 2 title '%s' noenhanced",
+			buf_printf(&d.plot, "%s'%s.dat' using 1:%zu:%zu with yerrorlines lw 2 title '%s' noenhanced",
 				   shown++ > 0 ? ", \\\n  " : "", p->name, 2 * i + 2, 2 * i + 3, p->figures[i]);
 	}
-	buf_puts(&plot, "\n");
-	int rc = write_file(folder, p->name, "dat", &data, e);
-	if (rc == 0)
-		rc = buf_failed(&setup) || buf_failed(&plot)
-			     ? err_set(e, ERR_NOMEM, "plots: out of memory")
-			     : write_script(folder, p->name, buf_cstr(&setup), buf_cstr(&plot), e);
-	buf_free(&setup);
-	buf_free(&plot);
-	return rc;
+	buf_puts(&d.plot, "\n");
+	return write_drawing(folder, p->name, &d, e);
 }
 
 /* ---- Distributions of routing scores */
@@ -219,35 +224,28 @@ static void put_axis(struct buf *setup, const struct routing_plot *p, const stru
 
 static int plot_routing(const struct json *run, const char *folder, const struct routing_plot *p, struct err *e)
 {
-	struct buf data = BUF_INIT, setup = BUF_INIT, plot = BUF_INIT;
+	struct drawing d = { BUF_INIT, BUF_INIT, BUF_INIT };
 	double shares[KINDS][BINS];
 	size_t shown = 0;
-	buf_puts(&data, "score");
-	buf_puts(&plot, "plot ");
+	buf_puts(&d.data, "score");
+	buf_puts(&d.plot, "plot ");
 	for (size_t k = 0; k < KINDS; k++) {
 		const size_t count = histogram(p, json_get(json_get(run, "scores"), kinds[k].kind), shares[k]);
-		buf_printf(&data, " %s", kinds[k].kind);
+		buf_printf(&d.data, " %s", kinds[k].kind);
 		if (count > 0)
-			buf_printf(&plot, "%s'%s.dat' using 1:%zu with steps lw 2 title '%s (%zu)'",
+			buf_printf(&d.plot, "%s'%s.dat' using 1:%zu with steps lw 2 title '%s (%zu)'",
 				   shown++ > 0 ? ", \\\n  " : "", p->name, k + 2, kinds[k].title, count);
 	}
-	buf_puts(&plot, "\n");
-	buf_puts(&data, "\n");
+	buf_puts(&d.plot, "\n");
+	buf_puts(&d.data, "\n");
 	for (size_t b = 0; b < BINS; b++) {
-		buf_printf(&data, "%.4f", p->least + (p->most - p->least) * (double)b / BINS);
+		buf_printf(&d.data, "%.4f", p->least + (p->most - p->least) * (double)b / BINS);
 		for (size_t k = 0; k < KINDS; k++)
-			buf_printf(&data, " %.6f", shares[k][b]);
-		buf_puts(&data, "\n");
+			buf_printf(&d.data, " %.6f", shares[k][b]);
+		buf_puts(&d.data, "\n");
 	}
-	put_axis(&setup, p, run);
-	int rc = write_file(folder, p->name, "dat", &data, e);
-	if (rc == 0)
-		rc = buf_failed(&setup) || buf_failed(&plot)
-			     ? err_set(e, ERR_NOMEM, "plots: out of memory")
-			     : write_script(folder, p->name, buf_cstr(&setup), buf_cstr(&plot), e);
-	buf_free(&setup);
-	buf_free(&plot);
-	return rc;
+	put_axis(&d.setup, p, run);
+	return write_drawing(folder, p->name, &d, e);
 }
 
 static bool has_scores(const struct routing_plot *p, const struct json *run)
