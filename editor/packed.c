@@ -22,60 +22,6 @@ struct editor__packer {
 	struct model_reading *readings;
 };
 
-/* ---- Tokens */
-
-static int check_length(const struct model *model, struct editor__tokens *tokens, struct err *e)
-{
-	const size_t context = model_shape_of(model)->context;
-	if (tokens->id_count > 0 && tokens->id_count <= context)
-		return 0;
-	const size_t count = tokens->id_count;
-	editor__tokens_free(tokens, 1);
-	if (count == 0)
-		return err_set(e, ERR_INVALID, "empty text");
-	return err_set(e, ERR_LIMIT, "%zu tokens, the model's context is %zu", count, context);
-}
-
-int editor__tokens_of(const struct model *model, const char *text, size_t len, struct editor__tokens *out,
-		      struct err *e)
-{
-	*out = (struct editor__tokens){ 0 };
-	int rc = model_tokenizer_encode(model_tokenizer_of(model), text, len, false, &out->ids, &out->id_count, e);
-	if (rc != 0) {
-		editor__tokens_free(out, 1);
-		return rc;
-	}
-	return check_length(model, out, e);
-}
-
-int editor__tokens_of_pair(const struct model *model, const char *text, size_t len, const char *target,
-			   size_t target_len, struct editor__tokens *out, struct err *e)
-{
-	struct buf joined = BUF_INIT;
-	while (target_len > 0 && (*target == ' ' || *target == '\t' || *target == '\n')) {
-		target++;
-		target_len--;
-	}
-	while (target_len > 0 &&
-	       (target[target_len - 1] == ' ' || target[target_len - 1] == '\t' || target[target_len - 1] == '\n'))
-		target_len--;
-	buf_append(&joined, text, len);
-	buf_u8(&joined, ' ');
-	buf_append(&joined, target, target_len);
-	int rc = buf_failed(&joined) ? err_set(e, ERR_NOMEM, "out of memory")
-				     : editor__tokens_of(model, (const char *)joined.data, joined.len, out, e);
-	buf_free(&joined);
-	return rc;
-}
-
-void editor__tokens_free(struct editor__tokens *tokens, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		free(tokens[i].ids);
-		tokens[i] = (struct editor__tokens){ 0 };
-	}
-}
-
 /* ---- Room */
 
 static void packer_free_arrays(struct editor__packer *packer)

@@ -4,19 +4,7 @@
 #define AMEND_EDITOR_PACKED_H
 
 #include "editor/route.h"
-
-struct editor__tokens {
-	int32_t *ids; /* free() */
-	size_t id_count;
-};
-
-/* Special tokens off. ERR_INVALID: nothing is left; ERR_LIMIT: it does not fit the model's context. */
-int editor__tokens_of(const struct model *model, const char *text, size_t len, struct editor__tokens *out,
-		      struct err *e) MUST_CHECK;
-/* text + " " + target without the spaces around it, as one text (EasyEdit's convention): what training sees. */
-int editor__tokens_of_pair(const struct model *model, const char *text, size_t len, const char *target,
-			   size_t target_len, struct editor__tokens *out, struct err *e) MUST_CHECK;
-void editor__tokens_free(struct editor__tokens *tokens, size_t count); /* their ids, not the array */
+#include "editor/tokens.h"
 
 struct editor__packer;
 /* Batches of about `rows` tokens; one longer text is a batch of its own. */

@@ -5,6 +5,7 @@
 #define AMEND_EDITOR_SHARD_INTERNAL_H
 
 #include "editor/shard.h"
+#include "editor/tokens.h"
 
 #include "base/rng.h"
 
@@ -138,11 +139,6 @@ void editor__views_free(struct editor__edit *edit);
 
 /* shard.c: computes the inputs that are missing. */
 int editor__prefix_fill(struct editor_shard *shard, struct err *e) MUST_CHECK;
-
-/* tokens.c: prompt + " " + target without the spaces around it, the prompt's own tokens first, and end-of-text if
- * asked. *ids: free(). ERR_INVALID: empty, or longer than the model's context. */
-int editor__tokenise(const struct model *model, const char *prompt, size_t prompt_len, const struct record_text *target,
-		     bool end_of_text, int32_t **ids, size_t *id_count, size_t *prompt_count, struct err *e) MUST_CHECK;
 
 /* batch.c: room for so many rows, segments and labels; what was in the batch is lost when it grows. */
 int editor__batch_reserve(struct editor__batch *batch, struct model_backend *backend, const struct model_shape *shape,
