@@ -1,5 +1,6 @@
 /* served.c: an edit is served when every live node answers from a version that holds it; and how long that took. */
 #include "coordinator/internal.h"
+#include "base/order.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,12 +45,6 @@ static void visible_add(struct coordinator *c, double ms)
 		c->visible_ms[at] = ms;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 void coordinator__visible_quantiles(const struct coordinator *c, double *p50, double *p99)
 {
 	size_t n = c->visible_count < VISIBLE_SAMPLES ? (size_t)c->visible_count : VISIBLE_SAMPLES;
@@ -58,7 +53,7 @@ void coordinator__visible_quantiles(const struct coordinator *c, double *p50, do
 	if (sorted == NULL)
 		return;
 	memcpy(sorted, c->visible_ms, n * sizeof *sorted);
-	qsort(sorted, n, sizeof *sorted, compare);
+	qsort(sorted, n, sizeof *sorted, order_double);
 	*p50 = sorted[(n - 1) / 2];
 	*p99 = sorted[(n - 1) * 99 / 100];
 	free(sorted);

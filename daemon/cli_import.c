@@ -1,6 +1,7 @@
 /* cli_import.c: `amend edit import FILE`: streams a file of edits in batches of at most 60 KiB; a bad line is reported
  * as FILE:LINE: field: reason and the rest goes on. Sending a file twice changes nothing: ids are idempotent. */
 #include "daemon/cli_edit.h"
+#include "base/order.h"
 #include "daemon/import.h"
 
 #include <stdio.h>
@@ -320,19 +321,13 @@ static int import_run(struct import *im, struct import_file *file)
 	return im->refused + im->bad_lines > 0 ? CLI_FAILED : status;
 }
 
-static int by_number(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return (x > y) - (x < y);
-}
-
 /* For the edits of the file; lines that were there already may come twice. */
 static int import_wait(struct import *im)
 {
 	uint64_t *seqs = (uint64_t *)(void *)im->seqs.data;
 	size_t count = im->seqs.len / sizeof *seqs, kept = 0;
 	if (count > 0)
-		qsort(seqs, count, sizeof *seqs, by_number);
+		qsort(seqs, count, sizeof *seqs, order_u64);
 	for (size_t i = 0; i < count; i++)
 		if (kept == 0 || seqs[kept - 1] != seqs[i])
 			seqs[kept++] = seqs[i];

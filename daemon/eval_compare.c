@@ -1,6 +1,7 @@
 #include "daemon/eval_compare.h"
 
 #include "base/fault.h"
+#include "base/order.h"
 #include "base/rng.h"
 #include "editor/evaluate.h"
 
@@ -143,12 +144,6 @@ static double resampled_mean(const double *values, size_t count, struct rng *rng
 	return sum / (double)count;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 static bool is_constant(const double *values, size_t count)
 {
 	for (size_t i = 1; i < count; i++) {
@@ -171,7 +166,7 @@ static void interval(const struct sample *s, size_t resamples, struct rng *rng, 
 		if (s->b != NULL)
 			means[r] = resampled_mean(s->b, s->b_count, rng) - means[r];
 	}
-	qsort(means, resamples, sizeof(*means), compare_doubles);
+	qsort(means, resamples, sizeof(*means), order_double);
 	*low = means[(size_t)(0.025 * (double)(resamples - 1))];
 	*high = means[(size_t)ceil(0.975 * (double)(resamples - 1))];
 }

@@ -1,5 +1,6 @@
 #include "editor/gap.h"
 #include "base/fault.h"
+#include "base/order.h"
 #include "editor/wise.h"
 
 #include <math.h>
@@ -141,12 +142,6 @@ void editor_gap_router_destroy(struct editor_gap_router **router)
 	*router = NULL;
 }
 
-static int by_seq(const void *a, const void *b)
-{
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return (x > y) - (x < y);
-}
-
 static int reserve(struct editor_gap_router *router, size_t more, struct err *e)
 {
 	struct memory *memories =
@@ -194,7 +189,7 @@ static int read_entries(struct editor_gap_router *router, struct reader *r, size
 		if (!isfinite(gap) || gap < 0)
 			return err_set(e, ERR_CORRUPT, "index: the gap of edit %llu is %g", (unsigned long long)seq,
 				       (double)gap);
-		if (removed_count > 0 && bsearch(&seq, removed, removed_count, sizeof(*removed), by_seq) != NULL)
+		if (removed_count > 0 && bsearch(&seq, removed, removed_count, sizeof(*removed), order_u64) != NULL)
 			continue;
 		members[*live] = (struct member){ seq, memory };
 		gaps[(*live)++] = (double)gap;
@@ -221,7 +216,7 @@ int editor_gap_router_add(struct editor_gap_router *router, const float *delta, 
 	} else {
 		if (removed_count > 0)
 			memcpy(sorted, removed, removed_count * sizeof(*sorted));
-		qsort(sorted, removed_count, sizeof(*sorted), by_seq);
+		qsort(sorted, removed_count, sizeof(*sorted), order_u64);
 		rc = read_entries(router, &r, count, memory, sorted, removed_count, gaps, &live, e);
 	}
 	if (rc == 0) {

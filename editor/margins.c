@@ -1,6 +1,7 @@
 #include "editor/margins.h"
 
 #include "base/fault.h"
+#include "base/order.h"
 #include "base/rng.h"
 #include "editor/delta.h"
 #include "editor/merge.h"
@@ -98,12 +99,6 @@ static int prepare(struct fit *f, struct editor_fitting *fitting, struct err *e)
 	return rc;
 }
 
-static int smaller_first(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /* high: 19 of 20 are no larger. */
 static int gaps_of(struct fit *f, struct editor_wise *asked, double *least, double *high, double *mean, struct err *e)
 {
@@ -113,7 +108,7 @@ static int gaps_of(struct fit *f, struct editor_wise *asked, double *least, doub
 	*least = *high = *mean = 0;
 	if (rc != 0)
 		return rc;
-	qsort(gaps, count, sizeof(*gaps), smaller_first);
+	qsort(gaps, count, sizeof(*gaps), order_double);
 	*least = gaps[0];
 	*high = gaps[(count * 19 + 19) / 20 - 1];
 	for (size_t i = 0; i < count; i++)

@@ -2,6 +2,7 @@
 #include "editor/route_internal.h"
 
 #include "base/fault.h"
+#include "base/order.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -145,12 +146,6 @@ static int reserve(struct editor_router *router, size_t more, struct err *e)
 	return 0;
 }
 
-static int by_seq(const void *a, const void *b)
-{
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return (x > y) - (x < y);
-}
-
 static int read_floats(struct reader *r, size_t count, float *out, uint64_t seq, struct err *e)
 {
 	for (size_t k = 0; k < count; k++) {
@@ -254,7 +249,7 @@ static int add_entries(struct editor_router *router, struct reader *r, size_t co
 		if (rc != 0)
 			return rc;
 		if (removed_count > 0 &&
-		    bsearch(&entry.seq, removed, removed_count, sizeof(*removed), by_seq) != NULL) {
+		    bsearch(&entry.seq, removed, removed_count, sizeof(*removed), order_u64) != NULL) {
 			router->bytes.len = bytes_before;
 			continue;
 		}
@@ -289,7 +284,7 @@ int editor_router_add(struct editor_router *router, const void *bytes, size_t le
 	} else {
 		if (removed_count > 0)
 			memcpy(sorted, removed, removed_count * sizeof(*sorted));
-		qsort(sorted, removed_count, sizeof(*sorted), by_seq);
+		qsort(sorted, removed_count, sizeof(*sorted), order_u64);
 		rc = add_entries(router, &r, count, memory, sorted, removed_count, raw, e);
 	}
 	free(raw);

@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "base/hash.h"
+#include "base/order.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,19 +42,14 @@ static bool next_word(const char *words, size_t len, size_t *at, const char **wo
 	return true;
 }
 
-static int by_hash(const void *a, const void *b)
-{
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return (x > y) - (x < y);
-}
-
 int editor__words_uncommon(const char *words, size_t len, const struct editor__common_words *common, struct buf *out)
 {
 	const size_t start = out->len;
 	const char *word;
 	for (size_t at = 0, word_len; next_word(words, len, &at, &word, &word_len);) {
 		const uint64_t hash = editor__word_hash(word, word_len);
-		if (common->count == 0 || bsearch(&hash, common->hashes, common->count, sizeof(hash), by_hash) == NULL)
+		if (common->count == 0 ||
+		    bsearch(&hash, common->hashes, common->count, sizeof(hash), order_u64) == NULL)
 			put_word(out, start, word, word_len);
 	}
 	return buf_failed(out) ? ERR_NOMEM : 0;
@@ -155,7 +151,7 @@ int editor__words_common(const struct buf *lists, size_t count, double share, si
 		kept = kept < most ? kept : most;
 		for (size_t i = 0; i < kept; i++)
 			common[i] = counted[i].hash;
-		qsort(common, kept, sizeof(*common), by_hash);
+		qsort(common, kept, sizeof(*common), order_u64);
 		*hashes = common;
 		*hash_count = kept;
 		common = NULL;
