@@ -5,24 +5,25 @@
 
 bool proto__refusals_take(struct proto__refusals *refusals, const uint8_t key[PROTO_KEY_BYTES], int64_t now_ms)
 {
-	size_t at = 0;
+	struct proto__refusal *stale = refusals->of;
 	for (size_t i = 0; i < PROTO__REFUSALS_KEYS; i++) {
-		if (refusals->of[i].pause_ms > 0 && memcmp(refusals->of[i].key, key, PROTO_KEY_BYTES) == 0) {
-			refusals->of[i].at_ms = now_ms;
-			if (now_ms < refusals->of[i].next_ms)
+		struct proto__refusal *known = &refusals->of[i];
+		if (known->pause_ms > 0 && memcmp(known->key, key, PROTO_KEY_BYTES) == 0) {
+			known->at_ms = now_ms;
+			if (now_ms < known->next_ms)
 				return false;
-			const int64_t twice = 2 * refusals->of[i].pause_ms;
-			refusals->of[i].pause_ms = twice < PROTO__REFUSALS_MAX_MS ? twice : PROTO__REFUSALS_MAX_MS;
-			refusals->of[i].next_ms = now_ms + refusals->of[i].pause_ms;
+			const int64_t twice = 2 * known->pause_ms;
+			known->pause_ms = twice < PROTO__REFUSALS_MAX_MS ? twice : PROTO__REFUSALS_MAX_MS;
+			known->next_ms = now_ms + known->pause_ms;
 			return true;
 		}
-		if (refusals->of[i].next_ms < refusals->of[at].next_ms)
-			at = i;
+		if (known->next_ms < stale->next_ms)
+			stale = known;
 	}
-	memcpy(refusals->of[at].key, key, PROTO_KEY_BYTES);
-	refusals->of[at].pause_ms = PROTO__REFUSALS_MIN_MS;
-	refusals->of[at].next_ms = now_ms + PROTO__REFUSALS_MIN_MS;
-	refusals->of[at].at_ms = now_ms;
+	*stale = (struct proto__refusal){ .pause_ms = PROTO__REFUSALS_MIN_MS,
+					  .next_ms = now_ms + PROTO__REFUSALS_MIN_MS,
+					  .at_ms = now_ms };
+	memcpy(stale->key, key, PROTO_KEY_BYTES);
 	return true;
 }
 
@@ -37,10 +38,11 @@ size_t proto__refusals_list(const struct proto__refusals *refusals, int64_t now_
 {
 	size_t count = 0;
 	for (size_t i = 0; i < PROTO__REFUSALS_KEYS; i++) {
-		if (refusals->of[i].pause_ms == 0)
+		const struct proto__refusal *known = &refusals->of[i];
+		if (known->pause_ms == 0)
 			continue;
-		memcpy(out[count].key, refusals->of[i].key, PROTO_KEY_BYTES);
-		out[count++].ms_ago = now_ms - refusals->of[i].at_ms;
+		memcpy(out[count].key, known->key, PROTO_KEY_BYTES);
+		out[count++].ms_ago = now_ms - known->at_ms;
 	}
 	qsort(out, count, sizeof(*out), by_age);
 	return count;

@@ -12,7 +12,7 @@
 #define PROTO__REFUSALS_MAX_MS 600000 /* up to this */
 
 struct proto__refusals {
-	struct {
+	struct proto__refusal {
 		uint8_t key[PROTO_KEY_BYTES];
 		int64_t pause_ms, next_ms; /* 0: nobody's */
 		int64_t at_ms;             /* refused last, told of or not */
