@@ -70,8 +70,10 @@ static int form_find(struct editor__edit *edit, struct form *out)
 	for (size_t i = 0; rc == 0 && i < query.word_count; i++) {
 		if (marks[i] == 0)
 			continue;
-		runs += i == 0 || marks[i - 1] == 0 ? 1 : 0;
-		first = runs == 1 && (i == 0 || marks[i - 1] == 0) ? i : first;
+		if (i == 0 || marks[i - 1] == 0) {
+			runs++;
+			first = i;
+		}
 		last = i;
 	}
 	bool again = false;
