@@ -21,7 +21,7 @@ static size_t shards_wanted(const struct coordinator *c)
 	return live > 0 ? live : (known > 0 ? 1 : 0);
 }
 
-/* The newest edit of a subject names its shard: what people say about one thing is trained together. */
+/* The newest edit of a subject or prompt names its shard: what people say about one thing is trained together. */
 static int shard_of_keys(struct coordinator *c, const struct edit_keys *keys, struct shard **out, struct err *e)
 {
 	struct buf seqs = BUF_INIT;

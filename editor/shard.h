@@ -83,9 +83,8 @@ int editor_shard_local_passes(struct editor_shard *shard, const float *common, s
 int editor_shard_gradient(struct editor_shard *shard, const float *delta, double *loss, float *gradient,
 			  struct err *e) MUST_CHECK;
 /* Before the first of them: fresh moments, and the noise of these passes and of the metric (metric.h), which the shard
- * keeps: it is for merging from then on. prompt_noise >
- * 0: in every second pass an edit is trained as an anchored question reads it: with this noise in the prompt's rows and
- * none in those that predict the answer. */
+ * keeps: it is for merging from then on. prompt_noise > 0: in every second pass an edit is trained as an anchored
+ * question reads it: with this noise in the prompt's rows and none in those that predict the answer. */
 void editor_shard_local_begin(struct editor_shard *shard, float noise, float prompt_noise);
 /* Re-tests any delta (a merged memory) on this shard's edits. */
 int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results,
