@@ -243,15 +243,22 @@ static void make_unit(float *key, size_t count)
 
 #define ROWS ((size_t)4)
 
-/* sum[from … to) += z · row. Every element has its own sum, so lanes do not change a bit. */
-static void add_row(float *sum, float z, const float *row, size_t from, size_t to)
+static void standardize(const float *raw, const float *mean, const float *deviation, size_t count, float *z)
 {
 #pragma omp simd
+	for (size_t i = 0; i < count; i++)
+		z[i] = (raw[i] - mean[i]) / deviation[i];
+}
+
+/* sum[from … to) += z · row, for few */
+static void add_row(float *sum, float z, const float *row, size_t from, size_t to)
+{
 	for (size_t j = from; j < to; j++)
 		sum[j] += z * row[j];
 }
 
-/* The same for ROWS rows that stand `stride` floats apart, in their order: the sums are read and written once. */
+/* The same for ROWS rows that stand `stride` floats apart, in their order: the sums are read and written once. Every
+ * element has its own sum, so lanes do not change a bit. */
 static inline __attribute__((always_inline)) void add_each(float *sum, const float *z, const float *rows, size_t stride,
 							   size_t from, size_t to)
 {
@@ -291,17 +298,16 @@ void editor_calibration_key(const struct editor_calibration *c, const float *raw
 {
 	const size_t hidden = c->hidden;
 	add_rows *const add = add_rows_of_processor();
+	float z[EDITOR_HIDDEN_MAX];
+	standardize(raw, c->mean, c->deviation, hidden, z);
 	memset(key, 0, hidden * sizeof(*key));
 	for (size_t i = 0; i < hidden; i += ROWS) {
 		const size_t rows = hidden - i < ROWS ? hidden - i : ROWS;
-		float z[ROWS] = { 0 };
 		/* upper triangular: nothing before the diagonal */
-		for (size_t r = 0; r < rows; r++) {
-			z[r] = (raw[i + r] - c->mean[i + r]) / c->deviation[i + r];
-			add_row(key, z[r], c->whiten + (i + r) * hidden, i + r, i + rows);
-		}
+		for (size_t r = 0; r < rows; r++)
+			add_row(key, z[i + r], c->whiten + (i + r) * hidden, i + r, i + rows);
 		if (rows == ROWS)
-			add(key, z, c->whiten + i * hidden, hidden, i + ROWS, hidden);
+			add(key, z + i, c->whiten + i * hidden, hidden, i + ROWS, hidden);
 	}
 	make_unit(key, hidden);
 }
@@ -315,19 +321,16 @@ void editor_calibration_relation_key(const struct editor_calibration *c, const f
 {
 	const size_t dims = editor_calibration_relation_dims(c), hidden = c->hidden;
 	add_rows *const add = add_rows_of_processor();
-	memset(key, 0, dims * sizeof(*key));
-	for (size_t i = 0; i < hidden; i += ROWS) {
-		const size_t rows = hidden - i < ROWS ? hidden - i : ROWS;
-		float z[ROWS] = { 0 };
-		for (size_t r = 0; r < rows; r++)
-			z[r] = (raw[i + r] - c->relation.mean[i + r]) / c->relation.deviation[i + r];
-		if (c->relation.dims == 0)
-			memcpy(key + i, z, rows * sizeof(*z));
-		else if (rows == ROWS)
-			add(key, z, c->relation.head + i * dims, dims, 0, dims);
-		else
-			for (size_t r = 0; r < rows; r++)
-				add_row(key, z[r], c->relation.head + (i + r) * dims, 0, dims);
-	}
+	float z[EDITOR_HIDDEN_MAX];
+	standardize(raw, c->relation.mean, c->relation.deviation, hidden, z);
+	if (c->relation.dims == 0)
+		memcpy(key, z, hidden * sizeof(*z));
+	else
+		memset(key, 0, dims * sizeof(*key));
+	size_t i = 0;
+	for (; c->relation.dims > 0 && i + ROWS <= hidden; i += ROWS)
+		add(key, z + i, c->relation.head + i * dims, dims, 0, dims);
+	for (; c->relation.dims > 0 && i < hidden; i++)
+		add_row(key, z[i], c->relation.head + i * dims, 0, dims);
 	make_unit(key, dims);
 }

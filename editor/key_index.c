@@ -27,8 +27,6 @@ int editor__key_index_new(size_t width, const char *instructions, struct editor_
 	}
 	index->width = width;
 	index->group_count = (width + 7) / 8;
-	index->rest_bytes = 4 * index->group_count / (2 * ALIGN) * ALIGN;
-	index->front_groups = index->group_count - index->rest_bytes / 4;
 	*out = index;
 	return 0;
 }
@@ -56,8 +54,8 @@ size_t editor__key_index_count(const struct editor__key_index *index)
 
 static size_t piece_bytes(const struct editor__key_index *index)
 {
-	return ALIGN + PIECE_BLOCKS * editor__scan_block_bytes(index->front_groups) +
-	       EDITOR__PIECE_KEYS * (index->rest_bytes + editor__row_bytes(index) + index->width * sizeof(float));
+	return ALIGN + PIECE_BLOCKS * editor__scan_block_bytes(index->group_count) +
+	       EDITOR__PIECE_KEYS * (editor__row_bytes(index) + index->width * sizeof(float));
 }
 
 size_t editor__key_index_bytes(const struct editor__key_index *index)
@@ -79,20 +77,18 @@ int editor__key_index_reserve(struct editor__key_index *index, size_t more)
 		if (memory == NULL)
 			return ERR_NOMEM;
 		uint8_t *blocks = memory + (ALIGN - (uintptr_t)memory % ALIGN) % ALIGN;
-		uint8_t *rests = blocks + PIECE_BLOCKS * editor__scan_block_bytes(index->front_groups);
-		uint8_t *rows = rests + EDITOR__PIECE_KEYS * index->rest_bytes;
+		uint8_t *rows = blocks + PIECE_BLOCKS * editor__scan_block_bytes(index->group_count);
 		float *keys = (float *)(void *)(rows + EDITOR__PIECE_KEYS * editor__row_bytes(index));
-		pieces[index->piece_count++] = (struct editor__piece){
-			.memory = memory, .blocks = blocks, .rests = rests, .rows = rows, .keys = keys
-		};
+		pieces[index->piece_count++] =
+			(struct editor__piece){ .memory = memory, .blocks = blocks, .rows = rows, .keys = keys };
 	}
 	return 0;
 }
 
-struct rounding {             /* of a key = scale · b + remainder */
-	float scale;          /* 0: b tells nothing */
-	float front, rest;    /* upper bounds of ‖remainder‖ of the parts without the lower four bits, */
-	float whole, precise; /* of all without them and with them */
+struct rounding {     /* of a key = scale · b + remainder */
+	float scale;  /* 0: b tells nothing */
+	float four;   /* upper bound of ‖remainder‖ without the lower four bits, */
+	float eight;  /* with them */
 };
 
 static int byte_of(float v, float inverse)
@@ -102,74 +98,57 @@ static int byte_of(float v, float inverse)
 }
 
 /* `bytes` has room for 8 × group_count; what lies behind the width stays. */
-static struct rounding round_key(const struct editor__key_index *index, const float *v, uint8_t *bytes)
+static struct rounding round_key(const float *v, size_t width, uint8_t *bytes)
 {
-	const size_t width = index->width, front_width = editor__front_width(index);
 	const float scale = editor__largest(v, width) * (KEY_RANGE / 127.5f), inverse = editor__inverse(scale);
 	struct rounding r = { .scale = inverse > 0 ? scale : 0 };
-	double front = 0, rest = 0, precise = 0;
+	double four = 0, eight = 0;
 	for (size_t i = 0; i < width; i++) {
 		const int byte = byte_of(v[i], inverse);
-		const double four = (double)v[i] - (double)r.scale * ((byte & 0xf0) - 120);
-		const double eight = (double)v[i] - (double)r.scale * (byte - 127.5);
-		*(i < front_width ? &front : &rest) += four * four;
-		precise += eight * eight;
+		const double without = (double)v[i] - (double)r.scale * ((byte & 0xf0) - 120);
+		const double with = (double)v[i] - (double)r.scale * (byte - 127.5);
+		four += without * without;
+		eight += with * with;
 		bytes[i] = (uint8_t)byte;
 	}
-	r.front = editor__rounded_up(sqrt(front));
-	r.rest = editor__rounded_up(sqrt(rest));
-	r.whole = editor__rounded_up(sqrt(front + rest));
-	r.precise = editor__rounded_up(sqrt(precise));
+	r.four = editor__rounded_up(sqrt(four));
+	r.eight = editor__rounded_up(sqrt(eight));
 	return r;
 }
 
-/* The halves of a part with 2 × `half` components. */
-static void split_bytes(const uint8_t *bytes, size_t half, uint8_t *high, uint8_t *low)
-{
-	for (size_t i = 0; i < half; i++) {
-		const unsigned lower = bytes[i], upper = bytes[half + i];
-		high[i] = (uint8_t)(lower >> 4 | (upper & 0xf0));
-		low[i] = (uint8_t)((lower & 15) | upper << 4);
-	}
-}
-
-/* A key's bytes to where its block and its rows hold them. */
+/* A key's bytes to where its block and its row hold them. */
 static void put_bytes(const struct editor__key_index *index, size_t at, const uint8_t *bytes)
 {
-	const size_t front_bytes = 4 * index->front_groups;
-	uint8_t *lane = editor__block_at(index, at) + 4 * (at % EDITOR__SCAN_KEYS), *low = editor__row_at(index, at),
-		high[EDITOR_HIDDEN_MAX / 2];
+	const size_t half = 4 * index->group_count;
+	uint8_t *lane = editor__block_at(index, at) + 4 * (at % EDITOR__SCAN_KEYS), *low = editor__row_at(index, at);
 	memset(low, 0, editor__row_bytes(index));
-	split_bytes(bytes, front_bytes, high, low);
-	for (size_t g = 0; g < index->front_groups; g++)
-		memcpy(lane + g * 4 * EDITOR__SCAN_KEYS, high + 4 * g, 4);
-	split_bytes(bytes + 2 * front_bytes, index->rest_bytes, editor__rest_at(index, at), low + front_bytes);
+	for (size_t i = 0; i < half; i++) {
+		const unsigned lower = bytes[i], upper = bytes[half + i];
+		lane[i / 4 * 4 * EDITOR__SCAN_KEYS + i % 4] = (uint8_t)(lower >> 4 | (upper & 0xf0));
+		low[i] = (uint8_t)((lower & 15) | upper << 4);
+	}
 }
 
 /* A key without a bound is only counted: all keys are scored then. */
 static void put_key(struct editor__key_index *index, size_t at, const float *key)
 {
-	const size_t lane = at % EDITOR__SCAN_KEYS, front_width = editor__front_width(index);
+	const size_t lane = at % EDITOR__SCAN_KEYS;
 	uint8_t bytes[EDITOR_HIDDEN_MAX];
-	if (lane == 0) {
-		memset(editor__block_at(index, at), 0, editor__scan_block_bytes(index->front_groups));
-		memset(editor__rest_at(index, at), 0, EDITOR__SCAN_KEYS * index->rest_bytes);
-	}
+	if (lane == 0)
+		memset(editor__block_at(index, at), 0, editor__scan_block_bytes(index->group_count));
 	if (!editor__is_bounded(key, index->width)) {
 		index->unbounded_count++;
 		return;
 	}
 	memset(bytes, 0, 8 * index->group_count);
-	const struct rounding r = round_key(index, key, bytes);
+	const struct rounding r = round_key(key, index->width, bytes);
 	put_bytes(index, at, bytes);
 	struct editor__scan_tails *tails = editor__tails_at(index, at);
 	tails->scale[lane] = r.scale;
-	tails->front_error[lane] = r.front;
-	tails->rest_error[lane] = r.rest;
-	tails->rest_length[lane] = editor__length(key + front_width, index->width - front_width);
+	tails->error[lane] = r.four;
 	*editor__row_tail(index, editor__row_at(index, at)) =
-		(struct editor__scan_tail){ .scale = r.scale, .error = r.precise };
-	const float longest = editor__length(key, index->width) + (r.whole > r.precise ? r.whole : r.precise);
+		(struct editor__scan_tail){ .scale = r.scale, .error = r.eight };
+	const float longest = editor__length(key, index->width) + (r.four > r.eight ? r.four : r.eight);
 	if (longest > index->length_max)
 		index->length_max = longest;
 }

@@ -14,14 +14,13 @@
 
 struct editor__piece { /* of EDITOR__PIECE_KEYS keys */
 	void *memory;
-	uint8_t *blocks; /* of key_scan.h */
-	uint8_t *rests;  /* high halves of the rests, rest_bytes each */
+	uint8_t *blocks; /* high halves, of key_scan.h */
 	uint8_t *rows;   /* low halves */
 	float *keys;     /* width each */
 };
 
 struct editor__key_index {
-	size_t width, group_count, front_groups, rest_bytes;
+	size_t width, group_count;
 	const struct editor__scan_kernel *kernel;
 	struct editor__piece *pieces;
 	size_t piece_count, count;
@@ -31,26 +30,16 @@ struct editor__key_index {
 
 /* ---- Where things stand */
 
-static inline size_t editor__front_width(const struct editor__key_index *index)
-{
-	return index->rest_bytes > 0 ? 8 * index->front_groups : index->width;
-}
-
 static inline uint8_t *editor__block_at(const struct editor__key_index *index, size_t at)
 {
 	return index->pieces[at / EDITOR__PIECE_KEYS].blocks +
-	       at % EDITOR__PIECE_KEYS / EDITOR__SCAN_KEYS * editor__scan_block_bytes(index->front_groups);
+	       at % EDITOR__PIECE_KEYS / EDITOR__SCAN_KEYS * editor__scan_block_bytes(index->group_count);
 }
 
 static inline struct editor__scan_tails *editor__tails_at(const struct editor__key_index *index, size_t at)
 {
 	return (struct editor__scan_tails *)(void *)(editor__block_at(index, at) +
-						     index->front_groups * 4 * EDITOR__SCAN_KEYS);
-}
-
-static inline uint8_t *editor__rest_at(const struct editor__key_index *index, size_t at)
-{
-	return index->pieces[at / EDITOR__PIECE_KEYS].rests + at % EDITOR__PIECE_KEYS * index->rest_bytes;
+						     index->group_count * 4 * EDITOR__SCAN_KEYS);
 }
 
 static inline size_t editor__row_bytes(const struct editor__key_index *index)

@@ -8,51 +8,33 @@
 
 #define KEYS EDITOR__SCAN_KEYS
 
-static const struct editor__scan_tails *tails_of(const uint8_t *block, size_t front_groups)
+static const struct editor__scan_tails *tails_of(const uint8_t *block, size_t group_count)
 {
-	return (const struct editor__scan_tails *)(const void *)(block + front_groups * 4 * KEYS);
+	return (const struct editor__scan_tails *)(const void *)(block + group_count * 4 * KEYS);
 }
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline)) /* for the instructions of who calls */
 
-/* From a block's dots its estimates, `more` than are there or the first, and its bounds. */
-ALWAYS_INLINE struct editor__scan_top put(const struct editor__scan_query *query,
-					  const struct editor__scan_tails *tails, const int32_t *dots, int32_t sum,
-					  const float *rest, bool more, float *estimates, float *bounds)
+/* From a block's dots its bounds; the largest is returned. */
+ALWAYS_INLINE float put_bounds(const struct editor__scan_query *query, const struct editor__scan_tails *tails,
+			       const int32_t *dots, float *bounds)
 {
-	float estimate = -INFINITY, bound = -INFINITY;
-#pragma omp simd reduction(max : estimate, bound)
+	float top = -INFINITY;
+#pragma omp simd reduction(max : top)
 	for (size_t i = 0; i < KEYS; i++) {
-		const float own = editor__scan_estimate(query, tails->scale[i], dots[i], sum);
-		estimates[i] = more ? estimates[i] + own : own;
-		bounds[i] = editor__scan_bound(query, estimates[i], tails->front_error[i], rest[i]);
-		estimate = estimates[i] > estimate ? estimates[i] : estimate;
-		bound = bounds[i] > bound ? bounds[i] : bound;
+		const float estimate = query->scale * tails->scale[i] * (float)(16 * dots[i] - 120 * query->sum);
+		bounds[i] = estimate + editor__scan_doubt(query, tails->error[i]);
+		top = bounds[i] > top ? bounds[i] : top;
 	}
-	return (struct editor__scan_top){ estimate, bound };
+	return top;
 }
 
-ALWAYS_INLINE struct editor__scan_top put_fronts(const struct editor__scan_query *query,
-						 const struct editor__scan_tails *tails, const int32_t *dots,
-						 float *estimates, float *bounds)
+static void blocks_portable(const uint8_t *blocks, size_t block_count, size_t group_count,
+			    const struct editor__scan_query *query, float *bounds, float *tops)
 {
-	return put(query, tails, dots, query->front_sum, tails->rest_length, false, estimates, bounds);
-}
-
-ALWAYS_INLINE struct editor__scan_top put_rests(const struct editor__scan_query *query,
-						const struct editor__scan_tails *tails, const int32_t *dots,
-						float *estimates, float *bounds)
-{
-	return put(query, tails, dots, query->rest_sum, tails->rest_error, true, estimates, bounds);
-}
-
-static void fronts_portable(const uint8_t *blocks, size_t block_count, size_t front_groups,
-			    const struct editor__scan_query *query, float *estimates, float *bounds,
-			    struct editor__scan_top *tops)
-{
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count)) {
 		int32_t dots[KEYS] = { 0 };
-		for (size_t g = 0; g < front_groups; g++) {
+		for (size_t g = 0; g < group_count; g++) {
 			const uint8_t *keys = blocks + g * 4 * KEYS;
 			const int8_t *lower = query->lower + 4 * g, *upper = query->upper + 4 * g;
 #pragma omp simd
@@ -62,8 +44,7 @@ static void fronts_portable(const uint8_t *blocks, size_t block_count, size_t fr
 					   (keys[4 * i] >> 4) * upper[0] + (keys[4 * i + 1] >> 4) * upper[1] +
 					   (keys[4 * i + 2] >> 4) * upper[2] + (keys[4 * i + 3] >> 4) * upper[3];
 		}
-		tops[b] = put_fronts(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS,
-				     bounds + b * KEYS);
+		tops[b] = put_bounds(query, tails_of(blocks, group_count), dots, bounds + b * KEYS);
 	}
 }
 
@@ -77,20 +58,6 @@ static int32_t row_portable(const uint8_t *row, size_t row_bytes, const int8_t *
 		dot += (int16_t)(lower + upper);
 	}
 	return dot;
-}
-
-static void rests_portable(const uint8_t *blocks, const uint8_t *rests, size_t block_count, size_t front_groups,
-			   size_t rest_bytes, const struct editor__scan_query *query, float *estimates, float *bounds,
-			   struct editor__scan_top *tops)
-{
-	const int8_t *lower = query->lower + 4 * front_groups, *upper = query->upper + 4 * front_groups;
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
-		int32_t dots[KEYS];
-		for (size_t i = 0; i < KEYS; i++, rests += rest_bytes)
-			dots[i] = row_portable(rests, rest_bytes, lower, upper);
-		tops[b] =
-			put_rests(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS, bounds + b * KEYS);
-	}
 }
 
 static void rows_portable(const uint8_t *const *rows, size_t row_count, size_t row_bytes, const int8_t *lower,
@@ -114,8 +81,7 @@ static void score_portable(const float *query, const float *const *keys, size_t 
 		scores[i] = editor__dot(query, keys[i], width);
 }
 
-static const struct editor__scan_kernel portable = { "portable",    fronts_portable, rests_portable,
-						     rows_portable, reach_portable,  score_portable };
+static const struct editor__scan_kernel portable = { "portable",    blocks_portable, rows_portable, reach_portable,  score_portable };
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -152,22 +118,21 @@ AVX2 static inline __m256i widened(__m256i pairs)
 	return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-AVX2 static void fronts_avx2(const uint8_t *blocks, size_t block_count, size_t front_groups,
-			     const struct editor__scan_query *query, float *estimates, float *bounds,
-			     struct editor__scan_top *tops)
+AVX2 static void blocks_avx2(const uint8_t *blocks, size_t block_count, size_t group_count,
+			     const struct editor__scan_query *query, float *bounds, float *tops)
 {
 	enum { LANES = 8, PARTS = KEYS / LANES };
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count)) {
 		__m256i sums[PARTS];
 		int32_t dots[KEYS];
 		for (size_t p = 0; p < PARTS; p++)
 			sums[p] = _mm256_setzero_si256();
-		for (size_t g = 0; g < front_groups; g++) {
+		for (size_t g = 0; g < group_count; g++) {
 			const __m256i lower = _mm256_set1_epi32(word_at(query->lower, g));
 			const __m256i upper = _mm256_set1_epi32(word_at(query->upper, g));
 			const uint8_t *keys = blocks + g * 4 * KEYS;
-			__builtin_prefetch(keys + AHEAD);
-			__builtin_prefetch(keys + AHEAD + 64);
+			__builtin_prefetch(keys + AHEAD, 0, 3);
+			__builtin_prefetch(keys + AHEAD + 64, 0, 3);
 #pragma GCC unroll 4
 			for (size_t p = 0; p < PARTS; p++)
 				sums[p] = _mm256_add_epi32(sums[p],
@@ -175,8 +140,7 @@ AVX2 static void fronts_avx2(const uint8_t *blocks, size_t block_count, size_t f
 		}
 		for (size_t p = 0; p < PARTS; p++)
 			_mm256_storeu_si256((__m256i *)(void *)(dots + p * LANES), sums[p]);
-		tops[b] = put_fronts(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS,
-				     bounds + b * KEYS);
+		tops[b] = put_bounds(query, tails_of(blocks, group_count), dots, bounds + b * KEYS);
 	}
 }
 
@@ -190,20 +154,6 @@ AVX2 static inline int32_t row_avx2(const uint8_t *row, size_t row_bytes, const 
 	__m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
 	sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
 	return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
-}
-
-AVX2 static void rests_avx2(const uint8_t *blocks, const uint8_t *rests, size_t block_count, size_t front_groups,
-			    size_t rest_bytes, const struct editor__scan_query *query, float *estimates, float *bounds,
-			    struct editor__scan_top *tops)
-{
-	const int8_t *lower = query->lower + 4 * front_groups, *upper = query->upper + 4 * front_groups;
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
-		int32_t dots[KEYS];
-		for (size_t i = 0; i < KEYS; i++, rests += rest_bytes)
-			dots[i] = row_avx2(rests, rest_bytes, lower, upper);
-		tops[b] =
-			put_rests(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS, bounds + b * KEYS);
-	}
 }
 
 AVX2 static void rows_avx2(const uint8_t *const *rows, size_t row_count, size_t row_bytes, const int8_t *lower,
@@ -257,7 +207,7 @@ AVX2 static void score_avx2(const float *query, const float *const *keys, size_t
 	score_portable(query, keys + i, key_count - i, width, scores + i);
 }
 
-static const struct editor__scan_kernel avx2 = { "avx2", fronts_avx2, rests_avx2, rows_avx2, reach_avx2, score_avx2 };
+static const struct editor__scan_kernel avx2 = { "avx2", blocks_avx2, rows_avx2, reach_avx2, score_avx2 };
 
 #define VNNI __attribute__((target("avx2,avx512f,avx512vnni")))
 
@@ -279,27 +229,25 @@ VNNI static inline __m512i dots_of(struct sums sums)
 	return _mm512_add_epi32(sums.lower, _mm512_srai_epi32(sums.upper, 4));
 }
 
-VNNI static void fronts_vnni(const uint8_t *blocks, size_t block_count, size_t front_groups,
-			     const struct editor__scan_query *query, float *estimates, float *bounds,
-			     struct editor__scan_top *tops)
+VNNI static void blocks_vnni(const uint8_t *blocks, size_t block_count, size_t group_count,
+			     const struct editor__scan_query *query, float *bounds, float *tops)
 {
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
+	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count)) {
 		struct sums one = { _mm512_setzero_si512(), _mm512_setzero_si512() }, two = one;
 		int32_t dots[KEYS];
 #pragma GCC unroll 2
-		for (size_t g = 0; g < front_groups; g++) {
+		for (size_t g = 0; g < group_count; g++) {
 			const __m512i lower = _mm512_set1_epi32(word_at(query->lower, g));
 			const __m512i upper = _mm512_set1_epi32(word_at(query->upper, g));
 			const uint8_t *keys = blocks + g * 4 * KEYS;
-			__builtin_prefetch(keys + AHEAD);
-			__builtin_prefetch(keys + AHEAD + 64);
+			__builtin_prefetch(keys + AHEAD, 0, 3);
+			__builtin_prefetch(keys + AHEAD + 64, 0, 3);
 			one = add_products(one, keys, lower, upper);
 			two = add_products(two, keys + 64, lower, upper);
 		}
 		_mm512_storeu_si512(dots, dots_of(one));
 		_mm512_storeu_si512(dots + KEYS / 2, dots_of(two));
-		tops[b] = put_fronts(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS,
-				     bounds + b * KEYS);
+		tops[b] = put_bounds(query, tails_of(blocks, group_count), dots, bounds + b * KEYS);
 	}
 }
 
@@ -331,25 +279,6 @@ VNNI static inline void four_rows(const uint8_t *const *rows, size_t row_bytes, 
 			 _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
 }
 
-VNNI static void rests_vnni(const uint8_t *blocks, const uint8_t *rests, size_t block_count, size_t front_groups,
-			    size_t rest_bytes, const struct editor__scan_query *query, float *estimates, float *bounds,
-			    struct editor__scan_top *tops)
-{
-	const int8_t *lower = query->lower + 4 * front_groups, *upper = query->upper + 4 * front_groups;
-	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(front_groups)) {
-		int32_t dots[KEYS];
-		for (size_t i = 0; i < KEYS; i += 4, rests += 4 * rest_bytes) {
-			const uint8_t *const four[] = { rests, rests + rest_bytes, rests + 2 * rest_bytes,
-							rests + 3 * rest_bytes };
-			for (size_t k = 0; k < 4 * rest_bytes; k += 64)
-				__builtin_prefetch(rests + AHEAD + k);
-			four_rows(four, rest_bytes, lower, upper, dots + i);
-		}
-		tops[b] =
-			put_rests(query, tails_of(blocks, front_groups), dots, estimates + b * KEYS, bounds + b * KEYS);
-	}
-}
-
 VNNI static void rows_vnni(const uint8_t *const *rows, size_t row_count, size_t row_bytes, const int8_t *lower,
 			   const int8_t *upper, int32_t *dots)
 {
@@ -370,8 +299,7 @@ VNNI static uint32_t reach_vnni(const float *values, float least)
 	       (uint32_t)_mm512_cmp_ps_mask(_mm512_loadu_ps(values + 16), bar, _CMP_GE_OQ) << 16;
 }
 
-static const struct editor__scan_kernel vnni = { "avx512vnni", fronts_vnni, rests_vnni,
-						 rows_vnni,    reach_vnni,  score_avx2 };
+static const struct editor__scan_kernel vnni = { "avx512vnni", blocks_vnni, rows_vnni,    reach_vnni,  score_avx2 };
 
 static bool processor_has(const struct editor__scan_kernel *kernel)
 {

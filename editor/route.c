@@ -220,7 +220,8 @@ static int route(struct choice *c, const struct editor_prompt *prompt)
 	const struct model_segment whole = { .row_count = prompt->id_count };
 	editor_route_raw_keys(prompt->prompt_states, &whole, 1, hidden, c->raw);
 	editor_calibration_key(router->calibration, c->raw, c->key);
-	int rc = editor__key_index_search(router->keys, c->key, c->best, &c->count);
+	const float given = router->calibration->subject_threshold, least = given < c->open ? given : c->open;
+	int rc = editor__key_index_search(router->keys, c->key, least, c->best, &c->count);
 	for (size_t i = 0; i < c->count; i++)
 		fetch(entry_of(c, i), sizeof(struct editor__entry));
 	return rc == 0 ? choose(c) : rc;

@@ -75,6 +75,14 @@ static void search_plainly(const struct data *d, size_t count, const float *quer
 		editor__candidate_keep(best, best_count, i, editor__dot(query, d->keys + i * d->width, d->width));
 }
 
+/* How many of the candidates are asked for. */
+static size_t asked_of(const struct editor__candidate *best, size_t count, float least)
+{
+	while (count > EDITOR_NEAREST && best[count - 1].score < least)
+		count--;
+	return count;
+}
+
 static struct editor__key_index *index_of(const struct data *d, const char *kind)
 {
 	struct editor__key_index *index = NULL;
@@ -95,23 +103,34 @@ static void add_keys(struct editor__key_index *index, const struct data *d, size
 	assert_int_equal(editor__key_index_count(index), to);
 }
 
+static void check_search(const struct editor__key_index *index, size_t q, const float *query, float least,
+			 const struct editor__candidate *best, size_t best_count)
+{
+	struct editor__candidate found[EDITOR_CANDIDATES];
+	size_t found_count;
+	assert_int_equal(editor__key_index_search(index, query, least, found, &found_count), 0);
+	assert_int_equal(found_count, asked_of(best, best_count, least));
+	for (size_t i = 0; i < found_count; i++) {
+		if (found[i].entry != best[i].entry || memcmp(&found[i].score, &best[i].score, sizeof(float)) != 0)
+			fail_msg("%s, %zu keys, query %zu, least %g, place %zu: entry %zu (%.9g) for %zu (%.9g)",
+				 editor__key_index_instructions(index), editor__key_index_count(index), q, (double)least,
+				 i, found[i].entry, (double)found[i].score, best[i].entry, (double)best[i].score);
+	}
+}
+
+/* Asked for all, for the best to the last bit, for what is in between, for none but the nearest. */
 static void check_searches(const struct editor__key_index *index, const struct data *d)
 {
-	struct editor__candidate found[EDITOR_CANDIDATES], best[EDITOR_CANDIDATES];
-	size_t found_count, best_count;
+	struct editor__candidate best[EDITOR_CANDIDATES];
+	size_t best_count;
 	const size_t count = editor__key_index_count(index);
 	for (size_t q = 0; q < QUERIES; q++) {
 		const float *query = d->queries + q * d->width;
 		search_plainly(d, count, query, best, &best_count);
-		assert_int_equal(editor__key_index_search(index, query, found, &found_count), 0);
-		assert_int_equal(found_count, best_count);
-		for (size_t i = 0; i < best_count; i++) {
-			if (found[i].entry != best[i].entry ||
-			    memcmp(&found[i].score, &best[i].score, sizeof(float)) != 0)
-				fail_msg("%s, %zu keys of %zu, query %zu, place %zu: entry %zu (%.9g) for %zu (%.9g)",
-					 editor__key_index_instructions(index), count, d->width, q, i, found[i].entry,
-					 (double)found[i].score, best[i].entry, (double)best[i].score);
-		}
+		const float last = best[best_count - 1].score, middle = best[best_count / 2].score;
+		const float least[] = { -INFINITY, last, nextafterf(middle, INFINITY), INFINITY };
+		for (size_t l = 0; l < sizeof(least) / sizeof(least[0]); l++)
+			check_search(index, q, query, least[l], best, best_count);
 	}
 }
 
@@ -227,16 +246,16 @@ static void lengths_far_apart(void **state)
 	data_free(&d);
 }
 
-#define PARTED 576 /* wide enough for a front and a rest: key_scan.h */
+#define WIDE 576
 
-/* Forty copies of every key, moved by `spread`: a query near one of them is settled by fronts. */
+/* Forty copies of every key, moved by `spread`. */
 static struct data copied_data(float spread, uint64_t seed)
 {
-	struct data d = random_data(PARTED, 2400, seed);
+	struct data d = random_data(WIDE, 2400, seed);
 	struct rng rng;
 	rng_init(&rng, seed);
 	for (size_t i = 60; i < d.count; i++)
-		draw(&rng, d.keys + i * PARTED, PARTED, d.keys + i % 60 * PARTED, spread);
+		draw(&rng, d.keys + i * WIDE, WIDE, d.keys + i % 60 * WIDE, spread);
 	return d;
 }
 
@@ -251,21 +270,21 @@ static void copies_of_keys(void **state)
 	}
 }
 
-/* Nothing of a score stands in the front, or all of it and the rest takes it back. */
-static void scores_in_one_part(void **state)
+/* Nothing of a score stands in the first components, or all of it and the others take it back. */
+static void scores_in_some_components(void **state)
 {
 	(void)state;
 	for (size_t border = 192; border <= 448; border += 64) {
 		struct data d = copied_data(0.02f, 60 + border);
 		for (size_t i = 0; i < d.count; i += 37) {
-			const float *query = d.queries + i % QUERIES * PARTED;
-			for (size_t k = 0; k < PARTED; k++)
-				d.keys[i * PARTED + k] = k < border ? 0 : (1.4f + 1e-3f * (float)(i % 100)) * query[k];
+			const float *query = d.queries + i % QUERIES * WIDE;
+			for (size_t k = 0; k < WIDE; k++)
+				d.keys[i * WIDE + k] = k < border ? 0 : (1.4f + 1e-3f * (float)(i % 100)) * query[k];
 		}
 		for (size_t i = 5; i < d.count; i += 41) {
-			const float *query = d.queries + i % QUERIES * PARTED;
-			for (size_t k = 0; k < PARTED; k++)
-				d.keys[i * PARTED + k] = k < border ? 2 * query[k] : -query[k];
+			const float *query = d.queries + i % QUERIES * WIDE;
+			for (size_t k = 0; k < WIDE; k++)
+				d.keys[i * WIDE + k] = k < border ? 2 * query[k] : -query[k];
 		}
 		check(&d);
 		data_free(&d);
@@ -280,25 +299,25 @@ static float component_of(int u)
 	return STEP * ((float)u - 127.5f);
 }
 
-/* Keys whose rests score more than those of others and estimate less: their four bits are too low everywhere. The front
- * is one component, which tells the others from most keys, or nothing. */
-static void rests_that_four_bits_hold_badly(void **state)
+/* Keys that score more than others and estimate less: their four bits are too low everywhere. The first component tells
+ * the others from most keys, or nothing. */
+static void keys_that_four_bits_hold_badly(void **state)
 {
 	(void)state;
 	for (float sign = -1; sign <= 1; sign += 2) {
-		struct data d = random_data(PARTED, 2400, 45);
-		memset(d.keys, 0, d.count * PARTED * sizeof(float));
-		memset(d.queries, 0, QUERIES * PARTED * sizeof(float));
+		struct data d = random_data(WIDE, 2400, 45);
+		memset(d.keys, 0, d.count * WIDE * sizeof(float));
+		memset(d.queries, 0, QUERIES * WIDE * sizeof(float));
 		for (size_t i = 0; i < d.count; i++) {
-			float *key = d.keys + i * PARTED;
+			float *key = d.keys + i * WIDE;
 			key[0] = i % 8 == 0 ? LARGEST : -LARGEST;
-			for (size_t k = 320; k < PARTED && i % 8 == 0; k++)
+			for (size_t k = 320; k < WIDE && i % 8 == 0; k++)
 				key[k] = sign * component_of(i % 128 != 0 ? 136 : k % 4 == 0 ? 127 : 143);
 		}
 		for (size_t q = 0; q < QUERIES; q++) {
-			d.queries[q * PARTED] = 0.5f * (float)q;
-			for (size_t k = 320; k < PARTED; k++)
-				d.queries[q * PARTED + k] = sign * 0.1f;
+			d.queries[q * WIDE] = 0.5f * (float)q;
+			for (size_t k = 320; k < WIDE; k++)
+				d.queries[q * WIDE + k] = sign * 0.1f;
 		}
 		check(&d);
 		data_free(&d);
@@ -357,7 +376,7 @@ static void few_keys(void **state)
 	struct err e = ERR_INIT;
 	struct editor__key_index *index = NULL;
 	assert_int_equal(editor__key_index_new(2, NULL, &index, &e), 0);
-	assert_int_equal(editor__key_index_search(index, query, best, &found), 0);
+	assert_int_equal(editor__key_index_search(index, query, 0, best, &found), 0);
 	assert_int_equal(found, 0); /* no keys */
 	editor__key_index_destroy(&index);
 	assert_int_equal(editor__key_index_new(2, "mmx", &index, &e), ERR_UNSUPPORTED);
@@ -405,7 +424,7 @@ static void out_of_memory_leaves_what_was_there(void **state)
 	struct editor__candidate best[EDITOR_CANDIDATES];
 	size_t count;
 	fault_set(0, 1);
-	const int searched = editor__key_index_search(index, d.queries, best, &count);
+	const int searched = editor__key_index_search(index, d.queries, 0, best, &count);
 	fault_set(-1, 0);
 	assert_int_equal(searched, ERR_NOMEM);
 	add_keys(index, &d, d.count);
@@ -424,8 +443,8 @@ int main(void)
 		cmocka_unit_test(zeros_and_ascending_scores),
 		cmocka_unit_test(lengths_far_apart),
 		cmocka_unit_test(copies_of_keys),
-		cmocka_unit_test(scores_in_one_part),
-		cmocka_unit_test(rests_that_four_bits_hold_badly),
+		cmocka_unit_test(scores_in_some_components),
+		cmocka_unit_test(keys_that_four_bits_hold_badly),
 		cmocka_unit_test(queries_between_their_bytes),
 		cmocka_unit_test(keys_that_are_not_finite),
 		cmocka_unit_test(few_keys),
