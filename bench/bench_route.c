@@ -360,7 +360,10 @@ static void bench_routes(struct bench *b, const struct editor_router *router)
 	struct err e = ERR_INIT;
 	struct editor_route route;
 	size_t routed = 0;
-	if (getenv("LOOP")) for (size_t i = 0; i < 20000; i++) bench_need(editor_router_route(router, tokenizer, &b->queries[i % QUERIES]->kept, &route, &e), &e);
+	if (getenv("LOOP"))
+		for (size_t i = 0; i < 20000; i++)
+			bench_need(editor_router_route(router, tokenizer, &b->queries[i % QUERIES]->kept, &route, &e),
+				   &e);
 	for (size_t i = 0; i < 4 * QUERIES; i++) {
 		const double began = bench_now_us();
 		bench_need(editor_router_route(router, tokenizer, &b->queries[i % QUERIES]->kept, &route, &e), &e);

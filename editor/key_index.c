@@ -85,10 +85,10 @@ int editor__key_index_reserve(struct editor__key_index *index, size_t more)
 	return 0;
 }
 
-struct rounding {     /* of a key = scale · b + remainder */
-	float scale;  /* 0: b tells nothing */
-	float four;   /* upper bound of ‖remainder‖ without the lower four bits, */
-	float eight;  /* with them */
+struct rounding {    /* of a key = scale · b + remainder */
+	float scale; /* 0: b tells nothing */
+	float four;  /* upper bound of ‖remainder‖ without the lower four bits, */
+	float eight; /* with them */
 };
 
 static int byte_of(float v, float inverse)

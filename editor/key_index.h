@@ -1,6 +1,6 @@
 /* key_index.h: the nearest of many keys: the plain float search's candidates, order and bits for a fraction of its
- * memory traffic. A first pass reads 4 bits of each component and bounds every score from above, a later one 4 bits more
- * of the keys that this leaves; only keys whose bound reaches what a candidate must reach are scored in float32
+ * memory traffic. A first pass reads 4 bits of each component and bounds every score from above, a later one 4 bits
+ * more of the keys that this leaves; only keys whose bound reaches what a candidate must reach are scored in float32
  * (key_search.c has the bounds). Any data is searched exactly: keys that the bounds cannot tell apart (all equal, one
  * tight cluster) are all scored, which takes the time of the plain search and of the passes. Inside editor/ only.
  * Threads: read-only after build, any number of them may search. Pure. */
@@ -35,8 +35,8 @@ void editor__key_index_cut(struct editor__key_index *index, size_t count);
 /* Bytes of memory in all, room for keys to come included. */
 size_t editor__key_index_bytes(const struct editor__key_index *index);
 /* The keys nearest to a query (width floats), best first: at most EDITOR_CANDIDATES that score `least` or more, and the
- * best EDITOR_NEAREST whatever they score. `best` has room for EDITOR_CANDIDATES. The higher `least`, the fewer keys are
- * read twice. Takes some 8 bytes a key while it searches. ERR_NOMEM. */
+ * best EDITOR_NEAREST whatever they score. `best` has room for EDITOR_CANDIDATES. The higher `least`, the fewer keys
+ * are read twice. Takes some 8 bytes a key while it searches. ERR_NOMEM. */
 int editor__key_index_search(const struct editor__key_index *index, const float *query, float least,
 			     struct editor__candidate *best, size_t *count) MUST_CHECK;
 

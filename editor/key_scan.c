@@ -81,7 +81,8 @@ static void score_portable(const float *query, const float *const *keys, size_t 
 		scores[i] = editor__dot(query, keys[i], width);
 }
 
-static const struct editor__scan_kernel portable = { "portable",    blocks_portable, rows_portable, reach_portable,  score_portable };
+static const struct editor__scan_kernel portable = { "portable", blocks_portable, rows_portable, reach_portable,
+						     score_portable };
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -299,7 +300,7 @@ VNNI static uint32_t reach_vnni(const float *values, float least)
 	       (uint32_t)_mm512_cmp_ps_mask(_mm512_loadu_ps(values + 16), bar, _CMP_GE_OQ) << 16;
 }
 
-static const struct editor__scan_kernel vnni = { "avx512vnni", blocks_vnni, rows_vnni,    reach_vnni,  score_avx2 };
+static const struct editor__scan_kernel vnni = { "avx512vnni", blocks_vnni, rows_vnni, reach_vnni, score_avx2 };
 
 static bool processor_has(const struct editor__scan_kernel *kernel)
 {

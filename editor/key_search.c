@@ -2,8 +2,8 @@
  * four bits h of u it is near s·b, b = 16·h − 120. The error ‖k − s·b‖ of either is measured as the key is added; a
  * query q is held likewise as s'·b', b' in [−127, 127]. By Cauchy-Schwarz
  *   q·k ≤ s'·s·(b'·b) + ‖q‖·‖k − s·b‖ + ‖q − s'·b'‖·‖s·b‖
- * where b'·b comes from exact integers. Bounds are rounded up, and `slack` has room for the rounding of float32 in these
- * sums and in editor__dot. So a key whose bound lies below what a key must reach is not asked for.
+ * where b'·b comes from exact integers. Bounds are rounded up, and `slack` has room for the rounding of float32 in
+ * these sums and in editor__dot. So a key whose bound lies below what a key must reach is not asked for.
  *
  * All keys are bounded by their upper four bits, the likeliest are scored, and say what a key must reach. What that
  * leaves is bounded by eight bits, and what these leave is scored. Scores themselves only ever come from editor__dot's
@@ -17,8 +17,8 @@
 
 #define PLAIN_KEYS (4 * EDITOR_CANDIDATES) /* fewer are scored faster than bounded */
 #define LIKELY     (2 * EDITOR_NEAREST)
-#define SCORED     32u                     /* so many are scored by one call */
-#define LISTED     64u                     /* rows read by one call */
+#define SCORED     32u /* so many are scored by one call */
+#define LISTED     64u /* rows read by one call */
 
 /* The same for the best `most`. */
 static void keep(struct editor__candidate *best, size_t *count, size_t most, size_t entry, float score)
@@ -97,13 +97,15 @@ static void init_query(const struct editor__key_index *index, struct query *q, i
 
 /* ---- All keys */
 
+/* Every second time from the end: what the last search read last is still in the second-level cache. */
 static void bound_all(const struct editor__key_index *index, const struct query *q)
 {
 	static _Thread_local bool backwards;
-	backwards = !backwards;
 	const size_t pieces = (index->count + EDITOR__PIECE_KEYS - 1) / EDITOR__PIECE_KEYS;
+	backwards = !backwards;
 	for (size_t p = 0; p < pieces; p++) {
-		const size_t first = (backwards ? pieces - 1 - p : p) * EDITOR__PIECE_KEYS, left = index->count - first;
+		const size_t first = (backwards ? pieces - 1 - p : p) * EDITOR__PIECE_KEYS;
+		const size_t left = index->count - first;
 		index->kernel->blocks(editor__block_at(index, first),
 				      block_count_of(left < EDITOR__PIECE_KEYS ? left : EDITOR__PIECE_KEYS),
 				      index->group_count, &q->scan, q->bounds + first,
@@ -197,7 +199,8 @@ static void bound_closer(const struct editor__key_index *index, const struct que
 	for (size_t i = 0; i < count; i++) {
 		const size_t at = entries[i], lane = at % EDITOR__SCAN_KEYS;
 		const struct editor__scan_tail *tail = editor__row_tail(index, rows[i]);
-		const float high = q->bounds[at] - editor__scan_doubt(&q->scan, editor__tails_at(index, at)->error[lane]);
+		const float high = q->bounds[at] -
+				   editor__scan_doubt(&q->scan, editor__tails_at(index, at)->error[lane]);
 		const float low = q->scan.scale * tail->scale * (0.5f * (float)(2 * dots[i] - 15 * q->scan.sum));
 		q->bounds[at] = high + low + editor__scan_doubt(&q->scan, tail->error);
 	}
@@ -215,7 +218,8 @@ static size_t still_left_of(const struct query *q, size_t count, float bar)
 	return kept;
 }
 
-/* Of more than can be scored quickly those that may be among the best EDITOR_CANDIDATES, by the scores of the likeliest. */
+/* Of more than can be scored quickly those that may be among the best EDITOR_CANDIDATES, by the scores of the
+ * likeliest. */
 static size_t nearest_left_of(const struct editor__key_index *index, const struct query *q, size_t count)
 {
 	struct editor__candidate likely[EDITOR_CANDIDATES];

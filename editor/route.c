@@ -17,7 +17,8 @@ struct choice {
 	const struct editor_router *router;
 	const struct editor__prompt *prompt;
 	struct editor__candidate best[EDITOR_CANDIDATES + 1];
-	size_t count;
+	size_t count;         /* of candidates */
+	size_t nearest_count; /* candidates, else some that are none */
 	float open;           /* threshold of edits without a subject */
 	uint64_t absent;      /* bit i: the words that stand for candidate i's subject do not stand in the text */
 	size_t chosen;        /* `count`: none */
@@ -206,7 +207,7 @@ static void put_route(struct choice *c, struct editor_route *out)
 						      .id_count = entry->target_count,
 						      .row_count = entry->anchor_count,
 						      .scale = editor_anchor_scale(first.score) };
-	out->nearest_count = c->count < EDITOR_NEAREST ? c->count : EDITOR_NEAREST;
+	out->nearest_count = c->nearest_count < EDITOR_NEAREST ? c->nearest_count : EDITOR_NEAREST;
 	for (size_t k = 0; k < out->nearest_count; k++) {
 		out->nearest[k] = entry_of(c, k)->seq;
 		out->nearest_score[k] = c->best[k].score;
@@ -221,9 +222,9 @@ static int route(struct choice *c, const struct editor_prompt *prompt)
 	editor_route_raw_keys(prompt->prompt_states, &whole, 1, hidden, c->raw);
 	editor_calibration_key(router->calibration, c->raw, c->key);
 	const float given = router->calibration->subject_threshold, least = given < c->open ? given : c->open;
-	int rc = editor__key_index_search(router->keys, c->key, least, c->best, &c->count);
-	for (size_t i = 0; i < c->count; i++)
-		fetch(entry_of(c, i), sizeof(struct editor__entry));
+	int rc = editor__key_index_search(router->keys, c->key, least, c->best, &c->nearest_count);
+	for (; c->count < c->nearest_count && c->best[c->count].score >= least; c->count++)
+		fetch(entry_of(c, c->count), sizeof(struct editor__entry));
 	return rc == 0 ? choose(c) : rc;
 }
 

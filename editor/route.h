@@ -169,8 +169,9 @@ struct editor_route {
 	size_t nearest_count;
 	struct editor_anchor anchor; /* of nearest[0] when routed, borrowed from the router; row_count 0: none */
 };
-/* Route of a prompt. Of the EDITOR_CANDIDATES edits whose prompt keys are nearest the first wins whose subject stands
- * in the text and that reaches the subject's threshold, or that has no subject and reaches the open one. An edit with a
+/* Route of a prompt. Candidates are the EDITOR_CANDIDATES edits whose prompt keys are nearest, as far as they reach the
+ * lower of the thresholds. The first of them wins whose subject stands in the text and that reaches the subject's
+ * threshold, or that has no subject and reaches the open one. An edit with a
  * subject is never routed to by a text that does not name it: questions in the same form about something else are
  * nearer than many rephrases. Among the candidates on the winner's subject the one with the nearest relation key is the
  * route, when it reaches the relation threshold; else the next subject is looked at. It comes first in `nearest`. An

@@ -113,8 +113,9 @@ static void check_search(const struct editor__key_index *index, size_t q, const 
 	for (size_t i = 0; i < found_count; i++) {
 		if (found[i].entry != best[i].entry || memcmp(&found[i].score, &best[i].score, sizeof(float)) != 0)
 			fail_msg("%s, %zu keys, query %zu, least %g, place %zu: entry %zu (%.9g) for %zu (%.9g)",
-				 editor__key_index_instructions(index), editor__key_index_count(index), q, (double)least,
-				 i, found[i].entry, (double)found[i].score, best[i].entry, (double)best[i].score);
+				 editor__key_index_instructions(index), editor__key_index_count(index), q,
+				 (double)least, i, found[i].entry, (double)found[i].score, best[i].entry,
+				 (double)best[i].score);
 	}
 }
 
