@@ -1,8 +1,8 @@
 /* bench_route: what a route costs by number of edits: the plain float search, the key index, the whole route; beside
  * them a prefill of 512 tokens in the same run. Medians, and in brackets the least and the quartiles, in µs, on one
- * thread. Keys: `random` unit vectors, and `corpus`: prompts of data/calibration.tsv and perturbations of them.
- * `behind` has other memory read before each search, as a prefill does. Perturbations of few prompts are much alike,
- * which the index makes use of: TEXTS, a file in the corpus's form, gives as many prompts as it has lines.
+ * thread. Keys: `random` unit vectors, and `questions`: the forms of data/calibration.tsv's prompts asked about its
+ * subjects, no two alike, or the lines of TEXTS, a file of the same form; beyond TEXTS_MAX perturbations of them.
+ * `behind` has other memory read before each search, as a prefill does.
  *
  * usage: bench_route [EDITS-MAX [THREADS [BACKEND [TEXTS]]]]   (from the project's folder; the model file from
  * AMEND_MODEL, default ~/.cache/amend/…, where the calibration is kept too; THREADS and BACKEND are the prefill's) */
@@ -20,8 +20,8 @@
 #include <string.h>
 
 #define CORPUS       "data/calibration.tsv"
-#define CORPUS_MAX   330 /* texts of it: the first */
-#define TEXTS_MAX    100000
+#define LINES_MAX    4096
+#define TEXTS_MAX    10000
 #define QUERIES      32
 #define ASKS         10
 #define SHARD        100 /* edits added at once */
@@ -106,38 +106,103 @@ static struct buf read_file(const char *path)
 	return bytes;
 }
 
-static bool is_line(const char *line)
-{
-	size_t tabs = 0;
-	for (; *line != '\0'; line++)
-		tabs += *line == '\t';
-	return tabs == 3;
-}
+struct line { /* of the corpus's form */
+	char *subject, *prompt;
+};
 
-/* The first `most` lines. Every ASKS-th text asks as well: as an edit's own prompt. */
-static void read_texts(struct bench *b, const char *path, size_t most)
+/* The next of `bytes`, which ends with a NUL and is taken apart; false: there is none. */
+static bool next_line(char **bytes, struct line *out, const char *path)
 {
 	struct err e = ERR_INIT;
+	char *line = strsep(bytes, "\n");
+	if (line == NULL || *line == '\0')
+		return false;
+	for (size_t tabs = 0; tabs < 2; tabs++)
+		strsep(&line, "\t");
+	out->subject = line == NULL ? NULL : strsep(&line, "\t");
+	out->prompt = line;
+	if (line == NULL || strchr(line, '\t') != NULL)
+		bench_need(err_set(&e, ERR_INVALID, "%s: a line is not of the corpus's form", path), &e);
+	return true;
+}
+
+static void add_text(struct bench *b, const char *subject, const char *prompt)
+{
+	struct err e = ERR_INIT;
+	struct text *text = &b->texts[b->text_count];
+	text->subject = (struct buf)BUF_INIT;
+	text->is_query = b->text_count % ASKS == 0;
+	bench_need(text_fold(subject, strlen(subject), &text->subject), &e);
+	bench_need(editor__tokens_of(b->model, prompt, strlen(prompt), &b->tokens[b->text_count++], &e), &e);
+}
+
+static void read_texts(struct bench *b, const char *path)
+{
 	struct buf bytes = read_file(path);
+	struct line line;
+	buf_u8(&bytes, '\0');
+	for (char *at = (char *)bytes.data; b->text_count < TEXTS_MAX && next_line(&at, &line, path);)
+		add_text(b, line.subject, line.prompt);
+	buf_free(&bytes);
+}
+
+static bool is_among(const char *const *texts, size_t count, const char *text)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(texts[i], text) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Every form with every subject, each time with another one. */
+static void cross_texts(struct bench *b)
+{
+	static char forms_of[LINES_MAX][512]; /* prompts, '\n' for the subject */
+	const char *subjects[LINES_MAX], *forms[LINES_MAX];
+	size_t subject_count = 0, form_count = 0;
+	struct buf bytes = read_file(CORPUS), prompt = BUF_INIT;
+	struct line line;
+	buf_u8(&bytes, '\0');
+	for (char *at = (char *)bytes.data; next_line(&at, &line, CORPUS) && subject_count < LINES_MAX;) {
+		const char *name = strstr(line.prompt, line.subject);
+		if (*line.subject == '\0' || name == NULL)
+			continue;
+		snprintf(forms_of[form_count], sizeof(*forms_of), "%.*s\n%s", (int)(name - line.prompt), line.prompt,
+			 name + strlen(line.subject));
+		if (!is_among(subjects, subject_count, line.subject))
+			subjects[subject_count++] = line.subject;
+		if (!is_among(forms, form_count, forms_of[form_count])) {
+			forms[form_count] = forms_of[form_count];
+			form_count++;
+		}
+	}
+	for (size_t i = 0; i < TEXTS_MAX && i < subject_count * form_count; i++) {
+		const char *form = forms[i % form_count], *subject = subjects[(i + i / form_count) % subject_count],
+			   *gap = strchr(form, '\n');
+		prompt.len = 0;
+		buf_append(&prompt, form, (size_t)(gap - form));
+		buf_append(&prompt, subject, strlen(subject));
+		buf_append(&prompt, gap + 1, strlen(gap + 1));
+		add_text(b, subject, buf_cstr(&prompt));
+	}
+	buf_free(&prompt);
+	buf_free(&bytes);
+}
+
+/* Every ASKS-th text asks as well: as an edit's own prompt. */
+static void make_texts(struct bench *b, const char *path)
+{
+	struct err e = ERR_INIT;
 	struct editor__packer *packer = NULL;
 	const struct editor_key_layers layers = { .prompt = b->config.prompt_layer,
 						  .relation = b->config.relation_layer };
-	b->texts = bench_memory(most, sizeof(*b->texts));
-	b->tokens = bench_memory(most, sizeof(*b->tokens));
-	buf_u8(&bytes, '\0');
-	for (char *line = strtok((char *)bytes.data, "\n"); line != NULL && b->text_count < most;
-	     line = strtok(NULL, "\n")) {
-		struct text *text = &b->texts[b->text_count];
-		if (!is_line(line))
-			bench_need(err_set(&e, ERR_INVALID, "%s: a line is not of the corpus's form", path), &e);
-		const char *group = strchr(line, '\t'), *subject = strchr(group + 1, '\t') + 1,
-			   *prompt = strchr(subject, '\t') + 1;
-		text->subject = (struct buf)BUF_INIT;
-		text->is_query = b->text_count % ASKS == 0;
-		bench_need(text_fold(subject, (size_t)(prompt - subject) - 1, &text->subject), &e);
-		bench_need(editor__tokens_of(b->model, prompt, strlen(prompt), &b->tokens[b->text_count++], &e), &e);
-	}
-	buf_free(&bytes);
+	b->texts = bench_memory(TEXTS_MAX, sizeof(*b->texts));
+	b->tokens = bench_memory(TEXTS_MAX, sizeof(*b->tokens));
+	if (path == NULL)
+		cross_texts(b);
+	else
+		read_texts(b, path);
 	bench_need(editor__packer_new(b->model, 512, &packer, &e), &e);
 	bench_need(editor__packer_prompts(packer, layers, b->tokens, b->text_count, keep_text, b, NULL, "bench", &e),
 		   &e);
@@ -274,7 +339,7 @@ static double bench_searches(struct bench *b, const char *kind, const float *key
 		bench_need(editor__key_index_search(index, queries + i * b->hidden, LEAST, found, &found_count), &e);
 		behind.us[behind.count++] = bench_now_us() - began;
 	}
-	printf("%-7s %7zu |", kind, edit_count);
+	printf("%-9s %7zu |", kind, edit_count);
 	print_samples(&plain);
 	printf(" |");
 	const double median = print_samples(&quick);
@@ -383,7 +448,7 @@ static void bench_routes(struct bench *b, const struct editor_router *router)
 	fflush(stdout);
 }
 
-static void bench_corpus(struct bench *b, size_t edit_count)
+static void bench_questions(struct bench *b, size_t edit_count)
 {
 	double build, build_all;
 	float *keys = bench_memory(edit_count * b->hidden, sizeof(*keys)),
@@ -392,7 +457,7 @@ static void bench_corpus(struct bench *b, size_t edit_count)
 		editor_calibration_key(b->calibration, b->queries[i]->raw, queries + i * b->hidden);
 	struct editor_router *router = router_of(b, edit_count, keys, &build_all);
 	struct editor__key_index *index = index_of(b, keys, edit_count, &build);
-	bench_searches(b, "corpus", keys, edit_count, queries, index);
+	bench_searches(b, "questions", keys, edit_count, queries, index);
 	editor__key_index_destroy(&index);
 	free(keys);
 	printf(" %5.2f | %6.2f |", build, build_all);
@@ -464,7 +529,7 @@ int main(int argc, char **argv)
 	b->other = bench_memory(OTHER_MEMORY, 1);
 	open_all(b, argc > 3 ? argv[3] : "cpu", argc > 2 ? strtoul(argv[2], NULL, 10) : 1);
 	calibrate(b);
-	read_texts(b, argc > 4 ? argv[4] : CORPUS, argc > 4 ? TEXTS_MAX : CORPUS_MAX);
+	make_texts(b, argc > 4 ? argv[4] : NULL);
 	if (b->query_count < QUERIES) {
 		fprintf(stderr, "bench_route: fewer than %d texts\n", ASKS * QUERIES - ASKS + 1);
 		return 1;
@@ -472,11 +537,11 @@ int main(int argc, char **argv)
 	prefill(b);
 	bench_keys(b);
 	fflush(stdout);
-	printf("keys      edits | plain search | index | index behind other memory | bytes an edit | index add | "
+	printf("keys        edits | plain search | index | index behind other memory | bytes an edit | index add | "
 	       "router add | route | route behind other memory | route of a prefill\n");
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && sizes[i] <= edits_max; i++) {
 		bench_random(b, sizes[i]);
-		bench_corpus(b, sizes[i]);
+		bench_questions(b, sizes[i]);
 	}
 	close_all(b);
 	return 0;
