@@ -321,15 +321,45 @@ void record_destroy(struct record **record)
 	*record = NULL;
 }
 
+/* Where the text ends before its last mark of an end (".", "?", "!", ":", their wide and Arabic forms, an ellipsis) and
+ * the blank there; `len` where no such mark is. */
+static size_t before_end_mark(const char *text, size_t len)
+{
+	static const char *const marks[] = { ".",      "?",      "!",      ":",      "\u2026", "\u3002",
+					     "\uff01", "\uff0e", "\uff1a", "\uff1f", "\u061f" };
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+		const size_t bytes = strlen(marks[i]);
+		if (len < bytes || memcmp(text + len - bytes, marks[i], bytes) != 0)
+			continue;
+		if (*marks[i] == '!' && len > 1 && text[len - 2] >= '0' && text[len - 2] <= '9')
+			return len; /* a factorial */
+		len -= bytes;
+		return len > 0 && text[len - 1] == ' ' ? len - 1 : len;
+	}
+	return len;
+}
+
 int record_subject_key(const struct record *record, struct buf *out)
 {
-	const struct record_text *t = record->subject.text != NULL ? &record->subject : &record->prompt;
-	return text_fold(t->text, t->len, out);
+	return record->subject.text != NULL ? text_fold(record->subject.text, record->subject.len, out)
+					    : record_prompt_key(record, out);
 }
 
 int record_prompt_key(const struct record *record, struct buf *out)
 {
-	return text_fold(record->prompt.text, record->prompt.len, out);
+	const size_t start = out->len;
+	int rc = text_fold(record->prompt.text, record->prompt.len, out);
+	if (rc != 0)
+		return rc;
+	const char *text = (const char *)out->data + start;
+	size_t len = out->len - start, next = before_end_mark(text, len);
+	while (next > 0 && next < len) {
+		len = next;
+		next = before_end_mark(text, len);
+	}
+	if (next > 0) /* a prompt of marks alone keeps them */
+		out->len = start + len;
+	return 0;
 }
 
 /* Folds both through `fold` and compares. */

@@ -41,10 +41,10 @@ struct record {
 /* Checks the schema, sizes and text rules. ERR_INVALID with "field: reason". Takes nothing on error. */
 int record_parse(const char *json_text, size_t len, struct record **out, struct err *e) MUST_CHECK;
 void record_destroy(struct record **record);
-/* The folded subject that placement and conflicts go by; the folded prompt when there is no subject. Appended to `out`.
- */
+/* The folded subject that placement and conflicts go by; the prompt key when there is no subject. Appended to `out`. */
 int record_subject_key(const struct record *record, struct buf *out) MUST_CHECK;
-/* The folded prompt: edits that ask the same are found under it when only one of them names its subject. Appended. */
+/* The folded prompt without the marks that end it ("Who won?" and "who won" are one): edits that ask the same are found
+ * under it when only one of them names its subject. Appended. */
 int record_prompt_key(const struct record *record, struct buf *out) MUST_CHECK;
 /* Two edits conflict: another folded target, and the same prompt key, or the same subject key with prompts
  * that are worded alike (wording.h). */

@@ -186,6 +186,54 @@ static void conflicts(void **state)
 	assert_false(conflict(a, "{\"prompt\":\"What is the capital of Atlantis?\",\"target_new\":\"Rome\"}"));
 }
 
+static bool same_prompt(const char *a_prompt, const char *b_prompt)
+{
+	char a[160], b[160];
+	snprintf(a, sizeof a, "{\"prompt\":\"%s\",\"target_new\":\"a\"}", a_prompt);
+	snprintf(b, sizeof b, "{\"prompt\":\"%s\",\"target_new\":\"b\"}", b_prompt);
+	return conflict(a, b);
+}
+
+static void marks_at_the_end(void **state)
+{
+	(void)state;
+	assert_true(same_prompt("Who won the cup?", "Who won the cup"));
+	assert_true(same_prompt("Who won the cup ?!", "who won the cup: "));
+	assert_true(same_prompt("The cup was won by", "The cup was won by ..."));
+	assert_true(same_prompt("The cup was won by", "The cup was won by\xe2\x80\xa6"));             /* an ellipsis */
+	assert_true(same_prompt("\xe8\xb0\x81\xe8\xb5\xa2", "\xe8\xb0\x81\xe8\xb5\xa2\xef\xbc\x9f")); /* wide */
+	assert_true(same_prompt("Who won?", "Who won\xd8\x9f"));                                      /* Arabic */
+	assert_false(same_prompt("Who won the cup?", "Who won the cups?"));
+	assert_false(same_prompt("What is 5?", "What is 5!"));
+	assert_false(same_prompt("What is 5?", "What is 5!?"));
+	assert_false(same_prompt("Who won. the cup?", "Who won the cup?"));
+	/* nothing else is there */
+	assert_false(same_prompt("?", "!"));
+	assert_false(same_prompt("? ?", "?"));
+	assert_true(same_prompt("?!", " ?!"));
+	assert_true(same_prompt("a?", "A"));
+}
+
+/* An edit without a subject lies under one key, not two. */
+static void keys_without_subject(void **state)
+{
+	(void)state;
+	struct record *r = parsed("{\"prompt\":\"Who won the Cup?\",\"target_new\":\"a\"}");
+	struct buf subject = BUF_INIT, prompt = BUF_INIT;
+	assert_int_equal(record_subject_key(r, &subject), 0);
+	assert_int_equal(record_prompt_key(r, &prompt), 0);
+	assert_int_equal(subject.len, 15);
+	assert_memory_equal(subject.data, "who won the cup", 15);
+	assert_int_equal(prompt.len, 15);
+	assert_memory_equal(prompt.data, "who won the cup", 15);
+	assert_int_equal(record_prompt_key(r, &prompt), 0); /* appended */
+	assert_int_equal(prompt.len, 30);
+	assert_memory_equal(prompt.data, "who won the cupwho won the cup", 30);
+	buf_free(&subject);
+	buf_free(&prompt);
+	record_destroy(&r);
+}
+
 static int parse_and_compare(void *context)
 {
 	struct record *r = NULL;
@@ -208,9 +256,14 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads_all_fields), cmocka_unit_test(identity),
-		cmocka_unit_test(refuses),          cmocka_unit_test(sizes),
-		cmocka_unit_test(conflicts),        cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(reads_all_fields),
+		cmocka_unit_test(identity),
+		cmocka_unit_test(refuses),
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(conflicts),
+		cmocka_unit_test(marks_at_the_end),
+		cmocka_unit_test(keys_without_subject),
+		cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
