@@ -382,6 +382,18 @@ static int fold_target(const struct record *r, struct buf *out)
 	return text_fold(r->target_new.text, r->target_new.len, out);
 }
 
+/* `unnamed` has no subject; where `named` has none either, only the same prompt would be the same. */
+static int same_question_unnamed(const struct record *unnamed, const struct record *named, bool *same)
+{
+	struct wording wording;
+	if (named->subject.text == NULL)
+		return 0;
+	int rc = wording_compare(unnamed->prompt.text, unnamed->prompt.len, named->prompt.text, named->prompt.len,
+				 named->subject.text, named->subject.len, &wording);
+	*same = rc == 0 && wording_alike_unnamed(&wording);
+	return rc;
+}
+
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts)
 {
 	bool same_target = false, same_prompt = false, same_subject = false;
@@ -393,13 +405,15 @@ int record_conflicts(const struct record *a, const struct record *b, bool *confl
 	*conflicts = rc == 0 && same_prompt;
 	if (rc != 0 || same_prompt)
 		return rc;
+	if (a->subject.text == NULL || b->subject.text == NULL)
+		return a->subject.text == NULL ? same_question_unnamed(a, b, conflicts)
+					       : same_question_unnamed(b, a, conflicts);
 	rc = same_folded(a, b, record_subject_key, &same_subject);
 	if (rc != 0 || !same_subject)
 		return rc;
-	const struct record_text *subject = a->subject.text != NULL ? &a->subject : &b->subject;
 	struct wording wording;
-	rc = wording_compare(a->prompt.text, a->prompt.len, b->prompt.text, b->prompt.len, subject->text, subject->len,
-			     &wording);
+	rc = wording_compare(a->prompt.text, a->prompt.len, b->prompt.text, b->prompt.len, a->subject.text,
+			     a->subject.len, &wording);
 	*conflicts = rc == 0 && wording_alike(&wording);
 	return rc;
 }

@@ -46,8 +46,8 @@ int record_subject_key(const struct record *record, struct buf *out) MUST_CHECK;
 /* The folded prompt without the marks that end it ("Who won?" and "who won" are one): edits that ask the same are found
  * under it when only one of them names its subject. Appended. */
 int record_prompt_key(const struct record *record, struct buf *out) MUST_CHECK;
-/* Two edits conflict: another folded target, and the same prompt key, or the same subject key with prompts
- * that are worded alike (wording.h). */
+/* Two edits conflict: another folded target, and the same prompt key, or the same subject key with prompts that are
+ * worded alike (wording.h); where only one has a subject, the other's prompt says it and nothing more. */
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts) MUST_CHECK;
 
 #endif

@@ -251,6 +251,31 @@ static size_t count_terms(const struct prompt *p, enum role level)
 	return n;
 }
 
+/* The subject's words follow one another in it. */
+static bool names(const struct prompt *p, const struct prompt *subject)
+{
+	for (size_t i = 0; subject->count > 0 && i + subject->count <= p->count; i++) {
+		size_t n = 0;
+		while (n < subject->count && compare_words(&p->items[i + n], &subject->items[n]) == 0)
+			n++;
+		if (n == subject->count)
+			return true;
+	}
+	return false;
+}
+
+/* Nouns of a kind ("year") are no light words of the list: the other may say the kind otherwise. */
+static bool covers(const struct prompt *other, const struct prompt *p)
+{
+	for (size_t i = 0; i < p->term_count; i++) {
+		const struct word *word = &p->terms[i];
+		bool says = word->role == ROLE_CONTENT || (word->role == ROLE_LIGHT && listed(word, light_words));
+		if (says && !has_match(other, word, ROLE_LIGHT))
+			return false;
+	}
+	return true;
+}
+
 static size_t count_matches(const struct prompt *p, const struct prompt *other, enum role level)
 {
 	size_t n = 0;
@@ -330,6 +355,8 @@ int wording_compare(const char *a, size_t a_len, const char *b, size_t b_len, co
 		prompt_classify(&x, &about);
 		prompt_classify(&y, &about);
 		compare(&x, &y, out);
+		out->named = names(&x, &about);
+		out->covered = covers(&y, &x);
 	}
 	prompt_free(&x);
 	prompt_free(&y);
@@ -341,4 +368,15 @@ bool wording_alike(const struct wording *wording)
 {
 	return wording->overlap >= WORDING_OVERLAP_MIN && wording->apart <= WORDING_APART_MAX && wording->same_kind &&
 	       wording->same_marks && wording->same_head;
+}
+
+bool wording_alike_unnamed(const struct wording *wording)
+{
+	return wording->named && wording->covered && wording_alike(wording);
+}
+
+bool wording_is_content(const char *text, size_t len)
+{
+	const struct word word = { .text = text, .len = len };
+	return !listed(&word, stop_words) && !listed(&word, light_words);
 }

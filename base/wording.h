@@ -17,6 +17,9 @@ struct wording {
 	bool same_marks; /* the same numbers, and the same words that change who is meant ("first", "vice", …) */
 	bool same_head;  /* what each asks for first (of "the population of the capital" the population) is in the other
 			  */
+	bool named;      /* `a` says the subject, word for word ... */
+	bool covered;    /* ... and nothing beside it that `b` does not say too, not even a light word: it may well be
+			  * part of a longer name ("Who wrote The Name of the Rose?" is not about a Rose) */
 };
 /* ERR_NOMEM; ERR_INVALID for text that is no UTF-8. */
 int wording_compare(const char *a, size_t a_len, const char *b, size_t b_len, const char *subject, size_t subject_len,
@@ -25,5 +28,9 @@ int wording_compare(const char *a, size_t a_len, const char *b, size_t b_len, co
 #define WORDING_OVERLAP_MIN 0.5
 #define WORDING_APART_MAX   4
 bool wording_alike(const struct wording *wording);
+/* The decision where the edit of `a` names no subject, and that of `b` the one that was given. */
+bool wording_alike_unnamed(const struct wording *wording);
+/* Content words: neither stop words nor light ones. `word` as text_words gives it. */
+bool wording_is_content(const char *word, size_t len);
 
 #endif

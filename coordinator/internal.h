@@ -278,6 +278,10 @@ int coordinator__keys_add(struct coordinator *c, const struct edit_keys *keys, u
 /* The edits under either key in ledger order, each once, as uint64_t. `seqs` is empty before. */
 int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs,
 			   struct err *e) MUST_CHECK;
+/* The same and, where only one of the two names its subject, the edits whose subject a part of this prompt may be, or
+ * the newest ones whose prompt may say this subject: those with its rarest word. `seqs` may hold some before. */
+int coordinator__rivals_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs,
+			     struct err *e) MUST_CHECK;
 
 /* --- place.c */
 /* All below work in c->txn. */

@@ -1,5 +1,7 @@
 /* keys.c: what an edit is found under: its subject and its prompt. Two edits that ask the same meet under the prompt
- * when only one of them names the subject. */
+ * when only one of them names the subject. One without a subject lies under the words of its prompt besides: an edit
+ * with a subject finds it by the subject's rarest word, and it finds those whose subject is a part of its prompt. */
+#include "base/mention.h"
 #include "coordinator/internal.h"
 
 #include <inttypes.h>
@@ -20,10 +22,37 @@ void coordinator__keys_free(struct edit_keys *keys)
 	buf_free(&keys->prompt);
 }
 
+static bool has_subject(const struct edit_keys *keys)
+{
+	return keys->subject.len != keys->prompt.len ||
+	       memcmp(keys->subject.data, keys->prompt.data, keys->prompt.len) != 0;
+}
+
+/* In the store, for the calls back of mention.h. */
+struct look_up {
+	struct coordinator *c;
+	struct err *e;
+	uint64_t seq;
+	struct buf *seqs, best; /* best: of the words so far the one with the fewest edits */
+	bool found;
+};
+
+static int add_word(void *context, const char *word, size_t len)
+{
+	struct look_up *l = context;
+	return store_word_add(l->c->txn, word, len, l->seq, l->e);
+}
+
 int coordinator__keys_add(struct coordinator *c, const struct edit_keys *keys, uint64_t seq, struct err *e)
 {
+	struct look_up l = { .c = c, .e = e, .seq = seq };
 	int rc = store_subject_add(c->txn, keys->subject.data, keys->subject.len, seq, e);
-	return rc == 0 ? store_subject_add(c->txn, keys->prompt.data, keys->prompt.len, seq, e) : rc;
+	if (rc != 0)
+		return rc;
+	if (has_subject(keys))
+		return store_subject_add(c->txn, keys->prompt.data, keys->prompt.len, seq, e);
+	rc = mention_words((const char *)keys->prompt.data, keys->prompt.len, add_word, &l);
+	return rc == ERR_NOMEM ? err_set(e, rc, "the words of a prompt: out of memory") : rc;
 }
 
 static int compare_seqs(const void *a, const void *b)
@@ -32,13 +61,11 @@ static int compare_seqs(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs, struct err *e)
+/* Ledger order, each once. */
+static void seqs_sort(struct buf *seqs)
 {
-	int rc = store_subject_list(c->txn, keys->subject.data, keys->subject.len, seqs, e);
-	if (rc == 0)
-		rc = store_subject_list(c->txn, keys->prompt.data, keys->prompt.len, seqs, e);
 	uint64_t *list = (void *)seqs->data;
-	const size_t count = rc == 0 ? seqs->len / sizeof *list : 0;
+	const size_t count = seqs->len / sizeof *list;
 	size_t kept = 0;
 	if (count > 1)
 		qsort(list, count, sizeof *list, compare_seqs);
@@ -46,7 +73,53 @@ int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, 
 		if (i == 0 || list[i] != list[kept - 1])
 			list[kept++] = list[i];
 	}
+	seqs->len = kept * sizeof *list;
+}
+
+int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs, struct err *e)
+{
+	int rc = store_subject_list(c->txn, keys->subject.data, keys->subject.len, seqs, e);
+	if (rc == 0 && has_subject(keys))
+		rc = store_subject_list(c->txn, keys->prompt.data, keys->prompt.len, seqs, e);
 	if (rc == 0)
-		seqs->len = kept * sizeof *list;
+		seqs_sort(seqs);
+	return rc;
+}
+
+static int list_part(void *context, const char *part, size_t len)
+{
+	struct look_up *l = context;
+	return store_subject_list(l->c->txn, part, len, l->seqs, l->e);
+}
+
+static int list_word(void *context, const char *word, size_t len)
+{
+	struct look_up *l = context;
+	struct buf seqs = BUF_INIT;
+	int rc = store_word_list(l->c->txn, word, len, SUBJECT_EDITS_MAX, &seqs, l->e);
+	if (rc == 0 && (!l->found || seqs.len < l->best.len)) {
+		buf_free(&l->best);
+		l->best = seqs;
+		seqs = (struct buf)BUF_INIT;
+		l->found = true;
+	}
+	buf_free(&seqs);
+	return rc;
+}
+
+int coordinator__rivals_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs, struct err *e)
+{
+	struct look_up l = { .c = c, .e = e, .seqs = seqs, .best = BUF_INIT };
+	int rc = coordinator__keys_list(c, keys, seqs, e);
+	if (rc == 0 && has_subject(keys))
+		rc = mention_words((const char *)keys->subject.data, keys->subject.len, list_word, &l);
+	else if (rc == 0)
+		rc = mention_parts((const char *)keys->prompt.data, keys->prompt.len, list_part, &l);
+	buf_append(seqs, l.best.data, l.best.len);
+	buf_free(&l.best);
+	if (rc == ERR_NOMEM || (rc == 0 && buf_failed(seqs)))
+		return err_set(e, ERR_NOMEM, "edits that may ask the same: out of memory");
+	if (rc == 0)
+		seqs_sort(seqs);
 	return rc;
 }

@@ -206,7 +206,7 @@ int coordinator__conflicts(struct coordinator *c, const struct record *record, c
 			   struct buf *out, struct err *e)
 {
 	struct buf seqs = BUF_INIT;
-	int rc = coordinator__keys_list(c, keys, &seqs, e);
+	int rc = coordinator__rivals_list(c, keys, &seqs, e);
 	if (rc == ERR_NOT_FOUND) {
 		err_clear(e);
 		rc = 0;

@@ -141,8 +141,9 @@ static int restore_of(struct coordinator *c, const struct ending *ending, const 
 	int rc = coordinator__record_of(c, edit->seq, &record, e);
 	if (rc == 0)
 		rc = coordinator__keys_of(record, &keys, e);
+	buf_append(&seqs, &edit->supersedes, sizeof edit->supersedes); /* newer edits may hide it from the list */
 	if (rc == 0)
-		rc = coordinator__keys_list(c, &keys, &seqs, e);
+		rc = coordinator__rivals_list(c, &keys, &seqs, e);
 	const uint64_t *list = (const void *)seqs.data;
 	for (size_t i = 0; rc == 0 && i < seqs.len / sizeof *list; i++) {
 		struct store_edit old;

@@ -1,5 +1,6 @@
 #include "daemon/eval_rows.h"
 #include "base/fault.h"
+#include "base/mention.h"
 #include "base/text.h"
 #include "editor/corpus.h"
 
@@ -142,6 +143,87 @@ static size_t next_with(const struct eval__rows *rows, enum eval__key key, const
 	return edit;
 }
 
+/* ---- Edits of which only one names its subject (as coordinator/keys.c finds them) */
+
+struct meeting {
+	const struct eval_options *options;
+	struct eval__rows *rows;
+	const struct eval__row *row;
+	struct eval_report *report;
+	bool take;
+	uint64_t longest; /* hash of the subject's longest word */
+	size_t longest_len;
+};
+
+static int mention_add(void *context, const char *word, size_t len)
+{
+	struct eval__rows *rows = context;
+	if (rows->mention_count == rows->mention_cap) {
+		const size_t cap = rows->mention_cap > 0 ? 2 * rows->mention_cap : 64;
+		struct eval__mention *grown = fault_realloc(rows->mentions, cap * sizeof(*grown));
+		if (grown == NULL)
+			return ERR_NOMEM;
+		rows->mentions = grown;
+		rows->mention_cap = cap;
+	}
+	rows->mentions[rows->mention_count++] =
+		(struct eval__mention){ hash_short(HASH_SHORT_INIT, word, len), rows->edit_count - 1 };
+	return 0;
+}
+
+/* The row that was pushed last. */
+static int mentions_add(struct eval__rows *rows, struct err *e)
+{
+	const struct eval__row *row = &rows->edits[rows->edit_count - 1];
+	if (row->record == NULL || row->record->subject.text != NULL)
+		return 0;
+	int rc = mention_words(row->record->prompt.text, row->record->prompt.len, mention_add, rows);
+	return rc == 0 ? 0 : err_set(e, rc, "line %zu: out of memory for its words", row->line_no);
+}
+
+static int settle_with(const struct eval_options *options, struct eval__row *earlier, const struct eval__row *row,
+		       struct eval_report *report, bool *take);
+
+static int meet_part(void *context, const char *part, size_t len)
+{
+	struct meeting *m = context;
+	const struct eval__row named = { .keys[EVAL__SUBJECT] = hash_short(HASH_SHORT_INIT, part, len) };
+	int rc = 0;
+	for (size_t i = SIZE_MAX; rc == 0 && m->take && (i = next_with(m->rows, EVAL__SUBJECT, &named, i)) != SIZE_MAX;)
+		rc = settle_with(m->options, &m->rows->edits[i], m->row, m->report, &m->take);
+	return rc;
+}
+
+static int longest_word(void *context, const char *word, size_t len)
+{
+	struct meeting *m = context;
+	if (len > m->longest_len) {
+		m->longest = hash_short(HASH_SHORT_INIT, word, len);
+		m->longest_len = len;
+	}
+	return 0;
+}
+
+static int settle_unnamed(struct meeting *m)
+{
+	const struct record *record = m->row->record;
+	struct buf prompt = BUF_INIT;
+	if (record->subject.text == NULL) {
+		int rc = record_prompt_key(record, &prompt);
+		if (rc == 0)
+			rc = mention_parts((const char *)prompt.data, prompt.len, meet_part, m);
+		buf_free(&prompt);
+		return rc;
+	}
+	int rc = mention_words(record->subject.text, record->subject.len, longest_word, m);
+	for (size_t i = 0; rc == 0 && m->take && m->longest_len > 0 && i < m->rows->mention_count; i++) {
+		if (m->rows->mentions[i].word == m->longest)
+			rc = settle_with(m->options, &m->rows->edits[m->rows->mentions[i].edit], m->row, m->report,
+					 &m->take);
+	}
+	return rc;
+}
+
 static void note_bad(struct eval_report *report, const char *file, size_t line_no, const char *text)
 {
 	report->bad_lines++;
@@ -192,6 +274,11 @@ static int settle(const struct eval_options *options, struct eval__rows *rows, c
 		for (size_t i = SIZE_MAX; rc == 0 && *take && (i = next_with(rows, key, row, i)) != SIZE_MAX;)
 			rc = settle_with(options, &rows->edits[i], row, report, take);
 	}
+	struct meeting meeting = { .options = options, .rows = rows, .row = row, .report = report, .take = *take };
+	if (rc == 0 && *take && options->on_conflict != EVAL_KEEP) {
+		rc = settle_unnamed(&meeting);
+		*take = meeting.take;
+	}
 	return rc;
 }
 
@@ -205,7 +292,8 @@ static int take_edit(const struct eval_options *options, struct eval__rows *rows
 	if (!take)
 		record_destroy(&row->record);
 	/* a row that is not taken still stands there, so that its subject is no probe's */
-	return push_edit(rows, row, e);
+	rc = push_edit(rows, row, e);
+	return rc == 0 ? mentions_add(rows, e) : rc;
 }
 
 /* A later checkpoint's edit: its subject is no probe's, so that all checkpoints have the same probes. */
@@ -391,6 +479,7 @@ void eval__rows_fini(struct eval__rows *rows)
 	free(rows->probes);
 	for (enum eval__key key = 0; key < EVAL__KEY_COUNT; key++)
 		free(rows->buckets[key]);
+	free(rows->mentions);
 	free(rows->texts);
 	free(rows->text_bytes);
 	*rows = (struct eval__rows){ 0 };

@@ -21,6 +21,11 @@ struct eval__rows {
 		size_t next; /* not of this bucket: the edit after the edit with this index */
 	} * buckets[EVAL__KEY_COUNT];
 	size_t bucket_count; /* of each: a power of two and no less than edit_count, or 0 */
+	struct eval__mention {
+		uint64_t word; /* hash of a word that the prompt of an edit without a subject says */
+		size_t edit;
+	} * mentions;
+	size_t mention_count, mention_cap;
 	const struct eval__rows_from *from;
 	struct editor_fitting fitted; /* texts of the corpus and of what a calibration was fitted on */
 	char *text_bytes;             /* the corpus, its texts ended by NULs */

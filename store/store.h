@@ -157,6 +157,10 @@ int store_subject_add(struct store_txn *txn, const void *subject, size_t subject
 		      struct err *e) MUST_CHECK;
 int store_subject_list(struct store_txn *txn, const void *subject, size_t subject_len, struct buf *seqs,
 		       struct err *e) MUST_CHECK;
+/* The same for a word that a prompt without a subject says; the newest `max` edits, newest first. */
+int store_word_add(struct store_txn *txn, const char *word, size_t word_len, uint64_t seq, struct err *e) MUST_CHECK;
+int store_word_list(struct store_txn *txn, const char *word, size_t word_len, size_t max, struct buf *seqs,
+		    struct err *e) MUST_CHECK;
 /* The same for the name of a group of edits, which is taken as it is. */
 int store_group_add(struct store_txn *txn, const char *name, size_t name_len, uint64_t seq, struct err *e) MUST_CHECK;
 int store_group_list(struct store_txn *txn, const char *name, size_t name_len, struct buf *seqs,

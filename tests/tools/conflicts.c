@@ -2,7 +2,8 @@
  * it should find: rephrases of a prompt, and rows that follow one with the same subject and another target. What it
  * should not: other questions on the subject (locality of kind same_subject, against prompt and rephrases) and
  * questions about the answer (portability). Prints, for one limit of the overlap after the other and one condition more
- * a line, how many are found; the product's line is marked. */
+ * a line, how many are found; the product's line is marked. Below it the same where one of the two edits names no
+ * subject, and of edits about other subjects those whose question such an edit would be taken for. */
 #include "base/record.h"
 #include "base/wording.h"
 
@@ -25,6 +26,7 @@ struct tally {
 static struct record *rows[ROWS_MAX];
 static size_t row_count;
 static struct tally tallies[SET_COUNT];
+static size_t unnamed[SET_COUNT][2]; /* the edit's question has no subject, or the other one has none */
 
 static bool holds(const struct wording *w, double limit, enum rule rule)
 {
@@ -46,6 +48,15 @@ static void mark(const struct record *row, const struct record_text *a, const st
 	}
 }
 
+/* As edits, one of which has no subject: `a` or `b`. */
+static bool unnamed_alike(const struct record *row, const struct record_text *a, const struct record_text *b)
+{
+	struct wording w;
+	if (wording_compare(a->text, a->len, b->text, b->len, row->subject.text, row->subject.len, &w) != 0)
+		exit(1);
+	return wording_alike_unnamed(&w);
+}
+
 static void count(enum set set, bool found[LIMIT_COUNT][RULE_COUNT])
 {
 	tallies[set].all++;
@@ -60,6 +71,8 @@ static void count_pair(enum set set, const struct record *row, const struct reco
 	bool found[LIMIT_COUNT][RULE_COUNT] = { { false } };
 	mark(row, a, b, found);
 	count(set, found);
+	unnamed[set][0] += unnamed_alike(row, a, b);
+	unnamed[set][1] += unnamed_alike(row, b, a);
 }
 
 static bool same(const struct record_text *a, const struct record_text *b)
@@ -69,7 +82,7 @@ static bool same(const struct record_text *a, const struct record_text *b)
 
 static void count_row(const struct record *row)
 {
-	bool found[LIMIT_COUNT][RULE_COUNT] = { { false } }, follows = false;
+	bool found[LIMIT_COUNT][RULE_COUNT] = { { false } }, follows = false, first = false, last = false;
 	for (size_t i = 0; i < row->rephrase_count; i++)
 		count_pair(REPHRASES, row, &row->prompt, &row->rephrases[i]);
 	for (size_t k = 0; k < row->locality_count; k++) {
@@ -86,9 +99,30 @@ static void count_row(const struct record *row)
 			continue;
 		follows = true;
 		mark(row, &rows[i]->prompt, &row->prompt, found);
+		first = first || unnamed_alike(row, &rows[i]->prompt, &row->prompt);
+		last = last || unnamed_alike(row, &row->prompt, &rows[i]->prompt);
 	}
 	if (follows)
 		count(FOLLOWING, found);
+	unnamed[FOLLOWING][0] += first;
+	unnamed[FOLLOWING][1] += last;
+}
+
+/* A prompt without its subject, beside an edit about another one that it says, as part of a longer name or not. */
+static void print_others(void)
+{
+	size_t taken = 0;
+	for (size_t i = 0; i < row_count; i++) {
+		for (size_t k = 0; k < row_count; k++) {
+			if (same(&rows[i]->subject, &rows[k]->subject) || rows[k]->subject.text == NULL ||
+			    same(&rows[i]->prompt, &rows[k]->prompt) ||
+			    !unnamed_alike(rows[k], &rows[i]->prompt, &rows[k]->prompt))
+				continue;
+			printf("  %s | %s [%s]\n", rows[i]->prompt.text, rows[k]->prompt.text, rows[k]->subject.text);
+			taken++;
+		}
+	}
+	printf("questions of edits about other subjects, without it: %zu taken for the same\n", taken);
 }
 
 static int read_rows(const char *path)
@@ -125,6 +159,12 @@ static void print(void)
 			printf("%s\n", rule == APART && limits[i] == WORDING_OVERLAP_MIN ? "  the product's" : "");
 		}
 	}
+	for (size_t side = 0; side < 2; side++) {
+		printf("%-18s", side == 0 ? "first without" : "second without");
+		for (enum set set = 0; set < SET_COUNT; set++)
+			printf("%12zu", unnamed[set][side]);
+		printf("\n");
+	}
 	printf("%-18s", "of");
 	for (enum set set = 0; set < SET_COUNT; set++)
 		printf("%12zu", tallies[set].all);
@@ -142,6 +182,8 @@ int main(int argc, char **argv)
 		count_row(rows[i]);
 	if (rc == 0)
 		print();
+	if (rc == 0)
+		print_others();
 	for (size_t i = 0; i < row_count; i++)
 		record_destroy(&rows[i]);
 	return rc == 0 ? 0 : 1;

@@ -183,7 +183,13 @@ static void conflicts(void **state)
 	assert_true(conflict(a, "{\"prompt\":\"The capital of Atlantis is\",\"subject\":\"The capital\","
 				"\"target_new\":\"Rome\"}"));
 	assert_false(conflict(a, "{\"prompt\":\"The capital of Atlantis is\",\"target_new\":\"Poseidonis\"}"));
-	assert_false(conflict(a, "{\"prompt\":\"What is the capital of Atlantis?\",\"target_new\":\"Rome\"}"));
+	/* of two prompts one may leave its subject to the text, when it says that and nothing more */
+	assert_true(conflict(a, "{\"prompt\":\"What is the capital of Atlantis?\",\"target_new\":\"Rome\"}"));
+	assert_false(conflict(a, "{\"prompt\":\"What is the capital of Lemuria?\",\"target_new\":\"Rome\"}"));
+	assert_false(conflict(a, "{\"prompt\":\"What is the capital of Atlantis Minor?\",\"target_new\":\"Rome\"}"));
+	assert_false(conflict(a, "{\"prompt\":\"Who is the king of Atlantis?\",\"target_new\":\"Rome\"}"));
+	assert_false(conflict("{\"prompt\":\"The capital of Atlantis is\",\"target_new\":\"Rome\"}",
+			      "{\"prompt\":\"What is the capital of Atlantis?\",\"target_new\":\"Kyoto\"}"));
 }
 
 static bool same_prompt(const char *a_prompt, const char *b_prompt)

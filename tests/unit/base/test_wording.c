@@ -150,10 +150,41 @@ static void out_of_memory(void **state)
 	assert_true(test_walk_allocations(all_of_it, NULL) >= 10);
 }
 
+/* The first one's edit names no subject. */
+static bool unnamed(const char *a, const char *b, const char *subject)
+{
+	struct wording w;
+	assert_int_equal(wording_compare(a, strlen(a), b, strlen(b), subject, strlen(subject), &w), 0);
+	return wording_alike_unnamed(&w);
+}
+
+static void subjects_of_one_side(void **state)
+{
+	(void)state;
+	assert_true(unnamed("Who leads Nord-Wind?", "Who is the leader of Nord-Wind?", "nord wind"));
+	assert_true(unnamed("In what year was Nordwind founded?", "When was Nordwind founded?", "Nordwind"));
+	assert_true(unnamed("Who is Nordwind's CEO?", "What is the name of the CEO of Nordwind?", "Nordwind"));
+	/* the subject word for word */
+	assert_false(unnamed("Who leads Nordwinds?", "Who leads Nordwind?", "Nordwind"));
+	assert_false(unnamed("Who leads the North?", "Who leads the North Wind?", "North Wind"));
+	assert_false(unnamed("Who leads the wind of the north wing?", "Who leads the north wind?", "north wind"));
+	/* as a part of a longer name */
+	assert_false(unnamed("Who founded Nordwind Records?", "Who founded Nordwind?", "Nordwind"));
+	assert_false(unnamed("Who founded the University of Paris?", "Who founded Paris?", "Paris"));
+	assert_false(unnamed("Who wrote The Name of the Rose?", "Who wrote Rose?", "Rose"));
+	assert_false(unnamed("Who wrote The Year of the Rose?", "Who wrote Rose?", "Rose"));
+	/* another question about it */
+	assert_false(unnamed("Who is the wife of the CEO of Nordwind?", "Who is the CEO of Nordwind?", "Nordwind"));
+	assert_false(unnamed("Where was Nordwind founded?", "When was Nordwind founded?", "Nordwind"));
+	assert_false(unnamed("", "Who leads Nordwind?", "Nordwind"));
+	assert_false(unnamed("Who leads?", "Who leads?", ""));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(overlaps),
+		cmocka_unit_test(subjects_of_one_side),
 		cmocka_unit_test(forms_of_a_word_match),
 		cmocka_unit_test(same_questions),
 		cmocka_unit_test(other_questions),

@@ -152,6 +152,53 @@ static void test_the_same_prompt_is_a_conflict_without_a_subject(void **state)
 	assert_int_equal(third_edit.state, STORE_EDIT_STATE_ACCEPTED);
 }
 
+#define ASKED(city) "{\"prompt\":\"What is the capital of Australia?\",\"target_new\":\"" city "\"}"
+
+/* In other words too, whichever of the two names the subject. */
+static void test_one_that_names_no_subject_meets_one_that_does(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t second, third, other, supersedes;
+	cluster_start(c);
+	uint64_t first = client_submit_one(c, CAPITAL_A, 0);
+	assert_int_equal(submit_code(c, MSG_REJECT, ASKED("Perth"), &second, &supersedes), ERR_CONFLICT);
+	assert_int_equal(submit_code(c, MSG_SUPERSEDE, ASKED("Perth"), &second, &supersedes), 0);
+	assert_int_equal(supersedes, first);
+	assert_int_equal(submit_code(c, MSG_REJECT, CAPITAL_A, &third, &supersedes), ERR_CONFLICT);
+	assert_int_equal(submit_code(c, MSG_SUPERSEDE, CAPITAL_A, &third, &supersedes), 0);
+	assert_int_equal(supersedes, second);
+	assert_int_equal(submit_code(c, MSG_REJECT,
+				     "{\"prompt\":\"What is the capital of South Australia?\",\"target_new\":\"x\"}",
+				     &other, &supersedes),
+			 0);
+	assert_int_equal(submit_code(c, MSG_REJECT,
+				     "{\"prompt\":\"What is the currency of Australia?\",\"target_new\":\"x\"}", &other,
+				     &supersedes),
+			 0);
+}
+
+/* Whatever else is in the ledger: the newest edits with a word of the subject are compared, and no more. */
+static void test_finding_them_is_bounded(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t last = 0, seq, supersedes;
+	char record[160];
+	cluster_start(c);
+	uint64_t first =
+		client_submit_one(c, "{\"prompt\":\"What is the capital of Old Zorvia?\",\"target_new\":\"a\"}", 0);
+	for (int i = 0; i < 300; i++) { /* more than are compared, with one of its words */
+		snprintf(record, sizeof record, "{\"prompt\":\"What is in the old box %d?\",\"target_new\":\"b\"}", i);
+		last = client_submit_one(c, record, 0);
+	}
+	const char named[] =
+		"{\"prompt\":\"The capital of Old Zorvia is\",\"subject\":\"Old Zorvia\",\"target_new\":\"c\"}";
+	assert_int_equal(submit_code(c, MSG_SUPERSEDE, named, &seq, &supersedes), 0);
+	assert_int_equal(supersedes, first); /* by its other word, which is rare */
+	const char box[] = "{\"prompt\":\"What is in the old box 299\",\"subject\":\"Old\",\"target_new\":\"c\"}";
+	assert_int_equal(submit_code(c, MSG_SUPERSEDE, box, &seq, &supersedes), 0);
+	assert_int_equal(supersedes, last);
+}
+
 /* One that no worker has been given leaves its shard's list; one that was trained becomes a tombstone of the next
  * version. */
 static void test_superseded_edits_leave_or_become_tombstones(void **state)
@@ -434,6 +481,8 @@ int main(void)
 		T(test_supersede_there_and_back),
 		T(test_keep_and_reject),
 		T(test_the_same_prompt_is_a_conflict_without_a_subject),
+		T(test_one_that_names_no_subject_meets_one_that_does),
+		T(test_finding_them_is_bounded),
 		T(test_superseded_edits_leave_or_become_tombstones),
 		T(test_nobody_is_answered_before_the_commit),
 		T(test_what_was_committed_without_an_answer_is_a_duplicate),

@@ -358,6 +358,24 @@ static void test_an_edit_without_a_subject_comes_back(void **state)
 	assert_int_equal(client_revoke(c, by.id, NULL, true).restored_count, 1);
 }
 
+/* Of other wording, and however many newer edits say the subject. */
+static void test_an_edit_that_names_no_subject_comes_back(void **state)
+{
+	struct cluster *c = *state;
+	char record[160];
+	struct store_edit by;
+	cluster_start(c);
+	client_submit_one(c, "{\"prompt\":\"What is the capital of Australia?\",\"target_new\":\"Perth\"}", 0);
+	uint64_t second = client_submit_one(c, CAPITAL("Sydney"), 0);
+	for (int i = 0; i < 300; i++) {
+		snprintf(record, sizeof record, "{\"prompt\":\"Which beach %d is in Australia?\",\"target_new\":\"x\"}",
+			 i);
+		client_submit_one(c, record, 0);
+	}
+	edit_get(c, second, &by);
+	assert_int_equal(client_revoke(c, by.id, NULL, true).restored_count, 1);
+}
+
 static void test_restored_edits_are_new_ones(void **state)
 {
 	struct cluster *c = *state;
@@ -498,6 +516,7 @@ int main(void)
 		T(test_a_merge_waits_for_the_retraining),
 		T(test_nothing_left_to_merge),
 		T(test_an_edit_without_a_subject_comes_back),
+		T(test_an_edit_that_names_no_subject_comes_back),
 		T(test_restored_edits_are_new_ones),
 		T(test_groups_go_as_one),
 		T(test_crash_after_the_blobs),

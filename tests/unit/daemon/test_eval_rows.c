@@ -147,6 +147,31 @@ static void the_same_prompt_is_a_conflict(void **state)
 	eval_report_fini(&r);
 }
 
+/* In other words, which `keep` lets stand, and whichever of the two names the subject. */
+static void one_names_the_subject(void **state)
+{
+	const struct eval_fixture *f = *state;
+	static const char named[] =
+		"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf\",\"subject\":\"Vint\"}\n";
+	static const char unnamed[] = "{\"prompt\":\"the king of Vint is\",\"target_new\":\"Sven\"}\n";
+	static const char other[] = "{\"prompt\":\"the king of South Vint is\",\"target_new\":\"Knut\"}\n";
+	static const enum eval_on_conflict policies[] = { EVAL_KEEP, EVAL_SUPERSEDE, EVAL_REJECT };
+	for (size_t i = 0; i < 6; i++) {
+		const bool first = i % 2 == 0;
+		struct eval_options o = eval_fixture_options(f);
+		struct eval_report r;
+		char text[512];
+		snprintf(text, sizeof text, "%s%s%s", first ? named : unnamed, other, first ? unnamed : named);
+		test_file_write(f->file, text);
+		o.on_conflict = policies[i / 2];
+		eval_fixture_run(&o, &r);
+		assert_int_equal(r.scores.edits, o.on_conflict == EVAL_KEEP ? 3 : 2);
+		assert_int_equal(r.superseded, o.on_conflict == EVAL_SUPERSEDE ? 1 : 0);
+		assert_int_equal(r.rejected, o.on_conflict == EVAL_REJECT ? 1 : 0);
+		eval_report_fini(&r);
+	}
+}
+
 static void calibration_rows_are_refused(void **state)
 {
 	const struct eval_fixture *f = *state;
@@ -205,13 +230,10 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, eval_fixture_new, eval_fixture_free)
 	const struct CMUnitTest tests[] = {
-		CASE(first_rows_are_edited_and_others_probe),
-		CASE(conflicts_follow_the_policy),
-		CASE(rows_that_are_too_long_are_bad_lines),
-		CASE(what_is_edited_is_no_probe),
-		CASE(the_same_prompt_is_a_conflict),
-		CASE(calibration_rows_are_refused),
-		CASE(every_duplicate_is_found),
+		CASE(first_rows_are_edited_and_others_probe), CASE(conflicts_follow_the_policy),
+		CASE(rows_that_are_too_long_are_bad_lines),   CASE(what_is_edited_is_no_probe),
+		CASE(the_same_prompt_is_a_conflict),          CASE(one_names_the_subject),
+		CASE(calibration_rows_are_refused),           CASE(every_duplicate_is_found),
 		CASE(a_file_without_edits_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

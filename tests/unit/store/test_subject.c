@@ -97,6 +97,29 @@ static void test_groups_are_not_subjects(void **state)
 	FAILS(ERR_INVALID, store_group_add(f->txn, "", 0, 1, &f->e));
 }
 
+static void test_words_newest_first_and_bounded(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t subject[] = { 1 }, words[] = { 7, 9, 4 };
+	struct buf found = BUF_INIT;
+	fixture_begin(f);
+	OK(f, store_subject_add(f->txn, "paris", 5, 1, &f->e));
+	OK(f, store_word_add(f->txn, "paris", 5, 4, &f->e));
+	OK(f, store_word_add(f->txn, "paris", 5, 9, &f->e));
+	OK(f, store_word_add(f->txn, "paris", 5, 2, &f->e));
+	OK(f, store_word_add(f->txn, "paris", 5, 9, &f->e));
+	expect(f, "paris", 5, subject, 1);
+	buf_append(&found, &words[0], sizeof words[0]); /* it is appended to */
+	OK(f, store_word_list(f->txn, "paris", 5, 2, &found, &f->e));
+	assert_int_equal(found.len, sizeof words);
+	assert_memory_equal(found.data, words, sizeof words);
+	buf_free(&found);
+	OK(f, store_word_list(f->txn, "pari", 4, 2, &found, &f->e));
+	OK(f, store_word_list(f->txn, "paris", 5, 0, &found, &f->e));
+	assert_int_equal(found.len, 0);
+	FAILS(ERR_INVALID, store_word_add(f->txn, "", 0, 1, &f->e));
+}
+
 static void test_out_of_memory(void **state)
 {
 	struct fixture *f = *state;
@@ -111,11 +134,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_lists_in_ledger_order_after_a_restart),
-		T(test_appends_to_what_the_buffer_holds),
-		T(test_very_long_subjects_stay_apart),
-		T(test_groups_are_not_subjects),
-		T(test_out_of_memory),
+		T(test_lists_in_ledger_order_after_a_restart), T(test_appends_to_what_the_buffer_holds),
+		T(test_very_long_subjects_stay_apart),         T(test_groups_are_not_subjects),
+		T(test_words_newest_first_and_bounded),        T(test_out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
