@@ -394,16 +394,21 @@ static int same_question_unnamed(const struct record *unnamed, const struct reco
 	return rc;
 }
 
+int record_clashes(const struct record *a, const struct record *b, bool *clashes)
+{
+	bool same_target = false;
+	*clashes = false;
+	int rc = same_folded(a, b, fold_target, &same_target);
+	return rc != 0 || same_target ? rc : same_folded(a, b, record_prompt_key, clashes);
+}
+
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts)
 {
-	bool same_target = false, same_prompt = false, same_subject = false;
-	*conflicts = false;
-	int rc = same_folded(a, b, fold_target, &same_target);
-	if (rc != 0 || same_target)
-		return rc;
-	rc = same_folded(a, b, record_prompt_key, &same_prompt);
-	*conflicts = rc == 0 && same_prompt;
-	if (rc != 0 || same_prompt)
+	bool same_target = false, same_subject = false;
+	int rc = record_clashes(a, b, conflicts);
+	if (rc == 0 && !*conflicts)
+		rc = same_folded(a, b, fold_target, &same_target);
+	if (rc != 0 || *conflicts || same_target)
 		return rc;
 	if (a->subject.text == NULL || b->subject.text == NULL)
 		return a->subject.text == NULL ? same_question_unnamed(a, b, conflicts)

@@ -49,5 +49,8 @@ int record_prompt_key(const struct record *record, struct buf *out) MUST_CHECK;
 /* Two edits conflict: another folded target, and the same prompt key, or the same subject key with prompts that are
  * worded alike (wording.h); where only one has a subject, the other's prompt says it and nothing more. */
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts) MUST_CHECK;
+/* The very same prompt key and another folded target: a conflict that no policy can let stand, as one prompt has one
+ * answer. */
+int record_clashes(const struct record *a, const struct record *b, bool *clashes) MUST_CHECK;
 
 #endif

@@ -123,12 +123,13 @@ static int begin_event(struct coordinator *c, uint64_t seq, struct err *e)
 	return coordinator__event(c, STORE_EVENT_EDIT_DUE, NULL, &json, NULL, e);
 }
 
-/* What it contradicts today. `refused`: it was submitted to be rejected then. */
+/* What it contradicts today. `refused`: it was submitted to be rejected then, or to be kept where nothing can be. */
 static int meets(struct coordinator *c, const struct store_edit *edit, const struct record *record,
 		 const struct edit_keys *keys, struct buf *earlier, bool *refused, struct err *e)
 {
-	int rc = edit->on_conflict != MSG_KEEP ? coordinator__conflicts(c, record, keys, earlier, e) : 0;
-	*refused = rc == 0 && edit->on_conflict == MSG_REJECT && earlier->len > 0;
+	enum msg_on_conflict policy = (enum msg_on_conflict)edit->on_conflict;
+	int rc = coordinator__conflicts(c, record, keys, policy, earlier, e);
+	*refused = rc == 0 && policy != MSG_SUPERSEDE && earlier->len > 0;
 	return rc;
 }
 

@@ -93,20 +93,24 @@ static int decide_period(struct coordinator *c, struct intake *in)
 static int decide_conflicts(struct coordinator *c, struct intake *in, enum msg_on_conflict policy, struct err *e)
 {
 	struct store_edit earlier;
-	char reason[STORE_ID_BYTES + 160];
+	char reason[STORE_ID_BYTES + 200];
 	int rc = coordinator__keys_of(in->record, &in->keys, e);
 	/* A scheduled edit meets what is live when its time comes (due.c). */
-	if (rc != 0 || policy == MSG_KEEP || in->edit.state == STORE_EDIT_STATE_SCHEDULED)
+	if (rc != 0 || in->edit.state == STORE_EDIT_STATE_SCHEDULED)
 		return rc;
-	rc = coordinator__conflicts(c, in->record, &in->keys, &in->conflicts, e);
-	if (rc != 0 || policy != MSG_REJECT || in->conflicts.len == 0)
+	rc = coordinator__conflicts(c, in->record, &in->keys, policy, &in->conflicts, e);
+	if (rc != 0 || policy == MSG_SUPERSEDE || in->conflicts.len == 0)
 		return rc;
 	rc = store_edit_get(c->txn, ((const uint64_t *)(const void *)in->conflicts.data)[0], &earlier, e);
 	if (rc != 0)
 		return rc;
 	snprintf(reason, sizeof reason,
-		 "contradicts edit %s (seq %" PRIu64
-		 "): submit it with --on-conflict supersede (or keep) if that is meant",
+		 policy == MSG_KEEP
+			 ? "edit %s (seq %" PRIu64
+			   ") answers this very prompt, and one prompt has one answer: submit it with --on-conflict "
+			   "supersede to replace that, or ask in other words to keep both"
+			 : "contradicts edit %s (seq %" PRIu64
+			   "): submit it with --on-conflict supersede (or keep) if that is meant",
 		 earlier.id, earlier.seq);
 	refuse(in, ERR_CONFLICT, reason);
 	return 0;
@@ -247,9 +251,10 @@ static int pair_check(const struct intake *a, const struct intake *b, char *reas
 		snprintf(reason, reason_bytes, "two edits of the group have the id %s", a->edit.id);
 	else if (a->record->valid_from_ms != b->record->valid_from_ms)
 		snprintf(reason, reason_bytes, "valid_from: must be the same for all edits of a group");
-	else if (record_conflicts(a->record, b->record, &conflicts) != 0)
+	else if ((a->edit.on_conflict == MSG_KEEP ? record_clashes : record_conflicts)(a->record, b->record,
+										       &conflicts) != 0)
 		return ERR_NOMEM;
-	else if (conflicts && a->edit.on_conflict != MSG_KEEP)
+	else if (conflicts)
 		snprintf(reason, reason_bytes, "edits %s and %s of the group contradict each other", a->edit.id,
 			 b->edit.id);
 	return 0;

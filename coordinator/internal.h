@@ -291,9 +291,10 @@ int coordinator__place(struct coordinator *c, struct store_edit *edit, const str
 void coordinator__place_waiting(struct coordinator *c); /* its own transactions */
 /* The record of an edit, from its event. ERR_INVALID: kept under older rules. */
 int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e) MUST_CHECK;
-/* Live edits that conflict with `record`, newest last, appended to `seqs` as uint64_t. */
+/* Live edits that stand in the way of `record` under a policy, newest last, appended to `seqs` as uint64_t: those that
+ * conflict with it, or under MSG_KEEP those alone that say something else of the very same prompt. */
 int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
-			   struct buf *seqs, struct err *e) MUST_CHECK;
+			   enum msg_on_conflict policy, struct buf *seqs, struct err *e) MUST_CHECK;
 /* The id for a new edit. 0; ERR_EXISTS (`*seq`: the first one's); ERR_CONFLICT; else a store error. */
 int coordinator__edit_id(struct coordinator *c, const struct record *record, const struct hash *payload,
 			 char out[STORE_ID_BYTES], uint64_t *seq, struct err *e) MUST_CHECK;

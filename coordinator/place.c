@@ -182,9 +182,11 @@ void coordinator__place_waiting(struct coordinator *c)
 	}
 }
 
-static int conflicts_with(struct coordinator *c, const struct record *record, uint64_t seq, bool *conflicts,
-			  struct err *e)
+static int conflicts_with(struct coordinator *c, const struct record *record, enum msg_on_conflict policy, uint64_t seq,
+			  bool *conflicts, struct err *e)
 {
+	int (*compare)(const struct record *, const struct record *, bool *) = policy == MSG_KEEP ? record_clashes
+												  : record_conflicts;
 	struct store_edit edit;
 	struct record *other = NULL;
 	*conflicts = false;
@@ -196,17 +198,18 @@ static int conflicts_with(struct coordinator *c, const struct record *record, ui
 		err_clear(e);
 		return 0;
 	}
-	if (rc == 0 && record_conflicts(record, other, conflicts) != 0)
+	if (rc == 0 && compare(record, other, conflicts) != 0)
 		rc = err_set(e, ERR_NOMEM, "comparing with edit %" PRIu64 ": out of memory", seq);
 	record_destroy(&other);
 	return rc;
 }
 
 int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
-			   struct buf *out, struct err *e)
+			   enum msg_on_conflict policy, struct buf *out, struct err *e)
 {
 	struct buf seqs = BUF_INIT;
-	int rc = coordinator__rivals_list(c, keys, &seqs, e);
+	int rc = policy == MSG_KEEP ? store_subject_list(c->txn, keys->prompt.data, keys->prompt.len, &seqs, e)
+				    : coordinator__rivals_list(c, keys, &seqs, e);
 	if (rc == ERR_NOT_FOUND) {
 		err_clear(e);
 		rc = 0;
@@ -215,7 +218,7 @@ int coordinator__conflicts(struct coordinator *c, const struct record *record, c
 	size_t count = rc == 0 ? seqs.len / sizeof *list : 0;
 	for (size_t i = count > SUBJECT_EDITS_MAX ? count - SUBJECT_EDITS_MAX : 0; rc == 0 && i < count; i++) {
 		bool conflicts;
-		rc = conflicts_with(c, record, list[i], &conflicts, e);
+		rc = conflicts_with(c, record, policy, list[i], &conflicts, e);
 		if (rc == 0 && conflicts)
 			buf_append(out, &list[i], sizeof list[i]);
 	}

@@ -66,8 +66,39 @@ static int revoked_event(struct coordinator *c, const struct ending *ending, con
 	return coordinator__event(c, STORE_EVENT_EDIT_REVOKED, ending->actor, &json, NULL, e);
 }
 
+static int answered(struct coordinator *c, const struct record *record, const struct edit_keys *keys, bool *yes,
+		    struct err *e)
+{
+	struct buf seqs = BUF_INIT;
+	int rc = coordinator__conflicts(c, record, keys, MSG_KEEP, &seqs, e);
+	*yes = seqs.len > 0;
+	buf_free(&seqs);
+	return rc;
+}
+
+static int restore_append(struct coordinator *c, const struct ending *ending, struct store_edit *edit,
+			  const struct record *record, const struct edit_keys *keys, const struct buf *payload,
+			  struct err *e)
+{
+	int rc = store_event_append(c->txn, STORE_EVENT_EDIT_ACCEPTED, ending->actor, payload->data, payload->len,
+				    &edit->seq, e);
+	if (rc == 0)
+		rc = coordinator__place(c, edit, keys, e);
+	if (rc == 0)
+		rc = store_edit_put(c->txn, edit, e);
+	if (rc == 0)
+		rc = coordinator__keys_add(c, keys, edit->seq, e);
+	if (rc == 0 && record->group.text != NULL)
+		rc = store_group_add(c->txn, record->group.text, record->group.len, edit->seq, e);
+	if (rc == 0)
+		rc = coordinator__due_add(c, edit, e);
+	if (rc == 0)
+		c->counts[edit->state]++;
+	return rc;
+}
+
 /* A superseded edit has ended for good: what it says comes back as a new edit of the same bytes, under its id with a
- * suffix. It stands beside what else is live, as it did before. */
+ * suffix. It stands beside what else is live, as it did before, unless that answers its very prompt. */
 static int restore_write(struct coordinator *c, const struct ending *ending, const struct store_edit *old,
 			 const struct record *record, const struct buf *payload, struct err *e)
 {
@@ -80,6 +111,7 @@ static int restore_write(struct coordinator *c, const struct ending *ending, con
 				   .on_conflict = MSG_KEEP };
 	struct edit_keys keys = { BUF_INIT, BUF_INIT };
 	uint64_t first = 0;
+	bool taken = false;
 	int rc = coordinator__edit_id(c, record, &old->content, edit.id, &first, e);
 	if (rc == ERR_EXISTS || rc == ERR_CONFLICT || rc == ERR_LIMIT) {
 		err_clear(e);
@@ -88,20 +120,9 @@ static int restore_write(struct coordinator *c, const struct ending *ending, con
 	if (rc == 0)
 		rc = coordinator__keys_of(record, &keys, e);
 	if (rc == 0)
-		rc = store_event_append(c->txn, STORE_EVENT_EDIT_ACCEPTED, ending->actor, payload->data, payload->len,
-					&edit.seq, e);
-	if (rc == 0)
-		rc = coordinator__place(c, &edit, &keys, e);
-	if (rc == 0)
-		rc = store_edit_put(c->txn, &edit, e);
-	if (rc == 0)
-		rc = coordinator__keys_add(c, &keys, edit.seq, e);
-	if (rc == 0 && record->group.text != NULL)
-		rc = store_group_add(c->txn, record->group.text, record->group.len, edit.seq, e);
-	if (rc == 0)
-		rc = coordinator__due_add(c, &edit, e);
-	if (rc == 0)
-		c->counts[edit.state]++;
+		rc = answered(c, record, &keys, &taken, e);
+	if (rc == 0 && !taken)
+		rc = restore_append(c, ending, &edit, record, &keys, payload, e);
 	coordinator__keys_free(&keys);
 	return rc;
 }

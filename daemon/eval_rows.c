@@ -252,10 +252,11 @@ static int settle_with(const struct eval_options *options, struct eval__row *ear
 		*take = false;
 		return 0;
 	}
-	int rc = options->on_conflict != EVAL_KEEP ? record_conflicts(earlier->record, row->record, &conflicts) : 0;
+	int rc = options->on_conflict == EVAL_KEEP ? record_clashes(earlier->record, row->record, &conflicts)
+						   : record_conflicts(earlier->record, row->record, &conflicts);
 	if (rc != 0 || !conflicts)
 		return rc;
-	if (options->on_conflict == EVAL_REJECT) {
+	if (options->on_conflict != EVAL_SUPERSEDE) {
 		report->rejected++;
 		*take = false;
 		return 0;

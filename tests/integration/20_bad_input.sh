@@ -68,6 +68,10 @@ case_conflicts() {
 	try amend edit add --id c3 --subject "Lake Q" --prompt "How deep is Lake Q measured now?" --target 6 --on-conflict supersede -o json
 	expect_ok
 	[ "$(amend edit show c1 -o json | jq -r .state)" = superseded ] || fail "c1 is $(amend edit show c1 -o json | jq -r .state)"
+	try amend edit add --id c4 --subject "Lake Q" --prompt "how deep is Lake Q measured now" --target 7 --on-conflict keep
+	expect_error 5 c3 'one prompt has one answer'
+	try amend edit add --id c5 --prompt "How deep is Lake Q measured?" --target 8 --on-conflict reject
+	expect_error 5 c3
 	try amend edit add --prompt "What is x?" --target y --on-conflict never
 	expect_error 2 never 'supersede'
 }

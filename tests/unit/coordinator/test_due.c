@@ -152,13 +152,20 @@ static void test_policies_of_scheduled_edits(void **state)
 	cluster_start(c);
 	worker_hello(&c->worker, 1);
 	uint64_t now = submit_as(c, MSG_SUPERSEDE, fact("Sydney", 0, 100, ""));
-	uint64_t kept = submit_as(c, MSG_KEEP, fact("Perth", 60, 0, ""));
+	char other_words[512];
+	const char *same = fact("Perth", 60, 0, ""), *rest = strstr(same, ",\"subject\"");
+	snprintf(other_words, sizeof other_words, "{\"prompt\":\"What is the capital of Australia?\"%s", rest);
+	uint64_t kept = submit_as(c, MSG_KEEP, other_words);
+	uint64_t clashes = submit_as(c, MSG_KEEP, same); /* the very prompt */
 	uint64_t rejected = submit_as(c, MSG_REJECT, fact("Hobart", 60, 0, ""));
 	wall(c, 60);
 	assert_int_equal(edit_state(c, now), STORE_EDIT_STATE_PLACED);
 	assert_int_equal(edit_state(c, kept), STORE_EDIT_STATE_PLACED);
 	struct store_edit edit;
 	edit_get(c, rejected, &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_REJECTED);
+	assert_non_null(strstr(edit.reason, "when its time came it contradicted edit"));
+	edit_get(c, clashes, &edit);
 	assert_int_equal(edit.state, STORE_EDIT_STATE_REJECTED);
 	assert_non_null(strstr(edit.reason, "when its time came it contradicted edit"));
 }

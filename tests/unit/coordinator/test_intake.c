@@ -111,6 +111,12 @@ static void test_a_group_is_itself_consistent(void **state)
 	assert_true(a.code[0] == ERR_CONFLICT && a.code[1] == ERR_CONFLICT);
 	assert_non_null(strstr(a.reason[0], "valid_from"));
 	assert_int_equal(ledger_edits(c), 0);
+	a = submit(c, MSG_KEEP, clash, 2); /* one prompt has one answer */
+	assert_true(a.code[0] == ERR_CONFLICT && a.code[1] == ERR_CONFLICT);
+	assert_int_equal(ledger_edits(c), 0);
+	clash[1] = "{\"prompt\":\"Ann is who?\",\"subject\":\"Ann\",\"target_new\":\"you\",\"group\":\"g\"}";
+	a = submit(c, MSG_SUPERSEDE, clash, 2);
+	assert_true(a.code[0] == ERR_CONFLICT && a.code[1] == ERR_CONFLICT);
 	a = submit(c, MSG_KEEP, clash, 2);
 	assert_true(a.code[0] == 0 && a.code[1] == 0);
 }

@@ -112,6 +112,9 @@ static void test_supersede_there_and_back(void **state)
 	assert_int_equal(client_submit_one(c, CAPITAL_A, ERR_EXISTS), seq);
 }
 
+#define CAPITAL_C                                                                                                      \
+	"{\"prompt\":\"What is the capital of Australia?\",\"subject\":\"Australia\",\"target_new\":\"Perth\"}"
+
 static void test_keep_and_reject(void **state)
 {
 	struct cluster *c = *state;
@@ -121,7 +124,7 @@ static void test_keep_and_reject(void **state)
 	uint64_t first = client_submit_one(c, CAPITAL_A, 0);
 	assert_int_equal(submit_code(c, MSG_REJECT, CAPITAL_B, &seq, &supersedes), ERR_CONFLICT);
 	assert_int_equal(seq, 0);
-	assert_int_equal(submit_code(c, MSG_KEEP, CAPITAL_B, &seq, &supersedes), 0);
+	assert_int_equal(submit_code(c, MSG_KEEP, CAPITAL_C, &seq, &supersedes), 0);
 	assert_int_equal(supersedes, 0);
 	edit_get(c, first, &edit);
 	assert_int_equal(edit.state, STORE_EDIT_STATE_ACCEPTED);
@@ -142,8 +145,7 @@ static void test_the_same_prompt_is_a_conflict_without_a_subject(void **state)
 	assert_int_equal(supersedes, first);
 	assert_int_equal(submit_code(c, MSG_SUPERSEDE, CAPITAL_A, &third, &supersedes), 0);
 	assert_int_equal(supersedes, second);
-	assert_int_equal(submit_code(c, MSG_KEEP, NAMELESS("Hobart"), &kept, &supersedes), 0);
-	assert_int_equal(supersedes, 0);
+	assert_int_equal(submit_code(c, MSG_KEEP, NAMELESS("Hobart"), &kept, &supersedes), ERR_CONFLICT);
 	edit_get(c, first, &first_edit);
 	edit_get(c, second, &second_edit);
 	edit_get(c, third, &third_edit);
@@ -197,6 +199,29 @@ static void test_finding_them_is_bounded(void **state)
 	const char box[] = "{\"prompt\":\"What is in the old box 299\",\"subject\":\"Old\",\"target_new\":\"c\"}";
 	assert_int_equal(submit_code(c, MSG_SUPERSEDE, box, &seq, &supersedes), 0);
 	assert_int_equal(supersedes, last);
+}
+
+/* `keep` cannot give one prompt two answers; it says so at once, not after the training of both. */
+static void test_keep_refuses_another_answer_to_the_same_prompt(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	uint64_t seq, supersedes;
+	cluster_start(c);
+	uint64_t first = client_submit_one(c, CAPITAL_A, 0);
+	const char *records[] = { CAPITAL_B };
+	struct msg_received *reply = client_submit(c, MSG_KEEP, records, 1);
+	const struct msg_submit_result *result = &reply->msg.u.submit_reply.results[0];
+	assert_int_equal(result->code, ERR_CONFLICT);
+	assert_int_equal(result->seq, 0);
+	assert_non_null(memmem(result->reason.text, result->reason.len, "one prompt has one answer", 25));
+	assert_non_null(memmem(result->reason.text, result->reason.len, "--on-conflict supersede", 23));
+	msg_free(&reply);
+	edit_get(c, first, &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_ACCEPTED);
+	assert_int_equal(submit_code(c, MSG_KEEP, NAMELESS("Sydney"), &seq, &supersedes), 0); /* the same answer */
+	assert_int_equal(submit_code(c, MSG_KEEP, ASKED("Perth"), &seq, &supersedes), 0);     /* other words */
+	assert_int_equal(supersedes, 0);
 }
 
 /* One that no worker has been given leaves its shard's list; one that was trained becomes a tombstone of the next
@@ -424,12 +449,12 @@ static void test_placement_follows_subject_then_room(void **state)
 	uint64_t other = client_submit_one(
 		c, "{\"prompt\":\"The capital of France is\",\"subject\":\"France\",\"target_new\":\"Lyon\"}", 0);
 	client_submit_one(c, "{\"prompt\":\"Who?\",\"target_new\":\"me\"}", 0); /* now the other has more room */
-	assert_int_equal(submit_code(c, MSG_KEEP, CAPITAL_A, &by_prompt, &none), 0);
+	assert_int_equal(submit_code(c, MSG_KEEP, CAPITAL_B, &by_prompt, &none), 0);
 	by_subject = client_submit_one(c,
 				       "{\"prompt\":\"Which sea lies north of "
 				       "Australia?\",\"subject\":\"Australia\",\"target_new\":\"Timor\"}",
 				       0);
-	assert_int_equal(submit_code(c, MSG_KEEP, NAMELESS("Hobart"), &again, &none), 0);
+	assert_int_equal(submit_code(c, MSG_KEEP, NAMELESS("PERTH"), &again, &none), 0);
 	edit_get(c, first, &a);
 	edit_get(c, other, &b);
 	assert_int_not_equal(a.shard, b.shard);
@@ -483,6 +508,7 @@ int main(void)
 		T(test_the_same_prompt_is_a_conflict_without_a_subject),
 		T(test_one_that_names_no_subject_meets_one_that_does),
 		T(test_finding_them_is_bounded),
+		T(test_keep_refuses_another_answer_to_the_same_prompt),
 		T(test_superseded_edits_leave_or_become_tombstones),
 		T(test_nobody_is_answered_before_the_commit),
 		T(test_what_was_committed_without_an_answer_is_a_duplicate),

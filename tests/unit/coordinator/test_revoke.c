@@ -376,6 +376,24 @@ static void test_an_edit_that_names_no_subject_comes_back(void **state)
 	assert_int_equal(client_revoke(c, by.id, NULL, true).restored_count, 1);
 }
 
+/* One prompt has one answer. */
+static void test_what_is_answered_meanwhile_stays_away(void **state)
+{
+	struct cluster *c = *state;
+	const char *kept[] = { CAPITAL("Hobart") };
+	struct store_edit by;
+	cluster_start(c);
+	client_submit_one(c, CAPITAL("Sydney"), 0);
+	uint64_t second =
+		client_submit_one(c, "{\"prompt\":\"What is the capital of Australia?\",\"target_new\":\"Perth\"}", 0);
+	struct msg_received *reply = client_submit(c, MSG_KEEP, kept, 1);
+	assert_int_equal(reply->msg.u.submit_reply.results[0].code, 0);
+	msg_free(&reply);
+	edit_get(c, second, &by);
+	assert_true(by.supersedes != 0);
+	assert_int_equal(client_revoke(c, by.id, NULL, true).restored_count, 0);
+}
+
 static void test_restored_edits_are_new_ones(void **state)
 {
 	struct cluster *c = *state;
@@ -517,6 +535,7 @@ int main(void)
 		T(test_nothing_left_to_merge),
 		T(test_an_edit_without_a_subject_comes_back),
 		T(test_an_edit_that_names_no_subject_comes_back),
+		T(test_what_is_answered_meanwhile_stays_away),
 		T(test_restored_edits_are_new_ones),
 		T(test_groups_go_as_one),
 		T(test_crash_after_the_blobs),

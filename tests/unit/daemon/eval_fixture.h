@@ -47,7 +47,7 @@ static const char eval_fixture_rows[] =
 	"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Olaf\",\"subject\":\"Vint\"}\n"
 	"{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
 	"{\"prompt\":\"\",\"target_new\":\"north\"}\n"
-	"{\"prompt\":\"who is the king of Vint?\",\"target_new\":\"Sven\",\"subject\":\"Vint\"}\n"
+	"{\"prompt\":\"the king of Vint is\",\"target_new\":\"Sven\",\"subject\":\"Vint\"}\n"
 	"{\"prompt\":\"where is Orla?\",\"target_new\":\"north\",\"subject\":\"Orla\"}\n"
 	"{\"prompt\":\"what is the colour of Orla?\",\"target_new\":\"blue\",\"subject\":\"Orla\"}\n"
 	"{\"prompt\":\"what is the capital of Saro?\",\"target_new\":\"Kir\",\"subject\":\"Saro\"}\n"

@@ -172,6 +172,20 @@ static void one_names_the_subject(void **state)
 	}
 }
 
+/* The marks at a prompt's end make no other of it; and one prompt has one answer, under `keep` too. */
+static void keep_takes_the_first_of_two_answers(void **state)
+{
+	const struct eval_fixture *f = *state;
+	struct eval_options o = eval_fixture_options(f);
+	struct eval_report r;
+	test_file_write(f->file, TWO_ROWS "{\"prompt\":\"Who is the king of Vint\",\"target_new\":\"Sven\"}\n");
+	eval_fixture_run(&o, &r);
+	assert_int_equal(r.scores.edits, 2);
+	assert_int_equal(r.rejected, 1);
+	assert_string_equal(r.records[0]->target_new.text, "Olaf");
+	eval_report_fini(&r);
+}
+
 static void calibration_rows_are_refused(void **state)
 {
 	const struct eval_fixture *f = *state;
@@ -230,10 +244,15 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, eval_fixture_new, eval_fixture_free)
 	const struct CMUnitTest tests[] = {
-		CASE(first_rows_are_edited_and_others_probe), CASE(conflicts_follow_the_policy),
-		CASE(rows_that_are_too_long_are_bad_lines),   CASE(what_is_edited_is_no_probe),
-		CASE(the_same_prompt_is_a_conflict),          CASE(one_names_the_subject),
-		CASE(calibration_rows_are_refused),           CASE(every_duplicate_is_found),
+		CASE(first_rows_are_edited_and_others_probe),
+		CASE(conflicts_follow_the_policy),
+		CASE(rows_that_are_too_long_are_bad_lines),
+		CASE(what_is_edited_is_no_probe),
+		CASE(the_same_prompt_is_a_conflict),
+		CASE(one_names_the_subject),
+		CASE(keep_takes_the_first_of_two_answers),
+		CASE(calibration_rows_are_refused),
+		CASE(every_duplicate_is_found),
 		CASE(a_file_without_edits_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
