@@ -98,7 +98,8 @@ static void report_print(const struct eval_report *r)
 	if (r->trained && s->edits > 0)
 		printf("%-20s %.3f  training and re-test, wall clock (%.3f core seconds)\n", "seconds_per_edit",
 		       r->train_seconds / (double)s->edits, r->train_core_seconds / (double)s->edits);
-	cli_series_left_out_print(r->missing, r->not_in_force);
+	const struct cli_left_out rows = { r->duplicates, r->superseded, r->rejected, r->missing, r->not_in_force };
+	cli_series_left_out_print(&rows);
 	if (r->bad_lines > 0)
 		printf("%zu bad line%s left out\n", r->bad_lines, r->bad_lines == 1 ? " was" : "s were");
 }

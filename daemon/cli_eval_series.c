@@ -265,15 +265,23 @@ static int table_print(struct cli *cli, const struct json *report, struct err *e
 	return cli_table_print(cli, &table) == CLI_OK ? 0 : err_set(e, ERR_NOMEM, "out of memory");
 }
 
-void cli_series_left_out_print(uint64_t missing, uint64_t not_in_force)
+static void rows_print(uint64_t count, const char *why)
 {
-	if (missing > 0)
-		printf("%" PRIu64 " row%s left out: no edit of the cluster has the id\n", missing,
-		       missing == 1 ? " was" : "s were");
-	if (not_in_force > 0)
-		printf("%" PRIu64 " row%s left out: the edit is not in force in the version (revoked, superseded, "
-		       "expired, failed or not yet in it)\n",
-		       not_in_force, not_in_force == 1 ? " was" : "s were");
+	if (count > 0)
+		printf("%" PRIu64 " row%s %s\n", count, count == 1 ? " was" : "s were", why);
+}
+
+void cli_series_left_out_print(const struct cli_left_out *rows)
+{
+	rows_print(rows->duplicates, "left out: the same record stands earlier in the file");
+	rows_print(rows->superseded,
+		   "superseded: a later one says something else of the same (`--on-conflict keep` trains both)");
+	rows_print(rows->rejected,
+		   "refused: an earlier one says something else of the same (`--on-conflict` reject, or "
+		   "keep where the prompts are equal)");
+	rows_print(rows->missing, "left out: no edit of the cluster has the id");
+	rows_print(rows->not_in_force, "left out: the edit is not in force in the version (revoked, superseded, "
+				       "expired, failed or not yet in it)");
 }
 
 static uint64_t count_of(const struct json *run, const char *name)
@@ -285,7 +293,12 @@ static uint64_t count_of(const struct json *run, const char *name)
 static void notes_print(const struct json *report)
 {
 	const struct json *runs = json_get(report, "runs"), *last = json_at(runs, json_length(runs) - 1);
-	cli_series_left_out_print(count_of(last, "missing"), count_of(last, "not_in_force"));
+	const struct cli_left_out rows = { .duplicates = count_of(last, "duplicates"),
+					   .superseded = count_of(last, "superseded"),
+					   .rejected = count_of(last, "rejected"),
+					   .missing = count_of(last, "missing"),
+					   .not_in_force = count_of(last, "not_in_force") };
+	cli_series_left_out_print(&rows);
 }
 
 static int report_print(const struct cli_series *s, const struct json *report, struct err *e)

@@ -21,8 +21,12 @@ struct cli_series {
 int cli_series_read(struct cli *cli, const struct cli_args *args, struct eval_options *options, struct cli_series *out,
 		    struct err *e) MUST_CHECK;
 void cli_series_fini(struct cli_series *series);
-/* What of the file a published version has not, to standard output. */
-void cli_series_left_out_print(uint64_t missing, uint64_t not_in_force);
+/* Which rows of the file are no edits of the run, and why, to standard output. */
+struct cli_left_out {
+	uint64_t duplicates, superseded, rejected;
+	uint64_t missing, not_in_force; /* of a published version */
+};
+void cli_series_left_out_print(const struct cli_left_out *rows);
 /* Measures, writes the report's folder, and prints the report. bad_lines: some were left out, and are said. */
 int cli_series_run(struct cli_series *series, struct eval_options *options, bool *bad_lines, struct err *e) MUST_CHECK;
 

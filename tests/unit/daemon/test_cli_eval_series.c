@@ -103,6 +103,29 @@ static void a_merge_is_told_in_the_table_and_the_report(void **state)
 	eval_fixture_free((void **)&f);
 }
 
+/* Every row that is no edit of the run is accounted for, in the report of one run and in the table. */
+static void rows_that_are_no_edits_are_told(void **state)
+{
+	struct cli_world *w = *state;
+	struct eval_fixture *f = NULL;
+	assert_int_equal(eval_fixture_new((void **)&f), 0);
+	setenv("XDG_CACHE_HOME", f->folder, 1);
+#define ROW(prompt, target) "{\"prompt\":\"" prompt "\",\"target_new\":\"" target "\",\"subject\":\"Orla\"}\n"
+	test_file_write(f->file, ROW("where is Orla?", "north") ROW("where is Orla?", "north")
+					 ROW("where is Orla?", "south") ROW("Where is Orla", "east"));
+	EXPECT(w, CLI_OK, FILES, "--quick");
+	cli_expect_out(w, "1 edit in 1 shard, ");
+	cli_expect_out(w, "\n1 row was left out: the same record stands earlier in the file\n");
+	cli_expect_out(w, "\n2 rows were superseded: a later one ");
+	EXPECT(w, CLI_OK, FILES, "--quick", "--on-conflict", "reject");
+	cli_expect_out(w, "\n2 rows were refused: an earlier one ");
+	EXPECT(w, CLI_OK, FILES, "--quick", "--checkpoints", "2,4");
+	cli_expect_out(w, "of the first T rows\n");
+	cli_expect_out(w, "\n1 row was left out: the same record ");
+	cli_expect_out(w, "\n2 rows were superseded: a later one ");
+	eval_fixture_free((void **)&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -110,6 +133,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bad_lines_are_said_and_fail, cli_setup_plain, cli_teardown),
 		cmocka_unit_test_setup_teardown(a_merge_is_told_in_the_table_and_the_report, cli_setup_plain,
 						cli_teardown),
+		cmocka_unit_test_setup_teardown(rows_that_are_no_edits_are_told, cli_setup_plain, cli_teardown),
 		cmocka_unit_test_setup_teardown(a_right_line_goes_on_to_the_files, cli_setup_plain, cli_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
