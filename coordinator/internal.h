@@ -30,9 +30,10 @@
 #define EDITS_BODY_BYTES     (128 * 1024) /* payload bytes in one MSG_EDITS */
 #define EDITS_ITEMS_MAX      256
 #define MERGE_SHARDS_MAX     64
-#define REPLAY_MEMORIES_MAX  16   /* newest memories whose edits a new shard replays (L_memo) ... */
-#define REPLAY_EDITS_MAX     8    /* ... and so many edits of each */
-#define MERGE_RETRY_MS       1000 /* between attempts of a merge */
+#define REPLAY_MEMORIES_MAX  16     /* newest memories whose edits a new shard replays (L_memo) ... */
+#define REPLAY_EDITS_MAX     8      /* ... and so many edits of each */
+#define MERGE_RETRY_MS       1000   /* between attempts of a merge */
+#define MERGE_RENEW_MS       600000 /* after a failed one, before a memory is merged anew by itself */
 #define RETRY_AFTER_AGAIN_MS 250
 #define RETRY_AFTER_FULL_MS  2000
 #define SPACE_CHECK_MS       1000
@@ -187,13 +188,16 @@ struct coordinator {
 	size_t due_count, due_cap;
 	int64_t due_next_ms; /* the earliest; INT64_MAX: none */
 
-	struct store_merge *merges; /* published */
+	struct store_merge *merges; /* published; no two of the same shard: the later one has taken the other's place */
 	size_t merge_count, merge_cap;
 	struct merge_run merge;
 	struct {
 		uint64_t merge, epoch;
 	} gated;                            /* the last gate that was passed: its result may come again */
 	uint64_t merge_next_id, merge_mark; /* mark: trained edits when the last merge was planned */
+	uint64_t renewed_id;                /* the merge that was renewed last, or tried */
+	bool renew_look;                    /* a memory may have become outdated since the last look */
+	int64_t renew_ms;                   /* none is renewed before: the last one failed */
 	int64_t merge_mark_ms;
 
 	struct rng rng;
@@ -410,6 +414,13 @@ int coordinator__merge_start(struct coordinator *c,
 			     struct err *e) MUST_CHECK;                 /* ERR_AGAIN, ERR_INVALID: nothing to merge */
 void coordinator__merge_end(struct coordinator *c, const char *reason); /* failed for good; shards go back */
 void coordinator__merge_job_stop(struct coordinator *c);
+/* The published merge of a shard; NULL: none. */
+const struct store_merge *coordinator__merge_of(const struct coordinator *c, uint64_t shard);
+bool coordinator__merge_replaces(const struct store_merge *merge, const struct store_merge *earlier);
+/* Room for one more, and then the one, in place of those that it replaces. */
+int coordinator__merges_reserve(struct coordinator *c, struct err *e) MUST_CHECK;
+void coordinator__merges_add(struct coordinator *c, const struct store_merge *merge);
+bool coordinator__holds_live(const struct shard *shard); /* a trained edit that has not ended */
 const char *coordinator__merge_phase(const struct coordinator *c);
 const char *coordinator__merge_reason(struct coordinator *c); /* why it does not go on; "" when it does */
 int coordinator__merge_prepare_files(struct coordinator *c, struct store_merge *rec, struct err *e) MUST_CHECK;

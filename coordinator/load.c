@@ -252,6 +252,7 @@ static int load_shards(struct coordinator *c, struct store_txn *txn, struct err 
 static int load_merges(struct coordinator *c, struct store_txn *txn, struct err *e)
 {
 	c->merge_next_id = 1;
+	c->renew_look = true;
 	coordinator__lease_init(&c->merge.lease);
 	for (;;) {
 		struct store_merge rec;
@@ -266,11 +267,10 @@ static int load_merges(struct coordinator *c, struct store_txn *txn, struct err 
 		if (rec.state == STORE_MERGE_STATE_PUBLISHED || rec.state == STORE_MERGE_STATE_FAILED)
 			coordinator__merge_clean(c, rec.id); /* a crash may have come before it was done */
 		if (rec.state == STORE_MERGE_STATE_PUBLISHED) {
-			struct store_merge *merges = fault_realloc(c->merges, (c->merge_count + 1) * sizeof *merges);
-			if (merges == NULL)
-				return err_set(e, ERR_NOMEM, "merges: out of memory");
-			c->merges = merges;
-			c->merges[c->merge_count++] = rec;
+			rc = coordinator__merges_reserve(c, e);
+			if (rc != 0)
+				return rc;
+			coordinator__merges_add(c, &rec);
 		} else if (rec.state != STORE_MERGE_STATE_FAILED) {
 			c->merge.active = true;
 			c->merge.rec = rec;

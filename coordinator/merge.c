@@ -1,5 +1,7 @@
 /* merge.c: the life of a merge: planned (its open shards close) → running (a job on frozen inputs) → gated (a worker
- * re-tests the result) → published; or failed, with the old versions served throughout. One at a time. */
+ * re-tests the result) → published; or failed, with the old versions served throughout. One at a time. A memory of
+ * which an edit was taken back is merged anew by itself, once its shards are trained without it, and serves until then.
+ */
 #include "coordinator/internal.h"
 
 #include <inttypes.h>
@@ -30,13 +32,64 @@ const char *coordinator__merge_reason(struct coordinator *c)
 	return trouble[0] != '\0' ? trouble : between ? c->merge.rec.reason : "";
 }
 
-static void json_merge(struct json_w *w, const struct store_merge *rec)
+const struct store_merge *coordinator__merge_of(const struct coordinator *c, uint64_t shard)
+{
+	for (size_t i = 0; i < c->merge_count; i++) {
+		for (size_t k = 0; k < c->merges[i].shard_count; k++) {
+			if (c->merges[i].shards[k] == shard)
+				return &c->merges[i];
+		}
+	}
+	return NULL;
+}
+
+bool coordinator__merge_replaces(const struct store_merge *merge, const struct store_merge *earlier)
+{
+	for (size_t i = 0; i < merge->shard_count; i++) {
+		for (size_t k = 0; k < earlier->shard_count; k++) {
+			if (merge->shards[i] == earlier->shards[k])
+				return true;
+		}
+	}
+	return false;
+}
+
+int coordinator__merges_reserve(struct coordinator *c, struct err *e)
+{
+	struct store_merge *merges = fault_realloc(c->merges, (c->merge_count + 1) * sizeof *merges);
+	if (merges == NULL)
+		return err_set(e, ERR_NOMEM, "merges: out of memory");
+	c->merges = merges;
+	return 0;
+}
+
+void coordinator__merges_add(struct coordinator *c, const struct store_merge *merge)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < c->merge_count; i++) {
+		if (!coordinator__merge_replaces(merge, &c->merges[i]))
+			c->merges[kept++] = c->merges[i];
+	}
+	c->merges[kept++] = *merge;
+	c->merge_count = kept;
+}
+
+/* Which merge's memory this one is to take the place of; 0: of none. */
+static uint64_t renews(const struct coordinator *c, const struct store_merge *rec)
+{
+	const struct store_merge *old = rec->shard_count > 0 ? coordinator__merge_of(c, rec->shards[0]) : NULL;
+	return old != NULL ? old->id : 0;
+}
+
+static void json_merge(struct json_w *w, const struct coordinator *c, const struct store_merge *rec)
 {
 	char plan[HASH_HEX_BYTES], output[HASH_HEX_BYTES];
 	hash_hex(&rec->plan, plan);
 	hash_hex(&rec->output_root, output);
 	json_w_open(w, '{');
 	json_w_member_uint(w, "merge", rec->id);
+	if (renews(c, rec) != 0)
+		json_w_member_uint(w, "renews", renews(c, rec));
 	json_w_member_str(w, "state", sm_state_name(&store_merge_states, rec->state));
 	json_w_key(w, "shards");
 	json_w_open(w, '[');
@@ -58,7 +111,7 @@ int coordinator__merge_event(struct coordinator *c, enum store_event_type type, 
 	struct buf json = BUF_INIT;
 	struct json_w w;
 	json_w_init(&w, &json);
-	json_merge(&w, rec);
+	json_merge(&w, c, rec);
 	return coordinator__event(c, type, NULL, &json, NULL, e);
 }
 
@@ -78,7 +131,7 @@ int coordinator__merge_shards_move(struct coordinator *c, const struct store_mer
 }
 
 /* A shard whose edits have all ended has nothing to give. */
-static bool holds_live(const struct shard *shard)
+bool coordinator__holds_live(const struct shard *shard)
 {
 	for (size_t i = 0; i < shard->rec.trained_count; i++) {
 		if (coordinator__edit_live(shard->states[i]))
@@ -93,7 +146,7 @@ static size_t collect(struct coordinator *c, uint64_t ids[MERGE_SHARDS_MAX])
 	size_t n = 0;
 	for (size_t i = 0; i < c->shard_count && n < MERGE_SHARDS_MAX; i++) {
 		const struct store_shard *rec = &c->shards[i]->rec;
-		if ((rec->state == STORE_SHARD_STATE_CLOSED && holds_live(c->shards[i])) ||
+		if ((rec->state == STORE_SHARD_STATE_CLOSED && coordinator__holds_live(c->shards[i])) ||
 		    (rec->state == STORE_SHARD_STATE_OPEN && rec->seq_count > 0))
 			ids[n++] = rec->id;
 	}
@@ -140,11 +193,8 @@ static int nothing_say(const struct coordinator *c, struct err *e)
 	return err_set(e, ERR_CONFLICT, "nothing to merge: no edit is in force; submit some first");
 }
 
-int coordinator__merge_start(struct coordinator *c, struct err *e)
+static int can_start(const struct coordinator *c, struct err *e)
 {
-	struct store_merge rec = { .id = c->merge_next_id,
-				   .state = STORE_MERGE_STATE_PLANNED,
-				   .planned_ms = env_wall_ms(c->env) };
 	if (c->merge_job == NULL)
 		return err_set(e, ERR_UNSUPPORTED, "this coordinator was started without a merge program");
 	if (c->closed)
@@ -153,9 +203,16 @@ int coordinator__merge_start(struct coordinator *c, struct err *e)
 		return err_set(e, ERR_AGAIN,
 			       "merge %" PRIu64 " is under way (%s): wait for its end; `amend fleet status` shows it",
 			       c->merge.rec.id, coordinator__merge_phase(c));
-	rec.shard_count = collect(c, rec.shards);
-	if (rec.shard_count == 0)
-		return nothing_say(c, e);
+	return 0;
+}
+
+static int start_of(struct coordinator *c, const uint64_t *shards, size_t shard_count, struct err *e)
+{
+	struct store_merge rec = { .id = c->merge_next_id,
+				   .state = STORE_MERGE_STATE_PLANNED,
+				   .shard_count = shard_count,
+				   .planned_ms = env_wall_ms(c->env) };
+	memcpy(rec.shards, shards, shard_count * sizeof *shards);
 	rec.ranks = c->config.merge_ranks > 0 ? c->config.merge_ranks : 1;
 	if (rec.ranks > rec.shard_count)
 		rec.ranks = (uint32_t)rec.shard_count;
@@ -168,8 +225,67 @@ int coordinator__merge_start(struct coordinator *c, struct err *e)
 	c->merge = (struct merge_run){ .active = true, .rec = rec };
 	coordinator__lease_init(&c->merge.lease);
 	c->merge_mark_ms = coordinator__now_ms(c);
-	log_event(LOG_INFO, "COORDINATOR-MERGE-PLANNED", LOGF_U("merge", rec.id), LOGF_U("shards", rec.shard_count));
+	log_event(LOG_INFO, "COORDINATOR-MERGE-PLANNED", LOGF_U("merge", rec.id), LOGF_U("shards", rec.shard_count),
+		  LOGF_U("renews", renews(c, &rec)));
 	return 0;
+}
+
+/* A shard of it was trained anew since: the memory holds what the shard has forgotten. Not before all of them are. */
+static bool outdated(struct coordinator *c, const struct store_merge *merge)
+{
+	bool newer = false, live = false;
+	for (size_t i = 0; i < merge->shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, merge->shards[i]);
+		if (shard == NULL)
+			continue;
+		if (coordinator__shard_retrain(shard))
+			return false;
+		newer = newer || (shard->rec.removals_covered > 0 && shard->published > merge->version);
+		live = live || coordinator__holds_live(shard);
+	}
+	return newer && live;
+}
+
+/* One after the other, so that one which fails keeps none waiting. */
+static const struct store_merge *outdated_next(struct coordinator *c)
+{
+	const struct store_merge *first = NULL;
+	for (size_t i = 0; i < c->merge_count; i++) {
+		if (!outdated(c, &c->merges[i]))
+			continue;
+		if (c->merges[i].id > c->renewed_id)
+			return &c->merges[i];
+		if (first == NULL)
+			first = &c->merges[i];
+	}
+	return first;
+}
+
+/* The same shards but those that hold nothing any more. */
+static int renew(struct coordinator *c, const struct store_merge *merge, struct err *e)
+{
+	uint64_t shards[MERGE_SHARDS_MAX];
+	size_t count = 0;
+	for (size_t i = 0; i < merge->shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, merge->shards[i]);
+		if (shard != NULL && coordinator__holds_live(shard))
+			shards[count++] = merge->shards[i];
+	}
+	c->renewed_id = merge->id;
+	return start_of(c, shards, count, e);
+}
+
+int coordinator__merge_start(struct coordinator *c, struct err *e)
+{
+	uint64_t shards[MERGE_SHARDS_MAX];
+	int rc = can_start(c, e);
+	if (rc != 0)
+		return rc;
+	const size_t count = collect(c, shards);
+	const struct store_merge *old = count == 0 ? outdated_next(c) : NULL;
+	if (old != NULL)
+		return renew(c, old, e);
+	return count > 0 ? start_of(c, shards, count, e) : nothing_say(c, e);
 }
 
 void coordinator__merge_forget(struct coordinator *c)
@@ -179,6 +295,7 @@ void coordinator__merge_forget(struct coordinator *c)
 	coordinator__lease_init(&c->merge.lease);
 	c->merge_mark = trained_unmerged(c);
 	c->merge_mark_ms = coordinator__now_ms(c);
+	c->renew_look = true;
 }
 
 void coordinator__merge_job_stop(struct coordinator *c)
@@ -191,8 +308,9 @@ void coordinator__merge_job_stop(struct coordinator *c)
 static int end_write(struct coordinator *c, const struct store_merge *rec, struct err *e)
 {
 	int rc = coordinator__begin(c, e);
-	if (rc == 0)
-		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_STATE_CLOSED, e);
+	if (rc == 0) /* back to where they were */
+		rc = coordinator__merge_shards_move(
+			c, rec, renews(c, rec) != 0 ? STORE_SHARD_STATE_MERGED : STORE_SHARD_STATE_CLOSED, e);
 	if (rc == 0)
 		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, rec, e);
 	if (rc == 0)
@@ -229,6 +347,8 @@ void coordinator__merge_end(struct coordinator *c, const char *reason)
 	}
 	log_event(LOG_ERROR, "COORDINATOR-MERGE-FAILED", LOGF_U("merge", rec.id), LOGF_S("reason", reason));
 	coordinator__merge_clean(c, rec.id);
+	if (renews(c, &rec) != 0)
+		c->renew_ms = coordinator__now_ms(c) + MERGE_RENEW_MS;
 	coordinator__merge_forget(c);
 }
 
@@ -253,7 +373,7 @@ static void prune(struct coordinator *c, struct store_merge *rec)
 	uint64_t passed = 0, tested = 0;
 	for (size_t i = 0; i < rec->shard_count; i++) {
 		const struct shard *shard = coordinator__shard_find(c, rec->shards[i]);
-		if (shard == NULL || !holds_live(shard))
+		if (shard == NULL || !coordinator__holds_live(shard))
 			continue;
 		passed += shard->passed;
 		tested += shard->tested;
@@ -379,10 +499,16 @@ static void start_if_due(struct coordinator *c)
 	bool by_time = c->config.merge_interval_ms > 0 && trained > 0 &&
 		       coordinator__now_ms(c) - c->merge_mark_ms >= (int64_t)c->config.merge_interval_ms;
 	struct err e = ERR_INIT;
-	if (!by_edits && !by_time)
+	const struct store_merge *old = NULL;
+	if (!by_edits && !by_time && c->renew_look && coordinator__now_ms(c) >= c->renew_ms &&
+	    !coordinator__write_held(c)) {
+		old = outdated_next(c);
+		c->renew_look = old != NULL;
+	}
+	if (!by_edits && !by_time && old == NULL)
 		return;
 	c->merge_mark_ms = coordinator__now_ms(c);
-	if (coordinator__merge_start(c, &e) != 0)
+	if ((old != NULL ? renew(c, old, &e) : coordinator__merge_start(c, &e)) != 0)
 		log_event(LOG_DEBUG, "COORDINATOR-MERGE-NOT-STARTED", LOGF_S("reason", e.text));
 }
 

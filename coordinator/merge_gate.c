@@ -190,13 +190,12 @@ static int publish_write(struct coordinator *c, const struct store_merge *rec, s
 static int publish_merge(struct coordinator *c, struct store_merge *rec, const char *note,
 			 struct store_version *publish, struct err *e)
 {
-	struct store_merge *merges = fault_realloc(c->merges, (c->merge_count + 1) * sizeof *merges);
-	if (merges == NULL)
-		return err_set(e, ERR_NOMEM, "merges: out of memory");
-	c->merges = merges;
+	int rc = coordinator__merges_reserve(c, e);
+	if (rc != 0)
+		return rc;
 	if (fault_point("coordinator.merge.before_publish") != 0)
 		return err_set(e, ERR_FAULT, "planted fault at coordinator.merge.before_publish");
-	int rc = coordinator__publish_prepare(c, rec, note, publish, e);
+	rc = coordinator__publish_prepare(c, rec, note, publish, e);
 	if (rc != 0)
 		return rc;
 	rec->version = publish->version;
@@ -221,7 +220,7 @@ int coordinator__gate_publish(struct coordinator *c, double score, const struct 
 		coordinator__txn_failed(c, e);
 		return rc;
 	}
-	c->merges[c->merge_count++] = rec;
+	coordinator__merges_add(c, &rec);
 	coordinator__publish_done(c, &publish);
 	coordinator__merge_clean(c, rec.id);
 	coordinator__merge_forget(c);

@@ -126,6 +126,17 @@ static int add_merge(struct coordinator *c, struct draft *d, const struct store_
 	return 0;
 }
 
+/* A memory whose edits have all ended answers nothing. */
+static bool merge_lives(struct coordinator *c, const struct store_merge *merge)
+{
+	for (size_t i = 0; i < merge->shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, merge->shards[i]);
+		if (shard != NULL && coordinator__holds_live(shard))
+			return true;
+	}
+	return false;
+}
+
 static int draft_make(struct coordinator *c, const struct store_merge *merged, struct draft *d)
 {
 	d->memories = fault_calloc(c->shard_count + c->merge_count + 1, sizeof *d->memories);
@@ -135,17 +146,18 @@ static int draft_make(struct coordinator *c, const struct store_merge *merged, s
 		return ERR_NOMEM;
 	for (size_t i = 0; i < c->shard_count; i++)
 		add_shard(d, c->shards[i]);
-	bool serves = c->merge_count + (merged != NULL) > 0;
+	size_t count = 0, serving = 0;
 	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < c->merge_count; i++) {
-		rc = add_merge(c, d, &c->merges[i]);
-		serves = serves && coordinator__merge_serves(c, &c->merges[i]);
+	for (size_t i = 0; rc == 0 && i < c->merge_count + (merged != NULL); i++) {
+		const struct store_merge *merge = i < c->merge_count ? &c->merges[i] : merged;
+		bool replaced = merged != NULL && merge != merged && coordinator__merge_replaces(merged, merge);
+		if (replaced || !merge_lives(c, merge))
+			continue;
+		rc = add_merge(c, d, merge);
+		serving += coordinator__merge_serves(c, merge);
+		count++;
 	}
-	if (rc == 0 && merged != NULL) {
-		rc = add_merge(c, d, merged);
-		serves = serves && coordinator__merge_serves(c, merged);
-	}
-	d->manifest.default_set = serves ? PROTO_SET_MERGED : PROTO_SET_RETRIEVE;
+	d->manifest.default_set = count > 0 && serving == count ? PROTO_SET_MERGED : PROTO_SET_RETRIEVE;
 	return rc;
 }
 

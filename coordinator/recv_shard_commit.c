@@ -272,6 +272,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 		sm_move(&shard->lease.sm, LEASE_HELD);
 	coordinator__lease_advanced(c, shard);
 	coordinator__publish_done(c, &publish);
+	c->renew_look = true;
 	if (commit->closed)
 		coordinator__lease_free(&shard->lease);
 	rc = note_unserved(c, shard, commit, e);

@@ -10,7 +10,7 @@ static const struct sm_state shard_states[STORE_SHARD_STATE_COUNT] = {
 	[STORE_SHARD_STATE_OPEN] = { "open", SM_TO(STORE_SHARD_STATE_CLOSED) },
 	[STORE_SHARD_STATE_CLOSED] = { "closed", SM_TO(STORE_SHARD_STATE_MERGING) },
 	[STORE_SHARD_STATE_MERGING] = { "merging", SM_TO(STORE_SHARD_STATE_MERGED) | SM_TO(STORE_SHARD_STATE_CLOSED) },
-	[STORE_SHARD_STATE_MERGED] = { "merged", 0 },
+	[STORE_SHARD_STATE_MERGED] = { "merged", SM_TO(STORE_SHARD_STATE_MERGING) },
 };
 
 const struct sm_table store_shard_states = { "shard", shard_states, STORE_SHARD_STATE_COUNT, STORE_SHARD_STATE_OPEN };

@@ -174,7 +174,8 @@ enum store_shard_state {
 	STORE_SHARD_STATE_MERGED,
 	STORE_SHARD_STATE_COUNT
 };
-extern const struct sm_table store_shard_states; /* open → closed → merging → merged, merging → closed (failed merge) */
+extern const struct sm_table store_shard_states; /* open → closed → merging → merged, merging → closed (failed merge),
+						    merged → merging (without what was taken back) */
 
 struct store_shard {
 	uint64_t id; /* 1, 2, … */

@@ -90,6 +90,34 @@ case_time_ends_and_begins() {
 	cluster_down
 }
 
+# A merged memory holds what was revoked behind the tombstone: nobody asks, and it is merged anew without it.
+merged_memory() { amend version show latest -o json | jq -r '[.memories[] | select(.kind == "merged") | .id] | join(" ")'; }
+merged_anew() { [ "$(merged_memory)" != "$1" ]; } # the memory before
+case_a_merged_memory_forgets() {
+	local id=fact-003 old delta count
+	cluster_up merged "$TINY"
+	try amend edit import "$FACTS"
+	expect_ok
+	wait_served 90
+	try amend --timeout $((60 * SLOW)) -q merge run
+	expect_ok
+	old=$(merged_memory)
+	[ -n "$old" ] || fail "no memory is merged: $(amend version show latest -o json)"
+	delta=$(amend version show latest -o json | jq -r '.memories[] | select(.kind == "merged") | .delta')
+	count=$(published)
+	try amend edit revoke $id --reason "a test"
+	expect_ok
+	wait_for 60 merged_anew "$old" || fail "it is not merged anew: $(grep MERGE "$D/log/coordinator.log" | tail -n 3)"
+	[ "$(wc -w <<<"$(merged_memory)")" = 1 ] || fail "merged memories: $(merged_memory)"
+	[ "$(amend version show latest -o json | jq -r '.memories[] | select(.kind == "merged") | .delta')" != "$delta" ] || fail "it is the same memory"
+	wait_for 20 nodes_on_latest || fail "the node does not follow"
+	[ "$(published)" = $((count + 3)) ] || fail "$(($(published) - count)) versions where the tombstone, the shard and the memory are three"
+	wait_served 60
+	jq -c "select(.id != \"$id\")" "$FACTS" >"$WORK/others.jsonl"
+	expect_answers "$WORK/others.jsonl"
+	cluster_down
+}
+
 # The coordinator dies on either side of the revocation's commit; asked again, it is revoked once.
 coordinator_crash_at() { # fault point and action
 	local pid
@@ -119,7 +147,7 @@ case_killed_before_the_commit() { coordinator_crash_at coordinator.revoke.before
 case_killed_after_the_commit() { coordinator_crash_at coordinator.revoke.after_commit=kill@1; }
 case_killed_after_the_blobs() { coordinator_crash_at coordinator.publish.after_blobs=kill@1; }
 
-for name in one_edit_leaves_and_the_others_stay what_was_superseded_comes_back time_ends_and_begins killed_before_the_commit \
+for name in one_edit_leaves_and_the_others_stay what_was_superseded_comes_back time_ends_and_begins a_merged_memory_forgets killed_before_the_commit \
 	killed_after_the_commit killed_after_the_blobs; do
 	run_case "$name"
 done

@@ -1,83 +1,8 @@
 /* Edits that are taken back: tombstones at once, then shards trained anew without them; and what comes back instead. */
-#include "tests/lib/coordinator_fixture.h"
+#include "tests/unit/coordinator/revoke_fixture.h"
 
 #define CAPITAL(city)                                                                                                  \
 	"{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"" city "\"}"
-
-struct fact { /* a trained edit and where it is */
-	uint64_t seq, shard, epoch;
-	struct store_edit edit;
-};
-
-/* Two trained facts in one open shard; the one looked at is the first. */
-static void prepare(struct cluster *c, struct fact *f)
-{
-	cluster_start(c);
-	worker_hello(&c->worker, 1);
-	client_facts(c, 1, 2);
-	f->epoch = worker_lease(&c->worker, &f->shard);
-	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 1);
-	struct store_txn *txn = NULL;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &f->edit, &c->e));
-	store_abort(&txn);
-	f->seq = f->edit.seq;
-}
-
-static bool removed_in(struct cluster *c, uint64_t version, uint64_t seq)
-{
-	struct arena *arena = NULL;
-	struct proto_manifest manifest;
-	bool found = false;
-	assert_int_equal(arena_new(65536, 0, &arena), 0);
-	manifest_read(c, version, arena, &manifest);
-	for (size_t i = 0; i < manifest.removed_count; i++)
-		found = found || manifest.removed_seqs[i] == seq;
-	arena_destroy(&arena);
-	return found;
-}
-
-static uint64_t newest(struct cluster *c)
-{
-	struct store_txn *txn = NULL;
-	uint64_t last = 0;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_last(txn, &last, &c->e));
-	store_abort(&txn);
-	return last;
-}
-
-/* What the worker is told with the next group; its commit is another call's. */
-struct told {
-	bool retrain, closing;
-	size_t removed, items, group_count;
-};
-static struct told hear(struct end_peer *worker, uint64_t shard, uint64_t epoch, uint32_t received)
-{
-	struct told told = { .retrain = false };
-	bool ended = false;
-	worker_want(worker, shard, epoch, 100, received);
-	while (!ended) {
-		struct msg_received *edits = end_expect(worker, MSG_EDITS);
-		const struct msg_edits *m = &edits->msg.u.edits;
-		told.items += m->item_count;
-		ended = m->group_end;
-		told = (struct told){ m->retrain, m->closing, m->removed_count, told.items, m->group_count };
-		msg_free(&edits);
-	}
-	return told;
-}
-
-static struct store_shard shard_of(struct cluster *c, uint64_t id)
-{
-	struct store_txn *txn = NULL;
-	struct store_shard rec;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_shard_get(txn, id, &rec, &c->e));
-	store_abort(&txn);
-	store_shard_fini(&rec);
-	return rec;
-}
 
 static void test_tombstone_at_once_then_trained_without_it(void **state)
 {
@@ -250,100 +175,6 @@ static void test_closed_shards_are_leased_again(void **state)
 	cluster_advance(c, 100);
 	assert_null(end_take(&c->worker, MSG_LEASE));
 	assert_int_equal(edit_state(c, f.seq + 1), STORE_EDIT_STATE_TRAINED);
-}
-
-static int64_t merge_id(struct cluster *c)
-{
-	struct msg msg = { .type = MSG_MERGE_RUN };
-	end_send(&c->client, &msg);
-	cluster_run(c);
-	struct msg_received *reply = end_expect(&c->client, MSG_MERGE_STATUS);
-	int64_t id = reply->msg.u.merge_status.code == 0 ? (int64_t)reply->msg.u.merge_status.id : -1;
-	msg_free(&reply);
-	return id;
-}
-
-static void merge_gate(struct cluster *c)
-{
-	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
-	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, 1, 1 } };
-	worker_want(&c->worker, merge, epoch, 100, 0);
-	end_clear(&c->worker);
-	end_send(&c->worker, &msg);
-	cluster_run(c);
-	end_clear(&c->worker);
-}
-
-/* While a merge reads the shard it stays as it is; the merged memory keeps the edit behind the tombstone only. */
-static void test_a_merging_shard_waits(void **state)
-{
-	struct cluster *c = *state;
-	struct fact f;
-	c->config.edits_per_shard = 2;
-	c->fake.ticks_left = -1;
-	prepare(c, &f);
-	assert_int_equal(merge_id(c), 1);
-	cluster_advance(c, 100);
-	assert_int_equal(shard_of(c, f.shard).state, STORE_SHARD_STATE_MERGING);
-	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 2);
-	cluster_advance(c, 100);
-	assert_null(end_take(&c->worker, MSG_LEASE));
-	c->fake.ticks_left = 0;
-	cluster_advance(c, 100);
-	merge_gate(c);
-	assert_int_equal(newest(c), 3);
-	assert_true(removed_in(c, 3, f.seq));
-	assert_int_equal(shard_of(c, f.shard).state, STORE_SHARD_STATE_MERGED);
-	end_clear(&c->worker);
-	worker_hello(&c->worker, 2);
-	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
-	assert_true(hear(&c->worker, shard, epoch, 0).retrain);
-	uint64_t seqs[] = { f.seq, f.seq + 1 };
-	struct commit commit = {
-		.shard = shard, .epoch = epoch, .version = 2, .first = 2, .closed = true, .seqs = seqs, .delta = "anew"
-	};
-	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
-	assert_int_equal(shard_of(c, shard).state, STORE_SHARD_STATE_MERGED);
-	assert_true(removed_in(c, 4, f.seq));
-}
-
-/* A merge waits for the retraining: what was taken back does not get into a merged memory. */
-static void test_a_merge_waits_for_the_retraining(void **state)
-{
-	struct cluster *c = *state;
-	struct fact f;
-	c->config.edits_per_shard = 2;
-	prepare(c, &f);
-	client_revoke(c, f.edit.id, NULL, false);
-	assert_int_equal(merge_id(c), 1);
-	cluster_advance(c, 100);
-	assert_int_equal(c->fake.starts, 0);
-	uint64_t epoch = worker_lease(&c->worker, NULL), seqs[] = { f.seq, f.seq + 1 };
-	hear(&c->worker, f.shard, epoch, 0);
-	struct commit commit = { .shard = f.shard,
-				 .epoch = epoch,
-				 .version = 2,
-				 .first = 2,
-				 .closed = true,
-				 .seqs = seqs,
-				 .delta = "anew" };
-	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
-	cluster_advance(c, 100);
-	assert_int_equal(c->fake.starts, 1);
-}
-
-/* Shards without a live edit have nothing to merge. */
-static void test_nothing_left_to_merge(void **state)
-{
-	struct cluster *c = *state;
-	struct fact f;
-	struct store_edit other;
-	c->config.edits_per_shard = 2;
-	prepare(c, &f);
-	edit_get(c, f.seq + 1, &other);
-	client_revoke(c, f.edit.id, NULL, false);
-	client_revoke(c, other.id, NULL, false);
-	assert_int_equal(merge_id(c), -1);
 }
 
 /* What an edit superseded is found under its prompt too. */
@@ -530,9 +361,6 @@ int main(void)
 		T(test_one_in_training),
 		T(test_another_while_the_shard_is_trained_anew),
 		T(test_closed_shards_are_leased_again),
-		T(test_a_merging_shard_waits),
-		T(test_a_merge_waits_for_the_retraining),
-		T(test_nothing_left_to_merge),
 		T(test_an_edit_without_a_subject_comes_back),
 		T(test_an_edit_that_names_no_subject_comes_back),
 		T(test_what_is_answered_meanwhile_stays_away),
