@@ -2,6 +2,7 @@
  * when only one of them names the subject. One without a subject lies under the words of its prompt besides: an edit
  * with a subject finds it by the subject's rarest word, and it finds those whose subject is a part of its prompt. */
 #include "base/mention.h"
+#include "base/order.h"
 #include "coordinator/internal.h"
 
 #include <inttypes.h>
@@ -13,7 +14,7 @@ int coordinator__keys_of(const struct record *record, struct edit_keys *keys, st
 	int rc = record_subject_key(record, &keys->subject);
 	if (rc == 0)
 		rc = record_prompt_key(record, &keys->prompt);
-	return rc == 0 ? 0 : err_set(e, ERR_NOMEM, "subject: out of memory");
+	return rc == 0 ? 0 : err_set(e, rc, "the keys that an edit is found under: %s", err_text(rc));
 }
 
 void coordinator__keys_free(struct edit_keys *keys)
@@ -55,12 +56,6 @@ int coordinator__keys_add(struct coordinator *c, const struct edit_keys *keys, u
 	return rc == ERR_NOMEM ? err_set(e, rc, "the words of a prompt: out of memory") : rc;
 }
 
-static int compare_seqs(const void *a, const void *b)
-{
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return (x > y) - (x < y);
-}
-
 /* Ledger order, each once. */
 static void seqs_sort(struct buf *seqs)
 {
@@ -68,7 +63,7 @@ static void seqs_sort(struct buf *seqs)
 	const size_t count = seqs->len / sizeof *list;
 	size_t kept = 0;
 	if (count > 1)
-		qsort(list, count, sizeof *list, compare_seqs);
+		qsort(list, count, sizeof *list, order_u64);
 	for (size_t i = 0; i < count; i++) {
 		if (i == 0 || list[i] != list[kept - 1])
 			list[kept++] = list[i];

@@ -210,8 +210,10 @@ static int has_subject(const struct listing *l, const struct msg_edit *edit, boo
 	struct buf folded = BUF_INIT;
 	size_t len = 0;
 	*has = false;
-	if (json_parse((const char *)edit->payload.bytes, edit->payload.len, &record, NULL) != 0)
-		return 0;
+	struct err e = ERR_INIT;
+	int parsed = json_parse((const char *)edit->payload.bytes, edit->payload.len, &record, &e);
+	if (parsed != 0)
+		return parsed == ERR_NOMEM ? parsed : 0; /* the coordinator took none that is no record */
 	const char *subject = json_string(json_get(record, "subject"), &len);
 	const char *text = subject != NULL ? subject : json_string(json_get(record, "prompt"), &len);
 	int rc = text != NULL ? text_fold(text, len, &folded) : 0;
