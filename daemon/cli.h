@@ -209,6 +209,8 @@ int cli_calibrate(struct cli *cli, const struct cli_args *args);
 int cli_eval_run(struct cli *cli, const struct cli_args *args);
 int cli_eval_compare(struct cli *cli, const struct cli_args *args);
 int cli_key_new(struct cli *cli, const struct cli_args *args);
+int cli_store_verify(struct cli *cli, const struct cli_args *args);
+int cli_audit_fsck(struct cli *cli, const struct cli_args *args);
 int cli_config_check(struct cli *cli, const struct cli_args *args);
 int cli_config_view(struct cli *cli, const struct cli_args *args);
 int cli_config_sample(struct cli *cli, const struct cli_args *args);

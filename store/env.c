@@ -244,6 +244,8 @@ static void leave(struct store__env *env)
 int store__txn_begin(struct store *store, struct store__env *env, bool write, size_t need_bytes, struct store_txn **out,
 		     struct err *e)
 {
+	if (write && env->inspect)
+		return err_set(e, ERR_DENIED, "%s: is open to be looked at: nothing is written", env->path);
 	struct store_txn *txn = fault_calloc(1, sizeof(*txn));
 	if (!txn)
 		return err_set(e, ERR_NOMEM, "%s: beginning a transaction: out of memory", env->path);

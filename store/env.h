@@ -64,6 +64,8 @@ struct store_txn {
 
 /* --- folder.c: the folder that holds both environments. Never on a network file system. */
 int store__folder_open(const char *folder, struct store__lock *lock, struct err *e) MUST_CHECK;
+/* Makes nothing but, where it can, the lock file. ERR_NOT_FOUND: there is no such folder. */
+int store__folder_inspect(const char *folder, struct store__lock *lock, struct err *e) MUST_CHECK;
 void store__folder_close(struct store__lock *lock);
 /* Creates FOLDER/name when it is missing and reserves its LMDB lock file, whose pages are written through a map: a full
  * disk would be a SIGBUS later. */
@@ -84,9 +86,9 @@ enum store__env_kind {
 	STORE__BLOBS,  /* chunks */
 	STORE__CACHE,  /* chunks of a worker or a node, that are also elsewhere or can be made again */
 };
-/* map_bytes_max 0: the default. */
-int store__env_open(const char *folder, enum store__env_kind kind, size_t map_bytes_max, struct store__env **out,
-		    struct err *e) MUST_CHECK;
+/* map_bytes_max 0: the default. `inspect`: nothing is written, ERR_NOT_FOUND where there is none. */
+int store__env_open(const char *folder, enum store__env_kind kind, bool inspect, size_t map_bytes_max,
+		    struct store__env **out, struct err *e) MUST_CHECK;
 /* What to do about an environment of another format: to remove it where it is a cache, else `otherwise`. */
 const char *store__env_step(const struct store__env *env, const char *otherwise);
 /* What to do about a damaged one. */

@@ -14,6 +14,7 @@ struct store__env {
 	MDB_env *mdb;
 	char *folder, *path; /* FOLDER, FOLDER/ledger */
 	enum store__env_kind kind;
+	bool inspect; /* nothing is written */
 	size_t page_bytes, map_bytes_max;
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOCK_BYTES       (64 * (STORE__READERS_MAX + 2)) /* LMDB takes the readers it has from the file's size */
@@ -59,7 +60,10 @@ static int write_format(struct store_txn *txn, struct err *e)
 
 static int open_table(struct store_txn *txn, int table, struct err *e)
 {
-	int rc = mdb_dbi_open(txn->handle, store__table_names[table], MDB_CREATE, &txn->env->tables[table]);
+	int rc = mdb_dbi_open(txn->handle, store__table_names[table], txn->env->inspect ? 0 : MDB_CREATE,
+			      &txn->env->tables[table]);
+	if (rc == MDB_NOTFOUND)
+		return damaged(txn->env, "a table of it is gone", e);
 	return rc ? store__env_fail(txn->env, e, rc, store__table_names[table]) : 0;
 }
 
@@ -84,6 +88,8 @@ static int open_format(struct store_txn *txn, bool *is_new, struct err *e)
 	if (rc)
 		return store__env_fail(env, e, rc, "reading its tables");
 	*is_new = stat.ms_entries == 0;
+	if (*is_new && env->inspect)
+		return 0;
 	rc = mdb_dbi_open(txn->handle, store__table_names[STORE__TABLE_FORMAT], *is_new ? MDB_CREATE : 0,
 			  &env->tables[STORE__TABLE_FORMAT]);
 	if (rc == MDB_NOTFOUND && has_our_table(txn))
@@ -98,10 +104,12 @@ static int open_tables(struct store__env *env, struct err *e)
 {
 	struct store_txn *txn;
 	bool is_new = false;
-	int rc = store__txn_begin(NULL, env, true, 0, &txn, e);
+	int rc = store__txn_begin(NULL, env, !env->inspect, 0, &txn, e);
 	if (rc)
 		return rc;
 	rc = open_format(txn, &is_new, e);
+	if (!rc && is_new && env->inspect)
+		rc = err_set(e, ERR_NOT_FOUND, "%s: is empty", env->path);
 	if (!rc)
 		rc = is_new ? write_format(txn, e) : check_format(txn, e);
 	for (int t = 0; !rc && t < STORE__TABLE_COUNT; t++)
@@ -130,7 +138,8 @@ static int open_lmdb(struct store__env *env, struct err *e)
 	if (!rc)
 		rc = mdb_env_set_mapsize(env->mdb, env->map_bytes);
 	if (!rc)
-		rc = mdb_env_open(env->mdb, env->path, MDB_NOTLS, 0600); /* NOTLS: a thread may read while it writes */
+		/* NOTLS: a thread may read while it writes. NOLOCK: the folder's lock keeps writers out. */
+		rc = mdb_env_open(env->mdb, env->path, MDB_NOTLS | (env->inspect ? MDB_RDONLY | MDB_NOLOCK : 0), 0600);
 	if (rc)
 		return store__env_fail(env, e, rc, "opening");
 	MDB_envinfo info;
@@ -143,8 +152,11 @@ static int check_file(struct store__env *env, struct err *e)
 {
 	char path[PATH_MAX];
 	struct err why = ERR_INIT;
+	struct stat st;
 	if (snprintf(path, sizeof(path), "%s/data.mdb", env->path) >= (int)sizeof(path))
 		return err_set(e, ERR_INVALID, "data folder: its path is longer than %d bytes", PATH_MAX);
+	if (env->inspect && (stat(path, &st) || st.st_size == 0))
+		return err_set(e, ERR_NOT_FOUND, "%s: is not there, or empty", path);
 	int rc = store__file_check(path, &why);
 	if (rc == ERR_CORRUPT)
 		return damaged(env, why.text, e);
@@ -154,7 +166,7 @@ static int check_file(struct store__env *env, struct err *e)
 static int env_setup(struct store__env *env, const char *name, struct err *e)
 {
 	int rc = init_locks(env, e);
-	if (!rc)
+	if (!rc && !env->inspect)
 		rc = store__folder_sub(env->folder, name, LOCK_BYTES, e);
 	if (!rc)
 		rc = check_file(env, e);
@@ -162,7 +174,7 @@ static int env_setup(struct store__env *env, const char *name, struct err *e)
 		rc = open_lmdb(env, e);
 	if (!rc)
 		rc = open_tables(env, e);
-	return rc ? rc : store__folder_sync(env->folder, name, e);
+	return rc || env->inspect ? rc : store__folder_sync(env->folder, name, e);
 }
 
 static size_t clamp_map(size_t max, size_t standard)
@@ -172,8 +184,8 @@ static size_t clamp_map(size_t max, size_t standard)
 	return max < MAP_BYTES_MIN ? MAP_BYTES_MIN : max;
 }
 
-int store__env_open(const char *folder, enum store__env_kind kind, size_t map_bytes_max, struct store__env **out,
-		    struct err *e)
+int store__env_open(const char *folder, enum store__env_kind kind, bool inspect, size_t map_bytes_max,
+		    struct store__env **out, struct err *e)
 {
 	const bool ledger = kind == STORE__LEDGER;
 	const char *name = ledger ? "ledger" : "blobs";
@@ -182,6 +194,7 @@ int store__env_open(const char *folder, enum store__env_kind kind, size_t map_by
 	if (!env)
 		return err_set(e, ERR_NOMEM, "data folder %s: opening: out of memory", folder);
 	env->kind = kind;
+	env->inspect = inspect;
 	env->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	env->map_bytes_max = clamp_map(map_bytes_max, ledger ? LEDGER_MAP_MAX : BLOBS_MAP_MAX);
 	env->map_bytes = ledger ? LEDGER_MAP_BYTES : BLOBS_MAP_BYTES;

@@ -152,6 +152,39 @@ int store__folder_open(const char *folder, struct store__lock *lock, struct err 
 	return 0;
 }
 
+int store__folder_inspect(const char *folder, struct store__lock *lock, struct err *e)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	lock->fd = -1;
+	if (!*folder || snprintf(path, sizeof(path), "%s/lock", folder) >= (int)sizeof(path) - 32)
+		return err_set(e, ERR_INVALID, "data folder \"%.60s\": its path is empty or too long", folder);
+	if (stat(folder, &st))
+		return errno == ENOENT ? err_set(e, ERR_NOT_FOUND, "data folder %s: does not exist", folder)
+				       : folder_fail(e, folder, errno, "looking at it");
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd >= 0) {
+		int rc = take_lock(folder, fd, e);
+		if (rc)
+			close(fd);
+		else
+			lock->fd = fd;
+		return rc;
+	}
+	/* On a read-only disk there is no writer to keep out but one that has it open elsewhere. */
+	if (errno != EROFS && errno != EACCES)
+		return folder_fail(e, folder, errno, "opening its lock file");
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT || errno == EROFS ? 0 : folder_fail(e, folder, errno, "opening its lock file");
+	if (flock(fd, LOCK_SH | LOCK_NB)) {
+		close(fd);
+		return err_set(e, ERR_BUSY, "data folder %s: in use by another process: stop that one first", folder);
+	}
+	lock->fd = fd;
+	return 0;
+}
+
 void store__folder_close(struct store__lock *lock)
 {
 	if (lock->fd >= 0)

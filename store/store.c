@@ -84,10 +84,12 @@ static int set_aside(const char *folder, const struct err *why, struct err *e)
 static int open_cache(const char *folder, const struct store_options *options, struct store__env **out, struct err *e)
 {
 	struct err why = ERR_INIT;
-	int rc = store__env_open(folder, STORE__CACHE, options->blobs_map_bytes_max, out, &why);
-	if (rc == ERR_CORRUPT) {
+	int rc = store__env_open(folder, STORE__CACHE, options->inspect, options->blobs_map_bytes_max, out, &why);
+	if (rc == ERR_CORRUPT && !options->inspect) {
 		rc = set_aside(folder, &why, e);
-		return rc ? rc : store__env_open(folder, STORE__CACHE, options->blobs_map_bytes_max, out, e);
+		return rc ? rc
+			  : store__env_open(folder, STORE__CACHE, options->inspect, options->blobs_map_bytes_max, out,
+					    e);
 	}
 	return rc ? err_set(e, rc, "%s", why.text) : 0;
 }
@@ -95,7 +97,8 @@ static int open_cache(const char *folder, const struct store_options *options, s
 static int open_parts(struct store *store, const char *folder, const struct store_options *options, struct err *e)
 {
 	struct data_file ledger = { false, true }, blobs = { false, true };
-	int rc = store__folder_open(folder, &store->lock, e);
+	int rc = options->inspect ? store__folder_inspect(folder, &store->lock, e)
+				  : store__folder_open(folder, &store->lock, e);
 	if (!rc)
 		rc = look_at(folder, "ledger/data.mdb", &ledger, e);
 	if (!rc)
@@ -103,13 +106,15 @@ static int open_parts(struct store *store, const char *folder, const struct stor
 	if (!rc && !options->blobs_only)
 		rc = refuse_lost_ledger(folder, &ledger, &blobs, e);
 	if (!rc && !options->blobs_only)
-		rc = store__env_open(folder, STORE__LEDGER, options->ledger_map_bytes_max, &store->ledger, e);
+		rc = store__env_open(folder, STORE__LEDGER, options->inspect, options->ledger_map_bytes_max,
+				     &store->ledger, e);
 	if (!rc && !ledger.empty && blobs.empty && !options->blobs_only)
 		rc = refuse_lost_blobs(store, &blobs, e);
 	if (!rc && options->blobs_only)
 		rc = open_cache(folder, options, &store->blobs, e);
 	else if (!rc)
-		rc = store__env_open(folder, STORE__BLOBS, options->blobs_map_bytes_max, &store->blobs, e);
+		rc = store__env_open(folder, STORE__BLOBS, options->inspect, options->blobs_map_bytes_max,
+				     &store->blobs, e);
 	return rc;
 }
 

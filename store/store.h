@@ -22,6 +22,9 @@
  * A write that failed half-way (ERR_NOMEM, ERR_AGAIN, …) spoils its transaction: commit gives the code again and keeps
  * nothing. Input that is refused (ERR_INVALID, ERR_EXISTS, ERR_CONFLICT, ERR_LIMIT) does not spoil it.
  *
+ * Looking: a store that is opened to `inspect` changes nothing, not even what is damaged; it may lie on a read-only
+ * disk. It holds the folder's lock like any other opener, and may hold one read transaction for long.
+ *
  * Fault points: store.commit.before, store.commit.after, store.blob.before, store.blob.after. An error planted after a
  * commit means "kept, but not said". */
 #ifndef AMEND_STORE_STORE_H
@@ -51,6 +54,7 @@ struct store_txn;
 struct store_options {
 	const struct env *env;
 	bool blobs_only; /* workers and nodes: no ledger; what is there is a cache, and set aside where it is damaged */
+	bool inspect;    /* only reads what is there: ERR_NOT_FOUND where there is no store, no cache is set aside */
 	size_t ledger_map_bytes_max, blobs_map_bytes_max; /* 0: 16 GiB, 256 GiB */
 };
 
@@ -104,6 +108,15 @@ int store_event_last(struct store_txn *txn, uint64_t *seq, struct hash *self,
 		     struct err *e) MUST_CHECK; /* 0 when empty */
 /* Walks [1, last]: gaps, hashes and the chain. ERR_CORRUPT with the first bad seq in *bad_seq. */
 int store_event_verify(struct store_txn *txn, uint64_t *bad_seq, struct err *e) MUST_CHECK;
+
+/* --- All records: hashes, fields and what refers to what: the chain of events, an edit for every accepted record and
+ * no other, indexes and counts that fit the edits, versions without gaps. ERR_CORRUPT names the first bad one;
+ * *bad_seq is its event's, or that of its edit, 0 where it has none. */
+struct store_ledger_tally {
+	uint64_t event_count, edit_count, version_count, record_count; /* records of every kind but events */
+	uint64_t bad_seq;
+};
+int store_ledger_verify(struct store_txn *txn, struct store_ledger_tally *out, struct err *e) MUST_CHECK;
 
 /* --- Edits. The state table is shared by everything that shows states. */
 enum store_edit_state {
@@ -261,6 +274,10 @@ int store_meta_put(struct store_txn *txn, const char *name, const void *bytes, s
 int store_meta_get(struct store_txn *txn, const char *name, struct buf *out,
 		   struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
 
+/* The blobs that shards and merges name now, appended as struct hash, some perhaps twice. Those of versions are in
+ * their manifests. */
+int store_ledger_roots(struct store_txn *txn, struct buf *roots, struct err *e) MUST_CHECK;
+
 /* --- Blobs: bytes cut into chunks of STORE_CHUNK_BYTES by SHA-256. A root is the hash of the root chunk, which is
  * "AMRT", format u32le 1, length u64le, then the chunks' hashes in order. Everyone splits the same way. */
 struct store_chunk {
@@ -291,6 +308,11 @@ int store_blob_missing(struct store *store, const struct hash *root, struct buf 
 /* As store_blob_missing, but reads every chunk: those that the disk changed are listed too. store_chunks_put with the
  * right bytes heals them. */
 int store_blob_damaged(struct store *store, const struct hash *root, struct buf *hashes, struct err *e) MUST_CHECK;
+/* Reads every chunk that is here. ERR_CORRUPT names the first damaged one; the others are read all the same. */
+struct store_chunks_tally {
+	uint64_t chunk_count, byte_count, bad_count;
+};
+int store_chunks_verify(struct store *store, struct store_chunks_tally *out, struct err *e) MUST_CHECK;
 /* Bytes used and free of the two environments' maps and the file system (for metrics and space thresholds). */
 struct store_space {
 	uint64_t ledger_bytes, blobs_bytes, disk_free_bytes, disk_bytes;
