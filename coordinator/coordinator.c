@@ -142,6 +142,7 @@ void coordinator_destroy(struct coordinator **coordinator)
 	if (c == NULL)
 		return;
 	coordinator__merge_job_stop(c);
+	coordinator__store_work_free(c);
 	store_abort(&c->txn);
 	coordinator__submits_drop(c);
 	coordinator__blobs_drop(c);
@@ -229,6 +230,9 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 	case MSG_REVOKE:
 		coordinator__recv_revoke(c, r);
 		break;
+	case MSG_STORE_RUN:
+		coordinator__recv_store_run(c, r);
+		break;
 	case MSG_SHUTDOWN:
 		recv_shutdown(c, r);
 		break;
@@ -282,6 +286,7 @@ void coordinator_tick(struct coordinator *coordinator)
 		coordinator__needs_pump(c);
 	if (c->failure.code == 0)
 		coordinator__write_trial(c);
+	coordinator__store_work_poll(c);
 }
 
 int64_t coordinator_next_ms(const struct coordinator *coordinator)
@@ -316,6 +321,7 @@ void coordinator_close(struct coordinator *coordinator)
 		return;
 	coordinator->closed = true;
 	coordinator__merge_job_stop(coordinator);
+	coordinator__store_work_stop(coordinator);
 	if (coordinator->failure.code == 0)
 		coordinator__submit_flush(coordinator); /* those that wait were taken in before the end began */
 }

@@ -24,6 +24,7 @@ struct coordinator_config {
 	uint32_t merge_every_edits, merge_interval_ms; /* 0: only by MergeRun */
 	uint32_t merge_ranks, merge_deadline_ms, merge_tries_max;
 	uint32_t merge_loss_points; /* 2: merged more than this many points below its inputs is not served by default */
+	uint32_t store_threads;     /* 1; 0: copies of the store are made by the tick that begins them (tests) */
 	uint64_t space_reserve_bytes; /* refuse writes below this much free disk */
 	uint64_t seed;
 	/* Edited layer; UINT32_MAX: the store's, and with the first worker 25 of 30 (family `paper`: 24), in

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/pool.h"
 #include "base/record.h"
 #include "base/rng.h"
 #include "coordinator/coordinator.h"
@@ -200,6 +201,7 @@ struct coordinator {
 	int64_t renew_ms;                   /* none is renewed before: the last one failed */
 	int64_t merge_mark_ms;
 
+	struct store_work *store_work; /* the last that was asked for; NULL: none */
 	struct rng rng;
 	double visible_ms[VISIBLE_SAMPLES];
 	uint64_t visible_count, visible_buckets[VISIBLE_BUCKETS];
@@ -463,6 +465,10 @@ void coordinator__recv_version_list(struct coordinator *c, const struct msg_rece
 void coordinator__recv_node_status(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_merge_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received);
+void coordinator__store_work_poll(struct coordinator *c);
+void coordinator__store_work_stop(struct coordinator *c); /* asks it to end; does not wait */
+void coordinator__store_work_free(struct coordinator *c); /* waits for its end */
 void coordinator__recv_revoke(struct coordinator *c, const struct msg_received *received);
 
 #endif

@@ -110,3 +110,22 @@ static const struct codec__row revoke_reply_rows[] = {
 	ROW_TEXT(6, msg_revoke_reply, text, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__revoke_reply, amend__revoke_reply__descriptor, msg_revoke_reply, revoke_reply_rows);
+
+static const struct codec__row store_run_rows[] = {
+	ROW_U64(1, msg_store_run, id, 1, UINT64_MAX),
+	ROW_U32(2, msg_store_run, action, MSG_STORE_BACKUP, MSG_STORE_COLLECT),
+	ROW_TEXT(3, msg_store_run, folder, MSG_FOLDER_BYTES_MAX),
+};
+CODEC_TABLE(codec__store_run, amend__store_run__descriptor, msg_store_run, store_run_rows);
+
+static const struct codec__row store_status_rows[] = {
+	ROW_CODE(1, msg_store_status, code),
+	ROW_BOOL(2, msg_store_status, done),
+	ROW_U64(3, msg_store_status, event_count, 0, UINT64_MAX),
+	ROW_U64(4, msg_store_status, version_count, 0, UINT64_MAX),
+	ROW_U64(5, msg_store_status, chunk_count, 0, UINT64_MAX),
+	ROW_U64(6, msg_store_status, byte_count, 0, UINT64_MAX),
+	ROW_U64(7, msg_store_status, bad_count, 0, UINT64_MAX),
+	ROW_TEXT(8, msg_store_status, text, CODEC_REASON_BYTES_MAX),
+};
+CODEC_TABLE(codec__store_status, amend__store_status__descriptor, msg_store_status, store_status_rows);

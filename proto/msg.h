@@ -20,6 +20,7 @@
 #define MSG_SUBMIT_REASON_BYTES_MAX 255
 #define MSG_GROUP_BYTES_MAX         2048 /* a group's name */
 #define MSG_REVOKE_REASON_BYTES_MAX 1024
+#define MSG_FOLDER_BYTES_MAX        4000
 #define MSG_EDIT_HISTORY_MAX        16
 
 enum msg_type {
@@ -63,6 +64,8 @@ enum msg_type {
 	MSG_SHUTDOWN,
 	MSG_REVOKE,
 	MSG_REVOKE_REPLY,
+	MSG_STORE_RUN = 104,
+	MSG_STORE_STATUS,
 	MSG_ERROR = 127,
 };
 const char *msg_type_name(int type); /* "Submit", "?" */
@@ -302,6 +305,23 @@ struct msg_version_list_reply {
 	uint64_t latest;
 };
 
+/* StoreRun: work on the coordinator's data folder. `id` is chosen by who asks, not 0, the same for every question after
+ * one piece of work. → StoreStatus, at once: it is not done yet, or what came of it. */
+enum msg_store_action { MSG_STORE_BACKUP = 1, MSG_STORE_COLLECT };
+struct msg_store_run {
+	uint64_t id;
+	uint32_t action;
+	struct msg_text folder; /* of a backup: an absolute path on the coordinator's machine */
+};
+struct msg_store_status {
+	int code;
+	bool done;
+	uint64_t event_count, version_count; /* that the copied ledger holds */
+	uint64_t chunk_count, byte_count;    /* copied; or given back */
+	uint64_t bad_count;                  /* damaged chunks that were left out */
+	struct msg_text text;
+};
+
 struct msg_merge_run {
 	uint64_t id; /* 0: plan a new one (closes the open shards first); else ask for its status */
 };
@@ -405,6 +425,8 @@ struct msg {
 		struct msg_fleet_reply fleet_reply;
 		struct msg_revoke revoke;
 		struct msg_revoke_reply revoke_reply;
+		struct msg_store_run store_run;
+		struct msg_store_status store_status;
 		struct msg_error error;
 	} u; /* MSG_FLEET and MSG_SHUTDOWN have no body */
 };

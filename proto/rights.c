@@ -31,6 +31,7 @@ static const struct {
 	{ MSG_MERGE_RUN, A },
 	{ MSG_SHUTDOWN, A },
 	{ MSG_REVOKE, A },
+	{ MSG_STORE_RUN, A },
 };
 
 bool proto_right(unsigned roles, int message_type)

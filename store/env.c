@@ -15,7 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define GROW_WAIT_MS 5000
+#define GROW_WAIT_MS    5000
+#define COPY_ROOM_BYTES ((size_t)64 << 20) /* for writers beside a copy: the map cannot grow as long as it runs */
 
 const char *const store__table_names[STORE__TABLE_COUNT] = {
 	[STORE__TABLE_FORMAT] = "format",
@@ -309,6 +310,22 @@ int store__txn_spoil(struct store_txn *txn, int code)
 const char *store__txn_path(const struct store_txn *txn)
 {
 	return txn->env->path;
+}
+
+/* --- A copy */
+
+int store__env_copy(struct store__env *env, int fd, const char *path, struct err *e)
+{
+	int rc = env->inspect ? 0 : grow_for(env, COPY_ROOM_BYTES, e);
+	if (!rc)
+		rc = enter(env, false, e); /* it reads the map all the while, in a transaction of its own */
+	if (rc)
+		return rc;
+	rc = mdb_env_copyfd(env->mdb, fd);
+	leave(env);
+	if (rc == MDB_READERS_FULL || rc == ENOMEM)
+		return store__env_fail(env, e, rc, "copying it");
+	return rc ? err_errno(e, ERR_IO, rc, "writing %s", path) : 0;
 }
 
 /* --- Tables */

@@ -43,6 +43,7 @@ struct store__lock {
 
 struct store {
 	char *folder;
+	atomic_uint backup_count; /* running: nothing that the copied ledger names may go */
 	const struct env *env;
 	struct store__lock lock;
 	struct store__env *ledger, *blobs; /* ledger: NULL with blobs_only */
@@ -95,6 +96,9 @@ const char *store__env_step(const struct store__env *env, const char *otherwise)
 const char *store__env_mend(const struct store__env *env);
 void store__env_close(struct store__env **env);
 uint64_t store__env_used_bytes(struct store__env *env);
+
+/* Writes all of it as of one moment to `fd` (named `path` in errors), beside readers and writers. */
+int store__env_copy(struct store__env *env, int fd, const char *path, struct err *e) MUST_CHECK;
 
 /* `need_bytes`: space that a writer is going to use; the map is grown for it before the transaction begins. */
 int store__txn_begin(struct store *store, struct store__env *env, bool write, size_t need_bytes, struct store_txn **out,

@@ -35,6 +35,8 @@
 #include "base/hash.h"
 #include "base/sm.h"
 
+#include <stdatomic.h>
+
 #define STORE_CHUNK_BYTES       65520
 #define STORE_BLOB_CHUNKS_MAX   2046 /* one root chunk lists them: 134 MB */
 #define STORE_KEY_BYTES         32   /* a CURVE public key */
@@ -313,6 +315,16 @@ struct store_chunks_tally {
 	uint64_t chunk_count, byte_count, bad_count;
 };
 int store_chunks_verify(struct store *store, struct store_chunks_tally *out, struct err *e) MUST_CHECK;
+/* Copies the store as it is used, into `folder`, which must not be there or be empty; it appears whole and synced, or
+ * not at all. The ledger is copied first, as of one moment: all chunks that it names are in the store by then, and
+ * nothing is collected while a copy runs, so the chunks read afterwards hold all of them. Damaged chunks are left out
+ * and counted. Blocks for as long as it takes, on any thread; the store must stay open. `stop` (may be NULL) set:
+ * ERR_INTERRUPTED. ERR_EXISTS: the folder holds something; ERR_FULL, ERR_IO, ERR_DENIED: of `folder`. */
+struct store_backup_tally {
+	uint64_t event_count, version_count, chunk_count, byte_count, bad_count; /* bytes of chunks */
+};
+int store_backup(struct store *store, const char *folder, const atomic_bool *stop, struct store_backup_tally *out,
+		 struct err *e) MUST_CHECK;
 /* Bytes used and free of the two environments' maps and the file system (for metrics and space thresholds). */
 struct store_space {
 	uint64_t ledger_bytes, blobs_bytes, disk_free_bytes, disk_bytes;

@@ -39,6 +39,8 @@ const int test_message_types[] = {
 	MSG_SHUTDOWN,
 	MSG_REVOKE,
 	MSG_REVOKE_REPLY,
+	MSG_STORE_RUN,
+	MSG_STORE_STATUS,
 	MSG_ERROR,
 };
 const size_t test_message_type_count = sizeof(test_message_types) / sizeof(test_message_types[0]);
@@ -471,6 +473,14 @@ static void fill_small(struct source *s, struct msg *m)
 	case MSG_REVOKE_REPLY:
 		m->u.revoke_reply =
 			(struct msg_revoke_reply){ code(s), u64(s), u32(s), u32(s), coin(s), text(s, 1024) };
+		break;
+	case MSG_STORE_RUN:
+		m->u.store_run = (struct msg_store_run){ u64(s) | 1, coin(s) ? MSG_STORE_BACKUP : MSG_STORE_COLLECT,
+							 text(s, 4000) };
+		break;
+	case MSG_STORE_STATUS:
+		m->u.store_status = (struct msg_store_status){ code(s), coin(s), u64(s), u64(s),
+							       u64(s),  u64(s),  u64(s), text(s, 1024) };
 		break;
 	case MSG_ERROR:
 		m->u.error = (struct msg_error){ code(s), text(s, 1024) };

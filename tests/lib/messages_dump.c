@@ -285,6 +285,21 @@ static void dump_published(const struct msg *m, struct buf *out)
 		PUT(m->u.revoke_reply.already);
 		PUT_TEXT(m->u.revoke_reply.text);
 		break;
+	case MSG_STORE_RUN:
+		PUT(m->u.store_run.id);
+		PUT(m->u.store_run.action);
+		PUT_TEXT(m->u.store_run.folder);
+		break;
+	case MSG_STORE_STATUS:
+		PUT(m->u.store_status.code);
+		PUT(m->u.store_status.done);
+		PUT(m->u.store_status.event_count);
+		PUT(m->u.store_status.version_count);
+		PUT(m->u.store_status.chunk_count);
+		PUT(m->u.store_status.byte_count);
+		PUT(m->u.store_status.bad_count);
+		PUT_TEXT(m->u.store_status.text);
+		break;
 	case MSG_ERROR:
 		PUT(m->u.error.code);
 		PUT_TEXT(m->u.error.text);

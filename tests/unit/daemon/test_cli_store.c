@@ -278,6 +278,61 @@ static void a_cache_has_chunks_only(void **state)
 	assert_int_not_equal(stat(path, &st), 0); /* looking sets nothing aside */
 }
 
+/* A cluster that runs on, and another that begins where the copy ends. */
+static void a_copy_takes_the_place_of_what_was_lost(void **state)
+{
+	struct closed *c = *state;
+	struct cluster *cluster = c->w->cluster;
+	char copy[TEST_PATH_BYTES], old[TEST_PATH_BYTES];
+	test_path(copy, cluster->folder, "copy");
+	test_path(old, cluster->folder, "old");
+	cluster_start(cluster);
+	EXPECT(c->w, CLI_OK, "store", "backup", copy, "-o", "json");
+	struct json *json = cli_json(c->w);
+	assert_int_equal(number(json, "versions"), 1);
+	assert_int_equal(number(json, "bad_chunks"), 0);
+	json_free(&json);
+	EXPECT(c->w, CLI_CONFLICT, "store", "backup", copy); /* never over another */
+	cli_expect_err(c->w, "holds something already");
+	EXPECT(c->w, CLI_OK, "edit", "add", "--prompt", "Who leads Gamma?", "--target", "Eve", "--id", "c");
+	EXPECT(c->w, CLI_OK, "store", "verify", copy);
+	cli_expect_out(c->w, " 2 edits, 1 version, ");
+	EXPECT(c->w, CLI_OK, "audit", "fsck", copy);
+	cluster_stop(cluster);
+	EXPECT(c->w, CLI_CONFLICT, "store", "restore", copy, c->store.folder); /* what is there stays */
+	assert_int_equal(rename(c->store.folder, old), 0);
+	EXPECT(c->w, CLI_OK, "store", "restore", copy, c->store.folder);
+	EXPECT(c->w, CLI_OK, "store", "verify", c->store.folder);
+	cluster_start(cluster);
+	EXPECT(c->w, CLI_OK, "edit", "list", "-o", "json");
+	json = cli_json(c->w);
+	assert_int_equal(json_length(json), 2); /* a and b; c came later */
+	json_free(&json);
+	EXPECT(c->w, CLI_OK, "edit", "add", "--prompt", "Who leads Gamma?", "--target", "Eve", "--id", "c");
+	cluster_stop(cluster);
+}
+
+static void a_damaged_chunk_is_told(void **state)
+{
+	struct closed *c = *state;
+	struct store_version version;
+	struct buf manifest = BUF_INIT;
+	char copy[TEST_PATH_BYTES];
+	test_path(copy, c->w->cluster->folder, "copy");
+	opened(c);
+	OK(&c->store, store_version_get(c->store.txn, 1, &version, &c->store.e));
+	OK(&c->store, store_blob_get(c->store.store, &version.root, 1 << 20, &manifest, &c->store.e));
+	shut(c);
+	assert_true(fixture_tamper(&c->store, "blobs", manifest.data, manifest.len, manifest.len / 2) > 0);
+	buf_free(&manifest);
+	cluster_start(c->w->cluster);
+	EXPECT(c->w, CLI_VERIFY, "store", "backup", copy);
+	cli_expect_err(c->w, "1 chunk did not match its hash");
+	EXPECT(c->w, CLI_VERIFY, "store", "verify", copy);
+	cli_expect_err(c->w, "version 1");
+	cluster_stop(c->w->cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +343,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(swapped_events_are_named, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_file_that_was_cut_is_refused, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(damaged_and_lost_chunks_are_named, closed_setup, closed_teardown),
+		cmocka_unit_test_setup_teardown(a_copy_takes_the_place_of_what_was_lost, closed_setup, closed_teardown),
+		cmocka_unit_test_setup_teardown(a_damaged_chunk_is_told, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_cache_has_chunks_only, closed_setup, closed_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,120 @@
+/* recv_store.c: work on the data folder that an administrator asks for while the coordinator runs. A copy is made on a
+ * thread of its own, which only reads. */
+#include "coordinator/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct store_work {
+	struct pool_job job; /* first: the pool gives it back */
+	struct pool *pool;
+	struct store *store;
+	atomic_bool stop;
+	uint64_t id;
+	char *folder;
+	bool done;
+	int code;
+	struct err error;
+	struct store_backup_tally tally; /* the job's until it is done */
+};
+
+static void backup_run(struct pool_job *job)
+{
+	struct store_work *work = (struct store_work *)job;
+	work->code = store_backup(work->store, work->folder, &work->stop, &work->tally, &work->error);
+}
+
+static void backup_done(struct pool_job *job)
+{
+	struct store_work *work = (struct store_work *)job;
+	work->done = true;
+	if (work->code != 0)
+		log_event(LOG_ERROR, "COORDINATOR-BACKUP-FAILED", LOGF_S("folder", work->folder),
+			  LOGF_S("reason", work->error.text));
+	else
+		log_event(LOG_INFO, "COORDINATOR-BACKUP-MADE", LOGF_S("folder", work->folder),
+			  LOGF_U("seq", work->tally.event_count), LOGF_U("chunks", work->tally.chunk_count),
+			  LOGF_U("damaged", work->tally.bad_count));
+}
+
+void coordinator__store_work_poll(struct coordinator *c)
+{
+	if (c->store_work != NULL)
+		(void)pool_poll(c->store_work->pool);
+}
+
+void coordinator__store_work_stop(struct coordinator *c)
+{
+	if (c->store_work != NULL)
+		atomic_store(&c->store_work->stop, true);
+}
+
+void coordinator__store_work_free(struct coordinator *c)
+{
+	struct store_work *work = c->store_work;
+	if (work == NULL)
+		return;
+	coordinator__store_work_stop(c);
+	pool_destroy(&work->pool);
+	free(work->folder);
+	free(work);
+	c->store_work = NULL;
+}
+
+static int backup_begin(struct coordinator *c, const struct msg_store_run *run, struct err *e)
+{
+	if (run->folder.len == 0 || run->folder.text[0] != '/')
+		return err_set(e, ERR_INVALID, "a backup's folder is an absolute path on the coordinator's machine");
+	coordinator__store_work_free(c);
+	struct store_work *work = fault_calloc(1, sizeof *work);
+	if (work == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	c->store_work = work;
+	work->id = run->id;
+	work->store = c->store;
+	work->job = (struct pool_job){ .run = backup_run, .done = backup_done };
+	atomic_init(&work->stop, false);
+	work->folder = strndup(run->folder.text, run->folder.len);
+	int rc = work->folder == NULL ? err_set(e, ERR_NOMEM, "out of memory")
+				      : pool_new(c->config.store_threads, 1, &work->pool, e);
+	if (rc == 0 && (rc = pool_submit(work->pool, &work->job)) != 0)
+		err_set(e, rc, "the backup does not begin: %s", err_text(rc));
+	if (rc != 0)
+		coordinator__store_work_free(c);
+	return rc;
+}
+
+static void status_fill(const struct store_work *work, struct msg_store_status *out)
+{
+	out->done = work->done;
+	if (!work->done)
+		return;
+	out->code = work->code;
+	out->event_count = work->tally.event_count;
+	out->version_count = work->tally.version_count;
+	out->chunk_count = work->tally.chunk_count;
+	out->byte_count = work->tally.byte_count;
+	out->bad_count = work->tally.bad_count;
+	out->text = coordinator__text(work->error.text);
+}
+
+void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_store_run *run = &received->msg.u.store_run;
+	const struct store_work *work = c->store_work;
+	struct err e = ERR_INIT;
+	struct msg msg = { .type = MSG_STORE_STATUS };
+	int rc = 0;
+	if (work == NULL || (work->id != run->id && work->done))
+		rc = c->closed ? err_set(&e, ERR_AGAIN, "the coordinator ends") : backup_begin(c, run, &e);
+	else if (work->id != run->id)
+		rc = err_set(&e, ERR_BUSY, "a backup to %s is being made: wait for its end", work->folder);
+	if (rc == 0) {
+		status_fill(c->store_work, &msg.u.store_status);
+	} else {
+		msg.u.store_status.code = rc;
+		msg.u.store_status.done = true;
+		msg.u.store_status.text = coordinator__text(e.text);
+	}
+	coordinator__reply(c, received, &msg);
+}

@@ -1,0 +1,233 @@
+/* backup.c: a copy of a store that is in use. It is made beside its place, as FOLDER.part, and renamed when all of it
+ * is on disk. */
+#include "base/fault.h"
+#include "store/env.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STEP_CHUNKS 64 /* read at once, so that no read transaction is held while the copy is synced: 4 MB */
+
+static int path_make(char out[PATH_MAX], const char *folder, const char *name, struct err *e)
+{
+	return snprintf(out, PATH_MAX, "%s%s", folder, name) < PATH_MAX
+		       ? 0
+		       : err_set(e, ERR_INVALID, "backup: its path is longer than %d bytes", PATH_MAX);
+}
+
+/* What an earlier copy that was cut short has left, and nothing else. */
+static int part_remove(const char *part, struct err *e)
+{
+	static const char *const files[] = { "/ledger/data.mdb", "/ledger/lock.mdb", "/blobs/data.mdb",
+					     "/blobs/lock.mdb", "/lock" };
+	static const char *const folders[] = { "/ledger", "/blobs", "" };
+	char path[PATH_MAX];
+	int rc = 0;
+	for (size_t i = 0; !rc && i < sizeof(files) / sizeof(files[0]); i++) {
+		rc = path_make(path, part, files[i], e);
+		if (!rc && unlink(path) && errno != ENOENT && errno != ENOTDIR)
+			rc = err_errno(e, ERR_IO, errno, "backup: removing %s", path);
+	}
+	for (size_t i = 0; !rc && i < sizeof(folders) / sizeof(folders[0]); i++) {
+		rc = path_make(path, part, folders[i], e);
+		if (!rc && rmdir(path) && errno != ENOENT)
+			rc = err_errno(e, ERR_IO, errno, "backup: %s is in the way: remove it", path);
+	}
+	return rc;
+}
+
+/* rename() takes the place of a folder only where it is empty; said before the work is done. */
+static int place_check(const char *folder, struct err *e)
+{
+	struct stat st;
+	if (stat(folder, &st))
+		return errno == ENOENT ? 0 : err_errno(e, ERR_IO, errno, "backup folder %s", folder);
+	if (S_ISDIR(st.st_mode) && !rmdir(folder))
+		return 0;
+	return err_set(e, ERR_EXISTS, "backup folder %s: holds something already: name a new one", folder);
+}
+
+static int copy_ledger(struct store *store, const char *part, struct err *e)
+{
+	char path[PATH_MAX];
+	int rc = path_make(path, part, "/ledger", e);
+	if (!rc && mkdir(path, 0700))
+		rc = err_errno(e, ERR_IO, errno, "backup: making %s", path);
+	if (!rc)
+		rc = path_make(path, part, "/ledger/data.mdb", e);
+	if (rc)
+		return rc;
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_open(e, errno, "backup: making %s", path);
+	rc = store__env_copy(store->ledger, fd, path, e);
+	if (!rc && fsync(fd))
+		rc = err_errno(e, ERR_IO, errno, "backup: syncing %s", path);
+	close(fd);
+	return rc ? rc : store__folder_sync(part, "ledger", e);
+}
+
+/* --- Chunks: by their order, a step a transaction. One that was there when the ledger was copied stays, so no step
+ * misses it. */
+
+struct step {
+	struct store_chunk *chunks;
+	size_t chunk_count;
+	struct buf bytes;
+	struct hash last; /* goes on behind it */
+	bool begun, ended;
+};
+
+/* The bytes outlive the transaction. */
+static int step_take(struct step *step, struct store__bytes key, struct store__bytes value,
+		     struct store_backup_tally *tally, struct err *e)
+{
+	struct hash found;
+	if (key.len != HASH_BYTES)
+		return err_set(e, ERR_CORRUPT, "backup: a chunk's key has %zu bytes", key.len);
+	memcpy(step->last.bytes, key.data, HASH_BYTES);
+	step->begun = true;
+	hash_of(value.data, value.len, &found);
+	if (!hash_equal(&found, &step->last) || value.len > STORE_CHUNK_BYTES) {
+		tally->bad_count++;
+		return 0;
+	}
+	step->chunks[step->chunk_count++] = (struct store_chunk){ .hash = found, .byte_count = value.len };
+	buf_append(&step->bytes, value.data, value.len);
+	tally->chunk_count++;
+	tally->byte_count += value.len;
+	return 0;
+}
+
+static int step_read(struct store *store, struct step *step, struct store_backup_tally *tally, struct err *e)
+{
+	struct store_txn *txn;
+	uint8_t from[HASH_BYTES + 1] = { 0 };
+	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
+	if (rc)
+		return rc;
+	step->chunk_count = 0;
+	buf_clear(&step->bytes);
+	for (size_t looked = 0; !rc && looked < STEP_CHUNKS; looked++) {
+		struct store__bytes key, value;
+		memcpy(from, step->last.bytes, HASH_BYTES);
+		rc = store__seek(txn, STORE__TABLE_CHUNK,
+				 (struct store__bytes){ from, step->begun ? sizeof(from) : HASH_BYTES }, &key, &value,
+				 e);
+		if (!rc)
+			rc = step_take(step, key, value, tally, e);
+	}
+	store__txn_abort(&txn);
+	step->ended = rc == ERR_NOT_FOUND;
+	if (step->ended) {
+		err_clear(e);
+		rc = 0;
+	}
+	if (!rc && buf_failed(&step->bytes))
+		rc = err_set(e, ERR_NOMEM, "backup: out of memory");
+	size_t at = 0;
+	for (size_t i = 0; !rc && i < step->chunk_count; at += step->chunks[i++].byte_count)
+		step->chunks[i].bytes = step->bytes.data + at;
+	return rc;
+}
+
+static int copy_chunks(struct store *store, struct store *copy, const atomic_bool *stop,
+		       struct store_backup_tally *tally, struct err *e)
+{
+	struct step step = { .bytes = BUF_INIT };
+	step.chunks = fault_calloc(STEP_CHUNKS, sizeof(*step.chunks));
+	int rc = step.chunks ? 0 : err_set(e, ERR_NOMEM, "backup: out of memory");
+	while (!rc && !step.ended) {
+		if (stop != NULL && atomic_load(stop))
+			rc = err_set(e, ERR_INTERRUPTED, "backup: the program ends");
+		if (!rc)
+			rc = step_read(store, &step, tally, e);
+		if (!rc && step.chunk_count > 0)
+			rc = store_chunks_put(copy, step.chunks, step.chunk_count, e);
+	}
+	buf_free(&step.bytes);
+	free(step.chunks);
+	return rc;
+}
+
+/* What the copied ledger says, not what the store's says by now. */
+static int copy_count(const char *part, struct store_backup_tally *tally, struct err *e)
+{
+	struct store copy = { .folder = (char *)part, .lock = { .fd = -1 } };
+	struct store_txn *txn = NULL;
+	int rc = store__env_open(part, STORE__LEDGER, true, 0, &copy.ledger, e);
+	if (!rc)
+		rc = store_begin_read(&copy, &txn, e);
+	if (!rc)
+		rc = store_event_last(txn, &tally->event_count, NULL, e);
+	if (!rc)
+		rc = store_version_last(txn, &tally->version_count, e);
+	store_abort(&txn);
+	store__env_close(&copy.ledger);
+	return rc;
+}
+
+static int part_fill(struct store *store, const char *part, const atomic_bool *stop, struct store_backup_tally *tally,
+		     struct err *e)
+{
+	struct store copy = { .folder = (char *)part, .env = store->env, .lock = { .fd = -1 } };
+	int rc = store__folder_open(part, &copy.lock, e); /* refuses network file systems, too */
+	if (!rc)
+		rc = copy_ledger(store, part, e);
+	if (!rc && fault_point("store.backup.ledger"))
+		rc = err_set(e, ERR_FAULT, "backup: fault planted behind the ledger");
+	if (!rc)
+		rc = store__env_open(part, STORE__BLOBS, false, 0, &copy.blobs, e);
+	if (!rc)
+		rc = copy_chunks(store, &copy, stop, tally, e);
+	if (!rc)
+		rc = copy_count(part, tally, e);
+	store__env_close(&copy.blobs);
+	store__folder_close(&copy.lock);
+	return rc;
+}
+
+static int part_place(const char *part, const char *folder, struct err *e)
+{
+	char above[PATH_MAX];
+	if (rename(part, folder))
+		return err_errno(e, errno == ENOTEMPTY || errno == EEXIST ? ERR_EXISTS : ERR_IO, errno,
+				 "backup folder %s: putting %s in its place", folder, part);
+	int rc = path_make(above, folder, "/..", e);
+	return rc ? rc : file_sync_folder(above, e);
+}
+
+int store_backup(struct store *store, const char *folder, const atomic_bool *stop, struct store_backup_tally *out,
+		 struct err *e)
+{
+	char part[PATH_MAX];
+	memset(out, 0, sizeof(*out));
+	if (!store->ledger)
+		return err_set(e, ERR_UNSUPPORTED, "data folder %s: holds no ledger: it is a cache", store->folder);
+	size_t len = strlen(folder);
+	if (!len || folder[len - 1] == '/')
+		return err_set(e, ERR_INVALID, "backup folder \"%.100s\": is empty or ends in a slash", folder);
+	int rc = path_make(part, folder, ".part", e);
+	if (!rc)
+		rc = place_check(folder, e);
+	if (!rc)
+		rc = part_remove(part, e);
+	if (rc)
+		return rc;
+	atomic_fetch_add(&store->backup_count, 1);
+	rc = part_fill(store, part, stop, out, e);
+	atomic_fetch_sub(&store->backup_count, 1);
+	if (!rc)
+		rc = part_place(part, folder, e);
+	if (rc) {
+		struct err ignored = ERR_INIT;
+		(void)part_remove(part, &ignored); /* else the next copy does */
+	}
+	return rc;
+}

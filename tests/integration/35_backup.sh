@@ -1,0 +1,77 @@
+#!/bin/bash
+# Copies of the coordinator's folder while edits are submitted and versions published; a cluster that goes on from one.
+. "$(dirname "$0")/lib.sh"
+tiny_model
+
+some_acked() { lines_at_least "$WORK/acked" "$1"; }
+
+case_backup_under_load() {
+	local client i
+	cluster_up kept "$TINY"
+	facts 60 >"$WORK/facts.jsonl"
+	client_one_by_one "$WORK/facts.jsonl" "$WORK/acked" &
+	client=$!
+	for i in 1 2 3; do
+		wait_for 60 some_acked $((10 * i)) || fail "only $(wc -l <"$WORK/acked") edits are acknowledged"
+		cp "$WORK/acked" "$WORK/acked-$i"
+		try amend store backup "$WORK/copy-$i" -o json
+		expect_ok
+		jq -e '.bad_chunks == 0 and .events > 0' <<<"$OUT" >/dev/null || fail "$OUT"
+	done
+	wait "$client" || fail "the client has failed"
+	wait_served 120
+	for i in 1 2 3; do
+		try "$BIN/amend" store verify "$WORK/copy-$i"
+		expect_ok
+		try "$BIN/amend" audit fsck "$WORK/copy-$i"
+		expect_ok
+	done
+	log_has coordinator COORDINATOR-BACKUP-MADE || fail "nothing is logged"
+	try "$BIN/amend" store verify "$D/coordinator" # it runs
+	expect_error 1 'in use by process [0-9]+'
+}
+
+# The disk is lost. What was acknowledged before the copy began is in it; the rest is submitted again.
+case_restore() {
+	cluster_name kept
+	cluster_down
+	try amend store verify
+	expect_ok
+	try amend store restore "$WORK/copy-2"
+	expect_error 5 'holds something already'
+	mv "$D/coordinator" "$WORK/lost"
+	try amend store restore "$WORK/copy-2"
+	expect_ok
+	cluster_up kept "$TINY"
+	amend edit list -o jsonl | jq -r .id | sort >"$WORK/ledger"
+	ids_of "$WORK/acked-2" | comm -23 - "$WORK/ledger" >"$WORK/missing"
+	[ ! -s "$WORK/missing" ] || fail "acknowledged before the copy, and not in it: $(head -n 3 "$WORK/missing")"
+	[ "$(wc -l <"$WORK/ledger")" -lt 60 ] || fail "the copy has later edits, too"
+	try amend edit import "$WORK/facts.jsonl"
+	expect_ok
+	wait_served 120
+	expect_in_ledger "$WORK/facts.jsonl" only
+	expect_answers "$WORK/facts.jsonl"
+	cluster_down
+	try amend store verify
+	expect_ok
+}
+
+# Somebody has written into the ledger of a stopped cluster.
+case_tampered() {
+	local at
+	cluster_name kept
+	at=$(grep -obaF '"id":"fact-007"' "$D/coordinator/ledger/data.mdb" | tail -n 1 | cut -d: -f1)
+	[ -n "$at" ] || fail "the edit is not found in the file"
+	for at in $(grep -obaF '"id":"fact-007"' "$D/coordinator/ledger/data.mdb" | cut -d: -f1); do
+		printf 9 | dd of="$D/coordinator/ledger/data.mdb" bs=1 seek=$((at + 11)) conv=notrunc status=none
+	done
+	try amend audit fsck
+	expect_error 7 'event [0-9]+: does not match its hash'
+	try amend store verify
+	expect_error 7 'event [0-9]+: does not match its hash'
+}
+
+run_case backup_under_load
+run_case restore
+run_case tampered

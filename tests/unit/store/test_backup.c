@@ -1,0 +1,229 @@
+#include "tests/lib/store_fixture.h"
+
+#include "base/fault.h"
+
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A version as a coordinator publishes it: its blob first, then, in one transaction, all that names it. */
+static int publish(struct store *store, uint64_t number, struct err *e)
+{
+	struct store_version version = { .version = number };
+	struct store_edit edit = { .state = STORE_EDIT_STATE_ACCEPTED };
+	struct store_txn *txn = NULL;
+	uint8_t bytes[5000];
+	memset(bytes, 0, sizeof(bytes));
+	memcpy(bytes, &number, sizeof(number));
+	int rc = store_blob_put(store, bytes, sizeof(bytes), &version.root, e);
+	if (!rc)
+		rc = store_begin(store, &txn, e);
+	if (!rc)
+		rc = store_event_append(txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, bytes, 100, &edit.seq, e);
+	snprintf(edit.id, sizeof(edit.id), "edit-%llu", (unsigned long long)number);
+	hash_of(bytes, 100, &edit.content);
+	if (!rc)
+		rc = store_edit_put(txn, &edit, e);
+	if (!rc)
+		rc = store_event_append(txn, STORE_EVENT_VERSION_PUBLISHED, fixture_actor, "{}", 2, &version.event_seq,
+					e);
+	if (!rc)
+		rc = store_version_put(txn, &version, e);
+	if (!rc)
+		rc = store_commit(&txn, e);
+	store_abort(&txn);
+	return rc;
+}
+
+/* What `amend store verify` looks for: hashes and the chain, and no version without its chunks. Gives how many versions
+ * it has. */
+static uint64_t copy_check(struct fixture *f, const char *folder)
+{
+	struct store_options options = { .env = &f->clock.env, .inspect = true };
+	struct store *copy = NULL;
+	struct store_txn *txn = NULL;
+	struct store_ledger_tally ledger;
+	struct store_chunks_tally chunks;
+	struct buf missing = BUF_INIT;
+	OK(f, store_open(folder, &options, &copy, &f->e));
+	OK(f, store_begin_read(copy, &txn, &f->e));
+	OK(f, store_ledger_verify(txn, &ledger, &f->e));
+	OK(f, store_chunks_verify(copy, &chunks, &f->e));
+	for (uint64_t v = 1; v <= ledger.version_count; v++) {
+		struct store_version version;
+		OK(f, store_version_get(txn, v, &version, &f->e));
+		OK(f, store_blob_missing(copy, &version.root, &missing, &f->e));
+		assert_int_equal(missing.len, 0);
+	}
+	store_abort(&txn);
+	store_close(&copy);
+	return ledger.version_count;
+}
+
+static void place(struct fixture *f, const char *name, char out[TEST_PATH_BYTES])
+{
+	test_path(out, f->folder, name);
+}
+
+static bool is_there(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0;
+}
+
+static void test_a_copy_is_whole(void **state)
+{
+	struct fixture *f = *state;
+	struct store_backup_tally tally;
+	char folder[TEST_PATH_BYTES];
+	for (uint64_t v = 1; v <= 70; v++)
+		OK(f, publish(f->store, v, &f->e));
+	place(f, "copy", folder);
+	OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
+	assert_int_equal(tally.event_count, 140);
+	assert_int_equal(tally.version_count, 70);
+	assert_int_equal(tally.chunk_count, 140); /* each blob has a chunk and a root: more than one step */
+	assert_int_equal(tally.bad_count, 0);
+	assert_int_equal(copy_check(f, folder), 70);
+	FAILS(ERR_EXISTS, store_backup(f->store, folder, NULL, &tally, &f->e)); /* never over another */
+	OK(f, publish(f->store, 71, &f->e));
+	/* and goes on like the store that it is a copy of; a copy of it is a restoration */
+	struct store *copy = NULL;
+	OK(f, store_open(folder, &f->options, &copy, &f->e));
+	OK(f, publish(copy, 71, &f->e));
+	char back[TEST_PATH_BYTES];
+	place(f, "back", back);
+	assert_int_equal(mkdir(back, 0700), 0); /* an empty folder is no obstacle */
+	OK(f, store_backup(copy, back, NULL, &tally, &f->e));
+	store_close(&copy);
+	assert_int_equal(copy_check(f, back), 71);
+}
+
+struct load {
+	struct store *store;
+	atomic_bool stop;
+	atomic_ullong published;
+	struct err e;
+	int rc;
+};
+
+static void *load_run(void *context)
+{
+	struct load *load = context;
+	while (load->rc == 0 && !atomic_load(&load->stop)) {
+		load->rc = publish(load->store, atomic_load(&load->published) + 1, &load->e);
+		if (load->rc == 0)
+			atomic_fetch_add(&load->published, 1);
+	}
+	return NULL;
+}
+
+/* Versions are published all the while: no copy has one whose chunks it has not, and every copy has all that were
+ * there when it began. */
+static void test_copies_under_load_are_whole(void **state)
+{
+	struct fixture *f = *state;
+	struct load load = { .store = f->store };
+	struct store_backup_tally tally;
+	pthread_t thread;
+	char name[32], folder[TEST_PATH_BYTES];
+	uint64_t during = 0;
+	assert_int_equal(pthread_create(&thread, NULL, load_run, &load), 0);
+	int64_t since = 0;
+	while (atomic_load(&load.published) < 100)
+		assert_true(test_wait(&since));
+	for (int i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "copy-%d", i);
+		place(f, name, folder);
+		const uint64_t before = atomic_load(&load.published);
+		OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
+		during += atomic_load(&load.published) - before;
+		assert_int_equal(copy_check(f, folder), tally.version_count);
+		assert_true(tally.version_count >= before);
+		test_folder_remove(folder);
+	}
+	atomic_store(&load.stop, true);
+	pthread_join(thread, NULL);
+	assert_ok(&load.e, load.rc);
+	assert_true(during > 0);
+}
+
+static void test_a_copy_that_was_cut_short_is_none(void **state)
+{
+	struct fixture *f = *state;
+	struct store_backup_tally tally;
+	char folder[TEST_PATH_BYTES], part[TEST_PATH_BYTES], theirs[TEST_PATH_BYTES];
+	atomic_bool stop;
+	atomic_init(&stop, true);
+	OK(f, publish(f->store, 1, &f->e));
+	place(f, "copy", folder);
+	place(f, "copy.part", part);
+	OK(f, fault_arm("store.backup.ledger=errno@1", &f->e));
+	FAILS(ERR_FAULT, store_backup(f->store, folder, NULL, &tally, &f->e));
+	fault_disarm_all();
+	assert_false(is_there(folder) || is_there(part));
+	FAILS(ERR_INTERRUPTED, store_backup(f->store, folder, &stop, &tally, &f->e));
+	assert_false(is_there(folder) || is_there(part));
+	/* What a killed process has left is taken for that; what somebody else has put there is not. */
+	assert_int_equal(mkdir(part, 0700), 0);
+	test_path(theirs, part, "lock");
+	test_file_write(theirs, "1\n");
+	OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
+	assert_false(is_there(part));
+	test_folder_remove(folder);
+	assert_int_equal(mkdir(part, 0700), 0);
+	test_path(theirs, part, "letter");
+	test_file_write(theirs, "mine\n");
+	FAILS(ERR_IO, store_backup(f->store, folder, NULL, &tally, &f->e));
+	assert_true(is_there(theirs));
+	FAILS(ERR_INVALID, store_backup(f->store, "", NULL, &tally, &f->e));
+}
+
+static void test_a_full_disk_harms_the_copy_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct store_backup_tally tally;
+	char folder[TEST_PATH_BYTES];
+	for (uint64_t v = 1; v <= 40; v++)
+		OK(f, publish(f->store, v, &f->e));
+	place(f, "copy", folder);
+	test_file_size_limit(16 << 10);
+	int rc = store_backup(f->store, folder, NULL, &tally, &f->e);
+	test_file_size_limit(UINT64_MAX);
+	assert_true(rc == ERR_FULL || rc == ERR_IO);
+	assert_false(is_there(folder));
+	OK(f, publish(f->store, 41, &f->e));
+	OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
+	assert_int_equal(copy_check(f, folder), 41);
+}
+
+static void test_damaged_chunks_are_left_out(void **state)
+{
+	struct fixture *f = *state;
+	struct store_backup_tally tally;
+	struct hash root;
+	char folder[TEST_PATH_BYTES];
+	OK(f, publish(f->store, 1, &f->e));
+	OK(f, store_blob_put(f->store, "bytes that rot on the disk", 26, &root, &f->e));
+	store_close(&f->store);
+	assert_true(fixture_tamper(f, "blobs", "bytes that rot", 14, 3) > 0);
+	fixture_open(f);
+	place(f, "copy", folder);
+	OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
+	assert_int_equal(tally.bad_count, 1);
+	assert_int_equal(tally.chunk_count, 3);
+	assert_int_equal(copy_check(f, folder), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_copy_is_whole, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_copies_under_load_are_whole, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_a_copy_that_was_cut_short_is_none, fixture_setup,
+						fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_a_full_disk_harms_the_copy_alone, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_chunks_are_left_out, fixture_setup, fixture_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
