@@ -465,6 +465,12 @@ void coordinator__recv_version_list(struct coordinator *c, const struct msg_rece
 void coordinator__recv_node_status(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_merge_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *received);
+/* --- collect.c. begin: versions but the newest `keep_versions` (0: all) lose their blobs. slice: some of what nothing
+ * needs; adds to *total, `more` until all is gone. */
+int coordinator__collect_begin(struct coordinator *c, uint64_t keep_versions, const uint8_t *actor,
+			       struct err *e) MUST_CHECK;
+int coordinator__collect_slice(struct coordinator *c, struct store_collect_tally *total, struct err *e) MUST_CHECK;
+/* --- recv_store.c */
 void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__store_work_poll(struct coordinator *c);
 void coordinator__store_work_stop(struct coordinator *c); /* asks it to end; does not wait */

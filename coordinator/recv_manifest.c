@@ -9,7 +9,12 @@ static int find(struct store_txn *txn, const struct msg_get_manifest *get, struc
 		return err_set(e, ERR_NOT_FOUND, "alias: a name has at most %zu bytes", sizeof alias - 1);
 	coordinator__copy_text(alias, sizeof alias, get->alias.len > 0 ? get->alias : coordinator__text("latest"));
 	int rc = version == 0 ? store_alias_get(txn, alias, &version, e) : 0;
-	return rc == 0 ? store_version_get(txn, version, out, e) : rc;
+	bool kept = true;
+	if (rc == 0)
+		rc = store_version_get(txn, version, out, e);
+	if (rc == 0)
+		rc = store_version_kept(txn, version, &kept, e);
+	return rc == 0 && !kept ? err_set(e, ERR_CLOSED, "version: its memories were given back by a collection") : rc;
 }
 
 void coordinator__recv_get_manifest(struct coordinator *c, const struct msg_received *received)
@@ -30,6 +35,8 @@ void coordinator__recv_get_manifest(struct coordinator *c, const struct msg_rece
 		reply->content = rec.content;
 		reply->published_ms = rec.published_ms;
 		reply->note = coordinator__text(rec.note);
+	} else if (rc == ERR_CLOSED) {
+		reply->note = coordinator__text("its memories were given back by a collection");
 	} else if (rc == ERR_NOT_FOUND) {
 		reply->note = coordinator__text("no such version is published yet");
 	} else {

@@ -7,7 +7,7 @@
 
 struct store_work {
 	struct pool_job job; /* first: the pool gives it back */
-	struct pool *pool;
+	struct pool *pool;   /* NULL: a collection, which the tick does */
 	struct store *store;
 	atomic_bool stop;
 	uint64_t id;
@@ -16,6 +16,7 @@ struct store_work {
 	int code;
 	struct err error;
 	struct store_backup_tally tally; /* the job's until it is done */
+	struct store_collect_tally collected;
 };
 
 static void backup_run(struct pool_job *job)
@@ -37,10 +38,28 @@ static void backup_done(struct pool_job *job)
 			  LOGF_U("damaged", work->tally.bad_count));
 }
 
+static void collect_advance(struct coordinator *c, struct store_work *work)
+{
+	work->code = coordinator__collect_slice(c, &work->collected, &work->error);
+	work->done = work->code != 0 || !work->collected.more;
+	if (work->code == ERR_IO)
+		coordinator__fail(c, &work->error);
+	else if (work->code != 0)
+		log_event(LOG_WARN, "COORDINATOR-COLLECT-STOPPED", LOGF_S("reason", work->error.text));
+	else if (work->done)
+		log_event(LOG_INFO, "COORDINATOR-COLLECTED", LOGF_U("chunks", work->collected.chunk_count),
+			  LOGF_U("bytes", work->collected.byte_count), LOGF_U("kept", work->collected.kept_count));
+}
+
 void coordinator__store_work_poll(struct coordinator *c)
 {
-	if (c->store_work != NULL)
-		(void)pool_poll(c->store_work->pool);
+	struct store_work *work = c->store_work;
+	if (work == NULL)
+		return;
+	if (work->pool != NULL)
+		(void)pool_poll(work->pool);
+	else if (!work->done && c->failure.code == 0 && !atomic_load(&work->stop))
+		collect_advance(c, work);
 }
 
 void coordinator__store_work_stop(struct coordinator *c)
@@ -61,24 +80,35 @@ void coordinator__store_work_free(struct coordinator *c)
 	c->store_work = NULL;
 }
 
-static int backup_begin(struct coordinator *c, const struct msg_store_run *run, struct err *e)
+static int backup_begin(struct coordinator *c, struct store_work *work, const struct msg_store_run *run, struct err *e)
 {
 	if (run->folder.len == 0 || run->folder.text[0] != '/')
 		return err_set(e, ERR_INVALID, "a backup's folder is an absolute path on the coordinator's machine");
+	work->store = c->store;
+	work->job = (struct pool_job){ .run = backup_run, .done = backup_done };
+	work->folder = strndup(run->folder.text, run->folder.len);
+	int rc = work->folder == NULL ? err_set(e, ERR_NOMEM, "out of memory")
+				      : pool_new(c->config.store_threads, 1, &work->pool, e);
+	if (rc == 0 && (rc = pool_submit(work->pool, &work->job)) != 0)
+		err_set(e, rc, "the backup does not begin: %s", err_text(rc));
+	return rc;
+}
+
+static int work_begin(struct coordinator *c, const struct msg_received *received, struct err *e)
+{
+	const struct msg_store_run *run = &received->msg.u.store_run;
+	if (c->closed)
+		return err_set(e, ERR_AGAIN, "the coordinator ends");
 	coordinator__store_work_free(c);
 	struct store_work *work = fault_calloc(1, sizeof *work);
 	if (work == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	c->store_work = work;
 	work->id = run->id;
-	work->store = c->store;
-	work->job = (struct pool_job){ .run = backup_run, .done = backup_done };
 	atomic_init(&work->stop, false);
-	work->folder = strndup(run->folder.text, run->folder.len);
-	int rc = work->folder == NULL ? err_set(e, ERR_NOMEM, "out of memory")
-				      : pool_new(c->config.store_threads, 1, &work->pool, e);
-	if (rc == 0 && (rc = pool_submit(work->pool, &work->job)) != 0)
-		err_set(e, rc, "the backup does not begin: %s", err_text(rc));
+	int rc = run->action == MSG_STORE_BACKUP
+			 ? backup_begin(c, work, run, e)
+			 : coordinator__collect_begin(c, run->keep_versions, received->peer_key, e);
 	if (rc != 0)
 		coordinator__store_work_free(c);
 	return rc;
@@ -92,8 +122,8 @@ static void status_fill(const struct store_work *work, struct msg_store_status *
 	out->code = work->code;
 	out->event_count = work->tally.event_count;
 	out->version_count = work->tally.version_count;
-	out->chunk_count = work->tally.chunk_count;
-	out->byte_count = work->tally.byte_count;
+	out->chunk_count = work->tally.chunk_count + work->collected.chunk_count;
+	out->byte_count = work->tally.byte_count + work->collected.byte_count;
 	out->bad_count = work->tally.bad_count;
 	out->text = coordinator__text(work->error.text);
 }
@@ -106,9 +136,11 @@ void coordinator__recv_store_run(struct coordinator *c, const struct msg_receive
 	struct msg msg = { .type = MSG_STORE_STATUS };
 	int rc = 0;
 	if (work == NULL || (work->id != run->id && work->done))
-		rc = c->closed ? err_set(&e, ERR_AGAIN, "the coordinator ends") : backup_begin(c, run, &e);
+		rc = work_begin(c, received, &e);
 	else if (work->id != run->id)
-		rc = err_set(&e, ERR_BUSY, "a backup to %s is being made: wait for its end", work->folder);
+		rc = err_set(&e, ERR_BUSY, "a backup or a collection is at work: wait for its end");
+	if (c->failure.code != 0)
+		return;
 	if (rc == 0) {
 		status_fill(c->store_work, &msg.u.store_status);
 	} else {

@@ -211,6 +211,7 @@ int cli_eval_compare(struct cli *cli, const struct cli_args *args);
 int cli_key_new(struct cli *cli, const struct cli_args *args);
 int cli_store_verify(struct cli *cli, const struct cli_args *args);
 int cli_store_backup(struct cli *cli, const struct cli_args *args);
+int cli_store_gc(struct cli *cli, const struct cli_args *args);
 int cli_store_restore(struct cli *cli, const struct cli_args *args);
 int cli_audit_fsck(struct cli *cli, const struct cli_args *args);
 int cli_config_check(struct cli *cli, const struct cli_args *args);

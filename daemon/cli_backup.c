@@ -1,5 +1,5 @@
 /* cli_backup.c: `amend store backup`: a copy of the coordinator's folder while it runs; `amend store restore`: that
- * copy as a coordinator's folder. */
+ * copy as a coordinator's folder; `amend store gc`: gives back what nothing in it needs. */
 #include "daemon/cli_store.h"
 
 #include <errno.h>
@@ -135,4 +135,38 @@ int cli_store_restore(struct cli *cli, const struct cli_args *args)
 	if (restore(from, to, &tally, &e) != 0)
 		return cli_fail(cli, &e);
 	return copy_print(cli, to, &tally);
+}
+
+static int collected_print(struct cli *cli, const struct msg_store_status *s)
+{
+	struct buf text = BUF_INIT;
+	struct json_w w;
+	if (!cli_is_structured(cli)) {
+		cli_line(stdout,
+			 "%" PRIu64 " chunk%s, %" PRIu64
+			 " bytes given back: later chunks take their place, the file stays as large as it is",
+			 s->chunk_count, cli_plural(s->chunk_count), s->byte_count);
+		return CLI_OK;
+	}
+	json_w_init(&w, &text);
+	json_w_open(&w, '{');
+	json_w_member_uint(&w, "chunks", s->chunk_count);
+	json_w_member_uint(&w, "chunk_bytes", s->byte_count);
+	json_w_close(&w);
+	return cli_emit(cli, &text);
+}
+
+int cli_store_gc(struct cli *cli, const struct cli_args *args)
+{
+	struct err e = ERR_INIT;
+	struct msg_received *reply = NULL;
+	struct msg_store_run run = { .action = MSG_STORE_COLLECT, .folder = { "", 0 } };
+	const char *keep = cli_value(args, "keep");
+	if (keep != NULL && cli_number(keep, "--keep", 1, UINT64_MAX, &run.keep_versions, &e) != 0)
+		return cli_misuse(&e);
+	if (run_wait(cli, run, "collection", &reply, &e) != 0)
+		return cli_fail(cli, &e);
+	int status = collected_print(cli, &reply->msg.u.store_status);
+	msg_free(&reply);
+	return status;
 }

@@ -125,10 +125,14 @@ static int manifest_ask(struct cli *cli, uint64_t version, struct hash *root, st
 	if (rc != 0)
 		return rc;
 	if (reply->msg.u.manifest.code != 0)
-		rc = version == 0 ? err_set(e, ERR_NOT_FOUND, "no version is published yet; submit an edit first")
-				  : err_set(e, ERR_NOT_FOUND,
-					    "version v%llu does not exist; `amend version list` shows them all",
-					    (unsigned long long)version);
+		rc = reply->msg.u.manifest.code == ERR_CLOSED
+			     ? err_set(e, ERR_NOT_FOUND,
+				       "version v%llu has no memories any more: `amend store gc` has given them back",
+				       (unsigned long long)version)
+		     : version == 0 ? err_set(e, ERR_NOT_FOUND, "no version is published yet; submit an edit first")
+				    : err_set(e, ERR_NOT_FOUND,
+					      "version v%llu does not exist; `amend version list` shows them all",
+					      (unsigned long long)version);
 	*root = reply->msg.u.manifest.root;
 	*content = reply->msg.u.manifest.content;
 	msg_free(&reply);

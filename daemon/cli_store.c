@@ -72,14 +72,17 @@ static int versions_roots(struct store *store, struct store_txn *txn, struct buf
 	struct store_version version;
 	struct buf roots = BUF_INIT;
 	uint64_t last = 0;
+	bool kept = true;
 	int rc = store_ledger_roots(txn, &roots, e);
 	if (rc == 0)
 		rc = roots_name(named, &roots, 0, e);
 	if (rc == 0)
 		rc = store_version_last(txn, &last, e);
 	for (uint64_t v = 1; rc == 0 && v <= last; v++) {
-		rc = store_version_get(txn, v, &version, e);
-		if (rc == 0)
+		rc = store_version_kept(txn, v, &kept, e);
+		if (rc == 0 && kept)
+			rc = store_version_get(txn, v, &version, e);
+		if (rc == 0 && kept)
 			rc = manifest_roots(store, &version, named, e);
 	}
 	buf_free(&roots);

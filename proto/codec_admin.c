@@ -115,6 +115,7 @@ static const struct codec__row store_run_rows[] = {
 	ROW_U64(1, msg_store_run, id, 1, UINT64_MAX),
 	ROW_U32(2, msg_store_run, action, MSG_STORE_BACKUP, MSG_STORE_COLLECT),
 	ROW_TEXT(3, msg_store_run, folder, MSG_FOLDER_BYTES_MAX),
+	ROW_U64(4, msg_store_run, keep_versions, 0, UINT64_MAX),
 };
 CODEC_TABLE(codec__store_run, amend__store_run__descriptor, msg_store_run, store_run_rows);
 

@@ -312,6 +312,7 @@ struct msg_store_run {
 	uint64_t id;
 	uint32_t action;
 	struct msg_text folder; /* of a backup: an absolute path on the coordinator's machine */
+	uint64_t keep_versions; /* of a collection: the newest so many keep their blobs; 0: all do */
 };
 struct msg_store_status {
 	int code;

@@ -47,6 +47,7 @@ struct store {
 	const struct env *env;
 	struct store__lock lock;
 	struct store__env *ledger, *blobs; /* ledger: NULL with blobs_only */
+	struct store__recent *recent;      /* NULL with blobs_only or to inspect */
 };
 
 struct store_txn {
@@ -121,6 +122,11 @@ int store__last(struct store_txn *txn, enum store__table table, struct store__by
 		struct err *e) MUST_CHECK;
 /* Where a transaction's data lies, for error text: "/data/ledger". */
 const char *store__txn_path(const struct store_txn *txn);
+
+/* --- collect.c: chunks that somebody has put or asked for lately, and may be about to name in the ledger. */
+int store__recent_new(const struct env *env, struct store__recent **out, struct err *e) MUST_CHECK;
+void store__recent_free(struct store__recent **recent);
+void store__recent_add(struct store *store, const struct hash *hash); /* any thread; none where `recent` is NULL */
 
 /* --- event.c: writes the head record of a transaction that appended events, before its commit. */
 int store__event_seal(struct store_txn *txn, struct err *e) MUST_CHECK;

@@ -25,6 +25,8 @@ static int add_merges(struct store_txn *txn, struct buf *roots, struct err *e)
 	struct store_merge merge;
 	int rc;
 	for (uint64_t id = 0; !(rc = store_merge_next(txn, id, &merge, e)); id = merge.id + 1) {
+		if (merge.state == STORE_MERGE_STATE_FAILED)
+			continue;
 		add(roots, &merge.output_root);
 		add(roots, &merge.index_root);
 	}

@@ -115,6 +115,8 @@ static int open_parts(struct store *store, const char *folder, const struct stor
 	else if (!rc)
 		rc = store__env_open(folder, STORE__BLOBS, options->inspect, options->blobs_map_bytes_max,
 				     &store->blobs, e);
+	if (!rc && !options->blobs_only && !options->inspect)
+		rc = store__recent_new(store->env, &store->recent, e);
 	return rc;
 }
 
@@ -145,6 +147,7 @@ void store_close(struct store **store_pointer)
 	struct store *store = *store_pointer;
 	if (!store)
 		return;
+	store__recent_free(&store->recent);
 	store__env_close(&store->blobs);
 	store__env_close(&store->ledger);
 	store__folder_close(&store->lock);

@@ -270,14 +270,18 @@ int store_version_last(struct store_txn *txn, uint64_t *version, struct err *e) 
 /* put: ERR_NOT_FOUND when there is no such version. */
 int store_alias_put(struct store_txn *txn, const char *name, uint64_t version, struct err *e) MUST_CHECK;
 int store_alias_get(struct store_txn *txn, const char *name, uint64_t *version, struct err *e) MUST_CHECK;
+/* Versions before `from` have lost their blobs, or are losing them, but for those that an alias names. 1: none. Never
+ * lowered. */
+int store_kept_put(struct store_txn *txn, uint64_t from, struct err *e) MUST_CHECK;
+int store_version_kept(struct store_txn *txn, uint64_t version, bool *kept, struct err *e) MUST_CHECK;
 /* Small named values: "cluster-id", "base-model", "next-shard", … */
 int store_meta_put(struct store_txn *txn, const char *name, const void *bytes, size_t byte_count,
 		   struct err *e) MUST_CHECK;
 int store_meta_get(struct store_txn *txn, const char *name, struct buf *out,
 		   struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
 
-/* The blobs that shards and merges name now, appended as struct hash, some perhaps twice. Those of versions are in
- * their manifests. */
+/* The blobs that shards and merges, but failed ones, name now, appended as struct hash, some perhaps twice. Those of
+ * versions are in their manifests. */
 int store_ledger_roots(struct store_txn *txn, struct buf *roots, struct err *e) MUST_CHECK;
 
 /* --- Blobs: bytes cut into chunks of STORE_CHUNK_BYTES by SHA-256. A root is the hash of the root chunk, which is
@@ -325,6 +329,20 @@ struct store_backup_tally {
 };
 int store_backup(struct store *store, const char *folder, const atomic_bool *stop, struct store_backup_tally *out,
 		 struct err *e) MUST_CHECK;
+/* Deletes chunks that none of `roots` reaches, at most `chunk_max` a call: `more` says that there are others. Kept as
+ * well: what was put or asked for (store_chunk_has) in the last STORE_GRACE_MS, as an upload has no root yet. To be
+ * called by the thread that writes the blobs and the ledger, with every root that the ledger names. The pages are used
+ * again for later chunks; the file does not become smaller. ERR_AGAIN: a backup is running, the store was opened less
+ * than STORE_GRACE_MS ago, or more than a million chunks came lately; ERR_CORRUPT: a root's own chunk is damaged or
+ * missing, so that nobody knows what it reaches: nothing was deleted. */
+#define STORE_GRACE_MS 600000
+struct store_collect_tally {
+	uint64_t chunk_count, byte_count; /* deleted */
+	uint64_t kept_count;              /* looked at and kept */
+	bool more;
+};
+int store_collect(struct store *store, const struct hash *roots, size_t root_count, size_t chunk_max,
+		  struct store_collect_tally *out, struct err *e) MUST_CHECK;
 /* Bytes used and free of the two environments' maps and the file system (for metrics and space thresholds). */
 struct store_space {
 	uint64_t ledger_bytes, blobs_bytes, disk_free_bytes, disk_bytes;

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define KEPT_FROM "kept-from"
+
 static int version_decode(struct store_txn *txn, struct store__bytes key, struct reader *r, struct store_version *out,
 			  struct err *e)
 {
@@ -109,6 +111,67 @@ int store_alias_get(struct store_txn *txn, const char *name, uint64_t *version, 
 		return rc;
 	*version = reader_u64le(&r);
 	return store__record_done(txn, STORE__TABLE_ALIAS, store__key_bytes(&key), &r, e);
+}
+
+static int aliased(struct store_txn *txn, uint64_t version, bool *is, struct err *e)
+{
+	struct store__key at = { .len = 0 };
+	struct store__bytes key, value;
+	struct reader r;
+	int rc;
+	*is = false;
+	store__key_add(&at, "", 1);
+	while (!*is && !(rc = store__seek(txn, STORE__TABLE_ALIAS, store__key_bytes(&at), &key, &value, e))) {
+		rc = store__record_check(txn, STORE__TABLE_ALIAS, key, value, STORE__RECORD_ALIAS, &r, e);
+		if (rc)
+			return rc;
+		*is = reader_u64le(&r) == version;
+		at.len = 0;
+		store__key_add(&at, key.data, key.len < STORE_ALIAS_BYTES ? key.len : STORE_ALIAS_BYTES);
+		store__key_add(&at, "", 1);
+	}
+	if (*is || rc != ERR_NOT_FOUND)
+		return *is ? 0 : rc;
+	err_clear(e);
+	return 0;
+}
+
+static int kept_from(struct store_txn *txn, uint64_t *from, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	struct reader r;
+	*from = 1;
+	int rc = store_meta_get(txn, KEPT_FROM, &bytes, e);
+	if (rc == 0) {
+		reader_init(&r, bytes.data, bytes.len);
+		*from = reader_u64le(&r);
+	} else if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	buf_free(&bytes);
+	return rc;
+}
+
+int store_version_kept(struct store_txn *txn, uint64_t version, bool *kept, struct err *e)
+{
+	uint64_t from;
+	int rc = kept_from(txn, &from, e);
+	*kept = rc == 0 && version >= from;
+	return rc == 0 && version < from ? aliased(txn, version, kept, e) : rc;
+}
+
+int store_kept_put(struct store_txn *txn, uint64_t from, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	uint64_t before;
+	int rc = kept_from(txn, &before, e);
+	if (!rc && from > before) {
+		buf_u64le(&bytes, from);
+		rc = store_meta_put(txn, KEPT_FROM, bytes.data, bytes.len, e);
+	}
+	buf_free(&bytes);
+	return rc;
 }
 
 int store_meta_put(struct store_txn *txn, const char *name, const void *bytes, size_t byte_count, struct err *e)

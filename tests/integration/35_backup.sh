@@ -27,6 +27,8 @@ case_backup_under_load() {
 		expect_ok
 	done
 	log_has coordinator COORDINATOR-BACKUP-MADE || fail "nothing is logged"
+	try amend store gc # an upload of before its start might still be on its way
+	expect_error 8 'ask again in [0-9]+ s'
 	try "$BIN/amend" store verify "$D/coordinator" # it runs
 	expect_error 1 'in use by process [0-9]+'
 }

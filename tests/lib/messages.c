@@ -476,7 +476,7 @@ static void fill_small(struct source *s, struct msg *m)
 		break;
 	case MSG_STORE_RUN:
 		m->u.store_run = (struct msg_store_run){ u64(s) | 1, coin(s) ? MSG_STORE_BACKUP : MSG_STORE_COLLECT,
-							 text(s, 4000) };
+							 text(s, 4000), u64(s) };
 		break;
 	case MSG_STORE_STATUS:
 		m->u.store_status = (struct msg_store_status){ code(s), coin(s), u64(s), u64(s),

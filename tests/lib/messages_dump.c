@@ -289,6 +289,7 @@ static void dump_published(const struct msg *m, struct buf *out)
 		PUT(m->u.store_run.id);
 		PUT(m->u.store_run.action);
 		PUT_TEXT(m->u.store_run.folder);
+		PUT(m->u.store_run.keep_versions);
 		break;
 	case MSG_STORE_STATUS:
 		PUT(m->u.store_status.code);

@@ -333,6 +333,46 @@ static void a_damaged_chunk_is_told(void **state)
 	cluster_stop(c->w->cluster);
 }
 
+static void old_versions_are_given_back(void **state)
+{
+	struct closed *c = *state;
+	struct cluster *cluster = c->w->cluster;
+	cluster_start(cluster);
+	EXPECT(c->w, CLI_PENDING, "store", "gc"); /* an upload of before this start may go on */
+	cli_expect_err(c->w, "ask again in ");
+	for (uint64_t v = 2; v <= 4; v++) {
+		char prompt[64];
+		snprintf(prompt, sizeof prompt, "Who leads town %d?", (int)v);
+		EXPECT(c->w, CLI_OK, "edit", "add", "--prompt", prompt, "--target", "Ada");
+		cli_fleet_join(c->w);
+		cli_fleet_work(c->w, v);
+	}
+	cluster_advance(cluster, 2 * STORE_GRACE_MS);
+	EXPECT(c->w, CLI_OK, "store", "gc", "-o", "json"); /* every version is kept, and all of it is named */
+	struct json *json = cli_json(c->w);
+	assert_int_equal(number(json, "chunks"), 0);
+	json_free(&json);
+	EXPECT(c->w, CLI_OK, "version", "show", "v1");
+	cluster_advance(cluster, 2 * STORE_GRACE_MS);
+	EXPECT(c->w, CLI_OK, "store", "gc", "--keep", "2", "-o", "json");
+	json = cli_json(c->w);
+	assert_true(number(json, "chunks") >= 4); /* two manifests and their roots at least */
+	json_free(&json);
+	EXPECT(c->w, CLI_NOT_FOUND, "version", "show", "v1");
+	cli_expect_err(c->w, "has no memories any more");
+	EXPECT(c->w, CLI_OK, "version", "show", "v3");
+	EXPECT(c->w, CLI_OK, "version", "show", "latest");
+	EXPECT(c->w, CLI_OK, "version", "list", "-o", "json"); /* that it was published stays known */
+	json = cli_json(c->w);
+	assert_int_equal(json_length(json), 4);
+	json_free(&json);
+	EXPECT(c->w, CLI_USAGE, "store", "gc", "--keep", "0");
+	cluster_restart(cluster);
+	cluster_stop(cluster);
+	EXPECT(c->w, CLI_OK, "store", "verify", c->store.folder);
+	EXPECT(c->w, CLI_OK, "audit", "fsck", c->store.folder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +384,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_file_that_was_cut_is_refused, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(damaged_and_lost_chunks_are_named, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_copy_takes_the_place_of_what_was_lost, closed_setup, closed_teardown),
+		cmocka_unit_test_setup_teardown(old_versions_are_given_back, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_damaged_chunk_is_told, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_cache_has_chunks_only, closed_setup, closed_teardown),
 	};
