@@ -217,6 +217,52 @@ static void test_close_is_idempotent(void **state)
 	store_close(&f->store);
 }
 
+static void read_and_wait(const struct fixture *f, int ready)
+{
+	struct store_options options = f->options;
+	struct store *store = NULL;
+	struct store_txn *txn = NULL;
+	struct err e = ERR_INIT;
+	uint64_t seq;
+	if (store_open(f->folder, &options, &store, &e) || store_begin_read(store, &txn, &e) ||
+	    store_event_last(txn, &seq, NULL, &e) || write(ready, "", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/* Its slot in LMDB's table of readers would hold every page that is freed from then on. */
+static void test_a_reader_that_was_killed_holds_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct store_space before, after;
+	uint8_t value[32768] = { 0 };
+	int ready[2];
+	char byte;
+	store_close(&f->store);
+	assert_int_equal(pipe(ready), 0);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		read_and_wait(f, ready[1]);
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	fixture_open(f);
+	for (int round = 0; round < 60; round++) {
+		fixture_begin(f);
+		value[0] = (uint8_t)round;
+		OK(f, store_meta_put(f->txn, "value", value, sizeof(value), &f->e));
+		fixture_commit(f);
+		if (round == 9)
+			OK(f, store_space_get(f->store, &before, &f->e));
+	}
+	OK(f, store_space_get(f->store, &after, &f->e));
+	assert_true(after.ledger_bytes <= before.ledger_bytes + sizeof(value)); /* and not 50 values more */
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_closed, fixture_teardown)
@@ -228,6 +274,8 @@ int main(void)
 		T(test_a_reader_sees_what_was_committed_when_it_began),
 		T(test_blobs_only),
 		T(test_close_is_idempotent),
+		cmocka_unit_test_setup_teardown(test_a_reader_that_was_killed_holds_nothing, fixture_setup,
+						fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
