@@ -233,6 +233,9 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 	case MSG_STORE_RUN:
 		coordinator__recv_store_run(c, r);
 		break;
+	case MSG_PUBLISH:
+		coordinator__recv_publish(c, r);
+		break;
 	case MSG_SHUTDOWN:
 		recv_shutdown(c, r);
 		break;

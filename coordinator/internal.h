@@ -105,8 +105,9 @@ struct need {
 	} * items;
 	size_t first, count, cap;
 };
-struct unserved { /* trained and published, waits for every node */
-	uint64_t seq, version;
+struct unserved { /* trained, waits for every node */
+	uint64_t seq;
+	uint64_t version; /* the first that holds it and is not rolled back; 0: none yet */
 	int64_t accepted_ms;
 	bool ended; /* meanwhile: it was never served */
 };
@@ -115,6 +116,15 @@ struct due {           /* an edit whose time will come, to begin or to end */
 	int64_t at_ms; /* wall clock */
 	uint64_t seq;
 	bool begins;
+};
+
+/* Between a commit and its version. What memory holds and no version does is published by a resume. */
+struct publishing {
+	bool paused;
+	bool unpublished;  /* a commit or a revocation was kept while something held its version back */
+	int64_t paused_ms; /* wall clock */
+	uint8_t paused_by[STORE_KEY_BYTES];
+	char reason[STORE_REASON_BYTES]; /* why it is paused */
 };
 
 struct merge_run {
@@ -182,6 +192,13 @@ struct coordinator {
 
 	uint64_t version; /* newest published */
 	struct hash version_content;
+	struct publishing publishing;
+	struct {
+		uint64_t request_id;
+		uint8_t key[PROTO_KEY_BYTES];
+		uint64_t version;
+		uint32_t back_count;
+	} rolled;                  /* the last rollback: it may be asked for again. version 0: none by this process */
 	struct unserved *unserved; /* in no order: a restart lists them by seq */
 	size_t unserved_count, unserved_cap;
 	bool nodes_changed;
@@ -354,7 +371,8 @@ struct ending {
 	bool restore;          /* what they superseded comes back as new edits */
 };
 struct ending_result {
-	uint64_t version; /* published without them, 0: none held them */
+	uint64_t version; /* published without them, 0: none held them, or publishing is held */
+	bool held;        /* the latter: versions go on to hold them */
 	size_t ended_count, restored_count;
 };
 /* The tombstones' manifest, then one transaction; the shards are retrained afterwards. 0, or what
@@ -370,16 +388,42 @@ int coordinator__due_add(struct coordinator *c, const struct store_edit *edit, s
 void coordinator__due_advance(struct coordinator *c);
 
 /* --- publish.c */
-/* Builds the manifest of what is in memory (with `merged`, which may be NULL) and stores its blob. */
+/* Builds the manifest of what is in memory (with `merged`, which may be NULL) and stores its blob. While publishing is
+ * held `out` has the version 0, and the two below only note that there is something to publish. */
 int coordinator__publish_prepare(struct coordinator *c, const struct store_merge *merged, const char *note,
 				 struct store_version *out, struct err *e) MUST_CHECK;
 int coordinator__publish_put(struct coordinator *c, struct store_version *publish,
 			     struct err *e) MUST_CHECK;                                     /* in c->txn */
 void coordinator__publish_done(struct coordinator *c, const struct store_version *publish); /* after the commit: hint */
+/* The same of a version that need not hold what memory does: what waits for a version goes on waiting. */
+struct publish_cause { /* what the version's event says of it */
+	const uint8_t *actor;
+	uint64_t rollback_to; /* 0: none */
+	struct msg_text reason;
+};
+int coordinator__version_put(struct coordinator *c, struct store_version *rec, const struct publish_cause *cause,
+			     struct err *e) MUST_CHECK; /* `cause`: NULL, this coordinator's own doing */
+void coordinator__version_done(struct coordinator *c, const struct store_version *publish);
 bool coordinator__merge_serves(const struct coordinator *c, const struct store_merge *merge);
 uint32_t coordinator__layer(const struct coordinator *c); /* UINT32_MAX: no worker was here yet, and none is set */
 /* The one that a model of so many layers is to be edited in, by the configuration. */
 uint32_t coordinator__layer_of(const struct coordinator *c, uint32_t layers);
+
+/* --- hold.c */
+bool coordinator__publish_held(const struct coordinator *c);
+/* Why newer edits are not published, for people; "" when they are. */
+void coordinator__held_text(const struct coordinator *c, char *out, size_t out_bytes);
+int coordinator__publishing_load(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
+int coordinator__publishing_put(struct coordinator *c, const struct publishing *publishing,
+				struct err *e) MUST_CHECK; /* in c->txn */
+/* In c->txn: edits and merges that have no version yet get this one, which holds all that memory does. */
+int coordinator__held_release(struct coordinator *c, uint64_t version, struct err *e) MUST_CHECK;
+void coordinator__held_released(struct coordinator *c, uint64_t version); /* after the commit */
+/* The edits of a manifest that its tombstones leave, ascending, appended as uint64_t. */
+int coordinator__manifest_seqs(struct coordinator *c, const struct hash *root, struct buf *seqs,
+			       struct err *e) MUST_CHECK;
+/* Of edits that wait to be served, those that are not among `seqs` (ascending) are in no version that counts. */
+void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs);
 
 /* --- served.c */
 int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,
@@ -476,5 +520,6 @@ void coordinator__store_work_poll(struct coordinator *c);
 void coordinator__store_work_stop(struct coordinator *c); /* asks it to end; does not wait */
 void coordinator__store_work_free(struct coordinator *c); /* waits for its end */
 void coordinator__recv_revoke(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_publish(struct coordinator *c, const struct msg_received *received);
 
 #endif

@@ -384,6 +384,22 @@ static int load_layer(struct coordinator *c, struct store_txn *txn, struct err *
 	return rc == 0 ? check_layer(c, e) : rc;
 }
 
+/* After a rollback edits that a version held are in none that counts. */
+static int unserved_hold(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct store_version newest;
+	struct buf seqs = BUF_INIT;
+	if (c->unserved_count == 0 || !c->publishing.paused)
+		return 0;
+	int rc = store_version_get(txn, c->version, &newest, e);
+	if (rc == 0)
+		rc = coordinator__manifest_seqs(c, &newest.root, &seqs, e);
+	if (rc == 0)
+		coordinator__unserved_hold(c, &seqs);
+	buf_free(&seqs);
+	return rc;
+}
+
 static int load_unserved(struct coordinator *c, struct store_txn *txn, struct err *e)
 {
 	for (uint64_t from = 1;;) {
@@ -393,7 +409,7 @@ static int load_unserved(struct coordinator *c, struct store_txn *txn, struct er
 			rc = coordinator__unserved_add(c, edit.seq, edit.version, edit.accepted_ms, e);
 		if (rc == ERR_NOT_FOUND) {
 			err_clear(e);
-			return 0;
+			return unserved_hold(c, txn, e);
 		}
 		if (rc != 0)
 			return rc;
@@ -501,6 +517,8 @@ int coordinator__load(struct coordinator *c, struct err *e)
 		rc = coordinator__blobs_check(c, txn, e);
 	if (rc == 0)
 		rc = load_layer(c, txn, e);
+	if (rc == 0)
+		rc = coordinator__publishing_load(c, txn, e);
 	if (rc == 0)
 		rc = load_unserved(c, txn, e);
 	if (rc == 0)

@@ -197,6 +197,8 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 {
 	struct draft d = { .memories = NULL };
 	memset(out, 0, sizeof *out);
+	if (coordinator__publish_held(c))
+		return 0;
 	int rc = draft_make(c, merged, &d);
 	if (rc != 0)
 		err_set(e, rc, "out of memory");
@@ -213,7 +215,24 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 	return 0;
 }
 
+/* What would have become a version waits for the next one. */
+static int unpublished_put(struct coordinator *c, struct err *e)
+{
+	struct publishing next = c->publishing;
+	next.unpublished = true;
+	return c->publishing.unpublished ? 0 : coordinator__publishing_put(c, &next, e);
+}
+
 int coordinator__publish_put(struct coordinator *c, struct store_version *rec, struct err *e)
+{
+	if (rec->version == 0)
+		return unpublished_put(c, e);
+	int rc = coordinator__version_put(c, rec, NULL, e);
+	return rc == 0 ? coordinator__held_release(c, rec->version, e) : rc;
+}
+
+int coordinator__version_put(struct coordinator *c, struct store_version *rec, const struct publish_cause *cause,
+			     struct err *e)
 {
 	struct buf json = BUF_INIT;
 	struct json_w w;
@@ -229,8 +248,14 @@ int coordinator__publish_put(struct coordinator *c, struct store_version *rec, s
 	json_w_member_uint(&w, "memories", rec->memory_count);
 	json_w_member_uint(&w, "edits", rec->edit_count);
 	json_w_member_str(&w, "note", rec->note);
+	if (cause != NULL && cause->rollback_to != 0) {
+		json_w_member_uint(&w, "rollback_to", cause->rollback_to);
+		json_w_member_strn(&w, "reason", cause->reason.text, cause->reason.len);
+		json_w_member_str(&w, "publishing", "paused");
+	}
 	json_w_close(&w);
-	int rc = coordinator__event(c, STORE_EVENT_VERSION_PUBLISHED, NULL, &json, &rec->event_seq, e);
+	int rc = coordinator__event(c, STORE_EVENT_VERSION_PUBLISHED, cause != NULL ? cause->actor : NULL, &json,
+				    &rec->event_seq, e);
 	if (rc == 0)
 		rc = store_version_put(c->txn, rec, e);
 	if (rc == 0)
@@ -239,6 +264,18 @@ int coordinator__publish_put(struct coordinator *c, struct store_version *rec, s
 }
 
 void coordinator__publish_done(struct coordinator *c, const struct store_version *publish)
+{
+	if (publish->version == 0) {
+		c->publishing.unpublished = true;
+		log_event(LOG_INFO, "COORDINATOR-VERSION-HELD", LOGF_U("latest", c->version));
+		return;
+	}
+	c->publishing.unpublished = false;
+	coordinator__held_released(c, publish->version);
+	coordinator__version_done(c, publish);
+}
+
+void coordinator__version_done(struct coordinator *c, const struct store_version *publish)
 {
 	struct err e = ERR_INIT;
 	struct msg msg = { .type = MSG_HINT };

@@ -117,10 +117,13 @@ static void revoke(struct coordinator *c, const struct msg_received *received, c
 	log_event(LOG_INFO, "COORDINATOR-EDITS-REVOKED", LOGF_U("edits", result.ended_count),
 		  LOGF_U("restored", result.restored_count), LOGF_U("version", result.version),
 		  LOGF_X("by", received->peer_key, 8), LOGF_SN("reason", ask->reason.text, ask->reason.len));
+	char held[ERR_TEXT_BYTES_MAX] = "";
+	if (result.held)
+		coordinator__held_text(c, held, sizeof held);
 	struct msg_revoke_reply answer = { .version = result.version,
 					   .revoked_count = (uint32_t)result.ended_count,
 					   .restored_count = (uint32_t)result.restored_count,
-					   .text = coordinator__text("") };
+					   .text = coordinator__text(held) };
 	reply(c, received, &answer);
 }
 

@@ -13,6 +13,7 @@ void coordinator__recv_version_list(struct coordinator *c, const struct msg_rece
 	struct msg_version *versions = fault_calloc(limit, sizeof *versions);
 	struct store_txn *txn = NULL;
 	struct err e = ERR_INIT;
+	char held[ERR_TEXT_BYTES_MAX];
 	struct msg msg = { .type = MSG_VERSION_LIST_REPLY };
 	int rc = recs == NULL || versions == NULL ? err_set(&e, ERR_NOMEM, "out of memory")
 						  : store_begin_read(c->store, &txn, &e);
@@ -32,6 +33,8 @@ void coordinator__recv_version_list(struct coordinator *c, const struct msg_rece
 	msg.u.version_list_reply.versions = versions;
 	msg.u.version_list_reply.version_count = n;
 	msg.u.version_list_reply.latest = c->version;
+	coordinator__held_text(c, held, sizeof held);
+	msg.u.version_list_reply.held = coordinator__text(held);
 	if (rc == 0)
 		coordinator__reply(c, received, &msg);
 	else

@@ -189,7 +189,7 @@ static int end_one(struct coordinator *c, const struct ending *ending, struct st
 }
 
 static int end_write(struct coordinator *c, const struct ending *ending, struct store_edit *edits, size_t count,
-		     struct store_version *publish, struct err *e)
+		     bool published, struct store_version *publish, struct err *e)
 {
 	int rc = coordinator__begin(c, e);
 	if (rc == 0 && ending->state == STORE_EDIT_STATE_REVOKED)
@@ -198,7 +198,7 @@ static int end_write(struct coordinator *c, const struct ending *ending, struct 
 		rc = end_one(c, ending, &edits[i], e);
 	for (size_t i = 0; rc == 0 && ending->restore && i < count; i++)
 		rc = restore_of(c, ending, &edits[i], e);
-	if (rc == 0 && publish->version != 0)
+	if (rc == 0 && published)
 		rc = coordinator__publish_put(c, publish, e);
 	return rc == 0 ? coordinator__commit(c, "coordinator.revoke.before_commit", "coordinator.revoke.after_commit",
 					     e)
@@ -241,7 +241,7 @@ int coordinator__edits_end(struct coordinator *c, const struct ending *ending, s
 	if (rc == 0 && published)
 		rc = publish_note(c, ending, out->ended_count, &publish, e);
 	if (rc == 0 && out->ended_count > 0)
-		rc = end_write(c, ending, edits, out->ended_count, &publish, e);
+		rc = end_write(c, ending, edits, out->ended_count, published, &publish, e);
 	free(edits);
 	if (rc != 0) {
 		coordinator__txn_failed(c, e);
@@ -249,7 +249,8 @@ int coordinator__edits_end(struct coordinator *c, const struct ending *ending, s
 	}
 	out->restored_count = (size_t)(accepted_total(c) - before);
 	out->version = publish.version;
-	if (publish.version != 0)
+	out->held = published && publish.version == 0;
+	if (published)
 		coordinator__publish_done(c, &publish);
 	return 0;
 }

@@ -59,6 +59,11 @@ void coordinator__visible_quantiles(const struct coordinator *c, double *p50, do
 	free(sorted);
 }
 
+static bool is_reached(const struct unserved *waiting, uint64_t reached)
+{
+	return waiting->version != 0 && waiting->version <= reached;
+}
+
 static int serve_batch(struct coordinator *c, uint64_t reached, size_t *taken, struct err *e)
 {
 	int64_t now = env_wall_ms(c->env);
@@ -67,7 +72,7 @@ static int serve_batch(struct coordinator *c, uint64_t reached, size_t *taken, s
 	for (*taken = 0; rc == 0 && *taken < c->unserved_count && marked < SERVED_BATCH; (*taken)++) {
 		struct store_edit edit;
 		struct unserved *waiting = &c->unserved[*taken];
-		if (waiting->version > reached)
+		if (!is_reached(waiting, reached))
 			continue;
 		rc = store_edit_get(c->txn, waiting->seq, &edit, e);
 		waiting->ended = rc == 0 && edit.state != STORE_EDIT_STATE_TRAINED;
@@ -86,7 +91,7 @@ static void list_shrink(struct coordinator *c, uint64_t reached, size_t taken)
 	int64_t now = env_wall_ms(c->env);
 	size_t kept = 0;
 	for (size_t i = 0; i < c->unserved_count; i++) {
-		if (i >= taken || c->unserved[i].version > reached)
+		if (i >= taken || !is_reached(&c->unserved[i], reached))
 			c->unserved[kept++] = c->unserved[i];
 		else if (!c->unserved[i].ended)
 			visible_add(c, now > c->unserved[i].accepted_ms ? (double)(now - c->unserved[i].accepted_ms)
@@ -98,7 +103,7 @@ static void list_shrink(struct coordinator *c, uint64_t reached, size_t taken)
 static bool any_served(const struct coordinator *c, uint64_t reached)
 {
 	for (size_t i = 0; i < c->unserved_count; i++) {
-		if (c->unserved[i].version <= reached)
+		if (is_reached(&c->unserved[i], reached))
 			return true;
 	}
 	return false;

@@ -202,6 +202,8 @@ int cli_edit_revoke(struct cli *cli, const struct cli_args *args);
 int cli_edit_wait(struct cli *cli, const struct cli_args *args);
 int cli_version_list(struct cli *cli, const struct cli_args *args);
 int cli_version_show(struct cli *cli, const struct cli_args *args);
+int cli_version_rollback(struct cli *cli, const struct cli_args *args);
+int cli_version_resume(struct cli *cli, const struct cli_args *args);
 int cli_merge_run(struct cli *cli, const struct cli_args *args);
 int cli_fleet_status(struct cli *cli, const struct cli_args *args);
 int cli_ask(struct cli *cli, const struct cli_args *args);

@@ -117,9 +117,10 @@ static int blobs_open(struct cli_manifest *out, struct err *e)
 	return store_open(out->folder, &options, &out->blobs, e);
 }
 
-static int manifest_ask(struct cli *cli, uint64_t version, struct hash *root, struct hash *content, struct err *e)
+/* *version: 0 asks for the newest; then the one that was found. */
+static int manifest_ask(struct cli *cli, uint64_t *version, struct hash *root, struct hash *content, struct err *e)
 {
-	struct msg request = { .type = MSG_GET_MANIFEST, .u.get_manifest = { .version = version } };
+	struct msg request = { .type = MSG_GET_MANIFEST, .u.get_manifest = { .version = *version } };
 	struct msg_received *reply = NULL;
 	int rc = cli_call(cli, &request, &reply, e);
 	if (rc != 0)
@@ -128,13 +129,14 @@ static int manifest_ask(struct cli *cli, uint64_t version, struct hash *root, st
 		rc = reply->msg.u.manifest.code == ERR_CLOSED
 			     ? err_set(e, ERR_NOT_FOUND,
 				       "version v%llu has no memories any more: `amend store gc` has given them back",
-				       (unsigned long long)version)
-		     : version == 0 ? err_set(e, ERR_NOT_FOUND, "no version is published yet; submit an edit first")
+				       (unsigned long long)*version)
+		     : *version == 0 ? err_set(e, ERR_NOT_FOUND, "no version is published yet; submit an edit first")
 				    : err_set(e, ERR_NOT_FOUND,
 					      "version v%llu does not exist; `amend version list` shows them all",
-					      (unsigned long long)version);
+					      (unsigned long long)*version);
 	*root = reply->msg.u.manifest.root;
 	*content = reply->msg.u.manifest.content;
+	*version = reply->msg.u.manifest.version;
 	msg_free(&reply);
 	return rc;
 }
@@ -143,7 +145,7 @@ int cli_manifest_pull(struct cli *cli, uint64_t version, struct cli_manifest *ou
 {
 	struct hash root;
 	memset(out, 0, sizeof *out);
-	int rc = manifest_ask(cli, version, &root, &out->content, e);
+	int rc = manifest_ask(cli, &version, &root, &out->content, e);
 	if (rc == 0)
 		rc = blobs_open(out, e);
 	if (rc == 0)
@@ -152,6 +154,7 @@ int cli_manifest_pull(struct cli *cli, uint64_t version, struct cli_manifest *ou
 		rc = arena_new(1 << 16, 0, &out->arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 	if (rc == 0)
 		rc = version_manifest_read(out->blobs, &root, &out->content, NULL, out->arena, &out->manifest, e);
+	out->manifest.version = version; /* after a rollback the manifest itself has the number of the old one */
 	if (rc != 0)
 		cli_manifest_free(out);
 	return rc;

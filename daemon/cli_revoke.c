@@ -36,6 +36,9 @@ static int result_print(struct cli *cli, const struct msg_revoke_reply *reply)
 	if (reply->version != 0)
 		printf(", gone from v%llu on; the shard is trained anew without %s", (unsigned long long)reply->version,
 		       reply->revoked_count == 1 ? "it" : "them");
+	else if (reply->text.len > 0)
+		printf(", but what is live goes on to hold %s: %.*s", reply->revoked_count == 1 ? "it" : "them",
+		       (int)reply->text.len, reply->text.text);
 	else
 		printf(", no version has held %s", reply->revoked_count == 1 ? "it" : "them");
 	if (reply->restored_count > 0)

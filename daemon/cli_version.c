@@ -51,6 +51,7 @@ struct versions {
 	struct cli *cli;
 	struct cli_table *table;
 	struct json_w json;
+	char held[ERR_TEXT_BYTES_MAX]; /* why newer edits are not published */
 };
 
 static void versions_add(struct versions *l, const struct msg_version *v)
@@ -75,6 +76,8 @@ static int versions_read(struct versions *l, struct err *e)
 		for (size_t i = 0; i < list->version_count; i++)
 			versions_add(l, &list->versions[i]);
 		latest = list->version_count > 0 ? list->latest : 0;
+		snprintf(l->held, sizeof l->held, "%.*s", (int)list->held.len,
+			 list->held.len > 0 ? list->held.text : "");
 		from += list->version_count;
 		msg_free(&reply);
 	}
@@ -101,6 +104,8 @@ int cli_version_list(struct cli *cli, const struct cli_args *args)
 		status = cli_emit(cli, &text);
 	else if (cli->output != CLI_NAME)
 		status = cli_table_print(cli, &l.table);
+	if (rc == 0 && l.held[0] != '\0' && !cli->quiet)
+		cli_line(stderr, "amend: %s", l.held);
 	cli_table_free(&l.table);
 	buf_free(&text);
 	return status;
@@ -403,6 +408,7 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 		json_w_member_strn(&w, "merge_phase", f->merge_phase.text, f->merge_phase.len);
 		json_w_member_strn(&w, "merge_reason", f->merge_reason.text, f->merge_reason.len);
 	}
+	json_w_member_strn(&w, "publish_held", f->publish_held.text, f->publish_held.len);
 	json_w_member_strn(&w, "write_trouble", f->write_trouble.text, f->write_trouble.len);
 	json_w_member_real(&w, "visible_p50_seconds", f->visible_p50_ms / 1e3);
 	json_w_member_real(&w, "visible_p99_seconds", f->visible_p99_ms / 1e3);
@@ -465,6 +471,8 @@ static void fleet_reasons(const struct msg_fleet_reply *f)
 				 (unsigned long long)m->failed_version, (int)m->failed_reason.len,
 				 m->failed_reason.text);
 	}
+	if (f->publish_held.len > 0)
+		cli_line(stdout, "%.*s", (int)f->publish_held.len, f->publish_held.text);
 	if (f->write_trouble.len > 0)
 		cli_line(stdout, "the coordinator keeps nothing new: %.*s", (int)f->write_trouble.len,
 			 f->write_trouble.text);

@@ -94,9 +94,10 @@ static int read_manifest(struct node_load *load, struct err *e)
 	buf_clear(&load->roots);
 	rc = version_manifest_read(load->sync->blobs, &load->version.root, &load->version.content,
 				   &load->sync->config.base_model, load->arena, &load->manifest, e);
-	if (rc == 0 && load->manifest.version != load->version.version)
+	if (rc == 0 && load->manifest.version > load->version.version)
 		rc = err_set(e, ERR_CORRUPT, "the manifest of version %llu says that it is version %llu",
 			     (unsigned long long)load->version.version, (unsigned long long)load->manifest.version);
+	load->manifest.version = load->version.version; /* an earlier one's, after a rollback to it */
 	return rc == 0 ? version_manifest_roots(&load->manifest, &load->roots, e) : rc;
 }
 

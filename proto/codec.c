@@ -59,6 +59,8 @@ static const struct type_row {
 	{ MSG_REVOKE_REPLY, "RevokeReply", 4 * KIB, &codec__revoke_reply },
 	{ MSG_STORE_RUN, "StoreRun", 8 * KIB, &codec__store_run },
 	{ MSG_STORE_STATUS, "StoreStatus", 4 * KIB, &codec__store_status },
+	{ MSG_PUBLISH, "Publish", 4 * KIB, &codec__publish },
+	{ MSG_PUBLISH_REPLY, "PublishReply", 4 * KIB, &codec__publish_reply },
 	{ MSG_ERROR, "Error", 4 * KIB, &codec__error },
 };
 

@@ -82,6 +82,7 @@ static const struct codec__row fleet_reply_rows[] = {
 	ROW_TEXT(22, msg_fleet_reply, write_trouble, CODEC_REASON_BYTES_MAX),
 	ROW_LIST(23, msg_fleet_reply, refused_keys, refused_key_count, msg_refused_key, &refused_key,
 		 MSG_REFUSED_KEYS_MAX),
+	ROW_TEXT(24, msg_fleet_reply, publish_held, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__fleet_reply, amend__fleet_reply__descriptor, msg_fleet_reply, fleet_reply_rows);
 

@@ -54,6 +54,21 @@ static CODEC_TABLE(version, amend__version__descriptor, msg_version, version_row
 static const struct codec__row version_list_reply_rows[] = {
 	ROW_LIST(1, msg_version_list_reply, versions, version_count, msg_version, &version, VERSIONS_MAX),
 	ROW_U64(2, msg_version_list_reply, latest, 0, UINT64_MAX),
+	ROW_TEXT(3, msg_version_list_reply, held, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__version_list_reply, amend__version_list_reply__descriptor, msg_version_list_reply,
 	    version_list_reply_rows);
+
+static const struct codec__row publish_rows[] = {
+	ROW_ENUM(1, msg_publish, action, MSG_PUBLISH_ROLLBACK, MSG_PUBLISH_RESUME),
+	ROW_U64(2, msg_publish, version, 0, UINT64_MAX),
+	ROW_TEXT(3, msg_publish, reason, MSG_PUBLISH_REASON_BYTES_MAX),
+};
+CODEC_TABLE(codec__publish, amend__publish__descriptor, msg_publish, publish_rows);
+
+static const struct codec__row publish_reply_rows[] = {
+	ROW_CODE(1, msg_publish_reply, code),    ROW_U64(2, msg_publish_reply, version, 0, UINT64_MAX),
+	ROW_HASH(3, msg_publish_reply, content), ROW_U32(4, msg_publish_reply, back_count, 0, UINT32_MAX),
+	ROW_BOOL(5, msg_publish_reply, already), ROW_TEXT(6, msg_publish_reply, text, CODEC_REASON_BYTES_MAX),
+};
+CODEC_TABLE(codec__publish_reply, amend__publish_reply__descriptor, msg_publish_reply, publish_reply_rows);

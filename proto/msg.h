@@ -15,13 +15,14 @@
 #define MSG_HASHES_MAX       2048
 #define MSG_RESULTS_MAX      4096 /* of one ShardCommit */
 /* Of one Submit; so many answers with texts of the stated lengths keep to SubmitReply's cap. */
-#define MSG_SUBMIT_RECORDS_MAX      512
-#define MSG_SUBMIT_ID_BYTES_MAX     159
-#define MSG_SUBMIT_REASON_BYTES_MAX 255
-#define MSG_GROUP_BYTES_MAX         2048 /* a group's name */
-#define MSG_REVOKE_REASON_BYTES_MAX 1024
-#define MSG_FOLDER_BYTES_MAX        4000
-#define MSG_EDIT_HISTORY_MAX        16
+#define MSG_SUBMIT_RECORDS_MAX       512
+#define MSG_SUBMIT_ID_BYTES_MAX      159
+#define MSG_SUBMIT_REASON_BYTES_MAX  255
+#define MSG_GROUP_BYTES_MAX          2048 /* a group's name */
+#define MSG_REVOKE_REASON_BYTES_MAX  1024
+#define MSG_PUBLISH_REASON_BYTES_MAX 1024
+#define MSG_FOLDER_BYTES_MAX         4000
+#define MSG_EDIT_HISTORY_MAX         16
 
 enum msg_type {
 	/* submit.proto */
@@ -56,6 +57,8 @@ enum msg_type {
 	MSG_NODE_STATUS,
 	MSG_VERSION_LIST,
 	MSG_VERSION_LIST_REPLY,
+	MSG_PUBLISH,
+	MSG_PUBLISH_REPLY,
 	/* admin.proto */
 	MSG_MERGE_RUN = 80,
 	MSG_MERGE_STATUS,
@@ -303,6 +306,24 @@ struct msg_version_list_reply {
 	const struct msg_version *versions;
 	size_t version_count;
 	uint64_t latest;
+	struct msg_text held; /* why newer edits are not published; empty: they are */
+};
+/* Publish: an administrator's say about what is published. A rollback publishes an old version's manifest again, under
+ * the next number, and pauses publishing; a resume publishes what there is. */
+enum msg_publish_action { MSG_PUBLISH_ROLLBACK = 1, MSG_PUBLISH_RESUME };
+struct msg_publish {
+	enum msg_publish_action action;
+	uint64_t version;       /* to roll back to */
+	struct msg_text reason; /* of a rollback */
+};
+struct msg_publish_reply {
+	int code;            /* 0; ERR_INVALID; ERR_NOT_FOUND: no such version; ERR_AGAIN, ERR_FULL */
+	uint64_t version;    /* published by it; 0: none */
+	struct hash content; /* of its manifest */
+	uint32_t
+		back_count; /* edits that are served again though they were revoked, superseded or have expired since */
+	bool already;       /* resume: publishing was not paused */
+	struct msg_text text;
 };
 
 /* StoreRun: work on the coordinator's data folder. `id` is chosen by who asks, not 0, the same for every question after
@@ -371,6 +392,7 @@ struct msg_fleet_reply {
 	size_t refused_key_count;
 	uint64_t merge; /* that is under way; 0: none */
 	struct msg_text merge_phase, merge_reason;
+	struct msg_text publish_held;          /* why newer edits are not published; empty: they are */
 	struct msg_text write_trouble;         /* why the coordinator keeps nothing new; empty: it does */
 	double visible_p50_ms, visible_p99_ms; /* accepted → served by every node, over edits of this process's life */
 };
@@ -384,8 +406,8 @@ struct msg_revoke_reply {
 	int code;         /* 0; ERR_NOT_FOUND; ERR_CONFLICT: not live, for another reason; ERR_AGAIN, ERR_FULL */
 	uint64_t version; /* published without them, 0: none held them */
 	uint32_t revoked_count, restored_count;
-	bool already; /* they were revoked before */
-	struct msg_text text;
+	bool already;         /* they were revoked before */
+	struct msg_text text; /* why not, or why what is live goes on to hold them; else empty */
 };
 struct msg_error { /* answer to what could not be handled */
 	int code;
@@ -421,6 +443,8 @@ struct msg {
 		struct msg_node_status node_status;
 		struct msg_version_list version_list;
 		struct msg_version_list_reply version_list_reply;
+		struct msg_publish publish;
+		struct msg_publish_reply publish_reply;
 		struct msg_merge_run merge_run;
 		struct msg_merge_status merge_status;
 		struct msg_fleet_reply fleet_reply;

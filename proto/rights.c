@@ -32,6 +32,7 @@ static const struct {
 	{ MSG_SHUTDOWN, A },
 	{ MSG_REVOKE, A },
 	{ MSG_STORE_RUN, A },
+	{ MSG_PUBLISH, A },
 };
 
 bool proto_right(unsigned roles, int message_type)

@@ -32,6 +32,8 @@ const int test_message_types[] = {
 	MSG_NODE_STATUS,
 	MSG_VERSION_LIST,
 	MSG_VERSION_LIST_REPLY,
+	MSG_PUBLISH,
+	MSG_PUBLISH_REPLY,
 	MSG_MERGE_RUN,
 	MSG_MERGE_STATUS,
 	MSG_FLEET,
@@ -342,6 +344,7 @@ static void fill_version_list_reply(struct source *s, struct msg_version_list_re
 		v[i] = (struct msg_version){ u64(s), hash(s), hash(s), when(s), u32(s), u32(s), text(s, 255) };
 	m->versions = v;
 	m->latest = u64(s);
+	m->held = text(s, 500);
 }
 
 static void fill_merge_status(struct source *s, struct msg_merge_status *m)
@@ -408,6 +411,7 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->merge_phase = text(s, 64);
 	m->merge_reason = text(s, 500);
 	m->write_trouble = text(s, 500);
+	m->publish_held = text(s, 500);
 	m->refused_key_count = some(s);
 	struct msg_refused_key *keys = many(s, m->refused_key_count, sizeof(*keys));
 	for (size_t i = 0; i < m->refused_key_count; i++) {
@@ -469,6 +473,14 @@ static void fill_small(struct source *s, struct msg *m)
 		break;
 	case MSG_REVOKE:
 		m->u.revoke = (struct msg_revoke){ text(s, 159), text(s, 2000), text(s, 1024), coin(s) };
+		break;
+	case MSG_PUBLISH:
+		m->u.publish = (struct msg_publish){ coin(s) ? MSG_PUBLISH_ROLLBACK : MSG_PUBLISH_RESUME, u64(s),
+						     text(s, 1024) };
+		break;
+	case MSG_PUBLISH_REPLY:
+		m->u.publish_reply =
+			(struct msg_publish_reply){ code(s), u64(s), hash(s), u32(s), coin(s), text(s, 1024) };
 		break;
 	case MSG_REVOKE_REPLY:
 		m->u.revoke_reply =

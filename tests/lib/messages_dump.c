@@ -166,6 +166,7 @@ static void dump_version_list_reply(const struct msg_version_list_reply *m, stru
 		PUT_TEXT(m->versions[i].note);
 	}
 	PUT(m->latest);
+	PUT_TEXT(m->held);
 }
 
 static void dump_merge_status(const struct msg_merge_status *m, struct buf *out)
@@ -233,6 +234,7 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 	PUT_TEXT(m->merge_phase);
 	PUT_TEXT(m->merge_reason);
 	PUT_TEXT(m->write_trouble);
+	PUT_TEXT(m->publish_held);
 	for (size_t i = 0; i < m->refused_key_count; i++) {
 		PUT(m->refused_keys[i].key);
 		PUT(m->refused_keys[i].ms_ago);
@@ -276,6 +278,19 @@ static void dump_published(const struct msg *m, struct buf *out)
 		PUT_TEXT(m->u.revoke.group);
 		PUT_TEXT(m->u.revoke.reason);
 		PUT(m->u.revoke.restore_superseded);
+		break;
+	case MSG_PUBLISH:
+		PUT(m->u.publish.action);
+		PUT(m->u.publish.version);
+		PUT_TEXT(m->u.publish.reason);
+		break;
+	case MSG_PUBLISH_REPLY:
+		PUT(m->u.publish_reply.code);
+		PUT(m->u.publish_reply.version);
+		PUT(m->u.publish_reply.content);
+		PUT(m->u.publish_reply.back_count);
+		PUT(m->u.publish_reply.already);
+		PUT_TEXT(m->u.publish_reply.text);
 		break;
 	case MSG_REVOKE_REPLY:
 		PUT(m->u.revoke_reply.code);

@@ -1,0 +1,201 @@
+/* recv_publish.c: an administrator rolls back to an old version, which pauses publishing, or lets it go on. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void reply(struct coordinator *c, const struct msg_received *received, const struct msg_publish_reply *answer)
+{
+	struct msg msg = { .type = MSG_PUBLISH_REPLY };
+	msg.u.publish_reply = *answer;
+	msg.u.publish_reply.text = answer->text.text != NULL ? answer->text : coordinator__text("");
+	coordinator__reply(c, received, &msg);
+}
+
+static void refuse(struct coordinator *c, const struct msg_received *received, const struct err *e)
+{
+	struct msg_publish_reply answer = { .code = e->code, .text = coordinator__text(e->text) };
+	reply(c, received, &answer);
+}
+
+/* --- Rolling back. */
+
+struct rollback {
+	struct store_version to, rec; /* the old version, and its new record */
+	struct buf seqs;              /* uint64_t, ascending: the edits that it serves */
+	uint32_t back_count;
+};
+
+/* Edits that it serves and that have ended since. */
+static int count_back(struct store_txn *txn, struct rollback *roll, struct err *e)
+{
+	const uint64_t *seqs = (const void *)roll->seqs.data;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < roll->seqs.len / sizeof *seqs; i++) {
+		struct store_edit edit;
+		rc = store_edit_get(txn, seqs[i], &edit, e);
+		roll->back_count += rc == 0 && !coordinator__edit_live(edit.state);
+	}
+	return rc;
+}
+
+static int rollback_find(struct coordinator *c, const struct msg_publish *ask, struct rollback *roll, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	if (ask->reason.len == 0)
+		return err_set(e, ERR_INVALID, "a rollback needs a reason: it is kept in the ledger");
+	int rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = store_version_get(txn, ask->version, &roll->to, e);
+	if (rc == ERR_NOT_FOUND)
+		err_set(e, rc, "version %" PRIu64 " does not exist; `amend version list` shows them all", ask->version);
+	if (rc == 0)
+		rc = coordinator__manifest_seqs(c, &roll->to.root, &roll->seqs, e);
+	if (rc == 0)
+		rc = count_back(txn, roll, e);
+	store_abort(&txn);
+	return rc;
+}
+
+static int rollback_write(struct coordinator *c, const struct msg_received *received, struct rollback *roll,
+			  struct publishing *next, struct err *e)
+{
+	const struct msg_publish *ask = &received->msg.u.publish;
+	struct publish_cause cause = { received->peer_key, ask->version, ask->reason };
+	char note[STORE_REASON_BYTES + MSG_PUBLISH_REASON_BYTES_MAX];
+	snprintf(note, sizeof note, "rollback to v%" PRIu64 ": %.*s", ask->version, (int)ask->reason.len,
+		 ask->reason.text);
+	roll->rec = roll->to;
+	roll->rec.version = c->version + 1;
+	roll->rec.published_ms = env_wall_ms(c->env);
+	coordinator__copy_text(roll->rec.note, sizeof roll->rec.note, coordinator__text(note));
+	*next = (struct publishing){ .paused = true, .unpublished = true, .paused_ms = roll->rec.published_ms };
+	memcpy(next->paused_by, received->peer_key, sizeof next->paused_by);
+	coordinator__copy_text(next->reason, sizeof next->reason, coordinator__text(note));
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__version_put(c, &roll->rec, &cause, e);
+	if (rc == 0)
+		rc = coordinator__publishing_put(c, next, e);
+	return rc == 0 ? coordinator__commit(c, "coordinator.rollback.before_commit",
+					     "coordinator.rollback.after_commit", e)
+		       : rc;
+}
+
+static void rolled_reply(struct coordinator *c, const struct msg_received *received)
+{
+	struct msg_publish_reply answer = { .version = c->rolled.version,
+					    .content = c->version_content,
+					    .back_count = c->rolled.back_count };
+	reply(c, received, &answer);
+}
+
+static bool is_again(const struct coordinator *c, const struct msg_received *received)
+{
+	return c->rolled.version == c->version && c->publishing.paused &&
+	       c->rolled.request_id == received->msg.request_id &&
+	       memcmp(c->rolled.key, received->peer_key, sizeof c->rolled.key) == 0;
+}
+
+static void rollback(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_publish *ask = &received->msg.u.publish;
+	struct rollback roll = { .seqs = BUF_INIT };
+	struct publishing next;
+	struct err e = ERR_INIT;
+	if (is_again(c, received)) {
+		rolled_reply(c, received); /* its answer was lost */
+		return;
+	}
+	int rc = rollback_find(c, ask, &roll, &e);
+	if (rc != 0) {
+		refuse(c, received, &e);
+		buf_free(&roll.seqs);
+		return;
+	}
+	rc = rollback_write(c, received, &roll, &next, &e);
+	if (rc == 0) {
+		c->publishing = next;
+		coordinator__unserved_hold(c, &roll.seqs);
+		coordinator__version_done(c, &roll.rec);
+		c->rolled.request_id = received->msg.request_id;
+		memcpy(c->rolled.key, received->peer_key, sizeof c->rolled.key);
+		c->rolled.version = roll.rec.version;
+		c->rolled.back_count = roll.back_count;
+		log_event(LOG_WARN, "COORDINATOR-ROLLED-BACK", LOGF_U("to", ask->version),
+			  LOGF_U("version", roll.rec.version), LOGF_X("by", received->peer_key, 8),
+			  LOGF_SN("reason", ask->reason.text, ask->reason.len));
+		rolled_reply(c, received);
+	} else {
+		coordinator__txn_failed(c, &e);
+		if (c->failure.code == 0)
+			refuse(c, received, &e);
+	}
+	buf_free(&roll.seqs);
+}
+
+/* --- Going on. */
+
+static int resume_event(struct coordinator *c, const struct msg_received *received, struct err *e)
+{
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_w_member_str(&w, "publishing", "resumed");
+	json_w_close(&w);
+	return coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, received->peer_key, &json, NULL, e);
+}
+
+/* What there is becomes a version with the same transaction, so that a resume is the end of it. */
+static int resume_write(struct coordinator *c, const struct msg_received *received, struct store_version *publish,
+			struct err *e)
+{
+	const struct publishing next = { .paused = false };
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = resume_event(c, received, e);
+	if (rc == 0)
+		rc = coordinator__publishing_put(c, &next, e);
+	if (rc == 0)
+		rc = coordinator__publish_put(c, publish, e);
+	return rc == 0 ? coordinator__commit(c, "coordinator.resume.before_commit", "coordinator.resume.after_commit",
+					     e)
+		       : rc;
+}
+
+static void resume(struct coordinator *c, const struct msg_received *received)
+{
+	struct publishing before = c->publishing;
+	struct store_version publish;
+	struct err e = ERR_INIT;
+	if (!before.paused) { /* asked again, or by another */
+		struct msg_publish_reply answer = { .already = true };
+		reply(c, received, &answer);
+		return;
+	}
+	c->publishing = (struct publishing){ .paused = false };
+	int rc = coordinator__publish_prepare(c, NULL, "publishing goes on", &publish, &e);
+	if (rc == 0)
+		rc = resume_write(c, received, &publish, &e);
+	if (rc != 0) {
+		c->publishing = before;
+		coordinator__txn_failed(c, &e);
+		if (c->failure.code == 0)
+			refuse(c, received, &e);
+		return;
+	}
+	log_event(LOG_INFO, "COORDINATOR-PUBLISHING-RESUMED", LOGF_X("by", received->peer_key, 8));
+	coordinator__publish_done(c, &publish);
+	struct msg_publish_reply answer = { .version = publish.version, .content = publish.content };
+	reply(c, received, &answer);
+}
+
+void coordinator__recv_publish(struct coordinator *c, const struct msg_received *received)
+{
+	if (received->msg.u.publish.action == MSG_PUBLISH_ROLLBACK)
+		rollback(c, received);
+	else
+		resume(c, received);
+}
