@@ -2,10 +2,14 @@
  */
 #include "coordinator/internal.h"
 
+#include "base/delta_bytes.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define DELTA_BYTES_MAX (128 * 1024 * 1024)
 
 static void reply(struct coordinator *c, const struct msg_received *received, int code, uint64_t version,
 		  const char *text)
@@ -53,6 +57,17 @@ static int check_layer(const struct coordinator *c, const struct msg_shard_commi
 				 "the delta edits layer %" PRIu32 ", this cluster's memories edit layer %" PRIu32
 				 ": the worker trains the shard anew",
 				 commit->layer, layer);
+}
+
+/* A NaN, an infinity, a huge number or another shape would be a version that no node can load. */
+static int check_delta(struct coordinator *c, const struct msg_shard_commit *commit, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	int rc = store_blob_get(c->store, &commit->delta_root, DELTA_BYTES_MAX, &bytes, e);
+	if (rc == 0)
+		rc = delta_bytes_check(bytes.data, bytes.len, coordinator__layer(c), c->hidden, c->ffn, e);
+	buf_free(&bytes);
+	return rc;
 }
 
 static int check_counts(const struct shard *shard, const struct msg_shard_commit *commit, struct err *e)
@@ -307,6 +322,8 @@ void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_rece
 		rc = check_counts(shard, commit, &e);
 	if (rc == 0)
 		rc = check_chunks(c, commit, &e);
+	if (rc == 0)
+		rc = check_delta(c, commit, &e);
 	if (rc == 0)
 		rc = take(c, received, shard, &e);
 	if (c->failure.code == 0)

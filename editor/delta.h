@@ -1,5 +1,6 @@
 /* delta.h: a side memory's bytes: header {"AMDL", format, layer, hidden, ffn, element encoding}, bf16 values (or a bit
- * mask and the non-zero bf16 values when that is smaller), zstd. Deterministic: same delta, same bytes. Pure. */
+ * mask and the non-zero bf16 values when that is smaller), zstd (base/delta_bytes.h). Deterministic: same delta, same
+ * bytes. Pure. */
 #ifndef AMEND_EDITOR_DELTA_H
 #define AMEND_EDITOR_DELTA_H
 

@@ -281,8 +281,8 @@ static void hello(struct end_peer *end, enum msg_peer_kind kind, uint64_t boot)
 					  .endpoint = text(""),
 					  .boot = boot,
 					  .layers = 30,
-					  .hidden = 576,
-					  .ffn = 1536,
+					  .hidden = CLUSTER_HIDDEN,
+					  .ffn = CLUSTER_FFN,
 					  .pid = 1 };
 	memset(msg.u.hello.base_model.bytes, 0xab, HASH_BYTES);
 	end_send(end, &msg);
@@ -472,8 +472,11 @@ int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *v
 					.layer = commit->layer };
 	if (commit->without_chunks)
 		hash_of(delta, strlen(delta), &m->delta_root);
+	else if (commit->raw_delta.len > 0)
+		assert_ok(&c->e, store_blob_put(c->store, commit->raw_delta.bytes, commit->raw_delta.len,
+						&m->delta_root, &c->e));
 	else
-		assert_ok(&c->e, store_blob_put(c->store, delta, strlen(delta), &m->delta_root, &c->e));
+		delta_store(c, delta, &m->delta_root);
 	assert_ok(&c->e, store_blob_put(c->store, "index", 5, &m->index_root, &c->e));
 	assert_ok(&c->e, store_blob_put(c->store, calibration, strlen(calibration), &m->calibration_root, &c->e));
 	end_send(end, &msg);
@@ -482,6 +485,9 @@ int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *v
 	int code = reply->msg.u.shard_commit_reply.code;
 	if (version != NULL)
 		*version = reply->msg.u.shard_commit_reply.version;
+	if (commit->text != NULL)
+		snprintf(commit->text, 512, "%.*s", (int)reply->msg.u.shard_commit_reply.text.len,
+			 reply->msg.u.shard_commit_reply.text.text);
 	msg_free(&reply);
 	return code;
 }

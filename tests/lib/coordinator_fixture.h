@@ -7,7 +7,9 @@
 #include "coordinator/coordinator.h"
 #include "tests/lib/test.h"
 
-#define END_INBOX_MAX 512
+#define END_INBOX_MAX  512
+#define CLUSTER_HIDDEN 576u /* of the base model that workers say they have */
+#define CLUSTER_FFN    1536u
 
 struct end_peer { /* a client end of the network */
 	struct cluster *cluster;
@@ -102,9 +104,16 @@ struct commit {
 	bool closed, without_chunks;
 	const uint64_t *seqs; /* all up to first + count */
 	uint64_t failed;
-	const char *delta, *calibration; /* bytes */
+	const char *delta, *calibration; /* what they are made of */
+	struct msg_bytes raw_delta;      /* the delta's bytes as they are; len 0: none */
 	uint32_t layer;                  /* 0: not said */
+	char *text;                      /* 512 bytes for what the reply says; NULL */
 };
+uint32_t cluster_layer(struct cluster *c); /* that its memories edit; a worker has said Hello */
+/* Appends the bytes of a delta whose first entries have these bits of bf16. */
+void delta_put(struct cluster *c, const uint16_t *bits, size_t count, uint32_t hidden, uint32_t layer, struct buf *out);
+/* One made of a text, into the coordinator's store. */
+void delta_store(struct cluster *c, const char *text, struct hash *root);
 int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *version); /* gives the reply's code */
 /* Want, take the group, commit it: one turn of a good worker. Gives the version. */
 uint64_t worker_turn(struct end_peer *end, uint64_t shard, uint64_t epoch);

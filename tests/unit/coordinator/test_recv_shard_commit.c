@@ -60,6 +60,56 @@ static void test_a_delta_of_another_layer_is_refused(void **state)
 	assert_int_equal(version, 1);
 }
 
+static const struct bad_delta {
+	uint16_t bits; /* of the second entry */
+	uint32_t hidden;
+	size_t cut; /* bytes that are missing at the end */
+	int code;
+	const char *says;
+} bad_deltas[] = {
+	{ 0x7fc0, CLUSTER_HIDDEN, 0, ERR_INVALID, "entry (0, 1) is NaN" },
+	{ 0xffc1, CLUSTER_HIDDEN, 0, ERR_INVALID, "entry (0, 1) is NaN" },
+	{ 0x7f80, CLUSTER_HIDDEN, 0, ERR_INVALID, "entry (0, 1) is infinite" },
+	{ 0xff80, CLUSTER_HIDDEN, 0, ERR_INVALID, "entry (0, 1) is infinite" },
+	{ 0x714a, CLUSTER_HIDDEN, 0, ERR_INVALID, "entry (0, 1) is out of range" }, /* 1e30 */
+	{ 0x42c9, CLUSTER_HIDDEN, 0, ERR_INVALID, "entry (0, 1) is out of range" }, /* 100.5 */
+	{ 0x3f80, CLUSTER_HIDDEN - 1, 0, ERR_MISMATCH, "made for layer 25 of 575 × 1536" },
+	{ 0x3f80, CLUSTER_HIDDEN, 1, ERR_CORRUPT, "delta" },
+	{ 0x3f80, CLUSTER_HIDDEN, 10000, ERR_CORRUPT, "no delta" },
+};
+
+/* Each is refused with the reason, and nothing is published; then a good one is taken. */
+static void test_numbers_that_no_node_could_load_are_refused(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	uint64_t version = 0;
+	prepare(c, &w, 1);
+	for (size_t i = 0; i < sizeof bad_deltas / sizeof *bad_deltas; i++) {
+		const struct bad_delta *bad = &bad_deltas[i];
+		struct buf bytes = BUF_INIT;
+		char text[512] = "";
+		const uint16_t bits[] = { 0x3f80, bad->bits };
+		delta_put(c, bits, 2, bad->hidden, cluster_layer(c), &bytes);
+		struct commit commit = commit_of(&w, 1);
+		commit.raw_delta = (struct msg_bytes){ bytes.data, bytes.len > bad->cut ? bytes.len - bad->cut : 8 };
+		commit.text = text;
+		assert_int_equal(worker_commit(&c->worker, &commit, &version), bad->code);
+		assert_int_equal(version, 0);
+		assert_non_null(strstr(text, bad->says));
+		assert_int_equal(edit_state(c, w.seqs[0]), STORE_EDIT_STATE_PLACED);
+		buf_free(&bytes);
+	}
+	struct buf good = BUF_INIT;
+	const uint16_t hundred[] = { 0x42c8, 0xc2c8 };
+	delta_put(c, hundred, 2, CLUSTER_HIDDEN, cluster_layer(c), &good);
+	struct commit commit = commit_of(&w, 1);
+	commit.raw_delta = (struct msg_bytes){ good.data, good.len };
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 1);
+	buf_free(&good);
+}
+
 static void test_missing_chunks_are_asked_for(void **state)
 {
 	struct cluster *c = *state;
@@ -169,7 +219,7 @@ static void crash_at(struct cluster *c, const char *fault, uint64_t versions)
 					.backend = { "x", 1 },
 					.results = &result,
 					.result_count = 1 };
-	assert_ok(&c->e, store_blob_put(c->store, "delta", 5, &m->delta_root, &c->e));
+	delta_store(c, "delta", &m->delta_root);
 	m->index_root = m->calibration_root = m->delta_root;
 	assert_ok(&c->e, fault_arm(fault, &c->e));
 	end_send(&c->worker, &msg);
@@ -280,6 +330,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_commit_sent_twice_is_answered_twice),
 		T(test_a_delta_of_another_layer_is_refused),
+		T(test_numbers_that_no_node_could_load_are_refused),
 		T(test_missing_chunks_are_asked_for),
 		T(test_what_does_not_follow_is_refused),
 		T(test_failed_edit_is_reported_and_tombstoned),
