@@ -236,6 +236,12 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 	case MSG_PUBLISH:
 		coordinator__recv_publish(c, r);
 		break;
+	case MSG_KEY_LIST:
+		coordinator__recv_key_list(c, r);
+		break;
+	case MSG_KEY_CHANGE:
+		coordinator__recv_key_change(c, r);
+		break;
 	case MSG_SHUTDOWN:
 		recv_shutdown(c, r);
 		break;
@@ -255,7 +261,7 @@ void coordinator_receive(struct coordinator *coordinator, struct msg_received **
 	dispatch(coordinator, received);
 	/* What else may set something moving does so itself (a group commit) or waits for the tick. */
 	if (type == MSG_HELLO || type == MSG_WANT || type == MSG_SHARD_COMMIT || type == MSG_RELEASE ||
-	    type == MSG_MERGE_RUN || type == MSG_REVOKE)
+	    type == MSG_MERGE_RUN || type == MSG_REVOKE || type == MSG_KEY_CHANGE)
 		coordinator__advance(coordinator);
 }
 

@@ -41,6 +41,12 @@ struct coordinator_config {
 	double merge_density;               /* 0: the default */
 	bool merge_trim_nonzero;
 	const uint8_t *key; /* own public key: actor of its own events */
+	/* The file of allowed keys, which administrators change by KeyChange; NULL: none, and they cannot. `allow_set`
+	 * has the transport keep to a new list: on success it takes it over and keeps it until the next one, or the
+	 * coordinator's end. */
+	const char *allow_file;
+	int (*allow_set)(void *context, struct proto_allow **list, struct err *e);
+	void *allow_context;
 };
 
 /* How a merge job is run; the real row forks mpirun (merge_job.c), tests bring their own. */
@@ -86,6 +92,9 @@ bool coordinator_shutdown(const struct coordinator *coordinator);
 /* Stops taking new work: Submit is answered ERR_AGAIN; kills a running merge (planned again after restart). Idempotent.
  */
 void coordinator_close(struct coordinator *coordinator);
+/* At start, and when the file of allowed keys was changed by hand: reads it, sets it, and records in the ledger what
+ * has changed. A file that cannot be read changes nothing; 0 without such a file. */
+int coordinator_keys_reload(struct coordinator *coordinator, struct err *e) MUST_CHECK;
 /* Metrics in Prometheus text format, appended. */
 void coordinator_metrics(struct coordinator *coordinator, struct buf *out);
 

@@ -150,6 +150,7 @@ struct coordinator {
 	struct buf settings;
 	char cluster_id[64];
 	uint8_t key[STORE_KEY_BYTES];
+	const struct proto_allow *allow; /* in force, of config.allow_file; NULL: there is no such file */
 	const struct env *env;
 	struct store *store;
 	struct proto_transport *transport;
@@ -521,5 +522,7 @@ void coordinator__store_work_stop(struct coordinator *c); /* asks it to end; doe
 void coordinator__store_work_free(struct coordinator *c); /* waits for its end */
 void coordinator__recv_revoke(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_publish(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_key_change(struct coordinator *c, const struct msg_received *received);
 
 #endif

@@ -38,11 +38,11 @@ int cli_key_new(struct cli *cli, const struct cli_args *args)
 		printf("%s\n", hex);
 	if (!cli->quiet)
 		fprintf(stderr,
-			"key pair in %s, its public key above. A line \"%.12s… ROLES NAME\" with the whole key in the "
-			"coordinator's allow list (%s/keys/allow after `amend up`, else its --allow-file) lets it in; "
-			"ROLES are submitter, reader (a node too), worker, auditor, admin, joined by +; SIGHUP makes "
-			"the coordinator "
-			"read the list again\n",
+			"key pair in %s, its public key above. `amend key allow %.12s… --roles ROLES --name NAME`, "
+			"with the whole key, lets it in; ROLES are submitter, reader (a node too), worker, auditor, "
+			"admin, joined by +. Without a coordinator that runs: a line \"KEY ROLES NAME\" in its allow "
+			"list "
+			"(%s/keys/allow after `amend up`, else its --allow-file)\n",
 			args->words[0], hex, cli->data);
 	return CLI_OK;
 }

@@ -72,21 +72,26 @@ static void on_metrics(void *context)
 	buf_free(&text);
 }
 
+/* Of the coordinator: the ZAP thread keeps to the old list until this one is set. */
+static int allow_set(void *context, struct proto_allow **list, struct err *e)
+{
+	struct role *role = context;
+	int rc = proto_zmq_allow_set(role->wiring.zmq, *list);
+	if (rc != 0)
+		return err_set(e, rc, "setting the list of allowed keys");
+	proto_allow_destroy(&role->allow);
+	role->allow = *list;
+	*list = NULL;
+	return 0;
+}
+
 static void allow_reload(struct role *role)
 {
-	struct proto_allow *fresh = NULL;
 	struct err e = ERR_INIT;
-	int rc = proto_allow_load(role->config->allow_file, &fresh, &e);
-	if (rc == 0)
-		rc = proto_zmq_allow_set(role->wiring.zmq, fresh);
-	if (rc != 0) {
+	if (coordinator_keys_reload(role->coordinator, &e) != 0)
 		log_event(LOG_ERROR, "COORDINATOR-ALLOW-UNCHANGED", LOGF_S("reason", e.text));
-		proto_allow_destroy(&fresh);
-		return;
-	}
-	proto_allow_destroy(&role->allow);
-	role->allow = fresh;
-	log_event(LOG_INFO, "COORDINATOR-ALLOW-RELOADED", LOGF_S("file", role->config->allow_file));
+	else
+		log_event(LOG_INFO, "COORDINATOR-ALLOW-RELOADED", LOGF_S("file", role->config->allow_file));
 }
 
 static void on_signal(void *context, int signal_number)
@@ -254,11 +259,16 @@ static int coordinator_open(struct role *role, struct err *e)
 		.family = "amend",
 		.tensor_format = "blk.%u.ffn_down.weight",
 		.key = role->wiring.keys.public_key,
+		.allow_file = c->allow_file,
+		.allow_set = allow_set,
+		.allow_context = role,
 	};
 	int rc = method_settings(c, &settings, &config, e);
 	if (rc == 0)
 		rc = coordinator_new(&config, env_system(), role->store, role->wiring.transport, &role->merge_job,
 				     &role->coordinator, e);
+	if (rc == 0)
+		rc = coordinator_keys_reload(role->coordinator, e);
 	buf_free(&settings);
 	return rc;
 }

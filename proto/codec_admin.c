@@ -1,6 +1,8 @@
 /* codec_admin.c: admin.proto and the structs of msg.h. */
 #include "proto/codec_wire.h"
 
+#include "proto/keys.h"
+
 #include "proto/admin.pb-c.h"
 
 static const struct codec__row merge_run_rows[] = {
@@ -131,3 +133,36 @@ static const struct codec__row store_status_rows[] = {
 	ROW_TEXT(8, msg_store_status, text, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__store_status, amend__store_status__descriptor, msg_store_status, store_status_rows);
+static const struct codec__row key_list_rows[] = {
+	ROW_U32(1, msg_key_list, from, 0, UINT32_MAX),
+};
+CODEC_TABLE(codec__key_list, amend__key_list__descriptor, msg_key_list, key_list_rows);
+
+static const struct codec__row key_rows[] = {
+	ROW_KEY(1, msg_key, key),
+	ROW_U32(2, msg_key, roles, 0, PROTO_ROLE_ALL),
+	ROW_TEXT(3, msg_key, name, MSG_KEY_NAME_BYTES_MAX),
+};
+static CODEC_TABLE(key, amend__key__descriptor, msg_key, key_rows);
+
+static const struct codec__row key_list_reply_rows[] = {
+	ROW_LIST(1, msg_key_list_reply, keys, key_count, msg_key, &key, MSG_KEYS_MAX),
+	ROW_U32(2, msg_key_list_reply, total, 0, UINT32_MAX),
+};
+CODEC_TABLE(codec__key_list_reply, amend__key_list_reply__descriptor, msg_key_list_reply, key_list_reply_rows);
+
+static const struct codec__row key_change_rows[] = {
+	ROW_ENUM(1, msg_key_change, action, MSG_KEY_ALLOW, MSG_KEY_REVOKE),
+	ROW_KEY(2, msg_key_change, key.key),
+	ROW_U32(3, msg_key_change, key.roles, 0, PROTO_ROLE_ALL),
+	ROW_TEXT(4, msg_key_change, key.name, MSG_KEY_NAME_BYTES_MAX),
+	ROW_TEXT(5, msg_key_change, reason, MSG_REVOKE_REASON_BYTES_MAX),
+};
+CODEC_TABLE(codec__key_change, amend__key_change__descriptor, msg_key_change, key_change_rows);
+
+static const struct codec__row key_change_reply_rows[] = {
+	ROW_CODE(1, msg_key_change_reply, code),
+	ROW_BOOL(2, msg_key_change_reply, already),
+	ROW_TEXT(3, msg_key_change_reply, text, CODEC_REASON_BYTES_MAX),
+};
+CODEC_TABLE(codec__key_change_reply, amend__key_change_reply__descriptor, msg_key_change_reply, key_change_reply_rows);

@@ -1,7 +1,6 @@
 /* keys.c: key files and the allow list. CURVE keys are Curve25519 keys, as crypto_box of libsodium makes them. */
 #include "proto/keys.h"
 
-#include "base/buf.h"
 #include "base/fault.h"
 #include "base/text.h"
 
@@ -12,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,8 +19,9 @@
 #define KEY_FILE_STEP      "restore it from a copy, or remove it and make another (`amend key new`, `amend up`)"
 #define KEY_FILE_BYTES_MAX 1024
 #define LIST_BYTES_MAX     (4u << 20)
-#define ENTRIES_MAX        4096
-#define NAME_BYTES_MAX     64
+#define ENTRIES_MAX        PROTO_ALLOW_KEYS_MAX
+#define NAME_BYTES_MAX     PROTO_ALLOW_NAME_BYTES_MAX
+#define REVOKED            "revoked" /* stands where roles do: the line stays, so that nobody adds the key again unasked */
 
 _Static_assert(PROTO_KEY_BYTES == crypto_box_PUBLICKEYBYTES && PROTO_KEY_BYTES == crypto_box_SECRETKEYBYTES,
 	       "CURVE keys");
@@ -203,6 +204,7 @@ struct entry {
 	unsigned roles;
 	char name[NAME_BYTES_MAX + 1];
 };
+enum list_change { LIST_NEW, LIST_PUT, LIST_REVOKE };
 struct proto_allow {
 	struct entry *entries;
 	size_t entry_count, entry_cap;
@@ -231,8 +233,8 @@ static int line_parse(char *line, struct entry *out, const char **why)
 	*why = "the key is not 64 hex digits";
 	if (proto_key_parse(hex, out->key) != 0)
 		return ERR_INVALID;
-	*why = "unknown role: use submitter, worker, reader, auditor, admin, joined by '+'";
-	if (proto_roles_parse(roles, &out->roles) != 0)
+	*why = "unknown role: use submitter, worker, reader, auditor, admin, joined by '+', or revoked alone";
+	if (strcmp(roles, REVOKED) != 0 && proto_roles_parse(roles, &out->roles) != 0)
 		return ERR_INVALID;
 	*why = "the name has more than 64 bytes, or is not plain UTF-8";
 	if (name_check(name) != 0)
@@ -255,12 +257,13 @@ static int entry_add(struct proto_allow *allow, const struct entry *entry)
 	return 0;
 }
 
-static bool entry_listed(const struct proto_allow *allow, const struct entry *entry)
+/* Before the entries are sorted. */
+static const struct entry *entry_find(const struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES])
 {
 	for (size_t i = 0; i < allow->entry_count; i++)
-		if (entry_compare(&allow->entries[i], entry) == 0)
-			return true;
-	return false;
+		if (memcmp(allow->entries[i].key, key, PROTO_KEY_BYTES) == 0)
+			return &allow->entries[i];
+	return NULL;
 }
 
 static int allow_line(struct proto_allow *allow, const char *path, size_t number, char *line, struct err *e)
@@ -275,7 +278,7 @@ static int allow_line(struct proto_allow *allow, const char *path, size_t number
 		return err_set(e, ERR_INVALID, "%s:%zu: %s; mend the line or take it out", path, number, why);
 	if (allow->entry_count == ENTRIES_MAX)
 		return err_set(e, ERR_LIMIT, "%s:%zu: more than %d keys", path, number, ENTRIES_MAX);
-	if (entry_listed(allow, &entry))
+	if (entry_find(allow, entry.key) != NULL)
 		return err_set(e, ERR_EXISTS, "%s:%zu: this key stands on an earlier line already; keep one of them",
 			       path, number);
 	if (entry_add(allow, &entry) != 0)
@@ -304,23 +307,55 @@ static int allow_parse(struct proto_allow *allow, const char *path, struct buf *
 	return 0;
 }
 
-int proto_allow_load(const char *path, struct proto_allow **out, struct err *e)
+static int allow_make(const char *path, struct buf *text, struct proto_allow **out, struct err *e)
 {
-	struct buf text = BUF_INIT;
-	int rc = file_read(path, LIST_BYTES_MAX, &text, e);
-	if (rc != 0) {
-		buf_free(&text);
-		err_wrap(e, "reading the list of allowed keys");
-		return rc;
-	}
 	struct proto_allow *allow = fault_calloc(1, sizeof(*allow));
-	rc = allow == NULL ? err_set(e, ERR_NOMEM, "%s: out of memory", path) : allow_parse(allow, path, &text, e);
-	buf_free(&text);
+	int rc = allow == NULL ? err_set(e, ERR_NOMEM, "%s: out of memory", path) : allow_parse(allow, path, text, e);
 	if (rc != 0)
 		proto_allow_destroy(&allow);
 	else
 		*out = allow;
 	return rc;
+}
+
+int proto_allow_load(const char *path, struct proto_allow **out, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	int rc = file_read(path, LIST_BYTES_MAX, &text, e);
+	if (rc != 0)
+		err_wrap(e, "reading the list of allowed keys");
+	else
+		rc = allow_make(path, &text, out, e);
+	buf_free(&text);
+	return rc;
+}
+
+int proto_allow_parse(const char *what, struct buf *text, struct proto_allow **out, struct err *e)
+{
+	return allow_make(what, text, out, e);
+}
+
+static void entry_format(const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name, struct buf *out)
+{
+	char hex[65], role_text[64];
+	proto_key_hex(key, hex);
+	proto_roles_format(roles, role_text, sizeof(role_text));
+	buf_printf(out, "%s %s %s\n", hex, roles == 0 ? REVOKED : role_text, name);
+}
+
+void proto_allow_format(const struct proto_allow *allow, struct buf *out)
+{
+	for (size_t i = 0; i < allow->entry_count; i++)
+		entry_format(allow->entries[i].key, allow->entries[i].roles, allow->entries[i].name, out);
+}
+
+bool proto_allow_at(const struct proto_allow *allow, size_t index, struct proto_allowed *out)
+{
+	if (allow == NULL || index >= allow->entry_count)
+		return false;
+	const struct entry *entry = &allow->entries[index];
+	*out = (struct proto_allowed){ entry->key, entry->roles, entry->name };
+	return true;
 }
 
 void proto_allow_destroy(struct proto_allow **allow)
@@ -344,52 +379,77 @@ unsigned proto_allow_roles(const struct proto_allow *allow, const uint8_t key[PR
 	return found == NULL ? 0 : found->roles;
 }
 
-static int text_append_entry(const char *path, struct buf *text, const uint8_t key[PROTO_KEY_BYTES], unsigned roles,
-			     const char *name, struct err *e)
+/* Takes the key's line out of the text; the others stay as they are, comments too. */
+static void text_drop_entry(struct buf *text, const uint8_t key[PROTO_KEY_BYTES])
 {
-	char hex[65], role_text[64];
+	char hex[65];
+	size_t kept = 0;
 	proto_key_hex(key, hex);
-	proto_roles_format(roles, role_text, sizeof(role_text));
+	for (size_t at = 0, end; at < text->len; at = end) {
+		const uint8_t *newline = memchr(text->data + at, '\n', text->len - at);
+		end = newline != NULL ? (size_t)(newline - text->data) + 1 : text->len;
+		size_t from = at;
+		while (from < end && strchr(" \t\r", text->data[from]) != NULL)
+			from++;
+		if (end - from >= 64 && strncasecmp((const char *)text->data + from, hex, 64) == 0)
+			continue;
+		memmove(text->data + kept, text->data + at, end - at);
+		kept += end - at;
+	}
+	text->len = kept;
+}
+
+static int text_put_entry(const char *path, struct buf *text, const struct entry *entry, struct err *e)
+{
+	text_drop_entry(text, entry->key);
 	if (text->len > 0 && text->data[text->len - 1] != '\n')
 		buf_puts(text, "\n");
-	buf_printf(text, "%s %s %s\n", hex, role_text, name);
+	entry_format(entry->key, entry->roles, entry->name, text);
 	if (buf_failed(text))
 		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
 	return file_write_atomic(path, text->data, text->len, 0600, e);
 }
 
-/* Under the lock of the folder: two `amend key allow` at once must not lose a line. */
-static int allow_add_locked(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
-			    struct err *e)
+/* What the list says now allows the change, perhaps with what it keeps of the old line. */
+static int change_check(const char *path, const struct proto_allow *allow, enum list_change change, struct entry *entry,
+			struct err *e)
+{
+	const struct entry *old = allow == NULL ? NULL : entry_find(allow, entry->key);
+	if (old != NULL && change == LIST_NEW)
+		return err_set(e, ERR_EXISTS, "%s: this key is on the list already%s", path,
+			       old->roles == 0 ? ", revoked" : "");
+	if (change == LIST_REVOKE) {
+		if (old == NULL)
+			return err_set(e, ERR_NOT_FOUND, "%s: this key is not on the list", path);
+		memcpy(entry->name, old->name, sizeof(entry->name));
+	}
+	return 0;
+}
+
+/* Under the lock of the folder: two changes at once must not lose a line. */
+static int allow_change_locked(const char *path, enum list_change change, struct entry *entry, struct err *e)
 {
 	struct proto_allow *allow = NULL;
 	struct buf text = BUF_INIT;
 	int rc = 0;
 	if (access(path, F_OK) == 0) {
 		rc = proto_allow_load(path, &allow, e);
-		if (rc == 0 && proto_allow_roles(allow, key, NULL) != 0)
-			rc = err_set(e, ERR_EXISTS, "%s: this key is on the list already", path);
 		if (rc == 0)
 			rc = file_read(path, LIST_BYTES_MAX, &text, e);
 	} else {
 		buf_puts(&text, "# public key, roles, name\n");
 	}
 	if (rc == 0)
-		rc = text_append_entry(path, &text, key, roles, name, e);
+		rc = change_check(path, allow, change, entry, e);
+	if (rc == 0)
+		rc = text_put_entry(path, &text, entry, e);
 	buf_free(&text);
 	proto_allow_destroy(&allow);
 	return rc;
 }
 
-int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
-		    struct err *e)
+static int allow_change(const char *path, enum list_change change, struct entry *entry, struct err *e)
 {
-	if (roles == 0 || (roles & ~PROTO_ROLE_ALL) != 0)
-		return err_set(e, ERR_INVALID,
-			       "%s: a key needs at least one of the roles submitter, worker, reader, auditor, admin",
-			       path);
-	if (name_check(name) != 0)
-		return err_set(e, ERR_INVALID, "%s: a name is one word of at most %d bytes", path, NAME_BYTES_MAX);
 	char name_of[PATH_MAX];
 	int rc = file_folder_of(path, name_of, sizeof(name_of), e);
 	if (rc != 0)
@@ -397,8 +457,42 @@ int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsign
 	int folder = open(name_of, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0)
 		return err_open(e, errno, "opening the folder of %s", path);
-	rc = flock(folder, LOCK_EX) == 0 ? allow_add_locked(path, key, roles, name, e)
+	rc = flock(folder, LOCK_EX) == 0 ? allow_change_locked(path, change, entry, e)
 					 : err_errno(e, ERR_IO, errno, "locking the folder of %s", path);
 	close(folder);
 	return rc;
+}
+
+static int allow_put(const char *path, enum list_change change, const uint8_t key[PROTO_KEY_BYTES], unsigned roles,
+		     const char *name, struct err *e)
+{
+	struct entry entry = { .roles = roles };
+	if (roles == 0 || (roles & ~PROTO_ROLE_ALL) != 0)
+		return err_set(e, ERR_INVALID,
+			       "%s: a key needs at least one of the roles submitter, worker, reader, auditor, admin",
+			       path);
+	if (name_check(name) != 0)
+		return err_set(e, ERR_INVALID, "%s: a name is one word of at most %d bytes", path, NAME_BYTES_MAX);
+	memcpy(entry.key, key, PROTO_KEY_BYTES);
+	memcpy(entry.name, name, strlen(name) + 1);
+	return allow_change(path, change, &entry, e);
+}
+
+int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
+		    struct err *e)
+{
+	return allow_put(path, LIST_NEW, key, roles, name, e);
+}
+
+int proto_allow_set(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
+		    struct err *e)
+{
+	return allow_put(path, LIST_PUT, key, roles, name, e);
+}
+
+int proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e)
+{
+	struct entry entry = { .roles = 0 };
+	memcpy(entry.key, key, PROTO_KEY_BYTES);
+	return allow_change(path, LIST_REVOKE, &entry, e);
 }

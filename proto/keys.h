@@ -4,6 +4,7 @@
 #ifndef AMEND_PROTO_KEYS_H
 #define AMEND_PROTO_KEYS_H
 
+#include "base/buf.h"
 #include "base/env.h"
 
 #include <stdbool.h>
@@ -33,14 +34,31 @@ int proto_key_parse(const char *hex, uint8_t key[PROTO_KEY_BYTES]) MUST_CHECK;
 void proto_key_hex(const uint8_t key[PROTO_KEY_BYTES], char out[65]);
 
 /* The allow list: a text file "hex roles name" a line ("# comment"), roles joined by "+": "worker",
- * "submitter+reader+admin". */
+ * "submitter+reader+admin"; or "revoked", which allows nothing and keeps the key from being added again unasked. */
+#define PROTO_ALLOW_NAME_BYTES_MAX 64
+#define PROTO_ALLOW_KEYS_MAX       4096
 struct proto_allow;
 int proto_allow_load(const char *path, struct proto_allow **out, struct err *e) MUST_CHECK; /* "PATH:LINE: …" */
+/* The same of a text, which is taken apart; `what` stands for its path in errors. */
+int proto_allow_parse(const char *what, struct buf *text, struct proto_allow **out, struct err *e) MUST_CHECK;
+void proto_allow_format(const struct proto_allow *allow, struct buf *out); /* that text, sorted by key */
 void proto_allow_destroy(struct proto_allow **allow);
-/* Appends a line to the file, atomically. ERR_EXISTS for a key that stands there. */
+/* These change the file, atomically and one after the other; the other lines stay as they are. */
+/* Appends a line. ERR_EXISTS for a key that stands there, revoked or not. */
 int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
 		    struct err *e) MUST_CHECK;
-/* Roles of a key, 0 when it is not on the list. `name` may be NULL; borrowed. */
+/* The same in place of what the list said of the key. */
+int proto_allow_set(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
+		    struct err *e) MUST_CHECK;
+int proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e) MUST_CHECK; /* ERR_NOT_FOUND
+													 */
+struct proto_allowed { /* of one line; borrowed */
+	const uint8_t *key;
+	unsigned roles; /* 0: revoked */
+	const char *name;
+};
+bool proto_allow_at(const struct proto_allow *allow, size_t index, struct proto_allowed *out); /* by key; false: none */
+/* Roles of a key, 0 when it is not on the list or revoked there. `name` may be NULL; borrowed. */
 unsigned proto_allow_roles(const struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES], const char **name);
 int proto_roles_parse(const char *text, unsigned *roles) MUST_CHECK;
 void proto_roles_format(unsigned roles, char *out, size_t out_bytes);

@@ -67,6 +67,10 @@ enum msg_type {
 	MSG_SHUTDOWN,
 	MSG_REVOKE,
 	MSG_REVOKE_REPLY,
+	MSG_KEY_LIST,
+	MSG_KEY_LIST_REPLY,
+	MSG_KEY_CHANGE,
+	MSG_KEY_CHANGE_REPLY,
 	MSG_STORE_RUN = 104,
 	MSG_STORE_STATUS,
 	MSG_ERROR = 127,
@@ -409,6 +413,35 @@ struct msg_revoke_reply {
 	bool already;         /* they were revoked before */
 	struct msg_text text; /* why not, or why what is live goes on to hold them; else empty */
 };
+/* KeyList: who may come in, by key; a page of the coordinator's list of allowed keys. */
+#define MSG_KEYS_MAX           1024 /* of one reply */
+#define MSG_KEY_NAME_BYTES_MAX 64
+struct msg_key_list {
+	uint32_t from; /* how many to pass over */
+};
+struct msg_key {
+	uint8_t key[32];
+	uint32_t roles; /* proto_role; 0: revoked */
+	struct msg_text name;
+};
+struct msg_key_list_reply {
+	const struct msg_key *keys;
+	size_t key_count;
+	uint32_t total;
+};
+/* KeyChange: idempotent; it holds, and is in the ledger with who asked, when the answer says so. */
+enum msg_key_action { MSG_KEY_ALLOW = 1, MSG_KEY_REVOKE = 2 };
+struct msg_key_change {
+	enum msg_key_action action;
+	struct msg_key key; /* allow: with its roles and name from now on; revoke: only the key */
+	struct msg_text reason;
+};
+struct msg_key_change_reply {
+	int code;     /* 0; ERR_NOT_FOUND; ERR_CONFLICT: the asker would shut itself out; ERR_INVALID; or, of the list's
+			 file or the ledger, another: the text says whether the change holds */
+	bool already; /* the list said so before */
+	struct msg_text text;
+};
 struct msg_error { /* answer to what could not be handled */
 	int code;
 	struct msg_text text;
@@ -450,6 +483,10 @@ struct msg {
 		struct msg_fleet_reply fleet_reply;
 		struct msg_revoke revoke;
 		struct msg_revoke_reply revoke_reply;
+		struct msg_key_list key_list;
+		struct msg_key_list_reply key_list_reply;
+		struct msg_key_change key_change;
+		struct msg_key_change_reply key_change_reply;
 		struct msg_store_run store_run;
 		struct msg_store_status store_status;
 		struct msg_error error;

@@ -87,15 +87,16 @@ uint64_t proto__peers_seen(struct proto__peers *peers, uint32_t wire_id, const u
 	return peer->route;
 }
 
-bool proto__peers_find(const struct proto__peers *peers, uint64_t route, uint32_t *wire_id)
+const uint8_t *proto__peers_find(const struct proto__peers *peers, uint64_t route, uint32_t *wire_id)
 {
 	*wire_id = (uint32_t)route;
-	return route != 0 && peers->slots[locate(peers, *wire_id)].route == route;
+	const struct proto__peer *peer = &peers->slots[locate(peers, *wire_id)];
+	return route != 0 && peer->route == route ? peer->key : NULL;
 }
 
 void proto__peers_forget(struct proto__peers *peers, uint64_t route)
 {
 	uint32_t wire_id;
-	if (proto__peers_find(peers, route, &wire_id))
+	if (proto__peers_find(peers, route, &wire_id) != NULL)
 		erase(peers, locate(peers, wire_id));
 }

@@ -22,8 +22,8 @@ int proto__peers_init(struct proto__peers *peers, size_t peers_max) MUST_CHECK;
 void proto__peers_fini(struct proto__peers *peers);
 /* The route of a message's sender. The same connection with another key is another peer: its old route ends. */
 uint64_t proto__peers_seen(struct proto__peers *peers, uint32_t wire_id, const uint8_t key[PROTO_KEY_BYTES]);
-/* False when the route has ended. */
-bool proto__peers_find(const struct proto__peers *peers, uint64_t route, uint32_t *wire_id);
+/* The key that was proven on it; borrowed until the table changes. NULL when the route has ended. */
+const uint8_t *proto__peers_find(const struct proto__peers *peers, uint64_t route, uint32_t *wire_id);
 void proto__peers_forget(struct proto__peers *peers, uint64_t route);
 
 #endif

@@ -33,6 +33,8 @@ static const struct {
 	{ MSG_REVOKE, A },
 	{ MSG_STORE_RUN, A },
 	{ MSG_PUBLISH, A },
+	{ MSG_KEY_LIST, A },
+	{ MSG_KEY_CHANGE, A },
 };
 
 bool proto_right(unsigned roles, int message_type)

@@ -51,7 +51,8 @@ struct proto_limits {
 
 struct proto_zmq; /* one ZeroMQ context with its ZAP thread; its transports are destroyed before it */
 /* `keys` of this process; `allow` is consulted by the ZAP handler (borrowed; NULL for pure clients).
- * proto_zmq_allow_set swaps it at run time. */
+ * proto_zmq_allow_set swaps it at run time: of a key that it does not allow nothing is taken from then on, and nothing
+ * is sent to it (ERR_CLOSED), also on connections that stand. Only hints, which say a version's number, go on. */
 int proto_zmq_new(const struct proto_keypair *keys, const struct proto_allow *allow, const struct env *env,
 		  struct proto_zmq **out, struct err *e) MUST_CHECK;
 int proto_zmq_allow_set(struct proto_zmq *zmq, const struct proto_allow *allow) MUST_CHECK;
@@ -86,6 +87,7 @@ void proto_mem_faults_set(struct proto_mem *mem, const struct proto_mem_faults *
 void proto_mem_partition(struct proto_mem *mem, const char *client, bool cut); /* both ways */
 int proto_mem_listen(struct proto_mem *mem, const char *name, const struct proto_allow *allow,
 		     struct proto_transport **out, struct err *e) MUST_CHECK;
+void proto_mem_allow_set(struct proto_transport *server, const struct proto_allow *allow);
 int proto_mem_connect(struct proto_mem *mem, const char *name, const char *server, const uint8_t key[PROTO_KEY_BYTES],
 		      struct proto_transport **out, struct err *e) MUST_CHECK;
 /* Microseconds (of env's monotonic clock) at which the next message is due; INT64_MAX when none. */

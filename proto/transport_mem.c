@@ -219,7 +219,7 @@ static int end_send(struct proto_transport *t, uint64_t route, const struct msg 
 	if (rc != 0)
 		return rc;
 	struct end *to = end->server ? end_of(end->mem, route) : server_of(end);
-	if (to == NULL && end->server)
+	if (end->server && (to == NULL || proto_allow_roles(end->allow, to->key, NULL) == 0))
 		return err_set(e, ERR_CLOSED, "%s: the peer is gone", end->name);
 	if (to == NULL)
 		return err_set(e, ERR_AGAIN, "%s: not connected: no server '%s'", end->name, end->server_name);
@@ -410,6 +410,13 @@ int proto_mem_listen(struct proto_mem *mem, const char *name, const struct proto
 	end->allow = allow;
 	*out = &end->base;
 	return 0;
+}
+
+void proto_mem_allow_set(struct proto_transport *server, const struct proto_allow *allow)
+{
+	struct end *end = (struct end *)server;
+	end->allow = allow;
+	end->refusals = (struct proto__refusals){ 0 };
 }
 
 int proto_mem_connect(struct proto_mem *mem, const char *name, const char *server, const uint8_t key[PROTO_KEY_BYTES],

@@ -147,8 +147,7 @@ static int options_server(const struct proto_zmq *zmq, void *socket)
 {
 	const struct option options[] = { { ZMQ_CURVE_SERVER, 1 }, { ZMQ_BACKLOG, BACKLOG } };
 	const struct option enforce = { ZMQ_ZAP_ENFORCE_DOMAIN, 1 };
-	/* Refuses when no handler is there. A library without the option is caught by the probe and by the missing
-	 * User-Id. */
+	/* Refuses when no handler is there. The probe and the missing User-Id catch a library without the option. */
 	if (options_set(socket, &enforce, 1) != 0)
 		log_event(LOG_WARN, "PROTO-ZAP-NOT-ENFORCED", LOGF_S("why", zmq_strerror(errno)));
 	if (zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, zmq->keys.secret_key, PROTO_KEY_BYTES) != 0 ||
@@ -200,7 +199,9 @@ static int send_frame(void *socket, const void *bytes, size_t len, bool more)
 static int send_route(struct end *end, uint64_t route, struct err *e)
 {
 	uint32_t id;
-	if (!proto__peers_find(&end->peers, route, &id))
+	const uint8_t *key = proto__peers_find(&end->peers, route, &id);
+	/* libzmq cannot cut one connection of a ROUTER: one whose key was revoked hears nothing instead. */
+	if (key == NULL || proto__zmq_roles(end->zmq, key) == 0)
 		return err_set(e, ERR_CLOSED, "%s: the peer is gone", end->endpoint);
 	const uint8_t wire_id[WIRE_ID_BYTES] = { 0, (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
 						 (uint8_t)id };
@@ -239,8 +240,7 @@ static int end_publish(struct proto_transport *t, const struct msg *msg, struct 
 
 /* ---- Receiving. */
 
-/* One message, frames beyond the first three only counted. The engine hands over whole messages, so nothing here waits.
- */
+/* One message, frames beyond the first three only counted. The engine hands over whole ones: nothing here waits. */
 struct frames {
 	zmq_msg_t frame[3];
 	size_t count;

@@ -179,6 +179,28 @@ void cluster_restart(struct cluster *c)
 	cluster_start(c);
 }
 
+static int allow_set(void *context, struct proto_allow **list, struct err *e)
+{
+	struct cluster *c = context;
+	(void)e;
+	proto_mem_allow_set(c->server, *list);
+	proto_allow_destroy(&c->allow);
+	c->allow = *list;
+	*list = NULL;
+	return 0;
+}
+
+void cluster_keys(struct cluster *c)
+{
+	test_path(c->allow_file, c->folder, "allow");
+	c->config.allow_file = c->allow_file;
+	c->config.allow_set = allow_set;
+	c->config.allow_context = c;
+	cluster_stop(c);
+	cluster_start(c);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+}
+
 static void fill(struct end_peer *end)
 {
 	struct msg_received *received = NULL;

@@ -36,6 +36,7 @@ struct cluster {
 	struct store_options store_options;
 	struct store *store;
 	struct proto_mem *mem;
+	char allow_file[TEST_PATH_BYTES];
 	struct proto_allow *allow;
 	struct proto_transport *server;
 	struct fake_merge fake;
@@ -51,8 +52,10 @@ int cluster_teardown(void **state);
 void cluster_start(struct cluster *c);
 void cluster_store(struct cluster *c);    /* only opens the store */
 int cluster_try_start(struct cluster *c); /* the coordinator's code; c->e says why not */
-void cluster_stop(struct cluster *c);     /* as a crash: nothing is closed but the store */
-void cluster_restart(struct cluster *c);  /* the store too; the ends stay connected */
+/* Starts it again with its file of allowed keys: the ledger has one event more, with the list. */
+void cluster_keys(struct cluster *c);
+void cluster_stop(struct cluster *c);    /* as a crash: nothing is closed but the store */
+void cluster_restart(struct cluster *c); /* the store too; the ends stay connected */
 /* Delivers messages and ticks until nothing moves, then fills the inboxes. */
 void cluster_run(struct cluster *c);
 void cluster_advance(struct cluster *c, int64_t ms); /* moves the clock, runs */

@@ -41,6 +41,10 @@ const int test_message_types[] = {
 	MSG_SHUTDOWN,
 	MSG_REVOKE,
 	MSG_REVOKE_REPLY,
+	MSG_KEY_LIST,
+	MSG_KEY_LIST_REPLY,
+	MSG_KEY_CHANGE,
+	MSG_KEY_CHANGE_REPLY,
 	MSG_STORE_RUN,
 	MSG_STORE_STATUS,
 	MSG_ERROR,
@@ -421,9 +425,39 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->refused_keys = keys;
 }
 
+static struct msg_key key(struct source *s)
+{
+	struct msg_key key = { .roles = (uint32_t)rng_below(s->rng, 32), .name = text(s, 64) };
+	memcpy(key.key, hash(s).bytes, sizeof(key.key));
+	return key;
+}
+
+static void fill_key_list_reply(struct source *s, struct msg_key_list_reply *m)
+{
+	m->key_count = some(s);
+	struct msg_key *keys = many(s, m->key_count, sizeof(*keys));
+	for (size_t i = 0; i < m->key_count; i++)
+		keys[i] = key(s);
+	m->keys = keys;
+	m->total = u32(s);
+}
+
 static void fill_small(struct source *s, struct msg *m)
 {
 	switch (m->type) {
+	case MSG_KEY_LIST:
+		m->u.key_list.from = u32(s);
+		break;
+	case MSG_KEY_LIST_REPLY:
+		fill_key_list_reply(s, &m->u.key_list_reply);
+		break;
+	case MSG_KEY_CHANGE:
+		m->u.key_change =
+			(struct msg_key_change){ coin(s) ? MSG_KEY_ALLOW : MSG_KEY_REVOKE, key(s), text(s, 1024) };
+		break;
+	case MSG_KEY_CHANGE_REPLY:
+		m->u.key_change_reply = (struct msg_key_change_reply){ code(s), coin(s), text(s, 1024) };
+		break;
 	case MSG_WANT:
 		m->u.want = (struct msg_want){ u64(s), u64(s), u32(s), u32(s), u32(s) };
 		break;

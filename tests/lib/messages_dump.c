@@ -325,9 +325,34 @@ static void dump_published(const struct msg *m, struct buf *out)
 	}
 }
 
+static void dump_key(const struct msg_key *key, struct buf *out)
+{
+	PUT(key->key);
+	PUT(key->roles);
+	PUT_TEXT(key->name);
+}
+
 static void dump_small(const struct msg *m, struct buf *out)
 {
 	switch (m->type) {
+	case MSG_KEY_LIST:
+		PUT(m->u.key_list.from);
+		break;
+	case MSG_KEY_LIST_REPLY:
+		for (size_t i = 0; i < m->u.key_list_reply.key_count; i++)
+			dump_key(&m->u.key_list_reply.keys[i], out);
+		PUT(m->u.key_list_reply.total);
+		break;
+	case MSG_KEY_CHANGE:
+		PUT(m->u.key_change.action);
+		dump_key(&m->u.key_change.key, out);
+		PUT_TEXT(m->u.key_change.reason);
+		break;
+	case MSG_KEY_CHANGE_REPLY:
+		PUT(m->u.key_change_reply.code);
+		PUT(m->u.key_change_reply.already);
+		PUT_TEXT(m->u.key_change_reply.text);
+		break;
 	case MSG_EDIT_LIST:
 		PUT_TEXT(m->u.edit_list.id);
 		PUT(m->u.edit_list.from_seq);

@@ -224,6 +224,53 @@ static void keys_are_added(void **state)
 	proto_allow_destroy(&allow);
 }
 
+static void allowed_is(const struct proto_allow *allow, size_t index, uint8_t first, unsigned roles, const char *name)
+{
+	struct proto_allowed at;
+	assert_true(proto_allow_at(allow, index, &at));
+	assert_int_equal(at.key[0], first);
+	assert_int_equal(at.roles, roles);
+	assert_string_equal(at.name, name);
+}
+
+/* A line is changed where it stands in capitals too; what people wrote beside it stays; who is revoked is not added. */
+static void lines_are_changed(void **state)
+{
+	struct err e = ERR_INIT;
+	char path[TEST_PATH_BYTES], text[400];
+	uint8_t a[32], b[32];
+	struct proto_allow *allow = NULL, *again = NULL;
+	struct proto_allowed none;
+	struct buf file = BUF_INIT, form = BUF_INIT;
+	assert_int_equal(proto_key_parse(hex_a, a), 0);
+	assert_int_equal(proto_key_parse(hex_b, b), 0);
+	test_path(path, *state, "allow");
+	snprintf(text, sizeof text, "# ours\n  %.63sB worker w0\n%s reader node\n# end", hex_b, hex_a);
+	test_file_write(path, text);
+	assert_ok(&e, proto_allow_set(path, b, PROTO_ROLE_WORKER | PROTO_ROLE_AUDITOR, "w1", &e));
+	assert_ok(&e, proto_allow_revoke(path, a, &e));
+	assert_ok(&e, file_read(path, 4096, &file, &e));
+	snprintf(text, sizeof text, "# ours\n# end\n%s worker+auditor w1\n%s revoked node\n", hex_b, hex_a);
+	assert_string_equal(buf_cstr(&file), text);
+	assert_ok(&e, proto_allow_load(path, &allow, &e));
+	allowed_is(allow, 0, 0xaa, 0, "node");
+	allowed_is(allow, 1, 0xbb, PROTO_ROLE_WORKER | PROTO_ROLE_AUDITOR, "w1");
+	assert_false(proto_allow_at(allow, 2, &none));
+	assert_int_equal(proto_allow_roles(allow, a, NULL), 0);
+	proto_allow_format(allow, &form);
+	assert_ok(&e, proto_allow_parse("kept", &form, &again, &e));
+	allowed_is(again, 0, 0xaa, 0, "node");
+	assert_int_equal(proto_allow_add(path, a, PROTO_ROLE_READER, "node", &e), ERR_EXISTS);
+	assert_non_null(strstr(e.text, "revoked"));
+	assert_ok(&e, proto_allow_set(path, a, PROTO_ROLE_READER, "node", &e)); /* asked for by name */
+	a[0] = 1;
+	assert_int_equal(proto_allow_revoke(path, a, &e), ERR_NOT_FOUND);
+	proto_allow_destroy(&allow);
+	proto_allow_destroy(&again);
+	buf_free(&file);
+	buf_free(&form);
+}
+
 static int load_list(void *context)
 {
 	struct proto_allow *allow = NULL;
@@ -254,6 +301,7 @@ int main(void)
 		IN_FOLDER(a_list_is_read),
 		IN_FOLDER(mistakes_name_their_line),
 		IN_FOLDER(keys_are_added),
+		IN_FOLDER(lines_are_changed),
 		IN_FOLDER(no_memory_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

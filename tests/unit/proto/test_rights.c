@@ -10,7 +10,8 @@ static const int worker[] = { MSG_HELLO,   MSG_WANT, MSG_HEARTBEAT, MSG_PROGRESS
 static const int reader[] = { MSG_HELLO,       MSG_HEARTBEAT,    MSG_GET_MANIFEST, MSG_NEED,
 			      MSG_NODE_STATUS, MSG_VERSION_LIST, MSG_FLEET,        0 };
 static const int auditor[] = { MSG_EDIT_LIST, MSG_VERSION_LIST, MSG_GET_MANIFEST, MSG_NEED, MSG_FLEET, 0 };
-static const int admin_only[] = { MSG_MERGE_RUN, MSG_SHUTDOWN, MSG_REVOKE, MSG_STORE_RUN, MSG_PUBLISH, 0 };
+static const int admin_only[] = { MSG_MERGE_RUN, MSG_SHUTDOWN, MSG_REVOKE,    MSG_STORE_RUN,
+					   MSG_PUBLISH,   MSG_KEY_LIST, MSG_KEY_CHANGE, 0 };
 
 static bool in(const int *list, int type)
 {

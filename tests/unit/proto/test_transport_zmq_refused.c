@@ -125,9 +125,15 @@ static void a_key_that_was_removed_is_out(void **state)
 	struct proto_keypair other;
 	struct msg msg = want(3);
 	struct msg_received *got = NULL;
-	handshake(net);
+	struct msg reply = { .type = MSG_HEARTBEAT_REPLY };
+	const uint64_t route = handshake(net);
 	assert_int_equal(proto_keypair_new(&other, NULL), 0);
+	assert_int_equal(net->server->ops->send(net->server, route, &reply, NULL), 0);
 	allow_only(net, other.public_key);
+	assert_int_equal(net->server->ops->send(net->server, route, &reply, NULL), ERR_CLOSED);
+	assert_int_equal(test_receive(net->client, &got, SOON_MS), 0);
+	msg_free(&got);
+	assert_int_equal(test_receive(net->client, &got, SILENCE_MS), ERR_AGAIN);
 	assert_int_equal(test_send(net->client, 0, &msg, SOON_MS), 0);
 	int64_t since = 0;
 	do

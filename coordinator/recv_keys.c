@@ -1,0 +1,260 @@
+/* recv_keys.c: the list of allowed keys, which administrators change while the coordinator runs. The file is what
+ * holds; the ledger keeps the list as it was read last, and an event for whatever has changed since, whoever changed
+ * it. */
+#include "coordinator/internal.h"
+
+#include <string.h>
+
+#define META_NAME "allowed-keys"
+
+/* --- what has changed since the ledger heard of it last */
+
+static int recorded_load(struct store_txn *txn, struct proto_allow **out, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	int rc = store_meta_get(txn, META_NAME, &text, e);
+	if (rc == ERR_NOT_FOUND)
+		err_clear(e);
+	if (rc == 0 || rc == ERR_NOT_FOUND)
+		rc = proto_allow_parse("the ledger's list of allowed keys", &text, out, e);
+	buf_free(&text);
+	return rc;
+}
+
+static void change_write(struct json_w *w, const char *action, const struct proto_allowed *allowed)
+{
+	char hex[65], roles[64];
+	proto_key_hex(allowed->key, hex);
+	proto_roles_format(allowed->roles, roles, sizeof roles);
+	json_w_open(w, '{');
+	json_w_member_str(w, "action", action);
+	json_w_member_str(w, "key", hex);
+	json_w_member_str(w, "roles", roles);
+	json_w_member_str(w, "name", allowed->name);
+	json_w_close(w);
+}
+
+static const char *action_of(const struct proto_allow *before, const struct proto_allowed *now)
+{
+	const char *name;
+	const unsigned roles = proto_allow_roles(before, now->key, &name);
+	if (name == NULL || (roles == 0 && now->roles != 0))
+		return now->roles != 0 ? "allow" : "revoke";
+	if (roles != 0 && now->roles == 0)
+		return "revoke";
+	return roles != now->roles || strcmp(name, now->name) != 0 ? "change" : NULL;
+}
+
+static size_t changes_write(struct json_w *w, const struct proto_allow *before, const struct proto_allow *now)
+{
+	struct proto_allowed allowed;
+	const char *name;
+	size_t count = 0;
+	for (size_t i = 0; proto_allow_at(now, i, &allowed); i++) {
+		const char *action = action_of(before, &allowed);
+		if (action != NULL)
+			change_write(w, action, &allowed);
+		count += action != NULL;
+	}
+	for (size_t i = 0; proto_allow_at(before, i, &allowed); i++) {
+		(void)proto_allow_roles(now, allowed.key, &name);
+		if (name != NULL)
+			continue;
+		allowed.roles = 0;
+		change_write(w, "remove", &allowed);
+		count++;
+	}
+	return count;
+}
+
+static int changes_record(struct coordinator *c, const struct proto_allow *now, const uint8_t *actor, struct buf *json,
+			  struct err *e)
+{
+	struct buf list = BUF_INIT;
+	proto_allow_format(now, &list);
+	int rc = buf_failed(&list) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+	if (rc == 0)
+		rc = store_meta_put(c->txn, META_NAME, list.data, list.len, e);
+	if (rc == 0)
+		rc = coordinator__event(c, STORE_EVENT_KEY_CHANGED, actor, json, NULL, e);
+	if (rc == 0)
+		rc = coordinator__commit(c, "coordinator.keys.before_commit", "coordinator.keys.after_commit", e);
+	buf_free(&list);
+	return rc;
+}
+
+/* Nothing is written where nothing has changed. */
+static int keys_record(struct coordinator *c, const struct proto_allow *now, const uint8_t *actor,
+		       struct msg_text reason, struct err *e)
+{
+	struct proto_allow *before = NULL;
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	size_t count = 0;
+	json_w_init(&w, &json);
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = recorded_load(c->txn, &before, e);
+	if (rc == 0) {
+		json_w_open(&w, '{');
+		json_w_key(&w, "changes");
+		json_w_open(&w, '[');
+		count = changes_write(&w, before, now);
+		json_w_close(&w);
+		json_w_member_strn(&w, "reason", reason.text, reason.len);
+		json_w_close(&w);
+	}
+	if (rc == 0 && count > 0)
+		rc = changes_record(c, now, actor, &json, e);
+	if (rc != 0)
+		coordinator__txn_failed(c, e);
+	store_abort(&c->txn);
+	proto_allow_destroy(&before);
+	buf_free(&json);
+	return rc;
+}
+
+/* --- the list in force */
+
+/* A revoked worker's shards are another's at the next tick, not when its silence is noticed. */
+static void peers_check(struct coordinator *c)
+{
+	for (size_t i = 0; i < c->peer_count; i++) {
+		if (proto_allow_roles(c->allow, c->peers[i]->key, NULL) != 0)
+			continue;
+		struct peer *peer = c->peers[i];
+		peer->seen_ms = coordinator__now_ms(c) - (int64_t)c->config.lease_ms;
+		for (size_t s = 0; s < c->shard_count; s++)
+			if (c->shards[s]->lease.holder == peer)
+				c->shards[s]->lease.expires_ms = coordinator__now_ms(c);
+		if (c->merge.lease.holder == peer)
+			c->merge.lease.expires_ms = coordinator__now_ms(c);
+	}
+}
+
+/* Reads the file and has the transport keep to it. */
+static int list_apply(struct coordinator *c, struct err *e)
+{
+	struct proto_allow *fresh = NULL;
+	int rc = proto_allow_load(c->config.allow_file, &fresh, e);
+	const struct proto_allow *now = fresh;
+	if (rc == 0)
+		rc = c->config.allow_set(c->config.allow_context, &fresh, e);
+	proto_allow_destroy(&fresh);
+	if (rc != 0)
+		return rc;
+	c->allow = now;
+	peers_check(c);
+	return 0;
+}
+
+int coordinator_keys_reload(struct coordinator *coordinator, struct err *e)
+{
+	struct coordinator *c = coordinator;
+	if (c->config.allow_file == NULL || c->failure.code != 0)
+		return 0;
+	int rc = list_apply(c, e);
+	return rc == 0 ? keys_record(c, c->allow, NULL, coordinator__text("the file"), e) : rc;
+}
+
+/* --- administrators */
+
+void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received)
+{
+	struct msg_key keys[MSG_KEYS_MAX];
+	struct msg msg = { .type = MSG_KEY_LIST_REPLY };
+	struct msg_key_list_reply *reply = &msg.u.key_list_reply;
+	struct proto_allowed allowed;
+	const size_t from = received->msg.u.key_list.from;
+	if (c->allow == NULL) {
+		coordinator__reply_error(c, received, ERR_UNSUPPORTED, "this coordinator has no file of allowed keys");
+		return;
+	}
+	for (; proto_allow_at(c->allow, reply->total, &allowed); reply->total++) {
+		if (reply->total < from || reply->key_count == MSG_KEYS_MAX)
+			continue;
+		struct msg_key *key = &keys[reply->key_count++];
+		*key = (struct msg_key){ .roles = allowed.roles, .name = coordinator__text(allowed.name) };
+		memcpy(key->key, allowed.key, sizeof key->key);
+	}
+	reply->keys = keys;
+	coordinator__reply(c, received, &msg);
+}
+
+/* An administrator who asks stays one, so that there is always one. */
+static int change_allowed(const struct coordinator *c, const struct msg_received *received, struct err *e)
+{
+	const struct msg_key_change *ask = &received->msg.u.key_change;
+	const bool own = memcmp(ask->key.key, received->peer_key, PROTO_KEY_BYTES) == 0;
+	const bool server = memcmp(ask->key.key, c->key, PROTO_KEY_BYTES) == 0;
+	if (c->allow == NULL)
+		return err_set(e, ERR_UNSUPPORTED, "this coordinator has no file of allowed keys");
+	if (own && (ask->action == MSG_KEY_REVOKE || (ask->key.roles & PROTO_ROLE_ADMIN) == 0))
+		return err_set(
+			e, ERR_CONFLICT,
+			"this is the key that you ask with: ask with another administrator's, so that one stays");
+	if (server && ask->action == MSG_KEY_REVOKE)
+		return err_set(e, ERR_CONFLICT, "this is the coordinator's own key: it is replaced by a restart");
+	return 0;
+}
+
+static bool is_so(const struct coordinator *c, const struct msg_key_change *ask)
+{
+	const char *name;
+	const unsigned roles = proto_allow_roles(c->allow, ask->key.key, &name);
+	if (name == NULL || ask->action == MSG_KEY_REVOKE)
+		return name != NULL && roles == 0;
+	return roles == ask->key.roles && strlen(name) == ask->key.name.len &&
+	       memcmp(name, ask->key.name.text, ask->key.name.len) == 0;
+}
+
+static int list_change(struct coordinator *c, const struct msg_key_change *ask, struct err *e)
+{
+	char name[MSG_KEY_NAME_BYTES_MAX + 1];
+	if (ask->action == MSG_KEY_REVOKE)
+		return proto_allow_revoke(c->config.allow_file, ask->key.key, e);
+	coordinator__copy_text(name, sizeof name, ask->key.name);
+	return proto_allow_set(c->config.allow_file, ask->key.key, ask->key.roles, name, e);
+}
+
+static void changed_log(const struct msg_received *received)
+{
+	const struct msg_key_change *ask = &received->msg.u.key_change;
+	char roles[64];
+	proto_roles_format(ask->key.roles, roles, sizeof roles);
+	log_event(LOG_INFO, "COORDINATOR-KEY-CHANGED",
+		  LOGF_S("action", ask->action == MSG_KEY_REVOKE ? "revoke" : "allow"), LOGF_X("key", ask->key.key, 8),
+		  LOGF_S("roles", roles), LOGF_X("by", received->peer_key, 8),
+		  LOGF_SN("reason", ask->reason.text, ask->reason.len));
+}
+
+/* The file first: what a crash leaves between the two is recorded at the next start. A change that is asked for again
+ * is recorded when it was not. */
+void coordinator__recv_key_change(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_key_change *ask = &received->msg.u.key_change;
+	struct msg msg = { .type = MSG_KEY_CHANGE_REPLY };
+	struct msg_key_change_reply *reply = &msg.u.key_change_reply;
+	struct err e = ERR_INIT, unrecorded = ERR_INIT;
+	coordinator__submit_flush(c); /* what was sent before it stands before it */
+	if (c->failure.code != 0)
+		return;
+	reply->code = change_allowed(c, received, &e);
+	reply->already = reply->code == 0 && is_so(c, ask);
+	if (reply->code == 0 && !reply->already)
+		reply->code = list_change(c, ask, &e);
+	if (reply->code == 0)
+		reply->code = list_apply(c, &e);
+	if (reply->code == 0) {
+		if (!reply->already)
+			changed_log(received);
+		reply->code = keys_record(c, c->allow, received->peer_key, ask->reason, &unrecorded);
+		if (reply->code != 0)
+			err_set(&e, reply->code, "the change holds, and is not in the ledger yet (%.200s): ask again",
+				unrecorded.text);
+	}
+	if (c->failure.code != 0)
+		return;
+	reply->text = coordinator__text(e.text);
+	coordinator__reply(c, received, &msg);
+}

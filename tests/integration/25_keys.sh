@@ -1,0 +1,144 @@
+#!/bin/bash
+# Keys are listed, allowed, revoked and rotated while a cluster runs; where secrets may not be found. On a tiny model.
+. "$(dirname "$0")/lib.sh"
+tiny_model
+
+state_of() { amend fleet status -o json | jq -r --arg n "$1" '.members[] | select(.name == $n) | .state'; }
+lost() { [ "$(state_of "$1")" = lost ]; }
+there() { case $(state_of "$1") in lost | "") false ;; esac; }
+roles_of() { amend key list -o json | jq -r --arg n "$1" '.[] | select(.name == $n) | .roles'; }
+
+case_list() {
+	cluster_up keys "$TINY"
+	[ "$(roles_of worker-1)" = worker ] || fail "worker-1: $(amend key list)"
+	[ "$(roles_of node-0)" = reader ] || fail "node-0: $(amend key list)"
+	try amend --key-file "$D/keys/node-0.key" key list
+	expect_error 4 'roles of your key'
+}
+
+# Its connection stands; it is out at once, without a restart, and comes back when it is allowed again.
+case_revoked_while_connected() {
+	local key began ms
+	cluster_name keys
+	there worker-1 || fail "worker-1 is $(state_of worker-1)"
+	key=$(awk '$1 == "public" { print $2 }' "$D/keys/worker-1.key")
+	began=$(ms_now)
+	try amend key revoke worker-1 --reason 'a laptop was lost'
+	expect_ok
+	lost worker-1 || fail "worker-1 is $(state_of worker-1)"
+	ms=$(($(ms_now) - began))
+	note "a connected worker was out $ms ms after the command began"
+	wait_for 10 log_has coordinator PROTO-MESSAGE-DROPPED 'not on the allow list' || fail "it says nothing any more"
+	alive "$(pid_of worker-1)" || fail "worker-1 has ended"
+	facts 4 keys >"$WORK/facts.jsonl"
+	try amend -q edit import "$WORK/facts.jsonl"
+	expect_ok
+	wait_served 60
+	log_has coordinator COORDINATOR-KEY-CHANGED 'action=revoke.*laptop' || fail "no line tells of it"
+	# no start adds it again
+	kill -TERM "$(pid_of worker-0)"
+	wait_for 10 gone "$(pid_of worker-0)" || fail "worker-0 does not end"
+	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 2
+	[ "$(roles_of worker-1)" = revoked ] || fail "$(amend key list)"
+	try amend key allow "$key" --roles worker --name worker-1
+	expect_ok
+	wait_for 20 there worker-1 || fail "worker-1 is $(state_of worker-1)"
+	cluster_down
+}
+
+case_rotate_own_key() {
+	cluster_up keys "$TINY"
+	cp -p "$D/keys/cli.key" "$WORK/stolen.key"
+	try amend key rotate "$D/keys/cli.key"
+	expect_ok
+	try amend fleet status
+	expect_ok
+	try amend --timeout 2 --key-file "$WORK/stolen.key" fleet status
+	expect_error 6 key
+	[ "$(amend key list -o json | jq -r '[.[] | select(.name == "cli") | .roles] | sort | join(" ")')" = \
+		"revoked submitter+reader+auditor+admin" ] || fail "$(amend key list)"
+}
+
+case_rotate_worker_key() {
+	cluster_name keys
+	try amend key rotate "$D/keys/worker-0.key" --keep-old
+	expect_ok
+	there worker-0 || fail "the old key is out"
+	kill -TERM "$(pid_of worker-0)"
+	wait_for 10 gone "$(pid_of worker-0)" || fail "worker-0 does not end"
+	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D"
+	expect_ok
+	there worker-0 || fail "worker-0 is $(state_of worker-0)"
+}
+
+# One socket has one key: a restart, and the programs of this machine learn it by that.
+case_rotate_server_key() {
+	local old new
+	cluster_name keys
+	old=$(setting key.server)
+	try amend key rotate "$D/keys/coordinator.key"
+	expect_ok
+	grep -q 'amend down' <<<"$ERR" || fail "$ERR"
+	try amend fleet status
+	expect_ok
+	cluster_down
+	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D"
+	expect_ok
+	new=$(setting key.server)
+	[ "$new" != "$old" ] || fail "the coordinator has its old key"
+	[ "$(amend fleet status -o json | jq '[.members[] | select(.state != "lost")] | length')" = 3 ] || fail "$(amend fleet status)"
+	try amend key revoke "$old"
+	expect_ok
+	try amend --timeout 2 --server-key "$old" fleet status
+	expect_error 6 'server key'
+}
+
+# Every secret of the cluster: not in a log, a command line, an environment, a memory map that a core file would hold, or
+# a file that others may read.
+case_secrets_scan() {
+	local file secret name pid
+	cluster_name keys
+	: >"$WORK/secrets"
+	for file in "$D"/keys/*.key; do
+		awk '$1 == "secret" { print $2 }' "$file" >>"$WORK/secrets"
+		[ "$(stat -c %a "$file")" = 600 ] || fail "$file: $(stat -c %a "$file")"
+	done
+	[ "$(wc -l <"$WORK/secrets")" -ge 5 ] || fail "$(wc -l <"$WORK/secrets") secrets"
+	for name in coordinator worker-0 node-0; do
+		pid=$(pid_of "$name")
+		grep -qFa -f "$WORK/secrets" "/proc/$pid/cmdline" "/proc/$pid/environ" && fail "a secret on the line of $name"
+		awk '/Max core file size/ { exit $5 != 0 || $6 != 0 }' "/proc/$pid/limits" || fail "$name may leave a core file"
+		[ "$(stat -c %U "/proc/$pid/mem")" = root ] || fail "$name may be read by its user's other programs"
+	done
+	while IFS= read -r file; do
+		case $file in "$D"/keys/*.key) continue ;; esac
+		grep -qFa -f "$WORK/secrets" "$file" && fail "a secret is in $file"
+	done < <(find "$D" -type f)
+	cluster_down
+}
+
+# A key file that others may read is refused by every program.
+case_open_key_files() {
+	local role mode key=$WORK/open.key
+	cluster_name keys
+	"$BIN/amend" key new "$key" >/dev/null 2>&1
+	for mode in 640 604 660 622; do
+		chmod "$mode" "$key"
+		for role in coordinator worker node; do
+			try timeout 20 "$BIN/amendd" "$role" --config "$D/amend.yaml" --data "$WORK/open" --key-file "$key" \
+				$([ "$role" = coordinator ] && echo --allow-file "$D/keys/allow --coordinator tcp://127.0.0.1:* --hints tcp://127.0.0.1:*")
+			expect_error 1 "open.key has mode 0$mode" 'chmod 600'
+		done
+		try amend --key-file "$key" fleet status
+		[ "$STATUS" = 4 ] || fail "amend takes a key file of mode $mode: exit $STATUS"
+		grep -q 'chmod 600' <<<"$ERR" || fail "$ERR"
+		try amend key rotate "$key"
+		expect_error 4 'chmod 600'
+		try amend key allow "$key" --roles reader --name open
+		expect_error 4 'chmod 600'
+	done
+}
+
+for name in list revoked_while_connected rotate_own_key rotate_worker_key rotate_server_key secrets_scan open_key_files; do
+	run_case "$name"
+done

@@ -1,0 +1,222 @@
+/* The list of allowed keys, changed and read through a coordinator that runs. */
+#include "tests/lib/coordinator_fixture.h"
+
+#include "base/log.h"
+
+static int setup_keys(void **state)
+{
+	log_level_set(LOG_OFF);
+	if (cluster_setup(state) != 0)
+		return -1;
+	cluster_keys(*state);
+	return 0;
+}
+
+static uint64_t event_last(struct cluster *c)
+{
+	struct store_txn *txn = NULL;
+	uint64_t seq = 0;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_event_last(txn, &seq, NULL, &c->e));
+	store_abort(&txn);
+	return seq;
+}
+
+/* That event is a KeyChanged by `actor`, and its payload holds `text`. */
+static void event_is(struct cluster *c, uint64_t seq, const uint8_t *actor, const char *text)
+{
+	struct store_txn *txn = NULL;
+	struct store_event event;
+	char payload[8192];
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_event_get(txn, seq, &event, &c->e));
+	assert_int_equal(event.type, STORE_EVENT_KEY_CHANGED);
+	assert_memory_equal(event.actor, actor, STORE_KEY_BYTES);
+	assert_true(event.payload_len < sizeof payload);
+	memcpy(payload, event.payload, event.payload_len);
+	payload[event.payload_len] = '\0';
+	if (strstr(payload, text) == NULL)
+		fail_msg("%s\nholds no\n%s", payload, text);
+	store_abort(&txn);
+}
+
+struct answer {
+	int code;
+	bool already, lost;
+	char text[600];
+};
+
+static struct answer change(struct cluster *c, enum msg_key_action action, uint8_t byte, unsigned roles,
+			    const char *name)
+{
+	struct msg msg = { .type = MSG_KEY_CHANGE };
+	struct answer answer = { .lost = true };
+	msg.u.key_change = (struct msg_key_change){
+		.action = action,
+		.key = { .roles = roles, .name = { name, strlen(name) } },
+		.reason = { "because", 7 },
+	};
+	memset(msg.u.key_change.key.key, byte, PROTO_KEY_BYTES);
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_take(&c->client, MSG_KEY_CHANGE_REPLY);
+	if (reply != NULL) {
+		const struct msg_key_change_reply *r = &reply->msg.u.key_change_reply;
+		answer = (struct answer){ .code = r->code, .already = r->already };
+		snprintf(answer.text, sizeof answer.text, "%.*s", (int)r->text.len, r->text.text);
+	}
+	msg_free(&reply);
+	return answer;
+}
+
+static void expect(struct answer answer, int code, bool already)
+{
+	assert_false(answer.lost);
+	if (answer.code != code)
+		fail_msg("%d: %s", answer.code, answer.text);
+	assert_int_equal(answer.already, already);
+}
+
+static size_t list(struct cluster *c, uint32_t from, struct msg_received **out)
+{
+	struct msg msg = { .type = MSG_KEY_LIST, .u.key_list.from = from };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	*out = end_expect(&c->client, MSG_KEY_LIST_REPLY);
+	return (*out)->msg.u.key_list_reply.key_count;
+}
+
+static void the_list_is_told(void **state)
+{
+	struct cluster *c = *state;
+	struct msg_received *got = NULL;
+	assert_int_equal(list(c, 0, &got), 5);
+	const struct msg_key *keys = got->msg.u.key_list_reply.keys;
+	assert_int_equal(keys[0].key[0], 1);
+	assert_int_equal(keys[0].roles, PROTO_ROLE_WORKER);
+	assert_string_equal(keys[3].name.text, "client");
+	msg_free(&got);
+	assert_int_equal(list(c, 3, &got), 2);
+	assert_int_equal(got->msg.u.key_list_reply.total, 5);
+	assert_int_equal(got->msg.u.key_list_reply.keys[0].key[0], 4);
+	msg_free(&got);
+	event_is(c, event_last(c), c->config.key, "\"action\":\"allow\"");
+}
+
+static void a_key_is_allowed_and_comes_in(void **state)
+{
+	struct cluster *c = *state;
+	struct end_peer late = { 0 };
+	const uint64_t before = event_last(c);
+	struct msg msg = { .type = MSG_VERSION_LIST };
+	end_connect(c, &late, "late", 9);
+	end_send(&late, &msg);
+	cluster_run(c);
+	expect(change(c, MSG_KEY_ALLOW, 9, PROTO_ROLE_READER, "late"), 0, false);
+	event_is(c, before + 1, c->client.key, "\"roles\":\"reader\",\"name\":\"late\"}],\"reason\":\"because\"");
+	expect(change(c, MSG_KEY_ALLOW, 9, PROTO_ROLE_READER, "late"), 0, true);
+	assert_int_equal(event_last(c), before + 1);
+	assert_int_equal(c->server->counts.unauthenticated, 1);
+	end_send(&late, &msg);
+	cluster_run(c);
+	assert_int_equal(c->server->counts.unauthenticated, 1);
+	expect(change(c, MSG_KEY_ALLOW, 9, PROTO_ROLE_AUDITOR, "late"), 0, false);
+	event_is(c, before + 2, c->client.key, "\"action\":\"change\"");
+	late.transport->ops->destroy(late.transport);
+}
+
+/* Its shard is another's at once, and nothing that it says counts. */
+static void a_revoked_worker_is_out_at_once(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard = 0, epoch;
+	client_facts(c, 1, 2);
+	worker_hello(&c->worker, 1);
+	epoch = worker_lease(&c->worker, &shard);
+	assert_true(epoch > 0);
+	const uint64_t before = event_last(c);
+	expect(change(c, MSG_KEY_REVOKE, 1, 0, ""), 0, false);
+	const uint64_t dropped = c->server->counts.unauthenticated;
+	end_clear(&c->worker);
+	worker_hello(&c->worker2, 2);
+	struct msg_received *lease = end_expect(&c->worker2, MSG_LEASE);
+	assert_int_equal(lease->msg.u.lease.shard, shard);
+	assert_true(lease->msg.u.lease.epoch > epoch);
+	msg_free(&lease);
+	worker_beat(&c->worker, shard, epoch);
+	assert_true(c->server->counts.unauthenticated > dropped);
+	assert_int_equal(c->worker.count, 0);
+	event_is(c, before + 1, c->client.key, "\"action\":\"revoke\"");
+	cluster_restart(c);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	expect(change(c, MSG_KEY_REVOKE, 1, 0, ""), 0, true);
+}
+
+static void what_is_refused(void **state)
+{
+	struct cluster *c = *state;
+	const uint64_t before = event_last(c);
+	expect(change(c, MSG_KEY_REVOKE, 77, 0, ""), ERR_NOT_FOUND, false);
+	expect(change(c, MSG_KEY_REVOKE, 4, 0, ""), ERR_CONFLICT, false);
+	expect(change(c, MSG_KEY_ALLOW, 4, PROTO_ROLE_READER, "client"), ERR_CONFLICT, false);
+	expect(change(c, MSG_KEY_ALLOW, 9, 0, "late"), ERR_INVALID, false);
+	expect(change(c, MSG_KEY_ALLOW, 9, PROTO_ROLE_READER, "two words"), ERR_INVALID, false);
+	assert_int_equal(event_last(c), before);
+}
+
+/* What was changed by hand is recorded when it is read, as the coordinator's own doing. */
+static void a_file_changed_by_hand_is_recorded(void **state)
+{
+	struct cluster *c = *state;
+	uint8_t key[PROTO_KEY_BYTES];
+	const uint64_t before = event_last(c);
+	memset(key, 5, sizeof key);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	assert_int_equal(event_last(c), before);
+	assert_ok(&c->e, proto_allow_set(c->allow_file, key, PROTO_ROLE_AUDITOR, "submitter", &c->e));
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	event_is(c, before + 1, c->config.key, "\"action\":\"change\",\"key\":\"0505");
+	test_file_write(c->allow_file, "no line of a list\n");
+	assert_int_equal(coordinator_keys_reload(c->coordinator, &c->e), ERR_INVALID);
+	assert_int_equal(event_last(c), before + 1);
+	assert_int_equal(proto_allow_roles(c->allow, key, NULL), PROTO_ROLE_AUDITOR);
+}
+
+/* The file is written, the ledger is not: a coordinator that comes back records it. */
+static void a_crash_between_file_and_ledger(void **state)
+{
+	struct cluster *c = *state;
+	const uint64_t before = event_last(c);
+	assert_ok(&c->e, fault_arm("coordinator.keys.before_commit=errno@1", &c->e));
+	assert_true(change(c, MSG_KEY_REVOKE, 5, 0, "").lost);
+	assert_true(coordinator_failed(c->coordinator, NULL));
+	fault_disarm_all();
+	cluster_restart(c);
+	assert_int_equal(event_last(c), before);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	event_is(c, before + 1, c->config.key, "\"action\":\"revoke\",\"key\":\"0505");
+}
+
+static void without_a_file_there_is_none(void **state)
+{
+	struct cluster *c = *state;
+	c->config.allow_file = NULL;
+	cluster_restart(c);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	expect(change(c, MSG_KEY_REVOKE, 5, 0, ""), ERR_UNSUPPORTED, false);
+}
+
+int main(void)
+{
+#define KEYS(f) cmocka_unit_test_setup_teardown(f, setup_keys, cluster_teardown)
+	const struct CMUnitTest tests[] = {
+		KEYS(the_list_is_told),
+		KEYS(a_key_is_allowed_and_comes_in),
+		KEYS(a_revoked_worker_is_out_at_once),
+		KEYS(what_is_refused),
+		KEYS(a_file_changed_by_hand_is_recorded),
+		KEYS(a_crash_between_file_and_ledger),
+		KEYS(without_a_file_there_is_none),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
