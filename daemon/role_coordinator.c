@@ -16,6 +16,7 @@
 
 #define TICK_MS    5
 #define PROBE_MS   60000
+#define CHECK_MS   1000
 #define METRICS_MS 1000
 #define STALE_MS   30000 /* without metrics the loop is stuck: /health says so */
 
@@ -52,15 +53,25 @@ static void on_tick(void *context)
 }
 
 /* ZAP fails open when its handler dies: a key that nobody allowed must stay outside (promises.md). */
-static void on_probe(void *context)
+static void authentication_judge(struct role *role, int rc)
 {
-	struct role *role = context;
-	int rc = proto_zmq_probe(role->wiring.zmq, &role->error);
-	if (rc == 0)
+	if (rc == 0 || role->code != 0)
 		return;
 	role->code = rc;
 	log_event(LOG_ERROR, "COORDINATOR-AUTH-OPEN", LOGF_S("reason", role->error.text));
 	proto_loop_stop(role->wiring.loop);
+}
+
+static void on_probe(void *context)
+{
+	struct role *role = context;
+	authentication_judge(role, proto_zmq_probe(role->wiring.zmq, &role->error));
+}
+
+static void on_check(void *context)
+{
+	struct role *role = context;
+	authentication_judge(role, proto_zmq_check(role->wiring.zmq, &role->error));
 }
 
 static void on_metrics(void *context)
@@ -303,6 +314,8 @@ static int loop_run(struct role *role, struct err *e)
 		rc = proto_loop_timer(loop, TICK_MS, on_tick, role, e);
 	if (rc == 0)
 		rc = proto_loop_timer(loop, PROBE_MS, on_probe, role, e);
+	if (rc == 0)
+		rc = proto_loop_timer(loop, CHECK_MS, on_check, role, e);
 	if (rc == 0 && role->page != NULL)
 		rc = proto_loop_timer(loop, METRICS_MS, on_metrics, role, e);
 	if (rc == 0)

@@ -74,6 +74,8 @@ int proto_zmq_connect(struct proto_zmq *zmq, const char *endpoint, const char *h
  * stop accepting. Gives the verdict of the probe begun by the call before and begins the next: it takes up to 500 ms on
  * the ZAP side, none on the loop. */
 int proto_zmq_probe(struct proto_zmq *zmq, struct err *e) MUST_CHECK;
+/* Each second: ERR_DENIED when the thread that authenticates has ended, or a probe got in. Probes nothing. */
+int proto_zmq_check(struct proto_zmq *zmq, struct err *e) MUST_CHECK;
 
 /* In memory: a network with seeded faults; ends hang on it by name. Time comes from `env`. */
 struct proto_mem;

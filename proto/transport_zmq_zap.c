@@ -254,7 +254,7 @@ static bool take_orders(struct proto__zap *zap)
 	char target[PROTO__ENDPOINT_BYTES] = "";
 	(void)!read(zap->wake_fd, &count, sizeof(count));
 	pthread_mutex_lock(&zap->lock);
-	bool stop = zap->stop || fault_point("proto.zap.dies") != 0;
+	bool stop = zap->stop;
 	if (!stop && zap->phase == PHASE_WANTED) {
 		zap->phase = PHASE_RUNNING;
 		memcpy(target, zap->target, sizeof(target));
@@ -274,7 +274,7 @@ static void *run(void *context)
 		int count = zap->monitor != NULL ? 3 : 2;
 		if (zmq_poll(items, count, zap->monitor != NULL ? 50 : -1) < 0 && errno != EINTR)
 			break;
-		if (items[1].revents != 0 && !take_orders(zap))
+		if ((items[1].revents != 0 && !take_orders(zap)) || fault_point("proto.zap.dies") != 0)
 			break;
 		serve(zap);
 		if (zap->monitor != NULL)
@@ -375,6 +375,17 @@ static int verdict_code(const struct proto__zap *zap, struct err *e)
 	return 0;
 }
 
+int proto_zmq_check(struct proto_zmq *zmq, struct err *e)
+{
+	struct proto__zap *zap = zmq->zap;
+	if (zap == NULL)
+		return err_set(e, ERR_DENIED, "no authentication runs in this process");
+	pthread_mutex_lock(&zap->lock);
+	int rc = verdict_code(zap, e);
+	pthread_mutex_unlock(&zap->lock);
+	return rc == ERR_TIMEOUT ? 0 : rc; /* one silent probe on a loaded machine is no proof */
+}
+
 static void probe_want(struct proto__zap *zap)
 {
 	if (zap->phase == PHASE_IDLE && zap->target[0] != '\0')
@@ -406,14 +417,12 @@ int proto__zap_probe_wait(struct proto__zap *zap, struct err *e)
 int proto_zmq_probe(struct proto_zmq *zmq, struct err *e)
 {
 	struct proto__zap *zap = zmq->zap;
-	if (zap == NULL)
-		return err_set(e, ERR_DENIED, "no authentication runs in this process");
+	int rc = proto_zmq_check(zmq, e);
+	if (rc != 0)
+		return rc;
 	pthread_mutex_lock(&zap->lock);
-	int rc = verdict_code(zap, e);
-	/* One silent probe on a loaded machine is no proof; one that never came back is. */
-	if (rc == ERR_TIMEOUT)
-		rc = 0;
-	if (rc == 0 && zap->phase == PHASE_WANTED)
+	/* A silent probe is no proof; one that never came back is. */
+	if (zap->phase == PHASE_WANTED)
 		rc = err_set(e, ERR_DENIED, "the authentication thread does not answer; restart this process");
 	if (rc == 0)
 		probe_want(zap);

@@ -204,24 +204,39 @@ static int probe_until(struct net *net, int wanted)
 	return rc;
 }
 
+/* A probe that is asked for too soon says that it got no answer; the verdict of the last one comes a moment later. */
+static void check_refuses(struct net *net, const char *why)
+{
+	struct err e = ERR_INIT;
+	int64_t since = 0;
+	while (proto_zmq_check(net->server_zmq, &e) != ERR_DENIED && test_wait(&since))
+		;
+	assert_non_null(strstr(e.text, why));
+}
+
 static void the_probe_of_each_minute_finds_it_too(void **state)
 {
 	struct net *net = *state;
 	assert_int_equal(probe_until(net, 0), 0);
 	assert_int_equal(fault_arm("proto.zap.open=errno@1:1000000", NULL), 0);
 	assert_int_equal(probe_until(net, ERR_DENIED), ERR_DENIED);
+	check_refuses(net, "a random key was let in");
 }
 
 static void the_end_of_authentication_is_noticed(void **state)
 {
 	struct net *net = *state;
+	struct err e = ERR_INIT;
 	handshake(net);
+	assert_ok(&e, proto_zmq_check(net->server_zmq, &e));
 	assert_int_equal(fault_arm("proto.zap.dies=errno@1", NULL), 0);
 	assert_int_equal(probe_until(net, ERR_DENIED), ERR_DENIED);
-	/* And nobody new comes in. */
+	check_refuses(net, "the authentication thread has ended");
+	/* And nobody new comes in, not even with a key that is allowed. */
 	struct proto_keypair stranger;
 	assert_int_equal(proto_keypair_new(&stranger, NULL), 0);
 	refused_with(net, &stranger, net->server_keys.public_key);
+	refused_with(net, &net->client_keys, net->server_keys.public_key);
 }
 
 static void a_full_queue_says_so(void **state)
