@@ -1,9 +1,13 @@
-/* process.h: what the system says of this process. Any thread. */
+/* process.h: what the system says of this process, and what it may show of it. Any thread. */
 #ifndef AMEND_BASE_PROCESS_H
 #define AMEND_BASE_PROCESS_H
 
 #include <stdint.h>
 
 uint64_t process_resident_bytes(void); /* memory that is there now; 0 where /proc does not say */
+/* For programs that hold secrets, first of all: no core file, and other processes of the same user can neither trace
+ * this one nor read its memory or environment (all but root's). Not inherited by a program that it runs, but for the
+ * core's limit. Under a sanitizer, which traces its own process, only the former. */
+void process_keep_secrets(void);
 
 #endif

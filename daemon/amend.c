@@ -2,8 +2,9 @@
 #include "daemon/cli.h"
 #include "daemon/openmp.h"
 
+#include "base/process.h"
+
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define TIMEOUT_MS_DEFAULT 10000
@@ -14,12 +15,11 @@ static struct cli cli;
 int main(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
-	struct rlimit no_core = { 0, 0 };
 	const char *no_color = getenv("NO_COLOR"); /* the convention of no-color.org */
 	openmp_spinning_bound(argv);
+	process_keep_secrets();
 	if (cli_signals_open(&cli, &e) != 0)
 		return cli_fail(&cli, &e);
-	(void)setrlimit(RLIMIT_CORE, &no_core); /* keys never reach a core dump */
 	cli.env = env_system();
 	cli.timeout_ms = TIMEOUT_MS_DEFAULT;
 	cli.wait_ms = WAIT_MS_DEFAULT;

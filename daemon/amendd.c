@@ -5,14 +5,13 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "model/backend.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -125,9 +124,8 @@ static int text_print(size_t index, void (*make)(const struct conf_table *, unsi
 
 int main(int argc, char **argv)
 {
-	struct rlimit no_core = { 0, 0 };
 	openmp_spinning_bound(argv);
-	(void)setrlimit(RLIMIT_CORE, &no_core); /* keys never reach a core dump */
+	process_keep_secrets();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file-size limit shows as a full disk instead */
 	if (argc >= 2 && strcmp(argv[1], "--version") == 0) {

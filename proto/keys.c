@@ -321,7 +321,11 @@ static int allow_make(const char *path, struct buf *text, struct proto_allow **o
 int proto_allow_load(const char *path, struct proto_allow **out, struct err *e)
 {
 	struct buf text = BUF_INIT;
+	struct stat st;
 	int rc = file_read(path, LIST_BYTES_MAX, &text, e);
+	if (rc == 0 && stat(path, &st) == 0 && (st.st_mode & 022) != 0)
+		rc = err_set(e, ERR_DENIED, "%s has mode %04o: others may write themselves in. Run: chmod go-w %s",
+			     path, (unsigned)(st.st_mode & 07777), path);
 	if (rc != 0)
 		err_wrap(e, "reading the list of allowed keys");
 	else

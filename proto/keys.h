@@ -38,7 +38,8 @@ void proto_key_hex(const uint8_t key[PROTO_KEY_BYTES], char out[65]);
 #define PROTO_ALLOW_NAME_BYTES_MAX 64
 #define PROTO_ALLOW_KEYS_MAX       4096
 struct proto_allow;
-int proto_allow_load(const char *path, struct proto_allow **out, struct err *e) MUST_CHECK; /* "PATH:LINE: …" */
+/* Errors say "PATH:LINE: …"; ERR_DENIED: others than the owner may write it. */
+int proto_allow_load(const char *path, struct proto_allow **out, struct err *e) MUST_CHECK;
 /* The same of a text, which is taken apart; `what` stands for its path in errors. */
 int proto_allow_parse(const char *what, struct buf *text, struct proto_allow **out, struct err *e) MUST_CHECK;
 void proto_allow_format(const struct proto_allow *allow, struct buf *out); /* that text, sorted by key */

@@ -93,27 +93,83 @@ case_rotate_server_key() {
 	expect_error 6 'server key'
 }
 
-# Every secret of the cluster: not in a log, a command line, an environment, a memory map that a core file would hold, or
-# a file that others may read.
+# What a secret may look like: its hex digits in either case, base64, its bytes.
+patterns_of() { # secret as hex digits
+	printf '%s\n%s\n' "$1" "${1^^}" >>"$WORK/texts"
+	printf '%b' "$(sed 's/../\\x&/g' <<<"$1")" | base64 | tr -d '=\n' >>"$WORK/texts"
+	echo >>"$WORK/texts"
+	sed 's/../\\x&/g' <<<"$1" >>"$WORK/bytes"
+}
+holds_secret() { # file
+	grep -qFa -f "$WORK/texts" "$1" || LC_ALL=C grep -qaP "$(paste -sd '|' "$WORK/bytes")" "$1"
+}
+
+# No secret of the cluster is in a log, a command line, an environment, the ledger or another file; none can be in a core file.
 case_secrets_scan() {
-	local file secret name pid
+	local file secret name pid count=0
 	cluster_name keys
-	: >"$WORK/secrets"
+	: >"$WORK/texts" >"$WORK/bytes"
 	for file in "$D"/keys/*.key; do
-		awk '$1 == "secret" { print $2 }' "$file" >>"$WORK/secrets"
 		[ "$(stat -c %a "$file")" = 600 ] || fail "$file: $(stat -c %a "$file")"
+		while read -r secret; do patterns_of "$secret"; done < <(awk '$1 == "secret" { print $2 }' "$file")
+		holds_secret "$file" || fail "the scan finds nothing in $file"
 	done
-	[ "$(wc -l <"$WORK/secrets")" -ge 5 ] || fail "$(wc -l <"$WORK/secrets") secrets"
+	[ "$(wc -l <"$WORK/bytes")" -ge 5 ] || fail "$(wc -l <"$WORK/bytes") secrets"
 	for name in coordinator worker-0 node-0; do
 		pid=$(pid_of "$name")
-		grep -qFa -f "$WORK/secrets" "/proc/$pid/cmdline" "/proc/$pid/environ" && fail "a secret on the line of $name"
+		for file in "/proc/$pid/cmdline" "/proc/$pid/environ"; do
+			cat "$file" >"$WORK/scanned" 2>/dev/null # of another user's program: nobody's to read
+			holds_secret "$WORK/scanned" && fail "a secret in $file of $name"
+		done
 		awk '/Max core file size/ { exit $5 != 0 || $6 != 0 }' "/proc/$pid/limits" || fail "$name may leave a core file"
-		[ "$(stat -c %U "/proc/$pid/mem")" = root ] || fail "$name may be read by its user's other programs"
 	done
 	while IFS= read -r file; do
 		case $file in "$D"/keys/*.key) continue ;; esac
-		grep -qFa -f "$WORK/secrets" "$file" && fail "a secret is in $file"
+		holds_secret "$file" && fail "a secret is in $file"
+		count=$((count + 1))
 	done < <(find "$D" -type f)
+	note "$(wc -l <"$WORK/bytes") secrets are in none of $count files"
+	cluster_down
+}
+
+# A killed program leaves no core file, whatever limit its user has set.
+case_no_core_file() {
+	local name=core-test pid
+	mkdir -p "$WORK/core"
+	cluster_name keys
+	(
+		cd "$WORK/core" || exit 1
+		ulimit -c unlimited 2>/dev/null
+		exec "$BIN/amendd" worker --config "$D/amend.yaml" --name "$name" --data "$WORK/core/data" --key-file "$D/keys/worker-0.key" --threads=1
+	) >"$WORK/core/log" 2>&1 &
+	pid=$!
+	wait_for 10 test -d "$WORK/core/data" || fail "$(cat "$WORK/core/log")"
+	awk '/Max core file size/ { exit $5 != 0 || $6 != 0 }' "/proc/$pid/limits" || fail "it may leave a core file"
+	kill -ABRT "$pid"
+	wait "$pid" 2>/dev/null
+	[ -z "$(find "$WORK/core" -name 'core*' -type f)" ] || fail "it left $(find "$WORK/core" -name 'core*' -type f)"
+}
+
+# Without its authentication the coordinator ends within seconds, and lets nobody in meanwhile.
+touched_to_death() { # pid
+	amend --timeout 1 -q fleet status >/dev/null 2>&1
+	gone "$1"
+}
+case_authentication_dies() {
+	cluster_up auth "$TINY"
+	kill_hard coordinator
+	: >"$D/log/coordinator.log"
+	FAULT='proto.zap.dies=errno@40' process_start coordinator
+	wait_for 60 touched_to_death "$(pid_of coordinator)" || fail "it goes on"
+	log_has coordinator COORDINATOR-AUTH-OPEN 'authentication thread has ended' || fail "it does not say why"
+	log_has coordinator PROCESS-FAILED || fail "it ended well"
+	FAULT='proto.zap.dies=errno@1' process_start coordinator
+	wait_for 20 gone "$(pid_of coordinator)" || fail "it starts without authentication"
+	FAULT='proto.zap.open=errno@1:1000000' process_start coordinator
+	wait_for 20 gone "$(pid_of coordinator)" || fail "it starts with an open door"
+	log_has coordinator PROCESS-FAILED 'a random key was let in' || fail "it does not say why"
+	process_start coordinator
+	wait_for 20 answering || fail "it does not come back"
 	cluster_down
 }
 
@@ -139,6 +195,7 @@ case_open_key_files() {
 	done
 }
 
-for name in list revoked_while_connected rotate_own_key rotate_worker_key rotate_server_key secrets_scan open_key_files; do
+for name in list revoked_while_connected rotate_own_key rotate_worker_key rotate_server_key secrets_scan no_core_file \
+	open_key_files authentication_dies; do
 	run_case "$name"
 done

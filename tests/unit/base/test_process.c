@@ -3,6 +3,10 @@
 #include "tests/lib/test.h"
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define BYTES ((size_t)64 << 20)
 
@@ -19,8 +23,30 @@ static void memory_that_is_touched_is_resident(void **state)
 	assert_true(process_resident_bytes() < before + BYTES / 2);
 }
 
+/* In a process of its own: it holds for good. */
+static void secrets_are_kept(void **state)
+{
+	(void)state;
+	int status;
+	const pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct rlimit core = { 1, 1 };
+		process_keep_secrets();
+		const bool kept = getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_cur == 0 && core.rlim_max == 0;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+		_exit(kept ? 0 : 1);
+#else
+		_exit(kept && prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : 1);
+#endif
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(memory_that_is_touched_is_resident) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(memory_that_is_touched_is_resident),
+					    cmocka_unit_test(secrets_are_kept) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

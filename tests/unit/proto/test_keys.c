@@ -101,6 +101,67 @@ static void half_a_key_is_not_left_behind(void **state)
 	assert_int_equal(proto_keypair_save(&pair, path, NULL), 0);
 }
 
+#define MASK 0x5a
+
+/* Places of this process's writable memory that hold the bytes; they are given masked, so as not to be one themselves.
+ */
+static size_t memory_holds(const uint8_t *masked, size_t count)
+{
+	size_t found = 0;
+	char line[512], mode[5];
+	unsigned long from, to;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps) != NULL) {
+		if (sscanf(line, "%lx-%lx %4s", &from, &to, mode) != 3 || strncmp(mode, "rw", 2) != 0 ||
+		    strstr(line, "[vvar") != NULL)
+			continue;
+		const volatile uint8_t *at = (const volatile uint8_t *)from;
+		for (size_t i = 0; i + count <= to - from; i++) {
+			size_t same = 0;
+			while (same < count && (at[i + same] ^ MASK) == masked[same])
+				same++;
+			found += same == count;
+		}
+	}
+	fclose(maps);
+	return found;
+}
+
+static void mask(const void *bytes, uint8_t *out, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		out[i] = ((const uint8_t *)bytes)[i] ^ MASK;
+}
+
+static __attribute__((noinline)) void secret_use(const char *path, uint8_t masked[32], uint8_t masked_hex[64])
+{
+	struct proto_keypair pair;
+	struct err e = ERR_INIT;
+	char hex[65];
+	assert_ok(&e, proto_keypair_new(&pair, &e));
+	mask(pair.secret_key, masked, 32);
+	proto_key_hex(pair.secret_key, hex);
+	mask(hex, masked_hex, 64);
+	memset(hex, 0, sizeof(hex));
+	__asm__ volatile("" : : "r"(hex) : "memory");
+	assert_true(memory_holds(masked, 32) > 0); /* the search finds it */
+	assert_ok(&e, proto_keypair_save(&pair, path, &e));
+	proto_keypair_wipe(&pair);
+	assert_ok(&e, proto_keypair_load(path, &pair, &e));
+	proto_keypair_wipe(&pair);
+}
+
+static void no_secret_is_left_in_memory(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	uint8_t masked[32], masked_hex[64];
+	test_path(path, *state, "w.key");
+	secret_use(path, masked, masked_hex);
+	assert_int_equal(memory_holds(masked, 32), 0);
+	assert_int_equal(memory_holds(masked_hex, 64), 0);
+}
+
 static void keys_as_hex(void **state)
 {
 	(void)state;
@@ -224,6 +285,22 @@ static void keys_are_added(void **state)
 	proto_allow_destroy(&allow);
 }
 
+static void a_list_that_others_can_write_is_refused(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct proto_allow *allow = NULL;
+	test_path(path, *state, "allow");
+	test_file_write(path, "# nobody\n");
+	for (unsigned mode = 0; mode < 0100; mode++) {
+		assert_int_equal(chmod(path, 0600 | mode), 0);
+		assert_int_equal(proto_allow_load(path, &allow, &e), (mode & 022) != 0 ? ERR_DENIED : 0);
+		if ((mode & 022) != 0)
+			assert_non_null(strstr(e.text, "chmod go-w"));
+		proto_allow_destroy(&allow);
+	}
+}
+
 static void allowed_is(const struct proto_allow *allow, size_t index, uint8_t first, unsigned roles, const char *name)
 {
 	struct proto_allowed at;
@@ -296,12 +373,14 @@ int main(void)
 		IN_FOLDER(a_key_that_others_can_read_is_refused),
 		IN_FOLDER(broken_key_files_are_refused),
 		IN_FOLDER(half_a_key_is_not_left_behind),
+		IN_FOLDER(no_secret_is_left_in_memory),
 		cmocka_unit_test(keys_as_hex),
 		cmocka_unit_test(roles_as_text),
 		IN_FOLDER(a_list_is_read),
 		IN_FOLDER(mistakes_name_their_line),
 		IN_FOLDER(keys_are_added),
 		IN_FOLDER(lines_are_changed),
+		IN_FOLDER(a_list_that_others_can_write_is_refused),
 		IN_FOLDER(no_memory_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
