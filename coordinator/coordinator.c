@@ -172,6 +172,8 @@ static void recv_shutdown(struct coordinator *c, const struct msg_received *rece
 	coordinator__reply(c, received, &msg);
 }
 
+static const char not_taken[] = "a coordinator does not take this message: it is a reply, or of a newer version";
+
 static void dispatch(struct coordinator *c, struct msg_received **received)
 {
 	struct msg_received *r = *received;
@@ -246,9 +248,7 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 		recv_shutdown(c, r);
 		break;
 	default:
-		coordinator__reply_error(
-			c, r, ERR_UNSUPPORTED,
-			"a coordinator does not take this message: it is a reply, or of a newer version");
+		coordinator__reply_error(c, r, ERR_UNSUPPORTED, not_taken);
 		break;
 	}
 }

@@ -169,12 +169,19 @@ int proto_peek(const void *head, size_t head_len, int *type, uint64_t *request_i
 	return 0;
 }
 
+int proto_version_check(const void *head, size_t head_len, struct err *e)
+{
+	struct header h;
+	int rc = header_read(head, head_len, &h, e);
+	if (rc == 0 && h.version != MSG_PROTOCOL_VERSION && h.type != MSG_ERROR)
+		rc = err_set(e, ERR_UNSUPPORTED, "protocol version %u: this program speaks %d; update the older side",
+			     h.version, MSG_PROTOCOL_VERSION);
+	return rc;
+}
+
 static int header_check(const struct header *h, size_t head_len, size_t bulk_len, const struct type_row *row,
 			struct err *e)
 {
-	if (h->version != MSG_PROTOCOL_VERSION)
-		return err_set(e, ERR_UNSUPPORTED, "protocol version %u: this program speaks %d; update the older side",
-			       h->version, MSG_PROTOCOL_VERSION);
 	if (row == NULL)
 		return err_set(e, ERR_UNSUPPORTED, "no message type %u", h->type);
 	if (h->flags != 0)
@@ -219,6 +226,9 @@ int proto_decode(const void *head, size_t head_len, const void *bulk, size_t bul
 {
 	struct header h;
 	int rc = header_read(head, head_len, &h, e);
+	if (rc != 0)
+		return rc;
+	rc = proto_version_check(head, head_len, e);
 	if (rc != 0)
 		return rc;
 	const struct type_row *row = type_find((int)h.type);

@@ -1,7 +1,8 @@
 /* codec.h: frames and protobuf. Frame = header of 40 bytes {magic "AMND", protocol version u16, type u16, body length
  * u32, bulk length u32, flags u64, request id u64, trace id u64; little-endian}, the protobuf body, and at most one raw
  * bulk frame. Decoding: cap of the type checked first, then a pre-scan of depth and field count, then unpacking through
- * an allocator with a budget, then ranges and UTF-8; ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED (type or version). Pure;
+ * an allocator with a budget, then ranges and UTF-8; ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED (type or version). The
+ * header and Error are the same in every version, so that programs of two versions can tell each other. Pure;
  * thread-safe. */
 #ifndef AMEND_PROTO_CODEC_H
 #define AMEND_PROTO_CODEC_H
@@ -15,6 +16,8 @@
 int proto_encode(const struct msg *msg, struct buf *head, struct msg_bytes *bulk, struct err *e) MUST_CHECK;
 int proto_decode(const void *head, size_t head_len, const void *bulk, size_t bulk_len, struct msg_received **out,
 		 struct err *e) MUST_CHECK;
+/* ERR_UNSUPPORTED: it is of another version, and no Error. ERR_INVALID. */
+int proto_version_check(const void *head, size_t head_len, struct err *e) MUST_CHECK;
 /* Only the header: type (known or not) and ids, for deciding before any decoding. ERR_INVALID. */
 int proto_peek(const void *head, size_t head_len, int *type, uint64_t *request_id, uint64_t *trace_id) MUST_CHECK;
 size_t proto_body_cap(int type); /* bytes; 0 for unknown types */

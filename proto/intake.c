@@ -68,9 +68,28 @@ static int peek(struct proto__intake *in, const struct proto__parcel *parcel, in
 	return rc;
 }
 
+static const char no_right[] =
+	"the roles of your key do not allow this message; an administrator can change them (`amend key allow`)";
+#define SPELL(n)  #n
+#define NUMBER(n) SPELL(n)
+static const char other_version[] = "this coordinator speaks protocol version " NUMBER(
+	MSG_PROTOCOL_VERSION) ", and your program another one: update the older of the two";
+
+static int version_check(struct proto__intake *in, const struct proto__parcel *parcel, int type)
+{
+	struct err err = ERR_INIT;
+	int rc = proto_version_check(parcel->head, parcel->head_len, &err);
+	if (rc != 0) {
+		in->counts->undecodable++;
+		dropped(in, parcel, type, err.text);
+	}
+	return rc;
+}
+
 int proto__intake_server(struct proto__intake *in, const struct proto__parcel *parcel, struct msg_received **out,
 			 struct msg *denial)
 {
+	*denial = (struct msg){ .type = 0 };
 	if (parcel->key == NULL || parcel->roles == 0) {
 		in->counts->unauthenticated++;
 		dropped(in, parcel, 0, parcel->key == NULL ? "no proven key" : "the key is not on the allow list");
@@ -81,14 +100,17 @@ int proto__intake_server(struct proto__intake *in, const struct proto__parcel *p
 	int rc = peek(in, parcel, &type, &request_id, &trace_id);
 	if (rc != 0)
 		return rc;
-	if (proto_right(parcel->roles, type))
+	rc = version_check(in, parcel, type); /* types may mean something else there */
+	if (rc == 0 && proto_right(parcel->roles, type))
 		return decode(in, parcel, type, out);
+	*denial = (struct msg){ .type = MSG_ERROR, .request_id = request_id, .trace_id = trace_id };
+	if (rc != 0) {
+		denial->u.error = (struct msg_error){ rc, { other_version, sizeof(other_version) - 1 } };
+		return rc;
+	}
 	in->counts->forbidden++;
 	dropped(in, parcel, type, "the roles of this key do not allow it");
-	static const char text[] =
-		"the roles of your key do not allow this message; an administrator can add one to the allow list";
-	*denial = (struct msg){ .type = MSG_ERROR, .request_id = request_id, .trace_id = trace_id };
-	denial->u.error = (struct msg_error){ ERR_DENIED, { text, sizeof(text) - 1 } };
+	denial->u.error = (struct msg_error){ ERR_DENIED, { no_right, sizeof(no_right) - 1 } };
 	return ERR_DENIED;
 }
 
@@ -98,6 +120,9 @@ int proto__intake_client(struct proto__intake *in, const struct proto__parcel *p
 	int type;
 	uint64_t request_id, trace_id;
 	int rc = peek(in, parcel, &type, &request_id, &trace_id);
+	if (rc != 0)
+		return rc;
+	rc = version_check(in, parcel, type);
 	if (rc != 0)
 		return rc;
 	if (hint == (type == MSG_HINT))

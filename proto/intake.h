@@ -28,7 +28,8 @@ struct proto__parcel {
 	unsigned roles;
 	uint64_t route;
 };
-/* A message to a server. ERR_DENIED with *denial ready to be sent (its text is constant), or another code: dropped. */
+/* A message to a server. Another code than 0: dropped; where denial->type is not 0 then, it is ready to be sent (its
+ * text is constant): the roles do not allow the message, or it is of another version. */
 int proto__intake_server(struct proto__intake *in, const struct proto__parcel *parcel, struct msg_received **out,
 			 struct msg *denial) MUST_CHECK;
 /* A message from the server, whose key was proven. `hint`: it came by PUB, so nothing else is accepted. */

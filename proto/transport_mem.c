@@ -270,7 +270,7 @@ static int packet_take(struct end *end, const struct packet *packet, struct msg_
 		(void)proto__refusals_take(&end->refusals, from->key, env_monotonic_ms(end->mem->env));
 	parcel.route = from->id;
 	int rc = proto__intake_server(&end->intake, &parcel, out, &denial);
-	if (rc == ERR_DENIED && end_send(&end->base, parcel.route, &denial, NULL) != 0)
+	if (denial.type != 0 && end_send(&end->base, parcel.route, &denial, NULL) != 0)
 		end->base.counts.full++; /* a courtesy: the refusal itself has been logged */
 	return rc;
 }

@@ -321,7 +321,7 @@ static int server_take(struct end *end, struct frames *f, struct msg_received **
 	if (!sender_of(end, f, key, &parcel))
 		parcel.key = NULL;
 	int rc = proto__intake_server(&end->intake, &parcel, out, &denial);
-	if (rc == ERR_DENIED && end_send(&end->base, parcel.route, &denial, NULL) != 0)
+	if (denial.type != 0 && end_send(&end->base, parcel.route, &denial, NULL) != 0)
 		end->base.counts.full++; /* a courtesy: the refusal itself has been logged */
 	return rc;
 }

@@ -226,9 +226,9 @@ static void error_reply(struct worker *w, const struct msg_error *error)
 {
 	log_event(LOG_WARN, "WORKER-REFUSED", LOGF_S("code", err_name(error->code)),
 		  LOGF_SN("reason", error->text.text, error->text.len));
-	if (error->code == ERR_DENIED) {
+	if (error->code == ERR_DENIED || error->code == ERR_UNSUPPORTED) {
 		w->failed = w->refusal_known = true;
-		err_set(&w->error, ERR_DENIED, "the coordinator refused this worker: %.*s", (int)error->text.len,
+		err_set(&w->error, error->code, "the coordinator refused this worker: %.*s", (int)error->text.len,
 			error->text.text);
 	} else if (error->code == ERR_NOT_FOUND) { /* a coordinator that does not know us: greet it again */
 		acquaintance_end(w);

@@ -254,8 +254,12 @@ static void header_errors(void **state)
 	head[0] = 'X';
 	assert_int_equal(decode_code(head, PROTO_HEADER_BYTES), ERR_INVALID);
 	header_put(head, MSG_FLEET, 0);
-	head[4] = 2;
+	head[4] = MSG_PROTOCOL_VERSION + 1;
 	assert_int_equal(decode_code(head, PROTO_HEADER_BYTES), ERR_UNSUPPORTED);
+	assert_int_equal(proto_version_check(head, PROTO_HEADER_BYTES, NULL), ERR_UNSUPPORTED);
+	header_put(head, MSG_ERROR, 0); /* the one message that is the same in all versions */
+	head[4] = MSG_PROTOCOL_VERSION + 1;
+	assert_int_equal(decode_code(head, PROTO_HEADER_BYTES), 0);
 	header_put(head, 200, 0);
 	assert_int_equal(decode_code(head, PROTO_HEADER_BYTES), ERR_UNSUPPORTED);
 	header_put(head, MSG_FLEET, 0);

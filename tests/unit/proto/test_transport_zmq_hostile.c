@@ -112,6 +112,41 @@ static void a_long_multipart_message_is_dropped(void **state)
 	a_good_peer_is_served(net);
 }
 
+/* Both sides are told: the peer by an Error, which every version can read, the server's people by a line. */
+static void another_version_is_told_so(void **state)
+{
+	struct net *net = *state;
+	struct buf head = BUF_INIT;
+	struct msg_bytes bulk;
+	struct msg msg = { .type = MSG_WANT, .request_id = 77 };
+	struct msg_received *answer = NULL;
+	struct err e = ERR_INIT;
+	uint8_t frame[1024];
+	int len, timeout = SOON_MS;
+	assert_int_equal(proto_encode(&msg, &head, &bulk, NULL), 0);
+	head.data[4] = MSG_PROTOCOL_VERSION + 1;
+	raw_open(net, NULL);
+	zmq_setsockopt(raw, ZMQ_RCVTIMEO, &timeout, sizeof(timeout));
+	log_level_set(LOG_WARN);
+	test_log_begin(net->folder);
+	assert_int_equal(zmq_send(raw, head.data, head.len, 0), (int)head.len);
+	wait_count(net, &net->server->counts.undecodable, 1);
+	test_log_end();
+	log_level_set(LOG_OFF);
+	assert_int_equal(test_log_count("PROTO-MESSAGE-DROPPED"), 1);
+	assert_int_equal(net->server->counts.forbidden, 0);
+	len = zmq_recv(raw, frame, sizeof(frame), 0);
+	assert_in_range(len, PROTO_HEADER_BYTES, sizeof(frame));
+	assert_ok(&e, proto_decode(frame, (size_t)len, NULL, 0, &answer, &e));
+	assert_int_equal(answer->msg.type, MSG_ERROR);
+	assert_int_equal(answer->msg.request_id, 77);
+	assert_int_equal(answer->msg.u.error.code, ERR_UNSUPPORTED);
+	assert_non_null(strstr(answer->msg.u.error.text.text, "protocol version 1, and your program another"));
+	msg_free(&answer);
+	buf_free(&head);
+	a_good_peer_is_served(net);
+}
+
 /* An id that a peer gave itself is none that a route may be made of. */
 static void a_chosen_routing_id_is_refused(void **state)
 {
@@ -135,6 +170,7 @@ int main(void)
 		NET(a_flood_of_junk_leaves_turns),
 		NET(an_oversized_frame_ends_only_its_connection),
 		NET(a_long_multipart_message_is_dropped),
+		NET(another_version_is_told_so),
 		NET(a_chosen_routing_id_is_refused),
 	};
 	log_level_set(LOG_OFF);

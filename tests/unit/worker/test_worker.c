@@ -203,6 +203,17 @@ static void errors_greet_again_or_end_it(void **state)
 	assert_int_equal(e.code, ERR_DENIED);
 }
 
+static void another_protocol_ends_it(void **state)
+{
+	struct stand *s = *state;
+	struct err e = ERR_INIT;
+	stand_greet(s);
+	error_send(s, ERR_UNSUPPORTED);
+	assert_true(worker_failed(s->worker, &e));
+	assert_int_equal(e.code, ERR_UNSUPPORTED);
+	assert_non_null(strstr(e.text, "refused this worker: why"));
+}
+
 static void silence_makes_it_greet_again(void **state)
 {
 	struct stand *s = *state;
@@ -383,6 +394,7 @@ int main(void)
 		T(a_refusal_for_now_is_asked_again),
 		T(a_welcome_that_is_refused_for_now_is_asked_for_again),
 		T(errors_greet_again_or_end_it),
+		T(another_protocol_ends_it),
 		T(silence_makes_it_greet_again),
 		T(a_corpus_that_is_not_there_ends_it),
 		T(closed_it_takes_nothing_new),
