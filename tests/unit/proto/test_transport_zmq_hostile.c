@@ -3,6 +3,15 @@
 
 #include "base/log.h"
 
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <zmq.h>
 
 static void *context, *raw; /* raw: NULL before a test opens it */
@@ -112,6 +121,131 @@ static void a_long_multipart_message_is_dropped(void **state)
 	a_good_peer_is_served(net);
 }
 
+static struct sockaddr_in address_of(const struct net *net)
+{
+	const char *colon = strrchr(proto_zmq_endpoint(net->server, false), ':');
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1)) };
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return address;
+}
+
+/* A process that connects so many times, says nothing, and connects again what is closed; until it is killed. */
+static pid_t crowd_start(const struct net *net, size_t count)
+{
+	const struct sockaddr_in address = address_of(net);
+	const pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid != 0)
+		return pid;
+	const struct rlimit all = { 1024, 1024 };
+	char byte[64];
+	int fds[512];
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)setrlimit(RLIMIT_NOFILE, &all);
+	memset(fds, 0xff, sizeof(fds));
+	for (;;) {
+		for (size_t i = 0; i < count; i++) {
+			if (fds[i] >= 0 && recv(fds[i], byte, sizeof(byte), MSG_DONTWAIT) == 0) {
+				close(fds[i]);
+				fds[i] = -1;
+			}
+			if (fds[i] >= 0)
+				continue;
+			fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+			if (fds[i] >= 0)
+				(void)connect(fds[i], (const struct sockaddr *)&address, sizeof(address));
+		}
+		usleep(20000);
+	}
+}
+
+static void crowd_end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static size_t descriptors(void)
+{
+	size_t count = 0;
+	DIR *folder = opendir("/proc/self/fd");
+	assert_non_null(folder);
+	while (readdir(folder) != NULL)
+		count++;
+	closedir(folder);
+	return count;
+}
+
+static void descriptors_wait(size_t wanted)
+{
+	int64_t since = 0;
+	while (descriptors() < wanted && test_wait(&since))
+		;
+	assert_true(descriptors() >= wanted);
+}
+
+static void new_peer_comes_in(struct net *net)
+{
+	struct proto_transport *late = NULL;
+	struct msg msg = { .type = MSG_WANT, .request_id = 8 };
+	struct msg_received *got = NULL;
+	struct err e = ERR_INIT;
+	assert_ok(&e, proto_zmq_connect(net->client_zmq, proto_zmq_endpoint(net->server, false), NULL,
+					net->server_keys.public_key, &late, &e));
+	assert_int_equal(test_send(late, 0, &msg, SOON_MS), 0);
+	assert_int_equal(test_receive(net->server, &got, SOON_MS), 0);
+	assert_int_equal(got->msg.request_id, 8);
+	msg_free(&got);
+	test_end_destroy(&late);
+}
+
+/* Two hundred that never shake hands: others are served, and come in, meanwhile. */
+static void slow_handshakes_hold_nobody_up(void **state)
+{
+	struct net *net = *state;
+	a_good_peer_is_served(net);
+	const size_t before = descriptors();
+	const pid_t crowd = crowd_start(net, 200);
+	descriptors_wait(before + 100);
+	a_good_peer_is_served(net);
+	new_peer_comes_in(net);
+	crowd_end(crowd);
+	a_good_peer_is_served(net);
+}
+
+/* More connections than the process has descriptors: who is connected is served, the door stays shut to strangers, and
+ * when the crowd has gone new ones come in. */
+static void descriptors_that_run_out_end_nothing(void **state)
+{
+	struct net *net = *state;
+	struct rlimit limit, small;
+	a_good_peer_is_served(net);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	const size_t before = descriptors();
+	small = (struct rlimit){ before + 60, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
+	const pid_t crowd = crowd_start(net, 400);
+	int64_t since = 0;
+	int fd;
+	while ((fd = dup(0)) >= 0 && close(fd) == 0 && test_wait(&since))
+		;
+	assert_int_equal(fd, -1);                                    /* there are none left, not for a probe either: */
+	assert_int_equal(proto_zmq_probe(net->server_zmq, NULL), 0); /* it fails, which proves nothing */
+	for (int i = 0; i < 20; i++) {
+		struct err e = ERR_INIT;
+		a_good_peer_is_served(net);
+		assert_ok(&e, proto_zmq_check(net->server_zmq, &e));
+	}
+	crowd_end(crowd);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	new_peer_comes_in(net);
+	a_good_peer_is_served(net);
+	since = 0;
+	while (proto_zmq_probe(net->server_zmq, NULL) != 0 && test_wait(&since))
+		;
+	assert_int_equal(proto_zmq_check(net->server_zmq, NULL), 0);
+}
+
 /* Both sides are told: the peer by an Error, which every version can read, the server's people by a line. */
 static void another_version_is_told_so(void **state)
 {
@@ -170,6 +304,8 @@ int main(void)
 		NET(a_flood_of_junk_leaves_turns),
 		NET(an_oversized_frame_ends_only_its_connection),
 		NET(a_long_multipart_message_is_dropped),
+		NET(slow_handshakes_hold_nobody_up),
+		NET(descriptors_that_run_out_end_nothing),
 		NET(another_version_is_told_so),
 		NET(a_chosen_routing_id_is_refused),
 	};
