@@ -86,7 +86,8 @@ struct proto_mem_faults {
 int proto_mem_new(const struct env *env, uint64_t seed, struct proto_mem **out, struct err *e) MUST_CHECK;
 void proto_mem_destroy(struct proto_mem **mem);
 void proto_mem_faults_set(struct proto_mem *mem, const struct proto_mem_faults *faults);
-void proto_mem_partition(struct proto_mem *mem, const char *client, bool cut); /* both ways */
+/* What is on its way is lost too. Both false: the link is whole. */
+void proto_mem_partition(struct proto_mem *mem, const char *client, bool to_server, bool from_server);
 int proto_mem_listen(struct proto_mem *mem, const char *name, const struct proto_allow *allow,
 		     struct proto_transport **out, struct err *e) MUST_CHECK;
 void proto_mem_allow_set(struct proto_transport *server, const struct proto_allow *allow);

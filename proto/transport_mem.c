@@ -30,7 +30,8 @@ struct end {
 	struct proto_mem *mem;
 	uint64_t id;
 	char name[NAME_BYTES_MAX + 1];
-	bool server, cut;
+	bool server;
+	bool cut_out, cut_in;         /* client: nothing of it, to it, arrives */
 	uint8_t key[PROTO_KEY_BYTES]; /* client */
 	uint64_t server_id;           /* client: 0 while no server of that name was there */
 	char server_name[NAME_BYTES_MAX + 1];
@@ -141,6 +142,11 @@ static struct packet *heap_pop(struct proto_mem *mem)
 	return top;
 }
 
+static bool cut_between(const struct end *from, const struct end *to)
+{
+	return from->cut_out || to->cut_in;
+}
+
 /* Everything that is due goes to its inbox, or is lost to a partition or an end that is gone. */
 static void deliver(struct proto_mem *mem)
 {
@@ -148,7 +154,7 @@ static void deliver(struct proto_mem *mem)
 	while (mem->heap_count > 0 && mem->heap[0]->due_us <= now) {
 		struct packet *packet = heap_pop(mem);
 		struct end *to = end_of(mem, packet->to), *from = end_of(mem, packet->from);
-		if (to == NULL || from == NULL || to->cut || from->cut) {
+		if (to == NULL || from == NULL || cut_between(from, to)) {
 			if (to != NULL)
 				to->waiting--;
 			free(packet);
@@ -202,7 +208,7 @@ static int carry(struct proto_mem *mem, struct end *from, struct end *to, const 
 		from->base.counts.full++;
 		return err_set(e, ERR_AGAIN, "%s: its queue is full", to->name);
 	}
-	bool lost = drop || from->cut || to->cut;
+	bool lost = drop || cut_between(from, to);
 	if (!lost && packet_put(mem, from, to, bulk) != 0)
 		return err_set(e, ERR_NOMEM, "no memory for a message to %s", to->name);
 	if (!lost && twice)
@@ -393,11 +399,13 @@ void proto_mem_faults_set(struct proto_mem *mem, const struct proto_mem_faults *
 	mem->faults = *faults;
 }
 
-void proto_mem_partition(struct proto_mem *mem, const char *client, bool cut)
+void proto_mem_partition(struct proto_mem *mem, const char *client, bool to_server, bool from_server)
 {
 	struct end *end = end_named(mem, client, false);
-	if (end != NULL)
-		end->cut = cut;
+	if (end == NULL)
+		return;
+	end->cut_out = to_server;
+	end->cut_in = from_server;
 }
 
 int proto_mem_listen(struct proto_mem *mem, const char *name, const struct proto_allow *allow,

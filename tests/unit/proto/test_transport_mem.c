@@ -213,17 +213,40 @@ static void a_partition_cuts_both_ways(void **state)
 	msg_free(&got);
 	proto_mem_faults_set(w->mem, &(struct proto_mem_faults){ 0, 0, 1000, 1000 });
 	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0); /* on its way when the line is cut */
-	proto_mem_partition(w->mem, "w0", true);
+	proto_mem_partition(w->mem, "w0", true, true);
 	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0);
 	assert_int_equal(w->server->ops->send(w->server, route, &reply, NULL), 0);
 	env_manual_advance(&w->clock, 5000);
 	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), ERR_AGAIN);
 	assert_int_equal(w->client->ops->recv(w->client, &got, NULL), ERR_AGAIN);
-	proto_mem_partition(w->mem, "w0", false);
+	proto_mem_partition(w->mem, "w0", false, false);
 	assert_int_equal(w->server->ops->send(w->server, route, &reply, NULL), 0);
 	env_manual_advance(&w->clock, 5000);
 	assert_int_equal(w->client->ops->recv(w->client, &got, NULL), 0);
 	msg_free(&got);
+}
+
+static void a_link_is_cut_one_way(void **state)
+{
+	struct world *w = *state;
+	struct msg msg = want(1), reply = { .type = MSG_HEARTBEAT_REPLY };
+	struct msg_received *got = NULL;
+	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0);
+	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), 0);
+	uint64_t route = got->route;
+	msg_free(&got);
+	proto_mem_partition(w->mem, "w0", true, false);
+	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0);
+	assert_int_equal(w->server->ops->send(w->server, route, &reply, NULL), 0);
+	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), ERR_AGAIN);
+	assert_int_equal(w->client->ops->recv(w->client, &got, NULL), 0);
+	msg_free(&got);
+	proto_mem_partition(w->mem, "w0", false, true);
+	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0);
+	assert_int_equal(w->server->ops->send(w->server, route, &reply, NULL), 0);
+	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), 0);
+	msg_free(&got);
+	assert_int_equal(w->client->ops->recv(w->client, &got, NULL), ERR_AGAIN);
 }
 
 static void hints_go_to_those_on_the_list(void **state)
@@ -290,6 +313,7 @@ int main(void)
 		WORLD(drops_and_duplicates_are_seeded),
 		WORLD(want_of_memory_sends_nothing),
 		WORLD(a_partition_cuts_both_ways),
+		WORLD(a_link_is_cut_one_way),
 		WORLD(hints_go_to_those_on_the_list),
 		WORLD(a_full_queue_says_so),
 		WORLD(names_and_restarts),
