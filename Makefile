@@ -139,8 +139,9 @@ floor = $(call archives,$(or $(FLOOR_$(1)),$(FLOOR_daemon)))
 
 TEST_LIB := $(wildcard tests/lib/*.c)
 # The longest first, so that none runs alone at the end.
-TEST_SRC := $(foreach t,$(wildcard tests/numerics/test_*.c) $(wildcard tests/unit/*/test_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
+TEST_SRC := $(foreach t,$(wildcard tests/sim/test_*.c) $(wildcard tests/numerics/test_*.c) $(wildcard tests/unit/*/test_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
+SIM_LIB := $(filter-out tests/sim/main.c tests/sim/test_%,$(wildcard tests/sim/*.c))
 TEST_TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/bench_*.c))
 
@@ -206,7 +207,8 @@ endef
 folder_of = $(word 3,$(subst /, ,$(1)))
 mpi_part  = $(if $(findstring test_reduce_mpi,$(1)),$(MPI_SRC:%.c=$(O)/%.o))
 test_libs = $(if $(filter tests/unit/%,$(1)),$(call floor,$(call folder_of,$(1))),\
-	$(call archives,$(FLOOR_editor)))
+	$(if $(filter tests/sim/%,$(1)),$(SIM_OBJECTS) $(DAEMON_LIBS),$(call archives,$(FLOOR_editor))))
+SIM_OBJECTS := $(SIM_LIB:%.c=$(O)/%.o)
 $(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $(call test_libs,$(t)))))
 MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
 $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
@@ -270,6 +272,6 @@ help:
 	@echo '  V=1                shows the commands; CC, CFLAGS and LDFLAGS as usual'
 
 ifneq ($(COMPILES),)
--include $(foreach d,$(FOLDERS) tests/lib tests/tools tests/numerics bench,$(wildcard $(O)/$(d)/*.d)) \
+-include $(foreach d,$(FOLDERS) tests/lib tests/tools tests/numerics tests/sim bench,$(wildcard $(O)/$(d)/*.d)) \
 	$(wildcard $(O)/tests/unit/*/*.d) $(wildcard $(GEN)/proto/*.d)
 endif

@@ -153,7 +153,7 @@ size_t store__env_used(const struct store__env *env)
 
 uint64_t store__env_used_bytes(struct store__env *env)
 {
-	return store__env_used(env);
+	return env->mdb ? store__env_used(env) : 0;
 }
 
 static bool wait_alone(struct store__env *env)
@@ -217,6 +217,26 @@ static int grow_for(struct store__env *env, size_t need_bytes, struct err *e)
 	return rc;
 }
 
+/* What a cache holds is elsewhere too: after a write that failed it is opened anew, as by a restart. For reading too:
+ * of a meta page that could not be written LMDB does not read on. */
+static int mend(struct store__env *env, struct err *e)
+{
+	int rc = 0;
+	pthread_mutex_lock(&env->mutex);
+	while (env->growing)
+		pthread_cond_wait(&env->changed, &env->mutex);
+	if (env->broken && env->kind == STORE__CACHE && wait_alone(env)) {
+		pthread_mutex_unlock(&env->mutex);
+		rc = store__env_reopen(env, e);
+		pthread_mutex_lock(&env->mutex);
+		env->broken = rc != 0;
+	}
+	env->growing = false;
+	pthread_cond_broadcast(&env->changed);
+	pthread_mutex_unlock(&env->mutex);
+	return rc;
+}
+
 static int enter(struct store__env *env, bool write, struct err *e)
 {
 	int rc = 0;
@@ -250,7 +270,9 @@ int store__txn_begin(struct store *store, struct store__env *env, bool write, si
 	struct store_txn *txn = fault_calloc(1, sizeof(*txn));
 	if (!txn)
 		return err_set(e, ERR_NOMEM, "%s: beginning a transaction: out of memory", env->path);
-	int rc = write ? grow_for(env, need_bytes, e) : 0;
+	int rc = mend(env, e);
+	if (!rc && write)
+		rc = grow_for(env, need_bytes, e);
 	if (!rc)
 		rc = enter(env, write, e);
 	if (rc) {

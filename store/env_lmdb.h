@@ -11,7 +11,7 @@
 #define STORE__READERS_MAX 510
 
 struct store__env {
-	MDB_env *mdb;
+	MDB_env *mdb;        /* NULL: a cache that could not be opened anew, and is `broken` */
 	char *folder, *path; /* FOLDER, FOLDER/ledger */
 	enum store__env_kind kind;
 	bool inspect; /* nothing is written */
@@ -31,6 +31,8 @@ extern const char *const store__table_names[STORE__TABLE_COUNT];
 bool store__table_is_here(const struct store__env *env, int table);
 size_t store__env_used(const struct store__env *env); /* bytes up to the last page */
 off_t store__env_file_bytes(const struct store__env *env);
+/* Closes it and opens it anew; nobody else may use it meanwhile (`growing`). After a failure it is closed. */
+int store__env_reopen(struct store__env *env, struct err *e) MUST_CHECK;
 /* Maps an LMDB or errno code of anything but a commit. */
 int store__env_fail(struct store__env *env, struct err *e, int rc, const char *what);
 /* The same of a write to the file. */

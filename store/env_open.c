@@ -177,6 +177,40 @@ static int env_setup(struct store__env *env, const char *name, struct err *e)
 	return rc || env->inspect ? rc : store__folder_sync(env->folder, name, e);
 }
 
+/* They are all there: what was opened once has them. */
+static int open_tables_again(struct store__env *env, struct err *e)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn);
+	if (rc)
+		return store__env_fail(env, e, rc, "opening it again");
+	for (int t = 0; !rc && t < STORE__TABLE_COUNT; t++)
+		if (store__table_is_here(env, t))
+			rc = mdb_dbi_open(txn, store__table_names[t], 0, &env->tables[t]);
+	if (!rc)
+		rc = mdb_txn_commit(txn); /* keeps the tables' handles */
+	else
+		mdb_txn_abort(txn);
+	return rc ? store__env_fail(env, e, rc, "opening its tables again") : 0;
+}
+
+int store__env_reopen(struct store__env *env, struct err *e)
+{
+	if (env->mdb)
+		mdb_env_close(env->mdb);
+	env->mdb = NULL;
+	int rc = check_file(env, e);
+	if (!rc)
+		rc = open_lmdb(env, e);
+	if (!rc)
+		rc = open_tables_again(env, e);
+	if (rc && env->mdb) {
+		mdb_env_close(env->mdb);
+		env->mdb = NULL;
+	}
+	return rc;
+}
+
 static size_t clamp_map(size_t max, size_t standard)
 {
 	if (!max)

@@ -13,7 +13,8 @@
  *
  * Durability: store_commit and store_chunks_put return after fdatasync (LMDB default flags). A full disk is ERR_FULL
  * (statvfs tells it from a broken one, ERR_IO): nothing of the transaction is kept, reading goes on, and writing too as
- * soon as there is room. After ERR_IO nothing is written until the store is opened again.
+ * soon as there is room. After ERR_IO nothing is written until the store is opened again; a cache opens itself
+ * anew for what is asked of it next.
  *
  * Room: maps grow by themselves (doubling, up to the stated maximum) between transactions; ERR_LIMIT at the maximum. A
  * write transaction on the ledger finds 16 MiB at least; one that needs more gets ERR_AGAIN and a larger map when it is
