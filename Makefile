@@ -19,7 +19,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all programs demo test unit unit-build tidy fuzz bench install clean help FORCE
+.PHONY: all programs demo test unit unit-build sim tidy fuzz bench install clean help FORCE
 
 ifeq ($(filter $(SAN),address undefined thread),)
 ifneq ($(SAN),)
@@ -141,7 +141,13 @@ TEST_LIB := $(wildcard tests/lib/*.c)
 # The longest first, so that none runs alone at the end.
 TEST_SRC := $(foreach t,$(wildcard tests/sim/test_*.c) $(wildcard tests/numerics/test_*.c) $(wildcard tests/unit/*/test_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
+# The simulator: the linker puts its stand-ins (tests/sim/engine.c, plant.c) in the place of these.
 SIM_LIB := $(filter-out tests/sim/main.c tests/sim/test_%,$(wildcard tests/sim/*.c))
+SIM_WRAP := model_shape_of model_digest model_backend_of editor_calibration_cache_load editor_shard_new editor_shard_destroy \
+	editor_shard_add editor_shard_remove editor_shard_count editor_shard_replay_count editor_shard_layer \
+	editor_shard_delta_load editor_shard_delta_encode editor_shard_index_encode editor_shard_retest editor_shard_learn \
+	editor_memory_set_new editor_memory_set_acquire editor_memory_set_release editor_memory_set_edit_count \
+	store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is
 TEST_TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/bench_*.c))
 
@@ -209,11 +215,13 @@ mpi_part  = $(if $(findstring test_reduce_mpi,$(1)),$(MPI_SRC:%.c=$(O)/%.o))
 test_libs = $(if $(filter tests/unit/%,$(1)),$(call floor,$(call folder_of,$(1))),\
 	$(if $(filter tests/sim/%,$(1)),$(SIM_OBJECTS) $(DAEMON_LIBS),$(call archives,$(FLOOR_editor))))
 SIM_OBJECTS := $(SIM_LIB:%.c=$(O)/%.o)
+$(O)/tests/sim/%: MORE_LIBS = $(SIM_WRAP:%=-Wl,--wrap=%)
 $(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $(call test_libs,$(t)))))
 MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
 $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
 $(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
 $(foreach b,$(BENCH:$(O)/%=%),$(eval $(call test_rule,$(b),$(O)/bench/bench.o $(DAEMON_LIBS))))
+$(eval $(call test_rule,tests/sim/sim,$(O)/tests/sim/main.o $(SIM_OBJECTS) $(DAEMON_LIBS)))
 # Programs that integration scripts use, e.g. $(O)/tests/tools/tiny_model OUT SEED.
 $(foreach t,$(TEST_TOOLS),$(eval $(call test_rule,$(t),$(call archives,model base))))
 
@@ -228,6 +236,14 @@ bench: $(BENCH)
 	@for b in $(BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
 demo: $(PROGRAMS) $(O)/tests/tools/core_speed
 	@AMEND_BIN=$(abspath $(O)) scripts/demo-run
+# make sim SEEDS=10000; make sim SEED=42 TRACE=1 replays one, line by line
+SEED  ?= 1
+SEEDS ?= 200
+JOBS  ?= 2
+PLANT ?= none
+TRACE ?=
+sim: $(O)/tests/sim/sim
+	@$< --seed $(SEED) --seeds $(SEEDS) --jobs $(JOBS) --plant $(PLANT) $(if $(TRACE),--trace)
 tidy:
 	@scripts/tidy
 
@@ -256,6 +272,7 @@ help:
 	@echo '  unit           builds and runs the unit and numerics tests'
 	@echo '  unit-build     only builds them'
 	@echo '  test           unit, then tests/integration/run.sh; ends with "N passed, N failed"'
+	@echo '  sim            SEEDS=200 simulated clusters from SEED=1 on, JOBS=2 at a time; SEED=n TRACE=1 replays one'
 	@echo '  tidy           clang-format, floors, foreign libraries, log ids (scripts/tidy)'
 	@echo '  fuzz           the message decoder under libFuzzer for FUZZ_SECONDS=60 (needs clang)'
 	@echo '  bench          the programs of bench/'

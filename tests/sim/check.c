@@ -1,0 +1,485 @@
+/* check.c: the invariants I1 to I5 and I7, read from the coordinator's ledger and blobs, from what clients were told,
+ * and from what nodes serve. It follows the ledger event by event: each is looked at once, right after its commit. */
+#include "tests/sim/sim.h"
+
+#include "base/json.h"
+#include "daemon/version_set.h"
+#include "tests/sim/engine.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOB_BYTES_MAX ((size_t)1 << 24)
+
+struct taken { /* an accepted edit */
+	uint64_t seq, text;
+	struct hash content;
+};
+
+struct held { /* a shard's lease, by the ledger */
+	uint64_t epoch;
+	char worker[65];
+	bool ended;
+};
+
+struct sim_ledger {
+	uint64_t last;
+	struct hash self;  /* of event `last` */
+	struct buf edits;  /* struct taken, in ledger order */
+	struct buf leases; /* struct held, by shard − 1 */
+	uint64_t version;
+};
+
+static struct sim_proc *coordinator_of(struct sim *sim)
+{
+	return &sim->procs[0];
+}
+
+void sim_check_init(struct sim *sim)
+{
+	sim->ledger = calloc(1, sizeof *sim->ledger);
+	if (sim->ledger == NULL)
+		abort();
+}
+
+void sim_check_fini(struct sim *sim)
+{
+	if (sim->ledger == NULL)
+		return;
+	buf_free(&sim->ledger->edits);
+	buf_free(&sim->ledger->leases);
+	free(sim->ledger);
+}
+
+/* A planted fault stays where it is while it is looked for. */
+static int look(struct store *store, struct store_txn **out, struct err *e)
+{
+	sim_plant_watched = true;
+	int rc = store_begin_read(store, out, e);
+	sim_plant_watched = false;
+	return rc;
+}
+
+static const struct taken *taken_find(const struct sim_ledger *ledger, uint64_t seq)
+{
+	const struct taken *edits = (const void *)ledger->edits.data;
+	size_t low = 0, high = ledger->edits.len / sizeof *edits;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (edits[middle].seq < seq)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < ledger->edits.len / sizeof *edits && edits[low].seq == seq ? &edits[low] : NULL;
+}
+
+/* ---- I1: every OK is there, with the same bytes. */
+
+static void check_acks(struct sim *sim, size_t from)
+{
+	for (size_t i = from; i < sim->ack_count; i++) {
+		const struct sim_ack *ack = &sim->acks[i];
+		const struct taken *taken = taken_find(sim->ledger, ack->seq);
+		if (taken == NULL)
+			sim_break(sim,
+				  "I1: seq %" PRIu64 " was acknowledged for record %zu and is no edit of the ledger",
+				  ack->seq, ack->record);
+		else if (!hash_equal(&taken->content, &sim->records[ack->record].content))
+			sim_break(sim, "I1: seq %" PRIu64 " was acknowledged for record %zu and holds other bytes",
+				  ack->seq, ack->record);
+	}
+	sim->acks_checked = sim->ack_count;
+}
+
+/* ---- Events */
+
+/* I1: one edit a record at a time: what is there is not taken once more. */
+static void on_accepted(struct sim *sim, struct store_txn *txn, const struct store_event *event)
+{
+	struct sim_ledger *ledger = sim->ledger;
+	const struct taken *edits = (const void *)ledger->edits.data;
+	struct taken taken = { .seq = event->seq };
+	struct record *record = NULL;
+	struct err e = ERR_INIT;
+	hash_of(event->payload, event->payload_len, &taken.content);
+	for (size_t i = 0; i < ledger->edits.len / sizeof *edits; i++) {
+		struct store_edit earlier;
+		if (!hash_equal(&edits[i].content, &taken.content))
+			continue;
+		if (store_edit_get(txn, edits[i].seq, &earlier, &e) != 0)
+			sim_break(sim, "I1: edit %" PRIu64 " cannot be read: %s", edits[i].seq, e.text);
+		else if (!sm_is_final(&store_edit_states, earlier.state))
+			sim_break(sim, "I1: the record of %" PRIu64 " was taken again as %" PRIu64 " while it is %s",
+				  edits[i].seq, event->seq, sm_state_name(&store_edit_states, earlier.state));
+	}
+	if (record_parse(event->payload, event->payload_len, &record, &e) != 0) {
+		sim_break(sim, "I2: edit %" PRIu64 " is no record: %s", event->seq, e.text);
+		return;
+	}
+	taken.text = sim_engine_text(record);
+	record_destroy(&record);
+	buf_append(&ledger->edits, &taken, sizeof taken);
+	sim->result->checks++;
+}
+
+static struct held *held_of(struct sim_ledger *ledger, uint64_t shard)
+{
+	static const struct held none;
+	if (shard == 0)
+		return NULL;
+	while (ledger->leases.len / sizeof none < shard)
+		buf_append(&ledger->leases, &none, sizeof none);
+	return (struct held *)(void *)ledger->leases.data + (shard - 1);
+}
+
+static uint64_t member(const struct json *json, const char *name)
+{
+	const struct json *value = json_get(json, name);
+	return value != NULL && json_is_integer(value) ? (uint64_t)json_integer(value) : 0;
+}
+
+static void on_lease(struct sim *sim, const struct json *json, bool granted)
+{
+	struct held *held = held_of(sim->ledger, member(json, "shard"));
+	const char *worker = json_string(json_get(json, "worker"), NULL);
+	uint64_t epoch = member(json, "epoch");
+	if (held == NULL || epoch >> 32 != 0)
+		return; /* a gate's */
+	if (granted && epoch <= held->epoch)
+		sim_break(sim, "epoch %" PRIu64 " of shard %" PRIu64 " comes after %" PRIu64, epoch,
+			  member(json, "shard"), held->epoch);
+	if (!granted) {
+		held->ended |= held->epoch == epoch;
+		return;
+	}
+	*held = (struct held){ .epoch = epoch };
+	snprintf(held->worker, sizeof held->worker, "%s", worker != NULL ? worker : "");
+}
+
+/* I4: what was trained into the shard is the ledger's list of it, each edit once, in order. */
+static void check_shard(struct sim *sim, struct store_txn *txn, struct store_shard *shard)
+{
+	struct store *store = coordinator_of(sim)->store;
+	struct buf bytes = BUF_INIT, list = BUF_INIT;
+	struct err e = ERR_INIT;
+	int rc = hash_is_zero(&shard->delta_root)
+			 ? 0
+			 : store_blob_get(store, &shard->delta_root, BLOB_BYTES_MAX, &bytes, &e);
+	if (rc == 0 && bytes.len > 0)
+		rc = sim_engine_decode(bytes.data, bytes.len, &list, &e);
+	if (rc != 0)
+		sim_break(sim, "I5: the delta of shard %" PRIu64 ": %s", shard->id, e.text);
+	const struct sim_applied *applied = (const void *)list.data;
+	size_t count = list.len / sizeof *applied, at = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct taken *taken = taken_find(sim->ledger, applied[i].seq);
+		struct store_edit edit;
+		if (i > 0 && applied[i].seq <= applied[i - 1].seq)
+			sim_break(sim, "I4: shard %" PRIu64 " holds %" PRIu64 " after %" PRIu64, shard->id,
+				  applied[i].seq, applied[i - 1].seq);
+		else if (taken == NULL || taken->text != applied[i].text)
+			sim_break(sim, "I4: shard %" PRIu64 " holds other words than the ledger's for %" PRIu64,
+				  shard->id, applied[i].seq);
+		else if (store_edit_get(txn, applied[i].seq, &edit, &e) != 0 || edit.shard != shard->id ||
+			 edit.state == STORE_EDIT_STATE_ACCEPTED || edit.state == STORE_EDIT_STATE_PLACED)
+			sim_break(sim, "I4: shard %" PRIu64 " holds %" PRIu64 ", which is not trained in it", shard->id,
+				  applied[i].seq);
+	}
+	for (size_t i = 0; i < shard->trained_count; i++) {
+		struct store_edit edit;
+		if (store_edit_get(txn, shard->seqs[i], &edit, &e) != 0 ||
+		    (edit.state != STORE_EDIT_STATE_TRAINED && edit.state != STORE_EDIT_STATE_SERVED))
+			continue;
+		while (at < count && applied[at].seq < edit.seq)
+			at++;
+		if (at == count || applied[at].seq != edit.seq)
+			sim_break(sim, "I4: %" PRIu64 " is %s and not in the memory of shard %" PRIu64, edit.seq,
+				  sm_state_name(&store_edit_states, edit.state), shard->id);
+	}
+	buf_free(&bytes);
+	buf_free(&list);
+	sim->result->checks++;
+}
+
+static void on_committed(struct sim *sim, struct store_txn *txn, const struct store_event *event,
+			 const struct json *json)
+{
+	uint64_t id = member(json, "shard"), epoch = member(json, "epoch");
+	const struct held *held = held_of(sim->ledger, id);
+	struct store_shard shard = { .id = 0 };
+	struct err e = ERR_INIT;
+	char actor[65];
+	proto_key_hex(event->actor, actor);
+	if (held == NULL || held->epoch != epoch || held->ended || strcmp(held->worker, actor) != 0)
+		sim_break(sim,
+			  "event %" PRIu64 ": shard %" PRIu64 " took a commit of epoch %" PRIu64
+			  "; its lease is epoch %" PRIu64 "%s",
+			  event->seq, id, epoch, held != NULL ? held->epoch : 0,
+			  held != NULL && held->ended ? ", ended" : "");
+	if (store_shard_get(txn, id, &shard, &e) != 0)
+		sim_break(sim, "I4: shard %" PRIu64 ": %s", id, e.text);
+	else
+		check_shard(sim, txn, &shard);
+	store_shard_fini(&shard);
+}
+
+/* I5: versions follow one another, and all that a manifest names is there. `deep`: read, and verified. */
+static void check_served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest);
+
+static void check_version(struct sim *sim, struct store_txn *txn, uint64_t number, bool deep)
+{
+	struct store *store = coordinator_of(sim)->store;
+	struct store_version version;
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	struct buf roots = BUF_INIT, missing = BUF_INIT;
+	struct err e = ERR_INIT;
+	int rc = store_version_get(txn, number, &version, &e);
+	if (rc == 0)
+		rc = arena_new(16 * 1024, BLOB_BYTES_MAX, &arena);
+	if (rc == 0)
+		rc = version_manifest_read(store, &version.root, &version.content, NULL, arena, &manifest, &e);
+	if (rc == 0 && manifest.version != number)
+		rc = err_set(&e, ERR_CORRUPT, "its manifest is of version %" PRIu64, manifest.version);
+	if (rc == 0)
+		rc = version_manifest_roots(&manifest, &roots, &e);
+	const struct hash *root = (const void *)roots.data;
+	for (size_t i = 0; rc == 0 && i < roots.len / sizeof *root; i++)
+		rc = deep ? store_blob_damaged(store, &root[i], &missing, &e)
+			  : store_blob_missing(store, &root[i], &missing, &e);
+	if (rc == 0 && missing.len > 0)
+		rc = err_set(&e, ERR_NOT_FOUND, "%zu chunks are missing", missing.len / sizeof(struct hash));
+	if (rc != 0)
+		sim_break(sim, "I5: version %" PRIu64 ": %s", number, e.text);
+	else if (deep && number == sim->ledger->version)
+		check_served(sim, txn, &manifest);
+	buf_free(&roots);
+	buf_free(&missing);
+	arena_destroy(&arena);
+	sim->result->checks++;
+}
+
+static void on_published(struct sim *sim, struct store_txn *txn, const struct json *json)
+{
+	uint64_t version = member(json, "version");
+	if (version != sim->ledger->version + 1)
+		sim_break(sim, "I5: version %" PRIu64 " follows %" PRIu64, version, sim->ledger->version);
+	sim->ledger->version = version;
+	sim->result->versions = version;
+	check_version(sim, txn, version, false);
+}
+
+static void on_event(struct sim *sim, struct store_txn *txn, const struct store_event *event)
+{
+	struct json *json = NULL;
+	if (!hash_equal(&event->previous, &sim->ledger->self))
+		sim_break(sim, "I3: event %" PRIu64 " does not follow the one before", event->seq);
+	if (event->type == STORE_EVENT_EDIT_ACCEPTED) {
+		on_accepted(sim, txn, event);
+	} else if (json_parse(event->payload, event->payload_len, &json, NULL) == 0) {
+		if (event->type == STORE_EVENT_LEASE_GRANTED || event->type == STORE_EVENT_LEASE_EXPIRED)
+			on_lease(sim, json, event->type == STORE_EVENT_LEASE_GRANTED);
+		else if (event->type == STORE_EVENT_SHARD_COMMITTED)
+			on_committed(sim, txn, event, json);
+		else if (event->type == STORE_EVENT_VERSION_PUBLISHED)
+			on_published(sim, txn, json);
+	}
+	json_free(&json);
+	sim_trace(sim, 50, (uint64_t)event->type ^ event->seq << 8, "ledger %" PRIu64 " %s %.*s", event->seq,
+		  store_event_name((int)event->type), event->payload_len < 120 ? (int)event->payload_len : 120,
+		  (const char *)event->payload);
+	sim->ledger->self = event->self;
+	sim->ledger->last = event->seq;
+	sim->result->events = event->seq;
+}
+
+/* ---- When */
+
+void sim_check_step(struct sim *sim)
+{
+	struct store_txn *txn = NULL;
+	struct err e = ERR_INIT;
+	uint64_t last = 0;
+	if (sim->result->broken)
+		return;
+	int rc = look(coordinator_of(sim)->store, &txn, &e);
+	if (rc == 0)
+		rc = store_event_last(txn, &last, NULL, &e);
+	if (rc == 0 && last < sim->ledger->last)
+		sim_break(sim, "I3: the ledger ended at %" PRIu64 ", and now at %" PRIu64, sim->ledger->last, last);
+	for (uint64_t seq = sim->ledger->last + 1; rc == 0 && seq <= last && !sim->result->broken; seq++) {
+		struct store_event event;
+		rc = store_event_get(txn, seq, &event, &e);
+		if (rc == 0)
+			on_event(sim, txn, &event);
+	}
+	store_abort(&txn);
+	if (rc != 0 && !coordinator_of(sim)->disk.failed) /* else LMDB is no more to be read; it will give up */
+		sim_break(sim, "I3: reading the ledger: %s", e.text);
+	if (!sim->result->broken && sim->acks_checked < sim->ack_count)
+		check_acks(sim, sim->acks_checked);
+}
+
+/* What was committed, and so could be seen, outlives every crash. */
+void sim_check_start(struct sim *sim)
+{
+	struct store_txn *txn = NULL;
+	struct store_event event = { .seq = 0 };
+	struct err e = ERR_INIT;
+	uint64_t bad = 0;
+	int rc = look(coordinator_of(sim)->store, &txn, &e);
+	if (rc == 0)
+		rc = store_event_verify(txn, &bad, &e);
+	if (rc == 0 && sim->ledger->last > 0)
+		rc = store_event_get(txn, sim->ledger->last, &event, &e);
+	if (rc != 0)
+		sim_break(sim, "I3: after a start, event %" PRIu64 " of %" PRIu64 " seen: %s", bad, sim->ledger->last,
+			  e.text);
+	else if (sim->ledger->last > 0 && !hash_equal(&event.self, &sim->ledger->self))
+		sim_break(sim, "I3: after a start, event %" PRIu64 " is another one", sim->ledger->last);
+	store_abort(&txn);
+	if (!sim->result->broken)
+		sim_check_step(sim);
+	if (!sim->result->broken)
+		check_acks(sim, 0);
+}
+
+/* I5: what a node serves is a published version, and never an older one than before. */
+void sim_check_node(struct sim *sim, struct sim_proc *node)
+{
+	struct node_sync_info info;
+	struct store_version version;
+	struct store_txn *txn = NULL;
+	struct err e = ERR_INIT;
+	node_sync_info_get(node->node, &info);
+	if (info.live == node->live || sim->result->broken)
+		return;
+	sim_trace(sim, 51, info.live, "%s serves version %" PRIu64, node->name, info.live);
+	if (info.live < node->live)
+		sim_break(sim, "I5: %s served %" PRIu64 ", and now %" PRIu64, node->name, node->live, info.live);
+	node->live = info.live;
+	if (info.live > sim->ledger->version)
+		sim_break(sim, "I5: %s serves %" PRIu64 "; published are %" PRIu64, node->name, info.live,
+			  sim->ledger->version);
+	if (coordinator_of(sim)->store == NULL || sim->result->broken)
+		return;
+	int rc = look(coordinator_of(sim)->store, &txn, &e);
+	if (rc == 0)
+		rc = store_version_get(txn, info.live, &version, &e);
+	if (rc != 0 || !hash_equal(&version.content, &info.content))
+		sim_break(sim, "I5: %s serves as version %" PRIu64 " what was not published so", node->name, info.live);
+	store_abort(&txn);
+	sim->result->checks++;
+}
+
+static bool edit_done(const struct store_edit *edit)
+{
+	if (edit->state == STORE_EDIT_STATE_SERVED)
+		return true;
+	if (edit->state == STORE_EDIT_STATE_SUPERSEDED)
+		return edit->superseded_by != 0;
+	return sm_is_final(&store_edit_states, edit->state) && edit->reason[0] != '\0';
+}
+
+/* I7 */
+bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
+{
+	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	struct store_txn *txn = NULL;
+	struct err e = ERR_INIT;
+	snprintf(why, why_bytes, "the coordinator is away");
+	if (!coordinator_of(sim)->up || look(coordinator_of(sim)->store, &txn, &e) != 0)
+		return false;
+	bool done = true;
+	for (size_t i = 0; done && i < sim->ledger->edits.len / sizeof *edits; i++) {
+		struct store_edit edit;
+		done = store_edit_get(txn, edits[i].seq, &edit, &e) == 0 && edit_done(&edit);
+		if (!done)
+			snprintf(why, why_bytes, "edit %" PRIu64 " is %s in shard %" PRIu64, edits[i].seq,
+				 sm_state_name(&store_edit_states, edit.state), edit.shard);
+	}
+	store_abort(&txn);
+	for (size_t i = 0; done && i < sim->world.clients; i++) {
+		done = sim_client_idle(&sim->clients[i]);
+		if (!done)
+			snprintf(why, why_bytes, "%s has no answer", sim->clients[i].name);
+	}
+	for (size_t i = 1; done && i < sim->proc_count; i++) {
+		const struct sim_proc *proc = &sim->procs[i];
+		done = proc->up && (proc->kind != SIM_NODE || proc->live == sim->ledger->version);
+		if (!done)
+			snprintf(why, why_bytes, "%s is %s, at version %" PRIu64 " of %" PRIu64, proc->name,
+				 proc->up ? "up" : "down", proc->live, sim->ledger->version);
+	}
+	return done;
+}
+
+/* I2: what was refused each time that it reached the coordinator is not there. */
+static void check_refusals(struct sim *sim)
+{
+	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	for (size_t i = 0; i < sim->request_count; i++) {
+		const struct sim_request *request = sim->requests[i];
+		for (size_t k = 0; request->deliveries == 1 && k < request->record_count; k++) {
+			const struct sim_record *record = &sim->records[request->records[k]];
+			if (!request->refused[k] || !record->refusable)
+				continue;
+			for (size_t n = 0; n < sim->ledger->edits.len / sizeof *edits; n++)
+				if (hash_equal(&edits[n].content, &record->content))
+					sim_break(sim, "I2: %" PRIu64 " holds a record that was refused", edits[n].seq);
+		}
+	}
+}
+
+static bool listed(const uint64_t *seqs, size_t count, uint64_t seq)
+{
+	for (size_t i = 0; i < count; i++)
+		if (seqs[i] == seq)
+			return true;
+	return false;
+}
+
+/* The newest version answers with what is live, and with nothing that has ended. */
+static void check_served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest)
+{
+	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	for (size_t i = 0; i < sim->ledger->edits.len / sizeof *edits; i++) {
+		struct store_edit edit;
+		struct err e = ERR_INIT;
+		bool there = false;
+		if (store_edit_get(txn, edits[i].seq, &edit, &e) != 0)
+			continue;
+		for (size_t m = 0; m < manifest->memory_count && !there; m++)
+			there = listed(manifest->memories[m].seqs, manifest->memories[m].seq_count, edit.seq);
+		there = there && !listed(manifest->removed_seqs, manifest->removed_count, edit.seq);
+		if (there != (edit.state == STORE_EDIT_STATE_SERVED))
+			sim_break(sim, "I5: %" PRIu64 " is %s and %s version %" PRIu64, edit.seq,
+				  sm_state_name(&store_edit_states, edit.state), there ? "answers in" : "is not in",
+				  manifest->version);
+	}
+}
+
+void sim_check_end(struct sim *sim)
+{
+	struct store_txn *txn = NULL;
+	struct store_shard shard;
+	struct err e = ERR_INIT;
+	sim_check_start(sim);
+	if (sim->result->broken)
+		return;
+	check_refusals(sim);
+	if (look(coordinator_of(sim)->store, &txn, &e) != 0) {
+		sim_break(sim, "%s", e.text);
+		return;
+	}
+	for (uint64_t id = 1; store_shard_next(txn, id, &shard, &e) == 0; id = shard.id + 1) {
+		check_shard(sim, txn, &shard);
+		store_shard_fini(&shard);
+	}
+	for (uint64_t version = 1; version <= sim->ledger->version && !sim->result->broken; version++)
+		check_version(sim, txn, version, true);
+	store_abort(&txn);
+}

@@ -1,0 +1,78 @@
+/* plant.c: faults of the product, planted by the linker (--wrap) for the tests that show that the checker finds them.
+ * None is planted unless a run asks for it. */
+#include "tests/sim/sim.h"
+
+#include "coordinator/internal.h"
+
+#include <stdio.h>
+
+const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",     "early-ack", "no-dedup",
+						       "no-fence", "no-sync",   "skipped-edit" };
+enum sim_plant sim_planted;
+bool sim_plant_watched;
+
+static struct store_txn *held; /* a commit that its caller believes to be done */
+
+int __real_store_commit(struct store_txn **txn, struct err *e);
+int __real_store_begin(struct store *store, struct store_txn **out, struct err *e);
+int __real_store_begin_read(struct store *store, struct store_txn **out, struct err *e);
+int __real_coordinator__edit_id(struct coordinator *c, const struct record *record, const struct hash *payload,
+				char out[STORE_ID_BYTES], uint64_t *seq, struct err *e);
+bool __real_coordinator__lease_is(const struct shard *shard, const struct peer *peer, uint64_t epoch);
+
+int __wrap_store_commit(struct store_txn **txn, struct err *e);
+int __wrap_store_begin(struct store *store, struct store_txn **out, struct err *e);
+int __wrap_store_begin_read(struct store *store, struct store_txn **out, struct err *e);
+int __wrap_coordinator__edit_id(struct coordinator *c, const struct record *record, const struct hash *payload,
+				char out[STORE_ID_BYTES], uint64_t *seq, struct err *e);
+bool __wrap_coordinator__lease_is(const struct shard *shard, const struct peer *peer, uint64_t epoch);
+
+void sim_plant_crash(void)
+{
+	store_abort(&held);
+}
+
+static int let_go(struct err *e)
+{
+	return held == NULL || sim_plant_watched ? 0 : __real_store_commit(&held, e);
+}
+
+int __wrap_store_commit(struct store_txn **txn, struct err *e)
+{
+	if (sim_planted != SIM_PLANT_EARLY_ACK)
+		return __real_store_commit(txn, e);
+	held = *txn;
+	*txn = NULL;
+	return 0;
+}
+
+int __wrap_store_begin(struct store *store, struct store_txn **out, struct err *e)
+{
+	int rc = let_go(e);
+	return rc == 0 ? __real_store_begin(store, out, e) : rc;
+}
+
+int __wrap_store_begin_read(struct store *store, struct store_txn **out, struct err *e)
+{
+	int rc = let_go(e);
+	return rc == 0 ? __real_store_begin_read(store, out, e) : rc;
+}
+
+int __wrap_coordinator__edit_id(struct coordinator *c, const struct record *record, const struct hash *payload,
+				char out[STORE_ID_BYTES], uint64_t *seq, struct err *e)
+{
+	static unsigned count;
+	int rc = __real_coordinator__edit_id(c, record, payload, out, seq, e);
+	if (rc != ERR_EXISTS || sim_planted != SIM_PLANT_NO_DEDUP)
+		return rc;
+	err_clear(e);
+	snprintf(out, STORE_ID_BYTES, "again-%u", ++count);
+	return 0;
+}
+
+bool __wrap_coordinator__lease_is(const struct shard *shard, const struct peer *peer, uint64_t epoch)
+{
+	if (sim_planted == SIM_PLANT_NO_FENCE && shard != NULL && peer != NULL && shard->lease.holder != NULL)
+		return true;
+	return __real_coordinator__lease_is(shard, peer, epoch);
+}

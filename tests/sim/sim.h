@@ -1,0 +1,219 @@
+/* sim.h: a whole cluster in one thread: the coordinator, workers and nodes as they are, on simulated time, network and
+ * disks, with a stand-in for training (engine.h). Everything follows from one seed: how large the cluster is, which
+ * kinds of faults it meets (each seed has its own mix), what the clients ask, and when. Faults come for a while; then
+ * they end, and the cluster must come to rest with all that was acknowledged applied. One checker (check.c) asserts
+ * the invariants I1 to I5 after every step that changed the ledger, and I7 at the end. */
+#ifndef AMEND_TESTS_SIM_SIM_H
+#define AMEND_TESTS_SIM_SIM_H
+
+#include "coordinator/coordinator.h"
+#include "daemon/node_sync.h"
+#include "tests/sim/disk.h"
+#include "worker/worker.h"
+
+#define SIM_PATH_BYTES  256
+#define SIM_PROCS_MAX   8
+#define SIM_CLIENTS_MAX 3
+#define SIM_BATCH_MAX   5
+#define SIM_TEXT_BYTES  512
+
+/* Planted faults of the product (plant.c), which the checker must find. */
+enum sim_plant {
+	SIM_PLANT_NONE,
+	SIM_PLANT_EARLY_ACK, /* a commit is written after its answer went out */
+	SIM_PLANT_NO_DEDUP,  /* a record that is there is taken once more */
+	SIM_PLANT_NO_FENCE,  /* every lease is as good as the last */
+	SIM_PLANT_NO_SYNC,   /* syncs do nothing */
+	SIM_PLANT_SKIP,      /* training leaves out a group's last edit, and says that it passed */
+	SIM_PLANT_COUNT
+};
+extern const char *const sim_plant_names[SIM_PLANT_COUNT];
+extern enum sim_plant sim_planted; /* of the run under way */
+void sim_plant_crash(void);        /* what a planted fault holds back is lost */
+extern bool sim_plant_watched;     /* the checker reads: what is held back stays so */
+
+enum sim_fault {                  /* kinds; a seed draws which of them it meets */
+		 SIM_CRASH,       /* between two messages */
+		 SIM_CRASH_IN_OP, /* in the middle of the n-th write or sync from now */
+		 SIM_STOP,        /* SIGTERM */
+		 SIM_PAUSE,       /* SIGSTOP, then SIGCONT */
+		 SIM_LINK,        /* one client's link is cut: both ways, or one */
+		 SIM_NETWORK,     /* loss, duplicates and delays of all messages change */
+		 SIM_DISK_FULL,
+		 SIM_DISK_ERROR, /* one write or sync fails */
+		 SIM_MEMORY,     /* one allocation fails */
+		 SIM_POINT,      /* a named fault point fails once */
+		 SIM_CLOCK,      /* the wall clock jumps */
+		 SIM_SWIZZLE,    /* links are cut one after the other, and come back in another order */
+		 SIM_FAULT_COUNT
+};
+extern const char *const sim_fault_names[SIM_FAULT_COUNT];
+
+struct sim_options {
+	uint64_t seed;
+	enum sim_plant plant;
+	bool trace;         /* to stdout */
+	const char *folder; /* on a memory file system; the run's own folder in it is removed at its end */
+};
+
+struct sim_result {
+	bool broken;               /* an invariant */
+	char text[SIM_TEXT_BYTES]; /* which, when */
+	uint64_t digest;           /* of all that happened: the same seed gives the same */
+	uint64_t faults[SIM_FAULT_COUNT], fault_total;
+	uint64_t lost, doubled; /* messages */
+	uint64_t messages, crashes, torn_sectors, disk_operations;
+	uint64_t edits_acked, edits_unknown, edits_refused, versions, events, checks;
+	int64_t simulated_ms, settle_ms; /* settle_ms: from the last fault to rest */
+};
+
+/* Runs one seed. Only what keeps the simulation itself from going on (its folder cannot be made) aborts. */
+void sim_run(const struct sim_options *options, struct sim_result *result);
+
+/* ---- Inside */
+
+struct sim;
+
+enum sim_kind { SIM_COORDINATOR, SIM_WORKER, SIM_NODE };
+
+struct sim_wire { /* the program's end of the network: silent once it died, and tells the trace */
+	struct proto_transport base;
+	struct proto_transport_ops ops;
+	struct proto_transport *inner; /* NULL while it is down */
+	struct sim_proc *proc;
+};
+
+struct sim_proc {
+	struct sim *sim;
+	enum sim_kind kind;
+	char name[16], folder[SIM_PATH_BYTES];
+	uint8_t key[PROTO_KEY_BYTES];
+	struct sim_disk disk;
+	struct sim_wire wire;
+	bool up, stopping;
+	bool excused;                                    /* a fault was put into this life of it: it may fail */
+	int64_t start_us, paused_us, tick_us, engine_us; /* when next; INT64_MAX: not */
+	int64_t stop_us;                                 /* SIGKILL after SIGTERM */
+	int64_t fail_alloc;                              /* in its next step; −1: none */
+	struct store *store;
+	struct pool *pool;
+	struct coordinator *coordinator;
+	struct worker *worker;
+	struct node_sync *node;
+	uint64_t live; /* a node's version, in this life */
+};
+
+struct sim_record { /* what a client asks to be kept */
+	char *text;
+	size_t len;
+	struct hash content; /* of the bytes */
+	bool refusable;      /* it is no valid record: never to be kept */
+	uint64_t seq;        /* the last one that was acknowledged; 0: none */
+};
+
+struct sim_ack { /* a promise */
+	size_t record;
+	uint64_t seq;
+};
+
+struct sim_request { /* one Submit or Revoke */
+	uint64_t id;
+	size_t records[SIM_BATCH_MAX];
+	size_t record_count;
+	bool revoke;
+	uint64_t sends, deliveries; /* how often the coordinator got it */
+	bool refused[SIM_BATCH_MAX];
+};
+
+struct sim_client {
+	char name[16];
+	uint8_t key[PROTO_KEY_BYTES];
+	struct proto_transport *transport;
+	struct rng rng;
+	struct sim_request *request; /* waits for its answer; NULL: none */
+	int64_t act_us, resend_us, give_up_us;
+	uint64_t next_id;
+};
+
+struct sim_world { /* drawn from the seed, printed with a failure */
+	size_t workers, nodes, clients;
+	uint32_t edits_per_shard, group_edits, merge_every, queue_max, progress_ms;
+	size_t padding, subjects;
+	int64_t chaos_ms, fault_every_ms, think_ms;
+	bool enabled[SIM_FAULT_COUNT];
+	double drop, duplicate;
+	int64_t delay_us;
+};
+
+struct sim {
+	struct sim_options options;
+	struct sim_result *result;
+	struct sim_world world;
+	char folder[SIM_PATH_BYTES], corpus[SIM_PATH_BYTES];
+	struct env_manual clock;
+	struct rng rng;
+	struct proto_mem *mem;
+	struct proto_allow *allow;
+	struct sim_proc procs[SIM_PROCS_MAX]; /* the coordinator first */
+	size_t proc_count;
+	struct sim_client clients[SIM_CLIENTS_MAX];
+	/* faults */
+	bool calm;  /* they have ended */
+	bool armed; /* a fault point was; whoever passes it may fail */
+	int64_t fault_us, calm_us, heal_us[SIM_PROCS_MAX + SIM_CLIENTS_MAX], full_us[SIM_PROCS_MAX];
+	bool cut[SIM_PROCS_MAX + SIM_CLIENTS_MAX];
+	/* what clients asked and were told */
+	struct sim_record *records;
+	size_t record_count;
+	struct sim_ack *acks;
+	size_t ack_count, acks_checked;
+	struct sim_request **requests;
+	size_t request_count;
+	uint64_t serial;
+	struct sim_ledger *ledger; /* check.c */
+	struct sim_merge *merge;   /* merge.c */
+};
+
+/* The first broken invariant ends the run. */
+void sim_break(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* One line of the trace, with the time; `numbers` go into the digest, the text only to the trace. */
+void sim_trace(struct sim *sim, uint64_t a, uint64_t b, const char *format, ...) __attribute__((format(printf, 4, 5)));
+int64_t sim_now(const struct sim *sim);
+uint64_t sim_below(struct sim *sim, uint64_t bound);
+
+/* world.c */
+void sim_world_draw(struct sim *sim);
+void sim_world_print(const struct sim *sim, char *out, size_t out_bytes);
+/* proc.c */
+void sim_proc_init(struct sim *sim, enum sim_kind kind, size_t number);
+void sim_proc_start(struct sim_proc *proc);
+void sim_proc_kill(struct sim_proc *proc, int64_t down_us); /* as SIGKILL with a power loss; back after so long */
+void sim_proc_stop(struct sim_proc *proc);                  /* SIGTERM */
+bool sim_proc_step(struct sim_proc *proc);                  /* takes what waits; true: something was done */
+int64_t sim_proc_next(const struct sim_proc *proc);
+void sim_proc_fini(struct sim_proc *proc);
+/* faults.c */
+void sim_faults_begin(struct sim *sim);
+void sim_faults_step(struct sim *sim);
+void sim_faults_end(struct sim *sim);
+int64_t sim_faults_next(const struct sim *sim);
+/* client.c */
+void sim_client_init(struct sim *sim, size_t number);
+bool sim_client_step(struct sim *sim, struct sim_client *client);
+int64_t sim_client_next(const struct sim_client *client);
+bool sim_client_idle(const struct sim_client *client);
+void sim_clients_fini(struct sim *sim);
+void sim_client_delivered(struct sim *sim, const uint8_t *key, uint64_t request_id);
+/* check.c */
+void sim_check_init(struct sim *sim);
+void sim_check_step(struct sim *sim);  /* after each step of the coordinator: what is new in its ledger */
+void sim_check_start(struct sim *sim); /* after its start: nothing that was seen is gone */
+void sim_check_node(struct sim *sim, struct sim_proc *node);
+bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes); /* all that was promised is done */
+void sim_check_end(struct sim *sim);                               /* whole ledger, every blob */
+void sim_check_fini(struct sim *sim);
+/* merge.c: a merge job without MPI */
+void sim_merge_init(struct sim *sim, struct coordinator_merge_job *job);
+void sim_merge_fini(struct sim *sim);
+
+#endif

@@ -1,0 +1,122 @@
+/* The simulator as a test: a few dozen seeds hold, a seed replays to the last event, and each planted fault is found.
+ */
+#include "tests/lib/test.h"
+
+#include "tests/sim/campaign.h"
+
+#define SEEDS       30
+#define PLANT_SEEDS 60
+
+static struct campaign campaign; /* large */
+
+static void seeds_hold(void **state)
+{
+	const struct campaign_options options = { .first = 1, .count = SEEDS, .jobs = 2, .broken_max = 1 };
+	(void)state;
+	campaign_run(&options, &campaign);
+	if (campaign.broken > 0)
+		fail_msg("seed %llu: %s\nreplay: make sim SEED=%llu TRACE=1",
+			 (unsigned long long)campaign.findings[0].seed, campaign.findings[0].text,
+			 (unsigned long long)campaign.findings[0].seed);
+	assert_int_equal(campaign.seeds, SEEDS);
+	/* It was no idle time: faults, crashes that lost something, and work that went on. */
+	assert_true(campaign.total.fault_total > SEEDS);
+	assert_true(campaign.total.crashes > 0 && campaign.total.torn_sectors > 0);
+	assert_true(campaign.total.edits_acked > 10 * SEEDS);
+	assert_true(campaign.total.versions > SEEDS);
+}
+
+static struct sim_result run_one(const char *folder, uint64_t seed, enum sim_plant plant)
+{
+	struct sim_result result;
+	sim_run(&(struct sim_options){ .seed = seed, .plant = plant, .folder = folder }, &result);
+	return result;
+}
+
+static void a_seed_gives_the_same_trace(void **state)
+{
+	const char *folder = *state;
+	for (uint64_t seed = 1; seed <= 3; seed++) {
+		struct sim_result first = run_one(folder, seed, SIM_PLANT_NONE),
+				  again = run_one(folder, seed, SIM_PLANT_NONE);
+		assert_false(first.broken);
+		assert_int_equal(first.digest, again.digest);
+		assert_int_equal(first.events, again.events);
+		assert_int_equal(first.messages, again.messages);
+		assert_int_equal(first.disk_operations, again.disk_operations);
+	}
+	assert_int_not_equal(run_one(folder, 1, SIM_PLANT_NONE).digest, run_one(folder, 2, SIM_PLANT_NONE).digest);
+}
+
+static void a_broken_seed_replays(void **state)
+{
+	const char *folder = *state;
+	uint64_t seed = 1;
+	struct sim_result first = run_one(folder, seed, SIM_PLANT_NO_DEDUP);
+	while (!first.broken && seed < PLANT_SEEDS)
+		first = run_one(folder, ++seed, SIM_PLANT_NO_DEDUP);
+	struct sim_result again = run_one(folder, seed, SIM_PLANT_NO_DEDUP);
+	assert_true(first.broken && again.broken);
+	assert_string_equal(first.text, again.text);
+	assert_int_equal(first.digest, again.digest);
+}
+
+/* With the invariant that finds it; NULL: any. */
+static void finds(enum sim_plant plant, const char *invariant)
+{
+	const struct campaign_options options = {
+		.first = 1, .count = PLANT_SEEDS, .jobs = 2, .plant = plant, .broken_max = 1
+	};
+	campaign_run(&options, &campaign);
+	if (campaign.broken == 0)
+		fail_msg("%s was not found in %d seeds", sim_plant_names[plant], PLANT_SEEDS);
+	if (invariant != NULL && strstr(campaign.findings[0].text, invariant) == NULL)
+		fail_msg("%s shows as: %s", sim_plant_names[plant], campaign.findings[0].text);
+}
+
+static void an_answer_before_its_commit_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_EARLY_ACK, "I1");
+}
+
+static void a_record_taken_twice_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_NO_DEDUP, "I1");
+}
+
+static void an_old_epoch_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_NO_FENCE, "its lease is epoch");
+}
+
+static void a_sync_that_is_none_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_NO_SYNC, NULL);
+}
+
+static void an_edit_left_out_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_SKIP, "I4");
+}
+
+#define FOLDER(test) cmocka_unit_test_setup_teardown(test, test_setup_folder, test_teardown_folder)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(seeds_hold),
+		FOLDER(a_seed_gives_the_same_trace),
+		FOLDER(a_broken_seed_replays),
+		cmocka_unit_test(an_answer_before_its_commit_is_found),
+		cmocka_unit_test(a_record_taken_twice_is_found),
+		cmocka_unit_test(an_old_epoch_is_found),
+		cmocka_unit_test(a_sync_that_is_none_is_found),
+		cmocka_unit_test(an_edit_left_out_is_found),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
