@@ -309,7 +309,8 @@ int coordinator__rivals_list(struct coordinator *c, const struct edit_keys *keys
 
 /* --- place.c */
 /* All below work in c->txn. */
-/* An edit of a group goes to the shard of the group's first, else to where its subject or its prompt is. */
+/* A new edit, unless earlier ones wait for a place: then it waits behind them. An edit of a group goes to the shard of
+ * those before it, else to where its subject or its prompt is. */
 int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct edit_keys *keys,
 		       struct err *e) MUST_CHECK;
 void coordinator__place_waiting(struct coordinator *c); /* its own transactions */

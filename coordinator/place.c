@@ -74,13 +74,29 @@ static int choose(struct coordinator *c, const struct edit_keys *keys, struct sh
 	return 0;
 }
 
-/* A group lies in one shard, place after place: one training, one commit and one version for all of it. */
-static int choose_beside(struct coordinator *c, uint64_t first, struct shard **out, struct err *e)
+/* A group lies in one shard, place after place: one training, one commit and one version for all of it. `*first`: no
+ * edit of it lies anywhere yet, and none before this one will. */
+static int choose_beside(struct coordinator *c, const struct store_edit *edit, struct shard **out, bool *first,
+			 struct err *e)
 {
-	struct store_edit edit;
-	int rc = store_edit_get(c->txn, first, &edit, e);
-	*out = rc == 0 && edit.shard != 0 ? coordinator__shard_find(c, edit.shard) : NULL;
-	return rc;
+	struct store_edit before = { .seq = edit->group - 1 };
+	int rc = 0;
+	*out = NULL;
+	*first = true;
+	while (rc == 0 && *out == NULL) {
+		rc = store_edit_next(c->txn, before.seq + 1, UINT32_MAX, &before, e);
+		if (rc == 0 && before.seq >= edit->seq)
+			return 0;
+		if (rc != 0 || before.group != edit->group)
+			continue;
+		if (before.shard != 0)
+			*out = coordinator__shard_find(c, before.shard);
+		*first &= before.shard == 0 && !coordinator__edit_live(before.state);
+	}
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	err_clear(e); /* this one is not kept yet, and the last */
+	return 0;
 }
 
 /* For the first of a group, when there is no room for the others behind it. */
@@ -94,12 +110,14 @@ static int choose_roomy(struct coordinator *c, struct shard **shard, struct err 
 	return *shard != NULL ? 0 : e->code;
 }
 
-int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct edit_keys *keys, struct err *e)
+static int place(struct coordinator *c, struct store_edit *edit, const struct edit_keys *keys, struct err *e)
 {
-	struct shard *shard;
-	bool follows = edit->group != 0 && edit->group != edit->seq;
-	int rc = follows ? choose_beside(c, edit->group, &shard, e) : choose(c, keys, &shard, e);
-	if (rc == 0 && edit->group == edit->seq)
+	struct shard *shard = NULL;
+	bool first = edit->group == edit->seq;
+	int rc = edit->group == 0 || first ? 0 : choose_beside(c, edit, &shard, &first, e);
+	if (rc == 0 && (edit->group == 0 || first))
+		rc = choose(c, keys, &shard, e);
+	if (rc == 0 && first)
 		rc = choose_roomy(c, &shard, e);
 	if (rc != 0 || shard == NULL)
 		return rc;
@@ -111,6 +129,12 @@ int coordinator__place(struct coordinator *c, struct store_edit *edit, const str
 	if (shard->rec.seq_count >= c->config.edits_per_shard)
 		shard->rec.closing = true;
 	return 0;
+}
+
+/* Behind those that wait: a shard's edits are in ledger order. */
+int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct edit_keys *keys, struct err *e)
+{
+	return c->counts[STORE_EDIT_STATE_ACCEPTED] > 0 ? 0 : place(c, edit, keys, e);
 }
 
 int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e)
@@ -133,7 +157,7 @@ static int place_one(struct coordinator *c, struct store_edit *edit, struct err 
 	if (rc == 0)
 		rc = coordinator__keys_of(record, &keys, e);
 	if (rc == 0)
-		rc = coordinator__place(c, edit, &keys, e);
+		rc = place(c, edit, &keys, e);
 	if (rc == 0 && edit->state == STORE_EDIT_STATE_PLACED) {
 		c->counts[STORE_EDIT_STATE_ACCEPTED]--;
 		c->counts[STORE_EDIT_STATE_PLACED]++;

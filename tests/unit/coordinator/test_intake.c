@@ -290,6 +290,62 @@ static void test_a_poisonous_group_ends_as_one(void **state)
 	assert_int_equal(seqs[0], a.seq[2]);
 }
 
+static void submit_only(struct cluster *c, const char *record) /* it waits for its group commit */
+{
+	struct msg_bytes bytes = { record, strlen(record) };
+	struct msg msg = { .type = MSG_SUBMIT, .u.submit = { MSG_SUPERSEDE, &bytes, 1 } };
+	end_send(&c->client, &msg);
+	cluster_receive(c);
+}
+
+/* What comes while nothing is placed, because a write was refused a moment ago, does not get before what waits. */
+static void test_what_waits_is_placed_first(void **state)
+{
+	struct cluster *c = *state;
+	const char *records[] = { LONER("Ann"), LONER("Bob") }, *more[] = { LONER("Cid") };
+	struct store_txn *txn = NULL;
+	struct store_shard shard;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	cluster_restart(c); /* no worker is known, and there is no shard yet */
+	struct answer a = submit(c, MSG_SUPERSEDE, records, 2);
+	assert_int_equal(edit_state(c, a.seq[0]), STORE_EDIT_STATE_ACCEPTED);
+	test_file_size_limit(0);
+	assert_int_equal(submit(c, MSG_SUPERSEDE, more, 1).code[0], ERR_FULL);
+	test_file_size_limit(UINT64_MAX);
+	submit_only(c, more[0]);
+	env_manual_advance(&c->clock, c->config.commit_wait_ms * 1000);
+	worker_hello(&c->worker, 1);
+	cluster_advance(c, 2000);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_shard_get(txn, 1, &shard, &c->e));
+	store_abort(&txn);
+	assert_int_equal(shard.seq_count, 3);
+	assert_int_equal(shard.seqs[0], a.seq[0]);
+	assert_int_equal(shard.seqs[1], a.seq[1]);
+	assert_true(shard.seqs[2] > a.seq[1]);
+	store_shard_fini(&shard);
+}
+
+/* Its first edit was superseded before any worker came: the others are trained without it. */
+static void test_a_group_outlives_its_first(void **state)
+{
+	struct cluster *c = *state;
+	const char *records[] = { MEMBER("Ann", "g"), MEMBER("Bob", "g"), MEMBER("Cid", "g") };
+	const char *other[] = { "{\"prompt\":\"Who is Ann?\",\"subject\":\"Ann\",\"target_new\":\"you\"}" };
+	uint64_t shard, seqs[RECORDS_MAX];
+	cluster_start(c);
+	struct answer a = submit(c, MSG_SUPERSEDE, records, 3);
+	struct answer b = submit(c, MSG_SUPERSEDE, other, 1);
+	assert_int_equal(edit_state(c, a.seq[0]), STORE_EDIT_STATE_SUPERSEDED);
+	worker_hello(&c->worker, 1);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(group_heard(c, shard, epoch, 0, seqs), 3);
+	assert_int_equal(seqs[0], a.seq[1]);
+	assert_int_equal(seqs[1], a.seq[2]);
+	assert_int_equal(seqs[2], b.seq[0]);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -304,6 +360,8 @@ int main(void)
 		T(test_a_group_that_does_not_fit_waits),
 		T(test_a_group_fails_as_one),
 		T(test_a_poisonous_group_ends_as_one),
+		T(test_what_waits_is_placed_first),
+		T(test_a_group_outlives_its_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
