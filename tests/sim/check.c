@@ -442,6 +442,20 @@ static bool listed(const uint64_t *seqs, size_t count, uint64_t seq)
 	return false;
 }
 
+/* With one edit of a group that could not be learnt, none of it is served. */
+static void check_group(struct sim *sim, struct store_txn *txn, const struct store_edit *failed)
+{
+	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	for (size_t i = 0; i < sim->ledger->edits.len / sizeof *edits; i++) {
+		struct store_edit edit;
+		struct err e = ERR_INIT;
+		if (store_edit_get(txn, edits[i].seq, &edit, &e) == 0 && edit.group == failed->group &&
+		    edit.state == STORE_EDIT_STATE_SERVED)
+			sim_break(sim, "%" PRIu64 " is served, and %" PRIu64 " of its group is %s", edit.seq,
+				  failed->seq, sm_state_name(&store_edit_states, failed->state));
+	}
+}
+
 /* The newest version answers with what is live, and with nothing that has ended. */
 static void check_served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest)
 {
@@ -452,6 +466,8 @@ static void check_served(struct sim *sim, struct store_txn *txn, const struct pr
 		bool there = false;
 		if (store_edit_get(txn, edits[i].seq, &edit, &e) != 0)
 			continue;
+		if (edit.group != 0 && (edit.state == STORE_EDIT_STATE_FAILED || edit.state == STORE_EDIT_STATE_DEAD))
+			check_group(sim, txn, &edit);
 		for (size_t m = 0; m < manifest->memory_count && !there; m++)
 			there = listed(manifest->memories[m].seqs, manifest->memories[m].seq_count, edit.seq);
 		there = there && !listed(manifest->removed_seqs, manifest->removed_count, edit.seq);

@@ -38,21 +38,31 @@ static const char *target_kind(uint64_t dice, bool *refusable)
 	return "value";
 }
 
-static size_t record_new(struct sim *sim, struct sim_client *client)
+/* `group`: 0, or the number of its all-or-nothing group. */
+static size_t record_new(struct sim *sim, struct sim_client *client, uint64_t group)
 {
 	struct buf text = BUF_INIT;
-	bool refusable;
+	bool refusable, named = rng_below(&client->rng, 3) == 0;
 	uint64_t subject = rng_below(&client->rng, sim->world.subjects), serial = ++sim->serial;
 	const char *kind = target_kind(rng_below(&client->rng, 100), &refusable);
 	buf_puts(&text, "{");
-	if (rng_below(&client->rng, 3) == 0)
+	if (named)
 		buf_printf(&text, "\"id\":\"e-%" PRIu64 "\",", serial);
+	if (group != 0)
+		buf_printf(&text, "\"group\":\"g-%" PRIu64 "\",", group);
+	if (rng_below(&client->rng, 100) < 6) {
+		char when[ENV_TIME_BYTES];
+		env_time_format(env_wall_ms(&sim->clock.env) + 1000 + (int64_t)rng_below(&client->rng, 30000), when);
+		buf_printf(&text, "\"expires\":\"%s\",", when);
+	}
 	buf_printf(&text, "\"prompt\":\"What is fact %" PRIu64 "?\",\"subject\":\"fact %" PRIu64 "\",", subject,
 		   subject);
 	buf_printf(&text, "\"%s\":\"%s %" PRIu64 "\"}", refusable ? "target_old" : "target_new", kind, serial);
 	sim->records = grown(sim->records, sim->record_count, sizeof *sim->records);
 	struct sim_record *record = &sim->records[sim->record_count];
-	*record = (struct sim_record){ .text = (char *)text.data, .len = text.len, .refusable = refusable };
+	*record = (struct sim_record){
+		.text = (char *)text.data, .len = text.len, .refusable = refusable, .named = named, .group = group
+	};
 	hash_of(record->text, record->len, &record->content);
 	return sim->record_count++;
 }
@@ -62,7 +72,19 @@ static size_t record_choose(struct sim *sim, struct sim_client *client)
 {
 	if (sim->record_count > 0 && rng_below(&client->rng, 100) < 15)
 		return rng_below(&client->rng, sim->record_count);
-	return record_new(sim, client);
+	return record_new(sim, client, 0);
+}
+
+/* One with a name, from a random one on; it may have ended meanwhile, or never have been taken. */
+static bool revocable_choose(const struct sim *sim, struct sim_client *client, size_t *out)
+{
+	size_t from = sim->record_count > 0 ? rng_below(&client->rng, sim->record_count) : 0;
+	for (size_t i = from; i < sim->record_count; i++) {
+		*out = i;
+		if (sim->records[i].named || sim->records[i].group != 0)
+			return true;
+	}
+	return false;
 }
 
 /* ---- Sending */
@@ -78,9 +100,15 @@ static void request_send(struct sim *sim, struct sim_client *client)
 						 sim->records[request->records[i]].len };
 	msg.u.submit = (struct msg_submit){ MSG_SUPERSEDE, records, request->record_count };
 	if (request->revoke) {
-		snprintf(id, sizeof id, "e-%" PRIu64, (uint64_t)request->records[0] + 1);
+		const struct sim_record *record = &sim->records[request->records[0]];
+		bool whole = record->group != 0 && request->id % 2 == 0;
+		snprintf(id, sizeof id, whole ? "g-%" PRIu64 : "e-%" PRIu64,
+			 whole ? record->group : (uint64_t)request->records[0] + 1);
+		struct msg_text name = { id, strlen(id) }, none = { "", 0 };
 		msg.type = MSG_REVOKE;
-		msg.u.revoke = (struct msg_revoke){ { id, strlen(id) }, { "", 0 }, { "it is wrong", 11 }, false };
+		msg.u.revoke = (struct msg_revoke){
+			whole ? none : name, whole ? name : none, { "it is wrong", 11 }, request->id % 4 < 2
+		};
 	}
 	(void)client->transport->ops->send(client->transport, 0, &msg, NULL);
 	request->sends++;
@@ -95,13 +123,14 @@ static void request_new(struct sim *sim, struct sim_client *client)
 	sim->requests = grown(sim->requests, sim->request_count, sizeof *sim->requests);
 	sim->requests[sim->request_count++] = request;
 	request->id = ++client->next_id;
-	if (sim->serial > 0 && rng_below(&client->rng, 100) < 6) {
-		request->revoke = true; /* by the id of the n-th record: there may be none of that name */
-		request->records[0] = rng_below(&client->rng, sim->serial);
+	uint64_t group = rng_below(&client->rng, 100) < 12 ? request->id : 0;
+	if (rng_below(&client->rng, 100) < 10 && revocable_choose(sim, client, &request->records[0])) {
+		request->revoke = true;
 	} else {
 		size_t count = 1 + rng_below(&client->rng, SIM_BATCH_MAX);
 		while (request->record_count < count)
-			request->records[request->record_count++] = record_choose(sim, client);
+			request->records[request->record_count++] = group != 0 ? record_new(sim, client, group)
+									       : record_choose(sim, client);
 	}
 	client->request = request;
 	client->give_up_us = sim_now(sim) + GIVE_UP_US;

@@ -108,6 +108,8 @@ struct sim_record { /* what a client asks to be kept */
 	size_t len;
 	struct hash content; /* of the bytes */
 	bool refusable;      /* it is no valid record: never to be kept */
+	bool named;          /* "e-N", N counting records from 1 */
+	uint64_t group;      /* "g-N"; 0: none */
 	uint64_t seq;        /* the last one that was acknowledged; 0: none */
 };
 

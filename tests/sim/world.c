@@ -23,6 +23,7 @@ static uint64_t between(struct sim *sim, uint64_t low, uint64_t high)
 void sim_world_draw(struct sim *sim)
 {
 	static const int64_t delays_us[] = { 500, 5000, 50000, 400000 };
+	static const size_t subjects[] = { 3, 30, 300, 3000 }; /* few: edits supersede one another */
 	struct sim_world *world = &sim->world;
 	world->workers = between(sim, 1, 3);
 	world->nodes = between(sim, 1, 2);
@@ -33,7 +34,7 @@ void sim_world_draw(struct sim *sim)
 	world->queue_max = chance(sim, 20) ? (uint32_t)between(sim, 10, 20) : 10000;
 	world->progress_ms = chance(sim, 50) ? 15000 : 0;
 	world->padding = chance(sim, 25) ? between(sim, 1, 3) * 60000 : 0;
-	world->subjects = between(sim, 2, 25);
+	world->subjects = subjects[sim_below(sim, sizeof subjects / sizeof subjects[0])];
 	world->chaos_ms = (int64_t)between(sim, 5, 25) * 1000;
 	world->fault_every_ms = (int64_t)between(sim, 300, 4000);
 	world->think_ms = (int64_t)between(sim, 100, 1500);
