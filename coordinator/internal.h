@@ -287,8 +287,8 @@ struct peer *coordinator__peer_any(const struct coordinator *c, const uint8_t *k
 bool coordinator__peer_live(const struct coordinator *c, const struct peer *peer);
 size_t coordinator__peer_leases(const struct coordinator *c, const struct peer *peer);
 size_t coordinator__workers_live(const struct coordinator *c);
-struct peer *
-coordinator__worker_least(const struct coordinator *c); /* live, not stalled if possible, fewest leases; NULL */
+struct peer *coordinator__worker_least(const struct coordinator *c); /* live, with room for a lease, not stalled if
+									possible, fewest leases; NULL */
 void coordinator__peers_forget(struct coordinator *c);
 void coordinator__peers_free(struct coordinator *c);
 

@@ -167,7 +167,7 @@ static struct peer *choose(const struct coordinator *c, const struct shard *shar
 {
 	struct peer *before = coordinator__peer_find(c, shard->rec.worker, MSG_PEER_WORKER);
 	if (shard->rec.epoch > 0 && before != NULL && coordinator__peer_live(c, before) && !before->stalled &&
-	    !before->leaving)
+	    !before->leaving && coordinator__peer_leases(c, before) < MSG_WORKER_LEASES_MAX)
 		return before;
 	return coordinator__worker_least(c);
 }

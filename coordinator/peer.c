@@ -88,6 +88,8 @@ struct peer *coordinator__worker_least(const struct coordinator *c)
 		if (peer->kind != MSG_PEER_WORKER || peer->leaving || !coordinator__peer_live(c, peer))
 			continue;
 		size_t leases = coordinator__peer_leases(c, peer);
+		if (leases >= MSG_WORKER_LEASES_MAX)
+			continue;
 		if (best == NULL || (best->stalled && !peer->stalled) ||
 		    (best->stalled == peer->stalled && leases < best_leases)) {
 			best = peer;

@@ -168,6 +168,7 @@ struct msg_hello_reply {
 				      family `amend` */
 	double rate;               /* of a breadth-first pass; 0: the worker's own default */
 };
+#define MSG_WORKER_LEASES_MAX 64 /* that one worker holds at a time: more are given back with ERR_LIMIT */
 enum msg_lease_kind { MSG_LEASE_TRAIN = 1, MSG_LEASE_GATE = 2 };
 struct msg_lease { /* coordinator → worker */
 	enum msg_lease_kind kind;

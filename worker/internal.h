@@ -12,7 +12,7 @@
 
 #include <stdatomic.h>
 
-#define WORKER__LEASES_MAX 64
+#define WORKER__LEASES_MAX MSG_WORKER_LEASES_MAX
 #define WORKER__RESEND_US  (2 * INT64_C(1000000))
 #define WORKER__ASK_NOW    (-WORKER__RESEND_US - 1) /* as asked_us: the next tick asks */
 

@@ -519,6 +519,29 @@ static void test_refused_writes_are_held_back(void **state)
 	assert_in_range(later - first, 1, 3);
 }
 
+static size_t leases_taken(struct end_peer *end)
+{
+	struct msg_received *lease;
+	size_t n = 0;
+	for (; (lease = end_take(end, MSG_LEASE)) != NULL; n++)
+		msg_free(&lease);
+	return n;
+}
+
+/* More would come back at once, and wait longer each time. */
+static void test_a_worker_is_given_no_more_leases_than_it_takes(void **state)
+{
+	struct cluster *c = *state;
+	c->config.edits_per_shard = 1;
+	cluster_start(c);
+	client_facts(c, 0, MSG_WORKER_LEASES_MAX + 3);
+	worker_hello(&c->worker, 1);
+	assert_int_equal(leases_taken(&c->worker), MSG_WORKER_LEASES_MAX);
+	worker_release(&c->worker, 1, 1, 0);
+	worker_hello(&c->worker2, 1);
+	assert_int_equal(leases_taken(&c->worker2), 4);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -542,6 +565,7 @@ int main(void)
 		T(test_failed_job_blames_no_edit_and_waits),
 		T(test_release_for_an_edit_blames_its_group),
 		T(test_refused_writes_are_held_back),
+		T(test_a_worker_is_given_no_more_leases_than_it_takes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
