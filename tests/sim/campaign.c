@@ -82,6 +82,8 @@ static void child(struct shared *shared, const struct campaign_options *options,
 		sim_run(&one, &result);
 		pthread_mutex_lock(&shared->lock);
 		result_add(&shared->campaign, one.seed, &result);
+		if (result.broken && options->progress)
+			fprintf(stderr, "seed %" PRIu64 ": %s\n", one.seed, result.text);
 		pthread_mutex_unlock(&shared->lock);
 	}
 }

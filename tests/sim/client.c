@@ -98,7 +98,7 @@ static void request_send(struct sim *sim, struct sim_client *client)
 	for (size_t i = 0; i < request->record_count; i++)
 		records[i] = (struct msg_bytes){ sim->records[request->records[i]].text,
 						 sim->records[request->records[i]].len };
-	msg.u.submit = (struct msg_submit){ MSG_SUPERSEDE, records, request->record_count };
+	msg.u.submit = (struct msg_submit){ request->policy, records, request->record_count };
 	if (request->revoke) {
 		const struct sim_record *record = &sim->records[request->records[0]];
 		bool whole = record->group != 0 && request->id % 2 == 0;
@@ -123,6 +123,8 @@ static void request_new(struct sim *sim, struct sim_client *client)
 	sim->requests = grown(sim->requests, sim->request_count, sizeof *sim->requests);
 	sim->requests[sim->request_count++] = request;
 	request->id = ++client->next_id;
+	uint64_t policy = rng_below(&client->rng, 10);
+	request->policy = policy == 0 ? MSG_KEEP : policy == 1 ? MSG_REJECT : MSG_SUPERSEDE;
 	uint64_t group = rng_below(&client->rng, 100) < 12 ? request->id : 0;
 	if (rng_below(&client->rng, 100) < 10 && revocable_choose(sim, client, &request->records[0])) {
 		request->revoke = true;

@@ -190,6 +190,8 @@ static void pick(struct sim *sim)
 	enum sim_fault kind = (enum sim_fault)sim_below(sim, SIM_FAULT_COUNT);
 	int64_t pause_ms = 1 + (int64_t)sim_below(sim, (uint64_t)(2 * sim->world.fault_every_ms));
 	sim->fault_us = sim_now(sim) + 1000 * pause_ms;
+	for (int tries = 0; tries < SIM_FAULT_COUNT && !sim->world.enabled[kind]; tries++)
+		kind = (enum sim_fault)((kind + 1) % SIM_FAULT_COUNT);
 	if (sim->world.enabled[kind])
 		put(sim, kind);
 }

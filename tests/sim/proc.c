@@ -380,7 +380,7 @@ bool sim_proc_step(struct sim_proc *proc)
 	proc->paused_us = INT64_MAX;
 	bool done = receive_all(proc);
 	if (proc->pool != NULL && pool_pending(proc->pool) > 0 && proc->engine_us == INT64_MAX)
-		proc->engine_us = now + 5000 + (int64_t)sim_below(sim, proc->kind == SIM_NODE ? 50000 : 1500000);
+		proc->engine_us = now + 5000 + (int64_t)sim_below(sim, proc->kind == SIM_NODE ? 50000 : 500000);
 	if (now >= proc->engine_us && !proc->disk.dead) {
 		proc->engine_us = INT64_MAX;
 		enter(proc);

@@ -123,6 +123,7 @@ struct sim_request { /* one Submit or Revoke */
 	size_t records[SIM_BATCH_MAX];
 	size_t record_count;
 	bool revoke;
+	enum msg_on_conflict policy;
 	uint64_t sends, deliveries; /* how often the coordinator got it */
 	bool refused[SIM_BATCH_MAX];
 };
