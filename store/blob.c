@@ -76,10 +76,12 @@ static int put_checked(struct store *store, const struct store_chunk *chunks, si
 	size_t need_bytes = PAGES_BYTES;
 	bool written;
 	int rc = 0;
-	for (size_t i = 0; i < chunk_count; i++) {
+	for (size_t i = 0; !rc && i < chunk_count; i++) {
 		need_bytes += chunks[i].byte_count + 8192;
-		store__recent_add(store, &chunks[i].hash);
+		rc = store__recent_add(store, &chunks[i].hash, e);
 	}
+	if (rc)
+		return rc;
 	if (fault_point("store.blob.before"))
 		return err_set(e, ERR_FAULT, "%s/blobs: fault planted before the commit", store->folder);
 	/* Full pages may leave less room than counted: then the map grows and the same chunks are put again. */
@@ -205,10 +207,9 @@ int store_chunk_has(struct store *store, const struct hash *hash, bool *has, str
 	if (rc && rc != ERR_NOT_FOUND)
 		return rc;
 	*has = rc == 0;
-	if (*has)
-		store__recent_add(store, hash); /* who hears that it is here does not bring it again */
-	else
-		err_clear(e);
+	if (*has) /* who hears that it is here does not bring it again */
+		return store__recent_add(store, hash, e);
+	err_clear(e);
 	return 0;
 }
 

@@ -18,8 +18,7 @@ struct store__recent {
 	const struct env *env;
 	struct buf young, old; /* struct hash, in the order of their coming */
 	int64_t opened_ms, turned_ms;
-	bool lost; /* one could not be noted: nothing may be deleted until the generation is gone */
-	bool lost_before;
+	bool lost, lost_before; /* there were too many: nothing may be deleted until the generation is gone */
 };
 
 int store__recent_new(const struct env *env, struct store__recent **out, struct err *e)
@@ -66,19 +65,24 @@ static void turn_locked(struct store__recent *r)
 	buf_free(&freed);
 }
 
-void store__recent_add(struct store *store, const struct hash *hash)
+int store__recent_add(struct store *store, const struct hash *hash, struct err *e)
 {
 	struct store__recent *r = store->recent;
+	int rc = 0;
 	if (!r)
-		return;
+		return 0;
 	pthread_mutex_lock(&r->mutex);
 	turn_locked(r);
-	if (r->young.len / HASH_BYTES < RECENT_MAX && !buf_failed(&r->young))
+	if (r->young.len / HASH_BYTES < RECENT_MAX)
 		buf_append(&r->young, hash->bytes, HASH_BYTES);
 	else
 		r->lost = true;
-	r->lost = r->lost || buf_failed(&r->young);
+	if (buf_failed(&r->young)) {
+		r->young.failed = false; /* what it held before is there */
+		rc = err_set(e, ERR_NOMEM, "%s/blobs: noting a chunk: out of memory", store->folder);
+	}
 	pthread_mutex_unlock(&r->mutex);
+	return rc;
 }
 
 static int hash_order(const void *a, const void *b)

@@ -126,7 +126,8 @@ const char *store__txn_path(const struct store_txn *txn);
 /* --- collect.c: chunks that somebody has put or asked for lately, and may be about to name in the ledger. */
 int store__recent_new(const struct env *env, struct store__recent **out, struct err *e) MUST_CHECK;
 void store__recent_free(struct store__recent **recent);
-void store__recent_add(struct store *store, const struct hash *hash); /* any thread; none where `recent` is NULL */
+/* Any thread; nothing where `recent` is NULL. */
+int store__recent_add(struct store *store, const struct hash *hash, struct err *e) MUST_CHECK;
 
 /* --- event.c: writes the head record of a transaction that appended events, before its commit. */
 int store__event_seal(struct store_txn *txn, struct err *e) MUST_CHECK;
