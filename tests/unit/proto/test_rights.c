@@ -11,8 +11,8 @@ static const int worker[] = { MSG_HELLO,   MSG_WANT, MSG_HEARTBEAT, MSG_PROGRESS
 static const int reader[] = { MSG_HELLO,       MSG_HEARTBEAT,    MSG_GET_MANIFEST, MSG_NEED,
 			      MSG_NODE_STATUS, MSG_VERSION_LIST, MSG_FLEET,        0 };
 static const int auditor[] = { MSG_EDIT_LIST, MSG_VERSION_LIST, MSG_GET_MANIFEST, MSG_NEED, MSG_FLEET, 0 };
-static const int admin_only[] = { MSG_MERGE_RUN, MSG_SHUTDOWN, MSG_REVOKE,    MSG_STORE_RUN,
-					   MSG_PUBLISH,   MSG_KEY_LIST, MSG_KEY_CHANGE, 0 };
+static const int admin_only[] = { MSG_MERGE_RUN, MSG_SHUTDOWN, MSG_REVOKE,     MSG_STORE_RUN,
+				  MSG_PUBLISH,   MSG_KEY_LIST, MSG_KEY_CHANGE, 0 };
 
 static bool in(const int *list, int type)
 {
@@ -60,6 +60,8 @@ static const int answers[] = { MSG_SUBMIT_REPLY,
 			       MSG_MERGE_STATUS,
 			       MSG_FLEET_REPLY,
 			       MSG_REVOKE_REPLY,
+			       MSG_PUBLISH_REPLY,
+			       MSG_STORE_STATUS,
 			       MSG_KEY_LIST_REPLY,
 			       MSG_KEY_CHANGE_REPLY,
 			       MSG_ERROR,
