@@ -143,7 +143,7 @@ TEST_SRC := $(foreach t,$(wildcard tests/sim/test_*.c) $(wildcard tests/numerics
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 # The simulator: the linker puts its stand-ins (tests/sim/engine.c, plant.c) in the place of these.
 SIM_LIB := $(filter-out tests/sim/main.c tests/sim/test_%,$(wildcard tests/sim/*.c))
-SIM_WRAP := model_shape_of model_digest model_backend_of editor_calibration_cache_load editor_shard_new editor_shard_destroy \
+SIM_WRAP := delta_bytes_check model_shape_of model_digest model_backend_of editor_calibration_cache_load editor_shard_new editor_shard_destroy \
 	editor_shard_add editor_shard_remove editor_shard_count editor_shard_replay_count editor_shard_layer \
 	editor_shard_delta_load editor_shard_delta_encode editor_shard_index_encode editor_shard_retest editor_shard_learn \
 	editor_memory_set_new editor_memory_set_acquire editor_memory_set_release editor_memory_set_edit_count \

@@ -114,6 +114,16 @@ int sim_engine_decode(const void *bytes, size_t len, struct buf *applied, struct
 	return buf_failed(applied) ? err_set(e, ERR_NOMEM, "delta: out of memory") : 0;
 }
 
+int __wrap_delta_bytes_check(const void *bytes, size_t len, size_t layer, size_t hidden, size_t ffn, struct err *e);
+int __wrap_delta_bytes_check(const void *bytes, size_t len, size_t layer, size_t hidden, size_t ffn, struct err *e)
+{
+	struct buf applied = BUF_INIT;
+	(void)layer, (void)hidden, (void)ffn;
+	int rc = sim_engine_decode(bytes, len, &applied, e);
+	buf_free(&applied);
+	return rc;
+}
+
 /* ---- A shard in training */
 
 enum learns { LEARNS, LEARNS_NOT, IS_POISON };
