@@ -19,11 +19,11 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all programs demo test unit unit-build sim tidy fuzz bench install clean help FORCE
+.PHONY: all programs demo test unit unit-build sim tidy fuzz fuzz-build bench install clean help FORCE
 
-ifeq ($(filter $(SAN),address undefined thread),)
+ifeq ($(filter $(SAN),address undefined thread fuzz),)
 ifneq ($(SAN),)
-$(error SAN=$(SAN) is not known: use SAN=address, SAN=undefined or SAN=thread)
+$(error SAN=$(SAN) is not known: use SAN=address, SAN=undefined, SAN=thread or SAN=fuzz (clang))
 endif
 endif
 O   := $(BUILD)$(if $(SAN),/san-$(SAN))
@@ -38,7 +38,7 @@ PACKAGES := libsodium:libsodium-dev libcyaml:libcyaml-dev yaml-0.1:libyaml-dev j
 # Libraries without a pkg-config file, by their header.
 HEADERS := csv.h:libcsv-dev
 TOOLS := $(CC):gcc protoc-c:protobuf-c-compiler pkg-config:pkg-config ar:binutils
-ifneq ($(filter unit unit-build test bench,$(MAKECMDGOALS)),)
+ifneq ($(filter unit unit-build test bench fuzz-build,$(MAKECMDGOALS)),)
 PACKAGES += cmocka:libcmocka-dev
 endif
 
@@ -90,6 +90,10 @@ COMMON := -D_GNU_SOURCE -std=c11 -O2 -g -fno-omit-frame-pointer -fstack-protecto
 SANITIZE :=
 ifeq ($(SAN),address)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+else ifeq ($(SAN),fuzz)
+SANITIZE := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
+# What gcc warns of is what counts.
+WARN := -w
 else ifneq ($(SAN),)
 SANITIZE := -fsanitize=$(SAN) -fno-sanitize-recover=all
 endif
@@ -139,7 +143,8 @@ floor = $(call archives,$(or $(FLOOR_$(1)),$(FLOOR_daemon)))
 
 TEST_LIB := $(wildcard tests/lib/*.c)
 # The longest first, so that none runs alone at the end.
-TEST_SRC := $(foreach t,$(wildcard tests/sim/test_*.c) $(wildcard tests/numerics/test_*.c) $(wildcard tests/unit/*/test_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
+TEST_SRC := $(foreach t,$(wildcard tests/sim/test_*.c) $(wildcard tests/numerics/test_*.c) $(wildcard tests/unit/*/test_*.c) \
+	$(wildcard tests/fuzz/fuzz_*.c),$(if $(T),$(if $(findstring $(T),$(t)),$(t)),$(t)))
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 # The simulator: the linker puts its stand-ins (tests/sim/engine.c, plant.c) in the place of these.
 SIM_LIB := $(filter-out tests/sim/main.c tests/sim/test_%,$(wildcard tests/sim/*.c))
@@ -168,6 +173,10 @@ $(VERSION_USERS:%.c=$(O)/%.o): C_EXTRA += -DAMEND_VERSION='"$(VERSION_TEXT)"'
 $(O)/model/%_avx2.o: C_EXTRA += -mavx2 -mfma -mf16c
 $(O)/model/%_avx512.o: C_EXTRA += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
 $(MPI_SRC:%.c=$(O)/%.o): C_EXTRA += $(MPI_CFLAGS)
+# No parser is in them, and with clang's instrumentation they take minutes.
+ifeq ($(SAN),fuzz)
+$(O)/model/cpu_%.o: C_EXTRA += -fno-sanitize=all
+endif
 
 $(O)/%.o: %.c $(O)/flags | $(PB_H)
 	@mkdir -p $(@D)
@@ -210,13 +219,17 @@ define test_rule
 $$(O)/$(1): $$(O)/$(1).o $$(O)/libtest.a $(2)
 	$$(if $$(V),,@echo "  LINK $$@";) $$(LINK) -o $$@ $$(filter %.o %.a,$$^) -lcmocka $$(MORE_LIBS) $$(LIBS)
 endef
-folder_of = $(word 3,$(subst /, ,$(1)))
+# tests/unit/FOLDER/test_NAME, tests/fuzz/fuzz_FOLDER_NAME
+folder_of = $(word 3,$(subst /, ,$(patsubst tests/fuzz/fuzz_%,tests/fuzz/$(word 2,$(subst _, ,$(1))),$(1))))
+fuzz_part = $(if $(filter tests/fuzz/%,$(1)),$(O)/tests/fuzz/fuzz.o $(O)/tests/fuzz/driver.o)
 mpi_part  = $(if $(findstring test_reduce_mpi,$(1)),$(MPI_SRC:%.c=$(O)/%.o))
-test_libs = $(if $(filter tests/unit/%,$(1)),$(call floor,$(call folder_of,$(1))),\
-	$(if $(filter tests/sim/%,$(1)),$(SIM_OBJECTS) $(DAEMON_LIBS),$(call archives,$(FLOOR_editor))))
+# No parser of the programs' is in coordinator/ or worker/: fuzzing need not build them.
+test_libs = $(if $(filter tests/unit/%,$(1)),$(call floor,$(call folder_of,$(1))),$(if $(filter tests/fuzz/%,$(1)),\
+	$(filter-out $(call archives,coordinator worker),$(call floor,$(call folder_of,$(1)))),\
+	$(if $(filter tests/sim/%,$(1)),$(SIM_OBJECTS) $(DAEMON_LIBS),$(call archives,$(FLOOR_editor)))))
 SIM_OBJECTS := $(SIM_LIB:%.c=$(O)/%.o)
 $(O)/tests/sim/%: MORE_LIBS = $(SIM_WRAP:%=-Wl,--wrap=%)
-$(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $(call test_libs,$(t)))))
+$(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $(call fuzz_part,$(t)) $(call test_libs,$(t)))))
 MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
 $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
 $(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
@@ -247,14 +260,20 @@ sim: $(O)/tests/sim/sim
 tidy:
 	@scripts/tidy
 
-# libFuzzer is clang's; the archives are built once more with its instrumentation.
-FUZZ := $(BUILD)/fuzz/san-address
+# libFuzzer is clang's: everything is built once more with its instrumentation, and every target with its main.
+FUZZ         ?=
 FUZZ_SECONDS ?= 60
+FUZZ_JOBS    ?= 1
+FUZZ_ALL     := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_NOW     := $(or $(FUZZ),$(FUZZ_ALL))
+FUZZERS      := $(FUZZ_ALL:%=$(O)/tests/fuzz/libfuzzer_%)
+$(FUZZERS): $(O)/tests/fuzz/libfuzzer_%: $(O)/tests/fuzz/fuzz_%
+	$(if $(V),,@echo "  LINK $@";) $(LINK) -fsanitize=fuzzer -o $@ $<.o $(O)/tests/fuzz/fuzz.o $(O)/libtest.a \
+		$(call test_libs,tests/fuzz/fuzz_$*) -lcmocka $(LIBS)
+fuzz-build: $(FUZZ_NOW:%=$(O)/tests/fuzz/libfuzzer_%)
 fuzz:
-	@$(MAKE) CC=clang SAN=address BUILD=$(BUILD)/fuzz CFLAGS=-fsanitize=fuzzer-no-link $(FUZZ)/libproto.a $(FUZZ)/libbase.a
-	clang $(COMMON) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -o $(FUZZ)/fuzz_decode tests/fuzz/fuzz_decode.c \
-		$(FUZZ)/libproto.a $(FUZZ)/libbase.a $(PKG_LIBS) -lm
-	$(FUZZ)/fuzz_decode -max_len=65536 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+	@$(MAKE) --no-print-directory CC=clang SAN=fuzz FUZZ='$(FUZZ_NOW)' fuzz-build
+	@tests/fuzz/run $(BUILD)/san-fuzz/tests/fuzz $(FUZZ_SECONDS) $(FUZZ_JOBS) $(FUZZ_NOW)
 
 install: $(PROGRAMS)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/amend
@@ -274,13 +293,14 @@ help:
 	@echo '  test           unit, then tests/integration/run.sh; ends with "N passed, N failed"'
 	@echo '  sim            SEEDS=200 simulated clusters from SEED=1 on, JOBS=2 at a time; SEED=n TRACE=1 replays one'
 	@echo '  tidy           clang-format, floors, foreign libraries, log ids (scripts/tidy)'
-	@echo '  fuzz           the message decoder under libFuzzer for FUZZ_SECONDS=60 (needs clang)'
+	@echo '  fuzz           the parsers under libFuzzer (needs clang; tests/fuzz/README.md): FUZZ="NAME..." (all),'
+	@echo '                 FUZZ_SECONDS=60 in all, FUZZ_JOBS=1 at once'
 	@echo '  bench          the programs of bench/'
 	@echo '  install        to $$(DESTDIR)$$(PREFIX): bin/ and share/amend/'
 	@echo '  clean          removes $$(BUILD)'
 	@echo 'Variables'
 	@echo '  BUILD=build        folder for everything generated'
-	@echo '  SAN=               address (with undefined), undefined or thread; builds under $$(BUILD)/san-$$(SAN)'
+	@echo '  SAN=               address (with undefined), undefined, thread or fuzz; builds under $$(BUILD)/san-$$(SAN)'
 	@echo '  CUDA=auto          1, 0 or auto; CUDA_HOME, CUDA_ARCH="80 90"'
 	@echo '  DNNL=auto          1, 0 or auto: oneDNN, else OpenBLAS'
 	@echo '  PREFIX=/usr/local  DESTDIR=  where install puts things'
@@ -289,6 +309,6 @@ help:
 	@echo '  V=1                shows the commands; CC, CFLAGS and LDFLAGS as usual'
 
 ifneq ($(COMPILES),)
--include $(foreach d,$(FOLDERS) tests/lib tests/tools tests/numerics tests/sim bench,$(wildcard $(O)/$(d)/*.d)) \
+-include $(foreach d,$(FOLDERS) tests/lib tests/fuzz tests/tools tests/numerics tests/sim bench,$(wildcard $(O)/$(d)/*.d)) \
 	$(wildcard $(O)/tests/unit/*/*.d) $(wildcard $(GEN)/proto/*.d)
 endif

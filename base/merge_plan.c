@@ -428,7 +428,8 @@ int merge_output_read(const char *path, const struct hash *plan, struct merge_ou
 	int rc = file_read(path, MERGE_DELTA_BYTES_MAX, delta, e);
 	if (rc != 0)
 		return rc;
-	rc = check_output(delta->data + start, delta->len - start, plan, output, &header_len, e);
+	rc = delta->len == start ? err_set(e, ERR_CORRUPT, "it is empty")
+				 : check_output(delta->data + start, delta->len - start, plan, output, &header_len, e);
 	if (rc != 0) {
 		err_wrap(e, "merge output %s", path);
 		delta->len = start;
