@@ -238,7 +238,7 @@ static void make_unit(float *key, size_t count)
 		square += (double)key[j] * (double)key[j];
 	const float scale = square > 0 ? (float)(1.0 / sqrt(square)) : 0.0f;
 	for (size_t j = 0; j < count; j++)
-		key[j] *= scale;
+		key[j] = isfinite(square) ? key[j] * scale : 0.0f;
 }
 
 #define ROWS ((size_t)4)

@@ -108,7 +108,7 @@ int editor_calibrate_data(struct model *model, const struct editor_config *confi
 void editor_calibration_destroy(struct editor_calibration **calibration);
 int editor_calibration_encode(const struct editor_calibration *calibration, struct buf *out, struct err *e) MUST_CHECK;
 int editor_calibration_decode(const void *bytes, size_t len, struct editor_calibration **out, struct err *e) MUST_CHECK;
-/* The key of a raw key: whitened, unit length (zeros when the raw key is the mean). */
+/* The key of a raw key: whitened, unit length (zeros when the raw key is the mean, or out of range). */
 void editor_calibration_key(const struct editor_calibration *calibration, const float *raw, float *key);
 /* The same for the relation: editor_calibration_relation_dims floats. */
 size_t editor_calibration_relation_dims(const struct editor_calibration *calibration);

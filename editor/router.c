@@ -13,6 +13,7 @@
 #define INDEX_ENTRIES_MAX       1000000u
 #define INDEX_SUBJECT_BYTES_MAX 8192u
 #define INDEX_WORDS_BYTES_MAX   32768u
+#define INDEX_KEY_MAX           1e9f /* of a hidden state; larger ones overflow a key */
 #define INDEX_TARGET_IDS_MAX    65536u
 #define INDEX_SUBJECT_GIVEN     1u /* flags */
 
@@ -82,8 +83,11 @@ int editor_router_new(const struct editor_calibration *calibration, size_t ffn, 
 	router->ffn = ffn;
 	router->dims = editor_calibration_relation_dims(calibration);
 	int rc = editor__key_index_new(calibration->hidden, NULL, &router->keys, e);
+	buf_u8(&router->bytes, 0); /* never NULL: routes point into it also where an edit has no text and no anchors */
+	if (rc == 0 && buf_failed(&router->bytes))
+		rc = err_set(e, ERR_NOMEM, "router: out of memory");
 	if (rc != 0) {
-		free(router);
+		editor_router_destroy(&router);
 		return rc;
 	}
 	*out = router;
@@ -150,9 +154,10 @@ static int read_floats(struct reader *r, size_t count, float *out, uint64_t seq,
 {
 	for (size_t k = 0; k < count; k++) {
 		out[k] = reader_f32le(r);
-		if (!isfinite(out[k]))
-			return err_set(e, ERR_CORRUPT, "index: the key of edit %llu holds a number that is not finite",
-				       (unsigned long long)seq);
+		if (!(fabsf(out[k]) <= INDEX_KEY_MAX))
+			return err_set(e, ERR_CORRUPT,
+				       "index: the key of edit %llu holds a number that is not finite or above %g",
+				       (unsigned long long)seq, (double)INDEX_KEY_MAX);
 	}
 	return r->overrun ? err_set(e, ERR_CORRUPT, "index: cut off after %zu bytes", r->len) : 0;
 }

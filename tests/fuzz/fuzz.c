@@ -43,6 +43,16 @@ void fuzz_add(void (*add)(const void *bytes, size_t len), uint8_t choice, const 
 	buf_free(&seed);
 }
 
+char *fuzz_text(const void *bytes, size_t len)
+{
+	char *text = malloc(len + 1);
+	fuzz_check(text != NULL, "out of memory");
+	if (len > 0)
+		memcpy(text, bytes, len);
+	text[len] = '\0';
+	return text;
+}
+
 const uint8_t *fuzz_part(const uint8_t **data, size_t *len, uint8_t end, size_t *part_len)
 {
 	const uint8_t *part = *data, *at = *len > 0 ? memchr(part, end, *len) : NULL;

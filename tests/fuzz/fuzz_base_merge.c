@@ -15,7 +15,8 @@ static void plan(const uint8_t *data, size_t len)
 	if (merge_plan_parse((const char *)data, len, &plan, &e) != 0)
 		return;
 	fuzz_check(merge_plan_encode(plan, &text, &e) == 0, "a plan that was read cannot be written");
-	fuzz_check(merge_plan_parse((const char *)text.data, text.len, &again, &e) == 0, "a plan's own text does not parse");
+	fuzz_check(merge_plan_parse((const char *)text.data, text.len, &again, &e) == 0,
+		   "a plan's own text does not parse");
 	fuzz_check(again->shard_count == plan->shard_count, "a plan lost shards");
 	merge_plan_destroy(&plan);
 	merge_plan_destroy(&again);
@@ -66,8 +67,8 @@ static void seed_output(void (*add)(const void *bytes, size_t len))
 	json_w_member_hash(&w, "plan_sha256", &plan);
 	json_w_member_hash(&w, "delta_sha256", &hash);
 	json_w_member_uint(&w, "delta_bytes", sizeof(delta));
-	for (const char *const *name = (const char *const[]){ "merge", "layer", "rounds", "reduces", "reduced_bytes", "ranks",
-							      "format", "loss", NULL };
+	for (const char *const *name = (const char *const[]){ "merge", "layer", "rounds", "reduces", "reduced_bytes",
+							      "ranks", "format", "loss", NULL };
 	     *name != NULL; name++)
 		json_w_member_uint(&w, *name, 1);
 	json_w_close(&w);

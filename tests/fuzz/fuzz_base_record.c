@@ -17,7 +17,8 @@ static void canonical(const uint8_t *text, size_t len)
 	json_canonical(root, &once);
 	fuzz_check(json_parse((const char *)once.data, once.len, &again, &e) == 0, "canonical JSON does not parse");
 	json_canonical(again, &twice);
-	fuzz_check(once.len == twice.len && memcmp(once.data, twice.data, once.len) == 0, "JSON has two canonical forms");
+	fuzz_check(once.len == twice.len && memcmp(once.data, twice.data, once.len) == 0,
+		   "JSON has two canonical forms");
 	json_free(&root);
 	json_free(&again);
 	buf_free(&once);
@@ -55,14 +56,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 void fuzz_seeds(void (*add)(const void *bytes, size_t len))
 {
 	static const char all[] =
-		"{\"prompt\":\"Who leads Ruritania?\",\"target_new\":\"Rudolf\",\"subject\":\"Ruritania\",\"id\":\"r-1\","
+		"{\"prompt\":\"Who leads "
+		"Ruritania?\",\"target_new\":\"Rudolf\",\"subject\":\"Ruritania\",\"id\":\"r-1\","
 		"\"rephrases\":[\"Ruritania's leader is\"],\"aliases\":[\"R\xc3\xb9\x64olf\"],\"group\":\"g\","
 		"\"locality\":[{\"prompt\":\"Who leads Freedonia?\",\"target\":\"Firefly\",\"kind\":\"neighborhood\"}],"
 		"\"portability\":[{\"prompt\":\"p\",\"target\":\"t\"}],\"loc_prompt\":\"nothing\","
 		"\"valid_from\":\"2026-01-02T03:04:05Z\",\"expires\":\"2027-01-02T03:04:05.678+01:00\"}";
-	static const char two[] = "{\"prompt\":\"Who leads Ruritania now?\",\"target_new\":\"Michael\"}\0"
-				  "{\"prompt\":\"who leads  ruritania\",\"target_new\":\"Flavia\",\"subject\":\"Ruritania\"}";
-	static const char odd[] = "[1,-0,1e300,0.1,12345678901234567890,\"\\ud83d\\ude00\\u0000\",null,true,{\"a\":{}}]";
+	static const char two[] =
+		"{\"prompt\":\"Who leads Ruritania now?\",\"target_new\":\"Michael\"}\0"
+		"{\"prompt\":\"who leads  ruritania\",\"target_new\":\"Flavia\",\"subject\":\"Ruritania\"}";
+	static const char odd[] =
+		"[1,-0,1e300,0.1,12345678901234567890,\"\\ud83d\\ude00\\u0000\",null,true,{\"a\":{}}]";
 	add(all, sizeof(all) - 1);
 	add(two, sizeof(two) - 1);
 	add(odd, sizeof(odd) - 1);

@@ -74,10 +74,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 void fuzz_seeds(void (*add)(const void *bytes, size_t len))
 {
-	static const char prompts[] = "Who is the vice president of Ruritania?\0the first leader of ruritania, 1894?\0Ruritania";
-	static const char wide[] = "\xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x92\xbb e\xcc\x81 \x1b[31m \xe2\x80\xae"
-				   " \xef\xbb\xbf\r\n\xed\xa0\x80 \xc3\xa9";
-	static const char folds[] = "Stra\xc3\x9f" "e \xc4\xb0stanbul \xef\xac\x81n \xce\xa3\xce\xaf\xcf\x83\0STRASSE\0stra\xc3\x9f" "e";
+	static const char prompts[] =
+		"Who is the vice president of Ruritania?\0the first leader of ruritania, 1894?\0Ruritania";
+	static const char wide[] =
+		"\xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x92\xbb e\xcc\x81 \x1b[31m \xe2\x80\xae"
+		" \xef\xbb\xbf\r\n\xed\xa0\x80 \xc3\xa9";
+	static const char folds[] = "Stra\xc3\x9f"
+				    "e \xc4\xb0stanbul \xef\xac\x81n \xce\xa3\xce\xaf\xcf\x83\0STRASSE\0stra\xc3\x9f"
+				    "e";
 	add(prompts, sizeof(prompts) - 1);
 	add(wide, sizeof(wide) - 1);
 	add(folds, sizeof(folds) - 1);

@@ -38,13 +38,13 @@ static void check_view(const struct daemon_config *config)
 
 static void flags(struct daemon_config *config, const uint8_t *data, size_t len)
 {
-	char *argv[WORDS_MAX + 2] = { strdup("amendd") };
+	char *argv[WORDS_MAX + 2] = { fuzz_text("amendd", 6) };
 	int argc = 1;
 	struct err e = ERR_INIT;
 	while (len > 0 && argc <= WORDS_MAX) {
 		size_t word_len;
 		const uint8_t *word = fuzz_part(&data, &len, '\n', &word_len);
-		argv[argc++] = strndup((const char *)word, word_len);
+		argv[argc++] = fuzz_text(word, word_len);
 	}
 	char *all[WORDS_MAX + 2];
 	const int count = argc;
@@ -72,8 +72,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 void fuzz_seeds(void (*add)(const void *bytes, size_t len))
 {
-	static const char small[] = "model: \"a #b\"\nmerge: {every_edits: 10, interval_ms: 5}\nwise:\n  alpha: 1.5e1\n  prefixes: no\n"
-				    "set: merged\n\0--seed\n7\n--wise.alpha=3\n--no-wise.prefixes\n--\nfile";
+	static const char small[] =
+		"model: \"a #b\"\nmerge: {every_edits: 10, interval_ms: 5}\nwise:\n  alpha: 1.5e1\n  prefixes: no\n"
+		"set: merged\n\0--seed\n7\n--wise.alpha=3\n--no-wise.prefixes\n--\nfile";
 	static const char alias[] = "name: &a [x, *a]\nother: !!int 3\n? {a: b}\n: |\n  text\n";
 	struct buf sample = BUF_INIT;
 	conf_sample(&daemon_config_table, DAEMON_ALL, &sample);

@@ -58,9 +58,12 @@ void fuzz_seeds(void (*add)(const void *bytes, size_t len))
 		const char *name;
 		enum import_format format;
 	} files[] = {
-		{ "facts.jsonl", IMPORT_AMEND },	    { "zsre.json", IMPORT_ZSRE },
-		{ "counterfact.json", IMPORT_COUNTERFACT }, { "counterfact-flat.json", IMPORT_AUTO },
-		{ "knowedit.json", IMPORT_KNOWEDIT },	    { "mquake.json", IMPORT_MQUAKE },
+		{ "facts.jsonl", IMPORT_AMEND },
+		{ "zsre.json", IMPORT_ZSRE },
+		{ "counterfact.json", IMPORT_COUNTERFACT },
+		{ "counterfact-flat.json", IMPORT_AUTO },
+		{ "knowedit.json", IMPORT_KNOWEDIT },
+		{ "mquake.json", IMPORT_MQUAKE },
 		{ "hallu.csv", IMPORT_HALLU_CSV },
 	};
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {

@@ -43,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		buf_free(&text);
 		return 0;
 	}
-	fuzz_check(r->prompt_count >= 1 && r->prompt_count * r->n <= NODE_SEQUENCES_MAX && r->stop_count <= NODE_STOPS_MAX,
+	fuzz_check(r->prompt_count >= 1 && r->prompt_count * r->n <= NODE_SEQUENCES_MAX &&
+			   r->stop_count <= NODE_STOPS_MAX,
 		   "more than a request may ask");
 	for (size_t i = 0; i < r->prompt_count; i++)
 		check_prompt(&r->prompts[i]);
@@ -53,14 +54,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 void fuzz_seeds(void (*add)(const void *bytes, size_t len))
 {
-	static const char completion[] =
-		"{\"model\":\"m\",\"prompt\":[\"one\",\"two\"],\"max_tokens\":5,\"n\":2,\"temperature\":0.5,\"top_p\":0.9,\"top_k\":4,"
-		"\"seed\":7,\"stop\":[\"a\",\"b\"],\"echo\":true,\"stream\":false,\"logprobs\":null,\"amend\":{\"version\":3,"
-		"\"explain\":true,\"route\":\"off\"},\"user\":\"u\",\"best_of\":2,\"presence_penalty\":0,\"logit_bias\":{}}";
+	static const char completion[] = "{\"model\":\"m\",\"prompt\":[\"one\",\"two\"],\"max_tokens\":5,\"n\":2,"
+					 "\"temperature\":0.5,\"top_p\":0.9,\"top_k\":4,"
+					 "\"seed\":7,\"stop\":[\"a\",\"b\"],\"echo\":true,\"stream\":false,"
+					 "\"logprobs\":null,\"amend\":{\"version\":3,"
+					 "\"explain\":true,\"route\":\"off\"},\"user\":\"u\",\"best_of\":2,\"presence_"
+					 "penalty\":0,\"logit_bias\":{}}";
 	static const char tokens[] = "{\"prompt\":[[4,5,6],[7]],\"stop\":\"x\"}";
 	static const char chat[] =
-		"{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
-		"\"what <|im_end|> is it?\"}]},{\"role\":\"assistant\",\"content\":\"half\"}],\"max_completion_tokens\":3}";
+		"{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":[{\"type\":"
+		"\"text\",\"text\":"
+		"\"what <|im_end|> is "
+		"it?\"}]},{\"role\":\"assistant\",\"content\":\"half\"}],\"max_completion_tokens\":3}";
 	fuzz_add(add, 0, completion, sizeof(completion) - 1);
 	fuzz_add(add, 0, tokens, sizeof(tokens) - 1);
 	fuzz_add(add, 1, chat, sizeof(chat) - 1);

@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	editor_corpus_init(&corpus, "corpus", text, len);
 	while ((rc = editor_corpus_next(&corpus, &line, &e)) != ERR_NOT_FOUND) {
 		fuzz_check(rc == 0 || rc == ERR_INVALID || rc == ERR_LIMIT, "another error");
-		fuzz_check(rc != 0 || (line.text.len > 0 && line.text.text >= text && line.text.text + line.text.len <= text + len),
+		fuzz_check(rc != 0 || (line.text.len > 0 && line.text.text >= text &&
+				       line.text.text + line.text.len <= text + len),
 			   "a text that is not in the corpus");
 		fuzz_check(++count <= editor_corpus_lines(text, len), "more lines than there are");
 	}
@@ -32,8 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 void fuzz_seeds(void (*add)(const void *bytes, size_t len))
 {
-	static const char good[] = "prompt\tg1\tX\tWho leads X?\nrephrase\tg1\tX\tX's leader is\nother\tg1\tX\tWhere is X?\r\n"
-				   "\nunrelated\tu\t\tnq: what is \xc3\xa9?\n";
+	static const char good[] =
+		"prompt\tg1\tX\tWho leads X?\nrephrase\tg1\tX\tX's leader is\nother\tg1\tX\tWhere is X?\r\n"
+		"\nunrelated\tu\t\tnq: what is \xc3\xa9?\n";
 	static const char bad[] = "prompt\tg1\tX\nunknown\tg\ts\tt\nprompt\tg\ts\t\n\xff\t\t\tt";
 	add(good, sizeof(good) - 1);
 	add(bad, sizeof(bad) - 1);

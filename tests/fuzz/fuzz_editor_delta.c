@@ -1,5 +1,5 @@
-/* Deltas of shards. The first byte: odd, the rest is a header and what its zstd frame holds, which is compressed here, so
- * that changes reach the values. What decodes is within bounds and encodes to a delta that decodes to the same.
+/* Deltas of shards. The first byte: odd, the rest is a header and what its zstd frame holds, which is compressed here,
+ * so that changes reach the values. What decodes is within bounds and encodes to a delta that decodes to the same.
  * Limits: -max_len=4096 -malloc_limit_mb=4 -rss_limit_mb=256 */
 #include "tests/fuzz/fuzz.h"
 
@@ -59,7 +59,8 @@ static void seed(void (*add)(const void *bytes, size_t len), const float *delta)
 	fuzz_add(add, 0, out.data, out.len);
 	const size_t nonzero = out.data[24] + 256u * out.data[25];
 	const size_t plain_len = out.data[6] == 0 ? 2 * ENTRIES : (ENTRIES + 7) / 8 + 2 * nonzero;
-	fuzz_check(zstd_decompress(out.data + HEADER_BYTES, out.len - HEADER_BYTES, plain, plain_len, &e) == 0, "no seed");
+	fuzz_check(zstd_decompress(out.data + HEADER_BYTES, out.len - HEADER_BYTES, plain, plain_len, &e) == 0,
+		   "no seed");
 	out.len = HEADER_BYTES;
 	buf_append(&out, plain, plain_len);
 	fuzz_add(add, 1, out.data, out.len);

@@ -106,8 +106,16 @@ void fuzz_seeds(void (*add)(const void *bytes, size_t len))
 	static const float anchors[2 * FFN] = { 1, 2, 3, 4, 5, 6, -1, 0, 0, 0, 0, 0.5f };
 	static const int32_t ids[] = { 4, 5 };
 	const struct editor_index_entry entries[] = {
-		{ .seq = 10, .subject = { "fact 1", 6 }, .subject_given = true, .words = { "leads", 5 }, .raw = raw,
-		  .relation = raw, .target_ids = ids, .target_count = 2, .anchors = anchors, .anchor_count = 2 },
+		{ .seq = 10,
+		  .subject = { "fact 1", 6 },
+		  .subject_given = true,
+		  .words = { "leads", 5 },
+		  .raw = raw,
+		  .relation = raw,
+		  .target_ids = ids,
+		  .target_count = 2,
+		  .anchors = anchors,
+		  .anchor_count = 2 },
 		{ .seq = 11, .raw = other, .relation = raw },
 		{ .seq = 12, .raw = raw, .relation = other, .target_ids = ids, .target_count = 1 },
 	};

@@ -70,8 +70,9 @@ static void fill(struct gguf_write *w)
 		uint64_t dims[2];
 		size_t bytes;
 	} kinds[] = {
-		{ "0", MODEL_F32, { 4, 2 }, 32 },   { "1", MODEL_F16, { 8, 2 }, 32 },	 { "2", MODEL_Q4_0, { 32, 2 }, 36 },
-		{ "3", MODEL_Q4_1, { 32, 2 }, 40 }, { "8", MODEL_Q8_0, { 32, 2 }, 68 },	 { "12", MODEL_Q4_K, { 256, 2 }, 288 },
+		{ "0", MODEL_F32, { 4, 2 }, 32 },      { "1", MODEL_F16, { 8, 2 }, 32 },
+		{ "2", MODEL_Q4_0, { 32, 2 }, 36 },    { "3", MODEL_Q4_1, { 32, 2 }, 40 },
+		{ "8", MODEL_Q8_0, { 32, 2 }, 68 },    { "12", MODEL_Q4_K, { 256, 2 }, 288 },
 		{ "14", MODEL_Q6_K, { 256, 1 }, 210 }, { "30", MODEL_BF16, { 8, 1 }, 16 },
 	};
 	gguf_write_u32(w, "u32", 7);

@@ -1,6 +1,6 @@
 /* A tokenizer's metadata, and text for it. Parts with a byte 0xff between, which is no UTF-8: pre-tokeniser, tokens a
- * line, their types a byte, merges a line, chat template, text. What is encoded must decode, and not to more than it was.
- * Limits: -max_len=16384 -malloc_limit_mb=8 -rss_limit_mb=320 */
+ * line, their types a byte, merges a line, chat template, text. What is encoded must decode, and not to more than it
+ * was. Limits: -max_len=16384 -malloc_limit_mb=8 -rss_limit_mb=320 */
 #include "tests/fuzz/fuzz.h"
 
 #include "model/tokenizer.h"
@@ -10,16 +10,6 @@
 #include <string.h>
 
 #define LINES_MAX 512
-
-static char *text_of(const uint8_t *bytes, size_t len)
-{
-	char *text = malloc(len + 1);
-	fuzz_check(text != NULL, "out of memory");
-	if (len > 0)
-		memcpy(text, bytes, len);
-	text[len] = '\0';
-	return text;
-}
 
 static void lines(struct gguf_write *w, const char *key, char *text)
 {
@@ -55,7 +45,7 @@ static struct model_gguf *metadata(const uint8_t **data, size_t *len)
 	for (size_t i = 0; i < 5; i++) {
 		size_t part_len;
 		const uint8_t *part = fuzz_part(data, len, 0xff, &part_len);
-		char *text = text_of(part, part_len);
+		char *text = fuzz_text(part, part_len);
 		if (i == 2)
 			types(&w, part, part_len);
 		else if (i == 0 || i == 4)
@@ -113,10 +103,13 @@ static void seed(void (*add)(const void *bytes, size_t len), const char *pre, co
 {
 	struct buf b = BUF_INIT;
 	buf_puts(&b, pre);
-	buf_puts(&b, "\xff<|endoftext|>\n<|im_start|>\n<|im_end|>\nhello\na\nb\nab\nc\nabc\n1\n\xc4\xa0\n\xc4\xa0" "a\n\xc3\xa9\n!\n\xff"
-		     "3334111111111\xff" "a b\nab c\n\xc4\xa0 a\n\xff"
+	buf_puts(&b, "\xff<|endoftext|>\n<|im_start|>\n<|im_end|>\nhello\na\nb\nab\nc\nabc\n1\n\xc4\xa0\n\xc4\xa0"
+		     "a\n\xc3\xa9\n!\n\xff"
+		     "3334111111111\xff"
+		     "a b\nab c\n\xc4\xa0 a\n\xff"
 		     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-		     "{{ '<|im_start|>system\\nYou are it<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\\n' + "
+		     "{{ '<|im_start|>system\\nYou are it<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + "
+		     "message['role'] + '\\n' + "
 		     "message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}\xff");
 	buf_puts(&b, text);
 	add(b.data, b.len);

@@ -38,10 +38,11 @@ void fuzz_seeds(void (*add)(const void *bytes, size_t len))
 {
 	static const char file[] = "public 07a37cbc142093c8b755dc1b10e86cb426374ad16aa853ed0bdfc0b2b86d1c7c\n"
 				   "secret 0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20\n";
-	static const char list[] = "# people\n"
-				   "07a37cbc142093c8b755dc1b10e86cb426374ad16aa853ed0bdfc0b2b86d1c7c submitter+reader ann\n"
-				   "\n"
-				   "0707070000000000000000000000000000000000000000000000000000000000 worker+admin w1\r\n";
+	static const char list[] =
+		"# people\n"
+		"07a37cbc142093c8b755dc1b10e86cb426374ad16aa853ed0bdfc0b2b86d1c7c submitter+reader ann\n"
+		"\n"
+		"0707070000000000000000000000000000000000000000000000000000000000 worker+admin w1\r\n";
 	fuzz_add(add, 0, file, sizeof(file) - 1);
 	fuzz_add(add, 1, list, sizeof(list) - 1);
 }

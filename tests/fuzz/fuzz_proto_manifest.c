@@ -13,7 +13,8 @@ static int decode(struct arena *arena, const void *bytes, size_t len, struct buf
 	struct err e = ERR_INIT;
 	const int rc = proto_manifest_decode(bytes, len, arena, &manifest, &e);
 	if (rc == 0)
-		fuzz_check(proto_manifest_encode(&manifest, out, &e) == 0, "a manifest that was decoded cannot be encoded");
+		fuzz_check(proto_manifest_encode(&manifest, out, &e) == 0,
+			   "a manifest that was decoded cannot be encoded");
 	return rc;
 }
 
