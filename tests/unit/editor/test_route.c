@@ -250,6 +250,9 @@ static void damaged_indexes_are_refused(void **state)
 	bytes.data[bytes.len - 9] = 0x7F; /* infinite or NaN */
 	bytes.data[bytes.len - 10] = 0xC0;
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_CORRUPT);
+	bytes.data[bytes.len - 9] = 0x50; /* finite, but of no hidden state: 8.6e9 */
+	bytes.data[bytes.len - 10] = 0;
+	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_CORRUPT);
 	buf_free(&bytes);
 	editor_router_destroy(&router);
 	editor_calibration_destroy(&c);
