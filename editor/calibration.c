@@ -236,9 +236,11 @@ static void make_unit(float *key, size_t count)
 	double square = 0;
 	for (size_t j = 0; j < count; j++)
 		square += (double)key[j] * (double)key[j];
-	const float scale = square > 0 ? (float)(1.0 / sqrt(square)) : 0.0f;
+	/* What overflowed, or is so small that its scale would. */
+	const bool usable = isfinite(square) && square > 1e-70;
+	const float scale = usable ? (float)(1.0 / sqrt(square)) : 0.0f;
 	for (size_t j = 0; j < count; j++)
-		key[j] = isfinite(square) ? key[j] * scale : 0.0f;
+		key[j] = usable ? key[j] * scale : 0.0f;
 }
 
 #define ROWS ((size_t)4)
