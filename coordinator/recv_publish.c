@@ -43,6 +43,7 @@ static int count_back(struct store_txn *txn, struct rollback *roll, struct err *
 static int rollback_find(struct coordinator *c, const struct msg_publish *ask, struct rollback *roll, struct err *e)
 {
 	struct store_txn *txn = NULL;
+	bool kept = false;
 	if (ask->reason.len == 0)
 		return err_set(e, ERR_INVALID, "a rollback needs a reason: it is kept in the ledger");
 	int rc = store_begin_read(c->store, &txn, e);
@@ -50,6 +51,12 @@ static int rollback_find(struct coordinator *c, const struct msg_publish *ask, s
 		rc = store_version_get(txn, ask->version, &roll->to, e);
 	if (rc == ERR_NOT_FOUND)
 		err_set(e, rc, "version %" PRIu64 " does not exist; `amend version list` shows them all", ask->version);
+	if (rc == 0)
+		rc = store_version_kept(txn, ask->version, &kept, e);
+	if (rc == 0 && !kept)
+		rc = err_set(e, ERR_NOT_FOUND,
+			     "version %" PRIu64 " has no memories any more: `amend store gc` has given them back",
+			     ask->version);
 	if (rc == 0)
 		rc = coordinator__manifest_seqs(c, &roll->to.root, &roll->seqs, e);
 	if (rc == 0)

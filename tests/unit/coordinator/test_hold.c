@@ -179,6 +179,20 @@ static void test_asked_again_it_is_one_rollback(void **state)
 	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why").version, 4);
 }
 
+static void test_no_rollback_to_a_version_whose_memories_are_gone(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	struct fact f;
+	two_versions(c, &f);
+	assert_ok(&c->e, store_begin(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_kept_put(txn, 2, &c->e));
+	assert_ok(&c->e, store_commit(&txn, &c->e));
+	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why").code, ERR_NOT_FOUND);
+	assert_int_equal(newest(c), 2);
+	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 2, "why").version, 3);
+}
+
 static void test_refusals_change_nothing(void **state)
 {
 	struct cluster *c = *state;
@@ -202,6 +216,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_was_revoked_is_counted_and_goes_with_the_resume,
 						cluster_setup, cluster_teardown),
 		cmocka_unit_test_setup_teardown(test_asked_again_it_is_one_rollback, cluster_setup, cluster_teardown),
+		cmocka_unit_test_setup_teardown(test_no_rollback_to_a_version_whose_memories_are_gone, cluster_setup,
+						cluster_teardown),
 		cmocka_unit_test_setup_teardown(test_refusals_change_nothing, cluster_setup, cluster_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
