@@ -131,9 +131,9 @@ static int manifest_ask(struct cli *cli, uint64_t *version, struct hash *root, s
 				       "version v%llu has no memories any more: `amend store gc` has given them back",
 				       (unsigned long long)*version)
 		     : *version == 0 ? err_set(e, ERR_NOT_FOUND, "no version is published yet; submit an edit first")
-				    : err_set(e, ERR_NOT_FOUND,
-					      "version v%llu does not exist; `amend version list` shows them all",
-					      (unsigned long long)*version);
+				     : err_set(e, ERR_NOT_FOUND,
+					       "version v%llu does not exist; `amend version list` shows them all",
+					       (unsigned long long)*version);
 	*root = reply->msg.u.manifest.root;
 	*content = reply->msg.u.manifest.content;
 	*version = reply->msg.u.manifest.version;
