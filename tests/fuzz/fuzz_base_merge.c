@@ -1,5 +1,5 @@
 /* What a merge reads: its plan, the edits of a shard, the output of the ranks. The first byte chooses.
- * Limits: -max_len=65536 -malloc_limit_mb=8 -rss_limit_mb=256 */
+ * Limits: -max_len=65536 -malloc_limit_mb=8 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "base/json.h"

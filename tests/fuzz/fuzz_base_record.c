@@ -1,6 +1,6 @@
 /* Edit records, two of them with a zero byte between: parsed, compared as duplicates and conflicts are looked for, and
  * written in canonical form, which must read back to itself.
- * Limits: -max_len=40000 -malloc_limit_mb=8 -rss_limit_mb=256 */
+ * Limits: -max_len=40000 -malloc_limit_mb=8 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "base/record.h"

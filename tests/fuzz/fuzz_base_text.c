@@ -1,6 +1,6 @@
 /* Text as people submit it and as it is shown: rules, folding, escapes, columns, words, and whether two prompts ask the
  * same. Three parts with a zero byte between: two prompts and a subject.
- * Limits: -max_len=8192 -malloc_limit_mb=4 -rss_limit_mb=256 */
+ * Limits: -max_len=8192 -malloc_limit_mb=4 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "base/mention.h"

@@ -1,6 +1,6 @@
 /* Settings: a configuration file, then flags, a word a line behind a zero byte. What is read must be readable once more
  * as `amend config view` shows it, with the same result.
- * Limits: -max_len=16384 -malloc_limit_mb=8 -rss_limit_mb=320 */
+ * Limits: -max_len=16384 -malloc_limit_mb=8 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "daemon/config.h"

@@ -1,6 +1,6 @@
 /* What a client sends to a node's HTTP server, byte for byte, over loopback. Whatever it is, the server answers or
  * closes, and its handler sees complete requests within the limits only. Limits: -max_len=65536 -malloc_limit_mb=8
- * -rss_limit_mb=400 */
+ * -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "daemon/http.h"

@@ -1,6 +1,6 @@
 /* Files of edits in every form. The first byte: the format, and from 8 on the rest is compressed here, so that changes
  * reach what a .zst file holds. Every record that comes out parses again, to the same id.
- * Limits: -max_len=65536 -malloc_limit_mb=16 -rss_limit_mb=400 */
+ * Limits: -max_len=65536 -malloc_limit_mb=16 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "base/zstd.h"

@@ -1,5 +1,5 @@
 /* The body of a completion (first byte even) or chat request (odd). What is taken has tokens of the model.
- * Limits: -max_len=32768 -malloc_limit_mb=8 -rss_limit_mb=320 */
+ * Limits: -max_len=32768 -malloc_limit_mb=8 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "daemon/node_request.h"

@@ -1,6 +1,6 @@
 /* Calibrations: a file of `amend calibrate`, the bytes of the default family, the settings of the paper's. The first
  * byte chooses. What decodes must make usable keys and encode. Limits: -max_len=16384 -malloc_limit_mb=4
- * -rss_limit_mb=256 */
+ * -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "editor/calibration_file.h"

@@ -1,5 +1,5 @@
 /* A calibration corpus: its lines, and the texts that may not be evaluated with what was fitted on them.
- * Limits: -max_len=32768 -malloc_limit_mb=4 -rss_limit_mb=256 */
+ * Limits: -max_len=32768 -malloc_limit_mb=4 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "editor/calibration_file.h"

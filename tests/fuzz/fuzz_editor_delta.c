@@ -1,6 +1,6 @@
 /* Deltas of shards. The first byte: odd, the rest is a header and what its zstd frame holds, which is compressed here,
  * so that changes reach the values. What decodes is within bounds and encodes to a delta that decodes to the same.
- * Limits: -max_len=4096 -malloc_limit_mb=4 -rss_limit_mb=256 */
+ * Limits: -max_len=4096 -malloc_limit_mb=4 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "base/zstd.h"

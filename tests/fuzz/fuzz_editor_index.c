@@ -1,6 +1,6 @@
 /* A shard's index as a version's router takes it in, with the anchors of its edits, and a route through it; or the gaps
  * of a memory of the paper's family. The first byte chooses. A refused index leaves the router as it was.
- * Limits: -max_len=16384 -malloc_limit_mb=8 -rss_limit_mb=320 */
+ * Limits: -max_len=16384 -malloc_limit_mb=8 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "editor/gap.h"

@@ -1,5 +1,5 @@
 /* GGUF files: opened, every tensor and every kind of value looked at, small tensors de-quantised.
- * Limits: -max_len=32768 -malloc_limit_mb=4 -rss_limit_mb=256 */
+ * Limits: -max_len=32768 -malloc_limit_mb=4 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "model/gguf.h"

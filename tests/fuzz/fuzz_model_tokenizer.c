@@ -1,6 +1,6 @@
 /* A tokenizer's metadata, and text for it. Parts with a byte 0xff between, which is no UTF-8: pre-tokeniser, tokens a
  * line, their types a byte, merges a line, chat template, text. What is encoded must decode, and not to more than it
- * was. Limits: -max_len=16384 -malloc_limit_mb=8 -rss_limit_mb=320 */
+ * was. Limits: -max_len=16384 -malloc_limit_mb=8 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "model/tokenizer.h"

@@ -1,6 +1,6 @@
 /* Frames of every message type. The first byte: odd, the header's lengths are made to fit, so that changes of length
  * reach the body; what decodes must encode again.
- * Limits: -max_len=65536 -malloc_limit_mb=8 -rss_limit_mb=256 */
+ * Limits: -max_len=65536 -malloc_limit_mb=8 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "proto/codec.h"

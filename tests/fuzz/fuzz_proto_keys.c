@@ -1,5 +1,5 @@
 /* Key files and allow lists; the first byte chooses. What a list gives must be found in it.
- * Limits: -max_len=8192 -malloc_limit_mb=4 -rss_limit_mb=256 */
+ * Limits: -max_len=8192 -malloc_limit_mb=4 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "proto/keys.h"

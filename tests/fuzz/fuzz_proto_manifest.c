@@ -1,5 +1,5 @@
 /* Manifests of versions. What decodes must encode again, to bytes that decode to the same bytes.
- * Limits: -max_len=65536 -malloc_limit_mb=16 -rss_limit_mb=256 */
+ * Limits: -max_len=65536 -malloc_limit_mb=16 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "proto/codec.h"

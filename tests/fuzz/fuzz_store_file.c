@@ -1,6 +1,6 @@
 /* A data file of a cache: what check.c lets pass is opened by LMDB, which trusts it, and read through; what it does not
  * is set aside. Pages of 4096 bytes: only what is not zero is in an input, "offset u32le, length u16le, bytes" after
- * "length of the file u32le". Limits: -max_len=16384 -malloc_limit_mb=16 -rss_limit_mb=400 */
+ * "length of the file u32le". Limits: -max_len=16384 -malloc_limit_mb=16 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "base/log.h"

@@ -1,6 +1,6 @@
 /* Records of the ledger, and root chunks. The first byte chooses the table; the rest is a record behind its type,
  * hashed here as a rotten record would not be, so that what reads the fields is reached. Includes store/'s own headers:
- * no other way puts bytes of one's own under a key. Limits: -max_len=8192 -malloc_limit_mb=4 -rss_limit_mb=256 */
+ * no other way puts bytes of one's own under a key. Limits: -max_len=8192 -malloc_limit_mb=4 -rss_limit_mb=1024 */
 #include "tests/fuzz/fuzz.h"
 
 #include "store/record.h"
