@@ -442,7 +442,8 @@ static void fill_key_list_reply(struct source *s, struct msg_key_list_reply *m)
 	m->total = u32(s);
 }
 
-static void fill_small(struct source *s, struct msg *m)
+/* What administrators say, and the answers. */
+static void fill_admin(struct source *s, struct msg *m)
 {
 	switch (m->type) {
 	case MSG_KEY_LIST:
@@ -458,6 +459,40 @@ static void fill_small(struct source *s, struct msg *m)
 	case MSG_KEY_CHANGE_REPLY:
 		m->u.key_change_reply = (struct msg_key_change_reply){ code(s), coin(s), text(s, 1024) };
 		break;
+	case MSG_MERGE_RUN:
+		m->u.merge_run.id = u64(s);
+		break;
+	case MSG_REVOKE:
+		m->u.revoke = (struct msg_revoke){ text(s, 159), text(s, 2000), text(s, 1024), coin(s) };
+		break;
+	case MSG_REVOKE_REPLY:
+		m->u.revoke_reply =
+			(struct msg_revoke_reply){ code(s), u64(s), u32(s), u32(s), coin(s), text(s, 1024) };
+		break;
+	case MSG_PUBLISH:
+		m->u.publish = (struct msg_publish){ coin(s) ? MSG_PUBLISH_ROLLBACK : MSG_PUBLISH_RESUME, u64(s),
+						     text(s, 1024) };
+		break;
+	case MSG_PUBLISH_REPLY:
+		m->u.publish_reply =
+			(struct msg_publish_reply){ code(s), u64(s), hash(s), u32(s), coin(s), text(s, 1024) };
+		break;
+	case MSG_STORE_RUN:
+		m->u.store_run = (struct msg_store_run){ u64(s) | 1, coin(s) ? MSG_STORE_BACKUP : MSG_STORE_COLLECT,
+							 text(s, 4000), u64(s) };
+		break;
+	case MSG_STORE_STATUS:
+		m->u.store_status = (struct msg_store_status){ code(s), coin(s), u64(s), u64(s),
+							       u64(s),  u64(s),  u64(s), text(s, 1024) };
+		break;
+	default:
+		assert_true(m->type == MSG_FLEET || m->type == MSG_SHUTDOWN);
+	}
+}
+
+static void fill_small(struct source *s, struct msg *m)
+{
+	switch (m->type) {
 	case MSG_WANT:
 		m->u.want = (struct msg_want){ u64(s), u64(s), u32(s), u32(s), u32(s) };
 		break;
@@ -502,37 +537,11 @@ static void fill_small(struct source *s, struct msg *m)
 	case MSG_VERSION_LIST:
 		m->u.version_list = (struct msg_version_list){ u64(s), u64(s) };
 		break;
-	case MSG_MERGE_RUN:
-		m->u.merge_run.id = u64(s);
-		break;
-	case MSG_REVOKE:
-		m->u.revoke = (struct msg_revoke){ text(s, 159), text(s, 2000), text(s, 1024), coin(s) };
-		break;
-	case MSG_PUBLISH:
-		m->u.publish = (struct msg_publish){ coin(s) ? MSG_PUBLISH_ROLLBACK : MSG_PUBLISH_RESUME, u64(s),
-						     text(s, 1024) };
-		break;
-	case MSG_PUBLISH_REPLY:
-		m->u.publish_reply =
-			(struct msg_publish_reply){ code(s), u64(s), hash(s), u32(s), coin(s), text(s, 1024) };
-		break;
-	case MSG_REVOKE_REPLY:
-		m->u.revoke_reply =
-			(struct msg_revoke_reply){ code(s), u64(s), u32(s), u32(s), coin(s), text(s, 1024) };
-		break;
-	case MSG_STORE_RUN:
-		m->u.store_run = (struct msg_store_run){ u64(s) | 1, coin(s) ? MSG_STORE_BACKUP : MSG_STORE_COLLECT,
-							 text(s, 4000), u64(s) };
-		break;
-	case MSG_STORE_STATUS:
-		m->u.store_status = (struct msg_store_status){ code(s), coin(s), u64(s), u64(s),
-							       u64(s),  u64(s),  u64(s), text(s, 1024) };
-		break;
 	case MSG_ERROR:
 		m->u.error = (struct msg_error){ code(s), text(s, 1024) };
 		break;
 	default:
-		assert_true(m->type == MSG_FLEET || m->type == MSG_SHUTDOWN);
+		fill_admin(s, m);
 	}
 }
 
