@@ -86,6 +86,8 @@ static const char *const noun_words[][2] = {
 	{ "merge", "one memory from many shards" },
 	{ "fleet", "coordinator, workers and nodes" },
 	{ "eval", "measure edits" },
+	{ "store", "the coordinator's folder, or a copy of it" },
+	{ "audit", "has the ledger been changed" },
 	{ "key", "who may come in" },
 	{ "config", "the configuration file" },
 };

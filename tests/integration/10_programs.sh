@@ -35,6 +35,12 @@ case_help() {
 		expect_ok
 		grep -q -- '--data' <<<"$OUT" || fail "amendd $role --help does not list --data"
 	done
+	try "$BIN/amend" help
+	expect_ok
+	local listed
+	listed=$(sed -n '/^commands:/,/^$/p' <<<"$OUT" | awk '/^  [a-z]/ { print $1 }')
+	[ -z "$(sort <<<"$listed" | uniq -d)" ] || fail "a command is listed twice: $listed"
+	grep -E '^  [a-z].*: *$' <<<"$OUT" && fail "a command is not explained: $OUT"
 	try "$BIN/amend"
 	expect_error 2 usage
 	try "$BIN/amend" frobnicate
