@@ -448,16 +448,42 @@ static int load_version(struct coordinator *c, struct store_txn *txn, struct err
 	return rc;
 }
 
-/* The cluster's id is fixed at the first start; a folder of another cluster is refused. */
+/* Fixed at the first start, and at the first one of a folder that was restored from a backup. */
+static int cluster_id_give(struct coordinator *c, struct err *e)
+{
+	struct buf json = BUF_INIT, before = BUF_INIT;
+	struct json_w w;
+	if (c->cluster_id[0] == 0)
+		snprintf(c->cluster_id, sizeof c->cluster_id, "%016" PRIx64, env_random_u64(c->env));
+	int rc = store_meta_get(c->txn, STORE_META_RESTORED_FROM, &before, e);
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_w_member_str(&w, "cluster_id", c->cluster_id);
+	if (before.len > 0)
+		json_w_member_str(&w, "restored_from", buf_cstr(&before));
+	json_w_close(&w);
+	buf_free(&before);
+	if (rc == 0)
+		rc = store_meta_put(c->txn, STORE_META_CLUSTER_ID, c->cluster_id, strlen(c->cluster_id), e);
+	if (rc == 0)
+		return coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, NULL, &json, NULL, e);
+	buf_free(&json);
+	return rc;
+}
+
+/* A folder of another cluster is refused. */
 static int load_cluster_id(struct coordinator *c, struct err *e)
 {
 	struct buf stored = BUF_INIT;
 	int rc = coordinator__begin(c, e);
 	if (rc != 0)
 		return rc;
-	rc = store_meta_get(c->txn, "cluster-id", &stored, e);
-	if (rc == 0) {
-		store_abort(&c->txn);
+	rc = store_meta_get(c->txn, STORE_META_CLUSTER_ID, &stored, e);
+	if (rc == 0 && stored.len > 0) {
 		const char *id = buf_cstr(&stored);
 		if (c->cluster_id[0] != 0 && strcmp(c->cluster_id, id) != 0)
 			rc = err_set(e, ERR_MISMATCH,
@@ -465,29 +491,14 @@ static int load_cluster_id(struct coordinator *c, struct err *e)
 				     "leave the cluster id out",
 				     c->data_folder, id, c->cluster_id);
 		coordinator__copy_text(c->cluster_id, sizeof c->cluster_id, coordinator__text(id));
-		buf_free(&stored);
-		return rc;
-	}
-	buf_free(&stored);
-	if (rc == ERR_NOT_FOUND) {
-		struct buf json = BUF_INIT;
+	} else if (rc == 0 || rc == ERR_NOT_FOUND) {
 		err_clear(e);
-		if (c->cluster_id[0] == 0)
-			snprintf(c->cluster_id, sizeof c->cluster_id, "%016" PRIx64, env_random_u64(c->env));
-		struct json_w w;
-		json_w_init(&w, &json);
-		json_w_open(&w, '{');
-		json_w_member_str(&w, "cluster_id", c->cluster_id);
-		json_w_close(&w);
-		rc = store_meta_put(c->txn, "cluster-id", c->cluster_id, strlen(c->cluster_id), e);
+		rc = cluster_id_give(c, e);
 		if (rc == 0)
-			rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, NULL, &json, NULL, e);
-		else
-			buf_free(&json);
+			rc = coordinator__commit(c, NULL, NULL, e);
 	}
-	if (rc == 0)
-		rc = coordinator__commit(c, NULL, NULL, e);
 	store_abort(&c->txn);
+	buf_free(&stored);
 	return rc;
 }
 

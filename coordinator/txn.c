@@ -145,7 +145,7 @@ void coordinator__write_trial(struct coordinator *c)
 		return;
 	int rc = coordinator__begin(c, &e);
 	if (rc == 0)
-		rc = store_meta_put(c->txn, "cluster-id", c->cluster_id, strlen(c->cluster_id), &e);
+		rc = store_meta_put(c->txn, STORE_META_CLUSTER_ID, c->cluster_id, strlen(c->cluster_id), &e);
 	if (rc == 0)
 		rc = coordinator__commit(c, NULL, NULL, &e);
 	if (rc != 0)

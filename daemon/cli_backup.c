@@ -115,7 +115,7 @@ static int restore(const char *from, const char *to, struct store_backup_tally *
 	struct store_options options = { .env = env_system(), .inspect = true };
 	int rc = store_open(from, &options, &store, e);
 	if (rc == 0)
-		rc = store_backup(store, to, NULL, tally, e);
+		rc = store_restore(store, to, tally, e);
 	store_close(&store);
 	return rc;
 }

@@ -193,6 +193,36 @@ static int part_fill(struct store *store, const char *part, const atomic_bool *s
 	return rc;
 }
 
+/* Another history begins with this copy: the coordinator that starts on it gives it an id of its own. */
+static int part_mark_restored(struct store *store, const char *part, struct err *e)
+{
+	struct store copy = { .folder = (char *)part, .env = store->env, .lock = { .fd = -1 } };
+	struct store_txn *txn = NULL;
+	struct buf id = BUF_INIT;
+	int rc = store__folder_open(part, &copy.lock, e);
+	if (!rc)
+		rc = store__env_open(part, STORE__LEDGER, false, 0, &copy.ledger, e);
+	if (!rc)
+		rc = store_begin(&copy, &txn, e);
+	if (!rc)
+		rc = store_meta_get(txn, STORE_META_CLUSTER_ID, &id, e);
+	if (!rc && id.len > 0) /* else nobody has started the last restored copy */
+		rc = store_meta_put(txn, STORE_META_RESTORED_FROM, id.data, id.len, e);
+	if (!rc)
+		rc = store_meta_put(txn, STORE_META_CLUSTER_ID, "", 0, e);
+	if (!rc)
+		rc = store_commit(&txn, e);
+	if (rc == ERR_NOT_FOUND) { /* no coordinator has ever started on it */
+		err_clear(e);
+		rc = 0;
+	}
+	store_abort(&txn);
+	store__env_close(&copy.ledger);
+	store__folder_close(&copy.lock);
+	buf_free(&id);
+	return rc;
+}
+
 static int part_place(const char *part, const char *folder, struct err *e)
 {
 	char above[PATH_MAX];
@@ -203,8 +233,8 @@ static int part_place(const char *part, const char *folder, struct err *e)
 	return rc ? rc : file_sync_folder(above, e);
 }
 
-int store_backup(struct store *store, const char *folder, const atomic_bool *stop, struct store_backup_tally *out,
-		 struct err *e)
+static int copy_make(struct store *store, const char *folder, const atomic_bool *stop, bool restored,
+		     struct store_backup_tally *out, struct err *e)
 {
 	char part[PATH_MAX];
 	memset(out, 0, sizeof(*out));
@@ -223,6 +253,8 @@ int store_backup(struct store *store, const char *folder, const atomic_bool *sto
 	atomic_fetch_add(&store->backup_count, 1);
 	rc = part_fill(store, part, stop, out, e);
 	atomic_fetch_sub(&store->backup_count, 1);
+	if (!rc && restored)
+		rc = part_mark_restored(store, part, e);
 	if (!rc)
 		rc = part_place(part, folder, e);
 	if (rc) {
@@ -230,4 +262,15 @@ int store_backup(struct store *store, const char *folder, const atomic_bool *sto
 		(void)part_remove(part, &ignored); /* else the next copy does */
 	}
 	return rc;
+}
+
+int store_backup(struct store *store, const char *folder, const atomic_bool *stop, struct store_backup_tally *out,
+		 struct err *e)
+{
+	return copy_make(store, folder, stop, false, out, e);
+}
+
+int store_restore(struct store *backup, const char *folder, struct store_backup_tally *out, struct err *e)
+{
+	return copy_make(backup, folder, NULL, true, out, e);
 }

@@ -276,6 +276,8 @@ int store_alias_get(struct store_txn *txn, const char *name, uint64_t *version, 
 int store_kept_put(struct store_txn *txn, uint64_t from, struct err *e) MUST_CHECK;
 int store_version_kept(struct store_txn *txn, uint64_t version, bool *kept, struct err *e) MUST_CHECK;
 /* Small named values: "cluster-id", "base-model", "next-shard", … */
+#define STORE_META_CLUSTER_ID    "cluster-id"    /* empty or not there: a coordinator's start gives one */
+#define STORE_META_RESTORED_FROM "restored-from" /* the id that the store had before it was restored */
 int store_meta_put(struct store_txn *txn, const char *name, const void *bytes, size_t byte_count,
 		   struct err *e) MUST_CHECK;
 int store_meta_get(struct store_txn *txn, const char *name, struct buf *out,
@@ -330,6 +332,10 @@ struct store_backup_tally {
 };
 int store_backup(struct store *store, const char *folder, const atomic_bool *stop, struct store_backup_tally *out,
 		 struct err *e) MUST_CHECK;
+/* As store_backup, of a backup, for a coordinator to start on: what happens from there on is another history than the
+ * one that the cluster had after the backup was made. The copy's cluster id is taken away, so that it gets one of its
+ * own, and nodes do not take its versions for the earlier ones of the same numbers. */
+int store_restore(struct store *backup, const char *folder, struct store_backup_tally *out, struct err *e) MUST_CHECK;
 /* Deletes chunks that none of `roots` reaches, at most `chunk_max` a call: `more` says that there are others. Kept as
  * well: what was put or asked for (store_chunk_has) in the last STORE_GRACE_MS, as an upload has no root yet. To be
  * called by the thread that writes the blobs and the ledger, with every root that the ledger names. The pages are used

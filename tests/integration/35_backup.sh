@@ -45,6 +45,9 @@ case_restore() {
 	try amend store restore "$WORK/copy-2"
 	expect_ok
 	cluster_up kept "$TINY"
+	# the node was on a later version: what it reads from now on is the copy's
+	wait_for 20 nodes_on_latest || fail "the node does not go back: $(amend fleet status)"
+	log_has node-0 NODE-CLUSTER-CHANGED || fail "the node takes the copy's versions for later ones of its own"
 	amend edit list -o jsonl | jq -r .id | sort >"$WORK/ledger"
 	ids_of "$WORK/acked-2" | comm -23 - "$WORK/ledger" >"$WORK/missing"
 	[ ! -s "$WORK/missing" ] || fail "acknowledged before the copy, and not in it: $(head -n 3 "$WORK/missing")"

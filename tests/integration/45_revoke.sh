@@ -14,7 +14,6 @@ prompt_of() { jq -r "select(.id == \"$1\") | .prompt" "$FACTS"; }
 state_is() { [ "$(amend edit show "$1" -o json | jq -r .state)" = "$2" ]; } # id, state
 history_of() { amend edit show "$1" -o json | jq -r '[.history[].what] | join(" ")'; }
 version_of() { amend version show latest -o json | jq .version; }
-nodes_on_latest() { amend fleet status -o json | jq -e '.version as $v | all(.members[] | select(.kind == "node"); .version == $v)' >/dev/null; }
 settle() { # versions published at least: the tombstone's, and that of the shard without the edit
 	wait_for 60 log_count_at_least coordinator COORDINATOR-VERSION-PUBLISHED "$1" || fail "the shard was not trained anew"
 	wait_for 20 nodes_on_latest || fail "the node does not follow"

@@ -12,7 +12,6 @@ ask() { # prompt: text and route
 }
 latest() { amend version show latest -o json | jq .version; }
 content_of() { amend version list -o json | jq -r ".[] | select(.version == $1) | .content"; }
-nodes_on_latest() { amend fleet status -o json | jq -e '.version as $v | all(.members[] | select(.kind == "node"); .version == $v)' >/dev/null; }
 held() { amend fleet status -o json | jq -er .publish_held; }
 answering() { held >/dev/null; }
 state_is() { [ "$(amend edit show "$1" -o json | jq -r .state)" = "$2" ]; } # id, state

@@ -265,6 +265,7 @@ ask_on() { # prompt
 	done
 }
 all_trained() { amend edit list -o jsonl | jq -es 'all(.[]; .state == "trained" or .state == "served")' >/dev/null; }
+nodes_on_latest() { amend fleet status -o json | jq -e '.version as $v | all(.members[] | select(.kind == "node"); .version == $v)' >/dev/null; }
 lines_at_least() { [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
 answering() { amend --timeout 1 fleet status >/dev/null 2>&1; }
 

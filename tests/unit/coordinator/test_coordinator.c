@@ -370,6 +370,39 @@ static void test_unusable_configuration_is_refused(void **state)
 			 ERR_MISMATCH);
 }
 
+/* As it is after a restore: the id is empty, and the store knows what it was. */
+static void test_a_restored_folder_gets_an_id_and_says_from_where(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	struct store_event event;
+	struct buf bytes = BUF_INIT;
+	uint64_t last = 0;
+	cluster_start(c);
+	assert_ok(&c->e, store_begin(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_meta_get(txn, STORE_META_CLUSTER_ID, &bytes, &c->e));
+	char before[64], expected[96];
+	snprintf(before, sizeof before, "%s", buf_cstr(&bytes));
+	buf_clear(&bytes);
+	assert_ok(&c->e, store_meta_put(txn, STORE_META_RESTORED_FROM, before, strlen(before), &c->e));
+	assert_ok(&c->e, store_meta_put(txn, STORE_META_CLUSTER_ID, "", 0, &c->e));
+	assert_ok(&c->e, store_commit(&txn, &c->e));
+	cluster_restart(c);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_meta_get(txn, STORE_META_CLUSTER_ID, &bytes, &c->e));
+	assert_true(bytes.len > 0);
+	assert_string_not_equal(buf_cstr(&bytes), before);
+	buf_clear(&bytes);
+	assert_ok(&c->e, store_event_last(txn, &last, NULL, &c->e));
+	assert_ok(&c->e, store_event_get(txn, last, &event, &c->e));
+	buf_append(&bytes, event.payload, event.payload_len);
+	store_abort(&txn);
+	assert_int_equal(event.type, STORE_EVENT_CONFIG_CHANGED);
+	snprintf(expected, sizeof expected, "\"restored_from\":\"%s\"", before);
+	assert_non_null(strstr(buf_cstr(&bytes), expected));
+	buf_free(&bytes);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -388,6 +421,7 @@ int main(void)
 		T(test_peers_beyond_the_limit_are_refused),
 		T(test_a_long_alias_is_not_another_ones),
 		T(test_unusable_configuration_is_refused),
+		T(test_a_restored_folder_gets_an_id_and_says_from_where),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

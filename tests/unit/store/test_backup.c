@@ -215,6 +215,49 @@ static void test_damaged_chunks_are_left_out(void **state)
 	assert_int_equal(copy_check(f, folder), 1);
 }
 
+static void meta_is(struct fixture *f, struct store *store, const char *name, const char *expected)
+{
+	struct store_txn *txn = NULL;
+	struct buf bytes = BUF_INIT;
+	OK(f, store_begin_read(store, &txn, &f->e));
+	OK(f, store_meta_get(txn, name, &bytes, &f->e));
+	store_abort(&txn);
+	assert_string_equal(buf_cstr(&bytes), expected);
+	buf_free(&bytes);
+}
+
+/* What is done on a restored copy is another history: it is nobody's until a coordinator starts on it. */
+static void test_a_restored_copy_gets_an_id_of_its_own(void **state)
+{
+	struct fixture *f = *state;
+	struct store_options options = { .env = &f->clock.env, .inspect = true };
+	struct store_backup_tally tally;
+	struct store_txn *txn = NULL;
+	struct store *copy = NULL;
+	char folder[TEST_PATH_BYTES];
+	OK(f, publish(f->store, 1, &f->e));
+	OK(f, store_begin(f->store, &txn, &f->e));
+	OK(f, store_meta_put(txn, STORE_META_CLUSTER_ID, "first", 5, &f->e));
+	OK(f, store_commit(&txn, &f->e));
+	for (int again = 0; again < 2; again++) { /* the second time of a copy that nobody has started */
+		place(f, again == 0 ? "copy" : "copy of it", folder);
+		OK(f, store_restore(again == 0 ? f->store : copy, folder, &tally, &f->e));
+		store_close(&copy);
+		assert_int_equal(tally.event_count, 2);
+		assert_int_equal(copy_check(f, folder), 1);
+		OK(f, store_open(folder, &options, &copy, &f->e));
+		meta_is(f, copy, STORE_META_CLUSTER_ID, "");
+		meta_is(f, copy, STORE_META_RESTORED_FROM, "first");
+	}
+	store_close(&copy);
+	meta_is(f, f->store, STORE_META_CLUSTER_ID, "first");
+	place(f, "backup", folder);
+	OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
+	OK(f, store_open(folder, &options, &copy, &f->e));
+	meta_is(f, copy, STORE_META_CLUSTER_ID, "first");
+	store_close(&copy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -224,6 +267,8 @@ int main(void)
 						fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_full_disk_harms_the_copy_alone, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_chunks_are_left_out, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_a_restored_copy_gets_an_id_of_its_own, fixture_setup,
+						fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
