@@ -95,7 +95,7 @@ static int edit_release(struct coordinator *c, uint64_t seq, uint64_t version, s
 {
 	struct store_edit edit;
 	int rc = store_edit_get(c->txn, seq, &edit, e);
-	if (rc != 0 || edit.state != STORE_EDIT_STATE_TRAINED || edit.version != 0)
+	if (rc != 0 || edit.state != STORE_EDIT_STATE_TRAINED)
 		return rc;
 	edit.version = version;
 	return store_edit_put(c->txn, &edit, e);
@@ -135,12 +135,15 @@ static bool holds(const uint64_t *seqs, size_t count, uint64_t seq)
 	return count > 0 && bsearch(&seq, seqs, count, sizeof *seqs, order_u64) != NULL;
 }
 
-void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs)
+void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, uint64_t version)
 {
 	const uint64_t *list = (const void *)seqs->data;
 	for (size_t i = 0; i < c->unserved_count; i++) {
-		if (!holds(list, seqs->len / sizeof *list, c->unserved[i].seq))
-			c->unserved[i].version = 0;
+		struct unserved *waiting = &c->unserved[i];
+		if (!holds(list, seqs->len / sizeof *list, waiting->seq))
+			waiting->version = 0;
+		else if (waiting->version == 0)
+			waiting->version = version;
 	}
 }
 

@@ -88,7 +88,7 @@ struct shard {
 	bool touched;            /* differs from the store until the commit */
 	bool created;            /* by this transaction */
 	uint32_t passed, tested; /* of the last commit's re-test */
-	uint64_t published;      /* version that the last commit made */
+	uint64_t committed;      /* event of the last commit; 0: none */
 	struct lease lease;
 	uint32_t want_credit;
 	int64_t advanced_ms;    /* when its holder last came nearer to the next commit, or had nothing to do */
@@ -424,8 +424,9 @@ void coordinator__held_released(struct coordinator *c, uint64_t version); /* aft
 /* The edits of a manifest that its tombstones leave, ascending, appended as uint64_t. */
 int coordinator__manifest_seqs(struct coordinator *c, const struct hash *root, struct buf *seqs,
 			       struct err *e) MUST_CHECK;
-/* Of edits that wait to be served, those that are not among `seqs` (ascending) are in no version that counts. */
-void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs);
+/* `version`, the newest, holds the edits `seqs` (ascending): of those that wait to be served the others are in no version
+ * that counts. */
+void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, uint64_t version);
 
 /* --- served.c */
 int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,

@@ -162,7 +162,7 @@ int coordinator__shard_result_put(struct coordinator *c, const struct shard *sha
 	result_name(shard->rec.id, name, sizeof name);
 	buf_u32le(&bytes, shard->passed);
 	buf_u32le(&bytes, shard->tested);
-	buf_u64le(&bytes, shard->published);
+	buf_u64le(&bytes, shard->committed);
 	int rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
 				    : store_meta_put(c->txn, name, bytes.data, bytes.len, e);
 	buf_free(&bytes);
@@ -180,7 +180,7 @@ static int load_result(struct store_txn *txn, struct shard *shard, struct err *e
 		reader_init(&r, bytes.data, bytes.len);
 		shard->passed = reader_u32le(&r);
 		shard->tested = reader_u32le(&r);
-		shard->published = reader_u64le(&r);
+		shard->committed = reader_u64le(&r);
 		if (r.overrun || bytes.len != SHARD_RESULT_BYTES)
 			rc = err_set(e, ERR_CORRUPT, "%s: %zu bytes where %d belong", name, bytes.len,
 				     SHARD_RESULT_BYTES);
@@ -395,7 +395,7 @@ static int unserved_hold(struct coordinator *c, struct store_txn *txn, struct er
 	if (rc == 0)
 		rc = coordinator__manifest_seqs(c, &newest.root, &seqs, e);
 	if (rc == 0)
-		coordinator__unserved_hold(c, &seqs);
+		coordinator__unserved_hold(c, &seqs, c->version);
 	buf_free(&seqs);
 	return rc;
 }

@@ -240,7 +240,8 @@ static bool outdated(struct coordinator *c, const struct store_merge *merge)
 			continue;
 		if (coordinator__shard_retrain(shard))
 			return false;
-		newer = newer || (shard->rec.removals_covered > 0 && shard->published > merge->version);
+		newer = newer ||
+			(shard->rec.removals_covered > 0 && shard->rec.version > merge->shard_versions[i]);
 		live = live || coordinator__holds_live(shard);
 	}
 	return newer && live;
@@ -305,12 +306,17 @@ void coordinator__merge_job_stop(struct coordinator *c)
 	c->merge.job_running = false;
 }
 
+/* The state that its shards had when it took them. */
+static int state_before(const struct coordinator *c, const struct store_merge *rec)
+{
+	return renews(c, rec) != 0 ? STORE_SHARD_STATE_MERGED : STORE_SHARD_STATE_CLOSED;
+}
+
 static int end_write(struct coordinator *c, const struct store_merge *rec, struct err *e)
 {
 	int rc = coordinator__begin(c, e);
-	if (rc == 0) /* back to where they were */
-		rc = coordinator__merge_shards_move(
-			c, rec, renews(c, rec) != 0 ? STORE_SHARD_STATE_MERGED : STORE_SHARD_STATE_CLOSED, e);
+	if (rc == 0)
+		rc = coordinator__merge_shards_move(c, rec, state_before(c, rec), e);
 	if (rc == 0)
 		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, rec, e);
 	if (rc == 0)
@@ -377,6 +383,7 @@ static void prune(struct coordinator *c, struct store_merge *rec)
 			continue;
 		passed += shard->passed;
 		tested += shard->tested;
+		rec->shard_versions[kept] = shard->rec.version;
 		rec->shards[kept++] = rec->shards[i];
 	}
 	rec->shard_count = kept;
@@ -385,9 +392,26 @@ static void prune(struct coordinator *c, struct store_merge *rec)
 	rec->score_inputs = tested > 0 ? (double)passed / (double)tested : 0.0;
 }
 
+/* What an earlier attempt had frozen and this one leaves out goes back to where it was. */
+static int left_out_move(struct coordinator *c, const struct store_merge *rec, struct err *e)
+{
+	struct store_merge left = { .id = rec->id };
+	for (size_t i = 0; i < c->merge.rec.shard_count; i++) {
+		const struct shard *shard = coordinator__shard_find(c, c->merge.rec.shards[i]);
+		bool kept = false;
+		for (size_t k = 0; k < rec->shard_count; k++)
+			kept = kept || rec->shards[k] == c->merge.rec.shards[i];
+		if (!kept && shard != NULL && shard->rec.state == STORE_SHARD_STATE_MERGING)
+			left.shards[left.shard_count++] = c->merge.rec.shards[i];
+	}
+	return coordinator__merge_shards_move(c, &left, state_before(c, &left), e);
+}
+
 static int attempt_write(struct coordinator *c, const struct store_merge *rec, struct err *e)
 {
 	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = left_out_move(c, rec, e);
 	if (rc == 0)
 		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_STATE_MERGING, e);
 	if (rc == 0)

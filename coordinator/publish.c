@@ -46,7 +46,7 @@ struct draft { /* a manifest being made */
 	uint64_t *removed;
 	uint64_t **owned; /* lists of the merged memories */
 	size_t owned_count, live_count;
-	uint64_t calibrated; /* version in which the shard that gave the calibration was published */
+	uint64_t calibrated; /* the commit that gave the calibration: an event */
 	char tensor[128];
 };
 
@@ -82,8 +82,8 @@ static void add_shard(struct draft *d, const struct shard *shard)
 	memory->seqs = rec->seqs;
 	memory->seq_count = rec->trained_count;
 	memory->score = shard->tested > 0 ? (double)shard->passed / shard->tested : 0.0;
-	if (shard->published >= d->calibrated) { /* the newest commit's: calibrations may change between starts */
-		d->calibrated = shard->published;
+	if (shard->committed >= d->calibrated) { /* the newest commit's: calibrations may change between starts */
+		d->calibrated = shard->committed;
 		d->manifest.calibration_root = rec->calibration_root;
 	}
 	for (size_t i = 0; i < rec->trained_count; i++) {

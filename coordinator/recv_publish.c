@@ -124,7 +124,7 @@ static void rollback(struct coordinator *c, const struct msg_received *received)
 	rc = rollback_write(c, received, &roll, &next, &e);
 	if (rc == 0) {
 		c->publishing = next;
-		coordinator__unserved_hold(c, &roll.seqs);
+		coordinator__unserved_hold(c, &roll.seqs, roll.rec.version);
 		coordinator__version_done(c, &roll.rec);
 		c->rolled.request_id = received->msg.request_id;
 		memcpy(c->rolled.key, received->peer_key, sizeof c->rolled.key);

@@ -98,8 +98,7 @@ static int check_counts(const struct shard *shard, const struct msg_shard_commit
 }
 
 /* All that a replay needs (design.md, "Replays exactly"). */
-static int commit_event(struct coordinator *c, const struct msg_received *received, const struct shard *shard,
-			struct err *e)
+static int commit_event(struct coordinator *c, const struct msg_received *received, struct shard *shard, struct err *e)
 {
 	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
 	struct buf json = BUF_INIT;
@@ -137,7 +136,7 @@ static int commit_event(struct coordinator *c, const struct msg_received *receiv
 	}
 	json_w_close(&w);
 	json_w_close(&w);
-	return coordinator__event(c, STORE_EVENT_SHARD_COMMITTED, received->peer_key, &json, NULL, e);
+	return coordinator__event(c, STORE_EVENT_SHARD_COMMITTED, received->peer_key, &json, &shard->committed, e);
 }
 
 static const struct msg_edit_result *result_of(const struct msg_shard_commit *commit, uint64_t seq)
@@ -268,16 +267,16 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	struct store_version publish;
 	char note[STORE_REASON_BYTES];
 	snprintf(note, sizeof note, "shard %" PRIu64 " version %" PRIu64, commit->shard, commit->shard_version);
-	uint64_t published = shard->published;
+	uint64_t committed = shard->committed;
 	bool closes = commit->closed &&
 		      shard->rec.state == STORE_SHARD_STATE_OPEN; /* one that is retrained is closed */
 	apply(shard, commit);
-	shard->published = c->version + 1;
+	shard->committed = c->last_seq + 1; /* behind all others, while the version is drafted */
 	int rc = coordinator__publish_prepare(c, NULL, note, &publish, e);
 	if (rc == 0)
 		rc = write_commit(c, received, shard, closes, &publish, e);
 	if (rc != 0) {
-		shard->published = published;
+		shard->committed = committed;
 		coordinator__txn_failed(c, e);
 		return rc;
 	}
@@ -304,7 +303,7 @@ void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_rece
 	struct err e = ERR_INIT;
 	if (shard != NULL && commit->shard_version > 0 && shard->rec.version == commit->shard_version &&
 	    hash_equal(&shard->rec.delta_root, &commit->delta_root)) {
-		reply(c, received, 0, shard->published, ""); /* its answer was lost */
+		reply(c, received, 0, c->publishing.unpublished ? 0 : c->version, ""); /* its answer was lost */
 		return;
 	}
 	if (peer == NULL) { /* after our restart: its work is good once it holds a lease again */
@@ -327,6 +326,6 @@ void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_rece
 	if (rc == 0)
 		rc = take(c, received, shard, &e);
 	if (c->failure.code == 0)
-		reply(c, received, rc, rc == 0 && !c->publishing.unpublished ? shard->published : 0,
+		reply(c, received, rc, rc == 0 && !c->publishing.unpublished ? c->version : 0,
 		      rc == 0 ? "" : e.text);
 }

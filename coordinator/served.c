@@ -79,6 +79,7 @@ static int serve_batch(struct coordinator *c, uint64_t reached, size_t *taken, s
 		if (rc != 0 || waiting->ended)
 			continue;
 		edit.served_ms = now;
+		edit.version = edit.version == 0 ? waiting->version : edit.version; /* a rollback brought it back */
 		marked++;
 		rc = coordinator__edit_move(c, &edit, STORE_EDIT_STATE_SERVED, NULL, e);
 	}

@@ -240,6 +240,7 @@ struct store_merge {
 	int state;
 	uint32_t tries, ranks;
 	uint64_t shards[64];
+	uint64_t shard_versions[64]; /* commits of each shard that the merge has taken; 0: none yet */
 	size_t shard_count;
 	struct hash plan, output_root; /* SHA-256 of the plan file; blob root of the merged delta */
 	struct hash index_root;        /* of the merged memory's index (family `paper`); zero: none */

@@ -9,6 +9,17 @@ struct fact { /* a trained edit and where it is */
 	struct store_edit edit;
 };
 
+/* The first edit from `seq` on. */
+static inline struct store_edit edit_from(struct cluster *c, uint64_t seq)
+{
+	struct store_txn *txn = NULL;
+	struct store_edit edit;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_edit_next(txn, seq, UINT32_MAX, &edit, &c->e));
+	store_abort(&txn);
+	return edit;
+}
+
 /* Two trained facts in one open shard; the one looked at is the first. */
 static inline void prepare(struct cluster *c, struct fact *f)
 {
@@ -17,10 +28,7 @@ static inline void prepare(struct cluster *c, struct fact *f)
 	client_facts(c, 1, 2);
 	f->epoch = worker_lease(&c->worker, &f->shard);
 	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 1);
-	struct store_txn *txn = NULL;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &f->edit, &c->e));
-	store_abort(&txn);
+	f->edit = edit_from(c, 1);
 	f->seq = f->edit.seq;
 }
 

@@ -146,6 +146,41 @@ static void test_the_pause_outlives_the_coordinator(void **state)
 	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_SERVED);
 }
 
+/* What a rollback took back is served by the version that brings it again, also for the next process. */
+static void test_a_restart_after_the_resume_serves_nothing_too_early(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	two_versions(c, &f);
+	const uint64_t third = edit_from(c, f.seq + 2).seq;
+	client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why");
+	assert_int_equal(client_publish(c, MSG_PUBLISH_RESUME, 0, "").version, 4);
+	cluster_restart(c);
+	node_hello(&c->node, 1);
+	node_status(&c->node, 3);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
+	assert_int_equal(edit_state(c, third), STORE_EDIT_STATE_TRAINED);
+	node_status(&c->node, 4);
+	assert_int_equal(edit_state(c, third), STORE_EDIT_STATE_SERVED);
+	assert_int_equal(edit_from(c, third).version, 4);
+}
+
+/* The second rollback is to a version that holds what the first took back and what was trained in its pause. */
+static void test_a_second_rollback_may_hold_what_waits(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	two_versions(c, &f);
+	const uint64_t third = edit_from(c, f.seq + 2).seq;
+	node_hello(&c->node, 1);
+	client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why");
+	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 2, "not that one").version, 4);
+	node_status(&c->node, 3);
+	assert_int_equal(edit_state(c, third), STORE_EDIT_STATE_TRAINED);
+	node_status(&c->node, 4);
+	assert_int_equal(edit_state(c, third), STORE_EDIT_STATE_SERVED);
+}
+
 static void test_what_was_revoked_is_counted_and_goes_with_the_resume(void **state)
 {
 	struct cluster *c = *state;
@@ -204,21 +239,20 @@ static void test_refusals_change_nothing(void **state)
 	assert_int_equal(newest(c), 2);
 }
 
+#define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_rollback_is_the_old_manifest_under_a_new_number, cluster_setup,
-						cluster_teardown),
-		cmocka_unit_test_setup_teardown(test_what_is_trained_meanwhile_waits_for_the_resume, cluster_setup,
-						cluster_teardown),
-		cmocka_unit_test_setup_teardown(test_the_pause_outlives_the_coordinator, cluster_setup,
-						cluster_teardown),
-		cmocka_unit_test_setup_teardown(test_what_was_revoked_is_counted_and_goes_with_the_resume,
-						cluster_setup, cluster_teardown),
-		cmocka_unit_test_setup_teardown(test_asked_again_it_is_one_rollback, cluster_setup, cluster_teardown),
-		cmocka_unit_test_setup_teardown(test_no_rollback_to_a_version_whose_memories_are_gone, cluster_setup,
-						cluster_teardown),
-		cmocka_unit_test_setup_teardown(test_refusals_change_nothing, cluster_setup, cluster_teardown),
+		T(test_rollback_is_the_old_manifest_under_a_new_number),
+		T(test_what_is_trained_meanwhile_waits_for_the_resume),
+		T(test_the_pause_outlives_the_coordinator),
+		T(test_a_restart_after_the_resume_serves_nothing_too_early),
+		T(test_a_second_rollback_may_hold_what_waits),
+		T(test_what_was_revoked_is_counted_and_goes_with_the_resume),
+		T(test_asked_again_it_is_one_rollback),
+		T(test_no_rollback_to_a_version_whose_memories_are_gone),
+		T(test_refusals_change_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

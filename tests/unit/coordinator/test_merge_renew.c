@@ -153,6 +153,107 @@ static void test_a_merged_memory_is_merged_anew(void **state)
 	assert_int_equal(c->fake.starts, 2);
 }
 
+static void publish(struct cluster *c, enum msg_publish_action action, uint64_t version)
+{
+	struct msg msg = { .type = MSG_PUBLISH };
+	msg.u.publish = (struct msg_publish){ action, version, { "why", 3 } };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_PUBLISH_REPLY);
+	assert_int_equal(reply->msg.u.publish_reply.code, 0);
+	msg_free(&reply);
+}
+
+static void wait_long(struct cluster *c)
+{
+	for (int i = 0; i < 100; i++)
+		cluster_advance(c, 10000);
+}
+
+/* In a pause no version tells what came after what. */
+static void test_a_renewal_in_a_pause_is_one(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	prepare_merged(c, &f);
+	const uint64_t seqs[] = { f.seq, f.seq + 1 };
+	publish(c, MSG_PUBLISH_ROLLBACK, 2);
+	client_revoke(c, f.edit.id, NULL, false);
+	retrain(c, f.shard, 2, seqs);
+	cluster_advance(c, 100);
+	assert_int_equal(c->fake.starts, 2);
+	worker_hello(&c->worker, 3);
+	merge_gate(c, 1);
+	wait_long(c);
+	assert_int_equal(c->fake.starts, 2);
+	publish(c, MSG_PUBLISH_RESUME, 0);
+	expect_merged(c, 4, 2);
+	wait_long(c);
+	assert_int_equal(c->fake.starts, 2);
+}
+
+/* Merge, retraining and resume in one pause: the memory still holds what was revoked. */
+static void test_a_renewal_comes_after_the_pause_too(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.edits_per_shard = 2;
+	prepare(c, &f);
+	const uint64_t seqs[] = { f.seq, f.seq + 1 };
+	publish(c, MSG_PUBLISH_ROLLBACK, 1);
+	assert_int_equal(merge_id(c), 1);
+	cluster_advance(c, 100);
+	merge_gate(c, 2);
+	client_revoke(c, f.edit.id, NULL, false);
+	c->fake.write_output = false;
+	retrain(c, f.shard, 2, seqs);
+	for (int i = 0; i < 3; i++)
+		cluster_advance(c, 1000); /* its tries fail */
+	publish(c, MSG_PUBLISH_RESUME, 0);
+	expect_merged(c, 3, 1);
+	c->fake.write_output = true;
+	const int starts = c->fake.starts;
+	for (int i = 0; i < 100 && c->fake.starts == starts; i++)
+		cluster_advance(c, 10000);
+	worker_hello(&c->worker, 3);
+	cluster_advance(c, 100);
+	merge_gate(c, 1);
+	expect_merged(c, 4, 3);
+}
+
+/* Its shards are where they were, but the one whose edits all ended while it ran. */
+static void test_what_a_second_attempt_leaves_out_is_let_go(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	uint64_t shard, seq;
+	c->config.edits_per_shard = 2;
+	c->fake.ticks_left = -1;
+	prepare(c, &f);
+	seq = f.seq + 1;
+	client_facts(c, 10, 2);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 2);
+	assert_int_equal(merge_id(c), 1);
+	cluster_advance(c, 100);
+	assert_int_equal(shard_of(c, shard).state, STORE_SHARD_STATE_MERGING);
+	for (int i = 0; i < 2; i++) {
+		struct store_edit edit = edit_from(c, seq + 1);
+		seq = edit.seq;
+		assert_int_equal(edit.shard, shard);
+		assert_int_equal(client_revoke(c, edit.id, NULL, false).code, 0);
+	}
+	c->fake.write_output = false;
+	c->fake.ticks_left = 0;
+	cluster_advance(c, 100);
+	c->fake.ticks_left = -1;
+	for (int i = 0; i < 5; i++)
+		cluster_advance(c, 1000);
+	assert_int_equal(c->fake.starts, 2);
+	assert_int_equal(shard_of(c, f.shard).state, STORE_SHARD_STATE_MERGING);
+	assert_int_equal(shard_of(c, shard).state, STORE_SHARD_STATE_CLOSED);
+}
+
 /* One that fails leaves the old memory as it was, and comes again: after a while, or when it is asked for. */
 static void test_a_failed_renewal_comes_again(void **state)
 {
@@ -253,6 +354,9 @@ int main(void)
 		T(test_a_merging_shard_waits),        T(test_a_merge_waits_for_the_retraining),
 		T(test_nothing_left_to_merge),        T(test_a_merged_memory_is_merged_anew),
 		T(test_a_failed_renewal_comes_again), T(test_a_merged_memory_without_edits_is_gone),
+		T(test_a_renewal_in_a_pause_is_one),
+		T(test_a_renewal_comes_after_the_pause_too),
+		T(test_what_a_second_attempt_leaves_out_is_let_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
