@@ -299,7 +299,9 @@ struct edit_keys {
 int coordinator__keys_of(const struct record *record, struct edit_keys *keys, struct err *e) MUST_CHECK;
 void coordinator__keys_free(struct edit_keys *keys);
 int coordinator__keys_add(struct coordinator *c, const struct edit_keys *keys, uint64_t seq, struct err *e) MUST_CHECK;
-/* The edits under either key in ledger order, each once, as uint64_t. `seqs` is empty before. */
+/* A list of uint64_t into ledger order, each once. */
+void coordinator__seqs_sort(struct buf *seqs);
+/* The edits under either key in ledger order, each once, as uint64_t. `seqs` may hold some before. */
 int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs,
 			   struct err *e) MUST_CHECK;
 /* The same and, where only one of the two names its subject, the edits whose subject a part of this prompt may be, or

@@ -56,8 +56,7 @@ int coordinator__keys_add(struct coordinator *c, const struct edit_keys *keys, u
 	return rc == ERR_NOMEM ? err_set(e, rc, "the words of a prompt: out of memory") : rc;
 }
 
-/* Ledger order, each once. */
-static void seqs_sort(struct buf *seqs)
+void coordinator__seqs_sort(struct buf *seqs)
 {
 	uint64_t *list = (void *)seqs->data;
 	const size_t count = seqs->len / sizeof *list;
@@ -77,7 +76,7 @@ int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, 
 	if (rc == 0 && has_subject(keys))
 		rc = store_subject_list(c->txn, keys->prompt.data, keys->prompt.len, seqs, e);
 	if (rc == 0)
-		seqs_sort(seqs);
+		coordinator__seqs_sort(seqs);
 	return rc;
 }
 
@@ -115,6 +114,6 @@ int coordinator__rivals_list(struct coordinator *c, const struct edit_keys *keys
 	if (rc == ERR_NOMEM || (rc == 0 && buf_failed(seqs)))
 		return err_set(e, ERR_NOMEM, "edits that may ask the same: out of memory");
 	if (rc == 0)
-		seqs_sort(seqs);
+		coordinator__seqs_sort(seqs);
 	return rc;
 }

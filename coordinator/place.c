@@ -228,26 +228,41 @@ static int conflicts_with(struct coordinator *c, const struct record *record, en
 	return rc;
 }
 
-int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
-			   enum msg_on_conflict policy, struct buf *out, struct err *e)
+/* The newest SUBJECT_EDITS_MAX of a list, which is ascending. */
+static int conflicts_among(struct coordinator *c, const struct record *record, enum msg_on_conflict policy,
+			   const struct buf *seqs, struct buf *out, struct err *e)
 {
-	struct buf seqs = BUF_INIT;
-	int rc = policy == MSG_KEEP ? store_subject_list(c->txn, keys->prompt.data, keys->prompt.len, &seqs, e)
-				    : coordinator__rivals_list(c, keys, &seqs, e);
-	if (rc == ERR_NOT_FOUND) {
-		err_clear(e);
-		rc = 0;
-	}
-	const uint64_t *list = (const void *)seqs.data;
-	size_t count = rc == 0 ? seqs.len / sizeof *list : 0;
+	const uint64_t *list = (const void *)seqs->data;
+	const size_t count = seqs->len / sizeof *list;
+	int rc = 0;
 	for (size_t i = count > SUBJECT_EDITS_MAX ? count - SUBJECT_EDITS_MAX : 0; rc == 0 && i < count; i++) {
 		bool conflicts;
 		rc = conflicts_with(c, record, policy, list[i], &conflicts, e);
 		if (rc == 0 && conflicts)
 			buf_append(out, &list[i], sizeof list[i]);
 	}
-	buf_free(&seqs);
-	return rc == 0 && buf_failed(out) ? err_set(e, ERR_NOMEM, "conflicts: out of memory") : rc;
+	return rc;
+}
+
+/* The very same prompt is looked for by itself: other edits on the subject, however many, do not hide it. */
+int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
+			   enum msg_on_conflict policy, struct buf *out, struct err *e)
+{
+	struct buf same = BUF_INIT, rivals = BUF_INIT;
+	int rc = store_subject_list(c->txn, keys->prompt.data, keys->prompt.len, &same, e);
+	if (rc == 0)
+		rc = conflicts_among(c, record, policy, &same, out, e);
+	if (rc == 0 && policy != MSG_KEEP)
+		rc = coordinator__rivals_list(c, keys, &rivals, e);
+	if (rc == 0 && policy != MSG_KEEP)
+		rc = conflicts_among(c, record, policy, &rivals, out, e);
+	buf_free(&same);
+	buf_free(&rivals);
+	if (rc == 0 && buf_failed(out))
+		return err_set(e, ERR_NOMEM, "conflicts: out of memory");
+	if (rc == 0)
+		coordinator__seqs_sort(out);
+	return rc;
 }
 
 /* The same text in other bytes (spaces, order of keys) is the same edit. */

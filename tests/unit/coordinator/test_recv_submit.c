@@ -226,6 +226,31 @@ static void test_keep_refuses_another_answer_to_the_same_prompt(void **state)
 
 /* One that no worker has been given leaves its shard's list; one that was trained becomes a tombstone of the next
  * version. */
+/* However many newer edits are about what the prompt mentions. */
+static void test_the_same_prompt_is_found_behind_many_on_its_subject(void **state)
+{
+	struct cluster *c = *state;
+	static const char *const asked[] = { "{\"prompt\":\"Who wrote the hymn of France?\",\"target_new\":\"Ada\"}",
+					     "{\"prompt\":\"Who wrote the hymn of France?\",\"target_new\":\"Bob\"}" };
+	char lines[100][128];
+	const char *records[100];
+	cluster_start(c);
+	const uint64_t first = client_submit_one(c, asked[0], 0);
+	for (int batch = 0; batch < 3; batch++) {
+		for (int i = 0; i < 100; i++) {
+			snprintf(lines[i], sizeof lines[i],
+				 "{\"prompt\":\"France, item %d: which?\",\"subject\":\"France\",\"target_new\":\"v\"}",
+				 100 * batch + i);
+			records[i] = lines[i];
+		}
+		struct msg_received *reply = client_submit(c, MSG_KEEP, records, 100);
+		assert_non_null(reply);
+		msg_free(&reply);
+	}
+	client_submit_one(c, asked[1], 0);
+	assert_int_equal(edit_state(c, first), STORE_EDIT_STATE_SUPERSEDED);
+}
+
 static void test_superseded_edits_leave_or_become_tombstones(void **state)
 {
 	struct cluster *c = *state;
@@ -506,6 +531,7 @@ int main(void)
 		T(test_supersede_there_and_back),
 		T(test_keep_and_reject),
 		T(test_the_same_prompt_is_a_conflict_without_a_subject),
+		T(test_the_same_prompt_is_found_behind_many_on_its_subject),
 		T(test_one_that_names_no_subject_meets_one_that_does),
 		T(test_finding_them_is_bounded),
 		T(test_keep_refuses_another_answer_to_the_same_prompt),
