@@ -240,8 +240,7 @@ static bool outdated(struct coordinator *c, const struct store_merge *merge)
 			continue;
 		if (coordinator__shard_retrain(shard))
 			return false;
-		newer = newer ||
-			(shard->rec.removals_covered > 0 && shard->rec.version > merge->shard_versions[i]);
+		newer = newer || (shard->rec.removals_covered > 0 && shard->rec.version > merge->shard_versions[i]);
 		live = live || coordinator__holds_live(shard);
 	}
 	return newer && live;

@@ -326,6 +326,5 @@ void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_rece
 	if (rc == 0)
 		rc = take(c, received, shard, &e);
 	if (c->failure.code == 0)
-		reply(c, received, rc, rc == 0 && !c->publishing.unpublished ? c->version : 0,
-		      rc == 0 ? "" : e.text);
+		reply(c, received, rc, rc == 0 && !c->publishing.unpublished ? c->version : 0, rc == 0 ? "" : e.text);
 }

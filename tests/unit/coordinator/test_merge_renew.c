@@ -351,9 +351,12 @@ static void test_nothing_left_to_merge(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_a_merging_shard_waits),        T(test_a_merge_waits_for_the_retraining),
-		T(test_nothing_left_to_merge),        T(test_a_merged_memory_is_merged_anew),
-		T(test_a_failed_renewal_comes_again), T(test_a_merged_memory_without_edits_is_gone),
+		T(test_a_merging_shard_waits),
+		T(test_a_merge_waits_for_the_retraining),
+		T(test_nothing_left_to_merge),
+		T(test_a_merged_memory_is_merged_anew),
+		T(test_a_failed_renewal_comes_again),
+		T(test_a_merged_memory_without_edits_is_gone),
 		T(test_a_renewal_in_a_pause_is_one),
 		T(test_a_renewal_comes_after_the_pause_too),
 		T(test_what_a_second_attempt_leaves_out_is_let_go),
