@@ -44,7 +44,20 @@ static int roots_name(struct buf *named, const struct buf *roots, uint64_t versi
 	return buf_failed(named) ? err_set(e, ERR_NOMEM, "out of memory for the list of blobs") : 0;
 }
 
-static int manifest_roots(struct store *store, const struct store_version *version, struct buf *named, struct err *e)
+/* After a rollback the old version's manifest, byte for byte, has a later number. */
+static int number_check(struct store_txn *txn, const struct store_version *version, uint64_t number, struct err *e)
+{
+	struct store_version before;
+	if (number == version->version)
+		return 0;
+	int rc = number < version->version ? store_version_get(txn, number, &before, e) : ERR_NOT_FOUND;
+	if (rc == ERR_NOT_FOUND || (rc == 0 && !hash_equal(&before.root, &version->root)))
+		return err_set(e, ERR_CORRUPT, "its manifest is that of version %" PRIu64, number);
+	return rc;
+}
+
+static int manifest_roots(struct store *store, struct store_txn *txn, const struct store_version *version,
+			  struct buf *named, struct err *e)
 {
 	struct arena *arena = NULL;
 	struct proto_manifest manifest;
@@ -56,8 +69,8 @@ static int manifest_roots(struct store *store, const struct store_version *versi
 		rc = version_manifest_roots(&manifest, &roots, e);
 	if (rc == 0)
 		rc = roots_name(named, &roots, version->version, e);
-	if (rc == 0 && manifest.version != version->version)
-		rc = err_set(e, ERR_CORRUPT, "its manifest is that of version %" PRIu64, manifest.version);
+	if (rc == 0)
+		rc = number_check(txn, version, manifest.version, e);
 	if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT || rc == ERR_INVALID) {
 		err_wrap(e, "version %" PRIu64, version->version);
 		e->code = rc = ERR_CORRUPT;
@@ -83,7 +96,7 @@ static int versions_roots(struct store *store, struct store_txn *txn, struct buf
 		if (rc == 0 && kept)
 			rc = store_version_get(txn, v, &version, e);
 		if (rc == 0 && kept)
-			rc = manifest_roots(store, &version, named, e);
+			rc = manifest_roots(store, txn, &version, named, e);
 	}
 	buf_free(&roots);
 	return rc;

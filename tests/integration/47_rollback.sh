@@ -66,6 +66,8 @@ case_what_is_learnt_meanwhile_waits_for_the_resume() {
 	[[ $(ask "vuvuv is") == "w memory:"* ]] || fail "it answers $(ask "vuvuv is")"
 	[[ $(ask "zuzuz is") == "q memory:"* ]] || fail "it answers $(ask "zuzuz is")"
 	cluster_down
+	try amend store verify "$D/coordinator"
+	expect_ok
 }
 
 for name in an_old_version_comes_back_and_publishing_waits what_is_learnt_meanwhile_waits_for_the_resume; do

@@ -226,9 +226,21 @@ static void on_committed(struct sim *sim, struct store_txn *txn, const struct st
 	store_shard_fini(&shard);
 }
 
-/* I5: versions follow one another, and all that a manifest names is there. `deep`: read, and verified. */
 static void check_served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest);
 
+/* A manifest with an earlier number is that version's own, rolled back to. */
+static int check_number(struct store_txn *txn, const struct store_version *version, uint64_t number, struct err *e)
+{
+	struct store_version before;
+	if (number == version->version)
+		return 0;
+	int rc = number < version->version ? store_version_get(txn, number, &before, e) : ERR_NOT_FOUND;
+	if (rc == ERR_NOT_FOUND || (rc == 0 && !hash_equal(&before.root, &version->root)))
+		return err_set(e, ERR_CORRUPT, "its manifest is of version %" PRIu64, number);
+	return rc;
+}
+
+/* I5: versions follow one another, and all that a manifest names is there. `deep`: read, and verified. */
 static void check_version(struct sim *sim, struct store_txn *txn, uint64_t number, bool deep)
 {
 	struct store *store = coordinator_of(sim)->store;
@@ -242,8 +254,8 @@ static void check_version(struct sim *sim, struct store_txn *txn, uint64_t numbe
 		rc = arena_new(16 * 1024, BLOB_BYTES_MAX, &arena);
 	if (rc == 0)
 		rc = version_manifest_read(store, &version.root, &version.content, NULL, arena, &manifest, &e);
-	if (rc == 0 && manifest.version != number)
-		rc = err_set(&e, ERR_CORRUPT, "its manifest is of version %" PRIu64, manifest.version);
+	if (rc == 0)
+		rc = check_number(txn, &version, manifest.version, &e);
 	if (rc == 0)
 		rc = version_manifest_roots(&manifest, &roots, &e);
 	const struct hash *root = (const void *)roots.data;

@@ -252,6 +252,52 @@ static void damaged_and_lost_chunks_are_named(void **state)
 	cli_expect_err(c->w, root);
 }
 
+/* As version 2: the manifest of version 1, or another that says it were. */
+static void version_again(struct closed *c, bool other)
+{
+	struct fixture *f = &c->store;
+	struct store_version rec;
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	struct buf bytes = BUF_INIT, changed = BUF_INIT;
+	fixture_open(f);
+	fixture_begin(f);
+	OK(f, store_version_get(f->txn, 1, &rec, &f->e));
+	assert_int_equal(arena_new(1 << 16, 0, &arena), 0);
+	OK(f, store_blob_get(f->store, &rec.root, 1 << 20, &bytes, &f->e));
+	OK(f, proto_manifest_decode(bytes.data, bytes.len, arena, &manifest, &f->e));
+	manifest.published_ms++;
+	OK(f, proto_manifest_encode(&manifest, &changed, &f->e));
+	if (other)
+		OK(f, store_blob_put(f->store, changed.data, changed.len, &rec.root, &f->e));
+	if (other)
+		hash_of(changed.data, changed.len, &rec.content);
+	OK(f, store_event_append(f->txn, STORE_EVENT_VERSION_PUBLISHED, fixture_actor, "{}", 2, &rec.event_seq, &f->e));
+	rec.version = 2;
+	OK(f, store_version_put(f->txn, &rec, &f->e));
+	fixture_commit(f);
+	store_close(&f->store);
+	buf_free(&bytes);
+	buf_free(&changed);
+	arena_destroy(&arena);
+}
+
+static void a_version_that_was_rolled_back_to_passes(void **state)
+{
+	struct closed *c = *state;
+	version_again(c, false);
+	EXPECT(c->w, CLI_OK, "store", "verify", c->store.folder);
+	cli_expect_out(c->w, " 2 versions, ");
+}
+
+static void a_manifest_of_another_version_is_named(void **state)
+{
+	struct closed *c = *state;
+	version_again(c, true);
+	EXPECT(c->w, CLI_VERIFY, "store", "verify", c->store.folder);
+	cli_expect_err(c->w, "version 2: its manifest is that of version 1");
+}
+
 static void a_cache_has_chunks_only(void **state)
 {
 	struct closed *c = *state;
@@ -383,6 +429,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(swapped_events_are_named, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_file_that_was_cut_is_refused, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(damaged_and_lost_chunks_are_named, closed_setup, closed_teardown),
+		cmocka_unit_test_setup_teardown(a_version_that_was_rolled_back_to_passes, closed_setup,
+						closed_teardown),
+		cmocka_unit_test_setup_teardown(a_manifest_of_another_version_is_named, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_copy_takes_the_place_of_what_was_lost, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(old_versions_are_given_back, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_damaged_chunk_is_told, closed_setup, closed_teardown),
