@@ -21,6 +21,7 @@
 #define LIST_BYTES_MAX     (4u << 20)
 #define ENTRIES_MAX        PROTO_ALLOW_KEYS_MAX
 #define NAME_BYTES_MAX     PROTO_ALLOW_NAME_BYTES_MAX
+#define LIST_FULL_STEP     "take lines out of it that say " REVOKED ", and have the coordinator read it again (SIGHUP)"
 #define REVOKED            "revoked" /* stands where roles do: the line stays, so that nobody adds the key again unasked */
 
 _Static_assert(PROTO_KEY_BYTES == crypto_box_PUBLICKEYBYTES && PROTO_KEY_BYTES == crypto_box_SECRETKEYBYTES,
@@ -277,7 +278,7 @@ static int allow_line(struct proto_allow *allow, const char *path, size_t number
 	if (line_parse(line, &entry, &why) != 0)
 		return err_set(e, ERR_INVALID, "%s:%zu: %s; mend the line or take it out", path, number, why);
 	if (allow->entry_count == ENTRIES_MAX)
-		return err_set(e, ERR_LIMIT, "%s:%zu: more than %d keys", path, number, ENTRIES_MAX);
+		return err_set(e, ERR_LIMIT, "%s:%zu: more than %d keys: " LIST_FULL_STEP, path, number, ENTRIES_MAX);
 	if (entry_find(allow, entry.key) != NULL)
 		return err_set(e, ERR_EXISTS, "%s:%zu: this key stands on an earlier line already; keep one of them",
 			       path, number);
@@ -403,6 +404,20 @@ static void text_drop_entry(struct buf *text, const uint8_t key[PROTO_KEY_BYTES]
 	text->len = kept;
 }
 
+/* What is written can be read again. The text stays. */
+static int list_check(const char *path, const struct buf *text, struct err *e)
+{
+	struct proto_allow *allow = NULL;
+	struct buf copy = BUF_INIT;
+	if (text->len > LIST_BYTES_MAX)
+		return err_set(e, ERR_LIMIT, "%s: more than %u bytes: " LIST_FULL_STEP, path, LIST_BYTES_MAX);
+	buf_append(&copy, text->data, text->len);
+	int rc = allow_make(path, &copy, &allow, e);
+	proto_allow_destroy(&allow);
+	buf_free(&copy);
+	return rc;
+}
+
 static int text_put_entry(const char *path, struct buf *text, const struct entry *entry, struct err *e)
 {
 	text_drop_entry(text, entry->key);
@@ -411,7 +426,8 @@ static int text_put_entry(const char *path, struct buf *text, const struct entry
 	entry_format(entry->key, entry->roles, entry->name, text);
 	if (buf_failed(text))
 		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
-	return file_write_atomic(path, text->data, text->len, 0600, e);
+	int rc = list_check(path, text, e);
+	return rc == 0 ? file_write_atomic(path, text->data, text->len, 0600, e) : rc;
 }
 
 /* What the list says now allows the change, perhaps with what it keeps of the old line. */

@@ -368,6 +368,33 @@ static void no_memory_is_an_error(void **state)
 	assert_true(test_walk_allocations(load_list, path) >= 2);
 }
 
+/* A list that holds all it may hold takes no more, so that it can still be read and keys be revoked. */
+static void a_full_list_is_not_overfilled(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct buf text = BUF_INIT, after = BUF_INIT;
+	struct proto_allow *allow = NULL;
+	uint8_t key[PROTO_KEY_BYTES];
+	test_path(path, *state, "allow");
+	for (unsigned i = 0; i < PROTO_ALLOW_KEYS_MAX; i++)
+		buf_printf(&text, "%064x worker w-%u\n", i, i);
+	assert_ok(&e, file_write_atomic(path, text.data, text.len, 0600, &e));
+	assert_int_equal(proto_key_parse(hex_a, key), 0);
+	assert_int_equal(proto_allow_add(path, key, PROTO_ROLE_WORKER, "a", &e), ERR_LIMIT);
+	assert_non_null(strstr(e.text, "revoked"));
+	assert_int_equal(proto_allow_set(path, key, PROTO_ROLE_WORKER, "a", &e), ERR_LIMIT);
+	assert_ok(&e, file_read(path, 1 << 20, &after, &e));
+	assert_same_bytes(&text, &after);
+	memset(key, 0, sizeof key);
+	assert_ok(&e, proto_allow_revoke(path, key, &e));
+	assert_ok(&e, proto_allow_load(path, &allow, &e));
+	assert_int_equal(proto_allow_roles(allow, key, NULL), 0);
+	proto_allow_destroy(&allow);
+	buf_free(&text);
+	buf_free(&after);
+}
+
 int main(void)
 {
 #define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, test_setup_folder, test_teardown_folder)
@@ -383,6 +410,7 @@ int main(void)
 		IN_FOLDER(mistakes_name_their_line),
 		IN_FOLDER(keys_are_added),
 		IN_FOLDER(lines_are_changed),
+		IN_FOLDER(a_full_list_is_not_overfilled),
 		IN_FOLDER(a_list_that_others_can_write_is_refused),
 		IN_FOLDER(no_memory_is_an_error),
 	};
