@@ -278,6 +278,7 @@ struct rotation {
 	char next[PATH_MAX], last[PATH_MAX]; /* FILE.next, until it is FILE; FILE.last, until its key is revoked */
 	struct proto_keypair old, fresh;
 	struct msg_text reason;
+	bool swapped; /* before: FILE holds the fresh pair, FILE.last the old one */
 	bool keep_old;
 	bool server; /* FILE is the coordinator's own, which it answers with until it is started again */
 };
@@ -288,11 +289,11 @@ static int pairs_prepare(struct rotation *r, struct err *e)
 	if (snprintf(r->next, sizeof r->next, "%s.next", r->file) >= (int)sizeof r->next ||
 	    snprintf(r->last, sizeof r->last, "%s.last", r->file) >= (int)sizeof r->last)
 		return err_set(e, ERR_LIMIT, "%s: too long a path", r->file);
-	const bool swapped = access(r->last, F_OK) == 0 && access(r->next, F_OK) != 0;
-	int rc = proto_keypair_load(swapped ? r->last : r->file, &r->old, e);
+	r->swapped = access(r->last, F_OK) == 0 && access(r->next, F_OK) != 0;
+	int rc = proto_keypair_load(r->swapped ? r->last : r->file, &r->old, e);
 	if (rc != 0)
 		return rc;
-	if (swapped)
+	if (r->swapped)
 		return proto_keypair_load(r->file, &r->fresh, e);
 	if (access(r->next, F_OK) == 0)
 		return proto_keypair_load(r->next, &r->fresh, e);
@@ -300,23 +301,36 @@ static int pairs_prepare(struct rotation *r, struct err *e)
 	return rc == 0 ? proto_keypair_save(&r->fresh, r->next, e) : rc;
 }
 
+static int listed_find(const struct known_list *list, const uint8_t key[PROTO_KEY_BYTES], struct known *out,
+		       struct err *e)
+{
+	const struct known *found = NULL;
+	char hex[65];
+	proto_key_hex(key, hex);
+	int rc = known_find(list, hex, &found, e);
+	if (rc == 0)
+		*out = *found;
+	return rc;
+}
+
 static int fresh_allow(struct rotation *r, struct known *known, struct err *e)
 {
 	struct known_list list = { NULL, 0 };
-	const struct known *found = NULL;
-	bool already;
-	char hex[65];
-	proto_key_hex(r->old.public_key, hex);
+	bool already, revoked = false;
 	int rc = list_get(r->cli, &list, e);
 	if (rc == 0)
-		rc = known_find(&list, hex, &found, e);
-	if (rc == 0)
-		*known = *found;
+		rc = listed_find(&list, r->old.public_key, known, e);
+	if (rc == 0 && r->swapped && known->roles == 0) {
+		/* Only FILE.last is left to go. The revocation is asked for again: so it is in the ledger, too. */
+		revoked = true;
+		r->keep_old = r->server;
+		rc = listed_find(&list, r->fresh.public_key, known, e);
+	}
 	free(list.keys);
-	if (rc != 0)
+	if (rc == 0 && known->roles == 0)
+		rc = err_set(e, ERR_CONFLICT, "the key of %s is revoked: make another with `amend key new`", r->file);
+	if (rc != 0 || revoked)
 		return rc;
-	if (known->roles == 0)
-		return err_set(e, ERR_CONFLICT, "the key of %s is revoked: make another with `amend key new`", r->file);
 	struct msg_key_change ask = { .action = MSG_KEY_ALLOW,
 				      .key = key_of(r->fresh.public_key, known->roles, known->name),
 				      .reason = r->reason };

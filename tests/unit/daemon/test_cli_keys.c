@@ -123,7 +123,7 @@ static void an_interrupted_rotation_goes_on(void **state)
 	test_path(path, w->folder, "w.key");
 	test_path(next, w->folder, "w.key.next");
 	test_path(last, w->folder, "w.key.last");
-	for (int step = 0; step < 3; step++) {
+	for (int step = 0; step < 4; step++) {
 		unlink(path);
 		EXPECT(w, CLI_OK, "key", "new", path);
 		EXPECT(w, CLI_OK, "key", "new", next);
@@ -134,6 +134,10 @@ static void an_interrupted_rotation_goes_on(void **state)
 			assert_int_equal(link(path, last), 0);
 		if (step >= 2)
 			assert_int_equal(rename(next, path), 0);
+		if (step >= 3) {
+			EXPECT(w, CLI_OK, "key", "allow", path, "--roles", "worker", "--name", "w");
+			EXPECT(w, CLI_OK, "key", "revoke", old);
+		}
 		EXPECT(w, CLI_OK, "key", "rotate", path);
 		public_of(path, now);
 		assert_string_equal(now, fresh);
@@ -141,6 +145,7 @@ static void an_interrupted_rotation_goes_on(void **state)
 		assert_int_equal(roles_of(w, now, &name), PROTO_ROLE_WORKER);
 		assert_int_not_equal(access(last, F_OK), 0);
 	}
+	EXPECT(w, CLI_OK, "key", "rotate", path); /* and nothing stands in the way of the next one */
 }
 
 int main(void)
