@@ -514,11 +514,20 @@ void coordinator__recv_version_list(struct coordinator *c, const struct msg_rece
 void coordinator__recv_node_status(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_merge_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *received);
-/* --- collect.c. begin: versions but the newest `keep_versions` (0: all) lose their blobs. slice: some of what nothing
- * needs; adds to *total, `more` until all is gone. */
+/* --- collect.c: gives back chunks. Versions but the newest `keep_versions` (0: all) lose their blobs. A step is a part
+ * of it that the loop has time for; adds to *total, `more` until all is gone. After an error, ERR_AGAIN too, it is to
+ * be ended. */
+struct collection {
+	struct store_collect *store;
+	uint64_t listed, from;          /* versions that were looked at; those from here on stay */
+	uint8_t actor[PROTO_KEY_BYTES]; /* who asked */
+	bool given_up;                  /* the ledger says so of those before, or there are none */
+};
 int coordinator__collect_begin(struct coordinator *c, uint64_t keep_versions, const uint8_t *actor,
-			       struct err *e) MUST_CHECK;
-int coordinator__collect_slice(struct coordinator *c, struct store_collect_tally *total, struct err *e) MUST_CHECK;
+			       struct collection *out, struct err *e) MUST_CHECK;
+int coordinator__collect_step(struct coordinator *c, struct collection *collection, struct store_collect_tally *total,
+			      struct err *e) MUST_CHECK;
+void coordinator__collect_end(struct collection *collection);
 /* --- recv_store.c */
 void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__store_work_poll(struct coordinator *c);

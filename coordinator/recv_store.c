@@ -16,6 +16,7 @@ struct store_work {
 	int code;
 	struct err error;
 	struct store_backup_tally tally; /* the job's until it is done */
+	struct collection collection;
 	struct store_collect_tally collected;
 };
 
@@ -40,8 +41,10 @@ static void backup_done(struct pool_job *job)
 
 static void collect_advance(struct coordinator *c, struct store_work *work)
 {
-	work->code = coordinator__collect_slice(c, &work->collected, &work->error);
+	work->code = coordinator__collect_step(c, &work->collection, &work->collected, &work->error);
 	work->done = work->code != 0 || !work->collected.more;
+	if (work->done)
+		coordinator__collect_end(&work->collection);
 	if (work->code == ERR_IO)
 		coordinator__fail(c, &work->error);
 	else if (work->code != 0)
@@ -75,6 +78,7 @@ void coordinator__store_work_free(struct coordinator *c)
 		return;
 	coordinator__store_work_stop(c);
 	pool_destroy(&work->pool);
+	coordinator__collect_end(&work->collection);
 	free(work->folder);
 	free(work);
 	c->store_work = NULL;
@@ -108,7 +112,7 @@ static int work_begin(struct coordinator *c, const struct msg_received *received
 	atomic_init(&work->stop, false);
 	int rc = run->action == MSG_STORE_BACKUP
 			 ? backup_begin(c, work, run, e)
-			 : coordinator__collect_begin(c, run->keep_versions, received->peer_key, e);
+			 : coordinator__collect_begin(c, run->keep_versions, received->peer_key, &work->collection, e);
 	if (rc != 0)
 		coordinator__store_work_free(c);
 	return rc;

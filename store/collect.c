@@ -1,5 +1,5 @@
-/* collect.c: deletes chunks that nothing needs. What is needed is counted from the roots; what came lately is kept, as
- * it may be named next. */
+/* collect.c: deletes chunks that nothing needs. What is needed is found from the roots; what came lately is kept, as it
+ * may be named next. */
 #include "base/fault.h"
 #include "base/sync.h"
 #include "store/env.h"
@@ -9,14 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECENT_MAX 1000000 /* of one generation: 32 MB */
+#define RECENT_MAX  1000000 /* of one generation: 64 MB */
+#define LOOK_FACTOR 32      /* a slice ends after so many times the chunks that it may delete, too */
 
 /* Two generations: what is in either came within one or two times the grace. */
 struct store__recent {
 	pthread_mutex_t mutex;
 	pthread_cond_t unused; /* sync_init makes both */
 	const struct env *env;
-	struct buf young, old; /* struct hash, in the order of their coming */
+	struct store__hashes young, old;
 	int64_t opened_ms, turned_ms;
 	bool lost, lost_before; /* there were too many: nothing may be deleted until the generation is gone */
 };
@@ -40,8 +41,8 @@ void store__recent_free(struct store__recent **recent)
 	if (!*recent)
 		return;
 	sync_fini(&(*recent)->mutex, &(*recent)->unused);
-	buf_free(&(*recent)->young);
-	buf_free(&(*recent)->old);
+	store__hashes_free(&(*recent)->young);
+	store__hashes_free(&(*recent)->old);
 	free(*recent);
 	*recent = NULL;
 }
@@ -51,18 +52,16 @@ static void turn_locked(struct store__recent *r)
 	int64_t now = env_monotonic_ms(r->env);
 	if (now - r->turned_ms < STORE_GRACE_MS)
 		return;
-	struct buf freed = r->old;
+	store__hashes_free(&r->old);
 	r->old = r->young;
 	r->lost_before = r->lost;
-	r->young = (struct buf)BUF_INIT;
+	r->young = (struct store__hashes){ NULL, 0, 0 };
 	r->lost = false;
 	if (now - r->turned_ms >= 2 * STORE_GRACE_MS) {
-		buf_free(&r->old); /* nothing has come for so long that these are past it, too */
-		r->old = (struct buf)BUF_INIT;
+		store__hashes_free(&r->old); /* nothing has come for so long that these are past it, too */
 		r->lost_before = false;
 	}
 	r->turned_ms = now;
-	buf_free(&freed);
 }
 
 int store__recent_add(struct store *store, const struct hash *hash, struct err *e)
@@ -73,29 +72,42 @@ int store__recent_add(struct store *store, const struct hash *hash, struct err *
 		return 0;
 	pthread_mutex_lock(&r->mutex);
 	turn_locked(r);
-	if (r->young.len / HASH_BYTES < RECENT_MAX)
-		buf_append(&r->young, hash->bytes, HASH_BYTES);
-	else
+	if (r->young.count == RECENT_MAX && !store__hashes_has(&r->young, hash))
 		r->lost = true;
-	if (buf_failed(&r->young)) {
-		r->young.failed = false; /* what it held before is there */
+	else if (store__hashes_add(&r->young, hash) != 0)
 		rc = err_set(e, ERR_NOMEM, "%s/blobs: noting a chunk: out of memory", store->folder);
-	}
 	pthread_mutex_unlock(&r->mutex);
 	return rc;
 }
 
-static int hash_order(const void *a, const void *b)
+static bool is_recent(struct store__recent *r, const struct hash *hash)
 {
-	return memcmp(a, b, HASH_BYTES);
+	pthread_mutex_lock(&r->mutex);
+	bool is = store__hashes_has(&r->young, hash) || store__hashes_has(&r->old, hash);
+	pthread_mutex_unlock(&r->mutex);
+	return is;
 }
 
-/* --- What is kept */
+/* --- A collection */
 
-static int add_recent(struct store *store, struct buf *kept, struct err *e)
+struct store_collect {
+	struct store *store;
+	struct store__hashes roots, kept; /* that were read; all chunks that they reach, their own too */
+	struct hash last;                 /* the next slice begins behind it */
+	bool begun;
+};
+
+/* Nothing is deleted while what may be about to be named is not known. */
+static int may_delete(struct store *store, struct err *e)
 {
 	struct store__recent *r = store->recent;
 	int rc = 0;
+	if (!r)
+		return err_set(e, ERR_UNSUPPORTED, "data folder %s: holds no ledger, or is only looked at",
+			       store->folder);
+	if (atomic_load(&store->backup_count) > 0)
+		return err_set(e, ERR_AGAIN, "data folder %s: a backup is being made of it: wait for its end",
+			       store->folder);
 	pthread_mutex_lock(&r->mutex);
 	turn_locked(r);
 	int64_t age_ms = env_monotonic_ms(r->env) - r->opened_ms;
@@ -107,22 +119,41 @@ static int add_recent(struct store *store, struct buf *kept, struct err *e)
 	else if (r->lost || r->lost_before)
 		rc = err_set(e, ERR_AGAIN, "data folder %s: over %d chunks came lately: ask again in %d minutes",
 			     store->folder, RECENT_MAX, 2 * STORE_GRACE_MS / 60000);
-	buf_append(kept, r->young.data, r->young.len);
-	buf_append(kept, r->old.data, r->old.len);
 	pthread_mutex_unlock(&r->mutex);
 	return rc;
 }
 
-static int add_root(struct store *store, const struct hash *root, struct buf *kept, struct err *e)
+int store_collect_new(struct store *store, struct store_collect **out, struct err *e)
+{
+	int rc = may_delete(store, e);
+	if (rc)
+		return rc;
+	*out = fault_calloc(1, sizeof(**out));
+	if (!*out)
+		return err_set(e, ERR_NOMEM, "data folder %s: collecting: out of memory", store->folder);
+	(*out)->store = store;
+	return 0;
+}
+
+void store_collect_destroy(struct store_collect **collect)
+{
+	if (!*collect)
+		return;
+	store__hashes_free(&(*collect)->roots);
+	store__hashes_free(&(*collect)->kept);
+	free(*collect);
+	*collect = NULL;
+}
+
+static int root_read(struct store *store, const struct hash *root, struct buf *chunks, struct err *e)
 {
 	struct buf chunk = BUF_INIT;
 	uint64_t byte_count;
 	char hex[HASH_HEX_BYTES];
 	int rc = store_chunk_get(store, root, &chunk, e);
 	if (!rc)
-		rc = store_root_parse(chunk.data, chunk.len, kept, &byte_count, e);
+		rc = store_root_parse(chunk.data, chunk.len, chunks, &byte_count, e);
 	buf_free(&chunk);
-	buf_append(kept, root->bytes, HASH_BYTES);
 	if (rc != ERR_NOT_FOUND && rc != ERR_CORRUPT)
 		return rc;
 	hash_hex(root, hex);
@@ -132,45 +163,66 @@ static int add_root(struct store *store, const struct hash *root, struct buf *ke
 		       store->folder, hex, rc == ERR_NOT_FOUND ? "missing" : "damaged");
 }
 
-static int kept_list(struct store *store, const struct hash *roots, size_t root_count, struct buf *kept, struct err *e)
+static int root_keep(struct store_collect *c, const struct hash *root, struct err *e)
 {
-	int rc = add_recent(store, kept, e);
+	struct buf chunks = BUF_INIT;
+	int rc = root_read(c->store, root, &chunks, e);
+	if (rc) {
+		buf_free(&chunks);
+		return rc;
+	}
+	bool full = buf_failed(&chunks) || store__hashes_add(&c->kept, root) != 0;
+	const struct hash *reached = (const void *)chunks.data;
+	for (size_t i = 0; !full && i < chunks.len / HASH_BYTES; i++)
+		full = store__hashes_add(&c->kept, &reached[i]) != 0;
+	buf_free(&chunks);
+	/* last: one that was cut short is read again */
+	if (full || store__hashes_add(&c->roots, root) != 0)
+		return err_set(e, ERR_NOMEM, "data folder %s: listing what is needed: out of memory", c->store->folder);
+	return 0;
+}
+
+int store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count, struct err *e)
+{
+	int rc = 0;
 	for (size_t i = 0; !rc && i < root_count; i++)
-		rc = add_root(store, &roots[i], kept, e);
-	if (!rc && buf_failed(kept))
-		rc = err_set(e, ERR_NOMEM, "data folder %s: listing what is needed: out of memory", store->folder);
-	if (!rc && kept->len > 0)
-		qsort(kept->data, kept->len / HASH_BYTES, HASH_BYTES, hash_order);
+		if (!store__hashes_has(&collect->roots, &roots[i]))
+			rc = root_keep(collect, &roots[i], e);
 	return rc;
 }
 
 /* --- What goes */
 
-/* Both are in the order of their hashes. */
-static int garbage_list(struct store *store, const struct buf *kept, size_t chunk_max, struct buf *garbage,
+/* `last`: the last chunk that was looked at. */
+static int garbage_list(const struct store_collect *c, size_t chunk_max, struct buf *garbage, struct hash *last,
 			struct store_collect_tally *out, struct err *e)
 {
 	struct store_txn *txn = NULL;
 	uint8_t from[HASH_BYTES + 1] = { 0 };
-	size_t from_len = 1, at = 0;
-	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
-	while (!rc && !out->more) {
+	size_t from_len = c->begun ? sizeof(from) : 1;
+	memcpy(from, c->last.bytes, HASH_BYTES);
+	int rc = store__txn_begin(c->store, c->store->blobs, false, 0, &txn, e);
+	for (size_t looked = 0; !rc && !out->more; looked++) {
 		struct store__bytes key, value;
+		struct hash chunk;
 		rc = store__seek(txn, STORE__TABLE_CHUNK, (struct store__bytes){ from, from_len }, &key, &value, e);
-		if (rc || key.len != HASH_BYTES)
+		if (!rc && key.len != HASH_BYTES)
+			rc = err_set(e, ERR_CORRUPT, "data folder %s: the key of a chunk has %zu bytes",
+				     c->store->folder, key.len);
+		if (rc)
 			break;
-		memcpy(from, key.data, HASH_BYTES);
+		memcpy(chunk.bytes, key.data, HASH_BYTES);
+		bool needed = store__hashes_has(&c->kept, &chunk) || is_recent(c->store->recent, &chunk);
+		out->more = looked == LOOK_FACTOR * chunk_max || (!needed && garbage->len / HASH_BYTES == chunk_max);
+		if (out->more)
+			break;
+		if (!needed)
+			buf_append(garbage, chunk.bytes, HASH_BYTES);
+		out->kept_count += needed;
+		out->byte_count += needed ? 0 : value.len;
+		*last = chunk;
+		memcpy(from, chunk.bytes, HASH_BYTES);
 		from_len = sizeof(from);
-		while (at < kept->len && memcmp(kept->data + at, from, HASH_BYTES) < 0)
-			at += HASH_BYTES;
-		if (at < kept->len && memcmp(kept->data + at, from, HASH_BYTES) == 0) {
-			out->kept_count++;
-		} else if (garbage->len / HASH_BYTES == chunk_max) {
-			out->more = true;
-		} else {
-			buf_append(garbage, from, HASH_BYTES);
-			out->byte_count += value.len;
-		}
 	}
 	if (txn)
 		store__txn_abort(&txn);
@@ -195,25 +247,21 @@ static int garbage_delete(struct store *store, const struct buf *garbage, struct
 	return rc;
 }
 
-int store_collect(struct store *store, const struct hash *roots, size_t root_count, size_t chunk_max,
-		  struct store_collect_tally *out, struct err *e)
+int store_collect_slice(struct store_collect *collect, size_t chunk_max, struct store_collect_tally *out, struct err *e)
 {
-	struct buf kept = BUF_INIT, garbage = BUF_INIT;
+	struct buf garbage = BUF_INIT;
+	struct hash last = collect->last;
 	memset(out, 0, sizeof(*out));
-	if (!store->recent)
-		return err_set(e, ERR_UNSUPPORTED, "data folder %s: holds no ledger, or is only looked at",
-			       store->folder);
-	if (atomic_load(&store->backup_count) > 0)
-		return err_set(e, ERR_AGAIN, "data folder %s: a backup is being made of it: wait for its end",
-			       store->folder);
-	int rc = kept_list(store, roots, root_count, &kept, e);
+	int rc = may_delete(collect->store, e);
 	if (!rc)
-		rc = garbage_list(store, &kept, chunk_max, &garbage, out, e);
+		rc = garbage_list(collect, chunk_max, &garbage, &last, out, e);
 	if (!rc && garbage.len > 0)
-		rc = garbage_delete(store, &garbage, e);
-	if (!rc)
+		rc = garbage_delete(collect->store, &garbage, e);
+	if (!rc) {
 		out->chunk_count = garbage.len / HASH_BYTES;
-	buf_free(&kept);
+		collect->begun = collect->begun || out->chunk_count + out->kept_count > 0;
+		collect->last = last;
+	}
 	buf_free(&garbage);
 	return rc;
 }

@@ -123,6 +123,15 @@ int store__last(struct store_txn *txn, enum store__table table, struct store__by
 /* Where a transaction's data lies, for error text: "/data/ledger". */
 const char *store__txn_path(const struct store_txn *txn);
 
+/* --- hashes.c: a set of hashes, in memory. One thread at a time. `add`: ERR_NOMEM, the set is as before. */
+struct store__hashes {
+	struct hash *slots;
+	size_t slot_count, count; /* slots: a power of two, a quarter of them free */
+};
+int store__hashes_add(struct store__hashes *set, const struct hash *hash) MUST_CHECK;
+bool store__hashes_has(const struct store__hashes *set, const struct hash *hash);
+void store__hashes_free(struct store__hashes *set);
+
 /* --- collect.c: chunks that somebody has put or asked for lately, and may be about to name in the ledger. */
 int store__recent_new(const struct env *env, struct store__recent **out, struct err *e) MUST_CHECK;
 void store__recent_free(struct store__recent **recent);

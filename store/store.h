@@ -276,6 +276,8 @@ int store_alias_get(struct store_txn *txn, const char *name, uint64_t *version, 
  * lowered. */
 int store_kept_put(struct store_txn *txn, uint64_t from, struct err *e) MUST_CHECK;
 int store_version_kept(struct store_txn *txn, uint64_t version, bool *kept, struct err *e) MUST_CHECK;
+/* Whether it would be kept after store_kept_put(from). */
+int store_version_stays(struct store_txn *txn, uint64_t version, uint64_t from, bool *stays, struct err *e) MUST_CHECK;
 /* Small named values: "cluster-id", "base-model", "next-shard", … */
 #define STORE_META_CLUSTER_ID    "cluster-id"    /* empty or not there: a coordinator's start gives one */
 #define STORE_META_RESTORED_FROM "restored-from" /* the id that the store had before it was restored */
@@ -284,8 +286,8 @@ int store_meta_put(struct store_txn *txn, const char *name, const void *bytes, s
 int store_meta_get(struct store_txn *txn, const char *name, struct buf *out,
 		   struct err *e) MUST_CHECK; /* ERR_NOT_FOUND */
 
-/* The blobs that shards and merges, but failed ones, name now, appended as struct hash, some perhaps twice. Those of
- * versions are in their manifests. */
+/* The blobs that shards name now, and merges but those that failed and those published ones in whose place a later one
+ * of the same shards stands, appended as struct hash, some perhaps twice. Those of versions are in their manifests. */
 int store_ledger_roots(struct store_txn *txn, struct buf *roots, struct err *e) MUST_CHECK;
 
 /* --- Blobs: bytes cut into chunks of STORE_CHUNK_BYTES by SHA-256. A root is the hash of the root chunk, which is
@@ -337,20 +339,28 @@ int store_backup(struct store *store, const char *folder, const atomic_bool *sto
  * one that the cluster had after the backup was made. The copy's cluster id is taken away, so that it gets one of its
  * own, and nodes do not take its versions for the earlier ones of the same numbers. */
 int store_restore(struct store *backup, const char *folder, struct store_backup_tally *out, struct err *e) MUST_CHECK;
-/* Deletes chunks that none of `roots` reaches, at most `chunk_max` a call: `more` says that there are others. Kept as
- * well: what was put or asked for (store_chunk_has) in the last STORE_GRACE_MS, as an upload has no root yet. To be
- * called by the thread that writes the blobs and the ledger, with every root that the ledger names. The pages are used
- * again for later chunks; the file does not become smaller. ERR_AGAIN: a backup is running, the store was opened less
- * than STORE_GRACE_MS ago, or more than a million chunks came lately; ERR_CORRUPT: a root's own chunk is damaged or
- * missing, so that nobody knows what it reaches: nothing was deleted. */
+/* Deletes chunks that nothing needs, a slice a call, so that the thread has other work in between. Needed is what the
+ * roots given to `keep` reach; kept as well: what was put or asked for (store_chunk_has) in the last STORE_GRACE_MS, as
+ * an upload has no root yet. All by the thread that writes the blobs and the ledger. Before each slice `keep` is to
+ * have been given every root that the ledger names by then; it reads a root once, and what it was given stays needed
+ * until the end. A slice deletes at most `chunk_max`, looks at 32 times as many, and goes on behind the one before:
+ * `more` says that it is not the last. The pages are used again for later chunks; the file does not become smaller.
+ * ERR_AGAIN (of new and slice): a backup is running, the store was opened less than STORE_GRACE_MS ago, or more than a
+ * million chunks came lately; ERR_CORRUPT (of keep): a root's own chunk is damaged or missing, so that nobody knows
+ * what it reaches. */
 #define STORE_GRACE_MS 600000
+struct store_collect;
 struct store_collect_tally {
 	uint64_t chunk_count, byte_count; /* deleted */
 	uint64_t kept_count;              /* looked at and kept */
 	bool more;
 };
-int store_collect(struct store *store, const struct hash *roots, size_t root_count, size_t chunk_max,
-		  struct store_collect_tally *out, struct err *e) MUST_CHECK;
+int store_collect_new(struct store *store, struct store_collect **out, struct err *e) MUST_CHECK;
+void store_collect_destroy(struct store_collect **collect);
+int store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count,
+		       struct err *e) MUST_CHECK;
+int store_collect_slice(struct store_collect *collect, size_t chunk_max, struct store_collect_tally *out,
+			struct err *e) MUST_CHECK;
 /* Bytes used and free of the two environments' maps and the file system (for metrics and space thresholds). */
 struct store_space {
 	uint64_t ledger_bytes, blobs_bytes, disk_free_bytes, disk_bytes;

@@ -153,12 +153,19 @@ static int kept_from(struct store_txn *txn, uint64_t *from, struct err *e)
 	return rc;
 }
 
+int store_version_stays(struct store_txn *txn, uint64_t version, uint64_t from, bool *stays, struct err *e)
+{
+	uint64_t before;
+	int rc = kept_from(txn, &before, e);
+	if (from < before)
+		from = before;
+	*stays = rc == 0 && version >= from;
+	return rc == 0 && version < from ? aliased(txn, version, stays, e) : rc;
+}
+
 int store_version_kept(struct store_txn *txn, uint64_t version, bool *kept, struct err *e)
 {
-	uint64_t from;
-	int rc = kept_from(txn, &from, e);
-	*kept = rc == 0 && version >= from;
-	return rc == 0 && version < from ? aliased(txn, version, kept, e) : rc;
+	return store_version_stays(txn, version, 1, kept, e);
 }
 
 int store_kept_put(struct store_txn *txn, uint64_t from, struct err *e)

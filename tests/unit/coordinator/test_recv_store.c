@@ -1,0 +1,185 @@
+/* Collections that an administrator asks for, and what they leave alone. */
+#include "tests/lib/store_fixture.h"
+#include "tests/unit/coordinator/revoke_fixture.h"
+
+struct status { /* a StoreStatus */
+	int code;
+	bool done;
+	uint64_t chunk_count;
+};
+
+static struct status ask(struct end_peer *end, uint64_t id, uint64_t keep_versions)
+{
+	struct msg msg = { .type = MSG_STORE_RUN };
+	msg.u.store_run = (struct msg_store_run){ id, MSG_STORE_COLLECT, { "", 0 }, keep_versions };
+	end_send(end, &msg);
+	cluster_receive(end->cluster);
+	struct msg_received *reply = end_expect(end, MSG_STORE_STATUS);
+	const struct msg_store_status *s = &reply->msg.u.store_status;
+	struct status out = { s->code, s->done, s->chunk_count };
+	msg_free(&reply);
+	return out;
+}
+
+/* To its end. */
+static struct status collect(struct cluster *c, uint64_t id, uint64_t keep_versions)
+{
+	struct status status = ask(&c->client, id, keep_versions);
+	for (int i = 0; !status.done && i < 1000; i++) {
+		coordinator_tick(c->coordinator);
+		status = ask(&c->client, id, keep_versions);
+	}
+	assert_true(status.done);
+	return status;
+}
+
+static void grace_pass(struct cluster *c)
+{
+	cluster_advance(c, 2 * STORE_GRACE_MS);
+	end_clear(&c->worker);
+}
+
+/* A fact a version. */
+static void versions(struct cluster *c, struct fact *f, uint64_t count)
+{
+	prepare(c, f);
+	for (uint64_t v = 2; v <= count; v++) {
+		client_facts(c, (size_t)v + 1, 1);
+		assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), v);
+	}
+}
+
+static bool is_kept(struct cluster *c, uint64_t version)
+{
+	struct store_txn *txn = NULL;
+	bool kept = false;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_kept(txn, version, &kept, &c->e));
+	store_abort(&txn);
+	return kept;
+}
+
+static struct hash root_of(struct cluster *c, uint64_t version)
+{
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
+	store_abort(&txn);
+	return rec.root;
+}
+
+static bool is_whole(struct cluster *c, const struct hash *root)
+{
+	struct buf missing = BUF_INIT;
+	assert_ok(&c->e, store_blob_missing(c->store, root, &missing, &c->e));
+	bool whole = missing.len == 0;
+	buf_free(&missing);
+	return whole;
+}
+
+/* All that a version is made of. */
+static bool version_whole(struct cluster *c, uint64_t version)
+{
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	struct hash root = root_of(c, version);
+	bool whole = is_whole(c, &root);
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	if (whole)
+		manifest_read(c, version, arena, &manifest);
+	for (size_t i = 0; whole && i < manifest.memory_count; i++)
+		whole = is_whole(c, &manifest.memories[i].delta_root);
+	arena_destroy(&arena);
+	return whole;
+}
+
+static int rollback_code(struct cluster *c, uint64_t version)
+{
+	struct msg msg = { .type = MSG_PUBLISH };
+	msg.u.publish = (struct msg_publish){ MSG_PUBLISH_ROLLBACK, version, { "a test", 6 } };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_PUBLISH_REPLY);
+	int code = reply->msg.u.publish_reply.code;
+	msg_free(&reply);
+	return code;
+}
+
+static void test_what_is_refused_has_given_nothing_up(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	versions(c, &f, 3);
+	assert_int_equal(collect(c, 1, 1).code, ERR_AGAIN); /* the first minutes */
+	assert_true(is_kept(c, 1));
+	assert_int_equal(rollback_code(c, 1), 0);
+}
+
+static void test_nothing_is_given_up_where_what_stays_cannot_be_read(void **state)
+{
+	struct cluster *c = *state;
+	struct fixture store = { .store = NULL };
+	struct fact f;
+	versions(c, &f, 3);
+	struct hash root = root_of(c, 2);
+	cluster_stop(c);
+	test_path(store.folder, c->folder, "store");
+	assert_true(fixture_tamper(&store, "blobs", root.bytes, HASH_BYTES, HASH_BYTES - 1) > 0);
+	cluster_start(c);
+	grace_pass(c);
+	assert_int_not_equal(collect(c, 1, 2).code, 0);
+	assert_true(is_kept(c, 1));
+	assert_true(version_whole(c, 1));
+	assert_int_equal(rollback_code(c, 1), 0);
+}
+
+static void test_old_versions_go_and_the_newest_stay(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	const uint64_t last = 40; /* more than one step lists */
+	versions(c, &f, last);
+	grace_pass(c);
+	assert_int_equal(collect(c, 1, 0).chunk_count, 0);
+	assert_true(version_whole(c, 1));
+	grace_pass(c);
+	assert_true(collect(c, 2, 20).chunk_count > 0);
+	for (uint64_t v = 1; v <= last; v++)
+		assert_true(is_kept(c, v) == version_whole(c, v) && is_kept(c, v) == (v > last - 20));
+	assert_int_equal(rollback_code(c, 1), ERR_NOT_FOUND);
+	assert_int_equal(rollback_code(c, last - 19), 0);
+}
+
+/* Made while it runs, and in no shard any more before it ends. */
+static void test_a_version_of_meanwhile_stays(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	versions(c, &f, 20);
+	grace_pass(c);
+	worker_hello(&c->worker, 2);
+	assert_false(ask(&c->client, 1, 1).done);
+	coordinator_tick(c->coordinator); /* some are listed */
+	client_facts(c, 50, 1);
+	f.epoch = worker_lease(&c->worker, &f.shard);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 21);
+	client_facts(c, 51, 1);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 22);
+	assert_int_equal(collect(c, 1, 1).code, 0);
+	assert_true(version_whole(c, 20) && version_whole(c, 21) && version_whole(c, 22));
+	assert_int_equal(rollback_code(c, 21), 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_what_is_refused_has_given_nothing_up),
+		T(test_nothing_is_given_up_where_what_stays_cannot_be_read),
+		T(test_old_versions_go_and_the_newest_stay),
+		T(test_a_version_of_meanwhile_stays),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
