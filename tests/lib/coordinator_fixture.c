@@ -23,6 +23,7 @@ static int fake_write(struct fake_merge *fake, struct err *e)
 	struct merge_plan *plan = NULL;
 	struct merge_output output = { .merge = 0 };
 	struct hash digest;
+	char delta[48];
 	int rc = merge_plan_read(fake->plan, &plan, &digest, e);
 	if (rc != 0)
 		return rc;
@@ -35,7 +36,8 @@ static int fake_write(struct fake_merge *fake, struct err *e)
 	output.rounds = 3;
 	output.reduces = 5;
 	output.reduced_bytes = 1000;
-	rc = merge_output_write(fake->output, &output, "merged delta", 12, e);
+	snprintf(delta, sizeof delta, "merged delta %d", fake->starts);
+	rc = merge_output_write(fake->output, &output, delta, strlen(delta), e);
 	merge_plan_destroy(&plan);
 	return rc;
 }

@@ -171,6 +171,69 @@ static void test_a_version_of_meanwhile_stays(void **state)
 	assert_int_equal(rollback_code(c, 21), 0);
 }
 
+static void merge_gate(struct cluster *c, uint32_t edits)
+{
+	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, edits, edits } };
+	worker_want(&c->worker, merge, epoch, 100, 0);
+	end_clear(&c->worker);
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	end_clear(&c->worker);
+}
+
+static struct hash merge_root(struct cluster *c, uint64_t id)
+{
+	struct store_txn *txn = NULL;
+	struct store_merge rec;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_merge_get(txn, id, &rec, &c->e));
+	store_abort(&txn);
+	assert_int_equal(rec.state, STORE_MERGE_STATE_PUBLISHED);
+	return rec.output_root;
+}
+
+/* A memory that was merged anew is in the versions of before alone, and goes with them. */
+static void test_a_replaced_memory_goes_with_its_versions(void **state)
+{
+	struct cluster *c = *state;
+	struct msg msg = { .type = MSG_MERGE_RUN };
+	struct fact f;
+	c->config.edits_per_shard = 2;
+	prepare(c, &f);
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	end_drop(&c->client, MSG_MERGE_STATUS);
+	cluster_advance(c, 100);
+	merge_gate(c, 2);
+	worker_hello(&c->worker, 2);
+	end_clear(&c->worker);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 3);
+	cluster_advance(c, 100);
+	uint64_t epoch = worker_lease(&c->worker, &f.shard), seqs[] = { f.seq, f.seq + 1 };
+	assert_true(hear(&c->worker, f.shard, epoch, 0).retrain);
+	struct commit commit = {
+		.shard = f.shard, .epoch = epoch, .version = 2, .first = 2, .closed = true, .seqs = seqs, .delta = "x"
+	};
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	cluster_advance(c, 100);
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 3);
+	merge_gate(c, 1);
+	assert_int_equal(newest(c), 5);
+	struct hash old = merge_root(c, 1), fresh = merge_root(c, 2);
+	assert_false(hash_equal(&old, &fresh));
+	grace_pass(c);
+	assert_int_equal(collect(c, 1, 0).code, 0);
+	assert_true(is_whole(c, &old));
+	grace_pass(c);
+	assert_int_equal(collect(c, 2, 1).code, 0);
+	assert_false(is_whole(c, &old));
+	assert_true(is_whole(c, &fresh));
+	cluster_restart(c); /* nor does a start need it */
+	assert_true(version_whole(c, 5));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -180,6 +243,7 @@ int main(void)
 		T(test_nothing_is_given_up_where_what_stays_cannot_be_read),
 		T(test_old_versions_go_and_the_newest_stay),
 		T(test_a_version_of_meanwhile_stays),
+		T(test_a_replaced_memory_goes_with_its_versions),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
