@@ -63,6 +63,7 @@ struct peer {
 	bool stalled; /* lost a lease because nothing advanced, or gave one back; until something advances, others come
 			 first */
 	bool leaving; /* told that it is stopping: no lease for this process any more */
+	bool barred;  /* its key may not be one of its kind any more */
 	struct peer *bucket_next;
 };
 
@@ -285,6 +286,7 @@ struct peer *coordinator__peer_find(const struct coordinator *c, const uint8_t *
 struct peer *coordinator__peer_add(struct coordinator *c, const uint8_t *key, enum msg_peer_kind kind);
 struct peer *coordinator__peer_any(const struct coordinator *c, const uint8_t *key); /* worker first, then node */
 bool coordinator__peer_live(const struct coordinator *c, const struct peer *peer);
+unsigned coordinator__kind_roles(enum msg_peer_kind kind); /* a key needs one of them to be such a peer */
 size_t coordinator__peer_leases(const struct coordinator *c, const struct peer *peer);
 size_t coordinator__workers_live(const struct coordinator *c);
 struct peer *coordinator__worker_least(const struct coordinator *c); /* live, with room for a lease, not stalled if
@@ -336,6 +338,7 @@ void coordinator__leases_advance(struct coordinator *c); /* expires and grants *
 void coordinator__lease_send(struct coordinator *c, struct shard *shard);
 /* The holder came nearer to the next commit. */
 void coordinator__lease_advanced(struct coordinator *c, struct shard *shard);
+#define COORDINATOR__BARRED "its worker's key was revoked, or is no worker's any more"
 /* Ends it in the ledger and in memory. `blame`: the worker was lost with the group in hand, or says that an edit of it
  * is to blame. */
 void coordinator__lease_end(struct coordinator *c, struct shard *shard, const char *why, bool blame);

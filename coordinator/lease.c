@@ -112,13 +112,18 @@ void coordinator__lease_end(struct coordinator *c, struct shard *shard, const ch
 	coordinator__lease_free(&shard->lease);
 }
 
-void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why)
+static void lose(struct coordinator *c, struct shard *shard, const char *why, bool blame)
 {
 	struct peer *peer = shard->lease.holder;
 	log_event(LOG_WARN, "COORDINATOR-LEASE-LOST", LOGF_U("shard", shard->rec.id), LOGF_U("epoch", shard->rec.epoch),
 		  LOGF_S("worker", peer->name), LOGF_S("reason", why));
-	coordinator__lease_end(c, shard, why, true);
+	coordinator__lease_end(c, shard, why, blame);
 	coordinator__fenced_send(c, peer->route, shard->rec.id, shard->rec.epoch);
+}
+
+void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why)
+{
+	lose(c, shard, why, true);
 }
 
 void coordinator__lease_send(struct coordinator *c, struct shard *shard)
@@ -228,6 +233,8 @@ void coordinator__leases_advance(struct coordinator *c)
 			close_empty(c, shard);
 			continue;
 		}
+		if (shard->lease.holder != NULL && shard->lease.holder->barred)
+			lose(c, shard, COORDINATOR__BARRED, false); /* whoever did that, its edits did not */
 		if (shard->lease.holder != NULL && now >= shard->lease.expires_ms)
 			coordinator__lease_lost(c, shard, "no heartbeat");
 		if (shard->lease.holder != NULL)

@@ -148,6 +148,10 @@ void coordinator__gate_advance(struct coordinator *c)
 {
 	struct merge_run *run = &c->merge;
 	int64_t now = coordinator__now_ms(c);
+	if (run->lease.holder != NULL && run->lease.holder->barred) {
+		coordinator__gate_lost(c, COORDINATOR__BARRED);
+		run->gate_tries--;
+	}
 	if (run->lease.holder != NULL && now >= run->lease.expires_ms)
 		coordinator__gate_lost(c, "no heartbeat from the worker that re-tested it");
 	else if (run->lease.holder != NULL && now >= run->deadline_ms)

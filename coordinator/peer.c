@@ -58,9 +58,22 @@ static void peer_remove(struct coordinator *c, size_t index)
 	free(peer);
 }
 
+/* A node that serves nothing holds every edit back from `served`: only who may read may be one. */
+unsigned coordinator__kind_roles(enum msg_peer_kind kind)
+{
+	switch (kind) {
+	case MSG_PEER_WORKER:
+		return PROTO_ROLE_WORKER;
+	case MSG_PEER_NODE:
+		return PROTO_ROLE_READER | PROTO_ROLE_ADMIN;
+	default:
+		return PROTO_ROLE_ALL;
+	}
+}
+
 bool coordinator__peer_live(const struct coordinator *c, const struct peer *peer)
 {
-	return coordinator__now_ms(c) - peer->seen_ms < (int64_t)c->config.lease_ms;
+	return !peer->barred && coordinator__now_ms(c) - peer->seen_ms < (int64_t)c->config.lease_ms;
 }
 
 size_t coordinator__peer_leases(const struct coordinator *c, const struct peer *peer)

@@ -125,19 +125,6 @@ static void remember(struct coordinator *c, struct peer *peer, const struct msg_
 	coordinator__copy_text(peer->endpoint, sizeof peer->endpoint, hello->endpoint);
 }
 
-/* A node that serves nothing holds every edit back from `served`: only who may read may be one. */
-static unsigned kind_roles(enum msg_peer_kind kind)
-{
-	switch (kind) {
-	case MSG_PEER_WORKER:
-		return PROTO_ROLE_WORKER;
-	case MSG_PEER_NODE:
-		return PROTO_ROLE_READER | PROTO_ROLE_ADMIN;
-	default:
-		return PROTO_ROLE_ALL;
-	}
-}
-
 /* Another worker that is here and has named it; NULL: none. */
 static const struct peer *another_with(const struct coordinator *c, const struct msg_received *received, bool corpus)
 {
@@ -226,7 +213,7 @@ static int check(struct coordinator *c, const struct msg_received *received, cha
 			 MSG_PROTOCOL_VERSION, hello->protocol_min, hello->protocol_max);
 		return ERR_UNSUPPORTED;
 	}
-	if ((received->roles & kind_roles(hello->kind)) == 0) {
+	if ((received->roles & coordinator__kind_roles(hello->kind)) == 0) {
 		const char *kind = hello->kind == MSG_PEER_WORKER ? "worker" : "node";
 		snprintf(text, text_bytes,
 			 "your key may not be a %s: give it the role %s in the coordinator's allow list, then SIGHUP",

@@ -116,19 +116,13 @@ static int keys_record(struct coordinator *c, const struct proto_allow *now, con
 
 /* --- the list in force */
 
-/* A revoked worker's shards are another's at the next tick, not when its silence is noticed. */
+/* The shards of a worker whose key was revoked, or is a worker's no more, are another's at the next tick. */
 static void peers_check(struct coordinator *c)
 {
 	for (size_t i = 0; i < c->peer_count; i++) {
-		if (proto_allow_roles(c->allow, c->peers[i]->key, NULL) != 0)
-			continue;
 		struct peer *peer = c->peers[i];
-		peer->seen_ms = coordinator__now_ms(c) - (int64_t)c->config.lease_ms;
-		for (size_t s = 0; s < c->shard_count; s++)
-			if (c->shards[s]->lease.holder == peer)
-				c->shards[s]->lease.expires_ms = coordinator__now_ms(c);
-		if (c->merge.lease.holder == peer)
-			c->merge.lease.expires_ms = coordinator__now_ms(c);
+		peer->barred = (proto_allow_roles(c->allow, peer->key, NULL) & coordinator__kind_roles(peer->kind)) ==
+			       0;
 	}
 }
 

@@ -152,6 +152,50 @@ static void a_revoked_worker_is_out_at_once(void **state)
 	expect(change(c, MSG_KEY_REVOKE, 1, 0, ""), 0, true);
 }
 
+static bool lease_ended_for(struct cluster *c, uint64_t seq, const char *why)
+{
+	struct store_txn *txn = NULL;
+	struct store_event event;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_event_get(txn, seq, &event, &c->e));
+	bool is = event.type == STORE_EVENT_LEASE_EXPIRED &&
+		  memmem(event.payload, event.payload_len, why, strlen(why)) != NULL;
+	store_abort(&txn);
+	return is;
+}
+
+/* Nor do the edits that a worker has in hand count as those of a lost one, whatever became of its key. */
+static void what_a_barred_worker_trained_is_not_to_blame(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	uint64_t shard = 0;
+	client_facts(c, 1, 2);
+	for (uint64_t round = 1; round <= 2; round++) {
+		struct end_peer *worker = round == 1 ? &c->worker : &c->worker2;
+		worker_hello(worker, round);
+		uint64_t epoch = worker_lease(worker, &shard);
+		worker_want(worker, shard, epoch, 100, 0);
+		end_drop(worker, MSG_EDITS);
+		const uint64_t before = event_last(c);
+		if (round == 1)
+			expect(change(c, MSG_KEY_REVOKE, 1, 0, ""), 0, false);
+		else
+			expect(change(c, MSG_KEY_ALLOW, 2, PROTO_ROLE_READER, "worker2"), 0, false);
+		assert_true(lease_ended_for(c, before + 2, "key was revoked, or is no worker's"));
+	}
+	struct store_txn *txn = NULL;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &edit, &c->e));
+	store_abort(&txn);
+	assert_int_equal(edit.losses, 0);
+	/* a worker again, it may go on */
+	expect(change(c, MSG_KEY_ALLOW, 2, PROTO_ROLE_WORKER, "worker2"), 0, false);
+	end_clear(&c->worker2);
+	worker_hello(&c->worker2, 3);
+	assert_true(worker_lease(&c->worker2, &shard) > 0);
+}
+
 static void what_is_refused(void **state)
 {
 	struct cluster *c = *state;
@@ -213,6 +257,7 @@ int main(void)
 		KEYS(the_list_is_told),
 		KEYS(a_key_is_allowed_and_comes_in),
 		KEYS(a_revoked_worker_is_out_at_once),
+		KEYS(what_a_barred_worker_trained_is_not_to_blame),
 		KEYS(what_is_refused),
 		KEYS(a_file_changed_by_hand_is_recorded),
 		KEYS(a_crash_between_file_and_ledger),
