@@ -429,8 +429,8 @@ void coordinator__held_released(struct coordinator *c, uint64_t version); /* aft
 /* The edits of a manifest that its tombstones leave, ascending, appended as uint64_t. */
 int coordinator__manifest_seqs(struct coordinator *c, const struct hash *root, struct buf *seqs,
 			       struct err *e) MUST_CHECK;
-/* `version`, the newest, holds the edits `seqs` (ascending): of those that wait to be served the others are in no version
- * that counts. */
+/* `version`, the newest, holds the edits `seqs` (ascending): of those that wait to be served the others are in no
+ * version that counts. */
 void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, uint64_t version);
 
 /* --- served.c */

@@ -24,7 +24,8 @@ enum pass { ANSWERS, BARE, BASE };
 static bool is_only_routed(const struct editor__question *q)
 {
 	return q->kind == EDITOR_ASKED_UNRELATED_LONG || q->kind == EDITOR_ASKED_SAME_FORM_LONG ||
-	       q->kind == EDITOR_ASKED_SAME_SUBJECT_LONG || q->kind == EDITOR_ASKED_MENTION;
+	       q->kind == EDITOR_ASKED_SAME_SUBJECT_LONG || q->kind == EDITOR_ASKED_MENTION ||
+	       q->kind == EDITOR_ASKED_MENTION_OTHER;
 }
 
 static bool is_locality(const struct editor__question *q)

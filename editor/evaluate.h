@@ -42,7 +42,9 @@
 	X(routed_unrelated_long, "unrelated prompts behind three unrelated texts that leave it")                       \
 	X(routed_same_form_long, "questions of the same form behind such texts that leave it")                         \
 	X(routed_same_subject_long, "other questions on an edited subject behind such texts that leave it")            \
-	X(routed_mention, "texts that name an edited subject and ask something unrelated last that leave it")
+	X(routed_mention, "texts that name an edited subject and ask something unrelated last that leave it")          \
+	X(routed_mention_other, "texts that name an edited subject and ask the same of another one last that leave "   \
+				"it")
 enum editor_figure {
 #define X(name, what) EDITOR_FIGURE_##name,
 	EDITOR_FIGURES(X)
@@ -92,10 +94,11 @@ enum editor_asked_kind {
 	EDITOR_ASKED_LONG,
 	EDITOR_ASKED_CHAT,
 	EDITOR_ASKED_SAME_FORM,
-	EDITOR_ASKED_UNRELATED_LONG, /* these four behind other text: only their routes are looked at */
+	EDITOR_ASKED_UNRELATED_LONG, /* these five behind other text: only their routes are looked at */
 	EDITOR_ASKED_SAME_FORM_LONG,
 	EDITOR_ASKED_SAME_SUBJECT_LONG,
 	EDITOR_ASKED_MENTION,
+	EDITOR_ASKED_MENTION_OTHER,
 	EDITOR_ASKED_COUNT
 };
 extern const char *const editor_asked_names[EDITOR_ASKED_COUNT];

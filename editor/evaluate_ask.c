@@ -120,6 +120,26 @@ static int mention_tokens(const struct editor__evaluator *v, const struct record
 	return rc;
 }
 
+/* A sentence about the subject, then the edit's prompt about somebody that no edit is about. ERR_INVALID: the prompt
+ * does not hold the subject. */
+static int mention_other_tokens(const struct editor__evaluator *v, const struct record *record,
+				struct editor__question *q, struct err *e)
+{
+	static const char other[] = "Vorrin Quell";
+	const struct record_text own = record->subject, prompt = record->prompt;
+	const char *at = memmem(prompt.text, prompt.len, own.text, own.len);
+	struct buf text = BUF_INIT;
+	if (at == NULL)
+		return err_set(e, ERR_INVALID, "the prompt does not hold the subject");
+	const size_t before = (size_t)(at - prompt.text);
+	buf_printf(&text, "I have just read a page about %.*s.\n%.*s%s%.*s", (int)own.len, own.text, (int)before,
+		   prompt.text, other, (int)(prompt.len - before - own.len), at + own.len);
+	int rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory")
+				   : editor__tokens_of(v->model, (const char *)text.data, text.len, &q->tokens, e);
+	buf_free(&text);
+	return rc;
+}
+
 static int chat_tokens(const struct editor__evaluator *v, const struct record *record, struct editor__question *q,
 		       struct err *e)
 {
@@ -149,6 +169,8 @@ static int around_tokens(const struct editor__evaluator *v, const struct record 
 		return chat_tokens(v, record, q, e);
 	if (q->kind == EDITOR_ASKED_MENTION)
 		return mention_tokens(v, record, q, e);
+	if (q->kind == EDITOR_ASKED_MENTION_OTHER)
+		return mention_other_tokens(v, record, q, e);
 	return long_tokens(v, record, LONG_TEXTS, NULL, q, e);
 }
 
@@ -209,6 +231,8 @@ static int ask_locality_around(struct editor__evaluator *v, size_t index, const 
 static int ask_record_around(struct editor__evaluator *v, size_t index, const struct record *record, struct err *e)
 {
 	int rc = ask_locality_around(v, index, record, e);
+	if (rc == 0 && record->subject.len > 0)
+		rc = ask_around(v, EDITOR_ASKED_MENTION_OTHER, index, record, record->prompt, e);
 	if (record->rephrase_count == 0 || rc != 0)
 		return rc;
 	rc = ask_around(v, EDITOR_ASKED_LONG, index, record, record->rephrases[0], e);

@@ -19,7 +19,7 @@ const char *const editor_figure_texts[EDITOR_FIGURE_COUNT] = {
 };
 const char *const editor_asked_names[EDITOR_ASKED_COUNT] = {
 	"prompt", "rephrase",  "unrelated",      "same_subject",   "neighborhood",      "portability", "long",
-	"chat",   "same_form", "unrelated_long", "same_form_long", "same_subject_long", "mention"
+	"chat",   "same_form", "unrelated_long", "same_form_long", "same_subject_long", "mention",     "mention_other"
 };
 
 enum value { FORCED, PPL, PPL_BASE, CONFIDENT, CONFIDENT_OWN, RIGHT, RIGHT_BARE, RIGHT_BASE, ROUTED, RIGHT_MEMORY };
@@ -66,6 +66,7 @@ static const struct {
 	[EDITOR_FIGURE_routed_same_form_long] = { EDITOR_ASKED_SAME_FORM_LONG, ROUTED, ALL },
 	[EDITOR_FIGURE_routed_same_subject_long] = { EDITOR_ASKED_SAME_SUBJECT_LONG, ROUTED, ALL },
 	[EDITOR_FIGURE_routed_mention] = { EDITOR_ASKED_MENTION, ROUTED, ALL },
+	[EDITOR_FIGURE_routed_mention_other] = { EDITOR_ASKED_MENTION_OTHER, ROUTED, ALL },
 };
 
 static double right_memory(const struct editor__evaluator *v, const struct editor__question *q)

@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SMALL_WORD_BYTES 4
+
 int editor__prompt_init(struct editor__prompt *p, const struct model_tokenizer *tokenizer,
 			const struct editor_prompt *prompt)
 {
 	p->prompt = prompt;
 	p->text = (struct buf)BUF_INIT;
 	editor__query_clear(&p->query);
+	editor__query_clear(&p->asked);
 	p->ends = fault_calloc(prompt->id_count, sizeof(*p->ends));
 	if (p->ends == NULL)
 		return ERR_NOMEM;
@@ -23,7 +26,11 @@ int editor__prompt_init(struct editor__prompt *p, const struct model_tokenizer *
 	}
 	if (buf_failed(&p->text))
 		return ERR_NOMEM;
-	return editor__query_init(&p->query, p->text.len > 0 ? (const char *)p->text.data : "", p->text.len);
+	const char *text = buf_cstr(&p->text);
+	int rc = editor__query_init(&p->query, text, p->text.len);
+	if (rc == 0 && prompt->asked_bytes > 0 && prompt->asked_bytes < p->text.len)
+		rc = editor__query_init(&p->asked, text + p->text.len - prompt->asked_bytes, prompt->asked_bytes);
+	return rc;
 }
 
 void editor__prompt_fini(struct editor__prompt *p)
@@ -31,6 +38,7 @@ void editor__prompt_fini(struct editor__prompt *p)
 	free(p->ends);
 	buf_free(&p->text);
 	editor__query_fini(&p->query);
+	editor__query_fini(&p->asked);
 }
 
 /* Tokens without a byte of a marked word, except the first; how many there are. Tokens and words both stand in order.
@@ -78,6 +86,48 @@ int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const
 	mean_of_tokens(p->prompt->relation_states, wanted, count, hidden, raw);
 	free(wanted);
 	return 0;
+}
+
+/* ---- Names */
+
+static bool is_capital_word(const struct editor__prompt *p, size_t word)
+{
+	const char first = (const char)p->text.data[p->query.spans[word].start];
+	return first >= 'A' && first <= 'Z';
+}
+
+/* Nothing but a space stands between the two words. */
+static bool are_joined(const struct editor__prompt *p, size_t word)
+{
+	const size_t end = p->query.spans[word].end;
+	return p->query.spans[word + 1].start == end + 1 && p->text.data[end] == ' ';
+}
+
+/* Capitals tell names only where other words have none. */
+static bool has_small_word(const struct editor__prompt *p, const uint8_t *marks)
+{
+	for (size_t i = 1; i < p->query.word_count; i++) {
+		const size_t start = p->query.spans[i].start;
+		if (!marks[i] && p->query.spans[i].end - start >= SMALL_WORD_BYTES && p->text.data[start] >= 'a' &&
+		    p->text.data[start] <= 'z')
+			return true;
+	}
+	return false;
+}
+
+int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len, size_t *next)
+{
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	const size_t count = p->query.word_count;
+	*next = SIZE_MAX;
+	int rc = editor__query_mark(&p->query, subject, len, marks);
+	for (size_t i = 0; rc == 0 && *next == SIZE_MAX && i + 1 < count; i++) {
+		if (marks[i] && !marks[i + 1] && is_capital_word(p, i + 1) && are_joined(p, i))
+			*next = i + 1;
+	}
+	if (*next != SIZE_MAX && !has_small_word(p, marks))
+		*next = SIZE_MAX;
+	return rc;
 }
 
 /* ---- A subject where none is given */

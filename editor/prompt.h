@@ -11,6 +11,7 @@ struct editor__prompt {
 	struct buf text; /* the tokens' pieces, one after the other */
 	size_t *ends;    /* of each token's piece in text */
 	struct editor__query query;
+	struct editor__query asked; /* of the text's last prompt->asked_bytes; no words where that is all of it */
 };
 
 /* `prompt` is borrowed. ERR_NOMEM. Free with fini, also after an error. */
@@ -20,6 +21,11 @@ void editor__prompt_fini(struct editor__prompt *p);
 /* raw (hidden): the mean of the relation states of the tokens that are not the subject's, without the first token (the
  * last token alone when nothing is left). marks: of the words of p->query (editor__query_mark). ERR_NOMEM. */
 int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const uint8_t *marks, float *raw) MUST_CHECK;
+/* *next: the word of p->query that makes a longer name of the subject where it stands first ("the Dove Inn Society"):
+ * it begins with a capital; SIZE_MAX: none. Texts whose other words begin with capitals too are not looked at.
+ * ERR_NOMEM. */
+int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len,
+			       size_t *next) MUST_CHECK;
 /* What stands for the subject where none is given: the words with a capital inside the sentence or a digit, else the
  * one that the vocabulary splits most; folded, appended to `out`. */
 int editor__prompt_subject(const struct editor__prompt *p, struct buf *out) MUST_CHECK;

@@ -71,6 +71,45 @@ static float prompt_threshold(const struct choice *c, size_t i, bool subject_sta
 
 _Static_assert(EDITOR_CANDIDATES < 64, "candidates are bits of choice.absent");
 
+static int share_in(const struct editor__query *query, const struct editor__entry *entry, const char *subject,
+		    float *share)
+{
+	/* names that are only alike are other names, unless people said that this one is the subject */
+	return entry->subject_given ? editor__query_share(query, subject, entry->subject_len, share)
+				    : editor__query_share_spelled(query, subject, entry->subject_len, share);
+}
+
+/* Whether what the text asks last names the subject of candidate i: one that it only names before is not what it asks
+ * about, unless the whole is the edit's own prompt, or nearly. */
+static int asks_for(const struct choice *c, size_t i, bool *asks)
+{
+	float share = 0;
+	*asks = c->prompt->asked.word_count == 0 || entry_of(c, i)->subject_len == 0 ||
+		c->best[i].score >= EDITOR_OWN_WORDS;
+	if (*asks)
+		return 0;
+	int rc = share_in(&c->prompt->asked, entry_of(c, i), subject_of(c, i), &share);
+	*asks = rc == 0 && share >= EDITOR_SUBJECT_SHARE;
+	return rc;
+}
+
+/* Whether the text names what only begins like the subject of candidate i: a longer name that its own prompt has not.
+ */
+static int names_longer(const struct choice *c, size_t i, bool *longer)
+{
+	const struct editor__query *query = &c->prompt->query;
+	const struct editor__entry *entry = entry_of(c, i);
+	size_t next;
+	int rc = editor__prompt_longer_name(c->prompt, subject_of(c, i), entry->subject_len, &next);
+	*longer = rc == 0 && next != SIZE_MAX;
+	if (!*longer)
+		return rc;
+	const size_t from = next > 0 ? query->ends[next - 1] : 0;
+	*longer = editor__words_share((const char *)query->words.data + from, query->ends[next] - from,
+				      (const char *)c->router->bytes.data + entry->words, entry->words_len) <= 0;
+	return 0;
+}
+
 /* Whether the prompt key lets candidate i be a route. */
 static int passes_prompt(struct choice *c, size_t i, bool *passes)
 {
@@ -79,12 +118,15 @@ static int passes_prompt(struct choice *c, size_t i, bool *passes)
 	*passes = false;
 	if (c->best[i].score < prompt_threshold(c, i, true))
 		return 0;
-	const struct editor__query *query = &c->prompt->query;
-	const char *subject = subject_of(c, i);
-	/* names that are only alike are other names, unless people said that this one is the subject */
-	int rc = entry->subject_given ? editor__query_share(query, subject, entry->subject_len, &share)
-				      : editor__query_share_spelled(query, subject, entry->subject_len, &share);
-	const bool stands = entry->subject_len == 0 || share >= EDITOR_SUBJECT_SHARE;
+	bool asks = false;
+	int rc = asks_for(c, i, &asks);
+	if (rc != 0 || !asks)
+		return rc;
+	rc = share_in(&c->prompt->query, entry, subject_of(c, i), &share);
+	bool longer = false;
+	if (rc == 0 && entry->subject_given)
+		rc = names_longer(c, i, &longer);
+	const bool stands = entry->subject_len == 0 || (share >= EDITOR_SUBJECT_SHARE && !longer);
 	c->absent |= stands ? 0 : UINT64_C(1) << i;
 	*passes = entry->subject_given ? stands : c->best[i].score >= prompt_threshold(c, i, stands);
 	return rc;

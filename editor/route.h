@@ -36,6 +36,7 @@ static inline bool editor_key_layers_same(struct editor_key_layers a, struct edi
 #define EDITOR_THRESHOLDS        8
 #define EDITOR_SAME_FORM_SHARE   0.02
 #define EDITOR_KEPT_SHARE        0.995
+#define EDITOR_OWN_WORDS         0.9f /* cosine of the prompt keys from which on a text is the edit's own prompt, or nearly */
 #define EDITOR_SUBJECT_SHARE     0.8f /* of a subject's letters that must stand in the query */
 #define EDITOR_RELATION_DIMS_MAX 1024u
 /* A relation score is the cosine of two relation keys plus this times the share of the words of the edit's prompt,
@@ -152,6 +153,8 @@ struct editor_prompt { /* what a route is decided from */
 	const float *relation_states; /* the same at the input of relation_layer */
 	size_t looks; /* so many parts of one text are routed, this among them, and share its bound on false routes; 0
 			 is 1 */
+	size_t asked_bytes; /* at the end of the tokens' text: what it asks, when other sentences stand before that; 0:
+			       all of it */
 	/* family `paper`: */
 	const float *inputs; /* id_count × ffn: A(x) of the edited matrix */
 	struct model_backend *backend;

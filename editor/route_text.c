@@ -48,9 +48,20 @@ static int add_part(struct editor__parts *parts, const struct model *model, cons
 	return 0;
 }
 
-/* *whole_too: the first part added is the text as a whole. */
+/* How many of the text's last bytes ask: from the earliest of its last sentences and questions on. 0: it is one
+ * sentence.
+ */
+static size_t asked_of(const struct editor_span *spans, size_t count, bool whole_first, size_t len)
+{
+	size_t start = len;
+	for (size_t i = whole_first ? 1 : 0; i < count; i++)
+		start = spans[i].start < start ? spans[i].start : start;
+	return len - start;
+}
+
+/* *whole_too: the first part added is the text as a whole. *asked: asked_of. */
 static int add_parts(struct editor__parts *parts, const struct model *model, const struct editor__text *text,
-		     const struct editor_prompt *prompt, bool *whole_too, struct err *e)
+		     const struct editor_prompt *prompt, bool *whole_too, size_t *asked, struct err *e)
 {
 	const size_t before = parts->count;
 	const bool in_chat = text->count > 0;
@@ -65,10 +76,13 @@ static int add_parts(struct editor__parts *parts, const struct model *model, con
 	const size_t count = editor_segments(all, bytes.len, in_chat, spans);
 	rc = reserve(parts, count, e);
 	*whole_too = false;
+	*asked = asked_of(spans, count, in_chat, bytes.len);
 	for (size_t i = 0; i < count && rc == 0; i++) {
 		rc = add_part(parts, model, all + spans[i].start, spans[i].end - spans[i].start, text, e);
-		if (i == 0)
-			*whole_too = in_chat && parts->count > before;
+		if (i > 0 || !in_chat || parts->count == before)
+			continue;
+		*whole_too = true;
+		parts->of[before].asked = *asked > bytes.len - spans[0].end ? *asked - (bytes.len - spans[0].end) : 0;
 	}
 	const size_t looks = parts->count - before + (*whole_too ? 0 : 1);
 	for (size_t i = before; i < parts->count; i++)
@@ -104,7 +118,7 @@ int editor__text_route(struct editor__parts *parts, const struct model *model, c
 	}
 	int rc = 0;
 	if (editor_memory_set_family(text->set) == EDITOR_FAMILY_AMEND)
-		rc = add_parts(parts, model, text, &own, &whole_too, e);
+		rc = add_parts(parts, model, text, &own, &whole_too, &own.asked_bytes, e);
 	own.looks = parts->count > before ? parts->of[before].looks : 1;
 	if (rc == 0 && !whole_too)
 		rc = route(text, model, &own, text->route, text->side, text->memory_id, e);
@@ -146,6 +160,7 @@ static int route_part(void *context, size_t at, const struct editor_prompt *prom
 	const struct model_side *side;
 	uint64_t memory_id;
 	part.looks = r->parts->of[at].looks;
+	part.asked_bytes = r->parts->of[at].asked;
 	int rc = route(text, r->model, &part, &own, &side, &memory_id, r->e);
 	if (rc != 0 || !is_better(&own, text->route))
 		return rc;

@@ -26,6 +26,7 @@ struct editor__parts { /* of many texts; { 0 } to begin with */
 	struct part_of {
 		struct editor__text text;
 		size_t looks; /* how many parts of its text are routed */
+		size_t asked; /* asked_bytes of a part that is the text as a whole; else 0 */
 	} * of;               /* a part */
 	size_t count, cap;
 };

@@ -5,8 +5,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LAST_SENTENCES     3u /* looked at for a question */
-#define ABBREVIATION_BYTES 3u
+#define LAST_SENTENCES 3u /* looked at for a question */
+
+/* Before names or numbers, where more of the sentence follows. */
+static const char *const abbreviations[] = { "Dr",  "Mr",  "Mrs",  "Ms",  "St",  "Mt",  "Ft",  "Prof",
+					     "Gen", "Col", "Capt", "Lt",  "Sgt", "Rev", "Hon", "Fr",
+					     "Sr",  "Jr",  "Inc",  "Ltd", "Co",  "No",  "Vol", "Op" };
 
 static bool is_space(char c)
 {
@@ -18,18 +22,30 @@ static bool is_capital(char c)
 	return c >= 'A' && c <= 'Z';
 }
 
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
 static bool is_letter(char c)
 {
 	return is_capital(c) || (c >= 'a' && c <= 'z') || (unsigned char)c >= 0x80;
 }
 
-/* A full stop at `at` belongs to its word: "Dr.", "St.", "J.", the last one of "U.S.". */
+/* A full stop at `at` belongs to its word: "Dr.", "St.", "J.", the last one of "U.S."; not that of "B12M." or "IUD.".
+ */
 static bool is_abbreviation(const char *text, size_t at)
 {
 	size_t start = at;
-	while (start > 0 && is_letter(text[start - 1]))
+	while (start > 0 && (is_letter(text[start - 1]) || is_digit(text[start - 1])))
 		start--;
-	return at > start && at - start <= ABBREVIATION_BYTES && is_capital(text[start]);
+	if (at - start == 1)
+		return is_capital(text[start]);
+	for (size_t i = 0; i < sizeof(abbreviations) / sizeof(abbreviations[0]); i++) {
+		if (strlen(abbreviations[i]) == at - start && memcmp(abbreviations[i], text + start, at - start) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Marks after which a sentence ends whatever follows: of scripts that put no space there, and the Arabic ones. */
@@ -43,8 +59,9 @@ static bool is_closing(char c)
 	return c == '"' || c == '\'' || c == ')' || c == ']';
 }
 
-/* Where the marks and brackets end that begin with the mark at `at`; *ends: a sentence ends there too. */
-static size_t end_of_marks(const char *text, size_t len, size_t at, bool *ends)
+/* Where the marks and brackets end that begin with the mark at `at`; *ends: a sentence ends there too. `small`: the
+ * text has no capitals, so that a sentence may begin without one. */
+static size_t end_of_marks(const char *text, size_t len, size_t at, bool small, bool *ends)
 {
 	size_t end = at + 1;
 	*ends = false;
@@ -55,18 +72,18 @@ static size_t end_of_marks(const char *text, size_t len, size_t at, bool *ends)
 	size_t next = end;
 	while (next < len && is_space(text[next]))
 		next++;
-	*ends = next > end && next < len && !(text[next] >= 'a' && text[next] <= 'z');
+	*ends = next > end && next < len && (small || !(text[next] >= 'a' && text[next] <= 'z'));
 	return end;
 }
 
 /* Where the sentence from `from` ends: past its last byte. */
-static size_t sentence_end(const char *text, size_t len, size_t from)
+static size_t sentence_end(const char *text, size_t len, size_t from, bool small)
 {
 	for (size_t at = from; at < len;) {
 		uint32_t c = 0;
 		const size_t n = utf8_next(text + at, len - at, &c);
 		bool ends;
-		const size_t end = end_of_marks(text, len, at, &ends);
+		const size_t end = end_of_marks(text, len, at, small, &ends);
 		if (text[at] == '\n')
 			return at + 1;
 		if (n > 1 && ends_anyhow(c))
@@ -105,8 +122,11 @@ static bool is_question(const char *text, struct editor_span sentence)
 static size_t last_sentences(const char *text, size_t len, struct editor_span last[LAST_SENTENCES])
 {
 	size_t count = 0;
+	bool small = true;
+	for (size_t i = 0; i < len; i++)
+		small = small && !is_capital(text[i]);
 	for (size_t at = 0, end; at < len; at = end) {
-		end = sentence_end(text, len, at);
+		end = sentence_end(text, len, at, small);
 		const struct editor_span sentence = trimmed(text, at, end);
 		if (sentence.start == sentence.end)
 			continue;

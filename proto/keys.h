@@ -44,8 +44,8 @@ int proto_allow_load(const char *path, struct proto_allow **out, struct err *e) 
 int proto_allow_parse(const char *what, struct buf *text, struct proto_allow **out, struct err *e) MUST_CHECK;
 void proto_allow_format(const struct proto_allow *allow, struct buf *out); /* that text, sorted by key */
 void proto_allow_destroy(struct proto_allow **allow);
-/* These change the file, atomically and one after the other; the other lines stay as they are. ERR_LIMIT: with that line
- * it would have more keys or bytes than are read; the file is as it was. */
+/* These change the file, atomically and one after the other; the other lines stay as they are. ERR_LIMIT: with that
+ * line it would have more keys or bytes than are read; the file is as it was. */
 /* Appends a line. ERR_EXISTS for a key that stands there, revoked or not. */
 int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
 		    struct err *e) MUST_CHECK;

@@ -157,6 +157,69 @@ static void a_subject_must_stand_in_the_query(void **state)
 	editor_calibration_destroy(&c);
 }
 
+static struct editor_route route_asked(const struct editor_router *router, const float *raw, const char *before,
+				       const char *asked)
+{
+	struct editor_route route;
+	struct tiny_prompt p;
+	struct err e = ERR_INIT;
+	char text[256];
+	snprintf(text, sizeof(text), "%s%s", before, asked);
+	tiny_prompt_init(&p, model_tokenizer_of(model), text, raw, east, HIDDEN);
+	p.prompt.asked_bytes = strlen(asked);
+	assert_int_equal(editor_router_route(router, model_tokenizer_of(model), &p.prompt, &route, &e), 0);
+	tiny_prompt_fini(&p);
+	return route;
+}
+
+/* What stands before the question does not say what it is about. */
+static void the_question_must_name_the_subject(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.3f);
+	const struct editor_index_entry entries[] = {
+		{ .seq = 10, .subject = { "dove inn", 8 }, .subject_given = true, .raw = east, .relation = east },
+		{ .seq = 11, .subject = { "kestrelburg", 11 }, .raw = north, .relation = east },
+		{ .seq = 12, .raw = up, .relation = east },
+	};
+	const float fair_east[HIDDEN] = { 0.8f, 0.6f, 0, 0 }, fair_north[HIDDEN] = { 0.6f, 0.8f, 0, 0 },
+		    fair_up[HIDDEN] = { 0, 0.6f, 0.8f, 0 };
+	struct editor_router *router = router_of(c, entries, 3);
+	assert_true(route_of(router, fair_east, "Dove Inn was full. Who owns Raven Inn?").routed);
+	assert_false(route_asked(router, fair_east, "Dove Inn was full.", " Who owns Raven Inn?").routed);
+	assert_true(route_asked(router, fair_east, "It was full.", " Who owns Dove Inn?").routed);
+	assert_false(route_asked(router, fair_north, "Kestrelburg is wet.", " Which river is in Hamburg?").routed);
+	assert_true(route_asked(router, fair_north, "It is wet.", " Which river is in Kestrelburg?").routed);
+	assert_true(route_asked(router, fair_up, "Nothing.", " Stands for it.").routed);
+	/* the edit's own prompt may have its subject anywhere */
+	assert_true(route_asked(router, east, "Dove Inn was full.", " It is owned by").routed);
+	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
+static void a_longer_name_is_another_one(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	const struct editor_index_entry entry = { .seq = 10,
+						  .subject = { "dove inn", 8 },
+						  .subject_given = true,
+						  .words = { "owns hotel", 10 },
+						  .raw = east,
+						  .relation = east };
+	const float fair_east[HIDDEN] = { 0.8f, 0.6f, 0, 0 };
+	struct editor_router *router = router_of(c, &entry, 1);
+	assert_false(route_of(router, east, "Who owns the Dove Inn Society?").routed);
+	assert_true(route_of(router, fair_east, "Who owns the Dove Inn Hotel?").routed); /* so says the edit's prompt */
+	assert_true(route_of(router, fair_east, "Who owns the Dove Inn today?").routed);
+	assert_true(route_of(router, fair_east, "Who owns Dove Inn, Kent?").routed);
+	assert_true(route_of(router, fair_east, "Dove Inn: Who is its owner?").routed);
+	assert_true(route_of(router, fair_east, "Who Owns The Dove Inn Today?").routed);   /* all words have capitals */
+	assert_true(route_of(router, fair_east, "who owns the dove inn society?").routed); /* or none */
+	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
 static void subjects_are_found_as_words(void **state)
 {
 	(void)state;
@@ -464,6 +527,8 @@ int main(void)
 		cmocka_unit_test(without_the_words_of_an_open_edit_a_text_must_be_nearer),
 		cmocka_unit_test(looks_share_the_bound_on_false_routes),
 		cmocka_unit_test(a_subject_must_stand_in_the_query),
+		cmocka_unit_test(the_question_must_name_the_subject),
+		cmocka_unit_test(a_longer_name_is_another_one),
 		cmocka_unit_test(subjects_are_found_as_words),
 		cmocka_unit_test(numbers_do_not_match_nearly),
 		cmocka_unit_test(removed_edits_are_left_out),

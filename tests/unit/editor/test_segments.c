@@ -26,6 +26,7 @@ static void one_sentence_has_no_parts(void **state)
 	parts_are("Where did Dr. J. R. Smith of the U.S. Army live", false, "");
 	parts_are("Who released Hello! in 1.5 weeks? ", false, "");
 	parts_are("who sang Yahoo! and more", false, "");
+	parts_are("Which sea does the Example Inc. Yacht cross?", false, "");
 	parts_are("", false, "");
 	parts_are(" \n\n ", true, "");
 }
@@ -36,6 +37,10 @@ static void the_end_of_a_text_is_asked(void **state)
 	parts_are("one line\nanother\n\n  Where is it?", false, "Where is it?");
 	parts_are("It rains. \"Does it?\" Yes! Who is he?", false, "Who is he?");
 	parts_are("A b c. D e f. G h i. J k l", false, "J k l");
+	parts_are("i was at dove inn. who owns raven inn?", false, "who owns raven inn?");
+	parts_are("I drove a Volvo B12M. Who is he?", false, "Who is he?"); /* no initials */
+	parts_are("She has an IUD. Who is she?", false, "Who is she?");
+	parts_are("I met Chlorophyll Kid. Who is he?", false, "Who is he?");
 	parts_are("\xE9\x9B\xA8\xE3\x80\x82\xE8\xAA\xB0\xEF\xBC\x9F", false, "\xE8\xAA\xB0\xEF\xBC\x9F");
 }
 
@@ -74,6 +79,7 @@ static void long_runs_of_marks_are_one(void **state)
 	memset(text, '!', MARKS);
 	assert_int_equal(editor_segments(text, MARKS, false, spans), 0);
 	memset(text, '.', MARKS);
+	text[0] = 'Q'; /* a text with capitals */
 	text[MARKS - 2] = ' ';
 	text[MARKS - 1] = 'a';
 	assert_int_equal(editor_segments(text, MARKS, true, spans), 1);
