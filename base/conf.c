@@ -181,6 +181,43 @@ void conf_fini(const struct conf_table *table, void *values)
 	}
 }
 
+static bool same_value(const struct conf_item *item, const void *a, const void *b)
+{
+	const void *x = value_in(item, a), *y = value_in(item, b);
+	switch (item->type) {
+	case CONF_BOOL:
+		return *(const bool *)x == *(const bool *)y;
+	case CONF_INT:
+		return *(const int64_t *)x == *(const int64_t *)y;
+	case CONF_REAL:
+		return memcmp(x, y, sizeof(double)) == 0;
+	case CONF_STRING:
+		return strcmp(*(char *const *)x, *(char *const *)y) == 0;
+	case CONF_CHOICE:
+		return *(const int *)x == *(const int *)y;
+	}
+	return true;
+}
+
+const struct conf_item *conf_changed(const struct conf_table *table, const void *values, const char *prefix)
+{
+	const struct conf_item *changed = NULL;
+	struct err ignored = ERR_INIT;
+	void *defaults = fault_calloc(1, table->struct_bytes);
+	if (defaults == NULL || conf_init(table, defaults, &ignored) != 0) {
+		free(defaults);
+		return NULL;
+	}
+	for (size_t i = 0; i < table->item_count && changed == NULL; i++) {
+		const struct conf_item *item = &table->items[i];
+		if (strncmp(item->name, prefix, strlen(prefix)) == 0 && !same_value(item, values, defaults))
+			changed = item;
+	}
+	conf_fini(table, defaults);
+	free(defaults);
+	return changed;
+}
+
 int conf_set(const struct conf_table *table, void *values, const char *name, const char *text, struct err *e)
 {
 	const struct conf_item *item = find(table, name, strlen(name));

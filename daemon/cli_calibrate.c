@@ -123,6 +123,9 @@ static int options_fill(struct calibration *c, bool search, struct calibrate_opt
 	int rc = 0;
 	if (config->model[0] == '\0')
 		return err_set(e, ERR_INVALID, CLI_NEEDS_MODEL);
+	rc = daemon_family_check(config, e);
+	if (rc != 0)
+		return rc;
 	o->family = daemon_family(config);
 	if (o->family == EDITOR_FAMILY_PAPER && o->relation_head != NULL)
 		return err_set(e, ERR_INVALID, "--relation-head is of family amend: family paper routes by gaps alone");

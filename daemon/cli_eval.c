@@ -7,6 +7,7 @@
 #include "daemon/eval_file.h"
 #include "daemon/roles.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -130,6 +131,8 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 		rc = err_set(e, ERR_INVALID, "--separate trains here: it does not go with --version");
 	if (rc == 0 && ev->version != NULL)
 		rc = cli_version_parse(ev->version, &version, e);
+	else if (rc == 0)
+		rc = daemon_family_check(&ev->cli->config, e);
 	*o = (struct eval_options){ .format = format,
 				    .edits = edits,
 				    .probes = probes,
@@ -219,6 +222,15 @@ static int measure(struct eval *ev, struct eval_options *o, struct err *e)
 	return rc;
 }
 
+static bool has_merged(const struct proto_manifest *manifest)
+{
+	for (size_t i = 0; i < manifest->memory_count; i++) {
+		if (manifest->memories[i].kind == PROTO_MEMORY_MERGED)
+			return true;
+	}
+	return false;
+}
+
 /* Measures a published version: its memories are pulled and read by the same engine as a node's. */
 static int cluster_run(struct eval *ev, struct eval_options *o, struct err *e)
 {
@@ -232,16 +244,22 @@ static int cluster_run(struct eval *ev, struct eval_options *o, struct err *e)
 		rc = cli_manifest_pull(ev->cli, version, &manifest, e);
 	if (rc != 0)
 		return rc;
-	rc = model_open(o->model, &options, &model, e);
+	const bool merged = ev->set != NULL && strcmp(ev->set, "merged") == 0;
+	if (merged && !has_merged(&manifest.manifest))
+		rc = err_set(e, ERR_NOT_FOUND,
+			     "--set merged: version %" PRIu64 " has no merged memory; `amend merge run` makes one",
+			     manifest.manifest.version);
+	if (rc == 0)
+		rc = model_open(o->model, &options, &model, e);
 	if (rc == 0)
 		rc = cli_set_pull(ev->cli, &manifest, model_digest(model), model_shape_of(model), &set, e);
 	cli_manifest_free(&manifest);
 	if (rc == 0) {
 		o->open_model = model;
 		o->set = set;
-		o->set_kind = ev->set == NULL                  ? editor_memory_set_default(set)
-			      : strcmp(ev->set, "merged") == 0 ? EDITOR_SET_MERGED
-							       : EDITOR_SET_RETRIEVE;
+		o->set_kind = ev->set == NULL ? editor_memory_set_default(set)
+			      : merged        ? EDITOR_SET_MERGED
+					      : EDITOR_SET_RETRIEVE;
 		o->seq_of = seq_of;
 		o->seq_context = ev;
 		rc = measure(ev, o, e);

@@ -16,6 +16,19 @@ enum wise_mode daemon_wise_mode(const struct daemon_config *config)
 	return modes[config->wise_mode];
 }
 
+int daemon_family_check(const struct daemon_config *config, struct err *e)
+{
+	const bool paper = daemon_family(config) == EDITOR_FAMILY_PAPER;
+	const struct conf_item *other = conf_changed(&daemon_config_table, config, paper ? "train." : "wise.");
+	if (other == NULL)
+		return 0;
+	const char *flag = other->flag != NULL ? other->flag : other->name;
+	return paper ? err_set(e, ERR_INVALID,
+			       "--%s is of family amend: family paper trains by wise.rate and wise.steps", flag)
+		     : err_set(e, ERR_INVALID, "--%s is of family paper: give --family paper too, or leave it out",
+			       flag);
+}
+
 void daemon_wise_config(const struct daemon_config *c, struct editor_wise_config *out)
 {
 	*out = (struct editor_wise_config){

@@ -13,6 +13,8 @@ enum wise_mode {
 
 enum editor_family daemon_family(const struct daemon_config *config);
 enum wise_mode daemon_wise_mode(const struct daemon_config *config);
+/* ERR_INVALID names a setting that was given and that the family does not have. */
+int daemon_family_check(const struct daemon_config *config, struct err *e) MUST_CHECK;
 void daemon_wise_config(const struct daemon_config *config, struct editor_wise_config *out);
 
 #endif

@@ -51,6 +51,18 @@ case_help() {
 	expect_error 2 'frobnicate'
 }
 
+# What a family does not have is not ignored in silence.
+case_settings_of_the_other_family() {
+	try "$BIN/amend" eval run "$ROOT/examples/zsre-100.jsonl" --model none --alpha 3
+	expect_error 2 '--alpha is of family paper'
+	try "$BIN/amend" eval run "$ROOT/examples/zsre-100.jsonl" --model none --no-prefixes
+	expect_error 2 '--prefixes is of family paper'
+	try "$BIN/amend" eval run "$ROOT/examples/zsre-100.jsonl" --model none --family paper --train.rate 0.5
+	expect_error 2 '--train.rate is of family amend'
+	try "$BIN/amend" calibrate --out "$WORK/none.cal" --model none --rho 0.5
+	expect_error 2 '--rho is of family paper'
+}
+
 case_errors_are_escaped() {
 	local red=$'\e[31mred' line words
 	for line in amend "amendd node --config" amendd amend-merge "amend-merge --model m --output o --plan"; do
@@ -164,4 +176,4 @@ case_manifests() {
 	fi
 }
 
-for name in version spinning_is_bounded help errors_are_escaped sample config_errors completion key manifests; do run_case "$name"; done
+for name in version spinning_is_bounded help errors_are_escaped settings_of_the_other_family sample config_errors completion key manifests; do run_case "$name"; done

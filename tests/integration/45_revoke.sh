@@ -98,6 +98,8 @@ case_a_merged_memory_forgets() {
 	try amend edit import "$FACTS"
 	expect_ok
 	wait_served 90
+	try amend eval run "$FACTS" --model "$TINY" --version latest --set merged --quick --probes 0
+	expect_error 3 'no merged memory'
 	try amend --timeout $((60 * SLOW)) -q merge run
 	expect_ok
 	old=$(merged_memory)

@@ -68,6 +68,26 @@ static void sets(void **state)
 	conf_fini(&table, &s);
 }
 
+static void finds_what_was_changed(void **state)
+{
+	(void)state;
+	static const char *const values[][2] = {
+		{ "verbose", "true" },    { "merge.every_edits", "9" }, { "model", "x" },
+		{ "merge.rate", "0.25" }, { "merge.disk.folder", "" },  { "backend", "cpu" }
+	};
+	struct err e = ERR_INIT;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		struct settings s = { 0 };
+		assert_ok(&e, conf_init(&table, &s, &e));
+		assert_null(conf_changed(&table, &s, ""));
+		assert_ok(&e, conf_set(&table, &s, values[i][0], values[i][1], &e));
+		assert_string_equal(conf_changed(&table, &s, "")->name, values[i][0]);
+		const bool of_merge = strncmp(values[i][0], "merge.", 6) == 0;
+		assert_int_equal(conf_changed(&table, &s, "merge.") != NULL, of_merge);
+		conf_fini(&table, &s);
+	}
+}
+
 static void flags(void **state)
 {
 	(void)state;
@@ -235,10 +255,15 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),     cmocka_unit_test(sets),
-		cmocka_unit_test(flags),        WITH_FOLDER(loads),
-		WITH_FOLDER(load_errors),       WITH_FOLDER(prints_what_it_reads),
-		cmocka_unit_test(help_by_role), WITH_FOLDER(out_of_memory),
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(sets),
+		cmocka_unit_test(finds_what_was_changed),
+		cmocka_unit_test(flags),
+		WITH_FOLDER(loads),
+		WITH_FOLDER(load_errors),
+		WITH_FOLDER(prints_what_it_reads),
+		cmocka_unit_test(help_by_role),
+		WITH_FOLDER(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
