@@ -31,6 +31,7 @@ struct import {
 	struct buf group;   /* of the record taken last; empty: none */
 	size_t group_first; /* where that group begins in the batch */
 	bool group_bad;     /* what comes of it is refused with it */
+	struct buf groups;  /* uint64_t each, hash_short: names of the groups that other records have ended */
 	bool whole;         /* read to its end */
 	struct buf seqs;    /* uint64_t each: what --wait waits for */
 	uint64_t accepted, duplicates, superseding, refused, bad_lines, lines;
@@ -161,10 +162,23 @@ static bool in_group(const struct import *im, const char *name, size_t len)
 	return len > 0 && im->group.len == len && memcmp(im->group.data, name, len) == 0;
 }
 
+static bool has_ended(const struct import *im, uint64_t name)
+{
+	const uint64_t *names = (const void *)im->groups.data;
+	for (size_t i = 0; i < im->groups.len / sizeof(*names); i++) {
+		if (names[i] == name)
+			return true;
+	}
+	return false;
+}
+
 static void group_enter(struct import *im, const char *name, size_t len)
 {
 	if (in_group(im, name, len))
 		return;
+	const uint64_t before = hash_short(HASH_SHORT_INIT, im->group.data, im->group.len);
+	if (im->group.len > 0 && !has_ended(im, before))
+		buf_append(&im->groups, &before, sizeof(before));
 	buf_clear(&im->group);
 	if (len > 0)
 		buf_append(&im->group, name, len);
@@ -172,9 +186,15 @@ static void group_enter(struct import *im, const char *name, size_t len)
 	im->group_bad = false;
 }
 
+/* A group that goes on behind other records: its beginning may have been sent. */
+static bool group_goes_on(const struct import *im, const char *name, size_t len)
+{
+	return len > 0 && has_ended(im, hash_short(HASH_SHORT_INIT, name, len));
+}
+
 static void group_complain(struct import *im, size_t line_no, const char *why)
 {
-	char text[160];
+	char text[256];
 	snprintf(text, sizeof text, "refused with its group: %s", why);
 	complain(im, line_no, text, strlen(text));
 	im->refused++;
@@ -217,6 +237,12 @@ static int record_take(struct import *im, const struct import_row *row, struct e
 {
 	const struct record_text *group = &row->record->group;
 	group_enter(im, group->text, group->len);
+	if (group_goes_on(im, group->text, group->len)) {
+		group_complain(im, row->line_no,
+			       "its records must follow one another; those before were taken without it: `amend edit "
+			       "revoke --group` takes them back");
+		return 0;
+	}
 	if (!fits(im, row)) {
 		int rc = batch_send(im, group->len > 0 ? im->group_first : im->record_count, e);
 		if (rc != 0)
@@ -232,8 +258,9 @@ static int record_take(struct import *im, const struct import_row *row, struct e
 	im->records[im->record_count].len = row->len;
 	im->records[im->record_count++].line_no = row->line_no;
 	buf_append(&im->bytes, row->text, row->len);
-	return buf_failed(&im->bytes) || buf_failed(&im->group) ? err_set(e, ERR_NOMEM, "out of memory for a batch")
-								: 0;
+	return buf_failed(&im->bytes) || buf_failed(&im->group) || buf_failed(&im->groups)
+		       ? err_set(e, ERR_NOMEM, "out of memory for a batch")
+		       : 0;
 }
 
 /* How many edits there will be, by how much of the file those so far took; 0 for a pipe. */
@@ -363,6 +390,7 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 	import_close(&file);
 	buf_free(&im->bytes);
 	buf_free(&im->group);
+	buf_free(&im->groups);
 	buf_free(&im->seqs);
 	free(im);
 	return status != CLI_OK ? status : waited;

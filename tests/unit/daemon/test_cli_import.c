@@ -166,6 +166,20 @@ static void a_group_goes_in_one_batch(void **state)
 	assert_string_equal(cli_out(w), "revoked 90 edits, no version has held them\n");
 }
 
+static void a_group_that_goes_on_behind_others_is_refused_from_there(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_FAILED, "edit", "import",
+	       group_write(w, 4, 2,
+			   "{\"prompt\":\"Alone?\",\"target_new\":\"x\"}\n"
+			   "{\"prompt\":\"Late?\",\"target_new\":\"x\",\"group\":\"g\"}\n"
+			   "{\"prompt\":\"Later?\",\"target_new\":\"x\",\"group\":\"g\"}\n"),
+	       "-o", "json");
+	cli_expect_err(w, "facts.jsonl:6: refused with its group: its records must follow one another");
+	cli_expect_err(w, "facts.jsonl:7: refused with its group: its records must follow one another");
+	cli_expect_out(w, "\"accepted\":5");
+}
+
 static void a_group_with_a_bad_line_or_too_many_is_refused(void **state)
 {
 	struct cli_world *w = *state;
@@ -411,6 +425,7 @@ int main(void)
 		WORLD(a_refused_edit_names_its_line),
 		WORLD(a_group_goes_in_one_batch),
 		WORLD(a_group_with_a_bad_line_or_too_many_is_refused),
+		WORLD(a_group_that_goes_on_behind_others_is_refused_from_there),
 		WORLD(what_is_superseded_is_said),
 		WORLD(an_interrupt_keeps_what_was_accepted),
 		WORLD(a_full_queue_is_waited_for),
