@@ -93,7 +93,11 @@ static void write_text(const struct node_call *call, const struct node_sequence 
 	text_append(&text, &whole);
 	if (buf_failed(&text) || buf_failed(&whole))
 		w->out->failed = true; /* becomes status 500 */
-	json_w_strn(w, text.len > 0 ? (const char *)text.data : "", text.len);
+	const char *bytes = buf_cstr(&text);
+	size_t from = 0; /* targets follow a prompt behind a space; a chat's message has nothing before it */
+	while (call->request->chat && from < text.len && (bytes[from] == ' ' || bytes[from] == '\n'))
+		from++;
+	json_w_strn(w, bytes + from, text.len - from);
 	buf_free(&text);
 	buf_free(&whole);
 }

@@ -109,6 +109,13 @@ static int check_real(const char *field, float value, float min, float max, stru
 
 int editor_config_check(const struct editor_config *c, const struct model_shape *shape, struct err *e)
 {
+	if (c->prompt_layer >= 1 && c->relation_layer >= 1 &&
+	    (c->layer < c->prompt_layer || c->layer < c->relation_layer))
+		return err_set(
+			e, ERR_INVALID,
+			"layer is %zu: it may not lie below prompt_layer (%zu) and relation_layer (%zu), by whose "
+			"states routes are decided",
+			c->layer, c->prompt_layer, c->relation_layer);
 	const struct {
 		const char *field;
 		size_t value, min, max;

@@ -90,6 +90,9 @@ static int asks_for(const struct choice *c, size_t i, bool *asks)
 		return 0;
 	int rc = share_in(&c->prompt->asked, entry_of(c, i), subject_of(c, i), &share);
 	*asks = rc == 0 && share >= EDITOR_SUBJECT_SHARE;
+	if (rc == 0 && !*asks) /* a name may hold what ends a sentence: "Tesagure! Bukatsu-mono" */
+		rc = editor__query_stands_behind(&c->prompt->query, subject_of(c, i), entry_of(c, i)->subject_len,
+						 c->prompt->text.len - c->prompt->prompt->asked_bytes, asks);
 	return rc;
 }
 

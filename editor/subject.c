@@ -174,17 +174,39 @@ static int match_next(void *context, const char *word, size_t len)
 	return 0;
 }
 
-/* Marks the words of the first place where the subject stands word by word. */
-static int mark_whole(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks, bool *found)
+/* marks: 1 where the subject begins and stands word by word; *words: how many it has. */
+static int mark_places(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks,
+		       size_t *words)
 {
 	struct marking m = { .query = query, .marks = marks };
 	memset(marks, 1, query->word_count);
 	int rc = text_words(subject, len, match_next, &m);
+	*words = m.at;
+	return rc;
+}
+
+int editor__query_stands_behind(const struct editor__query *query, const char *subject, size_t len, size_t from,
+				bool *stands)
+{
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	size_t words = 0;
+	int rc = mark_places(query, subject, len, marks, &words);
+	*stands = false;
+	for (size_t i = 0; rc == 0 && words > 0 && i < query->word_count; i++)
+		*stands = *stands || (marks[i] && query->spans[i + words - 1].end > from);
+	return rc == ERR_NOMEM ? rc : 0;
+}
+
+/* Marks the words of the first place where the subject stands word by word. */
+static int mark_whole(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks, bool *found)
+{
+	size_t words = 0;
+	int rc = mark_places(query, subject, len, marks, &words);
 	const uint8_t *first = rc == 0 ? memchr(marks, 1, query->word_count) : NULL;
 	const size_t at = first != NULL ? (size_t)(first - marks) : 0;
 	*found = first != NULL;
 	memset(marks, 0, query->word_count);
-	memset(marks + at, 1, *found ? m.at : 0);
+	memset(marks + at, 1, *found ? words : 0);
 	return rc;
 }
 

@@ -29,6 +29,9 @@ int editor__query_share(const struct editor__query *query, const char *subject, 
 /* The same where only a word that is spelled alike is a match. */
 int editor__query_share_spelled(const struct editor__query *query, const char *subject, size_t len,
 				float *share) MUST_CHECK;
+/* Whether the subject stands word by word at a place of the text that ends behind byte `from`. ERR_NOMEM. */
+int editor__query_stands_behind(const struct editor__query *query, const char *subject, size_t len, size_t from,
+				bool *stands) MUST_CHECK;
 /* marks[i] = 1 for the query's words that are the subject's: those of the first place where it stands word by word,
  * else all that are like one of its words of EDITOR__SUBJECT_WORD_BYTES or more. `marks` has room for word_count. */
 #define EDITOR__SUBJECT_WORD_BYTES 3

@@ -191,6 +191,8 @@ static void the_question_must_name_the_subject(void **state)
 	assert_false(route_asked(router, fair_north, "Kestrelburg is wet.", " Which river is in Hamburg?").routed);
 	assert_true(route_asked(router, fair_north, "It is wet.", " Which river is in Kestrelburg?").routed);
 	assert_true(route_asked(router, fair_up, "Nothing.", " Stands for it.").routed);
+	/* a mark inside a name ends no question */
+	assert_true(route_asked(router, fair_east, "Who owns the Dove", " Inn? Thanks.").routed);
 	/* the edit's own prompt may have its subject anywhere */
 	assert_true(route_asked(router, east, "Dove Inn was full.", " It is owned by").routed);
 	editor_router_destroy(&router);
