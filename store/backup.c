@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "store/env.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define UNFINISHED  "/unfinished"
 #define STEP_CHUNKS 64 /* read at once, so that no read transaction is held while the copy is synced: 4 MB */
 
 static int path_make(char out[PATH_MAX], const char *folder, const char *name, struct err *e)
@@ -21,24 +23,110 @@ static int path_make(char out[PATH_MAX], const char *folder, const char *name, s
 		       : err_set(e, ERR_INVALID, "backup: its path is longer than %d bytes", PATH_MAX);
 }
 
-/* What an earlier copy that was cut short has left, and nothing else. */
-static int part_remove(const char *part, struct err *e)
+/* --- FOLDER.part: it is ours while we hold its lock, and an unfinished copy while UNFINISHED is in it. */
+
+static int part_unlink(const char *part, const char *name, struct err *e)
+{
+	char path[PATH_MAX];
+	int rc = path_make(path, part, name, e);
+	if (!rc && unlink(path) && errno != ENOENT && errno != ENOTDIR)
+		rc = err_errno(e, ERR_IO, errno, "backup: removing %s", path);
+	return rc;
+}
+
+static int part_rmdir(const char *part, const char *name, struct err *e)
+{
+	char path[PATH_MAX];
+	int rc = path_make(path, part, name, e);
+	if (!rc && rmdir(path) && errno != ENOENT)
+		rc = err_errno(e, ERR_IO, errno, "backup: %s is in the way: remove it", path);
+	return rc;
+}
+
+/* What a copy has left, but for the two files that say whose the folder is. */
+static int part_clear(const char *part, struct err *e)
 {
 	static const char *const files[] = { "/ledger/data.mdb", "/ledger/lock.mdb", "/blobs/data.mdb",
-					     "/blobs/lock.mdb", "/lock" };
-	static const char *const folders[] = { "/ledger", "/blobs", "" };
-	char path[PATH_MAX];
+					     "/blobs/lock.mdb" };
 	int rc = 0;
-	for (size_t i = 0; !rc && i < sizeof(files) / sizeof(files[0]); i++) {
-		rc = path_make(path, part, files[i], e);
-		if (!rc && unlink(path) && errno != ENOENT && errno != ENOTDIR)
-			rc = err_errno(e, ERR_IO, errno, "backup: removing %s", path);
+	for (size_t i = 0; !rc && i < sizeof(files) / sizeof(files[0]); i++)
+		rc = part_unlink(part, files[i], e);
+	if (!rc)
+		rc = part_rmdir(part, "/ledger", e);
+	return rc ? rc : part_rmdir(part, "/blobs", e);
+}
+
+static int part_remove(const char *part, struct err *e)
+{
+	int rc = part_clear(part, e);
+	if (!rc)
+		rc = part_unlink(part, UNFINISHED, e);
+	if (!rc)
+		rc = part_unlink(part, "/lock", e);
+	return rc ? rc : part_rmdir(part, "", e);
+}
+
+/* Only what a copy that was cut short has left is cleared, never a data folder that has this name. */
+static int part_check(const char *part, struct err *e)
+{
+	bool unfinished = false, filled = false, alien = false;
+	DIR *dir = opendir(part);
+	if (!dir)
+		return errno == ENOENT ? 0 : err_errno(e, ERR_IO, errno, "backup: looking into %s", part);
+	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+		const char *name = entry->d_name;
+		if (strcmp(name, UNFINISHED + 1) == 0)
+			unfinished = true;
+		else if (strcmp(name, "ledger") == 0 || strcmp(name, "blobs") == 0)
+			filled = true;
+		else if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, "lock") != 0)
+			alien = true;
 	}
-	for (size_t i = 0; !rc && i < sizeof(folders) / sizeof(folders[0]); i++) {
-		rc = path_make(path, part, folders[i], e);
-		if (!rc && rmdir(path) && errno != ENOENT)
-			rc = err_errno(e, ERR_IO, errno, "backup: %s is in the way: remove it", path);
-	}
+	closedir(dir);
+	return alien || (filled && !unfinished)
+		       ? err_set(e, ERR_EXISTS,
+				 "backup: %s is in the way, and no unfinished copy: remove it, or name another folder",
+				 part)
+		       : 0;
+}
+
+/* The lock is of the folder that has the name now: another copy may have been done, or given up, in between. */
+static bool lock_is_of(const char *part, const struct store__lock *lock)
+{
+	char path[PATH_MAX];
+	struct stat ours, there;
+	return snprintf(path, sizeof(path), "%s/lock", part) < (int)sizeof(path) && !fstat(lock->fd, &ours) &&
+	       !stat(path, &there) && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+static int part_mark(const char *part, struct err *e)
+{
+	char path[PATH_MAX];
+	int rc = path_make(path, part, UNFINISHED, e);
+	if (rc)
+		return rc;
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_open(e, errno, "backup: making %s", path);
+	close(fd);
+	return file_sync_folder(part, e);
+}
+
+static int part_lock(const char *part, struct store__lock *lock, struct err *e)
+{
+	int rc = part_check(part, e);
+	if (!rc)
+		rc = store__folder_open(part, lock, e); /* refuses network file systems, too */
+	if (!rc && !lock_is_of(part, lock))
+		rc = err_set(e, ERR_BUSY, "backup: %s: another copy was being made: try again", part);
+	if (!rc)
+		rc = part_check(part, e);
+	if (!rc)
+		rc = part_mark(part, e);
+	if (!rc)
+		rc = part_clear(part, e);
+	if (rc)
+		store__folder_close(lock);
 	return rc;
 }
 
@@ -177,9 +265,7 @@ static int part_fill(struct store *store, const char *part, const atomic_bool *s
 		     struct err *e)
 {
 	struct store copy = { .folder = (char *)part, .env = store->env, .lock = { .fd = -1 } };
-	int rc = store__folder_open(part, &copy.lock, e); /* refuses network file systems, too */
-	if (!rc)
-		rc = copy_ledger(store, part, e);
+	int rc = copy_ledger(store, part, e);
 	if (!rc && fault_point("store.backup.ledger"))
 		rc = err_set(e, ERR_FAULT, "backup: fault planted behind the ledger");
 	if (!rc)
@@ -189,7 +275,6 @@ static int part_fill(struct store *store, const char *part, const atomic_bool *s
 	if (!rc)
 		rc = copy_count(part, tally, e);
 	store__env_close(&copy.blobs);
-	store__folder_close(&copy.lock);
 	return rc;
 }
 
@@ -199,9 +284,7 @@ static int part_mark_restored(struct store *store, const char *part, struct err 
 	struct store copy = { .folder = (char *)part, .env = store->env, .lock = { .fd = -1 } };
 	struct store_txn *txn = NULL;
 	struct buf id = BUF_INIT;
-	int rc = store__folder_open(part, &copy.lock, e);
-	if (!rc)
-		rc = store__env_open(part, STORE__LEDGER, false, 0, &copy.ledger, e);
+	int rc = store__env_open(part, STORE__LEDGER, false, 0, &copy.ledger, e);
 	if (!rc)
 		rc = store_begin(&copy, &txn, e);
 	if (!rc)
@@ -218,7 +301,6 @@ static int part_mark_restored(struct store *store, const char *part, struct err 
 	}
 	store_abort(&txn);
 	store__env_close(&copy.ledger);
-	store__folder_close(&copy.lock);
 	buf_free(&id);
 	return rc;
 }
@@ -230,13 +312,16 @@ static int part_place(const char *part, const char *folder, struct err *e)
 		return err_errno(e, errno == ENOTEMPTY || errno == EEXIST ? ERR_EXISTS : ERR_IO, errno,
 				 "backup folder %s: putting %s in its place", folder, part);
 	int rc = path_make(above, folder, "/..", e);
-	return rc ? rc : file_sync_folder(above, e);
+	if (!rc)
+		rc = file_sync_folder(above, e);
+	return rc ? rc : part_unlink(folder, UNFINISHED, e);
 }
 
 static int copy_make(struct store *store, const char *folder, const atomic_bool *stop, bool restored,
 		     struct store_backup_tally *out, struct err *e)
 {
 	char part[PATH_MAX];
+	struct store__lock lock;
 	memset(out, 0, sizeof(*out));
 	if (!store->ledger)
 		return err_set(e, ERR_UNSUPPORTED, "data folder %s: holds no ledger: it is a cache", store->folder);
@@ -247,7 +332,7 @@ static int copy_make(struct store *store, const char *folder, const atomic_bool 
 	if (!rc)
 		rc = place_check(folder, e);
 	if (!rc)
-		rc = part_remove(part, e);
+		rc = part_lock(part, &lock, e);
 	if (rc)
 		return rc;
 	atomic_fetch_add(&store->backup_count, 1);
@@ -261,6 +346,7 @@ static int copy_make(struct store *store, const char *folder, const atomic_bool 
 		struct err ignored = ERR_INIT;
 		(void)part_remove(part, &ignored); /* else the next copy does */
 	}
+	store__folder_close(&lock);
 	return rc;
 }
 

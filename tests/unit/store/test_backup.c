@@ -174,9 +174,71 @@ static void test_a_copy_that_was_cut_short_is_none(void **state)
 	assert_int_equal(mkdir(part, 0700), 0);
 	test_path(theirs, part, "letter");
 	test_file_write(theirs, "mine\n");
-	FAILS(ERR_IO, store_backup(f->store, folder, NULL, &tally, &f->e));
+	FAILS(ERR_EXISTS, store_backup(f->store, folder, NULL, &tally, &f->e));
 	assert_true(is_there(theirs));
 	FAILS(ERR_INVALID, store_backup(f->store, "", NULL, &tally, &f->e));
+}
+
+/* A data folder of that name is not what a copy has left, in use or not. */
+static void test_a_data_folder_is_not_cleared(void **state)
+{
+	struct fixture *f = *state;
+	struct store_backup_tally tally;
+	struct store *other = NULL;
+	char folder[TEST_PATH_BYTES], part[TEST_PATH_BYTES];
+	OK(f, publish(f->store, 1, &f->e));
+	place(f, "copy", folder);
+	place(f, "copy.part", part);
+	OK(f, store_open(part, &f->options, &other, &f->e));
+	OK(f, publish(other, 1, &f->e));
+	OK(f, publish(other, 2, &f->e));
+	FAILS(ERR_EXISTS, store_backup(f->store, folder, NULL, &tally, &f->e));
+	OK(f, publish(other, 3, &f->e));
+	store_close(&other);
+	FAILS(ERR_EXISTS, store_backup(f->store, folder, NULL, &tally, &f->e));
+	assert_int_equal(copy_check(f, part), 3);
+}
+
+struct copy {
+	struct fixture *f;
+	char folder[TEST_PATH_BYTES];
+	struct err e;
+	int rc;
+};
+
+static void *copy_run(void *context)
+{
+	struct copy *copy = context;
+	struct store_backup_tally tally;
+	copy->rc = store_backup(copy->f->store, copy->folder, NULL, &tally, &copy->e);
+	return NULL;
+}
+
+/* Two copies to one folder at once: the second touches nothing of the first. */
+static void test_a_copy_that_is_being_made_is_left_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct store_backup_tally tally;
+	struct copy copy = { .f = f };
+	char ledger[TEST_PATH_BYTES], unfinished[TEST_PATH_BYTES];
+	pthread_t thread;
+	int64_t since = 0;
+	for (uint64_t v = 1; v <= 10; v++)
+		OK(f, publish(f->store, v, &f->e));
+	place(f, "copy", copy.folder);
+	place(f, "copy.part/ledger/data.mdb", ledger);
+	place(f, "copy/unfinished", unfinished);
+	OK(f, fault_arm("store.backup.ledger=delay-500@1", &f->e));
+	assert_int_equal(pthread_create(&thread, NULL, copy_run, &copy), 0);
+	while (!is_there(ledger))
+		assert_true(test_wait(&since));
+	FAILS(ERR_BUSY, store_backup(f->store, copy.folder, NULL, &tally, &f->e));
+	assert_true(is_there(ledger));
+	pthread_join(thread, NULL);
+	fault_disarm_all();
+	assert_ok(&copy.e, copy.rc);
+	assert_int_equal(copy_check(f, copy.folder), 10);
+	assert_false(is_there(unfinished));
 }
 
 static void test_a_full_disk_harms_the_copy_alone(void **state)
@@ -264,6 +326,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_copy_is_whole, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_copies_under_load_are_whole, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_copy_that_was_cut_short_is_none, fixture_setup,
+						fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_a_data_folder_is_not_cleared, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_a_copy_that_is_being_made_is_left_alone, fixture_setup,
 						fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_full_disk_harms_the_copy_alone, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_chunks_are_left_out, fixture_setup, fixture_teardown),
