@@ -531,6 +531,9 @@ int coordinator__collect_begin(struct coordinator *c, uint64_t keep_versions, co
 int coordinator__collect_step(struct coordinator *c, struct collection *collection, struct store_collect_tally *total,
 			      struct err *e) MUST_CHECK;
 void coordinator__collect_end(struct collection *collection);
+/* The blobs of a manifest, its own first, appended as struct hash, also where it cannot be read. */
+int coordinator__manifest_roots(struct store *store, const struct hash *root, struct buf *roots,
+				struct err *e) MUST_CHECK;
 /* --- recv_store.c */
 void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__store_work_poll(struct coordinator *c);

@@ -40,6 +40,27 @@ static int count_back(struct store_txn *txn, struct rollback *roll, struct err *
 	return rc;
 }
 
+/* A copy leaves damaged chunks out, and may be what this store was restored from: what no node could load does not take
+ * the place of what they have. */
+static int memories_check(struct coordinator *c, const struct store_version *version, struct err *e)
+{
+	struct buf roots = BUF_INIT, missing = BUF_INIT;
+	int rc = coordinator__manifest_roots(c->store, &version->root, &roots, e);
+	if (rc == 0 && buf_failed(&roots))
+		rc = err_set(e, ERR_NOMEM, "out of memory");
+	const struct hash *root = (const void *)roots.data;
+	for (size_t i = 0; rc == 0 && i < roots.len / sizeof *root; i++)
+		rc = store_blob_missing(c->store, &root[i], &missing, e);
+	if (rc == 0 && missing.len > 0)
+		rc = err_set(e, ERR_CORRUPT,
+			     "version %" PRIu64 " cannot be loaded: %zu chunk%s of its memories missing; "
+			     "look with `amend store verify`, or choose another version",
+			     version->version, missing.len / HASH_BYTES, missing.len == HASH_BYTES ? " is" : "s are");
+	buf_free(&roots);
+	buf_free(&missing);
+	return rc;
+}
+
 static int rollback_find(struct coordinator *c, const struct msg_publish *ask, struct rollback *roll, struct err *e)
 {
 	struct store_txn *txn = NULL;
@@ -57,6 +78,8 @@ static int rollback_find(struct coordinator *c, const struct msg_publish *ask, s
 		rc = err_set(e, ERR_NOT_FOUND,
 			     "version %" PRIu64 " has no memories any more: `amend store gc` has given them back",
 			     ask->version);
+	if (rc == 0)
+		rc = memories_check(c, &roll->to, e);
 	if (rc == 0)
 		rc = coordinator__manifest_seqs(c, &roll->to.root, &roll->seqs, e);
 	if (rc == 0)

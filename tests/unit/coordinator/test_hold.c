@@ -1,4 +1,5 @@
 /* Rolling back, and what is held until publishing goes on. */
+#include "tests/lib/store_fixture.h"
 #include "tests/unit/coordinator/revoke_fixture.h"
 
 struct published { /* a PublishReply */
@@ -228,6 +229,30 @@ static void test_no_rollback_to_a_version_whose_memories_are_gone(void **state)
 	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 2, "why").version, 3);
 }
 
+/* A copy that was restored may have been without them. */
+static void test_no_rollback_to_a_version_whose_memories_are_missing(void **state)
+{
+	struct cluster *c = *state;
+	struct fixture store = { .store = NULL };
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	struct fact f;
+	two_versions(c, &f);
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, 1, arena, &manifest);
+	struct buf root = BUF_INIT;
+	assert_ok(&c->e, store_chunk_get(c->store, &manifest.memories[0].delta_root, &root, &c->e));
+	arena_destroy(&arena);
+	cluster_stop(c);
+	test_path(store.folder, c->folder, "store");
+	assert_true(fixture_tamper(&store, "blobs", root.data, root.len, root.len - 1) > 0);
+	buf_free(&root);
+	cluster_start(c);
+	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why").code, ERR_CORRUPT);
+	assert_true(held_says(c, NULL));
+	assert_int_equal(newest(c), 2);
+}
+
 static void test_refusals_change_nothing(void **state)
 {
 	struct cluster *c = *state;
@@ -252,6 +277,7 @@ int main(void)
 		T(test_what_was_revoked_is_counted_and_goes_with_the_resume),
 		T(test_asked_again_it_is_one_rollback),
 		T(test_no_rollback_to_a_version_whose_memories_are_gone),
+		T(test_no_rollback_to_a_version_whose_memories_are_missing),
 		T(test_refusals_change_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
