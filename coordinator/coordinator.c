@@ -294,6 +294,8 @@ void coordinator_tick(struct coordinator *coordinator)
 	if (c->failure.code == 0)
 		coordinator__needs_pump(c);
 	if (c->failure.code == 0)
+		coordinator__keys_record_due(c);
+	if (c->failure.code == 0)
 		coordinator__write_trial(c);
 	coordinator__store_work_poll(c);
 }

@@ -93,7 +93,8 @@ bool coordinator_shutdown(const struct coordinator *coordinator);
  */
 void coordinator_close(struct coordinator *coordinator);
 /* At start, and when the file of allowed keys was changed by hand: reads it, sets it, and records in the ledger what
- * has changed. A file that cannot be read changes nothing; 0 without such a file. */
+ * has changed; where that cannot be written for now it is later, and the list holds meanwhile. A file that cannot be
+ * read changes nothing; 0 without such a file. */
 int coordinator_keys_reload(struct coordinator *coordinator, struct err *e) MUST_CHECK;
 /* Metrics in Prometheus text format, appended. */
 void coordinator_metrics(struct coordinator *coordinator, struct buf *out);

@@ -152,6 +152,11 @@ struct coordinator {
 	char cluster_id[64];
 	uint8_t key[STORE_KEY_BYTES];
 	const struct proto_allow *allow; /* in force, of config.allow_file; NULL: there is no such file */
+	struct {
+		bool due; /* the list in force is not in the ledger yet: who changed it last, and why */
+		uint8_t actor[PROTO_KEY_BYTES];
+		char reason[MSG_REVOKE_REASON_BYTES_MAX + 1];
+	} unrecorded;
 	const struct env *env;
 	struct store *store;
 	struct proto_transport *transport;
@@ -541,6 +546,7 @@ void coordinator__store_work_stop(struct coordinator *c); /* asks it to end; doe
 void coordinator__store_work_free(struct coordinator *c); /* waits for its end */
 void coordinator__recv_revoke(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_publish(struct coordinator *c, const struct msg_received *received);
+void coordinator__keys_record_due(struct coordinator *c);
 void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_key_change(struct coordinator *c, const struct msg_received *received);
 

@@ -83,6 +83,17 @@ static int changes_record(struct coordinator *c, const struct proto_allow *now, 
 	return rc;
 }
 
+/* What could not be written, on a full disk, is when that is over. */
+static void record_note(struct coordinator *c, const uint8_t *actor, struct msg_text reason, int rc,
+			const struct err *e)
+{
+	if (rc != 0 && !c->unrecorded.due)
+		log_event(LOG_WARN, "COORDINATOR-ALLOW-UNRECORDED", LOGF_S("reason", e->text));
+	c->unrecorded.due = rc != 0;
+	memcpy(c->unrecorded.actor, actor != NULL ? actor : c->key, sizeof c->unrecorded.actor);
+	coordinator__copy_text(c->unrecorded.reason, sizeof c->unrecorded.reason, reason);
+}
+
 /* Nothing is written where nothing has changed. */
 static int keys_record(struct coordinator *c, const struct proto_allow *now, const uint8_t *actor,
 		       struct msg_text reason, struct err *e)
@@ -111,7 +122,20 @@ static int keys_record(struct coordinator *c, const struct proto_allow *now, con
 	store_abort(&c->txn);
 	proto_allow_destroy(&before);
 	buf_free(&json);
+	record_note(c, actor, reason, rc, e);
 	return rc;
+}
+
+void coordinator__keys_record_due(struct coordinator *c)
+{
+	struct err e = ERR_INIT;
+	char reason[sizeof c->unrecorded.reason];
+	uint8_t actor[PROTO_KEY_BYTES];
+	if (!c->unrecorded.due || c->failure.code != 0 || coordinator__write_held(c))
+		return;
+	memcpy(reason, c->unrecorded.reason, sizeof reason);
+	memcpy(actor, c->unrecorded.actor, sizeof actor);
+	(void)keys_record(c, c->allow, actor, coordinator__text(reason), &e);
 }
 
 /* --- the list in force */
@@ -148,7 +172,9 @@ int coordinator_keys_reload(struct coordinator *coordinator, struct err *e)
 	if (c->config.allow_file == NULL || c->failure.code != 0)
 		return 0;
 	int rc = list_apply(c, e);
-	return rc == 0 ? keys_record(c, c->allow, NULL, coordinator__text("the file"), e) : rc;
+	if (rc == 0 && keys_record(c, c->allow, NULL, coordinator__text("the file"), e) != 0)
+		rc = c->failure.code; /* else it is recorded later */
+	return rc;
 }
 
 /* --- administrators */
@@ -237,14 +263,15 @@ void coordinator__recv_key_change(struct coordinator *c, const struct msg_receiv
 	reply->already = reply->code == 0 && is_so(c, ask);
 	if (reply->code == 0 && !reply->already)
 		reply->code = list_change(c, ask, &e);
-	if (reply->code == 0)
-		reply->code = list_apply(c, &e);
+	if (reply->code == 0 && (reply->code = list_apply(c, &e)) != 0 && !reply->already)
+		err_wrap(&e, "the file holds the change, and it is not in force; ask again");
 	if (reply->code == 0) {
 		if (!reply->already)
 			changed_log(received);
 		reply->code = keys_record(c, c->allow, received->peer_key, ask->reason, &unrecorded);
 		if (reply->code != 0)
-			err_set(&e, reply->code, "the change holds, and is not in the ledger yet (%.200s): ask again",
+			err_set(&e, reply->code,
+				"the change holds, and is not in the ledger yet (%.200s): it will be; ask again",
 				unrecorded.text);
 	}
 	if (c->failure.code != 0)

@@ -3,12 +3,25 @@
 
 #include "base/log.h"
 
+static int (*cluster_allow_set)(void *, struct proto_allow **, struct err *);
+static bool allow_set_fails;
+
+static int allow_set(void *context, struct proto_allow **list, struct err *e)
+{
+	return allow_set_fails ? err_set(e, ERR_NOMEM, "out of memory") : cluster_allow_set(context, list, e);
+}
+
 static int setup_keys(void **state)
 {
 	log_level_set(LOG_OFF);
 	if (cluster_setup(state) != 0)
 		return -1;
-	cluster_keys(*state);
+	struct cluster *c = *state;
+	cluster_keys(c);
+	cluster_allow_set = c->config.allow_set;
+	c->config.allow_set = allow_set;
+	cluster_restart(c);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
 	return 0;
 }
 
@@ -241,6 +254,54 @@ static void a_crash_between_file_and_ledger(void **state)
 	event_is(c, before + 1, c->config.key, "\"action\":\"revoke\",\"key\":\"0505");
 }
 
+/* A full disk keeps no list out of force, and what it kept out of the ledger comes later. */
+static void a_full_disk_delays_the_record_alone(void **state)
+{
+	struct cluster *c = *state;
+	uint8_t key[PROTO_KEY_BYTES];
+	uint64_t before = event_last(c);
+	memset(key, 5, sizeof key);
+	assert_ok(&c->e, proto_allow_revoke(c->allow_file, key, &c->e));
+	test_file_size_limit(4096);
+	int rc = coordinator_keys_reload(c->coordinator, &c->e);
+	cluster_advance(c, 20000);
+	const uint64_t during = event_last(c);
+	test_file_size_limit(UINT64_MAX);
+	assert_ok(&c->e, rc);
+	assert_int_equal(proto_allow_roles(c->allow, key, NULL), 0);
+	assert_int_equal(during, before);
+	cluster_advance(c, 20000);
+	event_is(c, before + 1, c->config.key, "\"action\":\"revoke\",\"key\":\"0505");
+	cluster_advance(c, 20000);
+	assert_int_equal(event_last(c), before + 1);
+	before++;
+	/* an administrator hears of it, and is named all the same */
+	test_file_size_limit(4096);
+	struct answer answer = change(c, MSG_KEY_REVOKE, 3, 0, "");
+	test_file_size_limit(UINT64_MAX);
+	expect(answer, ERR_FULL, false);
+	assert_non_null(strstr(answer.text, "the change holds"));
+	cluster_advance(c, 20000);
+	event_is(c, before + 1, c->client.key, "\"reason\":\"because\"");
+	expect(change(c, MSG_KEY_REVOKE, 3, 0, ""), 0, true);
+	assert_int_equal(event_last(c), before + 1);
+}
+
+/* The file has it, the transport has not. */
+static void a_change_that_is_not_in_force_is_told(void **state)
+{
+	struct cluster *c = *state;
+	const uint64_t before = event_last(c);
+	allow_set_fails = true;
+	struct answer answer = change(c, MSG_KEY_REVOKE, 5, 0, "");
+	allow_set_fails = false;
+	expect(answer, ERR_NOMEM, false);
+	assert_non_null(strstr(answer.text, "the file holds the change"));
+	assert_int_equal(event_last(c), before);
+	expect(change(c, MSG_KEY_REVOKE, 5, 0, ""), 0, false);
+	assert_int_equal(event_last(c), before + 1);
+}
+
 static void without_a_file_there_is_none(void **state)
 {
 	struct cluster *c = *state;
@@ -261,6 +322,8 @@ int main(void)
 		KEYS(what_is_refused),
 		KEYS(a_file_changed_by_hand_is_recorded),
 		KEYS(a_crash_between_file_and_ledger),
+		KEYS(a_full_disk_delays_the_record_alone),
+		KEYS(a_change_that_is_not_in_force_is_told),
 		KEYS(without_a_file_there_is_none),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
