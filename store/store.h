@@ -113,8 +113,10 @@ int store_event_last(struct store_txn *txn, uint64_t *seq, struct hash *self,
 int store_event_verify(struct store_txn *txn, uint64_t *bad_seq, struct err *e) MUST_CHECK;
 
 /* --- All records: hashes, fields and what refers to what: the chain of events, an edit for every accepted record and
- * no other, indexes and counts that fit the edits, versions without gaps. ERR_CORRUPT names the first bad one;
- * *bad_seq is its event's, or that of its edit, 0 where it has none. */
+ * no other, which its id, its state and its shard's list find, counts that fit, no entry of an index, a shard's list or
+ * under a subject without its edit, versions without gaps. Whether a record's subject finds it is not looked at: it
+ * takes the coordinator's reading of records. ERR_CORRUPT names the first bad one; *bad_seq is its event's, or that of
+ * its edit, 0 where it has none. */
 struct store_ledger_tally {
 	uint64_t event_count, edit_count, version_count, record_count; /* records of every kind but events */
 	uint64_t bad_seq;

@@ -1,7 +1,9 @@
 /* verify.c: reads every record of a ledger and every chunk, and looks whether they fit together. */
+#include "base/order.h"
 #include "store/record.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef int entry_fn(struct store_txn *txn, struct store__bytes key, struct store__bytes value, void *context,
@@ -33,8 +35,13 @@ static int table_walk(struct store_txn *txn, enum store__table table, entry_fn *
 
 /* --- The ledger */
 
+struct placed { /* an edit of a shard's list */
+	uint64_t shard, seq;
+};
+
 struct walk {
 	struct store_ledger_tally *tally;
+	struct buf placed; /* of all shards, in order */
 	uint64_t counts[STORE_EDIT_STATE_COUNT], accepted_count, indexed_count;
 };
 
@@ -81,6 +88,32 @@ static int events_check(struct store_txn *txn, struct walk *w, struct err *e)
 	return rc;
 }
 
+static int placed_order(const void *a, const void *b)
+{
+	const struct placed *x = a, *y = b;
+	return x->shard != y->shard ? order_u64(&x->shard, &y->shard) : order_u64(&x->seq, &y->seq);
+}
+
+/* It is found by its id, unless a later one has that, and in its shard's list. */
+static int edit_indexed(struct store_txn *txn, struct walk *w, uint64_t seq, struct err *e)
+{
+	struct store_edit edit, newest;
+	int rc = store_edit_get(txn, seq, &edit, e);
+	if (rc)
+		return rc;
+	const struct placed place = { edit.shard, seq };
+	const bool placed = edit.state == STORE_EDIT_STATE_PLACED || edit.state == STORE_EDIT_STATE_TRAINED ||
+			    edit.state == STORE_EDIT_STATE_SERVED;
+	rc = store_edit_find(txn, edit.id, &newest, e);
+	if (rc == ERR_NOT_FOUND || (!rc && newest.seq < seq))
+		return edit_fail(txn, w, seq, "is not found by its id", e);
+	if (!rc && placed &&
+	    (w->placed.len == 0 ||
+	     !bsearch(&place, w->placed.data, w->placed.len / sizeof(place), sizeof(place), placed_order)))
+		return edit_fail(txn, w, seq, "is not in its shard's list", e);
+	return rc;
+}
+
 static int edit_entry(struct store_txn *txn, struct store__bytes key, struct store__bytes value, void *context,
 		      struct err *e)
 {
@@ -95,7 +128,7 @@ static int edit_entry(struct store_txn *txn, struct store__bytes key, struct sto
 	int rc = store_event_get(txn, seq, &event, e);
 	if (rc == ERR_NOT_FOUND || (!rc && event.type != STORE_EVENT_EDIT_ACCEPTED))
 		return edit_fail(txn, w, seq, "was never accepted: there is no such event", e);
-	return rc;
+	return rc ? rc : edit_indexed(txn, w, seq, e);
 }
 
 static int state_entry(struct store_txn *txn, struct store__bytes key, struct store__bytes value, void *context,
@@ -115,9 +148,34 @@ static int state_entry(struct store_txn *txn, struct store__bytes key, struct st
 	return rc;
 }
 
+static int id_entry(struct store_txn *txn, struct store__bytes key, struct err *e)
+{
+	struct store_edit edit;
+	char id[STORE_ID_BYTES] = "";
+	if (key.len >= sizeof(id))
+		return store__record_corrupt(txn, STORE__TABLE_EDIT_ID, key, "is longer than an id can be", e);
+	memcpy(id, key.data, key.len);
+	return store_edit_find(txn, id, &edit, e);
+}
+
+/* Under a hash lie edits by their numbers, under a word's by the numbers counted down. What the hash is of, their
+ * records say, which are not read here. */
+static int subject_entry(struct store_txn *txn, struct store__bytes key, struct err *e)
+{
+	struct store_edit edit;
+	if (key.len != HASH_BYTES + 8)
+		return store__record_corrupt(txn, STORE__TABLE_SUBJECT, key, "has another key than its kind", e);
+	const uint64_t seq = store__key_read_number((const uint8_t *)key.data + HASH_BYTES);
+	int rc = store_edit_get(txn, seq, &edit, e);
+	if (rc == ERR_NOT_FOUND)
+		rc = store_edit_get(txn, UINT64_MAX - seq, &edit, e);
+	return rc == ERR_NOT_FOUND ? store__record_corrupt(txn, STORE__TABLE_SUBJECT, key, "points to no edit", e) : rc;
+}
+
 struct record_kind {
 	enum store__table table;
 	int type; /* 0: any; counters are of two types */
+	int (*fits)(struct store_txn *txn, struct store__bytes key, struct err *e); /* NULL: nothing to look up */
 };
 
 struct record_walk {
@@ -134,18 +192,19 @@ static int record_entry(struct store_txn *txn, struct store__bytes key, struct s
 	r->walk->tally->record_count++;
 	if (!type && value.len >= 2)
 		type = ((const uint8_t *)value.data)[0] | ((const uint8_t *)value.data)[1] << 8;
-	return store__record_check(txn, r->kind->table, key, value, type, &fields, e);
+	int rc = store__record_check(txn, r->kind->table, key, value, type, &fields, e);
+	return rc || !r->kind->fits ? rc : r->kind->fits(txn, key, e);
 }
 
 static int records_check(struct store_txn *txn, struct walk *w, struct err *e)
 {
 	static const struct record_kind kinds[] = {
-		{ STORE__TABLE_FORMAT, STORE__RECORD_FORMAT },
-		{ STORE__TABLE_META, STORE__RECORD_META },
-		{ STORE__TABLE_COUNTER, 0 },
-		{ STORE__TABLE_EDIT_ID, STORE__RECORD_EDIT_ID },
-		{ STORE__TABLE_SUBJECT, STORE__RECORD_SUBJECT },
-		{ STORE__TABLE_ALIAS, STORE__RECORD_ALIAS },
+		{ STORE__TABLE_FORMAT, STORE__RECORD_FORMAT, NULL },
+		{ STORE__TABLE_META, STORE__RECORD_META, NULL },
+		{ STORE__TABLE_COUNTER, 0, NULL },
+		{ STORE__TABLE_EDIT_ID, STORE__RECORD_EDIT_ID, id_entry },
+		{ STORE__TABLE_SUBJECT, STORE__RECORD_SUBJECT, subject_entry },
+		{ STORE__TABLE_ALIAS, STORE__RECORD_ALIAS, NULL },
 	};
 	int rc = 0;
 	for (size_t i = 0; !rc && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -153,6 +212,38 @@ static int records_check(struct store_txn *txn, struct walk *w, struct err *e)
 		rc = table_walk(txn, kinds[i].table, record_entry, &r, e);
 	}
 	return rc;
+}
+
+static int shard_check(struct store_txn *txn, struct walk *w, const struct store_shard *shard, struct err *e)
+{
+	struct store_edit edit;
+	int rc = 0;
+	for (size_t i = 0; !rc && i < shard->seq_count; i++) {
+		rc = store_edit_get(txn, shard->seqs[i], &edit, e);
+		if (rc == ERR_NOT_FOUND || (!rc && edit.shard != shard->id)) {
+			w->tally->bad_seq = shard->seqs[i];
+			return err_set(e, ERR_CORRUPT, "%s: shard %" PRIu64 ": edit %" PRIu64 " of its list %s",
+				       store__txn_path(txn), shard->id, shard->seqs[i],
+				       rc ? "is missing" : "is another shard's");
+		}
+		buf_append(&w->placed, &(struct placed){ shard->id, shard->seqs[i] }, sizeof(struct placed));
+	}
+	return rc || !buf_failed(&w->placed) ? rc : err_set(e, ERR_NOMEM, "listing the edits of shards: out of memory");
+}
+
+static int placed_sort(struct store_txn *txn, struct walk *w, struct err *e)
+{
+	struct placed *list = (void *)w->placed.data;
+	const size_t count = w->placed.len / sizeof(*list);
+	if (count > 0)
+		qsort(list, count, sizeof(*list), placed_order);
+	for (size_t i = 1; i < count; i++)
+		if (placed_order(&list[i - 1], &list[i]) == 0) {
+			w->tally->bad_seq = list[i].seq;
+			return err_set(e, ERR_CORRUPT, "%s: shard %" PRIu64 ": edit %" PRIu64 " is twice in its list",
+				       store__txn_path(txn), list[i].shard, list[i].seq);
+		}
+	return 0;
 }
 
 /* Shards and merges by their own readers, which know all their fields. */
@@ -163,9 +254,12 @@ static int shards_check(struct store_txn *txn, struct walk *w, struct err *e)
 	int rc = 0;
 	for (uint64_t id = 0; !(rc = store_shard_next(txn, id, &shard, e)); w->tally->record_count++) {
 		id = shard.id + 1;
+		rc = shard_check(txn, w, &shard, e);
 		store_shard_fini(&shard);
+		if (rc)
+			return rc;
 	}
-	if (rc != ERR_NOT_FOUND)
+	if (rc != ERR_NOT_FOUND || (rc = placed_sort(txn, w, e)) != 0)
 		return rc;
 	for (uint64_t id = 0; !(rc = store_merge_next(txn, id, &merge, e)); w->tally->record_count++)
 		id = merge.id + 1;
@@ -209,17 +303,18 @@ static int counts_check(struct store_txn *txn, const struct walk *w, struct err 
 
 int store_ledger_verify(struct store_txn *txn, struct store_ledger_tally *out, struct err *e)
 {
-	struct walk w = { .tally = out };
+	struct walk w = { .tally = out, .placed = BUF_INIT };
 	memset(out, 0, sizeof(*out));
 	int rc = events_check(txn, &w, e);
 	if (!rc)
+		rc = shards_check(txn, &w, e);
+	if (!rc)
 		rc = table_walk(txn, STORE__TABLE_EDIT, edit_entry, &w, e);
+	buf_free(&w.placed);
 	if (!rc)
 		rc = table_walk(txn, STORE__TABLE_EDIT_STATE, state_entry, &w, e);
 	if (!rc)
 		rc = records_check(txn, &w, e);
-	if (!rc)
-		rc = shards_check(txn, &w, e);
 	if (!rc)
 		rc = versions_check(txn, &w, e);
 	return rc ? rc : counts_check(txn, &w, e);

@@ -126,6 +126,62 @@ static void test_a_damaged_record_of_any_kind_is_found(void **state)
 	}
 }
 
+static void test_an_entry_of_no_edit_is_found(void **state)
+{
+	struct fixture *f = *state;
+	fill(f);
+	fixture_begin(f);
+	OK(f, store_word_add(f->txn, "word", 4, 3, &f->e));
+	OK(f, store_group_add(f->txn, "group", 5, 4, &f->e));
+	fixture_commit(f);
+	struct store_ledger_tally tally;
+	fixture_begin_read(f);
+	OK(f, store_ledger_verify(f->txn, &tally, &f->e));
+	fixture_abort(f);
+	fixture_begin(f);
+	OK(f, store_subject_add(f->txn, "nobody's", 8, 21, &f->e)); /* an event, and no edit's */
+	fixture_commit(f);
+	fails_at(f, 0, "points to no edit");
+}
+
+static void shard_of(struct fixture *f, uint64_t id, uint64_t *seqs, size_t count)
+{
+	struct store_shard shard = { .id = id, .seqs = seqs, .seq_count = count };
+	fixture_begin(f);
+	OK(f, store_shard_put(f->txn, &shard, &f->e));
+	fixture_commit(f);
+}
+
+static void test_lists_of_shards_fit_their_edits(void **state)
+{
+	struct fixture *f = *state;
+	struct store_ledger_tally tally;
+	struct store_edit edit;
+	uint64_t seqs[] = { 3, 5, 5 }, missing[] = { 21 };
+	fill(f);
+	fixture_begin(f);
+	for (size_t i = 0; i < 2; i++) {
+		OK(f, store_edit_get(f->txn, seqs[i], &edit, &f->e));
+		edit.state = STORE_EDIT_STATE_PLACED;
+		edit.shard = 1;
+		OK(f, store_edit_put(f->txn, &edit, &f->e));
+	}
+	fixture_commit(f);
+	fails_at(f, 3, "edit 3: is not in its shard's list");
+	shard_of(f, 1, seqs, 1);
+	fails_at(f, 5, "edit 5: is not in its shard's list");
+	shard_of(f, 1, seqs, 3);
+	fails_at(f, 5, "shard 1: edit 5 is twice in its list");
+	shard_of(f, 1, seqs, 2);
+	fixture_begin_read(f);
+	OK(f, store_ledger_verify(f->txn, &tally, &f->e));
+	fixture_abort(f);
+	shard_of(f, 2, seqs, 1);
+	fails_at(f, 3, "shard 2: edit 3 of its list is another shard's");
+	shard_of(f, 2, missing, 1);
+	fails_at(f, 21, "shard 2: edit 21 of its list is missing");
+}
+
 static void test_damaged_chunks_are_counted(void **state)
 {
 	struct fixture *f = *state;
@@ -172,6 +228,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_edit_of_other_bytes_is_found, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_damaged_record_of_any_kind_is_found, fixture_setup,
 						fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_an_entry_of_no_edit_is_found, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_lists_of_shards_fit_their_edits, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_chunks_are_counted, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_store_to_inspect_is_not_written, fixture_setup,
 						fixture_teardown),
