@@ -37,6 +37,7 @@
 #define MERGE_RENEW_MS       600000 /* after a failed one, before a memory is merged anew by itself */
 #define RETRY_AFTER_AGAIN_MS 250
 #define RETRY_AFTER_FULL_MS  2000
+#define STORE_PAST_MAX       8
 #define SPACE_CHECK_MS       1000
 #define WRITE_RETRY_MS       1000 /* after a write that was refused */
 #define WRITE_TRIAL_MS       5000 /* the same where nothing waits to be written */
@@ -226,6 +227,7 @@ struct coordinator {
 	int64_t merge_mark_ms;
 
 	struct store_work *store_work; /* the last that was asked for; NULL: none */
+	struct store_work *store_past[STORE_PAST_MAX]; /* done before it, newest first: who asked may ask again */
 	struct rng rng;
 	double visible_ms[VISIBLE_SAMPLES];
 	uint64_t visible_count, visible_buckets[VISIBLE_BUCKETS];

@@ -71,17 +71,49 @@ void coordinator__store_work_stop(struct coordinator *c)
 		atomic_store(&c->store_work->stop, true);
 }
 
-void coordinator__store_work_free(struct coordinator *c)
+/* What it needed, but for its result. Waits for its end. */
+static void work_end(struct store_work *work)
 {
-	struct store_work *work = c->store_work;
-	if (work == NULL)
-		return;
-	coordinator__store_work_stop(c);
+	atomic_store(&work->stop, true);
 	pool_destroy(&work->pool);
 	coordinator__collect_end(&work->collection);
 	free(work->folder);
-	free(work);
+	work->folder = NULL;
+}
+
+static void work_free(struct store_work **work)
+{
+	if (*work == NULL)
+		return;
+	work_end(*work);
+	free(*work);
+	*work = NULL;
+}
+
+void coordinator__store_work_free(struct coordinator *c)
+{
+	work_free(&c->store_work);
+	for (size_t i = 0; i < STORE_PAST_MAX; i++)
+		work_free(&c->store_past[i]);
+}
+
+static void work_keep(struct coordinator *c)
+{
+	if (c->store_work == NULL)
+		return;
+	work_end(c->store_work);
+	work_free(&c->store_past[STORE_PAST_MAX - 1]);
+	memmove(&c->store_past[1], &c->store_past[0], (STORE_PAST_MAX - 1) * sizeof c->store_past[0]);
+	c->store_past[0] = c->store_work;
 	c->store_work = NULL;
+}
+
+static const struct store_work *work_find(const struct coordinator *c, uint64_t id)
+{
+	const struct store_work *found = c->store_work != NULL && c->store_work->id == id ? c->store_work : NULL;
+	for (size_t i = 0; i < STORE_PAST_MAX && found == NULL && c->store_past[i] != NULL; i++)
+		found = c->store_past[i]->id == id ? c->store_past[i] : NULL;
+	return found;
 }
 
 static int backup_begin(struct coordinator *c, struct store_work *work, const struct msg_store_run *run, struct err *e)
@@ -103,7 +135,7 @@ static int work_begin(struct coordinator *c, const struct msg_received *received
 	const struct msg_store_run *run = &received->msg.u.store_run;
 	if (c->closed)
 		return err_set(e, ERR_AGAIN, "the coordinator ends");
-	coordinator__store_work_free(c);
+	work_keep(c);
 	struct store_work *work = fault_calloc(1, sizeof *work);
 	if (work == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory");
@@ -114,7 +146,7 @@ static int work_begin(struct coordinator *c, const struct msg_received *received
 			 ? backup_begin(c, work, run, e)
 			 : coordinator__collect_begin(c, run->keep_versions, received->peer_key, &work->collection, e);
 	if (rc != 0)
-		coordinator__store_work_free(c);
+		work_free(&c->store_work);
 	return rc;
 }
 
@@ -135,18 +167,18 @@ static void status_fill(const struct store_work *work, struct msg_store_status *
 void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received)
 {
 	const struct msg_store_run *run = &received->msg.u.store_run;
-	const struct store_work *work = c->store_work;
+	const struct store_work *work = work_find(c, run->id);
 	struct err e = ERR_INIT;
 	struct msg msg = { .type = MSG_STORE_STATUS };
 	int rc = 0;
-	if (work == NULL || (work->id != run->id && work->done))
-		rc = work_begin(c, received, &e);
-	else if (work->id != run->id)
+	if (work == NULL && c->store_work != NULL && !c->store_work->done)
 		rc = err_set(&e, ERR_BUSY, "a backup or a collection is at work: wait for its end");
+	else if (work == NULL)
+		rc = work_begin(c, received, &e);
 	if (c->failure.code != 0)
 		return;
 	if (rc == 0) {
-		status_fill(c->store_work, &msg.u.store_status);
+		status_fill(work != NULL ? work : c->store_work, &msg.u.store_status);
 	} else {
 		msg.u.store_status.code = rc;
 		msg.u.store_status.done = true;

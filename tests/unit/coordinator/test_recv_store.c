@@ -171,6 +171,24 @@ static void test_a_version_of_meanwhile_stays(void **state)
 	assert_int_equal(rollback_code(c, 21), 0);
 }
 
+/* Another administrator's begins before the first one has asked how its own ended. */
+static void test_what_is_done_is_told_to_who_asked_for_it(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	versions(c, &f, 3);
+	grace_pass(c);
+	assert_false(ask(&c->client, 1, 2).done);
+	assert_int_equal(ask(&c->client, 2, 0).code, ERR_BUSY);
+	for (int i = 0; i < 10; i++)
+		coordinator_tick(c->coordinator);
+	for (uint64_t id = 2; id <= 8; id++)
+		assert_int_equal(collect(c, id, 0).code, 0);
+	struct status first = ask(&c->client, 1, 2);
+	assert_true(first.done && first.code == 0 && first.chunk_count > 0);
+	assert_int_equal(collect(c, 9, 0).code, 0);
+}
+
 static void merge_gate(struct cluster *c, uint32_t edits)
 {
 	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
@@ -243,6 +261,7 @@ int main(void)
 		T(test_nothing_is_given_up_where_what_stays_cannot_be_read),
 		T(test_old_versions_go_and_the_newest_stay),
 		T(test_a_version_of_meanwhile_stays),
+		T(test_what_is_done_is_told_to_who_asked_for_it),
 		T(test_a_replaced_memory_goes_with_its_versions),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
