@@ -131,6 +131,8 @@ struct editor_index_entry {
 	const float *anchors; /* anchor_count × ffn: inputs of the edited matrix at the answer's positions; 0: none */
 	size_t anchor_count;
 };
+/* ERR_LIMIT, ERR_NOMEM; ERR_INVALID: a number that is not finite, or of no hidden state (over 1e9). Then `out` is as
+ * before. */
 int editor_index_encode(const struct editor_index_entry *entries, size_t entry_count, size_t hidden, size_t ffn,
 			struct buf *out, struct err *e) MUST_CHECK;
 

@@ -19,6 +19,19 @@
 
 /* ---- Index bytes */
 
+/* What a router refuses is not written either. */
+static int put_floats(const float *from, size_t count, uint64_t seq, struct buf *out, struct err *e)
+{
+	for (size_t k = 0; k < count; k++) {
+		if (!(fabsf(from[k]) <= INDEX_KEY_MAX))
+			return err_set(e, ERR_INVALID,
+				       "index: the key of edit %llu holds a number that is not finite or above %g",
+				       (unsigned long long)seq, (double)INDEX_KEY_MAX);
+		buf_f32le(out, from[k]);
+	}
+	return 0;
+}
+
 static int encode_entry(const struct editor_index_entry *entry, size_t hidden, size_t ffn, struct buf *out,
 			struct err *e)
 {
@@ -37,15 +50,16 @@ static int encode_entry(const struct editor_index_entry *entry, size_t hidden, s
 	buf_append(out, entry->subject.text, entry->subject.len);
 	buf_u32le(out, (uint32_t)entry->words.len);
 	buf_append(out, entry->words.text, entry->words.len);
-	for (size_t k = 0; k < hidden; k++)
-		buf_f32le(out, entry->raw[k]);
-	for (size_t k = 0; k < hidden; k++)
-		buf_f32le(out, entry->relation[k]);
+	int rc = put_floats(entry->raw, hidden, entry->seq, out, e);
+	if (rc == 0)
+		rc = put_floats(entry->relation, hidden, entry->seq, out, e);
+	if (rc != 0)
+		return rc;
 	buf_u32le(out, (uint32_t)entry->target_count);
 	for (size_t k = 0; k < entry->target_count; k++)
 		buf_u32le(out, (uint32_t)entry->target_ids[k]);
 	buf_u32le(out, (uint32_t)entry->anchor_count);
-	int rc = editor_anchor_encode(entry->anchors, entry->anchor_count, ffn, out);
+	rc = editor_anchor_encode(entry->anchors, entry->anchor_count, ffn, out);
 	return rc == ERR_INVALID ? err_set(e, rc, "index: an input of edit %llu is not finite", seq) : 0;
 }
 

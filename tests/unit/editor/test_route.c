@@ -323,6 +323,24 @@ static void damaged_indexes_are_refused(void **state)
 	editor_calibration_destroy(&c);
 }
 
+/* Nor are they made: a number that a router refuses is refused when it is written. */
+static void keys_of_no_hidden_state_are_not_written(void **state)
+{
+	static const float odd[] = { NAN, INFINITY, -INFINITY, 8.6e9f };
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(odd) / sizeof(odd[0]); i++) {
+		const float key[HIDDEN] = { 1, odd[i / 2], 0, 0 };
+		const struct editor_index_entry entry = { .seq = 10,
+							  .raw = i % 2 == 0 ? key : east,
+							  .relation = i % 2 == 0 ? east : key };
+		struct buf bytes = BUF_INIT;
+		struct err e = ERR_INIT;
+		assert_int_equal(editor_index_encode(&entry, 1, HIDDEN, FFN, &bytes, &e), ERR_INVALID);
+		assert_int_equal(bytes.len, 0);
+		buf_free(&bytes);
+	}
+}
+
 static void the_relation_must_be_near_too(void **state)
 {
 	(void)state;
@@ -535,6 +553,7 @@ int main(void)
 		cmocka_unit_test(numbers_do_not_match_nearly),
 		cmocka_unit_test(removed_edits_are_left_out),
 		cmocka_unit_test(damaged_indexes_are_refused),
+		cmocka_unit_test(keys_of_no_hidden_state_are_not_written),
 		cmocka_unit_test(the_relation_must_be_near_too),
 		cmocka_unit_test(shared_words_raise_the_relation),
 		cmocka_unit_test(a_route_lends_the_anchor),
