@@ -74,6 +74,17 @@ static size_t run_folder(const char *path)
 	return count;
 }
 
+/* Where there is not even the folder of all targets' regressions, this runs elsewhere than it says. */
+static void regressions_expect(const char *path)
+{
+	DIR *dir = opendir(path);
+	if (dir == NULL) {
+		fprintf(stderr, "%s: not here: run this from the root of the repository\n", path);
+		exit(2);
+	}
+	closedir(dir);
+}
+
 static void write_seed(const void *bytes, size_t len)
 {
 	char path[1024];
@@ -99,6 +110,7 @@ int main(int argc, char **argv)
 		run_file(argv[i]);
 	if (argc > 1)
 		return 0;
+	regressions_expect("tests/fuzz/regressions");
 	fuzz_seeds(run_changed);
 	printf("ok %s: %zu inputs of seeds\n", name, run_count);
 	snprintf(path, sizeof(path), "tests/fuzz/regressions/%s", name);
