@@ -193,21 +193,29 @@ static int resize_locked(struct store__env *env, size_t bytes, struct err *e)
 	return 0;
 }
 
-static int grow_for(struct store__env *env, size_t need_bytes, struct err *e)
+/* How large the map should be, as it is or larger. */
+static size_t want_locked(const struct store__env *env, size_t need_bytes)
 {
-	int rc = 0;
-	pthread_mutex_lock(&env->mutex);
 	size_t used = store__env_used(env), want = env->map_bytes;
-	bool tight = env->grow_wanted || used + need_bytes > env->map_bytes;
 	while (want < env->map_bytes_max && used + need_bytes + want / 4 > want)
 		want = want > env->map_bytes_max / 2 ? env->map_bytes_max : want * 2;
 	if (env->grow_wanted && want == env->map_bytes)
 		want = want > env->map_bytes_max / 2 ? env->map_bytes_max : want * 2;
-	if (want > env->map_bytes) {
+	return want;
+}
+
+static int grow_for(struct store__env *env, size_t need_bytes, struct err *e)
+{
+	int rc = 0;
+	pthread_mutex_lock(&env->mutex);
+	bool tight = env->grow_wanted || store__env_used(env) + need_bytes > env->map_bytes;
+	if (want_locked(env, need_bytes) > env->map_bytes) {
 		/* Without need now, a reader is no reason to wait: the next writer tries again. */
-		if (tight ? wait_alone(env) : env->txn_count == 0)
+		bool alone = tight ? wait_alone(env) : env->txn_count == 0;
+		const size_t want = want_locked(env, need_bytes); /* another may have grown it meanwhile */
+		if (alone && want > env->map_bytes)
 			rc = resize_locked(env, want, e);
-		else if (tight)
+		else if (tight && !alone)
 			rc = err_set(e, ERR_AGAIN, "%s: growing: a transaction has been open for %d s: end it first",
 				     env->path, GROW_WAIT_MS / 1000);
 		env->growing = false;
