@@ -26,7 +26,7 @@ struct delta_planes { /* of one delta; owns payload */
 /* Bytes of a payload of n entries. */
 size_t delta_payload_bytes(enum delta_encoding encoding, size_t n, uint64_t nonzero);
 /* ERR_CORRUPT: no delta, or damaged; ERR_MISMATCH: another layer or shape than expected; ERR_INVALID: a shape that the
- * format has no room for. */
+ * format has no room for; ERR_NOMEM. */
 int delta_planes_open(const void *bytes, size_t len, size_t layer, size_t hidden, size_t ffn, struct delta_planes *out,
 		      struct err *e) MUST_CHECK;
 void delta_planes_fini(struct delta_planes *planes);

@@ -20,7 +20,7 @@
 #define SCORED     32u /* so many are scored by one call */
 #define LISTED     64u /* rows read by one call */
 
-/* The same for the best `most`. */
+/* editor__candidate_keep, of the best `most`. */
 static void keep(struct editor__candidate *best, size_t *count, size_t most, size_t entry, float score)
 {
 	size_t at = *count;

@@ -116,7 +116,7 @@ CODEC_TABLE(codec__revoke_reply, amend__revoke_reply__descriptor, msg_revoke_rep
 
 static const struct codec__row store_run_rows[] = {
 	ROW_U64(1, msg_store_run, id, 1, UINT64_MAX),
-	ROW_U32(2, msg_store_run, action, MSG_STORE_BACKUP, MSG_STORE_COLLECT),
+	ROW_ENUM(2, msg_store_run, action, MSG_STORE_BACKUP, MSG_STORE_COLLECT),
 	ROW_TEXT(3, msg_store_run, folder, MSG_FOLDER_BYTES_MAX),
 	ROW_U64(4, msg_store_run, keep_versions, 0, UINT64_MAX),
 };

@@ -336,7 +336,7 @@ struct msg_publish_reply {
 enum msg_store_action { MSG_STORE_BACKUP = 1, MSG_STORE_COLLECT };
 struct msg_store_run {
 	uint64_t id;
-	uint32_t action;
+	enum msg_store_action action;
 	struct msg_text folder; /* of a backup: an absolute path on the coordinator's machine */
 	uint64_t keep_versions; /* of a collection: the newest so many keep their blobs; 0: all do */
 };
