@@ -226,7 +226,7 @@ struct coordinator {
 	int64_t renew_ms;                   /* none is renewed before: the last one failed */
 	int64_t merge_mark_ms;
 
-	struct store_work *store_work; /* the last that was asked for; NULL: none */
+	struct store_work *store_work;                 /* the last that was asked for; NULL: none */
 	struct store_work *store_past[STORE_PAST_MAX]; /* done before it, newest first: who asked may ask again */
 	struct rng rng;
 	double visible_ms[VISIBLE_SAMPLES];
