@@ -45,6 +45,17 @@ static inline bool removed_in(struct cluster *c, uint64_t version, uint64_t seq)
 	return found;
 }
 
+static inline size_t removed_count(struct cluster *c, uint64_t version)
+{
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, version, arena, &manifest);
+	size_t count = manifest.removed_count;
+	arena_destroy(&arena);
+	return count;
+}
+
 static inline uint64_t newest(struct cluster *c)
 {
 	struct store_txn *txn = NULL;
@@ -85,6 +96,18 @@ static inline struct store_shard shard_of(struct cluster *c, uint64_t id)
 	store_abort(&txn);
 	store_shard_fini(&rec);
 	return rec;
+}
+
+/* So many edits are tested again, and pass. */
+static inline void merge_gate(struct cluster *c, uint32_t edits)
+{
+	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, edits, edits } };
+	worker_want(&c->worker, merge, epoch, 100, 0);
+	end_clear(&c->worker);
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	end_clear(&c->worker);
 }
 
 #endif

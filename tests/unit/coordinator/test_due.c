@@ -1,5 +1,5 @@
 /* Edits that begin and end by the coordinator's wall clock: over restarts, and with a clock that jumps. */
-#include "tests/lib/coordinator_fixture.h"
+#include "tests/unit/coordinator/revoke_fixture.h"
 
 #define BEGIN_MS 1700000000000 /* of the fixture's wall clock: 2023-11-14T22:13:20Z */
 
@@ -19,27 +19,6 @@ static char *fact(const char *city, int from_s, int until_s, const char *more)
 		 "{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"%s\"%s%s%s}",
 		 city, from, until, more);
 	return out;
-}
-
-static uint64_t newest(struct cluster *c)
-{
-	struct store_txn *txn = NULL;
-	uint64_t last = 0;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_last(txn, &last, &c->e));
-	store_abort(&txn);
-	return last;
-}
-
-static size_t removed_in(struct cluster *c, uint64_t version)
-{
-	struct arena *arena = NULL;
-	struct proto_manifest manifest;
-	assert_int_equal(arena_new(65536, 0, &arena), 0);
-	manifest_read(c, version, arena, &manifest);
-	size_t n = manifest.removed_count;
-	arena_destroy(&arena);
-	return n;
 }
 
 /* The wall clock moves without the other: `s` seconds after the begin. */
@@ -63,7 +42,7 @@ static void test_expired_edits_leave_as_revoked_ones_do(void **state)
 	wall(c, 60);
 	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_EXPIRED);
 	assert_int_equal(newest(c), 2);
-	assert_int_equal(removed_in(c, 2), 1);
+	assert_int_equal(removed_count(c, 2), 1);
 	worker_want(&c->worker, shard, epoch, 100, 1);
 	struct msg_received *edits = end_expect(&c->worker, MSG_EDITS);
 	assert_true(edits->msg.u.edits.retrain);
@@ -242,7 +221,7 @@ static void crash_at(struct cluster *c, const char *fault, bool kept)
 	assert_true(edit_state(c, begins) == STORE_EDIT_STATE_PLACED ||
 		    edit_state(c, begins) == STORE_EDIT_STATE_ACCEPTED);
 	assert_int_equal(newest(c), 2);
-	assert_int_equal(removed_in(c, 2), 1);
+	assert_int_equal(removed_count(c, 2), 1);
 }
 
 static void test_crash_after_the_blobs(void **state)

@@ -12,18 +12,6 @@ static int64_t merge_id(struct cluster *c)
 	return id;
 }
 
-/* So many edits are tested again, and pass. */
-static void merge_gate(struct cluster *c, uint32_t edits)
-{
-	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
-	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, edits, edits } };
-	worker_want(&c->worker, merge, epoch, 100, 0);
-	end_clear(&c->worker);
-	end_send(&c->worker, &msg);
-	cluster_run(c);
-	end_clear(&c->worker);
-}
-
 /* While a merge reads the shard it stays as it is; the merged memory holds the edit until it is merged anew. */
 static void test_a_merging_shard_waits(void **state)
 {

@@ -189,17 +189,6 @@ static void test_what_is_done_is_told_to_who_asked_for_it(void **state)
 	assert_int_equal(collect(c, 9, 0).code, 0);
 }
 
-static void merge_gate(struct cluster *c, uint32_t edits)
-{
-	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
-	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, edits, edits } };
-	worker_want(&c->worker, merge, epoch, 100, 0);
-	end_clear(&c->worker);
-	end_send(&c->worker, &msg);
-	cluster_run(c);
-	end_clear(&c->worker);
-}
-
 static struct hash merge_root(struct cluster *c, uint64_t id)
 {
 	struct store_txn *txn = NULL;

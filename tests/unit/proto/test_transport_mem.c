@@ -202,15 +202,24 @@ static void want_of_memory_sends_nothing(void **state)
 	}
 }
 
+/* What the server answers the client by. */
+static uint64_t route_learn(struct world *w)
+{
+	struct msg msg = want(1);
+	struct msg_received *got = NULL;
+	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0);
+	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), 0);
+	const uint64_t route = got->route;
+	msg_free(&got);
+	return route;
+}
+
 static void a_partition_cuts_both_ways(void **state)
 {
 	struct world *w = *state;
 	struct msg msg = want(1), reply = { .type = MSG_HEARTBEAT_REPLY };
 	struct msg_received *got = NULL;
-	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0);
-	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), 0);
-	uint64_t route = got->route;
-	msg_free(&got);
+	const uint64_t route = route_learn(w);
 	proto_mem_faults_set(w->mem, &(struct proto_mem_faults){ 0, 0, 1000, 1000 });
 	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0); /* on its way when the line is cut */
 	proto_mem_partition(w->mem, "w0", true, true);
@@ -231,10 +240,7 @@ static void a_link_is_cut_one_way(void **state)
 	struct world *w = *state;
 	struct msg msg = want(1), reply = { .type = MSG_HEARTBEAT_REPLY };
 	struct msg_received *got = NULL;
-	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0);
-	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), 0);
-	uint64_t route = got->route;
-	msg_free(&got);
+	const uint64_t route = route_learn(w);
 	proto_mem_partition(w->mem, "w0", true, false);
 	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0);
 	assert_int_equal(w->server->ops->send(w->server, route, &reply, NULL), 0);
