@@ -274,6 +274,32 @@ static void test_a_failed_renewal_comes_again(void **state)
 	expect_merged(c, 5, 4);
 }
 
+/* A worker whose key is revoked while it tests a merge again takes no try of the gate with it. */
+static void test_a_barred_worker_costs_the_gate_no_try(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	uint64_t merge;
+	struct msg msg = { .type = MSG_KEY_CHANGE, .u.key_change = { .action = MSG_KEY_REVOKE } };
+	memcpy(msg.u.key_change.key.key, c->worker.key, PROTO_KEY_BYTES);
+	c->config.edits_per_shard = 2;
+	c->config.merge_tries_max = 1;
+	prepare(c, &f);
+	cluster_keys(c);
+	worker_hello(&c->worker, 2);
+	assert_int_equal(merge_id(c), 1);
+	cluster_advance(c, 100);
+	assert_true(worker_lease(&c->worker, &merge) > 0);
+	assert_int_equal(merge, 1);
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	end_drop(&c->client, MSG_KEY_CHANGE_REPLY);
+	worker_hello(&c->worker2, 3);
+	cluster_run(c);
+	assert_true(worker_lease(&c->worker2, &merge) > 0);
+	assert_int_equal(merge, 1);
+}
+
 /* Then there is nothing to merge: the memory is in no version any more. */
 static void test_a_merged_memory_without_edits_is_gone(void **state)
 {
@@ -345,6 +371,7 @@ int main(void)
 		T(test_a_merged_memory_is_merged_anew),
 		T(test_a_failed_renewal_comes_again),
 		T(test_a_merged_memory_without_edits_is_gone),
+		T(test_a_barred_worker_costs_the_gate_no_try),
 		T(test_a_renewal_in_a_pause_is_one),
 		T(test_a_renewal_comes_after_the_pause_too),
 		T(test_what_a_second_attempt_leaves_out_is_let_go),
