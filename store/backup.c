@@ -141,7 +141,7 @@ static int place_check(const char *folder, struct err *e)
 	return err_set(e, ERR_EXISTS, "backup folder %s: holds something already: name a new one", folder);
 }
 
-static int copy_ledger(struct store *store, const char *part, struct err *e)
+static int copy_ledger(struct store *store, const char *part, const atomic_bool *stop, struct err *e)
 {
 	char path[PATH_MAX];
 	int rc = path_make(path, part, "/ledger", e);
@@ -154,7 +154,7 @@ static int copy_ledger(struct store *store, const char *part, struct err *e)
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_open(e, errno, "backup: making %s", path);
-	rc = store__env_copy(store->ledger, fd, path, e);
+	rc = store__env_copy(store->ledger, fd, path, stop, e);
 	if (!rc && fsync(fd))
 		rc = err_errno(e, ERR_IO, errno, "backup: syncing %s", path);
 	close(fd);
@@ -265,7 +265,7 @@ static int part_fill(struct store *store, const char *part, const atomic_bool *s
 		     struct err *e)
 {
 	struct store copy = { .folder = (char *)part, .env = store->env, .lock = { .fd = -1 } };
-	int rc = copy_ledger(store, part, e);
+	int rc = copy_ledger(store, part, stop, e);
 	if (!rc && fault_point("store.backup.ledger"))
 		rc = err_set(e, ERR_FAULT, "backup: fault planted behind the ledger");
 	if (!rc)

@@ -8,6 +8,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -342,20 +345,87 @@ const char *store__txn_path(const struct store_txn *txn)
 	return txn->env->path;
 }
 
-/* --- A copy */
+/* --- A copy. LMDB's own goes on until it has written all of it: through a pipe, whose end can be closed. */
 
-int store__env_copy(struct store__env *env, int fd, const char *path, struct err *e)
+struct copy {
+	MDB_env *mdb;
+	int fd, rc;
+};
+
+static void *copy_run(void *context)
+{
+	struct copy *copy = context;
+	sigset_t pipe;
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, NULL); /* a closed end is an error of the write */
+	copy->rc = mdb_env_copyfd(copy->mdb, copy->fd);
+	close(copy->fd);
+	return NULL;
+}
+
+static int write_all(int fd, const char *bytes, size_t len, const char *path, struct err *e)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, bytes, len);
+		if (n < 0 && errno != EINTR)
+			return err_errno(e, ERR_IO, errno, "writing %s", path);
+		bytes += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+static int copy_drain(int from, int to, const char *path, const atomic_bool *stop, struct err *e)
+{
+	char bytes[1 << 16];
+	for (;;) {
+		ssize_t n = read(from, bytes, sizeof(bytes));
+		if (n == 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return err_errno(e, ERR_IO, errno, "copying to %s", path);
+		if (stop && atomic_load(stop))
+			return err_set(e, ERR_INTERRUPTED, "copying to %s: the program ends", path);
+		int rc = n > 0 ? write_all(to, bytes, (size_t)n, path, e) : 0;
+		if (rc)
+			return rc;
+	}
+}
+
+static int copy_through(struct store__env *env, int fd, const char *path, const atomic_bool *stop, struct err *e)
+{
+	int ends[2];
+	pthread_t thread;
+	if (pipe2(ends, O_CLOEXEC))
+		return err_errno(e, ERR_IO, errno, "copying to %s: a pipe", path);
+	struct copy copy = { env->mdb, ends[1], 0 };
+	int rc = pthread_create(&thread, NULL, copy_run, &copy);
+	if (rc) {
+		close(ends[0]);
+		close(ends[1]);
+		return err_errno(e, ERR_NOMEM, rc, "copying to %s: a thread", path);
+	}
+	rc = copy_drain(ends[0], fd, path, stop, e);
+	close(ends[0]);
+	pthread_join(thread, NULL);
+	if (rc || !copy.rc)
+		return rc;
+	if (copy.rc == MDB_READERS_FULL || copy.rc == ENOMEM)
+		return store__env_fail(env, e, copy.rc, "copying it");
+	return err_errno(e, ERR_IO, copy.rc, "copying to %s", path);
+}
+
+int store__env_copy(struct store__env *env, int fd, const char *path, const atomic_bool *stop, struct err *e)
 {
 	int rc = env->inspect ? 0 : grow_for(env, COPY_ROOM_BYTES, e);
 	if (!rc)
 		rc = enter(env, false, e); /* it reads the map all the while, in a transaction of its own */
 	if (rc)
 		return rc;
-	rc = mdb_env_copyfd(env->mdb, fd);
+	rc = copy_through(env, fd, path, stop, e);
 	leave(env);
-	if (rc == MDB_READERS_FULL || rc == ENOMEM)
-		return store__env_fail(env, e, rc, "copying it");
-	return rc ? err_errno(e, ERR_IO, rc, "writing %s", path) : 0;
+	return rc;
 }
 
 /* --- Tables */

@@ -99,7 +99,8 @@ void store__env_close(struct store__env **env);
 uint64_t store__env_used_bytes(struct store__env *env);
 
 /* Writes all of it as of one moment to `fd` (named `path` in errors), beside readers and writers. */
-int store__env_copy(struct store__env *env, int fd, const char *path, struct err *e) MUST_CHECK;
+int store__env_copy(struct store__env *env, int fd, const char *path, const atomic_bool *stop,
+		    struct err *e) MUST_CHECK; /* `stop`: as store_backup */
 
 /* `need_bytes`: space that a writer is going to use; the map is grown for it before the transaction begins. */
 int store__txn_begin(struct store *store, struct store__env *env, bool write, size_t need_bytes, struct store_txn **out,

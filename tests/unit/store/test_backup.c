@@ -162,7 +162,11 @@ static void test_a_copy_that_was_cut_short_is_none(void **state)
 	FAILS(ERR_FAULT, store_backup(f->store, folder, NULL, &tally, &f->e));
 	fault_disarm_all();
 	assert_false(is_there(folder) || is_there(part));
+	OK(f, fault_arm("nothing=errno@1", &f->e)); /* so that points are counted */
+	const uint64_t ledgers = fault_hits("store.backup.ledger");
 	FAILS(ERR_INTERRUPTED, store_backup(f->store, folder, &stop, &tally, &f->e));
+	assert_int_equal(fault_hits("store.backup.ledger"), ledgers); /* not when the whole ledger is copied */
+	fault_disarm_all();
 	assert_false(is_there(folder) || is_there(part));
 	/* What a killed process has left is taken for that; what somebody else has put there is not. */
 	assert_int_equal(mkdir(part, 0700), 0);
