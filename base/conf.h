@@ -35,8 +35,8 @@ struct conf_table {
 /* Sets every item to its default. The struct must be zeroed or initialised before. */
 int conf_init(const struct conf_table *table, void *values, struct err *e) MUST_CHECK;
 void conf_fini(const struct conf_table *table, void *values);
-/* The first item whose name begins with `prefix` and whose value is not its default; NULL: there is none, or no memory to
- * tell. */
+/* The first item whose name begins with `prefix` and whose value is not its default; NULL: there is none, or no memory
+ * to tell. */
 const struct conf_item *conf_changed(const struct conf_table *table, const void *values, const char *prefix);
 /* What is no YAML, unknown keys, wrong types and values out of range are errors: "FILE:LINE: merge.every_edits: …". */
 int conf_load_file(const struct conf_table *table, void *values, const char *path, struct err *e) MUST_CHECK;
