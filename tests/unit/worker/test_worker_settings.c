@@ -32,7 +32,7 @@ static void with_a_cached_calibration_the_layer_is_looked_at_first(void **state)
 	expect_unable(s, 1, "layer is 4: it may be 0 to 3");
 	s->layer = 0; /* below the keys */
 	stand_restart(s);
-	expect_unable(s, 1, "prompt_layer is 1: it may be 1 to 0");
+	expect_unable(s, 1, "layer is 0: it may not lie below prompt_layer (1)");
 	s->layer = 2;
 	stand_restart(s);
 	stand_until(s, &s->hellos, 2);
@@ -47,7 +47,7 @@ static void after_a_silence_the_layer_is_looked_at_again(void **state)
 	stand_turns(s, 9000);
 	s->layer = 0;
 	s->silent = false;
-	expect_unable(s, 1, "prompt_layer is 1");
+	expect_unable(s, 1, "layer is 0: it may not lie below prompt_layer");
 }
 
 static void a_coordinator_that_forgot_it_is_asked_again(void **state)
@@ -57,7 +57,7 @@ static void a_coordinator_that_forgot_it_is_asked_again(void **state)
 	stand_greet(s);
 	s->layer = 0;
 	stand_send(s, &msg);
-	expect_unable(s, 1, "prompt_layer is 1");
+	expect_unable(s, 1, "layer is 0: it may not lie below prompt_layer");
 }
 
 static void a_layer_that_changes_while_it_calibrates_is_looked_at(void **state)
@@ -69,7 +69,7 @@ static void a_layer_that_changes_while_it_calibrates_is_looked_at(void **state)
 	assert_false(worker_idle(s->worker));
 	s->layer = 0;
 	s->hold_engine = false;
-	expect_unable(s, 0, "prompt_layer is 1");
+	expect_unable(s, 0, "layer is 0: it may not lie below prompt_layer");
 }
 
 /* The paper's family trains on its texts: every job would fail. */
@@ -105,7 +105,7 @@ static void the_coordinator_is_told_why_it_ends(void **state)
 	s->hook_context = &kept;
 	s->layer = 0;
 	stand_start(s);
-	expect_unable(s, 0, "prompt_layer is 1");
+	expect_unable(s, 0, "layer is 0: it may not lie below prompt_layer");
 	assert_non_null(strstr(buf_cstr(&kept), "prompt_layer is 1: it may be 1 to 0;"));
 	assert_null(strchr(strchr(buf_cstr(&kept), ';') + 1, ';')); /* once */
 	buf_clear(&kept);
