@@ -106,7 +106,8 @@ static void the_coordinator_is_told_why_it_ends(void **state)
 	s->layer = 0;
 	stand_start(s);
 	expect_unable(s, 0, "layer is 0: it may not lie below prompt_layer");
-	assert_non_null(strstr(buf_cstr(&kept), "prompt_layer is 1: it may be 1 to 0;"));
+	assert_non_null(strstr(buf_cstr(&kept), "layer is 0: it may not lie below prompt_layer (1) and relation_layer "
+						"(1), by whose states routes are decided;"));
 	assert_null(strchr(strchr(buf_cstr(&kept), ';') + 1, ';')); /* once */
 	buf_clear(&kept);
 	s->layer = 2;
