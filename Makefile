@@ -19,7 +19,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all programs demo test unit unit-build sim tidy fuzz fuzz-build bench install clean help FORCE
+.PHONY: all programs demo test unit unit-build sim torture torture-build tidy fuzz fuzz-build bench install clean help FORCE
 
 ifeq ($(filter $(SAN),address undefined thread fuzz),)
 ifneq ($(SAN),)
@@ -38,7 +38,7 @@ PACKAGES := libsodium:libsodium-dev libcyaml:libcyaml-dev yaml-0.1:libyaml-dev j
 # Libraries without a pkg-config file, by their header.
 HEADERS := csv.h:libcsv-dev
 TOOLS := $(CC):gcc protoc-c:protobuf-c-compiler pkg-config:pkg-config ar:binutils
-ifneq ($(filter unit unit-build test bench fuzz-build,$(MAKECMDGOALS)),)
+ifneq ($(filter unit unit-build test bench fuzz-build torture torture-build,$(MAKECMDGOALS)),)
 PACKAGES += cmocka:libcmocka-dev
 endif
 
@@ -235,6 +235,27 @@ $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
 $(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
 $(foreach b,$(BENCH:$(O)/%=%),$(eval $(call test_rule,$(b),$(O)/bench/bench.o $(DAEMON_LIBS))))
 $(eval $(call test_rule,tests/sim/sim,$(O)/tests/sim/main.o $(SIM_OBJECTS) $(DAEMON_LIBS)))
+# What tests/torture runs: its own programs, a library that stands before libc's writes and syncs, and the product with the
+# faults that the linker plants (tests/torture/plant.c; those of the simulator are its own).
+TORTURE_C     := client check images proxy rot
+TORTURE_LIB   := $(patsubst %,$(O)/tests/torture/%.o,history verify)
+PLANT_WRAP    := store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is mdb_env_open \
+	store_chunks_put store_chunk_get
+PLANTED       := $(O)/tests/torture/planted
+PLANT_OBJECTS := $(O)/tests/torture/plant.o $(O)/tests/sim/plant.o
+TORTURE_PROGRAMS := $(TORTURE_C:%=$(O)/tests/torture/%) $(O)/tests/torture/recorder.so $(PLANTED)/amendd $(PLANTED)/amend-merge
+$(foreach t,$(TORTURE_C),$(eval $(call test_rule,tests/torture/$(t),$(TORTURE_LIB) $(DAEMON_LIBS))))
+$(O)/tests/torture/recorder.so: tests/torture/recorder.c tests/torture/disk_log.h $(O)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK $@";) $(CC) $(COMMON) $(INCLUDES) $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
+# amend starts the amendd beside it.
+$(PLANTED)/amendd: $(O)/daemon/amendd.o $(PLANT_OBJECTS) $(DAEMON_LIBS) $(O)/amend | $(SHARE)
+	@mkdir -p $(PLANTED)/tests; ln -sfn ../../../share $(PLANTED)/share; ln -sfn ../../tools $(PLANTED)/tests/tools
+	@rm -f $(PLANTED)/amend; cp $(O)/amend $(PLANTED)/amend
+	$(if $(V),,@echo "  LINK $@";) $(LINK) $(PLANT_WRAP:%=-Wl,--wrap=%) -o $@ $(filter %.o %.a,$^) $(LIBS)
+$(PLANTED)/amend-merge: $(O)/daemon/amend_merge.o $(O)/tests/torture/plant_merge.o $(MPI_SRC:%.c=$(O)/%.o) $(DAEMON_LIBS)
+	@mkdir -p $(PLANTED); rm -f $@
+	$(if $(V),,@echo "  LINK $@";) $(LINK) -Wl,--wrap=worker_reduce_mpi_init -o $@ $(filter %.o %.a,$^) $(MPI_LIBS) $(LIBS)
 # Programs that integration scripts use, e.g. $(O)/tests/tools/tiny_model OUT SEED.
 $(foreach t,$(TEST_TOOLS),$(eval $(call test_rule,$(t),$(call archives,model base))))
 
@@ -257,6 +278,14 @@ PLANT ?= none
 TRACE ?=
 sim: $(O)/tests/sim/sim
 	@$< --seed $(SEED) --seeds $(SEEDS) --jobs $(JOBS) --plant $(PLANT) $(if $(TRACE),--trace)
+# Real processes under real faults: tests/torture/README.md
+TORTURE_SECONDS ?= 30
+TORTURE_SEED    ?= 1
+TORTURE         ?=
+torture-build: $(PROGRAMS) $(TORTURE_PROGRAMS) $(TEST_TOOLS:%=$(O)/%)
+torture: torture-build
+	@TORTURE='$(TORTURE)' TORTURE_SECONDS=$(TORTURE_SECONDS) TORTURE_SEED=$(TORTURE_SEED) \
+		SCRIPT_TIMEOUT=$$(($(TORTURE_SECONDS) * 20 + 3600)) $(RUN) --script tests/torture/run
 tidy:
 	@scripts/tidy
 
@@ -292,6 +321,8 @@ help:
 	@echo '  unit-build     only builds them'
 	@echo '  test           unit, then tests/integration/run.sh; ends with "N passed, N failed"'
 	@echo '  sim            SEEDS=200 simulated clusters from SEED=1 on, JOBS=2 at a time; SEED=n TRACE=1 replays one'
+	@echo '  torture        the promises under real faults, on real processes (tests/torture/README.md): TORTURE="NAME..."'
+	@echo '                 or all (with tests/integration), TORTURE_SECONDS=30, TORTURE_SEED=1'
 	@echo '  tidy           clang-format, floors, foreign libraries, log ids (scripts/tidy)'
 	@echo '  fuzz           the parsers under libFuzzer (needs clang; tests/fuzz/README.md): FUZZ="NAME..." (all),'
 	@echo '                 FUZZ_SECONDS=60 in all, FUZZ_JOBS=1 at once'
@@ -309,6 +340,6 @@ help:
 	@echo '  V=1                shows the commands; CC, CFLAGS and LDFLAGS as usual'
 
 ifneq ($(COMPILES),)
--include $(foreach d,$(FOLDERS) tests/lib tests/fuzz tests/tools tests/numerics tests/sim bench,$(wildcard $(O)/$(d)/*.d)) \
+-include $(foreach d,$(FOLDERS) tests/lib tests/fuzz tests/tools tests/numerics tests/sim tests/torture bench,$(wildcard $(O)/$(d)/*.d)) \
 	$(wildcard $(O)/tests/unit/*/*.d) $(wildcard $(GEN)/proto/*.d)
 endif

@@ -1,0 +1,157 @@
+#!/bin/bash
+# Programs are killed, stopped and failed: at every named point, and at any time (cases 1, 8, 16, 17, 22 and 33). On a tiny model.
+. "$(dirname "$0")/lib.sh"
+tiny_model
+NEXT=0    # of records: each submit brings new ones
+REVOKED=0 # of those, the last one whose first edit was taken back
+
+# ---- What makes a program pass a point. Each is asked again until it is done: a program may die in it.
+records() { # count, [jq filter]
+	NEXT=$((NEXT + 1))
+	facts "$1" "w$NEXT" | jq -c "${2:-.}" >"$WORK/records-$NEXT.jsonl"
+}
+asked() { # command of amend...
+	local tries
+	for ((tries = 0; tries < 40; tries++)); do
+		amend --timeout 2 "$@" >"$WORK/asked.out" 2>&1 && return 0
+		sleep 0.25
+	done
+	fail "amend $*: $(cat "$WORK/asked.out")"
+}
+do_submit() { client "$WORK/records-$NEXT.jsonl" --give-up 60 >/dev/null; }
+do_due() { do_submit; }
+do_revoke() { asked edit revoke "w$REVOKED-000" --reason "a test"; }
+do_keys() { asked key allow "$(printf '%064x' "$NEXT")" --roles reader --name "key-$NEXT"; }
+do_rollback() { asked version rollback "v1" --reason "a test"; }
+do_resume() { asked version resume; }
+do_merge() { asked merge run; }
+
+# The process with the point armed; what must be there before it; what is asked; the point.
+sweep_points() {
+	local action=$1 point
+	for point in coordinator.submit.before_commit coordinator.submit.after_commit coordinator.group.before_commit \
+		coordinator.group.after_commit coordinator.publish.after_blobs coordinator.publish.before_commit \
+		coordinator.publish.after_commit store.commit.before store.commit.after store.blob.before store.blob.after; do
+		echo "coordinator submit $point=$action"
+	done
+	for point in coordinator.due.before_commit coordinator.due.after_commit; do echo "coordinator due $point=$action"; done
+	for point in coordinator.revoke.before_commit coordinator.revoke.after_commit; do echo "coordinator revoke $point=$action"; done
+	for point in coordinator.keys.before_commit coordinator.keys.after_commit base.file.before_rename; do echo "coordinator keys $point=$action"; done
+	for point in rollback resume; do
+		echo "coordinator $point coordinator.$point.before_commit=$action"
+		echo "coordinator $point coordinator.$point.after_commit=$action"
+	done
+	for point in worker.train.step worker.commit.before worker.commit.after store.blob.before store.blob.after; do
+		echo "worker-0 submit $point=$action"
+	done
+	for point in store.blob.before store.blob.after; do echo "node-0 submit $point=$action"; done
+}
+
+reached() { # process, what is asked, point=action
+	local name=$1 what=$2 pid client shards
+	[ "$what" != resume ] || asked version rollback v1 --reason "a test"
+	kill_hard "$name"
+	[ "$name" != worker-0 ] || kill_hard worker-1 # all shards are worker-0's
+	case $what in
+	due) records 2 ".valid_from = \"$(date -u -d '+2 seconds' +%FT%TZ)\"" ;;
+	revoke) REVOKED=$((REVOKED + 1)) ;;
+	*) records 2 ;;
+	esac
+	FAULT=$3@1 process_start "$name"
+	pid=$(pid_of "$name")
+	"do_$what" &
+	client=$!
+	if [[ $3 == *=kill ]]; then
+		wait_for 30 gone "$pid" || fail "$3 of $name was not reached by $what"
+	else # it ends, or it deals with it
+		wait_for 30 either_gone "$client" "$pid" || fail "$what does not get through an error at $3"
+		wait_for 2 gone "$pid" && count ended
+	fi
+	count faults
+	! gone "$pid" || process_start "$name"
+	[ "$name" != worker-0 ] || process_start worker-1
+	wait_for 20 answering || fail "the coordinator does not come back after $3"
+	wait_for 60 gone "$client" || fail "$what does not get through after $3 of $name"
+	wait "$client" || fail "$what fails after $3 of $name"
+	[ "$what" != rollback ] || asked version resume
+}
+
+sweep() { # action
+	local name what point
+	case_begin "sweep-$1" --lease.ms 2000
+	records 4
+	do_submit || fail "the client is not answered"
+	wait_served 60
+	poll_answers &
+	while read -r name what point; do
+		reached "$name" "$what" "$point" || exit 1
+	done < <(sweep_points "$1")
+	asked version resume
+	wait_served 180
+	check_now --only --rest --answers "$ANSWERS"
+}
+# Any program is killed, told to end, or stands still at any time, while clients submit and somebody asks the node.
+NAMES=(coordinator coordinator worker-0 worker-1 node-0)
+disturb() { # until when, in ms
+	local name pid n=0
+	while [ "$(ms_now)" -lt "$1" ]; do
+		name=${NAMES[RANDOM % ${#NAMES[@]}]}
+		pid=$(pid_of "$name")
+		sleep "0.$((RANDOM % 10))"
+		if [ $((RANDOM % 3)) = 0 ]; then
+			kill -STOP "$pid"
+			sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+			kill -CONT "$pid"
+		else
+			if [ $((RANDOM % 3)) = 0 ]; then
+				kill -TERM "$pid"
+				wait_for 10 gone "$pid" || fail "$name does not end when it is told to"
+			else
+				kill_hard "$name"
+			fi
+			sleep "0.$((RANDOM % 5))"
+			process_start "$name"
+			[ "$name" != coordinator ] || wait_for 20 answering || fail "the coordinator does not come back"
+		fi
+		n=$((n + 1))
+	done
+	count faults "$n"
+	note "$n times a program was killed, told to end, or stood still"
+}
+bounded() { # process
+	local pid fds kib
+	pid=$(pid_of "$1")
+	fds=$(find "/proc/$pid/fd" -type l 2>/dev/null | wc -l)
+	kib=$(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status")
+	[ "$fds" -lt 200 ] && [ "$kib" -lt 600000 ] || fail "I6: $1 has $fds descriptors and $kib KiB"
+}
+case_killed_at_any_time() {
+	local client end round=0 seconds=$SECONDS_WANTED
+	[ -z "${TORTURE_PLANT:-}" ] || { seconds=10 && NAMES=(coordinator); }
+	case_begin any --lease.ms 2000
+	[ -z "${TORTURE_PLANT:-}" ] || { kill_hard worker-0 && kill_hard worker-1; } # nothing but submits makes commits
+	poll_answers &
+	end=$(($(ms_now) + seconds * 1000))
+	while [ "$(ms_now)" -lt "$end" ]; do # each twice: the second is a duplicate
+		round=$((round + 1))
+		facts 10 "any$round" >"$WORK/any.jsonl"
+		client "$WORK/any.jsonl" --twice --threads 2 --pause $((seconds * 25)) --timeout 1000 >/dev/null || echo "the client is not answered" >"$D/client-failed"
+	done &
+	client=$!
+	disturb "$end"
+	wait_for 180 gone "$client" || fail "the client does not get through"
+	[ ! -e "$D/client-failed" ] || fail "$(cat "$D/client-failed")"
+	[ -n "${TORTURE_PLANT:-}" ] || wait_served 180
+	for name in "${NAMES[@]}"; do bounded "$name"; done
+	check_now --only $([ -n "${TORTURE_PLANT:-}" ] || echo --rest) --answers "$ANSWERS"
+}
+case_killed_at_every_point() { sweep kill; }
+case_failed_at_every_point() { sweep errno; }
+case_delayed_at_every_point() { sweep delay-700; }
+
+run_case killed_at_any_time
+caught early-ack killed_at_any_time
+caught no-dedup killed_at_any_time
+run_case killed_at_every_point
+run_case failed_at_every_point
+if [ "$SECONDS_WANTED" -ge 60 ]; then run_case delayed_at_every_point; fi

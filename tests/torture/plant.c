@@ -1,0 +1,76 @@
+/* plant.c: faults planted in the programs by the linker (--wrap), for `make torture` to show that its checks find them.
+ * TORTURE_PLANT names one; none is planted without. Those that the simulator has too are its own (tests/sim/plant.c).
+ */
+#include "tests/sim/sim.h"
+
+#include "store/env_lmdb.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool nosync, unchecked;
+
+__attribute__((constructor)) static void plant(void)
+{
+	const char *name = getenv("TORTURE_PLANT");
+	if (name == NULL || name[0] == '\0')
+		return;
+	nosync = strcmp(name, "no-sync") == 0;
+	unchecked = strcmp(name, "unchecked-hash") == 0;
+	bool known = nosync || unchecked || strcmp(name, "float-sum") == 0;
+	for (int i = 0; i < SIM_PLANT_NO_SYNC && !known; i++) {
+		known = strcmp(name, sim_plant_names[i]) == 0;
+		sim_planted = known ? (enum sim_plant)i : SIM_PLANT_NONE;
+	}
+	if (!known) {
+		fprintf(stderr, "TORTURE_PLANT: \"%s\" is not known\n", name);
+		exit(2);
+	}
+}
+
+/* ---- no-sync: LMDB commits without waiting for the disk. */
+
+int __real_mdb_env_open(MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode);
+int __wrap_mdb_env_open(MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode);
+int __wrap_mdb_env_open(MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode)
+{
+	return __real_mdb_env_open(env, path, nosync ? flags | MDB_NOSYNC : flags, mode);
+}
+
+/* ---- unchecked-hash: chunks are stored and given out without a look at their hash. */
+
+int __real_store_chunks_put(struct store *store, const struct store_chunk *chunks, size_t chunk_count, struct err *e);
+int __wrap_store_chunks_put(struct store *store, const struct store_chunk *chunks, size_t chunk_count, struct err *e);
+int __wrap_store_chunks_put(struct store *store, const struct store_chunk *chunks, size_t chunk_count, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	int rc = __real_store_chunks_put(store, chunks, chunk_count, e);
+	if (rc != ERR_CORRUPT || !unchecked)
+		return rc;
+	err_clear(e);
+	rc = store__txn_begin(store, store->blobs, true, chunk_count * 2 * STORE_CHUNK_BYTES, &txn, e);
+	for (size_t i = 0; rc == 0 && i < chunk_count; i++)
+		rc = store__put(txn, STORE__TABLE_CHUNK, (struct store__bytes){ chunks[i].hash.bytes, HASH_BYTES },
+				(struct store__bytes){ chunks[i].bytes, chunks[i].byte_count }, e);
+	if (rc == 0)
+		return store__txn_commit(&txn, e);
+	store__txn_abort(&txn);
+	return rc;
+}
+
+int __real_store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e);
+int __wrap_store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e);
+int __wrap_store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	struct store__bytes value = { NULL, 0 };
+	if (!unchecked)
+		return __real_store_chunk_get(store, hash, out, e);
+	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
+	if (rc == 0)
+		rc = store__get(txn, STORE__TABLE_CHUNK, (struct store__bytes){ hash->bytes, HASH_BYTES }, &value, e);
+	buf_append(out, value.data, value.len);
+	store__txn_abort(&txn);
+	return rc;
+}
