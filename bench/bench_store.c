@@ -1,17 +1,21 @@
-/* bench_store.c: what the disk allows: commits of one edit, commits of groups of 100, and blobs in and out.
- * Usage: bench_store [SECONDS-EACH [FOLDER]]. The folder (default: under $TMPDIR or /tmp) decides the figures. */
+/* bench_store.c: what the disk allows: raw fdatasync, commits of one edit, commits of groups of 100, and blobs in and
+ * out. Usage: bench_store [SECONDS-EACH [FOLDER]]. The folder (default: under $TMPDIR or /tmp) decides the figures. */
 #include "base/env.h"
 #include "base/rng.h"
 #include "store/store.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PAYLOAD_BYTES 400 /* a record of ordinary length */
 #define BLOB_BYTES    (8u << 20)
+#define RAW_PAGES     1024
 
 static const uint8_t actor[STORE_KEY_BYTES] = "bench";
 
@@ -64,6 +68,32 @@ static int measure_commits(struct store *store, int edit_count, int64_t us, stru
 	       edit_count, (double)commits / seconds, (double)commits * edit_count / seconds,
 	       seconds * 1e6 / (double)commits, worst, commits, seconds);
 	return 0;
+}
+
+/* One page overwritten and synced at a time: what no commit can be faster than. */
+static int measure_syncs(const char *folder, int64_t us, struct err *e)
+{
+	const struct env *env = env_system();
+	static uint8_t page[4096];
+	char path[600];
+	uint64_t count = 0;
+	snprintf(path, sizeof(path), "%s/raw", folder);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || posix_fallocate(fd, 0, RAW_PAGES * (off_t)sizeof(page)) != 0)
+		return err_errno(e, ERR_IO, errno, "%s", path);
+	int64_t start = env_monotonic_us(env), now = start;
+	int rc = 0;
+	for (; rc == 0 && now - start < us; now = env_monotonic_us(env), count++) {
+		page[0] = (uint8_t)count;
+		off_t at = (off_t)(count % RAW_PAGES * sizeof(page));
+		if (pwrite(fd, page, sizeof(page), at) != (ssize_t)sizeof(page) || fdatasync(fd) != 0)
+			rc = err_errno(e, ERR_IO, errno, "%s", path);
+	}
+	close(fd);
+	if (rc == 0)
+		printf("raw fdatasync: %9.0f /s, a page of 4 KiB each (%" PRIu64 " in %.1f s)\n",
+		       (double)count * 1e6 / (double)(now - start), count, (double)(now - start) / 1e6);
+	return rc;
 }
 
 static int measure_verify(struct store *store, struct err *e)
@@ -133,7 +163,9 @@ static int run(const char *folder, int64_t us, struct err *e)
 		free(bytes);
 		return rc;
 	}
-	rc = measure_commits(store, 1, us, e);
+	rc = measure_syncs(folder, us, e);
+	if (!rc)
+		rc = measure_commits(store, 1, us, e);
 	if (!rc)
 		rc = measure_commits(store, 100, us, e);
 	if (!rc)
