@@ -270,14 +270,16 @@ bench: $(BENCH)
 	@for b in $(BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
 demo: $(PROGRAMS) $(O)/tests/tools/core_speed
 	@AMEND_BIN=$(abspath $(O)) scripts/demo-run
-# make sim SEEDS=10000; make sim SEED=42 TRACE=1 replays one, line by line
+# make sim SEEDS=10000; make sim SEED=42 TRACE=1 replays one, line by line; SHRINK=1 finds the events that matter
 SEED  ?= 1
 SEEDS ?= 200
 JOBS  ?= 2
 PLANT ?= none
 TRACE ?=
+KEEP  ?=
+SHRINK ?=
 sim: $(O)/tests/sim/sim
-	@$< --seed $(SEED) --seeds $(SEEDS) --jobs $(JOBS) --plant $(PLANT) $(if $(TRACE),--trace)
+	@$< --seed $(SEED) --seeds $(SEEDS) --jobs $(JOBS) --plant $(PLANT) $(if $(TRACE),--trace) $(if $(KEEP),--keep $(KEEP)) $(if $(SHRINK),--shrink)
 # Real processes under real faults: tests/torture/README.md
 TORTURE_SECONDS ?= 30
 TORTURE_SEED    ?= 1
@@ -320,7 +322,8 @@ help:
 	@echo '  unit           builds and runs the unit and numerics tests'
 	@echo '  unit-build     only builds them'
 	@echo '  test           unit, then tests/integration/run.sh; ends with "N passed, N failed"'
-	@echo '  sim            SEEDS=200 simulated clusters from SEED=1 on, JOBS=2 at a time; SEED=n TRACE=1 replays one'
+	@echo '  sim            SEEDS=200 simulated clusters from SEED=1 on, JOBS=2 at a time; SEED=n TRACE=1 replays one,'
+	@echo '                 SHRINK=1 finds which of its events break it, KEEP=LIST has only these happen (docs/simulation.md)'
 	@echo '  torture        the promises under real faults, on real processes (tests/torture/README.md): TORTURE="NAME..."'
 	@echo '                 or all (with tests/integration), TORTURE_SECONDS=30, TORTURE_SEED=1'
 	@echo '  tidy           clang-format, floors, foreign libraries, log ids (scripts/tidy)'

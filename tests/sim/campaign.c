@@ -105,6 +105,20 @@ static void folder_make(char *out, size_t out_bytes)
 	}
 }
 
+/* Messages take large blocks for a moment: they need not come from the system each time. */
+static void allocator_set(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 1 << 26);
+	mallopt(M_TRIM_THRESHOLD, 1 << 28);
+}
+
+static void death_tell(int status, char *text, size_t text_bytes)
+{
+	snprintf(text, text_bytes, "the program died: %s %d (an assertion? see its message above)",
+		 WIFSIGNALED(status) ? "signal" : "exit status",
+		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
 static pid_t spawn(struct shared *shared, const struct campaign_options *options, size_t job, const char *folder)
 {
 	fflush(NULL);
@@ -112,9 +126,7 @@ static pid_t spawn(struct shared *shared, const struct campaign_options *options
 	if (pid < 0)
 		abort();
 	if (pid == 0) {
-		/* messages take large blocks for a moment: they need not come from the system each time */
-		mallopt(M_MMAP_THRESHOLD, 1 << 26);
-		mallopt(M_TRIM_THRESHOLD, 1 << 28);
+		allocator_set();
 		char own[SIM_PATH_BYTES];
 		snprintf(own, sizeof own, "%.200s/%d", folder, (int)getpid());
 		if (mkdir(own, 0700) != 0)
@@ -130,9 +142,7 @@ static bool child_ended(struct shared *shared, size_t job, int status)
 	char text[SIM_TEXT_BYTES];
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return false;
-	snprintf(text, sizeof text, "the program died: %s %d (an assertion? see its message above)",
-		 WIFSIGNALED(status) ? "signal" : "exit status",
-		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	death_tell(status, text, sizeof text);
 	pthread_mutex_lock(&shared->lock);
 	if (shared->busy[job]) {
 		shared->campaign.seeds++;
@@ -140,6 +150,40 @@ static bool child_ended(struct shared *shared, size_t job, int status)
 	}
 	pthread_mutex_unlock(&shared->lock);
 	return true;
+}
+
+void campaign_run_one(const struct sim_options *options, struct sim_result *result, struct sim_story *story)
+{
+	struct one {
+		struct sim_result result;
+		struct sim_story story;
+	} *one = mmap(NULL, sizeof *one, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct sim_options own = *options;
+	char folder[SIM_PATH_BYTES];
+	int status = 0;
+	if (one == MAP_FAILED)
+		abort();
+	folder_make(folder, sizeof folder);
+	own.folder = folder;
+	own.story = &one->story;
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		allocator_set();
+		sim_run(&own, &one->result);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		abort();
+	if (status != 0) {
+		one->result.broken = true;
+		death_tell(status, one->result.text, sizeof one->result.text);
+	}
+	*result = one->result;
+	if (story != NULL)
+		*story = one->story;
+	munmap(one, sizeof *one);
+	(void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 void campaign_run(const struct campaign_options *options, struct campaign *out)

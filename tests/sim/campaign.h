@@ -24,6 +24,8 @@ struct campaign {
 	double seconds;
 };
 
+/* One seed in a process of its own, of whose folder `options` need not speak. `story`: NULL, or what happened in it. */
+void campaign_run_one(const struct sim_options *options, struct sim_result *result, struct sim_story *story);
 void campaign_run(const struct campaign_options *options, struct campaign *out);
 /* One line a figure. */
 void campaign_print(const struct campaign *campaign);

@@ -38,12 +38,18 @@ static const char *target_kind(uint64_t dice, bool *refusable)
 	return "value";
 }
 
+/* The same, whatever other operations there were. */
+static uint64_t serial_next(struct sim_client *client)
+{
+	return client->operations * UINT64_C(100) + client->number * UINT64_C(10) + client->made++;
+}
+
 /* `group`: 0, or the number of its all-or-nothing group. */
 static size_t record_new(struct sim *sim, struct sim_client *client, uint64_t group)
 {
 	struct buf text = BUF_INIT;
 	bool refusable, named = rng_below(&client->rng, 3) == 0;
-	uint64_t subject = rng_below(&client->rng, sim->world.subjects), serial = ++sim->serial;
+	uint64_t subject = rng_below(&client->rng, sim->world.subjects), serial = serial_next(client);
 	const char *kind = target_kind(rng_below(&client->rng, 100), &refusable);
 	buf_puts(&text, "{");
 	if (named)
@@ -60,34 +66,56 @@ static size_t record_new(struct sim *sim, struct sim_client *client, uint64_t gr
 	buf_printf(&text, "\"%s\":\"%s %" PRIu64 "\"}", refusable ? "target_old" : "target_new", kind, serial);
 	sim->records = grown(sim->records, sim->record_count, sizeof *sim->records);
 	struct sim_record *record = &sim->records[sim->record_count];
-	*record = (struct sim_record){
-		.text = (char *)text.data, .len = text.len, .refusable = refusable, .named = named, .group = group
-	};
+	*record = (struct sim_record){ .serial = serial,
+				       .text = (char *)text.data,
+				       .len = text.len,
+				       .refusable = refusable,
+				       .named = named,
+				       .group = group };
 	hash_of(record->text, record->len, &record->content);
 	return sim->record_count++;
 }
 
-/* Mostly new ones; now and then one that somebody has sent before. */
-static size_t record_choose(struct sim *sim, struct sim_client *client)
+static bool is_any(const struct sim_record *record)
 {
-	if (sim->record_count > 0 && rng_below(&client->rng, 100) < 15)
-		return rng_below(&client->rng, sim->record_count);
-	return record_new(sim, client, 0);
+	(void)record;
+	return true;
 }
 
-/* One with a name, from a random one on; it may have ended meanwhile, or never have been taken. */
-static bool revocable_choose(const struct sim *sim, struct sim_client *client, size_t *out)
+static bool is_revocable(const struct sim_record *record)
 {
-	size_t from = sim->record_count > 0 ? rng_below(&client->rng, sim->record_count) : 0;
-	for (size_t i = from; i < sim->record_count; i++) {
+	return record->named || record->group != 0;
+}
+
+/* One that somebody has sent before, chosen so that it stays the same when others are not there. */
+static bool record_pick(const struct sim *sim, struct sim_client *client, bool (*fits)(const struct sim_record *),
+			size_t *out)
+{
+	uint64_t dice = rng_u64(&client->rng), least = UINT64_MAX;
+	for (size_t i = 0; i < sim->record_count; i++) {
+		uint64_t order = hash_short(dice, &sim->records[i].serial, sizeof sim->records[i].serial);
+		if (!fits(&sim->records[i]) || order >= least)
+			continue;
+		least = order;
 		*out = i;
-		if (sim->records[i].named || sim->records[i].group != 0)
-			return true;
 	}
-	return false;
+	return least != UINT64_MAX;
+}
+
+/* Mostly new ones. */
+static size_t record_choose(struct sim *sim, struct sim_client *client)
+{
+	size_t earlier;
+	bool again = rng_below(&client->rng, 100) < 15;
+	return again && record_pick(sim, client, is_any, &earlier) ? earlier : record_new(sim, client, 0);
 }
 
 /* ---- Sending */
+
+static bool by_group(const struct sim_request *request, const struct sim_record *record)
+{
+	return record->group != 0 && (!record->named || request->id % 2 == 0);
+}
 
 static void request_send(struct sim *sim, struct sim_client *client)
 {
@@ -101,9 +129,8 @@ static void request_send(struct sim *sim, struct sim_client *client)
 	msg.u.submit = (struct msg_submit){ request->policy, records, request->record_count };
 	if (request->revoke) {
 		const struct sim_record *record = &sim->records[request->records[0]];
-		bool whole = record->group != 0 && request->id % 2 == 0;
-		snprintf(id, sizeof id, whole ? "g-%" PRIu64 : "e-%" PRIu64,
-			 whole ? record->group : (uint64_t)request->records[0] + 1);
+		bool whole = by_group(request, record);
+		snprintf(id, sizeof id, whole ? "g-%" PRIu64 : "e-%" PRIu64, whole ? record->group : record->serial);
 		struct msg_text name = { id, strlen(id) }, none = { "", 0 };
 		msg.type = MSG_REVOKE;
 		msg.u.revoke = (struct msg_revoke){
@@ -115,18 +142,44 @@ static void request_send(struct sim *sim, struct sim_client *client)
 	client->resend_us = sim_now(sim) + RESEND_US;
 }
 
-static void request_new(struct sim *sim, struct sim_client *client)
+static void request_tell(struct sim *sim, const struct sim_client *client)
+{
+	const struct sim_request *request = client->request;
+	const struct sim_record *first = &sim->records[request->records[0]];
+	uint32_t source = SIM_SOURCE_CLIENTS + client->number;
+	if (request->revoke)
+		sim_tell(sim, source, client->operations, "revoke %s%" PRIu64, by_group(request, first) ? "g-" : "e-",
+			 by_group(request, first) ? first->group : first->serial);
+	else
+		sim_tell(sim, source, client->operations, "submit %zu: %.*s%s", request->record_count, (int)first->len,
+			 first->text, request->record_count > 1 ? " …" : "");
+}
+
+static struct sim_request *request_add(struct sim *sim)
 {
 	struct sim_request *request = calloc(1, sizeof *request);
 	if (request == NULL)
 		abort();
 	sim->requests = grown(sim->requests, sim->request_count, sizeof *sim->requests);
-	sim->requests[sim->request_count++] = request;
-	request->id = ++client->next_id;
+	return sim->requests[sim->request_count++] = request;
+}
+
+/* The next operation, or, where that is left out, the time until the one after it. */
+static void request_new(struct sim *sim, struct sim_client *client)
+{
+	uint32_t source = SIM_SOURCE_CLIENTS + client->number;
+	sim_stream(sim, source, ++client->operations, &client->rng);
+	client->made = 0;
+	client->think_us = 1000 * (1 + (int64_t)rng_below(&client->rng, (uint64_t)(2 * sim->world.think_ms)));
+	client->act_us = sim_now(sim) + client->think_us;
+	if (!sim_happens(sim, source, client->operations))
+		return;
+	struct sim_request *request = request_add(sim);
+	request->id = (uint64_t)client->number << 32 | client->operations;
 	uint64_t policy = rng_below(&client->rng, 10);
 	request->policy = policy == 0 ? MSG_KEEP : policy == 1 ? MSG_REJECT : MSG_SUPERSEDE;
 	uint64_t group = rng_below(&client->rng, 100) < 12 ? request->id : 0;
-	if (rng_below(&client->rng, 100) < 10 && revocable_choose(sim, client, &request->records[0])) {
+	if (rng_below(&client->rng, 100) < 10 && record_pick(sim, client, is_revocable, &request->records[0])) {
 		request->revoke = true;
 	} else {
 		size_t count = 1 + rng_below(&client->rng, SIM_BATCH_MAX);
@@ -136,16 +189,14 @@ static void request_new(struct sim *sim, struct sim_client *client)
 	}
 	client->request = request;
 	client->give_up_us = sim_now(sim) + GIVE_UP_US;
-	sim_trace(sim, 40, request->id, "%s invokes %" PRIu64 " (%zu records%s)", client->name, request->id,
-		  request->record_count, request->revoke ? ", a revocation" : "");
+	request_tell(sim, client);
 	request_send(sim, client);
 }
 
 static void request_end(struct sim *sim, struct sim_client *client)
 {
 	client->request = NULL;
-	client->act_us = sim_now(sim) +
-			 1000 * (1 + (int64_t)rng_below(&client->rng, (uint64_t)(2 * sim->world.think_ms)));
+	client->act_us = sim_now(sim) + client->think_us;
 }
 
 /* ---- Answers */
@@ -223,9 +274,8 @@ void sim_client_init(struct sim *sim, size_t number)
 	struct err e = ERR_INIT;
 	snprintf(client->name, sizeof client->name, "c%zu", number);
 	memset(client->key, (int)(100 + number), sizeof client->key);
-	rng_init(&client->rng, rng_derive(sim->options.seed, 2, number));
 	client->act_us = sim_now(sim) + (int64_t)sim_below(sim, 3000000);
-	client->next_id = number << 32;
+	client->number = (uint32_t)number;
 	if (proto_mem_connect(sim->mem, client->name, "coordinator", client->key, &client->transport, &e) != 0)
 		abort();
 }

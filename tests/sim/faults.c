@@ -4,6 +4,7 @@
 #include "base/fault.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #define SECOND_US INT64_C(1000000)
@@ -29,16 +30,31 @@ static const char *const points[] = {
 	"worker.train.step",
 };
 
-static struct sim_proc *any_proc(struct sim *sim)
+struct text {
+	size_t len;
+	char bytes[SIM_EVENT_TEXT_BYTES];
+};
+
+static void __attribute__((format(printf, 2, 3))) text_add(struct text *text, const char *format, ...)
+{
+	va_list args;
+	if (text->len >= sizeof text->bytes)
+		return;
+	va_start(args, format);
+	text->len += (size_t)vsnprintf(text->bytes + text->len, sizeof text->bytes - text->len, format, args);
+	va_end(args);
+}
+
+static struct sim_proc *any_proc(struct sim *sim, struct rng *rng)
 {
 	/* the coordinator as often as all others together */
-	size_t i = sim_below(sim, 2) == 0 ? 0 : sim_below(sim, sim->proc_count);
+	size_t i = rng_below(rng, 2) == 0 ? 0 : rng_below(rng, sim->proc_count);
 	return &sim->procs[i];
 }
 
-static int64_t some_seconds(struct sim *sim, int64_t max)
+static int64_t some_seconds(struct rng *rng, int64_t max)
 {
-	return (int64_t)sim_below(sim, (uint64_t)(max * SECOND_US)) + 1000;
+	return (int64_t)rng_below(rng, (uint64_t)(max * SECOND_US)) + 1000;
 }
 
 static const char *link_name(const struct sim *sim, size_t link)
@@ -46,14 +62,17 @@ static const char *link_name(const struct sim *sim, size_t link)
 	return link < sim->proc_count ? sim->procs[link].name : sim->clients[link - sim->proc_count].name;
 }
 
-static void link_cut(struct sim *sim, size_t link, int64_t until_us)
+static void link_cut(struct sim *sim, struct rng *rng, size_t link, int64_t until_us, struct text *told)
 {
-	unsigned way = (unsigned)sim_below(sim, 3);
+	static const char *const ways[] = { "both ways", "to it", "from it" };
+	unsigned way = (unsigned)rng_below(rng, 3);
 	if (link == 0 || sim->cut[link])
 		return;
 	sim->cut[link] = true;
 	sim->heal_us[link] = until_us;
 	proto_mem_partition(sim->mem, link_name(sim, link), way != 1, way != 2);
+	text_add(told, "; link of %s cut %s for %.3f s", link_name(sim, link), ways[way],
+		 (double)(until_us - sim_now(sim)) / 1e6);
 }
 
 static void link_heal(struct sim *sim, size_t link)
@@ -68,84 +87,99 @@ static size_t link_count(const struct sim *sim)
 	return sim->proc_count + sim->world.clients;
 }
 
-static void swizzle(struct sim *sim)
+static void swizzle(struct sim *sim, struct rng *rng, struct text *told)
 {
 	int64_t now = sim_now(sim);
 	for (size_t i = 1; i < link_count(sim); i++)
-		if (sim_below(sim, 2) == 0)
-			link_cut(sim, i, now + 2 * SECOND_US + some_seconds(sim, 8));
+		if (rng_below(rng, 2) == 0)
+			link_cut(sim, rng, i, now + 2 * SECOND_US + some_seconds(rng, 8), told);
 }
 
-static void network_set(struct sim *sim, bool calm)
+/* `share` of the world's rates, in quarters, up to four times; 0: a calm network. */
+static void network_set(struct sim *sim, uint64_t share, struct text *told)
 {
 	const struct sim_world *world = &sim->world;
-	uint64_t share = calm ? 0 : 1 + sim_below(sim, 4); /* of the world's rates, in quarters, up to four times */
 	struct proto_mem_faults faults = { .drop = world->drop * (double)share / 2,
 					   .duplicate = world->duplicate * (double)share / 2,
 					   .delay_us_min = 100 };
-	faults.delay_us_max = calm ? 2000 : 100 + world->delay_us * (int64_t)share;
+	faults.delay_us_max = share == 0 ? 2000 : 100 + world->delay_us * (int64_t)share;
 	proto_mem_faults_set(sim->mem, &faults);
+	text_add(told, ": messages lost %.1f%%, doubled %.1f%%, under way up to %.1f ms", 100 * faults.drop,
+		 100 * faults.duplicate, (double)faults.delay_us_max / 1000);
 }
 
-static void point_arm(struct sim *sim)
+static void point_arm(struct sim *sim, struct rng *rng, struct text *told)
 {
 	char spec[128];
 	struct err e = ERR_INIT;
 	fault_disarm_all();
-	snprintf(spec, sizeof spec, "%s=errno@%" PRIu64, points[sim_below(sim, sizeof points / sizeof points[0])],
-		 1 + sim_below(sim, 5));
+	snprintf(spec, sizeof spec, "%s=errno@%" PRIu64, points[rng_below(rng, sizeof points / sizeof points[0])],
+		 1 + rng_below(rng, 5));
 	if (fault_arm(spec, &e) != 0)
 		sim_break(sim, "%s", e.text);
-	sim_trace(sim, 30, 0, "point %s", spec);
+	text_add(told, " %s", spec);
 	sim->armed = true;
 }
 
-static void put(struct sim *sim, enum sim_fault kind)
+static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct text *told)
 {
-	struct sim_proc *proc = any_proc(sim);
-	int64_t now = sim_now(sim);
-	size_t link;
-	sim_trace(sim, 20, (uint64_t)kind, "fault %s (%s)", sim_fault_names[kind], proc->name);
+	struct sim_proc *proc = any_proc(sim, rng);
+	int64_t now = sim_now(sim), span_us = some_seconds(rng, 20);
+	size_t link = 1 + rng_below(rng, link_count(sim) - 1);
+	uint64_t nth = 1 + rng_below(rng, 25);
+	text_add(told, "%s", sim_fault_names[kind]);
+	if (kind != SIM_LINK && kind != SIM_SWIZZLE && kind != SIM_NETWORK && kind != SIM_POINT)
+		text_add(told, " %s", proc->name);
 	switch (kind) {
 	case SIM_CRASH:
+		span_us = rng_below(rng, 4) == 0 ? span_us : span_us * 3 / 20;
+		text_add(told, ", back after %.3f s", (double)span_us / 1e6);
 		if (proc->up)
-			sim_proc_kill(proc, some_seconds(sim, sim_below(sim, 4) == 0 ? 20 : 3));
+			sim_proc_kill(proc, span_us);
 		break;
 	case SIM_CRASH_IN_OP:
-		proc->disk.crash_in = 1 + (int64_t)sim_below(sim, 25);
+		proc->disk.crash_in = (int64_t)nth;
+		text_add(told, ", in the %" PRIu64 ". write or sync from now", nth);
 		break;
 	case SIM_STOP:
 		if (proc->up && !proc->stopping)
 			sim_proc_stop(proc);
 		break;
 	case SIM_PAUSE:
-		proc->paused_us = now + some_seconds(sim, 15);
+		span_us = span_us * 3 / 4;
+		proc->paused_us = now + span_us;
+		text_add(told, " for %.3f s", (double)span_us / 1e6);
 		break;
 	case SIM_LINK:
-		link = 1 + sim_below(sim, link_count(sim) - 1);
-		link_cut(sim, link, now + some_seconds(sim, 20));
+		link_cut(sim, rng, link, now + span_us, told);
 		break;
 	case SIM_NETWORK:
-		network_set(sim, false);
+		network_set(sim, 1 + rng_below(rng, 4), told);
 		break;
 	case SIM_DISK_FULL:
+		span_us = span_us * 2 / 5;
 		proc->disk.full = true;
-		sim->full_us[proc - sim->procs] = now + some_seconds(sim, 8);
+		sim->full_us[proc - sim->procs] = now + span_us;
+		text_add(told, " for %.3f s", (double)span_us / 1e6);
 		break;
 	case SIM_DISK_ERROR:
-		proc->disk.eio_in = 1 + (int64_t)sim_below(sim, 25);
+		proc->disk.eio_in = (int64_t)nth;
+		text_add(told, ", the %" PRIu64 ". write or sync from now", nth);
 		break;
 	case SIM_MEMORY:
-		proc->fail_alloc = (int64_t)sim_below(sim, 40);
+		proc->fail_alloc = (int64_t)rng_below(rng, 40);
+		text_add(told, ", after %" PRId64 " allocations of its next step", proc->fail_alloc);
 		break;
 	case SIM_POINT:
-		point_arm(sim);
+		point_arm(sim, rng, told);
 		break;
 	case SIM_CLOCK:
-		sim->clock.wall_offset_ms += (int64_t)sim_below(sim, 7200000) - 3600000;
+		span_us = (int64_t)rng_below(rng, 7200000) - 3600000;
+		sim->clock.wall_offset_ms += span_us;
+		text_add(told, ": the wall clock by %+.3f s", (double)span_us / 1000);
 		break;
 	case SIM_SWIZZLE:
-		swizzle(sim);
+		swizzle(sim, rng, told);
 		break;
 	case SIM_FAULT_COUNT:
 		break;
@@ -154,23 +188,50 @@ static void put(struct sim *sim, enum sim_fault kind)
 	sim->result->fault_total++;
 }
 
+/* Event 0 is the network as it is from the beginning; then those of the schedule. */
+static void happen(struct sim *sim, uint32_t number, enum sim_fault kind)
+{
+	struct text told = { .len = 0 };
+	struct rng rng;
+	if (!sim_happens(sim, SIM_SOURCE_FAULTS, number))
+		return;
+	sim_stream(sim, SIM_SOURCE_FAULTS, number, &rng);
+	put(sim, kind, &rng, &told);
+	sim_tell(sim, SIM_SOURCE_FAULTS, number, "%s", told.bytes);
+}
+
+/* The schedule is drawn as a whole: which of it happens changes nothing of the rest. */
+static void schedule_draw(struct sim *sim)
+{
+	int64_t at_us = sim_now(sim) + 1000 * (int64_t)sim_below(sim, (uint64_t)sim->world.fault_every_ms);
+	while (at_us < sim->calm_us && sim->due_count < SIM_FAULTS_MAX) {
+		enum sim_fault kind = (enum sim_fault)sim_below(sim, SIM_FAULT_COUNT);
+		for (int tries = 0; tries < SIM_FAULT_COUNT && !sim->world.enabled[kind]; tries++)
+			kind = (enum sim_fault)((kind + 1) % SIM_FAULT_COUNT);
+		if (sim->world.enabled[kind])
+			sim->due[sim->due_count++] = (struct sim_fault_due){ kind, at_us };
+		at_us += 1000 * (1 + (int64_t)sim_below(sim, (uint64_t)(2 * sim->world.fault_every_ms)));
+	}
+}
+
 void sim_faults_begin(struct sim *sim)
 {
 	int64_t now = sim_now(sim);
 	sim->calm_us = now + sim->world.chaos_ms * 1000;
-	sim->fault_us = now + 1000 * (int64_t)sim_below(sim, (uint64_t)sim->world.fault_every_ms);
 	for (size_t i = 0; i < SIM_PROCS_MAX + SIM_CLIENTS_MAX; i++)
 		sim->heal_us[i] = INT64_MAX;
 	for (size_t i = 0; i < SIM_PROCS_MAX; i++)
 		sim->full_us[i] = INT64_MAX;
-	network_set(sim, false);
+	schedule_draw(sim);
+	network_set(sim, 0, &(struct text){ .len = 0 });
+	happen(sim, 0, SIM_NETWORK);
 }
 
 void sim_faults_end(struct sim *sim)
 {
 	sim->calm = true;
 	sim_trace(sim, 21, 0, "the faults have ended");
-	network_set(sim, true);
+	network_set(sim, 0, &(struct text){ .len = 0 });
 	fault_disarm_all();
 	for (size_t i = 1; i < link_count(sim); i++)
 		link_heal(sim, i);
@@ -183,17 +244,6 @@ void sim_faults_end(struct sim *sim)
 		if (proc->paused_us != INT64_MAX)
 			proc->paused_us = sim_now(sim);
 	}
-}
-
-static void pick(struct sim *sim)
-{
-	enum sim_fault kind = (enum sim_fault)sim_below(sim, SIM_FAULT_COUNT);
-	int64_t pause_ms = 1 + (int64_t)sim_below(sim, (uint64_t)(2 * sim->world.fault_every_ms));
-	sim->fault_us = sim_now(sim) + 1000 * pause_ms;
-	for (int tries = 0; tries < SIM_FAULT_COUNT && !sim->world.enabled[kind]; tries++)
-		kind = (enum sim_fault)((kind + 1) % SIM_FAULT_COUNT);
-	if (sim->world.enabled[kind])
-		put(sim, kind);
 }
 
 void sim_faults_step(struct sim *sim)
@@ -212,13 +262,15 @@ void sim_faults_step(struct sim *sim)
 	}
 	if (now >= sim->calm_us)
 		sim_faults_end(sim);
-	else if (now >= sim->fault_us)
-		pick(sim);
+	while (!sim->calm && sim->due_next < sim->due_count && now >= sim->due[sim->due_next].at_us) {
+		enum sim_fault kind = sim->due[sim->due_next++].kind;
+		happen(sim, (uint32_t)sim->due_next, kind);
+	}
 }
 
 int64_t sim_faults_next(const struct sim *sim)
 {
-	int64_t next = sim->fault_us < sim->calm_us ? sim->fault_us : sim->calm_us;
+	int64_t next = sim->due_next < sim->due_count ? sim->due[sim->due_next].at_us : sim->calm_us;
 	if (sim->calm)
 		return INT64_MAX;
 	for (size_t i = 0; i < link_count(sim); i++)

@@ -1,6 +1,7 @@
-/* main.c: sim [--seed FIRST] [--seeds N] [--jobs N] [--plant NAME] [--trace]. Exit status 1: an invariant was broken;
- * for each the command that replays it is printed. */
+/* main.c: sim [--seed FIRST] [--seeds N] [--jobs N] [--plant NAME] [--trace] [--keep EVENTS] [--shrink]. Exit status 1:
+ * an invariant was broken; for each the command that replays it is printed. --trace and --shrink are of one seed. */
 #include "tests/sim/campaign.h"
+#include "tests/sim/shrink.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -21,7 +22,46 @@ static enum sim_plant plant_of(const char *name)
 	exit(2);
 }
 
-static int trace_one(uint64_t seed, enum sim_plant plant)
+static void replay_print(uint64_t seed, enum sim_plant plant, const char *keep)
+{
+	printf("  replay: make sim SEED=%" PRIu64 "%s%s%s%s TRACE=1\n", seed, plant != SIM_PLANT_NONE ? " PLANT=" : "",
+	       plant != SIM_PLANT_NONE ? sim_plant_names[plant] : "", keep != NULL ? " KEEP=" : "",
+	       keep != NULL ? keep : "");
+}
+
+static int shrink_one(uint64_t seed, enum sim_plant plant)
+{
+	static struct shrunk shrunk; /* large */
+	struct buf keep = BUF_INIT;
+	if (!sim_shrink(&(struct sim_options){ .seed = seed, .plant = plant }, 0, &shrunk)) {
+		printf("seed %" PRIu64 " breaks no invariant\n", seed);
+		return 0;
+	}
+	printf("seed %" PRIu64 ": %s\n%zu of %zu events are enough (%" PRIu64 " runs):\n", seed, shrunk.result.text,
+	       shrunk.keep.count, shrunk.event_count, shrunk.runs);
+	for (size_t i = 0; i < shrunk.story.count; i++) {
+		char id[SIM_EVENT_ID_BYTES];
+		sim_event_id_format(&shrunk.story.events[i].id, id);
+		printf("%10.3f s  %-6s %s\n", (double)shrunk.story.events[i].at_us / 1e6, id,
+		       shrunk.story.events[i].text);
+	}
+	sim_keep_format(&shrunk.keep, &keep);
+	buf_append(&keep, "", 1);
+	replay_print(seed, plant, (const char *)keep.data);
+	buf_free(&keep);
+	return 1;
+}
+
+static const struct sim_keep *keep_of(const char *text)
+{
+	static struct sim_keep keep;
+	if (sim_keep_parse(text, &keep))
+		return &keep;
+	fprintf(stderr, "--keep: a list of events like f1,c0.3,m0; or none\n");
+	exit(2);
+}
+
+static int trace_one(uint64_t seed, enum sim_plant plant, const struct sim_keep *keep)
 {
 	char folder[] = "/dev/shm/amend-sim.XXXXXX";
 	struct sim_result result;
@@ -29,7 +69,8 @@ static int trace_one(uint64_t seed, enum sim_plant plant)
 		perror(folder);
 		return 2;
 	}
-	sim_run(&(struct sim_options){ .seed = seed, .plant = plant, .trace = true, .folder = folder }, &result);
+	sim_run(&(struct sim_options){ .seed = seed, .plant = plant, .trace = true, .keep = keep, .folder = folder },
+		&result);
 	rmdir(folder);
 	printf("digest=%016" PRIx64 " %s\n", result.digest, result.broken ? result.text : "no invariant broken");
 	return result.broken;
@@ -40,11 +81,13 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "seed", required_argument, NULL, 's' }, { "seeds", required_argument, NULL, 'n' },
 		{ "jobs", required_argument, NULL, 'j' }, { "plant", required_argument, NULL, 'p' },
-		{ "trace", no_argument, NULL, 't' },      { NULL, 0, NULL, 0 }
+		{ "trace", no_argument, NULL, 't' },      { "keep", required_argument, NULL, 'k' },
+		{ "shrink", no_argument, NULL, 'S' },     { NULL, 0, NULL, 0 }
 	};
 	struct campaign_options todo = { .first = 1, .count = 100, .jobs = 2, .broken_max = 5, .progress = true };
 	static struct campaign campaign;
-	bool trace = false;
+	const struct sim_keep *keep = NULL;
+	bool trace = false, shrink = false;
 	int option;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
@@ -63,18 +106,25 @@ int main(int argc, char **argv)
 		case 't':
 			trace = true;
 			break;
+		case 'k':
+			keep = keep_of(optarg);
+			break;
+		case 'S':
+			shrink = true;
+			break;
 		default:
 			return 2;
 		}
 	}
-	if (trace)
-		return trace_one(todo.first, todo.plant);
+	if (shrink)
+		return shrink_one(todo.first, todo.plant);
+	if (trace || keep != NULL)
+		return trace_one(todo.first, todo.plant, keep);
 	campaign_run(&todo, &campaign);
-	for (uint64_t i = 0; i < campaign.broken && i < CAMPAIGN_BROKEN_MAX; i++)
-		printf("seed %" PRIu64 ": %s\n  replay: make sim SEED=%" PRIu64 " TRACE=1%s%s\n",
-		       campaign.findings[i].seed, campaign.findings[i].text, campaign.findings[i].seed,
-		       todo.plant != SIM_PLANT_NONE ? " PLANT=" : "",
-		       todo.plant != SIM_PLANT_NONE ? sim_plant_names[todo.plant] : "");
+	for (uint64_t i = 0; i < campaign.broken && i < CAMPAIGN_BROKEN_MAX; i++) {
+		printf("seed %" PRIu64 ": %s\n", campaign.findings[i].seed, campaign.findings[i].text);
+		replay_print(campaign.findings[i].seed, todo.plant, NULL);
+	}
 	campaign_print(&campaign);
 	return campaign.broken != 0;
 }

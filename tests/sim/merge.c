@@ -20,15 +20,22 @@ struct sim_merge {
 static int start(void *context, const char *plan, const char *output, uint32_t ranks, struct err *e)
 {
 	struct sim_merge *merge = context;
+	static const char *const misfortunes[] = { "does not start", "ends without its file", "hangs" };
 	struct sim *sim = merge->sim;
-	uint64_t dice = sim->calm ? 9 : sim_below(sim, 10);
-	(void)e;
+	uint32_t number = sim->merge_count++;
+	struct rng rng;
+	sim_stream(sim, SIM_SOURCE_MERGES, number, &rng);
+	uint64_t dice = rng_below(&rng, 10);
+	if (sim->calm || dice > 2 || !sim_happens(sim, SIM_SOURCE_MERGES, number))
+		dice = 9;
+	else
+		sim_tell(sim, SIM_SOURCE_MERGES, number, "the merge %s", misfortunes[dice]);
 	if (dice == 0)
 		return err_set(e, ERR_EXTERNAL, "no mpirun here");
 	merge->running = true;
 	merge->mute = dice == 1;
 	merge->ranks = ranks;
-	merge->end_us = dice == 2 ? INT64_MAX : sim_now(sim) + 100000 + (int64_t)sim_below(sim, 5000000);
+	merge->end_us = dice == 2 ? INT64_MAX : sim_now(sim) + 100000 + (int64_t)rng_below(&rng, 5000000);
 	snprintf(merge->plan, sizeof merge->plan, "%s", plan);
 	snprintf(merge->output, sizeof merge->output, "%s", output);
 	sim_trace(sim, 60, dice, "a merge starts");

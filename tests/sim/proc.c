@@ -58,13 +58,14 @@ void sim_proc_init(struct sim *sim, enum sim_kind kind, size_t number)
 	snprintf(path, sizeof path, "%.200s/%.15s", sim->folder, proc->name);
 	memcpy(proc->folder, path, sizeof path);
 	memset(proc->key, (int)(10 + sim->proc_count), sizeof proc->key);
+	rng_init(&proc->rng, rng_derive(sim->options.seed, 4, sim->proc_count));
 	sim_disk_init(&proc->disk, rng_derive(sim->options.seed, 1, sim->proc_count));
 	proc->disk.lies = sim->options.plant == SIM_PLANT_NO_SYNC;
 	proc->wire = (struct sim_wire){ .proc = proc };
 	proc->wire.ops =
 		(struct proto_transport_ops){ .send = wire_send, .publish = wire_publish, .refused = wire_refused };
 	proc->wire.base.ops = &proc->wire.ops;
-	proc->start_us = sim_now(sim) + (int64_t)sim_below(sim, 500000);
+	proc->start_us = sim_now(sim) + (int64_t)rng_below(&proc->rng, 500000);
 	proc->tick_us = proc->engine_us = proc->paused_us = proc->stop_us = INT64_MAX;
 	sim->proc_count++;
 }
@@ -319,22 +320,27 @@ static bool drained(const struct sim_proc *proc)
 	return proc->node == NULL || node_sync_idle(proc->node);
 }
 
+static int64_t down_us(struct sim_proc *proc)
+{
+	return (int64_t)rng_below(&proc->rng, 2000000) + 1000;
+}
+
 /* After a step: it may have died in it, failed, or come to its end. */
 static void look_after(struct sim_proc *proc)
 {
 	struct sim *sim = proc->sim;
 	struct err e = ERR_INIT;
-	int64_t now = sim_now(sim), down_us = (int64_t)sim_below(sim, 2000000) + 1000;
+	int64_t now = sim_now(sim);
 	if (proc->disk.dead) {
-		sim_proc_kill(proc, down_us);
+		sim_proc_kill(proc, down_us(proc));
 	} else if (ended(proc, &e)) {
 		if (!excused(proc, false))
 			sim_break(sim, "%s gives up: %s: %s", proc->name, err_name(e.code), e.text);
 		sim_trace(sim, 3, (uint64_t)(int64_t)e.code, "%s gives up: %s", proc->name, e.text);
-		sim_proc_kill(proc, down_us);
+		sim_proc_kill(proc, down_us(proc));
 	} else if (proc->stopping && (drained(proc) || now >= proc->stop_us)) {
 		sim_trace(sim, 4, 0, "%s ends", proc->name);
-		end(proc, false, down_us);
+		end(proc, false, down_us(proc));
 	}
 }
 
@@ -380,7 +386,7 @@ bool sim_proc_step(struct sim_proc *proc)
 	proc->paused_us = INT64_MAX;
 	bool done = receive_all(proc);
 	if (proc->pool != NULL && pool_pending(proc->pool) > 0 && proc->engine_us == INT64_MAX)
-		proc->engine_us = now + 5000 + (int64_t)sim_below(sim, proc->kind == SIM_NODE ? 50000 : 500000);
+		proc->engine_us = now + 5000 + (int64_t)rng_below(&proc->rng, proc->kind == SIM_NODE ? 50000 : 500000);
 	if (now >= proc->engine_us && !proc->disk.dead) {
 		proc->engine_us = INT64_MAX;
 		enter(proc);

@@ -30,6 +30,15 @@ uint64_t sim_below(struct sim *sim, uint64_t bound)
 	return rng_below(&sim->rng, bound);
 }
 
+/* The run's folder has another name each time; what breaks has the same words. */
+static void folder_hide(struct sim *sim)
+{
+	size_t len = strlen(sim->folder);
+	char *at = len > 0 ? strstr(sim->result->text, sim->folder) : NULL;
+	if (at != NULL)
+		memmove(at, at + len + 1, strlen(at + len + 1) + 1);
+}
+
 void sim_break(struct sim *sim, const char *format, ...)
 {
 	va_list args;
@@ -39,6 +48,7 @@ void sim_break(struct sim *sim, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(sim->result->text, sizeof sim->result->text, format, args);
 	va_end(args);
+	folder_hide(sim);
 	sim_trace(sim, 99, 0, "BROKEN %s", sim->result->text);
 }
 
@@ -54,6 +64,68 @@ void sim_trace(struct sim *sim, uint64_t a, uint64_t b, const char *format, ...)
 	vprintf(format, args);
 	va_end(args);
 	putchar('\n');
+}
+
+/* ---- Events */
+
+bool sim_happens(struct sim *sim, uint32_t source, uint32_t number)
+{
+	const struct sim_keep *keep = sim->options.keep;
+	struct sim_story *story = sim->options.story;
+	bool happens = keep == NULL;
+	for (size_t i = 0; !happens && i < keep->count; i++)
+		happens = keep->ids[i].source == source && keep->ids[i].number == number;
+	if (happens && story != NULL && story->count < SIM_EVENTS_MAX)
+		story->events[story->count++] = (struct sim_event){ .id = { source, number }, .at_us = sim_now(sim) };
+	return happens;
+}
+
+void sim_tell(struct sim *sim, uint32_t source, uint32_t number, const char *format, ...)
+{
+	struct sim_story *story = sim->options.story;
+	struct sim_event_id of = { source, number };
+	char id[SIM_EVENT_ID_BYTES], text[SIM_EVENT_TEXT_BYTES];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	sim_event_id_format(&of, id);
+	sim_trace(sim, 20, (uint64_t)source << 32 | number, "event %s: %s", id, text);
+	for (size_t i = story != NULL ? story->count : 0; i-- > 0;)
+		if (story->events[i].id.source == source && story->events[i].id.number == number) {
+			memcpy(story->events[i].text, text, sizeof text);
+			break;
+		}
+}
+
+void sim_stream(const struct sim *sim, uint32_t source, uint32_t number, struct rng *out)
+{
+	rng_init(out, rng_derive(rng_derive(sim->options.seed, 3, source), number, 0));
+}
+
+void sim_event_id_format(const struct sim_event_id *id, char out[SIM_EVENT_ID_BYTES])
+{
+	if (id->source >= SIM_SOURCE_CLIENTS)
+		snprintf(out, SIM_EVENT_ID_BYTES, "c%" PRIu32 ".%" PRIu32, id->source - SIM_SOURCE_CLIENTS, id->number);
+	else
+		snprintf(out, SIM_EVENT_ID_BYTES, "%c%" PRIu32, id->source == SIM_SOURCE_FAULTS ? 'f' : 'm',
+			 id->number);
+}
+
+bool sim_event_id_parse(const char *text, size_t len, struct sim_event_id *out)
+{
+	char copy[SIM_EVENT_ID_BYTES], rest;
+	uint32_t client;
+	if (len >= sizeof copy)
+		return false;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	if (sscanf(copy, "c%" SCNu32 ".%" SCNu32 "%c", &client, &out->number, &rest) == 2) {
+		out->source = SIM_SOURCE_CLIENTS + client;
+		return client < SIM_CLIENTS_MAX;
+	}
+	out->source = copy[0] == 'f' ? SIM_SOURCE_FAULTS : SIM_SOURCE_MERGES;
+	return (copy[0] == 'f' || copy[0] == 'm') && sscanf(copy + 1, "%" SCNu32 "%c", &out->number, &rest) == 1;
 }
 
 /* ---- Begin */

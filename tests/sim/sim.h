@@ -16,6 +16,7 @@
 #define SIM_CLIENTS_MAX 3
 #define SIM_BATCH_MAX   5
 #define SIM_TEXT_BYTES  512
+#define SIM_FAULTS_MAX  256 /* of a seed */
 
 /* Planted faults of the product (plant.c), which the checker must find. */
 enum sim_plant {
@@ -49,11 +50,38 @@ enum sim_fault {                  /* kinds; a seed draws which of them it meets 
 };
 extern const char *const sim_fault_names[SIM_FAULT_COUNT];
 
+/* A seed's events: its faults ("f3"), its clients' operations ("c0.12") and misfortunes of its merges ("m1"). Each
+ * draws from a stream of its own, so that those that are left stay what they were when others are left out. */
+#define SIM_EVENTS_MAX       2048
+#define SIM_EVENT_TEXT_BYTES 256
+struct sim_event_id {
+	uint32_t source, number; /* enum sim_source, or SIM_SOURCE_CLIENTS + client */
+};
+enum sim_source { SIM_SOURCE_FAULTS, SIM_SOURCE_MERGES, SIM_SOURCE_CLIENTS };
+#define SIM_EVENT_ID_BYTES 24
+void sim_event_id_format(const struct sim_event_id *id, char out[SIM_EVENT_ID_BYTES]);
+bool sim_event_id_parse(const char *text, size_t len, struct sim_event_id *out);
+struct sim_event {
+	struct sim_event_id id;
+	int64_t at_us;
+	char text[SIM_EVENT_TEXT_BYTES];
+};
+struct sim_story {
+	size_t count;
+	struct sim_event events[SIM_EVENTS_MAX];
+};
+struct sim_keep { /* events that happen; no other does */
+	size_t count;
+	struct sim_event_id ids[SIM_EVENTS_MAX];
+};
+
 struct sim_options {
 	uint64_t seed;
 	enum sim_plant plant;
-	bool trace;         /* to stdout */
-	const char *folder; /* on a memory file system; the run's own folder in it is removed at its end */
+	bool trace;                  /* to stdout */
+	const struct sim_keep *keep; /* NULL: all */
+	struct sim_story *story;     /* NULL, or empty: what happened until the end, or until an invariant broke */
+	const char *folder;          /* on a memory file system; the run's own folder in it is removed at its end */
 };
 
 struct sim_result {
@@ -88,6 +116,7 @@ struct sim_proc {
 	enum sim_kind kind;
 	char name[16], folder[SIM_PATH_BYTES];
 	uint8_t key[PROTO_KEY_BYTES];
+	struct rng rng;
 	struct sim_disk disk;
 	struct sim_wire wire;
 	bool up, stopping;
@@ -104,11 +133,12 @@ struct sim_proc {
 };
 
 struct sim_record { /* what a client asks to be kept */
+	uint64_t serial;
 	char *text;
 	size_t len;
 	struct hash content; /* of the bytes */
 	bool refusable;      /* it is no valid record: never to be kept */
-	bool named;          /* "e-N", N counting records from 1 */
+	bool named;          /* "e-SERIAL" */
 	uint64_t group;      /* "g-N"; 0: none */
 	uint64_t seq;        /* the last one that was acknowledged; 0: none */
 };
@@ -132,10 +162,10 @@ struct sim_client {
 	char name[16];
 	uint8_t key[PROTO_KEY_BYTES];
 	struct proto_transport *transport;
-	struct rng rng;
+	struct rng rng;              /* of its operation */
 	struct sim_request *request; /* waits for its answer; NULL: none */
-	int64_t act_us, resend_us, give_up_us;
-	uint64_t next_id;
+	int64_t act_us, resend_us, give_up_us, think_us;
+	uint32_t number, operations, made; /* made: records of the operation */
 };
 
 struct sim_world { /* drawn from the seed, printed with a failure */
@@ -146,6 +176,11 @@ struct sim_world { /* drawn from the seed, printed with a failure */
 	bool enabled[SIM_FAULT_COUNT];
 	double drop, duplicate;
 	int64_t delay_us;
+};
+
+struct sim_fault_due {
+	enum sim_fault kind;
+	int64_t at_us;
 };
 
 struct sim {
@@ -163,7 +198,9 @@ struct sim {
 	/* faults */
 	bool calm;  /* they have ended */
 	bool armed; /* a fault point was; whoever passes it may fail */
-	int64_t fault_us, calm_us, heal_us[SIM_PROCS_MAX + SIM_CLIENTS_MAX], full_us[SIM_PROCS_MAX];
+	struct sim_fault_due due[SIM_FAULTS_MAX];
+	size_t due_count, due_next;
+	int64_t calm_us, heal_us[SIM_PROCS_MAX + SIM_CLIENTS_MAX], full_us[SIM_PROCS_MAX];
 	bool cut[SIM_PROCS_MAX + SIM_CLIENTS_MAX];
 	/* what clients asked and were told */
 	struct sim_record *records;
@@ -172,15 +209,21 @@ struct sim {
 	size_t ack_count, acks_checked;
 	struct sim_request **requests;
 	size_t request_count;
-	uint64_t serial;
 	struct sim_ledger *ledger; /* check.c */
 	struct sim_merge *merge;   /* merge.c */
+	uint32_t merge_count;      /* attempts */
 };
 
 /* The first broken invariant ends the run. */
 void sim_break(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* One line of the trace, with the time; `numbers` go into the digest, the text only to the trace. */
 void sim_trace(struct sim *sim, uint64_t a, uint64_t b, const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Does this event happen? To be asked once for each; `text` is told only of one that does. */
+bool sim_happens(struct sim *sim, uint32_t source, uint32_t number);
+void sim_tell(struct sim *sim, uint32_t source, uint32_t number, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+/* What an event draws from. */
+void sim_stream(const struct sim *sim, uint32_t source, uint32_t number, struct rng *out);
 int64_t sim_now(const struct sim *sim);
 uint64_t sim_below(struct sim *sim, uint64_t bound);
 
