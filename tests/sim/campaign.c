@@ -2,12 +2,12 @@
 
 #include <ftw.h>
 #include <inttypes.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -47,6 +47,7 @@ static void result_add(struct campaign *campaign, uint64_t seed, const struct si
 		total->faults[i] += one->faults[i];
 	total->fault_total += one->fault_total;
 	total->messages += one->messages;
+	total->requests += one->requests;
 	total->crashes += one->crashes;
 	total->torn_sectors += one->torn_sectors;
 	total->disk_operations += one->disk_operations;
@@ -105,13 +106,6 @@ static void folder_make(char *out, size_t out_bytes)
 	}
 }
 
-/* Messages take large blocks for a moment: they need not come from the system each time. */
-static void allocator_set(void)
-{
-	mallopt(M_MMAP_THRESHOLD, 1 << 26);
-	mallopt(M_TRIM_THRESHOLD, 1 << 28);
-}
-
 static void death_tell(int status, char *text, size_t text_bytes)
 {
 	snprintf(text, text_bytes, "the program died: %s %d (an assertion? see its message above)",
@@ -126,7 +120,6 @@ static pid_t spawn(struct shared *shared, const struct campaign_options *options
 	if (pid < 0)
 		abort();
 	if (pid == 0) {
-		allocator_set();
 		char own[SIM_PATH_BYTES];
 		snprintf(own, sizeof own, "%.200s/%d", folder, (int)getpid());
 		if (mkdir(own, 0700) != 0)
@@ -169,7 +162,6 @@ void campaign_run_one(const struct sim_options *options, struct sim_result *resu
 	fflush(NULL);
 	pid_t pid = fork();
 	if (pid == 0) {
-		allocator_set();
 		sim_run(&own, &one->result);
 		_exit(0);
 	}
@@ -186,11 +178,20 @@ void campaign_run_one(const struct sim_options *options, struct sim_result *resu
 	(void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+static double children_core_s(void)
+{
+	struct rusage usage;
+	if (getrusage(RUSAGE_CHILDREN, &usage) != 0)
+		return 0;
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 void campaign_run(const struct campaign_options *options, struct campaign *out)
 {
 	char folder[SIM_PATH_BYTES];
 	pid_t pids[JOBS_MAX];
-	double began = now_s(), told = began;
+	double began = now_s(), told = began, core_s = children_core_s();
 	size_t jobs = options->jobs < 1 ? 1 : options->jobs > JOBS_MAX ? JOBS_MAX : options->jobs, left = jobs;
 	struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pthread_mutexattr_t attr;
@@ -226,6 +227,7 @@ void campaign_run(const struct campaign_options *options, struct campaign *out)
 	}
 	*out = shared->campaign;
 	out->seconds = now_s() - began;
+	out->core_seconds = children_core_s() - core_s;
 	munmap(shared, sizeof *shared);
 	(void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -233,8 +235,13 @@ void campaign_run(const struct campaign_options *options, struct campaign *out)
 void campaign_print(const struct campaign *campaign)
 {
 	const struct sim_result *total = &campaign->total;
-	printf("seeds=%" PRIu64 " seconds=%.1f seeds_per_second=%.1f simulated_hours=%.1f\n", campaign->seeds,
-	       campaign->seconds, (double)campaign->seeds / campaign->seconds, (double)total->simulated_ms / 3.6e6);
+	double seeds = campaign->seeds > 0 ? (double)campaign->seeds : 1;
+	printf("seeds=%" PRIu64 " seconds=%.1f core_seconds=%.1f; of a seed: core_seconds=%.3f simulated_seconds=%.1f "
+	       "faults=%.1f requests=%.1f edits=%.1f messages=%.0f disk_operations=%.0f\n",
+	       campaign->seeds, campaign->seconds, campaign->core_seconds, campaign->core_seconds / seeds,
+	       (double)total->simulated_ms / 1000 / seeds, (double)total->fault_total / seeds,
+	       (double)total->requests / seeds, (double)total->edits_acked / seeds, (double)total->messages / seeds,
+	       (double)total->disk_operations / seeds);
 	printf("faults=%" PRIu64, total->fault_total);
 	for (int i = 0; i < SIM_FAULT_COUNT; i++)
 		printf(" %s=%" PRIu64, sim_fault_names[i], total->faults[i]);

@@ -21,7 +21,7 @@ struct campaign {
 		char text[SIM_TEXT_BYTES];
 	} findings[CAMPAIGN_BROKEN_MAX];
 	struct sim_result total; /* sums; digest: of all seeds' digests, whatever their order; settle_ms: the longest */
-	double seconds;
+	double seconds, core_seconds; /* core_seconds: of the children */
 };
 
 /* One seed in a process of its own, of whose folder `options` need not speak. `story`: NULL, or what happened in it. */

@@ -239,6 +239,7 @@ static void end(struct sim *sim)
 	if (!sim->result->broken)
 		sim_check_end(sim);
 	sim->result->simulated_ms = sim_now(sim) / 1000;
+	sim->result->requests = sim->request_count;
 	for (size_t i = 0; i < sim->proc_count; i++)
 		sim_proc_fini(&sim->procs[i]);
 	sim_clients_fini(sim);

@@ -89,8 +89,7 @@ struct sim_result {
 	char text[SIM_TEXT_BYTES]; /* which, when */
 	uint64_t digest;           /* of all that happened: the same seed gives the same */
 	uint64_t faults[SIM_FAULT_COUNT], fault_total;
-	uint64_t lost, doubled; /* messages */
-	uint64_t messages, crashes, torn_sectors, disk_operations;
+	uint64_t requests, messages, crashes, torn_sectors, disk_operations;
 	uint64_t edits_acked, edits_unknown, edits_refused, versions, events, checks;
 	int64_t simulated_ms, settle_ms; /* settle_ms: from the last fault to rest */
 };

@@ -104,6 +104,38 @@ static void an_edit_left_out_is_found(void **state)
 	finds(SIM_PLANT_SKIP, "I4");
 }
 
+static void check_hash(const uint8_t *bytes, size_t byte_count)
+{
+	struct hash whole, parts;
+	struct hash_stream stream;
+	hash_of(bytes, byte_count, &whole);
+	hash_begin(&stream);
+	hash_add(&stream, bytes, byte_count);
+	hash_end(&stream, &parts);
+	assert_true(hash_equal(&whole, &parts));
+}
+
+/* memo.c: of bytes that it has seen, of others of their length, and of one bit that rotted. */
+static void remembered_hashes_are_sha256(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 511, 512, 513, 544, 4095, 65536 };
+	static uint8_t bytes[65536];
+	struct rng rng;
+	(void)state;
+	rng_init(&rng, 1);
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)rng_u64(&rng);
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		check_hash(bytes, sizes[i]);
+		check_hash(bytes, sizes[i]);
+		for (size_t flip = 0; sizes[i] > 0 && flip < 100; flip++) {
+			size_t at = rng_below(&rng, sizes[i]);
+			bytes[at] ^= (uint8_t)(1 << flip % 8);
+			check_hash(bytes, sizes[i]);
+		}
+	}
+}
+
 #define FOLDER(test) cmocka_unit_test_setup_teardown(test, test_setup_folder, test_teardown_folder)
 
 int main(void)
@@ -117,6 +149,7 @@ int main(void)
 		cmocka_unit_test(an_old_epoch_is_found),
 		cmocka_unit_test(a_sync_that_is_none_is_found),
 		cmocka_unit_test(an_edit_left_out_is_found),
+		cmocka_unit_test(remembered_hashes_are_sha256),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
