@@ -285,6 +285,7 @@ void coordinator_tick(struct coordinator *coordinator)
 		coordinator__chunks_flush(c);
 	coordinator__peers_forget(c);
 	coordinator__due_advance(c);
+	coordinator__unpublished_advance(c);
 	coordinator__place_waiting(c);
 	coordinator__advance(c);
 	if (c->failure.code == 0)

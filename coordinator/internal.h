@@ -428,6 +428,9 @@ bool coordinator__publish_held(const struct coordinator *c);
 /* Why newer edits are not published, for people; "" when they are. */
 void coordinator__held_text(const struct coordinator *c, char *out, size_t out_bytes);
 int coordinator__publishing_load(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
+/* In c->txn: what memory holds is to become a version, by the next one or by coordinator__unpublished_advance. */
+int coordinator__unpublished_put(struct coordinator *c, struct err *e) MUST_CHECK;
+void coordinator__unpublished_advance(struct coordinator *c);
 int coordinator__publishing_put(struct coordinator *c, const struct publishing *publishing,
 				struct err *e) MUST_CHECK; /* in c->txn */
 /* In c->txn: edits and merges that have no version yet get this one, which holds all that memory does. */

@@ -215,19 +215,23 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 	return 0;
 }
 
-/* What would have become a version waits for the next one. */
-static int unpublished_put(struct coordinator *c, struct err *e)
+int coordinator__unpublished_put(struct coordinator *c, struct err *e)
 {
-	struct publishing next = c->publishing;
-	next.unpublished = true;
-	return c->publishing.unpublished ? 0 : coordinator__publishing_put(c, &next, e);
+	if (c->publishing.unpublished)
+		return 0;
+	c->publishing.unpublished = true; /* should the transaction fail, a version more does no harm */
+	return coordinator__publishing_put(c, &c->publishing, e);
 }
 
 int coordinator__publish_put(struct coordinator *c, struct store_version *rec, struct err *e)
 {
 	if (rec->version == 0)
-		return unpublished_put(c, e);
-	int rc = coordinator__version_put(c, rec, NULL, e);
+		return coordinator__unpublished_put(c, e);
+	struct publishing next = c->publishing;
+	next.unpublished = false;
+	int rc = c->publishing.unpublished ? coordinator__publishing_put(c, &next, e) : 0;
+	if (rc == 0)
+		rc = coordinator__version_put(c, rec, NULL, e);
 	return rc == 0 ? coordinator__held_release(c, rec->version, e) : rc;
 }
 
@@ -261,6 +265,27 @@ int coordinator__version_put(struct coordinator *c, struct store_version *rec, c
 	if (rc == 0)
 		rc = store_alias_put(c->txn, "latest", rec->version, e);
 	return rc;
+}
+
+void coordinator__unpublished_advance(struct coordinator *c)
+{
+	struct store_version publish;
+	struct err e = ERR_INIT;
+	if (!c->publishing.unpublished || c->version == 0 || c->failure.code != 0 || coordinator__publish_held(c) ||
+	    coordinator__write_held(c))
+		return;
+	int rc = coordinator__publish_prepare(c, NULL, "what was superseded has left", &publish, &e);
+	if (rc == 0)
+		rc = coordinator__begin(c, &e);
+	if (rc == 0)
+		rc = coordinator__publish_put(c, &publish, &e);
+	if (rc == 0)
+		rc = coordinator__commit(c, "coordinator.publish.before_commit", "coordinator.publish.after_commit",
+					 &e);
+	if (rc == 0)
+		coordinator__publish_done(c, &publish);
+	else
+		coordinator__txn_failed(c, &e);
 }
 
 void coordinator__publish_done(struct coordinator *c, const struct store_version *publish)

@@ -181,10 +181,18 @@ static int ended_event(struct coordinator *c, struct store_edit *edit, const uin
 	return coordinator__event(c, STORE_EVENT_EDIT_ENDED, actor, &json, &edit->ended_event, e);
 }
 
+/* What it superseded answers until a version replaces it, and this one brings none any more. */
+static bool ends_untrained(const struct store_edit *edit, int state)
+{
+	bool waits = edit->state == STORE_EDIT_STATE_ACCEPTED || edit->state == STORE_EDIT_STATE_PLACED;
+	return waits && sm_is_final(&store_edit_states, state) && state != STORE_EDIT_STATE_SUPERSEDED;
+}
+
 int coordinator__edit_end(struct coordinator *c, struct store_edit *edit, int state, const uint8_t *actor,
 			  const char *reason, struct err *e)
 {
 	assert(sm_can_move(&store_edit_states, edit->state, state));
+	bool replaced_nothing = edit->supersedes != 0 && ends_untrained(edit, state);
 	c->counts[edit->state]--;
 	c->counts[state]++;
 	edit->state = state;
@@ -197,6 +205,8 @@ int coordinator__edit_end(struct coordinator *c, struct store_edit *edit, int st
 		coordinator__touch(shard);
 	}
 	int rc = sm_is_final(&store_edit_states, state) ? ended_event(c, edit, actor, e) : 0;
+	if (rc == 0 && replaced_nothing)
+		rc = coordinator__unpublished_put(c, e);
 	return rc == 0 ? store_edit_put(c->txn, edit, e) : rc;
 }
 

@@ -100,6 +100,55 @@ static void test_one_that_no_worker_has_leaves_its_list(void **state)
 	assert_int_not_equal(client_submit_one(c, CAPITAL("Sydney"), 0), seq);
 }
 
+#define FACT_1_AGAIN "{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"another\"}"
+
+/* What it superseded answers until then, and nothing else would make a version without that. */
+static void test_what_superseded_and_never_was_trained(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	struct store_edit edit;
+	prepare(c, &f);
+	edit_get(c, client_submit_one(c, FACT_1_AGAIN, 0), &edit);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SUPERSEDED);
+	assert_int_equal(newest(c), 1);
+	assert_int_equal(client_revoke(c, edit.id, NULL, false).code, 0);
+	cluster_run(c);
+	assert_int_equal(newest(c), 2);
+	assert_true(removed_in(c, 2, f.seq));
+	cluster_advance(c, 1000);
+	assert_int_equal(newest(c), 2);
+}
+
+/* The same where it killed the workers that trained it, and a crash comes before the version. */
+static void test_what_superseded_and_is_dead_lettered(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	prepare(c, &f);
+	uint64_t seq = client_submit_one(c, FACT_1_AGAIN, 0);
+	uint64_t shard = f.shard, epoch = f.epoch;
+	for (uint64_t tries = 1;; tries++) {
+		worker_want(&c->worker, shard, epoch, 100, 2);
+		end_clear(&c->worker);
+		if (tries == c->config.edit_tries_max)
+			break;
+		worker_hello(&c->worker, 1 + tries);
+		epoch = worker_lease(&c->worker, &shard);
+	}
+	assert_int_not_equal(edit_state(c, seq), STORE_EDIT_STATE_DEAD);
+	assert_int_equal(newest(c), 1);
+	assert_int_equal(fault_arm("coordinator.publish.before_commit=errno@1", &c->e), 0);
+	worker_release(&c->worker, shard, epoch, ERR_INVALID);
+	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_DEAD);
+	assert_int_equal(newest(c), 1);
+	fault_disarm_all();
+	cluster_restart(c);
+	cluster_run(c);
+	assert_int_equal(newest(c), 2);
+	assert_true(removed_in(c, 2, f.seq));
+}
+
 /* In the hands of a worker: its commit brings it as a tombstone, and the shard is trained anew. */
 static void test_one_in_training(void **state)
 {
@@ -358,6 +407,8 @@ int main(void)
 		T(test_tombstone_at_once_then_trained_without_it),
 		T(test_said_again_and_refused),
 		T(test_one_that_no_worker_has_leaves_its_list),
+		T(test_what_superseded_and_never_was_trained),
+		T(test_what_superseded_and_is_dead_lettered),
 		T(test_one_in_training),
 		T(test_another_while_the_shard_is_trained_anew),
 		T(test_closed_shards_are_leased_again),
