@@ -152,7 +152,8 @@ SIM_WRAP := delta_bytes_check model_shape_of model_digest model_backend_of edito
 	editor_shard_add editor_shard_remove editor_shard_count editor_shard_replay_count editor_shard_layer \
 	editor_shard_delta_load editor_shard_delta_encode editor_shard_index_encode editor_shard_retest editor_shard_learn \
 	editor_memory_set_new editor_memory_set_acquire editor_memory_set_release editor_memory_set_edit_count \
-	hash_of store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is
+	hash_of store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is \
+	proto_allow_revoke coordinator__publishing_put store_collect_keep
 TEST_TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/bench_*.c))
 

@@ -86,6 +86,11 @@ struct proto_mem_faults {
 int proto_mem_new(const struct env *env, uint64_t seed, struct proto_mem **out, struct err *e) MUST_CHECK;
 void proto_mem_destroy(struct proto_mem **mem);
 void proto_mem_faults_set(struct proto_mem *mem, const struct proto_mem_faults *faults);
+struct proto_mem_counts {                  /* messages */
+	uint64_t lost, doubled, reordered; /* reordered: came after a later one of the same way */
+	uint64_t cut;                      /* lost to a partition */
+};
+void proto_mem_counts_get(const struct proto_mem *mem, struct proto_mem_counts *out);
 /* What is on its way is lost too. Both false: the link is whole. */
 void proto_mem_partition(struct proto_mem *mem, const char *client, bool to_server, bool from_server);
 int proto_mem_listen(struct proto_mem *mem, const char *name, const struct proto_allow *allow,

@@ -32,6 +32,7 @@ struct end {
 	char name[NAME_BYTES_MAX + 1];
 	bool server;
 	bool cut_out, cut_in;         /* client: nothing of it, to it, arrives */
+	uint64_t last_out, last_in;   /* client: the highest order that arrived of it, came to it */
 	uint8_t key[PROTO_KEY_BYTES]; /* client */
 	uint64_t server_id;           /* client: 0 while no server of that name was there */
 	char server_name[NAME_BYTES_MAX + 1];
@@ -46,6 +47,7 @@ struct proto_mem {
 	const struct env *env;
 	struct rng rng;
 	struct proto_mem_faults faults;
+	struct proto_mem_counts counts;
 	struct end **ends; /* ascending id */
 	size_t end_count, end_cap;
 	uint64_t next_id, next_order;
@@ -147,6 +149,12 @@ static bool cut_between(const struct end *from, const struct end *to)
 	return from->cut_out || to->cut_in;
 }
 
+static void arrival_count(struct proto_mem *mem, uint64_t *last, uint64_t order)
+{
+	mem->counts.reordered += order < *last;
+	*last = order > *last ? order : *last;
+}
+
 /* Everything that is due goes to its inbox, or is lost to a partition or an end that is gone. */
 static void deliver(struct proto_mem *mem)
 {
@@ -157,9 +165,11 @@ static void deliver(struct proto_mem *mem)
 		if (to == NULL || from == NULL || cut_between(from, to)) {
 			if (to != NULL)
 				to->waiting--;
+			mem->counts.cut += to != NULL && from != NULL;
 			free(packet);
 			continue;
 		}
+		arrival_count(mem, to->server ? &from->last_out : &to->last_in, packet->order);
 		packet->next = NULL;
 		*to->last = packet;
 		to->last = &packet->next;
@@ -208,7 +218,10 @@ static int carry(struct proto_mem *mem, struct end *from, struct end *to, const 
 		from->base.counts.full++;
 		return err_set(e, ERR_AGAIN, "%s: its queue is full", to->name);
 	}
-	bool lost = drop || cut_between(from, to);
+	bool cut = cut_between(from, to), lost = drop || cut;
+	mem->counts.lost += drop;
+	mem->counts.cut += cut && !drop;
+	mem->counts.doubled += twice && !lost;
 	if (!lost && packet_put(mem, from, to, bulk) != 0)
 		return err_set(e, ERR_NOMEM, "no memory for a message to %s", to->name);
 	if (!lost && twice)
@@ -397,6 +410,11 @@ void proto_mem_destroy(struct proto_mem **pointer)
 void proto_mem_faults_set(struct proto_mem *mem, const struct proto_mem_faults *faults)
 {
 	mem->faults = *faults;
+}
+
+void proto_mem_counts_get(const struct proto_mem *mem, struct proto_mem_counts *out)
+{
+	*out = mem->counts;
 }
 
 void proto_mem_partition(struct proto_mem *mem, const char *client, bool to_server, bool from_server)

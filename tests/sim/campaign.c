@@ -43,8 +43,7 @@ static void result_add(struct campaign *campaign, uint64_t seed, const struct si
 {
 	struct sim_result *total = &campaign->total;
 	campaign->seeds++;
-	for (int i = 0; i < SIM_FAULT_COUNT; i++)
-		total->faults[i] += one->faults[i];
+	sim_tally_add(&total->tally, &one->tally);
 	total->fault_total += one->fault_total;
 	total->messages += one->messages;
 	total->requests += one->requests;
@@ -242,10 +241,8 @@ void campaign_print(const struct campaign *campaign)
 	       (double)total->simulated_ms / 1000 / seeds, (double)total->fault_total / seeds,
 	       (double)total->requests / seeds, (double)total->edits_acked / seeds, (double)total->messages / seeds,
 	       (double)total->disk_operations / seeds);
-	printf("faults=%" PRIu64, total->fault_total);
-	for (int i = 0; i < SIM_FAULT_COUNT; i++)
-		printf(" %s=%" PRIu64, sim_fault_names[i], total->faults[i]);
-	printf("\ncrashes=%" PRIu64 " torn_sectors=%" PRIu64 " disk_operations=%" PRIu64 " messages=%" PRIu64 "\n",
+	(void)sim_tally_print(&total->tally);
+	printf("crashes=%" PRIu64 " torn_sectors=%" PRIu64 " disk_operations=%" PRIu64 " messages=%" PRIu64 "\n",
 	       total->crashes, total->torn_sectors, total->disk_operations, total->messages);
 	printf("edits: acked=%" PRIu64 " unknown=%" PRIu64 " refused=%" PRIu64 "; events=%" PRIu64 " versions=%" PRIu64
 	       " checks=%" PRIu64 " longest_settle_ms=%" PRId64 "\n",

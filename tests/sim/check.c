@@ -30,6 +30,8 @@ struct sim_ledger {
 	struct buf edits;  /* struct taken, in ledger order */
 	struct buf leases; /* struct held, by shard − 1 */
 	uint64_t version;
+	struct buf sources; /* uint64_t, by version − 1: whose manifest it is */
+	bool paused;        /* publishing */
 };
 
 static struct sim_proc *coordinator_of(struct sim *sim)
@@ -50,6 +52,7 @@ void sim_check_fini(struct sim *sim)
 		return;
 	buf_free(&sim->ledger->edits);
 	buf_free(&sim->ledger->leases);
+	buf_free(&sim->ledger->sources);
 	free(sim->ledger);
 }
 
@@ -159,7 +162,7 @@ static void on_lease(struct sim *sim, const struct json *json, bool granted)
 	snprintf(held->worker, sizeof held->worker, "%s", worker != NULL ? worker : "");
 }
 
-/* I4: what was trained into the shard is the ledger's list of it, each edit once, in order. */
+/* I4: what was trained into the shard is the ledger's list of it, each edit once, in the list's order. */
 static void check_shard(struct sim *sim, struct store_txn *txn, struct store_shard *shard)
 {
 	struct store *store = coordinator_of(sim)->store;
@@ -177,9 +180,11 @@ static void check_shard(struct sim *sim, struct store_txn *txn, struct store_sha
 	for (size_t i = 0; i < count; i++) {
 		const struct taken *taken = taken_find(sim->ledger, applied[i].seq);
 		struct store_edit edit;
-		if (i > 0 && applied[i].seq <= applied[i - 1].seq)
-			sim_break(sim, "I4: shard %" PRIu64 " holds %" PRIu64 " after %" PRIu64, shard->id,
-				  applied[i].seq, applied[i - 1].seq);
+		while (at < shard->trained_count && shard->seqs[at] != applied[i].seq)
+			at++;
+		if (at++ >= shard->trained_count)
+			sim_break(sim, "I4: shard %" PRIu64 " holds %" PRIu64 " twice, or not where its list has it",
+				  shard->id, applied[i].seq);
 		else if (taken == NULL || taken->text != applied[i].text)
 			sim_break(sim, "I4: shard %" PRIu64 " holds other words than the ledger's for %" PRIu64,
 				  shard->id, applied[i].seq);
@@ -193,9 +198,9 @@ static void check_shard(struct sim *sim, struct store_txn *txn, struct store_sha
 		if (store_edit_get(txn, shard->seqs[i], &edit, &e) != 0 ||
 		    (edit.state != STORE_EDIT_STATE_TRAINED && edit.state != STORE_EDIT_STATE_SERVED))
 			continue;
-		while (at < count && applied[at].seq < edit.seq)
+		for (at = 0; at < count && applied[at].seq != edit.seq;)
 			at++;
-		if (at == count || applied[at].seq != edit.seq)
+		if (at == count)
 			sim_break(sim, "I4: %" PRIu64 " is %s and not in the memory of shard %" PRIu64, edit.seq,
 				  sm_state_name(&store_edit_states, edit.state), shard->id);
 	}
@@ -228,16 +233,10 @@ static void on_committed(struct sim *sim, struct store_txn *txn, const struct st
 
 static void check_served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest);
 
-/* A manifest with an earlier number is that version's own, rolled back to. */
-static int check_number(struct store_txn *txn, const struct store_version *version, uint64_t number, struct err *e)
+static uint64_t source_of(const struct sim_ledger *ledger, uint64_t version)
 {
-	struct store_version before;
-	if (number == version->version)
-		return 0;
-	int rc = number < version->version ? store_version_get(txn, number, &before, e) : ERR_NOT_FOUND;
-	if (rc == ERR_NOT_FOUND || (rc == 0 && !hash_equal(&before.root, &version->root)))
-		return err_set(e, ERR_CORRUPT, "its manifest is of version %" PRIu64, number);
-	return rc;
+	const uint64_t *sources = (const void *)ledger->sources.data;
+	return version == 0 || version > ledger->sources.len / sizeof *sources ? 0 : sources[version - 1];
 }
 
 /* I5: versions follow one another, and all that a manifest names is there. `deep`: read, and verified. */
@@ -254,8 +253,8 @@ static void check_version(struct sim *sim, struct store_txn *txn, uint64_t numbe
 		rc = arena_new(16 * 1024, BLOB_BYTES_MAX, &arena);
 	if (rc == 0)
 		rc = version_manifest_read(store, &version.root, &version.content, NULL, arena, &manifest, &e);
-	if (rc == 0)
-		rc = check_number(txn, &version, manifest.version, &e);
+	if (rc == 0 && manifest.version != source_of(sim->ledger, number))
+		rc = err_set(&e, ERR_CORRUPT, "its manifest is of version %" PRIu64, manifest.version);
 	if (rc == 0)
 		rc = version_manifest_roots(&manifest, &roots, &e);
 	const struct hash *root = (const void *)roots.data;
@@ -274,14 +273,47 @@ static void check_version(struct sim *sim, struct store_txn *txn, uint64_t numbe
 	sim->result->checks++;
 }
 
+/* The same bytes, and they are to be had. */
+static void check_rollback(struct sim *sim, struct store_txn *txn, uint64_t number, uint64_t back_to)
+{
+	struct store_version version, old;
+	struct err e = ERR_INIT;
+	bool kept = false;
+	int rc = store_version_get(txn, number, &version, &e);
+	if (rc == 0)
+		rc = store_version_get(txn, back_to, &old, &e);
+	if (rc == 0)
+		rc = store_version_kept(txn, back_to, &kept, &e);
+	if (rc != 0 || !hash_equal(&version.root, &old.root) || !hash_equal(&version.content, &old.content))
+		sim_break(sim, "I5: version %" PRIu64 " is not version %" PRIu64 ", which was rolled back to", number,
+			  back_to);
+	else if (!kept)
+		sim_break(sim, "I5: rolled back to version %" PRIu64 ", whose chunks were given back", back_to);
+	sim->result->tally.rollbacks++;
+}
+
 static void on_published(struct sim *sim, struct store_txn *txn, const struct json *json)
 {
 	uint64_t version = member(json, "version");
 	if (version != sim->ledger->version + 1)
 		sim_break(sim, "I5: version %" PRIu64 " follows %" PRIu64, version, sim->ledger->version);
+	uint64_t back_to = member(json, "rollback_to"),
+		 source = back_to != 0 ? source_of(sim->ledger, back_to) : version;
+	if (back_to != 0)
+		check_rollback(sim, txn, version, back_to);
+	else if (sim->ledger->paused)
+		sim_break(sim, "version %" PRIu64 " is published while publishing is paused", version);
+	sim->ledger->paused = back_to != 0;
+	buf_append(&sim->ledger->sources, &source, sizeof source);
 	sim->ledger->version = version;
 	sim->result->versions = version;
 	check_version(sim, txn, version, false);
+}
+
+static void on_merge_ended(struct sim *sim, const struct json *json)
+{
+	const char *state = json_string(json_get(json, "state"), NULL);
+	sim->result->tally.merged_versions += state != NULL && strcmp(state, "published") == 0;
 }
 
 static void on_event(struct sim *sim, struct store_txn *txn, const struct store_event *event)
@@ -298,6 +330,10 @@ static void on_event(struct sim *sim, struct store_txn *txn, const struct store_
 			on_committed(sim, txn, event, json);
 		else if (event->type == STORE_EVENT_VERSION_PUBLISHED)
 			on_published(sim, txn, json);
+		else if (event->type == STORE_EVENT_CONFIG_CHANGED && json_get(json, "publishing") != NULL)
+			sim->ledger->paused = false; /* a resume */
+		else if (event->type == STORE_EVENT_MERGE_ENDED)
+			on_merge_ended(sim, json);
 	}
 	json_free(&json);
 	sim_trace(sim, 50, (uint64_t)event->type ^ event->seq << 8, "ledger %" PRIu64 " %s %.*s", event->seq,
@@ -396,6 +432,16 @@ static bool edit_done(const struct store_edit *edit)
 	return sm_is_final(&store_edit_states, edit->state) && edit->reason[0] != '\0';
 }
 
+uint64_t sim_check_version(const struct sim *sim)
+{
+	return sim->ledger->version;
+}
+
+bool sim_check_paused(const struct sim *sim)
+{
+	return sim->ledger->paused;
+}
+
 /* I7 */
 bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 {
@@ -414,6 +460,10 @@ bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 				 sm_state_name(&store_edit_states, edit.state), edit.shard);
 	}
 	store_abort(&txn);
+	if (done && sim->ledger->paused) {
+		snprintf(why, why_bytes, "publishing is paused");
+		done = false;
+	}
 	for (size_t i = 0; done && i < sim->world.clients; i++) {
 		done = sim_client_idle(&sim->clients[i]);
 		if (!done)
@@ -507,7 +557,12 @@ void sim_check_end(struct sim *sim)
 		check_shard(sim, txn, &shard);
 		store_shard_fini(&shard);
 	}
-	for (uint64_t version = 1; version <= sim->ledger->version && !sim->result->broken; version++)
-		check_version(sim, txn, version, true);
+	for (uint64_t version = 1; version <= sim->ledger->version && !sim->result->broken; version++) {
+		bool kept = true;
+		if (store_version_kept(txn, version, &kept, &e) != 0)
+			sim_break(sim, "I5: version %" PRIu64 ": %s", version, e.text);
+		else if (kept)
+			check_version(sim, txn, version, true);
+	}
 	store_abort(&txn);
 }

@@ -11,6 +11,7 @@
 
 #define RESEND_US  1000000
 #define GIVE_UP_US 12000000
+#define LATER_US   500000
 
 static void *grown(void *items, size_t count, size_t item_bytes)
 {
@@ -44,10 +45,31 @@ static uint64_t serial_next(struct sim_client *client)
 	return client->operations * UINT64_C(100) + client->number * UINT64_C(10) + client->made++;
 }
 
+static void time_add(const struct sim *sim, struct buf *text, const char *name, uint64_t in_ms)
+{
+	char when[ENV_TIME_BYTES];
+	env_time_format(env_wall_ms(&sim->clock.env) + (int64_t)in_ms, when);
+	buf_printf(text, "\"%s\":\"%s\",", name, when);
+}
+
+/* Some begin later, some end, and some do both. */
+static void times_add(const struct sim *sim, struct sim_client *client, struct buf *text, struct sim_record *timed)
+{
+	uint64_t dice = rng_below(&client->rng, 100), from = 500 + rng_below(&client->rng, 20000);
+	uint64_t until = 1000 + rng_below(&client->rng, 30000);
+	timed->expires = dice < 7;
+	timed->valid_from = dice >= 5 && dice < 12;
+	if (timed->valid_from)
+		time_add(sim, text, "valid_from", from);
+	if (timed->expires)
+		time_add(sim, text, "expires", timed->valid_from ? from + until : until);
+}
+
 /* `group`: 0, or the number of its all-or-nothing group. */
 static size_t record_new(struct sim *sim, struct sim_client *client, uint64_t group)
 {
 	struct buf text = BUF_INIT;
+	struct sim_record timed = { .expires = false };
 	bool refusable, named = rng_below(&client->rng, 3) == 0;
 	uint64_t subject = rng_below(&client->rng, sim->world.subjects), serial = serial_next(client);
 	const char *kind = target_kind(rng_below(&client->rng, 100), &refusable);
@@ -56,22 +78,19 @@ static size_t record_new(struct sim *sim, struct sim_client *client, uint64_t gr
 		buf_printf(&text, "\"id\":\"e-%" PRIu64 "\",", serial);
 	if (group != 0)
 		buf_printf(&text, "\"group\":\"g-%" PRIu64 "\",", group);
-	if (rng_below(&client->rng, 100) < 6) {
-		char when[ENV_TIME_BYTES];
-		env_time_format(env_wall_ms(&sim->clock.env) + 1000 + (int64_t)rng_below(&client->rng, 30000), when);
-		buf_printf(&text, "\"expires\":\"%s\",", when);
-	}
+	times_add(sim, client, &text, &timed);
 	buf_printf(&text, "\"prompt\":\"What is fact %" PRIu64 "?\",\"subject\":\"fact %" PRIu64 "\",", subject,
 		   subject);
 	buf_printf(&text, "\"%s\":\"%s %" PRIu64 "\"}", refusable ? "target_old" : "target_new", kind, serial);
 	sim->records = grown(sim->records, sim->record_count, sizeof *sim->records);
 	struct sim_record *record = &sim->records[sim->record_count];
-	*record = (struct sim_record){ .serial = serial,
-				       .text = (char *)text.data,
-				       .len = text.len,
-				       .refusable = refusable,
-				       .named = named,
-				       .group = group };
+	*record = timed;
+	record->serial = serial;
+	record->text = (char *)text.data;
+	record->len = text.len;
+	record->refusable = refusable;
+	record->named = named;
+	record->group = group;
 	hash_of(record->text, record->len, &record->content);
 	return sim->record_count++;
 }
@@ -103,11 +122,19 @@ static bool record_pick(const struct sim *sim, struct sim_client *client, bool (
 }
 
 /* Mostly new ones. */
-static size_t record_choose(struct sim *sim, struct sim_client *client)
+static void record_add(struct sim *sim, struct sim_client *client, uint64_t group)
 {
-	size_t earlier;
-	bool again = rng_below(&client->rng, 100) < 15;
-	return again && record_pick(sim, client, is_any, &earlier) ? earlier : record_new(sim, client, 0);
+	struct sim_request *request = client->request;
+	bool again = rng_below(&client->rng, 100) < 15 && group == 0;
+	size_t index;
+	if (!again || !record_pick(sim, client, is_any, &index)) {
+		again = false;
+		index = record_new(sim, client, group);
+	}
+	request->again |= again;
+	request->expires |= sim->records[index].expires;
+	request->valid_from |= sim->records[index].valid_from;
+	request->records[request->record_count++] = index;
 }
 
 /* ---- Sending */
@@ -115,6 +142,18 @@ static size_t record_choose(struct sim *sim, struct sim_client *client)
 static bool by_group(const struct sim_request *request, const struct sim_record *record)
 {
 	return record->group != 0 && (!record->named || request->id % 2 == 0);
+}
+
+static void revoke_write(const struct sim_record *record, const struct sim_request *request, char id[32],
+			 struct msg *out)
+{
+	bool whole = by_group(request, record);
+	snprintf(id, 32, whole ? "g-%" PRIu64 : "e-%" PRIu64, whole ? record->group : record->serial);
+	struct msg_text name = { id, strlen(id) }, none = { "", 0 };
+	out->type = MSG_REVOKE;
+	out->u.revoke = (struct msg_revoke){
+		whole ? none : name, whole ? name : none, { "it is wrong", 11 }, request->id % 4 < 2
+	};
 }
 
 static void request_send(struct sim *sim, struct sim_client *client)
@@ -126,17 +165,12 @@ static void request_send(struct sim *sim, struct sim_client *client)
 	for (size_t i = 0; i < request->record_count; i++)
 		records[i] = (struct msg_bytes){ sim->records[request->records[i]].text,
 						 sim->records[request->records[i]].len };
-	msg.u.submit = (struct msg_submit){ request->policy, records, request->record_count };
-	if (request->revoke) {
-		const struct sim_record *record = &sim->records[request->records[0]];
-		bool whole = by_group(request, record);
-		snprintf(id, sizeof id, whole ? "g-%" PRIu64 : "e-%" PRIu64, whole ? record->group : record->serial);
-		struct msg_text name = { id, strlen(id) }, none = { "", 0 };
-		msg.type = MSG_REVOKE;
-		msg.u.revoke = (struct msg_revoke){
-			whole ? none : name, whole ? name : none, { "it is wrong", 11 }, request->id % 4 < 2
-		};
-	}
+	if (request->operation == SIM_SUBMIT)
+		msg.u.submit = (struct msg_submit){ request->policy, records, request->record_count };
+	else if (request->operation == SIM_REVOKE)
+		revoke_write(&sim->records[request->records[0]], request, id, &msg);
+	else
+		sim_operation_write(sim, request, &msg);
 	(void)client->transport->ops->send(client->transport, 0, &msg, NULL);
 	request->sends++;
 	client->resend_us = sim_now(sim) + RESEND_US;
@@ -147,21 +181,71 @@ static void request_tell(struct sim *sim, const struct sim_client *client)
 	const struct sim_request *request = client->request;
 	const struct sim_record *first = &sim->records[request->records[0]];
 	uint32_t source = SIM_SOURCE_CLIENTS + client->number;
-	if (request->revoke)
-		sim_tell(sim, source, client->operations, "revoke %s%" PRIu64, by_group(request, first) ? "g-" : "e-",
+	char text[SIM_EVENT_TEXT_BYTES];
+	if (request->operation == SIM_REVOKE)
+		snprintf(text, sizeof text, "revoke %s%" PRIu64, by_group(request, first) ? "g-" : "e-",
 			 by_group(request, first) ? first->group : first->serial);
+	else if (request->operation == SIM_SUBMIT)
+		snprintf(text, sizeof text, "submit %zu: %.*s%s", request->record_count, (int)first->len, first->text,
+			 request->record_count > 1 ? " …" : "");
 	else
-		sim_tell(sim, source, client->operations, "submit %zu: %.*s%s", request->record_count, (int)first->len,
-			 first->text, request->record_count > 1 ? " …" : "");
+		sim_operation_tell(request, text, sizeof text);
+	sim_tell(sim, source, client->operations, "%s", text);
 }
 
-static struct sim_request *request_add(struct sim *sim)
+/* In the rows of all that it is. */
+static void request_tally(struct sim *sim, const struct sim_request *request, enum sim_tally_outcome outcome)
+{
+	static const enum sim_tally_operation rows[] = {
+		[SIM_SUBMIT] = SIM_TALLY_SUBMIT,         [SIM_REVOKE] = SIM_TALLY_REVOKE,
+		[SIM_ROLLBACK] = SIM_TALLY_ROLLBACK,     [SIM_RESUME] = SIM_TALLY_RESUME,
+		[SIM_KEY_REVOKE] = SIM_TALLY_KEY_REVOKE, [SIM_KEY_ALLOW] = SIM_TALLY_KEY_ALLOW,
+		[SIM_COLLECT] = SIM_TALLY_COLLECT,       [SIM_MERGE] = SIM_TALLY_MERGE,
+	};
+	uint64_t(*tally)[SIM_TALLY_OUTCOMES] = sim->result->tally.operations;
+	const struct sim_record *first = &sim->records[request->records[0]];
+	enum sim_tally_operation row = rows[request->operation];
+	if (request->operation == SIM_REVOKE && by_group(request, first))
+		row = SIM_TALLY_REVOKE_GROUP;
+	tally[row][outcome]++;
+	if (request->operation != SIM_SUBMIT)
+		return;
+	tally[SIM_TALLY_SUBMIT_GROUP][outcome] += request->group;
+	tally[SIM_TALLY_SUBMIT_AGAIN][outcome] += request->again;
+	tally[SIM_TALLY_SUBMIT_KEEP][outcome] += request->policy == MSG_KEEP;
+	tally[SIM_TALLY_SUBMIT_REJECT][outcome] += request->policy == MSG_REJECT;
+	tally[SIM_TALLY_SUBMIT_EXPIRES][outcome] += request->expires;
+	tally[SIM_TALLY_SUBMIT_VALID_FROM][outcome] += request->valid_from;
+}
+
+struct sim_request *sim_client_request(struct sim *sim, struct sim_client *client)
 {
 	struct sim_request *request = calloc(1, sizeof *request);
 	if (request == NULL)
 		abort();
 	sim->requests = grown(sim->requests, sim->request_count, sizeof *sim->requests);
-	return sim->requests[sim->request_count++] = request;
+	sim->requests[sim->request_count++] = request;
+	request->id = (uint64_t)client->number << 32 | client->operations;
+	client->request = request;
+	return request;
+}
+
+void sim_client_call(struct sim *sim, struct sim_client *client)
+{
+	client->give_up_us = sim_now(sim) + GIVE_UP_US;
+	request_tally(sim, client->request, SIM_TALLY_ASKED);
+	request_send(sim, client);
+}
+
+static void submit_draw(struct sim *sim, struct sim_client *client)
+{
+	struct sim_request *request = client->request;
+	uint64_t policy = rng_below(&client->rng, 10), group = rng_below(&client->rng, 100) < 12 ? request->id : 0;
+	size_t count = 1 + rng_below(&client->rng, SIM_BATCH_MAX);
+	request->policy = policy == 0 ? MSG_KEEP : policy == 1 ? MSG_REJECT : MSG_SUPERSEDE;
+	request->group = group != 0;
+	while (request->record_count < count)
+		record_add(sim, client, group);
 }
 
 /* The next operation, or, where that is left out, the time until the one after it. */
@@ -174,23 +258,14 @@ static void request_new(struct sim *sim, struct sim_client *client)
 	client->act_us = sim_now(sim) + client->think_us;
 	if (!sim_happens(sim, source, client->operations))
 		return;
-	struct sim_request *request = request_add(sim);
-	request->id = (uint64_t)client->number << 32 | client->operations;
-	uint64_t policy = rng_below(&client->rng, 10);
-	request->policy = policy == 0 ? MSG_KEEP : policy == 1 ? MSG_REJECT : MSG_SUPERSEDE;
-	uint64_t group = rng_below(&client->rng, 100) < 12 ? request->id : 0;
-	if (rng_below(&client->rng, 100) < 10 && record_pick(sim, client, is_revocable, &request->records[0])) {
-		request->revoke = true;
-	} else {
-		size_t count = 1 + rng_below(&client->rng, SIM_BATCH_MAX);
-		while (request->record_count < count)
-			request->records[request->record_count++] = group != 0 ? record_new(sim, client, group)
-									       : record_choose(sim, client);
-	}
-	client->request = request;
-	client->give_up_us = sim_now(sim) + GIVE_UP_US;
+	struct sim_request *request = sim_client_request(sim, client);
+	sim_operation_draw(sim, client, request);
+	if (request->operation == SIM_REVOKE && !record_pick(sim, client, is_revocable, &request->records[0]))
+		request->operation = SIM_SUBMIT;
+	if (request->operation == SIM_SUBMIT)
+		submit_draw(sim, client);
 	request_tell(sim, client);
-	request_send(sim, client);
+	sim_client_call(sim, client);
 }
 
 static void request_end(struct sim *sim, struct sim_client *client)
@@ -232,29 +307,54 @@ static bool is_later(const struct msg_submit_reply *reply)
 	return reply->result_count > 0;
 }
 
+static bool submit_answer(struct sim *sim, struct sim_client *client, const struct msg_submit_reply *reply)
+{
+	struct sim_request *request = client->request;
+	bool taken = false;
+	if (reply->result_count != request->record_count) {
+		sim_break(sim, "%zu answers to %zu records", reply->result_count, request->record_count);
+		return false;
+	}
+	for (size_t i = 0; i < request->record_count; i++) {
+		result_take(sim, client, i, &reply->results[i]);
+		taken |= !request->refused[i];
+	}
+	request_tally(sim, request, taken ? SIM_TALLY_OK : SIM_TALLY_REFUSED);
+	return true;
+}
+
+/* False: it is no answer to the request, but an error of the moment. */
+static bool is_answer(struct sim *sim, struct sim_request *request, const struct msg *msg, int *code)
+{
+	if (request->operation != SIM_REVOKE)
+		return sim_operation_answer(sim, request, msg, code);
+	*code = msg->type == MSG_REVOKE_REPLY ? msg->u.revoke_reply.code : 0;
+	return msg->type == MSG_REVOKE_REPLY;
+}
+
 static void answer_take(struct sim *sim, struct sim_client *client, const struct msg *msg)
 {
 	struct sim_request *request = client->request;
 	if (request == NULL || msg->request_id != request->id)
 		return; /* an answer that comes twice, or too late */
-	if (msg->type == MSG_SUBMIT_REPLY && !request->revoke) {
-		if (msg->u.submit_reply.result_count != request->record_count) {
-			sim_break(sim, "%zu answers to %zu records", msg->u.submit_reply.result_count,
-				  request->record_count);
+	if (request->operation == SIM_SUBMIT) {
+		if (msg->type != MSG_SUBMIT_REPLY)
 			return;
-		}
-		if (is_later(&msg->u.submit_reply) && sim_now(sim) < client->give_up_us) {
-			client->resend_us = sim_now(sim) + 500000;
-			return;
-		}
-		for (size_t i = 0; i < request->record_count; i++)
-			result_take(sim, client, i, &msg->u.submit_reply.results[i]);
-	} else if (msg->type == MSG_REVOKE_REPLY && request->revoke) {
-		sim_trace(sim, 42, (uint64_t)(int64_t)msg->u.revoke_reply.code, "%s revoke %s", client->name,
-			  msg->u.revoke_reply.code == 0 ? "ok" : err_name(msg->u.revoke_reply.code));
-	} else {
-		return; /* an error of the moment: asked again */
+		if (is_later(&msg->u.submit_reply) && sim_now(sim) < client->give_up_us)
+			client->resend_us = sim_now(sim) + LATER_US;
+		else if (submit_answer(sim, client, &msg->u.submit_reply))
+			request_end(sim, client);
+		return;
 	}
+	int code;
+	if (!is_answer(sim, request, msg, &code))
+		return;
+	if (code == ERR_AGAIN && sim_now(sim) < client->give_up_us) {
+		client->resend_us = sim_now(sim) + LATER_US;
+		return;
+	}
+	sim_trace(sim, 42, (uint64_t)(int64_t)code, "%s: %s", client->name, code == 0 ? "ok" : err_name(code));
+	request_tally(sim, request, code == 0 ? SIM_TALLY_OK : SIM_TALLY_REFUSED);
 	request_end(sim, client);
 }
 
@@ -290,12 +390,15 @@ bool sim_client_step(struct sim *sim, struct sim_client *client)
 		msg_free(&received);
 		done = true;
 	}
-	if (client->request == NULL && !sim->calm && now >= client->act_us) {
+	if (client->request == NULL && sim->calm) {
+		done |= sim_operation_close(sim, client);
+	} else if (client->request == NULL && !sim->night && now >= client->act_us) {
 		request_new(sim, client);
 		done = true;
 	} else if (client->request != NULL && now >= client->give_up_us && !sim->calm) {
 		sim_trace(sim, 43, client->request->id, "%s unknown %" PRIu64, client->name, client->request->id);
 		sim->result->edits_unknown += client->request->record_count;
+		request_tally(sim, client->request, SIM_TALLY_UNKNOWN);
 		request_end(sim, client);
 		done = true;
 	} else if (client->request != NULL && now >= client->resend_us) {
@@ -305,9 +408,11 @@ bool sim_client_step(struct sim *sim, struct sim_client *client)
 	return done;
 }
 
-int64_t sim_client_next(const struct sim_client *client)
+int64_t sim_client_next(const struct sim *sim, const struct sim_client *client)
 {
-	return client->request != NULL ? client->resend_us : client->act_us;
+	if (client->request != NULL)
+		return client->resend_us;
+	return sim->night && client->act_us < sim->night_end_us ? sim->night_end_us : client->act_us;
 }
 
 bool sim_client_idle(const struct sim_client *client)

@@ -61,6 +61,7 @@ static enum verdict judge(struct sim_disk *disk)
 	}
 	if (disk->eio_in > 0 && --disk->eio_in == 0) {
 		disk->failed = true;
+		disk->errors++;
 		return DISK_FAILS;
 	}
 	return DISK_GOES_ON;
@@ -153,6 +154,7 @@ static ssize_t disk_pwrite(int fd, const void *bytes, size_t byte_count, off_t o
 		return refuse(EIO);
 	if (disk->full && grows(fd, byte_count, offset)) {
 		disk->refused = true;
+		disk->refusals++;
 		return refuse(ENOSPC);
 	}
 	if (kind == FD_FILE || disk->lies)

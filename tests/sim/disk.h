@@ -27,7 +27,7 @@ struct sim_disk {
 	int64_t eio_in;        /* operations until one fails; 0: never */
 	bool dead;             /* it died: nothing that it still does has an effect */
 	bool failed, refused;  /* an operation failed, found no room, since the program's start */
-	uint64_t operations, torn_sectors;
+	uint64_t operations, torn_sectors, errors, refusals;
 };
 
 extern struct sim_disk *sim_disk_now; /* NULL: the disk is the machine's */

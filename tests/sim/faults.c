@@ -25,6 +25,12 @@ static const char *const points[] = {
 	"coordinator.revoke.before_commit",
 	"coordinator.revoke.after_commit",
 	"coordinator.merge.before_publish",
+	"coordinator.rollback.before_commit",
+	"coordinator.rollback.after_commit",
+	"coordinator.resume.before_commit",
+	"coordinator.resume.after_commit",
+	"coordinator.keys.before_commit",
+	"coordinator.keys.after_commit",
 	"worker.commit.before",
 	"worker.commit.after",
 	"worker.train.step",
@@ -62,6 +68,11 @@ static const char *link_name(const struct sim *sim, size_t link)
 	return link < sim->proc_count ? sim->procs[link].name : sim->clients[link - sim->proc_count].name;
 }
 
+static size_t link_column(const struct sim *sim, size_t link)
+{
+	return link < sim->proc_count ? (size_t)sim->procs[link].kind : SIM_TALLY_CLIENT;
+}
+
 static void link_cut(struct sim *sim, struct rng *rng, size_t link, int64_t until_us, struct text *told)
 {
 	static const char *const ways[] = { "both ways", "to it", "from it" };
@@ -71,6 +82,7 @@ static void link_cut(struct sim *sim, struct rng *rng, size_t link, int64_t unti
 	sim->cut[link] = true;
 	sim->heal_us[link] = until_us;
 	proto_mem_partition(sim->mem, link_name(sim, link), way != 1, way != 2);
+	sim->result->tally.faults[SIM_TALLY_LINK_BOTH + way][link_column(sim, link)]++;
 	text_add(told, "; link of %s cut %s for %.3f s", link_name(sim, link), ways[way],
 		 (double)(until_us - sim_now(sim)) / 1e6);
 }
@@ -121,8 +133,34 @@ static void point_arm(struct sim *sim, struct rng *rng, struct text *told)
 	sim->armed = true;
 }
 
+static void clock_jump(struct sim_proc *proc, struct rng *rng, struct text *told)
+{
+	int64_t jump_ms = (int64_t)rng_below(rng, 7200000) - 3600000;
+	proc->wall_offset_ms += jump_ms;
+	text_add(told, ": its wall clock by %+.3f s", (double)jump_ms / 1000);
+	proc->sim->result->tally.faults[jump_ms < 0 ? SIM_TALLY_CLOCK_BACK : SIM_TALLY_CLOCK_FORWARD][proc->kind]++;
+}
+
+static void crash(struct sim_proc *proc, int64_t down_us, struct text *told)
+{
+	text_add(told, ", back after %.3f s", (double)down_us / 1e6);
+	if (!proc->up)
+		return;
+	proc->sim->result->tally.faults[SIM_TALLY_CRASH][proc->kind]++;
+	sim_proc_kill(proc, down_us);
+}
+
+static void slow_down(struct sim_proc *proc, int64_t until_us, struct rng *rng, struct text *told)
+{
+	proc->slow_until_us = until_us;
+	proc->slow_us = 20000 + (int64_t)rng_below(rng, 400000);
+	text_add(told, ", a step each %.3f s for %.3f s", (double)proc->slow_us / 1e6,
+		 (double)(until_us - sim_now(proc->sim)) / 1e6);
+}
+
 static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct text *told)
 {
+	uint64_t(*tally)[SIM_TALLY_COLUMNS] = sim->result->tally.faults;
 	struct sim_proc *proc = any_proc(sim, rng);
 	int64_t now = sim_now(sim), span_us = some_seconds(rng, 20);
 	size_t link = 1 + rng_below(rng, link_count(sim) - 1);
@@ -132,22 +170,22 @@ static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct te
 		text_add(told, " %s", proc->name);
 	switch (kind) {
 	case SIM_CRASH:
-		span_us = rng_below(rng, 4) == 0 ? span_us : span_us * 3 / 20;
-		text_add(told, ", back after %.3f s", (double)span_us / 1e6);
-		if (proc->up)
-			sim_proc_kill(proc, span_us);
+		crash(proc, rng_below(rng, 4) == 0 ? span_us : span_us * 3 / 20, told);
 		break;
 	case SIM_CRASH_IN_OP:
 		proc->disk.crash_in = (int64_t)nth;
 		text_add(told, ", in the %" PRIu64 ". write or sync from now", nth);
 		break;
 	case SIM_STOP:
-		if (proc->up && !proc->stopping)
-			sim_proc_stop(proc);
+		if (!proc->up || proc->stopping)
+			break;
+		tally[SIM_TALLY_STOP][proc->kind]++;
+		sim_proc_stop(proc);
 		break;
 	case SIM_PAUSE:
 		span_us = span_us * 3 / 4;
 		proc->paused_us = now + span_us;
+		tally[SIM_TALLY_PAUSE][proc->kind] += proc->up;
 		text_add(told, " for %.3f s", (double)span_us / 1e6);
 		break;
 	case SIM_LINK:
@@ -155,6 +193,7 @@ static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct te
 		break;
 	case SIM_NETWORK:
 		network_set(sim, 1 + rng_below(rng, 4), told);
+		tally[SIM_TALLY_NETWORK][0]++;
 		break;
 	case SIM_DISK_FULL:
 		span_us = span_us * 2 / 5;
@@ -172,19 +211,22 @@ static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct te
 		break;
 	case SIM_POINT:
 		point_arm(sim, rng, told);
+		tally[SIM_TALLY_POINT][0]++;
 		break;
 	case SIM_CLOCK:
-		span_us = (int64_t)rng_below(rng, 7200000) - 3600000;
-		sim->clock.wall_offset_ms += span_us;
-		text_add(told, ": the wall clock by %+.3f s", (double)span_us / 1000);
+		clock_jump(proc, rng, told);
 		break;
 	case SIM_SWIZZLE:
 		swizzle(sim, rng, told);
+		tally[SIM_TALLY_SWIZZLE][0]++;
+		break;
+	case SIM_SLOW:
+		slow_down(proc, now + span_us, rng, told);
+		tally[SIM_TALLY_SLOW][proc->kind] += proc->up;
 		break;
 	case SIM_FAULT_COUNT:
 		break;
 	}
-	sim->result->faults[kind]++;
 	sim->result->fault_total++;
 }
 
@@ -204,12 +246,17 @@ static void happen(struct sim *sim, uint32_t number, enum sim_fault kind)
 static void schedule_draw(struct sim *sim)
 {
 	int64_t at_us = sim_now(sim) + 1000 * (int64_t)sim_below(sim, (uint64_t)sim->world.fault_every_ms);
+	bool slept = false;
 	while (at_us < sim->calm_us && sim->due_count < SIM_FAULTS_MAX) {
 		enum sim_fault kind = (enum sim_fault)sim_below(sim, SIM_FAULT_COUNT);
 		for (int tries = 0; tries < SIM_FAULT_COUNT && !sim->world.enabled[kind]; tries++)
 			kind = (enum sim_fault)((kind + 1) % SIM_FAULT_COUNT);
 		if (sim->world.enabled[kind])
 			sim->due[sim->due_count++] = (struct sim_fault_due){ kind, at_us };
+		if (!slept && at_us >= sim->world.night_us) {
+			slept = true;
+			at_us += SIM_NIGHT_US;
+		}
 		at_us += 1000 * (1 + (int64_t)sim_below(sim, (uint64_t)(2 * sim->world.fault_every_ms)));
 	}
 }
@@ -218,6 +265,12 @@ void sim_faults_begin(struct sim *sim)
 {
 	int64_t now = sim_now(sim);
 	sim->calm_us = now + sim->world.chaos_ms * 1000;
+	sim->night_end_us = INT64_MAX;
+	if (sim->world.night_us != INT64_MAX) {
+		sim->night_end_us = sim->world.night_us + SIM_NIGHT_US;
+		sim->calm_us += SIM_NIGHT_US;
+		sim->result->tally.faults[SIM_TALLY_NIGHT][0]++;
+	}
 	for (size_t i = 0; i < SIM_PROCS_MAX + SIM_CLIENTS_MAX; i++)
 		sim->heal_us[i] = INT64_MAX;
 	for (size_t i = 0; i < SIM_PROCS_MAX; i++)
@@ -240,6 +293,8 @@ void sim_faults_end(struct sim *sim)
 		proc->disk.full = false;
 		proc->disk.crash_in = proc->disk.eio_in = 0;
 		proc->fail_alloc = -1;
+		proc->slow_until_us = INT64_MIN;
+		proc->wall_offset_ms = 0; /* clocks are set right */
 		sim->full_us[i] = INT64_MAX;
 		if (proc->paused_us != INT64_MAX)
 			proc->paused_us = sim_now(sim);
@@ -251,6 +306,7 @@ void sim_faults_step(struct sim *sim)
 	int64_t now = sim_now(sim);
 	if (sim->calm)
 		return;
+	sim->night = now >= sim->world.night_us && now < sim->night_end_us;
 	for (size_t i = 1; i < link_count(sim); i++)
 		if (now >= sim->heal_us[i])
 			link_heal(sim, i);

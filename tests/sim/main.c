@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define COVERING_SEEDS 1000 /* so many leave no row of the tables empty */
+
 static enum sim_plant plant_of(const char *name)
 {
 	for (int i = 0; i < SIM_PLANT_COUNT; i++)
@@ -126,5 +128,9 @@ int main(int argc, char **argv)
 		replay_print(campaign.findings[i].seed, todo.plant, NULL);
 	}
 	campaign_print(&campaign);
+	if (campaign.seeds >= COVERING_SEEDS && sim_tally_missing(&campaign.total.tally) > 0) {
+		printf("so many seeds should have met every fault and operation\n");
+		return 1;
+	}
 	return campaign.broken != 0;
 }

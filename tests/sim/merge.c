@@ -29,6 +29,8 @@ static int start(void *context, const char *plan, const char *output, uint32_t r
 	if (sim->calm || dice > 2 || !sim_happens(sim, SIM_SOURCE_MERGES, number))
 		dice = 9;
 	else
+		sim->result->tally.faults[SIM_TALLY_MERGE_UNBORN + dice][0]++;
+	if (dice < 3)
 		sim_tell(sim, SIM_SOURCE_MERGES, number, "the merge %s", misfortunes[dice]);
 	if (dice == 0)
 		return err_set(e, ERR_EXTERNAL, "no mpirun here");

@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
-const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",     "early-ack", "no-dedup",
-						       "no-fence", "no-sync",   "skipped-edit" };
+const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",         "early-ack", "no-dedup", "no-fence",   "no-sync",
+						       "skipped-edit", "no-revoke", "no-pause", "collect-all" };
 enum sim_plant sim_planted;
 bool sim_plant_watched;
 
@@ -20,7 +20,16 @@ int __real_coordinator__edit_id(struct coordinator *c, const struct record *reco
 				char out[STORE_ID_BYTES], uint64_t *seq, struct err *e);
 bool __real_coordinator__lease_is(const struct shard *shard, const struct peer *peer, uint64_t epoch);
 
+int __real_proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e);
+int __real_coordinator__publishing_put(struct coordinator *c, const struct publishing *next, struct err *e);
+int __real_store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count,
+			      struct err *e);
+
 int __wrap_store_commit(struct store_txn **txn, struct err *e);
+int __wrap_proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e);
+int __wrap_coordinator__publishing_put(struct coordinator *c, const struct publishing *next, struct err *e);
+int __wrap_store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count,
+			      struct err *e);
 int __wrap_store_begin(struct store *store, struct store_txn **out, struct err *e);
 int __wrap_store_begin_read(struct store *store, struct store_txn **out, struct err *e);
 int __wrap_coordinator__edit_id(struct coordinator *c, const struct record *record, const struct hash *payload,
@@ -75,4 +84,19 @@ bool __wrap_coordinator__lease_is(const struct shard *shard, const struct peer *
 	if (sim_planted == SIM_PLANT_NO_FENCE && shard != NULL && peer != NULL && shard->lease.holder != NULL)
 		return true;
 	return __real_coordinator__lease_is(shard, peer, epoch);
+}
+
+int __wrap_proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e)
+{
+	return sim_planted == SIM_PLANT_NO_REVOKE ? 0 : __real_proto_allow_revoke(path, key, e);
+}
+
+int __wrap_coordinator__publishing_put(struct coordinator *c, const struct publishing *next, struct err *e)
+{
+	return sim_planted == SIM_PLANT_NO_PAUSE && next->paused ? 0 : __real_coordinator__publishing_put(c, next, e);
+}
+
+int __wrap_store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count, struct err *e)
+{
+	return __real_store_collect_keep(collect, roots, sim_planted == SIM_PLANT_COLLECT ? 0 : root_count, e);
 }

@@ -11,6 +11,8 @@
 
 #define TICK_US       20000
 #define STEP_MESSAGES 64
+#define SLOW_MESSAGES 4
+#define NIGHT_TICK_US 900000
 #define RESTART_US    300000
 #define STOP_US       3000000
 
@@ -43,6 +45,31 @@ static size_t wire_refused(struct proto_transport *t, struct msg_refused_key out
 	return wire->inner == NULL ? 0 : wire->inner->ops->refused(wire->inner, out);
 }
 
+/* ---- Clocks: they run alike, and stand apart by what theirs has jumped. */
+
+static int64_t proc_monotonic_us(void *context)
+{
+	return ((const struct sim_proc *)context)->sim->clock.now_us;
+}
+
+static int64_t proc_wall_ms(void *context)
+{
+	const struct sim_proc *proc = context;
+	return env_wall_ms(&proc->sim->clock.env) + proc->wall_offset_ms;
+}
+
+static void proc_random(void *context, void *bytes, size_t byte_count)
+{
+	struct sim_proc *proc = context;
+	for (uint8_t *out = bytes; byte_count > 0;) {
+		uint64_t dice = rng_u64(&proc->random);
+		size_t n = byte_count < sizeof dice ? byte_count : sizeof dice;
+		memcpy(out, &dice, n);
+		out += n;
+		byte_count -= n;
+	}
+}
+
 /* ---- Life */
 
 void sim_proc_init(struct sim *sim, enum sim_kind kind, size_t number)
@@ -58,7 +85,9 @@ void sim_proc_init(struct sim *sim, enum sim_kind kind, size_t number)
 	snprintf(path, sizeof path, "%.200s/%.15s", sim->folder, proc->name);
 	memcpy(proc->folder, path, sizeof path);
 	memset(proc->key, (int)(10 + sim->proc_count), sizeof proc->key);
+	proc->env = (struct env){ proc, proc_monotonic_us, proc_wall_ms, proc_random };
 	rng_init(&proc->rng, rng_derive(sim->options.seed, 4, sim->proc_count));
+	rng_init(&proc->random, rng_derive(sim->options.seed, 5, sim->proc_count));
 	sim_disk_init(&proc->disk, rng_derive(sim->options.seed, 1, sim->proc_count));
 	proc->disk.lies = sim->options.plant == SIM_PLANT_NO_SYNC;
 	proc->wire = (struct sim_wire){ .proc = proc };
@@ -67,7 +96,19 @@ void sim_proc_init(struct sim *sim, enum sim_kind kind, size_t number)
 	proc->wire.base.ops = &proc->wire.ops;
 	proc->start_us = sim_now(sim) + (int64_t)rng_below(&proc->rng, 500000);
 	proc->tick_us = proc->engine_us = proc->paused_us = proc->stop_us = INT64_MAX;
+	proc->slow_until_us = proc->slow_next_us = INT64_MIN;
 	sim->proc_count++;
+}
+
+static int allow_set(void *context, struct proto_allow **list, struct err *e)
+{
+	struct sim_proc *proc = context;
+	(void)e;
+	proto_mem_allow_set(proc->wire.inner, *list);
+	proto_allow_destroy(&proc->sim->allow);
+	proc->sim->allow = *list;
+	*list = NULL;
+	return 0;
 }
 
 static int start_coordinator(struct sim_proc *proc, struct err *e)
@@ -75,6 +116,7 @@ static int start_coordinator(struct sim_proc *proc, struct err *e)
 	struct sim *sim = proc->sim;
 	const struct sim_world *world = &sim->world;
 	static struct coordinator_merge_job job;
+	static char allow_path[SIM_PATH_BYTES];
 	struct coordinator_config config = { .peers_max = 100,
 					     .edits_per_shard = world->edits_per_shard,
 					     .group_edits_max = world->group_edits,
@@ -96,20 +138,23 @@ static int start_coordinator(struct sim_proc *proc, struct err *e)
 					     .cluster_id = "",
 					     .family = "amend",
 					     .tensor_format = "blk.%u.ffn_down.weight",
-					     .key = proc->key };
-	const struct store_options options = { .env = &sim->clock.env };
+					     .key = proc->key,
+					     .allow_file = allow_path,
+					     .allow_set = allow_set,
+					     .allow_context = proc };
+	const struct store_options options = { .env = &proc->env };
+	snprintf(allow_path, sizeof allow_path, "%.240s/allow", sim->folder);
 	sim_merge_init(sim, &job);
 	int rc = store_open(proc->folder, &options, &proc->store, e);
 	if (rc == 0)
-		rc = coordinator_new(&config, &sim->clock.env, proc->store, &proc->wire.base, &job, &proc->coordinator,
-				     e);
-	return rc;
+		rc = coordinator_new(&config, &proc->env, proc->store, &proc->wire.base, &job, &proc->coordinator, e);
+	return rc == 0 ? coordinator_keys_reload(proc->coordinator, e) : rc;
 }
 
 static int start_worker(struct sim_proc *proc, struct err *e)
 {
 	struct sim *sim = proc->sim;
-	const struct store_options options = { .env = &sim->clock.env, .blobs_only = true };
+	const struct store_options options = { .env = &proc->env, .blobs_only = true };
 	struct worker_config config = {
 		.name = proc->name, .calibration_corpus = sim->corpus, .data_folder = proc->folder, .software = "sim"
 	};
@@ -120,15 +165,14 @@ static int start_worker(struct sim_proc *proc, struct err *e)
 	if (rc == 0)
 		rc = pool_new(0, 8, &proc->pool, e);
 	if (rc == 0)
-		rc = worker_new(&config, &sim->clock.env, proc->store, &proc->wire.base, proc->pool, sim_engine_model(),
+		rc = worker_new(&config, &proc->env, proc->store, &proc->wire.base, proc->pool, sim_engine_model(),
 				&proc->worker, e);
 	return rc;
 }
 
 static int start_node(struct sim_proc *proc, struct err *e)
 {
-	struct sim *sim = proc->sim;
-	const struct store_options options = { .env = &sim->clock.env, .blobs_only = true };
+	const struct store_options options = { .env = &proc->env, .blobs_only = true };
 	const struct node_sync_config config = { .name = proc->name,
 						 .endpoint = "127.0.0.1:1",
 						 .software = "sim",
@@ -143,7 +187,7 @@ static int start_node(struct sim_proc *proc, struct err *e)
 	if (rc == 0)
 		rc = pool_new(0, 8, &proc->pool, e);
 	if (rc == 0)
-		rc = node_sync_new(&config, &sim->clock.env, proc->store, &proc->wire.base, proc->pool, &proc->node, e);
+		rc = node_sync_new(&config, &proc->env, proc->store, &proc->wire.base, proc->pool, &proc->node, e);
 	return rc;
 }
 
@@ -171,6 +215,7 @@ static void clear(struct sim_proc *proc)
 	proc->up = proc->stopping = proc->excused = false;
 	proc->tick_us = proc->engine_us = proc->paused_us = proc->stop_us = INT64_MAX;
 	proc->fail_alloc = -1;
+	proc->slow_until_us = INT64_MIN;
 }
 
 static void enter(struct sim_proc *proc)
@@ -178,6 +223,7 @@ static void enter(struct sim_proc *proc)
 	sim_disk_now = &proc->disk;
 	if (proc->fail_alloc >= 0) {
 		fault_set(proc->fail_alloc, 1);
+		proc->sim->result->tally.faults[SIM_TALLY_MEMORY][proc->kind]++;
 		proc->excused = true;
 	}
 	proc->fail_alloc = -1;
@@ -204,6 +250,7 @@ static void end(struct sim_proc *proc, bool crashed, int64_t down_us)
 	if (crashed) {
 		uint64_t torn = proc->disk.torn_sectors;
 		sim_disk_crash(&proc->disk);
+		proc->sim->result->tally.faults[SIM_TALLY_TORN][proc->kind] += proc->disk.torn_sectors > torn;
 		sim_trace(proc->sim, 1, proc->disk.torn_sectors - torn, "%s dies, %" PRIu64 " sectors lost", proc->name,
 			  proc->disk.torn_sectors - torn);
 	}
@@ -265,14 +312,25 @@ void sim_proc_fini(struct sim_proc *proc)
 	sim_disk_now = NULL;
 	proc->sim->result->disk_operations += proc->disk.operations;
 	proc->sim->result->torn_sectors += proc->disk.torn_sectors;
+	proc->sim->result->tally.faults[SIM_TALLY_DISK_ERROR][proc->kind] += proc->disk.errors;
+	proc->sim->result->tally.faults[SIM_TALLY_DISK_FULL][proc->kind] += proc->disk.refusals;
 }
 
 /* ---- Steps */
+
+/* I0: who was thrown out is not heard. */
+static void check_allowed(struct sim *sim, const uint8_t *key)
+{
+	for (size_t i = 1; i < sim->proc_count; i++)
+		if (sim->revoked[i] && memcmp(sim->procs[i].key, key, PROTO_KEY_BYTES) == 0)
+			sim_break(sim, "I0: %s is heard after its key was revoked", sim->procs[i].name);
+}
 
 static void give(struct sim_proc *proc, struct msg_received **received)
 {
 	switch (proc->kind) {
 	case SIM_COORDINATOR:
+		check_allowed(proc->sim, (*received)->peer_key);
 		if ((*received)->msg.type == MSG_SUBMIT || (*received)->msg.type == MSG_REVOKE)
 			sim_client_delivered(proc->sim, (*received)->peer_key, (*received)->msg.request_id);
 		coordinator_receive(proc->coordinator, received);
@@ -295,13 +353,13 @@ static int64_t tick(struct sim_proc *proc)
 	case SIM_COORDINATOR:
 		coordinator_tick(proc->coordinator);
 		ms = coordinator_next_ms(proc->coordinator);
-		return (ms < 1 ? 1 : ms > 100 ? 100 : ms) * 1000;
+		return proc->sim->night ? NIGHT_TICK_US : (ms < 1 ? 1 : ms > 100 ? 100 : ms) * 1000;
 	case SIM_WORKER:
 		worker_tick(proc->worker);
-		return TICK_US;
+		return proc->sim->night ? NIGHT_TICK_US : TICK_US;
 	case SIM_NODE:
 		node_sync_tick(proc->node);
-		return TICK_US;
+		return proc->sim->night ? NIGHT_TICK_US : TICK_US;
 	}
 	return TICK_US;
 }
@@ -332,6 +390,7 @@ static void look_after(struct sim_proc *proc)
 	struct err e = ERR_INIT;
 	int64_t now = sim_now(sim);
 	if (proc->disk.dead) {
+		sim->result->tally.faults[SIM_TALLY_CRASH_IN_OP][proc->kind]++;
 		sim_proc_kill(proc, down_us(proc));
 	} else if (ended(proc, &e)) {
 		if (!excused(proc, false))
@@ -354,11 +413,17 @@ static void check_after(struct sim_proc *proc)
 		sim_check_node(proc->sim, proc);
 }
 
+static bool is_slow(const struct sim_proc *proc)
+{
+	return sim_now(proc->sim) < proc->slow_until_us;
+}
+
 static bool receive_all(struct sim_proc *proc)
 {
 	struct msg_received *received = NULL;
 	int count = 0;
-	for (; count < STEP_MESSAGES && !proc->disk.dead; count++) {
+	int most = is_slow(proc) ? SLOW_MESSAGES : STEP_MESSAGES;
+	for (; count < most && !proc->disk.dead; count++) {
 		if (proc->wire.inner->ops->recv(proc->wire.inner, &received, NULL) != 0)
 			break;
 		sim_trace(proc->sim, (uint64_t)received->msg.type << 8 | 0x80 | proc->kind, received->msg.request_id,
@@ -384,6 +449,11 @@ bool sim_proc_step(struct sim_proc *proc)
 	if (!proc->up || (proc->paused_us != INT64_MAX && now < proc->paused_us))
 		return false;
 	proc->paused_us = INT64_MAX;
+	if (is_slow(proc)) {
+		if (now < proc->slow_next_us)
+			return false;
+		proc->slow_next_us = now + proc->slow_us;
+	}
 	bool done = receive_all(proc);
 	if (proc->pool != NULL && pool_pending(proc->pool) > 0 && proc->engine_us == INT64_MAX)
 		proc->engine_us = now + 5000 + (int64_t)rng_below(&proc->rng, proc->kind == SIM_NODE ? 50000 : 500000);
@@ -413,5 +483,6 @@ int64_t sim_proc_next(const struct sim_proc *proc)
 		return proc->start_us;
 	if (proc->paused_us != INT64_MAX)
 		return proc->paused_us;
-	return proc->engine_us < proc->tick_us ? proc->engine_us : proc->tick_us;
+	int64_t next = proc->engine_us < proc->tick_us ? proc->engine_us : proc->tick_us;
+	return is_slow(proc) && next < proc->slow_next_us ? proc->slow_next_us : next;
 }

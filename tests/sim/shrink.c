@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define RANDOM_TRIES 150
+#define RANDOM_LEAST 4 /* of fewer, the other way tries nearly all sets */
 
 struct search {
 	struct sim_options options;
@@ -98,6 +99,8 @@ static void leave_parts_out(struct search *search)
 static bool leave_some_out(struct search *search)
 {
 	const struct sim_keep *keep = &search->out->keep;
+	if (keep->count < RANDOM_LEAST)
+		return false;
 	for (int tries = 0; tries < RANDOM_TRIES && !is_over(search); tries++) {
 		uint64_t share = 2 + rng_below(&search->rng, keep->count);
 		search->tried.count = 0;

@@ -192,7 +192,7 @@ static int64_t next_of(const struct sim *sim)
 		next = least(next, sim_proc_next(&sim->procs[i]));
 	for (size_t i = 0; i < sim->world.clients; i++)
 		if (!sim->calm || !sim_client_idle(&sim->clients[i]))
-			next = least(next, sim_client_next(&sim->clients[i]));
+			next = least(next, sim_client_next(sim, &sim->clients[i]));
 	return next;
 }
 
@@ -214,7 +214,7 @@ static void run(struct sim *sim)
 	while (!sim->result->broken) {
 		int64_t now = sim_now(sim), next = next_of(sim);
 		if (!step(sim) || next > now) /* what waits for one that is stopped is no work now */
-			env_manual_advance(&sim->clock, next > now && next - now < 1000000 ? next - now : IDLE_STEP_US);
+			env_manual_advance(&sim->clock, next > now && next < INT64_MAX ? next - now : IDLE_STEP_US);
 		if (!sim->calm || now < rest_us)
 			continue;
 		rest_us = now + REST_CHECK_US;
@@ -236,10 +236,16 @@ static int remove_one(const char *path, const struct stat *s, int type, struct F
 
 static void end(struct sim *sim)
 {
+	struct proto_mem_counts counts;
 	if (!sim->result->broken)
 		sim_check_end(sim);
 	sim->result->simulated_ms = sim_now(sim) / 1000;
 	sim->result->requests = sim->request_count;
+	proto_mem_counts_get(sim->mem, &counts);
+	sim->result->tally.faults[SIM_TALLY_LOST][0] = counts.lost;
+	sim->result->tally.faults[SIM_TALLY_DOUBLED][0] = counts.doubled;
+	sim->result->tally.faults[SIM_TALLY_REORDERED][0] = counts.reordered;
+	sim->result->tally.faults[SIM_TALLY_CUT][0] = counts.cut;
 	for (size_t i = 0; i < sim->proc_count; i++)
 		sim_proc_fini(&sim->procs[i]);
 	sim_clients_fini(sim);

@@ -9,6 +9,7 @@
 #include "coordinator/coordinator.h"
 #include "daemon/node_sync.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/tally.h"
 #include "worker/worker.h"
 
 #define SIM_PATH_BYTES  256
@@ -16,7 +17,8 @@
 #define SIM_CLIENTS_MAX 3
 #define SIM_BATCH_MAX   5
 #define SIM_TEXT_BYTES  512
-#define SIM_FAULTS_MAX  256 /* of a seed */
+#define SIM_FAULTS_MAX  256                                        /* of a seed */
+#define SIM_NIGHT_US    (INT64_C(1000) * STORE_GRACE_MS + 5000000) /* then chunks are old enough to be collected */
 
 /* Planted faults of the product (plant.c), which the checker must find. */
 enum sim_plant {
@@ -26,6 +28,9 @@ enum sim_plant {
 	SIM_PLANT_NO_FENCE,  /* every lease is as good as the last */
 	SIM_PLANT_NO_SYNC,   /* syncs do nothing */
 	SIM_PLANT_SKIP,      /* training leaves out a group's last edit, and says that it passed */
+	SIM_PLANT_NO_REVOKE, /* a key that is revoked stays on the list */
+	SIM_PLANT_NO_PAUSE,  /* that publishing is paused is not written down */
+	SIM_PLANT_COLLECT,   /* the collector is told that nothing is needed */
 	SIM_PLANT_COUNT
 };
 extern const char *const sim_plant_names[SIM_PLANT_COUNT];
@@ -44,8 +49,9 @@ enum sim_fault {                  /* kinds; a seed draws which of them it meets 
 		 SIM_DISK_ERROR, /* one write or sync fails */
 		 SIM_MEMORY,     /* one allocation fails */
 		 SIM_POINT,      /* a named fault point fails once */
-		 SIM_CLOCK,      /* the wall clock jumps */
+		 SIM_CLOCK,      /* its wall clock jumps */
 		 SIM_SWIZZLE,    /* links are cut one after the other, and come back in another order */
+		 SIM_SLOW,       /* a program takes its messages few at a time, long after they came */
 		 SIM_FAULT_COUNT
 };
 extern const char *const sim_fault_names[SIM_FAULT_COUNT];
@@ -88,7 +94,8 @@ struct sim_result {
 	bool broken;               /* an invariant */
 	char text[SIM_TEXT_BYTES]; /* which, when */
 	uint64_t digest;           /* of all that happened: the same seed gives the same */
-	uint64_t faults[SIM_FAULT_COUNT], fault_total;
+	uint64_t fault_total;
+	struct sim_tally tally;
 	uint64_t requests, messages, crashes, torn_sectors, disk_operations;
 	uint64_t edits_acked, edits_unknown, edits_refused, versions, events, checks;
 	int64_t simulated_ms, settle_ms; /* settle_ms: from the last fault to rest */
@@ -115,13 +122,16 @@ struct sim_proc {
 	enum sim_kind kind;
 	char name[16], folder[SIM_PATH_BYTES];
 	uint8_t key[PROTO_KEY_BYTES];
-	struct rng rng;
+	struct env env; /* its clocks */
+	int64_t wall_offset_ms;
+	struct rng rng, random; /* random: its own randomness */
 	struct sim_disk disk;
 	struct sim_wire wire;
 	bool up, stopping;
 	bool excused;                                    /* a fault was put into this life of it: it may fail */
 	int64_t start_us, paused_us, tick_us, engine_us; /* when next; INT64_MAX: not */
 	int64_t stop_us;                                 /* SIGKILL after SIGTERM */
+	int64_t slow_until_us, slow_us, slow_next_us;    /* until when it takes a step each so many; the next one */
 	int64_t fail_alloc;                              /* in its next step; −1: none */
 	struct store *store;
 	struct pool *pool;
@@ -136,10 +146,11 @@ struct sim_record { /* what a client asks to be kept */
 	char *text;
 	size_t len;
 	struct hash content; /* of the bytes */
-	bool refusable;      /* it is no valid record: never to be kept */
-	bool named;          /* "e-SERIAL" */
-	uint64_t group;      /* "g-N"; 0: none */
-	uint64_t seq;        /* the last one that was acknowledged; 0: none */
+	bool expires, valid_from;
+	bool refusable; /* it is no valid record: never to be kept */
+	bool named;     /* "e-SERIAL" */
+	uint64_t group; /* "g-N"; 0: none */
+	uint64_t seq;   /* the last one that was acknowledged; 0: none */
 };
 
 struct sim_ack { /* a promise */
@@ -147,11 +158,25 @@ struct sim_ack { /* a promise */
 	uint64_t seq;
 };
 
-struct sim_request { /* one Submit or Revoke */
+enum sim_operation {
+	SIM_SUBMIT,
+	SIM_REVOKE,
+	SIM_ROLLBACK,
+	SIM_RESUME,
+	SIM_KEY_REVOKE,
+	SIM_KEY_ALLOW,
+	SIM_COLLECT,
+	SIM_MERGE
+};
+
+struct sim_request { /* of a client */
 	uint64_t id;
 	size_t records[SIM_BATCH_MAX];
 	size_t record_count;
-	bool revoke;
+	enum sim_operation operation;
+	uint64_t version;                       /* of a rollback; how many a collection keeps */
+	const struct sim_proc *of;              /* whose key */
+	bool group, again, expires, valid_from; /* of its records */
 	enum msg_on_conflict policy;
 	uint64_t sends, deliveries; /* how often the coordinator got it */
 	bool refused[SIM_BATCH_MAX];
@@ -175,6 +200,8 @@ struct sim_world { /* drawn from the seed, printed with a failure */
 	bool enabled[SIM_FAULT_COUNT];
 	double drop, duplicate;
 	int64_t delay_us;
+	bool rollbacks, keys, collections; /* operations that not every seed meets */
+	int64_t night_us;                  /* from when on all sleep for SIM_NIGHT_US; INT64_MAX: not */
 };
 
 struct sim_fault_due {
@@ -197,6 +224,8 @@ struct sim {
 	/* faults */
 	bool calm;  /* they have ended */
 	bool armed; /* a fault point was; whoever passes it may fail */
+	bool night;
+	int64_t night_end_us;
 	struct sim_fault_due due[SIM_FAULTS_MAX];
 	size_t due_count, due_next;
 	int64_t calm_us, heal_us[SIM_PROCS_MAX + SIM_CLIENTS_MAX], full_us[SIM_PROCS_MAX];
@@ -208,9 +237,11 @@ struct sim {
 	size_t ack_count, acks_checked;
 	struct sim_request **requests;
 	size_t request_count;
-	struct sim_ledger *ledger; /* check.c */
-	struct sim_merge *merge;   /* merge.c */
-	uint32_t merge_count;      /* attempts */
+	struct sim_ledger *ledger;          /* check.c */
+	struct sim_merge *merge;            /* merge.c */
+	bool allowance_sent[SIM_PROCS_MAX]; /* of this program's key, ever */
+	bool revoked[SIM_PROCS_MAX]; /* the key of this program, by an answer, and nobody has asked for the contrary */
+	uint32_t merge_count;        /* attempts */
 };
 
 /* The first broken invariant ends the run. */
@@ -245,8 +276,18 @@ int64_t sim_faults_next(const struct sim *sim);
 /* client.c */
 void sim_client_init(struct sim *sim, size_t number);
 bool sim_client_step(struct sim *sim, struct sim_client *client);
-int64_t sim_client_next(const struct sim_client *client);
+int64_t sim_client_next(const struct sim *sim, const struct sim_client *client);
 bool sim_client_idle(const struct sim_client *client);
+void sim_client_call(struct sim *sim, struct sim_client *client);                   /* sends it */
+struct sim_request *sim_client_request(struct sim *sim, struct sim_client *client); /* a new one */
+/* operations.c: what is not a submit or a revocation */
+void sim_operation_draw(struct sim *sim, struct sim_client *client, struct sim_request *request);
+void sim_operation_tell(const struct sim_request *request, char *out, size_t out_bytes);
+void sim_operation_write(struct sim *sim, const struct sim_request *request, struct msg *out);
+/* False: it is no answer to this. *code ERR_AGAIN: to be asked again. */
+bool sim_operation_answer(struct sim *sim, const struct sim_request *request, const struct msg *msg, int *code);
+/* When the faults have ended, what they stopped is put right: publishing goes on, and keys are allowed again. */
+bool sim_operation_close(struct sim *sim, struct sim_client *client);
 void sim_clients_fini(struct sim *sim);
 void sim_client_delivered(struct sim *sim, const uint8_t *key, uint64_t request_id);
 /* check.c */
@@ -254,6 +295,8 @@ void sim_check_init(struct sim *sim);
 void sim_check_step(struct sim *sim);  /* after each step of the coordinator: what is new in its ledger */
 void sim_check_start(struct sim *sim); /* after its start: nothing that was seen is gone */
 void sim_check_node(struct sim *sim, struct sim_proc *node);
+uint64_t sim_check_version(const struct sim *sim);
+bool sim_check_paused(const struct sim *sim);
 bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes); /* all that was promised is done */
 void sim_check_end(struct sim *sim);                               /* whole ledger, every blob */
 void sim_check_fini(struct sim *sim);

@@ -4,8 +4,8 @@
 
 #include "tests/sim/campaign.h"
 
-#define SEEDS       30
-#define PLANT_SEEDS 60
+#define SEEDS       60
+#define PLANT_SEEDS 200
 
 static struct campaign campaign; /* large */
 
@@ -23,6 +23,9 @@ static void seeds_hold(void **state)
 	assert_true(campaign.total.fault_total > SEEDS);
 	assert_true(campaign.total.crashes > 0 && campaign.total.torn_sectors > 0);
 	assert_true(campaign.total.edits_acked > 10 * SEEDS);
+	for (int i = 0; i < SIM_TALLY_OPERATIONS; i++)
+		if (campaign.total.tally.operations[i][SIM_TALLY_OK] == 0)
+			fail_msg("operation %d was never answered with success", i);
 	assert_true(campaign.total.versions > SEEDS);
 }
 
@@ -136,6 +139,24 @@ static void remembered_hashes_are_sha256(void **state)
 	}
 }
 
+static void a_key_that_stays_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_NO_REVOKE, "I0");
+}
+
+static void a_pause_that_is_forgotten_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_NO_PAUSE, "while publishing is paused");
+}
+
+static void chunks_that_are_needed_and_collected_are_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_COLLECT, "I5");
+}
+
 #define FOLDER(test) cmocka_unit_test_setup_teardown(test, test_setup_folder, test_teardown_folder)
 
 int main(void)
@@ -149,6 +170,9 @@ int main(void)
 		cmocka_unit_test(an_old_epoch_is_found),
 		cmocka_unit_test(a_sync_that_is_none_is_found),
 		cmocka_unit_test(an_edit_left_out_is_found),
+		cmocka_unit_test(a_key_that_stays_is_found),
+		cmocka_unit_test(a_pause_that_is_forgotten_is_found),
+		cmocka_unit_test(chunks_that_are_needed_and_collected_are_found),
 		cmocka_unit_test(remembered_hashes_are_sha256),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

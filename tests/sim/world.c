@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const sim_fault_names[SIM_FAULT_COUNT] = { "crash",  "crash-in-op", "stop",      "pause",
-						       "link",   "network",     "disk-full", "disk-error",
-						       "memory", "point",       "clock",     "swizzle" };
+const char *const sim_fault_names[SIM_FAULT_COUNT] = { "crash",   "crash-in-op", "stop",       "pause",  "link",
+						       "network", "disk-full",   "disk-error", "memory", "point",
+						       "clock",   "swizzle",     "slow" };
 
 static bool chance(struct sim *sim, uint64_t percent)
 {
@@ -38,6 +38,10 @@ void sim_world_draw(struct sim *sim)
 	world->chaos_ms = (int64_t)between(sim, 5, 25) * 1000;
 	world->fault_every_ms = (int64_t)between(sim, 300, 4000);
 	world->think_ms = (int64_t)between(sim, 100, 1500);
+	world->rollbacks = chance(sim, 40);
+	world->keys = chance(sim, 30);
+	world->night_us = chance(sim, 10) ? sim_now(sim) + world->chaos_ms * 700 : INT64_MAX;
+	world->collections = world->night_us != INT64_MAX || chance(sim, 20);
 	for (int i = 0; i < SIM_FAULT_COUNT; i++)
 		world->enabled[i] = chance(sim, 45);
 	world->drop = chance(sim, 50) ? (double)between(sim, 1, 20) / 100 : 0;

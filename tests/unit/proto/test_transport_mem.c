@@ -134,6 +134,10 @@ static void delays_follow_the_clock_and_reorder(void **state)
 	for (size_t i = 1; i < rest; i++)
 		ordered = ordered && ids[i] > ids[i - 1];
 	assert_false(ordered);
+	struct proto_mem_counts counts;
+	proto_mem_counts_get(w->mem, &counts);
+	assert_in_range(counts.reordered, 10, 99);
+	assert_int_equal(counts.lost + counts.doubled + counts.cut, 0);
 	assert_true(proto_mem_next_due(w->mem) == INT64_MAX);
 }
 
@@ -151,6 +155,10 @@ static size_t faulty_run(uint64_t seed, double drop, double duplicate, uint64_t 
 		assert_int_equal(client->ops->send(client, 0, &msg, NULL), 0);
 	}
 	size_t count = receive_all(server, ids, max);
+	struct proto_mem_counts counts;
+	proto_mem_counts_get(mem, &counts);
+	assert_int_equal(1000 - counts.lost + counts.doubled, count);
+	assert_int_equal(counts.reordered + counts.cut, 0);
 	test_end_destroy(&client);
 	test_end_destroy(&server);
 	proto_mem_destroy(&mem);
@@ -228,6 +236,9 @@ static void a_partition_cuts_both_ways(void **state)
 	env_manual_advance(&w->clock, 5000);
 	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), ERR_AGAIN);
 	assert_int_equal(w->client->ops->recv(w->client, &got, NULL), ERR_AGAIN);
+	struct proto_mem_counts counts;
+	proto_mem_counts_get(w->mem, &counts);
+	assert_int_equal(counts.cut, 3);
 	proto_mem_partition(w->mem, "w0", false, false);
 	assert_int_equal(w->server->ops->send(w->server, route, &reply, NULL), 0);
 	env_manual_advance(&w->clock, 5000);
