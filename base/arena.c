@@ -9,8 +9,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define ALIGN      ((size_t)64)
-#define HUGE_BYTES ((size_t)2 << 20)
+#define ALIGN       ((size_t)64)
+#define HUGE_BYTES  ((size_t)2 << 20)
+#define SMALL_BYTES ((size_t)64 << 10)
 
 /* Blocks form one list in the order in which they are filled. A mark is the logical position: the bytes of the blocks
  * before, plus what is used in the current one. */
@@ -43,9 +44,26 @@ int arena_new(size_t block_bytes, size_t limit_bytes, struct arena **out)
 	return 0;
 }
 
+/* A message's few KiB are not worth a mapping of their own: to map, fault in and unmap them takes longer than to encode
+ * the message. */
+static uint8_t *memory_get(size_t bytes)
+{
+	if (bytes > SMALL_BYTES) {
+		void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		return memory == MAP_FAILED ? NULL : memory;
+	}
+	uint8_t *memory = aligned_alloc(ALIGN, round_up(bytes, ALIGN));
+	if (memory != NULL)
+		memset(memory, 0, bytes);
+	return memory;
+}
+
 static void block_free(struct block *b)
 {
-	munmap(b->memory, b->bytes);
+	if (b->bytes > SMALL_BYTES)
+		munmap(b->memory, b->bytes);
+	else
+		free(b->memory);
 	free(b);
 }
 
@@ -75,14 +93,13 @@ static struct block *block_map(struct arena *a, size_t at_least)
 	if (b == NULL)
 		return NULL;
 	b->bytes = bytes;
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (memory == MAP_FAILED) {
+	b->memory = memory_get(bytes);
+	if (b->memory == NULL) {
 		free(b);
 		return NULL;
 	}
-	b->memory = memory;
 	if (bytes >= HUGE_BYTES)
-		(void)madvise(memory, bytes, MADV_HUGEPAGE); /* only a hint */
+		(void)madvise(b->memory, bytes, MADV_HUGEPAGE); /* only a hint */
 	a->mapped_bytes += bytes;
 	return b;
 }

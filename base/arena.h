@@ -1,5 +1,6 @@
-/* arena.h: bump allocation for activations and decoded messages, on huge pages where the system gives them
- * (MAP_HUGETLB is not required: madvise(MADV_HUGEPAGE)). Not thread-safe: one owner. Memory is zero only when fresh. */
+/* arena.h: bump allocation for activations and decoded messages: small blocks from the heap, others mapped, on huge
+ * pages where the system gives them (MAP_HUGETLB is not required: madvise(MADV_HUGEPAGE)). Not thread-safe: one owner.
+ * Memory is zero only when fresh. */
 #ifndef AMEND_BASE_ARENA_H
 #define AMEND_BASE_ARENA_H
 

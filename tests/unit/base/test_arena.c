@@ -86,13 +86,30 @@ static void out_of_memory(void **state)
 	assert_int_equal(test_walk_allocations(make_one, NULL), 2);
 }
 
+/* Small blocks come from the heap, where others have been. */
+static void fresh_memory_is_zero(void **state)
+{
+	static const size_t sizes[] = { 1, 4096, 16384, 65536, 65537, 300000 };
+	static const uint8_t zero[300000];
+	(void)state;
+	for (size_t round = 0; round < 3; round++)
+		for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+			struct arena *arena = NULL;
+			assert_int_equal(arena_new(4096, 0, &arena), 0);
+			uint8_t *memory = arena_alloc(arena, sizes[i]);
+			assert_non_null(memory);
+			assert_int_equal((uintptr_t)memory % 64, 0);
+			assert_memory_equal(memory, zero, sizes[i]);
+			memset(memory, 0xa5, sizes[i]);
+			arena_destroy(&arena);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(aligned_and_apart),
-		cmocka_unit_test(marks_nest),
-		cmocka_unit_test(limits),
-		cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(aligned_and_apart), cmocka_unit_test(marks_nest),           cmocka_unit_test(limits),
+		cmocka_unit_test(out_of_memory),     cmocka_unit_test(fresh_memory_is_zero),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
