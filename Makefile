@@ -19,7 +19,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all programs demo test unit unit-build sim torture torture-build tidy fuzz fuzz-build bench install clean help FORCE
+.PHONY: all programs demo test unit unit-build sim sim-scale torture torture-build tidy fuzz fuzz-build bench install clean help FORCE
 
 ifeq ($(filter $(SAN),address undefined thread fuzz),)
 ifneq ($(SAN),)
@@ -153,7 +153,7 @@ SIM_WRAP := delta_bytes_check model_shape_of model_digest model_backend_of edito
 	editor_shard_delta_load editor_shard_delta_encode editor_shard_index_encode editor_shard_retest editor_shard_learn \
 	editor_memory_set_new editor_memory_set_acquire editor_memory_set_release editor_memory_set_edit_count \
 	hash_of store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is \
-	proto_allow_revoke coordinator__publishing_put store_collect_keep
+	proto_allow_revoke proto_allow_roles coordinator__publishing_put store_collect_keep
 TEST_TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/bench_*.c))
 
@@ -289,6 +289,9 @@ torture-build: $(PROGRAMS) $(TORTURE_PROGRAMS) $(TEST_TOOLS:%=$(O)/%)
 torture: torture-build
 	@TORTURE='$(TORTURE)' TORTURE_SECONDS=$(TORTURE_SECONDS) TORTURE_SEED=$(TORTURE_SEED) \
 		SCRIPT_TIMEOUT=$$(($(TORTURE_SECONDS) * 20 + 3600)) $(RUN) --script tests/torture/run
+FLEET ?=
+sim-scale: $(O)/tests/sim/sim
+	@$< --fleet $(FLEET)
 tidy:
 	@scripts/tidy
 
@@ -327,6 +330,7 @@ help:
 	@echo '                 SHRINK=1 finds which of its events break it, KEEP=LIST has only these happen (docs/simulation.md)'
 	@echo '  torture        the promises under real faults, on real processes (tests/torture/README.md): TORTURE="NAME..."'
 	@echo '                 or all (with tests/integration), TORTURE_SECONDS=30, TORTURE_SEED=1'
+	@echo '  sim-scale      a coordinator with 1,000 workers and 10,000 nodes; FLEET="--nodes 1000" (docs/simulation.md)'
 	@echo '  tidy           clang-format, floors, foreign libraries, log ids (scripts/tidy)'
 	@echo '  fuzz           the parsers under libFuzzer (needs clang; tests/fuzz/README.md): FUZZ="NAME..." (all),'
 	@echo '                 FUZZ_SECONDS=60 in all, FUZZ_JOBS=1 at once'

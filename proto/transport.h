@@ -86,9 +86,12 @@ struct proto_mem_faults {
 int proto_mem_new(const struct env *env, uint64_t seed, struct proto_mem **out, struct err *e) MUST_CHECK;
 void proto_mem_destroy(struct proto_mem **mem);
 void proto_mem_faults_set(struct proto_mem *mem, const struct proto_mem_faults *faults);
+/* Of each server's link: what it sends goes one after the other; 0: no limit. */
+void proto_mem_link_set(struct proto_mem *mem, int64_t bytes_per_s);
 struct proto_mem_counts {                  /* messages */
 	uint64_t lost, doubled, reordered; /* reordered: came after a later one of the same way */
 	uint64_t cut;                      /* lost to a partition */
+	uint64_t to_server, to_server_bytes, from_server, from_server_bytes; /* sent */
 };
 void proto_mem_counts_get(const struct proto_mem *mem, struct proto_mem_counts *out);
 /* What is on its way is lost too. Both false: the link is whole. */

@@ -38,6 +38,7 @@ struct end {
 	char server_name[NAME_BYTES_MAX + 1];
 	const struct proto_allow *allow; /* server */
 	struct proto__refusals refusals; /* server */
+	int64_t link_free_us;            /* server: when what it has sent is on its way */
 	struct packet *first, **last;    /* inbox */
 	size_t waiting;                  /* in the heap or the inbox */
 	struct proto__intake intake;
@@ -48,7 +49,8 @@ struct proto_mem {
 	struct rng rng;
 	struct proto_mem_faults faults;
 	struct proto_mem_counts counts;
-	struct end **ends; /* ascending id */
+	int64_t link_bytes_per_s; /* of a server; 0: no limit */
+	struct end **ends;        /* ascending id */
 	size_t end_count, end_cap;
 	uint64_t next_id, next_order;
 	struct packet **heap;
@@ -184,13 +186,24 @@ static bool chance(struct rng *rng, double share)
 	return share > 0 && (double)(rng_u64(rng) >> 11) * 0x1p-53 < share;
 }
 
-static int packet_put(struct proto_mem *mem, const struct end *from, struct end *to, const struct msg_bytes *bulk)
+/* When the last of so many bytes has left. */
+static int64_t sent_us(const struct proto_mem *mem, struct end *from, size_t byte_count)
+{
+	int64_t now = env_monotonic_us(mem->env);
+	if (!from->server || mem->link_bytes_per_s <= 0)
+		return now;
+	from->link_free_us = from->link_free_us > now ? from->link_free_us : now;
+	from->link_free_us += (int64_t)byte_count * 1000000 / mem->link_bytes_per_s;
+	return from->link_free_us;
+}
+
+static int packet_put(struct proto_mem *mem, struct end *from, struct end *to, const struct msg_bytes *bulk)
 {
 	struct packet *packet = fault_malloc(sizeof(*packet) + mem->head.len + bulk->len);
 	if (packet == NULL)
 		return ERR_NOMEM;
 	int64_t span = mem->faults.delay_us_max - mem->faults.delay_us_min;
-	packet->due_us = env_monotonic_us(mem->env) + mem->faults.delay_us_min;
+	packet->due_us = sent_us(mem, from, sizeof(*packet) + mem->head.len + bulk->len) + mem->faults.delay_us_min;
 	if (span > 0)
 		packet->due_us += (int64_t)rng_below(&mem->rng, (uint64_t)span + 1);
 	packet->from = from->id;
@@ -227,6 +240,8 @@ static int carry(struct proto_mem *mem, struct end *from, struct end *to, const 
 	if (!lost && twice)
 		(void)packet_put(mem, from, to, bulk); /* without memory it is no duplicate */
 	from->base.counts.sent++;
+	*(from->server ? &mem->counts.from_server : &mem->counts.to_server) += 1;
+	*(from->server ? &mem->counts.from_server_bytes : &mem->counts.to_server_bytes) += mem->head.len + bulk->len;
 	return 0;
 }
 
@@ -410,6 +425,11 @@ void proto_mem_destroy(struct proto_mem **pointer)
 void proto_mem_faults_set(struct proto_mem *mem, const struct proto_mem_faults *faults)
 {
 	mem->faults = *faults;
+}
+
+void proto_mem_link_set(struct proto_mem *mem, int64_t bytes_per_s)
+{
+	mem->link_bytes_per_s = bytes_per_s;
 }
 
 void proto_mem_counts_get(const struct proto_mem *mem, struct proto_mem_counts *out)

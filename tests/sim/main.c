@@ -1,6 +1,9 @@
-/* main.c: sim [--seed FIRST] [--seeds N] [--jobs N] [--plant NAME] [--trace] [--keep EVENTS] [--shrink]. Exit status 1:
+/* main.c: sim [--seed FIRST] [--seeds N] [--jobs N] [--plant NAME] [--trace] [--keep EVENTS] [--shrink] [--fleet
+ * [--workers N] [--nodes N]
+ * [--shards N] [--edits N] [--delta BYTES] [--link BYTES_A_SECOND]]. Exit status 1:
  * an invariant was broken; for each the command that replays it is printed. --trace and --shrink are of one seed. */
 #include "tests/sim/campaign.h"
+#include "tests/sim/fleet.h"
 #include "tests/sim/shrink.h"
 
 #include <getopt.h>
@@ -54,6 +57,38 @@ static int shrink_one(uint64_t seed, enum sim_plant plant)
 	return 1;
 }
 
+static const struct sim_fleet_options fleet_default = {
+	.workers = 1000, .nodes = 10000, .shards = 20, .edits = 20, .delta_bytes = 4096, .link_bytes_per_s = 1250000000
+};
+
+static bool fleet_option(int option, const char *text, struct sim_fleet_options *fleet)
+{
+	const struct {
+		int option;
+		size_t *value;
+	} all[] = { { 'W', &fleet->workers }, { 'N', &fleet->nodes },       { 'H', &fleet->shards },
+		    { 'E', &fleet->edits },   { 'D', &fleet->delta_bytes }, { 'L', &fleet->link_bytes_per_s } };
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+		if (all[i].option != option)
+			continue;
+		*all[i].value = strtoull(text, NULL, 10);
+		return true;
+	}
+	return false;
+}
+
+static int fleet_one(const struct sim_fleet_options *fleet, uint64_t seed)
+{
+	char folder[] = "/dev/shm/amend-sim.XXXXXX";
+	if (mkdtemp(folder) == NULL) {
+		perror(folder);
+		return 2;
+	}
+	int rc = sim_fleet_run(fleet, seed, folder);
+	rmdir(folder);
+	return rc;
+}
+
 static const struct sim_keep *keep_of(const char *text)
 {
 	static struct sim_keep keep;
@@ -80,16 +115,26 @@ static int trace_one(uint64_t seed, enum sim_plant plant, const struct sim_keep 
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' }, { "seeds", required_argument, NULL, 'n' },
-		{ "jobs", required_argument, NULL, 'j' }, { "plant", required_argument, NULL, 'p' },
-		{ "trace", no_argument, NULL, 't' },      { "keep", required_argument, NULL, 'k' },
-		{ "shrink", no_argument, NULL, 'S' },     { NULL, 0, NULL, 0 }
-	};
+	static const struct option options[] = { { "seed", required_argument, NULL, 's' },
+						 { "seeds", required_argument, NULL, 'n' },
+						 { "jobs", required_argument, NULL, 'j' },
+						 { "plant", required_argument, NULL, 'p' },
+						 { "trace", no_argument, NULL, 't' },
+						 { "keep", required_argument, NULL, 'k' },
+						 { "shrink", no_argument, NULL, 'S' },
+						 { "fleet", no_argument, NULL, 'F' },
+						 { "workers", required_argument, NULL, 'W' },
+						 { "nodes", required_argument, NULL, 'N' },
+						 { "shards", required_argument, NULL, 'H' },
+						 { "edits", required_argument, NULL, 'E' },
+						 { "delta", required_argument, NULL, 'D' },
+						 { "link", required_argument, NULL, 'L' },
+						 { NULL, 0, NULL, 0 } };
 	struct campaign_options todo = { .first = 1, .count = 100, .jobs = 2, .broken_max = 5, .progress = true };
 	static struct campaign campaign;
 	const struct sim_keep *keep = NULL;
-	bool trace = false, shrink = false;
+	struct sim_fleet_options fleet = fleet_default;
+	bool trace = false, shrink = false, is_fleet = false;
 	int option;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
@@ -114,10 +159,16 @@ int main(int argc, char **argv)
 		case 'S':
 			shrink = true;
 			break;
+		case 'F':
+			is_fleet = true;
+			break;
 		default:
-			return 2;
+			if (!fleet_option(option, optarg, &fleet))
+				return 2;
 		}
 	}
+	if (is_fleet)
+		return fleet_one(&fleet, todo.first);
 	if (shrink)
 		return shrink_one(todo.first, todo.plant);
 	if (trace || keep != NULL)

@@ -93,7 +93,7 @@ static void key_change_write(const struct sim_request *request, struct msg *out)
 
 void sim_operation_write(struct sim *sim, const struct sim_request *request, struct msg *out)
 {
-	size_t proc = (size_t)(request->of - sim->procs);
+	struct sim_proc *proc = &sim->procs[request->of - sim->procs];
 	switch (request->operation) {
 	case SIM_ROLLBACK:
 		out->type = MSG_PUBLISH;
@@ -104,8 +104,8 @@ void sim_operation_write(struct sim *sim, const struct sim_request *request, str
 		out->u.publish = (struct msg_publish){ .action = MSG_PUBLISH_RESUME, .reason = text_of("") };
 		break;
 	case SIM_KEY_ALLOW:
-		sim->allowance_sent[proc] = true;
-		sim->revoked[proc] = false;
+		proc->allowance_sent = true;
+		proc->revoked = false;
 		key_change_write(request, out);
 		break;
 	case SIM_KEY_REVOKE:
@@ -136,15 +136,14 @@ static const enum msg_type answers[] = {
 static int code_of(struct sim *sim, const struct sim_request *request, const struct msg *msg)
 {
 	const struct msg_store_status *store = &msg->u.store_status;
-	size_t proc = (size_t)(request->of - sim->procs);
+	struct sim_proc *proc = &sim->procs[request->of - sim->procs];
 	switch (msg->type) {
 	case MSG_PUBLISH_REPLY:
 		return msg->u.publish_reply.code;
 	case MSG_KEY_CHANGE_REPLY:
 		/* An allowance that is under way, or comes twice, may arrive after it. */
-		if (msg->u.key_change_reply.code == 0 && request->operation == SIM_KEY_REVOKE &&
-		    !sim->allowance_sent[proc])
-			sim->revoked[proc] = true;
+		if (msg->u.key_change_reply.code == 0 && request->operation == SIM_KEY_REVOKE && !proc->allowance_sent)
+			proc->revoked = true;
 		return msg->u.key_change_reply.code;
 	case MSG_STORE_STATUS:
 		if (store->code == 0 && !store->done)

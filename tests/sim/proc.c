@@ -3,6 +3,7 @@
 
 #include "base/fault.h"
 #include "tests/sim/engine.h"
+#include "tests/sim/fleet.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -85,6 +86,8 @@ void sim_proc_init(struct sim *sim, enum sim_kind kind, size_t number)
 	snprintf(path, sizeof path, "%.200s/%.15s", sim->folder, proc->name);
 	memcpy(proc->folder, path, sizeof path);
 	memset(proc->key, (int)(10 + sim->proc_count), sizeof proc->key);
+	if (sim->world.fleet)
+		sim_fleet_key(sim->proc_count, kind, proc->key);
 	proc->env = (struct env){ proc, proc_monotonic_us, proc_wall_ms, proc_random };
 	rng_init(&proc->rng, rng_derive(sim->options.seed, 4, sim->proc_count));
 	rng_init(&proc->random, rng_derive(sim->options.seed, 5, sim->proc_count));
@@ -117,7 +120,7 @@ static int start_coordinator(struct sim_proc *proc, struct err *e)
 	const struct sim_world *world = &sim->world;
 	static struct coordinator_merge_job job;
 	static char allow_path[SIM_PATH_BYTES];
-	struct coordinator_config config = { .peers_max = 100,
+	struct coordinator_config config = { .peers_max = sim->world.fleet ? 16384 : 100,
 					     .edits_per_shard = world->edits_per_shard,
 					     .group_edits_max = world->group_edits,
 					     .commit_edits_max = 10,
@@ -139,7 +142,7 @@ static int start_coordinator(struct sim_proc *proc, struct err *e)
 					     .family = "amend",
 					     .tensor_format = "blk.%u.ffn_down.weight",
 					     .key = proc->key,
-					     .allow_file = allow_path,
+					     .allow_file = sim->world.fleet ? NULL : allow_path,
 					     .allow_set = allow_set,
 					     .allow_context = proc };
 	const struct store_options options = { .env = &proc->env };
@@ -218,8 +221,15 @@ static void clear(struct sim_proc *proc)
 	proc->slow_until_us = INT64_MIN;
 }
 
+/* What the machine has spent, where that is measured: of a fleet's coordinator. */
+static int64_t core_ns(const struct sim_proc *proc)
+{
+	return proc->sim->world.fleet && proc->kind == SIM_COORDINATOR ? sim_fleet_core_ns() : 0;
+}
+
 static void enter(struct sim_proc *proc)
 {
+	proc->core_ns -= core_ns(proc);
 	sim_disk_now = &proc->disk;
 	if (proc->fail_alloc >= 0) {
 		fault_set(proc->fail_alloc, 1);
@@ -229,8 +239,9 @@ static void enter(struct sim_proc *proc)
 	proc->fail_alloc = -1;
 }
 
-static void leave(void)
+static void leave(struct sim_proc *proc)
 {
+	proc->core_ns += core_ns(proc);
 	sim_disk_now = NULL;
 	fault_set(-1, 0);
 }
@@ -277,7 +288,7 @@ void sim_proc_start(struct sim_proc *proc)
 	enter(proc);
 	if (rc == 0)
 		rc = starts[proc->kind](proc, &e);
-	leave();
+	leave(proc);
 	sim_trace(sim, 2, (uint64_t)(int64_t)rc, "%s starts: %s", proc->name, rc == 0 ? "up" : e.text);
 	if (rc != 0 || proc->disk.dead) {
 		if (rc != 0 && !excused(proc, true))
@@ -301,7 +312,7 @@ void sim_proc_stop(struct sim_proc *proc)
 		worker_close(proc->worker);
 	if (proc->node != NULL)
 		node_sync_close(proc->node);
-	leave();
+	leave(proc);
 }
 
 void sim_proc_fini(struct sim_proc *proc)
@@ -322,7 +333,7 @@ void sim_proc_fini(struct sim_proc *proc)
 static void check_allowed(struct sim *sim, const uint8_t *key)
 {
 	for (size_t i = 1; i < sim->proc_count; i++)
-		if (sim->revoked[i] && memcmp(sim->procs[i].key, key, PROTO_KEY_BYTES) == 0)
+		if (sim->procs[i].revoked && memcmp(sim->procs[i].key, key, PROTO_KEY_BYTES) == 0)
 			sim_break(sim, "I0: %s is heard after its key was revoked", sim->procs[i].name);
 }
 
@@ -424,15 +435,19 @@ static bool receive_all(struct sim_proc *proc)
 	int count = 0;
 	int most = is_slow(proc) ? SLOW_MESSAGES : STEP_MESSAGES;
 	for (; count < most && !proc->disk.dead; count++) {
-		if (proc->wire.inner->ops->recv(proc->wire.inner, &received, NULL) != 0)
+		proc->core_ns -= core_ns(proc);
+		int rc = proc->wire.inner->ops->recv(proc->wire.inner, &received, NULL);
+		proc->core_ns += core_ns(proc);
+		if (rc != 0)
 			break;
 		sim_trace(proc->sim, (uint64_t)received->msg.type << 8 | 0x80 | proc->kind, received->msg.request_id,
 			  "%s gets %s id=%" PRIu64, proc->name, msg_type_name((int)received->msg.type),
 			  received->msg.request_id);
 		enter(proc);
 		give(proc, &received);
-		leave();
+		leave(proc);
 		proc->sim->result->messages++;
+		proc->received++;
 		check_after(proc);
 	}
 	return count > 0;
@@ -461,14 +476,14 @@ bool sim_proc_step(struct sim_proc *proc)
 		proc->engine_us = INT64_MAX;
 		enter(proc);
 		pool_poll(proc->pool);
-		leave();
+		leave(proc);
 		check_after(proc);
 		done = true;
 	}
 	if (now >= proc->tick_us && !proc->disk.dead) {
 		enter(proc);
 		proc->tick_us = now + tick(proc);
-		leave();
+		leave(proc);
 		check_after(proc);
 		done = true;
 	}

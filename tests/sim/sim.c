@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "tests/sim/engine.h"
+#include "tests/sim/fleet.h"
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -136,7 +137,7 @@ static void allow_write(struct sim *sim)
 	struct err e = ERR_INIT;
 	int rc = 0;
 	snprintf(path, sizeof path, "%s/allow", sim->folder);
-	for (size_t i = 1; rc == 0 && i < sim->proc_count; i++)
+	for (size_t i = 1; rc == 0 && !sim->world.fleet && i < sim->proc_count; i++)
 		rc = proto_allow_add(path, sim->procs[i].key,
 				     sim->procs[i].kind == SIM_WORKER ? PROTO_ROLE_WORKER : PROTO_ROLE_READER,
 				     sim->procs[i].name, &e);
@@ -149,7 +150,7 @@ static void allow_write(struct sim *sim)
 		sim_break(sim, "%s", e.text);
 }
 
-static void begin(struct sim *sim)
+void sim_begin(struct sim *sim)
 {
 	struct err e = ERR_INIT;
 	snprintf(sim->folder, sizeof sim->folder, "%.180s/seed-%" PRIu64, sim->options.folder, sim->options.seed);
@@ -164,6 +165,9 @@ static void begin(struct sim *sim)
 	sim_engine_padding_set(sim->world.padding);
 	if (proto_mem_new(&sim->clock.env, sim->options.seed, &sim->mem, &e) != 0)
 		abort();
+	sim->procs = calloc(1 + sim->world.workers + sim->world.nodes, sizeof *sim->procs);
+	if (sim->procs == NULL)
+		abort();
 	sim_proc_init(sim, SIM_COORDINATOR, 0);
 	for (size_t i = 0; i < sim->world.workers; i++)
 		sim_proc_init(sim, SIM_WORKER, i);
@@ -175,7 +179,8 @@ static void begin(struct sim *sim)
 	sim_check_init(sim);
 	if (file_write_atomic(sim->corpus, "corpus\n", 7, 0600, &e) != 0)
 		abort();
-	sim_faults_begin(sim);
+	if (!sim->world.fleet)
+		sim_faults_begin(sim);
 }
 
 /* ---- Time */
@@ -234,7 +239,7 @@ static int remove_one(const char *path, const struct stat *s, int type, struct F
 	return remove(path);
 }
 
-static void end(struct sim *sim)
+void sim_end(struct sim *sim)
 {
 	struct proto_mem_counts counts;
 	if (!sim->result->broken)
@@ -248,6 +253,7 @@ static void end(struct sim *sim)
 	sim->result->tally.faults[SIM_TALLY_CUT][0] = counts.cut;
 	for (size_t i = 0; i < sim->proc_count; i++)
 		sim_proc_fini(&sim->procs[i]);
+	free(sim->procs);
 	sim_clients_fini(sim);
 	sim_check_fini(sim);
 	sim_merge_fini(sim);
@@ -278,7 +284,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
 	sim->result = result;
 	sim_planted = options->plant;
 	log_level_set(options->trace ? LOG_INFO : LOG_OFF);
-	begin(sim);
+	sim_begin(sim);
 	if (options->trace) {
 		char world[SIM_TEXT_BYTES];
 		sim_world_print(sim, world, sizeof world);
@@ -287,7 +293,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
 		setvbuf(stdout, NULL, _IOLBF, 0);
 	}
 	run(sim);
-	end(sim);
+	sim_end(sim);
 	if (open_fds() != fds)
 		sim_break(sim, "I6: %zu files are open that were not before", open_fds() - fds);
 	free(sim);

@@ -13,7 +13,7 @@
 #include "worker/worker.h"
 
 #define SIM_PATH_BYTES  256
-#define SIM_PROCS_MAX   8
+#define SIM_PROCS_MAX   8 /* where faults come */
 #define SIM_CLIENTS_MAX 3
 #define SIM_BATCH_MAX   5
 #define SIM_TEXT_BYTES  512
@@ -87,7 +87,8 @@ struct sim_options {
 	bool trace;                  /* to stdout */
 	const struct sim_keep *keep; /* NULL: all */
 	struct sim_story *story;     /* NULL, or empty: what happened until the end, or until an invariant broke */
-	const char *folder;          /* on a memory file system; the run's own folder in it is removed at its end */
+	const struct sim_fleet_options *fleet; /* NULL, or how large; fleet.h */
+	const char *folder; /* on a memory file system; the run's own folder in it is removed at its end */
 };
 
 struct sim_result {
@@ -138,7 +139,11 @@ struct sim_proc {
 	struct coordinator *coordinator;
 	struct worker *worker;
 	struct node_sync *node;
-	uint64_t live; /* a node's version, in this life */
+	uint64_t live;       /* a node's version, in this life */
+	bool allowance_sent; /* to allow its key, ever */
+	bool revoked;        /* its key, by an answer, and nobody has asked for the contrary */
+	uint64_t received;   /* messages */
+	int64_t core_ns;     /* of the product's code, as the machine had it; fleets only */
 };
 
 struct sim_record { /* what a client asks to be kept */
@@ -201,6 +206,7 @@ struct sim_world { /* drawn from the seed, printed with a failure */
 	double drop, duplicate;
 	int64_t delay_us;
 	bool rollbacks, keys, collections; /* operations that not every seed meets */
+	bool fleet;                        /* fleet.c: no faults, and as many programs as it says */
 	int64_t night_us;                  /* from when on all sleep for SIM_NIGHT_US; INT64_MAX: not */
 };
 
@@ -218,7 +224,7 @@ struct sim {
 	struct rng rng;
 	struct proto_mem *mem;
 	struct proto_allow *allow;
-	struct sim_proc procs[SIM_PROCS_MAX]; /* the coordinator first */
+	struct sim_proc *procs; /* the coordinator first */
 	size_t proc_count;
 	struct sim_client clients[SIM_CLIENTS_MAX];
 	/* faults */
@@ -237,11 +243,9 @@ struct sim {
 	size_t ack_count, acks_checked;
 	struct sim_request **requests;
 	size_t request_count;
-	struct sim_ledger *ledger;          /* check.c */
-	struct sim_merge *merge;            /* merge.c */
-	bool allowance_sent[SIM_PROCS_MAX]; /* of this program's key, ever */
-	bool revoked[SIM_PROCS_MAX]; /* the key of this program, by an answer, and nobody has asked for the contrary */
-	uint32_t merge_count;        /* attempts */
+	struct sim_ledger *ledger; /* check.c */
+	struct sim_merge *merge;   /* merge.c */
+	uint32_t merge_count;      /* attempts */
 };
 
 /* The first broken invariant ends the run. */
@@ -257,6 +261,9 @@ void sim_stream(const struct sim *sim, uint32_t source, uint32_t number, struct 
 int64_t sim_now(const struct sim *sim);
 uint64_t sim_below(struct sim *sim, uint64_t bound);
 
+/* sim.c */
+void sim_begin(struct sim *sim);
+void sim_end(struct sim *sim);
 /* world.c */
 void sim_world_draw(struct sim *sim);
 void sim_world_print(const struct sim *sim, char *out, size_t out_bytes);

@@ -1,6 +1,6 @@
 /* world.c: what a seed's cluster is like. Not every seed meets every kind of fault: a cluster that is always hit by all
  * of them never gets far enough to meet some. */
-#include "tests/sim/sim.h"
+#include "tests/sim/fleet.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,6 +25,10 @@ void sim_world_draw(struct sim *sim)
 	static const int64_t delays_us[] = { 500, 5000, 50000, 400000 };
 	static const size_t subjects[] = { 3, 30, 300, 3000 }; /* few: edits supersede one another */
 	struct sim_world *world = &sim->world;
+	if (sim->options.fleet != NULL) {
+		sim_fleet_world(sim);
+		return;
+	}
 	world->workers = between(sim, 1, 3);
 	world->nodes = between(sim, 1, 2);
 	world->clients = between(sim, 1, SIM_CLIENTS_MAX);

@@ -184,6 +184,32 @@ static void drops_and_duplicates_are_seeded(void **state)
 	assert_true(other != n || memcmp(a, b, n * sizeof(a[0])) != 0);
 }
 
+static void a_servers_link_carries_one_after_the_other(void **state)
+{
+	struct world *w = *state;
+	static const uint8_t bytes[60000];
+	struct msg msg = want(1), chunk = { .type = MSG_CHUNK, .u.chunk = { .data = { bytes, sizeof bytes } } };
+	struct msg_received *got = NULL;
+	struct proto_mem_counts counts;
+	uint64_t ids[8];
+	proto_mem_link_set(w->mem, 1000000);
+	assert_int_equal(w->client->ops->send(w->client, 0, &msg, NULL), 0);
+	assert_int_equal(w->server->ops->recv(w->server, &got, NULL), 0); /* at once: the client's link has no limit */
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(w->server->ops->send(w->server, got->route, &chunk, NULL), 0);
+	msg_free(&got);
+	assert_int_equal(receive_all(w->client, ids, 8), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_in_range(proto_mem_next_due(w->mem) - w->clock.now_us, 60000 * (i == 0), 61000);
+		env_manual_advance(&w->clock, 61000);
+		assert_int_equal(receive_all(w->client, ids, 8), 1);
+	}
+	proto_mem_counts_get(w->mem, &counts);
+	assert_int_equal(counts.to_server, 1);
+	assert_int_equal(counts.from_server, 3);
+	assert_in_range(counts.from_server_bytes, 3 * sizeof bytes, 3 * sizeof bytes + 600);
+}
+
 /* A send that failed has sent nothing, and is not counted. */
 static void want_of_memory_sends_nothing(void **state)
 {
@@ -328,6 +354,7 @@ int main(void)
 		WORLD(the_same_rights_hold),
 		WORLD(delays_follow_the_clock_and_reorder),
 		WORLD(drops_and_duplicates_are_seeded),
+		WORLD(a_servers_link_carries_one_after_the_other),
 		WORLD(want_of_memory_sends_nothing),
 		WORLD(a_partition_cuts_both_ways),
 		WORLD(a_link_is_cut_one_way),
