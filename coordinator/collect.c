@@ -5,39 +5,16 @@
  * them anything may become needed again. */
 #include "coordinator/internal.h"
 
-#include "proto/codec.h"
-
 #include <string.h>
 
 #define SLICE_CHUNKS  2048 /* 134 MB */
 #define STEP_VERSIONS 16
 
-int coordinator__manifest_roots(struct store *store, const struct hash *root, struct buf *roots, struct err *e)
-{
-	struct arena *arena = NULL;
-	struct proto_manifest manifest;
-	struct buf bytes = BUF_INIT;
-	int rc = arena_new(1 << 16, 0, &arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
-	if (rc == 0)
-		rc = store_blob_get(store, root, PROTO_MANIFEST_BYTES_MAX, &bytes, e);
-	if (rc == 0)
-		rc = proto_manifest_decode(bytes.data, bytes.len, arena, &manifest, e);
-	buf_append(roots, root->bytes, HASH_BYTES);
-	if (rc == 0 && !hash_is_zero(&manifest.calibration_root))
-		buf_append(roots, manifest.calibration_root.bytes, HASH_BYTES);
-	for (size_t i = 0; rc == 0 && i < manifest.memory_count; i++) {
-		buf_append(roots, manifest.memories[i].delta_root.bytes, HASH_BYTES);
-		if (!hash_is_zero(&manifest.memories[i].index_root))
-			buf_append(roots, manifest.memories[i].index_root.bytes, HASH_BYTES);
-	}
-	buf_free(&bytes);
-	arena_destroy(&arena);
-	return rc;
-}
-
 static int manifest_add(struct coordinator *c, const struct store_version *version, struct buf *roots, struct err *e)
 {
 	int rc = coordinator__manifest_roots(c->store, &version->root, roots, e);
+	if (rc == ERR_CORRUPT)
+		(void)coordinator__blob_suspect(c, &version->root);
 	if (rc != 0)
 		err_wrap(e, "version %llu is kept, and its manifest cannot be read: nothing is deleted",
 			 (unsigned long long)version->version);

@@ -123,6 +123,8 @@ int coordinator_new(const struct coordinator_config *config, const struct env *e
 	if (copy_config(c, config) != 0 || c->submits == NULL)
 		rc = err_set(e, ERR_NOMEM, "out of memory");
 	else
+		rc = pool_new(config->store_threads, BACKGROUND_JOBS_MAX, &c->background, e);
+	if (rc == 0)
 		rc = coordinator__load(c, e);
 	if (rc != 0) {
 		coordinator_destroy(&c);
@@ -141,8 +143,12 @@ void coordinator_destroy(struct coordinator **coordinator)
 	struct coordinator *c = *coordinator;
 	if (c == NULL)
 		return;
+	c->closed = true; /* what the thread still gives back changes nothing */
+	pool_destroy(&c->background);
 	coordinator__merge_job_stop(c);
 	coordinator__store_work_free(c);
+	coordinator__heal_free(c);
+	buf_free(&c->scrub.bad);
 	store_abort(&c->txn);
 	coordinator__submits_drop(c);
 	coordinator__blobs_drop(c);
@@ -298,6 +304,11 @@ void coordinator_tick(struct coordinator *coordinator)
 		coordinator__keys_record_due(c);
 	if (c->failure.code == 0)
 		coordinator__write_trial(c);
+	if (c->failure.code == 0) {
+		coordinator__heal_advance(c);
+		coordinator__scrub_advance(c);
+	}
+	(void)pool_poll(c->background);
 	coordinator__store_work_poll(c);
 }
 

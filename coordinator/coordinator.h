@@ -24,7 +24,9 @@ struct coordinator_config {
 	uint32_t merge_every_edits, merge_interval_ms; /* 0: only by MergeRun */
 	uint32_t merge_ranks, merge_deadline_ms, merge_tries_max;
 	uint32_t merge_loss_points; /* 2: merged more than this many points below its inputs is not served by default */
-	uint32_t store_threads;     /* 1; 0: copies of the store are made by the tick that begins them (tests) */
+	uint32_t store_threads;     /* 1; 0: copies of the store are made by the tick that begins them, and what a
+				       thread checks by the loop's (tests) */
+	uint64_t scrub_bytes_per_s; /* chunks are read again at this pace, to find what the disk changed; 0: never */
 	uint64_t space_reserve_bytes; /* refuse writes below this much free disk */
 	uint64_t seed;
 	/* Edited layer; UINT32_MAX: the store's, and with the first worker 25 of 30 (family `paper`: 24), in
@@ -96,6 +98,20 @@ void coordinator_close(struct coordinator *coordinator);
  * has changed; where that cannot be written for now it is later, and the list holds meanwhile. A file that cannot be
  * read changes nothing; 0 without such a file. */
 int coordinator_keys_reload(struct coordinator *coordinator, struct err *e) MUST_CHECK;
+/* Which versions need some chunks that are damaged. Any thread; reads the store alone, which may be open to inspect. */
+struct coordinator_damage {
+	size_t chunk_count;
+	struct buf versions; /* uint64_t, ascending: of those that still have their blobs */
+	bool shards;         /* a shard or a merge does, and so would the next version */
+	uint64_t healthy;    /* the newest version that needs none of them; 0: there is none */
+};
+/* `chunks`: struct hash; they are put in order. A version whose manifest cannot be read is among them. */
+int coordinator_damage_find(struct store *store, struct buf *chunks, struct coordinator_damage *out,
+			    struct err *e) MUST_CHECK;
+void coordinator_damage_fini(struct coordinator_damage *damage);
+/* For people, appended: what needs it, and what to do. */
+void coordinator_damage_text(const struct coordinator_damage *damage, struct buf *out);
+void coordinator_damage_advice(const struct coordinator_damage *damage, struct buf *out);
 /* Metrics in Prometheus text format, appended. */
 void coordinator_metrics(struct coordinator *coordinator, struct buf *out);
 

@@ -176,7 +176,7 @@ int coordinator__manifest_seqs(struct coordinator *c, const struct hash *root, s
 	struct proto_manifest manifest;
 	struct arena *arena = NULL;
 	struct buf bytes = BUF_INIT;
-	int rc = store_blob_get(c->store, root, PROTO_MANIFEST_BYTES_MAX, &bytes, e);
+	int rc = coordinator__blob_get(c, root, PROTO_MANIFEST_BYTES_MAX, &bytes, e);
 	if (rc == 0)
 		rc = arena_new(ARENA_STEP, 0, &arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 	if (rc == 0)

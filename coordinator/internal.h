@@ -19,6 +19,7 @@
 #define PEER_FENCED_BOOTS    8  /* earlier processes of one key that are remembered */
 #define PEER_FORGET_LEASES   20 /* a silent peer is forgotten after this many lease times */
 #define REFUSAL_BYTES        512
+#define BACKGROUND_JOBS_MAX  80
 #define SUBMITS_PENDING_MAX  4096 /* messages that wait for one group commit */
 #define CHUNKS_PENDING_MAX   16   /* chunks stored in one synced transaction */
 #define NEED_HASHES_MAX      4096 /* chunks one peer may be owed */
@@ -146,6 +147,35 @@ struct merge_run {
 	size_t seq_count;
 };
 
+struct heal { /* chunks that the disk changed and that are looked for */
+	struct heal_item {
+		struct hash hash;
+		uint32_t rounds; /* in which nobody gave it */
+	} * items;               /* room for MSG_HASHES_MAX, or NULL */
+	size_t count;
+	size_t round_next; /* place of the peer that is asked next */
+	uint64_t asked_route;
+	size_t given;   /* by the one that was asked last */
+	int64_t ask_ms; /* monotonic */
+	bool changed, searching;
+	struct buf text; /* what is lost and what to do, for people; empty: nothing */
+	uint64_t found_count, healed_count;
+};
+
+struct scrub {
+	struct pool_job job; /* first: the pool gives it back */
+	struct coordinator *coordinator;
+	bool running; /* what follows is the job's until it is done */
+	struct store *store;
+	struct store_scrub walk;
+	struct buf bad;
+	struct err error;
+	int code;
+	uint64_t step_bytes;
+	uint64_t byte_count, pass_count; /* since the start; the loop's */
+	int64_t next_ms;
+};
+
 struct coordinator {
 	struct coordinator_config config;
 	char *data_folder, *family, *tensor_format;
@@ -226,6 +256,9 @@ struct coordinator {
 	int64_t renew_ms;                   /* none is renewed before: the last one failed */
 	int64_t merge_mark_ms;
 
+	struct pool *background; /* reads of the store that take long, and checks */
+	struct heal heal;
+	struct scrub scrub;
 	struct store_work *store_work;                 /* the last that was asked for; NULL: none */
 	struct store_work *store_past[STORE_PAST_MAX]; /* done before it, newest first: who asked may ask again */
 	struct rng rng;
@@ -541,9 +574,27 @@ int coordinator__collect_begin(struct coordinator *c, uint64_t keep_versions, co
 int coordinator__collect_step(struct coordinator *c, struct collection *collection, struct store_collect_tally *total,
 			      struct err *e) MUST_CHECK;
 void coordinator__collect_end(struct collection *collection);
-/* The blobs of a manifest, its own first, appended as struct hash, also where it cannot be read. */
+/* --- needed.c: the blobs of a manifest, its own first, appended as struct hash, also where it cannot be read. */
 int coordinator__manifest_roots(struct store *store, const struct hash *root, struct buf *roots,
 				struct err *e) MUST_CHECK;
+/* --- heal.c: chunks whose bytes do not match their hash. */
+int coordinator__heal_load(struct coordinator *c, struct err *e) MUST_CHECK;
+/* Sets them apart, those that are damaged, and has them fetched anew. `by`: what found them, for the log. */
+void coordinator__rot_found(struct coordinator *c, const struct hash *hashes, size_t count, const char *by);
+/* The same for what is damaged of a blob; false: nothing was, or it was known. */
+bool coordinator__blob_suspect(struct coordinator *c, const struct hash *root);
+/* store_blob_get, and what it finds damaged is set apart. */
+int coordinator__blob_get(struct coordinator *c, const struct hash *root, size_t byte_limit, struct buf *out,
+			  struct err *e) MUST_CHECK;
+bool coordinator__heal_wants(const struct coordinator *c, const struct hash *hash);
+bool coordinator__heal_waits(const struct coordinator *c, const struct hash *hash); /* and it is not lost yet */
+void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, const uint8_t *by);
+void coordinator__heal_refused(struct coordinator *c, uint64_t route); /* this peer has not got it */
+void coordinator__heal_advance(struct coordinator *c);
+void coordinator__heal_count(const struct coordinator *c, size_t *wanted, size_t *lost);
+void coordinator__heal_free(struct coordinator *c);
+/* --- scrub.c */
+void coordinator__scrub_advance(struct coordinator *c);
 /* --- recv_store.c */
 void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__store_work_poll(struct coordinator *c);

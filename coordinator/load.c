@@ -525,6 +525,8 @@ int coordinator__load(struct coordinator *c, struct err *e)
 	if (rc == 0)
 		rc = load_merges(c, txn, e);
 	if (rc == 0)
+		rc = coordinator__heal_load(c, e);
+	if (rc == 0)
 		rc = coordinator__blobs_check(c, txn, e);
 	if (rc == 0)
 		rc = load_layer(c, txn, e);

@@ -5,13 +5,29 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 struct tally {
 	size_t needed_count, lost_count;
 	char first[128]; /* of the lost ones */
 };
 
-/* A chunk that is there and damaged is no reason to stand still: nodes may hold it, and say which they miss. */
+/* Of the chunks that are missing: whether all have been set apart as damaged, or are about to be. */
+static int all_damaged(struct coordinator *c, const struct buf *missing, bool *damaged, struct err *e)
+{
+	int rc = 0;
+	*damaged = missing->len > 0;
+	for (size_t at = 0; rc == 0 && *damaged && at < missing->len; at += HASH_BYTES) {
+		struct hash hash;
+		memcpy(hash.bytes, missing->data + at, HASH_BYTES);
+		rc = store_chunk_has(c->store, &hash, damaged, e);
+		if (rc == 0 && !*damaged)
+			rc = store_quarantine_has(c->store, &hash, damaged, e);
+	}
+	return rc;
+}
+
+/* A chunk that is damaged is no reason to stand still: workers and nodes may hold it (heal.c). */
 static int root_check(struct coordinator *c, const struct hash *root, const char *what, uint64_t id,
 		      struct tally *tally, struct err *e)
 {
@@ -22,9 +38,10 @@ static int root_check(struct coordinator *c, const struct hash *root, const char
 		return 0;
 	tally->needed_count++;
 	int rc = store_blob_missing(c->store, root, &missing, e);
-	if (rc == 0 && missing.len > 0)
-		rc = store_chunk_has(c->store, (const struct hash *)missing.data, &damaged, e);
-	if (rc == 0 && missing.len > 0 && damaged) {
+	if (rc == 0)
+		rc = all_damaged(c, &missing, &damaged, e);
+	if (rc == 0 && damaged) {
+		(void)coordinator__blob_suspect(c, root);
 		log_event(LOG_ERROR, "COORDINATOR-BLOB-DAMAGED", LOGF_S("what", what), LOGF_U("of", id),
 			  LOGF_X("root", root->bytes, HASH_BYTES));
 	} else if (rc == 0 && missing.len > 0 && tally->lost_count++ == 0) {

@@ -29,8 +29,8 @@ static int write_delta(struct coordinator *c, uint64_t merge, const struct shard
 	snprintf(out->delta, sizeof out->delta, "shard-%" PRIu64 ".delta", shard->rec.id);
 	int rc = coordinator__merge_path(c, merge, out->delta, path, e);
 	if (rc == 0)
-		rc = store_blob_get(c->store, &shard->rec.delta_root, STORE_CHUNK_BYTES * (size_t)STORE_BLOB_CHUNKS_MAX,
-				    &bytes, e);
+		rc = coordinator__blob_get(c, &shard->rec.delta_root, STORE_CHUNK_BYTES * (size_t)STORE_BLOB_CHUNKS_MAX,
+					   &bytes, e);
 	if (rc == 0) {
 		hash_of(bytes.data, bytes.len, &out->delta_hash);
 		rc = file_write_atomic(path, bytes.data, bytes.len, 0600, e);

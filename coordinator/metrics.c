@@ -81,6 +81,25 @@ static void space(struct coordinator *c, struct buf *out)
 		      (double)s.disk_free_bytes);
 }
 
+static void damage(const struct coordinator *c, struct buf *out)
+{
+	size_t wanted, lost;
+	coordinator__heal_count(c, &wanted, &lost);
+	metrics_head(out, "amend_store_damaged_chunks", "gauge",
+		     "Chunks that the disk changed: wanted from workers and nodes, or lost, as none of them has it.");
+	buf_printf(out,
+		   "amend_store_damaged_chunks{state=\"wanted\"} %zu\namend_store_damaged_chunks{state=\"lost\"} %zu\n",
+		   wanted, lost);
+	metrics_value(out, "amend_store_chunks_damaged_total", "counter", "Damaged chunks found by this process.",
+		      (double)c->heal.found_count);
+	metrics_value(out, "amend_store_chunks_healed_total", "counter",
+		      "Damaged chunks that were fetched anew by this process.", (double)c->heal.healed_count);
+	metrics_value(out, "amend_store_scrubbed_bytes_total", "counter",
+		      "Bytes of chunks that were read again to find damage.", (double)c->scrub.byte_count);
+	metrics_value(out, "amend_store_scrub_passes_total", "counter", "Times that every chunk was read again.",
+		      (double)c->scrub.pass_count);
+}
+
 void coordinator_metrics(struct coordinator *coordinator, struct buf *out)
 {
 	struct coordinator *c = coordinator;
@@ -88,6 +107,7 @@ void coordinator_metrics(struct coordinator *coordinator, struct buf *out)
 	visible(c, out);
 	shards(c, out);
 	space(c, out);
+	damage(c, out);
 	metrics_value(out, "amend_ledger_size", "gauge", "Events in the ledger.", (double)c->last_seq);
 	metrics_value(out, "amend_memory_version", "gauge", "Newest published version.", (double)c->version);
 	metrics_value(out, "amend_versions_published_total", "counter", "Versions published by this process.",

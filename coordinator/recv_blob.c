@@ -61,6 +61,8 @@ void coordinator__chunks_flush(struct coordinator *c)
 				  LOGF_S("reason", one.text));
 		else if (code == ERR_IO)
 			coordinator__fail(c, one.code != 0 ? &one : &e);
+		else if (code == 0)
+			coordinator__heal_stored(c, &c->chunks[i]->msg.u.chunk.hash, c->chunks[i]->peer_key);
 		if (c->failure.code == 0)
 			chunk_answer(c, c->chunks[i], code);
 		msg_free(&c->chunks[i]);
@@ -68,9 +70,20 @@ void coordinator__chunks_flush(struct coordinator *c)
 	c->chunk_count = 0;
 }
 
+/* Workers bring what they like to; others what they were asked for (heal.c), for which there is room in any case. */
 void coordinator__recv_chunk(struct coordinator *c, struct msg_received **received)
 {
-	if (coordinator__space_low(c)) {
+	const struct msg_chunk *chunk = &(*received)->msg.u.chunk;
+	const bool wanted = coordinator__heal_wants(c, &chunk->hash);
+	if (chunk->code != 0) {
+		coordinator__heal_refused(c, (*received)->route);
+		return;
+	}
+	if (!wanted && ((*received)->roles & PROTO_ROLE_WORKER) == 0) {
+		coordinator__reply_error(c, *received, ERR_DENIED, "only workers bring chunks that nobody asked for");
+		return;
+	}
+	if (!wanted && coordinator__space_low(c)) {
 		chunk_answer(c, *received, ERR_FULL);
 		return;
 	}
@@ -119,7 +132,7 @@ static bool need_reserve(struct need *need, size_t more)
 	return true;
 }
 
-/* ERR_AGAIN: the peer's queue is full. */
+/* ERR_AGAIN: the peer's queue is full. Of a chunk that is looked for nothing is said: who needs it asks again. */
 static int need_send(struct coordinator *c, uint64_t route, const struct need_item *item)
 {
 	struct buf bytes = BUF_INIT;
@@ -127,6 +140,12 @@ static int need_send(struct coordinator *c, uint64_t route, const struct need_it
 	struct msg msg = { .type = MSG_CHUNK, .request_id = item->request_id };
 	msg.u.chunk.hash = item->hash;
 	msg.u.chunk.code = store_chunk_get(c->store, &item->hash, &bytes, &e);
+	if (msg.u.chunk.code == ERR_CORRUPT)
+		coordinator__rot_found(c, &item->hash, 1, "reading");
+	if (msg.u.chunk.code != 0 && coordinator__heal_waits(c, &item->hash)) {
+		buf_free(&bytes);
+		return 0;
+	}
 	if (msg.u.chunk.code == 0)
 		msg.u.chunk.data = (struct msg_bytes){ bytes.data, bytes.len };
 	else if (msg.u.chunk.code != ERR_NOT_FOUND)

@@ -2,6 +2,7 @@
 #include "daemon/cli_store.h"
 
 #include "base/fault.h"
+#include "coordinator/coordinator.h"
 #include "daemon/version_set.h"
 
 #include <inttypes.h>
@@ -18,8 +19,8 @@ int cli_store_folder(const struct cli *cli, const struct cli_args *args, char ou
 struct verified {
 	struct store_ledger_tally ledger;
 	struct store_chunks_tally chunks;
-	uint64_t blob_count;
-	struct err problems[3]; /* of the ledger, of versions, of chunks; code 0: none */
+	uint64_t blob_count, apart_count;
+	struct err problems[4]; /* of the ledger, of versions, of chunks, who needs those; code 0: none */
 };
 
 /* --- Versions: what they are made of is there */
@@ -141,6 +142,39 @@ static int versions_verify(struct store *store, struct store_txn *txn, struct ve
 	return rc;
 }
 
+/* --- Damaged chunks: those that are in their place, and those that were set apart */
+
+static int damaged_list(struct store *store, struct verified *v, struct buf *chunks, struct err *e)
+{
+	struct store_scrub walk = { .begun = false };
+	int rc = store_quarantine_list(store, SIZE_MAX, chunks, e);
+	v->apart_count = chunks->len / HASH_BYTES;
+	while (rc == 0 && v->chunks.bad_count > 0 && !walk.ended)
+		rc = store_scrub_step(store, &walk, 1024, chunks, e);
+	return rc;
+}
+
+static int damage_verify(struct store *store, struct verified *v, struct err *e)
+{
+	struct buf chunks = BUF_INIT, text = BUF_INIT;
+	struct coordinator_damage damage = { .chunk_count = 0 };
+	int rc = damaged_list(store, v, &chunks, e);
+	if (rc == 0 && chunks.len > 0)
+		rc = coordinator_damage_find(store, &chunks, &damage, e);
+	if (rc == 0 && chunks.len > 0) {
+		coordinator_damage_text(&damage, &text);
+		if (damage.versions.len > 0 || damage.shards)
+			buf_puts(&text, ": start the coordinator, it fetches that from workers and nodes which have "
+					"it; if none has");
+		coordinator_damage_advice(&damage, &text);
+		rc = err_set(e, ERR_CORRUPT, "%s", buf_failed(&text) ? "out of memory" : buf_cstr(&text));
+	}
+	coordinator_damage_fini(&damage);
+	buf_free(&chunks);
+	buf_free(&text);
+	return rc;
+}
+
 /* --- The whole folder */
 
 /* What is damaged in one part does not hide what is in another. */
@@ -166,6 +200,8 @@ static int folder_verify(const char *folder, bool cache, struct verified *v, str
 		rc = part_end(versions_verify(store, txn, v, &v->problems[1]), &v->problems[1], e);
 	if (rc == 0)
 		rc = part_end(store_chunks_verify(store, &v->chunks, &v->problems[2]), &v->problems[2], e);
+	if (rc == 0 && !cache && v->problems[0].code == 0)
+		rc = part_end(damage_verify(store, v, &v->problems[3]), &v->problems[3], e);
 	store_abort(&txn);
 	store_close(&store);
 	return rc;
@@ -186,6 +222,7 @@ static int verified_emit(struct cli *cli, const char *folder, const struct verif
 	json_w_member_uint(&w, "chunks", v->chunks.chunk_count);
 	json_w_member_uint(&w, "chunk_bytes", v->chunks.byte_count);
 	json_w_member_uint(&w, "bad_chunks", v->chunks.bad_count);
+	json_w_member_uint(&w, "apart_chunks", v->apart_count);
 	json_w_key(&w, "bad_seq");
 	if (v->ledger.bad_seq != 0)
 		json_w_uint(&w, v->ledger.bad_seq);
@@ -220,7 +257,7 @@ int cli_store_verify(struct cli *cli, const struct cli_args *args)
 	struct err e = ERR_INIT;
 	char folder[PATH_MAX];
 	const bool cache = cli_switch(args, "cache");
-	struct verified v = { .problems = { ERR_INIT, ERR_INIT, ERR_INIT } };
+	struct verified v = { .problems = { ERR_INIT, ERR_INIT, ERR_INIT, ERR_INIT } };
 	int status = CLI_OK;
 	if (cli_store_folder(cli, args, folder, &e) != 0 ||
 	    (cache && args->word_count == 0 && err_set(&e, ERR_INVALID, "--cache: name the worker's or node's FOLDER")))

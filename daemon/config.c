@@ -53,6 +53,8 @@ static const struct conf_item items[] = {
 	  "A lease with edits to train ends after this time without any advance, heartbeat or not; 0: never." },
 	{ "store.reserve_bytes", NULL, CONF_INT, AT(space_reserve_bytes), "67108864", 0, 1e15, NULL, SERVER, "bytes",
 	  "Below this much free disk, submits are refused until there is more." },
+	{ "store.scrub_bytes", NULL, CONF_INT, AT(scrub_bytes), "4194304", 0, 4e9, NULL, SERVER, "bytes/s",
+	  "Chunks are read again at this pace, to find what the disk has changed; 0: never." },
 	{ "seed", NULL, CONF_INT, AT(seed), "1", 0, 9e15, NULL, SERVER | DAEMON_CLI, "", "Seed of all training." },
 	{ "merge.every_edits", NULL, CONF_INT, AT(merge_every_edits), "0", 0, 1e9, NULL, SERVER, "edits",
 	  "Merge when this many edits stand in closed shards; 0: only by `amend merge run`." },

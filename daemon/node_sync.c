@@ -432,6 +432,9 @@ void node_sync_receive(struct node_sync *sync, struct msg_received **received)
 	case MSG_HELLO_REPLY:
 		hello_reply(sync, &msg->u.hello_reply);
 		break;
+	case MSG_NEED:
+		worker_upload_needed(sync->upload, &msg->u.hashes);
+		break;
 	case MSG_HEARTBEAT_REPLY:
 		heard(sync, msg->u.heartbeat_reply.version);
 		break;
@@ -523,6 +526,8 @@ int node_sync_new(const struct node_sync_config *config, const struct env *env, 
 	sync->wants = fault_calloc(config->wants_max, sizeof *sync->wants);
 	int rc = sync->wants == NULL ? err_set(e, ERR_NOMEM, "out of memory for the node")
 				     : worker_fetch_new(env, blobs, transport, &sync->fetch, e);
+	if (rc == 0)
+		rc = worker_upload_new(env, blobs, transport, &sync->upload, e);
 	if (rc != 0) {
 		node_sync_destroy(&sync);
 		return rc;
@@ -565,6 +570,7 @@ void node_sync_destroy(struct node_sync **sync)
 	assert(node_sync_idle(s));
 	node_sync_close(s);
 	worker_fetch_destroy(&s->fetch);
+	worker_upload_destroy(&s->upload);
 	node_load__fini(&s->load);
 	for (size_t i = 0; i < s->entry_count; i++)
 		node_version_release(&s->entries[i].version);

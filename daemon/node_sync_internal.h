@@ -7,6 +7,7 @@
 #include "daemon/node_sync.h"
 #include "daemon/version_set.h"
 #include "worker/fetch.h"
+#include "worker/upload.h"
 
 #include <pthread.h>
 
@@ -63,6 +64,7 @@ struct node_sync {
 	struct proto_transport *transport;
 	struct pool *pool;
 	struct worker_fetch *fetch;
+	struct worker_upload *upload; /* only answers what the coordinator asks for */
 	struct sm sm;
 	/* the loop thread's */
 	uint64_t boot, request_id;

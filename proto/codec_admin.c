@@ -85,6 +85,7 @@ static const struct codec__row fleet_reply_rows[] = {
 	ROW_LIST(23, msg_fleet_reply, refused_keys, refused_key_count, msg_refused_key, &refused_key,
 		 MSG_REFUSED_KEYS_MAX),
 	ROW_TEXT(24, msg_fleet_reply, publish_held, CODEC_REASON_BYTES_MAX),
+	ROW_TEXT(25, msg_fleet_reply, damage, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__fleet_reply, amend__fleet_reply__descriptor, msg_fleet_reply, fleet_reply_rows);
 

@@ -13,6 +13,7 @@
 #define MSG_SUBMIT_BYTES_MAX (60 * 1024)
 #define MSG_BULK_BYTES_MAX   65520 /* one chunk */
 #define MSG_HASHES_MAX       2048
+#define MSG_NEED_GIVEN_MAX   16   /* chunks that a worker or a node gives for one Need */
 #define MSG_RESULTS_MAX      4096 /* of one ShardCommit */
 /* Of one Submit; so many answers with texts of the stated lengths keep to SubmitReply's cap. */
 #define MSG_SUBMIT_RECORDS_MAX       512
@@ -264,7 +265,9 @@ struct msg_release {    /* worker → coordinator: it gives a lease back, of a s
 		   */
 };
 
-struct msg_hashes { /* Have, Missing (of those), Need */
+/* Have, Missing (of those), Need. A coordinator sends Need, too, for chunks that its disk has changed: the answer is a
+ * Chunk for each of the first MSG_NEED_GIVEN_MAX that are here, or one with ERR_NOT_FOUND for none of them. */
+struct msg_hashes {
 	const struct hash *hashes;
 	size_t hash_count;
 };
@@ -397,8 +400,9 @@ struct msg_fleet_reply {
 	size_t refused_key_count;
 	uint64_t merge; /* that is under way; 0: none */
 	struct msg_text merge_phase, merge_reason;
-	struct msg_text publish_held;          /* why newer edits are not published; empty: they are */
-	struct msg_text write_trouble;         /* why the coordinator keeps nothing new; empty: it does */
+	struct msg_text publish_held;  /* why newer edits are not published; empty: they are */
+	struct msg_text write_trouble; /* why the coordinator keeps nothing new; empty: it does */
+	struct msg_text damage;        /* chunks that its disk changed and nobody has, and what to do; empty: none */
 	double visible_p50_ms, visible_p99_ms; /* accepted → served by every node, over edits of this process's life */
 };
 /* Revoke: takes one edit, or every live one of a group, back. Idempotent: what was revoked before is said again. */

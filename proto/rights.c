@@ -1,4 +1,5 @@
-/* rights.c: who may send what to a coordinator. One row a message type; a type without a row is nobody's. */
+/* rights.c: who may send what to a coordinator. One row a message type; a type without a row is nobody's. Of a Chunk
+ * the coordinator takes from others than workers what it has asked for, and no more (recv_blob.c). */
 #include "proto/keys.h"
 #include "proto/msg.h"
 
@@ -22,7 +23,7 @@ static const struct {
 	{ MSG_GATE_RESULT, W },
 	{ MSG_RELEASE, W },
 	{ MSG_HAVE, W },
-	{ MSG_CHUNK, W },
+	{ MSG_CHUNK, W | R | A },
 	{ MSG_NEED, W | R | U | A },
 	{ MSG_GET_MANIFEST, W | R | U | A },
 	{ MSG_NODE_STATUS, R | A },

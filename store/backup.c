@@ -244,6 +244,16 @@ static int copy_chunks(struct store *store, struct store *copy, const atomic_boo
 	return rc;
 }
 
+/* What was damaged before is not among the chunks any more. */
+static int count_apart(struct store *store, struct store_backup_tally *tally, struct err *e)
+{
+	struct buf apart = BUF_INIT;
+	int rc = store_quarantine_list(store, SIZE_MAX, &apart, e);
+	tally->bad_count += apart.len / HASH_BYTES;
+	buf_free(&apart);
+	return rc;
+}
+
 /* What the copied ledger says, not what the store's says by now. */
 static int copy_count(const char *part, struct store_backup_tally *tally, struct err *e)
 {
@@ -272,6 +282,8 @@ static int part_fill(struct store *store, const char *part, const atomic_bool *s
 		rc = store__env_open(part, STORE__BLOBS, false, 0, &copy.blobs, e);
 	if (!rc)
 		rc = copy_chunks(store, &copy, stop, tally, e);
+	if (!rc)
+		rc = count_apart(store, tally, e);
 	if (!rc)
 		rc = copy_count(part, tally, e);
 	store__env_close(&copy.blobs);

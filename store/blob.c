@@ -39,7 +39,8 @@ static int chunk_check(struct store *store, const struct hash *hash, const void 
 
 /* --- Writing */
 
-/* A chunk that is there with other bytes was damaged on disk: the new ones heal it. */
+/* A chunk that is there with other bytes was damaged on disk: the new ones heal it. So do they one that was set apart.
+ */
 static int put_one(struct store_txn *txn, const struct store_chunk *chunk, bool *written, struct err *e)
 {
 	struct store__bytes there, bytes = { chunk->bytes, chunk->byte_count };
@@ -50,7 +51,8 @@ static int put_one(struct store_txn *txn, const struct store_chunk *chunk, bool 
 		return rc;
 	err_clear(e);
 	*written = true;
-	return store__put(txn, STORE__TABLE_CHUNK, hash_key(&chunk->hash), bytes, e);
+	rc = store__put(txn, STORE__TABLE_CHUNK, hash_key(&chunk->hash), bytes, e);
+	return rc ? rc : store__quarantine_leave(txn, &chunk->hash, e);
 }
 
 static int put_once(struct store *store, const struct store_chunk *chunks, size_t chunk_count, size_t need_bytes,

@@ -233,14 +233,38 @@ static int garbage_list(const struct store_collect *c, size_t chunk_max, struct 
 	return rc || !buf_failed(garbage) ? rc : err_set(e, ERR_NOMEM, "listing chunks: out of memory");
 }
 
-static int garbage_delete(struct store *store, const struct buf *garbage, struct err *e)
+/* Damaged chunks that were set apart and that nothing needs: nobody looks for their bytes any more. */
+static int apart_list(const struct store_collect *c, struct buf *apart, struct err *e)
+{
+	struct buf all = BUF_INIT;
+	int rc = store_quarantine_list(c->store, SIZE_MAX, &all, e);
+	for (size_t at = 0; !rc && at < all.len; at += HASH_BYTES) {
+		struct hash hash;
+		memcpy(hash.bytes, all.data + at, HASH_BYTES);
+		if (!store__hashes_has(&c->kept, &hash))
+			buf_append(apart, hash.bytes, HASH_BYTES);
+	}
+	buf_free(&all);
+	return rc || !buf_failed(apart) ? rc : err_set(e, ERR_NOMEM, "listing damaged chunks: out of memory");
+}
+
+static int table_delete(struct store_txn *txn, enum store__table table, const struct buf *hashes, struct err *e)
+{
+	int rc = 0;
+	for (size_t at = 0; !rc && at < hashes->len; at += HASH_BYTES)
+		rc = store__remove(txn, table, (struct store__bytes){ hashes->data + at, HASH_BYTES }, e);
+	return rc;
+}
+
+static int garbage_delete(struct store *store, const struct buf *garbage, const struct buf *apart, struct err *e)
 {
 	struct store_txn *txn;
 	int rc = store__txn_begin(store, store->blobs, true, (size_t)1 << 20, &txn, e);
 	if (rc)
 		return rc;
-	for (size_t at = 0; !rc && at < garbage->len; at += HASH_BYTES)
-		rc = store__remove(txn, STORE__TABLE_CHUNK, (struct store__bytes){ garbage->data + at, HASH_BYTES }, e);
+	rc = table_delete(txn, STORE__TABLE_CHUNK, garbage, e);
+	if (!rc)
+		rc = table_delete(txn, STORE__TABLE_QUARANTINE, apart, e);
 	if (!rc)
 		return store__txn_commit(&txn, e);
 	store__txn_abort(&txn);
@@ -249,19 +273,22 @@ static int garbage_delete(struct store *store, const struct buf *garbage, struct
 
 int store_collect_slice(struct store_collect *collect, size_t chunk_max, struct store_collect_tally *out, struct err *e)
 {
-	struct buf garbage = BUF_INIT;
+	struct buf garbage = BUF_INIT, apart = BUF_INIT;
 	struct hash last = collect->last;
 	memset(out, 0, sizeof(*out));
 	int rc = may_delete(collect->store, e);
 	if (!rc)
 		rc = garbage_list(collect, chunk_max, &garbage, &last, out, e);
-	if (!rc && garbage.len > 0)
-		rc = garbage_delete(collect->store, &garbage, e);
+	if (!rc && !out->more)
+		rc = apart_list(collect, &apart, e);
+	if (!rc && garbage.len + apart.len > 0)
+		rc = garbage_delete(collect->store, &garbage, &apart, e);
 	if (!rc) {
 		out->chunk_count = garbage.len / HASH_BYTES;
 		collect->begun = collect->begun || out->chunk_count + out->kept_count > 0;
 		collect->last = last;
 	}
 	buf_free(&garbage);
+	buf_free(&apart);
 	return rc;
 }

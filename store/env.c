@@ -35,6 +35,7 @@ const char *const store__table_names[STORE__TABLE_COUNT] = {
 	[STORE__TABLE_VERSION] = "version",
 	[STORE__TABLE_ALIAS] = "alias",
 	[STORE__TABLE_CHUNK] = "chunk",
+	[STORE__TABLE_QUARANTINE] = "quarantine",
 };
 
 bool store__table_known(const void *name, size_t name_len)
@@ -49,7 +50,14 @@ bool store__table_is_here(const struct store__env *env, int table)
 {
 	if (table == STORE__TABLE_FORMAT)
 		return true;
+	if (table == STORE__TABLE_QUARANTINE)
+		return env->kind == STORE__BLOBS;
 	return env->kind == STORE__LEDGER ? table != STORE__TABLE_CHUNK : table == STORE__TABLE_CHUNK;
+}
+
+bool store__env_has_quarantine(const struct store__env *env)
+{
+	return env->kind == STORE__BLOBS && !env->no_quarantine;
 }
 
 off_t store__env_file_bytes(const struct store__env *env)

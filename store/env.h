@@ -27,6 +27,7 @@ enum store__table {
 	STORE__TABLE_VERSION,
 	STORE__TABLE_ALIAS,
 	STORE__TABLE_CHUNK,
+	STORE__TABLE_QUARANTINE, /* chunks that were damaged, as they were found; not in caches */
 	STORE__TABLE_COUNT,
 };
 
@@ -85,7 +86,7 @@ int store__file_check(const char *path, struct err *e) MUST_CHECK;
 bool store__table_known(const void *name, size_t name_len);
 enum store__env_kind {
 	STORE__LEDGER, /* all tables but chunks */
-	STORE__BLOBS,  /* chunks */
+	STORE__BLOBS,  /* chunks, and damaged ones apart */
 	STORE__CACHE,  /* chunks of a worker or a node, that are also elsewhere or can be made again */
 };
 /* map_bytes_max 0: the default. `inspect`: nothing is written, ERR_NOT_FOUND where there is none. */
@@ -97,6 +98,7 @@ const char *store__env_step(const struct store__env *env, const char *otherwise)
 const char *store__env_mend(const struct store__env *env);
 void store__env_close(struct store__env **env);
 uint64_t store__env_used_bytes(struct store__env *env);
+bool store__env_has_quarantine(const struct store__env *env);
 
 /* Writes all of it as of one moment to `fd` (named `path` in errors), beside readers and writers. */
 int store__env_copy(struct store__env *env, int fd, const char *path, const atomic_bool *stop,
@@ -138,6 +140,9 @@ int store__recent_new(const struct env *env, struct store__recent **out, struct 
 void store__recent_free(struct store__recent **recent);
 /* Any thread; nothing where `recent` is NULL. */
 int store__recent_add(struct store *store, const struct hash *hash, struct err *e) MUST_CHECK;
+
+/* --- quarantine.c: the right bytes are back: forgets the damaged ones. */
+int store__quarantine_leave(struct store_txn *txn, const struct hash *hash, struct err *e) MUST_CHECK;
 
 /* --- event.c: writes the head record of a transaction that appended events, before its commit. */
 int store__event_seal(struct store_txn *txn, struct err *e) MUST_CHECK;

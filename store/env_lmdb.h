@@ -14,7 +14,8 @@ struct store__env {
 	MDB_env *mdb;        /* NULL: a cache that could not be opened anew, and is `broken` */
 	char *folder, *path; /* FOLDER, FOLDER/ledger */
 	enum store__env_kind kind;
-	bool inspect; /* nothing is written */
+	bool inspect;       /* nothing is written */
+	bool no_quarantine; /* to inspect: there is no such table */
 	size_t page_bytes, map_bytes_max;
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;

@@ -62,6 +62,10 @@ static int open_table(struct store_txn *txn, int table, struct err *e)
 {
 	int rc = mdb_dbi_open(txn->handle, store__table_names[table], txn->env->inspect ? 0 : MDB_CREATE,
 			      &txn->env->tables[table]);
+	if (rc == MDB_NOTFOUND && table == STORE__TABLE_QUARANTINE) {
+		txn->env->no_quarantine = true; /* written by a program of before that table */
+		return 0;
+	}
 	if (rc == MDB_NOTFOUND)
 		return damaged(txn->env, "a table of it is gone", e);
 	return rc ? store__env_fail(txn->env, e, rc, store__table_names[table]) : 0;

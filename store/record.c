@@ -63,6 +63,7 @@ static const char *const table_nouns[STORE__TABLE_COUNT] = {
 	[STORE__TABLE_VERSION] = "version",
 	[STORE__TABLE_ALIAS] = "alias",
 	[STORE__TABLE_CHUNK] = "chunk",
+	[STORE__TABLE_QUARANTINE] = "damaged chunk",
 };
 
 static bool is_number_key(enum store__table table, struct store__bytes key)

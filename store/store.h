@@ -322,6 +322,24 @@ int store_blob_missing(struct store *store, const struct hash *root, struct buf 
 /* As store_blob_missing, but reads every chunk: those that the disk changed are listed too. store_chunks_put with the
  * right bytes heals them. */
 int store_blob_damaged(struct store *store, const struct hash *root, struct buf *hashes, struct err *e) MUST_CHECK;
+/* Quarantine: a chunk that the disk changed is set apart. It counts as missing from then on, so that whoever has it
+ * brings it again, and its bytes are kept as they were found until the right ones are put (LMDB's table "quarantine").
+ * Takes those of `hashes` that are here and damaged, in one synced transaction, and appends them to `apart` as struct
+ * hash. ERR_UNSUPPORTED: a cache, which needs none. */
+int store_quarantine_put(struct store *store, const struct hash *hashes, size_t hash_count, struct buf *apart,
+			 struct err *e) MUST_CHECK;
+/* Those that are set apart, at most `max`, appended as struct hash, ascending. */
+int store_quarantine_list(struct store *store, size_t max, struct buf *hashes, struct err *e) MUST_CHECK;
+int store_quarantine_has(struct store *store, const struct hash *hash, bool *has, struct err *e) MUST_CHECK;
+/* Reads on from where the walk stands (zero: at the first chunk), at most `chunk_max` chunks, and appends the damaged
+ * ones to `bad` as struct hash. Any thread. */
+struct store_scrub {
+	struct hash last; /* that was read */
+	bool begun, ended;
+	uint64_t chunk_count, byte_count; /* read since it began */
+};
+int store_scrub_step(struct store *store, struct store_scrub *scrub, size_t chunk_max, struct buf *bad,
+		     struct err *e) MUST_CHECK;
 /* Reads every chunk that is here. ERR_CORRUPT names the first damaged one; the others are read all the same. */
 struct store_chunks_tally {
 	uint64_t chunk_count, byte_count, bad_count;
@@ -347,7 +365,7 @@ int store_restore(struct store *backup, const char *folder, struct store_backup_
  * an upload has no root yet. All by the thread that writes the blobs and the ledger. Before each slice `keep` is to
  * have been given every root that the ledger names by then; it reads a root once, and what it was given stays needed
  * until the end. A slice deletes at most `chunk_max`, looks at 32 times as many, and goes on behind the one before:
- * `more` says that it is not the last. The pages are used again for later chunks; the file does not become smaller.
+ * `more` says that it is not the last, with which goes what is set apart and not needed. The pages are used again for later chunks; the file does not become smaller.
  * ERR_AGAIN (of new and slice): a backup is running, the store was opened less than STORE_GRACE_MS ago, or more than a
  * million chunks came lately; ERR_CORRUPT (of keep): a root's own chunk is damaged or missing, so that nobody knows
  * what it reaches. */

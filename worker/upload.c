@@ -126,14 +126,14 @@ void worker_upload_cancel(struct worker_upload *u)
 	u->active = false;
 }
 
-static int chunk_send(struct worker_upload *u, const struct hash *hash)
+static int chunk_send(struct worker_upload *u, uint64_t request_id, const struct hash *hash)
 {
 	struct buf bytes = BUF_INIT;
 	struct err e = ERR_INIT;
 	int rc = store_chunk_get(u->blobs, hash, &bytes, &e);
 	if (rc == 0) {
 		struct msg msg = { .type = MSG_CHUNK,
-				   .request_id = ++u->request_id,
+				   .request_id = request_id,
 				   .u.chunk = { *hash, 0, { bytes.data, bytes.len } } };
 		send(u, &msg);
 	} else {
@@ -143,13 +143,30 @@ static int chunk_send(struct worker_upload *u, const struct hash *hash)
 	return rc;
 }
 
+void worker_upload_needed(struct worker_upload *u, const struct msg_hashes *need)
+{
+	size_t given = 0;
+	for (size_t i = 0; i < need->hash_count && given < MSG_NEED_GIVEN_MAX; i++) {
+		bool has = false;
+		struct err e = ERR_INIT;
+		if (store_chunk_has(u->blobs, &need->hashes[i], &has, &e) == 0 && has)
+			given += chunk_send(u, 0, &need->hashes[i]) == 0;
+	}
+	log_event(given > 0 ? LOG_INFO : LOG_DEBUG, "UPLOAD-CHUNKS-NEEDED", LOGF_U("chunks", need->hash_count),
+		  LOGF_U("given", given));
+	if (given > 0 || need->hash_count == 0)
+		return;
+	struct msg none = { .type = MSG_CHUNK, .u.chunk = { .hash = need->hashes[0], .code = ERR_NOT_FOUND } };
+	send(u, &none);
+}
+
 static void window_fill(struct worker_upload *u)
 {
 	const struct hash *missing = (const void *)u->missing.data;
 	size_t count = u->missing.len / sizeof(struct hash);
 	while (u->window_count < WINDOW && u->next < count) {
 		u->window[u->window_count++] = missing[u->next++];
-		int rc = chunk_send(u, &u->window[u->window_count - 1]);
+		int rc = chunk_send(u, ++u->request_id, &u->window[u->window_count - 1]);
 		if (rc != 0) {
 			end(u, rc);
 			return;

@@ -16,6 +16,8 @@ int worker_upload_start(struct worker_upload *upload, const struct hash *roots, 
 			void (*on_done)(void *context, int code), void *context, struct err *e) MUST_CHECK;
 void worker_upload_cancel(struct worker_upload *upload);
 bool worker_upload_receive(struct worker_upload *upload, const struct msg *msg); /* MSG_MISSING, MSG_CHUNK_STORED */
+/* Answers a Need of the coordinator, whose disk has changed these chunks. */
+void worker_upload_needed(struct worker_upload *upload, const struct msg_hashes *need);
 void worker_upload_tick(struct worker_upload *upload);
 uint32_t worker_upload_stored(const struct worker_upload *upload); /* chunks acknowledged since it was made */
 

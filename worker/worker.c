@@ -251,6 +251,9 @@ void worker_receive(struct worker *w, struct msg_received **received)
 		else
 			worker__release(w, msg->u.lease.shard, msg->u.lease.epoch, 0);
 		break;
+	case MSG_NEED:
+		worker_upload_needed(w->upload, &msg->u.hashes);
+		break;
 	case MSG_EDITS:
 		worker__work_edits(w, &msg->u.edits);
 		break;

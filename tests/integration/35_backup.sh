@@ -62,6 +62,33 @@ case_restore() {
 	expect_ok
 }
 
+healed() {
+	log_has coordinator COORDINATOR-SCRUBBED &&
+		amend fleet status -o json | jq -e '.damage == ""' >/dev/null &&
+		[ "$(log_count coordinator COORDINATOR-CHUNK-HEALED)" -gt 0 ] &&
+		[ "$(log_count coordinator COORDINATOR-CHUNK-HEALED)" = "$(log_count coordinator COORDINATOR-CHUNK-DAMAGED)" ]
+}
+
+# The disk has changed every delta of a coordinator; its workers have what they made.
+case_rot() {
+	local at
+	cluster_name kept
+	for at in $(grep -obaF AMDL "$D/coordinator/blobs/data.mdb" | cut -d: -f1); do
+		printf '\377' | dd of="$D/coordinator/blobs/data.mdb" bs=1 seek=$((at + 60)) conv=notrunc status=none
+	done
+	try amend store verify
+	expect_error 7 'damaged chunk' 'does not match its hash' 'start the coordinator' 'amend store restore'
+	rm -r "$D/node-0/blobs" "$D/node-0/live.json" # it has to fetch all of it
+	: >"$D/log/coordinator.log"
+	cluster_up kept "$TINY"
+	wait_for 60 healed || fail "not healed: $(grep -c CHUNK-DAMAGED "$D/log/coordinator.log") damaged, $(log_count coordinator COORDINATOR-CHUNK-HEALED) healed"
+	wait_served 60
+	expect_answers "$WORK/facts.jsonl"
+	cluster_down
+	try amend store verify
+	expect_ok
+}
+
 # Somebody has written into the ledger of a stopped cluster.
 case_tampered() {
 	local at
@@ -79,4 +106,5 @@ case_tampered() {
 
 run_case backup_under_load
 run_case restore
+run_case rot
 run_case tampered

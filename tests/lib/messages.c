@@ -416,6 +416,7 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->merge_reason = text(s, 500);
 	m->write_trouble = text(s, 500);
 	m->publish_held = text(s, 500);
+	m->damage = text(s, 500);
 	m->refused_key_count = some(s);
 	struct msg_refused_key *keys = many(s, m->refused_key_count, sizeof(*keys));
 	for (size_t i = 0; i < m->refused_key_count; i++) {

@@ -235,6 +235,7 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 	PUT_TEXT(m->merge_reason);
 	PUT_TEXT(m->write_trouble);
 	PUT_TEXT(m->publish_held);
+	PUT_TEXT(m->damage);
 	for (size_t i = 0; i < m->refused_key_count; i++) {
 		PUT(m->refused_keys[i].key);
 		PUT(m->refused_keys[i].ms_ago);

@@ -237,6 +237,9 @@ static void damaged_and_lost_chunks_are_named(void **state)
 	EXPECT(c->w, CLI_VERIFY, "store", "verify", c->store.folder, "-o", "json");
 	cli_expect_err(c->w, "version 1");
 	cli_expect_err(c->w, "does not match its hash");
+	cli_expect_err(c->w,
+		       "1 damaged chunk: version v1 needs what is damaged: start the coordinator, it fetches that "
+		       "from workers and nodes which have it; if none has: restore a backup");
 	struct json *json = cli_json(c->w);
 	assert_int_equal(number(json, "bad_chunks"), 1);
 	json_free(&json);

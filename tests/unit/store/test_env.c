@@ -224,9 +224,10 @@ static void test_data_of_another_program(void **state)
 {
 	struct fixture *f = *state;
 	store_close(&f->store);
-	/* The names of both tables become "gormat" and "bhunk". */
+	/* The names of its tables become "gormat", "bhunk" and "puarantine". */
 	assert_true(fixture_tamper(f, "blobs", "format", 6, 0) > 0);
 	assert_true(fixture_tamper(f, "blobs", "chunk", 5, 0) > 0);
+	assert_true(fixture_tamper(f, "blobs", "quarantine", 10, 0) > 0);
 	FAILS(ERR_UNSUPPORTED, store_open(f->folder, &f->options, &f->store, &f->e));
 	assert_non_null(strstr(f->e.text, "another program"));
 	f->options.blobs_only = true; /* it is not ours to set aside */

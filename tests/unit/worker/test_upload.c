@@ -8,7 +8,7 @@ struct push {
 	struct stand *s;
 	struct worker_upload *upload;
 	int calls, code;
-	size_t haves, largest_have, chunks;
+	size_t haves, largest_have, chunks, absent;
 	bool mute_haves, mute_chunks, refuse;
 };
 
@@ -31,6 +31,11 @@ static bool watch(struct stand *s, const struct msg *msg)
 	if (msg->type != MSG_CHUNK)
 		return false;
 	p->chunks++;
+	if (msg->u.chunk.code != 0) {
+		p->absent++;
+		assert_int_equal(msg->u.chunk.code, ERR_NOT_FOUND);
+		return true;
+	}
 	if (p->refuse) {
 		struct msg stored = { .type = MSG_CHUNK_STORED };
 		stored.u.chunk = (struct msg_chunk){ msg->u.chunk.hash, ERR_FULL, { NULL, 0 } };
@@ -125,6 +130,41 @@ static void no_more_than_a_window_is_under_way(void **state)
 	turns(&p, 4000);
 	expect_whole(&p, &root);
 	assert_int_equal(p.chunks, 8 + 31);
+	worker_upload_destroy(&p.upload);
+}
+
+/* The coordinator's disk has changed what it had from here. It asks again for what is beyond the limit. */
+static void what_the_coordinator_needs_is_given(void **state)
+{
+	struct push p;
+	struct buf chunk = BUF_INIT, list = BUF_INIT;
+	uint64_t byte_count;
+	push_open(&p, *state);
+	struct hash waiting = blob_put(p.s, p.s->blobs, 11, 10);
+	struct hash root = blob_put(p.s, p.s->blobs, 12, 20 * STORE_CHUNK_BYTES), none = { { 1 } };
+	assert_ok(&p.s->e, store_chunk_get(p.s->blobs, &root, &chunk, &p.s->e));
+	buf_append(&list, none.bytes, HASH_BYTES);
+	buf_append(&list, root.bytes, HASH_BYTES);
+	assert_ok(&p.s->e, store_root_parse(chunk.data, chunk.len, &list, &byte_count, &p.s->e));
+	const struct hash *hashes = (const struct hash *)(const void *)list.data;
+	p.mute_haves = true;
+	start(&p, &waiting, 1);
+	worker_upload_needed(p.upload, &(struct msg_hashes){ hashes, 22 });
+	turns(&p, 500);
+	assert_int_equal(p.chunks, MSG_NEED_GIVEN_MAX);
+	worker_upload_needed(p.upload,
+			     &(struct msg_hashes){ hashes + 1 + MSG_NEED_GIVEN_MAX, 21 - MSG_NEED_GIVEN_MAX });
+	turns(&p, 500);
+	assert_int_equal(p.absent, 0);
+	worker_upload_needed(p.upload, &(struct msg_hashes){ hashes, 1 });
+	turns(&p, 500);
+	assert_int_equal(p.absent, 1);
+	p.mute_haves = false; /* and the upload that was under way goes on */
+	turns(&p, 4000);
+	expect_whole(&p, &waiting);
+	expect_whole(&p, &root);
+	buf_free(&chunk);
+	buf_free(&list);
 	worker_upload_destroy(&p.upload);
 }
 
@@ -265,13 +305,10 @@ static void without_memory_it_says_so_or_goes_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(sends_what_is_missing_and_no_more),
-		T(no_more_than_a_window_is_under_way),
-		T(a_lost_question_is_asked_again),
-		T(long_lists_are_asked_about_in_pages),
-		T(a_refused_chunk_ends_it),
-		T(one_at_a_time_until_cancelled),
-		T(what_is_not_on_this_disk_is_refused_or_said),
+		T(sends_what_is_missing_and_no_more),    T(no_more_than_a_window_is_under_way),
+		T(what_the_coordinator_needs_is_given),  T(a_lost_question_is_asked_again),
+		T(long_lists_are_asked_about_in_pages),  T(a_refused_chunk_ends_it),
+		T(one_at_a_time_until_cancelled),        T(what_is_not_on_this_disk_is_refused_or_said),
 		T(without_memory_it_says_so_or_goes_on),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);

@@ -1,0 +1,299 @@
+/* heal.c: chunks that the disk changed. They are set apart, so that nothing serves them, and fetched anew from whoever
+ * has them: workers and nodes are asked one after the other, round after round. What nobody has given in two rounds is
+ * lost: people are told which versions need it, and the rounds go on.
+ *
+ * While a chunk is looked for, who asks for it gets no answer and asks again; once it is lost the answer is that it is
+ * not here. */
+#include "coordinator/internal.h"
+
+#include "proto/codec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ASK_MS      1000  /* for a peer to give something */
+#define ROUND_MS    10000 /* between two rounds */
+#define LOST_ROUNDS 2
+
+/* --- The list */
+
+static struct heal_item *item_find(const struct coordinator *c, const struct hash *hash)
+{
+	for (size_t i = 0; i < c->heal.count; i++)
+		if (hash_equal(&c->heal.items[i].hash, hash))
+			return &c->heal.items[i];
+	return NULL;
+}
+
+static void item_add(struct coordinator *c, const struct hash *hash)
+{
+	struct heal *h = &c->heal;
+	if (item_find(c, hash) != NULL || h->count == MSG_HASHES_MAX)
+		return; /* they come in when others are healed */
+	if (h->items == NULL)
+		h->items = fault_calloc(MSG_HASHES_MAX, sizeof *h->items);
+	if (h->items == NULL)
+		return; /* the next one who reads it finds it again */
+	h->items[h->count++] = (struct heal_item){ .hash = *hash };
+	h->round_next = 0;
+	h->ask_ms = coordinator__now_ms(c);
+}
+
+static int list_load(struct coordinator *c, struct err *e)
+{
+	struct buf apart = BUF_INIT;
+	int rc = store_quarantine_list(c->store, MSG_HASHES_MAX, &apart, e);
+	for (size_t at = 0; rc == 0 && at < apart.len; at += HASH_BYTES) {
+		struct hash hash;
+		memcpy(hash.bytes, apart.data + at, HASH_BYTES);
+		item_add(c, &hash);
+	}
+	buf_free(&apart);
+	return rc;
+}
+
+int coordinator__heal_load(struct coordinator *c, struct err *e)
+{
+	int rc = list_load(c, e);
+	if (rc == 0 && c->heal.count > 0)
+		log_event(LOG_WARN, "COORDINATOR-CHUNKS-APART", LOGF_U("chunks", c->heal.count));
+	return rc;
+}
+
+/* --- Finding */
+
+void coordinator__rot_found(struct coordinator *c, const struct hash *hashes, size_t count, const char *by)
+{
+	struct buf apart = BUF_INIT;
+	struct err e = ERR_INIT;
+	int rc = store_quarantine_put(c->store, hashes, count, &apart, &e);
+	if (rc == ERR_IO) {
+		coordinator__fail(c, &e);
+	} else if (rc != 0) { /* it stays where it is; whoever reads it finds the damage again */
+		log_event(LOG_ERROR, "COORDINATOR-CHUNK-NOT-APART", LOGF_S("reason", e.text));
+		buf_clear(&apart);
+		buf_append(&apart, hashes, count * HASH_BYTES);
+	}
+	for (size_t at = 0; at < apart.len; at += HASH_BYTES) {
+		struct hash hash;
+		memcpy(hash.bytes, apart.data + at, HASH_BYTES);
+		if (item_find(c, &hash) == NULL) {
+			c->heal.found_count++;
+			log_event(LOG_ERROR, "COORDINATOR-CHUNK-DAMAGED", LOGF_X("hash", hash.bytes, HASH_BYTES),
+				  LOGF_S("found_by", by));
+		}
+		item_add(c, &hash);
+	}
+	buf_free(&apart);
+}
+
+bool coordinator__blob_suspect(struct coordinator *c, const struct hash *root)
+{
+	struct buf bad = BUF_INIT;
+	struct err e = ERR_INIT;
+	const uint64_t before = c->heal.found_count;
+	if (store_blob_damaged(c->store, root, &bad, &e) == 0 && bad.len > 0)
+		coordinator__rot_found(c, (const struct hash *)(const void *)bad.data, bad.len / HASH_BYTES, "reading");
+	buf_free(&bad);
+	return c->heal.found_count > before;
+}
+
+int coordinator__blob_get(struct coordinator *c, const struct hash *root, size_t byte_limit, struct buf *out,
+			  struct err *e)
+{
+	int rc = store_blob_get(c->store, root, byte_limit, out, e);
+	if (rc == ERR_CORRUPT)
+		(void)coordinator__blob_suspect(c, root);
+	return rc;
+}
+
+/* --- Asking */
+
+bool coordinator__heal_wants(const struct coordinator *c, const struct hash *hash)
+{
+	return item_find(c, hash) != NULL;
+}
+
+bool coordinator__heal_waits(const struct coordinator *c, const struct hash *hash)
+{
+	const struct heal_item *item = item_find(c, hash);
+	return item != NULL && item->rounds < LOST_ROUNDS;
+}
+
+void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, const uint8_t *by)
+{
+	struct heal *h = &c->heal;
+	struct heal_item *item = item_find(c, hash);
+	if (item == NULL)
+		return;
+	log_event(LOG_INFO, "COORDINATOR-CHUNK-HEALED", LOGF_X("hash", hash->bytes, HASH_BYTES), LOGF_X("by", by, 8));
+	h->changed = h->changed || item->rounds >= LOST_ROUNDS;
+	*item = h->items[--h->count];
+	h->healed_count++;
+	if (++h->given % MSG_NEED_GIVEN_MAX == 0)
+		h->ask_ms = coordinator__now_ms(c);
+	if (h->count == 0) {
+		struct err e = ERR_INIT;
+		buf_clear(&h->text);
+		h->changed = false;
+		(void)list_load(c, &e); /* more than the list holds may have been set apart */
+	}
+}
+
+void coordinator__heal_refused(struct coordinator *c, uint64_t route)
+{
+	if (route == c->heal.asked_route)
+		c->heal.ask_ms = coordinator__now_ms(c);
+}
+
+static struct peer *peer_next(struct coordinator *c)
+{
+	struct heal *h = &c->heal;
+	if (h->given > 0 && h->round_next > 0)
+		h->round_next--; /* it may have more */
+	while (h->round_next < c->peer_count) {
+		struct peer *peer = c->peers[h->round_next++];
+		if (coordinator__peer_live(c, peer))
+			return peer;
+	}
+	return NULL;
+}
+
+static void ask(struct coordinator *c, const struct peer *peer)
+{
+	struct heal *h = &c->heal;
+	struct hash *hashes = fault_malloc(h->count * sizeof *hashes);
+	if (hashes == NULL)
+		return; /* the next one is asked */
+	for (size_t i = 0; i < h->count; i++)
+		hashes[i] = h->items[i].hash;
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { hashes, h->count } };
+	h->asked_route = peer->route;
+	h->given = 0;
+	h->ask_ms = coordinator__now_ms(c) + ASK_MS;
+	if (coordinator__send(c, peer->route, &msg) == ERR_CLOSED)
+		h->ask_ms = coordinator__now_ms(c);
+	free(hashes);
+}
+
+/* --- What is lost, for people. The search reads many blobs: it is done by a thread. */
+
+struct damage_job {
+	struct pool_job job; /* first: the pool gives it back */
+	struct coordinator *c;
+	struct buf chunks;
+	struct coordinator_damage damage;
+	struct err error;
+	int code;
+};
+
+static void damage_run(struct pool_job *job)
+{
+	struct damage_job *d = (struct damage_job *)job;
+	d->code = coordinator_damage_find(d->c->store, &d->chunks, &d->damage, &d->error);
+}
+
+static void damage_done(struct pool_job *job)
+{
+	struct damage_job *d = (struct damage_job *)job;
+	struct heal *h = &d->c->heal;
+	h->searching = false;
+	buf_clear(&h->text);
+	if (d->code == 0) {
+		coordinator_damage_text(&d->damage, &h->text);
+		buf_puts(&h->text, "; no worker and no node has it");
+		coordinator_damage_advice(&d->damage, &h->text);
+	} else {
+		buf_printf(&h->text,
+			   "%zu damaged chunks, which no worker and no node has; which versions need them is "
+			   "not known: %s",
+			   d->chunks.len / HASH_BYTES, d->error.text);
+	}
+	log_event(LOG_ERROR, "COORDINATOR-CHUNKS-LOST", LOGF_U("chunks", d->chunks.len / HASH_BYTES),
+		  LOGF_S("what", buf_cstr(&h->text)));
+	coordinator_damage_fini(&d->damage);
+	buf_free(&d->chunks);
+	free(d);
+}
+
+static void damage_search(struct coordinator *c)
+{
+	struct heal *h = &c->heal;
+	struct damage_job *d = h->searching ? NULL : fault_calloc(1, sizeof *d);
+	if (d == NULL)
+		return; /* `changed` stays: after the next round */
+	d->job = (struct pool_job){ .run = damage_run, .done = damage_done };
+	d->c = c;
+	for (size_t i = 0; i < h->count; i++)
+		if (h->items[i].rounds >= LOST_ROUNDS)
+			buf_append(&d->chunks, h->items[i].hash.bytes, HASH_BYTES);
+	if (d->chunks.len == 0 || buf_failed(&d->chunks) || pool_submit(c->background, &d->job) != 0) {
+		if (d->chunks.len == 0) {
+			buf_clear(&h->text);
+			h->changed = false;
+		}
+		buf_free(&d->chunks);
+		free(d);
+		return;
+	}
+	h->searching = true;
+	h->changed = false;
+}
+
+static void round_end(struct coordinator *c)
+{
+	struct heal *h = &c->heal;
+	h->round_next = 0;
+	h->given = 0;
+	h->ask_ms = coordinator__now_ms(c) + ROUND_MS;
+	for (size_t i = 0; i < h->count; i++)
+		h->changed = (h->items[i].rounds < LOST_ROUNDS && ++h->items[i].rounds == LOST_ROUNDS) || h->changed;
+	if (h->changed)
+		damage_search(c);
+}
+
+/* A collection forgets what nothing needs. */
+static void forget_collected(struct coordinator *c)
+{
+	struct heal *h = &c->heal;
+	for (size_t i = h->count; i-- > 0;) {
+		struct err e = ERR_INIT;
+		struct buf bytes = BUF_INIT;
+		bool apart = true;
+		if (h->items[i].rounds >= LOST_ROUNDS &&
+		    store_quarantine_has(c->store, &h->items[i].hash, &apart, &e) == 0 && !apart &&
+		    store_chunk_get(c->store, &h->items[i].hash, &bytes, &e) != ERR_CORRUPT) {
+			h->items[i] = h->items[--h->count];
+			h->changed = true;
+		}
+		buf_free(&bytes);
+	}
+}
+
+void coordinator__heal_advance(struct coordinator *c)
+{
+	struct heal *h = &c->heal;
+	if (h->count == 0 || c->closed || coordinator__now_ms(c) < h->ask_ms)
+		return;
+	if (h->round_next == 0)
+		forget_collected(c);
+	const struct peer *peer = peer_next(c);
+	if (peer == NULL)
+		round_end(c);
+	else
+		ask(c, peer);
+}
+
+void coordinator__heal_count(const struct coordinator *c, size_t *wanted, size_t *lost)
+{
+	*wanted = *lost = 0;
+	for (size_t i = 0; i < c->heal.count; i++)
+		*(c->heal.items[i].rounds < LOST_ROUNDS ? wanted : lost) += 1;
+}
+
+void coordinator__heal_free(struct coordinator *c)
+{
+	free(c->heal.items);
+	buf_free(&c->heal.text);
+	c->heal = (struct heal){ .items = NULL };
+}

@@ -1,0 +1,163 @@
+/* quarantine.c: chunks that the disk changed. A walk finds them; they are set apart, so that they count as missing, and
+ * their bytes are kept as they were found until the right ones are put. */
+#include "store/env.h"
+
+#include <string.h>
+
+static struct store__bytes hash_key(const struct hash *hash)
+{
+	return (struct store__bytes){ hash->bytes, HASH_BYTES };
+}
+
+static bool is_damaged(const struct hash *hash, struct store__bytes value)
+{
+	struct hash found;
+	hash_of(value.data, value.len, &found);
+	return !hash_equal(&found, hash);
+}
+
+/* The value is copied: a write may move the page that it lies on. */
+static int move_one(struct store_txn *txn, const struct hash *hash, struct buf *bytes, struct buf *apart, struct err *e)
+{
+	struct store__bytes value;
+	int rc = store__get(txn, STORE__TABLE_CHUNK, hash_key(hash), &value, e);
+	if (rc == ERR_NOT_FOUND || (!rc && !is_damaged(hash, value))) {
+		err_clear(e);
+		return 0;
+	}
+	if (rc)
+		return rc;
+	buf_clear(bytes);
+	buf_append(bytes, value.data, value.len);
+	buf_append(apart, hash->bytes, HASH_BYTES);
+	if (buf_failed(bytes) || buf_failed(apart))
+		return store__txn_spoil(txn, err_set(e, ERR_NOMEM, "setting a damaged chunk apart: out of memory"));
+	rc = store__put(txn, STORE__TABLE_QUARANTINE, hash_key(hash), (struct store__bytes){ bytes->data, bytes->len },
+			e);
+	return rc ? rc : store__remove(txn, STORE__TABLE_CHUNK, hash_key(hash), e);
+}
+
+static int move_all(struct store *store, const struct hash *hashes, size_t hash_count, struct buf *apart, struct err *e)
+{
+	struct store_txn *txn;
+	struct buf bytes = BUF_INIT;
+	const size_t before = apart->len;
+	int rc = store__txn_begin(store, store->blobs, true, ((size_t)1 << 20) + hash_count * STORE_CHUNK_BYTES, &txn,
+				  e);
+	if (rc)
+		return rc;
+	for (size_t i = 0; !rc && i < hash_count; i++)
+		rc = move_one(txn, &hashes[i], &bytes, apart, e);
+	if (!rc && apart->len > before)
+		rc = store__txn_commit(&txn, e);
+	else
+		store__txn_abort(&txn);
+	if (rc)
+		apart->len = before;
+	buf_free(&bytes);
+	return rc;
+}
+
+int store_quarantine_put(struct store *store, const struct hash *hashes, size_t hash_count, struct buf *apart,
+			 struct err *e)
+{
+	if (!store__env_has_quarantine(store->blobs))
+		return err_set(e, ERR_UNSUPPORTED, "%s/blobs: is a cache: what is damaged there is fetched again",
+			       store->folder);
+	int rc = move_all(store, hashes, hash_count, apart, e);
+	return rc == ERR_AGAIN ? move_all(store, hashes, hash_count, apart, e) : rc; /* the map has grown meanwhile */
+}
+
+int store__quarantine_leave(struct store_txn *txn, const struct hash *hash, struct err *e)
+{
+	struct store__bytes value;
+	if (!store__env_has_quarantine(txn->env))
+		return 0;
+	int rc = store__get(txn, STORE__TABLE_QUARANTINE, hash_key(hash), &value, e);
+	if (!rc)
+		return store__remove(txn, STORE__TABLE_QUARANTINE, hash_key(hash), e);
+	if (rc == ERR_NOT_FOUND)
+		err_clear(e);
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+int store_quarantine_has(struct store *store, const struct hash *hash, bool *has, struct err *e)
+{
+	struct store_txn *txn;
+	struct store__bytes value;
+	*has = false;
+	if (!store__env_has_quarantine(store->blobs))
+		return 0;
+	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
+	if (rc)
+		return rc;
+	rc = store__get(txn, STORE__TABLE_QUARANTINE, hash_key(hash), &value, e);
+	store__txn_abort(&txn);
+	*has = rc == 0;
+	if (rc == ERR_NOT_FOUND)
+		err_clear(e);
+	return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+/* The next entry behind `last`; the first one where nothing was read yet. */
+static int next_entry(struct store_txn *txn, enum store__table table, const struct hash *last, bool begun,
+		      struct store__bytes *key, struct store__bytes *value, struct err *e)
+{
+	uint8_t from[HASH_BYTES + 1] = { 0 };
+	memcpy(from, last->bytes, HASH_BYTES);
+	return store__seek(txn, table, (struct store__bytes){ from, begun ? sizeof(from) : HASH_BYTES }, key, value, e);
+}
+
+int store_quarantine_list(struct store *store, size_t max, struct buf *hashes, struct err *e)
+{
+	struct store_txn *txn;
+	struct hash last = { { 0 } };
+	if (!store__env_has_quarantine(store->blobs))
+		return 0;
+	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
+	if (rc)
+		return rc;
+	for (size_t i = 0; !rc && i < max; i++) {
+		struct store__bytes key, value;
+		rc = next_entry(txn, STORE__TABLE_QUARANTINE, &last, i > 0, &key, &value, e);
+		if (rc || key.len != HASH_BYTES)
+			break;
+		memcpy(last.bytes, key.data, HASH_BYTES);
+		buf_append(hashes, last.bytes, HASH_BYTES);
+	}
+	store__txn_abort(&txn);
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	return rc || !buf_failed(hashes) ? rc : err_set(e, ERR_NOMEM, "listing damaged chunks: out of memory");
+}
+
+int store_scrub_step(struct store *store, struct store_scrub *scrub, size_t chunk_max, struct buf *bad, struct err *e)
+{
+	struct store_txn *txn;
+	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
+	if (rc)
+		return rc;
+	for (size_t i = 0; !rc && i < chunk_max; i++) {
+		struct store__bytes key, value;
+		rc = next_entry(txn, STORE__TABLE_CHUNK, &scrub->last, scrub->begun, &key, &value, e);
+		if (!rc && key.len != HASH_BYTES)
+			rc = err_set(e, ERR_CORRUPT, "%s/blobs: a chunk's key is no hash", store->folder);
+		if (rc)
+			break;
+		memcpy(scrub->last.bytes, key.data, HASH_BYTES);
+		scrub->begun = true;
+		scrub->chunk_count++;
+		scrub->byte_count += value.len;
+		if (is_damaged(&scrub->last, value))
+			buf_append(bad, scrub->last.bytes, HASH_BYTES);
+	}
+	store__txn_abort(&txn);
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		scrub->ended = true;
+		rc = 0;
+	}
+	return rc || !buf_failed(bad) ? rc : err_set(e, ERR_NOMEM, "listing damaged chunks: out of memory");
+}

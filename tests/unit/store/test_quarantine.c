@@ -1,0 +1,177 @@
+/* Chunks that the disk changed: found by a walk, set apart, and healed by the right bytes. */
+#include "tests/lib/store_fixture.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHUNKS 9
+
+static struct store_chunk chunks[CHUNKS];
+static char texts[CHUNKS][64];
+
+static void chunks_put(struct fixture *f)
+{
+	for (int i = 0; i < CHUNKS; i++) {
+		snprintf(texts[i], sizeof texts[i], "chunk number %d of this test, long enough to be found", i);
+		chunks[i].bytes = texts[i];
+		chunks[i].byte_count = strlen(texts[i]);
+		hash_of(chunks[i].bytes, chunks[i].byte_count, &chunks[i].hash);
+	}
+	OK(f, store_chunks_put(f->store, chunks, CHUNKS, &f->e));
+}
+
+static void rot(struct fixture *f, int i)
+{
+	store_close(&f->store);
+	assert_true(fixture_tamper(f, "blobs", texts[i], chunks[i].byte_count, 3) > 0);
+	fixture_open(f);
+}
+
+static size_t scrub(struct fixture *f, size_t step, struct buf *bad)
+{
+	struct store_scrub walk = { .begun = false };
+	buf_clear(bad);
+	for (int steps = 0; !walk.ended; steps++) {
+		assert_true(steps < CHUNKS + 2);
+		OK(f, store_scrub_step(f->store, &walk, step, bad, &f->e));
+	}
+	return walk.chunk_count;
+}
+
+static void apart(struct fixture *f, size_t count, const struct hash *first)
+{
+	struct buf list = BUF_INIT;
+	OK(f, store_quarantine_list(f->store, 100, &list, &f->e));
+	assert_int_equal(list.len, count * HASH_BYTES);
+	if (count > 0)
+		assert_memory_equal(list.data, first->bytes, HASH_BYTES);
+	buf_free(&list);
+}
+
+static void test_a_walk_reads_every_chunk_once(void **state)
+{
+	struct fixture *f = *state;
+	struct buf bad = BUF_INIT;
+	assert_int_equal(scrub(f, 4, &bad), 0); /* there are none */
+	chunks_put(f);
+	for (size_t step = 1; step < CHUNKS + 2; step++) {
+		assert_int_equal(scrub(f, step, &bad), CHUNKS);
+		assert_int_equal(bad.len, 0);
+	}
+	rot(f, 4);
+	rot(f, 7);
+	assert_int_equal(scrub(f, 2, &bad), CHUNKS);
+	assert_int_equal(bad.len, 2 * HASH_BYTES);
+	buf_free(&bad);
+}
+
+/* It counts as missing until it is put again, whatever else is put or opened meanwhile. */
+static void test_what_is_damaged_is_set_apart_until_the_right_bytes_come(void **state)
+{
+	struct fixture *f = *state;
+	struct buf list = BUF_INIT, bytes = BUF_INIT;
+	bool has = true;
+	chunks_put(f);
+	rot(f, 4);
+	const struct hash *hash = &chunks[4].hash;
+	OK(f, store_quarantine_put(f->store, &chunks[0].hash, 1, &list, &f->e)); /* is whole */
+	assert_int_equal(list.len, 0);
+	for (int i = 0; i < CHUNKS; i++)
+		OK(f, store_quarantine_put(f->store, &chunks[i].hash, 1, &list, &f->e));
+	assert_int_equal(list.len, HASH_BYTES);
+	assert_memory_equal(list.data, hash->bytes, HASH_BYTES);
+	fixture_reopen(f);
+	OK(f, store_chunk_has(f->store, hash, &has, &f->e));
+	assert_false(has);
+	FAILS(ERR_NOT_FOUND, store_chunk_get(f->store, hash, &bytes, &f->e));
+	OK(f, store_quarantine_has(f->store, hash, &has, &f->e));
+	assert_true(has);
+	apart(f, 1, hash);
+	assert_int_equal(scrub(f, 100, &list), CHUNKS - 1);
+	assert_int_equal(list.len, 0);
+	OK(f, store_chunks_put(f->store, chunks, 4, &f->e)); /* others */
+	apart(f, 1, hash);
+	OK(f, store_chunks_put(f->store, &chunks[4], 1, &f->e));
+	apart(f, 0, NULL);
+	OK(f, store_quarantine_has(f->store, hash, &has, &f->e));
+	assert_false(has);
+	OK(f, store_chunk_get(f->store, hash, &bytes, &f->e));
+	assert_memory_equal(bytes.data, texts[4], chunks[4].byte_count);
+	buf_free(&list);
+	buf_free(&bytes);
+}
+
+static void test_a_backup_counts_what_is_set_apart(void **state)
+{
+	struct fixture *f = *state;
+	struct store_backup_tally tally;
+	struct buf list = BUF_INIT;
+	char folder[TEST_PATH_BYTES];
+	chunks_put(f);
+	rot(f, 2);
+	OK(f, store_quarantine_put(f->store, &chunks[2].hash, 1, &list, &f->e));
+	test_path(folder, f->folder, "backup");
+	OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
+	assert_int_equal(tally.chunk_count, CHUNKS - 1);
+	assert_int_equal(tally.bad_count, 1);
+	buf_free(&list);
+}
+
+static void collect(struct fixture *f, const struct hash *roots, size_t root_count)
+{
+	struct store_collect *c = NULL;
+	struct store_collect_tally slice = { .more = true };
+	OK(f, store_collect_new(f->store, &c, &f->e));
+	while (slice.more) {
+		OK(f, store_collect_keep(c, roots, root_count, &f->e));
+		OK(f, store_collect_slice(c, 1000, &slice, &f->e));
+	}
+	store_collect_destroy(&c);
+}
+
+static void test_a_collection_forgets_what_nothing_needs(void **state)
+{
+	struct fixture *f = *state;
+	struct buf list = BUF_INIT;
+	struct hash root;
+	chunks_put(f);
+	OK(f, store_blob_put(f->store, texts[5], chunks[5].byte_count, &root, &f->e));
+	rot(f, 2);
+	rot(f, 5);
+	OK(f, store_quarantine_put(f->store, &chunks[2].hash, 1, &list, &f->e));
+	OK(f, store_quarantine_put(f->store, &chunks[5].hash, 1, &list, &f->e));
+	env_manual_advance(&f->clock, 2000 * (int64_t)STORE_GRACE_MS);
+	collect(f, &root, 1);
+	apart(f, 1, &chunks[5].hash);
+	collect(f, NULL, 0);
+	apart(f, 0, NULL);
+	buf_free(&list);
+}
+
+static void test_caches_have_no_quarantine(void **state)
+{
+	struct fixture *f = *state;
+	struct buf list = BUF_INIT;
+	f->options.blobs_only = true;
+	fixture_open(f);
+	chunks_put(f);
+	rot(f, 0);
+	FAILS(ERR_UNSUPPORTED, store_quarantine_put(f->store, &chunks[0].hash, 1, &list, &f->e));
+	apart(f, 0, NULL);
+	OK(f, store_chunks_put(f->store, chunks, 1, &f->e)); /* heals it as ever */
+	buf_free(&list);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_a_walk_reads_every_chunk_once),
+		T(test_what_is_damaged_is_set_apart_until_the_right_bytes_come),
+		T(test_a_backup_counts_what_is_set_apart),
+		T(test_a_collection_forgets_what_nothing_needs),
+		cmocka_unit_test_setup_teardown(test_caches_have_no_quarantine, fixture_setup_closed, fixture_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
