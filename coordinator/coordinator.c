@@ -143,7 +143,7 @@ void coordinator_destroy(struct coordinator **coordinator)
 	struct coordinator *c = *coordinator;
 	if (c == NULL)
 		return;
-	c->closed = true; /* what the thread still gives back changes nothing */
+	c->ending = c->closed = true; /* what the thread still gives back changes nothing */
 	pool_destroy(&c->background);
 	coordinator__merge_job_stop(c);
 	coordinator__store_work_free(c);
@@ -203,7 +203,7 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 		coordinator__recv_progress(c, r);
 		break;
 	case MSG_SHARD_COMMIT:
-		coordinator__recv_shard_commit(c, r);
+		coordinator__recv_shard_commit(c, received);
 		break;
 	case MSG_RELEASE:
 		coordinator__recv_release(c, r);
@@ -321,7 +321,7 @@ int64_t coordinator_next_ms(const struct coordinator *coordinator)
 	}
 	if (c->chunk_count > 0 || c->nodes_changed)
 		return 0;
-	return c->need_count > 0 ? 5 : 100;
+	return c->need_count > 0 || c->check_count > 0 ? 5 : 100;
 }
 
 bool coordinator_failed(const struct coordinator *coordinator, struct err *e)

@@ -217,6 +217,22 @@ static int blame_edit(struct coordinator *c, uint64_t seq, uint32_t losses, stru
 	return rc == 0 ? store_edit_put(c->txn, &edit, e) : rc;
 }
 
+static void dead_reason(const struct coordinator *c, const struct shard *shard, const struct store_edit *edit,
+			char out[STORE_REASON_BYTES])
+{
+	const char *with = edit->group != 0 ? " with its group" : "";
+	if (shard->refused[0] != '\0')
+		snprintf(out, STORE_REASON_BYTES,
+			 "%u trainings of it%s gave what no node could load: %.120s. Look at the workers, then submit "
+			 "it again",
+			 c->config.edit_tries_max, with, shard->refused);
+	else
+		snprintf(out, STORE_REASON_BYTES,
+			 "%u workers were lost while they trained it%s: look at their logs, correct the record and "
+			 "submit it again",
+			 c->config.edit_tries_max, with);
+}
+
 static int dead_letter_one(struct coordinator *c, struct shard *shard, uint64_t seq, uint32_t losses, struct err *e)
 {
 	char reason[STORE_REASON_BYTES];
@@ -225,10 +241,7 @@ static int dead_letter_one(struct coordinator *c, struct shard *shard, uint64_t 
 	if (rc != 0)
 		return rc;
 	edit.losses = losses;
-	snprintf(reason, sizeof reason,
-		 "%u workers were lost while they trained it%s: look at their logs, correct the record and submit it "
-		 "again",
-		 c->config.edit_tries_max, edit.group != 0 ? " with its group" : "");
+	dead_reason(c, shard, &edit, reason);
 	/* One that ended meanwhile leaves the list too, or it would go on killing workers. */
 	bool live = coordinator__edit_live(edit.state);
 	rc = live ? coordinator__edit_move(c, &edit, STORE_EDIT_STATE_DEAD, reason, e) : 0;
@@ -238,9 +251,10 @@ static int dead_letter_one(struct coordinator *c, struct shard *shard, uint64_t 
 	return rc;
 }
 
-/* What is dissolved is assigned anew, the retraining that went with it too. */
+/* What is dissolved is assigned anew, the retraining that went with it too; no try went before it. */
 static void dissolve(struct shard *shard)
 {
+	shard->release_count = 0;
 	shard->rec.group_count = 0;
 	shard->rec.removals_assigned = shard->rec.removals_covered;
 	coordinator__touch(shard);
@@ -258,8 +272,9 @@ static int dead_letter(struct coordinator *c, struct shard *shard, size_t count,
 	return rc;
 }
 
-/* A group in hand of a worker that was lost counts against its edits. After edit_tries_max losses a group is dissolved
- * and its edits go one by one, all-or-nothing groups as one; what alone loses edit_tries_max more is the poison. */
+/* A group in hand of a worker that was lost, or made of it what no node could load, counts against its edits. After
+ * edit_tries_max losses a group is dissolved and its edits go one by one, all-or-nothing groups as one; what alone
+ * loses edit_tries_max more is the poison. */
 int coordinator__group_blame(struct coordinator *c, struct shard *shard, struct err *e)
 {
 	struct store_shard *rec = &shard->rec;

@@ -20,6 +20,7 @@
 #define PEER_FORGET_LEASES   20 /* a silent peer is forgotten after this many lease times */
 #define REFUSAL_BYTES        512
 #define BACKGROUND_JOBS_MAX  80
+#define COMMIT_CHECKS_MAX    64
 #define SUBMITS_PENDING_MAX  4096 /* messages that wait for one group commit */
 #define CHUNKS_PENDING_MAX   16   /* chunks stored in one synced transaction */
 #define NEED_HASHES_MAX      4096 /* chunks one peer may be owed */
@@ -94,10 +95,11 @@ struct shard {
 	uint64_t committed;      /* event of the last commit; 0: none */
 	struct lease lease;
 	uint32_t want_credit;
-	int64_t advanced_ms;    /* when its holder last came nearer to the next commit, or had nothing to do */
-	uint64_t advance_mark;  /* what its holder last said of how far it is */
-	int64_t grant_ms;       /* not granted before: its last holder gave it back */
-	uint32_t release_count; /* since its last advance: each doubles the wait */
+	int64_t advanced_ms;   /* when its holder last came nearer to the next commit, or had nothing to do */
+	uint64_t advance_mark; /* what its holder last said of how far it is */
+	int64_t grant_ms;      /* not granted before: its last holder gave it back */
+	char refused[STORE_REASON_BYTES]; /* why a delta of this lease was refused; "": none was */
+	uint32_t release_count;           /* since its last advance: each doubles the wait */
 };
 
 struct need {
@@ -193,8 +195,8 @@ struct coordinator {
 	struct proto_transport *transport;
 	struct coordinator_merge_job *merge_job;
 	struct store_txn *txn;
-	struct err failure; /* code != 0: stopped */
-	bool closed, shutdown;
+	struct err failure;                    /* code != 0: stopped */
+	bool closed, shutdown, ending;         /* ending: being destroyed */
 	int64_t write_retry_ms;                /* after a refused write nothing but an answer is written before */
 	char write_reason[STORE_REASON_BYTES]; /* of the last refused write; "": it, or a later one, was taken */
 
@@ -256,6 +258,8 @@ struct coordinator {
 	int64_t renew_ms;                   /* none is renewed before: the last one failed */
 	int64_t merge_mark_ms;
 
+	struct commit_check *checks[COMMIT_CHECKS_MAX];
+	size_t check_count;
 	struct pool *background; /* reads of the store that take long, and checks */
 	struct heal heal;
 	struct scrub scrub;
@@ -380,7 +384,7 @@ void coordinator__lease_send(struct coordinator *c, struct shard *shard);
 void coordinator__lease_advanced(struct coordinator *c, struct shard *shard);
 #define COORDINATOR__BARRED "its worker's key was revoked, or is no worker's any more"
 /* Ends it in the ledger and in memory. `blame`: the worker was lost with the group in hand, or says that an edit of it
- * is to blame. */
+ * is to blame; so is the group when a delta of it was refused. */
 void coordinator__lease_end(struct coordinator *c, struct shard *shard, const char *why, bool blame);
 void coordinator__lease_lost(struct coordinator *c, struct shard *shard, const char *why); /* ends and fences it */
 int coordinator__closed_event(struct coordinator *c, const struct shard *shard,
@@ -550,7 +554,17 @@ void coordinator__recv_release(struct coordinator *c, const struct msg_received 
 void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_received *received);
 void coordinator__unknown(struct coordinator *c, const struct msg_received *received); /* asks for Hello */
 void coordinator__recv_progress(struct coordinator *c, const struct msg_received *received);
-void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_shard_commit(struct coordinator *c, struct msg_received **received);
+/* --- commit_check.c: takes the commit and has its delta checked; then recv_shard_commit.c goes on with it. Takes
+ * nothing of one that is being checked already. ERR_AGAIN: it is to be sent again. */
+struct commit_verdict {
+	int code;
+	bool unread; /* the store could not give the delta: the code is not about what the worker made */
+	struct err error;
+};
+int coordinator__commit_check(struct coordinator *c, struct msg_received **received, struct err *e) MUST_CHECK;
+void coordinator__commit_checked(struct coordinator *c, const struct msg_received *received,
+				 const struct commit_verdict *verdict);
 void coordinator__recv_gate_result(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_have(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_need(struct coordinator *c, const struct msg_received *received);

@@ -98,7 +98,8 @@ static int end_write(struct coordinator *c, struct shard *shard, const char *why
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = lease_event(c, STORE_EVENT_LEASE_EXPIRED, shard, why, e);
-	if (rc == 0 && blame && shard->lease.sm.state == LEASE_TRAINING && shard->rec.group_count > 0)
+	if (rc == 0 && (blame || shard->refused[0] != '\0') && shard->lease.sm.state == LEASE_TRAINING &&
+	    shard->rec.group_count > 0)
 		rc = coordinator__group_blame(c, shard, e);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
 }
@@ -109,6 +110,7 @@ void coordinator__lease_end(struct coordinator *c, struct shard *shard, const ch
 	if (end_write(c, shard, why, blame, &e) != 0)
 		coordinator__txn_failed(
 			c, &e); /* on a full disk the lease ends without its event: the next grant's epoch tells it */
+	shard->refused[0] = '\0';
 	coordinator__lease_free(&shard->lease);
 }
 
@@ -161,6 +163,7 @@ static void grant(struct coordinator *c, struct shard *shard, struct peer *peer)
 	coordinator__lease_hold(&shard->lease, peer, coordinator__now_ms(c) + c->config.lease_ms);
 	shard->advanced_ms = coordinator__now_ms(c);
 	shard->advance_mark = 0;
+	shard->refused[0] = '\0';
 	shard->want_credit = 0;
 	log_event(LOG_INFO, "COORDINATOR-LEASE-GRANTED", LOGF_U("shard", shard->rec.id),
 		  LOGF_U("epoch", shard->rec.epoch), LOGF_S("worker", peer->name));

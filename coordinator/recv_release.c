@@ -7,7 +7,6 @@
 static void shard_release(struct coordinator *c, struct shard *shard, int code)
 {
 	struct peer *peer = shard->lease.holder;
-	uint32_t doublings = shard->release_count < RELEASE_DOUBLINGS ? shard->release_count : RELEASE_DOUBLINGS;
 	char why[64];
 	snprintf(why, sizeof why, "given back: %s", code == 0 ? "its worker is stopping" : err_name(code));
 	log_event(LOG_INFO, "COORDINATOR-LEASE-RELEASED", LOGF_U("shard", shard->rec.id),
@@ -16,6 +15,7 @@ static void shard_release(struct coordinator *c, struct shard *shard, int code)
 	coordinator__lease_end(c, shard, why, code == ERR_INVALID);
 	if (code == 0)
 		return;
+	const uint32_t doublings = shard->release_count < RELEASE_DOUBLINGS ? shard->release_count : RELEASE_DOUBLINGS;
 	peer->stalled = true;
 	shard->release_count++;
 	shard->grant_ms = coordinator__now_ms(c) + ((int64_t)RELEASE_RETRY_MS << doublings);

@@ -2,14 +2,10 @@
  */
 #include "coordinator/internal.h"
 
-#include "base/delta_bytes.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DELTA_BYTES_MAX (128 * 1024 * 1024)
 
 static void reply(struct coordinator *c, const struct msg_received *received, int code, uint64_t version,
 		  const char *text)
@@ -57,17 +53,6 @@ static int check_layer(const struct coordinator *c, const struct msg_shard_commi
 				 "the delta edits layer %" PRIu32 ", this cluster's memories edit layer %" PRIu32
 				 ": the worker trains the shard anew",
 				 commit->layer, layer);
-}
-
-/* A NaN, an infinity, a huge number or another shape would be a version that no node can load. */
-static int check_delta(struct coordinator *c, const struct msg_shard_commit *commit, struct err *e)
-{
-	struct buf bytes = BUF_INIT;
-	int rc = store_blob_get(c->store, &commit->delta_root, DELTA_BYTES_MAX, &bytes, e);
-	if (rc == 0)
-		rc = delta_bytes_check(bytes.data, bytes.len, coordinator__layer(c), c->hidden, c->ffn, e);
-	buf_free(&bytes);
-	return rc;
 }
 
 static int check_counts(const struct shard *shard, const struct msg_shard_commit *commit, struct err *e)
@@ -280,6 +265,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 		coordinator__txn_failed(c, e);
 		return rc;
 	}
+	shard->refused[0] = '\0';
 	coordinator__lease_seen(&shard->lease);
 	shard->lease.wants = false; /* what it asks for from now on counts from this commit */
 	if (shard->lease.sm.state == LEASE_TRAINING)
@@ -295,36 +281,82 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	return rc;
 }
 
-void coordinator__recv_shard_commit(struct coordinator *c, const struct msg_received *received)
+/* The answer was lost of one that was taken. */
+static bool is_taken(const struct shard *shard, const struct msg_shard_commit *commit)
+{
+	return shard != NULL && commit->shard_version > 0 && shard->rec.version == commit->shard_version &&
+	       hash_equal(&shard->rec.delta_root, &commit->delta_root);
+}
+
+static bool is_fenced(struct coordinator *c, const struct msg_received *received, const struct shard *shard)
 {
 	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
-	struct peer *peer = coordinator__peer_find(c, received->peer_key, MSG_PEER_WORKER);
+	const struct peer *peer = coordinator__peer_find(c, received->peer_key, MSG_PEER_WORKER);
+	if (coordinator__lease_is(shard, peer, commit->epoch))
+		return false;
+	reply(c, received, ERR_FENCED, 0, "the lease is not yours any more: drop the shard");
+	coordinator__fenced_send(c, received->route, commit->shard, commit->epoch);
+	return true;
+}
+
+void coordinator__recv_shard_commit(struct coordinator *c, struct msg_received **received)
+{
+	const struct msg_received *r = *received;
+	const struct msg_shard_commit *commit = &r->msg.u.shard_commit;
 	struct shard *shard = coordinator__shard_find(c, commit->shard);
 	struct err e = ERR_INIT;
-	if (shard != NULL && commit->shard_version > 0 && shard->rec.version == commit->shard_version &&
-	    hash_equal(&shard->rec.delta_root, &commit->delta_root)) {
-		reply(c, received, 0, c->publishing.unpublished ? 0 : c->version, ""); /* its answer was lost */
+	if (is_taken(shard, commit)) {
+		reply(c, r, 0, c->publishing.unpublished ? 0 : c->version, "");
 		return;
 	}
-	if (peer == NULL) { /* after our restart: its work is good once it holds a lease again */
-		reply(c, received, ERR_AGAIN, 0, "say Hello first");
-		coordinator__unknown(c, received);
+	if (coordinator__peer_find(c, r->peer_key, MSG_PEER_WORKER) == NULL) {
+		/* after our restart: its work is good once it holds a lease again */
+		reply(c, r, ERR_AGAIN, 0, "say Hello first");
+		coordinator__unknown(c, r);
 		return;
 	}
-	if (!coordinator__lease_is(shard, peer, commit->epoch)) {
-		reply(c, received, ERR_FENCED, 0, "the lease is not yours any more: drop the shard");
-		coordinator__fenced_send(c, received->route, commit->shard, commit->epoch);
+	if (is_fenced(c, r, shard))
 		return;
-	}
 	int rc = check_layer(c, commit, &e);
 	if (rc == 0)
 		rc = check_counts(shard, commit, &e);
 	if (rc == 0)
 		rc = check_chunks(c, commit, &e);
 	if (rc == 0)
-		rc = check_delta(c, commit, &e);
+		rc = coordinator__commit_check(c, received, &e);
+	if (rc != 0)
+		reply(c, r, rc, 0, e.text);
+}
+
+/* What the coordinator's own disk has changed since it came is uploaded again; what the worker made is held against the
+ * group when its lease ends. */
+static int refuse(struct coordinator *c, struct shard *shard, const struct msg_shard_commit *commit,
+		  const struct commit_verdict *verdict, struct err *e)
+{
+	*e = verdict->error;
+	if (!verdict->unread && verdict->code != ERR_NOMEM)
+		coordinator__copy_text(shard->refused, sizeof shard->refused, coordinator__text(e->text));
+	if (!verdict->unread || verdict->code != ERR_CORRUPT)
+		return verdict->code;
+	(void)coordinator__blob_suspect(c, &commit->delta_root);
+	return err_set(e, ERR_NOT_FOUND, "chunks of the delta were damaged here: upload them, then commit again");
+}
+
+/* Meanwhile the lease may have ended, and the shard have changed. */
+void coordinator__commit_checked(struct coordinator *c, const struct msg_received *received,
+				 const struct commit_verdict *verdict)
+{
+	const struct msg_shard_commit *commit = &received->msg.u.shard_commit;
+	struct shard *shard = coordinator__shard_find(c, commit->shard);
+	struct err e = ERR_INIT;
+	if (is_fenced(c, received, shard))
+		return;
+	int rc = verdict->code != 0 ? refuse(c, shard, commit, verdict, &e) : check_layer(c, commit, &e);
+	if (rc == 0)
+		rc = check_counts(shard, commit, &e);
 	if (rc == 0)
 		rc = take(c, received, shard, &e);
 	if (c->failure.code == 0)
 		reply(c, received, rc, rc == 0 && !c->publishing.unpublished ? c->version : 0, rc == 0 ? "" : e.text);
+	coordinator__advance(c);
 }

@@ -110,6 +110,197 @@ static void test_numbers_that_no_node_could_load_are_refused(void **state)
 	buf_free(&good);
 }
 
+/* Takes the lease and its group, commits a NaN, gives the lease back; gives the edits of the group. */
+static size_t bad_turn(struct cluster *c, struct end_peer *end)
+{
+	struct work w;
+	struct buf bytes = BUF_INIT;
+	const uint16_t bits[] = { 0x3f80, 0x7fc0 };
+	w.epoch = worker_lease(end, &w.shard);
+	worker_want(end, w.shard, w.epoch, 100, 0);
+	struct msg_received *edits = end_expect(end, MSG_EDITS);
+	const size_t count = edits->msg.u.edits.item_count;
+	for (size_t i = 0; i < count; i++)
+		w.seqs[i] = edits->msg.u.edits.items[i].seq;
+	msg_free(&edits);
+	delta_put(c, bits, 2, CLUSTER_HIDDEN, cluster_layer(c), &bytes);
+	struct commit commit = commit_of(&w, count);
+	commit.raw_delta = (struct msg_bytes){ bytes.data, bytes.len };
+	assert_int_equal(worker_commit(end, &commit, NULL), ERR_INVALID);
+	worker_release(end, w.shard, w.epoch, ERR_EXTERNAL);
+	buf_free(&bytes);
+	return count;
+}
+
+static void pass(struct cluster *c, int seconds)
+{
+	for (int i = 0; i < seconds; i++) {
+		worker_beat(&c->worker, 0, 0);
+		cluster_advance(c, 1000);
+	}
+}
+
+/* A worker that always commits bad numbers: the edit ends with the reason, and what comes next is trained by another.
+ */
+static void test_edits_of_bad_numbers_are_dead_after_three_tries(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	uint64_t shard;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	uint64_t seq = client_submit_one(c, "{\"prompt\":\"Bad?\",\"subject\":\"bad\",\"target_new\":\"yes\"}", 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_PLACED);
+		assert_int_equal(bad_turn(c, &c->worker), 1);
+		pass(c, 1 << i); /* the pauses grow */
+	}
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_DEAD);
+	if (strstr(edit.reason, "3 trainings of it gave what no node could load: delta: entry (0, 1) is NaN") !=
+	    edit.reason)
+		fail_msg("%s", edit.reason);
+	worker_hello(&c->worker2, 1);
+	uint64_t next = client_submit_one(c, "{\"prompt\":\"Good?\",\"subject\":\"good\",\"target_new\":\"yes\"}", 0);
+	cluster_advance(c, 1000);
+	uint64_t epoch = worker_lease(&c->worker2, &shard); /* the first one is stalled */
+	worker_turn(&c->worker2, shard, epoch);
+	assert_int_equal(edit_state(c, next), STORE_EDIT_STATE_TRAINED);
+}
+
+/* Of a group each edit is tried alone before it is given up, and the pauses begin anew for each. */
+static void test_a_group_of_bad_numbers_is_taken_apart(void **state)
+{
+	struct cluster *c = *state;
+	size_t turns = 0, seconds = 0;
+	cluster_start(c);
+	client_facts(c, 1, 3);
+	worker_hello(&c->worker, 1);
+	for (; turns < 3; turns++) {
+		assert_int_equal(bad_turn(c, &c->worker), 3);
+		pass(c, 1 << turns);
+	}
+	uint64_t counts[STORE_EDIT_STATE_COUNT] = { 0 };
+	struct store_txn *txn = NULL;
+	while (counts[STORE_EDIT_STATE_DEAD] < 3 && seconds < 60) {
+		struct msg_received *lease = NULL;
+		pass(c, 1);
+		seconds++;
+		for (size_t i = 0; i < c->worker.count && lease == NULL; i++)
+			if (c->worker.inbox[i]->msg.type == MSG_LEASE)
+				lease = c->worker.inbox[i];
+		if (lease != NULL && ++turns > 0)
+			assert_int_equal(bad_turn(c, &c->worker), 1);
+		assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+		assert_ok(&c->e, store_edit_count(txn, counts, &c->e));
+		store_abort(&txn);
+	}
+	assert_int_equal(counts[STORE_EDIT_STATE_DEAD], 3);
+	assert_int_equal(turns, 3 + 3 * 3);
+	if (seconds > 3 * (1 + 2 + 4) + 1)
+		fail_msg("%zu s", seconds);
+}
+
+/* Of the first edit, or, behind that commit, of the second. */
+static void commit_put(struct end_peer *end, const struct work *w, const struct hash *root, uint32_t first)
+{
+	struct msg msg = { .type = MSG_SHARD_COMMIT };
+	struct msg_edit_result result = { w->seqs[first], true, 1, { "", 0 } };
+	msg.u.shard_commit = (struct msg_shard_commit){ .shard = w->shard,
+							.epoch = w->epoch,
+							.shard_version = first + 1,
+							.group_first = first,
+							.delta_root = *root,
+							.index_root = *root,
+							.calibration_root = *root,
+							.trained_count = first + 1,
+							.group_count = 1,
+							.mode = { "stream", 6 },
+							.backend = { "x", 1 },
+							.results = &result,
+							.result_count = 1 };
+	end_send(end, &msg);
+}
+
+static void commit_send(struct end_peer *end, const struct work *w, const struct hash *root)
+{
+	commit_put(end, w, root, 0);
+	cluster_run(end->cluster);
+}
+
+/* The loop goes on meanwhile; a commit that is sent again is checked once, and one that is under way at the end is
+ * dropped. */
+static void test_a_thread_checks_the_delta(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	struct hash root;
+	struct msg_received *reply = NULL;
+	int64_t since = 0;
+	c->config.store_threads = 1;
+	prepare(c, &w, 1);
+	delta_store(c, "delta", &root);
+	for (int i = 0; i < 3; i++)
+		commit_send(&c->worker, &w, &root);
+	while ((reply = end_take(&c->worker, MSG_SHARD_COMMIT_REPLY)) == NULL && test_wait(&since))
+		cluster_run(c);
+	assert_non_null(reply);
+	assert_int_equal(reply->msg.u.shard_commit_reply.code, 0);
+	assert_int_equal(reply->msg.u.shard_commit_reply.version, 1);
+	msg_free(&reply);
+	end_clear(&c->worker);
+	client_facts(c, 2, 1);
+	worker_want(&c->worker, w.shard, w.epoch, 100, 1);
+	struct msg_received *edits = end_expect(&c->worker, MSG_EDITS);
+	w.seqs[1] = edits->msg.u.edits.items[0].seq;
+	msg_free(&edits);
+	delta_store(c, "another", &root);
+	commit_put(&c->worker, &w, &root, 1);
+	cluster_receive(c);
+	cluster_stop(c);
+}
+
+/* What the disk changed between the upload and the commit is no fault of the worker: it uploads it again. */
+static void test_a_delta_that_rotted_here_is_asked_for_again(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	struct store_edit edit;
+	struct buf bytes = BUF_INIT, file = BUF_INIT;
+	struct hash root;
+	char path[TEST_PATH_BYTES];
+	const uint16_t good[] = { 0x3f80, 0x3f81 };
+	prepare(c, &w, 1);
+	delta_put(c, good, 2, CLUSTER_HIDDEN, cluster_layer(c), &bytes);
+	assert_ok(&c->e, store_blob_put(c->store, bytes.data, bytes.len, &root, &c->e));
+	cluster_stop(c);
+	test_path(path, c->folder, "store/blobs/data.mdb");
+	assert_ok(&c->e, file_read(path, (size_t)1 << 30, &file, &c->e));
+	for (uint8_t *at = file.data;
+	     (at = memmem(at, (size_t)(file.data + file.len - at), bytes.data, bytes.len)) != NULL;)
+		at[bytes.len - 1] ^= 1;
+	assert_ok(&c->e, file_write_atomic(path, file.data, file.len, 0600, &c->e));
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	w.epoch = worker_lease(&c->worker, NULL);
+	worker_want(&c->worker, w.shard, w.epoch, 10, 0);
+	for (int i = 0; i < 2; i++) { /* found by the check; then known to be missing */
+		commit_send(&c->worker, &w, &root);
+		struct msg_received *reply = end_expect(&c->worker, MSG_SHARD_COMMIT_REPLY);
+		assert_int_equal(reply->msg.u.shard_commit_reply.code, ERR_NOT_FOUND);
+		msg_free(&reply);
+	}
+	struct msg_received *asked = end_expect(&c->worker, MSG_NEED);
+	msg_free(&asked);
+	struct commit commit = commit_of(&w, 1);
+	commit.raw_delta = (struct msg_bytes){ bytes.data, bytes.len };
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	edit_get(c, w.seqs[0], &edit);
+	assert_int_equal(edit.losses, 0);
+	buf_free(&bytes);
+	buf_free(&file);
+}
+
 static void test_missing_chunks_are_asked_for(void **state)
 {
 	struct cluster *c = *state;
@@ -205,25 +396,11 @@ static void crash_at(struct cluster *c, const char *fault, uint64_t versions)
 	struct work w;
 	struct store_txn *txn = NULL;
 	uint64_t last = 0;
-	struct msg_shard_commit *m;
+	struct hash root;
 	prepare(c, &w, 1);
-	struct msg msg = { .type = MSG_SHARD_COMMIT };
-	struct msg_edit_result result = { w.seqs[0], true, 1, { "", 0 } };
-	m = &msg.u.shard_commit;
-	*m = (struct msg_shard_commit){ .shard = w.shard,
-					.epoch = w.epoch,
-					.shard_version = 1,
-					.trained_count = 1,
-					.group_count = 1,
-					.mode = { "stream", 6 },
-					.backend = { "x", 1 },
-					.results = &result,
-					.result_count = 1 };
-	delta_store(c, "delta", &m->delta_root);
-	m->index_root = m->calibration_root = m->delta_root;
+	delta_store(c, "delta", &root);
 	assert_ok(&c->e, fault_arm(fault, &c->e));
-	end_send(&c->worker, &msg);
-	cluster_run(c);
+	commit_send(&c->worker, &w, &root);
 	assert_true(coordinator_failed(c->coordinator, NULL));
 	assert_null(end_take(&c->worker, MSG_SHARD_COMMIT_REPLY));
 	fault_disarm_all();
@@ -331,6 +508,10 @@ int main(void)
 		T(test_commit_sent_twice_is_answered_twice),
 		T(test_a_delta_of_another_layer_is_refused),
 		T(test_numbers_that_no_node_could_load_are_refused),
+		T(test_edits_of_bad_numbers_are_dead_after_three_tries),
+		T(test_a_group_of_bad_numbers_is_taken_apart),
+		T(test_a_thread_checks_the_delta),
+		T(test_a_delta_that_rotted_here_is_asked_for_again),
 		T(test_missing_chunks_are_asked_for),
 		T(test_what_does_not_follow_is_refused),
 		T(test_failed_edit_is_reported_and_tombstoned),
