@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "proto/guard.h"
 #include "proto/intake.h"
 #include "proto/peers.h"
 
@@ -44,6 +45,7 @@ struct end {
 	char endpoint[PROTO__ENDPOINT_BYTES], hint_endpoint[PROTO__ENDPOINT_BYTES];
 	uint8_t server_key[PROTO_KEY_BYTES]; /* client: the one it accepts */
 	struct proto__peers peers;           /* server */
+	struct proto__guard *guard;          /* server */
 	struct proto__intake intake;
 	struct buf head; /* of the message being sent */
 };
@@ -300,6 +302,7 @@ static bool sender_of(struct end *end, struct frames *f, uint8_t key[PROTO_KEY_B
 		return false;
 	bool told;
 	const char *hex = zmq_msg_gets(&f->frame[1], "User-Id");
+	proto__guard_seen(end->guard, zmq_msg_get(&f->frame[1], ZMQ_SRCFD));
 	if (hex == NULL || proto_key_parse(hex, key) != 0)
 		return false;
 	parcel->key = key;
@@ -384,6 +387,7 @@ static void end_destroy(struct proto_transport *t)
 	struct end *end = (struct end *)t;
 	if (end->probed)
 		proto__zap_target(end->zmq->zap, "");
+	proto__guard_stop(&end->guard);
 	if (end->hints != NULL)
 		zmq_close(end->hints);
 	if (end->socket != NULL)
@@ -437,29 +441,6 @@ static int epoll_make(struct end *end, struct err *e)
 	return 0;
 }
 
-/* libzmq takes "99999" and binds another port. */
-static bool port_valid(const char *port, bool wildcard)
-{
-	char *end;
-	if (wildcard && strcmp(port, "*") == 0)
-		return true;
-	if (port[0] < '0' || port[0] > '9')
-		return false;
-	unsigned long n = strtoul(port, &end, 10);
-	return *end == '\0' && n >= 1 && n <= 65535;
-}
-
-/* inproc:// and ipc:// would do without CURVE or without addresses: one kind of network is enough. */
-static int endpoint_check(const char *endpoint, bool wildcard, struct err *e)
-{
-	const char *colon = strrchr(endpoint, ':');
-	if (strncmp(endpoint, "tcp://", 6) == 0 && strlen(endpoint) < PROTO__ENDPOINT_BYTES && colon > endpoint + 6 &&
-	    port_valid(colon + 1, wildcard))
-		return 0;
-	return err_set(e, ERR_INVALID, "endpoint '%.200s': expected tcp://%s:PORT with a port from 1 to 65535%s",
-		       endpoint, wildcard ? "ADDRESS" : "HOST", wildcard ? ", or *" : "");
-}
-
 static int bind_failed(const char *endpoint, struct err *e)
 {
 	switch (errno) {
@@ -486,7 +467,7 @@ static int bind_failed(const char *endpoint, struct err *e)
 static int bind_at(void *socket, const char *endpoint, char bound[PROTO__ENDPOINT_BYTES], struct err *e)
 {
 	size_t bytes = PROTO__ENDPOINT_BYTES;
-	int rc = endpoint_check(endpoint, true, e);
+	int rc = proto__endpoint_check(endpoint, true, e);
 	if (rc != 0)
 		return rc;
 	if (zmq_bind(socket, endpoint) != 0)
@@ -531,6 +512,11 @@ int proto_zmq_listen(struct proto_zmq *zmq, const char *endpoint, const char *hi
 	if (rc == 0)
 		rc = epoll_make(end, e);
 	if (rc == 0) {
+		const uint16_t ports[] = { proto__endpoint_port(end->endpoint),
+					   proto__endpoint_port(end->hint_endpoint) };
+		rc = proto__guard_start(ports, &end->guard, e);
+	}
+	if (rc == 0) {
 		end->probed = true;
 		proto__zap_target(zmq->zap, end->endpoint);
 		rc = proto__zap_probe_wait(zmq->zap, e);
@@ -553,7 +539,7 @@ const char *proto_zmq_endpoint(const struct proto_transport *t, bool hint)
 static int connect_to(struct end *end, void *socket, const char *endpoint, char kept[PROTO__ENDPOINT_BYTES],
 		      struct err *e)
 {
-	int rc = endpoint_check(endpoint, false, e);
+	int rc = proto__endpoint_check(endpoint, false, e);
 	if (rc != 0)
 		return rc;
 	snprintf(kept, PROTO__ENDPOINT_BYTES, "%s", endpoint);

@@ -29,6 +29,10 @@ unsigned proto__zmq_roles(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYT
 unsigned proto__zmq_admit(struct proto_zmq *zmq, const uint8_t key[PROTO_KEY_BYTES], bool *told);
 size_t proto__zmq_refused(struct proto_zmq *zmq, struct msg_refused_key out[MSG_REFUSED_KEYS_MAX]);
 
+/* "tcp://HOST:PORT"; `wildcard`: to listen at, where the port may be "*". ERR_INVALID. */
+int proto__endpoint_check(const char *endpoint, bool wildcard, struct err *e) MUST_CHECK;
+uint16_t proto__endpoint_port(const char *endpoint); /* 0: it names none */
+
 /* Binds the handler before it returns, so that no server socket is ever bound without one. */
 int proto__zap_start(struct proto_zmq *zmq, struct proto__zap **out, struct err *e) MUST_CHECK;
 void proto__zap_stop(struct proto__zap **zap);

@@ -2,6 +2,7 @@
 #include "tests/unit/proto/zmq_fixture.h"
 
 #include "base/log.h"
+#include "base/process.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -118,6 +119,69 @@ static void a_long_multipart_message_is_dropped(void **state)
 		assert_int_equal(zmq_send(raw, frame, sizeof(frame), ZMQ_SNDMORE), (int)sizeof(frame));
 	assert_int_equal(zmq_send(raw, frame, sizeof(frame), 0), (int)sizeof(frame));
 	wait_count(net, &net->server->counts.undecodable, 1);
+	a_good_peer_is_served(net);
+}
+
+/* A process that sends a message of so many frames of 60,000 bytes, and ends when it was sent or, for all that it
+ * knows, lost. */
+static pid_t long_message_start(const struct net *net, size_t frame_count)
+{
+	static uint8_t frame[60000];
+	const pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid != 0)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	context = zmq_ctx_new();
+	raw_open(net, NULL);
+	for (size_t i = 0; i < frame_count; i++)
+		if (zmq_send(raw, frame, sizeof(frame), i + 1 < frame_count ? ZMQ_SNDMORE : 0) < 0)
+			_exit(1);
+	for (;;)
+		pause();
+}
+
+/* libzmq holds all frames before the last: 300 MB here, and without an end for who does not keep to libzmq. The
+ * connection is cut, again and again, as the peer connects again; others are served. */
+static void a_message_without_an_end_is_cut(void **state)
+{
+	struct net *net = *state;
+	int64_t since = 0;
+	a_good_peer_is_served(net);
+	log_level_set(LOG_WARN);
+	test_log_begin(net->folder);
+	const uint64_t before = process_resident_bytes();
+	const pid_t pid = long_message_start(net, 5000);
+	uint64_t most = 0;
+	while (test_log_count("PROTO-CONNECTION-CUT") == 0 && test_wait(&since)) {
+		const uint64_t now = process_resident_bytes();
+		most = now > most ? now : most;
+		a_good_peer_is_served(net);
+	}
+	for (int i = 0; i < 20; i++)
+		a_good_peer_is_served(net);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	test_log_end();
+	log_level_set(LOG_OFF);
+	assert_true(test_log_count("PROTO-CONNECTION-CUT") > 0);
+	printf("# %.1f MB more while it was sent\n", most > before ? (double)(most - before) / 1e6 : 0.0);
+	if (most > before + ((uint64_t)160 << 20))
+		fail_msg("%.1f MB more", (double)(most - before) / 1e6);
+}
+
+/* What is whole is read, however much of it comes by one connection. */
+static void much_traffic_is_no_long_message(void **state)
+{
+	struct net *net = *state;
+	static uint8_t bulk[MSG_BULK_BYTES_MAX];
+	struct msg chunk = { .type = MSG_CHUNK, .request_id = 1, .u.chunk = { .data = { bulk, sizeof(bulk) } } };
+	struct msg_received *got = NULL;
+	for (int i = 0; i < 600; i++) { /* 39 MB */
+		assert_int_equal(test_send(net->client, 0, &chunk, SOON_MS), 0);
+		assert_int_equal(test_receive(net->server, &got, SOON_MS), 0);
+		msg_free(&got);
+	}
 	a_good_peer_is_served(net);
 }
 
@@ -304,6 +368,8 @@ int main(void)
 		NET(a_flood_of_junk_leaves_turns),
 		NET(an_oversized_frame_ends_only_its_connection),
 		NET(a_long_multipart_message_is_dropped),
+		NET(a_message_without_an_end_is_cut),
+		NET(much_traffic_is_no_long_message),
 		NET(slow_handshakes_hold_nobody_up),
 		NET(descriptors_that_run_out_end_nothing),
 		NET(another_version_is_told_so),
