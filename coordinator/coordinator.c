@@ -118,6 +118,7 @@ int coordinator_new(const struct coordinator_config *config, const struct env *e
 	c->store = store;
 	c->transport = transport;
 	c->merge_job = merge_job;
+	coordinator__collect_init(c);
 	c->submits = fault_calloc(SUBMITS_PENDING_MAX, sizeof(struct msg_received *));
 	rng_init(&c->rng, config->seed);
 	if (copy_config(c, config) != 0 || c->submits == NULL)
@@ -147,6 +148,7 @@ void coordinator_destroy(struct coordinator **coordinator)
 	pool_destroy(&c->background);
 	coordinator__merge_job_stop(c);
 	coordinator__store_work_free(c);
+	coordinator__collect_end(&c->collecting.work);
 	coordinator__heal_free(c);
 	buf_free(&c->scrub.bad);
 	store_abort(&c->txn);
@@ -307,6 +309,7 @@ void coordinator_tick(struct coordinator *coordinator)
 	if (c->failure.code == 0) {
 		coordinator__heal_advance(c);
 		coordinator__scrub_advance(c);
+		coordinator__collect_advance(c);
 	}
 	(void)pool_poll(c->background);
 	coordinator__store_work_poll(c);

@@ -26,6 +26,7 @@ struct coordinator_config {
 	uint32_t merge_loss_points; /* 2: merged more than this many points below its inputs is not served by default */
 	uint32_t store_threads;     /* 1; 0: copies of the store are made by the tick that begins them, and what a
 				       thread checks by the loop's (tests) */
+	uint64_t keep_versions;     /* once an hour the blobs of all but the newest so many are given back; 0: never */
 	uint64_t scrub_bytes_per_s; /* chunks are read again at this pace, to find what the disk changed; 0: never */
 	uint64_t space_reserve_bytes; /* refuse writes below this much free disk */
 	uint64_t seed;

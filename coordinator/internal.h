@@ -12,6 +12,7 @@
 #include "base/record.h"
 #include "base/rng.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/upkeep.h"
 
 #include <limits.h>
 
@@ -149,35 +150,6 @@ struct merge_run {
 	size_t seq_count;
 };
 
-struct heal { /* chunks that the disk changed and that are looked for */
-	struct heal_item {
-		struct hash hash;
-		uint32_t rounds; /* in which nobody gave it */
-	} * items;               /* room for MSG_HASHES_MAX, or NULL */
-	size_t count;
-	size_t round_next; /* place of the peer that is asked next */
-	uint64_t asked_route;
-	size_t given;   /* by the one that was asked last */
-	int64_t ask_ms; /* monotonic */
-	bool changed, searching;
-	struct buf text; /* what is lost and what to do, for people; empty: nothing */
-	uint64_t found_count, healed_count;
-};
-
-struct scrub {
-	struct pool_job job; /* first: the pool gives it back */
-	struct coordinator *coordinator;
-	bool running; /* what follows is the job's until it is done */
-	struct store *store;
-	struct store_scrub walk;
-	struct buf bad;
-	struct err error;
-	int code;
-	uint64_t step_bytes;
-	uint64_t byte_count, pass_count; /* since the start; the loop's */
-	int64_t next_ms;
-};
-
 struct coordinator {
 	struct coordinator_config config;
 	char *data_folder, *family, *tensor_format;
@@ -263,6 +235,7 @@ struct coordinator {
 	struct pool *background; /* reads of the store that take long, and checks */
 	struct heal heal;
 	struct scrub scrub;
+	struct collecting collecting;
 	struct store_work *store_work;                 /* the last that was asked for; NULL: none */
 	struct store_work *store_past[STORE_PAST_MAX]; /* done before it, newest first: who asked may ask again */
 	struct rng rng;
@@ -574,41 +547,6 @@ void coordinator__recv_version_list(struct coordinator *c, const struct msg_rece
 void coordinator__recv_node_status(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_merge_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *received);
-/* --- collect.c: gives back chunks. Versions but the newest `keep_versions` (0: all) lose their blobs. A step is a part
- * of it that the loop has time for; adds to *total, `more` until all is gone. After an error, ERR_AGAIN too, it is to
- * be ended. */
-struct collection {
-	struct store_collect *store;
-	uint64_t listed, from;          /* versions that were looked at; those from here on stay */
-	uint8_t actor[PROTO_KEY_BYTES]; /* who asked */
-	bool given_up;                  /* the ledger says so of those before, or there are none */
-};
-int coordinator__collect_begin(struct coordinator *c, uint64_t keep_versions, const uint8_t *actor,
-			       struct collection *out, struct err *e) MUST_CHECK;
-int coordinator__collect_step(struct coordinator *c, struct collection *collection, struct store_collect_tally *total,
-			      struct err *e) MUST_CHECK;
-void coordinator__collect_end(struct collection *collection);
-/* --- needed.c: the blobs of a manifest, its own first, appended as struct hash, also where it cannot be read. */
-int coordinator__manifest_roots(struct store *store, const struct hash *root, struct buf *roots,
-				struct err *e) MUST_CHECK;
-/* --- heal.c: chunks whose bytes do not match their hash. */
-int coordinator__heal_load(struct coordinator *c, struct err *e) MUST_CHECK;
-/* Sets them apart, those that are damaged, and has them fetched anew. `by`: what found them, for the log. */
-void coordinator__rot_found(struct coordinator *c, const struct hash *hashes, size_t count, const char *by);
-/* The same for what is damaged of a blob; false: nothing was, or it was known. */
-bool coordinator__blob_suspect(struct coordinator *c, const struct hash *root);
-/* store_blob_get, and what it finds damaged is set apart. */
-int coordinator__blob_get(struct coordinator *c, const struct hash *root, size_t byte_limit, struct buf *out,
-			  struct err *e) MUST_CHECK;
-bool coordinator__heal_wants(const struct coordinator *c, const struct hash *hash);
-bool coordinator__heal_waits(const struct coordinator *c, const struct hash *hash); /* and it is not lost yet */
-void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, const uint8_t *by);
-void coordinator__heal_refused(struct coordinator *c, uint64_t route); /* this peer has not got it */
-void coordinator__heal_advance(struct coordinator *c);
-void coordinator__heal_count(const struct coordinator *c, size_t *wanted, size_t *lost);
-void coordinator__heal_free(struct coordinator *c);
-/* --- scrub.c */
-void coordinator__scrub_advance(struct coordinator *c);
 /* --- recv_store.c */
 void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__store_work_poll(struct coordinator *c);

@@ -30,6 +30,7 @@ void coordinator__recv_get_manifest(struct coordinator *c, const struct msg_rece
 	store_abort(&txn);
 	reply->code = rc;
 	if (rc == 0) {
+		coordinator__collect_asked(c, rec.version);
 		reply->version = rec.version;
 		reply->root = rec.root;
 		reply->content = rec.content;

@@ -47,11 +47,8 @@ static void collect_advance(struct coordinator *c, struct store_work *work)
 		coordinator__collect_end(&work->collection);
 	if (work->code == ERR_IO)
 		coordinator__fail(c, &work->error);
-	else if (work->code != 0)
-		log_event(LOG_WARN, "COORDINATOR-COLLECT-STOPPED", LOGF_S("reason", work->error.text));
 	else if (work->done)
-		log_event(LOG_INFO, "COORDINATOR-COLLECTED", LOGF_U("chunks", work->collected.chunk_count),
-			  LOGF_U("bytes", work->collected.byte_count), LOGF_U("kept", work->collected.kept_count));
+		coordinator__collect_log(&work->collected, work->code, &work->error);
 }
 
 void coordinator__store_work_poll(struct coordinator *c)
@@ -161,7 +158,7 @@ static void status_fill(const struct store_work *work, struct msg_store_status *
 	out->chunk_count = work->tally.chunk_count + work->collected.chunk_count;
 	out->byte_count = work->tally.byte_count + work->collected.byte_count;
 	out->bad_count = work->tally.bad_count;
-	out->text = coordinator__text(work->error.text);
+	out->text = coordinator__text(work->code != 0 ? work->error.text : work->collection.note);
 }
 
 void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received)

@@ -146,12 +146,15 @@ static int collected_print(struct cli *cli, const struct msg_store_status *s)
 			 "%" PRIu64 " chunk%s, %" PRIu64
 			 " bytes given back: later chunks take their place, the file stays as large as it is",
 			 s->chunk_count, cli_plural(s->chunk_count), s->byte_count);
+		if (s->text.len > 0)
+			cli_line(stdout, "%.*s", (int)s->text.len, s->text.text);
 		return CLI_OK;
 	}
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
 	json_w_member_uint(&w, "chunks", s->chunk_count);
 	json_w_member_uint(&w, "chunk_bytes", s->byte_count);
+	json_w_member_strn(&w, "note", s->text.text, s->text.len);
 	json_w_close(&w);
 	return cli_emit(cli, &text);
 }

@@ -53,6 +53,8 @@ static const struct conf_item items[] = {
 	  "A lease with edits to train ends after this time without any advance, heartbeat or not; 0: never." },
 	{ "store.reserve_bytes", NULL, CONF_INT, AT(space_reserve_bytes), "67108864", 0, 1e15, NULL, SERVER, "bytes",
 	  "Below this much free disk, submits are refused until there is more." },
+	{ "store.keep_versions", NULL, CONF_INT, AT(keep_versions), "0", 0, 4e9, NULL, SERVER, "versions",
+	  "Once an hour the coordinator does what `amend store gc --keep` does with this number; 0: never." },
 	{ "store.scrub_bytes", NULL, CONF_INT, AT(scrub_bytes), "4194304", 0, 4e9, NULL, SERVER, "bytes/s",
 	  "Chunks are read again at this pace, to find what the disk has changed; 0: never." },
 	{ "seed", NULL, CONF_INT, AT(seed), "1", 0, 9e15, NULL, SERVER | DAEMON_CLI, "", "Seed of all training." },

@@ -1,0 +1,92 @@
+/* upkeep.h (inside coordinator/): what keeps the store whole and small: damaged chunks are found (scrub.c), set apart
+ * and fetched anew (heal.c), and what nothing needs is given back (collect.c; needed.c says what is). */
+#ifndef AMEND_COORDINATOR_UPKEEP_H
+#define AMEND_COORDINATOR_UPKEEP_H
+
+#include "base/pool.h"
+#include "coordinator/coordinator.h"
+
+struct heal { /* chunks that the disk changed and that are looked for */
+	struct heal_item {
+		struct hash hash;
+		uint32_t rounds; /* in which nobody gave it */
+	} * items;               /* room for MSG_HASHES_MAX, or NULL */
+	size_t count;
+	size_t round_next; /* place of the peer that is asked next */
+	uint64_t asked_route;
+	size_t given;   /* by the one that was asked last */
+	int64_t ask_ms; /* monotonic */
+	bool changed, searching;
+	struct buf text; /* what is lost and what to do, for people; empty: nothing */
+	uint64_t found_count, healed_count;
+};
+
+struct collection { /* one that is under way */
+	struct store_collect *store;
+	uint64_t listed, from;          /* versions that were looked at; those from here on stay */
+	uint8_t actor[PROTO_KEY_BYTES]; /* who asked */
+	bool given_up;                  /* the ledger says so of those before, or there are none */
+	char note[STORE_REASON_BYTES];  /* which stay besides, as they are in use; "": none */
+};
+
+struct collecting {
+	/* The lowest versions whose manifest somebody has asked for, in the last one or two times STORE_GRACE_MS;
+	 * UINT64_MAX: none. */
+	uint64_t asked_young, asked_old;
+	int64_t turned_ms; /* monotonic */
+	/* What the coordinator does by itself (store.keep_versions). */
+	bool running;
+	int64_t next_ms;
+	struct collection work;
+	struct store_collect_tally tally;
+};
+
+struct scrub {
+	struct pool_job job; /* first: the pool gives it back */
+	struct coordinator *coordinator;
+	bool running; /* what follows is the job's until it is done */
+	struct store *store;
+	struct store_scrub walk;
+	struct buf bad;
+	struct err error;
+	int code;
+	uint64_t step_bytes;
+	uint64_t byte_count, pass_count; /* since the start; the loop's */
+	int64_t next_ms;
+};
+
+/* --- collect.c: gives back chunks. Versions but the newest `keep_versions` (0: all) lose their blobs, but for those
+ * that are in use. A step is a part of it that the loop has time for; adds to *total, `more` until all is gone. After
+ * an error, ERR_AGAIN too, it is to be ended. `actor`: NULL, this coordinator. */
+int coordinator__collect_begin(struct coordinator *c, uint64_t keep_versions, const uint8_t *actor,
+			       struct collection *out, struct err *e) MUST_CHECK;
+int coordinator__collect_step(struct coordinator *c, struct collection *collection, struct store_collect_tally *total,
+			      struct err *e) MUST_CHECK;
+void coordinator__collect_end(struct collection *collection);
+void coordinator__collect_asked(struct coordinator *c, uint64_t version); /* somebody is about to fetch it */
+void coordinator__collect_log(const struct store_collect_tally *tally, int code, const struct err *e);
+void coordinator__collect_advance(struct coordinator *c); /* what it does by itself */
+void coordinator__collect_init(struct coordinator *c);
+/* --- needed.c: the blobs of a manifest, its own first, appended as struct hash, also where it cannot be read. */
+int coordinator__manifest_roots(struct store *store, const struct hash *root, struct buf *roots,
+				struct err *e) MUST_CHECK;
+/* --- heal.c: chunks whose bytes do not match their hash. */
+int coordinator__heal_load(struct coordinator *c, struct err *e) MUST_CHECK;
+/* Sets them apart, those that are damaged, and has them fetched anew. `by`: what found them, for the log. */
+void coordinator__rot_found(struct coordinator *c, const struct hash *hashes, size_t count, const char *by);
+/* The same for what is damaged of a blob; false: nothing was, or it was known. */
+bool coordinator__blob_suspect(struct coordinator *c, const struct hash *root);
+/* store_blob_get, and what it finds damaged is set apart. */
+int coordinator__blob_get(struct coordinator *c, const struct hash *root, size_t byte_limit, struct buf *out,
+			  struct err *e) MUST_CHECK;
+bool coordinator__heal_wants(const struct coordinator *c, const struct hash *hash);
+bool coordinator__heal_waits(const struct coordinator *c, const struct hash *hash); /* and it is not lost yet */
+void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, const uint8_t *by);
+void coordinator__heal_refused(struct coordinator *c, uint64_t route); /* this peer has not got it */
+void coordinator__heal_advance(struct coordinator *c);
+void coordinator__heal_count(const struct coordinator *c, size_t *wanted, size_t *lost);
+void coordinator__heal_free(struct coordinator *c);
+/* --- scrub.c */
+void coordinator__scrub_advance(struct coordinator *c);
+
+#endif
