@@ -365,10 +365,10 @@ int store_restore(struct store *backup, const char *folder, struct store_backup_
  * an upload has no root yet. All by the thread that writes the blobs and the ledger. Before each slice `keep` is to
  * have been given every root that the ledger names by then; it reads a root once, and what it was given stays needed
  * until the end. A slice deletes at most `chunk_max`, looks at 32 times as many, and goes on behind the one before:
- * `more` says that it is not the last, with which goes what is set apart and not needed. The pages are used again for later chunks; the file does not become smaller.
- * ERR_AGAIN (of new and slice): a backup is running, the store was opened less than STORE_GRACE_MS ago, or more than a
- * million chunks came lately; ERR_CORRUPT (of keep): a root's own chunk is damaged or missing, so that nobody knows
- * what it reaches. */
+ * `more` says that it is not the last, with which goes what is set apart and not needed. The pages are used again for
+ * later chunks; the file does not become smaller. ERR_AGAIN (of new and slice): a backup is running, the store was
+ * opened less than STORE_GRACE_MS ago, or more than a million chunks came lately; ERR_CORRUPT (of keep): a root's own
+ * chunk is damaged or missing, so that nobody knows what it reaches. */
 #define STORE_GRACE_MS 600000
 struct store_collect;
 struct store_collect_tally {
