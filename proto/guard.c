@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #define DESCRIPTORS_MAX 131072 /* connections with higher ones are not looked after */
 #define LOOK_MS         100    /* between two looks, ... */
@@ -37,6 +38,7 @@ struct proto__guard {
 	pthread_cond_t changed;
 	bool stop;
 	uint16_t ports[2];
+	DIR *descriptors;               /* held open: there may be none left for it later */
 	struct connection *connections; /* by descriptor; the thread's */
 	_Atomic uint8_t *seen;
 	int64_t idle_ms; /* when idle bytes were forgiven last */
@@ -145,15 +147,13 @@ static int64_t look_all(struct proto__guard *g)
 		look.idle_bytes = (uint64_t)(now - g->idle_ms) * IDLE_BYTES_S / 1000;
 		g->idle_ms = now;
 	}
-	DIR *folder = opendir("/proc/self/fd");
-	for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+	rewinddir(g->descriptors);
+	for (struct dirent *entry; (entry = readdir(g->descriptors)) != NULL;) {
 		char *end;
 		const long fd = strtol(entry->d_name, &end, 10);
 		if (end != entry->d_name && *end == '\0' && fd < DESCRIPTORS_MAX)
 			connection_look(g, (int)fd, &look);
 	}
-	if (folder != NULL)
-		closedir(folder);
 	if (look.unread_all > PROTO__UNREAD_ALL_MAX && look.fd_most >= 0)
 		cut(g, look.fd_most, look.unread_most);
 	return look.unread_all > SOON_BYTES ? LOOK_SOON_MS : LOOK_MS + (int64_t)(look.count / PER_MS);
@@ -177,9 +177,35 @@ static void *run(void *context)
 static void guard_free(struct proto__guard *g)
 {
 	sync_fini(&g->lock, &g->changed);
+	if (g->descriptors != NULL)
+		closedir(g->descriptors);
 	free(g->connections);
 	free((void *)g->seen);
 	free(g);
+}
+
+static int guard_fill(struct proto__guard *g, struct err *e)
+{
+	g->connections = fault_calloc(DESCRIPTORS_MAX, sizeof(*g->connections));
+	g->seen = fault_calloc(DESCRIPTORS_MAX, sizeof(*g->seen));
+	if (g->connections == NULL || g->seen == NULL)
+		return err_set(e, ERR_NOMEM, "watching connections: out of memory");
+	g->descriptors = opendir("/proc/self/fd");
+	return g->descriptors != NULL ? 0 : err_errno(e, ERR_IO, errno, "watching connections: /proc/self/fd");
+}
+
+/* Linux from 4.12 on tells all that is asked here; some that stand in for one do not. */
+static void kernel_try(void)
+{
+	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = 0, received;
+	socklen_t len = sizeof(cookie);
+	if (fd < 0)
+		return;
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) != 0 || !received_of(fd, &received))
+		log_event(LOG_WARN, "PROTO-CONNECTIONS-UNWATCHED",
+			  LOGF_S("why", "this kernel does not tell what came on a connection: set a memory limit"));
+	close(fd);
 }
 
 int proto__guard_start(const uint16_t ports[2], struct proto__guard **out, struct err *e)
@@ -191,11 +217,8 @@ int proto__guard_start(const uint16_t ports[2], struct proto__guard **out, struc
 	}
 	memcpy(g->ports, ports, sizeof(g->ports));
 	g->idle_ms = now_ms();
-	g->connections = fault_calloc(DESCRIPTORS_MAX, sizeof(*g->connections));
-	g->seen = fault_calloc(DESCRIPTORS_MAX, sizeof(*g->seen));
-	int rc = g->connections != NULL && g->seen != NULL
-			 ? 0
-			 : err_set(e, ERR_NOMEM, "watching connections: out of memory");
+	kernel_try();
+	int rc = guard_fill(g, e);
 	int errnum = rc == 0 ? pthread_create(&g->thread, NULL, run, g) : 0;
 	if (errnum != 0)
 		rc = err_errno(e, ERR_EXTERNAL, errnum, "watching connections: thread");

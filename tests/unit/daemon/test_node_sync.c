@@ -267,6 +267,34 @@ static void a_damaged_chunk_is_fetched_again(void **state)
 	assert_int_equal(f->chunks, 1);
 }
 
+/* The coordinator's disk has changed what this node has. */
+static void gives_what_the_coordinator_needs(void **state)
+{
+	struct node_fixture *f = *state;
+	struct published *p = node_publish(f, 1, false);
+	const struct hash hashes[] = { { { 1 } }, p->delta_root };
+	struct msg need = { .type = MSG_NEED, .u.hashes = { hashes, 2 } };
+	struct msg_received *received = NULL;
+	struct buf chunk = BUF_INIT;
+	node_start(f, 4);
+	node_until_live(f, 1);
+	node_script_send(f, &need, NULL);
+	while (f->client->ops->recv(f->client, &received, &f->e) == 0) {
+		node_sync_receive(f->sync, &received);
+		msg_free(&received);
+	}
+	while (f->server->ops->recv(f->server, &received, &f->e) == 0 && received->msg.type != MSG_CHUNK)
+		msg_free(&received);
+	assert_non_null(received);
+	assert_ok(&f->e, store_chunk_get(f->source, &p->delta_root, &chunk, &f->e));
+	assert_int_equal(received->msg.u.chunk.code, 0);
+	assert_true(hash_equal(&received->msg.u.chunk.hash, &p->delta_root));
+	assert_int_equal(received->msg.u.chunk.data.len, chunk.len);
+	assert_memory_equal(received->msg.u.chunk.data.bytes, chunk.data, chunk.len);
+	msg_free(&received);
+	buf_free(&chunk);
+}
+
 static void another_cluster_starts_anew(void **state)
 {
 	struct node_fixture *f = *state;
@@ -332,6 +360,7 @@ int main(void)
 		T(a_bad_version_gives_way),
 		T(pinned_versions_are_loaded_on_demand),
 		T(a_damaged_chunk_is_fetched_again),
+		T(gives_what_the_coordinator_needs),
 		T(another_cluster_starts_anew),
 		T(another_cluster_forgets_what_was_pinned),
 	};
