@@ -1,8 +1,8 @@
 /* collect.c: gives back the chunks that nothing needs any more. What is needed: the blobs of the versions that are
- * kept, and of every shard and merge as the ledger has them; store/collect.c adds what was uploaded lately. Step by
- * step, on the loop's thread: first the versions, each of which is read once as it never changes, then the ledger's
- * word that old ones are given up, then slices of what goes, each with what the ledger names by then: between two of
- * them anything may become needed again. */
+ * kept, of the candidate, and of every shard and merge as the ledger has them; store/collect.c adds what was uploaded
+ * lately. Step by step, on the loop's thread: first the versions, each of which is read once as it never changes, then
+ * the ledger's word that old ones are given up, then slices of what goes, each with what the ledger names by then:
+ * between two of them anything may become needed again. */
 #include "coordinator/internal.h"
 
 #include <inttypes.h>
@@ -66,6 +66,8 @@ static int ledger_keep(struct coordinator *c, struct collection *collection, str
 	if (rc == 0)
 		rc = store_ledger_roots(txn, &roots, e);
 	store_abort(&txn);
+	if (rc == 0 && c->candidate.sm.state != CANDIDATE_NONE)
+		rc = manifest_add(c, &c->candidate.rec, &roots, e); /* shards may have gone on since */
 	if (rc == 0)
 		rc = roots_keep(collection, &roots, e);
 	buf_free(&roots);

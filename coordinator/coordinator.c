@@ -160,6 +160,7 @@ void coordinator_destroy(struct coordinator **coordinator)
 	free(c->shards);
 	free(c->submits);
 	free(c->unserved);
+	coordinator__candidate_free(&c->candidate);
 	free(c->dues);
 	free(c->merges);
 	free(c->merge.seqs);
@@ -246,6 +247,9 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 	case MSG_PUBLISH:
 		coordinator__recv_publish(c, r);
 		break;
+	case MSG_CANDIDATE:
+		coordinator__recv_candidate(c, r);
+		break;
 	case MSG_KEY_LIST:
 		coordinator__recv_key_list(c, r);
 		break;
@@ -269,7 +273,8 @@ void coordinator_receive(struct coordinator *coordinator, struct msg_received **
 	dispatch(coordinator, received);
 	/* What else may set something moving does so itself (a group commit) or waits for the tick. */
 	if (type == MSG_HELLO || type == MSG_WANT || type == MSG_SHARD_COMMIT || type == MSG_RELEASE ||
-	    type == MSG_MERGE_RUN || type == MSG_REVOKE || type == MSG_KEY_CHANGE)
+	    type == MSG_MERGE_RUN || type == MSG_REVOKE || type == MSG_KEY_CHANGE || type == MSG_GATE_RESULT ||
+	    type == MSG_PUBLISH)
 		coordinator__advance(coordinator);
 }
 
@@ -280,6 +285,7 @@ void coordinator__advance(struct coordinator *c)
 	coordinator__leases_advance(c);
 	for (size_t i = 0; i < c->shard_count && c->failure.code == 0 && !coordinator__write_held(c); i++)
 		coordinator__shard_pump(c, c->shards[i]);
+	coordinator__candidate_advance(c);
 }
 
 void coordinator_tick(struct coordinator *coordinator)

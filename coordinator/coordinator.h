@@ -39,6 +39,7 @@ struct coordinator_config {
 	const char *family, *tensor_format; /* "amend" or "paper", "blk.%u.ffn_down.weight" */
 	struct msg_bytes settings;          /* of family `paper`: handed to workers as they are; copied */
 	struct hash calibration; /* of the file that workers must be started with; zero: any, but all the same */
+	bool approve;            /* a version with new edits waits until a second administrator's key has approved it */
 	bool replay;             /* family `paper`: a new shard is given edits of earlier memories (L_memo) */
 	enum merge_operator merge_operator; /* and, for those that take finished deltas: */
 	double merge_density;               /* 0: the default */

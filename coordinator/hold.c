@@ -1,5 +1,6 @@
 /* hold.c: what stands between a commit and its version: a pause, which an administrator's rollback begins and a resume
- * ends. Edits are accepted and trained meanwhile; they have no version until the next one is published. */
+ * ends, or a gate (candidate.c). Edits are accepted and trained meanwhile; they have no version until one that holds
+ * them is published. */
 #include "coordinator/internal.h"
 
 #include "base/arena.h"
@@ -16,7 +17,7 @@
 
 bool coordinator__publish_held(const struct coordinator *c)
 {
-	return c->publishing.paused;
+	return c->publishing.paused || coordinator__gated(c);
 }
 
 static size_t waiting_count(const struct coordinator *c)
@@ -31,9 +32,10 @@ void coordinator__held_text(const struct coordinator *c, char *out, size_t out_b
 {
 	const struct publishing *p = &c->publishing;
 	char key[65], time[ENV_TIME_BYTES];
-	out[0] = '\0';
-	if (!p->paused)
+	if (!p->paused) {
+		coordinator__candidate_text(c, out, out_bytes);
 		return;
+	}
 	proto_key_hex(p->paused_by, key);
 	env_time_format(p->paused_ms, time);
 	size_t n = waiting_count(c);
@@ -101,16 +103,26 @@ static int edit_release(struct coordinator *c, uint64_t seq, uint64_t version, s
 	return store_edit_put(c->txn, &edit, e);
 }
 
-int coordinator__held_release(struct coordinator *c, uint64_t version, struct err *e)
+static bool edit_goes(const struct unserved *edit, const struct candidate *only)
+{
+	return edit->version == 0 && (only == NULL || coordinator__seqs_hold(&only->seqs, edit->seq));
+}
+
+static bool merge_goes(const struct store_merge *merge, const struct candidate *only)
+{
+	return merge->version == 0 && (only == NULL || coordinator__seqs_hold(&only->merges, merge->id));
+}
+
+int coordinator__held_release(struct coordinator *c, uint64_t version, const struct candidate *only, struct err *e)
 {
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < c->unserved_count; i++) {
-		if (c->unserved[i].version == 0)
+		if (edit_goes(&c->unserved[i], only))
 			rc = edit_release(c, c->unserved[i].seq, version, e);
 	}
 	for (size_t i = 0; rc == 0 && i < c->merge_count; i++) {
 		struct store_merge merge = c->merges[i];
-		if (merge.version != 0)
+		if (!merge_goes(&merge, only))
 			continue;
 		merge.version = version;
 		rc = store_merge_put(c->txn, &merge, e);
@@ -118,14 +130,14 @@ int coordinator__held_release(struct coordinator *c, uint64_t version, struct er
 	return rc;
 }
 
-void coordinator__held_released(struct coordinator *c, uint64_t version)
+void coordinator__held_released(struct coordinator *c, uint64_t version, const struct candidate *only)
 {
 	for (size_t i = 0; i < c->unserved_count; i++) {
-		if (c->unserved[i].version == 0)
+		if (edit_goes(&c->unserved[i], only))
 			c->unserved[i].version = version;
 	}
 	for (size_t i = 0; i < c->merge_count; i++) {
-		if (c->merges[i].version == 0)
+		if (merge_goes(&c->merges[i], only))
 			c->merges[i].version = version;
 	}
 }
@@ -135,12 +147,16 @@ static bool holds(const uint64_t *seqs, size_t count, uint64_t seq)
 	return count > 0 && bsearch(&seq, seqs, count, sizeof *seqs, order_u64) != NULL;
 }
 
+bool coordinator__seqs_hold(const struct buf *seqs, uint64_t seq)
+{
+	return holds((const void *)seqs->data, seqs->len / sizeof seq, seq);
+}
+
 void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, uint64_t version)
 {
-	const uint64_t *list = (const void *)seqs->data;
 	for (size_t i = 0; i < c->unserved_count; i++) {
 		struct unserved *waiting = &c->unserved[i];
-		if (!holds(list, seqs->len / sizeof *list, waiting->seq))
+		if (!coordinator__seqs_hold(seqs, waiting->seq))
 			waiting->version = 0;
 		else if (waiting->version == 0)
 			waiting->version = version;
@@ -171,19 +187,40 @@ static int live_list(const struct proto_manifest *m, struct buf *seqs, struct er
 	return 0;
 }
 
+int coordinator__manifest_read(struct coordinator *c, const struct hash *root, struct arena **arena,
+			       struct proto_manifest *out, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	*arena = NULL;
+	int rc = coordinator__blob_get(c, root, PROTO_MANIFEST_BYTES_MAX, &bytes, e);
+	if (rc == 0)
+		rc = arena_new(ARENA_STEP, 0, arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+	if (rc == 0)
+		rc = proto_manifest_decode(bytes.data, bytes.len, *arena, out, e);
+	buf_free(&bytes);
+	return rc;
+}
+
 int coordinator__manifest_seqs(struct coordinator *c, const struct hash *root, struct buf *seqs, struct err *e)
 {
 	struct proto_manifest manifest;
 	struct arena *arena = NULL;
-	struct buf bytes = BUF_INIT;
-	int rc = coordinator__blob_get(c, root, PROTO_MANIFEST_BYTES_MAX, &bytes, e);
-	if (rc == 0)
-		rc = arena_new(ARENA_STEP, 0, &arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
-	if (rc == 0)
-		rc = proto_manifest_decode(bytes.data, bytes.len, arena, &manifest, e);
+	int rc = coordinator__manifest_read(c, root, &arena, &manifest, e);
 	if (rc == 0)
 		rc = live_list(&manifest, seqs, e);
 	arena_destroy(&arena);
-	buf_free(&bytes);
 	return rc;
+}
+
+int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	struct store_version newest;
+	if (c->version == 0)
+		return 0;
+	int rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = store_version_get(txn, c->version, &newest, e);
+	store_abort(&txn);
+	return rc == 0 ? coordinator__manifest_seqs(c, &newest.root, seqs, e) : rc;
 }

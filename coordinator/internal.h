@@ -124,13 +124,27 @@ struct due {           /* an edit whose time will come, to begin or to end */
 	bool begins;
 };
 
-/* Between a commit and its version. What memory holds and no version does is published by a resume. */
+/* Between a commit and its version: a pause, or a gate. */
 struct publishing {
 	bool paused;
-	bool unpublished;  /* a commit or a revocation was kept while something held its version back */
+	bool unpublished;  /* memory holds what neither a version nor the candidate does */
 	int64_t paused_ms; /* wall clock */
 	uint8_t paused_by[STORE_KEY_BYTES];
 	char reason[STORE_REASON_BYTES]; /* why it is paused */
+};
+
+/* What becomes the next version unless a gate refuses it: at most one. none → waiting, for approval → none, published
+ * or made anew; or refused → none, made anew when there is something new. */
+enum candidate_state { CANDIDATE_NONE, CANDIDATE_WAITING, CANDIDATE_REFUSED, CANDIDATE_STATE_COUNT };
+extern const struct sm_table coordinator__candidate_states;
+struct candidate {
+	struct sm sm;
+	struct store_version rec; /* as it is to be published; its time is when it was made */
+	struct buf seqs, merges;  /* uint64_t, ascending: the edits that it serves, and the merges of its memories */
+	int64_t since_ms;         /* wall clock: in this state */
+	uint8_t refused_by[STORE_KEY_BYTES];
+	char reason[STORE_REASON_BYTES]; /* why it is refused */
+	bool look;                       /* something that it serves may have ended since it was made */
 };
 
 struct merge_run {
@@ -205,6 +219,7 @@ struct coordinator {
 	uint64_t version; /* newest published */
 	struct hash version_content;
 	struct publishing publishing;
+	struct candidate candidate;
 	struct {
 		uint64_t request_id;
 		uint8_t key[PROTO_KEY_BYTES];
@@ -416,6 +431,14 @@ void coordinator__due_advance(struct coordinator *c);
  * held `out` has the version 0, and the two below only note that there is something to publish. */
 int coordinator__publish_prepare(struct coordinator *c, const struct store_merge *merged, const char *note,
 				 struct store_version *out, struct err *e) MUST_CHECK;
+/* The same where something is only taken back. A gate does not hold that: what the newest version serves and people or
+ * time have ended leaves it, and what waits goes on waiting. */
+int coordinator__publish_removal(struct coordinator *c, const char *note, struct store_version *out,
+				 struct err *e) MUST_CHECK;
+/* For a candidate: the manifest of what is in memory. *differs: from the newest version in more than number and time,
+ * or else no blob is stored. */
+int coordinator__publish_draft(struct coordinator *c, struct store_version *out, bool *differs,
+			       struct err *e) MUST_CHECK;
 int coordinator__publish_put(struct coordinator *c, struct store_version *publish,
 			     struct err *e) MUST_CHECK;                                     /* in c->txn */
 void coordinator__publish_done(struct coordinator *c, const struct store_version *publish); /* after the commit: hint */
@@ -424,6 +447,7 @@ struct publish_cause { /* what the version's event says of it */
 	const uint8_t *actor;
 	uint64_t rollback_to; /* 0: none */
 	struct msg_text reason;
+	bool approved; /* by the actor */
 };
 int coordinator__version_put(struct coordinator *c, struct store_version *rec, const struct publish_cause *cause,
 			     struct err *e) MUST_CHECK; /* `cause`: NULL, this coordinator's own doing */
@@ -443,15 +467,45 @@ int coordinator__unpublished_put(struct coordinator *c, struct err *e) MUST_CHEC
 void coordinator__unpublished_advance(struct coordinator *c);
 int coordinator__publishing_put(struct coordinator *c, const struct publishing *publishing,
 				struct err *e) MUST_CHECK; /* in c->txn */
-/* In c->txn: edits and merges that have no version yet get this one, which holds all that memory does. */
-int coordinator__held_release(struct coordinator *c, uint64_t version, struct err *e) MUST_CHECK;
-void coordinator__held_released(struct coordinator *c, uint64_t version); /* after the commit */
+/* In c->txn: edits and merges that have no version yet get this one: all, or those that a candidate holds. */
+int coordinator__held_release(struct coordinator *c, uint64_t version, const struct candidate *only,
+			      struct err *e) MUST_CHECK;
+void coordinator__held_released(struct coordinator *c, uint64_t version,
+				const struct candidate *only); /* after the commit */
+/* A manifest of the store, in *arena, which the caller destroys, also after an error. */
+int coordinator__manifest_read(struct coordinator *c, const struct hash *root, struct arena **arena,
+			       struct proto_manifest *out, struct err *e) MUST_CHECK;
 /* The edits of a manifest that its tombstones leave, ascending, appended as uint64_t. */
 int coordinator__manifest_seqs(struct coordinator *c, const struct hash *root, struct buf *seqs,
 			       struct err *e) MUST_CHECK;
+bool coordinator__seqs_hold(const struct buf *seqs, uint64_t seq); /* ascending */
+/* Those that the newest version serves, appended; none without a version. */
+int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err *e) MUST_CHECK;
 /* `version`, the newest, holds the edits `seqs` (ascending): of those that wait to be served the others are in no
  * version that counts. */
 void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, uint64_t version);
+
+/* --- candidate.c */
+bool coordinator__gated(const struct coordinator *c); /* versions go through a gate, by the configuration */
+int coordinator__candidate_load(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
+void coordinator__candidate_free(struct candidate *candidate);
+/* Makes one when there is something to publish, and drops one that is out of date. */
+void coordinator__candidate_advance(struct coordinator *c);
+int coordinator__candidate_put(struct coordinator *c, const struct candidate *candidate,
+			       struct err *e) MUST_CHECK; /* in c->txn; NULL: there is none */
+/* After a commit that has put NULL. What it held waits for the next one, unless it was published. */
+void coordinator__candidate_end(struct coordinator *c, bool published);
+/* What it serves beside the newest version, and what the newest does beside it; appended, ascending. */
+int coordinator__candidate_changes(struct coordinator *c, struct buf *added, struct buf *removed,
+				   struct err *e) MUST_CHECK;
+/* Why it is not published yet, for people; "": there is none. */
+void coordinator__candidate_text(const struct coordinator *c, char *out, size_t out_bytes);
+/* --- approve.c: of the content that was looked at. Error: nothing has changed; coordinator__txn_failed was called
+ * where a write failed. */
+int coordinator__candidate_approve(struct coordinator *c, const uint8_t *actor, const struct hash *content,
+				   struct err *e) MUST_CHECK;
+int coordinator__candidate_reject(struct coordinator *c, const uint8_t *actor, const struct hash *content,
+				  struct msg_text reason, struct err *e) MUST_CHECK;
 
 /* --- served.c */
 int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,
@@ -555,6 +609,7 @@ void coordinator__store_work_free(struct coordinator *c); /* waits for its end *
 void coordinator__recv_revoke(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_publish(struct coordinator *c, const struct msg_received *received);
 void coordinator__keys_record_due(struct coordinator *c);
+void coordinator__recv_candidate(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_key_change(struct coordinator *c, const struct msg_received *received);
 

@@ -385,15 +385,13 @@ static int load_layer(struct coordinator *c, struct store_txn *txn, struct err *
 }
 
 /* After a rollback edits that a version held are in none that counts. */
-static int unserved_hold(struct coordinator *c, struct store_txn *txn, struct err *e)
+static int unserved_hold(struct coordinator *c, struct err *e)
 {
-	struct store_version newest;
 	struct buf seqs = BUF_INIT;
-	if (c->unserved_count == 0 || !c->publishing.paused)
+	if (c->unserved_count == 0 ||
+	    !(c->publishing.paused || c->publishing.unpublished || c->candidate.sm.state != CANDIDATE_NONE))
 		return 0;
-	int rc = store_version_get(txn, c->version, &newest, e);
-	if (rc == 0)
-		rc = coordinator__manifest_seqs(c, &newest.root, &seqs, e);
+	int rc = coordinator__newest_seqs(c, &seqs, e);
 	if (rc == 0)
 		coordinator__unserved_hold(c, &seqs, c->version);
 	buf_free(&seqs);
@@ -409,7 +407,7 @@ static int load_unserved(struct coordinator *c, struct store_txn *txn, struct er
 			rc = coordinator__unserved_add(c, edit.seq, edit.version, edit.accepted_ms, e);
 		if (rc == ERR_NOT_FOUND) {
 			err_clear(e);
-			return unserved_hold(c, txn, e);
+			return unserved_hold(c, e);
 		}
 		if (rc != 0)
 			return rc;
@@ -532,6 +530,8 @@ int coordinator__load(struct coordinator *c, struct err *e)
 		rc = load_layer(c, txn, e);
 	if (rc == 0)
 		rc = coordinator__publishing_load(c, txn, e);
+	if (rc == 0)
+		rc = coordinator__candidate_load(c, txn, e);
 	if (rc == 0)
 		rc = load_unserved(c, txn, e);
 	if (rc == 0)

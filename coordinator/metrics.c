@@ -112,6 +112,11 @@ void coordinator_metrics(struct coordinator *coordinator, struct buf *out)
 	metrics_value(out, "amend_memory_version", "gauge", "Newest published version.", (double)c->version);
 	metrics_value(out, "amend_versions_published_total", "counter", "Versions published by this process.",
 		      (double)c->published_count);
+	metrics_value(out, "amend_candidate_waiting_seconds", "gauge",
+		      "Since a candidate waits for approval; 0: none does.",
+		      c->candidate.sm.state == CANDIDATE_WAITING
+			      ? (double)(env_wall_ms(c->env) - c->candidate.since_ms) / 1000.0
+			      : 0);
 	metrics_value(out, "amend_fenced_total", "counter", "Messages of holders of ended leases.",
 		      (double)c->fenced_count);
 	metrics_value(out, "amend_merge_seconds", "gauge", "Duration of the last merge job.", c->merge_last_s);

@@ -2,6 +2,10 @@
  * grow. */
 #include "coordinator/internal.h"
 
+#include "base/arena.h"
+#include "base/order.h"
+#include "proto/codec.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,10 +165,9 @@ static int draft_make(struct coordinator *c, const struct store_merge *merged, s
 	return rc;
 }
 
-static int draft_store(struct coordinator *c, struct draft *d, struct store_version *out, struct err *e)
+static void draft_fill(struct coordinator *c, struct draft *d)
 {
 	struct proto_manifest *m = &d->manifest;
-	struct buf bytes = BUF_INIT;
 	m->format = 1;
 	m->version = c->version + 1;
 	m->parent = c->version_content;
@@ -179,6 +182,14 @@ static int draft_store(struct coordinator *c, struct draft *d, struct store_vers
 	m->published_ms = env_wall_ms(c->env);
 	m->memories = d->memories;
 	m->removed_seqs = d->removed;
+	if (m->removed_count > 0)
+		qsort(d->removed, m->removed_count, sizeof *d->removed, order_u64);
+}
+
+static int manifest_store(struct coordinator *c, const struct proto_manifest *m, size_t live_count,
+			  struct store_version *out, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
 	int rc = proto_manifest_encode(m, &bytes, e);
 	if (rc == 0) {
 		hash_of(bytes.data, bytes.len, &out->content);
@@ -188,7 +199,17 @@ static int draft_store(struct coordinator *c, struct draft *d, struct store_vers
 	out->version = m->version;
 	out->published_ms = m->published_ms;
 	out->memory_count = (uint32_t)m->memory_count;
-	out->edit_count = (uint32_t)d->live_count;
+	out->edit_count = (uint32_t)live_count;
+	return rc;
+}
+
+static int newest_get(struct coordinator *c, struct store_version *out, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	int rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = store_version_get(txn, c->version, out, e);
+	store_abort(&txn);
 	return rc;
 }
 
@@ -203,7 +224,9 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 	if (rc != 0)
 		err_set(e, rc, "out of memory");
 	else
-		rc = draft_store(c, &d, out, e);
+		draft_fill(c, &d);
+	if (rc == 0)
+		rc = manifest_store(c, &d.manifest, d.live_count, out, e);
 	draft_free(&d);
 	if (rc != 0) {
 		err_wrap(e, "publishing version %" PRIu64 " (%s)", c->version + 1, note);
@@ -215,6 +238,122 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 	return 0;
 }
 
+/* --- Past a gate. */
+
+/* Its number, time and place in the ledger apart. */
+static int draft_differs(struct coordinator *c, const struct draft *d, bool *differs, struct err *e)
+{
+	struct store_version newest;
+	struct proto_manifest live, same = d->manifest;
+	struct arena *arena = NULL;
+	struct buf bytes = BUF_INIT;
+	struct hash content;
+	*differs = d->manifest.memory_count > 0;
+	if (c->version == 0)
+		return 0;
+	int rc = newest_get(c, &newest, e);
+	if (rc == 0)
+		rc = coordinator__manifest_read(c, &newest.root, &arena, &live, e);
+	if (rc == 0) {
+		same.version = live.version;
+		same.parent = live.parent;
+		same.ledger_seq = live.ledger_seq;
+		same.published_ms = live.published_ms;
+		rc = proto_manifest_encode(&same, &bytes, e);
+	}
+	if (rc == 0) {
+		hash_of(bytes.data, bytes.len, &content);
+		*differs = !hash_equal(&content, &newest.content);
+	}
+	buf_free(&bytes);
+	arena_destroy(&arena);
+	return rc;
+}
+
+int coordinator__publish_draft(struct coordinator *c, struct store_version *out, bool *differs, struct err *e)
+{
+	struct draft d = { .memories = NULL };
+	memset(out, 0, sizeof *out);
+	int rc = draft_make(c, NULL, &d);
+	if (rc != 0)
+		err_set(e, rc, "out of memory");
+	else
+		draft_fill(c, &d);
+	if (rc == 0)
+		rc = draft_differs(c, &d, differs, e);
+	if (rc == 0 && *differs)
+		rc = manifest_store(c, &d.manifest, d.live_count, out, e);
+	draft_free(&d);
+	if (rc != 0)
+		err_wrap(e, "making the candidate for version %" PRIu64, c->version + 1);
+	return rc;
+}
+
+/* What `served` (ascending) holds and people or time have ended. */
+static int ended_list(const struct coordinator *c, const struct buf *served, struct buf *out, struct err *e)
+{
+	for (size_t i = 0; i < c->shard_count; i++) {
+		const struct shard *shard = c->shards[i];
+		for (size_t k = 0; k < shard->rec.trained_count; k++) {
+			const uint8_t state = shard->states[k];
+			if ((state == STORE_EDIT_STATE_REVOKED || state == STORE_EDIT_STATE_EXPIRED) &&
+			    coordinator__seqs_hold(served, shard->rec.seqs[k]))
+				buf_append(out, &shard->rec.seqs[k], sizeof shard->rec.seqs[k]);
+		}
+	}
+	return buf_failed(out) ? err_set(e, ERR_NOMEM, "edits that have ended: out of memory") : 0;
+}
+
+static int removal_store(struct coordinator *c, const struct buf *served, const struct buf *ended,
+			 struct store_version *out, struct err *e)
+{
+	struct store_version newest;
+	struct proto_manifest m;
+	struct arena *arena = NULL;
+	struct buf removed = BUF_INIT;
+	int rc = newest_get(c, &newest, e);
+	if (rc == 0)
+		rc = coordinator__manifest_read(c, &newest.root, &arena, &m, e);
+	if (rc == 0) {
+		buf_append(&removed, m.removed_seqs, m.removed_count * sizeof *m.removed_seqs);
+		buf_append(&removed, ended->data, ended->len);
+		rc = buf_failed(&removed) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+	}
+	if (rc == 0) {
+		m.version = c->version + 1;
+		m.parent = c->version_content;
+		m.ledger_seq = c->last_seq;
+		m.published_ms = env_wall_ms(c->env);
+		m.removed_count = removed.len / sizeof *m.removed_seqs;
+		qsort(removed.data, m.removed_count, sizeof *m.removed_seqs, order_u64);
+		m.removed_seqs = (const void *)removed.data;
+		rc = manifest_store(c, &m, (served->len - ended->len) / sizeof(uint64_t), out, e);
+	}
+	buf_free(&removed);
+	arena_destroy(&arena);
+	return rc;
+}
+
+int coordinator__publish_removal(struct coordinator *c, const char *note, struct store_version *out, struct err *e)
+{
+	struct buf served = BUF_INIT, ended = BUF_INIT;
+	if (c->publishing.paused || !coordinator__gated(c))
+		return coordinator__publish_prepare(c, NULL, note, out, e);
+	memset(out, 0, sizeof *out);
+	int rc = coordinator__newest_seqs(c, &served, e);
+	if (rc == 0)
+		rc = ended_list(c, &served, &ended, e);
+	if (rc == 0 && ended.len > 0)
+		rc = removal_store(c, &served, &ended, out, e);
+	buf_free(&served);
+	buf_free(&ended);
+	coordinator__copy_text(out->note, sizeof out->note, coordinator__text(note));
+	if (rc != 0)
+		err_wrap(e, "publishing version %" PRIu64 " (%s)", c->version + 1, note);
+	return rc;
+}
+
+/* What would have become a version waits for the next one. */
 int coordinator__unpublished_put(struct coordinator *c, struct err *e)
 {
 	if (c->publishing.unpublished)
@@ -227,12 +366,14 @@ int coordinator__publish_put(struct coordinator *c, struct store_version *rec, s
 {
 	if (rec->version == 0)
 		return coordinator__unpublished_put(c, e);
+	if (coordinator__gated(c)) /* something is only taken back */
+		return coordinator__version_put(c, rec, NULL, e);
 	struct publishing next = c->publishing;
 	next.unpublished = false;
 	int rc = c->publishing.unpublished ? coordinator__publishing_put(c, &next, e) : 0;
 	if (rc == 0)
 		rc = coordinator__version_put(c, rec, NULL, e);
-	return rc == 0 ? coordinator__held_release(c, rec->version, e) : rc;
+	return rc == 0 ? coordinator__held_release(c, rec->version, NULL, e) : rc;
 }
 
 int coordinator__version_put(struct coordinator *c, struct store_version *rec, const struct publish_cause *cause,
@@ -257,6 +398,8 @@ int coordinator__version_put(struct coordinator *c, struct store_version *rec, c
 		json_w_member_strn(&w, "reason", cause->reason.text, cause->reason.len);
 		json_w_member_str(&w, "publishing", "paused");
 	}
+	if (cause != NULL && cause->approved)
+		json_w_member_bool(&w, "approved", true);
 	json_w_close(&w);
 	int rc = coordinator__event(c, STORE_EVENT_VERSION_PUBLISHED, cause != NULL ? cause->actor : NULL, &json,
 				    &rec->event_seq, e);
@@ -290,13 +433,16 @@ void coordinator__unpublished_advance(struct coordinator *c)
 
 void coordinator__publish_done(struct coordinator *c, const struct store_version *publish)
 {
+	c->candidate.look = true;
 	if (publish->version == 0) {
 		c->publishing.unpublished = true;
 		log_event(LOG_INFO, "COORDINATOR-VERSION-HELD", LOGF_U("latest", c->version));
 		return;
 	}
-	c->publishing.unpublished = false;
-	coordinator__held_released(c, publish->version);
+	if (!coordinator__gated(c)) {
+		c->publishing.unpublished = false;
+		coordinator__held_released(c, publish->version, NULL);
+	}
 	coordinator__version_done(c, publish);
 }
 

@@ -1,4 +1,5 @@
-/* recv_publish.c: an administrator rolls back to an old version, which pauses publishing, or lets it go on. */
+/* recv_publish.c: an administrator rolls back to an old version, which pauses publishing, or lets it go on; or approves
+ * or rejects a candidate. */
 #include "coordinator/internal.h"
 
 #include <inttypes.h>
@@ -92,7 +93,9 @@ static int rollback_write(struct coordinator *c, const struct msg_received *rece
 			  struct publishing *next, struct err *e)
 {
 	const struct msg_publish *ask = &received->msg.u.publish;
-	struct publish_cause cause = { received->peer_key, ask->version, ask->reason };
+	struct publish_cause cause = { .actor = received->peer_key,
+				       .rollback_to = ask->version,
+				       .reason = ask->reason };
 	char note[STORE_REASON_BYTES + MSG_PUBLISH_REASON_BYTES_MAX];
 	snprintf(note, sizeof note, "rollback to v%" PRIu64 ": %.*s", ask->version, (int)ask->reason.len,
 		 ask->reason.text);
@@ -108,6 +111,8 @@ static int rollback_write(struct coordinator *c, const struct msg_received *rece
 		rc = coordinator__version_put(c, &roll->rec, &cause, e);
 	if (rc == 0)
 		rc = coordinator__publishing_put(c, next, e);
+	if (rc == 0)
+		rc = coordinator__candidate_put(c, NULL, e);
 	return rc == 0 ? coordinator__commit(c, "coordinator.rollback.before_commit",
 					     "coordinator.rollback.after_commit", e)
 		       : rc;
@@ -146,6 +151,7 @@ static void rollback(struct coordinator *c, const struct msg_received *received)
 	}
 	rc = rollback_write(c, received, &roll, &next, &e);
 	if (rc == 0) {
+		coordinator__candidate_end(c, false);
 		c->publishing = next;
 		coordinator__unserved_hold(c, &roll.seqs, roll.rec.version);
 		coordinator__version_done(c, &roll.rec);
@@ -178,14 +184,17 @@ static int resume_event(struct coordinator *c, const struct msg_received *receiv
 	return coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, received->peer_key, &json, NULL, e);
 }
 
-/* What there is becomes a version with the same transaction, so that a resume is the end of it. */
+/* What there is becomes a version with the same transaction, so that a resume is the end of it; before a gate it
+ * becomes a candidate. */
 static int resume_write(struct coordinator *c, const struct msg_received *received, struct store_version *publish,
 			struct err *e)
 {
-	const struct publishing next = { .paused = false };
+	const struct publishing next = { .unpublished = coordinator__gated(c) };
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = resume_event(c, received, e);
+	if (rc == 0)
+		rc = coordinator__candidate_put(c, NULL, e);
 	if (rc == 0)
 		rc = coordinator__publishing_put(c, &next, e);
 	if (rc == 0)
@@ -200,13 +209,13 @@ static void resume(struct coordinator *c, const struct msg_received *received)
 	struct publishing before = c->publishing;
 	struct store_version publish;
 	struct err e = ERR_INIT;
-	if (!before.paused) { /* asked again, or by another */
+	if (!before.paused && c->candidate.sm.state != CANDIDATE_REFUSED) { /* asked again, or by another */
 		struct msg_publish_reply answer = { .already = true };
 		reply(c, received, &answer);
 		return;
 	}
-	c->publishing = (struct publishing){ .paused = false };
-	int rc = coordinator__publish_prepare(c, NULL, "publishing goes on", &publish, &e);
+	c->publishing = (struct publishing){ .unpublished = coordinator__gated(c) };
+	int rc = coordinator__publish_removal(c, "publishing goes on", &publish, &e); /* all of it without a gate */
 	if (rc == 0)
 		rc = resume_write(c, received, &publish, &e);
 	if (rc != 0) {
@@ -217,15 +226,47 @@ static void resume(struct coordinator *c, const struct msg_received *received)
 		return;
 	}
 	log_event(LOG_INFO, "COORDINATOR-PUBLISHING-RESUMED", LOGF_X("by", received->peer_key, 8));
+	coordinator__candidate_end(c, false);
 	coordinator__publish_done(c, &publish);
 	struct msg_publish_reply answer = { .version = publish.version, .content = publish.content };
 	reply(c, received, &answer);
 }
 
+/* --- A candidate. */
+
+static void judge(struct coordinator *c, const struct msg_received *received)
+{
+	const struct msg_publish *ask = &received->msg.u.publish;
+	const bool approves = ask->action == MSG_PUBLISH_APPROVE;
+	struct msg_publish_reply answer = { .content = ask->content };
+	struct err e = ERR_INIT;
+	int rc = 0;
+	if (approves && c->version > 0 && hash_equal(&ask->content, &c->version_content)) /* its answer was lost */
+		answer.already = true;
+	else if (approves)
+		rc = coordinator__candidate_approve(c, received->peer_key, &ask->content, &e);
+	else
+		rc = coordinator__candidate_reject(c, received->peer_key, &ask->content, ask->reason, &e);
+	if (c->failure.code != 0)
+		return;
+	answer.version = approves ? c->version : 0;
+	if (rc != 0)
+		refuse(c, received, &e);
+	else
+		reply(c, received, &answer);
+}
+
 void coordinator__recv_publish(struct coordinator *c, const struct msg_received *received)
 {
-	if (received->msg.u.publish.action == MSG_PUBLISH_ROLLBACK)
+	switch (received->msg.u.publish.action) {
+	case MSG_PUBLISH_ROLLBACK:
 		rollback(c, received);
-	else
+		break;
+	case MSG_PUBLISH_RESUME:
 		resume(c, received);
+		break;
+	default:
+		judge(c, received);
+		break;
+	}
 }

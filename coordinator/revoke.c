@@ -217,7 +217,7 @@ static int publish_note(struct coordinator *c, const struct ending *ending, size
 		snprintf(note, sizeof note, "%s %zu edit%s", verb, count, count == 1 ? "" : "s");
 	char whole[STORE_REASON_BYTES];
 	coordinator__copy_text(whole, sizeof whole, coordinator__text(note));
-	return coordinator__publish_prepare(c, NULL, whole, publish, e);
+	return coordinator__publish_removal(c, whole, publish, e);
 }
 
 static uint64_t accepted_total(const struct coordinator *c)
@@ -249,7 +249,7 @@ int coordinator__edits_end(struct coordinator *c, const struct ending *ending, s
 	}
 	out->restored_count = (size_t)(accepted_total(c) - before);
 	out->version = publish.version;
-	out->held = published && publish.version == 0;
+	out->held = published && publish.version == 0 && c->publishing.paused;
 	if (published)
 		coordinator__publish_done(c, &publish);
 	return 0;

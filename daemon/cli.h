@@ -204,6 +204,14 @@ int cli_version_list(struct cli *cli, const struct cli_args *args);
 int cli_version_show(struct cli *cli, const struct cli_args *args);
 int cli_version_rollback(struct cli *cli, const struct cli_args *args);
 int cli_version_resume(struct cli *cli, const struct cli_args *args);
+int cli_version_candidate(struct cli *cli, const struct cli_args *args);
+int cli_version_approve(struct cli *cli, const struct cli_args *args);
+int cli_version_reject(struct cli *cli, const struct cli_args *args);
+/* Sends it and prints what came of it; `not_done` begins what is said when it was refused. Gives an exit code. */
+int cli_publish_call(struct cli *cli, const struct msg_publish *ask, const char *not_done);
+/* Of --reason, which `command` needs. */
+int cli_publish_reason(const struct cli_args *args, const char *command, struct msg_text *out,
+		       struct err *e) MUST_CHECK;
 int cli_merge_run(struct cli *cli, const struct cli_args *args);
 int cli_fleet_status(struct cli *cli, const struct cli_args *args);
 int cli_ask(struct cli *cli, const struct cli_args *args);

@@ -1,4 +1,5 @@
-/* cli_publish.c: `amend version rollback|resume`: what an administrator says about publishing. */
+/* cli_publish.c: `amend version rollback|resume`, and what the coordinator answers to what an administrator says about
+ * publishing (candidates: cli_candidate.c). */
 #include "daemon/cli.h"
 #include "daemon/cli_pull.h"
 
@@ -44,14 +45,24 @@ static int result_print(struct cli *cli, const struct msg_publish *ask, const st
 		return result_emit(cli, r);
 	if (ask->action == MSG_PUBLISH_ROLLBACK)
 		rollback_print(ask, r);
+	else if (ask->action == MSG_PUBLISH_REJECT)
+		printf("rejected: its edits wait, and the next candidate is made when an edit is trained or taken "
+		       "back\n");
+	else if (ask->action == MSG_PUBLISH_APPROVE && r->already)
+		printf("published before: nothing has changed\n");
+	else if (ask->action == MSG_PUBLISH_APPROVE)
+		printf("v%llu is published\n", (unsigned long long)r->version);
 	else if (r->already)
 		printf("publishing was not paused: nothing has changed\n");
+	else if (r->version == 0)
+		printf("publishing goes on: what was trained meanwhile waits for approval, `amend version candidate` "
+		       "shows it\n");
 	else
 		printf("publishing goes on: v%llu holds what was trained meanwhile\n", (unsigned long long)r->version);
 	return CLI_OK;
 }
 
-static int publish_call(struct cli *cli, const struct msg_publish *ask, const char *not_done)
+int cli_publish_call(struct cli *cli, const struct msg_publish *ask, const char *not_done)
 {
 	struct err e = ERR_INIT;
 	struct msg request = { .type = MSG_PUBLISH, .u.publish = *ask };
@@ -71,28 +82,35 @@ static int publish_call(struct cli *cli, const struct msg_publish *ask, const ch
 	return status;
 }
 
+int cli_publish_reason(const struct cli_args *args, const char *command, struct msg_text *out, struct err *e)
+{
+	const char *reason = cli_value(args, "reason");
+	if (reason == NULL || *reason == '\0')
+		return err_set(e, ERR_INVALID, "%s: needs --reason TEXT: the ledger keeps why", command);
+	if (strlen(reason) > MSG_PUBLISH_REASON_BYTES_MAX)
+		return err_set(e, ERR_INVALID, "--reason: over %d bytes", MSG_PUBLISH_REASON_BYTES_MAX);
+	*out = (struct msg_text){ reason, strlen(reason) };
+	return 0;
+}
+
 int cli_version_rollback(struct cli *cli, const struct cli_args *args)
 {
 	struct err e = ERR_INIT;
-	const char *reason = cli_value(args, "reason");
 	struct msg_publish ask = { .action = MSG_PUBLISH_ROLLBACK };
 	int rc = cli_version_parse(args->words[0], &ask.version, &e);
 	if (rc == 0 && ask.version == 0)
 		rc = err_set(&e, ERR_INVALID,
 			     "version rollback: name the version, as v7; `amend version list` shows them");
-	if (rc == 0 && (reason == NULL || *reason == '\0'))
-		rc = err_set(&e, ERR_INVALID, "version rollback: needs --reason TEXT: the ledger keeps why");
-	if (rc == 0 && strlen(reason) > MSG_PUBLISH_REASON_BYTES_MAX)
-		rc = err_set(&e, ERR_INVALID, "--reason: over %d bytes", MSG_PUBLISH_REASON_BYTES_MAX);
+	if (rc == 0)
+		rc = cli_publish_reason(args, "version rollback", &ask.reason, &e);
 	if (rc != 0)
 		return cli_misuse(&e);
-	ask.reason = (struct msg_text){ reason, strlen(reason) };
-	return publish_call(cli, &ask, "not rolled back");
+	return cli_publish_call(cli, &ask, "not rolled back");
 }
 
 int cli_version_resume(struct cli *cli, const struct cli_args *args)
 {
 	struct msg_publish ask = { .action = MSG_PUBLISH_RESUME, .reason = { "", 0 } };
 	(void)args;
-	return publish_call(cli, &ask, "not resumed");
+	return cli_publish_call(cli, &ask, "not resumed");
 }

@@ -33,7 +33,7 @@ static int counts_get(struct cli *cli, bool nodes, struct counts *out, struct er
 
 /* What the waits know of the fleet. Done: a node that cannot load a version was told of, or this key may not ask. */
 struct fleet {
-	bool nodes, done;
+	bool nodes, done, waiting, held_told;
 	int64_t asked_ms;
 };
 
@@ -48,6 +48,17 @@ static void failing_tell(struct cli *cli, struct fleet *fleet, const struct msg_
 		 "lasts",
 		 (int)m->name.len, m->name.text, (unsigned long long)m->failed_version, (int)m->failed_reason.len,
 		 m->failed_reason.len > 0 ? m->failed_reason.text : "");
+}
+
+/* Why newer edits are not published, once: nothing else would say why the wait lasts. */
+static void held_tell(struct cli *cli, struct fleet *fleet, struct msg_text held, struct cli_progress *progress)
+{
+	if (held.len == 0 || fleet->held_told || !fleet->waiting)
+		return;
+	fleet->held_told = true;
+	if (progress != NULL)
+		cli_progress_break(cli, progress);
+	cli_line(stderr, "amend: %.*s", (int)held.len, held.text);
 }
 
 /* `progress` may be NULL: nothing is drawn. */
@@ -69,6 +80,8 @@ static int fleet_ask(struct cli *cli, struct fleet *fleet, struct cli_progress *
 		if (cli_member_fails(m) && !fleet->done)
 			failing_tell(cli, fleet, m, progress);
 	}
+	if (rc == 0)
+		held_tell(cli, fleet, reply->msg.u.fleet_reply.publish_held, progress);
 	msg_free(&reply);
 	return rc;
 }
@@ -77,6 +90,7 @@ static int fleet_ask(struct cli *cli, struct fleet *fleet, struct cli_progress *
 static void fleet_watch(struct cli *cli, struct fleet *fleet, struct cli_progress *progress)
 {
 	struct err e = ERR_INIT;
+	fleet->waiting = true;
 	if (!fleet->done && !cli->interrupted && env_monotonic_ms(cli->env) - fleet->asked_ms >= FLEET_MS)
 		(void)fleet_ask(cli, fleet, progress, &e);
 }

@@ -75,6 +75,8 @@ static const struct conf_item items[] = {
 	  "The amend-merge program; default: beside this one." },
 	{ "merge.isolate", NULL, CONF_BOOL, AT(merge_isolate), "true", 0, 0, NULL, SERVER, "",
 	  "Run merges in process, network and mount namespaces of their own where the system allows it." },
+	{ "publish.approve", NULL, CONF_BOOL, AT(publish_approve), "false", 0, 0, NULL, SERVER, "",
+	  "New versions wait for `amend version approve` with another administrator's key than their edits'." },
 	{ "family", "family", CONF_CHOICE, AT(family), "amend", 0, 0, "amend|paper", METHOD, "",
 	  "Editing method: amend, or paper (WISE as published)." },
 	{ "layer", "layer", CONF_INT, AT(layer), "0", 0, 4095, NULL, METHOD, "",

@@ -36,7 +36,7 @@ struct daemon_config {
 	int64_t merge_every_edits, merge_interval_ms, merge_ranks, merge_threads, merge_deadline_ms, merge_tries,
 		merge_loss_points;
 	char *merge_program;
-	bool merge_isolate;
+	bool merge_isolate, publish_approve;
 	/* the editing method */
 	int family;    /* CONF_CHOICE: amend|paper */
 	int64_t layer; /* 0: the family's own */

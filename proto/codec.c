@@ -61,6 +61,8 @@ static const struct type_row {
 	{ MSG_STORE_STATUS, "StoreStatus", 4 * KIB, &codec__store_status },
 	{ MSG_PUBLISH, "Publish", 4 * KIB, &codec__publish },
 	{ MSG_PUBLISH_REPLY, "PublishReply", 4 * KIB, &codec__publish_reply },
+	{ MSG_CANDIDATE, "Candidate", 1 * KIB, &codec__nothing },
+	{ MSG_CANDIDATE_REPLY, "CandidateReply", 32 * KIB, &codec__candidate_reply },
 	{ MSG_KEY_LIST, "KeyList", 1 * KIB, &codec__key_list },
 	{ MSG_KEY_LIST_REPLY, "KeyListReply", 128 * KIB, &codec__key_list_reply },
 	{ MSG_KEY_CHANGE, "KeyChange", 2 * KIB, &codec__key_change },

@@ -60,9 +60,10 @@ CODEC_TABLE(codec__version_list_reply, amend__version_list_reply__descriptor, ms
 	    version_list_reply_rows);
 
 static const struct codec__row publish_rows[] = {
-	ROW_ENUM(1, msg_publish, action, MSG_PUBLISH_ROLLBACK, MSG_PUBLISH_RESUME),
+	ROW_ENUM(1, msg_publish, action, MSG_PUBLISH_ROLLBACK, MSG_PUBLISH_REJECT),
 	ROW_U64(2, msg_publish, version, 0, UINT64_MAX),
 	ROW_TEXT(3, msg_publish, reason, MSG_PUBLISH_REASON_BYTES_MAX),
+	ROW_HASH(4, msg_publish, content),
 };
 CODEC_TABLE(codec__publish, amend__publish__descriptor, msg_publish, publish_rows);
 
@@ -72,3 +73,18 @@ static const struct codec__row publish_reply_rows[] = {
 	ROW_BOOL(5, msg_publish_reply, already), ROW_TEXT(6, msg_publish_reply, text, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__publish_reply, amend__publish_reply__descriptor, msg_publish_reply, publish_reply_rows);
+
+static const struct codec__row candidate_reply_rows[] = {
+	ROW_TEXT(1, msg_candidate_reply, state, CODEC_NAME_BYTES_MAX),
+	ROW_U64(2, msg_candidate_reply, version, 0, UINT64_MAX),
+	ROW_HASH(3, msg_candidate_reply, content),
+	ROW_TIME(4, msg_candidate_reply, made_ms),
+	ROW_U32(5, msg_candidate_reply, memory_count, 0, UINT32_MAX),
+	ROW_U32(6, msg_candidate_reply, edit_count, 0, UINT32_MAX),
+	ROW_U64S(7, msg_candidate_reply, added, added_count, MSG_CANDIDATE_EDITS_MAX),
+	ROW_U64S(8, msg_candidate_reply, removed, removed_count, MSG_CANDIDATE_EDITS_MAX),
+	ROW_U32(9, msg_candidate_reply, added_total, 0, UINT32_MAX),
+	ROW_U32(10, msg_candidate_reply, removed_total, 0, UINT32_MAX),
+	ROW_TEXT(11, msg_candidate_reply, text, CODEC_REASON_BYTES_MAX),
+};
+CODEC_TABLE(codec__candidate_reply, amend__candidate_reply__descriptor, msg_candidate_reply, candidate_reply_rows);

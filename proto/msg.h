@@ -60,6 +60,8 @@ enum msg_type {
 	MSG_VERSION_LIST_REPLY,
 	MSG_PUBLISH,
 	MSG_PUBLISH_REPLY,
+	MSG_CANDIDATE,
+	MSG_CANDIDATE_REPLY,
 	/* admin.proto */
 	MSG_MERGE_RUN = 80,
 	MSG_MERGE_STATUS,
@@ -317,21 +319,38 @@ struct msg_version_list_reply {
 	struct msg_text held; /* why newer edits are not published; empty: they are */
 };
 /* Publish: an administrator's say about what is published. A rollback publishes an old version's manifest again, under
- * the next number, and pauses publishing; a resume publishes what there is. */
-enum msg_publish_action { MSG_PUBLISH_ROLLBACK = 1, MSG_PUBLISH_RESUME };
+ * the next number, and pauses publishing; a resume publishes what there is. Where versions need approval, a candidate
+ * is published by an approval with a key that submitted none of its new edits, and held back by a rejection. */
+enum msg_publish_action { MSG_PUBLISH_ROLLBACK = 1, MSG_PUBLISH_RESUME, MSG_PUBLISH_APPROVE, MSG_PUBLISH_REJECT };
 struct msg_publish {
 	enum msg_publish_action action;
 	uint64_t version;       /* to roll back to */
-	struct msg_text reason; /* of a rollback */
+	struct msg_text reason; /* of a rollback or a rejection */
+	struct hash content;    /* of the candidate that was looked at */
 };
 struct msg_publish_reply {
-	int code;            /* 0; ERR_INVALID; ERR_NOT_FOUND: no such version; ERR_AGAIN, ERR_FULL */
-	uint64_t version;    /* published by it; 0: none */
+	int code;            /* 0; ERR_INVALID; ERR_NOT_FOUND: no such version, no candidate; ERR_CONFLICT: it is
+				another, or was rejected; ERR_DENIED: this key submitted an edit of it; ERR_AGAIN, ERR_FULL */
+	uint64_t version;    /* published by it; 0: none, as a resume where candidates need approval */
 	struct hash content; /* of its manifest */
 	uint32_t
 		back_count; /* edits that are served again though they were revoked, superseded or have expired since */
-	bool already;       /* resume: publishing was not paused */
+	bool already;       /* resume: publishing was not paused; approval: it is published */
 	struct msg_text text;
+};
+/* Candidate: what waits for approval, or was rejected. → CandidateReply */
+#define MSG_CANDIDATE_EDITS_MAX 1000
+struct msg_candidate_reply {
+	struct msg_text state; /* none, waiting, refused */
+	uint64_t version;      /* that it would be */
+	struct hash content;
+	int64_t made_ms;
+	uint32_t memory_count, edit_count;
+	const uint64_t *added, *removed; /* edits beside the newest version's, and those of it that are left out; the
+					    first ones, ascending */
+	size_t added_count, removed_count;
+	uint32_t added_total, removed_total;
+	struct msg_text text; /* why newer edits are not published; empty: they are */
 };
 
 /* StoreRun: work on the coordinator's data folder. `id` is chosen by who asks, not 0, the same for every question after
@@ -483,6 +502,7 @@ struct msg {
 		struct msg_version_list_reply version_list_reply;
 		struct msg_publish publish;
 		struct msg_publish_reply publish_reply;
+		struct msg_candidate_reply candidate_reply;
 		struct msg_merge_run merge_run;
 		struct msg_merge_status merge_status;
 		struct msg_fleet_reply fleet_reply;
@@ -495,7 +515,7 @@ struct msg {
 		struct msg_store_run store_run;
 		struct msg_store_status store_status;
 		struct msg_error error;
-	} u; /* MSG_FLEET and MSG_SHUTDOWN have no body */
+	} u; /* MSG_FLEET, MSG_CANDIDATE and MSG_SHUTDOWN have no body */
 };
 
 /* A decoded message owns its arena. */

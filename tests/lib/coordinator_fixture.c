@@ -108,6 +108,7 @@ int cluster_setup(void **state)
 	allow(c, path, 3, PROTO_ROLE_READER, "node");
 	allow(c, path, 4, PROTO_ROLE_SUBMITTER | PROTO_ROLE_READER | PROTO_ROLE_ADMIN, "client");
 	allow(c, path, 5, PROTO_ROLE_SUBMITTER, "submitter");
+	allow(c, path, 6, PROTO_ROLE_ADMIN, "admin");
 	assert_ok(&c->e, proto_allow_load(path, &c->allow, &c->e));
 	assert_ok(&c->e, proto_mem_new(&c->clock.env, 1, &c->mem, &c->e));
 	assert_ok(&c->e, proto_mem_listen(c->mem, "coordinator", c->allow, &c->server, &c->e));
@@ -116,6 +117,7 @@ int cluster_setup(void **state)
 	end_connect(c, &c->node, "node", 3);
 	end_connect(c, &c->client, "client", 4);
 	end_connect(c, &c->submitter, "submitter", 5);
+	end_connect(c, &c->admin, "admin", 6);
 	c->job = (struct coordinator_merge_job){ &c->fake, fake_start, fake_poll, fake_kill };
 	c->fake.write_output = true;
 	config_default(c);
@@ -142,6 +144,7 @@ int cluster_teardown(void **state)
 	end_disconnect(&c->node);
 	end_disconnect(&c->client);
 	end_disconnect(&c->submitter);
+	end_disconnect(&c->admin);
 	c->server->ops->destroy(c->server);
 	proto_mem_destroy(&c->mem);
 	proto_allow_destroy(&c->allow);
@@ -225,6 +228,7 @@ void cluster_receive(struct cluster *c)
 	fill(&c->node);
 	fill(&c->client);
 	fill(&c->submitter);
+	fill(&c->admin);
 }
 
 void cluster_run(struct cluster *c)

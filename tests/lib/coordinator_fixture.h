@@ -43,7 +43,7 @@ struct cluster {
 	struct coordinator_merge_job job;
 	struct coordinator_config config;
 	struct coordinator *coordinator;
-	struct end_peer worker, worker2, node, client, submitter; /* client: submitter, reader, admin */
+	struct end_peer worker, worker2, node, client, submitter, admin; /* client: submitter, reader, admin */
 	struct err e;
 };
 

@@ -34,6 +34,8 @@ const int test_message_types[] = {
 	MSG_VERSION_LIST_REPLY,
 	MSG_PUBLISH,
 	MSG_PUBLISH_REPLY,
+	MSG_CANDIDATE,
+	MSG_CANDIDATE_REPLY,
 	MSG_MERGE_RUN,
 	MSG_MERGE_STATUS,
 	MSG_FLEET,
@@ -471,12 +473,29 @@ static void fill_admin(struct source *s, struct msg *m)
 			(struct msg_revoke_reply){ code(s), u64(s), u32(s), u32(s), coin(s), text(s, 1024) };
 		break;
 	case MSG_PUBLISH:
-		m->u.publish = (struct msg_publish){ coin(s) ? MSG_PUBLISH_ROLLBACK : MSG_PUBLISH_RESUME, u64(s),
-						     text(s, 1024) };
+		m->u.publish = (struct msg_publish){ coin(s) ? MSG_PUBLISH_ROLLBACK : MSG_PUBLISH_REJECT, u64(s),
+						     text(s, 1024), hash(s) };
 		break;
 	case MSG_PUBLISH_REPLY:
 		m->u.publish_reply =
 			(struct msg_publish_reply){ code(s), u64(s), hash(s), u32(s), coin(s), text(s, 1024) };
+		break;
+	case MSG_CANDIDATE_REPLY:
+		m->u.candidate_reply = (struct msg_candidate_reply){
+			.state = text(s, 128),
+			.version = u64(s),
+			.content = hash(s),
+			.made_ms = when(s),
+			.memory_count = u32(s),
+			.edit_count = u32(s),
+			.added_count = rng_below(s->rng, 20),
+			.removed_count = rng_below(s->rng, 20),
+			.added_total = u32(s),
+			.removed_total = u32(s),
+			.text = text(s, 1024),
+		};
+		m->u.candidate_reply.added = numbers(s, m->u.candidate_reply.added_count);
+		m->u.candidate_reply.removed = numbers(s, m->u.candidate_reply.removed_count);
 		break;
 	case MSG_STORE_RUN:
 		m->u.store_run = (struct msg_store_run){ u64(s) | 1, coin(s) ? MSG_STORE_BACKUP : MSG_STORE_COLLECT,
@@ -487,7 +506,7 @@ static void fill_admin(struct source *s, struct msg *m)
 							       u64(s),  u64(s),  u64(s), text(s, 1024) };
 		break;
 	default:
-		assert_true(m->type == MSG_FLEET || m->type == MSG_SHUTDOWN);
+		assert_true(m->type == MSG_FLEET || m->type == MSG_CANDIDATE || m->type == MSG_SHUTDOWN);
 	}
 }
 

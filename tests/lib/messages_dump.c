@@ -242,6 +242,56 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 	}
 }
 
+/* What administrators say of edits and versions. */
+static void dump_judged(const struct msg *m, struct buf *out)
+{
+	switch (m->type) {
+	case MSG_REVOKE:
+		PUT_TEXT(m->u.revoke.id);
+		PUT_TEXT(m->u.revoke.group);
+		PUT_TEXT(m->u.revoke.reason);
+		PUT(m->u.revoke.restore_superseded);
+		break;
+	case MSG_PUBLISH:
+		PUT(m->u.publish.action);
+		PUT(m->u.publish.version);
+		PUT_TEXT(m->u.publish.reason);
+		PUT(m->u.publish.content);
+		break;
+	case MSG_PUBLISH_REPLY:
+		PUT(m->u.publish_reply.code);
+		PUT(m->u.publish_reply.version);
+		PUT(m->u.publish_reply.content);
+		PUT(m->u.publish_reply.back_count);
+		PUT(m->u.publish_reply.already);
+		PUT_TEXT(m->u.publish_reply.text);
+		break;
+	case MSG_CANDIDATE_REPLY:
+		PUT_TEXT(m->u.candidate_reply.state);
+		PUT(m->u.candidate_reply.version);
+		PUT(m->u.candidate_reply.content);
+		PUT(m->u.candidate_reply.made_ms);
+		PUT(m->u.candidate_reply.memory_count);
+		PUT(m->u.candidate_reply.edit_count);
+		put_bytes(out, m->u.candidate_reply.added, m->u.candidate_reply.added_count * sizeof(uint64_t));
+		put_bytes(out, m->u.candidate_reply.removed, m->u.candidate_reply.removed_count * sizeof(uint64_t));
+		PUT(m->u.candidate_reply.added_total);
+		PUT(m->u.candidate_reply.removed_total);
+		PUT_TEXT(m->u.candidate_reply.text);
+		break;
+	case MSG_REVOKE_REPLY:
+		PUT(m->u.revoke_reply.code);
+		PUT(m->u.revoke_reply.version);
+		PUT(m->u.revoke_reply.revoked_count);
+		PUT(m->u.revoke_reply.restored_count);
+		PUT(m->u.revoke_reply.already);
+		PUT_TEXT(m->u.revoke_reply.text);
+		break;
+	default:
+		assert_true(m->type == MSG_FLEET || m->type == MSG_CANDIDATE || m->type == MSG_SHUTDOWN);
+	}
+}
+
 /* Versions, and what is asked of them. */
 static void dump_published(const struct msg *m, struct buf *out)
 {
@@ -274,33 +324,6 @@ static void dump_published(const struct msg *m, struct buf *out)
 	case MSG_MERGE_RUN:
 		PUT(m->u.hint.version); /* both are one number */
 		break;
-	case MSG_REVOKE:
-		PUT_TEXT(m->u.revoke.id);
-		PUT_TEXT(m->u.revoke.group);
-		PUT_TEXT(m->u.revoke.reason);
-		PUT(m->u.revoke.restore_superseded);
-		break;
-	case MSG_PUBLISH:
-		PUT(m->u.publish.action);
-		PUT(m->u.publish.version);
-		PUT_TEXT(m->u.publish.reason);
-		break;
-	case MSG_PUBLISH_REPLY:
-		PUT(m->u.publish_reply.code);
-		PUT(m->u.publish_reply.version);
-		PUT(m->u.publish_reply.content);
-		PUT(m->u.publish_reply.back_count);
-		PUT(m->u.publish_reply.already);
-		PUT_TEXT(m->u.publish_reply.text);
-		break;
-	case MSG_REVOKE_REPLY:
-		PUT(m->u.revoke_reply.code);
-		PUT(m->u.revoke_reply.version);
-		PUT(m->u.revoke_reply.revoked_count);
-		PUT(m->u.revoke_reply.restored_count);
-		PUT(m->u.revoke_reply.already);
-		PUT_TEXT(m->u.revoke_reply.text);
-		break;
 	case MSG_STORE_RUN:
 		PUT(m->u.store_run.id);
 		PUT(m->u.store_run.action);
@@ -322,7 +345,7 @@ static void dump_published(const struct msg *m, struct buf *out)
 		PUT_TEXT(m->u.error.text);
 		break;
 	default:
-		assert_true(m->type == MSG_FLEET || m->type == MSG_SHUTDOWN);
+		dump_judged(m, out);
 	}
 }
 

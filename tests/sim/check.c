@@ -32,6 +32,8 @@ struct sim_ledger {
 	uint64_t version;
 	struct buf sources; /* uint64_t, by version − 1: whose manifest it is */
 	bool paused;        /* publishing */
+	bool approved;      /* by a second key, as its event says, or rolled back to */
+	struct buf live;    /* uint64_t: the edits that it serves */
 };
 
 static struct sim_proc *coordinator_of(struct sim *sim)
@@ -53,6 +55,7 @@ void sim_check_fini(struct sim *sim)
 	buf_free(&sim->ledger->edits);
 	buf_free(&sim->ledger->leases);
 	buf_free(&sim->ledger->sources);
+	buf_free(&sim->ledger->live);
 	free(sim->ledger);
 }
 
@@ -231,6 +234,34 @@ static void on_committed(struct sim *sim, struct store_txn *txn, const struct st
 	store_shard_fini(&shard);
 }
 
+static bool listed(const uint64_t *seqs, size_t count, uint64_t seq)
+{
+	for (size_t i = 0; i < count; i++)
+		if (seqs[i] == seq)
+			return true;
+	return false;
+}
+
+/* I8: where versions wait for approval, one without it holds no edit that the one before did not. */
+static void check_approved(struct sim *sim, const struct proto_manifest *m, bool approved)
+{
+	struct buf live = BUF_INIT;
+	const struct buf *before = &sim->ledger->live;
+	for (size_t i = 0; i < m->memory_count; i++)
+		for (size_t k = 0; k < m->memories[i].seq_count; k++) {
+			const uint64_t seq = m->memories[i].seqs[k];
+			if (listed(m->removed_seqs, m->removed_count, seq))
+				continue;
+			buf_append(&live, &seq, sizeof seq);
+			if (sim->world.approve && !approved &&
+			    !listed((const void *)before->data, before->len / sizeof seq, seq))
+				sim_break(sim, "I8: version %" PRIu64 " holds %" PRIu64 " without approval", m->version,
+					  seq);
+		}
+	buf_free(&sim->ledger->live);
+	sim->ledger->live = live;
+}
+
 static void check_served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest);
 
 static uint64_t source_of(const struct sim_ledger *ledger, uint64_t version)
@@ -267,6 +298,8 @@ static void check_version(struct sim *sim, struct store_txn *txn, uint64_t numbe
 		sim_break(sim, "I5: version %" PRIu64 ": %s", number, e.text);
 	else if (deep && number == sim->ledger->version)
 		check_served(sim, txn, &manifest);
+	else if (!deep)
+		check_approved(sim, &manifest, sim->ledger->approved);
 	buf_free(&roots);
 	buf_free(&missing);
 	arena_destroy(&arena);
@@ -306,6 +339,7 @@ static void on_published(struct sim *sim, struct store_txn *txn, const struct js
 	sim->ledger->paused = back_to != 0;
 	buf_append(&sim->ledger->sources, &source, sizeof source);
 	sim->ledger->version = version;
+	sim->ledger->approved = json_get(json, "approved") != NULL || json_get(json, "rollback_to") != NULL;
 	sim->result->versions = version;
 	check_version(sim, txn, version, false);
 }
@@ -469,6 +503,10 @@ bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 		if (!done)
 			snprintf(why, why_bytes, "%s has no answer", sim->clients[i].name);
 	}
+	if (done && !sim_approver_rests(sim)) {
+		snprintf(why, why_bytes, "a candidate may wait for approval");
+		done = false;
+	}
 	for (size_t i = 1; done && i < sim->proc_count; i++) {
 		const struct sim_proc *proc = &sim->procs[i];
 		done = proc->up && (proc->kind != SIM_NODE || proc->live == sim->ledger->version);
@@ -494,14 +532,6 @@ static void check_refusals(struct sim *sim)
 					sim_break(sim, "I2: %" PRIu64 " holds a record that was refused", edits[n].seq);
 		}
 	}
-}
-
-static bool listed(const uint64_t *seqs, size_t count, uint64_t seq)
-{
-	for (size_t i = 0; i < count; i++)
-		if (seqs[i] == seq)
-			return true;
-	return false;
 }
 
 /* With one edit of a group that could not be learnt, none of it is served. */

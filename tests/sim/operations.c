@@ -97,7 +97,9 @@ void sim_operation_write(struct sim *sim, const struct sim_request *request, str
 	switch (request->operation) {
 	case SIM_ROLLBACK:
 		out->type = MSG_PUBLISH;
-		out->u.publish = (struct msg_publish){ MSG_PUBLISH_ROLLBACK, request->version, text_of("it is bad") };
+		out->u.publish = (struct msg_publish){ .action = MSG_PUBLISH_ROLLBACK,
+						       .version = request->version,
+						       .reason = text_of("it is bad") };
 		break;
 	case SIM_RESUME:
 		out->type = MSG_PUBLISH;

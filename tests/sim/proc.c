@@ -135,6 +135,7 @@ static int start_coordinator(struct sim_proc *proc, struct err *e)
 					     .merge_deadline_ms = 20000,
 					     .merge_tries_max = 2,
 					     .merge_loss_points = 2,
+					     .approve = world->approve,
 					     .seed = sim->options.seed,
 					     .layer = SIM_ENGINE_LAYER,
 					     .data_folder = proc->folder,

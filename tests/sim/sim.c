@@ -144,6 +144,8 @@ static void allow_write(struct sim *sim)
 	for (size_t i = 0; rc == 0 && i < sim->world.clients; i++)
 		rc = proto_allow_add(path, sim->clients[i].key, PROTO_ROLE_SUBMITTER | PROTO_ROLE_ADMIN,
 				     sim->clients[i].name, &e);
+	if (rc == 0 && sim->world.approve)
+		rc = proto_allow_add(path, sim->approver.key, PROTO_ROLE_ADMIN, "approver", &e);
 	if (rc == 0)
 		rc = proto_allow_load(path, &sim->allow, &e);
 	if (rc != 0)
@@ -175,6 +177,8 @@ void sim_begin(struct sim *sim)
 		sim_proc_init(sim, SIM_NODE, i);
 	for (size_t i = 0; i < sim->world.clients; i++)
 		sim_client_init(sim, i);
+	if (!sim_approver_init(sim))
+		abort();
 	allow_write(sim);
 	sim_check_init(sim);
 	if (file_write_atomic(sim->corpus, "corpus\n", 7, 0600, &e) != 0)
@@ -198,7 +202,7 @@ static int64_t next_of(const struct sim *sim)
 	for (size_t i = 0; i < sim->world.clients; i++)
 		if (!sim->calm || !sim_client_idle(&sim->clients[i]))
 			next = least(next, sim_client_next(sim, &sim->clients[i]));
-	return next;
+	return least(next, sim->approver.act_us);
 }
 
 static bool step(struct sim *sim)
@@ -209,7 +213,7 @@ static bool step(struct sim *sim)
 		done |= sim_proc_step(&sim->procs[i]);
 	for (size_t i = 0; i < sim->world.clients && !sim->result->broken; i++)
 		done |= sim_client_step(sim, &sim->clients[i]);
-	return done;
+	return (!sim->result->broken && sim_approver_step(sim)) || done;
 }
 
 static void run(struct sim *sim)
@@ -255,6 +259,7 @@ void sim_end(struct sim *sim)
 		sim_proc_fini(&sim->procs[i]);
 	free(sim->procs);
 	sim_clients_fini(sim);
+	sim_approver_fini(sim);
 	sim_check_fini(sim);
 	sim_merge_fini(sim);
 	proto_mem_destroy(&sim->mem);

@@ -197,12 +197,22 @@ struct sim_client {
 	uint32_t number, operations, made; /* made: records of the operation */
 };
 
+struct sim_approver { /* world.approve */
+	uint8_t key[PROTO_KEY_BYTES];
+	struct proto_transport *transport; /* NULL: nothing waits for it */
+	struct rng rng;
+	int64_t act_us;
+	uint64_t next_id;
+	uint64_t none_at; /* the ledger's end when it last heard that nothing waits; 0: something does */
+};
+
 struct sim_world { /* drawn from the seed, printed with a failure */
 	size_t workers, nodes, clients;
 	uint32_t edits_per_shard, group_edits, merge_every, queue_max, progress_ms;
 	size_t padding, subjects;
 	int64_t chaos_ms, fault_every_ms, think_ms;
 	bool enabled[SIM_FAULT_COUNT];
+	bool approve; /* versions wait for a second key */
 	double drop, duplicate;
 	int64_t delay_us;
 	bool rollbacks, keys, collections; /* operations that not every seed meets */
@@ -227,6 +237,7 @@ struct sim {
 	struct sim_proc *procs; /* the coordinator first */
 	size_t proc_count;
 	struct sim_client clients[SIM_CLIENTS_MAX];
+	struct sim_approver approver;
 	/* faults */
 	bool calm;  /* they have ended */
 	bool armed; /* a fault point was; whoever passes it may fail */
@@ -297,6 +308,11 @@ bool sim_operation_answer(struct sim *sim, const struct sim_request *request, co
 bool sim_operation_close(struct sim *sim, struct sim_client *client);
 void sim_clients_fini(struct sim *sim);
 void sim_client_delivered(struct sim *sim, const uint8_t *key, uint64_t request_id);
+/* approver.c */
+bool sim_approver_init(struct sim *sim);
+bool sim_approver_step(struct sim *sim);
+bool sim_approver_rests(const struct sim *sim); /* nothing waits, as far as it has heard */
+void sim_approver_fini(struct sim *sim);
 /* check.c */
 void sim_check_init(struct sim *sim);
 void sim_check_step(struct sim *sim);  /* after each step of the coordinator: what is new in its ledger */

@@ -50,18 +50,20 @@ void sim_world_draw(struct sim *sim)
 		world->enabled[i] = chance(sim, 45);
 	world->drop = chance(sim, 50) ? (double)between(sim, 1, 20) / 100 : 0;
 	world->duplicate = chance(sim, 50) ? (double)between(sim, 1, 15) / 100 : 0;
+	world->approve = rng_derive(sim->options.seed, 3, 0) % 4 == 0; /* drawn apart: what a seed was, it stays */
 	world->delay_us = delays_us[sim_below(sim, sizeof delays_us / sizeof delays_us[0])];
 }
 
 void sim_world_print(const struct sim *sim, char *out, size_t out_bytes)
 {
 	const struct sim_world *w = &sim->world;
-	int at = snprintf(out, out_bytes,
-			  "workers=%zu nodes=%zu clients=%zu shard=%" PRIu32 " group=%" PRIu32 " merge=%" PRIu32
-			  " queue=%" PRIu32 " padding=%zu subjects=%zu chaos=%" PRId64 "ms drop=%.2f duplicate=%.2f "
-			  "delay=%" PRId64 "us faults=",
-			  w->workers, w->nodes, w->clients, w->edits_per_shard, w->group_edits, w->merge_every,
-			  w->queue_max, w->padding, w->subjects, w->chaos_ms, w->drop, w->duplicate, w->delay_us);
+	int at = snprintf(
+		out, out_bytes,
+		"workers=%zu nodes=%zu clients=%zu shard=%" PRIu32 " group=%" PRIu32 " merge=%" PRIu32 " queue=%" PRIu32
+		" approve=%d padding=%zu subjects=%zu chaos=%" PRId64 "ms drop=%.2f duplicate=%.2f "
+		"delay=%" PRId64 "us faults=",
+		w->workers, w->nodes, w->clients, w->edits_per_shard, w->group_edits, w->merge_every, w->queue_max,
+		w->approve, w->padding, w->subjects, w->chaos_ms, w->drop, w->duplicate, w->delay_us);
 	for (int i = 0; i < SIM_FAULT_COUNT && at > 0 && (size_t)at < out_bytes; i++)
 		if (w->enabled[i])
 			at += snprintf(out + at, out_bytes - (size_t)at, "%s,", sim_fault_names[i]);

@@ -14,7 +14,8 @@ static struct published client_publish(struct cluster *c, enum msg_publish_actio
 				       const char *reason)
 {
 	struct msg msg = { .type = MSG_PUBLISH };
-	msg.u.publish = (struct msg_publish){ action, version, { reason, strlen(reason) } };
+	msg.u.publish =
+		(struct msg_publish){ .action = action, .version = version, .reason = { reason, strlen(reason) } };
 	end_send(&c->client, &msg);
 	cluster_run(c);
 	struct msg_received *reply = end_expect(&c->client, MSG_PUBLISH_REPLY);

@@ -131,6 +131,52 @@ static void test_merge_is_published_beside_its_shards(void **state)
 }
 
 /* The paper's family: an operator puts the deltas together, and a merged memory comes with its index. */
+static void approve(struct cluster *c, const char *note)
+{
+	struct msg look = { .type = MSG_CANDIDATE };
+	struct msg msg = { .type = MSG_PUBLISH, .u.publish = { .action = MSG_PUBLISH_APPROVE } };
+	end_send(&c->admin, &look);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->admin, MSG_CANDIDATE_REPLY);
+	assert_non_null(strstr(reply->msg.u.candidate_reply.text.text, note));
+	msg.u.publish.content = reply->msg.u.candidate_reply.content;
+	msg_free(&reply);
+	end_send(&c->admin, &msg);
+	cluster_run(c);
+	reply = end_expect(&c->admin, MSG_PUBLISH_REPLY);
+	assert_int_equal(reply->msg.u.publish_reply.code, 0);
+	msg_free(&reply);
+}
+
+static void test_a_merge_waits_for_approval(void **state)
+{
+	struct cluster *c = *state;
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	c->config.approve = true;
+	uint64_t shard, epoch = prepare(c, &shard);
+	approve(c, "2 edits more");
+	start(c, shard, epoch);
+	cluster_run(c);
+	gate_send(c, gate_take(c), 2, 0);
+	struct merge_view view = merge_ask(c, 1);
+	assert_int_equal(view.state, STORE_MERGE_STATE_PUBLISHED);
+	assert_int_equal(view.version, 0);
+	cluster_restart(c);
+	cluster_run(c);
+	approve(c, "0 edits more"); /* the shard as it was closed, made before the merge ended */
+	assert_int_equal(merge_ask(c, 1).version, 0);
+	approve(c, "0 edits more");
+	assert_int_equal(merge_ask(c, 1).version, 3);
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, 2, arena, &manifest);
+	assert_int_equal(manifest.memory_count, 1);
+	manifest_read(c, 3, arena, &manifest);
+	assert_int_equal(manifest.memory_count, 2);
+	assert_int_equal(manifest.default_set, PROTO_SET_MERGED);
+	arena_destroy(&arena);
+}
+
 static void test_merges_of_the_papers_family_bring_an_index(void **state)
 {
 	struct cluster *c = *state;
@@ -483,6 +529,7 @@ static void test_nothing_to_merge(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(test_a_merge_waits_for_approval),
 		T(test_merge_is_published_beside_its_shards),
 		T(test_merges_of_the_papers_family_bring_an_index),
 		T(test_a_cluster_keeps_its_family),

@@ -144,7 +144,7 @@ static void test_a_merged_memory_is_merged_anew(void **state)
 static void publish(struct cluster *c, enum msg_publish_action action, uint64_t version)
 {
 	struct msg msg = { .type = MSG_PUBLISH };
-	msg.u.publish = (struct msg_publish){ action, version, { "why", 3 } };
+	msg.u.publish = (struct msg_publish){ .action = action, .version = version, .reason = { "why", 3 } };
 	end_send(&c->client, &msg);
 	cluster_run(c);
 	struct msg_received *reply = end_expect(&c->client, MSG_PUBLISH_REPLY);

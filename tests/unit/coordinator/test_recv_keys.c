@@ -103,14 +103,14 @@ static void the_list_is_told(void **state)
 {
 	struct cluster *c = *state;
 	struct msg_received *got = NULL;
-	assert_int_equal(list(c, 0, &got), 5);
+	assert_int_equal(list(c, 0, &got), 6);
 	const struct msg_key *keys = got->msg.u.key_list_reply.keys;
 	assert_int_equal(keys[0].key[0], 1);
 	assert_int_equal(keys[0].roles, PROTO_ROLE_WORKER);
 	assert_string_equal(keys[3].name.text, "client");
 	msg_free(&got);
-	assert_int_equal(list(c, 3, &got), 2);
-	assert_int_equal(got->msg.u.key_list_reply.total, 5);
+	assert_int_equal(list(c, 3, &got), 3);
+	assert_int_equal(got->msg.u.key_list_reply.total, 6);
 	assert_int_equal(got->msg.u.key_list_reply.keys[0].key[0], 4);
 	msg_free(&got);
 	event_is(c, event_last(c), c->config.key, "\"action\":\"allow\"");

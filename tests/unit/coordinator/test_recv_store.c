@@ -97,7 +97,8 @@ static bool version_whole(struct cluster *c, uint64_t version)
 static int rollback_code(struct cluster *c, uint64_t version)
 {
 	struct msg msg = { .type = MSG_PUBLISH };
-	msg.u.publish = (struct msg_publish){ MSG_PUBLISH_ROLLBACK, version, { "a test", 6 } };
+	msg.u.publish =
+		(struct msg_publish){ .action = MSG_PUBLISH_ROLLBACK, .version = version, .reason = { "a test", 6 } };
 	end_send(&c->client, &msg);
 	cluster_run(c);
 	struct msg_received *reply = end_expect(&c->client, MSG_PUBLISH_REPLY);

@@ -27,10 +27,10 @@ static void the_list_has_names_and_roles(void **state)
 	cli_expect_out(w, "NAME       ROLES                   KEY\n");
 	cli_expect_out(w, "client     submitter+reader+admin  0404040404");
 	EXPECT(w, CLI_OK, "key", "list", "-o", "name");
-	assert_string_equal(cli_out(w), "worker\nworker2\nnode\nclient\nsubmitter\n");
+	assert_string_equal(cli_out(w), "worker\nworker2\nnode\nclient\nsubmitter\nadmin\n");
 	EXPECT(w, CLI_OK, "key", "list", "-o", "json");
 	struct json *list = cli_json(w);
-	assert_int_equal(json_length(list), 5);
+	assert_int_equal(json_length(list), 6);
 	assert_string_equal(json_string(json_get(json_at(list, 2), "roles"), NULL), "reader");
 	json_free(&list);
 }

@@ -10,7 +10,9 @@ static const int worker[] = { MSG_HELLO,   MSG_WANT, MSG_HEARTBEAT, MSG_PROGRESS
 			      MSG_RELEASE, MSG_HAVE, MSG_CHUNK,     MSG_NEED,     MSG_GET_MANIFEST, 0 };
 static const int reader[] = { MSG_HELLO,        MSG_HEARTBEAT, MSG_GET_MANIFEST, MSG_NEED, MSG_NODE_STATUS,
 			      MSG_VERSION_LIST, MSG_FLEET,     MSG_CHUNK,        0 };
-static const int auditor[] = { MSG_EDIT_LIST, MSG_VERSION_LIST, MSG_GET_MANIFEST, MSG_NEED, MSG_FLEET, 0 };
+static const int auditor[] = {
+	MSG_EDIT_LIST, MSG_VERSION_LIST, MSG_GET_MANIFEST, MSG_NEED, MSG_FLEET, MSG_CANDIDATE, 0
+};
 static const int admin_only[] = { MSG_MERGE_RUN, MSG_SHUTDOWN, MSG_REVOKE,     MSG_STORE_RUN,
 				  MSG_PUBLISH,   MSG_KEY_LIST, MSG_KEY_CHANGE, 0 };
 
@@ -61,6 +63,7 @@ static const int answers[] = { MSG_SUBMIT_REPLY,
 			       MSG_FLEET_REPLY,
 			       MSG_REVOKE_REPLY,
 			       MSG_PUBLISH_REPLY,
+			       MSG_CANDIDATE_REPLY,
 			       MSG_STORE_STATUS,
 			       MSG_KEY_LIST_REPLY,
 			       MSG_KEY_CHANGE_REPLY,

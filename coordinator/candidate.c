@@ -1,0 +1,333 @@
+/* candidate.c: what becomes the next version when versions go through a gate. It is made of what memory holds, stands
+ * in the store as its manifest's blob and the ledger's value `candidate`, and is published as it is or not at all.
+ * Edits and merges that came after it wait for the next one. */
+#include "coordinator/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define META_NAME "candidate"
+
+static const struct sm_state states[CANDIDATE_STATE_COUNT] = {
+	[CANDIDATE_NONE] = { "none", SM_TO(CANDIDATE_WAITING) },
+	[CANDIDATE_WAITING] = { "waiting", SM_TO(CANDIDATE_NONE) | SM_TO(CANDIDATE_REFUSED) },
+	[CANDIDATE_REFUSED] = { "refused", SM_TO(CANDIDATE_NONE) },
+};
+const struct sm_table coordinator__candidate_states = { "candidate", states, CANDIDATE_STATE_COUNT, CANDIDATE_NONE };
+
+bool coordinator__gated(const struct coordinator *c)
+{
+	return c->config.approve;
+}
+
+void coordinator__candidate_free(struct candidate *candidate)
+{
+	buf_free(&candidate->seqs);
+	buf_free(&candidate->merges);
+}
+
+/* --- In the store: one small value. */
+
+int coordinator__candidate_put(struct coordinator *c, const struct candidate *candidate, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	buf_u32le(&bytes, candidate != NULL ? (uint32_t)candidate->sm.state : CANDIDATE_NONE);
+	if (candidate != NULL) {
+		const struct store_version *rec = &candidate->rec;
+		buf_u64le(&bytes, rec->version);
+		buf_append(&bytes, rec->root.bytes, HASH_BYTES);
+		buf_append(&bytes, rec->content.bytes, HASH_BYTES);
+		buf_u64le(&bytes, (uint64_t)rec->published_ms);
+		buf_u32le(&bytes, rec->memory_count);
+		buf_u32le(&bytes, rec->edit_count);
+		buf_append(&bytes, rec->note, sizeof rec->note);
+		buf_u64le(&bytes, (uint64_t)candidate->since_ms);
+		buf_append(&bytes, candidate->refused_by, sizeof candidate->refused_by);
+		buf_append(&bytes, candidate->reason, sizeof candidate->reason);
+	}
+	int rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
+				    : store_meta_put(c->txn, META_NAME, bytes.data, bytes.len, e);
+	buf_free(&bytes);
+	return rc;
+}
+
+static void take(struct reader *r, void *out, size_t bytes)
+{
+	const void *from = reader_bytes(r, bytes);
+	if (from != NULL)
+		memcpy(out, from, bytes);
+}
+
+static int parse(const struct buf *bytes, struct candidate *out, struct err *e)
+{
+	struct store_version *rec = &out->rec;
+	struct reader r;
+	reader_init(&r, bytes->data, bytes->len);
+	const uint32_t state = reader_u32le(&r);
+	if (state != CANDIDATE_NONE) {
+		rec->version = reader_u64le(&r);
+		take(&r, rec->root.bytes, HASH_BYTES);
+		take(&r, rec->content.bytes, HASH_BYTES);
+		rec->published_ms = (int64_t)reader_u64le(&r);
+		rec->memory_count = reader_u32le(&r);
+		rec->edit_count = reader_u32le(&r);
+		take(&r, rec->note, sizeof rec->note);
+		out->since_ms = (int64_t)reader_u64le(&r);
+		take(&r, out->refused_by, sizeof out->refused_by);
+		take(&r, out->reason, sizeof out->reason);
+	}
+	if (r.overrun || r.at != r.len || state >= CANDIDATE_STATE_COUNT)
+		return err_set(e, ERR_CORRUPT, META_NAME ": %zu bytes are not of its form", bytes->len);
+	rec->note[sizeof rec->note - 1] = out->reason[sizeof out->reason - 1] = '\0';
+	sm_restore(&out->sm, &coordinator__candidate_states, NULL, (int)state);
+	return 0;
+}
+
+/* What its manifest holds. */
+static int lists_fill(struct coordinator *c, struct candidate *candidate, struct err *e)
+{
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	buf_clear(&candidate->seqs);
+	buf_clear(&candidate->merges);
+	int rc = coordinator__manifest_seqs(c, &candidate->rec.root, &candidate->seqs, e);
+	if (rc == 0)
+		rc = coordinator__manifest_read(c, &candidate->rec.root, &arena, &manifest, e);
+	for (size_t i = 0; rc == 0 && i < manifest.memory_count; i++) {
+		const uint64_t merge = manifest.memories[i].id - MERGED_MEMORY_FIRST;
+		if (manifest.memories[i].kind == PROTO_MEMORY_MERGED)
+			buf_append(&candidate->merges, &merge, sizeof merge);
+	}
+	arena_destroy(&arena);
+	return rc == 0 && buf_failed(&candidate->merges) ? err_set(e, ERR_NOMEM, "out of memory") : rc;
+}
+
+int coordinator__candidate_load(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct candidate *candidate = &c->candidate;
+	struct buf bytes = BUF_INIT;
+	sm_init(&candidate->sm, &coordinator__candidate_states, NULL);
+	candidate->look = true;
+	int rc = store_meta_get(txn, META_NAME, &bytes, e);
+	if (rc == 0) {
+		rc = parse(&bytes, candidate, e);
+	} else if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	buf_free(&bytes);
+	return rc == 0 && candidate->sm.state != CANDIDATE_NONE ? lists_fill(c, candidate, e) : rc;
+}
+
+/* --- What it changes. */
+
+static int list_without(const struct buf *all, const struct buf *without, struct buf *out)
+{
+	const uint64_t *list = (const void *)all->data;
+	for (size_t i = 0; i < all->len / sizeof *list; i++) {
+		if (!coordinator__seqs_hold(without, list[i]))
+			buf_append(out, &list[i], sizeof list[i]);
+	}
+	return buf_failed(out) ? ERR_NOMEM : 0;
+}
+
+static int changes(struct coordinator *c, const struct candidate *candidate, struct buf *added, struct buf *removed,
+		   struct err *e)
+{
+	struct buf served = BUF_INIT;
+	int rc = coordinator__newest_seqs(c, &served, e);
+	if (rc == 0 && (list_without(&candidate->seqs, &served, added) != 0 ||
+			list_without(&served, &candidate->seqs, removed) != 0))
+		rc = err_set(e, ERR_NOMEM, "what a candidate changes: out of memory");
+	buf_free(&served);
+	return rc;
+}
+
+int coordinator__candidate_changes(struct coordinator *c, struct buf *added, struct buf *removed, struct err *e)
+{
+	return changes(c, &c->candidate, added, removed, e);
+}
+
+void coordinator__candidate_text(const struct coordinator *c, char *out, size_t out_bytes)
+{
+	const struct candidate *candidate = &c->candidate;
+	char content[HASH_HEX_BYTES], time[ENV_TIME_BYTES], key[65];
+	hash_hex(&candidate->rec.content, content);
+	env_time_format(candidate->since_ms, time);
+	proto_key_hex(candidate->refused_by, key);
+	out[0] = '\0';
+	if (candidate->sm.state == CANDIDATE_WAITING)
+		snprintf(out, out_bytes,
+			 "a candidate for v%" PRIu64 " (%s; content %.12s) waits for approval since %s: `amend version "
+			 "candidate` shows it",
+			 candidate->rec.version, candidate->rec.note, content, time);
+	else if (candidate->sm.state == CANDIDATE_REFUSED)
+		snprintf(out, out_bytes,
+			 "the candidate for v%" PRIu64 " (%s; content %.12s) was rejected at %s by key %.16s (%s): the "
+			 "next is made when an edit is trained or taken back, or by `amend version resume`",
+			 candidate->rec.version, candidate->rec.note, content, time, key, candidate->reason);
+}
+
+/* --- Its life. */
+
+void coordinator__candidate_end(struct coordinator *c, bool published)
+{
+	struct candidate *candidate = &c->candidate;
+	if (candidate->sm.state == CANDIDATE_NONE)
+		return;
+	coordinator__candidate_free(candidate);
+	sm_move(&candidate->sm, CANDIDATE_NONE);
+	memset(candidate->refused_by, 0, sizeof candidate->refused_by);
+	candidate->reason[0] = '\0';
+	c->publishing.unpublished = c->publishing.unpublished || !published;
+}
+
+/* An edit that failed later, or was taken back: what is superseded is served until its successor is. */
+static bool serves_ended(const struct coordinator *c)
+{
+	for (size_t i = 0; i < c->shard_count; i++) {
+		const struct shard *shard = c->shards[i];
+		for (size_t k = 0; k < shard->rec.trained_count; k++) {
+			if (!coordinator__edit_live(shard->states[k]) &&
+			    shard->states[k] != STORE_EDIT_STATE_SUPERSEDED &&
+			    coordinator__seqs_hold(&c->candidate.seqs, shard->rec.seqs[k]))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Its manifest names the version before it. */
+static const char *outdated(const struct coordinator *c)
+{
+	if (c->candidate.rec.version != c->version + 1)
+		return "another version was published";
+	if (c->candidate.sm.state == CANDIDATE_REFUSED && c->publishing.unpublished)
+		return "it was refused, and there is something new";
+	return serves_ended(c) ? "an edit that it serves has ended" : NULL;
+}
+
+static int drop(struct coordinator *c, const char *why, struct err *e)
+{
+	struct publishing next = c->publishing;
+	next.unpublished = true;
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__candidate_put(c, NULL, e);
+	if (rc == 0)
+		rc = coordinator__publishing_put(c, &next, e);
+	if (rc == 0)
+		rc = coordinator__commit(c, NULL, NULL, e);
+	if (rc != 0)
+		return rc;
+	log_event(LOG_INFO, "COORDINATOR-CANDIDATE-DROPPED", LOGF_U("version", c->candidate.rec.version),
+		  LOGF_X("content", c->candidate.rec.content.bytes, 8), LOGF_S("reason", why));
+	coordinator__candidate_end(c, false);
+	return 0;
+}
+
+static int note_write(struct coordinator *c, struct candidate *candidate, struct err *e)
+{
+	struct buf added = BUF_INIT, removed = BUF_INIT;
+	int rc = changes(c, candidate, &added, &removed, e);
+	const size_t more = added.len / sizeof(uint64_t), less = removed.len / sizeof(uint64_t);
+	snprintf(candidate->rec.note, sizeof candidate->rec.note, "%zu edit%s more, %zu less", more,
+		 more == 1 ? "" : "s", less);
+	buf_free(&added);
+	buf_free(&removed);
+	return rc;
+}
+
+/* `candidate`: NULL, there was nothing to publish after all. */
+static int make_write(struct coordinator *c, const struct candidate *candidate, struct err *e)
+{
+	struct publishing next = c->publishing;
+	next.unpublished = false;
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__candidate_put(c, candidate, e);
+	if (rc == 0)
+		rc = coordinator__publishing_put(c, &next, e);
+	if (rc == 0)
+		rc = coordinator__commit(c, "coordinator.candidate.before_commit", "coordinator.candidate.after_commit",
+					 e);
+	if (rc == 0)
+		c->publishing = next;
+	return rc;
+}
+
+static int make(struct coordinator *c, struct err *e)
+{
+	struct candidate next = { .since_ms = env_wall_ms(c->env) };
+	bool differs;
+	int rc = coordinator__publish_draft(c, &next.rec, &differs, e);
+	if (rc != 0 || !differs)
+		return rc == 0 ? make_write(c, NULL, e) : rc;
+	sm_init(&next.sm, &coordinator__candidate_states, NULL);
+	sm_move(&next.sm, CANDIDATE_WAITING);
+	rc = lists_fill(c, &next, e);
+	if (rc == 0)
+		rc = note_write(c, &next, e);
+	if (rc == 0)
+		rc = make_write(c, &next, e);
+	if (rc != 0) {
+		coordinator__candidate_free(&next);
+		return rc;
+	}
+	c->candidate = next;
+	log_event(LOG_INFO, "COORDINATOR-CANDIDATE-WAITS", LOGF_U("version", next.rec.version),
+		  LOGF_X("content", next.rec.content.bytes, 8), LOGF_S("note", next.rec.note));
+	return 0;
+}
+
+/* The gate is gone: a start with another configuration. What it held becomes a version. */
+static int let_through(struct coordinator *c, struct err *e)
+{
+	const struct publishing next = { .paused = false };
+	struct store_version publish;
+	int rc = coordinator__publish_prepare(c, NULL, "what a gate had held", &publish, e);
+	if (rc == 0)
+		rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__candidate_put(c, NULL, e);
+	if (rc == 0)
+		rc = coordinator__publishing_put(c, &next, e);
+	if (rc == 0)
+		rc = coordinator__publish_put(c, &publish, e);
+	if (rc == 0)
+		rc = coordinator__commit(c, NULL, NULL, e);
+	if (rc != 0)
+		return rc;
+	coordinator__candidate_end(c, true);
+	coordinator__publish_done(c, &publish);
+	return 0;
+}
+
+static int advance(struct coordinator *c, struct err *e)
+{
+	struct candidate *candidate = &c->candidate;
+	const bool held = candidate->sm.state != CANDIDATE_NONE;
+	if (!coordinator__gated(c))
+		return held ? let_through(c, e) : 0; /* the rest: coordinator__unpublished_advance */
+	const char *why = held && candidate->look ? outdated(c) : NULL;
+	candidate->look = false;
+	if (why != NULL) {
+		int rc = drop(c, why, e);
+		if (rc != 0) {
+			candidate->look = true;
+			return rc;
+		}
+	}
+	return candidate->sm.state == CANDIDATE_NONE && c->publishing.unpublished ? make(c, e) : 0;
+}
+
+void coordinator__candidate_advance(struct coordinator *c)
+{
+	struct err e = ERR_INIT;
+	if (c->failure.code != 0 || coordinator__write_held(c) || c->publishing.paused)
+		return;
+	if (advance(c, &e) != 0)
+		coordinator__txn_failed(c, &e);
+}

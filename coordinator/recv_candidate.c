@@ -1,0 +1,42 @@
+/* recv_candidate.c: what waits at a gate, and what it changes. */
+#include "coordinator/internal.h"
+
+static size_t shown(const struct buf *seqs)
+{
+	const size_t count = seqs->len / sizeof(uint64_t);
+	return count < MSG_CANDIDATE_EDITS_MAX ? count : MSG_CANDIDATE_EDITS_MAX;
+}
+
+void coordinator__recv_candidate(struct coordinator *c, const struct msg_received *received)
+{
+	struct buf added = BUF_INIT, removed = BUF_INIT;
+	struct msg msg = { .type = MSG_CANDIDATE_REPLY };
+	struct msg_candidate_reply *reply = &msg.u.candidate_reply;
+	struct err e = ERR_INIT;
+	char text[ERR_TEXT_BYTES_MAX];
+	const struct candidate *candidate = &c->candidate;
+	const bool is = candidate->sm.state != CANDIDATE_NONE;
+	int rc = is ? coordinator__candidate_changes(c, &added, &removed, &e) : 0;
+	coordinator__held_text(c, text, sizeof text);
+	reply->text = coordinator__text(text);
+	reply->state = coordinator__text(sm_state_name(&coordinator__candidate_states, candidate->sm.state));
+	if (is) {
+		reply->version = candidate->rec.version;
+		reply->content = candidate->rec.content;
+		reply->made_ms = candidate->rec.published_ms;
+		reply->memory_count = candidate->rec.memory_count;
+		reply->edit_count = candidate->rec.edit_count;
+		reply->added = (const void *)added.data;
+		reply->added_count = shown(&added);
+		reply->added_total = (uint32_t)(added.len / sizeof(uint64_t));
+		reply->removed = (const void *)removed.data;
+		reply->removed_count = shown(&removed);
+		reply->removed_total = (uint32_t)(removed.len / sizeof(uint64_t));
+	}
+	if (rc == 0)
+		coordinator__reply(c, received, &msg);
+	else
+		coordinator__reply_error(c, received, rc, e.text);
+	buf_free(&added);
+	buf_free(&removed);
+}

@@ -1,0 +1,526 @@
+/* Versions that wait for a second key's approval. */
+#include "tests/unit/coordinator/revoke_fixture.h"
+
+struct published { /* a PublishReply */
+	int code;
+	uint64_t version;
+	bool already;
+	char text[512];
+};
+
+static struct published say(struct end_peer *end, enum msg_publish_action action, const struct hash *content,
+			    const char *reason)
+{
+	struct msg msg = { .type = MSG_PUBLISH };
+	struct published out = { .code = 0 };
+	msg.u.publish = (struct msg_publish){ .action = action, .version = 1, .reason = { reason, strlen(reason) } };
+	if (content != NULL)
+		msg.u.publish.content = *content;
+	end_send(end, &msg);
+	cluster_run(end->cluster);
+	struct msg_received *reply = end_expect(end, MSG_PUBLISH_REPLY);
+	const struct msg_publish_reply *r = &reply->msg.u.publish_reply;
+	out.code = r->code;
+	out.version = r->version;
+	out.already = r->already;
+	snprintf(out.text, sizeof out.text, "%s", r->text.text);
+	msg_free(&reply);
+	return out;
+}
+
+struct seen { /* a CandidateReply */
+	char state[16], text[1024];
+	uint64_t version;
+	struct hash content;
+	size_t added, removed, edits;
+	uint64_t first_added, first_removed;
+};
+
+static struct seen look(struct cluster *c)
+{
+	struct msg msg = { .type = MSG_CANDIDATE };
+	struct seen out = { .version = 0 };
+	end_send(&c->admin, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->admin, MSG_CANDIDATE_REPLY);
+	const struct msg_candidate_reply *r = &reply->msg.u.candidate_reply;
+	snprintf(out.state, sizeof out.state, "%s", r->state.text);
+	snprintf(out.text, sizeof out.text, "%s", r->text.text);
+	out.version = r->version;
+	out.content = r->content;
+	out.added = r->added_total;
+	out.removed = r->removed_total;
+	out.edits = r->edit_count;
+	assert_int_equal(r->added_count, r->added_total);
+	assert_int_equal(r->removed_count, r->removed_total);
+	out.first_added = r->added_count > 0 ? r->added[0] : 0;
+	out.first_removed = r->removed_count > 0 ? r->removed[0] : 0;
+	msg_free(&reply);
+	return out;
+}
+
+static struct published approve(struct cluster *c)
+{
+	const struct seen now = look(c);
+	return say(&c->admin, MSG_PUBLISH_APPROVE, &now.content, "");
+}
+
+static uint64_t version_of(struct cluster *c, uint64_t seq)
+{
+	struct store_edit edit;
+	edit_get(c, seq, &edit);
+	return edit.version;
+}
+
+static bool event_says(struct cluster *c, uint64_t seq, enum store_event_type type, const struct end_peer *by,
+		       const char *text)
+{
+	struct store_txn *txn = NULL;
+	struct store_event event;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	if (seq == 0)
+		assert_ok(&c->e, store_event_last(txn, &seq, NULL, &c->e));
+	assert_ok(&c->e, store_event_get(txn, seq, &event, &c->e));
+	bool says = event.type == type && memcmp(event.actor, by->key, sizeof event.actor) == 0 &&
+		    memmem(event.payload, event.payload_len, text, strlen(text)) != NULL;
+	store_abort(&txn);
+	return says;
+}
+
+/* Two trained facts of `client`, the first at f; none is published. */
+static void held_facts(struct cluster *c, struct fact *f)
+{
+	c->config.approve = true;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 2);
+	f->epoch = worker_lease(&c->worker, &f->shard);
+	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 0);
+	struct store_txn *txn = NULL;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &f->edit, &c->e));
+	store_abort(&txn);
+	f->seq = f->edit.seq;
+}
+
+/* The same in v1, which a node serves. */
+static void served_facts(struct cluster *c, struct fact *f)
+{
+	held_facts(c, f);
+	assert_int_equal(approve(c).version, 1);
+	node_hello(&c->node, 1);
+	node_status(&c->node, 1);
+	assert_int_equal(edit_state(c, f->seq), STORE_EDIT_STATE_SERVED);
+}
+
+static uint64_t fact_more(struct cluster *c, const struct fact *f)
+{
+	uint64_t seq = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 0);
+	return seq;
+}
+
+static void test_a_candidate_waits_and_is_published_as_it_was(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	struct seen s = look(c);
+	assert_string_equal(s.state, "waiting");
+	assert_int_equal(s.version, 1);
+	assert_int_equal(s.added, 2);
+	assert_int_equal(s.removed, 0);
+	assert_int_equal(s.edits, 2);
+	assert_int_equal(s.first_added, f.seq);
+	assert_non_null(strstr(s.text, "waits for approval"));
+	assert_int_equal(newest(c), 0);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED);
+	struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "");
+	assert_int_equal(p.code, 0);
+	assert_int_equal(p.version, 1);
+	assert_int_equal(newest(c), 1);
+	assert_int_equal(version_of(c, f.seq), 1);
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
+	store_abort(&txn);
+	assert_true(hash_equal(&rec.content, &s.content));
+	assert_string_equal(rec.note, "2 edits more, 0 less");
+	assert_true(event_says(c, rec.event_seq, STORE_EVENT_VERSION_PUBLISHED, &c->admin, "\"approved\":true"));
+	assert_string_equal(look(c).state, "none");
+	assert_string_equal(look(c).text, "");
+	node_hello(&c->node, 1);
+	node_status(&c->node, 1);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
+}
+
+static void test_the_submitters_key_approves_nothing_of_its_own(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	struct seen s = look(c);
+	struct published p = say(&c->client, MSG_PUBLISH_APPROVE, &s.content, "");
+	assert_int_equal(p.code, ERR_DENIED);
+	assert_non_null(strstr(p.text, "another administrator's key"));
+	assert_int_equal(newest(c), 0);
+	assert_string_equal(look(c).state, "waiting");
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "").version, 1);
+	/* asked again, by whomever */
+	p = say(&c->client, MSG_PUBLISH_APPROVE, &s.content, "");
+	assert_int_equal(p.code, 0);
+	assert_true(p.already);
+	assert_int_equal(newest(c), 1);
+}
+
+static void test_what_comes_meanwhile_makes_the_next_candidate(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	struct seen s = look(c);
+	uint64_t seq = fact_more(c, &f);
+	struct seen second = look(c);
+	assert_true(hash_equal(&second.content, &s.content));
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "").version, 1);
+	assert_int_equal(version_of(c, f.seq), 1);
+	assert_int_equal(version_of(c, seq), 0);
+	node_hello(&c->node, 1);
+	node_status(&c->node, 1);
+	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_TRAINED);
+	second = look(c);
+	assert_int_equal(second.version, 2);
+	assert_int_equal(second.added, 1);
+	assert_int_equal(second.first_added, seq);
+	struct published p = say(&c->admin, MSG_PUBLISH_REJECT, &s.content, "late");
+	assert_int_equal(p.code, ERR_CONFLICT);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_APPROVE, &second.content, "").version, 2);
+	assert_int_equal(version_of(c, seq), 2);
+}
+
+static void test_a_candidate_outlives_the_coordinator(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	struct seen s = look(c);
+	uint64_t seq = fact_more(c, &f);
+	end_clear(&c->worker);
+	cluster_restart(c);
+	struct seen again = look(c);
+	assert_string_equal(again.state, "waiting");
+	assert_true(hash_equal(&again.content, &s.content));
+	assert_int_equal(again.added, 2);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "").version, 1);
+	assert_int_equal(version_of(c, f.seq), 1);
+	assert_int_equal(version_of(c, seq), 0);
+	assert_int_equal(look(c).first_added, seq);
+	cluster_restart(c);
+	assert_int_equal(look(c).version, 2);
+	assert_int_equal(approve(c).version, 2);
+	assert_int_equal(version_of(c, seq), 2);
+	cluster_restart(c);
+	assert_string_equal(look(c).state, "none");
+}
+
+static void test_a_revocation_does_not_wait_and_makes_the_candidate_anew(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	served_facts(c, &f);
+	uint64_t seq = fact_more(c, &f);
+	struct seen s = look(c);
+	struct revoked r = client_revoke(c, f.edit.id, NULL, false);
+	assert_int_equal(r.version, 2);
+	assert_true(removed_in(c, 2, f.seq));
+	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_TRAINED);
+	assert_int_equal(version_of(c, seq), 0);
+	struct seen next = look(c);
+	assert_int_equal(next.version, 3);
+	assert_int_equal(next.added, 1);
+	assert_int_equal(next.removed, 0);
+	struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "");
+	assert_int_equal(p.code, ERR_CONFLICT);
+	assert_non_null(strstr(p.text, "made anew"));
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_APPROVE, &next.content, "").version, 3);
+	assert_true(removed_in(c, 3, f.seq));
+	assert_int_equal(version_of(c, seq), 3);
+}
+
+static void test_with_nothing_held_a_revocation_leaves_no_candidate(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	served_facts(c, &f);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 2);
+	assert_string_equal(look(c).state, "none");
+}
+
+static void test_an_edit_that_only_the_candidate_holds_is_taken_back(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	served_facts(c, &f);
+	uint64_t seq = fact_more(c, &f);
+	struct store_edit edit;
+	edit_get(c, seq, &edit);
+	struct seen s = look(c);
+	struct revoked r = client_revoke(c, edit.id, NULL, false);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.version, 0);
+	assert_string_equal(r.text, "");
+	struct seen next = look(c);
+	assert_false(hash_equal(&next.content, &s.content));
+	assert_int_equal(next.added, 0);
+	assert_int_equal(newest(c), 1);
+}
+
+static void test_a_rejected_one_waits_for_something_new(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	struct seen s = look(c);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_REJECT, &s.content, "").code, ERR_INVALID);
+	assert_int_equal(say(&c->client, MSG_PUBLISH_REJECT, &s.content, "not true").code, 0);
+	assert_true(event_says(c, 0, STORE_EVENT_CONFIG_CHANGED, &c->client, "\"reason\":\"not true\""));
+	s = look(c);
+	assert_string_equal(s.state, "refused");
+	assert_non_null(strstr(s.text, "not true"));
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "").code, ERR_CONFLICT);
+	cluster_restart(c);
+	assert_string_equal(look(c).state, "refused");
+	struct published p = say(&c->admin, MSG_PUBLISH_RESUME, NULL, "");
+	assert_int_equal(p.code, 0);
+	assert_false(p.already);
+	struct seen next = look(c);
+	assert_string_equal(next.state, "waiting");
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_REJECT, &next.content, "again").code, 0);
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 1);
+	uint64_t seq = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	f.epoch = worker_lease(&c->worker, &f.shard);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	assert_string_equal(look(c).state, "waiting");
+	assert_int_equal(approve(c).version, 1);
+	assert_int_equal(version_of(c, seq), 1);
+	assert_int_equal(version_of(c, f.seq), 1);
+}
+
+static void test_a_rollback_discards_it_and_a_resume_makes_one(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	served_facts(c, &f);
+	uint64_t seq = fact_more(c, &f);
+	assert_int_equal(approve(c).version, 2);
+	node_status(&c->node, 1);
+	uint64_t third = client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	assert_string_equal(look(c).state, "waiting");
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_ROLLBACK, NULL, "why").version, 3); /* needs no approval */
+	assert_string_equal(look(c).state, "none");
+	assert_non_null(strstr(look(c).text, "paused"));
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 0);
+	struct published p = say(&c->admin, MSG_PUBLISH_RESUME, NULL, "");
+	assert_int_equal(p.code, 0);
+	assert_int_equal(p.version, 4); /* what was taken back meanwhile goes at once */
+	assert_true(removed_in(c, 4, f.seq));
+	struct seen s = look(c);
+	assert_string_equal(s.state, "waiting");
+	assert_int_equal(s.version, 5);
+	assert_int_equal(s.added, 2);
+	cluster_restart(c);
+	node_hello(&c->node, 1);
+	node_status(&c->node, 4); /* which holds neither */
+	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_TRAINED);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "").version, 5);
+	node_status(&c->node, 5);
+	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_SERVED);
+	assert_int_equal(edit_state(c, third), STORE_EDIT_STATE_SERVED);
+}
+
+static void test_without_the_gate_what_it_held_is_published(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	uint64_t seq = fact_more(c, &f);
+	c->config.approve = false;
+	cluster_restart(c);
+	cluster_run(c);
+	assert_int_equal(newest(c), 1);
+	assert_int_equal(version_of(c, f.seq), 1);
+	assert_int_equal(version_of(c, seq), 1);
+	cluster_restart(c);
+	cluster_run(c);
+	assert_int_equal(newest(c), 1);
+}
+
+static void collect(struct cluster *c)
+{
+	bool done = false;
+	for (int i = 0; !done && i < 100; i++) {
+		struct msg msg = { .type = MSG_STORE_RUN, .u.store_run = { 1, MSG_STORE_COLLECT, { "", 0 }, 0 } };
+		end_send(&c->client, &msg);
+		cluster_run(c);
+		struct msg_received *reply = end_expect(&c->client, MSG_STORE_STATUS);
+		assert_int_equal(reply->msg.u.store_status.code, 0);
+		done = reply->msg.u.store_status.done;
+		msg_free(&reply);
+	}
+	assert_true(done);
+}
+
+/* Its shard has gone on: nothing else names the delta that it would serve. */
+static void test_what_it_holds_is_not_collected(void **state)
+{
+	struct cluster *c = *state;
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	struct buf missing = BUF_INIT;
+	struct fact f;
+	held_facts(c, &f);
+	struct store_shard first = shard_of(c, f.shard);
+	fact_more(c, &f);
+	struct store_shard second = shard_of(c, f.shard);
+	assert_false(hash_equal(&first.delta_root, &second.delta_root));
+	cluster_advance(c, 2 * STORE_GRACE_MS);
+	collect(c);
+	assert_int_equal(approve(c).version, 1);
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, 1, arena, &manifest);
+	assert_true(hash_equal(&manifest.memories[0].delta_root, &first.delta_root));
+	assert_ok(&c->e, store_blob_missing(c->store, &first.delta_root, &missing, &c->e));
+	assert_int_equal(missing.len, 0);
+	buf_free(&missing);
+	arena_destroy(&arena);
+}
+
+static bool metrics_say(struct cluster *c, const char *line)
+{
+	struct buf text = BUF_INIT;
+	coordinator_metrics(c->coordinator, &text);
+	bool says = strstr(buf_cstr(&text), line) != NULL;
+	buf_free(&text);
+	return says;
+}
+
+static void test_a_metric_tells_how_long_it_has_waited(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	cluster_advance(c, 4000);
+	assert_true(metrics_say(c, "amend_candidate_waiting_seconds 4\n"));
+	assert_int_equal(approve(c).version, 1);
+	assert_true(metrics_say(c, "amend_candidate_waiting_seconds 0\n"));
+}
+
+static void test_only_administrators_judge(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	struct seen s = look(c);
+	struct msg msg = { .type = MSG_PUBLISH, .u.publish = { .action = MSG_PUBLISH_APPROVE, .content = s.content } };
+	end_send(&c->submitter, &msg);
+	cluster_run(c);
+	struct msg_received *error = end_expect(&c->submitter, MSG_ERROR);
+	assert_int_equal(error->msg.u.error.code, ERR_DENIED);
+	msg_free(&error);
+	assert_int_equal(newest(c), 0);
+}
+
+/* A crash on either side of a commit: the candidate, or the version, is there whole or not at all. */
+static void crash_making(struct cluster *c, const char *fault)
+{
+	struct fact f;
+	served_facts(c, &f);
+	uint64_t seq = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	assert_ok(&c->e, fault_arm(fault, &c->e));
+	struct store_shard rec = shard_of(c, f.shard);
+	const uint64_t seqs[] = { f.seq, f.seq + 1, seq };
+	(void)hear(&c->worker, f.shard, f.epoch, 2);
+	const struct commit commit = {
+		.shard = f.shard, .epoch = f.epoch, .version = rec.version + 1, .first = 2, .count = 1, .seqs = seqs
+	};
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	fault_disarm_all();
+	assert_true(coordinator_failed(c->coordinator, NULL));
+	cluster_restart(c);
+	cluster_run(c);
+	struct seen now = look(c);
+	assert_string_equal(now.state, "waiting");
+	assert_int_equal(now.first_added, seq);
+	assert_int_equal(approve(c).version, 2);
+	assert_int_equal(version_of(c, seq), 2);
+}
+
+static void test_a_crash_before_the_candidate_is_kept(void **state)
+{
+	crash_making(*state, "coordinator.candidate.before_commit=errno@1");
+}
+
+static void test_a_crash_after_the_candidate_was_kept(void **state)
+{
+	crash_making(*state, "coordinator.candidate.after_commit=errno@1");
+}
+
+static void crash_approving(struct cluster *c, const char *fault, uint64_t version)
+{
+	struct fact f;
+	held_facts(c, &f);
+	struct seen s = look(c);
+	struct msg msg = { .type = MSG_PUBLISH, .u.publish = { .action = MSG_PUBLISH_APPROVE, .content = s.content } };
+	assert_ok(&c->e, fault_arm(fault, &c->e));
+	end_send(&c->admin, &msg);
+	cluster_run(c);
+	fault_disarm_all();
+	assert_null(end_take(&c->admin, MSG_PUBLISH_REPLY));
+	cluster_restart(c);
+	cluster_run(c);
+	assert_int_equal(newest(c), version);
+	assert_int_equal(version_of(c, f.seq), version);
+	assert_string_equal(look(c).state, version == 0 ? "waiting" : "none");
+	struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "");
+	assert_int_equal(p.code, 0);
+	assert_int_equal(p.already, version != 0);
+	assert_int_equal(version_of(c, f.seq), 1);
+}
+
+static void test_a_crash_before_the_approval_is_kept(void **state)
+{
+	crash_approving(*state, "coordinator.approve.before_commit=errno@1", 0);
+}
+
+static void test_a_crash_after_the_approval_was_kept(void **state)
+{
+	crash_approving(*state, "coordinator.approve.after_commit=errno@1", 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_a_candidate_waits_and_is_published_as_it_was),
+		TEST(test_the_submitters_key_approves_nothing_of_its_own),
+		TEST(test_what_comes_meanwhile_makes_the_next_candidate),
+		TEST(test_a_candidate_outlives_the_coordinator),
+		TEST(test_a_revocation_does_not_wait_and_makes_the_candidate_anew),
+		TEST(test_with_nothing_held_a_revocation_leaves_no_candidate),
+		TEST(test_an_edit_that_only_the_candidate_holds_is_taken_back),
+		TEST(test_a_rejected_one_waits_for_something_new),
+		TEST(test_a_rollback_discards_it_and_a_resume_makes_one),
+		TEST(test_without_the_gate_what_it_held_is_published),
+		TEST(test_what_it_holds_is_not_collected),
+		TEST(test_a_metric_tells_how_long_it_has_waited),
+		TEST(test_only_administrators_judge),
+		TEST(test_a_crash_before_the_candidate_is_kept),
+		TEST(test_a_crash_after_the_candidate_was_kept),
+		TEST(test_a_crash_before_the_approval_is_kept),
+		TEST(test_a_crash_after_the_approval_was_kept),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
