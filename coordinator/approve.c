@@ -2,8 +2,6 @@
  * edit which it adds. The approval names the content that was looked at. */
 #include "coordinator/internal.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 /* The one that is there, as it is now. */
@@ -24,7 +22,7 @@ static int candidate_check(struct coordinator *c, const struct hash *content, st
 			       now, asked);
 	if (candidate->sm.state == CANDIDATE_REFUSED)
 		return err_set(e, ERR_CONFLICT,
-			       "it was rejected (%s): the next candidate is made when an edit is trained or taken "
+			       "it was refused (%s): the next candidate is made when an edit is trained or taken "
 			       "back, or by `amend version resume`",
 			       candidate->reason);
 	return 0;
@@ -60,86 +58,42 @@ static int second_key_check(struct coordinator *c, const uint8_t *actor, struct 
 	return rc;
 }
 
-static int approve_write(struct coordinator *c, const uint8_t *actor, struct store_version *rec, struct err *e)
-{
-	const struct publish_cause cause = { .actor = actor, .approved = true };
-	int rc = coordinator__begin(c, e);
-	if (rc == 0)
-		rc = coordinator__version_put(c, rec, &cause, e);
-	if (rc == 0)
-		rc = coordinator__held_release(c, rec->version, &c->candidate, e);
-	if (rc == 0)
-		rc = coordinator__candidate_put(c, NULL, e);
-	return rc == 0 ? coordinator__commit(c, "coordinator.approve.before_commit", "coordinator.approve.after_commit",
-					     e)
-		       : rc;
-}
-
 int coordinator__candidate_approve(struct coordinator *c, const uint8_t *actor, const struct hash *content,
 				   struct err *e)
 {
 	int rc = candidate_check(c, content, e);
+	if (rc == 0 && c->candidate.sm.state == CANDIDATE_CHECKING)
+		rc = err_set(e, ERR_AGAIN, "the canaries are still asked about it: approve it when it waits for that");
 	if (rc == 0)
 		rc = second_key_check(c, actor, e);
 	if (rc != 0)
 		return rc;
-	struct store_version rec = c->candidate.rec;
-	rec.published_ms = env_wall_ms(c->env);
-	rc = approve_write(c, actor, &rec, e);
-	if (rc != 0) {
-		coordinator__txn_failed(c, e);
-		return rc;
-	}
-	log_event(LOG_INFO, "COORDINATOR-CANDIDATE-APPROVED", LOGF_U("version", rec.version),
-		  LOGF_X("content", rec.content.bytes, 8), LOGF_X("by", actor, 8));
-	coordinator__held_released(c, rec.version, &c->candidate);
-	coordinator__candidate_end(c, true);
-	coordinator__version_done(c, &rec);
-	return 0;
-}
-
-static int rejected_event(struct coordinator *c, const struct candidate *candidate, struct err *e)
-{
-	struct buf json = BUF_INIT;
-	struct json_w w;
-	json_w_init(&w, &json);
-	json_w_open(&w, '{');
-	json_w_member_str(&w, "candidate", "rejected");
-	json_w_member_uint(&w, "version", candidate->rec.version);
-	json_w_member_hash(&w, "content", &candidate->rec.content);
-	json_w_member_str(&w, "note", candidate->rec.note);
-	json_w_member_str(&w, "reason", candidate->reason);
-	json_w_close(&w);
-	return coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, candidate->refused_by, &json, NULL, e);
+	const struct publish_cause cause = {
+		.actor = actor, .approved = true, .canaries = c->candidate.canaries, .changed = c->candidate.changed
+	};
+	const struct store_version rec = c->candidate.rec;
+	rc = coordinator__candidate_publish(c, &cause, e);
+	if (rc == 0)
+		log_event(LOG_INFO, "COORDINATOR-CANDIDATE-APPROVED", LOGF_U("version", rec.version),
+			  LOGF_X("content", rec.content.bytes, 8), LOGF_X("by", actor, 8));
+	return rc;
 }
 
 int coordinator__candidate_reject(struct coordinator *c, const uint8_t *actor, const struct hash *content,
 				  struct msg_text reason, struct err *e)
 {
+	struct buf json = BUF_INIT;
+	struct json_w w;
 	if (reason.len == 0)
 		return err_set(e, ERR_INVALID, "a rejection needs a reason: it is kept in the ledger");
 	int rc = candidate_check(c, content, e);
 	if (rc != 0)
 		return rc;
-	struct candidate next = c->candidate; /* the lists stay its own */
-	sm_move(&next.sm, CANDIDATE_REFUSED);
-	next.since_ms = env_wall_ms(c->env);
+	struct candidate next = c->candidate;
 	memcpy(next.refused_by, actor, sizeof next.refused_by);
 	coordinator__copy_text(next.reason, sizeof next.reason, reason);
-	rc = coordinator__begin(c, e);
-	if (rc == 0)
-		rc = rejected_event(c, &next, e);
-	if (rc == 0)
-		rc = coordinator__candidate_put(c, &next, e);
-	if (rc == 0)
-		rc = coordinator__commit(c, NULL, NULL, e);
-	if (rc != 0) {
-		coordinator__txn_failed(c, e);
-		return rc;
-	}
-	c->candidate = next;
-	c->candidate.look = true;
-	log_event(LOG_WARN, "COORDINATOR-CANDIDATE-REJECTED", LOGF_U("version", next.rec.version),
-		  LOGF_X("content", next.rec.content.bytes, 8), LOGF_X("by", actor, 8), LOGF_S("reason", next.reason));
-	return 0;
+	json_w_init(&w, &json);
+	coordinator__candidate_json(&next, "rejected", &w);
+	json_w_close(&w);
+	return coordinator__candidate_refuse(c, &next, actor, &json, e);
 }

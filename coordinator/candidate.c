@@ -11,7 +11,9 @@
 #define META_NAME "candidate"
 
 static const struct sm_state states[CANDIDATE_STATE_COUNT] = {
-	[CANDIDATE_NONE] = { "none", SM_TO(CANDIDATE_WAITING) },
+	[CANDIDATE_NONE] = { "none", SM_TO(CANDIDATE_CHECKING) | SM_TO(CANDIDATE_WAITING) },
+	[CANDIDATE_CHECKING] = { "checking",
+				 SM_TO(CANDIDATE_NONE) | SM_TO(CANDIDATE_WAITING) | SM_TO(CANDIDATE_REFUSED) },
 	[CANDIDATE_WAITING] = { "waiting", SM_TO(CANDIDATE_NONE) | SM_TO(CANDIDATE_REFUSED) },
 	[CANDIDATE_REFUSED] = { "refused", SM_TO(CANDIDATE_NONE) },
 };
@@ -19,7 +21,7 @@ const struct sm_table coordinator__candidate_states = { "candidate", states, CAN
 
 bool coordinator__gated(const struct coordinator *c)
 {
-	return c->config.approve;
+	return c->config.approve || c->config.canaries;
 }
 
 void coordinator__candidate_free(struct candidate *candidate)
@@ -46,6 +48,8 @@ int coordinator__candidate_put(struct coordinator *c, const struct candidate *ca
 		buf_u64le(&bytes, (uint64_t)candidate->since_ms);
 		buf_append(&bytes, candidate->refused_by, sizeof candidate->refused_by);
 		buf_append(&bytes, candidate->reason, sizeof candidate->reason);
+		buf_u32le(&bytes, candidate->canaries);
+		buf_u32le(&bytes, candidate->changed);
 	}
 	int rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
 				    : store_meta_put(c->txn, META_NAME, bytes.data, bytes.len, e);
@@ -77,6 +81,8 @@ static int parse(const struct buf *bytes, struct candidate *out, struct err *e)
 		out->since_ms = (int64_t)reader_u64le(&r);
 		take(&r, out->refused_by, sizeof out->refused_by);
 		take(&r, out->reason, sizeof out->reason);
+		out->canaries = reader_u32le(&r);
+		out->changed = reader_u32le(&r);
 	}
 	if (r.overrun || r.at != r.len || state >= CANDIDATE_STATE_COUNT)
 		return err_set(e, ERR_CORRUPT, META_NAME ": %zu bytes are not of its form", bytes->len);
@@ -150,24 +156,39 @@ int coordinator__candidate_changes(struct coordinator *c, struct buf *added, str
 	return changes(c, &c->candidate, added, removed, e);
 }
 
+static void verdict(const struct candidate *candidate, const char *time, char *out, size_t out_bytes)
+{
+	static const uint8_t nobody[STORE_KEY_BYTES];
+	char key[65];
+	proto_key_hex(candidate->refused_by, key);
+	if (memcmp(candidate->refused_by, nobody, sizeof nobody) == 0)
+		snprintf(out, out_bytes, "was refused at %s (%s)", time, candidate->reason);
+	else
+		snprintf(out, out_bytes, "was rejected at %s by key %.16s (%s)", time, key, candidate->reason);
+}
+
 void coordinator__candidate_text(const struct coordinator *c, char *out, size_t out_bytes)
 {
 	const struct candidate *candidate = &c->candidate;
-	char content[HASH_HEX_BYTES], time[ENV_TIME_BYTES], key[65];
+	const int state = candidate->sm.state;
+	const bool trouble = candidate->check.trouble[0] != '\0';
+	char content[HASH_HEX_BYTES], time[ENV_TIME_BYTES], what[2 * STORE_REASON_BYTES] = "";
 	hash_hex(&candidate->rec.content, content);
 	env_time_format(candidate->since_ms, time);
-	proto_key_hex(candidate->refused_by, key);
+	if (state == CANDIDATE_CHECKING)
+		snprintf(what, sizeof what, "is asked the canaries since %s%s%s", time, trouble ? ", and again: " : "",
+			 candidate->check.trouble);
+	else if (state == CANDIDATE_WAITING)
+		snprintf(what, sizeof what, "waits for approval since %s: `amend version candidate` shows it", time);
+	else if (state == CANDIDATE_REFUSED)
+		verdict(candidate, time, what, sizeof what);
 	out[0] = '\0';
-	if (candidate->sm.state == CANDIDATE_WAITING)
-		snprintf(out, out_bytes,
-			 "a candidate for v%" PRIu64 " (%s; content %.12s) waits for approval since %s: `amend version "
-			 "candidate` shows it",
-			 candidate->rec.version, candidate->rec.note, content, time);
-	else if (candidate->sm.state == CANDIDATE_REFUSED)
-		snprintf(out, out_bytes,
-			 "the candidate for v%" PRIu64 " (%s; content %.12s) was rejected at %s by key %.16s (%s): the "
-			 "next is made when an edit is trained or taken back, or by `amend version resume`",
-			 candidate->rec.version, candidate->rec.note, content, time, key, candidate->reason);
+	if (state != CANDIDATE_NONE)
+		snprintf(out, out_bytes, "a candidate for v%" PRIu64 " (%s; content %.12s) %s%s",
+			 candidate->rec.version, candidate->rec.note, content, what,
+			 state == CANDIDATE_REFUSED ? ": the next is made when an edit is trained or taken back, or by "
+						      "`amend version resume`"
+						    : "");
 }
 
 /* --- Its life. */
@@ -179,8 +200,7 @@ void coordinator__candidate_end(struct coordinator *c, bool published)
 		return;
 	coordinator__candidate_free(candidate);
 	sm_move(&candidate->sm, CANDIDATE_NONE);
-	memset(candidate->refused_by, 0, sizeof candidate->refused_by);
-	candidate->reason[0] = '\0';
+	*candidate = (struct candidate){ .sm = candidate->sm };
 	c->publishing.unpublished = c->publishing.unpublished || !published;
 }
 
@@ -204,8 +224,11 @@ static const char *outdated(const struct coordinator *c)
 {
 	if (c->candidate.rec.version != c->version + 1)
 		return "another version was published";
-	if (c->candidate.sm.state == CANDIDATE_REFUSED && c->publishing.unpublished)
+	const int state = c->candidate.sm.state;
+	if (state == CANDIDATE_REFUSED && c->publishing.unpublished)
 		return "it was refused, and there is something new";
+	if ((state == CANDIDATE_CHECKING && !c->config.canaries) || (state == CANDIDATE_WAITING && !c->config.approve))
+		return "it waits at a gate that is gone";
 	return serves_ended(c) ? "an edit that it serves has ended" : NULL;
 }
 
@@ -266,7 +289,7 @@ static int make(struct coordinator *c, struct err *e)
 	if (rc != 0 || !differs)
 		return rc == 0 ? make_write(c, NULL, e) : rc;
 	sm_init(&next.sm, &coordinator__candidate_states, NULL);
-	sm_move(&next.sm, CANDIDATE_WAITING);
+	sm_move(&next.sm, c->config.canaries ? CANDIDATE_CHECKING : CANDIDATE_WAITING);
 	rc = lists_fill(c, &next, e);
 	if (rc == 0)
 		rc = note_write(c, &next, e);
@@ -277,8 +300,77 @@ static int make(struct coordinator *c, struct err *e)
 		return rc;
 	}
 	c->candidate = next;
-	log_event(LOG_INFO, "COORDINATOR-CANDIDATE-WAITS", LOGF_U("version", next.rec.version),
-		  LOGF_X("content", next.rec.content.bytes, 8), LOGF_S("note", next.rec.note));
+	log_event(LOG_INFO, "COORDINATOR-CANDIDATE-MADE", LOGF_U("version", next.rec.version),
+		  LOGF_X("content", next.rec.content.bytes, 8), LOGF_S("note", next.rec.note),
+		  LOGF_S("state", sm_state_name(next.sm.table, next.sm.state)));
+	return 0;
+}
+
+/* --- Its end. */
+
+static int publish_write(struct coordinator *c, const struct publish_cause *cause, struct store_version *rec,
+			 struct err *e)
+{
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__version_put(c, rec, cause, e);
+	if (rc == 0)
+		rc = coordinator__held_release(c, rec->version, &c->candidate, e);
+	if (rc == 0)
+		rc = coordinator__candidate_put(c, NULL, e);
+	return rc == 0 ? coordinator__commit(c, "coordinator.approve.before_commit", "coordinator.approve.after_commit",
+					     e)
+		       : rc;
+}
+
+int coordinator__candidate_publish(struct coordinator *c, const struct publish_cause *cause, struct err *e)
+{
+	struct store_version rec = c->candidate.rec;
+	rec.published_ms = env_wall_ms(c->env);
+	int rc = publish_write(c, cause, &rec, e);
+	if (rc != 0) {
+		coordinator__txn_failed(c, e);
+		return rc;
+	}
+	coordinator__held_released(c, rec.version, &c->candidate);
+	coordinator__candidate_end(c, true);
+	coordinator__version_done(c, &rec);
+	return 0;
+}
+
+void coordinator__candidate_json(const struct candidate *candidate, const char *what, struct json_w *w)
+{
+	json_w_open(w, '{');
+	json_w_member_str(w, "candidate", what);
+	json_w_member_uint(w, "version", candidate->rec.version);
+	json_w_member_hash(w, "content", &candidate->rec.content);
+	json_w_member_str(w, "note", candidate->rec.note);
+	json_w_member_str(w, "reason", candidate->reason);
+}
+
+int coordinator__candidate_refuse(struct coordinator *c, const struct candidate *refused, const uint8_t *actor,
+				  struct buf *json, struct err *e)
+{
+	struct candidate next = *refused; /* the lists stay those of c->candidate */
+	sm_move(&next.sm, CANDIDATE_REFUSED);
+	next.since_ms = env_wall_ms(c->env);
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, actor, json, NULL, e);
+	else
+		buf_free(json);
+	if (rc == 0)
+		rc = coordinator__candidate_put(c, &next, e);
+	if (rc == 0)
+		rc = coordinator__commit(c, NULL, NULL, e);
+	if (rc != 0) {
+		coordinator__txn_failed(c, e);
+		return rc;
+	}
+	c->candidate = next;
+	c->candidate.look = true; /* there may be something new already */
+	log_event(LOG_WARN, "COORDINATOR-CANDIDATE-REFUSED", LOGF_U("version", next.rec.version),
+		  LOGF_X("content", next.rec.content.bytes, 8), LOGF_X("by", actor, 8), LOGF_S("reason", next.reason));
 	return 0;
 }
 
@@ -330,4 +422,6 @@ void coordinator__candidate_advance(struct coordinator *c)
 		return;
 	if (advance(c, &e) != 0)
 		coordinator__txn_failed(c, &e);
+	else
+		coordinator__canaries_advance(c);
 }

@@ -183,6 +183,37 @@ static void recv_shutdown(struct coordinator *c, const struct msg_received *rece
 
 static const char not_taken[] = "a coordinator does not take this message: it is a reply, or of a newer version";
 
+/* What administrators say. */
+static void dispatch_admin(struct coordinator *c, const struct msg_received *r)
+{
+	switch (r->msg.type) {
+	case MSG_REVOKE:
+		coordinator__recv_revoke(c, r);
+		break;
+	case MSG_STORE_RUN:
+		coordinator__recv_store_run(c, r);
+		break;
+	case MSG_PUBLISH:
+		coordinator__recv_publish(c, r);
+		break;
+	case MSG_CANDIDATE:
+		coordinator__recv_candidate(c, r);
+		break;
+	case MSG_KEY_LIST:
+		coordinator__recv_key_list(c, r);
+		break;
+	case MSG_KEY_CHANGE:
+		coordinator__recv_key_change(c, r);
+		break;
+	case MSG_SHUTDOWN:
+		recv_shutdown(c, r);
+		break;
+	default:
+		coordinator__reply_error(c, r, ERR_UNSUPPORTED, not_taken);
+		break;
+	}
+}
+
 static void dispatch(struct coordinator *c, struct msg_received **received)
 {
 	struct msg_received *r = *received;
@@ -214,6 +245,9 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 	case MSG_GATE_RESULT:
 		coordinator__recv_gate_result(c, r);
 		break;
+	case MSG_CANARY_RESULT:
+		coordinator__recv_canary_result(c, r);
+		break;
 	case MSG_HAVE:
 		coordinator__recv_have(c, r);
 		break;
@@ -238,29 +272,8 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 	case MSG_FLEET:
 		coordinator__recv_fleet(c, r);
 		break;
-	case MSG_REVOKE:
-		coordinator__recv_revoke(c, r);
-		break;
-	case MSG_STORE_RUN:
-		coordinator__recv_store_run(c, r);
-		break;
-	case MSG_PUBLISH:
-		coordinator__recv_publish(c, r);
-		break;
-	case MSG_CANDIDATE:
-		coordinator__recv_candidate(c, r);
-		break;
-	case MSG_KEY_LIST:
-		coordinator__recv_key_list(c, r);
-		break;
-	case MSG_KEY_CHANGE:
-		coordinator__recv_key_change(c, r);
-		break;
-	case MSG_SHUTDOWN:
-		recv_shutdown(c, r);
-		break;
 	default:
-		coordinator__reply_error(c, r, ERR_UNSUPPORTED, not_taken);
+		dispatch_admin(c, r);
 		break;
 	}
 }
@@ -274,7 +287,7 @@ void coordinator_receive(struct coordinator *coordinator, struct msg_received **
 	/* What else may set something moving does so itself (a group commit) or waits for the tick. */
 	if (type == MSG_HELLO || type == MSG_WANT || type == MSG_SHARD_COMMIT || type == MSG_RELEASE ||
 	    type == MSG_MERGE_RUN || type == MSG_REVOKE || type == MSG_KEY_CHANGE || type == MSG_GATE_RESULT ||
-	    type == MSG_PUBLISH)
+	    type == MSG_CANARY_RESULT || type == MSG_PUBLISH)
 		coordinator__advance(coordinator);
 }
 

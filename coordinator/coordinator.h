@@ -39,6 +39,8 @@ struct coordinator_config {
 	const char *family, *tensor_format; /* "amend" or "paper", "blk.%u.ffn_down.weight" */
 	struct msg_bytes settings;          /* of family `paper`: handed to workers as they are; copied */
 	struct hash calibration; /* of the file that workers must be started with; zero: any, but all the same */
+	bool canaries;           /* a version with new memories waits until a worker has asked it the canaries ... */
+	uint32_t canary_changes; /* ... and is refused when more than these answer otherwise than the base model */
 	bool approve;            /* a version with new edits waits until a second administrator's key has approved it */
 	bool replay;             /* family `paper`: a new shard is given edits of earlier memories (L_memo) */
 	enum merge_operator merge_operator; /* and, for those that take finished deltas: */

@@ -11,6 +11,7 @@
 #include "base/pool.h"
 #include "base/record.h"
 #include "base/rng.h"
+#include "coordinator/candidate.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/upkeep.h"
 
@@ -38,6 +39,8 @@
 #define REPLAY_EDITS_MAX     8      /* ... and so many edits of each */
 #define MERGE_RETRY_MS       1000   /* between attempts of a merge */
 #define MERGE_RENEW_MS       600000 /* after a failed one, before a memory is merged anew by itself */
+#define CANARY_WAIT_MS       120000 /* for a worker's answer, which may be training; then another is asked */
+#define CANARY_RETRY_MS      2000   /* after one that could not ask them */
 #define RETRY_AFTER_AGAIN_MS 250
 #define RETRY_AFTER_FULL_MS  2000
 #define STORE_PAST_MAX       8
@@ -131,20 +134,6 @@ struct publishing {
 	int64_t paused_ms; /* wall clock */
 	uint8_t paused_by[STORE_KEY_BYTES];
 	char reason[STORE_REASON_BYTES]; /* why it is paused */
-};
-
-/* What becomes the next version unless a gate refuses it: at most one. none → waiting, for approval → none, published
- * or made anew; or refused → none, made anew when there is something new. */
-enum candidate_state { CANDIDATE_NONE, CANDIDATE_WAITING, CANDIDATE_REFUSED, CANDIDATE_STATE_COUNT };
-extern const struct sm_table coordinator__candidate_states;
-struct candidate {
-	struct sm sm;
-	struct store_version rec; /* as it is to be published; its time is when it was made */
-	struct buf seqs, merges;  /* uint64_t, ascending: the edits that it serves, and the merges of its memories */
-	int64_t since_ms;         /* wall clock: in this state */
-	uint8_t refused_by[STORE_KEY_BYTES];
-	char reason[STORE_REASON_BYTES]; /* why it is refused */
-	bool look;                       /* something that it serves may have ended since it was made */
 };
 
 struct merge_run {
@@ -257,7 +246,8 @@ struct coordinator {
 	double visible_ms[VISIBLE_SAMPLES];
 	uint64_t visible_count, visible_buckets[VISIBLE_BUCKETS];
 	double visible_sum_ms;
-	uint64_t refused_count, duplicate_count, fenced_count, merge_failed_count, published_count;
+	uint64_t refused_count, duplicate_count, fenced_count, merge_failed_count, published_count,
+		canary_refused_count;
 	double merge_last_s;
 };
 
@@ -448,6 +438,7 @@ struct publish_cause { /* what the version's event says of it */
 	uint64_t rollback_to; /* 0: none */
 	struct msg_text reason;
 	bool approved; /* by the actor */
+	uint32_t canaries, changed;
 };
 int coordinator__version_put(struct coordinator *c, struct store_version *rec, const struct publish_cause *cause,
 			     struct err *e) MUST_CHECK; /* `cause`: NULL, this coordinator's own doing */
@@ -484,28 +475,6 @@ int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err
 /* `version`, the newest, holds the edits `seqs` (ascending): of those that wait to be served the others are in no
  * version that counts. */
 void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, uint64_t version);
-
-/* --- candidate.c */
-bool coordinator__gated(const struct coordinator *c); /* versions go through a gate, by the configuration */
-int coordinator__candidate_load(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
-void coordinator__candidate_free(struct candidate *candidate);
-/* Makes one when there is something to publish, and drops one that is out of date. */
-void coordinator__candidate_advance(struct coordinator *c);
-int coordinator__candidate_put(struct coordinator *c, const struct candidate *candidate,
-			       struct err *e) MUST_CHECK; /* in c->txn; NULL: there is none */
-/* After a commit that has put NULL. What it held waits for the next one, unless it was published. */
-void coordinator__candidate_end(struct coordinator *c, bool published);
-/* What it serves beside the newest version, and what the newest does beside it; appended, ascending. */
-int coordinator__candidate_changes(struct coordinator *c, struct buf *added, struct buf *removed,
-				   struct err *e) MUST_CHECK;
-/* Why it is not published yet, for people; "": there is none. */
-void coordinator__candidate_text(const struct coordinator *c, char *out, size_t out_bytes);
-/* --- approve.c: of the content that was looked at. Error: nothing has changed; coordinator__txn_failed was called
- * where a write failed. */
-int coordinator__candidate_approve(struct coordinator *c, const uint8_t *actor, const struct hash *content,
-				   struct err *e) MUST_CHECK;
-int coordinator__candidate_reject(struct coordinator *c, const uint8_t *actor, const struct hash *content,
-				  struct msg_text reason, struct err *e) MUST_CHECK;
 
 /* --- served.c */
 int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,
@@ -593,6 +562,7 @@ int coordinator__commit_check(struct coordinator *c, struct msg_received **recei
 void coordinator__commit_checked(struct coordinator *c, const struct msg_received *received,
 				 const struct commit_verdict *verdict);
 void coordinator__recv_gate_result(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_canary_result(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_have(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_need(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_chunk(struct coordinator *c, struct msg_received **received);

@@ -117,6 +117,8 @@ void coordinator_metrics(struct coordinator *coordinator, struct buf *out)
 		      c->candidate.sm.state == CANDIDATE_WAITING
 			      ? (double)(env_wall_ms(c->env) - c->candidate.since_ms) / 1000.0
 			      : 0);
+	metrics_value(out, "amend_canary_refusals_total", "counter", "Candidates that changed too many canaries.",
+		      (double)c->canary_refused_count);
 	metrics_value(out, "amend_fenced_total", "counter", "Messages of holders of ended leases.",
 		      (double)c->fenced_count);
 	metrics_value(out, "amend_merge_seconds", "gauge", "Duration of the last merge job.", c->merge_last_s);

@@ -400,6 +400,10 @@ int coordinator__version_put(struct coordinator *c, struct store_version *rec, c
 	}
 	if (cause != NULL && cause->approved)
 		json_w_member_bool(&w, "approved", true);
+	if (cause != NULL && cause->canaries > 0) {
+		json_w_member_uint(&w, "canaries", cause->canaries);
+		json_w_member_uint(&w, "canaries_changed", cause->changed);
+	}
 	json_w_close(&w);
 	int rc = coordinator__event(c, STORE_EVENT_VERSION_PUBLISHED, cause != NULL ? cause->actor : NULL, &json,
 				    &rec->event_seq, e);

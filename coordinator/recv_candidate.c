@@ -29,6 +29,8 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 		reply->added = (const void *)added.data;
 		reply->added_count = shown(&added);
 		reply->added_total = (uint32_t)(added.len / sizeof(uint64_t));
+		reply->canaries = candidate->canaries;
+		reply->canaries_changed = candidate->changed;
 		reply->removed = (const void *)removed.data;
 		reply->removed_count = shown(&removed);
 		reply->removed_total = (uint32_t)(removed.len / sizeof(uint64_t));

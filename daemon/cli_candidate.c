@@ -39,6 +39,8 @@ static int candidate_emit(struct cli *cli, const struct msg_candidate_reply *r)
 		json_w_member_str(&w, "made", time);
 		json_w_member_uint(&w, "memories", r->memory_count);
 		json_w_member_uint(&w, "edits", r->edit_count);
+		json_w_member_uint(&w, "canaries", r->canaries);
+		json_w_member_uint(&w, "canaries_changed", r->canaries_changed);
 		json_w_member_uint(&w, "added_total", r->added_total);
 		json_w_member_uint(&w, "removed_total", r->removed_total);
 		seqs_json(&w, "added", r->added, r->added_count);

@@ -204,8 +204,9 @@ const struct cli_command cli_commands[] = {
 	  0,
 	  0,
 	  "let publishing go on after a rollback",
-	  "Everything that was trained or taken back meanwhile is published as one version; where versions need\n"
-	  "approval (publish.approve) it becomes a candidate, and so does again what was rejected.\n",
+	  "Everything that was trained or taken back meanwhile is published as one version; where versions go\n"
+	  "through a gate (publish.canaries, publish.approve) it becomes a candidate, and so does again what was "
+	  "refused.\n",
 	  cli_version_resume,
 	  0,
 	  false,
@@ -216,9 +217,10 @@ const struct cli_command cli_commands[] = {
 	  "",
 	  0,
 	  0,
-	  "what waits for approval before it becomes a version",
-	  "With publish.approve new edits are served when an administrator has approved the version that holds them.\n"
-	  "What is taken back, and a rollback, need no approval.\n",
+	  "what is checked, or waits for approval, before it becomes a version",
+	  "With publish.canaries a worker first asks a new version unrelated questions, and one that changes too many\n"
+	  "of their answers is refused; with publish.approve an administrator has to approve it. What is taken back,\n"
+	  "and a rollback, pass.\n",
 	  cli_version_candidate,
 	  0,
 	  true,

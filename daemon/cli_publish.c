@@ -55,7 +55,7 @@ static int result_print(struct cli *cli, const struct msg_publish *ask, const st
 	else if (r->already)
 		printf("publishing was not paused: nothing has changed\n");
 	else if (r->version == 0)
-		printf("publishing goes on: what was trained meanwhile waits for approval, `amend version candidate` "
+		printf("publishing goes on: what was trained meanwhile has to pass its gate, `amend version candidate` "
 		       "shows it\n");
 	else
 		printf("publishing goes on: v%llu holds what was trained meanwhile\n", (unsigned long long)r->version);

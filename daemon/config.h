@@ -36,7 +36,8 @@ struct daemon_config {
 	int64_t merge_every_edits, merge_interval_ms, merge_ranks, merge_threads, merge_deadline_ms, merge_tries,
 		merge_loss_points;
 	char *merge_program;
-	bool merge_isolate, publish_approve;
+	bool merge_isolate, publish_approve, publish_canaries;
+	int64_t publish_canary_changes;
 	/* the editing method */
 	int family;    /* CONF_CHOICE: amend|paper */
 	int64_t layer; /* 0: the family's own */
@@ -49,6 +50,7 @@ struct daemon_config {
 	int wise_operator; /* CONF_CHOICE: ties|linear|sign|slerp|dare|dare-ties */
 	/* worker */
 	char *corpus;
+	char *canary_file; /* asked beside the shipped ones; "" none */
 	char *calibration; /* file of `amend calibrate`; "" none */
 	/* node */
 	char *http_listen; /* host:port */

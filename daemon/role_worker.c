@@ -1,4 +1,5 @@
 /* role_worker.c: `amendd worker`. */
+#include "daemon/canaries.h"
 #include "daemon/metrics_page.h"
 #include "daemon/roles.h"
 #include "daemon/wiring.h"
@@ -22,6 +23,7 @@ struct role {
 	struct store *blobs;
 	struct pool *pool;
 	struct worker *worker;
+	struct canaries *canaries;
 	struct metrics_page *page;
 	bool ending;
 };
@@ -72,6 +74,15 @@ static int engine_open(struct role *role, const struct daemon_config *config, st
 	return 0;
 }
 
+static int canaries_find(struct role *role, const struct daemon_config *config, struct err *e)
+{
+	char shipped[PATH_MAX];
+	int rc = daemon_data_file("canaries.jsonl", shipped, sizeof shipped, e);
+	return rc == 0 ? canaries_open(shipped, config->canary_file[0] != '\0' ? config->canary_file : NULL,
+				       &role->canaries, e)
+		       : rc;
+}
+
 static int open_all(struct role *role, const struct daemon_config *config, char corpus[PATH_MAX], struct err *e)
 {
 	struct editor_config editor = { 0 };
@@ -93,12 +104,15 @@ static int open_all(struct role *role, const struct daemon_config *config, char 
 		rc = store_open(config->data, &blobs, &role->blobs, e);
 	if (rc == 0)
 		rc = pool_new(1, JOBS_MAX, &role->pool, e);
+	if (rc == 0)
+		rc = canaries_find(role, config, e);
 	struct worker_config worker = { .name = config->name,
 					.editor = editor,
 					.calibration_corpus = corpus,
 					.calibration_file = config->calibration[0] != '\0' ? config->calibration : NULL,
 					.data_folder = config->data,
-					.software = AMEND_VERSION };
+					.software = AMEND_VERSION,
+					.canaries = rc == 0 ? canaries_worker(role->canaries) : NULL };
 	if (rc == 0)
 		rc = worker_new(&worker, env_system(), role->blobs, role->wiring.transport, role->pool, role->model,
 				&role->worker, e);
@@ -140,6 +154,7 @@ int daemon_worker_run(const struct daemon_config *config, struct err *e)
 		worker_close(role.worker);
 	pool_destroy(&role.pool);
 	worker_destroy(&role.worker);
+	canaries_close(&role.canaries);
 	store_close(&role.blobs);
 	model_close(&role.model);
 	wiring_close(&role.wiring);

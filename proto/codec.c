@@ -39,6 +39,8 @@ static const struct type_row {
 	{ MSG_FENCED, "Fenced", 1 * KIB, &codec__fenced },
 	{ MSG_GATE_RESULT, "GateResult", 1 * KIB, &codec__gate_result },
 	{ MSG_RELEASE, "Release", 1 * KIB, &codec__release },
+	{ MSG_CANARY_RUN, "CanaryRun", 1 * KIB, &codec__canary_run },
+	{ MSG_CANARY_RESULT, "CanaryResult", 96 * KIB, &codec__canary_result },
 	{ MSG_HAVE, "Have", 72 * KIB, &codec__hashes },
 	{ MSG_MISSING, "Missing", 72 * KIB, &codec__hashes },
 	{ MSG_NEED, "Need", 72 * KIB, &codec__hashes },

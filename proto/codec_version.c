@@ -86,5 +86,7 @@ static const struct codec__row candidate_reply_rows[] = {
 	ROW_U32(9, msg_candidate_reply, added_total, 0, UINT32_MAX),
 	ROW_U32(10, msg_candidate_reply, removed_total, 0, UINT32_MAX),
 	ROW_TEXT(11, msg_candidate_reply, text, CODEC_REASON_BYTES_MAX),
+	ROW_U32(12, msg_candidate_reply, canaries, 0, UINT32_MAX),
+	ROW_U32(13, msg_candidate_reply, canaries_changed, 0, UINT32_MAX),
 };
 CODEC_TABLE(codec__candidate_reply, amend__candidate_reply__descriptor, msg_candidate_reply, candidate_reply_rows);

@@ -139,7 +139,7 @@ struct codec__table {
 extern const struct codec__table codec__submit, codec__submit_reply, codec__edit_list, codec__edit_list_reply;
 extern const struct codec__table codec__hello, codec__hello_reply, codec__lease, codec__want, codec__edits,
 	codec__heartbeat, codec__heartbeat_reply, codec__progress, codec__shard_commit, codec__shard_commit_reply,
-	codec__fenced, codec__gate_result, codec__release;
+	codec__fenced, codec__gate_result, codec__release, codec__canary_run, codec__canary_result;
 extern const struct codec__table codec__hashes, codec__chunk;
 extern const struct codec__table codec__hint, codec__get_manifest, codec__manifest_reply, codec__node_status,
 	codec__version_list, codec__version_list_reply, codec__publish, codec__publish_reply, codec__candidate_reply;

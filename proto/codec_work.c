@@ -169,6 +169,31 @@ static const struct codec__row release_rows[] = {
 };
 CODEC_TABLE(codec__release, amend__release__descriptor, msg_release, release_rows);
 
+static const struct codec__row canary_run_rows[] = {
+	ROW_HASH(1, msg_canary_run, root),
+	ROW_HASH(2, msg_canary_run, content),
+};
+CODEC_TABLE(codec__canary_run, amend__canary_run__descriptor, msg_canary_run, canary_run_rows);
+
+static const struct codec__row canary_change_rows[] = {
+	ROW_TEXT(1, msg_canary_change, id, MSG_CANARY_ID_BYTES_MAX),
+	ROW_TEXT(2, msg_canary_change, prompt, MSG_CANARY_PROMPT_BYTES_MAX),
+	ROW_TEXT(3, msg_canary_change, before, MSG_CANARY_ANSWER_BYTES_MAX),
+	ROW_TEXT(4, msg_canary_change, after, MSG_CANARY_ANSWER_BYTES_MAX),
+};
+static CODEC_TABLE(canary_change, amend__canary_change__descriptor, msg_canary_change, canary_change_rows);
+
+static const struct codec__row canary_result_rows[] = {
+	ROW_HASH(1, msg_canary_result, content),
+	ROW_CODE(2, msg_canary_result, code),
+	ROW_TEXT(3, msg_canary_result, text, CODEC_REASON_BYTES_MAX),
+	ROW_U32(4, msg_canary_result, asked, 0, UINT32_MAX),
+	ROW_U32(5, msg_canary_result, changed_total, 0, UINT32_MAX),
+	ROW_LIST(6, msg_canary_result, changed, changed_count, msg_canary_change, &canary_change,
+		 MSG_CANARY_CHANGES_MAX),
+};
+CODEC_TABLE(codec__canary_result, amend__canary_result__descriptor, msg_canary_result, canary_result_rows);
+
 /* What a ShardCommit has besides its results, and a result besides its reason: tags, lengths and the largest numbers.
  */
 #define COMMIT_REST_BYTES 1024

@@ -45,6 +45,8 @@ enum msg_type {
 	MSG_FENCED,
 	MSG_GATE_RESULT,
 	MSG_RELEASE,
+	MSG_CANARY_RUN,
+	MSG_CANARY_RESULT,
 	/* blob.proto */
 	MSG_HAVE = 48,
 	MSG_MISSING,
@@ -255,6 +257,26 @@ struct msg_shard_commit_reply {
 struct msg_fenced { /* coordinator → worker: the lease is another's now; stop at once */
 	uint64_t shard, epoch;
 };
+/* CanaryRun: coordinator → worker: what does the version of this manifest, which is not published, answer to questions
+ * that no edit is about? → CanaryResult; what it says is true of that content, so it may come late or twice. */
+#define MSG_CANARY_CHANGES_MAX      32
+#define MSG_CANARY_ID_BYTES_MAX     64
+#define MSG_CANARY_PROMPT_BYTES_MAX 2048
+#define MSG_CANARY_ANSWER_BYTES_MAX 256
+struct msg_canary_run {
+	struct hash root, content; /* of the manifest */
+};
+struct msg_canary_change {
+	struct msg_text id, prompt, before, after; /* before: the base model's answer */
+};
+struct msg_canary_result {
+	struct hash content;
+	int code; /* 0, or why they could not be asked */
+	struct msg_text text;
+	uint32_t asked, changed_total;
+	const struct msg_canary_change *changed; /* the first ones */
+	size_t changed_count;
+};
 struct msg_gate_result { /* worker → coordinator: how many edits the merged memory answers, of how many tested */
 	uint64_t merge, epoch;
 	uint32_t passed, tested;
@@ -341,7 +363,7 @@ struct msg_publish_reply {
 /* Candidate: what waits for approval, or was rejected. → CandidateReply */
 #define MSG_CANDIDATE_EDITS_MAX 1000
 struct msg_candidate_reply {
-	struct msg_text state; /* none, waiting, refused */
+	struct msg_text state; /* none, checking, waiting, refused */
 	uint64_t version;      /* that it would be */
 	struct hash content;
 	int64_t made_ms;
@@ -350,7 +372,8 @@ struct msg_candidate_reply {
 					    first ones, ascending */
 	size_t added_count, removed_count;
 	uint32_t added_total, removed_total;
-	struct msg_text text; /* why newer edits are not published; empty: they are */
+	uint32_t canaries, canaries_changed; /* asked; 0: none yet */
+	struct msg_text text;                /* why newer edits are not published; empty: they are */
 };
 
 /* StoreRun: work on the coordinator's data folder. `id` is chosen by who asks, not 0, the same for every question after
@@ -492,6 +515,8 @@ struct msg {
 		struct msg_fenced fenced;
 		struct msg_gate_result gate_result;
 		struct msg_release release;
+		struct msg_canary_run canary_run;
+		struct msg_canary_result canary_result;
 		struct msg_hashes hashes; /* MSG_HAVE, MSG_MISSING, MSG_NEED */
 		struct msg_chunk chunk;   /* MSG_CHUNK, MSG_CHUNK_STORED */
 		struct msg_hint hint;

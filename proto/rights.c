@@ -22,6 +22,7 @@ static const struct {
 	{ MSG_SHARD_COMMIT, W },
 	{ MSG_GATE_RESULT, W },
 	{ MSG_RELEASE, W },
+	{ MSG_CANARY_RESULT, W },
 	{ MSG_HAVE, W },
 	{ MSG_CHUNK, W | R | A },
 	{ MSG_NEED, W | R | U | A },

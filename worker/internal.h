@@ -19,7 +19,7 @@
 #define WORKER__RELEASES_MAX    64
 #define WORKER__RELEASE_WAIT_US (2 * INT64_C(1000000)) /* a Release that cannot be sent for so long is let go */
 
-enum worker__job_kind { WORKER__CALIBRATE, WORKER__TRAIN, WORKER__GATE };
+enum worker__job_kind { WORKER__CALIBRATE, WORKER__TRAIN, WORKER__GATE, WORKER__CANARIES };
 
 /* Edits on their way to the engine: payload bytes in one buffer. */
 struct worker__edit {
@@ -52,7 +52,9 @@ struct worker__job {
 	bool closing, covered; /* covered: the delta is that of a breadth-first pass over all edits, and no others */
 	bool retrain;          /* from nothing: the delta holds what was taken back */
 	uint64_t shard_id, shard_version;
+	struct msg_canary_run canary;
 	/* out */
+	struct worker_canary_answer answer;
 	int code;
 	struct err error;
 	struct buf delta_out, index_out, calibration_out;
@@ -109,6 +111,19 @@ struct worker__release { /* not sent yet */
 	int64_t until_us;
 };
 
+enum worker__canary_state {
+	WORKER__CANARY_NONE,
+	WORKER__CANARY_MANIFEST, /* is fetched */
+	WORKER__CANARY_BLOBS,    /* are fetched */
+	WORKER__CANARY_QUEUED,   /* waits for the engine */
+	WORKER__CANARY_ASKED,    /* the engine has it */
+	WORKER__CANARY_STATE_COUNT
+};
+struct worker__canary { /* the last that was asked for */
+	struct sm sm;
+	struct msg_canary_run run;
+};
+
 struct worker {
 	struct worker_config config;
 	float rate_default; /* where HelloReply names none */
@@ -123,6 +138,7 @@ struct worker {
 	struct worker__work *works[WORKER__LEASES_MAX];
 	size_t work_count;
 	struct worker__job *job; /* the one running, or NULL */
+	struct worker__canary canary;
 	struct worker__release releases[WORKER__RELEASES_MAX];
 	size_t release_count;
 	struct hash calibration_root;
@@ -169,6 +185,12 @@ int worker__calibration_settings(struct worker *w, const struct msg_hello_reply 
 /* The code to give a lease back with: only what the engine says of an edit is held against the group (ERR_INVALID in
  * msg.h). */
 int worker__blameless(int code);
+/* canary.c */
+void worker__canary_init(struct worker *w);
+void worker__canary_run(struct worker *w, const struct msg_canary_run *run);
+void worker__canary_start(struct worker *w); /* when one waits for the engine, which is free */
+int worker__canary_job(struct worker__job *job, const struct editor_watch *watch) MUST_CHECK; /* the engine's part */
+void worker__canary_done(struct worker *w, struct worker__job *job);
 /* inbox.c */
 void worker__work_edits(struct worker *w, const struct msg_edits *edits);
 void worker__inbox_clear(struct worker__work *work);

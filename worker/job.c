@@ -262,9 +262,11 @@ static int gate(struct worker__job *job)
 static void run(struct pool_job *pool_job)
 {
 	struct worker__job *job = (struct worker__job *)pool_job;
-	job->code = job->kind == WORKER__CALIBRATE ? calibrate(job)
-		    : job->kind == WORKER__TRAIN   ? train(job)
-						   : gate(job);
+	struct editor_watch watch = { on_progress, job };
+	job->code = job->kind == WORKER__CALIBRATE  ? calibrate(job)
+		    : job->kind == WORKER__TRAIN    ? train(job)
+		    : job->kind == WORKER__CANARIES ? worker__canary_job(job, &watch)
+						    : gate(job);
 }
 
 /* On the loop thread. */
@@ -284,6 +286,9 @@ static void done(struct pool_job *pool_job)
 			w->failed = !w->closed;
 			w->error = job->error;
 		}
+		worker__job_destroy(&job);
+	} else if (job->kind == WORKER__CANARIES) {
+		worker__canary_done(w, job);
 		worker__job_destroy(&job);
 	} else if (job->work == NULL) { /* the lease went away meanwhile */
 		worker__job_destroy(&job);
@@ -312,6 +317,7 @@ void worker__job_destroy(struct worker__job **job)
 	if (j == NULL)
 		return;
 	editor_shard_destroy(&j->shard);
+	arena_destroy(&j->answer.arena);
 	buf_free(&j->delta);
 	buf_free(&j->payloads);
 	buf_free(&j->delta_out);

@@ -528,6 +528,7 @@ void worker__work_tick(struct worker *w)
 	for (size_t i = w->work_count; i-- > 0;)
 		if (i < w->work_count) /* a tick may drop its lease */
 			work_tick(w->works[i], now);
+	worker__canary_start(w);
 	struct worker__work *next = w->job == NULL ? next_queued(w) : NULL;
 	if (next != NULL)
 		job_start(next);

@@ -31,6 +31,7 @@ int worker_new(const struct worker_config *config, const struct env *env, struct
 	w->heartbeat_ms = 1000;
 	w->lease_ms = 8000;
 	w->hello_us = -HELLO_US;
+	worker__canary_init(w);
 	int rc = worker_fetch_new(env, blobs, transport, &w->fetch, e);
 	if (rc == 0)
 		rc = worker_upload_new(env, blobs, transport, &w->upload, e);
@@ -259,6 +260,9 @@ void worker_receive(struct worker *w, struct msg_received **received)
 		break;
 	case MSG_SHARD_COMMIT_REPLY:
 		worker__work_reply(w, &msg->u.shard_commit_reply);
+		break;
+	case MSG_CANARY_RUN:
+		worker__canary_run(w, &msg->u.canary_run);
 		break;
 	case MSG_FENCED:
 		fenced(w, &msg->u.fenced);

@@ -14,6 +14,23 @@
 
 struct worker;
 
+/* What a version that is not published yet answers to questions that no edit is about. */
+struct worker_canary_answer {
+	uint32_t asked, changed_total;
+	struct msg_canary_change changed[MSG_CANARY_CHANGES_MAX]; /* the first ones; texts in `arena` */
+	size_t changed_count;
+	struct arena *arena; /* destroyed by the worker */
+};
+struct worker_canaries { /* how they are asked (daemon/canaries.c; tests bring their own) */
+	void *context;
+	/* On the loop's thread: the blobs that a manifest of the store names, appended as struct hash. */
+	int (*roots)(void *context, struct store *blobs, const struct msg_canary_run *run, struct buf *roots,
+		     struct err *e);
+	/* On the engine's: all blobs are there. */
+	int (*ask)(void *context, struct model *model, struct store *blobs, const struct msg_canary_run *run,
+		   const struct editor_watch *watch, struct worker_canary_answer *out, struct err *e);
+};
+
 struct worker_config {
 	const char *name;               /* "worker-0" */
 	struct editor_config editor;    /* seed, layer, rate and family may be set by HelloReply */
@@ -21,7 +38,8 @@ struct worker_config {
 					   corpus digest */
 	const char *calibration_file;   /* of `amend calibrate`; NULL: calibrated on the corpus */
 	const char *data_folder;
-	const char *software; /* version text */
+	const char *software;                   /* version text */
+	const struct worker_canaries *canaries; /* borrowed; NULL: it cannot ask them */
 };
 
 /* Borrowed: env, blobs, transport, pool, model. The pool has one thread (or is inline in simulation). */

@@ -66,7 +66,7 @@ case_a_rejected_one_is_served_without_the_wrong_edit() {
 	wait_for 20 answering || fail "the coordinator does not start"
 	candidate_is refused || fail "it is $(candidate .state) after a restart"
 	second version approve "$content"
-	expect_error 5 "was rejected"
+	expect_error 5 "was refused"
 	try amend edit revoke wrong --reason "zuzuz is not q"
 	expect_ok
 	try amend edit add --id right --prompt "vuvuv is" --subject vuvuv --target w

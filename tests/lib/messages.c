@@ -20,6 +20,8 @@ const int test_message_types[] = {
 	MSG_SHARD_COMMIT_REPLY,
 	MSG_FENCED,
 	MSG_GATE_RESULT,
+	MSG_CANARY_RUN,
+	MSG_CANARY_RESULT,
 	MSG_RELEASE,
 	MSG_HAVE,
 	MSG_MISSING,
@@ -492,6 +494,8 @@ static void fill_admin(struct source *s, struct msg *m)
 			.removed_count = rng_below(s->rng, 20),
 			.added_total = u32(s),
 			.removed_total = u32(s),
+			.canaries = u32(s),
+			.canaries_changed = u32(s),
 			.text = text(s, 1024),
 		};
 		m->u.candidate_reply.added = numbers(s, m->u.candidate_reply.added_count);
@@ -508,6 +512,20 @@ static void fill_admin(struct source *s, struct msg *m)
 	default:
 		assert_true(m->type == MSG_FLEET || m->type == MSG_CANDIDATE || m->type == MSG_SHUTDOWN);
 	}
+}
+
+static void fill_canary_result(struct source *s, struct msg_canary_result *m)
+{
+	*m = (struct msg_canary_result){ .content = hash(s),
+					 .code = code(s),
+					 .text = text(s, 1024),
+					 .asked = u32(s),
+					 .changed_total = u32(s),
+					 .changed_count = rng_below(s->rng, MSG_CANARY_CHANGES_MAX + 1) };
+	struct msg_canary_change *changed = many(s, m->changed_count, sizeof(*changed));
+	for (size_t i = 0; i < m->changed_count; i++)
+		changed[i] = (struct msg_canary_change){ text(s, 64), text(s, 300), text(s, 256), text(s, 256) };
+	m->changed = changed;
 }
 
 static void fill_small(struct source *s, struct msg *m)
@@ -531,6 +549,12 @@ static void fill_small(struct source *s, struct msg *m)
 		break;
 	case MSG_GATE_RESULT:
 		m->u.gate_result = (struct msg_gate_result){ u64(s), u64(s), u32(s), u32(s), hash(s) };
+		break;
+	case MSG_CANARY_RUN:
+		m->u.canary_run = (struct msg_canary_run){ hash(s), hash(s) };
+		break;
+	case MSG_CANARY_RESULT:
+		fill_canary_result(s, &m->u.canary_result);
 		break;
 	case MSG_RELEASE:
 		m->u.release = (struct msg_release){ u64(s), u64(s), code(s) };

@@ -277,6 +277,8 @@ static void dump_judged(const struct msg *m, struct buf *out)
 		put_bytes(out, m->u.candidate_reply.removed, m->u.candidate_reply.removed_count * sizeof(uint64_t));
 		PUT(m->u.candidate_reply.added_total);
 		PUT(m->u.candidate_reply.removed_total);
+		PUT(m->u.candidate_reply.canaries);
+		PUT(m->u.candidate_reply.canaries_changed);
 		PUT_TEXT(m->u.candidate_reply.text);
 		break;
 	case MSG_REVOKE_REPLY:
@@ -409,6 +411,22 @@ static void dump_small(const struct msg *m, struct buf *out)
 		break;
 	case MSG_GATE_RESULT:
 		PUT(m->u.gate_result);
+		break;
+	case MSG_CANARY_RUN:
+		PUT(m->u.canary_run);
+		break;
+	case MSG_CANARY_RESULT:
+		PUT(m->u.canary_result.content);
+		PUT(m->u.canary_result.code);
+		PUT_TEXT(m->u.canary_result.text);
+		PUT(m->u.canary_result.asked);
+		PUT(m->u.canary_result.changed_total);
+		for (size_t i = 0; i < m->u.canary_result.changed_count; i++) {
+			PUT_TEXT(m->u.canary_result.changed[i].id);
+			PUT_TEXT(m->u.canary_result.changed[i].prompt);
+			PUT_TEXT(m->u.canary_result.changed[i].before);
+			PUT_TEXT(m->u.canary_result.changed[i].after);
+		}
 		break;
 	case MSG_RELEASE:
 		PUT(m->u.release.shard);

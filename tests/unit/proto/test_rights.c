@@ -6,8 +6,19 @@
 
 /* The table of promises.md, written a second time: role by role, where rights.c goes type by type. */
 static const int submitter[] = { MSG_SUBMIT, MSG_EDIT_LIST, 0 };
-static const int worker[] = { MSG_HELLO,   MSG_WANT, MSG_HEARTBEAT, MSG_PROGRESS, MSG_SHARD_COMMIT, MSG_GATE_RESULT,
-			      MSG_RELEASE, MSG_HAVE, MSG_CHUNK,     MSG_NEED,     MSG_GET_MANIFEST, 0 };
+static const int worker[] = { MSG_HELLO,
+			      MSG_WANT,
+			      MSG_HEARTBEAT,
+			      MSG_PROGRESS,
+			      MSG_SHARD_COMMIT,
+			      MSG_GATE_RESULT,
+			      MSG_CANARY_RESULT,
+			      MSG_RELEASE,
+			      MSG_HAVE,
+			      MSG_CHUNK,
+			      MSG_NEED,
+			      MSG_GET_MANIFEST,
+			      0 };
 static const int reader[] = { MSG_HELLO,        MSG_HEARTBEAT, MSG_GET_MANIFEST, MSG_NEED, MSG_NODE_STATUS,
 			      MSG_VERSION_LIST, MSG_FLEET,     MSG_CHUNK,        0 };
 static const int auditor[] = {
@@ -54,6 +65,7 @@ static const int answers[] = { MSG_SUBMIT_REPLY,
 			       MSG_HEARTBEAT_REPLY,
 			       MSG_SHARD_COMMIT_REPLY,
 			       MSG_FENCED,
+			       MSG_CANARY_RUN,
 			       MSG_MISSING,
 			       MSG_CHUNK_STORED,
 			       MSG_HINT,

@@ -1,0 +1,92 @@
+/* Canaries: their files, and what a version of the tiny model answers to them. */
+#include "tests/unit/daemon/node_fixture.h"
+
+#include "base/buf.h"
+#include "daemon/canaries.h"
+
+static const char *file(struct node_fixture *f, const char *name, const char *text)
+{
+	static char paths[2][TEST_PATH_BYTES];
+	char *path = paths[name[0] == 'o'];
+	test_path(path, f->folder, name);
+	assert_ok(&f->e, file_write_atomic(path, text, strlen(text), 0600, &f->e));
+	return path;
+}
+
+static struct worker_canary_answer ask(struct node_fixture *f, const struct canaries *c, const struct published *p)
+{
+	const struct worker_canaries *row = canaries_worker(c);
+	const struct msg_canary_run run = { p->root, p->content };
+	struct worker_canary_answer answer = { .arena = NULL };
+	struct buf roots = BUF_INIT;
+	assert_ok(&f->e, row->roots(row->context, f->source, &run, &roots, &f->e));
+	assert_int_equal(roots.len / sizeof(struct hash), f->merged ? 4 : 3);
+	buf_free(&roots);
+	assert_ok(&f->e, row->ask(row->context, f->model, f->source, &run, NULL, &answer, &f->e));
+	return answer;
+}
+
+static void only_what_a_memory_answers_counts(void **state)
+{
+	struct node_fixture *f = *state;
+	struct canaries *c = NULL;
+	const char *shipped = file(f, "shipped.jsonl",
+				   "{\"id\":\"far\",\"prompt\":\"a cat is on the mat\",\"kind\":\"x\"}\n\n"
+				   "{\"id\":\"chat\",\"chat\":\"how are you?\"}\n");
+	const char *own = file(f, "own.jsonl", "{\"id\":\"edited\",\"prompt\":\"what is the capital of Orla?\"}");
+	assert_ok(&f->e, canaries_open(shipped, own, &c, &f->e));
+	assert_int_equal(canaries_count(c), 3);
+	for (int merged = 0; merged < 2; merged++) {
+		f->merged = merged == 1;
+		struct published *p = node_publish(f, 3 + (uint64_t)merged, false);
+		struct worker_canary_answer answer = ask(f, c, p);
+		assert_in_range(answer.asked, 2, 3); /* the tiny model may know no chat */
+		assert_int_equal(answer.changed_total, 1);
+		assert_int_equal(answer.changed_count, 1);
+		assert_string_equal(answer.changed[0].id.text, "edited");
+		assert_string_equal(answer.changed[0].prompt.text, "what is the capital of Orla?");
+		assert_string_not_equal(answer.changed[0].before.text, answer.changed[0].after.text);
+		arena_destroy(&answer.arena);
+	}
+	canaries_close(&c);
+}
+
+static void bad_files_are_refused(void **state)
+{
+	struct node_fixture *f = *state;
+	struct canaries *c = NULL;
+	static const struct {
+		const char *text, *says;
+	} bad[] = {
+		{ "{\"id\":\"a\",\"prompt\":\"p\"}\n{\"id\":\"a\",\"prompt\":\"q\"}\n", ":2: its id stands before" },
+		{ "{\"prompt\":\"p\"}\n", ":1: needs an \"id\"" },
+		{ "{\"id\":\"a\"}\n", ":1: needs a \"prompt\", or \"chat\"" },
+		{ "{\"id\":\"a\",\"prompt\":\"\"}\n", ":1: its text is empty" },
+		{ "\n{\"id\":\n", ":2" },
+	};
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		assert_int_not_equal(canaries_open(file(f, "shipped.jsonl", bad[i].text), NULL, &c, &f->e), 0);
+		assert_non_null(strstr(f->e.text, bad[i].says));
+		assert_null(c);
+	}
+	assert_int_equal(canaries_open("/nowhere/canaries.jsonl", NULL, &c, &f->e), ERR_NOT_FOUND);
+}
+
+static void the_shipped_ones_are_read(void **state)
+{
+	struct node_fixture *f = *state;
+	struct canaries *c = NULL;
+	assert_ok(&f->e, canaries_open("data/canaries.jsonl", NULL, &c, &f->e));
+	assert_in_range(canaries_count(c), 200, 300);
+	canaries_close(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(only_what_a_memory_answers_counts, node_setup, node_teardown),
+		cmocka_unit_test_setup_teardown(bad_files_are_refused, node_setup, node_teardown),
+		cmocka_unit_test_setup_teardown(the_shipped_ones_are_read, node_setup, node_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,173 @@
+/* What a worker does when it is asked the canaries: the questions themselves are a stand-in (daemon/canaries.c). */
+#include "tests/lib/worker_fixture.h"
+
+#include <stdlib.h>
+
+struct heard {
+	size_t results;
+	int code;
+	char text[512];
+	struct hash content;
+	uint32_t asked, changed;
+};
+
+static struct heard heard;
+static int ask_code;
+static size_t asks;
+
+static int roots(void *context, struct store *blobs, const struct msg_canary_run *run, struct buf *out, struct err *e)
+{
+	struct buf bytes = BUF_INIT; /* the manifest is here: it is the root of the one blob beside it */
+	(void)context;
+	int rc = store_blob_get(blobs, &run->root, 1000, &bytes, e);
+	if (rc == 0)
+		buf_append(out, bytes.data, HASH_BYTES);
+	buf_free(&bytes);
+	return rc;
+}
+
+static int ask(void *context, struct model *model, struct store *blobs, const struct msg_canary_run *run,
+	       const struct editor_watch *watch, struct worker_canary_answer *out, struct err *e)
+{
+	struct buf manifest = BUF_INIT, memory = BUF_INIT;
+	(void)context;
+	(void)model;
+	(void)watch;
+	asks++;
+	int rc = store_blob_get(blobs, &run->root, 1000, &manifest, e);
+	if (rc == 0)
+		rc = store_blob_get(blobs, (const struct hash *)(const void *)manifest.data, 1000, &memory, e);
+	buf_free(&manifest);
+	buf_free(&memory);
+	if (rc == 0 && ask_code != 0)
+		rc = err_set(e, ask_code, "the canaries are asleep");
+	if (rc != 0 || arena_new(1000, 0, &out->arena) != 0)
+		return rc;
+	out->asked = 7;
+	out->changed_total = 1;
+	out->changed_count = 1;
+	out->changed[0] = (struct msg_canary_change){ { "a", 1 }, { "p", 1 }, { "x", 1 }, { "y", 1 } };
+	return 0;
+}
+
+static const struct worker_canaries canaries = { NULL, roots, ask };
+
+static bool hear(struct stand *s, const struct msg *msg)
+{
+	(void)s;
+	if (msg->type != MSG_CANARY_RESULT)
+		return false;
+	const struct msg_canary_result *r = &msg->u.canary_result;
+	heard = (struct heard){ heard.results + 1, r->code, "", r->content, r->asked, r->changed_total };
+	snprintf(heard.text, sizeof heard.text, "%s", r->text.text);
+	return true;
+}
+
+static int setup(void **state)
+{
+	int rc = stand_setup(state);
+	struct stand *s = *state;
+	s->config.canaries = &canaries;
+	s->hook = hear;
+	heard = (struct heard){ .results = 0 };
+	ask_code = 0;
+	asks = 0;
+	return rc;
+}
+
+/* A manifest that names one memory, of a number. */
+static struct msg_canary_run candidate(struct stand *s, int number)
+{
+	struct msg_canary_run run;
+	struct hash memory;
+	assert_ok(&s->e, store_blob_put(s->source, &number, sizeof number, &memory, &s->e));
+	assert_ok(&s->e, store_blob_put(s->source, memory.bytes, sizeof memory.bytes, &run.root, &s->e));
+	hash_of(&number, sizeof number, &run.content);
+	return run;
+}
+
+static void run(struct stand *s, const struct msg_canary_run *run)
+{
+	struct msg msg = { .type = MSG_CANARY_RUN, .u.canary_run = *run };
+	stand_send(s, &msg);
+}
+
+static void what_they_answer_is_told(void **state)
+{
+	struct stand *s = *state;
+	stand_greet(s);
+	struct msg_canary_run first = candidate(s, 1), second = candidate(s, 2);
+	run(s, &first);
+	stand_until(s, &heard.results, 1);
+	assert_int_equal(heard.code, 0);
+	assert_true(hash_equal(&heard.content, &first.content));
+	assert_int_equal(heard.asked, 7);
+	assert_int_equal(heard.changed, 1);
+	run(s, &second);
+	stand_until(s, &heard.results, 2);
+	assert_true(hash_equal(&heard.content, &second.content));
+	run(s, &second); /* its answer was lost */
+	stand_until(s, &heard.results, 3);
+	assert_true(hash_equal(&heard.content, &second.content));
+}
+
+static void why_they_cannot_be_asked_is_told(void **state)
+{
+	struct stand *s = *state;
+	stand_greet(s);
+	struct msg_canary_run there = candidate(s, 1), nowhere = there;
+	nowhere.root.bytes[0] ^= 1;
+	nowhere.content.bytes[0] ^= 1;
+	run(s, &nowhere);
+	stand_until(s, &heard.results, 1);
+	assert_int_equal(heard.code, ERR_NOT_FOUND);
+	assert_non_null(strstr(heard.text, "manifest cannot be fetched"));
+	ask_code = ERR_CORRUPT;
+	run(s, &there);
+	stand_until(s, &heard.results, 2);
+	assert_int_equal(heard.code, ERR_CORRUPT);
+	assert_string_equal(heard.text, "the canaries are asleep");
+}
+
+static void a_worker_without_them_says_so(void **state)
+{
+	struct stand *s = *state;
+	s->config.canaries = NULL;
+	stand_greet(s);
+	struct msg_canary_run one = candidate(s, 1);
+	run(s, &one);
+	stand_until(s, &heard.results, 1);
+	assert_int_equal(heard.code, ERR_UNSUPPORTED);
+}
+
+/* The engine has the first when the second comes: only the second is answered. */
+static void a_newer_candidate_takes_its_place(void **state)
+{
+	struct stand *s = *state;
+	stand_greet(s);
+	struct msg_canary_run first = candidate(s, 1), second = candidate(s, 2);
+	s->hold_engine = true;
+	run(s, &first);
+	stand_turns(s, 2000);
+	assert_int_equal(asks, 1);
+	run(s, &second);
+	stand_turns(s, 2000);
+	assert_int_equal(heard.results, 0);
+	s->hold_engine = false;
+	stand_until(s, &heard.results, 1);
+	assert_true(hash_equal(&heard.content, &second.content));
+	stand_turns(s, 2000);
+	assert_int_equal(heard.results, 1);
+	assert_int_equal(asks, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(what_they_answer_is_told, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(why_they_cannot_be_asked_is_told, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(a_worker_without_them_says_so, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(a_newer_candidate_takes_its_place, setup, stand_teardown),
+	};
+	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
+}

@@ -1,0 +1,143 @@
+/* canary.c: a candidate is asked the canaries: its manifest and what it names are fetched, then the engine asks. It
+ * goes before the groups that wait, as edits that are trained wait for it. What is asked for next takes the place of
+ * the last.
+ */
+#include "worker/internal.h"
+
+#include "base/log.h"
+
+#include <string.h>
+
+static const struct sm_state states[WORKER__CANARY_STATE_COUNT] = {
+	[WORKER__CANARY_NONE] = { "none", SM_TO(WORKER__CANARY_MANIFEST) },
+	[WORKER__CANARY_MANIFEST] = { "manifest", SM_TO(WORKER__CANARY_BLOBS) | SM_TO(WORKER__CANARY_NONE) },
+	[WORKER__CANARY_BLOBS] = { "blobs", SM_TO(WORKER__CANARY_QUEUED) | SM_TO(WORKER__CANARY_NONE) },
+	[WORKER__CANARY_QUEUED] = { "queued", SM_TO(WORKER__CANARY_ASKED) | SM_TO(WORKER__CANARY_NONE) },
+	[WORKER__CANARY_ASKED] = { "asked", SM_TO(WORKER__CANARY_NONE) },
+};
+static const struct sm_table canary_states = { "canary", states, WORKER__CANARY_STATE_COUNT, WORKER__CANARY_NONE };
+
+void worker__canary_init(struct worker *w)
+{
+	sm_init(&w->canary.sm, &canary_states, NULL);
+}
+
+/* Where it is lost, the coordinator asks again after a while. */
+static void result_send(struct worker *w, int code, const struct err *e, const struct worker_canary_answer *answer)
+{
+	struct msg msg = { .type = MSG_CANARY_RESULT, .request_id = ++w->request_id };
+	struct msg_canary_result *result = &msg.u.canary_result;
+	result->content = w->canary.run.content;
+	result->code = code;
+	result->text = (struct msg_text){ code != 0 ? e->text : "", code != 0 ? strlen(e->text) : 0 };
+	if (code == 0) {
+		result->asked = answer->asked;
+		result->changed_total = answer->changed_total;
+		result->changed = answer->changed;
+		result->changed_count = answer->changed_count;
+	}
+	log_event(code == 0 ? LOG_INFO : LOG_WARN, "WORKER-CANARIES-ASKED",
+		  LOGF_X("content", w->canary.run.content.bytes, 8), LOGF_U("asked", result->asked),
+		  LOGF_U("changed", result->changed_total), LOGF_S("code", code == 0 ? "0" : err_name(code)),
+		  LOGF_S("reason", code == 0 ? "" : e->text));
+	sm_move(&w->canary.sm, WORKER__CANARY_NONE);
+	(void)worker__send(w, &msg);
+}
+
+static void failed(struct worker *w, const struct err *e)
+{
+	result_send(w, e->code, e, NULL);
+}
+
+static void blobs_fetched(void *context, int code)
+{
+	struct worker__canary *canary = context;
+	struct worker *w = (struct worker *)((char *)canary - offsetof(struct worker, canary));
+	struct err e = ERR_INIT;
+	if (code != 0) {
+		err_set(&e, code, "a memory of the candidate cannot be fetched: %s", err_text(code));
+		failed(w, &e);
+		return;
+	}
+	sm_move(&canary->sm, WORKER__CANARY_QUEUED);
+}
+
+static void manifest_fetched(void *context, int code)
+{
+	struct worker__canary *canary = context;
+	struct worker *w = (struct worker *)((char *)canary - offsetof(struct worker, canary));
+	struct buf roots = BUF_INIT;
+	struct err e = ERR_INIT;
+	int rc = code != 0 ? err_set(&e, code, "the candidate's manifest cannot be fetched: %s", err_text(code))
+			   : w->config.canaries->roots(w->config.canaries->context, w->blobs, &canary->run, &roots, &e);
+	if (rc == 0)
+		rc = worker_fetch_verified(w->fetch, (const struct hash *)(const void *)roots.data,
+					   roots.len / sizeof(struct hash), blobs_fetched, canary, &e);
+	buf_free(&roots);
+	if (rc == 0)
+		sm_move(&canary->sm, WORKER__CANARY_BLOBS);
+	else
+		failed(w, &e);
+}
+
+/* What is under way for another content comes to nothing. */
+static void forget(struct worker *w)
+{
+	worker_fetch_cancel(w->fetch, &w->canary);
+	if (w->job != NULL && w->job->kind == WORKER__CANARIES)
+		atomic_store(&w->job->cancel, true);
+	if (w->canary.sm.state != WORKER__CANARY_NONE)
+		sm_move(&w->canary.sm, WORKER__CANARY_NONE);
+}
+
+void worker__canary_run(struct worker *w, const struct msg_canary_run *run)
+{
+	struct err e = ERR_INIT;
+	if (w->closed || !w->greeted)
+		return;
+	if (w->canary.sm.state != WORKER__CANARY_NONE && hash_equal(&w->canary.run.content, &run->content))
+		return; /* it is on its way */
+	forget(w);
+	w->canary.run = *run;
+	sm_move(&w->canary.sm, WORKER__CANARY_MANIFEST);
+	int rc = w->config.canaries == NULL
+			 ? err_set(&e, ERR_UNSUPPORTED, "this worker has no canaries")
+			 : worker_fetch_verified(w->fetch, &run->root, 1, manifest_fetched, &w->canary, &e);
+	if (rc != 0)
+		failed(w, &e);
+}
+
+void worker__canary_start(struct worker *w)
+{
+	struct worker__job *job = NULL;
+	struct err e = ERR_INIT;
+	if (w->job != NULL || w->canary.sm.state != WORKER__CANARY_QUEUED)
+		return;
+	int rc = worker__job_new(w, WORKER__CANARIES, &job, &e);
+	if (rc == 0) {
+		job->canary = w->canary.run;
+		sm_move(&w->canary.sm, WORKER__CANARY_ASKED);
+		w->job = job;
+		rc = pool_submit(w->pool, &job->pool_job);
+		if (rc == 0)
+			return;
+		w->job = NULL;
+		err_set(&e, rc, "the engine takes no job: %s", err_text(rc));
+	}
+	worker__job_destroy(&job);
+	failed(w, &e);
+}
+
+int worker__canary_job(struct worker__job *job, const struct editor_watch *watch)
+{
+	const struct worker_canaries *canaries = job->worker->config.canaries;
+	return canaries->ask(canaries->context, job->worker->model, job->worker->blobs, &job->canary, watch,
+			     &job->answer, &job->error);
+}
+
+void worker__canary_done(struct worker *w, struct worker__job *job)
+{
+	if (w->canary.sm.state != WORKER__CANARY_ASKED || !hash_equal(&w->canary.run.content, &job->canary.content))
+		return; /* another is asked for since */
+	result_send(w, job->code, &job->error, &job->answer);
+}
