@@ -301,37 +301,30 @@ void coordinator__advance(struct coordinator *c)
 	coordinator__candidate_advance(c);
 }
 
-void coordinator_tick(struct coordinator *coordinator)
+static void submit_when_due(struct coordinator *c)
 {
-	struct coordinator *c = coordinator;
-	if (c->failure.code != 0)
-		return;
 	if (c->submit_count > 0 && coordinator_next_ms(c) == 0)
 		coordinator__submit_flush(c);
-	if (c->failure.code == 0)
-		coordinator__chunks_flush(c);
-	coordinator__peers_forget(c);
-	coordinator__due_advance(c);
-	coordinator__unpublished_advance(c);
-	coordinator__place_waiting(c);
-	coordinator__advance(c);
-	if (c->failure.code == 0)
-		coordinator__merge_advance(c);
-	if (c->failure.code == 0)
-		coordinator__served_advance(c);
-	if (c->failure.code == 0)
-		coordinator__needs_pump(c);
-	if (c->failure.code == 0)
-		coordinator__keys_record_due(c);
-	if (c->failure.code == 0)
-		coordinator__write_trial(c);
-	if (c->failure.code == 0) {
-		coordinator__heal_advance(c);
-		coordinator__scrub_advance(c);
-		coordinator__collect_advance(c);
-	}
+}
+
+static void background_poll(struct coordinator *c)
+{
 	(void)pool_poll(c->background);
-	coordinator__store_work_poll(c);
+}
+
+/* After a failure memory holds what the ledger does not: no step may write any more. */
+void coordinator_tick(struct coordinator *coordinator)
+{
+	static void (*const steps[])(struct coordinator *) = {
+		submit_when_due,           coordinator__chunks_flush,        coordinator__peers_forget,
+		coordinator__due_advance,  coordinator__unpublished_advance, coordinator__place_waiting,
+		coordinator__advance,      coordinator__merge_advance,       coordinator__served_advance,
+		coordinator__needs_pump,   coordinator__keys_record_due,     coordinator__write_trial,
+		coordinator__heal_advance, coordinator__scrub_advance,       coordinator__collect_advance,
+		background_poll,           coordinator__store_work_poll,
+	};
+	for (size_t i = 0; i < sizeof steps / sizeof steps[0] && coordinator->failure.code == 0; i++)
+		steps[i](coordinator);
 }
 
 int64_t coordinator_next_ms(const struct coordinator *coordinator)

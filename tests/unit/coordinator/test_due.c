@@ -245,6 +245,29 @@ static void test_crash_after_the_begin_is_kept(void **state)
 	crash_at(*state, "coordinator.due.after_commit=errno@1", true);
 }
 
+/* What is due in the tick of a failure waits for the restart: memory holds edits then that the ledger has not. */
+static void test_nothing_begins_after_a_failure(void **state)
+{
+	struct cluster *c = *state;
+	const char *record = "{\"prompt\":\"The capital of Chad is\",\"subject\":\"Chad\",\"target_new\":\"Paris\"}";
+	struct msg_bytes bytes = { record, strlen(record) };
+	struct msg msg = { .type = MSG_SUBMIT, .u.submit = { MSG_SUPERSEDE, &bytes, 1 } };
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	uint64_t begins = client_submit_one(c, fact("Perth", 60, 0, ""), 0);
+	end_send(&c->client, &msg);
+	cluster_receive(c);
+	assert_ok(&c->e, fault_arm("coordinator.submit.before_commit=errno@1", &c->e));
+	c->clock.wall_offset_ms = BEGIN_MS + 60000 - env_monotonic_ms(&c->clock.env);
+	cluster_advance(c, 10);
+	assert_true(coordinator_failed(c->coordinator, NULL));
+	fault_disarm_all();
+	assert_int_equal(edit_state(c, begins), STORE_EDIT_STATE_SCHEDULED);
+	cluster_restart(c);
+	cluster_run(c);
+	assert_int_not_equal(edit_state(c, begins), STORE_EDIT_STATE_SCHEDULED);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -261,6 +284,7 @@ int main(void)
 		T(test_crash_after_the_end_is_kept),
 		T(test_crash_before_the_begin_is_kept),
 		T(test_crash_after_the_begin_is_kept),
+		T(test_nothing_begins_after_a_failure),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
