@@ -118,7 +118,8 @@ static void network_set(struct sim *sim, uint64_t share, struct text *told)
 	struct proto_mem_faults faults = { .drop = world->drop * (double)share / 2,
 					   .duplicate = world->duplicate * (double)share / 2,
 					   .delay_us_min = 100 };
-	faults.delay_us_max = share == 0 ? 2000 : 100 + world->delay_us * (int64_t)share;
+	faults.delay_us_max = share == 0 ? faults.delay_us_min
+					 : 100 + world->delay_us * (int64_t)share; /* calm: in order */
 	proto_mem_faults_set(sim->mem, &faults);
 	text_add(told, ": messages lost %.1f%%, doubled %.1f%%, under way up to %.1f ms", 100 * faults.drop,
 		 100 * faults.duplicate, (double)faults.delay_us_max / 1000);
