@@ -470,7 +470,7 @@ bool sim_proc_step(struct sim_proc *proc)
 			return false;
 		proc->slow_next_us = now + proc->slow_us;
 	}
-	bool done = receive_all(proc);
+	bool done = proc->disk.dead || receive_all(proc); /* dead: it died while it was told to stop */
 	if (proc->pool != NULL && pool_pending(proc->pool) > 0 && proc->engine_us == INT64_MAX)
 		proc->engine_us = now + 5000 + (int64_t)rng_below(&proc->rng, proc->kind == SIM_NODE ? 50000 : 500000);
 	if (now >= proc->engine_us && !proc->disk.dead) {
