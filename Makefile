@@ -148,12 +148,14 @@ TEST_SRC := $(foreach t,$(wildcard tests/sim/test_*.c) $(wildcard tests/numerics
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 # The simulator: the linker puts its stand-ins (tests/sim/engine.c, plant.c) in the place of these.
 SIM_LIB := $(filter-out tests/sim/main.c tests/sim/test_%,$(wildcard tests/sim/*.c))
+# Of those, what tests/sim/plant.c alone stands before: tests/torture links it, too.
+SIM_PLANT_WRAP := store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is proto_allow_revoke \
+	coordinator__publishing_put store_collect_keep
 SIM_WRAP := delta_bytes_check model_shape_of model_digest model_backend_of editor_calibration_cache_load editor_shard_new editor_shard_destroy \
 	editor_shard_add editor_shard_remove editor_shard_count editor_shard_replay_count editor_shard_layer \
 	editor_shard_delta_load editor_shard_delta_encode editor_shard_index_encode editor_shard_retest editor_shard_learn \
 	editor_memory_set_new editor_memory_set_acquire editor_memory_set_release editor_memory_set_edit_count \
-	hash_of store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is \
-	proto_allow_revoke proto_allow_roles coordinator__publishing_put store_collect_keep
+	hash_of proto_allow_roles $(SIM_PLANT_WRAP)
 TEST_TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 BENCH    := $(patsubst %.c,$(O)/%,$(wildcard bench/bench_*.c))
 
@@ -240,8 +242,7 @@ $(eval $(call test_rule,tests/sim/sim,$(O)/tests/sim/main.o $(SIM_OBJECTS) $(DAE
 # faults that the linker plants (tests/torture/plant.c; those of the simulator are its own).
 TORTURE_C     := client check images proxy rot
 TORTURE_LIB   := $(patsubst %,$(O)/tests/torture/%.o,history verify)
-PLANT_WRAP    := store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is mdb_env_open \
-	store_chunks_put store_chunk_get
+PLANT_WRAP    := $(SIM_PLANT_WRAP) mdb_env_open store_chunks_put store_chunk_get
 PLANTED       := $(O)/tests/torture/planted
 PLANT_OBJECTS := $(O)/tests/torture/plant.o $(O)/tests/sim/plant.o
 TORTURE_PROGRAMS := $(TORTURE_C:%=$(O)/tests/torture/%) $(O)/tests/torture/recorder.so $(PLANTED)/amendd $(PLANTED)/amend-merge
