@@ -64,24 +64,35 @@ case_rotten_upload() {
 	log_has worker-0 UPLOAD-CHUNK-UNREADABLE || [ -n "${TORTURE_PLANT:-}" ] || fail "the worker did not see it"
 }
 
-# The same on the coordinator's disk: it starts, says so, and a node that has nothing yet is not given it.
+healed() {
+	log_has coordinator COORDINATOR-SCRUBBED && amend fleet status -o json | jq -e '.damage == ""' >/dev/null &&
+		[ "$(log_count coordinator COORDINATOR-CHUNK-HEALED)" = "$(log_count coordinator COORDINATOR-CHUNK-DAMAGED)" ]
+}
+
+# The same on the coordinator's disk: it starts, says so, and a node that has nothing yet is not given it. With the workers that
+# made it all is whole again.
 case_rotten_blob() {
 	case_begin rot
 	facts 8 rot >"$WORK/rot.jsonl"
 	client "$WORK/rot.jsonl" >/dev/null || fail "the client is not answered"
 	wait_served 60
-	for name in coordinator worker-0 worker-1 node-0; do kill_hard "$name"; done # workers could heal it
+	for name in coordinator worker-0 worker-1 node-0; do kill_hard "$name"; done # workers would heal it
 	"$T/rot" "$D/coordinator/blobs/data.mdb" AMIX 300 >/dev/null || fail "no index to change"
 	count faults
 	rm -rf "$D/node-0/blobs"
 	process_start coordinator
 	process_start node-0
 	wait_for 20 answering || fail "the coordinator does not start with a chunk that rots"
-	wait_for 20 log_has coordinator COORDINATOR-CHUNK-UNREADABLE || fail "the node asked for nothing, or was given it"
+	wait_for 30 log_has coordinator COORDINATOR-CHUNK-DAMAGED || fail "the coordinator does not see it"
+	sleep 1
 	cluster_kill "$D"
 	wait_for 5 processes_gone "$D"
 	"$T/check" --cache "$D/node-0" >"$WORK/check.out" 2>&1 || fail "$(head -n 2 "$WORK/check.out")"
 	note "$(tail -n 1 "$WORK/check.out" | sed 's/^# //') in the node's cache"
+	for name in coordinator worker-0 worker-1 node-0; do process_start "$name"; done
+	wait_for 60 healed || fail "not healed: $(log_count coordinator COORDINATOR-CHUNK-DAMAGED) damaged, $(log_count coordinator COORDINATOR-CHUNK-HEALED) healed"
+	wait_served 60
+	check_now --only --rest
 }
 
 # No more address space than it has now, and some: what it acknowledges is true all the same, and a start without the limit goes on.
