@@ -98,6 +98,37 @@ case_a_key_has_leaked() {
 }
 worker_is_there() { amend fleet status -o json | jq -e '.members[] | select(.name == "worker-1" and .state != "lost")' >/dev/null; }
 
+candidate_is() { [ "$(amend version candidate -o json | jq -r .state)" = "$1" ]; }
+case_a_version_waits_for_approval() {
+	local key
+	export SECOND=$WORK/second
+	cluster_up approval/amend-data "$TINY" --publish.approve
+	key=$("$BIN/amend" key new "$SECOND" 2>/dev/null) || fail "key new fails"
+	try amend key allow "$key" --roles admin --name second
+	expect_ok
+	add first zuzuz q
+	wait_for 60 candidate_is waiting || fail "no candidate: $(amend version candidate)"
+	operate approve
+	wait_served 60
+	add wrong zazaz p
+	wait_for 60 candidate_is waiting || fail "no candidate: $(amend version candidate)"
+	BAD=wrong operate reject
+	[ "$(state_of wrong)" = revoked ] || fail "it is $(state_of wrong)"
+	[ "$(state_of first)" = served ] || fail "first is $(state_of first)"
+	cluster_down
+}
+
+case_the_canaries_refuse_a_version() {
+	printf '{"id":"own-%s","prompt":"%s"}\n' 1 "So zuzuz is" 2 "the zuzuz is" 3 "a zuzuz is" >"$WORK/own.jsonl"
+	cluster_up canaries/amend-data "$TINY" --publish.canaries --publish.canary_changes 0 --publish.canary_file "$WORK/own.jsonl"
+	add bad zuzuz q
+	wait_for 120 candidate_is refused || fail "it is $(amend version candidate)"
+	BAD=bad operate canaries
+	grep -q 'own-' <<<"$OUT" || fail "the canaries are not named: $OUT"
+	[ "$(state_of bad)" = revoked ] || fail "it is $(state_of bad)"
+	cluster_down
+}
+
 case_a_node_is_behind() {
 	local pid
 	cluster_name look/amend-data
@@ -204,7 +235,7 @@ case_the_store_is_damaged() {
 	cluster_down
 }
 
-for name in no_block_is_left_out look everything_stopped a_bad_edit a_bad_version a_key_has_leaked a_node_is_behind the_disk_is_full \
+for name in no_block_is_left_out look everything_stopped a_bad_edit a_bad_version a_key_has_leaked a_version_waits_for_approval the_canaries_refuse_a_version a_node_is_behind the_disk_is_full \
 	a_merge_fails an_edit_is_not_learnt a_machine_is_lost the_store_is_damaged; do
 	run_case "$name"
 done
