@@ -1,5 +1,5 @@
 /* messages.c: random messages (messages.h). */
-#include "tests/lib/messages.h"
+#include "tests/lib/messages_random.h"
 
 #include "tests/lib/test.h"
 
@@ -54,107 +54,6 @@ const int test_message_types[] = {
 	MSG_ERROR,
 };
 const size_t test_message_type_count = sizeof(test_message_types) / sizeof(test_message_types[0]);
-
-/* ---- Random values: small ones, large ones and the ends. */
-
-struct source {
-	struct rng *rng;
-	struct arena *arena;
-};
-
-static uint64_t u64(struct source *s)
-{
-	uint64_t v = rng_u64(s->rng);
-	return rng_below(s->rng, 8) == 0 ? UINT64_MAX : v >> rng_below(s->rng, 64);
-}
-
-static uint32_t u32(struct source *s)
-{
-	return rng_below(s->rng, 8) == 0 ? UINT32_MAX : (uint32_t)rng_u64(s->rng) >> rng_below(s->rng, 32);
-}
-
-static uint64_t seq(struct source *s)
-{
-	return 1 + rng_below(s->rng, (UINT64_C(1) << 62) - 1);
-}
-
-static int64_t when(struct source *s)
-{
-	return (int64_t)rng_below(s->rng, 253402300799999);
-}
-
-static bool coin(struct source *s)
-{
-	return rng_below(s->rng, 2) == 1;
-}
-
-static double share(struct source *s)
-{
-	return (double)rng_below(s->rng, 1001) / 1000;
-}
-
-static int code(struct source *s)
-{
-	return -(int)rng_below(s->rng, 21);
-}
-
-static struct hash hash(struct source *s)
-{
-	struct hash h = { { 0 } };
-	if (rng_below(s->rng, 4) != 0)
-		for (size_t i = 0; i < HASH_BYTES; i++)
-			h.bytes[i] = (uint8_t)rng_u64(s->rng);
-	return h;
-}
-
-static void *many(struct source *s, size_t count, size_t bytes)
-{
-	void *p = count == 0 ? NULL : arena_array(s->arena, count, bytes);
-	assert_true(count == 0 || p != NULL);
-	if (count > 0)
-		memset(p, 0, count * bytes);
-	return p;
-}
-
-static struct msg_text text(struct source *s, size_t max)
-{
-	static const char *const pieces[] = {
-		"a", "Z", " ", "\n", "\"", "%n", "é", "世", "\xf0\x9f\x8d\x8b", "\xef\xbf\xbf", "\x7f", "\x1b[0m"
-	};
-	size_t len = rng_below(s->rng, 3) == 0 ? 0 : rng_below(s->rng, max + 1), at = 0;
-	char *t = arena_alloc(s->arena, max + 1);
-	assert_non_null(t);
-	while (at < len) {
-		const char *piece = pieces[rng_below(s->rng, sizeof(pieces) / sizeof(pieces[0]))];
-		if (at + strlen(piece) > max)
-			break;
-		memcpy(t + at, piece, strlen(piece));
-		at += strlen(piece);
-	}
-	return (struct msg_text){ t, at };
-}
-
-static struct msg_bytes bytes(struct source *s, size_t min, size_t max)
-{
-	size_t len = min + rng_below(s->rng, max - min + 1);
-	uint8_t *b = many(s, len, 1);
-	for (size_t i = 0; i < len; i++)
-		b[i] = (uint8_t)rng_u64(s->rng);
-	return (struct msg_bytes){ b, len };
-}
-
-static const uint64_t *numbers(struct source *s, size_t count)
-{
-	uint64_t *n = many(s, count, sizeof(*n));
-	for (size_t i = 0; i < count; i++)
-		n[i] = u64(s);
-	return n;
-}
-
-static size_t some(struct source *s)
-{
-	return rng_below(s->rng, 4) == 0 ? 0 : rng_below(s->rng, 40);
-}
 
 /* ---- Filling. */
 
@@ -430,90 +329,6 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->refused_keys = keys;
 }
 
-static struct msg_key key(struct source *s)
-{
-	struct msg_key key = { .roles = (uint32_t)rng_below(s->rng, 32), .name = text(s, 64) };
-	memcpy(key.key, hash(s).bytes, sizeof(key.key));
-	return key;
-}
-
-static void fill_key_list_reply(struct source *s, struct msg_key_list_reply *m)
-{
-	m->key_count = some(s);
-	struct msg_key *keys = many(s, m->key_count, sizeof(*keys));
-	for (size_t i = 0; i < m->key_count; i++)
-		keys[i] = key(s);
-	m->keys = keys;
-	m->total = u32(s);
-}
-
-/* What administrators say, and the answers. */
-static void fill_admin(struct source *s, struct msg *m)
-{
-	switch (m->type) {
-	case MSG_KEY_LIST:
-		m->u.key_list.from = u32(s);
-		break;
-	case MSG_KEY_LIST_REPLY:
-		fill_key_list_reply(s, &m->u.key_list_reply);
-		break;
-	case MSG_KEY_CHANGE:
-		m->u.key_change =
-			(struct msg_key_change){ coin(s) ? MSG_KEY_ALLOW : MSG_KEY_REVOKE, key(s), text(s, 1024) };
-		break;
-	case MSG_KEY_CHANGE_REPLY:
-		m->u.key_change_reply = (struct msg_key_change_reply){ code(s), coin(s), text(s, 1024) };
-		break;
-	case MSG_MERGE_RUN:
-		m->u.merge_run.id = u64(s);
-		break;
-	case MSG_REVOKE:
-		m->u.revoke = (struct msg_revoke){ text(s, 159), text(s, 2000), text(s, 1024), coin(s) };
-		break;
-	case MSG_REVOKE_REPLY:
-		m->u.revoke_reply =
-			(struct msg_revoke_reply){ code(s), u64(s), u32(s), u32(s), coin(s), text(s, 1024) };
-		break;
-	case MSG_PUBLISH:
-		m->u.publish = (struct msg_publish){ coin(s) ? MSG_PUBLISH_ROLLBACK : MSG_PUBLISH_REJECT, u64(s),
-						     text(s, 1024), hash(s) };
-		break;
-	case MSG_PUBLISH_REPLY:
-		m->u.publish_reply =
-			(struct msg_publish_reply){ code(s), u64(s), hash(s), u32(s), coin(s), text(s, 1024) };
-		break;
-	case MSG_CANDIDATE_REPLY:
-		m->u.candidate_reply = (struct msg_candidate_reply){
-			.state = text(s, 128),
-			.version = u64(s),
-			.content = hash(s),
-			.made_ms = when(s),
-			.memory_count = u32(s),
-			.edit_count = u32(s),
-			.added_count = rng_below(s->rng, 20),
-			.removed_count = rng_below(s->rng, 20),
-			.added_total = u32(s),
-			.removed_total = u32(s),
-			.canaries = u32(s),
-			.canaries_changed = u32(s),
-			.text = text(s, 1024),
-		};
-		m->u.candidate_reply.added = numbers(s, m->u.candidate_reply.added_count);
-		m->u.candidate_reply.removed = numbers(s, m->u.candidate_reply.removed_count);
-		break;
-	case MSG_STORE_RUN:
-		m->u.store_run = (struct msg_store_run){ u64(s) | 1, coin(s) ? MSG_STORE_BACKUP : MSG_STORE_COLLECT,
-							 text(s, 4000), u64(s) };
-		break;
-	case MSG_STORE_STATUS:
-		m->u.store_status = (struct msg_store_status){ code(s), coin(s), u64(s), u64(s),
-							       u64(s),  u64(s),  u64(s), text(s, 1024) };
-		break;
-	default:
-		assert_true(m->type == MSG_FLEET || m->type == MSG_CANDIDATE || m->type == MSG_SHUTDOWN);
-	}
-}
-
 static void fill_canary_result(struct source *s, struct msg_canary_result *m)
 {
 	*m = (struct msg_canary_result){ .content = hash(s),
@@ -585,7 +400,7 @@ static void fill_small(struct source *s, struct msg *m)
 		m->u.error = (struct msg_error){ code(s), text(s, 1024) };
 		break;
 	default:
-		fill_admin(s, m);
+		messages__fill_admin(s, m);
 	}
 }
 

@@ -358,7 +358,7 @@ static void dump_key(const struct msg_key *key, struct buf *out)
 	PUT_TEXT(key->name);
 }
 
-static void dump_small(const struct msg *m, struct buf *out)
+static void dump_keys(const struct msg *m, struct buf *out)
 {
 	switch (m->type) {
 	case MSG_KEY_LIST:
@@ -379,6 +379,14 @@ static void dump_small(const struct msg *m, struct buf *out)
 		PUT(m->u.key_change_reply.already);
 		PUT_TEXT(m->u.key_change_reply.text);
 		break;
+	default:
+		dump_published(m, out);
+	}
+}
+
+static void dump_small(const struct msg *m, struct buf *out)
+{
+	switch (m->type) {
 	case MSG_EDIT_LIST:
 		PUT_TEXT(m->u.edit_list.id);
 		PUT(m->u.edit_list.from_seq);
@@ -440,7 +448,7 @@ static void dump_small(const struct msg *m, struct buf *out)
 		PUT_BYTES(m->u.chunk.data);
 		break;
 	default:
-		dump_published(m, out);
+		dump_keys(m, out);
 	}
 }
 

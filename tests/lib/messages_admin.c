@@ -1,0 +1,85 @@
+/* messages_admin.c: random messages of administrators. */
+#include "tests/lib/messages_random.h"
+
+static struct msg_key key(struct source *s)
+{
+	struct msg_key key = { .roles = (uint32_t)rng_below(s->rng, 32), .name = text(s, 64) };
+	memcpy(key.key, hash(s).bytes, sizeof(key.key));
+	return key;
+}
+
+static void fill_key_list_reply(struct source *s, struct msg_key_list_reply *m)
+{
+	m->key_count = some(s);
+	struct msg_key *keys = many(s, m->key_count, sizeof(*keys));
+	for (size_t i = 0; i < m->key_count; i++)
+		keys[i] = key(s);
+	m->keys = keys;
+	m->total = u32(s);
+}
+
+void messages__fill_admin(struct source *s, struct msg *m)
+{
+	switch (m->type) {
+	case MSG_KEY_LIST:
+		m->u.key_list.from = u32(s);
+		break;
+	case MSG_KEY_LIST_REPLY:
+		fill_key_list_reply(s, &m->u.key_list_reply);
+		break;
+	case MSG_KEY_CHANGE:
+		m->u.key_change =
+			(struct msg_key_change){ coin(s) ? MSG_KEY_ALLOW : MSG_KEY_REVOKE, key(s), text(s, 1024) };
+		break;
+	case MSG_KEY_CHANGE_REPLY:
+		m->u.key_change_reply = (struct msg_key_change_reply){ code(s), coin(s), text(s, 1024) };
+		break;
+	case MSG_MERGE_RUN:
+		m->u.merge_run.id = u64(s);
+		break;
+	case MSG_REVOKE:
+		m->u.revoke = (struct msg_revoke){ text(s, 159), text(s, 2000), text(s, 1024), coin(s) };
+		break;
+	case MSG_REVOKE_REPLY:
+		m->u.revoke_reply =
+			(struct msg_revoke_reply){ code(s), u64(s), u32(s), u32(s), coin(s), text(s, 1024) };
+		break;
+	case MSG_PUBLISH:
+		m->u.publish = (struct msg_publish){ coin(s) ? MSG_PUBLISH_ROLLBACK : MSG_PUBLISH_REJECT, u64(s),
+						     text(s, 1024), hash(s) };
+		break;
+	case MSG_PUBLISH_REPLY:
+		m->u.publish_reply =
+			(struct msg_publish_reply){ code(s), u64(s), hash(s), u32(s), coin(s), text(s, 1024) };
+		break;
+	case MSG_CANDIDATE_REPLY:
+		m->u.candidate_reply = (struct msg_candidate_reply){
+			.state = text(s, 128),
+			.version = u64(s),
+			.content = hash(s),
+			.made_ms = when(s),
+			.memory_count = u32(s),
+			.edit_count = u32(s),
+			.added_count = rng_below(s->rng, 20),
+			.removed_count = rng_below(s->rng, 20),
+			.added_total = u32(s),
+			.removed_total = u32(s),
+			.canaries = u32(s),
+			.canaries_changed = u32(s),
+			.text = text(s, 1024),
+		};
+		m->u.candidate_reply.added = numbers(s, m->u.candidate_reply.added_count);
+		m->u.candidate_reply.removed = numbers(s, m->u.candidate_reply.removed_count);
+		break;
+	case MSG_STORE_RUN:
+		m->u.store_run = (struct msg_store_run){ u64(s) | 1, coin(s) ? MSG_STORE_BACKUP : MSG_STORE_COLLECT,
+							 text(s, 4000), u64(s) };
+		break;
+	case MSG_STORE_STATUS:
+		m->u.store_status = (struct msg_store_status){ code(s), coin(s), u64(s), u64(s),
+							       u64(s),  u64(s),  u64(s), text(s, 1024) };
+		break;
+	default:
+		assert_true(m->type == MSG_FLEET || m->type == MSG_CANDIDATE || m->type == MSG_SHUTDOWN);
+	}
+}
