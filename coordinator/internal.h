@@ -305,6 +305,7 @@ int coordinator__shard_result_put(struct coordinator *c, const struct shard *sha
 
 /* --- peer.c */
 struct peer *coordinator__peer_find(const struct coordinator *c, const uint8_t *key, enum msg_peer_kind kind);
+/* NULL: out of memory. */
 struct peer *coordinator__peer_add(struct coordinator *c, const uint8_t *key, enum msg_peer_kind kind);
 struct peer *coordinator__peer_any(const struct coordinator *c, const uint8_t *key); /* worker first, then node */
 bool coordinator__peer_live(const struct coordinator *c, const struct peer *peer);

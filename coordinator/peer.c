@@ -25,8 +25,6 @@ struct peer *coordinator__peer_any(const struct coordinator *c, const uint8_t *k
 
 struct peer *coordinator__peer_add(struct coordinator *c, const uint8_t *key, enum msg_peer_kind kind)
 {
-	if (c->peer_count >= c->config.peers_max)
-		return NULL;
 	if (c->peer_count == c->peer_cap) {
 		size_t cap = c->peer_cap == 0 ? 16 : c->peer_cap * 2;
 		struct peer **peers = fault_realloc(c->peers, cap * sizeof(struct peer *));

@@ -303,10 +303,14 @@ void coordinator__recv_hello(struct coordinator *c, const struct msg_received *r
 	if (peer != NULL && peer->boot != hello->boot)
 		fence_earlier(c, peer);
 	bool known = peer != NULL && peer->boot == hello->boot;
+	if (peer == NULL && c->peer_count >= c->config.peers_max) {
+		refuse(c, received, ERR_LIMIT, "too many workers and nodes for this coordinator");
+		return;
+	}
 	if (peer == NULL)
 		peer = coordinator__peer_add(c, received->peer_key, hello->kind);
 	if (peer == NULL) {
-		refuse(c, received, ERR_LIMIT, "too many workers and nodes for this coordinator");
+		reply(c, received, ERR_AGAIN, "the coordinator is out of memory: try again");
 		return;
 	}
 	remember(c, peer, received);

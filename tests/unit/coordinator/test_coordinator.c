@@ -327,6 +327,34 @@ static void test_peers_beyond_the_limit_are_refused(void **state)
 	worker_hello(&c->worker, 2); /* it is one of them already */
 }
 
+/* Want of memory is no refusal: a worker would end for good. */
+static void test_a_hello_without_memory_is_answered_try_again(void **state)
+{
+	struct cluster *c = *state;
+	struct msg msg = { .type = MSG_HELLO,
+			   .u.hello = { .kind = MSG_PEER_NODE, .protocol_min = 1, .protocol_max = 1 } };
+	int tries = 0, again = 0, code = -1;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	cluster_restart(c);
+	memset(msg.u.hello.base_model.bytes, 0xab, HASH_BYTES);
+	for (; tries < 100 && code != 0; tries++) {
+		end_send(&c->node, &msg);
+		fault_set(tries, 1);
+		cluster_run(c);
+		fault_set(-1, 0);
+		struct msg_received *reply = end_take(&c->node, MSG_HELLO_REPLY);
+		if (reply == NULL)
+			continue;
+		code = reply->msg.u.hello_reply.code;
+		again += code == ERR_AGAIN;
+		assert_true(code == 0 || code == ERR_AGAIN);
+		msg_free(&reply);
+	}
+	assert_int_equal(code, 0);
+	assert_true(again > 0);
+}
+
 /* Cut to the longest name that can be, it would be another alias. */
 static void test_a_long_alias_is_not_another_ones(void **state)
 {
@@ -419,6 +447,7 @@ int main(void)
 		T(test_hello_says_how_to_train),
 		T(test_fleet_and_versions_answer),
 		T(test_peers_beyond_the_limit_are_refused),
+		T(test_a_hello_without_memory_is_answered_try_again),
 		T(test_a_long_alias_is_not_another_ones),
 		T(test_unusable_configuration_is_refused),
 		T(test_a_restored_folder_gets_an_id_and_says_from_where),
