@@ -1,6 +1,7 @@
 /* cli_import.c: `amend edit import FILE`: streams a file of edits in batches of at most 60 KiB; a bad line is reported
  * as FILE:LINE: field: reason and the rest goes on. Sending a file twice changes nothing: ids are idempotent. */
 #include "daemon/cli_edit.h"
+#include "base/fault.h"
 #include "base/order.h"
 #include "daemon/import.h"
 
@@ -19,6 +20,13 @@ struct reports {
 	uint64_t count;
 };
 
+/* A set of names by their hash_short: open addressing, at most half full; 0 is an empty place. */
+struct names {
+	uint64_t *places;
+	size_t count, cap;
+	bool failed; /* out of memory */
+};
+
 struct import {
 	struct cli *cli;
 	const char *path;
@@ -28,12 +36,12 @@ struct import {
 		size_t offset, len, line_no;
 	} records[BATCH_RECORDS_MAX];
 	size_t record_count;
-	struct buf group;   /* of the record taken last; empty: none */
-	size_t group_first; /* where that group begins in the batch */
-	bool group_bad;     /* what comes of it is refused with it */
-	struct buf groups;  /* uint64_t each, hash_short: names of the groups that other records have ended */
-	bool whole;         /* read to its end */
-	struct buf seqs;    /* uint64_t each: what --wait waits for */
+	struct buf group;    /* of the record taken last; empty: none */
+	size_t group_first;  /* where that group begins in the batch */
+	bool group_bad;      /* what comes of it is refused with it */
+	struct names groups; /* that other records have ended */
+	bool whole;          /* read to its end */
+	struct buf seqs;     /* uint64_t each: what --wait waits for */
 	uint64_t accepted, duplicates, superseding, refused, bad_lines, lines;
 	struct reports bad, replaced;
 	struct cli_progress progress;
@@ -162,23 +170,54 @@ static bool in_group(const struct import *im, const char *name, size_t len)
 	return len > 0 && im->group.len == len && memcmp(im->group.data, name, len) == 0;
 }
 
-static bool has_ended(const struct import *im, uint64_t name)
+static uint64_t name_of(const void *name, size_t len)
 {
-	const uint64_t *names = (const void *)im->groups.data;
-	for (size_t i = 0; i < im->groups.len / sizeof(*names); i++) {
-		if (names[i] == name)
-			return true;
+	const uint64_t hash = hash_short(HASH_SHORT_INIT, name, len);
+	return hash != 0 ? hash : 1;
+}
+
+/* Where the name is, or would be. */
+static size_t names_place(const struct names *names, uint64_t name)
+{
+	size_t at = (size_t)name & (names->cap - 1);
+	while (names->places[at] != 0 && names->places[at] != name)
+		at = (at + 1) & (names->cap - 1);
+	return at;
+}
+
+static bool names_have(const struct names *names, uint64_t name)
+{
+	return names->cap > 0 && names->places[names_place(names, name)] == name;
+}
+
+static void names_add(struct names *names, uint64_t name)
+{
+	if (2 * names->count >= names->cap) {
+		struct names grown = { .cap = names->cap > 0 ? 2 * names->cap : 64 };
+		grown.places = fault_calloc(grown.cap, sizeof(*grown.places));
+		if (grown.places == NULL) {
+			names->failed = true;
+			return;
+		}
+		for (size_t i = 0; i < names->cap; i++) {
+			if (names->places[i] != 0)
+				grown.places[names_place(&grown, names->places[i])] = names->places[i];
+		}
+		grown.count = names->count;
+		free(names->places);
+		*names = grown;
 	}
-	return false;
+	const size_t at = names_place(names, name);
+	names->count += names->places[at] == 0;
+	names->places[at] = name;
 }
 
 static void group_enter(struct import *im, const char *name, size_t len)
 {
 	if (in_group(im, name, len))
 		return;
-	const uint64_t before = hash_short(HASH_SHORT_INIT, im->group.data, im->group.len);
-	if (im->group.len > 0 && !has_ended(im, before))
-		buf_append(&im->groups, &before, sizeof(before));
+	if (im->group.len > 0)
+		names_add(&im->groups, name_of(im->group.data, im->group.len));
 	buf_clear(&im->group);
 	if (len > 0)
 		buf_append(&im->group, name, len);
@@ -189,7 +228,7 @@ static void group_enter(struct import *im, const char *name, size_t len)
 /* A group that goes on behind other records: its beginning may have been sent. */
 static bool group_goes_on(const struct import *im, const char *name, size_t len)
 {
-	return len > 0 && has_ended(im, hash_short(HASH_SHORT_INIT, name, len));
+	return len > 0 && names_have(&im->groups, name_of(name, len));
 }
 
 static void group_complain(struct import *im, size_t line_no, const char *why)
@@ -258,7 +297,7 @@ static int record_take(struct import *im, const struct import_row *row, struct e
 	im->records[im->record_count].len = row->len;
 	im->records[im->record_count++].line_no = row->line_no;
 	buf_append(&im->bytes, row->text, row->len);
-	return buf_failed(&im->bytes) || buf_failed(&im->group) || buf_failed(&im->groups)
+	return buf_failed(&im->bytes) || buf_failed(&im->group) || im->groups.failed
 		       ? err_set(e, ERR_NOMEM, "out of memory for a batch")
 		       : 0;
 }
@@ -390,7 +429,7 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 	import_close(&file);
 	buf_free(&im->bytes);
 	buf_free(&im->group);
-	buf_free(&im->groups);
+	free(im->groups.places);
 	buf_free(&im->seqs);
 	free(im);
 	return status != CLI_OK ? status : waited;

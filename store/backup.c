@@ -333,7 +333,7 @@ static int copy_make(struct store *store, const char *folder, const atomic_bool 
 		     struct store_backup_tally *out, struct err *e)
 {
 	char part[PATH_MAX];
-	struct store__lock lock;
+	struct store__lock lock = { .fd = -1 };
 	memset(out, 0, sizeof(*out));
 	if (!store->ledger)
 		return err_set(e, ERR_UNSUPPORTED, "data folder %s: holds no ledger: it is a cache", store->folder);

@@ -53,14 +53,17 @@ static int merge_decode(struct store_txn *txn, struct store__bytes key, struct r
 	if (out->shard_count > SHARDS_MAX || out->state >= STORE_MERGE_STATE_COUNT)
 		return store__record_corrupt(txn, STORE__TABLE_MERGE, key, "has a state or a count that does not exist",
 					     e);
-	for (size_t i = 0; i < out->shard_count; i++) {
+	for (size_t i = 0; i < out->shard_count; i++)
 		out->shards[i] = reader_u64le(r);
-		out->shard_versions[i] = reader_u64le(r);
+	if (r->at < r->len) /* older records end here, or behind it, or behind what follows it */
+		store__take_hash(r, &out->index_root);
+	if (r->at < r->len) {
+		out->rounds = reader_u32le(r);
+		out->reduces = reader_u32le(r);
+		out->reduced_bytes = reader_u64le(r);
 	}
-	store__take_hash(r, &out->index_root);
-	out->rounds = reader_u32le(r);
-	out->reduces = reader_u32le(r);
-	out->reduced_bytes = reader_u64le(r);
+	for (size_t i = 0; r->at < r->len && i < out->shard_count; i++)
+		out->shard_versions[i] = reader_u64le(r);
 	return store__record_done(txn, STORE__TABLE_MERGE, key, r, e);
 }
 
@@ -127,14 +130,14 @@ int store_merge_put(struct store_txn *txn, const struct store_merge *merge, stru
 	field_double(b, merge->score_inputs);
 	store__field_text(b, merge->reason);
 	buf_u32le(b, (uint32_t)merge->shard_count);
-	for (size_t i = 0; i < merge->shard_count; i++) {
+	for (size_t i = 0; i < merge->shard_count; i++)
 		buf_u64le(b, merge->shards[i]);
-		buf_u64le(b, merge->shard_versions[i]);
-	}
 	store__field_hash(b, &merge->index_root);
 	buf_u32le(b, merge->rounds);
 	buf_u32le(b, merge->reduces);
 	buf_u64le(b, merge->reduced_bytes);
+	for (size_t i = 0; i < merge->shard_count; i++)
+		buf_u64le(b, merge->shard_versions[i]);
 	store__key_number(merge->id, &key);
 	return store__record_put(txn, STORE__TABLE_MERGE, &key, e);
 }

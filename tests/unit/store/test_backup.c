@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -148,6 +149,17 @@ static void test_copies_under_load_are_whole(void **state)
 	assert_true(during > 0);
 }
 
+static size_t descriptor_count(void)
+{
+	size_t count = 0;
+	DIR *dir = opendir("/proc/self/fd");
+	assert_non_null(dir);
+	while (readdir(dir) != NULL)
+		count++;
+	closedir(dir);
+	return count;
+}
+
 static void test_a_copy_that_was_cut_short_is_none(void **state)
 {
 	struct fixture *f = *state;
@@ -178,7 +190,9 @@ static void test_a_copy_that_was_cut_short_is_none(void **state)
 	assert_int_equal(mkdir(part, 0700), 0);
 	test_path(theirs, part, "letter");
 	test_file_write(theirs, "mine\n");
+	const size_t descriptors = descriptor_count();
 	FAILS(ERR_EXISTS, store_backup(f->store, folder, NULL, &tally, &f->e));
+	assert_int_equal(descriptor_count(), descriptors); /* none of others is closed */
 	assert_true(is_there(theirs));
 	FAILS(ERR_INVALID, store_backup(f->store, "", NULL, &tally, &f->e));
 }

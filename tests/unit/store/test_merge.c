@@ -9,6 +9,7 @@ static void same(const struct store_merge *a, const struct store_merge *b)
 	assert_int_equal(a->ranks, b->ranks);
 	assert_int_equal(a->shard_count, b->shard_count);
 	assert_memory_equal(a->shards, b->shards, a->shard_count * sizeof(a->shards[0]));
+	assert_memory_equal(a->shard_versions, b->shard_versions, a->shard_count * sizeof(a->shard_versions[0]));
 	assert_memory_equal(&a->plan, &b->plan, sizeof(a->plan));
 	assert_memory_equal(&a->output_root, &b->output_root, sizeof(a->output_root));
 	assert_memory_equal(&a->index_root, &b->index_root, sizeof(a->index_root));
@@ -33,8 +34,10 @@ static void test_every_field_survives_a_restart(void **state)
 	merge.tries = 2;
 	merge.ranks = 5;
 	merge.shard_count = 64;
-	for (size_t i = 0; i < 64; i++)
+	for (size_t i = 0; i < 64; i++) {
 		merge.shards[i] = i + 1;
+		merge.shard_versions[i] = 100 + i;
+	}
 	hash_of("plan", 4, &merge.plan);
 	hash_of("out", 3, &merge.output_root);
 	hash_of("index", 5, &merge.index_root);
