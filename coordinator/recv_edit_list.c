@@ -164,9 +164,11 @@ static int history_make(struct store_txn *txn, struct page *page, struct err *e)
 {
 	const struct store_edit *rec = &page->recs[0];
 	int rc = step_accepted(txn, rec, page, e);
-	if (rc == 0 && rec->trained_ms != 0)
-		snprintf(step_add(page, rec->trained_ms, "trained"), sizeof page->texts[0], "in v%" PRIu64,
-			 rec->version);
+	if (rc == 0 && rec->trained_ms != 0) {
+		char *text = step_add(page, rec->trained_ms, "trained");
+		if (rec->version != 0) /* else it waits for one */
+			snprintf(text, sizeof page->texts[0], "in v%" PRIu64, rec->version);
+	}
 	if (rc == 0 && rec->served_ms != 0)
 		snprintf(step_add(page, rec->served_ms, "served"), sizeof page->texts[0], "by every node");
 	if (rc == 0 && rec->ended_event != 0)

@@ -389,7 +389,7 @@ const struct cli_command cli_commands[] = {
 	  "within\n"
 	  "ten minutes of the coordinator's start: exit 8). Later chunks take the place; the file does not shrink.\n"
 	  "--keep also keeps all versions from the oldest on that a node serves, or that was asked for in the last "
-	  "ten\n"
+	  "twenty\n"
 	  "minutes. The setting store.keep_versions has the coordinator do it once an hour.\n",
 	  cli_store_gc,
 	  0,

@@ -118,7 +118,8 @@ static int blobs_open(struct cli_manifest *out, struct err *e)
 }
 
 /* *version: 0 asks for the newest; then the one that was found. */
-static int manifest_ask(struct cli *cli, uint64_t *version, struct hash *root, struct hash *content, struct err *e)
+static int manifest_ask(struct cli *cli, uint64_t *version, struct hash *root, struct hash *content,
+			int64_t *published_ms, struct err *e)
 {
 	struct msg request = { .type = MSG_GET_MANIFEST, .u.get_manifest = { .version = *version } };
 	struct msg_received *reply = NULL;
@@ -137,6 +138,7 @@ static int manifest_ask(struct cli *cli, uint64_t *version, struct hash *root, s
 	*root = reply->msg.u.manifest.root;
 	*content = reply->msg.u.manifest.content;
 	*version = reply->msg.u.manifest.version;
+	*published_ms = reply->msg.u.manifest.published_ms;
 	msg_free(&reply);
 	return rc;
 }
@@ -144,8 +146,9 @@ static int manifest_ask(struct cli *cli, uint64_t *version, struct hash *root, s
 int cli_manifest_pull(struct cli *cli, uint64_t version, struct cli_manifest *out, struct err *e)
 {
 	struct hash root;
+	int64_t published_ms = 0;
 	memset(out, 0, sizeof *out);
-	int rc = manifest_ask(cli, &version, &root, &out->content, e);
+	int rc = manifest_ask(cli, &version, &root, &out->content, &published_ms, e);
 	if (rc == 0)
 		rc = blobs_open(out, e);
 	if (rc == 0)
@@ -154,7 +157,9 @@ int cli_manifest_pull(struct cli *cli, uint64_t version, struct cli_manifest *ou
 		rc = arena_new(1 << 16, 0, &out->arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 	if (rc == 0)
 		rc = version_manifest_read(out->blobs, &root, &out->content, NULL, out->arena, &out->manifest, e);
-	out->manifest.version = version; /* after a rollback the manifest itself has the number of the old one */
+	/* a manifest has the number and the time that it was made with: after a rollback or an approval others hold */
+	out->manifest.version = version;
+	out->manifest.published_ms = published_ms;
 	if (rc != 0)
 		cli_manifest_free(out);
 	return rc;
