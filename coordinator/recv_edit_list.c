@@ -166,6 +166,7 @@ static int history_make(struct store_txn *txn, struct page *page, struct err *e)
 	int rc = step_accepted(txn, rec, page, e);
 	if (rc == 0 && rec->trained_ms != 0) {
 		char *text = step_add(page, rec->trained_ms, "trained");
+		text[0] = '\0';
 		if (rec->version != 0) /* else it waits for one */
 			snprintf(text, sizeof page->texts[0], "in v%" PRIu64, rec->version);
 	}
