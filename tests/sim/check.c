@@ -1,6 +1,6 @@
 /* check.c: the invariants I1 to I5 and I7, read from the coordinator's ledger and blobs, from what clients were told,
  * and from what nodes serve. It follows the ledger event by event: each is looked at once, right after its commit. */
-#include "tests/sim/sim.h"
+#include "tests/sim/check_internal.h"
 
 #include "base/json.h"
 #include "daemon/version_set.h"
@@ -12,35 +12,6 @@
 #include <string.h>
 
 #define BLOB_BYTES_MAX ((size_t)1 << 24)
-
-struct taken { /* an accepted edit */
-	uint64_t seq, text;
-	struct hash content;
-};
-
-struct held { /* a shard's lease, by the ledger */
-	uint64_t epoch;
-	char worker[65];
-	bool ended;
-};
-
-struct sim_ledger {
-	uint64_t last;
-	struct hash self;  /* of event `last` */
-	struct buf edits;  /* struct taken, in ledger order */
-	struct buf leases; /* struct held, by shard − 1 */
-	uint64_t version;
-	struct buf sources; /* uint64_t, by version − 1: whose manifest it is */
-	bool paused;        /* publishing */
-	bool approved;      /* by a second key, as its event says, or rolled back to */
-	struct buf live;    /* uint64_t: the edits that it serves */
-	bool live_unread;   /* the disk failed before they were looked at */
-};
-
-static struct sim_proc *coordinator_of(struct sim *sim)
-{
-	return &sim->procs[0];
-}
 
 void sim_check_init(struct sim *sim)
 {
@@ -61,7 +32,7 @@ void sim_check_fini(struct sim *sim)
 }
 
 /* A planted fault stays where it is while it is looked for. */
-static int look(struct store *store, struct store_txn **out, struct err *e)
+int sim_check__look(struct store *store, struct store_txn **out, struct err *e)
 {
 	sim_plant_watched = true;
 	int rc = store_begin_read(store, out, e);
@@ -174,7 +145,7 @@ static bool is_broken_disk(int rc)
 }
 
 /* I4: what was trained into the shard is the ledger's list of it, each edit once, in the list's order. */
-static void check_shard(struct sim *sim, struct store_txn *txn, struct store_shard *shard)
+void sim_check__shard(struct sim *sim, struct store_txn *txn, struct store_shard *shard)
 {
 	struct store *store = coordinator_of(sim)->store;
 	struct buf bytes = BUF_INIT, list = BUF_INIT;
@@ -242,11 +213,11 @@ static void on_committed(struct sim *sim, struct store_txn *txn, const struct st
 	if (store_shard_get(txn, id, &shard, &e) != 0)
 		sim_break(sim, "I4: shard %" PRIu64 ": %s", id, e.text);
 	else
-		check_shard(sim, txn, &shard);
+		sim_check__shard(sim, txn, &shard);
 	store_shard_fini(&shard);
 }
 
-static bool listed(const uint64_t *seqs, size_t count, uint64_t seq)
+bool sim_check__listed(const uint64_t *seqs, size_t count, uint64_t seq)
 {
 	for (size_t i = 0; i < count; i++)
 		if (seqs[i] == seq)
@@ -262,11 +233,11 @@ static void check_approved(struct sim *sim, const struct proto_manifest *m, bool
 	for (size_t i = 0; i < m->memory_count; i++)
 		for (size_t k = 0; k < m->memories[i].seq_count; k++) {
 			const uint64_t seq = m->memories[i].seqs[k];
-			if (listed(m->removed_seqs, m->removed_count, seq))
+			if (sim_check__listed(m->removed_seqs, m->removed_count, seq))
 				continue;
 			buf_append(&live, &seq, sizeof seq);
 			if (sim->world.approve && !approved && !sim->ledger->live_unread &&
-			    !listed((const void *)before->data, before->len / sizeof seq, seq))
+			    !sim_check__listed((const void *)before->data, before->len / sizeof seq, seq))
 				sim_break(sim, "I8: version %" PRIu64 " holds %" PRIu64 " without approval", m->version,
 					  seq);
 		}
@@ -275,8 +246,6 @@ static void check_approved(struct sim *sim, const struct proto_manifest *m, bool
 	sim->ledger->live_unread = false;
 }
 
-static void check_served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest);
-
 static uint64_t source_of(const struct sim_ledger *ledger, uint64_t version)
 {
 	const uint64_t *sources = (const void *)ledger->sources.data;
@@ -284,7 +253,7 @@ static uint64_t source_of(const struct sim_ledger *ledger, uint64_t version)
 }
 
 /* I5: versions follow one another, and all that a manifest names is there. `deep`: read, and verified. */
-static void check_version(struct sim *sim, struct store_txn *txn, uint64_t number, bool deep)
+void sim_check__version(struct sim *sim, struct store_txn *txn, uint64_t number, bool deep)
 {
 	struct store *store = coordinator_of(sim)->store;
 	struct store_version version;
@@ -312,7 +281,7 @@ static void check_version(struct sim *sim, struct store_txn *txn, uint64_t numbe
 	else if (rc != 0)
 		sim_break(sim, "I5: version %" PRIu64 ": %s", number, e.text);
 	else if (deep && number == sim->ledger->version)
-		check_served(sim, txn, &manifest);
+		sim_check__served(sim, txn, &manifest);
 	else if (!deep)
 		check_approved(sim, &manifest, sim->ledger->approved);
 	buf_free(&roots);
@@ -356,7 +325,7 @@ static void on_published(struct sim *sim, struct store_txn *txn, const struct js
 	sim->ledger->version = version;
 	sim->ledger->approved = json_get(json, "approved") != NULL || json_get(json, "rollback_to") != NULL;
 	sim->result->versions = version;
-	check_version(sim, txn, version, false);
+	sim_check__version(sim, txn, version, false);
 }
 
 static void on_merge_ended(struct sim *sim, const struct json *json)
@@ -402,7 +371,7 @@ void sim_check_step(struct sim *sim)
 	uint64_t last = 0;
 	if (sim->result->broken)
 		return;
-	int rc = look(coordinator_of(sim)->store, &txn, &e);
+	int rc = sim_check__look(coordinator_of(sim)->store, &txn, &e);
 	if (rc == 0)
 		rc = store_event_last(txn, &last, NULL, &e);
 	if (rc == 0 && last < sim->ledger->last)
@@ -427,7 +396,7 @@ void sim_check_start(struct sim *sim)
 	struct store_event event = { .seq = 0 };
 	struct err e = ERR_INIT;
 	uint64_t bad = 0;
-	int rc = look(coordinator_of(sim)->store, &txn, &e);
+	int rc = sim_check__look(coordinator_of(sim)->store, &txn, &e);
 	if (rc == 0)
 		rc = store_event_verify(txn, &bad, &e);
 	if (rc == 0 && sim->ledger->last > 0)
@@ -463,22 +432,13 @@ void sim_check_node(struct sim *sim, struct sim_proc *node)
 			  sim->ledger->version);
 	if (coordinator_of(sim)->store == NULL || sim->result->broken)
 		return;
-	int rc = look(coordinator_of(sim)->store, &txn, &e);
+	int rc = sim_check__look(coordinator_of(sim)->store, &txn, &e);
 	if (rc == 0)
 		rc = store_version_get(txn, info.live, &version, &e);
 	if (rc != 0 || !hash_equal(&version.content, &info.content))
 		sim_break(sim, "I5: %s serves as version %" PRIu64 " what was not published so", node->name, info.live);
 	store_abort(&txn);
 	sim->result->checks++;
-}
-
-static bool edit_done(const struct store_edit *edit)
-{
-	if (edit->state == STORE_EDIT_STATE_SERVED)
-		return true;
-	if (edit->state == STORE_EDIT_STATE_SUPERSEDED)
-		return edit->superseded_by != 0;
-	return sm_is_final(&store_edit_states, edit->state) && edit->reason[0] != '\0';
 }
 
 uint64_t sim_check_version(const struct sim *sim)
@@ -489,125 +449,4 @@ uint64_t sim_check_version(const struct sim *sim)
 bool sim_check_paused(const struct sim *sim)
 {
 	return sim->ledger->paused;
-}
-
-/* I7 */
-bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
-{
-	const struct taken *edits = (const void *)sim->ledger->edits.data;
-	struct store_txn *txn = NULL;
-	struct err e = ERR_INIT;
-	snprintf(why, why_bytes, "the coordinator is away");
-	if (!coordinator_of(sim)->up || look(coordinator_of(sim)->store, &txn, &e) != 0)
-		return false;
-	bool done = true;
-	for (size_t i = 0; done && i < sim->ledger->edits.len / sizeof *edits; i++) {
-		struct store_edit edit;
-		done = store_edit_get(txn, edits[i].seq, &edit, &e) == 0 && edit_done(&edit);
-		if (!done)
-			snprintf(why, why_bytes, "edit %" PRIu64 " is %s in shard %" PRIu64, edits[i].seq,
-				 sm_state_name(&store_edit_states, edit.state), edit.shard);
-	}
-	store_abort(&txn);
-	if (done && sim->ledger->paused) {
-		snprintf(why, why_bytes, "publishing is paused");
-		done = false;
-	}
-	for (size_t i = 0; done && i < sim->world.clients; i++) {
-		done = sim_client_idle(&sim->clients[i]);
-		if (!done)
-			snprintf(why, why_bytes, "%s has no answer", sim->clients[i].name);
-	}
-	if (done && !sim_approver_rests(sim)) {
-		snprintf(why, why_bytes, "a candidate may wait for approval");
-		done = false;
-	}
-	for (size_t i = 1; done && i < sim->proc_count; i++) {
-		const struct sim_proc *proc = &sim->procs[i];
-		done = proc->up && (proc->kind != SIM_NODE || proc->live == sim->ledger->version);
-		if (!done)
-			snprintf(why, why_bytes, "%s is %s, at version %" PRIu64 " of %" PRIu64, proc->name,
-				 proc->up ? "up" : "down", proc->live, sim->ledger->version);
-	}
-	return done;
-}
-
-/* I2: what was refused each time that it reached the coordinator is not there. */
-static void check_refusals(struct sim *sim)
-{
-	const struct taken *edits = (const void *)sim->ledger->edits.data;
-	for (size_t i = 0; i < sim->request_count; i++) {
-		const struct sim_request *request = sim->requests[i];
-		for (size_t k = 0; request->deliveries == 1 && k < request->record_count; k++) {
-			const struct sim_record *record = &sim->records[request->records[k]];
-			if (!request->refused[k] || !record->refusable)
-				continue;
-			for (size_t n = 0; n < sim->ledger->edits.len / sizeof *edits; n++)
-				if (hash_equal(&edits[n].content, &record->content))
-					sim_break(sim, "I2: %" PRIu64 " holds a record that was refused", edits[n].seq);
-		}
-	}
-}
-
-/* With one edit of a group that could not be learnt, none of it is served. */
-static void check_group(struct sim *sim, struct store_txn *txn, const struct store_edit *failed)
-{
-	const struct taken *edits = (const void *)sim->ledger->edits.data;
-	for (size_t i = 0; i < sim->ledger->edits.len / sizeof *edits; i++) {
-		struct store_edit edit;
-		struct err e = ERR_INIT;
-		if (store_edit_get(txn, edits[i].seq, &edit, &e) == 0 && edit.group == failed->group &&
-		    edit.state == STORE_EDIT_STATE_SERVED)
-			sim_break(sim, "%" PRIu64 " is served, and %" PRIu64 " of its group is %s", edit.seq,
-				  failed->seq, sm_state_name(&store_edit_states, failed->state));
-	}
-}
-
-/* The newest version answers with what is live, and with nothing that has ended. */
-static void check_served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest)
-{
-	const struct taken *edits = (const void *)sim->ledger->edits.data;
-	for (size_t i = 0; i < sim->ledger->edits.len / sizeof *edits; i++) {
-		struct store_edit edit;
-		struct err e = ERR_INIT;
-		bool there = false;
-		if (store_edit_get(txn, edits[i].seq, &edit, &e) != 0)
-			continue;
-		if (edit.group != 0 && (edit.state == STORE_EDIT_STATE_FAILED || edit.state == STORE_EDIT_STATE_DEAD))
-			check_group(sim, txn, &edit);
-		for (size_t m = 0; m < manifest->memory_count && !there; m++)
-			there = listed(manifest->memories[m].seqs, manifest->memories[m].seq_count, edit.seq);
-		there = there && !listed(manifest->removed_seqs, manifest->removed_count, edit.seq);
-		if (there != (edit.state == STORE_EDIT_STATE_SERVED))
-			sim_break(sim, "I5: %" PRIu64 " is %s and %s version %" PRIu64, edit.seq,
-				  sm_state_name(&store_edit_states, edit.state), there ? "answers in" : "is not in",
-				  manifest->version);
-	}
-}
-
-void sim_check_end(struct sim *sim)
-{
-	struct store_txn *txn = NULL;
-	struct store_shard shard;
-	struct err e = ERR_INIT;
-	sim_check_start(sim);
-	if (sim->result->broken)
-		return;
-	check_refusals(sim);
-	if (look(coordinator_of(sim)->store, &txn, &e) != 0) {
-		sim_break(sim, "%s", e.text);
-		return;
-	}
-	for (uint64_t id = 1; store_shard_next(txn, id, &shard, &e) == 0; id = shard.id + 1) {
-		check_shard(sim, txn, &shard);
-		store_shard_fini(&shard);
-	}
-	for (uint64_t version = 1; version <= sim->ledger->version && !sim->result->broken; version++) {
-		bool kept = true;
-		if (store_version_kept(txn, version, &kept, &e) != 0)
-			sim_break(sim, "I5: version %" PRIu64 ": %s", version, e.text);
-		else if (kept)
-			check_version(sim, txn, version, true);
-	}
-	store_abort(&txn);
 }

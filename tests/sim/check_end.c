@@ -1,0 +1,138 @@
+/* check_end.c: what holds when a cluster is at rest (I7), and of all that is there at the end. */
+#include "tests/sim/check_internal.h"
+
+#include "daemon/version_set.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static bool edit_done(const struct store_edit *edit)
+{
+	if (edit->state == STORE_EDIT_STATE_SERVED)
+		return true;
+	if (edit->state == STORE_EDIT_STATE_SUPERSEDED)
+		return edit->superseded_by != 0;
+	return sm_is_final(&store_edit_states, edit->state) && edit->reason[0] != '\0';
+}
+
+/* I7 */
+bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
+{
+	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	struct store_txn *txn = NULL;
+	struct err e = ERR_INIT;
+	snprintf(why, why_bytes, "the coordinator is away");
+	if (!coordinator_of(sim)->up || sim_check__look(coordinator_of(sim)->store, &txn, &e) != 0)
+		return false;
+	bool done = true;
+	for (size_t i = 0; done && i < sim->ledger->edits.len / sizeof *edits; i++) {
+		struct store_edit edit;
+		done = store_edit_get(txn, edits[i].seq, &edit, &e) == 0 && edit_done(&edit);
+		if (!done)
+			snprintf(why, why_bytes, "edit %" PRIu64 " is %s in shard %" PRIu64, edits[i].seq,
+				 sm_state_name(&store_edit_states, edit.state), edit.shard);
+	}
+	store_abort(&txn);
+	if (done && sim->ledger->paused) {
+		snprintf(why, why_bytes, "publishing is paused");
+		done = false;
+	}
+	for (size_t i = 0; done && i < sim->world.clients; i++) {
+		done = sim_client_idle(&sim->clients[i]);
+		if (!done)
+			snprintf(why, why_bytes, "%s has no answer", sim->clients[i].name);
+	}
+	if (done && !sim_approver_rests(sim)) {
+		snprintf(why, why_bytes, "a candidate may wait for approval");
+		done = false;
+	}
+	for (size_t i = 1; done && i < sim->proc_count; i++) {
+		const struct sim_proc *proc = &sim->procs[i];
+		done = proc->up && (proc->kind != SIM_NODE || proc->live == sim->ledger->version);
+		if (!done)
+			snprintf(why, why_bytes, "%s is %s, at version %" PRIu64 " of %" PRIu64, proc->name,
+				 proc->up ? "up" : "down", proc->live, sim->ledger->version);
+	}
+	return done;
+}
+
+/* I2: what was refused each time that it reached the coordinator is not there. */
+static void check_refusals(struct sim *sim)
+{
+	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	for (size_t i = 0; i < sim->request_count; i++) {
+		const struct sim_request *request = sim->requests[i];
+		for (size_t k = 0; request->deliveries == 1 && k < request->record_count; k++) {
+			const struct sim_record *record = &sim->records[request->records[k]];
+			if (!request->refused[k] || !record->refusable)
+				continue;
+			for (size_t n = 0; n < sim->ledger->edits.len / sizeof *edits; n++)
+				if (hash_equal(&edits[n].content, &record->content))
+					sim_break(sim, "I2: %" PRIu64 " holds a record that was refused", edits[n].seq);
+		}
+	}
+}
+
+/* With one edit of a group that could not be learnt, none of it is served. */
+static void check_group(struct sim *sim, struct store_txn *txn, const struct store_edit *failed)
+{
+	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	for (size_t i = 0; i < sim->ledger->edits.len / sizeof *edits; i++) {
+		struct store_edit edit;
+		struct err e = ERR_INIT;
+		if (store_edit_get(txn, edits[i].seq, &edit, &e) == 0 && edit.group == failed->group &&
+		    edit.state == STORE_EDIT_STATE_SERVED)
+			sim_break(sim, "%" PRIu64 " is served, and %" PRIu64 " of its group is %s", edit.seq,
+				  failed->seq, sm_state_name(&store_edit_states, failed->state));
+	}
+}
+
+/* The newest version answers with what is live, and with nothing that has ended. */
+void sim_check__served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest)
+{
+	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	for (size_t i = 0; i < sim->ledger->edits.len / sizeof *edits; i++) {
+		struct store_edit edit;
+		struct err e = ERR_INIT;
+		bool there = false;
+		if (store_edit_get(txn, edits[i].seq, &edit, &e) != 0)
+			continue;
+		if (edit.group != 0 && (edit.state == STORE_EDIT_STATE_FAILED || edit.state == STORE_EDIT_STATE_DEAD))
+			check_group(sim, txn, &edit);
+		for (size_t m = 0; m < manifest->memory_count && !there; m++)
+			there = sim_check__listed(manifest->memories[m].seqs, manifest->memories[m].seq_count,
+						  edit.seq);
+		there = there && !sim_check__listed(manifest->removed_seqs, manifest->removed_count, edit.seq);
+		if (there != (edit.state == STORE_EDIT_STATE_SERVED))
+			sim_break(sim, "I5: %" PRIu64 " is %s and %s version %" PRIu64, edit.seq,
+				  sm_state_name(&store_edit_states, edit.state), there ? "answers in" : "is not in",
+				  manifest->version);
+	}
+}
+
+void sim_check_end(struct sim *sim)
+{
+	struct store_txn *txn = NULL;
+	struct store_shard shard;
+	struct err e = ERR_INIT;
+	sim_check_start(sim);
+	if (sim->result->broken)
+		return;
+	check_refusals(sim);
+	if (sim_check__look(coordinator_of(sim)->store, &txn, &e) != 0) {
+		sim_break(sim, "%s", e.text);
+		return;
+	}
+	for (uint64_t id = 1; store_shard_next(txn, id, &shard, &e) == 0; id = shard.id + 1) {
+		sim_check__shard(sim, txn, &shard);
+		store_shard_fini(&shard);
+	}
+	for (uint64_t version = 1; version <= sim->ledger->version && !sim->result->broken; version++) {
+		bool kept = true;
+		if (store_version_kept(txn, version, &kept, &e) != 0)
+			sim_break(sim, "I5: version %" PRIu64 ": %s", version, e.text);
+		else if (kept)
+			sim_check__version(sim, txn, version, true);
+	}
+	store_abort(&txn);
+}

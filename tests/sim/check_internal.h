@@ -1,0 +1,45 @@
+/* check_internal.h: what the checker keeps of the ledger. Inside tests/sim only. */
+#ifndef AMEND_TESTS_SIM_CHECK_INTERNAL_H
+#define AMEND_TESTS_SIM_CHECK_INTERNAL_H
+
+#include "tests/sim/sim.h"
+
+#include "proto/msg.h"
+
+struct taken { /* an accepted edit */
+	uint64_t seq, text;
+	struct hash content;
+};
+
+struct held { /* a shard's lease, by the ledger */
+	uint64_t epoch;
+	char worker[65];
+	bool ended;
+};
+
+struct sim_ledger {
+	uint64_t last;
+	struct hash self;  /* of event `last` */
+	struct buf edits;  /* struct taken, in ledger order */
+	struct buf leases; /* struct held, by shard − 1 */
+	uint64_t version;
+	struct buf sources; /* uint64_t, by version − 1: whose manifest it is */
+	bool paused;        /* publishing */
+	bool approved;      /* by a second key, as its event says, or rolled back to */
+	struct buf live;    /* uint64_t: the edits that it serves */
+	bool live_unread;   /* the disk failed before they were looked at */
+};
+
+static inline struct sim_proc *coordinator_of(struct sim *sim)
+{
+	return &sim->procs[0];
+}
+
+int sim_check__look(struct store *store, struct store_txn **out, struct err *e);
+bool sim_check__listed(const uint64_t *seqs, size_t count, uint64_t seq);
+void sim_check__shard(struct sim *sim, struct store_txn *txn, struct store_shard *shard);
+/* `deep`: read, and verified. */
+void sim_check__version(struct sim *sim, struct store_txn *txn, uint64_t number, bool deep);
+void sim_check__served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest);
+
+#endif
