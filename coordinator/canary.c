@@ -5,7 +5,24 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The live one with the fewest leases, rather another than the last. */
+/* Its engine is taken for a while. */
+static bool works(const struct coordinator *c, const struct peer *peer)
+{
+	if (c->merge.lease.holder == peer)
+		return true;
+	for (size_t i = 0; i < c->shard_count; i++)
+		if (c->shards[i]->lease.holder == peer && c->shards[i]->lease.sm.state == LEASE_TRAINING)
+			return true;
+	return false;
+}
+
+static bool is_freer(const struct coordinator *c, const struct peer *peer, const struct peer *than)
+{
+	const bool busy = works(c, peer), than_busy = works(c, than);
+	return busy != than_busy ? than_busy : coordinator__peer_leases(c, peer) < coordinator__peer_leases(c, than);
+}
+
+/* A live one that trains nothing, of these the one with the fewest leases; rather another than the last. */
 static const struct peer *worker_choose(const struct coordinator *c)
 {
 	const struct peer *best = NULL, *last = NULL;
@@ -15,7 +32,7 @@ static const struct peer *worker_choose(const struct coordinator *c)
 			continue;
 		if (memcmp(peer->key, c->candidate.check.worker, sizeof peer->key) == 0)
 			last = peer;
-		else if (best == NULL || coordinator__peer_leases(c, peer) < coordinator__peer_leases(c, best))
+		else if (best == NULL || is_freer(c, peer, best))
 			best = peer;
 	}
 	return best != NULL ? best : last;

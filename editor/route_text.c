@@ -102,25 +102,54 @@ void editor__parts_free(struct editor__parts *parts)
 
 /* ---- Routes */
 
+static struct editor_prompt message_of(const struct model *model, const struct editor_prompt *prompt, size_t first,
+				       size_t count)
+{
+	const struct model_shape *shape = model_shape_of(model);
+	struct editor_prompt own = *prompt;
+	if (count == 0)
+		return own;
+	own.ids += first;
+	own.id_count = count;
+	own.prompt_states += first * shape->hidden;
+	own.relation_states += first * shape->hidden;
+	own.inputs += own.inputs != NULL ? first * shape->ffn : 0;
+	return own;
+}
+
+static int parts_of(struct editor__parts *parts, const struct model *model, const struct editor__text *text,
+		    struct editor_prompt *own, bool *whole, struct err *e)
+{
+	const size_t before = parts->count;
+	bool whole_too;
+	int rc = add_parts(parts, model, text, own, &whole_too, &own->asked_bytes, e);
+	own->looks = parts->count > before ? parts->of[before].looks : 1;
+	*whole = !whole_too;
+	return rc;
+}
+
+int editor__text_parts(struct editor__parts *parts, const struct model *model, size_t first, size_t count, size_t owner,
+		       const struct editor_prompt *prompt, struct editor_prompt *own, bool *whole, struct err *e)
+{
+	const struct editor__text text = { .first = first, .count = count };
+	const size_t before = parts->count;
+	*own = message_of(model, prompt, first, count);
+	int rc = parts_of(parts, model, &text, own, whole, e);
+	for (size_t i = before; i < parts->count; i++)
+		parts->of[i].owner = owner;
+	return rc;
+}
+
 int editor__text_route(struct editor__parts *parts, const struct model *model, const struct editor__text *text,
 		       const struct editor_prompt *prompt, struct err *e)
 {
-	const struct model_shape *shape = model_shape_of(model);
-	const size_t before = parts->count;
-	struct editor_prompt own = *prompt;
-	bool whole_too = false;
-	if (text->count > 0) {
-		own.ids += text->first;
-		own.id_count = text->count;
-		own.prompt_states += text->first * shape->hidden;
-		own.relation_states += text->first * shape->hidden;
-		own.inputs += own.inputs != NULL ? text->first * shape->ffn : 0;
-	}
+	struct editor_prompt own = message_of(model, prompt, text->first, text->count);
+	bool whole = true;
 	int rc = 0;
+	own.looks = 1;
 	if (editor_memory_set_family(text->set) == EDITOR_FAMILY_AMEND)
-		rc = add_parts(parts, model, text, &own, &whole_too, &own.asked_bytes, e);
-	own.looks = parts->count > before ? parts->of[before].looks : 1;
-	if (rc == 0 && !whole_too)
+		rc = parts_of(parts, model, text, &own, &whole, e);
+	if (rc == 0 && whole)
 		rc = route(text, model, &own, text->route, text->side, text->memory_id, e);
 	return rc;
 }
@@ -131,8 +160,7 @@ struct routing {
 	struct err *e;
 };
 
-/* Of several routed parts the nearest one counts, of none the longest: it comes first. */
-static bool is_better(const struct editor_route *route, const struct editor_route *held)
+bool editor__route_better(const struct editor_route *route, const struct editor_route *held)
 {
 	return held->nearest_count == 0 ||
 	       (route->routed && (!held->routed || route->prompt_score > held->prompt_score));
@@ -162,7 +190,7 @@ static int route_part(void *context, size_t at, const struct editor_prompt *prom
 	part.looks = r->parts->of[at].looks;
 	part.asked_bytes = r->parts->of[at].asked;
 	int rc = route(text, r->model, &part, &own, &side, &memory_id, r->e);
-	if (rc != 0 || !is_better(&own, text->route))
+	if (rc != 0 || !editor__route_better(&own, text->route))
 		return rc;
 	*text->route = own;
 	*text->side = side;

@@ -27,6 +27,7 @@ struct editor__parts { /* of many texts; { 0 } to begin with */
 		struct editor__text text;
 		size_t looks; /* how many parts of its text are routed */
 		size_t asked; /* asked_bytes of a part that is the text as a whole; else 0 */
+		size_t owner; /* for whoever routes the parts itself */
 	} * of;               /* a part */
 	size_t count, cap;
 };
@@ -36,6 +37,14 @@ struct editor__parts { /* of many texts; { 0 } to begin with */
  * have no parts. ERR_NOMEM and what routes return. */
 int editor__text_route(struct editor__parts *parts, const struct model *model, const struct editor__text *text,
 		       const struct editor_prompt *prompt, struct err *e) MUST_CHECK;
+/* What editor__text_route looks at, for whoever keeps it and routes later: adds the parts of the message of `count`
+ * tokens from `first` on (count 0: all) and sets *own to what is routed of the whole, borrowed from `prompt`; *whole:
+ * false when that is the first part added. The parts' `text` says nothing else, their owner is `owner`. */
+int editor__text_parts(struct editor__parts *parts, const struct model *model, size_t first, size_t count, size_t owner,
+		       const struct editor_prompt *prompt, struct editor_prompt *own, bool *whole,
+		       struct err *e) MUST_CHECK;
+/* Of several routed parts the nearest one counts, of none the longest: it comes first. `held`: zeroed at first. */
+bool editor__route_better(const struct editor_route *route, const struct editor_route *held);
 /* Routes the parts, all at these layers: the part that is nearest to an edit of those that are routed has the text's
  * route. */
 int editor__parts_route(const struct editor__parts *parts, struct editor__packer *packer, const struct model *model,

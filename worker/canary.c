@@ -141,3 +141,40 @@ void worker__canary_done(struct worker *w, struct worker__job *job)
 		return; /* another is asked for since */
 	result_send(w, job->code, &job->error, &job->answer);
 }
+
+/* --- Ahead: a little at a time, so that edits which come meanwhile hardly wait. */
+
+void worker__canary_ahead_start(struct worker *w)
+{
+	const struct worker_canaries *canaries = w->config.canaries;
+	struct worker__job *job = NULL;
+	struct err e = ERR_INIT;
+	if (w->job != NULL || w->canary.ahead || !w->greeted || w->closed || !w->config.canaries_ahead ||
+	    canaries == NULL || canaries->prepare == NULL || w->config.editor.family == EDITOR_FAMILY_PAPER)
+		return; /* by gaps nothing can be known ahead */
+	if (worker__job_new(w, WORKER__CANARIES_AHEAD, &job, &e) != 0)
+		return; /* at the next tick, perhaps */
+	/* a copy: HelloReply may change the worker's meanwhile */
+	buf_append(&job->calibration_in, w->calibration.data, w->calibration.len);
+	w->job = job;
+	if (!buf_failed(&job->calibration_in) && pool_submit(w->pool, &job->pool_job) == 0)
+		return;
+	w->job = NULL;
+	worker__job_destroy(&job);
+}
+
+int worker__canary_ahead_job(struct worker__job *job, const struct editor_watch *watch)
+{
+	const struct worker *w = job->worker;
+	return w->config.canaries->prepare(w->config.canaries->context, w->model, job->calibration_in.data,
+					   job->calibration_in.len, watch, &job->more, &job->error);
+}
+
+/* Who is asked reads what is missing, and says what is wrong. */
+void worker__canary_ahead_done(struct worker *w, const struct worker__job *job)
+{
+	w->canary.ahead = job->code != 0 || !job->more;
+	if (job->code != 0 && job->code != ERR_INTERRUPTED)
+		log_event(LOG_WARN, "WORKER-CANARIES-UNREAD", LOGF_S("code", err_name(job->code)),
+			  LOGF_S("reason", job->error.text));
+}

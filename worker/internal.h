@@ -19,7 +19,7 @@
 #define WORKER__RELEASES_MAX    64
 #define WORKER__RELEASE_WAIT_US (2 * INT64_C(1000000)) /* a Release that cannot be sent for so long is let go */
 
-enum worker__job_kind { WORKER__CALIBRATE, WORKER__TRAIN, WORKER__GATE, WORKER__CANARIES };
+enum worker__job_kind { WORKER__CALIBRATE, WORKER__TRAIN, WORKER__GATE, WORKER__CANARIES, WORKER__CANARIES_AHEAD };
 
 /* Edits on their way to the engine: payload bytes in one buffer. */
 struct worker__edit {
@@ -53,8 +53,10 @@ struct worker__job {
 	bool retrain;          /* from nothing: the delta holds what was taken back */
 	uint64_t shard_id, shard_version;
 	struct msg_canary_run canary;
+	struct buf calibration_in;
 	/* out */
 	struct worker_canary_answer answer;
+	bool more; /* canaries to read ahead */
 	int code;
 	struct err error;
 	struct buf delta_out, index_out, calibration_out;
@@ -122,6 +124,7 @@ enum worker__canary_state {
 struct worker__canary { /* the last that was asked for */
 	struct sm sm;
 	struct msg_canary_run run;
+	bool ahead; /* all that can be read before one comes is read */
 };
 
 struct worker {
@@ -191,6 +194,9 @@ void worker__canary_run(struct worker *w, const struct msg_canary_run *run);
 void worker__canary_start(struct worker *w); /* when one waits for the engine, which is free */
 int worker__canary_job(struct worker__job *job, const struct editor_watch *watch) MUST_CHECK; /* the engine's part */
 void worker__canary_done(struct worker *w, struct worker__job *job);
+void worker__canary_ahead_start(struct worker *w); /* when the engine has nothing to do */
+int worker__canary_ahead_job(struct worker__job *job, const struct editor_watch *watch) MUST_CHECK;
+void worker__canary_ahead_done(struct worker *w, const struct worker__job *job);
 /* inbox.c */
 void worker__work_edits(struct worker *w, const struct msg_edits *edits);
 void worker__inbox_clear(struct worker__work *work);

@@ -263,10 +263,23 @@ static void run(struct pool_job *pool_job)
 {
 	struct worker__job *job = (struct worker__job *)pool_job;
 	struct editor_watch watch = { on_progress, job };
-	job->code = job->kind == WORKER__CALIBRATE  ? calibrate(job)
-		    : job->kind == WORKER__TRAIN    ? train(job)
-		    : job->kind == WORKER__CANARIES ? worker__canary_job(job, &watch)
-						    : gate(job);
+	switch (job->kind) {
+	case WORKER__CALIBRATE:
+		job->code = calibrate(job);
+		break;
+	case WORKER__TRAIN:
+		job->code = train(job);
+		break;
+	case WORKER__GATE:
+		job->code = gate(job);
+		break;
+	case WORKER__CANARIES:
+		job->code = worker__canary_job(job, &watch);
+		break;
+	case WORKER__CANARIES_AHEAD:
+		job->code = worker__canary_ahead_job(job, &watch);
+		break;
+	}
 }
 
 /* On the loop thread. */
@@ -289,6 +302,9 @@ static void done(struct pool_job *pool_job)
 		worker__job_destroy(&job);
 	} else if (job->kind == WORKER__CANARIES) {
 		worker__canary_done(w, job);
+		worker__job_destroy(&job);
+	} else if (job->kind == WORKER__CANARIES_AHEAD) {
+		worker__canary_ahead_done(w, job);
 		worker__job_destroy(&job);
 	} else if (job->work == NULL) { /* the lease went away meanwhile */
 		worker__job_destroy(&job);
@@ -322,6 +338,7 @@ void worker__job_destroy(struct worker__job **job)
 	buf_free(&j->payloads);
 	buf_free(&j->delta_out);
 	buf_free(&j->index_out);
+	buf_free(&j->calibration_in);
 	buf_free(&j->calibration_out);
 	free(j->edits);
 	free(j->replays);

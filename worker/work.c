@@ -532,4 +532,5 @@ void worker__work_tick(struct worker *w)
 	struct worker__work *next = w->job == NULL ? next_queued(w) : NULL;
 	if (next != NULL)
 		job_start(next);
+	worker__canary_ahead_start(w);
 }

@@ -29,6 +29,10 @@ struct worker_canaries { /* how they are asked (daemon/canaries.c; tests bring t
 	/* On the engine's: all blobs are there. */
 	int (*ask)(void *context, struct model *model, struct store *blobs, const struct msg_canary_run *run,
 		   const struct editor_watch *watch, struct worker_canary_answer *out, struct err *e);
+	/* On the engine's, while it has nothing else to do: reads some of what asking needs, for versions with this
+	 * calibration; *more: there is more to read. NULL: nothing is read ahead. */
+	int (*prepare)(void *context, struct model *model, const void *calibration, size_t calibration_len,
+		       const struct editor_watch *watch, bool *more, struct err *e);
 };
 
 struct worker_config {
@@ -40,6 +44,7 @@ struct worker_config {
 	const char *data_folder;
 	const char *software;                   /* version text */
 	const struct worker_canaries *canaries; /* borrowed; NULL: it cannot ask them */
+	bool canaries_ahead;                    /* read what they need before a candidate comes */
 };
 
 /* Borrowed: env, blobs, transport, pool, model. The pool has one thread (or is inline in simulation). */

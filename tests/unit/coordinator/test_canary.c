@@ -193,6 +193,28 @@ static void test_another_worker_is_asked(void **state)
 	assert_int_equal(newest(c), 1);
 }
 
+/* Of two workers with a lease each, the one whose engine has a group would answer later. */
+static void test_who_trains_nothing_is_asked(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard, epoch;
+	c->config.canaries = true;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	worker_hello(&c->worker2, 1);
+	client_facts(c, 1, 2);
+	epoch = worker_lease(&c->worker, &shard);
+	client_facts(c, 3, 2);
+	uint64_t other, other_epoch = worker_lease(&c->worker2, &other);
+	worker_want(&c->worker, shard, epoch, 100, 0); /* its group goes out */
+	end_clear(&c->worker);
+	assert_int_equal(worker_turn(&c->worker2, other, other_epoch), 0);
+	assert_null(end_take(&c->worker, MSG_CANARY_RUN));
+	struct msg_canary_run run = asked(&c->worker2);
+	answer(&c->worker2, &run.content, 0, "");
+	assert_int_equal(newest(c), 1);
+}
+
 static void test_impossible_counts_are_no_answer(void **state)
 {
 	struct cluster *c = *state;
@@ -260,6 +282,7 @@ int main(void)
 		TEST(test_a_canary_that_an_edit_asks_is_meant_to_change),
 		TEST(test_those_that_are_not_listed_are_meant_by_none),
 		TEST(test_another_worker_is_asked),
+		TEST(test_who_trains_nothing_is_asked),
 		TEST(test_impossible_counts_are_no_answer),
 		TEST(test_what_is_revoked_meanwhile_is_not_published),
 		TEST(test_what_passed_waits_for_approval),

@@ -51,6 +51,51 @@ static void only_what_a_memory_answers_counts(void **state)
 	canaries_close(&c);
 }
 
+static void same_answers(const struct worker_canary_answer *a, const struct worker_canary_answer *b)
+{
+	assert_int_equal(a->asked, b->asked);
+	assert_int_equal(a->changed_total, b->changed_total);
+	assert_int_equal(a->changed_count, b->changed_count);
+	for (size_t i = 0; i < a->changed_count; i++) {
+		assert_string_equal(a->changed[i].id.text, b->changed[i].id.text);
+		assert_string_equal(a->changed[i].before.text, b->changed[i].before.text);
+		assert_string_equal(a->changed[i].after.text, b->changed[i].after.text);
+	}
+}
+
+/* One that has read them ahead and has asked before answers as one that begins with this version. */
+static void what_is_kept_changes_no_answer(void **state)
+{
+	struct node_fixture *f = *state;
+	struct canaries *kept = NULL;
+	struct buf calibration = BUF_INIT;
+	size_t steps = 0;
+	const char *own = file(f, "own.jsonl",
+			       "{\"id\":\"edited\",\"prompt\":\"what is the capital of Orla?\"}\n"
+			       "{\"id\":\"part\",\"prompt\":\"I rest. who was the king of Vint in 1907?\"}\n");
+	assert_ok(&f->e, canaries_open("data/canaries.jsonl", own, &kept, &f->e));
+	plain_calibration(model_digest(f->model), TINY_HIDDEN, 0.5f, 0.9999f, -1, &calibration);
+	const struct worker_canaries *row = canaries_worker(kept);
+	for (bool more = true; more; steps++)
+		assert_ok(&f->e,
+			  row->prepare(row->context, f->model, calibration.data, calibration.len, NULL, &more, &f->e));
+	assert_in_range(steps, 10, 20);
+	buf_free(&calibration);
+	for (uint64_t version = 3; version < 7; version++) {
+		f->merged = version > 4;
+		struct published *p = node_publish(f, version, false);
+		struct canaries *fresh = NULL;
+		assert_ok(&f->e, canaries_open("data/canaries.jsonl", own, &fresh, &f->e));
+		struct worker_canary_answer a = ask(f, kept, p), b = ask(f, fresh, p);
+		assert_in_range(a.changed_total, 1, 20);
+		same_answers(&a, &b);
+		arena_destroy(&a.arena);
+		arena_destroy(&b.arena);
+		canaries_close(&fresh);
+	}
+	canaries_close(&kept);
+}
+
 static void bad_files_are_refused(void **state)
 {
 	struct node_fixture *f = *state;
@@ -85,6 +130,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(only_what_a_memory_answers_counts, node_setup, node_teardown),
+		cmocka_unit_test_setup_teardown(what_is_kept_changes_no_answer, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(bad_files_are_refused, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(the_shipped_ones_are_read, node_setup, node_teardown),
 	};

@@ -50,7 +50,21 @@ static int ask(void *context, struct model *model, struct store *blobs, const st
 	return 0;
 }
 
-static const struct worker_canaries canaries = { NULL, roots, ask };
+static size_t prepares, prepare_needs;
+static int prepare_code;
+
+static int prepare(void *context, struct model *model, const void *calibration, size_t calibration_len,
+		   const struct editor_watch *watch, bool *more, struct err *e)
+{
+	(void)context;
+	(void)model;
+	(void)watch;
+	assert_true(calibration != NULL && calibration_len > 0);
+	*more = ++prepares < prepare_needs;
+	return prepare_code == 0 ? 0 : err_set(e, prepare_code, "they cannot be read");
+}
+
+static const struct worker_canaries canaries = { NULL, roots, ask, prepare };
 
 static bool hear(struct stand *s, const struct msg *msg)
 {
@@ -70,8 +84,9 @@ static int setup(void **state)
 	s->config.canaries = &canaries;
 	s->hook = hear;
 	heard = (struct heard){ .results = 0 };
-	ask_code = 0;
-	asks = 0;
+	ask_code = prepare_code = 0;
+	asks = prepares = 0;
+	prepare_needs = 3;
 	return rc;
 }
 
@@ -161,6 +176,55 @@ static void a_newer_candidate_takes_its_place(void **state)
 	assert_int_equal(asks, 2);
 }
 
+static void what_they_need_is_read_ahead(void **state)
+{
+	struct stand *s = *state;
+	s->config.canaries_ahead = true;
+	stand_greet(s);
+	stand_turns(s, 200);
+	assert_int_equal(prepares, 3);
+	struct msg_canary_run one = candidate(s, 1);
+	run(s, &one);
+	stand_until(s, &heard.results, 1);
+	assert_int_equal(heard.code, 0);
+	assert_int_equal(prepares, 3);
+}
+
+static void what_cannot_be_read_ahead_is_left(void **state)
+{
+	struct stand *s = *state;
+	s->config.canaries_ahead = true;
+	prepare_code = ERR_INVALID;
+	stand_greet(s);
+	stand_turns(s, 200);
+	assert_int_equal(prepares, 1);
+	struct msg_canary_run one = candidate(s, 1);
+	run(s, &one);
+	stand_until(s, &heard.results, 1);
+	assert_int_equal(heard.code, 0);
+}
+
+/* Also one that comes while they are read: they are read a little at a time. */
+static void a_candidate_goes_before_what_is_read_ahead(void **state)
+{
+	struct stand *s = *state;
+	s->config.canaries_ahead = true;
+	prepare_needs = SIZE_MAX;
+	stand_greet(s);
+	struct msg_canary_run one = candidate(s, 1);
+	run(s, &one);
+	stand_until(s, &heard.results, 1);
+	assert_int_equal(heard.code, 0);
+}
+
+static void nothing_is_read_ahead_unasked(void **state)
+{
+	struct stand *s = *state;
+	stand_greet(s);
+	stand_turns(s, 200);
+	assert_int_equal(prepares, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,6 +232,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(why_they_cannot_be_asked_is_told, setup, stand_teardown),
 		cmocka_unit_test_setup_teardown(a_worker_without_them_says_so, setup, stand_teardown),
 		cmocka_unit_test_setup_teardown(a_newer_candidate_takes_its_place, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(what_they_need_is_read_ahead, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(what_cannot_be_read_ahead_is_left, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(a_candidate_goes_before_what_is_read_ahead, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_read_ahead_unasked, setup, stand_teardown),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
 }
