@@ -38,16 +38,23 @@ static const struct peer *worker_choose(const struct coordinator *c)
 	return best != NULL ? best : last;
 }
 
+static int request_send(struct coordinator *c, const struct peer *peer)
+{
+	struct candidate *candidate = &c->candidate;
+	struct msg msg = { .type = MSG_CANARY_RUN, .u.canary_run = { candidate->rec.root, candidate->rec.content } };
+	candidate->check.sent_ms = coordinator__now_ms(c);
+	return coordinator__send(c, peer->route, &msg);
+}
+
 static void ask(struct coordinator *c)
 {
 	struct candidate *candidate = &c->candidate;
 	const struct peer *peer = worker_choose(c);
-	struct msg msg = { .type = MSG_CANARY_RUN, .u.canary_run = { candidate->rec.root, candidate->rec.content } };
 	if (peer == NULL) {
 		snprintf(candidate->check.trouble, sizeof candidate->check.trouble, "no worker is there");
 		return;
 	}
-	if (coordinator__send(c, peer->route, &msg) != 0)
+	if (request_send(c, peer) != 0)
 		return; /* tried again at the next tick */
 	candidate->check.asked = true;
 	candidate->check.until_ms = coordinator__now_ms(c) + CANARY_WAIT_MS;
@@ -65,8 +72,11 @@ void coordinator__canaries_advance(struct coordinator *c)
 	if (candidate->check.asked) {
 		const struct peer *peer = coordinator__peer_find(c, candidate->check.worker, MSG_PEER_WORKER);
 		const bool gone = peer == NULL || !coordinator__peer_live(c, peer);
-		if (!gone && now < candidate->check.until_ms)
+		if (!gone && now < candidate->check.until_ms) {
+			if (now - candidate->check.sent_ms >= CANARY_RESEND_MS)
+				(void)request_send(c, peer); /* one that has it in hand heeds it not */
 			return;
+		}
 		snprintf(candidate->check.trouble, sizeof candidate->check.trouble, "the worker %s",
 			 gone ? "is gone" : "did not answer in time");
 		log_event(LOG_WARN, "COORDINATOR-CANARIES-LOST", LOGF_U("version", candidate->rec.version),

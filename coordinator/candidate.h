@@ -34,6 +34,7 @@ struct candidate {
 		bool asked;
 		uint8_t worker[PROTO_KEY_BYTES];
 		int64_t until_ms;                 /* monotonic: for the answer, or for the next try */
+		int64_t sent_ms;                  /* monotonic: the last request */
 		char trouble[STORE_REASON_BYTES]; /* why the last try came to nothing */
 	} check;
 	bool look; /* something that it serves may have ended since it was made */

@@ -41,6 +41,7 @@
 #define MERGE_RENEW_MS       600000 /* after a failed one, before a memory is merged anew by itself */
 #define CANARY_WAIT_MS       120000 /* for a worker's answer, which may be training; then another is asked */
 #define CANARY_RETRY_MS      2000   /* after one that could not ask them */
+#define CANARY_RESEND_MS     2000   /* to the same worker: the request may be lost, or it may have started anew */
 #define RETRY_AFTER_AGAIN_MS 250
 #define RETRY_AFTER_FULL_MS  2000
 #define STORE_PAST_MAX       8

@@ -215,6 +215,25 @@ static void test_who_trains_nothing_is_asked(void **state)
 	assert_int_equal(newest(c), 1);
 }
 
+/* The request was lost, or the worker started anew and knows nothing of it. */
+static void test_a_silent_worker_is_asked_again(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	hold(c, &f, 0);
+	struct msg_canary_run run = asked(&c->worker), again;
+	cluster_advance(c, 1000);
+	assert_null(end_take(&c->worker, MSG_CANARY_RUN));
+	worker_hello(&c->worker, 2);
+	cluster_advance(c, 1500);
+	again = asked(&c->worker);
+	assert_true(hash_equal(&again.content, &run.content));
+	answer(&c->worker, &run.content, 0, "");
+	assert_int_equal(newest(c), 1);
+	cluster_advance(c, 3000);
+	assert_null(end_take(&c->worker, MSG_CANARY_RUN));
+}
+
 static void test_impossible_counts_are_no_answer(void **state)
 {
 	struct cluster *c = *state;
@@ -283,6 +302,7 @@ int main(void)
 		TEST(test_those_that_are_not_listed_are_meant_by_none),
 		TEST(test_another_worker_is_asked),
 		TEST(test_who_trains_nothing_is_asked),
+		TEST(test_a_silent_worker_is_asked_again),
 		TEST(test_impossible_counts_are_no_answer),
 		TEST(test_what_is_revoked_meanwhile_is_not_published),
 		TEST(test_what_passed_waits_for_approval),
