@@ -4,7 +4,6 @@
 
 #include "base/fault.h"
 #include "base/text.h"
-#include "daemon/version_set.h"
 #include "editor/chat.h"
 #include "editor/decode.h"
 
@@ -19,7 +18,10 @@
 struct asking {
 	struct canaries *canaries;
 	struct model *model;
-	struct editor_memory_set *set;
+	struct store *blobs;
+	const struct proto_manifest *manifest;
+	struct editor_memory_set *set; /* borrowed */
+	bool bare;                     /* it is the kept one, which reads deltas when answers need them */
 	enum editor_set_kind kind;
 	const struct editor_watch *watch;
 	struct editor_request *requests; /* room for two a question */
@@ -40,6 +42,7 @@ void canaries__forget(struct canaries *c)
 	c->question_count = 0;
 	c->model = NULL;
 	editor_kept_destroy(&c->kept);
+	version_routes_fini(&c->routes);
 }
 
 static int tokenize(const struct model *model, struct question *q, struct err *e)
@@ -234,6 +237,31 @@ static int routes_find(struct asking *a, struct err *e)
 	return 0;
 }
 
+/* Of the memories that take a canary. */
+static int deltas_read(struct asking *a, struct err *e)
+{
+	const struct canaries *c = a->canaries;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && a->bare && i < c->question_count; i++) {
+		const uint64_t memory = c->questions[i].memory;
+		size_t first = 0;
+		while (first < i && (c->questions[first].memory != memory || c->questions[first].changed))
+			first++;
+		if (memory != 0 && !c->questions[i].changed && first == i)
+			rc = version_routes_delta_read(&a->canaries->routes, a->blobs, a->manifest,
+						       model_shape_of(a->model), memory, e);
+	}
+	return rc;
+}
+
+static void deltas_drop(struct asking *a)
+{
+	for (size_t i = 0; a->bare && i < a->canaries->question_count; i++)
+		if (a->canaries->questions[i].memory != 0)
+			version_routes_delta_drop(&a->canaries->routes, model_shape_of(a->model),
+						  a->canaries->questions[i].memory);
+}
+
 /* First the routes alone: what stays with the main memory is answered by the base model. */
 static int set_ask(struct asking *a, enum editor_set_kind kind, struct err *e)
 {
@@ -250,7 +278,10 @@ static int set_ask(struct asking *a, enum editor_set_kind kind, struct err *e)
 			request_fill(a, q, false, ANSWER_TOKENS, &a->requests[count++]);
 	}
 	if (rc == 0)
+		rc = deltas_read(a, e);
+	if (rc == 0)
 		rc = run(a, count, on_answered, e);
+	deltas_drop(a);
 	for (size_t i = 0; rc == 0 && i < c->question_count; i++) {
 		struct question *q = &c->questions[i];
 		q->before_known = q->before_known || (q->memory != 0 && !q->changed);
@@ -314,26 +345,52 @@ static int sets_ask(struct asking *a, struct err *e)
 	return rc;
 }
 
+static int whole_ask(struct asking *a, struct err *e)
+{
+	struct editor_memory_set *set = NULL;
+	int rc = version_set_build(a->blobs, a->manifest, model_shape_of(a->model), &set, e);
+	a->set = set;
+	a->bare = false;
+	if (rc == 0)
+		rc = sets_ask(a, e);
+	editor_memory_set_release(&set);
+	return rc;
+}
+
+/* Family `paper` routes by the deltas themselves. */
+static int version_ask(struct asking *a, struct err *e)
+{
+	struct canaries *c = a->canaries;
+	if (a->manifest->family.len == 5 && memcmp(a->manifest->family.text, "paper", 5) == 0)
+		return whole_ask(a, e);
+	int rc = version_routes_renew(&c->routes, a->blobs, a->manifest, model_shape_of(a->model), e);
+	a->set = c->routes.set;
+	a->bare = true;
+	if (rc == 0)
+		rc = sets_ask(a, e);
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	err_clear(e); /* a route at its very threshold: the decoder's last bits are not those that were kept */
+	return whole_ask(a, e);
+}
+
 int canaries__ask(void *context, struct model *model, struct store *blobs, const struct msg_canary_run *asked,
 		  const struct editor_watch *watch, struct worker_canary_answer *out, struct err *e)
 {
 	struct canaries *c = context;
-	struct asking a = { .canaries = c, .model = model, .watch = watch };
 	struct proto_manifest manifest;
+	struct asking a = { .canaries = c, .model = model, .blobs = blobs, .manifest = &manifest, .watch = watch };
 	struct arena *arena = NULL;
 	int rc = arena_new(1 << 16, 0, &arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 	if (rc == 0)
 		rc = version_manifest_read(blobs, &asked->root, &asked->content, model_digest(model), arena, &manifest,
 					   e);
 	if (rc == 0)
-		rc = version_set_build(blobs, &manifest, model_shape_of(model), &a.set, e);
-	if (rc == 0)
 		rc = questions_make(c, model, e);
 	if (rc == 0)
-		rc = sets_ask(&a, e);
+		rc = version_ask(&a, e);
 	if (rc == 0)
 		rc = answer_make(c, out, e);
-	editor_memory_set_release(&a.set);
 	arena_destroy(&arena);
 	return rc;
 }

@@ -4,6 +4,7 @@
 
 #include "daemon/canaries.h"
 
+#include "daemon/version_set.h"
 #include "editor/route_kept.h"
 
 struct canary {
@@ -32,6 +33,7 @@ struct canaries {
 	struct question *questions;
 	size_t question_count;
 	struct editor_kept *kept; /* of the first questions, in order; NULL: of none */
+	struct version_routes routes;
 };
 
 int canaries__ask(void *context, struct model *model, struct store *blobs, const struct msg_canary_run *asked,

@@ -19,4 +19,20 @@ int version_manifest_roots(const struct proto_manifest *manifest, struct buf *ro
 int version_set_build(struct store *blobs, const struct proto_manifest *manifest, const struct model_shape *shape,
 		      struct editor_memory_set **out, struct err *e) MUST_CHECK;
 
+/* Where versions route, one version after the other, without their deltas: what did not change since the last is not
+ * read again. Not of family `paper`, whose routes are measured with the deltas. One thread; { 0 } to begin with. */
+struct version_routes {
+	struct editor_memory_set *set; /* of the last version; NULL: there is none */
+	struct hash head;              /* of what all its memories depend on */
+	struct buf stamps;             /* struct hash a memory: what it and its live edits are */
+};
+/* Makes it that of `manifest`, whose indexes must be in the store. After an error it is as at the beginning. */
+int version_routes_renew(struct version_routes *routes, struct store *blobs, const struct proto_manifest *manifest,
+			 const struct model_shape *shape, struct err *e) MUST_CHECK;
+/* Reads the delta of one of its memories (`manifest`: as given last), or takes it away again. */
+int version_routes_delta_read(struct version_routes *routes, struct store *blobs, const struct proto_manifest *manifest,
+			      const struct model_shape *shape, uint64_t memory_id, struct err *e) MUST_CHECK;
+void version_routes_delta_drop(struct version_routes *routes, const struct model_shape *shape, uint64_t memory_id);
+void version_routes_fini(struct version_routes *routes);
+
 #endif

@@ -15,7 +15,8 @@ struct editor_request {
 	size_t route_first, route_count; /* the tokens that the key is taken from; route_count 0: all (chat: the last
 					    user message) */
 	size_t token_max;                /* to generate, ≥ 1 */
-	struct editor_memory_set *set;   /* acquired until the sequence ends; NULL: main memory only */
+	struct editor_memory_set *set;   /* acquired until the sequence ends; NULL: main memory only. A route to a
+					    memory that has no delta is ERR_NOT_FOUND */
 	enum editor_set_kind kind;
 	const struct model_side *forced; /* not NULL: this memory, no routing */
 	bool no_anchor;                  /* read the memory with the query's own inputs only */

@@ -211,6 +211,15 @@ static int route_one(struct editor_decoder *d, const struct editor_request *requ
 	return editor__text_route(parts, d->model, &text, &prompt, e);
 }
 
+/* A set that only routes (memory.h). */
+static int side_check(const struct editor__slot *slot, struct err *e)
+{
+	if (slot->side == NULL || slot->side->delta != NULL)
+		return 0;
+	return err_set(e, ERR_NOT_FOUND, "decoder: memory %llu is there without its delta",
+		       (unsigned long long)slot->out.memory_id);
+}
+
 static int route_group(struct editor_decoder *d, const struct editor_request *requests, size_t count,
 		       struct editor_key_layers layers, struct err *e)
 {
@@ -225,7 +234,9 @@ static int route_group(struct editor_decoder *d, const struct editor_request *re
 	editor__parts_free(&parts);
 	for (size_t i = 0; i < count && rc == 0; i++) {
 		struct editor__slot *slot = &d->slots[d->which[i]];
-		rc = anchors_load(d, slot, e);
+		rc = side_check(slot, e);
+		if (rc == 0)
+			rc = anchors_load(d, slot, e);
 		d->readings[i] = editor__decoder_reading(d, slot, 0, requests[i].id_count - 1);
 	}
 	return rc;

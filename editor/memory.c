@@ -34,16 +34,22 @@ struct editor_memory_set {
 	bool has_merged;
 };
 
+static void parts_cut(struct editor_memory_set *set, size_t count)
+{
+	for (size_t i = count; i < set->part_count; i++) {
+		free(set->parts[i].delta);
+		free(set->parts[i].sources);
+	}
+	set->part_count = count;
+}
+
 static void set_free(struct editor_memory_set *set)
 {
 	editor_router_destroy(&set->router);
 	editor_gap_router_destroy(&set->gaps);
 	editor_calibration_destroy(&set->calibration);
 	editor_fitting_fini(&set->fitting);
-	for (size_t i = 0; i < set->part_count; i++) {
-		free(set->parts[i].delta);
-		free(set->parts[i].sources);
-	}
+	parts_cut(set, 0);
 	free(set->parts);
 	free(set);
 }
@@ -65,33 +71,46 @@ static int index_load(struct editor_memory_set *set, size_t index, const struct 
 	return editor_router_add(set->router, from->index, from->index_len, index, removed, removed_count, e);
 }
 
+static int delta_load(struct part *part, size_t layer, const struct model_shape *shape, const void *bytes, size_t len,
+		      struct err *e)
+{
+	size_t count;
+	if (__builtin_mul_overflow(shape->hidden, shape->ffn, &count) || count > SIZE_MAX / sizeof(float))
+		return err_set(e, ERR_LIMIT, "a matrix of %zu x %zu is too large", shape->hidden, shape->ffn);
+	part->delta = fault_malloc(count * sizeof(float));
+	if (part->delta == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	part->side.delta = part->delta;
+	return editor_delta_decode(bytes, len, layer, shape->hidden, shape->ffn, part->delta, e);
+}
+
 static int part_load(struct editor_memory_set *set, size_t index, const struct model_shape *shape,
 		     const struct editor_memory_part *from, const uint64_t *removed, size_t removed_count,
 		     struct err *e)
 {
 	struct part *part = &set->parts[index];
-	size_t count;
-	if (__builtin_mul_overflow(shape->hidden, shape->ffn, &count) || count > SIZE_MAX / sizeof(float))
-		return err_set(e, ERR_LIMIT, "a matrix of %zu x %zu is too large", shape->hidden, shape->ffn);
 	part->id = from->id;
 	part->merged = from->merged || from->index == NULL;
 	part->merged_part = index;
-	part->delta = fault_malloc(count * sizeof(float));
+	part->side = (struct model_side){ .layer = set->layer };
+	if (from->delta == NULL && set->gaps != NULL)
+		return err_set(e, ERR_INVALID, "has no delta, and gaps are measured with it");
 	part->sources = from->source_count > 0 ? fault_calloc(from->source_count, sizeof(uint64_t)) : NULL;
-	if (part->delta == NULL || (from->source_count > 0 && part->sources == NULL))
+	if (from->source_count > 0 && part->sources == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	if (from->source_count > 0)
 		memcpy(part->sources, from->sources, from->source_count * sizeof(uint64_t));
 	part->source_count = from->source_count;
-	part->side = (struct model_side){ .layer = set->layer, .delta = part->delta };
-	int rc = editor_delta_decode(from->delta, from->delta_len, set->layer, shape->hidden, shape->ffn, part->delta,
-				     e);
+	int rc = from->delta != NULL ? delta_load(part, set->layer, shape, from->delta, from->delta_len, e) : 0;
 	return rc == 0 ? index_load(set, index, from, removed, removed_count, e) : rc;
 }
 
 /* Points every shard that a merged memory covers at it. */
 static int link_merged(struct editor_memory_set *set, struct err *e)
 {
+	set->has_merged = false;
+	for (size_t i = 0; i < set->part_count; i++)
+		set->parts[i].merged_part = i;
 	for (size_t m = 0; m < set->part_count; m++) {
 		const struct part *merged = &set->parts[m];
 		if (!merged->merged)
@@ -165,6 +184,21 @@ static int load_calibration(struct editor_memory_set *set, const struct model_sh
 	return rc;
 }
 
+/* Behind those that are there. */
+static int parts_load(struct editor_memory_set *set, const struct model_shape *shape,
+		      const struct editor_memory_part *parts, size_t part_count, const uint64_t *removed,
+		      size_t removed_count, struct err *e)
+{
+	for (size_t i = 0; i < part_count; i++) {
+		int rc = part_load(set, set->part_count++, shape, &parts[i], removed, removed_count, e);
+		if (rc != 0) {
+			err_wrap(e, "memory %llu", (unsigned long long)parts[i].id);
+			return rc;
+		}
+	}
+	return link_merged(set, e);
+}
+
 int editor_memory_set_new(const struct model_shape *shape, const struct hash *base_model, size_t layer,
 			  uint64_t version, const void *calibration, size_t calibration_len,
 			  const struct editor_memory_part *parts, size_t part_count, const uint64_t *removed,
@@ -185,20 +219,51 @@ int editor_memory_set_new(const struct model_shape *shape, const struct hash *ba
 	int rc = part_count > 0 && set->parts == NULL ? err_set(e, ERR_NOMEM, "memory set: out of memory") : 0;
 	if (rc == 0 && calibration_len > 0)
 		rc = load_calibration(set, shape, base_model, calibration, calibration_len, e);
-	for (size_t i = 0; i < part_count && rc == 0; i++) {
-		set->part_count = i + 1;
-		rc = part_load(set, i, shape, &parts[i], removed, removed_count, e);
-		if (rc != 0)
-			err_wrap(e, "memory %llu", (unsigned long long)parts[i].id);
-	}
 	if (rc == 0)
-		rc = link_merged(set, e);
+		rc = parts_load(set, shape, parts, part_count, removed, removed_count, e);
 	if (rc != 0) {
 		set_free(set);
 		return rc;
 	}
 	*out = set;
 	return 0;
+}
+
+int editor_memory_set_renew(struct editor_memory_set *set, const struct model_shape *shape, uint64_t version,
+			    size_t kept, const struct editor_memory_part *parts, size_t part_count,
+			    const uint64_t *removed, size_t removed_count, enum editor_set_kind default_kind,
+			    struct err *e)
+{
+	assert(atomic_load(&set->references) == 1 && set->gaps == NULL && kept <= set->part_count);
+	if (part_count > PARTS_MAX - kept)
+		return err_set(e, ERR_INVALID, "memory set: %zu memories of at most %u", kept + part_count, PARTS_MAX);
+	parts_cut(set, kept);
+	if (set->router != NULL)
+		editor_router_cut(set->router, kept);
+	struct part *grown = fault_realloc(set->parts, (kept + part_count + 1) * sizeof *grown);
+	if (grown == NULL)
+		return err_set(e, ERR_NOMEM, "memory set: out of memory");
+	memset(grown + kept, 0, (part_count + 1) * sizeof *grown);
+	set->parts = grown;
+	set->version = version;
+	set->default_kind = default_kind;
+	return parts_load(set, shape, parts, part_count, removed, removed_count, e);
+}
+
+int editor_memory_set_delta(struct editor_memory_set *set, const struct model_shape *shape, uint64_t memory_id,
+			    const void *bytes, size_t len, struct err *e)
+{
+	assert(atomic_load(&set->references) == 1);
+	for (size_t i = 0; i < set->part_count; i++) {
+		struct part *part = &set->parts[i];
+		if (part->id != memory_id)
+			continue;
+		free(part->delta);
+		part->delta = NULL;
+		part->side.delta = NULL;
+		return bytes != NULL ? delta_load(part, set->layer, shape, bytes, len, e) : 0;
+	}
+	return err_set(e, ERR_NOT_FOUND, "memory set: no memory %llu", (unsigned long long)memory_id);
 }
 
 struct editor_memory_set *editor_memory_set_acquire(struct editor_memory_set *set)

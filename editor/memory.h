@@ -16,7 +16,8 @@ enum editor_set_kind { EDITOR_SET_RETRIEVE, EDITOR_SET_MERGED };
  * ERR_MISMATCH. */
 struct editor_memory_part {
 	uint64_t id;
-	const void *delta; /* bytes of delta.h */
+	const void *delta; /* bytes of delta.h; NULL, not of family `paper`: routes to it are found, and what reads it
+			      waits for editor_memory_set_delta */
 	size_t delta_len;
 	const void *index; /* bytes of route.h or gap.h; NULL for a merged memory of family `amend` */
 	size_t index_len;
@@ -29,6 +30,17 @@ int editor_memory_set_new(const struct model_shape *shape, const struct hash *ba
 			  const struct editor_memory_part *parts, size_t part_count, const uint64_t *removed,
 			  size_t removed_count, enum editor_set_kind default_kind, struct editor_memory_set **out,
 			  struct err *e) MUST_CHECK;
+/* Makes a set that nobody else holds (asserted), of family `amend`, that of another version with the same calibration
+ * and layer: its first `kept` memories stay as they are, `parts` come behind them in their place. After an error it can
+ * only be released. */
+int editor_memory_set_renew(struct editor_memory_set *set, const struct model_shape *shape, uint64_t version,
+			    size_t kept, const struct editor_memory_part *parts, size_t part_count,
+			    const uint64_t *removed, size_t removed_count, enum editor_set_kind default_kind,
+			    struct err *e) MUST_CHECK;
+/* Gives a memory of a set that nobody else holds its delta, in place of what it had; bytes NULL: takes it away. Sides
+ * of it are not valid any more. ERR_NOT_FOUND: no such memory. */
+int editor_memory_set_delta(struct editor_memory_set *set, const struct model_shape *shape, uint64_t memory_id,
+			    const void *bytes, size_t len, struct err *e) MUST_CHECK;
 struct editor_memory_set *editor_memory_set_acquire(struct editor_memory_set *set);
 void editor_memory_set_release(struct editor_memory_set **set); /* nulls */
 enum editor_family editor_memory_set_family(const struct editor_memory_set *set);

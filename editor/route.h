@@ -144,6 +144,9 @@ void editor_router_destroy(struct editor_router **router);
 /* Adds a shard's index bytes; entries whose seq is in `removed` are left out. `memory` is handed back by routes. */
 int editor_router_add(struct editor_router *router, const void *bytes, size_t len, size_t memory,
 		      const uint64_t *removed, size_t removed_count, struct err *e) MUST_CHECK;
+/* Takes back the entries from the first one of a memory ≥ `memory` on, and their bytes: what was added in ascending
+ * order of memories is added again from there. Routes found before are not to be looked at any more. */
+void editor_router_cut(struct editor_router *router, size_t memory);
 size_t editor_router_count(const struct editor_router *router);
 /* Which memory holds `seq`; false when no live entry has it. Looks at every entry: evaluations ask, routes do not. */
 bool editor_router_memory_of(const struct editor_router *router, uint64_t seq, size_t *memory);

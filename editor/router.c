@@ -316,3 +316,15 @@ int editor_router_add(struct editor_router *router, const void *bytes, size_t le
 	}
 	return rc;
 }
+
+void editor_router_cut(struct editor_router *router, size_t memory)
+{
+	size_t count = 0;
+	while (count < router->entry_count && router->entries[count].memory < memory)
+		count++;
+	if (count == router->entry_count)
+		return;
+	router->bytes.len = router->entries[count].subject; /* an entry's first */
+	router->entry_count = count;
+	editor__key_index_cut(router->keys, count);
+}

@@ -1,4 +1,4 @@
-#include "editor/memory.h"
+#include "editor/decode.h"
 
 #include "tests/unit/editor/tiny.h"
 
@@ -197,6 +197,41 @@ static void references_are_counted_by_several_threads(void **state)
 	editor_memory_set_release(&set);
 }
 
+/* A set that only routes: the decoder says which delta it lacks. */
+static void a_route_to_a_memory_without_its_delta_is_an_error(void **state)
+{
+	(void)state;
+	struct editor_memory_part parts[3];
+	struct editor_memory_set *set = NULL;
+	struct editor_decoder *d = NULL;
+	struct buf index = BUF_INIT;
+	struct err e = ERR_INIT;
+	static const char text[] = "what is the capital of Orla?";
+	float raw[TINY_HIDDEN];
+	int32_t *ids = NULL;
+	size_t count = 0, slot;
+	tiny_raw_key(model, text, raw);
+	const struct editor_index_entry entry = { .seq = 100, .raw = raw, .relation = raw };
+	assert_ok(&e, editor_index_encode(&entry, 1, TINY_HIDDEN, TINY_FFN, &index, &e));
+	parts_of(parts);
+	parts[0].delta = NULL;
+	parts[0].index = index.data;
+	parts[0].index_len = index.len;
+	assert_ok(&e, make(parts, 1, NULL, 0, &set, &e));
+	assert_ok(&e, model_tokenizer_encode(model_tokenizer_of(model), text, strlen(text), false, &ids, &count, &e));
+	const struct editor_request request = { .ids = ids, .id_count = count, .token_max = 3, .set = set };
+	assert_ok(&e, editor_decoder_new(model, 1, 64, 64, &d, &e));
+	assert_int_equal(editor_decoder_admit(d, &request, 1, &slot, &e), ERR_NOT_FOUND);
+	assert_non_null(strstr(e.text, "memory 1 "));
+	assert_ok(&e, editor_memory_set_delta(set, model_shape_of(model), 1, deltas[0].data, deltas[0].len, &e));
+	assert_ok(&e, editor_decoder_admit(d, &request, 1, &slot, &e));
+	assert_int_equal(editor_decoder_sequence(d, slot)->memory_id, 1);
+	editor_decoder_destroy(&d);
+	editor_memory_set_release(&set);
+	buf_free(&index);
+	free(ids);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +241,7 @@ int main(void)
 		cmocka_unit_test(an_empty_version_routes_nothing),
 		cmocka_unit_test(wrong_parts_are_refused),
 		cmocka_unit_test(references_are_counted_by_several_threads),
+		cmocka_unit_test(a_route_to_a_memory_without_its_delta_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
