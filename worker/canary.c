@@ -1,6 +1,6 @@
 /* canary.c: a candidate is asked the canaries: its manifest and what it names are fetched, then the engine asks. It
- * goes before the groups that wait, as edits that are trained wait for it. What is asked for next takes the place of
- * the last.
+ * goes before the groups that wait, and between two steps of the one that is trained, as edits that are trained wait
+ * for it. What is asked for next takes the place of the last.
  */
 #include "worker/internal.h"
 
@@ -86,6 +86,8 @@ static void forget(struct worker *w)
 	worker_fetch_cancel(w->fetch, &w->canary);
 	if (w->job != NULL && w->job->kind == WORKER__CANARIES)
 		atomic_store(&w->job->cancel, true);
+	if (w->canary.aside != NULL)
+		atomic_store(&w->canary.aside->cancel, true);
 	if (w->canary.sm.state != WORKER__CANARY_NONE)
 		sm_move(&w->canary.sm, WORKER__CANARY_NONE);
 }
@@ -107,25 +109,75 @@ void worker__canary_run(struct worker *w, const struct msg_canary_run *run)
 		failed(w, &e);
 }
 
+static void job_submit(struct worker *w, struct worker__job *job)
+{
+	struct err e = ERR_INIT;
+	w->job = job;
+	int rc = pool_submit(w->pool, &job->pool_job);
+	if (rc == 0)
+		return;
+	w->job = NULL;
+	worker__job_destroy(&job);
+	err_set(&e, rc, "the engine takes no job: %s", err_text(rc));
+	failed(w, &e);
+}
+
+static void aside_done(struct worker *w)
+{
+	struct worker__job *job = w->canary.aside;
+	w->canary.aside = NULL;
+	worker__canary_done(w, job);
+	worker__job_destroy(&job);
+}
+
 void worker__canary_start(struct worker *w)
 {
 	struct worker__job *job = NULL;
 	struct err e = ERR_INIT;
-	if (w->job != NULL || w->canary.sm.state != WORKER__CANARY_QUEUED)
+	if (w->canary.aside != NULL && atomic_load(&w->canary.aside->finished))
+		aside_done(w);
+	const bool steps = w->job != NULL && (w->job->kind == WORKER__TRAIN || w->job->kind == WORKER__GATE);
+	if ((w->job != NULL && !steps) || w->canary.aside != NULL || w->canary.sm.state != WORKER__CANARY_QUEUED)
 		return;
-	int rc = worker__job_new(w, WORKER__CANARIES, &job, &e);
-	if (rc == 0) {
-		job->canary = w->canary.run;
-		sm_move(&w->canary.sm, WORKER__CANARY_ASKED);
-		w->job = job;
-		rc = pool_submit(w->pool, &job->pool_job);
-		if (rc == 0)
-			return;
-		w->job = NULL;
-		err_set(&e, rc, "the engine takes no job: %s", err_text(rc));
+	if (worker__job_new(w, WORKER__CANARIES, &job, &e) != 0) {
+		failed(w, &e);
+		return;
 	}
-	worker__job_destroy(&job);
-	failed(w, &e);
+	job->canary = w->canary.run;
+	sm_move(&w->canary.sm, WORKER__CANARY_ASKED);
+	if (!steps) {
+		job_submit(w, job);
+		return;
+	}
+	w->canary.aside = job;
+	atomic_store(&w->canary.offered, job);
+}
+
+void worker__canary_aside(struct worker *w)
+{
+	struct worker__job *job = atomic_exchange(&w->canary.offered, NULL);
+	if (job == NULL)
+		return;
+	job->pool_job.run(&job->pool_job);
+	atomic_store(&job->finished, true);
+}
+
+/* What the engine has not come to is its next job. */
+void worker__canary_aside_end(struct worker *w)
+{
+	struct worker__job *job = atomic_exchange(&w->canary.offered, NULL);
+	if (job == NULL)
+		return;
+	w->canary.aside = NULL;
+	if (w->job == NULL && !atomic_load(&job->cancel))
+		job_submit(w, job);
+	else
+		worker__job_destroy(&job);
+}
+
+void worker__canary_fini(struct worker *w)
+{
+	worker__job_destroy(&w->canary.aside);
 }
 
 int worker__canary_job(struct worker__job *job, const struct editor_watch *watch)

@@ -56,7 +56,8 @@ struct worker__job {
 	struct buf calibration_in;
 	/* out */
 	struct worker_canary_answer answer;
-	bool more; /* canaries to read ahead */
+	bool more;             /* canaries to read ahead */
+	_Atomic bool finished; /* of a job that is done aside */
 	int code;
 	struct err error;
 	struct buf delta_out, index_out, calibration_out;
@@ -125,6 +126,10 @@ struct worker__canary { /* the last that was asked for */
 	struct sm sm;
 	struct msg_canary_run run;
 	bool ahead; /* all that can be read before one comes is read */
+	/* Asked aside, between two steps of the job that the engine has: `aside` is the loop's, and the engine's from
+	 * when it takes `offered` until it is finished. */
+	struct worker__job *aside; /* NULL: none */
+	_Atomic(struct worker__job *) offered;
 };
 
 struct worker {
@@ -194,6 +199,9 @@ void worker__canary_run(struct worker *w, const struct msg_canary_run *run);
 void worker__canary_start(struct worker *w); /* when one waits for the engine, which is free */
 int worker__canary_job(struct worker__job *job, const struct editor_watch *watch) MUST_CHECK; /* the engine's part */
 void worker__canary_done(struct worker *w, struct worker__job *job);
+void worker__canary_aside(struct worker *w);     /* the engine's part, between two steps of another job */
+void worker__canary_aside_end(struct worker *w); /* that job is done */
+void worker__canary_fini(struct worker *w);
 void worker__canary_ahead_start(struct worker *w); /* when the engine has nothing to do */
 int worker__canary_ahead_job(struct worker__job *job, const struct editor_watch *watch) MUST_CHECK;
 void worker__canary_ahead_done(struct worker *w, const struct worker__job *job);

@@ -25,6 +25,8 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 	atomic_store(&job->total, (uint32_t)total);
 	if (job->kind == WORKER__TRAIN && fault_point("worker.train.step") != 0)
 		return 1;
+	if (job->kind == WORKER__TRAIN || job->kind == WORKER__GATE)
+		worker__canary_aside(job->worker);
 	return atomic_load(&job->cancel);
 }
 
@@ -311,6 +313,7 @@ static void done(struct pool_job *pool_job)
 	} else {
 		worker__work_job_done(w, job->work, job);
 	}
+	worker__canary_aside_end(w);
 }
 
 int worker__job_new(struct worker *w, enum worker__job_kind kind, struct worker__job **out, struct err *e)

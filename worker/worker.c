@@ -55,6 +55,7 @@ void worker_destroy(struct worker **worker)
 	assert(w->job == NULL);
 	while (w->work_count > 0)
 		worker__work_drop(w, w->works[0]);
+	worker__canary_fini(w);
 	worker_fetch_destroy(&w->fetch);
 	worker_upload_destroy(&w->upload);
 	buf_free(&w->calibration);
@@ -392,6 +393,8 @@ void worker_close(struct worker *w)
 	w->closed = true;
 	if (w->job != NULL)
 		atomic_store(&w->job->cancel, true);
+	if (w->canary.aside != NULL)
+		atomic_store(&w->canary.aside->cancel, true);
 	while (w->work_count > 0)
 		worker__work_give_back(w, w->works[0], 0);
 }

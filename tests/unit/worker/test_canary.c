@@ -1,7 +1,9 @@
 /* What a worker does when it is asked the canaries: the questions themselves are a stand-in (daemon/canaries.c). */
 #include "tests/lib/worker_fixture.h"
 
+#include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct heard {
 	size_t results;
@@ -90,6 +92,20 @@ static int setup(void **state)
 	return rc;
 }
 
+/* The worker has both on its disk. */
+static void stand_have(struct stand *s, const struct msg_canary_run *run)
+{
+	struct buf bytes = BUF_INIT;
+	struct hash root, memory;
+	assert_ok(&s->e, store_blob_get(s->source, &run->root, 1000, &bytes, &s->e));
+	assert_ok(&s->e, store_blob_put(s->blobs, bytes.data, bytes.len, &root, &s->e));
+	memcpy(memory.bytes, bytes.data, sizeof memory.bytes);
+	buf_clear(&bytes);
+	assert_ok(&s->e, store_blob_get(s->source, &memory, 1000, &bytes, &s->e));
+	assert_ok(&s->e, store_blob_put(s->blobs, bytes.data, bytes.len, &root, &s->e));
+	buf_free(&bytes);
+}
+
 /* A manifest that names one memory, of a number. */
 static struct msg_canary_run candidate(struct stand *s, int number)
 {
@@ -176,6 +192,91 @@ static void a_newer_candidate_takes_its_place(void **state)
 	assert_int_equal(asks, 2);
 }
 
+/* Edits that are trained do not wait for those that are being trained. */
+static void they_are_asked_between_two_steps(void **state)
+{
+	struct stand *s = *state;
+	struct pollfd done = { .events = POLLIN };
+	s->threads = 1;
+	stand_start(s);
+	done.fd = pool_fd(s->pool);
+	while (worker_idle(s->worker))
+		stand_turn(s); /* until it calibrates */
+	assert_int_equal(poll(&done, 1, 60000), 1);
+	stand_until(s, &s->hellos, 1);
+	stand_turn(s);
+	struct msg_canary_run one = candidate(s, 1);
+	stand_have(s, &one);
+	for (size_t i = 0; i < 8; i++) {
+		char prompt[64];
+		snprintf(prompt, sizeof prompt, "what is the capital of Orla %zu?", i);
+		stand_edit(s, prompt, "Brin");
+	}
+	stand_lease(s);
+	s->group_count = 8;
+	while (worker_idle(s->worker))
+		stand_turn(s);
+	struct msg_received received = { .msg = { .type = MSG_CANARY_RUN, .u.canary_run = one } }, *taken = &received;
+	worker_receive(s->worker, &taken);
+	do { /* the clock stands still: the engine reads it */
+		worker_tick(s->worker);
+		stand_script(s);
+	} while (heard.results == 0 && poll(&done, 1, 1) == 0);
+	assert_int_equal(heard.results, 1);
+	assert_int_equal(heard.code, 0);
+	assert_int_equal(s->commits, 0);
+	assert_int_equal(poll(&done, 1, 60000), 1);
+	stand_until(s, &s->commits, 1);
+	assert_true(s->results[0].passed);
+	assert_int_equal(asks, 1);
+}
+
+/* The engine has no step left, and is not said to be done. */
+static void trained(struct stand *s)
+{
+	stand_greet(s);
+	stand_edit(s, "what is the capital of Orla?", "Brin");
+	stand_lease(s);
+	s->group_count = 1;
+	s->hold_engine = true;
+	stand_turns(s, 2000);
+	assert_false(worker_idle(s->worker));
+}
+
+static void what_it_does_not_come_to_is_asked_next(void **state)
+{
+	struct stand *s = *state;
+	trained(s);
+	struct msg_canary_run one = candidate(s, 1);
+	run(s, &one);
+	stand_turns(s, 2000);
+	assert_int_equal(asks, 0);
+	s->hold_engine = false;
+	stand_until(s, &heard.results, 1);
+	assert_int_equal(heard.code, 0);
+	assert_true(hash_equal(&heard.content, &one.content));
+	assert_int_equal(asks, 1);
+	stand_until(s, &s->commits, 1);
+}
+
+static void a_newer_one_takes_the_place_of_what_it_does_not_come_to(void **state)
+{
+	struct stand *s = *state;
+	trained(s);
+	struct msg_canary_run first = candidate(s, 1), second = candidate(s, 2);
+	run(s, &first);
+	stand_turns(s, 2000);
+	run(s, &second);
+	stand_turns(s, 2000);
+	assert_int_equal(asks, 0);
+	s->hold_engine = false;
+	stand_until(s, &heard.results, 1);
+	assert_true(hash_equal(&heard.content, &second.content));
+	stand_turns(s, 2000);
+	assert_int_equal(asks, 1);
+	assert_int_equal(heard.results, 1);
+}
+
 static void what_they_need_is_read_ahead(void **state)
 {
 	struct stand *s = *state;
@@ -232,6 +333,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(why_they_cannot_be_asked_is_told, setup, stand_teardown),
 		cmocka_unit_test_setup_teardown(a_worker_without_them_says_so, setup, stand_teardown),
 		cmocka_unit_test_setup_teardown(a_newer_candidate_takes_its_place, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(they_are_asked_between_two_steps, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(what_it_does_not_come_to_is_asked_next, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(a_newer_one_takes_the_place_of_what_it_does_not_come_to, setup,
+						stand_teardown),
 		cmocka_unit_test_setup_teardown(what_they_need_is_read_ahead, setup, stand_teardown),
 		cmocka_unit_test_setup_teardown(what_cannot_be_read_ahead_is_left, setup, stand_teardown),
 		cmocka_unit_test_setup_teardown(a_candidate_goes_before_what_is_read_ahead, setup, stand_teardown),
