@@ -196,6 +196,8 @@ static int manifest_store(struct coordinator *c, const struct proto_manifest *m,
 		rc = store_blob_put(c->store, bytes.data, bytes.len, &out->root, e);
 	}
 	buf_free(&bytes);
+	if (rc == 0 && fault_point("coordinator.publish.after_blobs") != 0)
+		rc = err_set(e, ERR_FAULT, "planted fault at coordinator.publish.after_blobs");
 	out->version = m->version;
 	out->published_ms = m->published_ms;
 	out->memory_count = (uint32_t)m->memory_count;
@@ -233,8 +235,6 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 		return rc;
 	}
 	coordinator__copy_text(out->note, sizeof out->note, coordinator__text(note));
-	if (fault_point("coordinator.publish.after_blobs") != 0)
-		return err_set(e, ERR_FAULT, "planted fault at coordinator.publish.after_blobs");
 	return 0;
 }
 

@@ -218,9 +218,10 @@ const struct cli_command cli_commands[] = {
 	  0,
 	  0,
 	  "what is checked, or waits for approval, before it becomes a version",
-	  "With publish.canaries a worker first asks a new version unrelated questions, and one that changes too many\n"
-	  "of their answers is refused; with publish.approve an administrator has to approve it. What is taken back,\n"
-	  "and a rollback, pass.\n",
+	  "With publish.canaries, as by default, a worker first asks a new version unrelated questions, and one that\n"
+	  "changes too many of their answers is refused; with publish.approve an administrator has to approve it. "
+	  "What\n"
+	  "is taken back, and a rollback, pass.\n",
 	  cli_version_candidate,
 	  0,
 	  true,

@@ -75,8 +75,9 @@ static const struct conf_item items[] = {
 	  "The amend-merge program; default: beside this one." },
 	{ "merge.isolate", NULL, CONF_BOOL, AT(merge_isolate), "true", 0, 0, NULL, SERVER, "",
 	  "Run merges in process, network and mount namespaces of their own where the system allows it." },
-	{ "publish.canaries", NULL, CONF_BOOL, AT(publish_canaries), "false", 0, 0, NULL, SERVER, "",
-	  "Before a version with new memories is published, a worker asks it unrelated questions, the canaries." },
+	{ "publish.canaries", NULL, CONF_CHOICE, AT(publish_canaries), "auto", 0, 0, "auto|on|off", SERVER, "",
+	  "Before a version with new memories is published, a worker asks it unrelated questions; auto: on, but not in "
+	  "family paper." },
 	{ "publish.canary_changes", NULL, CONF_INT, AT(publish_canary_changes), "2", 0, 1e6, NULL, SERVER, "",
 	  "It is not published when more of them than this answer otherwise than the base model." },
 	{ "publish.canary_file", NULL, CONF_STRING, AT(canary_file), "", 0, 0, NULL,

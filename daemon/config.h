@@ -16,6 +16,8 @@ enum daemon_role {
 };
 #define DAEMON_ALL (DAEMON_COORDINATOR | DAEMON_WORKER | DAEMON_NODE)
 
+enum daemon_canaries { DAEMON_CANARIES_AUTO, DAEMON_CANARIES_ON, DAEMON_CANARIES_OFF };
+
 struct daemon_config {
 	/* everyone */
 	char *data; /* folder of this process */
@@ -36,7 +38,8 @@ struct daemon_config {
 	int64_t merge_every_edits, merge_interval_ms, merge_ranks, merge_threads, merge_deadline_ms, merge_tries,
 		merge_loss_points;
 	char *merge_program;
-	bool merge_isolate, publish_approve, publish_canaries;
+	bool merge_isolate, publish_approve;
+	int publish_canaries; /* CONF_CHOICE: enum daemon_canaries */
 	int64_t publish_canary_changes;
 	/* the editing method */
 	int family;    /* CONF_CHOICE: amend|paper */

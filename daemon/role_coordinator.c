@@ -260,7 +260,8 @@ static int coordinator_open(struct role *role, struct err *e)
 		.merge_deadline_ms = (uint32_t)c->merge_deadline_ms,
 		.merge_tries_max = (uint32_t)c->merge_tries,
 		.merge_loss_points = (uint32_t)c->merge_loss_points,
-		.canaries = c->publish_canaries,
+		.canaries = c->publish_canaries == DAEMON_CANARIES_ON ||
+			    (c->publish_canaries == DAEMON_CANARIES_AUTO && daemon_family(c) != EDITOR_FAMILY_PAPER),
 		.canary_changes = (uint32_t)c->publish_canary_changes,
 		.approve = c->publish_approve,
 		.store_threads = 1,

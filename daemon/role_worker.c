@@ -113,7 +113,7 @@ static int open_all(struct role *role, const struct daemon_config *config, char 
 					.data_folder = config->data,
 					.software = AMEND_VERSION,
 					.canaries = rc == 0 ? canaries_worker(role->canaries) : NULL,
-					.canaries_ahead = config->publish_canaries };
+					.canaries_ahead = config->publish_canaries != DAEMON_CANARIES_OFF };
 	if (rc == 0)
 		rc = worker_new(&worker, env_system(), role->blobs, role->wiring.transport, role->pool, role->model,
 				&role->worker, e);

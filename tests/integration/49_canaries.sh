@@ -15,7 +15,7 @@ case_what_leaves_the_canaries_alone_is_published() {
 	facts 3 >"$FACTS"
 	# a node would answer the first three with what is said of zuzuz; the fourth is what another edit asks
 	printf '{"id":"own-%s","prompt":"%s"}\n' 1 "So zuzuz is" 2 "the zuzuz is" 3 "a zuzuz is" 4 "vuvuv is" >"$WORK/own.jsonl"
-	cluster_up canaries "$TINY" --publish.canaries --publish.canary_changes 0 --publish.canary_file "$WORK/own.jsonl"
+	cluster_up canaries "$TINY" --publish.canary_changes 0 --publish.canary_file "$WORK/own.jsonl"
 	try amend edit import "$FACTS"
 	expect_ok
 	wait_served 120

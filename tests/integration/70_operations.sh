@@ -120,7 +120,7 @@ case_a_version_waits_for_approval() {
 
 case_the_canaries_refuse_a_version() {
 	printf '{"id":"own-%s","prompt":"%s"}\n' 1 "So zuzuz is" 2 "the zuzuz is" 3 "a zuzuz is" >"$WORK/own.jsonl"
-	cluster_up canaries/amend-data "$TINY" --publish.canaries --publish.canary_changes 0 --publish.canary_file "$WORK/own.jsonl"
+	cluster_up canaries/amend-data "$TINY" --publish.canary_changes 0 --publish.canary_file "$WORK/own.jsonl"
 	add bad zuzuz q
 	wait_for 120 candidate_is refused || fail "it is $(amend version candidate)"
 	BAD=bad operate canaries

@@ -226,6 +226,7 @@ static void they_are_asked_between_two_steps(void **state)
 	assert_int_equal(heard.code, 0);
 	assert_int_equal(s->commits, 0);
 	assert_int_equal(poll(&done, 1, 60000), 1);
+	assert_int_equal(pool_poll(s->pool), 1);
 	stand_until(s, &s->commits, 1);
 	assert_true(s->results[0].passed);
 	assert_int_equal(asks, 1);
