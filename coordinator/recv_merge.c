@@ -3,7 +3,25 @@
 
 #include <string.h>
 
-static void fill(struct coordinator *c, const struct store_merge *rec, struct msg_merge_status *out)
+/* It has passed its own gate, and no version has it: one that a later merge has replaced never gets one. */
+static bool waits(const struct coordinator *c, const struct store_merge *rec)
+{
+	bool there = false;
+	for (size_t i = 0; i < c->merge_count; i++)
+		there = there || c->merges[i].id == rec->id;
+	return there && rec->state == STORE_MERGE_STATE_PUBLISHED && rec->version == 0;
+}
+
+/* Publishing goes on only when people say so. */
+static bool publishing_stands(const struct coordinator *c)
+{
+	return c->publishing.paused || c->candidate.sm.state == CANDIDATE_WAITING ||
+	       c->candidate.sm.state == CANDIDATE_REFUSED;
+}
+
+/* `held`: room for why it waits. */
+static void fill(struct coordinator *c, const struct store_merge *rec, char held[ERR_TEXT_BYTES_MAX],
+		 struct msg_merge_status *out)
 {
 	bool active = c->merge.active && c->merge.rec.id == rec->id;
 	out->id = rec->id;
@@ -21,6 +39,11 @@ static void fill(struct coordinator *c, const struct store_merge *rec, struct ms
 	out->progress = active ? c->merge.progress : 1.0;
 	out->served_by_default = rec->state == STORE_MERGE_STATE_PUBLISHED && coordinator__merge_serves(c, rec);
 	out->text = coordinator__text(active ? coordinator__merge_phase(c) : rec->reason);
+	if (waits(c, rec)) {
+		out->done = publishing_stands(c);
+		coordinator__held_text(c, held, ERR_TEXT_BYTES_MAX);
+		out->text = coordinator__text(out->done ? held : "waiting for its version");
+	}
 	if (active)
 		out->reason = coordinator__text(coordinator__merge_reason(c));
 	out->planned_ms = rec->planned_ms;
@@ -53,6 +76,7 @@ void coordinator__recv_merge_run(struct coordinator *c, const struct msg_receive
 	struct store_merge rec;
 	struct err e = ERR_INIT;
 	struct msg msg = { .type = MSG_MERGE_STATUS };
+	char held[ERR_TEXT_BYTES_MAX];
 	struct msg_merge_status *status = &msg.u.merge_status;
 	int rc;
 	if (id == 0 && asked_before(c, received)) {
@@ -71,7 +95,7 @@ void coordinator__recv_merge_run(struct coordinator *c, const struct msg_receive
 		rc = find(c, id, &rec, &e);
 	}
 	if (rc == 0 || (rc == ERR_AGAIN && c->merge.active))
-		fill(c, &rec, status);
+		fill(c, &rec, held, status);
 	status->code = rc;
 	if (rc != 0)
 		status->text = coordinator__text(e.text);

@@ -225,6 +225,17 @@ static int merge_ask(struct cli *cli, uint64_t id, struct msg_received **reply, 
 	return rc;
 }
 
+/* It has passed, and publishing waits for people. */
+static bool merge_waits(const struct msg_merge_status *s)
+{
+	return s->state == STORE_MERGE_STATE_PUBLISHED && s->version == 0;
+}
+
+static const char *merge_state(const struct msg_merge_status *s)
+{
+	return merge_waits(s) ? "waiting" : sm_state_name(&store_merge_states, (int)s->state);
+}
+
 static int merge_emit(struct cli *cli, const struct msg_merge_status *s)
 {
 	struct buf text = BUF_INIT;
@@ -232,7 +243,7 @@ static int merge_emit(struct cli *cli, const struct msg_merge_status *s)
 	json_w_init(&w, &text);
 	json_w_open(&w, '{');
 	json_w_member_uint(&w, "merge", s->id);
-	json_w_member_str(&w, "state", sm_state_name(&store_merge_states, (int)s->state));
+	json_w_member_str(&w, "state", merge_state(s));
 	json_w_member_uint(&w, "version", s->version);
 	json_w_member_uint(&w, "shards", s->shard_count);
 	json_w_member_uint(&w, "ranks", s->ranks);
@@ -255,8 +266,7 @@ static int merge_print(struct cli *cli, const struct msg_merge_status *s)
 	if (cli_is_structured(cli))
 		return merge_emit(cli, s);
 	printf("merge %llu (%u shard%s, %u rank%s): %s", (unsigned long long)s->id, s->shard_count,
-	       cli_plural(s->shard_count), s->ranks, cli_plural(s->ranks),
-	       sm_state_name(&store_merge_states, (int)s->state));
+	       cli_plural(s->shard_count), s->ranks, cli_plural(s->ranks), merge_state(s));
 	if (s->version != 0)
 		printf(" as v%llu: %.1f %% of the edits pass (%.1f %% in their shards); %s",
 		       (unsigned long long)s->version, 100 * s->score, 100 * s->score_inputs,
@@ -335,9 +345,12 @@ int cli_merge_run(struct cli *cli, const struct cli_args *args)
 	if (rc != 0)
 		return cli_fail(cli, &e);
 	int status = merge_print(cli, &reply->msg.u.merge_status);
-	bool published = reply->msg.u.merge_status.state == STORE_MERGE_STATE_PUBLISHED;
+	const bool published = reply->msg.u.merge_status.state == STORE_MERGE_STATE_PUBLISHED;
+	const bool waiting = merge_waits(&reply->msg.u.merge_status);
 	msg_free(&reply);
-	return published ? status : CLI_FAILED;
+	if (status != CLI_OK || !published)
+		return published ? status : CLI_FAILED;
+	return waiting ? CLI_PENDING : CLI_OK;
 }
 
 /* --- fleet */

@@ -76,6 +76,19 @@ case_a_rejected_one_is_served_without_the_wrong_edit() {
 	[ "$(version_of wrong)" = 0 ] || fail "v$(version_of wrong) has held it"
 }
 
+case_a_merge_says_that_it_waits() {
+	cluster_name approval
+	try amend --timeout $((60 * SLOW)) -q merge run
+	[ "$STATUS" = 8 ] || fail "merge run ends with $STATUS: $OUT $ERR"
+	[[ $OUT == "merge 1 "*": waiting"*"waits for approval"* ]] || fail "it says $OUT"
+	# the shard that was closed for it may be a candidate before the memory is
+	wait_for 60 approved_and_merged || fail "no version has the merged memory: $(amend version candidate)"
+}
+approved_and_merged() {
+	approve_next
+	amend version show latest -o json | jq -e '[.memories[].kind] | index("merged")' >/dev/null
+}
+
 case_what_is_taken_back_does_not_wait() {
 	local before
 	cluster_name approval
@@ -91,6 +104,6 @@ case_what_is_taken_back_does_not_wait() {
 	cluster_down
 }
 
-for name in a_version_waits_for_a_second_key a_rejected_one_is_served_without_the_wrong_edit what_is_taken_back_does_not_wait; do
+for name in a_version_waits_for_a_second_key a_rejected_one_is_served_without_the_wrong_edit a_merge_says_that_it_waits what_is_taken_back_does_not_wait; do
 	run_case "$name"
 done
