@@ -124,7 +124,15 @@ int coordinator__candidate_load(struct coordinator *c, struct store_txn *txn, st
 		rc = 0;
 	}
 	buf_free(&bytes);
-	return rc == 0 && candidate->sm.state != CANDIDATE_NONE ? lists_fill(c, candidate, e) : rc;
+	if (rc != 0 || candidate->sm.state == CANDIDATE_NONE)
+		return rc;
+	rc = lists_fill(c, candidate, e);
+	candidate->unread = rc == ERR_AGAIN || rc == ERR_NOT_FOUND || rc == ERR_CORRUPT;
+	if (candidate->unread) { /* memory holds all of it: no reason to stand still */
+		err_clear(e);
+		rc = 0;
+	}
+	return rc;
 }
 
 /* --- What it changes. */
@@ -224,6 +232,8 @@ static const char *outdated(const struct coordinator *c)
 {
 	if (c->candidate.rec.version != c->version + 1)
 		return "another version was published";
+	if (c->candidate.unread)
+		return "its manifest is damaged";
 	const int state = c->candidate.sm.state;
 	if (state == CANDIDATE_REFUSED && c->publishing.unpublished)
 		return "it was refused, and there is something new";
@@ -412,7 +422,8 @@ static int advance(struct coordinator *c, struct err *e)
 			return rc;
 		}
 	}
-	return candidate->sm.state == CANDIDATE_NONE && c->publishing.unpublished ? make(c, e) : 0;
+	const bool due = candidate->sm.state == CANDIDATE_NONE && c->publishing.unpublished;
+	return due && !coordinator__newest_apart(c) ? make(c, e) : 0;
 }
 
 void coordinator__candidate_advance(struct coordinator *c)

@@ -37,7 +37,8 @@ struct candidate {
 		int64_t sent_ms;                  /* monotonic: the last request */
 		char trouble[STORE_REASON_BYTES]; /* why the last try came to nothing */
 	} check;
-	bool look; /* something that it serves may have ended since it was made */
+	bool unread; /* its manifest cannot be read at the start: it is dropped */
+	bool look;   /* something that it serves may have ended since it was made */
 };
 
 /* --- candidate.c */

@@ -187,12 +187,25 @@ static int live_list(const struct proto_manifest *m, struct buf *seqs, struct er
 	return 0;
 }
 
+/* Damage passes: the chunk is set apart and fetched anew (heal.c). */
+static int manifest_bytes(struct coordinator *c, const struct hash *root, struct buf *out, struct err *e)
+{
+	struct err unused = ERR_INIT;
+	int rc = coordinator__blob_get(c, root, PROTO_MANIFEST_BYTES_MAX, out, e);
+	bool apart = rc == ERR_CORRUPT;
+	if (rc == ERR_NOT_FOUND && coordinator__blob_apart(c, root, &apart, &unused) != 0)
+		return rc;
+	return apart ? err_set(e, ERR_AGAIN,
+			       "the version's manifest is damaged here: workers and nodes are asked for it")
+		     : rc;
+}
+
 int coordinator__manifest_read(struct coordinator *c, const struct hash *root, struct arena **arena,
 			       struct proto_manifest *out, struct err *e)
 {
 	struct buf bytes = BUF_INIT;
 	*arena = NULL;
-	int rc = coordinator__blob_get(c, root, PROTO_MANIFEST_BYTES_MAX, &bytes, e);
+	int rc = manifest_bytes(c, root, &bytes, e);
 	if (rc == 0)
 		rc = arena_new(ARENA_STEP, 0, arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 	if (rc == 0)
@@ -212,15 +225,40 @@ int coordinator__manifest_seqs(struct coordinator *c, const struct hash *root, s
 	return rc;
 }
 
-int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err *e)
+int coordinator__newest_get(struct coordinator *c, struct store_version *out, struct err *e)
 {
 	struct store_txn *txn = NULL;
+	int rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = store_version_get(txn, c->version, out, e);
+	store_abort(&txn);
+	return rc;
+}
+
+int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err *e)
+{
 	struct store_version newest;
 	if (c->version == 0)
 		return 0;
-	int rc = store_begin_read(c->store, &txn, e);
-	if (rc == 0)
-		rc = store_version_get(txn, c->version, &newest, e);
-	store_abort(&txn);
+	int rc = coordinator__newest_get(c, &newest, e);
 	return rc == 0 ? coordinator__manifest_seqs(c, &newest.root, seqs, e) : rc;
+}
+
+bool coordinator__newest_apart(struct coordinator *c)
+{
+	struct store_version newest;
+	struct err unused = ERR_INIT;
+	bool apart = false;
+	return c->version > 0 && coordinator__newest_get(c, &newest, &unused) == 0 &&
+	       coordinator__blob_apart(c, &newest.root, &apart, &unused) == 0 && apart;
+}
+
+int coordinator__unserved_look(struct coordinator *c, struct err *e)
+{
+	struct buf seqs = BUF_INIT;
+	int rc = coordinator__newest_seqs(c, &seqs, e);
+	if (rc == 0)
+		coordinator__unserved_hold(c, &seqs, c->version);
+	buf_free(&seqs);
+	return rc;
 }

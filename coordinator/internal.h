@@ -218,6 +218,7 @@ struct coordinator {
 	} rolled;                  /* the last rollback: it may be asked for again. version 0: none by this process */
 	struct unserved *unserved; /* in no order: a restart lists them by seq */
 	size_t unserved_count, unserved_cap;
+	bool unserved_unknown; /* which of them the newest version holds: its manifest could not be read at the start */
 	bool nodes_changed;
 	struct due *dues; /* in no order; what ended meanwhile is found out when its time comes */
 	size_t due_count, due_cap;
@@ -295,6 +296,8 @@ const char *coordinator__write_trouble(struct coordinator *c);
 int coordinator__load(struct coordinator *c, struct err *e) MUST_CHECK;
 /* load_blobs.c: ERR_CORRUPT: a chunk that the next version would name is not in the store. */
 int coordinator__blobs_check(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
+/* Chunks of it are missing, and all of those are set apart as damaged, or about to be. */
+int coordinator__blob_apart(struct coordinator *c, const struct hash *root, bool *apart, struct err *e) MUST_CHECK;
 int coordinator__shard_reload(struct store_txn *txn, struct shard *shard, bool *gone, struct err *e) MUST_CHECK;
 struct shard *coordinator__shard_find(struct coordinator *c, uint64_t id);
 struct shard *coordinator__shard_add(struct coordinator *c, struct err *e); /* a new open one, in memory, touched */
@@ -406,8 +409,8 @@ struct ending_result {
 	bool held;        /* the latter: versions go on to hold them */
 	size_t ended_count, restored_count;
 };
-/* The tombstones' manifest, then one transaction; the shards are retrained afterwards. 0, or what
- * coordinator__txn_failed was given. */
+/* The tombstones' manifest, then one transaction; the shards are retrained afterwards. 0; ERR_AGAIN: nothing was
+ * touched, the manifest that is to be published without them is damaged; or what coordinator__txn_failed was given. */
 int coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
 			   struct err *e) MUST_CHECK;
 /* Out of its shard's list, if no worker was given it. */
@@ -465,18 +468,23 @@ int coordinator__held_release(struct coordinator *c, uint64_t version, const str
 			      struct err *e) MUST_CHECK;
 void coordinator__held_released(struct coordinator *c, uint64_t version,
 				const struct candidate *only); /* after the commit */
-/* A manifest of the store, in *arena, which the caller destroys, also after an error. */
+/* A manifest of the store, in *arena, which the caller destroys, also after an error. ERR_AGAIN: a chunk of it is
+ * damaged, and looked for (heal.c). */
 int coordinator__manifest_read(struct coordinator *c, const struct hash *root, struct arena **arena,
 			       struct proto_manifest *out, struct err *e) MUST_CHECK;
 /* The edits of a manifest that its tombstones leave, ascending, appended as uint64_t. */
 int coordinator__manifest_seqs(struct coordinator *c, const struct hash *root, struct buf *seqs,
 			       struct err *e) MUST_CHECK;
 bool coordinator__seqs_hold(const struct buf *seqs, uint64_t seq); /* ascending */
-/* Those that the newest version serves, appended; none without a version. */
+int coordinator__newest_get(struct coordinator *c, struct store_version *out, struct err *e) MUST_CHECK;
+/* Its manifest cannot be read until the chunk that was set apart comes back. */
+bool coordinator__newest_apart(struct coordinator *c);
+/* Those that the newest version serves, appended; none without a version. ERR_AGAIN: see manifest_read. */
 int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err *e) MUST_CHECK;
 /* `version`, the newest, holds the edits `seqs` (ascending): of those that wait to be served the others are in no
  * version that counts. */
 void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, uint64_t version);
+int coordinator__unserved_look(struct coordinator *c, struct err *e) MUST_CHECK; /* the same, by its manifest */
 
 /* --- served.c */
 int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,

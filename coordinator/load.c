@@ -385,17 +385,17 @@ static int load_layer(struct coordinator *c, struct store_txn *txn, struct err *
 }
 
 /* After a rollback edits that a version held are in none that counts. */
-static int unserved_hold(struct coordinator *c, struct err *e)
+static int unserved_load(struct coordinator *c, struct err *e)
 {
-	struct buf seqs = BUF_INIT;
 	if (c->unserved_count == 0 ||
 	    !(c->publishing.paused || c->publishing.unpublished || c->candidate.sm.state != CANDIDATE_NONE))
 		return 0;
-	int rc = coordinator__newest_seqs(c, &seqs, e);
-	if (rc == 0)
-		coordinator__unserved_hold(c, &seqs, c->version);
-	buf_free(&seqs);
-	return rc;
+	int rc = coordinator__unserved_look(c, e);
+	if (rc != ERR_AGAIN)
+		return rc;
+	err_clear(e);
+	c->unserved_unknown = true;
+	return 0;
 }
 
 static int load_unserved(struct coordinator *c, struct store_txn *txn, struct err *e)
@@ -407,7 +407,7 @@ static int load_unserved(struct coordinator *c, struct store_txn *txn, struct er
 			rc = coordinator__unserved_add(c, edit.seq, edit.version, edit.accepted_ms, e);
 		if (rc == ERR_NOT_FOUND) {
 			err_clear(e);
-			return unserved_hold(c, e);
+			return unserved_load(c, e);
 		}
 		if (rc != 0)
 			return rc;

@@ -27,6 +27,17 @@ static int all_damaged(struct coordinator *c, const struct buf *missing, bool *d
 	return rc;
 }
 
+int coordinator__blob_apart(struct coordinator *c, const struct hash *root, bool *apart, struct err *e)
+{
+	struct buf missing = BUF_INIT;
+	*apart = false;
+	int rc = store_blob_missing(c->store, root, &missing, e);
+	if (rc == 0)
+		rc = all_damaged(c, &missing, apart, e);
+	buf_free(&missing);
+	return rc;
+}
+
 /* A chunk that is damaged is no reason to stand still: workers and nodes may hold it (heal.c). */
 static int root_check(struct coordinator *c, const struct hash *root, const char *what, uint64_t id,
 		      struct tally *tally, struct err *e)

@@ -205,16 +205,6 @@ static int manifest_store(struct coordinator *c, const struct proto_manifest *m,
 	return rc;
 }
 
-static int newest_get(struct coordinator *c, struct store_version *out, struct err *e)
-{
-	struct store_txn *txn = NULL;
-	int rc = store_begin_read(c->store, &txn, e);
-	if (rc == 0)
-		rc = store_version_get(txn, c->version, out, e);
-	store_abort(&txn);
-	return rc;
-}
-
 int coordinator__publish_prepare(struct coordinator *c, const struct store_merge *merged, const char *note,
 				 struct store_version *out, struct err *e)
 {
@@ -251,7 +241,7 @@ static int draft_differs(struct coordinator *c, const struct draft *d, bool *dif
 	*differs = d->manifest.memory_count > 0;
 	if (c->version == 0)
 		return 0;
-	int rc = newest_get(c, &newest, e);
+	int rc = coordinator__newest_get(c, &newest, e);
 	if (rc == 0)
 		rc = coordinator__manifest_read(c, &newest.root, &arena, &live, e);
 	if (rc == 0) {
@@ -311,7 +301,7 @@ static int removal_store(struct coordinator *c, const struct buf *served, const 
 	struct proto_manifest m;
 	struct arena *arena = NULL;
 	struct buf removed = BUF_INIT;
-	int rc = newest_get(c, &newest, e);
+	int rc = coordinator__newest_get(c, &newest, e);
 	if (rc == 0)
 		rc = coordinator__manifest_read(c, &newest.root, &arena, &m, e);
 	if (rc == 0) {

@@ -111,7 +111,9 @@ static void revoke(struct coordinator *c, const struct msg_received *received, c
 	if (c->failure.code != 0)
 		return; /* what was kept is known after the restart */
 	if (rc != 0) {
-		refuse(c, received, rc, "the coordinator could not write it; nothing was changed: try again");
+		char text[ERR_TEXT_BYTES_MAX];
+		snprintf(text, sizeof text, "nothing was changed, try again: %s", e.text);
+		refuse(c, received, rc, text);
 		return;
 	}
 	log_event(LOG_INFO, "COORDINATOR-EDITS-REVOKED", LOGF_U("edits", result.ended_count),

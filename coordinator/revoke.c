@@ -234,6 +234,9 @@ int coordinator__edits_end(struct coordinator *c, const struct ending *ending, s
 	bool published = false;
 	uint64_t before = accepted_total(c);
 	*out = (struct ending_result){ .version = 0 };
+	if (coordinator__gated(c) && !c->publishing.paused && coordinator__newest_apart(c))
+		return err_set(e, ERR_AGAIN,
+			       "the newest version's manifest is damaged: workers and nodes are asked for it");
 	struct store_edit *edits = fault_calloc(ending->count + 1, sizeof *edits);
 	int rc = edits != NULL ? 0 : err_set(e, ERR_NOMEM, "%zu edits: out of memory", ending->count);
 	if (rc == 0)

@@ -110,9 +110,18 @@ static bool any_served(const struct coordinator *c, uint64_t reached)
 	return false;
 }
 
+/* At the start the newest version's manifest could not be read. */
+static bool is_unknown(struct coordinator *c)
+{
+	struct err unused = ERR_INIT;
+	c->unserved_unknown = c->unserved_unknown && coordinator__unserved_look(c, &unused) != 0;
+	return c->unserved_unknown;
+}
+
 void coordinator__served_advance(struct coordinator *c)
 {
-	uint64_t reached = c->unserved_count > 0 && !coordinator__write_held(c) ? watermark(c) : 0;
+	const bool may = c->unserved_count > 0 && !coordinator__write_held(c) && !is_unknown(c);
+	const uint64_t reached = may ? watermark(c) : 0;
 	c->nodes_changed = false;
 	if (reached == 0)
 		return;

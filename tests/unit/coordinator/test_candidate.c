@@ -1,69 +1,5 @@
 /* Versions that wait for a second key's approval. */
-#include "tests/unit/coordinator/revoke_fixture.h"
-
-struct published { /* a PublishReply */
-	int code;
-	uint64_t version;
-	bool already;
-	char text[512];
-};
-
-static struct published say(struct end_peer *end, enum msg_publish_action action, const struct hash *content,
-			    const char *reason)
-{
-	struct msg msg = { .type = MSG_PUBLISH };
-	struct published out = { .code = 0 };
-	msg.u.publish = (struct msg_publish){ .action = action, .version = 1, .reason = { reason, strlen(reason) } };
-	if (content != NULL)
-		msg.u.publish.content = *content;
-	end_send(end, &msg);
-	cluster_run(end->cluster);
-	struct msg_received *reply = end_expect(end, MSG_PUBLISH_REPLY);
-	const struct msg_publish_reply *r = &reply->msg.u.publish_reply;
-	out.code = r->code;
-	out.version = r->version;
-	out.already = r->already;
-	snprintf(out.text, sizeof out.text, "%s", r->text.text);
-	msg_free(&reply);
-	return out;
-}
-
-struct seen { /* a CandidateReply */
-	char state[16], text[1024];
-	uint64_t version;
-	struct hash content;
-	size_t added, removed, edits;
-	uint64_t first_added, first_removed;
-};
-
-static struct seen look(struct cluster *c)
-{
-	struct msg msg = { .type = MSG_CANDIDATE };
-	struct seen out = { .version = 0 };
-	end_send(&c->admin, &msg);
-	cluster_run(c);
-	struct msg_received *reply = end_expect(&c->admin, MSG_CANDIDATE_REPLY);
-	const struct msg_candidate_reply *r = &reply->msg.u.candidate_reply;
-	snprintf(out.state, sizeof out.state, "%s", r->state.text);
-	snprintf(out.text, sizeof out.text, "%s", r->text.text);
-	out.version = r->version;
-	out.content = r->content;
-	out.added = r->added_total;
-	out.removed = r->removed_total;
-	out.edits = r->edit_count;
-	assert_int_equal(r->added_count, r->added_total);
-	assert_int_equal(r->removed_count, r->removed_total);
-	out.first_added = r->added_count > 0 ? r->added[0] : 0;
-	out.first_removed = r->removed_count > 0 ? r->removed[0] : 0;
-	msg_free(&reply);
-	return out;
-}
-
-static struct published approve(struct cluster *c)
-{
-	const struct seen now = look(c);
-	return say(&c->admin, MSG_PUBLISH_APPROVE, &now.content, "");
-}
+#include "tests/unit/coordinator/candidate_fixture.h"
 
 static uint64_t version_of(struct cluster *c, uint64_t seq)
 {
@@ -85,39 +21,6 @@ static bool event_says(struct cluster *c, uint64_t seq, enum store_event_type ty
 		    memmem(event.payload, event.payload_len, text, strlen(text)) != NULL;
 	store_abort(&txn);
 	return says;
-}
-
-/* Two trained facts of `client`, the first at f; none is published. */
-static void held_facts(struct cluster *c, struct fact *f)
-{
-	c->config.approve = true;
-	cluster_start(c);
-	worker_hello(&c->worker, 1);
-	client_facts(c, 1, 2);
-	f->epoch = worker_lease(&c->worker, &f->shard);
-	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 0);
-	struct store_txn *txn = NULL;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &f->edit, &c->e));
-	store_abort(&txn);
-	f->seq = f->edit.seq;
-}
-
-/* The same in v1, which a node serves. */
-static void served_facts(struct cluster *c, struct fact *f)
-{
-	held_facts(c, f);
-	assert_int_equal(approve(c).version, 1);
-	node_hello(&c->node, 1);
-	node_status(&c->node, 1);
-	assert_int_equal(edit_state(c, f->seq), STORE_EDIT_STATE_SERVED);
-}
-
-static uint64_t fact_more(struct cluster *c, const struct fact *f)
-{
-	uint64_t seq = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
-	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 0);
-	return seq;
 }
 
 static void test_a_candidate_waits_and_is_published_as_it_was(void **state)

@@ -1,6 +1,6 @@
 /* Chunks that the disk changed: never served, set apart, fetched anew from who has them, and what nobody has is told.
  */
-#include "tests/lib/coordinator_fixture.h"
+#include "tests/unit/coordinator/rot.h"
 
 #define ROUNDS_MS 25000 /* two rounds and what lies between them */
 
@@ -26,21 +26,6 @@ static void delta_read(struct cluster *c, struct rotten *r)
 	end_clear(&c->worker);
 	end_clear(&c->node);
 	cluster_stop(c);
-}
-
-static void rot(struct cluster *c, const struct buf *needle)
-{
-	char path[TEST_PATH_BYTES];
-	struct buf file = BUF_INIT;
-	size_t found = 0;
-	test_path(path, c->folder, "store/blobs/data.mdb");
-	assert_ok(&c->e, file_read(path, (size_t)1 << 30, &file, &c->e));
-	for (uint8_t *at = file.data;
-	     (at = memmem(at, (size_t)(file.data + file.len - at), needle->data, needle->len)) != NULL; found++)
-		at[needle->len / 2] ^= 4;
-	assert_true(found > 0);
-	assert_ok(&c->e, file_write_atomic(path, file.data, file.len, 0600, &c->e));
-	buf_free(&file);
 }
 
 static void rotten_setup(struct cluster *c, struct rotten *r)

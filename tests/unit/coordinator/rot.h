@@ -1,0 +1,23 @@
+/* rot.h: what a disk does to the blobs of a coordinator that is stopped. */
+#ifndef AMEND_TESTS_UNIT_COORDINATOR_ROT_H
+#define AMEND_TESTS_UNIT_COORDINATOR_ROT_H
+
+#include "tests/lib/coordinator_fixture.h"
+
+/* Flips a bit of every copy of these bytes. */
+static inline void rot(struct cluster *c, const struct buf *needle)
+{
+	char path[TEST_PATH_BYTES];
+	struct buf file = BUF_INIT;
+	size_t found = 0;
+	test_path(path, c->folder, "store/blobs/data.mdb");
+	assert_ok(&c->e, file_read(path, (size_t)1 << 30, &file, &c->e));
+	for (uint8_t *at = file.data;
+	     (at = memmem(at, (size_t)(file.data + file.len - at), needle->data, needle->len)) != NULL; found++)
+		at[needle->len / 2] ^= 4;
+	assert_true(found > 0);
+	assert_ok(&c->e, file_write_atomic(path, file.data, file.len, 0600, &c->e));
+	buf_free(&file);
+}
+
+#endif
