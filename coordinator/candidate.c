@@ -110,6 +110,34 @@ static int lists_fill(struct coordinator *c, struct candidate *candidate, struct
 	return rc == 0 && buf_failed(&candidate->merges) ? err_set(e, ERR_NOMEM, "out of memory") : rc;
 }
 
+int coordinator_candidate_get(struct store_txn *txn, struct store_version *out, struct err *e)
+{
+	struct candidate candidate = { .since_ms = 0 };
+	struct buf bytes = BUF_INIT;
+	int rc = store_meta_get(txn, META_NAME, &bytes, e);
+	if (rc == 0)
+		rc = parse(&bytes, &candidate, e);
+	if (rc == 0 && candidate.sm.state == CANDIDATE_NONE)
+		rc = err_set(e, ERR_NOT_FOUND, "there is no candidate");
+	buf_free(&bytes);
+	*out = candidate.rec;
+	return rc;
+}
+
+/* Memory holds all of it, so that what is not whole is made anew; what may come back is waited for. */
+static int contents_load(struct coordinator *c, struct candidate *candidate, struct err *e)
+{
+	bool apart = false;
+	int rc = lists_fill(c, candidate, e);
+	if (rc == 0)
+		rc = coordinator__version_whole(c, &candidate->rec.root, &apart, e);
+	if (rc != ERR_AGAIN && rc != ERR_NOT_FOUND && rc != ERR_CORRUPT)
+		return rc;
+	err_clear(e);
+	candidate->lost = !apart;
+	return 0;
+}
+
 int coordinator__candidate_load(struct coordinator *c, struct store_txn *txn, struct err *e)
 {
 	struct candidate *candidate = &c->candidate;
@@ -124,15 +152,7 @@ int coordinator__candidate_load(struct coordinator *c, struct store_txn *txn, st
 		rc = 0;
 	}
 	buf_free(&bytes);
-	if (rc != 0 || candidate->sm.state == CANDIDATE_NONE)
-		return rc;
-	rc = lists_fill(c, candidate, e);
-	candidate->unread = rc == ERR_AGAIN || rc == ERR_NOT_FOUND || rc == ERR_CORRUPT;
-	if (candidate->unread) { /* memory holds all of it: no reason to stand still */
-		err_clear(e);
-		rc = 0;
-	}
-	return rc;
+	return rc == 0 && candidate->sm.state != CANDIDATE_NONE ? contents_load(c, candidate, e) : rc;
 }
 
 /* --- What it changes. */
@@ -232,8 +252,8 @@ static const char *outdated(const struct coordinator *c)
 {
 	if (c->candidate.rec.version != c->version + 1)
 		return "another version was published";
-	if (c->candidate.unread)
-		return "its manifest is damaged";
+	if (c->candidate.lost)
+		return "chunks of it are not here any more";
 	const int state = c->candidate.sm.state;
 	if (state == CANDIDATE_REFUSED && c->publishing.unpublished)
 		return "it was refused, and there is something new";
@@ -336,8 +356,14 @@ static int publish_write(struct coordinator *c, const struct publish_cause *caus
 int coordinator__candidate_publish(struct coordinator *c, const struct publish_cause *cause, struct err *e)
 {
 	struct store_version rec = c->candidate.rec;
+	bool apart;
 	rec.published_ms = env_wall_ms(c->env);
-	int rc = publish_write(c, cause, &rec, e);
+	int rc = coordinator__version_whole(c, &rec.root, &apart, e);
+	if (rc != 0) {
+		err_wrap(e, "the candidate cannot be loaded");
+		return rc;
+	}
+	rc = publish_write(c, cause, &rec, e);
 	if (rc != 0) {
 		coordinator__txn_failed(c, e);
 		return rc;

@@ -37,8 +37,8 @@ struct candidate {
 		int64_t sent_ms;                  /* monotonic: the last request */
 		char trouble[STORE_REASON_BYTES]; /* why the last try came to nothing */
 	} check;
-	bool unread; /* its manifest cannot be read at the start: it is dropped */
-	bool look;   /* something that it serves may have ended since it was made */
+	bool lost; /* no node could load it, found at the start: it is dropped */
+	bool look; /* something that it serves may have ended since it was made */
 };
 
 /* --- candidate.c */
@@ -54,7 +54,7 @@ void coordinator__candidate_end(struct coordinator *c, bool published);
 /* What it serves beside the newest version, and what the newest does beside it; appended, ascending. */
 int coordinator__candidate_changes(struct coordinator *c, struct buf *added, struct buf *removed,
 				   struct err *e) MUST_CHECK;
-/* It becomes the next version. */
+/* It becomes the next version. ERR_CORRUPT: no node could load it; nothing has changed. */
 int coordinator__candidate_publish(struct coordinator *c, const struct publish_cause *cause, struct err *e) MUST_CHECK;
 /* It is refused as `refused` says, with an event of `json` (freed), whose first members candidate_json writes. */
 int coordinator__candidate_refuse(struct coordinator *c, const struct candidate *refused, const uint8_t *actor,

@@ -102,11 +102,14 @@ void coordinator_close(struct coordinator *coordinator);
  * has changed; where that cannot be written for now it is later, and the list holds meanwhile. A file that cannot be
  * read changes nothing; 0 without such a file. */
 int coordinator_keys_reload(struct coordinator *coordinator, struct err *e) MUST_CHECK;
+/* What waits to become the next version, or was refused. Any thread. ERR_NOT_FOUND: there is nothing. */
+int coordinator_candidate_get(struct store_txn *txn, struct store_version *out, struct err *e) MUST_CHECK;
 /* Which versions need some chunks that are damaged. Any thread; reads the store alone, which may be open to inspect. */
 struct coordinator_damage {
 	size_t chunk_count;
 	struct buf versions; /* uint64_t, ascending: of those that still have their blobs */
 	bool shards;         /* a shard or a merge does, and so would the next version */
+	bool candidate;      /* what waits to become it does */
 	uint64_t healthy;    /* the newest version that needs none of them; 0: there is none */
 };
 /* `chunks`: struct hash; they are put in order. A version whose manifest cannot be read is among them. */

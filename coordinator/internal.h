@@ -298,6 +298,10 @@ int coordinator__load(struct coordinator *c, struct err *e) MUST_CHECK;
 int coordinator__blobs_check(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
 /* Chunks of it are missing, and all of those are set apart as damaged, or about to be. */
 int coordinator__blob_apart(struct coordinator *c, const struct hash *root, bool *apart, struct err *e) MUST_CHECK;
+/* Whether nodes could load the version of this manifest. ERR_CORRUPT: they could not. *apart: what they would miss is
+ * set apart, and may come back. */
+int coordinator__version_whole(struct coordinator *c, const struct hash *manifest, bool *apart,
+			       struct err *e) MUST_CHECK;
 int coordinator__shard_reload(struct store_txn *txn, struct shard *shard, bool *gone, struct err *e) MUST_CHECK;
 struct shard *coordinator__shard_find(struct coordinator *c, uint64_t id);
 struct shard *coordinator__shard_add(struct coordinator *c, struct err *e); /* a new open one, in memory, touched */

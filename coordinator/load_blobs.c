@@ -38,6 +38,27 @@ int coordinator__blob_apart(struct coordinator *c, const struct hash *root, bool
 	return rc;
 }
 
+int coordinator__version_whole(struct coordinator *c, const struct hash *manifest, bool *apart, struct err *e)
+{
+	struct buf roots = BUF_INIT, missing = BUF_INIT;
+	*apart = false;
+	int rc = coordinator__manifest_roots(c->store, manifest, &roots, e);
+	if (rc == 0 && buf_failed(&roots))
+		rc = err_set(e, ERR_NOMEM, "out of memory");
+	const struct hash *root = (const void *)roots.data;
+	for (size_t i = 0; rc == 0 && i < roots.len / sizeof *root; i++)
+		rc = store_blob_missing(c->store, &root[i], &missing, e);
+	if (rc == 0)
+		rc = all_damaged(c, &missing, apart, e);
+	if (rc == 0 && missing.len > 0)
+		rc = err_set(e, ERR_CORRUPT, "%zu chunk%s missing of its memories%s", missing.len / HASH_BYTES,
+			     missing.len == HASH_BYTES ? " is" : "s are",
+			     *apart ? ": damaged, and asked for from workers and nodes" : "");
+	buf_free(&roots);
+	buf_free(&missing);
+	return rc;
+}
+
 /* A chunk that is damaged is no reason to stand still: workers and nodes may hold it (heal.c). */
 static int root_check(struct coordinator *c, const struct hash *root, const char *what, uint64_t id,
 		      struct tally *tally, struct err *e)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define RANGES_MAX 8 /* of versions, that a text names */
+#define CANDIDATE  UINT64_MAX
 
 int coordinator__manifest_roots(struct store *store, const struct hash *root, struct buf *roots, struct err *e)
 {
@@ -37,7 +38,7 @@ int coordinator__manifest_roots(struct store *store, const struct hash *root, st
 
 struct named_root {
 	struct hash root;
-	uint64_t version; /* 0: a shard or a merge names it */
+	uint64_t version; /* 0: a shard or a merge names it; or CANDIDATE */
 };
 
 struct search {
@@ -69,6 +70,8 @@ static void needs(struct search *s, uint64_t version)
 {
 	if (version == 0)
 		s->out->shards = true;
+	else if (version == CANDIDATE)
+		s->out->candidate = true;
 	else
 		buf_append(&s->out->versions, &version, sizeof version);
 }
@@ -83,22 +86,10 @@ static void name_all(struct search *s, const struct buf *roots, uint64_t version
 }
 
 /* A manifest that cannot be read is one of a version that needs what is damaged. */
-static int version_add(struct search *s, uint64_t version, struct err *e)
+static int manifest_add(struct search *s, const struct hash *root, uint64_t version, struct err *e)
 {
-	struct store_txn *txn = NULL;
-	struct store_version rec;
 	struct buf roots = BUF_INIT;
-	bool kept = false;
-	int rc = store_begin_read(s->store, &txn, e);
-	if (rc == 0)
-		rc = store_version_kept(txn, version, &kept, e);
-	if (rc == 0 && kept)
-		rc = store_version_get(txn, version, &rec, e);
-	store_abort(&txn);
-	if (rc != 0 || !kept)
-		return rc;
-	buf_append(&s->kept, &version, sizeof version);
-	rc = coordinator__manifest_roots(s->store, &rec.root, &roots, e);
+	int rc = coordinator__manifest_roots(s->store, root, &roots, e);
 	if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT) {
 		err_clear(e);
 		needs(s, version);
@@ -110,20 +101,47 @@ static int version_add(struct search *s, uint64_t version, struct err *e)
 	return rc;
 }
 
+static int version_add(struct search *s, uint64_t version, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	bool kept = false;
+	int rc = store_begin_read(s->store, &txn, e);
+	if (rc == 0)
+		rc = store_version_kept(txn, version, &kept, e);
+	if (rc == 0 && kept)
+		rc = store_version_get(txn, version, &rec, e);
+	store_abort(&txn);
+	if (rc != 0 || !kept)
+		return rc;
+	buf_append(&s->kept, &version, sizeof version);
+	return manifest_add(s, &rec.root, version, e);
+}
+
 static int ledger_add(struct search *s, uint64_t *last, struct err *e)
 {
 	struct store_txn *txn = NULL;
+	struct store_version candidate;
 	struct buf roots = BUF_INIT;
+	bool waits = false;
 	int rc = store_begin_read(s->store, &txn, e);
 	if (rc == 0)
 		rc = store_version_last(txn, last, e);
 	if (rc == 0)
 		rc = store_ledger_roots(txn, &roots, e);
+	if (rc == 0) {
+		rc = coordinator_candidate_get(txn, &candidate, e);
+		waits = rc == 0;
+	}
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
 	store_abort(&txn);
 	if (rc == 0)
 		name_all(s, &roots, 0);
 	buf_free(&roots);
-	return rc;
+	return rc == 0 && waits ? manifest_add(s, &candidate.root, CANDIDATE, e) : rc;
 }
 
 static int root_look(const struct search *s, const struct hash *root, bool *damaged, struct err *e)
@@ -246,17 +264,24 @@ void coordinator_damage_text(const struct coordinator_damage *damage, struct buf
 		versions_text(&damage->versions, out);
 	if (damage->shards)
 		buf_printf(out, "%sa shard or a merge", version_count > 0 ? ", and " : "");
-	if (version_count == 0 && !damage->shards) {
+	if (damage->candidate)
+		buf_printf(out, "%sthe candidate for the next version",
+			   version_count > 0 || damage->shards ? ", and " : "");
+	if (version_count == 0 && !damage->shards && !damage->candidate) {
 		buf_puts(out, "nothing needs what is damaged: `amend store gc` forgets it");
 		return;
 	}
-	buf_printf(out, " need%s what is damaged", version_count == 1 && !damage->shards ? "s" : "");
+	const bool one = !damage->shards && version_count + damage->candidate == 1;
+	buf_printf(out, " need%s what is damaged", one ? "s" : "");
 }
 
 void coordinator_damage_advice(const struct coordinator_damage *damage, struct buf *out)
 {
-	if (damage->versions.len == 0 && !damage->shards)
+	if (damage->versions.len == 0 && !damage->shards) {
+		if (damage->candidate)
+			buf_puts(out, ": reject it (`amend version reject`), the next is made of what is whole");
 		return;
+	}
 	buf_puts(out, ": restore a backup (`amend store restore`)");
 	if (damage->healthy != 0 && damage->versions.len > 0)
 		buf_printf(out, ", or go back to a version that is whole (`amend version rollback v%" PRIu64 "`)",

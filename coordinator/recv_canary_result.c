@@ -159,8 +159,11 @@ static void judge(struct coordinator *c, const struct msg_received *received)
 	} else {
 		rc = pass(c, &next, &e);
 	}
-	if (rc != 0)
+	if (rc != 0) {
+		coordinator__copy_text(c->candidate.check.trouble, sizeof c->candidate.check.trouble,
+				       coordinator__text(e.text));
 		log_event(LOG_WARN, "COORDINATOR-CANARIES-UNKEPT", LOGF_S("reason", e.text));
+	}
 }
 
 static bool is_possible(const struct msg_canary_result *result)

@@ -45,20 +45,13 @@ static int count_back(struct store_txn *txn, struct rollback *roll, struct err *
  * the place of what they have. */
 static int memories_check(struct coordinator *c, const struct store_version *version, struct err *e)
 {
-	struct buf roots = BUF_INIT, missing = BUF_INIT;
-	int rc = coordinator__manifest_roots(c->store, &version->root, &roots, e);
-	if (rc == 0 && buf_failed(&roots))
-		rc = err_set(e, ERR_NOMEM, "out of memory");
-	const struct hash *root = (const void *)roots.data;
-	for (size_t i = 0; rc == 0 && i < roots.len / sizeof *root; i++)
-		rc = store_blob_missing(c->store, &root[i], &missing, e);
-	if (rc == 0 && missing.len > 0)
-		rc = err_set(e, ERR_CORRUPT,
-			     "version %" PRIu64 " cannot be loaded: %zu chunk%s of its memories missing; "
-			     "look with `amend store verify`, or choose another version",
-			     version->version, missing.len / HASH_BYTES, missing.len == HASH_BYTES ? " is" : "s are");
-	buf_free(&roots);
-	buf_free(&missing);
+	bool apart;
+	int rc = coordinator__version_whole(c, &version->root, &apart, e);
+	if (rc != 0)
+		err_wrap(e,
+			 "version %" PRIu64
+			 " cannot be loaded; look with `amend store verify`, or choose another version",
+			 version->version);
 	return rc;
 }
 

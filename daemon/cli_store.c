@@ -81,6 +81,21 @@ static int manifest_roots(struct store *store, struct store_txn *txn, const stru
 	return rc;
 }
 
+static int candidate_roots(struct store *store, struct store_txn *txn, struct buf *named, struct err *e)
+{
+	struct store_version candidate;
+	int rc = coordinator_candidate_get(txn, &candidate, e);
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		return 0;
+	}
+	if (rc == 0)
+		rc = manifest_roots(store, txn, &candidate, named, e);
+	if (rc != 0)
+		err_wrap(e, "the candidate");
+	return rc;
+}
+
 static int versions_roots(struct store *store, struct store_txn *txn, struct buf *named, struct err *e)
 {
 	struct store_version version;
@@ -100,10 +115,10 @@ static int versions_roots(struct store *store, struct store_txn *txn, struct buf
 			rc = manifest_roots(store, txn, &version, named, e);
 	}
 	buf_free(&roots);
-	return rc;
+	return rc == 0 ? candidate_roots(store, txn, named, e) : rc;
 }
 
-static int root_whole(struct store *store, const struct named_root *named, struct err *e)
+static int root_whole(struct store *store, const struct named_root *named, uint64_t last, struct err *e)
 {
 	struct buf missing = BUF_INIT;
 	char root[HASH_HEX_BYTES], chunk[HASH_HEX_BYTES], owner[48] = "a shard or a merge";
@@ -114,7 +129,8 @@ static int root_whole(struct store *store, const struct named_root *named, struc
 		hash_hex(&named->root, root);
 		hash_hex(&first, chunk);
 		if (named->version != 0)
-			snprintf(owner, sizeof owner, "version %" PRIu64, named->version);
+			snprintf(owner, sizeof owner, "%sversion %" PRIu64,
+				 named->version > last ? "the candidate for " : "", named->version);
 		rc = err_set(
 			e, ERR_CORRUPT,
 			"%s: %zu chunk%s of blob %s missing or damaged, first %s: restore the folder from a backup",
@@ -136,7 +152,7 @@ static int versions_verify(struct store *store, struct store_txn *txn, struct ve
 		if (i > 0 && hash_equal(&list[i].root, &list[i - 1].root))
 			continue;
 		v->blob_count++;
-		rc = root_whole(store, &list[i], e);
+		rc = root_whole(store, &list[i], v->ledger.version_count, e);
 	}
 	buf_free(&named);
 	return rc;
@@ -163,7 +179,7 @@ static int damage_verify(struct store *store, struct verified *v, struct err *e)
 		rc = coordinator_damage_find(store, &chunks, &damage, e);
 	if (rc == 0 && chunks.len > 0) {
 		coordinator_damage_text(&damage, &text);
-		if (damage.versions.len > 0 || damage.shards)
+		if (damage.versions.len > 0 || damage.shards || damage.candidate)
 			buf_puts(&text, ": start the coordinator, it fetches that from workers and nodes which have "
 					"it; if none has");
 		coordinator_damage_advice(&damage, &text);

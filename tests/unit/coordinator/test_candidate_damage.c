@@ -168,6 +168,119 @@ static void test_a_pause_outlasts_a_damaged_manifest(void **state)
 	assert_int_equal(say(&c->admin, MSG_PUBLISH_RESUME, NULL, "").version, 4);
 }
 
+/* --- What its manifest names */
+
+/* The candidate's delta, which its shard has left behind. */
+static uint64_t left_behind(struct cluster *c, struct fact *f, struct hash *delta)
+{
+	served_facts(c, f);
+	const uint64_t seq = fact_more(c, f);
+	*delta = shard_of(c, f->shard).delta_root;
+	const uint64_t later = client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"o\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 0);
+	assert_int_equal(edit_state(c, later), STORE_EDIT_STATE_TRAINED);
+	return seq;
+}
+
+static void damage_text(struct cluster *c, const struct hash *hash, char out[512])
+{
+	struct buf chunks = BUF_INIT, text = BUF_INIT;
+	struct coordinator_damage damage;
+	buf_append(&chunks, hash->bytes, HASH_BYTES);
+	assert_ok(&c->e, coordinator_damage_find(c->store, &chunks, &damage, &c->e));
+	coordinator_damage_text(&damage, &text);
+	coordinator_damage_advice(&damage, &text);
+	snprintf(out, 512, "%s", buf_cstr(&text));
+	coordinator_damage_fini(&damage);
+	buf_free(&chunks);
+	buf_free(&text);
+}
+
+static void test_a_candidate_is_published_when_nodes_can_load_it(void **state)
+{
+	struct cluster *c = *state;
+	struct manifest delta;
+	struct hash root;
+	struct fact f;
+	char text[512];
+	(void)left_behind(c, &f, &root);
+	const struct seen s = look(c);
+	blob_read(c, &root, &delta);
+	stop(c);
+	rot(c, &delta.bytes);
+	cluster_start(c);
+	struct msg need = { .type = MSG_NEED, .u.hashes = { &delta.hash, 1 } };
+	end_send(&c->node, &need);
+	cluster_run(c);
+	cluster_restart(c);
+	struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "");
+	assert_int_equal(p.code, ERR_CORRUPT);
+	assert_non_null(strstr(p.text, "the candidate cannot be loaded: 1 chunk is missing of its memories: damaged"));
+	assert_int_equal(newest(c), 1);
+	assert_string_equal(look(c).state, "waiting");
+	damage_text(c, &delta.hash, text);
+	assert_string_equal(text,
+			    "1 damaged chunk: the candidate for the next version needs what is damaged: reject it "
+			    "(`amend version reject`), the next is made of what is whole");
+	bring(c, &delta);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "").version, 2);
+}
+
+/* All but the blob `lost`, as a disk that an older copy was put back on. */
+static void lose(struct cluster *c, const struct hash *lost, const struct hash *candidate)
+{
+	struct store_collect *collect = NULL;
+	struct store_collect_tally tally = { .more = true };
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	struct buf roots = BUF_INIT;
+	cluster_advance(c, 2 * STORE_GRACE_MS);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_ledger_roots(txn, &roots, &c->e));
+	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
+	store_abort(&txn);
+	buf_append(&roots, rec.root.bytes, HASH_BYTES);
+	buf_append(&roots, candidate->bytes, HASH_BYTES);
+	assert_ok(&c->e, store_collect_new(c->store, &collect, &c->e));
+	while (tally.more) {
+		assert_ok(&c->e, store_collect_keep(collect, (const void *)roots.data, roots.len / HASH_BYTES, &c->e));
+		assert_ok(&c->e, store_collect_slice(collect, 1000, &tally, &c->e));
+	}
+	store_collect_destroy(&collect);
+	buf_clear(&roots);
+	assert_ok(&c->e, store_blob_missing(c->store, lost, &roots, &c->e));
+	assert_true(roots.len > 0);
+	buf_free(&roots);
+}
+
+static void test_a_candidate_that_has_lost_a_memory_is_made_anew(void **state)
+{
+	struct cluster *c = *state;
+	struct store_version candidate;
+	struct store_txn *txn = NULL;
+	struct hash root;
+	struct fact f;
+	const uint64_t seq = left_behind(c, &f, &root);
+	const struct seen s = look(c);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, coordinator_candidate_get(txn, &candidate, &c->e));
+	store_abort(&txn);
+	assert_true(hash_equal(&candidate.content, &s.content));
+	lose(c, &root, &candidate.root);
+	struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "");
+	assert_int_equal(p.code, ERR_CORRUPT);
+	assert_non_null(strstr(p.text, "the candidate cannot be loaded"));
+	end_clear(&c->worker);
+	cluster_restart(c);
+	cluster_run(c);
+	const struct seen next = look(c);
+	assert_string_equal(next.state, "waiting");
+	assert_false(hash_equal(&next.content, &s.content));
+	assert_int_equal(next.added, 2);
+	assert_int_equal(approve(c).version, 2);
+	assert_int_equal(edit_of(c, seq).version, 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
 int main(void)
 {
@@ -176,6 +289,8 @@ int main(void)
 		TEST(test_what_expires_is_taken_back_when_the_manifest_is_whole),
 		TEST(test_a_candidate_with_a_damaged_manifest_is_made_anew),
 		TEST(test_a_pause_outlasts_a_damaged_manifest),
+		TEST(test_a_candidate_is_published_when_nodes_can_load_it),
+		TEST(test_a_candidate_that_has_lost_a_memory_is_made_anew),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

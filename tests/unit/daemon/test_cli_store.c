@@ -255,6 +255,35 @@ static void damaged_and_lost_chunks_are_named(void **state)
 	cli_expect_err(c->w, root);
 }
 
+/* What waits for approval is looked at like a version. */
+static void a_candidate_is_verified_too(void **state)
+{
+	struct closed *c = *state;
+	struct cluster *cluster = c->w->cluster;
+	struct store_version candidate;
+	struct buf manifest = BUF_INIT;
+	uint64_t shard, epoch;
+	cluster->config.approve = true;
+	end_clear(&cluster->worker);
+	cluster_start(cluster);
+	worker_hello(&cluster->worker, 9);
+	client_facts(cluster, 7, 1);
+	epoch = worker_lease(&cluster->worker, &shard);
+	assert_int_equal(worker_turn(&cluster->worker, shard, epoch), 0);
+	cluster_stop(cluster);
+	EXPECT(c->w, CLI_OK, "store", "verify", c->store.folder);
+	opened(c);
+	OK(&c->store, coordinator_candidate_get(c->store.txn, &candidate, &c->store.e));
+	OK(&c->store, store_blob_get(c->store.store, &candidate.root, 1 << 20, &manifest, &c->store.e));
+	shut(c);
+	assert_true(fixture_tamper(&c->store, "blobs", manifest.data, manifest.len, manifest.len / 2) > 0);
+	EXPECT(c->w, CLI_VERIFY, "store", "verify", c->store.folder);
+	cli_expect_err(c->w, "the candidate: version 2: ");
+	cli_expect_err(c->w, "1 damaged chunk: the candidate for the next version needs what is damaged: start the "
+			     "coordinator");
+	buf_free(&manifest);
+}
+
 /* As version 2: the manifest of version 1, or another that says it were. */
 static void version_again(struct closed *c, bool other)
 {
@@ -432,6 +461,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(swapped_events_are_named, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_file_that_was_cut_is_refused, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(damaged_and_lost_chunks_are_named, closed_setup, closed_teardown),
+		cmocka_unit_test_setup_teardown(a_candidate_is_verified_too, closed_setup, closed_teardown),
 		cmocka_unit_test_setup_teardown(a_version_that_was_rolled_back_to_passes, closed_setup,
 						closed_teardown),
 		cmocka_unit_test_setup_teardown(a_manifest_of_another_version_is_named, closed_setup, closed_teardown),
