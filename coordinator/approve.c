@@ -25,6 +25,10 @@ static int candidate_check(struct coordinator *c, const struct hash *content, st
 			       "it was refused (%s): the next candidate is made when an edit is trained or taken "
 			       "back, or by `amend version resume`",
 			       candidate->reason);
+	const char *why = coordinator__candidate_outdated(c);
+	if (why != NULL || coordinator__write_held(c)) /* it could not be dropped, or not made anew */
+		return err_set(e, ERR_AGAIN, "%s: try again",
+			       why != NULL ? why : "the coordinator could not write a moment ago");
 	return 0;
 }
 

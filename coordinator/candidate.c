@@ -248,7 +248,7 @@ static bool serves_ended(const struct coordinator *c)
 }
 
 /* Its manifest names the version before it. */
-static const char *outdated(const struct coordinator *c)
+const char *coordinator__candidate_outdated(const struct coordinator *c)
 {
 	if (c->candidate.rec.version != c->version + 1)
 		return "another version was published";
@@ -439,7 +439,7 @@ static int advance(struct coordinator *c, struct err *e)
 	const bool held = candidate->sm.state != CANDIDATE_NONE;
 	if (!coordinator__gated(c))
 		return held ? let_through(c, e) : 0; /* the rest: coordinator__unpublished_advance */
-	const char *why = held && candidate->look ? outdated(c) : NULL;
+	const char *why = held && candidate->look ? coordinator__candidate_outdated(c) : NULL;
 	candidate->look = false;
 	if (why != NULL) {
 		int rc = drop(c, why, e);

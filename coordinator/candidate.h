@@ -47,6 +47,8 @@ int coordinator__candidate_load(struct coordinator *c, struct store_txn *txn, st
 void coordinator__candidate_free(struct candidate *candidate);
 /* Makes one when there is something to publish, and drops one that is out of date. */
 void coordinator__candidate_advance(struct coordinator *c);
+/* Why the one that is there has to be made anew; NULL: it has not. Also where it could not be dropped yet. */
+const char *coordinator__candidate_outdated(const struct coordinator *c);
 int coordinator__candidate_put(struct coordinator *c, const struct candidate *candidate,
 			       struct err *e) MUST_CHECK; /* in c->txn; NULL: there is none */
 /* After a commit that has put NULL. What it held waits for the next one, unless it was published. */

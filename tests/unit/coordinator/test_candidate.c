@@ -321,6 +321,73 @@ static void test_a_metric_tells_how_long_it_has_waited(void **state)
 	assert_true(metrics_say(c, "amend_candidate_waiting_seconds 0\n"));
 }
 
+/* A revocation that has no memory left at the n-th allocation. Whether it was kept and the candidate `s`, which is out
+ * of date by it, could not be dropped. */
+static bool revoked_beside(struct cluster *c, uint64_t seq, int64_t n, const struct seen *s, bool *done)
+{
+	struct store_edit edit;
+	edit_get(c, seq, &edit);
+	struct msg msg = { .type = MSG_REVOKE };
+	msg.u.revoke = (struct msg_revoke){ .id = { edit.id, strlen(edit.id) }, .reason = { "wrong", 5 } };
+	end_send(&c->client, &msg);
+	fault_set(n, 1);
+	cluster_receive(c);
+	fault_set(-1, 0);
+	assert_false(coordinator_failed(c->coordinator, NULL));
+	end_clear(&c->client);
+	*done = edit_state(c, seq) == STORE_EDIT_STATE_REVOKED;
+	const struct hash content = look(c).content;
+	return *done && hash_equal(&content, &s->content);
+}
+
+/* Nothing is published of a candidate that a revocation has made old, while writes are held back. */
+static void approve_late(struct cluster *c, bool served)
+{
+	struct seen s;
+	bool done, beside = false;
+	uint64_t epoch, shard;
+	c->config.approve = true;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 60);
+	epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
+	const uint64_t first = edit_from(c, 1).seq;
+	uint64_t seq = first;
+	if (served) {
+		assert_int_equal(approve(c).version, 1);
+		client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+		assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
+	}
+	for (int64_t n = 0; n < 400 && !beside && seq < first + 60; n++) {
+		s = look(c);
+		beside = revoked_beside(c, seq, n, &s, &done);
+		seq += done;
+		if (!beside)
+			cluster_advance(c, 2000);
+	}
+	assert_true(beside);
+	const uint64_t version = newest(c);
+	const struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "");
+	assert_int_equal(p.code, ERR_AGAIN);
+	assert_non_null(strstr(p.text, served ? "another version was published" : "an edit that it serves has ended"));
+	assert_int_equal(newest(c), version);
+	assert_false(coordinator_failed(c->coordinator, NULL));
+	cluster_advance(c, 2000);
+	assert_int_equal(approve(c).version, version + 1);
+	assert_true(removed_in(c, version + 1, seq - 1));
+}
+
+static void test_an_approval_waits_while_writes_are_held(void **state)
+{
+	approve_late(*state, true);
+}
+
+static void test_an_approval_publishes_nothing_that_was_revoked_meanwhile(void **state)
+{
+	approve_late(*state, false);
+}
+
 static void test_only_administrators_judge(void **state)
 {
 	struct cluster *c = *state;
@@ -419,6 +486,8 @@ int main(void)
 		TEST(test_without_the_gate_what_it_held_is_published),
 		TEST(test_what_it_holds_is_not_collected),
 		TEST(test_a_metric_tells_how_long_it_has_waited),
+		TEST(test_an_approval_waits_while_writes_are_held),
+		TEST(test_an_approval_publishes_nothing_that_was_revoked_meanwhile),
 		TEST(test_only_administrators_judge),
 		TEST(test_a_crash_before_the_candidate_is_kept),
 		TEST(test_a_crash_after_the_candidate_was_kept),
