@@ -112,7 +112,7 @@ static int expire(struct coordinator *c, size_t n, int64_t now, struct err *e)
 
 /* --- Beginning. */
 
-static int begin_event(struct coordinator *c, uint64_t seq, struct err *e)
+int coordinator__due_event(struct coordinator *c, uint64_t seq, uint64_t *event, struct err *e)
 {
 	struct buf json = BUF_INIT;
 	struct json_w w;
@@ -120,7 +120,7 @@ static int begin_event(struct coordinator *c, uint64_t seq, struct err *e)
 	json_w_open(&w, '{');
 	json_w_member_uint(&w, "seq", seq);
 	json_w_close(&w);
-	return coordinator__event(c, STORE_EVENT_EDIT_DUE, NULL, &json, NULL, e);
+	return coordinator__event(c, STORE_EVENT_EDIT_DUE, NULL, &json, event, e);
 }
 
 /* What it contradicts today. `refused`: it was submitted to be rejected then, or to be kept where nothing can be. */
@@ -138,7 +138,7 @@ static int begin_write(struct coordinator *c, struct store_edit *edit, const str
 {
 	struct buf earlier = BUF_INIT;
 	bool refused = false;
-	int rc = begin_event(c, edit->seq, e);
+	int rc = coordinator__due_event(c, edit->seq, NULL, e);
 	if (rc == 0)
 		rc = meets(c, edit, record, keys, &earlier, &refused, e);
 	if (rc == 0 && refused) {

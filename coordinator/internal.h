@@ -90,7 +90,7 @@ struct lease {
 
 struct shard {
 	struct store_shard rec;
-	uint8_t *states;         /* of the edits rec.seqs */
+	uint8_t *states;         /* of the edits rec.seqs (coordinator__withdrawn_state) */
 	uint64_t *groups;        /* their all-or-nothing groups (store_edit.group) */
 	size_t cap;              /* places in rec.seqs, states and groups */
 	size_t placed_from;      /* edits from here on are new in this transaction; SIZE_MAX: none */
@@ -400,7 +400,7 @@ int coordinator__replays_send(struct coordinator *c, struct shard *shard);
 
 /* --- revoke.c: edits are taken back, by people or by time. */
 struct ending {
-	const uint64_t *seqs; /* those that are not live or scheduled any more are passed over */
+	const uint64_t *seqs; /* those that cannot end any more (edit_can_end) are passed over */
 	size_t count;
 	int state;            /* revoked or expired */
 	const uint8_t *actor; /* NULL: this coordinator */
@@ -417,6 +417,14 @@ struct ending_result {
  * touched, the manifest that is to be published without them is damaged; or what coordinator__txn_failed was given. */
 int coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
 			   struct err *e) MUST_CHECK;
+/* Live or scheduled; or superseded, and answered all the same until a version or a candidate without it takes the place
+ * of the one that serves it. Such a one stays superseded in the ledger, and memory's state of it becomes the other.
+ * `served`: empty at first; filled when it is needed. */
+int coordinator__edit_can_end(struct coordinator *c, const struct store_edit *edit, struct buf *served, bool *can,
+			      struct err *e) MUST_CHECK;
+/* What memory has as the state of an edit: its own, or revoked or expired where that came after its successor. */
+int coordinator__withdrawn_state(struct store_txn *txn, const struct store_edit *edit, uint8_t *state,
+				 struct err *e) MUST_CHECK;
 /* Out of its shard's list, if no worker was given it. */
 void coordinator__leave_shard(struct coordinator *c, const struct store_edit *edit);
 
@@ -424,6 +432,8 @@ void coordinator__leave_shard(struct coordinator *c, const struct store_edit *ed
 /* Remembers when the edit begins or ends, if it does. */
 int coordinator__due_add(struct coordinator *c, const struct store_edit *edit, struct err *e) MUST_CHECK;
 void coordinator__due_advance(struct coordinator *c);
+int coordinator__due_event(struct coordinator *c, uint64_t seq, uint64_t *event,
+			   struct err *e) MUST_CHECK; /* in c->txn */
 
 /* --- publish.c */
 /* Builds the manifest of what is in memory (with `merged`, which may be NULL) and stores its blob. While publishing is

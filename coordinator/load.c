@@ -131,6 +131,13 @@ void coordinator__shard_drop(struct coordinator *c, size_t index)
 	c->shard_count--;
 }
 
+/* What is superseded may be served still, and be so until its time is over. */
+static bool can_be_due(const struct shard *shard, size_t place, int state)
+{
+	return coordinator__edit_live(state) ||
+	       (state == STORE_EDIT_STATE_SUPERSEDED && place < shard->rec.trained_count);
+}
+
 /* `c`: NULL when only the shard is read back. */
 static int load_states(struct coordinator *c, struct store_txn *txn, struct shard *shard, struct err *e)
 {
@@ -141,10 +148,11 @@ static int load_states(struct coordinator *c, struct store_txn *txn, struct shar
 			err_wrap(e, "shard %" PRIu64, shard->rec.id);
 			return rc;
 		}
-		rc = c != NULL && coordinator__edit_live(edit.state) ? coordinator__due_add(c, &edit, e) : 0;
+		rc = c != NULL && can_be_due(shard, i, edit.state) ? coordinator__due_add(c, &edit, e) : 0;
+		if (rc == 0)
+			rc = coordinator__withdrawn_state(txn, &edit, &shard->states[i], e);
 		if (rc != 0)
 			return rc;
-		shard->states[i] = (uint8_t)edit.state;
 		shard->groups[i] = edit.group;
 	}
 	return 0;

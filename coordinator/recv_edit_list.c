@@ -154,9 +154,10 @@ static int step_ended(struct store_txn *txn, const struct store_edit *rec, struc
 	int rc = step_event(txn, rec->ended_event, sm_state_name(&store_edit_states, rec->state), page, &text, e);
 	if (rc == 0 && rec->superseded_by != 0)
 		rc = id_of(txn, rec->superseded_by, id, e);
+	const char *then = id[0] != 0 ? strstr(rec->reason, ", then ") : NULL; /* revoke.c: withdraw */
 	if (rc == 0)
-		snprintf(text, sizeof page->texts[0], "%s%s", id[0] != 0 ? "by edit " : "",
-			 id[0] != 0 ? id : rec->reason);
+		snprintf(text, sizeof page->texts[0], "%s%s%s", id[0] != 0 ? "by edit " : "",
+			 id[0] != 0 ? id : rec->reason, then != NULL ? then : "");
 	return rc;
 }
 

@@ -41,37 +41,49 @@ static int find_one(struct coordinator *c, struct store_txn *txn, const struct m
 {
 	char id[STORE_ID_BYTES];
 	struct store_edit edit;
-	(void)c;
+	struct buf served = BUF_INIT;
+	bool can = false;
+	uint8_t state;
 	coordinator__copy_text(id, sizeof id, ask->id);
 	int rc = ask->id.len < sizeof id ? store_edit_find(txn, id, &edit, e) : ERR_NOT_FOUND;
 	if (rc == ERR_NOT_FOUND)
 		return err_set(e, rc, "no edit has the id %s", id);
-	if (rc != 0)
-		return rc;
-	out->already = edit.state == STORE_EDIT_STATE_REVOKED;
-	if (out->already)
-		return 0;
-	if (!coordinator__edit_live(edit.state) && edit.state != STORE_EDIT_STATE_SCHEDULED)
-		return not_live(txn, &edit, e);
-	buf_append(&out->seqs, &edit.seq, sizeof edit.seq);
-	return 0;
+	if (rc == 0)
+		rc = coordinator__withdrawn_state(txn, &edit, &state, e);
+	out->already = rc == 0 && state == STORE_EDIT_STATE_REVOKED;
+	if (rc == 0 && !out->already)
+		rc = coordinator__edit_can_end(c, &edit, &served, &can, e);
+	buf_free(&served);
+	if (rc == 0 && !out->already && !can)
+		rc = not_live(txn, &edit, e);
+	if (can)
+		buf_append(&out->seqs, &edit.seq, sizeof edit.seq);
+	return rc;
 }
 
-static int find_group(struct store_txn *txn, const struct msg_revoke *ask, struct asked *out, struct err *e)
+static int find_group(struct coordinator *c, struct store_txn *txn, const struct msg_revoke *ask, struct asked *out,
+		      struct err *e)
 {
-	struct buf all = BUF_INIT;
+	struct buf all = BUF_INIT, served = BUF_INIT;
 	bool revoked = false;
 	int rc = store_group_list(txn, ask->group.text, ask->group.len, &all, e);
 	const uint64_t *seqs = (const void *)all.data;
 	size_t count = all.len / sizeof *seqs;
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		struct store_edit edit;
+		bool can = false;
+		uint8_t state = 0;
 		rc = store_edit_get(txn, seqs[i], &edit, e);
-		if (rc == 0 && (coordinator__edit_live(edit.state) || edit.state == STORE_EDIT_STATE_SCHEDULED))
+		if (rc == 0)
+			rc = coordinator__withdrawn_state(txn, &edit, &state, e);
+		if (rc == 0)
+			rc = coordinator__edit_can_end(c, &edit, &served, &can, e);
+		if (can)
 			buf_append(&out->seqs, &edit.seq, sizeof edit.seq);
-		revoked = revoked || (rc == 0 && edit.state == STORE_EDIT_STATE_REVOKED);
+		revoked = revoked || (rc == 0 && state == STORE_EDIT_STATE_REVOKED);
 	}
 	buf_free(&all);
+	buf_free(&served);
 	out->already = rc == 0 && out->seqs.len == 0 && revoked;
 	if (rc == 0 && count == 0)
 		rc = err_set(e, ERR_NOT_FOUND, "no edit is of the group %s", ask->group.text);
@@ -90,7 +102,7 @@ static int find(struct coordinator *c, const struct msg_revoke *ask, struct aske
 		return err_set(e, ERR_INVALID, "a revocation needs a reason: it is kept in the ledger");
 	int rc = store_begin_read(c->store, &txn, e);
 	if (rc == 0)
-		rc = ask->group.len > 0 ? find_group(txn, ask, out, e) : find_one(c, txn, ask, out, e);
+		rc = ask->group.len > 0 ? find_group(c, txn, ask, out, e) : find_one(c, txn, ask, out, e);
 	store_abort(&txn);
 	return rc == 0 && buf_failed(&out->seqs) ? err_set(e, ERR_NOMEM, "out of memory") : rc;
 }

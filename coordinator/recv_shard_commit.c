@@ -190,7 +190,7 @@ static int move_edit(struct coordinator *c, const struct msg_shard_commit *commi
 {
 	struct store_edit edit;
 	int rc = store_edit_get(c->txn, shard->rec.seqs[i], &edit, e);
-	if (rc != 0 || edit.state == shard->states[i])
+	if (rc != 0 || edit.state == shard->states[i] || sm_is_final(&store_edit_states, edit.state))
 		return rc;
 	const struct msg_edit_result *result = result_of(commit, edit.seq);
 	if (result != NULL)

@@ -14,9 +14,41 @@ void coordinator__leave_shard(struct coordinator *c, const struct store_edit *ed
 		coordinator__shard_remove(shard, place);
 }
 
-static bool can_end(const struct store_edit *edit)
+/* Of a superseded edit, which stays one: whether it was taken back before, as memory's state of it says. */
+static bool is_withdrawn(const struct coordinator *c, const struct store_edit *edit)
 {
-	return coordinator__edit_live(edit->state) || edit->state == STORE_EDIT_STATE_SCHEDULED;
+	const struct shard *shard = edit->shard != 0 ? coordinator__shard_find((struct coordinator *)c, edit->shard)
+						     : NULL;
+	size_t place = shard != NULL ? coordinator__shard_place(shard, edit->seq) : SIZE_MAX;
+	return place != SIZE_MAX && shard->states[place] != STORE_EDIT_STATE_SUPERSEDED;
+}
+
+int coordinator__edit_can_end(struct coordinator *c, const struct store_edit *edit, struct buf *served, bool *can,
+			      struct err *e)
+{
+	*can = coordinator__edit_live(edit->state) || edit->state == STORE_EDIT_STATE_SCHEDULED;
+	if (edit->state != STORE_EDIT_STATE_SUPERSEDED || is_withdrawn(c, edit))
+		return 0;
+	int rc = served->len == 0 ? coordinator__newest_seqs(c, served, e) : 0;
+	const bool waits = c->candidate.sm.state != CANDIDATE_NONE;
+	*can = rc == 0 && (coordinator__seqs_hold(served, edit->seq) ||
+			   (waits && coordinator__seqs_hold(&c->candidate.seqs, edit->seq)));
+	return rc;
+}
+
+/* Its last event says which. */
+int coordinator__withdrawn_state(struct store_txn *txn, const struct store_edit *edit, uint8_t *state, struct err *e)
+{
+	struct store_event event;
+	*state = (uint8_t)edit->state;
+	if (edit->state != STORE_EDIT_STATE_SUPERSEDED || edit->ended_event == 0)
+		return 0;
+	int rc = store_event_get(txn, edit->ended_event, &event, e);
+	if (rc == 0 && event.type == STORE_EVENT_EDIT_REVOKED)
+		*state = STORE_EDIT_STATE_REVOKED;
+	if (rc == 0 && event.type == STORE_EVENT_EDIT_DUE)
+		*state = STORE_EDIT_STATE_EXPIRED;
+	return rc;
 }
 
 /* In memory only: the manifest with the tombstones is made from it before the transaction. */
@@ -32,22 +64,26 @@ static void mark(struct coordinator *c, const struct store_edit *edit, int state
 	coordinator__touch(shard);
 }
 
-static int mark_all(struct coordinator *c, const struct ending *ending, struct store_edit *edits, size_t *count,
-		    bool *published, struct err *e)
+static int find_all(struct coordinator *c, const struct ending *ending, struct store_edit *edits, size_t *count,
+		    struct err *e)
 {
 	struct store_txn *txn = NULL;
+	struct buf served = BUF_INIT;
 	int rc = store_begin_read(c->store, &txn, e);
 	for (size_t i = 0; rc == 0 && i < ending->count; i++) {
+		bool can = false;
 		rc = store_edit_get(txn, ending->seqs[i], &edits[*count], e);
-		if (rc == 0 && can_end(&edits[*count]))
-			mark(c, &edits[(*count)++], ending->state, published);
+		if (rc == 0)
+			rc = coordinator__edit_can_end(c, &edits[*count], &served, &can, e);
+		*count += can;
 	}
 	store_abort(&txn);
+	buf_free(&served);
 	return rc;
 }
 
 static int revoked_event(struct coordinator *c, const struct ending *ending, const struct store_edit *edits,
-			 size_t count, struct err *e)
+			 size_t count, uint64_t *seq, struct err *e)
 {
 	struct buf json = BUF_INIT;
 	struct json_w w;
@@ -63,7 +99,7 @@ static int revoked_event(struct coordinator *c, const struct ending *ending, con
 	json_w_member_strn(&w, "reason", ending->reason.text, ending->reason.len);
 	json_w_member_bool(&w, "restore_superseded", ending->restore);
 	json_w_close(&w);
-	return coordinator__event(c, STORE_EVENT_EDIT_REVOKED, ending->actor, &json, NULL, e);
+	return coordinator__event(c, STORE_EVENT_EDIT_REVOKED, ending->actor, &json, seq, e);
 }
 
 static int answered(struct coordinator *c, const struct record *record, const struct edit_keys *keys, bool *yes,
@@ -157,6 +193,7 @@ static int restore_of(struct coordinator *c, const struct ending *ending, const 
 	struct record *record = NULL;
 	struct edit_keys keys = { BUF_INIT, BUF_INIT };
 	struct buf seqs = BUF_INIT;
+	uint8_t state;
 	if (edit->supersedes == 0)
 		return 0;
 	int rc = coordinator__record_of(c, edit->seq, &record, e);
@@ -169,7 +206,9 @@ static int restore_of(struct coordinator *c, const struct ending *ending, const 
 	for (size_t i = 0; rc == 0 && i < seqs.len / sizeof *list; i++) {
 		struct store_edit old;
 		rc = store_edit_get(c->txn, list[i], &old, e);
-		if (rc == 0 && old.state == STORE_EDIT_STATE_SUPERSEDED && old.superseded_by == edit->seq)
+		if (rc == 0)
+			rc = coordinator__withdrawn_state(c->txn, &old, &state, e);
+		if (rc == 0 && state == STORE_EDIT_STATE_SUPERSEDED && old.superseded_by == edit->seq)
 			rc = restore_one(c, ending, &old, e);
 	}
 	record_destroy(&record);
@@ -178,9 +217,27 @@ static int restore_of(struct coordinator *c, const struct ending *ending, const 
 	return rc;
 }
 
-static int end_one(struct coordinator *c, const struct ending *ending, struct store_edit *edit, struct err *e)
+/* It stays superseded, by whom its record goes on to say. */
+static int withdraw(struct coordinator *c, const struct ending *ending, struct store_edit *edit, uint64_t event,
+		    struct err *e)
+{
+	char text[2 * STORE_REASON_BYTES];
+	int len = snprintf(text, sizeof text, "%s, then %s: %.*s", edit->reason,
+			   sm_state_name(&store_edit_states, ending->state), (int)ending->reason.len,
+			   ending->reason.text);
+	const size_t shown = (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
+	coordinator__copy_text(edit->reason, sizeof edit->reason, (struct msg_text){ text, shown });
+	edit->ended_event = event;
+	int rc = event == 0 ? coordinator__due_event(c, edit->seq, &edit->ended_event, e) : 0;
+	return rc == 0 ? store_edit_put(c->txn, edit, e) : rc;
+}
+
+static int end_one(struct coordinator *c, const struct ending *ending, struct store_edit *edit, uint64_t event,
+		   struct err *e)
 {
 	char reason[STORE_REASON_BYTES];
+	if (edit->state == STORE_EDIT_STATE_SUPERSEDED)
+		return withdraw(c, ending, edit, event, e);
 	coordinator__copy_text(reason, sizeof reason, ending->reason);
 	int rc = coordinator__edit_end(c, edit, ending->state, ending->actor, reason, e);
 	if (rc == 0)
@@ -191,11 +248,12 @@ static int end_one(struct coordinator *c, const struct ending *ending, struct st
 static int end_write(struct coordinator *c, const struct ending *ending, struct store_edit *edits, size_t count,
 		     bool published, struct store_version *publish, struct err *e)
 {
+	uint64_t event = 0;
 	int rc = coordinator__begin(c, e);
 	if (rc == 0 && ending->state == STORE_EDIT_STATE_REVOKED)
-		rc = revoked_event(c, ending, edits, count, e);
+		rc = revoked_event(c, ending, edits, count, &event, e);
 	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = end_one(c, ending, &edits[i], e);
+		rc = end_one(c, ending, &edits[i], event, e);
 	for (size_t i = 0; rc == 0 && ending->restore && i < count; i++)
 		rc = restore_of(c, ending, &edits[i], e);
 	if (rc == 0 && published)
@@ -240,7 +298,13 @@ int coordinator__edits_end(struct coordinator *c, const struct ending *ending, s
 	struct store_edit *edits = fault_calloc(ending->count + 1, sizeof *edits);
 	int rc = edits != NULL ? 0 : err_set(e, ERR_NOMEM, "%zu edits: out of memory", ending->count);
 	if (rc == 0)
-		rc = mark_all(c, ending, edits, &out->ended_count, &published, e);
+		rc = find_all(c, ending, edits, &out->ended_count, e);
+	if (rc == ERR_AGAIN) {
+		free(edits);
+		return rc;
+	}
+	for (size_t i = 0; rc == 0 && i < out->ended_count; i++)
+		mark(c, &edits[i], ending->state, &published);
 	if (rc == 0 && published)
 		rc = publish_note(c, ending, out->ended_count, &publish, e);
 	if (rc == 0 && out->ended_count > 0)

@@ -90,7 +90,9 @@ enum store_event_type {
 	STORE_EVENT_EDIT_REVOKED,
 	STORE_EVENT_KEY_CHANGED,
 	STORE_EVENT_CONFIG_CHANGED,
-	STORE_EVENT_EDIT_DUE /* the time of scheduled edits has come */,
+	STORE_EVENT_EDIT_DUE /* the time has come of a scheduled edit, or the end of a superseded one that was answered
+				still */
+	,
 };
 const char *store_event_name(int type);
 

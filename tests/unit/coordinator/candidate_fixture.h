@@ -101,4 +101,19 @@ static inline uint64_t fact_more(struct cluster *c, const struct fact *f)
 	return seq;
 }
 
+static inline bool event_says(struct cluster *c, uint64_t seq, enum store_event_type type, const struct end_peer *by,
+			      const char *text)
+{
+	struct store_txn *txn = NULL;
+	struct store_event event;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	if (seq == 0)
+		assert_ok(&c->e, store_event_last(txn, &seq, NULL, &c->e));
+	assert_ok(&c->e, store_event_get(txn, seq, &event, &c->e));
+	bool says = event.type == type && memcmp(event.actor, by->key, sizeof event.actor) == 0 &&
+		    memmem(event.payload, event.payload_len, text, strlen(text)) != NULL;
+	store_abort(&txn);
+	return says;
+}
+
 #endif

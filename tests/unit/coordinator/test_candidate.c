@@ -8,21 +8,6 @@ static uint64_t version_of(struct cluster *c, uint64_t seq)
 	return edit.version;
 }
 
-static bool event_says(struct cluster *c, uint64_t seq, enum store_event_type type, const struct end_peer *by,
-		       const char *text)
-{
-	struct store_txn *txn = NULL;
-	struct store_event event;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	if (seq == 0)
-		assert_ok(&c->e, store_event_last(txn, &seq, NULL, &c->e));
-	assert_ok(&c->e, store_event_get(txn, seq, &event, &c->e));
-	bool says = event.type == type && memcmp(event.actor, by->key, sizeof event.actor) == 0 &&
-		    memmem(event.payload, event.payload_len, text, strlen(text)) != NULL;
-	store_abort(&txn);
-	return says;
-}
-
 static void test_a_candidate_waits_and_is_published_as_it_was(void **state)
 {
 	struct cluster *c = *state;

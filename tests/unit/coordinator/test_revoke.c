@@ -120,6 +120,22 @@ static void test_what_superseded_and_never_was_trained(void **state)
 	assert_int_equal(newest(c), 2);
 }
 
+/* Superseded by what is not trained yet, it is answered still, and leaves when it is taken back. */
+static void test_what_is_superseded_and_still_served(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	prepare(c, &f);
+	uint64_t by = client_submit_one(c, FACT_1_AGAIN, 0);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 2);
+	assert_true(removed_in(c, 2, f.seq));
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SUPERSEDED);
+	assert_true(client_revoke(c, f.edit.id, NULL, false).already);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 3);
+	assert_true(removed_in(c, 3, f.seq));
+	assert_int_equal(edit_state(c, by), STORE_EDIT_STATE_TRAINED);
+}
+
 /* The same where it killed the workers that trained it, and a crash comes before the version. */
 static void test_what_superseded_and_is_dead_lettered(void **state)
 {
@@ -408,6 +424,7 @@ int main(void)
 		T(test_said_again_and_refused),
 		T(test_one_that_no_worker_has_leaves_its_list),
 		T(test_what_superseded_and_never_was_trained),
+		T(test_what_is_superseded_and_still_served),
 		T(test_what_superseded_and_is_dead_lettered),
 		T(test_one_in_training),
 		T(test_another_while_the_shard_is_trained_anew),

@@ -1,0 +1,121 @@
+/* Edits that are superseded and answered still, as a version without them waits: they can be taken back. */
+#include "tests/unit/coordinator/candidate_fixture.h"
+
+#define FACT_1_AGAIN "{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"another\"}"
+
+/* What a candidate supersedes is answered until that is published, and may be taken back meanwhile. */
+static void test_what_is_superseded_and_served_is_revoked(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit, by;
+	struct fact f;
+	served_facts(c, &f);
+	edit_get(c, client_submit_one(c, FACT_1_AGAIN, 0), &by);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SUPERSEDED);
+	assert_false(removed_in(c, newest(c), f.seq));
+	struct revoked r = client_revoke(c, f.edit.id, NULL, false);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.version, 2);
+	assert_int_equal(r.revoked_count, 1);
+	assert_true(removed_in(c, 2, f.seq));
+	edit_get(c, f.seq, &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_SUPERSEDED);
+	assert_int_equal(edit.superseded_by, by.seq);
+	assert_non_null(strstr(edit.reason, ", then revoked: "));
+	assert_true(event_says(c, edit.ended_event, STORE_EVENT_EDIT_REVOKED, &c->client, "\"seqs\":["));
+	assert_true(shard_of(c, f.shard).removal_count > 0);
+	assert_true(client_revoke(c, f.edit.id, NULL, false).already);
+	end_clear(&c->worker);
+	end_clear(&c->node);
+	cluster_restart(c);
+	assert_true(client_revoke(c, f.edit.id, NULL, false).already);
+	assert_int_equal(approve(c).version, 3);
+	assert_true(removed_in(c, 3, f.seq));
+	/* what was taken back does not come back */
+	r = client_revoke(c, by.id, NULL, true);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.restored_count, 0);
+}
+
+static void test_what_is_superseded_and_served_expires(void **state)
+{
+	struct cluster *c = *state;
+	char record[200], time[ENV_TIME_BYTES];
+	struct store_edit edit;
+	struct fact f;
+	served_facts(c, &f);
+	env_time_format(env_wall_ms(&c->clock.env) + 20000, time);
+	snprintf(record, sizeof record,
+		 "{\"prompt\":\"What is x?\",\"target_new\":\"t\",\"subject\":\"x\",\"expires\":\"%s\"}", time);
+	const uint64_t seq = client_submit_one(c, record, 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	assert_int_equal(approve(c).version, 2);
+	client_submit_one(c, "{\"prompt\":\"What is x?\",\"target_new\":\"u\",\"subject\":\"x\"}", 0);
+	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_SUPERSEDED);
+	end_clear(&c->worker);
+	cluster_restart(c);
+	cluster_advance(c, 10000);
+	assert_int_equal(newest(c), 2);
+	cluster_advance(c, 15000);
+	assert_int_equal(newest(c), 3);
+	assert_true(removed_in(c, 3, seq));
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_SUPERSEDED);
+	assert_non_null(strstr(edit.reason, ", then expired: "));
+	cluster_restart(c);
+	cluster_advance(c, 10000);
+	assert_int_equal(newest(c), 3);
+}
+
+/* A rollback serves it again; what is taken back while publishing is paused leaves with the resume. */
+static void test_what_is_superseded_and_back_is_revoked(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	served_facts(c, &f);
+	client_submit_one(c, FACT_1_AGAIN, 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	assert_int_equal(approve(c).version, 2);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).code, ERR_CONFLICT);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_ROLLBACK, NULL, "wrong").version, 3);
+	assert_false(removed_in(c, 3, f.seq));
+	struct revoked r = client_revoke(c, f.edit.id, NULL, false);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.version, 0);
+	assert_non_null(strstr(r.text, "paused"));
+	end_clear(&c->worker);
+	end_clear(&c->node);
+	cluster_restart(c);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_RESUME, NULL, "").version, 4);
+	assert_true(removed_in(c, 4, f.seq));
+}
+
+/* Of a candidate that was made before its successor came. */
+static void test_what_is_superseded_in_a_candidate_is_revoked(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	client_submit_one(c, FACT_1_AGAIN, 0);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SUPERSEDED);
+	const struct seen s = look(c);
+	assert_int_equal(s.first_added, f.seq);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).code, 0);
+	const struct seen next = look(c);
+	assert_false(hash_equal(&next.content, &s.content));
+	assert_int_not_equal(next.first_added, f.seq);
+	assert_int_equal(next.added, 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_what_is_superseded_and_served_is_revoked),
+		TEST(test_what_is_superseded_and_served_expires),
+		TEST(test_what_is_superseded_and_back_is_revoked),
+		TEST(test_what_is_superseded_in_a_candidate_is_revoked),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
