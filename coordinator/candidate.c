@@ -388,6 +388,7 @@ int coordinator__candidate_refuse(struct coordinator *c, const struct candidate 
 				  struct buf *json, struct err *e)
 {
 	struct candidate next = *refused; /* the lists stay those of c->candidate */
+	bool merges = false;
 	sm_move(&next.sm, CANDIDATE_REFUSED);
 	next.since_ms = env_wall_ms(c->env);
 	int rc = coordinator__begin(c, e);
@@ -398,6 +399,10 @@ int coordinator__candidate_refuse(struct coordinator *c, const struct candidate 
 	if (rc == 0)
 		rc = coordinator__candidate_put(c, &next, e);
 	if (rc == 0)
+		rc = coordinator__merges_refuse(c, &next, &merges, e);
+	if (rc == 0 && merges)
+		rc = coordinator__unpublished_put(c, e); /* the rest of it may pass */
+	if (rc == 0)
 		rc = coordinator__commit(c, NULL, NULL, e);
 	if (rc != 0) {
 		coordinator__txn_failed(c, e);
@@ -405,6 +410,8 @@ int coordinator__candidate_refuse(struct coordinator *c, const struct candidate 
 	}
 	c->candidate = next;
 	c->candidate.look = true; /* there may be something new already */
+	if (merges)
+		coordinator__merges_refused(c);
 	log_event(LOG_WARN, "COORDINATOR-CANDIDATE-REFUSED", LOGF_U("version", next.rec.version),
 		  LOGF_X("content", next.rec.content.bytes, 8), LOGF_X("by", actor, 8), LOGF_S("reason", next.reason));
 	return 0;

@@ -58,7 +58,8 @@ int coordinator__candidate_changes(struct coordinator *c, struct buf *added, str
 				   struct err *e) MUST_CHECK;
 /* It becomes the next version. ERR_CORRUPT: no node could load it; nothing has changed. */
 int coordinator__candidate_publish(struct coordinator *c, const struct publish_cause *cause, struct err *e) MUST_CHECK;
-/* It is refused as `refused` says, with an event of `json` (freed), whose first members candidate_json writes. */
+/* It is refused as `refused` says, and so is a merge that only it holds, without which the next is made; with an event
+ * of `json` (freed), whose first members candidate_json writes. */
 int coordinator__candidate_refuse(struct coordinator *c, const struct candidate *refused, const uint8_t *actor,
 				  struct buf *json, struct err *e) MUST_CHECK;
 void coordinator__candidate_json(const struct candidate *candidate, const char *what, struct json_w *w);

@@ -541,6 +541,13 @@ bool coordinator__merge_replaces(const struct store_merge *merge, const struct s
 /* Room for one more, and then the one, in place of those that it replaces. */
 int coordinator__merges_reserve(struct coordinator *c, struct err *e) MUST_CHECK;
 void coordinator__merges_add(struct coordinator *c, const struct store_merge *merge);
+/* All that are published and not refused, from the store. */
+int coordinator__merges_load(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
+/* In c->txn: merges that only this candidate holds have failed, and their shards may be merged anew. *any: one has;
+ * then call merges_refused after the commit. */
+int coordinator__merges_refuse(struct coordinator *c, const struct candidate *refused, bool *any,
+			       struct err *e) MUST_CHECK;
+void coordinator__merges_refused(struct coordinator *c);
 bool coordinator__holds_live(const struct shard *shard); /* a trained edit that has not ended */
 const char *coordinator__merge_phase(const struct coordinator *c);
 const char *coordinator__merge_reason(struct coordinator *c); /* why it does not go on; "" when it does */

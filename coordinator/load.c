@@ -267,19 +267,14 @@ static int load_merges(struct coordinator *c, struct store_txn *txn, struct err 
 		int rc = store_merge_next(txn, c->merge_next_id, &rec, e);
 		if (rc == ERR_NOT_FOUND) {
 			err_clear(e);
-			return 0;
+			return coordinator__merges_load(c, txn, e);
 		}
 		if (rc != 0)
 			return rc;
 		c->merge_next_id = rec.id + 1;
-		if (rec.state == STORE_MERGE_STATE_PUBLISHED || rec.state == STORE_MERGE_STATE_FAILED)
+		if (rec.state == STORE_MERGE_STATE_PUBLISHED || rec.state == STORE_MERGE_STATE_FAILED) {
 			coordinator__merge_clean(c, rec.id); /* a crash may have come before it was done */
-		if (rec.state == STORE_MERGE_STATE_PUBLISHED) {
-			rc = coordinator__merges_reserve(c, e);
-			if (rc != 0)
-				return rc;
-			coordinator__merges_add(c, &rec);
-		} else if (rec.state != STORE_MERGE_STATE_FAILED) {
+		} else {
 			c->merge.active = true;
 			c->merge.rec = rec;
 		}

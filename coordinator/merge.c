@@ -78,7 +78,7 @@ void coordinator__merges_add(struct coordinator *c, const struct store_merge *me
 static uint64_t renews(const struct coordinator *c, const struct store_merge *rec)
 {
 	const struct store_merge *old = rec->shard_count > 0 ? coordinator__merge_of(c, rec->shards[0]) : NULL;
-	return old != NULL ? old->id : 0;
+	return old != NULL && old->id != rec->id ? old->id : 0;
 }
 
 static void json_merge(struct json_w *w, const struct coordinator *c, const struct store_merge *rec)
@@ -288,14 +288,52 @@ int coordinator__merge_start(struct coordinator *c, struct err *e)
 	return count > 0 ? start_of(c, shards, count, e) : nothing_say(c, e);
 }
 
+static void mark(struct coordinator *c)
+{
+	c->merge_mark = trained_unmerged(c);
+	c->merge_mark_ms = coordinator__now_ms(c);
+	c->renew_look = true;
+}
+
 void coordinator__merge_forget(struct coordinator *c)
 {
 	free(c->merge.seqs);
 	c->merge = (struct merge_run){ .active = false };
 	coordinator__lease_init(&c->merge.lease);
-	c->merge_mark = trained_unmerged(c);
-	c->merge_mark_ms = coordinator__now_ms(c);
-	c->renew_look = true;
+	mark(c);
+}
+
+int coordinator__merges_load(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct store_merge rec;
+	int rc = 0;
+	c->merge_count = 0;
+	for (uint64_t from = 1; rc == 0; from = rec.id + 1) {
+		rc = store_merge_next(txn, from, &rec, e);
+		const bool stands = rc == 0 && rec.state == STORE_MERGE_STATE_PUBLISHED && rec.shard_count > 0;
+		if (stands)
+			rc = coordinator__merges_reserve(c, e);
+		if (stands && rc == 0)
+			coordinator__merges_add(c, &rec);
+	}
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	err_clear(e);
+	return 0;
+}
+
+void coordinator__merges_refused(struct coordinator *c)
+{
+	struct store_txn *txn = NULL;
+	struct err e = ERR_INIT;
+	int rc = store_begin_read(c->store, &txn, &e);
+	if (rc == 0)
+		rc = coordinator__merges_load(c, txn, &e);
+	store_abort(&txn);
+	if (rc != 0)
+		coordinator__fail(c, &e);
+	mark(c);
+	c->renew_ms = coordinator__now_ms(c) + MERGE_RENEW_MS;
 }
 
 void coordinator__merge_job_stop(struct coordinator *c)

@@ -230,3 +230,80 @@ int coordinator__gate_publish(struct coordinator *c, double score, const struct 
 	coordinator__merge_forget(c);
 	return 0;
 }
+
+/* --- Refused behind a gate of versions. Its record stays "published", which is final, but names no shards and no blobs
+ * any more: no draft finds a memory in it, and what it was to take the place of has its shards again. */
+
+static bool holds_shard(const struct store_merge *merge, uint64_t shard)
+{
+	for (size_t i = 0; i < merge->shard_count; i++) {
+		if (merge->shards[i] == shard)
+			return true;
+	}
+	return false;
+}
+
+/* Merged: in one of those that are left. */
+static int is_merged(struct coordinator *c, uint64_t shard, bool *merged, struct err *e)
+{
+	struct store_merge rec;
+	int rc = 0;
+	*merged = false;
+	for (uint64_t from = 1; rc == 0 && !*merged; from = rec.id + 1) {
+		rc = store_merge_next(c->txn, from, &rec, e);
+		*merged = rc == 0 && rec.state == STORE_MERGE_STATE_PUBLISHED && holds_shard(&rec, shard);
+	}
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	err_clear(e);
+	return 0;
+}
+
+static int shard_back(struct coordinator *c, uint64_t id, struct err *e)
+{
+	struct shard *shard = coordinator__shard_find(c, id);
+	bool merged = false;
+	if (shard == NULL || shard->rec.state != STORE_SHARD_STATE_MERGED)
+		return 0;
+	int rc = is_merged(c, id, &merged, e);
+	if (rc != 0 || merged)
+		return rc;
+	coordinator__touch(shard);
+	shard->rec.state = STORE_SHARD_STATE_MERGING; /* by way of it, says the table */
+	rc = store_shard_put(c->txn, &shard->rec, e);
+	shard->rec.state = STORE_SHARD_STATE_CLOSED;
+	return rc;
+}
+
+static int merge_refuse(struct coordinator *c, const struct store_merge *merge, const char *reason, struct err *e)
+{
+	struct store_merge ended = *merge;
+	char text[2 * STORE_REASON_BYTES];
+	snprintf(text, sizeof text, "the version with it was refused: %s", reason);
+	coordinator__copy_text(ended.reason, sizeof ended.reason, coordinator__text(text));
+	ended.state = STORE_MERGE_STATE_FAILED;
+	ended.ended_ms = env_wall_ms(c->env);
+	int rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, &ended, e);
+	ended.state = merge->state;
+	ended.shard_count = 0;
+	ended.output_root = ended.index_root = (struct hash){ .bytes = { 0 } };
+	if (rc == 0)
+		rc = store_merge_put(c->txn, &ended, e);
+	for (size_t i = 0; rc == 0 && i < merge->shard_count; i++)
+		rc = shard_back(c, merge->shards[i], e);
+	return rc;
+}
+
+int coordinator__merges_refuse(struct coordinator *c, const struct candidate *refused, bool *any, struct err *e)
+{
+	int rc = 0;
+	*any = false;
+	for (size_t i = 0; rc == 0 && i < c->merge_count; i++) {
+		const struct store_merge *merge = &c->merges[i];
+		if (merge->version != 0 || !coordinator__seqs_hold(&refused->merges, merge->id))
+			continue;
+		*any = true;
+		rc = merge_refuse(c, merge, refused->reason, e);
+	}
+	return rc;
+}

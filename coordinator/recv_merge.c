@@ -24,9 +24,10 @@ static void fill(struct coordinator *c, const struct store_merge *rec, char held
 		 struct msg_merge_status *out)
 {
 	bool active = c->merge.active && c->merge.rec.id == rec->id;
+	bool refused = rec->state == STORE_MERGE_STATE_PUBLISHED && rec->shard_count == 0; /* merge_gate.c */
 	out->id = rec->id;
 	out->version = rec->version;
-	out->state = (uint32_t)rec->state;
+	out->state = (uint32_t)(refused ? STORE_MERGE_STATE_FAILED : rec->state);
 	out->tries = rec->tries;
 	out->ranks = rec->ranks;
 	out->shard_count = (uint32_t)rec->shard_count;
@@ -37,7 +38,8 @@ static void fill(struct coordinator *c, const struct store_merge *rec, char held
 	out->score_inputs = rec->score_inputs;
 	out->done = !active;
 	out->progress = active ? c->merge.progress : 1.0;
-	out->served_by_default = rec->state == STORE_MERGE_STATE_PUBLISHED && coordinator__merge_serves(c, rec);
+	out->served_by_default = rec->state == STORE_MERGE_STATE_PUBLISHED && !refused &&
+				 coordinator__merge_serves(c, rec);
 	out->text = coordinator__text(active ? coordinator__merge_phase(c) : rec->reason);
 	if (waits(c, rec)) {
 		out->done = publishing_stands(c);

@@ -130,11 +130,11 @@ static void test_merge_is_published_beside_its_shards(void **state)
 	arena_destroy(&arena);
 }
 
-/* The paper's family: an operator puts the deltas together, and a merged memory comes with its index. */
-static void approve(struct cluster *c, const char *note)
+/* The candidate whose text has `note`. */
+static void judge(struct cluster *c, enum msg_publish_action action, const char *note)
 {
 	struct msg look = { .type = MSG_CANDIDATE };
-	struct msg msg = { .type = MSG_PUBLISH, .u.publish = { .action = MSG_PUBLISH_APPROVE } };
+	struct msg msg = { .type = MSG_PUBLISH, .u.publish = { .action = action, .reason = { "it forgets", 10 } } };
 	end_send(&c->admin, &look);
 	cluster_run(c);
 	struct msg_received *reply = end_expect(&c->admin, MSG_CANDIDATE_REPLY);
@@ -155,7 +155,7 @@ static void test_a_merge_waits_for_approval(void **state)
 	struct proto_manifest manifest;
 	c->config.approve = true;
 	uint64_t shard, epoch = prepare(c, &shard);
-	approve(c, "2 edits more");
+	judge(c, MSG_PUBLISH_APPROVE, "2 edits more");
 	start(c, shard, epoch);
 	cluster_run(c);
 	gate_send(c, gate_take(c), 2, 0);
@@ -164,9 +164,9 @@ static void test_a_merge_waits_for_approval(void **state)
 	assert_int_equal(view.version, 0);
 	cluster_restart(c);
 	cluster_run(c);
-	approve(c, "0 edits more"); /* the shard as it was closed, made before the merge ended */
+	judge(c, MSG_PUBLISH_APPROVE, "0 edits more"); /* the shard as it was closed, made before the merge ended */
 	assert_int_equal(merge_ask(c, 1).version, 0);
-	approve(c, "0 edits more");
+	judge(c, MSG_PUBLISH_APPROVE, "0 edits more");
 	assert_int_equal(merge_ask(c, 1).version, 3);
 	assert_int_equal(arena_new(65536, 0, &arena), 0);
 	manifest_read(c, 2, arena, &manifest);
@@ -177,6 +177,51 @@ static void test_a_merge_waits_for_approval(void **state)
 	arena_destroy(&arena);
 }
 
+/* What is refused with it may pass without it, also after a restart; and its shards may be merged again. */
+static void test_a_refused_merge_is_left_out(void **state)
+{
+	struct cluster *c = *state;
+	struct arena *arena = NULL;
+	struct proto_manifest manifest;
+	struct store_txn *txn = NULL;
+	struct store_merge again;
+	c->config.approve = true;
+	uint64_t shard, epoch = prepare(c, &shard);
+	judge(c, MSG_PUBLISH_APPROVE, "2 edits more");
+	start(c, shard, epoch);
+	cluster_run(c);
+	gate_send(c, gate_take(c), 2, 0);
+	judge(c, MSG_PUBLISH_APPROVE, "0 edits more"); /* the shard as it was closed */
+	judge(c, MSG_PUBLISH_REJECT, "0 edits more");
+	struct merge_view view = merge_ask(c, 1);
+	assert_int_equal(view.state, STORE_MERGE_STATE_FAILED);
+	assert_false(view.serves);
+	assert_int_equal(view.version, 0);
+	assert_non_null(strstr(view.text, "the version with it was refused: it forgets"));
+	client_facts(c, 5, 1);
+	uint64_t next, next_epoch = worker_lease(&c->worker, &next);
+	assert_int_equal(worker_turn(&c->worker, next, next_epoch), 0);
+	end_clear(&c->worker);
+	cluster_restart(c);
+	cluster_run(c);
+	judge(c, MSG_PUBLISH_APPROVE, "1 edit more");
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, 3, arena, &manifest);
+	assert_int_equal(manifest.memory_count, 2);
+	assert_int_equal(manifest.memories[0].kind, PROTO_MEMORY_SHARD);
+	assert_int_equal(manifest.memories[1].kind, PROTO_MEMORY_SHARD);
+	arena_destroy(&arena);
+	assert_int_equal(merge_ask(c, 1).state, STORE_MERGE_STATE_FAILED);
+	view = merge_ask(c, 0);
+	assert_int_equal(view.code, 0);
+	assert_int_equal(view.id, 2);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_merge_get(txn, 2, &again, &c->e));
+	store_abort(&txn);
+	assert_int_equal(again.shard_count, 2);
+}
+
+/* The paper's family: an operator puts the deltas together, and a merged memory comes with its index. */
 static void test_merges_of_the_papers_family_bring_an_index(void **state)
 {
 	struct cluster *c = *state;
@@ -530,6 +575,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_a_merge_waits_for_approval),
+		T(test_a_refused_merge_is_left_out),
 		T(test_merge_is_published_beside_its_shards),
 		T(test_merges_of_the_papers_family_bring_an_index),
 		T(test_a_cluster_keeps_its_family),

@@ -1,5 +1,5 @@
 /* Merges and what is taken back: before, while and after a memory holds it. */
-#include "tests/unit/coordinator/revoke_fixture.h"
+#include "tests/unit/coordinator/candidate_fixture.h"
 
 static int64_t merge_id(struct cluster *c)
 {
@@ -360,6 +360,44 @@ static void test_nothing_left_to_merge(void **state)
 	assert_int_equal(merge_id(c), -1);
 }
 
+/* The memory that it was to take the place of goes on, in later versions too, and the renewal is tried again later. */
+static void test_a_refused_renewal_leaves_the_memory(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	prepare_merged(c, &f);
+	c->config.approve = true;
+	cluster_restart(c);
+	worker_hello(&c->worker, 3);
+	const uint64_t seqs[] = { f.seq, f.seq + 1 };
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 3);
+	retrain(c, f.shard, 2, seqs);
+	cluster_advance(c, 100);
+	assert_int_equal(c->fake.starts, 2);
+	assert_int_equal(approve(c).version, 4);
+	worker_hello(&c->worker, 4);
+	cluster_run(c);
+	merge_gate(c, 1);
+	const struct seen s = look(c);
+	assert_int_equal(s.version, 5);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_REJECT, &s.content, "it forgets").code, 0);
+	assert_string_equal(look(c).state, "none"); /* without it there is nothing new */
+	assert_int_equal(shard_of(c, f.shard).state, STORE_SHARD_STATE_MERGED);
+	cluster_advance(c, 1000);
+	assert_int_equal(c->fake.starts, 2);
+	end_clear(&c->worker);
+	worker_hello(&c->worker, 5);
+	client_facts(c, 20, 1);
+	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+	assert_int_equal(approve(c).version, 5);
+	expect_merged(c, 5, 1);
+	cluster_advance(c, 600000);
+	worker_hello(&c->worker, 6);
+	cluster_advance(c, 100);
+	assert_int_equal(c->fake.starts, 3);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -369,6 +407,7 @@ int main(void)
 		T(test_a_merge_waits_for_the_retraining),
 		T(test_nothing_left_to_merge),
 		T(test_a_merged_memory_is_merged_anew),
+		T(test_a_refused_renewal_leaves_the_memory),
 		T(test_a_failed_renewal_comes_again),
 		T(test_a_merged_memory_without_edits_is_gone),
 		T(test_a_barred_worker_costs_the_gate_no_try),
