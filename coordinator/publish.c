@@ -346,6 +346,7 @@ int coordinator__publish_removal(struct coordinator *c, const char *note, struct
 /* What would have become a version waits for the next one. */
 int coordinator__unpublished_put(struct coordinator *c, struct err *e)
 {
+	c->candidate.look = true; /* one that was refused is made anew */
 	if (c->publishing.unpublished)
 		return 0;
 	c->publishing.unpublished = true; /* should the transaction fail, a version more does no harm */

@@ -306,6 +306,28 @@ static void test_a_metric_tells_how_long_it_has_waited(void **state)
 	assert_true(metrics_say(c, "amend_candidate_waiting_seconds 0\n"));
 }
 
+/* What superseded a served edit and dies untrained leaves something new: the next version is without both. */
+static void test_a_rejected_one_is_made_anew_when_a_successor_dies(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit by;
+	struct fact f;
+	served_facts(c, &f);
+	(void)fact_more(c, &f);
+	const struct seen s = look(c);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_REJECT, &s.content, "not yet").code, 0);
+	edit_get(
+		c,
+		client_submit_one(c, "{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"z\"}", 0),
+		&by);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SUPERSEDED);
+	assert_string_equal(look(c).state, "refused");
+	assert_int_equal(client_revoke(c, by.id, NULL, false).code, 0);
+	const struct seen next = look(c);
+	assert_string_equal(next.state, "waiting");
+	assert_int_equal(next.first_removed, f.seq);
+}
+
 /* A revocation that has no memory left at the n-th allocation. Whether it was kept and the candidate `s`, which is out
  * of date by it, could not be dropped. */
 static bool revoked_beside(struct cluster *c, uint64_t seq, int64_t n, const struct seen *s, bool *done)
@@ -471,6 +493,7 @@ int main(void)
 		TEST(test_without_the_gate_what_it_held_is_published),
 		TEST(test_what_it_holds_is_not_collected),
 		TEST(test_a_metric_tells_how_long_it_has_waited),
+		TEST(test_a_rejected_one_is_made_anew_when_a_successor_dies),
 		TEST(test_an_approval_waits_while_writes_are_held),
 		TEST(test_an_approval_publishes_nothing_that_was_revoked_meanwhile),
 		TEST(test_only_administrators_judge),
