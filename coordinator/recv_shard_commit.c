@@ -306,7 +306,8 @@ void coordinator__recv_shard_commit(struct coordinator *c, struct msg_received *
 	struct shard *shard = coordinator__shard_find(c, commit->shard);
 	struct err e = ERR_INIT;
 	if (is_taken(shard, commit)) {
-		reply(c, r, 0, c->publishing.unpublished ? 0 : c->version, "");
+		/* Behind a gate the newest version need not hold it, whether or not a candidate does. */
+		reply(c, r, 0, coordinator__publish_held(c) || c->publishing.unpublished ? 0 : c->version, "");
 		return;
 	}
 	if (coordinator__peer_find(c, r->peer_key, MSG_PEER_WORKER) == NULL) {

@@ -306,6 +306,27 @@ static void test_a_metric_tells_how_long_it_has_waited(void **state)
 	assert_true(metrics_say(c, "amend_candidate_waiting_seconds 0\n"));
 }
 
+/* A commit that is sent again, as its answer was lost, is in no version yet. */
+static void test_a_commit_sent_again_names_no_version(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	served_facts(c, &f);
+	const uint64_t seq = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	(void)hear(&c->worker, f.shard, f.epoch, 2);
+	const uint64_t seqs[] = { f.seq, f.seq + 1, seq };
+	const struct commit commit = {
+		.shard = f.shard, .epoch = f.epoch, .version = 2, .first = 2, .count = 1, .seqs = seqs
+	};
+	uint64_t version = 9;
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 0);
+	assert_string_equal(look(c).state, "waiting");
+	version = 9;
+	assert_int_equal(worker_commit(&c->worker, &commit, &version), 0);
+	assert_int_equal(version, 0);
+}
+
 /* What superseded a served edit and dies untrained leaves something new: the next version is without both. */
 static void test_a_rejected_one_is_made_anew_when_a_successor_dies(void **state)
 {
@@ -494,6 +515,7 @@ int main(void)
 		TEST(test_what_it_holds_is_not_collected),
 		TEST(test_a_metric_tells_how_long_it_has_waited),
 		TEST(test_a_rejected_one_is_made_anew_when_a_successor_dies),
+		TEST(test_a_commit_sent_again_names_no_version),
 		TEST(test_an_approval_waits_while_writes_are_held),
 		TEST(test_an_approval_publishes_nothing_that_was_revoked_meanwhile),
 		TEST(test_only_administrators_judge),
