@@ -46,6 +46,7 @@ struct proto__guard {
 
 struct look { /* what one look at all connections has found */
 	uint64_t unread_all, unread_most;
+	uint64_t over_all; /* what connections have above PROTO__UNREAD_FREE */
 	int fd_most;
 	size_t count;
 	uint64_t idle_bytes;
@@ -125,6 +126,8 @@ static void connection_look(struct proto__guard *g, int fd, struct look *look)
 		return;
 	}
 	look->unread_all += unread;
+	/* A fleet that uploads while the disk is slow waits with what its credit allows: half a MiB a worker. */
+	look->over_all += unread > PROTO__UNREAD_FREE ? unread - PROTO__UNREAD_FREE : 0;
 	if (unread > look->unread_most) {
 		look->unread_most = unread;
 		look->fd_most = fd;
@@ -154,7 +157,7 @@ static int64_t look_all(struct proto__guard *g)
 		if (end != entry->d_name && *end == '\0' && fd < DESCRIPTORS_MAX)
 			connection_look(g, (int)fd, &look);
 	}
-	if (look.unread_all > PROTO__UNREAD_ALL_MAX && look.fd_most >= 0)
+	if (look.over_all > PROTO__UNREAD_ALL_MAX && look.fd_most >= 0)
 		cut(g, look.fd_most, look.unread_most);
 	return look.unread_all > SOON_BYTES ? LOOK_SOON_MS : LOOK_MS + (int64_t)(look.count / PER_MS);
 }

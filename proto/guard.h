@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 #define PROTO__UNREAD_MAX     ((uint64_t)16 << 20)  /* bytes of one connection; the largest message has 330 KB */
-#define PROTO__UNREAD_ALL_MAX ((uint64_t)256 << 20) /* of all: those with the most are cut */
+#define PROTO__UNREAD_FREE    ((uint64_t)1 << 20)   /* of one: honest, does not count towards ... */
+#define PROTO__UNREAD_ALL_MAX ((uint64_t)256 << 20) /* ... that of all, above which those with the most are cut */
 
 struct proto__guard;
 int proto__guard_start(const uint16_t ports[2], struct proto__guard **out, struct err *e) MUST_CHECK;

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -183,6 +184,56 @@ static void much_traffic_is_no_long_message(void **state)
 		msg_free(&got);
 	}
 	a_good_peer_is_served(net);
+}
+
+#define FLEET       280
+#define FLEET_SENDS 16 /* whole messages of 64,000 bytes: a MiB, all but 24 KB */
+
+/* A process with so many connections, each of which sends what a worker may have on its way unread. */
+static pid_t fleet_start(const struct net *net)
+{
+	static const uint8_t frame[64000];
+	const pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid != 0)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	context = zmq_ctx_new();
+	for (int i = 0; i < FLEET; i++) {
+		raw_open(net, NULL);
+		for (int sent = 0; sent < FLEET_SENDS; sent++)
+			if (zmq_send(raw, frame, sizeof(frame), 0) < 0)
+				_exit(1);
+	}
+	for (;;)
+		pause();
+}
+
+/* 287 MB wait to be read, and none of it is a message without an end. */
+static void a_fleet_that_waits_to_be_read_is_not_cut(void **state)
+{
+	struct net *net = *state;
+	struct rlimit limit, most;
+	int64_t since = 0;
+	a_good_peer_is_served(net);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	most = (struct rlimit){ limit.rlim_max, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &most), 0);
+	log_level_set(LOG_WARN);
+	test_log_begin(net->folder);
+	const uint64_t much = process_resident_bytes() + ((uint64_t)260 << 20);
+	const pid_t pid = fleet_start(net);
+	while (process_resident_bytes() < much && test_log_count("PROTO-CONNECTION-CUT") == 0 && test_wait(&since))
+		;
+	assert_true(process_resident_bytes() >= much || test_log_count("PROTO-CONNECTION-CUT") > 0);
+	poll(NULL, 0, SILENCE_MS); /* some looks */
+	test_log_end();
+	log_level_set(LOG_OFF);
+	assert_int_equal(test_log_count("PROTO-CONNECTION-CUT"), 0);
+	wait_count(net, &net->server->counts.undecodable, FLEET * FLEET_SENDS); /* they all come */
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 static struct sockaddr_in address_of(const struct net *net)
@@ -364,6 +415,8 @@ int main(void)
 {
 #define NET(f) cmocka_unit_test_setup_teardown(f, setup_raw, teardown_raw)
 	const struct CMUnitTest tests[] = {
+		NET(a_fleet_that_waits_to_be_read_is_not_cut), /* first: what the process has freed would hide its bytes
+								*/
 		NET(junk_is_counted_and_dropped),
 		NET(a_flood_of_junk_leaves_turns),
 		NET(an_oversized_frame_ends_only_its_connection),
