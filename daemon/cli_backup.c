@@ -70,9 +70,11 @@ static int copy_print(struct cli *cli, const char *folder, const struct store_ba
 	if (t->bad_count == 0)
 		return status;
 	err_set(&e, ERR_CORRUPT,
-		"%" PRIu64 " chunk%s did not match %s hash and %s left out: `amend store verify` says what needs them",
+		"%" PRIu64
+		" chunk%s did not match %s hash and %s set apart in the copy: `amend store verify` says what "
+		"needs them; a coordinator that starts on it fetches them from workers and nodes that have them",
 		t->bad_count, cli_plural(t->bad_count), t->bad_count == 1 ? "its" : "their",
-		t->bad_count == 1 ? "was" : "were");
+		t->bad_count == 1 ? "is" : "are");
 	return cli_fail(cli, &e);
 }
 

@@ -162,96 +162,121 @@ static int copy_ledger(struct store *store, const char *part, const atomic_bool 
 }
 
 /* --- Chunks: by their order, a step a transaction. One that was there when the ledger was copied stays, so no step
- * misses it. */
+ * misses it; but one that is healed meanwhile goes from the quarantine to where a step has been, and one that is found
+ * damaged the other way. So the quarantine is copied before and after: what is in either is in the copy. */
 
-struct step {
-	struct store_chunk *chunks;
-	size_t chunk_count;
-	struct buf bytes;
-	struct hash last; /* goes on behind it */
+struct lot {
+	struct store_chunk chunks[STEP_CHUNKS];
+	size_t count;
+	struct buf bytes; /* of one after the other; they outlive the transaction */
+};
+
+struct walk {
+	enum store__table table;
+	struct lot whole, damaged; /* of this step */
+	struct hash last;          /* goes on behind it */
 	bool begun, ended;
 };
 
-/* The bytes outlive the transaction. */
-static int step_take(struct step *step, struct store__bytes key, struct store__bytes value,
-		     struct store_backup_tally *tally, struct err *e)
+static void lot_clear(struct lot *lot)
 {
-	struct hash found;
-	if (key.len != HASH_BYTES)
-		return err_set(e, ERR_CORRUPT, "backup: a chunk's key has %zu bytes", key.len);
-	memcpy(step->last.bytes, key.data, HASH_BYTES);
-	step->begun = true;
-	hash_of(value.data, value.len, &found);
-	if (!hash_equal(&found, &step->last) || value.len > STORE_CHUNK_BYTES) {
-		tally->bad_count++;
-		return 0;
-	}
-	step->chunks[step->chunk_count++] = (struct store_chunk){ .hash = found, .byte_count = value.len };
-	buf_append(&step->bytes, value.data, value.len);
-	tally->chunk_count++;
-	tally->byte_count += value.len;
+	lot->count = 0;
+	buf_clear(&lot->bytes);
+}
+
+static void lot_add(struct lot *lot, const struct hash *hash, struct store__bytes value)
+{
+	lot->chunks[lot->count++] = (struct store_chunk){ .hash = *hash, .byte_count = value.len };
+	buf_append(&lot->bytes, value.data, value.len);
+}
+
+static int lot_end(struct lot *lot, struct err *e)
+{
+	size_t at = 0;
+	if (buf_failed(&lot->bytes))
+		return err_set(e, ERR_NOMEM, "backup: out of memory");
+	for (size_t i = 0; i < lot->count; at += lot->chunks[i++].byte_count)
+		lot->chunks[i].bytes = lot->bytes.data + at;
 	return 0;
 }
 
-static int step_read(struct store *store, struct step *step, struct store_backup_tally *tally, struct err *e)
+static void walk_take(struct walk *walk, struct store__bytes value)
+{
+	struct hash found;
+	hash_of(value.data, value.len, &found);
+	const bool whole = walk->table == STORE__TABLE_CHUNK && hash_equal(&found, &walk->last) &&
+			   value.len <= STORE_CHUNK_BYTES;
+	lot_add(whole ? &walk->whole : &walk->damaged, &walk->last, value);
+}
+
+static int walk_read(struct store *store, struct walk *walk, struct err *e)
 {
 	struct store_txn *txn;
-	uint8_t from[HASH_BYTES + 1] = { 0 };
+	struct store__bytes value;
 	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
 	if (rc)
 		return rc;
-	step->chunk_count = 0;
-	buf_clear(&step->bytes);
+	lot_clear(&walk->whole);
+	lot_clear(&walk->damaged);
 	for (size_t looked = 0; !rc && looked < STEP_CHUNKS; looked++) {
-		struct store__bytes key, value;
-		memcpy(from, step->last.bytes, HASH_BYTES);
-		rc = store__seek(txn, STORE__TABLE_CHUNK,
-				 (struct store__bytes){ from, step->begun ? sizeof(from) : HASH_BYTES }, &key, &value,
-				 e);
+		rc = store__hash_next(txn, walk->table, &walk->last, &walk->begun, &value, e);
 		if (!rc)
-			rc = step_take(step, key, value, tally, e);
+			walk_take(walk, value);
 	}
 	store__txn_abort(&txn);
-	step->ended = rc == ERR_NOT_FOUND;
-	if (step->ended) {
+	walk->ended = rc == ERR_NOT_FOUND;
+	if (walk->ended) {
 		err_clear(e);
 		rc = 0;
 	}
-	if (!rc && buf_failed(&step->bytes))
-		rc = err_set(e, ERR_NOMEM, "backup: out of memory");
-	size_t at = 0;
-	for (size_t i = 0; !rc && i < step->chunk_count; at += step->chunks[i++].byte_count)
-		step->chunks[i].bytes = step->bytes.data + at;
+	if (!rc)
+		rc = lot_end(&walk->whole, e);
+	return rc ? rc : lot_end(&walk->damaged, e);
+}
+
+static int copy_step(struct store *store, struct store *copy, struct walk *walk, struct store_backup_tally *tally,
+		     struct err *e)
+{
+	int rc = walk_read(store, walk, e);
+	if (!rc && walk->whole.count > 0)
+		rc = store_chunks_put(copy, walk->whole.chunks, walk->whole.count, e);
+	if (!rc && walk->damaged.count > 0)
+		rc = store__quarantine_add(copy, walk->damaged.chunks, walk->damaged.count, e);
+	tally->chunk_count += walk->whole.count;
+	tally->byte_count += walk->whole.bytes.len;
+	return rc;
+}
+
+static int copy_table(struct store *store, struct store *copy, enum store__table table, const atomic_bool *stop,
+		      struct store_backup_tally *tally, struct err *e)
+{
+	struct walk *walk = fault_calloc(1, sizeof(*walk));
+	int rc = walk ? 0 : err_set(e, ERR_NOMEM, "backup: out of memory");
+	if (!rc)
+		walk->table = table;
+	while (!rc && !walk->ended) {
+		rc = stop != NULL && atomic_load(stop) ? err_set(e, ERR_INTERRUPTED, "backup: the program ends") : 0;
+		if (!rc)
+			rc = copy_step(store, copy, walk, tally, e);
+	}
+	if (walk) {
+		buf_free(&walk->whole.bytes);
+		buf_free(&walk->damaged.bytes);
+	}
+	free(walk);
 	return rc;
 }
 
 static int copy_chunks(struct store *store, struct store *copy, const atomic_bool *stop,
 		       struct store_backup_tally *tally, struct err *e)
 {
-	struct step step = { .bytes = BUF_INIT };
-	step.chunks = fault_calloc(STEP_CHUNKS, sizeof(*step.chunks));
-	int rc = step.chunks ? 0 : err_set(e, ERR_NOMEM, "backup: out of memory");
-	while (!rc && !step.ended) {
-		if (stop != NULL && atomic_load(stop))
-			rc = err_set(e, ERR_INTERRUPTED, "backup: the program ends");
-		if (!rc)
-			rc = step_read(store, &step, tally, e);
-		if (!rc && step.chunk_count > 0)
-			rc = store_chunks_put(copy, step.chunks, step.chunk_count, e);
-	}
-	buf_free(&step.bytes);
-	free(step.chunks);
-	return rc;
-}
-
-/* What was damaged before is not among the chunks any more. */
-static int count_apart(struct store *store, struct store_backup_tally *tally, struct err *e)
-{
-	struct buf apart = BUF_INIT;
-	int rc = store_quarantine_list(store, SIZE_MAX, &apart, e);
-	tally->bad_count += apart.len / HASH_BYTES;
-	buf_free(&apart);
-	return rc;
+	static const enum store__table tables[] = { STORE__TABLE_QUARANTINE, STORE__TABLE_CHUNK,
+						    STORE__TABLE_QUARANTINE };
+	int rc = 0;
+	for (size_t i = 0; !rc && i < sizeof(tables) / sizeof(tables[0]); i++)
+		if (tables[i] == STORE__TABLE_CHUNK || store__env_has_quarantine(store->blobs))
+			rc = copy_table(store, copy, tables[i], stop, tally, e);
+	return rc ? rc : store__quarantine_count(copy, &tally->bad_count, e);
 }
 
 /* What the copied ledger says, not what the store's says by now. */
@@ -282,8 +307,6 @@ static int part_fill(struct store *store, const char *part, const atomic_bool *s
 		rc = store__env_open(part, STORE__BLOBS, false, 0, &copy.blobs, e);
 	if (!rc)
 		rc = copy_chunks(store, &copy, stop, tally, e);
-	if (!rc)
-		rc = count_apart(store, tally, e);
 	if (!rc)
 		rc = copy_count(part, tally, e);
 	store__env_close(&copy.blobs);

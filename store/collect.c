@@ -198,20 +198,14 @@ static int garbage_list(const struct store_collect *c, size_t chunk_max, struct 
 			struct store_collect_tally *out, struct err *e)
 {
 	struct store_txn *txn = NULL;
-	uint8_t from[HASH_BYTES + 1] = { 0 };
-	size_t from_len = c->begun ? sizeof(from) : 1;
-	memcpy(from, c->last.bytes, HASH_BYTES);
+	struct hash chunk = c->last;
+	bool begun = c->begun;
 	int rc = store__txn_begin(c->store, c->store->blobs, false, 0, &txn, e);
 	for (size_t looked = 0; !rc && !out->more; looked++) {
-		struct store__bytes key, value;
-		struct hash chunk;
-		rc = store__seek(txn, STORE__TABLE_CHUNK, (struct store__bytes){ from, from_len }, &key, &value, e);
-		if (!rc && key.len != HASH_BYTES)
-			rc = err_set(e, ERR_CORRUPT, "data folder %s: the key of a chunk has %zu bytes",
-				     c->store->folder, key.len);
+		struct store__bytes value;
+		rc = store__hash_next(txn, STORE__TABLE_CHUNK, &chunk, &begun, &value, e);
 		if (rc)
 			break;
-		memcpy(chunk.bytes, key.data, HASH_BYTES);
 		bool needed = store__hashes_has(&c->kept, &chunk) || is_recent(c->store->recent, &chunk);
 		out->more = looked == LOOK_FACTOR * chunk_max || (!needed && garbage->len / HASH_BYTES == chunk_max);
 		if (out->more)
@@ -221,8 +215,6 @@ static int garbage_list(const struct store_collect *c, size_t chunk_max, struct 
 		out->kept_count += needed;
 		out->byte_count += needed ? 0 : value.len;
 		*last = chunk;
-		memcpy(from, chunk.bytes, HASH_BYTES);
-		from_len = sizeof(from);
 	}
 	if (txn)
 		store__txn_abort(&txn);

@@ -512,3 +512,13 @@ int store__last(struct store_txn *txn, enum store__table table, struct store__by
 	MDB_val k;
 	return cursor_at(txn, table, MDB_LAST, &k, key, value, e);
 }
+
+int store__count(struct store_txn *txn, enum store__table table, uint64_t *count, struct err *e)
+{
+	MDB_stat stat;
+	int rc = mdb_stat(txn->handle, dbi(txn, table), &stat);
+	if (rc)
+		return store__env_fail(txn->env, e, rc, store__table_names[table]);
+	*count = stat.ms_entries;
+	return 0;
+}

@@ -123,6 +123,7 @@ int store__seek(struct store_txn *txn, enum store__table table, struct store__by
 		struct store__bytes *value, struct err *e) MUST_CHECK;
 int store__last(struct store_txn *txn, enum store__table table, struct store__bytes *key, struct store__bytes *value,
 		struct err *e) MUST_CHECK;
+int store__count(struct store_txn *txn, enum store__table table, uint64_t *count, struct err *e) MUST_CHECK;
 /* Where a transaction's data lies, for error text: "/data/ledger". */
 const char *store__txn_path(const struct store_txn *txn);
 
@@ -143,6 +144,13 @@ int store__recent_add(struct store *store, const struct hash *hash, struct err *
 
 /* --- quarantine.c: the right bytes are back: forgets the damaged ones. */
 int store__quarantine_leave(struct store_txn *txn, const struct hash *hash, struct err *e) MUST_CHECK;
+/* A copy's: sets apart chunks as they were found, their hashes wrong, but those that are here. */
+int store__quarantine_add(struct store *copy, const struct store_chunk *chunks, size_t chunk_count,
+			  struct err *e) MUST_CHECK;
+int store__quarantine_count(struct store *store, uint64_t *count, struct err *e) MUST_CHECK;
+/* The next entry behind *last, of a table whose keys are hashes; the first one unless *begun. Goes on to it. */
+int store__hash_next(struct store_txn *txn, enum store__table table, struct hash *last, bool *begun,
+		     struct store__bytes *value, struct err *e) MUST_CHECK; /* ERR_NOT_FOUND: it was the last */
 
 /* --- event.c: writes the head record of a transaction that appended events, before its commit. */
 int store__event_seal(struct store_txn *txn, struct err *e) MUST_CHECK;

@@ -9,6 +9,22 @@ static struct store__bytes hash_key(const struct hash *hash)
 	return (struct store__bytes){ hash->bytes, HASH_BYTES };
 }
 
+int store__hash_next(struct store_txn *txn, enum store__table table, struct hash *last, bool *begun,
+		     struct store__bytes *value, struct err *e)
+{
+	uint8_t from[HASH_BYTES + 1] = { 0 };
+	struct store__bytes key;
+	memcpy(from, last->bytes, HASH_BYTES);
+	int rc = store__seek(txn, table, (struct store__bytes){ from, *begun ? sizeof(from) : 1 }, &key, value, e);
+	if (!rc && key.len != HASH_BYTES)
+		rc = err_set(e, ERR_CORRUPT, "%s: the key of a chunk has %zu bytes", store__txn_path(txn), key.len);
+	if (rc)
+		return rc;
+	memcpy(last->bytes, key.data, HASH_BYTES);
+	*begun = true;
+	return 0;
+}
+
 static bool is_damaged(const struct hash *hash, struct store__bytes value)
 {
 	struct hash found;
@@ -81,6 +97,51 @@ int store__quarantine_leave(struct store_txn *txn, const struct hash *hash, stru
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
+static int add_once(struct store *copy, const struct store_chunk *chunks, size_t chunk_count, size_t byte_count,
+		    struct err *e)
+{
+	struct store_txn *txn;
+	int rc = store__txn_begin(copy, copy->blobs, true, ((size_t)1 << 20) + byte_count, &txn, e);
+	if (rc)
+		return rc;
+	for (size_t i = 0; !rc && i < chunk_count; i++) {
+		struct store__bytes there, key = hash_key(&chunks[i].hash);
+		rc = store__get(txn, STORE__TABLE_CHUNK, key, &there, e);
+		if (rc != ERR_NOT_FOUND)
+			continue;
+		err_clear(e);
+		rc = store__put(txn, STORE__TABLE_QUARANTINE, key,
+				(struct store__bytes){ chunks[i].bytes, chunks[i].byte_count }, e);
+	}
+	if (!rc)
+		return store__txn_commit(&txn, e);
+	store__txn_abort(&txn);
+	return rc;
+}
+
+int store__quarantine_add(struct store *copy, const struct store_chunk *chunks, size_t chunk_count, struct err *e)
+{
+	size_t byte_count = 0;
+	for (size_t i = 0; i < chunk_count; i++)
+		byte_count += chunks[i].byte_count + 8192;
+	int rc = add_once(copy, chunks, chunk_count, byte_count, e);
+	return rc == ERR_AGAIN ? add_once(copy, chunks, chunk_count, byte_count, e) : rc; /* the map has grown */
+}
+
+int store__quarantine_count(struct store *store, uint64_t *count, struct err *e)
+{
+	struct store_txn *txn;
+	*count = 0;
+	if (!store__env_has_quarantine(store->blobs))
+		return 0;
+	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
+	if (rc)
+		return rc;
+	rc = store__count(txn, STORE__TABLE_QUARANTINE, count, e);
+	store__txn_abort(&txn);
+	return rc;
+}
+
 int store_quarantine_has(struct store *store, const struct hash *hash, bool *has, struct err *e)
 {
 	struct store_txn *txn;
@@ -99,31 +160,21 @@ int store_quarantine_has(struct store *store, const struct hash *hash, bool *has
 	return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
-/* The next entry behind `last`; the first one where nothing was read yet. */
-static int next_entry(struct store_txn *txn, enum store__table table, const struct hash *last, bool begun,
-		      struct store__bytes *key, struct store__bytes *value, struct err *e)
-{
-	uint8_t from[HASH_BYTES + 1] = { 0 };
-	memcpy(from, last->bytes, HASH_BYTES);
-	return store__seek(txn, table, (struct store__bytes){ from, begun ? sizeof(from) : HASH_BYTES }, key, value, e);
-}
-
 int store_quarantine_list(struct store *store, size_t max, struct buf *hashes, struct err *e)
 {
 	struct store_txn *txn;
+	struct store__bytes value;
 	struct hash last = { { 0 } };
+	bool begun = false;
 	if (!store__env_has_quarantine(store->blobs))
 		return 0;
 	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
 	if (rc)
 		return rc;
 	for (size_t i = 0; !rc && i < max; i++) {
-		struct store__bytes key, value;
-		rc = next_entry(txn, STORE__TABLE_QUARANTINE, &last, i > 0, &key, &value, e);
-		if (rc || key.len != HASH_BYTES)
-			break;
-		memcpy(last.bytes, key.data, HASH_BYTES);
-		buf_append(hashes, last.bytes, HASH_BYTES);
+		rc = store__hash_next(txn, STORE__TABLE_QUARANTINE, &last, &begun, &value, e);
+		if (!rc)
+			buf_append(hashes, last.bytes, HASH_BYTES);
 	}
 	store__txn_abort(&txn);
 	if (rc == ERR_NOT_FOUND) {
@@ -140,14 +191,10 @@ int store_scrub_step(struct store *store, struct store_scrub *scrub, size_t chun
 	if (rc)
 		return rc;
 	for (size_t i = 0; !rc && i < chunk_max; i++) {
-		struct store__bytes key, value;
-		rc = next_entry(txn, STORE__TABLE_CHUNK, &scrub->last, scrub->begun, &key, &value, e);
-		if (!rc && key.len != HASH_BYTES)
-			rc = err_set(e, ERR_CORRUPT, "%s/blobs: a chunk's key is no hash", store->folder);
+		struct store__bytes value;
+		rc = store__hash_next(txn, STORE__TABLE_CHUNK, &scrub->last, &scrub->begun, &value, e);
 		if (rc)
 			break;
-		memcpy(scrub->last.bytes, key.data, HASH_BYTES);
-		scrub->begun = true;
 		scrub->chunk_count++;
 		scrub->byte_count += value.len;
 		if (is_damaged(&scrub->last, value))

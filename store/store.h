@@ -349,10 +349,10 @@ struct store_chunks_tally {
 int store_chunks_verify(struct store *store, struct store_chunks_tally *out, struct err *e) MUST_CHECK;
 /* Copies the store as it is used, into `folder`, which must not be there or be empty; it appears whole and synced, or
  * not at all. The ledger is copied first, as of one moment: all chunks that it names are in the store by then, and
- * nothing is collected while a copy runs, so the chunks read afterwards hold all of them. Damaged chunks are left out
- * and counted. Blocks for as long as it takes, on any thread; the store must stay open. `stop` (may be NULL) set:
- * ERR_INTERRUPTED. ERR_EXISTS: the folder, or FOLDER.part, holds something; ERR_BUSY: another copy to it is being made;
- * ERR_FULL, ERR_IO, ERR_DENIED: of `folder`. */
+ * nothing is collected while a copy runs, so the chunks read afterwards hold all of them. Damaged chunks are set apart
+ * in the copy, with their bytes as they were found, and counted. Blocks for as long as it takes, on any thread; the
+ * store must stay open. `stop` (may be NULL) set: ERR_INTERRUPTED. ERR_EXISTS: the folder, or FOLDER.part, holds
+ * something; ERR_BUSY: another copy to it is being made; ERR_FULL, ERR_IO, ERR_DENIED: of `folder`. */
 struct store_backup_tally {
 	uint64_t event_count, version_count, chunk_count, byte_count, bad_count; /* bytes of chunks */
 };

@@ -253,6 +253,36 @@ static void test_a_damaged_root_chunk_is_asked_for_at_the_start(void **state)
 	buf_free(&r.bytes);
 }
 
+/* First it is found by the copy itself, then it had been set apart before. */
+static void test_a_backup_of_what_is_damaged_can_be_started(void **state)
+{
+	struct cluster *c = *state;
+	struct store_backup_tally tally;
+	struct rotten r;
+	char store[TEST_PATH_BYTES], copy[TEST_PATH_BYTES];
+	test_path(store, c->folder, "store");
+	test_path(copy, c->folder, "copy");
+	rotten_setup(c, &r);
+	for (uint64_t again = 0; again < 2; again++) {
+		cluster_store(c);
+		assert_ok(&c->e, store_backup(c->store, copy, NULL, &tally, &c->e));
+		assert_int_equal(tally.bad_count, 1);
+		cluster_stop(c);
+		test_folder_remove(store);
+		assert_int_equal(rename(copy, store), 0);
+		cluster_start(c);
+		worker_hello(&c->worker, 2 + again);
+		cluster_advance(c, ROUNDS_MS);
+		worker_beat(&c->worker, 0, 0);
+		cluster_advance(c, 1000);
+		expect_asked(&c->worker, &r.hash);
+		end_clear(&c->worker);
+	}
+	chunk_bring(&c->worker, &r.hash, r.bytes.data, r.bytes.len, 0);
+	assert_true(is_whole(c, &r.root));
+	buf_free(&r.bytes);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -264,6 +294,7 @@ int main(void)
 		T(test_what_nobody_has_is_told_until_somebody_has),
 		T(test_the_scrub_finds_what_nobody_reads),
 		T(test_a_damaged_root_chunk_is_asked_for_at_the_start),
+		T(test_a_backup_of_what_is_damaged_can_be_started),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

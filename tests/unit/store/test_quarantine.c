@@ -101,19 +101,35 @@ static void test_what_is_damaged_is_set_apart_until_the_right_bytes_come(void **
 	buf_free(&bytes);
 }
 
-static void test_a_backup_counts_what_is_set_apart(void **state)
+/* What had been set apart before, and what the copy itself finds: as they were found. */
+static void test_a_backup_takes_what_is_set_apart(void **state)
 {
 	struct fixture *f = *state;
 	struct store_backup_tally tally;
+	struct store *copy = NULL;
 	struct buf list = BUF_INIT;
 	char folder[TEST_PATH_BYTES];
 	chunks_put(f);
 	rot(f, 2);
 	OK(f, store_quarantine_put(f->store, &chunks[2].hash, 1, &list, &f->e));
+	rot(f, 5);
 	test_path(folder, f->folder, "backup");
 	OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
-	assert_int_equal(tally.chunk_count, CHUNKS - 1);
-	assert_int_equal(tally.bad_count, 1);
+	assert_int_equal(tally.chunk_count, CHUNKS - 2);
+	assert_int_equal(tally.bad_count, 2);
+	OK(f, store_open(folder, &f->options, &copy, &f->e));
+	for (int i = 0; i < CHUNKS; i++) {
+		bool has, is_apart;
+		OK(f, store_chunk_has(copy, &chunks[i].hash, &has, &f->e));
+		OK(f, store_quarantine_has(copy, &chunks[i].hash, &is_apart, &f->e));
+		assert_int_equal(has, i != 2 && i != 5);
+		assert_int_equal(is_apart, !has);
+	}
+	OK(f, store_chunks_put(copy, chunks, CHUNKS, &f->e));
+	buf_clear(&list);
+	OK(f, store_quarantine_list(copy, 100, &list, &f->e));
+	assert_int_equal(list.len, 0);
+	store_close(&copy);
 	buf_free(&list);
 }
 
@@ -169,7 +185,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_a_walk_reads_every_chunk_once),
 		T(test_what_is_damaged_is_set_apart_until_the_right_bytes_come),
-		T(test_a_backup_counts_what_is_set_apart),
+		T(test_a_backup_takes_what_is_set_apart),
 		T(test_a_collection_forgets_what_nothing_needs),
 		cmocka_unit_test_setup_teardown(test_caches_have_no_quarantine, fixture_setup_closed, fixture_teardown),
 	};
