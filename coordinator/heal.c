@@ -14,40 +14,81 @@
 #define ASK_MS      1000  /* for a peer to give something */
 #define ROUND_MS    10000 /* between two rounds */
 #define LOST_ROUNDS 2
+#define ITEMS_MAX   (1u << 20) /* 64 GiB of chunks: 36 MB */
 
 /* --- The list */
 
+/* Of the first that is not before it. */
+static size_t item_place(const struct heal *h, const struct hash *hash)
+{
+	size_t from = 0, to = h->count;
+	while (from < to) {
+		const size_t middle = from + (to - from) / 2;
+		if (memcmp(h->items[middle].hash.bytes, hash->bytes, HASH_BYTES) < 0)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
+}
+
 static struct heal_item *item_find(const struct coordinator *c, const struct hash *hash)
 {
-	for (size_t i = 0; i < c->heal.count; i++)
-		if (hash_equal(&c->heal.items[i].hash, hash))
-			return &c->heal.items[i];
-	return NULL;
+	const size_t at = item_place(&c->heal, hash);
+	return at < c->heal.count && hash_equal(&c->heal.items[at].hash, hash) ? &c->heal.items[at] : NULL;
+}
+
+static bool is_of_this_round(const struct heal *h, const struct hash *hash)
+{
+	return h->count <= MSG_HASHES_MAX || (memcmp(hash->bytes, h->from.bytes, HASH_BYTES) >= 0 &&
+					      memcmp(hash->bytes, h->upto.bytes, HASH_BYTES) <= 0);
+}
+
+static bool room_make(struct heal *h)
+{
+	if (h->count < h->room)
+		return true;
+	const size_t room = h->room > 0 ? 2 * h->room : 64;
+	struct heal_item *items = fault_realloc(h->items, room * sizeof *items);
+	if (items == NULL)
+		return false;
+	h->items = items;
+	h->room = room;
+	return true;
 }
 
 static void item_add(struct coordinator *c, const struct hash *hash)
 {
 	struct heal *h = &c->heal;
-	if (item_find(c, hash) != NULL || h->count == MSG_HASHES_MAX)
-		return; /* they come in when others are healed */
-	if (h->items == NULL)
-		h->items = fault_calloc(MSG_HASHES_MAX, sizeof *h->items);
-	if (h->items == NULL)
-		return; /* the next one who reads it finds it again */
-	h->items[h->count++] = (struct heal_item){ .hash = *hash };
-	h->round_next = 0;
-	h->ask_ms = coordinator__now_ms(c);
+	const size_t at = item_place(h, hash);
+	if (at < h->count && hash_equal(&h->items[at].hash, hash))
+		return;
+	h->beyond = h->beyond || h->count == ITEMS_MAX;
+	if (h->count == ITEMS_MAX || !room_make(h))
+		return; /* they come in when others are healed; the next one who reads it finds it again */
+	memmove(h->items + at + 1, h->items + at, (h->count++ - at) * sizeof *h->items);
+	h->items[at] = (struct heal_item){ .hash = *hash };
+	if (is_of_this_round(h, hash)) {
+		h->round_next = 0;
+		h->ask_ms = coordinator__now_ms(c);
+	}
+}
+
+static void item_remove(struct heal *h, size_t at)
+{
+	memmove(h->items + at, h->items + at + 1, (--h->count - at) * sizeof *h->items);
 }
 
 static int list_load(struct coordinator *c, struct err *e)
 {
 	struct buf apart = BUF_INIT;
-	int rc = store_quarantine_list(c->store, MSG_HASHES_MAX, &apart, e);
+	int rc = store_quarantine_list(c->store, ITEMS_MAX, &apart, e);
 	for (size_t at = 0; rc == 0 && at < apart.len; at += HASH_BYTES) {
 		struct hash hash;
 		memcpy(hash.bytes, apart.data + at, HASH_BYTES);
 		item_add(c, &hash);
 	}
+	c->heal.beyond = rc != 0 || apart.len / HASH_BYTES == ITEMS_MAX;
 	buf_free(&apart);
 	return rc;
 }
@@ -120,6 +161,12 @@ bool coordinator__heal_waits(const struct coordinator *c, const struct hash *has
 	return item != NULL && item->rounds < LOST_ROUNDS;
 }
 
+static void all_whole(struct heal *h)
+{
+	buf_clear(&h->text);
+	h->changed = false;
+}
+
 void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, const uint8_t *by)
 {
 	struct heal *h = &c->heal;
@@ -128,15 +175,15 @@ void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, co
 		return;
 	log_event(LOG_INFO, "COORDINATOR-CHUNK-HEALED", LOGF_X("hash", hash->bytes, HASH_BYTES), LOGF_X("by", by, 8));
 	h->changed = h->changed || item->rounds >= LOST_ROUNDS;
-	*item = h->items[--h->count];
+	item_remove(h, (size_t)(item - h->items));
 	h->healed_count++;
 	if (++h->given % MSG_NEED_GIVEN_MAX == 0)
 		h->ask_ms = coordinator__now_ms(c);
-	if (h->count == 0) {
+	if (h->count == 0)
+		all_whole(h);
+	if (h->beyond && h->count <= ITEMS_MAX / 2) {
 		struct err e = ERR_INIT;
-		buf_clear(&h->text);
-		h->changed = false;
-		(void)list_load(c, &e); /* more than the list holds may have been set apart */
+		(void)list_load(c, &e); /* else with the next one that is healed */
 	}
 }
 
@@ -159,19 +206,29 @@ static struct peer *peer_next(struct coordinator *c)
 	return NULL;
 }
 
+/* Those of this round are from *begin on, before *end. */
+static void round_items(const struct heal *h, size_t *begin, size_t *end)
+{
+	*begin = item_place(h, &h->from);
+	*end = item_place(h, &h->upto);
+	*end += *end < h->count && hash_equal(&h->items[*end].hash, &h->upto);
+}
+
 static void ask(struct coordinator *c, const struct peer *peer)
 {
 	struct heal *h = &c->heal;
-	struct hash *hashes = fault_malloc(h->count * sizeof *hashes);
+	size_t begin, end;
+	round_items(h, &begin, &end);
+	struct hash *hashes = fault_malloc((end - begin + 1) * sizeof *hashes);
 	if (hashes == NULL)
 		return; /* the next one is asked */
-	for (size_t i = 0; i < h->count; i++)
-		hashes[i] = h->items[i].hash;
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { hashes, h->count } };
+	for (size_t i = begin; i < end; i++)
+		hashes[i - begin] = h->items[i].hash;
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { hashes, end - begin } };
 	h->asked_route = peer->route;
 	h->given = 0;
 	h->ask_ms = coordinator__now_ms(c) + ASK_MS;
-	if (coordinator__send(c, peer->route, &msg) == ERR_CLOSED)
+	if (end == begin || coordinator__send(c, peer->route, &msg) == ERR_CLOSED)
 		h->ask_ms = coordinator__now_ms(c);
 	free(hashes);
 }
@@ -228,10 +285,8 @@ static void damage_search(struct coordinator *c)
 		if (h->items[i].rounds >= LOST_ROUNDS)
 			buf_append(&d->chunks, h->items[i].hash.bytes, HASH_BYTES);
 	if (d->chunks.len == 0 || buf_failed(&d->chunks) || pool_submit(c->background, &d->job) != 0) {
-		if (d->chunks.len == 0) {
-			buf_clear(&h->text);
-			h->changed = false;
-		}
+		if (d->chunks.len == 0)
+			all_whole(h);
 		buf_free(&d->chunks);
 		free(d);
 		return;
@@ -240,34 +295,59 @@ static void damage_search(struct coordinator *c)
 	h->changed = false;
 }
 
-static void round_end(struct coordinator *c)
-{
-	struct heal *h = &c->heal;
-	h->round_next = 0;
-	h->given = 0;
-	h->ask_ms = coordinator__now_ms(c) + ROUND_MS;
-	for (size_t i = 0; i < h->count; i++)
-		h->changed = (h->items[i].rounds < LOST_ROUNDS && ++h->items[i].rounds == LOST_ROUNDS) || h->changed;
-	if (h->changed)
-		damage_search(c);
-}
-
 /* A collection forgets what nothing needs. */
 static void forget_collected(struct coordinator *c)
 {
 	struct heal *h = &c->heal;
-	for (size_t i = h->count; i-- > 0;) {
+	size_t begin, end;
+	round_items(h, &begin, &end);
+	for (size_t i = end; i-- > begin;) {
 		struct err e = ERR_INIT;
 		struct buf bytes = BUF_INIT;
 		bool apart = true;
 		if (h->items[i].rounds >= LOST_ROUNDS &&
 		    store_quarantine_has(c->store, &h->items[i].hash, &apart, &e) == 0 && !apart &&
 		    store_chunk_get(c->store, &h->items[i].hash, &bytes, &e) != ERR_CORRUPT) {
-			h->items[i] = h->items[--h->count];
+			item_remove(h, i);
 			h->changed = true;
 		}
 		buf_free(&bytes);
 	}
+}
+
+/* As many as one message can name, behind those of the round before: what is lost keeps nothing else from being asked
+ * for. */
+static void round_begin(struct coordinator *c)
+{
+	struct heal *h = &c->heal;
+	size_t begin = h->count <= MSG_HASHES_MAX ? 0 : item_place(h, &h->from);
+	if (begin == h->count)
+		begin = 0;
+	const size_t end = h->count - begin <= MSG_HASHES_MAX ? h->count : begin + MSG_HASHES_MAX;
+	memset(&h->upto, 0xff, sizeof h->upto);
+	if (end < h->count)
+		h->upto = h->items[end - 1].hash;
+	h->from = h->items[begin].hash;
+	forget_collected(c);
+}
+
+/* They are at rest when all have had their round. */
+static void round_end(struct coordinator *c)
+{
+	struct heal *h = &c->heal;
+	size_t begin, end;
+	round_items(h, &begin, &end);
+	for (size_t i = begin; i < end; i++)
+		h->changed = (h->items[i].rounds < LOST_ROUNDS && ++h->items[i].rounds == LOST_ROUNDS) || h->changed;
+	const bool all = end == h->count;
+	memset(&h->from, 0, sizeof h->from);
+	if (!all)
+		h->from = h->items[end].hash;
+	h->round_next = 0;
+	h->given = 0;
+	h->ask_ms = coordinator__now_ms(c) + (all ? ROUND_MS : 0);
+	if (all && h->changed)
+		damage_search(c);
 }
 
 void coordinator__heal_advance(struct coordinator *c)
@@ -276,7 +356,11 @@ void coordinator__heal_advance(struct coordinator *c)
 	if (h->count == 0 || c->closed || coordinator__now_ms(c) < h->ask_ms)
 		return;
 	if (h->round_next == 0)
-		forget_collected(c);
+		round_begin(c);
+	if (h->count == 0) {
+		all_whole(h);
+		return;
+	}
 	const struct peer *peer = peer_next(c);
 	if (peer == NULL)
 		round_end(c);

@@ -10,9 +10,11 @@ struct heal { /* chunks that the disk changed and that are looked for */
 	struct heal_item {
 		struct hash hash;
 		uint32_t rounds; /* in which nobody gave it */
-	} * items;               /* room for MSG_HASHES_MAX, or NULL */
-	size_t count;
-	size_t round_next; /* place of the peer that is asked next */
+	} * items;               /* ascending */
+	size_t count, room;
+	bool beyond;            /* more than the list may hold are set apart */
+	struct hash from, upto; /* those of this round, which one message can name */
+	size_t round_next;      /* place of the peer that is asked next */
 	uint64_t asked_route;
 	size_t given;   /* by the one that was asked last */
 	int64_t ask_ms; /* monotonic */

@@ -283,6 +283,76 @@ static void test_a_backup_of_what_is_damaged_can_be_started(void **state)
 	buf_free(&r.bytes);
 }
 
+#define MANY 5000 /* two messages and a part of one name so many chunks */
+
+static void many_rot(struct cluster *c, struct store_chunk *chunks)
+{
+	static char texts[MANY][64];
+	const struct buf needle = { .data = (uint8_t *)", which rots on this disk", .len = 25 };
+	for (int i = 0; i < MANY; i++) {
+		snprintf(texts[i], sizeof texts[i], "chunk number %d%s", i, (const char *)needle.data);
+		chunks[i] = (struct store_chunk){ .bytes = texts[i], .byte_count = strlen(texts[i]) };
+		hash_of(chunks[i].bytes, chunks[i].byte_count, &chunks[i].hash);
+	}
+	cluster_store(c);
+	assert_ok(&c->e, store_chunks_put(c->store, chunks, MANY, &c->e));
+	cluster_stop(c);
+	rot(c, &needle);
+}
+
+/* The worker has none of those that it is asked for, but the last. */
+static size_t many_answer(struct cluster *c, const struct store_chunk *chunks, bool *seen)
+{
+	struct msg_received *asked;
+	size_t count = 0;
+	while ((asked = end_take(&c->worker, MSG_NEED)) != NULL) {
+		const struct msg_hashes *need = &asked->msg.u.hashes;
+		bool last = false;
+		for (size_t i = 0; i < need->hash_count; i++)
+			for (size_t k = 0; k < MANY; k++)
+				if (hash_equal(&need->hashes[i], &chunks[k].hash)) {
+					count += !seen[k];
+					seen[k] = true;
+					last = last || k == MANY - 1;
+				}
+		if (last)
+			chunk_bring(&c->worker, &chunks[MANY - 1].hash, chunks[MANY - 1].bytes,
+				    chunks[MANY - 1].byte_count, 0);
+		else
+			chunk_bring(&c->worker, &need->hashes[0], NULL, 0, ERR_NOT_FOUND);
+		msg_free(&asked);
+	}
+	return count;
+}
+
+/* What nobody has is no reason to ask for nothing else. */
+static void test_more_than_one_message_names_is_asked_for(void **state)
+{
+	struct cluster *c = *state;
+	static struct store_chunk chunks[MANY];
+	static bool seen[MANY];
+	char text[1024];
+	size_t count = 0;
+	c->config.scrub_bytes_per_s = 1 << 30;
+	many_rot(c, chunks);
+	test_log_begin(c->folder);
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	for (int i = 0; i < 300; i++) {
+		worker_beat(&c->worker, 0, 0);
+		cluster_advance(c, 1000);
+		count += many_answer(c, chunks, seen);
+	}
+	test_log_end();
+	assert_int_equal(test_log_count("COORDINATOR-CHUNK-DAMAGED"), MANY);
+	assert_int_equal(count, MANY);
+	expect_metric(c, "amend_store_damaged_chunks{state=\"wanted\"} 0\n");
+	expect_metric(c, "amend_store_damaged_chunks{state=\"lost\"} 4999\n");
+	expect_metric(c, "amend_store_chunks_healed_total 1\n");
+	fleet_damage(c, text);
+	assert_non_null(strstr(text, "4999 damaged chunks: nothing needs what is damaged"));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -295,6 +365,7 @@ int main(void)
 		T(test_the_scrub_finds_what_nobody_reads),
 		T(test_a_damaged_root_chunk_is_asked_for_at_the_start),
 		T(test_a_backup_of_what_is_damaged_can_be_started),
+		T(test_more_than_one_message_names_is_asked_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
