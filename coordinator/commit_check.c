@@ -13,6 +13,7 @@ struct commit_check {
 	struct pool_job job; /* first: the pool gives it back */
 	struct coordinator *c;
 	struct store *store;
+	const atomic_bool *ending;
 	struct msg_received *received;
 	struct hash root;
 	size_t layer, hidden, ffn;
@@ -24,7 +25,12 @@ static void check_run(struct pool_job *job)
 	struct commit_check *check = (struct commit_check *)job;
 	struct commit_verdict *v = &check->verdict;
 	struct buf bytes = BUF_INIT;
-	v->code = store_blob_get(check->store, &check->root, DELTA_BYTES_MAX, &bytes, &v->error);
+	if (atomic_load(check->ending))
+		return;
+	if (fault_point("coordinator.check") != 0)
+		v->code = err_set(&v->error, ERR_FAULT, "fault planted before the check");
+	else
+		v->code = store_blob_get(check->store, &check->root, DELTA_BYTES_MAX, &bytes, &v->error);
 	v->unread = v->code != 0;
 	if (v->code == 0)
 		v->code = delta_bytes_check(bytes.data, bytes.len, check->layer, check->hidden, check->ffn, &v->error);
@@ -38,7 +44,7 @@ static void check_done(struct pool_job *job)
 	for (size_t i = 0; i < c->check_count; i++)
 		if (c->checks[i] == check)
 			c->checks[i] = c->checks[--c->check_count];
-	if (!c->ending && c->failure.code == 0)
+	if (!atomic_load(&c->ending) && c->failure.code == 0)
 		coordinator__commit_checked(c, check->received, &check->verdict);
 	msg_free(&check->received);
 	free(check);
@@ -71,6 +77,7 @@ int coordinator__commit_check(struct coordinator *c, struct msg_received **recei
 	check->job = (struct pool_job){ .run = check_run, .done = check_done };
 	check->c = c;
 	check->store = c->store;
+	check->ending = &c->ending;
 	check->root = (*received)->msg.u.shard_commit.delta_root;
 	check->layer = coordinator__layer(c);
 	check->hidden = c->hidden;

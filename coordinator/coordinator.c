@@ -126,6 +126,8 @@ int coordinator_new(const struct coordinator_config *config, const struct env *e
 	else
 		rc = pool_new(config->store_threads, BACKGROUND_JOBS_MAX, &c->background, e);
 	if (rc == 0)
+		rc = pool_new(config->store_threads, UPKEEP_JOBS_MAX, &c->upkeep, e);
+	if (rc == 0)
 		rc = coordinator__load(c, e);
 	if (rc != 0) {
 		coordinator_destroy(&c);
@@ -144,8 +146,10 @@ void coordinator_destroy(struct coordinator **coordinator)
 	struct coordinator *c = *coordinator;
 	if (c == NULL)
 		return;
-	c->ending = c->closed = true; /* what the thread still gives back changes nothing */
+	c->closed = true;
+	atomic_store(&c->ending, true); /* what the threads still give back changes nothing */
 	pool_destroy(&c->background);
+	pool_destroy(&c->upkeep);
 	coordinator__merge_job_stop(c);
 	coordinator__store_work_free(c);
 	coordinator__collect_end(&c->collecting.work);
@@ -310,6 +314,7 @@ static void submit_when_due(struct coordinator *c)
 static void background_poll(struct coordinator *c)
 {
 	(void)pool_poll(c->background);
+	(void)pool_poll(c->upkeep);
 }
 
 /* After a failure memory holds what the ledger does not: no step may write any more. */

@@ -112,9 +112,10 @@ struct coordinator_damage {
 	bool candidate;      /* what waits to become it does */
 	uint64_t healthy;    /* the newest version that needs none of them; 0: there is none */
 };
-/* `chunks`: struct hash; they are put in order. A version whose manifest cannot be read is among them. */
-int coordinator_damage_find(struct store *store, struct buf *chunks, struct coordinator_damage *out,
-			    struct err *e) MUST_CHECK;
+/* `chunks`: struct hash; they are put in order. A version whose manifest cannot be read is among them. `stop` (may be
+ * NULL) set: ERR_INTERRUPTED. */
+int coordinator_damage_find(struct store *store, struct buf *chunks, const atomic_bool *stop,
+			    struct coordinator_damage *out, struct err *e) MUST_CHECK;
 void coordinator_damage_fini(struct coordinator_damage *damage);
 /* For people, appended: what needs it, and what to do. */
 void coordinator_damage_text(const struct coordinator_damage *damage, struct buf *out);

@@ -247,7 +247,17 @@ struct damage_job {
 static void damage_run(struct pool_job *job)
 {
 	struct damage_job *d = (struct damage_job *)job;
-	d->code = coordinator_damage_find(d->c->store, &d->chunks, &d->damage, &d->error);
+	if (fault_point("coordinator.damage.search") != 0)
+		d->code = err_set(&d->error, ERR_FAULT, "fault planted before the search");
+	else
+		d->code = coordinator_damage_find(d->c->store, &d->chunks, &d->c->ending, &d->damage, &d->error);
+}
+
+static void damage_free(struct damage_job *d)
+{
+	coordinator_damage_fini(&d->damage);
+	buf_free(&d->chunks);
+	free(d);
 }
 
 static void damage_done(struct pool_job *job)
@@ -256,6 +266,10 @@ static void damage_done(struct pool_job *job)
 	struct heal *h = &d->c->heal;
 	h->searching = false;
 	buf_clear(&h->text);
+	if (atomic_load(&d->c->ending)) {
+		damage_free(d);
+		return;
+	}
 	if (d->code == 0) {
 		coordinator_damage_text(&d->damage, &h->text);
 		buf_puts(&h->text, "; no worker and no node has it");
@@ -268,9 +282,7 @@ static void damage_done(struct pool_job *job)
 	}
 	log_event(LOG_ERROR, "COORDINATOR-CHUNKS-LOST", LOGF_U("chunks", d->chunks.len / HASH_BYTES),
 		  LOGF_S("what", buf_cstr(&h->text)));
-	coordinator_damage_fini(&d->damage);
-	buf_free(&d->chunks);
-	free(d);
+	damage_free(d);
 }
 
 static void damage_search(struct coordinator *c)
@@ -284,7 +296,7 @@ static void damage_search(struct coordinator *c)
 	for (size_t i = 0; i < h->count; i++)
 		if (h->items[i].rounds >= LOST_ROUNDS)
 			buf_append(&d->chunks, h->items[i].hash.bytes, HASH_BYTES);
-	if (d->chunks.len == 0 || buf_failed(&d->chunks) || pool_submit(c->background, &d->job) != 0) {
+	if (d->chunks.len == 0 || buf_failed(&d->chunks) || pool_submit(c->upkeep, &d->job) != 0) {
 		if (d->chunks.len == 0)
 			all_whole(h);
 		buf_free(&d->chunks);

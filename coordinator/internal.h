@@ -22,7 +22,8 @@
 #define PEER_FENCED_BOOTS    8  /* earlier processes of one key that are remembered */
 #define PEER_FORGET_LEASES   20 /* a silent peer is forgotten after this many lease times */
 #define REFUSAL_BYTES        512
-#define BACKGROUND_JOBS_MAX  80
+#define BACKGROUND_JOBS_MAX  COMMIT_CHECKS_MAX
+#define UPKEEP_JOBS_MAX      2 /* the scrub, and a search */
 #define COMMIT_CHECKS_MAX    64
 #define SUBMITS_PENDING_MAX  4096 /* messages that wait for one group commit */
 #define CHUNKS_PENDING_MAX   16   /* chunks stored in one synced transaction */
@@ -172,8 +173,9 @@ struct coordinator {
 	struct proto_transport *transport;
 	struct coordinator_merge_job *merge_job;
 	struct store_txn *txn;
-	struct err failure;                    /* code != 0: stopped */
-	bool closed, shutdown, ending;         /* ending: being destroyed */
+	struct err failure; /* code != 0: stopped */
+	bool closed, shutdown;
+	atomic_bool ending;                    /* being destroyed: threads look too, and do no more */
 	int64_t write_retry_ms;                /* after a refused write nothing but an answer is written before */
 	char write_reason[STORE_REASON_BYTES]; /* of the last refused write; "": it, or a later one, was taken */
 
@@ -239,7 +241,8 @@ struct coordinator {
 
 	struct commit_check *checks[COMMIT_CHECKS_MAX];
 	size_t check_count;
-	struct pool *background; /* reads of the store that take long, and checks */
+	struct pool *background; /* checks of commits */
+	struct pool *upkeep;     /* reads of the store that take long and that nobody waits for */
 	struct heal heal;
 	struct scrub scrub;
 	struct collecting collecting;

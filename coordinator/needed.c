@@ -1,6 +1,7 @@
 /* needed.c: which blobs a version is made of, and which versions need a chunk. */
 #include "coordinator/internal.h"
 
+#include "base/order.h"
 #include "proto/codec.h"
 
 #include <inttypes.h>
@@ -46,18 +47,18 @@ struct search {
 	const struct buf *chunks; /* struct hash, ascending */
 	struct buf named;         /* struct named_root */
 	struct buf kept;          /* uint64_t: the versions that have blobs */
+	const atomic_bool *stop;
 	struct coordinator_damage *out;
 };
+
+static int stopped(const struct search *s, struct err *e)
+{
+	return s->stop != NULL && atomic_load(s->stop) ? err_set(e, ERR_INTERRUPTED, "the program ends") : 0;
+}
 
 static int by_hash(const void *a, const void *b)
 {
 	return memcmp(a, b, HASH_BYTES); /* of a named root: its first member */
-}
-
-static int by_number(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-	return (*x > *y) - (*x < *y);
 }
 
 static bool is_damaged(const struct search *s, const void *hash)
@@ -174,7 +175,8 @@ static int roots_look(struct search *s, struct err *e)
 	if (rc == 0 && count > 0)
 		qsort(list, count, sizeof *list, by_hash);
 	for (size_t i = 0; rc == 0 && i < count; i++) {
-		if (i == 0 || !hash_equal(&list[i].root, &list[i - 1].root))
+		rc = stopped(s, e);
+		if (rc == 0 && (i == 0 || !hash_equal(&list[i].root, &list[i - 1].root)))
 			rc = root_look(s, &list[i].root, &damaged, e);
 		if (rc == 0 && damaged)
 			needs(s, list[i].version);
@@ -188,7 +190,7 @@ static void versions_sort(struct buf *versions)
 	const size_t count = versions->len / sizeof *list;
 	size_t kept = 0;
 	if (count > 0)
-		qsort(list, count, sizeof *list, by_number);
+		qsort(list, count, sizeof *list, order_u64);
 	for (size_t i = 0; i < count; i++)
 		if (kept == 0 || list[i] != list[kept - 1])
 			list[kept++] = list[i];
@@ -200,20 +202,24 @@ static void healthy_find(struct search *s)
 	const uint64_t *kept = (const void *)s->kept.data, *list = (const void *)s->out->versions.data;
 	const size_t count = s->out->versions.len / sizeof *list;
 	for (size_t i = s->kept.len / sizeof *kept; i-- > 0 && s->out->healthy == 0;)
-		if (count == 0 || bsearch(&kept[i], list, count, sizeof *list, by_number) == NULL)
+		if (count == 0 || bsearch(&kept[i], list, count, sizeof *list, order_u64) == NULL)
 			s->out->healthy = kept[i];
 }
 
-int coordinator_damage_find(struct store *store, struct buf *chunks, struct coordinator_damage *out, struct err *e)
+int coordinator_damage_find(struct store *store, struct buf *chunks, const atomic_bool *stop,
+			    struct coordinator_damage *out, struct err *e)
 {
-	struct search s = { .store = store, .chunks = chunks, .out = out };
+	struct search s = { .store = store, .chunks = chunks, .stop = stop, .out = out };
 	uint64_t last = 0;
 	*out = (struct coordinator_damage){ .chunk_count = chunks->len / HASH_BYTES };
 	if (chunks->len > 0)
 		qsort(chunks->data, chunks->len / HASH_BYTES, HASH_BYTES, by_hash);
 	int rc = ledger_add(&s, &last, e);
-	for (uint64_t v = 1; rc == 0 && v <= last; v++)
-		rc = version_add(&s, v, e);
+	for (uint64_t v = 1; rc == 0 && v <= last; v++) {
+		rc = stopped(&s, e);
+		if (rc == 0)
+			rc = version_add(&s, v, e);
+	}
 	if (rc == 0)
 		rc = roots_look(&s, e);
 	if (rc == 0 && (buf_failed(&out->versions) || buf_failed(&s.kept)))

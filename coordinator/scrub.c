@@ -52,5 +52,5 @@ void coordinator__scrub_advance(struct coordinator *c)
 	s->job = (struct pool_job){ .run = scrub_run, .done = scrub_done };
 	s->coordinator = c;
 	s->store = c->store;
-	s->running = pool_submit(c->background, &s->job) == 0; /* else the next tick tries */
+	s->running = pool_submit(c->upkeep, &s->job) == 0; /* else the next tick tries */
 }

@@ -176,7 +176,7 @@ static int damage_verify(struct store *store, struct verified *v, struct err *e)
 	struct coordinator_damage damage = { .chunk_count = 0 };
 	int rc = damaged_list(store, v, &chunks, e);
 	if (rc == 0 && chunks.len > 0)
-		rc = coordinator_damage_find(store, &chunks, &damage, e);
+		rc = coordinator_damage_find(store, &chunks, NULL, &damage, e);
 	if (rc == 0 && chunks.len > 0) {
 		coordinator_damage_text(&damage, &text);
 		if (damage.versions.len > 0 || damage.shards || damage.candidate)

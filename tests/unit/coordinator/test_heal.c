@@ -353,6 +353,26 @@ static void test_more_than_one_message_names_is_asked_for(void **state)
 	assert_non_null(strstr(text, "4999 damaged chunks: nothing needs what is damaged"));
 }
 
+static void test_a_search_ends_when_it_is_told_to(void **state)
+{
+	struct cluster *c = *state;
+	struct coordinator_damage damage;
+	struct rotten r;
+	struct buf chunks = BUF_INIT;
+	atomic_bool stop;
+	rotten_setup(c, &r);
+	cluster_store(c);
+	buf_append(&chunks, r.hash.bytes, HASH_BYTES);
+	atomic_init(&stop, true);
+	assert_int_equal(coordinator_damage_find(c->store, &chunks, &stop, &damage, &c->e), ERR_INTERRUPTED);
+	atomic_store(&stop, false);
+	assert_ok(&c->e, coordinator_damage_find(c->store, &chunks, &stop, &damage, &c->e));
+	assert_int_equal(damage.versions.len, sizeof(uint64_t));
+	coordinator_damage_fini(&damage);
+	buf_free(&chunks);
+	buf_free(&r.bytes);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -366,6 +386,7 @@ int main(void)
 		T(test_a_damaged_root_chunk_is_asked_for_at_the_start),
 		T(test_a_backup_of_what_is_damaged_can_be_started),
 		T(test_more_than_one_message_names_is_asked_for),
+		T(test_a_search_ends_when_it_is_told_to),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -260,26 +260,92 @@ static void test_a_thread_checks_the_delta(void **state)
 	cluster_stop(c);
 }
 
+/* Those that wait at the end are not checked any more; the one under way is waited for. */
+static void test_checks_that_wait_do_not_hold_up_the_end(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	struct hash roots[4];
+	char text[16];
+	c->config.store_threads = 1;
+	prepare(c, &w, 1);
+	for (int i = 0; i < 4; i++) {
+		snprintf(text, sizeof text, "delta %d", i);
+		delta_store(c, text, &roots[i]);
+	}
+	assert_ok(&c->e, fault_arm("coordinator.check=delay-200@1:100", &c->e));
+	const uint64_t before = fault_hits("coordinator.check");
+	for (int i = 0; i < 4; i++)
+		commit_put(&c->worker, &w, &roots[i], 0);
+	cluster_receive(c);
+	cluster_stop(c);
+	assert_true(fault_hits("coordinator.check") <= before + 1);
+	fault_disarm_all();
+}
+
+static void tamper(struct cluster *c, const void *bytes, size_t len)
+{
+	struct buf file = BUF_INIT;
+	char path[TEST_PATH_BYTES];
+	test_path(path, c->folder, "store/blobs/data.mdb");
+	assert_ok(&c->e, file_read(path, (size_t)1 << 30, &file, &c->e));
+	for (uint8_t *at = file.data; (at = memmem(at, (size_t)(file.data + file.len - at), bytes, len)) != NULL;)
+		at[len - 1] ^= 1;
+	assert_ok(&c->e, file_write_atomic(path, file.data, file.len, 0600, &c->e));
+	buf_free(&file);
+}
+
+/* Which versions need what is lost is being looked for, for two seconds here. */
+static void test_a_search_for_damage_holds_no_commit_up(void **state)
+{
+	struct cluster *c = *state;
+	struct work w;
+	struct hash root, ballast;
+	struct msg_received *reply = NULL;
+	int64_t since = 0;
+	struct msg asked = { .type = MSG_NEED, .u.hashes = { &ballast, 1 } };
+	c->config.store_threads = 1;
+	prepare(c, &w, 1);
+	delta_store(c, "delta", &root);
+	hash_of("ballast that rots", 17, &ballast);
+	assert_ok(&c->e,
+		  store_chunks_put(c->store, &(struct store_chunk){ ballast, "ballast that rots", 17 }, 1, &c->e));
+	cluster_stop(c);
+	tamper(c, "ballast that rots", 17);
+	cluster_start(c);
+	assert_ok(&c->e, fault_arm("coordinator.damage.search=delay-2000@1", &c->e));
+	const uint64_t before = fault_hits("coordinator.damage.search");
+	end_send(&c->client, &asked);
+	while (fault_hits("coordinator.damage.search") == before && test_wait(&since))
+		cluster_advance(c, 11000);
+	const int64_t begun_ms = env_monotonic_ms(env_system());
+	worker_hello(&c->worker, 1);
+	w.epoch = worker_lease(&c->worker, NULL);
+	worker_want(&c->worker, w.shard, w.epoch, 10, 0);
+	commit_send(&c->worker, &w, &root);
+	while ((reply = end_take(&c->worker, MSG_SHARD_COMMIT_REPLY)) == NULL && test_wait(&since))
+		cluster_run(c);
+	assert_non_null(reply);
+	assert_int_equal(reply->msg.u.shard_commit_reply.code, 0);
+	assert_true(env_monotonic_ms(env_system()) - begun_ms < 2000);
+	msg_free(&reply);
+	fault_disarm_all();
+}
+
 /* What the disk changed between the upload and the commit is no fault of the worker: it uploads it again. */
 static void test_a_delta_that_rotted_here_is_asked_for_again(void **state)
 {
 	struct cluster *c = *state;
 	struct work w;
 	struct store_edit edit;
-	struct buf bytes = BUF_INIT, file = BUF_INIT;
+	struct buf bytes = BUF_INIT;
 	struct hash root;
-	char path[TEST_PATH_BYTES];
 	const uint16_t good[] = { 0x3f80, 0x3f81 };
 	prepare(c, &w, 1);
 	delta_put(c, good, 2, CLUSTER_HIDDEN, cluster_layer(c), &bytes);
 	assert_ok(&c->e, store_blob_put(c->store, bytes.data, bytes.len, &root, &c->e));
 	cluster_stop(c);
-	test_path(path, c->folder, "store/blobs/data.mdb");
-	assert_ok(&c->e, file_read(path, (size_t)1 << 30, &file, &c->e));
-	for (uint8_t *at = file.data;
-	     (at = memmem(at, (size_t)(file.data + file.len - at), bytes.data, bytes.len)) != NULL;)
-		at[bytes.len - 1] ^= 1;
-	assert_ok(&c->e, file_write_atomic(path, file.data, file.len, 0600, &c->e));
+	tamper(c, bytes.data, bytes.len);
 	cluster_start(c);
 	worker_hello(&c->worker, 1);
 	w.epoch = worker_lease(&c->worker, NULL);
@@ -298,7 +364,6 @@ static void test_a_delta_that_rotted_here_is_asked_for_again(void **state)
 	edit_get(c, w.seqs[0], &edit);
 	assert_int_equal(edit.losses, 0);
 	buf_free(&bytes);
-	buf_free(&file);
 }
 
 static void test_missing_chunks_are_asked_for(void **state)
@@ -511,6 +576,8 @@ int main(void)
 		T(test_edits_of_bad_numbers_are_dead_after_three_tries),
 		T(test_a_group_of_bad_numbers_is_taken_apart),
 		T(test_a_thread_checks_the_delta),
+		T(test_checks_that_wait_do_not_hold_up_the_end),
+		T(test_a_search_for_damage_holds_no_commit_up),
 		T(test_a_delta_that_rotted_here_is_asked_for_again),
 		T(test_missing_chunks_are_asked_for),
 		T(test_what_does_not_follow_is_refused),
