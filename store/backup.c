@@ -200,29 +200,43 @@ static int lot_end(struct lot *lot, struct err *e)
 	return 0;
 }
 
-static void walk_take(struct walk *walk, struct store__bytes value)
+static bool is_whole(const struct walk *walk, struct store__bytes value)
 {
 	struct hash found;
 	hash_of(value.data, value.len, &found);
-	const bool whole = walk->table == STORE__TABLE_CHUNK && hash_equal(&found, &walk->last) &&
-			   value.len <= STORE_CHUNK_BYTES;
-	lot_add(whole ? &walk->whole : &walk->damaged, &walk->last, value);
+	return walk->table == STORE__TABLE_CHUNK && hash_equal(&found, &walk->last) && value.len <= STORE_CHUNK_BYTES;
+}
+
+/* What the disk does not give is damaged, and nothing is known of its bytes. */
+static void walk_take(struct walk *walk, struct store__disk *disk, struct store__bytes value)
+{
+	struct store__bytes found = { NULL, 0 };
+	const bool read = store__disk_read(disk, value, &found);
+	if (read && is_whole(walk, found))
+		lot_add(&walk->whole, &walk->last, found);
+	else if (read && is_whole(walk, value)) /* memory has it still */
+		lot_add(&walk->whole, &walk->last, value);
+	else
+		lot_add(&walk->damaged, &walk->last, found);
 }
 
 static int walk_read(struct store *store, struct walk *walk, struct err *e)
 {
 	struct store_txn *txn;
+	struct store__disk disk;
 	struct store__bytes value;
 	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
 	if (rc)
 		return rc;
 	lot_clear(&walk->whole);
 	lot_clear(&walk->damaged);
+	rc = store__disk_open(txn, &disk, e);
 	for (size_t looked = 0; !rc && looked < STEP_CHUNKS; looked++) {
 		rc = store__hash_next(txn, walk->table, &walk->last, &walk->begun, &value, e);
 		if (!rc)
-			walk_take(walk, value);
+			walk_take(walk, &disk, value);
 	}
+	store__disk_close(&disk);
 	store__txn_abort(&txn);
 	walk->ended = rc == ERR_NOT_FOUND;
 	if (walk->ended) {

@@ -522,3 +522,25 @@ int store__count(struct store_txn *txn, enum store__table table, uint64_t *count
 	*count = stat.ms_entries;
 	return 0;
 }
+
+/* LMDB does not tell. The format's record lies in a page of its tree, which begins with the page's number. */
+int store__map_find(struct store_txn *txn, const uint8_t **map, size_t *map_bytes, struct err *e)
+{
+	struct store__bytes key, value;
+	MDB_stat stat;
+	uint64_t number;
+	*map = NULL;
+	int rc = store__last(txn, STORE__TABLE_FORMAT, &key, &value, e);
+	if (rc)
+		return rc;
+	rc = mdb_env_stat(txn->env->mdb, &stat);
+	if (rc)
+		return store__env_fail(txn->env, e, rc, "looking where it is mapped");
+	if (stat.ms_psize != STORE__DISK_PAGE_BYTES || txn->env->page_bytes != STORE__DISK_PAGE_BYTES)
+		return 0;
+	const uint8_t *page = (const uint8_t *)value.data - (uintptr_t)value.data % stat.ms_psize;
+	memcpy(&number, page, sizeof(number));
+	*map = page - number * stat.ms_psize;
+	*map_bytes = store__env_used(txn->env);
+	return 0;
+}

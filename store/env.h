@@ -8,6 +8,7 @@
 
 #include "store/store.h"
 
+#include <limits.h>
 #include <sys/types.h>
 
 #define STORE__KEY_BYTES_MAX 200 /* under LMDB's 511; longer text is hashed by the caller */
@@ -123,9 +124,29 @@ int store__seek(struct store_txn *txn, enum store__table table, struct store__by
 		struct store__bytes *value, struct err *e) MUST_CHECK;
 int store__last(struct store_txn *txn, enum store__table table, struct store__bytes *key, struct store__bytes *value,
 		struct err *e) MUST_CHECK;
+/* Where the file lies in memory; *map NULL: not known. */
+int store__map_find(struct store_txn *txn, const uint8_t **map, size_t *map_bytes, struct err *e) MUST_CHECK;
 int store__count(struct store_txn *txn, enum store__table table, uint64_t *count, struct err *e) MUST_CHECK;
 /* Where a transaction's data lies, for error text: "/data/ledger". */
 const char *store__txn_path(const struct store_txn *txn);
+
+/* --- disk.c: values of a transaction on the blobs as the disk has them. One thread; closed before the transaction. */
+#define STORE__DISK_PAGE_BYTES 4096 /* where a page has another size, the map is all there is */
+struct store__disk {
+	int fd;
+	bool direct;        /* reads do not come from memory */
+	const uint8_t *map; /* NULL: not known where it lies, values are taken from it */
+	size_t map_bytes;
+	uint8_t *bytes; /* that were read last */
+	char path[PATH_MAX];
+};
+int store__disk_open(struct store_txn *txn, struct store__disk *out, struct err *e) MUST_CHECK;
+void store__disk_close(struct store__disk *disk);
+/* False: the disk does not give it, and nothing may touch it in the map. Else *out is valid until the next read. */
+bool store__disk_read(struct store__disk *disk, struct store__bytes value, struct store__bytes *out);
+/* Before such a value is removed: LMDB looks at the head of its first page. Where the disk does not give that either,
+ * it is written anew, the page's other bytes zero. ERR_IO. */
+int store__disk_head_renew(struct store__disk *disk, struct store__bytes value, struct err *e) MUST_CHECK;
 
 /* --- hashes.c: a set of hashes, in memory. One thread at a time. `add`: ERR_NOMEM, the set is as before. */
 struct store__hashes {

@@ -1,5 +1,6 @@
 /* quarantine.c: chunks that the disk changed. A walk finds them; they are set apart, so that they count as missing, and
  * their bytes are kept as they were found until the right ones are put. */
+#include "base/log.h"
 #include "store/env.h"
 
 #include <string.h>
@@ -32,21 +33,45 @@ static bool is_damaged(const struct hash *hash, struct store__bytes value)
 	return !hash_equal(&found, hash);
 }
 
-/* The value is copied: a write may move the page that it lies on. */
-static int move_one(struct store_txn *txn, const struct hash *hash, struct buf *bytes, struct buf *apart, struct err *e)
+struct moved {
+	struct buf *apart; /* struct hash */
+	size_t rewritten_count;
+};
+
+/* The disk has it wrong and memory still has it right: LMDB puts it on other pages. */
+static int rewrite(struct store_txn *txn, const struct hash *hash, struct store__bytes value, struct buf *bytes,
+		   struct moved *moved, struct err *e)
 {
-	struct store__bytes value;
-	int rc = store__get(txn, STORE__TABLE_CHUNK, hash_key(hash), &value, e);
-	if (rc == ERR_NOT_FOUND || (!rc && !is_damaged(hash, value))) {
-		err_clear(e);
-		return 0;
-	}
-	if (rc)
-		return rc;
-	buf_clear(bytes);
 	buf_append(bytes, value.data, value.len);
-	buf_append(apart, hash->bytes, HASH_BYTES);
-	if (buf_failed(bytes) || buf_failed(apart))
+	if (buf_failed(bytes))
+		return store__txn_spoil(txn, err_set(e, ERR_NOMEM, "writing a chunk anew: out of memory"));
+	moved->rewritten_count++;
+	return store__put(txn, STORE__TABLE_CHUNK, hash_key(hash), (struct store__bytes){ bytes->data, bytes->len }, e);
+}
+
+/* The value is copied: a write may move the page that it lies on. What the disk does not give is not touched. */
+static int move_one(struct store_txn *txn, struct store__disk *disk, const struct hash *hash, struct buf *bytes,
+		    struct moved *moved, struct err *e)
+{
+	struct store__bytes value, found = { NULL, 0 };
+	int rc = store__get(txn, STORE__TABLE_CHUNK, hash_key(hash), &value, e);
+	if (rc == ERR_NOT_FOUND)
+		err_clear(e);
+	if (rc)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	buf_clear(bytes);
+	const bool read = store__disk_read(disk, value, &found);
+	const bool disk_damaged = !read || is_damaged(hash, found);
+	if (read && !is_damaged(hash, value))
+		return disk_damaged ? rewrite(txn, hash, value, bytes, moved, e) : 0;
+	if (!read)
+		rc = store__disk_head_renew(disk, value, e);
+	if (rc)
+		return store__txn_spoil(txn, rc);
+	if (read)
+		buf_append(bytes, value.data, value.len);
+	buf_append(moved->apart, hash->bytes, HASH_BYTES);
+	if (buf_failed(bytes) || buf_failed(moved->apart))
 		return store__txn_spoil(txn, err_set(e, ERR_NOMEM, "setting a damaged chunk apart: out of memory"));
 	rc = store__put(txn, STORE__TABLE_QUARANTINE, hash_key(hash), (struct store__bytes){ bytes->data, bytes->len },
 			e);
@@ -56,20 +81,27 @@ static int move_one(struct store_txn *txn, const struct hash *hash, struct buf *
 static int move_all(struct store *store, const struct hash *hashes, size_t hash_count, struct buf *apart, struct err *e)
 {
 	struct store_txn *txn;
+	struct store__disk disk;
 	struct buf bytes = BUF_INIT;
+	struct moved moved = { apart, 0 };
 	const size_t before = apart->len;
 	int rc = store__txn_begin(store, store->blobs, true, ((size_t)1 << 20) + hash_count * STORE_CHUNK_BYTES, &txn,
 				  e);
 	if (rc)
 		return rc;
+	rc = store__disk_open(txn, &disk, e);
 	for (size_t i = 0; !rc && i < hash_count; i++)
-		rc = move_one(txn, &hashes[i], &bytes, apart, e);
-	if (!rc && apart->len > before)
+		rc = move_one(txn, &disk, &hashes[i], &bytes, &moved, e);
+	store__disk_close(&disk);
+	if (!rc && (apart->len > before || moved.rewritten_count > 0))
 		rc = store__txn_commit(&txn, e);
 	else
 		store__txn_abort(&txn);
 	if (rc)
 		apart->len = before;
+	else if (moved.rewritten_count > 0)
+		log_event(LOG_ERROR, "STORE-CHUNKS-REWRITTEN", LOGF_U("chunks", moved.rewritten_count),
+			  LOGF_S("why", "the disk has changed what memory still had"));
 	buf_free(&bytes);
 	return rc;
 }
@@ -187,19 +219,22 @@ int store_quarantine_list(struct store *store, size_t max, struct buf *hashes, s
 int store_scrub_step(struct store *store, struct store_scrub *scrub, size_t chunk_max, struct buf *bad, struct err *e)
 {
 	struct store_txn *txn;
+	struct store__disk disk;
 	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
 	if (rc)
 		return rc;
+	rc = store__disk_open(txn, &disk, e);
 	for (size_t i = 0; !rc && i < chunk_max; i++) {
-		struct store__bytes value;
+		struct store__bytes value, found;
 		rc = store__hash_next(txn, STORE__TABLE_CHUNK, &scrub->last, &scrub->begun, &value, e);
 		if (rc)
 			break;
 		scrub->chunk_count++;
 		scrub->byte_count += value.len;
-		if (is_damaged(&scrub->last, value))
+		if (!store__disk_read(&disk, value, &found) || is_damaged(&scrub->last, found))
 			buf_append(bad, scrub->last.bytes, HASH_BYTES);
 	}
+	store__disk_close(&disk);
 	store__txn_abort(&txn);
 	if (rc == ERR_NOT_FOUND) {
 		err_clear(e);

@@ -26,8 +26,8 @@
  * Looking: a store that is opened to `inspect` changes nothing, not even what is damaged; it may lie on a read-only
  * disk. It holds the folder's lock like any other opener, and may hold one read transaction for long.
  *
- * Fault points: store.commit.before, store.commit.after, store.blob.before, store.blob.after. An error planted after a
- * commit means "kept, but not said". */
+ * Fault points: store.commit.before, store.commit.after, store.blob.before, store.blob.after, store.disk.read. An error
+ * planted after a commit means "kept, but not said". */
 #ifndef AMEND_STORE_STORE_H
 #define AMEND_STORE_STORE_H
 
@@ -327,14 +327,16 @@ int store_blob_damaged(struct store *store, const struct hash *root, struct buf 
 /* Quarantine: a chunk that the disk changed is set apart. It counts as missing from then on, so that whoever has it
  * brings it again, and its bytes are kept as they were found until the right ones are put (LMDB's table "quarantine").
  * Takes those of `hashes` that are here and damaged, in one synced transaction, and appends them to `apart` as struct
- * hash. ERR_UNSUPPORTED: a cache, which needs none. */
+ * hash; of one that the disk does not give no bytes are kept. One that is damaged on the disk and right in memory is
+ * written anew instead. ERR_UNSUPPORTED: a cache, which needs none. */
 int store_quarantine_put(struct store *store, const struct hash *hashes, size_t hash_count, struct buf *apart,
 			 struct err *e) MUST_CHECK;
 /* Those that are set apart, at most `max`, appended as struct hash, ascending. */
 int store_quarantine_list(struct store *store, size_t max, struct buf *hashes, struct err *e) MUST_CHECK;
 int store_quarantine_has(struct store *store, const struct hash *hash, bool *has, struct err *e) MUST_CHECK;
 /* Reads on from where the walk stands (zero: at the first chunk), at most `chunk_max` chunks, and appends the damaged
- * ones to `bad` as struct hash. Any thread. */
+ * ones to `bad` as struct hash, also those that the disk does not give. It reads the disk, and not what is in memory,
+ * where the file system has direct reads and pages are of 4 KiB; never a page of LMDB's tree. Any thread. */
 struct store_scrub {
 	struct hash last; /* that was read */
 	bool begun, ended;

@@ -1,7 +1,11 @@
 /* Chunks that the disk changed: found by a walk, set apart, and healed by the right bytes. */
 #include "tests/lib/store_fixture.h"
 
-#include <sys/stat.h>
+#include "base/fault.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define CHUNKS 9
@@ -133,6 +137,131 @@ static void test_a_backup_takes_what_is_set_apart(void **state)
 	buf_free(&list);
 }
 
+#define LONG_BYTES 60000
+
+/* Where the file lies in this process's memory. */
+static uint8_t *map_of(const char *path)
+{
+	char line[1024];
+	unsigned long begin = 0;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	assert_non_null(maps);
+	while (begin == 0 && fgets(line, sizeof line, maps) != NULL)
+		if (strstr(line, path) != NULL)
+			assert_int_equal(sscanf(line, "%lx-", &begin), 1);
+	fclose(maps);
+	assert_true(begin != 0);
+	return (uint8_t *)begin; // NOLINT
+}
+
+struct placed { /* a long chunk */
+	char path[TEST_PATH_BYTES];
+	uint8_t bytes[LONG_BYTES];
+	struct store_chunk chunk;
+	size_t at; /* in the file */
+};
+
+static void long_put(struct fixture *f, struct placed *p)
+{
+	struct buf file = BUF_INIT;
+	for (size_t i = 0; i < LONG_BYTES; i++)
+		p->bytes[i] = (uint8_t)(i * i >> 3 ^ i);
+	p->chunk = (struct store_chunk){ .bytes = p->bytes, .byte_count = LONG_BYTES };
+	hash_of(p->bytes, LONG_BYTES, &p->chunk.hash);
+	OK(f, store_chunks_put(f->store, &p->chunk, 1, &f->e));
+	fixture_reopen(f);
+	test_path(p->path, f->folder, "blobs/data.mdb");
+	OK(f, file_read(p->path, (size_t)1 << 30, &file, &f->e));
+	const uint8_t *found = memmem(file.data, file.len, p->bytes, LONG_BYTES);
+	assert_non_null(found);
+	p->at = (size_t)(found - file.data);
+	assert_int_equal(p->at % 4096, 16);
+	buf_free(&file);
+}
+
+/* Touched, these pages would end the process, as those do that a disk does not give. */
+static void test_what_the_disk_does_not_give_is_not_touched(void **state)
+{
+	struct fixture *f = *state;
+	struct placed p;
+	struct buf bad = BUF_INIT, list = BUF_INIT;
+	struct store_scrub walk = { .begun = false };
+	bool has;
+	long_put(f, &p);
+	uint8_t *page = map_of(p.path) + p.at - 16;
+	assert_int_equal(mprotect(page, 4 * 4096, PROT_NONE), 0);
+	OK(f, fault_arm("store.disk.read=errno@1:2", &f->e));
+	OK(f, store_scrub_step(f->store, &walk, 10, &bad, &f->e));
+	assert_int_equal(bad.len, HASH_BYTES);
+	assert_memory_equal(bad.data, p.chunk.hash.bytes, HASH_BYTES);
+	struct store_backup_tally tally;
+	char folder[TEST_PATH_BYTES];
+	test_path(folder, f->folder, "backup");
+	OK(f, fault_arm("store.disk.read=errno@1:2", &f->e));
+	OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
+	assert_int_equal(tally.bad_count, 1);
+	/* LMDB reads the head of the first page when it removes the chunk: that is written anew. */
+	assert_int_equal(mprotect(page, 4096, PROT_READ), 0);
+	OK(f, fault_arm("store.disk.read=errno@1:4", &f->e));
+	OK(f, store_quarantine_put(f->store, &p.chunk.hash, 1, &list, &f->e));
+	fault_disarm_all();
+	apart(f, 1, &p.chunk.hash);
+	fixture_reopen(f); /* looks through all pages */
+	OK(f, store_chunk_has(f->store, &p.chunk.hash, &has, &f->e));
+	assert_false(has);
+	OK(f, store_chunks_put(f->store, &p.chunk, 1, &f->e));
+	apart(f, 0, NULL);
+	assert_int_equal(scrub(f, 10, &bad), 1);
+	assert_int_equal(bad.len, 0);
+	buf_free(&bad);
+	buf_free(&list);
+}
+
+/* One read that fails is no damage. */
+static void test_the_disk_is_asked_twice(void **state)
+{
+	struct fixture *f = *state;
+	struct placed p;
+	struct buf bad = BUF_INIT;
+	long_put(f, &p);
+	OK(f, fault_arm("store.disk.read=errno@1:1", &f->e));
+	assert_int_equal(scrub(f, 10, &bad), 1);
+	fault_disarm_all();
+	assert_int_equal(bad.len, 0);
+	buf_free(&bad);
+}
+
+/* The disk is wrong and memory right: a page of our own stands for the one in memory. */
+static void test_what_memory_still_has_is_written_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct placed p;
+	struct buf bad = BUF_INIT, list = BUF_INIT, bytes = BUF_INIT;
+	struct store_scrub walk = { .begun = false };
+	long_put(f, &p);
+	uint8_t *page = map_of(p.path) + p.at - 16;
+	uint8_t good[4096], wrong[1] = { (uint8_t)(p.bytes[100] ^ 4) };
+	memcpy(good, page, sizeof good);
+	assert_ptr_equal(
+		mmap(page, sizeof good, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), page);
+	memcpy(page, good, sizeof good);
+	int fd = open(p.path, O_WRONLY);
+	assert_int_equal(pwrite(fd, wrong, 1, (off_t)p.at + 100), 1);
+	close(fd);
+	OK(f, store_chunk_get(f->store, &p.chunk.hash, &bytes, &f->e)); /* from memory */
+	OK(f, store_scrub_step(f->store, &walk, 10, &bad, &f->e));
+	assert_int_equal(bad.len, HASH_BYTES);
+	OK(f, store_quarantine_put(f->store, &p.chunk.hash, 1, &list, &f->e));
+	assert_int_equal(list.len, 0);
+	fixture_reopen(f);
+	buf_clear(&bytes);
+	OK(f, store_chunk_get(f->store, &p.chunk.hash, &bytes, &f->e));
+	assert_memory_equal(bytes.data, p.bytes, LONG_BYTES);
+	buf_free(&bad);
+	buf_free(&list);
+	buf_free(&bytes);
+}
+
 static void collect(struct fixture *f, const struct hash *roots, size_t root_count)
 {
 	struct store_collect *c = NULL;
@@ -186,6 +315,9 @@ int main(void)
 		T(test_a_walk_reads_every_chunk_once),
 		T(test_what_is_damaged_is_set_apart_until_the_right_bytes_come),
 		T(test_a_backup_takes_what_is_set_apart),
+		T(test_what_the_disk_does_not_give_is_not_touched),
+		T(test_the_disk_is_asked_twice),
+		T(test_what_memory_still_has_is_written_anew),
 		T(test_a_collection_forgets_what_nothing_needs),
 		cmocka_unit_test_setup_teardown(test_caches_have_no_quarantine, fixture_setup_closed, fixture_teardown),
 	};
