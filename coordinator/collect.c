@@ -20,8 +20,8 @@ static int manifest_add(struct coordinator *c, const struct store_version *versi
 	if (rc == ERR_CORRUPT)
 		(void)coordinator__blob_suspect(c, &version->root);
 	if (rc != 0)
-		err_wrap(e, "version %llu is kept, and its manifest cannot be read: nothing is deleted",
-			 (unsigned long long)version->version);
+		err_wrap(e, "version %" PRIu64 " is kept, and its manifest cannot be read: nothing is deleted",
+			 version->version);
 	return rc;
 }
 

@@ -1,5 +1,6 @@
-/* upkeep.h (inside coordinator/): what keeps the store whole and small: damaged chunks are found (scrub.c reads them from the disk), set apart
- * and fetched anew (heal.c), and what nothing needs is given back (collect.c; needed.c says what is). */
+/* upkeep.h (inside coordinator/): what keeps the store whole and small: damaged chunks are found (scrub.c reads them
+ * from the disk), set apart and fetched anew (heal.c), and what nothing needs is given back (collect.c; needed.c says
+ * what is). */
 #ifndef AMEND_COORDINATOR_UPKEEP_H
 #define AMEND_COORDINATOR_UPKEEP_H
 

@@ -357,13 +357,19 @@ static int part_mark_restored(struct store *store, const char *part, struct err 
 static int part_place(const char *part, const char *folder, struct err *e)
 {
 	char above[PATH_MAX];
+	struct err ignored = ERR_INIT;
 	if (rename(part, folder))
 		return err_errno(e, errno == ENOTEMPTY || errno == EEXIST ? ERR_EXISTS : ERR_IO, errno,
 				 "backup folder %s: putting %s in its place", folder, part);
 	int rc = path_make(above, folder, "/..", e);
 	if (!rc)
 		rc = file_sync_folder(above, e);
-	return rc ? rc : part_unlink(folder, UNFINISHED, e);
+	if (!rc && fault_point("store.backup.placed"))
+		rc = err_set(e, ERR_FAULT, "fault planted behind the rename");
+	if (rc)
+		err_wrap(e, "backup folder %s: is there and whole, but its name may be lost with the power", folder);
+	(void)part_unlink(folder, UNFINISHED, &ignored); /* says nothing here: it speaks of FOLDER.part */
+	return rc;
 }
 
 static int copy_make(struct store *store, const char *folder, const atomic_bool *stop, bool restored,

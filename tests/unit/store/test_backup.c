@@ -197,6 +197,23 @@ static void test_a_copy_that_was_cut_short_is_none(void **state)
 	FAILS(ERR_INVALID, store_backup(f->store, "", NULL, &tally, &f->e));
 }
 
+/* What fails behind the rename says that the copy is there: another try to that place finds it. */
+static void test_a_copy_that_is_in_its_place_is_said_to_be(void **state)
+{
+	struct fixture *f = *state;
+	struct store_backup_tally tally;
+	char folder[TEST_PATH_BYTES], unfinished[TEST_PATH_BYTES];
+	OK(f, publish(f->store, 1, &f->e));
+	place(f, "copy", folder);
+	place(f, "copy/unfinished", unfinished);
+	OK(f, fault_arm("store.backup.placed=errno@1", &f->e));
+	FAILS(ERR_FAULT, store_backup(f->store, folder, NULL, &tally, &f->e));
+	fault_disarm_all();
+	assert_non_null(strstr(f->e.text, "is there and whole"));
+	assert_false(is_there(unfinished));
+	assert_int_equal(copy_check(f, folder), 1);
+}
+
 /* A data folder of that name is not what a copy has left, in use or not. */
 static void test_a_data_folder_is_not_cleared(void **state)
 {
@@ -344,6 +361,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_copy_is_whole, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_copies_under_load_are_whole, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_copy_that_was_cut_short_is_none, fixture_setup,
+						fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_a_copy_that_is_in_its_place_is_said_to_be, fixture_setup,
 						fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_data_folder_is_not_cleared, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_copy_that_is_being_made_is_left_alone, fixture_setup,
