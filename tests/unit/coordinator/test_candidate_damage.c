@@ -187,7 +187,7 @@ static void damage_text(struct cluster *c, const struct hash *hash, char out[512
 	struct buf chunks = BUF_INIT, text = BUF_INIT;
 	struct coordinator_damage damage;
 	buf_append(&chunks, hash->bytes, HASH_BYTES);
-	assert_ok(&c->e, coordinator_damage_find(c->store, &chunks, &damage, &c->e));
+	assert_ok(&c->e, coordinator_damage_find(c->store, &chunks, NULL, &damage, &c->e));
 	coordinator_damage_text(&damage, &text);
 	coordinator_damage_advice(&damage, &text);
 	snprintf(out, 512, "%s", buf_cstr(&text));
