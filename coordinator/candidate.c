@@ -281,6 +281,15 @@ static int drop(struct coordinator *c, const char *why, struct err *e)
 	return 0;
 }
 
+static void note_merges(const struct coordinator *c, char *note, size_t note_bytes)
+{
+	for (size_t i = 0; i < c->merge_count; i++) {
+		const size_t len = strlen(note);
+		if (c->merges[i].version == 0)
+			snprintf(note + len, note_bytes - len, ", merge %" PRIu64, c->merges[i].id);
+	}
+}
+
 static int note_write(struct coordinator *c, struct candidate *candidate, struct err *e)
 {
 	struct buf added = BUF_INIT, removed = BUF_INIT;
@@ -288,6 +297,7 @@ static int note_write(struct coordinator *c, struct candidate *candidate, struct
 	const size_t more = added.len / sizeof(uint64_t), less = removed.len / sizeof(uint64_t);
 	snprintf(candidate->rec.note, sizeof candidate->rec.note, "%zu edit%s more, %zu less", more,
 		 more == 1 ? "" : "s", less);
+	note_merges(c, candidate->rec.note, sizeof candidate->rec.note);
 	buf_free(&added);
 	buf_free(&removed);
 	return rc;

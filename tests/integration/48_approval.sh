@@ -83,6 +83,7 @@ case_a_merge_says_that_it_waits() {
 	[[ $OUT == "merge 1 "*": waiting"*"waits for approval"* ]] || fail "it says $OUT"
 	# the shard that was closed for it may be a candidate before the memory is
 	wait_for 60 approved_and_merged || fail "no version has the merged memory: $(amend version candidate)"
+	[[ $(amend version list -o json | jq -r '.[-1].note') == *", merge 1" ]] || fail "its note does not say so: $(amend version list)"
 }
 approved_and_merged() {
 	approve_next
