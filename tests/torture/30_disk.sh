@@ -46,7 +46,8 @@ case_disk_full() {
 stands_still() { grep -q '^State:.T' "/proc/$1/status"; }
 case_rotten_upload() {
 	local pid
-	case_begin upload
+	# a gate would read what was planted, and wait for it to heal
+	case_begin upload ${TORTURE_PLANT:+--publish.canaries off}
 	kill_hard worker-1
 	kill_hard worker-0
 	FAULT=worker.commit.after=stop@1 process_start worker-0
