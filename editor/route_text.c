@@ -121,7 +121,7 @@ static int parts_of(struct editor__parts *parts, const struct model *model, cons
 		    struct editor_prompt *own, bool *whole, struct err *e)
 {
 	const size_t before = parts->count;
-	bool whole_too;
+	bool whole_too = false;
 	int rc = add_parts(parts, model, text, own, &whole_too, &own->asked_bytes, e);
 	own->looks = parts->count > before ? parts->of[before].looks : 1;
 	*whole = !whole_too;
