@@ -68,6 +68,11 @@ int coordinator__candidate_approve(struct coordinator *c, const uint8_t *actor, 
 	int rc = candidate_check(c, content, e);
 	if (rc == 0 && c->candidate.sm.state == CANDIDATE_CHECKING)
 		rc = err_set(e, ERR_AGAIN, "the canaries are still asked about it: approve it when it waits for that");
+	if (rc == 0 && memcmp(actor, c->key, PROTO_KEY_BYTES) == 0)
+		rc = err_set(e, ERR_DENIED,
+			     "this is the coordinator's own key, which stands for no person: another administrator's "
+			     "key has "
+			     "to approve it");
 	if (rc == 0)
 		rc = second_key_check(c, actor, e);
 	if (rc != 0)

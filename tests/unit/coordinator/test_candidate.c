@@ -62,6 +62,21 @@ static void test_the_submitters_key_approves_nothing_of_its_own(void **state)
 	assert_int_equal(newest(c), 1);
 }
 
+/* `amend up` keeps it beside the key that submits. */
+static void test_the_coordinators_own_key_approves_nothing(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.key = c->admin.key;
+	held_facts(c, &f);
+	struct seen s = look(c);
+	struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "");
+	assert_int_equal(p.code, ERR_DENIED);
+	assert_non_null(strstr(p.text, "the coordinator's own key"));
+	assert_int_equal(newest(c), 0);
+	assert_string_equal(look(c).state, "waiting");
+}
+
 static void test_what_comes_meanwhile_makes_the_next_candidate(void **state)
 {
 	struct cluster *c = *state;
@@ -504,6 +519,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_candidate_waits_and_is_published_as_it_was),
 		TEST(test_the_submitters_key_approves_nothing_of_its_own),
+		TEST(test_the_coordinators_own_key_approves_nothing),
 		TEST(test_what_comes_meanwhile_makes_the_next_candidate),
 		TEST(test_a_candidate_outlives_the_coordinator),
 		TEST(test_a_revocation_does_not_wait_and_makes_the_candidate_anew),
