@@ -450,10 +450,45 @@ static int let_through(struct coordinator *c, struct err *e)
 	return 0;
 }
 
+/* What was refused is not published because nobody asks any more: people say so, by a resume. */
+static int hold_refused(struct coordinator *c, struct err *e)
+{
+	struct publishing next = { .paused = true, .unpublished = true, .paused_ms = env_wall_ms(c->env) };
+	struct buf json = BUF_INIT;
+	struct json_w w;
+	memcpy(next.paused_by, c->key, sizeof next.paused_by);
+	snprintf(next.reason, sizeof next.reason, "a candidate was refused before its gate was switched off: %.180s",
+		 c->candidate.reason);
+	json_w_init(&w, &json);
+	json_w_open(&w, '{');
+	json_w_member_str(&w, "publishing", "paused");
+	json_w_member_str(&w, "reason", next.reason);
+	json_w_close(&w);
+	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, NULL, &json, NULL, e);
+	else
+		buf_free(&json);
+	if (rc == 0)
+		rc = coordinator__candidate_put(c, NULL, e);
+	if (rc == 0)
+		rc = coordinator__publishing_put(c, &next, e);
+	if (rc == 0)
+		rc = coordinator__commit(c, NULL, NULL, e);
+	if (rc != 0)
+		return rc;
+	c->publishing = next;
+	log_event(LOG_WARN, "COORDINATOR-PUBLISHING-PAUSED", LOGF_S("reason", next.reason));
+	coordinator__candidate_end(c, false);
+	return 0;
+}
+
 static int advance(struct coordinator *c, struct err *e)
 {
 	struct candidate *candidate = &c->candidate;
 	const bool held = candidate->sm.state != CANDIDATE_NONE;
+	if (!coordinator__gated(c) && candidate->sm.state == CANDIDATE_REFUSED)
+		return hold_refused(c, e);
 	if (!coordinator__gated(c))
 		return held ? let_through(c, e) : 0; /* the rest: coordinator__unpublished_advance */
 	const char *why = held && candidate->look ? coordinator__candidate_outdated(c) : NULL;

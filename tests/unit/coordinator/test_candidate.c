@@ -261,6 +261,27 @@ static void test_without_the_gate_what_it_held_is_published(void **state)
 	assert_int_equal(newest(c), 1);
 }
 
+/* What was refused is not let through by a change of settings. */
+static void test_without_the_gate_what_was_refused_is_held(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	held_facts(c, &f);
+	struct seen s = look(c);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_REJECT, &s.content, "no source").code, 0);
+	c->config.approve = false;
+	for (int start = 0; start < 2; start++) {
+		cluster_restart(c);
+		cluster_run(c);
+		assert_int_equal(newest(c), 0);
+		assert_non_null(strstr(look(c).text, "paused"));
+		assert_non_null(strstr(look(c).text, "no source"));
+		assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED);
+	}
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_RESUME, NULL, "").version, 1);
+	assert_int_equal(version_of(c, f.seq), 1);
+}
+
 static void collect(struct cluster *c)
 {
 	bool done = false;
@@ -528,6 +549,7 @@ int main(void)
 		TEST(test_a_rejected_one_waits_for_something_new),
 		TEST(test_a_rollback_discards_it_and_a_resume_makes_one),
 		TEST(test_without_the_gate_what_it_held_is_published),
+		TEST(test_without_the_gate_what_was_refused_is_held),
 		TEST(test_what_it_holds_is_not_collected),
 		TEST(test_a_metric_tells_how_long_it_has_waited),
 		TEST(test_a_rejected_one_is_made_anew_when_a_successor_dies),
