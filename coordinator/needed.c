@@ -23,13 +23,8 @@ int coordinator__manifest_roots(struct store *store, const struct hash *root, st
 	if (rc == 0)
 		rc = proto_manifest_decode(bytes.data, bytes.len, arena, &manifest, e);
 	buf_append(roots, root->bytes, HASH_BYTES);
-	if (rc == 0 && !hash_is_zero(&manifest.calibration_root))
-		buf_append(roots, manifest.calibration_root.bytes, HASH_BYTES);
-	for (size_t i = 0; rc == 0 && i < manifest.memory_count; i++) {
-		buf_append(roots, manifest.memories[i].delta_root.bytes, HASH_BYTES);
-		if (!hash_is_zero(&manifest.memories[i].index_root))
-			buf_append(roots, manifest.memories[i].index_root.bytes, HASH_BYTES);
-	}
+	if (rc == 0)
+		rc = proto_manifest_roots(&manifest, roots, e);
 	buf_free(&bytes);
 	arena_destroy(&arena);
 	return rc;

@@ -405,7 +405,7 @@ int canaries__roots(void *context, struct store *blobs, const struct msg_canary_
 	if (rc == 0)
 		rc = version_manifest_read(blobs, &asked->root, &asked->content, NULL, arena, &manifest, e);
 	if (rc == 0)
-		rc = version_manifest_roots(&manifest, out, e);
+		rc = proto_manifest_roots(&manifest, out, e);
 	arena_destroy(&arena);
 	return rc;
 }

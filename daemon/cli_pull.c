@@ -195,7 +195,7 @@ int cli_set_pull(struct cli *cli, struct cli_manifest *m, const struct hash *bas
 			e, ERR_MISMATCH,
 			"version v%llu belongs to another base model than --model; give the file that the cluster runs",
 			(unsigned long long)m->manifest.version);
-	int rc = version_manifest_roots(&m->manifest, &roots, e);
+	int rc = proto_manifest_roots(&m->manifest, &roots, e);
 	if (rc == 0)
 		rc = roots_fetch(cli, m->blobs, (const struct hash *)(const void *)roots.data,
 				 roots.len / sizeof(struct hash), e);

@@ -67,7 +67,7 @@ static int manifest_roots(struct store *store, struct store_txn *txn, const stru
 	if (rc == 0)
 		rc = version_manifest_read(store, &version->root, &version->content, NULL, arena, &manifest, e);
 	if (rc == 0)
-		rc = version_manifest_roots(&manifest, &roots, e);
+		rc = proto_manifest_roots(&manifest, &roots, e);
 	if (rc == 0)
 		rc = roots_name(named, &roots, version->version, e);
 	if (rc == 0)

@@ -98,7 +98,7 @@ static int read_manifest(struct node_load *load, struct err *e)
 		rc = err_set(e, ERR_CORRUPT, "the manifest of version %llu says that it is version %llu",
 			     (unsigned long long)load->version.version, (unsigned long long)load->manifest.version);
 	load->manifest.version = load->version.version; /* an earlier one's, after a rollback to it */
-	return rc == 0 ? version_manifest_roots(&load->manifest, &load->roots, e) : rc;
+	return rc == 0 ? proto_manifest_roots(&load->manifest, &load->roots, e) : rc;
 }
 
 static int build(struct node_load *load, struct err *e)

@@ -50,21 +50,6 @@ int version_manifest_read(struct store *blobs, const struct hash *root, const st
 	return base_check(out, base_model, e);
 }
 
-int version_manifest_roots(const struct proto_manifest *manifest, struct buf *roots, struct err *e)
-{
-	if (!hash_is_zero(&manifest->calibration_root))
-		buf_append(roots, &manifest->calibration_root, sizeof(struct hash));
-	for (size_t i = 0; i < manifest->memory_count; i++) {
-		const struct proto_memory *memory = &manifest->memories[i];
-		buf_append(roots, &memory->delta_root, sizeof(struct hash));
-		if (!hash_is_zero(&memory->index_root))
-			buf_append(roots, &memory->index_root, sizeof(struct hash));
-	}
-	return buf_failed(roots)
-		       ? err_set(e, ERR_NOMEM, "out of memory for the blobs of %zu memories", manifest->memory_count)
-		       : 0;
-}
-
 /* The encoded bytes of a version's memories while its set is built. */
 struct encoded {
 	struct editor_memory_part *parts;

@@ -13,8 +13,6 @@
 int version_manifest_read(struct store *blobs, const struct hash *root, const struct hash *content,
 			  const struct hash *base_model, struct arena *arena, struct proto_manifest *out,
 			  struct err *e) MUST_CHECK;
-/* All blob roots that the manifest names, appended as struct hash. */
-int version_manifest_roots(const struct proto_manifest *manifest, struct buf *roots, struct err *e) MUST_CHECK;
 /* Builds the set; every blob must be in the store. Takes tens of milliseconds a memory: call it off the loop thread. */
 int version_set_build(struct store *blobs, const struct proto_manifest *manifest, const struct model_shape *shape,
 		      struct editor_memory_set **out, struct err *e) MUST_CHECK;

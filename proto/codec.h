@@ -60,5 +60,8 @@ int proto_manifest_encode(const struct proto_manifest *manifest, struct buf *out
 /* Arrays live in `arena`. */
 int proto_manifest_decode(const void *bytes, size_t len, struct arena *arena, struct proto_manifest *out,
 			  struct err *e) MUST_CHECK;
+/* The roots of all blobs that it names, appended as struct hash; a calibration or an index that is not there has none.
+ * ERR_NOMEM. */
+int proto_manifest_roots(const struct proto_manifest *manifest, struct buf *roots, struct err *e) MUST_CHECK;
 
 #endif

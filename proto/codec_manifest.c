@@ -81,3 +81,18 @@ int proto_manifest_decode(const void *bytes, size_t len, struct arena *arena, st
 	}
 	return rc;
 }
+
+int proto_manifest_roots(const struct proto_manifest *manifest, struct buf *roots, struct err *e)
+{
+	if (!hash_is_zero(&manifest->calibration_root))
+		buf_append(roots, &manifest->calibration_root, sizeof(struct hash));
+	for (size_t i = 0; i < manifest->memory_count; i++) {
+		const struct proto_memory *m = &manifest->memories[i];
+		buf_append(roots, &m->delta_root, sizeof(struct hash));
+		if (!hash_is_zero(&m->index_root))
+			buf_append(roots, &m->index_root, sizeof(struct hash));
+	}
+	return buf_failed(roots)
+		       ? err_set(e, ERR_NOMEM, "out of memory for the blobs of %zu memories", manifest->memory_count)
+		       : 0;
+}

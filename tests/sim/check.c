@@ -269,7 +269,7 @@ void sim_check__version(struct sim *sim, struct store_txn *txn, uint64_t number,
 	if (rc == 0 && manifest.version != source_of(sim->ledger, number))
 		rc = err_set(&e, ERR_CORRUPT, "its manifest is of version %" PRIu64, manifest.version);
 	if (rc == 0)
-		rc = version_manifest_roots(&manifest, &roots, &e);
+		rc = proto_manifest_roots(&manifest, &roots, &e);
 	const struct hash *root = (const void *)roots.data;
 	for (size_t i = 0; rc == 0 && i < roots.len / sizeof *root; i++)
 		rc = deep ? store_blob_damaged(store, &root[i], &missing, &e)

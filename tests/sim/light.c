@@ -155,7 +155,7 @@ static void manifest_list(struct light_nodes *nodes, const struct hash *root)
 	if (rc == 0)
 		rc = proto_manifest_decode(bytes.data, bytes.len, arena, &manifest, &e);
 	if (rc == 0)
-		rc = version_manifest_roots(&manifest, &nodes->listed, &e);
+		rc = proto_manifest_roots(&manifest, &nodes->listed, &e);
 	if (rc != 0)
 		broken(nodes, &e);
 	nodes->listed_root = *root;

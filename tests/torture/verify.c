@@ -320,7 +320,7 @@ static void version_check(struct look *l, uint64_t number)
 	if (rc == 0)
 		rc = version_manifest_read(l->store, &version.root, &version.content, NULL, arena, &manifest, &e);
 	if (rc == 0)
-		rc = version_manifest_roots(&manifest, &roots, &e);
+		rc = proto_manifest_roots(&manifest, &roots, &e);
 	if (rc != 0)
 		finding(l, "I5: version %" PRIu64 ": %s", number, e.text);
 	for (size_t i = 0; rc == 0 && i < roots.len / sizeof(struct hash); i++)

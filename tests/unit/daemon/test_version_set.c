@@ -19,7 +19,7 @@ static void builds_and_routes(void **state)
 	assert_int_equal(arena_new(4096, 0, &arena), 0);
 	assert_ok(&f->e, read_version(f, p, arena, &m));
 	assert_int_equal(m.version, 3);
-	assert_ok(&f->e, version_manifest_roots(&m, &roots, &f->e));
+	assert_ok(&f->e, proto_manifest_roots(&m, &roots, &f->e));
 	assert_int_equal(roots.len, 3 * sizeof(struct hash)); /* calibration, delta, index */
 	assert_ok(&f->e, version_set_build(f->source, &m, model_shape_of(f->model), &set, &f->e));
 	assert_int_equal(editor_memory_set_version(set), 3);
