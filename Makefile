@@ -19,7 +19,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all programs demo test unit unit-build sim sim-scale torture torture-build tidy fuzz fuzz-build bench install clean help FORCE
+.PHONY: all programs demo test unit unit-build sim sim-scale torture torture-build tidy fuzz fuzz-build bench bench-build bench-quick install clean help FORCE
 
 ifeq ($(filter $(SAN),address undefined thread fuzz),)
 ifneq ($(SAN),)
@@ -38,7 +38,7 @@ PACKAGES := libsodium:libsodium-dev libcyaml:libcyaml-dev yaml-0.1:libyaml-dev j
 # Libraries without a pkg-config file, by their header.
 HEADERS := csv.h:libcsv-dev
 TOOLS := $(CC):gcc protoc-c:protobuf-c-compiler pkg-config:pkg-config ar:binutils
-ifneq ($(filter unit unit-build test bench fuzz-build torture torture-build,$(MAKECMDGOALS)),)
+ifneq ($(filter unit unit-build test bench bench-build bench-quick fuzz-build torture torture-build,$(MAKECMDGOALS)),)
 PACKAGES += cmocka:libcmocka-dev
 endif
 
@@ -237,6 +237,8 @@ MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
 $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
 $(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
 $(foreach b,$(BENCH:$(O)/%=%),$(eval $(call test_rule,$(b),$(O)/bench/bench.o $(DAEMON_LIBS))))
+$(O)/bench/bench_train: $(O)/bench/recorder.o
+$(O)/bench/bench_train: MORE_LIBS = -Wl,--wrap=model_backend_new
 $(eval $(call test_rule,tests/sim/sim,$(O)/tests/sim/main.o $(SIM_OBJECTS) $(DAEMON_LIBS)))
 # What tests/torture runs: its own programs, a library that stands before libc's writes and syncs, and the product with the
 # faults that the linker plants (tests/torture/plant.c; those of the simulator are its own).
@@ -268,8 +270,11 @@ unit: $(TESTS)
 	@$(RUN) $(TESTS)
 test: $(TESTS) $(PROGRAMS) $(TEST_TOOLS:%=$(O)/%)
 	@$(RUN) $(TESTS) --script tests/integration/run.sh
-bench: $(BENCH)
-	@for b in $(BENCH); do echo "== $${b##*/}"; $$b || exit 1; done
+bench-build: $(BENCH) torture-build
+bench: bench-build
+	@AMEND_BIN=$(abspath $(O)) bench/run
+bench-quick: $(BENCH)
+	@AMEND_BIN=$(abspath $(O)) bench/run --quick
 demo: $(PROGRAMS) $(O)/tests/tools/core_speed
 	@AMEND_BIN=$(abspath $(O)) scripts/demo-run
 # make sim SEEDS=10000; make sim SEED=42 TRACE=1 replays one, line by line; SHRINK=1 finds the events that matter
@@ -335,7 +340,7 @@ help:
 	@echo '  tidy           clang-format, floors, foreign libraries, log ids (scripts/tidy)'
 	@echo '  fuzz           the parsers under libFuzzer (needs clang; tests/fuzz/README.md): FUZZ="NAME..." (all),'
 	@echo '                 FUZZ_SECONDS=60 in all, FUZZ_JOBS=1 at once'
-	@echo '  bench          the programs of bench/'
+	@echo '  bench          what the programs of bench/ measure, beside what they are compared with; bench-quick: two minutes'
 	@echo '  install        to $$(DESTDIR)$$(PREFIX): bin/ and share/amend/'
 	@echo '  clean          removes $$(BUILD)'
 	@echo 'Variables'

@@ -12,6 +12,19 @@ double bench_now_us(void);
 void bench_need(int rc, const struct err *e);
 /* Zeros; free(). Ends the program when there are none. */
 void *bench_memory(size_t items, size_t bytes);
+/* Ours beside a baseline, measured in turn: `count` pairs, at most BENCH_PAIRS_MAX. */
+#define BENCH_PAIRS_MAX 64
+enum bench_sense { BENCH_AT_MOST, BENCH_AT_LEAST };
+struct bench_pairs {
+	const char *name, *unit, *baseline; /* what each of the pairs measures, and in what */
+	double ours[BENCH_PAIRS_MAX], theirs[BENCH_PAIRS_MAX];
+	size_t count;
+	enum bench_sense sense;
+	double bar; /* of ours / theirs; 0: none */
+};
+/* Prints medians and the ratio's median and quartiles, and appends a line of JSON to the file BENCH_RESULTS if that is
+ * set (bench/run gathers them). */
+void bench_report(const struct bench_pairs *pairs);
 /* Token ids of no text. */
 void bench_ids(int32_t *ids, size_t count);
 /* AMEND_MODEL, default ~/.cache/amend/…; valid until the next call. */
