@@ -32,7 +32,7 @@ GEN := $(O)/gen
 # ---- What this machine has. Skipped for the goals that compile nothing.
 # Make 4.3 changed how a literal number sign is written inside a function call: a variable means the same to all.
 HASH := \#
-PACKAGES := libsodium:libsodium-dev libcyaml:libcyaml-dev yaml-0.1:libyaml-dev jansson:libjansson-dev libutf8proc:libutf8proc-dev \
+PACKAGES := libsodium:libsodium-dev nettle:nettle-dev libcyaml:libcyaml-dev yaml-0.1:libyaml-dev jansson:libjansson-dev libutf8proc:libutf8proc-dev \
 	lmdb:liblmdb-dev libzmq:libzmq3-dev libprotobuf-c:libprotobuf-c-dev ompi-c:libopenmpi-dev \
 	libmicrohttpd:libmicrohttpd-dev libpcre2-8:libpcre2-dev libzstd:libzstd-dev libcurl:libcurl4-gnutls-dev
 # Libraries without a pkg-config file, by their header.
@@ -73,7 +73,7 @@ endif
 
 MPI_CFLAGS := $(shell pkg-config --cflags ompi-c)
 MPI_LIBS   := $(shell pkg-config --libs ompi-c)
-PKG_NAMES  := libsodium libcyaml yaml-0.1 jansson libutf8proc lmdb libzmq libprotobuf-c libmicrohttpd libpcre2-8 libzstd libcurl
+PKG_NAMES  := libsodium nettle libcyaml yaml-0.1 jansson libutf8proc lmdb libzmq libprotobuf-c libmicrohttpd libpcre2-8 libzstd libcurl
 PKG_CFLAGS := $(filter-out -DUTF8PROC_EXPORTS,$(shell pkg-config --cflags $(PKG_NAMES)))
 PKG_LIBS   := $(shell pkg-config --libs $(PKG_NAMES)) -lcsv
 endif

@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sodium.h> /* randomness; hashes are in hash.c, keys in proto/keys.c */
+#include <sodium.h> /* randomness; keys are in proto/keys.c */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

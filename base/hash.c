@@ -5,40 +5,43 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium.h> /* SHA-256; randomness is in env.c, keys in proto/keys.c */
+#include <nettle/sha2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define READ_CHUNK_BYTES 65536
 
-_Static_assert(sizeof(crypto_hash_sha256_state) <= sizeof(struct hash_stream), "hash_stream is too small");
-_Static_assert(crypto_hash_sha256_BYTES == HASH_BYTES, "SHA-256 has 32 bytes");
+_Static_assert(sizeof(struct sha256_ctx) <= sizeof(struct hash_stream), "hash_stream is too small");
+_Static_assert(SHA256_DIGEST_SIZE == HASH_BYTES, "SHA-256 has 32 bytes");
 
-static crypto_hash_sha256_state *state_of(struct hash_stream *s)
+static struct sha256_ctx *state_of(struct hash_stream *s)
 {
-	return (crypto_hash_sha256_state *)(void *)s->opaque;
+	return (struct sha256_ctx *)(void *)s->opaque;
 }
 
 void hash_of(const void *bytes, size_t byte_count, struct hash *out)
 {
-	crypto_hash_sha256(out->bytes, byte_count != 0 ? bytes : (const void *)"", byte_count);
+	struct hash_stream s;
+	hash_begin(&s);
+	hash_add(&s, bytes, byte_count);
+	hash_end(&s, out);
 }
 
 void hash_begin(struct hash_stream *s)
 {
-	crypto_hash_sha256_init(state_of(s));
+	sha256_init(state_of(s));
 }
 
 void hash_add(struct hash_stream *s, const void *bytes, size_t byte_count)
 {
 	if (byte_count != 0)
-		crypto_hash_sha256_update(state_of(s), bytes, byte_count);
+		sha256_update(state_of(s), byte_count, bytes);
 }
 
 void hash_end(struct hash_stream *s, struct hash *out)
 {
-	crypto_hash_sha256_final(state_of(s), out->bytes);
+	sha256_digest(state_of(s), HASH_BYTES, out->bytes);
 }
 
 int hash_of_file(const char *path, struct hash *out, struct err *e)

@@ -1,4 +1,5 @@
-/* hash.h: SHA-256 (FIPS 180-4, through libsodium) and its printed form; a short hash for tables. Thread-safe. */
+/* hash.h: SHA-256 (FIPS 180-4, through nettle, which uses the processor's SHA instructions) and its printed form; a
+ * short hash for tables. Thread-safe. */
 #ifndef AMEND_BASE_HASH_H
 #define AMEND_BASE_HASH_H
 
@@ -15,7 +16,7 @@ struct hash {
 };
 
 struct hash_stream {
-	uint64_t opaque[16]; /* holds crypto_hash_sha256_state; size asserted in hash.c */
+	uint64_t opaque[16]; /* holds struct sha256_ctx; size asserted in hash.c */
 };
 
 void hash_of(const void *bytes, size_t byte_count, struct hash *out);

@@ -26,7 +26,7 @@
 #define UPKEEP_JOBS_MAX      2 /* the scrub, and a search */
 #define COMMIT_CHECKS_MAX    64
 #define SUBMITS_PENDING_MAX  4096 /* messages that wait for one group commit */
-#define CHUNKS_PENDING_MAX   16   /* chunks stored in one synced transaction */
+#define CHUNKS_PENDING_MAX   32   /* chunks stored in one synced transaction */
 #define NEED_HASHES_MAX      4096 /* chunks one peer may be owed */
 #define NEED_ROUTES_MAX      4096
 #define SUBJECT_EDITS_MAX    256  /* newest edits of a subject or prompt that a new one is compared with */

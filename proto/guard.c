@@ -126,7 +126,7 @@ static void connection_look(struct proto__guard *g, int fd, struct look *look)
 		return;
 	}
 	look->unread_all += unread;
-	/* A fleet that uploads while the disk is slow waits with what its credit allows: half a MiB a worker. */
+	/* A fleet that uploads while the disk is slow waits with what its credit allows: 2 MiB a worker. */
 	look->over_all += unread > PROTO__UNREAD_FREE ? unread - PROTO__UNREAD_FREE : 0;
 	if (unread > look->unread_most) {
 		look->unread_most = unread;

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define PROTO__UNREAD_MAX     ((uint64_t)16 << 20)  /* bytes of one connection; the largest message has 330 KB */
-#define PROTO__UNREAD_FREE    ((uint64_t)1 << 20)   /* of one: honest, does not count towards ... */
+#define PROTO__UNREAD_FREE    ((uint64_t)9 << 18)   /* of one: honest, does not count towards ... */
 #define PROTO__UNREAD_ALL_MAX ((uint64_t)256 << 20) /* ... that of all, above which those with the most are cut */
 
 struct proto__guard;

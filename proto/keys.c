@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sodium.h> /* key pairs and their wiping belong here, hashes and randomness to base: three users, one library */
+#include <sodium.h> /* key pairs and their wiping belong here, randomness to base: two users, one library */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -32,9 +32,9 @@ struct worker_fetch {
 	struct proto_transport *transport;
 	struct request queue[REQUESTS_MAX]; /* [0] is being fetched */
 	size_t queue_count;
-	struct buf missing;  /* struct hash: what the head still lacks, as last looked up */
-	size_t missing_next; /* the first of them not asked for */
-	struct ask asks[WORKER_FETCH_WINDOW];
+	struct buf missing;                   /* struct hash: what the head still lacks, as last looked up */
+	size_t missing_next;                  /* the first of them not asked for */
+	struct ask asks[WORKER_FETCH_WINDOW]; /* asked for or arrived */
 	size_t ask_count, arrived_count;
 	int64_t progress_us; /* last time something was asked for or arrived */
 	uint64_t request_id;
@@ -110,26 +110,21 @@ static int head_look(struct worker_fetch *f, struct err *e)
 	return buf_failed(&f->missing) ? err_set(e, ERR_NOMEM, "out of memory for a list of chunks") : 0;
 }
 
-static int need_send(struct worker_fetch *f, struct err *e)
+/* Asks for those of the window from `first` on that have not arrived. A send that does not go through is asked again by
+ * tick. */
+static int need_send(struct worker_fetch *f, size_t first, struct err *e)
 {
 	struct hash hashes[WORKER_FETCH_WINDOW];
 	size_t count = 0;
-	for (size_t i = 0; i < f->ask_count; i++)
+	for (size_t i = first; i < f->ask_count; i++)
 		if (!f->asks[i].arrived)
 			hashes[count++] = f->asks[i].hash;
+	if (count == 0)
+		return 0;
 	struct msg msg = { .type = MSG_NEED, .request_id = ++f->request_id, .u.hashes = { hashes, count } };
 	f->progress_us = env_monotonic_us(f->env);
-	return f->transport->ops->send(f->transport, 0, &msg, e);
-}
-
-static int window_store(struct worker_fetch *f, struct err *e)
-{
-	struct store_chunk chunks[WORKER_FETCH_WINDOW];
-	for (size_t i = 0; i < f->ask_count; i++)
-		chunks[i] = (struct store_chunk){ f->asks[i].hash, f->asks[i].bytes.data, f->asks[i].bytes.len };
-	int rc = store_chunks_put(f->blobs, chunks, f->ask_count, e);
-	asks_clear(f);
-	return rc;
+	const int rc = f->transport->ops->send(f->transport, 0, &msg, e);
+	return rc == ERR_AGAIN || rc == ERR_CLOSED ? 0 : rc;
 }
 
 static struct ask *ask_find(struct worker_fetch *f, const struct hash *hash)
@@ -150,24 +145,45 @@ static void window_fill(struct worker_fetch *f)
 			f->asks[f->ask_count++] = (struct ask){ .hash = missing[f->missing_next], .bytes = BUF_INIT };
 }
 
-/* Asks for the next window, or ends the head when nothing is missing. A send that does not go through is asked again by
- * tick. */
+/* Asks for the next window, or ends the head when nothing is missing. */
 static int head_advance(struct worker_fetch *f, struct err *e)
 {
-	size_t total = f->missing.len / sizeof(struct hash);
-	if (f->missing_next == total) {
+	if (f->missing_next == f->missing.len / sizeof(struct hash)) {
 		int rc = head_look(f, e);
 		if (rc != 0)
 			return rc;
-		total = f->missing.len / sizeof(struct hash);
-		if (total == 0) {
+		if (f->missing.len == 0) {
 			head_end(f, 0);
 			return 0;
 		}
 	}
 	window_fill(f);
-	int rc = need_send(f, e);
-	return rc == ERR_AGAIN || rc == ERR_CLOSED ? 0 : rc;
+	return need_send(f, 0, e);
+}
+
+/* Stores what has arrived; the window is filled again and asked for first, so that it comes while the disk works. */
+static int group_store(struct worker_fetch *f, struct err *e)
+{
+	struct ask arrived[WORKER_FETCH_WINDOW];
+	struct store_chunk chunks[WORKER_FETCH_WINDOW];
+	size_t count = 0, waiting = 0;
+	for (size_t i = 0; i < f->ask_count; i++) {
+		if (f->asks[i].arrived)
+			arrived[count++] = f->asks[i];
+		else
+			f->asks[waiting++] = f->asks[i];
+	}
+	f->ask_count = waiting;
+	f->arrived_count = 0;
+	window_fill(f);
+	int rc = need_send(f, waiting, e);
+	for (size_t i = 0; i < count; i++)
+		chunks[i] = (struct store_chunk){ arrived[i].hash, arrived[i].bytes.data, arrived[i].bytes.len };
+	if (rc == 0)
+		rc = store_chunks_put(f->blobs, chunks, count, e);
+	for (size_t i = 0; i < count; i++)
+		buf_free(&arrived[i].bytes);
+	return rc;
 }
 
 static void pump(struct worker_fetch *f)
@@ -248,7 +264,8 @@ static int chunk_take(struct worker_fetch *f, struct ask *ask, const struct msg_
 	ask->arrived = true;
 	f->arrived_ever++;
 	f->progress_us = env_monotonic_us(f->env);
-	return ++f->arrived_count == f->ask_count ? window_store(f, e) : 0;
+	f->arrived_count++;
+	return f->arrived_count == WORKER_FETCH_GROUP || f->arrived_count == f->ask_count ? group_store(f, e) : 0;
 }
 
 bool worker_fetch_receive(struct worker_fetch *f, const struct msg *msg)
@@ -274,7 +291,7 @@ void worker_fetch_tick(struct worker_fetch *f)
 	if (f->ask_count == 0 || env_monotonic_us(f->env) - f->progress_us < WORKER_FETCH_RETRY_MS * INT64_C(1000))
 		return;
 	struct err e = ERR_INIT;
-	int rc = need_send(f, &e);
+	int rc = need_send(f, 0, &e);
 	if (rc != 0)
 		log_event(LOG_DEBUG, "FETCH-RETRY-UNSENT", LOGF_S("reason", e.text));
 }

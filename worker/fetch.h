@@ -1,13 +1,14 @@
 /* fetch.h: pulls blobs from the coordinator by credit into the local blob store: root chunk, then the missing chunks,
- * at most FETCH_WINDOW asked for at a time; verified; resumes after a lost connection by asking again for what is still
- * missing. */
+ * at most FETCH_WINDOW asked for or not yet stored at a time; verified; resumes after a lost connection by asking again
+ * for what is still missing. Chunks are stored in groups, while the next ones are on their way. */
 #ifndef AMEND_WORKER_FETCH_H
 #define AMEND_WORKER_FETCH_H
 
 #include "proto/transport.h"
 #include "store/store.h"
 
-#define WORKER_FETCH_WINDOW   16
+#define WORKER_FETCH_WINDOW   32
+#define WORKER_FETCH_GROUP    16 /* stored by one synced transaction */
 #define WORKER_FETCH_RETRY_MS 2000
 
 struct worker_fetch;

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define PAGE_HASHES 1024
-#define WINDOW      8
 #define RETRY_US    (2 * INT64_C(1000000))
 
 struct worker_upload {
@@ -16,11 +15,11 @@ struct worker_upload {
 	struct store *blobs;
 	struct proto_transport *transport;
 	bool active;
-	struct buf hashes;          /* struct hash: all chunks of the roots */
-	size_t page;                /* first hash of the page being asked about */
-	struct buf missing;         /* struct hash: of that page */
-	size_t next;                /* of missing: sent up to here */
-	struct hash window[WINDOW]; /* sent and not acknowledged */
+	struct buf hashes;                        /* struct hash: all chunks of the roots */
+	size_t page;                              /* first hash of the page being asked about */
+	struct buf missing;                       /* struct hash: of that page */
+	size_t next;                              /* of missing: sent up to here */
+	struct hash window[WORKER_UPLOAD_WINDOW]; /* sent and not acknowledged */
 	size_t window_count;
 	bool asked; /* Have is out, Missing not yet in */
 	int64_t progress_us;
@@ -164,7 +163,7 @@ static void window_fill(struct worker_upload *u)
 {
 	const struct hash *missing = (const void *)u->missing.data;
 	size_t count = u->missing.len / sizeof(struct hash);
-	while (u->window_count < WINDOW && u->next < count) {
+	while (u->window_count < WORKER_UPLOAD_WINDOW && u->next < count) {
 		u->window[u->window_count++] = missing[u->next++];
 		int rc = chunk_send(u, ++u->request_id, &u->window[u->window_count - 1]);
 		if (rc != 0) {

@@ -6,6 +6,8 @@
 #include "proto/transport.h"
 #include "store/store.h"
 
+#define WORKER_UPLOAD_WINDOW 32 /* chunks sent and not yet acknowledged */
+
 struct worker_upload;
 
 int worker_upload_new(const struct env *env, struct store *blobs, struct proto_transport *transport,

@@ -152,7 +152,7 @@ static void an_interrupted_fetch_goes_on_with_what_is_missing(void **state)
 	struct pull p;
 	struct done done = { 0 };
 	pull_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->source, 3, 20 * STORE_CHUNK_BYTES);
+	struct hash root = blob_put(p.s, p.s->source, 3, 40 * STORE_CHUNK_BYTES);
 	start(&p, &root, 1, &done);
 	while (p.asked < 1 + WORKER_FETCH_WINDOW)
 		turns(&p, STAND_TURN_MS);
@@ -167,7 +167,7 @@ static void an_interrupted_fetch_goes_on_with_what_is_missing(void **state)
 	start(&q, &root, 1, &done);
 	turns(&q, 500);
 	assert_int_equal(done.calls, 1);
-	assert_int_equal(q.asked, 20 - WORKER_FETCH_WINDOW);
+	assert_int_equal(q.asked, 40 - WORKER_FETCH_WINDOW);
 	expect_whole(p.s, &root);
 	worker_fetch_destroy(&q.fetch);
 }

@@ -120,16 +120,16 @@ static void no_more_than_a_window_is_under_way(void **state)
 {
 	struct push p;
 	push_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->blobs, 3, 30 * STORE_CHUNK_BYTES);
+	struct hash root = blob_put(p.s, p.s->blobs, 3, 60 * STORE_CHUNK_BYTES);
 	p.mute_chunks = true;
 	start(&p, &root, 1);
 	turns(&p, 1500);
-	assert_int_equal(p.chunks, 8);
+	assert_int_equal(p.chunks, WORKER_UPLOAD_WINDOW);
 	/* What is not acknowledged is asked about and sent again. */
 	p.mute_chunks = false;
 	turns(&p, 4000);
 	expect_whole(&p, &root);
-	assert_int_equal(p.chunks, 8 + 31);
+	assert_int_equal(p.chunks, WORKER_UPLOAD_WINDOW + 61);
 	worker_upload_destroy(&p.upload);
 }
 
