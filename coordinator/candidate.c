@@ -501,7 +501,7 @@ static int advance(struct coordinator *c, struct err *e)
 		}
 	}
 	const bool due = candidate->sm.state == CANDIDATE_NONE && c->publishing.unpublished;
-	return due && !coordinator__newest_apart(c) ? make(c, e) : 0;
+	return due && (!coordinator__newest_apart(c) || coordinator__newest_lost(c)) ? make(c, e) : 0;
 }
 
 void coordinator__candidate_advance(struct coordinator *c)

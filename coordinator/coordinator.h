@@ -28,6 +28,8 @@ struct coordinator_config {
 				       thread checks by the loop's (tests) */
 	uint64_t keep_versions;     /* once an hour the blobs of all but the newest so many are given back; 0: never */
 	uint64_t scrub_bytes_per_s; /* chunks are read again at this pace, to find what the disk changed; 0: never */
+	uint32_t retrain_ms; /* a memory of which nobody gave a chunk for so long since it was lost is trained again from
+				the ledger; 0: never */
 	uint64_t space_reserve_bytes; /* refuse writes below this much free disk */
 	uint64_t seed;
 	/* Edited layer; UINT32_MAX: the store's, and with the first worker 25 of 30 (family `paper`: 24), in

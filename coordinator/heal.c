@@ -161,9 +161,22 @@ bool coordinator__heal_waits(const struct coordinator *c, const struct hash *has
 	return item != NULL && item->rounds < LOST_ROUNDS;
 }
 
+static bool is_over(const struct coordinator *c, const struct heal_item *item)
+{
+	return c->config.retrain_ms > 0 && item->rounds >= LOST_ROUNDS &&
+	       coordinator__now_ms(c) - item->lost_ms >= c->config.retrain_ms;
+}
+
+bool coordinator__heal_given_up(const struct coordinator *c, const struct hash *hash)
+{
+	const struct heal_item *item = item_find(c, hash);
+	return item != NULL && is_over(c, item);
+}
+
 static void all_whole(struct heal *h)
 {
 	buf_clear(&h->text);
+	buf_clear(&h->versions);
 	h->changed = false;
 }
 
@@ -266,14 +279,19 @@ static void damage_done(struct pool_job *job)
 	struct heal *h = &d->c->heal;
 	h->searching = false;
 	buf_clear(&h->text);
+	buf_clear(&h->versions);
 	if (atomic_load(&d->c->ending)) {
 		damage_free(d);
 		return;
 	}
 	if (d->code == 0) {
+		buf_append(&h->versions, d->damage.versions.data, d->damage.versions.len);
 		coordinator_damage_text(&d->damage, &h->text);
 		buf_puts(&h->text, "; no worker and no node has it");
 		coordinator_damage_advice(&d->damage, &h->text);
+		if (d->damage.shards && d->c->config.retrain_ms > 0)
+			buf_printf(&h->text, "; what stays lost for %u s is trained again from the ledger",
+				   d->c->config.retrain_ms / 1000);
 	} else {
 		buf_printf(&h->text,
 			   "%zu damaged chunks, which no worker and no node has; which versions need them is "
@@ -343,14 +361,33 @@ static void round_begin(struct coordinator *c)
 	forget_collected(c);
 }
 
+/* Workers train what is lost; a fleet that is not there yet may still bring it. */
+static void give_up(struct coordinator *c)
+{
+	struct heal *h = &c->heal;
+	bool any = false;
+	for (size_t i = 0; i < h->count; i++)
+		any = any || (!h->items[i].given_up && is_over(c, &h->items[i]));
+	if (!any || coordinator__write_held(c) || coordinator__workers_live(c) == 0 || !coordinator__lost_look(c))
+		return;
+	for (size_t i = 0; i < h->count; i++)
+		h->items[i].given_up = h->items[i].given_up || is_over(c, &h->items[i]);
+	h->changed = true;
+}
+
 /* They are at rest when all have had their round. */
 static void round_end(struct coordinator *c)
 {
 	struct heal *h = &c->heal;
 	size_t begin, end;
 	round_items(h, &begin, &end);
-	for (size_t i = begin; i < end; i++)
-		h->changed = (h->items[i].rounds < LOST_ROUNDS && ++h->items[i].rounds == LOST_ROUNDS) || h->changed;
+	for (size_t i = begin; i < end; i++) {
+		struct heal_item *item = &h->items[i];
+		if (item->rounds == LOST_ROUNDS || ++item->rounds < LOST_ROUNDS)
+			continue;
+		item->lost_ms = coordinator__now_ms(c);
+		h->changed = true;
+	}
 	const bool all = end == h->count;
 	memset(&h->from, 0, sizeof h->from);
 	if (!all)
@@ -358,6 +395,8 @@ static void round_end(struct coordinator *c)
 	h->round_next = 0;
 	h->given = 0;
 	h->ask_ms = coordinator__now_ms(c) + (all ? ROUND_MS : 0);
+	if (all)
+		give_up(c);
 	if (all && h->changed)
 		damage_search(c);
 }
@@ -391,5 +430,6 @@ void coordinator__heal_free(struct coordinator *c)
 {
 	free(c->heal.items);
 	buf_free(&c->heal.text);
+	buf_free(&c->heal.versions);
 	c->heal = (struct heal){ .items = NULL };
 }

@@ -235,11 +235,30 @@ int coordinator__newest_get(struct coordinator *c, struct store_version *out, st
 	return rc;
 }
 
+/* By the ledger, where nobody has its manifest any more. */
+static int published_seqs(struct coordinator *c, struct buf *seqs, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	struct store_edit edit = { .seq = 0 };
+	const uint32_t published = SM_TO(STORE_EDIT_STATE_TRAINED) | SM_TO(STORE_EDIT_STATE_SERVED);
+	int rc = store_begin_read(c->store, &txn, e);
+	while (rc == 0 && (rc = store_edit_next(txn, edit.seq + 1, published, &edit, e)) == 0)
+		if (edit.version != 0)
+			buf_append(seqs, &edit.seq, sizeof edit.seq);
+	store_abort(&txn);
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	err_clear(e);
+	return buf_failed(seqs) ? err_set(e, ERR_NOMEM, "a version's edits: out of memory") : 0;
+}
+
 int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err *e)
 {
 	struct store_version newest;
 	if (c->version == 0)
 		return 0;
+	if (coordinator__newest_lost(c))
+		return published_seqs(c, seqs, e);
 	int rc = coordinator__newest_get(c, &newest, e);
 	return rc == 0 ? coordinator__manifest_seqs(c, &newest.root, seqs, e) : rc;
 }

@@ -74,7 +74,7 @@ static size_t trained_total(const struct coordinator *c)
 static void add_shard(struct draft *d, const struct shard *shard)
 {
 	const struct store_shard *rec = &shard->rec;
-	if (rec->version == 0)
+	if (!coordinator__shard_memory(shard))
 		return;
 	struct proto_memory *memory = &d->memories[d->manifest.memory_count++];
 	memory->id = rec->id;
@@ -130,15 +130,17 @@ static int add_merge(struct coordinator *c, struct draft *d, const struct store_
 	return 0;
 }
 
-/* A memory whose edits have all ended answers nothing. */
+/* A memory whose edits have all ended answers nothing; one that is lost, or one of whose shards is, cannot. */
 static bool merge_lives(struct coordinator *c, const struct store_merge *merge)
 {
+	bool lives = false;
 	for (size_t i = 0; i < merge->shard_count; i++) {
 		const struct shard *shard = coordinator__shard_find(c, merge->shards[i]);
-		if (shard != NULL && coordinator__holds_live(shard))
-			return true;
+		if (shard != NULL && coordinator__shard_lost(shard))
+			return false;
+		lives = lives || (shard != NULL && coordinator__holds_live(shard));
 	}
-	return false;
+	return lives && !hash_is_zero(&merge->output_root);
 }
 
 static int draft_make(struct coordinator *c, const struct store_merge *merged, struct draft *d)
@@ -217,7 +219,8 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 		err_set(e, rc, "out of memory");
 	else
 		draft_fill(c, &d);
-	if (rc == 0)
+	const bool empty = d.manifest.memory_count == 0; /* all that there was is lost, and trained again */
+	if (rc == 0 && !empty)
 		rc = manifest_store(c, &d.manifest, d.live_count, out, e);
 	draft_free(&d);
 	if (rc != 0) {
@@ -239,7 +242,7 @@ static int draft_differs(struct coordinator *c, const struct draft *d, bool *dif
 	struct buf bytes = BUF_INIT;
 	struct hash content;
 	*differs = d->manifest.memory_count > 0;
-	if (c->version == 0)
+	if (c->version == 0 || !*differs || coordinator__newest_lost(c))
 		return 0;
 	int rc = coordinator__newest_get(c, &newest, e);
 	if (rc == 0)
@@ -412,7 +415,9 @@ void coordinator__unpublished_advance(struct coordinator *c)
 	if (!c->publishing.unpublished || c->version == 0 || c->failure.code != 0 || coordinator__publish_held(c) ||
 	    coordinator__write_held(c))
 		return;
-	int rc = coordinator__publish_prepare(c, NULL, "what was superseded has left", &publish, &e);
+	int rc = coordinator__publish_prepare(c, NULL, "what was superseded, or lost, has left", &publish, &e);
+	if (rc == 0 && publish.version == 0)
+		return;
 	if (rc == 0)
 		rc = coordinator__begin(c, &e);
 	if (rc == 0)

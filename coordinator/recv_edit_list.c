@@ -151,7 +151,9 @@ static int step_accepted(struct store_txn *txn, const struct store_edit *rec, st
 static int step_ended(struct store_txn *txn, const struct store_edit *rec, struct page *page, struct err *e)
 {
 	char *text, id[STORE_ID_BYTES] = "";
-	int rc = step_event(txn, rec->ended_event, sm_state_name(&store_edit_states, rec->state), page, &text, e);
+	const bool lost = rec->state == STORE_EDIT_STATE_PLACED; /* lost.c */
+	int rc = step_event(txn, rec->ended_event, lost ? "memory lost" : sm_state_name(&store_edit_states, rec->state),
+			    page, &text, e);
 	if (rc == 0 && rec->superseded_by != 0)
 		rc = id_of(txn, rec->superseded_by, id, e);
 	const char *then = id[0] != 0 ? strstr(rec->reason, ", then ") : NULL; /* revoke.c: withdraw */

@@ -88,9 +88,13 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 	char held[ERR_TEXT_BYTES_MAX];
 	coordinator__held_text(c, held, sizeof held);
 	reply->publish_held = coordinator__text(held);
-	reply->damage = (struct msg_text){ (const char *)c->heal.text.data, c->heal.text.len };
+	struct buf damage = BUF_INIT;
+	buf_append(&damage, c->heal.text.data, c->heal.text.len);
+	coordinator__lost_text(c, &damage);
+	reply->damage = (struct msg_text){ (const char *)damage.data, damage.len };
 	reply->write_trouble = coordinator__text(coordinator__write_trouble(c));
 	coordinator__visible_quantiles(c, &reply->visible_p50_ms, &reply->visible_p99_ms);
 	coordinator__reply(c, received, &msg);
+	buf_free(&damage);
 	free(members);
 }

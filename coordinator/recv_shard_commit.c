@@ -159,7 +159,7 @@ static void apply(struct shard *shard, const struct msg_shard_commit *commit)
 	for (size_t i = 0; i < commit->trained_count; i++) {
 		const struct msg_edit_result *result = result_of(commit, rec->seqs[i]);
 		bool live = coordinator__edit_live(shard->states[i]);
-		if (result == NULL && i < commit->group_first)
+		if (result == NULL && i < commit->group_first && shard->states[i] != STORE_EDIT_STATE_PLACED)
 			continue; /* not tested again: as it was */
 		bool passed = result != NULL && result->passed;
 		if (live) {
@@ -198,7 +198,8 @@ static int move_edit(struct coordinator *c, const struct msg_shard_commit *commi
 	if (shard->states[i] == STORE_EDIT_STATE_TRAINED) {
 		edit.trained_ms = env_wall_ms(c->env);
 		edit.version = version;
-		return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_TRAINED, NULL, e);
+		edit.ended_event = 0; /* where its memory had been lost */
+		return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_TRAINED, "", e);
 	}
 	char reason[STORE_REASON_BYTES] = "the worker reported no result for it";
 	if (result != NULL && result->passed)
@@ -230,13 +231,13 @@ static int write_commit(struct coordinator *c, const struct msg_received *receiv
 		       : rc;
 }
 
-/* Edits of the group wait to be served from now on. */
+/* Edits of the group, or all of a shard whose memory had been lost, wait to be served from now on. */
 static int note_unserved(struct coordinator *c, const struct shard *shard, const struct msg_shard_commit *commit,
-			 struct err *e)
+			 bool was_lost, struct err *e)
 {
 	struct store_txn *txn = NULL;
 	int rc = store_begin_read(c->store, &txn, e);
-	for (size_t i = commit->group_first; rc == 0 && i < commit->trained_count; i++) {
+	for (size_t i = was_lost ? 0 : commit->group_first; rc == 0 && i < commit->trained_count; i++) {
 		struct store_edit edit;
 		rc = store_edit_get(txn, shard->rec.seqs[i], &edit, e);
 		if (rc == 0 && edit.state == STORE_EDIT_STATE_TRAINED)
@@ -252,6 +253,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	struct store_version publish;
 	char note[STORE_REASON_BYTES];
 	snprintf(note, sizeof note, "shard %" PRIu64 " version %" PRIu64, commit->shard, commit->shard_version);
+	const bool was_lost = coordinator__shard_lost(shard);
 	uint64_t committed = shard->committed;
 	bool closes = commit->closed &&
 		      shard->rec.state == STORE_SHARD_STATE_OPEN; /* one that is retrained is closed */
@@ -275,7 +277,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	c->renew_look = true;
 	if (commit->closed)
 		coordinator__lease_free(&shard->lease);
-	rc = note_unserved(c, shard, commit, e);
+	rc = note_unserved(c, shard, commit, was_lost, e);
 	if (rc != 0)
 		coordinator__fail(c, e);
 	return rc;

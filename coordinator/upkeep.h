@@ -11,6 +11,8 @@ struct heal { /* chunks that the disk changed and that are looked for */
 	struct heal_item {
 		struct hash hash;
 		uint32_t rounds; /* in which nobody gave it */
+		bool given_up;   /* what needs it was looked at (lost.c) */
+		int64_t lost_ms; /* monotonic: when it became lost */
 	} * items;               /* ascending */
 	size_t count, room;
 	bool beyond;            /* more than the list may hold are set apart */
@@ -20,7 +22,8 @@ struct heal { /* chunks that the disk changed and that are looked for */
 	size_t given;   /* by the one that was asked last */
 	int64_t ask_ms; /* monotonic */
 	bool changed, searching;
-	struct buf text; /* what is lost and what to do, for people; empty: nothing */
+	struct buf versions; /* uint64_t, ascending: those that need what is lost, as the last search found them */
+	struct buf text;     /* what is lost and what to do, for people; empty: nothing */
 	uint64_t found_count, healed_count;
 };
 
@@ -84,6 +87,8 @@ int coordinator__blob_get(struct coordinator *c, const struct hash *root, size_t
 			  struct err *e) MUST_CHECK;
 bool coordinator__heal_wants(const struct coordinator *c, const struct hash *hash);
 bool coordinator__heal_waits(const struct coordinator *c, const struct hash *hash); /* and it is not lost yet */
+/* It has been lost for config.retrain_ms: what is of it is made anew. */
+bool coordinator__heal_given_up(const struct coordinator *c, const struct hash *hash);
 void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, const uint8_t *by);
 void coordinator__heal_refused(struct coordinator *c, uint64_t route); /* this peer has not got it */
 void coordinator__heal_advance(struct coordinator *c);

@@ -31,6 +31,8 @@ static void version_json(struct json_w *w, const struct msg_version *v)
 	json_w_member_uint(w, "memories", v->memory_count);
 	json_w_member_uint(w, "edits", v->edit_count);
 	json_w_member_strn(w, "note", v->note.text, v->note.len);
+	if (v->problem.len > 0)
+		json_w_member_strn(w, "problem", v->problem.text, v->problem.len);
 	json_w_close(w);
 }
 
@@ -40,15 +42,24 @@ static void version_row(struct cli_table *table, const struct msg_version *v)
 	env_time_format(v->published_ms, time);
 	hash_hex(&v->content, hex);
 	cli_table_cell(table, "v%llu", (unsigned long long)v->version);
+	if (hash_is_zero(&v->content)) {
+		for (int i = 0; i < 4; i++)
+			cli_table_cell(table, "?");
+		cli_table_cell(table, "%.*s", (int)v->problem.len, v->problem.len > 0 ? v->problem.text : "");
+		return;
+	}
 	cli_table_cell(table, "%s", time);
 	cli_table_cell(table, "%u", v->memory_count);
 	cli_table_cell(table, "%u", v->edit_count);
 	cli_table_cell(table, "%.12s", hex);
-	cli_table_cell(table, "%.*s", (int)v->note.len, v->note.len > 0 ? v->note.text : "");
+	cli_table_cell(table, "%.*s%s%.*s", (int)v->note.len, v->note.len > 0 ? v->note.text : "",
+		       v->problem.len > 0 ? "; " : "", (int)v->problem.len, v->problem.len > 0 ? v->problem.text : "");
 }
 
 struct versions {
 	struct cli *cli;
+	uint64_t damaged; /* the first whose record is; 0: none */
+	size_t damaged_count;
 	struct cli_table *table;
 	struct json_w json;
 	char held[ERR_TEXT_BYTES_MAX]; /* why newer edits are not published */
@@ -56,6 +67,8 @@ struct versions {
 
 static void versions_add(struct versions *l, const struct msg_version *v)
 {
+	if (hash_is_zero(&v->content) && l->damaged_count++ == 0)
+		l->damaged = v->version;
 	if (l->cli->output == CLI_NAME)
 		printf("v%llu\n", (unsigned long long)v->version);
 	else if (cli_is_structured(l->cli))
@@ -106,6 +119,12 @@ int cli_version_list(struct cli *cli, const struct cli_args *args)
 		status = cli_table_print(cli, &l.table);
 	if (rc == 0 && l.held[0] != '\0' && !cli->quiet)
 		cli_line(stderr, "amend: %s", l.held);
+	if (status == CLI_OK && l.damaged_count > 0)
+		status = cli_fail(cli, (err_set(&e, ERR_CORRUPT,
+						"the ledger's records of %zu of these versions, first v%llu, cannot be "
+						"read: `amend store verify` says what else is damaged; restore a backup",
+						l.damaged_count, (unsigned long long)l.damaged),
+					&e));
 	cli_table_free(&l.table);
 	buf_free(&text);
 	return status;

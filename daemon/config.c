@@ -57,6 +57,9 @@ static const struct conf_item items[] = {
 	  "Once an hour the coordinator does what `amend store gc --keep` does with this number; 0: never." },
 	{ "store.scrub_bytes", NULL, CONF_INT, AT(scrub_bytes), "4194304", 0, 4e9, NULL, SERVER, "bytes/s",
 	  "Chunks are read again at this pace, to find what the disk has changed; 0: never." },
+	{ "store.retrain_ms", NULL, CONF_INT, AT(retrain_ms), "600000", 0, 4e9, NULL, SERVER, "ms",
+	  "A memory of which no worker and no node has a chunk for so long is trained again from the ledger; 0: "
+	  "never." },
 	{ "seed", NULL, CONF_INT, AT(seed), "1", 0, 9e15, NULL, SERVER | DAEMON_CLI, "", "Seed of all training." },
 	{ "merge.every_edits", NULL, CONF_INT, AT(merge_every_edits), "0", 0, 1e9, NULL, SERVER, "edits",
 	  "Merge when this many edits stand in closed shards; 0: only by `amend merge run`." },

@@ -267,6 +267,7 @@ static int coordinator_open(struct role *role, struct err *e)
 		.store_threads = 1,
 		.keep_versions = (uint64_t)c->keep_versions,
 		.scrub_bytes_per_s = (uint64_t)c->scrub_bytes,
+		.retrain_ms = (uint32_t)c->retrain_ms,
 		.space_reserve_bytes = (uint64_t)c->space_reserve_bytes,
 		.seed = (uint64_t)c->seed,
 		.layer = c->layer > 0 ? (uint32_t)c->layer : UINT32_MAX,

@@ -48,6 +48,7 @@ static const struct codec__row version_rows[] = {
 	ROW_U32(5, msg_version, memory_count, 0, UINT32_MAX),
 	ROW_U32(6, msg_version, edit_count, 0, UINT32_MAX),
 	ROW_TEXT(7, msg_version, note, CODEC_REASON_BYTES_MAX),
+	ROW_TEXT(8, msg_version, problem, CODEC_REASON_BYTES_MAX),
 };
 static CODEC_TABLE(version, amend__version__descriptor, msg_version, version_rows);
 

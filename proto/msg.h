@@ -333,6 +333,8 @@ struct msg_version {
 	int64_t published_ms;
 	uint32_t memory_count, edit_count;
 	struct msg_text note;
+	struct msg_text problem; /* why it cannot be loaded; empty: none is known. With a zero content its record in
+				    the ledger is damaged, and its number is all that is known of it */
 };
 struct msg_version_list_reply {
 	const struct msg_version *versions;
@@ -482,6 +484,7 @@ struct msg_key_change {
 	enum msg_key_action action;
 	struct msg_key key; /* allow: with its roles and name from now on; revoke: only the key */
 	struct msg_text reason;
+	uint8_t replaces[32]; /* allow: of the same owner as this one, which is on the list; zero: none */
 };
 struct msg_key_change_reply {
 	int code;     /* 0; ERR_NOT_FOUND; ERR_CONFLICT: the asker would shut itself out; ERR_INVALID; or, of the list's

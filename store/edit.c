@@ -5,7 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* An edit that ended keeps its last state. Served edits go back to trained when a rollback takes their version away;
+/* An edit that ended keeps its last state. Served edits go back to trained when a rollback takes their version away,
+ * and both to placed when their memory is lost;
  * trained and served ones may fail when the pass that retrains their shard cannot bring them back. */
 static const struct sm_state edit_states[STORE_EDIT_STATE_COUNT] = {
 #define ASIDE                                                                                                          \
@@ -17,7 +18,8 @@ static const struct sm_state edit_states[STORE_EDIT_STATE_COUNT] = {
 							SM_TO(STORE_EDIT_STATE_ACCEPTED) | ASIDE },
 	[STORE_EDIT_STATE_TRAINED] = { "trained",
 				       SM_TO(STORE_EDIT_STATE_SERVED) | SM_TO(STORE_EDIT_STATE_PLACED) | ASIDE },
-	[STORE_EDIT_STATE_SERVED] = { "served", SM_TO(STORE_EDIT_STATE_TRAINED) | ASIDE },
+	[STORE_EDIT_STATE_SERVED] = { "served",
+				      SM_TO(STORE_EDIT_STATE_TRAINED) | SM_TO(STORE_EDIT_STATE_PLACED) | ASIDE },
 	[STORE_EDIT_STATE_EXPIRED] = { "expired", 0 },
 	[STORE_EDIT_STATE_REJECTED] = { "rejected", 0 },
 	[STORE_EDIT_STATE_FAILED] = { "failed", 0 },

@@ -16,11 +16,12 @@ static const char *const event_names[] = {
 	[STORE_EVENT_ALIAS_MOVED] = "alias-moved",       [STORE_EVENT_EDIT_ENDED] = "edit-ended",
 	[STORE_EVENT_EDIT_REVOKED] = "edit-revoked",     [STORE_EVENT_KEY_CHANGED] = "key-changed",
 	[STORE_EVENT_CONFIG_CHANGED] = "config-changed", [STORE_EVENT_EDIT_DUE] = "edit-due",
+	[STORE_EVENT_SHARD_LOST] = "shard-lost",
 };
 
 static bool type_exists(int type)
 {
-	return type >= STORE_EVENT_EDIT_ACCEPTED && type <= STORE_EVENT_EDIT_DUE;
+	return type >= STORE_EVENT_EDIT_ACCEPTED && type <= STORE_EVENT_SHARD_LOST;
 }
 
 const char *store_event_name(int type)

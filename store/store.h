@@ -66,6 +66,9 @@ struct store_options {
  * or damaged. A cache's is renamed to data.mdb.damaged and begun anew (STORE-CACHE-SET-ASIDE). */
 int store_open(const char *folder, const struct store_options *options, struct store **out, struct err *e) MUST_CHECK;
 void store_close(struct store **store);
+/* ERR_IO: a file of it was deleted or replaced since it was opened, so that what is written would be lost. A commit
+ * looks by itself, and keeps nothing then. Any thread. */
+int store_here(struct store *store, struct err *e) MUST_CHECK;
 
 /* --- Transactions on the ledger environment. commit frees the transaction whatever it returns; abort too. */
 int store_begin(struct store *store, struct store_txn **out, struct err *e) MUST_CHECK; /* for writing */
@@ -93,6 +96,7 @@ enum store_event_type {
 	STORE_EVENT_EDIT_DUE /* the time has come of a scheduled edit, or the end of a superseded one that was answered
 				still */
 	,
+	STORE_EVENT_SHARD_LOST, /* nobody has its memory any more: its edits are trained again */
 };
 const char *store_event_name(int type);
 
@@ -156,7 +160,7 @@ struct store_edit {
 	char reason[STORE_REASON_BYTES];            /* why failed, rejected, … */
 	uint64_t group;                             /* seq of the first edit of its all-or-nothing group, 0: none */
 	uint64_t restores;                          /* seq of the superseded edit that it brings back, 0: none */
-	uint64_t ended_event;                       /* seq of the event that ended it, 0: it is live */
+	uint64_t ended_event;                       /* seq of the event that ended it, or took its memory; 0: none has */
 	int64_t valid_from_ms, expires_ms;          /* wall clock, 0: none */
 	int on_conflict;                            /* what a scheduled edit does when its time comes */
 };

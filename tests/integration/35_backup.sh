@@ -89,6 +89,31 @@ case_rot() {
 	expect_ok
 }
 
+lost_is_gone() { amend edit list -o jsonl | jq -es 'all(.[]; .state == "served")' >/dev/null && [ "$(log_count coordinator COORDINATOR-SHARD-LOST)" -gt 0 ]; }
+
+# The same, and nobody has them any more: the ledger has the edits, so workers train them again.
+case_lost() {
+	local at
+	cluster_name kept
+	for at in $(grep -obaF AMDL "$D/coordinator/blobs/data.mdb" | cut -d: -f1); do
+		printf '\377' | dd of="$D/coordinator/blobs/data.mdb" bs=1 seek=$((at + 60)) conv=notrunc status=none
+	done
+	rm -r "$D/node-0/blobs" "$D/node-0/live.json" "$D"/worker-*/blobs
+	: >"$D/log/coordinator.log"
+	cluster_up kept "$TINY" --store.retrain_ms=3000
+	wait_for 120 lost_is_gone || fail "$(log_count coordinator COORDINATOR-SHARD-LOST) shards are lost; $(amend edit list -o jsonl | jq -r .state | sort | uniq -c)"
+	wait_for 20 nodes_on_latest || fail "$(amend fleet status)"
+	expect_in_ledger "$WORK/facts.jsonl" only
+	expect_answers "$WORK/facts.jsonl"
+	amend version list -o json | jq -e 'any(.[]; .problem | strings | test("lost")) and (.[-1].problem == null)' >/dev/null ||
+		fail "the versions that cannot be loaded are not marked: $(amend version list)"
+	try amend audit fsck
+	expect_error 1 'in use'
+	cluster_down
+	try amend audit fsck
+	expect_ok
+}
+
 # Somebody has written into the ledger of a stopped cluster.
 case_tampered() {
 	local at
@@ -107,4 +132,5 @@ case_tampered() {
 run_case backup_under_load
 run_case restore
 run_case rot
+run_case lost
 run_case tampered

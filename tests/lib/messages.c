@@ -248,7 +248,8 @@ static void fill_version_list_reply(struct source *s, struct msg_version_list_re
 	m->version_count = some(s);
 	struct msg_version *v = many(s, m->version_count, sizeof(*v));
 	for (size_t i = 0; i < m->version_count; i++)
-		v[i] = (struct msg_version){ u64(s), hash(s), hash(s), when(s), u32(s), u32(s), text(s, 255) };
+		v[i] = (struct msg_version){ u64(s), hash(s), hash(s), when(s),
+					     u32(s), u32(s),  text(s, 255), text(s, 255) };
 	m->versions = v;
 	m->latest = u64(s);
 	m->held = text(s, 500);

@@ -86,7 +86,7 @@ static void test_refuses_bad_input_without_spoiling(void **state)
 	uint64_t seq;
 	fixture_begin(f);
 	FAILS(ERR_INVALID, store_event_append(f->txn, 0, fixture_actor, "", 0, &seq, &f->e));
-	FAILS(ERR_INVALID, store_event_append(f->txn, STORE_EVENT_EDIT_DUE + 1, fixture_actor, "", 0, &seq, &f->e));
+	FAILS(ERR_INVALID, store_event_append(f->txn, STORE_EVENT_SHARD_LOST + 1, fixture_actor, "", 0, &seq, &f->e));
 	FAILS(ERR_LIMIT, store_event_append(f->txn, STORE_EVENT_EDIT_ACCEPTED, fixture_actor, "",
 					    STORE_EVENT_PAYLOAD_MAX + 1, &seq, &f->e));
 	assert_int_equal(fixture_event(f, "fine"), 1);
@@ -221,7 +221,8 @@ static void test_names(void **state)
 	assert_string_equal(store_event_name(STORE_EVENT_CONFIG_CHANGED), "config-changed");
 	assert_string_equal(store_event_name(0), "?");
 	assert_string_equal(store_event_name(STORE_EVENT_EDIT_DUE), "edit-due");
-	assert_string_equal(store_event_name(STORE_EVENT_EDIT_DUE + 1), "?");
+	assert_string_equal(store_event_name(STORE_EVENT_SHARD_LOST), "shard-lost");
+	assert_string_equal(store_event_name(STORE_EVENT_SHARD_LOST + 1), "?");
 }
 
 int main(void)

@@ -1,0 +1,292 @@
+/* Memories of which nobody has a chunk any more: their edits are trained again from the ledger. */
+#include "tests/unit/coordinator/revoke_fixture.h"
+#include "tests/unit/coordinator/rot.h"
+
+#include "proto/codec.h"
+
+#define RETRAIN_MS 60000
+
+static void bytes_of(struct cluster *c, const struct hash *root, struct buf *out)
+{
+	cluster_store(c);
+	assert_ok(&c->e, store_blob_get(c->store, root, 1 << 20, out, &c->e));
+	cluster_stop(c);
+}
+
+static struct hash delta_of(struct cluster *c, uint64_t version, size_t memory)
+{
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	assert_int_equal(arena_new(4096, 0, &arena), 0);
+	manifest_read(c, version, arena, &manifest);
+	const struct hash root = manifest.memories[memory].delta_root;
+	arena_destroy(&arena);
+	return root;
+}
+
+static size_t memories_of(struct cluster *c, uint64_t version)
+{
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	assert_int_equal(arena_new(4096, 0, &arena), 0);
+	manifest_read(c, version, arena, &manifest);
+	const size_t count = manifest.memory_count;
+	arena_destroy(&arena);
+	return count;
+}
+
+/* A blob rots while the coordinator is stopped; then it starts, and somebody reads it. */
+static void lose(struct cluster *c, const struct hash *root, uint64_t boot)
+{
+	struct buf bytes = BUF_INIT;
+	struct hash hash;
+	end_clear(&c->worker);
+	end_clear(&c->node);
+	cluster_stop(c);
+	bytes_of(c, root, &bytes);
+	rot(c, &bytes);
+	hash_of(bytes.data, bytes.len, &hash);
+	buf_free(&bytes);
+	cluster_start(c);
+	worker_hello(&c->worker, boot);
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1 } };
+	end_send(&c->node, &msg);
+	cluster_run(c);
+}
+
+/* Nobody gives anything for so long. */
+static void wait(struct cluster *c, int64_t ms)
+{
+	for (int64_t at = 0; at < ms; at += 2000) {
+		worker_beat(&c->worker, 0, 0);
+		cluster_advance(c, 2000);
+	}
+	struct msg_received *asked;
+	while ((asked = end_take(&c->worker, MSG_NEED)) != NULL)
+		msg_free(&asked);
+}
+
+/* Their edits `seq` and the next. */
+static void expect_lost_events(struct cluster *c, uint64_t seq, size_t count)
+{
+	char says[64];
+	snprintf(says, sizeof says, "\"seqs\":[%d,%d]", (int)seq, (int)seq + 1);
+	struct store_txn *txn = NULL;
+	struct store_event event;
+	uint64_t last;
+	size_t found = 0;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_event_last(txn, &last, NULL, &c->e));
+	for (uint64_t at = 1; at <= last; at++) {
+		assert_ok(&c->e, store_event_get(txn, at, &event, &c->e));
+		if (event.type != STORE_EVENT_SHARD_LOST)
+			continue;
+		found += memmem(event.payload, event.payload_len, says, strlen(says)) != NULL ? 1 : 100;
+	}
+	store_abort(&txn);
+	assert_int_equal(found, count);
+}
+
+static void damage_text(struct cluster *c, char out[1024])
+{
+	struct msg msg = { .type = MSG_FLEET };
+	end_clear(&c->client);
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_FLEET_REPLY);
+	snprintf(out, 1024, "%.*s", (int)reply->msg.u.fleet_reply.damage.len, reply->msg.u.fleet_reply.damage.text);
+	msg_free(&reply);
+}
+
+static void problem_of(struct cluster *c, uint64_t version, char out[256])
+{
+	struct msg msg = { .type = MSG_VERSION_LIST, .u.version_list = { version, 1 } };
+	end_clear(&c->client);
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_VERSION_LIST_REPLY);
+	assert_int_equal(reply->msg.u.version_list_reply.version_count, 1);
+	const struct msg_text problem = reply->msg.u.version_list_reply.versions[0].problem;
+	snprintf(out, 256, "%.*s", (int)problem.len, problem.text);
+	msg_free(&reply);
+}
+
+static void expect_shown(struct cluster *c, uint64_t seq, const char *what)
+{
+	struct msg msg = { .type = MSG_EDIT_LIST,
+			   .u.edit_list = { .from_seq = seq, .limit = 1, .with_payload = true } };
+	bool found = false;
+	end_clear(&c->client);
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_EDIT_LIST_REPLY);
+	const struct msg_edit *edit = &reply->msg.u.edit_list_reply.edits[0];
+	for (size_t i = 0; i < edit->history_count; i++)
+		found = found || (edit->history[i].what.len == strlen(what) &&
+				  memcmp(edit->history[i].what.text, what, strlen(what)) == 0);
+	assert_true(found);
+	msg_free(&reply);
+}
+
+static uint64_t retrain(struct cluster *c, uint64_t version_before)
+{
+	struct msg_received *lease = end_expect(&c->worker, MSG_LEASE);
+	struct msg_lease grant;
+	do { /* the newest: earlier ones ended while nobody answered */
+		grant = lease->msg.u.lease;
+		msg_free(&lease);
+	} while ((lease = end_take(&c->worker, MSG_LEASE)) != NULL);
+	assert_true(hash_is_zero(&grant.delta_root)); /* there is nothing to begin with */
+	assert_int_equal(grant.shard_version, version_before);
+	worker_beat(&c->worker, grant.shard, grant.epoch);
+	return worker_turn(&c->worker, grant.shard, grant.epoch);
+}
+
+static void test_what_nobody_has_is_trained_again(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	char text[1024];
+	c->config.retrain_ms = RETRAIN_MS;
+	prepare(c, &f);
+	node_hello(&c->node, 1);
+	node_status(&c->node, 1);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
+	const struct hash root = delta_of(c, 1, 0);
+	test_log_begin(c->folder);
+	lose(c, &root, 2);
+	wait(c, RETRAIN_MS - 4000); /* it is lost meanwhile, and may still come back */
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
+	wait(c, 60000);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_PLACED);
+	expect_shown(c, f.seq, "memory lost");
+	expect_lost_events(c, f.seq, 1);
+	damage_text(c, text);
+	assert_non_null(strstr(text, "2 edits of 1 shard whose memory was lost are trained again from the ledger"));
+	problem_of(c, 1, text);
+	assert_non_null(strstr(text, "chunks of it are lost"));
+	assert_int_equal(newest(c), 1); /* without a memory there is nothing to publish */
+	cluster_restart(c);
+	worker_hello(&c->worker, 3);
+	assert_int_equal(retrain(c, 1), 2);
+	assert_int_equal(memories_of(c, 2), 1);
+	node_hello(&c->node, 2);
+	node_status(&c->node, 2);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
+	struct store_edit edit;
+	edit_get(c, f.seq, &edit);
+	assert_int_equal(edit.version, 2);
+	assert_string_equal(edit.reason, "");
+	damage_text(c, text);
+	assert_null(strstr(text, "trained again"));
+	test_log_end();
+	assert_int_equal(test_log_count("COORDINATOR-SHARD-LOST"), 1);
+}
+
+/* A version without it is there at once, for nodes that have none. */
+static void test_other_memories_are_published_without_it(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.retrain_ms = RETRAIN_MS;
+	c->config.edits_per_shard = 2;
+	prepare(c, &f);
+	client_facts(c, 3, 1);
+	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
+	if (shard == f.shard) { /* the closing pass of the first comes before */
+		worker_turn(&c->worker, shard, epoch);
+		epoch = worker_lease(&c->worker, &shard);
+	}
+	worker_turn(&c->worker, shard, epoch);
+	const uint64_t before = newest(c);
+	assert_int_equal(memories_of(c, before), 2);
+	const struct hash root = delta_of(c, before, 0);
+	lose(c, &root, 2);
+	wait(c, 2 * RETRAIN_MS);
+	assert_int_equal(newest(c), before + 1);
+	assert_int_equal(memories_of(c, before + 1), 1);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_PLACED);
+	const uint64_t after = retrain(c, shard_of(c, f.shard).version);
+	assert_int_equal(after, before + 2);
+	assert_int_equal(memories_of(c, after), 2);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED);
+}
+
+static void test_nothing_is_given_up_without_a_worker_or_the_setting(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	prepare(c, &f);
+	const struct hash root = delta_of(c, 1, 0);
+	lose(c, &root, 2);
+	wait(c, 2 * RETRAIN_MS);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED);
+	cluster_stop(c);
+	c->config.retrain_ms = RETRAIN_MS;
+	cluster_start(c);
+	for (int i = 0; i < 60; i++)
+		cluster_advance(c, 2000);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED);
+	worker_hello(&c->worker, 3);
+	wait(c, 20000);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_PLACED);
+	expect_lost_events(c, f.seq, 1);
+}
+
+/* The memory is whole: the next version has another manifest. */
+static void test_a_lost_manifest_is_replaced(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	struct fact f;
+	c->config.retrain_ms = RETRAIN_MS;
+	prepare(c, &f);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
+	store_abort(&txn);
+	lose(c, &rec.root, 2);
+	wait(c, 2 * RETRAIN_MS);
+	assert_int_equal(newest(c), 2);
+	assert_int_equal(memories_of(c, 2), 1);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED);
+	expect_lost_events(c, f.seq, 0);
+}
+
+static void test_crashes_around_it(void **state)
+{
+	static const char *const points[] = { "coordinator.lost.before_commit=errno@1",
+					      "coordinator.lost.after_commit=errno@1" };
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.retrain_ms = RETRAIN_MS;
+	prepare(c, &f);
+	const struct hash root = delta_of(c, 1, 0);
+	lose(c, &root, 2);
+	for (uint64_t i = 0; i < 2; i++) {
+		assert_ok(&c->e, fault_arm(points[i], &c->e));
+		wait(c, 2 * RETRAIN_MS);
+		assert_true(coordinator_failed(c->coordinator, NULL));
+		fault_disarm_all();
+		cluster_restart(c);
+		assert_int_equal(edit_state(c, f.seq), i == 0 ? STORE_EDIT_STATE_TRAINED : STORE_EDIT_STATE_PLACED);
+		worker_hello(&c->worker, 3 + i);
+	}
+	assert_int_equal(retrain(c, 1), 2);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED);
+	expect_lost_events(c, f.seq, 1);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_what_nobody_has_is_trained_again),
+		T(test_other_memories_are_published_without_it),
+		T(test_nothing_is_given_up_without_a_worker_or_the_setting),
+		T(test_a_lost_manifest_is_replaced),
+		T(test_crashes_around_it),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
