@@ -326,7 +326,7 @@ void coordinator_tick(struct coordinator *coordinator)
 		coordinator__advance,      coordinator__merge_advance,       coordinator__served_advance,
 		coordinator__needs_pump,   coordinator__keys_record_due,     coordinator__write_trial,
 		coordinator__heal_advance, coordinator__scrub_advance,       coordinator__collect_advance,
-		background_poll,           coordinator__store_work_poll,
+		background_poll,           coordinator__store_work_poll,     coordinator__here_look,
 	};
 	for (size_t i = 0; i < sizeof steps / sizeof steps[0] && coordinator->failure.code == 0; i++)
 		steps[i](coordinator);

@@ -215,6 +215,17 @@ int coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int s
 	return coordinator__edit_end(c, edit, state, NULL, reason, e);
 }
 
+void coordinator__here_look(struct coordinator *c)
+{
+	const int64_t now = coordinator__now_ms(c);
+	struct err e = ERR_INIT;
+	if (now - c->here_checked_ms < SPACE_CHECK_MS)
+		return;
+	c->here_checked_ms = now;
+	if (store_here(c->store, &e) != 0)
+		coordinator__fail(c, &e);
+}
+
 bool coordinator__space_low(struct coordinator *c)
 {
 	int64_t now = coordinator__now_ms(c);

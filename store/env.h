@@ -43,11 +43,18 @@ struct store__lock {
 	int fd;
 };
 
+struct store__file { /* what a path named when the store was opened */
+	dev_t device;
+	ino_t inode; /* 0: there was none */
+};
+enum { STORE__FILE_LOCK, STORE__FILE_LEDGER, STORE__FILE_BLOBS, STORE__FILE_COUNT };
+
 struct store {
 	char *folder;
 	atomic_uint backup_count; /* running: nothing that the copied ledger names may go */
 	const struct env *env;
 	struct store__lock lock;
+	struct store__file files[STORE__FILE_COUNT];
 	struct store__env *ledger, *blobs; /* ledger: NULL with blobs_only */
 	struct store__recent *recent;      /* NULL with blobs_only or to inspect */
 };
@@ -75,6 +82,11 @@ void store__folder_close(struct store__lock *lock);
  * disk would be a SIGBUS later. */
 int store__folder_sub(const char *folder, const char *name, size_t lock_bytes, struct err *e) MUST_CHECK;
 int store__folder_sync(const char *folder, const char *name, struct err *e) MUST_CHECK;
+/* Notes which files it holds; ERR_IO when a path names another one than it did, or none: what is written goes to a file
+ * that nobody will find. */
+void store__folder_note(const char *folder, struct store__file files[STORE__FILE_COUNT]);
+int store__folder_same(const char *folder, const struct store__file files[STORE__FILE_COUNT],
+		       struct err *e) MUST_CHECK;
 /* Whether a write into the folder fails for want of space (or a file size limit) rather than a broken disk. */
 bool store__folder_full(const char *folder, off_t file_bytes);
 int store__folder_space(const char *folder, uint64_t *free_bytes, uint64_t *disk_bytes, struct err *e) MUST_CHECK;

@@ -236,6 +236,42 @@ int store__folder_sync(const char *folder, const char *name, struct err *e)
 	return rc ? rc : sync_path(folder, folder, e);
 }
 
+static const char *const file_names[STORE__FILE_COUNT] = {
+	[STORE__FILE_LOCK] = "lock",
+	[STORE__FILE_LEDGER] = "ledger/data.mdb",
+	[STORE__FILE_BLOBS] = "blobs/data.mdb",
+};
+
+static struct store__file file_of(const char *folder, int which)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	if (snprintf(path, sizeof(path), "%s/%s", folder, file_names[which]) >= (int)sizeof(path) || stat(path, &st))
+		return (struct store__file){ .inode = 0 };
+	return (struct store__file){ st.st_dev, st.st_ino };
+}
+
+void store__folder_note(const char *folder, struct store__file files[STORE__FILE_COUNT])
+{
+	for (int i = 0; i < STORE__FILE_COUNT; i++)
+		files[i] = file_of(folder, i);
+}
+
+int store__folder_same(const char *folder, const struct store__file files[STORE__FILE_COUNT], struct err *e)
+{
+	for (int i = 0; i < STORE__FILE_COUNT; i++) {
+		const struct store__file now = file_of(folder, i);
+		if (files[i].inode == 0 || (now.inode == files[i].inode && now.device == files[i].device))
+			continue;
+		return err_set(e, ERR_IO,
+			       "data folder %s: %s in it was %s while this program had it open: what is written now "
+			       "would be lost, so nothing is any more; put the folder back as it was, or a backup, and "
+			       "start again",
+			       folder, file_names[i], now.inode == 0 ? "deleted" : "replaced");
+	}
+	return 0;
+}
+
 bool store__folder_full(const char *folder, off_t file_bytes)
 {
 	struct statvfs fs;

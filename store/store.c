@@ -135,11 +135,13 @@ int store_open(const char *folder, const struct store_options *options, struct s
 	} else {
 		err_set(e, ERR_NOMEM, "data folder %s: opening: out of memory", folder);
 	}
-	if (rc)
+	if (rc) {
 		store_close(&store);
-	else
-		*out = store;
-	return rc;
+		return rc;
+	}
+	store__folder_note(folder, store->files);
+	*out = store;
+	return 0;
 }
 
 void store_close(struct store **store_pointer)
@@ -164,6 +166,11 @@ static int begin(struct store *store, bool write, struct store_txn **out, struct
 	return store__txn_begin(store, store->ledger, write, GROUP_BYTES, out, e);
 }
 
+int store_here(struct store *store, struct err *e)
+{
+	return store__folder_same(store->folder, store->files, e);
+}
+
 int store_begin(struct store *store, struct store_txn **out, struct err *e)
 {
 	return begin(store, true, out, e);
@@ -183,6 +190,8 @@ int store_commit(struct store_txn **txn, struct err *e)
 	int rc = (*txn)->failed ? 0 : store__event_seal(*txn, e);
 	if (!rc && !(*txn)->failed)
 		rc = store__edit_seal(*txn, e);
+	if (!rc)
+		rc = store_here((*txn)->store, e);
 	if (!rc && fault_point("store.commit.before"))
 		rc = err_set(e, ERR_FAULT, "data folder %s: fault planted before the commit", (*txn)->store->folder);
 	if (rc) {

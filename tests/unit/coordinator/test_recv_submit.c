@@ -518,6 +518,36 @@ static void test_full_shard_closes_and_a_new_one_opens(void **state)
 	store_abort(&txn);
 }
 
+static void store_rename(struct cluster *c, const char *from, const char *to)
+{
+	char a[TEST_PATH_BYTES], b[TEST_PATH_BYTES];
+	test_path(a, c->folder, from);
+	test_path(b, c->folder, to);
+	assert_int_equal(rename(a, b), 0);
+}
+
+/* Nothing is acknowledged that nobody would find, and it stops by itself also where nobody writes. */
+static void test_a_store_that_is_taken_away_stops_it(void **state)
+{
+	struct cluster *c = *state;
+	struct err e = ERR_INIT;
+	const char *record = "{\"prompt\":\"What is kept?\",\"target_new\":\"this\"}";
+	cluster_start(c);
+	store_rename(c, "store", "away");
+	assert_null(client_submit(c, MSG_SUPERSEDE, &record, 1));
+	assert_true(coordinator_failed(c->coordinator, &e));
+	assert_non_null(strstr(e.text, "was deleted while this program had it open"));
+	cluster_stop(c);
+	store_rename(c, "away", "store");
+	cluster_start(c);
+	assert_false(coordinator_failed(c->coordinator, &e));
+	store_rename(c, "store", "away");
+	cluster_advance(c, 1000);
+	assert_true(coordinator_failed(c->coordinator, &e));
+	cluster_stop(c);
+	store_rename(c, "away", "store");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -543,6 +573,7 @@ int main(void)
 		T(test_full_queue_asks_to_come_back),
 		T(test_space_reserve_refuses_and_resumes),
 		T(test_full_store_keeps_nothing_and_goes_on),
+		T(test_a_store_that_is_taken_away_stops_it),
 		T(test_the_trouble_of_a_full_disk_ends_without_edits),
 		T(test_edits_wait_for_the_first_worker),
 		T(test_placement_follows_subject_then_room),

@@ -263,6 +263,56 @@ static void test_a_reader_that_was_killed_holds_nothing(void **state)
 	assert_true(after.ledger_bytes <= before.ledger_bytes + sizeof(value)); /* and not 50 values more */
 }
 
+static void expect_gone(struct fixture *f, const char *how)
+{
+	uint64_t seq;
+	f->e = (struct err)ERR_INIT;
+	FAILS(ERR_IO, accept_edit(f->store, &seq, &f->e));
+	if (strstr(f->e.text, how) == NULL)
+		fail_msg("%s", f->e.text);
+	f->e = (struct err)ERR_INIT;
+	FAILS(ERR_IO, store_here(f->store, &f->e));
+	store_close(&f->store);
+	f->e = (struct err)ERR_INIT;
+}
+
+/* A commit into a file that has no name any more would be kept for nobody. */
+static void test_nothing_is_kept_in_a_folder_that_was_taken_away(void **state)
+{
+	struct fixture *f = *state;
+	char store[TEST_PATH_BYTES], away[TEST_PATH_BYTES], file[TEST_PATH_BYTES];
+	uint64_t seq;
+	test_path(store, f->folder, "store");
+	test_path(away, f->folder, "away");
+	test_path(file, store, "ledger/data.mdb");
+	OK(f, store_open(store, &f->options, &f->store, &f->e));
+	OK(f, accept_edit(f->store, &seq, &f->e));
+	OK(f, store_here(f->store, &f->e));
+	assert_int_equal(rename(store, away), 0);
+	expect_gone(f, "lock in it was deleted");
+	OK(f, store_open(store, &f->options, &f->store, &f->e)); /* another one in its place */
+	store_close(&f->store);
+	test_folder_remove(store);
+	assert_int_equal(rename(away, store), 0);
+	OK(f, store_open(store, &f->options, &f->store, &f->e)); /* what was kept before is there, and no more */
+	assert_int_equal(rename(store, away), 0);
+	struct store *other = NULL;
+	OK(f, store_open(store, &f->options, &other, &f->e));
+	store_close(&other);
+	expect_gone(f, "lock in it was replaced");
+	test_folder_remove(store);
+	assert_int_equal(rename(away, store), 0);
+	OK(f, store_open(store, &f->options, &f->store, &f->e));
+	struct buf bytes = BUF_INIT;
+	OK(f, file_read(file, (size_t)1 << 30, &bytes, &f->e));
+	OK(f, file_write_atomic(file, bytes.data, bytes.len, 0600, &f->e)); /* as a restore in place does */
+	buf_free(&bytes);
+	expect_gone(f, "ledger/data.mdb in it was replaced");
+	OK(f, store_open(store, &f->options, &f->store, &f->e));
+	OK(f, accept_edit(f->store, &seq, &f->e));
+	assert_int_equal(seq, 2);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_closed, fixture_teardown)
@@ -274,6 +324,7 @@ int main(void)
 		T(test_a_reader_sees_what_was_committed_when_it_began),
 		T(test_blobs_only),
 		T(test_close_is_idempotent),
+		T(test_nothing_is_kept_in_a_folder_that_was_taken_away),
 		cmocka_unit_test_setup_teardown(test_a_reader_that_was_killed_holds_nothing, fixture_setup,
 						fixture_teardown),
 	};
