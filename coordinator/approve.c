@@ -32,31 +32,37 @@ static int candidate_check(struct coordinator *c, const struct hash *content, st
 	return 0;
 }
 
-static int submitter_check(struct store_txn *txn, uint64_t seq, const uint8_t *actor, struct err *e)
+/* A key that took another's place is its owner's as that was. */
+static int submitter_check(const struct coordinator *c, struct store_txn *txn, const struct buf *owners, uint64_t seq,
+			   const uint8_t *actor, struct err *e)
 {
 	struct store_event event;
 	struct store_edit edit;
 	int rc = store_event_get(txn, seq, &event, e);
-	if (rc != 0 || memcmp(event.actor, actor, sizeof event.actor) != 0)
+	if (rc != 0 || !coordinator__same_owner(c, owners, event.actor, actor))
 		return rc;
+	const bool same = memcmp(event.actor, actor, sizeof event.actor) == 0;
 	rc = store_edit_get(txn, seq, &edit, e);
 	return rc != 0 ? rc
 		       : err_set(e, ERR_DENIED,
-				 "edit %s was submitted with this key: another administrator's key has to approve it",
-				 edit.id);
+				 "edit %s was submitted with %s: another administrator's key has to approve it",
+				 edit.id, same ? "this key" : "another key of this one's owner");
 }
 
 static int second_key_check(struct coordinator *c, const uint8_t *actor, struct err *e)
 {
-	struct buf added = BUF_INIT, removed = BUF_INIT;
+	struct buf added = BUF_INIT, removed = BUF_INIT, owners = BUF_INIT;
 	struct store_txn *txn = NULL;
 	int rc = coordinator__candidate_changes(c, &added, &removed, e);
 	if (rc == 0)
 		rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = coordinator__owners_load(txn, &owners, e);
 	const uint64_t *seqs = (const void *)added.data;
 	for (size_t i = 0; rc == 0 && i < added.len / sizeof *seqs; i++)
-		rc = submitter_check(txn, seqs[i], actor, e);
+		rc = submitter_check(c, txn, &owners, seqs[i], actor, e);
 	store_abort(&txn);
+	buf_free(&owners);
 	buf_free(&added);
 	buf_free(&removed);
 	return rc;

@@ -21,8 +21,10 @@ static int recorded_load(struct store_txn *txn, struct proto_allow **out, struct
 	return rc;
 }
 
-static void change_write(struct json_w *w, const char *action, const struct proto_allowed *allowed)
+static void change_write(struct json_w *w, const char *action, const struct proto_allowed *allowed,
+			 const struct buf *owners)
 {
+	const uint8_t *owner = coordinator__owner_of(owners, allowed->key);
 	char hex[65], roles[64];
 	proto_key_hex(allowed->key, hex);
 	proto_roles_format(allowed->roles, roles, sizeof roles);
@@ -31,6 +33,10 @@ static void change_write(struct json_w *w, const char *action, const struct prot
 	json_w_member_str(w, "key", hex);
 	json_w_member_str(w, "roles", roles);
 	json_w_member_str(w, "name", allowed->name);
+	if (owner != allowed->key) {
+		proto_key_hex(owner, hex);
+		json_w_member_str(w, "owner", hex); /* by the owner's first key */
+	}
 	json_w_close(w);
 }
 
@@ -45,7 +51,8 @@ static const char *action_of(const struct proto_allow *before, const struct prot
 	return roles != now->roles || strcmp(name, now->name) != 0 ? "change" : NULL;
 }
 
-static size_t changes_write(struct json_w *w, const struct proto_allow *before, const struct proto_allow *now)
+static size_t changes_write(struct json_w *w, const struct proto_allow *before, const struct proto_allow *now,
+			    const struct buf *owners)
 {
 	struct proto_allowed allowed;
 	const char *name;
@@ -53,7 +60,7 @@ static size_t changes_write(struct json_w *w, const struct proto_allow *before, 
 	for (size_t i = 0; proto_allow_at(now, i, &allowed); i++) {
 		const char *action = action_of(before, &allowed);
 		if (action != NULL)
-			change_write(w, action, &allowed);
+			change_write(w, action, &allowed, owners);
 		count += action != NULL;
 	}
 	for (size_t i = 0; proto_allow_at(before, i, &allowed); i++) {
@@ -61,7 +68,7 @@ static size_t changes_write(struct json_w *w, const struct proto_allow *before, 
 		if (name != NULL)
 			continue;
 		allowed.roles = 0;
-		change_write(w, "remove", &allowed);
+		change_write(w, "remove", &allowed, owners);
 		count++;
 	}
 	return count;
@@ -99,18 +106,20 @@ static int keys_record(struct coordinator *c, const struct proto_allow *now, con
 		       struct msg_text reason, struct err *e)
 {
 	struct proto_allow *before = NULL;
-	struct buf json = BUF_INIT;
+	struct buf json = BUF_INIT, owners = BUF_INIT;
 	struct json_w w;
 	size_t count = 0;
 	json_w_init(&w, &json);
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = recorded_load(c->txn, &before, e);
+	if (rc == 0)
+		rc = coordinator__owners_load(c->txn, &owners, e);
 	if (rc == 0) {
 		json_w_open(&w, '{');
 		json_w_key(&w, "changes");
 		json_w_open(&w, '[');
-		count = changes_write(&w, before, now);
+		count = changes_write(&w, before, now, &owners);
 		json_w_close(&w);
 		json_w_member_strn(&w, "reason", reason.text, reason.len);
 		json_w_close(&w);
@@ -122,6 +131,7 @@ static int keys_record(struct coordinator *c, const struct proto_allow *now, con
 	store_abort(&c->txn);
 	proto_allow_destroy(&before);
 	buf_free(&json);
+	buf_free(&owners);
 	record_note(c, actor, reason, rc, e);
 	return rc;
 }
@@ -218,6 +228,24 @@ static int change_allowed(const struct coordinator *c, const struct msg_received
 	return 0;
 }
 
+static bool replaces_any(const struct msg_key_change *ask)
+{
+	static const uint8_t none[PROTO_KEY_BYTES];
+	return ask->action == MSG_KEY_ALLOW && memcmp(ask->replaces, none, sizeof none) != 0;
+}
+
+/* Before the key is allowed, so that it is never anybody else's. */
+static int owner_keep(struct coordinator *c, const struct msg_key_change *ask, struct err *e)
+{
+	const char *name = NULL;
+	if (!replaces_any(ask))
+		return 0;
+	(void)proto_allow_roles(c->allow, ask->replaces, &name);
+	if (name == NULL)
+		return err_set(e, ERR_NOT_FOUND, "the key that this one replaces is not on the list");
+	return coordinator__owner_put(c, ask->key.key, ask->replaces, e);
+}
+
 static bool is_so(const struct coordinator *c, const struct msg_key_change *ask)
 {
 	const char *name;
@@ -260,6 +288,8 @@ void coordinator__recv_key_change(struct coordinator *c, const struct msg_receiv
 	if (c->failure.code != 0)
 		return;
 	reply->code = change_allowed(c, received, &e);
+	if (reply->code == 0)
+		reply->code = owner_keep(c, ask, &e);
 	reply->already = reply->code == 0 && is_so(c, ask);
 	if (reply->code == 0 && !reply->already)
 		reply->code = list_change(c, ask, &e);

@@ -334,6 +334,7 @@ static int fresh_allow(struct rotation *r, struct known *known, struct err *e)
 	struct msg_key_change ask = { .action = MSG_KEY_ALLOW,
 				      .key = key_of(r->fresh.public_key, known->roles, known->name),
 				      .reason = r->reason };
+	memcpy(ask.replaces, r->old.public_key, sizeof ask.replaces);
 	return change_call(r->cli, &ask, &already, e);
 }
 

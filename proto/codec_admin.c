@@ -158,6 +158,7 @@ static const struct codec__row key_change_rows[] = {
 	ROW_U32(3, msg_key_change, key.roles, 0, PROTO_ROLE_ALL),
 	ROW_TEXT(4, msg_key_change, key.name, MSG_KEY_NAME_BYTES_MAX),
 	ROW_TEXT(5, msg_key_change, reason, MSG_REVOKE_REASON_BYTES_MAX),
+	ROW_KEY(6, msg_key_change, replaces),
 };
 CODEC_TABLE(codec__key_change, amend__key_change__descriptor, msg_key_change, key_change_rows);
 

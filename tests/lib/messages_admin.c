@@ -29,7 +29,8 @@ void messages__fill_admin(struct source *s, struct msg *m)
 		break;
 	case MSG_KEY_CHANGE:
 		m->u.key_change =
-			(struct msg_key_change){ coin(s) ? MSG_KEY_ALLOW : MSG_KEY_REVOKE, key(s), text(s, 1024) };
+			(struct msg_key_change){ coin(s) ? MSG_KEY_ALLOW : MSG_KEY_REVOKE, key(s), text(s, 1024), { 0 } };
+		memcpy(m->u.key_change.replaces, hash(s).bytes, sizeof m->u.key_change.replaces);
 		break;
 	case MSG_KEY_CHANGE_REPLY:
 		m->u.key_change_reply = (struct msg_key_change_reply){ code(s), coin(s), text(s, 1024) };

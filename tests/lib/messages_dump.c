@@ -164,6 +164,7 @@ static void dump_version_list_reply(const struct msg_version_list_reply *m, stru
 		PUT(m->versions[i].memory_count);
 		PUT(m->versions[i].edit_count);
 		PUT_TEXT(m->versions[i].note);
+		PUT_TEXT(m->versions[i].problem);
 	}
 	PUT(m->latest);
 	PUT_TEXT(m->held);
@@ -373,6 +374,7 @@ static void dump_keys(const struct msg *m, struct buf *out)
 		PUT(m->u.key_change.action);
 		dump_key(&m->u.key_change.key, out);
 		PUT_TEXT(m->u.key_change.reason);
+		PUT(m->u.key_change.replaces);
 		break;
 	case MSG_KEY_CHANGE_REPLY:
 		PUT(m->u.key_change_reply.code);

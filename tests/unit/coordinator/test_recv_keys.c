@@ -59,8 +59,8 @@ struct answer {
 	char text[600];
 };
 
-static struct answer change(struct cluster *c, enum msg_key_action action, uint8_t byte, unsigned roles,
-			    const char *name)
+static struct answer change_of(struct cluster *c, enum msg_key_action action, uint8_t byte, unsigned roles,
+			       const char *name, uint8_t replaces)
 {
 	struct msg msg = { .type = MSG_KEY_CHANGE };
 	struct answer answer = { .lost = true };
@@ -70,6 +70,7 @@ static struct answer change(struct cluster *c, enum msg_key_action action, uint8
 		.reason = { "because", 7 },
 	};
 	memset(msg.u.key_change.key.key, byte, PROTO_KEY_BYTES);
+	memset(msg.u.key_change.replaces, replaces, PROTO_KEY_BYTES);
 	end_send(&c->client, &msg);
 	cluster_run(c);
 	struct msg_received *reply = end_take(&c->client, MSG_KEY_CHANGE_REPLY);
@@ -80,6 +81,12 @@ static struct answer change(struct cluster *c, enum msg_key_action action, uint8
 	}
 	msg_free(&reply);
 	return answer;
+}
+
+static struct answer change(struct cluster *c, enum msg_key_action action, uint8_t byte, unsigned roles,
+			    const char *name)
+{
+	return change_of(c, action, byte, roles, name, 0);
 }
 
 static void expect(struct answer answer, int code, bool already)
