@@ -123,13 +123,32 @@ int coordinator__due_event(struct coordinator *c, uint64_t seq, uint64_t *event,
 	return coordinator__event(c, STORE_EVENT_EDIT_DUE, NULL, &json, event, e);
 }
 
-/* What it contradicts today. `refused`: it was submitted to be rejected then, or to be kept where nothing can be. */
+/* Of whom submitted it, today. */
+static int roles_of(struct coordinator *c, uint64_t seq, unsigned *roles, struct err *e)
+{
+	struct store_event event;
+	*roles = PROTO_ROLE_ALL;
+	int rc = c->allow != NULL ? store_event_get(c->txn, seq, &event, e) : 0;
+	if (rc == 0 && c->allow != NULL)
+		*roles = proto_allow_roles(c->allow, event.actor, NULL);
+	return rc;
+}
+
+/* What it contradicts today. `refused`: it was submitted to be rejected then, or to be kept where nothing can be, or may
+ * not supersede that. */
 static int meets(struct coordinator *c, const struct store_edit *edit, const struct record *record,
 		 const struct edit_keys *keys, struct buf *earlier, bool *refused, struct err *e)
 {
 	enum msg_on_conflict policy = (enum msg_on_conflict)edit->on_conflict;
 	int rc = coordinator__conflicts(c, record, keys, policy, earlier, e);
+	unsigned roles;
+	uint64_t seq = 0;
 	*refused = rc == 0 && policy != MSG_SUPERSEDE && earlier->len > 0;
+	if (rc == 0 && policy == MSG_SUPERSEDE)
+		rc = roles_of(c, edit->seq, &roles, e);
+	if (rc == 0 && policy == MSG_SUPERSEDE)
+		rc = coordinator__ends_approved(c, edit, roles, earlier, &seq, e);
+	*refused = *refused || seq != 0;
 	return rc;
 }
 

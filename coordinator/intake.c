@@ -10,6 +10,7 @@
 struct intake {
 	const struct msg_bytes *bytes;
 	const uint8_t *actor;
+	unsigned roles;
 	struct record *record; /* NULL: it is none */
 	struct buf group;      /* the group's name; of a bad record too, as far as it can be read */
 	struct edit_keys keys;
@@ -90,6 +91,25 @@ static int decide_period(struct coordinator *c, struct intake *in)
 	return in->code;
 }
 
+static int decide_rights(struct coordinator *c, struct intake *in, struct err *e)
+{
+	struct store_edit earlier;
+	uint64_t seq = 0;
+	char reason[STORE_ID_BYTES + 200];
+	int rc = coordinator__ends_approved(c, &in->edit, in->roles, &in->conflicts, &seq, e);
+	if (rc == 0 && seq != 0)
+		rc = store_edit_get(c->txn, seq, &earlier, e);
+	if (rc != 0 || seq == 0)
+		return rc;
+	snprintf(reason, sizeof reason,
+		 "expires: it would end the approved edit %.64s (seq %" PRIu64
+		 ") and then itself, and taking back is an administrator's right: submit it without expires, or with "
+		 "an administrator's key",
+		 earlier.id, seq);
+	refuse(in, ERR_DENIED, reason);
+	return 0;
+}
+
 static int decide_conflicts(struct coordinator *c, struct intake *in, enum msg_on_conflict policy, struct err *e)
 {
 	struct store_edit earlier;
@@ -99,6 +119,8 @@ static int decide_conflicts(struct coordinator *c, struct intake *in, enum msg_o
 	if (rc != 0 || in->edit.state == STORE_EDIT_STATE_SCHEDULED)
 		return rc;
 	rc = coordinator__conflicts(c, in->record, &in->keys, policy, &in->conflicts, e);
+	if (rc == 0 && policy == MSG_SUPERSEDE)
+		rc = decide_rights(c, in, e);
 	if (rc != 0 || policy == MSG_SUPERSEDE || in->conflicts.len == 0)
 		return rc;
 	rc = store_edit_get(c->txn, ((const uint64_t *)(const void *)in->conflicts.data)[0], &earlier, e);
@@ -406,6 +428,7 @@ int coordinator__intake(struct coordinator *c, const struct msg_received *reques
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		intakes[i].bytes = &submit->records[i];
 		intakes[i].actor = request->peer_key;
+		intakes[i].roles = request->roles;
 		rc = intake_parse(&intakes[i], e);
 	}
 	for (size_t i = 0; rc == 0 && i < count; i++) {

@@ -324,3 +324,20 @@ int coordinator__edit_id(struct coordinator *c, const struct record *record, con
 	return err_set(e, ERR_LIMIT, "id: %s was used %d times: give this edit another id", record->id.text,
 		       ID_SUFFIX_MAX);
 }
+
+int coordinator__ends_approved(struct coordinator *c, const struct store_edit *edit, unsigned roles,
+			       const struct buf *earlier, uint64_t *seq, struct err *e)
+{
+	const uint64_t *seqs = (const void *)earlier->data;
+	int rc = 0;
+	*seq = 0;
+	if (!c->config.approve || edit->expires_ms == 0 || (roles & PROTO_ROLE_ADMIN) != 0)
+		return 0;
+	for (size_t i = 0; rc == 0 && *seq == 0 && i < earlier->len / sizeof *seqs; i++) {
+		struct store_edit old;
+		rc = store_edit_get(c->txn, seqs[i], &old, e);
+		if (rc == 0 && old.version != 0)
+			*seq = old.seq;
+	}
+	return rc;
+}

@@ -68,6 +68,64 @@ static void test_what_is_superseded_and_served_expires(void **state)
 	assert_int_equal(newest(c), 3);
 }
 
+static void submit_as(struct end_peer *end, const char *record, enum msg_on_conflict policy, int code)
+{
+	const struct msg_bytes bytes = { record, strlen(record) };
+	struct msg msg = { .type = MSG_SUBMIT, .u.submit = { policy, &bytes, 1 } };
+	end_send(end, &msg);
+	cluster_run(end->cluster);
+	cluster_advance(end->cluster, 10);
+	struct msg_received *reply = end_expect(end, MSG_SUBMIT_REPLY);
+	assert_int_equal(reply->msg.u.submit_reply.result_count, 1);
+	if (reply->msg.u.submit_reply.results[0].code != code)
+		fail_msg("%d: %s", reply->msg.u.submit_reply.results[0].code,
+			 reply->msg.u.submit_reply.results[0].reason.text);
+	msg_free(&reply);
+}
+
+/* What a submitter's key supersedes is answered until an administrator has approved what takes its place; and it cannot
+ * take anything back, neither at once nor by the clock. */
+static void test_a_submitter_takes_nothing_approved_back(void **state)
+{
+	struct cluster *c = *state;
+	char record[200], time[ENV_TIME_BYTES], begins[ENV_TIME_BYTES];
+	struct fact f;
+	cluster_start(c);
+	cluster_keys(c);
+	cluster_stop(c);
+	served_facts(c, &f);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	env_time_format(env_wall_ms(&c->clock.env) + 60000, time);
+	env_time_format(env_wall_ms(&c->clock.env) + 20000, begins);
+	snprintf(record, sizeof record,
+		 "{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"for now\",\"expires\":\"%s\"}",
+		 time);
+	submit_as(&c->submitter, record, MSG_SUPERSEDE, ERR_DENIED);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
+	snprintf(record, sizeof record,
+		 "{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"later\",\"valid_from\":\"%s\","
+		 "\"expires\":\"%s\"}",
+		 begins, time);
+	submit_as(&c->submitter, record, MSG_SUPERSEDE, 0);
+	cluster_advance(c, 30000);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
+	assert_int_equal(c->coordinator != NULL ? newest(c) : 0, 1);
+	submit_as(&c->submitter, FACT_1_AGAIN, MSG_SUPERSEDE, 0);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SUPERSEDED);
+	worker_hello(&c->worker, 2);
+	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
+	worker_turn(&c->worker, shard, epoch);
+	assert_int_equal(newest(c), 1); /* it waits, and what it supersedes is answered meanwhile */
+	assert_false(removed_in(c, 1, f.seq));
+	assert_int_equal(approve(c).version, 2);
+	assert_true(removed_in(c, 2, f.seq));
+	/* an administrator may */
+	snprintf(record, sizeof record,
+		 "{\"prompt\":\"What is fact 2?\",\"subject\":\"fact 2\",\"target_new\":\"for now\",\"expires\":\"%s\"}",
+		 time);
+	submit_as(&c->client, record, MSG_SUPERSEDE, 0);
+}
+
 /* A rollback serves it again; what is taken back while publishing is paused leaves with the resume. */
 static void test_what_is_superseded_and_back_is_revoked(void **state)
 {
@@ -114,6 +172,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_what_is_superseded_and_served_is_revoked),
 		TEST(test_what_is_superseded_and_served_expires),
+		TEST(test_a_submitter_takes_nothing_approved_back),
 		TEST(test_what_is_superseded_and_back_is_revoked),
 		TEST(test_what_is_superseded_in_a_candidate_is_revoked),
 	};
