@@ -18,6 +18,7 @@ int main(int argc, char **argv)
 	const char *no_color = getenv("NO_COLOR"); /* the convention of no-color.org */
 	openmp_spinning_bound(argv);
 	process_keep_secrets();
+	process_name_bus_errors();
 	if (cli_signals_open(&cli, &e) != 0)
 		return cli_fail(&cli, &e);
 	cli.env = env_system();

@@ -126,6 +126,7 @@ int main(int argc, char **argv)
 {
 	openmp_spinning_bound(argv);
 	process_keep_secrets();
+	process_name_bus_errors();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file-size limit shows as a full disk instead */
 	if (argc >= 2 && strcmp(argv[1], "--version") == 0) {

@@ -2,6 +2,8 @@
 
 #include "tests/lib/test.h"
 
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -44,9 +46,39 @@ static void secrets_are_kept(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* A page that the file has not any more. */
+static void a_bus_error_names_the_file(void **state)
+{
+	(void)state;
+	char path[] = "/tmp/amend-test-cut.XXXXXX", text[2048] = "";
+	int ends[2], status, fd = mkstemp(path);
+	assert_true(fd >= 0 && ftruncate(fd, 8192) == 0 && pipe(ends) == 0);
+	const pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		dup2(ends[1], STDERR_FILENO);
+		process_keep_secrets();
+		process_name_bus_errors();
+		const volatile char *map = mmap(NULL, 8192, PROT_READ, MAP_SHARED, fd, 0);
+		if (map == MAP_FAILED || ftruncate(fd, 0) != 0)
+			_exit(1);
+		_exit(2 + map[4096]);
+	}
+	close(ends[1]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(read(ends[0], text, sizeof text - 1) > 0);
+	close(ends[0]);
+	close(fd);
+	unlink(path);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+	if (strstr(text, "id=PROCESS-BUS-ERROR") == NULL || strstr(text, path) == NULL)
+		fail_msg("%s", text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(memory_that_is_touched_is_resident),
-					    cmocka_unit_test(secrets_are_kept) };
+					    cmocka_unit_test(secrets_are_kept),
+					    cmocka_unit_test(a_bus_error_names_the_file) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
