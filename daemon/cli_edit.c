@@ -165,7 +165,7 @@ static int state_mask_parse(const char *name, uint32_t *mask, struct err *e)
 	return 0;
 }
 
-static int subject_parse(const char *text, struct buf *folded, struct err *e)
+int cli_subject_parse(const char *text, struct buf *folded, struct err *e)
 {
 	int rc = text_check(text, strlen(text), false, e);
 	if (rc == 0)
@@ -189,7 +189,7 @@ struct listing {
 static void listing_add(struct listing *l, const struct msg_edit *edit)
 {
 	if (l->cli->output == CLI_NAME) {
-		printf("%.*s\n", (int)edit->id.len, edit->id.text);
+		cli_line(stdout, "%.*s", (int)edit->id.len, edit->id.text);
 	} else if (l->cli->output == CLI_JSONL) { /* at once: a list may be long */
 		struct buf line = BUF_INIT;
 		struct json_w w;
@@ -204,21 +204,21 @@ static void listing_add(struct listing *l, const struct msg_edit *edit)
 }
 
 /* An edit that names no subject may still be about it: then its prompt holds it. */
-static int has_subject(const struct listing *l, const struct msg_edit *edit, bool *has)
+int cli_edit_about(const struct buf *subject, struct msg_bytes payload, bool *has)
 {
 	struct json *record = NULL;
 	struct buf folded = BUF_INIT;
 	size_t len = 0;
 	*has = false;
 	struct err e = ERR_INIT;
-	int parsed = json_parse((const char *)edit->payload.bytes, edit->payload.len, &record, &e);
+	int parsed = json_parse((const char *)payload.bytes, payload.len, &record, &e);
 	if (parsed != 0)
 		return parsed == ERR_NOMEM ? parsed : 0; /* the coordinator took none that is no record */
-	const char *subject = json_string(json_get(record, "subject"), &len);
-	const char *text = subject != NULL ? subject : json_string(json_get(record, "prompt"), &len);
+	const char *named = json_string(json_get(record, "subject"), &len);
+	const char *text = named != NULL ? named : json_string(json_get(record, "prompt"), &len);
 	int rc = text != NULL ? text_fold(text, len, &folded) : 0;
-	if (rc == 0 && folded.len > 0 && (subject == NULL || folded.len == l->subject.len))
-		*has = memmem(folded.data, folded.len, l->subject.data, l->subject.len) != NULL;
+	if (rc == 0 && folded.len > 0 && (named == NULL || folded.len == subject->len))
+		*has = memmem(folded.data, folded.len, subject->data, subject->len) != NULL;
 	buf_free(&folded);
 	json_free(&record);
 	return rc;
@@ -229,7 +229,7 @@ static int listing_page(struct listing *l, const struct msg_edit_list_reply *lis
 {
 	for (size_t i = 0; i < list->edit_count && *seen < limit; i++) {
 		bool has = true;
-		int rc = l->subject.len > 0 ? has_subject(l, &list->edits[i], &has) : 0;
+		int rc = l->subject.len > 0 ? cli_edit_about(&l->subject, list->edits[i].payload, &has) : 0;
 		if (rc != 0)
 			return err_set(e, rc, "comparing subjects failed");
 		if (has)
@@ -286,7 +286,7 @@ int cli_edit_list(struct cli *cli, const struct cli_args *args)
 	if (rc == 0 && cli_value(args, "from") != NULL)
 		rc = cli_number(cli_value(args, "from"), "--from", 1, UINT64_MAX - 1, &from, &e);
 	if (rc == 0 && cli_value(args, "subject") != NULL)
-		rc = subject_parse(cli_value(args, "subject"), &l.subject, &e);
+		rc = cli_subject_parse(cli_value(args, "subject"), &l.subject, &e);
 	if (rc != 0)
 		return cli_misuse(&e);
 	if (cli_table_new(headers, 9, &l.table) != 0) {
@@ -462,7 +462,7 @@ int cli_edit_show(struct cli *cli, const struct cli_args *args)
 		return cli_fail(cli, &e);
 	const struct msg_edit *edit = &reply->msg.u.edit_list_reply.edits[0];
 	if (cli->output == CLI_NAME)
-		printf("%.*s\n", (int)edit->id.len, edit->id.text);
+		cli_line(stdout, "%.*s", (int)edit->id.len, edit->id.text);
 	else
 		status = edit_print(cli, edit);
 	msg_free(&reply);
@@ -516,7 +516,7 @@ static int result_print(struct cli *cli, const struct msg_submit_result *result)
 	if (cli_is_structured(cli)) {
 		status = result_emit(cli, result, id);
 	} else if (taken && cli->output == CLI_NAME) {
-		printf("%s\n", id);
+		cli_line(stdout, "%s", id);
 	} else if (taken) {
 		printf("%s %s as seq %llu", result->code == 0 ? "accepted" : "already there:", id,
 		       (unsigned long long)result->seq);

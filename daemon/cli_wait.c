@@ -34,6 +34,7 @@ static int counts_get(struct cli *cli, bool nodes, struct counts *out, struct er
 /* What the waits know of the fleet. Done: a node that cannot load a version was told of, or this key may not ask. */
 struct fleet {
 	bool nodes, done, waiting, held_told;
+	bool own; /* this key may see its own edits alone */
 	int64_t asked_ms;
 };
 
@@ -70,7 +71,7 @@ static int fleet_ask(struct cli *cli, struct fleet *fleet, struct cli_progress *
 	int rc = cli_call(cli, &request, &reply, e);
 	if (rc ==
 	    ERR_DENIED) { /* a key that may submit and see its edits: they are served by nodes, as far as it knows */
-		fleet->nodes = fleet->done = true;
+		fleet->nodes = fleet->done = fleet->own = true;
 		err_clear(e);
 		return 0;
 	}
@@ -146,29 +147,6 @@ static int counts_wait(struct cli *cli, struct fleet *fleet, struct counts *c, s
 		cli_progress_end(cli, &progress, done);
 	cli->wait->progress = NULL;
 	return cli->interrupted ? ERR_INTERRUPTED : rc;
-}
-
-static int wait_all(struct cli *cli)
-{
-	struct err e = ERR_INIT;
-	struct counts c = { 0 };
-	struct fleet fleet = { .nodes = false };
-	struct cli_wait wait;
-	int rc = fleet_ask(cli, &fleet, NULL, &e);
-	if (rc == 0)
-		rc = counts_get(cli, fleet.nodes, &c, &e);
-	if (rc != 0)
-		return cli_fail(cli, &e);
-	cli_wait_begin(cli, &wait);
-	rc = counts_wait(cli, &fleet, &c, &e);
-	cli->wait = NULL;
-	if (rc != 0 && rc != ERR_INTERRUPTED)
-		return cli_fail(cli, &e);
-	int status = wait_summary(cli, &c);
-	if (rc != ERR_INTERRUPTED)
-		return status;
-	err_set(&e, rc, "interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
-	return cli_fail(cli, &e);
 }
 
 /* --- one edit */
@@ -254,21 +232,6 @@ static int wait_each(struct cli *cli, const struct cli_args *args, struct fleet 
 		int failed = cli_fail(cli, &e);
 		status = status == CLI_OK || cli->interrupted ? failed : status;
 	}
-	return status;
-}
-
-int cli_edit_wait(struct cli *cli, const struct cli_args *args)
-{
-	struct err e = ERR_INIT;
-	struct fleet fleet = { .nodes = false };
-	struct cli_wait wait;
-	if (args->word_count == 0)
-		return wait_all(cli);
-	if (fleet_ask(cli, &fleet, NULL, &e) != 0)
-		return cli_fail(cli, &e);
-	cli_wait_begin(cli, &wait);
-	int status = wait_each(cli, args, &fleet);
-	cli->wait = NULL;
 	return status;
 }
 
@@ -398,6 +361,77 @@ int cli_edit_wait_seqs(struct cli *cli, const uint64_t *list, size_t count)
 		err_set(&e, rc,
 			"interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
 	int status = rc == 0 ? seqs_end(cli, seqs, &c, &e) : cli_fail(cli, &e);
+	cli->wait = NULL;
+	return status;
+}
+
+/* --- all, or those of this key */
+
+/* The edits of this key that wait now, as uint64_t: the coordinator lists no others to it. */
+static int own_list(struct cli *cli, struct buf *out, struct err *e)
+{
+	const uint32_t waiting = SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_PLACED) |
+				 SM_TO(STORE_EDIT_STATE_TRAINED);
+	int rc = 0;
+	for (uint64_t from = 1; rc == 0 && from != 0;) {
+		struct msg_edit_list ask = { .from_seq = from, .state_mask = waiting, .limit = CLI_PAGE_EDITS };
+		struct msg_received *reply = NULL;
+		rc = cli_edit_list_call(cli, ask, &reply, e);
+		if (rc != 0)
+			break;
+		const struct msg_edit_list_reply *list = &reply->msg.u.edit_list_reply;
+		for (size_t i = 0; i < list->edit_count; i++)
+			buf_append(out, &list->edits[i].seq, sizeof list->edits[i].seq);
+		from = list->next_seq;
+		msg_free(&reply);
+	}
+	return rc == 0 && buf_failed(out) ? err_set(e, ERR_NOMEM, "out of memory") : rc;
+}
+
+static int own_wait(struct cli *cli, struct fleet *fleet, struct counts *c, struct err *e)
+{
+	struct buf seqs = BUF_INIT;
+	int rc = own_list(cli, &seqs, e);
+	if (rc == 0 && seqs.len > 0)
+		rc = seqs_wait(cli, (struct seqs){ (const void *)seqs.data, seqs.len / sizeof(uint64_t) }, fleet, c, e);
+	buf_free(&seqs);
+	return rc;
+}
+
+static int wait_all(struct cli *cli)
+{
+	struct err e = ERR_INIT;
+	struct counts c = { 0 };
+	struct fleet fleet = { .nodes = false };
+	struct cli_wait wait;
+	int rc = fleet_ask(cli, &fleet, NULL, &e);
+	if (rc == 0 && !fleet.own)
+		rc = counts_get(cli, fleet.nodes, &c, &e);
+	if (rc != 0)
+		return cli_fail(cli, &e);
+	cli_wait_begin(cli, &wait);
+	rc = fleet.own ? own_wait(cli, &fleet, &c, &e) : counts_wait(cli, &fleet, &c, &e);
+	cli->wait = NULL;
+	if (rc != 0 && rc != ERR_INTERRUPTED)
+		return cli_fail(cli, &e);
+	int status = wait_summary(cli, &c);
+	if (rc != ERR_INTERRUPTED)
+		return status;
+	err_set(&e, rc, "interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
+	return cli_fail(cli, &e);
+}
+
+int cli_edit_wait(struct cli *cli, const struct cli_args *args)
+{
+	struct err e = ERR_INIT;
+	struct fleet fleet = { .nodes = false };
+	struct cli_wait wait;
+	if (args->word_count == 0)
+		return wait_all(cli);
+	if (fleet_ask(cli, &fleet, NULL, &e) != 0)
+		return cli_fail(cli, &e);
+	cli_wait_begin(cli, &wait);
+	int status = wait_each(cli, args, &fleet);
 	cli->wait = NULL;
 	return status;
 }

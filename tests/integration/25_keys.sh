@@ -195,7 +195,36 @@ case_open_key_files() {
 	done
 }
 
-for name in list revoked_while_connected rotate_own_key rotate_worker_key rotate_server_key secrets_scan no_core_file \
+# A key that may submit sees what became of its own edits, and waits for them, whatever others' do.
+case_submitter_waits() {
+	local key=$WORK/submitter.key
+	cluster_name keys
+	"$BIN/amend" key new "$key" >/dev/null 2>&1
+	try amend key allow "$key" --roles submitter --name alone
+	expect_ok
+	try amend --key-file "$key" edit add --id own-1 --prompt "What is one of one's own?" --target this --wait
+	expect_ok
+	grep -q 'own-1 is served as v' <<<"$OUT" || fail "$OUT $ERR"
+	try amend edit add --id other-1 --prompt "What is of another?" --target that
+	expect_ok
+	try amend --key-file "$key" edit add --id own-2 --prompt "What else is one's own?" --target more
+	expect_ok
+	try amend --key-file "$key" edit wait own-2
+	expect_ok
+	try amend --key-file "$key" edit wait -o json
+	expect_ok
+	jq -e '.waiting == 0 and .served == 0' <<<"$OUT" >/dev/null || fail "$OUT"
+	try amend --key-file "$key" edit add --id own-3 --prompt "What is the last of one's own?" --target end
+	expect_ok
+	try amend --key-file "$key" edit wait -o json
+	expect_ok
+	jq -e '.waiting == 0 and .ended_otherwise == 0' <<<"$OUT" >/dev/null || fail "$OUT"
+	[ "$(amend --key-file "$key" edit show own-3 -o json | jq -r .state)" = served ] || fail "$(amend edit show own-3)"
+	try amend --key-file "$key" edit wait other-1
+	expect_error 3 other-1
+}
+
+for name in list submitter_waits revoked_while_connected rotate_own_key rotate_worker_key rotate_server_key secrets_scan no_core_file \
 	open_key_files authentication_dies; do
 	run_case "$name"
 done

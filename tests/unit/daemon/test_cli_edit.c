@@ -126,6 +126,38 @@ static void a_list_has_every_form(void **state)
 	assert_string_equal(cli_out(w), "[]\n");
 }
 
+/* What shows nothing, and may be in an id, is shown. */
+static void a_name_is_escaped(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id",
+	       "a\xe2\x80\xa8"
+	       "b",
+	       "--prompt", "What is it?", "--target", "this", "-o", "name");
+	assert_string_equal(cli_out(w), "a\\u{2028}b\n");
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "name");
+	assert_string_equal(cli_out(w), "a\\u{2028}b\n");
+	EXPECT(w, CLI_OK, "edit", "show", "2", "-o", "name");
+	assert_string_equal(cli_out(w), "a\\u{2028}b\n");
+}
+
+/* A key that may submit waits for its own edits, and for nobody else's. */
+static void a_submitter_waits_for_its_own(void **state)
+{
+	struct cli_world *w = *state;
+	facts_add(w, 3);
+	cli_world_key(w, 5);
+	EXPECT(w, CLI_OK, "edit", "wait", "-o", "json");
+	struct json *counts = cli_json(w);
+	assert_int_equal(json_integer(json_get(counts, "waiting")), 0);
+	json_free(&counts);
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "own", "--prompt", "What is one's own?", "--target", "this");
+	EXPECT(w, CLI_PENDING, "--timeout", "0.5", "edit", "wait", "-o", "json");
+	counts = cli_json(w);
+	assert_int_equal(json_integer(json_get(counts, "waiting")), 1);
+	json_free(&counts);
+}
+
 /* By its subject in any case, or by a prompt that names it; over pages, and --limit counts what is shown. */
 static void a_list_of_one_subject(void **state)
 {
@@ -442,6 +474,8 @@ int main(void)
 		WORLD(what_an_edit_conflicts_with_is_said),
 		WORLD(a_history_is_a_table),
 		WORLD(what_add_needs),
+		WORLD(a_name_is_escaped),
+		WORLD(a_submitter_waits_for_its_own),
 		WORLD(a_list_has_every_form),
 		WORLD(a_list_of_one_subject),
 		WORLD(a_long_list_comes_in_pages),
