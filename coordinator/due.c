@@ -134,8 +134,8 @@ static int roles_of(struct coordinator *c, uint64_t seq, unsigned *roles, struct
 	return rc;
 }
 
-/* What it contradicts today. `refused`: it was submitted to be rejected then, or to be kept where nothing can be, or may
- * not supersede that. */
+/* What it contradicts today. `refused`: it was submitted to be rejected then, or to be kept where nothing can be, or
+ * may not supersede that. */
 static int meets(struct coordinator *c, const struct store_edit *edit, const struct record *record,
 		 const struct edit_keys *keys, struct buf *earlier, bool *refused, struct err *e)
 {

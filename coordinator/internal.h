@@ -293,7 +293,7 @@ int coordinator__edit_end(struct coordinator *c, struct store_edit *edit, int st
 			  const char *reason, struct err *e) MUST_CHECK;
 bool coordinator__edit_live(int state); /* it counts today: neither ended nor scheduled */
 bool coordinator__space_low(struct coordinator *c);
-void coordinator__here_look(struct coordinator *c); /* each second: a store that was taken away stops it */
+void coordinator__here_look(struct coordinator *c); /* each second: ends it when the store was taken away */
 /* Why nothing new is kept, for people; "" when it is. */
 const char *coordinator__write_trouble(struct coordinator *c);
 
@@ -360,8 +360,8 @@ int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **
  * conflict with it, or under MSG_KEEP those alone that say something else of the very same prompt. */
 int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
 			   enum msg_on_conflict policy, struct buf *seqs, struct err *e) MUST_CHECK;
-/* Where versions need approval: the first of `earlier` that was published and that `edit` would end for good, as it is of
- * no administrator and expires itself, which takes no approval; 0: none. Taking back is an administrator's right. */
+/* Where versions need approval: the first of `earlier` that was published and that `edit`, which is of no administrator
+ * and expires, would end for good; 0: none. */
 int coordinator__ends_approved(struct coordinator *c, const struct store_edit *edit, unsigned roles,
 			       const struct buf *earlier, uint64_t *seq, struct err *e) MUST_CHECK;
 /* The id for a new edit. 0; ERR_EXISTS (`*seq`: the first one's); ERR_CONFLICT; else a store error. */
@@ -472,22 +472,13 @@ int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err
 void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, uint64_t version);
 int coordinator__unserved_look(struct coordinator *c, struct err *e) MUST_CHECK; /* the same, by its manifest */
 
-/* --- owner.c: whose keys are, as the ledger says: pairs, to be freed. */
+/* --- owner.c: whose keys are, as the ledger says: pairs, to be freed. Keys of one name are of one owner, too. */
 int coordinator__owners_load(struct store_txn *txn, struct buf *out, struct err *e) MUST_CHECK;
 const uint8_t *coordinator__owner_of(const struct buf *owners, const uint8_t *key); /* its first key; valid as both */
-/* By those pairs, or by the name that both have on the list of allowed keys. */
 bool coordinator__same_owner(const struct coordinator *c, const struct buf *owners, const uint8_t *a, const uint8_t *b);
 /* Its own transaction: `key` is the owner's of the key that it replaces. */
 int coordinator__owner_put(struct coordinator *c, const uint8_t *key, const uint8_t *replaces,
 			   struct err *e) MUST_CHECK;
-
-/* --- lost.c: memories of which nobody has a chunk any more. */
-bool coordinator__shard_memory(const struct shard *shard); /* its last commit is one that versions name */
-bool coordinator__shard_lost(const struct shard *shard);   /* that is lost, and its edits are trained again */
-bool coordinator__newest_lost(struct coordinator *c);      /* the newest version's manifest is */
-/* Gives up what is lost for good. False: something of it could not be for now, and is to be looked at again. */
-bool coordinator__lost_look(struct coordinator *c);
-void coordinator__lost_text(const struct coordinator *c, struct buf *out); /* for people, appended; nothing: none is */
 
 /* --- served.c */
 int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,
@@ -601,6 +592,9 @@ void coordinator__recv_publish(struct coordinator *c, const struct msg_received 
 void coordinator__keys_record_due(struct coordinator *c);
 void coordinator__recv_candidate(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_event_list(struct coordinator *c, const struct msg_received *received);
+/* The list of allowed keys as the ledger has it; empty where it has none. */
+int coordinator__keys_recorded(struct store_txn *txn, struct proto_allow **out, struct err *e) MUST_CHECK;
 void coordinator__recv_key_change(struct coordinator *c, const struct msg_received *received);
 
 #endif

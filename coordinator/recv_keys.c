@@ -9,7 +9,7 @@
 
 /* --- what has changed since the ledger heard of it last */
 
-static int recorded_load(struct store_txn *txn, struct proto_allow **out, struct err *e)
+int coordinator__keys_recorded(struct store_txn *txn, struct proto_allow **out, struct err *e)
 {
 	struct buf text = BUF_INIT;
 	int rc = store_meta_get(txn, META_NAME, &text, e);
@@ -112,7 +112,7 @@ static int keys_record(struct coordinator *c, const struct proto_allow *now, con
 	json_w_init(&w, &json);
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
-		rc = recorded_load(c->txn, &before, e);
+		rc = coordinator__keys_recorded(c->txn, &before, e);
 	if (rc == 0)
 		rc = coordinator__owners_load(c->txn, &owners, e);
 	if (rc == 0) {

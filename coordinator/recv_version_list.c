@@ -18,7 +18,8 @@ static int version_read(struct coordinator *c, struct store_txn *txn, uint64_t v
 	int rc = store_version_get(txn, version, &out->rec, e);
 	if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND) {
 		out->rec = (struct store_version){ .version = version };
-		snprintf(out->problem, sizeof out->problem, "its record in the ledger is %s: look with `amend store verify`",
+		snprintf(out->problem, sizeof out->problem,
+			 "its record in the ledger is %s: look with `amend store verify`",
 			 rc == ERR_CORRUPT ? "damaged" : "missing");
 		err_clear(e);
 		rc = 0;

@@ -120,11 +120,12 @@ int cli_version_list(struct cli *cli, const struct cli_args *args)
 	if (rc == 0 && l.held[0] != '\0' && !cli->quiet)
 		cli_line(stderr, "amend: %s", l.held);
 	if (status == CLI_OK && l.damaged_count > 0)
-		status = cli_fail(cli, (err_set(&e, ERR_CORRUPT,
-						"the ledger's records of %zu of these versions, first v%llu, cannot be "
-						"read: `amend store verify` says what else is damaged; restore a backup",
-						l.damaged_count, (unsigned long long)l.damaged),
-					&e));
+		status =
+			cli_fail(cli, (err_set(&e, ERR_CORRUPT,
+					       "the ledger's records of %zu of these versions, first v%llu, cannot be "
+					       "read: `amend store verify` says what else is damaged; restore a backup",
+					       l.damaged_count, (unsigned long long)l.damaged),
+				       &e));
 	cli_table_free(&l.table);
 	buf_free(&text);
 	return status;

@@ -34,8 +34,7 @@ struct daemon_config {
 	char *allow_file;
 	char *metrics_listen; /* host:port, "" off */
 	int64_t peers_max, edits_per_shard, group_edits, commit_edits, commit_wait_ms, heartbeat_ms, lease_ms,
-		progress_ms, edit_tries, queue_edits, space_reserve_bytes, scrub_bytes, retrain_ms, keep_versions,
-		seed;
+		progress_ms, edit_tries, queue_edits, space_reserve_bytes, scrub_bytes, retrain_ms, keep_versions, seed;
 	int64_t merge_every_edits, merge_interval_ms, merge_ranks, merge_threads, merge_deadline_ms, merge_tries,
 		merge_loss_points;
 	char *merge_program;

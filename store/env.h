@@ -85,8 +85,7 @@ int store__folder_sync(const char *folder, const char *name, struct err *e) MUST
 /* Notes which files it holds; ERR_IO when a path names another one than it did, or none: what is written goes to a file
  * that nobody will find. */
 void store__folder_note(const char *folder, struct store__file files[STORE__FILE_COUNT]);
-int store__folder_same(const char *folder, const struct store__file files[STORE__FILE_COUNT],
-		       struct err *e) MUST_CHECK;
+int store__folder_same(const char *folder, const struct store__file files[STORE__FILE_COUNT], struct err *e) MUST_CHECK;
 /* Whether a write into the folder fails for want of space (or a file size limit) rather than a broken disk. */
 bool store__folder_full(const char *folder, off_t file_bytes);
 int store__folder_space(const char *folder, uint64_t *free_bytes, uint64_t *disk_bytes, struct err *e) MUST_CHECK;

@@ -160,9 +160,9 @@ struct store_edit {
 	char reason[STORE_REASON_BYTES];            /* why failed, rejected, … */
 	uint64_t group;                             /* seq of the first edit of its all-or-nothing group, 0: none */
 	uint64_t restores;                          /* seq of the superseded edit that it brings back, 0: none */
-	uint64_t ended_event;                       /* seq of the event that ended it, or took its memory; 0: none has */
-	int64_t valid_from_ms, expires_ms;          /* wall clock, 0: none */
-	int on_conflict;                            /* what a scheduled edit does when its time comes */
+	uint64_t ended_event;              /* seq of the event that ended it, or took its memory; 0: none has */
+	int64_t valid_from_ms, expires_ms; /* wall clock, 0: none */
+	int on_conflict;                   /* what a scheduled edit does when its time comes */
 };
 /* Inserts or replaces by seq; keeps the id and state indexes and the counts. ERR_CONFLICT: another id; ERR_INVALID: a
  * move that store_edit_states does not have (the same of shards and merges). */

@@ -114,6 +114,24 @@ case_lost() {
 	expect_ok
 }
 
+# A record in the ledger that says nothing but of an old version.
+case_version_record() {
+	local at content count
+	cluster_up kept "$TINY"
+	count=$(amend version list -o name | wc -l)
+	content=$(amend version list -o json | jq -r '.[0].content')
+	cluster_down
+	for at in $(LC_ALL=C grep -obaP "$(sed 's/../\\x&/g' <<<"$content")" "$D/coordinator/ledger/data.mdb" | cut -d: -f1); do
+		printf 'amend' | dd of="$D/coordinator/ledger/data.mdb" bs=1 seek="$at" conv=notrunc status=none
+	done
+	cluster_up kept "$TINY"
+	try amend version list
+	expect_error 7 'records of 1 of these versions, first v1'
+	[ "$(grep -c '^v[0-9]' <<<"$OUT")" = "$count" ] || fail "$count versions: $OUT"
+	grep -q '^v1 .*damaged' <<<"$OUT" || fail "$OUT"
+	cluster_down
+}
+
 # Somebody has written into the ledger of a stopped cluster.
 case_tampered() {
 	local at
@@ -133,4 +151,5 @@ run_case backup_under_load
 run_case restore
 run_case rot
 run_case lost
+run_case version_record
 run_case tampered

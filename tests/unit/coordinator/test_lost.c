@@ -277,6 +277,37 @@ static void test_crashes_around_it(void **state)
 	expect_lost_events(c, f.seq, 1);
 }
 
+/* In the ledger: a record says nothing of the others. */
+static void test_a_damaged_record_hides_no_other_version(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	struct buf file = BUF_INIT;
+	struct fact f;
+	char path[TEST_PATH_BYTES], text[256];
+	prepare(c, &f);
+	client_facts(c, 3, 1);
+	worker_turn(&c->worker, f.shard, f.epoch);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
+	store_abort(&txn);
+	end_clear(&c->worker);
+	cluster_stop(c);
+	test_path(path, c->folder, "store/ledger/data.mdb");
+	assert_ok(&c->e, file_read(path, (size_t)1 << 30, &file, &c->e));
+	for (uint8_t *at = file.data;
+	     (at = memmem(at, (size_t)(file.data + file.len - at), rec.content.bytes, HASH_BYTES)) != NULL;)
+		at[3] ^= 4;
+	assert_ok(&c->e, file_write_atomic(path, file.data, file.len, 0600, &c->e));
+	buf_free(&file);
+	cluster_start(c);
+	problem_of(c, 1, text);
+	assert_non_null(strstr(text, "record in the ledger is damaged"));
+	problem_of(c, 2, text);
+	assert_string_equal(text, "");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -287,6 +318,7 @@ int main(void)
 		T(test_nothing_is_given_up_without_a_worker_or_the_setting),
 		T(test_a_lost_manifest_is_replaced),
 		T(test_crashes_around_it),
+		T(test_a_damaged_record_hides_no_other_version),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,15 +97,17 @@ static void test_a_submitter_takes_nothing_approved_back(void **state)
 	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
 	env_time_format(env_wall_ms(&c->clock.env) + 60000, time);
 	env_time_format(env_wall_ms(&c->clock.env) + 20000, begins);
-	snprintf(record, sizeof record,
-		 "{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"for now\",\"expires\":\"%s\"}",
-		 time);
+	snprintf(
+		record, sizeof record,
+		"{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"for now\",\"expires\":\"%s\"}",
+		time);
 	submit_as(&c->submitter, record, MSG_SUPERSEDE, ERR_DENIED);
 	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
-	snprintf(record, sizeof record,
-		 "{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"later\",\"valid_from\":\"%s\","
-		 "\"expires\":\"%s\"}",
-		 begins, time);
+	snprintf(
+		record, sizeof record,
+		"{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"later\",\"valid_from\":\"%s\","
+		"\"expires\":\"%s\"}",
+		begins, time);
 	submit_as(&c->submitter, record, MSG_SUPERSEDE, 0);
 	cluster_advance(c, 30000);
 	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
@@ -120,9 +122,10 @@ static void test_a_submitter_takes_nothing_approved_back(void **state)
 	assert_int_equal(approve(c).version, 2);
 	assert_true(removed_in(c, 2, f.seq));
 	/* an administrator may */
-	snprintf(record, sizeof record,
-		 "{\"prompt\":\"What is fact 2?\",\"subject\":\"fact 2\",\"target_new\":\"for now\",\"expires\":\"%s\"}",
-		 time);
+	snprintf(
+		record, sizeof record,
+		"{\"prompt\":\"What is fact 2?\",\"subject\":\"fact 2\",\"target_new\":\"for now\",\"expires\":\"%s\"}",
+		time);
 	submit_as(&c->client, record, MSG_SUPERSEDE, 0);
 }
 
