@@ -203,6 +203,9 @@ static void dispatch_admin(struct coordinator *c, const struct msg_received *r)
 	case MSG_CANDIDATE:
 		coordinator__recv_candidate(c, r);
 		break;
+	case MSG_EVENT_LIST:
+		coordinator__recv_event_list(c, r);
+		break;
 	case MSG_KEY_LIST:
 		coordinator__recv_key_list(c, r);
 		break;

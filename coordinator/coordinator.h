@@ -28,8 +28,8 @@ struct coordinator_config {
 				       thread checks by the loop's (tests) */
 	uint64_t keep_versions;     /* once an hour the blobs of all but the newest so many are given back; 0: never */
 	uint64_t scrub_bytes_per_s; /* chunks are read again at this pace, to find what the disk changed; 0: never */
-	uint32_t retrain_ms; /* a memory of which nobody gave a chunk for so long since it was lost is trained again from
-				the ledger; 0: never */
+	uint32_t retrain_ms; /* a memory of which nobody gave a chunk for so long since it was lost is trained again
+				from the ledger; 0: never */
 	uint64_t space_reserve_bytes; /* refuse writes below this much free disk */
 	uint64_t seed;
 	/* Edited layer; UINT32_MAX: the store's, and with the first worker 25 of 30 (family `paper`: 24), in
@@ -122,6 +122,17 @@ void coordinator_damage_fini(struct coordinator_damage *damage);
 /* For people, appended: what needs it, and what to do. */
 void coordinator_damage_text(const struct coordinator_damage *damage, struct buf *out);
 void coordinator_damage_advice(const struct coordinator_damage *damage, struct buf *out);
+/* A page of the ledger's events. Any thread; reads the store alone, which may be open to inspect. Freed after use. */
+struct coordinator_events {
+	struct msg_event *items; /* valid until freed */
+	size_t count;
+	uint64_t next_seq, last_seq; /* as in msg_event_list_reply */
+	struct buf payloads;
+	void *names;
+};
+int coordinator_events_read(struct store *store, const struct msg_event_list *ask, struct coordinator_events *out,
+			    struct err *e) MUST_CHECK;
+void coordinator_events_free(struct coordinator_events *events);
 /* Metrics in Prometheus text format, appended. */
 void coordinator_metrics(struct coordinator *coordinator, struct buf *out);
 

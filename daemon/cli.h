@@ -223,6 +223,7 @@ int cli_store_verify(struct cli *cli, const struct cli_args *args);
 int cli_store_backup(struct cli *cli, const struct cli_args *args);
 int cli_store_gc(struct cli *cli, const struct cli_args *args);
 int cli_store_restore(struct cli *cli, const struct cli_args *args);
+int cli_audit_log(struct cli *cli, const struct cli_args *args);
 int cli_audit_fsck(struct cli *cli, const struct cli_args *args);
 int cli_key_list(struct cli *cli, const struct cli_args *args);
 int cli_key_allow(struct cli *cli, const struct cli_args *args);

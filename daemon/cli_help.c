@@ -87,7 +87,7 @@ static const char *const noun_words[][2] = {
 	{ "fleet", "coordinator, workers and nodes" },
 	{ "eval", "measure edits" },
 	{ "store", "the coordinator's folder, or a copy of it" },
-	{ "audit", "has the ledger been changed" },
+	{ "audit", "what the ledger says of changes, and whether it was changed" },
 	{ "key", "who may come in" },
 	{ "config", "the configuration file" },
 };

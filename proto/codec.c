@@ -69,6 +69,8 @@ static const struct type_row {
 	{ MSG_KEY_LIST_REPLY, "KeyListReply", 128 * KIB, &codec__key_list_reply },
 	{ MSG_KEY_CHANGE, "KeyChange", 2 * KIB, &codec__key_change },
 	{ MSG_KEY_CHANGE_REPLY, "KeyChangeReply", 4 * KIB, &codec__key_change_reply },
+	{ MSG_EVENT_LIST, "EventList", 1 * KIB, &codec__event_list },
+	{ MSG_EVENT_LIST_REPLY, "EventListReply", 256 * KIB, &codec__event_list_reply },
 	{ MSG_ERROR, "Error", 4 * KIB, &codec__error },
 };
 

@@ -5,6 +5,8 @@
 
 #include "proto/admin.pb-c.h"
 
+#define EVENTS_MAX 4096
+
 static const struct codec__row merge_run_rows[] = {
 	ROW_U64(1, msg_merge_run, id, 0, UINT64_MAX),
 };
@@ -168,3 +170,29 @@ static const struct codec__row key_change_reply_rows[] = {
 	ROW_TEXT(3, msg_key_change_reply, text, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__key_change_reply, amend__key_change_reply__descriptor, msg_key_change_reply, key_change_reply_rows);
+
+static const struct codec__row event_list_rows[] = {
+	ROW_U64(1, msg_event_list, from_seq, 0, UINT64_MAX),
+	ROW_U32(2, msg_event_list, type_mask, 0, UINT32_MAX),
+	ROW_U32(3, msg_event_list, limit, 0, UINT32_MAX),
+};
+CODEC_TABLE(codec__event_list, amend__event_list__descriptor, msg_event_list, event_list_rows);
+
+static const struct codec__row event_rows[] = {
+	ROW_U64(1, msg_event, seq, 1, UINT64_MAX),
+	ROW_U32(2, msg_event, type, 0, UINT32_MAX),
+	ROW_TIME(3, msg_event, time_ms),
+	ROW_KEY(4, msg_event, actor),
+	ROW_TEXT(5, msg_event, actor_name, MSG_KEY_NAME_BYTES_MAX),
+	ROW_TEXT(6, msg_event, edit, CODEC_ID_BYTES_MAX),
+	ROW_BYTES(7, msg_event, payload, MSG_EVENT_PAYLOAD_MAX),
+	ROW_BOOL(8, msg_event, omitted),
+};
+static CODEC_TABLE(event, amend__event__descriptor, msg_event, event_rows);
+
+static const struct codec__row event_list_reply_rows[] = {
+	ROW_LIST(1, msg_event_list_reply, events, event_count, msg_event, &event, EVENTS_MAX),
+	ROW_U64(2, msg_event_list_reply, next_seq, 0, UINT64_MAX),
+	ROW_U64(3, msg_event_list_reply, last_seq, 0, UINT64_MAX),
+};
+CODEC_TABLE(codec__event_list_reply, amend__event_list_reply__descriptor, msg_event_list_reply, event_list_reply_rows);

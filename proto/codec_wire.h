@@ -145,7 +145,7 @@ extern const struct codec__table codec__hint, codec__get_manifest, codec__manife
 	codec__version_list, codec__version_list_reply, codec__publish, codec__publish_reply, codec__candidate_reply;
 extern const struct codec__table codec__merge_run, codec__merge_status, codec__fleet_reply, codec__nothing,
 	codec__error, codec__revoke, codec__revoke_reply, codec__store_run, codec__store_status, codec__key_list,
-	codec__key_list_reply, codec__key_change, codec__key_change_reply;
+	codec__key_list_reply, codec__key_change, codec__key_change_reply, codec__event_list, codec__event_list_reply;
 
 /* What one body may cost. */
 struct codec__caps {

@@ -78,6 +78,8 @@ enum msg_type {
 	MSG_KEY_CHANGE_REPLY,
 	MSG_STORE_RUN = 104,
 	MSG_STORE_STATUS,
+	MSG_EVENT_LIST,
+	MSG_EVENT_LIST_REPLY,
 	MSG_ERROR = 127,
 };
 const char *msg_type_name(int type); /* "Submit", "?" */
@@ -492,6 +494,29 @@ struct msg_key_change_reply {
 	bool already; /* the list said so before */
 	struct msg_text text;
 };
+/* EventList: the ledger's events as they are, for audits, a page at a time. */
+#define MSG_EVENT_PAYLOAD_MAX (60 * 1024)
+struct msg_event_list {
+	uint64_t from_seq;  /* 0: the first */
+	uint32_t type_mask; /* bit t: those of type t (store.h); 0: all */
+	uint32_t limit;     /* 0: as many as a page takes */
+};
+struct msg_event {
+	uint64_t seq;
+	uint32_t type;
+	int64_t time_ms;
+	uint8_t actor[32];
+	struct msg_text actor_name; /* on the list of allowed keys; empty: it is not there */
+	struct msg_text edit;       /* the id of the edit that it is about; empty: it is about none, or several */
+	struct msg_bytes payload;
+	bool omitted; /* the payload is over MSG_EVENT_PAYLOAD_MAX */
+};
+struct msg_event_list_reply {
+	const struct msg_event *events;
+	size_t event_count;
+	uint64_t next_seq; /* to go on with; 0: this was the end */
+	uint64_t last_seq;
+};
 struct msg_error { /* answer to what could not be handled */
 	int code;
 	struct msg_text text;
@@ -542,6 +567,8 @@ struct msg {
 		struct msg_key_change_reply key_change_reply;
 		struct msg_store_run store_run;
 		struct msg_store_status store_status;
+		struct msg_event_list event_list;
+		struct msg_event_list_reply event_list_reply;
 		struct msg_error error;
 	} u; /* MSG_FLEET, MSG_CANDIDATE and MSG_SHUTDOWN have no body */
 };

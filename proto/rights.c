@@ -36,6 +36,7 @@ static const struct {
 	{ MSG_STORE_RUN, A },
 	{ MSG_PUBLISH, A },
 	{ MSG_CANDIDATE, U | A },
+	{ MSG_EVENT_LIST, U | A },
 	{ MSG_KEY_LIST, A },
 	{ MSG_KEY_CHANGE, A },
 };

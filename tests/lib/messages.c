@@ -51,6 +51,8 @@ const int test_message_types[] = {
 	MSG_KEY_CHANGE_REPLY,
 	MSG_STORE_RUN,
 	MSG_STORE_STATUS,
+	MSG_EVENT_LIST,
+	MSG_EVENT_LIST_REPLY,
 	MSG_ERROR,
 };
 const size_t test_message_type_count = sizeof(test_message_types) / sizeof(test_message_types[0]);
@@ -248,7 +250,7 @@ static void fill_version_list_reply(struct source *s, struct msg_version_list_re
 	m->version_count = some(s);
 	struct msg_version *v = many(s, m->version_count, sizeof(*v));
 	for (size_t i = 0; i < m->version_count; i++)
-		v[i] = (struct msg_version){ u64(s), hash(s), hash(s), when(s),
+		v[i] = (struct msg_version){ u64(s), hash(s), hash(s),      when(s),
 					     u32(s), u32(s),  text(s, 255), text(s, 255) };
 	m->versions = v;
 	m->latest = u64(s);

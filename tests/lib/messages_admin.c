@@ -18,6 +18,25 @@ static void fill_key_list_reply(struct source *s, struct msg_key_list_reply *m)
 	m->total = u32(s);
 }
 
+static void fill_event_list_reply(struct source *s, struct msg_event_list_reply *m)
+{
+	m->event_count = some(s);
+	struct msg_event *events = many(s, m->event_count, sizeof(*events));
+	for (size_t i = 0; i < m->event_count; i++) {
+		events[i] = (struct msg_event){ .seq = seq(s),
+						.type = u32(s),
+						.time_ms = when(s),
+						.actor_name = text(s, 64),
+						.edit = text(s, 159),
+						.payload = bytes(s, 0, 900),
+						.omitted = coin(s) };
+		memcpy(events[i].actor, hash(s).bytes, sizeof events[i].actor);
+	}
+	m->events = events;
+	m->next_seq = u64(s);
+	m->last_seq = u64(s);
+}
+
 void messages__fill_admin(struct source *s, struct msg *m)
 {
 	switch (m->type) {
@@ -28,8 +47,9 @@ void messages__fill_admin(struct source *s, struct msg *m)
 		fill_key_list_reply(s, &m->u.key_list_reply);
 		break;
 	case MSG_KEY_CHANGE:
-		m->u.key_change =
-			(struct msg_key_change){ coin(s) ? MSG_KEY_ALLOW : MSG_KEY_REVOKE, key(s), text(s, 1024), { 0 } };
+		m->u.key_change = (struct msg_key_change){
+			coin(s) ? MSG_KEY_ALLOW : MSG_KEY_REVOKE, key(s), text(s, 1024), { 0 }
+		};
 		memcpy(m->u.key_change.replaces, hash(s).bytes, sizeof m->u.key_change.replaces);
 		break;
 	case MSG_KEY_CHANGE_REPLY:
@@ -79,6 +99,12 @@ void messages__fill_admin(struct source *s, struct msg *m)
 	case MSG_STORE_STATUS:
 		m->u.store_status = (struct msg_store_status){ code(s), coin(s), u64(s), u64(s),
 							       u64(s),  u64(s),  u64(s), text(s, 1024) };
+		break;
+	case MSG_EVENT_LIST:
+		m->u.event_list = (struct msg_event_list){ u64(s), u32(s), u32(s) };
+		break;
+	case MSG_EVENT_LIST_REPLY:
+		fill_event_list_reply(s, &m->u.event_list_reply);
 		break;
 	default:
 		assert_true(m->type == MSG_FLEET || m->type == MSG_CANDIDATE || m->type == MSG_SHUTDOWN);

@@ -170,6 +170,22 @@ static void dump_version_list_reply(const struct msg_version_list_reply *m, stru
 	PUT_TEXT(m->held);
 }
 
+static void dump_event_list_reply(const struct msg_event_list_reply *m, struct buf *out)
+{
+	for (size_t i = 0; i < m->event_count; i++) {
+		PUT(m->events[i].seq);
+		PUT(m->events[i].type);
+		PUT(m->events[i].time_ms);
+		PUT(m->events[i].actor);
+		PUT_TEXT(m->events[i].actor_name);
+		PUT_TEXT(m->events[i].edit);
+		PUT_BYTES(m->events[i].payload);
+		PUT(m->events[i].omitted);
+	}
+	PUT(m->next_seq);
+	PUT(m->last_seq);
+}
+
 static void dump_merge_status(const struct msg_merge_status *m, struct buf *out)
 {
 	PUT(m->code);
@@ -326,6 +342,12 @@ static void dump_published(const struct msg *m, struct buf *out)
 	case MSG_HINT:
 	case MSG_MERGE_RUN:
 		PUT(m->u.hint.version); /* both are one number */
+		break;
+	case MSG_EVENT_LIST:
+		PUT(m->u.event_list);
+		break;
+	case MSG_EVENT_LIST_REPLY:
+		dump_event_list_reply(&m->u.event_list_reply, out);
 		break;
 	case MSG_STORE_RUN:
 		PUT(m->u.store_run.id);

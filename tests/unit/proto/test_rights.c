@@ -21,9 +21,8 @@ static const int worker[] = { MSG_HELLO,
 			      0 };
 static const int reader[] = { MSG_HELLO,        MSG_HEARTBEAT, MSG_GET_MANIFEST, MSG_NEED, MSG_NODE_STATUS,
 			      MSG_VERSION_LIST, MSG_FLEET,     MSG_CHUNK,        0 };
-static const int auditor[] = {
-	MSG_EDIT_LIST, MSG_VERSION_LIST, MSG_GET_MANIFEST, MSG_NEED, MSG_FLEET, MSG_CANDIDATE, 0
-};
+static const int auditor[] = { MSG_EDIT_LIST, MSG_VERSION_LIST, MSG_GET_MANIFEST, MSG_NEED,
+			       MSG_FLEET,     MSG_CANDIDATE,    MSG_EVENT_LIST,   0 };
 static const int admin_only[] = { MSG_MERGE_RUN, MSG_SHUTDOWN, MSG_REVOKE,     MSG_STORE_RUN,
 				  MSG_PUBLISH,   MSG_KEY_LIST, MSG_KEY_CHANGE, 0 };
 
@@ -77,6 +76,7 @@ static const int answers[] = { MSG_SUBMIT_REPLY,
 			       MSG_PUBLISH_REPLY,
 			       MSG_CANDIDATE_REPLY,
 			       MSG_STORE_STATUS,
+			       MSG_EVENT_LIST_REPLY,
 			       MSG_KEY_LIST_REPLY,
 			       MSG_KEY_CHANGE_REPLY,
 			       MSG_ERROR,
