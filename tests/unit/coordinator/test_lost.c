@@ -1,5 +1,5 @@
 /* Memories of which nobody has a chunk any more: their edits are trained again from the ledger. */
-#include "tests/unit/coordinator/revoke_fixture.h"
+#include "tests/unit/coordinator/candidate_fixture.h"
 #include "tests/unit/coordinator/rot.h"
 
 #include "proto/codec.h"
@@ -308,6 +308,86 @@ static void test_a_damaged_record_hides_no_other_version(void **state)
 	assert_string_equal(text, "");
 }
 
+/* A version goes through the gate as any other does; what it waits for is trained again. */
+static void test_behind_a_gate_too(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.retrain_ms = RETRAIN_MS;
+	served_facts(c, &f);
+	const struct hash root = delta_of(c, 1, 0);
+	lose(c, &root, 2);
+	wait(c, 2 * RETRAIN_MS);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_PLACED);
+	assert_string_equal(look(c).state, "none");
+	assert_int_equal(retrain(c, 1), 0);
+	assert_int_equal(newest(c), 1);
+	assert_int_equal(approve(c).version, 2);
+	node_hello(&c->node, 2);
+	node_status(&c->node, 2);
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_SERVED);
+}
+
+static void test_a_lost_manifest_behind_a_gate(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	struct fact f;
+	c->config.retrain_ms = RETRAIN_MS;
+	served_facts(c, &f);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
+	store_abort(&txn);
+	lose(c, &rec.root, 2);
+	wait(c, 2 * RETRAIN_MS);
+	const struct seen candidate = look(c);
+	assert_string_equal(candidate.state, "waiting");
+	assert_int_equal(candidate.added, 0); /* by the ledger the version before had them */
+	assert_int_equal(approve(c).version, 2);
+	assert_int_equal(memories_of(c, 2), 1);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 3);
+}
+
+static struct hash merged_of(struct cluster *c, uint64_t version)
+{
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	struct hash root = { { 0 } };
+	assert_int_equal(arena_new(65536, 0, &arena), 0);
+	manifest_read(c, version, arena, &manifest);
+	for (size_t i = 0; i < manifest.memory_count; i++)
+		if (manifest.memories[i].kind == PROTO_MEMORY_MERGED)
+			root = manifest.memories[i].delta_root;
+	arena_destroy(&arena);
+	return root;
+}
+
+static void test_a_lost_merged_memory_is_merged_anew(void **state)
+{
+	struct cluster *c = *state;
+	struct msg run = { .type = MSG_MERGE_RUN };
+	struct fact f;
+	c->config.retrain_ms = RETRAIN_MS;
+	c->config.edits_per_shard = 2;
+	prepare(c, &f);
+	end_send(&c->client, &run);
+	cluster_run(c);
+	cluster_advance(c, 100);
+	merge_gate(c, 2);
+	assert_int_equal(newest(c), 2);
+	const struct hash root = merged_of(c, 2);
+	assert_false(hash_is_zero(&root));
+	assert_int_equal(c->fake.starts, 1);
+	lose(c, &root, 2);
+	wait(c, 2 * RETRAIN_MS);
+	assert_int_equal(c->fake.starts, 2);
+	const struct hash without = merged_of(c, newest(c));
+	assert_true(hash_is_zero(&without));
+	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED); /* its shard is whole */
+	expect_lost_events(c, f.seq, 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -318,6 +398,9 @@ int main(void)
 		T(test_nothing_is_given_up_without_a_worker_or_the_setting),
 		T(test_a_lost_manifest_is_replaced),
 		T(test_crashes_around_it),
+		T(test_behind_a_gate_too),
+		T(test_a_lost_manifest_behind_a_gate),
+		T(test_a_lost_merged_memory_is_merged_anew),
 		T(test_a_damaged_record_hides_no_other_version),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
