@@ -18,6 +18,11 @@ bool coordinator__shard_lost(const struct shard *shard)
 	return shard->rec.version > 0 && hash_is_zero(&shard->rec.delta_root);
 }
 
+bool coordinator__merge_lost(const struct store_merge *merge)
+{
+	return hash_is_zero(&merge->output_root) && merge->reason[0] != '\0';
+}
+
 /* `chunk`: the first that is lost of these blobs. */
 static int roots_lost(struct coordinator *c, const struct hash *const *roots, size_t root_count, bool *lost,
 		      struct hash *chunk, struct err *e)
@@ -146,6 +151,7 @@ static int merge_look(struct coordinator *c, struct store_merge *merge, struct e
 		return rc;
 	memset(&next.output_root, 0, sizeof next.output_root);
 	memset(&next.index_root, 0, sizeof next.index_root);
+	snprintf(next.reason, sizeof next.reason, "its memory was lost: it is merged anew");
 	rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = store_merge_put(c->txn, &next, e);

@@ -233,7 +233,7 @@ static int start_of(struct coordinator *c, const uint64_t *shards, size_t shard_
 /* A shard of it was trained anew since: the memory holds what the shard has forgotten. Not before all of them are. */
 static bool outdated(struct coordinator *c, const struct store_merge *merge)
 {
-	bool newer = hash_is_zero(&merge->output_root), live = false; /* zero: it is lost */
+	bool newer = coordinator__merge_lost(merge), live = false;
 	for (size_t i = 0; i < merge->shard_count; i++) {
 		const struct shard *shard = coordinator__shard_find(c, merge->shards[i]);
 		if (shard == NULL)

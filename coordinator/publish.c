@@ -140,7 +140,7 @@ static bool merge_lives(struct coordinator *c, const struct store_merge *merge)
 			return false;
 		lives = lives || (shard != NULL && coordinator__holds_live(shard));
 	}
-	return lives && !hash_is_zero(&merge->output_root);
+	return lives && !coordinator__merge_lost(merge);
 }
 
 static int draft_make(struct coordinator *c, const struct store_merge *merged, struct draft *d)

@@ -99,7 +99,8 @@ void coordinator__heal_free(struct coordinator *c);
 /* --- lost.c: memories of which nobody has a chunk any more. */
 bool coordinator__shard_memory(const struct shard *shard); /* its last commit is one that versions name */
 bool coordinator__shard_lost(const struct shard *shard);   /* that is lost, and its edits are trained again */
-bool coordinator__newest_lost(struct coordinator *c);      /* the newest version's manifest is */
+bool coordinator__merge_lost(const struct store_merge *merge);
+bool coordinator__newest_lost(struct coordinator *c); /* the newest version's manifest is */
 /* Gives up what is lost for good. False: something of it could not be for now, and is to be looked at again. */
 bool coordinator__lost_look(struct coordinator *c);
 void coordinator__lost_text(const struct coordinator *c, struct buf *out); /* for people, appended; nothing: none is */
