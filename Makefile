@@ -225,7 +225,7 @@ endef
 # tests/unit/FOLDER/test_NAME, tests/fuzz/fuzz_FOLDER_NAME
 folder_of = $(word 3,$(subst /, ,$(patsubst tests/fuzz/fuzz_%,tests/fuzz/$(word 2,$(subst _, ,$(1))),$(1))))
 fuzz_part = $(if $(filter tests/fuzz/%,$(1)),$(O)/tests/fuzz/fuzz.o $(O)/tests/fuzz/driver.o)
-mpi_part  = $(if $(findstring test_reduce_mpi,$(1)),$(MPI_SRC:%.c=$(O)/%.o))
+mpi_part  = $(if $(findstring test_reduce_mpi,$(1))$(findstring bench_merge,$(1)),$(MPI_SRC:%.c=$(O)/%.o))
 # No parser of the programs' is in coordinator/ or worker/: fuzzing need not build them.
 test_libs = $(if $(filter tests/unit/%,$(1)),$(call floor,$(call folder_of,$(1))),$(if $(filter tests/fuzz/%,$(1)),\
 	$(filter-out $(call archives,coordinator worker),$(call floor,$(call folder_of,$(1)))),\
@@ -236,7 +236,8 @@ $(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $
 MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
 $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
 $(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
-$(foreach b,$(BENCH:$(O)/%=%),$(eval $(call test_rule,$(b),$(O)/bench/bench.o $(DAEMON_LIBS))))
+$(foreach b,$(BENCH:$(O)/%=%),$(eval $(call test_rule,$(b),$(O)/bench/bench.o $(call mpi_part,$(b)) $(DAEMON_LIBS))))
+$(O)/bench/bench_merge: MORE_LIBS = $(MPI_LIBS)
 $(O)/bench/bench_train: $(O)/bench/recorder.o
 $(O)/bench/bench_train: MORE_LIBS = -Wl,--wrap=model_backend_new
 $(eval $(call test_rule,tests/sim/sim,$(O)/tests/sim/main.o $(SIM_OBJECTS) $(DAEMON_LIBS)))
