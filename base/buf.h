@@ -52,6 +52,8 @@ const void *reader_bytes(struct reader *r, size_t byte_count); /* NULL on overru
 /* Whole files. read: `byte_limit` bounds it (ERR_LIMIT). write: to a temporary name, fsync, rename, fsync of the
  * folder. */
 int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;
+/* The same of a regular file: ERR_INVALID for a FIFO, on which it would wait, a folder or a device. */
+int file_read_regular(const char *path, size_t byte_limit, struct buf *out, struct err *e) MUST_CHECK;
 int file_write_atomic(const char *path, const void *bytes, size_t byte_count, unsigned mode, struct err *e) MUST_CHECK;
 /* Whether such a write can begin: long work should not find out at its end. Nothing is left there. */
 int file_write_check(const char *path, struct err *e) MUST_CHECK;

@@ -45,11 +45,9 @@ static int read_all(int fd, const char *path, size_t byte_limit, struct buf *out
 	return rc;
 }
 
-int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *e)
+/* Closes `fd`. */
+static int read_whole(int fd, const char *path, size_t byte_limit, struct buf *out, struct err *e)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return err_open(e, errno, "opening %s", path);
 	size_t len_before = out->len;
 	bool failed_before = out->failed;
 	int rc = read_all(fd, path, byte_limit, out, e);
@@ -58,6 +56,28 @@ int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *
 		out->len = len_before;
 		out->failed = failed_before;
 	}
+	return rc;
+}
+
+int file_read(const char *path, size_t byte_limit, struct buf *out, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 ? read_whole(fd, path, byte_limit, out, e) : err_open(e, errno, "opening %s", path);
+}
+
+int file_read_regular(const char *path, size_t byte_limit, struct buf *out, struct err *e)
+{
+	struct stat st;
+	int rc = 0, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would wait for a writer */
+	if (fd < 0)
+		return err_open(e, errno, "opening %s", path);
+	if (fstat(fd, &st) != 0)
+		rc = err_errno(e, ERR_IO, errno, "reading %s", path);
+	else if (!S_ISREG(st.st_mode))
+		rc = err_set(e, ERR_INVALID, "%s is not a regular file", path);
+	if (rc == 0)
+		return read_whole(fd, path, byte_limit, out, e);
+	close(fd);
 	return rc;
 }
 

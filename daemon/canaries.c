@@ -74,7 +74,7 @@ static int line_take(struct canaries *c, const char *line, size_t len, const cha
 static int file_take(struct canaries *c, const char *path, struct err *e)
 {
 	struct buf bytes = BUF_INIT;
-	int rc = file_read(path, FILE_BYTES_MAX, &bytes, e);
+	int rc = file_read_regular(path, FILE_BYTES_MAX, &bytes, e);
 	if (rc != 0)
 		err_wrap(e, "canaries");
 	const char *at = (const char *)bytes.data, *end = at + (rc == 0 ? bytes.len : 0);

@@ -4,6 +4,8 @@
 #include "base/buf.h"
 #include "daemon/canaries.h"
 
+#include <sys/stat.h>
+
 static const char *file(struct node_fixture *f, const char *name, const char *text)
 {
 	static char paths[2][TEST_PATH_BYTES];
@@ -117,6 +119,22 @@ static void bad_files_are_refused(void **state)
 	assert_int_equal(canaries_open("/nowhere/canaries.jsonl", NULL, &c, &f->e), ERR_NOT_FOUND);
 }
 
+/* A FIFO would be waited for. */
+static void only_regular_files_are_read(void **state)
+{
+	struct node_fixture *f = *state;
+	struct canaries *c = NULL;
+	char fifo[TEST_PATH_BYTES];
+	test_path(fifo, f->folder, "fifo");
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_int_equal(canaries_open("data/canaries.jsonl", fifo, &c, &f->e), ERR_INVALID);
+	assert_non_null(strstr(f->e.text, "is not a regular file"));
+	assert_non_null(strstr(f->e.text, fifo));
+	assert_null(c);
+	assert_int_equal(canaries_open("data/canaries.jsonl", f->folder, &c, &f->e), ERR_INVALID);
+	assert_non_null(strstr(f->e.text, "is not a regular file"));
+}
+
 static void the_shipped_ones_are_read(void **state)
 {
 	struct node_fixture *f = *state;
@@ -132,6 +150,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(only_what_a_memory_answers_counts, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(what_is_kept_changes_no_answer, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(bad_files_are_refused, node_setup, node_teardown),
+		cmocka_unit_test_setup_teardown(only_regular_files_are_read, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(the_shipped_ones_are_read, node_setup, node_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
