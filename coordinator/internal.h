@@ -47,6 +47,7 @@
 #define RETRY_AFTER_AGAIN_MS 250
 #define RETRY_AFTER_FULL_MS  2000
 #define STORE_PAST_MAX       8
+#define ROLLED_MAX           16
 #define SPACE_CHECK_MS       1000
 #define WRITE_RETRY_MS       1000 /* after a write that was refused */
 #define WRITE_TRIAL_MS       5000 /* the same where nothing waits to be written */
@@ -128,6 +129,14 @@ struct due {           /* an edit whose time will come, to begin or to end */
 	int64_t at_ms; /* wall clock */
 	uint64_t seq;
 	bool begins;
+};
+
+struct rolled { /* a rollback, and what it was answered */
+	uint64_t request_id;
+	uint8_t key[PROTO_KEY_BYTES];
+	uint64_t version;
+	struct hash content;
+	uint32_t back_count;
 };
 
 /* Between a commit and its version: a pause, or a gate. */
@@ -213,12 +222,8 @@ struct coordinator {
 	struct hash version_content;
 	struct publishing publishing;
 	struct candidate candidate;
-	struct {
-		uint64_t request_id;
-		uint8_t key[PROTO_KEY_BYTES];
-		uint64_t version;
-		uint32_t back_count;
-	} rolled;                  /* the last rollback: it may be asked for again. version 0: none by this process */
+	struct rolled rolled[ROLLED_MAX]; /* the last rollbacks, newest last: each may be asked for again */
+	size_t rolled_count;
 	struct unserved *unserved; /* in no order: a restart lists them by seq */
 	size_t unserved_count, unserved_cap;
 	bool unserved_unknown; /* which of them the newest version holds: its manifest could not be read at the start */
@@ -589,6 +594,7 @@ void coordinator__store_work_stop(struct coordinator *c); /* asks it to end; doe
 void coordinator__store_work_free(struct coordinator *c); /* waits for its end */
 void coordinator__recv_revoke(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_publish(struct coordinator *c, const struct msg_received *received);
+int coordinator__rolled_load(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
 void coordinator__keys_record_due(struct coordinator *c);
 void coordinator__recv_candidate(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received);

@@ -534,6 +534,8 @@ int coordinator__load(struct coordinator *c, struct err *e)
 	if (rc == 0)
 		rc = coordinator__publishing_load(c, txn, e);
 	if (rc == 0)
+		rc = coordinator__rolled_load(c, txn, e);
+	if (rc == 0)
 		rc = coordinator__candidate_load(c, txn, e);
 	if (rc == 0)
 		rc = load_unserved(c, txn, e);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ROLLED_NAME "rolled"
+
 static void reply(struct coordinator *c, const struct msg_received *received, const struct msg_publish_reply *answer)
 {
 	struct msg msg = { .type = MSG_PUBLISH_REPLY };
@@ -26,7 +28,79 @@ struct rollback {
 	struct store_version to, rec; /* the old version, and its new record */
 	struct buf seqs;              /* uint64_t, ascending: the edits that it serves */
 	uint32_t back_count;
+	struct rolled done;
 };
+
+/* --- Those that were done: a small value of the ledger, written with the version. */
+
+static const struct rolled *rolled_first(const struct coordinator *c) /* of those that stay when one is added */
+{
+	return &c->rolled[c->rolled_count == ROLLED_MAX ? 1 : 0];
+}
+
+static void rolled_add(struct coordinator *c, const struct rolled *done)
+{
+	const struct rolled *first = rolled_first(c);
+	c->rolled_count -= (size_t)(first - c->rolled);
+	memmove(c->rolled, first, c->rolled_count * sizeof c->rolled[0]);
+	c->rolled[c->rolled_count++] = *done;
+}
+
+static void rolled_write(struct buf *bytes, const struct rolled *rolled)
+{
+	buf_u64le(bytes, rolled->request_id);
+	buf_append(bytes, rolled->key, sizeof rolled->key);
+	buf_u64le(bytes, rolled->version);
+	buf_append(bytes, rolled->content.bytes, HASH_BYTES);
+	buf_u32le(bytes, rolled->back_count);
+}
+
+static int rolled_put(struct coordinator *c, const struct rolled *done, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	for (const struct rolled *at = rolled_first(c); at < c->rolled + c->rolled_count; at++)
+		rolled_write(&bytes, at);
+	rolled_write(&bytes, done);
+	int rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
+				    : store_meta_put(c->txn, ROLLED_NAME, bytes.data, bytes.len, e);
+	buf_free(&bytes);
+	return rc;
+}
+
+static int rolled_parse(struct coordinator *c, const struct buf *bytes, struct err *e)
+{
+	struct reader r;
+	reader_init(&r, bytes->data, bytes->len);
+	while (r.at < r.len && !r.overrun && c->rolled_count < ROLLED_MAX) {
+		struct rolled *rolled = &c->rolled[c->rolled_count++];
+		rolled->request_id = reader_u64le(&r);
+		const void *key = reader_bytes(&r, sizeof rolled->key);
+		rolled->version = reader_u64le(&r);
+		const void *content = reader_bytes(&r, HASH_BYTES);
+		rolled->back_count = reader_u32le(&r);
+		if (r.overrun)
+			break;
+		memcpy(rolled->key, key, sizeof rolled->key);
+		memcpy(rolled->content.bytes, content, HASH_BYTES);
+	}
+	return r.overrun || r.at != r.len
+		       ? err_set(e, ERR_CORRUPT, ROLLED_NAME ": %zu bytes are not of its form", bytes->len)
+		       : 0;
+}
+
+int coordinator__rolled_load(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	int rc = store_meta_get(txn, ROLLED_NAME, &bytes, e);
+	if (rc == 0) {
+		rc = rolled_parse(c, &bytes, e);
+	} else if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	buf_free(&bytes);
+	return rc;
+}
 
 /* Edits that it serves and that have ended since. */
 static int count_back(struct store_txn *txn, struct rollback *roll, struct err *e)
@@ -99,7 +173,14 @@ static int rollback_write(struct coordinator *c, const struct msg_received *rece
 	*next = (struct publishing){ .paused = true, .unpublished = true, .paused_ms = roll->rec.published_ms };
 	memcpy(next->paused_by, received->peer_key, sizeof next->paused_by);
 	coordinator__copy_text(next->reason, sizeof next->reason, coordinator__text(note));
+	roll->done = (struct rolled){ .request_id = received->msg.request_id,
+				      .version = roll->rec.version,
+				      .content = roll->rec.content,
+				      .back_count = roll->back_count };
+	memcpy(roll->done.key, received->peer_key, sizeof roll->done.key);
 	int rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = rolled_put(c, &roll->done, e);
 	if (rc == 0)
 		rc = coordinator__version_put(c, &roll->rec, &cause, e);
 	if (rc == 0)
@@ -111,19 +192,25 @@ static int rollback_write(struct coordinator *c, const struct msg_received *rece
 		       : rc;
 }
 
-static void rolled_reply(struct coordinator *c, const struct msg_received *received)
+static void rolled_reply(struct coordinator *c, const struct msg_received *received, const struct rolled *rolled)
 {
-	struct msg_publish_reply answer = { .version = c->rolled.version,
-					    .content = c->version_content,
-					    .back_count = c->rolled.back_count };
+	struct msg_publish_reply answer = { .version = rolled->version,
+					    .content = rolled->content,
+					    .back_count = rolled->back_count };
 	reply(c, received, &answer);
 }
 
-static bool is_again(const struct coordinator *c, const struct msg_received *received)
+/* The same one, asked again as its answer was lost, also by another process of this coordinator: request ids of one key
+ * are drawn at random (proto_client_call). */
+static const struct rolled *rolled_find(const struct coordinator *c, const struct msg_received *received)
 {
-	return c->rolled.version == c->version && c->publishing.paused &&
-	       c->rolled.request_id == received->msg.request_id &&
-	       memcmp(c->rolled.key, received->peer_key, sizeof c->rolled.key) == 0;
+	for (size_t i = 0; i < c->rolled_count; i++) {
+		const struct rolled *rolled = &c->rolled[i];
+		if (rolled->request_id == received->msg.request_id &&
+		    memcmp(rolled->key, received->peer_key, sizeof rolled->key) == 0)
+			return rolled;
+	}
+	return NULL;
 }
 
 static void rollback(struct coordinator *c, const struct msg_received *received)
@@ -132,8 +219,8 @@ static void rollback(struct coordinator *c, const struct msg_received *received)
 	struct rollback roll = { .seqs = BUF_INIT };
 	struct publishing next;
 	struct err e = ERR_INIT;
-	if (is_again(c, received)) {
-		rolled_reply(c, received); /* its answer was lost */
+	if (rolled_find(c, received) != NULL) {
+		rolled_reply(c, received, rolled_find(c, received));
 		return;
 	}
 	int rc = rollback_find(c, ask, &roll, &e);
@@ -148,14 +235,11 @@ static void rollback(struct coordinator *c, const struct msg_received *received)
 		c->publishing = next;
 		coordinator__unserved_hold(c, &roll.seqs, roll.rec.version);
 		coordinator__version_done(c, &roll.rec);
-		c->rolled.request_id = received->msg.request_id;
-		memcpy(c->rolled.key, received->peer_key, sizeof c->rolled.key);
-		c->rolled.version = roll.rec.version;
-		c->rolled.back_count = roll.back_count;
+		rolled_add(c, &roll.done);
 		log_event(LOG_WARN, "COORDINATOR-ROLLED-BACK", LOGF_U("to", ask->version),
 			  LOGF_U("version", roll.rec.version), LOGF_X("by", received->peer_key, 8),
 			  LOGF_SN("reason", ask->reason.text, ask->reason.len));
-		rolled_reply(c, received);
+		rolled_reply(c, received, &roll.done);
 	} else {
 		coordinator__txn_failed(c, &e);
 		if (c->failure.code == 0)

@@ -216,6 +216,37 @@ static void test_asked_again_it_is_one_rollback(void **state)
 	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why").version, 4);
 }
 
+/* Whoever asks again does not know that the coordinator was started anew, nor what others have done since. */
+static void test_asked_again_of_another_process_it_is_one_rollback(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	two_versions(c, &f);
+	struct published first = client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why");
+	assert_int_equal(first.version, 3);
+	for (size_t i = 0; i < 2; i++) {
+		cluster_restart(c);
+		c->client.next_request--;
+		struct published p = client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why");
+		assert_int_equal(p.code, 0);
+		assert_int_equal(p.version, 3);
+		assert_true(hash_equal(&p.content, &first.content));
+		assert_int_equal(newest(c), 3);
+	}
+	const uint64_t request = c->client.next_request;
+	assert_int_equal(client_publish(c, MSG_PUBLISH_RESUME, 0, "").version, 4);
+	c->client.next_request = request - 1;
+	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why").version, 3);
+	assert_int_equal(newest(c), 4);
+	c->client.next_request = request + 10;
+	for (uint64_t version = 5; version < 25; version++) /* more than are remembered */
+		assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why").version, version);
+	cluster_restart(c);
+	c->client.next_request--;
+	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why").version, 24);
+	assert_int_equal(client_publish(c, MSG_PUBLISH_ROLLBACK, 1, "why").version, 25);
+}
+
 static void test_no_rollback_to_a_version_whose_memories_are_gone(void **state)
 {
 	struct cluster *c = *state;
@@ -277,6 +308,7 @@ int main(void)
 		T(test_a_second_rollback_may_hold_what_waits),
 		T(test_what_was_revoked_is_counted_and_goes_with_the_resume),
 		T(test_asked_again_it_is_one_rollback),
+		T(test_asked_again_of_another_process_it_is_one_rollback),
 		T(test_no_rollback_to_a_version_whose_memories_are_gone),
 		T(test_no_rollback_to_a_version_whose_memories_are_missing),
 		T(test_refusals_change_nothing),
