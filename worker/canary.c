@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define ROOTS_PART 1024 /* blobs of one fetch */
+
 static const struct sm_state states[WORKER__CANARY_STATE_COUNT] = {
 	[WORKER__CANARY_NONE] = { "none", SM_TO(WORKER__CANARY_MANIFEST) },
 	[WORKER__CANARY_MANIFEST] = { "manifest", SM_TO(WORKER__CANARY_BLOBS) | SM_TO(WORKER__CANARY_NONE) },
@@ -44,39 +46,63 @@ static void result_send(struct worker *w, int code, const struct err *e, const s
 	(void)worker__send(w, &msg);
 }
 
+static void blobs_fetched(void *context, int code);
+
 static void failed(struct worker *w, const struct err *e)
 {
 	result_send(w, e->code, e, NULL);
 }
 
+static struct worker *worker_of(struct worker__canary *canary)
+{
+	return (struct worker *)((char *)canary - offsetof(struct worker, canary));
+}
+
+/* The next part of what the manifest names: a large version has more memories than one fetch takes, and the disk is
+ * read for what is here already. */
+static int blobs_fetch(struct worker *w, struct err *e)
+{
+	struct worker__canary *canary = &w->canary;
+	const struct hash *roots = (const void *)canary->roots.data;
+	const size_t left = canary->roots.len / sizeof *roots - canary->root_next;
+	const size_t count = left < ROOTS_PART ? left : ROOTS_PART;
+	if (count == 0) {
+		buf_free(&canary->roots);
+		sm_move(&canary->sm, WORKER__CANARY_QUEUED);
+		return 0;
+	}
+	const size_t first = canary->root_next;
+	canary->root_next += count;
+	return worker_fetch_verified(w->fetch, roots + first, count, blobs_fetched, canary, e);
+}
+
 static void blobs_fetched(void *context, int code)
 {
-	struct worker__canary *canary = context;
-	struct worker *w = (struct worker *)((char *)canary - offsetof(struct worker, canary));
+	struct worker *w = worker_of(context);
 	struct err e = ERR_INIT;
-	if (code != 0) {
-		err_set(&e, code, "a memory of the candidate cannot be fetched: %s", err_text(code));
+	if (code != 0)
+		code = err_set(&e, code, "a memory of the candidate cannot be fetched: %s", err_text(code));
+	else
+		code = blobs_fetch(w, &e);
+	if (code != 0)
 		failed(w, &e);
-		return;
-	}
-	sm_move(&canary->sm, WORKER__CANARY_QUEUED);
 }
 
 static void manifest_fetched(void *context, int code)
 {
 	struct worker__canary *canary = context;
-	struct worker *w = (struct worker *)((char *)canary - offsetof(struct worker, canary));
-	struct buf roots = BUF_INIT;
+	struct worker *w = worker_of(canary);
 	struct err e = ERR_INIT;
+	buf_clear(&canary->roots);
+	canary->root_next = 0;
 	int rc = code != 0 ? err_set(&e, code, "the candidate's manifest cannot be fetched: %s", err_text(code))
-			   : w->config.canaries->roots(w->config.canaries->context, w->blobs, &canary->run, &roots, &e);
-	if (rc == 0)
-		rc = worker_fetch_verified(w->fetch, (const struct hash *)(const void *)roots.data,
-					   roots.len / sizeof(struct hash), blobs_fetched, canary, &e);
-	buf_free(&roots);
-	if (rc == 0)
+			   : w->config.canaries->roots(w->config.canaries->context, w->blobs, &canary->run,
+						       &canary->roots, &e);
+	if (rc == 0) {
 		sm_move(&canary->sm, WORKER__CANARY_BLOBS);
-	else
+		rc = blobs_fetch(w, &e);
+	}
+	if (rc != 0)
 		failed(w, &e);
 }
 
@@ -178,6 +204,7 @@ void worker__canary_aside_end(struct worker *w)
 void worker__canary_fini(struct worker *w)
 {
 	worker__job_destroy(&w->canary.aside);
+	buf_free(&w->canary.roots);
 }
 
 int worker__canary_job(struct worker__job *job, const struct editor_watch *watch)

@@ -125,6 +125,9 @@ enum worker__canary_state {
 struct worker__canary { /* the last that was asked for */
 	struct sm sm;
 	struct msg_canary_run run;
+	struct buf roots; /* struct hash: what its manifest names, of which those from `root_next` on are not fetched
+			     yet */
+	size_t root_next;
 	bool ahead; /* all that can be read before one comes is read */
 	/* Asked aside, between two steps of the job that the engine has: `aside` is the loop's, and the engine's from
 	 * when it takes `offered` until it is finished. */

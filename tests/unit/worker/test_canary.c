@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MANIFEST_BYTES_MAX (1u << 20)
+
 struct heard {
 	size_t results;
 	int code;
@@ -19,11 +21,11 @@ static size_t asks;
 
 static int roots(void *context, struct store *blobs, const struct msg_canary_run *run, struct buf *out, struct err *e)
 {
-	struct buf bytes = BUF_INIT; /* the manifest is here: it is the root of the one blob beside it */
+	struct buf bytes = BUF_INIT; /* the manifest is here: its bytes are the roots of what it names */
 	(void)context;
-	int rc = store_blob_get(blobs, &run->root, 1000, &bytes, e);
+	int rc = store_blob_get(blobs, &run->root, MANIFEST_BYTES_MAX, &bytes, e);
 	if (rc == 0)
-		buf_append(out, bytes.data, HASH_BYTES);
+		buf_append(out, bytes.data, bytes.len);
 	buf_free(&bytes);
 	return rc;
 }
@@ -31,12 +33,17 @@ static int roots(void *context, struct store *blobs, const struct msg_canary_run
 static int ask(void *context, struct model *model, struct store *blobs, const struct msg_canary_run *run,
 	       const struct editor_watch *watch, struct worker_canary_answer *out, struct err *e)
 {
-	struct buf manifest = BUF_INIT, memory = BUF_INIT;
+	struct buf manifest = BUF_INIT, memory = BUF_INIT, missing = BUF_INIT;
 	(void)context;
 	(void)model;
 	(void)watch;
 	asks++;
-	int rc = store_blob_get(blobs, &run->root, 1000, &manifest, e);
+	int rc = store_blob_get(blobs, &run->root, MANIFEST_BYTES_MAX, &manifest, e);
+	for (size_t i = 0; rc == 0 && i < manifest.len / HASH_BYTES; i++)
+		rc = store_blob_missing(blobs, (const struct hash *)(const void *)manifest.data + i, &missing, e);
+	if (rc == 0 && missing.len > 0)
+		rc = err_set(e, ERR_NOT_FOUND, "a memory is not here");
+	buf_free(&missing);
 	if (rc == 0)
 		rc = store_blob_get(blobs, (const struct hash *)(const void *)manifest.data, 1000, &memory, e);
 	buf_free(&manifest);
@@ -140,6 +147,30 @@ static void what_they_answer_is_told(void **state)
 	run(s, &second); /* its answer was lost */
 	stand_until(s, &heard.results, 3);
 	assert_true(hash_equal(&heard.content, &second.content));
+}
+
+/* More than one fetch takes, and nothing of it is here. */
+static void a_version_of_many_memories_is_fetched_in_parts(void **state)
+{
+	struct stand *s = *state;
+	struct buf manifest = BUF_INIT;
+	struct msg_canary_run one;
+	for (uint32_t i = 0; i < 2500; i++) {
+		struct hash memory;
+		assert_ok(&s->e, store_blob_put(s->source, &i, sizeof i, &memory, &s->e));
+		buf_append(&manifest, memory.bytes, HASH_BYTES);
+		buf_append(&manifest, memory.bytes, HASH_BYTES);
+	}
+	assert_false(buf_failed(&manifest));
+	assert_ok(&s->e, store_blob_put(s->source, manifest.data, manifest.len, &one.root, &s->e));
+	hash_of(manifest.data, manifest.len, &one.content);
+	buf_free(&manifest);
+	stand_greet(s);
+	run(s, &one);
+	stand_until(s, &heard.results, 1);
+	assert_string_equal(heard.text, "");
+	assert_int_equal(heard.code, 0);
+	assert_true(hash_equal(&heard.content, &one.content));
 }
 
 static void why_they_cannot_be_asked_is_told(void **state)
@@ -331,6 +362,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_they_answer_is_told, setup, stand_teardown),
+		cmocka_unit_test_setup_teardown(a_version_of_many_memories_is_fetched_in_parts, setup, stand_teardown),
 		cmocka_unit_test_setup_teardown(why_they_cannot_be_asked_is_told, setup, stand_teardown),
 		cmocka_unit_test_setup_teardown(a_worker_without_them_says_so, setup, stand_teardown),
 		cmocka_unit_test_setup_teardown(a_newer_candidate_takes_its_place, setup, stand_teardown),
