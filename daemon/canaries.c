@@ -89,6 +89,23 @@ static int file_take(struct canaries *c, const char *path, struct err *e)
 	return rc;
 }
 
+/* Of ids and texts in their order, as they are asked. */
+static int digest_make(struct canaries *c, struct err *e)
+{
+	struct buf bytes = BUF_INIT;
+	for (size_t i = 0; i < c->count; i++) {
+		const struct canary *canary = &c->list[i];
+		buf_append(&bytes, canary->id, strlen(canary->id) + 1);
+		buf_append(&bytes, canary->prompt, strlen(canary->prompt) + 1);
+		buf_append(&bytes, canary->chat ? "c" : "p", 1);
+	}
+	const bool failed = buf_failed(&bytes);
+	if (!failed)
+		hash_of(bytes.data, bytes.len, &c->row.digest);
+	buf_free(&bytes);
+	return failed ? err_set(e, ERR_NOMEM, "canaries: out of memory") : 0;
+}
+
 /* --- Life. */
 
 int canaries_open(const char *shipped, const char *own, struct canaries **out, struct err *e)
@@ -96,10 +113,14 @@ int canaries_open(const char *shipped, const char *own, struct canaries **out, s
 	struct canaries *c = fault_calloc(1, sizeof *c);
 	if (c == NULL)
 		return err_set(e, ERR_NOMEM, "canaries: out of memory");
-	c->row = (struct worker_canaries){ c, canaries__roots, canaries__ask, canaries__prepare };
+	c->row = (struct worker_canaries){
+		.context = c, .roots = canaries__roots, .ask = canaries__ask, .prepare = canaries__prepare
+	};
 	int rc = file_take(c, shipped, e);
 	if (rc == 0 && own != NULL)
 		rc = file_take(c, own, e);
+	if (rc == 0)
+		rc = digest_make(c, e);
 	if (rc != 0) {
 		canaries_close(&c);
 		return rc;

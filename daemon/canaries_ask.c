@@ -181,11 +181,17 @@ static int run(struct asking *a, size_t count, void (*on_done)(void *, size_t, c
 				     : rc;
 }
 
+static uint64_t edit_of(const struct editor_route *route)
+{
+	return route->routed && route->nearest_count > 0 ? route->nearest[0] : 0;
+}
+
 static void on_routed(void *context, size_t request, const struct editor_sequence *sequence)
 {
 	struct asking *a = context;
 	struct question *q = a->requests[request].user;
 	q->memory = sequence->memory_id;
+	q->edit = edit_of(&sequence->route);
 }
 
 static void on_answered(void *context, size_t request, const struct editor_sequence *sequence)
@@ -223,6 +229,7 @@ static int routes_look_up(struct asking *a, struct err *e)
 		struct editor_route route;
 		const struct model_side *side;
 		rc = editor_kept_route(c->kept, i, a->set, a->kind, &route, &side, &c->questions[i].memory, e);
+		c->questions[i].edit = rc == 0 ? edit_of(&route) : 0;
 	}
 	return rc;
 }
@@ -285,7 +292,11 @@ static int set_ask(struct asking *a, enum editor_set_kind kind, struct err *e)
 	for (size_t i = 0; rc == 0 && i < c->question_count; i++) {
 		struct question *q = &c->questions[i];
 		q->before_known = q->before_known || (q->memory != 0 && !q->changed);
-		q->changed = q->changed || (q->memory != 0 && differs(q));
+		if (q->changed || q->memory == 0 || !differs(q))
+			continue;
+		q->changed = true;
+		q->changed_memory = q->memory;
+		q->changed_edit = q->edit;
 	}
 	return rc;
 }
@@ -314,6 +325,8 @@ static int change_keep(const struct question *q, struct worker_canary_answer *ou
 		rc = text_keep(out->arena, q->before.data, q->before.len, MSG_CANARY_ANSWER_BYTES_MAX, &change->before);
 	if (rc == 0)
 		rc = text_keep(out->arena, q->after.data, q->after.len, MSG_CANARY_ANSWER_BYTES_MAX, &change->after);
+	change->memory = q->changed_memory;
+	change->edit = q->changed_edit;
 	out->changed_count += rc == 0;
 	return rc;
 }

@@ -19,7 +19,8 @@ struct question { /* a canary that the model can take */
 	bool before_known, before_failed;
 	struct buf before; /* the base model's answer; asked when a memory takes the canary for the first time */
 	/* of the candidate that is asked: */
-	uint64_t memory;
+	uint64_t memory, edit;                 /* of the set that is asked; edit 0: no edit's route alone */
+	uint64_t changed_memory, changed_edit; /* of the one in which it changed */
 	bool changed, after_failed;
 	struct buf after;
 };

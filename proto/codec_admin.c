@@ -88,6 +88,7 @@ static const struct codec__row fleet_reply_rows[] = {
 		 MSG_REFUSED_KEYS_MAX),
 	ROW_TEXT(24, msg_fleet_reply, publish_held, CODEC_REASON_BYTES_MAX),
 	ROW_TEXT(25, msg_fleet_reply, damage, CODEC_REASON_BYTES_MAX),
+	ROW_TEXT(26, msg_fleet_reply, canaries, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__fleet_reply, amend__fleet_reply__descriptor, msg_fleet_reply, fleet_reply_rows);
 

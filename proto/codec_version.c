@@ -89,5 +89,8 @@ static const struct codec__row candidate_reply_rows[] = {
 	ROW_TEXT(11, msg_candidate_reply, text, CODEC_REASON_BYTES_MAX),
 	ROW_U32(12, msg_candidate_reply, canaries, 0, UINT32_MAX),
 	ROW_U32(13, msg_candidate_reply, canaries_changed, 0, UINT32_MAX),
+	ROW_U64S(14, msg_candidate_reply, blamed, blamed_count, MSG_CANARY_CHANGES_MAX),
+	ROW_U64S(15, msg_candidate_reply, withheld, withheld_count, MSG_CANDIDATE_EDITS_MAX),
+	ROW_U32(16, msg_candidate_reply, withheld_total, 0, UINT32_MAX),
 };
 CODEC_TABLE(codec__candidate_reply, amend__candidate_reply__descriptor, msg_candidate_reply, candidate_reply_rows);

@@ -24,6 +24,7 @@ static const struct codec__row hello_rows[] = {
 	ROW_HASH(14, msg_hello, calibration),
 	ROW_HASH(15, msg_hello, corpus),
 	ROW_TEXT(16, msg_hello, refusal, CODEC_REASON_BYTES_MAX),
+	ROW_HASH(17, msg_hello, canaries),
 };
 CODEC_TABLE(codec__hello, amend__hello__descriptor, msg_hello, hello_rows);
 
@@ -180,6 +181,8 @@ static const struct codec__row canary_change_rows[] = {
 	ROW_TEXT(2, msg_canary_change, prompt, MSG_CANARY_PROMPT_BYTES_MAX),
 	ROW_TEXT(3, msg_canary_change, before, MSG_CANARY_ANSWER_BYTES_MAX),
 	ROW_TEXT(4, msg_canary_change, after, MSG_CANARY_ANSWER_BYTES_MAX),
+	ROW_U64(5, msg_canary_change, memory, 0, UINT64_MAX),
+	ROW_U64(6, msg_canary_change, edit, 0, CODEC_SEQ_MAX),
 };
 static CODEC_TABLE(canary_change, amend__canary_change__descriptor, msg_canary_change, canary_change_rows);
 
@@ -191,6 +194,7 @@ static const struct codec__row canary_result_rows[] = {
 	ROW_U32(5, msg_canary_result, changed_total, 0, UINT32_MAX),
 	ROW_LIST(6, msg_canary_result, changed, changed_count, msg_canary_change, &canary_change,
 		 MSG_CANARY_CHANGES_MAX),
+	ROW_HASH(7, msg_canary_result, canaries),
 };
 CODEC_TABLE(codec__canary_result, amend__canary_result__descriptor, msg_canary_result, canary_result_rows);
 

@@ -160,6 +160,7 @@ struct msg_hello {
 				    on; zero: it has none */
 	struct hash corpus; /* a worker's: digest of its corpus, whose texts the paper's family trains on; zero: none */
 	struct msg_text refusal; /* of a worker that ends, as MSG_PEER_CLIENT: why it cannot work for this cluster */
+	struct hash canaries;    /* a worker's: digest of the questions that it asks candidates; zero: it has none */
 };
 #define MSG_SETTINGS_BYTES_MAX 8192
 struct msg_hello_reply {
@@ -270,6 +271,8 @@ struct msg_canary_run {
 };
 struct msg_canary_change {
 	struct msg_text id, prompt, before, after; /* before: the base model's answer */
+	uint64_t memory;                           /* that answered */
+	uint64_t edit; /* of it, that took the question; 0: none alone, as in family `paper` */
 };
 struct msg_canary_result {
 	struct hash content;
@@ -278,6 +281,7 @@ struct msg_canary_result {
 	uint32_t asked, changed_total;
 	const struct msg_canary_change *changed; /* the first ones */
 	size_t changed_count;
+	struct hash canaries; /* digest of those that were asked, as in Hello */
 };
 struct msg_gate_result { /* worker → coordinator: how many edits the merged memory answers, of how many tested */
 	uint64_t merge, epoch;
@@ -377,7 +381,13 @@ struct msg_candidate_reply {
 	size_t added_count, removed_count;
 	uint32_t added_total, removed_total;
 	uint32_t canaries, canaries_changed; /* asked; 0: none yet */
-	struct msg_text text;                /* why newer edits are not published; empty: they are */
+	const uint64_t *blamed;              /* edits that took the canaries for which it was refused; worst first */
+	size_t blamed_count;
+	const uint64_t *withheld; /* trained edits that candidates leave out, as canaries were refused for them; the
+				     first ones, ascending */
+	size_t withheld_count;
+	uint32_t withheld_total;
+	struct msg_text text; /* why newer edits are not published; empty: they are */
 };
 
 /* StoreRun: work on the coordinator's data folder. `id` is chosen by who asks, not 0, the same for every question after
@@ -448,6 +458,7 @@ struct msg_fleet_reply {
 	struct msg_text merge_phase, merge_reason;
 	struct msg_text publish_held;  /* why newer edits are not published; empty: they are */
 	struct msg_text write_trouble; /* why the coordinator keeps nothing new; empty: it does */
+	struct msg_text canaries;      /* which workers ask candidates other questions than others; empty: none do */
 	struct msg_text damage;        /* chunks that its disk changed and nobody has, and what to do; empty: none */
 	double visible_p50_ms, visible_p99_ms; /* accepted → served by every node, over edits of this process's life */
 };

@@ -37,6 +37,7 @@ static void result_send(struct worker *w, int code, const struct err *e, const s
 		result->changed_total = answer->changed_total;
 		result->changed = answer->changed;
 		result->changed_count = answer->changed_count;
+		result->canaries = w->config.canaries->digest;
 	}
 	log_event(code == 0 ? LOG_INFO : LOG_WARN, "WORKER-CANARIES-ASKED",
 		  LOGF_X("content", w->canary.run.content.bytes, 8), LOGF_U("asked", result->asked),

@@ -138,6 +138,7 @@ static void hello_send(struct worker *w)
 		.pid = (uint32_t)getpid(),
 		.calibration = w->calibration_named,
 		.corpus = w->corpus,
+		.canaries = w->config.canaries != NULL ? w->config.canaries->digest : (struct hash){ .bytes = { 0 } },
 		.refusal = { w->error.text, w->failed ? strlen(w->error.text) : 0 },
 	};
 	w->hello_us = env_monotonic_us(w->env);

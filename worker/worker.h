@@ -23,6 +23,7 @@ struct worker_canary_answer {
 };
 struct worker_canaries { /* how they are asked (daemon/canaries.c; tests bring their own) */
 	void *context;
+	struct hash digest; /* of the questions: who asks others would judge otherwise */
 	/* On the loop's thread: the blobs that a manifest of the store names, appended as struct hash. */
 	int (*roots)(void *context, struct store *blobs, const struct msg_canary_run *run, struct buf *roots,
 		     struct err *e);

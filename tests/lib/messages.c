@@ -147,6 +147,7 @@ static void fill_hello(struct source *s, struct msg_hello *m)
 	m->pid = u32(s);
 	m->calibration = hash(s);
 	m->corpus = hash(s);
+	m->canaries = hash(s);
 	m->refusal = text(s, 500);
 }
 
@@ -323,6 +324,7 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 	m->write_trouble = text(s, 500);
 	m->publish_held = text(s, 500);
 	m->damage = text(s, 500);
+	m->canaries = text(s, 500);
 	m->refused_key_count = some(s);
 	struct msg_refused_key *keys = many(s, m->refused_key_count, sizeof(*keys));
 	for (size_t i = 0; i < m->refused_key_count; i++) {
@@ -342,8 +344,10 @@ static void fill_canary_result(struct source *s, struct msg_canary_result *m)
 					 .changed_count = rng_below(s->rng, MSG_CANARY_CHANGES_MAX + 1) };
 	struct msg_canary_change *changed = many(s, m->changed_count, sizeof(*changed));
 	for (size_t i = 0; i < m->changed_count; i++)
-		changed[i] = (struct msg_canary_change){ text(s, 64), text(s, 300), text(s, 256), text(s, 256) };
+		changed[i] = (struct msg_canary_change){ text(s, 64),  text(s, 300), text(s, 256),
+							 text(s, 256), u64(s),       u64(s) >> 2 };
 	m->changed = changed;
+	m->canaries = hash(s);
 }
 
 static void fill_small(struct source *s, struct msg *m)

@@ -87,10 +87,15 @@ void messages__fill_admin(struct source *s, struct msg *m)
 			.removed_total = u32(s),
 			.canaries = u32(s),
 			.canaries_changed = u32(s),
+			.blamed_count = rng_below(s->rng, MSG_CANARY_CHANGES_MAX + 1),
+			.withheld_count = rng_below(s->rng, 20),
+			.withheld_total = u32(s),
 			.text = text(s, 1024),
 		};
 		m->u.candidate_reply.added = numbers(s, m->u.candidate_reply.added_count);
 		m->u.candidate_reply.removed = numbers(s, m->u.candidate_reply.removed_count);
+		m->u.candidate_reply.blamed = numbers(s, m->u.candidate_reply.blamed_count);
+		m->u.candidate_reply.withheld = numbers(s, m->u.candidate_reply.withheld_count);
 		break;
 	case MSG_STORE_RUN:
 		m->u.store_run = (struct msg_store_run){ u64(s) | 1, coin(s) ? MSG_STORE_BACKUP : MSG_STORE_COLLECT,

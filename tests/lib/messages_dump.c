@@ -86,6 +86,7 @@ static void dump_hello(const struct msg_hello *m, struct buf *out)
 	PUT(m->pid);
 	PUT(m->calibration);
 	PUT(m->corpus);
+	PUT(m->canaries);
 	PUT_TEXT(m->refusal);
 }
 
@@ -253,6 +254,7 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 	PUT_TEXT(m->write_trouble);
 	PUT_TEXT(m->publish_held);
 	PUT_TEXT(m->damage);
+	PUT_TEXT(m->canaries);
 	for (size_t i = 0; i < m->refused_key_count; i++) {
 		PUT(m->refused_keys[i].key);
 		PUT(m->refused_keys[i].ms_ago);
@@ -296,6 +298,9 @@ static void dump_judged(const struct msg *m, struct buf *out)
 		PUT(m->u.candidate_reply.removed_total);
 		PUT(m->u.candidate_reply.canaries);
 		PUT(m->u.candidate_reply.canaries_changed);
+		put_bytes(out, m->u.candidate_reply.blamed, m->u.candidate_reply.blamed_count * sizeof(uint64_t));
+		put_bytes(out, m->u.candidate_reply.withheld, m->u.candidate_reply.withheld_count * sizeof(uint64_t));
+		PUT(m->u.candidate_reply.withheld_total);
 		PUT_TEXT(m->u.candidate_reply.text);
 		break;
 	case MSG_REVOKE_REPLY:
@@ -453,11 +458,14 @@ static void dump_small(const struct msg *m, struct buf *out)
 		PUT_TEXT(m->u.canary_result.text);
 		PUT(m->u.canary_result.asked);
 		PUT(m->u.canary_result.changed_total);
+		PUT(m->u.canary_result.canaries);
 		for (size_t i = 0; i < m->u.canary_result.changed_count; i++) {
 			PUT_TEXT(m->u.canary_result.changed[i].id);
 			PUT_TEXT(m->u.canary_result.changed[i].prompt);
 			PUT_TEXT(m->u.canary_result.changed[i].before);
 			PUT_TEXT(m->u.canary_result.changed[i].after);
+			PUT(m->u.canary_result.changed[i].memory);
+			PUT(m->u.canary_result.changed[i].edit);
 		}
 		break;
 	case MSG_RELEASE:

@@ -28,9 +28,10 @@ static void answer(struct end_peer *worker, const struct hash *content, uint32_t
 	struct msg msg = { .type = MSG_CANARY_RESULT };
 	size_t count = changed < 3 ? changed : 3;
 	for (size_t i = 0; i < count; i++)
-		list[i] = (struct msg_canary_change){
-			{ "c-01", 4 }, { prompt, strlen(prompt) }, { "before", 6 }, { "after", 5 }
-		};
+		list[i] = (struct msg_canary_change){ .id = { "c-01", 4 },
+						      .prompt = { prompt, strlen(prompt) },
+						      .before = { "before", 6 },
+						      .after = { "after", 5 } };
 	msg.u.canary_result = (struct msg_canary_result){ .content = *content,
 							  .text = { "", 0 },
 							  .asked = 200,

@@ -48,6 +48,8 @@ static void only_what_a_memory_answers_counts(void **state)
 		assert_string_equal(answer.changed[0].id.text, "edited");
 		assert_string_equal(answer.changed[0].prompt.text, "what is the capital of Orla?");
 		assert_string_not_equal(answer.changed[0].before.text, answer.changed[0].after.text);
+		assert_int_equal(answer.changed[0].memory, 7);
+		assert_int_equal(answer.changed[0].edit, 11);
 		arena_destroy(&answer.arena);
 	}
 	canaries_close(&c);
@@ -135,6 +137,26 @@ static void only_regular_files_are_read(void **state)
 	assert_non_null(strstr(f->e.text, "is not a regular file"));
 }
 
+static void other_questions_have_another_digest(void **state)
+{
+	struct node_fixture *f = *state;
+	struct canaries *c = NULL;
+	struct hash seen[3];
+	static const char *const own[] = { NULL, "{\"id\":\"a\",\"prompt\":\"p\"}\n",
+					   "{\"id\":\"a\",\"chat\":\"p\"}\n" };
+	for (size_t i = 0; i < 3; i++) {
+		const char *path = own[i] != NULL ? file(f, "own.jsonl", own[i]) : NULL;
+		assert_ok(&f->e, canaries_open("data/canaries.jsonl", path, &c, &f->e));
+		seen[i] = canaries_worker(c)->digest;
+		canaries_close(&c);
+		assert_ok(&f->e, canaries_open("data/canaries.jsonl", path, &c, &f->e));
+		assert_true(hash_equal(&canaries_worker(c)->digest, &seen[i]));
+		canaries_close(&c);
+		for (size_t k = 0; k < i; k++)
+			assert_false(hash_equal(&seen[k], &seen[i]));
+	}
+}
+
 static void the_shipped_ones_are_read(void **state)
 {
 	struct node_fixture *f = *state;
@@ -151,6 +173,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_kept_changes_no_answer, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(bad_files_are_refused, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(only_regular_files_are_read, node_setup, node_teardown),
+		cmocka_unit_test_setup_teardown(other_questions_have_another_digest, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(the_shipped_ones_are_read, node_setup, node_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

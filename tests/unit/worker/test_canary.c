@@ -11,7 +11,7 @@ struct heard {
 	size_t results;
 	int code;
 	char text[512];
-	struct hash content;
+	struct hash content, canaries;
 	uint32_t asked, changed;
 };
 
@@ -55,7 +55,7 @@ static int ask(void *context, struct model *model, struct store *blobs, const st
 	out->asked = 7;
 	out->changed_total = 1;
 	out->changed_count = 1;
-	out->changed[0] = (struct msg_canary_change){ { "a", 1 }, { "p", 1 }, { "x", 1 }, { "y", 1 } };
+	out->changed[0] = (struct msg_canary_change){ { "a", 1 }, { "p", 1 }, { "x", 1 }, { "y", 1 }, 1, 2 };
 	return 0;
 }
 
@@ -73,7 +73,9 @@ static int prepare(void *context, struct model *model, const void *calibration, 
 	return prepare_code == 0 ? 0 : err_set(e, prepare_code, "they cannot be read");
 }
 
-static const struct worker_canaries canaries = { NULL, roots, ask, prepare };
+static const struct worker_canaries canaries = {
+	.digest = { .bytes = { 7 } }, .roots = roots, .ask = ask, .prepare = prepare
+};
 
 static bool hear(struct stand *s, const struct msg *msg)
 {
@@ -81,7 +83,7 @@ static bool hear(struct stand *s, const struct msg *msg)
 	if (msg->type != MSG_CANARY_RESULT)
 		return false;
 	const struct msg_canary_result *r = &msg->u.canary_result;
-	heard = (struct heard){ heard.results + 1, r->code, "", r->content, r->asked, r->changed_total };
+	heard = (struct heard){ heard.results + 1, r->code, "", r->content, r->canaries, r->asked, r->changed_total };
 	snprintf(heard.text, sizeof heard.text, "%s", r->text.text);
 	return true;
 }
@@ -139,6 +141,7 @@ static void what_they_answer_is_told(void **state)
 	stand_until(s, &heard.results, 1);
 	assert_int_equal(heard.code, 0);
 	assert_true(hash_equal(&heard.content, &first.content));
+	assert_true(hash_equal(&heard.canaries, &canaries.digest));
 	assert_int_equal(heard.asked, 7);
 	assert_int_equal(heard.changed, 1);
 	run(s, &second);
