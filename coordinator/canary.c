@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CANARY_SETS_SHOWN 3
+
 /* Its engine is taken for a while. */
 static bool works(const struct coordinator *c, const struct peer *peer)
 {
@@ -38,6 +40,33 @@ static const struct peer *worker_choose(const struct coordinator *c)
 	return best != NULL ? best : last;
 }
 
+bool coordinator__canaries_asked(const struct candidate *candidate, const uint8_t *worker)
+{
+	for (size_t i = 0; i < candidate->check.all_count; i++)
+		if (memcmp(candidate->check.all[i], worker, PROTO_KEY_BYTES) == 0)
+			return true;
+	return false;
+}
+
+void coordinator__canaries_unask(struct candidate *candidate, const uint8_t *worker)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < candidate->check.all_count; i++)
+		if (memcmp(candidate->check.all[i], worker, PROTO_KEY_BYTES) != 0)
+			memmove(candidate->check.all[kept++], candidate->check.all[i], PROTO_KEY_BYTES);
+	candidate->check.all_count = kept;
+}
+
+/* In place of the one that was asked first, where all places are taken. */
+static void asked_add(struct candidate *candidate, const uint8_t *worker)
+{
+	coordinator__canaries_unask(candidate, worker);
+	if (candidate->check.all_count == CANARY_ASKED_MAX)
+		memmove(candidate->check.all[0], candidate->check.all[1],
+			--candidate->check.all_count * sizeof candidate->check.all[0]);
+	memcpy(candidate->check.all[candidate->check.all_count++], worker, PROTO_KEY_BYTES);
+}
+
 static int request_send(struct coordinator *c, const struct peer *peer)
 {
 	struct candidate *candidate = &c->candidate;
@@ -59,6 +88,7 @@ static void ask(struct coordinator *c)
 	candidate->check.asked = true;
 	candidate->check.until_ms = coordinator__now_ms(c) + CANARY_WAIT_MS;
 	memcpy(candidate->check.worker, peer->key, sizeof peer->key);
+	asked_add(candidate, peer->key);
 	log_event(LOG_INFO, "COORDINATOR-CANARIES-ASKED", LOGF_U("version", candidate->rec.version),
 		  LOGF_X("content", candidate->rec.content.bytes, 8), LOGF_S("worker", peer->name));
 }
@@ -86,4 +116,54 @@ void coordinator__canaries_advance(struct coordinator *c)
 	}
 	if (now >= candidate->check.until_ms)
 		ask(c);
+}
+
+/* --- Other workers, other questions. */
+
+static bool asks(const struct coordinator *c, const struct peer *peer)
+{
+	return peer->kind == MSG_PEER_WORKER && !hash_is_zero(&peer->canaries) && coordinator__peer_live(c, peer);
+}
+
+/* Whether one before it asks the same. */
+static bool is_told(const struct coordinator *c, size_t at)
+{
+	for (size_t i = 0; i < at; i++)
+		if (asks(c, c->peers[i]) && hash_equal(&c->peers[i]->canaries, &c->peers[at]->canaries))
+			return true;
+	return false;
+}
+
+static size_t count_like(const struct coordinator *c, const struct hash *canaries)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < c->peer_count; i++)
+		n += asks(c, c->peers[i]) && hash_equal(&c->peers[i]->canaries, canaries);
+	return n;
+}
+
+void coordinator__canaries_text(const struct coordinator *c, char *out, size_t out_bytes)
+{
+	char sets[CANARY_SETS_SHOWN * 128] = "";
+	size_t count = 0, at = 0;
+	for (size_t i = 0; c->config.canaries && i < c->peer_count; i++) {
+		const struct peer *peer = c->peers[i];
+		char digest[HASH_HEX_BYTES], others[48] = "";
+		if (!asks(c, peer) || is_told(c, i))
+			continue;
+		if (count++ >= CANARY_SETS_SHOWN)
+			continue;
+		const size_t like = count_like(c, &peer->canaries);
+		hash_hex(&peer->canaries, digest);
+		if (like > 1)
+			snprintf(others, sizeof others, " and %zu more", like - 1);
+		at += (size_t)snprintf(sets + at, sizeof sets - at, "%s%s%s: %.12s", at > 0 ? ", " : "", peer->name,
+				       others, digest);
+	}
+	out[0] = '\0';
+	if (count > 1)
+		snprintf(out, out_bytes,
+			 "workers ask candidates different canaries (%s): start all with the same program and "
+			 "publish.canary_file",
+			 sets);
 }

@@ -50,6 +50,9 @@ int coordinator__candidate_put(struct coordinator *c, const struct candidate *ca
 		buf_append(&bytes, candidate->reason, sizeof candidate->reason);
 		buf_u32le(&bytes, candidate->canaries);
 		buf_u32le(&bytes, candidate->changed);
+		buf_u32le(&bytes, candidate->blamed_count);
+		for (size_t i = 0; i < candidate->blamed_count; i++)
+			buf_u64le(&bytes, candidate->blamed[i]);
 	}
 	int rc = buf_failed(&bytes) ? err_set(e, ERR_NOMEM, "out of memory")
 				    : store_meta_put(c->txn, META_NAME, bytes.data, bytes.len, e);
@@ -62,6 +65,14 @@ static void take(struct reader *r, void *out, size_t bytes)
 	const void *from = reader_bytes(r, bytes);
 	if (from != NULL)
 		memcpy(out, from, bytes);
+}
+
+static void blamed_take(struct reader *r, struct candidate *out)
+{
+	out->blamed_count = reader_u32le(r);
+	r->overrun = r->overrun || out->blamed_count > MSG_CANARY_CHANGES_MAX;
+	for (size_t i = 0; !r->overrun && i < out->blamed_count; i++)
+		out->blamed[i] = reader_u64le(r);
 }
 
 static int parse(const struct buf *bytes, struct candidate *out, struct err *e)
@@ -84,6 +95,8 @@ static int parse(const struct buf *bytes, struct candidate *out, struct err *e)
 		out->canaries = reader_u32le(&r);
 		out->changed = reader_u32le(&r);
 	}
+	if (state != CANDIDATE_NONE && r.at != r.len) /* earlier programs wrote no more */
+		blamed_take(&r, out);
 	if (r.overrun || r.at != r.len || state >= CANDIDATE_STATE_COUNT)
 		return err_set(e, ERR_CORRUPT, META_NAME ": %zu bytes are not of its form", bytes->len);
 	rec->note[sizeof rec->note - 1] = out->reason[sizeof out->reason - 1] = '\0';
@@ -184,6 +197,11 @@ int coordinator__candidate_changes(struct coordinator *c, struct buf *added, str
 	return changes(c, &c->candidate, added, removed, e);
 }
 
+uint64_t coordinator__candidate_number(const struct coordinator *c)
+{
+	return c->candidate.sm.state == CANDIDATE_REFUSED ? c->candidate.rec.version : c->version + 1;
+}
+
 static void verdict(const struct candidate *candidate, const char *time, char *out, size_t out_bytes)
 {
 	static const uint8_t nobody[STORE_KEY_BYTES];
@@ -213,10 +231,14 @@ void coordinator__candidate_text(const struct coordinator *c, char *out, size_t 
 	out[0] = '\0';
 	if (state != CANDIDATE_NONE)
 		snprintf(out, out_bytes, "a candidate for v%" PRIu64 " (%s; content %.12s) %s%s",
-			 candidate->rec.version, candidate->rec.note, content, what,
-			 state == CANDIDATE_REFUSED ? ": the next is made when an edit is trained or taken back, or by "
-						      "`amend version resume`"
-						    : "");
+			 coordinator__candidate_number(c), candidate->rec.note, content, what,
+			 state != CANDIDATE_REFUSED ? ""
+			 : candidate->blamed_count > 0
+				 ? ": `amend version candidate` names the edits to take back; the next is made then, "
+				   "when "
+				   "an edit is trained, or by `amend version resume`"
+				 : ": the next is made when an edit is trained or taken back, or by `amend version "
+				   "resume`");
 }
 
 /* --- Its life. */
@@ -232,14 +254,23 @@ void coordinator__candidate_end(struct coordinator *c, bool published)
 	c->publishing.unpublished = c->publishing.unpublished || !published;
 }
 
-/* An edit that failed later, or was taken back: what is superseded is served until its successor is. */
+bool coordinator__candidate_ended(const struct coordinator *c, uint64_t seq)
+{
+	for (size_t i = 0; i < c->shard_count; i++) {
+		const size_t place = coordinator__shard_place(c->shards[i], seq);
+		if (place != SIZE_MAX)
+			return coordinator__state_ended(c->shards[i]->states[place]);
+	}
+	return true;
+}
+
+/* An edit that failed later, or was taken back. */
 static bool serves_ended(const struct coordinator *c)
 {
 	for (size_t i = 0; i < c->shard_count; i++) {
 		const struct shard *shard = c->shards[i];
 		for (size_t k = 0; k < shard->rec.trained_count; k++) {
-			if (!coordinator__edit_live(shard->states[k]) &&
-			    shard->states[k] != STORE_EDIT_STATE_SUPERSEDED &&
+			if (coordinator__state_ended(shard->states[k]) &&
 			    coordinator__seqs_hold(&c->candidate.seqs, shard->rec.seqs[k]))
 				return true;
 		}
@@ -248,18 +279,52 @@ static bool serves_ended(const struct coordinator *c)
 }
 
 /* Its manifest names the version before it. */
+bool coordinator__candidate_stale(const struct coordinator *c)
+{
+	return c->candidate.rec.version != c->version + 1 || serves_ended(c);
+}
+
+/* Canaries are asked of it, or were. */
+static bool is_kept(const struct coordinator *c)
+{
+	const int state = c->candidate.sm.state;
+	return state == CANDIDATE_CHECKING || (state == CANDIDATE_WAITING && c->candidate.canaries > 0);
+}
+
+/* There were edits that would get their first version with it, and all of them have ended. */
+static bool brings_nothing(const struct coordinator *c)
+{
+	bool any = false;
+	for (size_t i = 0; i < c->merge_count; i++)
+		if (c->merges[i].version == 0 && coordinator__seqs_hold(&c->candidate.merges, c->merges[i].id))
+			return false;
+	for (size_t i = 0; i < c->unserved_count; i++) {
+		const struct unserved *waiting = &c->unserved[i];
+		if (waiting->version != 0 || !coordinator__seqs_hold(&c->candidate.seqs, waiting->seq))
+			continue;
+		if (!coordinator__candidate_ended(c, waiting->seq))
+			return false;
+		any = true;
+	}
+	return any;
+}
+
 const char *coordinator__candidate_outdated(const struct coordinator *c)
 {
-	if (c->candidate.rec.version != c->version + 1)
+	if (c->candidate.rec.version != c->version + 1 && !is_kept(c))
 		return "another version was published";
 	if (c->candidate.lost)
 		return "chunks of it are not here any more";
+	if (c->candidate.remake)
+		return "edits that took its canaries have ended";
 	const int state = c->candidate.sm.state;
 	if (state == CANDIDATE_REFUSED && c->publishing.unpublished)
 		return "it was refused, and there is something new";
 	if ((state == CANDIDATE_CHECKING && !c->config.canaries) || (state == CANDIDATE_WAITING && !c->config.approve))
 		return "it waits at a gate that is gone";
-	return serves_ended(c) ? "an edit that it serves has ended" : NULL;
+	if (!is_kept(c))
+		return serves_ended(c) ? "an edit that it serves has ended" : NULL;
+	return coordinator__candidate_stale(c) && brings_nothing(c) ? "all that it would bring has ended" : NULL;
 }
 
 static int drop(struct coordinator *c, const char *why, struct err *e)
@@ -346,140 +411,29 @@ static int make(struct coordinator *c, struct err *e)
 	return 0;
 }
 
-/* --- Its end. */
-
-static int publish_write(struct coordinator *c, const struct publish_cause *cause, struct store_version *rec,
-			 struct err *e)
+int coordinator__candidate_renew(struct coordinator *c, struct err *e)
 {
-	int rc = coordinator__begin(c, e);
+	struct candidate next = c->candidate;
+	next.seqs = next.merges = (struct buf)BUF_INIT;
+	int rc = coordinator__publish_renewed(c, &c->candidate, &next.rec, e);
 	if (rc == 0)
-		rc = coordinator__version_put(c, rec, cause, e);
+		rc = lists_fill(c, &next, e);
 	if (rc == 0)
-		rc = coordinator__held_release(c, rec->version, &c->candidate, e);
-	if (rc == 0)
-		rc = coordinator__candidate_put(c, NULL, e);
-	return rc == 0 ? coordinator__commit(c, "coordinator.approve.before_commit", "coordinator.approve.after_commit",
-					     e)
-		       : rc;
-}
-
-int coordinator__candidate_publish(struct coordinator *c, const struct publish_cause *cause, struct err *e)
-{
-	struct store_version rec = c->candidate.rec;
-	bool apart;
-	rec.published_ms = env_wall_ms(c->env);
-	int rc = coordinator__version_whole(c, &rec.root, &apart, e);
-	if (rc != 0) {
-		err_wrap(e, "the candidate cannot be loaded");
-		return rc;
-	}
-	rc = publish_write(c, cause, &rec, e);
-	if (rc != 0) {
-		coordinator__txn_failed(c, e);
-		return rc;
-	}
-	coordinator__held_released(c, rec.version, &c->candidate);
-	coordinator__candidate_end(c, true);
-	coordinator__version_done(c, &rec);
-	return 0;
-}
-
-void coordinator__candidate_json(const struct candidate *candidate, const char *what, struct json_w *w)
-{
-	json_w_open(w, '{');
-	json_w_member_str(w, "candidate", what);
-	json_w_member_uint(w, "version", candidate->rec.version);
-	json_w_member_hash(w, "content", &candidate->rec.content);
-	json_w_member_str(w, "note", candidate->rec.note);
-	json_w_member_str(w, "reason", candidate->reason);
-}
-
-int coordinator__candidate_refuse(struct coordinator *c, const struct candidate *refused, const uint8_t *actor,
-				  struct buf *json, struct err *e)
-{
-	struct candidate next = *refused; /* the lists stay those of c->candidate */
-	bool merges = false;
-	sm_move(&next.sm, CANDIDATE_REFUSED);
-	next.since_ms = env_wall_ms(c->env);
-	int rc = coordinator__begin(c, e);
-	if (rc == 0)
-		rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, actor, json, NULL, e);
-	else
-		buf_free(json);
-	if (rc == 0)
-		rc = coordinator__candidate_put(c, &next, e);
-	if (rc == 0)
-		rc = coordinator__merges_refuse(c, &next, &merges, e);
-	if (rc == 0 && merges)
-		rc = coordinator__unpublished_put(c, e); /* the rest of it may pass */
-	if (rc == 0)
-		rc = coordinator__commit(c, NULL, NULL, e);
-	if (rc != 0) {
-		coordinator__txn_failed(c, e);
-		return rc;
-	}
-	c->candidate = next;
-	c->candidate.look = true; /* there may be something new already */
-	if (merges)
-		coordinator__merges_refused(c);
-	log_event(LOG_WARN, "COORDINATOR-CANDIDATE-REFUSED", LOGF_U("version", next.rec.version),
-		  LOGF_X("content", next.rec.content.bytes, 8), LOGF_X("by", actor, 8), LOGF_S("reason", next.reason));
-	return 0;
-}
-
-/* The gate is gone: a start with another configuration. What it held becomes a version. */
-static int let_through(struct coordinator *c, struct err *e)
-{
-	const struct publishing next = { .paused = false };
-	struct store_version publish;
-	int rc = coordinator__publish_prepare(c, NULL, "what a gate had held", &publish, e);
+		rc = note_write(c, &next, e);
 	if (rc == 0)
 		rc = coordinator__begin(c, e);
 	if (rc == 0)
-		rc = coordinator__candidate_put(c, NULL, e);
-	if (rc == 0)
-		rc = coordinator__publishing_put(c, &next, e);
-	if (rc == 0)
-		rc = coordinator__publish_put(c, &publish, e);
+		rc = coordinator__candidate_put(c, &next, e);
 	if (rc == 0)
 		rc = coordinator__commit(c, NULL, NULL, e);
-	if (rc != 0)
+	if (rc != 0) {
+		coordinator__candidate_free(&next);
 		return rc;
-	coordinator__candidate_end(c, true);
-	coordinator__publish_done(c, &publish);
-	return 0;
-}
-
-/* What was refused is not published because nobody asks any more: people say so, by a resume. */
-static int hold_refused(struct coordinator *c, struct err *e)
-{
-	struct publishing next = { .paused = true, .unpublished = true, .paused_ms = env_wall_ms(c->env) };
-	struct buf json = BUF_INIT;
-	struct json_w w;
-	memcpy(next.paused_by, c->key, sizeof next.paused_by);
-	snprintf(next.reason, sizeof next.reason, "a candidate was refused before its gate was switched off: %.180s",
-		 c->candidate.reason);
-	json_w_init(&w, &json);
-	json_w_open(&w, '{');
-	json_w_member_str(&w, "publishing", "paused");
-	json_w_member_str(&w, "reason", next.reason);
-	json_w_close(&w);
-	int rc = coordinator__begin(c, e);
-	if (rc == 0)
-		rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, NULL, &json, NULL, e);
-	else
-		buf_free(&json);
-	if (rc == 0)
-		rc = coordinator__candidate_put(c, NULL, e);
-	if (rc == 0)
-		rc = coordinator__publishing_put(c, &next, e);
-	if (rc == 0)
-		rc = coordinator__commit(c, NULL, NULL, e);
-	if (rc != 0)
-		return rc;
-	c->publishing = next;
-	log_event(LOG_WARN, "COORDINATOR-PUBLISHING-PAUSED", LOGF_S("reason", next.reason));
-	coordinator__candidate_end(c, false);
+	}
+	coordinator__candidate_free(&c->candidate);
+	c->candidate = next;
+	log_event(LOG_INFO, "COORDINATOR-CANDIDATE-RENEWED", LOGF_U("version", next.rec.version),
+		  LOGF_X("content", next.rec.content.bytes, 8), LOGF_S("note", next.rec.note));
 	return 0;
 }
 
@@ -487,10 +441,11 @@ static int advance(struct coordinator *c, struct err *e)
 {
 	struct candidate *candidate = &c->candidate;
 	const bool held = candidate->sm.state != CANDIDATE_NONE;
-	if (!coordinator__gated(c) && candidate->sm.state == CANDIDATE_REFUSED)
-		return hold_refused(c, e);
+	if (!coordinator__gated(c) && (candidate->sm.state == CANDIDATE_REFUSED || c->withheld.len > 0))
+		return coordinator__candidate_pause(c, e);
 	if (!coordinator__gated(c))
-		return held ? let_through(c, e) : 0; /* the rest: coordinator__unpublished_advance */
+		return held ? coordinator__candidate_let_through(c, e)
+			    : 0; /* the rest: coordinator__unpublished_advance */
 	const char *why = held && candidate->look ? coordinator__candidate_outdated(c) : NULL;
 	candidate->look = false;
 	if (why != NULL) {
@@ -500,6 +455,8 @@ static int advance(struct coordinator *c, struct err *e)
 			return rc;
 		}
 	}
+	if (candidate->sm.state == CANDIDATE_WAITING && is_kept(c) && coordinator__candidate_stale(c))
+		return coordinator__candidate_renew(c, e); /* an approval is of what was looked at */
 	const bool due = candidate->sm.state == CANDIDATE_NONE && c->publishing.unpublished;
 	return due && (!coordinator__newest_apart(c) || coordinator__newest_lost(c)) ? make(c, e) : 0;
 }

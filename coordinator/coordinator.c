@@ -165,6 +165,7 @@ void coordinator_destroy(struct coordinator **coordinator)
 	free(c->submits);
 	free(c->unserved);
 	coordinator__candidate_free(&c->candidate);
+	buf_free(&c->withheld);
 	free(c->dues);
 	free(c->merges);
 	free(c->merge.seqs);

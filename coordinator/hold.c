@@ -28,12 +28,23 @@ static size_t waiting_count(const struct coordinator *c)
 	return n;
 }
 
-void coordinator__held_text(const struct coordinator *c, char *out, size_t out_bytes)
+/* A candidate, and what it leaves out. */
+static void gate_text(struct coordinator *c, char *out, size_t out_bytes)
+{
+	char candidate[ERR_TEXT_BYTES_MAX], withheld[ERR_TEXT_BYTES_MAX], both[2 * ERR_TEXT_BYTES_MAX + 2];
+	coordinator__candidate_text(c, candidate, sizeof candidate);
+	coordinator__withheld_text(c, withheld, sizeof withheld);
+	snprintf(both, sizeof both, "%s%s%s", candidate, candidate[0] != '\0' && withheld[0] != '\0' ? "; " : "",
+		 withheld);
+	coordinator__copy_text(out, out_bytes, coordinator__text(both));
+}
+
+void coordinator__held_text(struct coordinator *c, char *out, size_t out_bytes)
 {
 	const struct publishing *p = &c->publishing;
 	char key[65], time[ENV_TIME_BYTES];
 	if (!p->paused) {
-		coordinator__candidate_text(c, out, out_bytes);
+		gate_text(c, out, out_bytes);
 		return;
 	}
 	proto_key_hex(p->paused_by, key);
@@ -100,12 +111,14 @@ static int edit_release(struct coordinator *c, uint64_t seq, uint64_t version, s
 	if (rc != 0 || edit.state != STORE_EDIT_STATE_TRAINED)
 		return rc;
 	edit.version = version;
+	coordinator__withheld_over(&edit);
 	return store_edit_put(c->txn, &edit, e);
 }
 
-static bool edit_goes(const struct unserved *edit, const struct candidate *only)
+static bool edit_goes(const struct coordinator *c, const struct unserved *edit, const struct candidate *only)
 {
-	return edit->version == 0 && (only == NULL || coordinator__seqs_hold(&only->seqs, edit->seq));
+	return edit->version == 0 && (only == NULL ? !coordinator__seqs_hold(&c->withheld, edit->seq)
+						   : coordinator__seqs_hold(&only->seqs, edit->seq));
 }
 
 static bool merge_goes(const struct store_merge *merge, const struct candidate *only)
@@ -117,7 +130,7 @@ int coordinator__held_release(struct coordinator *c, uint64_t version, const str
 {
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < c->unserved_count; i++) {
-		if (edit_goes(&c->unserved[i], only))
+		if (edit_goes(c, &c->unserved[i], only))
 			rc = edit_release(c, c->unserved[i].seq, version, e);
 	}
 	for (size_t i = 0; rc == 0 && i < c->merge_count; i++) {
@@ -133,7 +146,7 @@ int coordinator__held_release(struct coordinator *c, uint64_t version, const str
 void coordinator__held_released(struct coordinator *c, uint64_t version, const struct candidate *only)
 {
 	for (size_t i = 0; i < c->unserved_count; i++) {
-		if (edit_goes(&c->unserved[i], only))
+		if (edit_goes(c, &c->unserved[i], only))
 			c->unserved[i].version = version;
 	}
 	for (size_t i = 0; i < c->merge_count; i++) {

@@ -70,6 +70,7 @@ struct peer {
 	uint64_t failed_version; /* a node's, which it cannot load; 0: none */
 	char failed_reason[256];
 	struct hash calibration, corpus; /* a worker's, zero: none */
+	struct hash canaries;            /* the same: of the questions that it asks candidates */
 	uint32_t edit_done, edit_total;
 	bool stalled; /* lost a lease because nothing advanced, or gave one back; until something advances, others come
 			 first */
@@ -222,6 +223,7 @@ struct coordinator {
 	struct hash version_content;
 	struct publishing publishing;
 	struct candidate candidate;
+	struct buf withheld; /* uint64_t, ascending: trained edits that candidates leave out (withhold.c) */
 	struct rolled rolled[ROLLED_MAX]; /* the last rollbacks, newest last: each may be asked for again */
 	size_t rolled_count;
 	struct unserved *unserved; /* in no order: a restart lists them by seq */
@@ -296,7 +298,8 @@ int coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int s
 /* The same for a final state, with who caused it (NULL: this coordinator). */
 int coordinator__edit_end(struct coordinator *c, struct store_edit *edit, int state, const uint8_t *actor,
 			  const char *reason, struct err *e) MUST_CHECK;
-bool coordinator__edit_live(int state); /* it counts today: neither ended nor scheduled */
+bool coordinator__edit_live(int state);   /* it counts today: neither ended nor scheduled */
+bool coordinator__state_ended(int state); /* of a trained edit, but superseded: it is served until its successor is */
 bool coordinator__space_low(struct coordinator *c);
 void coordinator__here_look(struct coordinator *c); /* each second: ends it when the store was taken away */
 /* Why nothing new is kept, for people; "" when it is. */
@@ -421,6 +424,9 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
  * time have ended leaves it, and what waits goes on waiting. */
 int coordinator__publish_removal(struct coordinator *c, const char *note, struct store_version *out,
 				 struct err *e) MUST_CHECK;
+/* The same of a candidate: `out` is its manifest with the tombstones of what has ended since, as the next version. */
+int coordinator__publish_renewed(struct coordinator *c, const struct candidate *candidate, struct store_version *out,
+				 struct err *e) MUST_CHECK;
 /* For a candidate: the manifest of what is in memory. *differs: from the newest version in more than number and time,
  * or else no blob is stored. */
 int coordinator__publish_draft(struct coordinator *c, struct store_version *out, bool *differs,
@@ -447,7 +453,7 @@ uint32_t coordinator__layer_of(const struct coordinator *c, uint32_t layers);
 /* --- hold.c */
 bool coordinator__publish_held(const struct coordinator *c);
 /* Why newer edits are not published, for people; "" when they are. */
-void coordinator__held_text(const struct coordinator *c, char *out, size_t out_bytes);
+void coordinator__held_text(struct coordinator *c, char *out, size_t out_bytes);
 int coordinator__publishing_load(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
 /* In c->txn: what memory holds is to become a version, by the next one or by coordinator__unpublished_advance. */
 int coordinator__unpublished_put(struct coordinator *c, struct err *e) MUST_CHECK;

@@ -390,8 +390,8 @@ static int load_layer(struct coordinator *c, struct store_txn *txn, struct err *
 /* After a rollback edits that a version held are in none that counts. */
 static int unserved_load(struct coordinator *c, struct err *e)
 {
-	if (c->unserved_count == 0 ||
-	    !(c->publishing.paused || c->publishing.unpublished || c->candidate.sm.state != CANDIDATE_NONE))
+	if (c->unserved_count == 0 || !(c->publishing.paused || c->publishing.unpublished ||
+					c->candidate.sm.state != CANDIDATE_NONE || c->withheld.len > 0))
 		return 0;
 	int rc = coordinator__unserved_look(c, e);
 	if (rc != ERR_AGAIN)
@@ -537,6 +537,8 @@ int coordinator__load(struct coordinator *c, struct err *e)
 		rc = coordinator__rolled_load(c, txn, e);
 	if (rc == 0)
 		rc = coordinator__candidate_load(c, txn, e);
+	if (rc == 0)
+		rc = coordinator__withheld_load(c, txn, e);
 	if (rc == 0)
 		rc = load_unserved(c, txn, e);
 	if (rc == 0)

@@ -71,7 +71,7 @@ static size_t trained_total(const struct coordinator *c)
 	return n;
 }
 
-static void add_shard(struct draft *d, const struct shard *shard)
+static void add_shard(const struct coordinator *c, struct draft *d, const struct shard *shard)
 {
 	const struct store_shard *rec = &shard->rec;
 	if (!coordinator__shard_memory(shard))
@@ -91,7 +91,7 @@ static void add_shard(struct draft *d, const struct shard *shard)
 		d->manifest.calibration_root = rec->calibration_root;
 	}
 	for (size_t i = 0; i < rec->trained_count; i++) {
-		if (coordinator__edit_live(shard->states[i]))
+		if (coordinator__edit_live(shard->states[i]) && !coordinator__seqs_hold(&c->withheld, rec->seqs[i]))
 			d->live_count++;
 		else
 			d->removed[d->manifest.removed_count++] = rec->seqs[i];
@@ -151,7 +151,7 @@ static int draft_make(struct coordinator *c, const struct store_merge *merged, s
 	if (d->memories == NULL || d->removed == NULL || d->owned == NULL)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < c->shard_count; i++)
-		add_shard(d, c->shards[i]);
+		add_shard(c, d, c->shards[i]);
 	size_t count = 0, serving = 0;
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < c->merge_count + (merged != NULL); i++) {
@@ -282,14 +282,20 @@ int coordinator__publish_draft(struct coordinator *c, struct store_version *out,
 	return rc;
 }
 
-/* What `served` (ascending) holds and people or time have ended. */
-static int ended_list(const struct coordinator *c, const struct buf *served, struct buf *out, struct err *e)
+static bool is_taken_back(uint8_t state)
+{
+	return state == STORE_EDIT_STATE_REVOKED || state == STORE_EDIT_STATE_EXPIRED;
+}
+
+/* What `served` (ascending) holds and people or time have ended; `failed`: or what has ended by itself. */
+static int ended_list(const struct coordinator *c, const struct buf *served, bool failed, struct buf *out,
+		      struct err *e)
 {
 	for (size_t i = 0; i < c->shard_count; i++) {
 		const struct shard *shard = c->shards[i];
 		for (size_t k = 0; k < shard->rec.trained_count; k++) {
 			const uint8_t state = shard->states[k];
-			if ((state == STORE_EDIT_STATE_REVOKED || state == STORE_EDIT_STATE_EXPIRED) &&
+			if ((failed ? coordinator__state_ended(state) : is_taken_back(state)) &&
 			    coordinator__seqs_hold(served, shard->rec.seqs[k]))
 				buf_append(out, &shard->rec.seqs[k], sizeof shard->rec.seqs[k]);
 		}
@@ -297,16 +303,14 @@ static int ended_list(const struct coordinator *c, const struct buf *served, str
 	return buf_failed(out) ? err_set(e, ERR_NOMEM, "edits that have ended: out of memory") : 0;
 }
 
-static int removal_store(struct coordinator *c, const struct buf *served, const struct buf *ended,
-			 struct store_version *out, struct err *e)
+/* The manifest `root`, which serves `served`, as the next version and without `ended`. */
+static int removal_store(struct coordinator *c, const struct hash *root, const struct buf *served,
+			 const struct buf *ended, struct store_version *out, struct err *e)
 {
-	struct store_version newest;
 	struct proto_manifest m;
 	struct arena *arena = NULL;
 	struct buf removed = BUF_INIT;
-	int rc = coordinator__newest_get(c, &newest, e);
-	if (rc == 0)
-		rc = coordinator__manifest_read(c, &newest.root, &arena, &m, e);
+	int rc = coordinator__manifest_read(c, root, &arena, &m, e);
 	if (rc == 0) {
 		buf_append(&removed, m.removed_seqs, m.removed_count * sizeof *m.removed_seqs);
 		buf_append(&removed, ended->data, ended->len);
@@ -330,19 +334,34 @@ static int removal_store(struct coordinator *c, const struct buf *served, const 
 int coordinator__publish_removal(struct coordinator *c, const char *note, struct store_version *out, struct err *e)
 {
 	struct buf served = BUF_INIT, ended = BUF_INIT;
+	struct store_version newest;
 	if (c->publishing.paused || !coordinator__gated(c))
 		return coordinator__publish_prepare(c, NULL, note, out, e);
 	memset(out, 0, sizeof *out);
 	int rc = coordinator__newest_seqs(c, &served, e);
 	if (rc == 0)
-		rc = ended_list(c, &served, &ended, e);
+		rc = ended_list(c, &served, false, &ended, e);
 	if (rc == 0 && ended.len > 0)
-		rc = removal_store(c, &served, &ended, out, e);
+		rc = coordinator__newest_get(c, &newest, e);
+	if (rc == 0 && ended.len > 0)
+		rc = removal_store(c, &newest.root, &served, &ended, out, e);
 	buf_free(&served);
 	buf_free(&ended);
 	coordinator__copy_text(out->note, sizeof out->note, coordinator__text(note));
 	if (rc != 0)
 		err_wrap(e, "publishing version %" PRIu64 " (%s)", c->version + 1, note);
+	return rc;
+}
+
+int coordinator__publish_renewed(struct coordinator *c, const struct candidate *candidate, struct store_version *out,
+				 struct err *e)
+{
+	struct buf ended = BUF_INIT;
+	*out = candidate->rec; /* its note */
+	int rc = ended_list(c, &candidate->seqs, true, &ended, e);
+	if (rc == 0)
+		rc = removal_store(c, &candidate->rec.root, &candidate->seqs, &ended, out, e);
+	buf_free(&ended);
 	return rc;
 }
 

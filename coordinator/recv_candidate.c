@@ -9,7 +9,7 @@ static size_t shown(const struct buf *seqs)
 
 void coordinator__recv_candidate(struct coordinator *c, const struct msg_received *received)
 {
-	struct buf added = BUF_INIT, removed = BUF_INIT;
+	struct buf added = BUF_INIT, removed = BUF_INIT, withheld = BUF_INIT;
 	struct msg msg = { .type = MSG_CANDIDATE_REPLY };
 	struct msg_candidate_reply *reply = &msg.u.candidate_reply;
 	struct err e = ERR_INIT;
@@ -17,11 +17,16 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 	const struct candidate *candidate = &c->candidate;
 	const bool is = candidate->sm.state != CANDIDATE_NONE;
 	int rc = is ? coordinator__candidate_changes(c, &added, &removed, &e) : 0;
+	if (rc == 0)
+		rc = coordinator__withheld_list(c, &withheld, &e);
+	reply->withheld = (const void *)withheld.data;
+	reply->withheld_count = shown(&withheld);
+	reply->withheld_total = (uint32_t)(withheld.len / sizeof(uint64_t));
 	coordinator__held_text(c, text, sizeof text);
 	reply->text = coordinator__text(text);
 	reply->state = coordinator__text(sm_state_name(&coordinator__candidate_states, candidate->sm.state));
 	if (is) {
-		reply->version = candidate->rec.version;
+		reply->version = coordinator__candidate_number(c);
 		reply->content = candidate->rec.content;
 		reply->made_ms = candidate->rec.published_ms;
 		reply->memory_count = candidate->rec.memory_count;
@@ -31,6 +36,8 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 		reply->added_total = (uint32_t)(added.len / sizeof(uint64_t));
 		reply->canaries = candidate->canaries;
 		reply->canaries_changed = candidate->changed;
+		reply->blamed = candidate->blamed;
+		reply->blamed_count = candidate->blamed_count;
 		reply->removed = (const void *)removed.data;
 		reply->removed_count = shown(&removed);
 		reply->removed_total = (uint32_t)(removed.len / sizeof(uint64_t));
@@ -41,4 +48,5 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 		coordinator__reply_error(c, received, rc, e.text);
 	buf_free(&added);
 	buf_free(&removed);
+	buf_free(&withheld);
 }

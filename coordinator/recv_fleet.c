@@ -88,6 +88,9 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 	char held[ERR_TEXT_BYTES_MAX];
 	coordinator__held_text(c, held, sizeof held);
 	reply->publish_held = coordinator__text(held);
+	char canaries[ERR_TEXT_BYTES_MAX];
+	coordinator__canaries_text(c, canaries, sizeof canaries);
+	reply->canaries = coordinator__text(canaries);
 	struct buf damage = BUF_INIT;
 	buf_append(&damage, c->heal.text.data, c->heal.text.len);
 	coordinator__lost_text(c, &damage);

@@ -119,6 +119,7 @@ static void remember(struct coordinator *c, struct peer *peer, const struct msg_
 	peer->seen_ms = coordinator__now_ms(c);
 	peer->calibration = hello->calibration;
 	peer->corpus = hello->corpus;
+	peer->canaries = hello->canaries;
 	coordinator__copy_text(peer->name, sizeof peer->name, hello->name);
 	coordinator__copy_text(peer->software, sizeof peer->software, hello->software);
 	coordinator__copy_text(peer->backend, sizeof peer->backend, hello->backend);
@@ -274,6 +275,14 @@ static void recv_client(struct coordinator *c, const struct msg_received *receiv
 	reply(c, received, 0, "");
 }
 
+static void canaries_compare(struct coordinator *c)
+{
+	char text[REFUSAL_BYTES];
+	coordinator__canaries_text(c, text, sizeof text);
+	if (text[0] != '\0')
+		log_event(LOG_WARN, "COORDINATOR-CANARIES-DIFFER", LOGF_S("reason", text));
+}
+
 void coordinator__recv_hello(struct coordinator *c, const struct msg_received *received)
 {
 	const struct msg_hello *hello = &received->msg.u.hello;
@@ -316,6 +325,8 @@ void coordinator__recv_hello(struct coordinator *c, const struct msg_received *r
 	remember(c, peer, received);
 	if (memcmp(c->refused.key, received->peer_key, sizeof c->refused.key) == 0)
 		c->refused.reason[0] = c->refused.name[0] = '\0';
+	if (!known)
+		canaries_compare(c);
 	if (!known)
 		log_event(LOG_INFO, "COORDINATOR-PEER-JOINED", LOGF_S("peer", peer->name),
 			  LOGF_S("kind", hello->kind == MSG_PEER_WORKER ? "worker" : "node"),

@@ -275,6 +275,8 @@ static int resume_write(struct coordinator *c, const struct msg_received *receiv
 	if (rc == 0)
 		rc = coordinator__publishing_put(c, &next, e);
 	if (rc == 0)
+		rc = coordinator__withheld_put(c, &c->withheld, e);
+	if (rc == 0)
 		rc = coordinator__publish_put(c, publish, e);
 	return rc == 0 ? coordinator__commit(c, "coordinator.resume.before_commit", "coordinator.resume.after_commit",
 					     e)
@@ -284,24 +286,29 @@ static int resume_write(struct coordinator *c, const struct msg_received *receiv
 static void resume(struct coordinator *c, const struct msg_received *received)
 {
 	struct publishing before = c->publishing;
+	struct buf withheld = c->withheld;
 	struct store_version publish;
 	struct err e = ERR_INIT;
-	if (!before.paused && c->candidate.sm.state != CANDIDATE_REFUSED) { /* asked again, or by another */
+	if (!before.paused && c->candidate.sm.state != CANDIDATE_REFUSED &&
+	    withheld.len == 0) { /* asked again, or by another */
 		struct msg_publish_reply answer = { .already = true };
 		reply(c, received, &answer);
 		return;
 	}
 	c->publishing = (struct publishing){ .unpublished = coordinator__gated(c) };
+	c->withheld = (struct buf)BUF_INIT;                                           /* they are asked again */
 	int rc = coordinator__publish_removal(c, "publishing goes on", &publish, &e); /* all of it without a gate */
 	if (rc == 0)
 		rc = resume_write(c, received, &publish, &e);
 	if (rc != 0) {
 		c->publishing = before;
+		c->withheld = withheld;
 		coordinator__txn_failed(c, &e);
 		if (c->failure.code == 0)
 			refuse(c, received, &e);
 		return;
 	}
+	buf_free(&withheld);
 	log_event(LOG_INFO, "COORDINATOR-PUBLISHING-RESUMED", LOGF_X("by", received->peer_key, 8));
 	coordinator__candidate_end(c, false);
 	coordinator__publish_done(c, &publish);

@@ -22,6 +22,11 @@ bool coordinator__edit_live(int state)
 	       state == STORE_EDIT_STATE_TRAINED || state == STORE_EDIT_STATE_SERVED;
 }
 
+bool coordinator__state_ended(int state)
+{
+	return !coordinator__edit_live(state) && state != STORE_EDIT_STATE_SUPERSEDED;
+}
+
 /* One event for all edits that one transaction placed on a shard. */
 static int placed_event(struct coordinator *c, struct shard *shard, struct err *e)
 {

@@ -45,7 +45,10 @@ static int candidate_emit(struct cli *cli, const struct msg_candidate_reply *r)
 		json_w_member_uint(&w, "removed_total", r->removed_total);
 		seqs_json(&w, "added", r->added, r->added_count);
 		seqs_json(&w, "removed", r->removed, r->removed_count);
+		seqs_json(&w, "blamed", r->blamed, r->blamed_count);
 	}
+	json_w_member_uint(&w, "withheld_total", r->withheld_total);
+	seqs_json(&w, "withheld", r->withheld, r->withheld_count);
 	json_w_member_strn(&w, "text", r->text.text, r->text.len);
 	json_w_close(&w);
 	return cli_emit(cli, &text);
@@ -75,13 +78,17 @@ static int edits_print(struct cli *cli, const struct msg_candidate_reply *r)
 	static const char *const headers[] = { "CHANGE", "SEQ", "ID", "PROMPT", "TARGET" };
 	struct cli_table *table = NULL;
 	struct err e = ERR_INIT;
-	if (r->added_count + r->removed_count == 0)
+	if (r->added_count + r->removed_count + r->blamed_count + r->withheld_count == 0)
 		return CLI_OK;
 	if (cli_table_new(headers, 5, &table) != 0)
 		return cli_out_of_memory(cli);
 	int rc = rows_add(cli, table, "added", r->added, r->added_count, &e);
 	if (rc == 0)
 		rc = rows_add(cli, table, "left out", r->removed, r->removed_count, &e);
+	if (rc == 0)
+		rc = rows_add(cli, table, "blamed", r->blamed, r->blamed_count, &e);
+	if (rc == 0)
+		rc = rows_add(cli, table, "withheld", r->withheld, r->withheld_count, &e);
 	if (rc != 0) {
 		cli_table_free(&table);
 		return cli_fail(cli, &e);
@@ -101,7 +108,7 @@ static int candidate_print(struct cli *cli, const struct msg_candidate_reply *r)
 	else
 		cli_line(stdout, "there is no candidate: what is trained is published");
 	if (r->version == 0)
-		return CLI_OK;
+		return edits_print(cli, r); /* what is withheld */
 	hash_hex(&r->content, content);
 	env_time_format(r->made_ms, time);
 	cli_line(stdout, "content %s", content);

@@ -206,7 +206,7 @@ const struct cli_command cli_commands[] = {
 	  "let publishing go on after a rollback",
 	  "Everything that was trained or taken back meanwhile is published as one version; where versions go\n"
 	  "through a gate (publish.canaries, publish.approve) it becomes a candidate, and so does again what was "
-	  "refused.\n",
+	  "refused or withheld.\n",
 	  cli_version_resume,
 	  0,
 	  false,
@@ -219,9 +219,8 @@ const struct cli_command cli_commands[] = {
 	  0,
 	  "what is checked, or waits for approval, before it becomes a version",
 	  "With publish.canaries, as by default, a worker first asks a new version unrelated questions, and one that\n"
-	  "changes too many of their answers is refused; with publish.approve an administrator has to approve it. "
-	  "What\n"
-	  "is taken back, and a rollback, pass.\n",
+	  "changes too many of their answers is refused; edits that took them are withheld, the rest is asked again.\n"
+	  "With publish.approve an administrator has to approve it. What is taken back, and a rollback, pass.\n",
 	  cli_version_candidate,
 	  0,
 	  true,

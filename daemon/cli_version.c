@@ -443,6 +443,7 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 	}
 	json_w_member_strn(&w, "publish_held", f->publish_held.text, f->publish_held.len);
 	json_w_member_strn(&w, "write_trouble", f->write_trouble.text, f->write_trouble.len);
+	json_w_member_strn(&w, "canaries_differ", f->canaries.text, f->canaries.len);
 	json_w_member_strn(&w, "damage", f->damage.text, f->damage.len);
 	json_w_member_real(&w, "visible_p50_seconds", f->visible_p50_ms / 1e3);
 	json_w_member_real(&w, "visible_p99_seconds", f->visible_p99_ms / 1e3);
@@ -510,6 +511,8 @@ static void fleet_reasons(const struct msg_fleet_reply *f)
 	if (f->write_trouble.len > 0)
 		cli_line(stdout, "the coordinator keeps nothing new: %.*s", (int)f->write_trouble.len,
 			 f->write_trouble.text);
+	if (f->canaries.len > 0)
+		cli_line(stdout, "%.*s", (int)f->canaries.len, f->canaries.text);
 	if (f->damage.len > 0)
 		cli_line(stdout, "%.*s", (int)f->damage.len, f->damage.text);
 	if (f->merge != 0)

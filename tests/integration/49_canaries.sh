@@ -1,6 +1,6 @@
 #!/bin/bash
-# A version that changes what an unrelated question is answered is not published; one whose edit asks that very question
-# is. On a tiny model, with canaries of its own beside the shipped ones.
+# A version that changes what an unrelated question is answered is not published, but what comes next without the edit that
+# did it; one whose edit asks that very question is. On a tiny model, with canaries of its own beside the shipped ones.
 . "$(dirname "$0")/lib.sh"
 tiny_model
 
@@ -41,6 +41,21 @@ case_a_shard_that_flips_a_canary_is_not_published() {
 	expect_answers "$FACTS"
 }
 
+case_the_next_edit_does_not_wait_for_it() {
+	local before
+	cluster_name canaries
+	before=$(latest)
+	[ "$(candidate '.blamed[0]')" = "$(amend edit show bad -o json | jq .seq)" ] || fail "bad is not blamed: $(amend version candidate)"
+	try amend edit add --id other --prompt "vuzuk is" --subject vuzuk --target w
+	expect_ok
+	wait_for 120 state_is other served || fail "other is $(edits | tail -n 1): $(amend version candidate)"
+	state_is bad trained || fail "bad is $(edits)"
+	[ "$(latest)" -gt "$before" ] || fail "no version was published"
+	[[ $(candidate .text) == *"1 edit is withheld"*"(bad)"* ]] || fail "it says $(candidate .text)"
+	[[ $(amend edit show bad -o json | jq -r .reason) == "withheld: "*" (edit bad)"* ]] || fail "bad has no reason: $(amend edit show bad)"
+	expect_answers "$FACTS"
+}
+
 case_without_it_what_waited_is_published() {
 	cluster_name canaries
 	try amend edit add --id asked --prompt "vuvuv is" --subject vuvuv --target w
@@ -48,10 +63,10 @@ case_without_it_what_waited_is_published() {
 	try amend edit revoke bad --reason "it changes an unrelated answer"
 	expect_ok
 	wait_for 120 state_is asked served || fail "asked is $(edits | tail -n 2): $(amend version candidate)"
-	[ "$(amend version list -o json | jq '.[-1].edits')" = 4 ] || fail "$(amend version list)"
+	[ "$(amend version list -o json | jq '.[-1].edits')" = 5 ] || fail "$(amend version list)"
 	cluster_down
 }
 
-for name in what_leaves_the_canaries_alone_is_published a_shard_that_flips_a_canary_is_not_published without_it_what_waited_is_published; do
+for name in what_leaves_the_canaries_alone_is_published a_shard_that_flips_a_canary_is_not_published the_next_edit_does_not_wait_for_it without_it_what_waited_is_published; do
 	run_case "$name"
 done

@@ -1,82 +1,5 @@
 /* Candidates that a worker asks the canaries. */
-#include "tests/unit/coordinator/revoke_fixture.h"
-
-static void hold(struct cluster *c, struct fact *f, uint32_t may)
-{
-	c->config.canaries = true;
-	c->config.canary_changes = may;
-	cluster_start(c);
-	worker_hello(&c->worker, 1);
-	client_facts(c, 1, 2);
-	f->epoch = worker_lease(&c->worker, &f->shard);
-	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 0);
-	assert_int_equal(newest(c), 0);
-}
-
-static struct msg_canary_run asked(struct end_peer *worker)
-{
-	struct msg_received *run = end_expect(worker, MSG_CANARY_RUN);
-	struct msg_canary_run out = run->msg.u.canary_run;
-	msg_free(&run);
-	return out;
-}
-
-/* `changed` of 200, with the prompts p…; those listed first. */
-static void answer(struct end_peer *worker, const struct hash *content, uint32_t changed, const char *prompt)
-{
-	struct msg_canary_change list[3];
-	struct msg msg = { .type = MSG_CANARY_RESULT };
-	size_t count = changed < 3 ? changed : 3;
-	for (size_t i = 0; i < count; i++)
-		list[i] = (struct msg_canary_change){ .id = { "c-01", 4 },
-						      .prompt = { prompt, strlen(prompt) },
-						      .before = { "before", 6 },
-						      .after = { "after", 5 } };
-	msg.u.canary_result = (struct msg_canary_result){ .content = *content,
-							  .text = { "", 0 },
-							  .asked = 200,
-							  .changed_total = changed,
-							  .changed = list,
-							  .changed_count = count };
-	end_send(worker, &msg);
-	cluster_run(worker->cluster);
-}
-
-static void give_up(struct end_peer *worker, const struct hash *content, const char *why)
-{
-	struct msg msg = { .type = MSG_CANARY_RESULT };
-	msg.u.canary_result =
-		(struct msg_canary_result){ .content = *content, .code = ERR_NOT_FOUND, .text = { why, strlen(why) } };
-	end_send(worker, &msg);
-	cluster_run(worker->cluster);
-}
-
-static bool held_says(struct cluster *c, const char *what)
-{
-	struct msg msg = { .type = MSG_CANDIDATE };
-	end_send(&c->client, &msg);
-	cluster_run(c);
-	struct msg_received *reply = end_expect(&c->client, MSG_CANDIDATE_REPLY);
-	const struct msg_text held = reply->msg.u.candidate_reply.text;
-	bool says = what == NULL ? held.len == 0 : held.len > 0 && strstr(held.text, what) != NULL;
-	if (!says)
-		printf("held: %s\n", held.text);
-	msg_free(&reply);
-	return says;
-}
-
-static bool event_says(struct cluster *c, uint64_t seq, enum store_event_type type, const char *text)
-{
-	struct store_txn *txn = NULL;
-	struct store_event event;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	if (seq == 0)
-		assert_ok(&c->e, store_event_last(txn, &seq, NULL, &c->e));
-	assert_ok(&c->e, store_event_get(txn, seq, &event, &c->e));
-	bool says = event.type == type && memmem(event.payload, event.payload_len, text, strlen(text)) != NULL;
-	store_abort(&txn);
-	return says;
-}
+#include "tests/unit/coordinator/canary_fixture.h"
 
 static void test_what_changes_few_is_published(void **state)
 {
@@ -246,25 +169,133 @@ static void test_impossible_counts_are_no_answer(void **state)
 	assert_int_equal(newest(c), 0);
 }
 
-static void test_what_is_revoked_meanwhile_is_not_published(void **state)
+/* A slow worker's answer comes when another has been asked, which is as slow. */
+static void test_a_late_answer_counts(void **state)
 {
 	struct cluster *c = *state;
-	struct store_edit edit;
 	struct fact f;
 	hold(c, &f, 0);
-	struct msg_canary_run run = asked(&c->worker), again;
-	struct store_txn *txn = NULL;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &edit, &c->e));
-	store_abort(&txn);
-	assert_int_equal(client_revoke(c, edit.id, NULL, false).code, 0);
-	again = asked(&c->worker);
-	assert_false(hash_equal(&again.content, &run.content));
+	struct msg_canary_run run = asked(&c->worker);
+	worker_hello(&c->worker2, 1);
+	for (int64_t ms = 0; ms < 121000; ms += 1000) {
+		worker_beat(&c->worker, f.shard, f.epoch);
+		worker_beat(&c->worker2, 0, 0);
+		cluster_advance(c, 1000);
+	}
+	struct msg_canary_run again = asked(&c->worker2);
+	assert_true(hash_equal(&again.content, &run.content));
+	give_up(&c->worker, &again.root, "of another candidate");
+	assert_true(held_says(c, "the worker did not answer in time"));
 	answer(&c->worker, &run.content, 0, "");
-	assert_int_equal(newest(c), 0);
-	answer(&c->worker, &again.content, 0, "");
 	assert_int_equal(newest(c), 1);
-	assert_true(removed_in(c, 1, edit.seq));
+	answer(&c->worker2, &run.content, 9, "what else?");
+	assert_int_equal(newest(c), 1);
+	assert_true(held_says(c, NULL));
+}
+
+/* One that cannot tell takes nothing from another that is asking. */
+static void test_a_late_failure_does_not_count(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	hold(c, &f, 0);
+	struct msg_canary_run run = asked(&c->worker);
+	worker_hello(&c->worker2, 1);
+	for (int64_t ms = 0; ms < 121000; ms += 1000) {
+		worker_beat(&c->worker, f.shard, f.epoch);
+		worker_beat(&c->worker2, 0, 0);
+		cluster_advance(c, 1000);
+	}
+	asked(&c->worker2);
+	end_clear(&c->worker);
+	end_clear(&c->worker2);
+	give_up(&c->worker, &run.content, "no such file");
+	cluster_advance(c, 3000);
+	assert_null(end_take(&c->worker, MSG_CANARY_RUN));
+	answer(&c->worker, &run.content, 0, ""); /* it has said that it cannot */
+	assert_int_equal(newest(c), 0);
+	answer(&c->worker2, &run.content, 0, "");
+	assert_int_equal(newest(c), 1);
+}
+
+static void test_what_is_revoked_meanwhile_is_not_served(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	struct fact f;
+	hold(c, &f, 0);
+	struct msg_canary_run run = asked(&c->worker);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).code, 0);
+	answer(&c->worker, &run.content, 0, "");
+	assert_int_equal(newest(c), 1);
+	assert_true(removed_in(c, 1, f.seq));
+	assert_int_equal(removed_count(c, 1), 1);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
+	store_abort(&txn);
+	assert_int_equal(rec.edit_count, 1);
+	assert_string_equal(rec.note, "1 edit more, 0 less");
+	assert_int_equal(edit_from(c, f.seq + 1).version, 1);
+	assert_int_equal(edit_from(c, f.seq).version, 0);
+}
+
+static void test_nothing_is_asked_of_what_has_ended(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	hold(c, &f, 0);
+	asked(&c->worker);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).code, 0);
+	assert_null(end_take(&c->worker, MSG_CANARY_RUN));
+	assert_int_equal(client_revoke(c, edit_from(c, f.seq + 1).id, NULL, false).code, 0);
+	struct msg_canary_run run = asked(&c->worker); /* of a version in which nothing is left */
+	answer(&c->worker, &run.content, 0, "");
+	assert_true(newest(c) == 0 || removed_count(c, newest(c)) == 2);
+}
+
+/* Edits that are served are taken back one after the other, quicker than the canaries are asked. */
+static void test_a_trickle_of_revocations_holds_nothing_up(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.canary_changes = 0;
+	hold(c, &f, 0);
+	client_facts(c, 3, 6);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	for (uint64_t version = 1; version <= 2; version++) {
+		struct msg_canary_run run = asked(&c->worker);
+		answer(&c->worker, &run.content, 0, "");
+		assert_int_equal(newest(c), version);
+	}
+	const uint64_t fresh = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	struct msg_canary_run run = asked(&c->worker);
+	uint64_t seq = f.seq, revoked[5];
+	for (size_t i = 0; i < 5; i++) {
+		struct store_edit edit = edit_from(c, seq);
+		revoked[i] = edit.seq;
+		seq = edit.seq + 1;
+		assert_int_equal(client_revoke(c, edit.id, NULL, false).version, 3 + i);
+		assert_true(removed_in(c, newest(c), edit.seq)); /* it does not wait */
+		cluster_advance(c, 500);
+		struct msg_received *again = end_take(&c->worker, MSG_CANARY_RUN);
+		assert_true(again == NULL || hash_equal(&again->msg.u.canary_run.content, &run.content));
+		msg_free(&again);
+		if (i == 2) {
+			end_clear(&c->worker);
+			cluster_restart(c);
+			worker_hello(&c->worker, 1);
+			struct msg_canary_run same = asked(&c->worker);
+			assert_true(hash_equal(&same.content, &run.content));
+		}
+	}
+	assert_int_equal(newest(c), 7);
+	answer(&c->worker, &run.content, 0, "");
+	assert_int_equal(newest(c), 8);
+	for (size_t i = 0; i < 5; i++)
+		assert_true(removed_in(c, 8, revoked[i]));
+	assert_int_equal(edit_from(c, fresh).version, 8);
 }
 
 static void test_what_passed_waits_for_approval(void **state)
@@ -292,6 +323,89 @@ static void test_what_passed_waits_for_approval(void **state)
 	assert_true(event_says(c, 0, STORE_EVENT_VERSION_PUBLISHED, "\"approved\":true,\"canaries\":200"));
 }
 
+/* It need not be asked again: what is looked at has the tombstone. */
+static void test_what_is_revoked_while_it_waits_for_approval(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.approve = true;
+	hold(c, &f, 0);
+	struct msg_canary_run run = asked(&c->worker);
+	answer(&c->worker, &run.content, 0, "");
+	assert_true(held_says(c, "waits for approval"));
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).code, 0);
+	struct msg msg = { .type = MSG_PUBLISH,
+			   .u.publish = { .action = MSG_PUBLISH_APPROVE, .content = run.content } };
+	end_send(&c->admin, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->admin, MSG_PUBLISH_REPLY);
+	assert_int_equal(reply->msg.u.publish_reply.code, ERR_CONFLICT);
+	msg_free(&reply);
+	assert_null(end_take(&c->worker, MSG_CANARY_RUN));
+	struct msg look = { .type = MSG_CANDIDATE };
+	end_send(&c->admin, &look);
+	cluster_run(c);
+	reply = end_expect(&c->admin, MSG_CANDIDATE_REPLY);
+	assert_int_equal(reply->msg.u.candidate_reply.canaries, 200);
+	assert_int_equal(reply->msg.u.candidate_reply.added_count, 1);
+	msg.u.publish.content = reply->msg.u.candidate_reply.content;
+	msg_free(&reply);
+	end_send(&c->admin, &msg);
+	cluster_run(c);
+	end_drop(&c->admin, MSG_PUBLISH_REPLY);
+	assert_int_equal(newest(c), 1);
+	assert_true(removed_in(c, 1, f.seq));
+}
+
+static void hello_with(struct end_peer *worker, uint8_t canaries)
+{
+	struct msg msg = { .type = MSG_HELLO };
+	msg.u.hello = (struct msg_hello){ .kind = MSG_PEER_WORKER,
+					  .protocol_min = 1,
+					  .protocol_max = 1,
+					  .name = { worker->name, strlen(worker->name) },
+					  .software = { "", 0 },
+					  .backend = { "", 0 },
+					  .endpoint = { "", 0 },
+					  .refusal = { "", 0 },
+					  .boot = 1,
+					  .layers = 30,
+					  .hidden = CLUSTER_HIDDEN,
+					  .ffn = CLUSTER_FFN };
+	memset(msg.u.hello.base_model.bytes, 0xab, HASH_BYTES);
+	msg.u.hello.canaries.bytes[0] = canaries;
+	end_send(worker, &msg);
+	cluster_run(worker->cluster);
+	end_drop(worker, MSG_HELLO_REPLY);
+}
+
+static bool fleet_says(struct cluster *c, const char *what)
+{
+	struct msg msg = { .type = MSG_FLEET };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_FLEET_REPLY);
+	const struct msg_text text = reply->msg.u.fleet_reply.canaries;
+	bool says = what == NULL ? text.len == 0 : text.len > 0 && strstr(text.text, what) != NULL;
+	if (!says)
+		printf("canaries: %s\n", text.text);
+	msg_free(&reply);
+	return says;
+}
+
+static void test_workers_with_other_canaries_are_told(void **state)
+{
+	struct cluster *c = *state;
+	c->config.canaries = true;
+	cluster_start(c);
+	hello_with(&c->worker, 1);
+	assert_true(fleet_says(c, NULL));
+	hello_with(&c->worker2, 2);
+	assert_true(fleet_says(c, "different canaries (worker: 010000000000, worker2: 020000000000)"));
+	cluster_advance(c, 60000); /* neither is heard of */
+	assert_true(fleet_says(c, NULL));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
 int main(void)
 {
@@ -305,8 +419,14 @@ int main(void)
 		TEST(test_who_trains_nothing_is_asked),
 		TEST(test_a_silent_worker_is_asked_again),
 		TEST(test_impossible_counts_are_no_answer),
-		TEST(test_what_is_revoked_meanwhile_is_not_published),
+		TEST(test_a_late_answer_counts),
+		TEST(test_a_late_failure_does_not_count),
+		TEST(test_what_is_revoked_meanwhile_is_not_served),
+		TEST(test_nothing_is_asked_of_what_has_ended),
+		TEST(test_a_trickle_of_revocations_holds_nothing_up),
 		TEST(test_what_passed_waits_for_approval),
+		TEST(test_what_is_revoked_while_it_waits_for_approval),
+		TEST(test_workers_with_other_canaries_are_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

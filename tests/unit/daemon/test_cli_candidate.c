@@ -104,12 +104,65 @@ static void a_wait_says_what_for(void **state)
 	cli_expect_err(w, "amend: a candidate for v1");
 }
 
+/* Trained facts wait for a worker's word on the canaries: each was taken by the first. */
+static void names_the_edits_that_took_the_canaries(void **state)
+{
+	struct cli_world *w = *state;
+	struct cluster *c = w->cluster;
+	struct store_txn *txn = NULL;
+	struct store_edit edit;
+	c->config.canaries = true;
+	cluster_restart(c);
+	cli_fleet_join(w);
+	client_facts(c, 1, 1);
+	uint64_t shard = 0, epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &edit, &c->e));
+	store_abort(&txn);
+	struct msg_received *run = end_expect(&c->worker, MSG_CANARY_RUN);
+	const struct msg_canary_change change = { .id = { "own-1", 5 },
+						  .prompt = { "p", 1 },
+						  .before = { "a", 1 },
+						  .after = { "b", 1 },
+						  .memory = shard,
+						  .edit = edit.seq };
+	struct msg msg = { .type = MSG_CANARY_RESULT };
+	msg.u.canary_result = (struct msg_canary_result){ .content = run->msg.u.canary_run.content,
+							  .text = { "", 0 },
+							  .asked = 1,
+							  .changed_total = 1,
+							  .changed = &change,
+							  .changed_count = 1 };
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	msg_free(&run);
+	EXPECT(w, CLI_OK, "version", "candidate");
+	cli_expect_out(w, "1 of 1 canaries changed, 0 may: own-1 (edit ");
+	cli_expect_out(w, "blamed");
+	cli_expect_out(w, "withheld");
+	cli_expect_out(w, edit.id);
+	EXPECT(w, CLI_OK, "version", "candidate", "-o", "json");
+	struct json *json = cli_json(w);
+	assert_int_equal(json_integer(json_at(json_get(json, "blamed"), 0)), edit.seq);
+	assert_int_equal(json_integer(json_at(json_get(json, "withheld"), 0)), edit.seq);
+	json_free(&json);
+	EXPECT(w, CLI_OK, "edit", "list", "-o", "json");
+	cli_expect_out(w, "withheld: 1 of 1 canaries changed");
+	EXPECT(w, CLI_OK, "edit", "revoke", edit.id, "--reason", "it takes another question");
+	EXPECT(w, CLI_OK, "version", "list");
+	EXPECT(w, CLI_OK, "version", "candidate", "-o", "json");
+	json = cli_json(w);
+	assert_int_equal(json_length(json_get(json, "withheld")), 0);
+	json_free(&json);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cli_setup_cluster, cli_teardown)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(no_candidate),           TEST(shown_and_approved),   TEST(stale_or_wrong_contents),
-		TEST(rejected_with_a_reason), TEST(a_wait_says_what_for),
+		TEST(rejected_with_a_reason), TEST(a_wait_says_what_for), TEST(names_the_edits_that_took_the_canaries),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
