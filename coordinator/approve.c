@@ -1,6 +1,7 @@
 /* approve.c: a candidate that waits is published when a second administrator's key says so: none that submitted an
  * edit which it adds. The approval names the content that was looked at. */
 #include "coordinator/internal.h"
+#include "coordinator/owner.h"
 
 #include <string.h>
 

@@ -483,14 +483,6 @@ int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err
 void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, uint64_t version);
 int coordinator__unserved_look(struct coordinator *c, struct err *e) MUST_CHECK; /* the same, by its manifest */
 
-/* --- owner.c: whose keys are, as the ledger says: pairs, to be freed. Keys of one name are of one owner, too. */
-int coordinator__owners_load(struct store_txn *txn, struct buf *out, struct err *e) MUST_CHECK;
-const uint8_t *coordinator__owner_of(const struct buf *owners, const uint8_t *key); /* its first key; valid as both */
-bool coordinator__same_owner(const struct coordinator *c, const struct buf *owners, const uint8_t *a, const uint8_t *b);
-/* Its own transaction: `key` is the owner's of the key that it replaces. */
-int coordinator__owner_put(struct coordinator *c, const uint8_t *key, const uint8_t *replaces,
-			   struct err *e) MUST_CHECK;
-
 /* --- served.c */
 int coordinator__unserved_add(struct coordinator *c, uint64_t seq, uint64_t version, int64_t accepted_ms,
 			      struct err *e) MUST_CHECK;
@@ -593,11 +585,6 @@ void coordinator__recv_version_list(struct coordinator *c, const struct msg_rece
 void coordinator__recv_node_status(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_merge_run(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *received);
-/* --- recv_store.c */
-void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received);
-void coordinator__store_work_poll(struct coordinator *c);
-void coordinator__store_work_stop(struct coordinator *c); /* asks it to end; does not wait */
-void coordinator__store_work_free(struct coordinator *c); /* waits for its end */
 void coordinator__recv_revoke(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_publish(struct coordinator *c, const struct msg_received *received);
 int coordinator__rolled_load(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;

@@ -1,6 +1,7 @@
 /* owner.c: whose a key is. A key that was rotated is its owner's as the one before was: an owner is named by its first
  * key. The ledger's value `key-owners` holds the pairs, newest last. */
 #include "coordinator/internal.h"
+#include "coordinator/owner.h"
 
 #include <string.h>
 

@@ -2,6 +2,7 @@
  * holds; the ledger keeps the list as it was read last, and an event for whatever has changed since, whoever changed
  * it. */
 #include "coordinator/internal.h"
+#include "coordinator/owner.h"
 
 #include <string.h>
 

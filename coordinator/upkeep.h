@@ -107,4 +107,10 @@ void coordinator__lost_text(const struct coordinator *c, struct buf *out); /* fo
 /* --- scrub.c */
 void coordinator__scrub_advance(struct coordinator *c);
 
+/* --- recv_store.c */
+void coordinator__recv_store_run(struct coordinator *c, const struct msg_received *received);
+void coordinator__store_work_poll(struct coordinator *c);
+void coordinator__store_work_stop(struct coordinator *c); /* asks it to end; does not wait */
+void coordinator__store_work_free(struct coordinator *c); /* waits for its end */
+
 #endif

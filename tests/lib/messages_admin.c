@@ -37,6 +37,32 @@ static void fill_event_list_reply(struct source *s, struct msg_event_list_reply 
 	m->last_seq = u64(s);
 }
 
+static void fill_candidate_reply(struct source *s, struct msg_candidate_reply *m)
+{
+	*m = (struct msg_candidate_reply){
+		.state = text(s, 128),
+		.version = u64(s),
+		.content = hash(s),
+		.made_ms = when(s),
+		.memory_count = u32(s),
+		.edit_count = u32(s),
+		.added_count = rng_below(s->rng, 20),
+		.removed_count = rng_below(s->rng, 20),
+		.added_total = u32(s),
+		.removed_total = u32(s),
+		.canaries = u32(s),
+		.canaries_changed = u32(s),
+		.blamed_count = rng_below(s->rng, MSG_CANARY_CHANGES_MAX + 1),
+		.withheld_count = rng_below(s->rng, 20),
+		.withheld_total = u32(s),
+		.text = text(s, 1024),
+	};
+	m->added = numbers(s, m->added_count);
+	m->removed = numbers(s, m->removed_count);
+	m->blamed = numbers(s, m->blamed_count);
+	m->withheld = numbers(s, m->withheld_count);
+}
+
 void messages__fill_admin(struct source *s, struct msg *m)
 {
 	switch (m->type) {
@@ -74,28 +100,7 @@ void messages__fill_admin(struct source *s, struct msg *m)
 			(struct msg_publish_reply){ code(s), u64(s), hash(s), u32(s), coin(s), text(s, 1024) };
 		break;
 	case MSG_CANDIDATE_REPLY:
-		m->u.candidate_reply = (struct msg_candidate_reply){
-			.state = text(s, 128),
-			.version = u64(s),
-			.content = hash(s),
-			.made_ms = when(s),
-			.memory_count = u32(s),
-			.edit_count = u32(s),
-			.added_count = rng_below(s->rng, 20),
-			.removed_count = rng_below(s->rng, 20),
-			.added_total = u32(s),
-			.removed_total = u32(s),
-			.canaries = u32(s),
-			.canaries_changed = u32(s),
-			.blamed_count = rng_below(s->rng, MSG_CANARY_CHANGES_MAX + 1),
-			.withheld_count = rng_below(s->rng, 20),
-			.withheld_total = u32(s),
-			.text = text(s, 1024),
-		};
-		m->u.candidate_reply.added = numbers(s, m->u.candidate_reply.added_count);
-		m->u.candidate_reply.removed = numbers(s, m->u.candidate_reply.removed_count);
-		m->u.candidate_reply.blamed = numbers(s, m->u.candidate_reply.blamed_count);
-		m->u.candidate_reply.withheld = numbers(s, m->u.candidate_reply.withheld_count);
+		fill_candidate_reply(s, &m->u.candidate_reply);
 		break;
 	case MSG_STORE_RUN:
 		m->u.store_run = (struct msg_store_run){ u64(s) | 1, coin(s) ? MSG_STORE_BACKUP : MSG_STORE_COLLECT,
