@@ -496,6 +496,9 @@ int editor_calibrate_data(struct model *model, const struct editor_config *confi
 		hash_of(data->corpus, data->corpus_len, &c->corpus);
 		fit_thresholds(&corpus, config, c);
 		count_texts(&corpus, report);
+		rc = editor__calibration_shorten(c, e);
+	}
+	if (rc == 0) {
 		*out = c;
 	} else {
 		editor_calibration_destroy(&c);

@@ -38,6 +38,8 @@ void editor_calibration_destroy(struct editor_calibration **calibration)
 	free(c->mean);
 	free(c->deviation);
 	free(c->whiten);
+	editor__short_rows_destroy(&c->short_whiten);
+	editor__short_rows_destroy(&c->relation.short_head);
 	free(c->relation.mean);
 	free(c->relation.deviation);
 	free(c->relation.head);
@@ -207,6 +209,8 @@ int editor_calibration_decode(const void *bytes, size_t len, struct editor_calib
 		read_body(&r, c);
 		rc = check(c, e);
 	}
+	if (rc == 0)
+		rc = editor__calibration_shorten(c, e);
 	if (rc != 0) {
 		editor_calibration_destroy(&c);
 		return rc;
@@ -227,112 +231,4 @@ float editor_calibration_threshold(const struct editor_calibration *c, size_t ed
 	const double low = (double)c->thresholds[hi - 1].threshold, high = (double)c->thresholds[hi].threshold;
 	const double value = low + t * (high - low);
 	return value > 1.0 ? 1.0f : (float)value;
-}
-
-/* ---- Keys */
-
-static void make_unit(float *key, size_t count)
-{
-	double square = 0;
-	for (size_t j = 0; j < count; j++)
-		square += (double)key[j] * (double)key[j];
-	/* What overflowed, or is so small that its scale would. */
-	const bool usable = isfinite(square) && square > 1e-70;
-	const float scale = usable ? (float)(1.0 / sqrt(square)) : 0.0f;
-	for (size_t j = 0; j < count; j++)
-		key[j] = usable ? key[j] * scale : 0.0f;
-}
-
-#define ROWS ((size_t)4)
-
-static void standardize(const float *raw, const float *mean, const float *deviation, size_t count, float *z)
-{
-#pragma omp simd
-	for (size_t i = 0; i < count; i++)
-		z[i] = (raw[i] - mean[i]) / deviation[i];
-}
-
-/* sum[from … to) += z · row, for few */
-static void add_row(float *sum, float z, const float *row, size_t from, size_t to)
-{
-	for (size_t j = from; j < to; j++)
-		sum[j] += z * row[j];
-}
-
-/* The same for ROWS rows that stand `stride` floats apart, in their order: the sums are read and written once. Every
- * element has its own sum, so lanes do not change a bit. */
-static inline __attribute__((always_inline)) void add_each(float *sum, const float *z, const float *rows, size_t stride,
-							   size_t from, size_t to)
-{
-	const float *second = rows + stride, *third = second + stride, *fourth = third + stride;
-	const float a = z[0], b = z[1], c = z[2], d = z[3];
-#pragma omp simd
-	for (size_t j = from; j < to; j++)
-		sum[j] = sum[j] + a * rows[j] + b * second[j] + c * third[j] + d * fourth[j];
-}
-
-typedef void add_rows(float *sum, const float *z, const float *rows, size_t stride, size_t from, size_t to);
-
-static void add_rows_portable(float *sum, const float *z, const float *rows, size_t stride, size_t from, size_t to)
-{
-	add_each(sum, z, rows, stride, from, to);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static void add_rows_avx2(float *sum, const float *z, const float *rows, size_t stride,
-							  size_t from, size_t to)
-{
-	add_each(sum, z, rows, stride, from, to);
-}
-
-static add_rows *add_rows_of_processor(void)
-{
-	return __builtin_cpu_supports("avx2") ? add_rows_avx2 : add_rows_portable;
-}
-#else
-static add_rows *add_rows_of_processor(void)
-{
-	return add_rows_portable;
-}
-#endif
-
-void editor_calibration_key(const struct editor_calibration *c, const float *raw, float *key)
-{
-	const size_t hidden = c->hidden;
-	add_rows *const add = add_rows_of_processor();
-	float z[EDITOR_HIDDEN_MAX];
-	standardize(raw, c->mean, c->deviation, hidden, z);
-	memset(key, 0, hidden * sizeof(*key));
-	for (size_t i = 0; i < hidden; i += ROWS) {
-		const size_t rows = hidden - i < ROWS ? hidden - i : ROWS;
-		/* upper triangular: nothing before the diagonal */
-		for (size_t r = 0; r < rows; r++)
-			add_row(key, z[i + r], c->whiten + (i + r) * hidden, i + r, i + rows);
-		if (rows == ROWS)
-			add(key, z + i, c->whiten + i * hidden, hidden, i + ROWS, hidden);
-	}
-	make_unit(key, hidden);
-}
-
-size_t editor_calibration_relation_dims(const struct editor_calibration *c)
-{
-	return c->relation.dims > 0 ? c->relation.dims : c->hidden;
-}
-
-void editor_calibration_relation_key(const struct editor_calibration *c, const float *raw, float *key)
-{
-	const size_t dims = editor_calibration_relation_dims(c), hidden = c->hidden;
-	add_rows *const add = add_rows_of_processor();
-	float z[EDITOR_HIDDEN_MAX];
-	standardize(raw, c->relation.mean, c->relation.deviation, hidden, z);
-	if (c->relation.dims == 0)
-		memcpy(key, z, hidden * sizeof(*z));
-	else
-		memset(key, 0, dims * sizeof(*key));
-	size_t i = 0;
-	for (; c->relation.dims > 0 && i + ROWS <= hidden; i += ROWS)
-		add(key, z + i, c->relation.head + i * dims, dims, 0, dims);
-	for (; c->relation.dims > 0 && i < hidden; i++)
-		add_row(key, z[i], c->relation.head + i * dims, 0, dims);
-	make_unit(key, dims);
 }

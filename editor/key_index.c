@@ -7,8 +7,29 @@
 #include <string.h>
 
 #define PIECE_BLOCKS (EDITOR__PIECE_KEYS / EDITOR__SCAN_KEYS)
-#define ALIGN        EDITOR__SCAN_ALIGN
+#define HUGE_BYTES   ((size_t)2 << 20)
+#define MAPPED_MAX   16u   /* pieces in one mapping */
 #define KEY_RANGE    0.95f /* of the largest component: with a few of them cut off, four bits fit the others better */
+
+/* All that stands in it is a multiple of EDITOR__SCAN_ALIGN. */
+static size_t piece_bytes(const struct editor__key_index *index)
+{
+	return PIECE_BLOCKS * editor__scan_block_bytes(index->group_count) +
+	       EDITOR__PIECE_KEYS * (editor__row_bytes(index) + index->width * sizeof(float));
+}
+
+/* As many pieces as leave the least of their huge pages unused: a scan goes faster over huge pages. */
+static size_t mapped_bytes(const struct editor__key_index *index)
+{
+	const size_t piece = piece_bytes(index);
+	size_t best = 1, least = SIZE_MAX;
+	for (size_t count = 1; count <= MAPPED_MAX; count++) {
+		const size_t lost = (HUGE_BYTES - count * piece % HUGE_BYTES) % HUGE_BYTES / count;
+		best = lost < least ? count : best;
+		least = lost < least ? lost : least;
+	}
+	return best * piece;
+}
 
 int editor__key_index_new(size_t width, const char *instructions, struct editor__key_index **out, struct err *e)
 {
@@ -27,6 +48,10 @@ int editor__key_index_new(size_t width, const char *instructions, struct editor_
 	}
 	index->width = width;
 	index->group_count = (width + 7) / 8;
+	if (arena_new(mapped_bytes(index), 0, &index->memory) != 0) {
+		free(index);
+		return err_set(e, ERR_NOMEM, "key index: out of memory");
+	}
 	*out = index;
 	return 0;
 }
@@ -35,8 +60,7 @@ void editor__key_index_destroy(struct editor__key_index **index)
 {
 	if (*index == NULL)
 		return;
-	for (size_t i = 0; i < (*index)->piece_count; i++)
-		free((*index)->pieces[i].memory);
+	arena_destroy(&(*index)->memory);
 	free((*index)->pieces);
 	free(*index);
 	*index = NULL;
@@ -50,12 +74,6 @@ const char *editor__key_index_instructions(const struct editor__key_index *index
 size_t editor__key_index_count(const struct editor__key_index *index)
 {
 	return index->count;
-}
-
-static size_t piece_bytes(const struct editor__key_index *index)
-{
-	return ALIGN + PIECE_BLOCKS * editor__scan_block_bytes(index->group_count) +
-	       EDITOR__PIECE_KEYS * (editor__row_bytes(index) + index->width * sizeof(float));
 }
 
 size_t editor__key_index_bytes(const struct editor__key_index *index)
@@ -73,14 +91,12 @@ int editor__key_index_reserve(struct editor__key_index *index, size_t more)
 		return ERR_NOMEM;
 	index->pieces = pieces;
 	while (index->piece_count < need) {
-		uint8_t *memory = fault_malloc(piece_bytes(index));
-		if (memory == NULL)
+		uint8_t *blocks = fault_memory() == 0 ? arena_alloc(index->memory, piece_bytes(index)) : NULL;
+		if (blocks == NULL)
 			return ERR_NOMEM;
-		uint8_t *blocks = memory + (ALIGN - (uintptr_t)memory % ALIGN) % ALIGN;
 		uint8_t *rows = blocks + PIECE_BLOCKS * editor__scan_block_bytes(index->group_count);
 		float *keys = (float *)(void *)(rows + EDITOR__PIECE_KEYS * editor__row_bytes(index));
-		pieces[index->piece_count++] =
-			(struct editor__piece){ .memory = memory, .blocks = blocks, .rows = rows, .keys = keys };
+		pieces[index->piece_count++] = (struct editor__piece){ .blocks = blocks, .rows = rows, .keys = keys };
 	}
 	return 0;
 }

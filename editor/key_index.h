@@ -32,7 +32,8 @@ int editor__key_index_reserve(struct editor__key_index *index, size_t more) MUST
 void editor__key_index_add(struct editor__key_index *index, const float *key);
 /* Takes back all but the first `count` keys; their room stays. */
 void editor__key_index_cut(struct editor__key_index *index, size_t count);
-/* Bytes of memory in all, room for keys to come included. */
+/* Bytes of memory in all, room for keys to come in the last piece of 512 included; a mapping's pages that no piece
+ * stands in yet are not. */
 size_t editor__key_index_bytes(const struct editor__key_index *index);
 /* The keys nearest to a query (width floats), best first: at most EDITOR_CANDIDATES that score `least` or more, and the
  * best EDITOR_NEAREST whatever they score. `best` has room for EDITOR_CANDIDATES. The higher `least`, the fewer keys

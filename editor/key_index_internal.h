@@ -2,6 +2,7 @@
 #ifndef AMEND_EDITOR_KEY_INDEX_INTERNAL_H
 #define AMEND_EDITOR_KEY_INDEX_INTERNAL_H
 
+#include "base/arena.h"
 #include "editor/key_index.h"
 #include "editor/key_scan.h"
 
@@ -9,11 +10,10 @@
 #include <math.h>
 #include <stdbool.h>
 
-#define EDITOR__PIECE_KEYS    512u  /* memory is taken for so many */
+#define EDITOR__PIECE_KEYS    512u  /* keys that stand together */
 #define EDITOR__COMPONENT_MAX 1e15f /* beyond it a score might overflow: such keys are searched without the bound */
 
-struct editor__piece { /* of EDITOR__PIECE_KEYS keys */
-	void *memory;
+struct editor__piece {   /* of EDITOR__PIECE_KEYS keys, aligned as blocks are */
 	uint8_t *blocks; /* high halves, of key_scan.h */
 	uint8_t *rows;   /* low halves */
 	float *keys;     /* width each */
@@ -22,6 +22,7 @@ struct editor__piece { /* of EDITOR__PIECE_KEYS keys */
 struct editor__key_index {
 	size_t width, group_count;
 	const struct editor__scan_kernel *kernel;
+	struct arena *memory; /* of the pieces */
 	struct editor__piece *pieces;
 	size_t piece_count, count;
 	size_t unbounded_count; /* keys that are not finite or too long: while there are any, all are scored */

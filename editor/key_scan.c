@@ -230,24 +230,36 @@ VNNI static inline __m512i dots_of(struct sums sums)
 	return _mm512_add_epi32(sums.lower, _mm512_srai_epi32(sums.upper, 4));
 }
 
+/* Of one group of 32 keys, 16 by 16. */
+VNNI static inline void add_group(struct sums sums[2], const uint8_t *blocks, const struct editor__scan_query *query,
+				  size_t group)
+{
+	const __m512i lower = _mm512_set1_epi32(word_at(query->lower, group));
+	const __m512i upper = _mm512_set1_epi32(word_at(query->upper, group));
+	const uint8_t *keys = blocks + group * 4 * KEYS;
+	__builtin_prefetch(keys + AHEAD, 0, 3);
+	__builtin_prefetch(keys + AHEAD + 64, 0, 3);
+	sums[0] = add_products(sums[0], keys, lower, upper);
+	sums[1] = add_products(sums[1], keys + 64, lower, upper);
+}
+
+/* Every second group has sums of its own, so that fewer additions wait for one another. */
 VNNI static void blocks_vnni(const uint8_t *blocks, size_t block_count, size_t group_count,
 			     const struct editor__scan_query *query, float *bounds, float *tops)
 {
 	for (size_t b = 0; b < block_count; b++, blocks += editor__scan_block_bytes(group_count)) {
-		struct sums one = { _mm512_setzero_si512(), _mm512_setzero_si512() }, two = one;
+		const struct sums zero = { _mm512_setzero_si512(), _mm512_setzero_si512() };
+		struct sums even[2] = { zero, zero }, odd[2] = { zero, zero };
 		int32_t dots[KEYS];
-#pragma GCC unroll 2
-		for (size_t g = 0; g < group_count; g++) {
-			const __m512i lower = _mm512_set1_epi32(word_at(query->lower, g));
-			const __m512i upper = _mm512_set1_epi32(word_at(query->upper, g));
-			const uint8_t *keys = blocks + g * 4 * KEYS;
-			__builtin_prefetch(keys + AHEAD, 0, 3);
-			__builtin_prefetch(keys + AHEAD + 64, 0, 3);
-			one = add_products(one, keys, lower, upper);
-			two = add_products(two, keys + 64, lower, upper);
+		size_t g = 0;
+		for (; g + 2 <= group_count; g += 2) {
+			add_group(even, blocks, query, g);
+			add_group(odd, blocks, query, g + 1);
 		}
-		_mm512_storeu_si512(dots, dots_of(one));
-		_mm512_storeu_si512(dots + KEYS / 2, dots_of(two));
+		if (g < group_count)
+			add_group(even, blocks, query, g);
+		_mm512_storeu_si512(dots, _mm512_add_epi32(dots_of(even[0]), dots_of(odd[0])));
+		_mm512_storeu_si512(dots + KEYS / 2, _mm512_add_epi32(dots_of(even[1]), dots_of(odd[1])));
 		tops[b] = put_bounds(query, tails_of(blocks, group_count), dots, bounds + b * KEYS);
 	}
 }

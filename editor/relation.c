@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "base/rng.h"
+#include "editor/whiten.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -208,8 +209,10 @@ int editor__relation_fit(struct editor_calibration *c, struct model_backend *bac
 	int rc = fit_alloc(&f);
 	if (rc == 0)
 		rc = fit_head(&f, step_count, seed);
-	if (rc == 0)
+	if (rc == 0) {
 		backend->ops->copy(backend, c->relation.head, f.head, f.hidden * f.dims);
+		editor__shorts_round(c->relation.head, f.hidden, f.dims);
+	}
 	fit_free(&f);
 	return rc != 0 ? err_set(e, rc, "relation head: %s", err_text(rc)) : 0;
 }

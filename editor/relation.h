@@ -13,7 +13,8 @@ struct editor__triple {                         /* raw relation keys, hidden flo
 	float rephrase_words, other_words;           /* share of the prompt's words that they have (words.h) */
 };
 
-/* Sets relation.mean, deviation and, where relation.dims > 0, head. ERR_INVALID under two triples. */
+/* Sets relation.mean, deviation and, where relation.dims > 0, head (rounded to short rows, whiten.h). ERR_INVALID under
+ * two triples. */
 int editor__relation_fit(struct editor_calibration *c, struct model_backend *backend,
 			 const struct editor__triple *triples, size_t triple_count, size_t step_count, uint64_t seed,
 			 struct err *e) MUST_CHECK;

@@ -46,10 +46,15 @@ static inline bool editor_key_layers_same(struct editor_key_layers a, struct edi
 #define EDITOR_RELATION_WORDS 0.4f
 #define EDITOR_COMMON_SHARE   0.02 /* of the corpus's questions have a word that tells nothing */
 #define EDITOR_COMMON_MAX     1024u
+struct editor_short_rows { /* a matrix in 16 bits a number: row r is steps[r] times its integers (calibration_key.c) */
+	float *steps;
+	int16_t *shorts;
+};
 struct editor_calibration {
 	size_t hidden, prompt_layer;
 	float *mean, *deviation; /* hidden */
 	float *whiten; /* hidden × hidden, upper triangular: key = normalise(((raw − mean) / deviation) · whiten) */
+	struct editor_short_rows *short_whiten; /* the same in fewer bytes; NULL: not kept */
 	/* For edits without a subject: ascending edit_count; log-linear between, and beyond the last. */
 	struct {
 		uint32_t edit_count;
@@ -60,11 +65,12 @@ struct editor_calibration {
 	 * deviation). */
 	struct {
 		size_t layer;
-		float *mean, *deviation; /* hidden */
-		size_t dims;             /* 0: no head */
-		float *head;             /* hidden × dims */
-		float threshold;         /* of the relation score */
-		uint64_t *common;        /* hashes of words that many questions have (words.h), ascending */
+		float *mean, *deviation;              /* hidden */
+		size_t dims;                          /* 0: no head */
+		float *head;                          /* hidden × dims */
+		struct editor_short_rows *short_head; /* the same in fewer bytes; NULL: not kept */
+		float threshold;                      /* of the relation score */
+		uint64_t *common; /* hashes of words that many questions have (words.h), ascending */
 		size_t common_count;
 	} relation;
 	struct hash base_model, corpus; /* digests */

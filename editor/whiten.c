@@ -87,6 +87,7 @@ int editor__whiten_fit(struct editor_calibration *c, const float *raw, const uin
 					"the keys' covariance is not positive: they hold a number that is not finite");
 			else
 				editor__spd_whiten(cov, inverse, c->whiten, hidden);
+			editor__shorts_round(c->whiten, hidden, hidden);
 		}
 	}
 	free(sums);
