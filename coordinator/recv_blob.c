@@ -80,7 +80,8 @@ void coordinator__recv_chunk(struct coordinator *c, struct msg_received **receiv
 		return;
 	}
 	if (!wanted && ((*received)->roles & PROTO_ROLE_WORKER) == 0) {
-		coordinator__reply_error(c, *received, ERR_DENIED, "only workers bring chunks that nobody asked for");
+		/* It may have been asked, and another came first: an Error would say that it is not welcome. */
+		chunk_answer(c, *received, ERR_DENIED);
 		return;
 	}
 	if (!wanted && coordinator__space_low(c)) {
