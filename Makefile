@@ -150,7 +150,8 @@ TESTS    := $(TEST_SRC:%.c=$(O)/%)
 SIM_LIB := $(filter-out tests/sim/main.c tests/sim/test_%,$(wildcard tests/sim/*.c))
 # Of those, what tests/sim/plant.c alone stands before: tests/torture links it, too.
 SIM_PLANT_WRAP := store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is proto_allow_revoke \
-	coordinator__publishing_put store_collect_keep
+	coordinator__publishing_put store_collect_keep store_chunk_get coordinator__recv_canary_result coordinator__edits_end \
+	coordinator__intake
 SIM_WRAP := delta_bytes_check model_shape_of model_digest model_backend_of editor_calibration_cache_load editor_shard_new editor_shard_destroy \
 	editor_shard_add editor_shard_remove editor_shard_count editor_shard_replay_count editor_shard_layer \
 	editor_shard_delta_load editor_shard_delta_encode editor_shard_index_encode editor_shard_retest editor_shard_learn \
@@ -245,7 +246,7 @@ $(eval $(call test_rule,tests/sim/sim,$(O)/tests/sim/main.o $(SIM_OBJECTS) $(DAE
 # faults that the linker plants (tests/torture/plant.c; those of the simulator are its own).
 TORTURE_C     := client check images proxy rot
 TORTURE_LIB   := $(patsubst %,$(O)/tests/torture/%.o,history verify)
-PLANT_WRAP    := $(SIM_PLANT_WRAP) mdb_env_open store_chunks_put store_chunk_get
+PLANT_WRAP    := $(SIM_PLANT_WRAP) mdb_env_open store_chunks_put
 PLANTED       := $(O)/tests/torture/planted
 PLANT_OBJECTS := $(O)/tests/torture/plant.o $(O)/tests/sim/plant.o
 TORTURE_PROGRAMS := $(TORTURE_C:%=$(O)/tests/torture/%) $(O)/tests/torture/recorder.so $(PLANTED)/amendd $(PLANTED)/amend-merge

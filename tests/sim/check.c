@@ -2,7 +2,6 @@
  * and from what nodes serve. It follows the ledger event by event: each is looked at once, right after its commit. */
 #include "tests/sim/check_internal.h"
 
-#include "base/json.h"
 #include "daemon/version_set.h"
 #include "tests/sim/engine.h"
 
@@ -28,6 +27,8 @@ void sim_check_fini(struct sim *sim)
 	buf_free(&sim->ledger->leases);
 	buf_free(&sim->ledger->sources);
 	buf_free(&sim->ledger->live);
+	buf_free(&sim->ledger->revoked);
+	buf_free(&sim->ledger->refused);
 	free(sim->ledger);
 }
 
@@ -40,7 +41,7 @@ int sim_check__look(struct store *store, struct store_txn **out, struct err *e)
 	return rc;
 }
 
-static const struct taken *taken_find(const struct sim_ledger *ledger, uint64_t seq)
+const struct taken *sim_check__taken(const struct sim_ledger *ledger, uint64_t seq)
 {
 	const struct taken *edits = (const void *)ledger->edits.data;
 	size_t low = 0, high = ledger->edits.len / sizeof *edits;
@@ -60,7 +61,7 @@ static void check_acks(struct sim *sim, size_t from)
 {
 	for (size_t i = from; i < sim->ack_count; i++) {
 		const struct sim_ack *ack = &sim->acks[i];
-		const struct taken *taken = taken_find(sim->ledger, ack->seq);
+		const struct taken *taken = sim_check__taken(sim->ledger, ack->seq);
 		if (taken == NULL)
 			sim_break(sim,
 				  "I1: seq %" PRIu64 " was acknowledged for record %zu and is no edit of the ledger",
@@ -155,8 +156,9 @@ void sim_check__shard(struct sim *sim, struct store_txn *txn, struct store_shard
 			 : store_blob_get(store, &shard->delta_root, BLOB_BYTES_MAX, &bytes, &e);
 	if (rc == 0 && bytes.len > 0)
 		rc = sim_engine_decode(bytes.data, bytes.len, &list, &e);
-	if (is_broken_disk(rc)) {
+	if (is_broken_disk(rc) || (rc != 0 && sim_rot_explains(sim, &shard->delta_root))) {
 		buf_free(&bytes);
+		buf_free(&list);
 		return;
 	}
 	if (rc != 0)
@@ -164,7 +166,7 @@ void sim_check__shard(struct sim *sim, struct store_txn *txn, struct store_shard
 	const struct sim_applied *applied = (const void *)list.data;
 	size_t count = list.len / sizeof *applied, at = 0;
 	for (size_t i = 0; i < count; i++) {
-		const struct taken *taken = taken_find(sim->ledger, applied[i].seq);
+		const struct taken *taken = sim_check__taken(sim->ledger, applied[i].seq);
 		struct store_edit edit;
 		while (at < shard->trained_count && shard->seqs[at] != applied[i].seq)
 			at++;
@@ -236,6 +238,7 @@ static void check_approved(struct sim *sim, const struct proto_manifest *m, bool
 			if (sim_check__listed(m->removed_seqs, m->removed_count, seq))
 				continue;
 			buf_append(&live, &seq, sizeof seq);
+			sim_check__lives(sim, m->version, seq);
 			if (sim->world.approve && !approved && !sim->ledger->live_unread &&
 			    !sim_check__listed((const void *)before->data, before->len / sizeof seq, seq))
 				sim_break(sim, "I8: version %" PRIu64 " holds %" PRIu64 " without approval", m->version,
@@ -246,10 +249,25 @@ static void check_approved(struct sim *sim, const struct proto_manifest *m, bool
 	sim->ledger->live_unread = false;
 }
 
-static uint64_t source_of(const struct sim_ledger *ledger, uint64_t version)
+uint64_t sim_check__source(const struct sim_ledger *ledger, uint64_t version)
 {
 	const uint64_t *sources = (const void *)ledger->sources.data;
 	return version == 0 || version > ledger->sources.len / sizeof *sources ? 0 : sources[version - 1];
+}
+
+/* What the disk has changed is fetched again: sim_rot_rests. */
+static void rotten_drop(struct sim *sim, struct buf *missing)
+{
+	size_t kept = 0;
+	for (size_t at = 0; at < missing->len; at += HASH_BYTES) {
+		struct hash hash;
+		memcpy(hash.bytes, missing->data + at, HASH_BYTES);
+		if (!sim_rot_is(sim, &hash)) {
+			memcpy(missing->data + kept, hash.bytes, HASH_BYTES);
+			kept += HASH_BYTES;
+		}
+	}
+	missing->len = kept;
 }
 
 /* I5: versions follow one another, and all that a manifest names is there. `deep`: read, and verified. */
@@ -266,7 +284,8 @@ void sim_check__version(struct sim *sim, struct store_txn *txn, uint64_t number,
 		rc = arena_new(16 * 1024, BLOB_BYTES_MAX, &arena);
 	if (rc == 0)
 		rc = version_manifest_read(store, &version.root, &version.content, NULL, arena, &manifest, &e);
-	if (rc == 0 && manifest.version != source_of(sim->ledger, number))
+	const bool rotten = rc != 0 && sim_rot_explains(sim, &version.root);
+	if (rc == 0 && manifest.version != sim_check__source(sim->ledger, number))
 		rc = err_set(&e, ERR_CORRUPT, "its manifest is of version %" PRIu64, manifest.version);
 	if (rc == 0)
 		rc = proto_manifest_roots(&manifest, &roots, &e);
@@ -274,9 +293,10 @@ void sim_check__version(struct sim *sim, struct store_txn *txn, uint64_t number,
 	for (size_t i = 0; rc == 0 && i < roots.len / sizeof *root; i++)
 		rc = deep ? store_blob_damaged(store, &root[i], &missing, &e)
 			  : store_blob_missing(store, &root[i], &missing, &e);
+	rotten_drop(sim, &missing);
 	if (rc == 0 && missing.len > 0)
 		rc = err_set(&e, ERR_NOT_FOUND, "%zu chunks are missing", missing.len / sizeof(struct hash));
-	if (is_broken_disk(rc))
+	if (is_broken_disk(rc) || rotten)
 		sim->ledger->live_unread |= !deep;
 	else if (rc != 0)
 		sim_break(sim, "I5: version %" PRIu64 ": %s", number, e.text);
@@ -315,7 +335,7 @@ static void on_published(struct sim *sim, struct store_txn *txn, const struct js
 	if (version != sim->ledger->version + 1)
 		sim_break(sim, "I5: version %" PRIu64 " follows %" PRIu64, version, sim->ledger->version);
 	uint64_t back_to = member(json, "rollback_to"),
-		 source = back_to != 0 ? source_of(sim->ledger, back_to) : version;
+		 source = back_to != 0 ? sim_check__source(sim->ledger, back_to) : version;
 	if (back_to != 0)
 		check_rollback(sim, txn, version, back_to);
 	else if (sim->ledger->paused)
@@ -325,6 +345,8 @@ static void on_published(struct sim *sim, struct store_txn *txn, const struct js
 	sim->ledger->version = version;
 	sim->ledger->approved = json_get(json, "approved") != NULL || json_get(json, "rollback_to") != NULL;
 	sim->result->versions = version;
+	if (back_to == 0)
+		sim_check__never_refused(sim, version, json);
 	sim_check__version(sim, txn, version, false);
 }
 
@@ -350,6 +372,8 @@ static void on_event(struct sim *sim, struct store_txn *txn, const struct store_
 			on_published(sim, txn, json);
 		else if (event->type == STORE_EVENT_CONFIG_CHANGED && json_get(json, "publishing") != NULL)
 			sim->ledger->paused = false; /* a resume */
+		else if (event->type == STORE_EVENT_CONFIG_CHANGED)
+			sim_check__candidate(sim, json);
 		else if (event->type == STORE_EVENT_MERGE_ENDED)
 			on_merge_ended(sim, json);
 	}
@@ -438,6 +462,8 @@ void sim_check_node(struct sim *sim, struct sim_proc *node)
 	if (rc != 0 || !hash_equal(&version.content, &info.content))
 		sim_break(sim, "I5: %s serves as version %" PRIu64 " what was not published so", node->name, info.live);
 	store_abort(&txn);
+	if (!sim->result->broken)
+		sim_check__node_set(sim, node);
 	sim->result->checks++;
 }
 

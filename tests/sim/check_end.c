@@ -19,6 +19,7 @@ static bool edit_done(const struct store_edit *edit)
 bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 {
 	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	struct store_version candidate;
 	struct store_txn *txn = NULL;
 	struct err e = ERR_INIT;
 	snprintf(why, why_bytes, "the coordinator is away");
@@ -32,7 +33,13 @@ bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 			snprintf(why, why_bytes, "edit %" PRIu64 " is %s in shard %" PRIu64, edits[i].seq,
 				 sm_state_name(&store_edit_states, edit.state), edit.shard);
 	}
+	if (done && coordinator_candidate_get(txn, &candidate, &e) == 0) {
+		snprintf(why, why_bytes, "a candidate for version %" PRIu64 " is not through its gate",
+			 candidate.version);
+		done = false;
+	}
 	store_abort(&txn);
+	done = done && sim_rot_rests(sim, why, why_bytes);
 	if (done && sim->ledger->paused) {
 		snprintf(why, why_bytes, "publishing is paused");
 		done = false;
@@ -54,23 +61,6 @@ bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 				 proc->up ? "up" : "down", proc->live, sim->ledger->version);
 	}
 	return done;
-}
-
-/* I2: what was refused each time that it reached the coordinator is not there. */
-static void check_refusals(struct sim *sim)
-{
-	const struct taken *edits = (const void *)sim->ledger->edits.data;
-	for (size_t i = 0; i < sim->request_count; i++) {
-		const struct sim_request *request = sim->requests[i];
-		for (size_t k = 0; request->deliveries == 1 && k < request->record_count; k++) {
-			const struct sim_record *record = &sim->records[request->records[k]];
-			if (!request->refused[k] || !record->refusable)
-				continue;
-			for (size_t n = 0; n < sim->ledger->edits.len / sizeof *edits; n++)
-				if (hash_equal(&edits[n].content, &record->content))
-					sim_break(sim, "I2: %" PRIu64 " holds a record that was refused", edits[n].seq);
-		}
-	}
 }
 
 /* With one edit of a group that could not be learnt, none of it is served. */
@@ -118,7 +108,7 @@ void sim_check_end(struct sim *sim)
 	sim_check_start(sim);
 	if (sim->result->broken)
 		return;
-	check_refusals(sim);
+	sim_check__refused_all(sim);
 	if (sim_check__look(coordinator_of(sim)->store, &txn, &e) != 0) {
 		sim_break(sim, "%s", e.text);
 		return;
@@ -135,4 +125,5 @@ void sim_check_end(struct sim *sim)
 			sim_check__version(sim, txn, version, true);
 	}
 	store_abort(&txn);
+	sim_rot_end(sim);
 }

@@ -4,6 +4,7 @@
 
 #include "tests/sim/sim.h"
 
+#include "base/json.h"
 #include "proto/msg.h"
 
 struct taken { /* an accepted edit */
@@ -27,7 +28,10 @@ struct sim_ledger {
 	bool paused;        /* publishing */
 	bool approved;      /* by a second key, as its event says, or rolled back to */
 	struct buf live;    /* uint64_t: the edits that it serves */
-	bool live_unread;   /* the disk failed before they were looked at */
+	bool live_unread;   /* the disk failed before they were looked at, or had changed the manifest */
+	struct buf revoked; /* check_answers.c: what was acknowledged */
+	struct buf refused; /* struct hash: contents of candidates that were refused or rejected */
+	bool upset;         /* the newest candidate was refused by the canaries, and nothing was published since */
 };
 
 static inline struct sim_proc *coordinator_of(struct sim *sim)
@@ -35,11 +39,20 @@ static inline struct sim_proc *coordinator_of(struct sim *sim)
 	return &sim->procs[0];
 }
 
+const struct taken *sim_check__taken(const struct sim_ledger *ledger, uint64_t seq); /* NULL: no edit */
+uint64_t sim_check__source(const struct sim_ledger *ledger, uint64_t version);
 int sim_check__look(struct store *store, struct store_txn **out, struct err *e);
 bool sim_check__listed(const uint64_t *seqs, size_t count, uint64_t seq);
 void sim_check__shard(struct sim *sim, struct store_txn *txn, struct store_shard *shard);
 /* `deep`: read, and verified. */
 void sim_check__version(struct sim *sim, struct store_txn *txn, uint64_t number, bool deep);
+/* check_answers.c */
+void sim_check__refused_all(struct sim *sim);
+bool sim_check__is_revoked(const struct sim *sim, uint64_t version, uint64_t seq);
+void sim_check__node_set(struct sim *sim, struct sim_proc *node);
+void sim_check__candidate(struct sim *sim, const struct json *json);
+void sim_check__never_refused(struct sim *sim, uint64_t version, const struct json *json);
+void sim_check__lives(struct sim *sim, uint64_t version, uint64_t seq); /* the version holds the edit */
 void sim_check__served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest);
 
 #endif

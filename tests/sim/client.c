@@ -144,11 +144,20 @@ static bool by_group(const struct sim_request *request, const struct sim_record 
 	return record->group != 0 && (!record->named || request->id % 2 == 0);
 }
 
-static void revoke_write(const struct sim_record *record, const struct sim_request *request, char id[32],
+uint64_t sim_client_revokes(const struct sim *sim, const struct sim_request *request, char id[STORE_ID_BYTES])
+{
+	const struct sim_record *record = &sim->records[request->records[0]];
+	const bool whole = request->of_edit[0] == '\0' && by_group(request, record);
+	snprintf(id, STORE_ID_BYTES, whole ? "g-%" PRIu64 : "e-%" PRIu64, whole ? record->group : record->serial);
+	if (request->of_edit[0] != '\0')
+		snprintf(id, STORE_ID_BYTES, "%s", request->of_edit);
+	return whole ? record->group : 0;
+}
+
+static void revoke_write(const struct sim *sim, const struct sim_request *request, char id[STORE_ID_BYTES],
 			 struct msg *out)
 {
-	bool whole = by_group(request, record);
-	snprintf(id, 32, whole ? "g-%" PRIu64 : "e-%" PRIu64, whole ? record->group : record->serial);
+	const bool whole = sim_client_revokes(sim, request, id) != 0;
 	struct msg_text name = { id, strlen(id) }, none = { "", 0 };
 	out->type = MSG_REVOKE;
 	out->u.revoke = (struct msg_revoke){
@@ -161,14 +170,14 @@ static void request_send(struct sim *sim, struct sim_client *client)
 	struct sim_request *request = client->request;
 	struct msg_bytes records[SIM_BATCH_MAX];
 	struct msg msg = { .type = MSG_SUBMIT, .request_id = request->id };
-	char id[32];
+	char id[STORE_ID_BYTES];
 	for (size_t i = 0; i < request->record_count; i++)
 		records[i] = (struct msg_bytes){ sim->records[request->records[i]].text,
 						 sim->records[request->records[i]].len };
 	if (request->operation == SIM_SUBMIT)
 		msg.u.submit = (struct msg_submit){ request->policy, records, request->record_count };
 	else if (request->operation == SIM_REVOKE)
-		revoke_write(&sim->records[request->records[0]], request, id, &msg);
+		revoke_write(sim, request, id, &msg);
 	else
 		sim_operation_write(sim, request, &msg);
 	(void)client->transport->ops->send(client->transport, 0, &msg, NULL);
@@ -226,6 +235,7 @@ struct sim_request *sim_client_request(struct sim *sim, struct sim_client *clien
 	sim->requests = grown(sim->requests, sim->request_count, sizeof *sim->requests);
 	sim->requests[sim->request_count++] = request;
 	request->id = (uint64_t)client->number << 32 | client->operations;
+	request->since = sim->result->events;
 	client->request = request;
 	return request;
 }
@@ -288,6 +298,8 @@ static void result_take(struct sim *sim, struct sim_client *client, size_t at, c
 	if (!ok) {
 		request->refused[at] = true;
 		sim->result->edits_refused++;
+		record->refusals += request->deliveries == 1;
+		sim_check_refused(sim, record);
 		return;
 	}
 	if (record->refusable)
@@ -355,15 +367,24 @@ static void answer_take(struct sim *sim, struct sim_client *client, const struct
 	}
 	sim_trace(sim, 42, (uint64_t)(int64_t)code, "%s: %s", client->name, code == 0 ? "ok" : err_name(code));
 	request_tally(sim, request, code == 0 ? SIM_TALLY_OK : SIM_TALLY_REFUSED);
+	if (code == 0 && request->operation == SIM_REVOKE)
+		sim_check_revoked(sim, request, msg->u.revoke_reply.version);
 	request_end(sim, client);
 }
 
 void sim_client_delivered(struct sim *sim, const uint8_t *key, uint64_t request_id)
 {
-	for (size_t i = 0; i < sim->world.clients; i++)
-		if (memcmp(sim->clients[i].key, key, PROTO_KEY_BYTES) == 0 && sim->clients[i].request != NULL &&
-		    sim->clients[i].request->id == request_id)
-			sim->clients[i].request->deliveries++;
+	size_t client = 0;
+	while (client < sim->world.clients && memcmp(sim->clients[client].key, key, PROTO_KEY_BYTES) != 0)
+		client++;
+	for (size_t i = 0; i < sim->request_count && client < sim->world.clients; i++) {
+		struct sim_request *request = sim->requests[i];
+		if (request->id != request_id || request->id >> 32 != sim->clients[client].number)
+			continue;
+		request->deliveries++; /* also after its answer: a message may come twice */
+		for (size_t k = 0; k < request->record_count; k++)
+			sim->records[request->records[k]].deliveries++;
+	}
 }
 
 /* ---- Life */

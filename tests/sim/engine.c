@@ -309,7 +309,46 @@ int __wrap_editor_shard_learn(struct editor_shard *shard, enum editor_mode mode,
 
 struct editor_memory_set {
 	size_t references, edit_count;
+	struct buf live; /* uint64_t */
 };
+
+bool sim_engine_spoilt;
+
+const uint64_t *sim_engine_set_seqs(const struct editor_memory_set *set, size_t *count)
+{
+	*count = set->live.len / sizeof(uint64_t);
+	return (const void *)set->live.data;
+}
+
+/* All of a delta follows from its list. */
+static void look_at(const void *bytes, size_t len, const struct sim_applied *applied, size_t count)
+{
+	struct buf again = BUF_INIT;
+	sim_engine_encode(applied, count, &again);
+	sim_engine_spoilt = sim_engine_spoilt || again.len != len || memcmp(again.data, bytes, len) != 0;
+	buf_free(&again);
+}
+
+static int part_add(const struct editor_memory_part *part, const uint64_t *removed, size_t removed_count,
+		    struct editor_memory_set *set, struct err *e)
+{
+	struct buf list = BUF_INIT;
+	int rc = sim_engine_decode(part->delta, part->delta_len, &list, e);
+	const struct sim_applied *applied = (const void *)list.data;
+	const size_t count = list.len / sizeof *applied;
+	if (rc == 0)
+		look_at(part->delta, part->delta_len, applied, count);
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		bool gone = false;
+		for (size_t k = 0; k < removed_count && sim_planted != SIM_PLANT_TOMBSTONE; k++)
+			gone = gone || removed[k] == applied[i].seq;
+		if (!gone)
+			buf_append(&set->live, &applied[i].seq, sizeof applied[i].seq);
+	}
+	set->edit_count += count;
+	buf_free(&list);
+	return rc == 0 && buf_failed(&set->live) ? err_set(e, ERR_NOMEM, "memories: out of memory") : rc;
+}
 
 int __wrap_editor_memory_set_new(const struct model_shape *of, const struct hash *base_model, size_t layer,
 				 uint64_t version, const void *calibration, size_t calibration_len,
@@ -322,21 +361,20 @@ int __wrap_editor_memory_set_new(const struct model_shape *of, const struct hash
 				 size_t removed_count, enum editor_set_kind default_kind,
 				 struct editor_memory_set **out, struct err *e)
 {
-	struct buf applied = BUF_INIT;
-	int rc = 0;
-	(void)of, (void)base_model, (void)layer, (void)version, (void)removed, (void)removed_count, (void)default_kind;
-	if (part_count > 0 && (calibration_len != 11 || memcmp(calibration, "calibration", 11) != 0))
+	struct editor_memory_set *set = calloc(1, sizeof *set);
+	int rc = set != NULL ? 0 : err_set(e, ERR_NOMEM, "memories: out of memory");
+	(void)of, (void)base_model, (void)layer, (void)version, (void)default_kind;
+	if (rc == 0 && part_count > 0 && (calibration_len != 11 || memcmp(calibration, "calibration", 11) != 0))
 		rc = err_set(e, ERR_CORRUPT, "no calibration of the stand-in");
 	for (size_t i = 0; rc == 0 && i < part_count; i++)
-		rc = sim_engine_decode(parts[i].delta, parts[i].delta_len, &applied, e);
-	struct editor_memory_set *set = rc == 0 ? calloc(1, sizeof *set) : NULL;
-	if (rc == 0 && set == NULL)
-		rc = err_set(e, ERR_NOMEM, "memories: out of memory");
+		rc = part_add(&parts[i], removed, removed_count, set, e);
 	if (rc == 0) {
-		*set = (struct editor_memory_set){ 1, applied.len / sizeof(struct sim_applied) };
+		set->references = 1;
 		*out = set;
+	} else if (set != NULL) {
+		buf_free(&set->live);
+		free(set);
 	}
-	buf_free(&applied);
 	return rc;
 }
 
@@ -351,8 +389,10 @@ struct editor_memory_set *__wrap_editor_memory_set_acquire(struct editor_memory_
 void __wrap_editor_memory_set_release(struct editor_memory_set **set);
 void __wrap_editor_memory_set_release(struct editor_memory_set **set)
 {
-	if (*set != NULL && --(*set)->references == 0)
+	if (*set != NULL && --(*set)->references == 0) {
+		buf_free(&(*set)->live);
 		free(*set);
+	}
 	*set = NULL;
 }
 

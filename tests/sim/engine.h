@@ -25,6 +25,11 @@ int sim_engine_decode(const void *bytes, size_t len, struct buf *applied, struct
 /* Beyond a chunk, so that deltas have several: for all engines of the process. */
 void sim_engine_padding_set(size_t byte_count);
 
+/* A node's memories: the edits that they answer from, as long as the set is held. */
+struct editor_memory_set;
+const uint64_t *sim_engine_set_seqs(const struct editor_memory_set *set, size_t *count);
+extern bool sim_engine_spoilt; /* one was loaded of bytes that no training gave; of the run under way */
+
 struct model;
 struct model *sim_engine_model(void);
 

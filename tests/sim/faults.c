@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #define SECOND_US INT64_C(1000000)
+#define ROT_SHARE 5 /* beside the SIM_ROT other kinds */
 
 /* Points between two durable steps; an error there is a failure at that very moment. */
 static const char *const points[] = {
@@ -229,6 +230,9 @@ static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct te
 		slow_down(proc, now + span_us, rng, told);
 		tally[SIM_TALLY_SLOW][proc->kind] += proc->up;
 		break;
+	case SIM_ROT:
+		text_add(told, ": %zu chunks", sim_rot_put(sim, proc, rng));
+		break;
 	case SIM_FAULT_COUNT:
 		break;
 	}
@@ -253,9 +257,11 @@ static void schedule_draw(struct sim *sim)
 	int64_t at_us = sim_now(sim) + 1000 * (int64_t)sim_below(sim, (uint64_t)sim->world.fault_every_ms);
 	bool slept = false;
 	while (at_us < sim->calm_us && sim->due_count < SIM_FAULTS_MAX) {
-		enum sim_fault kind = (enum sim_fault)sim_below(sim, SIM_FAULT_COUNT);
-		for (int tries = 0; tries < SIM_FAULT_COUNT && !sim->world.enabled[kind]; tries++)
-			kind = (enum sim_fault)((kind + 1) % SIM_FAULT_COUNT);
+		/* drawn apart: what other seeds were, they stay */
+		const unsigned dice = (unsigned)sim_below(sim, SIM_ROT + (sim->world.rot ? ROT_SHARE : 0));
+		enum sim_fault kind = dice < SIM_ROT ? (enum sim_fault)dice : SIM_ROT;
+		for (int tries = 0; kind != SIM_ROT && tries < SIM_ROT && !sim->world.enabled[kind]; tries++)
+			kind = (enum sim_fault)((kind + 1) % SIM_ROT);
 		if (sim->world.enabled[kind])
 			sim->due[sim->due_count++] = (struct sim_fault_due){ kind, at_us };
 		if (!slept && at_us >= sim->world.night_us) {
@@ -304,6 +310,8 @@ void sim_faults_end(struct sim *sim)
 		if (proc->paused_us != INT64_MAX)
 			proc->paused_us = sim_now(sim);
 	}
+	if (sim->world.rot && sim->procs[0].up)
+		sim_proc_kill(&sim->procs[0], SECOND_US); /* a start reads all chunks; else that is done once an hour */
 }
 
 void sim_faults_step(struct sim *sim)

@@ -173,6 +173,7 @@ bool sim_operation_close(struct sim *sim, struct sim_client *client)
 {
 	enum sim_operation operation = SIM_SUBMIT;
 	const struct sim_proc *of = &sim->procs[0];
+	char edit[STORE_ID_BYTES] = "";
 	if (!sim->procs[0].up || client->number != 0)
 		return false;
 	if (sim_check_paused(sim))
@@ -183,12 +184,15 @@ bool sim_operation_close(struct sim *sim, struct sim_client *client)
 		operation = SIM_KEY_ALLOW;
 		of = &sim->procs[i];
 	}
+	if (operation == SIM_SUBMIT && sim_check_upsetting(sim, edit))
+		operation = SIM_REVOKE;
 	if (operation == SIM_SUBMIT)
 		return false;
 	client->operations++;
 	struct sim_request *request = sim_client_request(sim, client);
 	request->operation = operation;
 	request->of = of;
+	snprintf(request->of_edit, sizeof request->of_edit, "%s", edit);
 	sim_client_call(sim, client);
 	return true;
 }

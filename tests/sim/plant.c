@@ -3,11 +3,14 @@
 #include "tests/sim/sim.h"
 
 #include "coordinator/internal.h"
+#include "store/env.h"
 
 #include <stdio.h>
 
-const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",         "early-ack", "no-dedup", "no-fence",   "no-sync",
-						       "skipped-edit", "no-revoke", "no-pause", "collect-all" };
+const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",         "early-ack",      "no-dedup",    "no-fence",
+						       "no-sync",      "skipped-edit",   "no-revoke",   "no-pause",
+						       "collect-all",  "unchecked-hash", "no-canaries", "revoked-not",
+						       "no-tombstone", "refused-kept" };
 enum sim_plant sim_planted;
 bool sim_plant_watched;
 
@@ -25,7 +28,20 @@ int __real_coordinator__publishing_put(struct coordinator *c, const struct publi
 int __real_store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count,
 			      struct err *e);
 
+int __real_store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e);
+void __real_coordinator__recv_canary_result(struct coordinator *c, const struct msg_received *received);
+int __real_coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
+				  struct err *e);
+int __real_coordinator__intake(struct coordinator *c, const struct msg_received *request, struct submit_answer *answer,
+			       struct err *e);
+
 int __wrap_store_commit(struct store_txn **txn, struct err *e);
+int __wrap_store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e);
+void __wrap_coordinator__recv_canary_result(struct coordinator *c, const struct msg_received *received);
+int __wrap_coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
+				  struct err *e);
+int __wrap_coordinator__intake(struct coordinator *c, const struct msg_received *request, struct submit_answer *answer,
+			       struct err *e);
 int __wrap_proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e);
 int __wrap_coordinator__publishing_put(struct coordinator *c, const struct publishing *next, struct err *e);
 int __wrap_store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count,
@@ -99,4 +115,52 @@ int __wrap_coordinator__publishing_put(struct coordinator *c, const struct publi
 int __wrap_store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count, struct err *e)
 {
 	return __real_store_collect_keep(collect, roots, sim_planted == SIM_PLANT_COLLECT ? 0 : root_count, e);
+}
+
+int __wrap_store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	struct store__bytes value = { NULL, 0 };
+	if (sim_planted != SIM_PLANT_UNCHECKED || sim_plant_watched)
+		return __real_store_chunk_get(store, hash, out, e);
+	int rc = store__txn_begin(store, store->blobs, false, 0, &txn, e);
+	if (rc == 0)
+		rc = store__get(txn, STORE__TABLE_CHUNK, (struct store__bytes){ hash->bytes, HASH_BYTES }, &value, e);
+	buf_append(out, value.data, value.len);
+	store__txn_abort(&txn);
+	return rc;
+}
+
+void __wrap_coordinator__recv_canary_result(struct coordinator *c, const struct msg_received *received)
+{
+	struct msg_received *r = (struct msg_received *)received;
+	if (sim_planted == SIM_PLANT_CANARIES) {
+		r->msg.u.canary_result.changed_total = 0;
+		r->msg.u.canary_result.changed_count = 0;
+	}
+	__real_coordinator__recv_canary_result(c, received);
+}
+
+int __wrap_coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
+				  struct err *e)
+{
+	if (sim_planted != SIM_PLANT_REVOKED || ending->state != STORE_EDIT_STATE_REVOKED)
+		return __real_coordinator__edits_end(c, ending, out, e);
+	*out = (struct ending_result){ .ended_count = ending->count };
+	return 0;
+}
+
+/* In the transaction that is answered with the refusal. */
+int __wrap_coordinator__intake(struct coordinator *c, const struct msg_received *request, struct submit_answer *answer,
+			       struct err *e)
+{
+	const struct msg_submit *submit = &request->msg.u.submit;
+	int rc = __real_coordinator__intake(c, request, answer, e);
+	for (size_t i = 0; rc == 0 && sim_planted == SIM_PLANT_REFUSED && i < submit->record_count; i++) {
+		uint64_t seq;
+		if (answer->results[i].code == ERR_CONFLICT)
+			rc = store_event_append(c->txn, STORE_EVENT_EDIT_ACCEPTED, request->peer_key,
+						submit->records[i].bytes, submit->records[i].len, &seq, e);
+	}
+	return rc;
 }

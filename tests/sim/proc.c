@@ -19,12 +19,23 @@
 
 /* ---- The wire */
 
+/* I5: what the disk changed is given to nobody. */
+static void check_chunk(struct sim_proc *proc, const struct msg_chunk *chunk)
+{
+	struct hash hash;
+	hash_of(chunk->data.bytes, chunk->data.len, &hash);
+	if (!hash_equal(&hash, &chunk->hash))
+		sim_break(proc->sim, "I5: %s gives out a chunk that does not match its hash", proc->name);
+}
+
 static int wire_send(struct proto_transport *t, uint64_t route, const struct msg *msg, struct err *e)
 {
 	struct sim_wire *wire = (struct sim_wire *)t;
 	struct sim_proc *proc = wire->proc;
 	if (proc->disk.dead || wire->inner == NULL)
 		return 0; /* nobody hears it */
+	if (msg->type == MSG_CHUNK && msg->u.chunk.code == 0)
+		check_chunk(proc, &msg->u.chunk);
 	int rc = wire->inner->ops->send(wire->inner, route, msg, e);
 	sim_trace(proc->sim, (uint64_t)msg->type << 8 | proc->kind, msg->request_id ^ (uint64_t)(int64_t)rc,
 		  "%s sends %s id=%" PRIu64 " to=%" PRIu64 "%s%s", proc->name, msg_type_name((int)msg->type),
@@ -136,6 +147,8 @@ static int start_coordinator(struct sim_proc *proc, struct err *e)
 					     .merge_tries_max = 2,
 					     .merge_loss_points = 2,
 					     .approve = world->approve,
+					     .canaries = world->canaries,
+					     .scrub_bytes_per_s = world->rot ? UINT64_C(1) << 30 : 0,
 					     .seed = sim->options.seed,
 					     .layer = SIM_ENGINE_LAYER,
 					     .data_folder = proc->folder,
@@ -165,6 +178,7 @@ static int start_worker(struct sim_proc *proc, struct err *e)
 	editor_config_default(model_shape_of(sim_engine_model()), &config.editor);
 	config.editor.layer = SIM_ENGINE_LAYER;
 	config.editor.prompt_layer = 1;
+	config.canaries = sim->world.canaries ? sim_canaries(proc) : NULL;
 	int rc = store_open(proc->folder, &options, &proc->store, e);
 	if (rc == 0)
 		rc = pool_new(0, 8, &proc->pool, e);

@@ -269,6 +269,7 @@ void sim_end(struct sim *sim)
 	sim_clients_fini(sim);
 	sim_approver_fini(sim);
 	sim_check_fini(sim);
+	buf_free(&sim->rotted);
 	sim_merge_fini(sim);
 	proto_mem_destroy(&sim->mem);
 	proto_allow_destroy(&sim->allow);
@@ -296,6 +297,7 @@ void sim_run(const struct sim_options *options, struct sim_result *result)
 	sim->options = *options;
 	sim->result = result;
 	sim_planted = options->plant;
+	sim_engine_spoilt = false;
 	log_level_set(options->trace ? LOG_INFO : LOG_OFF);
 	sim_begin(sim);
 	if (options->trace) {

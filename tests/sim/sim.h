@@ -31,6 +31,11 @@ enum sim_plant {
 	SIM_PLANT_NO_REVOKE, /* a key that is revoked stays on the list */
 	SIM_PLANT_NO_PAUSE,  /* that publishing is paused is not written down */
 	SIM_PLANT_COLLECT,   /* the collector is told that nothing is needed */
+	SIM_PLANT_UNCHECKED, /* chunks are given out without a look at their hash */
+	SIM_PLANT_CANARIES,  /* a candidate passes, whatever the canaries say */
+	SIM_PLANT_REVOKED,   /* a revocation is acknowledged and not done */
+	SIM_PLANT_TOMBSTONE, /* nodes go on to answer from what a version takes out */
+	SIM_PLANT_REFUSED,   /* a record that is refused is kept all the same */
 	SIM_PLANT_COUNT
 };
 extern const char *const sim_plant_names[SIM_PLANT_COUNT];
@@ -52,6 +57,7 @@ enum sim_fault {                  /* kinds; a seed draws which of them it meets 
 		 SIM_CLOCK,      /* its wall clock jumps */
 		 SIM_SWIZZLE,    /* links are cut one after the other, and come back in another order */
 		 SIM_SLOW,       /* a program takes its messages few at a time, long after they came */
+		 SIM_ROT,        /* bits of stored chunks change; in some seeds only */
 		 SIM_FAULT_COUNT
 };
 extern const char *const sim_fault_names[SIM_FAULT_COUNT];
@@ -139,11 +145,12 @@ struct sim_proc {
 	struct coordinator *coordinator;
 	struct worker *worker;
 	struct node_sync *node;
-	uint64_t live;       /* a node's version, in this life */
-	bool allowance_sent; /* to allow its key, ever */
-	bool revoked;        /* its key, by an answer, and nobody has asked for the contrary */
-	uint64_t received;   /* messages */
-	int64_t core_ns;     /* of the product's code, as the machine had it; fleets only */
+	struct worker_canaries canaries; /* a worker's */
+	uint64_t live;                   /* a node's version, in this life */
+	bool allowance_sent;             /* to allow its key, ever */
+	bool revoked;                    /* its key, by an answer, and nobody has asked for the contrary */
+	uint64_t received;               /* messages */
+	int64_t core_ns;                 /* of the product's code, as the machine had it; fleets only */
 };
 
 struct sim_record { /* what a client asks to be kept */
@@ -152,10 +159,11 @@ struct sim_record { /* what a client asks to be kept */
 	size_t len;
 	struct hash content; /* of the bytes */
 	bool expires, valid_from;
-	bool refusable; /* it is no valid record: never to be kept */
-	bool named;     /* "e-SERIAL" */
-	uint64_t group; /* "g-N"; 0: none */
-	uint64_t seq;   /* the last one that was acknowledged; 0: none */
+	bool refusable;                /* it is no valid record: never to be kept */
+	bool named;                    /* "e-SERIAL" */
+	uint64_t deliveries, refusals; /* as often as it reached the coordinator; refused, of those */
+	uint64_t group;                /* "g-N"; 0: none */
+	uint64_t seq;                  /* the last one that was acknowledged; 0: none */
 };
 
 struct sim_ack { /* a promise */
@@ -183,7 +191,9 @@ struct sim_request { /* of a client */
 	const struct sim_proc *of;              /* whose key */
 	bool group, again, expires, valid_from; /* of its records */
 	enum msg_on_conflict policy;
-	uint64_t sends, deliveries; /* how often the coordinator got it */
+	char of_edit[STORE_ID_BYTES]; /* a revocation's; "": as its record has it */
+	uint64_t since;               /* the ledger's end when it was made */
+	uint64_t sends, deliveries;   /* how often the coordinator got it */
 	bool refused[SIM_BATCH_MAX];
 };
 
@@ -195,6 +205,11 @@ struct sim_client {
 	struct sim_request *request; /* waits for its answer; NULL: none */
 	int64_t act_us, resend_us, give_up_us, think_us;
 	uint32_t number, operations, made; /* made: records of the operation */
+};
+
+struct sim_rot { /* a chunk that changed on the disk of a program */
+	struct hash hash;
+	size_t proc;
 };
 
 struct sim_approver { /* world.approve */
@@ -212,7 +227,9 @@ struct sim_world { /* drawn from the seed, printed with a failure */
 	size_t padding, subjects;
 	int64_t chaos_ms, fault_every_ms, think_ms;
 	bool enabled[SIM_FAULT_COUNT];
-	bool approve; /* versions wait for a second key */
+	bool approve;  /* versions wait for a second key */
+	bool canaries; /* they wait until the canaries were asked */
+	bool rot;      /* disks change bits, and the coordinator looks for it */
 	double drop, duplicate;
 	int64_t delay_us;
 	bool rollbacks, keys, collections; /* operations that not every seed meets */
@@ -255,6 +272,7 @@ struct sim {
 	struct sim_request **requests;
 	size_t request_count;
 	struct sim_ledger *ledger; /* check.c */
+	struct buf rotted;         /* struct sim_rot; rot.c */
 	struct sim_merge *merge;   /* merge.c */
 	uint32_t merge_count;      /* attempts */
 };
@@ -296,6 +314,8 @@ void sim_client_init(struct sim *sim, size_t number);
 bool sim_client_step(struct sim *sim, struct sim_client *client);
 int64_t sim_client_next(const struct sim *sim, const struct sim_client *client);
 bool sim_client_idle(const struct sim_client *client);
+/* What a revocation names: the number of a group, or 0 and an edit's id. */
+uint64_t sim_client_revokes(const struct sim *sim, const struct sim_request *request, char id[STORE_ID_BYTES]);
 void sim_client_call(struct sim *sim, struct sim_client *client);                   /* sends it */
 struct sim_request *sim_client_request(struct sim *sim, struct sim_client *client); /* a new one */
 /* operations.c: what is not a submit or a revocation */
@@ -304,7 +324,8 @@ void sim_operation_tell(const struct sim_request *request, char *out, size_t out
 void sim_operation_write(struct sim *sim, const struct sim_request *request, struct msg *out);
 /* False: it is no answer to this. *code ERR_AGAIN: to be asked again. */
 bool sim_operation_answer(struct sim *sim, const struct sim_request *request, const struct msg *msg, int *code);
-/* When the faults have ended, what they stopped is put right: publishing goes on, and keys are allowed again. */
+/* When the faults have ended, what they stopped is put right: publishing goes on, keys are allowed again, and edits for
+ * which a candidate was refused are taken back. */
 bool sim_operation_close(struct sim *sim, struct sim_client *client);
 void sim_clients_fini(struct sim *sim);
 void sim_client_delivered(struct sim *sim, const uint8_t *key, uint64_t request_id);
@@ -323,6 +344,21 @@ bool sim_check_paused(const struct sim *sim);
 bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes); /* all that was promised is done */
 void sim_check_end(struct sim *sim);                               /* whole ledger, every blob */
 void sim_check_fini(struct sim *sim);
+/* An answer says that the record was refused, or that what the request names was revoked. */
+void sim_check_refused(struct sim *sim, const struct sim_record *record);
+void sim_check_revoked(struct sim *sim, const struct sim_request *request, uint64_t version);
+/* An edit that is live and keeps the canaries from passing; false: there is none, or nothing is refused. */
+bool sim_check_upsetting(struct sim *sim, char id[STORE_ID_BYTES]);
+/* rot.c */
+size_t sim_rot_put(struct sim *sim, struct sim_proc *proc, struct rng *rng); /* chunks that were changed */
+/* All of the blob's chunks that are missing or damaged in the coordinator's store are what rot.c changed there. */
+bool sim_rot_explains(struct sim *sim, const struct hash *root);
+bool sim_rot_is(struct sim *sim, const struct hash *hash); /* changed there, and not whole again */
+bool sim_rot_rests(struct sim *sim, char *why, size_t why_bytes);
+void sim_rot_end(struct sim *sim);
+/* canary.c: a stand-in for the canaries */
+const struct worker_canaries *sim_canaries(struct sim_proc *proc);
+bool sim_canary_upset(uint64_t text); /* an edit of these words changes what the canaries are answered */
 /* merge.c: a merge job without MPI */
 void sim_merge_init(struct sim *sim, struct coordinator_merge_job *job);
 void sim_merge_fini(struct sim *sim);

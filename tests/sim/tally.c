@@ -39,6 +39,7 @@ static const struct {
 	[SIM_TALLY_MERGE_MUTE] = { "merge without file", A },
 	[SIM_TALLY_MERGE_HANGS] = { "merge hangs", A },
 	[SIM_TALLY_NIGHT] = { "night", A },
+	[SIM_TALLY_ROT] = { "rotten chunk", C | W | N },
 };
 
 static const char *const operations[SIM_TALLY_OPERATIONS] = {
@@ -75,11 +76,16 @@ void sim_tally_add(struct sim_tally *to, const struct sim_tally *one)
 	to->collected_chunks += one->collected_chunks;
 	to->merged_versions += one->merged_versions;
 	to->rollbacks += one->rollbacks;
+	to->refused_candidates += one->refused_candidates;
+	to->rot_healed += one->rot_healed;
+	to->rot_lost += one->rot_lost;
+	to->rot_collected += one->rot_collected;
 }
 
 size_t sim_tally_missing(const struct sim_tally *tally)
 {
-	const uint64_t outcomes[] = { tally->collected_chunks, tally->merged_versions, tally->rollbacks };
+	const uint64_t outcomes[] = { tally->collected_chunks, tally->merged_versions, tally->rollbacks,
+				      tally->refused_candidates, tally->rot_healed };
 	size_t missing = 0;
 	for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++)
 		missing += outcomes[i] == 0;
@@ -111,6 +117,9 @@ size_t sim_tally_print(const struct sim_tally *tally)
 		       tally->operations[i][SIM_TALLY_REFUSED], tally->operations[i][SIM_TALLY_UNKNOWN]);
 	printf("chunks collected=%" PRIu64 " versions merged=%" PRIu64 " rolled back=%" PRIu64 "\n",
 	       tally->collected_chunks, tally->merged_versions, tally->rollbacks);
+	printf("candidates refused=%" PRIu64 " rotten chunks of the coordinator healed=%" PRIu64 " collected=%" PRIu64
+	       " lost=%" PRIu64 "\n",
+	       tally->refused_candidates, tally->rot_healed, tally->rot_collected, tally->rot_lost);
 	printf("coverage: %zu cells are empty\n", missing);
 	return missing;
 }

@@ -33,6 +33,7 @@ enum sim_tally_fault {
 	SIM_TALLY_MERGE_MUTE,   /* it ends without its file */
 	SIM_TALLY_MERGE_HANGS,
 	SIM_TALLY_NIGHT, /* minutes in which nothing is asked */
+	SIM_TALLY_ROT,   /* chunks of which a bit changed on the disk */
 	SIM_TALLY_FAULTS
 };
 #define SIM_TALLY_COLUMNS 4
@@ -64,6 +65,8 @@ struct sim_tally {
 	uint64_t faults[SIM_TALLY_FAULTS][SIM_TALLY_COLUMNS];
 	uint64_t operations[SIM_TALLY_OPERATIONS][SIM_TALLY_OUTCOMES];
 	uint64_t collected_chunks, merged_versions, rollbacks; /* what came of it */
+	uint64_t refused_candidates;                           /* by the canaries */
+	uint64_t rot_healed, rot_lost, rot_collected;          /* the coordinator's chunks, at the end */
 };
 
 void sim_tally_add(struct sim_tally *to, const struct sim_tally *one);

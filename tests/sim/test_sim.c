@@ -160,6 +160,36 @@ static void chunks_that_are_needed_and_collected_are_found(void **state)
 	finds(SIM_PLANT_COLLECT, "I5", 1);
 }
 
+static void a_damaged_chunk_that_is_given_out_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_UNCHECKED, "does not match its hash", 4);
+}
+
+static void a_version_past_the_canaries_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_CANARIES, "I10", 1);
+}
+
+static void a_revocation_that_is_only_acknowledged_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_REVOKED, "I9", 1);
+}
+
+static void a_node_that_answers_from_what_is_revoked_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_TOMBSTONE, "I9", 1);
+}
+
+static void a_refused_record_that_is_kept_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_REFUSED, "which was refused", 1);
+}
+
 static void a_fleet_has_every_version(void **state)
 {
 	const struct sim_fleet_options options = { .workers = 20,
@@ -187,6 +217,11 @@ int main(void)
 		cmocka_unit_test(a_key_that_stays_is_found),
 		cmocka_unit_test(a_pause_that_is_forgotten_is_found),
 		cmocka_unit_test(chunks_that_are_needed_and_collected_are_found),
+		cmocka_unit_test(a_damaged_chunk_that_is_given_out_is_found),
+		cmocka_unit_test(a_version_past_the_canaries_is_found),
+		cmocka_unit_test(a_revocation_that_is_only_acknowledged_is_found),
+		cmocka_unit_test(a_node_that_answers_from_what_is_revoked_is_found),
+		cmocka_unit_test(a_refused_record_that_is_kept_is_found),
 		FOLDER(a_fleet_has_every_version),
 		cmocka_unit_test(remembered_hashes_are_sha256),
 	};

@@ -8,7 +8,7 @@
 
 const char *const sim_fault_names[SIM_FAULT_COUNT] = { "crash",   "crash-in-op", "stop",       "pause",  "link",
 						       "network", "disk-full",   "disk-error", "memory", "point",
-						       "clock",   "swizzle",     "slow" };
+						       "clock",   "swizzle",     "slow",       "rot" };
 
 static bool chance(struct sim *sim, uint64_t percent)
 {
@@ -46,24 +46,27 @@ void sim_world_draw(struct sim *sim)
 	world->keys = chance(sim, 30);
 	world->night_us = chance(sim, 10) ? sim_now(sim) + world->chaos_ms * 700 : INT64_MAX;
 	world->collections = world->night_us != INT64_MAX || chance(sim, 20);
-	for (int i = 0; i < SIM_FAULT_COUNT; i++)
+	for (int i = 0; i < SIM_ROT; i++)
 		world->enabled[i] = chance(sim, 45);
 	world->drop = chance(sim, 50) ? (double)between(sim, 1, 20) / 100 : 0;
 	world->duplicate = chance(sim, 50) ? (double)between(sim, 1, 15) / 100 : 0;
 	world->approve = rng_derive(sim->options.seed, 3, 0) % 4 == 0; /* drawn apart: what a seed was, it stays */
+	world->canaries = rng_derive(sim->options.seed, 6, 0) % 4 == 0;
+	world->rot = world->enabled[SIM_ROT] = rng_derive(sim->options.seed, 6, 1) % 4 == 0;
 	world->delay_us = delays_us[sim_below(sim, sizeof delays_us / sizeof delays_us[0])];
 }
 
 void sim_world_print(const struct sim *sim, char *out, size_t out_bytes)
 {
 	const struct sim_world *w = &sim->world;
-	int at = snprintf(
-		out, out_bytes,
-		"workers=%zu nodes=%zu clients=%zu shard=%" PRIu32 " group=%" PRIu32 " merge=%" PRIu32 " queue=%" PRIu32
-		" approve=%d padding=%zu subjects=%zu chaos=%" PRId64 "ms drop=%.2f duplicate=%.2f "
-		"delay=%" PRId64 "us faults=",
-		w->workers, w->nodes, w->clients, w->edits_per_shard, w->group_edits, w->merge_every, w->queue_max,
-		w->approve, w->padding, w->subjects, w->chaos_ms, w->drop, w->duplicate, w->delay_us);
+	int at = snprintf(out, out_bytes,
+			  "workers=%zu nodes=%zu clients=%zu shard=%" PRIu32 " group=%" PRIu32 " merge=%" PRIu32
+			  " queue=%" PRIu32 " approve=%d canaries=%d rot=%d padding=%zu subjects=%zu chaos=%" PRId64
+			  "ms drop=%.2f duplicate=%.2f "
+			  "delay=%" PRId64 "us faults=",
+			  w->workers, w->nodes, w->clients, w->edits_per_shard, w->group_edits, w->merge_every,
+			  w->queue_max, w->approve, w->canaries, w->rot, w->padding, w->subjects, w->chaos_ms, w->drop,
+			  w->duplicate, w->delay_us);
 	for (int i = 0; i < SIM_FAULT_COUNT && at > 0 && (size_t)at < out_bytes; i++)
 		if (w->enabled[i])
 			at += snprintf(out + at, out_bytes - (size_t)at, "%s,", sim_fault_names[i]);
