@@ -230,6 +230,31 @@ static void test_the_scrub_finds_what_nobody_reads(void **state)
 	buf_free(&r.bytes);
 }
 
+static void test_a_thread_scrubs_while_the_loop_writes(void **state)
+{
+	struct cluster *c = *state;
+	struct rotten r;
+	struct msg_received *asked = NULL;
+	int64_t since = 0;
+	rotten_setup(c, &r);
+	cluster_stop(c);
+	c->config.scrub_bytes_per_s = 1 << 20;
+	c->config.store_threads = 1;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	for (size_t fact = 100; (asked = end_take(&c->worker, MSG_NEED)) == NULL && test_wait(&since); fact++) {
+		if (fact < 150)
+			client_facts(c, fact, 1);
+		cluster_advance(c, 100);
+	}
+	assert_non_null(asked);
+	assert_true(hash_equal(&asked->msg.u.hashes.hashes[0], &r.hash));
+	msg_free(&asked);
+	chunk_bring(&c->worker, &r.hash, r.bytes.data, r.bytes.len, 0);
+	assert_true(is_whole(c, &r.root));
+	buf_free(&r.bytes);
+}
+
 /* What the start itself finds, the root chunks: it goes on and asks. */
 static void test_a_damaged_root_chunk_is_asked_for_at_the_start(void **state)
 {
@@ -384,6 +409,7 @@ int main(void)
 		T(test_readers_bring_only_what_was_asked_for),
 		T(test_what_nobody_has_is_told_until_somebody_has),
 		T(test_the_scrub_finds_what_nobody_reads),
+		T(test_a_thread_scrubs_while_the_loop_writes),
 		T(test_a_damaged_root_chunk_is_asked_for_at_the_start),
 		T(test_a_backup_of_what_is_damaged_can_be_started),
 		T(test_more_than_one_message_names_is_asked_for),
