@@ -132,6 +132,23 @@ case_version_record() {
 	cluster_down
 }
 
+# Somebody has put an older copy in the ledger's place: it is whole, and does not hold the head that was written down.
+case_older_copy() {
+	local head older
+	cluster_name kept
+	head=$("$BIN/amend" audit fsck "$D/coordinator" -o json | jq -r .head)
+	older=$("$BIN/amend" audit fsck "$WORK/lost" -o json | jq -r .head)
+	[ "${#head}" = 64 ] && [ "${#older}" = 64 ] || fail "no heads: $head, $older"
+	try "$BIN/amend" audit fsck "$WORK/copy-3" --head "$older"
+	expect_error 7 'no event has the hash'
+	try "$BIN/amend" audit fsck "$WORK/lost" --head "$older"
+	expect_ok
+	try "$BIN/amend" audit fsck "$WORK/lost" --head "$("$BIN/amend" audit fsck "$WORK/copy-1" -o json | jq -r .head)"
+	expect_ok
+	try "$BIN/amend" audit fsck "$D/coordinator" --head "$older" # went on from copy-2
+	expect_error 7 'no event has the hash'
+}
+
 # Somebody has written into the ledger of a stopped cluster.
 case_tampered() {
 	local at
@@ -150,6 +167,7 @@ case_tampered() {
 run_case backup_under_load
 run_case restore
 run_case rot
+run_case older_copy
 run_case lost
 run_case version_record
 run_case tampered

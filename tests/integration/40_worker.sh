@@ -5,6 +5,8 @@
 tiny_model
 
 EDITS=24
+KILLS=$((${TORTURE_SECONDS:+51} + 0)) # of one worker, in killed_again_and_again
+[ "$KILLS" != 0 ] || KILLS=6
 
 # Waits until every edit of the file is served, closes the shards (the closing pass starts from nothing), and writes the
 # shards' delta roots. Before and after the closing pass every edit answers with its target.
@@ -73,6 +75,37 @@ case_killed_in_training() { crash_at worker.train.step=kill@3; }
 case_killed_before_commit() { crash_at worker.commit.before=kill@1; }
 case_killed_after_commit() { crash_at worker.commit.after=kill@1; }
 
+# ... again and again: each edit costs its worker its life three times, in training and on both sides of its own commit.
+case_killed_again_and_again() {
+	local points=(worker.train.step worker.commit.before worker.commit.after) n
+	cluster_up again "$TINY" --submit.tries 10
+	head -n 2 "$WORK/full.jsonl" >"$WORK/some.jsonl" # the two shards
+	try amend edit import "$WORK/some.jsonl"
+	expect_ok
+	wait_served 60
+	kill_hard worker-0 # all is worker-1's
+	kill_hard worker-1
+	for ((n = 0; n < KILLS; n++)); do
+		FAULT=${points[n % 3]}=kill@1 process_start worker-1
+		if [ $((n % 3)) = 0 ]; then
+			sed -n "$((3 + n / 3))p" "$WORK/full.jsonl" >"$WORK/some.jsonl"
+			try amend edit import "$WORK/some.jsonl"
+			expect_ok
+		fi
+		wait_for 60 gone "$(pid_of worker-1)" || fail "${points[n % 3]} was not reached by life $n"
+		[ $((n % 3)) = 2 ] || continue
+		process_start worker-1 # at last one that lives
+		wait_served 60
+		kill_hard worker-1
+	done
+	process_start worker-0
+	process_start worker-1
+	try amend edit import "$WORK/full.jsonl"
+	expect_ok
+	closed_roots "$WORK/full.jsonl"
+	expect_same_roots
+}
+
 # How shards are trained is the coordinator's word: a worker with a rate of its own would make other bytes.
 case_one_rate_for_all_workers() {
 	cluster_up rate "$TINY" --train.rate 0.25
@@ -108,6 +141,7 @@ case_coordinator_killed_in_publishing() { coordinator_crash_at coordinator.publi
 case_coordinator_killed_after_publishing() { coordinator_crash_at coordinator.publish.after_commit=kill@1; }
 
 for name in one_rate_for_all_workers without_fault training_sees_prompt_and_target_only killed_in_training killed_before_commit killed_after_commit \
+	killed_again_and_again \
 	coordinator_killed_in_publishing coordinator_killed_after_publishing; do
 	run_case "$name"
 done

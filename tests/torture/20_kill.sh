@@ -1,5 +1,6 @@
 #!/bin/bash
-# Programs are killed, stopped and failed: at every named point, and at any time (cases 1, 8, 16, 17, 22 and 33). On a tiny model.
+# Programs are killed, stopped and failed: at every named point, and at any time (cases 1, 8, 16, 17, 22 and 33); one
+# client floods the coordinator, and programs work for long (42, 57). On a tiny model.
 . "$(dirname "$0")/lib.sh"
 tiny_model
 NEXT=0    # of records: each submit brings new ones
@@ -145,13 +146,98 @@ case_killed_at_any_time() {
 	for name in "${NAMES[@]}"; do bounded "$name"; done
 	check_now --only $([ -n "${TORTURE_PLANT:-}" ] || echo --rest) --answers "$ANSWERS"
 }
+
+# A worker stands still for a minute, with what is sent to it. The coordinator's memory stays bounded, and what is submitted meanwhile
+# is trained by the other and served.
+kib_of() { awk '/^VmRSS/ { print $2 }' "/proc/$(pid_of "$1")/status"; }
+fds_of() { find "/proc/$(pid_of "$1")/fd" -type l 2>/dev/null | wc -l; }
+case_stalled_worker() {
+	local pid end kib round=0
+	case_begin stalled
+	poll_answers &
+	pid=$(pid_of worker-0)
+	facts 6 before >"$WORK/stalled.jsonl"
+	client "$WORK/stalled.jsonl" >/dev/null || fail "the client is not answered"
+	wait_served 60
+	kib=$(kib_of coordinator)
+	kill -STOP "$pid"
+	count faults
+	end=$(($(ms_now) + 60000))
+	while [ "$(ms_now)" -lt "$end" ]; do
+		[ "$round" -lt 6 ] || { sleep 1 && continue; }
+		round=$((round + 1))
+		facts 6 "stalled$round" >"$WORK/stalled.jsonl"
+		client "$WORK/stalled.jsonl" >/dev/null || fail "the client is not answered"
+		wait_served 60
+	done
+	[ "$(kib_of coordinator)" -lt $((kib + 65536)) ] || fail "I6: the coordinator had $kib KiB, and has $(kib_of coordinator)"
+	bounded coordinator
+	note "$round rounds of edits were served meanwhile; the coordinator had $kib KiB, and has $(kib_of coordinator)"
+	kill -CONT "$pid"
+	wait_served 60
+	check_now --only --rest --answers "$ANSWERS"
+}
+
+# One client sends with eight threads to a queue that is full all the time. Another, with ten edits, gets through meanwhile: nobody
+# is kept out for as long as somebody else sends.
+case_edit_flood() {
+	local flood client
+	case_begin flood --submit.queue_edits 20
+	facts 150 flood >"$WORK/flood.jsonl"
+	facts 10 polite >"$WORK/polite.jsonl"
+	client "$WORK/flood.jsonl" --threads 8 --batch 5 --give-up 900 >/dev/null &
+	flood=$!
+	wait_for 30 refused_before || fail "the queue is never full"
+	count faults
+	client "$WORK/polite.jsonl" --give-up 600 >/dev/null &
+	client=$!
+	wait_for 300 either_gone "$client" "$flood"
+	gone "$client" || fail "the flood has ended, and the other client waits still"
+	wait "$client" || fail "the client with ten edits is not answered"
+	alive "$flood" && note "the flood went on"
+	bounded coordinator
+	wait_for 600 gone "$flood" || fail "the flood does not get through"
+	wait_served 600
+	check_now --only --rest
+}
+refused_before() { grep -q ' fail .* ERR_AGAIN$' "$HISTORY"; }
+
+# The same work again and again: what the programs hold stays what it was by the middle of it.
+case_soak() {
+	local end half name i round=0
+	local -A kib=() fds=()
+	case_begin soak
+	end=$(($(ms_now) + SECONDS_WANTED * 2000)) half=$(($(ms_now) + SECONDS_WANTED * 1000))
+	while [ "$(ms_now)" -lt "$end" ] || [ "$round" -lt 8 ]; do
+		facts 4 "soak$round" >"$WORK/soak.jsonl"
+		client "$WORK/soak.jsonl" >/dev/null || fail "the client is not answered"
+		wait_served 60
+		for i in 0 1 2 3; do asked edit revoke "soak$round-00$i" --reason "a test"; done
+		round=$((round + 1))
+		[ ${#kib[@]} = 0 ] && [ "$round" -ge 4 ] && [ "$(ms_now)" -ge "$half" ] || continue
+		for name in coordinator worker-0 worker-1 node-0; do kib[$name]=$(kib_of "$name") fds[$name]=$(fds_of "$name"); done
+		half=$(ms_now) end=$((end > half + SECONDS_WANTED * 1000 ? end : half + SECONDS_WANTED * 1000))
+	done
+	wait_served 60
+	for name in coordinator worker-0 worker-1 node-0; do
+		note "$name: ${kib[$name]} KiB and ${fds[$name]} descriptors, then $(kib_of "$name") and $(fds_of "$name"), after $round rounds"
+		[ "$(kib_of "$name")" -lt $((kib[$name] + 16384)) ] || fail "I6: $name had ${kib[$name]} KiB, and has $(kib_of "$name")"
+		[ "$(fds_of "$name")" -le $((fds[$name] + 4)) ] || fail "I6: $name had ${fds[$name]} descriptors, and has $(fds_of "$name")"
+	done
+	check_now --only --rest
+}
 case_killed_at_every_point() { sweep kill; }
 case_failed_at_every_point() { sweep errno; }
 case_delayed_at_every_point() { sweep delay-700; }
 
+for name in ${CASES:-}; do run_case "$name"; done
+[ -z "${CASES:-}" ] || exit 0
 run_case killed_at_any_time
 caught early-ack killed_at_any_time
 caught no-dedup killed_at_any_time
 run_case killed_at_every_point
 run_case failed_at_every_point
+run_case stalled_worker
+run_case edit_flood
+run_case soak
 if [ "$SECONDS_WANTED" -ge 60 ]; then run_case delayed_at_every_point; fi

@@ -56,7 +56,7 @@ case_rotten_upload() {
 	client "$WORK/upload.jsonl" >/dev/null || fail "the client is not answered"
 	pid=$(pid_of worker-0)
 	wait_for 30 stands_still "$pid" || fail "the point was not reached"
-	"$T/rot" "$D/worker-0/blobs/data.mdb" AMIX 300 >/dev/null || fail "no index to change"
+	"$T/rot" "$D/worker-0" AMIX 300 >/dev/null || fail "no index to change"
 	count faults
 	kill -CONT "$pid"
 	wait_for 60 all_trained || fail "it is not trained"
@@ -65,33 +65,35 @@ case_rotten_upload() {
 	log_has worker-0 UPLOAD-CHUNK-UNREADABLE || [ -n "${TORTURE_PLANT:-}" ] || fail "the worker did not see it"
 }
 
-healed() {
-	log_has coordinator COORDINATOR-SCRUBBED && amend fleet status -o json | jq -e '.damage == ""' >/dev/null &&
-		[ "$(log_count coordinator COORDINATOR-CHUNK-HEALED)" = "$(log_count coordinator COORDINATOR-CHUNK-DAMAGED)" ]
+healed() { # chunks
+	[ "$(log_count coordinator COORDINATOR-CHUNK-HEALED)" = "$1" ] && amend fleet status -o json | jq -e '.damage == ""' >/dev/null
 }
 
-# The same on the coordinator's disk: it starts, says so, and a node that has nothing yet is not given it. With the workers that
-# made it all is whole again.
+# The same on the coordinator's disk: it starts, says so, and a node that has nothing yet is not given it, nor gives anything. With
+# the workers that made it all is whole again.
 case_rotten_blob() {
+	local rotten
 	case_begin rot
 	facts 8 rot >"$WORK/rot.jsonl"
 	client "$WORK/rot.jsonl" >/dev/null || fail "the client is not answered"
 	wait_served 60
 	for name in coordinator worker-0 worker-1 node-0; do kill_hard "$name"; done # workers would heal it
-	"$T/rot" "$D/coordinator/blobs/data.mdb" AMIX 300 >/dev/null || fail "no index to change"
+	"$T/rot" "$D/coordinator" AMIX 300 >"$WORK/rot.out" || fail "no index to change"
+	rotten=$(sed 's/ .*//' "$WORK/rot.out")
 	count faults
 	rm -rf "$D/node-0/blobs"
 	process_start coordinator
 	process_start node-0
 	wait_for 20 answering || fail "the coordinator does not start with a chunk that rots"
-	wait_for 30 log_has coordinator COORDINATOR-CHUNK-DAMAGED || fail "the coordinator does not see it"
-	sleep 1
+	wait_for 60 log_count_at_least coordinator COORDINATOR-CHUNK-DAMAGED "$rotten" || fail "the coordinator sees $(log_count coordinator COORDINATOR-CHUNK-DAMAGED) of $rotten"
+	# the node has been asked for it twice by then
+	wait_for 90 log_has coordinator COORDINATOR-CHUNKS-LOST || fail "nobody has it, and the coordinator does not say so"
 	cluster_kill "$D"
 	wait_for 5 processes_gone "$D"
 	"$T/check" --cache "$D/node-0" >"$WORK/check.out" 2>&1 || fail "$(head -n 2 "$WORK/check.out")"
 	note "$(tail -n 1 "$WORK/check.out" | sed 's/^# //') in the node's cache"
 	for name in coordinator worker-0 worker-1 node-0; do process_start "$name"; done
-	wait_for 60 healed || fail "not healed: $(log_count coordinator COORDINATOR-CHUNK-DAMAGED) damaged, $(log_count coordinator COORDINATOR-CHUNK-HEALED) healed"
+	wait_for 90 healed "$rotten" || fail "not healed: $rotten damaged, $(log_count coordinator COORDINATOR-CHUNK-HEALED) healed"
 	wait_served 60
 	check_now --only --rest
 }

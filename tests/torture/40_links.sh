@@ -102,6 +102,34 @@ case_resets_and_thin_pipe() {
 	check_now --only --rest
 }
 
+# A node dies after each write of chunks that it fetches, and is started again: each life keeps what the ones before had, and adds
+# to it, until the version is served.
+cached() { "$T/check" --cache "$D/node-0" | sed -n 's/^# \([0-9]*\) chunks, 0 broken$/\1/p'; }
+gone_or_on_latest() { gone "$1" || node_on_latest; }
+case_pull_interrupted() {
+	local pid lives=0 before=0 now
+	case_begin pull
+	facts 24 pull >"$WORK/pull.jsonl"
+	client "$WORK/pull.jsonl" >/dev/null || fail "the client is not answered"
+	wait_served 60
+	kill_hard node-0
+	rm -rf "$D/node-0/blobs" "$D/node-0/live.json"
+	while :; do
+		FAULT=store.blob.after=kill@1 process_start node-0
+		pid=$(pid_of node-0)
+		wait_for 60 gone_or_on_latest "$pid" || fail "life $lives of the node comes to nothing"
+		gone "$pid" || break
+		now=$(cached)
+		[ "${now:-0}" -gt "$before" ] || fail "life $lives of the node has brought nothing: $before chunks, then ${now:-damaged ones}"
+		before=$now
+		lives=$((lives + 1))
+		count faults
+	done
+	[ "$lives" -ge 3 ] || fail "the node died $lives times only"
+	note "$lives lives, $before chunks"
+	check_now --only --rest
+}
+
 # A worker stands still with its result in hand, and is cut off. Its lease ends, another worker has the shard and trains; then the
 # first comes back, has heard nothing of that, and commits with its old epoch: that counts for nothing.
 stands_still() { grep -q '^State:.T' "/proc/$1/status"; }
@@ -135,5 +163,6 @@ run_case lost_ack
 caught no-dedup lost_ack
 run_case half_open
 run_case resets_and_thin_pipe
+run_case pull_interrupted
 run_case zombie_worker
 caught no-fence zombie_worker
