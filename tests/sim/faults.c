@@ -137,6 +137,7 @@ static void point_arm(struct sim *sim, struct rng *rng, struct text *told)
 		sim_break(sim, "%s", e.text);
 	text_add(told, " %s", spec);
 	sim->armed = true;
+	sim->result->tally.faults[SIM_TALLY_POINT][0]++;
 }
 
 static void clock_jump(struct sim_proc *proc, struct rng *rng, struct text *told)
@@ -217,7 +218,6 @@ static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct te
 		break;
 	case SIM_POINT:
 		point_arm(sim, rng, told);
-		tally[SIM_TALLY_POINT][0]++;
 		break;
 	case SIM_CLOCK:
 		clock_jump(proc, rng, told);
