@@ -7,10 +7,10 @@
 
 #include <stdio.h>
 
-const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",         "early-ack",      "no-dedup",    "no-fence",
-						       "no-sync",      "skipped-edit",   "no-revoke",   "no-pause",
-						       "collect-all",  "unchecked-hash", "no-canaries", "revoked-not",
-						       "no-tombstone", "refused-kept" };
+const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",        "early-ack",      "no-dedup",    "no-fence",
+						       "no-sync",     "skipped-edit",   "no-revoke",   "no-pause",
+						       "collect-all", "unchecked-hash", "no-heal",     "no-canaries",
+						       "revoked-not", "no-tombstone",   "refused-kept" };
 enum sim_plant sim_planted;
 bool sim_plant_watched;
 
@@ -29,6 +29,7 @@ int __real_store_collect_keep(struct store_collect *collect, const struct hash *
 			      struct err *e);
 
 int __real_store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e);
+void __real_coordinator__heal_advance(struct coordinator *c);
 void __real_coordinator__recv_canary_result(struct coordinator *c, const struct msg_received *received);
 int __real_coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
 				  struct err *e);
@@ -37,6 +38,7 @@ int __real_coordinator__intake(struct coordinator *c, const struct msg_received 
 
 int __wrap_store_commit(struct store_txn **txn, struct err *e);
 int __wrap_store_chunk_get(struct store *store, const struct hash *hash, struct buf *out, struct err *e);
+void __wrap_coordinator__heal_advance(struct coordinator *c);
 void __wrap_coordinator__recv_canary_result(struct coordinator *c, const struct msg_received *received);
 int __wrap_coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
 				  struct err *e);
@@ -129,6 +131,12 @@ int __wrap_store_chunk_get(struct store *store, const struct hash *hash, struct 
 	buf_append(out, value.data, value.len);
 	store__txn_abort(&txn);
 	return rc;
+}
+
+void __wrap_coordinator__heal_advance(struct coordinator *c)
+{
+	if (sim_planted != SIM_PLANT_HEAL)
+		__real_coordinator__heal_advance(c);
 }
 
 void __wrap_coordinator__recv_canary_result(struct coordinator *c, const struct msg_received *received)

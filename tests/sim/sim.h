@@ -32,6 +32,7 @@ enum sim_plant {
 	SIM_PLANT_NO_PAUSE,  /* that publishing is paused is not written down */
 	SIM_PLANT_COLLECT,   /* the collector is told that nothing is needed */
 	SIM_PLANT_UNCHECKED, /* chunks are given out without a look at their hash */
+	SIM_PLANT_HEAL,      /* nobody is asked for what is damaged */
 	SIM_PLANT_CANARIES,  /* a candidate passes, whatever the canaries say */
 	SIM_PLANT_REVOKED,   /* a revocation is acknowledged and not done */
 	SIM_PLANT_TOMBSTONE, /* nodes go on to answer from what a version takes out */

@@ -166,6 +166,12 @@ static void a_damaged_chunk_that_is_given_out_is_found(void **state)
 	finds(SIM_PLANT_UNCHECKED, "does not match its hash", 4);
 }
 
+static void a_damaged_chunk_that_nobody_is_asked_for_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_HEAL, "whole at", 1);
+}
+
 static void a_version_past_the_canaries_is_found(void **state)
 {
 	(void)state;
@@ -218,6 +224,7 @@ int main(void)
 		cmocka_unit_test(a_pause_that_is_forgotten_is_found),
 		cmocka_unit_test(chunks_that_are_needed_and_collected_are_found),
 		cmocka_unit_test(a_damaged_chunk_that_is_given_out_is_found),
+		cmocka_unit_test(a_damaged_chunk_that_nobody_is_asked_for_is_found),
 		cmocka_unit_test(a_version_past_the_canaries_is_found),
 		cmocka_unit_test(a_revocation_that_is_only_acknowledged_is_found),
 		cmocka_unit_test(a_node_that_answers_from_what_is_revoked_is_found),
