@@ -310,7 +310,7 @@ void sim_faults_end(struct sim *sim)
 		if (proc->paused_us != INT64_MAX)
 			proc->paused_us = sim_now(sim);
 	}
-	if (sim->world.rot && sim->procs[0].up)
+	if (sim->rotted.len > 0 && sim->procs[0].up)
 		sim_proc_kill(&sim->procs[0], SECOND_US); /* a start reads all chunks; else that is done once an hour */
 }
 
