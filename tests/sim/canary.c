@@ -82,15 +82,16 @@ static int ask(void *context, struct model *model, struct store *blobs, const st
 	out->asked = ASKED;
 	out->changed_total = changed < ASKED ? changed : ASKED;
 	out->changed_count = out->changed_total > 0;
-	out->changed[0] = (struct msg_canary_change){ { id, sizeof id - 1 },
-						      { prompt, sizeof prompt - 1 },
-						      { before, sizeof before - 1 },
-						      { after, sizeof after - 1 } };
+	out->changed[0] = (struct msg_canary_change){ .id = { id, sizeof id - 1 }, /* no edit and no memory alone */
+						      .prompt = { prompt, sizeof prompt - 1 },
+						      .before = { before, sizeof before - 1 },
+						      .after = { after, sizeof after - 1 } };
 	return 0;
 }
 
 const struct worker_canaries *sim_canaries(struct sim_proc *proc)
 {
-	proc->canaries = (struct worker_canaries){ proc, roots, ask, NULL };
+	proc->canaries =
+		(struct worker_canaries){ .context = proc, .digest = { { ASKED } }, .roots = roots, .ask = ask };
 	return &proc->canaries;
 }
