@@ -107,7 +107,7 @@ static void a_record_taken_twice_is_shown_by_few_events(void **state)
 static void an_old_epoch_is_shown_by_few_events(void **state)
 {
 	(void)state;
-	shrinks(SIM_PLANT_NO_FENCE, 8);
+	shrinks(SIM_PLANT_NO_FENCE, 7);
 }
 
 static void a_sync_that_is_none_is_shown_by_few_events(void **state)
