@@ -253,7 +253,7 @@ static float share_of_words(const struct corpus *c, const struct text *prompt, c
 	return editor__words_share((const char *)a->data, a->len, (const char *)b->data, b->len);
 }
 
-/* A group's first prompt, rephrase and other question, of the texts from `first` on. */
+/* A group's first prompt, rephrase and other question, of the texts from `first` on: `other`, else `near`. */
 static void collect_triples(struct corpus *c, size_t first, size_t hidden)
 {
 	for (size_t at = first, end; at < c->count; at = end) {
@@ -263,13 +263,15 @@ static void collect_triples(struct corpus *c, size_t first, size_t hidden)
 				of_kind[c->texts[end].line.kind] = &c->texts[end];
 		}
 		const struct text *prompt = of_kind[EDITOR_PROMPT], *rephrase = of_kind[EDITOR_REPHRASE],
-				  *other = of_kind[EDITOR_OTHER];
+				  *near = of_kind[EDITOR_NEAR],
+				  *other = of_kind[EDITOR_OTHER] != NULL ? of_kind[EDITOR_OTHER] : near;
 		if (prompt == NULL || rephrase == NULL)
 			continue;
 		c->triples[c->triple_count++] = (struct editor__triple){
 			.prompt = c->relation + (size_t)(prompt - c->texts) * hidden,
 			.rephrase = c->relation + (size_t)(rephrase - c->texts) * hidden,
 			.other = other != NULL ? c->relation + (size_t)(other - c->texts) * hidden : NULL,
+			.other_is_near = other != NULL && other == near,
 			.form = prompt->form,
 			.rephrase_form = rephrase->form,
 			.other_form = other != NULL ? other->form : 0,
@@ -458,7 +460,7 @@ static void count_texts(const struct corpus *c, struct editor_calibration_report
 		counts[c->texts[i].line.kind]++;
 	report->prompts = counts[EDITOR_PROMPT];
 	report->rephrases = counts[EDITOR_REPHRASE];
-	report->others = counts[EDITOR_OTHER];
+	report->others = counts[EDITOR_OTHER] + counts[EDITOR_NEAR];
 	report->unrelated = counts[EDITOR_UNRELATED];
 	report->left_out = c->left_out;
 }

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char *const kinds[EDITOR_CORPUS_KINDS] = { "unrelated", "prompt", "rephrase", "other" };
+static const char *const kinds[EDITOR_CORPUS_KINDS] = { "unrelated", "prompt", "rephrase", "other", "near" };
 
 void editor_corpus_init(struct editor_corpus *corpus, const char *what, const char *bytes, size_t len)
 {
@@ -53,7 +53,7 @@ static int split(const struct editor_corpus *c, const char *at, size_t len, stru
 	    !take_column(&at, end, &out->subject) || at == end)
 		return err_set(e, ERR_INVALID,
 			       "%s: line %zu: must read \"kind<tab>group<tab>subject<tab>text\", kind prompt, "
-			       "rephrase, other or unrelated",
+			       "rephrase, other, near or unrelated",
 			       c->what, c->line_no);
 	out->text = (struct record_text){ .text = at, .len = (size_t)(end - at) };
 	return 0;

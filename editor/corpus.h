@@ -1,5 +1,6 @@
-/* corpus.h: the lines of a calibration corpus: "kind<tab>group<tab>subject<tab>text", kind prompt, rephrase, other or
- * unrelated; the subject may be empty, the text, which ends with the line, not. Empty lines are passed over. Pure. */
+/* corpus.h: the lines of a calibration corpus: "kind<tab>group<tab>subject<tab>text", kind prompt, rephrase, other,
+ * near or unrelated; the subject may be empty, the text, which ends with the line, not. Empty lines are passed over.
+ * Pure. */
 #ifndef AMEND_EDITOR_CORPUS_H
 #define AMEND_EDITOR_CORPUS_H
 
@@ -7,8 +8,8 @@
 
 #define EDITOR_CORPUS_LINE_BYTES_MAX 8192u
 
-enum editor_corpus_kind { EDITOR_UNRELATED, EDITOR_PROMPT, EDITOR_REPHRASE, EDITOR_OTHER };
-#define EDITOR_CORPUS_KINDS 4
+enum editor_corpus_kind { EDITOR_UNRELATED, EDITOR_PROMPT, EDITOR_REPHRASE, EDITOR_OTHER, EDITOR_NEAR };
+#define EDITOR_CORPUS_KINDS 5
 
 struct editor_corpus {    /* a place in its bytes, which are borrowed */
 	const char *what; /* "calibration corpus", for errors */

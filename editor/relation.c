@@ -78,6 +78,17 @@ static void make_units(struct fit *f)
 	}
 }
 
+/* Whether question j of the batch, a rephrase or behind these an other question, asks in a form in which the prompt or
+ * the rephrase of `own` asks: then it is no negative of it. */
+static bool shares_form(const struct fit *f, const struct editor__triple *own, size_t j)
+{
+	const struct editor__triple *t = &f->triples[f->order[j % f->batch]];
+	if (j >= f->batch)
+		return t->other_form == own->form || t->other_form == own->rephrase_form;
+	return t->form == own->form || t->form == own->rephrase_form || t->rephrase_form == own->form ||
+	       t->rephrase_form == own->rephrase_form;
+}
+
 /* Row i of logits becomes d loss / d cosine of prompt i with every rephrase and other question of the batch. */
 static void softmax_gradient(struct fit *f, size_t i)
 {
@@ -87,8 +98,7 @@ static void softmax_gradient(struct fit *f, size_t i)
 	double sum = 0;
 	for (size_t j = 0; j < n; j++) {
 		const struct editor__triple *t = &f->triples[f->order[j % f->batch]];
-		const bool same_form = j < f->batch && j != i && t->form == own->form;
-		if (same_form || (j >= f->batch && t->other == NULL))
+		if ((j >= f->batch && t->other == NULL) || (j != i && shares_form(f, own, j)))
 			row[j] = -INFINITY;
 		largest = fmaxf(largest, row[j]);
 	}

@@ -19,6 +19,7 @@ struct test {
 	size_t fitted_count;
 	float *kept, *passed; /* scores of prompts with their rephrases, with the other questions */
 	size_t kept_count, passed_count;
+	bool near_too; /* there are no other questions but those of kind `near` */
 };
 
 static size_t form_size(const struct test *t, uint64_t form)
@@ -126,7 +127,7 @@ static int score_fold(struct test *t, size_t fold, size_t hidden, const struct e
 		editor_calibration_relation_key(head, triple->rephrase, keys[1]);
 		t->kept[t->kept_count++] = editor__dot(keys[0], keys[1], dims) +
 					   EDITOR_RELATION_WORDS * triple->rephrase_words;
-		if (triple->other == NULL)
+		if (triple->other == NULL || (triple->other_is_near && !t->near_too))
 			continue;
 		editor_calibration_relation_key(head, triple->other, keys[1]);
 		t->passed[t->passed_count++] = editor__dot(keys[0], keys[1], dims) +
@@ -195,6 +196,9 @@ int editor__relation_test(size_t hidden, const struct editor_config *config, str
 	int rc = t.folds == NULL || t.fitted == NULL || t.kept == NULL || t.passed == NULL
 			 ? err_set(e, ERR_NOMEM, "relation head: out of memory")
 			 : 0;
+	t.near_too = true;
+	for (size_t i = 0; i < triple_count; i++)
+		t.near_too = t.near_too && (triples[i].other == NULL || triples[i].other_is_near);
 	*threshold = -1; /* without other questions nothing is told apart */
 	if (rc == 0) {
 		divide(&t, &out->forms_apart);

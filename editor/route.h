@@ -83,9 +83,10 @@ struct editor_calibration {
  * that is none (its number), or too few texts. A text longer than the model's context is left out. Same corpus, model
  * and backend: same bytes. corpus: texts, one a line:
  * "<kind>\t<group>\t<subject>\t<text>": kind `prompt`, `rephrase` (of the group's prompt) or `other` (another question
- * on its subject), all in the form of edits, or `unrelated` (no subject). The relation head is fitted on a group's
- * three kinds, its threshold by heads that did not see the questions (relation.h): config.false_relation_share of the
- * other questions pass. */
+ * on its subject) or `near` (one that sounds like the prompt), all in the form of edits, or `unrelated` (no subject).
+ * The relation head is fitted on a group's prompt, rephrase and other question (`other`, else `near`), its threshold by
+ * heads that did not see the questions (relation.h): config.false_relation_share of the other questions pass, not
+ * counting those of kind `near`, which hardly any head tells apart, unless there are no others. */
 int editor_calibrate(struct model *model, const struct editor_config *config, const char *corpus_text,
 		     size_t corpus_len, const struct editor_watch *watch, struct editor_calibration **out,
 		     struct err *e) MUST_CHECK;
@@ -98,7 +99,7 @@ struct editor_calibration_data {
 	bool groups_alone;  /* the head is fitted on them and not on the corpus's own groups */
 };
 struct editor_relation_report { /* by heads that saw no subject and no form of question of what they are asked */
-	size_t groups, rephrases, others; /* groups fitted on in the end; questions asked */
+	size_t groups, rephrases, others; /* groups fitted on in the end; questions asked, none `near` unless all are */
 	size_t folds, fitted_least;       /* fitted_least: groups that the fold with the fewest was fitted on */
 	bool forms_apart;                 /* false: too few groups, forms are shared */
 	double kept, passed;              /* shares of the rephrases kept and of the other questions let through */

@@ -1,6 +1,7 @@
 #include "editor/route.h"
 
 #include "base/fault.h"
+#include "editor/relation.h"
 #include "editor/whiten.h"
 #include "tests/unit/editor/tiny.h"
 
@@ -367,6 +368,73 @@ static void the_relation_head_tells_questions_apart(void **state)
 	editor_calibration_destroy(&calibration);
 }
 
+/* Groups whose other question, of that kind, repeats their prompt: none could be told apart from it. */
+static struct editor_relation_report report_of_repeats(const char *kind, bool alone, float *threshold)
+{
+	static const char *const names[] = { "Ollo", "Ruk", "Pash", "Zeff" };
+	const struct editor_config c = config();
+	struct editor_calibration *calibration = NULL;
+	struct editor_calibration_report report;
+	struct buf groups = BUF_INIT;
+	struct err e = ERR_INIT;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		buf_printf(&groups,
+			   "prompt\tn%zu\t%s\tWho built bridge %zu of %s?\n"
+			   "rephrase\tn%zu\t%s\tWhat name has the builder of bridge %zu of %s?\n"
+			   "%s\tn%zu\t%s\tWho built bridge %zu of %s?\n",
+			   i, names[i], i, names[i], i, names[i], i, names[i], kind, i, names[i], i, names[i]);
+	const struct editor_calibration_data data = { .corpus = (const char *)corpus.data,
+						      .corpus_len = corpus.len,
+						      .groups = (const char *)groups.data,
+						      .groups_len = groups.len,
+						      .groups_alone = alone };
+	assert_ok(&e, editor_calibrate_data(model, &c, &data, NULL, &calibration, &report, &e));
+	*threshold = calibration->relation.threshold;
+	editor_calibration_destroy(&calibration);
+	buf_free(&groups);
+	return report.relation;
+}
+
+static void questions_that_sound_near_do_not_set_the_threshold(void **state)
+{
+	float threshold;
+	(void)state;
+	assert_int_equal(report_of_repeats("other", false, &threshold).others, 12);
+	assert_true(threshold > 0.99f);
+	const struct editor_relation_report near = report_of_repeats("near", false, &threshold);
+	assert_int_equal(near.groups, 12);
+	assert_int_equal(near.rephrases, 12);
+	assert_int_equal(near.others, 8);
+	assert_true(threshold < 0.99f);
+	assert_int_equal(report_of_repeats("near", true, &threshold).others, 4); /* there is nothing else */
+	assert_true(threshold > 0.99f);
+}
+
+/* Two groups on one relation, each with the other's forms: there is nothing to push away, so the head stays as drawn.
+ */
+static void questions_of_one_form_are_no_negatives(void **state)
+{
+	enum { N = 4, DIMS = 2, STEPS = 20 };
+	static const float x[N] = { 1, 0, 2, 0 }, y[N] = { 0, 3, 0, 1 }, z[N] = { 2, 2, 0, 1 };
+	struct editor__triple triples[] = {
+		{ .prompt = x, .rephrase = y, .other = z, .form = 1, .rephrase_form = 2, .other_form = 2 },
+		{ .prompt = y, .rephrase = x, .other = z, .form = 2, .rephrase_form = 1, .other_form = 1 },
+	};
+	float heads[3][N * DIMS];
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct editor_calibration *c = NULL;
+		struct err e = ERR_INIT;
+		triples[1].other_form = i < 2 ? 1 : 3; /* at last something else */
+		assert_ok(&e, editor__calibration_new(N, DIMS, &c, &e));
+		assert_ok(&e, editor__relation_fit(c, model_backend_of(model), triples, 2, i == 0 ? 1 : STEPS, 1, &e));
+		memcpy(heads[i], c->relation.head, sizeof(heads[i]));
+		editor_calibration_destroy(&c);
+	}
+	assert_memory_equal(heads[0], heads[1], sizeof(heads[0]));
+	assert_true(memcmp(heads[1], heads[2], sizeof(heads[1])) != 0);
+}
+
 static void thresholds_are_log_linear(void **state)
 {
 	(void)state;
@@ -552,6 +620,8 @@ int main(void)
 		cmocka_unit_test(same_corpus_same_bytes),
 		cmocka_unit_test(bytes_read_back),
 		cmocka_unit_test(the_relation_head_tells_questions_apart),
+		cmocka_unit_test(questions_that_sound_near_do_not_set_the_threshold),
+		cmocka_unit_test(questions_of_one_form_are_no_negatives),
 		cmocka_unit_test(thresholds_are_log_linear),
 		cmocka_unit_test(bad_corpora_are_refused),
 		cmocka_unit_test(a_text_longer_than_the_context_is_left_out),

@@ -12,7 +12,7 @@ static void expect(const struct record_text *text, const char *is)
 static void columns_are_told_apart(void **state)
 {
 	static const char bytes[] = "prompt\tg1\tVint\twho rules Vint?\n\nunrelated\tu\t\tnq: one\ttwo\n"
-				    "rephrase\tg1\tVint\tr\nother\t\t\t o";
+				    "rephrase\tg1\tVint\tr\nnear\tg1\tVint\tn\nother\t\t\t o";
 	struct editor_corpus corpus;
 	struct editor_corpus_line line;
 	struct err e = ERR_INIT;
@@ -31,11 +31,14 @@ static void columns_are_told_apart(void **state)
 	assert_ok(&e, editor_corpus_next(&corpus, &line, &e));
 	assert_int_equal(line.kind, EDITOR_REPHRASE);
 	assert_ok(&e, editor_corpus_next(&corpus, &line, &e));
+	assert_int_equal(line.kind, EDITOR_NEAR);
+	expect(&line.text, "n");
+	assert_ok(&e, editor_corpus_next(&corpus, &line, &e));
 	assert_int_equal(line.kind, EDITOR_OTHER);
 	expect(&line.text, " o");
 	for (size_t i = 0; i < 2; i++)
 		assert_int_equal(editor_corpus_next(&corpus, &line, &e), ERR_NOT_FOUND);
-	assert_int_equal(editor_corpus_lines(bytes, strlen(bytes)), 5);
+	assert_int_equal(editor_corpus_lines(bytes, strlen(bytes)), 6);
 	editor_corpus_init(&corpus, "corpus", NULL, 0);
 	assert_int_equal(editor_corpus_next(&corpus, &line, &e), ERR_NOT_FOUND);
 }
