@@ -69,7 +69,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.ridge = 1.0f,
 		.false_route_share = 0.001f,
 		.false_relation_share = 0.06f,
-		.relation_dims = 128,
+		.relation_dims = 256,
 		.relation_steps = 150,
 		.merge_rounds = 10,
 		.merge_passes = 2,
