@@ -163,22 +163,57 @@ static int take_relation(struct choice *c, size_t i)
 	return rc;
 }
 
-/* Relation score of candidate i with the key and the words at hand. */
-static float relation_of(const struct choice *c, size_t i)
+static float relation_between(const struct choice *c, size_t i, const float *key, const char *words, size_t words_len)
 {
 	const struct editor_router *router = c->router;
 	const struct editor__entry *entry = entry_of(c, i);
-	const char *words = (const char *)router->bytes.data + entry->words;
-	return editor__dot(c->key, relation_at(router, c->best[i].entry), router->dims) +
-	       EDITOR_RELATION_WORDS *
-		       editor__words_share(words, entry->words_len, (const char *)c->words.data, c->words.len);
+	const char *own = (const char *)router->bytes.data + entry->words;
+	return editor__dot(key, relation_at(router, c->best[i].entry), router->dims) +
+	       EDITOR_RELATION_WORDS * editor__words_share(own, entry->words_len, words, words_len);
+}
+
+/* Relation score of candidate i with the key and the words at hand. */
+static float relation_of(const struct choice *c, size_t i)
+{
+	return relation_between(c, i, c->key, (const char *)c->words.data, c->words.len);
+}
+
+static bool ask_the_same(const struct choice *c, size_t i, size_t k)
+{
+	const struct editor__entry *entry = entry_of(c, k);
+	return relation_between(c, i, relation_at(c->router, c->best[k].entry),
+				(const char *)c->router->bytes.data + entry->words,
+				entry->words_len) >= c->router->calibration->relation.threshold;
+}
+
+static bool is_own_prompt(const struct choice *c, size_t i)
+{
+	return c->best[i].score >= EDITOR_OWN_PROMPT;
+}
+
+/* Of candidates that ask the same as the best one and are as near, the last word counts. An edit's own prompt is its
+ * own. */
+static size_t last_word(const struct choice *c, const size_t *alike, const float *scores, size_t count, size_t best)
+{
+	const float threshold = c->router->calibration->relation.threshold;
+	const float least = scores[best] - EDITOR_RELATION_TIE;
+	size_t last = best;
+	for (size_t i = 0; i < count; i++) {
+		if (entry_of(c, alike[i])->seq <= entry_of(c, alike[last])->seq || scores[i] < least ||
+		    scores[i] < threshold || is_own_prompt(c, alike[i]) != is_own_prompt(c, alike[best]))
+			continue;
+		if (ask_the_same(c, alike[i], alike[best]))
+			last = i;
+	}
+	return last;
 }
 
 /* Of the candidates on the subject of candidate `first` the one whose relation is nearest to the prompt's. */
 static int nearest_relation(struct choice *c, size_t first, size_t *best, float *score)
 {
 	const struct editor_router *router = c->router;
-	size_t alike[EDITOR_CANDIDATES], count = 0;
+	float scores[EDITOR_CANDIDATES];
+	size_t alike[EDITOR_CANDIDATES], count = 0, at = 0;
 	for (size_t i = first; i < c->count; i++) {
 		if (!same_subject(c, first, i))
 			continue;
@@ -189,14 +224,13 @@ static int nearest_relation(struct choice *c, size_t first, size_t *best, float 
 	int rc = take_relation(c, first);
 	if (rc != 0)
 		return rc;
-	*score = -INFINITY;
 	for (size_t i = 0; i < count; i++) {
-		const float own = relation_of(c, alike[i]);
-		if (own > *score) {
-			*score = own;
-			*best = alike[i];
-		}
+		scores[i] = relation_of(c, alike[i]);
+		at = scores[i] > scores[at] ? i : at;
 	}
+	at = last_word(c, alike, scores, count, at);
+	*best = alike[at];
+	*score = scores[at];
 	return 0;
 }
 

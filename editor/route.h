@@ -44,8 +44,13 @@ static inline bool editor_key_layers_same(struct editor_key_layers a, struct edi
  * share no subject and no question form with the 310 groups fitted on, 8 | 10 % of the other questions passing: .904 |
  * .916 of the rephrases pass at 0, .952 | .960 at 0.2, .956 | .964 at 0.4. */
 #define EDITOR_RELATION_WORDS 0.4f
-#define EDITOR_COMMON_SHARE   0.02 /* of the corpus's questions have a word that tells nothing */
-#define EDITOR_COMMON_MAX     1024u
+/* Of edits on one subject that ask the same (their relation score with each other passes the threshold) and whose
+ * scores with a question are within this of the best, the latest is meant; cosine from which on a prompt is an edit's
+ * own, and no other's. */
+#define EDITOR_RELATION_TIE 0.05f
+#define EDITOR_OWN_PROMPT   0.9999f
+#define EDITOR_COMMON_SHARE 0.02 /* of the corpus's questions have a word that tells nothing */
+#define EDITOR_COMMON_MAX   1024u
 struct editor_short_rows { /* a matrix in 16 bits a number: row r is steps[r] times its integers (calibration_key.c) */
 	float *steps;
 	int16_t *shorts;

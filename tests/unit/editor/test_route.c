@@ -419,6 +419,44 @@ static void shared_words_raise_the_relation(void **state)
 	editor_calibration_destroy(&c);
 }
 
+/* Two edits that ask the same: the later one is meant, unless the question is nearer to the other, or its very prompt.
+ */
+static void of_two_that_ask_the_same_the_later_is_meant(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	const float turned[HIDDEN] = { 1, 0.2f, 0, 0 }, beside[HIDDEN] = { 0.9f, 0, 0.3f, 0 };
+	struct editor_index_entry entries[] = {
+		{ .seq = 11, .raw = beside, .relation = turned },
+		{ .seq = 10, .raw = east, .relation = east },
+		{ .seq = 12, .raw = east, .relation = north },
+	};
+	for (size_t i = 0; i < 3; i++) {
+		entries[i].subject = (struct record_text){ "dingo creek", 11 };
+		entries[i].subject_given = true;
+	}
+	struct editor_router *router = router_of(c, entries, 3);
+	struct editor_route route = route_by(router, near_east, east, "Whose is Dingo Creek?");
+	assert_true(route.routed);
+	assert_int_equal(route.nearest[0], 11);
+	assert_true(fabsf(route.relation_score - 1 / sqrtf(1.04f)) < 1e-6f);
+	route = route_by(router, east, east, "Whose is Dingo Creek?"); /* the prompt of 10 */
+	assert_int_equal(route.nearest[0], 10);
+	const float away[HIDDEN] = { 1, -0.3f, 0, 0 }; /* nearer to 10 by more than a tie */
+	route = route_by(router, near_east, away, "Whose is Dingo Creek?");
+	assert_int_equal(route.nearest[0], 10);
+	/* one that asks something else is no twin, however near the question is to both */
+	const float between[HIDDEN] = { 1, 1, 0, 0 };
+	editor_router_destroy(&router);
+	router = router_of(c, entries + 1, 2);
+	c->relation.threshold = 0.6f;
+	route = route_by(router, near_east, between, "Whose is Dingo Creek?");
+	assert_true(route.routed);
+	assert_int_equal(route.nearest[0], 10);
+	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
 static void a_route_lends_the_anchor(void **state)
 {
 	(void)state;
@@ -556,6 +594,7 @@ int main(void)
 		cmocka_unit_test(keys_of_no_hidden_state_are_not_written),
 		cmocka_unit_test(the_relation_must_be_near_too),
 		cmocka_unit_test(shared_words_raise_the_relation),
+		cmocka_unit_test(of_two_that_ask_the_same_the_later_is_meant),
 		cmocka_unit_test(a_route_lends_the_anchor),
 		cmocka_unit_test(the_nearest_of_many_edits_is_found),
 		cmocka_unit_test(raw_keys_leave_the_first_token_out),
