@@ -1,0 +1,160 @@
+#include "base/team.h"
+
+#include "base/fault.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SPIN_ROUNDS 1000 /* of one pause instruction: some tens of microseconds */
+#define LINE        64
+
+/* A count that is waited for to move on. Whoever goes to sleep says so first, and then the kernel looks at the count
+ * once more: a gate that opens meanwhile sees the sleeper, or the sleeper the open gate. */
+struct gate {
+	_Alignas(LINE) atomic_uint count;
+	atomic_uint sleepers;
+};
+
+struct team {
+	struct gate begun, ended, met;
+	_Alignas(LINE) atomic_size_t left; /* parts that have not returned */
+	atomic_size_t absent;              /* parts that have not come to the meeting */
+	void (*work)(void *context, size_t part, size_t part_count);
+	void *context;
+	atomic_bool quit;
+	size_t part_count, thread_count;
+	struct member {
+		struct team *team;
+		size_t part;
+		pthread_t thread;
+	} members[];
+};
+
+static void gate_open(struct gate *gate)
+{
+	atomic_fetch_add(&gate->count, 1);
+	if (atomic_load(&gate->sleepers) > 0)
+		syscall(SYS_futex, &gate->count, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Until the gate's count is no longer `seen`. */
+static void gate_wait(struct gate *gate, unsigned seen)
+{
+	for (int i = 0; i < SPIN_ROUNDS; i++) {
+		if (atomic_load_explicit(&gate->count, memory_order_acquire) != seen)
+			return;
+#if defined(__x86_64__) || defined(__i386__)
+		__builtin_ia32_pause();
+#else
+		atomic_signal_fence(memory_order_seq_cst);
+#endif
+	}
+	atomic_fetch_add(&gate->sleepers, 1);
+	while (atomic_load(&gate->count) == seen)
+		syscall(SYS_futex, &gate->count, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+	atomic_fetch_sub(&gate->sleepers, 1);
+}
+
+static void do_part(struct team *team, size_t part)
+{
+	team->work(team->context, part, team->part_count);
+	if (atomic_fetch_sub(&team->left, 1) == 1)
+		gate_open(&team->ended);
+}
+
+static void *member_main(void *context)
+{
+	const struct member *member = context;
+	struct team *team = member->team;
+	for (unsigned seen = 0;; seen++) {
+		gate_wait(&team->begun, seen);
+		if (atomic_load(&team->quit))
+			return NULL;
+		do_part(team, member->part);
+	}
+}
+
+static int start_threads(struct team *team, struct err *e)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int errnum = 0;
+	while (errnum == 0 && team->thread_count + 1 < team->part_count) {
+		struct member *member = &team->members[team->thread_count];
+		*member = (struct member){ .team = team, .part = team->thread_count + 1 };
+		errnum = pthread_create(&member->thread, NULL, member_main, member);
+		team->thread_count += errnum == 0 ? 1 : 0;
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return errnum == 0 ? 0
+			   : err_errno(e, ERR_LIMIT, errnum, "starting thread %zu of a team", team->thread_count + 1);
+}
+
+int team_new(size_t part_count, struct team **out, struct err *e)
+{
+	if (part_count == 0 || part_count > TEAM_PARTS_MAX)
+		return err_set(e, ERR_INVALID, "a team has 1 to %u parts, not %zu", TEAM_PARTS_MAX, part_count);
+	const size_t bytes = sizeof(struct team) + part_count * sizeof(struct member);
+	struct team *team = fault_memory() == 0 ? aligned_alloc(LINE, (bytes + LINE - 1) / LINE * LINE) : NULL;
+	if (team == NULL)
+		return err_set(e, ERR_NOMEM, "a team of %zu threads: out of memory", part_count);
+	*team = (struct team){ .part_count = part_count };
+	atomic_store(&team->absent, part_count);
+	int rc = start_threads(team, e);
+	if (rc != 0) {
+		team_destroy(&team);
+		return rc;
+	}
+	*out = team;
+	return 0;
+}
+
+void team_destroy(struct team **team)
+{
+	struct team *t = *team;
+	if (t == NULL)
+		return;
+	atomic_store(&t->quit, true);
+	gate_open(&t->begun);
+	for (size_t i = 0; i < t->thread_count; i++)
+		pthread_join(t->members[i].thread, NULL);
+	free(t);
+	*team = NULL;
+}
+
+size_t team_parts(const struct team *team)
+{
+	return team->part_count;
+}
+
+void team_run(struct team *team, void (*work)(void *context, size_t part, size_t part_count), void *context)
+{
+	const unsigned ended = atomic_load(&team->ended.count);
+	assert(atomic_load(&team->left) == 0);
+	team->work = work;
+	team->context = context;
+	atomic_store(&team->left, team->part_count);
+	gate_open(&team->begun);
+	do_part(team, 0);
+	gate_wait(&team->ended, ended);
+}
+
+void team_meet(struct team *team)
+{
+	const unsigned met = atomic_load(&team->met.count);
+	if (atomic_fetch_sub(&team->absent, 1) == 1) {
+		atomic_store(&team->absent, team->part_count);
+		gate_open(&team->met);
+		return;
+	}
+	gate_wait(&team->met, met);
+}
