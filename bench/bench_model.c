@@ -65,7 +65,7 @@ static void decode(struct model *model, struct model_run *run, size_t batch, siz
 			rows[i] = i;
 		}
 		bench_need(model_embed(run, x, ids, batch, &e), &e);
-		bench_need(model_layers(run, x, kv, segments, batch, 0, s->layers, NULL, NULL, 0, &e), &e);
+		bench_need(model_step(run, x, kv, segments, batch, NULL, &e), &e);
 		bench_need(model_head(run, logits, x, rows, batch, &e), &e);
 		for (size_t i = 0; i < batch; i++)
 			bench_need(model_sample(logits + i * s->vocabulary, s->vocabulary, &greedy, 0, run, &ids[i]),
@@ -127,6 +127,7 @@ int main(int argc, char **argv)
 	struct model_options options = { .backend = argc > 2 ? argv[2] : "cpu",
 					 .thread_count = argc > 1 ? strtoul(argv[1], NULL, 10) : 1,
 					 .backward_from = FROM,
+					 .stored_too = true,
 					 .skip_digest = true };
 	double began = now();
 	bench_need(model_open(bench_model_path(), &options, &model, &e), &e);

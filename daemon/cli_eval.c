@@ -237,7 +237,9 @@ static int cluster_run(struct eval *ev, struct eval_options *o, struct err *e)
 	struct cli_manifest manifest;
 	struct model *model = NULL;
 	struct editor_memory_set *set = NULL;
-	struct model_options options = { .backend = o->backend, .thread_count = o->threads, .backward_from = SIZE_MAX };
+	struct model_options options = {
+		.backend = o->backend, .thread_count = o->threads, .backward_from = SIZE_MAX, .stored_too = true
+	};
 	uint64_t version = 0;
 	int rc = cli_version_parse(ev->version, &version, e);
 	if (rc == 0)

@@ -44,9 +44,9 @@ static int open_model(struct run *run, struct err *e)
 {
 	const struct eval_options *o = run->options;
 	/* nothing is trained with this one: no transposed weights */
-	const struct model_options options = { .backend = o->backend,
-					       .thread_count = o->threads,
-					       .backward_from = SIZE_MAX };
+	const struct model_options options = {
+		.backend = o->backend, .thread_count = o->threads, .backward_from = SIZE_MAX, .stored_too = true
+	};
 	run->model = o->open_model;
 	return run->model != NULL ? 0 : model_open(o->model, &options, &run->model, e);
 }

@@ -346,6 +346,7 @@ int eval__train(const struct eval_options *options, size_t threads, const struct
 			.backend = options->backend,
 			.thread_count = threads / beside,
 			.backward_from = config->layer + 1,
+			.stored_too = true,
 		};
 		rc = model_open(options->model, &model, &team.model, e);
 		pthread_mutex_init(&team.lock, NULL);

@@ -75,7 +75,9 @@ static int engine_open(struct role *role, const struct daemon_config *config, st
 {
 	struct model_options options = { .backend = config->backend,
 					 .thread_count = (size_t)config->threads,
-					 .backward_from = SIZE_MAX };
+					 .backward_from = SIZE_MAX,
+					 .stored_too = true,
+					 .head_stored_only = true };
 	struct node_engine_config engine = { (size_t)config->slots, (size_t)config->context_tokens,
 					     (size_t)config->prefill_rows, (size_t)config->queue_requests };
 	int rc = model_open(config->model, &options, &role->model, e);

@@ -66,7 +66,9 @@ static void on_metrics(void *context)
 static int engine_open(struct role *role, const struct daemon_config *config, struct editor_config *editor,
 		       struct err *e)
 {
-	struct model_options options = { .backend = config->backend, .thread_count = (size_t)config->threads };
+	struct model_options options = { .backend = config->backend,
+					 .thread_count = (size_t)config->threads,
+					 .stored_too = true };
 	int rc = model_open(config->model, &options, &role->model, e);
 	if (rc != 0)
 		return rc;

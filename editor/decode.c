@@ -279,7 +279,6 @@ int editor_decoder_admit(struct editor_decoder *d, const struct editor_request *
 
 int editor_decoder_step(struct editor_decoder *d, struct err *e)
 {
-	const size_t layers = model_shape_of(d->model)->layers;
 	size_t count = 0;
 	int rc = 0;
 	for (size_t i = 0; i < d->slot_count && rc == 0; i++)
@@ -300,7 +299,7 @@ int editor_decoder_step(struct editor_decoder *d, struct err *e)
 		return 0;
 	rc = model_embed(d->run, d->x, d->ids, count, e);
 	if (rc == 0)
-		rc = model_layers(d->run, d->x, d->kv, d->segments, count, 0, layers, d->readings, NULL, 0, e);
+		rc = model_step(d->run, d->x, d->kv, d->segments, count, d->readings, e);
 	for (size_t i = 0; i < count && rc == 0; i++)
 		d->slots[d->which[i]].position++;
 	return rc == 0 ? editor__decoder_sample(d, count, e) : rc;

@@ -25,7 +25,8 @@ struct model_segment {
 	size_t row_count;
 };
 
-#define MODEL_ROWS_APART 16u /* of a product: see weight_forward */
+#define MODEL_ROWS_APART   16u /* of a product: see weight_forward */
+#define MODEL_TOGETHER_MAX 4u  /* weights of one weights_forward */
 
 struct model_backend_ops {
 	const char *name; /* "reference", "cpu", "cuda" */
@@ -44,12 +45,22 @@ struct model_backend_ops {
 	int (*weight_new)(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too,
 			  struct model_weight **weight);
 	void (*weight_destroy)(struct model_backend *b, struct model_weight **weight);
+	/* A weight kept as the file stores it, out × in elements of `type` at `data` (copied, in another order), for
+	 * the forward product of few rows: it reads a quarter to an eighth of the bytes. Rows are rounded to 16 bits a
+	 * block where the type is quantised, and have the same bits in any company (stored.h). Its memory is the
+	 * backend's and goes with that. NULL: this backend has none. ERR_UNSUPPORTED: not for this type; ERR_NOMEM. */
+	int (*weight_new_stored)(struct model_backend *b, enum model_type type, const void *data, size_t out_size,
+				 size_t in_size, struct model_weight **weight);
 	/* y (rows × out) = x (rows × in) · Wᵀ, added to y when `accumulate`. With MODEL_ROWS_APART rows or more, the
 	 * bits of a row do not depend on the others, or on how many there are (cpu with oneDNN or AMX; not promised of
 	 * OpenBLAS and cuda). */
 	int (*weight_forward)(struct model_backend *b, float *y, const float *x, const struct model_weight *w,
 			      bool accumulate, size_t rows);
-	/* dx (rows × in) = dy (rows × out) · W, added when `accumulate`. */
+	/* y[i] = x · W[i]ᵀ for `count` weights of the same `in`, as one weight_forward after the other gives it. NULL
+	 * where nothing is won by it. count ≤ MODEL_TOGETHER_MAX. */
+	int (*weights_forward)(struct model_backend *b, float *const *y, const float *x,
+			       const struct model_weight *const *w, size_t count, size_t rows);
+	/* dx (rows × in) = dy (rows × out) · W, added when `accumulate`. Not of a weight kept as stored. */
 	int (*weight_backward)(struct model_backend *b, float *dx, const float *dy, const struct model_weight *w,
 			       bool accumulate, size_t rows);
 	/* c (m × n) = alpha · op(a) · op(b) + beta · c for plain matrices (side memories, gradients, logit rows). ta: a
@@ -100,6 +111,8 @@ struct model_backend_ops {
 struct model_backend { /* first member of every backend's own struct */
 	const struct model_backend_ops *ops;
 	size_t thread_count;
+	bool stepping; /* set while few rows run through weights as stored: the cpu row's loops then share the threads
+			  of those products */
 };
 
 /* `name`: "auto" (cuda when a device is found, else cpu), "reference", "cpu", "cuda". "cpu:amx",

@@ -13,17 +13,20 @@
 
 #define WORK_A_THREAD ((size_t)32 * 1024) /* fewer multiply-adds than this do not pay for waking another thread */
 #define OUT_BLOCK     ((size_t)16)        /* columns a thread takes at once in the skinny product */
+/* Huge pages: at 4 KiB each page of a weight costs a walk through the tables of a virtual machine. */
+#define STORED_BLOCK_BYTES ((size_t)32 << 20)
 
 struct model_weight {
 	size_t out_size, in_size;
 	float *w; /* plain, or NULL */
 	struct model__packed packed;
 	struct model__tiles forward, backward;
+	struct model__stored stored; /* data NULL, or the only form that there is */
 };
 
 int model__cpu_threads(const struct model__cpu *cpu, size_t work)
 {
-	size_t useful = work / WORK_A_THREAD;
+	size_t useful = cpu->base.stepping ? 1 : work / WORK_A_THREAD;
 	size_t count = useful < cpu->base.thread_count ? useful : cpu->base.thread_count;
 	return count < 1 ? 1 : (int)count;
 }
@@ -53,7 +56,10 @@ static void destroy(struct model_backend *b)
 	model__host_bytes_free(cpu->scratch);
 	model__host_bytes_free(cpu->rotations);
 	model__host_bytes_free(cpu->rows);
+	model__host_bytes_free(cpu->rounded);
 	model__products_free(&cpu->products);
+	team_destroy(&cpu->team);
+	arena_destroy(&cpu->stored_memory);
 	free(cpu);
 }
 
@@ -107,6 +113,28 @@ static int weight_new(struct model_backend *b, const float *w, size_t out_size, 
 	return 0;
 }
 
+static int weight_new_stored(struct model_backend *b, enum model_type type, const void *data, size_t out_size,
+			     size_t in_size, struct model_weight **weight)
+{
+	struct model__cpu *cpu = (struct model__cpu *)b;
+	const size_t bytes = model__stored_bytes(type, out_size, in_size);
+	if (bytes == 0)
+		return ERR_UNSUPPORTED;
+	if (cpu->stored_memory == NULL && arena_new(STORED_BLOCK_BYTES, 0, &cpu->stored_memory) != 0)
+		return ERR_NOMEM;
+	struct model_weight *made = fault_calloc(1, sizeof(*made));
+	void *memory = made == NULL ? NULL : arena_alloc(cpu->stored_memory, bytes);
+	if (memory == NULL) {
+		free(made);
+		return ERR_NOMEM;
+	}
+	made->out_size = out_size;
+	made->in_size = in_size;
+	model__stored_pack(&made->stored, memory, type, data, out_size, in_size);
+	*weight = made;
+	return 0;
+}
+
 static void skinny(const struct model__cpu *cpu, float *y, const float *x, const struct model_weight *w,
 		   bool accumulate, size_t rows)
 {
@@ -119,12 +147,33 @@ static void skinny(const struct model__cpu *cpu, float *y, const float *x, const
 	}
 }
 
+static int weights_forward(struct model_backend *b, float *const *y, const float *x,
+			   const struct model_weight *const *w, size_t count, size_t rows)
+{
+	const struct model__stored *stored[MODEL_TOGETHER_MAX];
+	size_t taken = 0;
+	assert(count <= MODEL_TOGETHER_MAX);
+	for (; taken < count && w[taken]->stored.data != NULL; taken++)
+		stored[taken] = &w[taken]->stored;
+	if (taken == count)
+		return rows == 0 ? 0
+				 : model__cpu_stored_products((struct model__cpu *)b, y, x, stored, count, false, rows);
+	int rc = 0;
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = b->ops->weight_forward(b, y[i], x, w[i], false, rows);
+	return rc;
+}
+
 static int weight_forward(struct model_backend *b, float *y, const float *x, const struct model_weight *w,
 			  bool accumulate, size_t rows)
 {
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	if (rows == 0)
 		return 0;
+	if (w->stored.data != NULL) {
+		const struct model__stored *stored = &w->stored;
+		return model__cpu_stored_products(cpu, &y, x, &stored, 1, accumulate, rows);
+	}
 	assert(w->packed.data == NULL || cpu->products != NULL); /* a weight of a backend by another name */
 	if (w->packed.data != NULL)
 		return model__packed_product(cpu->products, y, x, &w->packed, accumulate, rows, b->thread_count);
@@ -148,11 +197,35 @@ static int weight_backward(struct model_backend *b, float *dx, const float *dy, 
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	if (rows == 0)
 		return 0;
-	if (w->w == NULL)
+	if (w->w == NULL) /* as tiles, or as stored */
 		return w->backward.data == NULL ? ERR_INVALID
 						: model__amx_product(cpu, dx, dy, &w->backward, accumulate, rows);
 	return cpu->gemm->product(dx, dy, w->w, false, false, 1, accumulate ? 1 : 0, rows, w->in_size, w->out_size,
 				  b->thread_count);
+}
+
+struct step_product {
+	const struct model__cpu *cpu;
+	float *c;
+	const float *a, *b;
+	bool accumulate;
+	size_t m, n, k;
+};
+
+static void step_columns(void *context, size_t part, size_t index)
+{
+	const struct step_product *p = context;
+	const size_t from = index * OUT_BLOCK, to = from + OUT_BLOCK < p->n ? from + OUT_BLOCK : p->n;
+	(void)part;
+	p->cpu->k->skinny(p->c, p->a, p->b, p->accumulate, p->m, from, to, p->n, p->k);
+}
+
+/* A side memory in a decode step: few rows, and the matrix is read once. */
+static int step_product(struct model__cpu *cpu, float *c, const float *a, const float *b, bool accumulate, size_t m,
+			size_t n, size_t k)
+{
+	struct step_product p = { cpu, c, a, b, accumulate, m, n, k };
+	return model__cpu_loop(cpu, m * n * k, (n + OUT_BLOCK - 1) / OUT_BLOCK, step_columns, &p);
 }
 
 static int gemm(struct model_backend *b, float *c, const float *a, const float *bm, bool ta, bool tb, float alpha,
@@ -161,6 +234,8 @@ static int gemm(struct model_backend *b, float *c, const float *a, const float *
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	if (m == 0 || n == 0)
 		return 0;
+	if (b->stepping && !ta && tb && alpha == 1 && (beta == 0 || beta == 1) && m <= MODEL__SKINNY_ROWS_MAX)
+		return step_product(cpu, c, a, bm, beta == 1, m, n, k);
 	return cpu->gemm->product(c, a, bm, ta, tb, alpha, beta, m, n, k, b->thread_count);
 }
 
@@ -174,7 +249,9 @@ static const struct model_backend_ops cpu_ops = {
 	.clear = model__host_clear,
 	.weight_new = weight_new,
 	.weight_destroy = weight_destroy,
+	.weight_new_stored = weight_new_stored,
 	.weight_forward = weight_forward,
+	.weights_forward = weights_forward,
 	.weight_backward = weight_backward,
 	.gemm = gemm,
 	.rmsnorm = model__cpu_rmsnorm,
@@ -193,7 +270,10 @@ static const struct model_backend_ops cpu_ops = {
 static bool choose_kernels(struct model__cpu *cpu, const char *instructions)
 {
 	const struct model__cpu_kernels *avx512 = model__cpu_kernels_avx512(), *avx2 = model__cpu_kernels_avx2();
+	const bool simple = instructions != NULL &&
+			    (strcmp(instructions, "avx2") == 0 || strcmp(instructions, "portable") == 0);
 	cpu->k = &model__cpu_kernels_portable;
+	cpu->stored = model__stored_kernel_of(simple ? instructions : NULL);
 	if (instructions == NULL) {
 		cpu->k = avx512 != NULL ? avx512 : avx2 != NULL ? avx2 : cpu->k;
 		cpu->amx = avx512 != NULL && model__amx_ready();
@@ -206,7 +286,7 @@ static bool choose_kernels(struct model__cpu *cpu, const char *instructions)
 	else if (strcmp(instructions, "portable") != 0)
 		return false;
 	cpu->amx = strcmp(instructions, "amx") == 0;
-	return cpu->k != NULL && (!cpu->amx || model__amx_ready());
+	return cpu->k != NULL && cpu->stored != NULL && (!cpu->amx || model__amx_ready());
 }
 
 int model__backend_cpu_new(const char *instructions, size_t thread_count, struct model_backend **out, struct err *e)

@@ -1,6 +1,8 @@
 /* backend_reference.c: every operation as the plainest loop, sums in double. The oracle that the other rows are
  * compared with; nothing here is meant to be fast. Runs on the calling thread, whatever the thread count. */
 #include "model/host_memory.h"
+#include "model/quant.h"
+#include "model/stored.h"
 
 #include "base/fault.h"
 
@@ -10,7 +12,10 @@
 
 struct model_weight {
 	size_t out_size, in_size;
-	float *w;
+	float *w;        /* or */
+	uint8_t *stored; /* as in the file */
+	enum model_type type;
+	size_t row_bytes;
 };
 
 static const char *describe(const struct model_backend *b)
@@ -30,6 +35,7 @@ static void weight_destroy(struct model_backend *b, struct model_weight **weight
 	if (*weight == NULL)
 		return;
 	model__host_bytes_free((*weight)->w);
+	model__host_bytes_free((*weight)->stored);
 	free(*weight);
 	*weight = NULL;
 }
@@ -53,6 +59,47 @@ static int weight_new(struct model_backend *b, const float *w, size_t out_size, 
 	return 0;
 }
 
+static int weight_new_stored(struct model_backend *b, enum model_type type, const void *data, size_t out_size,
+			     size_t in_size, struct model_weight **weight)
+{
+	size_t elements, bytes;
+	(void)b;
+	if (model__stored_bytes(type, out_size, in_size) == 0 || !model_quant_block(type, &elements, &bytes))
+		return ERR_UNSUPPORTED;
+	struct model_weight *made = fault_calloc(1, sizeof(*made));
+	if (made == NULL)
+		return ERR_NOMEM;
+	*made = (struct model_weight){ .out_size = out_size, .in_size = in_size, .type = type };
+	made->row_bytes = in_size / elements * bytes;
+	made->stored = model__host_bytes(out_size * made->row_bytes);
+	if (made->stored == NULL) {
+		free(made);
+		return ERR_NOMEM;
+	}
+	memcpy(made->stored, data, out_size * made->row_bytes);
+	*weight = made;
+	return 0;
+}
+
+/* Rounds the rows as every backend does; the sums are in double. */
+static int stored_forward(float *y, const float *x, const struct model_weight *w, bool accumulate, size_t rows)
+{
+	const size_t blocks = w->in_size / MODEL__STORED_BLOCK;
+	struct model__rounded *rounded = fault_calloc(blocks + 1, sizeof(*rounded));
+	if (rounded == NULL)
+		return ERR_NOMEM;
+	for (size_t r = 0; r < rows; r++, x += w->in_size) {
+		model__stored_portable.round(rounded, x, blocks);
+		for (size_t o = 0; o < w->out_size; o++) {
+			const float sum =
+				model__stored_reference(rounded, x, w->type, w->stored + o * w->row_bytes, w->in_size);
+			y[r * w->out_size + o] = accumulate ? y[r * w->out_size + o] + sum : sum;
+		}
+	}
+	free(rounded);
+	return 0;
+}
+
 static int gemm(struct model_backend *b, float *c, const float *a, const float *bm, bool ta, bool tb, float alpha,
 		float beta, size_t m, size_t n, size_t k)
 {
@@ -73,12 +120,16 @@ static int gemm(struct model_backend *b, float *c, const float *a, const float *
 static int weight_forward(struct model_backend *b, float *y, const float *x, const struct model_weight *w,
 			  bool accumulate, size_t rows)
 {
+	if (w->stored != NULL)
+		return stored_forward(y, x, w, accumulate, rows);
 	return gemm(b, y, x, w->w, false, true, 1, accumulate ? 1 : 0, rows, w->out_size, w->in_size);
 }
 
 static int weight_backward(struct model_backend *b, float *dx, const float *dy, const struct model_weight *w,
 			   bool accumulate, size_t rows)
 {
+	if (w->stored != NULL)
+		return ERR_INVALID;
 	return gemm(b, dx, dy, w->w, false, false, 1, accumulate ? 1 : 0, rows, w->in_size, w->out_size);
 }
 
@@ -320,6 +371,7 @@ static const struct model_backend_ops reference_ops = {
 	.clear = model__host_clear,
 	.weight_new = weight_new,
 	.weight_destroy = weight_destroy,
+	.weight_new_stored = weight_new_stored,
 	.weight_forward = weight_forward,
 	.weight_backward = weight_backward,
 	.gemm = gemm,

@@ -6,6 +6,10 @@
 #include "model/gemm.h"
 #include "model/host_memory.h"
 #include "model/packed.h"
+#include "model/stored.h"
+
+#include "base/arena.h"
+#include "base/team.h"
 
 #define MODEL__ROPE_POSITIONS_MAX                                                                                      \
 	((size_t)1 << 17) /* rows of the rotation table; farther positions are refused by model.c */
@@ -23,13 +27,28 @@ struct model__cpu {
 	size_t scratch_size;
 	void *rows; /* rows of x in tile form, for cpu_amx.c */
 	size_t rows_bytes;
+	const struct model__stored_kernel *stored;
+	struct arena *stored_memory; /* of weights as stored, on huge pages; NULL until there is one */
+	struct team *team;           /* of decode steps; NULL until one is needed */
+	struct model__rounded *rounded;
+	size_t rounded_blocks;
 	char text[96];
 };
 
-/* Threads for `work` multiply-adds (or about as costly elements): small jobs are not worth waking a team for. */
+/* OpenMP's threads for `work` multiply-adds (or about as costly elements): small jobs are not worth waking them for,
+ * and steps do without. */
 int model__cpu_threads(const struct model__cpu *cpu, size_t work);
 /* Sees to `float_count` floats of scratch for every thread. ERR_NOMEM. */
 int model__cpu_scratch(struct model__cpu *cpu, size_t float_count) MUST_CHECK;
+
+/* cpu_stored.c: one(context, part, index) for every index under `count`, shared out among the team where `work` pays
+ * for it; part < thread_count. For steps (struct model_backend). ERR_NOMEM, ERR_LIMIT: the team could not be made. */
+int model__cpu_loop(struct model__cpu *cpu, size_t work, size_t count,
+		    void (*one)(void *context, size_t part, size_t index), void *context) MUST_CHECK;
+/* y[i] (rows × width of stored[i]) = or += x · W[i]ᵀ, all of the same depth. As model__cpu_loop. */
+int model__cpu_stored_products(struct model__cpu *cpu, float *const *y, const float *x,
+			       const struct model__stored *const *stored, size_t count, bool accumulate,
+			       size_t rows) MUST_CHECK;
 
 int model__cpu_attention(struct model_backend *b, float *out, const float *q, const float *const *keys,
 			 const float *const *values, const struct model_segment *segments, size_t segment_count,

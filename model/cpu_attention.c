@@ -57,6 +57,36 @@ static void attend(const struct model__cpu *cpu, const struct shape *sh, float *
 	}
 }
 
+struct step {
+	const struct model__cpu *cpu;
+	const struct shape *shape;
+	float *out;
+	const float *q, *const *keys, *const *values;
+	const struct model_segment *segments;
+};
+
+/* One head of one row; every segment has one. */
+static void step_head(void *context, size_t part, size_t index)
+{
+	const struct step *s = context;
+	const struct shape *sh = s->shape;
+	const size_t segment = index / sh->heads, head = index % sh->heads, offset = head / sh->group * sh->head_size;
+	struct shape one = *sh;
+	one.group = 1;
+	attend(s->cpu, &one, s->cpu->scratch + part * s->cpu->scratch_size, s->out + index * sh->head_size,
+	       s->q + index * sh->head_size, s->keys[segment] + offset, s->values[segment] + offset,
+	       s->segments[segment].position);
+}
+
+static bool one_row_each(const struct model_segment *segments, size_t segment_count)
+{
+	for (size_t s = 0; s < segment_count; s++) {
+		if (segments[s].row_count != 1)
+			return false;
+	}
+	return true;
+}
+
 int model__cpu_attention(struct model_backend *b, float *out, const float *q, const float *const *keys,
 			 const float *const *values, const struct model_segment *segments, size_t segment_count,
 			 size_t heads, size_t kv_heads, size_t head_size, size_t window)
@@ -66,7 +96,11 @@ int model__cpu_attention(struct model_backend *b, float *out, const float *q, co
 	int rc = model__cpu_scratch(cpu, longest(segments, segment_count));
 	if (rc != 0)
 		return rc;
-	int threads = model__cpu_threads(cpu, 2 * pairs_of(segments, segment_count) * heads * head_size);
+	const size_t work = 2 * pairs_of(segments, segment_count) * heads * head_size;
+	struct step step = { cpu, &sh, out, q, keys, values, segments };
+	if (b->stepping && one_row_each(segments, segment_count))
+		return model__cpu_loop(cpu, work, segment_count * heads, step_head, &step);
+	int threads = model__cpu_threads(cpu, work);
 #pragma omp parallel num_threads(threads) if (threads > 1)
 	{
 		float *p = cpu->scratch + (size_t)omp_get_thread_num() * cpu->scratch_size;

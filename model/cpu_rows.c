@@ -123,9 +123,27 @@ static size_t chunk_len(size_t at, size_t n)
 	return n - at < CHUNK ? n - at : CHUNK;
 }
 
+struct silu {
+	const struct model__cpu *cpu;
+	float *y;
+	const float *gate, *up;
+	size_t n;
+};
+
+static void silu_chunk(void *context, size_t part, size_t index)
+{
+	const struct silu *s = context;
+	const size_t at = index * CHUNK;
+	(void)part;
+	s->cpu->k->silu_mul(s->y + at, s->gate + at, s->up + at, chunk_len(at, s->n));
+}
+
 void model__cpu_silu_mul(struct model_backend *b, float *y, const float *gate, const float *up, size_t n)
 {
 	struct model__cpu *cpu = (struct model__cpu *)b;
+	struct silu silu = { cpu, y, gate, up, n };
+	if (b->stepping && model__cpu_loop(cpu, n * WORK_OF_EXP, (n + CHUNK - 1) / CHUNK, silu_chunk, &silu) == 0)
+		return;
 	int threads = model__cpu_threads(cpu, n * WORK_OF_EXP);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
 	for (size_t i = 0; i < n; i += CHUNK)

@@ -208,7 +208,26 @@ struct pass { /* what stays the same from layer to layer */
 	const struct model_tap *taps;
 	size_t tap_count;
 	float *x;
+	bool step; /* with the weights as stored */
 };
+
+static const struct model_weight *chosen(const struct pass *p, const struct model_weight *packed,
+					 const struct model_weight *stored)
+{
+	return p->step && stored != NULL ? stored : packed;
+}
+
+/* y[i] = h · W[i]ᵀ */
+static int products_of_h(const struct pass *p, float *const *y, const struct model_weight *const *w, size_t count)
+{
+	struct model_backend *b = p->run->backend;
+	int rc = 0;
+	if (p->step && b->ops->weights_forward != NULL)
+		return b->ops->weights_forward(b, y, p->run->h, w, count, p->rows);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = b->ops->weight_forward(b, y[i], p->run->h, w[i], false, p->rows);
+	return rc;
+}
 
 static void fill_taps(const struct pass *p, enum model_tap_point point, size_t layer, const float *values, size_t width)
 {
@@ -249,12 +268,11 @@ static int run_attention(const struct pass *p, size_t layer)
 	const struct model_shape *s = &m->shape;
 	const struct model__layer *l = &m->layers[layer];
 	struct model_backend *b = run->backend;
+	float *const y[] = { run->q, run->k, run->v };
+	const struct model_weight *const w[] = { chosen(p, l->q, l->stored.q), chosen(p, l->k, l->stored.k),
+						 chosen(p, l->v, l->stored.v) };
 	b->ops->rmsnorm(b, run->h, p->x, l->attn_norm, s->rms_eps, p->rows, s->hidden);
-	int rc = b->ops->weight_forward(b, run->q, run->h, l->q, false, p->rows);
-	if (rc == 0)
-		rc = b->ops->weight_forward(b, run->k, run->h, l->k, false, p->rows);
-	if (rc == 0)
-		rc = b->ops->weight_forward(b, run->v, run->h, l->v, false, p->rows);
+	int rc = products_of_h(p, y, w, 3);
 	if (rc != 0)
 		return rc;
 	b->ops->rope(b, run->q, run->positions, m->freq, true, false, p->rows, s->heads, s->head_size);
@@ -262,7 +280,8 @@ static int run_attention(const struct pass *p, size_t layer)
 	place_keys(p, layer);
 	rc = b->ops->attention(b, run->attended, run->q, run->keys, run->values, p->segments, p->segment_count,
 			       s->heads, s->kv_heads, s->head_size, s->window);
-	return rc != 0 ? rc : b->ops->weight_forward(b, p->x, run->attended, l->o, true, p->rows);
+	return rc != 0 ? rc
+		       : b->ops->weight_forward(b, p->x, run->attended, chosen(p, l->o, l->stored.o), true, p->rows);
 }
 
 /* The stored inputs of an anchored segment take the place of its own; the rows of A that W has read are free. */
@@ -304,36 +323,65 @@ static int run_ffn(const struct pass *p, size_t layer)
 	const struct model_shape *s = &run->model->shape;
 	const struct model__layer *l = &run->model->layers[layer];
 	struct model_backend *b = run->backend;
+	float *const y[] = { run->gate, run->up };
+	const struct model_weight *const w[] = { chosen(p, l->gate, l->stored.gate), chosen(p, l->up, l->stored.up) };
 	fill_taps(p, MODEL_TAP_DOWN_RESIDUAL, layer, p->x, s->hidden);
 	b->ops->rmsnorm(b, run->h, p->x, l->ffn_norm, s->rms_eps, p->rows, s->hidden);
-	int rc = b->ops->weight_forward(b, run->gate, run->h, l->gate, false, p->rows);
-	if (rc == 0)
-		rc = b->ops->weight_forward(b, run->up, run->h, l->up, false, p->rows);
+	int rc = products_of_h(p, y, w, 2);
 	if (rc != 0)
 		return rc;
 	b->ops->silu_mul(b, run->gate, run->gate, run->up, p->rows * s->ffn);
 	fill_taps(p, MODEL_TAP_DOWN_INPUT, layer, run->gate, s->ffn);
-	rc = b->ops->weight_forward(b, p->x, run->gate, l->down, true, p->rows);
+	rc = b->ops->weight_forward(b, p->x, run->gate, chosen(p, l->down, l->stored.down), true, p->rows);
 	return rc != 0 ? rc : read_sides(p, layer);
+}
+
+static int layers_run(struct pass *p, size_t from, size_t to, struct err *e)
+{
+	struct model_run *run = p->run;
+	int rc = model__run_segments(run, p->kv, p->segments, p->segment_count, &p->rows, e);
+	for (size_t layer = from; rc == 0 && layer < to; layer++) {
+		fill_taps(p, MODEL_TAP_INPUT, layer, p->x, run->model->shape.hidden);
+		rc = run_attention(p, layer);
+		if (rc == 0)
+			rc = run_ffn(p, layer);
+		if (rc != 0)
+			return err_set(e, rc, "layer %zu, %zu rows: %s", layer, p->rows, err_text(rc));
+	}
+	return rc;
 }
 
 int model_layers(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
 		 size_t segment_count, size_t from, size_t to, const struct model_reading *readings,
 		 const struct model_tap *taps, size_t tap_count, struct err *e)
 {
-	struct pass p = { run, kv, segments, segment_count, 0, readings, taps, tap_count, x };
-	const struct model_shape *s = &run->model->shape;
-	if (from > to || to > s->layers)
-		return err_set(e, ERR_INVALID, "layers %zu to %zu of a model with %zu", from, to, s->layers);
-	int rc = model__run_segments(run, kv, segments, segment_count, &p.rows, e);
-	for (size_t layer = from; rc == 0 && layer < to; layer++) {
-		fill_taps(&p, MODEL_TAP_INPUT, layer, x, s->hidden);
-		rc = run_attention(&p, layer);
-		if (rc == 0)
-			rc = run_ffn(&p, layer);
-		if (rc != 0)
-			return err_set(e, rc, "layer %zu, %zu rows: %s", layer, p.rows, err_text(rc));
-	}
+	struct pass p = { .run = run,
+			  .kv = kv,
+			  .segments = segments,
+			  .segment_count = segment_count,
+			  .readings = readings,
+			  .taps = taps,
+			  .tap_count = tap_count,
+			  .x = x };
+	if (from > to || to > run->model->shape.layers)
+		return err_set(e, ERR_INVALID, "layers %zu to %zu of a model with %zu", from, to,
+			       run->model->shape.layers);
+	return layers_run(&p, from, to, e);
+}
+
+int model_step(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
+	       size_t segment_count, const struct model_reading *readings, struct err *e)
+{
+	struct pass p = { .run = run,
+			  .kv = kv,
+			  .segments = segments,
+			  .segment_count = segment_count,
+			  .readings = readings,
+			  .x = x,
+			  .step = run->model->stored };
+	run->backend->stepping = p.step;
+	int rc = layers_run(&p, 0, run->model->shape.layers, e);
+	run->backend->stepping = false;
 	return rc;
 }
 
@@ -341,7 +389,7 @@ int model_layers(struct model_run *run, float *x, struct model_kv *kv, const str
 
 /* Final norm and head of at most MODEL__LOGIT_ROWS_MAX rows. */
 static int head_block(struct model_run *run, float *logits, const float *x, const size_t *rows, size_t row_count,
-		      struct err *e)
+		      const struct model_weight *head, struct err *e)
 {
 	const struct model *m = run->model;
 	struct model_backend *b = run->backend;
@@ -350,7 +398,7 @@ static int head_block(struct model_run *run, float *logits, const float *x, cons
 	for (size_t i = 0; i < row_count; i++)
 		b->ops->copy(b, run->head_rows + i * hidden, x + rows[i] * hidden, hidden);
 	b->ops->rmsnorm(b, normed, run->head_rows, m->output_norm, m->shape.rms_eps, row_count, hidden);
-	return model__op_check(b->ops->weight_forward(b, logits, normed, m->head, false, row_count), "head", e);
+	return model__op_check(b->ops->weight_forward(b, logits, normed, head, false, row_count), "head", e);
 }
 
 static size_t block_at(size_t at, size_t count)
@@ -361,10 +409,11 @@ static size_t block_at(size_t at, size_t count)
 int model_head(struct model_run *run, float *logits, const float *x, const size_t *rows, size_t row_count,
 	       struct err *e)
 {
+	const struct model *m = run->model;
+	const struct model_weight *head = m->stored_head != NULL ? m->stored_head : m->head;
 	int rc = 0;
 	for (size_t at = 0; rc == 0 && at < row_count; at += MODEL__LOGIT_ROWS_MAX)
-		rc = head_block(run, logits + at * run->model->shape.vocabulary, x, rows + at, block_at(at, row_count),
-				e);
+		rc = head_block(run, logits + at * m->shape.vocabulary, x, rows + at, block_at(at, row_count), head, e);
 	return rc;
 }
 
@@ -383,13 +432,14 @@ int model_head_loss(struct model_run *run, float *loss, int32_t *argmax, const f
 {
 	static const int32_t no_labels[MODEL__LOGIT_ROWS_MAX];
 	float block_loss[MODEL__LOGIT_ROWS_MAX];
+	const struct model *m = run->model;
 	struct model_backend *b = run->backend;
 	int rc = check_labels(run, labels, row_count, e);
 	if (rc == 0)
 		rc = model__run_reserve_logits(run, row_count, e);
 	for (size_t at = 0; rc == 0 && at < row_count; at += MODEL__LOGIT_ROWS_MAX) {
 		size_t count = block_at(at, row_count);
-		rc = head_block(run, run->logits, x, rows + at, count, e);
+		rc = head_block(run, run->logits, x, rows + at, count, m->head != NULL ? m->head : m->stored_head, e);
 		if (rc != 0)
 			break;
 		b->ops->softmax_cross_entropy(b, block_loss, argmax + at, NULL, run->logits,

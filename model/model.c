@@ -193,21 +193,53 @@ static int load_matrix(struct model *m, const char *name, size_t rows, size_t co
 	return 0;
 }
 
+/* As the file stores it, where that is asked for and there are kernels for it; else *out stays NULL. */
+static int load_stored(struct model *m, const char *name, size_t rows, size_t cols, struct model_weight **out,
+		       struct err *e)
+{
+	const struct model_backend_ops *ops = m->backend->ops;
+	const struct model_tensor *t;
+	if (!m->stored_too || ops->weight_new_stored == NULL)
+		return 0;
+	int rc = find_tensor(m->gguf, name, rows, cols, &t, e);
+	if (rc != 0)
+		return rc;
+	rc = ops->weight_new_stored(m->backend, t->type, t->data, rows, cols, out);
+	if (rc != 0 && rc != ERR_UNSUPPORTED)
+		return err_set(e, rc, "tensor %s: %s", name, err_text(rc));
+	m->stored = m->stored || rc == 0;
+	return 0;
+}
+
+static int load_head(struct model *m, bool back, struct err *e)
+{
+	const struct model_shape *s = &m->shape;
+	const char *name = s->tied_head ? "token_embd.weight" : "output.weight";
+	int rc = load_stored(m, name, s->vocabulary, s->hidden, &m->stored_head, e);
+	if (rc == 0 && (m->stored_head == NULL || back || !m->head_stored_only))
+		rc = load_matrix(m, name, s->vocabulary, s->hidden, back, &m->head, NULL, e);
+	return rc;
+}
+
 static int load_layer(struct model *m, size_t index, struct err *e)
 {
 	const struct model_shape *s = &m->shape;
 	struct model__layer *l = &m->layers[index];
 	bool back = index >= m->backward_from;
 	size_t q_size = s->heads * s->head_size, kv_size = s->kv_heads * s->head_size;
+	struct model__stored_layer *stored = &l->stored;
 	const struct {
 		const char *name;
 		size_t rows, cols;
-		struct model_weight **weight;
+		struct model_weight **weight, **stored;
 	} matrices[] = {
-		{ "attn_q", q_size, s->hidden, &l->q },      { "attn_k", kv_size, s->hidden, &l->k },
-		{ "attn_v", kv_size, s->hidden, &l->v },     { "attn_output", s->hidden, q_size, &l->o },
-		{ "ffn_gate", s->ffn, s->hidden, &l->gate }, { "ffn_up", s->ffn, s->hidden, &l->up },
-		{ "ffn_down", s->hidden, s->ffn, &l->down },
+		{ "attn_q", q_size, s->hidden, &l->q, &stored->q },
+		{ "attn_k", kv_size, s->hidden, &l->k, &stored->k },
+		{ "attn_v", kv_size, s->hidden, &l->v, &stored->v },
+		{ "attn_output", s->hidden, q_size, &l->o, &stored->o },
+		{ "ffn_gate", s->ffn, s->hidden, &l->gate, &stored->gate },
+		{ "ffn_up", s->ffn, s->hidden, &l->up, &stored->up },
+		{ "ffn_down", s->hidden, s->ffn, &l->down, &stored->down },
 	};
 	char name[64];
 	snprintf(name, sizeof(name), "blk.%zu.attn_norm.weight", index);
@@ -217,8 +249,10 @@ static int load_layer(struct model *m, size_t index, struct err *e)
 		rc = load_vector(m, name, s->hidden, &l->ffn_norm, e);
 	for (size_t i = 0; rc == 0 && i < sizeof(matrices) / sizeof(matrices[0]); i++) {
 		snprintf(name, sizeof(name), "blk.%zu.%s.weight", index, matrices[i].name);
-		rc = load_matrix(m, name, matrices[i].rows, matrices[i].cols, back, matrices[i].weight,
-				 matrices[i].weight == &l->down ? &l->down_tensor : NULL, e);
+		rc = load_stored(m, name, matrices[i].rows, matrices[i].cols, matrices[i].stored, e);
+		if (rc == 0)
+			rc = load_matrix(m, name, matrices[i].rows, matrices[i].cols, back, matrices[i].weight,
+					 matrices[i].weight == &l->down ? &l->down_tensor : NULL, e);
 	}
 	return rc;
 }
@@ -304,8 +338,7 @@ static int load_weights(struct model *m, struct err *e)
 	if (rc == 0)
 		rc = load_vector(m, "output_norm.weight", s->hidden, &m->output_norm, e);
 	if (rc == 0)
-		rc = load_matrix(m, s->tied_head ? "token_embd.weight" : "output.weight", s->vocabulary, s->hidden,
-				 back, &m->head, NULL, e);
+		rc = load_head(m, back, e);
 	return rc;
 }
 
@@ -358,6 +391,8 @@ int model_open(const char *path, const struct model_options *options, struct mod
 	if (m == NULL)
 		return err_set(e, ERR_NOMEM, "model %s: out of memory", path);
 	m->backward_from = options->backward_from;
+	m->stored_too = options->stored_too;
+	m->head_stored_only = options->head_stored_only;
 	int rc = model_backend_new(options->backend, options->thread_count, &m->backend, e);
 	if (rc == 0) {
 		/* a run's backend must read these weights: the same row with the same instructions */
@@ -378,7 +413,9 @@ int model_open(const char *path, const struct model_options *options, struct mod
 static void close_layer(struct model *m, struct model__layer *l)
 {
 	const struct model_backend_ops *ops = m->backend->ops;
-	struct model_weight **weights[] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down };
+	struct model__stored_layer *s = &l->stored;
+	struct model_weight **weights[] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down,
+					    &s->q, &s->k, &s->v, &s->o, &s->gate, &s->up, &s->down };
 	for (size_t i = 0; i < sizeof(weights) / sizeof(weights[0]); i++)
 		ops->weight_destroy(m->backend, weights[i]);
 	ops->free(m->backend, l->attn_norm);
@@ -394,6 +431,7 @@ void model_close(struct model **model)
 		close_layer(m, &m->layers[i]);
 	if (m->backend != NULL) {
 		m->backend->ops->weight_destroy(m->backend, &m->head);
+		m->backend->ops->weight_destroy(m->backend, &m->stored_head);
 		m->backend->ops->free(m->backend, m->output_norm);
 	}
 	free(m->layers);

@@ -22,11 +22,15 @@ struct model_shape {
 struct model;
 
 struct model_options {
-	const char *backend;  /* "auto" when NULL */
-	size_t thread_count;  /* 0: all */
-	size_t backward_from; /* first layer whose transposed weights are packed too, and the head's: edited layer + 1;
-				 SIZE_MAX: none */
-	bool skip_digest;     /* do not hash the file (tests) */
+	const char *backend;   /* "auto" when NULL */
+	size_t thread_count;   /* 0: all */
+	size_t backward_from;  /* first layer whose transposed weights are packed too, and the head's: edited layer + 1;
+				  SIZE_MAX: none */
+	bool stored_too;       /* keep the weights as the file stores them beside the packed ones: model_step and
+				  model_head read those */
+	bool head_stored_only; /* with stored_too: no other form of the head is kept, where it can be; model_head_loss
+				  then reads this one. Not with backward_from ≤ layers */
+	bool skip_digest;      /* do not hash the file (tests) */
 };
 
 /* Reads, checks (architecture, every tensor's name, type and shape) and packs. ERR_UNSUPPORTED names what is not
@@ -88,11 +92,18 @@ int model_embed(struct model_run *run, float *x, const int32_t *ids, size_t row_
 int model_layers(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
 		 size_t segment_count, size_t from, size_t to, const struct model_reading *readings,
 		 const struct model_tap *taps, size_t tap_count, struct err *e) MUST_CHECK;
-/* logits (row_count × vocabulary) of the chosen rows of x (the output of the last layer): final norm and head. */
+/* A decode step: all layers, for few rows of running sequences, usually one each. As model_layers without taps, but
+ * with weights as the file stores them where the model was opened with stored_too: rows are rounded to 16 bits a block
+ * before each product (backend.h, weight_new_stored), and a row's bits do not depend on the others. A side memory reads
+ * A(x) unrounded. */
+int model_step(struct model_run *run, float *x, struct model_kv *kv, const struct model_segment *segments,
+	       size_t segment_count, const struct model_reading *readings, struct err *e) MUST_CHECK;
+/* logits (row_count × vocabulary) of the chosen rows of x (the output of the last layer): final norm and head, which is
+ * read as stored where it is kept so. */
 int model_head(struct model_run *run, float *logits, const float *x, const size_t *rows, size_t row_count,
 	       struct err *e) MUST_CHECK;
 /* loss (−log p) and argmax of chosen rows without keeping the logits (blocked); labels may be NULL (then only argmax).
- */
+ * With the packed head, but for head_stored_only. */
 int model_head_loss(struct model_run *run, float *loss, int32_t *argmax, const float *x, const size_t *rows,
 		    const int32_t *labels, size_t row_count, struct err *e) MUST_CHECK;
 

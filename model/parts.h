@@ -6,9 +6,15 @@
 
 #define MODEL__LOGIT_ROWS_MAX 64 /* rows of logits that are held at once where they are not asked for */
 
+/* The matrices of a layer as the file stores them, for steps; NULL each where there is no such form. */
+struct model__stored_layer {
+	struct model_weight *q, *k, *v, *o, *gate, *up, *down;
+};
+
 struct model__layer {
 	float *attn_norm, *ffn_norm; /* hidden; the backend's memory */
 	struct model_weight *q, *k, *v, *o, *gate, *up, *down;
+	struct model__stored_layer stored;
 	const struct model_tensor *down_tensor;
 };
 
@@ -17,13 +23,15 @@ struct model {
 	struct model_backend *backend; /* holds the weights; work runs on each run's own */
 	char backend_name[16];
 	size_t backward_from;
+	bool stored_too, head_stored_only; /* as asked for */
 	struct model_gguf *gguf;
 	struct model_tokenizer *tokenizer;
 	struct model__layer *layers;
 	const struct model_tensor *embedding;
 	float *output_norm;
-	struct model_weight *head;
-	float *freq; /* head_size / 2 rotation frequencies */
+	struct model_weight *head, *stored_head; /* one of them may be NULL */
+	bool stored;                             /* some weight is there as the file stores it */
+	float *freq;                             /* head_size / 2 rotation frequencies */
 	struct hash digest;
 	char name[128];
 };

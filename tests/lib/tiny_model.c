@@ -1,6 +1,7 @@
 #include "tests/lib/tiny_model.h"
 
 #include "base/rng.h"
+#include "tests/lib/quantise.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -8,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TYPE_CONTROL = 3, TYPE_NORMAL = 1, GGML_F32 = 0 };
+enum { TYPE_CONTROL = 3, TYPE_NORMAL = 1 };
 
 /* In rank order; every part is a byte or the result of an earlier one. "Ġ" is the byte letter of the space. */
 static const char *const merges[] = { "t h",  "th e", "i n",  "e r",  "Ġ t", "Ġ the", "a n", "o n",  "Ġ a", "Ġ c",
@@ -99,22 +100,29 @@ static void put_shape(struct gguf_write *w)
 }
 
 /* A matrix out × in with entries of deviation `scale`/√in, or with out 0 a norm's gains near 1. */
-static int put_tensor(struct gguf_write *w, struct rng *r, const char *name, size_t in, size_t out, float scale)
+static int put_tensor(struct gguf_write *w, struct rng *r, enum model_type type, const char *name, size_t in,
+		      size_t out, float scale)
 {
 	const size_t n = in * (out ? out : 1);
 	const uint64_t dims[2] = { in, out };
 	float *items = malloc(n * sizeof(*items));
+	uint8_t *bytes = malloc(n * sizeof(*items));
 
-	if (!items)
+	if (!items || !bytes) {
+		free(items);
+		free(bytes);
 		return ERR_NOMEM;
+	}
 	for (size_t i = 0; i < n; i++)
 		items[i] = out ? rng_normal(r) * scale / sqrtf((float)in) : 1.0f + 0.05f * rng_normal(r);
-	gguf_write_tensor(w, name, GGML_F32, dims, out ? 2 : 1, items, n * sizeof(*items));
+	type = out ? type : MODEL_F32;
+	gguf_write_tensor(w, name, type, dims, out ? 2 : 1, bytes, quantise(type, items, n, bytes));
 	free(items);
+	free(bytes);
 	return 0;
 }
 
-static int put_layer(struct gguf_write *w, struct rng *r, unsigned layer)
+static int put_layer(struct gguf_write *w, struct rng *r, enum model_type type, unsigned layer)
 {
 	static const struct {
 		const char *name;
@@ -136,12 +144,17 @@ static int put_layer(struct gguf_write *w, struct rng *r, unsigned layer)
 		char name[64];
 
 		snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, parts[i].name);
-		rc = put_tensor(w, r, name, parts[i].in, parts[i].out, 1.0f);
+		rc = put_tensor(w, r, type, name, parts[i].in, parts[i].out, 1.0f);
 	}
 	return rc;
 }
 
 int tiny_model_write(const char *path, uint64_t seed, struct err *e)
+{
+	return tiny_model_write_as(path, seed, MODEL_F32, e);
+}
+
+int tiny_model_write_as(const char *path, uint64_t seed, enum model_type type, struct err *e)
 {
 	struct gguf_write w;
 	struct rng r;
@@ -153,10 +166,10 @@ int tiny_model_write(const char *path, uint64_t seed, struct err *e)
 	tiny_model_tokenizer(&w, NULL, NULL);
 	/* The head is the embedding: entries of deviation 0.5 keep the logits of a random model apart, but not extreme.
 	 */
-	rc = put_tensor(&w, &r, "token_embd.weight", TINY_HIDDEN, TOKENS, 4.0f);
+	rc = put_tensor(&w, &r, type, "token_embd.weight", TINY_HIDDEN, TOKENS, 4.0f);
 	for (unsigned layer = 0; rc == 0 && layer < TINY_LAYERS; layer++)
-		rc = put_layer(&w, &r, layer);
-	rc = rc ? rc : put_tensor(&w, &r, "output_norm.weight", TINY_HIDDEN, 0, 0);
+		rc = put_layer(&w, &r, type, layer);
+	rc = rc ? rc : put_tensor(&w, &r, type, "output_norm.weight", TINY_HIDDEN, 0, 0);
 	rc = rc ? err_set(e, rc, "no memory for the tiny model") : gguf_write_file(&w, path, e);
 	gguf_write_fini(&w);
 	return rc;
@@ -167,6 +180,11 @@ int tiny_model_open(size_t backward_from, size_t thread_count, struct model **ou
 	const struct model_options options = {
 		.backend = "cpu", .thread_count = thread_count, .backward_from = backward_from, .skip_digest = true
 	};
+	return tiny_model_open_as(MODEL_F32, &options, out, e);
+}
+
+int tiny_model_open_as(enum model_type type, const struct model_options *options, struct model **out, struct err *e)
+{
 	const char *tmp = getenv("TMPDIR");
 	char path[512];
 	snprintf(path, sizeof(path), "%s/amend-tiny-XXXXXX", tmp != NULL ? tmp : "/tmp");
@@ -174,9 +192,9 @@ int tiny_model_open(size_t backward_from, size_t thread_count, struct model **ou
 	if (fd < 0)
 		return err_set(e, ERR_IO, "%s: cannot be made", path);
 	close(fd);
-	int rc = tiny_model_write(path, 5, e);
+	int rc = tiny_model_write_as(path, 5, type, e);
 	if (rc == 0)
-		rc = model_open(path, &options, out, e);
+		rc = model_open(path, options, out, e);
 	unlink(path);
 	return rc;
 }

@@ -29,6 +29,11 @@ size_t tiny_model_vocabulary(void);
 void tiny_model_tokenizer(struct gguf_write *w, const char *pre, const char *chat_template);
 /* The whole file: float32 tensors, tied head. */
 int tiny_model_write(const char *path, uint64_t seed, struct err *e) MUST_CHECK;
+/* The same numbers with matrices of `type` (tests/lib/quantise.h); norms stay float32. */
+int tiny_model_write_as(const char *path, uint64_t seed, enum model_type type, struct err *e) MUST_CHECK;
+/* That of seed 5, opened as asked; its file is gone again when this returns. */
+int tiny_model_open_as(enum model_type type, const struct model_options *options, struct model **out,
+		       struct err *e) MUST_CHECK;
 /* The model of seed 5, opened with backend "cpu"; its file is gone again when this returns. */
 int tiny_model_open(size_t backward_from, size_t thread_count, struct model **out, struct err *e) MUST_CHECK;
 

@@ -2,6 +2,7 @@
 #include "tests/numerics/ops_fixture.h"
 
 #include "model/packed.h"
+#include "tests/lib/quantise.h"
 
 #define SUMMING 5e-5 /* sums of up to some thousand products in another order, in float32 instead of double */
 #define EPS     1e-5f
@@ -93,6 +94,115 @@ static void check_weights(struct model_backend *b)
 			check_weight(b, rows[r], shapes[s][0], shapes[s][1], true);
 		}
 	}
+}
+
+/* Weights as the file stores them: the oracle rounds the same rows to the same integers, so only the order of the sums
+ * in float32 differs. */
+static void check_stored(struct model_backend *b, enum model_type type, size_t rows, size_t out, size_t in)
+{
+	float *w = numbers(out * in, 0.05f), *x = numbers(rows * in, 1), *y = numbers(rows * out, 1);
+	float *want = same(y, rows * out), *alone = same(y, rows * out);
+	uint8_t *file = malloc(quantise_bytes(type, out * in));
+	struct model_weight *weight = NULL, *weight_want = NULL;
+	assert_non_null(file);
+	quantise(type, w, out * in, file);
+	assert_int_equal(b->ops->weight_new_stored(b, type, file, out, in, &weight), 0);
+	assert_int_equal(oracle->ops->weight_new_stored(oracle, type, file, out, in, &weight_want), 0);
+	memset(file, 0, quantise_bytes(type, out * in)); /* it was copied */
+	for (size_t r = 0; r < rows; r++)
+		assert_int_equal(b->ops->weight_forward(b, alone + r * out, x + r * in, weight, true, 1), 0);
+	b->stepping = true; /* and on the team's threads */
+	assert_int_equal(b->ops->weight_forward(b, y, x, weight, true, rows), 0);
+	b->stepping = false;
+	assert_int_equal(oracle->ops->weight_forward(oracle, want, x, weight_want, true, rows), 0);
+	assert_memory_equal(alone, y, rows * out * sizeof(*y));
+	check_near("weight as stored", y, want, rows * out, SUMMING);
+	assert_int_equal(b->ops->weight_backward(b, x, y, weight, false, rows), ERR_INVALID);
+	b->ops->weight_destroy(b, &weight);
+	oracle->ops->weight_destroy(oracle, &weight_want);
+	float *all[] = { w, x, y, want, alone };
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		free(all[i]);
+	free(file);
+}
+
+/* Of two types in one call, which is as one call each. */
+static void check_stored_together(struct model_backend *b, size_t rows)
+{
+	enum { IN = 576, OUT0 = 192, OUT1 = 40 };
+	float *w = numbers((size_t)IN * OUT0, 0.05f), *x = numbers(rows * IN, 1);
+	float *y[2] = { numbers(rows * OUT0, 1), numbers(rows * OUT1, 1) },
+	      *want[2] = { numbers(rows * OUT0, 1), numbers(rows * OUT1, 1) };
+	uint8_t *file = malloc(sizeof(float) * IN * OUT0);
+	struct model_weight *weights[2];
+	assert_non_null(file);
+	quantise(MODEL_Q4_1, w, (size_t)IN * OUT0, file);
+	assert_int_equal(b->ops->weight_new_stored(b, MODEL_Q4_1, file, OUT0, IN, &weights[0]), 0);
+	quantise(MODEL_BF16, w, (size_t)IN * OUT1, file);
+	assert_int_equal(b->ops->weight_new_stored(b, MODEL_BF16, file, OUT1, IN, &weights[1]), 0);
+	assert_int_equal(b->ops->weights_forward(b, y, x, (const struct model_weight *const *)weights, 2, rows), 0);
+	for (size_t i = 0; i < 2; i++) {
+		const size_t out = i == 0 ? OUT0 : OUT1;
+		assert_int_equal(b->ops->weight_forward(b, want[i], x, weights[i], false, rows), 0);
+		assert_memory_equal(y[i], want[i], rows * out * sizeof(float));
+		b->ops->weight_destroy(b, &weights[i]);
+		free(y[i]);
+		free(want[i]);
+	}
+	assert_int_equal(b->ops->weight_new_stored(b, MODEL_Q4_1, file, 8, 33, &weights[0]), ERR_UNSUPPORTED);
+	assert_int_equal(b->ops->weight_new_stored(b, MODEL_F16, file, 8, 32, &weights[0]), ERR_UNSUPPORTED);
+	free(w);
+	free(x);
+	free(file);
+}
+
+static void check_all_stored(struct model_backend *b)
+{
+	static const enum model_type types[] = { MODEL_Q4_1, MODEL_Q8_0, MODEL_BF16 };
+	static const size_t rows[] = { 1, 2, 5, 16, 33 };
+	if (b->ops->weight_new_stored == NULL)
+		return;
+	for (size_t t = 0; t < 3; t++) {
+		for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+			check_stored(b, types[t], rows[r], 1, 32);
+			check_stored(b, types[t], rows[r], 100, 576);
+			check_stored(b, types[t], rows[r], 192, 1536);
+		}
+	}
+	check_stored_together(b, 1);
+	check_stored_together(b, 9);
+}
+
+/* A side memory and attention in a step: the same numbers by other threads. */
+static void check_step(struct model_backend *b, size_t rows)
+{
+	enum { OUT = 192, IN = 512, HEADS = 6, KV = 2, SIZE = 64, KEYS = 40 };
+	float *x = numbers(rows * IN, 1), *d = numbers((size_t)OUT * IN, 1), *y = numbers(rows * OUT, 1),
+	      *y_want = same(y, rows * OUT);
+	float *q = numbers(rows * HEADS * SIZE, 1), *out = numbers(rows * HEADS * SIZE, 1),
+	      *out_want = same(out, rows * HEADS * SIZE), *keys = numbers((size_t)KEYS * KV * SIZE, 1),
+	      *gate = numbers(rows * IN, 2), *up = numbers(rows * IN, 1), *silu = numbers(rows * IN, 1),
+	      *silu_want = same(silu, rows * IN);
+	struct model_segment segments[33];
+	const float *at[33];
+	for (size_t r = 0; r < rows; r++) {
+		segments[r] = (struct model_segment){ 0, r % KEYS, 1 };
+		at[r] = keys;
+	}
+	b->stepping = true;
+	assert_int_equal(b->ops->gemm(b, y, x, d, false, true, 1, 1, rows, OUT, IN), 0);
+	assert_int_equal(b->ops->attention(b, out, q, at, at, segments, rows, HEADS, KV, SIZE, 0), 0);
+	b->ops->silu_mul(b, silu, gate, up, rows * IN);
+	b->stepping = false;
+	assert_int_equal(oracle->ops->gemm(oracle, y_want, x, d, false, true, 1, 1, rows, OUT, IN), 0);
+	assert_int_equal(oracle->ops->attention(oracle, out_want, q, at, at, segments, rows, HEADS, KV, SIZE, 0), 0);
+	oracle->ops->silu_mul(oracle, silu_want, gate, up, rows * IN);
+	check_near("gemm in a step", y, y_want, rows * OUT, SUMMING);
+	check_near("attention in a step", out, out_want, rows * HEADS * SIZE, SUMMING);
+	check_near("silu in a step", silu, silu_want, rows * IN, ROUNDING);
+	float *all[] = { x, d, y, y_want, q, out, out_want, keys, gate, up, silu, silu_want };
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		free(all[i]);
 }
 
 static void check_gemm(struct model_backend *b, size_t m, size_t n, size_t k)
@@ -270,6 +380,10 @@ static void check_backend(struct model_backend *b)
 	print_message("%s\n", b->ops->describe(b));
 	rng_init(&rng, 7);
 	check_weights(b);
+	check_all_stored(b);
+	check_step(b, 1);
+	check_step(b, 8);
+	check_step(b, 33);
 	check_gemm(b, 1, 1, 1);
 	check_gemm(b, 7, 33, 5);
 	check_gemm(b, 100, 64, 130);
