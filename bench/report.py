@@ -10,6 +10,7 @@ import sys
 
 # Two names of which one run measured both: ours, theirs, sense and bar of the ratio ours / theirs.
 COMPARED = [
+    ("decoding, one sequence", "decoding, llama.cpp", "at least", 2),
     ("edit training, the script's passes", "edit training, PyTorch script", "at most", 1 / 2),
 ]
 

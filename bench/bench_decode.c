@@ -1,0 +1,314 @@
+/* bench_decode: decoding against what the machine allows. One sequence against the time that reading the file's weights
+ * once takes at the measured bandwidth; sixteen, each with a memory of its own, against their products alone. What is
+ * compared is measured in turn, ROUNDS times. One thread is measured
+ * in its own processor time, which others' work on the machine does not stretch.
+ * usage: bench_decode [THREADS [BACKEND [ROUNDS]]]   (the model file from AMEND_MODEL, default ~/.cache/amend/…)
+ * bench/peers/llama.py times llama.cpp on the same. */
+#include "base/buf.h"
+#include "base/team.h"
+#include "bench/bench.h"
+#include "model/model.h"
+#include "model/quant.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#define BATCH          16u
+#define TOKENS         48u /* of a sequence in one round */
+#define SIDE_LAYER     25u
+#define PRODUCT_PASSES 3u
+#define PASSES         12u                /* over the memory that bandwidth is measured on */
+#define SHARE          ((size_t)64 << 10) /* bytes that a thread reads at a time */
+
+static clockid_t clock_used = CLOCK_MONOTONIC;
+
+static double now_us(void)
+{
+	struct timespec t;
+	clock_gettime(clock_used, &t);
+	return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
+}
+
+/* ---- Bandwidth */
+
+struct sweep {
+	const char *memory;
+	size_t bytes;
+	atomic_size_t next;
+	atomic_ullong sum; /* so that nothing is left out */
+};
+
+typedef uint64_t line __attribute__((vector_size(64)));
+
+__attribute__((target_clones("avx512f", "avx2", "default"))) static uint64_t read_lines(const line *at, size_t count)
+{
+	line sums[4] = { { 0 } };
+	for (size_t i = 0; i + 4 <= count; i += 4) {
+		for (size_t k = 0; k < 4; k++) {
+			__builtin_prefetch(at + i + k + 32); /* past the end it does nothing */
+			sums[k] ^= at[i + k];
+		}
+	}
+	sums[0] ^= sums[1] ^ sums[2] ^ sums[3];
+	return sums[0][0] ^ sums[0][7];
+}
+
+static void read_part(void *context, size_t part, size_t part_count)
+{
+	struct sweep *r = context;
+	(void)part, (void)part_count;
+	for (size_t at; (at = atomic_fetch_add(&r->next, SHARE)) < r->bytes;) {
+		const size_t bytes = r->bytes - at < SHARE ? r->bytes - at : SHARE;
+		atomic_fetch_xor(&r->sum,
+				 read_lines((const line *)(const void *)(r->memory + at), bytes / sizeof(line)));
+	}
+}
+
+/* Of one pass of several, the first of which is not counted: a step finds as much in the caches as the one before left.
+ */
+static double read_seconds(struct team *team, const void *memory, size_t bytes)
+{
+	double began = 0;
+	for (size_t pass = 0; pass <= PASSES; pass++) {
+		struct sweep r = { .memory = memory, .bytes = bytes };
+		began = pass == 1 ? now_us() : began;
+		team_run(team, read_part, &r);
+	}
+	return 1e-6 * (now_us() - began) / PASSES;
+}
+
+static void *huge_memory(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		exit(1);
+	(void)madvise(memory, bytes, MADV_HUGEPAGE);
+	memset(memory, 1, bytes);
+	return memory;
+}
+
+/* ---- The products alone */
+
+struct weights {
+	struct model_backend *backend;
+	struct model_weight *all[1024];
+	size_t count, bytes, stored_count; /* bytes: of the file */
+	double products;                   /* multiply-adds of a row */
+	size_t in[1024], in_max, out_max;
+	float *x, *y;
+};
+
+static void weights_open(struct weights *w, const char *backend, size_t threads, bool stored)
+{
+	struct err e = ERR_INIT;
+	struct model_gguf *file = NULL;
+	memset(w, 0, sizeof(*w));
+	bench_need(model_backend_new(backend, threads, &w->backend, &e), &e);
+	bench_need(model_gguf_open(bench_model_path(), &file, &e), &e);
+	const bool tied = model_gguf_tensor(file, "output.weight") == NULL;
+	for (size_t i = 0; i < model_gguf_tensor_count(file) && w->count < 1024; i++) {
+		const struct model_tensor *t = model_gguf_tensor_at(file, i);
+		const size_t in = (size_t)t->dims[0], out = (size_t)t->dims[1];
+		const bool embedding = t->name_len >= 10 && memcmp(t->name, "token_embd", 10) == 0;
+		if (t->dim_count != 2 || (embedding && !tied))
+			continue;
+		struct model_weight **to = &w->all[w->count];
+		const struct model_backend_ops *ops = w->backend->ops;
+		if (stored && ops->weight_new_stored != NULL &&
+		    ops->weight_new_stored(w->backend, t->type, t->data, out, in, to) == 0)
+			w->stored_count++;
+		else {
+			float *values = bench_memory(in * out, sizeof(*values));
+			model_quant_dequantise(t->type, t->data, in * out, values);
+			if (ops->weight_new(w->backend, values, out, in, false, to) != 0)
+				exit(1);
+			free(values);
+		}
+		w->in[w->count++] = in;
+		w->bytes += (size_t)t->byte_count;
+		w->products += (double)in * (double)out;
+		w->in_max = in > w->in_max ? in : w->in_max;
+		w->out_max = out > w->out_max ? out : w->out_max;
+	}
+	model_gguf_close(&file);
+	w->x = bench_memory(BATCH * w->in_max, sizeof(*w->x));
+	w->y = bench_memory(BATCH * w->out_max, sizeof(*w->y));
+	for (size_t i = 0; i < BATCH * w->in_max; i++)
+		w->x[i] = (float)(i * 7919 % 1000) / 500 - 1;
+}
+
+static void weights_close(struct weights *w)
+{
+	for (size_t i = 0; i < w->count; i++)
+		w->backend->ops->weight_destroy(w->backend, &w->all[i]);
+	model_backend_destroy(&w->backend);
+	free(w->x);
+	free(w->y);
+}
+
+static void products(struct weights *w)
+{
+	w->backend->stepping = w->stored_count > 0;
+	for (size_t i = 0; i < w->count; i++) {
+		if (w->backend->ops->weight_forward(w->backend, w->y, w->x, w->all[i], false, BATCH) != 0)
+			exit(1);
+	}
+	w->backend->stepping = false;
+}
+
+/* Every weight by BATCH rows, once, of a few such passes. */
+static double products_seconds(struct weights *w)
+{
+	double began = 0;
+	for (size_t pass = 0; pass <= PRODUCT_PASSES; pass++) {
+		began = pass == 1 ? now_us() : began;
+		products(w);
+	}
+	return 1e-6 * (now_us() - began) / PRODUCT_PASSES;
+}
+
+/* ---- Decoding */
+
+struct decoding {
+	struct model *model;
+	struct model_run *run;
+	struct model_kv *kv;
+	float *x, *logits;
+	struct model_side sides[BATCH];
+};
+
+static void decoding_open(struct decoding *d, const char *backend, size_t threads)
+{
+	struct err e = ERR_INIT;
+	const struct model_options options = { .backend = backend,
+					       .thread_count = threads,
+					       .backward_from = SIZE_MAX,
+					       .stored_too = true,
+					       .head_stored_only = true,
+					       .skip_digest = true };
+	bench_need(model_open(bench_model_path(), &options, &d->model, &e), &e);
+	bench_need(model_run_new(d->model, BATCH, &d->run, &e), &e);
+	bench_need(model_kv_new(d->model, BATCH, TOKENS, &d->kv, &e), &e);
+	const struct model_shape *s = model_shape_of(d->model);
+	d->x = bench_memory(BATCH * s->hidden, sizeof(*d->x));
+	d->logits = bench_memory(BATCH * s->vocabulary, sizeof(*d->logits));
+	for (size_t i = 0; i < BATCH; i++) {
+		float *delta = bench_memory(s->hidden * s->ffn, sizeof(*delta));
+		for (size_t k = 0; k < s->hidden * s->ffn; k++)
+			delta[k] = 1e-4f * (float)((k * 31 + i * 7) % 17);
+		d->sides[i] = (struct model_side){ SIDE_LAYER < s->layers ? SIDE_LAYER : s->layers - 1, delta };
+	}
+}
+
+static void decoding_close(struct decoding *d)
+{
+	for (size_t i = 0; i < BATCH; i++)
+		free((float *)(uintptr_t)d->sides[i].delta);
+	free(d->x);
+	free(d->logits);
+	model_kv_destroy(&d->kv);
+	model_run_destroy(&d->run);
+	model_close(&d->model);
+}
+
+/* Of a token of each of `count` sequences, greedily. */
+static double step_seconds(struct decoding *d, size_t count, bool routed)
+{
+	const struct model_shape *s = model_shape_of(d->model);
+	const struct model_sampling greedy = { 0, 1 };
+	struct model_segment segments[BATCH];
+	struct model_reading readings[BATCH] = { { 0 } };
+	int32_t ids[BATCH];
+	size_t rows[BATCH];
+	struct err e = ERR_INIT;
+	bench_ids(ids, count);
+	const double began = now_us();
+	for (size_t t = 0; t < TOKENS; t++) {
+		for (size_t i = 0; i < count; i++) {
+			segments[i] = (struct model_segment){ i, t, 1 };
+			readings[i].side = routed ? &d->sides[i] : NULL;
+			rows[i] = i;
+		}
+		bench_need(model_embed(d->run, d->x, ids, count, &e), &e);
+		bench_need(model_step(d->run, d->x, d->kv, segments, count, readings, &e), &e);
+		bench_need(model_head(d->run, d->logits, d->x, rows, count, &e), &e);
+		for (size_t i = 0; i < count; i++)
+			bench_need(
+				model_sample(d->logits + i * s->vocabulary, s->vocabulary, &greedy, 0, d->run, &ids[i]),
+				&e);
+	}
+	return 1e-6 * (now_us() - began) / TOKENS;
+}
+
+/* ---- Table */
+
+static size_t resident_bytes(void)
+{
+	struct buf text = BUF_INIT;
+	struct err e = ERR_INIT;
+	size_t bytes = 0;
+	if (file_read("/proc/self/status", 1 << 16, &text, &e) == 0) {
+		const char *at = strstr(buf_cstr(&text), "VmRSS:");
+		bytes = at == NULL ? 0 : strtoul(at + 6, NULL, 10) * 1024;
+	}
+	buf_free(&text);
+	return bytes;
+}
+
+int main(int argc, char **argv)
+{
+	const size_t threads = argc > 1 ? strtoul(argv[1], NULL, 10) : 1;
+	const char *backend = argc > 2 ? argv[2] : "cpu";
+	const size_t asked = argc > 3 ? strtoul(argv[3], NULL, 10) : 7;
+	const size_t rounds = asked < 1 ? 1 : asked > BENCH_PAIRS_MAX ? BENCH_PAIRS_MAX : asked;
+	struct bench_pairs one = { .name = "decoding, one sequence",
+				   .unit = "tokens/s",
+				   .baseline = "the file's weights at the bandwidth measured",
+				   .count = rounds,
+				   .sense = BENCH_AT_LEAST,
+				   .bar = 0.7 },
+			   batch = { .name = "decoding, 16 sequences with a memory each",
+				     .unit = "tokens/s",
+				     .baseline = "their products alone, as stored",
+				     .count = rounds,
+				     .sense = BENCH_AT_LEAST,
+				     .bar = 0.6 },
+			   packed = batch;
+	packed.name = "decoding, 16 sequences with a memory each, beside packed weights";
+	packed.baseline = "products of 16 rows by packed weights";
+	struct err e = ERR_INIT;
+	struct team *team = NULL;
+	struct decoding d = { 0 };
+	struct weights own, floats;
+	const size_t before = resident_bytes();
+	clock_used = threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
+	decoding_open(&d, backend, threads);
+	printf("%s: %s; %zu MiB resident once opened as a node does\n", model_name(d.model),
+	       model_backend_of(d.model)->ops->describe(model_backend_of(d.model)), (resident_bytes() - before) >> 20);
+	weights_open(&own, backend, threads, true);
+	weights_open(&floats, backend, threads, false);
+	bench_need(team_new(threads, &team, &e), &e);
+	void *memory = huge_memory(own.bytes);
+	for (size_t i = 0; i < rounds; i++) {
+		one.theirs[i] = 1 / read_seconds(team, memory, own.bytes);
+		one.ours[i] = 1 / step_seconds(&d, 1, false);
+		batch.theirs[i] = BATCH / products_seconds(&own);
+		packed.ours[i] = batch.ours[i] = BATCH / step_seconds(&d, BATCH, true);
+		packed.theirs[i] = BATCH / products_seconds(&floats);
+	}
+	printf("%.1f MB of weights a token, %zu of %zu as stored; %.2f GFLOP a token\n", 1e-6 * (double)own.bytes,
+	       own.stored_count, own.count, 2e-9 * own.products);
+	bench_report(&one);
+	bench_report(&batch);
+	bench_report(&packed);
+	munmap(memory, own.bytes);
+	team_destroy(&team);
+	weights_close(&own);
+	weights_close(&floats);
+	decoding_close(&d);
+	return 0;
+}
