@@ -217,10 +217,13 @@ static void step_columns(void *context, size_t part, size_t index)
 	const struct step_product *p = context;
 	const size_t from = index * OUT_BLOCK, to = from + OUT_BLOCK < p->n ? from + OUT_BLOCK : p->n;
 	(void)part;
-	p->cpu->k->skinny(p->c, p->a, p->b, p->accumulate, p->m, from, to, p->n, p->k);
+	for (size_t r = 0; r < p->m; r += MODEL__SKINNY_ROWS_MAX)
+		p->cpu->k->skinny(p->c + r * p->n, p->a + r * p->k, p->b, p->accumulate,
+				  p->m - r < MODEL__SKINNY_ROWS_MAX ? p->m - r : MODEL__SKINNY_ROWS_MAX, from, to, p->n,
+				  p->k);
 }
 
-/* A side memory in a decode step: few rows, and the matrix is read once. */
+/* A side memory in a decode step: few rows, and each row has the bits that it has alone. */
 static int step_product(struct model__cpu *cpu, float *c, const float *a, const float *b, bool accumulate, size_t m,
 			size_t n, size_t k)
 {
@@ -234,7 +237,7 @@ static int gemm(struct model_backend *b, float *c, const float *a, const float *
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	if (m == 0 || n == 0)
 		return 0;
-	if (b->stepping && !ta && tb && alpha == 1 && (beta == 0 || beta == 1) && m <= MODEL__SKINNY_ROWS_MAX)
+	if (b->stepping && !ta && tb && alpha == 1 && (beta == 0 || beta == 1))
 		return step_product(cpu, c, a, bm, beta == 1, m, n, k);
 	return cpu->gemm->product(c, a, bm, ta, tb, alpha, beta, m, n, k, b->thread_count);
 }

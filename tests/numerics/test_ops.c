@@ -190,7 +190,13 @@ static void check_step(struct model_backend *b, size_t rows)
 		at[r] = keys;
 	}
 	b->stepping = true;
+	float *alone = same(y, rows * OUT);
 	assert_int_equal(b->ops->gemm(b, y, x, d, false, true, 1, 1, rows, OUT, IN), 0);
+	for (size_t r = 0; r < rows; r++)
+		assert_int_equal(b->ops->gemm(b, alone + r * OUT, x + r * IN, d, false, true, 1, 1, 1, OUT, IN), 0);
+	if (b->ops->weight_new_stored != NULL) /* else there are no steps */
+		assert_memory_equal(alone, y, rows * OUT * sizeof(*y));
+	free(alone);
 	assert_int_equal(b->ops->attention(b, out, q, at, at, segments, rows, HEADS, KV, SIZE, 0), 0);
 	b->ops->silu_mul(b, silu, gate, up, rows * IN);
 	b->stepping = false;
