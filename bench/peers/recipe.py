@@ -3,7 +3,7 @@
 
 The same edits, batches, passes, noise, optimiser and loss. Everything below the edited matrix is computed once an edit, layers
 above run on padded batches, the head on the labelled rows alone. No router, no re-test: the engine's figure has both.
-usage: recipe.py MODEL.gguf EDITS.jsonl COUNT THREADS REPEATS     (prints lines of JSON as bench_report does)
+usage: recipe.py MODEL.gguf EDITS.jsonl COUNT THREADS REPEATS     (BENCH_RESULTS gets a line of JSON, as bench_report gives it)
 """
 import json
 import os
@@ -105,4 +105,6 @@ for _ in range(repeats):
     loss = train()
     took.append(time.monotonic() - began)
     print(f"  PyTorch {torch.__version__}, {threads} thread(s): {took[-1]:.2f} s, last loss {loss:.4f}", file=sys.stderr)
-print(json.dumps({"name": "edit training, PyTorch script", "unit": "s", "ours": took}))
+if os.environ.get("BENCH_RESULTS"):
+    with open(os.environ["BENCH_RESULTS"], "a") as results:
+        print(json.dumps({"name": "edit training, PyTorch script", "unit": "s", "ours": took}), file=results)
