@@ -22,7 +22,7 @@ static const char *describe(const struct model_backend *backend)
 	return "stand-in";
 }
 static const struct model_backend_ops backend_ops = { .describe = describe };
-static struct model_backend backend = { &backend_ops, 1 };
+static struct model_backend backend = { .ops = &backend_ops, .thread_count = 1 };
 static const struct model_shape shape = { .layers = 4,
 					  .hidden = 64,
 					  .ffn = SIM_ENGINE_FFN,
