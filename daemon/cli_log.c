@@ -362,10 +362,11 @@ static int walk(struct log_view *view, struct err *e)
 					 : cli_call(view->cli, &request, &reply, e);
 		if (rc != 0)
 			break;
-		const struct msg_event_list_reply *list = &reply->msg.u.event_list_reply;
-		rc = reply != NULL ? events_say(view, list->events, list->event_count, e)
-				   : events_say(view, page.items, page.count, e);
-		ask.from_seq = reply != NULL ? list->next_seq : page.next_seq;
+		struct msg_event_list_reply list = { page.items, page.count, page.next_seq, page.last_seq };
+		if (reply != NULL)
+			list = reply->msg.u.event_list_reply;
+		rc = events_say(view, list.events, list.event_count, e);
+		ask.from_seq = list.next_seq;
 		msg_free(&reply);
 		coordinator_events_free(&page);
 	}
