@@ -346,11 +346,11 @@ static int drop(struct coordinator *c, const char *why, struct err *e)
 	return 0;
 }
 
-static void note_merges(const struct coordinator *c, char *note, size_t note_bytes)
+static void note_merges(const struct coordinator *c, const struct candidate *candidate, char *note, size_t note_bytes)
 {
 	for (size_t i = 0; i < c->merge_count; i++) {
 		const size_t len = strlen(note);
-		if (c->merges[i].version == 0)
+		if (c->merges[i].version == 0 && coordinator__seqs_hold(&candidate->merges, c->merges[i].id))
 			snprintf(note + len, note_bytes - len, ", merge %" PRIu64, c->merges[i].id);
 	}
 }
@@ -362,7 +362,7 @@ static int note_write(struct coordinator *c, struct candidate *candidate, struct
 	const size_t more = added.len / sizeof(uint64_t), less = removed.len / sizeof(uint64_t);
 	snprintf(candidate->rec.note, sizeof candidate->rec.note, "%zu edit%s more, %zu less", more,
 		 more == 1 ? "" : "s", less);
-	note_merges(c, candidate->rec.note, sizeof candidate->rec.note);
+	note_merges(c, candidate, candidate->rec.note, sizeof candidate->rec.note);
 	buf_free(&added);
 	buf_free(&removed);
 	return rc;
@@ -441,7 +441,7 @@ static int advance(struct coordinator *c, struct err *e)
 {
 	struct candidate *candidate = &c->candidate;
 	const bool held = candidate->sm.state != CANDIDATE_NONE;
-	if (!coordinator__gated(c) && (candidate->sm.state == CANDIDATE_REFUSED || c->withheld.len > 0))
+	if (coordinator__held_back(c))
 		return coordinator__candidate_pause(c, e);
 	if (!coordinator__gated(c))
 		return held ? coordinator__candidate_let_through(c, e)

@@ -125,7 +125,11 @@ int coordinator__candidate_let_through(struct coordinator *c, struct err *e)
 
 int coordinator__candidate_pause(struct coordinator *c, struct err *e)
 {
-	const size_t count = c->withheld.len / sizeof(uint64_t);
+	struct buf withheld = BUF_INIT;
+	if (coordinator__withheld_list(c, &withheld, e) != 0)
+		return ERR_NOMEM;
+	const size_t count = withheld.len / sizeof(uint64_t);
+	buf_free(&withheld);
 	struct publishing next = { .paused = true, .unpublished = true, .paused_ms = env_wall_ms(c->env) };
 	struct buf json = BUF_INIT;
 	struct json_w w;

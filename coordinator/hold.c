@@ -15,9 +15,14 @@
 #define META_NAME  "publishing"
 #define ARENA_STEP (1 << 16)
 
+bool coordinator__held_back(const struct coordinator *c)
+{
+	return !coordinator__gated(c) && (c->candidate.sm.state == CANDIDATE_REFUSED || coordinator__withheld_any(c));
+}
+
 bool coordinator__publish_held(const struct coordinator *c)
 {
-	return c->publishing.paused || coordinator__gated(c);
+	return c->publishing.paused || coordinator__gated(c) || coordinator__held_back(c);
 }
 
 static size_t waiting_count(const struct coordinator *c)

@@ -172,8 +172,10 @@ static void candidate_look(struct coordinator *c)
 {
 	struct err unused = ERR_INIT;
 	bool apart;
-	if (c->candidate.sm.state != CANDIDATE_NONE &&
-	    coordinator__version_whole(c, &c->candidate.rec.root, &apart, &unused) == ERR_CORRUPT)
+	if (c->candidate.sm.state == CANDIDATE_NONE)
+		return;
+	const int rc = coordinator__version_whole(c, &c->candidate.rec.root, &apart, &unused);
+	if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND) /* a memory's chunk, or the manifest's own */
 		c->candidate.lost = c->candidate.look = true;
 }
 

@@ -290,7 +290,7 @@ static void resume(struct coordinator *c, const struct msg_received *received)
 	struct store_version publish;
 	struct err e = ERR_INIT;
 	if (!before.paused && c->candidate.sm.state != CANDIDATE_REFUSED &&
-	    withheld.len == 0) { /* asked again, or by another */
+	    !coordinator__withheld_any(c)) { /* asked again, or by another */
 		struct msg_publish_reply answer = { .already = true };
 		reply(c, received, &answer);
 		return;

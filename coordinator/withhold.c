@@ -257,6 +257,18 @@ int coordinator__withheld_list(struct coordinator *c, struct buf *out, struct er
 	return live_list(c, &c->withheld, out) != 0 ? err_set(e, ERR_NOMEM, "withheld edits: out of memory") : 0;
 }
 
+bool coordinator__withheld_any(const struct coordinator *c)
+{
+	for (size_t i = 0; c->withheld.len > 0 && i < c->shard_count; i++) {
+		const struct shard *shard = c->shards[i];
+		for (size_t k = 0; k < shard->rec.trained_count; k++)
+			if (coordinator__edit_live(shard->states[k]) &&
+			    coordinator__seqs_hold(&c->withheld, shard->rec.seqs[k]))
+				return true;
+	}
+	return false;
+}
+
 void coordinator__withheld_text(struct coordinator *c, char *out, size_t out_bytes)
 {
 	struct buf seqs = BUF_INIT;

@@ -277,6 +277,22 @@ static void test_without_the_gate_publishing_pauses(void **state)
 	assert_int_equal(edit_from(c, f.seq).version, 2);
 }
 
+/* Nothing is at stake any more. */
+static void test_what_was_taken_back_pauses_nothing(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	hold(c, &f, 0);
+	next_taken(c, &f.seq, 1);
+	next_answer(c, 0, "");
+	assert_int_equal(newest(c), 1);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).code, 0);
+	c->config.canaries = false;
+	cluster_restart(c);
+	cluster_run(c);
+	assert_false(held_says(c, "withheld"));
+}
+
 static void crash_refusing(struct cluster *c, const char *fault, bool refused)
 {
 	struct fact f;
@@ -323,6 +339,7 @@ int main(void)
 		TEST(test_a_memory_is_named_where_no_edit_can_be),
 		TEST(test_edits_of_another_version_are_not_blamed),
 		TEST(test_without_the_gate_publishing_pauses),
+		TEST(test_what_was_taken_back_pauses_nothing),
 		TEST(test_a_crash_before_the_refusal_is_kept),
 		TEST(test_a_crash_after_the_refusal_was_kept),
 	};
