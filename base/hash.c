@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nettle/sha2.h>
+#include <nettle/version.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,7 +42,11 @@ void hash_add(struct hash_stream *s, const void *bytes, size_t byte_count)
 
 void hash_end(struct hash_stream *s, struct hash *out)
 {
+#if NETTLE_VERSION_MAJOR >= 4
+	sha256_digest(state_of(s), out->bytes);
+#else
 	sha256_digest(state_of(s), HASH_BYTES, out->bytes);
+#endif
 }
 
 int hash_of_file(const char *path, struct hash *out, struct err *e)

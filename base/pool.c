@@ -124,11 +124,13 @@ static void *thread_main(void *context)
 	return NULL;
 }
 
-/* Signals belong to the loop thread: pool threads start with all of them blocked. */
+/* Signals belong to the loop thread: pool threads start with all of them blocked but SIGBUS, which is of the thread
+ * that read a page that is not there (process.h). */
 static int start_threads(struct pool *pool, size_t thread_count, struct err *e)
 {
 	sigset_t all, before;
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int rc = 0;
 	while (rc == 0 && pool->thread_count < thread_count) {

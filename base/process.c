@@ -78,7 +78,6 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 	const char *found = NULL;
 	size_t len = 0;
 	ssize_t n;
-	(void)number;
 	(void)context;
 	while (fd >= 0 && found == NULL && (n = read(fd, bytes, sizeof(bytes))) > 0) {
 		for (ssize_t i = 0; i < n && found == NULL; i++) {
@@ -92,7 +91,10 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 		}
 	}
 	path_say(found != NULL ? found : "(not known)");
-	/* SA_RESETHAND: what failed is tried again and ends the process as if there were no handler */
+	/* SA_RESETHAND: what failed is tried again and ends the process as if there were no handler; a signal that
+	 * somebody sent is sent again */
+	if (info->si_code <= 0)
+		raise(number);
 }
 
 void process_name_bus_errors(void)

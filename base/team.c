@@ -86,6 +86,7 @@ static int start_threads(struct team *team, struct err *e)
 {
 	sigset_t all, before;
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* as in pool.c */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int errnum = 0;
 	while (errnum == 0 && team->thread_count + 1 < team->part_count) {

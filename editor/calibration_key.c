@@ -128,6 +128,11 @@ static add_shorts *add_shorts_of_processor(void)
 	return __builtin_cpu_supports("avx512f") ? add_rows_shorts_avx512 : add_rows_shorts_avx2;
 }
 #else
+static add_rows *add_rows_of_processor(void)
+{
+	return add_rows_portable;
+}
+
 static add_shorts *add_shorts_of_processor(void)
 {
 	return NULL;

@@ -46,7 +46,7 @@ struct model_backend_ops {
 			  struct model_weight **weight);
 	void (*weight_destroy)(struct model_backend *b, struct model_weight **weight);
 	/* A weight kept as the file stores it, out × in elements of `type` at `data` (copied, in another order), for
-	 * the forward product of few rows: it reads a quarter to an eighth of the bytes. Rows are rounded to 16 bits a
+	 * the forward product of few rows: it reads a half to a sixth of the bytes. Rows are rounded to 16 bits a
 	 * block where the type is quantised, and have the same bits in any company (stored.h). Its memory is the
 	 * backend's and goes with that. NULL: this backend has none. ERR_UNSUPPORTED: not for this type; ERR_NOMEM. */
 	int (*weight_new_stored)(struct model_backend *b, enum model_type type, const void *data, size_t out_size,

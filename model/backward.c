@@ -217,7 +217,8 @@ static int head_block(const struct training *t, float *loss, int32_t *argmax, bo
 	for (size_t i = 0; i < count; i++)
 		t->ops->copy(t->b, run->head_rows + i * hidden, run->x + t->place[rows[i]] * hidden, hidden);
 	t->ops->rmsnorm(t->b, normed, run->head_rows, m->output_norm, t->s->rms_eps, count, hidden);
-	int rc = t->ops->weight_forward(t->b, run->logits, normed, m->head, false, count);
+	int rc = t->ops->weight_forward(t->b, run->logits, normed, m->head != NULL ? m->head : m->stored_head, false,
+					count);
 	if (rc != 0)
 		return rc;
 	t->ops->softmax_cross_entropy(t->b, loss, argmax, backward ? run->logits : NULL, run->logits, labels, scale,

@@ -1,6 +1,7 @@
 /* cpu_stored.c: products by weights as the file stores them (stored.h), and the loops of a decode step, on the
  * backend's own team: a step is some two hundred short pieces of work one after the other, and OpenMP's threads are
- * left to the products of many rows. Shares are taken as parts come by: a part that is held up costs only its own. */
+ * left to the products of many rows. Shares are taken as parts come by, but a hand-over waits for every part: one that
+ * the system holds up holds up the step. */
 #include "model/cpu.h"
 
 #include <assert.h>

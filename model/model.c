@@ -207,7 +207,6 @@ static int load_stored(struct model *m, const char *name, size_t rows, size_t co
 	rc = ops->weight_new_stored(m->backend, t->type, t->data, rows, cols, out);
 	if (rc != 0 && rc != ERR_UNSUPPORTED)
 		return err_set(e, rc, "tensor %s: %s", name, err_text(rc));
-	m->stored = m->stored || rc == 0;
 	return 0;
 }
 
@@ -250,6 +249,7 @@ static int load_layer(struct model *m, size_t index, struct err *e)
 	for (size_t i = 0; rc == 0 && i < sizeof(matrices) / sizeof(matrices[0]); i++) {
 		snprintf(name, sizeof(name), "blk.%zu.%s.weight", index, matrices[i].name);
 		rc = load_stored(m, name, matrices[i].rows, matrices[i].cols, matrices[i].stored, e);
+		m->stored = m->stored && *matrices[i].stored != NULL;
 		if (rc == 0)
 			rc = load_matrix(m, name, matrices[i].rows, matrices[i].cols, back, matrices[i].weight,
 					 matrices[i].weight == &l->down ? &l->down_tensor : NULL, e);
@@ -391,7 +391,7 @@ int model_open(const char *path, const struct model_options *options, struct mod
 	if (m == NULL)
 		return err_set(e, ERR_NOMEM, "model %s: out of memory", path);
 	m->backward_from = options->backward_from;
-	m->stored_too = options->stored_too;
+	m->stored_too = m->stored = options->stored_too;
 	m->head_stored_only = options->head_stored_only;
 	int rc = model_backend_new(options->backend, options->thread_count, &m->backend, e);
 	if (rc == 0) {

@@ -30,7 +30,7 @@ struct model {
 	const struct model_tensor *embedding;
 	float *output_norm;
 	struct model_weight *head, *stored_head; /* one of them may be NULL */
-	bool stored;                             /* some weight is there as the file stores it */
+	bool stored;                             /* every layer's matrices are there as the file stores them */
 	float *freq;                             /* head_size / 2 rotation frequencies */
 	struct hash digest;
 	char name[128];
