@@ -124,7 +124,9 @@ int coordinator__withheld_load(struct coordinator *c, struct store_txn *txn, str
 void coordinator__withheld_over(struct store_edit *edit); /* it has a version: takes its reason away */
 /* Those of c->withheld that have not ended, appended, ascending. */
 int coordinator__withheld_list(struct coordinator *c, struct buf *out, struct err *e) MUST_CHECK;
-bool coordinator__withheld_any(const struct coordinator *c);                         /* that has not ended */
+bool coordinator__withheld_any(const struct coordinator *c); /* that has not ended */
+/* What a gate refused or withheld before it was switched off: publishing is about to pause for it. */
+bool coordinator__held_back(const struct coordinator *c);
 void coordinator__withheld_text(struct coordinator *c, char *out, size_t out_bytes); /* for people; "": none are */
 /* --- canary.c: has a worker ask the canaries, again and again until one says what they answer. */
 void coordinator__canaries_advance(struct coordinator *c);

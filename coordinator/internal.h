@@ -451,8 +451,6 @@ uint32_t coordinator__layer(const struct coordinator *c); /* UINT32_MAX: no work
 uint32_t coordinator__layer_of(const struct coordinator *c, uint32_t layers);
 
 /* --- hold.c */
-/* What a gate refused or withheld before it was switched off: publishing is about to pause for it. */
-bool coordinator__held_back(const struct coordinator *c);
 bool coordinator__publish_held(const struct coordinator *c);
 /* Why newer edits are not published, for people; "" when they are. */
 void coordinator__held_text(struct coordinator *c, char *out, size_t out_bytes);
