@@ -2,6 +2,7 @@
 #include "model/stored.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -235,10 +236,16 @@ IN_PASSES(bf16, float)
 
 static const struct model__stored_kernel avx2 = { "avx2", round_avx2, q4_1_avx2, q8_0_avx2, bf16_avx2 };
 
+/* clang's __builtin_cpu_supports does not know it. */
+static bool has_f16c(void)
+{
+	unsigned a, b, c, d;
+	return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 const struct model__stored_kernel *model__stored_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") ? &avx2
-														 : NULL;
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() ? &avx2 : NULL;
 }
 #else
 const struct model__stored_kernel *model__stored_avx2(void)
