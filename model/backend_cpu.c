@@ -228,7 +228,8 @@ static int step_product(struct model__cpu *cpu, float *c, const float *a, const 
 			size_t n, size_t k)
 {
 	struct step_product p = { cpu, c, a, b, accumulate, m, n, k };
-	return model__cpu_loop(cpu, m * n * k, (n + OUT_BLOCK - 1) / OUT_BLOCK, step_columns, &p);
+	model__cpu_loop(cpu, m * n * k, (n + OUT_BLOCK - 1) / OUT_BLOCK, step_columns, &p);
+	return 0;
 }
 
 static int gemm(struct model_backend *b, float *c, const float *a, const float *bm, bool ta, bool tb, float alpha,

@@ -30,6 +30,7 @@ struct model__cpu {
 	const struct model__stored_kernel *stored;
 	struct arena *stored_memory; /* of weights as stored, on huge pages; NULL until there is one */
 	struct team *team;           /* of decode steps; NULL until one is needed */
+	bool teamless;               /* none could be started: steps have one thread */
 	struct model__rounded *rounded;
 	size_t rounded_blocks;
 	char text[96];
@@ -42,10 +43,10 @@ int model__cpu_threads(const struct model__cpu *cpu, size_t work);
 int model__cpu_scratch(struct model__cpu *cpu, size_t float_count) MUST_CHECK;
 
 /* cpu_stored.c: one(context, part, index) for every index under `count`, shared out among the team where `work` pays
- * for it; part < thread_count. For steps (struct model_backend). ERR_NOMEM, ERR_LIMIT: the team could not be made. */
-int model__cpu_loop(struct model__cpu *cpu, size_t work, size_t count,
-		    void (*one)(void *context, size_t part, size_t index), void *context) MUST_CHECK;
-/* y[i] (rows × width of stored[i]) = or += x · W[i]ᵀ, all of the same depth. As model__cpu_loop. */
+ * for it; part < thread_count. For steps (struct model_backend). */
+void model__cpu_loop(struct model__cpu *cpu, size_t work, size_t count,
+		     void (*one)(void *context, size_t part, size_t index), void *context);
+/* y[i] (rows × width of stored[i]) = or += x · W[i]ᵀ, all of the same depth. ERR_NOMEM. */
 int model__cpu_stored_products(struct model__cpu *cpu, float *const *y, const float *x,
 			       const struct model__stored *const *stored, size_t count, bool accumulate,
 			       size_t rows) MUST_CHECK;

@@ -98,8 +98,10 @@ int model__cpu_attention(struct model_backend *b, float *out, const float *q, co
 		return rc;
 	const size_t work = 2 * pairs_of(segments, segment_count) * heads * head_size;
 	struct step step = { cpu, &sh, out, q, keys, values, segments };
-	if (b->stepping && one_row_each(segments, segment_count))
-		return model__cpu_loop(cpu, work, segment_count * heads, step_head, &step);
+	if (b->stepping && one_row_each(segments, segment_count)) {
+		model__cpu_loop(cpu, work, segment_count * heads, step_head, &step);
+		return 0;
+	}
 	int threads = model__cpu_threads(cpu, work);
 #pragma omp parallel num_threads(threads) if (threads > 1)
 	{

@@ -142,8 +142,10 @@ void model__cpu_silu_mul(struct model_backend *b, float *y, const float *gate, c
 {
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	struct silu silu = { cpu, y, gate, up, n };
-	if (b->stepping && model__cpu_loop(cpu, n * WORK_OF_EXP, (n + CHUNK - 1) / CHUNK, silu_chunk, &silu) == 0)
+	if (b->stepping) {
+		model__cpu_loop(cpu, n * WORK_OF_EXP, (n + CHUNK - 1) / CHUNK, silu_chunk, &silu);
 		return;
+	}
 	int threads = model__cpu_threads(cpu, n * WORK_OF_EXP);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
 	for (size_t i = 0; i < n; i += CHUNK)

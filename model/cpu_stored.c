@@ -2,6 +2,7 @@
  * backend's own team: a step is some two hundred short pieces of work one after the other, and OpenMP's threads are
  * left to the products of many rows. Shares are taken as parts come by, but a hand-over waits for every part: one that
  * the system holds up holds up the step. */
+#include "base/log.h"
 #include "model/cpu.h"
 
 #include <assert.h>
@@ -12,10 +13,17 @@
 #define ALONE_WORK ((size_t)48 * 1024) /* multiply-adds that do not pay for asking the team: some microseconds */
 #define ROUND_ROWS ((size_t)4)         /* rows from which on the team rounds them */
 
-static int team_ready(struct model__cpu *cpu)
+/* Without threads to be had the caller does it all: slower, with the same bits. */
+static bool team_ready(struct model__cpu *cpu)
 {
 	struct err e = ERR_INIT;
-	return cpu->team != NULL ? 0 : team_new(cpu->base.thread_count, &cpu->team, &e);
+	if (cpu->team != NULL || cpu->teamless)
+		return !cpu->teamless;
+	cpu->teamless = team_new(cpu->base.thread_count, &cpu->team, &e) != 0;
+	if (cpu->teamless)
+		log_event(LOG_WARN, "MODEL-DECODES-ALONE", LOGF_U("threads", cpu->base.thread_count),
+			  LOGF_S("reason", e.text));
+	return !cpu->teamless;
 }
 
 /* ---- Loops */
@@ -37,19 +45,16 @@ static void loop_part(void *context, size_t part, size_t part_count)
 	}
 }
 
-int model__cpu_loop(struct model__cpu *cpu, size_t work, size_t count,
-		    void (*one)(void *context, size_t part, size_t index), void *context)
+void model__cpu_loop(struct model__cpu *cpu, size_t work, size_t count,
+		     void (*one)(void *context, size_t part, size_t index), void *context)
 {
-	if (cpu->base.thread_count == 1 || work < ALONE_WORK || count < 2) {
+	if (cpu->base.thread_count == 1 || work < ALONE_WORK || count < 2 || !team_ready(cpu)) {
 		for (size_t i = 0; i < count; i++)
 			one(context, 0, i);
-		return 0;
+		return;
 	}
 	struct loop loop = { .one = one, .context = context, .count = count };
-	int rc = team_ready(cpu);
-	if (rc == 0)
-		team_run(cpu->team, loop_part, &loop);
-	return rc;
+	team_run(cpu->team, loop_part, &loop);
 }
 
 /* ---- Products */
@@ -130,9 +135,7 @@ int model__cpu_stored_products(struct model__cpu *cpu, float *const *y, const fl
 	}
 	int rc = rounds ? reserve_rounded(cpu, rows, p.depth) : 0;
 	const bool alone = cpu->base.thread_count == 1 ||
-			   rows * p.depth * p.panel_count * MODEL__STORED_PANEL < ALONE_WORK;
-	if (rc == 0 && !alone)
-		rc = team_ready(cpu);
+			   rows * p.depth * p.panel_count * MODEL__STORED_PANEL < ALONE_WORK || !team_ready(cpu);
 	if (rc != 0)
 		return rc;
 	p.rounds_here = rounds && !alone && rows >= ROUND_ROWS;

@@ -1,6 +1,7 @@
 /* Decode steps with weights as the file stores them, on the tiny model in each form. */
 #include "base/fault.h"
 #include "base/rng.h"
+#include "model/cpu.h"
 #include "model/model.h"
 #include "tests/lib/test.h"
 #include "tests/lib/tiny_model.h"
@@ -282,6 +283,40 @@ static void a_head_as_stored_is_enough(void **state)
 	decoding_close(&only);
 }
 
+/* Sixteen rows by three threads, or by one where the others cannot be started: the same bits. */
+static void without_a_team_a_step_has_one_thread(void **state)
+{
+	(void)state;
+	const struct model_options options = options_of("cpu:portable", 3);
+	float want[SEQUENCES * TINY_HIDDEN];
+	size_t alone = 0;
+	for (int64_t n = -1; n < 40; n++) {
+		struct decoding d;
+		struct err e = ERR_INIT;
+		struct model_segment segments[SEQUENCES];
+		int32_t ids[SEQUENCES];
+		decoding_open(&d, MODEL_Q4_1, &options);
+		for (size_t i = 0; i < SEQUENCES; i++) {
+			segments[i] = (struct model_segment){ i, 0, 1 };
+			ids[i] = token(i, 0);
+		}
+		assert_ok(&e, model_embed(d.run, d.x, ids, SEQUENCES, &e));
+		fault_set(n, n < 0 ? 0 : 1);
+		const int rc = model_step(d.run, d.x, d.kv, segments, SEQUENCES, NULL, &e);
+		fault_set(-1, 0);
+		const struct model__cpu *cpu = (const struct model__cpu *)model_run_backend(d.run);
+		assert_true(rc == 0 || rc == ERR_NOMEM);
+		if (n < 0)
+			memcpy(want, d.x, sizeof(want));
+		else if (rc == 0)
+			assert_memory_equal(d.x, want, sizeof(want));
+		assert_int_equal(n < 0 && cpu->team == NULL, 0);
+		alone += rc == 0 && cpu->teamless ? 1 : 0;
+		decoding_close(&d);
+	}
+	assert_int_equal(alone, 1); /* one of the failures met the team */
+}
+
 static int open_and_step(void *context)
 {
 	struct err e = ERR_INIT;
@@ -332,6 +367,7 @@ int main(void)
 		cmocka_unit_test(without_stored_weights_a_step_is_the_layers),
 		cmocka_unit_test(stored_weights_leave_the_layers_as_they_are),
 		cmocka_unit_test(a_head_as_stored_is_enough),
+		cmocka_unit_test(without_a_team_a_step_has_one_thread),
 		cmocka_unit_test(memory_may_run_out),
 	};
 	return cmocka_run_group_tests(tests, make_sides, NULL);
