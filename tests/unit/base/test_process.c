@@ -1,5 +1,6 @@
 #include "base/process.h"
 
+#include "base/pool.h"
 #include "tests/lib/test.h"
 
 #include <signal.h>
@@ -46,10 +47,29 @@ static void secrets_are_kept(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* A page that the file has not any more. */
-static void a_bus_error_names_the_file(void **state)
+struct page_read {
+	struct pool_job job;
+	const volatile char *page;
+};
+
+static void read_page(struct pool_job *job)
 {
-	(void)state;
+	_exit(2 + *((struct page_read *)(void *)job)->page);
+}
+
+static void read_on_a_thread(const volatile char *page)
+{
+	struct page_read asked = { .job = { .run = read_page }, .page = page };
+	struct pool *pool = NULL;
+	struct err e = ERR_INIT;
+	if (pool_new(1, 1, &pool, &e) != 0 || pool_submit(pool, &asked.job) != 0)
+		_exit(1);
+	pool_stop(pool);
+}
+
+/* A page that the file has not any more; on a pool's threads signals are blocked. */
+static void expect_named(bool threaded)
+{
 	char path[] = "/tmp/amend-test-cut.XXXXXX", text[2048] = "";
 	int ends[2], status, fd = mkstemp(path);
 	assert_true(fd >= 0 && ftruncate(fd, 8192) == 0 && pipe(ends) == 0);
@@ -62,6 +82,8 @@ static void a_bus_error_names_the_file(void **state)
 		const volatile char *map = mmap(NULL, 8192, PROT_READ, MAP_SHARED, fd, 0);
 		if (map == MAP_FAILED || ftruncate(fd, 0) != 0)
 			_exit(1);
+		if (threaded)
+			read_on_a_thread(map + 4096);
 		_exit(2 + map[4096]);
 	}
 	close(ends[1]);
@@ -75,10 +97,40 @@ static void a_bus_error_names_the_file(void **state)
 		fail_msg("%s", text);
 }
 
+static void a_bus_error_names_the_file(void **state)
+{
+	(void)state;
+	expect_named(false);
+}
+
+static void a_bus_error_of_a_pools_thread_too(void **state)
+{
+	(void)state;
+	expect_named(true);
+}
+
+static void one_that_was_sent_ends_the_process(void **state)
+{
+	(void)state;
+	int status;
+	const pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		process_keep_secrets();
+		process_name_bus_errors();
+		(void)raise(SIGBUS);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(memory_that_is_touched_is_resident),
 					    cmocka_unit_test(secrets_are_kept),
-					    cmocka_unit_test(a_bus_error_names_the_file) };
+					    cmocka_unit_test(a_bus_error_names_the_file),
+					    cmocka_unit_test(a_bus_error_of_a_pools_thread_too),
+					    cmocka_unit_test(one_that_was_sent_ends_the_process) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
