@@ -62,6 +62,13 @@ static int pair_put(struct coordinator *c, const struct buf *owners, const struc
 	return rc;
 }
 
+static bool is_listed(const struct coordinator *c, const uint8_t *key)
+{
+	const char *name = NULL;
+	(void)proto_allow_roles(c->allow, key, &name);
+	return name != NULL;
+}
+
 int coordinator__owner_put(struct coordinator *c, const uint8_t *key, const uint8_t *replaces, struct err *e)
 {
 	struct buf owners = BUF_INIT;
@@ -74,6 +81,12 @@ int coordinator__owner_put(struct coordinator *c, const uint8_t *key, const uint
 		memcpy(pair.owner, coordinator__owner_of(&owners, replaces), sizeof pair.owner);
 	}
 	const bool known = rc == 0 && memcmp(coordinator__owner_of(&owners, key), pair.owner, sizeof pair.owner) == 0;
+	if (rc == 0 && !known && is_listed(c, key)) {
+		store_abort(&c->txn);
+		buf_free(&owners);
+		return err_set(e, ERR_CONFLICT,
+			       "this key is on the list already: a key that takes another's place is a new one");
+	}
 	if (rc == 0 && !known)
 		rc = pair_put(c, &owners, &pair, e);
 	if (rc == 0 && !known)

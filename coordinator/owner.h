@@ -12,7 +12,8 @@ struct coordinator;
 int coordinator__owners_load(struct store_txn *txn, struct buf *out, struct err *e) MUST_CHECK;
 const uint8_t *coordinator__owner_of(const struct buf *owners, const uint8_t *key); /* its first key; valid as both */
 bool coordinator__same_owner(const struct coordinator *c, const struct buf *owners, const uint8_t *a, const uint8_t *b);
-/* Its own transaction: `key` is the owner's of the key that it replaces. */
+/* Its own transaction: `key` is the owner's of the key that it replaces. ERR_CONFLICT: it is on the list, and somebody
+ * else's. */
 int coordinator__owner_put(struct coordinator *c, const uint8_t *key, const uint8_t *replaces,
 			   struct err *e) MUST_CHECK;
 

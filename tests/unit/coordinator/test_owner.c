@@ -42,6 +42,8 @@ static void test_a_rotated_key_approves_nothing_of_its_owner(void **state)
 	assert_int_equal(key_allow(c, 8, "again", 7), 0);
 	assert_int_equal(key_allow(c, 9, "client", 0), 0); /* rotated before owners were kept */
 	assert_int_equal(key_allow(c, 10, "another", 0), 0);
+	assert_int_equal(key_allow(c, 10, "another", 4), ERR_CONFLICT); /* an owner does not change unseen */
+	assert_int_equal(key_allow(c, 7, "renamed", 4), 0);             /* asked again */
 	cluster_restart(c);
 	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
 	for (uint8_t byte = 7; byte < 10; byte++) {
