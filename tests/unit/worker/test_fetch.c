@@ -19,9 +19,22 @@ struct pull {
 	struct stand *s;
 	struct worker_fetch *fetch;
 	size_t needs, asked, asked_max; /* in one message */
+	size_t last_asked;              /* in the last message */
 	bool mute;                      /* asks are not answered */
+	size_t only;                    /* of the first ask for more than so many, and mute from then on; 0: all */
 	size_t corrupt;                 /* so many asks are answered by one chunk with a wrong byte */
 };
+
+static void give(struct stand *s, const struct hash *hash, uint8_t wrong)
+{
+	struct buf bytes = BUF_INIT;
+	struct msg chunk = { .type = MSG_CHUNK };
+	assert_ok(&s->e, store_chunk_get(s->source, hash, &bytes, &s->e));
+	bytes.data[bytes.len / 2] ^= wrong;
+	chunk.u.chunk = (struct msg_chunk){ *hash, 0, { bytes.data, bytes.len } };
+	stand_send(s, &chunk);
+	buf_free(&bytes);
+}
 
 static bool watch(struct stand *s, const struct msg *msg)
 {
@@ -32,18 +45,19 @@ static bool watch(struct stand *s, const struct msg *msg)
 	p->needs++;
 	p->asked += need->hash_count;
 	p->asked_max = need->hash_count > p->asked_max ? need->hash_count : p->asked_max;
+	p->last_asked = need->hash_count;
 	if (p->corrupt > 0) {
-		struct buf bytes = BUF_INIT;
-		struct msg chunk = { .type = MSG_CHUNK };
 		p->corrupt--;
-		assert_ok(&s->e, store_chunk_get(s->source, &need->hashes[0], &bytes, &s->e));
-		bytes.data[bytes.len / 2] ^= 1;
-		chunk.u.chunk = (struct msg_chunk){ need->hashes[0], 0, { bytes.data, bytes.len } };
-		stand_send(s, &chunk);
-		buf_free(&bytes);
+		give(s, &need->hashes[0], 1);
 		return true;
 	}
-	return p->mute;
+	if (p->only == 0 || need->hash_count <= p->only)
+		return p->mute;
+	for (size_t i = 0; i < p->only; i++)
+		give(s, &need->hashes[i], 0);
+	p->only = 0;
+	p->mute = true;
+	return true;
 }
 
 static void pull_open(struct pull *p, struct stand *s)
@@ -121,6 +135,51 @@ static void fetches_by_windows(void **state)
 	turns(&p, 200);
 	assert_int_equal(done.calls, 2);
 	assert_int_equal(p.asked, 43);
+	worker_fetch_destroy(&p.fetch);
+}
+
+/* Of 45 chunks 32 are asked for; when a group has come the rest is asked for, while the others are still on their way.
+ */
+static void more_is_asked_for_before_the_window_is_done(void **state)
+{
+	struct pull p;
+	struct done done = { 0 };
+	pull_open(&p, *state);
+	struct hash root = blob_put(p.s, p.s->source, 7, 45 * STORE_CHUNK_BYTES);
+	p.only = WORKER_FETCH_GROUP;
+	start(&p, &root, 1, &done);
+	turns(&p, 500);
+	assert_int_equal(p.needs, 3);
+	assert_int_equal(p.asked, 1 + 45);
+	assert_int_equal(p.last_asked, 45 - WORKER_FETCH_WINDOW);
+	assert_int_equal(worker_fetch_arrived(p.fetch), 1 + WORKER_FETCH_GROUP);
+	p.mute = false;
+	turns(&p, WORKER_FETCH_RETRY_MS + 500); /* what was not answered is asked for again */
+	assert_int_equal(done.calls, 1);
+	assert_int_equal(done.code, 0);
+	expect_whole(p.s, &root);
+	worker_fetch_destroy(&p.fetch);
+}
+
+/* With others on their way a store that fails ends the request, and keeps nothing of it. */
+static void a_fault_in_the_midst_ends_the_request(void **state)
+{
+	struct pull p;
+	struct done done = { 0 };
+	pull_open(&p, *state);
+	struct hash root = blob_put(p.s, p.s->source, 8, 45 * STORE_CHUNK_BYTES);
+	p.only = WORKER_FETCH_GROUP;
+	assert_ok(&p.s->e, fault_arm("store.blob.before=errno@2", &p.s->e)); /* the first is the root chunk's */
+	start(&p, &root, 1, &done);
+	turns(&p, 500);
+	assert_int_equal(done.calls, 1);
+	assert_int_equal(done.code, ERR_FAULT);
+	p.mute = false;
+	start(&p, &root, 1, &done);
+	turns(&p, 1000);
+	assert_int_equal(done.calls, 2);
+	assert_int_equal(done.code, 0);
+	expect_whole(p.s, &root);
 	worker_fetch_destroy(&p.fetch);
 }
 
@@ -347,6 +406,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(fetches_by_windows),
+		T(more_is_asked_for_before_the_window_is_done),
+		T(a_fault_in_the_midst_ends_the_request),
 		T(equal_chunks_are_asked_for_once),
 		T(an_interrupted_fetch_goes_on_with_what_is_missing),
 		T(a_lost_answer_is_asked_for_again),
