@@ -349,6 +349,33 @@ static void test_a_lost_manifest_behind_a_gate(void **state)
 	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 3);
 }
 
+/* Its own manifest, which nobody else has yet. */
+static void test_a_candidate_whose_manifest_is_lost_is_made_anew(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	struct buf bytes = BUF_INIT;
+	struct hash hash;
+	struct fact f;
+	c->config.retrain_ms = RETRAIN_MS;
+	held_facts(c, &f);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, coordinator_candidate_get(txn, &rec, &c->e));
+	store_abort(&txn);
+	assert_ok(&c->e, store_blob_get(c->store, &rec.root, 1 << 20, &bytes, &c->e));
+	rot(c, &bytes); /* while it runs: a start looks at what it finds */
+	hash_of(bytes.data, bytes.len, &hash);
+	buf_free(&bytes);
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1 } };
+	end_send(&c->node, &msg);
+	cluster_run(c);
+	wait(c, 2 * RETRAIN_MS);
+	assert_string_equal(look(c).state, "waiting");
+	assert_int_equal(approve(c).version, 1);
+	assert_int_equal(memories_of(c, 1), 1);
+}
+
 static struct hash merged_of(struct cluster *c, uint64_t version)
 {
 	struct proto_manifest manifest;
@@ -400,6 +427,7 @@ int main(void)
 		T(test_crashes_around_it),
 		T(test_behind_a_gate_too),
 		T(test_a_lost_manifest_behind_a_gate),
+		T(test_a_candidate_whose_manifest_is_lost_is_made_anew),
 		T(test_a_lost_merged_memory_is_merged_anew),
 		T(test_a_damaged_record_hides_no_other_version),
 	};
