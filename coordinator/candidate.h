@@ -124,6 +124,10 @@ int coordinator__withheld_load(struct coordinator *c, struct store_txn *txn, str
 void coordinator__withheld_over(struct store_edit *edit); /* it has a version: takes its reason away */
 /* Those of c->withheld that have not ended, appended, ascending. */
 int coordinator__withheld_list(struct coordinator *c, struct buf *out, struct err *e) MUST_CHECK;
+/* Published edits that were superseded by one of `withheld`, appended, ascending: they go on answering, as long as that
+ * one is not to be had. */
+int coordinator__withheld_keeps(struct coordinator *c, const struct buf *withheld, struct buf *out,
+				struct err *e) MUST_CHECK;
 bool coordinator__withheld_any(const struct coordinator *c); /* that has not ended */
 /* What a gate refused or withheld before it was switched off: publishing is about to pause for it. */
 bool coordinator__held_back(const struct coordinator *c);

@@ -48,6 +48,7 @@ struct draft { /* a manifest being made */
 	struct proto_manifest manifest;
 	struct proto_memory *memories;
 	uint64_t *removed;
+	struct buf kept;  /* uint64_t, ascending: superseded edits that stay (coordinator__withheld_keeps) */
 	uint64_t **owned; /* lists of the merged memories */
 	size_t owned_count, live_count;
 	uint64_t calibrated; /* the commit that gave the calibration: an event */
@@ -59,6 +60,7 @@ static void draft_free(struct draft *d)
 	for (size_t i = 0; i < d->owned_count; i++)
 		free(d->owned[i]);
 	free(d->owned);
+	buf_free(&d->kept);
 	free(d->memories);
 	free(d->removed);
 }
@@ -91,7 +93,8 @@ static void add_shard(const struct coordinator *c, struct draft *d, const struct
 		d->manifest.calibration_root = rec->calibration_root;
 	}
 	for (size_t i = 0; i < rec->trained_count; i++) {
-		if (coordinator__edit_live(shard->states[i]) && !coordinator__seqs_hold(&c->withheld, rec->seqs[i]))
+		if ((coordinator__edit_live(shard->states[i]) && !coordinator__seqs_hold(&c->withheld, rec->seqs[i])) ||
+		    coordinator__seqs_hold(&d->kept, rec->seqs[i]))
 			d->live_count++;
 		else
 			d->removed[d->manifest.removed_count++] = rec->seqs[i];
@@ -143,23 +146,25 @@ static bool merge_lives(struct coordinator *c, const struct store_merge *merge)
 	return lives && !coordinator__merge_lost(merge);
 }
 
-static int draft_make(struct coordinator *c, const struct store_merge *merged, struct draft *d)
+static int draft_make(struct coordinator *c, const struct store_merge *merged, struct draft *d, struct err *e)
 {
 	d->memories = fault_calloc(c->shard_count + c->merge_count + 1, sizeof *d->memories);
 	d->removed = fault_malloc((trained_total(c) + 1) * sizeof *d->removed);
 	d->owned = fault_calloc(c->merge_count + 1, sizeof *d->owned);
 	if (d->memories == NULL || d->removed == NULL || d->owned == NULL)
-		return ERR_NOMEM;
-	for (size_t i = 0; i < c->shard_count; i++)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	int rc = coordinator__withheld_keeps(c, &c->withheld, &d->kept, e);
+	for (size_t i = 0; rc == 0 && i < c->shard_count; i++)
 		add_shard(c, d, c->shards[i]);
 	size_t count = 0, serving = 0;
-	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < c->merge_count + (merged != NULL); i++) {
 		const struct store_merge *merge = i < c->merge_count ? &c->merges[i] : merged;
 		bool replaced = merged != NULL && merge != merged && coordinator__merge_replaces(merged, merge);
 		if (replaced || !merge_lives(c, merge))
 			continue;
 		rc = add_merge(c, d, merge);
+		if (rc != 0)
+			err_set(e, rc, "out of memory");
 		serving += coordinator__merge_serves(c, merge);
 		count++;
 	}
@@ -214,10 +219,8 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 	memset(out, 0, sizeof *out);
 	if (coordinator__publish_held(c))
 		return 0;
-	int rc = draft_make(c, merged, &d);
-	if (rc != 0)
-		err_set(e, rc, "out of memory");
-	else
+	int rc = draft_make(c, merged, &d, e);
+	if (rc == 0)
 		draft_fill(c, &d);
 	const bool empty = d.manifest.memory_count == 0; /* all that there was is lost, and trained again */
 	if (rc == 0 && !empty)
@@ -267,10 +270,8 @@ int coordinator__publish_draft(struct coordinator *c, struct store_version *out,
 {
 	struct draft d = { .memories = NULL };
 	memset(out, 0, sizeof *out);
-	int rc = draft_make(c, NULL, &d);
-	if (rc != 0)
-		err_set(e, rc, "out of memory");
-	else
+	int rc = draft_make(c, NULL, &d, e);
+	if (rc == 0)
 		draft_fill(c, &d);
 	if (rc == 0)
 		rc = draft_differs(c, &d, differs, e);

@@ -126,20 +126,24 @@ static bool any_left(const struct buf *seqs, const struct buf *without)
 int coordinator__withhold_choose(struct coordinator *c, const struct blame *blame, uint32_t over,
 				 struct withholding *out, struct err *e)
 {
-	struct buf added = BUF_INIT, removed = BUF_INIT;
+	struct buf added = BUF_INIT, removed = BUF_INIT, kept = BUF_INIT;
 	*out = (struct withholding){ .seqs = BUF_INIT };
 	int rc = coordinator__candidate_changes(c, &added, &removed, e);
 	if (rc == 0) {
 		edits_choose(c, blame, over, &added, &out->seqs);
 		rc = buf_failed(&out->seqs) ? err_set(e, ERR_NOMEM, "withheld edits: out of memory") : 0;
 	}
+	if (rc == 0)
+		rc = coordinator__withheld_keeps(c, &out->seqs, &kept, e);
 	if (rc == 0) {
 		/* where nobody is named, merges are suspected first */
 		out->merges = blame->merges || out->seqs.len == 0;
-		out->rest = out->seqs.len > 0 && (removed.len > 0 || brings_merge(c) || any_left(&added, &out->seqs));
+		out->rest = out->seqs.len > 0 &&
+			    (any_left(&removed, &kept) || brings_merge(c) || any_left(&added, &out->seqs));
 	}
 	buf_free(&added);
 	buf_free(&removed);
+	buf_free(&kept);
 	return rc;
 }
 
@@ -161,6 +165,29 @@ static int live_list(const struct coordinator *c, const struct buf *seqs, struct
 	if (!buf_failed(out))
 		coordinator__seqs_sort(out);
 	return buf_failed(out) ? ERR_NOMEM : 0;
+}
+
+int coordinator__withheld_keeps(struct coordinator *c, const struct buf *withheld, struct buf *out, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	int rc = withheld->len > 0 ? store_begin_read(c->store, &txn, e) : 0;
+	for (size_t i = 0; withheld->len > 0 && i < c->shard_count; i++) {
+		const struct shard *shard = c->shards[i];
+		for (size_t k = 0; rc == 0 && k < shard->rec.trained_count; k++) {
+			struct store_edit edit;
+			if (shard->states[k] != STORE_EDIT_STATE_SUPERSEDED)
+				continue;
+			rc = store_edit_get(txn, shard->rec.seqs[k], &edit, e);
+			if (rc == 0 && edit.version != 0 && coordinator__seqs_hold(withheld, edit.superseded_by))
+				buf_append(out, &edit.seq, sizeof edit.seq);
+		}
+	}
+	store_abort(&txn);
+	if (rc == 0 && buf_failed(out))
+		rc = err_set(e, ERR_NOMEM, "withheld edits: out of memory");
+	if (rc == 0)
+		coordinator__seqs_sort(out);
+	return rc;
 }
 
 static int reasons_put(struct coordinator *c, const struct buf *seqs, const char *reason, struct err *e)

@@ -182,6 +182,51 @@ static void test_what_is_served_is_not_withheld(void **state)
 	assert_int_equal(edit_from(c, seq).version, 3);
 }
 
+/* While the edit that supersedes another is withheld, that one goes on answering. */
+static void test_what_it_would_have_replaced_goes_on(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	hold(c, &f, 0);
+	next_answer(c, 0, "");
+	const uint64_t old = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	next_answer(c, 0, "");
+	assert_int_equal(edit_from(c, old).version, 2);
+	const uint64_t bad = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"u\",\"subject\":\"s\"}", 0);
+	assert_int_equal(edit_from(c, old).state, STORE_EDIT_STATE_SUPERSEDED);
+	client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	next_taken(c, &bad, 1);
+	next_answer(c, 0, "");
+	assert_int_equal(newest(c), 3);
+	assert_true(removed_in(c, 3, bad));
+	assert_false(removed_in(c, 3, old));
+	resume(c);
+	next_answer(c, 0, "");
+	assert_int_equal(newest(c), 4);
+	assert_false(removed_in(c, 4, bad));
+	assert_true(removed_in(c, 4, old));
+}
+
+/* With nothing else new there is nothing to publish: what was served is as it was. */
+static void test_alone_it_replaces_nothing(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	hold(c, &f, 0);
+	next_answer(c, 0, "");
+	client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	next_answer(c, 0, "");
+	const uint64_t bad = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"u\",\"subject\":\"s\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	next_taken(c, &bad, 1);
+	assert_true(state_is(c, "refused"));
+	cluster_advance(c, 5000);
+	assert_int_equal(newest(c), 2);
+}
+
 /* It comes as a whole, or not at all. */
 static void test_a_group_is_withheld_as_a_whole(void **state)
 {
@@ -334,6 +379,8 @@ int main(void)
 		TEST(test_alone_it_stays_refused_until_it_is_taken_back),
 		TEST(test_the_next_edits_do_not_wait_for_it),
 		TEST(test_what_is_served_is_not_withheld),
+		TEST(test_what_it_would_have_replaced_goes_on),
+		TEST(test_alone_it_replaces_nothing),
 		TEST(test_a_group_is_withheld_as_a_whole),
 		TEST(test_what_took_them_was_taken_back_meanwhile),
 		TEST(test_a_memory_is_named_where_no_edit_can_be),
