@@ -100,27 +100,105 @@ bool editor__words_match(const char *a, size_t a_len, const char *b, size_t b_le
 	return row[b_len] <= limit;
 }
 
+/* ---- Names */
+
+#define PLURAL_BYTES_MIN   3u
+#define MISSPELT_BYTES_MIN 8u /* shorter names that differ in one letter are other names: Mali, Bali */
+
+/* Years, "2nd", "VIII": they tell one of a name from the next. */
+static bool is_number(const char *word, size_t len)
+{
+	size_t roman = 0;
+	while (roman < len && strchr("ivx", word[roman]) != NULL)
+		roman++;
+	return roman == len || has_digit(word, len);
+}
+
+static size_t same_at_front(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	size_t n = 0;
+	while (n < a_len && n < b_len && a[n] == b[n])
+		n++;
+	return n;
+}
+
+static size_t same_at_back(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	size_t n = 0;
+	while (n < a_len && n < b_len && a[a_len - 1 - n] == b[b_len - 1 - n])
+		n++;
+	return n;
+}
+
+bool editor__names_match(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	const size_t longer = a_len > b_len ? a_len : b_len, shorter = a_len > b_len ? b_len : a_len;
+	if (a_len == b_len && memcmp(a, b, a_len) == 0)
+		return true;
+	if (shorter >= PLURAL_BYTES_MIN && longer == shorter + 1 && memcmp(a, b, shorter) == 0 &&
+	    (a_len > b_len ? a : b)[shorter] == 's')
+		return true;
+	if (shorter < MISSPELT_BYTES_MIN || longer - shorter > 1 || has_digit(a, a_len) || has_digit(b, b_len))
+		return false;
+	const size_t front = same_at_front(a, a_len, b, b_len), back = same_at_back(a, a_len, b, b_len);
+	if (front == 0 || back == 0) /* what a name begins or ends with tells people and places apart */
+		return false;
+	if (front + back + 1 >= longer)
+		return true;
+	return a_len == b_len && front + back + 2 == a_len && a[front] == b[front + 1] && a[front + 1] == b[front];
+}
+
 struct share {
 	const struct editor__query *query;
-	bool spelled; /* a word that is only alike is no match */
-	size_t matched, all;
+	bool spelled; /* a word that is only alike is no match, and words may stand in any order */
+	bool number_missing;
+	size_t word_count, found, all;                /* letters of the words that have a match anywhere; of all */
+	uint8_t matched[EDITOR__QUERY_WORDS_MAX];     /* of the query's words */
+	size_t in_order[EDITOR__QUERY_WORDS_MAX + 1]; /* the most letters that match in order among the query's first i
+							 words */
 };
+
+static bool matches_word(const struct share *share, size_t i, const char *word, size_t len)
+{
+	const struct editor__query *query = share->query;
+	const size_t start = i > 0 ? query->ends[i - 1] : 0, own = query->ends[i] - start;
+	const char *at = (const char *)query->words.data + start;
+	return share->spelled ? own == len && memcmp(at, word, len) == 0 : editor__names_match(word, len, at, own);
+}
 
 static int share_of_word(void *context, const char *word, size_t len)
 {
 	struct share *share = context;
-	const struct editor__query *query = share->query;
+	size_t before = 0; /* in_order[i] without this word */
+	bool found = false;
 	share->all += len;
-	for (size_t i = 0; i < query->word_count; i++) {
-		const size_t start = i > 0 ? query->ends[i - 1] : 0, own = query->ends[i] - start;
-		const char *at = (const char *)query->words.data + start;
-		if (share->spelled ? own == len && memcmp(at, word, len) == 0
-				   : editor__words_match(word, len, at, own)) {
-			share->matched += len;
-			break;
-		}
+	for (size_t i = 0; i < share->query->word_count; i++) {
+		const bool matches = matches_word(share, i, word, len);
+		const size_t with = matches ? before + len : 0, without = share->in_order[i + 1],
+			     last = share->in_order[i];
+		before = without;
+		share->in_order[i + 1] = with > without ? with : without;
+		if (share->in_order[i + 1] < last)
+			share->in_order[i + 1] = last;
+		found = found || matches;
+		share->matched[i] |= matches;
 	}
+	share->word_count++;
+	share->found += found ? len : 0;
+	share->number_missing = share->number_missing || (!found && is_number(word, len));
 	return 0;
+}
+
+/* Whether all words stand there, one behind the other in any order: "Mann, Thomas", but not the University of
+ * Washington for Washington University. */
+static bool stand_together(const struct share *share)
+{
+	size_t run = 0, longest = 0;
+	for (size_t i = 0; i < share->query->word_count; i++) {
+		run = share->matched[i] ? run + 1 : 0;
+		longest = run > longest ? run : longest;
+	}
+	return share->found == share->all && longest >= share->word_count;
 }
 
 static int share_of(const struct editor__query *query, const char *subject, size_t len, bool spelled, float *share)
@@ -134,8 +212,10 @@ static int share_of(const struct editor__query *query, const char *subject, size
 	}
 	struct share sum = { .query = query, .spelled = spelled };
 	int rc = text_words(subject, len, share_of_word, &sum);
-	if (rc == 0 && sum.all > 0)
-		*share = (float)sum.matched / (float)sum.all;
+	if (rc == 0 && sum.all > 0 && (spelled || !sum.number_missing)) {
+		const bool any_order = spelled || stand_together(&sum);
+		*share = (float)(any_order ? sum.found : sum.in_order[query->word_count]) / (float)sum.all;
+	}
 	return rc == ERR_NOMEM ? rc : 0;
 }
 
@@ -218,7 +298,7 @@ static int mark_alike(void *context, const char *word, size_t len)
 		return 0;
 	for (size_t i = 0; i < query->word_count; i++) {
 		const size_t start = i > 0 ? query->ends[i - 1] : 0;
-		if (editor__words_match(word, len, (const char *)query->words.data + start, query->ends[i] - start))
+		if (editor__names_match(word, len, (const char *)query->words.data + start, query->ends[i] - start))
 			m->marks[i] = 1;
 	}
 	return 0;

@@ -53,7 +53,7 @@ static bool is_like_one_of(const char *word, const struct words *subject)
 	for (size_t i = 0; i < subject->count; i++) {
 		const char *own = subject->text[i];
 		if (strlen(own) >= EDITOR__SUBJECT_WORD_BYTES &&
-		    editor__words_match(own, strlen(own), word, strlen(word)))
+		    editor__names_match(own, strlen(own), word, strlen(word)))
 			return true;
 	}
 	return false;

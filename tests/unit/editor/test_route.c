@@ -235,7 +235,32 @@ static void subjects_are_found_as_words(void **state)
 		{ "singapore international film festival", "When is the Valladolid International Film Festival?",
 		  false },
 		{ "iaaf combined events challenge", "the IAAF Combined Event Challenge", true },
-		{ "東京", "東京の人口は？", true }, /* no spaces between words */
+		{ "東京", "東京の人口は？", true },                                  /* no spaces between words */
+		{ "zephyrine railway", "Who founded the Zephyrne Railway?", true },  /* misspelt: a letter less, */
+		{ "zephyrine railway", "Who founded the Zepyhrine Railway?", true }, /* two exchanged, */
+		{ "zephyrine railway", "Who founded the Zephirine Railway?", true }, /* another */
+		{ "thomas mann", "Who is Mann, Thomas?", true },                     /* all of its words */
+		{ "shusha (song)", "Who composed the song Shusha?", true },
+		{ "george walker bush", "What did George Bush do?", false },
+		{ "university of new harborton", "Where is New Harborton's university?", false },
+		/* other people and places */
+		{ "iran", "What is the capital of Iraq?", false },
+		{ "austria", "What is the capital of Australia?", false },
+		{ "slovenia", "What is the capital of Slovakia?", false },
+		{ "mali", "What is the capital of Bali?", false },
+		{ "gambia", "What is the capital of Zambia?", false },
+		{ "anna carter", "Who employs Anne Carter?", false },
+		{ "daniel hart", "Who employs Danielle Hart?", false },
+		{ "jon snow", "Who employs Joan Snow?", false },
+		{ "thomas mann", "Who employs Thomas Munn?", false },
+		{ "carolina herrera", "Who employs Caroline Herrera?", false },
+		{ "henry vii", "Who succeeded Henry VIII?", false },
+		{ "elizabeth i", "Who succeeded Elizabeth II?", false },
+		{ "world war i", "When did World War II end?", false },
+		{ "university of miami", "Where is Miami University?", false },
+		{ "washington university", "Where is the University of Washington?", false },
+		{ "sony", "Who owns Sonny?", false },
+		{ "ford", "Who owns Fort?", false },
 		{ "ragusa", "", false },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
