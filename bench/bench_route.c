@@ -41,7 +41,7 @@ struct bench {
 	struct model *model;
 	struct editor_config config;
 	struct editor_calibration *calibration;
-	size_t hidden, ffn;
+	size_t hidden, dims, ffn; /* dims: of prompt keys */
 	struct text *texts;
 	struct editor__tokens *tokens;
 	size_t text_count, query_count;
@@ -262,11 +262,11 @@ static void prefill(struct bench *b)
 static void random_unit(struct bench *b, float *key)
 {
 	double square = 0;
-	for (size_t k = 0; k < b->hidden; k++) {
+	for (size_t k = 0; k < b->dims; k++) {
 		key[k] = rng_normal(&b->rng);
 		square += (double)key[k] * (double)key[k];
 	}
-	for (size_t k = 0; k < b->hidden; k++)
+	for (size_t k = 0; k < b->dims; k++)
 		key[k] = (float)(key[k] / sqrt(square));
 }
 
@@ -296,7 +296,7 @@ static void search_plainly(const struct bench *b, const float *keys, size_t edit
 {
 	*count = 0;
 	for (size_t i = 0; i < edit_count; i++)
-		editor__candidate_keep(best, count, i, editor__dot(query, keys + i * b->hidden, b->hidden));
+		editor__candidate_keep(best, count, i, editor__dot(query, keys + i * b->dims, b->dims));
 	while (*count > EDITOR_NEAREST && best[*count - 1].score < LEAST)
 		(*count)--;
 }
@@ -321,7 +321,7 @@ static double bench_searches(struct bench *b, const char *kind, const float *key
 	size_t best_count, found_count;
 	const size_t repeats = edit_count <= 10000 ? 4 : 1;
 	for (size_t i = 0; i < repeats * QUERIES; i++) {
-		const float *query = queries + i % QUERIES * b->hidden;
+		const float *query = queries + i % QUERIES * b->dims;
 		double began = bench_now_us();
 		bench_need(editor__key_index_search(index, query, LEAST, found, &found_count), &e);
 		quick.us[quick.count++] = bench_now_us() - began;
@@ -336,7 +336,7 @@ static double bench_searches(struct bench *b, const char *kind, const float *key
 	for (size_t i = 0; i < QUERIES; i++) {
 		read_other_memory(b);
 		const double began = bench_now_us();
-		bench_need(editor__key_index_search(index, queries + i * b->hidden, LEAST, found, &found_count), &e);
+		bench_need(editor__key_index_search(index, queries + i * b->dims, LEAST, found, &found_count), &e);
 		behind.us[behind.count++] = bench_now_us() - began;
 	}
 	printf("%-9s %7zu |", kind, edit_count);
@@ -353,12 +353,12 @@ static struct editor__key_index *index_of(const struct bench *b, const float *ke
 {
 	struct editor__key_index *index = NULL;
 	struct err e = ERR_INIT;
-	bench_need(editor__key_index_new(b->hidden, NULL, &index, &e), &e);
+	bench_need(editor__key_index_new(b->dims, NULL, &index, &e), &e);
 	const double began = bench_now_us();
 	for (size_t i = 0; i < edit_count; i++) {
 		if (i % SHARD == 0)
 			bench_need(editor__key_index_reserve(index, SHARD), &e);
-		editor__key_index_add(index, keys + i * b->hidden);
+		editor__key_index_add(index, keys + i * b->dims);
 	}
 	*us = (bench_now_us() - began) / (double)edit_count;
 	return index;
@@ -367,12 +367,12 @@ static struct editor__key_index *index_of(const struct bench *b, const float *ke
 static void bench_random(struct bench *b, size_t edit_count)
 {
 	double build;
-	float *keys = bench_memory(edit_count * b->hidden, sizeof(*keys)),
-	      *queries = bench_memory(QUERIES * b->hidden, sizeof(*queries));
+	float *keys = bench_memory(edit_count * b->dims, sizeof(*keys)),
+	      *queries = bench_memory(QUERIES * b->dims, sizeof(*queries));
 	for (size_t i = 0; i < edit_count; i++)
-		random_unit(b, keys + i * b->hidden);
+		random_unit(b, keys + i * b->dims);
 	for (size_t i = 0; i < QUERIES; i++)
-		random_unit(b, queries + i * b->hidden);
+		random_unit(b, queries + i * b->dims);
 	struct editor__key_index *index = index_of(b, keys, edit_count, &build);
 	bench_searches(b, "random", keys, edit_count, queries, index);
 	printf(" %5.2f |\n", build);
@@ -398,7 +398,7 @@ static struct editor_router *router_of(struct bench *b, size_t edit_count, float
 			const struct buf *subject = &b->texts[(first + i) % b->text_count].subject;
 			float *own = raw + 2 * i * b->hidden;
 			raw_of(b, first + i, own, own + b->hidden);
-			editor_calibration_key(b->calibration, own, keys + (first + i) * b->hidden);
+			editor_calibration_key(b->calibration, own, keys + (first + i) * b->dims);
 			entries[i] =
 				(struct editor_index_entry){ .seq = first + i + 1,
 							     .subject = { (const char *)subject->data, subject->len },
@@ -425,10 +425,6 @@ static void bench_routes(struct bench *b, const struct editor_router *router)
 	struct err e = ERR_INIT;
 	struct editor_route route;
 	size_t routed = 0;
-	if (getenv("LOOP"))
-		for (size_t i = 0; i < 20000; i++)
-			bench_need(editor_router_route(router, tokenizer, &b->queries[i % QUERIES]->kept, &route, &e),
-				   &e);
 	for (size_t i = 0; i < 4 * QUERIES; i++) {
 		const double began = bench_now_us();
 		bench_need(editor_router_route(router, tokenizer, &b->queries[i % QUERIES]->kept, &route, &e), &e);
@@ -451,10 +447,10 @@ static void bench_routes(struct bench *b, const struct editor_router *router)
 static void bench_questions(struct bench *b, size_t edit_count)
 {
 	double build, build_all;
-	float *keys = bench_memory(edit_count * b->hidden, sizeof(*keys)),
-	      *queries = bench_memory(QUERIES * b->hidden, sizeof(*queries));
+	float *keys = bench_memory(edit_count * b->dims, sizeof(*keys)),
+	      *queries = bench_memory(QUERIES * b->dims, sizeof(*queries));
 	for (size_t i = 0; i < QUERIES; i++)
-		editor_calibration_key(b->calibration, b->queries[i]->raw, queries + i * b->hidden);
+		editor_calibration_key(b->calibration, b->queries[i]->raw, queries + i * b->dims);
 	struct editor_router *router = router_of(b, edit_count, keys, &build_all);
 	struct editor__key_index *index = index_of(b, keys, edit_count, &build);
 	bench_searches(b, "questions", keys, edit_count, queries, index);
@@ -469,7 +465,7 @@ static void bench_questions(struct bench *b, size_t edit_count)
 static void bench_keys(struct bench *b)
 {
 	struct samples prompt = { .count = 0 }, relation = { .count = 0 };
-	float *key = bench_memory(b->hidden + b->calibration->relation.dims, sizeof(*key));
+	float *key = bench_memory(b->dims + b->calibration->relation.dims, sizeof(*key));
 	for (size_t i = 0; i < 4 * QUERIES; i++) {
 		double began = bench_now_us();
 		editor_calibration_key(b->calibration, b->queries[i % QUERIES]->raw, key);
@@ -495,9 +491,10 @@ static void open_all(struct bench *b, const char *backend, size_t thread_count)
 	b->hidden = model_shape_of(b->model)->hidden;
 	b->ffn = model_shape_of(b->model)->ffn;
 	editor_config_default(model_shape_of(b->model), &b->config);
-	bench_need(editor__key_index_new(b->hidden, NULL, &index, &e), &e);
+	b->dims = b->config.prompt_dims;
+	bench_need(editor__key_index_new(b->dims, NULL, &index, &e), &e);
 	printf("%s: prefill by %s, keys of %zu searched by %s\n", model_name(b->model),
-	       model_backend_of(b->model)->ops->describe(model_backend_of(b->model)), b->hidden,
+	       model_backend_of(b->model)->ops->describe(model_backend_of(b->model)), b->dims,
 	       editor__key_index_instructions(index));
 	editor__key_index_destroy(&index);
 }

@@ -320,14 +320,13 @@ static int fit_relation(struct corpus *c, struct model_backend *backend, const s
 
 /* ---- Scores of one half with the other half's statistics */
 
-static float cosine(const struct corpus *c, size_t a, size_t b, size_t hidden)
+static float cosine(const struct corpus *c, size_t a, size_t b, size_t dims)
 {
-	return editor__dot(c->keys + a * hidden, c->keys + b * hidden, hidden);
+	return editor__dot(c->keys + a * dims, c->keys + b * dims, dims);
 }
 
 /* `edits`: the texts of the fold that could be edits. */
-static int score_query(struct corpus *c, size_t at, const size_t *edits, size_t edit_count, size_t hidden,
-		       struct err *e)
+static int score_query(struct corpus *c, size_t at, const size_t *edits, size_t edit_count, size_t dims, struct err *e)
 {
 	struct query *query = &c->queries[at];
 	query->question = is_question(&c->texts[at]);
@@ -336,14 +335,15 @@ static int score_query(struct corpus *c, size_t at, const size_t *edits, size_t 
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
 	for (size_t i = 0; i < edit_count; i++) {
 		if (c->texts[edits[i]].group != c->texts[at].group)
-			query->scores[query->count++] = cosine(c, at, edits[i], hidden);
+			query->scores[query->count++] = cosine(c, at, edits[i], dims);
 	}
 	qsort(query->scores, query->count, sizeof(*query->scores), larger_first);
 	return 0;
 }
 
-static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge, struct err *e)
+static int score_fold(struct corpus *c, size_t fold, size_t hidden, const struct editor_config *config, struct err *e)
 {
+	const size_t dims = config->prompt_dims;
 	struct editor_calibration *other = NULL;
 	size_t prompt = SIZE_MAX, edit_count = 0, *edits = fault_malloc(c->plain_count * sizeof(*edits));
 	int rc = edits == NULL ? err_set(e, ERR_NOMEM, "calibration: out of memory") : 0;
@@ -353,22 +353,22 @@ static int score_fold(struct corpus *c, size_t fold, size_t hidden, float ridge,
 			edits[edit_count++] = i;
 	}
 	if (rc == 0)
-		rc = editor__calibration_new(hidden, 0, &other, e);
+		rc = editor__calibration_new(hidden, dims, 0, &other, e);
 	if (rc == 0)
-		rc = editor__whiten_fit(other, c->raw, c->use, c->plain_count, ridge, e);
+		rc = editor__whiten_fit(other, c->raw, c->use, c->plain_count, config->ridge, e);
 	for (size_t i = 0; i < c->plain_count && rc == 0; i++) {
 		if (!c->use[i])
-			editor_calibration_key(other, c->raw + i * hidden, c->keys + i * hidden);
+			editor_calibration_key(other, c->raw + i * hidden, c->keys + i * dims);
 	}
 	for (size_t i = 0; i < c->plain_count && rc == 0; i++) {
 		if (c->use[i])
 			continue;
-		rc = score_query(c, i, edits, edit_count, hidden, e);
+		rc = score_query(c, i, edits, edit_count, dims, e);
 		if (c->texts[i].line.kind == EDITOR_PROMPT)
 			prompt = i;
 		if (c->texts[i].line.kind == EDITOR_REPHRASE && prompt < i &&
 		    c->texts[prompt].group == c->texts[i].group)
-			c->kept[c->kept_count++] = cosine(c, i, prompt, hidden);
+			c->kept[c->kept_count++] = cosine(c, i, prompt, dims);
 	}
 	editor_calibration_destroy(&other);
 	free(edits);
@@ -482,9 +482,9 @@ int editor_calibrate_data(struct model *model, const struct editor_config *confi
 	if (rc == 0)
 		rc = read_keys(&corpus, model, config, packer, watch, e);
 	for (size_t f = 0; f < FOLDS && rc == 0; f++)
-		rc = score_fold(&corpus, f, hidden, config->ridge, e);
+		rc = score_fold(&corpus, f, hidden, config, e);
 	if (rc == 0)
-		rc = editor__calibration_new(hidden, config->relation_dims, &c, e);
+		rc = editor__calibration_new(hidden, config->prompt_dims, config->relation_dims, &c, e);
 	if (rc == 0)
 		rc = fit_relation(&corpus, editor__packer_backend(packer), config, data->groups_alone, c,
 				  &report->relation, e);

@@ -8,14 +8,16 @@
 
 #define CALIBRATION_MAGIC "AMCA"
 
-int editor__calibration_new(size_t hidden, size_t relation_dims, struct editor_calibration **out, struct err *e)
+int editor__calibration_new(size_t hidden, size_t dims, size_t relation_dims, struct editor_calibration **out,
+			    struct err *e)
 {
 	struct editor_calibration *c = fault_calloc(1, sizeof(*c));
 	if (c != NULL) {
 		c->hidden = hidden;
+		c->dims = dims;
 		c->mean = fault_calloc(hidden, sizeof(float));
 		c->deviation = fault_calloc(hidden, sizeof(float));
-		c->whiten = fault_calloc(hidden * hidden, sizeof(float));
+		c->whiten = fault_calloc(hidden * dims, sizeof(float));
 		c->relation.dims = relation_dims;
 		c->relation.mean = fault_calloc(hidden, sizeof(float));
 		c->relation.deviation = fault_calloc(hidden, sizeof(float));
@@ -54,13 +56,13 @@ static void put_floats(struct buf *out, const float *values, size_t count)
 		buf_f32le(out, values[i]);
 }
 
-/* The whitening is upper triangular: only that half is written. */
 int editor_calibration_encode(const struct editor_calibration *c, struct buf *out, struct err *e)
 {
 	const size_t start = out->len, hidden = c->hidden;
 	buf_append(out, CALIBRATION_MAGIC, 4);
 	buf_u32le(out, EDITOR__CALIBRATION_FORMAT);
 	buf_u32le(out, (uint32_t)hidden);
+	buf_u32le(out, (uint32_t)c->dims);
 	buf_u32le(out, (uint32_t)c->prompt_layer);
 	buf_u32le(out, (uint32_t)c->relation.layer);
 	buf_u32le(out, (uint32_t)c->relation.dims);
@@ -76,8 +78,7 @@ int editor_calibration_encode(const struct editor_calibration *c, struct buf *ou
 	buf_f32le(out, c->relation.threshold);
 	put_floats(out, c->mean, hidden);
 	put_floats(out, c->deviation, hidden);
-	for (size_t i = 0; i < hidden; i++)
-		put_floats(out, c->whiten + i * hidden + i, hidden - i);
+	put_floats(out, c->whiten, hidden * c->dims);
 	put_floats(out, c->relation.mean, hidden);
 	put_floats(out, c->relation.deviation, hidden);
 	put_floats(out, c->relation.head, hidden * c->relation.dims);
@@ -91,7 +92,7 @@ int editor_calibration_encode(const struct editor_calibration *c, struct buf *ou
 }
 
 struct header {
-	size_t hidden, prompt_layer, relation_layer, relation_dims, common_count;
+	size_t hidden, dims, prompt_layer, relation_layer, relation_dims, common_count;
 };
 
 static int read_header(struct reader *r, struct header *h, struct err *e)
@@ -101,6 +102,7 @@ static int read_header(struct reader *r, struct header *h, struct err *e)
 		return err_set(e, ERR_CORRUPT, "calibration: does not begin with " CALIBRATION_MAGIC);
 	const uint32_t format = reader_u32le(r);
 	h->hidden = reader_u32le(r);
+	h->dims = reader_u32le(r);
 	h->prompt_layer = reader_u32le(r);
 	h->relation_layer = reader_u32le(r);
 	h->relation_dims = reader_u32le(r);
@@ -111,12 +113,12 @@ static int read_header(struct reader *r, struct header *h, struct err *e)
 	if (format != EDITOR__CALIBRATION_FORMAT)
 		return err_set(e, ERR_UNSUPPORTED, "calibration: format %u is not known, this program reads %u", format,
 			       EDITOR__CALIBRATION_FORMAT);
-	if (h->hidden == 0 || h->hidden > EDITOR_HIDDEN_MAX || h->relation_dims > EDITOR_RELATION_DIMS_MAX ||
-	    h->common_count > EDITOR_COMMON_MAX || threshold_count != EDITOR_THRESHOLDS)
-		return err_set(e, ERR_CORRUPT, "calibration: keys of %zu and %zu, %u thresholds, %zu common words",
-			       h->hidden, h->relation_dims, threshold_count, h->common_count);
-	const size_t floats = 2 * EDITOR_THRESHOLDS + 2 + (4 + h->relation_dims) * h->hidden +
-			      h->hidden * (h->hidden + 1) / 2;
+	if (h->hidden == 0 || h->hidden > EDITOR_HIDDEN_MAX || h->dims == 0 || h->dims > h->hidden ||
+	    h->relation_dims > EDITOR_RELATION_DIMS_MAX || h->common_count > EDITOR_COMMON_MAX ||
+	    threshold_count != EDITOR_THRESHOLDS)
+		return err_set(e, ERR_CORRUPT, "calibration: keys of %zu, %zu and %zu, %u thresholds, %zu common words",
+			       h->hidden, h->dims, h->relation_dims, threshold_count, h->common_count);
+	const size_t floats = 2 * EDITOR_THRESHOLDS + 2 + (4 + h->dims + h->relation_dims) * h->hidden;
 	if (r->len - r->at != 2 * HASH_BYTES + floats * sizeof(float) + h->common_count * sizeof(uint64_t))
 		return err_set(e, ERR_CORRUPT, "calibration: %zu bytes do not fit keys of %zu", r->len, h->hidden);
 	return 0;
@@ -140,8 +142,7 @@ static void read_body(struct reader *r, struct editor_calibration *c)
 	c->relation.threshold = reader_f32le(r);
 	take_floats(r, c->mean, c->hidden);
 	take_floats(r, c->deviation, c->hidden);
-	for (size_t i = 0; i < c->hidden; i++)
-		take_floats(r, c->whiten + i * c->hidden + i, c->hidden - i);
+	take_floats(r, c->whiten, c->hidden * c->dims);
 	take_floats(r, c->relation.mean, c->hidden);
 	take_floats(r, c->relation.deviation, c->hidden);
 	take_floats(r, c->relation.head, c->hidden * c->relation.dims);
@@ -177,8 +178,7 @@ static int check(const struct editor_calibration *c, struct err *e)
 	}
 	if (!isfinite(c->subject_threshold) || !isfinite(c->relation.threshold))
 		return err_set(e, ERR_CORRUPT, "calibration: a threshold is not finite");
-	if (!all_finite(c->whiten, c->hidden * c->hidden) ||
-	    !all_finite(c->relation.head, c->hidden * c->relation.dims))
+	if (!all_finite(c->whiten, c->hidden * c->dims) || !all_finite(c->relation.head, c->hidden * c->relation.dims))
 		return err_set(e, ERR_CORRUPT, "calibration: a matrix holds a number that is not finite");
 	for (size_t i = 1; i < c->relation.common_count; i++) {
 		if (c->relation.common[i] <= c->relation.common[i - 1])
@@ -196,7 +196,7 @@ int editor_calibration_decode(const void *bytes, size_t len, struct editor_calib
 	reader_init(&r, bytes, len);
 	int rc = read_header(&r, &h, e);
 	if (rc == 0)
-		rc = editor__calibration_new(h.hidden, h.relation_dims, &c, e);
+		rc = editor__calibration_new(h.hidden, h.dims, h.relation_dims, &c, e);
 	if (rc != 0)
 		return rc;
 	c->prompt_layer = h.prompt_layer;

@@ -16,6 +16,7 @@ static int settings_digest(const struct editor_config *config, struct hash *out,
 	buf_u32le(&b, EDITOR__CALIBRATION_METHOD);
 	buf_u32le(&b, (uint32_t)config->prompt_layer);
 	buf_u32le(&b, (uint32_t)config->relation_layer);
+	buf_u32le(&b, (uint32_t)config->prompt_dims);
 	buf_u32le(&b, (uint32_t)config->relation_dims);
 	buf_u32le(&b, (uint32_t)config->relation_steps);
 	buf_f32le(&b, config->ridge);

@@ -31,42 +31,41 @@ static void standardize(const float *raw, const float *mean, const float *deviat
 		z[i] = (raw[i] - mean[i]) / deviation[i];
 }
 
-/* sum[from … to) += z · row, for few */
-static void add_row(float *sum, float z, const float *row, size_t from, size_t to)
+/* sum += z · row */
+static void add_row(float *sum, float z, const float *row, size_t count)
 {
-	for (size_t j = from; j < to; j++)
+	for (size_t j = 0; j < count; j++)
 		sum[j] += z * row[j];
 }
 
-/* The same for ROWS rows that stand `stride` floats apart, in their order: the sums are read and written once. Every
- * element has its own sum, so lanes do not change a bit. */
-static inline __attribute__((always_inline)) void add_each(float *sum, const float *z, const float *rows, size_t stride,
-							   size_t from, size_t to)
+/* The same for ROWS rows one after the other, in their order: the sums are read and written once. Every element has its
+ * own sum, so lanes do not change a bit. */
+static inline __attribute__((always_inline)) void add_each(float *sum, const float *z, const float *rows, size_t count)
 {
-	const float *second = rows + stride, *third = second + stride, *fourth = third + stride;
+	const float *second = rows + count, *third = second + count, *fourth = third + count;
 	const float a = z[0], b = z[1], c = z[2], d = z[3];
 #pragma omp simd
-	for (size_t j = from; j < to; j++)
+	for (size_t j = 0; j < count; j++)
 		sum[j] = sum[j] + a * rows[j] + b * second[j] + c * third[j] + d * fourth[j];
 }
 
-typedef void add_rows(float *sum, const float *z, const float *rows, size_t stride, size_t from, size_t to);
+typedef void add_rows(float *sum, const float *z, const float *rows, size_t count);
 
-static void add_rows_portable(float *sum, const float *z, const float *rows, size_t stride, size_t from, size_t to)
+static void add_rows_portable(float *sum, const float *z, const float *rows, size_t count)
 {
-	add_each(sum, z, rows, stride, from, to);
+	add_each(sum, z, rows, count);
 }
 
-typedef void add_shorts(float *sum, const float *z, const int16_t *rows, size_t stride, size_t from, size_t to);
+typedef void add_shorts(float *sum, const float *z, const int16_t *rows, size_t count); /* add_each */
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2")))
 
-AVX2 static void add_rows_avx2(float *sum, const float *z, const float *rows, size_t stride, size_t from, size_t to)
+AVX2 static void add_rows_avx2(float *sum, const float *z, const float *rows, size_t count)
 {
-	add_each(sum, z, rows, stride, from, to);
+	add_each(sum, z, rows, count);
 }
 
 static add_rows *add_rows_of_processor(void)
@@ -79,21 +78,19 @@ AVX2 static inline __m256 eight(const int16_t *shorts)
 	return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)shorts)));
 }
 
-/* add_each */
-AVX2 static void add_rows_shorts_avx2(float *sum, const float *z, const int16_t *rows, size_t stride, size_t from,
-				      size_t to)
+AVX2 static void add_shorts_avx2(float *sum, const float *z, const int16_t *rows, size_t count)
 {
-	const int16_t *second = rows + stride, *third = second + stride, *fourth = third + stride;
+	const int16_t *second = rows + count, *third = second + count, *fourth = third + count;
 	const __m256 a = _mm256_set1_ps(z[0]), b = _mm256_set1_ps(z[1]), c = _mm256_set1_ps(z[2]),
 		     d = _mm256_set1_ps(z[3]);
-	size_t j = from;
-	for (; j + 8 <= to; j += 8) {
+	size_t j = 0;
+	for (; j + 8 <= count; j += 8) {
 		__m256 all = _mm256_add_ps(_mm256_loadu_ps(sum + j), _mm256_mul_ps(a, eight(rows + j)));
 		all = _mm256_add_ps(all, _mm256_mul_ps(b, eight(second + j)));
 		all = _mm256_add_ps(all, _mm256_mul_ps(c, eight(third + j)));
 		_mm256_storeu_ps(sum + j, _mm256_add_ps(all, _mm256_mul_ps(d, eight(fourth + j))));
 	}
-	for (; j < to; j++)
+	for (; j < count; j++)
 		sum[j] = sum[j] + z[0] * rows[j] + z[1] * second[j] + z[2] * third[j] + z[3] * fourth[j];
 }
 
@@ -104,20 +101,20 @@ AVX512 static inline __m512 sixteen(const int16_t *shorts)
 	return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)shorts)));
 }
 
-AVX512 static void add_rows_shorts_avx512(float *sum, const float *z, const int16_t *rows, size_t stride, size_t from,
-					  size_t to)
+AVX512 static void add_shorts_avx512(float *sum, const float *z, const int16_t *rows, size_t count)
 {
-	const int16_t *second = rows + stride, *third = second + stride, *fourth = third + stride;
+	const int16_t *second = rows + count, *third = second + count, *fourth = third + count;
 	const __m512 a = _mm512_set1_ps(z[0]), b = _mm512_set1_ps(z[1]), c = _mm512_set1_ps(z[2]),
 		     d = _mm512_set1_ps(z[3]);
-	size_t j = from;
-	for (; j + 16 <= to; j += 16) {
+	size_t j = 0;
+	for (; j + 16 <= count; j += 16) {
 		__m512 all = _mm512_add_ps(_mm512_loadu_ps(sum + j), _mm512_mul_ps(a, sixteen(rows + j)));
 		all = _mm512_add_ps(all, _mm512_mul_ps(b, sixteen(second + j)));
 		all = _mm512_add_ps(all, _mm512_mul_ps(c, sixteen(third + j)));
 		_mm512_storeu_ps(sum + j, _mm512_add_ps(all, _mm512_mul_ps(d, sixteen(fourth + j))));
 	}
-	add_rows_shorts_avx2(sum, z, rows, stride, j, to);
+	for (; j < count; j++)
+		sum[j] = sum[j] + z[0] * rows[j] + z[1] * second[j] + z[2] * third[j] + z[3] * fourth[j];
 }
 
 /* NULL: the processor has nothing for it. */
@@ -125,7 +122,7 @@ static add_shorts *add_shorts_of_processor(void)
 {
 	if (!__builtin_cpu_supports("avx2"))
 		return NULL;
-	return __builtin_cpu_supports("avx512f") ? add_rows_shorts_avx512 : add_rows_shorts_avx2;
+	return __builtin_cpu_supports("avx512f") ? add_shorts_avx512 : add_shorts_avx2;
 }
 #else
 static add_rows *add_rows_of_processor(void)
@@ -139,9 +136,9 @@ static add_shorts *add_shorts_of_processor(void)
 }
 #endif
 
-static void add_row_shorts(float *sum, float z, const int16_t *row, size_t from, size_t to)
+static void add_row_shorts(float *sum, float z, const int16_t *row, size_t count)
 {
-	for (size_t j = from; j < to; j++)
+	for (size_t j = 0; j < count; j++)
 		sum[j] += z * row[j];
 }
 
@@ -176,8 +173,8 @@ void editor__shorts_round(float *rows, size_t row_count, size_t width)
 	}
 }
 
-/* What stands from `from` on; false: a number of the row does not fit. */
-static bool put_shorts(const float *row, size_t from, size_t width, int16_t *out, float *step)
+/* Row `row` of `width` numbers as integers; false: one of them does not fit. */
+static bool put_shorts(const float *row, size_t width, int16_t *out, float *step)
 {
 	*step = step_of(row, width);
 	if (*step == 0)
@@ -186,8 +183,7 @@ static bool put_shorts(const float *row, size_t from, size_t width, int16_t *out
 		const float whole = row[i] / *step;
 		if (!(fabsf(whole) <= SHORT_MAX) || whole != nearbyintf(whole) || (whole == 0 && signbit(whole)))
 			return false;
-		if (i >= from)
-			out[i - from] = (int16_t)whole;
+		out[i] = (int16_t)whole;
 	}
 	return true;
 }
@@ -214,19 +210,15 @@ void editor__short_rows_destroy(struct editor_short_rows **rows)
 	*rows = NULL;
 }
 
-/* Rows of `width` numbers; `triangular`: ROWS after ROWS of them from their first diagonal element on. ERR_NOMEM. */
-static int shorten(const float *rows, size_t row_count, size_t width, bool triangular, struct editor_short_rows **out)
+/* ERR_NOMEM */
+static int shorten(const float *rows, size_t row_count, size_t width, struct editor_short_rows **out)
 {
 	struct editor_short_rows *made = short_rows_new(row_count, row_count * width);
 	if (made == NULL)
 		return ERR_NOMEM;
-	int16_t *at = made->shorts;
 	bool fits = true;
-	for (size_t r = 0; r < row_count && fits; r++) {
-		const size_t from = triangular ? r / ROWS * ROWS : 0;
-		fits = put_shorts(rows + r * width, from, width, at, &made->steps[r]);
-		at += width - from;
-	}
+	for (size_t r = 0; r < row_count && fits; r++)
+		fits = put_shorts(rows + r * width, width, made->shorts + r * width, &made->steps[r]);
 	if (!fits)
 		editor__short_rows_destroy(&made);
 	*out = made;
@@ -237,9 +229,9 @@ int editor__calibration_shorten(struct editor_calibration *c, struct err *e)
 {
 	if (add_shorts_of_processor() == NULL)
 		return 0;
-	int rc = shorten(c->whiten, c->hidden, c->hidden, true, &c->short_whiten);
+	int rc = shorten(c->whiten, c->hidden, c->dims, &c->short_whiten);
 	if (rc == 0 && c->relation.dims > 0)
-		rc = shorten(c->relation.head, c->hidden, c->relation.dims, false, &c->relation.short_head);
+		rc = shorten(c->relation.head, c->hidden, c->relation.dims, &c->relation.short_head);
 	return rc != 0 ? err_set(e, rc, "calibration: out of memory") : 0;
 }
 
@@ -256,44 +248,45 @@ static bool scaled(const struct editor_short_rows *rows, const float *z, size_t 
 
 /* ---- Keys */
 
-static void whiten(const struct editor_calibration *c, const float *z, float *key)
+static void apply(const float *rows, size_t row_count, size_t width, const float *z, float *key)
 {
-	const size_t hidden = c->hidden;
 	add_rows *const add = add_rows_of_processor();
-	for (size_t i = 0; i < hidden; i += ROWS) {
-		const size_t rows = hidden - i < ROWS ? hidden - i : ROWS;
-		/* upper triangular: nothing before the diagonal */
-		for (size_t r = 0; r < rows; r++)
-			add_row(key, z[i + r], c->whiten + (i + r) * hidden, i + r, i + rows);
-		if (rows == ROWS)
-			add(key, z + i, c->whiten + i * hidden, hidden, i + ROWS, hidden);
-	}
+	size_t i = 0;
+	for (; i + ROWS <= row_count; i += ROWS)
+		add(key, z + i, rows + i * width, width);
+	for (; i < row_count; i++)
+		add_row(key, z[i], rows + i * width, width);
 }
 
-static void whiten_short(const struct editor_calibration *c, const float *z, float *key)
+/* `steps`: z times the rows' steps */
+static void apply_short(const int16_t *shorts, size_t row_count, size_t width, const float *steps, float *key)
 {
-	const int16_t *from = c->short_whiten->shorts;
 	add_shorts *const add = add_shorts_of_processor();
-	for (size_t i = 0; i < c->hidden; i += ROWS) {
-		const size_t width = c->hidden - i, rows = width < ROWS ? width : ROWS;
-		for (size_t r = 0; r < rows; r++)
-			add_row_shorts(key + i, z[i + r], from + r * width, r, rows);
-		if (rows == ROWS)
-			add(key + i, z + i, from, width, ROWS, width);
-		from += rows * width;
-	}
+	size_t i = 0;
+	for (; i + ROWS <= row_count; i += ROWS)
+		add(key, steps + i, shorts + i * width, width);
+	for (; i < row_count; i++)
+		add_row_shorts(key, steps[i], shorts + i * width, width);
+}
+
+/* key (width) = z · matrix */
+static void transform(const float *rows, const struct editor_short_rows *short_rows, size_t row_count, size_t width,
+		      const float *z, float *key)
+{
+	float steps[EDITOR_HIDDEN_MAX];
+	memset(key, 0, width * sizeof(*key));
+	if (short_rows != NULL && scaled(short_rows, z, row_count, steps))
+		apply_short(short_rows->shorts, row_count, width, steps, key);
+	else
+		apply(rows, row_count, width, z, key);
 }
 
 void editor_calibration_key(const struct editor_calibration *c, const float *raw, float *key)
 {
-	float z[EDITOR_HIDDEN_MAX], steps[EDITOR_HIDDEN_MAX];
+	float z[EDITOR_HIDDEN_MAX];
 	standardize(raw, c->mean, c->deviation, c->hidden, z);
-	memset(key, 0, c->hidden * sizeof(*key));
-	if (c->short_whiten != NULL && scaled(c->short_whiten, z, c->hidden, steps))
-		whiten_short(c, steps, key);
-	else
-		whiten(c, z, key);
-	make_unit(key, c->hidden);
+	transform(c->whiten, c->short_whiten, c->hidden, c->dims, z, key);
+	make_unit(key, c->dims);
 }
 
 size_t editor_calibration_relation_dims(const struct editor_calibration *c)
@@ -301,42 +294,14 @@ size_t editor_calibration_relation_dims(const struct editor_calibration *c)
 	return c->relation.dims > 0 ? c->relation.dims : c->hidden;
 }
 
-static void apply_head(const struct editor_calibration *c, const float *z, float *key)
-{
-	const size_t dims = c->relation.dims, hidden = c->hidden;
-	add_rows *const add = add_rows_of_processor();
-	size_t i = 0;
-	for (; i + ROWS <= hidden; i += ROWS)
-		add(key, z + i, c->relation.head + i * dims, dims, 0, dims);
-	for (; i < hidden; i++)
-		add_row(key, z[i], c->relation.head + i * dims, 0, dims);
-}
-
-static void apply_short_head(const struct editor_calibration *c, const float *z, float *key)
-{
-	const size_t dims = c->relation.dims, hidden = c->hidden;
-	const int16_t *head = c->relation.short_head->shorts;
-	add_shorts *const add = add_shorts_of_processor();
-	size_t i = 0;
-	for (; i + ROWS <= hidden; i += ROWS)
-		add(key, z + i, head + i * dims, dims, 0, dims);
-	for (; i < hidden; i++)
-		add_row_shorts(key, z[i], head + i * dims, 0, dims);
-}
-
 void editor_calibration_relation_key(const struct editor_calibration *c, const float *raw, float *key)
 {
 	const size_t dims = editor_calibration_relation_dims(c);
-	float z[EDITOR_HIDDEN_MAX], steps[EDITOR_HIDDEN_MAX];
+	float z[EDITOR_HIDDEN_MAX];
 	standardize(raw, c->relation.mean, c->relation.deviation, c->hidden, z);
-	if (c->relation.dims == 0) {
+	if (c->relation.dims == 0)
 		memcpy(key, z, dims * sizeof(*z));
-	} else {
-		memset(key, 0, dims * sizeof(*key));
-		if (c->relation.short_head != NULL && scaled(c->relation.short_head, z, c->hidden, steps))
-			apply_short_head(c, steps, key);
-		else
-			apply_head(c, z, key);
-	}
+	else
+		transform(c->relation.head, c->relation.short_head, c->hidden, dims, z, key);
 	make_unit(key, dims);
 }

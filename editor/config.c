@@ -21,6 +21,13 @@ static size_t key_layer(size_t of, size_t layers)
 	return layer == 0 && layers > 1 ? 1 : layer;
 }
 
+/* Two thirds of the hidden state: what varies least tells of nothing, and a search reads a third less (method.md). */
+static size_t prompt_dims(size_t hidden)
+{
+	const size_t dims = (2 * hidden / 3 + 63) / 64 * 64;
+	return dims > 1024 ? 1024 : dims > hidden ? hidden : dims;
+}
+
 static const struct editor_wise_config wise_default = {
 	.alpha = 5.0f,
 	.beta = 20.0f,
@@ -66,6 +73,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.retest_tries = 3,
 		.answer_tokens_max = 32,
 		.relation_layer = key_layer(8, shape->layers),
+		.prompt_dims = prompt_dims(shape->hidden),
 		.ridge = 1.0f,
 		.false_route_share = 0.001f,
 		.false_relation_share = 0.06f,
@@ -123,6 +131,7 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 		{ "layer", c->layer, 0, shape->layers - 1 },
 		{ "prompt_layer", c->prompt_layer, 1, c->layer },
 		{ "relation_layer", c->relation_layer, 1, c->layer },
+		{ "prompt_dims", c->prompt_dims, 1, shape->hidden },
 		{ "relation_dims", c->relation_dims, 0, 1024 },
 		{ "relation_steps", c->relation_steps, 1, STEPS_MAX },
 		{ "edits_per_shard", c->edits_per_shard, 1, EDITS_PER_SHARD_MAX },

@@ -51,6 +51,7 @@ struct editor_config {
 	size_t answer_tokens_max; /* 32 */
 	/* routing */
 	size_t relation_layer;      /* relation key: hidden state at the input of this layer */
+	size_t prompt_dims;         /* of prompt keys, at most the model's hidden size */
 	float ridge;                /* × mean eigenvalue */
 	float false_route_share;    /* 0.001: expected share of irrelevant prompts routed */
 	float false_relation_share; /* share of other questions on an edit's subject that pass the relation key */

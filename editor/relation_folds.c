@@ -113,7 +113,7 @@ static int score_fold(struct test *t, size_t fold, size_t hidden, const struct e
 		      struct model_backend *backend, struct err *e)
 {
 	struct editor_calibration *head = NULL;
-	int rc = editor__calibration_new(hidden, config->relation_dims, &head, e);
+	int rc = editor__calibration_new(hidden, 1, config->relation_dims, &head, e);
 	if (rc == 0)
 		rc = editor__relation_fit(head, backend, t->fitted, t->fitted_count, config->relation_steps,
 					  config->seed, e);

@@ -56,9 +56,9 @@ struct editor_short_rows { /* a matrix in 16 bits a number: row r is steps[r] ti
 	int16_t *shorts;
 };
 struct editor_calibration {
-	size_t hidden, prompt_layer;
-	float *mean, *deviation; /* hidden */
-	float *whiten; /* hidden × hidden, upper triangular: key = normalise(((raw − mean) / deviation) · whiten) */
+	size_t hidden, prompt_layer, dims; /* dims: of prompt keys */
+	float *mean, *deviation;           /* hidden */
+	float *whiten;                     /* hidden × dims: key = normalise(((raw − mean) / deviation) · whiten) */
 	struct editor_short_rows *short_whiten; /* the same in fewer bytes; NULL: not kept */
 	/* For edits without a subject: ascending edit_count; log-linear between, and beyond the last. */
 	struct {
@@ -81,12 +81,13 @@ struct editor_calibration {
 	struct hash base_model, corpus; /* digests */
 };
 /* The whitening W is an inverse Cholesky factor of the covariance with ridge: every W with W·Wᵀ = (C + λI)⁻¹ gives the
- * same cosines, so no eigenvectors are needed. Thresholds: texts of the corpus stand for edits and for queries, each
- * half of it with the statistics of the other. An open threshold for n edits is the least at which the expected share
- * of unrelated texts that reach any of n such edits is at most config.false_route_share, and of questions of other
- * groups at most EDITOR_SAME_FORM_SHARE; the subject's keeps EDITOR_KEPT_SHARE of the rephrases. ERR_INVALID: a line
- * that is none (its number), or too few texts. A text longer than the model's context is left out. Same corpus, model
- * and backend: same bytes. corpus: texts, one a line:
+ * same cosines, so no eigenvectors are needed. With fewer dims than `hidden` it is that of the covariance among the
+ * directions in which keys vary most (subspace.h). Thresholds: texts of the corpus stand for edits and for queries,
+ * each half of it with the statistics of the other. An open threshold for n edits is the least at which the expected
+ * share of unrelated texts that reach any of n such edits is at most config.false_route_share, and of questions of
+ * other groups at most EDITOR_SAME_FORM_SHARE; the subject's keeps EDITOR_KEPT_SHARE of the rephrases. ERR_INVALID: a
+ * line that is none (its number), or too few texts. A text longer than the model's context is left out. Same corpus,
+ * model and backend: same bytes. corpus: texts, one a line:
  * "<kind>\t<group>\t<subject>\t<text>": kind `prompt`, `rephrase` (of the group's prompt) or `other` (another question
  * on its subject) or `near` (one that sounds like the prompt), all in the form of edits, or `unrelated` (no subject).
  * The relation head is fitted on a group's prompt, rephrase and other question (`other`, else `near`), its threshold by
@@ -121,7 +122,7 @@ int editor_calibrate_data(struct model *model, const struct editor_config *confi
 void editor_calibration_destroy(struct editor_calibration **calibration);
 int editor_calibration_encode(const struct editor_calibration *calibration, struct buf *out, struct err *e) MUST_CHECK;
 int editor_calibration_decode(const void *bytes, size_t len, struct editor_calibration **out, struct err *e) MUST_CHECK;
-/* The key of a raw key: whitened, unit length (zeros when the raw key is the mean, or out of range). */
+/* The key of a raw key: whitened, unit length (zeros when the raw key is the mean, or out of range); `dims` floats. */
 void editor_calibration_key(const struct editor_calibration *calibration, const float *raw, float *key);
 /* The same for the relation: editor_calibration_relation_dims floats. */
 size_t editor_calibration_relation_dims(const struct editor_calibration *calibration);

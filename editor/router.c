@@ -96,7 +96,7 @@ int editor_router_new(const struct editor_calibration *calibration, size_t ffn, 
 	router->calibration = calibration;
 	router->ffn = ffn;
 	router->dims = editor_calibration_relation_dims(calibration);
-	int rc = editor__key_index_new(calibration->hidden, NULL, &router->keys, e);
+	int rc = editor__key_index_new(calibration->dims, NULL, &router->keys, e);
 	buf_u8(&router->bytes, 0); /* never NULL: routes point into it also where an edit has no text and no anchors */
 	if (rc == 0 && buf_failed(&router->bytes))
 		rc = err_set(e, ERR_NOMEM, "router: out of memory");

@@ -5,11 +5,11 @@
 
 #include "editor/route.h"
 
-#define EDITOR__CALIBRATION_FORMAT 3u /* of the encoded bytes */
-#define EDITOR__CALIBRATION_METHOD 5u /* of the fitting: what an earlier one made is made again */
+#define EDITOR__CALIBRATION_FORMAT 4u /* of the encoded bytes */
+#define EDITOR__CALIBRATION_METHOD 6u /* of the fitting: what an earlier one made is made again */
 
-/* relation_dims 0: without a relation head. */
-int editor__calibration_new(size_t hidden, size_t relation_dims, struct editor_calibration **out,
+/* dims: of prompt keys, at most `hidden`. relation_dims 0: without a relation head. */
+int editor__calibration_new(size_t hidden, size_t dims, size_t relation_dims, struct editor_calibration **out,
 			    struct err *e) MUST_CHECK;
 /* Each number to the nearest that 16 bits hold beside a power of two for its row: by at most 2^-15 of the row's
  * largest. */

@@ -35,7 +35,7 @@ static void plain(const uint8_t *data, size_t len)
 	fuzz_check(editor_calibration_encode(c, &again, &e) == 0, "a calibration cannot be encoded");
 	same(&again, data, len);
 	editor_calibration_key(c, raw, key);
-	check_key(key, c->hidden);
+	check_key(key, c->dims);
 	editor_calibration_relation_key(c, raw, key);
 	check_key(key, editor_calibration_relation_dims(c));
 	for (size_t edits = 0; edits < 100000; edits = edits * 3 + 1)
@@ -89,7 +89,9 @@ static void seed_head(void (*add)(const void *bytes, size_t len))
 	static float values[HIDDEN * HIDDEN] = { 1, 2, 3, 4, 0, 1, 1, 1, 0, 0, 2, 1, 0, 0, 0, 1 };
 	static float ones[HIDDEN] = { 1, 1, 1, 1 };
 	static uint64_t common[] = { 3, 9 };
-	struct editor_calibration c = { .hidden = HIDDEN, .mean = values, .deviation = ones, .whiten = values };
+	struct editor_calibration c = {
+		.hidden = HIDDEN, .dims = HIDDEN, .mean = values, .deviation = ones, .whiten = values
+	};
 	struct buf out = BUF_INIT;
 	struct err e = ERR_INIT;
 	c.relation.mean = values;

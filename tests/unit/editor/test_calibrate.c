@@ -226,7 +226,12 @@ static void bytes_read_back(void **state)
 		assert_int_equal(editor_calibration_decode(bytes.data, len, &back, &e), ERR_CORRUPT);
 	bytes.data[4] = 1; /* an earlier format */
 	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_UNSUPPORTED);
-	bytes.data[4] = 3;
+	bytes.data[4] = again.data[4];
+	bytes.data[12] = 0; /* no dims, then more than the raw keys have */
+	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_CORRUPT);
+	bytes.data[12] = TINY_HIDDEN + 1;
+	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &back, &e), ERR_CORRUPT);
+	bytes.data[12] = TINY_HIDDEN;
 	const size_t head_end = bytes.len - calibration->relation.common_count * sizeof(uint64_t);
 	bytes.data[bytes.len - 1] = 0; /* the last common word's hash, now below the one before it */
 	bytes.data[bytes.len - 9] = 0xFF;
@@ -330,7 +335,7 @@ static void questions_of_one_form_are_no_negatives(void **state)
 		struct editor_calibration *c = NULL;
 		struct err e = ERR_INIT;
 		triples[1].other_form = i < 2 ? 1 : 3; /* at last something else */
-		assert_ok(&e, editor__calibration_new(N, DIMS, &c, &e));
+		assert_ok(&e, editor__calibration_new(N, N, DIMS, &c, &e));
 		assert_ok(&e, editor__relation_fit(c, model_backend_of(model), triples, 2, i == 0 ? 1 : STEPS, 1, &e));
 		memcpy(heads[i], c->relation.head, sizeof(heads[i]));
 		editor_calibration_destroy(&c);

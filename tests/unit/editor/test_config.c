@@ -20,6 +20,7 @@ static void defaults_follow_the_depth(void **state)
 	assert_int_equal(c.layer, 25);
 	assert_int_equal(c.prompt_layer, 6);
 	assert_int_equal(c.edits_per_shard, 100);
+	assert_int_equal(c.prompt_dims, 384);
 	struct model_shape deeper = smol;
 	deeper.layers = 32; /* the coordinator has the same sum (tests/unit/coordinator/test_recv_hello.c) */
 	editor_config_default(&deeper, &c);
@@ -32,6 +33,24 @@ static void defaults_follow_the_depth(void **state)
 		editor_config_default(&shape, &c);
 		assert_true(c.layer < layers && c.prompt_layer <= c.layer);
 		assert_int_equal(editor_config_check(&c, &shape, &e), 0);
+	}
+}
+
+static void prompt_keys_have_two_thirds_of_the_hidden_state(void **state)
+{
+	(void)state;
+	static const size_t dims_of[][2] = { { 8, 8 },     { 64, 64 },    { 100, 100 },  { 128, 128 },
+					     { 576, 384 }, { 1024, 704 }, { 4096, 1024 } };
+	struct err e = ERR_INIT;
+	for (size_t i = 0; i < sizeof(dims_of) / sizeof(dims_of[0]); i++) {
+		struct model_shape shape = smol;
+		struct editor_config c;
+		shape.hidden = dims_of[i][0];
+		editor_config_default(&shape, &c);
+		assert_int_equal(c.prompt_dims, dims_of[i][1]);
+		assert_int_equal(editor_config_check(&c, &shape, &e), 0);
+		c.prompt_dims = shape.hidden + 1;
+		assert_int_equal(editor_config_check(&c, &shape, &e), ERR_INVALID);
 	}
 }
 
@@ -126,6 +145,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_follow_the_depth),
+		cmocka_unit_test(prompt_keys_have_two_thirds_of_the_hidden_state),
 		cmocka_unit_test(the_paper_edits_its_own_layer),
 		cmocka_unit_test(each_field_has_a_range),
 	};

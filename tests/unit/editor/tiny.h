@@ -27,6 +27,7 @@ static inline void plain_calibration(const struct hash *base_model, size_t hidde
 				     float relation, struct buf *out)
 {
 	struct editor_calibration c = { .hidden = hidden,
+					.dims = hidden,
 					.prompt_layer = TINY_PROMPT_LAYER,
 					.subject_threshold = subject,
 					.relation = { .layer = TINY_PROMPT_LAYER } };

@@ -1,0 +1,209 @@
+/* Whitening by fewer dims than raw keys have, and the subspace that it stands in. */
+#include "base/rng.h"
+#include "editor/subspace.h"
+#include "editor/whiten.h"
+#include "tests/lib/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N = 24, KEYS = 200 };
+
+static double product_of(const double *a, const double *b, size_t n)
+{
+	double sum = 0;
+	for (size_t i = 0; i < n; i++)
+		sum += a[i] * b[i];
+	return sum;
+}
+
+/* Orthonormal rows by reflections of the unit vectors: none of the code under test. */
+static void draw_axes(struct rng *rng, double axes[N][N])
+{
+	memset(axes, 0, sizeof(double) * N * N);
+	for (size_t i = 0; i < N; i++)
+		axes[i][i] = 1;
+	for (size_t step = 0; step < 4; step++) {
+		double v[N];
+		for (size_t i = 0; i < N; i++)
+			v[i] = (double)rng_normal(rng);
+		const double square = product_of(v, v, N);
+		for (size_t r = 0; r < N; r++) {
+			const double factor = 2 * product_of(axes[r], v, N) / square;
+			for (size_t i = 0; i < N; i++)
+				axes[r][i] -= factor * v[i];
+		}
+	}
+}
+
+static void matrix_of(double axes[N][N], const double *values, double *a)
+{
+	for (size_t i = 0; i < N; i++) {
+		for (size_t j = 0; j < N; j++) {
+			a[i * N + j] = 0;
+			for (size_t k = 0; k < N; k++)
+				a[i * N + j] += values[k] * axes[k][i] * axes[k][j];
+		}
+	}
+}
+
+/* What of the trace the rows hold. */
+static double held(const double *a, const double *rows, size_t dims)
+{
+	double sum = 0;
+	for (size_t r = 0; r < dims; r++) {
+		for (size_t i = 0; i < N; i++)
+			sum += rows[r * N + i] * product_of(a + i * N, rows + r * N, N);
+	}
+	return sum;
+}
+
+static void a_subspace_holds_nearly_the_largest_eigenvalues(void **state)
+{
+	(void)state;
+	static double axes[N][N], a[N * N], rows[N * N], again[N * N], room[N * N];
+	struct rng rng;
+	rng_init(&rng, 7);
+	for (size_t dims = 1; dims <= N; dims++) {
+		double values[N], best = 0;
+		for (size_t k = 0; k < N; k++)
+			values[k] = 1 + 30 * pow(0.7, (double)k); /* as the keys' with their ridge */
+		for (size_t k = 0; k < dims; k++)
+			best += values[k];
+		draw_axes(&rng, axes);
+		matrix_of(axes, values, a);
+		editor__subspace(a, N, dims, rows, room);
+		for (size_t r = 0; r < dims; r++) {
+			for (size_t s = 0; s <= r; s++)
+				assert_true(fabs(product_of(rows + r * N, rows + s * N, N) - (r == s)) < 1e-12);
+		}
+		assert_true(held(a, rows, dims) <= best * (1 + 1e-12));
+		assert_true(held(a, rows, dims) >= best * (dims < 3 ? 0.9 : 0.98));
+		editor__subspace(a, N, dims, again, room);
+		assert_memory_equal(rows, again, dims * N * sizeof(*rows));
+	}
+}
+
+/* Raw keys with a few directions in which they vary a lot. */
+static void draw_keys(struct rng *rng, float *raw)
+{
+	static double axes[N][N];
+	draw_axes(rng, axes);
+	for (size_t t = 0; t < KEYS; t++) {
+		float along[N];
+		for (size_t k = 0; k < N; k++)
+			along[k] = rng_normal(rng) * (float)(5 * pow(0.75, (double)k) + 0.2);
+		for (size_t i = 0; i < N; i++) {
+			raw[t * N + i] = (float)i;
+			for (size_t k = 0; k < N; k++)
+				raw[t * N + i] += along[k] * (float)axes[k][i];
+		}
+	}
+}
+
+/* Wᵀ·(C + λI)·W is the identity, of as many dims as are asked for: sums over the keys, the definition's. */
+static void check_whitening(const struct editor_calibration *c, const float *raw, double ridge, size_t dims)
+{
+	static double z[KEYS][N];
+	double trace = 0;
+	for (size_t t = 0; t < KEYS; t++) {
+		for (size_t i = 0; i < N; i++) {
+			z[t][i] = ((double)raw[t * N + i] - (double)c->mean[i]) / (double)c->deviation[i];
+			trace += z[t][i] * z[t][i] / KEYS;
+		}
+	}
+	for (size_t a = 0; a < dims; a++) {
+		for (size_t b = 0; b <= a; b++) {
+			double sum = 0;
+			for (size_t i = 0; i < N; i++)
+				sum += ridge * trace / N * (double)c->whiten[i * dims + a] *
+				       (double)c->whiten[i * dims + b];
+			for (size_t t = 0; t < KEYS; t++) {
+				double x = 0, y = 0;
+				for (size_t i = 0; i < N; i++) {
+					x += z[t][i] * (double)c->whiten[i * dims + a];
+					y += z[t][i] * (double)c->whiten[i * dims + b];
+				}
+				sum += x * y / KEYS;
+			}
+			assert_true(fabs(sum - (a == b)) < 1e-3); /* the matrix is rounded to 16 bits */
+		}
+	}
+}
+
+static void fewer_dims_are_white(void **state)
+{
+	(void)state;
+	static float raw[KEYS * N];
+	static uint8_t use[KEYS];
+	struct rng rng;
+	rng_init(&rng, 8);
+	memset(use, 1, sizeof(use));
+	draw_keys(&rng, raw);
+	for (size_t dims = 1; dims <= N; dims++) {
+		struct editor_calibration *c = NULL;
+		struct err e = ERR_INIT;
+		float key[N];
+		double square = 0;
+		assert_ok(&e, editor__calibration_new(N, dims, 0, &c, &e));
+		assert_ok(&e, editor__whiten_fit(c, raw, use, KEYS, 1.0f, &e));
+		check_whitening(c, raw, 1.0, dims);
+		editor_calibration_key(c, raw, key);
+		for (size_t i = 0; i < dims; i++)
+			square += (double)key[i] * (double)key[i];
+		assert_true(fabs(square - 1) < 1e-5);
+		editor_calibration_destroy(&c);
+	}
+}
+
+/* Mean distance of cosines by `dims` from those by all. */
+static double distance_of(const float *raw, const uint8_t *use, size_t dims)
+{
+	struct editor_calibration *all = NULL, *few = NULL;
+	struct err e = ERR_INIT;
+	double distance = 0;
+	assert_ok(&e, editor__calibration_new(N, N, 0, &all, &e));
+	assert_ok(&e, editor__calibration_new(N, dims, 0, &few, &e));
+	assert_ok(&e, editor__whiten_fit(all, raw, use, KEYS, 1.0f, &e));
+	assert_ok(&e, editor__whiten_fit(few, raw, use, KEYS, 1.0f, &e));
+	for (size_t t = 1; t < KEYS; t++) {
+		float a[2][N], b[2][N], whole = 0, part = 0;
+		for (size_t k = 0; k < 2; k++) {
+			editor_calibration_key(all, raw + k * t * N, a[k]);
+			editor_calibration_key(few, raw + k * t * N, b[k]);
+		}
+		for (size_t i = 0; i < N; i++)
+			whole += a[0][i] * a[1][i];
+		for (size_t i = 0; i < dims; i++)
+			part += b[0][i] * b[1][i];
+		distance += fabs((double)(whole - part)) / (KEYS - 1);
+	}
+	editor_calibration_destroy(&few);
+	editor_calibration_destroy(&all);
+	return distance;
+}
+
+static void what_varies_most_is_kept(void **state)
+{
+	(void)state;
+	static float raw[KEYS * N];
+	static uint8_t use[KEYS];
+	struct rng rng;
+	rng_init(&rng, 9);
+	memset(use, 1, sizeof(use));
+	draw_keys(&rng, raw);
+	const double third = distance_of(raw, use, N / 3), half = distance_of(raw, use, N / 2),
+		     more = distance_of(raw, use, 5 * N / 6);
+	assert_true(third < 0.2 && half < 0.8 * third && more < 0.5 * half && more > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_subspace_holds_nearly_the_largest_eigenvalues),
+		cmocka_unit_test(fewer_dims_are_white),
+		cmocka_unit_test(what_varies_most_is_kept),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
