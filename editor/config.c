@@ -115,7 +115,7 @@ static int check_real(const char *field, float value, float min, float max, stru
 	return err_set(e, ERR_INVALID, "%s is %g: it may be %g to %g", field, (double)value, (double)min, (double)max);
 }
 
-int editor_config_check(const struct editor_config *c, const struct model_shape *shape, struct err *e)
+static int check_layers(const struct editor_config *c, const struct model_shape *shape, struct err *e)
 {
 	if (c->prompt_layer >= 1 && c->relation_layer >= 1 &&
 	    (c->layer < c->prompt_layer || c->layer < c->relation_layer))
@@ -124,6 +124,13 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 			"layer is %zu: it may not lie below prompt_layer (%zu) and relation_layer (%zu), by whose "
 			"states routes are decided",
 			c->layer, c->prompt_layer, c->relation_layer);
+	if (shape->layers < 2)
+		return err_set(e, ERR_INVALID, "the model has one layer: routes are decided below the edited one");
+	return 0;
+}
+
+int editor_config_check(const struct editor_config *c, const struct model_shape *shape, struct err *e)
+{
 	const struct {
 		const char *field;
 		size_t value, min, max;
@@ -180,9 +187,7 @@ int editor_config_check(const struct editor_config *c, const struct model_shape 
 		{ "wise.act_ratio", c->wise.act_ratio, 0.0f, 1.0f },
 		{ "wise.merge_density", c->wise.merge_density, 1e-6f, 1.0f },
 	};
-	int rc = 0;
-	if (shape->layers < 2)
-		return err_set(e, ERR_INVALID, "the model has one layer: routes are decided below the edited one");
+	int rc = check_layers(c, shape, e);
 	for (size_t i = 0; rc == 0 && i < sizeof(sizes) / sizeof(sizes[0]); i++)
 		rc = check_size(sizes[i].field, sizes[i].value, sizes[i].min, sizes[i].max, e);
 	for (size_t i = 0; rc == 0 && i < sizeof(reals) / sizeof(reals[0]); i++)
