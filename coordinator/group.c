@@ -142,15 +142,33 @@ int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_ed
 	return rc;
 }
 
+/* It answers on where the canaries have what superseded it withheld (publish.c), so it stays in the memory until a
+ * version holds that. In one memory the two cannot be: place.c has them in two, all-or-nothing groups apart. */
+static bool may_answer(struct store_txn *txn, const struct shard *shard, uint64_t seq)
+{
+	struct store_edit edit, by;
+	struct err unused = ERR_INIT;
+	return store_edit_get(txn, seq, &edit, &unused) == 0 && edit.state == STORE_EDIT_STATE_SUPERSEDED &&
+	       edit.version != 0 && store_edit_get(txn, edit.superseded_by, &by, &unused) == 0 &&
+	       coordinator__edit_live(by.state) && by.version == 0 && by.shard != shard->rec.id;
+}
+
 /* Edits among the first `to` that ended; the worker forgets them with the group. */
-static uint64_t *removed_list(const struct shard *shard, size_t to, size_t *count)
+static uint64_t *removed_list(struct coordinator *c, const struct shard *shard, size_t to, size_t *count)
 {
 	uint64_t *out = fault_malloc((to + 1) * sizeof *out);
+	struct store_txn *txn = NULL;
+	struct err unused = ERR_INIT;
+	const bool asked = out != NULL && c->config.canaries && store_begin_read(c->store, &txn, &unused) == 0;
 	*count = 0;
 	for (size_t i = 0; out != NULL && i < to; i++) {
-		if (!coordinator__edit_live(shard->states[i]))
-			out[(*count)++] = shard->rec.seqs[i];
+		if (coordinator__edit_live(shard->states[i]) ||
+		    (asked && shard->states[i] == STORE_EDIT_STATE_SUPERSEDED &&
+		     may_answer(txn, shard, shard->rec.seqs[i])))
+			continue;
+		out[(*count)++] = shard->rec.seqs[i];
 	}
+	store_abort(&txn);
 	return out;
 }
 
@@ -159,7 +177,7 @@ static void send_group(struct coordinator *c, struct shard *shard)
 	struct store_shard *rec = &shard->rec;
 	size_t to = rec->trained_count + rec->group_count;
 	struct msg_edits head = { .shard = rec->id, .epoch = rec->epoch, .group_end = true };
-	uint64_t *removed = removed_list(shard, to, &head.removed_count);
+	uint64_t *removed = removed_list(c, shard, to, &head.removed_count);
 	if (removed == NULL)
 		return; /* tried again at the next tick */
 	head.removed_seqs = removed;

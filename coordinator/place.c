@@ -21,8 +21,27 @@ static size_t shards_wanted(const struct coordinator *c)
 	return live > 0 ? live : (known > 0 ? 1 : 0);
 }
 
+/* What the edit supersedes lies in this shard, and is answered until a version holds the edit. The canaries may have the
+ * edit withheld, so it must not take the place of that in the memory: it is trained in another shard. */
+static int answers_before(struct coordinator *c, const struct shard *shard, const struct store_edit *edit, bool *out,
+			  struct err *e)
+{
+	int rc = 0;
+	*out = false;
+	for (size_t i = 0; rc == 0 && !*out && edit->supersedes != 0 && c->config.canaries && i < shard->rec.trained_count;
+	     i++) {
+		struct store_edit earlier;
+		if (shard->states[i] != STORE_EDIT_STATE_SUPERSEDED)
+			continue;
+		rc = store_edit_get(c->txn, shard->rec.seqs[i], &earlier, e);
+		*out = rc == 0 && earlier.superseded_by == edit->seq && earlier.version != 0;
+	}
+	return rc;
+}
+
 /* The newest edit of a subject or prompt names its shard: what people say about one thing is trained together. */
-static int shard_of_keys(struct coordinator *c, const struct edit_keys *keys, struct shard **out, struct err *e)
+static int shard_of_keys(struct coordinator *c, const struct store_edit *of, const struct edit_keys *keys,
+			 struct shard **out, struct err *e)
 {
 	struct buf seqs = BUF_INIT;
 	int rc = coordinator__keys_list(c, keys, &seqs, e);
@@ -31,10 +50,13 @@ static int shard_of_keys(struct coordinator *c, const struct edit_keys *keys, st
 		struct store_edit edit;
 		rc = store_edit_get(c->txn, list[i], &edit, e);
 		struct shard *shard = rc == 0 && edit.shard != 0 ? coordinator__shard_find(c, edit.shard) : NULL;
-		if (shard != NULL && takes_edits(shard))
+		bool taken = shard != NULL && !takes_edits(shard);
+		if (shard != NULL && !taken)
+			rc = answers_before(c, shard, of, &taken, e);
+		if (shard != NULL && rc == 0 && !taken)
 			*out = shard;
 		else if (shard != NULL)
-			break; /* it is closed: the subject moves to a new shard like any other */
+			break; /* the subject moves to another shard like any other */
 	}
 	buf_free(&seqs);
 	if (rc == ERR_NOT_FOUND) {
@@ -44,34 +66,40 @@ static int shard_of_keys(struct coordinator *c, const struct edit_keys *keys, st
 	return rc;
 }
 
-static struct shard *emptiest(struct coordinator *c, size_t *open)
+/* Of those that may take the edit; *out NULL: none is. */
+static int emptiest(struct coordinator *c, const struct store_edit *edit, size_t *open, struct shard **out,
+		    struct err *e)
 {
-	struct shard *best = NULL;
+	int rc = 0;
+	*out = NULL;
 	*open = 0;
-	for (size_t i = 0; i < c->shard_count; i++) {
+	for (size_t i = 0; rc == 0 && i < c->shard_count; i++) {
 		struct shard *shard = c->shards[i];
+		bool taken;
 		if (!takes_edits(shard))
 			continue;
 		(*open)++;
-		if (best == NULL || shard->rec.seq_count < best->rec.seq_count)
-			best = shard;
+		rc = answers_before(c, shard, edit, &taken, e);
+		if (rc == 0 && !taken && (*out == NULL || shard->rec.seq_count < (*out)->rec.seq_count))
+			*out = shard;
 	}
-	return best;
+	return rc;
 }
 
-static int choose(struct coordinator *c, const struct edit_keys *keys, struct shard **out, struct err *e)
+static int choose(struct coordinator *c, const struct store_edit *edit, const struct edit_keys *keys,
+		  struct shard **out, struct err *e)
 {
 	size_t open;
 	*out = NULL;
-	int rc = shard_of_keys(c, keys, out, e);
+	int rc = shard_of_keys(c, edit, keys, out, e);
 	if (rc != 0 || *out != NULL)
 		return rc;
-	*out = emptiest(c, &open);
-	if (open < shards_wanted(c)) {
+	rc = emptiest(c, edit, &open, out, e);
+	if (rc == 0 && (open < shards_wanted(c) || (open > 0 && *out == NULL))) {
 		*out = coordinator__shard_add(c, e);
 		return *out != NULL ? 0 : e->code;
 	}
-	return 0;
+	return rc;
 }
 
 /* A group lies in one shard, place after place: one training, one commit and one version for all of it. `*first`: no
@@ -116,7 +144,7 @@ static int place(struct coordinator *c, struct store_edit *edit, const struct ed
 	bool first = edit->group == edit->seq;
 	int rc = edit->group == 0 || first ? 0 : choose_beside(c, edit, &shard, &first, e);
 	if (rc == 0 && (edit->group == 0 || first))
-		rc = choose(c, keys, &shard, e);
+		rc = choose(c, edit, keys, &shard, e);
 	if (rc == 0 && first)
 		rc = choose_roomy(c, &shard, e);
 	if (rc != 0 || shard == NULL)
@@ -192,10 +220,12 @@ static int place_batch(struct coordinator *c, uint64_t *from, struct err *e)
 void coordinator__place_waiting(struct coordinator *c)
 {
 	uint64_t from = 1;
-	size_t open;
+	bool open = false;
 	if (c->failure.code != 0 || coordinator__write_held(c) || c->counts[STORE_EDIT_STATE_ACCEPTED] == 0)
 		return;
-	if (emptiest(c, &open) == NULL && shards_wanted(c) == 0)
+	for (size_t i = 0; !open && i < c->shard_count; i++)
+		open = takes_edits(c->shards[i]);
+	if (!open && shards_wanted(c) == 0)
 		return;
 	while (from != 0) {
 		struct err e = ERR_INIT;

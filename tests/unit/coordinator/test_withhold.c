@@ -183,9 +183,25 @@ static void test_what_is_served_is_not_withheld(void **state)
 }
 
 /* While the edit that supersedes another is withheld, that one goes on answering. */
+/* A worker that trains the shard is not told to forget the edit. */
+static bool stays_trained(struct cluster *c, const struct fact *f, uint64_t seq)
+{
+	bool stays = true, ended = false;
+	worker_want(&c->worker, f->shard, f->epoch, 100, 0);
+	while (!ended) {
+		struct msg_received *edits = end_expect(&c->worker, MSG_EDITS);
+		for (size_t i = 0; i < edits->msg.u.edits.removed_count; i++)
+			stays = stays && edits->msg.u.edits.removed_seqs[i] != seq;
+		ended = edits->msg.u.edits.group_end;
+		msg_free(&edits);
+	}
+	return stays;
+}
+
 static void test_what_it_would_have_replaced_goes_on(void **state)
 {
 	struct cluster *c = *state;
+	uint64_t shard;
 	struct fact f;
 	hold(c, &f, 0);
 	next_answer(c, 0, "");
@@ -196,12 +212,17 @@ static void test_what_it_would_have_replaced_goes_on(void **state)
 	const uint64_t bad = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"u\",\"subject\":\"s\"}", 0);
 	assert_int_equal(edit_from(c, old).state, STORE_EDIT_STATE_SUPERSEDED);
 	client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
-	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	const uint64_t epoch = worker_lease(&c->worker, &shard); /* the two cannot be in one memory */
+	assert_int_not_equal(shard, f.shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
 	next_taken(c, &bad, 1);
 	next_answer(c, 0, "");
 	assert_int_equal(newest(c), 3);
 	assert_true(removed_in(c, 3, bad));
 	assert_false(removed_in(c, 3, old));
+	client_submit_one(c, "{\"prompt\":\"x\",\"target_new\":\"t\",\"subject\":\"x\"}", 0);
+	client_submit_one(c, "{\"prompt\":\"y\",\"target_new\":\"t\",\"subject\":\"y\"}", 0);
+	assert_true(stays_trained(c, &f, old));
 	resume(c);
 	next_answer(c, 0, "");
 	assert_int_equal(newest(c), 4);
@@ -213,6 +234,7 @@ static void test_what_it_would_have_replaced_goes_on(void **state)
 static void test_alone_it_replaces_nothing(void **state)
 {
 	struct cluster *c = *state;
+	uint64_t shard;
 	struct fact f;
 	hold(c, &f, 0);
 	next_answer(c, 0, "");
@@ -220,7 +242,8 @@ static void test_alone_it_replaces_nothing(void **state)
 	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
 	next_answer(c, 0, "");
 	const uint64_t bad = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"u\",\"subject\":\"s\"}", 0);
-	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	const uint64_t epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
 	next_taken(c, &bad, 1);
 	assert_true(state_is(c, "refused"));
 	cluster_advance(c, 5000);
