@@ -170,19 +170,23 @@ static int live_list(const struct coordinator *c, const struct buf *seqs, struct
 int coordinator__withheld_keeps(struct coordinator *c, const struct buf *withheld, struct buf *out, struct err *e)
 {
 	struct store_txn *txn = NULL;
-	int rc = withheld->len > 0 ? store_begin_read(c->store, &txn, e) : 0;
-	for (size_t i = 0; withheld->len > 0 && i < c->shard_count; i++) {
+	struct buf live = BUF_INIT;
+	int rc = live_list(c, withheld, &live) != 0 ? err_set(e, ERR_NOMEM, "withheld edits: out of memory") : 0;
+	if (rc == 0 && live.len > 0)
+		rc = store_begin_read(c->store, &txn, e);
+	for (size_t i = 0; live.len > 0 && i < c->shard_count; i++) {
 		const struct shard *shard = c->shards[i];
 		for (size_t k = 0; rc == 0 && k < shard->rec.trained_count; k++) {
 			struct store_edit edit;
 			if (shard->states[k] != STORE_EDIT_STATE_SUPERSEDED)
 				continue;
 			rc = store_edit_get(txn, shard->rec.seqs[k], &edit, e);
-			if (rc == 0 && edit.version != 0 && coordinator__seqs_hold(withheld, edit.superseded_by))
+			if (rc == 0 && edit.version != 0 && coordinator__seqs_hold(&live, edit.superseded_by))
 				buf_append(out, &edit.seq, sizeof edit.seq);
 		}
 	}
 	store_abort(&txn);
+	buf_free(&live);
 	if (rc == 0 && buf_failed(out))
 		rc = err_set(e, ERR_NOMEM, "withheld edits: out of memory");
 	if (rc == 0)

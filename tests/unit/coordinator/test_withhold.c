@@ -230,6 +230,32 @@ static void test_what_it_would_have_replaced_goes_on(void **state)
 	assert_true(removed_in(c, 4, old));
 }
 
+/* Nothing answers for an edit that people took back. */
+static void test_what_it_would_have_replaced_goes_with_it(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard;
+	struct fact f;
+	hold(c, &f, 0);
+	next_answer(c, 0, "");
+	const uint64_t old = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	next_answer(c, 0, "");
+	const uint64_t bad = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"u\",\"subject\":\"s\"}", 0);
+	client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
+	const uint64_t epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
+	next_taken(c, &bad, 1);
+	next_answer(c, 0, "");
+	assert_false(removed_in(c, 3, old));
+	assert_int_equal(client_revoke(c, edit_from(c, bad).id, NULL, false).code, 0);
+	client_submit_one(c, "{\"prompt\":\"x\",\"target_new\":\"t\",\"subject\":\"x\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
+	next_answer(c, 0, "");
+	assert_int_equal(newest(c), 4);
+	assert_true(removed_in(c, 4, old));
+}
+
 /* With nothing else new there is nothing to publish: what was served is as it was. */
 static void test_alone_it_replaces_nothing(void **state)
 {
@@ -403,6 +429,7 @@ int main(void)
 		TEST(test_the_next_edits_do_not_wait_for_it),
 		TEST(test_what_is_served_is_not_withheld),
 		TEST(test_what_it_would_have_replaced_goes_on),
+		TEST(test_what_it_would_have_replaced_goes_with_it),
 		TEST(test_alone_it_replaces_nothing),
 		TEST(test_a_group_is_withheld_as_a_whole),
 		TEST(test_what_took_them_was_taken_back_meanwhile),
