@@ -7,6 +7,7 @@
 #include "base/process.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -64,10 +65,21 @@ void worker_destroy(struct worker **worker)
 	*worker = NULL;
 }
 
+/* The coordinator that is there next may have been restored from a backup, and give the same epochs to other work:
+ * before it has said which cluster it is nobody hears of what is held. */
+static bool is_for_its_cluster(const struct worker *w, const struct msg *msg)
+{
+	const bool of_lease = msg->type == MSG_WANT || msg->type == MSG_SHARD_COMMIT || msg->type == MSG_GATE_RESULT ||
+			      msg->type == MSG_RELEASE;
+	return of_lease && !w->closed && w->cluster[0] != '\0';
+}
+
 int worker__send(struct worker *w, struct msg *msg)
 {
 	struct err e = ERR_INIT;
-	int rc = w->transport->ops->send(w->transport, 0, msg, &e);
+	int rc = !w->greeted && is_for_its_cluster(w, msg)
+			 ? err_set(&e, ERR_AGAIN, "the coordinator has not answered the Hello yet")
+			 : w->transport->ops->send(w->transport, 0, msg, &e);
 	if (rc == ERR_AGAIN || rc == ERR_CLOSED)
 		log_event(LOG_DEBUG, "WORKER-UNSENT", LOGF_S("type", msg_type_name((int)msg->type)),
 			  LOGF_S("reason", e.text));
@@ -177,6 +189,23 @@ static void acquaintance_end(struct worker *w)
 	w->joining_id = 0;
 }
 
+/* Leases of one cluster say nothing in another, as after a restoration: shards, epochs and edits are numbered anew. */
+static void cluster_set(struct worker *w, const struct msg_text *id)
+{
+	char name[WORKER__CLUSTER_BYTES];
+	snprintf(name, sizeof name, "%.*s", (int)id->len, id->text != NULL ? id->text : "");
+	if (strcmp(name, w->cluster) == 0)
+		return;
+	const bool changed = w->cluster[0] != '\0';
+	memcpy(w->cluster, name, sizeof name);
+	if (!changed)
+		return;
+	log_event(LOG_WARN, "WORKER-CLUSTER-CHANGED", LOGF_S("cluster", name), LOGF_U("leases", w->work_count));
+	while (w->work_count > 0)
+		worker__work_drop(w, w->works[0]);
+	w->release_count = 0;
+}
+
 static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, uint64_t request_id)
 {
 	if (w->failed || reply->code == ERR_AGAIN)
@@ -205,6 +234,7 @@ static void hello_reply(struct worker *w, const struct msg_hello_reply *reply, u
 	w->heartbeat_ms = reply->heartbeat_ms > 0 ? reply->heartbeat_ms : w->heartbeat_ms;
 	w->lease_ms = reply->lease_ms > 0 ? reply->lease_ms : w->lease_ms;
 	w->config.editor = trial;
+	cluster_set(w, &reply->cluster_id);
 	if (!w->greeted)
 		log_event(LOG_INFO, "WORKER-JOINED", LOGF_SN("cluster", reply->cluster_id.text, reply->cluster_id.len),
 			  LOGF_U("version", reply->version), LOGF_U("layer", w->config.editor.layer),
@@ -249,6 +279,8 @@ void worker_receive(struct worker *w, struct msg_received **received)
 		hello_reply(w, &msg->u.hello_reply, msg->request_id);
 		break;
 	case MSG_LEASE:
+		if (!w->closed && !w->greeted && w->cluster[0] != '\0')
+			break; /* it is sent again; what is held may be another cluster's */
 		if (!w->closed)
 			worker__work_lease(w, &msg->u.lease);
 		else

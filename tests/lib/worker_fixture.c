@@ -155,6 +155,7 @@ void stand_send(struct stand *s, struct msg *msg)
 static void hello_take(struct stand *s, const struct msg_received *received)
 {
 	struct msg msg = { .type = MSG_HELLO_REPLY };
+	const char *cluster = s->cluster != NULL ? s->cluster : "c";
 	if (received->msg.u.hello.kind == MSG_PEER_CLIENT)
 		s->asks++;
 	else
@@ -162,7 +163,7 @@ static void hello_take(struct stand *s, const struct msg_received *received)
 	s->hello = received->msg.u.hello;
 	msg.u.hello_reply = (struct msg_hello_reply){ .code = s->hello_code,
 						      .text = { "another base model", 18 },
-						      .cluster_id = { "c", 1 },
+						      .cluster_id = { cluster, strlen(cluster) },
 						      .heartbeat_ms = 1000,
 						      .lease_ms = 8000,
 						      .seed = 5,

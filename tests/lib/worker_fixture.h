@@ -48,6 +48,7 @@ struct stand {
 	void *hook_context;
 	bool silent, mute_commits; /* mute_commits: takes them, does not answer */
 	int hello_code, commit_code;
+	const char *cluster; /* NULL: "c" */
 	uint32_t layer;
 	double rate;
 	struct msg_bytes settings; /* of the paper's family, borrowed */

@@ -79,6 +79,50 @@ static void heartbeats_name_its_leases(void **state)
 	assert_int_equal(s->hellos, 1);
 }
 
+static void unknown_here(struct stand *s)
+{
+	struct msg msg = { .type = MSG_ERROR };
+	msg.u.error = (struct msg_error){ .code = ERR_NOT_FOUND, .text = { "say Hello first", 15 } };
+	stand_send(s, &msg);
+}
+
+/* The coordinator is back on a backup: its next epochs are those that the worker has had. */
+static void nothing_that_is_held_gets_into_another_cluster(void **state)
+{
+	struct stand *s = *state;
+	stand_greet(s);
+	stand_lease(s);
+	stand_turns(s, 1500);
+	const size_t wants = s->wants;
+	assert_true(wants > 0);
+	s->cluster = "restored";
+	s->hello_code = ERR_AGAIN; /* its word is late */
+	unknown_here(s);
+	stand_turns(s, 8000);
+	assert_int_equal(s->wants, wants);
+	s->hello_code = 0;
+	stand_turns(s, 3000);
+	assert_int_equal(s->wants, wants);
+	assert_int_equal(s->beat_leases, 0);
+	s->epoch--;
+	stand_lease(s);
+	stand_turns(s, 1500);
+	assert_int_equal(s->beat_leases, 1);
+	assert_true(s->wants > wants);
+}
+
+static void what_is_held_stays_in_its_own_cluster(void **state)
+{
+	struct stand *s = *state;
+	stand_greet(s);
+	stand_lease(s);
+	stand_turns(s, 1500);
+	unknown_here(s);
+	stand_turns(s, 2500);
+	assert_int_equal(s->hellos, 2);
+	assert_int_equal(s->beat_leases, 1);
+}
+
 static bool drop_edits(struct stand *s, const struct msg *msg)
 {
 	(void)s;
@@ -373,6 +417,7 @@ static void greeted_again_while_the_engine_works(void **state)
 			    *taken = &received;
 	received.msg.u.hello_reply = (struct msg_hello_reply){ .heartbeat_ms = 1000, .lease_ms = 8000, .seed = 6 };
 	received.msg.u.hello_reply.layer = 2;
+	received.msg.u.hello_reply.cluster_id = (struct msg_text){ "c", 1 };
 	do { /* the clock stands still: the engine reads it */
 		worker_receive(s->worker, &taken);
 	} while (poll(&done, 1, 1) == 0);
@@ -389,6 +434,8 @@ int main(void)
 		T(asks_calibrates_once_then_joins),
 		T(a_late_answer_about_the_model_is_no_welcome),
 		T(heartbeats_name_its_leases),
+		T(nothing_that_is_held_gets_into_another_cluster),
+		T(what_is_held_stays_in_its_own_cluster),
 		T(more_leases_than_it_can_hold_are_not_taken),
 		T(a_refusal_for_good_ends_it_with_the_reason),
 		T(a_refusal_for_now_is_asked_again),
