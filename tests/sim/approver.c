@@ -1,5 +1,6 @@
 /* approver.c: a second administrator, where versions wait for approval. It looks at the candidate again and again, and
- * approves it, rejects it, or lets it be made anew; once the faults have ended it only approves. */
+ * approves it, rejects it, or lets it be made anew; once the faults have ended it only approves, and leaves what the
+ * canaries refuse to others. */
 #include "tests/sim/sim.h"
 
 #include <stdlib.h>
@@ -57,8 +58,10 @@ static void judge(struct sim *sim, const struct msg_candidate_reply *candidate)
 	msg.u.publish = (struct msg_publish){ .action = rejects ? MSG_PUBLISH_REJECT : MSG_PUBLISH_APPROVE,
 					      .reason = { "a second look", 13 },
 					      .content = candidate->content };
-	approver->none_at = says(candidate->state, "none") ? sim->result->events : 0;
-	if (says(candidate->state, "refused") && (sim->calm || rng_below(&approver->rng, 4) == 0))
+	const bool refused = says(candidate->state, "refused");
+	const bool rests = says(candidate->state, "none") || (refused && sim_check_upset(sim));
+	approver->none_at = rests ? sim->result->events : 0;
+	if (refused && (sim->calm ? !sim_check_upset(sim) : rng_below(&approver->rng, 4) == 0))
 		msg.u.publish.action = MSG_PUBLISH_RESUME;
 	else if (!says(candidate->state, "waiting"))
 		return;

@@ -29,6 +29,7 @@ void sim_check_fini(struct sim *sim)
 	buf_free(&sim->ledger->live);
 	buf_free(&sim->ledger->revoked);
 	buf_free(&sim->ledger->refused);
+	buf_free(&sim->ledger->withheld);
 	free(sim->ledger);
 }
 
@@ -228,7 +229,7 @@ bool sim_check__listed(const uint64_t *seqs, size_t count, uint64_t seq)
 }
 
 /* I8: where versions wait for approval, one without it holds no edit that the one before did not. */
-static void check_approved(struct sim *sim, const struct proto_manifest *m, bool approved)
+static void check_lives(struct sim *sim, struct store_txn *txn, const struct proto_manifest *m, bool approved)
 {
 	struct buf live = BUF_INIT;
 	const struct buf *before = &sim->ledger->live;
@@ -244,6 +245,7 @@ static void check_approved(struct sim *sim, const struct proto_manifest *m, bool
 				sim_break(sim, "I8: version %" PRIu64 " holds %" PRIu64 " without approval", m->version,
 					  seq);
 		}
+	sim_check__canaries(sim, txn, m, &live);
 	buf_free(&sim->ledger->live);
 	sim->ledger->live = live;
 	sim->ledger->live_unread = false;
@@ -303,7 +305,7 @@ void sim_check__version(struct sim *sim, struct store_txn *txn, uint64_t number,
 	else if (deep && number == sim->ledger->version)
 		sim_check__served(sim, txn, &manifest);
 	else if (!deep)
-		check_approved(sim, &manifest, sim->ledger->approved);
+		check_lives(sim, txn, &manifest, sim->ledger->approved);
 	buf_free(&roots);
 	buf_free(&missing);
 	arena_destroy(&arena);
@@ -356,6 +358,23 @@ static void on_merge_ended(struct sim *sim, const struct json *json)
 	sim->result->tally.merged_versions += state != NULL && strcmp(state, "published") == 0;
 }
 
+/* I5: no memory is given up but one that the disk has changed. */
+static void on_shard_lost(struct sim *sim, const struct json *json)
+{
+	const char *hex = json_string(json_get(json, "chunk"), NULL);
+	struct hash chunk;
+	if (hex == NULL || hash_parse(hex, &chunk) != 0 || !sim_rot_was(sim, &chunk))
+		sim_break(sim, "I5: the memory of shard %" PRIu64 " is given up for chunk %s, which has not changed",
+			  member(json, "shard"), hex != NULL ? hex : "");
+	sim->result->tally.lost_shards++;
+}
+
+static void on_resumed(struct sim *sim)
+{
+	sim->ledger->paused = false;
+	buf_clear(&sim->ledger->withheld); /* it is asked again */
+}
+
 static void on_event(struct sim *sim, struct store_txn *txn, const struct store_event *event)
 {
 	struct json *json = NULL;
@@ -371,9 +390,11 @@ static void on_event(struct sim *sim, struct store_txn *txn, const struct store_
 		else if (event->type == STORE_EVENT_VERSION_PUBLISHED)
 			on_published(sim, txn, json);
 		else if (event->type == STORE_EVENT_CONFIG_CHANGED && json_get(json, "publishing") != NULL)
-			sim->ledger->paused = false; /* a resume */
+			on_resumed(sim);
 		else if (event->type == STORE_EVENT_CONFIG_CHANGED)
-			sim_check__candidate(sim, json);
+			sim_check__candidate(sim, txn, json);
+		else if (event->type == STORE_EVENT_SHARD_LOST)
+			on_shard_lost(sim, json);
 		else if (event->type == STORE_EVENT_MERGE_ENDED)
 			on_merge_ended(sim, json);
 	}
@@ -430,11 +451,13 @@ void sim_check_start(struct sim *sim)
 			  e.text);
 	else if (sim->ledger->last > 0 && !hash_equal(&event.self, &sim->ledger->self))
 		sim_break(sim, "I3: after a start, event %" PRIu64 " is another one", sim->ledger->last);
-	store_abort(&txn);
 	if (!sim->result->broken)
 		sim_check_step(sim);
 	if (!sim->result->broken)
 		check_acks(sim, 0);
+	if (!sim->result->broken)
+		sim_check__withheld_stay(sim, txn);
+	store_abort(&txn);
 }
 
 /* I5: what a node serves is a published version, and never an older one than before. */

@@ -1,12 +1,10 @@
-/* check_answers.c: what answers say is so, and stays so: a record that was refused is nowhere (I2), an edit whose
- * revocation was acknowledged is ended and in no later version (I9); and no version changes what the canaries are
- * answered (I10). */
+/* check_answers.c: what answers say is so, and stays so: a record that was refused is nowhere (I2), and an edit whose
+ * revocation was acknowledged is ended and in no later version (I9). */
 #include "tests/sim/check_internal.h"
 
 #include "tests/sim/engine.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 struct revoked {
@@ -104,59 +102,9 @@ void sim_check__node_set(struct sim *sim, struct sim_proc *node)
 		if (sim_check__is_revoked(sim, live.version, seqs[i]))
 			sim_break(sim, "I9: %s answers from %" PRIu64 " with version %" PRIu64 "; it was revoked",
 				  node->name, seqs[i], live.version);
+	sim_check__node_canaries(sim, node, live.version, seqs, count);
 	node_version_release(&live);
 	sim->result->checks++;
-}
-
-/* ---- I10 */
-
-static bool content_of(const struct json *json, struct hash *out)
-{
-	const char *hex = json_string(json_get(json, "content"), NULL);
-	return hex != NULL && hash_parse(hex, out) == 0;
-}
-
-void sim_check__candidate(struct sim *sim, const struct json *json)
-{
-	const char *what = json_string(json_get(json, "candidate"), NULL);
-	struct hash content;
-	if (what == NULL || !content_of(json, &content))
-		return;
-	buf_append(&sim->ledger->refused, &content, sizeof content);
-	if (strcmp(what, "refused") != 0)
-		return; /* rejected, by people */
-	sim->ledger->upset = true;
-	sim->result->tally.refused_candidates++;
-}
-
-void sim_check__never_refused(struct sim *sim, uint64_t version, const struct json *json)
-{
-	const struct hash *refused = (const void *)sim->ledger->refused.data;
-	struct hash content;
-	sim->ledger->upset = false;
-	for (size_t i = 0; content_of(json, &content) && i < sim->ledger->refused.len / sizeof *refused; i++)
-		if (hash_equal(&refused[i], &content))
-			sim_break(sim, "I10: version %" PRIu64 " is a candidate that was refused", version);
-}
-
-bool sim_check_upsetting(struct sim *sim, char id[STORE_ID_BYTES])
-{
-	const struct taken *edits = (const void *)sim->ledger->edits.data;
-	struct store_txn *txn = NULL;
-	struct err e = ERR_INIT;
-	bool found = false;
-	if (!sim->ledger->upset || coordinator_of(sim)->store == NULL ||
-	    sim_check__look(coordinator_of(sim)->store, &txn, &e) != 0)
-		return false;
-	for (size_t i = 0; i < sim->ledger->edits.len / sizeof *edits && !found; i++) {
-		struct store_edit edit;
-		found = sim_canary_upset(edits[i].text) && store_edit_get(txn, edits[i].seq, &edit, &e) == 0 &&
-			!sm_is_final(&store_edit_states, edit.state);
-		if (found)
-			snprintf(id, STORE_ID_BYTES, "%s", edit.id);
-	}
-	store_abort(&txn);
-	return found;
 }
 
 /* ---- Of one version */
@@ -166,9 +114,6 @@ void sim_check__lives(struct sim *sim, uint64_t version, uint64_t seq)
 	const struct taken *taken = sim_check__taken(sim->ledger, seq);
 	if (taken == NULL)
 		sim_break(sim, "I2: version %" PRIu64 " holds %" PRIu64 ", which is no edit", version, seq);
-	else if (sim->world.canaries && sim_canary_upset(taken->text))
-		sim_break(sim, "I10: version %" PRIu64 " holds %" PRIu64 ", which changes what canaries are answered",
-			  version, seq);
 	else if (sim_check__is_revoked(sim, version, seq))
 		sim_break(sim, "I9: version %" PRIu64 " holds %" PRIu64 ", which was revoked", version, seq);
 }

@@ -6,13 +6,43 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static bool edit_done(const struct store_edit *edit)
+static bool edit_done(const struct sim *sim, const struct store_edit *edit)
 {
 	if (edit->state == STORE_EDIT_STATE_SERVED)
 		return true;
+	if (edit->state == STORE_EDIT_STATE_TRAINED)
+		return !sim->world.takes_back && sim_check__withheld(sim, edit->seq) && edit->reason[0] != '\0';
 	if (edit->state == STORE_EDIT_STATE_SUPERSEDED)
 		return edit->superseded_by != 0;
 	return sm_is_final(&store_edit_states, edit->state) && edit->reason[0] != '\0';
+}
+
+/* Where lost memories are trained again, all that the newest version needs is whole in the end. */
+static bool newest_whole(struct sim *sim, struct store_txn *txn)
+{
+	struct store *store = coordinator_of(sim)->store;
+	struct store_version version;
+	struct proto_manifest manifest;
+	struct arena *arena = NULL;
+	struct buf roots = BUF_INIT, missing = BUF_INIT;
+	struct err silent = ERR_INIT;
+	if (!sim->world.retrain || sim->ledger->version == 0 || !sim_rot_any(sim))
+		return true;
+	int rc = store_version_get(txn, sim->ledger->version, &version, &silent);
+	if (rc == 0)
+		rc = arena_new(16 * 1024, (size_t)1 << 24, &arena);
+	if (rc == 0)
+		rc = version_manifest_read(store, &version.root, &version.content, NULL, arena, &manifest, &silent);
+	if (rc == 0)
+		rc = proto_manifest_roots(&manifest, &roots, &silent);
+	const struct hash *root = (const void *)roots.data;
+	for (size_t i = 0; rc == 0 && i < roots.len / sizeof *root; i++)
+		rc = store_blob_damaged(store, &root[i], &missing, &silent);
+	const bool whole = rc == 0 && missing.len == 0;
+	buf_free(&roots);
+	buf_free(&missing);
+	arena_destroy(&arena);
+	return whole;
 }
 
 /* I7 */
@@ -28,14 +58,19 @@ bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 	bool done = true;
 	for (size_t i = 0; done && i < sim->ledger->edits.len / sizeof *edits; i++) {
 		struct store_edit edit;
-		done = store_edit_get(txn, edits[i].seq, &edit, &e) == 0 && edit_done(&edit);
+		done = store_edit_get(txn, edits[i].seq, &edit, &e) == 0 && edit_done(sim, &edit);
 		if (!done)
 			snprintf(why, why_bytes, "edit %" PRIu64 " is %s in shard %" PRIu64, edits[i].seq,
 				 sm_state_name(&store_edit_states, edit.state), edit.shard);
 	}
-	if (done && coordinator_candidate_get(txn, &candidate, &e) == 0) {
+	if (done && coordinator_candidate_get(txn, &candidate, &e) == 0 &&
+	    !sim_check__candidate_rests(sim, &candidate)) {
 		snprintf(why, why_bytes, "a candidate for version %" PRIu64 " is not through its gate",
 			 candidate.version);
+		done = false;
+	}
+	if (done && !newest_whole(sim, txn)) {
+		snprintf(why, why_bytes, "version %" PRIu64 " needs what the disk has changed", sim->ledger->version);
 		done = false;
 	}
 	store_abort(&txn);
@@ -77,7 +112,8 @@ static void check_group(struct sim *sim, struct store_txn *txn, const struct sto
 	}
 }
 
-/* The newest version answers with what is live, and with nothing that has ended. */
+/* The newest version answers with what is live, and with nothing that has ended, but for what a withheld edit has
+ * superseded. */
 void sim_check__served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest)
 {
 	const struct taken *edits = (const void *)sim->ledger->edits.data;
@@ -93,7 +129,8 @@ void sim_check__served(struct sim *sim, struct store_txn *txn, const struct prot
 			there = sim_check__listed(manifest->memories[m].seqs, manifest->memories[m].seq_count,
 						  edit.seq);
 		there = there && !sim_check__listed(manifest->removed_seqs, manifest->removed_count, edit.seq);
-		if (there != (edit.state == STORE_EDIT_STATE_SERVED))
+		if (there != (edit.state == STORE_EDIT_STATE_SERVED) &&
+		    !(there && sim_check__is_kept(sim, txn, &edit)))
 			sim_break(sim, "I5: %" PRIu64 " is %s and %s version %" PRIu64, edit.seq,
 				  sm_state_name(&store_edit_states, edit.state), there ? "answers in" : "is not in",
 				  manifest->version);

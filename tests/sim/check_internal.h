@@ -31,7 +31,9 @@ struct sim_ledger {
 	bool live_unread;   /* the disk failed before they were looked at, or had changed the manifest */
 	struct buf revoked; /* check_answers.c: what was acknowledged */
 	struct buf refused; /* struct hash: contents of candidates that were refused or rejected */
-	bool upset;         /* the newest candidate was refused by the canaries, and nothing was published since */
+	bool upset;         /* the newest candidate was refused by the canaries, and nothing was published since; */
+	bool unnamed;       /* nobody was named */
+	struct buf withheld; /* uint64_t: edits, since the last resume; also those that have ended since */
 };
 
 static inline struct sim_proc *coordinator_of(struct sim *sim)
@@ -50,9 +52,20 @@ void sim_check__version(struct sim *sim, struct store_txn *txn, uint64_t number,
 void sim_check__refused_all(struct sim *sim);
 bool sim_check__is_revoked(const struct sim *sim, uint64_t version, uint64_t seq);
 void sim_check__node_set(struct sim *sim, struct sim_proc *node);
-void sim_check__candidate(struct sim *sim, const struct json *json);
-void sim_check__never_refused(struct sim *sim, uint64_t version, const struct json *json);
 void sim_check__lives(struct sim *sim, uint64_t version, uint64_t seq); /* the version holds the edit */
 void sim_check__served(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest);
+/* check_canaries.c */
+void sim_check__candidate(struct sim *sim, struct store_txn *txn, const struct json *json);
+void sim_check__never_refused(struct sim *sim, uint64_t version, const struct json *json);
+bool sim_check__withheld(const struct sim *sim, uint64_t seq);
+/* A superseded edit that goes on answering, as what superseded it is withheld. */
+bool sim_check__is_kept(const struct sim *sim, struct store_txn *txn, const struct store_edit *edit);
+/* `live`: struct buf of uint64_t, what the version serves; sim->ledger->live is still that of the one before. */
+void sim_check__canaries(struct sim *sim, struct store_txn *txn, const struct proto_manifest *manifest,
+			 const struct buf *live);
+void sim_check__node_canaries(struct sim *sim, const struct sim_proc *node, uint64_t version, const uint64_t *seqs,
+			      size_t count);
+void sim_check__withheld_stay(struct sim *sim, struct store_txn *txn); /* after a start */
+bool sim_check__candidate_rests(const struct sim *sim, const struct store_version *candidate);
 
 #endif

@@ -65,6 +65,21 @@ static void times_add(const struct sim *sim, struct sim_client *client, struct b
 		time_add(sim, text, "expires", timed->valid_from ? from + until : until);
 }
 
+/* Takes `text` over. */
+static size_t record_keep(struct sim *sim, const struct sim_record *as, struct buf *text)
+{
+	buf_append(text, "", 1);
+	if (buf_failed(text))
+		abort();
+	sim->records = grown(sim->records, sim->record_count, sizeof *sim->records);
+	struct sim_record *record = &sim->records[sim->record_count];
+	*record = *as;
+	record->text = (char *)text->data;
+	record->len = text->len - 1;
+	hash_of(record->text, record->len, &record->content);
+	return sim->record_count++;
+}
+
 /* `group`: 0, or the number of its all-or-nothing group. */
 static size_t record_new(struct sim *sim, struct sim_client *client, uint64_t group)
 {
@@ -82,17 +97,30 @@ static size_t record_new(struct sim *sim, struct sim_client *client, uint64_t gr
 	buf_printf(&text, "\"prompt\":\"What is fact %" PRIu64 "?\",\"subject\":\"fact %" PRIu64 "\",", subject,
 		   subject);
 	buf_printf(&text, "\"%s\":\"%s %" PRIu64 "\"}", refusable ? "target_old" : "target_new", kind, serial);
-	sim->records = grown(sim->records, sim->record_count, sizeof *sim->records);
-	struct sim_record *record = &sim->records[sim->record_count];
-	*record = timed;
-	record->serial = serial;
-	record->text = (char *)text.data;
-	record->len = text.len;
-	record->refusable = refusable;
-	record->named = named;
-	record->group = group;
-	hash_of(record->text, record->len, &record->content);
-	return sim->record_count++;
+	timed.serial = serial;
+	timed.refusable = refusable;
+	timed.named = named;
+	timed.group = group;
+	return record_keep(sim, &timed, &text);
+}
+
+size_t sim_client_record_like(struct sim *sim, struct sim_client *client, size_t other)
+{
+	const char *about = strstr(sim->records[other].text, "\"prompt\"");
+	const char *rest = strstr(about, "\"target_new\"");
+	struct buf text = BUF_INIT;
+	struct record *parsed = NULL;
+	bool taken = true;
+	for (uint64_t serial = 0; taken; serial++) {
+		buf_clear(&text);
+		buf_printf(&text, "{%.*s\"target_new\":\"better %" PRIu32 ".%" PRIu64 "\"}", (int)(rest - about), about,
+			   client->operations, serial);
+		if (record_parse((const char *)text.data, text.len, &parsed, NULL) != 0)
+			abort();
+		taken = sim_canary_taken(sim_engine_text(parsed)) != 0;
+		record_destroy(&parsed);
+	}
+	return record_keep(sim, &(struct sim_record){ .serial = serial_next(client) }, &text);
 }
 
 static bool is_any(const struct sim_record *record)
@@ -397,6 +425,7 @@ void sim_client_init(struct sim *sim, size_t number)
 	memset(client->key, (int)(100 + number), sizeof client->key);
 	client->act_us = sim_now(sim) + (int64_t)sim_below(sim, 3000000);
 	client->number = (uint32_t)number;
+	client->anew = SIZE_MAX;
 	if (proto_mem_connect(sim->mem, client->name, "coordinator", client->key, &client->transport, &e) != 0)
 		abort();
 }

@@ -174,6 +174,7 @@ bool sim_operation_close(struct sim *sim, struct sim_client *client)
 	enum sim_operation operation = SIM_SUBMIT;
 	const struct sim_proc *of = &sim->procs[0];
 	char edit[STORE_ID_BYTES] = "";
+	size_t record = 0;
 	if (!sim->procs[0].up || client->number != 0)
 		return false;
 	if (sim_check_paused(sim))
@@ -184,13 +185,20 @@ bool sim_operation_close(struct sim *sim, struct sim_client *client)
 		operation = SIM_KEY_ALLOW;
 		of = &sim->procs[i];
 	}
-	if (operation == SIM_SUBMIT && sim_check_upsetting(sim, edit))
+	if (operation == SIM_SUBMIT && client->anew == SIZE_MAX && sim_check_upsetting(sim, edit, &record))
 		operation = SIM_REVOKE;
-	if (operation == SIM_SUBMIT)
+	if (operation == SIM_SUBMIT && client->anew == SIZE_MAX)
 		return false;
 	client->operations++;
+	client->made = 0;
 	struct sim_request *request = sim_client_request(sim, client);
 	request->operation = operation;
+	if (operation == SIM_SUBMIT) {
+		request->records[request->record_count++] = sim_client_record_like(sim, client, client->anew);
+		client->anew = SIZE_MAX;
+	} else if (operation == SIM_REVOKE) {
+		client->anew = record;
+	}
 	request->of = of;
 	snprintf(request->of_edit, sizeof request->of_edit, "%s", edit);
 	sim_client_call(sim, client);

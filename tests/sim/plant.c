@@ -10,7 +10,9 @@
 const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",        "early-ack",      "no-dedup",    "no-fence",
 						       "no-sync",     "skipped-edit",   "no-revoke",   "no-pause",
 						       "collect-all", "unchecked-hash", "no-heal",     "no-canaries",
-						       "revoked-not", "no-tombstone",   "refused-kept" };
+						       "revoked-not", "no-tombstone",   "refused-kept",
+						       "withheld-lost", "blames-all",     "keeps-nothing", "no-retrain",
+						       "lost-served" };
 enum sim_plant sim_planted;
 bool sim_plant_watched;
 
@@ -33,6 +35,14 @@ void __real_coordinator__heal_advance(struct coordinator *c);
 void __real_coordinator__recv_canary_result(struct coordinator *c, const struct msg_received *received);
 int __real_coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
 				  struct err *e);
+int __real_coordinator__withheld_load(struct coordinator *c, struct store_txn *txn, struct err *e);
+int __real_coordinator__withhold_choose(struct coordinator *c, const struct blame *blame, uint32_t over,
+					struct withholding *out, struct err *e);
+int __real_coordinator__withheld_keeps(struct coordinator *c, const struct buf *withheld, struct buf *out,
+				       struct err *e);
+bool __real_coordinator__lost_look(struct coordinator *c);
+int __real_coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason,
+				  struct err *e);
 int __real_coordinator__intake(struct coordinator *c, const struct msg_received *request, struct submit_answer *answer,
 			       struct err *e);
 
@@ -41,6 +51,14 @@ int __wrap_store_chunk_get(struct store *store, const struct hash *hash, struct 
 void __wrap_coordinator__heal_advance(struct coordinator *c);
 void __wrap_coordinator__recv_canary_result(struct coordinator *c, const struct msg_received *received);
 int __wrap_coordinator__edits_end(struct coordinator *c, const struct ending *ending, struct ending_result *out,
+				  struct err *e);
+int __wrap_coordinator__withheld_load(struct coordinator *c, struct store_txn *txn, struct err *e);
+int __wrap_coordinator__withhold_choose(struct coordinator *c, const struct blame *blame, uint32_t over,
+					struct withholding *out, struct err *e);
+int __wrap_coordinator__withheld_keeps(struct coordinator *c, const struct buf *withheld, struct buf *out,
+				       struct err *e);
+bool __wrap_coordinator__lost_look(struct coordinator *c);
+int __wrap_coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason,
 				  struct err *e);
 int __wrap_coordinator__intake(struct coordinator *c, const struct msg_received *request, struct submit_answer *answer,
 			       struct err *e);
@@ -171,4 +189,42 @@ int __wrap_coordinator__intake(struct coordinator *c, const struct msg_received 
 						submit->records[i].bytes, submit->records[i].len, &seq, e);
 	}
 	return rc;
+}
+
+int __wrap_coordinator__withheld_load(struct coordinator *c, struct store_txn *txn, struct err *e)
+{
+	return sim_planted == SIM_PLANT_WITHHELD ? 0 : __real_coordinator__withheld_load(c, txn, e);
+}
+
+int __wrap_coordinator__withhold_choose(struct coordinator *c, const struct blame *blame, uint32_t over,
+					struct withholding *out, struct err *e)
+{
+	struct buf unused = BUF_INIT;
+	int rc = __real_coordinator__withhold_choose(c, blame, over, out, e);
+	if (rc == 0 && sim_planted == SIM_PLANT_BLAME && out->seqs.len > 0) {
+		buf_clear(&out->seqs);
+		rc = coordinator__candidate_changes(c, &out->seqs, &unused, e);
+	}
+	buf_free(&unused);
+	return rc;
+}
+
+/* Where a version is made. */
+int __wrap_coordinator__withheld_keeps(struct coordinator *c, const struct buf *withheld, struct buf *out,
+				       struct err *e)
+{
+	return sim_planted == SIM_PLANT_KEEPS ? 0 : __real_coordinator__withheld_keeps(c, withheld, out, e);
+}
+
+bool __wrap_coordinator__lost_look(struct coordinator *c)
+{
+	return sim_planted == SIM_PLANT_RETRAIN ? true : __real_coordinator__lost_look(c);
+}
+
+int __wrap_coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason,
+				  struct err *e)
+{
+	if (sim_planted == SIM_PLANT_LOST && state == STORE_EDIT_STATE_PLACED)
+		return 0;
+	return __real_coordinator__edit_move(c, edit, state, reason, e);
 }

@@ -148,6 +148,8 @@ static int start_coordinator(struct sim_proc *proc, struct err *e)
 					     .merge_loss_points = 2,
 					     .approve = world->approve,
 					     .canaries = world->canaries,
+					     .canary_changes = world->canary_changes,
+					     .retrain_ms = world->retrain ? 5000 : 0,
 					     .scrub_bytes_per_s = world->rot ? UINT64_C(1) << 30 : 0,
 					     .seed = sim->options.seed,
 					     .layer = SIM_ENGINE_LAYER,

@@ -1,6 +1,6 @@
 /* rot.c: disks that change bits of stored chunks. A chunk is changed only while another program has it whole, so that
  * what the coordinator finds damaged can come back; who had it may give it up before it is asked, and then it is lost.
- */
+ * Where lost memories are trained again (world.retrain), some of a shard's memory change at all that have them. */
 #include "tests/sim/check_internal.h"
 
 #include "store/env.h"
@@ -75,25 +75,77 @@ static bool bit_flip(const struct sim_proc *proc, const struct place *place, str
 	return done;
 }
 
+static bool change(struct sim *sim, struct sim_proc *proc, const struct place *place, struct rng *rng)
+{
+	const struct sim_rot rot = { place->hash, (size_t)(proc - sim->procs) };
+	if (place->byte_count == 0 || !has_whole(proc, &place->hash) || !bit_flip(proc, place, rng))
+		return false;
+	buf_append(&sim->rotted, &rot, sizeof rot);
+	sim->result->tally.faults[SIM_TALLY_ROT][proc->kind]++;
+	return true;
+}
+
+/* ---- Of a memory, everywhere */
+
+/* The first chunks of the shards' deltas and indexes, as the ledger has them now. */
+static void memories_list(struct sim *sim, struct buf *out)
+{
+	struct store_txn *txn = NULL;
+	struct store_shard shard;
+	struct err silent = ERR_INIT;
+	if (sim_check__look(coordinator_of(sim)->store, &txn, &silent) != 0)
+		return;
+	for (uint64_t id = 1; store_shard_next(txn, id, &shard, &silent) == 0; id = shard.id + 1) {
+		buf_append(out, &shard.delta_root, sizeof shard.delta_root);
+		buf_append(out, &shard.index_root, sizeof shard.index_root);
+		store_shard_fini(&shard);
+	}
+	store_abort(&txn);
+}
+
+static bool change_one(struct sim *sim, struct sim_proc *proc, const struct hash *hash, struct rng *rng)
+{
+	struct buf places = BUF_INIT;
+	bool done = false;
+	places_list(proc, &places);
+	const struct place *list = (const void *)places.data;
+	for (size_t i = 0; i < places.len / sizeof *list && !done; i++)
+		done = hash_equal(&list[i].hash, hash) && change(sim, proc, &list[i], rng);
+	buf_free(&places);
+	return done;
+}
+
+size_t sim_rot_lose(struct sim *sim, struct rng *rng)
+{
+	struct buf memories = BUF_INIT;
+	size_t changed = 0;
+	const uint64_t dice = rng_u64(rng);
+	if (coordinator_of(sim)->up && coordinator_of(sim)->store != NULL)
+		memories_list(sim, &memories);
+	const struct hash *roots = (const void *)memories.data;
+	const size_t count = memories.len / sizeof *roots;
+	for (size_t i = 0; i < sim->proc_count && count > 0; i++)
+		if (sim->procs[i].up && sim->procs[i].store != NULL)
+			changed += change_one(sim, &sim->procs[i], &roots[dice % count], rng);
+	buf_free(&memories);
+	return changed;
+}
+
 size_t sim_rot_put(struct sim *sim, struct sim_proc *proc, struct rng *rng)
 {
 	struct buf places = BUF_INIT;
 	size_t changed = 0, most = 1 + rng_below(rng, CHUNKS_MOST);
+	if (sim->world.retrain && rng_below(rng, 3) == 0)
+		return sim_rot_lose(sim, rng);
 	if (proc->up && proc->store != NULL)
 		places_list(proc, &places);
 	const struct place *list = (const void *)places.data;
 	const size_t count = places.len / sizeof *list, from = count > 0 ? rng_below(rng, count) : 0;
 	for (size_t i = 0; i < count && changed < most; i++) {
 		const struct place *place = &list[(from + i) % count];
-		struct sim_rot rot = { place->hash, (size_t)(proc - sim->procs) };
-		if (place->byte_count == 0 || !has_whole(proc, &place->hash) ||
-		    holder(sim, proc, &place->hash) == NULL || !bit_flip(proc, place, rng))
-			continue;
-		buf_append(&sim->rotted, &rot, sizeof rot);
-		changed++;
+		changed += holder(sim, proc, &place->hash) != NULL && change(sim, proc, place, rng);
 	}
 	buf_free(&places);
-	sim->result->tally.faults[SIM_TALLY_ROT][proc->kind] += changed;
 	return changed;
 }
 
@@ -125,14 +177,30 @@ static bool is_apart(struct store *store, const struct hash *hash)
 	return store_quarantine_has(store, hash, &apart, &silent) == 0 && apart;
 }
 
-bool sim_rot_is(struct sim *sim, const struct hash *hash)
+bool sim_rot_was(const struct sim *sim, const struct hash *hash)
 {
-	struct store *store = coordinator_of(sim)->store;
 	size_t count;
 	const struct sim_rot *rotted = rotted_of(sim, &count);
 	for (size_t i = 0; i < count; i++)
 		if (rotted[i].proc == 0 && hash_equal(&rotted[i].hash, hash))
-			return !has_whole(coordinator_of(sim), hash) && (is_here(store, hash) || is_apart(store, hash));
+			return true;
+	return false;
+}
+
+bool sim_rot_is(struct sim *sim, const struct hash *hash)
+{
+	struct store *store = coordinator_of(sim)->store;
+	return sim_rot_was(sim, hash) && !has_whole(coordinator_of(sim), hash) &&
+	       (is_here(store, hash) || is_apart(store, hash));
+}
+
+bool sim_rot_any(struct sim *sim)
+{
+	size_t count;
+	const struct sim_rot *rotted = rotted_of(sim, &count);
+	for (size_t i = 0; i < count; i++)
+		if (rotted[i].proc == 0 && sim_rot_is(sim, &rotted[i].hash))
+			return true;
 	return false;
 }
 

@@ -37,6 +37,11 @@ enum sim_plant {
 	SIM_PLANT_REVOKED,   /* a revocation is acknowledged and not done */
 	SIM_PLANT_TOMBSTONE, /* nodes go on to answer from what a version takes out */
 	SIM_PLANT_REFUSED,   /* a record that is refused is kept all the same */
+	SIM_PLANT_WITHHELD,  /* a start forgets what is withheld */
+	SIM_PLANT_BLAME,     /* all that a refused candidate brings is withheld, whoever took its canaries */
+	SIM_PLANT_KEEPS,     /* what is withheld takes out what it superseded */
+	SIM_PLANT_RETRAIN,   /* memories that nobody has any more are not trained again */
+	SIM_PLANT_LOST,      /* edits of a lost memory stay what they were */
 	SIM_PLANT_COUNT
 };
 extern const char *const sim_plant_names[SIM_PLANT_COUNT];
@@ -206,6 +211,7 @@ struct sim_client {
 	struct sim_request *request; /* waits for its answer; NULL: none */
 	int64_t act_us, resend_us, give_up_us, think_us;
 	uint32_t number, operations, made; /* made: records of the operation */
+	size_t anew; /* when the faults have ended: the record of which another is submitted next; SIZE_MAX: none */
 };
 
 struct sim_rot { /* a chunk that changed on the disk of a program */
@@ -229,8 +235,11 @@ struct sim_world { /* drawn from the seed, printed with a failure */
 	int64_t chaos_ms, fault_every_ms, think_ms;
 	bool enabled[SIM_FAULT_COUNT];
 	bool approve;  /* versions wait for a second key */
-	bool canaries; /* they wait until the canaries were asked */
+	bool canaries; /* they wait until the canaries were asked, */
+	uint32_t canary_changes; /* and so many may change */
+	bool takes_back;         /* when the faults have ended, what is withheld is revoked, and submitted otherwise */
 	bool rot;      /* disks change bits, and the coordinator looks for it */
+	bool retrain;  /* memories that nobody has any more are trained again */
 	double drop, duplicate;
 	int64_t delay_us;
 	bool rollbacks, keys, collections; /* operations that not every seed meets */
@@ -318,6 +327,8 @@ bool sim_client_idle(const struct sim_client *client);
 /* What a revocation names: the number of a group, or 0 and an edit's id. */
 uint64_t sim_client_revokes(const struct sim *sim, const struct sim_request *request, char id[STORE_ID_BYTES]);
 void sim_client_call(struct sim *sim, struct sim_client *client);                   /* sends it */
+/* A new record that takes no canary, on what the other is about. */
+size_t sim_client_record_like(struct sim *sim, struct sim_client *client, size_t other);
 struct sim_request *sim_client_request(struct sim *sim, struct sim_client *client); /* a new one */
 /* operations.c: what is not a submit or a revocation */
 void sim_operation_draw(struct sim *sim, struct sim_client *client, struct sim_request *request);
@@ -348,18 +359,24 @@ void sim_check_fini(struct sim *sim);
 /* An answer says that the record was refused, or that what the request names was revoked. */
 void sim_check_refused(struct sim *sim, const struct sim_record *record);
 void sim_check_revoked(struct sim *sim, const struct sim_request *request, uint64_t version);
-/* An edit that is live and keeps the canaries from passing; false: there is none, or nothing is refused. */
-bool sim_check_upsetting(struct sim *sim, char id[STORE_ID_BYTES]);
+/* check_canaries.c: an edit that is live and that people take back for the canaries' sake; false: there is none. Its
+ * record's index. */
+bool sim_check_upsetting(struct sim *sim, char id[STORE_ID_BYTES], size_t *record);
+bool sim_check_upset(const struct sim *sim); /* a candidate was refused by the canaries, and nothing published since */
 /* rot.c */
 size_t sim_rot_put(struct sim *sim, struct sim_proc *proc, struct rng *rng); /* chunks that were changed */
 /* All of the blob's chunks that are missing or damaged in the coordinator's store are what rot.c changed there. */
 bool sim_rot_explains(struct sim *sim, const struct hash *root);
-bool sim_rot_is(struct sim *sim, const struct hash *hash); /* changed there, and not whole again */
+bool sim_rot_is(struct sim *sim, const struct hash *hash);        /* changed there, and not whole again */
+bool sim_rot_was(const struct sim *sim, const struct hash *hash); /* changed there */
+bool sim_rot_any(struct sim *sim);                                /* sim_rot_is of one */
 bool sim_rot_rests(struct sim *sim, char *why, size_t why_bytes);
 void sim_rot_end(struct sim *sim);
 /* canary.c: a stand-in for the canaries */
 const struct worker_canaries *sim_canaries(struct sim_proc *proc);
-bool sim_canary_upset(uint64_t text); /* an edit of these words changes what the canaries are answered */
+/* The canaries, one a bit, that an edit of these words takes, or a merged memory beside its edits. */
+uint32_t sim_canary_taken(uint64_t text);
+uint32_t sim_canary_taken_by_merge(const struct proto_memory *memory);
 /* merge.c: a merge job without MPI */
 void sim_merge_init(struct sim *sim, struct coordinator_merge_job *job);
 void sim_merge_fini(struct sim *sim);

@@ -77,6 +77,8 @@ void sim_tally_add(struct sim_tally *to, const struct sim_tally *one)
 	to->merged_versions += one->merged_versions;
 	to->rollbacks += one->rollbacks;
 	to->refused_candidates += one->refused_candidates;
+	to->withheld_edits += one->withheld_edits;
+	to->lost_shards += one->lost_shards;
 	to->rot_healed += one->rot_healed;
 	to->rot_lost += one->rot_lost;
 	to->rot_collected += one->rot_collected;
@@ -85,7 +87,7 @@ void sim_tally_add(struct sim_tally *to, const struct sim_tally *one)
 size_t sim_tally_missing(const struct sim_tally *tally)
 {
 	const uint64_t outcomes[] = { tally->collected_chunks, tally->merged_versions, tally->rollbacks,
-				      tally->refused_candidates, tally->rot_healed };
+				      tally->refused_candidates, tally->withheld_edits, tally->rot_healed, tally->lost_shards };
 	size_t missing = 0;
 	for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++)
 		missing += outcomes[i] == 0;
@@ -117,9 +119,10 @@ size_t sim_tally_print(const struct sim_tally *tally)
 		       tally->operations[i][SIM_TALLY_REFUSED], tally->operations[i][SIM_TALLY_UNKNOWN]);
 	printf("chunks collected=%" PRIu64 " versions merged=%" PRIu64 " rolled back=%" PRIu64 "\n",
 	       tally->collected_chunks, tally->merged_versions, tally->rollbacks);
-	printf("candidates refused=%" PRIu64 " rotten chunks of the coordinator healed=%" PRIu64 " collected=%" PRIu64
-	       " lost=%" PRIu64 "\n",
-	       tally->refused_candidates, tally->rot_healed, tally->rot_collected, tally->rot_lost);
+	printf("candidates refused=%" PRIu64 " edits withheld=%" PRIu64
+	       " rotten chunks of the coordinator healed=%" PRIu64 " collected=%" PRIu64 " lost=%" PRIu64 " memories lost=%" PRIu64 "\n",
+	       tally->refused_candidates, tally->withheld_edits, tally->rot_healed, tally->rot_collected,
+	       tally->rot_lost, tally->lost_shards);
 	printf("coverage: %zu cells are empty\n", missing);
 	return missing;
 }

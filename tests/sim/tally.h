@@ -65,7 +65,8 @@ struct sim_tally {
 	uint64_t faults[SIM_TALLY_FAULTS][SIM_TALLY_COLUMNS];
 	uint64_t operations[SIM_TALLY_OPERATIONS][SIM_TALLY_OUTCOMES];
 	uint64_t collected_chunks, merged_versions, rollbacks; /* what came of it */
-	uint64_t refused_candidates;                           /* by the canaries */
+	uint64_t refused_candidates, withheld_edits;           /* by the canaries */
+	uint64_t lost_shards;                                  /* trained again from the ledger */
 	uint64_t rot_healed, rot_lost, rot_collected;          /* the coordinator's chunks, at the end */
 };
 
