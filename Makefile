@@ -152,7 +152,7 @@ SIM_LIB := $(filter-out tests/sim/main.c tests/sim/test_%,$(wildcard tests/sim/*
 SIM_PLANT_WRAP := store_commit store_begin store_begin_read coordinator__edit_id coordinator__lease_is proto_allow_revoke \
 	coordinator__publishing_put store_collect_keep store_chunk_get coordinator__heal_advance coordinator__recv_canary_result coordinator__edits_end \
 	coordinator__intake coordinator__withheld_load coordinator__withhold_choose coordinator__withheld_keeps \
-	coordinator__lost_look coordinator__edit_move
+	coordinator__lost_look coordinator__edit_move store_backup store_restore
 SIM_WRAP := delta_bytes_check model_shape_of model_digest model_backend_of editor_calibration_cache_load editor_shard_new editor_shard_destroy \
 	editor_shard_add editor_shard_remove editor_shard_count editor_shard_replay_count editor_shard_layer \
 	editor_shard_delta_load editor_shard_delta_encode editor_shard_index_encode editor_shard_retest editor_shard_learn \

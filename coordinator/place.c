@@ -21,15 +21,15 @@ static size_t shards_wanted(const struct coordinator *c)
 	return live > 0 ? live : (known > 0 ? 1 : 0);
 }
 
-/* What the edit supersedes lies in this shard, and is answered until a version holds the edit. The canaries may have the
- * edit withheld, so it must not take the place of that in the memory: it is trained in another shard. */
+/* What the edit supersedes lies in this shard, and is answered until a version holds the edit. The canaries may have
+ * the edit withheld, so it must not take the place of that in the memory: it is trained in another shard. */
 static int answers_before(struct coordinator *c, const struct shard *shard, const struct store_edit *edit, bool *out,
 			  struct err *e)
 {
 	int rc = 0;
 	*out = false;
-	for (size_t i = 0; rc == 0 && !*out && edit->supersedes != 0 && c->config.canaries && i < shard->rec.trained_count;
-	     i++) {
+	for (size_t i = 0;
+	     rc == 0 && !*out && edit->supersedes != 0 && c->config.canaries && i < shard->rec.trained_count; i++) {
 		struct store_edit earlier;
 		if (shard->states[i] != STORE_EDIT_STATE_SUPERSEDED)
 			continue;

@@ -159,7 +159,7 @@ struct worker {
 	struct hash corpus;                   /* the same; zero: there is none */
 	struct editor_calibration_file given; /* config.calibration_file, if it names one */
 	enum editor_family given_family;
-	char cluster[WORKER__CLUSTER_BYTES];  /* whose leases it holds; "": it has joined none yet */
+	char cluster[WORKER__CLUSTER_BYTES]; /* whose leases it holds; "": it has joined none yet */
 	bool taken; /* the model by the coordinator, its settings by this worker: before that nothing is calibrated */
 	bool calibrated, greeted, closed, failed;
 	bool refusal_known; /* to the coordinator: why it has failed */

@@ -1,7 +1,7 @@
-/* canary.c: a stand-in for the canaries. Some edits, by their words, take one to three of them, and some merged memories
- * take the last one: a version in which more are taken than may change is not published. Most of these edits are named,
- * as by a worker whose router found them; of the others nobody knows. A worker reads a candidate as it is, from its own
- * blobs. */
+/* canary.c: a stand-in for the canaries. Some edits, by their words, take one to three of them, and some merged
+ * memories take the last one: a version in which more are taken than may change is not published. Most of these edits
+ * are named, as by a worker whose router found them; of the others nobody knows. A worker reads a candidate as it is,
+ * from its own blobs. */
 #include "tests/sim/engine.h"
 #include "tests/sim/sim.h"
 

@@ -19,17 +19,24 @@ void sim_check_init(struct sim *sim)
 		abort();
 }
 
+/* All of it but what was acknowledged. */
+static void clear(struct sim_ledger *ledger)
+{
+	buf_free(&ledger->edits);
+	buf_free(&ledger->leases);
+	buf_free(&ledger->sources);
+	buf_free(&ledger->contents);
+	buf_free(&ledger->live);
+	buf_free(&ledger->refused);
+	buf_free(&ledger->withheld);
+}
+
 void sim_check_fini(struct sim *sim)
 {
 	if (sim->ledger == NULL)
 		return;
-	buf_free(&sim->ledger->edits);
-	buf_free(&sim->ledger->leases);
-	buf_free(&sim->ledger->sources);
-	buf_free(&sim->ledger->live);
+	clear(sim->ledger);
 	buf_free(&sim->ledger->revoked);
-	buf_free(&sim->ledger->refused);
-	buf_free(&sim->ledger->withheld);
 	free(sim->ledger);
 }
 
@@ -343,12 +350,16 @@ static void on_published(struct sim *sim, struct store_txn *txn, const struct js
 	else if (sim->ledger->paused)
 		sim_break(sim, "version %" PRIu64 " is published while publishing is paused", version);
 	sim->ledger->paused = back_to != 0;
+	struct hash content = { { 0 } };
+	(void)sim_check__content_of(json, &content);
 	buf_append(&sim->ledger->sources, &source, sizeof source);
+	buf_append(&sim->ledger->contents, &content, sizeof content);
 	sim->ledger->version = version;
 	sim->ledger->approved = json_get(json, "approved") != NULL || json_get(json, "rollback_to") != NULL;
 	sim->result->versions = version;
 	if (back_to == 0)
 		sim_check__never_refused(sim, version, json);
+	sim->ledger->asked = json_get(json, "canaries") != NULL;
 	sim_check__version(sim, txn, version, false);
 }
 
@@ -358,11 +369,20 @@ static void on_merge_ended(struct sim *sim, const struct json *json)
 	sim->result->tally.merged_versions += state != NULL && strcmp(state, "published") == 0;
 }
 
-/* I5: no memory is given up but one that the disk has changed. */
-static void on_shard_lost(struct sim *sim, const struct json *json)
+/* I5: no memory is given up but one that the disk has changed; none of its edits is served any more. */
+static void on_shard_lost(struct sim *sim, struct store_txn *txn, const struct json *json)
 {
 	const char *hex = json_string(json_get(json, "chunk"), NULL);
+	const struct json *seqs = json_get(json, "seqs");
+	struct store_edit edit;
+	struct err e = ERR_INIT;
 	struct hash chunk;
+	for (size_t i = 0; json_at(seqs, i) != NULL; i++)
+		if (store_edit_get(txn, (uint64_t)json_integer(json_at(seqs, i)), &edit, &e) != 0 ||
+		    edit.state == STORE_EDIT_STATE_TRAINED || edit.state == STORE_EDIT_STATE_SERVED)
+			sim_break(sim,
+				  "I5: the memory of shard %" PRIu64 " is given up, and its edit %" PRIu64 " is %s",
+				  member(json, "shard"), edit.seq, sm_state_name(&store_edit_states, edit.state));
 	if (hex == NULL || hash_parse(hex, &chunk) != 0 || !sim_rot_was(sim, &chunk))
 		sim_break(sim, "I5: the memory of shard %" PRIu64 " is given up for chunk %s, which has not changed",
 			  member(json, "shard"), hex != NULL ? hex : "");
@@ -393,8 +413,10 @@ static void on_event(struct sim *sim, struct store_txn *txn, const struct store_
 			on_resumed(sim);
 		else if (event->type == STORE_EVENT_CONFIG_CHANGED)
 			sim_check__candidate(sim, txn, json);
+		if (event->seq == sim->ledger->fresh_at && json_get(json, "restored_from") == NULL)
+			sim_break(sim, "I12: what came back on a backup is no cluster of its own");
 		else if (event->type == STORE_EVENT_SHARD_LOST)
-			on_shard_lost(sim, json);
+			on_shard_lost(sim, txn, json);
 		else if (event->type == STORE_EVENT_MERGE_ENDED)
 			on_merge_ended(sim, json);
 	}
@@ -409,18 +431,17 @@ static void on_event(struct sim *sim, struct store_txn *txn, const struct store_
 
 /* ---- When */
 
-void sim_check_step(struct sim *sim)
+static void follow(struct sim *sim, uint64_t most)
 {
 	struct store_txn *txn = NULL;
 	struct err e = ERR_INIT;
 	uint64_t last = 0;
-	if (sim->result->broken)
-		return;
 	int rc = sim_check__look(coordinator_of(sim)->store, &txn, &e);
 	if (rc == 0)
 		rc = store_event_last(txn, &last, NULL, &e);
 	if (rc == 0 && last < sim->ledger->last)
 		sim_break(sim, "I3: the ledger ended at %" PRIu64 ", and now at %" PRIu64, sim->ledger->last, last);
+	last = last < most ? last : most;
 	for (uint64_t seq = sim->ledger->last + 1; rc == 0 && seq <= last && !sim->result->broken; seq++) {
 		struct store_event event;
 		rc = store_event_get(txn, seq, &event, &e);
@@ -430,8 +451,72 @@ void sim_check_step(struct sim *sim)
 	store_abort(&txn);
 	if (rc != 0 && !coordinator_of(sim)->disk.failed) /* else LMDB is no more to be read; it will give up */
 		sim_break(sim, "I3: reading the ledger: %s", e.text);
+}
+
+void sim_check_step(struct sim *sim)
+{
+	if (sim->result->broken)
+		return;
+	follow(sim, UINT64_MAX);
 	if (!sim->result->broken && sim->acks_checked < sim->ack_count)
 		check_acks(sim, sim->acks_checked);
+}
+
+/* What a backup held was checked when it happened; now only the states that came later are there. */
+static void read_again(struct sim *sim)
+{
+	const struct sim_tally tally = sim->result->tally;
+	sim->muted = true;
+	follow(sim, sim->ledger->restored);
+	sim->muted = false;
+	sim->result->tally = tally;
+	if (sim->ledger->last != sim->ledger->restored)
+		sim_break(sim, "I12: the backup ended at event %" PRIu64 ", and what came back at %" PRIu64,
+			  sim->ledger->restored, sim->ledger->last);
+	sim->ledger->restored = 0;
+	sim->ledger->live_unread = true;
+}
+
+static bool is_lost(const struct sim *sim, const struct hash *content)
+{
+	const struct hash *lost = (const void *)sim->lost_contents.data;
+	for (size_t i = 0; i < sim->lost_contents.len / sizeof *lost; i++)
+		if (hash_equal(&lost[i], content))
+			return true;
+	return false;
+}
+
+/* What was acknowledged later is no promise any more. */
+static void acks_drop(struct sim *sim, uint64_t last)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < sim->ack_count; i++) {
+		if (sim->acks[i].seq <= last)
+			sim->acks[kept++] = sim->acks[i];
+		else
+			sim->records[sim->acks[i].record].seq = 0;
+	}
+	sim->ack_count = sim->acks_checked = kept;
+	for (size_t i = 0; i < sim->request_count; i++) {
+		struct sim_request *request = sim->requests[i];
+		request->since = request->since < last ? request->since : last;
+		request->acks_since = request->acks_since < kept ? request->acks_since : kept;
+	}
+}
+
+void sim_check_restored(struct sim *sim, uint64_t last)
+{
+	struct sim_ledger *ledger = sim->ledger;
+	struct buf revoked = ledger->revoked;
+	buf_append(&sim->lost_contents, ledger->contents.data, ledger->contents.len);
+	acks_drop(sim, last);
+	sim_check__revoked_since_drop(&revoked, last);
+	clear(ledger);
+	*ledger = (struct sim_ledger){ .revoked = revoked, .restored = last, .fresh_at = last + 1 };
+	sim->result->events = last;
+	sim->approver.none_at = 0;
+	for (size_t i = 1; i < sim->proc_count; i++)
+		sim->procs[i].stale = sim->procs[i].kind == SIM_NODE;
 }
 
 /* What was committed, and so could be seen, outlives every crash. */
@@ -441,6 +526,8 @@ void sim_check_start(struct sim *sim)
 	struct store_event event = { .seq = 0 };
 	struct err e = ERR_INIT;
 	uint64_t bad = 0;
+	if (sim->ledger->restored != 0)
+		read_again(sim);
 	int rc = sim_check__look(coordinator_of(sim)->store, &txn, &e);
 	if (rc == 0)
 		rc = store_event_verify(txn, &bad, &e);
@@ -471,7 +558,12 @@ void sim_check_node(struct sim *sim, struct sim_proc *node)
 	if (info.live == node->live || sim->result->broken)
 		return;
 	sim_trace(sim, 51, info.live, "%s serves version %" PRIu64, node->name, info.live);
-	if (info.live < node->live)
+	if (node->stale && (info.live == 0 || sim->ledger->restored != 0 || is_lost(sim, &info.content))) {
+		node->live = info.live; /* until it hears of the new cluster, and has nothing */
+		node->stale = info.live != 0;
+		return;
+	}
+	if (info.live < node->live && !node->stale)
 		sim_break(sim, "I5: %s served %" PRIu64 ", and now %" PRIu64, node->name, node->live, info.live);
 	node->live = info.live;
 	if (info.live > sim->ledger->version)

@@ -9,6 +9,7 @@
 
 struct revoked {
 	uint64_t seq, version; /* not in this one, nor in those after it */
+	uint64_t at;           /* the ledger's end when it was acknowledged */
 };
 
 /* ---- I2 */
@@ -49,7 +50,8 @@ static bool is_of_group(const struct sim *sim, const struct taken *taken, uint64
 
 static void revoked_add(struct sim *sim, const struct store_edit *edit, uint64_t version)
 {
-	const struct revoked revoked = { edit->seq, version != 0 ? version : sim->ledger->version + 1 };
+	const struct revoked revoked = { edit->seq, version != 0 ? version : sim->ledger->version + 1,
+					 sim->result->events };
 	if (!sm_is_final(&store_edit_states, edit->state))
 		sim_break(sim, "I9: the revocation of %" PRIu64 " was acknowledged, and it is %s", edit->seq,
 			  sm_state_name(&store_edit_states, edit->state));
@@ -74,6 +76,16 @@ void sim_check_revoked(struct sim *sim, const struct sim_request *request, uint6
 			revoked_add(sim, &edit, version);
 	}
 	store_abort(&txn);
+}
+
+void sim_check__revoked_since_drop(struct buf *revoked, uint64_t last)
+{
+	struct revoked *all = (void *)revoked->data;
+	size_t kept = 0;
+	for (size_t i = 0; i < revoked->len / sizeof *all; i++)
+		if (all[i].at <= last)
+			all[kept++] = all[i];
+	revoked->len = kept * sizeof *all;
 }
 
 /* A rollback gives an old version's very bytes. */

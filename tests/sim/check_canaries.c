@@ -32,7 +32,7 @@ static uint32_t taken_by(const struct sim *sim, uint64_t seq)
 
 /* ---- Refusals */
 
-static bool content_of(const struct json *json, struct hash *out)
+bool sim_check__content_of(const struct json *json, struct hash *out)
 {
 	const char *hex = json_string(json_get(json, "content"), NULL);
 	return hex != NULL && hash_parse(hex, out) == 0;
@@ -85,7 +85,7 @@ void sim_check__candidate(struct sim *sim, struct store_txn *txn, const struct j
 {
 	const char *what = json_string(json_get(json, "candidate"), NULL);
 	struct hash content;
-	if (what == NULL || !content_of(json, &content))
+	if (what == NULL || !sim_check__content_of(json, &content))
 		return;
 	buf_append(&sim->ledger->refused, &content, sizeof content);
 	if (strcmp(what, "refused") != 0)
@@ -100,7 +100,7 @@ void sim_check__never_refused(struct sim *sim, uint64_t version, const struct js
 	const struct hash *refused = (const void *)sim->ledger->refused.data;
 	struct hash content;
 	sim->ledger->upset = false;
-	for (size_t i = 0; content_of(json, &content) && i < sim->ledger->refused.len / sizeof *refused; i++)
+	for (size_t i = 0; sim_check__content_of(json, &content) && i < sim->ledger->refused.len / sizeof *refused; i++)
 		if (hash_equal(&refused[i], &content))
 			sim_break(sim, "I10: version %" PRIu64 " is a candidate that was refused", version);
 }
@@ -132,8 +132,7 @@ bool sim_check__is_kept(const struct sim *sim, struct store_txn *txn, const stru
 	struct err silent = ERR_INIT;
 	return edit->state == STORE_EDIT_STATE_SUPERSEDED && edit->version != 0 &&
 	       sim_check__withheld(sim, edit->superseded_by) && is_live(txn, edit->superseded_by) &&
-	       store_event_get(txn, edit->ended_event, &event, &silent) == 0 &&
-	       event.type == STORE_EVENT_EDIT_ENDED;
+	       store_event_get(txn, edit->ended_event, &event, &silent) == 0 && event.type == STORE_EVENT_EDIT_ENDED;
 }
 
 static bool is_in_memory(const struct proto_manifest *m, uint64_t seq)
@@ -144,18 +143,19 @@ static bool is_in_memory(const struct proto_manifest *m, uint64_t seq)
 	return false;
 }
 
-/* Where its memory is lost it cannot. */
+/* Where its memory is lost it cannot. What is only taken back makes a version of the one before. */
 static void check_kept(struct sim *sim, struct store_txn *txn, const struct proto_manifest *m, const struct buf *live)
 {
-	const uint64_t *before = (const void *)sim->ledger->live.data, *now = (const void *)live->data;
-	for (size_t i = 0; i < sim->ledger->live.len / sizeof *before; i++) {
+	const struct taken *edits = (const void *)sim->ledger->edits.data;
+	const uint64_t *now = (const void *)live->data;
+	for (size_t i = 0; sim->ledger->asked && i < sim->ledger->edits.len / sizeof *edits; i++) {
 		struct store_edit edit;
 		struct err silent = ERR_INIT;
-		if (!sim_check__listed(now, live->len / sizeof *now, before[i]) && is_in_memory(m, before[i]) &&
-		    store_edit_get(txn, before[i], &edit, &silent) == 0 && sim_check__is_kept(sim, txn, &edit))
+		if (!sim_check__listed(now, live->len / sizeof *now, edits[i].seq) && is_in_memory(m, edits[i].seq) &&
+		    store_edit_get(txn, edits[i].seq, &edit, &silent) == 0 && sim_check__is_kept(sim, txn, &edit))
 			sim_break(sim,
-				  "I11: version %" PRIu64 " takes out %" PRIu64 ", and what superseded it, %" PRIu64
-				  ", is withheld",
+				  "I11: version %" PRIu64 " does not answer from %" PRIu64
+				  ", and what superseded it, %" PRIu64 ", is withheld",
 				  m->version, edit.seq, edit.superseded_by);
 	}
 }
@@ -178,7 +178,7 @@ void sim_check__canaries(struct sim *sim, struct store_txn *txn, const struct pr
 	if (count_of(canaries) > sim->world.canary_changes)
 		sim_break(sim, "I10: version %" PRIu64 " changes %" PRIu32 " canaries, and %" PRIu32 " may", m->version,
 			  count_of(canaries), sim->world.canary_changes);
-	if (!rolled_back && !sim->ledger->live_unread)
+	if (!rolled_back)
 		check_kept(sim, txn, m, live);
 }
 
@@ -240,10 +240,10 @@ bool sim_check_upsetting(struct sim *sim, char id[STORE_ID_BYTES], size_t *recor
 		struct store_edit edit;
 		if (store_edit_get(txn, edits[i].seq, &edit, &e) != 0 || sm_is_final(&store_edit_states, edit.state))
 			continue;
-		found = sim_check__withheld(sim, edit.seq)
-				? sim->world.takes_back
-				: sim->ledger->upset && sim->ledger->unnamed && edit.state == STORE_EDIT_STATE_TRAINED &&
-					  sim_canary_taken(edits[i].text) != 0;
+		found = sim_check__withheld(sim, edit.seq) ? sim->world.takes_back
+							   : sim->ledger->upset && sim->ledger->unnamed &&
+								     edit.state == STORE_EDIT_STATE_TRAINED &&
+								     sim_canary_taken(edits[i].text) != 0;
 		for (*record = 0; found && *record + 1 < sim->record_count &&
 				  !hash_equal(&sim->records[*record].content, &edits[i].content);)
 			++*record;

@@ -45,6 +45,16 @@ static bool newest_whole(struct sim *sim, struct store_txn *txn)
 	return whole;
 }
 
+/* By its content: after a restoration numbers are given anew. */
+static bool is_newest(const struct sim *sim, const struct sim_proc *node)
+{
+	const struct hash *contents = (const void *)sim->ledger->contents.data;
+	struct node_sync_info info;
+	node_sync_info_get(node->node, &info);
+	return node->live == sim->ledger->version &&
+	       (node->live == 0 || hash_equal(&info.content, &contents[node->live - 1]));
+}
+
 /* I7 */
 bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 {
@@ -55,7 +65,7 @@ bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 	snprintf(why, why_bytes, "the coordinator is away");
 	if (!coordinator_of(sim)->up || sim_check__look(coordinator_of(sim)->store, &txn, &e) != 0)
 		return false;
-	bool done = true;
+	bool done = sim_rot_rests(sim, why, why_bytes); /* first: it is why others wait */
 	for (size_t i = 0; done && i < sim->ledger->edits.len / sizeof *edits; i++) {
 		struct store_edit edit;
 		done = store_edit_get(txn, edits[i].seq, &edit, &e) == 0 && edit_done(sim, &edit);
@@ -74,7 +84,6 @@ bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 		done = false;
 	}
 	store_abort(&txn);
-	done = done && sim_rot_rests(sim, why, why_bytes);
 	if (done && sim->ledger->paused) {
 		snprintf(why, why_bytes, "publishing is paused");
 		done = false;
@@ -90,7 +99,7 @@ bool sim_check_rest(struct sim *sim, char *why, size_t why_bytes)
 	}
 	for (size_t i = 1; done && i < sim->proc_count; i++) {
 		const struct sim_proc *proc = &sim->procs[i];
-		done = proc->up && (proc->kind != SIM_NODE || proc->live == sim->ledger->version);
+		done = proc->up && (proc->kind != SIM_NODE || is_newest(sim, proc));
 		if (!done)
 			snprintf(why, why_bytes, "%s is %s, at version %" PRIu64 " of %" PRIu64, proc->name,
 				 proc->up ? "up" : "down", proc->live, sim->ledger->version);
@@ -129,8 +138,7 @@ void sim_check__served(struct sim *sim, struct store_txn *txn, const struct prot
 			there = sim_check__listed(manifest->memories[m].seqs, manifest->memories[m].seq_count,
 						  edit.seq);
 		there = there && !sim_check__listed(manifest->removed_seqs, manifest->removed_count, edit.seq);
-		if (there != (edit.state == STORE_EDIT_STATE_SERVED) &&
-		    !(there && sim_check__is_kept(sim, txn, &edit)))
+		if (there != (edit.state == STORE_EDIT_STATE_SERVED) && !(there && sim_check__is_kept(sim, txn, &edit)))
 			sim_break(sim, "I5: %" PRIu64 " is %s and %s version %" PRIu64, edit.seq,
 				  sm_state_name(&store_edit_states, edit.state), there ? "answers in" : "is not in",
 				  manifest->version);

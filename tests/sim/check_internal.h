@@ -24,15 +24,19 @@ struct sim_ledger {
 	struct buf edits;  /* struct taken, in ledger order */
 	struct buf leases; /* struct held, by shard − 1 */
 	uint64_t version;
-	struct buf sources; /* uint64_t, by version − 1: whose manifest it is */
-	bool paused;        /* publishing */
-	bool approved;      /* by a second key, as its event says, or rolled back to */
-	struct buf live;    /* uint64_t: the edits that it serves */
-	bool live_unread;   /* the disk failed before they were looked at, or had changed the manifest */
-	struct buf revoked; /* check_answers.c: what was acknowledged */
-	struct buf refused; /* struct hash: contents of candidates that were refused or rejected */
-	bool upset;         /* the newest candidate was refused by the canaries, and nothing was published since; */
-	bool unnamed;       /* nobody was named */
+	struct buf sources;  /* uint64_t, by version − 1: whose manifest it is */
+	struct buf contents; /* struct hash, by version − 1 */
+	uint64_t fresh_at;   /* the event that says which cluster goes on from a backup */
+	uint64_t restored;   /* after a restoration: up to this event it is read again at the next start; 0: not */
+	bool paused;         /* publishing */
+	bool asked;          /* the version passed the canaries: it is made of all that there was */
+	bool approved;       /* by a second key, as its event says, or rolled back to */
+	struct buf live;     /* uint64_t: the edits that it serves */
+	bool live_unread;    /* the disk failed before they were looked at, or had changed the manifest */
+	struct buf revoked;  /* check_answers.c: what was acknowledged */
+	struct buf refused;  /* struct hash: contents of candidates that were refused or rejected */
+	bool upset;          /* the newest candidate was refused by the canaries, and nothing was published since; */
+	bool unnamed;        /* nobody was named */
 	struct buf withheld; /* uint64_t: edits, since the last resume; also those that have ended since */
 };
 
@@ -49,6 +53,7 @@ void sim_check__shard(struct sim *sim, struct store_txn *txn, struct store_shard
 /* `deep`: read, and verified. */
 void sim_check__version(struct sim *sim, struct store_txn *txn, uint64_t number, bool deep);
 /* check_answers.c */
+void sim_check__revoked_since_drop(struct buf *revoked, uint64_t last);
 void sim_check__refused_all(struct sim *sim);
 bool sim_check__is_revoked(const struct sim *sim, uint64_t version, uint64_t seq);
 void sim_check__node_set(struct sim *sim, struct sim_proc *node);
@@ -66,6 +71,7 @@ void sim_check__canaries(struct sim *sim, struct store_txn *txn, const struct pr
 void sim_check__node_canaries(struct sim *sim, const struct sim_proc *node, uint64_t version, const uint64_t *seqs,
 			      size_t count);
 void sim_check__withheld_stay(struct sim *sim, struct store_txn *txn); /* after a start */
+bool sim_check__content_of(const struct json *json, struct hash *out);
 bool sim_check__candidate_rests(const struct sim *sim, const struct store_version *candidate);
 
 #endif

@@ -238,6 +238,7 @@ static void request_tally(struct sim *sim, const struct sim_request *request, en
 		[SIM_ROLLBACK] = SIM_TALLY_ROLLBACK,     [SIM_RESUME] = SIM_TALLY_RESUME,
 		[SIM_KEY_REVOKE] = SIM_TALLY_KEY_REVOKE, [SIM_KEY_ALLOW] = SIM_TALLY_KEY_ALLOW,
 		[SIM_COLLECT] = SIM_TALLY_COLLECT,       [SIM_MERGE] = SIM_TALLY_MERGE,
+		[SIM_BACKUP] = SIM_TALLY_BACKUP,
 	};
 	uint64_t(*tally)[SIM_TALLY_OUTCOMES] = sim->result->tally.operations;
 	const struct sim_record *first = &sim->records[request->records[0]];
@@ -264,6 +265,7 @@ struct sim_request *sim_client_request(struct sim *sim, struct sim_client *clien
 	sim->requests[sim->request_count++] = request;
 	request->id = (uint64_t)client->number << 32 | client->operations;
 	request->since = sim->result->events;
+	request->acks_since = sim->ack_count;
 	client->request = request;
 	return request;
 }
@@ -397,6 +399,8 @@ static void answer_take(struct sim *sim, struct sim_client *client, const struct
 	request_tally(sim, request, code == 0 ? SIM_TALLY_OK : SIM_TALLY_REFUSED);
 	if (code == 0 && request->operation == SIM_REVOKE)
 		sim_check_revoked(sim, request, msg->u.revoke_reply.version);
+	if (code == 0 && request->operation == SIM_BACKUP)
+		sim_backup_made(sim, request);
 	request_end(sim, client);
 }
 

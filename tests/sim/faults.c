@@ -7,8 +7,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define SECOND_US INT64_C(1000000)
-#define ROT_SHARE 5 /* beside the SIM_ROT other kinds */
+#define SECOND_US     INT64_C(1000000)
+#define ROT_SHARE     5 /* beside the SIM_ROT other kinds */
+#define RESTORE_SHARE 2
 
 /* Points between two durable steps; an error there is a failure at that very moment. */
 static const char *const points[] = {
@@ -165,6 +166,23 @@ static void slow_down(struct sim_proc *proc, int64_t until_us, struct rng *rng, 
 		 (double)(until_us - sim_now(proc->sim)) / 1e6);
 }
 
+static void restore(struct sim *sim, struct rng *rng, int64_t down_us, struct text *told)
+{
+	const uint64_t last = sim_backup_restore(sim, rng, down_us);
+	sim->result->tally.faults[SIM_TALLY_RESTORE][0] += last != 0;
+	if (last != 0)
+		text_add(told, ", of event %" PRIu64 ", back after %.3f s", last, (double)down_us / 1e6);
+	else
+		text_add(told, ": there is no backup yet");
+}
+
+static void disk_fill(struct sim_proc *proc, int64_t span_us, struct text *told)
+{
+	proc->disk.full = true;
+	proc->sim->full_us[proc - proc->sim->procs] = sim_now(proc->sim) + span_us;
+	text_add(told, " for %.3f s", (double)span_us / 1e6);
+}
+
 static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct text *told)
 {
 	uint64_t(*tally)[SIM_TALLY_COLUMNS] = sim->result->tally.faults;
@@ -173,7 +191,7 @@ static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct te
 	size_t link = 1 + rng_below(rng, link_count(sim) - 1);
 	uint64_t nth = 1 + rng_below(rng, 25);
 	text_add(told, "%s", sim_fault_names[kind]);
-	if (kind != SIM_LINK && kind != SIM_SWIZZLE && kind != SIM_NETWORK && kind != SIM_POINT)
+	if (kind != SIM_LINK && kind != SIM_SWIZZLE && kind != SIM_NETWORK && kind != SIM_POINT && kind != SIM_RESTORE)
 		text_add(told, " %s", proc->name);
 	switch (kind) {
 	case SIM_CRASH:
@@ -203,10 +221,7 @@ static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct te
 		tally[SIM_TALLY_NETWORK][0]++;
 		break;
 	case SIM_DISK_FULL:
-		span_us = span_us * 2 / 5;
-		proc->disk.full = true;
-		sim->full_us[proc - sim->procs] = now + span_us;
-		text_add(told, " for %.3f s", (double)span_us / 1e6);
+		disk_fill(proc, span_us * 2 / 5, told);
 		break;
 	case SIM_DISK_ERROR:
 		proc->disk.eio_in = (int64_t)nth;
@@ -233,6 +248,9 @@ static void put(struct sim *sim, enum sim_fault kind, struct rng *rng, struct te
 	case SIM_ROT:
 		text_add(told, ": %zu chunks", sim_rot_put(sim, proc, rng));
 		break;
+	case SIM_RESTORE:
+		restore(sim, rng, span_us / 4, told);
+		break;
 	case SIM_FAULT_COUNT:
 		break;
 	}
@@ -251,16 +269,22 @@ static void happen(struct sim *sim, uint32_t number, enum sim_fault kind)
 	sim_tell(sim, SIM_SOURCE_FAULTS, number, "%s", told.bytes);
 }
 
+/* Drawn apart: what other seeds were, they stay. */
+static enum sim_fault kind_draw(struct sim *sim)
+{
+	const unsigned rot = sim->world.rot ? ROT_SHARE : 0, restore = sim->world.backups ? RESTORE_SHARE : 0;
+	const unsigned dice = (unsigned)sim_below(sim, SIM_ROT + rot + restore);
+	return dice < SIM_ROT ? (enum sim_fault)dice : dice < SIM_ROT + rot ? SIM_ROT : SIM_RESTORE;
+}
+
 /* The schedule is drawn as a whole: which of it happens changes nothing of the rest. */
 static void schedule_draw(struct sim *sim)
 {
 	int64_t at_us = sim_now(sim) + 1000 * (int64_t)sim_below(sim, (uint64_t)sim->world.fault_every_ms);
 	bool slept = false;
 	while (at_us < sim->calm_us && sim->due_count < SIM_FAULTS_MAX) {
-		/* drawn apart: what other seeds were, they stay */
-		const unsigned dice = (unsigned)sim_below(sim, SIM_ROT + (sim->world.rot ? ROT_SHARE : 0));
-		enum sim_fault kind = dice < SIM_ROT ? (enum sim_fault)dice : SIM_ROT;
-		for (int tries = 0; kind != SIM_ROT && tries < SIM_ROT && !sim->world.enabled[kind]; tries++)
+		enum sim_fault kind = kind_draw(sim);
+		for (int tries = 0; kind < SIM_ROT && tries < SIM_ROT && !sim->world.enabled[kind]; tries++)
 			kind = (enum sim_fault)((kind + 1) % SIM_ROT);
 		if (sim->world.enabled[kind])
 			sim->due[sim->due_count++] = (struct sim_fault_due){ kind, at_us };

@@ -1,5 +1,5 @@
 /* operations.c: what administrators ask for besides revocations: rollbacks and resumes, keys, collections of chunks,
- * merges. A seed that rolls back or revokes keys is not every seed: it gets less far. */
+ * merges, backups. A seed that rolls back or revokes keys is not every seed: it gets less far. */
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
@@ -25,6 +25,7 @@ static enum sim_operation choose(const struct sim *sim, uint64_t dice)
 		{ SIM_COLLECT, !world->collections              ? 0
 			       : sim_now(sim) > world->night_us ? 25
 								: 4 },
+		{ SIM_BACKUP, world->backups ? 8 : 0 },
 	};
 	for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
 		if (dice < shares[i].share)
@@ -67,6 +68,9 @@ void sim_operation_tell(const struct sim_request *request, char *out, size_t out
 	case SIM_MERGE:
 		snprintf(out, out_bytes, "run a merge");
 		break;
+	case SIM_BACKUP:
+		snprintf(out, out_bytes, "make a backup");
+		break;
 	case SIM_SUBMIT:
 	case SIM_REVOKE:
 		break;
@@ -89,6 +93,15 @@ static void key_change_write(const struct sim_request *request, struct msg *out)
 		return;
 	change->key.roles = roles[request->of->kind];
 	change->key.name = text_of(request->of->name);
+}
+
+static void backup_write(const struct sim *sim, const struct sim_request *request, struct msg *out)
+{
+	static char folder[SIM_PATH_BYTES]; /* until it is sent */
+	sim_backup_folder(sim, request, folder);
+	out->type = MSG_STORE_RUN;
+	out->u.store_run =
+		(struct msg_store_run){ .id = request->id, .action = MSG_STORE_BACKUP, .folder = text_of(folder) };
 }
 
 void sim_operation_write(struct sim *sim, const struct sim_request *request, struct msg *out)
@@ -123,6 +136,9 @@ void sim_operation_write(struct sim *sim, const struct sim_request *request, str
 	case SIM_MERGE:
 		out->type = MSG_MERGE_RUN;
 		break;
+	case SIM_BACKUP:
+		backup_write(sim, request, out);
+		break;
 	case SIM_SUBMIT:
 	case SIM_REVOKE:
 		break;
@@ -133,6 +149,7 @@ static const enum msg_type answers[] = {
 	[SIM_ROLLBACK] = MSG_PUBLISH_REPLY,      [SIM_RESUME] = MSG_PUBLISH_REPLY,
 	[SIM_KEY_REVOKE] = MSG_KEY_CHANGE_REPLY, [SIM_KEY_ALLOW] = MSG_KEY_CHANGE_REPLY,
 	[SIM_COLLECT] = MSG_STORE_STATUS,        [SIM_MERGE] = MSG_MERGE_STATUS,
+	[SIM_BACKUP] = MSG_STORE_STATUS,
 };
 
 static int code_of(struct sim *sim, const struct sim_request *request, const struct msg *msg)
@@ -150,7 +167,8 @@ static int code_of(struct sim *sim, const struct sim_request *request, const str
 	case MSG_STORE_STATUS:
 		if (store->code == 0 && !store->done)
 			return ERR_AGAIN;
-		sim->result->tally.collected_chunks += store->chunk_count;
+		if (request->operation == SIM_COLLECT)
+			sim->result->tally.collected_chunks += store->chunk_count;
 		return store->code;
 	case MSG_MERGE_STATUS:
 		return msg->u.merge_status.code == ERR_AGAIN ? ERR_BUSY : msg->u.merge_status.code;

@@ -7,12 +7,12 @@
 
 #include <stdio.h>
 
-const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",        "early-ack",      "no-dedup",    "no-fence",
-						       "no-sync",     "skipped-edit",   "no-revoke",   "no-pause",
-						       "collect-all", "unchecked-hash", "no-heal",     "no-canaries",
-						       "revoked-not", "no-tombstone",   "refused-kept",
-						       "withheld-lost", "blames-all",     "keeps-nothing", "no-retrain",
-						       "lost-served" };
+const char *const sim_plant_names[SIM_PLANT_COUNT] = { "none",        "early-ack",      "no-dedup",     "no-fence",
+						       "no-sync",     "skipped-edit",   "no-revoke",    "no-pause",
+						       "collect-all", "unchecked-hash", "no-heal",      "no-canaries",
+						       "revoked-not", "no-tombstone",   "refused-kept", "withheld-lost",
+						       "blames-all",  "keeps-nothing",  "no-retrain",   "lost-served",
+						       "backup-old",  "same-id" };
 enum sim_plant sim_planted;
 bool sim_plant_watched;
 
@@ -41,6 +41,9 @@ int __real_coordinator__withhold_choose(struct coordinator *c, const struct blam
 int __real_coordinator__withheld_keeps(struct coordinator *c, const struct buf *withheld, struct buf *out,
 				       struct err *e);
 bool __real_coordinator__lost_look(struct coordinator *c);
+int __real_store_backup(struct store *store, const char *folder, const atomic_bool *stop,
+			struct store_backup_tally *out, struct err *e);
+int __real_store_restore(struct store *backup, const char *folder, struct store_backup_tally *out, struct err *e);
 int __real_coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason,
 				  struct err *e);
 int __real_coordinator__intake(struct coordinator *c, const struct msg_received *request, struct submit_answer *answer,
@@ -58,6 +61,9 @@ int __wrap_coordinator__withhold_choose(struct coordinator *c, const struct blam
 int __wrap_coordinator__withheld_keeps(struct coordinator *c, const struct buf *withheld, struct buf *out,
 				       struct err *e);
 bool __wrap_coordinator__lost_look(struct coordinator *c);
+int __wrap_store_backup(struct store *store, const char *folder, const atomic_bool *stop,
+			struct store_backup_tally *out, struct err *e);
+int __wrap_store_restore(struct store *backup, const char *folder, struct store_backup_tally *out, struct err *e);
 int __wrap_coordinator__edit_move(struct coordinator *c, struct store_edit *edit, int state, const char *reason,
 				  struct err *e);
 int __wrap_coordinator__intake(struct coordinator *c, const struct msg_received *request, struct submit_answer *answer,
@@ -227,4 +233,29 @@ int __wrap_coordinator__edit_move(struct coordinator *c, struct store_edit *edit
 	if (sim_planted == SIM_PLANT_LOST && state == STORE_EDIT_STATE_PLACED)
 		return 0;
 	return __real_coordinator__edit_move(c, edit, state, reason, e);
+}
+
+int __wrap_store_backup(struct store *store, const char *folder, const atomic_bool *stop,
+			struct store_backup_tally *out, struct err *e)
+{
+	static char first[SIM_PATH_BYTES];
+	static const struct store *of;
+	struct store *copy = NULL;
+	struct err silent = ERR_INIT;
+	const struct store_options options = { .env = store->env, .inspect = true };
+	if (sim_planted != SIM_PLANT_BACKUP || of != store || store_open(first, &options, &copy, &silent) != 0) {
+		int rc = __real_store_backup(store, folder, stop, out, e);
+		snprintf(first, sizeof first, "%s", rc == 0 ? folder : "");
+		of = store;
+		return rc;
+	}
+	int rc = __real_store_backup(copy, folder, stop, out, e);
+	store_close(&copy);
+	return rc;
+}
+
+int __wrap_store_restore(struct store *backup, const char *folder, struct store_backup_tally *out, struct err *e)
+{
+	return sim_planted == SIM_PLANT_SAME_ID ? __real_store_backup(backup, folder, NULL, out, e)
+						: __real_store_restore(backup, folder, out, e);
 }

@@ -300,6 +300,7 @@ void sim_proc_start(struct sim_proc *proc)
 	struct err e = ERR_INIT;
 	proc->start_us = INT64_MAX;
 	proc->live = 0;
+	proc->stale = proc->kind == SIM_NODE && sim->lost_contents.len > 0;
 	proc->up = true;
 	int rc = connect_wire(proc, &e);
 	enter(proc);

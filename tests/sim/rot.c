@@ -135,7 +135,7 @@ size_t sim_rot_put(struct sim *sim, struct sim_proc *proc, struct rng *rng)
 {
 	struct buf places = BUF_INIT;
 	size_t changed = 0, most = 1 + rng_below(rng, CHUNKS_MOST);
-	if (sim->world.retrain && rng_below(rng, 3) == 0)
+	if (sim->world.retrain && rng_below(rng, 2) == 0)
 		return sim_rot_lose(sim, rng);
 	if (proc->up && proc->store != NULL)
 		places_list(proc, &places);

@@ -43,7 +43,7 @@ static void folder_hide(struct sim *sim)
 void sim_break(struct sim *sim, const char *format, ...)
 {
 	va_list args;
-	if (sim->result->broken)
+	if (sim->result->broken || sim->muted)
 		return;
 	sim->result->broken = true;
 	va_start(args, format);
@@ -251,6 +251,12 @@ static int remove_one(const char *path, const struct stat *s, int type, struct F
 	return remove(path);
 }
 
+void sim_remove(const char *folder)
+{
+	if (nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
+		perror(folder);
+}
+
 void sim_end(struct sim *sim)
 {
 	struct proto_mem_counts counts;
@@ -270,12 +276,13 @@ void sim_end(struct sim *sim)
 	sim_approver_fini(sim);
 	sim_check_fini(sim);
 	buf_free(&sim->rotted);
+	buf_free(&sim->backups);
+	buf_free(&sim->lost_contents);
 	sim_merge_fini(sim);
 	proto_mem_destroy(&sim->mem);
 	proto_allow_destroy(&sim->allow);
 	fault_disarm_all();
-	if (nftw(sim->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
-		perror(sim->folder);
+	sim_remove(sim->folder);
 }
 
 static size_t open_fds(void)

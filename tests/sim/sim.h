@@ -42,6 +42,8 @@ enum sim_plant {
 	SIM_PLANT_KEEPS,     /* what is withheld takes out what it superseded */
 	SIM_PLANT_RETRAIN,   /* memories that nobody has any more are not trained again */
 	SIM_PLANT_LOST,      /* edits of a lost memory stay what they were */
+	SIM_PLANT_BACKUP,    /* a backup is a copy of the first one */
+	SIM_PLANT_SAME_ID,   /* what is restored from a backup keeps the cluster's id */
 	SIM_PLANT_COUNT
 };
 extern const char *const sim_plant_names[SIM_PLANT_COUNT];
@@ -64,6 +66,7 @@ enum sim_fault {                  /* kinds; a seed draws which of them it meets 
 		 SIM_SWIZZLE,    /* links are cut one after the other, and come back in another order */
 		 SIM_SLOW,       /* a program takes its messages few at a time, long after they came */
 		 SIM_ROT,        /* bits of stored chunks change; in some seeds only */
+		 SIM_RESTORE,    /* the coordinator's disk is gone: it comes back on a backup; in some seeds only */
 		 SIM_FAULT_COUNT
 };
 extern const char *const sim_fault_names[SIM_FAULT_COUNT];
@@ -153,6 +156,7 @@ struct sim_proc {
 	struct node_sync *node;
 	struct worker_canaries canaries; /* a worker's */
 	uint64_t live;                   /* a node's version, in this life */
+	bool stale;                      /* a node: it may not have heard yet that the coordinator is on a backup */
 	bool allowance_sent;             /* to allow its key, ever */
 	bool revoked;                    /* its key, by an answer, and nobody has asked for the contrary */
 	uint64_t received;               /* messages */
@@ -185,7 +189,8 @@ enum sim_operation {
 	SIM_KEY_REVOKE,
 	SIM_KEY_ALLOW,
 	SIM_COLLECT,
-	SIM_MERGE
+	SIM_MERGE,
+	SIM_BACKUP
 };
 
 struct sim_request { /* of a client */
@@ -199,6 +204,7 @@ struct sim_request { /* of a client */
 	enum msg_on_conflict policy;
 	char of_edit[STORE_ID_BYTES]; /* a revocation's; "": as its record has it */
 	uint64_t since;               /* the ledger's end when it was made */
+	size_t acks_since;            /* acknowledgements by then */
 	uint64_t sends, deliveries;   /* how often the coordinator got it */
 	bool refused[SIM_BATCH_MAX];
 };
@@ -234,17 +240,17 @@ struct sim_world { /* drawn from the seed, printed with a failure */
 	size_t padding, subjects;
 	int64_t chaos_ms, fault_every_ms, think_ms;
 	bool enabled[SIM_FAULT_COUNT];
-	bool approve;  /* versions wait for a second key */
-	bool canaries; /* they wait until the canaries were asked, */
+	bool approve;            /* versions wait for a second key */
+	bool canaries;           /* they wait until the canaries were asked, */
 	uint32_t canary_changes; /* and so many may change */
 	bool takes_back;         /* when the faults have ended, what is withheld is revoked, and submitted otherwise */
-	bool rot;      /* disks change bits, and the coordinator looks for it */
-	bool retrain;  /* memories that nobody has any more are trained again */
+	bool rot;                /* disks change bits, and the coordinator looks for it */
+	bool retrain;            /* memories that nobody has any more are trained again */
 	double drop, duplicate;
 	int64_t delay_us;
-	bool rollbacks, keys, collections; /* operations that not every seed meets */
-	bool fleet;                        /* fleet.c: no faults, and as many programs as it says */
-	int64_t night_us;                  /* from when on all sleep for SIM_NIGHT_US; INT64_MAX: not */
+	bool rollbacks, keys, collections, backups; /* operations that not every seed meets */
+	bool fleet;                                 /* fleet.c: no faults, and as many programs as it says */
+	int64_t night_us;                           /* from when on all sleep for SIM_NIGHT_US; INT64_MAX: not */
 };
 
 struct sim_fault_due {
@@ -283,6 +289,9 @@ struct sim {
 	size_t request_count;
 	struct sim_ledger *ledger; /* check.c */
 	struct buf rotted;         /* struct sim_rot; rot.c */
+	struct buf backups;        /* backup.c */
+	struct buf lost_contents;  /* struct hash: of versions that came after a backup on which it went on */
+	bool muted;                /* what is read again is not checked again */
 	struct sim_merge *merge;   /* merge.c */
 	uint32_t merge_count;      /* attempts */
 };
@@ -301,6 +310,7 @@ int64_t sim_now(const struct sim *sim);
 uint64_t sim_below(struct sim *sim, uint64_t bound);
 
 /* sim.c */
+void sim_remove(const char *folder); /* and all in it */
 void sim_begin(struct sim *sim);
 void sim_end(struct sim *sim);
 /* world.c */
@@ -326,7 +336,7 @@ int64_t sim_client_next(const struct sim *sim, const struct sim_client *client);
 bool sim_client_idle(const struct sim_client *client);
 /* What a revocation names: the number of a group, or 0 and an edit's id. */
 uint64_t sim_client_revokes(const struct sim *sim, const struct sim_request *request, char id[STORE_ID_BYTES]);
-void sim_client_call(struct sim *sim, struct sim_client *client);                   /* sends it */
+void sim_client_call(struct sim *sim, struct sim_client *client); /* sends it */
 /* A new record that takes no canary, on what the other is about. */
 size_t sim_client_record_like(struct sim *sim, struct sim_client *client, size_t other);
 struct sim_request *sim_client_request(struct sim *sim, struct sim_client *client); /* a new one */
@@ -341,6 +351,11 @@ bool sim_operation_answer(struct sim *sim, const struct sim_request *request, co
 bool sim_operation_close(struct sim *sim, struct sim_client *client);
 void sim_clients_fini(struct sim *sim);
 void sim_client_delivered(struct sim *sim, const uint8_t *key, uint64_t request_id);
+/* backup.c */
+void sim_backup_folder(const struct sim *sim, const struct sim_request *request, char out[SIM_PATH_BYTES]);
+void sim_backup_made(struct sim *sim, const struct sim_request *request); /* its answer says so */
+/* The coordinator's folder becomes one of the backups. Returns its last event; 0: there is none, nothing was done. */
+uint64_t sim_backup_restore(struct sim *sim, struct rng *rng, int64_t down_us);
 /* approver.c */
 bool sim_approver_init(struct sim *sim);
 bool sim_approver_step(struct sim *sim);
@@ -350,6 +365,7 @@ void sim_approver_fini(struct sim *sim);
 void sim_check_init(struct sim *sim);
 void sim_check_step(struct sim *sim);  /* after each step of the coordinator: what is new in its ledger */
 void sim_check_start(struct sim *sim); /* after its start: nothing that was seen is gone */
+void sim_check_restored(struct sim *sim, uint64_t last); /* all after this event is */
 void sim_check_node(struct sim *sim, struct sim_proc *node);
 uint64_t sim_check_version(const struct sim *sim);
 bool sim_check_paused(const struct sim *sim);

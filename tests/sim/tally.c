@@ -40,6 +40,7 @@ static const struct {
 	[SIM_TALLY_MERGE_HANGS] = { "merge hangs", A },
 	[SIM_TALLY_NIGHT] = { "night", A },
 	[SIM_TALLY_ROT] = { "rotten chunk", C | W | N },
+	[SIM_TALLY_RESTORE] = { "back on a backup", A },
 };
 
 static const char *const operations[SIM_TALLY_OPERATIONS] = {
@@ -58,6 +59,7 @@ static const char *const operations[SIM_TALLY_OPERATIONS] = {
 	[SIM_TALLY_KEY_ALLOW] = "key allow",
 	[SIM_TALLY_COLLECT] = "gc",
 	[SIM_TALLY_MERGE] = "merge run",
+	[SIM_TALLY_BACKUP] = "backup",
 };
 
 static bool applies(size_t fault, size_t column)
@@ -86,8 +88,9 @@ void sim_tally_add(struct sim_tally *to, const struct sim_tally *one)
 
 size_t sim_tally_missing(const struct sim_tally *tally)
 {
-	const uint64_t outcomes[] = { tally->collected_chunks, tally->merged_versions, tally->rollbacks,
-				      tally->refused_candidates, tally->withheld_edits, tally->rot_healed, tally->lost_shards };
+	const uint64_t outcomes[] = { tally->collected_chunks,   tally->merged_versions, tally->rollbacks,
+				      tally->refused_candidates, tally->withheld_edits,  tally->rot_healed,
+				      tally->lost_shards };
 	size_t missing = 0;
 	for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++)
 		missing += outcomes[i] == 0;
@@ -120,7 +123,8 @@ size_t sim_tally_print(const struct sim_tally *tally)
 	printf("chunks collected=%" PRIu64 " versions merged=%" PRIu64 " rolled back=%" PRIu64 "\n",
 	       tally->collected_chunks, tally->merged_versions, tally->rollbacks);
 	printf("candidates refused=%" PRIu64 " edits withheld=%" PRIu64
-	       " rotten chunks of the coordinator healed=%" PRIu64 " collected=%" PRIu64 " lost=%" PRIu64 " memories lost=%" PRIu64 "\n",
+	       " rotten chunks of the coordinator healed=%" PRIu64 " collected=%" PRIu64 " lost=%" PRIu64
+	       " memories lost=%" PRIu64 "\n",
 	       tally->refused_candidates, tally->withheld_edits, tally->rot_healed, tally->rot_collected,
 	       tally->rot_lost, tally->lost_shards);
 	printf("coverage: %zu cells are empty\n", missing);

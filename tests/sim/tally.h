@@ -32,8 +32,9 @@ enum sim_tally_fault {
 	SIM_TALLY_MERGE_UNBORN, /* the job does not start */
 	SIM_TALLY_MERGE_MUTE,   /* it ends without its file */
 	SIM_TALLY_MERGE_HANGS,
-	SIM_TALLY_NIGHT, /* minutes in which nothing is asked */
-	SIM_TALLY_ROT,   /* chunks of which a bit changed on the disk */
+	SIM_TALLY_NIGHT,   /* minutes in which nothing is asked */
+	SIM_TALLY_ROT,     /* chunks of which a bit changed on the disk */
+	SIM_TALLY_RESTORE, /* the coordinator goes on from a backup */
 	SIM_TALLY_FAULTS
 };
 #define SIM_TALLY_COLUMNS 4
@@ -58,6 +59,7 @@ enum sim_tally_operation {
 	SIM_TALLY_KEY_ALLOW,
 	SIM_TALLY_COLLECT,
 	SIM_TALLY_MERGE,
+	SIM_TALLY_BACKUP,
 	SIM_TALLY_OPERATIONS
 };
 

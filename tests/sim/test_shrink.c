@@ -5,7 +5,7 @@
 #include "tests/sim/campaign.h"
 #include "tests/sim/shrink.h"
 
-#define SEEDS_MAX     60
+#define SEEDS_MAX     80
 #define EVENTS_LEAST  12 /* of a seed that is worth it */
 #define SHRUNK_TO_MAX 5
 #define RUNS_MAX      120

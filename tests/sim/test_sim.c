@@ -169,7 +169,7 @@ static void a_damaged_chunk_that_is_given_out_is_found(void **state)
 static void a_damaged_chunk_that_nobody_is_asked_for_is_found(void **state)
 {
 	(void)state;
-	finds(SIM_PLANT_HEAL, "whole at", 1);
+	finds(SIM_PLANT_HEAL, "whole at", 4);
 }
 
 static void a_version_past_the_canaries_is_found(void **state)
@@ -194,6 +194,48 @@ static void a_refused_record_that_is_kept_is_found(void **state)
 {
 	(void)state;
 	finds(SIM_PLANT_REFUSED, "which was refused", 1);
+}
+
+static void what_a_start_forgets_to_withhold_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_WITHHELD, "withheld a second time", 1);
+}
+
+static void edits_that_are_withheld_without_cause_are_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_BLAME, "takes no canary", 1);
+}
+
+static void what_a_withheld_edit_takes_out_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_KEEPS, "what superseded it", 1);
+}
+
+static void a_lost_memory_that_stays_lost_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_RETRAIN, "I7", 1);
+}
+
+static void edits_that_are_not_trained_again_are_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_LOST, "is given up, and its edit", 1);
+}
+
+static void a_backup_that_is_old_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_BACKUP, "was seen before", 1);
+}
+
+static void a_cluster_that_keeps_its_id_is_found(void **state)
+{
+	(void)state;
+	finds(SIM_PLANT_SAME_ID, "no cluster of its own", 1);
 }
 
 static void a_fleet_has_every_version(void **state)
@@ -229,6 +271,13 @@ int main(void)
 		cmocka_unit_test(a_revocation_that_is_only_acknowledged_is_found),
 		cmocka_unit_test(a_node_that_answers_from_what_is_revoked_is_found),
 		cmocka_unit_test(a_refused_record_that_is_kept_is_found),
+		cmocka_unit_test(what_a_start_forgets_to_withhold_is_found),
+		cmocka_unit_test(edits_that_are_withheld_without_cause_are_found),
+		cmocka_unit_test(what_a_withheld_edit_takes_out_is_found),
+		cmocka_unit_test(a_lost_memory_that_stays_lost_is_found),
+		cmocka_unit_test(edits_that_are_not_trained_again_are_found),
+		cmocka_unit_test(a_backup_that_is_old_is_found),
+		cmocka_unit_test(a_cluster_that_keeps_its_id_is_found),
 		FOLDER(a_fleet_has_every_version),
 		cmocka_unit_test(remembered_hashes_are_sha256),
 	};

@@ -8,7 +8,7 @@
 
 const char *const sim_fault_names[SIM_FAULT_COUNT] = { "crash",   "crash-in-op", "stop",       "pause",  "link",
 						       "network", "disk-full",   "disk-error", "memory", "point",
-						       "clock",   "swizzle",     "slow",       "rot" };
+						       "clock",   "swizzle",     "slow",       "rot",    "restore" };
 
 static bool chance(struct sim *sim, uint64_t percent)
 {
@@ -55,7 +55,10 @@ void sim_world_draw(struct sim *sim)
 	world->canary_changes = (uint32_t)(rng_derive(sim->options.seed, 6, 2) % 4 / 2); /* 0, 0, 1, 1 */
 	world->takes_back = rng_derive(sim->options.seed, 6, 3) % 2 == 0;
 	world->rot = world->enabled[SIM_ROT] = rng_derive(sim->options.seed, 6, 1) % 4 == 0;
-	world->retrain = world->rot && rng_derive(sim->options.seed, 6, 4) % 2 == 0;
+	world->backups = world->enabled[SIM_RESTORE] = rng_derive(sim->options.seed, 6, 5) % 5 == 0;
+	world->retrain = world->rot && rng_derive(sim->options.seed, 6, 4) % 3 != 0;
+	if (world->canaries && world->subjects > 30)
+		world->subjects = 10; /* so that what is withheld has superseded something */
 	world->delay_us = delays_us[sim_below(sim, sizeof delays_us / sizeof delays_us[0])];
 }
 
@@ -64,12 +67,13 @@ void sim_world_print(const struct sim *sim, char *out, size_t out_bytes)
 	const struct sim_world *w = &sim->world;
 	int at = snprintf(out, out_bytes,
 			  "workers=%zu nodes=%zu clients=%zu shard=%" PRIu32 " group=%" PRIu32 " merge=%" PRIu32
-			  " queue=%" PRIu32 " approve=%d canaries=%d changes=%" PRIu32 " takes_back=%d rot=%d retrain=%d padding=%zu subjects=%zu chaos=%" PRId64
+			  " queue=%" PRIu32 " approve=%d canaries=%d changes=%" PRIu32
+			  " takes_back=%d rot=%d retrain=%d backups=%d padding=%zu subjects=%zu chaos=%" PRId64
 			  "ms drop=%.2f duplicate=%.2f "
 			  "delay=%" PRId64 "us faults=",
 			  w->workers, w->nodes, w->clients, w->edits_per_shard, w->group_edits, w->merge_every,
-			  w->queue_max, w->approve, w->canaries, w->canary_changes, w->takes_back, w->rot, w->retrain, w->padding, w->subjects, w->chaos_ms, w->drop,
-			  w->duplicate, w->delay_us);
+			  w->queue_max, w->approve, w->canaries, w->canary_changes, w->takes_back, w->rot, w->retrain,
+			  w->backups, w->padding, w->subjects, w->chaos_ms, w->drop, w->duplicate, w->delay_us);
 	for (int i = 0; i < SIM_FAULT_COUNT && at > 0 && (size_t)at < out_bytes; i++)
 		if (w->enabled[i])
 			at += snprintf(out + at, out_bytes - (size_t)at, "%s,", sim_fault_names[i]);
