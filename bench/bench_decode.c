@@ -121,13 +121,8 @@ static void weights_open(struct weights *w, const char *backend, size_t threads,
 		if (stored && ops->weight_new_stored != NULL &&
 		    ops->weight_new_stored(w->backend, t->type, t->data, out, in, to) == 0)
 			w->stored_count++;
-		else {
-			float *values = bench_memory(in * out, sizeof(*values));
-			model_quant_dequantise(t->type, t->data, in * out, values);
-			if (ops->weight_new(w->backend, values, out, in, false, to) != 0)
-				exit(1);
-			free(values);
-		}
+		else if (ops->weight_new(w->backend, t->type, t->data, out, in, false, to) != 0)
+			exit(1);
 		w->in[w->count++] = in;
 		w->bytes += (size_t)t->byte_count;
 		w->products += (double)in * (double)out;

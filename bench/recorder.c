@@ -85,10 +85,10 @@ static void keep(const struct product *product)
 
 /* ---- The operations */
 
-static int weight_new(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too,
-		      struct model_weight **weight)
+static int weight_new(struct model_backend *b, enum model_type type, const void *data, size_t out_size, size_t in_size,
+		      bool transposed_too, struct model_weight **weight)
 {
-	const int rc = recorder.real->weight_new(b, w, out_size, in_size, transposed_too, weight);
+	const int rc = recorder.real->weight_new(b, type, data, out_size, in_size, transposed_too, weight);
 	if (rc != 0)
 		return rc;
 	if (recorder.weight_count == WEIGHTS_MAX) {
@@ -254,6 +254,7 @@ static void stand_before(struct model_backend *b)
 	if (recorder.real == NULL) {
 		recorder.real = b->ops;
 		recorder.ops = *b->ops;
+		recorder.ops.fills_side_by_side = false; /* the list of weights is not for several threads */
 		recorder.ops.weight_new = weight_new;
 		recorder.ops.weight_forward = weight_forward;
 		recorder.ops.weight_backward = weight_backward;

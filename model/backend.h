@@ -29,7 +29,8 @@ struct model_segment {
 #define MODEL_TOGETHER_MAX 4u  /* weights of one weights_forward */
 
 struct model_backend_ops {
-	const char *name; /* "reference", "cpu", "cuda" */
+	const char *name;        /* "reference", "cpu", "cuda" */
+	bool fills_side_by_side; /* weight_new and weight_new_stored may be called by several threads at once */
 	/* Says what runs: "avx512+oneDNN 2.6", threads. Goes into ledger entries. */
 	const char *(*describe)(const struct model_backend *b);
 	void (*destroy)(struct model_backend *b);
@@ -41,14 +42,16 @@ struct model_backend_ops {
 	void (*copy)(struct model_backend *b, float *dst, const float *src, size_t n);
 	void (*clear)(struct model_backend *b, float *dst, size_t n);
 
-	/* Prepares `w` (out × in, float32, copied). `transposed_too`: the backward GEMM will be used. */
-	int (*weight_new)(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too,
-			  struct model_weight **weight);
+	/* Prepares a weight of out × in elements of `type` at `data`, as in a file (copied; `in` is whole blocks of the
+	 * type). `transposed_too`: the backward GEMM will be used. Its memory may stay the backend's until that goes.
+	 */
+	int (*weight_new)(struct model_backend *b, enum model_type type, const void *data, size_t out_size,
+			  size_t in_size, bool transposed_too, struct model_weight **weight);
 	void (*weight_destroy)(struct model_backend *b, struct model_weight **weight);
 	/* A weight kept as the file stores it, out × in elements of `type` at `data` (copied, in another order), for
 	 * the forward product of few rows: it reads a half to a sixth of the bytes. Rows are rounded to 16 bits a
-	 * block where the type is quantised, and have the same bits in any company (stored.h). Its memory is the
-	 * backend's and goes with that. NULL: this backend has none. ERR_UNSUPPORTED: not for this type; ERR_NOMEM. */
+	 * block where the type is quantised, and have the same bits in any company (stored.h). Its memory
+	 * may stay the backend's, too. NULL: this backend has none. ERR_UNSUPPORTED: not for this type; ERR_NOMEM. */
 	int (*weight_new_stored)(struct model_backend *b, enum model_type type, const void *data, size_t out_size,
 				 size_t in_size, struct model_weight **weight);
 	/* y (rows × out) = x (rows × in) · Wᵀ, added to y when `accumulate`. With MODEL_ROWS_APART rows or more, the

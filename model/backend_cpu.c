@@ -5,6 +5,7 @@
 #include "model/cpu_amx.h"
 
 #include "base/fault.h"
+#include "model/quant.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -13,8 +14,6 @@
 
 #define WORK_A_THREAD ((size_t)32 * 1024) /* fewer multiply-adds than this do not pay for waking another thread */
 #define OUT_BLOCK     ((size_t)16)        /* columns a thread takes at once in the skinny product */
-/* Huge pages: at 4 KiB each page of a weight costs a walk through the tables of a virtual machine. */
-#define STORED_BLOCK_BYTES ((size_t)32 << 20)
 
 struct model_weight {
 	size_t out_size, in_size;
@@ -59,52 +58,86 @@ static void destroy(struct model_backend *b)
 	model__host_bytes_free(cpu->rounded);
 	model__products_free(&cpu->products);
 	team_destroy(&cpu->team);
-	arena_destroy(&cpu->stored_memory);
+	model__pages_fini(&cpu->weight_pages);
 	free(cpu);
 }
 
+/* What it holds goes with the backend. */
 static void weight_destroy(struct model_backend *b, struct model_weight **weight)
 {
 	(void)b;
-	if (*weight == NULL)
-		return;
-	model__host_bytes_free((*weight)->w);
-	model__tiles_free(&(*weight)->forward);
-	model__tiles_free(&(*weight)->backward);
-	model__packed_free(&(*weight)->packed);
 	free(*weight);
 	*weight = NULL;
 }
 
-static int weight_fill(const struct model__cpu *cpu, struct model_weight *made, const float *w, bool transposed_too)
+/* A panel of rows is de-quantised while it is in the caches, and goes into both forms. */
+static int tiles_fill(struct model_weight *made, enum model_type type, const uint8_t *data, size_t row_bytes,
+		      bool transposed_too)
 {
-	if (cpu->amx) {
-		int rc = model__tiles_new(&made->forward, w, true, made->in_size, made->out_size);
-		return rc != 0 || !transposed_too
-			       ? rc
-			       : model__tiles_new(&made->backward, w, false, made->out_size, made->in_size);
-	}
-	if (cpu->products != NULL) {
-		int rc = model__packed_new(&made->packed, w, made->in_size, made->out_size);
-		if (rc != 0 || !transposed_too)
-			return rc;
-	}
-	made->w = model__host_bytes(made->out_size * made->in_size * sizeof(float));
-	if (made->w == NULL)
+	float *rows = model__host_bytes(MODEL__TILES_ROWS * made->in_size * sizeof(float));
+	if (rows == NULL)
 		return ERR_NOMEM;
-	memcpy(made->w, w, made->out_size * made->in_size * sizeof(float));
+	for (size_t panel = 0; panel * MODEL__TILES_ROWS < made->out_size; panel++) {
+		const size_t first = panel * MODEL__TILES_ROWS, left = made->out_size - first;
+		const size_t count = left < MODEL__TILES_ROWS ? left : MODEL__TILES_ROWS;
+		model_quant_dequantise(type, data + first * row_bytes, count * made->in_size, rows);
+		model__tiles_fill(&made->forward, rows, true, panel, count);
+		if (transposed_too)
+			model__tiles_fill(&made->backward, rows, false, panel, count);
+	}
+	model__host_bytes_free(rows);
 	return 0;
 }
 
-static int weight_new(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too,
-		      struct model_weight **weight)
+static int fill_tiles(struct model__cpu *cpu, struct model_weight *made, enum model_type type, const void *data,
+		      bool transposed_too)
+{
+	size_t elements, bytes;
+	const bool known = model_quant_block(type, &elements, &bytes);
+	assert(known);
+	int rc = model__tiles_new(&made->forward, &cpu->weight_pages, made->in_size, made->out_size);
+	if (rc == 0 && transposed_too)
+		rc = model__tiles_new(&made->backward, &cpu->weight_pages, made->out_size, made->in_size);
+	return rc != 0 ? rc : tiles_fill(made, type, data, made->in_size / elements * bytes, transposed_too);
+}
+
+static int fill_packed(struct model__cpu *cpu, struct model_weight *made, enum model_type type, const void *data)
+{
+	float *w = made->w != NULL ? made->w : model__host_bytes(made->out_size * made->in_size * sizeof(float));
+	if (w == NULL)
+		return ERR_NOMEM;
+	if (w != made->w)
+		model_quant_dequantise(type, data, made->out_size * made->in_size, w);
+	int rc = model__packed_new(&made->packed, &cpu->weight_pages, w, made->in_size, made->out_size);
+	if (w != made->w)
+		model__host_bytes_free(w);
+	return rc;
+}
+
+static int weight_fill(struct model__cpu *cpu, struct model_weight *made, enum model_type type, const void *data,
+		       bool transposed_too)
+{
+	const size_t count = made->out_size * made->in_size;
+	if (cpu->amx)
+		return fill_tiles(cpu, made, type, data, transposed_too);
+	if (cpu->products == NULL || transposed_too) {
+		made->w = model__pages_alloc(&cpu->weight_pages, count * sizeof(float));
+		if (made->w == NULL)
+			return ERR_NOMEM;
+		model_quant_dequantise(type, data, count, made->w);
+	}
+	return cpu->products == NULL ? 0 : fill_packed(cpu, made, type, data);
+}
+
+static int weight_new(struct model_backend *b, enum model_type type, const void *data, size_t out_size, size_t in_size,
+		      bool transposed_too, struct model_weight **weight)
 {
 	struct model_weight *made = fault_calloc(1, sizeof(*made));
 	if (made == NULL)
 		return ERR_NOMEM;
 	made->out_size = out_size;
 	made->in_size = in_size;
-	int rc = weight_fill((struct model__cpu *)b, made, w, transposed_too);
+	int rc = weight_fill((struct model__cpu *)b, made, type, data, transposed_too);
 	if (rc != 0) {
 		weight_destroy(b, &made);
 		return rc;
@@ -120,10 +153,8 @@ static int weight_new_stored(struct model_backend *b, enum model_type type, cons
 	const size_t bytes = model__stored_bytes(type, out_size, in_size);
 	if (bytes == 0)
 		return ERR_UNSUPPORTED;
-	if (cpu->stored_memory == NULL && arena_new(STORED_BLOCK_BYTES, 0, &cpu->stored_memory) != 0)
-		return ERR_NOMEM;
 	struct model_weight *made = fault_calloc(1, sizeof(*made));
-	void *memory = made == NULL ? NULL : arena_alloc(cpu->stored_memory, bytes);
+	void *memory = made == NULL ? NULL : model__pages_alloc(&cpu->weight_pages, bytes);
 	if (memory == NULL) {
 		free(made);
 		return ERR_NOMEM;
@@ -245,6 +276,7 @@ static int gemm(struct model_backend *b, float *c, const float *a, const float *
 
 static const struct model_backend_ops cpu_ops = {
 	.name = "cpu",
+	.fills_side_by_side = true,
 	.describe = describe,
 	.destroy = destroy,
 	.alloc = model__host_alloc,
@@ -312,6 +344,7 @@ int model__backend_cpu_new(const char *instructions, size_t thread_count, struct
 			return err_set(e, rc, "cpu backend: matrix products: %s", err_text(rc));
 		}
 	}
+	model__pages_init(&cpu->weight_pages);
 	cpu->base.ops = &cpu_ops;
 	cpu->base.thread_count = thread_count;
 #if AMEND_DNNL

@@ -4,6 +4,7 @@
  * Compiled by nvcc as C++; what it exports is C. */
 extern "C" {
 #include "model/backend.h"
+#include "model/quant.h"
 }
 
 #include <cublas_v2.h>
@@ -210,8 +211,8 @@ static void weight_destroy(struct model_backend *b, struct model_weight **weight
 	*weight = nullptr;
 }
 
-static int weight_new(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too,
-		      struct model_weight **weight)
+static int weight_new(struct model_backend *b, enum model_type type, const void *data, size_t out_size, size_t in_size,
+		      bool transposed_too, struct model_weight **weight)
 {
 	(void)transposed_too; /* cuBLAS reads the same bytes either way */
 	struct model_weight *made = (struct model_weight *)calloc(1, sizeof(*made));
@@ -219,9 +220,13 @@ static int weight_new(struct model_backend *b, const float *w, size_t out_size, 
 		return ERR_NOMEM;
 	made->out_size = out_size;
 	made->in_size = in_size;
-	int rc = code_of(cudaMalloc((void **)&made->w, out_size * in_size * sizeof(float)));
-	if (rc == 0)
+	float *w = (float *)malloc(out_size * in_size * sizeof(float));
+	int rc = w == nullptr ? ERR_NOMEM : code_of(cudaMalloc((void **)&made->w, out_size * in_size * sizeof(float)));
+	if (rc == 0) {
+		model_quant_dequantise(type, data, out_size * in_size, w);
 		rc = code_of(cudaMemcpy(made->w, w, out_size * in_size * sizeof(float), cudaMemcpyDefault));
+	}
+	free(w);
 	if (rc != 0) {
 		(void)cudaGetLastError();
 		weight_destroy(b, &made);

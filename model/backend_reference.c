@@ -40,8 +40,8 @@ static void weight_destroy(struct model_backend *b, struct model_weight **weight
 	*weight = NULL;
 }
 
-static int weight_new(struct model_backend *b, const float *w, size_t out_size, size_t in_size, bool transposed_too,
-		      struct model_weight **weight)
+static int weight_new(struct model_backend *b, enum model_type type, const void *data, size_t out_size, size_t in_size,
+		      bool transposed_too, struct model_weight **weight)
 {
 	(void)transposed_too;
 	struct model_weight *made = fault_calloc(1, sizeof(*made));
@@ -54,7 +54,7 @@ static int weight_new(struct model_backend *b, const float *w, size_t out_size, 
 		free(made);
 		return ERR_NOMEM;
 	}
-	memcpy(made->w, w, out_size * in_size * sizeof(float));
+	model_quant_dequantise(type, data, out_size * in_size, made->w);
 	*weight = made;
 	return 0;
 }
@@ -363,6 +363,7 @@ static void adam(struct model_backend *b, float *w, float *m, float *v, const fl
 
 static const struct model_backend_ops reference_ops = {
 	.name = "reference",
+	.fills_side_by_side = true,
 	.describe = describe,
 	.destroy = destroy,
 	.alloc = model__host_alloc,

@@ -8,7 +8,6 @@
 #include "model/packed.h"
 #include "model/stored.h"
 
-#include "base/arena.h"
 #include "base/team.h"
 
 #define MODEL__ROPE_POSITIONS_MAX                                                                                      \
@@ -28,9 +27,9 @@ struct model__cpu {
 	void *rows; /* rows of x in tile form, for cpu_amx.c */
 	size_t rows_bytes;
 	const struct model__stored_kernel *stored;
-	struct arena *stored_memory; /* of weights as stored, on huge pages; NULL until there is one */
-	struct team *team;           /* of decode steps; NULL until one is needed */
-	bool teamless;               /* none could be started: steps have one thread */
+	struct model__pages weight_pages;
+	struct team *team; /* of decode steps; NULL until one is needed */
+	bool teamless;     /* none could be started: steps have one thread */
 	struct model__rounded *rounded;
 	size_t rounded_blocks;
 	char text[96];

@@ -25,6 +25,11 @@
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_TILE_DATA  18
 
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
 static size_t blocks(size_t n)
 {
 	return (n + BLOCK - 1) / BLOCK;
@@ -48,44 +53,6 @@ static __mmask16 mask_of(size_t count)
 {
 	unsigned bits = count >= 16 ? 0xffffu : (1u << count) - 1u;
 	return (__mmask16)bits;
-}
-
-/* --- Packing of B. Blocks of 32 columns; in each, depth blocks of 32; in each, tiles of 16 columns: hi 0, hi 1, lo 0,
- * lo 1. A tile's row holds two depths of 16 columns, side by side, as TDPBF16PS wants them. */
-
-static void pack_block(uint16_t *to, const float *w, bool transposed, size_t depth, size_t width, size_t k0, size_t n0)
-{
-	for (size_t k = k0; k < k0 + DEPTH && k < depth; k++) {
-		for (size_t n = n0; n < n0 + BLOCK && n < width; n++) {
-			float value = transposed ? w[n * depth + k] : w[k * width + n];
-			uint16_t hi = model_quant_to_bf16(value);
-			size_t tile = (n - n0) / TILE, at = (k - k0) / 2 * DEPTH + (n - n0) % TILE * 2 + (k - k0) % 2;
-			to[tile * TILE_ITEMS + at] = hi;
-			to[(tile + 2) * TILE_ITEMS + at] = model_quant_to_bf16(value - model_quant_from_bf16(hi));
-		}
-	}
-}
-
-int model__tiles_new(struct model__tiles *tiles, const float *w, bool transposed, size_t depth, size_t width)
-{
-	size_t count = blocks(width) * blocks(depth) * BLOCK_ITEMS;
-	uint16_t *data = model__host_bytes(count * sizeof(*data));
-	if (data == NULL)
-		return ERR_NOMEM;
-	memset(data, 0, count * sizeof(*data));
-	for (size_t n = 0; n < blocks(width); n++) {
-		for (size_t k = 0; k < blocks(depth); k++)
-			pack_block(data + (n * blocks(depth) + k) * BLOCK_ITEMS, w, transposed, depth, width, k * DEPTH,
-				   n * BLOCK);
-	}
-	*tiles = (struct model__tiles){ depth, width, data };
-	return 0;
-}
-
-void model__tiles_free(struct model__tiles *tiles)
-{
-	model__host_bytes_free(tiles->data);
-	tiles->data = NULL;
 }
 
 /* --- Rows of x, split in the same way: blocks of 32 rows; in each, depth blocks: hi rows 0–15, hi 16–31, lo 0–15, lo
@@ -128,6 +95,112 @@ TARGET static void split_row_block(uint16_t *to, const float *x, size_t row_coun
 				memset(hi + 2 * TILE_ITEMS, 0, DEPTH * sizeof(*hi));
 			}
 		}
+	}
+}
+
+/* --- Packing of B. Blocks of 32 columns; in each, depth blocks of 32; in each, tiles of 16 columns: hi 0, hi 1, lo 0,
+ * lo 1. A tile's row holds two depths of 16 columns, side by side, as TDPBF16PS wants them. */
+
+int model__tiles_new(struct model__tiles *tiles, struct model__pages *pages, size_t depth, size_t width)
+{
+	uint16_t *data = model__pages_alloc(pages, blocks(width) * blocks(depth) * BLOCK_ITEMS * sizeof(*data));
+	*tiles = (struct model__tiles){ depth, width, data };
+	return data == NULL ? ERR_NOMEM : 0;
+}
+
+/* 16 × 16 numbers of 32 bits: first within groups of four rows, then the groups. */
+TARGET static inline void transpose(__m512i r[TILE])
+{
+	__m512i t[TILE];
+#pragma GCC unroll 4
+	for (size_t g = 0; g < TILE; g += 4) {
+		t[g] = _mm512_unpacklo_epi32(r[g], r[g + 1]);
+		t[g + 1] = _mm512_unpackhi_epi32(r[g], r[g + 1]);
+		t[g + 2] = _mm512_unpacklo_epi32(r[g + 2], r[g + 3]);
+		t[g + 3] = _mm512_unpackhi_epi32(r[g + 2], r[g + 3]);
+		r[g] = _mm512_unpacklo_epi64(t[g], t[g + 2]);
+		r[g + 1] = _mm512_unpackhi_epi64(t[g], t[g + 2]);
+		r[g + 2] = _mm512_unpacklo_epi64(t[g + 1], t[g + 3]);
+		r[g + 3] = _mm512_unpackhi_epi64(t[g + 1], t[g + 3]);
+	}
+#pragma GCC unroll 4
+	for (size_t j = 0; j < 4; j++) {
+		const __m512i even = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88),
+			      odd = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd),
+			      even2 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88),
+			      odd2 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
+		t[j] = _mm512_shuffle_i32x4(even, even2, 0x88);
+		t[4 + j] = _mm512_shuffle_i32x4(odd, odd2, 0x88);
+		t[8 + j] = _mm512_shuffle_i32x4(even, even2, 0xdd);
+		t[12 + j] = _mm512_shuffle_i32x4(odd, odd2, 0xdd);
+	}
+#pragma GCC unroll 16
+	for (size_t i = 0; i < TILE; i++)
+		r[i] = t[i];
+}
+
+/* A block from rows of w that are B's columns, `stride` apart. */
+TARGET static void pack_columns(uint16_t *to, const float *rows, size_t row_count, size_t stride, size_t valid)
+{
+	for (size_t tile = 0; tile < 2; tile++, to += TILE_ITEMS) {
+		_Alignas(64) uint16_t hi[TILE_ITEMS], lo[TILE_ITEMS];
+		__m512i r[TILE];
+		const size_t first = tile * TILE, count = row_count > first ? least(row_count - first, TILE) : 0;
+		for (size_t n = 0; n < TILE; n++) {
+			if (n < count) {
+				split_32(hi + n * DEPTH, lo + n * DEPTH, rows + (first + n) * stride, valid);
+			} else {
+				memset(hi + n * DEPTH, 0, DEPTH * sizeof(*hi));
+				memset(lo + n * DEPTH, 0, DEPTH * sizeof(*lo));
+			}
+		}
+		for (size_t part = 0; part < 2; part++) {
+			const uint16_t *from = part == 0 ? hi : lo;
+			uint16_t *out = to + part * 2 * TILE_ITEMS;
+#pragma GCC unroll 16
+			for (size_t n = 0; n < TILE; n++)
+				r[n] = _mm512_load_si512(from + n * DEPTH);
+			transpose(r);
+#pragma GCC unroll 16
+			for (size_t n = 0; n < TILE; n++)
+				_mm512_storeu_si512(out + n * DEPTH, r[n]);
+		}
+	}
+}
+
+/* A block from rows of w that are B's depths. */
+TARGET static void pack_depths(uint16_t *to, const float *rows, size_t row_count, size_t stride, size_t valid)
+{
+	for (size_t tile = 0; tile < 2; tile++, to += TILE_ITEMS) {
+		const __mmask16 mask = mask_of(valid > tile * TILE ? valid - tile * TILE : 0);
+		for (size_t k = 0; k < row_count; k += 2) {
+			const float *row = rows + k * stride + tile * TILE;
+			const __m512 even = _mm512_maskz_loadu_ps(mask, row),
+				     odd = _mm512_maskz_loadu_ps(k + 1 < row_count ? mask : 0, row + stride);
+			const __m512i even_hi = _mm512_slli_epi32(round_bf16(even), 16),
+				      odd_hi = _mm512_slli_epi32(round_bf16(odd), 16);
+			const __m512i even_lo = round_bf16(_mm512_sub_ps(even, _mm512_castsi512_ps(even_hi))),
+				      odd_lo = round_bf16(_mm512_sub_ps(odd, _mm512_castsi512_ps(odd_hi)));
+			_mm512_storeu_si512(to + k / 2 * DEPTH,
+					    _mm512_or_si512(_mm512_srli_epi32(even_hi, 16), odd_hi));
+			_mm512_storeu_si512(to + 2 * TILE_ITEMS + k / 2 * DEPTH,
+					    _mm512_or_si512(even_lo, _mm512_slli_epi32(odd_lo, 16)));
+		}
+	}
+}
+
+void model__tiles_fill(const struct model__tiles *tiles, const float *rows, bool transposed, size_t panel,
+		       size_t row_count)
+{
+	const size_t deep = blocks(tiles->depth), columns = transposed ? tiles->depth : tiles->width;
+	for (size_t b = 0; b < blocks(columns); b++) {
+		const size_t valid = least(columns - b * BLOCK, BLOCK);
+		if (transposed)
+			pack_columns(tiles->data + (panel * deep + b) * BLOCK_ITEMS, rows + b * BLOCK, row_count,
+				     columns, valid);
+		else
+			pack_depths(tiles->data + (b * deep + panel) * BLOCK_ITEMS, rows + b * BLOCK, row_count,
+				    columns, valid);
 	}
 }
 
@@ -246,11 +319,6 @@ static int reserve_rows(struct model__cpu *cpu, size_t byte_count)
 	return 0;
 }
 
-static size_t least(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
-
 int model__amx_product(struct model__cpu *cpu, float *y, const float *x, const struct model__tiles *tiles,
 		       bool accumulate, size_t rows)
 {
@@ -365,15 +433,16 @@ bool model__amx_ready(void)
 	return false;
 }
 
-int model__tiles_new(struct model__tiles *tiles, const float *w, bool transposed, size_t depth, size_t width)
+int model__tiles_new(struct model__tiles *tiles, struct model__pages *pages, size_t depth, size_t width)
 {
-	(void)tiles, (void)w, (void)transposed, (void)depth, (void)width;
+	(void)tiles, (void)pages, (void)depth, (void)width;
 	return ERR_UNSUPPORTED;
 }
 
-void model__tiles_free(struct model__tiles *tiles)
+void model__tiles_fill(const struct model__tiles *tiles, const float *rows, bool transposed, size_t panel,
+		       size_t row_count)
 {
-	(void)tiles;
+	(void)tiles, (void)rows, (void)transposed, (void)panel, (void)row_count;
 }
 
 int model__amx_product(struct model__cpu *cpu, float *y, const float *x, const struct model__tiles *tiles,

@@ -5,9 +5,9 @@
 #ifndef AMEND_MODEL_CPU_AMX_H
 #define AMEND_MODEL_CPU_AMX_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "model/host_memory.h"
+
+#define MODEL__TILES_ROWS ((size_t)32)
 
 struct model__cpu;
 
@@ -19,9 +19,12 @@ struct model__tiles {
 
 /* Asks the kernel for the tile registers; false where processor, kernel or build have none. */
 bool model__amx_ready(void);
-/* B[k][n] = w[n · depth + k] (transposed: the weight as stored), or w[k · width + n]. ERR_NOMEM. */
-int model__tiles_new(struct model__tiles *tiles, const float *w, bool transposed, size_t depth, size_t width);
-void model__tiles_free(struct model__tiles *tiles);
+/* Room for B, zeros, in `pages`. Any thread. ERR_NOMEM. */
+int model__tiles_new(struct model__tiles *tiles, struct model__pages *pages, size_t depth, size_t width);
+/* Up to MODEL__TILES_ROWS rows of w, from row MODEL__TILES_ROWS · panel on: B[k][n] = w[n · depth + k] (transposed: the
+ * weight as stored), or w[k · width + n]. Different panels may be filled by different threads. */
+void model__tiles_fill(const struct model__tiles *tiles, const float *rows, bool transposed, size_t panel,
+		       size_t row_count);
 /* y (rows × width) = or += x (rows × depth) · B. ERR_NOMEM. The thread count does not change a bit. */
 int model__amx_product(struct model__cpu *cpu, float *y, const float *x, const struct model__tiles *tiles,
 		       bool accumulate, size_t rows);

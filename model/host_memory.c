@@ -6,7 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define HUGE_FROM_BYTES ((size_t)4 << 20)
+#define HUGE_FROM_BYTES   ((size_t)4 << 20)
+#define PAGES_BLOCK_BYTES ((size_t)32 << 20)
 
 void *model__host_bytes(size_t byte_count)
 {
@@ -20,7 +21,7 @@ void *model__host_bytes(size_t byte_count)
 	uintptr_t at = ((uintptr_t)base + sizeof(void *) + MODEL__ALIGN - 1) & ~(uintptr_t)(MODEL__ALIGN - 1);
 	void *aligned = base + (at - (uintptr_t)base);
 	memcpy((char *)aligned - sizeof(void *), &base, sizeof(base));
-	if (total >= HUGE_FROM_BYTES) { /* weights: fewer TLB misses; a refusal costs only speed */
+	if (total >= HUGE_FROM_BYTES) { /* fewer TLB misses; a refusal costs only speed */
 		uintptr_t page = ((uintptr_t)base + 4095) & ~(uintptr_t)4095;
 		(void)madvise(base + (page - (uintptr_t)base), total - (page - (uintptr_t)base), MADV_HUGEPAGE);
 	}
@@ -34,6 +35,28 @@ void model__host_bytes_free(void *p)
 		return;
 	memcpy(&base, (char *)p - sizeof(void *), sizeof(base));
 	free(base);
+}
+
+void model__pages_init(struct model__pages *pages)
+{
+	pages->arena = NULL;
+	pthread_mutex_init(&pages->lock, NULL);
+}
+
+void model__pages_fini(struct model__pages *pages)
+{
+	arena_destroy(&pages->arena);
+	pthread_mutex_destroy(&pages->lock);
+}
+
+void *model__pages_alloc(struct model__pages *pages, size_t byte_count)
+{
+	void *memory = NULL;
+	pthread_mutex_lock(&pages->lock);
+	if (pages->arena != NULL || arena_new(PAGES_BLOCK_BYTES, 0, &pages->arena) == 0)
+		memory = arena_alloc(pages->arena, byte_count);
+	pthread_mutex_unlock(&pages->lock);
+	return memory;
 }
 
 float *model__host_alloc(struct model_backend *b, size_t float_count)

@@ -4,7 +4,7 @@
 #ifndef AMEND_MODEL_PACKED_H
 #define AMEND_MODEL_PACKED_H
 
-#include "base/err.h"
+#include "model/host_memory.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,9 +20,9 @@ struct model__products;
 
 /* False where the processor or the build has none; the rest only after it was true. */
 bool model__packed_ready(void);
-/* B[k][n] = w[n · depth + k]: the weight as stored (width × depth). ERR_NOMEM, ERR_EXTERNAL. */
-int model__packed_new(struct model__packed *packed, const float *w, size_t depth, size_t width) MUST_CHECK;
-void model__packed_free(struct model__packed *packed);
+/* B[k][n] = w[n · depth + k]: the weight as stored (width × depth). In `pages`. Any thread. ERR_NOMEM, ERR_EXTERNAL. */
+int model__packed_new(struct model__packed *packed, struct model__pages *pages, const float *w, size_t depth,
+		      size_t width) MUST_CHECK;
 
 /* ERR_NOMEM, ERR_EXTERNAL. */
 int model__products_new(struct model__products **out) MUST_CHECK;

@@ -1,7 +1,6 @@
 #include "model/packed.h"
 
 #include "base/fault.h"
-#include "model/host_memory.h"
 
 #include <assert.h>
 #include <dnnl.h> /* beside gemm_dnnl.c: another of oneDNN's interfaces, used by itself */
@@ -137,27 +136,20 @@ static dnnl_status_t reorder(const float *w, const dnnl_memory_desc_t *layout, c
 	return status;
 }
 
-int model__packed_new(struct model__packed *packed, const float *w, size_t depth, size_t width)
+int model__packed_new(struct model__packed *packed, struct model__pages *pages, const float *w, size_t depth,
+		      size_t width)
 {
 	dnnl_memory_desc_t layout;
 	assert(engine != NULL);
 	*packed = (struct model__packed){ .depth = depth, .width = width };
+	const int before = with_threads(1); /* the caller's; several fill weights side by side */
 	dnnl_status_t status = layout_of(depth, width, &layout);
-	if (status != dnnl_success)
-		return status_of(status);
-	packed->data = model__host_bytes(dnnl_memory_desc_get_size(&layout));
-	if (packed->data == NULL)
-		return ERR_NOMEM;
-	status = reorder(w, &layout, packed);
-	if (status != dnnl_success)
-		model__packed_free(packed);
+	if (status == dnnl_success) {
+		packed->data = model__pages_alloc(pages, dnnl_memory_desc_get_size(&layout));
+		status = packed->data == NULL ? dnnl_out_of_memory : reorder(w, &layout, packed);
+	}
+	omp_set_num_threads(before);
 	return status_of(status);
-}
-
-void model__packed_free(struct model__packed *packed)
-{
-	model__host_bytes_free(packed->data);
-	packed->data = NULL;
 }
 
 /* ---- Products */

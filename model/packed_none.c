@@ -6,16 +6,13 @@ bool model__packed_ready(void)
 	return false;
 }
 
-int model__packed_new(struct model__packed *packed, const float *w, size_t depth, size_t width)
+int model__packed_new(struct model__packed *packed, struct model__pages *pages, const float *w, size_t depth,
+		      size_t width)
 {
+	(void)pages;
 	(void)w;
 	*packed = (struct model__packed){ .depth = depth, .width = width };
 	return ERR_UNSUPPORTED;
-}
-
-void model__packed_free(struct model__packed *packed)
-{
-	(void)packed;
 }
 
 int model__products_new(struct model__products **out)

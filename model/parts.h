@@ -42,6 +42,10 @@ struct model_kv {
 	float *keys, *values;                        /* layer × slot × token × width */
 };
 
+/* Finds, checks and prepares every tensor, and meanwhile hashes the file at `path` (NULL: does not); by all threads of
+ * the model's backend, where that can. */
+int model__weights_load(struct model *model, const char *path, struct err *e) MUST_CHECK;
+
 /* First token of a slot's keys or values in one layer. */
 float *model__kv_at(const struct model_kv *kv, float *base, size_t layer, size_t slot);
 

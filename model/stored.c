@@ -11,7 +11,8 @@
 
 static_assert(sizeof(struct model__rounded) == 80, "blocks of x stand in a row without gaps");
 
-/* ---- Packing of a panel: `rows` points to `count` rows of the file, `row_bytes` apart; what is missing stays zero. */
+/* ---- Packing of a panel: `rows` points to `count` rows of the file, `row_bytes` apart; what is missing stays as it
+ * is. */
 
 /* Per block: 256 bytes of nibbles, then 16 scales, 16 minima. A file's block has depth j and j + 16 in byte j; four
  * bytes of each output make a vector. */
@@ -36,13 +37,18 @@ static void pack_q8_0(uint8_t *to, const uint8_t *rows, size_t row_bytes, size_t
 	enum { FILE_BYTES = 34, BYTES = 512 };
 	const size_t blocks = depth / BLOCK;
 	uint8_t *scales = to + blocks * BYTES;
-	memset(to, 0x80, blocks * BYTES);
+	if (count < PANEL)
+		memset(to, 0x80, blocks * BYTES);
 	for (size_t b = 0; b < blocks; b++) {
 		for (size_t o = 0; o < count; o++) {
 			const uint8_t *from = rows + o * row_bytes + b * FILE_BYTES;
 			memcpy(scales + 2 * (b * PANEL + o), from, 2);
-			for (size_t i = 0; i < BLOCK; i++)
-				to[b * BYTES + i / 4 * 64 + 4 * o + i % 4] = from[2 + i] ^ 0x80;
+			for (size_t v = 0; v < BLOCK / 4; v++) {
+				uint32_t four;
+				memcpy(&four, from + 2 + 4 * v, 4);
+				four ^= UINT32_C(0x80808080);
+				memcpy(to + b * BYTES + 64 * v + 4 * o, &four, 4);
+			}
 		}
 	}
 }
@@ -101,7 +107,6 @@ void model__stored_pack(struct model__stored *stored, void *memory, enum model_t
 	assert(known && form != NULL);
 	const size_t row_bytes = depth / elements * bytes, size = panel_bytes(form, depth);
 	*stored = (struct model__stored){ type, depth, width, memory };
-	memset(memory, 0, panels_of(width) * size);
 	for (size_t p = 0; p < panels_of(width); p++)
 		form->pack(stored->data + p * size, (const uint8_t *)data + p * PANEL * row_bytes, row_bytes,
 			   width - p * PANEL < PANEL ? width - p * PANEL : PANEL, depth);

@@ -59,7 +59,7 @@ struct model__stored {
 
 /* What a weight takes; 0: there are no kernels for its type, or for a depth that is not whole blocks. */
 size_t model__stored_bytes(enum model_type type, size_t width, size_t depth);
-/* `data`: the weight as in the file, not kept. `memory`: model__stored_bytes, aligned to 64, kept. */
+/* `data`: the weight as in the file, not kept. `memory`: model__stored_bytes of zeros, aligned to 64, kept. */
 void model__stored_pack(struct model__stored *stored, void *memory, enum model_type type, const void *data,
 			size_t width, size_t depth);
 size_t model__stored_panels(const struct model__stored *stored);

@@ -16,7 +16,7 @@ static void check_rows_apart(struct model_backend *b, size_t out, size_t in, boo
 	float *w = numbers(out * in, 0.05f), *x = numbers(ROWS * in, 1), *y = numbers(ROWS * out, 1);
 	float *all = same(y, ROWS * out);
 	struct model_weight *weight = NULL;
-	assert_int_equal(b->ops->weight_new(b, w, out, in, false, &weight), 0);
+	assert_int_equal(b->ops->weight_new(b, MODEL_F32, w, out, in, false, &weight), 0);
 	assert_int_equal(b->ops->weight_forward(b, all, x, weight, accumulate, ROWS), 0);
 	for (size_t rows = least; rows <= ROWS; rows += rows < 40 ? 1 : 7) {
 		const size_t first = (ROWS - rows) / 3;
@@ -61,8 +61,8 @@ static void check_weight(struct model_backend *b, size_t rows, size_t out, size_
 	struct model_weight *weight = NULL, *weight_want = NULL;
 	char what[96];
 	snprintf(what, sizeof(what), "weight %zu x %zu, %zu rows%s", out, in, rows, accumulate ? ", added" : "");
-	assert_int_equal(b->ops->weight_new(b, w, out, in, true, &weight), 0);
-	assert_int_equal(oracle->ops->weight_new(oracle, w, out, in, true, &weight_want), 0);
+	assert_int_equal(b->ops->weight_new(b, MODEL_F32, w, out, in, true, &weight), 0);
+	assert_int_equal(oracle->ops->weight_new(oracle, MODEL_F32, w, out, in, true, &weight_want), 0);
 	memset(w, 0, out * in * sizeof(*w)); /* it was copied */
 	assert_int_equal(b->ops->weight_forward(b, y, x, weight, accumulate, rows), 0);
 	assert_int_equal(oracle->ops->weight_forward(oracle, y_want, x, weight_want, accumulate, rows), 0);

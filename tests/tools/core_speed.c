@@ -50,7 +50,7 @@ int main(void)
 	for (size_t i = 0; rc == 0 && i < OUT * IN + ROWS * IN; i++)
 		values[i] = (float)(i % 17) - 8.0f;
 	if (rc == 0)
-		rc = b->ops->weight_new(b, values, OUT, IN, false, &w);
+		rc = b->ops->weight_new(b, MODEL_F32, values, OUT, IN, false, &w);
 	if (rc == 0)
 		rc = measure(b, w, y, values + OUT * IN, &gflops);
 	if (rc == 0)

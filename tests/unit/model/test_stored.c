@@ -41,6 +41,7 @@ static void weight_make(struct weight *w, enum model_type type, size_t width, si
 	w->file = malloc(width * w->row_bytes);
 	void *memory = model__host_bytes(bytes);
 	assert_true(w->file != NULL && memory != NULL);
+	memset(memory, 0, bytes);
 	for (size_t o = 0; o < width; o++)
 		quantise(type, values + o * depth, depth, w->file + o * w->row_bytes);
 	model__stored_pack(&w->stored, memory, type, w->file, width, depth);
