@@ -36,6 +36,9 @@ struct model_backend_ops {
 	void (*destroy)(struct model_backend *b);
 	/* Memory for activations: host memory for reference and cpu (64-byte aligned). NULL when out of memory. */
 	float *(*alloc)(struct model_backend *b, size_t float_count);
+	/* The same for memory that is filled here and there, and perhaps never as a whole: on small pages, so that what
+	 * is not filled takes none. */
+	float *(*alloc_sparse)(struct model_backend *b, size_t float_count);
 	void (*free)(struct model_backend *b, float *p);
 	/* dst = src, n floats; either side may be plain host memory, and dst can be read by the host afterwards. clear:
 	 * dst = 0. */

@@ -416,6 +416,7 @@ static struct model_backend_ops table()
 	ops.describe = describe;
 	ops.destroy = destroy;
 	ops.alloc = alloc;
+	ops.alloc_sparse = alloc;
 	ops.free = release;
 	ops.copy = copy;
 	ops.clear = clear;

@@ -367,6 +367,7 @@ static const struct model_backend_ops reference_ops = {
 	.describe = describe,
 	.destroy = destroy,
 	.alloc = model__host_alloc,
+	.alloc_sparse = model__host_alloc_sparse,
 	.free = model__host_free,
 	.copy = model__host_copy,
 	.clear = model__host_clear,

@@ -9,7 +9,7 @@
 #define HUGE_FROM_BYTES   ((size_t)4 << 20)
 #define PAGES_BLOCK_BYTES ((size_t)32 << 20)
 
-void *model__host_bytes(size_t byte_count)
+static void *host_bytes(size_t byte_count, bool huge)
 {
 	size_t total;
 	if (__builtin_add_overflow(byte_count, (size_t)2 * MODEL__ALIGN, &total))
@@ -21,11 +21,17 @@ void *model__host_bytes(size_t byte_count)
 	uintptr_t at = ((uintptr_t)base + sizeof(void *) + MODEL__ALIGN - 1) & ~(uintptr_t)(MODEL__ALIGN - 1);
 	void *aligned = base + (at - (uintptr_t)base);
 	memcpy((char *)aligned - sizeof(void *), &base, sizeof(base));
-	if (total >= HUGE_FROM_BYTES) { /* fewer TLB misses; a refusal costs only speed */
+	if (total >= HUGE_FROM_BYTES) { /* a refusal costs only speed, or memory */
 		uintptr_t page = ((uintptr_t)base + 4095) & ~(uintptr_t)4095;
-		(void)madvise(base + (page - (uintptr_t)base), total - (page - (uintptr_t)base), MADV_HUGEPAGE);
+		(void)madvise(base + (page - (uintptr_t)base), total - (page - (uintptr_t)base),
+			      huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	}
 	return aligned;
+}
+
+void *model__host_bytes(size_t byte_count)
+{
+	return host_bytes(byte_count, true);
 }
 
 void model__host_bytes_free(void *p)
@@ -59,13 +65,22 @@ void *model__pages_alloc(struct model__pages *pages, size_t byte_count)
 	return memory;
 }
 
-float *model__host_alloc(struct model_backend *b, size_t float_count)
+static float *host_floats(size_t float_count, bool huge)
 {
 	size_t bytes;
+	return __builtin_mul_overflow(float_count, sizeof(float), &bytes) ? NULL : host_bytes(bytes, huge);
+}
+
+float *model__host_alloc(struct model_backend *b, size_t float_count)
+{
 	(void)b;
-	if (__builtin_mul_overflow(float_count, sizeof(float), &bytes))
-		return NULL;
-	return model__host_bytes(bytes);
+	return host_floats(float_count, true);
+}
+
+float *model__host_alloc_sparse(struct model_backend *b, size_t float_count)
+{
+	(void)b;
+	return host_floats(float_count, false);
 }
 
 void model__host_free(struct model_backend *b, float *p)

@@ -24,8 +24,9 @@ void model__pages_fini(struct model__pages *pages);
 /* Zeros. NULL when out of memory (honours fault_set). */
 void *model__pages_alloc(struct model__pages *pages, size_t byte_count) MUST_CHECK;
 
-/* The `alloc`, `free`, `copy` and `clear` of reference and cpu. */
+/* The `alloc`, `alloc_sparse`, `free`, `copy` and `clear` of reference and cpu. */
 float *model__host_alloc(struct model_backend *b, size_t float_count);
+float *model__host_alloc_sparse(struct model_backend *b, size_t float_count);
 void model__host_free(struct model_backend *b, float *p);
 void model__host_copy(struct model_backend *b, float *dst, const float *src, size_t n);
 void model__host_clear(struct model_backend *b, float *dst, size_t n);

@@ -27,8 +27,9 @@ int model_kv_new(const struct model *model, size_t slot_count, size_t token_max,
 				 .slot_count = slot_count,
 				 .token_max = token_max,
 				 .width = width };
-	kv->keys = kv->backend->ops->alloc(kv->backend, count);
-	kv->values = kv->backend->ops->alloc(kv->backend, count);
+	/* a short sequence fills the beginning of each layer's part */
+	kv->keys = kv->backend->ops->alloc_sparse(kv->backend, count);
+	kv->values = kv->backend->ops->alloc_sparse(kv->backend, count);
 	if (kv->keys == NULL || kv->values == NULL) {
 		model_kv_destroy(&kv);
 		return err_set(e, ERR_NOMEM,

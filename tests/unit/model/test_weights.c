@@ -3,6 +3,7 @@
 #include "model/quant.h"
 
 #include "base/fault.h"
+#include "base/process.h"
 #include "base/rng.h"
 #include "tests/lib/test.h"
 #include "tests/lib/tiny_model.h"
@@ -175,6 +176,20 @@ static void memory_may_run_out_on_any_thread(void **state)
 
 /* ---- Pages */
 
+static void sparse_memory_takes_what_is_filled(void **state)
+{
+	enum { MIB = 1 << 20 };
+	const size_t count = (size_t)256 * MIB / sizeof(float), step = MIB / sizeof(float);
+	float *memory = model__host_alloc_sparse(NULL, count);
+	const uint64_t before = process_resident_bytes();
+	(void)state;
+	assert_non_null(memory);
+	for (size_t i = 0; i < count; i += step)
+		memory[i] = 1;
+	assert_true(process_resident_bytes() - before < 8 * MIB);
+	model__host_free(NULL, memory);
+}
+
 static void pages_are_zeros_on_cache_lines(void **state)
 {
 	struct model__pages pages;
@@ -198,6 +213,7 @@ int main(void)
 		cmocka_unit_test(threads_that_load_change_no_bit),
 		cmocka_unit_test_setup_teardown(the_digest_is_the_files, test_setup_folder, test_teardown_folder),
 		cmocka_unit_test(memory_may_run_out_on_any_thread),
+		cmocka_unit_test(sparse_memory_takes_what_is_filled),
 		cmocka_unit_test(pages_are_zeros_on_cache_lines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
