@@ -314,8 +314,10 @@ static void after_pool(struct pool_job *job)
 		fail(load, &load->error); /* every chunk is as published: the version itself is bad */
 	else if (load->code != 0 || load->phase == NODE_LOAD_BUILD)
 		finish(load);
-	else
+	else {
 		blobs_fetch(load);
+		worker_fetch_tick(load->sync->fetch); /* what is here already is not waited for */
+	}
 }
 
 void node_load__start(struct node_load *load, const struct node_version *version, bool pinned)

@@ -134,8 +134,10 @@ static int loop_run(struct role *role, struct err *e)
 		rc = proto_loop_pool(loop, role->pool, e);
 	if (rc == 0)
 		rc = proto_loop_timer(loop, TICK_MS, on_tick, role, e);
-	if (rc == 0)
+	if (rc == 0) {
+		on_tick(role); /* what was live before is loaded at once */
 		rc = proto_loop_run(loop, e);
+	}
 	if (rc == 0 && node_sync_failed(role->sync, e))
 		rc = e->code;
 	return rc;

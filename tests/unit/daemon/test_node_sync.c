@@ -136,6 +136,22 @@ static void restart_fetches_only_what_is_new(void **state)
 			 4); /* root and one chunk each of delta and manifest; index and calibration are here */
 }
 
+/* One tick begins it; each step that ends begins the next. */
+static void a_restart_loads_what_is_here_without_waiting(void **state)
+{
+	struct node_fixture *f = *state;
+	node_publish(f, 1, false);
+	node_start(f, 1);
+	node_until_live(f, 1);
+	node_stop(f);
+	f->silent = true; /* no coordinator */
+	node_start(f, 1);
+	node_sync_tick(f->sync);
+	pool_poll(f->pool);
+	pool_poll(f->pool);
+	assert_int_equal(node_info(f).live, 1);
+}
+
 static void greets_again_after_silence(void **state)
 {
 	struct node_fixture *f = *state;
@@ -355,6 +371,7 @@ int main(void)
 		T(a_long_way_to_the_coordinator_is_no_hindrance),
 		T(skips_to_the_newest),
 		T(restart_fetches_only_what_is_new),
+		T(a_restart_loads_what_is_here_without_waiting),
 		T(greets_again_after_silence),
 		T(a_refused_hello_ends_it),
 		T(a_bad_version_gives_way),
