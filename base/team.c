@@ -1,32 +1,21 @@
 #include "base/team.h"
 
 #include "base/fault.h"
+#include "base/gate.h"
 
 #include <assert.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#define SPIN_ROUNDS 1000 /* of one pause instruction: some tens of microseconds */
-#define LINE        64
-
-/* A count that is waited for to move on. Whoever goes to sleep says so first, and then the kernel looks at the count
- * once more: a gate that opens meanwhile sees the sleeper, or the sleeper the open gate. */
-struct gate {
-	_Alignas(LINE) atomic_uint count;
-	atomic_uint sleepers;
-};
+#define SPIN_ROUNDS 1000u /* some tens of microseconds */
 
 struct team {
 	struct gate begun, ended, met;
-	_Alignas(LINE) atomic_size_t left; /* parts that have not returned */
-	atomic_size_t absent;              /* parts that have not come to the meeting */
+	_Alignas(GATE_LINE) atomic_size_t left; /* parts that have not returned */
+	atomic_size_t absent;                   /* parts that have not come to the meeting */
 	void (*work)(void *context, size_t part, size_t part_count);
 	void *context;
 	atomic_bool quit;
@@ -37,31 +26,6 @@ struct team {
 		pthread_t thread;
 	} members[];
 };
-
-static void gate_open(struct gate *gate)
-{
-	atomic_fetch_add(&gate->count, 1);
-	if (atomic_load(&gate->sleepers) > 0)
-		syscall(SYS_futex, &gate->count, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
-
-/* Until the gate's count is no longer `seen`. */
-static void gate_wait(struct gate *gate, unsigned seen)
-{
-	for (int i = 0; i < SPIN_ROUNDS; i++) {
-		if (atomic_load_explicit(&gate->count, memory_order_acquire) != seen)
-			return;
-#if defined(__x86_64__) || defined(__i386__)
-		__builtin_ia32_pause();
-#else
-		atomic_signal_fence(memory_order_seq_cst);
-#endif
-	}
-	atomic_fetch_add(&gate->sleepers, 1);
-	while (atomic_load(&gate->count) == seen)
-		syscall(SYS_futex, &gate->count, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
-	atomic_fetch_sub(&gate->sleepers, 1);
-}
 
 static void do_part(struct team *team, size_t part)
 {
@@ -75,7 +39,7 @@ static void *member_main(void *context)
 	const struct member *member = context;
 	struct team *team = member->team;
 	for (unsigned seen = 0;; seen++) {
-		gate_wait(&team->begun, seen);
+		gate_wait(&team->begun, seen, SPIN_ROUNDS);
 		if (atomic_load(&team->quit))
 			return NULL;
 		do_part(team, member->part);
@@ -105,7 +69,8 @@ int team_new(size_t part_count, struct team **out, struct err *e)
 	if (part_count == 0 || part_count > TEAM_PARTS_MAX)
 		return err_set(e, ERR_INVALID, "a team has 1 to %u parts, not %zu", TEAM_PARTS_MAX, part_count);
 	const size_t bytes = sizeof(struct team) + part_count * sizeof(struct member);
-	struct team *team = fault_memory() == 0 ? aligned_alloc(LINE, (bytes + LINE - 1) / LINE * LINE) : NULL;
+	struct team *team =
+		fault_memory() == 0 ? aligned_alloc(GATE_LINE, (bytes + GATE_LINE - 1) / GATE_LINE * GATE_LINE) : NULL;
 	if (team == NULL)
 		return err_set(e, ERR_NOMEM, "a team of %zu threads: out of memory", part_count);
 	*team = (struct team){ .part_count = part_count };
@@ -146,7 +111,7 @@ void team_run(struct team *team, void (*work)(void *context, size_t part, size_t
 	atomic_store(&team->left, team->part_count);
 	gate_open(&team->begun);
 	do_part(team, 0);
-	gate_wait(&team->ended, ended);
+	gate_wait(&team->ended, ended, SPIN_ROUNDS);
 }
 
 void team_meet(struct team *team)
@@ -157,5 +122,5 @@ void team_meet(struct team *team)
 		gate_open(&team->met);
 		return;
 	}
-	gate_wait(&team->met, met);
+	gate_wait(&team->met, met, SPIN_ROUNDS);
 }

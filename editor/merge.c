@@ -9,32 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIXED_LIMIT 9.2e18 /* below 2^63 by more than a double's rounding there */
-
-int editor__fixed_add_one(int64_t *fixed, double value, size_t index, struct err *e)
-{
-	double scaled = value * EDITOR_FIXED_SCALE;
-	if (!(fabs(scaled) < FIXED_LIMIT))
-		return err_set(e, ERR_LIMIT, "merge: entry %zu is %g, fixed point holds ±8.3e6", index, value);
-	if (__builtin_add_overflow(*fixed, (int64_t)llrint(scaled), fixed))
-		return err_set(e, ERR_LIMIT, "merge: the sum of entry %zu is over ±8.3e6", index);
-	return 0;
-}
-
-int editor_fixed_add(int64_t *fixed, const float *values, size_t count, struct err *e)
-{
-	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = editor__fixed_add_one(&fixed[i], (double)values[i], i, e);
-	return rc;
-}
-
-void editor_fixed_to_float(const int64_t *fixed, double factor, size_t count, float *out)
-{
-	for (size_t i = 0; i < count; i++)
-		out[i] = (float)((double)fixed[i] / EDITOR_FIXED_SCALE * factor);
-}
-
 static int single_sum(struct editor_reduce *reduce, int64_t *values, size_t count, struct err *e)
 {
 	(void)values;
@@ -46,6 +20,27 @@ static int single_sum(struct editor_reduce *reduce, int64_t *values, size_t coun
 void editor_reduce_single_init(struct editor_reduce *reduce)
 {
 	*reduce = (struct editor_reduce){ .rank_count = 1, .sum = single_sum };
+}
+
+int editor__reduce_alloc(struct editor_reduce *reduce, size_t count, int64_t **out, struct err *e)
+{
+	if (reduce->alloc != NULL)
+		return reduce->alloc(reduce, count, out, e);
+	*out = fault_calloc(count, sizeof(**out));
+	const int rc = *out != NULL ? 0 : err_set(e, ERR_NOMEM, "merge: out of memory for %zu entries", count);
+	const int agreed = editor__merge_agree(reduce, rc, NULL, 0, e);
+	if (agreed != 0)
+		editor__reduce_free(reduce, out);
+	return agreed;
+}
+
+void editor__reduce_free(struct editor_reduce *reduce, int64_t **values)
+{
+	if (reduce->free != NULL)
+		reduce->free(reduce, values);
+	else
+		free(*values);
+	*values = NULL;
 }
 
 int editor__merge_agree(struct editor_reduce *reduce, int rc, int64_t *also, size_t also_count, struct err *e)
@@ -221,11 +216,12 @@ static int rounds_run(struct rounds *r, struct err *e)
 	r->velocity = fault_calloc(n, sizeof(float));
 	r->local = fault_calloc(n, sizeof(float));
 	r->whiten = fault_calloc(r->shard_count > 0 ? r->ffn * r->ffn : 1, sizeof(float));
-	r->fixed = fault_calloc(n > triangle ? n : triangle, sizeof(int64_t));
 	int rc = 0;
-	if (r->common == NULL || r->velocity == NULL || r->local == NULL || r->whiten == NULL || r->fixed == NULL)
+	if (r->common == NULL || r->velocity == NULL || r->local == NULL || r->whiten == NULL)
 		rc = err_set(e, ERR_NOMEM, "merge: out of memory for %zu entries", n);
 	rc = editor__merge_agree(r->reduce, rc, NULL, 0, e);
+	if (rc == 0)
+		rc = editor__reduce_alloc(r->reduce, n > triangle ? n : triangle, &r->fixed, e);
 	for (size_t s = 0; s < r->shard_count; s++)
 		editor_shard_local_begin(r->shards[s], r->config->merge_noise, r->config->merge_prompt_noise);
 	if (rc == 0)
@@ -255,6 +251,6 @@ int editor_merge_rounds(struct editor_reduce *reduce, struct editor_shard *const
 	free(r.velocity);
 	free(r.local);
 	free(r.whiten);
-	free(r.fixed);
+	editor__reduce_free(reduce, &r.fixed);
 	return rc;
 }

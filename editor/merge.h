@@ -9,7 +9,7 @@
 
 #define EDITOR_FIXED_SCALE 1099511627776.0 /* 2^40: resolution 9e-13, range ±8.3e6 */
 
-/* fixed[i] += round(values[i] · scale). ERR_LIMIT on overflow or when not finite. */
+/* fixed.c. fixed[i] += round(values[i] · scale). ERR_LIMIT on overflow or when not finite. */
 int editor_fixed_add(int64_t *fixed, const float *values, size_t count, struct err *e) MUST_CHECK;
 void editor_fixed_to_float(const int64_t *fixed, double factor, size_t count,
 			   float *out); /* out = fixed / scale · factor */
@@ -19,6 +19,11 @@ struct editor_reduce { /* over ranks */
 	/* Element-wise sum of `count` int64 over all ranks, in place on every rank. ERR_LIMIT on overflow on any rank
 	 * (all ranks return it). */
 	int (*sum)(struct editor_reduce *reduce, int64_t *values, size_t count, struct err *e);
+	/* Memory, zeros, whose beginning is summed faster than other memory; what it holds after an ERR_LIMIT is not
+	 * said. All ranks call both, for as much and in the same order. An error of one comes back on all (ERR_NOMEM,
+	 * ERR_EXTERNAL) with *out NULL, which free takes too. NULL: the reduce has none. */
+	int (*alloc)(struct editor_reduce *reduce, size_t count, int64_t **out, struct err *e);
+	void (*free)(struct editor_reduce *reduce, int64_t **values);
 	uint64_t reduced_bytes; /* counted */
 	bool broken;            /* the transport failed: the other ranks may wait for ever */
 };

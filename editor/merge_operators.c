@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLERP_LENGTH_MIN 0.0158 /* √((1 − 0.9995) / 2): the directions of two deltas are opposite */
+#define SIGN             UINT32_C(0x80000000) /* of a float */
+#define SLERP_LENGTH_MIN 0.0158               /* √((1 − 0.9995) / 2): the directions of two deltas are opposite */
 
 struct merge {
 	struct editor_reduce *reduce;
@@ -19,7 +20,7 @@ struct merge {
 	uint32_t *thresholds;                     /* of trimming, one a delta */
 	float *kept;                              /* a delta after trimming or dropping */
 	int64_t *sum, *also;
-	bool *negative; /* elected sign */
+	uint32_t *elected; /* the sign's bit */
 };
 
 /* ---- What is kept of a delta */
@@ -28,7 +29,7 @@ static uint32_t magnitude_bits(float value)
 {
 	uint32_t bits;
 	memcpy(&bits, &value, sizeof(bits));
-	return bits & UINT32_C(0x7FFFFFFF); /* ordered like the magnitudes */
+	return bits & ~SIGN; /* ordered like the magnitudes */
 }
 
 /* The digit (16 bits) in which the k-th largest of the values whose high digit is `high` lies (all values when high <
@@ -53,9 +54,11 @@ static uint32_t select_digit(const float *values, size_t count, int64_t high, si
 static int trim_threshold(const float *values, size_t count, double density, bool nonzero, uint32_t *threshold,
 			  struct err *e)
 {
-	size_t n = count;
-	for (size_t i = 0; nonzero && i < count; i++)
-		n -= values[i] == 0.0f;
+	size_t zeros = 0;
+#pragma omp simd reduction(+ : zeros)
+	for (size_t i = 0; i < count; i++)
+		zeros += values[i] == 0.0f;
+	const size_t n = nonzero ? count - zeros : count;
 	size_t k = (size_t)(density * (double)n);
 	*threshold = UINT32_MAX;
 	if (k == 0)
@@ -100,8 +103,11 @@ static void keep(struct merge *m, size_t d)
 		drop(m, d);
 		return;
 	}
+	const float *delta = m->deltas[d];
+	const uint32_t threshold = m->thresholds[d];
+#pragma omp simd
 	for (size_t i = 0; i < m->element_count; i++)
-		m->kept[i] = magnitude_bits(m->deltas[d][i]) >= m->thresholds[d] ? m->deltas[d][i] : 0.0f;
+		m->kept[i] = magnitude_bits(delta[i]) >= threshold ? delta[i] : 0.0f;
 }
 
 /* ---- The operators */
@@ -123,24 +129,36 @@ static int reduce_kept(struct merge *m, struct err *e)
 	return rc == 0 ? m->reduce->sum(m->reduce, m->sum, m->element_count, e) : rc;
 }
 
+/* Counts the kept entries that agree with the elected sign, and drops the others. */
+static void keep_agreeing(struct merge *m)
+{
+	float *kept = m->kept;
+	int64_t *also = m->also;
+	const uint32_t *elected = m->elected;
+#pragma omp simd
+	for (size_t i = 0; i < m->element_count; i++) {
+		uint32_t bits;
+		memcpy(&bits, &kept[i], sizeof(bits));
+		const uint32_t agrees = bits << 1 != 0 && (bits ^ elected[i]) < SIGN ? UINT32_MAX : 0;
+		also[i] += agrees & 1;
+		bits &= agrees;
+		memcpy(&kept[i], &bits, sizeof(bits));
+	}
+}
+
 /* Sums and counts what agrees with the elected sign; the sums cannot overflow after those of all kept entries fitted,
  * but are checked. */
 static int sum_agreeing(struct merge *m, struct err *e)
 {
 	int rc = 0;
 	for (size_t i = 0; i < m->element_count; i++) {
-		m->negative[i] = m->sum[i] < 0;
+		m->elected[i] = m->sum[i] < 0 ? SIGN : 0;
 		m->sum[i] = m->also[i] = 0;
 	}
 	for (size_t d = 0; rc == 0 && d < m->delta_count; d++) {
 		keep(m, d);
-		for (size_t i = 0; rc == 0 && i < m->element_count; i++) {
-			float value = m->kept[i];
-			if (value == 0.0f || (value < 0.0f) != m->negative[i])
-				continue;
-			rc = editor__fixed_add_one(&m->sum[i], (double)value, i, e);
-			m->also[i]++;
-		}
+		keep_agreeing(m);
+		rc = editor_fixed_add(m->sum, m->kept, m->element_count, e);
 	}
 	return rc;
 }
@@ -235,10 +253,8 @@ static int prepare(struct merge *m, struct err *e)
 		return rc;
 	m->thresholds = fault_calloc(m->delta_count > 0 ? m->delta_count : 1, sizeof(*m->thresholds));
 	m->kept = fault_calloc(m->element_count, sizeof(*m->kept));
-	m->sum = fault_calloc(m->element_count, sizeof(*m->sum));
-	m->also = fault_calloc(m->element_count, sizeof(*m->also));
-	m->negative = fault_calloc(m->element_count, sizeof(*m->negative));
-	if (m->thresholds == NULL || m->kept == NULL || m->sum == NULL || m->also == NULL || m->negative == NULL)
+	m->elected = fault_calloc(m->element_count, sizeof(*m->elected));
+	if (m->thresholds == NULL || m->kept == NULL || m->elected == NULL)
 		return err_set(e, ERR_NOMEM, "merge: out of memory for %zu entries", m->element_count);
 	return find_thresholds(m, e);
 }
@@ -267,11 +283,15 @@ int editor_merge_deltas(struct editor_reduce *reduce, const struct editor_merge_
 	m.element_count = element_count;
 	int rc = agree_on_sizes(&m, prepare(&m, e), e);
 	if (rc == 0)
+		rc = editor__reduce_alloc(reduce, element_count, &m.sum, e);
+	if (rc == 0 && how->operator!= MERGE_LINEAR && how->operator!= MERGE_DARE)
+		rc = editor__reduce_alloc(reduce, element_count, &m.also, e);
+	if (rc == 0)
 		rc = run(&m, out, e);
 	free(m.thresholds);
 	free(m.kept);
-	free(m.sum);
-	free(m.also);
-	free(m.negative);
+	editor__reduce_free(reduce, &m.also);
+	editor__reduce_free(reduce, &m.sum);
+	free(m.elected);
 	return rc;
 }

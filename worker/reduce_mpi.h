@@ -8,7 +8,10 @@
 /* Starts MPI (outside mpirun: one rank) and fills the table. MPI's errors are returned as ERR_EXTERNAL from then on.
  *
  * sum: exact for any number of ranks and any order. So that no partial sum can wrap, ERR_LIMIT comes back on every rank
- * as soon as the largest magnitude of any rank, times the number of ranks, does not fit 63 bits. */
+ * as soon as the largest magnitude of any rank, times the number of ranks, does not fit 63 bits.
+ * alloc: where one machine has all ranks, memory that each of them sees: a sum then
+ * reads every value once and writes every sum once a rank, each rank a share of both. Else memory of the rank's own,
+ * which MPI_Allreduce adds up. */
 int worker_reduce_mpi_init(int *argc, char ***argv, struct editor_reduce *out, struct err *e) MUST_CHECK;
 void worker_reduce_mpi_fini(void);                                     /* waits for the other ranks */
 void worker_reduce_mpi_abort(int exit_code) __attribute__((noreturn)); /* ends all ranks */

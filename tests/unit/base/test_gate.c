@@ -1,0 +1,70 @@
+#include "base/gate.h"
+
+#include "tests/lib/test.h"
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TURNS 200
+
+struct table { /* in memory of two processes */
+	struct gate ours, theirs;
+	int turn;
+};
+
+/* Takes turns: what one has written before it opens a gate, the other sees. */
+static void play(struct table *t, bool first, unsigned spin_rounds)
+{
+	for (unsigned i = 0; i < TURNS; i++) {
+		if (!first)
+			gate_wait(&t->ours, i, spin_rounds);
+		t->turn++;
+		gate_open(first ? &t->ours : &t->theirs);
+		if (first)
+			gate_wait(&t->theirs, i, spin_rounds);
+	}
+}
+
+static void processes_wait_for_one_another(void **state)
+{
+	static const unsigned spins[] = { 0, 1000 };
+	(void)state;
+	for (size_t s = 0; s < 2; s++) {
+		struct table *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		assert_true(t != MAP_FAILED);
+		t->ours.shared = t->theirs.shared = true;
+		const pid_t child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			play(t, false, spins[s]);
+			_exit(0);
+		}
+		play(t, true, spins[s]);
+		int status = -1;
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+		assert_int_equal(t->turn, 2 * TURNS);
+		munmap(t, sizeof(*t));
+	}
+}
+
+/* It has moved on before anybody came. */
+static void an_open_gate_lets_through(void **state)
+{
+	struct gate gate = { .shared = false };
+	(void)state;
+	gate_open(&gate);
+	gate_wait(&gate, 0, 0);
+	assert_int_equal(gate.count, 1);
+	assert_int_equal(gate.sleepers, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(processes_wait_for_one_another),
+		cmocka_unit_test(an_open_gate_lets_through),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
