@@ -24,7 +24,7 @@ static const struct conf_item items[] = {
 	{ "model.file", "model", CONF_STRING, AT(model), "", 0, 0, NULL, DAEMON_ALL | DAEMON_UP | DAEMON_CLI, "",
 	  "Base model, a GGUF file of the llama architecture (the coordinator hands it to merge ranks)." },
 	{ "model.backend", "backend", CONF_STRING, AT(backend), "auto", 0, 0, NULL, ENGINE, "",
-	  "auto, reference, cpu or cuda." },
+	  "auto, reference, cpu or cuda; cpu:bf16 trains in bfloat16 (with AMX)." },
 	{ "model.threads", "threads", CONF_INT, AT(threads), "0", 0, 1024, NULL, ENGINE, "threads",
 	  "Threads of the engine; 0: all cores." },
 	{ "allow.file", "allow-file", CONF_STRING, AT(allow_file), "", 0, 0, NULL, DAEMON_COORDINATOR, "",

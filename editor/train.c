@@ -183,7 +183,7 @@ static int take_losses(struct editor_shard *shard, struct step *step, size_t fir
 
 /* loss(delta) and its gradient: y = residual + (A + noise)·(W + delta)ᵀ; with dy = ∂loss/∂y, ∂loss/∂delta = dyᵀ·(A +
  * noise). */
-static int step_gradient(struct editor_shard *shard, struct step *step, struct err *e)
+static int batches_gradient(struct editor_shard *shard, struct step *step, struct err *e)
 {
 	struct editor__batch *b = &shard->batch;
 	struct model_backend *backend = shard->backend;
@@ -216,6 +216,14 @@ static int step_gradient(struct editor_shard *shard, struct step *step, struct e
 			return err_set(e, rc, "training: the backward product failed: %s", err_text(rc));
 	}
 	return 0;
+}
+
+static int step_gradient(struct editor_shard *shard, struct step *step, struct err *e)
+{
+	shard->backend->training = true;
+	int rc = batches_gradient(shard, step, e);
+	shard->backend->training = false;
+	return rc;
 }
 
 static void step_apply(struct editor_shard *shard, float rate, float epsilon)

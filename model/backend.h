@@ -63,7 +63,7 @@ struct model_backend_ops {
 	int (*weight_forward)(struct model_backend *b, float *y, const float *x, const struct model_weight *w,
 			      bool accumulate, size_t rows);
 	/* y[i] = x · W[i]ᵀ for `count` weights of the same `in`, as one weight_forward after the other gives it. NULL
-	 * where nothing is won by it. count ≤ MODEL_TOGETHER_MAX. */
+	 * where nothing is won by it. 1 ≤ count ≤ MODEL_TOGETHER_MAX. */
 	int (*weights_forward)(struct model_backend *b, float *const *y, const float *x,
 			       const struct model_weight *const *w, size_t count, size_t rows);
 	/* dx (rows × in) = dy (rows × out) · W, added when `accumulate`. Not of a weight kept as stored. */
@@ -117,12 +117,15 @@ struct model_backend_ops {
 struct model_backend { /* first member of every backend's own struct */
 	const struct model_backend_ops *ops;
 	size_t thread_count;
+	bool training; /* set during a step of training: the cpu row's products then have the precision that its name
+			  asks for, plain ones as those with weights */
 	bool stepping; /* set while few rows run through weights as stored: the cpu row's loops then share the threads
 			  of those products */
 };
 
 /* `name`: "auto" (cuda when a device is found, else cpu), "reference", "cpu", "cuda". "cpu:amx",
- * "cpu:avx512", "cpu:avx2" and "cpu:portable" ask for those instructions (replays, tests). thread_count 0: all cores of
+ * "cpu:avx512", "cpu:avx2" and "cpu:portable" ask for those instructions (replays, tests), "cpu:bf16" for training by
+ * one bfloat16 a factor (8 bits; with AMX), all else being as by "cpu:amx". thread_count 0: all cores of
  * the affinity mask. ERR_UNSUPPORTED when the build or the machine lacks it: says why. */
 int model_backend_new(const char *name, size_t thread_count, struct model_backend **out, struct err *e) MUST_CHECK;
 void model_backend_destroy(struct model_backend **backend);

@@ -55,6 +55,7 @@ static void destroy(struct model_backend *b)
 	model__host_bytes_free(cpu->scratch);
 	model__host_bytes_free(cpu->rotations);
 	model__host_bytes_free(cpu->rows);
+	model__host_bytes_free(cpu->columns);
 	model__host_bytes_free(cpu->rounded);
 	model__products_free(&cpu->products);
 	team_destroy(&cpu->team);
@@ -178,23 +179,6 @@ static void skinny(const struct model__cpu *cpu, float *y, const float *x, const
 	}
 }
 
-static int weights_forward(struct model_backend *b, float *const *y, const float *x,
-			   const struct model_weight *const *w, size_t count, size_t rows)
-{
-	const struct model__stored *stored[MODEL_TOGETHER_MAX];
-	size_t taken = 0;
-	assert(count <= MODEL_TOGETHER_MAX);
-	for (; taken < count && w[taken]->stored.data != NULL; taken++)
-		stored[taken] = &w[taken]->stored;
-	if (taken == count)
-		return rows == 0 ? 0
-				 : model__cpu_stored_products((struct model__cpu *)b, y, x, stored, count, false, rows);
-	int rc = 0;
-	for (size_t i = 0; i < count && rc == 0; i++)
-		rc = b->ops->weight_forward(b, y[i], x, w[i], false, rows);
-	return rc;
-}
-
 static int weight_forward(struct model_backend *b, float *y, const float *x, const struct model_weight *w,
 			  bool accumulate, size_t rows)
 {
@@ -209,8 +193,9 @@ static int weight_forward(struct model_backend *b, float *y, const float *x, con
 	if (w->packed.data != NULL)
 		return model__packed_product(cpu->products, y, x, &w->packed, accumulate, rows, b->thread_count);
 	if (w->w == NULL) {
+		const struct model__tiles *tiles = &w->forward;
 		if (rows > MODEL__SKINNY_ROWS_MAX)
-			return model__amx_product(cpu, y, x, &w->forward, accumulate, rows);
+			return model__amx_products(cpu, &y, x, &tiles, 1, accumulate, rows);
 		model__amx_skinny(cpu, y, x, &w->forward, accumulate, rows);
 		return 0;
 	}
@@ -222,15 +207,55 @@ static int weight_forward(struct model_backend *b, float *y, const float *x, con
 				  b->thread_count);
 }
 
+/* Of tiles, by rows that are split once for all. */
+static int tile_products(struct model__cpu *cpu, float *const *y, const float *x, const struct model_weight *const *w,
+			 size_t count, size_t rows)
+{
+	const struct model__tiles *tiles[MODEL_TOGETHER_MAX];
+	for (size_t i = 0; i < count; i++)
+		tiles[i] = &w[i]->forward;
+	return model__amx_products(cpu, y, x, tiles, count, false, rows);
+}
+
+static bool are_tiles(const struct model_weight *const *w, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (w[i]->forward.data == NULL)
+			return false;
+	}
+	return true;
+}
+
+static int weights_forward(struct model_backend *b, float *const *y, const float *x,
+			   const struct model_weight *const *w, size_t count, size_t rows)
+{
+	const struct model__stored *stored[MODEL_TOGETHER_MAX];
+	size_t taken = 0;
+	assert(count <= MODEL_TOGETHER_MAX);
+	for (; taken < count && w[taken]->stored.data != NULL; taken++)
+		stored[taken] = &w[taken]->stored;
+	if (taken == count)
+		return rows == 0 ? 0
+				 : model__cpu_stored_products((struct model__cpu *)b, y, x, stored, count, false, rows);
+	if (rows > MODEL__SKINNY_ROWS_MAX && are_tiles(w, count))
+		return tile_products((struct model__cpu *)b, y, x, w, count, rows);
+	int rc = 0;
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = weight_forward(b, y[i], x, w[i], false, rows);
+	return rc;
+}
+
 static int weight_backward(struct model_backend *b, float *dx, const float *dy, const struct model_weight *w,
 			   bool accumulate, size_t rows)
 {
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	if (rows == 0)
 		return 0;
-	if (w->w == NULL) /* as tiles, or as stored */
-		return w->backward.data == NULL ? ERR_INVALID
-						: model__amx_product(cpu, dx, dy, &w->backward, accumulate, rows);
+	if (w->w == NULL) { /* as tiles, or as stored */
+		const struct model__tiles *tiles = &w->backward;
+		return tiles->data == NULL ? ERR_INVALID
+					   : model__amx_products(cpu, &dx, dy, &tiles, 1, accumulate, rows);
+	}
 	return cpu->gemm->product(dx, dy, w->w, false, false, 1, accumulate ? 1 : 0, rows, w->in_size, w->out_size,
 				  b->thread_count);
 }
@@ -271,6 +296,8 @@ static int gemm(struct model_backend *b, float *c, const float *a, const float *
 		return 0;
 	if (b->stepping && !ta && tb && alpha == 1 && (beta == 0 || beta == 1))
 		return step_product(cpu, c, a, bm, beta == 1, m, n, k);
+	if (b->training && cpu->amx && alpha == 1 && (beta == 0 || beta == 1) && k > 0)
+		return model__amx_gemm(cpu, c, a, bm, ta, tb, beta == 1, m, n, k);
 	return cpu->gemm->product(c, a, bm, ta, tb, alpha, beta, m, n, k, b->thread_count);
 }
 
@@ -318,11 +345,13 @@ static bool choose_kernels(struct model__cpu *cpu, const char *instructions)
 	}
 	if (strcmp(instructions, "avx2") == 0)
 		cpu->k = avx2;
-	else if (strcmp(instructions, "avx512") == 0 || strcmp(instructions, "amx") == 0)
+	else if (strcmp(instructions, "avx512") == 0 || strcmp(instructions, "amx") == 0 ||
+		 strcmp(instructions, "bf16") == 0)
 		cpu->k = avx512;
 	else if (strcmp(instructions, "portable") != 0)
 		return false;
-	cpu->amx = strcmp(instructions, "amx") == 0;
+	cpu->bf16 = strcmp(instructions, "bf16") == 0;
+	cpu->amx = cpu->bf16 || strcmp(instructions, "amx") == 0;
 	return cpu->k != NULL && cpu->stored != NULL && (!cpu->amx || model__amx_ready());
 }
 
@@ -335,7 +364,7 @@ int model__backend_cpu_new(const char *instructions, size_t thread_count, struct
 		free(cpu);
 		return err_set(e, ERR_UNSUPPORTED,
 			       "this processor or build has no instructions \"%.32s\": choose cpu, or one of cpu:amx, "
-			       "cpu:avx512, cpu:avx2, cpu:portable",
+			       "cpu:bf16, cpu:avx512, cpu:avx2, cpu:portable",
 			       instructions);
 	}
 	if (!cpu->amx && cpu->k == model__cpu_kernels_avx512() && model__packed_ready()) {
@@ -353,8 +382,9 @@ int model__backend_cpu_new(const char *instructions, size_t thread_count, struct
 #else
 	cpu->gemm = &model__gemm_blas;
 #endif
-	snprintf(cpu->text, sizeof(cpu->text), "%s%s+%s, %zu thread%s", cpu->k->name, cpu->amx ? "+amx" : "",
-		 cpu->gemm->describe(), thread_count, thread_count == 1 ? "" : "s");
+	snprintf(cpu->text, sizeof(cpu->text), "%s%s+%s%s, %zu thread%s", cpu->k->name, cpu->amx ? "+amx" : "",
+		 cpu->gemm->describe(), cpu->bf16 ? ", training in bf16" : "", thread_count,
+		 thread_count == 1 ? "" : "s");
 	*out = &cpu->base;
 	return 0;
 }

@@ -137,14 +137,14 @@ static int choose_rows(struct training *t, const size_t *rows, size_t label_coun
 
 /* --- Forward. run->x holds the rows; after the last layer only its first chosen_count rows count. */
 
+/* In the last layer the product as well. */
 static int queries_forward(const struct training *t, const struct model__layer *l, struct model__kept *k, bool last)
 {
 	struct model_run *run = t->run;
 	const float *freq = run->model->freq;
 	if (!last) {
-		int rc = t->ops->weight_forward(t->b, k->q, run->h, l->q, false, t->rows);
 		t->ops->rope(t->b, k->q, run->positions, freq, true, false, t->rows, t->s->heads, t->s->head_size);
-		return rc;
+		return 0;
 	}
 	gather(t, t->compact, run->h, t->s->hidden);
 	int rc = t->ops->weight_forward(t->b, t->compact_q, t->compact, l->q, false, t->chosen_count);
@@ -160,11 +160,12 @@ static int attention_forward(const struct training *t, size_t layer, struct mode
 	const struct model__layer *l = &run->model->layers[layer];
 	t->ops->copy(t->b, k->x, run->x, t->rows * t->s->hidden);
 	t->ops->rmsnorm(t->b, run->h, run->x, l->attn_norm, t->s->rms_eps, t->rows, t->s->hidden);
-	int rc = t->ops->weight_forward(t->b, k->k, run->h, l->k, false, t->rows);
+	float *const y[] = { k->k, k->v, k->q };
+	const struct model_weight *const w[] = { l->k, l->v, l->q };
+	const bool last = is_last(t, layer);
+	int rc = model__products(t->b, y, run->h, w, last ? 2 : 3, t->rows);
 	if (rc == 0)
-		rc = t->ops->weight_forward(t->b, k->v, run->h, l->v, false, t->rows);
-	if (rc == 0)
-		rc = queries_forward(t, l, k, is_last(t, layer));
+		rc = queries_forward(t, l, k, last);
 	if (rc != 0)
 		return rc;
 	t->ops->rope(t->b, k->k, run->positions, run->model->freq, true, false, t->rows, t->s->kv_heads,
@@ -195,10 +196,10 @@ static int layer_forward(const struct training *t, size_t layer, struct model__k
 	rc = t->ops->weight_forward(t->b, run->x, attended, l->o, true, n);
 	t->ops->copy(t->b, k->middle, run->x, n * t->s->hidden);
 	t->ops->rmsnorm(t->b, run->h, k->middle, l->ffn_norm, t->s->rms_eps, n, t->s->hidden);
+	float *const y[] = { k->gate, k->up };
+	const struct model_weight *const w[] = { l->gate, l->up };
 	if (rc == 0)
-		rc = t->ops->weight_forward(t->b, k->gate, run->h, l->gate, false, n);
-	if (rc == 0)
-		rc = t->ops->weight_forward(t->b, k->up, run->h, l->up, false, n);
+		rc = model__products(t->b, y, run->h, w, 2, n);
 	if (rc != 0)
 		return rc;
 	t->ops->silu_mul(t->b, run->gate, k->gate, k->up, n * t->s->ffn);

@@ -18,6 +18,7 @@ struct model__cpu {
 	const struct model__cpu_kernels *k;
 	const struct model__gemm *gemm;
 	bool amx;                         /* weights as tiles (cpu_amx.c) */
+	bool bf16;                        /* one bfloat16 a factor while `training` */
 	struct model__products *products; /* not NULL: weights packed (packed.h) */
 	float *rotations;                 /* by position: head_size cosines, head_size sines */
 	size_t rotation_count, rotation_size;
@@ -26,6 +27,8 @@ struct model__cpu {
 	size_t scratch_size;
 	void *rows; /* rows of x in tile form, for cpu_amx.c */
 	size_t rows_bytes;
+	void *columns; /* of a plain matrix, too */
+	size_t columns_bytes;
 	const struct model__stored_kernel *stored;
 	struct model__pages weight_pages;
 	struct team *team; /* of decode steps; NULL until one is needed */

@@ -136,6 +136,17 @@ int model__op_check(int rc, const char *what, struct err *e)
 	return rc == 0 ? 0 : err_set(e, rc, "%s: %s", what, err_text(rc));
 }
 
+int model__products(struct model_backend *b, float *const *y, const float *x, const struct model_weight *const *w,
+		    size_t count, size_t rows)
+{
+	int rc = 0;
+	if (b->ops->weights_forward != NULL)
+		return b->ops->weights_forward(b, y, x, w, count, rows);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = b->ops->weight_forward(b, y[i], x, w[i], false, rows);
+	return rc;
+}
+
 static int check_segment(const struct model_run *run, const struct model_kv *kv, const struct model_segment *s,
 			 size_t index, struct err *e)
 {
@@ -217,18 +228,6 @@ static const struct model_weight *chosen(const struct pass *p, const struct mode
 	return p->step && stored != NULL ? stored : packed;
 }
 
-/* y[i] = h · W[i]ᵀ */
-static int products_of_h(const struct pass *p, float *const *y, const struct model_weight *const *w, size_t count)
-{
-	struct model_backend *b = p->run->backend;
-	int rc = 0;
-	if (p->step && b->ops->weights_forward != NULL)
-		return b->ops->weights_forward(b, y, p->run->h, w, count, p->rows);
-	for (size_t i = 0; i < count && rc == 0; i++)
-		rc = b->ops->weight_forward(b, y[i], p->run->h, w[i], false, p->rows);
-	return rc;
-}
-
 static void fill_taps(const struct pass *p, enum model_tap_point point, size_t layer, const float *values, size_t width)
 {
 	for (size_t t = 0; t < p->tap_count; t++) {
@@ -272,7 +271,7 @@ static int run_attention(const struct pass *p, size_t layer)
 	const struct model_weight *const w[] = { chosen(p, l->q, l->stored.q), chosen(p, l->k, l->stored.k),
 						 chosen(p, l->v, l->stored.v) };
 	b->ops->rmsnorm(b, run->h, p->x, l->attn_norm, s->rms_eps, p->rows, s->hidden);
-	int rc = products_of_h(p, y, w, 3);
+	int rc = model__products(b, y, run->h, w, 3, p->rows);
 	if (rc != 0)
 		return rc;
 	b->ops->rope(b, run->q, run->positions, m->freq, true, false, p->rows, s->heads, s->head_size);
@@ -327,7 +326,7 @@ static int run_ffn(const struct pass *p, size_t layer)
 	const struct model_weight *const w[] = { chosen(p, l->gate, l->stored.gate), chosen(p, l->up, l->stored.up) };
 	fill_taps(p, MODEL_TAP_DOWN_RESIDUAL, layer, p->x, s->hidden);
 	b->ops->rmsnorm(b, run->h, p->x, l->ffn_norm, s->rms_eps, p->rows, s->hidden);
-	int rc = products_of_h(p, y, w, 2);
+	int rc = model__products(b, y, run->h, w, 2, p->rows);
 	if (rc != 0)
 		return rc;
 	b->ops->silu_mul(b, run->gate, run->gate, run->up, p->rows * s->ffn);

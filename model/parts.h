@@ -83,6 +83,9 @@ int model__run_reserve_logits(struct model_run *run, size_t rows, struct err *e)
 /* Checks segments against the batch and the cache and sets run->positions. `kv` may be NULL. */
 int model__run_segments(struct model_run *run, const struct model_kv *kv, const struct model_segment *segments,
 			size_t segment_count, size_t *row_count, struct err *e) MUST_CHECK;
+/* y[i] = x · W[i]ᵀ, together where the backend can. */
+int model__products(struct model_backend *b, float *const *y, const float *x, const struct model_weight *const *w,
+		    size_t count, size_t rows) MUST_CHECK;
 /* Maps an operation's code to text; 0 stays 0. */
 int model__op_check(int rc, const char *what, struct err *e);
 

@@ -2,9 +2,11 @@
 #include "tests/numerics/ops_fixture.h"
 
 #include "model/packed.h"
+#include "model/quant.h"
 #include "tests/lib/quantise.h"
 
 #define SUMMING 5e-5 /* sums of up to some thousand products in another order, in float32 instead of double */
+#define BF16    1e-2 /* of factors with 8 bits, a few alone */
 #define EPS     1e-5f
 
 /* --- Rows do not depend on what they were batched with */
@@ -230,6 +232,52 @@ static void check_gemm(struct model_backend *b, size_t m, size_t n, size_t k)
 	}
 }
 
+/* In a step of training. */
+static void check_trained_gemm(struct model_backend *b, size_t m, size_t n, size_t k, double tolerance)
+{
+	float *x = numbers(m * k, 1), *y = numbers(n * k, 1);
+	for (int variant = 0; variant < 8; variant++) {
+		const bool ta = (variant & 1) != 0, tb = (variant & 2) != 0;
+		const float beta = (variant & 4) != 0 ? 1.0f : 0.0f;
+		float *c = numbers(m * n, 1), *want = same(c, m * n);
+		b->training = true;
+		assert_int_equal(b->ops->gemm(b, c, x, y, ta, tb, 1, beta, m, n, k), 0);
+		b->training = false;
+		assert_int_equal(oracle->ops->gemm(oracle, want, x, y, ta, tb, 1, beta, m, n, k), 0);
+		check_near("gemm of a training", c, want, m * n, tolerance);
+		free(c);
+		free(want);
+	}
+	free(x);
+	free(y);
+}
+
+/* One bfloat16 a factor: exact where the factors are no more than that. */
+static void check_bf16(struct model_backend *b, size_t rows, size_t out, size_t in)
+{
+	float *w = numbers(out * in, 1), *x = numbers(rows * in, 1), *y = numbers(rows * out, 1);
+	float *want = same(y, rows * out), *rounded = same(y, rows * out), *plain = same(y, rows * out);
+	struct model_weight *weight = NULL;
+	assert_int_equal(b->ops->weight_new(b, w, out, in, true, &weight), 0);
+	b->training = true;
+	assert_int_equal(b->ops->weight_forward(b, y, x, weight, false, rows), 0);
+	assert_int_equal(b->ops->gemm(b, plain, x, w, false, true, 1, 0, rows, out, in), 0);
+	b->training = false;
+	for (size_t i = 0; i < out * in; i++)
+		w[i] = model_quant_from_bf16(model_quant_to_bf16(w[i]));
+	assert_int_equal(b->ops->weight_forward(b, rounded, x, weight, false, rows), 0);
+	assert_memory_not_equal(rounded, y, rows * out * sizeof(*y));
+	for (size_t i = 0; i < rows * in; i++)
+		x[i] = model_quant_from_bf16(model_quant_to_bf16(x[i]));
+	assert_int_equal(oracle->ops->gemm(oracle, want, x, w, false, true, 1, 0, rows, out, in), 0);
+	check_near("weight in bf16", y, want, rows * out, SUMMING);
+	check_near("gemm in bf16", plain, want, rows * out, SUMMING);
+	b->ops->weight_destroy(b, &weight);
+	float *all[] = { w, x, y, want, rounded, plain };
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		free(all[i]);
+}
+
 static void check_rmsnorm(struct model_backend *b, size_t rows, size_t width)
 {
 	size_t n = rows * width;
@@ -267,7 +315,7 @@ static void check_rope(struct model_backend *b, size_t rows, size_t heads, size_
 }
 
 static const struct model_segment later[] = { { 0, 7, 1 }, { 0, 0, 5 }, { 0, 30, 9 } };
-static const struct model_segment fresh[] = { { 0, 0, 6 }, { 0, 0, 1 }, { 0, 0, 23 } };
+static const struct model_segment fresh[] = { { 0, 0, 6 }, { 0, 0, 1 }, { 0, 0, 70 } };
 
 static void check_attention(struct model_backend *b, size_t heads, size_t kv_heads, size_t head_size, size_t window)
 {
@@ -293,7 +341,7 @@ static void check_attention(struct model_backend *b, size_t heads, size_t kv_hea
 static void check_attention_backward(struct model_backend *b, size_t heads, size_t kv_heads, size_t head_size,
 				     size_t window)
 {
-	size_t nq = 30 * heads * head_size, nk = 30 * kv_heads * head_size;
+	size_t nq = 77 * heads * head_size, nk = 77 * kv_heads * head_size;
 	float *q = numbers(nq, 1), *k = numbers(nk, 1), *v = numbers(nk, 1), *dout = numbers(nq, 1);
 	float *dq = numbers(nq, 1), *dk = numbers(nk, 1), *dv = numbers(nk, 1);
 	float *dq_want = same(dq, nq), *dk_want = same(dk, nk), *dv_want = same(dv, nk);
@@ -393,6 +441,10 @@ static void check_backend(struct model_backend *b)
 	check_gemm(b, 1, 1, 1);
 	check_gemm(b, 7, 33, 5);
 	check_gemm(b, 100, 64, 130);
+	const double trained = strstr(b->ops->describe(b), "bf16") == NULL ? SUMMING : BF16;
+	check_trained_gemm(b, 1, 1, 1, trained);
+	check_trained_gemm(b, 7, 33, 5, trained);
+	check_trained_gemm(b, 100, 70, 1570, trained);
 	for (size_t width = 1; width < 100; width += 14)
 		check_rmsnorm(b, 1 + width % 5, width);
 	check_rmsnorm(b, 170, 576);
@@ -446,6 +498,19 @@ static void test_amx(void **state)
 	check_named("cpu:amx", 2);
 }
 
+static void test_bf16(void **state)
+{
+	struct err e = ERR_INIT;
+	struct model_backend *b = NULL;
+	(void)state;
+	check_named("cpu:bf16", 2);
+	assert_int_equal(model_backend_new("cpu:bf16", 1, &b, &e), 0);
+	rng_init(&rng, 8);
+	check_bf16(b, 9, 33, 100);
+	check_bf16(b, 70, 100, 1570);
+	model_backend_destroy(&b);
+}
+
 static void test_avx512(void **state)
 {
 	(void)state;
@@ -489,6 +554,7 @@ int main(void)
 		cmocka_unit_test(test_cpu),
 		cmocka_unit_test(test_cpu_three_threads),
 		cmocka_unit_test(test_amx),
+		cmocka_unit_test(test_bf16),
 		cmocka_unit_test(test_avx512),
 		cmocka_unit_test(test_avx2),
 		cmocka_unit_test(test_portable),
