@@ -129,7 +129,12 @@ static int corpus_read(struct editor_wise *w, const char *corpus, size_t len, st
 
 static int prepare(struct editor_wise *w, const char *corpus, size_t corpus_len, struct err *e)
 {
-	size_t n = editor__wise_matrix_size(w);
+	const size_t n = editor__wise_matrix_size(w);
+	const size_t row_max = w->shape->context > EDITOR__ROWS_MAX ? w->shape->context : EDITOR__ROWS_MAX;
+	int rc = model_run_new(w->model, row_max, &w->run, e);
+	if (rc != 0)
+		return rc;
+	w->backend = model_run_backend(w->run);
 	w->delta = fault_calloc(n, sizeof(float));
 	w->mask = fault_malloc((n + 7) / 8);
 	w->work = w->backend->ops->alloc(w->backend, n);
@@ -137,9 +142,7 @@ static int prepare(struct editor_wise *w, const char *corpus, size_t corpus_len,
 	if (w->delta == NULL || w->mask == NULL || w->work == NULL || w->grad == NULL)
 		return err_set(e, ERR_NOMEM, "shard: out of memory for its delta");
 	editor_wise_mask_draw(w->seed, w->config.wise.mask_ratio, n, w->mask);
-	size_t row_max = w->shape->context > EDITOR__ROWS_MAX ? w->shape->context : EDITOR__ROWS_MAX;
-	int rc = model_run_new(w->model, row_max, &w->run, e);
-	return rc == 0 && corpus != NULL ? corpus_read(w, corpus, corpus_len, e) : rc;
+	return corpus != NULL ? corpus_read(w, corpus, corpus_len, e) : 0;
 }
 
 /* To bf16, so that rounding the delta cannot take an entry over the clip. */
@@ -164,7 +167,6 @@ int editor_wise_new(struct model *model, const struct editor_config *config, uin
 	w->model = model;
 	w->config = *config;
 	w->shape = model_shape_of(model);
-	w->backend = model_backend_of(model);
 	w->config.wise.clip = round_down(config->wise.clip);
 	w->seed = shard_seed;
 	w->rows.edit = SIZE_MAX;

@@ -119,23 +119,75 @@ int model__cpu_attention(struct model_backend *b, float *out, const float *q, co
 	return 0;
 }
 
-/* One query of one head: with ds_j = p_j (dout·v_j − Σ p dout·v) · scale: dq = Σ ds k, dk_j += ds q, dv_j += p dout. */
-static void attend_backward(const struct model__cpu *cpu, const struct shape *sh, float *p, float *dq, float *dk,
-			    float *dv, const float *dout, const float *q, const float *k, const float *v, size_t from,
-			    size_t count)
+/* ---- Backward: with p = softmax and ds_j = p_j (dout·v_j − Σ p dout·v) · scale: dq = Σ_j ds_j k_j, dk_j = Σ ds_j q,
+ * dv_j = Σ p_j dout, the last two over the queries. Those are taken a chunk at a time, p and ds kept by key, so that
+ * each sum goes through registers. */
+
+#define CHUNK ((size_t)32) /* queries of one head */
+
+struct back {
+	const struct model__cpu *cpu;
+	const struct shape *shape;
+	float *dq, *dk, *dv; /* of one segment: dq, q, dout of one head, dk, dv, k, v of its key head */
+	const float *dout, *q, *k, *v;
+	float *row, *row_slopes; /* of one query, by key */
+	float *weights, *slopes; /* key × CHUNK: p and ds of the chunk; 0 where a query does not see the key */
+};
+
+/* The scratch of one thread for `keys` keys. */
+static size_t back_floats(size_t keys)
 {
-	float *ds = p + count;
-	size_t start = from * sh->stride;
-	cpu->k->scores(p, q, k + start, sh->stride, count, sh->head_size);
-	cpu->k->softmax(p, sh->scale, count);
-	cpu->k->scores(ds, dout, v + start, sh->stride, count, sh->head_size);
-	float mean = cpu->k->dot(p, ds, count);
+	return keys * (2 + 2 * CHUNK);
+}
+
+static void back_scratch(struct back *b, float *scratch, size_t keys)
+{
+	b->row = scratch;
+	b->row_slopes = b->row + keys;
+	b->weights = b->row_slopes + keys;
+	b->slopes = b->weights + keys * CHUNK;
+}
+
+/* Query `i` of the chunk that begins at `first`; `from`, `to`: keys that any query of the chunk sees. */
+static void query_backward(const struct back *b, size_t first, size_t i, size_t from, size_t to)
+{
+	const struct shape *sh = b->shape;
+	const struct model__cpu_kernels *kernels = b->cpu->k;
+	const size_t position = first + i, seen = first_seen(position, sh->window), count = position + 1 - seen;
+	const size_t at = position * sh->heads * sh->head_size, start = seen * sh->stride;
+	float *p = b->row, *ds = b->row_slopes;
+	kernels->scores(p, b->q + at, b->k + start, sh->stride, count, sh->head_size);
+	kernels->softmax(p, sh->scale, count);
+	kernels->scores(ds, b->dout + at, b->v + start, sh->stride, count, sh->head_size);
+	const float mean = kernels->dot(p, ds, count);
 	for (size_t j = 0; j < count; j++)
 		ds[j] = p[j] * (ds[j] - mean) * sh->scale;
-	cpu->k->weighted_sum(dq, ds, k + start, sh->stride, false, count, sh->head_size);
-	for (size_t j = 0; j < count; j++) {
-		cpu->k->axpy(dk + start + j * sh->stride, ds[j], q, sh->head_size);
-		cpu->k->axpy(dv + start + j * sh->stride, p[j], dout, sh->head_size);
+	kernels->weighted_sum(b->dq + at, ds, b->k + start, sh->stride, false, count, sh->head_size);
+	for (size_t j = from; j < to; j++) {
+		const bool sees = j >= seen && j <= position;
+		b->weights[(j - from) * CHUNK + i] = sees ? p[j - seen] : 0;
+		b->slopes[(j - from) * CHUNK + i] = sees ? ds[j - seen] : 0;
+	}
+}
+
+/* All queries of one head of one segment; adds to dk and dv. */
+static void head_backward(const struct back *b, size_t row_count)
+{
+	const struct shape *sh = b->shape;
+	const size_t query_stride = sh->heads * sh->head_size;
+	for (size_t first = 0; first < row_count; first += CHUNK) {
+		const size_t count = row_count - first < CHUNK ? row_count - first : CHUNK;
+		const size_t from = first_seen(first, sh->window), to = first + count;
+		for (size_t i = 0; i < count; i++)
+			query_backward(b, first, i, from, to);
+		for (size_t j = from; j < to; j++) {
+			const size_t skipped = j > first ? j - first : 0; /* queries before the key */
+			const size_t at = (j - from) * CHUNK + skipped, query = (first + skipped) * query_stride;
+			b->cpu->k->weighted_sum(b->dk + j * sh->stride, b->slopes + at, b->q + query, query_stride,
+						true, count - skipped, sh->head_size);
+			b->cpu->k->weighted_sum(b->dv + j * sh->stride, b->weights + at, b->dout + query, query_stride,
+						true, count - skipped, sh->head_size);
+		}
 	}
 }
 
@@ -145,28 +197,38 @@ int model__cpu_attention_backward(struct model_backend *b, float *dq, float *dk,
 {
 	struct model__cpu *cpu = (struct model__cpu *)b;
 	const struct shape sh = shape_of(heads, kv_heads, head_size, window);
-	int rc = model__cpu_scratch(cpu, 2 * longest(segments, segment_count));
+	const size_t keys = longest(segments, segment_count);
+	int rc = model__cpu_scratch(cpu, back_floats(keys));
 	if (rc != 0)
 		return rc;
 	int threads = model__cpu_threads(cpu, 5 * pairs_of(segments, segment_count) * heads * head_size);
 #pragma omp parallel num_threads(threads) if (threads > 1)
 	{
-		float *p = cpu->scratch + (size_t)omp_get_thread_num() * cpu->scratch_size;
 		size_t turn = 0; /* tasks are dealt out in a fixed order */
 		for (size_t s = 0, row = 0; s < segment_count; row += segments[s].row_count, s++) {
 			for (size_t h = 0; h < kv_heads; h++) {
 				if (turn++ % (size_t)omp_get_num_threads() != (size_t)omp_get_thread_num())
 					continue;
-				size_t base = row * sh.stride + h * head_size;
+				const size_t base = row * sh.stride + h * head_size;
 				for (size_t r = 0; r < segments[s].row_count; r++) {
 					memset(dk + base + r * sh.stride, 0, head_size * sizeof(float));
 					memset(dv + base + r * sh.stride, 0, head_size * sizeof(float));
 				}
-				for (size_t task = 0; task < segments[s].row_count * sh.group; task++) {
-					size_t r = task / sh.group, from = first_seen(r, window);
-					size_t at = ((row + r) * heads + h * sh.group + task % sh.group) * head_size;
-					attend_backward(cpu, &sh, p, dq + at, dk + base, dv + base, dout + at, q + at,
-							k + base, v + base, from, r + 1 - from);
+				for (size_t g = 0; g < sh.group; g++) {
+					const size_t at = (row * heads + h * sh.group + g) * head_size;
+					struct back back = { .cpu = cpu,
+							     .shape = &sh,
+							     .dq = dq + at,
+							     .dk = dk + base,
+							     .dv = dv + base,
+							     .dout = dout + at,
+							     .q = q + at,
+							     .k = k + base,
+							     .v = v + base };
+					back_scratch(&back,
+						     cpu->scratch + (size_t)omp_get_thread_num() * cpu->scratch_size,
+						     keys);
+					head_backward(&back, segments[s].row_count);
 				}
 			}
 		}

@@ -4,23 +4,45 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define TARGET         __attribute__((target("avx2,fma")))
-#define LANES          8
-#define V              __m256
-#define V_LOAD(p)      _mm256_loadu_ps(p)
-#define V_STORE(p, v)  _mm256_storeu_ps(p, v)
-#define V_SET(f)       _mm256_set1_ps(f)
-#define V_ADD(a, b)    _mm256_add_ps(a, b)
-#define V_SUB(a, b)    _mm256_sub_ps(a, b)
-#define V_MUL(a, b)    _mm256_mul_ps(a, b)
-#define V_DIV(a, b)    _mm256_div_ps(a, b)
-#define V_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
-#define V_MAX(a, b)    _mm256_max_ps(a, b)
-#define V_SQRT(a)      _mm256_sqrt_ps(a)
-#define V_SWAP(a)      _mm256_permute_ps(a, 0xB1)
-#define V_SUM(a)       sum_lanes(a)
-#define V_HMAX(a)      max_lanes(a)
-#define V_EXP(a)       exp_lanes(a)
+#define TARGET        __attribute__((target("avx2,fma")))
+#define LANES         8
+#define V             __m256
+#define V_LOAD(p)     _mm256_loadu_ps(p)
+#define V_STORE(p, v) _mm256_storeu_ps(p, v)
+/* The first n lanes, n ≤ LANES; the others are `fill`, or are not stored. */
+#define V_LOAD_PART(p, n, fill) load_part(p, n, fill)
+#define V_STORE_PART(p, n, v)   _mm256_maskstore_ps(p, first_lanes(n), v)
+#define V_SET(f)                _mm256_set1_ps(f)
+#define V_ADD(a, b)             _mm256_add_ps(a, b)
+#define V_SUB(a, b)             _mm256_sub_ps(a, b)
+#define V_MUL(a, b)             _mm256_mul_ps(a, b)
+#define V_DIV(a, b)             _mm256_div_ps(a, b)
+#define V_FMA(a, b, c)          _mm256_fmadd_ps(a, b, c)
+#define V_MAX(a, b)             _mm256_max_ps(a, b)
+#define V_SQRT(a)               _mm256_sqrt_ps(a)
+#define V_SWAP(a)               _mm256_permute_ps(a, 0xB1)
+#define V_SUM(a)                sum_lanes(a)
+#define V_SUM_FOUR(to, v)       sum_four(to, v)
+#define V_HMAX(a)               max_lanes(a)
+#define V_EXP(a)                exp_lanes(a)
+
+TARGET static inline __m256i first_lanes(size_t n)
+{
+	static const int32_t lanes[16] = { -1, -1, -1, -1, -1, -1, -1, -1 };
+	return _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - n));
+}
+
+TARGET static inline __m256 load_part(const float *p, size_t n, float fill)
+{
+	const __m256i mask = first_lanes(n);
+	return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask));
+}
+
+TARGET static inline void sum_four(float *to, const __m256 *v)
+{
+	const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+	_mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
 
 TARGET static inline float sum_lanes(__m256 a)
 {
