@@ -12,6 +12,13 @@ double bench_now_us(void)
 	return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
 }
 
+double bench_clock_us(size_t threads)
+{
+	struct timespec t;
+	clock_gettime(threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+	return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
+}
+
 void bench_need(int rc, const struct err *e)
 {
 	if (rc == 0)

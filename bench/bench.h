@@ -8,6 +8,9 @@
 #include <stdint.h>
 
 double bench_now_us(void);
+/* To measure work of so many threads: of one thread its own processor time, which others' work on the machine does not
+ * stretch. */
+double bench_clock_us(size_t threads);
 /* Prints the error and ends the program unless rc is 0. */
 void bench_need(int rc, const struct err *e);
 /* Zeros; free(). Ends the program when there are none. */

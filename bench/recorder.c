@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WEIGHTS_MAX  1024
-#define BACKENDS_MAX 64
+#define WEIGHTS_MAX 1024
+#define TURN_FLOPS  20e9 /* of training between two turns of its products by themselves: a fifth of a second */
 
 enum op {
 	FORWARD,
@@ -44,10 +44,11 @@ static const char *const op_names[OPS] = { "weight forward",
 
 struct product {
 	struct model_backend *backend;
-	const struct model_weight *weight; /* NULL: a plain product */
+	const struct model_weight *weights[MODEL_TOGETHER_MAX];
+	size_t weight_count, widths[MODEL_TOGETHER_MAX]; /* 0: a plain product */
 	enum op op;
-	bool accumulate, ta, tb;
-	size_t m, n, k;
+	bool accumulate, ta, tb, training, stepping;
+	size_t m, n, k; /* n: of all weights */
 };
 
 static struct {
@@ -58,20 +59,43 @@ static struct {
 		size_t out_size, in_size;
 	} weights[WEIGHTS_MAX];
 	size_t weight_count;
-	struct product *products;
+	struct product *products; /* that wait for their turn */
 	size_t count, cap;
+	double waiting_flops;
+	float *a, *b, *c; /* operands */
+	size_t a_size, b_size, c_size;
+	size_t thread_count;
+	double flops, replayed_us, paused_us;
 	size_t calls[OPS];
 	double us[OPS];
 } recorder;
 
+static void take_turn(void);
+
+static double now_us(void)
+{
+	return bench_clock_us(recorder.thread_count);
+}
+
+/* Of an operation; before it the products that wait have their turn when there are enough. */
+static double begin(void)
+{
+	if (recorder.waiting_flops >= TURN_FLOPS)
+		take_turn();
+	return now_us();
+}
+
 static void took(enum op op, double began)
 {
-	recorder.us[op] += bench_now_us() - began;
+	recorder.us[op] += now_us() - began;
 	recorder.calls[op]++;
 }
 
 static void keep(const struct product *product)
 {
+	const double flops = 2.0 * (double)product->m * (double)product->n * (double)product->k;
+	recorder.waiting_flops += flops;
+	recorder.flops += flops;
 	if (recorder.count == recorder.cap) {
 		recorder.cap = recorder.cap == 0 ? 4096 : 2 * recorder.cap;
 		recorder.products = realloc(recorder.products, recorder.cap * sizeof(*product));
@@ -85,43 +109,92 @@ static void keep(const struct product *product)
 
 /* ---- The operations */
 
-static int weight_new(struct model_backend *b, enum model_type type, const void *data, size_t out_size, size_t in_size,
-		      bool transposed_too, struct model_weight **weight)
+static void weight_made(const struct model_weight *weight, size_t out_size, size_t in_size)
 {
-	const int rc = recorder.real->weight_new(b, type, data, out_size, in_size, transposed_too, weight);
-	if (rc != 0)
-		return rc;
 	if (recorder.weight_count == WEIGHTS_MAX) {
 		fprintf(stderr, "bench: more than %d weights\n", WEIGHTS_MAX);
 		exit(1);
 	}
-	recorder.weights[recorder.weight_count].weight = *weight;
+	recorder.weights[recorder.weight_count].weight = weight;
 	recorder.weights[recorder.weight_count].out_size = out_size;
 	recorder.weights[recorder.weight_count++].in_size = in_size;
-	return 0;
 }
 
-static struct product of_weight(struct model_backend *b, enum op op, const struct model_weight *weight, bool accumulate,
-				size_t rows)
+static int weight_new(struct model_backend *b, enum model_type type, const void *data, size_t out_size, size_t in_size,
+		      bool transposed_too, struct model_weight **weight)
+{
+	const int rc = recorder.real->weight_new(b, type, data, out_size, in_size, transposed_too, weight);
+	if (rc == 0)
+		weight_made(*weight, out_size, in_size);
+	return rc;
+}
+
+static int weight_new_stored(struct model_backend *b, enum model_type type, const void *data, size_t out_size,
+			     size_t in_size, struct model_weight **weight)
+{
+	const int rc = recorder.real->weight_new_stored(b, type, data, out_size, in_size, weight);
+	if (rc == 0)
+		weight_made(*weight, out_size, in_size);
+	return rc;
+}
+
+/* Another weight may come to stand where it stood. */
+static void weight_destroy(struct model_backend *b, struct model_weight **weight)
 {
 	size_t i = 0;
-	while (recorder.weights[i].weight != weight)
+	while (i < recorder.weight_count && recorder.weights[i].weight != *weight)
 		i++;
-	return (struct product){ .backend = b,
-				 .weight = weight,
-				 .op = op,
-				 .accumulate = accumulate,
-				 .m = rows,
-				 .n = recorder.weights[i].out_size,
-				 .k = recorder.weights[i].in_size };
+	if (*weight != NULL && i < recorder.weight_count)
+		recorder.weights[i] = recorder.weights[--recorder.weight_count];
+	recorder.real->weight_destroy(b, weight);
+}
+
+/* Its products can have their turn no later. */
+static void destroy(struct model_backend *b)
+{
+	take_turn();
+	recorder.real->destroy(b);
+}
+
+static struct product of_weights(struct model_backend *b, enum op op, const struct model_weight *const *weights,
+				 size_t count, bool accumulate, size_t rows)
+{
+	struct product product = { .backend = b,
+				   .weight_count = count,
+				   .op = op,
+				   .accumulate = accumulate,
+				   .training = b->training,
+				   .stepping = b->stepping,
+				   .m = rows };
+	for (size_t w = 0; w < count; w++) {
+		size_t i = 0;
+		while (recorder.weights[i].weight != weights[w])
+			i++;
+		product.weights[w] = weights[w];
+		product.widths[w] = recorder.weights[i].out_size;
+		product.n += recorder.weights[i].out_size;
+		product.k = recorder.weights[i].in_size;
+	}
+	return product;
 }
 
 static int weight_forward(struct model_backend *b, float *y, const float *x, const struct model_weight *w,
 			  bool accumulate, size_t rows)
 {
-	const struct product product = of_weight(b, FORWARD, w, accumulate, rows);
-	const double began = bench_now_us();
+	const struct product product = of_weights(b, FORWARD, &w, 1, accumulate, rows);
+	const double began = begin();
 	const int rc = recorder.real->weight_forward(b, y, x, w, accumulate, rows);
+	took(FORWARD, began);
+	keep(&product);
+	return rc;
+}
+
+static int weights_forward(struct model_backend *b, float *const *y, const float *x,
+			   const struct model_weight *const *w, size_t count, size_t rows)
+{
+	const struct product product = of_weights(b, FORWARD, w, count, false, rows);
+	const double began = begin();
+	const int rc = recorder.real->weights_forward(b, y, x, w, count, rows);
 	took(FORWARD, began);
 	keep(&product);
 	return rc;
@@ -130,8 +203,8 @@ static int weight_forward(struct model_backend *b, float *y, const float *x, con
 static int weight_backward(struct model_backend *b, float *dx, const float *dy, const struct model_weight *w,
 			   bool accumulate, size_t rows)
 {
-	const struct product product = of_weight(b, BACKWARD, w, accumulate, rows);
-	const double began = bench_now_us();
+	const struct product product = of_weights(b, BACKWARD, &w, 1, accumulate, rows);
+	const double began = begin();
 	const int rc = recorder.real->weight_backward(b, dx, dy, w, accumulate, rows);
 	took(BACKWARD, began);
 	keep(&product);
@@ -141,8 +214,17 @@ static int weight_backward(struct model_backend *b, float *dx, const float *dy, 
 static int gemm(struct model_backend *b, float *c, const float *a, const float *bm, bool ta, bool tb, float alpha,
 		float beta, size_t m, size_t n, size_t k)
 {
-	const struct product product = { b, NULL, GEMM, beta != 0, ta, tb, m, n, k };
-	const double began = bench_now_us();
+	const struct product product = { .backend = b,
+					 .op = GEMM,
+					 .accumulate = beta != 0,
+					 .ta = ta,
+					 .tb = tb,
+					 .training = b->training,
+					 .stepping = b->stepping,
+					 .m = m,
+					 .n = n,
+					 .k = k };
+	const double began = begin();
 	const int rc = recorder.real->gemm(b, c, a, bm, ta, tb, alpha, beta, m, n, k);
 	took(GEMM, began);
 	keep(&product);
@@ -152,7 +234,7 @@ static int gemm(struct model_backend *b, float *c, const float *a, const float *
 static void rmsnorm(struct model_backend *b, float *y, const float *x, const float *g, float eps, size_t rows,
 		    size_t width)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->rmsnorm(b, y, x, g, eps, rows, width);
 	took(NORM, began);
 }
@@ -160,7 +242,7 @@ static void rmsnorm(struct model_backend *b, float *y, const float *x, const flo
 static void rmsnorm_backward(struct model_backend *b, float *dx, const float *dy, const float *x, const float *g,
 			     float eps, size_t rows, size_t width)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->rmsnorm_backward(b, dx, dy, x, g, eps, rows, width);
 	took(NORM_BACK, began);
 }
@@ -168,7 +250,7 @@ static void rmsnorm_backward(struct model_backend *b, float *dx, const float *dy
 static void rope(struct model_backend *b, float *x, const int32_t *positions, const float *freq, bool interleaved,
 		 bool inverse, size_t rows, size_t heads, size_t head_size)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->rope(b, x, positions, freq, interleaved, inverse, rows, heads, head_size);
 	took(ROPE, began);
 }
@@ -177,7 +259,7 @@ static int attention(struct model_backend *b, float *out, const float *q, const 
 		     const float *const *values, const struct model_segment *segments, size_t segment_count,
 		     size_t heads, size_t kv_heads, size_t head_size, size_t window)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	const int rc = recorder.real->attention(b, out, q, keys, values, segments, segment_count, heads, kv_heads,
 						head_size, window);
 	took(ATTENTION, began);
@@ -188,7 +270,7 @@ static int attention_backward(struct model_backend *b, float *dq, float *dk, flo
 			      const float *q, const float *k, const float *v, const struct model_segment *segments,
 			      size_t segment_count, size_t heads, size_t kv_heads, size_t head_size, size_t window)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	const int rc = recorder.real->attention_backward(b, dq, dk, dv, dout, q, k, v, segments, segment_count, heads,
 							 kv_heads, head_size, window);
 	took(ATTENTION_BACK, began);
@@ -197,7 +279,7 @@ static int attention_backward(struct model_backend *b, float *dq, float *dk, flo
 
 static void silu_mul(struct model_backend *b, float *y, const float *gate, const float *up, size_t n)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->silu_mul(b, y, gate, up, n);
 	took(SILU, began);
 }
@@ -205,14 +287,14 @@ static void silu_mul(struct model_backend *b, float *y, const float *gate, const
 static void silu_mul_backward(struct model_backend *b, float *dgate, float *dup, const float *dy, const float *gate,
 			      const float *up, size_t n)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->silu_mul_backward(b, dgate, dup, dy, gate, up, n);
 	took(SILU_BACK, began);
 }
 
 static void add(struct model_backend *b, float *y, const float *x, size_t n)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->add(b, y, x, n);
 	took(ADD, began);
 }
@@ -220,7 +302,7 @@ static void add(struct model_backend *b, float *y, const float *x, size_t n)
 static void cross_entropy(struct model_backend *b, float *loss, int32_t *argmax, float *dlogits, const float *logits,
 			  const int32_t *labels, const float *scale, size_t rows, size_t width)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->softmax_cross_entropy(b, loss, argmax, dlogits, logits, labels, scale, rows, width);
 	took(LOSS, began);
 }
@@ -228,21 +310,21 @@ static void cross_entropy(struct model_backend *b, float *loss, int32_t *argmax,
 static void adam(struct model_backend *b, float *w, float *m, float *v, const float *grad, float rate, float beta1,
 		 float beta2, float eps, uint64_t step, size_t n)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->adam(b, w, m, v, grad, rate, beta1, beta2, eps, step, n);
 	took(ADAM, began);
 }
 
 static void copy(struct model_backend *b, float *dst, const float *src, size_t n)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->copy(b, dst, src, n);
 	took(MOVE, began);
 }
 
 static void clear(struct model_backend *b, float *dst, size_t n)
 {
-	const double began = bench_now_us();
+	const double began = begin();
 	recorder.real->clear(b, dst, n);
 	took(MOVE, began);
 }
@@ -255,8 +337,12 @@ static void stand_before(struct model_backend *b)
 		recorder.real = b->ops;
 		recorder.ops = *b->ops;
 		recorder.ops.fills_side_by_side = false; /* the list of weights is not for several threads */
+		recorder.ops.destroy = destroy;
 		recorder.ops.weight_new = weight_new;
+		recorder.ops.weight_destroy = weight_destroy;
+		recorder.ops.weight_new_stored = weight_new_stored;
 		recorder.ops.weight_forward = weight_forward;
+		recorder.ops.weights_forward = recorder.real->weights_forward == NULL ? NULL : weights_forward;
 		recorder.ops.weight_backward = weight_backward;
 		recorder.ops.gemm = gemm;
 		recorder.ops.rmsnorm = rmsnorm;
@@ -288,25 +374,18 @@ int __wrap_model_backend_new(const char *name, size_t thread_count, struct model
 
 /* ---- What was recorded */
 
-void recorder_clear(void)
+void recorder_clear(size_t thread_count)
 {
 	recorder.count = 0;
+	recorder.thread_count = thread_count;
+	recorder.waiting_flops = recorder.flops = recorder.replayed_us = recorder.paused_us = 0;
 	memset(recorder.us, 0, sizeof(recorder.us));
 	memset(recorder.calls, 0, sizeof(recorder.calls));
 }
 
-size_t recorder_products(void)
-{
-	return recorder.count;
-}
-
 double recorder_flops(void)
 {
-	double flops = 0;
-	for (size_t i = 0; i < recorder.count; i++)
-		flops += 2.0 * (double)recorder.products[i].m * (double)recorder.products[i].n *
-			 (double)recorder.products[i].k;
-	return flops;
+	return recorder.flops;
 }
 
 double recorder_products_us(void)
@@ -327,45 +406,77 @@ static size_t larger(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
-static float *operand(size_t count)
+static void operand(float **values, size_t *size, size_t wanted)
 {
-	float *values = bench_memory(count, sizeof(*values));
-	for (size_t i = 0; i < count; i++)
-		values[i] = (float)(i * 2654435761u % 1024) / 1024 - 0.5f;
-	return values;
+	if (wanted <= *size)
+		return;
+	free(*values);
+	*values = bench_memory(wanted, sizeof(**values));
+	*size = wanted;
+	for (size_t i = 0; i < wanted; i++)
+		(*values)[i] = (float)(i * 2654435761u % 1024) / 1024 - 0.5f;
 }
 
-static int replay(const struct product *p, float *c, const float *a, const float *b)
+static int replay(const struct product *p)
 {
-	if (p->op == FORWARD)
-		return recorder.real->weight_forward(p->backend, c, a, p->weight, p->accumulate, p->m);
+	const struct model_backend_ops *ops = recorder.real;
+	float *y[MODEL_TOGETHER_MAX], *at = recorder.c;
+	for (size_t i = 0; i < p->weight_count; at += p->m * p->widths[i], i++)
+		y[i] = at;
 	if (p->op == BACKWARD)
-		return recorder.real->weight_backward(p->backend, c, a, p->weight, p->accumulate, p->m);
-	return recorder.real->gemm(p->backend, c, a, b, p->ta, p->tb, 1, p->accumulate ? 1 : 0, p->m, p->n, p->k);
+		return ops->weight_backward(p->backend, recorder.c, recorder.a, p->weights[0], p->accumulate, p->m);
+	if (p->op == FORWARD && p->weight_count > 1)
+		return ops->weights_forward(p->backend, y, recorder.a, p->weights, p->weight_count, p->m);
+	if (p->op == FORWARD)
+		return ops->weight_forward(p->backend, recorder.c, recorder.a, p->weights[0], p->accumulate, p->m);
+	return ops->gemm(p->backend, recorder.c, recorder.a, recorder.b, p->ta, p->tb, 1, p->accumulate ? 1 : 0, p->m,
+			 p->n, p->k);
 }
 
-double recorder_replay_us(void)
+static void replay_all(void)
 {
-	size_t c_size = 0, a_size = 0, b_size = 0;
+	struct err e = ERR_INIT;
 	for (size_t i = 0; i < recorder.count; i++) {
 		const struct product *p = &recorder.products[i];
-		c_size = larger(c_size, p->m * larger(p->n, p->k));
-		a_size = larger(a_size, p->m * larger(p->n, p->k));
-		b_size = larger(b_size, p->op == GEMM ? p->k * p->n : 0);
-	}
-	float *c = operand(c_size), *a = operand(a_size), *b = operand(b_size);
-	struct err e = ERR_INIT;
-	const double began = bench_now_us();
-	for (size_t i = 0; i < recorder.count; i++) {
-		const int rc = replay(&recorder.products[i], c, a, b);
+		const bool training = p->backend->training, stepping = p->backend->stepping;
+		p->backend->training = p->training;
+		p->backend->stepping = p->stepping;
+		const int rc = replay(p);
+		p->backend->training = training;
+		p->backend->stepping = stepping;
 		if (rc != 0)
 			bench_need(err_set(&e, rc, "a product failed: %s", err_text(rc)), &e);
 	}
-	const double us = bench_now_us() - began;
-	free(c);
-	free(a);
-	free(b);
-	return us;
+}
+
+/* The same operations, weights and shapes, with operands that stay where they are from product to product. */
+static void take_turn(void)
+{
+	const double paused = now_us();
+	for (size_t i = 0; i < recorder.count; i++) {
+		const struct product *p = &recorder.products[i];
+		operand(&recorder.c, &recorder.c_size, p->m * larger(p->n, p->k));
+		operand(&recorder.a, &recorder.a_size, p->m * larger(p->n, p->k));
+		operand(&recorder.b, &recorder.b_size, p->op == GEMM ? p->k * p->n : 0);
+	}
+	const double began = now_us();
+	replay_all();
+	recorder.count = 0;
+	recorder.waiting_flops = 0;
+	const double ended = now_us();
+	recorder.replayed_us += ended - began;
+	recorder.paused_us += ended - paused;
+}
+
+double recorder_replayed_us(void)
+{
+	take_turn();
+	return recorder.replayed_us;
+}
+
+double recorder_paused_us(void)
+{
+	return recorder.paused_us;
 }
 
 void recorder_print(double total_us)
