@@ -458,7 +458,7 @@ static int advance(struct coordinator *c, struct err *e)
 	if (candidate->sm.state == CANDIDATE_WAITING && is_kept(c) && coordinator__candidate_stale(c))
 		return coordinator__candidate_renew(c, e); /* an approval is of what was looked at */
 	const bool due = candidate->sm.state == CANDIDATE_NONE && c->publishing.unpublished;
-	return due && (!coordinator__newest_apart(c) || coordinator__newest_lost(c)) ? make(c, e) : 0;
+	return due && !coordinator__newest_apart(c) ? make(c, e) : 0;
 }
 
 void coordinator__candidate_advance(struct coordinator *c)

@@ -200,6 +200,25 @@ void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, co
 	}
 }
 
+static void stored_part(struct coordinator *c, const void *bytes, size_t byte_count)
+{
+	struct hash hash;
+	hash_of(bytes, byte_count, &hash);
+	coordinator__heal_stored(c, &hash, c->key);
+}
+
+int coordinator__heal_put(struct coordinator *c, const void *bytes, size_t byte_count, struct hash *root, struct err *e)
+{
+	int rc = store_blob_put(c->store, bytes, byte_count, root, e);
+	if (rc != 0 || c->heal.count == 0)
+		return rc;
+	for (size_t at = 0; at < byte_count; at += STORE_CHUNK_BYTES)
+		stored_part(c, (const uint8_t *)bytes + at,
+			    byte_count - at < STORE_CHUNK_BYTES ? byte_count - at : STORE_CHUNK_BYTES);
+	coordinator__heal_stored(c, root, c->key);
+	return 0;
+}
+
 void coordinator__heal_refused(struct coordinator *c, uint64_t route)
 {
 	if (route == c->heal.asked_route)
@@ -406,7 +425,8 @@ void coordinator__heal_advance(struct coordinator *c)
 	struct heal *h = &c->heal;
 	if (h->count == 0 || c->closed || coordinator__now_ms(c) < h->ask_ms)
 		return;
-	if (h->round_next == 0)
+	(void)coordinator__newest_apart(c);
+	if (h->round_next == 0 && h->count > 0)
 		round_begin(c);
 	if (h->count == 0) {
 		all_whole(h);

@@ -128,7 +128,8 @@ static bool edit_goes(const struct coordinator *c, const struct unserved *edit, 
 
 static bool merge_goes(const struct store_merge *merge, const struct candidate *only)
 {
-	return merge->version == 0 && (only == NULL || coordinator__seqs_hold(&only->merges, merge->id));
+	return merge->version == 0 &&
+	       (only == NULL ? !coordinator__merge_lost(merge) : coordinator__seqs_hold(&only->merges, merge->id));
 }
 
 int coordinator__held_release(struct coordinator *c, uint64_t version, const struct candidate *only, struct err *e)
@@ -181,8 +182,7 @@ void coordinator__unserved_hold(struct coordinator *c, const struct buf *seqs, u
 	}
 }
 
-/* Those of its memories without its tombstones. */
-static int live_list(const struct proto_manifest *m, struct buf *seqs, struct err *e)
+int coordinator__manifest_live(const struct proto_manifest *m, struct buf *seqs, struct err *e)
 {
 	struct buf removed = BUF_INIT;
 	buf_append(&removed, m->removed_seqs, m->removed_count * sizeof *m->removed_seqs);
@@ -205,17 +205,30 @@ static int live_list(const struct proto_manifest *m, struct buf *seqs, struct er
 	return 0;
 }
 
-/* Damage passes: the chunk is set apart and fetched anew (heal.c). */
-static int manifest_bytes(struct coordinator *c, const struct hash *root, struct buf *out, struct err *e)
+static bool is_newest(struct coordinator *c, const struct hash *root)
+{
+	struct store_version newest;
+	struct err unused = ERR_INIT;
+	return c->version > 0 && coordinator__newest_get(c, &newest, &unused) == 0 && hash_equal(&newest.root, root);
+}
+
+/* Damage passes: the chunk is set apart and fetched anew (heal.c), the newest version's from the ledger. */
+int coordinator__manifest_bytes(struct coordinator *c, const struct hash *root, struct buf *out, struct err *e)
 {
 	struct err unused = ERR_INIT;
 	int rc = coordinator__blob_get(c, root, PROTO_MANIFEST_BYTES_MAX, out, e);
 	bool apart = rc == ERR_CORRUPT;
 	if (rc == ERR_NOT_FOUND && coordinator__blob_apart(c, root, &apart, &unused) != 0)
 		return rc;
-	return apart ? err_set(e, ERR_AGAIN,
-			       "the version's manifest is damaged here: workers and nodes are asked for it")
-		     : rc;
+	if (!apart)
+		return rc;
+	buf_clear(out);
+	if (is_newest(c, root) && !coordinator__newest_apart(c) &&
+	    store_blob_get(c->store, root, PROTO_MANIFEST_BYTES_MAX, out, &unused) == 0) {
+		err_clear(e);
+		return 0;
+	}
+	return err_set(e, ERR_AGAIN, "the version's manifest is damaged here: workers and nodes are asked for it");
 }
 
 int coordinator__manifest_read(struct coordinator *c, const struct hash *root, struct arena **arena,
@@ -223,7 +236,7 @@ int coordinator__manifest_read(struct coordinator *c, const struct hash *root, s
 {
 	struct buf bytes = BUF_INIT;
 	*arena = NULL;
-	int rc = manifest_bytes(c, root, &bytes, e);
+	int rc = coordinator__manifest_bytes(c, root, &bytes, e);
 	if (rc == 0)
 		rc = arena_new(ARENA_STEP, 0, arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
 	if (rc == 0)
@@ -238,56 +251,9 @@ int coordinator__manifest_seqs(struct coordinator *c, const struct hash *root, s
 	struct arena *arena = NULL;
 	int rc = coordinator__manifest_read(c, root, &arena, &manifest, e);
 	if (rc == 0)
-		rc = live_list(&manifest, seqs, e);
+		rc = coordinator__manifest_live(&manifest, seqs, e);
 	arena_destroy(&arena);
 	return rc;
-}
-
-int coordinator__newest_get(struct coordinator *c, struct store_version *out, struct err *e)
-{
-	struct store_txn *txn = NULL;
-	int rc = store_begin_read(c->store, &txn, e);
-	if (rc == 0)
-		rc = store_version_get(txn, c->version, out, e);
-	store_abort(&txn);
-	return rc;
-}
-
-/* By the ledger, where nobody has its manifest any more. */
-static int published_seqs(struct coordinator *c, struct buf *seqs, struct err *e)
-{
-	struct store_txn *txn = NULL;
-	struct store_edit edit = { .seq = 0 };
-	const uint32_t published = SM_TO(STORE_EDIT_STATE_TRAINED) | SM_TO(STORE_EDIT_STATE_SERVED);
-	int rc = store_begin_read(c->store, &txn, e);
-	while (rc == 0 && (rc = store_edit_next(txn, edit.seq + 1, published, &edit, e)) == 0)
-		if (edit.version != 0)
-			buf_append(seqs, &edit.seq, sizeof edit.seq);
-	store_abort(&txn);
-	if (rc != ERR_NOT_FOUND)
-		return rc;
-	err_clear(e);
-	return buf_failed(seqs) ? err_set(e, ERR_NOMEM, "a version's edits: out of memory") : 0;
-}
-
-int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err *e)
-{
-	struct store_version newest;
-	if (c->version == 0)
-		return 0;
-	if (coordinator__newest_lost(c))
-		return published_seqs(c, seqs, e);
-	int rc = coordinator__newest_get(c, &newest, e);
-	return rc == 0 ? coordinator__manifest_seqs(c, &newest.root, seqs, e) : rc;
-}
-
-bool coordinator__newest_apart(struct coordinator *c)
-{
-	struct store_version newest;
-	struct err unused = ERR_INIT;
-	bool apart = false;
-	return c->version > 0 && coordinator__newest_get(c, &newest, &unused) == 0 &&
-	       coordinator__blob_apart(c, &newest.root, &apart, &unused) == 0 && apart;
 }
 
 int coordinator__unserved_look(struct coordinator *c, struct err *e)

@@ -544,5 +544,5 @@ int coordinator__load(struct coordinator *c, struct err *e)
 	if (rc == 0)
 		rc = load_dues(c, txn, e);
 	store_abort(&txn);
-	return rc;
+	return rc == 0 ? coordinator__newest_keep(c, e) : rc;
 }

@@ -138,6 +138,42 @@ static int shard_look(struct coordinator *c, struct shard *shard, bool *later, s
 	return 0;
 }
 
+/* --- A version whose memories are lost. */
+
+/* The ledger says so. */
+static bool given_up(struct coordinator *c, const struct proto_memory *memory)
+{
+	if (memory->kind == PROTO_MEMORY_SHARD) {
+		const struct shard *shard = coordinator__shard_find(c, memory->id);
+		return shard != NULL && coordinator__shard_lost(shard);
+	}
+	for (size_t i = 0; i < c->merge_count; i++)
+		if (c->merges[i].id == memory->id - MERGED_MEMORY_FIRST)
+			return coordinator__merge_lost(&c->merges[i]);
+	return false;
+}
+
+int coordinator__memory_lost(struct coordinator *c, const struct proto_memory *memory, bool *lost, struct err *e)
+{
+	const struct hash *roots[] = { &memory->delta_root, &memory->index_root };
+	struct buf missing = BUF_INIT;
+	struct hash chunk;
+	int rc = roots_lost(c, roots, 2, lost, &chunk, e);
+	for (size_t i = 0; rc == 0 && i < 2; i++) /* since a start it is not known for long enough */
+		rc = hash_is_zero(roots[i]) ? 0 : store_blob_missing(c->store, roots[i], &missing, e);
+	*lost = *lost || (missing.len > 0 && given_up(c, memory));
+	buf_free(&missing);
+	return rc;
+}
+
+bool coordinator__root_lost(struct coordinator *c, const struct hash *root)
+{
+	struct err unused = ERR_INIT;
+	struct hash chunk;
+	bool lost = false;
+	return roots_lost(c, &root, 1, &lost, &chunk, &unused) == 0 && lost;
+}
+
 /* --- A merged memory, a candidate, the newest version's manifest. */
 
 static int merge_look(struct coordinator *c, struct store_merge *merge, struct err *e)
@@ -179,20 +215,18 @@ static void candidate_look(struct coordinator *c)
 		c->candidate.lost = c->candidate.look = true;
 }
 
-bool coordinator__newest_lost(struct coordinator *c)
+/* And the ledger has no copy of it. */
+static bool newest_lost(struct coordinator *c)
 {
 	struct store_version newest;
 	struct err unused = ERR_INIT;
-	struct hash chunk;
-	const struct hash *root = &newest.root;
-	bool lost = false;
 	return c->version > 0 && c->heal.count > 0 && coordinator__newest_get(c, &newest, &unused) == 0 &&
-	       roots_lost(c, &root, 1, &lost, &chunk, &unused) == 0 && lost;
+	       coordinator__root_lost(c, &newest.root);
 }
 
 static int manifest_look(struct coordinator *c, struct err *e)
 {
-	if (!coordinator__newest_lost(c))
+	if (!newest_lost(c))
 		return 0;
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
@@ -201,6 +235,25 @@ static int manifest_look(struct coordinator *c, struct err *e)
 		rc = coordinator__commit(c, NULL, NULL, e);
 	if (rc == 0)
 		log_event(LOG_ERROR, "COORDINATOR-MANIFEST-LOST", LOGF_U("version", c->version));
+	return rc;
+}
+
+/* Before a gate nothing is published but what takes something back, with which the lost memories leave. */
+static int newest_leave(struct coordinator *c, struct err *e)
+{
+	struct store_version publish;
+	if (!coordinator__gated(c) || c->publishing.paused || coordinator__newest_apart(c))
+		return 0;
+	int rc = coordinator__publish_removal(c, "what was lost has left", &publish, e);
+	if (rc != 0 || publish.version == 0)
+		return rc;
+	rc = coordinator__begin(c, e);
+	if (rc == 0)
+		rc = coordinator__publish_put(c, &publish, e);
+	if (rc == 0)
+		rc = coordinator__commit(c, "coordinator.publish.before_commit", "coordinator.publish.after_commit", e);
+	if (rc == 0)
+		coordinator__publish_done(c, &publish);
 	return rc;
 }
 
@@ -215,6 +268,8 @@ bool coordinator__lost_look(struct coordinator *c)
 		rc = merge_look(c, &c->merges[i], &e);
 	if (rc == 0 && c->failure.code == 0)
 		rc = manifest_look(c, &e);
+	if (rc == 0 && c->failure.code == 0)
+		rc = newest_leave(c, &e);
 	if (rc != 0)
 		coordinator__txn_failed(c, &e);
 	else if (c->failure.code == 0)

@@ -193,8 +193,8 @@ static void draft_fill(struct coordinator *c, struct draft *d)
 		qsort(d->removed, m->removed_count, sizeof *d->removed, order_u64);
 }
 
-static int manifest_store(struct coordinator *c, const struct proto_manifest *m, size_t live_count,
-			  struct store_version *out, struct err *e)
+int coordinator__manifest_store(struct coordinator *c, const struct proto_manifest *m, size_t live_count,
+				struct store_version *out, struct err *e)
 {
 	struct buf bytes = BUF_INIT;
 	int rc = proto_manifest_encode(m, &bytes, e);
@@ -222,9 +222,11 @@ int coordinator__publish_prepare(struct coordinator *c, const struct store_merge
 	int rc = draft_make(c, merged, &d, e);
 	if (rc == 0)
 		draft_fill(c, &d);
-	const bool empty = d.manifest.memory_count == 0; /* all that there was is lost, and trained again */
-	if (rc == 0 && !empty)
-		rc = manifest_store(c, &d.manifest, d.live_count, out, e);
+	bool says = d.manifest.memory_count > 0; /* else all that there was is lost, and trained again */
+	if (rc == 0 && !says)
+		rc = coordinator__newest_ended(c, &says, e);
+	if (rc == 0 && says)
+		rc = coordinator__manifest_store(c, &d.manifest, d.live_count, out, e);
 	draft_free(&d);
 	if (rc != 0) {
 		err_wrap(e, "publishing version %" PRIu64 " (%s)", c->version + 1, note);
@@ -245,7 +247,7 @@ static int draft_differs(struct coordinator *c, const struct draft *d, bool *dif
 	struct buf bytes = BUF_INIT;
 	struct hash content;
 	*differs = d->manifest.memory_count > 0;
-	if (c->version == 0 || !*differs || coordinator__newest_lost(c))
+	if (c->version == 0 || !*differs)
 		return 0;
 	int rc = coordinator__newest_get(c, &newest, e);
 	if (rc == 0)
@@ -276,93 +278,10 @@ int coordinator__publish_draft(struct coordinator *c, struct store_version *out,
 	if (rc == 0)
 		rc = draft_differs(c, &d, differs, e);
 	if (rc == 0 && *differs)
-		rc = manifest_store(c, &d.manifest, d.live_count, out, e);
+		rc = coordinator__manifest_store(c, &d.manifest, d.live_count, out, e);
 	draft_free(&d);
 	if (rc != 0)
 		err_wrap(e, "making the candidate for version %" PRIu64, c->version + 1);
-	return rc;
-}
-
-static bool is_taken_back(uint8_t state)
-{
-	return state == STORE_EDIT_STATE_REVOKED || state == STORE_EDIT_STATE_EXPIRED;
-}
-
-/* What `served` (ascending) holds and people or time have ended; `failed`: or what has ended by itself. */
-static int ended_list(const struct coordinator *c, const struct buf *served, bool failed, struct buf *out,
-		      struct err *e)
-{
-	for (size_t i = 0; i < c->shard_count; i++) {
-		const struct shard *shard = c->shards[i];
-		for (size_t k = 0; k < shard->rec.trained_count; k++) {
-			const uint8_t state = shard->states[k];
-			if ((failed ? coordinator__state_ended(state) : is_taken_back(state)) &&
-			    coordinator__seqs_hold(served, shard->rec.seqs[k]))
-				buf_append(out, &shard->rec.seqs[k], sizeof shard->rec.seqs[k]);
-		}
-	}
-	return buf_failed(out) ? err_set(e, ERR_NOMEM, "edits that have ended: out of memory") : 0;
-}
-
-/* The manifest `root`, which serves `served`, as the next version and without `ended`. */
-static int removal_store(struct coordinator *c, const struct hash *root, const struct buf *served,
-			 const struct buf *ended, struct store_version *out, struct err *e)
-{
-	struct proto_manifest m;
-	struct arena *arena = NULL;
-	struct buf removed = BUF_INIT;
-	int rc = coordinator__manifest_read(c, root, &arena, &m, e);
-	if (rc == 0) {
-		buf_append(&removed, m.removed_seqs, m.removed_count * sizeof *m.removed_seqs);
-		buf_append(&removed, ended->data, ended->len);
-		rc = buf_failed(&removed) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
-	}
-	if (rc == 0) {
-		m.version = c->version + 1;
-		m.parent = c->version_content;
-		m.ledger_seq = c->last_seq;
-		m.published_ms = env_wall_ms(c->env);
-		m.removed_count = removed.len / sizeof *m.removed_seqs;
-		qsort(removed.data, m.removed_count, sizeof *m.removed_seqs, order_u64);
-		m.removed_seqs = (const void *)removed.data;
-		rc = manifest_store(c, &m, (served->len - ended->len) / sizeof(uint64_t), out, e);
-	}
-	buf_free(&removed);
-	arena_destroy(&arena);
-	return rc;
-}
-
-int coordinator__publish_removal(struct coordinator *c, const char *note, struct store_version *out, struct err *e)
-{
-	struct buf served = BUF_INIT, ended = BUF_INIT;
-	struct store_version newest;
-	if (c->publishing.paused || !coordinator__gated(c))
-		return coordinator__publish_prepare(c, NULL, note, out, e);
-	memset(out, 0, sizeof *out);
-	int rc = coordinator__newest_seqs(c, &served, e);
-	if (rc == 0)
-		rc = ended_list(c, &served, false, &ended, e);
-	if (rc == 0 && ended.len > 0)
-		rc = coordinator__newest_get(c, &newest, e);
-	if (rc == 0 && ended.len > 0)
-		rc = removal_store(c, &newest.root, &served, &ended, out, e);
-	buf_free(&served);
-	buf_free(&ended);
-	coordinator__copy_text(out->note, sizeof out->note, coordinator__text(note));
-	if (rc != 0)
-		err_wrap(e, "publishing version %" PRIu64 " (%s)", c->version + 1, note);
-	return rc;
-}
-
-int coordinator__publish_renewed(struct coordinator *c, const struct candidate *candidate, struct store_version *out,
-				 struct err *e)
-{
-	struct buf ended = BUF_INIT;
-	*out = candidate->rec; /* its note */
-	int rc = ended_list(c, &candidate->seqs, true, &ended, e);
-	if (rc == 0)
-		rc = removal_store(c, &candidate->rec.root, &candidate->seqs, &ended, out, e);
-	buf_free(&ended);
 	return rc;
 }
 
@@ -425,7 +344,7 @@ int coordinator__version_put(struct coordinator *c, struct store_version *rec, c
 		rc = store_version_put(c->txn, rec, e);
 	if (rc == 0)
 		rc = store_alias_put(c->txn, "latest", rec->version, e);
-	return rc;
+	return rc == 0 ? coordinator__newest_put(c, rec, e) : rc;
 }
 
 void coordinator__unpublished_advance(struct coordinator *c)

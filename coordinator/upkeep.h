@@ -7,6 +7,7 @@
 #include "base/pool.h"
 #include "coordinator/coordinator.h"
 
+struct proto_memory;
 struct shard;
 
 struct heal { /* chunks that the disk changed and that are looked for */
@@ -92,6 +93,9 @@ bool coordinator__heal_waits(const struct coordinator *c, const struct hash *has
 /* It has been lost for config.retrain_ms: what is of it is made anew. */
 bool coordinator__heal_given_up(const struct coordinator *c, const struct hash *hash);
 void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, const uint8_t *by);
+/* store_blob_put of a blob that may have been damaged: its chunks are looked for no more. */
+int coordinator__heal_put(struct coordinator *c, const void *bytes, size_t byte_count, struct hash *root,
+			  struct err *e) MUST_CHECK;
 void coordinator__heal_refused(struct coordinator *c, uint64_t route); /* this peer has not got it */
 void coordinator__heal_advance(struct coordinator *c);
 void coordinator__heal_count(const struct coordinator *c, size_t *wanted, size_t *lost);
@@ -100,7 +104,11 @@ void coordinator__heal_free(struct coordinator *c);
 bool coordinator__shard_memory(const struct shard *shard); /* its last commit is one that versions name */
 bool coordinator__shard_lost(const struct shard *shard);   /* that is lost, and its edits are trained again */
 bool coordinator__merge_lost(const struct store_merge *merge);
-bool coordinator__newest_lost(struct coordinator *c); /* the newest version's manifest is */
+/* A memory of a version can be loaded by nobody any more: a chunk has been lost for long enough, or the ledger says so.
+ */
+int coordinator__memory_lost(struct coordinator *c, const struct proto_memory *memory, bool *lost,
+			     struct err *e) MUST_CHECK;
+bool coordinator__root_lost(struct coordinator *c, const struct hash *root); /* the same of a blob */
 /* Gives up what is lost for good. False: something of it could not be for now, and is to be looked at again. */
 bool coordinator__lost_look(struct coordinator *c);
 void coordinator__lost_text(const struct coordinator *c, struct buf *out); /* for people, appended; nothing: none is */

@@ -65,6 +65,7 @@ static void test_a_damaged_manifest_of_the_newest_is_waited_for(void **state)
 	const uint64_t seq = fact_more(c, &f);
 	const struct seen s = look(c);
 	manifest_of(c, 1, &newest_one);
+	copy_lose(c);
 	stop(c);
 	rot(c, &newest_one.bytes);
 	cluster_start(c);
@@ -100,6 +101,7 @@ static void test_what_expires_is_taken_back_when_the_manifest_is_whole(void **st
 	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
 	assert_int_equal(approve(c).version, 2);
 	manifest_of(c, 2, &newest_one);
+	copy_lose(c);
 	stop(c);
 	rot(c, &newest_one.bytes);
 	cluster_start(c);
@@ -122,6 +124,7 @@ static void test_a_candidate_with_a_damaged_manifest_is_made_anew(void **state)
 	const uint64_t seq = fact_more(c, &f);
 	manifest_of(c, 1, &newest_one);
 	candidate_manifest(c, &waiting);
+	copy_lose(c);
 	stop(c);
 	rot(c, &waiting.bytes);
 	rot(c, &newest_one.bytes);
@@ -154,6 +157,7 @@ static void test_a_pause_outlasts_a_damaged_manifest(void **state)
 	assert_int_equal(edit_of(c, seq).version, 2);
 	assert_int_equal(say(&c->admin, MSG_PUBLISH_ROLLBACK, NULL, "wrong").version, 3);
 	manifest_of(c, 3, &newest_one);
+	copy_lose(c);
 	stop(c);
 	rot(c, &newest_one.bytes);
 	cluster_start(c);
