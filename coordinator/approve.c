@@ -33,18 +33,23 @@ static int candidate_check(struct coordinator *c, const struct hash *content, st
 	return 0;
 }
 
-/* A key that took another's place is its owner's as that was. */
-static int submitter_check(const struct coordinator *c, struct store_txn *txn, const struct buf *owners, uint64_t seq,
+/* A key that took another's place is its owner's as that was. What was in force until its memory was lost is not new:
+ * else administrators who had approved each other's edits could not approve them together. */
+static int submitter_check(struct coordinator *c, struct store_txn *txn, const struct buf *owners, uint64_t seq,
 			   const uint8_t *actor, struct err *e)
 {
 	struct store_event event;
 	struct store_edit edit;
+	bool approved = false;
 	int rc = store_event_get(txn, seq, &event, e);
 	if (rc != 0 || !coordinator__same_owner(c, owners, event.actor, actor))
 		return rc;
 	const bool same = memcmp(event.actor, actor, sizeof event.actor) == 0;
 	rc = store_edit_get(txn, seq, &edit, e);
-	return rc != 0 ? rc
+	if (rc == 0)
+		rc = coordinator__lost_in_force(c, txn, &edit, &approved, e);
+	return rc != 0 || approved
+		       ? rc
 		       : err_set(e, ERR_DENIED,
 				 "edit %s was submitted with %s: another administrator's key has to approve it",
 				 edit.id, same ? "this key" : "another key of this one's owner");

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define IN_FORCE "in_force"
+
 bool coordinator__shard_memory(const struct shard *shard)
 {
 	return shard->rec.version > 0 && !hash_is_zero(&shard->rec.delta_root);
@@ -42,11 +44,14 @@ static int roots_lost(struct coordinator *c, const struct hash *const *roots, si
 
 /* --- A shard. */
 
+/* `in_force`: those of them that the newest version serves. */
 static int lost_event(struct coordinator *c, const struct shard *shard, const struct hash *chunk, uint64_t *seq,
 		      struct err *e)
 {
-	struct buf json = BUF_INIT;
+	struct buf json = BUF_INIT, served = BUF_INIT;
+	struct err unused = ERR_INIT;
 	struct json_w w;
+	(void)!coordinator__newest_seqs(c, &served, &unused); /* else they are approved anew */
 	json_w_init(&w, &json);
 	json_w_open(&w, '{');
 	json_w_member_uint(&w, "shard", shard->rec.id);
@@ -60,10 +65,18 @@ static int lost_event(struct coordinator *c, const struct shard *shard, const st
 		if (coordinator__edit_live(shard->states[i]))
 			json_w_uint(&w, shard->rec.seqs[i]);
 	json_w_close(&w);
+	json_w_key(&w, IN_FORCE);
+	json_w_open(&w, '[');
+	for (size_t i = 0; i < shard->rec.trained_count; i++)
+		if (coordinator__edit_live(shard->states[i]) && coordinator__seqs_hold(&served, shard->rec.seqs[i]))
+			json_w_uint(&w, shard->rec.seqs[i]);
 	json_w_close(&w);
+	json_w_close(&w);
+	buf_free(&served);
 	return coordinator__event(c, STORE_EVENT_SHARD_LOST, NULL, &json, seq, e);
 }
 
+/* It keeps the version that it was in, if any, and why it is withheld, if it is: it is the same edit. */
 static int edit_back(struct coordinator *c, const struct shard *shard, uint64_t seq, uint64_t event, struct err *e)
 {
 	struct store_edit edit;
@@ -74,10 +87,10 @@ static int edit_back(struct coordinator *c, const struct shard *shard, uint64_t 
 	snprintf(reason, sizeof reason,
 		 "the memory of shard %" PRIu64 " was lost (v%" PRIu64 "): it is trained again from the ledger",
 		 shard->rec.id, c->version);
-	edit.version = 0;
 	edit.trained_ms = edit.served_ms = 0;
 	edit.ended_event = event;
-	return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_PLACED, reason, e);
+	return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_PLACED,
+				      coordinator__seqs_hold(&c->withheld, seq) ? NULL : reason, e);
 }
 
 static int shard_write(struct coordinator *c, struct shard *shard, const struct hash *chunk, struct err *e)
@@ -136,6 +149,38 @@ static int shard_look(struct coordinator *c, struct shard *shard, bool *later, s
 	log_event(LOG_ERROR, "COORDINATOR-SHARD-LOST", LOGF_U("shard", shard->rec.id),
 		  LOGF_U("edits", shard->rec.trained_count), LOGF_X("chunk", chunk.bytes, HASH_BYTES));
 	return 0;
+}
+
+/* --- What was approved before. */
+
+static bool list_holds(const struct json *list, uint64_t seq)
+{
+	for (size_t i = 0; i < json_length(list); i++)
+		if (json_integer(json_at(list, i)) == (int64_t)seq)
+			return true;
+	return false;
+}
+
+static bool rolled_back_since(const struct coordinator *c, uint64_t version)
+{
+	return c->rolled_count > 0 && c->rolled[c->rolled_count - 1].version > version;
+}
+
+int coordinator__lost_in_force(struct coordinator *c, struct store_txn *txn, const struct store_edit *edit, bool *was,
+			       struct err *e)
+{
+	struct store_event event;
+	struct json *said = NULL;
+	*was = false;
+	int rc = edit->ended_event != 0 ? store_event_get(txn, edit->ended_event, &event, e) : 0;
+	if (rc != 0 || edit->ended_event == 0 || event.type != STORE_EVENT_SHARD_LOST)
+		return rc;
+	rc = json_parse((const char *)event.payload, event.payload_len, &said, e);
+	if (rc == 0)
+		*was = list_holds(json_get(said, IN_FORCE), edit->seq) &&
+		       !rolled_back_since(c, (uint64_t)json_integer(json_get(said, "version")));
+	json_free(&said);
+	return rc;
 }
 
 /* --- A version whose memories are lost. */

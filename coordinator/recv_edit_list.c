@@ -9,7 +9,7 @@
 
 #define EDITS_PAGE         200
 #define PAGE_PAYLOAD_BYTES (96 * 1024)
-#define STEPS_MAX          4    /* accepted, trained, served, ended */
+#define STEPS_MAX          4    /* accepted, memory lost, trained, served; or ended */
 #define SCAN_MAX           2000 /* edits looked at for one page: of others' edits only the owners may see more */
 
 struct page {
@@ -148,12 +148,21 @@ static int step_accepted(struct store_txn *txn, const struct store_edit *rec, st
 	return rc;
 }
 
+/* lost.c */
+static int step_lost(struct store_txn *txn, const struct store_edit *rec, struct page *page, struct err *e)
+{
+	char *text;
+	int rc = step_event(txn, rec->ended_event, "memory lost", page, &text, e);
+	if (rc == 0)
+		snprintf(text, sizeof page->texts[0], "of shard %" PRIu64 ": it is trained again from the ledger",
+			 rec->shard);
+	return rc;
+}
+
 static int step_ended(struct store_txn *txn, const struct store_edit *rec, struct page *page, struct err *e)
 {
 	char *text, id[STORE_ID_BYTES] = "";
-	const bool lost = rec->state == STORE_EDIT_STATE_PLACED; /* lost.c */
-	int rc = step_event(txn, rec->ended_event, lost ? "memory lost" : sm_state_name(&store_edit_states, rec->state),
-			    page, &text, e);
+	int rc = step_event(txn, rec->ended_event, sm_state_name(&store_edit_states, rec->state), page, &text, e);
 	if (rc == 0 && rec->superseded_by != 0)
 		rc = id_of(txn, rec->superseded_by, id, e);
 	const char *then = id[0] != 0 ? strstr(rec->reason, ", then ") : NULL; /* revoke.c: withdraw */
@@ -163,19 +172,31 @@ static int step_ended(struct store_txn *txn, const struct store_edit *rec, struc
 	return rc;
 }
 
+/* Of the version that it was in before its memory was lost nothing is said. */
+static int step_trained(struct store_txn *txn, const struct store_edit *rec, bool lost, struct page *page,
+			struct err *e)
+{
+	struct store_version version = { .event_seq = 0 };
+	char *text = step_add(page, rec->trained_ms, "trained");
+	int rc = lost && rec->version != 0 ? store_version_get(txn, rec->version, &version, e) : 0;
+	text[0] = '\0';
+	if (rc == 0 && rec->version != 0 && (!lost || version.event_seq > rec->ended_event)) /* else it waits for one */
+		snprintf(text, sizeof page->texts[0], "in v%" PRIu64, rec->version);
+	return rc;
+}
+
 static int history_make(struct store_txn *txn, struct page *page, struct err *e)
 {
 	const struct store_edit *rec = &page->recs[0];
+	const bool lost = rec->ended_event != 0 && coordinator__edit_live(rec->state);
 	int rc = step_accepted(txn, rec, page, e);
-	if (rc == 0 && rec->trained_ms != 0) {
-		char *text = step_add(page, rec->trained_ms, "trained");
-		text[0] = '\0';
-		if (rec->version != 0) /* else it waits for one */
-			snprintf(text, sizeof page->texts[0], "in v%" PRIu64, rec->version);
-	}
+	if (rc == 0 && lost)
+		rc = step_lost(txn, rec, page, e);
+	if (rc == 0 && rec->trained_ms != 0)
+		rc = step_trained(txn, rec, lost, page, e);
 	if (rc == 0 && rec->served_ms != 0)
 		snprintf(step_add(page, rec->served_ms, "served"), sizeof page->texts[0], "by every node");
-	if (rc == 0 && rec->ended_event != 0)
+	if (rc == 0 && rec->ended_event != 0 && !lost)
 		rc = step_ended(txn, rec, page, e);
 	for (size_t i = 0; i < page->step_count; i++)
 		page->steps[i].text = coordinator__text(page->texts[i]);

@@ -197,9 +197,10 @@ static int move_edit(struct coordinator *c, const struct msg_shard_commit *commi
 		edit.tries = result->tries;
 	if (shard->states[i] == STORE_EDIT_STATE_TRAINED) {
 		edit.trained_ms = env_wall_ms(c->env);
-		edit.version = version;
-		edit.ended_event = 0; /* where its memory had been lost */
-		return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_TRAINED, "", e);
+		if (version != 0) /* where its memory had been lost it may have been in one */
+			edit.version = version;
+		return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_TRAINED,
+					      coordinator__seqs_hold(&c->withheld, edit.seq) ? NULL : "", e);
 	}
 	char reason[STORE_REASON_BYTES] = "the worker reported no result for it";
 	if (result != NULL && result->passed)
@@ -231,9 +232,10 @@ static int write_commit(struct coordinator *c, const struct msg_received *receiv
 		       : rc;
 }
 
-/* Edits of the group, or all of a shard whose memory had been lost, wait to be served from now on. */
+/* Edits of the group, or all of a shard whose memory had been lost, wait to be served from now on, by `version` if it
+ * is not 0. */
 static int note_unserved(struct coordinator *c, const struct shard *shard, const struct msg_shard_commit *commit,
-			 bool was_lost, struct err *e)
+			 bool was_lost, uint64_t version, struct err *e)
 {
 	struct store_txn *txn = NULL;
 	int rc = store_begin_read(c->store, &txn, e);
@@ -241,7 +243,7 @@ static int note_unserved(struct coordinator *c, const struct shard *shard, const
 		struct store_edit edit;
 		rc = store_edit_get(txn, shard->rec.seqs[i], &edit, e);
 		if (rc == 0 && edit.state == STORE_EDIT_STATE_TRAINED)
-			rc = coordinator__unserved_add(c, edit.seq, edit.version, edit.accepted_ms, e);
+			rc = coordinator__unserved_add(c, edit.seq, version, edit.accepted_ms, e);
 	}
 	store_abort(&txn);
 	return rc;
@@ -277,7 +279,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	c->renew_look = true;
 	if (commit->closed)
 		coordinator__lease_free(&shard->lease);
-	rc = note_unserved(c, shard, commit, was_lost, e);
+	rc = note_unserved(c, shard, commit, was_lost, publish.version, e);
 	if (rc != 0)
 		coordinator__fail(c, e);
 	return rc;

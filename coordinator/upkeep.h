@@ -109,6 +109,10 @@ bool coordinator__merge_lost(const struct store_merge *merge);
 int coordinator__memory_lost(struct coordinator *c, const struct proto_memory *memory, bool *lost,
 			     struct err *e) MUST_CHECK;
 bool coordinator__root_lost(struct coordinator *c, const struct hash *root); /* the same of a blob */
+/* The newest version served `edit` when its memory was lost, and no rollback has taken that back: whoever approved that
+ * has approved it. */
+int coordinator__lost_in_force(struct coordinator *c, struct store_txn *txn, const struct store_edit *edit, bool *was,
+			       struct err *e) MUST_CHECK;
 /* Gives up what is lost for good. False: something of it could not be for now, and is to be looked at again. */
 bool coordinator__lost_look(struct coordinator *c);
 void coordinator__lost_text(const struct coordinator *c, struct buf *out); /* for people, appended; nothing: none is */

@@ -101,6 +101,21 @@ static inline uint64_t fact_more(struct cluster *c, const struct fact *f)
 	return seq;
 }
 
+static inline void submit_as(struct end_peer *end, const char *record, enum msg_on_conflict policy, int code)
+{
+	const struct msg_bytes bytes = { record, strlen(record) };
+	struct msg msg = { .type = MSG_SUBMIT, .u.submit = { policy, &bytes, 1 } };
+	end_send(end, &msg);
+	cluster_run(end->cluster);
+	cluster_advance(end->cluster, 10);
+	struct msg_received *reply = end_expect(end, MSG_SUBMIT_REPLY);
+	assert_int_equal(reply->msg.u.submit_reply.result_count, 1);
+	if (reply->msg.u.submit_reply.results[0].code != code)
+		fail_msg("%d: %s", reply->msg.u.submit_reply.results[0].code,
+			 reply->msg.u.submit_reply.results[0].reason.text);
+	msg_free(&reply);
+}
+
 static inline bool event_says(struct cluster *c, uint64_t seq, enum store_event_type type, const struct end_peer *by,
 			      const char *text)
 {

@@ -68,21 +68,6 @@ static void test_what_is_superseded_and_served_expires(void **state)
 	assert_int_equal(newest(c), 3);
 }
 
-static void submit_as(struct end_peer *end, const char *record, enum msg_on_conflict policy, int code)
-{
-	const struct msg_bytes bytes = { record, strlen(record) };
-	struct msg msg = { .type = MSG_SUBMIT, .u.submit = { policy, &bytes, 1 } };
-	end_send(end, &msg);
-	cluster_run(end->cluster);
-	cluster_advance(end->cluster, 10);
-	struct msg_received *reply = end_expect(end, MSG_SUBMIT_REPLY);
-	assert_int_equal(reply->msg.u.submit_reply.result_count, 1);
-	if (reply->msg.u.submit_reply.results[0].code != code)
-		fail_msg("%d: %s", reply->msg.u.submit_reply.results[0].code,
-			 reply->msg.u.submit_reply.results[0].reason.text);
-	msg_free(&reply);
-}
-
 /* What a submitter's key supersedes is answered until an administrator has approved what takes its place; and it cannot
  * take anything back, neither at once nor by the clock. */
 static void test_a_submitter_takes_nothing_approved_back(void **state)

@@ -1,5 +1,6 @@
 /* Candidates that the canaries refuse: which edits took them, and what goes on without those. */
 #include "tests/unit/coordinator/canary_fixture.h"
+#include "tests/unit/coordinator/lost_fixture.h"
 
 static struct msg_received *look(struct cluster *c)
 {
@@ -420,6 +421,46 @@ static void test_a_crash_after_the_refusal_was_kept(void **state)
 	crash_refusing(*state, "coordinator.refuse.after_commit=errno@1", true);
 }
 
+/* Its memory is trained again, which makes it no better and is no reason to forget why it is withheld. */
+static void test_it_stays_withheld_when_its_memory_is_lost(void **state)
+{
+	static const char why[] = "withheld: 3 of 200 canaries changed, 1 may: c-01 (edit ";
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.retrain_ms = RETRAIN_MS;
+	hold(c, &f, 1);
+	const uint64_t bad = f.seq, good = edit_from(c, bad + 1).seq;
+	next_taken(c, (uint64_t[]){ bad, bad, good }, 3);
+	next_answer(c, 1, "what else?");
+	assert_int_equal(newest(c), 1);
+	const struct hash root = delta_of(c, 1, 0);
+	lose(c, &root, 2);
+	wait(c, 2 * RETRAIN_MS);
+	assert_int_equal(edit_state(c, bad), STORE_EDIT_STATE_PLACED);
+	assert_non_null(strstr(edit_from(c, bad).reason, why));
+	assert_non_null(strstr(edit_from(c, good).reason, "was lost"));
+	assert_true(withholds(c, &bad, 1));
+	assert_int_equal(retrain(c, 1), 0);
+	next_answer(c, 0, "");
+	assert_int_equal(newest(c), 2);
+	assert_true(removed_in(c, 2, bad));
+	assert_int_equal(edit_from(c, good).version, 2);
+	assert_string_equal(edit_from(c, good).reason, "");
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(edit_state(c, bad), STORE_EDIT_STATE_TRAINED);
+		assert_int_equal(edit_from(c, bad).version, 0);
+		assert_non_null(strstr(edit_from(c, bad).reason, why));
+		assert_true(withholds(c, &bad, 1));
+		end_clear(&c->worker);
+		cluster_restart(c);
+	}
+	worker_hello(&c->worker, 3);
+	resume(c);
+	next_answer(c, 0, "");
+	assert_int_equal(edit_from(c, bad).version, 3);
+	assert_string_equal(edit_from(c, bad).reason, "");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
 int main(void)
 {
@@ -439,6 +480,7 @@ int main(void)
 		TEST(test_what_was_taken_back_pauses_nothing),
 		TEST(test_a_crash_before_the_refusal_is_kept),
 		TEST(test_a_crash_after_the_refusal_was_kept),
+		TEST(test_it_stays_withheld_when_its_memory_is_lost),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
