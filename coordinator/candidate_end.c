@@ -19,6 +19,19 @@ static int publish_write(struct coordinator *c, const struct publish_cause *caus
 		       : rc;
 }
 
+/* A merged memory that no version has had yet lies here alone: nobody has read it since its gate. */
+static void merges_read(struct coordinator *c)
+{
+	for (size_t i = 0; i < c->merge_count; i++) {
+		const struct store_merge *merge = &c->merges[i];
+		if (merge->version != 0 || !coordinator__seqs_hold(&c->candidate.merges, merge->id))
+			continue;
+		(void)coordinator__blob_suspect(c, &merge->output_root);
+		if (!hash_is_zero(&merge->index_root))
+			(void)coordinator__blob_suspect(c, &merge->index_root);
+	}
+}
+
 int coordinator__candidate_publish(struct coordinator *c, const struct publish_cause *cause, struct err *e)
 {
 	struct store_version rec = c->candidate.rec;
@@ -26,6 +39,7 @@ int coordinator__candidate_publish(struct coordinator *c, const struct publish_c
 	rec.published_ms = env_wall_ms(c->env);
 	if (coordinator__candidate_stale(c)) /* it could not be renewed yet */
 		return err_set(e, ERR_AGAIN, "what the candidate serves has ended since: try again");
+	merges_read(c);
 	int rc = coordinator__version_whole(c, &rec.root, &apart, e);
 	if (rc != 0) {
 		err_wrap(e, "the candidate cannot be loaded");

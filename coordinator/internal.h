@@ -470,6 +470,7 @@ const char *coordinator__merge_reason(struct coordinator *c); /* why it does not
 int coordinator__merge_prepare_files(struct coordinator *c, struct store_merge *rec, struct err *e) MUST_CHECK;
 int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec,
 			      struct err *e) MUST_CHECK; /* stores the delta: rec->output_root */
+void coordinator__merge_attempt_failed(struct coordinator *c, const char *reason); /* tried again, or at its end */
 void coordinator__merge_clean(const struct coordinator *c, uint64_t id); /* inputs and output; plan and log stay */
 int coordinator__merge_event(struct coordinator *c, enum store_event_type type, const struct store_merge *rec,
 			     struct err *e) MUST_CHECK; /* in c->txn */
@@ -480,6 +481,9 @@ void coordinator__merge_forget(struct coordinator *c);
 int coordinator__merge_path(const struct coordinator *c, uint64_t id, const char *name, char out[PATH_MAX],
 			    struct err *e) MUST_CHECK;
 void coordinator__gate_advance(struct coordinator *c);
+/* All bytes of the merged memory are here, also where they had to be read again from what the job wrote. False: the
+ * gate is over. */
+bool coordinator__gate_output_whole(struct coordinator *c);
 int coordinator__gate_publish(struct coordinator *c, double score, const struct hash *index_root,
 			      struct err *e) MUST_CHECK;
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);

@@ -395,7 +395,7 @@ void coordinator__merge_end(struct coordinator *c, const char *reason)
 	coordinator__merge_forget(c);
 }
 
-static void attempt_failed(struct coordinator *c, const char *reason)
+void coordinator__merge_attempt_failed(struct coordinator *c, const char *reason)
 {
 	struct merge_run *run = &c->merge;
 	coordinator__merge_job_stop(c);
@@ -473,7 +473,7 @@ static void attempt(struct coordinator *c)
 	}
 	if (coordinator__merge_prepare_files(c, &rec, &e) != 0) {
 		run->rec.tries = rec.tries;
-		attempt_failed(c, e.text);
+		coordinator__merge_attempt_failed(c, e.text);
 		return;
 	}
 	if (attempt_write(c, &rec, &e) != 0) {
@@ -485,7 +485,7 @@ static void attempt(struct coordinator *c)
 	if (coordinator__merge_path(c, rec.id, "plan.json", plan, &e) != 0 ||
 	    coordinator__merge_path(c, rec.id, "output", output, &e) != 0 ||
 	    c->merge_job->start(c->merge_job->context, plan, output, rec.ranks, &e) != 0) {
-		attempt_failed(c, e.text);
+		coordinator__merge_attempt_failed(c, e.text);
 		return;
 	}
 	run->job_running = true;
@@ -513,14 +513,14 @@ static void judge(struct coordinator *c)
 	run->job_running = false;
 	c->merge_last_s = (double)(coordinator__now_ms(c) - run->started_ms) / 1000.0;
 	if (coordinator__merge_verify(c, &rec, &e) != 0) {
-		attempt_failed(c, e.text);
+		coordinator__merge_attempt_failed(c, e.text);
 		return;
 	}
 	rec.state = STORE_MERGE_STATE_GATED;
 	if (gated_write(c, &rec, &e) != 0) {
 		coordinator__txn_failed(c, &e);
 		if (c->failure.code == 0)
-			attempt_failed(c, e.text);
+			coordinator__merge_attempt_failed(c, e.text);
 		return;
 	}
 	run->rec = rec;
@@ -535,9 +535,9 @@ static void watch(struct coordinator *c)
 	if (rc == 0)
 		judge(c);
 	else if (rc != ERR_AGAIN)
-		attempt_failed(c, e.text);
+		coordinator__merge_attempt_failed(c, e.text);
 	else if (coordinator__now_ms(c) >= c->merge.deadline_ms)
-		attempt_failed(c, "it did not end by its deadline and was killed");
+		coordinator__merge_attempt_failed(c, "it did not end by its deadline and was killed");
 }
 
 /* None is open, and none waits for its retraining: what was taken back must not get into the merged memory. */

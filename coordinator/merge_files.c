@@ -166,7 +166,7 @@ int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec, st
 		rec->reduced_bytes = output.reduced_bytes;
 	}
 	if (rc == 0)
-		rc = store_blob_put(c->store, delta.data, delta.len, &rec->output_root, e);
+		rc = coordinator__heal_put(c, delta.data, delta.len, &rec->output_root, e);
 	buf_free(&delta);
 	return rc;
 }

@@ -53,6 +53,57 @@ void coordinator__gate_release(struct coordinator *c, int code)
 		run->retry_ms = coordinator__now_ms(c) + MERGE_RETRY_MS;
 }
 
+/* The job is started again, while it has tries. */
+static void merge_again(struct coordinator *c, const char *reason)
+{
+	struct merge_run *run = &c->merge;
+	struct store_merge rec = run->rec;
+	struct err e = ERR_INIT;
+	rec.state = STORE_MERGE_STATE_RUNNING;
+	int rc = coordinator__begin(c, &e);
+	if (rc == 0)
+		rc = store_merge_put(c->txn, &rec, &e);
+	if (rc == 0)
+		rc = coordinator__commit(c, NULL, NULL, &e);
+	if (rc != 0) {
+		run->retry_ms = coordinator__now_ms(c) + MERGE_RETRY_MS;
+		coordinator__txn_failed(c, &e); /* at a later tick */
+		return;
+	}
+	run->rec = rec;
+	run->gate_tries = 0;
+	coordinator__merge_attempt_failed(c, reason);
+}
+
+/* The disk may have changed it since its job ended. What the job wrote is read again; where that is gone too it is
+ * merged anew. */
+bool coordinator__gate_output_whole(struct coordinator *c)
+{
+	struct merge_run *run = &c->merge;
+	struct store_merge rec = run->rec;
+	struct buf bad = BUF_INIT;
+	struct err e = ERR_INIT;
+	(void)coordinator__blob_suspect(c, &rec.output_root);
+	int rc = store_blob_missing(c->store, &rec.output_root, &bad, &e);
+	const bool whole = rc == 0 && bad.len == 0;
+	buf_free(&bad);
+	if (whole)
+		return true;
+	if (rc == 0)
+		rc = coordinator__merge_verify(c, &rec, &e);
+	if (rc == 0 && hash_equal(&rec.output_root, &run->rec.output_root)) {
+		log_event(LOG_WARN, "COORDINATOR-MERGE-READ-AGAIN", LOGF_U("merge", rec.id));
+		return true;
+	}
+	if (run->lease.holder != NULL)
+		coordinator__gate_lost(c, "the merged memory is damaged here");
+	if (rc == ERR_NOMEM || rc == ERR_FULL || rc == ERR_AGAIN)
+		run->retry_ms = coordinator__now_ms(c) + MERGE_RETRY_MS;
+	else
+		merge_again(c, "the disk changed the merged memory before it was published");
+	return false;
+}
+
 static int collect_edits(struct coordinator *c)
 {
 	struct merge_run *run = &c->merge;
@@ -164,7 +215,7 @@ void coordinator__gate_advance(struct coordinator *c)
 	}
 	if (run->lease.holder == NULL) {
 		struct peer *peer = coordinator__worker_least(c);
-		if (peer != NULL)
+		if (peer != NULL && coordinator__gate_output_whole(c))
 			grant(c, peer);
 		return;
 	}

@@ -21,6 +21,7 @@ static int check_index(struct coordinator *c, const struct hash *root, struct er
 	struct buf missing = BUF_INIT;
 	if (hash_is_zero(root))
 		return strcmp(c->family, "paper") != 0 ? 0 : err_set(e, ERR_INVALID, "the index's root is zero");
+	(void)coordinator__blob_suspect(c, root);
 	int rc = store_blob_missing(c->store, root, &missing, e);
 	if (rc == 0 && missing.len > 0)
 		rc = err_set(e, ERR_NOT_FOUND, "%zu chunks of the index are not here: upload them, then send it again",
@@ -45,6 +46,10 @@ void coordinator__recv_gate_result(struct coordinator *c, const struct msg_recei
 	if (result->passed > result->tested || result->tested > c->merge.seq_count) {
 		gate_reply(c, received, ERR_INVALID, "passed, tested: more than the edits of the merge");
 		coordinator__gate_lost(c, "its counts were impossible");
+		return;
+	}
+	if (!coordinator__gate_output_whole(c)) {
+		gate_reply(c, received, ERR_FENCED, "the merged memory is damaged here: it is merged anew");
 		return;
 	}
 	int rc = check_index(c, &result->index_root, &e);

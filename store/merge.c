@@ -6,11 +6,13 @@
 
 #define SHARDS_MAX (sizeof(((struct store_merge *)0)->shards) / sizeof(((struct store_merge *)0)->shards[0]))
 
-/* A job that died is started again while it is running, until its tries are used up. */
+/* A job that died is started again while it is running, until its tries are used up; so is one whose output was lost
+ * before it was published. */
 static const struct sm_state merge_states[STORE_MERGE_STATE_COUNT] = {
 	[STORE_MERGE_STATE_PLANNED] = { "planned", SM_TO(STORE_MERGE_STATE_RUNNING) | SM_TO(STORE_MERGE_STATE_FAILED) },
 	[STORE_MERGE_STATE_RUNNING] = { "running", SM_TO(STORE_MERGE_STATE_GATED) | SM_TO(STORE_MERGE_STATE_FAILED) },
-	[STORE_MERGE_STATE_GATED] = { "gated", SM_TO(STORE_MERGE_STATE_PUBLISHED) | SM_TO(STORE_MERGE_STATE_FAILED) },
+	[STORE_MERGE_STATE_GATED] = { "gated", SM_TO(STORE_MERGE_STATE_PUBLISHED) | SM_TO(STORE_MERGE_STATE_FAILED) |
+						       SM_TO(STORE_MERGE_STATE_RUNNING) },
 	[STORE_MERGE_STATE_PUBLISHED] = { "published", 0 },
 	[STORE_MERGE_STATE_FAILED] = { "failed", 0 },
 };

@@ -1,0 +1,172 @@
+/* A merged memory that the disk takes between its job and its version. */
+#include "tests/unit/coordinator/candidate_fixture.h"
+#include "tests/unit/coordinator/lost_fixture.h"
+
+#include <unistd.h>
+
+static void output_rot(struct cluster *c)
+{
+	struct buf bytes = BUF_INIT;
+	buf_printf(&bytes, "merged delta %d", c->fake.starts);
+	rot(c, &bytes);
+	buf_free(&bytes);
+}
+
+/* Two facts in one shard; their merge is through its job, and waits for a worker to re-test it. */
+static void gated(struct cluster *c, struct fact *f)
+{
+	struct msg run = { .type = MSG_MERGE_RUN };
+	c->config.retrain_ms = RETRAIN_MS;
+	c->config.edits_per_shard = 2;
+	if (c->config.approve)
+		served_facts(c, f);
+	else
+		prepare(c, f);
+	end_send(&c->client, &run);
+	cluster_run(c);
+	cluster_advance(c, 100);
+	assert_int_equal(c->fake.starts, 1);
+}
+
+static void expect_merged(struct cluster *c, uint64_t version, const char *delta)
+{
+	struct buf bytes = BUF_INIT;
+	const struct hash root = merged_of(c, version);
+	assert_int_equal(newest(c), version);
+	assert_false(hash_is_zero(&root));
+	assert_ok(&c->e, store_blob_get(c->store, &root, 1 << 20, &bytes, &c->e));
+	assert_int_equal(bytes.len, strlen(delta));
+	assert_memory_equal(bytes.data, delta, bytes.len);
+	buf_free(&bytes);
+}
+
+/* What the worker that re-tested it hears. */
+static int gate_result(struct cluster *c, uint32_t edits)
+{
+	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, edits, edits } };
+	worker_want(&c->worker, merge, epoch, 100, 0);
+	end_clear(&c->worker);
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->worker, MSG_SHARD_COMMIT_REPLY);
+	const int code = reply->msg.u.shard_commit_reply.code;
+	msg_free(&reply);
+	return code;
+}
+
+static void output_remove(struct cluster *c)
+{
+	char path[TEST_PATH_BYTES];
+	test_path(path, c->folder, "merge/1/output");
+	assert_int_equal(unlink(path), 0);
+}
+
+static void test_it_is_read_again_from_the_jobs_folder(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	gated(c, &f);
+	output_rot(c);
+	assert_int_equal(gate_result(c, 2), 0);
+	expect_merged(c, 2, "merged delta 1");
+	assert_int_equal(c->fake.starts, 1);
+}
+
+static void test_it_is_merged_anew(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	gated(c, &f);
+	output_rot(c);
+	output_remove(c);
+	assert_int_equal(gate_result(c, 2), ERR_FENCED);
+	assert_int_equal(newest(c), 1);
+	wait(c, 4000);
+	assert_int_equal(c->fake.starts, 2);
+	assert_int_equal(gate_result(c, 2), 0);
+	expect_merged(c, 2, "merged delta 2");
+}
+
+/* Before a worker is asked to re-test it. */
+static void test_a_worker_is_given_what_can_be_read(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	gated(c, &f);
+	output_rot(c);
+	output_remove(c);
+	end_clear(&c->worker);
+	cluster_restart(c);
+	worker_hello(&c->worker, 2);
+	wait(c, 4000);
+	assert_int_equal(c->fake.starts, 2);
+	assert_int_equal(gate_result(c, 2), 0);
+	expect_merged(c, 2, "merged delta 2");
+}
+
+static void test_after_its_tries_the_shards_serve_unmerged(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	gated(c, &f);
+	for (uint32_t i = 0; i < c->config.merge_tries_max; i++) {
+		output_rot(c);
+		output_remove(c);
+		assert_int_equal(gate_result(c, 2), ERR_FENCED);
+		wait(c, 4000);
+	}
+	assert_int_equal(c->fake.starts, c->config.merge_tries_max);
+	assert_int_equal(newest(c), 1);
+	assert_int_equal(memories_of(c, 1), 1);
+	assert_int_equal(shard_of(c, f.shard).state, STORE_SHARD_STATE_CLOSED);
+	/* and can be merged again */
+	struct msg run = { .type = MSG_MERGE_RUN };
+	end_send(&c->client, &run);
+	cluster_run(c);
+	cluster_advance(c, 100);
+	assert_int_equal(gate_result(c, 2), 0);
+	assert_int_equal(newest(c), 2);
+}
+
+/* A candidate holds it. */
+static void test_an_approval_publishes_none_that_cannot_be_read(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	c->config.approve = true;
+	gated(c, &f);
+	while (strcmp(look(c).state, "none") != 0)
+		assert_int_equal(approve(c).code, 0);
+	const uint64_t before = newest(c);
+	assert_int_equal(gate_result(c, 2), 0);
+	const struct seen now = look(c);
+	assert_string_equal(now.state, "waiting");
+	output_rot(c);
+	const struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &now.content, "");
+	assert_int_equal(p.code, ERR_CORRUPT);
+	assert_non_null(strstr(p.text, "the candidate cannot be loaded"));
+	assert_int_equal(newest(c), before);
+	for (int64_t at = 0; at < 2 * RETRAIN_MS && c->fake.starts < 2; at += 2000)
+		wait(c, 2000); /* nobody has it */
+	cluster_advance(c, 100);
+	assert_int_equal(c->fake.starts, 2);
+	assert_int_equal(gate_result(c, 2), 0);
+	assert_string_equal(look(c).state, "waiting");
+	assert_int_equal(approve(c).version, before + 1);
+	expect_merged(c, before + 1, "merged delta 2");
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_it_is_read_again_from_the_jobs_folder),
+		T(test_it_is_merged_anew),
+		T(test_a_worker_is_given_what_can_be_read),
+		T(test_after_its_tries_the_shards_serve_unmerged),
+		T(test_an_approval_publishes_none_that_cannot_be_read),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
