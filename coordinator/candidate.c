@@ -416,6 +416,11 @@ int coordinator__candidate_renew(struct coordinator *c, struct err *e)
 	struct candidate next = c->candidate;
 	next.seqs = next.merges = (struct buf)BUF_INIT;
 	int rc = coordinator__publish_renewed(c, &c->candidate, &next.rec, e);
+	if (rc == ERR_AGAIN) { /* its manifest is damaged, and nobody may have it: it is made anew instead */
+		err_clear(e);
+		c->candidate.lost = c->candidate.look = true;
+		return 0;
+	}
 	if (rc == 0)
 		rc = lists_fill(c, &next, e);
 	if (rc == 0)

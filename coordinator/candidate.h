@@ -44,7 +44,7 @@ struct candidate {
 			   [PROTO_KEY_BYTES]; /* who may still answer: the last ones that were asked */
 		size_t all_count;
 	} check;
-	bool lost;   /* no node could load it, found at the start: it is dropped */
+	bool lost;   /* no node could load it: it is dropped */
 	bool look;   /* something that it serves may have ended since it was made */
 	bool remake; /* what the canaries say of it is for edits that have ended since */
 };
@@ -59,7 +59,8 @@ void coordinator__candidate_advance(struct coordinator *c);
  * which they have (what people and time take back does not wait), and gets their tombstones before it goes on. Else a
  * steady trickle of revocations would have it made and asked anew for ever. */
 bool coordinator__candidate_stale(const struct coordinator *c);
-int coordinator__candidate_renew(struct coordinator *c, struct err *e) MUST_CHECK; /* a transaction of its own */
+/* A transaction of its own. Where its manifest is damaged nothing of it is written, and `lost` is set. */
+int coordinator__candidate_renew(struct coordinator *c, struct err *e) MUST_CHECK;
 /* An edit that it serves has ended; one that is superseded is served until its successor is. */
 bool coordinator__candidate_ended(const struct coordinator *c, uint64_t seq);
 /* Why the one that is there has to be made anew; NULL: it has not. Also where it could not be dropped yet. */
@@ -120,6 +121,8 @@ void coordinator__withholding_free(struct withholding *withholding);
 int coordinator__withheld_add(struct coordinator *c, const struct buf *seqs, const char *reason, struct buf *all,
 			      struct err *e) MUST_CHECK;
 int coordinator__withheld_put(struct coordinator *c, const struct buf *seqs, struct err *e) MUST_CHECK; /* in c->txn */
+/* In c->txn: none is withheld any more, of which `seqs` were, and no record says so. */
+int coordinator__withheld_forget(struct coordinator *c, const struct buf *seqs, struct err *e) MUST_CHECK;
 int coordinator__withheld_load(struct coordinator *c, struct store_txn *txn, struct err *e) MUST_CHECK;
 void coordinator__withheld_over(struct store_edit *edit); /* it has a version: takes its reason away */
 /* Those of c->withheld that have not ended, appended, ascending. */
@@ -144,6 +147,8 @@ void coordinator__canaries_unask(struct candidate *candidate, const uint8_t *wor
  * where a write failed. */
 int coordinator__candidate_approve(struct coordinator *c, const uint8_t *actor, const struct hash *content,
 				   struct err *e) MUST_CHECK;
+/* It waits, and no key on the list may approve it. */
+bool coordinator__candidate_stuck(struct coordinator *c);
 int coordinator__candidate_reject(struct coordinator *c, const uint8_t *actor, const struct hash *content,
 				  struct msg_text reason, struct err *e) MUST_CHECK;
 

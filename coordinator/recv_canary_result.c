@@ -166,6 +166,8 @@ static int pass(struct coordinator *c, const struct candidate *candidate, struct
 			coordinator__txn_failed(c, e);
 			return rc;
 		}
+		if (c->candidate.lost)
+			return 0; /* it is made anew */
 	}
 	struct candidate next = c->candidate;
 	next.canaries = candidate->canaries;

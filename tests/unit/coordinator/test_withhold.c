@@ -461,6 +461,36 @@ static void test_it_stays_withheld_when_its_memory_is_lost(void **state)
 	assert_string_equal(edit_from(c, bad).reason, "");
 }
 
+/* It was asked already, and would get the tombstone of what is revoked; but nobody else has it. */
+static void test_a_candidate_whose_manifest_is_damaged_holds_nothing_up(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	struct buf bytes = BUF_INIT;
+	struct hash hash;
+	struct fact f;
+	c->config.approve = true;
+	hold(c, &f, 1);
+	next_answer(c, 0, "");
+	assert_true(state_is(c, "waiting"));
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, coordinator_candidate_get(txn, &rec, &c->e));
+	store_abort(&txn);
+	assert_ok(&c->e, store_blob_get(c->store, &rec.root, 1 << 20, &bytes, &c->e));
+	rot(c, &bytes);
+	hash_of(bytes.data, bytes.len, &hash);
+	buf_free(&bytes);
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1 } };
+	end_send(&c->node, &msg);
+	cluster_run(c);
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).code, 0);
+	assert_true(state_is(c, "checking"));
+	client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
+	next_answer(c, 0, "");
+	assert_true(state_is(c, "waiting"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
 int main(void)
 {
@@ -481,6 +511,7 @@ int main(void)
 		TEST(test_a_crash_before_the_refusal_is_kept),
 		TEST(test_a_crash_after_the_refusal_was_kept),
 		TEST(test_it_stays_withheld_when_its_memory_is_lost),
+		TEST(test_a_candidate_whose_manifest_is_damaged_holds_nothing_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
