@@ -263,8 +263,8 @@ static int resume_event(struct coordinator *c, const struct msg_received *receiv
 
 /* What there is becomes a version with the same transaction, so that a resume is the end of it; before a gate it
  * becomes a candidate. */
-static int resume_write(struct coordinator *c, const struct msg_received *received, struct store_version *publish,
-			struct err *e)
+static int resume_write(struct coordinator *c, const struct msg_received *received, const struct buf *withheld,
+			struct store_version *publish, struct err *e)
 {
 	const struct publishing next = { .unpublished = coordinator__gated(c) };
 	int rc = coordinator__begin(c, e);
@@ -275,7 +275,7 @@ static int resume_write(struct coordinator *c, const struct msg_received *receiv
 	if (rc == 0)
 		rc = coordinator__publishing_put(c, &next, e);
 	if (rc == 0)
-		rc = coordinator__withheld_put(c, &c->withheld, e);
+		rc = coordinator__withheld_forget(c, withheld, e);
 	if (rc == 0)
 		rc = coordinator__publish_put(c, publish, e);
 	return rc == 0 ? coordinator__commit(c, "coordinator.resume.before_commit", "coordinator.resume.after_commit",
@@ -299,7 +299,7 @@ static void resume(struct coordinator *c, const struct msg_received *received)
 	c->withheld = (struct buf)BUF_INIT;                                           /* they are asked again */
 	int rc = coordinator__publish_removal(c, "publishing goes on", &publish, &e); /* all of it without a gate */
 	if (rc == 0)
-		rc = resume_write(c, received, &publish, &e);
+		rc = resume_write(c, received, &withheld, &publish, &e);
 	if (rc != 0) {
 		c->publishing = before;
 		c->withheld = withheld;

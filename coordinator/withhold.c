@@ -240,6 +240,21 @@ int coordinator__withheld_put(struct coordinator *c, const struct buf *seqs, str
 	return rc;
 }
 
+int coordinator__withheld_forget(struct coordinator *c, const struct buf *seqs, struct err *e)
+{
+	const uint64_t *list = (const void *)seqs->data;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < seqs->len / sizeof *list; i++) {
+		struct store_edit edit;
+		rc = store_edit_get(c->txn, list[i], &edit, e);
+		if (rc != 0 || !coordinator__edit_live(edit.state))
+			continue;
+		coordinator__withheld_over(&edit);
+		rc = store_edit_put(c->txn, &edit, e);
+	}
+	return rc == 0 ? coordinator__withheld_put(c, &(struct buf)BUF_INIT, e) : rc;
+}
+
 int coordinator__withheld_load(struct coordinator *c, struct store_txn *txn, struct err *e)
 {
 	struct buf bytes = BUF_INIT;
