@@ -74,6 +74,17 @@ static int second_key_check(struct coordinator *c, const uint8_t *actor, struct 
 	return rc;
 }
 
+bool coordinator__candidate_stuck(struct coordinator *c)
+{
+	struct proto_allowed allowed;
+	struct err e = ERR_INIT;
+	bool stuck = c->candidate.sm.state == CANDIDATE_WAITING && c->allow != NULL;
+	for (size_t i = 0; stuck && proto_allow_at(c->allow, i, &allowed); i++)
+		stuck = (allowed.roles & PROTO_ROLE_ADMIN) == 0 || memcmp(allowed.key, c->key, PROTO_KEY_BYTES) == 0 ||
+			second_key_check(c, allowed.key, &e) == ERR_DENIED;
+	return stuck;
+}
+
 int coordinator__candidate_approve(struct coordinator *c, const uint8_t *actor, const struct hash *content,
 				   struct err *e)
 {

@@ -13,7 +13,8 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 	struct msg msg = { .type = MSG_CANDIDATE_REPLY };
 	struct msg_candidate_reply *reply = &msg.u.candidate_reply;
 	struct err e = ERR_INIT;
-	char text[ERR_TEXT_BYTES_MAX];
+	struct buf text = BUF_INIT;
+	char held[ERR_TEXT_BYTES_MAX];
 	const struct candidate *candidate = &c->candidate;
 	const bool is = candidate->sm.state != CANDIDATE_NONE;
 	int rc = is ? coordinator__candidate_changes(c, &added, &removed, &e) : 0;
@@ -22,8 +23,12 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 	reply->withheld = (const void *)withheld.data;
 	reply->withheld_count = shown(&withheld);
 	reply->withheld_total = (uint32_t)(withheld.len / sizeof(uint64_t));
-	coordinator__held_text(c, text, sizeof text);
-	reply->text = coordinator__text(text);
+	coordinator__held_text(c, held, sizeof held);
+	buf_puts(&text, held);
+	if (coordinator__candidate_stuck(c))
+		buf_puts(&text, "; no administrator's key on the list may approve it, as each has submitted an edit "
+				"that comes with it: allow another person's key (`amend key allow`), or reject it");
+	reply->text = coordinator__text(buf_cstr(&text));
 	reply->state = coordinator__text(sm_state_name(&coordinator__candidate_states, candidate->sm.state));
 	if (is) {
 		reply->version = coordinator__candidate_number(c);
@@ -46,6 +51,7 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 		coordinator__reply(c, received, &msg);
 	else
 		coordinator__reply_error(c, received, rc, e.text);
+	buf_free(&text);
 	buf_free(&added);
 	buf_free(&removed);
 	buf_free(&withheld);

@@ -54,10 +54,47 @@ static void test_a_rotated_key_approves_nothing_of_its_owner(void **state)
 	assert_int_equal(approve_as(c, 10).version, 1);
 }
 
+static bool is_stuck(struct cluster *c)
+{
+	struct msg msg = { .type = MSG_CANDIDATE };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_CANDIDATE_REPLY);
+	const bool stuck = strstr(reply->msg.u.candidate_reply.text.text, "no administrator's key on the list") != NULL;
+	msg_free(&reply);
+	return stuck;
+}
+
+/* Of all administrators' keys one submitted it, and the others are out. */
+static void test_a_candidate_that_nobody_may_approve_says_so(void **state)
+{
+	struct cluster *c = *state;
+	struct msg out = { .type = MSG_KEY_CHANGE };
+	struct fact f;
+	c->config.approve = true;
+	cluster_start(c);
+	cluster_keys(c);
+	cluster_stop(c);
+	held_facts(c, &f);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	assert_false(is_stuck(c));
+	out.u.key_change = (struct msg_key_change){ .action = MSG_KEY_REVOKE, .reason = { "gone", 4 } };
+	memset(out.u.key_change.key.key, 6, PROTO_KEY_BYTES);
+	end_send(&c->client, &out);
+	cluster_run(c);
+	end_drop(&c->client, MSG_KEY_CHANGE_REPLY);
+	assert_true(is_stuck(c));
+	cluster_restart(c);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	assert_true(is_stuck(c));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_rotated_key_approves_nothing_of_its_owner, cluster_setup,
+						cluster_teardown),
+		cmocka_unit_test_setup_teardown(test_a_candidate_that_nobody_may_approve_says_so, cluster_setup,
 						cluster_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
