@@ -155,7 +155,7 @@ static int removal_make(struct coordinator *c, struct proto_manifest *m, struct 
 		rc = ended_list(c, &served, false, &ended, e);
 	if (rc == 0)
 		rc = names_ended(c, m, &due, e);
-	if (rc == 0 && due)
+	if (rc == 0 && due && c->heal.count > 0) /* what is lost is looked for still */
 		rc = lost_leave(c, m, &left, e);
 	if (rc == 0 && due && (ended.len > 0 || m->memory_count < before))
 		rc = removal_store(c, m, &ended, out, e);
