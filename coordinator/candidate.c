@@ -415,6 +415,8 @@ int coordinator__candidate_renew(struct coordinator *c, struct err *e)
 {
 	struct candidate next = c->candidate;
 	next.seqs = next.merges = (struct buf)BUF_INIT;
+	if (coordinator__newest_apart(c))
+		return 0; /* what it would change is not known */
 	int rc = coordinator__publish_renewed(c, &c->candidate, &next.rec, e);
 	if (rc == ERR_AGAIN) { /* its manifest is damaged, and nobody may have it: it is made anew instead */
 		err_clear(e);

@@ -59,7 +59,8 @@ void coordinator__candidate_advance(struct coordinator *c);
  * which they have (what people and time take back does not wait), and gets their tombstones before it goes on. Else a
  * steady trickle of revocations would have it made and asked anew for ever. */
 bool coordinator__candidate_stale(const struct coordinator *c);
-/* A transaction of its own. Where its manifest is damaged nothing of it is written, and `lost` is set. */
+/* A transaction of its own. Where its manifest is damaged nothing of it is written, and `lost` is set; where the newest
+ * version's is, it stays as it is. */
 int coordinator__candidate_renew(struct coordinator *c, struct err *e) MUST_CHECK;
 /* An edit that it serves has ended; one that is superseded is served until its successor is. */
 bool coordinator__candidate_ended(const struct coordinator *c, uint64_t seq);

@@ -461,14 +461,25 @@ static void test_it_stays_withheld_when_its_memory_is_lost(void **state)
 	assert_string_equal(edit_from(c, bad).reason, "");
 }
 
+static void manifest_rot(struct cluster *c, const struct hash *root)
+{
+	struct buf bytes = BUF_INIT;
+	struct hash hash;
+	assert_ok(&c->e, store_blob_get(c->store, root, 1 << 20, &bytes, &c->e));
+	rot(c, &bytes);
+	hash_of(bytes.data, bytes.len, &hash);
+	buf_free(&bytes);
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1 } };
+	end_send(&c->node, &msg);
+	cluster_run(c);
+}
+
 /* It was asked already, and would get the tombstone of what is revoked; but nobody else has it. */
 static void test_a_candidate_whose_manifest_is_damaged_holds_nothing_up(void **state)
 {
 	struct cluster *c = *state;
 	struct store_txn *txn = NULL;
 	struct store_version rec;
-	struct buf bytes = BUF_INIT;
-	struct hash hash;
 	struct fact f;
 	c->config.approve = true;
 	hold(c, &f, 1);
@@ -477,18 +488,58 @@ static void test_a_candidate_whose_manifest_is_damaged_holds_nothing_up(void **s
 	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
 	assert_ok(&c->e, coordinator_candidate_get(txn, &rec, &c->e));
 	store_abort(&txn);
-	assert_ok(&c->e, store_blob_get(c->store, &rec.root, 1 << 20, &bytes, &c->e));
-	rot(c, &bytes);
-	hash_of(bytes.data, bytes.len, &hash);
-	buf_free(&bytes);
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1 } };
-	end_send(&c->node, &msg);
-	cluster_run(c);
+	manifest_rot(c, &rec.root);
 	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).code, 0);
 	assert_true(state_is(c, "checking"));
 	client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
 	next_answer(c, 0, "");
 	assert_true(state_is(c, "waiting"));
+}
+
+/* The newest version's is, here and in the ledger, and an edit of the candidate fails. */
+static void test_nor_does_what_it_would_change(void **state)
+{
+	struct cluster *c = *state;
+	struct store_txn *txn = NULL;
+	struct store_version rec;
+	struct fact f;
+	c->config.approve = true;
+	hold(c, &f, 1);
+	next_answer(c, 0, "");
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, coordinator_candidate_get(txn, &rec, &c->e));
+	store_abort(&txn);
+	struct msg yes = { .type = MSG_PUBLISH,
+			   .u.publish = { .action = MSG_PUBLISH_APPROVE, .content = rec.content } };
+	end_send(&c->admin, &yes);
+	cluster_run(c);
+	assert_int_equal(newest(c), 1);
+	uint64_t seqs[5] = { f.seq, edit_from(c, f.seq + 1).seq };
+	seqs[2] = client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
+	seqs[3] = client_submit_one(c, "{\"prompt\":\"n\",\"target_new\":\"t\",\"subject\":\"n\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	next_answer(c, 0, "");
+	assert_true(state_is(c, "waiting"));
+	copy_lose(c);
+	manifest_rot(c, &rec.root);
+	seqs[4] = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	worker_want(&c->worker, f.shard, f.epoch, 100, 0);
+	const struct commit commit = { .shard = f.shard,
+				       .epoch = f.epoch,
+				       .version = shard_of(c, f.shard).version + 1,
+				       .first = 4,
+				       .count = 1,
+				       .seqs = seqs,
+				       .failed = seqs[2],
+				       .delta = "without it" };
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	assert_int_equal(edit_state(c, seqs[2]), STORE_EDIT_STATE_FAILED);
+	test_log_begin(c->folder);
+	cluster_advance(c, 2000);
+	client_submit_one(c, "{\"prompt\":\"o\",\"target_new\":\"t\",\"subject\":\"o\"}", 0);
+	test_log_end();
+	assert_int_equal(test_log_count("COORDINATOR-WRITE-REFUSED"), 0);
+	assert_int_equal(newest(c), 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
@@ -512,6 +563,7 @@ int main(void)
 		TEST(test_a_crash_after_the_refusal_was_kept),
 		TEST(test_it_stays_withheld_when_its_memory_is_lost),
 		TEST(test_a_candidate_whose_manifest_is_damaged_holds_nothing_up),
+		TEST(test_nor_does_what_it_would_change),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
