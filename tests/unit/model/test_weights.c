@@ -27,6 +27,12 @@ static float *numbers(size_t count)
 	return values;
 }
 
+/* The tiles take a denormal number for 0, so it may stand as either. */
+static uint16_t without_denormal(uint16_t bf16)
+{
+	return (bf16 & 0x7f80) != 0 ? bf16 : bf16 & 0x8000;
+}
+
 /* One number at a time, as cpu_amx.c says where it stands. */
 static void expect_tiles(const uint16_t *data, const float *w, bool transposed, size_t depth, size_t width)
 {
@@ -43,7 +49,8 @@ static void expect_tiles(const uint16_t *data, const float *w, bool transposed, 
 			want[at + 2 * TILE * BLOCK] = model_quant_to_bf16(value - model_quant_from_bf16(hi));
 		}
 	}
-	assert_memory_equal(data, want, deep * wide * 4 * TILE * BLOCK * sizeof(*want));
+	for (size_t i = 0; i < deep * wide * 4 * TILE * BLOCK; i++)
+		assert_int_equal(without_denormal(data[i]), without_denormal(want[i]));
 	free(want);
 }
 
