@@ -280,6 +280,9 @@ static void dispatch(struct coordinator *c, struct msg_received **received)
 	case MSG_FLEET:
 		coordinator__recv_fleet(c, r);
 		break;
+	case MSG_READER_LIST:
+		coordinator__recv_reader_list(c, r);
+		break;
 	default:
 		dispatch_admin(c, r);
 		break;
@@ -345,7 +348,7 @@ int64_t coordinator_next_ms(const struct coordinator *coordinator)
 	}
 	if (c->chunk_count > 0 || c->nodes_changed)
 		return 0;
-	return c->need_count > 0 || c->check_count > 0 ? 5 : 100;
+	return c->needs.peer_count > 0 || c->check_count > 0 ? 5 : 100;
 }
 
 bool coordinator_failed(const struct coordinator *coordinator, struct err *e)

@@ -256,7 +256,7 @@ static void ask(struct coordinator *c, const struct peer *peer)
 		return; /* the next one is asked */
 	for (size_t i = begin; i < end; i++)
 		hashes[i - begin] = h->items[i].hash;
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { hashes, end - begin } };
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { hashes, end - begin, 0 } };
 	h->asked_route = peer->route;
 	h->given = 0;
 	h->ask_ms = coordinator__now_ms(c) + ASK_MS;

@@ -16,6 +16,7 @@
 #include "coordinator/ending.h"
 #include "coordinator/upkeep.h"
 #include "coordinator/versions.h"
+#include "proto/needs.h"
 
 #include <limits.h>
 
@@ -28,8 +29,6 @@
 #define COMMIT_CHECKS_MAX    64
 #define SUBMITS_PENDING_MAX  4096 /* messages that wait for one group commit */
 #define CHUNKS_PENDING_MAX   32   /* chunks stored in one synced transaction */
-#define NEED_HASHES_MAX      4096 /* chunks one peer may be owed */
-#define NEED_ROUTES_MAX      4096
 #define SUBJECT_EDITS_MAX    256  /* newest edits of a subject or prompt that a new one is compared with */
 #define ID_SUFFIX_MAX        1000 /* edits that follow one another under one id */
 #define SERVED_BATCH         1000 /* edits marked served in one transaction */
@@ -69,7 +68,7 @@ struct peer {
 	int64_t seen_ms; /* monotonic */
 	uint64_t version, resident_bytes;
 	uint64_t failed_version; /* a node's, which it cannot load; 0: none */
-	char failed_reason[256];
+	char failed_reason[256], source[96];
 	struct hash calibration, corpus; /* a worker's, zero: none */
 	struct hash canaries;            /* the same: of the questions that it asks candidates */
 	uint32_t edit_done, edit_total;
@@ -112,14 +111,6 @@ struct shard {
 	uint32_t release_count;           /* since its last advance: each doubles the wait */
 };
 
-struct need {
-	uint64_t route;
-	struct need_item {
-		struct hash hash;
-		uint64_t request_id;
-	} * items;
-	size_t first, count, cap;
-};
 struct unserved { /* trained, waits for every node */
 	uint64_t seq;
 	uint64_t version; /* the first that holds it and is not rolled back; 0: none yet */
@@ -174,6 +165,7 @@ struct coordinator {
 	char cluster_id[64];
 	uint8_t key[STORE_KEY_BYTES];
 	const struct proto_allow *allow; /* in force, of config.allow_file; NULL: there is no such file */
+	uint64_t readers;                /* which of its keys may read; 0: none was read */
 	struct {
 		bool due; /* the list in force is not in the ledger yet: who changed it last, and why */
 		uint8_t actor[PROTO_KEY_BYTES];
@@ -215,8 +207,7 @@ struct coordinator {
 	int64_t submit_since_ms; /* of the oldest */
 	struct msg_received *chunks[CHUNKS_PENDING_MAX];
 	size_t chunk_count;
-	struct need *needs;
-	size_t need_count, need_cap;
+	struct proto_needs needs;
 	int64_t space_checked_ms, here_checked_ms;
 	bool space_checked, space_low;
 
@@ -528,6 +519,7 @@ int coordinator__rolled_load(struct coordinator *c, struct store_txn *txn, struc
 void coordinator__keys_record_due(struct coordinator *c);
 void coordinator__recv_candidate(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received);
+void coordinator__recv_reader_list(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_event_list(struct coordinator *c, const struct msg_received *received);
 /* The list of allowed keys as the ledger has it; empty where it has none. */
 int coordinator__keys_recorded(struct store_txn *txn, struct proto_allow **out, struct err *e) MUST_CHECK;

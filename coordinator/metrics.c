@@ -108,6 +108,8 @@ void coordinator_metrics(struct coordinator *coordinator, struct buf *out)
 	shards(c, out);
 	space(c, out);
 	damage(c, out);
+	metrics_value(out, "amend_sent_bytes_total", "counter", "Bytes of messages to workers, nodes and clients.",
+		      (double)c->transport->counts.sent_bytes);
 	metrics_value(out, "amend_ledger_size", "gauge", "Events in the ledger.", (double)c->last_seq);
 	metrics_value(out, "amend_memory_version", "gauge", "Newest published version.", (double)c->version);
 	metrics_value(out, "amend_versions_published_total", "counter", "Versions published by this process.",

@@ -94,106 +94,43 @@ void coordinator__recv_chunk(struct coordinator *c, struct msg_received **receiv
 		coordinator__chunks_flush(c);
 }
 
-static struct need *need_of(struct coordinator *c, uint64_t route)
-{
-	for (size_t i = 0; i < c->need_count; i++) {
-		if (c->needs[i].route == route)
-			return &c->needs[i];
-	}
-	if (c->need_count == NEED_ROUTES_MAX)
-		return NULL;
-	if (c->need_count == c->need_cap) {
-		size_t cap = c->need_cap == 0 ? 16 : c->need_cap * 2;
-		struct need *needs = fault_realloc(c->needs, cap * sizeof *needs);
-		if (needs == NULL)
-			return NULL;
-		c->needs = needs;
-		c->need_cap = cap;
-	}
-	struct need *need = &c->needs[c->need_count++];
-	*need = (struct need){ .route = route };
-	return need;
-}
-
-static bool need_reserve(struct need *need, size_t more)
-{
-	if (need->count + more > NEED_HASHES_MAX)
-		return false;
-	if (need->first > 0) {
-		memmove(need->items, need->items + need->first, need->count * sizeof *need->items);
-		need->first = 0;
-	}
-	if (need->count + more <= need->cap)
-		return true;
-	struct need_item *items = fault_realloc(need->items, (need->count + more) * sizeof *items);
-	if (items == NULL)
-		return false;
-	need->items = items;
-	need->cap = need->count + more;
-	return true;
-}
-
 /* ERR_AGAIN: the peer's queue is full. Of a chunk that is looked for nothing is said: who needs it asks again. */
-static int need_send(struct coordinator *c, uint64_t route, const struct need_item *item)
+static int need_give(void *context, uint64_t route, const struct proto_need *need)
 {
+	struct coordinator *c = context;
 	struct buf bytes = BUF_INIT;
 	struct err e = ERR_INIT;
-	struct msg msg = { .type = MSG_CHUNK, .request_id = item->request_id };
-	msg.u.chunk.hash = item->hash;
-	msg.u.chunk.code = store_chunk_get(c->store, &item->hash, &bytes, &e);
+	struct msg msg = { .type = MSG_CHUNK, .request_id = need->request_id };
+	msg.u.chunk.hash = need->hash;
+	msg.u.chunk.code = store_chunk_get(c->store, &need->hash, &bytes, &e);
 	if (msg.u.chunk.code == ERR_CORRUPT)
-		coordinator__rot_found(c, &item->hash, 1, "reading");
-	if (msg.u.chunk.code != 0 && coordinator__heal_waits(c, &item->hash)) {
+		coordinator__rot_found(c, &need->hash, 1, "reading");
+	if (msg.u.chunk.code != 0 && coordinator__heal_waits(c, &need->hash)) {
 		buf_free(&bytes);
 		return 0;
 	}
 	if (msg.u.chunk.code == 0)
 		msg.u.chunk.data = (struct msg_bytes){ bytes.data, bytes.len };
 	else if (msg.u.chunk.code != ERR_NOT_FOUND)
-		log_event(LOG_ERROR, "COORDINATOR-CHUNK-UNREADABLE", LOGF_X("hash", item->hash.bytes, HASH_BYTES),
+		log_event(LOG_ERROR, "COORDINATOR-CHUNK-UNREADABLE", LOGF_X("hash", need->hash.bytes, HASH_BYTES),
 			  LOGF_S("reason", e.text));
 	int rc = coordinator__send(c, route, &msg);
 	buf_free(&bytes);
 	return rc;
 }
 
-/* False when the peer is gone or has got everything. */
-static bool need_pump(struct coordinator *c, struct need *need)
-{
-	while (need->count > 0) {
-		int rc = need_send(c, need->route, &need->items[need->first]);
-		if (rc == ERR_AGAIN)
-			return true;
-		if (rc == ERR_CLOSED)
-			return false;
-		need->first++;
-		need->count--;
-	}
-	return false;
-}
-
 void coordinator__needs_pump(struct coordinator *c)
 {
-	for (size_t i = c->need_count; i-- > 0;) {
-		if (need_pump(c, &c->needs[i]))
-			continue;
-		free(c->needs[i].items);
-		c->needs[i] = c->needs[--c->need_count];
-	}
+	proto_needs_pump(&c->needs, need_give, c);
 }
 
 void coordinator__recv_need(struct coordinator *c, const struct msg_received *received)
 {
-	const struct msg_hashes *wanted = &received->msg.u.hashes;
-	struct need *need = need_of(c, received->route);
-	if (need == NULL || !need_reserve(need, wanted->hash_count)) {
+	if (proto_needs_add(&c->needs, received, env_monotonic_us(c->env)) != 0) {
 		coordinator__reply_error(c, received, ERR_AGAIN,
 					 "too many chunks are owed already: wait for them, then ask again");
 		return;
 	}
-	for (size_t i = 0; i < wanted->hash_count; i++)
-		need->items[need->first + need->count++] =
-			(struct need_item){ wanted->hashes[i], received->msg.request_id };
 	coordinator__needs_pump(c);
 }
 
@@ -201,9 +138,6 @@ void coordinator__blobs_drop(struct coordinator *c)
 {
 	for (size_t i = 0; i < c->chunk_count; i++)
 		msg_free(&c->chunks[i]);
-	for (size_t i = 0; i < c->need_count; i++)
-		free(c->needs[i].items);
-	free(c->needs);
-	c->needs = NULL;
-	c->chunk_count = c->need_count = c->need_cap = 0;
+	c->chunk_count = 0;
+	proto_needs_fini(&c->needs);
 }

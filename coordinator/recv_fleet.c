@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MEMBERS_MAX 400 /* fits the reply's cap with full texts ... */
+#define MEMBERS_MAX 340 /* fits the reply's cap with full texts ... */
 #define REASONS_MAX 64  /* ... and so many reasons of failures: mostly they are the same */
 
 /* A worker says what it does while it does it, and nothing when it is done: without work to do it is idle, whatever it
@@ -39,7 +39,8 @@ static void member_fill(struct coordinator *c, const struct peer *peer, struct m
 					  .edit_done = peer->edit_done,
 					  .edit_total = peer->edit_total,
 					  .pid = peer->pid,
-					  .failed_version = peer->failed_version };
+					  .failed_version = peer->failed_version,
+					  .source = coordinator__text(peer->source) };
 	memcpy(out->key, peer->key, sizeof out->key);
 }
 

@@ -76,5 +76,6 @@ void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_receive
 	struct msg msg = { .type = MSG_HEARTBEAT_REPLY };
 	msg.u.heartbeat_reply.version = c->version;
 	msg.u.heartbeat_reply.wall_ms = env_wall_ms(c->env);
+	msg.u.heartbeat_reply.readers = peer->kind == MSG_PEER_NODE ? c->readers : 0;
 	coordinator__reply(c, received, &msg);
 }

@@ -161,6 +161,22 @@ static void peers_check(struct coordinator *c)
 	}
 }
 
+/* Of the keys that may read: heartbeats tell by it that they are others now. Never 0. */
+static uint64_t readers_digest(const struct proto_allow *allow)
+{
+	struct proto_allowed allowed;
+	struct hash_stream state;
+	struct hash all;
+	uint64_t digest;
+	hash_begin(&state);
+	for (size_t i = 0; proto_allow_at(allow, i, &allowed); i++)
+		if ((allowed.roles & PROTO_ROLE_READER) != 0)
+			hash_add(&state, allowed.key, PROTO_KEY_BYTES);
+	hash_end(&state, &all);
+	memcpy(&digest, all.bytes, sizeof digest);
+	return digest | 1;
+}
+
 /* Reads the file and has the transport keep to it. */
 static int list_apply(struct coordinator *c, struct err *e)
 {
@@ -173,6 +189,7 @@ static int list_apply(struct coordinator *c, struct err *e)
 	if (rc != 0)
 		return rc;
 	c->allow = now;
+	c->readers = readers_digest(now);
 	peers_check(c);
 	return 0;
 }
@@ -188,12 +205,12 @@ int coordinator_keys_reload(struct coordinator *coordinator, struct err *e)
 	return rc;
 }
 
-/* --- administrators */
+/* --- pages of it */
 
-void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received)
+static void page_answer(struct coordinator *c, const struct msg_received *received, bool readers)
 {
 	struct msg_key keys[MSG_KEYS_MAX];
-	struct msg msg = { .type = MSG_KEY_LIST_REPLY };
+	struct msg msg = { .type = readers ? MSG_READER_LIST_REPLY : MSG_KEY_LIST_REPLY };
 	struct msg_key_list_reply *reply = &msg.u.key_list_reply;
 	struct proto_allowed allowed;
 	const size_t from = received->msg.u.key_list.from;
@@ -201,16 +218,32 @@ void coordinator__recv_key_list(struct coordinator *c, const struct msg_received
 		coordinator__reply_error(c, received, ERR_UNSUPPORTED, "this coordinator has no file of allowed keys");
 		return;
 	}
-	for (; proto_allow_at(c->allow, reply->total, &allowed); reply->total++) {
-		if (reply->total < from || reply->key_count == MSG_KEYS_MAX)
+	for (size_t i = 0; proto_allow_at(c->allow, i, &allowed); i++) {
+		if (readers && (allowed.roles & PROTO_ROLE_READER) == 0)
+			continue;
+		if (reply->total++ < from || reply->key_count == MSG_KEYS_MAX)
 			continue;
 		struct msg_key *key = &keys[reply->key_count++];
-		*key = (struct msg_key){ .roles = allowed.roles, .name = coordinator__text(allowed.name) };
+		*key = (struct msg_key){ .roles = readers ? PROTO_ROLE_READER : allowed.roles,
+					 .name = coordinator__text(readers ? "" : allowed.name) };
 		memcpy(key->key, allowed.key, sizeof key->key);
 	}
 	reply->keys = keys;
 	coordinator__reply(c, received, &msg);
 }
+
+void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received)
+{
+	page_answer(c, received, false);
+}
+
+/* To relays, which let in nobody else. Whose keys they are, and what else these may do, is not a node's to know. */
+void coordinator__recv_reader_list(struct coordinator *c, const struct msg_received *received)
+{
+	page_answer(c, received, true);
+}
+
+/* --- administrators */
 
 /* An administrator who asks stays one, so that there is always one. */
 static int change_allowed(const struct coordinator *c, const struct msg_received *received, struct err *e)

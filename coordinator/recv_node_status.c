@@ -30,6 +30,7 @@ void coordinator__recv_node_status(struct coordinator *c, const struct msg_recei
 	coordinator__copy_text(peer->state, sizeof peer->state, status->state);
 	peer->failed_version = status->failed_version;
 	coordinator__copy_text(peer->failed_reason, sizeof peer->failed_reason, status->failed_reason);
+	coordinator__copy_text(peer->source, sizeof peer->source, status->source);
 	if (status->version != peer->version && !content_matches(c, status)) {
 		log_event(LOG_WARN, "COORDINATOR-NODE-CONTENT-UNKNOWN", LOGF_S("peer", peer->name),
 			  LOGF_U("version", status->version), LOGF_X("content", status->content.bytes, 8));

@@ -210,7 +210,8 @@ static void blobs_fetch(struct node_load *load)
 	size_t count = total - load->roots_fetched < ROOTS_A_FETCH ? total - load->roots_fetched : ROOTS_A_FETCH;
 	const struct hash *roots = (const void *)load->roots.data;
 	load->phase = NODE_LOAD_BLOBS;
-	if (worker_fetch_start(load->sync->fetch, roots + load->roots_fetched, count, on_fetched, load, &e) != 0) {
+	if (worker_fetch_version(load->sync->fetch, load->version.version, roots + load->roots_fetched, count,
+				 on_fetched, load, &e) != 0) {
 		fail(load, &e);
 		return;
 	}
@@ -222,7 +223,8 @@ static void manifest_fetch(struct node_load *load)
 	struct err e = ERR_INIT;
 	load->phase = NODE_LOAD_MANIFEST;
 	load->roots_fetched = 0;
-	if (worker_fetch_start(load->sync->fetch, &load->version.root, 1, on_fetched, load, &e) != 0)
+	if (worker_fetch_version(load->sync->fetch, load->version.version, &load->version.root, 1, on_fetched, load,
+				 &e) != 0)
 		fail(load, &e);
 }
 
@@ -233,7 +235,7 @@ static void heal_ask(struct node_load *load)
 	const struct hash *damaged = (const void *)load->damaged.data;
 	size_t total = load->damaged.len / sizeof *damaged;
 	size_t count = total - load->damaged_asked < HEAL_WINDOW ? total - load->damaged_asked : HEAL_WINDOW;
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { damaged + load->damaged_asked, count } };
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { damaged + load->damaged_asked, count, 0 } };
 	load->heal_us = env_monotonic_us(load->sync->env);
 	node_sync__send(load->sync, &msg);
 }
@@ -298,7 +300,7 @@ static void heal_retry(struct node_load *load)
 	for (size_t i = load->damaged_asked; i < total && i < load->damaged_asked + HEAL_WINDOW; i++)
 		if (!hash_is_zero(&damaged[i]))
 			missing[count++] = damaged[i];
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { missing, count } };
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { missing, count, 0 } };
 	load->heal_us = env_monotonic_us(load->sync->env);
 	node_sync__send(load->sync, &msg);
 }

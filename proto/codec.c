@@ -67,6 +67,8 @@ static const struct type_row {
 	{ MSG_CANDIDATE_REPLY, "CandidateReply", 32 * KIB, &codec__candidate_reply },
 	{ MSG_KEY_LIST, "KeyList", 1 * KIB, &codec__key_list },
 	{ MSG_KEY_LIST_REPLY, "KeyListReply", 128 * KIB, &codec__key_list_reply },
+	{ MSG_READER_LIST, "ReaderList", 1 * KIB, &codec__key_list },
+	{ MSG_READER_LIST_REPLY, "ReaderListReply", 128 * KIB, &codec__key_list_reply },
 	{ MSG_KEY_CHANGE, "KeyChange", 2 * KIB, &codec__key_change },
 	{ MSG_KEY_CHANGE_REPLY, "KeyChangeReply", 4 * KIB, &codec__key_change_reply },
 	{ MSG_EVENT_LIST, "EventList", 1 * KIB, &codec__event_list },

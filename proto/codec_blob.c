@@ -5,6 +5,7 @@
 
 static const struct codec__row hashes_rows[] = {
 	ROW_HASHES(1, msg_hashes, hashes, hash_count, MSG_HASHES_MAX),
+	ROW_U64(2, msg_hashes, version, 0, UINT64_MAX),
 };
 CODEC_TABLE(codec__hashes, amend__hashes__descriptor, msg_hashes, hashes_rows);
 

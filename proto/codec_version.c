@@ -31,6 +31,7 @@ static const struct codec__row node_status_rows[] = {
 	ROW_U64(5, msg_node_status, requests, 0, UINT64_MAX),
 	ROW_U64(6, msg_node_status, failed_version, 0, UINT64_MAX),
 	ROW_TEXT(7, msg_node_status, failed_reason, CODEC_REASON_BYTES_MAX),
+	ROW_TEXT(8, msg_node_status, source, CODEC_LINE_BYTES_MAX),
 };
 CODEC_TABLE(codec__node_status, amend__node_status__descriptor, msg_node_status, node_status_rows);
 

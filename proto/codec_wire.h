@@ -132,8 +132,8 @@ struct codec__table {
 
 /* As many members as fit into a FleetReply when each has every field, all of the least length. */
 #define CODEC_FLEET_REPLY_BYTES_MAX (256 * 1024)
-#define CODEC_MEMBER_FIELDS         17 /* with the one that it is itself */
-#define CODEC_MEMBER_BYTES          73
+#define CODEC_MEMBER_FIELDS         18 /* with the one that it is itself */
+#define CODEC_MEMBER_BYTES          77
 #define CODEC_MEMBERS_MAX           (CODEC_FLEET_REPLY_BYTES_MAX / CODEC_MEMBER_BYTES)
 
 extern const struct codec__table codec__submit, codec__submit_reply, codec__edit_list, codec__edit_list_reply;

@@ -100,6 +100,7 @@ CODEC_TABLE(codec__heartbeat, amend__heartbeat__descriptor, msg_heartbeat, heart
 static const struct codec__row heartbeat_reply_rows[] = {
 	ROW_U64(1, msg_heartbeat_reply, version, 0, UINT64_MAX),
 	ROW_TIME(2, msg_heartbeat_reply, wall_ms),
+	ROW_U64(3, msg_heartbeat_reply, readers, 0, UINT64_MAX),
 };
 CODEC_TABLE(codec__heartbeat_reply, amend__heartbeat_reply__descriptor, msg_heartbeat_reply, heartbeat_reply_rows);
 

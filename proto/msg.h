@@ -76,6 +76,8 @@ enum msg_type {
 	MSG_KEY_LIST_REPLY,
 	MSG_KEY_CHANGE,
 	MSG_KEY_CHANGE_REPLY,
+	MSG_READER_LIST,
+	MSG_READER_LIST_REPLY,
 	MSG_STORE_RUN = 104,
 	MSG_STORE_STATUS,
 	MSG_EVENT_LIST,
@@ -224,6 +226,7 @@ struct msg_heartbeat {
 struct msg_heartbeat_reply {
 	uint64_t version; /* newest published: a poll for free */
 	int64_t wall_ms;
+	uint64_t readers; /* to a node: changes with the ReaderList; 0: there is none */
 };
 struct msg_progress {
 	uint64_t shard, epoch;
@@ -296,10 +299,12 @@ struct msg_release {    /* worker → coordinator: it gives a lease back, of a s
 };
 
 /* Have, Missing (of those), Need. A coordinator sends Need, too, for chunks that its disk has changed: the answer is a
- * Chunk for each of the first MSG_NEED_GIVEN_MAX that are here, or one with ERR_NOT_FOUND for none of them. */
+ * Chunk for each of the first MSG_NEED_GIVEN_MAX that are here, or one with ERR_NOT_FOUND for none of them. A relay
+ * answers a Need with a Missing of those that it has not yet: they come when it has them. */
 struct msg_hashes {
 	const struct hash *hashes;
 	size_t hash_count;
+	uint64_t version; /* Need: that they are fetched for; 0: none. A relay may have those of a newer one soon */
 };
 struct msg_chunk { /* the bytes are the bulk frame. ChunkStored acknowledges with the same hash */
 	struct hash hash;
@@ -329,6 +334,7 @@ struct msg_node_status {  /* node → coordinator, at each change and with each 
 	uint64_t resident_bytes, requests;
 	uint64_t failed_version; /* the newest, when it cannot be loaded and is tried again; 0: none */
 	struct msg_text failed_reason;
+	struct msg_text source; /* of its last chunk: "coordinator", a relay's endpoint; empty: none came */
 };
 struct msg_version_list {
 	uint64_t from, limit;
@@ -339,8 +345,7 @@ struct msg_version {
 	int64_t published_ms;
 	uint32_t memory_count, edit_count;
 	struct msg_text note;
-	struct msg_text problem; /* why it cannot be loaded; empty: none is known. With a zero content its record in
-				    the ledger is damaged, and its number is all that is known of it */
+	struct msg_text problem; /* why it cannot be loaded; empty: none known. Zero content: its record is damaged */
 };
 struct msg_version_list_reply {
 	const struct msg_version *versions;
@@ -363,9 +368,8 @@ struct msg_publish_reply {
 				another, or was rejected; ERR_DENIED: this key submitted an edit of it; ERR_AGAIN, ERR_FULL */
 	uint64_t version;    /* published by it; 0: none, as a resume where candidates need approval */
 	struct hash content; /* of its manifest */
-	uint32_t
-		back_count; /* edits that are served again though they were revoked, superseded or have expired since */
-	bool already;       /* resume: publishing was not paused; approval: it is published */
+	uint32_t back_count; /* edits that are served again though they have ended since */
+	bool already;        /* resume: publishing was not paused; approval: it is published */
 	struct msg_text text;
 };
 /* Candidate: what waits for approval, or was rejected. → CandidateReply */
@@ -376,15 +380,13 @@ struct msg_candidate_reply {
 	struct hash content;
 	int64_t made_ms;
 	uint32_t memory_count, edit_count;
-	const uint64_t *added, *removed; /* edits beside the newest version's, and those of it that are left out; the
-					    first ones, ascending */
+	const uint64_t *added, *removed; /* edits beside the newest version's, and those left out; the first ones */
 	size_t added_count, removed_count;
 	uint32_t added_total, removed_total;
 	uint32_t canaries, canaries_changed; /* asked; 0: none yet */
 	const uint64_t *blamed;              /* edits that took the canaries for which it was refused; worst first */
 	size_t blamed_count;
-	const uint64_t *withheld; /* trained edits that candidates leave out, as canaries were refused for them; the
-				     first ones, ascending */
+	const uint64_t *withheld; /* trained edits left out, as canaries were refused for them; the first, ascending */
 	size_t withheld_count;
 	uint32_t withheld_total;
 	struct msg_text text; /* why newer edits are not published; empty: they are */
@@ -433,6 +435,7 @@ struct msg_fleet_member {
 	uint32_t lease_count, edit_done, edit_total, pid; /* what a worker is doing */
 	uint64_t failed_version;                          /* that a node cannot load; 0: none */
 	struct msg_text failed_reason;                    /* empty for all but the first such nodes of a large fleet */
+	struct msg_text source;                           /* of a node's last chunk, as in NodeStatus */
 };
 #define MSG_REFUSED_KEYS_MAX 64
 struct msg_refused_key { /* of one who would connect, or is connected, and is not on the list of allowed keys */
@@ -450,9 +453,7 @@ struct msg_fleet_reply {
 	struct msg_text cluster_id, software, data_folder;
 	struct msg_text refused_name, refused_reason; /* of the last that could not join; empty: it has joined since */
 	int64_t refused_ms_ago;
-	/* Since the coordinator read its list of allowed keys, the last first; not all, when there were more than
-	 * MSG_REFUSED_KEYS_MAX (transport.h). */
-	const struct msg_refused_key *refused_keys;
+	const struct msg_refused_key *refused_keys; /* since the list of allowed keys was read (transport.h) */
 	size_t refused_key_count;
 	uint64_t merge; /* that is under way; 0: none */
 	struct msg_text merge_phase, merge_reason;
@@ -475,7 +476,7 @@ struct msg_revoke_reply {
 	bool already;         /* they were revoked before */
 	struct msg_text text; /* why not, or why what is live goes on to hold them; else empty */
 };
-/* KeyList: who may come in, by key; a page of the coordinator's list of allowed keys. */
+/* KeyList: who may come in, by key; a page of the list of allowed keys. ReaderList: of those that may read, unnamed. */
 #define MSG_KEYS_MAX           1024 /* of one reply */
 #define MSG_KEY_NAME_BYTES_MAX 64
 struct msg_key_list {
@@ -500,8 +501,7 @@ struct msg_key_change {
 	uint8_t replaces[32]; /* allow: of the same owner as this one, which is on the list; zero: none */
 };
 struct msg_key_change_reply {
-	int code;     /* 0; ERR_NOT_FOUND; ERR_CONFLICT: the asker would shut itself out; ERR_INVALID; or, of the list's
-			 file or the ledger, another: the text says whether the change holds */
+	int code;     /* 0; ERR_NOT_FOUND; ERR_CONFLICT: the asker would shut itself out; others: see the text */
 	bool already; /* the list said so before */
 	struct msg_text text;
 };

@@ -37,6 +37,7 @@ static const struct {
 	{ MSG_PUBLISH, A },
 	{ MSG_CANDIDATE, U | A },
 	{ MSG_EVENT_LIST, U | A },
+	{ MSG_READER_LIST, R | A },
 	{ MSG_KEY_LIST, A },
 	{ MSG_KEY_CHANGE, A },
 };

@@ -32,7 +32,7 @@ struct proto_transport_ops {
 };
 /* Since the transport was made; read-only outside. */
 struct proto_counts {
-	uint64_t sent, received;
+	uint64_t sent, received, sent_bytes;
 	uint64_t full;                                    /* sends refused because the peer's queue was full */
 	uint64_t undecodable, unauthenticated, forbidden; /* dropped on arrival */
 };

@@ -240,6 +240,7 @@ static int carry(struct proto_mem *mem, struct end *from, struct end *to, const 
 	if (!lost && twice)
 		(void)packet_put(mem, from, to, bulk); /* without memory it is no duplicate */
 	from->base.counts.sent++;
+	from->base.counts.sent_bytes += mem->head.len + bulk->len;
 	*(from->server ? &mem->counts.from_server : &mem->counts.to_server) += 1;
 	*(from->server ? &mem->counts.from_server_bytes : &mem->counts.to_server_bytes) += mem->head.len + bulk->len;
 	return 0;

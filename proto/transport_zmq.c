@@ -223,6 +223,7 @@ static int end_send(struct proto_transport *t, uint64_t route, const struct msg 
 	    (bulk.len > 0 && send_frame(end->socket, bulk.bytes, bulk.len, false) < 0))
 		return send_failed(end, route, e);
 	t->counts.sent++;
+	t->counts.sent_bytes += end->head.len + bulk.len;
 	return 0;
 }
 

@@ -78,7 +78,7 @@ static void ask(struct worker_upload *u)
 	const struct hash *hashes = (const void *)u->hashes.data;
 	struct msg msg = { .type = MSG_HAVE,
 			   .request_id = ++u->request_id,
-			   .u.hashes = { hashes + u->page, page_count(u) } };
+			   .u.hashes = { hashes + u->page, page_count(u), 0 } };
 	u->asked = true;
 	u->window_count = 0;
 	u->progress_us = env_monotonic_us(u->env);

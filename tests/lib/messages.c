@@ -49,6 +49,8 @@ const int test_message_types[] = {
 	MSG_KEY_LIST_REPLY,
 	MSG_KEY_CHANGE,
 	MSG_KEY_CHANGE_REPLY,
+	MSG_READER_LIST,
+	MSG_READER_LIST_REPLY,
 	MSG_STORE_RUN,
 	MSG_STORE_STATUS,
 	MSG_EVENT_LIST,
@@ -244,6 +246,7 @@ static void fill_hashes(struct source *s, struct msg_hashes *m)
 	for (size_t i = 0; i < m->hash_count; i++)
 		h[i] = hash(s);
 	m->hashes = h;
+	m->version = u64(s);
 }
 
 static void fill_version_list_reply(struct source *s, struct msg_version_list_reply *m)
@@ -299,6 +302,7 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 		f[i].pid = u32(s);
 		f[i].failed_version = u64(s);
 		f[i].failed_reason = text(s, 64);
+		f[i].source = text(s, 64);
 	}
 	m->members = f;
 	m->version = u64(s);
@@ -357,7 +361,7 @@ static void fill_small(struct source *s, struct msg *m)
 		m->u.want = (struct msg_want){ u64(s), u64(s), u32(s), u32(s), u32(s) };
 		break;
 	case MSG_HEARTBEAT_REPLY:
-		m->u.heartbeat_reply = (struct msg_heartbeat_reply){ u64(s), when(s) };
+		m->u.heartbeat_reply = (struct msg_heartbeat_reply){ u64(s), when(s), u64(s) };
 		break;
 	case MSG_PROGRESS:
 		m->u.progress = (struct msg_progress){ u64(s), u64(s), u32(s), u32(s), text(s, 20), 3.25 * share(s) };
@@ -397,8 +401,8 @@ static void fill_small(struct source *s, struct msg *m)
 		m->u.manifest = (struct msg_manifest_reply){ code(s), u64(s), hash(s), hash(s), when(s), text(s, 255) };
 		break;
 	case MSG_NODE_STATUS:
-		m->u.node_status =
-			(struct msg_node_status){ u64(s), hash(s), text(s, 20), u64(s), u64(s), u64(s), text(s, 100) };
+		m->u.node_status = (struct msg_node_status){ u64(s), hash(s), text(s, 20),  u64(s),
+							     u64(s), u64(s),  text(s, 100), text(s, 100) };
 		break;
 	case MSG_VERSION_LIST:
 		m->u.version_list = (struct msg_version_list){ u64(s), u64(s) };

@@ -67,9 +67,11 @@ void messages__fill_admin(struct source *s, struct msg *m)
 {
 	switch (m->type) {
 	case MSG_KEY_LIST:
+	case MSG_READER_LIST:
 		m->u.key_list.from = u32(s);
 		break;
 	case MSG_KEY_LIST_REPLY:
+	case MSG_READER_LIST_REPLY:
 		fill_key_list_reply(s, &m->u.key_list_reply);
 		break;
 	case MSG_KEY_CHANGE:

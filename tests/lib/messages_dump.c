@@ -230,6 +230,7 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 		PUT(f->pid);
 		PUT(f->failed_version);
 		PUT_TEXT(f->failed_reason);
+		PUT_TEXT(f->source);
 	}
 	PUT(m->version);
 	PUT(m->queue_length);
@@ -340,6 +341,7 @@ static void dump_published(const struct msg *m, struct buf *out)
 		PUT(m->u.node_status.requests);
 		PUT(m->u.node_status.failed_version);
 		PUT_TEXT(m->u.node_status.failed_reason);
+		PUT_TEXT(m->u.node_status.source);
 		break;
 	case MSG_VERSION_LIST:
 		PUT(m->u.version_list);
@@ -390,9 +392,11 @@ static void dump_keys(const struct msg *m, struct buf *out)
 {
 	switch (m->type) {
 	case MSG_KEY_LIST:
+	case MSG_READER_LIST:
 		PUT(m->u.key_list.from);
 		break;
 	case MSG_KEY_LIST_REPLY:
+	case MSG_READER_LIST_REPLY:
 		for (size_t i = 0; i < m->u.key_list_reply.key_count; i++)
 			dump_key(&m->u.key_list_reply.keys[i], out);
 		PUT(m->u.key_list_reply.total);
@@ -532,6 +536,7 @@ void test_message_dump(const struct msg *m, struct buf *out)
 	case MSG_MISSING:
 	case MSG_NEED:
 		put_bytes(out, m->u.hashes.hashes, m->u.hashes.hash_count * sizeof(struct hash));
+		PUT(m->u.hashes.version);
 		break;
 	case MSG_VERSION_LIST_REPLY:
 		dump_version_list_reply(&m->u.version_list_reply, out);

@@ -258,7 +258,7 @@ static void have_take(struct stand *s, const struct msg_received *received)
 			buf_append(&missing, &have->hashes[i], sizeof have->hashes[i]);
 	}
 	struct msg msg = { .type = MSG_MISSING };
-	msg.u.hashes = (struct msg_hashes){ (const void *)missing.data, missing.len / sizeof(struct hash) };
+	msg.u.hashes = (struct msg_hashes){ (const void *)missing.data, missing.len / sizeof(struct hash), 0 };
 	reply(s, received, &msg);
 	buf_free(&missing);
 }

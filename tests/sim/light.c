@@ -226,7 +226,7 @@ static void need(struct light_nodes *nodes, struct light *node)
 	for (size_t i = 0; i < node->ask_count; i++)
 		if (!node->arrived[i])
 			hashes[count++] = node->asks[i];
-	msg.u.hashes = (struct msg_hashes){ hashes, count };
+	msg.u.hashes = (struct msg_hashes){ hashes, count, 0 };
 	node->asked_us = sim_now(nodes->sim);
 	tell(node, &msg);
 }

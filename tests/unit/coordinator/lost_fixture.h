@@ -67,7 +67,7 @@ static inline void lose(struct cluster *c, const struct hash *root, uint64_t boo
 	buf_free(&bytes);
 	cluster_start(c);
 	worker_hello(&c->worker, boot);
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1 } };
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1, 0 } };
 	end_send(&c->node, &msg);
 	cluster_run(c);
 }

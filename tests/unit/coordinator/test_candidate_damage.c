@@ -213,7 +213,7 @@ static void test_a_candidate_is_published_when_nodes_can_load_it(void **state)
 	stop(c);
 	rot(c, &delta.bytes);
 	cluster_start(c);
-	struct msg need = { .type = MSG_NEED, .u.hashes = { &delta.hash, 1 } };
+	struct msg need = { .type = MSG_NEED, .u.hashes = { &delta.hash, 1, 0 } };
 	end_send(&c->node, &need);
 	cluster_run(c);
 	cluster_restart(c);

@@ -36,7 +36,7 @@ static void rotten_setup(struct cluster *c, struct rotten *r)
 
 static void need(struct end_peer *end, const struct hash *hash)
 {
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { hash, 1 } };
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { hash, 1, 0 } };
 	end_send(end, &msg);
 	cluster_run(end->cluster);
 }

@@ -285,7 +285,7 @@ static void test_a_candidate_whose_manifest_is_lost_is_made_anew(void **state)
 	rot(c, &bytes); /* while it runs: a start looks at what it finds */
 	hash_of(bytes.data, bytes.len, &hash);
 	buf_free(&bytes);
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1 } };
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1, 0 } };
 	end_send(&c->node, &msg);
 	cluster_run(c);
 	wait(c, 2 * RETRAIN_MS);

@@ -22,7 +22,7 @@ static void test_have_missing_chunk_stored(void **state)
 	assert_int_equal(stored->msg.u.chunk.code, 0);
 	assert_true(hash_equal(&stored->msg.u.chunk.hash, &hashes[0]));
 	msg_free(&stored);
-	struct msg have = { .type = MSG_HAVE, .u.hashes = { hashes, 2 } };
+	struct msg have = { .type = MSG_HAVE, .u.hashes = { hashes, 2, 0 } };
 	end_send(&c->worker, &have);
 	cluster_run(c);
 	struct msg_received *missing = end_expect(&c->worker, MSG_MISSING);
@@ -63,7 +63,7 @@ static void test_need_is_answered_one_chunk_a_hash(void **state)
 	assert_ok(&c->e, store_blob_put(c->store, "content", 7, &root, &c->e));
 	hash_of("content", 7, &hashes[0]);
 	hash_of("nothing", 7, &hashes[1]);
-	struct msg need = { .type = MSG_NEED, .u.hashes = { hashes, 2 } };
+	struct msg need = { .type = MSG_NEED, .u.hashes = { hashes, 2, 0 } };
 	end_send(&c->node, &need);
 	cluster_run(c);
 	struct msg_received *one = end_expect(&c->node, MSG_CHUNK), *two = end_expect(&c->node, MSG_CHUNK);
@@ -86,7 +86,7 @@ static void test_need_backlog_is_kept_and_bounded(void **state)
 	hash_of("nothing", 7, &hashes[0]);
 	for (size_t i = 1; i < MSG_HASHES_MAX; i++)
 		hashes[i] = hashes[0];
-	struct msg need = { .type = MSG_NEED, .u.hashes = { hashes, MSG_HASHES_MAX } };
+	struct msg need = { .type = MSG_NEED, .u.hashes = { hashes, MSG_HASHES_MAX, 0 } };
 	for (int i = 0; i < 5; i++)
 		end_send(&c->node, &need);
 	struct msg_received *received = NULL;

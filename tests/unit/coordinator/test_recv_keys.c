@@ -123,6 +123,65 @@ static void the_list_is_told(void **state)
 	event_is(c, event_last(c), c->config.key, "\"action\":\"allow\"");
 }
 
+/* What a heartbeat of the node says of the list of readers. */
+static uint64_t readers_heard(struct cluster *c)
+{
+	struct msg beat = { .type = MSG_HEARTBEAT };
+	end_send(&c->node, &beat);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->node, MSG_HEARTBEAT_REPLY);
+	uint64_t readers = reply->msg.u.heartbeat_reply.readers;
+	msg_free(&reply);
+	return readers;
+}
+
+static size_t readers_list(struct cluster *c, uint32_t from, uint8_t first_bytes[8])
+{
+	struct msg msg = { .type = MSG_READER_LIST, .u.key_list.from = from };
+	end_send(&c->node, &msg);
+	cluster_run(c);
+	struct msg_received *got = end_expect(&c->node, MSG_READER_LIST_REPLY);
+	const struct msg_key_list_reply *reply = &got->msg.u.key_list_reply;
+	size_t count = reply->key_count;
+	assert_true(count <= 8);
+	assert_int_equal(reply->total, count + from);
+	for (size_t i = 0; i < count; i++) {
+		first_bytes[i] = reply->keys[i].key[0];
+		assert_int_equal(reply->keys[i].roles, PROTO_ROLE_READER);
+		assert_int_equal(reply->keys[i].name.len, 0);
+	}
+	msg_free(&got);
+	return count;
+}
+
+/* To a relay: the keys that may read, nothing else of them, and that they have changed. */
+static void readers_are_told_to_nodes(void **state)
+{
+	struct cluster *c = *state;
+	uint8_t keys[8];
+	node_hello(&c->node, 1);
+	const uint64_t before = readers_heard(c);
+	assert_true(before != 0);
+	const size_t count = readers_list(c, 0, keys);
+	assert_true(count >= 2);
+	assert_true(memchr(keys, c->node.key[0], count) != NULL);
+	assert_true(memchr(keys, c->worker.key[0], count) == NULL);
+	assert_true(memchr(keys, c->submitter.key[0], count) == NULL);
+	assert_int_equal(readers_list(c, 1, keys), count - 1);
+	expect(change(c, MSG_KEY_ALLOW, 9, PROTO_ROLE_WORKER, "other"), 0, false);
+	assert_int_equal(readers_heard(c), before);
+	expect(change(c, MSG_KEY_ALLOW, 10, PROTO_ROLE_READER | PROTO_ROLE_WORKER, "late"), 0, false);
+	assert_true(readers_heard(c) != before);
+	assert_int_equal(readers_list(c, 0, keys), count + 1);
+	expect(change(c, MSG_KEY_REVOKE, 10, 0, ""), 0, false);
+	assert_int_equal(readers_heard(c), before);
+	assert_int_equal(readers_list(c, 0, keys), count);
+	struct msg ask = { .type = MSG_READER_LIST };
+	end_send(&c->worker, &ask); /* its roles do not allow it */
+	cluster_run(c);
+	end_drop(&c->worker, MSG_ERROR);
+}
+
 static void a_key_is_allowed_and_comes_in(void **state)
 {
 	struct cluster *c = *state;
@@ -323,6 +382,7 @@ int main(void)
 #define KEYS(f) cmocka_unit_test_setup_teardown(f, setup_keys, cluster_teardown)
 	const struct CMUnitTest tests[] = {
 		KEYS(the_list_is_told),
+		KEYS(readers_are_told_to_nodes),
 		KEYS(a_key_is_allowed_and_comes_in),
 		KEYS(a_revoked_worker_is_out_at_once),
 		KEYS(what_a_barred_worker_trained_is_not_to_blame),

@@ -303,7 +303,7 @@ static void test_a_search_for_damage_holds_no_commit_up(void **state)
 	struct hash root, ballast;
 	struct msg_received *reply = NULL;
 	int64_t since = 0;
-	struct msg asked = { .type = MSG_NEED, .u.hashes = { &ballast, 1 } };
+	struct msg asked = { .type = MSG_NEED, .u.hashes = { &ballast, 1, 0 } };
 	c->config.store_threads = 1;
 	prepare(c, &w, 1);
 	delta_store(c, "delta", &root);

@@ -469,7 +469,7 @@ static void manifest_rot(struct cluster *c, const struct hash *root)
 	rot(c, &bytes);
 	hash_of(bytes.data, bytes.len, &hash);
 	buf_free(&bytes);
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1 } };
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1, 0 } };
 	end_send(&c->node, &msg);
 	cluster_run(c);
 }

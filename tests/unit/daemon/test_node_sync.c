@@ -289,7 +289,7 @@ static void gives_what_the_coordinator_needs(void **state)
 	struct node_fixture *f = *state;
 	struct published *p = node_publish(f, 1, false);
 	const struct hash hashes[] = { { { 1 } }, p->delta_root };
-	struct msg need = { .type = MSG_NEED, .u.hashes = { hashes, 2 } };
+	struct msg need = { .type = MSG_NEED, .u.hashes = { hashes, 2, 0 } };
 	struct msg_received *received = NULL;
 	struct buf chunk = BUF_INIT;
 	node_start(f, 4);

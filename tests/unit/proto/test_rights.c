@@ -19,8 +19,8 @@ static const int worker[] = { MSG_HELLO,
 			      MSG_NEED,
 			      MSG_GET_MANIFEST,
 			      0 };
-static const int reader[] = { MSG_HELLO,        MSG_HEARTBEAT, MSG_GET_MANIFEST, MSG_NEED, MSG_NODE_STATUS,
-			      MSG_VERSION_LIST, MSG_FLEET,     MSG_CHUNK,        0 };
+static const int reader[] = { MSG_HELLO,        MSG_HEARTBEAT, MSG_GET_MANIFEST, MSG_NEED,        MSG_NODE_STATUS,
+			      MSG_VERSION_LIST, MSG_FLEET,     MSG_CHUNK,        MSG_READER_LIST, 0 };
 static const int auditor[] = { MSG_EDIT_LIST, MSG_VERSION_LIST, MSG_GET_MANIFEST, MSG_NEED,
 			       MSG_FLEET,     MSG_CANDIDATE,    MSG_EVENT_LIST,   0 };
 static const int admin_only[] = { MSG_MERGE_RUN, MSG_SHUTDOWN, MSG_REVOKE,     MSG_STORE_RUN,
@@ -79,6 +79,7 @@ static const int answers[] = { MSG_SUBMIT_REPLY,
 			       MSG_EVENT_LIST_REPLY,
 			       MSG_KEY_LIST_REPLY,
 			       MSG_KEY_CHANGE_REPLY,
+			       MSG_READER_LIST_REPLY,
 			       MSG_ERROR,
 			       0 };
 

@@ -149,14 +149,14 @@ static void what_the_coordinator_needs_is_given(void **state)
 	const struct hash *hashes = (const struct hash *)(const void *)list.data;
 	p.mute_haves = true;
 	start(&p, &waiting, 1);
-	worker_upload_needed(p.upload, &(struct msg_hashes){ hashes, 22 });
+	worker_upload_needed(p.upload, &(struct msg_hashes){ hashes, 22, 0 });
 	turns(&p, 500);
 	assert_int_equal(p.chunks, MSG_NEED_GIVEN_MAX);
 	worker_upload_needed(p.upload,
-			     &(struct msg_hashes){ hashes + 1 + MSG_NEED_GIVEN_MAX, 21 - MSG_NEED_GIVEN_MAX });
+			     &(struct msg_hashes){ hashes + 1 + MSG_NEED_GIVEN_MAX, 21 - MSG_NEED_GIVEN_MAX, 0 });
 	turns(&p, 500);
 	assert_int_equal(p.absent, 0);
-	worker_upload_needed(p.upload, &(struct msg_hashes){ hashes, 1 });
+	worker_upload_needed(p.upload, &(struct msg_hashes){ hashes, 1, 0 });
 	turns(&p, 500);
 	assert_int_equal(p.absent, 1);
 	p.mute_haves = false; /* and the upload that was under way goes on */
@@ -178,7 +178,7 @@ static void a_lost_question_is_asked_again(void **state)
 	turns(&p, 4500);
 	assert_int_equal(p.haves, 3);
 	/* An answer to an earlier question counts no more. */
-	struct msg late = { .type = MSG_MISSING, .request_id = 1, .u.hashes = { NULL, 0 } };
+	struct msg late = { .type = MSG_MISSING, .request_id = 1, .u.hashes = { NULL, 0, 0 } };
 	stand_send(p.s, &late);
 	turns(&p, 200);
 	assert_int_equal(p.calls, 0);
