@@ -173,6 +173,12 @@ static const struct conf_item items[] = {
 	  "Set of memories served by default; auto: what the version says." },
 	{ "node.poll_ms", NULL, CONF_INT, AT(poll_ms), "1000", 10, 600000, NULL, DAEMON_NODE | DAEMON_UP, "ms",
 	  "Asks for the newest version this often." },
+	{ "node.relays", "relays", CONF_STRING, AT(relays), "", 0, 0, NULL, DAEMON_NODE, "",
+	  "KEY@tcp://HOST:PORT of the nodes that chunks are asked of before the coordinator, separated by commas." },
+	{ "node.relay_listen", "relay-listen", CONF_STRING, AT(relay_listen), "", 0, 0, NULL, DAEMON_NODE, "",
+	  "tcp://HOST:PORT where this node gives its chunks to others (a relay); empty: it does not." },
+	{ "node.relay_peers", NULL, CONF_INT, AT(relay_peers), "128", 1, 4096, NULL, DAEMON_NODE, "",
+	  "Most nodes that pull from this relay." },
 	{ "up.workers", "workers", CONF_INT, AT(workers), "2", 1, 64, NULL, DAEMON_UP, "",
 	  "Workers that `amend up` starts." },
 };

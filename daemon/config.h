@@ -62,7 +62,9 @@ struct daemon_config {
 		drain_wait_ms, drain_ms;
 	int64_t http_connections, http_threads, http_idle_ms, http_body_bytes, http_bodies_bytes;
 	int set; /* CONF_CHOICE: auto|retrieve|merged */
-	int64_t poll_ms;
+	int64_t poll_ms, relay_peers;
+	char *relay_listen; /* endpoint; "": no relay */
+	char *relays;       /* KEY@ENDPOINT, separated by commas */
 	/* up */
 	int64_t workers;
 };

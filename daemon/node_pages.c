@@ -176,6 +176,39 @@ static void metrics_memory(struct node_api *api, struct buf *out)
 		   info.failures_fetch, info.failures_build);
 }
 
+static void metrics_relays(struct node_api *api, struct buf *out)
+{
+	struct node_sync_info info;
+	node_sync_info_get(api->sync, &info);
+	const struct worker_fetch_counts *fetch = &info.fetch;
+	metrics_head(out, "amend_fetch_chunks_total", "counter", "Chunks fetched, by who gave them.");
+	buf_printf(out,
+		   "amend_fetch_chunks_total{source=\"coordinator\"} %" PRIu64
+		   "\namend_fetch_chunks_total{source=\"relay\"} %" PRIu64 "\n",
+		   fetch->chunks, fetch->relay_chunks);
+	metrics_head(out, "amend_fetch_bytes_total", "counter", "Bytes of them.");
+	buf_printf(out,
+		   "amend_fetch_bytes_total{source=\"coordinator\"} %" PRIu64
+		   "\namend_fetch_bytes_total{source=\"relay\"} %" PRIu64 "\n",
+		   fetch->bytes, fetch->relay_bytes);
+	if (info.relays) {
+		metrics_head(out, "amend_fetch_relay_faults_total", "counter",
+			     "Why chunks were asked of another than the first relay.");
+		for (size_t i = 0; i < WORKER_FETCH_FAULTS; i++)
+			buf_printf(out, "amend_fetch_relay_faults_total{reason=\"%s\"} %" PRIu64 "\n",
+				   worker_fetch_fault_names[i], fetch->faults[i]);
+	}
+	if (!info.serves)
+		return;
+	metrics_value(out, "amend_relay_chunks_total", "counter", "Chunks given to other nodes.",
+		      (double)info.relay.chunks);
+	metrics_value(out, "amend_relay_bytes_total", "counter", "Bytes of them.", (double)info.relay.bytes);
+	metrics_value(out, "amend_relay_owed_chunks", "gauge", "Chunks that other nodes wait for.",
+		      (double)info.relay.owed);
+	metrics_value(out, "amend_relay_keys", "gauge", "Keys that may pull from this node; 0: none is known yet.",
+		      (double)info.relay.keys);
+}
+
 void node_api__metrics(struct node_api *api, struct http_exchange *x)
 {
 	struct buf text = BUF_INIT;
@@ -183,6 +216,7 @@ void node_api__metrics(struct node_api *api, struct http_exchange *x)
 	if (atomic_load(&api->attached)) {
 		metrics_engine(api, &text);
 		metrics_memory(api, &text);
+		metrics_relays(api, &text);
 	}
 	metrics_process(&text);
 	node_api__reply(api, x, NODE_ENDPOINT_METRICS, 200, METRICS_CONTENT_TYPE, &text);

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #define HELLO_US        INT64_C(1000000)
-#define ASK_AGAIN_US    INT64_C(2000000) /* a question without an answer is repeated, under the same id */
 #define RETRY_US        INT64_C(1000000) /* after a load that failed, doubled each time */
 #define RETRY_DOUBLINGS 5
 #define POLL_SOON_US    INT64_C(100000) /* least time between two polls, however many hints */
@@ -86,6 +85,7 @@ static void status_send(struct node_sync *sync)
 		.requests = sync->requests,
 		.failed_version = sync->failed_version,
 		.failed_reason = text_of(sync->failed_reason.text),
+		.source = text_of(worker_fetch_source(sync->fetch)),
 	};
 	if (sync->greeted)
 		node_sync__send(sync, &msg);
@@ -212,75 +212,6 @@ void node_sync__load_failed(struct node_sync *sync, struct node_load *load)
 	if (!load->pinned)
 		state_settle(sync);
 	node_sync__wants_end(sync, load->version.version, load->code, NULL);
-}
-
-/* ---- What to load next */
-
-static bool newest_due(const struct node_sync *sync)
-{
-	return sync->newest.version != 0 && sync->newest.version != sync->live.version &&
-	       env_monotonic_us(sync->env) >= sync->retry_us;
-}
-
-/* A want of what is in memory meanwhile ends at once; else the first that is not being loaded says what is asked for.
- */
-static uint64_t pin_next(struct node_sync *sync)
-{
-	struct node_version held = { 0 };
-	uint64_t version = 0;
-	pthread_mutex_lock(&sync->lock);
-	for (size_t i = 0; i < sync->want_count && held.set == NULL; i++) {
-		struct node_sync__entry *entry = node_sync__entry_find(sync, sync->wants[i].version);
-		if (entry != NULL)
-			held = node_sync__version_held(&entry->version);
-		else if (version == 0 &&
-			 (sync->load.phase == NODE_LOAD_NONE || sync->load.version.version != sync->wants[i].version))
-			version = sync->wants[i].version;
-	}
-	pthread_mutex_unlock(&sync->lock);
-	if (held.set != NULL) {
-		node_sync__wants_end(sync, held.version, 0, &held);
-		node_version_release(&held);
-		return pin_next(sync); /* ends: there are fewer wants now */
-	}
-	return version;
-}
-
-/* Asks where the manifest of a pinned version is. */
-static void pin_ask(struct node_sync *sync)
-{
-	int64_t now = env_monotonic_us(sync->env);
-	uint64_t version = pin_next(sync);
-	if (version == 0 || !sync->greeted || sync->pin_found.version != 0 ||
-	    (sync->pin_version == version && now - sync->pin_us < ASK_AGAIN_US))
-		return;
-	struct msg msg = { .type = MSG_GET_MANIFEST };
-	if (sync->pin_version != version)
-		sync->pin_request = ++sync->request_id;
-	msg.request_id = sync->pin_request;
-	msg.u.get_manifest = (struct msg_get_manifest){ .version = version, .alias = text_of("latest") };
-	sync->pin_version = version;
-	sync->pin_us = now;
-	node_sync__send(sync, &msg);
-}
-
-/* The newest version and pinned ones take turns. */
-static void load_next(struct node_sync *sync)
-{
-	pin_ask(sync);
-	if (sync->load.phase != NODE_LOAD_NONE)
-		return;
-	bool newest = newest_due(sync);
-	if (sync->pin_found.version != 0 && (!newest || !sync->pin_last)) {
-		struct node_version found = sync->pin_found;
-		sync->pin_found = (struct node_version){ 0 };
-		sync->pin_last = true;
-		node_load__start(&sync->load, &found, true);
-	} else if (newest) {
-		sync->pin_last = false;
-		node_sync__state(sync, NODE_SYNC_FETCHING);
-		node_load__start(&sync->load, &sync->newest, false);
-	}
 }
 
 /* ---- Receiving */
@@ -428,6 +359,8 @@ void node_sync_receive(struct node_sync *sync, struct msg_received **received)
 		sync->heard_us = env_monotonic_us(sync->env);
 	if (node_load__receive(&sync->load, msg) || worker_fetch_receive(sync->fetch, msg))
 		return;
+	if (sync->relay != NULL && node_relay_answer(sync->relay, msg))
+		return;
 	switch (msg->type) {
 	case MSG_HELLO_REPLY:
 		hello_reply(sync, &msg->u.hello_reply);
@@ -452,6 +385,37 @@ void node_sync_receive(struct node_sync *sync, struct msg_received **received)
 	}
 }
 
+/* ---- Relays */
+
+int node_sync_relay_add(struct node_sync *sync, struct proto_transport *transport, const char *name,
+			int64_t patience_ms, struct err *e)
+{
+	sync->info.relays = true;
+	return worker_fetch_relay_add(sync->fetch, transport, name, patience_ms, e);
+}
+
+void node_sync_relay_receive(struct node_sync *sync, size_t relay, const struct msg_received *received)
+{
+	worker_fetch_relay_receive(sync->fetch, relay, &received->msg);
+}
+
+void node_sync_relay_serve(struct node_sync *sync, struct node_relay *relay)
+{
+	sync->relay = relay;
+	sync->info.serves = true;
+}
+
+static void relays_tick(struct node_sync *sync)
+{
+	if (sync->relay != NULL)
+		node_relay_tick(sync->relay, sync->live.version, worker_fetch_arrived(sync->fetch));
+	pthread_mutex_lock(&sync->lock);
+	worker_fetch_counts_get(sync->fetch, &sync->info.fetch);
+	if (sync->relay != NULL)
+		node_relay_counts_get(sync->relay, &sync->info.relay);
+	pthread_mutex_unlock(&sync->lock);
+}
+
 /* ---- Time */
 
 static void greet(struct node_sync *sync, int64_t now)
@@ -468,7 +432,9 @@ static void greet(struct node_sync *sync, int64_t now)
 	if (now - sync->heartbeat_us >= (int64_t)sync->heartbeat_ms * 1000)
 		heartbeat_send(sync);
 	bool news = sync->heard_version > sync->newest.version && sync->heard_version > sync->live.version;
-	int64_t pause_us = sync->poll_request != 0 ? ASK_AGAIN_US : news ? POLL_SOON_US : sync->config.poll_ms * 1000;
+	int64_t pause_us = sync->poll_request != 0 ? NODE_SYNC__ASK_AGAIN_US
+			   : news                  ? POLL_SOON_US
+						   : sync->config.poll_ms * 1000;
 	if (now - sync->poll_us >= pause_us)
 		poll_send(sync);
 }
@@ -479,9 +445,10 @@ void node_sync_tick(struct node_sync *sync)
 	if (sync->failed || sync->closed)
 		return;
 	greet(sync, env_monotonic_us(sync->env));
-	load_next(sync);
+	node_sync__load_next(sync);
 	worker_fetch_tick(sync->fetch);
 	node_load__tick(&sync->load);
+	relays_tick(sync);
 }
 
 /* ---- Life */

@@ -13,9 +13,11 @@
 
 #include "base/pool.h"
 #include "base/sm.h"
+#include "daemon/node_relay.h"
 #include "editor/memory.h"
 #include "proto/transport.h"
 #include "store/store.h"
+#include "worker/fetch.h"
 
 enum node_sync_state { NODE_SYNC_IDLE, NODE_SYNC_FETCHING, NODE_SYNC_VERIFYING, NODE_SYNC_STAGED, NODE_SYNC_LIVE };
 extern const struct sm_table node_sync_states;
@@ -48,6 +50,13 @@ int node_sync_new(const struct node_sync_config *config, const struct env *env, 
 		  struct err *e) MUST_CHECK;
 /* After the pool's jobs have ended. Ends waiting wants with ERR_CLOSED. */
 void node_sync_destroy(struct node_sync **sync);
+/* Before anything is received. A relay that its chunks are asked of before the coordinator (worker_fetch_relay_add; its
+ * messages go to relay_receive with the number of those that were added before it); and this node's own, which serves
+ * others from its blobs. Both are borrowed. What a version is, and which is the newest, the coordinator alone says. */
+int node_sync_relay_add(struct node_sync *sync, struct proto_transport *transport, const char *name,
+			int64_t patience_ms, struct err *e) MUST_CHECK;
+void node_sync_relay_receive(struct node_sync *sync, size_t relay, const struct msg_received *received);
+void node_sync_relay_serve(struct node_sync *sync, struct node_relay *relay);
 void node_sync_receive(struct node_sync *sync, struct msg_received **received);
 void node_sync_tick(struct node_sync *sync); /* every 20 ms or so */
 /* The coordinator refused this node (another base model, key not allowed): the process ends with this text. */
@@ -79,6 +88,10 @@ struct node_sync_info {
 	uint64_t swaps, swap_buckets[NODE_SWAP_BUCKETS]; /* load begun → live; not cumulative */
 	double swap_seconds_sum;
 	uint64_t failures_fetch, failures_build;
+	struct worker_fetch_counts fetch;
+	bool relays;                    /* chunks are fetched from relays */
+	bool serves;                    /* it is a relay ... */
+	struct node_relay_counts relay; /* ... and has given so much */
 };
 void node_sync_info_get(struct node_sync *sync, struct node_sync_info *out);
 

@@ -6,13 +6,13 @@
 #include "base/env.h"
 #include "daemon/node_sync.h"
 #include "daemon/version_set.h"
-#include "worker/fetch.h"
 #include "worker/upload.h"
 
 #include <pthread.h>
 
 #define NODE_SYNC__VERSIONS_MAX  65 /* node.versions_kept, and one on its way in */
 #define NODE_SYNC__CLUSTER_BYTES 128
+#define NODE_SYNC__ASK_AGAIN_US  INT64_C(2000000) /* a question without an answer is repeated, under the same id */
 
 enum node_load_phase {
 	NODE_LOAD_NONE,
@@ -65,6 +65,7 @@ struct node_sync {
 	struct pool *pool;
 	struct worker_fetch *fetch;
 	struct worker_upload *upload; /* only answers what the coordinator asks for */
+	struct node_relay *relay;     /* of this node; NULL: it is none */
 	struct sm sm;
 	/* the loop thread's */
 	uint64_t boot, request_id;
@@ -115,6 +116,7 @@ struct node_version
 node_sync__version_held(const struct node_version *version); /* a copy with a reference of its own */
 void node_sync__wants_end(struct node_sync *sync, uint64_t version, int code, const struct node_version *loaded);
 void node_sync__wants_expire(struct node_sync *sync, bool all); /* all: the node is stopping */
+void node_sync__load_next(struct node_sync *sync);              /* the newest version and pinned ones take turns */
 
 /* node_load.c. The load is idle before start and after its end (node_sync__loaded or node_sync__load_failed). */
 void node_load__start(struct node_load *load, const struct node_version *version, bool pinned);

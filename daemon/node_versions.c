@@ -1,4 +1,5 @@
-/* node_versions.c: the versions that a node holds in memory, and the requests that wait for one. */
+/* node_versions.c: the versions that a node holds in memory, the requests that wait for one, and what is loaded next.
+ */
 #include "daemon/node_sync_internal.h"
 
 #include <assert.h>
@@ -121,4 +122,72 @@ int node_sync_want(struct node_sync *sync, uint64_t version, int64_t deadline_us
 		sync->wants[sync->want_count++] = (struct node_sync__want){ version, deadline_us, on_end, context };
 	pthread_mutex_unlock(&sync->lock);
 	return rc;
+}
+
+/* ---- What to load next */
+
+static bool newest_due(const struct node_sync *sync)
+{
+	return sync->newest.version != 0 && sync->newest.version != sync->live.version &&
+	       env_monotonic_us(sync->env) >= sync->retry_us;
+}
+
+/* A want of what is in memory meanwhile ends at once; else the first that is not being loaded says what is asked for.
+ */
+static uint64_t pin_next(struct node_sync *sync)
+{
+	struct node_version held = { 0 };
+	uint64_t version = 0;
+	pthread_mutex_lock(&sync->lock);
+	for (size_t i = 0; i < sync->want_count && held.set == NULL; i++) {
+		struct node_sync__entry *entry = node_sync__entry_find(sync, sync->wants[i].version);
+		if (entry != NULL)
+			held = node_sync__version_held(&entry->version);
+		else if (version == 0 &&
+			 (sync->load.phase == NODE_LOAD_NONE || sync->load.version.version != sync->wants[i].version))
+			version = sync->wants[i].version;
+	}
+	pthread_mutex_unlock(&sync->lock);
+	if (held.set != NULL) {
+		node_sync__wants_end(sync, held.version, 0, &held);
+		node_version_release(&held);
+		return pin_next(sync); /* ends: there are fewer wants now */
+	}
+	return version;
+}
+
+/* Asks where the manifest of a pinned version is. */
+static void pin_ask(struct node_sync *sync)
+{
+	int64_t now = env_monotonic_us(sync->env);
+	uint64_t version = pin_next(sync);
+	if (version == 0 || !sync->greeted || sync->pin_found.version != 0 ||
+	    (sync->pin_version == version && now - sync->pin_us < NODE_SYNC__ASK_AGAIN_US))
+		return;
+	struct msg msg = { .type = MSG_GET_MANIFEST };
+	if (sync->pin_version != version)
+		sync->pin_request = ++sync->request_id;
+	msg.request_id = sync->pin_request;
+	msg.u.get_manifest = (struct msg_get_manifest){ .version = version, .alias = { "latest", 6 } };
+	sync->pin_version = version;
+	sync->pin_us = now;
+	node_sync__send(sync, &msg);
+}
+
+void node_sync__load_next(struct node_sync *sync)
+{
+	pin_ask(sync);
+	if (sync->load.phase != NODE_LOAD_NONE)
+		return;
+	bool newest = newest_due(sync);
+	if (sync->pin_found.version != 0 && (!newest || !sync->pin_last)) {
+		struct node_version found = sync->pin_found;
+		sync->pin_found = (struct node_version){ 0 };
+		sync->pin_last = true;
+		node_load__start(&sync->load, &found, true);
+	} else if (newest) {
+		sync->pin_last = false;
+		node_sync__state(sync, NODE_SYNC_FETCHING);
+		node_load__start(&sync->load, &sync->newest, false);
+	}
 }

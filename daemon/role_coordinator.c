@@ -15,15 +15,12 @@
 #include <string.h>
 
 #define TICK_MS    5
-#define PROBE_MS   60000
-#define CHECK_MS   1000
 #define METRICS_MS 1000
 #define STALE_MS   30000 /* without metrics the loop is stuck: /health says so */
 
 struct role {
 	const struct daemon_config *config;
 	struct wiring wiring; /* its transport is the listening end */
-	struct proto_allow *allow;
 	struct store *store;
 	struct coordinator_merge_job merge_job;
 	bool has_merge_job;
@@ -52,26 +49,14 @@ static void on_tick(void *context)
 	}
 }
 
-/* ZAP fails open when its handler dies: a key that nobody allowed must stay outside (promises.md). */
-static void authentication_judge(struct role *role, int rc)
+static void on_auth_open(void *context, const struct err *e)
 {
-	if (rc == 0 || role->code != 0)
+	struct role *role = context;
+	log_event(LOG_ERROR, "COORDINATOR-AUTH-OPEN", LOGF_S("reason", e->text));
+	if (role->code != 0)
 		return;
-	role->code = rc;
-	log_event(LOG_ERROR, "COORDINATOR-AUTH-OPEN", LOGF_S("reason", role->error.text));
-	proto_loop_stop(role->wiring.loop);
-}
-
-static void on_probe(void *context)
-{
-	struct role *role = context;
-	authentication_judge(role, proto_zmq_probe(role->wiring.zmq, &role->error));
-}
-
-static void on_check(void *context)
-{
-	struct role *role = context;
-	authentication_judge(role, proto_zmq_check(role->wiring.zmq, &role->error));
+	role->code = e->code;
+	role->error = *e;
 }
 
 static void on_metrics(void *context)
@@ -83,17 +68,10 @@ static void on_metrics(void *context)
 	buf_free(&text);
 }
 
-/* Of the coordinator: the ZAP thread keeps to the old list until this one is set. */
 static int allow_set(void *context, struct proto_allow **list, struct err *e)
 {
 	struct role *role = context;
-	int rc = proto_zmq_allow_set(role->wiring.zmq, *list);
-	if (rc != 0)
-		return err_set(e, rc, "setting the list of allowed keys");
-	proto_allow_destroy(&role->allow);
-	role->allow = *list;
-	*list = NULL;
-	return 0;
+	return wiring_allow_set(&role->wiring, list, e);
 }
 
 static void allow_reload(struct role *role)
@@ -144,13 +122,13 @@ static int transport_open(struct role *role, struct err *e)
 	const struct daemon_config *config = role->config;
 	int rc = proto_keypair_load(config->key_file, &role->wiring.keys, e);
 	if (rc == 0)
-		rc = proto_allow_load(config->allow_file, &role->allow, e);
+		rc = proto_allow_load(config->allow_file, &role->wiring.allow, e);
 	if (rc == 0)
 		rc = proto_loop_new(env_system(), &role->wiring.loop, e);
 	if (rc == 0)
 		rc = wiring_signals(&role->wiring, on_signal, role, e);
 	if (rc == 0)
-		rc = proto_zmq_new(&role->wiring.keys, role->allow, env_system(), &role->wiring.zmq, e);
+		rc = proto_zmq_new(&role->wiring.keys, role->wiring.allow, env_system(), &role->wiring.zmq, e);
 	return rc == 0 ? listen_open(role, e) : rc;
 }
 
@@ -320,9 +298,7 @@ static int loop_run(struct role *role, struct err *e)
 	if (rc == 0)
 		rc = proto_loop_timer(loop, TICK_MS, on_tick, role, e);
 	if (rc == 0)
-		rc = proto_loop_timer(loop, PROBE_MS, on_probe, role, e);
-	if (rc == 0)
-		rc = proto_loop_timer(loop, CHECK_MS, on_check, role, e);
+		rc = wiring_auth_watch(&role->wiring, on_auth_open, role, e);
 	if (rc == 0 && role->page != NULL)
 		rc = proto_loop_timer(loop, METRICS_MS, on_metrics, role, e);
 	if (rc == 0)
@@ -349,7 +325,6 @@ int daemon_coordinator_run(const struct daemon_config *config, struct err *e)
 	if (role.has_merge_job)
 		coordinator_merge_job_fini(&role.merge_job);
 	wiring_close(&role.wiring);
-	proto_allow_destroy(&role.allow);
 	store_close(&role.store);
 	return rc;
 }

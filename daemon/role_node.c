@@ -2,6 +2,7 @@
  * (node_drain.h). */
 #include "daemon/node_api.h"
 #include "daemon/node_drain.h"
+#include "daemon/relay_list.h"
 #include "daemon/roles.h"
 #include "daemon/wiring.h"
 
@@ -13,9 +14,28 @@
 
 #define TICK_MS  20
 #define JOBS_MAX 8
+/* A relay that gives nothing is waited for so long, or up to twice that. Relays wait less than the nodes that wait for
+ * them. */
+#define RELAY_PATIENCE_MS 5000
+#define LEAF_PATIENCE_MS  15000
+#define RELAY_QUEUE       64 /* messages a child; it asks for 32 chunks at a time */
+
+/* Of which chunks are fetched. */
+struct source {
+	struct role *role;
+	size_t number;
+	struct proto_transport *transport;
+};
 
 struct role {
 	struct wiring wiring;
+	struct relay_address relays[RELAY_LIST_MAX];
+	struct source sources[RELAY_LIST_MAX];
+	size_t relay_count;
+	struct proto_transport *children; /* the server end of a relay */
+	struct node_relay *relay;
+	int code; /* of an end by itself */
+	struct err error;
 	struct http_server *http;
 	struct node_api *api;
 	struct model *model;
@@ -30,6 +50,26 @@ static void on_message(void *context, struct msg_received **received)
 {
 	struct role *role = context;
 	node_sync_receive(role->sync, received);
+}
+
+static void on_relay_message(void *context, struct msg_received **received)
+{
+	const struct source *source = context;
+	node_sync_relay_receive(source->role->sync, source->number, *received);
+}
+
+static void on_child_message(void *context, struct msg_received **received)
+{
+	struct role *role = context;
+	node_relay_receive(role->relay, *received);
+}
+
+static void on_auth_open(void *context, const struct err *e)
+{
+	struct role *role = context;
+	log_event(LOG_ERROR, "NODE-AUTH-OPEN", LOGF_S("reason", e->text));
+	role->code = e->code;
+	role->error = *e;
 }
 
 static void on_signal(void *context, int signal_number)
@@ -84,6 +124,72 @@ static int engine_open(struct role *role, const struct daemon_config *config, st
 	return rc == 0 ? node_engine_open(&engine, env_system(), role->model, &role->engine, e) : rc;
 }
 
+/* ---- Relays: those that this node pulls from, and the one that it is itself. */
+
+static int sources_connect(struct role *role, const struct daemon_config *config, struct err *e)
+{
+	int rc = relay_list_parse(config->relays, role->wiring.keys.public_key, role->relays, &role->relay_count, e);
+	for (size_t i = 0; i < role->relay_count && rc == 0; i++) {
+		role->sources[i] = (struct source){ .role = role, .number = i };
+		rc = proto_zmq_connect(role->wiring.zmq, role->relays[i].endpoint, NULL, role->relays[i].key,
+				       &role->sources[i].transport, e);
+		if (rc != 0)
+			err_wrap(e, "node.relays");
+	}
+	return rc;
+}
+
+static int children_listen(struct role *role, const struct daemon_config *config, struct err *e)
+{
+	const struct proto_limits limits = { RELAY_QUEUE, (size_t)config->relay_peers };
+	if (config->relay_listen[0] == '\0')
+		return 0;
+	int rc = proto_zmq_listen(role->wiring.zmq, config->relay_listen, NULL, &limits, &role->children, e);
+	if (rc != 0)
+		err_wrap(e, "node.relay_listen");
+	return rc;
+}
+
+static int allow_set(void *context, struct proto_allow **list, struct err *e)
+{
+	struct role *role = context;
+	return wiring_allow_set(&role->wiring, list, e);
+}
+
+static int relay_open(struct role *role, struct err *e)
+{
+	const struct node_relay_config config = { role->children, role->wiring.transport, allow_set, role };
+	int rc = 0;
+	for (size_t i = 0; i < role->relay_count && rc == 0; i++)
+		rc = node_sync_relay_add(role->sync, role->sources[i].transport, role->relays[i].endpoint,
+					 role->children != NULL ? RELAY_PATIENCE_MS : LEAF_PATIENCE_MS, e);
+	if (rc == 0 && role->children != NULL)
+		rc = node_relay_new(&config, env_system(), role->blobs, &role->relay, e);
+	if (rc == 0 && role->relay != NULL)
+		node_sync_relay_serve(role->sync, role->relay);
+	return rc;
+}
+
+static int relay_watch(struct role *role, struct proto_loop *loop, struct err *e)
+{
+	int rc = 0;
+	for (size_t i = 0; i < role->relay_count && rc == 0; i++)
+		rc = proto_loop_transport(loop, role->sources[i].transport, on_relay_message, &role->sources[i], e);
+	if (rc == 0 && role->children != NULL)
+		rc = proto_loop_transport(loop, role->children, on_child_message, role, e);
+	return rc == 0 && role->children != NULL ? wiring_auth_watch(&role->wiring, on_auth_open, role, e) : rc;
+}
+
+static void relay_close(struct role *role)
+{
+	node_relay_destroy(&role->relay);
+	for (size_t i = 0; i < role->relay_count; i++)
+		if (role->sources[i].transport != NULL)
+			role->sources[i].transport->ops->destroy(role->sources[i].transport);
+	if (role->children != NULL)
+		role->children->ops->destroy(role->children);
+}
+
 static int sync_open(struct role *role, const struct daemon_config *config, struct err *e)
 {
 	struct model_backend *backend = model_backend_of(role->model);
@@ -114,15 +220,21 @@ static int open_all(struct role *role, const struct daemon_config *config, struc
 	if (rc == 0)
 		rc = wiring_require(config->model, "model.file", "model", e);
 	if (rc == 0)
-		rc = wiring_client_open(config, &role->wiring, e);
+		rc = wiring_client_open(config, config->relay_listen[0] != '\0', &role->wiring, e);
 	if (rc == 0)
 		rc = wiring_signals(&role->wiring, on_signal, role, e);
+	if (rc == 0)
+		rc = sources_connect(role, config, e);
+	if (rc == 0)
+		rc = children_listen(role, config, e);
 	if (rc == 0)
 		rc = http_open(role, config, e);
 	if (rc == 0)
 		rc = engine_open(role, config, e);
 	if (rc == 0)
 		rc = sync_open(role, config, e);
+	if (rc == 0)
+		rc = relay_open(role, e);
 	return rc;
 }
 
@@ -130,6 +242,8 @@ static int loop_run(struct role *role, struct err *e)
 {
 	struct proto_loop *loop = role->wiring.loop;
 	int rc = proto_loop_transport(loop, role->wiring.transport, on_message, role, e);
+	if (rc == 0)
+		rc = relay_watch(role, loop, e);
 	if (rc == 0)
 		rc = proto_loop_pool(loop, role->pool, e);
 	if (rc == 0)
@@ -140,6 +254,10 @@ static int loop_run(struct role *role, struct err *e)
 	}
 	if (rc == 0 && node_sync_failed(role->sync, e))
 		rc = e->code;
+	if (rc == 0 && role->code != 0) {
+		*e = role->error;
+		rc = role->code;
+	}
 	return rc;
 }
 
@@ -161,6 +279,7 @@ static void close_all(struct role *role)
 	node_api_destroy(&role->api);
 	store_close(&role->blobs);
 	model_close(&role->model);
+	relay_close(role);
 	wiring_close(&role->wiring);
 }
 

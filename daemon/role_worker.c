@@ -96,7 +96,7 @@ static int open_all(struct role *role, const struct daemon_config *config, char 
 	else if (rc == 0)
 		snprintf(corpus, PATH_MAX, "%s", config->corpus);
 	if (rc == 0)
-		rc = wiring_client_open(config, &role->wiring, e);
+		rc = wiring_client_open(config, false, &role->wiring, e);
 	if (rc == 0)
 		rc = wiring_signals(&role->wiring, on_signal, role, e);
 	if (rc == 0)

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define PROBE_MS 60000
+#define CHECK_MS 1000
+
 int wiring_require(const char *value, const char *name, const char *flag, struct err *e)
 {
 	if (value[0] != '\0')
@@ -24,26 +27,75 @@ int wiring_server_key(const struct daemon_config *config, uint8_t key[PROTO_KEY_
 				 "key.server: needs 64 hex digits, the `public` line of the coordinator's key file");
 }
 
-int wiring_client_open(const struct daemon_config *config, struct wiring *wiring, struct err *e)
+int wiring_client_open(const struct daemon_config *config, bool server, struct wiring *wiring, struct err *e)
 {
-	uint8_t server[PROTO_KEY_BYTES];
+	struct buf nobody = BUF_INIT;
+	uint8_t server_key[PROTO_KEY_BYTES];
 	memset(wiring, 0, sizeof *wiring);
 	int rc = wiring_require(config->key_file, "key.file", "key-file", e);
 	if (rc == 0)
 		rc = wiring_require(config->server_key, "key.server", "server-key", e);
 	if (rc == 0)
-		rc = wiring_server_key(config, server, e);
+		rc = wiring_server_key(config, server_key, e);
 	if (rc == 0)
 		rc = proto_keypair_load(config->key_file, &wiring->keys, e);
 	if (rc == 0)
 		rc = proto_loop_new(env_system(), &wiring->loop, e);
+	if (rc == 0 && server)
+		rc = proto_allow_parse("nobody", &nobody, &wiring->allow, e);
+	buf_free(&nobody);
 	if (rc == 0)
-		rc = proto_zmq_new(&wiring->keys, NULL, env_system(), &wiring->zmq, e);
+		rc = proto_zmq_new(&wiring->keys, wiring->allow, env_system(), &wiring->zmq, e);
 	if (rc == 0)
-		rc = proto_zmq_connect(wiring->zmq, config->coordinator, config->hints, server, &wiring->transport, e);
+		rc = proto_zmq_connect(wiring->zmq, config->coordinator, config->hints, server_key, &wiring->transport, e);
 	if (rc != 0)
 		wiring_close(wiring);
 	return rc;
+}
+
+int wiring_allow_set(struct wiring *wiring, struct proto_allow **list, struct err *e)
+{
+	/* The ZAP thread keeps to the old list until this one is set. */
+	int rc = proto_zmq_allow_set(wiring->zmq, *list);
+	if (rc != 0)
+		return err_set(e, rc, "setting the list of allowed keys");
+	proto_allow_destroy(&wiring->allow);
+	wiring->allow = *list;
+	*list = NULL;
+	return 0;
+}
+
+static void auth_judge(struct wiring *wiring, int rc, const struct err *e)
+{
+	if (rc == 0 || wiring->on_auth_open == NULL)
+		return;
+	void (*on_open)(void *context, const struct err *e) = wiring->on_auth_open;
+	wiring->on_auth_open = NULL;
+	on_open(wiring->auth_context, e);
+	proto_loop_stop(wiring->loop);
+}
+
+static void on_probe(void *context)
+{
+	struct wiring *wiring = context;
+	struct err e = ERR_INIT;
+	auth_judge(wiring, proto_zmq_probe(wiring->zmq, &e), &e);
+}
+
+static void on_check(void *context)
+{
+	struct wiring *wiring = context;
+	struct err e = ERR_INIT;
+	auth_judge(wiring, proto_zmq_check(wiring->zmq, &e), &e);
+}
+
+int wiring_auth_watch(struct wiring *wiring, void (*on_open)(void *context, const struct err *e), void *context,
+		      struct err *e)
+{
+	wiring->on_auth_open = on_open;
+	wiring->auth_context = context;
+	int rc = proto_loop_timer(wiring->loop, PROBE_MS, on_probe, wiring, e);
+	return rc == 0 ? proto_loop_timer(wiring->loop, CHECK_MS, on_check, wiring, e) : rc;
 }
 
 int wiring_signals(struct wiring *wiring, void (*on_signal)(void *context, int signal_number), void *context,
@@ -59,6 +111,7 @@ void wiring_close(struct wiring *wiring)
 		wiring->transport->ops->destroy(wiring->transport);
 	wiring->transport = NULL;
 	proto_zmq_destroy(&wiring->zmq);
+	proto_allow_destroy(&wiring->allow);
 	proto_keypair_wipe(&wiring->keys);
 }
 

@@ -12,9 +12,20 @@ struct wiring {
 	struct proto_zmq *zmq;
 	struct proto_transport *transport;
 	struct proto_loop *loop;
+	struct proto_allow *allow; /* of a process with a server end: who may come in; else NULL */
+	void (*on_auth_open)(void *context, const struct err *e);
+	void *auth_context;
 };
-/* Loads the key pair, checks the settings, connects, makes the loop. Errors name the setting. */
-int wiring_client_open(const struct daemon_config *config, struct wiring *wiring, struct err *e) MUST_CHECK;
+/* Loads the key pair, checks the settings, connects, makes the loop. Errors name the setting. `server`: the process has
+ * a server end, too, which lets in nobody before wiring_allow_set. */
+int wiring_client_open(const struct daemon_config *config, bool server, struct wiring *wiring,
+		       struct err *e) MUST_CHECK;
+/* Takes the list, and the server end keeps to it from now on. */
+int wiring_allow_set(struct wiring *wiring, struct proto_allow **list, struct err *e) MUST_CHECK;
+/* ZAP fails open when its handler dies: a key that nobody allowed must stay outside (promises.md). The server end is
+ * probed each minute, and its handler looked at each second; on_open is told what was found, and the loop ends. */
+int wiring_auth_watch(struct wiring *wiring, void (*on_open)(void *context, const struct err *e), void *context,
+		      struct err *e) MUST_CHECK;
 /* SIGINT and SIGTERM end the loop; on_signal (may be NULL) is called first. Must come before any thread is made. */
 int wiring_signals(struct wiring *wiring, void (*on_signal)(void *context, int signal_number), void *context,
 		   struct err *e) MUST_CHECK;

@@ -44,7 +44,7 @@ struct node_fixture {
 	size_t hellos, polls, chunks;
 	struct msg_node_status status;
 	char status_state[32];
-	char status_failed[512];
+	char status_failed[512], status_source[64];
 	/* the node */
 	struct store *blobs;
 	struct pool *pool;
@@ -199,6 +199,8 @@ static inline void node_script_answer(struct node_fixture *f, const struct msg_r
 	else if (m->type == MSG_NODE_STATUS) {
 		f->status = m->u.node_status;
 		snprintf(f->status_state, sizeof f->status_state, "%s", m->u.node_status.state.text);
+		snprintf(f->status_source, sizeof f->status_source, "%.*s", (int)m->u.node_status.source.len,
+			 m->u.node_status.source.len > 0 ? m->u.node_status.source.text : "");
 		snprintf(f->status_failed, sizeof f->status_failed, "%.*s", (int)m->u.node_status.failed_reason.len,
 			 m->u.node_status.failed_reason.len > 0 ? m->u.node_status.failed_reason.text : "");
 	}
