@@ -47,7 +47,8 @@ int wiring_client_open(const struct daemon_config *config, bool server, struct w
 	if (rc == 0)
 		rc = proto_zmq_new(&wiring->keys, wiring->allow, env_system(), &wiring->zmq, e);
 	if (rc == 0)
-		rc = proto_zmq_connect(wiring->zmq, config->coordinator, config->hints, server_key, &wiring->transport, e);
+		rc = proto_zmq_connect(wiring->zmq, config->coordinator, config->hints, server_key, &wiring->transport,
+				       e);
 	if (rc != 0)
 		wiring_close(wiring);
 	return rc;

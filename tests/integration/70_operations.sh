@@ -2,6 +2,7 @@
 # The procedures of docs/operations.md, taken out of the page and run as they stand there: each case makes the trouble,
 # runs the page's commands, and looks at what came of them. On a tiny model.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/nodes.sh"
 tiny_model
 
 PAGE=$ROOT/docs/operations.md
@@ -169,6 +170,25 @@ case_the_disk_is_full() {
 is_refused() { ! amend --timeout 1 edit add --id "full-$RANDOM" --prompt "full is" --target n >/dev/null 2>&1; }
 is_taken() { amend --timeout 1 edit add --id room --prompt "room is" --target y >/dev/null 2>&1; }
 
+case_a_large_fleet() {
+	local version
+	started fleet
+	operate fleet-keys
+	mv "$D/../relay-0.key" "$D/keys/node-1.key"
+	mv "$D/../leaf-0.key" "$D/keys/node-2.key"
+	version=$(latest)
+	relay_start node-1
+	node_start node-2 --relays "$(address_of node-1)"
+	wait_at 30 "$version" node-1 node-2
+	wait_for 10 pulls_from_relay || fail "$OUT"
+	[ "$(bytes_from node-2 coordinator)" = 0 ] || fail "node-2 has $(bytes_from node-2 coordinator) bytes of the coordinator"
+	cluster_down
+}
+pulls_from_relay() {
+	operate fleet-look
+	grep -q 'PULLS FROM' <<<"$OUT" && grep 'node-2' <<<"$OUT" | grep -qF "$(logged node-1 PROTO-LISTENING endpoint)"
+}
+
 case_a_merge_fails() {
 	local rank=$WORK/rank
 	printf '#!/bin/sh\n[ -e "%s" ] || { echo "no memory for a rank" >&2; exit 1; }\nexec "%s" "$@"\n' "$rank.mended" "$BIN/amend-merge" >"$rank"
@@ -235,7 +255,7 @@ case_the_store_is_damaged() {
 	cluster_down
 }
 
-for name in no_block_is_left_out look everything_stopped a_bad_edit a_bad_version a_key_has_leaked a_version_waits_for_approval the_canaries_refuse_a_version a_node_is_behind the_disk_is_full \
+for name in no_block_is_left_out look everything_stopped a_bad_edit a_bad_version a_key_has_leaked a_version_waits_for_approval the_canaries_refuse_a_version a_node_is_behind a_large_fleet the_disk_is_full \
 	a_merge_fails an_edit_is_not_learnt a_machine_is_lost the_store_is_damaged; do
 	run_case "$name"
 done
