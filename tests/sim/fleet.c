@@ -29,6 +29,8 @@ struct mark { /* where a phase began */
 	int64_t at_us, core_ns;
 	uint64_t received, version;
 	struct proto_mem_counts counts;
+	struct proto_counts coordinator;
+	struct light_traffic relays;
 };
 
 int64_t sim_fleet_core_ns(void)
@@ -117,6 +119,9 @@ static void mark(const struct fleet *fleet, struct mark *out)
 			      .received = fleet->sim.procs[0].received,
 			      .version = sim_check_version(&fleet->sim) };
 	proto_mem_counts_get(fleet->sim.mem, &out->counts);
+	if (fleet->sim.procs[0].wire.inner != NULL) /* else it is not there yet */
+		out->coordinator = fleet->sim.procs[0].wire.inner->counts;
+	light_nodes_traffic(fleet->nodes, &out->relays);
 }
 
 static void report(const struct fleet *fleet, const struct mark *from, const char *phase)
@@ -124,13 +129,19 @@ static void report(const struct fleet *fleet, const struct mark *from, const cha
 	struct mark now;
 	mark(fleet, &now);
 	double seconds = (double)(now.at_us - from->at_us) / 1e6, core_s = (double)(now.core_ns - from->core_ns) / 1e9;
+	uint64_t to_servers = now.counts.to_server_bytes - from->counts.to_server_bytes;
 	printf("%-28s seconds=%.3f versions=%" PRIu64 " received=%" PRIu64 " sent=%" PRIu64 " sent_mb=%.1f "
-	       "got_mb=%.1f core_seconds=%.2f load=%.0f%%\n",
+	       "got_mb=%.1f core_seconds=%.2f load=%.0f%%",
 	       phase, seconds, now.version - from->version, now.received - from->received,
-	       now.counts.from_server - from->counts.from_server,
-	       (double)(now.counts.from_server_bytes - from->counts.from_server_bytes) / 1e6,
-	       (double)(now.counts.to_server_bytes - from->counts.to_server_bytes) / 1e6, core_s,
+	       now.coordinator.sent - from->coordinator.sent,
+	       (double)(now.coordinator.sent_bytes - from->coordinator.sent_bytes) / 1e6,
+	       (double)(to_servers - (now.relays.to_relays_bytes - from->relays.to_relays_bytes)) / 1e6, core_s,
 	       100 * core_s / seconds);
+	if (fleet->sim.options.fleet->fan_out > 0)
+		printf(" relayed_mb=%.1f fallbacks=%" PRIu64,
+		       (double)(now.relays.from_relays_bytes - from->relays.from_relays_bytes) / 1e6,
+		       now.relays.fallbacks - from->relays.fallbacks);
+	printf("\n");
 	fflush(stdout);
 }
 
@@ -237,10 +248,12 @@ int sim_fleet_run(const struct sim_fleet_options *options, uint64_t seed, const 
 	sim_begin(&fleet->sim);
 	proto_mem_faults_set(fleet->sim.mem, &(struct proto_mem_faults){ .delay_us_min = 100, .delay_us_max = 2000 });
 	proto_mem_link_set(fleet->sim.mem, (int64_t)options->link_bytes_per_s);
-	fleet->nodes = light_nodes_new(&fleet->sim, options->nodes);
-	printf("workers=%zu nodes=%zu shards=%zu edits=%zu delta_bytes=%zu link_mb_per_s=%.0f\n", options->workers,
-	       options->nodes, options->shards, options->edits, options->delta_bytes,
-	       (double)options->link_bytes_per_s / 1e6);
+	fleet->nodes = light_nodes_new(&fleet->sim, options->nodes, options->fan_out);
+	struct light_traffic relays;
+	light_nodes_traffic(fleet->nodes, &relays);
+	printf("workers=%zu nodes=%zu shards=%zu edits=%zu delta_bytes=%zu link_mb_per_s=%.0f fan_out=%zu relays=%zu\n",
+	       options->workers, options->nodes, options->shards, options->edits, options->delta_bytes,
+	       (double)options->link_bytes_per_s / 1e6, options->fan_out, relays.relays);
 	bool good = greet(fleet) && train(fleet, options->edits) && spread(fleet, options->edits) && idle(fleet);
 	light_nodes_destroy(&fleet->nodes);
 	sim_end(&fleet->sim);

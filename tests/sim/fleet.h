@@ -11,7 +11,8 @@ struct sim_fleet_options {
 	size_t workers, nodes;
 	size_t shards, edits;    /* that are trained before it is measured */
 	size_t delta_bytes;      /* of a shard */
-	size_t link_bytes_per_s; /* of the coordinator; 0: no limit */
+	size_t link_bytes_per_s; /* of the coordinator, and of each relay; 0: no limit */
+	size_t fan_out;          /* nodes that pull from one relay; 0: all pull from the coordinator */
 };
 
 /* Prints a line a phase. 0; 1: an invariant was broken, or a phase did not end. */

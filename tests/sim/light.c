@@ -1,10 +1,12 @@
 /* light.c: greets, keeps its heartbeat, polls at hints and every second, fetches the manifest and every chunk that it
- * lacks sixteen at a time, checks each by its hash, and tells when it has them all: node_sync.c and worker/fetch.c by
- * their messages. What it does not do: keep the chunks (which ones it has is a set of hashes; the bytes of root chunks
- * and manifests, the same for all, are kept once), build memories, write anything down. */
+ * lacks 32 at a time, checks each by its hash, and tells when it has them all: node_sync.c and worker/fetch.c by their
+ * messages. One that is a relay answers its children as node_relay.c does, from the product's queue of what is owed.
+ * What it does not do: keep the chunks (which ones it has is a set of hashes; the bytes of root chunks and manifests,
+ * and where there are relays of all, are kept once), build memories, write anything down. */
 #include "tests/sim/light.h"
 
 #include "daemon/version_set.h"
+#include "proto/needs.h"
 #include "tests/sim/engine.h"
 #include "tests/sim/fleet.h"
 
@@ -12,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW       16
-#define SHARED_MAX   8192
+#define WINDOW       32
+#define SHARED_MAX   65536
+#define PATIENCE_US  INT64_C(15000000) /* or up to twice as long, until a child turns to the coordinator */
 #define BEAT_US      INT64_C(1000000)
 #define POLL_US      INT64_C(1000000)
 #define POLL_SOON_US INT64_C(100000)
@@ -36,6 +39,11 @@ struct light {
 	bool arrived[WINDOW];
 	size_t ask_count, arrived_count;
 	struct set have;
+	/* relays */
+	struct proto_transport *parent, *children; /* NULL: it has none */
+	struct proto_needs needs;
+	bool fed; /* what it owes may be there */
+	int64_t gave_us, patience_us;
 };
 
 struct shared { /* bytes of a root chunk or of a manifest's chunk */
@@ -49,6 +57,8 @@ struct light_nodes {
 	size_t count;
 	struct shared shared[SHARED_MAX]; /* open addressing; an empty one has no bytes */
 	size_t shared_count;
+	size_t fan_out, relay_count;
+	uint64_t fallbacks;
 	struct hash listed_root; /* the manifest of `listed` */
 	struct buf listed;       /* struct hash: its blobs */
 };
@@ -112,7 +122,7 @@ static const struct buf *shared_find(const struct light_nodes *nodes, const stru
 static void shared_keep(struct light_nodes *nodes, const struct msg_chunk *chunk, bool manifest)
 {
 	bool root = chunk->data.len >= 4 && memcmp(chunk->data.bytes, "AMRT", 4) == 0;
-	if ((!root && !manifest) || shared_find(nodes, &chunk->hash) != NULL)
+	if ((!root && !manifest && nodes->fan_out == 0) || shared_find(nodes, &chunk->hash) != NULL)
 		return;
 	if (++nodes->shared_count > SHARED_MAX / 2)
 		abort();
@@ -171,9 +181,14 @@ static struct msg_text text_of(const char *text)
 	return (struct msg_text){ text, strlen(text) };
 }
 
+static void tell_to(struct proto_transport *to, struct msg *msg)
+{
+	(void)to->ops->send(to, 0, msg, NULL);
+}
+
 static void tell(struct light *node, struct msg *msg)
 {
-	(void)node->transport->ops->send(node->transport, 0, msg, NULL);
+	tell_to(node->transport, msg);
 }
 
 static void hello(struct light_nodes *nodes, struct light *node)
@@ -218,7 +233,7 @@ static void poll_newest(struct light_nodes *nodes, struct light *node)
 	tell(node, &msg);
 }
 
-static void need(struct light_nodes *nodes, struct light *node)
+static void need(struct light_nodes *nodes, struct light *node, struct proto_transport *of)
 {
 	struct hash hashes[WINDOW];
 	struct msg msg = { .type = MSG_NEED, .request_id = ++node->request };
@@ -226,9 +241,14 @@ static void need(struct light_nodes *nodes, struct light *node)
 	for (size_t i = 0; i < node->ask_count; i++)
 		if (!node->arrived[i])
 			hashes[count++] = node->asks[i];
-	msg.u.hashes = (struct msg_hashes){ hashes, count, 0 };
+	msg.u.hashes = (struct msg_hashes){ hashes, count, node->target.version };
 	node->asked_us = sim_now(nodes->sim);
-	tell(node, &msg);
+	tell_to(of, &msg);
+}
+
+static struct proto_transport *source_of(const struct light *node)
+{
+	return node->parent != NULL ? node->parent : node->transport;
 }
 
 /* ---- Loading */
@@ -271,10 +291,11 @@ static void load_on(struct light_nodes *nodes, struct light *node)
 			ask_for_blob(nodes, node, &roots[i]);
 	}
 	if (node->ask_count > 0) {
-		need(nodes, node);
+		need(nodes, node, source_of(node));
 		return;
 	}
 	node->loading = false;
+	node->fed = true;
 	node->live = node->target.version;
 	node->live_content = node->target.content;
 	status(node);
@@ -290,8 +311,17 @@ static void manifest_take(struct light_nodes *nodes, struct light *node, const s
 	node->target.note = text_of(""); /* the reply's goes with it */
 	node->loading = true;
 	node->has_manifest = false;
+	node->gave_us = sim_now(nodes->sim);
 	status(node);
 	load_on(nodes, node);
+}
+
+/* What its relay does not have, or not in time. */
+static void fallback(struct light_nodes *nodes, struct light *node, const struct hash *hash)
+{
+	struct msg msg = { .type = MSG_NEED, .request_id = ++node->request, .u.hashes = { hash, 1, 0 } };
+	nodes->fallbacks++;
+	tell(node, &msg);
 }
 
 static void chunk_take(struct light_nodes *nodes, struct light *node, const struct msg_chunk *chunk)
@@ -302,13 +332,18 @@ static void chunk_take(struct light_nodes *nodes, struct light *node, const stru
 		at++;
 	if (!node->loading || at == node->ask_count || node->arrived[at])
 		return;
+	if (chunk->code == ERR_NOT_FOUND && node->parent != NULL) {
+		fallback(nodes, node, &chunk->hash);
+		return;
+	}
 	hash_of(chunk->data.bytes, chunk->data.len, &found);
 	if (chunk->code != 0 || !hash_equal(&found, &chunk->hash)) {
 		sim_break(nodes->sim, "a light node gets no chunk that it asked for: %s", err_name(chunk->code));
 		return;
 	}
 	node->arrived[at] = true;
-	node->asked_us = sim_now(nodes->sim);
+	node->fed = true;
+	node->asked_us = node->gave_us = sim_now(nodes->sim);
 	shared_keep(nodes, chunk, !node->has_manifest);
 	set_add(&node->have, mark_of(&chunk->hash));
 	if (++node->arrived_count == node->ask_count)
@@ -358,28 +393,116 @@ static void due(struct light_nodes *nodes, struct light *node)
 		status(node);
 	}
 	if (node->loading && now - node->asked_us >= AGAIN_US)
-		need(nodes, node);
+		need(nodes, node, source_of(node));
+	if (node->loading && node->parent != NULL && now - node->gave_us >= node->patience_us) {
+		node->gave_us = now;
+		for (size_t i = 0; i < node->ask_count; i++)
+			if (!node->arrived[i])
+				fallback(nodes, node, &node->asks[i]);
+	}
 	bool news = node->heard > node->live && !node->loading;
 	if (now - node->poll_us >= (node->poll_request != 0 ? AGAIN_US : news ? POLL_SOON_US : POLL_US))
 		poll_newest(nodes, node);
+}
+
+/* ---- A relay's children */
+
+struct giving {
+	struct light_nodes *nodes;
+	struct light *relay;
+};
+
+static int give(void *context, uint64_t route, const struct proto_need *need)
+{
+	struct giving *giving = context;
+	struct light *relay = giving->relay;
+	struct msg msg = { .type = MSG_CHUNK, .request_id = need->request_id, .u.chunk.hash = need->hash };
+	const bool has = set_has(&relay->have, &need->hash);
+	if (!has && need->version > relay->live)
+		return ERR_BUSY;
+	const struct buf *bytes = has ? shared_find(giving->nodes, &need->hash) : NULL;
+	msg.u.chunk.code = bytes != NULL ? 0 : ERR_NOT_FOUND;
+	if (bytes != NULL)
+		msg.u.chunk.data = (struct msg_bytes){ bytes->data, bytes->len };
+	return relay->children->ops->send(relay->children, route, &msg, NULL);
+}
+
+static void need_take(struct light_nodes *nodes, struct light *relay, const struct msg_received *received)
+{
+	const struct msg_hashes *need = &received->msg.u.hashes;
+	struct hash missing[WINDOW];
+	struct msg msg = { .type = MSG_MISSING, .request_id = received->msg.request_id };
+	size_t count = 0;
+	for (size_t i = 0; i < need->hash_count && need->version > relay->live; i++)
+		if (!set_has(&relay->have, &need->hashes[i]))
+			missing[count++] = need->hashes[i];
+	msg.u.hashes = (struct msg_hashes){ missing, count, 0 };
+	if (count > 0)
+		(void)relay->children->ops->send(relay->children, received->route, &msg, NULL);
+	if (proto_needs_add(&relay->needs, received, sim_now(nodes->sim)) != 0)
+		sim_break(nodes->sim, "a light relay owes too much");
+	relay->fed = true;
+}
+
+static void children_step(struct light_nodes *nodes, struct light *relay)
+{
+	struct msg_received *received = NULL;
+	while (relay->children->ops->recv(relay->children, &received, NULL) == 0) {
+		need_take(nodes, relay, received);
+		msg_free(&received);
+	}
+	if (relay->fed)
+		proto_needs_pump(&relay->needs, give, &(struct giving){ nodes, relay });
+	relay->fed = false;
+}
+
+static void listen_to(struct light_nodes *nodes, struct light *node, struct proto_transport *from)
+{
+	struct msg_received *received = NULL;
+	while (from != NULL && from->ops->recv(from, &received, NULL) == 0) {
+		take(nodes, node, &received->msg);
+		msg_free(&received);
+	}
 }
 
 void light_nodes_step(struct light_nodes *nodes)
 {
 	for (size_t i = 0; i < nodes->count; i++) {
 		struct light *node = &nodes->nodes[i];
-		struct msg_received *received = NULL;
-		while (node->transport->ops->recv(node->transport, &received, NULL) == 0) {
-			take(nodes, node, &received->msg);
-			msg_free(&received);
-		}
+		listen_to(nodes, node, node->transport);
+		listen_to(nodes, node, node->parent);
+		if (node->children != NULL)
+			children_step(nodes, node);
 		due(nodes, node);
 	}
 }
 
 /* ---- All of them */
 
-struct light_nodes *light_nodes_new(struct sim *sim, size_t count)
+/* Its relay, and its children's end, where it has them. The relays come first, so that a parent is there. */
+static int relay_connect(struct light_nodes *nodes, size_t i, size_t count, const uint8_t *key, struct err *e)
+{
+	struct light *node = &nodes->nodes[i];
+	char name[32], parent[32];
+	int rc = 0;
+	if (nodes->fan_out == 0)
+		return 0;
+	snprintf(name, sizeof name, "relay-%zu", i);
+	if ((i + 1) * nodes->fan_out < count) {
+		nodes->relay_count++;
+		rc = proto_mem_listen(nodes->sim->mem, name, nodes->sim->allow, &node->children, e);
+	}
+	if (rc != 0 || i < nodes->fan_out)
+		return rc;
+	snprintf(name, sizeof name, "child-%zu", i);
+	snprintf(parent, sizeof parent, "relay-%zu", i / nodes->fan_out - 1);
+	node->patience_us = PATIENCE_US + (int64_t)sim_below(nodes->sim, (uint64_t)PATIENCE_US);
+	if (node->children != NULL)
+		node->patience_us /= 3;
+	return proto_mem_connect(nodes->sim->mem, name, parent, key, &node->parent, e);
+}
+
+struct light_nodes *light_nodes_new(struct sim *sim, size_t count, size_t fan_out)
 {
 	struct light_nodes *nodes = calloc(1, sizeof *nodes);
 	struct err e = ERR_INIT;
@@ -387,7 +510,8 @@ struct light_nodes *light_nodes_new(struct sim *sim, size_t count)
 		abort();
 	nodes->sim = sim;
 	nodes->count = count;
-	for (size_t i = 0; i < count; i++) {
+	nodes->fan_out = fan_out;
+	for (size_t i = 0; i < nodes->count; i++) {
 		struct light *node = &nodes->nodes[i];
 		uint8_t key[PROTO_KEY_BYTES];
 		char name[32];
@@ -398,6 +522,8 @@ struct light_nodes *light_nodes_new(struct sim *sim, size_t count)
 		if (proto_mem_connect(sim->mem, name, "coordinator", key, &node->transport, &e) != 0) {
 			broken(nodes, &e);
 			nodes->count = i;
+		} else if (relay_connect(nodes, i, count, key, &e) != 0) {
+			broken(nodes, &e);
 		}
 	}
 	return nodes;
@@ -407,8 +533,13 @@ void light_nodes_destroy(struct light_nodes **pointer)
 {
 	struct light_nodes *nodes = *pointer;
 	for (size_t i = 0; i < nodes->count; i++) {
-		nodes->nodes[i].transport->ops->destroy(nodes->nodes[i].transport);
-		free(nodes->nodes[i].have.marks);
+		struct light *node = &nodes->nodes[i];
+		struct proto_transport *const ends[] = { node->transport, node->parent, node->children };
+		for (size_t j = 0; j < sizeof ends / sizeof ends[0]; j++)
+			if (ends[j] != NULL)
+				ends[j]->ops->destroy(ends[j]);
+		proto_needs_fini(&node->needs);
+		free(node->have.marks);
 	}
 	for (size_t i = 0; i < SHARED_MAX; i++)
 		buf_free(&nodes->shared[i].bytes);
@@ -424,6 +555,16 @@ size_t light_nodes_greeted(const struct light_nodes *nodes)
 	for (size_t i = 0; i < nodes->count; i++)
 		count += nodes->nodes[i].greeted;
 	return count;
+}
+
+void light_nodes_traffic(const struct light_nodes *nodes, struct light_traffic *out)
+{
+	*out = (struct light_traffic){ .fallbacks = nodes->fallbacks, .relays = nodes->relay_count };
+	for (size_t i = 0; i < nodes->count; i++) {
+		const struct light *node = &nodes->nodes[i];
+		out->to_relays_bytes += node->parent != NULL ? node->parent->counts.sent_bytes : 0;
+		out->from_relays_bytes += node->children != NULL ? node->children->counts.sent_bytes : 0;
+	}
 }
 
 size_t light_nodes_at(const struct light_nodes *nodes, uint64_t version)

@@ -1,6 +1,6 @@
 /* main.c: sim [--seed FIRST] [--seeds N] [--jobs N] [--plant NAME] [--trace] [--keep EVENTS] [--shrink] [--fleet
  * [--workers N] [--nodes N]
- * [--shards N] [--edits N] [--delta BYTES] [--link BYTES_A_SECOND]]. Exit status 1:
+ * [--shards N] [--edits N] [--delta BYTES] [--link BYTES_A_SECOND] [--relays FAN_OUT]]. Exit status 1:
  * an invariant was broken; for each the command that replays it is printed. --trace and --shrink are of one seed. */
 #include "tests/sim/campaign.h"
 #include "tests/sim/fleet.h"
@@ -67,7 +67,8 @@ static bool fleet_option(int option, const char *text, struct sim_fleet_options 
 		int option;
 		size_t *value;
 	} all[] = { { 'W', &fleet->workers }, { 'N', &fleet->nodes },       { 'H', &fleet->shards },
-		    { 'E', &fleet->edits },   { 'D', &fleet->delta_bytes }, { 'L', &fleet->link_bytes_per_s } };
+		    { 'E', &fleet->edits },   { 'D', &fleet->delta_bytes }, { 'L', &fleet->link_bytes_per_s },
+		    { 'R', &fleet->fan_out } };
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
 		if (all[i].option != option)
 			continue;
@@ -115,21 +116,16 @@ static int trace_one(uint64_t seed, enum sim_plant plant, const struct sim_keep 
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "seed", required_argument, NULL, 's' },
-						 { "seeds", required_argument, NULL, 'n' },
-						 { "jobs", required_argument, NULL, 'j' },
-						 { "plant", required_argument, NULL, 'p' },
-						 { "trace", no_argument, NULL, 't' },
-						 { "keep", required_argument, NULL, 'k' },
-						 { "shrink", no_argument, NULL, 'S' },
-						 { "fleet", no_argument, NULL, 'F' },
-						 { "workers", required_argument, NULL, 'W' },
-						 { "nodes", required_argument, NULL, 'N' },
-						 { "shards", required_argument, NULL, 'H' },
-						 { "edits", required_argument, NULL, 'E' },
-						 { "delta", required_argument, NULL, 'D' },
-						 { "link", required_argument, NULL, 'L' },
-						 { NULL, 0, NULL, 0 } };
+	static const struct option options[] = {
+		{ "seed", required_argument, NULL, 's' },    { "seeds", required_argument, NULL, 'n' },
+		{ "jobs", required_argument, NULL, 'j' },    { "plant", required_argument, NULL, 'p' },
+		{ "trace", no_argument, NULL, 't' },         { "keep", required_argument, NULL, 'k' },
+		{ "shrink", no_argument, NULL, 'S' },        { "fleet", no_argument, NULL, 'F' },
+		{ "workers", required_argument, NULL, 'W' }, { "nodes", required_argument, NULL, 'N' },
+		{ "shards", required_argument, NULL, 'H' },  { "edits", required_argument, NULL, 'E' },
+		{ "delta", required_argument, NULL, 'D' },   { "link", required_argument, NULL, 'L' },
+		{ "relays", required_argument, NULL, 'R' },  { NULL, 0, NULL, 0 }
+	};
 	struct campaign_options todo = { .first = 1, .count = 100, .jobs = 2, .broken_max = 5, .progress = true };
 	static struct campaign campaign;
 	const struct sim_keep *keep = NULL;

@@ -249,6 +249,19 @@ static void a_fleet_has_every_version(void **state)
 	assert_int_equal(sim_fleet_run(&options, 1, *state), 0);
 }
 
+/* 200 nodes below 4 relays, and these below 4 more: the coordinator gives to 4 what others give on. */
+static void a_fleet_below_relays_has_every_version(void **state)
+{
+	const struct sim_fleet_options options = { .workers = 20,
+						   .nodes = 200,
+						   .shards = 4,
+						   .edits = 8,
+						   .delta_bytes = 70000,
+						   .link_bytes_per_s = 125000000,
+						   .fan_out = 4 };
+	assert_int_equal(sim_fleet_run(&options, 1, *state), 0);
+}
+
 #define FOLDER(test) cmocka_unit_test_setup_teardown(test, test_setup_folder, test_teardown_folder)
 
 int main(void)
@@ -279,6 +292,7 @@ int main(void)
 		cmocka_unit_test(a_backup_that_is_old_is_found),
 		cmocka_unit_test(a_cluster_that_keeps_its_id_is_found),
 		FOLDER(a_fleet_has_every_version),
+		FOLDER(a_fleet_below_relays_has_every_version),
 		cmocka_unit_test(remembered_hashes_are_sha256),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
