@@ -273,6 +273,26 @@ static void the_fleet_is_shown_in_every_form(void **state)
 	cli_expect_out(w, "\nmembers:\n  - name: \"");
 }
 
+/* A column of its own only where somebody pulls from a relay. */
+static void where_nodes_pull_from_is_shown(void **state)
+{
+	struct cli_world *w = *state;
+	static const char *const sources[] = { "coordinator", "tcp://10.0.0.5:7403", "a\x1b[2Jb" };
+	version_publish(w);
+	for (size_t i = 0; i < 3; i++) {
+		struct msg msg = { .type = MSG_NODE_STATUS };
+		msg.u.node_status.state = (struct msg_text){ "live", 4 };
+		msg.u.node_status.source = (struct msg_text){ sources[i], strlen(sources[i]) };
+		end_send(&w->cluster->node, &msg);
+		cluster_run(w->cluster);
+		EXPECT(w, CLI_OK, "fleet", "status");
+		assert_int_equal(strstr(cli_out(w), "PULLS FROM") != NULL, i > 0);
+		assert_int_equal(strstr(cli_out(w), sources[i]) != NULL, i == 1); /* nothing steers a terminal */
+	}
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	cli_expect_out(w, "\"pulls_from\":\"a\\u001b[2Jb\"");
+}
+
 /* Names are what the others call themselves; the rest is the coordinator's word. */
 static void what_others_say_is_escaped(void **state)
 {
@@ -393,6 +413,7 @@ int main(void)
 		WORLD(what_a_merge_says_is_escaped),
 		WORLD(a_merge_that_takes_too_long_is_pending),
 		WORLD(the_fleet_is_shown_in_every_form),
+		WORLD(where_nodes_pull_from_is_shown),
 		WORLD(what_others_say_is_escaped),
 		WORLD(a_node_that_cannot_load_is_shown),
 		WORLD(who_could_not_join_is_shown),
