@@ -339,7 +339,7 @@ help:
 	@echo '                 SHRINK=1 finds which of its events break it, KEEP=LIST has only these happen (docs/simulation.md)'
 	@echo '  torture        the promises under real faults, on real processes (tests/torture/README.md): TORTURE="NAME..."'
 	@echo '                 or all (with tests/integration), TORTURE_SECONDS=30, TORTURE_SEED=1'
-	@echo '  sim-scale      a coordinator with 1,000 workers and 10,000 nodes; FLEET="--nodes 1000" (docs/simulation.md)'
+	@echo '  sim-scale      a coordinator with 1,000 workers and 10,000 nodes; FLEET="--nodes 1000 --relays 32" (docs/simulation.md)'
 	@echo '  tidy           clang-format, floors, foreign libraries, log ids (scripts/tidy)'
 	@echo '  fuzz           the parsers under libFuzzer (needs clang; tests/fuzz/README.md): FUZZ="NAME..." (all),'
 	@echo '                 FUZZ_SECONDS=60 in all, FUZZ_JOBS=1 at once'
