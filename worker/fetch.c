@@ -339,9 +339,12 @@ static int refusal_take(struct worker_fetch *f, size_t source, struct ask *ask, 
 	return err_set(e, code, "the coordinator cannot give chunk %.12s: %s", hex, err_text(code));
 }
 
-/* Never stored. The coordinator is asked for it again by the retry. */
+/* Never stored. The coordinator is asked for it again by the retry; of a relay that is left alone already, what else
+ * was on its way is no news. */
 static int wrong_take(struct worker_fetch *f, size_t source, const struct hash *hash, struct err *e)
 {
+	if (worker__source_pick(&f->sources, source) != source)
+		return 0;
 	log_event(LOG_WARN, "FETCH-CHUNK-CORRUPT", LOGF_X("hash", hash->bytes, HASH_BYTES),
 		  LOGF_S("from", f->sources.list[source].name));
 	if (!worker__source_is_relay(&f->sources, source))

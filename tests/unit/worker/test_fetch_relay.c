@@ -332,6 +332,23 @@ static void a_liar_is_left_for_long(void **state)
 	pull_close(&p);
 }
 
+/* The rest of a window that is on its way is no news, and is not stored either. */
+static void a_liar_is_told_once(void **state)
+{
+	struct pull p;
+	pull_open(&p, *state, 2, LIES, GIVES);
+	p.relays[0].gives_first = 1;
+	struct hash root = blob_put(p.s, 15, 40);
+	start(&p, &root);
+	turns(&p, 1000);
+	expect_done(&p, &root);
+	assert_int_equal(p.relays[0].asked, 1 + WORKER_FETCH_WINDOW);
+	assert_int_equal(p.relays[1].asked, 40);
+	assert_int_equal(counts(&p).faults[WORKER_FETCH_WRONG], 1);
+	assert_int_equal(p.asked, 0);
+	pull_close(&p);
+}
+
 /* A server that is no relay, or of another version, says so at once. */
 static void one_that_refuses_is_left(void **state)
 {
@@ -396,8 +413,9 @@ int main(void)
 		T(the_first_relay_gives_all),    T(what_a_relay_lacks_is_asked_of_the_next),
 		T(what_nobody_has_is_said),      T(a_silent_relay_is_left),
 		T(a_dead_relay_is_left_at_once), T(one_that_holds_is_waited_for),
-		T(a_liar_is_left_for_long),      T(one_that_refuses_is_left),
-		T(late_words_do_no_harm),        T(relays_have_a_limit),
+		T(a_liar_is_left_for_long),      T(a_liar_is_told_once),
+		T(one_that_refuses_is_left),     T(late_words_do_no_harm),
+		T(relays_have_a_limit),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
 }
