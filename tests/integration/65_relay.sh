@@ -44,10 +44,12 @@ case_one_version_for_three() {
 	one=$(bytes_from node-1 coordinator)
 	[ "$one" -gt 0 ] || fail "the relay has fetched nothing"
 	[ "$(metric node-1 amend_relay_keys)" -ge 4 ] || fail "the relay lets in $(metric node-1 amend_relay_keys) keys"
+	sleep 1.5 # the coordinator's page is made once a second
 	before=$(sent_bytes)
 	node_start node-2 --relays "$(address_of node-1)"
 	node_start node-3 --relays "$(address_of node-1)"
 	wait_at 30 "$version" node-2 node-3
+	sleep 1.5
 	after=$(sent_bytes)
 	note "a version has $one bytes; the coordinator sent $((after - before)) while two children pulled it"
 	for name in node-2 node-3; do
