@@ -238,7 +238,7 @@ $(foreach t,$(TEST_SRC:.c=),$(eval $(call test_rule,$(t),$(call mpi_part,$(t)) $
 MPI_TESTS := $(foreach t,$(TESTS),$(if $(findstring test_reduce_mpi,$(t)),$(t)))
 $(MPI_TESTS): MORE_LIBS = $(MPI_LIBS)
 $(MPI_TESTS:%=%.o): C_EXTRA += $(MPI_CFLAGS)
-$(foreach b,$(BENCH:$(O)/%=%),$(eval $(call test_rule,$(b),$(O)/bench/bench.o $(call mpi_part,$(b)) $(DAEMON_LIBS))))
+$(foreach b,$(BENCH:$(O)/%=%),$(eval $(call test_rule,$(b),$(O)/bench/bench.o $(O)/bench/products.o $(call mpi_part,$(b)) $(DAEMON_LIBS))))
 $(O)/bench/bench_merge: MORE_LIBS = $(MPI_LIBS)
 $(O)/bench/bench_train: $(O)/bench/recorder.o
 $(O)/bench/bench_train: MORE_LIBS = -Wl,--wrap=model_backend_new
@@ -273,10 +273,10 @@ unit: $(TESTS)
 	@$(RUN) $(TESTS)
 test: $(TESTS) $(PROGRAMS) $(TEST_TOOLS:%=$(O)/%)
 	@$(RUN) $(TESTS) --script tests/integration/run.sh
-bench-build: $(BENCH) torture-build
+bench-build: $(BENCH) torture-build $(O)/tests/sim/sim
 bench: bench-build
 	@AMEND_BIN=$(abspath $(O)) bench/run
-bench-quick: $(BENCH)
+bench-quick: $(BENCH) $(PROGRAMS)
 	@AMEND_BIN=$(abspath $(O)) bench/run --quick
 demo: $(PROGRAMS) $(O)/tests/tools/core_speed
 	@AMEND_BIN=$(abspath $(O)) scripts/demo-run

@@ -1,5 +1,8 @@
 #include "bench/bench.h"
 
+#include "base/buf.h"
+
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +20,30 @@ double bench_clock_us(size_t threads)
 	struct timespec t;
 	clock_gettime(threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
 	return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
+}
+
+size_t bench_resident_bytes(void)
+{
+	struct buf text = BUF_INIT;
+	struct err e = ERR_INIT;
+	size_t bytes = 0;
+	if (file_read("/proc/self/status", 1 << 16, &text, &e) == 0) {
+		const char *at = strstr(buf_cstr(&text), "VmRSS:");
+		bytes = at == NULL ? 0 : strtoul(at + 6, NULL, 10) * 1024;
+	}
+	buf_free(&text);
+	return bytes;
+}
+
+static int remove_one(const char *path, const struct stat *s, int type, struct FTW *at)
+{
+	(void)s, (void)type, (void)at;
+	return remove(path);
+}
+
+void bench_folder_remove(const char *path)
+{
+	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 void bench_need(int rc, const struct err *e)
@@ -58,24 +85,47 @@ static double median_of(const double *values, size_t count)
 	return quantile(sorted, count, 0.5);
 }
 
-static void append_json(const struct bench_pairs *p, const char *path, const double *ratios)
+static const char *label(void)
 {
+	const char *given = getenv("BENCH_LABEL");
+	return given == NULL ? "" : given;
+}
+
+static FILE *results_open(void)
+{
+	const char *path = getenv("BENCH_RESULTS");
+	if (path == NULL || path[0] == '\0')
+		return NULL;
 	FILE *file = fopen(path, "a");
 	if (file == NULL) {
 		fprintf(stderr, "bench: %s cannot be written\n", path);
 		exit(1);
 	}
-	fprintf(file, "{\"name\": \"%s\", \"unit\": \"%s\", \"baseline\": \"%s\", \"sense\": \"%s\", \"bar\": %g",
-		p->name, p->unit, p->baseline, p->sense == BENCH_AT_MOST ? "at most" : "at least", p->bar);
-	const struct {
-		const char *name;
-		const double *values;
-	} lists[] = { { "ours", p->ours }, { "theirs", p->theirs }, { "ratios", ratios } };
-	for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
-		fprintf(file, ", \"%s\": [", lists[i].name);
-		for (size_t k = 0; k < p->count; k++)
-			fprintf(file, "%s%.6g", k > 0 ? ", " : "", lists[i].values[k]);
-		fprintf(file, "]");
+	return file;
+}
+
+static void append_list(FILE *file, const char *name, const double *values, size_t count)
+{
+	fprintf(file, ", \"%s\": [", name);
+	for (size_t k = 0; k < count; k++)
+		fprintf(file, "%s%.6g", k > 0 ? ", " : "", values[k]);
+	fprintf(file, "]");
+}
+
+static void append_json(const struct bench_pairs *p, const double *ratios)
+{
+	FILE *file = results_open();
+	if (file == NULL)
+		return;
+	fprintf(file, "{\"name\": \"%s%s\", \"unit\": \"%s\"", p->name, label(), p->unit);
+	if (p->bar > 0)
+		fprintf(file, ", \"sense\": \"%s\", \"bar\": %g", p->sense == BENCH_AT_MOST ? "at most" : "at least",
+			p->bar);
+	append_list(file, "ours", p->ours, p->count);
+	if (p->baseline != NULL) {
+		fprintf(file, ", \"baseline\": \"%s\"", p->baseline);
+		append_list(file, "theirs", p->theirs, p->count);
+		append_list(file, "ratios", ratios, p->count);
 	}
 	fprintf(file, "}\n");
 	fclose(file);
@@ -84,20 +134,46 @@ static void append_json(const struct bench_pairs *p, const char *path, const dou
 void bench_report(const struct bench_pairs *p)
 {
 	double ratios[BENCH_PAIRS_MAX], sorted[BENCH_PAIRS_MAX];
-	const char *path = getenv("BENCH_RESULTS");
 	for (size_t i = 0; i < p->count; i++)
-		ratios[i] = p->ours[i] / p->theirs[i];
+		ratios[i] = p->baseline == NULL ? p->ours[i] : p->ours[i] / p->theirs[i];
 	memcpy(sorted, ratios, p->count * sizeof(*ratios));
 	qsort(sorted, p->count, sizeof(*sorted), by_size);
-	printf("%s: %.4g %s, %s %.4g: ratio %.3g [%.3g, %.3g]", p->name, median_of(p->ours, p->count), p->unit,
-	       p->baseline, median_of(p->theirs, p->count), quantile(sorted, p->count, 0.5),
-	       quantile(sorted, p->count, 0.25), quantile(sorted, p->count, 0.75));
+	printf("%s%s: %.4g %s", p->name, label(), median_of(p->ours, p->count), p->unit);
+	if (p->baseline != NULL)
+		printf(", %s %.4g: ratio %.3g", p->baseline, median_of(p->theirs, p->count),
+		       quantile(sorted, p->count, 0.5));
+	printf(" [%.3g, %.3g]", quantile(sorted, p->count, 0.25), quantile(sorted, p->count, 0.75));
 	if (p->bar > 0)
 		printf(", bar: %s %g", p->sense == BENCH_AT_MOST ? "at most" : "at least", p->bar);
 	printf("\n");
 	fflush(stdout);
-	if (path != NULL && path[0] != '\0')
-		append_json(p, path, ratios);
+	append_json(p, ratios);
+}
+
+void bench_curve_add(struct bench_curve *curve, double x, double *samples, size_t sample_count)
+{
+	if (curve->count == BENCH_POINTS_MAX)
+		return;
+	double *point = curve->points[curve->count++];
+	qsort(samples, sample_count, sizeof(*samples), by_size);
+	point[0] = x;
+	point[1] = quantile(samples, sample_count, 0.5);
+	point[2] = quantile(samples, sample_count, 0.25);
+	point[3] = quantile(samples, sample_count, 0.75);
+}
+
+void bench_curve_report(const struct bench_curve *curve)
+{
+	FILE *file = results_open();
+	if (file == NULL)
+		return;
+	fprintf(file, "{\"plot\": \"%s\", \"series\": \"%s\", \"x\": \"%s\", \"y\": \"%s\", \"points\": [", curve->plot,
+		curve->series, curve->x, curve->y);
+	for (size_t i = 0; i < curve->count; i++)
+		fprintf(file, "%s[%.6g, %.6g, %.6g, %.6g]", i > 0 ? ", " : "", curve->points[i][0], curve->points[i][1],
+			curve->points[i][2], curve->points[i][3]);
+	fprintf(file, "]}\n");
+	fclose(file);
 }
 
 void bench_ids(int32_t *ids, size_t count)

@@ -3,19 +3,17 @@
  * compared is measured in turn, ROUNDS times. One thread is measured
  * in its own processor time, which others' work on the machine does not stretch.
  * usage: bench_decode [THREADS [BACKEND [ROUNDS]]]   (the model file from AMEND_MODEL, default ~/.cache/amend/…)
- * bench/peers/llama.py times llama.cpp on the same. */
-#include "base/buf.h"
+ * bench/beside.py times llama.cpp in turn with the engine. */
 #include "base/team.h"
 #include "bench/bench.h"
+#include "bench/products.h"
 #include "model/model.h"
-#include "model/quant.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #define BATCH          16u
 #define TOKENS         48u /* of a sequence in one round */
@@ -24,13 +22,11 @@
 #define PASSES         12u                /* over the memory that bandwidth is measured on */
 #define SHARE          ((size_t)64 << 10) /* bytes that a thread reads at a time */
 
-static clockid_t clock_used = CLOCK_MONOTONIC;
+static size_t thread_count;
 
 static double now_us(void)
 {
-	struct timespec t;
-	clock_gettime(clock_used, &t);
-	return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
+	return bench_clock_us(thread_count);
 }
 
 /* ---- Bandwidth */
@@ -93,75 +89,13 @@ static void *huge_memory(size_t bytes)
 
 /* ---- The products alone */
 
-struct weights {
-	struct model_backend *backend;
-	struct model_weight *all[1024];
-	size_t count, bytes, stored_count; /* bytes: of the file */
-	double products;                   /* multiply-adds of a row */
-	size_t in[1024], in_max, out_max;
-	float *x, *y;
-};
-
-static void weights_open(struct weights *w, const char *backend, size_t threads, bool stored)
-{
-	struct err e = ERR_INIT;
-	struct model_gguf *file = NULL;
-	memset(w, 0, sizeof(*w));
-	bench_need(model_backend_new(backend, threads, &w->backend, &e), &e);
-	bench_need(model_gguf_open(bench_model_path(), &file, &e), &e);
-	const bool tied = model_gguf_tensor(file, "output.weight") == NULL;
-	for (size_t i = 0; i < model_gguf_tensor_count(file) && w->count < 1024; i++) {
-		const struct model_tensor *t = model_gguf_tensor_at(file, i);
-		const size_t in = (size_t)t->dims[0], out = (size_t)t->dims[1];
-		const bool embedding = t->name_len >= 10 && memcmp(t->name, "token_embd", 10) == 0;
-		if (t->dim_count != 2 || (embedding && !tied))
-			continue;
-		struct model_weight **to = &w->all[w->count];
-		const struct model_backend_ops *ops = w->backend->ops;
-		if (stored && ops->weight_new_stored != NULL &&
-		    ops->weight_new_stored(w->backend, t->type, t->data, out, in, to) == 0)
-			w->stored_count++;
-		else if (ops->weight_new(w->backend, t->type, t->data, out, in, false, to) != 0)
-			exit(1);
-		w->in[w->count++] = in;
-		w->bytes += (size_t)t->byte_count;
-		w->products += (double)in * (double)out;
-		w->in_max = in > w->in_max ? in : w->in_max;
-		w->out_max = out > w->out_max ? out : w->out_max;
-	}
-	model_gguf_close(&file);
-	w->x = bench_memory(BATCH * w->in_max, sizeof(*w->x));
-	w->y = bench_memory(BATCH * w->out_max, sizeof(*w->y));
-	for (size_t i = 0; i < BATCH * w->in_max; i++)
-		w->x[i] = (float)(i * 7919 % 1000) / 500 - 1;
-}
-
-static void weights_close(struct weights *w)
-{
-	for (size_t i = 0; i < w->count; i++)
-		w->backend->ops->weight_destroy(w->backend, &w->all[i]);
-	model_backend_destroy(&w->backend);
-	free(w->x);
-	free(w->y);
-}
-
-static void products(struct weights *w)
-{
-	w->backend->stepping = w->stored_count > 0;
-	for (size_t i = 0; i < w->count; i++) {
-		if (w->backend->ops->weight_forward(w->backend, w->y, w->x, w->all[i], false, BATCH) != 0)
-			exit(1);
-	}
-	w->backend->stepping = false;
-}
-
 /* Every weight by BATCH rows, once, of a few such passes. */
-static double products_seconds(struct weights *w)
+static double products_seconds(struct products *p)
 {
 	double began = 0;
 	for (size_t pass = 0; pass <= PRODUCT_PASSES; pass++) {
 		began = pass == 1 ? now_us() : began;
-		products(w);
+		products_run(p, BATCH, BATCH);
 	}
 	return 1e-6 * (now_us() - began) / PRODUCT_PASSES;
 }
@@ -241,19 +175,6 @@ static double step_seconds(struct decoding *d, size_t count, bool routed)
 
 /* ---- Table */
 
-static size_t resident_bytes(void)
-{
-	struct buf text = BUF_INIT;
-	struct err e = ERR_INIT;
-	size_t bytes = 0;
-	if (file_read("/proc/self/status", 1 << 16, &text, &e) == 0) {
-		const char *at = strstr(buf_cstr(&text), "VmRSS:");
-		bytes = at == NULL ? 0 : strtoul(at + 6, NULL, 10) * 1024;
-	}
-	buf_free(&text);
-	return bytes;
-}
-
 int main(int argc, char **argv)
 {
 	const size_t threads = argc > 1 ? strtoul(argv[1], NULL, 10) : 1;
@@ -278,14 +199,15 @@ int main(int argc, char **argv)
 	struct err e = ERR_INIT;
 	struct team *team = NULL;
 	struct decoding d = { 0 };
-	struct weights own, floats;
-	const size_t before = resident_bytes();
-	clock_used = threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
+	struct products own, floats;
+	const size_t before = bench_resident_bytes();
+	thread_count = threads;
 	decoding_open(&d, backend, threads);
 	printf("%s: %s; %zu MiB resident once opened as a node does\n", model_name(d.model),
-	       model_backend_of(d.model)->ops->describe(model_backend_of(d.model)), (resident_bytes() - before) >> 20);
-	weights_open(&own, backend, threads, true);
-	weights_open(&floats, backend, threads, false);
+	       model_backend_of(d.model)->ops->describe(model_backend_of(d.model)),
+	       (bench_resident_bytes() - before) >> 20);
+	products_open(&own, bench_model_path(), backend, threads, true, BATCH);
+	products_open(&floats, bench_model_path(), backend, threads, false, BATCH);
 	bench_need(team_new(threads, &team, &e), &e);
 	void *memory = huge_memory(own.bytes);
 	for (size_t i = 0; i < rounds; i++) {
@@ -296,14 +218,14 @@ int main(int argc, char **argv)
 		packed.theirs[i] = BATCH / products_seconds(&floats);
 	}
 	printf("%.1f MB of weights a token, %zu of %zu as stored; %.2f GFLOP a token\n", 1e-6 * (double)own.bytes,
-	       own.stored_count, own.count, 2e-9 * own.products);
+	       own.stored_count, own.count, 2e-9 * own.multiply_adds);
 	bench_report(&one);
 	bench_report(&batch);
 	bench_report(&packed);
 	munmap(memory, own.bytes);
 	team_destroy(&team);
-	weights_close(&own);
-	weights_close(&floats);
+	products_close(&own);
+	products_close(&floats);
 	decoding_close(&d);
 	return 0;
 }

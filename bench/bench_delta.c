@@ -9,7 +9,6 @@
 #include "base/zstd.h"
 #include "store/store.h"
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,14 +82,6 @@ static void measure(struct store *store, size_t hidden, size_t ffn, double share
 	buf_free(&read);
 }
 
-static int remove_one(const char *path, const struct stat *s, int type, struct FTW *at)
-{
-	(void)s;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
-
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -113,6 +104,6 @@ int main(int argc, char **argv)
 		measure(store, shapes[i].hidden, shapes[i].ffn, 0.2, (size_t)runs, &e);
 	}
 	store_close(&store);
-	nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	bench_folder_remove(folder);
 	return 0;
 }

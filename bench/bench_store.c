@@ -2,11 +2,11 @@
  * out. Usage: bench_store [SECONDS-EACH [FOLDER]]. The folder (default: under $TMPDIR or /tmp) decides the figures. */
 #include "base/env.h"
 #include "base/rng.h"
+#include "bench/bench.h"
 #include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,14 +177,6 @@ static int run(const char *folder, int64_t us, struct err *e)
 	return rc;
 }
 
-static int remove_one(const char *path, const struct stat *s, int type, struct FTW *at)
-{
-	(void)s;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
-
 int main(int argc, char **argv)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -200,6 +192,6 @@ int main(int argc, char **argv)
 	int rc = run(folder, (int64_t)(seconds * 1e6), &e);
 	if (rc)
 		fprintf(stderr, "bench_store: %s\n", e.text);
-	nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	bench_folder_remove(folder);
 	return rc ? 1 : 0;
 }
