@@ -303,11 +303,11 @@ static void prompt_make(struct bench *b, const struct editor__tokens *question, 
 }
 
 /* Of the prefill, through *prefill_us, and of a step of decoding. */
-static double request_us(struct editor_decoder *decoder, const int32_t *ids, size_t id_count,
+static double request_us(struct editor_decoder *decoder, const int32_t *ids, size_t id_count, size_t tokens,
 			 struct editor_memory_set *set, double *prefill_us, bool *routed)
 {
 	const struct editor_request request = {
-		.ids = ids, .id_count = id_count, .token_max = STEPS, .set = set, .sampling = { 0, 1 }
+		.ids = ids, .id_count = id_count, .token_max = tokens, .set = set, .sampling = { 0, 1 }
 	};
 	struct err e = ERR_INIT;
 	size_t slot, steps = 0;
@@ -324,8 +324,9 @@ static double request_us(struct editor_decoder *decoder, const int32_t *ids, siz
 	return steps > 0 ? took / (double)steps : 0;
 }
 
-static void prefill_measure(struct bench *b, struct editor_decoder *decoder, const struct editor__tokens *question,
-			    const char *name, double bar, size_t rounds)
+static struct bench_pairs prefill_measure(struct bench *b, struct editor_decoder *decoder,
+					  const struct editor__tokens *question, const char *name, double bar,
+					  size_t rounds)
 {
 	struct bench_pairs pairs = { .name = name,
 				     .unit = "ms",
@@ -338,13 +339,17 @@ static void prefill_measure(struct bench *b, struct editor_decoder *decoder, con
 	prompt_make(b, question, ids);
 	for (size_t i = 0; i < rounds; i++) {
 		bool none;
-		(void)request_us(decoder, ids, PROMPT, NULL, &pairs.theirs[i], &none);
-		(void)request_us(decoder, ids, PROMPT, b->set, &pairs.ours[i], &routed);
+		if (i % 2 == 0) /* neither is always the second */
+			(void)request_us(decoder, ids, PROMPT, 1, NULL, &pairs.theirs[i], &none);
+		(void)request_us(decoder, ids, PROMPT, 1, b->set, &pairs.ours[i], &routed);
+		if (i % 2 != 0)
+			(void)request_us(decoder, ids, PROMPT, 1, NULL, &pairs.theirs[i], &none);
 		pairs.ours[i] *= 1e-3;
 		pairs.theirs[i] *= 1e-3;
 	}
 	bench_report(&pairs);
 	printf("  it reads %s\n", routed ? "an edit" : "no edit");
+	return pairs;
 }
 
 /* A question that an edit answers, decoded for STEPS tokens. */
@@ -360,8 +365,8 @@ static void decode_measure(struct bench *b, struct editor_decoder *decoder, size
 		const struct editor__tokens *tokens = &b->tokens[i % QUERIES];
 		double prefill;
 		bool routed, none;
-		const double bare = request_us(decoder, tokens->ids, tokens->id_count, NULL, &prefill, &none);
-		const double own = request_us(decoder, tokens->ids, tokens->id_count, b->set, &prefill, &routed);
+		const double bare = request_us(decoder, tokens->ids, tokens->id_count, STEPS, NULL, &prefill, &none);
+		const double own = request_us(decoder, tokens->ids, tokens->id_count, STEPS, b->set, &prefill, &routed);
 		if (!routed || bare == 0 || own == 0) {
 			others++;
 			continue;
@@ -373,6 +378,22 @@ static void decode_measure(struct bench *b, struct editor_decoder *decoder, size
 		bench_report(&pairs);
 	if (others > 0)
 		printf("  %zu questions were not routed, or answered by nothing\n", others);
+}
+
+/* The routes again, as a share of the prefills of the bare model in `pairs`. */
+static void share_report(const struct bench_pairs *route, const struct bench_pairs *prefill)
+{
+	struct bench_pairs share = { .name = "a route among 10,000 edits, beside a prefill of 512 tokens",
+				     .unit = "us",
+				     .baseline = "the bare model's prefill",
+				     .count = prefill->count,
+				     .sense = BENCH_AT_MOST,
+				     .bar = 0.01 };
+	for (size_t i = 0; i < share.count; i++) {
+		share.ours[i] = route->ours[i];
+		share.theirs[i] = 1e3 * prefill->theirs[i];
+	}
+	bench_report(&share);
 }
 
 static void cost_measure(struct bench *b, size_t rounds)
@@ -389,11 +410,14 @@ static void cost_measure(struct bench *b, size_t rounds)
 	bench_report(&route);
 	bench_need(editor_decoder_new(b->model, 1, PROMPT + STEPS, PROMPT, &decoder, &e), &e);
 	bench_need(editor__tokens_of(b->model, UNKNOWN, strlen(UNKNOWN), &unknown, &e), &e);
-	prefill_measure(b, decoder, NULL, "prefill of 512 tokens among 10,000 edits", 1.01, rounds);
-	prefill_measure(b, decoder, &unknown, "prefill of 512 tokens that end with a question, among 10,000 edits",
-			1.01, rounds);
+	const struct bench_pairs prefill =
+		prefill_measure(b, decoder, NULL, "prefill of 512 tokens among 10,000 edits", 1.01, rounds);
+	share_report(&route, &prefill);
+	(void)prefill_measure(b, decoder, &unknown,
+			      "prefill of 512 tokens that end with a question, among 10,000 edits", 1.01, rounds);
 	/* cheaper: the question is answered by itself (decode.h) */
-	prefill_measure(b, decoder, &b->tokens[0], "prefill of 512 tokens that end with an edit's question", 0, rounds);
+	(void)prefill_measure(b, decoder, &b->tokens[0], "prefill of 512 tokens that end with an edit's question", 0,
+			      rounds);
 	editor__tokens_free(&unknown, 1);
 	decode_measure(b, decoder, rounds);
 	editor_decoder_destroy(&decoder);

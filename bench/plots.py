@@ -41,12 +41,14 @@ def bars(folder):
         for i, row in enumerate(reversed(rows)):
             value = row.get("ratio", row["median"])
             share = row["bar"] / value if row["sense"] == "at most" and value > 0 else value / row["bar"]
-            print(i, f"{min(max(share, 0.05), 20):.4g}", '"' + row["name"].replace("_", " ").replace('"', "") + '"', file=file)
-    return f"""set terminal svg size 900,{80 + 20 * len(rows)} font "sans-serif,11" background "white"
+            print(i, f"{min(max(share, 0.11), 18):.4g}", '"' + row["name"].replace("_", " ").replace('"', "") + '"', file=file)
+    return f"""set terminal svg size 900,{80 + 18 * len(rows)} font "sans-serif,10" background "white"
 set output "bars.svg"
 set title "Times better than the bar (right of 1: reached)"
+set lmargin at screen 0.56
 set logscale x 2
-set xrange [0.0625:20]
+set xrange [0.1:20]
+set xtics (0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
 set yrange [-1:{len(rows)}]
 set grid x
 set arrow 1 from 1,-1 to 1,{len(rows)} nohead lc rgb "black"
