@@ -90,7 +90,7 @@ def flip_until(end, amend, address, versions):
     flips = 0
     while time.monotonic() < end:
         newest = version_of(address)
-        subprocess.run([*amend, "-q", "version", "rollback", str(versions[flips % len(versions)]), "--reason", "bench"], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([*amend, "-q", "version", "rollback", str(versions[flips % len(versions)]), "--reason", "bench"], check=True, capture_output=True)
         while version_of(address) == newest and time.monotonic() < end + 10:
             time.sleep(0.02)
         flips += 1
@@ -125,7 +125,7 @@ def main():
             flips += flip_until(began + seconds, amend, address, versions)
             flipping.append((began, time.monotonic()))
         after = resident_mb(pid)
-    subprocess.run([*amend, "-q", "version", "resume"], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([*amend, "-q", "version", "resume"], check=True, capture_output=True)
     answers, failed = load.answers(), sum(client.failed for client in load.clients)
     step = (statistics.median(took for window in still for took in inside(answers, window)) - first) / (TOKENS - 1)
     print(f"  {flips} flips under {count} clients, {len(answers)} answers, {failed} failed; a decode step {1e3 * step:.1f} ms, "
