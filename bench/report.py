@@ -111,13 +111,13 @@ def verdict(row):
 
 def cells_of(row):
     beside = f"{row['baseline_median']:.4g}  {row['baseline']}" if "baseline_median" in row else ""
-    return (row["name"], f"{row['median']:.4g} {row['unit']}", beside, f"{row['ratio']:.3g}" if "ratio" in row else "",
-            f"{row['low']:.3g}–{row['high']:.3g}" if row["samples"] > 1 else "",
-            f"{row['sense']} {row['bar']:.3g}" if row.get("bar") is not None else "", verdict(row))
+    return (row["name"], verdict(row), f"{row['sense']} {row['bar']:.3g}" if row.get("bar") is not None else "",
+            f"{row['ratio']:.3g}" if "ratio" in row else "", f"{row['low']:.3g}–{row['high']:.3g}" if row["samples"] > 1 else "",
+            f"{row['median']:.4g} {row['unit']}", beside)
 
 
 def print_table(cells):
-    cells = [("WHAT", "MEDIAN", "BESIDE", "RATIO", "QUARTILES", "BAR", "VERDICT"), *cells]
+    cells = [("WHAT", "VERDICT", "BAR", "RATIO", "QUARTILES", "MEDIAN", "BESIDE"), *cells]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
@@ -141,7 +141,7 @@ def report(folder, lines):
             found = rows_of_figure(figure, lines)
             if not found:
                 found = [{"title": title, "name": figure[0], "sense": figure[1], "bar": figure[2], "verdict": "NOT MEASURED"}]
-                cells.append(("  " + figure[0], *[""] * 4, f"{figure[1]} {figure[2]:.3g}", "NOT MEASURED"))
+                cells.append(("  " + figure[0], "NOT MEASURED", f"{figure[1]} {figure[2]:.3g}", *[""] * 4))
             else:
                 cells += [("  " + name, *rest) for name, *rest in map(cells_of, found)]
             rows += [{"title": title, "verdict": verdict(row) if "median" in row else "NOT MEASURED"} | row for row in found]

@@ -54,7 +54,7 @@ def decode(steps):
     return (now() - began) / steps
 
 
-print(f"llama.cpp by llama-cpp-python {llama.__version__}{', without repacked weights' if plain else ''}", flush=True)
+print(f"llama.cpp (llama-cpp-python {llama.__version__}{', plain' if plain else ''})", flush=True)
 for line in sys.stdin:
     llama.llama_memory_clear(llama.llama_get_memory(context), True)
     words = line.split()
