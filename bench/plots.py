@@ -37,6 +37,8 @@ def bars(folder):
     """How far each figure is on the right side of its bar: 1 is the bar."""
     with open(f"{folder}/results.json") as file:
         rows = [row for row in json.load(file) if row.get("bar") and "median" in row]
+    if not rows:
+        return None
     with open(f"{folder}/bars.dat", "w") as file:
         for i, row in enumerate(reversed(rows)):
             value = row.get("ratio", row["median"])
@@ -45,7 +47,8 @@ def bars(folder):
     return f"""set terminal svg size 900,{80 + 18 * len(rows)} font "sans-serif,10" background "white"
 set output "bars.svg"
 set title "Times better than the bar (right of 1: reached)"
-set lmargin at screen 0.56
+set lmargin at screen 0.58
+unset key
 set logscale x 2
 set xrange [0.1:20]
 set xtics (0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
@@ -57,7 +60,7 @@ plot "bars.dat" using 2:1:ytic(3) with points pt 7 ps 0.8 lc rgb "{COLOURS[0]}" 
 
 
 def draw(folder, curves):
-    scripts = {"bars": bars(folder)}
+    scripts = {"bars": text for text in [bars(folder)] if text}
     for plot in dict.fromkeys(curve["plot"] for curve in curves):
         own = [curve for curve in curves if curve["plot"] == plot]
         with open(f"{folder}/{plot}.dat", "w") as file:
