@@ -258,7 +258,7 @@ static void check_bf16(struct model_backend *b, size_t rows, size_t out, size_t 
 	float *w = numbers(out * in, 1), *x = numbers(rows * in, 1), *y = numbers(rows * out, 1);
 	float *want = same(y, rows * out), *rounded = same(y, rows * out), *plain = same(y, rows * out);
 	struct model_weight *weight = NULL;
-	assert_int_equal(b->ops->weight_new(b, w, out, in, true, &weight), 0);
+	assert_int_equal(b->ops->weight_new(b, MODEL_F32, w, out, in, true, &weight), 0);
 	b->training = true;
 	assert_int_equal(b->ops->weight_forward(b, y, x, weight, false, rows), 0);
 	assert_int_equal(b->ops->gemm(b, plain, x, w, false, true, 1, 0, rows, out, in), 0);
