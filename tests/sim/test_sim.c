@@ -6,7 +6,7 @@
 #include "tests/sim/fleet.h"
 
 #define SEEDS       60
-#define PLANT_SEEDS 200
+#define PLANT_SEEDS 600
 
 static struct campaign campaign; /* large */
 
