@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "base/wording_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,35 +10,10 @@
 #define STEM_BYTES_MIN 4
 #define STEM_WORDS_MAX 64 /* words with one beginning that a word is compared with: no question has more */
 
-enum role { ROLE_CONTENT, ROLE_LIGHT, ROLE_STOP, ROLE_SUBJECT };
-enum kind { KIND_WHO = 1, KIND_WHEN = 2, KIND_WHERE = 4, KIND_HOW = 8, KIND_WHY = 16, KIND_OTHER = 32, KIND_ANY = 63 };
 /* "What" and "which" do not ask for a time or a place unless they say so. */
 #define KIND_WHAT (KIND_ANY & ~(unsigned)(KIND_WHEN | KIND_WHERE))
 
-struct word {
-	const char *text;
-	size_t len;
-	enum role role;
-};
-
-struct prompt {
-	struct buf folded;
-	struct word *items; /* in the order of the text; they point into `folded` */
-	struct word *terms; /* the different ones, sorted bytewise */
-	size_t count, cap, term_count;
-	unsigned kinds;
-};
-
 /* ---- Lists of words */
-
-static bool listed(const struct word *word, const char *const *list)
-{
-	for (; *list != NULL; list++) {
-		if (strlen(*list) == word->len && memcmp(*list, word->text, word->len) == 0)
-			return true;
-	}
-	return false;
-}
 
 static const char *const stop_words[] = {
 	"a",     "about", "an",   "and",   "are",  "as",   "at",   "be",    "been",  "by",   "can",
@@ -53,8 +29,19 @@ static const char *const light_words[] = { "call",   "called", "current",  "curr
 					   "named",  "names",  "part",     "person",    "serve", "served",
 					   "serves", "sort",   "specific", "type",      NULL };
 /* They change who or what is meant, as numbers do. */
-static const char *const mark_words[] = { "acting", "assistant", "deputy", "first", "former", "last", "next",
-					  "not",    "previous",  "second", "third", "vice",   NULL };
+static const char *const mark_words[] = { "acting", "assistant", "before",     "co",     "deputy", "earlier", "ex",
+					  "first",  "former",    "interim",    "last",   "new",    "next",    "not",
+					  "old",    "previous",  "previously", "second", "third",  "vice",    NULL };
+/* What they do to the subject, it does to them. */
+static const char *const mutual[] = { "border", "borders", "date",     "dated",     "married",
+				      "marry",  "met",     "neighbor", "neighbors", NULL };
+/* Stop words here; wording_is_content counts them, as ledgers have them in their index. */
+static const char *const modal_words[] = { "may", "might", "must", "shall", "should", NULL };
+/* "Tell me", "Do you know": before what is asked. */
+static const char *const leading_words[] = { "can",    "could", "do",   "give", "know", "me",
+					     "please", "say",   "tell", "you",  NULL };
+/* They say of a noun what it is without them: the musical instrument. */
+static const char *const implied_words[] = { "musical", "political", "record", "sports", "television", "tv", NULL };
 static const char *const join_words[] = { "and", "or", NULL };
 static const char *const time_nouns[] = { "date", "day", "time", "year", NULL };
 static const char *const place_nouns[] = { "location", "place", NULL };
@@ -142,7 +129,7 @@ static const struct word *find(const struct prompt *p, const struct word *word)
 /* Words that follow one another, "and" and "or" between them, are one phrase. */
 static bool in_phrase(const struct word *word)
 {
-	return word->role <= ROLE_LIGHT || (word->role == ROLE_STOP && listed(word, join_words));
+	return word->role <= ROLE_LIGHT || (word->role == ROLE_STOP && wording__listed(word, join_words));
 }
 
 /* The first word that asks; 0 where none does. */
@@ -150,7 +137,7 @@ static unsigned asked(const struct prompt *p)
 {
 	for (size_t i = 0; i < p->count; i++) {
 		for (size_t k = 0; p->items[i].role == ROLE_STOP && k < sizeof(asking) / sizeof(asking[0]); k++) {
-			if (listed(&p->items[i], asking[k].words))
+			if (wording__listed(&p->items[i], asking[k].words))
 				return asking[k].kinds;
 		}
 	}
@@ -160,7 +147,7 @@ static unsigned asked(const struct prompt *p)
 static bool phrase_has(const struct prompt *p, size_t first, const char *const *nouns)
 {
 	for (size_t i = first; i < p->count && in_phrase(&p->items[i]); i++) {
-		if (listed(&p->items[i], nouns))
+		if (wording__listed(&p->items[i], nouns))
 			return true;
 	}
 	return false;
@@ -182,7 +169,8 @@ static unsigned kinds_of(const struct prompt *p)
 	if (kinds != 0)
 		return kinds;
 	for (size_t k = 0; p->count > 0 && k < sizeof(ending) / sizeof(ending[0]); k++) {
-		if (p->items[p->count - 1].role == ROLE_STOP && listed(&p->items[p->count - 1], ending[k].words))
+		if (p->items[p->count - 1].role == ROLE_STOP &&
+		    wording__listed(&p->items[p->count - 1], ending[k].words))
 			return ending[k].kinds;
 	}
 	return KIND_ANY;
@@ -193,16 +181,24 @@ static void prompt_classify(struct prompt *p, const struct prompt *subject)
 {
 	for (size_t i = 0; i < p->count; i++) {
 		struct word *word = &p->items[i];
-		word->role = find(subject, word) != NULL ? ROLE_SUBJECT
-			     : listed(word, stop_words)  ? ROLE_STOP
-			     : listed(word, light_words) ? ROLE_LIGHT
-							 : ROLE_CONTENT;
+		word->stem = wording__stem(word);
+		word->role = find(subject, word) != NULL          ? ROLE_SUBJECT
+			     : wording__listed(word, stop_words)  ? ROLE_STOP
+			     : wording__listed(word, modal_words) ? ROLE_STOP
+			     : wording__listed(word, light_words) ? ROLE_LIGHT
+								  : ROLE_CONTENT;
+	}
+	for (size_t i = 0; i < p->count && p->items[i].role != ROLE_SUBJECT; i++) {
+		if (!wording__listed(&p->items[i], leading_words))
+			break;
+		p->items[i].role = ROLE_STOP;
 	}
 	p->kinds = kinds_of(p);
+	wording__sides(p, subject);
 	for (size_t i = 0; i < p->count; i++) {
 		struct word *word = &p->items[i];
-		if (word->role == ROLE_CONTENT && ((p->kinds == KIND_WHEN && listed(word, time_nouns)) ||
-						   (p->kinds == KIND_WHERE && listed(word, place_nouns))))
+		if (word->role == ROLE_CONTENT && ((p->kinds == KIND_WHEN && wording__listed(word, time_nouns)) ||
+						   (p->kinds == KIND_WHERE && wording__listed(word, place_nouns))))
 			word->role = ROLE_LIGHT;
 	}
 	terms_make(p);
@@ -217,7 +213,8 @@ static bool forms_of_one(const struct word *a, const struct word *b)
 		n++;
 	const struct word x = { .text = a->text + n, .len = a->len - n },
 			  y = { .text = b->text + n, .len = b->len - n };
-	return (x.len == 0 && y.len == 0) || (n >= STEM_BYTES_MIN && listed(&x, endings) && listed(&y, endings));
+	return (x.len == 0 && y.len == 0) ||
+	       (n >= STEM_BYTES_MIN && wording__listed(&x, endings) && wording__listed(&y, endings));
 }
 
 /* Whether one of the words of `p` that count matches. */
@@ -236,8 +233,12 @@ static bool has_match(const struct prompt *p, const struct word *word, enum role
 	for (size_t i = low; i < p->term_count && i < low + STEM_WORDS_MAX; i++) {
 		const struct word *other = &p->terms[i];
 		if (other->len < start || memcmp(other->text, word->text, start) != 0)
-			return false;
+			break;
 		if (other->role <= level && forms_of_one(word, other))
+			return true;
+	}
+	for (size_t i = 0; i < p->term_count; i++) {
+		if (p->terms[i].role <= level && wording__same_stem(word, &p->terms[i]))
 			return true;
 	}
 	return false;
@@ -251,26 +252,25 @@ static size_t count_terms(const struct prompt *p, enum role level)
 	return n;
 }
 
-/* The subject's words follow one another in it. */
-static bool names(const struct prompt *p, const struct prompt *subject)
+/* Whether `other` says word `i` of `p` too, as it is or by the relation. What stands beside the relation's words may be
+ * part of a longer name, but not behind "which" ("Which company makes X?"). */
+static bool covers_word(const struct prompt *other, const struct prompt *p, size_t i, uint32_t keys)
 {
-	for (size_t i = 0; subject->count > 0 && i + subject->count <= p->count; i++) {
-		size_t n = 0;
-		while (n < subject->count && compare_words(&p->items[i + n], &subject->items[n]) == 0)
-			n++;
-		if (n == subject->count)
-			return true;
-	}
-	return false;
+	static const char *const which[] = { "what", "which", NULL };
+	const struct word *word = &p->items[i];
+	/* Nouns of a kind ("year") are no light words of the list: the other may say the kind otherwise. */
+	if (word->role != ROLE_CONTENT && (word->role != ROLE_LIGHT || !wording__listed(word, light_words)))
+		return true;
+	if (has_match(other, word, ROLE_LIGHT))
+		return true;
+	return i < WORDING_TOKENS_MAX && keys != 0 &&
+	       ((keys & 1U << i) != 0 || (i > 0 && wording__listed(&p->items[i - 1], which)));
 }
 
-/* Nouns of a kind ("year") are no light words of the list: the other may say the kind otherwise. */
-static bool covers(const struct prompt *other, const struct prompt *p)
+static bool covers(const struct prompt *other, const struct prompt *p, uint32_t keys)
 {
-	for (size_t i = 0; i < p->term_count; i++) {
-		const struct word *word = &p->terms[i];
-		bool says = word->role == ROLE_CONTENT || (word->role == ROLE_LIGHT && listed(word, light_words));
-		if (says && !has_match(other, word, ROLE_LIGHT))
+	for (size_t i = 0; i < p->count; i++) {
+		if (!covers_word(other, p, i, keys))
 			return false;
 	}
 	return true;
@@ -290,7 +290,7 @@ static bool is_mark(const struct word *word)
 		if (word->text[i] >= '0' && word->text[i] <= '9')
 			return true;
 	}
-	return listed(word, mark_words);
+	return wording__listed(word, mark_words);
 }
 
 static bool marks_in(const struct prompt *p, const struct prompt *other)
@@ -326,6 +326,84 @@ static bool same_kind_alone(const struct prompt *a, const struct prompt *b)
 	       (a->kinds == KIND_WHEN || a->kinds == KIND_WHERE);
 }
 
+/* "Who leads X?" and "Who does X lead?", "X is a member of" and "the member of X": one of them is the other way round.
+ */
+static bool turned(const struct word *a, const struct word *b)
+{
+	if (a->side == SIDE_ACTED && b->side == SIDE_ACTING)
+		return forms_of_one(a, b) || wording__same_stem(a, b);
+	return ((a->side == SIDE_INVERSE && (b->side == SIDE_OF || b->side == SIDE_BESIDE)) ||
+		(a->side == SIDE_BESIDE && b->side == SIDE_PASSIVE)) &&
+	       compare_words(a, b) == 0;
+}
+
+static bool sides_agree(const struct prompt *a, const struct prompt *b)
+{
+	for (size_t i = 0; i < a->count; i++) {
+		const struct word *word = &a->items[i];
+		if (word->role > ROLE_LIGHT || wording__listed(word, mutual) ||
+		    (word->side != SIDE_ACTED && word->side != SIDE_INVERSE && word->side != SIDE_BESIDE))
+			continue;
+		bool other_way = false, same_way = false;
+		for (size_t k = 0; k < b->count; k++) {
+			const struct word *other = &b->items[k];
+			other_way = other_way || (other->role <= ROLE_LIGHT && turned(word, other));
+			same_way = same_way || (other->side == word->side && compare_words(word, other) == 0);
+		}
+		if (other_way && !same_way)
+			return false;
+	}
+	return true;
+}
+
+/* Who owns the stadium of X is not who owns X, nor is X's father in law X's father: the noun that X is of, where the
+ * other has a word in that place, too. */
+static bool governor_in(const struct prompt *p, const struct prompt *other)
+{
+	if (p->governor < 2 || !wording__is(&p->items[p->governor - 1], "of") || other->governor < 1)
+		return true;
+	const struct word *noun = &p->items[p->governor - 2], *word = &other->items[other->governor - 1];
+	const bool of = other->governor > 1 && wording__is(word, "of");
+	return noun->role != ROLE_CONTENT || (of ? word - 1 : word)->role != ROLE_CONTENT ||
+	       has_match(other, noun, ROLE_LIGHT);
+}
+
+/* What stands directly before the noun that is asked for, "the art director", is in the other too. */
+static bool qualifiers_in(const struct prompt *p, const struct prompt *other)
+{
+	size_t first = 0, last;
+	while (first < p->count && p->items[first].role > ROLE_LIGHT)
+		first++;
+	for (last = first; last + 1 < p->count && p->items[last + 1].role <= ROLE_LIGHT; last++)
+		;
+	if (last + 1 < p->count && p->items[last + 1].role == ROLE_SUBJECT)
+		return true; /* "which company made X": a verb */
+	for (size_t i = first; i < last; i++) {
+		const struct word *word = &p->items[i];
+		if (word->role == ROLE_CONTENT && !wording__listed(word, implied_words) &&
+		    !has_match(other, word, ROLE_LIGHT))
+			return false;
+	}
+	return true;
+}
+
+static enum wording_relation relation_of(const struct prompt *a, const struct prompt *b, struct wording_asked *x)
+{
+	struct wording_asked y;
+	uint64_t any_x = 0, any_y = 0, both = 0;
+	wording__relations(a, x);
+	for (size_t i = 0; i < WORDING_RELATIONS_MAX / 64; i++)
+		any_x |= x->relations[i];
+	if (any_x == 0)
+		return WORDING_UNKNOWN;
+	wording__relations(b, &y);
+	for (size_t i = 0; i < WORDING_RELATIONS_MAX / 64; i++) {
+		any_y |= y.relations[i];
+		both |= x->relations[i] & y.relations[i];
+	}
+	return any_y == 0 ? WORDING_UNKNOWN : both != 0 ? WORDING_SAME : WORDING_OTHER;
+}
+
 static void compare(const struct prompt *a, const struct prompt *b, struct wording *out)
 {
 	enum role level = ROLE_CONTENT;
@@ -338,6 +416,8 @@ static void compare(const struct prompt *a, const struct prompt *b, struct wordi
 	out->apart = either - both;
 	out->same_kind = (a->kinds & b->kinds) != 0;
 	out->same_marks = marks_in(a, b) && marks_in(b, a);
+	out->same_sides = sides_agree(a, b) && sides_agree(b, a);
+	out->same_qualifiers = qualifiers_in(a, b) && qualifiers_in(b, a) && governor_in(a, b) && governor_in(b, a);
 	out->same_head = either == both || level == ROLE_STOP || (head_in(a, b, level) && head_in(b, a, level));
 }
 
@@ -345,6 +425,7 @@ int wording_compare(const char *a, size_t a_len, const char *b, size_t b_len, co
 		    struct wording *out)
 {
 	struct prompt x = { .folded = BUF_INIT }, y = x, about = x;
+	struct wording_asked asked_for;
 	int rc = prompt_read(a, a_len, &x);
 	if (rc == 0)
 		rc = prompt_read(b, b_len, &y);
@@ -355,8 +436,9 @@ int wording_compare(const char *a, size_t a_len, const char *b, size_t b_len, co
 		prompt_classify(&x, &about);
 		prompt_classify(&y, &about);
 		compare(&x, &y, out);
-		out->named = names(&x, &about);
-		out->covered = covers(&y, &x);
+		out->relation = relation_of(&x, &y, &asked_for);
+		out->named = x.end > 0;
+		out->covered = covers(&y, &x, out->relation == WORDING_SAME ? asked_for.keys : 0);
 	}
 	prompt_free(&x);
 	prompt_free(&y);
@@ -366,8 +448,10 @@ int wording_compare(const char *a, size_t a_len, const char *b, size_t b_len, co
 
 bool wording_alike(const struct wording *wording)
 {
+	if (wording->relation != WORDING_UNKNOWN)
+		return wording->relation == WORDING_SAME;
 	return wording->overlap >= WORDING_OVERLAP_MIN && wording->apart <= WORDING_APART_MAX && wording->same_kind &&
-	       wording->same_marks && wording->same_head;
+	       wording->same_marks && wording->same_head && wording->same_sides && wording->same_qualifiers;
 }
 
 bool wording_alike_unnamed(const struct wording *wording)
@@ -378,5 +462,5 @@ bool wording_alike_unnamed(const struct wording *wording)
 bool wording_is_content(const char *text, size_t len)
 {
 	const struct word word = { .text = text, .len = len };
-	return !listed(&word, stop_words) && !listed(&word, light_words);
+	return !wording__listed(&word, stop_words) && !wording__listed(&word, light_words);
 }

@@ -7,6 +7,13 @@
 
 #include "base/buf.h"
 
+/* Of the table of common relations (wording_relations.c). */
+enum wording_relation {
+	WORDING_UNKNOWN, /* one of the two asks for none of it, or for more */
+	WORDING_SAME,
+	WORDING_OTHER,
+};
+
 /* What is compared are the words that are not the subject's and no stop words ("what", "is", "the", …) nor light ones
  * ("name", "type", …) as long as anything else is left. Words match when they are equal or forms of one stem
  * ("leads", "leader"). */
@@ -17,9 +24,13 @@ struct wording {
 	bool same_marks; /* the same numbers, and the same words that change who is meant ("first", "vice", …) */
 	bool same_head;  /* what each asks for first (of "the population of the capital" the population) is in the other
 			  */
-	bool named;      /* `a` says the subject, word for word ... */
-	bool covered;    /* ... and nothing beside it that `b` does not say too, not even a light word: it may well be
-			  * part of a longer name ("Who wrote The Name of the Rose?" is not about a Rose) */
+	bool same_sides; /* what is done to the subject in one is not done by it in the other ("Who leads X?", "Who does
+			  * X lead?") */
+	bool same_qualifiers; /* the words directly before what each asks for ("art director") are in the other */
+	enum wording_relation relation; /* decides where it is known */
+	bool named;                     /* `a` says the subject, word for word ... */
+	bool covered; /* ... and nothing beside it that `b` does not say too, not even a light word: it may well be
+		       * part of a longer name ("Who wrote The Name of the Rose?" is not about a Rose) */
 };
 /* ERR_NOMEM; ERR_INVALID for text that is no UTF-8. */
 int wording_compare(const char *a, size_t a_len, const char *b, size_t b_len, const char *subject, size_t subject_len,

@@ -14,8 +14,9 @@
 #define ROWS_MAX 4096
 
 enum set { REPHRASES, FOLLOWING, OTHERS, OTHERS_REPHRASED, PORTABILITY, SET_COUNT };
-enum rule { WORDS, KIND, MARKS, HEAD, APART, RULE_COUNT };
-static const char *const rule_names[] = { "words", "+ kind", "+ marks", "+ head", "+ apart" };
+enum rule { WORDS, KIND, MARKS, HEAD, APART, SIDES, QUALIFIERS, TABLE, RULE_COUNT };
+static const char *const rule_names[] = { "words",   "+ kind",  "+ marks",      "+ head",
+					  "+ apart", "+ sides", "+ qualifiers", "+ table" };
 static const double limits[] = { 0.25, 1.0 / 3.0, 0.4, WORDING_OVERLAP_MIN, 0.6, 0.75, 1.0 };
 #define LIMIT_COUNT (sizeof(limits) / sizeof(limits[0]))
 
@@ -30,8 +31,11 @@ static size_t unnamed[SET_COUNT][2]; /* the edit's question has no subject, or t
 
 static bool holds(const struct wording *w, double limit, enum rule rule)
 {
+	if (rule == TABLE && w->relation != WORDING_UNKNOWN)
+		return w->relation == WORDING_SAME;
 	return w->overlap >= limit && (rule < KIND || w->same_kind) && (rule < MARKS || w->same_marks) &&
-	       (rule < HEAD || w->same_head) && (rule < APART || w->apart <= WORDING_APART_MAX);
+	       (rule < HEAD || w->same_head) && (rule < APART || w->apart <= WORDING_APART_MAX) &&
+	       (rule < SIDES || w->same_sides) && (rule < QUALIFIERS || w->same_qualifiers);
 }
 
 static void mark(const struct record *row, const struct record_text *a, const struct record_text *b,
@@ -149,23 +153,23 @@ static int read_rows(const char *path)
 
 static void print(void)
 {
-	printf("%-8s%-10s%12s%12s%12s%12s%12s\n", "overlap", "rule", "rephrases", "following", "others", "others (re)",
+	printf("%-8s%-14s%12s%12s%12s%12s%12s\n", "overlap", "rule", "rephrases", "following", "others", "others (re)",
 	       "portability");
 	for (enum rule rule = WORDS; rule < RULE_COUNT; rule++) {
 		for (size_t i = 0; i < LIMIT_COUNT; i++) {
-			printf("%-8.2f%-10s", limits[i], rule_names[rule]);
+			printf("%-8.2f%-14s", limits[i], rule_names[rule]);
 			for (enum set set = 0; set < SET_COUNT; set++)
 				printf("%12zu", tallies[set].found[i][rule]);
-			printf("%s\n", rule == APART && limits[i] == WORDING_OVERLAP_MIN ? "  the product's" : "");
+			printf("%s\n", rule == TABLE && limits[i] == WORDING_OVERLAP_MIN ? "  the product's" : "");
 		}
 	}
 	for (size_t side = 0; side < 2; side++) {
-		printf("%-18s", side == 0 ? "first without" : "second without");
+		printf("%-22s", side == 0 ? "first without" : "second without");
 		for (enum set set = 0; set < SET_COUNT; set++)
 			printf("%12zu", unnamed[set][side]);
 		printf("\n");
 	}
-	printf("%-18s", "of");
+	printf("%-22s", "of");
 	for (enum set set = 0; set < SET_COUNT; set++)
 		printf("%12zu", tallies[set].all);
 	printf("\n");
