@@ -17,7 +17,8 @@ struct ending {
 	const uint8_t *actor; /* NULL: this coordinator */
 	struct msg_text reason;
 	struct msg_text group; /* whose edits they are; len 0: none */
-	bool restore;          /* what they superseded comes back as new edits */
+	bool restore;          /* what they superseded comes back as new edits ... */
+	struct buf *restored;  /* ... whose seqs (uint64_t) are added here; with `restore` only */
 };
 struct ending_result {
 	uint64_t version; /* published without them, 0: none held them, or publishing is held */

@@ -107,19 +107,48 @@ static int find(struct coordinator *c, const struct msg_revoke *ask, struct aske
 	return rc == 0 && buf_failed(&out->seqs) ? err_set(e, ERR_NOMEM, "out of memory") : rc;
 }
 
+/* What came back, by name, as far as a reply has room. `ids`: MSG_RESTORED_MAX, for as long as `out` is used. */
+static size_t restored_list(struct coordinator *c, const struct buf *seqs, char (*ids)[STORE_ID_BYTES],
+			    struct msg_restored *out)
+{
+	const uint64_t *list = (const void *)seqs->data;
+	const size_t count = seqs->len / sizeof *list < MSG_RESTORED_MAX ? seqs->len / sizeof *list : MSG_RESTORED_MAX;
+	struct store_txn *txn = NULL;
+	struct err unused = ERR_INIT;
+	size_t n = 0;
+	if (count == 0 || store_begin_read(c->store, &txn, &unused) != 0)
+		return 0; /* it is done all the same, and `edit list` has them */
+	for (size_t i = 0; i < count; i++) {
+		struct store_edit edit;
+		if (store_edit_get(txn, list[i], &edit, &unused) != 0)
+			continue;
+		snprintf(ids[n], sizeof ids[n], "%s", edit.id);
+		out[n].id = coordinator__text(ids[n]);
+		n++;
+	}
+	store_abort(&txn);
+	return n;
+}
+
 static void revoke(struct coordinator *c, const struct msg_received *received, const struct asked *asked)
 {
 	const struct msg_revoke *ask = &received->msg.u.revoke;
+	char ids[MSG_RESTORED_MAX][STORE_ID_BYTES];
+	struct msg_restored list[MSG_RESTORED_MAX];
+	struct buf restored = BUF_INIT;
 	struct ending ending = { .seqs = (const void *)asked->seqs.data,
 				 .count = asked->seqs.len / sizeof(uint64_t),
 				 .state = STORE_EDIT_STATE_REVOKED,
 				 .actor = received->peer_key,
 				 .reason = ask->reason,
 				 .group = ask->group,
-				 .restore = ask->restore_superseded };
+				 .restore = ask->restore_superseded,
+				 .restored = &restored };
 	struct ending_result result;
 	struct err e = ERR_INIT;
 	int rc = coordinator__edits_end(c, &ending, &result, &e);
+	const size_t listed = rc == 0 ? restored_list(c, &restored, ids, list) : 0;
+	buf_free(&restored);
 	if (c->failure.code != 0)
 		return; /* what was kept is known after the restart */
 	if (rc != 0) {
@@ -137,7 +166,9 @@ static void revoke(struct coordinator *c, const struct msg_received *received, c
 	struct msg_revoke_reply answer = { .version = result.version,
 					   .revoked_count = (uint32_t)result.ended_count,
 					   .restored_count = (uint32_t)result.restored_count,
-					   .text = coordinator__text(held) };
+					   .text = coordinator__text(held),
+					   .restored = list,
+					   .restored_listed = listed };
 	reply(c, received, &answer);
 }
 

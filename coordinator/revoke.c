@@ -157,8 +157,10 @@ static int restore_write(struct coordinator *c, const struct ending *ending, con
 		rc = coordinator__keys_of(record, &keys, e);
 	if (rc == 0)
 		rc = answered(c, record, &keys, &taken, e);
-	if (rc == 0 && !taken)
+	if (rc == 0 && !taken) {
 		rc = restore_append(c, ending, &edit, record, &keys, payload, e);
+		buf_append(ending->restored, &edit.seq, sizeof edit.seq);
+	}
 	coordinator__keys_free(&keys);
 	return rc;
 }

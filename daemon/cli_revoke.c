@@ -1,6 +1,7 @@
 /* cli_revoke.c: `amend edit revoke`: takes an edit, or a group of edits, back. */
 #include "daemon/cli_edit.h"
 
+#include "base/text.h"
 #include "store/store.h"
 
 #include <stdio.h>
@@ -14,6 +15,11 @@ static int result_emit(struct cli *cli, const struct msg_revoke_reply *reply)
 	json_w_open(&w, '{');
 	json_w_member_uint(&w, "revoked", reply->revoked_count);
 	json_w_member_uint(&w, "restored", reply->restored_count);
+	json_w_key(&w, "restored_ids");
+	json_w_open(&w, '[');
+	for (size_t i = 0; i < reply->restored_listed; i++)
+		json_w_strn(&w, reply->restored[i].id.text, reply->restored[i].id.len);
+	json_w_close(&w);
 	json_w_key(&w, "version");
 	if (reply->version != 0)
 		json_w_uint(&w, reply->version);
@@ -22,6 +28,23 @@ static int result_emit(struct cli *cli, const struct msg_revoke_reply *reply)
 	json_w_member_bool(&w, "already", reply->already);
 	json_w_close(&w);
 	return cli_emit(cli, &text);
+}
+
+/* By name, so that `edit wait` can be asked for them. */
+static void restored_print(const struct msg_revoke_reply *reply)
+{
+	struct buf text = BUF_INIT;
+	printf("; %u superseded edit%s submitted again", reply->restored_count,
+	       reply->restored_count == 1 ? " was" : "s were");
+	for (size_t i = 0; i < reply->restored_listed; i++) {
+		buf_printf(&text, i == 0 ? " as " : ", ");
+		text_escape(reply->restored[i].id.text, reply->restored[i].id.len, &text);
+	}
+	if (text.len > 0 && !buf_failed(&text))
+		printf("%s", buf_cstr(&text));
+	if (reply->restored_listed > 0 && reply->restored_listed < reply->restored_count)
+		printf(" and %zu more", reply->restored_count - reply->restored_listed);
+	buf_free(&text);
 }
 
 static int result_print(struct cli *cli, const struct msg_revoke_reply *reply)
@@ -42,8 +65,7 @@ static int result_print(struct cli *cli, const struct msg_revoke_reply *reply)
 	else
 		printf(", no version has held %s", reply->revoked_count == 1 ? "it" : "them");
 	if (reply->restored_count > 0)
-		printf("; %u superseded edit%s submitted again", reply->restored_count,
-		       reply->restored_count == 1 ? " was" : "s were");
+		restored_print(reply);
 	printf("\n");
 	return CLI_OK;
 }

@@ -58,7 +58,7 @@ static const struct type_row {
 	{ MSG_FLEET_REPLY, "FleetReply", CODEC_FLEET_REPLY_BYTES_MAX, &codec__fleet_reply },
 	{ MSG_SHUTDOWN, "Shutdown", 1 * KIB, &codec__nothing },
 	{ MSG_REVOKE, "Revoke", 4 * KIB, &codec__revoke },
-	{ MSG_REVOKE_REPLY, "RevokeReply", 4 * KIB, &codec__revoke_reply },
+	{ MSG_REVOKE_REPLY, "RevokeReply", 64 * KIB, &codec__revoke_reply },
 	{ MSG_STORE_RUN, "StoreRun", 8 * KIB, &codec__store_run },
 	{ MSG_STORE_STATUS, "StoreStatus", 4 * KIB, &codec__store_status },
 	{ MSG_PUBLISH, "Publish", 4 * KIB, &codec__publish },

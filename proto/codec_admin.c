@@ -109,6 +109,9 @@ static const struct codec__row revoke_rows[] = {
 };
 CODEC_TABLE(codec__revoke, amend__revoke__descriptor, msg_revoke, revoke_rows);
 
+static const struct codec__row restored_rows[] = { ROW_TEXT(1, msg_restored, id, CODEC_ID_BYTES_MAX) };
+static CODEC_TABLE(restored, amend__restored_edit__descriptor, msg_restored, restored_rows);
+
 static const struct codec__row revoke_reply_rows[] = {
 	ROW_CODE(1, msg_revoke_reply, code),
 	ROW_U64(2, msg_revoke_reply, version, 0, UINT64_MAX),
@@ -116,6 +119,7 @@ static const struct codec__row revoke_reply_rows[] = {
 	ROW_U32(4, msg_revoke_reply, restored_count, 0, UINT32_MAX),
 	ROW_BOOL(5, msg_revoke_reply, already),
 	ROW_TEXT(6, msg_revoke_reply, text, CODEC_REASON_BYTES_MAX),
+	ROW_LIST(7, msg_revoke_reply, restored, restored_listed, msg_restored, &restored, MSG_RESTORED_MAX),
 };
 CODEC_TABLE(codec__revoke_reply, amend__revoke_reply__descriptor, msg_revoke_reply, revoke_reply_rows);
 

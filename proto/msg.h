@@ -94,9 +94,7 @@ struct msg_bytes {
 	const void *bytes;
 	size_t len;
 };
-
 enum msg_on_conflict { MSG_SUPERSEDE, MSG_KEEP, MSG_REJECT };
-
 /* Submit: records as JSON bytes, exactly as they shall be kept. → SubmitReply after the synced commit. */
 struct msg_submit {
 	enum msg_on_conflict on_conflict;
@@ -297,7 +295,6 @@ struct msg_release {    /* worker → coordinator: it gives a lease back, of a s
 	int code; /* 0: the worker is stopping; ERR_INVALID: an edit of the group is to blame; else why its job failed
 		   */
 };
-
 /* Have, Missing (of those), Need. A coordinator sends Need, too, for chunks that its disk has changed: the answer is a
  * Chunk for each of the first MSG_NEED_GIVEN_MAX that are here, or one with ERR_NOT_FOUND for none of them. A relay
  * answers a Need with a Missing of those that it has not yet: they come when it has them. */
@@ -311,7 +308,6 @@ struct msg_chunk { /* the bytes are the bulk frame. ChunkStored acknowledges wit
 	int code;              /* 0, ERR_NOT_FOUND, ERR_CORRUPT, ERR_FULL */
 	struct msg_bytes data; /* ≤ MSG_BULK_BYTES_MAX */
 };
-
 struct msg_hint { /* PUB: only a hint */
 	uint64_t version;
 };
@@ -391,7 +387,6 @@ struct msg_candidate_reply {
 	uint32_t withheld_total;
 	struct msg_text text; /* why newer edits are not published; empty: they are */
 };
-
 /* StoreRun: work on the coordinator's data folder. `id` is chosen by who asks, not 0, the same for every question after
  * one piece of work. → StoreStatus, at once: it is not done yet, or what came of it. */
 enum msg_store_action { MSG_STORE_BACKUP = 1, MSG_STORE_COLLECT };
@@ -409,7 +404,6 @@ struct msg_store_status {
 	uint64_t bad_count;                  /* damaged chunks that were left out */
 	struct msg_text text;
 };
-
 struct msg_merge_run {
 	uint64_t id; /* 0: plan a new one (closes the open shards first); else ask for its status */
 };
@@ -469,12 +463,18 @@ struct msg_revoke {
 	struct msg_text reason;
 	bool restore_superseded; /* what the edits superseded is submitted again */
 };
+#define MSG_RESTORED_MAX 256 /* that a reply names */
+struct msg_restored {
+	struct msg_text id; /* under which a superseded edit was submitted again */
+};
 struct msg_revoke_reply {
 	int code;         /* 0; ERR_NOT_FOUND; ERR_CONFLICT: not live, for another reason; ERR_AGAIN, ERR_FULL */
 	uint64_t version; /* published without them, 0: none held them */
 	uint32_t revoked_count, restored_count;
-	bool already;         /* they were revoked before */
-	struct msg_text text; /* why not, or why what is live goes on to hold them; else empty */
+	bool already;                        /* they were revoked before */
+	struct msg_text text;                /* why not, or why what is live goes on to hold them; else empty */
+	const struct msg_restored *restored; /* the first MSG_RESTORED_MAX of restored_count */
+	size_t restored_listed;
 };
 /* KeyList: who may come in, by key; a page of the list of allowed keys. ReaderList: of those that may read, unnamed. */
 #define MSG_KEYS_MAX           1024 /* of one reply */

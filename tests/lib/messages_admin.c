@@ -63,6 +63,15 @@ static void fill_candidate_reply(struct source *s, struct msg_candidate_reply *m
 	m->withheld = numbers(s, m->withheld_count);
 }
 
+static void fill_revoke_reply(struct source *s, struct msg_revoke_reply *m)
+{
+	*m = (struct msg_revoke_reply){ code(s), u64(s), u32(s), u32(s), coin(s), text(s, 1024), NULL, some(s) };
+	struct msg_restored *restored = many(s, m->restored_listed, sizeof(*restored));
+	for (size_t i = 0; i < m->restored_listed; i++)
+		restored[i].id = text(s, 159);
+	m->restored = restored;
+}
+
 void messages__fill_admin(struct source *s, struct msg *m)
 {
 	switch (m->type) {
@@ -90,8 +99,7 @@ void messages__fill_admin(struct source *s, struct msg *m)
 		m->u.revoke = (struct msg_revoke){ text(s, 159), text(s, 2000), text(s, 1024), coin(s) };
 		break;
 	case MSG_REVOKE_REPLY:
-		m->u.revoke_reply =
-			(struct msg_revoke_reply){ code(s), u64(s), u32(s), u32(s), coin(s), text(s, 1024) };
+		fill_revoke_reply(s, &m->u.revoke_reply);
 		break;
 	case MSG_PUBLISH:
 		m->u.publish = (struct msg_publish){ coin(s) ? MSG_PUBLISH_ROLLBACK : MSG_PUBLISH_REJECT, u64(s),

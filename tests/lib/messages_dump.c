@@ -311,6 +311,8 @@ static void dump_judged(const struct msg *m, struct buf *out)
 		PUT(m->u.revoke_reply.restored_count);
 		PUT(m->u.revoke_reply.already);
 		PUT_TEXT(m->u.revoke_reply.text);
+		for (size_t i = 0; i < m->u.revoke_reply.restored_listed; i++)
+			PUT_TEXT(m->u.revoke_reply.restored[i].id);
 		break;
 	default:
 		assert_true(m->type == MSG_FLEET || m->type == MSG_CANDIDATE || m->type == MSG_SHUTDOWN);

@@ -53,10 +53,20 @@ static void a_superseded_one_comes_back(void **state)
 	struct json *result = cli_json(w);
 	assert_int_equal(json_integer(json_get(result, "revoked")), 1);
 	assert_int_equal(json_integer(json_get(result, "restored")), 1);
+	const struct json *ids = json_get(result, "restored_ids");
+	assert_int_equal(json_length(ids), 1);
+	assert_string_equal(json_string(json_at(ids, 0), NULL), "old~2");
 	assert_int_equal(json_type(json_get(result, "version")), JSON_NULL);
 	json_free(&result);
 	EXPECT(w, CLI_OK, "edit", "show", "old~2");
 	cli_expect_out(w, "brings back edit old");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "newer", "--prompt", "Who leads Q?", "--subject", "Q", "--target",
+	       "Cid");
+	EXPECT(w, CLI_OK, "edit", "revoke", "newer", "--reason", "x", "--restore-superseded");
+	cli_expect_out(w, "; 1 superseded edit was submitted again as old~3\n");
+	EXPECT(w, CLI_PENDING, "edit", "wait", "old~3", "--timeout", "0.05");
+	EXPECT(w, CLI_OK, "edit", "revoke", "old~3", "--reason", "x", "--restore-superseded", "-o", "json");
+	cli_expect_out(w, "\"restored_ids\":[]");
 }
 
 static void times_are_told(void **state)
