@@ -116,7 +116,12 @@ extern const struct cli_flag cli_global_flags[]; /* ends with a NULL name */
 struct cli_args {
 	const struct cli_command *command; /* NULL: none was named */
 	const char *noun;                  /* of a command without its verb, else NULL */
-	const char *values[CLI_FLAGS_MAX]; /* "" for a switch */
+	const char *values[CLI_FLAGS_MAX]; /* "" for a switch; of a flag that stands there again the last one */
+	struct cli_given {                 /* every flag of the command as the line has it, freed by cli_args_fini */
+		const struct cli_flag *flag;
+		const char *value;
+	} * given;
+	size_t given_count;
 	const char *config_file;
 	char **words; /* in argv, which is reordered */
 	int word_count;
@@ -129,6 +134,8 @@ struct cli_args {
 int cli_args_parse(struct cli *cli, int argc, char **argv, struct cli_args *args, struct err *e) MUST_CHECK;
 void cli_args_fini(struct cli_args *args);
 const char *cli_value(const struct cli_args *args, const char *flag); /* NULL: not given */
+/* Of a flag that may be given several times: its value number `at`, from 0; NULL: it was not given so often. */
+const char *cli_value_at(const struct cli_args *args, const char *flag, size_t at);
 bool cli_switch(const struct cli_args *args, const char *flag);
 
 void cli_help_all(struct buf *out);

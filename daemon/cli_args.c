@@ -284,9 +284,14 @@ static int option_take(struct cli *cli, struct cli_args *args, struct line *line
 {
 	const char *arg = line->argv[line->at], *value;
 	struct option o = option_read(arg);
-	for (size_t i = 0; args->command != NULL && i < CLI_FLAGS_MAX && args->command->flags[i].name != NULL; i++)
-		if (named(&o, args->command->flags[i].name))
-			return value_take(line, &args->command->flags[i], &o, &args->values[i], e);
+	for (size_t i = 0; args->command != NULL && i < CLI_FLAGS_MAX && args->command->flags[i].name != NULL; i++) {
+		const struct cli_flag *flag = &args->command->flags[i];
+		if (!named(&o, flag->name))
+			continue;
+		int rc = value_take(line, flag, &o, &args->values[i], e);
+		args->given[args->given_count++] = (struct cli_given){ flag, args->values[i] };
+		return rc;
+	}
 	for (size_t i = 0; cli_global_flags[i].name != NULL; i++) {
 		if (!named(&o, cli_global_flags[i].name))
 			continue;
@@ -303,8 +308,12 @@ static int words_check(const struct cli *cli, const struct cli_args *args, struc
 	const struct cli_command *c = args->command;
 	if (args->help || args->version || c == NULL)
 		return 0;
-	if (args->word_count < c->words_min)
-		return err_set(e, ERR_INVALID, "%s is missing", c->words);
+	if (args->word_count < c->words_min) {
+		const char *word = c->words; /* the first that is not there */
+		for (int i = 0; i < args->word_count && strchr(word, ' ') != NULL; i++)
+			word = strchr(word, ' ') + 1;
+		return err_set(e, ERR_INVALID, "%.*s is missing", (int)strcspn(word, " "), word);
+	}
 	if (args->word_count > c->words_max)
 		return err_set(e, ERR_INVALID, "\"%.64s\" is one word too many; a text with spaces needs quotes",
 			       args->words[c->words_max]);
@@ -320,7 +329,8 @@ int cli_args_parse(struct cli *cli, int argc, char **argv, struct cli_args *args
 	int rc = 0;
 	*args = (struct cli_args){ .words = argv, .setting_count = 1 };
 	args->settings = calloc((size_t)argc + 2, sizeof *args->settings);
-	if (args->settings == NULL)
+	args->given = calloc((size_t)argc, sizeof *args->given);
+	if (args->settings == NULL || args->given == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	args->settings[0] = argv[0];
 	for (; rc == 0 && line.at < argc; line.at++) {
@@ -338,7 +348,9 @@ int cli_args_parse(struct cli *cli, int argc, char **argv, struct cli_args *args
 void cli_args_fini(struct cli_args *args)
 {
 	free(args->settings);
+	free(args->given);
 	args->settings = NULL;
+	args->given = NULL;
 }
 
 const char *cli_value(const struct cli_args *args, const char *flag)
@@ -347,6 +359,14 @@ const char *cli_value(const struct cli_args *args, const char *flag)
 		if (strcmp(args->command->flags[i].name, flag) == 0)
 			return args->values[i];
 	assert(false); /* no flag of the command's table */
+	return NULL;
+}
+
+const char *cli_value_at(const struct cli_args *args, const char *flag, size_t at)
+{
+	for (size_t i = 0; i < args->given_count; i++)
+		if (strcmp(args->given[i].flag->name, flag) == 0 && at-- == 0)
+			return args->given[i].value;
 	return NULL;
 }
 

@@ -478,6 +478,19 @@ static void member(struct json_w *w, const char *key, const char *value)
 	json_w_member_str(w, key, value);
 }
 
+/* A list of all values of a flag. */
+static void members_add(struct json_w *w, const char *key, const struct cli_args *args, const char *flag)
+{
+	const char *value = cli_value_at(args, flag, 0);
+	if (value == NULL)
+		return;
+	json_w_key(w, key);
+	json_w_open(w, '[');
+	for (size_t i = 0; (value = cli_value_at(args, flag, i)) != NULL; i++)
+		json_w_str(w, value);
+	json_w_close(w);
+}
+
 static int result_emit(struct cli *cli, const struct msg_submit_result *result, const char *id)
 {
 	struct buf text = BUF_INIT;
@@ -559,11 +572,16 @@ static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_con
 
 int cli_edit_add(struct cli *cli, const struct cli_args *args)
 {
-	static const char *const members[][2] = {
-		{ "id", "id" },           { "prompt", "prompt" },         { "target", "target_new" },
-		{ "subject", "subject" }, { "source", "source" },         { "ticket", "ticket" },
-		{ "group", "group" },     { "valid-from", "valid_from" }, { "expires", "expires" }
-	};
+	static const char *const members[][2] = { { "id", "id" },
+						  { "prompt", "prompt" },
+						  { "target", "target_new" },
+						  { "subject", "subject" },
+						  { "source", "source" },
+						  { "ticket", "ticket" },
+						  { "group", "group" },
+						  { "valid-from", "valid_from" },
+						  { "expires", "expires" },
+						  { "loc-prompt", "loc_prompt" } };
 	struct err e = ERR_INIT;
 	enum msg_on_conflict on_conflict;
 	struct buf record = BUF_INIT;
@@ -577,6 +595,8 @@ int cli_edit_add(struct cli *cli, const struct cli_args *args)
 	json_w_open(&w, '{');
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
 		member(&w, members[i][1], cli_value(args, members[i][0]));
+	members_add(&w, "rephrase", args, "rephrase");
+	members_add(&w, "aliases", args, "alias");
 	json_w_close(&w);
 	int status = buf_failed(&record) ? cli_out_of_memory(cli)
 					 : add_submit(cli, &record, on_conflict, cli_switch(args, "wait"));

@@ -36,6 +36,34 @@ static void options_stand_anywhere(void **state)
 	cli_args_fini(&p.args);
 }
 
+static void an_edit_has_many_rephrases(void **state)
+{
+	struct parsed p;
+	(void)state;
+	PARSE(&p, "edit", "add", "--rephrase", "a", "--prompt", "q", "--rephrase=b", "--prompt", "r");
+	assert_int_equal(p.rc, 0);
+	assert_string_equal(cli_value_at(&p.args, "rephrase", 0), "a");
+	assert_string_equal(cli_value_at(&p.args, "rephrase", 1), "b");
+	assert_null(cli_value_at(&p.args, "rephrase", 2));
+	assert_null(cli_value_at(&p.args, "alias", 0));
+	assert_string_equal(cli_value(&p.args, "prompt"), "r"); /* of one that stands for itself the last */
+	cli_args_fini(&p.args);
+}
+
+static void the_word_that_is_missing_is_named(void **state)
+{
+	struct parsed p;
+	(void)state;
+	PARSE(&p, "eval", "compare");
+	assert_int_equal(p.rc, ERR_INVALID);
+	assert_string_equal(p.e.text, "A is missing");
+	cli_args_fini(&p.args);
+	PARSE(&p, "eval", "compare", "a.json");
+	assert_int_equal(p.rc, ERR_INVALID);
+	assert_string_equal(p.e.text, "B is missing");
+	cli_args_fini(&p.args);
+}
+
 static void two_dashes_end_the_options(void **state)
 {
 	struct parsed p;
@@ -166,6 +194,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_stand_anywhere),
+		cmocka_unit_test(an_edit_has_many_rephrases),
+		cmocka_unit_test(the_word_that_is_missing_is_named),
 		cmocka_unit_test(two_dashes_end_the_options),
 		cmocka_unit_test(a_command_has_its_flag_before_the_global_one),
 		cmocka_unit_test(settings_are_kept_for_later),

@@ -19,6 +19,25 @@ static void an_added_edit_is_accepted_once(void **state)
 	json_free(&shown);
 }
 
+static void a_record_is_written_whole(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "f1", "--prompt", "Who leads Q?", "--target", "Ada Smith",
+	       "--rephrase", "Who is the head of Q?", "--rephrase", "Q is led by", "--alias", "A. Smith",
+	       "--loc-prompt", "It rains.");
+	EXPECT(w, CLI_OK, "edit", "show", "f1", "-o", "json");
+	struct json *shown = cli_json(w);
+	const struct json *record = json_get(shown, "record");
+	assert_int_equal(json_length(json_get(record, "rephrase")), 2);
+	assert_string_equal(json_string(json_at(json_get(record, "rephrase"), 1), NULL), "Q is led by");
+	assert_int_equal(json_length(json_get(record, "aliases")), 1);
+	assert_string_equal(json_string(json_at(json_get(record, "aliases"), 0), NULL), "A. Smith");
+	assert_string_equal(json_string(json_get(record, "loc_prompt"), NULL), "It rains.");
+	json_free(&shown);
+	EXPECT(w, CLI_FAILED, "edit", "add", "--prompt", "p", "--target", "t", "--rephrase", "");
+	cli_expect_err(w, "rephrase");
+}
+
 static void what_an_edit_conflicts_with_is_said(void **state)
 {
 	struct cli_world *w = *state;
@@ -471,6 +490,7 @@ int main(void)
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
 	const struct CMUnitTest tests[] = {
 		WORLD(an_added_edit_is_accepted_once),
+		WORLD(a_record_is_written_whole),
 		WORLD(what_an_edit_conflicts_with_is_said),
 		WORLD(a_history_is_a_table),
 		WORLD(what_add_needs),
