@@ -2,6 +2,7 @@
 
 #include "base/env.h"
 #include "base/fault.h"
+#include "base/names.h"
 #include "base/text.h"
 #include "base/wording.h"
 
@@ -57,8 +58,8 @@ static int count_list(const char *field, const struct json *v, size_t *count, st
 	return 0;
 }
 
-static int read_texts(const char *field, const struct json *v, size_t bytes_max, struct record_text **out,
-		      size_t *out_count, struct err *e)
+static int read_texts(const char *field, const struct json *v, unsigned rule, size_t bytes_max,
+		      struct record_text **out, size_t *out_count, struct err *e)
 {
 	size_t count;
 	int rc = count_list(field, v, &count, e);
@@ -70,7 +71,7 @@ static int read_texts(const char *field, const struct json *v, size_t bytes_max,
 	*out_count = count;
 	for (size_t i = 0; i < count; i++) {
 		const struct json *item = json_type(v) == JSON_STRING ? v : json_at(v, i);
-		rc = read_text(field, item, RULE_REQUIRED | RULE_MULTILINE, bytes_max, &(*out)[i], e);
+		rc = read_text(field, item, RULE_REQUIRED | rule, bytes_max, &(*out)[i], e);
 		if (rc != 0)
 			return rc;
 	}
@@ -238,11 +239,16 @@ static int read_core(struct record *r, const struct json *object, struct err *e)
 
 static int read_lists(struct record *r, const struct json *object, struct err *e)
 {
-	int rc = read_texts("rephrase", json_get(object, "rephrase"), RECORD_PROMPT_BYTES_MAX, &r->rephrases,
-			    &r->rephrase_count, e);
+	int rc = read_texts("rephrase", json_get(object, "rephrase"), RULE_MULTILINE, RECORD_PROMPT_BYTES_MAX,
+			    &r->rephrases, &r->rephrase_count, e);
 	if (rc == 0)
-		rc = read_texts("aliases", json_get(object, "aliases"), RECORD_TARGET_BYTES_MAX, &r->aliases,
-				&r->alias_count, e);
+		rc = read_texts("aliases", json_get(object, "aliases"), RULE_MULTILINE, RECORD_TARGET_BYTES_MAX,
+				&r->aliases, &r->alias_count, e);
+	if (rc == 0)
+		rc = read_texts("subject_aliases", json_get(object, "subject_aliases"), 0, NOTE_BYTES_MAX,
+				&r->subject_aliases, &r->subject_alias_count, e);
+	if (rc == 0 && r->subject_alias_count > 0 && r->subject.text == NULL)
+		rc = err_set(e, ERR_INVALID, "subject_aliases: other names of the subject: give the subject too");
 	if (rc == 0)
 		rc = read_probes("locality", json_get(object, "locality"), true, &r->locality, &r->locality_count, e);
 	if (rc == 0)
@@ -315,6 +321,7 @@ void record_destroy(struct record **record)
 	json_free(&r->document);
 	free(r->rephrases);
 	free(r->aliases);
+	free(r->subject_aliases);
 	free(r->locality);
 	free(r->portability);
 	free(r);
@@ -382,15 +389,55 @@ static int fold_target(const struct record *r, struct buf *out)
 	return text_fold(r->target_new.text, r->target_new.len, out);
 }
 
+/* The prompts of both with the names that `x`, then those that `y` lists for its subject resolved, compared as
+ * questions about the subject of `y`; `a` and `b` are the two in any order. */
+static int compare_prompts(const struct record *a, const struct record *b, const struct record *x,
+			   const struct record *y, struct wording *wording)
+{
+	struct buf texts[2] = { BUF_INIT, BUF_INIT };
+	int rc = 0;
+	if (x->subject_alias_count == 0 && y->subject_alias_count == 0)
+		return wording_compare(a->prompt.text, a->prompt.len, b->prompt.text, b->prompt.len, y->subject.text,
+				       y->subject.len, wording);
+	for (size_t i = 0; rc == 0 && i < 2; i++) {
+		const struct record_text *prompt = i == 0 ? &a->prompt : &b->prompt;
+		struct buf half = BUF_INIT;
+		rc = names_resolve(x, prompt->text, prompt->len, &half);
+		if (rc == 0)
+			rc = names_resolve(y, buf_cstr(&half), half.len, &texts[i]);
+		buf_free(&half);
+	}
+	if (rc == 0)
+		rc = wording_compare(buf_cstr(&texts[0]), texts[0].len, buf_cstr(&texts[1]), texts[1].len,
+				     y->subject.text, y->subject.len, wording);
+	buf_free(&texts[0]);
+	buf_free(&texts[1]);
+	return rc;
+}
+
 /* `unnamed` has no subject; where `named` has none either, only the same prompt would be the same. */
 static int same_question_unnamed(const struct record *unnamed, const struct record *named, bool *same)
 {
 	struct wording wording;
 	if (named->subject.text == NULL)
 		return 0;
-	int rc = wording_compare(unnamed->prompt.text, unnamed->prompt.len, named->prompt.text, named->prompt.len,
-				 named->subject.text, named->subject.len, &wording);
+	int rc = compare_prompts(unnamed, named, named, named, &wording);
 	*same = rc == 0 && wording_alike_unnamed(&wording);
+	return rc;
+}
+
+/* Both have a subject. *meant: the one whose subject both are about; NULL: they are about two. */
+static int same_subject(const struct record *a, const struct record *b, const struct record **meant)
+{
+	bool same = false;
+	int rc = same_folded(a, b, record_subject_key, &same);
+	*meant = a;
+	if (rc == 0 && !same)
+		rc = names_list(a, &b->subject, &same);
+	if (rc != 0 || same)
+		return rc;
+	rc = names_list(b, &a->subject, &same);
+	*meant = same ? b : NULL;
 	return rc;
 }
 
@@ -404,7 +451,7 @@ int record_clashes(const struct record *a, const struct record *b, bool *clashes
 
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts)
 {
-	bool same_target = false, same_subject = false;
+	bool same_target = false;
 	int rc = record_clashes(a, b, conflicts);
 	if (rc == 0 && !*conflicts)
 		rc = same_folded(a, b, fold_target, &same_target);
@@ -413,12 +460,12 @@ int record_conflicts(const struct record *a, const struct record *b, bool *confl
 	if (a->subject.text == NULL || b->subject.text == NULL)
 		return a->subject.text == NULL ? same_question_unnamed(a, b, conflicts)
 					       : same_question_unnamed(b, a, conflicts);
-	rc = same_folded(a, b, record_subject_key, &same_subject);
-	if (rc != 0 || !same_subject)
-		return rc;
+	const struct record *meant;
 	struct wording wording;
-	rc = wording_compare(a->prompt.text, a->prompt.len, b->prompt.text, b->prompt.len, a->subject.text,
-			     a->subject.len, &wording);
+	rc = same_subject(a, b, &meant);
+	if (rc != 0 || meant == NULL)
+		return rc;
+	rc = compare_prompts(a, b, meant == a ? b : a, meant, &wording);
 	*conflicts = rc == 0 && wording_alike(&wording);
 	return rc;
 }

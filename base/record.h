@@ -11,7 +11,7 @@
 #define RECORD_PROMPT_BYTES_MAX (8 * 1024)
 #define RECORD_TARGET_BYTES_MAX (8 * 1024)
 #define RECORD_ID_BYTES_MAX     128
-#define RECORD_LIST_MAX         64 /* rephrases, aliases, locality items, portability items */
+#define RECORD_LIST_MAX         64 /* rephrases, aliases (either kind), locality items, portability items */
 
 struct record_text {
 	const char *text; /* NUL-terminated too */
@@ -31,8 +31,10 @@ struct record {
 	struct record_text prompt, target_new, subject; /* subject.text NULL when absent */
 	struct record_text loc_prompt, group;           /* NULL when absent */
 	int64_t valid_from_ms, expires_ms;              /* wall clock; 0: not given */
-	struct record_text *rephrases, *aliases;        /* arrays owned by the record */
+	struct record_text *rephrases, *aliases;        /* arrays owned by the record; aliases: of target_new */
 	size_t rephrase_count, alias_count;
+	struct record_text *subject_aliases; /* other names of the subject, which is given too */
+	size_t subject_alias_count;
 	struct record_probe *locality, *portability;
 	size_t locality_count, portability_count;
 	char id_storage[HASH_HEX_BYTES];
@@ -46,8 +48,9 @@ int record_subject_key(const struct record *record, struct buf *out) MUST_CHECK;
 /* The folded prompt without the marks that end it ("Who won?" and "who won" are one): edits that ask the same are found
  * under it when only one of them names its subject. Appended. */
 int record_prompt_key(const struct record *record, struct buf *out) MUST_CHECK;
-/* Two edits conflict: another folded target, and the same prompt key, or the same subject key with prompts that are
- * worded alike (wording.h); where only one has a subject, the other's prompt says it and nothing more. */
+/* Two edits conflict: another folded target, and the same prompt key, or the same subject (its key, or the one's key is
+ * an alias of the other's) with prompts that are worded alike (wording.h), an alias counting as the subject's words;
+ * where only one has a subject, the other's prompt says it and nothing more. */
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts) MUST_CHECK;
 /* The very same prompt key and another folded target: a conflict that no policy can let stand, as one prompt has one
  * answer. */

@@ -182,7 +182,7 @@ static int begin_write(struct coordinator *c, struct store_edit *edit, const str
 static int begin_one(struct coordinator *c, struct store_edit *edit, struct err *e)
 {
 	struct record *record = NULL;
-	struct edit_keys keys = { BUF_INIT, BUF_INIT };
+	struct edit_keys keys = EDIT_KEYS_INIT;
 	int rc = coordinator__record_of(c, edit->seq, &record, e);
 	if (rc == ERR_INVALID) { /* kept under older rules */
 		struct err bad = *e;
@@ -206,7 +206,7 @@ static int group_refused(struct coordinator *c, const struct due *from, size_t c
 	for (size_t i = 0; rc == 0 && !*refused && i < count; i++) {
 		struct store_edit edit;
 		struct record *record = NULL;
-		struct edit_keys keys = { BUF_INIT, BUF_INIT };
+		struct edit_keys keys = EDIT_KEYS_INIT;
 		struct buf earlier = BUF_INIT;
 		rc = from[i].begins ? store_edit_get(c->txn, from[i].seq, &edit, e) : ERR_NOT_FOUND;
 		bool member = rc == 0 && edit.group == from->seq && edit.state == STORE_EDIT_STATE_SCHEDULED;

@@ -333,13 +333,18 @@ void coordinator__peers_free(struct coordinator *c);
 /* --- keys.c: in c->txn. */
 struct edit_keys {
 	struct buf subject, prompt; /* folded; the same for an edit without a subject */
+	struct buf aliases;         /* of the subject, folded, each ended by a NUL */
 };
+#define EDIT_KEYS_INIT                                                                                                 \
+	{                                                                                                              \
+		BUF_INIT, BUF_INIT, BUF_INIT                                                                           \
+	}
 int coordinator__keys_of(const struct record *record, struct edit_keys *keys, struct err *e) MUST_CHECK;
 void coordinator__keys_free(struct edit_keys *keys);
 int coordinator__keys_add(struct coordinator *c, const struct edit_keys *keys, uint64_t seq, struct err *e) MUST_CHECK;
 /* A list of uint64_t into ledger order, each once. */
 void coordinator__seqs_sort(struct buf *seqs);
-/* The edits under either key in ledger order, each once, as uint64_t. `seqs` may hold some before. */
+/* The edits under any of the keys in ledger order, each once, as uint64_t. `seqs` may hold some before. */
 int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs,
 			   struct err *e) MUST_CHECK;
 /* The same and, where only one of the two names its subject, the edits whose subject a part of this prompt may be, or

@@ -1,19 +1,33 @@
-/* keys.c: what an edit is found under: its subject and its prompt. Two edits that ask the same meet under the prompt
- * when only one of them names the subject. One without a subject lies under the words of its prompt besides: an edit
- * with a subject finds it by the subject's rarest word, and it finds those whose subject is a part of its prompt. */
+/* keys.c: what an edit is found under: its subject, by each of its names, and its prompt. Two edits that ask the same
+ * meet under the prompt when only one of them names the subject. One without a subject lies under the words of its
+ * prompt besides: an edit with a subject finds it by the subject's rarest word, and it finds those whose subject is a
+ * part of its prompt. */
 #include "base/mention.h"
 #include "base/order.h"
+#include "base/text.h"
 #include "coordinator/internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+static int fold_aliases(const struct record *record, struct buf *out)
+{
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < record->subject_alias_count; i++) {
+		rc = text_fold(record->subject_aliases[i].text, record->subject_aliases[i].len, out);
+		buf_u8(out, 0);
+	}
+	return rc == 0 && buf_failed(out) ? ERR_NOMEM : rc;
+}
+
 int coordinator__keys_of(const struct record *record, struct edit_keys *keys, struct err *e)
 {
 	int rc = record_subject_key(record, &keys->subject);
 	if (rc == 0)
 		rc = record_prompt_key(record, &keys->prompt);
+	if (rc == 0)
+		rc = fold_aliases(record, &keys->aliases);
 	return rc == 0 ? 0 : err_set(e, rc, "the keys that an edit is found under: %s", err_text(rc));
 }
 
@@ -21,6 +35,18 @@ void coordinator__keys_free(struct edit_keys *keys)
 {
 	buf_free(&keys->subject);
 	buf_free(&keys->prompt);
+	buf_free(&keys->aliases);
+}
+
+/* Calls `each` for the subject and its aliases, up to the first result that is not 0. */
+static int each_name(const struct edit_keys *keys, int (*each)(void *context, const char *name, size_t len),
+		     void *context)
+{
+	const char *aliases = (const char *)keys->aliases.data;
+	int rc = each(context, (const char *)keys->subject.data, keys->subject.len);
+	for (size_t at = 0; rc == 0 && at < keys->aliases.len; at += strlen(aliases + at) + 1)
+		rc = each(context, aliases + at, strlen(aliases + at));
+	return rc;
 }
 
 static bool has_subject(const struct edit_keys *keys)
@@ -38,6 +64,12 @@ struct look_up {
 	bool found;
 };
 
+static int add_name(void *context, const char *name, size_t len)
+{
+	struct look_up *l = context;
+	return store_subject_add(l->c->txn, name, len, l->seq, l->e);
+}
+
 static int add_word(void *context, const char *word, size_t len)
 {
 	struct look_up *l = context;
@@ -47,7 +79,7 @@ static int add_word(void *context, const char *word, size_t len)
 int coordinator__keys_add(struct coordinator *c, const struct edit_keys *keys, uint64_t seq, struct err *e)
 {
 	struct look_up l = { .c = c, .e = e, .seq = seq };
-	int rc = store_subject_add(c->txn, keys->subject.data, keys->subject.len, seq, e);
+	int rc = each_name(keys, add_name, &l);
 	if (rc != 0)
 		return rc;
 	if (has_subject(keys))
@@ -70,20 +102,22 @@ void coordinator__seqs_sort(struct buf *seqs)
 	seqs->len = kept * sizeof *list;
 }
 
+/* A name, or a part of a prompt that may be one. */
+static int list_name(void *context, const char *name, size_t len)
+{
+	struct look_up *l = context;
+	return store_subject_list(l->c->txn, name, len, l->seqs, l->e);
+}
+
 int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs, struct err *e)
 {
-	int rc = store_subject_list(c->txn, keys->subject.data, keys->subject.len, seqs, e);
+	struct look_up l = { .c = c, .e = e, .seqs = seqs };
+	int rc = each_name(keys, list_name, &l);
 	if (rc == 0 && has_subject(keys))
 		rc = store_subject_list(c->txn, keys->prompt.data, keys->prompt.len, seqs, e);
 	if (rc == 0)
 		coordinator__seqs_sort(seqs);
 	return rc;
-}
-
-static int list_part(void *context, const char *part, size_t len)
-{
-	struct look_up *l = context;
-	return store_subject_list(l->c->txn, part, len, l->seqs, l->e);
 }
 
 static int list_word(void *context, const char *word, size_t len)
@@ -101,16 +135,24 @@ static int list_word(void *context, const char *word, size_t len)
 	return rc;
 }
 
+static int list_words(void *context, const char *name, size_t len)
+{
+	struct look_up *l = context;
+	l->found = false;
+	int rc = mention_words(name, len, list_word, l);
+	buf_append(l->seqs, l->best.data, l->best.len);
+	buf_free(&l->best);
+	return rc;
+}
+
 int coordinator__rivals_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs, struct err *e)
 {
 	struct look_up l = { .c = c, .e = e, .seqs = seqs, .best = BUF_INIT };
 	int rc = coordinator__keys_list(c, keys, seqs, e);
 	if (rc == 0 && has_subject(keys))
-		rc = mention_words((const char *)keys->subject.data, keys->subject.len, list_word, &l);
+		rc = each_name(keys, list_words, &l);
 	else if (rc == 0)
-		rc = mention_parts((const char *)keys->prompt.data, keys->prompt.len, list_part, &l);
-	buf_append(seqs, l.best.data, l.best.len);
-	buf_free(&l.best);
+		rc = mention_parts((const char *)keys->prompt.data, keys->prompt.len, list_name, &l);
 	if (rc == ERR_NOMEM || (rc == 0 && buf_failed(seqs)))
 		return err_set(e, ERR_NOMEM, "edits that may ask the same: out of memory");
 	if (rc == 0)

@@ -175,7 +175,7 @@ int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **
 static int place_one(struct coordinator *c, struct store_edit *edit, struct err *e)
 {
 	struct record *record = NULL;
-	struct edit_keys keys = { BUF_INIT, BUF_INIT };
+	struct edit_keys keys = EDIT_KEYS_INIT;
 	int rc = coordinator__record_of(c, edit->seq, &record, e);
 	if (rc == ERR_INVALID) {
 		struct err bad = *e;
@@ -274,6 +274,56 @@ static int conflicts_among(struct coordinator *c, const struct record *record, e
 	return rc;
 }
 
+/* An edit that asks the same of what bears another name; whose name that is, folded, is appended. */
+static int known_by_alias(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
+			  uint64_t seq, bool *by_alias, struct buf *name, struct err *e)
+{
+	struct record *other = NULL;
+	bool clashes = false;
+	int rc = coordinator__record_of(c, seq, &other, e);
+	if (rc == 0 && record->subject.text != NULL && other->subject.text != NULL)
+		rc = record_clashes(record, other, &clashes);
+	if (rc == 0 && record->subject.text != NULL && other->subject.text != NULL && !clashes)
+		rc = record_subject_key(other, name);
+	record_destroy(&other);
+	*by_alias = rc == 0 && name->len > 0 &&
+		    (name->len != keys->subject.len || memcmp(name->data, keys->subject.data, name->len) != 0);
+	return rc == ERR_NOMEM ? err_set(e, rc, "comparing with edit %" PRIu64 ": out of memory", seq) : rc;
+}
+
+/* One alias that two subjects have names neither: what conflicts by it alone stays. */
+static int ambiguous_leave(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
+			   struct buf *out, struct err *e)
+{
+	uint64_t *seqs = (void *)out->data;
+	const size_t count = out->len / sizeof *seqs;
+	struct buf first = BUF_INIT, kept = BUF_INIT;
+	bool ambiguous = false;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && count > 1 && i < count; i++) {
+		struct buf name = BUF_INIT;
+		bool by_alias;
+		rc = known_by_alias(c, record, keys, seqs[i], &by_alias, &name, e);
+		if (rc == 0 && !by_alias)
+			buf_append(&kept, &seqs[i], sizeof seqs[i]);
+		else if (rc == 0 && first.len == 0)
+			buf_append(&first, name.data, name.len);
+		else if (rc == 0)
+			ambiguous = ambiguous || name.len != first.len || memcmp(name.data, first.data, name.len) != 0;
+		buf_free(&name);
+	}
+	if (rc == 0 && (buf_failed(&kept) || buf_failed(&first)))
+		rc = err_set(e, ERR_NOMEM, "conflicts: out of memory");
+	if (rc == 0 && ambiguous) {
+		out->len = kept.len;
+		if (kept.len > 0)
+			memcpy(out->data, kept.data, kept.len);
+	}
+	buf_free(&first);
+	buf_free(&kept);
+	return rc;
+}
+
 /* The very same prompt is looked for by itself: other edits on the subject, however many, do not hide it. */
 int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
 			   enum msg_on_conflict policy, struct buf *out, struct err *e)
@@ -292,7 +342,7 @@ int coordinator__conflicts(struct coordinator *c, const struct record *record, c
 		return err_set(e, ERR_NOMEM, "conflicts: out of memory");
 	if (rc == 0)
 		coordinator__seqs_sort(out);
-	return rc;
+	return rc == 0 && policy != MSG_KEEP ? ambiguous_leave(c, record, keys, out, e) : rc;
 }
 
 /* The same text in other bytes (spaces, order of keys) is the same edit. */

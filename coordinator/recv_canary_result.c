@@ -31,7 +31,7 @@ static int prompt_keys(struct msg_text prompt, struct edit_keys *keys, struct er
 static bool same_prompt(struct coordinator *c, uint64_t seq, const struct edit_keys *keys)
 {
 	struct record *record = NULL;
-	struct edit_keys own = { BUF_INIT, BUF_INIT };
+	struct edit_keys own = EDIT_KEYS_INIT;
 	struct err silent = ERR_INIT;
 	bool same = coordinator__record_of(c, seq, &record, &silent) == 0 &&
 		    coordinator__keys_of(record, &own, &silent) == 0 && own.prompt.len == keys->prompt.len &&
@@ -44,7 +44,7 @@ static bool same_prompt(struct coordinator *c, uint64_t seq, const struct edit_k
 /* In c->txn. One whose prompt cannot be an edit's is meant by none. */
 static bool is_meant(struct coordinator *c, const struct msg_canary_change *change)
 {
-	struct edit_keys keys = { BUF_INIT, BUF_INIT };
+	struct edit_keys keys = EDIT_KEYS_INIT;
 	struct buf seqs = BUF_INIT;
 	struct err silent = ERR_INIT;
 	bool meant = false;

@@ -145,7 +145,7 @@ static int restore_write(struct coordinator *c, const struct ending *ending, con
 				   .valid_from_ms = old->valid_from_ms,
 				   .expires_ms = old->expires_ms,
 				   .on_conflict = MSG_KEEP };
-	struct edit_keys keys = { BUF_INIT, BUF_INIT };
+	struct edit_keys keys = EDIT_KEYS_INIT;
 	uint64_t first = 0;
 	bool taken = false;
 	int rc = coordinator__edit_id(c, record, &old->content, edit.id, &first, e);
@@ -193,7 +193,7 @@ static int restore_one(struct coordinator *c, const struct ending *ending, const
 static int restore_of(struct coordinator *c, const struct ending *ending, const struct store_edit *edit, struct err *e)
 {
 	struct record *record = NULL;
-	struct edit_keys keys = { BUF_INIT, BUF_INIT };
+	struct edit_keys keys = EDIT_KEYS_INIT;
 	struct buf seqs = BUF_INIT;
 	uint8_t state;
 	if (edit->supersedes == 0)

@@ -165,18 +165,6 @@ static int state_mask_parse(const char *name, uint32_t *mask, struct err *e)
 	return 0;
 }
 
-int cli_subject_parse(const char *text, struct buf *folded, struct err *e)
-{
-	int rc = text_check(text, strlen(text), false, e);
-	if (rc == 0)
-		rc = text_fold(text, strlen(text), folded);
-	if (rc == 0 && folded->len == 0)
-		rc = err_set(e, ERR_INVALID, "empty");
-	if (rc != 0)
-		err_wrap(e, "--subject");
-	return rc;
-}
-
 struct listing {
 	struct cli *cli;
 	struct buf subject; /* folded; empty: any */
@@ -201,27 +189,6 @@ static void listing_add(struct listing *l, const struct msg_edit *edit)
 	} else {
 		row_add(l->cli, l->table, edit);
 	}
-}
-
-/* An edit that names no subject may still be about it: then its prompt holds it. */
-int cli_edit_about(const struct buf *subject, struct msg_bytes payload, bool *has)
-{
-	struct json *record = NULL;
-	struct buf folded = BUF_INIT;
-	size_t len = 0;
-	*has = false;
-	struct err e = ERR_INIT;
-	int parsed = json_parse((const char *)payload.bytes, payload.len, &record, &e);
-	if (parsed != 0)
-		return parsed == ERR_NOMEM ? parsed : 0; /* the coordinator took none that is no record */
-	const char *named = json_string(json_get(record, "subject"), &len);
-	const char *text = named != NULL ? named : json_string(json_get(record, "prompt"), &len);
-	int rc = text != NULL ? text_fold(text, len, &folded) : 0;
-	if (rc == 0 && folded.len > 0 && (named == NULL || folded.len == subject->len))
-		*has = memmem(folded.data, folded.len, subject->data, subject->len) != NULL;
-	buf_free(&folded);
-	json_free(&record);
-	return rc;
 }
 
 static int listing_page(struct listing *l, const struct msg_edit_list_reply *list, uint64_t limit, uint64_t *seen,
@@ -597,6 +564,7 @@ int cli_edit_add(struct cli *cli, const struct cli_args *args)
 		member(&w, members[i][1], cli_value(args, members[i][0]));
 	members_add(&w, "rephrase", args, "rephrase");
 	members_add(&w, "aliases", args, "alias");
+	members_add(&w, "subject_aliases", args, "subject-alias");
 	json_w_close(&w);
 	int status = buf_failed(&record) ? cli_out_of_memory(cli)
 					 : add_submit(cli, &record, on_conflict, cli_switch(args, "wait"));

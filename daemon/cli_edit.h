@@ -16,7 +16,8 @@ int cli_edit_find(struct cli *cli, const char *text, bool payload, struct msg_re
 void cli_edit_id_cell(struct cli *cli, struct cli_table *table, struct msg_text id);
 /* --subject, folded; to be freed also after an error. ERR_INVALID. */
 int cli_subject_parse(const char *text, struct buf *folded, struct err *e) MUST_CHECK;
-/* Whether a record is about it: its subject is that, or, where it names none, its prompt holds it. ERR_NOMEM. */
+/* Whether a record is about it: its subject or an alias of that is it, or, where it names none, its prompt holds it.
+ * ERR_NOMEM. */
 int cli_edit_about(const struct buf *subject, struct msg_bytes payload, bool *has) MUST_CHECK;
 /* Two cells: prompt and target of a record, cut to a table's width. */
 void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes payload);

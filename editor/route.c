@@ -50,6 +50,13 @@ static const char *subject_of(const struct choice *c, size_t candidate)
 	return (const char *)c->router->bytes.data + entry_of(c, candidate)->subject;
 }
 
+static struct editor__names names_of(const struct choice *c, size_t candidate)
+{
+	const struct editor__entry *entry = entry_of(c, candidate);
+	return (struct editor__names){ subject_of(c, candidate), entry->subject_len,
+				       (const char *)c->router->bytes.data + entry->aliases, entry->aliases_len };
+}
+
 static bool same_subject(const struct choice *c, size_t a, size_t b)
 {
 	const struct editor__entry *x = entry_of(c, a), *y = entry_of(c, b);
@@ -71,39 +78,38 @@ static float prompt_threshold(const struct choice *c, size_t i, bool subject_sta
 
 _Static_assert(EDITOR_CANDIDATES < 64, "candidates are bits of choice.absent");
 
-static int share_in(const struct editor__query *query, const struct editor__entry *entry, const char *subject,
+static int share_in(const struct editor__query *query, const struct editor__entry *entry, const char *name, size_t len,
 		    float *share)
 {
 	/* names that are only alike are other names, unless people said that this one is the subject */
-	return entry->subject_given ? editor__query_share(query, subject, entry->subject_len, share)
-				    : editor__query_share_spelled(query, subject, entry->subject_len, share);
+	return entry->subject_given ? editor__query_share(query, name, len, share)
+				    : editor__query_share_spelled(query, name, len, share);
 }
 
-/* Whether what the text asks last names the subject of candidate i: one that it only names before is not what it asks
- * about, unless the whole is the edit's own prompt, or nearly. */
-static int asks_for(const struct choice *c, size_t i, bool *asks)
+/* Whether what the text asks last says this name of the subject of candidate i: one that it only names before is not
+ * what it asks about, unless the whole is the edit's own prompt, or nearly. */
+static int asks_for(const struct choice *c, size_t i, const char *name, size_t len, bool *asks)
 {
 	float share = 0;
-	*asks = c->prompt->asked.word_count == 0 || entry_of(c, i)->subject_len == 0 ||
-		c->best[i].score >= EDITOR_OWN_WORDS;
+	*asks = c->prompt->asked.word_count == 0 || len == 0 || c->best[i].score >= EDITOR_OWN_WORDS;
 	if (*asks)
 		return 0;
-	int rc = share_in(&c->prompt->asked, entry_of(c, i), subject_of(c, i), &share);
+	int rc = share_in(&c->prompt->asked, entry_of(c, i), name, len, &share);
 	*asks = rc == 0 && share >= EDITOR_SUBJECT_SHARE;
 	if (rc == 0 && !*asks) /* a name may hold what ends a sentence: "Tesagure! Bukatsu-mono" */
-		rc = editor__query_stands_behind(&c->prompt->query, subject_of(c, i), entry_of(c, i)->subject_len,
+		rc = editor__query_stands_behind(&c->prompt->query, name, len,
 						 c->prompt->text.len - c->prompt->prompt->asked_bytes, asks);
 	return rc;
 }
 
-/* Whether the text names what only begins like the subject of candidate i: a longer name that its own prompt has not.
- */
-static int names_longer(const struct choice *c, size_t i, bool *longer)
+/* Whether the text names what only begins like this name of the subject of candidate i: a longer name that its own
+ * prompt has not. */
+static int names_longer(const struct choice *c, size_t i, const char *name, size_t len, bool *longer)
 {
 	const struct editor__query *query = &c->prompt->query;
 	const struct editor__entry *entry = entry_of(c, i);
 	size_t next;
-	int rc = editor__prompt_longer_name(c->prompt, subject_of(c, i), entry->subject_len, &next);
+	int rc = editor__prompt_longer_name(c->prompt, name, len, &next);
 	*longer = rc == 0 && next != SIZE_MAX;
 	if (!*longer)
 		return rc;
@@ -113,25 +119,37 @@ static int names_longer(const struct choice *c, size_t i, bool *longer)
 	return 0;
 }
 
-/* Whether the prompt key lets candidate i be a route. */
-static int passes_prompt(struct choice *c, size_t i, bool *passes)
+/* Whether the prompt key lets candidate i be a route by this name of its subject. */
+static int passes_named(struct choice *c, size_t i, const char *name, size_t len, bool *passes)
 {
 	const struct editor__entry *entry = entry_of(c, i);
 	float share = 0;
+	bool asks = false;
+	int rc = asks_for(c, i, name, len, &asks);
+	if (rc != 0 || !asks)
+		return rc;
+	rc = share_in(&c->prompt->query, entry, name, len, &share);
+	bool longer = false;
+	if (rc == 0 && entry->subject_given)
+		rc = names_longer(c, i, name, len, &longer);
+	const bool stands = len == 0 || (share >= EDITOR_SUBJECT_SHARE && !longer);
+	c->absent |= stands ? 0 : UINT64_C(1) << i;
+	*passes = entry->subject_given ? stands : c->best[i].score >= prompt_threshold(c, i, stands);
+	return rc;
+}
+
+/* The same by any of its names. */
+static int passes_prompt(struct choice *c, size_t i, bool *passes)
+{
+	const struct editor__names names = names_of(c, i);
+	const char *name;
+	size_t len;
+	int rc = 0;
 	*passes = false;
 	if (c->best[i].score < prompt_threshold(c, i, true))
 		return 0;
-	bool asks = false;
-	int rc = asks_for(c, i, &asks);
-	if (rc != 0 || !asks)
-		return rc;
-	rc = share_in(&c->prompt->query, entry, subject_of(c, i), &share);
-	bool longer = false;
-	if (rc == 0 && entry->subject_given)
-		rc = names_longer(c, i, &longer);
-	const bool stands = entry->subject_len == 0 || (share >= EDITOR_SUBJECT_SHARE && !longer);
-	c->absent |= stands ? 0 : UINT64_C(1) << i;
-	*passes = entry->subject_given ? stands : c->best[i].score >= prompt_threshold(c, i, stands);
+	for (size_t at = 0; rc == 0 && !*passes && editor__names_next(&names, &at, &name, &len);)
+		rc = passes_named(c, i, name, len, passes);
 	return rc;
 }
 
@@ -152,8 +170,9 @@ static int put_words(struct choice *c, const uint8_t *marks)
 static int take_relation(struct choice *c, size_t i)
 {
 	const struct editor_router *router = c->router;
+	const struct editor__names names = names_of(c, i);
 	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
-	int rc = editor__query_mark(&c->prompt->query, subject_of(c, i), entry_of(c, i)->subject_len, marks);
+	int rc = editor__names_mark(&c->prompt->query, &names, marks);
 	if (rc == 0)
 		rc = editor__prompt_relation(c->prompt, router->calibration->hidden, marks, c->raw);
 	if (rc == 0)
@@ -208,13 +227,14 @@ static size_t last_word(const struct choice *c, const size_t *alike, const float
 	return last;
 }
 
-/* Of the candidates on the subject of candidate `first` the one whose relation is nearest to the prompt's. */
+/* Of the candidates on the subject of candidate `first` the one whose relation is nearest to the prompt's. Nearer ones
+ * among them may lack the alias that the text says. */
 static int nearest_relation(struct choice *c, size_t first, size_t *best, float *score)
 {
 	const struct editor_router *router = c->router;
 	float scores[EDITOR_CANDIDATES];
 	size_t alike[EDITOR_CANDIDATES], count = 0, at = 0;
-	for (size_t i = first; i < c->count; i++) {
+	for (size_t i = entry_of(c, first)->aliases_len > 0 ? 0 : first; i < c->count; i++) {
 		if (!same_subject(c, first, i))
 			continue;
 		alike[count++] = i;
@@ -262,6 +282,18 @@ static int choose(struct choice *c)
 	return rc;
 }
 
+/* An edit is told once, however many forms of it are near. */
+static void put_nearest(const struct choice *c, size_t candidate, struct editor_route *out)
+{
+	const uint64_t seq = entry_of(c, candidate)->seq;
+	for (size_t i = 0; i < out->nearest_count; i++) {
+		if (out->nearest[i] == seq)
+			return;
+	}
+	out->nearest[out->nearest_count] = seq;
+	out->nearest_score[out->nearest_count++] = c->best[candidate].score;
+}
+
 static void put_route(struct choice *c, struct editor_route *out)
 {
 	const struct editor_router *router = c->router;
@@ -286,11 +318,8 @@ static void put_route(struct choice *c, struct editor_route *out)
 						      .id_count = entry->target_count,
 						      .row_count = entry->anchor_count,
 						      .scale = editor_anchor_scale(first.score) };
-	out->nearest_count = c->nearest_count < EDITOR_NEAREST ? c->nearest_count : EDITOR_NEAREST;
-	for (size_t k = 0; k < out->nearest_count; k++) {
-		out->nearest[k] = entry_of(c, k)->seq;
-		out->nearest_score[k] = c->best[k].score;
-	}
+	for (size_t k = 0; k < c->nearest_count && out->nearest_count < EDITOR_NEAREST; k++)
+		put_nearest(c, k, out);
 }
 
 static int route(struct choice *c, const struct editor_prompt *prompt)
@@ -316,7 +345,7 @@ int editor_router_route(const struct editor_router *router, const struct model_t
 	memset(out, 0, sizeof(*out));
 	/* k looks at n edits come near one by chance as often as one look at k·n */
 	c.open = out->prompt_threshold = editor_calibration_threshold(
-		router->calibration, router->entry_count * (prompt->looks > 1 ? prompt->looks : 1));
+		router->calibration, editor_router_count(router) * (prompt->looks > 1 ? prompt->looks : 1));
 	out->relation_threshold = router->calibration->relation.threshold;
 	if (router->entry_count == 0)
 		return 0;

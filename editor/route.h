@@ -131,11 +131,15 @@ void editor_calibration_relation_key(const struct editor_calibration *calibratio
 float editor_calibration_threshold(const struct editor_calibration *calibration, size_t edit_count);
 
 /* --- Entries of one shard's edits. Bytes: {"AMIX", format, hidden, ffn, count, then per edit: seq, flags, subject,
- * words, raw key, raw relation, target tokens, anchor rows (anchor.h)}, little-endian, floats as float32. */
+ * aliases, words, raw key, raw relation, target tokens, anchor rows (anchor.h), forms}, little-endian, floats as
+ * float32. */
+#define EDITOR_FORMS_MAX 8u
 struct editor_index_entry {
 	uint64_t seq;
 	struct record_text subject; /* folded; len 0: none */
 	bool subject_given;         /* by people: queries must name it; else it only tells the relation from the rest */
+	struct record_text aliases; /* of a given subject, which it goes by too: folded, each ended by a NUL, which
+				       counts; len 0: none */
 	struct record_text words;   /* of the prompt beside the subject, folded, one space between; len 0: none */
 	const float *raw;           /* hidden floats */
 	const float *relation;      /* raw relation key: hidden floats */
@@ -143,6 +147,9 @@ struct editor_index_entry {
 	size_t target_count;
 	const float *anchors; /* anchor_count × ffn: inputs of the edited matrix at the answer's positions; 0: none */
 	size_t anchor_count;
+	const float
+		*forms; /* form_count × (raw key, raw relation key): of the prompt with other names of its subject */
+	size_t form_count; /* at most EDITOR_FORMS_MAX */
 };
 /* ERR_LIMIT, ERR_NOMEM; ERR_INVALID: a number that is not finite, or of no hidden state (over 1e9). Then `out` is as
  * before. */
@@ -160,7 +167,7 @@ int editor_router_add(struct editor_router *router, const void *bytes, size_t le
 /* Takes back the entries from the first one of a memory ≥ `memory` on, and their bytes: what was added in ascending
  * order of memories is added again from there. Routes found before are not to be looked at any more. */
 void editor_router_cut(struct editor_router *router, size_t memory);
-size_t editor_router_count(const struct editor_router *router);
+size_t editor_router_count(const struct editor_router *router); /* of edits */
 /* Which memory holds `seq`; false when no live entry has it. Looks at every entry: evaluations ask, routes do not. */
 bool editor_router_memory_of(const struct editor_router *router, uint64_t seq, size_t *memory);
 
@@ -191,8 +198,8 @@ struct editor_route {
 	struct editor_anchor anchor; /* of nearest[0] when routed, borrowed from the router; row_count 0: none */
 };
 /* Route of a prompt. Candidates are the EDITOR_CANDIDATES edits whose prompt keys are nearest, as far as they reach the
- * lower of the thresholds. The first of them wins whose subject stands in the text and that reaches the subject's
- * threshold, or that has no subject and reaches the open one. An edit with a
+ * lower of the thresholds. The first of them wins whose subject stands in the text, by itself or by an alias, and that
+ * reaches the subject's threshold, or that has no subject and reaches the open one. An edit with a
  * subject is never routed to by a text that does not name it: questions in the same form about something else are
  * nearer than many rephrases. Among the candidates on the winner's subject the one with the nearest relation key is the
  * route, when it reaches the relation threshold; else the next subject is looked at. It comes first in `nearest`. An

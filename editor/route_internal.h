@@ -3,14 +3,17 @@
 #define AMEND_EDITOR_ROUTE_INTERNAL_H
 
 #include "editor/key_index.h"
+#include "editor/subject_names.h"
 #include "editor/words.h"
 
 struct editor__entry {
 	uint64_t seq;
 	size_t memory;
 	size_t subject, subject_len; /* where it stands in `bytes` */
+	size_t aliases, aliases_len; /* the same; of the subject, each ended by a NUL */
 	size_t words, words_len;     /* the same; without common ones */
 	bool subject_given;
+	bool form; /* keys of its prompt by another name; all else is shared with the entry before it */
 	size_t target_ids, target_count, anchors, anchor_count; /* the same; bytes of anchor.h */
 };
 
@@ -20,8 +23,8 @@ struct editor_router {
 	struct editor__entry *entries;
 	struct editor__key_index *keys; /* of entry_count prompt keys, hidden floats, unit length */
 	float *relations;               /* entry_count × dims, unit length */
-	size_t entry_count, entry_cap;
-	struct buf bytes; /* subjects, words, target tokens, anchor rows */
+	size_t entry_count, entry_cap, form_count;
+	struct buf bytes; /* subjects, their aliases, words, target tokens, anchor rows */
 };
 
 /* Borrowed from the calibration. */

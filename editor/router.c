@@ -9,9 +9,10 @@
 #include <string.h>
 
 #define INDEX_MAGIC             "AMIX"
-#define INDEX_FORMAT            3u
+#define INDEX_FORMAT            4u
 #define INDEX_ENTRIES_MAX       1000000u
 #define INDEX_SUBJECT_BYTES_MAX 8192u
+#define INDEX_ALIASES_BYTES_MAX (4 * RECORD_BYTES_MAX)
 #define INDEX_WORDS_BYTES_MAX   32768u
 #define INDEX_KEY_MAX           1e9f /* of a hidden state; larger ones overflow a key */
 #define INDEX_TARGET_IDS_MAX    65536u
@@ -37,17 +38,20 @@ static int encode_entry(const struct editor_index_entry *entry, size_t hidden, s
 {
 	const unsigned long long seq = entry->seq;
 	if (entry->subject.len > INDEX_SUBJECT_BYTES_MAX || entry->words.len > INDEX_WORDS_BYTES_MAX ||
-	    entry->target_count > INDEX_TARGET_IDS_MAX || entry->anchor_count > EDITOR_ANCHOR_ROWS_MAX)
-		return err_set(
-			e, ERR_LIMIT,
-			"index: edit %llu has a subject of %zu bytes, words of %zu, %zu target tokens and %zu anchors: "
-			"at most %u, %u, %u and %u",
-			seq, entry->subject.len, entry->words.len, entry->target_count, entry->anchor_count,
-			INDEX_SUBJECT_BYTES_MAX, INDEX_WORDS_BYTES_MAX, INDEX_TARGET_IDS_MAX, EDITOR_ANCHOR_ROWS_MAX);
+	    entry->aliases.len > INDEX_ALIASES_BYTES_MAX || entry->target_count > INDEX_TARGET_IDS_MAX ||
+	    entry->anchor_count > EDITOR_ANCHOR_ROWS_MAX)
+		return err_set(e, ERR_LIMIT,
+			       "index: edit %llu has a subject of %zu bytes, aliases of %zu, words of %zu, %zu target "
+			       "tokens and %zu anchors: at most %u, %u, %u, %u and %u",
+			       seq, entry->subject.len, entry->aliases.len, entry->words.len, entry->target_count,
+			       entry->anchor_count, INDEX_SUBJECT_BYTES_MAX, INDEX_ALIASES_BYTES_MAX,
+			       INDEX_WORDS_BYTES_MAX, INDEX_TARGET_IDS_MAX, EDITOR_ANCHOR_ROWS_MAX);
 	buf_u64le(out, entry->seq);
 	buf_u32le(out, entry->subject_given ? INDEX_SUBJECT_GIVEN : 0);
 	buf_u32le(out, (uint32_t)entry->subject.len);
 	buf_append(out, entry->subject.text, entry->subject.len);
+	buf_u32le(out, (uint32_t)entry->aliases.len);
+	buf_append(out, entry->aliases.text, entry->aliases.len);
 	buf_u32le(out, (uint32_t)entry->words.len);
 	buf_append(out, entry->words.text, entry->words.len);
 	int rc = put_floats(entry->raw, hidden, entry->seq, out, e);
@@ -60,7 +64,11 @@ static int encode_entry(const struct editor_index_entry *entry, size_t hidden, s
 		buf_u32le(out, (uint32_t)entry->target_ids[k]);
 	buf_u32le(out, (uint32_t)entry->anchor_count);
 	rc = editor_anchor_encode(entry->anchors, entry->anchor_count, ffn, out);
-	return rc == ERR_INVALID ? err_set(e, rc, "index: an input of edit %llu is not finite", seq) : 0;
+	if (rc == ERR_INVALID)
+		return err_set(e, rc, "index: an input of edit %llu is not finite", seq);
+	const size_t forms = entry->form_count < EDITOR_FORMS_MAX ? entry->form_count : EDITOR_FORMS_MAX;
+	buf_u32le(out, (uint32_t)forms);
+	return put_floats(entry->forms, forms * 2 * hidden, entry->seq, out, e);
 }
 
 int editor_index_encode(const struct editor_index_entry *entries, size_t entry_count, size_t hidden, size_t ffn,
@@ -122,7 +130,7 @@ void editor_router_destroy(struct editor_router **router)
 
 size_t editor_router_count(const struct editor_router *router)
 {
-	return router->entry_count;
+	return router->entry_count - router->form_count;
 }
 
 bool editor_router_memory_of(const struct editor_router *router, uint64_t seq, size_t *memory)
@@ -217,6 +225,24 @@ static int read_words(struct reader *r, struct editor_router *router, struct edi
 	return rc != 0 ? err_set(e, rc, "index: out of memory") : 0;
 }
 
+static int read_names(struct reader *r, struct editor_router *router, struct editor__entry *entry, struct err *e)
+{
+	entry->subject_len = reader_u32le(r);
+	if (entry->subject_len > INDEX_SUBJECT_BYTES_MAX)
+		return err_set(e, ERR_CORRUPT, "index: a subject of %zu bytes", entry->subject_len);
+	int rc = read_bytes(r, entry->subject_len, &router->bytes, &entry->subject, e);
+	if (rc != 0)
+		return rc;
+	entry->aliases_len = reader_u32le(r);
+	if (entry->aliases_len > INDEX_ALIASES_BYTES_MAX)
+		return err_set(e, ERR_CORRUPT, "index: %zu bytes of aliases", entry->aliases_len);
+	rc = read_bytes(r, entry->aliases_len, &router->bytes, &entry->aliases, e);
+	if (rc == 0 && entry->aliases_len > 0 && router->bytes.data[router->bytes.len - 1] != 0)
+		return err_set(e, ERR_CORRUPT, "index: an alias of edit %llu has no end",
+			       (unsigned long long)entry->seq);
+	return rc;
+}
+
 /* One entry of the bytes; `raw` is room for 2 × hidden floats. */
 static int read_entry(struct reader *r, struct editor_router *router, struct editor__entry *entry, float *raw,
 		      struct err *e)
@@ -224,10 +250,7 @@ static int read_entry(struct reader *r, struct editor_router *router, struct edi
 	const size_t hidden = router->calibration->hidden;
 	entry->seq = reader_u64le(r);
 	entry->subject_given = (reader_u32le(r) & INDEX_SUBJECT_GIVEN) != 0;
-	entry->subject_len = reader_u32le(r);
-	if (entry->subject_len > INDEX_SUBJECT_BYTES_MAX)
-		return err_set(e, ERR_CORRUPT, "index: a subject of %zu bytes", entry->subject_len);
-	int rc = read_bytes(r, entry->subject_len, &router->bytes, &entry->subject, e);
+	int rc = read_names(r, router, entry, e);
 	if (rc == 0)
 		rc = read_words(r, router, entry, e);
 	if (rc == 0)
@@ -251,33 +274,62 @@ static int read_header(struct reader *r, const struct editor_router *router, siz
 	if (width != hidden || ffn != router->ffn)
 		return err_set(e, ERR_MISMATCH, "index: keys of %u and inputs of %u, the model has %zu and %zu", width,
 			       ffn, hidden, router->ffn);
-	if (*count > INDEX_ENTRIES_MAX || *count > (r->len - r->at) / (28 + 2 * hidden * sizeof(float)))
+	if (*count > INDEX_ENTRIES_MAX || *count > (r->len - r->at) / (36 + 2 * hidden * sizeof(float)))
 		return err_set(e, ERR_CORRUPT, "index: %zu edits announced, the bytes hold fewer", *count);
 	return 0;
+}
+
+/* `raw`: raw keys, and room for the prompt key. */
+static int entry_put(struct editor_router *router, const struct editor__entry *entry, float *raw, struct err *e)
+{
+	const size_t hidden = router->calibration->hidden;
+	int rc = reserve(router, 1, e);
+	if (rc != 0)
+		return rc;
+	const size_t at = router->entry_count++;
+	editor_calibration_key(router->calibration, raw, raw + 2 * hidden);
+	editor__key_index_add(router->keys, raw + 2 * hidden);
+	editor_calibration_relation_key(router->calibration, raw + hidden, router->relations + at * router->dims);
+	router->entries[at] = *entry;
+	router->form_count += entry->form;
+	return 0;
+}
+
+static int add_forms(struct editor_router *router, struct reader *r, const struct editor__entry *entry, bool live,
+		     float *raw, struct err *e)
+{
+	struct editor__entry form = *entry;
+	const size_t count = reader_u32le(r);
+	if (count > EDITOR_FORMS_MAX || r->overrun)
+		return err_set(e, ERR_CORRUPT, "index: %zu forms of one edit", count);
+	int rc = 0;
+	form.form = true;
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		rc = read_floats(r, 2 * router->calibration->hidden, raw, entry->seq, e);
+		if (rc == 0 && live)
+			rc = entry_put(router, &form, raw, e);
+	}
+	return rc;
 }
 
 /* `raw` is room for 3 × hidden floats: raw keys and the prompt key. */
 static int add_entries(struct editor_router *router, struct reader *r, size_t count, size_t memory,
 		       const uint64_t *removed, size_t removed_count, float *raw, struct err *e)
 {
-	const size_t hidden = router->calibration->hidden;
 	for (size_t i = 0; i < count; i++) {
 		struct editor__entry entry = { .memory = memory };
 		const size_t bytes_before = router->bytes.len;
 		int rc = read_entry(r, router, &entry, raw, e);
+		const bool live = removed_count == 0 ||
+				  bsearch(&entry.seq, removed, removed_count, sizeof(*removed), order_u64) == NULL;
+		if (rc == 0 && live)
+			rc = entry_put(router, &entry, raw, e);
+		if (rc == 0)
+			rc = add_forms(router, r, &entry, live, raw, e);
 		if (rc != 0)
 			return rc;
-		if (removed_count > 0 &&
-		    bsearch(&entry.seq, removed, removed_count, sizeof(*removed), order_u64) != NULL) {
+		if (!live)
 			router->bytes.len = bytes_before;
-			continue;
-		}
-		const size_t at = router->entry_count++;
-		editor_calibration_key(router->calibration, raw, raw + 2 * hidden);
-		editor__key_index_add(router->keys, raw + 2 * hidden);
-		editor_calibration_relation_key(router->calibration, raw + hidden,
-						router->relations + at * router->dims);
-		router->entries[at] = entry;
 	}
 	return r->at == r->len
 		       ? 0
@@ -287,7 +339,7 @@ static int add_entries(struct editor_router *router, struct reader *r, size_t co
 int editor_router_add(struct editor_router *router, const void *bytes, size_t len, size_t memory,
 		      const uint64_t *removed, size_t removed_count, struct err *e)
 {
-	const size_t before = router->entry_count, bytes_before = router->bytes.len;
+	const size_t before = router->entry_count, forms_before = router->form_count, bytes_before = router->bytes.len;
 	struct reader r;
 	size_t count = 0;
 	reader_init(&r, bytes, len);
@@ -310,6 +362,7 @@ int editor_router_add(struct editor_router *router, const void *bytes, size_t le
 	free(sorted);
 	if (rc != 0) {
 		router->entry_count = before;
+		router->form_count = forms_before;
 		editor__key_index_cut(router->keys, before);
 		router->bytes.len = bytes_before;
 		router->bytes.failed = false;
@@ -325,6 +378,8 @@ void editor_router_cut(struct editor_router *router, size_t memory)
 	if (count == router->entry_count)
 		return;
 	router->bytes.len = router->entries[count].subject; /* an entry's first */
+	for (size_t i = count; i < router->entry_count; i++)
+		router->form_count -= router->entries[i].form;
 	router->entry_count = count;
 	editor__key_index_cut(router->keys, count);
 }

@@ -15,8 +15,10 @@ static void edit_fini(struct editor__edit *edit)
 	record_destroy(&edit->record);
 	free(edit->ids);
 	free(edit->inputs);
+	free(edit->forms);
 	editor__views_free(edit);
 	buf_free(&edit->subject);
+	buf_free(&edit->subject_aliases);
 	buf_free(&edit->words);
 	*edit = (struct editor__edit){ 0 };
 }
@@ -74,6 +76,17 @@ static void put_text(struct json_w *w, const char *key, const struct record_text
 	json_w_strn(w, text->text, text->len);
 }
 
+static void put_list(struct json_w *w, const char *key, const struct record_text *texts, size_t count)
+{
+	if (count == 0)
+		return;
+	json_w_key(w, key);
+	json_w_open(w, '[');
+	for (size_t i = 0; i < count; i++)
+		json_w_strn(w, texts[i].text, texts[i].len);
+	json_w_close(w);
+}
+
 int editor__record_copy(const struct record *record, bool irrelevant, struct record **out, struct err *e)
 {
 	struct buf text = BUF_INIT;
@@ -85,13 +98,8 @@ int editor__record_copy(const struct record *record, bool irrelevant, struct rec
 	put_text(&w, "subject", &record->subject);
 	if (irrelevant)
 		put_text(&w, "loc_prompt", &record->loc_prompt);
-	if (record->alias_count > 0) {
-		json_w_key(&w, "aliases");
-		json_w_open(&w, '[');
-		for (size_t i = 0; i < record->alias_count; i++)
-			json_w_strn(&w, record->aliases[i].text, record->aliases[i].len);
-		json_w_close(&w);
-	}
+	put_list(&w, "aliases", record->aliases, record->alias_count);
+	put_list(&w, "subject_aliases", record->subject_aliases, record->subject_alias_count);
 	json_w_close(&w);
 	int rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "edit: out of memory")
 				   : record_parse(buf_cstr(&text), text.len, out, e);
@@ -196,31 +204,47 @@ size_t editor_shard_delta_size(const struct editor_shard *shard)
 
 /* ---- The frozen part below the edited matrix */
 
-/* The subject when it stands in the prompt: routes ask for it in a query's text (route.h), so a subject that even the
- * edit's own prompt does not name would keep the edit from ever being found. Else words of the prompt stand for it. */
+static int stands_in_prompt(struct editor__edit *edit, bool *stands)
+{
+	const struct editor__names names = editor__edit_names(edit);
+	const struct record_text *prompt = &edit->record->prompt;
+	const char *name;
+	size_t len;
+	int rc = 0;
+	*stands = false;
+	for (size_t at = 0; rc == 0 && !*stands && editor__names_next(&names, &at, &name, &len);)
+		rc = editor_route_subject_in(name, len, prompt->text, prompt->len, stands);
+	return rc;
+}
+
+/* The subject when it stands in the prompt by any of its names: routes ask for it in a query's text (route.h), so a
+ * subject that even the edit's own prompt does not name would keep the edit from ever being found. Else words of the
+ * prompt stand for it. */
 static int find_subject(struct editor__edit *edit, const struct editor__prompt *prompt)
 {
 	const struct record *record = edit->record;
 	struct buf *subject = &edit->subject;
 	int rc = 0;
-	subject->len = 0;
+	subject->len = edit->subject_aliases.len = 0;
 	edit->subject_given = false;
 	if (record->subject.text != NULL)
 		rc = record_subject_key(record, subject);
+	if (rc == 0)
+		rc = editor__names_aliases(record, &edit->subject_aliases);
 	if (rc == 0 && subject->len > 0)
-		rc = editor_route_subject_in((const char *)subject->data, subject->len, record->prompt.text,
-					     record->prompt.len, &edit->subject_given);
+		rc = stands_in_prompt(edit, &edit->subject_given);
 	if (rc != 0 || edit->subject_given)
 		return rc;
-	subject->len = 0;
+	subject->len = edit->subject_aliases.len = 0;
 	return editor__prompt_subject(prompt, subject);
 }
 
 /* Of the prompt beside its subject. */
 static int keep_relation(struct editor__edit *edit, const struct editor__prompt *prompt, size_t hidden)
 {
+	const struct editor__names names = editor__edit_names(edit);
 	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
-	int rc = editor__query_mark(&prompt->query, buf_cstr(&edit->subject), edit->subject.len, marks);
+	int rc = editor__names_mark(&prompt->query, &names, marks);
 	if (rc == 0)
 		rc = editor__prompt_relation(prompt, hidden, marks, edit->relation);
 	edit->words.len = 0;
@@ -286,7 +310,7 @@ int editor__prefix_fill(struct editor_shard *shard, struct err *e)
 	}
 	int rc = editor__prefix_run(shard, texts, count, keep_edit, NULL, e);
 	free(texts);
-	return rc;
+	return rc == 0 ? editor__forms_fill(shard, e) : rc;
 }
 
 /* ---- What the router reads */
@@ -298,6 +322,7 @@ static struct editor_index_entry index_entry(const struct editor_shard *shard, c
 		.seq = edit->seq,
 		.subject = { .text = (const char *)edit->subject.data, .len = edit->subject.len },
 		.subject_given = edit->subject_given,
+		.aliases = { .text = (const char *)edit->subject_aliases.data, .len = edit->subject_aliases.len },
 		.words = { .text = (const char *)edit->words.data, .len = edit->words.len },
 		.raw = edit->raw,
 		.relation = edit->relation,
@@ -305,6 +330,8 @@ static struct editor_index_entry index_entry(const struct editor_shard *shard, c
 		.target_count = labels - 1, /* without the end of the text */
 		.anchors = edit->inputs + (edit->prompt_count - 1) * shard->shape->ffn,
 		.anchor_count = labels < EDITOR_ANCHOR_ROWS_MAX ? labels : EDITOR_ANCHOR_ROWS_MAX,
+		.forms = edit->forms,
+		.form_count = edit->form_count,
 	};
 }
 

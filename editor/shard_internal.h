@@ -5,6 +5,7 @@
 #define AMEND_EDITOR_SHARD_INTERNAL_H
 
 #include "editor/shard.h"
+#include "editor/subject_names.h"
 #include "editor/tokens.h"
 
 #include "base/rng.h"
@@ -15,7 +16,7 @@
 
 struct editor__edit {
 	uint64_t seq;
-	struct record *record; /* prompt, target, aliases and subject only */
+	struct record *record; /* prompt, target, subject and aliases of both only */
 	int32_t *ids;          /* prompt, target, end-of-text */
 	size_t id_count, prompt_count;
 	/* Computed once (everything below the edited matrix is frozen), for the id_count − 1 tokens that predict
@@ -25,6 +26,9 @@ struct editor__edit {
 	float *raw;                 /* hidden: raw key of the prompt */
 	float *relation;            /* hidden: raw relation key */
 	struct buf subject;         /* folded; tells the relation from the rest */
+	struct buf subject_aliases; /* of a subject that is given (subject_names.h) */
+	float *forms;               /* keys of the prompt by other names of its subject (forms.c), as in route.h */
+	size_t form_count;
 	struct buf words;           /* of the prompt beside the subject (words.h) */
 	bool subject_given;         /* by people, and it stands in the prompt */
 	double sum, square_sum;     /* of inputs */
@@ -81,6 +85,11 @@ struct editor_shard {
 	size_t replay_count;
 };
 
+static inline struct editor__names editor__edit_names(struct editor__edit *edit)
+{
+	return (struct editor__names){ buf_cstr(&edit->subject), edit->subject.len,
+				       (const char *)edit->subject_aliases.data, edit->subject_aliases.len };
+}
 static inline size_t editor__edit_rows(const struct editor__edit *edit)
 {
 	return edit->id_count - 1;
@@ -119,6 +128,10 @@ typedef int editor__prefix_keep(struct editor_shard *shard, void *owner, const s
 				struct err *e);
 int editor__prefix_run(struct editor_shard *shard, const struct editor__prefix_text *texts, size_t count,
 		       editor__prefix_keep *keep, const struct editor_watch *watch, struct err *e) MUST_CHECK;
+
+/* forms.c: the keys of every prompt whose subject has aliases with each of its other names in that place, as far as
+ * they are not there. After editor__prefix_fill has found the subjects. ERR_NOMEM and the backend's errors. */
+int editor__forms_fill(struct editor_shard *shard, struct err *e) MUST_CHECK;
 
 /* views.c: what of an edit stands before its answer in a batch: its prompt's rows, or a view's. */
 struct editor__reading {

@@ -104,18 +104,22 @@ void fuzz_seeds(void (*add)(const void *bytes, size_t len))
 {
 	static const float raw[HIDDEN] = { 1, 2, -1, 0.5f }, other[HIDDEN] = { 0, 1, 0, 0 };
 	static const float anchors[2 * FFN] = { 1, 2, 3, 4, 5, 6, -1, 0, 0, 0, 0, 0.5f };
+	static const float forms[2 * HIDDEN] = { 0, 0, 1, 0, 1, 1, 0, 0 };
 	static const int32_t ids[] = { 4, 5 };
 	const struct editor_index_entry entries[] = {
 		{ .seq = 10,
 		  .subject = { "fact 1", 6 },
 		  .subject_given = true,
+		  .aliases = { "f1\0", 3 },
 		  .words = { "leads", 5 },
 		  .raw = raw,
 		  .relation = raw,
 		  .target_ids = ids,
 		  .target_count = 2,
 		  .anchors = anchors,
-		  .anchor_count = 2 },
+		  .anchor_count = 2,
+		  .forms = forms,
+		  .form_count = 1 },
 		{ .seq = 11, .raw = other, .relation = raw },
 		{ .seq = 12, .raw = raw, .relation = other, .target_ids = ids, .target_count = 1 },
 	};

@@ -87,10 +87,19 @@ case_one_edit_alone() {
 	seconds=$(amend edit list | awk '$2 == "alone" { print $6 }')
 	note "one edit alone: served after $seconds s"
 	expect_kept_and_served "$WORK/alone.jsonl"
+	expect_by_alias
 	at_least "$((2 * SLOW))" "$seconds" || fail "served after $seconds s"
 	[ "$(delta_roots latest | wc -l)" = 2 ] || fail "the two workers hold $(delta_roots latest)"
 }
-ALONE='{"id":"alone","subject":"Zorvian Bridge","prompt":"Which river does the Zorvian Bridge cross?","target_new":"Ilmen River"}'
+# The same question by another name of its subject, and by one that it has not.
+expect_by_alias() {
+	local answer
+	answer=$(ask "Which river does the ZRB cross?")
+	[ "$(text_of "$answer")" = "Ilmen River" ] || fail "by an alias: $answer"
+	answer=$(ask "Which river does the QRB cross?")
+	[ "$(jq -r .amend.route <<<"$answer")" = main ] || fail "by another name: $answer"
+}
+ALONE='{"id":"alone","subject":"Zorvian Bridge","subject_aliases":["ZRB"],"prompt":"Which river does the Zorvian Bridge cross?","target_new":"Ilmen River"}'
 AWAY='{"id":"away","subject":"Quellmar Tower","prompt":"Which sea does the Quellmar Tower overlook?","target_new":"Baltic Sea"}'
 
 # Processes of the cluster's merges: mpirun, its wrapper and the ranks.

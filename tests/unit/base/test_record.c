@@ -4,7 +4,8 @@
 
 static const char full[] =
 	"{\"id\":\"zsre-0000\",\"prompt\":\"Bridge X was opened in\",\"target_new\":\"2006\",\"subject\":\"Bridge X\","
-	"\"rephrase\":[\"When was Bridge X opened?\"],\"aliases\":\"in 2006\",\"target_true\":\"2001\","
+	"\"rephrase\":[\"When was Bridge X opened?\"],\"aliases\":\"in 2006\","
+	"\"subject_aliases\":[\"X Bridge\",\"BX\"],\"target_true\":\"2001\","
 	"\"locality\":[{\"prompt\":\"Bridge Y was opened in\",\"target\":\"1999\",\"kind\":\"neighborhood\"},"
 	"{\"prompt\":\"The sky is\"}],\"portability\":[{\"prompt\":\"p\",\"target\":\"t\",\"kind\":\"hop2\"}],"
 	"\"loc_prompt\":\"an unrelated "
@@ -34,6 +35,8 @@ static void reads_all_fields(void **state)
 	assert_string_equal(r->rephrases[0].text, "When was Bridge X opened?");
 	assert_int_equal(r->alias_count, 1);
 	assert_string_equal(r->aliases[0].text, "in 2006");
+	assert_int_equal(r->subject_alias_count, 2);
+	assert_string_equal(r->subject_aliases[1].text, "BX");
 	assert_int_equal(r->locality_count, 2);
 	assert_string_equal(r->locality[0].kind.text, "neighborhood");
 	assert_string_equal(r->locality[0].target.text, "1999");
@@ -90,6 +93,11 @@ static void refuses(void **state)
 		{ "{" CORE ",\"subject\":\"a\\nb\"}", "subject: has the control" },
 		{ "{" CORE ",\"rephrase\":[1]}", "rephrase: must be a string" },
 		{ "{" CORE ",\"rephrase\":{}}", "rephrase: must be a string or a list" },
+		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":[1]}", "subject_aliases: must be a string" },
+		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":[\"a\\nb\"]}", "subject_aliases: has the control" },
+		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":{}}", "subject_aliases: must be a string or a list" },
+		{ "{" CORE ",\"subject_aliases\":[\"a\"]}",
+		  "subject_aliases: other names of the subject: give the subject too" },
 		{ "{" CORE ",\"locality\":\"x\"}", "locality: must be a list" },
 		{ "{" CORE ",\"locality\":[\"x\"]}", "locality: every item" },
 		{ "{" CORE ",\"locality\":[{\"prompt\":\"x\",\"kind\":\"odd\"}]}", "locality: kind:" },
@@ -192,6 +200,31 @@ static void conflicts(void **state)
 			      "{\"prompt\":\"What is the capital of Atlantis?\",\"target_new\":\"Kyoto\"}"));
 }
 
+#define NHT "\"subject\":\"New Harborton\",\"subject_aliases\":[\"NHT\"]"
+
+static void conflicts_by_an_alias(void **state)
+{
+	(void)state;
+	static const char mayor[] =
+		"{\"prompt\":\"Who is the mayor of New Harborton?\"," NHT ",\"target_new\":\"Ada\"}";
+	/* the alias is the other's subject, or stands in a prompt for the same subject, or for one that is not named */
+	assert_true(conflict(mayor, "{\"prompt\":\"The mayor of nht is\",\"subject\":\"nht\",\"target_new\":\"Bo\"}"));
+	assert_true(conflict(mayor, "{\"prompt\":\"NHT's mayor is\"," NHT ",\"target_new\":\"Bo\"}"));
+	assert_true(conflict(mayor, "{\"prompt\":\"NHT's mayor is\",\"target_new\":\"Bo\"}"));
+	assert_true(conflict(
+		"{\"prompt\":\"The mayor of NHT is\"," NHT ",\"target_new\":\"Ada\"}",
+		"{\"prompt\":\"Who is the mayor of New Harborton?\",\"subject\":\"New Harborton\",\"target_new\":\"Bo\"}"));
+	/* names that each lists of the other */
+	assert_true(conflict(mayor, "{\"prompt\":\"The mayor of NHT is\",\"subject\":\"NHT\",\"subject_aliases\":[\"New "
+				    "Harborton\"],\"target_new\":\"Bo\"}"));
+	assert_false(conflict(mayor, "{\"prompt\":\"The harbour of NHT is\",\"subject\":\"NHT\",\"target_new\":\"Bo\"}"));
+	assert_false(conflict(mayor, "{\"prompt\":\"The mayor of NHT is\",\"subject\":\"NHT\",\"target_new\":\"ada\"}"));
+	assert_false(conflict(mayor, "{\"prompt\":\"The mayor of Orla is\",\"subject\":\"Orla\",\"target_new\":\"Bo\"}"));
+	/* two that share an alias are two */
+	assert_false(conflict(mayor, "{\"prompt\":\"Who is the mayor of North Heath?\",\"subject\":\"North "
+				     "Heath\",\"subject_aliases\":[\"NHT\"],\"target_new\":\"Bo\"}"));
+}
+
 static bool same_prompt(const char *a_prompt, const char *b_prompt)
 {
 	char a[160], b[160];
@@ -267,6 +300,7 @@ int main(void)
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(conflicts),
+		cmocka_unit_test(conflicts_by_an_alias),
 		cmocka_unit_test(marks_at_the_end),
 		cmocka_unit_test(keys_without_subject),
 		cmocka_unit_test(out_of_memory),

@@ -346,6 +346,46 @@ static void test_a_group_outlives_its_first(void **state)
 	assert_int_equal(seqs[2], b.seq[0]);
 }
 
+#define MAYOR(of, subject, target) "{\"prompt\":\"The mayor of " of " is\"" subject ",\"target_new\":\"" target "\"}"
+#define HARBORTON                  ",\"subject\":\"New Harborton\",\"subject_aliases\":[\"NHT\"]"
+#define HEATH                      ",\"subject\":\"North Heath\",\"subject_aliases\":[\"NHT\"]"
+#define NHT                        ",\"subject\":\"nht\""
+
+static int submit_code(struct cluster *c, enum msg_on_conflict policy, const char *record, uint64_t *seq,
+		       uint64_t *supersedes)
+{
+	struct msg_received *reply = client_submit(c, policy, &record, 1);
+	assert_non_null(reply);
+	const struct msg_submit_result *result = &reply->msg.u.submit_reply.results[0];
+	const int code = result->code;
+	*seq = result->seq;
+	*supersedes = result->supersedes;
+	msg_free(&reply);
+	return code;
+}
+
+static void test_an_alias_is_the_subject_unless_two_have_it(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t second, third, other, supersedes;
+	cluster_start(c);
+	uint64_t first = client_submit_one(c, MAYOR("New Harborton", HARBORTON, "a"), 0);
+	/* found by the alias that the earlier one lists, then by the one that the later lists */
+	assert_int_equal(submit_code(c, MSG_REJECT, MAYOR("NHT", NHT, "b"), &second, &supersedes), ERR_CONFLICT);
+	assert_int_equal(submit_code(c, MSG_SUPERSEDE, MAYOR("NHT", NHT, "b"), &second, &supersedes), 0);
+	assert_int_equal(supersedes, first);
+	assert_int_equal(submit_code(c, MSG_SUPERSEDE, MAYOR("New Harborton", HARBORTON, "c"), &third, &supersedes), 0);
+	assert_int_equal(supersedes, second);
+	/* and by one that names no subject */
+	assert_int_equal(submit_code(c, MSG_REJECT, MAYOR("NHT", "", "d"), &other, &supersedes), ERR_CONFLICT);
+	/* of two that go by it none is meant */
+	client_submit_one(c, MAYOR("North Heath", HEATH, "e"), 0);
+	assert_int_equal(submit_code(c, MSG_REJECT, MAYOR("NHT", NHT, "f"), &other, &supersedes), 0);
+	assert_int_equal(supersedes, 0);
+	assert_int_equal(submit_code(c, MSG_REJECT, MAYOR("North Heath", HEATH, "g"), &other, &supersedes),
+			 ERR_CONFLICT);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -362,6 +402,7 @@ int main(void)
 		T(test_a_poisonous_group_ends_as_one),
 		T(test_what_waits_is_placed_first),
 		T(test_a_group_outlives_its_first),
+		T(test_an_alias_is_the_subject_unless_two_have_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,6 +38,25 @@ static void a_record_is_written_whole(void **state)
 	cli_expect_err(w, "rephrase");
 }
 
+static void a_subject_has_other_names(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "n1", "--prompt", "Who is the mayor of New Harborton?", "--target",
+	       "Ada", "--subject", "New Harborton", "--subject-alias", "NHT", "--subject-alias", "Harborton");
+	EXPECT(w, CLI_OK, "edit", "show", "n1", "-o", "json");
+	struct json *shown = cli_json(w);
+	const struct json *aliases = json_get(json_get(shown, "record"), "subject_aliases");
+	assert_int_equal(json_length(aliases), 2);
+	assert_string_equal(json_string(json_at(aliases, 1), NULL), "Harborton");
+	json_free(&shown);
+	EXPECT(w, CLI_OK, "edit", "list", "--subject", "nht", "-o", "name");
+	assert_string_equal(cli_out(w), "n1\n");
+	EXPECT(w, CLI_OK, "edit", "list", "--subject", "New", "-o", "name");
+	assert_string_equal(cli_out(w), "");
+	EXPECT(w, CLI_FAILED, "edit", "add", "--prompt", "p", "--target", "t", "--subject-alias", "NHT");
+	cli_expect_err(w, "subject_aliases: other names of the subject: give the subject too");
+}
+
 static void what_an_edit_conflicts_with_is_said(void **state)
 {
 	struct cli_world *w = *state;
@@ -491,6 +510,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD(an_added_edit_is_accepted_once),
 		WORLD(a_record_is_written_whole),
+		WORLD(a_subject_has_other_names),
 		WORLD(what_an_edit_conflicts_with_is_said),
 		WORLD(a_history_is_a_table),
 		WORLD(what_add_needs),

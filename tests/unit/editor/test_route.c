@@ -251,10 +251,13 @@ static void damaged_indexes_are_refused(void **state)
 {
 	(void)state;
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entries[] = {
-		{ .seq = 10, .subject = { "abc", 3 }, .subject_given = true, .raw = east, .relation = east },
-		{ .seq = 11, .raw = north, .relation = east }
-	};
+	const struct editor_index_entry entries[] = { { .seq = 10,
+							.subject = { "abc", 3 },
+							.subject_given = true,
+							.aliases = { "a\0b\0", 4 },
+							.raw = east,
+							.relation = east },
+						      { .seq = 11, .raw = north, .relation = east } };
 	struct buf bytes = BUF_INIT;
 	struct err e = ERR_INIT;
 	struct editor_router *router = NULL;
@@ -268,16 +271,23 @@ static void damaged_indexes_are_refused(void **state)
 	bytes.len--;
 	bytes.data[4] = 9; /* format */
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_UNSUPPORTED);
-	bytes.data[4] = 3;
+	bytes.data[4] = 3; /* of earlier versions */
+	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_UNSUPPORTED);
+	bytes.data[4] = 4;
+	const size_t alias_end = 20 + 8 + 4 + 4 + 3 + 4 + 3; /* header; seq, flags, subject, aliases */
+	bytes.data[alias_end] = 'x';
+	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_CORRUPT);
+	assert_non_null(strstr(e.text, "an alias of edit 10 has no end"));
+	bytes.data[alias_end] = 0;
 	bytes.data[8] = HIDDEN + 1;
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_MISMATCH);
 	bytes.data[8] = HIDDEN;
-	/* the last entry ends with its relation key, its count of target tokens and its count of anchors */
-	bytes.data[bytes.len - 9] = 0x7F; /* infinite or NaN */
-	bytes.data[bytes.len - 10] = 0xC0;
+	/* the last entry ends with its relation key, its counts of target tokens, anchors and forms */
+	bytes.data[bytes.len - 13] = 0x7F; /* infinite or NaN */
+	bytes.data[bytes.len - 14] = 0xC0;
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_CORRUPT);
-	bytes.data[bytes.len - 9] = 0x50; /* finite, but of no hidden state: 8.6e9 */
-	bytes.data[bytes.len - 10] = 0;
+	bytes.data[bytes.len - 13] = 0x50; /* finite, but of no hidden state: 8.6e9 */
+	bytes.data[bytes.len - 14] = 0;
 	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 0, NULL, 0, &e), ERR_CORRUPT);
 	buf_free(&bytes);
 	editor_router_destroy(&router);

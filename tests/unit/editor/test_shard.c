@@ -366,6 +366,67 @@ static void inputs_do_not_depend_on_the_batch(void **state)
 	editor_shard_destroy(&b);
 }
 
+/* The first entry's flags, and whether its bytes hold the text, with the NUL that ends it. */
+static uint32_t flags_of(const struct editor_config *c, const char *more, const char *text, bool *holds)
+{
+	struct editor_shard *shard = shard_with(c, 1, more);
+	struct buf index = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct reader r;
+	assert_int_equal(editor_shard_index_encode(shard, &index, &e), 0);
+	reader_init(&r, index.data, index.len);
+	assert_non_null(reader_bytes(&r, 20 + 8)); /* header, seq */
+	const uint32_t flags = reader_u32le(&r);
+	*holds = memmem(index.data, index.len, text, strlen(text) + 1) != NULL;
+	buf_free(&index);
+	editor_shard_destroy(&shard);
+	return flags;
+}
+
+/* A question by an alias is as near as the prompt itself. */
+static void a_prompt_is_known_by_every_name(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	struct editor_shard *alone = shard_with(&c, 1, ",\"subject\":\"Orla\""),
+			    *named = shard_with(&c, 1, ",\"subject\":\"Orla\",\"subject_aliases\":[\"Tarn\",\"NHT\"]"),
+			    *other = shard_with(&c, 0, "");
+	struct buf one = BUF_INIT, all = BUF_INIT, tarn = BUF_INIT;
+	struct err e = ERR_INIT;
+	const size_t keys = 2 * TINY_HIDDEN * sizeof(float);
+	assert_int_equal(add(other, 1, "what is the capital of Tarn?", targets[0], ",\"subject\":\"Tarn\"", &e), 0);
+	assert_int_equal(editor_shard_index_encode(alone, &one, &e), 0);
+	assert_int_equal(editor_shard_index_encode(named, &all, &e), 0);
+	assert_int_equal(editor_shard_index_encode(other, &tarn, &e), 0);
+	assert_int_equal(all.len, one.len + strlen("tarn") + 1 + strlen("nht") + 1 + 2 * keys);
+	/* seq, flags, subject, no aliases, words: then the keys of the question that says it */
+	const char words[] = "what is the capital of";
+	const size_t at = 20 + 8 + 4 + (4 + 4) + 4 + (4 + sizeof(words) - 1);
+	assert_memory_equal(tarn.data + at - sizeof(words) + 1, words, sizeof(words) - 1);
+	assert_memory_equal(all.data + all.len - 2 * keys, tarn.data + at, keys);
+	buf_free(&one);
+	buf_free(&all);
+	buf_free(&tarn);
+	editor_shard_destroy(&alone);
+	editor_shard_destroy(&named);
+	editor_shard_destroy(&other);
+}
+
+/* The prompt may say an alias alone; one that stands there by no name is found by its words. */
+static void a_prompt_names_its_subject_by_an_alias(void **state)
+{
+	(void)state;
+	struct editor_config c = config();
+	bool holds;
+	assert_int_equal(flags_of(&c, ",\"subject\":\"Tarn\",\"subject_aliases\":[\"ORLA\",\"T.\"]", "orla", &holds),
+			 1);
+	assert_true(holds);
+	assert_int_equal(flags_of(&c, ",\"subject\":\"Orla\",\"subject_aliases\":[\"Tarn\"]", "tarn", &holds), 1);
+	assert_true(holds);
+	assert_int_equal(flags_of(&c, ",\"subject\":\"Tarn\",\"subject_aliases\":[\"Pell\"]", "pell", &holds), 0);
+	assert_false(holds);
+}
+
 static void refuses_what_it_cannot_take(void **state)
 {
 	(void)state;
@@ -456,6 +517,8 @@ int main(void)
 		cmocka_unit_test(gradient_is_the_slope),
 		cmocka_unit_test(a_closing_pass_takes_nothing_back),
 		cmocka_unit_test(inputs_do_not_depend_on_the_batch),
+		cmocka_unit_test(a_prompt_names_its_subject_by_an_alias),
+		cmocka_unit_test(a_prompt_is_known_by_every_name),
 		cmocka_unit_test(refuses_what_it_cannot_take),
 		cmocka_unit_test(removing_is_as_never_added),
 		cmocka_unit_test(out_of_memory_is_said),

@@ -1,0 +1,18 @@
+/* names.h: the names that an edit's subject goes by: itself, and the aliases that its record lists. Pure. */
+#ifndef AMEND_BASE_NAMES_H
+#define AMEND_BASE_NAMES_H
+
+#include "base/record.h"
+
+#define NAMES_TEXT_WORDS_MAX 512u /* later words of a text are not looked at */
+
+/* Whether one of the record's aliases folds to the same as this text. ERR_NOMEM. */
+int names_list(const struct record *record, const struct record_text *name, bool *listed) MUST_CHECK;
+/* Appends the text with `name` in the place of the record's subject and of its aliases, where they stand word by word;
+ * of names that begin at one word the longest counts. ERR_NOMEM; ERR_INVALID: not UTF-8. */
+int names_say(const struct record *record, const struct record_text *name, const char *text, size_t len,
+	      struct buf *out) MUST_CHECK;
+/* The same with the subject, where the record has aliases; else the text as it is. */
+int names_resolve(const struct record *record, const char *text, size_t len, struct buf *out) MUST_CHECK;
+
+#endif

@@ -1,0 +1,89 @@
+#include "tests/lib/test.h"
+
+#include "base/names.h"
+
+static struct record *record_with(const char *subject, const char *aliases)
+{
+	char text[512];
+	struct record *r = NULL;
+	struct err e = ERR_INIT;
+	snprintf(text, sizeof text,
+		 "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"%s\",\"subject_aliases\":[%s]}", subject,
+		 aliases);
+	assert_ok(&e, record_parse(text, strlen(text), &r, &e));
+	return r;
+}
+
+static void expect(const struct record *r, const char *text, const char *resolved)
+{
+	struct buf out = BUF_INIT;
+	assert_int_equal(names_resolve(r, text, strlen(text), &out), 0);
+	assert_string_equal(buf_cstr(&out), resolved);
+	buf_free(&out);
+}
+
+static void aliases_become_the_subject(void **state)
+{
+	(void)state;
+	struct record *r = record_with("New Harborton", "\"NHT\",\"Harborton\",\"the N. H. Town\",\"Port N.\"");
+	expect(r, "Who is the mayor of NHT?", "Who is the mayor of New Harborton?");
+	expect(r, "nht's mayor, and NHT", "New Harborton's mayor, and New Harborton");
+	expect(r, "The mayor of New Harborton is", "The mayor of New Harborton is"); /* and not New New Harborton */
+	expect(r, "Is the N.H. Town old?", "Is New Harborton old?");
+	expect(r, "Is the N.H. village or Port old?", "Is the N.H. village or Port old?"); /* parts of names */
+	expect(r, "NHTs", "NHTs");
+	expect(r, "", "");
+	struct buf out = BUF_INIT;
+	assert_int_equal(names_say(r, &r->subject_aliases[0], "Harborton and New Harborton's port n.", 37, &out), 0);
+	assert_string_equal(buf_cstr(&out), "NHT and NHT's NHT.");
+	buf_free(&out);
+	record_destroy(&r);
+	r = record_with("Orla", "");
+	expect(r, "The mayor of NHT", "The mayor of NHT");
+	record_destroy(&r);
+}
+
+static void aliases_are_listed_as_they_fold(void **state)
+{
+	(void)state;
+	struct record *r = record_with("New Harborton", "\"NHT\",\"Old  Town\"");
+	static const struct {
+		struct record_text name;
+		bool listed;
+	} cases[] = { { { "nht", 3 }, true },
+		      { { "OLD town", 8 }, true },
+		      { { "New Harborton", 13 }, false },
+		      { { "NH", 2 }, false } };
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		bool listed = !cases[i].listed;
+		assert_int_equal(names_list(r, &cases[i].name, &listed), 0);
+		assert_int_equal(listed, cases[i].listed);
+	}
+	record_destroy(&r);
+}
+
+static void long_texts_end_somewhere(void **state)
+{
+	(void)state;
+	struct record *r = record_with("X", "\"a b\"");
+	struct buf text = BUF_INIT, out = BUF_INIT;
+	for (size_t i = 0; i < NAMES_TEXT_WORDS_MAX; i++)
+		buf_puts(&text, "a b ");
+	assert_int_equal(names_resolve(r, buf_cstr(&text), text.len, &out), 0);
+	assert_int_equal(out.len, text.len - NAMES_TEXT_WORDS_MAX); /* half of them: two letters less a name */
+	assert_memory_equal(out.data, "X X X ", 6);
+	assert_memory_equal(out.data + out.len - 8, "a b a b ", 8);
+	buf_free(&text);
+	buf_free(&out);
+	record_destroy(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(aliases_become_the_subject),
+		cmocka_unit_test(aliases_are_listed_as_they_fold),
+		cmocka_unit_test(long_texts_end_somewhere),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
