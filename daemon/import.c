@@ -27,14 +27,16 @@ struct import_file {
 
 /* What has these fields and more may have those of a later one too, so the order counts. What none recognises is taken
  * for a record, whose check then says what is missing. */
-static const struct import__format import_record = { "amend", NULL, NULL };
 static const struct {
 	enum import_format id;
 	const struct import__format *format;
 } formats[] = {
-	{ IMPORT_MQUAKE, &import__mquake },       { IMPORT_ZSRE, &import__zsre },
-	{ IMPORT_KNOWEDIT, &import__knowedit },   { IMPORT_COUNTERFACT, &import__counterfact },
-	{ IMPORT_HALLU_CSV, &import__hallu_csv }, { IMPORT_AMEND, &import_record },
+	{ IMPORT_AMEND, &import__record },
+	{ IMPORT_MQUAKE, &import__mquake },
+	{ IMPORT_ZSRE, &import__zsre },
+	{ IMPORT_KNOWEDIT, &import__knowedit },
+	{ IMPORT_COUNTERFACT, &import__counterfact },
+	{ IMPORT_HALLU_CSV, &import__hallu_csv },
 };
 #define FORMAT_COUNT (sizeof(formats) / sizeof(formats[0]))
 
@@ -54,11 +56,11 @@ int import_format_parse(const char *name, enum import_format *out, struct err *e
 
 static const struct import__format *format_of(enum import_format wanted, const struct json *item)
 {
-	for (size_t i = 0; i + 1 < FORMAT_COUNT; i++) {
+	for (size_t i = 0; i < FORMAT_COUNT; i++) {
 		if (wanted == IMPORT_AUTO ? formats[i].format->recognises(item) : wanted == formats[i].id)
 			return formats[i].format;
 	}
-	return &import_record;
+	return &import__record;
 }
 
 /* --- Opening */

@@ -5,7 +5,7 @@
 
 static bool recognises(const struct json *item)
 {
-	static const char *const flat[] = { "ground_truth", "rephrase_prompt", "locality_prompt", "paraphrase_prompts",
+	static const char *const flat[] = { "rephrase_prompt", "locality_prompt", "paraphrase_prompts",
 					    "neighborhood_prompts" };
 	const struct json *rewrite = json_get(item, "requested_rewrite");
 	if (rewrite != NULL)
@@ -16,7 +16,8 @@ static bool recognises(const struct json *item)
 		if (json_get(item, flat[i]) != NULL)
 			return true;
 	}
-	return false;
+	/* alone it is one more key of a record where the subject is missing, which this form needs */
+	return json_get(item, "ground_truth") != NULL && json_get(item, "subject") != NULL;
 }
 
 /* "prompts": strings, or objects {prompt, target}; the target is else `answer`. */

@@ -10,7 +10,7 @@
 
 static bool recognises(const struct json *item)
 {
-	return json_get(item, "question") != NULL &&
+	return json_get(item, "question") != NULL && !import__has_core(item) &&
 	       (json_get(item, "object") != NULL || json_get(item, "label") != NULL);
 }
 

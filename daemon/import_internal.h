@@ -130,7 +130,9 @@ struct import__format {
 	bool (*recognises)(const struct json *item);
 	int (*convert)(const struct json *item, struct import__out *out, struct err *e); /* NULL: it is a record */
 };
-extern const struct import__format import__zsre, import__counterfact, import__knowedit, import__mquake,
+/* A question with its new answer, as records and flat CounterFact have them. */
+bool import__has_core(const struct json *item);
+extern const struct import__format import__record, import__zsre, import__counterfact, import__knowedit, import__mquake,
 	import__hallu_csv;
 
 #endif

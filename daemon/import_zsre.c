@@ -4,7 +4,7 @@
 
 static bool recognises(const struct json *item)
 {
-	return json_get(item, "src") != NULL;
+	return json_get(item, "src") != NULL && !import__has_core(item);
 }
 
 static int targets(const struct json *item, struct arena *arena, struct import__edit *edit, struct err *e)

@@ -84,6 +84,48 @@ static void auto_looks_at_every_item(void **state)
 		"7 {\"prompt\":\"p7\",\"target_new\":\"t\"}\n");
 }
 
+/* What only a record has makes it one, whatever else stands there; the line is kept as it is. */
+static void a_record_is_one_with_further_keys_too(void **state)
+{
+#define CORE "\"prompt\":\"p\",\"target_new\":\"t\""
+	static const char *const kept[] = {
+		"{\"id\":\"gc\",\"subject\":\"Wa\"," CORE
+		",\"ground_truth\":\"note\",\"expires\":\"2030-01-01T00:00:00Z\","
+		"\"group\":\"G1\",\"rephrase\":[\"r\"]}",
+		"{" CORE ",\"ground_truth\":\"note\"}",
+		"{" CORE ",\"subject\":\"s\",\"id\":\"i\",\"ground_truth\":\"note\"}",
+		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"rephrase\":[\"r\"]}",
+		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"locality\":[{\"prompt\":\"l\"}]}",
+		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"portability\":[]}",
+		"{" CORE ",\"subject\":\"s\",\"rephrase_prompt\":\"x\",\"expires\":null}",
+		"{" CORE ",\"subject\":\"s\",\"requested_rewrite\":{},\"valid_from\":\"2026-11-01T00:00:00Z\"}",
+		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"aliases\":[\"a\"]}",
+		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"subject_aliases\":[\"a\"]}",
+		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"actor\":\"a\"}",
+		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"source\":\"a\"}",
+		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"ticket\":\"a\"}",
+		"{" CORE ",\"src\":\"from there\"}",
+		"{" CORE ",\"question\":\"q\",\"label\":\"l\"}",
+	};
+	struct buf text = BUF_INIT, wanted = BUF_INIT;
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+		buf_printf(&text, "%s\n", kept[i]);
+		buf_printf(&wanted, "%zu %s\n", i + 1, kept[i]);
+	}
+	import_expect_text(*state, "kept.jsonl", buf_cstr(&text), IMPORT_AUTO, buf_cstr(&wanted));
+	/* a published row may have an id, and its rephrases in a list */
+	import_expect_text(*state, "theirs.jsonl",
+			   "{" CORE ",\"subject\":\"s\",\"id\":\"7\",\"rephrase_prompt\":\"r\"}\n"
+			   "{" CORE ",\"subject\":\"s\",\"rephrase\":[\"r\"],\"locality\":{}}\n"
+			   "{" CORE ",\"subject\":\"s\",\"ground_truth\":\"g\"}\n",
+			   IMPORT_AUTO,
+			   "1 {" CORE ",\"subject\":\"s\",\"rephrase\":[\"r\"]}\n"
+			   "2 {" CORE ",\"subject\":\"s\",\"rephrase\":[\"r\"]}\n"
+			   "3 {" CORE ",\"subject\":\"s\",\"target_true\":\"g\"}\n");
+	buf_free(&text);
+	buf_free(&wanted);
+}
+
 static void a_bad_item_names_its_field(void **state)
 {
 	static const struct {
@@ -239,6 +281,7 @@ int main(void)
 		T(each_form_gives_its_records),
 		T(compressed_files_give_the_same),
 		T(auto_looks_at_every_item),
+		T(a_record_is_one_with_further_keys_too),
 		T(a_bad_item_names_its_field),
 		T(a_case_is_taken_whole),
 		T(texts_are_composed_and_trimmed),
