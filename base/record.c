@@ -89,6 +89,9 @@ static int read_probe(const char *field, const struct json *v, bool locality, st
 			       e);
 	if (rc == 0)
 		rc = read_text("kind", json_get(v, "kind"), 0, NOTE_BYTES_MAX, &out->kind, e);
+	if (rc == 0)
+		rc = read_texts("aliases", json_get(v, "aliases"), RULE_MULTILINE, RECORD_TARGET_BYTES_MAX,
+				&out->aliases, &out->alias_count, e);
 	if (rc != 0) {
 		err_wrap(e, "%s", field);
 		return rc;
@@ -313,6 +316,13 @@ int record_parse(const char *json_text, size_t len, struct record **out, struct 
 	return 0;
 }
 
+static void probes_free(struct record_probe *probes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(probes[i].aliases);
+	free(probes);
+}
+
 void record_destroy(struct record **record)
 {
 	struct record *r = *record;
@@ -322,8 +332,8 @@ void record_destroy(struct record **record)
 	free(r->rephrases);
 	free(r->aliases);
 	free(r->subject_aliases);
-	free(r->locality);
-	free(r->portability);
+	probes_free(r->locality, r->locality_count);
+	probes_free(r->portability, r->portability_count);
 	free(r);
 	*record = NULL;
 }

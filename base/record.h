@@ -21,6 +21,8 @@ struct record_text {
 struct record_probe {                      /* a locality or portability item */
 	struct record_text prompt, target; /* target.text NULL when absent */
 	struct record_text kind;           /* locality: "unrelated" (default), "same_subject", "neighborhood" */
+	struct record_text *aliases;       /* other forms of the target; owned by the record */
+	size_t alias_count;
 };
 
 struct record {

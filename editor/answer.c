@@ -125,3 +125,51 @@ int editor_answer_matches(const char *decoded, size_t len, const struct record *
 		rc = matches_one(decoded, len, &record->aliases[i], matches);
 	return rc;
 }
+
+/* A letter or a digit of a script that has spaces between words. */
+static bool has_borders(uint32_t c)
+{
+	const bool ascii = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z');
+	const bool spaced = c >= 0xC0 && c < 0x2000 && c != 0xD7 && c != 0xF7;
+	const bool unspaced = (c >= 0xE00 && c < 0xF00) || (c >= 0x1000 && c < 0x10A0) || (c >= 0x1780 && c < 0x1800);
+	return ascii || (spaced && !unspaced);
+}
+
+/* The character of valid UTF-8 that ends at `end`. */
+static uint32_t character_before(const char *text, size_t end)
+{
+	uint32_t c = 0;
+	size_t at = end - 1;
+	while (at > 0 && ((unsigned char)text[at] & 0xC0) == 0x80)
+		at--;
+	return utf8_next(text + at, end - at, &c) > 0 ? c : 0;
+}
+
+static uint32_t character_at(const char *text, size_t len, size_t at)
+{
+	uint32_t c = 0;
+	return utf8_next(text + at, len - at, &c) > 0 ? c : 0;
+}
+
+static bool is_inside_word(const char *text, size_t len, size_t at)
+{
+	return at > 0 && at < len && has_borders(character_before(text, at)) &&
+	       has_borders(character_at(text, len, at));
+}
+
+int editor_answer_stands_in(const char *text, size_t len, const struct record_text *answer, bool *stands)
+{
+	struct buf all = BUF_INIT, one = BUF_INIT;
+	int rc = editor_answer_normalise(text, len, &all);
+	if (rc == 0)
+		rc = editor_answer_normalise(answer->text, answer->len, &one);
+	const char *data = buf_cstr(&all), *hit = data;
+	*stands = false;
+	while (rc == 0 && one.len > 0 && !*stands && (hit = strstr(hit, buf_cstr(&one))) != NULL) {
+		const size_t at = (size_t)(hit++ - data);
+		*stands = !is_inside_word(data, all.len, at) && !is_inside_word(data, all.len, at + one.len);
+	}
+	buf_free(&all);
+	buf_free(&one);
+	return rc;
+}

@@ -104,24 +104,12 @@ struct decode_job {
 	int rc;
 };
 
-static int contains_target(const char *text, size_t len, const struct record_text *target, bool *holds)
+/* Inside a sentence: its target or an alias of that counts. */
+static int one_stands_in(const struct editor__question *q, const char *text, size_t len, bool *right)
 {
-	struct buf a = BUF_INIT, b = BUF_INIT;
-	int rc = editor_answer_normalise(text, len, &a);
-	if (rc == 0)
-		rc = editor_answer_normalise(target->text, target->len, &b);
-	*holds = rc == 0 && b.len > 0 && strstr(buf_cstr(&a), buf_cstr(&b)) != NULL;
-	buf_free(&a);
-	buf_free(&b);
-	return rc;
-}
-
-/* In a chat the model says a sentence: its target or an alias inside it counts. */
-static int chat_is_right(const char *text, size_t len, const struct record *record, bool *right)
-{
-	int rc = contains_target(text, len, &record->target_new, right);
-	for (size_t i = 0; i < record->alias_count && rc == 0 && !*right; i++)
-		rc = contains_target(text, len, &record->aliases[i], right);
+	int rc = editor_answer_stands_in(text, len, &q->target, right);
+	for (size_t i = 0; i < q->alias_count && rc == 0 && !*right; i++)
+		rc = editor_answer_stands_in(text, len, &q->aliases[i], right);
 	return rc;
 }
 
@@ -129,9 +117,7 @@ static int is_right(const struct editor__question *q, const char *text, size_t l
 {
 	if (editor__is_edit(q) || q->kind == EDITOR_ASKED_LONG)
 		return editor_answer_matches(text, len, q->edit, right);
-	if (q->kind == EDITOR_ASKED_CHAT)
-		return chat_is_right(text, len, q->edit, right);
-	return q->target.text != NULL ? contains_target(text, len, &q->target, right) : 0;
+	return q->target.text != NULL ? one_stands_in(q, text, len, right) : 0;
 }
 
 /* For people: the first line that says something, without spaces around it, controls and broken characters escaped. */

@@ -14,11 +14,10 @@
 static int answer_tokens_of(const struct editor__evaluator *v, const struct editor__question *q, size_t *count,
 			    struct err *e)
 {
-	const size_t aliases = q->edit != NULL ? q->edit->alias_count : 0;
 	int rc = 0;
 	*count = v->config->answer_tokens_max;
-	for (size_t i = 0; i <= aliases && rc == 0 && q->target.text != NULL; i++) {
-		const struct record_text *text = i < aliases ? &q->edit->aliases[i] : &q->target;
+	for (size_t i = 0; i <= q->alias_count && rc == 0 && q->target.text != NULL; i++) {
+		const struct record_text *text = i < q->alias_count ? &q->aliases[i] : &q->target;
 		struct editor__tokens tokens = { 0 };
 		if (text->len + ANSWER_ROOM <= *count)
 			continue; /* no more tokens than bytes */
@@ -34,8 +33,27 @@ static int answer_tokens_of(const struct editor__evaluator *v, const struct edit
 	return rc;
 }
 
-static int question_new(struct editor__evaluator *v, enum editor_asked_kind kind, size_t record,
-			struct record_text text, struct record_text target, struct editor__question **out,
+/* What is asked, and the answer that is right: `target`, where it is given, or one of the others. */
+struct asked {
+	enum editor_asked_kind kind;
+	size_t record;
+	struct record_text text, target;
+	const struct record_text *aliases;
+	size_t alias_count;
+};
+
+static struct asked about_edit(enum editor_asked_kind kind, size_t index, const struct record *record,
+			       struct record_text text)
+{
+	return (struct asked){ kind, index, text, record->target_new, record->aliases, record->alias_count };
+}
+
+static struct asked about_probe(enum editor_asked_kind kind, size_t index, const struct record_probe *probe)
+{
+	return (struct asked){ kind, index, probe->prompt, probe->target, probe->aliases, probe->alias_count };
+}
+
+static int question_new(struct editor__evaluator *v, const struct asked *asked, struct editor__question **out,
 			struct err *e)
 {
 	if (v->count == v->cap) {
@@ -48,27 +66,29 @@ static int question_new(struct editor__evaluator *v, enum editor_asked_kind kind
 	}
 	struct editor__question *q = &v->questions[v->count];
 	memset(q, 0, sizeof(*q));
-	q->kind = kind;
-	q->record = record;
-	q->edit = kind == EDITOR_ASKED_SAME_FORM || kind == EDITOR_ASKED_SAME_FORM_LONG ? NULL
-											: v->what->records[record];
-	q->text = text;
-	q->target = target;
+	q->kind = asked->kind;
+	q->record = asked->record;
+	q->edit = asked->kind == EDITOR_ASKED_SAME_FORM || asked->kind == EDITOR_ASKED_SAME_FORM_LONG
+			  ? NULL
+			  : v->what->records[asked->record];
+	q->text = asked->text;
+	q->target = asked->target;
+	q->aliases = asked->aliases;
+	q->alias_count = asked->alias_count;
 	q->forced = q->ppl = q->ppl_base = q->confident = q->confident_own = (double)NAN;
 	q->right = q->right_bare = q->right_base = (double)NAN;
 	*out = q;
 	return answer_tokens_of(v, q, &q->answer_tokens, e);
 }
 
-static int ask(struct editor__evaluator *v, enum editor_asked_kind kind, size_t record, struct record_text text,
-	       struct record_text target, struct err *e)
+static int ask(struct editor__evaluator *v, struct asked asked, struct err *e)
 {
 	struct editor__question *q;
-	int rc = question_new(v, kind, record, text, target, &q, e);
+	int rc = question_new(v, &asked, &q, e);
 	if (rc == 0)
-		rc = editor__tokens_of(v->model, text.text, text.len, &q->tokens, e);
+		rc = editor__tokens_of(v->model, asked.text.text, asked.text.len, &q->tokens, e);
 	if (rc != 0) {
-		err_wrap(e, "evaluation: \"%.60s\"", text.text);
+		err_wrap(e, "evaluation: \"%.60s\"", asked.text.text);
 		return rc;
 	}
 	v->count++;
@@ -178,11 +198,12 @@ static int around_tokens(const struct editor__evaluator *v, const struct record 
 static int ask_around(struct editor__evaluator *v, enum editor_asked_kind kind, size_t index,
 		      const struct record *record, struct record_text text, struct err *e)
 {
-	const struct record_text none = { NULL, 0 };
 	const bool answered = kind == EDITOR_ASKED_LONG || kind == EDITOR_ASKED_CHAT;
+	const struct asked asked = answered ? about_edit(kind, index, record, text)
+					    : (struct asked){ .kind = kind, .record = index, .text = text };
 	struct err why = ERR_INIT;
 	struct editor__question *q;
-	int rc = question_new(v, kind, index, text, answered ? record->target_new : none, &q, e);
+	int rc = question_new(v, &asked, &q, e);
 	if (rc != 0)
 		return rc;
 	rc = around_tokens(v, record, q, &why);
@@ -242,23 +263,21 @@ static int ask_record_around(struct editor__evaluator *v, size_t index, const st
 static int ask_record(struct editor__evaluator *v, size_t index, struct err *e)
 {
 	const struct record *record = v->what->records[index];
-	int rc = ask(v, EDITOR_ASKED_PROMPT, index, record->prompt, record->target_new, e);
+	int rc = ask(v, about_edit(EDITOR_ASKED_PROMPT, index, record, record->prompt), e);
 	for (size_t i = 0; i < record->rephrase_count && rc == 0; i++)
-		rc = ask(v, EDITOR_ASKED_REPHRASE, index, record->rephrases[i], record->target_new, e);
+		rc = ask(v, about_edit(EDITOR_ASKED_REPHRASE, index, record, record->rephrases[i]), e);
 	for (size_t i = 0; i < record->locality_count && rc == 0; i++)
-		rc = ask(v, locality_kind(&record->locality[i]), index, record->locality[i].prompt,
-			 record->locality[i].target, e);
+		rc = ask(v, about_probe(locality_kind(&record->locality[i]), index, &record->locality[i]), e);
 	for (size_t i = 0; i < record->portability_count && rc == 0; i++)
-		rc = ask(v, EDITOR_ASKED_PORTABILITY, index, record->portability[i].prompt,
-			 record->portability[i].target, e);
+		rc = ask(v, about_probe(EDITOR_ASKED_PORTABILITY, index, &record->portability[i]), e);
 	return rc == 0 && v->what->text_count > 0 ? ask_record_around(v, index, record, e) : rc;
 }
 
 static int ask_probe(struct editor__evaluator *v, size_t index, struct err *e)
 {
 	const struct record *probe = v->what->probes[index];
-	const struct record_text none = { NULL, 0 };
-	int rc = ask(v, EDITOR_ASKED_SAME_FORM, index, probe->prompt, none, e);
+	const struct asked asked = { .kind = EDITOR_ASKED_SAME_FORM, .record = index, .text = probe->prompt };
+	int rc = ask(v, asked, e);
 	if (rc == 0 && v->what->text_count > 0)
 		rc = ask_around(v, EDITOR_ASKED_SAME_FORM_LONG, index, probe, probe->prompt, e);
 	return rc;

@@ -10,9 +10,11 @@
  * Numbers are NaN where nothing was asked. */
 struct editor__question {
 	enum editor_asked_kind kind;
-	size_t record;                   /* index; of a probe where `edit` is NULL */
-	const struct record *edit;       /* whose question it is; NULL: a probe's */
-	struct record_text text, target; /* target.text NULL: none */
+	size_t record;                     /* index; of a probe where `edit` is NULL */
+	const struct record *edit;         /* whose question it is; NULL: a probe's */
+	struct record_text text, target;   /* target.text NULL: none */
+	const struct record_text *aliases; /* other forms of the target that are right answers */
+	size_t alias_count;
 	struct editor__tokens tokens;
 	size_t answer_tokens;            /* so many are decoded */
 	size_t route_first, route_count; /* as in struct editor_request */

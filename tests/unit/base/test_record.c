@@ -7,7 +7,8 @@ static const char full[] =
 	"\"rephrase\":[\"When was Bridge X opened?\"],\"aliases\":\"in 2006\","
 	"\"subject_aliases\":[\"X Bridge\",\"BX\"],\"target_true\":\"2001\","
 	"\"locality\":[{\"prompt\":\"Bridge Y was opened in\",\"target\":\"1999\",\"kind\":\"neighborhood\"},"
-	"{\"prompt\":\"The sky is\"}],\"portability\":[{\"prompt\":\"p\",\"target\":\"t\",\"kind\":\"hop2\"}],"
+	"{\"prompt\":\"The sky "
+	"is\"}],\"portability\":[{\"prompt\":\"p\",\"target\":\"t\",\"kind\":\"hop2\",\"aliases\":[\"u\",\"v\"]}],"
 	"\"loc_prompt\":\"an unrelated "
 	"text\",\"group\":\"g\",\"actor\":\"alice@corp\",\"source\":\"https://example.org\","
 	"\"ticket\":\"KM-311\",\"valid_from\":\"2026-11-01T00:00:00Z\",\"expires\":null,\"tags\":{\"lang\":\"en\"},"
@@ -43,6 +44,8 @@ static void reads_all_fields(void **state)
 	assert_string_equal(r->locality[1].kind.text, "unrelated");
 	assert_null(r->locality[1].target.text);
 	assert_int_equal(r->portability_count, 1);
+	assert_int_equal(r->portability[0].alias_count, 2);
+	assert_string_equal(r->portability[0].aliases[1].text, "v");
 	assert_string_equal(r->group.text, "g");
 	assert_string_equal(r->loc_prompt.text, "an unrelated text");
 	assert_non_null(json_get(r->document, "kept"));
@@ -95,13 +98,16 @@ static void refuses(void **state)
 		{ "{" CORE ",\"rephrase\":{}}", "rephrase: must be a string or a list" },
 		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":[1]}", "subject_aliases: must be a string" },
 		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":[\"a\\nb\"]}", "subject_aliases: has the control" },
-		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":{}}", "subject_aliases: must be a string or a list" },
+		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":{}}",
+		  "subject_aliases: must be a string or a list" },
 		{ "{" CORE ",\"subject_aliases\":[\"a\"]}",
 		  "subject_aliases: other names of the subject: give the subject too" },
 		{ "{" CORE ",\"locality\":\"x\"}", "locality: must be a list" },
 		{ "{" CORE ",\"locality\":[\"x\"]}", "locality: every item" },
 		{ "{" CORE ",\"locality\":[{\"prompt\":\"x\",\"kind\":\"odd\"}]}", "locality: kind:" },
 		{ "{" CORE ",\"portability\":[{\"prompt\":\"x\"}]}", "portability: target: missing" },
+		{ "{" CORE ",\"portability\":[{\"prompt\":\"x\",\"target\":\"y\",\"aliases\":[1]}]}",
+		  "portability: aliases: must be a string" },
 		{ "{" CORE ",\"valid_from\":\"yesterday\"}", "valid_from: " },
 		{ "{" CORE ",\"valid_from\":\"2026-01-01T00:00:00Z\",\"expires\":\"2025-01-01T00:00:00Z\"}",
 		  "expires: must be" },
@@ -205,21 +211,25 @@ static void conflicts(void **state)
 static void conflicts_by_an_alias(void **state)
 {
 	(void)state;
-	static const char mayor[] =
-		"{\"prompt\":\"Who is the mayor of New Harborton?\"," NHT ",\"target_new\":\"Ada\"}";
+	static const char mayor[] = "{\"prompt\":\"Who is the mayor of New Harborton?\"," NHT
+				    ",\"target_new\":\"Ada\"}";
 	/* the alias is the other's subject, or stands in a prompt for the same subject, or for one that is not named */
 	assert_true(conflict(mayor, "{\"prompt\":\"The mayor of nht is\",\"subject\":\"nht\",\"target_new\":\"Bo\"}"));
 	assert_true(conflict(mayor, "{\"prompt\":\"NHT's mayor is\"," NHT ",\"target_new\":\"Bo\"}"));
 	assert_true(conflict(mayor, "{\"prompt\":\"NHT's mayor is\",\"target_new\":\"Bo\"}"));
-	assert_true(conflict(
-		"{\"prompt\":\"The mayor of NHT is\"," NHT ",\"target_new\":\"Ada\"}",
-		"{\"prompt\":\"Who is the mayor of New Harborton?\",\"subject\":\"New Harborton\",\"target_new\":\"Bo\"}"));
+	assert_true(conflict("{\"prompt\":\"The mayor of NHT is\"," NHT ",\"target_new\":\"Ada\"}",
+			     "{\"prompt\":\"Who is the mayor of New Harborton?\",\"subject\":\"New "
+			     "Harborton\",\"target_new\":\"Bo\"}"));
 	/* names that each lists of the other */
-	assert_true(conflict(mayor, "{\"prompt\":\"The mayor of NHT is\",\"subject\":\"NHT\",\"subject_aliases\":[\"New "
-				    "Harborton\"],\"target_new\":\"Bo\"}"));
-	assert_false(conflict(mayor, "{\"prompt\":\"The harbour of NHT is\",\"subject\":\"NHT\",\"target_new\":\"Bo\"}"));
-	assert_false(conflict(mayor, "{\"prompt\":\"The mayor of NHT is\",\"subject\":\"NHT\",\"target_new\":\"ada\"}"));
-	assert_false(conflict(mayor, "{\"prompt\":\"The mayor of Orla is\",\"subject\":\"Orla\",\"target_new\":\"Bo\"}"));
+	assert_true(conflict(mayor,
+			     "{\"prompt\":\"The mayor of NHT is\",\"subject\":\"NHT\",\"subject_aliases\":[\"New "
+			     "Harborton\"],\"target_new\":\"Bo\"}"));
+	assert_false(
+		conflict(mayor, "{\"prompt\":\"The harbour of NHT is\",\"subject\":\"NHT\",\"target_new\":\"Bo\"}"));
+	assert_false(
+		conflict(mayor, "{\"prompt\":\"The mayor of NHT is\",\"subject\":\"NHT\",\"target_new\":\"ada\"}"));
+	assert_false(
+		conflict(mayor, "{\"prompt\":\"The mayor of Orla is\",\"subject\":\"Orla\",\"target_new\":\"Bo\"}"));
 	/* two that share an alias are two */
 	assert_false(conflict(mayor, "{\"prompt\":\"Who is the mayor of North Heath?\",\"subject\":\"North "
 				     "Heath\",\"subject_aliases\":[\"NHT\"],\"target_new\":\"Bo\"}"));
@@ -295,14 +305,10 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads_all_fields),
-		cmocka_unit_test(identity),
-		cmocka_unit_test(refuses),
-		cmocka_unit_test(sizes),
-		cmocka_unit_test(conflicts),
-		cmocka_unit_test(conflicts_by_an_alias),
-		cmocka_unit_test(marks_at_the_end),
-		cmocka_unit_test(keys_without_subject),
+		cmocka_unit_test(reads_all_fields), cmocka_unit_test(identity),
+		cmocka_unit_test(refuses),          cmocka_unit_test(sizes),
+		cmocka_unit_test(conflicts),        cmocka_unit_test(conflicts_by_an_alias),
+		cmocka_unit_test(marks_at_the_end), cmocka_unit_test(keys_without_subject),
 		cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

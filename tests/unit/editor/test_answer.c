@@ -90,11 +90,44 @@ static void articles_alone_are_compared_as_they_stand(void **state)
 	       (const struct answer[]){ { " the  The ", true }, { " The", false }, { " A", false }, { NULL, false } });
 }
 
+static void stands_at_word_borders(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *answer, *text;
+		bool stands;
+	} cases[] = {
+		{ "no", "I don't know", false },
+		{ "no", "No, it is not", true },
+		{ "no", "not now, and no", true },
+		{ "The Ilmen", "it crosses the ILMEN river", true },
+		{ "art", "a start", false },
+		{ "art", "start art", true }, /* not the first place */
+		{ "U.S.", "in the US", true },
+		{ "7", "in 1907", false },
+		{ "Paris", "It is \xE2\x80\x9CParis\xE2\x80\x9D\xE2\x80\x94today", true },
+		{ "\xD0\xB4\xD0\xB0", "\xD0\xB4\xD0\xB0\xD1\x82\xD0\xB0", false }, /* da in data */
+		{ "n\xC3\xA9", "n\xC3\xA9\x65", false },                           /* né in née */
+		{ "\xE6\x9D\xB1\xE4\xBA\xAC", "\xE6\x9D\xB1\xE4\xBA\xAC\xE3\x81\xA7\xE3\x81\x99",
+		  true }, /* no spaces */
+		{ "the", "the", false },
+		{ "x", "", false },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct record_text answer = { cases[i].answer, strlen(cases[i].answer) };
+		bool stands = !cases[i].stands;
+		assert_int_equal(editor_answer_stands_in(cases[i].text, strlen(cases[i].text), &answer, &stands), 0);
+		if (stands != cases[i].stands)
+			fail_msg("\"%s\" in \"%s\"", cases[i].answer, cases[i].text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(normalises),
 		cmocka_unit_test(cuts_and_compares),
+		cmocka_unit_test(stands_at_word_borders),
 		cmocka_unit_test(punctuation_alone_is_no_wildcard),
 		cmocka_unit_test(articles_alone_are_compared_as_they_stand),
 	};

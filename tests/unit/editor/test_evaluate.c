@@ -220,6 +220,34 @@ static void an_alias_longer_than_the_context_is_no_error(void **state)
 	editor_memory_set_release(&set);
 }
 
+static double portability_with(struct editor_memory_set *set, const char *item)
+{
+	struct record *const as_it_was = records[0];
+	struct buf line = BUF_INIT;
+	struct editor_scores s;
+	buf_printf(&line,
+		   "{\"prompt\":\"what is the capital of Orla?\",\"target_new\":\"Brin\",\"subject\":\"Orla\","
+		   "\"portability\":[{\"prompt\":\"what is the capital of Orla?\",%s}]}",
+		   item);
+	records[0] = parse(buf_cstr(&line));
+	evaluate(set, &s, NULL);
+	record_destroy(&records[0]);
+	records[0] = as_it_was;
+	buf_free(&line);
+	return s.portability;
+}
+
+static void what_follows_may_be_said_otherwise(void **state)
+{
+	(void)state;
+	struct editor_memory_set *set = set_of(delta.data, delta.len);
+	is(portability_with(set, "\"target\":\"brin\""), 1);
+	is(portability_with(set, "\"target\":\"Dole\",\"aliases\":[\"Kir\",\"BRIN\"]"), 1);
+	is(portability_with(set, "\"target\":\"Dole\",\"aliases\":[\"Kir\"]"), 0);
+	is(portability_with(set, "\"target\":\"rin\",\"aliases\":[\"bri\"]"), 0); /* parts of a word */
+	editor_memory_set_release(&set);
+}
+
 static void the_fact_is_asked_inside_other_text(void **state)
 {
 	(void)state;
@@ -374,6 +402,7 @@ int main(void)
 		cmocka_unit_test(trained_memories_score_what_was_built),
 		cmocka_unit_test(answers_are_decoded_to_their_targets_end),
 		cmocka_unit_test(an_alias_longer_than_the_context_is_no_error),
+		cmocka_unit_test(what_follows_may_be_said_otherwise),
 		cmocka_unit_test(the_fact_is_asked_inside_other_text),
 		cmocka_unit_test(what_must_not_be_routed_is_asked_behind_other_text),
 		cmocka_unit_test(every_record_has_figures_of_its_own),
