@@ -234,9 +234,9 @@ static bool is_answered(const struct editor__question *q)
 	return !is_locality(q);
 }
 
-static bool is_prompt(const struct editor__question *q)
+static bool is_asked_before(const struct editor__question *q)
 {
-	return q->kind == EDITOR_ASKED_PROMPT;
+	return q->kind == EDITOR_ASKED_PROMPT || q->kind == EDITOR_ASKED_PORTABILITY;
 }
 
 static bool is_anchored(const struct editor__question *q)
@@ -449,7 +449,7 @@ int editor_evaluate(struct model *model, const struct editor_config *config, str
 	if (rc == 0 && v.count > 0)
 		rc = decode_bare(&v, e);
 	if (rc == 0 && v.count > 0 && evaluation->before_too)
-		rc = decode_all(&v, is_prompt, BASE, NULL, e);
+		rc = decode_all(&v, is_asked_before, BASE, NULL, e);
 	if (rc == 0)
 		rc = editor__evaluate_sum(&v, scores, answers, e);
 	editor_decoder_destroy(&v.decoder);

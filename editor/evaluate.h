@@ -27,6 +27,7 @@
 	X(free_chat_no_anchor, "the same in a chat, without anchored recall")                                          \
 	X(free_rel_base, "prompts, unedited model")                                                                    \
 	X(portability, "facts that follow")                                                                            \
+	X(portability_base, "the same, unedited model")                                                                \
 	X(ppl, "perplexity of the targets behind their prompts")                                                       \
 	X(ppl_base, "the same, unedited model")                                                                        \
 	X(confident_rel, "target tokens with p > 0.8")                                                                 \

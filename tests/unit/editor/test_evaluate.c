@@ -220,31 +220,49 @@ static void an_alias_longer_than_the_context_is_no_error(void **state)
 	editor_memory_set_release(&set);
 }
 
-static double portability_with(struct editor_memory_set *set, const char *item)
+static double portability_of(struct editor_memory_set *set, const char *prompt, const char *item, double *base)
 {
 	struct record *const as_it_was = records[0];
 	struct buf line = BUF_INIT;
 	struct editor_scores s;
 	buf_printf(&line,
 		   "{\"prompt\":\"what is the capital of Orla?\",\"target_new\":\"Brin\",\"subject\":\"Orla\","
-		   "\"portability\":[{\"prompt\":\"what is the capital of Orla?\",%s}]}",
-		   item);
+		   "\"portability\":[{\"prompt\":\"%s\",%s}]}",
+		   prompt, item);
 	records[0] = parse(buf_cstr(&line));
 	evaluate(set, &s, NULL);
 	record_destroy(&records[0]);
 	records[0] = as_it_was;
 	buf_free(&line);
+	*base = s.portability_base;
 	return s.portability;
+}
+
+static double portability_with(struct editor_memory_set *set, const char *item, double *base)
+{
+	return portability_of(set, "what is the capital of Orla?", item, base);
 }
 
 static void what_follows_may_be_said_otherwise(void **state)
 {
 	(void)state;
 	struct editor_memory_set *set = set_of(delta.data, delta.len);
-	is(portability_with(set, "\"target\":\"brin\""), 1);
-	is(portability_with(set, "\"target\":\"Dole\",\"aliases\":[\"Kir\",\"BRIN\"]"), 1);
-	is(portability_with(set, "\"target\":\"Dole\",\"aliases\":[\"Kir\"]"), 0);
-	is(portability_with(set, "\"target\":\"rin\",\"aliases\":[\"bri\"]"), 0); /* parts of a word */
+	struct editor_answer answers[EDITS];
+	struct editor_scores s;
+	struct buf item = BUF_INIT;
+	double base;
+	is(portability_with(set, "\"target\":\"brin\"", &base), 1);
+	is(base, 0);
+	evaluate(set, &s, answers);
+	/* what the unedited model says to another edit's prompt, up to the first control */
+	buf_printf(&item, "\"target\":\"%.*s\"", (int)strcspn(answers[1].prompt_before, "\\"),
+		   answers[1].prompt_before);
+	is(portability_of(set, "who is the king of Vint?", buf_cstr(&item), &base), 0);
+	is(base, 1);
+	buf_free(&item);
+	is(portability_with(set, "\"target\":\"Dole\",\"aliases\":[\"Kir\",\"BRIN\"]", &base), 1);
+	is(portability_with(set, "\"target\":\"Dole\",\"aliases\":[\"Kir\"]", &base), 0);
+	is(portability_with(set, "\"target\":\"rin\",\"aliases\":[\"bri\"]", &base), 0); /* parts of a word */
 	editor_memory_set_release(&set);
 }
 
