@@ -84,10 +84,16 @@ static int read_rows(struct run *run, struct import_file *file, size_t *with_oth
 	while (rc == 0) {
 		struct import_row row = { .record = NULL };
 		rc = import_next(file, &row, e);
-		if (rc == ERR_INVALID)
-			err_wrap(e, "line %zu", row.line_no);
-		if (rc == 0)
+		if (rc == 0) {
 			rc = take_group(run, row.record, with_other, e);
+		} else if (rc == ERR_INVALID) {
+			const struct calibrate_bad *bad = &run->options->bad;
+			run->report->bad_lines++;
+			if (bad->line != NULL)
+				bad->line(bad->context, run->options->relation_head, row.line_no, e->text);
+			err_clear(e);
+			rc = 0;
+		}
 		record_destroy(&row.record);
 	}
 	return rc == ERR_NOT_FOUND ? 0 : rc;
@@ -277,6 +283,7 @@ static void put_relation(struct json_w *w, const struct calibrate_report *r)
 	json_w_member_uint(w, "groups", relation->groups);
 	json_w_member_uint(w, "groups_of_file", r->head_groups);
 	json_w_member_uint(w, "rows_left_out", r->head_left_out);
+	json_w_member_uint(w, "bad_lines", r->bad_lines);
 	json_w_member_uint(w, "layer", r->relation_layer);
 	json_w_member_uint(w, "dims", r->relation_dims);
 	json_w_member_real(w, "threshold", rounded((double)r->relation_threshold));

@@ -7,13 +7,20 @@
 #include "editor/margins.h"
 #include "editor/route.h"
 
+/* A line of `file` that cannot be read: it is left out. reason: "field: …". */
+struct calibrate_bad {
+	void (*line)(void *context, const char *file, size_t line_no, const char *reason); /* NULL: nobody hears */
+	void *context;
+};
+
 struct calibrate_options {
 	const char *model, *backend; /* backend NULL: auto */
 	size_t threads;              /* 0: all */
 	const char *corpus;          /* route.h's form */
 	/* Family `amend`: edits with a subject, a rephrase and, for telling relations apart, a locality item of kind
-	 * same_subject; NULL: none. */
+	 * same_subject, of which the first one counts, as the first rephrase does; NULL: none. */
 	const char *relation_head;
+	struct calibrate_bad bad;  /* of relation_head */
 	enum import_format format; /* of relation_head */
 	bool groups_alone;         /* the relation head is fitted on them and not on the corpus's groups too */
 	enum editor_family family;
@@ -32,6 +39,7 @@ struct calibrate_report {
 	double seconds;
 	/* family `amend` */
 	size_t head_rows, head_groups, head_left_out; /* of relation_head: read, used, without what a group needs */
+	size_t bad_lines;
 	struct editor_calibration_report texts;
 	uint32_t threshold_edits[EDITOR_THRESHOLDS];
 	float thresholds[EDITOR_THRESHOLDS], subject_threshold, relation_threshold;

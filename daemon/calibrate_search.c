@@ -62,8 +62,13 @@ static int read_edits(struct search *s, struct import_file *file, struct err *e)
 		if (rc == 0 && record->rephrase_count > 0)
 			rc = put_edit(s, &record->prompt, &record->rephrases[0], &record->target_new, &record->subject,
 				      e);
-		else if (rc == ERR_INVALID)
-			err_wrap(e, "line %zu", row.line_no);
+		if (rc == ERR_INVALID && row.record == NULL) { /* left out, and the rest goes on */
+			const struct calibrate_bad *bad = &s->options->bad;
+			if (bad->line != NULL)
+				bad->line(bad->context, s->options->edits, row.line_no, e->text);
+			err_clear(e);
+			rc = 0;
+		}
 		record_destroy(&row.record);
 	}
 	return rc == ERR_NOT_FOUND ? 0 : rc;

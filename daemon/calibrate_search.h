@@ -5,8 +5,7 @@
 #ifndef AMEND_DAEMON_CALIBRATE_SEARCH_H
 #define AMEND_DAEMON_CALIBRATE_SEARCH_H
 
-#include "daemon/import.h"
-#include "editor/config.h"
+#include "daemon/calibrate.h"
 
 #define CALIBRATE_SEARCH_EDITS  50
 #define CALIBRATE_SEARCH_TRIALS 8
@@ -16,6 +15,7 @@ struct calibrate_search_options {
 	size_t threads;
 	const char *edits; /* edits with a rephrase: the first CALIBRATE_SEARCH_EDITS; NULL: the corpus's questions */
 	enum import_format format;
+	struct calibrate_bad bad; /* of edits */
 	const char *corpus;
 	size_t layer; /* where the search begins; 0: at the model's default */
 	float rate;   /* the same */

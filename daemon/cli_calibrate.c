@@ -17,7 +17,23 @@ struct calibration {
 	struct cli_progress progress;
 	const char *phase;
 	struct editor_watch watch;
+	size_t bad_lines;
 };
+
+#define BAD_SHOWN 20 /* bad lines; --verbose: all */
+
+static void on_bad(void *context, const char *file, size_t line_no, const char *reason)
+{
+	struct calibration *c = context;
+	if (c->bad_lines++ < BAD_SHOWN || c->cli->verbose)
+		cli_line(stderr, "%s:%zu: %s", file, line_no, reason);
+}
+
+static void bad_end(const struct calibration *c)
+{
+	if (c->bad_lines > BAD_SHOWN && !c->cli->verbose)
+		cli_line(stderr, "… and %zu more bad lines; --verbose shows all", c->bad_lines - BAD_SHOWN);
+}
 
 static int on_progress(void *context, const char *phase, size_t done, size_t total, double loss)
 {
@@ -75,6 +91,7 @@ static int search(struct calibration *c, const struct calibrate_options *o, cons
 							  .layer = o->layer,
 							  .rate = (float)c->cli->config.rate,
 							  .seed = o->seed,
+							  .bad = o->bad,
 							  .watch = o->watch };
 	struct calibrate_search_report report;
 	int rc = calibrate_search(&options, &report, e);
@@ -144,6 +161,7 @@ static int options_fill(struct calibration *c, bool search, struct calibrate_opt
 	daemon_wise_config(config, &o->wise);
 	o->seed = (uint64_t)config->seed;
 	o->watch = &c->watch;
+	o->bad = (struct calibrate_bad){ on_bad, c };
 	return rc;
 }
 
@@ -180,16 +198,18 @@ int cli_calibrate(struct cli *cli, const struct cli_args *args)
 		return rc == ERR_INVALID ? cli_misuse(&e) : cli_fail(cli, &e);
 	if (cli_switch(args, "search")) {
 		rc = search(&c, &options, cli_value(args, "edits"), &e);
-		return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+		bad_end(&c);
+		return rc != 0 ? cli_fail(cli, &e) : c.bad_lines > 0 ? CLI_FAILED : CLI_OK;
 	}
 	rc = file_write_check(c.out, &e);
 	if (rc == 0)
 		rc = calibrate_run(&options, &bytes, &report, &e);
 	cli_progress_break(cli, &c.progress);
+	bad_end(&c);
 	if (rc == 0)
 		rc = file_write_sealed(c.out, bytes.data, bytes.len, 0644, &e);
 	if (rc == 0)
 		rc = report_show(&c, &report, &bytes, &e);
 	buf_free(&bytes);
-	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+	return rc != 0 ? cli_fail(cli, &e) : c.bad_lines > 0 ? CLI_FAILED : CLI_OK;
 }

@@ -100,7 +100,9 @@ const struct cli_command cli_commands[] = {
 	  true,
 	  false,
 	  { { "state", CLI_STATE, "only those in this state" },
-	    { "subject", "TEXT", "only those about it: its edits, by any of its names, and edits without a subject whose prompt names it" },
+	    { "subject", "TEXT",
+	      "only those about it: its edits, by any of its names, and edits without a subject whose prompt names "
+	      "it" },
 	    { "from", "SEQ", "from this number on (default: 1)" },
 	    { "limit", "N", "at most so many" } } },
 	{ "edit",
@@ -288,7 +290,8 @@ const struct cli_command cli_commands[] = {
 	  "fit routing, or the paper family's margins, on your own data or for a new model",
 	  "Works in this process, without a cluster. The file is given to --calibration of `amend eval run` and `amend "
 	  "up`;\n"
-	  "an evaluation refuses rows that stand in the data that it was fitted on.\n"
+	  "an evaluation refuses rows that stand in the data that it was fitted on. A bad line is reported as\n"
+	  "FILE:LINE: field: reason, and the rest goes on (exit 1 at the end).\n"
 	  "  amend calibrate --relation-head groups.jsonl --out own.cal --model model.gguf\n",
 	  cli_calibrate,
 	  DAEMON_CLI | DAEMON_CALIBRATE,
@@ -296,7 +299,8 @@ const struct cli_command cli_commands[] = {
 	  false,
 	  { { "out", "FILE", "where the calibration is written" },
 	    { "relation-head", "FILE",
-	      "edits with subject, rephrase and locality of kind same_subject: what tells relations apart" },
+	      "edits with subject, rephrase and locality of kind same_subject, the first of each: what tells relations "
+	      "apart" },
 	    { "head-groups", "add|replace", "to the corpus's own groups, or instead of them (default: add)" },
 	    { "search", NULL,
 	      "try edited layers and learning rates instead, from --layer and --train.rate on, and report the best" },

@@ -94,6 +94,73 @@ static void the_same_data_gives_the_same_file(void **state)
 	buf_free(&json);
 }
 
+static void on_bad(void *context, const char *file, size_t line_no, const char *reason)
+{
+	buf_printf(context, "%s:%zu: %s\n", strrchr(file, '/') + 1, line_no, reason);
+}
+
+static void a_bad_line_is_left_out(void **state)
+{
+	static const char bad[] = "{\"prompt\":\"\",\"target_new\":\"x\"}\n{\"prompt\"\n";
+	struct eval_fixture *f = *state;
+	struct calibrate_options o = options(f);
+	struct calibrate_search_options search = {
+		.model = f->model, .backend = "cpu", .threads = 1, .corpus = f->corpus, .edits = f->file, .seed = 1
+	};
+	struct calibrate_report r;
+	struct calibrate_search_report searched;
+	struct buf heard = BUF_INIT, all = BUF_INIT, bytes = BUF_INIT, wanted = BUF_INIT;
+	struct err e = ERR_INIT;
+	head_write(f->file, 12);
+	assert_ok(&e, file_read(f->file, 1 << 20, &all, &e));
+	buf_puts(&all, bad);
+	test_file_write(f->file, buf_cstr(&all));
+	o.relation_head = search.edits = f->file;
+	o.bad = search.bad = (struct calibrate_bad){ on_bad, &heard };
+	assert_ok(&e, calibrate_run(&o, &bytes, &r, &e));
+	assert_int_equal(r.head_groups, 12);
+	assert_int_equal(r.bad_lines, 2);
+	buf_printf(&wanted, "%s:14: prompt: empty", strrchr(f->file, '/') + 1);
+	assert_memory_equal(buf_cstr(&heard), buf_cstr(&wanted), wanted.len);
+	assert_non_null(strstr(buf_cstr(&heard), ":15: record: "));
+	buf_clear(&heard);
+	assert_ok(&e, calibrate_search(&search, &searched, &e));
+	assert_int_equal(searched.edit_count, 13);
+	assert_memory_equal(buf_cstr(&heard), buf_cstr(&wanted), wanted.len);
+	buf_free(&heard);
+	buf_free(&all);
+	buf_free(&bytes);
+	buf_free(&wanted);
+}
+
+/* The calibration is made, and the exit code says that something was left out. */
+static void the_command_tells_of_bad_lines(void **state)
+{
+	struct cli_world *w = *state;
+	void *files = NULL;
+	struct buf all = BUF_INIT;
+	struct err e = ERR_INIT;
+	char out[TEST_PATH_BYTES];
+	assert_int_equal(eval_fixture_new(&files), 0);
+	const struct eval_fixture *f = files;
+	head_write(f->file, 12);
+	assert_ok(&e, file_read(f->file, 1 << 20, &all, &e));
+	test_path(out, w->folder, "own.cal");
+	EXPECT(w, CLI_OK, "calibrate", "--out", out, "--model", f->model, "--corpus", f->corpus, "--relation-head",
+	       f->file);
+	for (size_t i = 0; i < 22; i++)
+		buf_puts(&all, "{\"prompt\":\"\",\"target_new\":\"x\"}\n");
+	test_file_write(f->file, buf_cstr(&all));
+	EXPECT(w, CLI_FAILED, "calibrate", "--out", out, "--model", f->model, "--corpus", f->corpus, "--relation-head",
+	       f->file, "-o", "json");
+	cli_expect_err(w, ":33: prompt: empty");
+	cli_expect_err(w, "and 2 more bad lines");
+	assert_null(strstr(cli_err(w), ":34: prompt"));
+	cli_expect_out(w, "\"bad_lines\":22");
+	buf_free(&all);
+	eval_fixture_free(&files);
+}
+
 static void data_that_teaches_nothing_is_refused(void **state)
 {
 	struct eval_fixture *f = *state;
@@ -107,7 +174,8 @@ static void data_that_teaches_nothing_is_refused(void **state)
 	assert_non_null(strstr(e.text, "locality item of kind same_subject"));
 	test_file_write(f->file, "{\"prompt\":\"\",\"target_new\":\"x\"}\n");
 	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_INVALID);
-	assert_non_null(strstr(e.text, "line 1"));
+	assert_non_null(strstr(e.text, "none of its 0 rows"));
+	assert_int_equal(r.bad_lines, 1);
 	head_write(f->file, 3);
 	o.groups_alone = true;
 	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_INVALID);
@@ -275,6 +343,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(groups_are_added_or_replace, eval_fixture_new, eval_fixture_free),
 		cmocka_unit_test_setup_teardown(the_same_data_gives_the_same_file, eval_fixture_new, eval_fixture_free),
+		cmocka_unit_test_setup_teardown(a_bad_line_is_left_out, eval_fixture_new, eval_fixture_free),
+		cmocka_unit_test_setup_teardown(the_command_tells_of_bad_lines, cli_setup_plain, cli_teardown),
 		cmocka_unit_test_setup_teardown(data_that_teaches_nothing_is_refused, eval_fixture_new,
 						eval_fixture_free),
 		cmocka_unit_test_setup_teardown(layers_and_then_rates_are_tried, eval_fixture_new, eval_fixture_free),
