@@ -10,9 +10,9 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline)) /* for the instructions of who calls */
 
-ALWAYS_INLINE int64_t bits_of(double value)
+ALWAYS_INLINE uint64_t bits_of(double value)
 {
-	int64_t bits;
+	uint64_t bits;
 	memcpy(&bits, &value, sizeof(bits));
 	return bits;
 }
@@ -24,7 +24,7 @@ ALWAYS_INLINE bool add_block(int64_t *fixed, const float *values)
 #pragma omp simd reduction(| : bad)
 	for (size_t i = 0; i < EDITOR__FIXED_BLOCK; i++) {
 		const double scaled = (double)values[i] * EDITOR_FIXED_SCALE;
-		const int64_t add = bits_of(scaled + MAGIC) - bits_of(MAGIC);
+		const int64_t add = (int64_t)(bits_of(scaled + MAGIC) - bits_of(MAGIC)); /* of any bits: wraps */
 		sums[i] = (int64_t)((uint64_t)fixed[i] + (uint64_t)add);
 		bad |= (fixed[i] ^ sums[i]) & (add ^ sums[i]);
 		bad |= fabs(scaled) < QUICK_LIMIT ? 0 : INT64_MIN;

@@ -45,6 +45,27 @@ static void numbers_round_to_nearest_ties_to_even(void **state)
 	}
 }
 
+/* What a kernel cannot round by itself, where its sum changes sign or leaves the exponents on either side: in a whole
+ * block each, so that it sees them. For SAN=undefined, too. */
+static void what_is_too_large_for_a_kernel_goes_one_by_one(void **state)
+{
+	static const float tried[] = { 2048, 4096, 6144, 6144.5f, 8192, 12288, 12288.5f, 16384, 1e6f };
+	(void)state;
+	for (size_t k = 0; k < 3; k++) {
+		for (size_t t = 0; kernel_of(k) != NULL && t < 6 * sizeof(tried) / sizeof(*tried); t++) {
+			const float towards = t % 3 == 0 ? 0 : t % 3 == 1 ? tried[t / 6] : 1e9f;
+			const float value = nextafterf(tried[t / 6], towards) * (t % 6 < 3 ? 1 : -1);
+			float values[EDITOR__FIXED_BLOCK] = { 1, -3 };
+			int64_t fixed[EDITOR__FIXED_BLOCK] = { 5 };
+			struct err e = ERR_INIT;
+			values[40] = value;
+			assert_ok(&e, editor__fixed_add(kernel_of(k), fixed, values, EDITOR__FIXED_BLOCK, &e));
+			assert_int_equal(fixed[0], 5 + (int64_t)EDITOR_FIXED_SCALE);
+			assert_int_equal(fixed[40], llrint((double)value * EDITOR_FIXED_SCALE));
+		}
+	}
+}
+
 /* As one by one: with the number of the entry, and what comes before it added. */
 static void the_first_that_does_not_fit_is_named(void **state)
 {
@@ -138,6 +159,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers_round_to_nearest_ties_to_even),
+		cmocka_unit_test(what_is_too_large_for_a_kernel_goes_one_by_one),
 		cmocka_unit_test(the_first_that_does_not_fit_is_named),
 		cmocka_unit_test(every_array_gets_the_sum),
 		cmocka_unit_test(one_over_the_limit_is_told),
