@@ -1,6 +1,7 @@
 #include "editor/subspace.h"
 
 #include "base/rng.h"
+#include "editor/dot.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,15 +9,6 @@
 /* On SmolLM2's keys, 384 of 576 dims, six leave less than 2 % of what the best rows hold; four leave 3, ten 1. */
 #define STEPS 6
 #define SEED  1u
-
-static double dot(const double *a, const double *b, size_t n)
-{
-	double sum = 0;
-#pragma omp simd reduction(+ : sum)
-	for (size_t i = 0; i < n; i++)
-		sum += a[i] * b[i];
-	return sum;
-}
 
 /* to += factor · from */
 static void add_row(double *to, double factor, const double *from, size_t n)
@@ -33,9 +25,9 @@ static void orthonormalize(double *rows, size_t count, size_t n)
 		double *row = rows + r * n;
 		for (int pass = 0; pass < 2; pass++) {
 			for (size_t s = 0; s < r; s++)
-				add_row(row, -dot(row, rows + s * n, n), rows + s * n, n);
+				add_row(row, -editor__dot_double(row, rows + s * n, n), rows + s * n, n);
 		}
-		const double scale = 1 / sqrt(dot(row, row, n));
+		const double scale = 1 / sqrt(editor__dot_double(row, row, n));
 		for (size_t i = 0; i < n; i++)
 			row[i] *= scale;
 	}

@@ -1,5 +1,6 @@
 #include "editor/whiten.h"
 #include "base/fault.h"
+#include "editor/dot.h"
 #include "editor/spd.h"
 #include "editor/subspace.h"
 
@@ -78,13 +79,8 @@ static void project(const double *cov, const double *rows, size_t hidden, size_t
 			for (size_t j = 0; j < hidden; j++)
 				room[j] += factor * cov[k * hidden + j];
 		}
-		for (size_t s = 0; s < dims; s++) {
-			double sum = 0;
-#pragma omp simd reduction(+ : sum)
-			for (size_t j = 0; j < hidden; j++)
-				sum += room[j] * rows[s * hidden + j];
-			out[r * dims + s] = sum;
-		}
+		for (size_t s = 0; s < dims; s++)
+			out[r * dims + s] = editor__dot_double(room, rows + s * hidden, hidden);
 	}
 }
 

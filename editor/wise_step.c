@@ -1,4 +1,5 @@
 /* The loss of a step, its gradient, and the update (wise.h; eq. 4–5 of arXiv 2405.14768). */
+#include "editor/dot.h"
 #include "editor/wise_internal.h"
 
 #include <assert.h>
@@ -15,8 +16,7 @@ static float norm(const float *v, size_t n)
 	}
 	for (size_t i = n / 8 * 8; i < n; i++)
 		squares[0] += (double)v[i] * (double)v[i];
-	return (float)sqrt(((squares[0] + squares[4]) + (squares[1] + squares[5])) +
-			   ((squares[2] + squares[6]) + (squares[3] + squares[7])));
+	return (float)sqrt(editor__total(squares));
 }
 
 static double mean_norm(const float *product, size_t row_count, size_t hidden)
