@@ -11,7 +11,8 @@
 
 struct model__cpu;
 
-/* A matrix B (depth × width) in tile form. Plain data; read-only after new. */
+/* A matrix B (depth × width) in tile form. Plain data: zeros after new, written by model__tiles_fill, from
+ * when every panel is filled on only read, by any thread. */
 struct model__tiles {
 	size_t depth, width;
 	uint16_t *data;
