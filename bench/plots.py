@@ -65,7 +65,7 @@ def draw(folder, curves):
         own = [curve for curve in curves if curve["plot"] == plot]
         with open(f"{folder}/{plot}.dat", "w") as file:
             for curve in own:
-                print(f"# {curve['series']}: {curve['x']}, {curve['y']}, quartiles", file=file)
+                print(f"# {curve['series']}: {curve['x']}, {curve['y']}, {curve.get('spread', 'quartiles')}", file=file)
                 for point in curve["points"]:
                     print(*point, file=file)
                 print("\n", file=file)

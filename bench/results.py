@@ -36,5 +36,6 @@ def report(name, unit, ours, theirs=None, baseline=None, sense="at most", bar=No
 
 
 def curve(plot, series, x, y, points):
-    """One line of a plot: points of (x, median, low, high). `x`, `y`: what the axes say."""
+    """One line of a plot: points of (x, median, low, high), which are quartiles unless the line says what they are as
+    `spread`. `x`, `y`: what the axes say."""
     append({"plot": plot, "series": series, "x": x, "y": y, "points": points})
