@@ -1,6 +1,7 @@
 """Draws the curves of bench/results.jsonl by gnuplot: a .dat, .gp and .svg for each plot, and one of all ratios beside
 their bars (bars.svg)."""
 import json
+import math
 import shutil
 import subprocess
 
@@ -42,7 +43,10 @@ def bars(folder):
     with open(f"{folder}/bars.dat", "w") as file:
         for i, row in enumerate(reversed(rows)):
             value = row.get("ratio", row["median"])
-            share = row["bar"] / value if row["sense"] == "at most" and value > 0 else value / row["bar"]
+            if row["sense"] == "at most":
+                share = row["bar"] / value if value > 0 else math.inf
+            else:
+                share = value / row["bar"]
             print(i, f"{min(max(share, 0.11), 18):.4g}", '"' + row["name"].replace("_", " ").replace('"', "") + '"', file=file)
     return f"""set terminal svg size 900,{80 + 18 * len(rows)} font "sans-serif,10" background "white"
 set output "bars.svg"
