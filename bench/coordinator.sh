@@ -22,3 +22,14 @@ coordinator_start() {
 coordinator_answers() {
 	"$BIN/amend" --timeout 1 --coordinator "$endpoint" --server-key "$server" --key-file "$work/me.key" fleet status >/dev/null 2>&1
 }
+coordinator_await() { # seconds: ends the script where the coordinator ended, or has not answered by then
+	local deadline=$((SECONDS + $1))
+	until coordinator_answers; do
+		if ! kill -0 "$pid" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
+			echo "the coordinator does not answer; its log:" >&2
+			tail -n 3 "$work/log" >&2
+			exit 1
+		fi
+		sleep 0.005
+	done
+}
