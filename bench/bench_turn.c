@@ -5,9 +5,9 @@
  *   products ROWS HEAD-ROWS      every matrix product of that many rows by itself, by packed weights
  *   stored ROWS                  the same as decoding has them, by weights as the file stores them
  *   train                        the model's share of a training step: ten sequences of 17 tokens with five labels
- * each, forwards and backwards through the layers above the edited one One thread is measured in its own processor
- * time, which others' work on the machine does not stretch. usage: bench_turn [THREADS [BACKEND]]   (the model file
- * from AMEND_MODEL, default ~/.cache/amend/…) */
+ *                                each, forwards and backwards through the layers above the edited one
+ * One thread is measured in its own processor time, which others' work on the machine does not stretch.
+ * usage: bench_turn [THREADS [BACKEND]]   (the model file from AMEND_MODEL, default ~/.cache/amend/…) */
 #include "bench/bench.h"
 #include "bench/products.h"
 #include "model/model.h"
