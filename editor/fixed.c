@@ -136,7 +136,7 @@ void editor_fixed_to_float(const int64_t *fixed, double factor, size_t count, fl
 
 /* ---- All ranks' */
 
-static uint64_t largest_of(const int64_t *values, size_t count)
+uint64_t editor_fixed_largest(const int64_t *values, size_t count)
 {
 	uint64_t largest = 0;
 	for (size_t i = 0; i < count; i++) {
@@ -146,8 +146,8 @@ static uint64_t largest_of(const int64_t *values, size_t count)
 	return largest;
 }
 
-uint64_t editor_fixed_gather(const struct editor__fixed_kernel *kernel, int64_t *const *arrays, size_t count,
-			     size_t from, size_t to, uint64_t limit)
+uint64_t editor__fixed_gather(const struct editor__fixed_kernel *kernel, int64_t *const *arrays, size_t count,
+			      size_t from, size_t to, uint64_t limit)
 {
 	_Alignas(64) int64_t sums[GATHER_ITEMS];
 	uint64_t over = 0;
@@ -157,11 +157,16 @@ uint64_t editor_fixed_gather(const struct editor__fixed_kernel *kernel, int64_t 
 		for (size_t a = 0; a < count; a++) {
 			if (kernel->gather(sums, arrays[a] + at, items) < limit)
 				continue;
-			const uint64_t largest = largest_of(arrays[a] + at, items);
+			const uint64_t largest = editor_fixed_largest(arrays[a] + at, items);
 			over = largest > limit && largest > over ? largest : over;
 		}
 		for (size_t a = 0; a < count; a++)
 			memcpy(arrays[a] + at, sums, items * sizeof(*sums));
 	}
 	return over;
+}
+
+uint64_t editor_fixed_gather(int64_t *const *arrays, size_t count, size_t from, size_t to, uint64_t limit)
+{
+	return editor__fixed_gather(editor__fixed_kernel_of(NULL), arrays, count, from, to, limit);
 }

@@ -25,9 +25,17 @@ int editor__fixed_add(const struct editor__fixed_kernel *kernel, int64_t *fixed,
 /* *fixed += round(value · scale); ERR_LIMIT as editor_fixed_add, naming entry `index`. */
 int editor__fixed_add_one(int64_t *fixed, double value, size_t index, struct err *e) MUST_CHECK;
 
+/* editor_fixed_gather by this kernel. */
+uint64_t editor__fixed_gather(const struct editor__fixed_kernel *kernel, int64_t *const *arrays, size_t count,
+			      size_t from, size_t to, uint64_t limit);
+
+/* ---- For worker/, too */
+
+/* The largest magnitude, 0 of none. */
+uint64_t editor_fixed_largest(const int64_t *values, size_t count);
 /* Items [from, to) of each of `count` arrays become their sum over all arrays. 0, or the largest magnitude where it is
- * over `limit`: then these items have no meaning. No sum wraps where limit · count fits 63 bits. */
-uint64_t editor_fixed_gather(const struct editor__fixed_kernel *kernel, int64_t *const *arrays, size_t count,
-			     size_t from, size_t to, uint64_t limit);
+ * over `limit`: then these items have no meaning. No sum wraps where limit · count fits 63 bits. Any thread; several
+ * may be at items of their own. */
+uint64_t editor_fixed_gather(int64_t *const *arrays, size_t count, size_t from, size_t to, uint64_t limit);
 
 #endif

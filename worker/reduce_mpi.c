@@ -29,11 +29,6 @@ static int fail(struct err *e, int mpi_code, const char *what)
 	return err_set(e, ERR_EXTERNAL, "MPI: %s: %.*s", what, len, text);
 }
 
-static uint64_t magnitude(int64_t value)
-{
-	return value < 0 ? UINT64_C(0) - (uint64_t)value : (uint64_t)value;
-}
-
 static uint64_t limit_of(const struct editor_reduce *reduce)
 {
 	return (uint64_t)INT64_MAX / reduce->rank_count;
@@ -50,9 +45,7 @@ static int refuse(const struct editor_reduce *reduce, uint64_t largest, struct e
 /* Largest magnitude on any rank: known to all before anything is added, so that all take the same way. */
 static int check_range(struct editor_reduce *reduce, const int64_t *values, size_t count, struct err *e)
 {
-	uint64_t own = 0, largest = 0;
-	for (size_t i = 0; i < count; i++)
-		own = magnitude(values[i]) > own ? magnitude(values[i]) : own;
+	uint64_t own = editor_fixed_largest(values, count), largest = 0;
 	int code = MPI_Allreduce(&own, &largest, 1, MPI_UINT64_T, MPI_MAX, MPI_COMM_WORLD);
 	if (code != MPI_SUCCESS) {
 		reduce->broken = true;
@@ -132,9 +125,8 @@ static int sum_together(struct editor_reduce *reduce, const struct window *w, si
 	uint64_t largest = 0;
 	assert(count <= w->count);
 	meet(reduce, w);
-	w->desks[rank]->over = editor_fixed_gather(editor__fixed_kernel_of(NULL), w->values, ranks,
-						   share_of(count, rank, ranks), share_of(count, rank + 1, ranks),
-						   limit_of(reduce));
+	w->desks[rank]->over = editor_fixed_gather(w->values, ranks, share_of(count, rank, ranks),
+						   share_of(count, rank + 1, ranks), limit_of(reduce));
 	meet(reduce, w);
 	for (size_t r = 0; r < ranks; r++)
 		largest = w->desks[r]->over > largest ? w->desks[r]->over : largest;

@@ -112,7 +112,7 @@ static void check_gather(const struct editor__fixed_kernel *kernel, int64_t *con
 			want[i] += arrays[a][i];
 	}
 	const int64_t before = arrays[count - 1][from > 0 ? from - 1 : 0];
-	assert_int_equal(editor_fixed_gather(kernel, arrays, count, from, to, INT64_MAX / count), 0);
+	assert_int_equal(editor__fixed_gather(kernel, arrays, count, from, to, INT64_MAX / count), 0);
 	for (size_t a = 0; a < count; a++)
 		assert_memory_equal(arrays[a] + from, want + from, (to - from) * sizeof(*want));
 	if (from > 0)
@@ -149,10 +149,19 @@ static void one_over_the_limit_is_told(void **state)
 			memset(other, 0, sizeof(other));
 			other[777] = tried[i];
 			one[3] = LIMIT - 1;
-			assert_true(editor_fixed_gather(kernel_of(k), arrays, 2, 0, COUNT, LIMIT) == told[i]);
+			assert_true(editor__fixed_gather(kernel_of(k), arrays, 2, 0, COUNT, LIMIT) == told[i]);
 			assert_true(told[i] != 0 || (one[777] == tried[i] && other[3] == LIMIT - 1));
 		}
 	}
+	for (size_t i = 0; i < 6; i++) { /* by whichever it takes */
+		memset(one, 0, sizeof(one));
+		memset(other, 0, sizeof(other));
+		other[777] = tried[i];
+		assert_true(editor_fixed_largest(other, COUNT) == (told[i] != 0 ? told[i] : LIMIT));
+		assert_true(editor_fixed_gather(arrays, 2, 0, COUNT, LIMIT) == told[i]);
+		assert_true(told[i] != 0 || one[777] == tried[i]);
+	}
+	assert_true(editor_fixed_largest(NULL, 0) == 0);
 }
 
 int main(void)
