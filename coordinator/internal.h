@@ -376,7 +376,8 @@ int coordinator__edit_id(struct coordinator *c, const struct record *record, con
 /* --- lease.c */
 void coordinator__lease_init(struct lease *lease);
 void coordinator__lease_hold(struct lease *lease, struct peer *holder, int64_t expires_ms);
-void coordinator__lease_seen(struct lease *lease); /* its holder has shown it */
+void coordinator__lease_seen(struct lease *lease);                      /* its holder has shown it */
+void coordinator__lease_renew(struct lease *lease, int64_t expires_ms); /* and has it until then, at least */
 void coordinator__lease_free(struct lease *lease);
 bool coordinator__lease_is(const struct shard *shard, const struct peer *peer, uint64_t epoch);
 void coordinator__leases_advance(struct coordinator *c); /* expires and grants */
@@ -484,7 +485,7 @@ int coordinator__gate_publish(struct coordinator *c, double score, const struct 
 			      struct err *e) MUST_CHECK;
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);
 void coordinator__gate_lost(struct coordinator *c, const char *why);
-void coordinator__gate_renew(struct coordinator *c);
+void coordinator__gate_renew(struct coordinator *c, int64_t expires_ms);
 void coordinator__gate_release(struct coordinator *c, int code);
 void coordinator__gate_want(struct coordinator *c, uint32_t received_count);
 

@@ -42,6 +42,13 @@ void coordinator__lease_seen(struct lease *lease)
 		sm_move(&lease->sm, LEASE_HELD);
 }
 
+void coordinator__lease_renew(struct lease *lease, int64_t expires_ms)
+{
+	if (expires_ms > lease->expires_ms)
+		lease->expires_ms = expires_ms;
+	coordinator__lease_seen(lease);
+}
+
 void coordinator__lease_free(struct lease *lease)
 {
 	if (lease->sm.state == LEASE_FREE)

@@ -14,10 +14,9 @@ bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, 
 	       run->rec.id == merge && run->epoch == epoch;
 }
 
-void coordinator__gate_renew(struct coordinator *c)
+void coordinator__gate_renew(struct coordinator *c, int64_t expires_ms)
 {
-	c->merge.lease.expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
-	coordinator__lease_seen(&c->merge.lease);
+	coordinator__lease_renew(&c->merge.lease, expires_ms);
 }
 
 void coordinator__gate_want(struct coordinator *c, uint32_t received_count)

@@ -1,19 +1,26 @@
 /* recv_heartbeat.c: a peer lives, and holds these leases. A lease that is not (or no longer) its own is fenced. */
 #include "coordinator/internal.h"
 
-static bool renew(struct coordinator *c, struct peer *peer, const struct msg_lease_ref *ref)
+/* A lease lasts lease_ms from when its holder last heard this coordinator, which is when the holder counts from, too:
+ * where only the way here is open, both give it up at the same time. */
+static int64_t heard_ms(const struct coordinator *c, const struct msg_heartbeat *beat)
+{
+	const uint32_t unheard = beat->unheard_ms < c->config.lease_ms ? beat->unheard_ms : c->config.lease_ms;
+	return coordinator__now_ms(c) - (int64_t)unheard;
+}
+
+static bool renew(struct coordinator *c, struct peer *peer, const struct msg_lease_ref *ref, int64_t expires_ms)
 {
 	if (ref->kind == MSG_LEASE_GATE) {
 		if (!coordinator__gate_is(c, peer, ref->shard, ref->epoch))
 			return false;
-		coordinator__gate_renew(c);
+		coordinator__gate_renew(c, expires_ms);
 		return true;
 	}
 	struct shard *shard = coordinator__shard_find(c, ref->shard);
 	if (!coordinator__lease_is(shard, peer, ref->epoch))
 		return false;
-	shard->lease.expires_ms = coordinator__now_ms(c) + c->config.lease_ms;
-	coordinator__lease_seen(&shard->lease);
+	coordinator__lease_renew(&shard->lease, expires_ms);
 	return true;
 }
 
@@ -56,9 +63,10 @@ void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_receive
 		coordinator__unknown(c, received);
 		return;
 	}
+	const int64_t heard = heard_ms(c, beat);
 	bool valid = received->route == peer->route;
 	for (size_t i = 0; i < beat->lease_count; i++) {
-		if (renew(c, peer, &beat->leases[i]))
+		if (renew(c, peer, &beat->leases[i], heard + c->config.lease_ms))
 			valid = true;
 		else
 			coordinator__fenced_send(c, received->route, beat->leases[i].shard, beat->leases[i].epoch);
@@ -70,7 +78,7 @@ void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_receive
 		return;
 	}
 	peer->route = received->route;
-	peer->seen_ms = coordinator__now_ms(c);
+	peer->seen_ms = heard > peer->seen_ms ? heard : peer->seen_ms;
 	peer->resident_bytes = beat->resident_bytes;
 	resend_leases(c, peer, beat);
 	struct msg msg = { .type = MSG_HEARTBEAT_REPLY };

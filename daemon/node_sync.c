@@ -94,7 +94,7 @@ static void status_send(struct node_sync *sync)
 static void heartbeat_send(struct node_sync *sync)
 {
 	struct msg msg = { .type = MSG_HEARTBEAT };
-	msg.u.heartbeat = (struct msg_heartbeat){ NULL, 0, process_resident_bytes() };
+	msg.u.heartbeat = (struct msg_heartbeat){ .resident_bytes = process_resident_bytes() };
 	sync->heartbeat_us = env_monotonic_us(sync->env);
 	node_sync__send(sync, &msg);
 	status_send(sync);

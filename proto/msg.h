@@ -220,6 +220,7 @@ struct msg_heartbeat {
 	const struct msg_lease_ref *leases;
 	size_t lease_count;
 	uint64_t resident_bytes;
+	uint32_t unheard_ms; /* since the sender last heard the coordinator */
 };
 struct msg_heartbeat_reply {
 	uint64_t version; /* newest published: a poll for free */

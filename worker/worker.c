@@ -271,7 +271,10 @@ static void error_reply(struct worker *w, const struct msg_error *error)
 void worker_receive(struct worker *w, struct msg_received **received)
 {
 	const struct msg *msg = &(*received)->msg;
-	w->heard_us = env_monotonic_us(w->env);
+	int64_t now = env_monotonic_us(w->env);
+	if (w->greeted && now - w->heard_us > (int64_t)w->heartbeat_ms * 2000)
+		w->heartbeat_us = 0; /* leases counted from the silence's begin: they are renewed at once */
+	w->heard_us = now;
 	if (worker_fetch_receive(w->fetch, msg) || worker_upload_receive(w->upload, msg))
 		return;
 	switch (msg->type) {
@@ -327,14 +330,20 @@ static void progress_send_all(struct worker *w)
 		progress_send(w, running);
 }
 
+static uint32_t unheard_ms(const struct worker *w)
+{
+	int64_t ms = (w->heartbeat_us - w->heard_us) / 1000;
+	return ms < 0 ? 0 : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
 static void heartbeat_send(struct worker *w)
 {
 	struct msg_lease_ref leases[WORKER__LEASES_MAX];
 	for (size_t i = 0; i < w->work_count; i++)
 		leases[i] = (struct msg_lease_ref){ w->works[i]->shard, w->works[i]->epoch, w->works[i]->kind };
 	struct msg msg = { .type = MSG_HEARTBEAT, .request_id = ++w->request_id };
-	msg.u.heartbeat = (struct msg_heartbeat){ leases, w->work_count, process_resident_bytes() };
 	w->heartbeat_us = env_monotonic_us(w->env);
+	msg.u.heartbeat = (struct msg_heartbeat){ leases, w->work_count, process_resident_bytes(), unheard_ms(w) };
 	(void)worker__send(w, &msg);
 	progress_send_all(w);
 }

@@ -333,9 +333,14 @@ void node_hello(struct end_peer *end, uint64_t boot)
 
 void worker_beat(struct end_peer *end, uint64_t shard, uint64_t epoch)
 {
+	worker_beat_unheard(end, shard, epoch, 0);
+}
+
+void worker_beat_unheard(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t unheard_ms)
+{
 	struct msg_lease_ref ref = { shard, epoch, epoch >> 32 ? MSG_LEASE_GATE : MSG_LEASE_TRAIN };
 	struct msg msg = { .type = MSG_HEARTBEAT };
-	msg.u.heartbeat = (struct msg_heartbeat){ &ref, shard != 0, 1000 };
+	msg.u.heartbeat = (struct msg_heartbeat){ &ref, shard != 0, 1000, unheard_ms };
 	end_send(end, &msg);
 	cluster_run(end->cluster);
 }

@@ -333,7 +333,9 @@ static void take(struct stand *s, const struct msg_received *received)
 	case MSG_HEARTBEAT:
 		s->beats++;
 		s->beat_leases = received->msg.u.heartbeat.lease_count;
-		reply(s, received, &beat);
+		s->beat_unheard_ms = received->msg.u.heartbeat.unheard_ms;
+		if (!s->deaf_beats)
+			reply(s, received, &beat);
 		break;
 	case MSG_WANT:
 		want_take(s, &received->msg.u.want);

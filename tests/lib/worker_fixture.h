@@ -47,6 +47,7 @@ struct stand {
 	bool (*hook)(struct stand *s, const struct msg *msg);
 	void *hook_context;
 	bool silent, mute_commits; /* mute_commits: takes them, does not answer */
+	bool deaf_beats;           /* heartbeats are taken and not answered */
 	int hello_code, commit_code;
 	const char *cluster; /* NULL: "c" */
 	uint32_t layer;
@@ -66,6 +67,7 @@ struct stand {
 	/* What was heard. */
 	size_t asks, hellos, beats, wants, needs, haves, chunks, commits, gates, progresses, releases;
 	size_t beat_leases; /* in the last heartbeat */
+	uint32_t beat_unheard_ms;
 	struct msg_hello hello;
 	struct msg_want want;
 	struct msg_shard_commit commit; /* its pointers are gone */

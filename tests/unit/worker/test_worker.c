@@ -62,6 +62,22 @@ static void a_late_answer_about_the_model_is_no_welcome(void **state)
 	assert_true(s->beats >= 2);
 }
 
+static void heartbeats_say_since_when_nothing_was_heard(void **state)
+{
+	struct stand *s = *state;
+	stand_greet(s);
+	stand_turns(s, 3500);
+	assert_in_range(s->beat_unheard_ms, 0, 1100);
+	s->deaf_beats = true;
+	stand_turns(s, 4000);
+	assert_in_range(s->beat_unheard_ms, 3000, 5000);
+	/* Answered again, the next one does not wait for its time. */
+	s->deaf_beats = false;
+	stand_until(s, &s->beats, s->beats + 1);
+	stand_turns(s, 500);
+	assert_in_range(s->beat_unheard_ms, 0, 100);
+}
+
 static void heartbeats_name_its_leases(void **state)
 {
 	struct stand *s = *state;
@@ -433,6 +449,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(asks_calibrates_once_then_joins),
 		T(a_late_answer_about_the_model_is_no_welcome),
+		T(heartbeats_say_since_when_nothing_was_heard),
 		T(heartbeats_name_its_leases),
 		T(nothing_that_is_held_gets_into_another_cluster),
 		T(what_is_held_stays_in_its_own_cluster),
