@@ -14,6 +14,7 @@
 #include "coordinator/candidate.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/ending.h"
+#include "coordinator/turns.h"
 #include "coordinator/upkeep.h"
 #include "coordinator/versions.h"
 #include "proto/needs.h"
@@ -205,6 +206,7 @@ struct coordinator {
 	struct msg_received **submits;
 	size_t submit_count, submit_records;
 	int64_t submit_since_ms; /* of the oldest */
+	struct turns turns;
 	struct msg_received *chunks[CHUNKS_PENDING_MAX];
 	size_t chunk_count;
 	struct proto_needs needs;

@@ -1,0 +1,134 @@
+/* Whose turn it is when the queue is full: shares of a queue that drains slower than it is asked for. */
+#include "coordinator/turns.h"
+#include "tests/lib/coordinator_fixture.h"
+
+#define CLIENTS 4
+#define ROUNDS  3000
+
+struct queue {
+	struct turns turns;
+	size_t room;
+	int64_t now_ms;
+	uint64_t taken[CLIENTS];
+};
+
+static bool ask(struct queue *q, size_t client, size_t count)
+{
+	uint8_t key[PROTO_KEY_BYTES] = { (uint8_t)client };
+	bool taken = coordinator__turn_take(&q->turns, key, count, count <= q->room, q->now_ms);
+	if (taken) {
+		q->room -= count;
+		q->taken[client] += count;
+	}
+	return taken;
+}
+
+/* Each asks as often as it likes, for as much at a time as it likes. */
+static void rounds(struct queue *q, const size_t *times, const size_t *counts, size_t n)
+{
+	for (size_t round = 0; round < n; round++) {
+		q->room += 2;
+		q->now_ms += 100;
+		for (size_t client = 0; client < CLIENTS; client++)
+			for (size_t i = 0; i < times[client]; i++)
+				(void)ask(q, client, counts[client]);
+	}
+}
+
+static void test_nobody_is_remembered_while_there_is_room(void **state)
+{
+	(void)state;
+	struct queue q = { .room = 1000 };
+	for (size_t i = 0; i < 100; i++)
+		assert_true(ask(&q, i % CLIENTS, 10));
+	assert_int_equal(q.turns.count, 0);
+}
+
+static void test_shares_are_equal_however_often_one_asks(void **state)
+{
+	(void)state;
+	struct queue q = { .room = 10 };
+	const size_t times[CLIENTS] = { 40, 1, 2, 1 }, counts[CLIENTS] = { 1, 1, 5, 10 };
+	rounds(&q, times, counts, ROUNDS);
+	for (size_t client = 0; client < CLIENTS; client++)
+		assert_in_range(q.taken[client], 2 * ROUNDS / CLIENTS - 30, 2 * ROUNDS / CLIENTS + 30);
+}
+
+static void test_who_asks_little_waits_for_no_more_than_one_of_each(void **state)
+{
+	(void)state;
+	struct queue q = { .room = 10 };
+	const size_t times[CLIENTS] = { 40, 40, 40, 0 }, counts[CLIENTS] = { 5, 5, 5, 0 };
+	rounds(&q, times, counts, 1000);
+	const uint64_t before = q.taken[0] + q.taken[1] + q.taken[2];
+	while (!ask(&q, 3, 1))
+		rounds(&q, times, counts, 1);
+	assert_in_range(q.taken[0] + q.taken[1] + q.taken[2] - before, 0, 15);
+}
+
+static void test_nobody_waits_for_one_that_has_gone(void **state)
+{
+	(void)state;
+	struct queue q = { .room = 0 };
+	assert_false(ask(&q, 1, 100));
+	q.room = 10;
+	assert_false(ask(&q, 0, 1)); /* the first has not enough room yet, and is before */
+	q.now_ms += TURNS_WAIT_MS + 1;
+	assert_true(ask(&q, 0, 1));
+}
+
+static void test_so_many_are_remembered(void **state)
+{
+	(void)state;
+	struct queue q = { .room = 0 };
+	for (int i = 0; i < 3 * TURNS_MAX; i++) {
+		uint8_t key[PROTO_KEY_BYTES] = { (uint8_t)i, 1 };
+		q.now_ms++;
+		assert_false(coordinator__turn_take(&q.turns, key, 1, false, q.now_ms));
+		assert_true(q.turns.count <= TURNS_MAX);
+	}
+}
+
+static int code_of_one(struct cluster *c, struct end_peer *end, const char *record)
+{
+	struct msg_bytes bytes = { record, strlen(record) };
+	struct msg msg = { .type = MSG_SUBMIT, .u.submit = { MSG_KEEP, &bytes, 1 } };
+	end_send(end, &msg);
+	cluster_run(c);
+	cluster_advance(c, c->config.commit_wait_ms);
+	struct msg_received *reply = end_expect(end, MSG_SUBMIT_REPLY);
+	int code = reply->msg.u.submit_reply.results[0].code;
+	msg_free(&reply);
+	return code;
+}
+
+static void test_who_waits_for_the_full_queue_comes_before_who_filled_it(void **state)
+{
+	struct cluster *c = *state;
+	const char *more = "{\"prompt\":\"One more?\",\"target_new\":\"no\"}";
+	uint64_t shard;
+	c->config.queue_edits_max = 3;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 3);
+	const char *mine = "{\"prompt\":\"And mine?\",\"target_new\":\"yes\"}";
+	assert_int_equal(code_of_one(c, &c->submitter, mine), ERR_AGAIN);
+	uint64_t epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 1);
+	assert_int_equal(code_of_one(c, &c->client, more), ERR_AGAIN);
+	assert_int_equal(code_of_one(c, &c->submitter, mine), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nobody_is_remembered_while_there_is_room),
+		cmocka_unit_test(test_shares_are_equal_however_often_one_asks),
+		cmocka_unit_test(test_who_asks_little_waits_for_no_more_than_one_of_each),
+		cmocka_unit_test(test_nobody_waits_for_one_that_has_gone),
+		cmocka_unit_test(test_so_many_are_remembered),
+		cmocka_unit_test_setup_teardown(test_who_waits_for_the_full_queue_comes_before_who_filled_it,
+						cluster_setup, cluster_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
