@@ -247,7 +247,7 @@ $(eval $(call test_rule,tests/sim/sim,$(O)/tests/sim/main.o $(SIM_OBJECTS) $(DAE
 # faults that the linker plants (tests/torture/plant.c; those of the simulator are its own).
 TORTURE_C     := client check images proxy rot
 TORTURE_LIB   := $(patsubst %,$(O)/tests/torture/%.o,history verify)
-PLANT_WRAP    := $(SIM_PLANT_WRAP) mdb_env_open store_chunks_put
+PLANT_WRAP    := $(SIM_PLANT_WRAP) mdb_env_open store_chunks_put coordinator__turn_take coordinator__lease_renew
 PLANTED       := $(O)/tests/torture/planted
 PLANT_OBJECTS := $(O)/tests/torture/plant.o $(O)/tests/sim/plant.o
 TORTURE_PROGRAMS := $(TORTURE_C:%=$(O)/tests/torture/%) $(O)/tests/torture/recorder.so $(PLANTED)/amendd $(PLANTED)/amend-merge

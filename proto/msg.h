@@ -156,8 +156,7 @@ struct msg_hello {
 	struct hash base_model;
 	uint32_t layers, hidden, ffn; /* shape of the base model */
 	uint32_t pid;
-	struct hash calibration; /* a worker's: digest of the file it was given, else of the corpus that it calibrates
-				    on; zero: it has none */
+	struct hash calibration; /* a worker's: digest of the file it was given, else of its corpus; zero: none */
 	struct hash corpus; /* a worker's: digest of its corpus, whose texts the paper's family trains on; zero: none */
 	struct msg_text refusal; /* of a worker that ends, as MSG_PEER_CLIENT: why it cannot work for this cluster */
 	struct hash canaries;    /* a worker's: digest of the questions that it asks candidates; zero: it has none */

@@ -178,23 +178,33 @@ case_stalled_worker() {
 	check_now --only --rest --answers "$ANSWERS"
 }
 
-# One client sends with eight threads to a queue that is full all the time. Another, with ten edits, gets through meanwhile: nobody
-# is kept out for as long as somebody else sends.
+# One client sends with eight threads, each a hundred times a second, to a queue that is full all the time. Another, with another key
+# and three Submits that need half of the queue each, asks twice a second. It gets through meanwhile: each of its Submits waits for no
+# more than one of the first's threads and for what the queue held or took since its last one.
+FLOOD_BATCH=5
+taken_meanwhile() { # of the flood, from the other's first question to its last answer
+	awk '$3 ~ /^polite/ && !from { from = NR } $3 ~ /^polite/ && $2 == "ok" { to = NR }
+		$3 ~ /^flood/ && $2 == "ok" { at[NR] } END { for (i in at) n += (i + 0 > from && i + 0 < to); print n + 0 }' "$HISTORY"
+}
 case_edit_flood() {
-	local flood client
+	local flood client key bound=$((3 * (20 + 10 + FLOOD_BATCH)))
 	case_begin flood --submit.queue_edits 20
-	facts 150 flood >"$WORK/flood.jsonl"
-	facts 10 polite >"$WORK/polite.jsonl"
-	client "$WORK/flood.jsonl" --threads 8 --batch 5 --give-up 900 >/dev/null &
+	key=$(amend -q key new "$D/keys/polite.key") || fail "no key"
+	asked key allow "$key" --roles submitter --name polite
+	facts 300 flood >"$WORK/flood.jsonl"
+	facts 30 polite >"$WORK/polite.jsonl"
+	client "$WORK/flood.jsonl" --threads 8 --batch "$FLOOD_BATCH" --retry 10 --give-up 900 >/dev/null &
 	flood=$!
 	wait_for 30 refused_before || fail "the queue is never full"
 	count faults
-	client "$WORK/polite.jsonl" --give-up 600 >/dev/null &
+	CLIENT_KEY=$D/keys/polite.key client "$WORK/polite.jsonl" --batch 10 --retry 500 --give-up 600 >/dev/null &
 	client=$!
 	wait_for 300 either_gone "$client" "$flood"
-	gone "$client" || fail "the flood has ended, and the other client waits still"
-	wait "$client" || fail "the client with ten edits is not answered"
+	gone "$client" || fail "I7: the flood has ended, and the other client waits still"
+	wait "$client" || fail "the client with 30 edits is not answered"
 	alive "$flood" && note "the flood went on"
+	note "$(taken_meanwhile) edits of the flood were taken meanwhile"
+	[ "$(taken_meanwhile)" -le "$bound" ] || fail "I7: $(taken_meanwhile) edits of the flood were taken before 30 of another"
 	bounded coordinator
 	wait_for 600 gone "$flood" || fail "the flood does not get through"
 	wait_served 600
@@ -203,9 +213,12 @@ case_edit_flood() {
 refused_before() { grep -q ' fail .* ERR_AGAIN$' "$HISTORY"; }
 
 # The same work again and again: what the programs hold stays what it was by the middle of it.
+threads_of() { find "/proc/$(pid_of "$1")/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l; }
+files_of() { find "$D/$1" -type f | wc -l; }
 case_soak() {
-	local end half name i round=0
-	local -A kib=() fds=()
+	local end half name i programs round=0
+	local -A kib=() fds=() threads=() files=()
+	[ -z "${TORTURE_PLANT:-}" ] || SECONDS_WANTED=10
 	case_begin soak
 	end=$(($(ms_now) + SECONDS_WANTED * 2000)) half=$(($(ms_now) + SECONDS_WANTED * 1000))
 	while [ "$(ms_now)" -lt "$end" ] || [ "$round" -lt 8 ]; do
@@ -215,15 +228,21 @@ case_soak() {
 		for i in 0 1 2 3; do asked edit revoke "soak$round-00$i" --reason "a test"; done
 		round=$((round + 1))
 		[ ${#kib[@]} = 0 ] && [ "$round" -ge 4 ] && [ "$(ms_now)" -ge "$half" ] || continue
-		for name in coordinator worker-0 worker-1 node-0; do kib[$name]=$(kib_of "$name") fds[$name]=$(fds_of "$name"); done
+		for name in coordinator worker-0 worker-1 node-0; do
+			kib[$name]=$(kib_of "$name") fds[$name]=$(fds_of "$name") threads[$name]=$(threads_of "$name") files[$name]=$(files_of "$name")
+		done
+		programs=$(processes_of "$D" | wc -l)
 		half=$(ms_now) end=$((end > half + SECONDS_WANTED * 1000 ? end : half + SECONDS_WANTED * 1000))
 	done
 	wait_served 60
 	for name in coordinator worker-0 worker-1 node-0; do
-		note "$name: ${kib[$name]} KiB and ${fds[$name]} descriptors, then $(kib_of "$name") and $(fds_of "$name"), after $round rounds"
+		note "$name: ${kib[$name]} KiB, ${fds[$name]} descriptors, ${threads[$name]} threads and ${files[$name]} files, then $(kib_of "$name"), $(fds_of "$name"), $(threads_of "$name") and $(files_of "$name"), after $round rounds"
 		[ "$(kib_of "$name")" -lt $((kib[$name] + 16384)) ] || fail "I6: $name had ${kib[$name]} KiB, and has $(kib_of "$name")"
 		[ "$(fds_of "$name")" -le $((fds[$name] + 4)) ] || fail "I6: $name had ${fds[$name]} descriptors, and has $(fds_of "$name")"
+		[ "$(threads_of "$name")" -le $((threads[$name] + 2)) ] || fail "I6: $name had ${threads[$name]} threads, and has $(threads_of "$name")"
+		[ "$(files_of "$name")" -le $((files[$name] + 2)) ] || fail "I6: $name had ${files[$name]} files, and has $(files_of "$name")"
 	done
+	[ "$(processes_of "$D" | wc -l)" -le "$programs" ] || fail "I6: there were $programs programs, and are $(processes_of "$D" | wc -l)"
 	check_now --only --rest
 }
 case_killed_at_every_point() { sweep kill; }
@@ -239,5 +258,8 @@ run_case killed_at_every_point
 run_case failed_at_every_point
 run_case stalled_worker
 run_case edit_flood
+caught no-turns edit_flood
 run_case soak
+caught leak-memory soak
+caught leak-descriptors soak
 if [ "$SECONDS_WANTED" -ge 60 ]; then run_case delayed_at_every_point; fi

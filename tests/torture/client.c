@@ -4,7 +4,7 @@
  *   --make N PREFIX  N made-up records instead of a file     --threads T  connections, each with its part (1)
  *   --batch B        records a Submit (1)                    --timeout MS until "unknown" (1500)
  *   --give-up S      seconds in all (120)                    --twice      each is sent again after its answer
- *   --pause MS       between two Submits (0)
+ *   --pause MS       between two Submits (0)              --retry MS   after one that was refused for now (100)
  * Ends with "acked A duplicates D refused R unknown U seconds S". Exit 1: not all was answered for good. */
 #include "base/env.h"
 #include "base/json.h"
@@ -35,7 +35,7 @@ struct run {
 	int history;
 	struct item *items;
 	size_t item_count, batch, threads;
-	int64_t timeout_ms, give_up_ms, pause_ms;
+	int64_t timeout_ms, give_up_ms, pause_ms, retry_ms;
 	bool twice;
 	atomic_uint_fast64_t acked, duplicates, refused, unknown, errors;
 };
@@ -164,7 +164,7 @@ static int part_pass(struct part *part, struct proto_client *client, int64_t end
 			break;
 		rc = batch_send(run, client, batch, count, &refused, e);
 		if (refused || run->pause_ms > 0)
-			usleep(refused ? 100000 : (useconds_t)run->pause_ms * 1000);
+			usleep((useconds_t)(refused ? run->retry_ms : run->pause_ms) * 1000);
 		while (next < run->item_count && run->items[next].done)
 			next += run->threads;
 	}
@@ -264,6 +264,8 @@ static int options_read(struct run *run, int argc, char **argv, size_t *make)
 				run->timeout_ms = (int64_t)value;
 			else if (strcmp(argv[i], "--pause") == 0)
 				run->pause_ms = (int64_t)value;
+			else if (strcmp(argv[i], "--retry") == 0)
+				run->retry_ms = (int64_t)value;
 			else if (strcmp(argv[i], "--give-up") == 0)
 				run->give_up_ms = (int64_t)value * 1000;
 			else
@@ -278,7 +280,7 @@ static int options_read(struct run *run, int argc, char **argv, size_t *make)
 
 int main(int argc, char **argv)
 {
-	static struct run run = { .batch = 1, .threads = 1, .timeout_ms = 1500, .give_up_ms = 120000 };
+	static struct run run = { .batch = 1, .threads = 1, .timeout_ms = 1500, .give_up_ms = 120000, .retry_ms = 100 };
 	struct err e = ERR_INIT;
 	size_t make = 0;
 	int i = options_read(&run, argc, argv, &make);

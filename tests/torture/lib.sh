@@ -51,7 +51,7 @@ case_begin() { # cluster, amend up's flags...
 client() { # file of edits, flags of client...
 	local file=$1
 	shift
-	"$T/client" "$@" "${CLIENT_ENDPOINT:-$(setting coordinator.endpoint)}" "$(setting key.server)" "$D/keys/cli.key" "$HISTORY" "$file"
+	"$T/client" "$@" "${CLIENT_ENDPOINT:-$(setting coordinator.endpoint)}" "$(setting key.server)" "${CLIENT_KEY:-$D/keys/cli.key}" "$HISTORY" "$file"
 }
 
 # Asks the node again and again, until the file `quiet` is there; what answers name goes to $ANSWERS.

@@ -1,5 +1,7 @@
 /* proxy.c: a TCP link that can be cut, held in one direction, or made thin.
- *   proxy TARGET-PORT CONTROL    listens on a free port of 127.0.0.1, which it prints, and goes on to TARGET-PORT there
+ *   proxy TARGET-PORT CONTROL [TAPE]
+ * Listens on a free port of 127.0.0.1, which it prints, and goes on to TARGET-PORT there. TAPE: what goes up on the
+ * first connection is kept there.
  * The file CONTROL says what the link does, and is read again 50 times a second: `pass`; `hold-up`, `hold-down`, `hold`
  * (nothing arrives that way, and nobody is told: up is towards TARGET-PORT); `cut` (all connections end, what was held
  * is lost, new ones are refused); `slow N` (bytes a second, each way and connection); `target PORT` sends new ones
@@ -35,6 +37,8 @@ struct link {
 };
 
 static struct link links[LINKS_MAX];
+static const struct link *taped; /* NULL: none yet */
+static int tape = -1;
 static bool hold[WAYS], cut;
 static double rate; /* 0: as fast as it goes */
 static int target_port;
@@ -107,6 +111,10 @@ static void accept_one(int listener)
 	memset(l->flows, 0, sizeof l->flows);
 	l->fds[0] = client;
 	l->fds[1] = server;
+	if (taped == NULL)
+		taped = l;
+	else if (taped == l) /* its place is used again */
+		tape = -1;
 }
 
 /* False: the link has ended. */
@@ -120,6 +128,8 @@ static bool flow_move(struct link *l, enum way way, double passed_s)
 		ssize_t n = read(from, f->bytes + f->to, BUF_BYTES - f->to);
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			return false;
+		if (n > 0 && way == UP && l == taped && tape >= 0 && write(tape, f->bytes + f->to, (size_t)n) != n)
+			abort();
 		f->to += n > 0 ? (size_t)n : 0;
 	}
 	size_t count = f->to - f->from;
@@ -157,9 +167,12 @@ int main(int argc, char **argv)
 	struct sockaddr_in here = local(0);
 	socklen_t len = sizeof here;
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (argc != 3 || listener < 0 || bind(listener, (struct sockaddr *)&here, sizeof here) != 0 ||
-	    listen(listener, LINKS_MAX) != 0 || getsockname(listener, (struct sockaddr *)&here, &len) != 0) {
-		fprintf(stderr, "usage: proxy TARGET-PORT CONTROL\n");
+	if (argc == 4)
+		tape = open(argv[3], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (argc < 3 || argc > 4 || (argc == 4 && tape < 0) || listener < 0 ||
+	    bind(listener, (struct sockaddr *)&here, sizeof here) != 0 || listen(listener, LINKS_MAX) != 0 ||
+	    getsockname(listener, (struct sockaddr *)&here, &len) != 0) {
+		fprintf(stderr, "usage: proxy TARGET-PORT CONTROL [TAPE]\n");
 		return 2;
 	}
 	target_port = atoi(argv[1]);
