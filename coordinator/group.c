@@ -144,32 +144,49 @@ int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_ed
 
 /* It answers on where the canaries have what superseded it withheld (publish.c), so it stays in the memory until a
  * version holds that. In one memory the two cannot be: place.c has them in two, all-or-nothing groups apart. */
-static bool may_answer(struct store_txn *txn, const struct shard *shard, uint64_t seq)
+static int may_answer(struct store_txn *txn, const struct shard *shard, uint64_t seq, bool *may, struct err *e)
 {
 	struct store_edit edit, by;
-	struct err unused = ERR_INIT;
-	return store_edit_get(txn, seq, &edit, &unused) == 0 && edit.state == STORE_EDIT_STATE_SUPERSEDED &&
-	       edit.version != 0 && store_edit_get(txn, edit.superseded_by, &by, &unused) == 0 &&
-	       coordinator__edit_live(by.state) && by.version == 0 && by.shard != shard->rec.id;
+	int rc = store_edit_get(txn, seq, &edit, e);
+	*may = false;
+	if (rc != 0 || edit.state != STORE_EDIT_STATE_SUPERSEDED || edit.version == 0)
+		return rc;
+	rc = store_edit_get(txn, edit.superseded_by, &by, e);
+	*may = rc == 0 && coordinator__edit_live(by.state) && by.version == 0 && by.shard != shard->rec.id;
+	return rc;
 }
 
-/* Edits among the first `to` that ended; the worker forgets them with the group. */
+static int removed_find(struct coordinator *c, const struct shard *shard, size_t to, uint64_t *out, size_t *count,
+			struct err *e)
+{
+	struct store_txn *txn = NULL;
+	int rc = c->config.canaries ? store_begin_read(c->store, &txn, e) : 0;
+	for (size_t i = 0; rc == 0 && i < to; i++) {
+		bool stays = coordinator__edit_live(shard->states[i]);
+		if (txn != NULL && shard->states[i] == STORE_EDIT_STATE_SUPERSEDED)
+			rc = may_answer(txn, shard, shard->rec.seqs[i], &stays, e);
+		if (!stays)
+			out[(*count)++] = shard->rec.seqs[i];
+	}
+	store_abort(&txn);
+	return rc;
+}
+
+/* Edits among the first `to` that ended; the worker forgets them with the group. NULL: they could not be read. */
 static uint64_t *removed_list(struct coordinator *c, const struct shard *shard, size_t to, size_t *count)
 {
 	uint64_t *out = fault_malloc((to + 1) * sizeof *out);
-	struct store_txn *txn = NULL;
-	struct err unused = ERR_INIT;
-	const bool asked = out != NULL && c->config.canaries && store_begin_read(c->store, &txn, &unused) == 0;
+	struct err e = ERR_INIT;
 	*count = 0;
-	for (size_t i = 0; out != NULL && i < to; i++) {
-		if (coordinator__edit_live(shard->states[i]) ||
-		    (asked && shard->states[i] == STORE_EDIT_STATE_SUPERSEDED &&
-		     may_answer(txn, shard, shard->rec.seqs[i])))
-			continue;
-		out[(*count)++] = shard->rec.seqs[i];
-	}
-	store_abort(&txn);
-	return out;
+	if (out == NULL)
+		return NULL;
+	const int rc = removed_find(c, shard, to, out, count, &e);
+	if (rc == 0)
+		return out;
+	free(out);
+	if (rc == ERR_CORRUPT || rc == ERR_IO)
+		coordinator__fail(c, &e);
+	return NULL;
 }
 
 static void send_group(struct coordinator *c, struct shard *shard)

@@ -183,52 +183,82 @@ static void test_what_is_served_is_not_withheld(void **state)
 	assert_int_equal(edit_from(c, seq).version, 3);
 }
 
-/* While the edit that supersedes another is withheld, that one goes on answering. */
-/* A worker that trains the shard is not told to forget the edit. */
-static bool stays_trained(struct cluster *c, const struct fact *f, uint64_t seq)
+/* A worker that trains the shard is not told to forget the edit; *ended: it has its group. */
+static bool stays_trained(struct cluster *c, uint64_t seq, bool *ended)
 {
-	bool stays = true, ended = false;
-	worker_want(&c->worker, f->shard, f->epoch, 100, 0);
-	while (!ended) {
-		struct msg_received *edits = end_expect(&c->worker, MSG_EDITS);
-		for (size_t i = 0; i < edits->msg.u.edits.removed_count; i++)
-			stays = stays && edits->msg.u.edits.removed_seqs[i] != seq;
-		ended = edits->msg.u.edits.group_end;
+	struct msg_received *edits;
+	bool stays = true;
+	*ended = false;
+	while ((edits = end_take(&c->worker, MSG_EDITS)) != NULL) {
+		const struct msg_edits *m = &edits->msg.u.edits;
+		for (size_t i = 0; i < m->removed_count; i++)
+			stays = stays && m->removed_seqs[i] != seq;
+		*ended = *ended || m->group_end;
 		msg_free(&edits);
 	}
 	return stays;
 }
 
+/* `bad` supersedes `old`, which version 2 holds, and is withheld from version 3. */
+static void withhold_successor(struct cluster *c, struct fact *f, uint64_t *old, uint64_t *bad)
+{
+	uint64_t shard;
+	hold(c, f, 0);
+	next_answer(c, 0, "");
+	*old = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 0);
+	next_answer(c, 0, "");
+	assert_int_equal(edit_from(c, *old).version, 2);
+	*bad = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"u\",\"subject\":\"s\"}", 0);
+	assert_int_equal(edit_from(c, *old).state, STORE_EDIT_STATE_SUPERSEDED);
+	client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
+	const uint64_t epoch = worker_lease(&c->worker, &shard); /* the two cannot be in one memory */
+	assert_int_not_equal(shard, f->shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
+	next_taken(c, bad, 1);
+	next_answer(c, 0, "");
+	assert_int_equal(newest(c), 3);
+	assert_true(removed_in(c, 3, *bad) && !removed_in(c, 3, *old));
+	client_submit_one(c, "{\"prompt\":\"x\",\"target_new\":\"t\",\"subject\":\"x\"}", 0);
+	client_submit_one(c, "{\"prompt\":\"y\",\"target_new\":\"t\",\"subject\":\"y\"}", 0);
+}
+
+/* While the edit that supersedes another is withheld, that one goes on answering. */
 static void test_what_it_would_have_replaced_goes_on(void **state)
 {
 	struct cluster *c = *state;
-	uint64_t shard;
 	struct fact f;
-	hold(c, &f, 0);
-	next_answer(c, 0, "");
-	const uint64_t old = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
-	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
-	next_answer(c, 0, "");
-	assert_int_equal(edit_from(c, old).version, 2);
-	const uint64_t bad = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"u\",\"subject\":\"s\"}", 0);
-	assert_int_equal(edit_from(c, old).state, STORE_EDIT_STATE_SUPERSEDED);
-	client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
-	const uint64_t epoch = worker_lease(&c->worker, &shard); /* the two cannot be in one memory */
-	assert_int_not_equal(shard, f.shard);
-	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
-	next_taken(c, &bad, 1);
-	next_answer(c, 0, "");
-	assert_int_equal(newest(c), 3);
-	assert_true(removed_in(c, 3, bad));
-	assert_false(removed_in(c, 3, old));
-	client_submit_one(c, "{\"prompt\":\"x\",\"target_new\":\"t\",\"subject\":\"x\"}", 0);
-	client_submit_one(c, "{\"prompt\":\"y\",\"target_new\":\"t\",\"subject\":\"y\"}", 0);
-	assert_true(stays_trained(c, &f, old));
+	uint64_t old, bad;
+	bool ended;
+	withhold_successor(c, &f, &old, &bad);
+	worker_want(&c->worker, f.shard, f.epoch, 100, 0);
+	assert_true(stays_trained(c, old, &ended) && ended);
 	resume(c);
 	next_answer(c, 0, "");
 	assert_int_equal(newest(c), 4);
 	assert_false(removed_in(c, 4, bad));
 	assert_true(removed_in(c, 4, old));
+}
+
+/* Whatever cannot be read while the group is sent: it comes late, and takes nothing away. */
+static void test_nor_is_it_forgotten_for_want_of_memory(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	uint64_t old, bad, failed = 0;
+	withhold_successor(c, &f, &old, &bad);
+	for (int64_t n = 0; n < 80; n++) {
+		bool ended;
+		struct msg want = { .type = MSG_WANT, .u.want = { f.shard, f.epoch, 100, 0 } };
+		end_send(&c->worker, &want);
+		fault_set(n, 1);
+		cluster_receive(c);
+		fault_set(-1, 0);
+		assert_true(stays_trained(c, old, &ended));
+		failed += !ended;
+		cluster_run(c);
+	}
+	assert_in_range(failed, 3, 79);
 }
 
 /* Nothing answers for an edit that people took back. */
@@ -551,6 +581,7 @@ int main(void)
 		TEST(test_the_next_edits_do_not_wait_for_it),
 		TEST(test_what_is_served_is_not_withheld),
 		TEST(test_what_it_would_have_replaced_goes_on),
+		TEST(test_nor_is_it_forgotten_for_want_of_memory),
 		TEST(test_what_it_would_have_replaced_goes_with_it),
 		TEST(test_alone_it_replaces_nothing),
 		TEST(test_a_group_is_withheld_as_a_whole),
