@@ -27,7 +27,15 @@ struct node_relay {
 	uint64_t asked, request_id;      /* the keys that it is of; 0: none is */
 	struct buf list;                 /* as a list of allowed keys, as far as it came */
 	uint32_t listed;
+	struct proto_allow *nobody; /* at hand while somebody is let in: closing needs no memory */
+	int64_t closed_us;          /* when that was tried last */
 };
+
+static int nobody_make(struct node_relay *relay, struct err *e)
+{
+	struct buf none = BUF_INIT;
+	return relay->nobody == NULL ? proto_allow_parse("nobody", &none, &relay->nobody, e) : 0;
+}
 
 int node_relay_new(const struct node_relay_config *config, const struct env *env, struct store *blobs,
 		   struct node_relay **out, struct err *e)
@@ -48,6 +56,7 @@ void node_relay_destroy(struct node_relay **relay)
 		return;
 	proto_needs_fini(&(*relay)->needs);
 	buf_free(&(*relay)->list);
+	proto_allow_destroy(&(*relay)->nobody);
 	free(*relay);
 	*relay = NULL;
 }
@@ -136,31 +145,46 @@ void node_relay_receive(struct node_relay *relay, const struct msg_received *rec
 static int list_apply(struct node_relay *relay, struct err *e)
 {
 	struct proto_allow *list = NULL;
-	int rc = buf_failed(&relay->list)
-			 ? err_set(e, ERR_NOMEM, "out of memory for a list of keys")
-			 : proto_allow_parse("the coordinator's list of readers", &relay->list, &list, e);
+	int rc = buf_failed(&relay->list) ? err_set(e, ERR_NOMEM, "out of memory for a list of keys")
+					  : nobody_make(relay, e);
+	if (rc == 0)
+		rc = proto_allow_parse("the coordinator's list of readers", &relay->list, &list, e);
 	if (rc == 0)
 		rc = relay->config.allow_set(relay->config.allow_context, &list, e);
 	proto_allow_destroy(&list);
 	return rc;
 }
 
-static void keys_set(struct node_relay *relay, uint64_t readers)
+/* Whether it came to the list of `readers`. */
+static void keys_done(struct node_relay *relay, int rc, uint64_t readers, uint32_t count, const struct err *e)
 {
-	struct err e = ERR_INIT;
-	const uint32_t count = relay->listed;
-	int rc = list_apply(relay, &e);
 	buf_clear(&relay->list);
 	relay->listed = 0;
 	relay->request_id++; /* a page that comes again is none of it */
 	if (rc != 0) {       /* and tried again, in two seconds */
-		log_event(LOG_ERROR, "RELAY-KEYS-UNCHANGED", LOGF_S("reason", e.text));
+		log_event(LOG_ERROR, "RELAY-KEYS-UNCHANGED", LOGF_S("reason", e->text));
 		return;
 	}
 	relay->asked = 0;
 	relay->readers = readers;
 	relay->counts.keys = count;
 	log_event(LOG_INFO, "RELAY-KEYS", LOGF_U("keys", count));
+}
+
+static void keys_set(struct node_relay *relay)
+{
+	struct err e = ERR_INIT;
+	const int rc = list_apply(relay, &e);
+	keys_done(relay, rc, relay->asked, relay->listed, &e);
+}
+
+static void keys_close(struct node_relay *relay)
+{
+	struct err e = ERR_INIT;
+	relay->readers_heard = 0;
+	relay->closed_us = env_monotonic_us(relay->env);
+	const int rc = relay->config.allow_set(relay->config.allow_context, &relay->nobody, &e);
+	keys_done(relay, rc, 0, 0, &e);
 }
 
 static void keys_ask(struct node_relay *relay)
@@ -191,7 +215,7 @@ static void page_take(struct node_relay *relay, const struct msg_key_list_reply 
 	if (relay->listed < page->total && page->key_count > 0)
 		keys_ask(relay);
 	else
-		keys_set(relay, relay->asked);
+		keys_set(relay);
 }
 
 bool node_relay_answer(struct node_relay *relay, const struct msg *msg)
@@ -213,10 +237,8 @@ static void keys_keep(struct node_relay *relay)
 {
 	const int64_t now = env_monotonic_us(relay->env);
 	if (relay->readers != 0 && now - relay->heard_us >= RELAY_TRUST_MS * INT64_C(1000)) {
-		buf_clear(&relay->list);
-		relay->listed = 0;
-		relay->readers_heard = 0;
-		keys_set(relay, 0);
+		if (now - relay->closed_us >= ASK_AGAIN_US)
+			keys_close(relay);
 	} else if (relay->readers_heard != relay->readers &&
 		   (relay->asked != relay->readers_heard || now - relay->asked_us >= ASK_AGAIN_US)) {
 		keys_begin(relay);

@@ -17,7 +17,7 @@ struct stage {
 	uint32_t arrived;
 	uint64_t readers; /* what heartbeats say */
 	uint8_t keys[4];  /* first bytes of the readers' keys */
-	size_t key_count, lists, sets;
+	size_t key_count, lists, tries, sets;
 	bool mute, set_fails;
 };
 
@@ -30,6 +30,7 @@ static void key_of(uint8_t first, uint8_t key[PROTO_KEY_BYTES])
 static int allow_set(void *context, struct proto_allow **list, struct err *e)
 {
 	struct stage *g = context;
+	g->tries++;
 	if (g->set_fails)
 		return err_set(e, ERR_NOMEM, "planted");
 	g->sets++;
@@ -284,6 +285,50 @@ static void without_the_coordinator_it_closes(void **state)
 	stage_close(g);
 }
 
+/* Want of memory does not keep it open. */
+static void closing_needs_no_memory(void **state)
+{
+	struct stage *g = stage_open(*state);
+	struct hash here = chunk_put(g, "here");
+	keys_set(g, (const uint8_t[]){ 1 }, 1);
+	const uint64_t readers = g->readers;
+	for (int i = 0; i < 2; i++) { /* the second time it has been open again */
+		ask(g, 0, &here, 1, 0);
+		expect_chunk(g, 0, &here, 0);
+		g->readers = 0; /* silence */
+		turns(g, RELAY_TRUST_MS - 1000);
+		env_manual_advance(&g->f->manual, 2000 * 1000);
+		fault_set(0, INT64_MAX);
+		node_relay_tick(g->relay, g->version, g->arrived);
+		fault_set(-1, 0);
+		assert_int_equal(counts(g).keys, 0);
+		ask(g, 0, &here, 1, 0);
+		expect_silence(g, 0);
+		g->readers = readers;
+		turns(g, 200);
+	}
+	stage_close(g);
+}
+
+/* It is tried again every two seconds, and said as often. */
+static void closing_that_fails_is_tried_again(void **state)
+{
+	struct stage *g = stage_open(*state);
+	struct hash here = chunk_put(g, "here");
+	keys_set(g, (const uint8_t[]){ 1 }, 1);
+	g->readers = 0;
+	g->set_fails = true;
+	turns(g, RELAY_TRUST_MS + 5000);
+	assert_in_range(g->tries, 1 + 2, 1 + 3);
+	assert_int_equal(counts(g).keys, 1);
+	g->set_fails = false;
+	turns(g, 2500);
+	assert_int_equal(counts(g).keys, 0);
+	ask(g, 0, &here, 1, 0);
+	expect_silence(g, 0);
+	stage_close(g);
+}
+
 /* ---- What it gives */
 
 static void it_gives_chunks_and_nothing_else(void **state)
@@ -433,6 +478,8 @@ int main(void)
 		T(a_changed_list_holds_at_once),
 		T(a_list_that_does_not_come_is_asked_for_again),
 		T(without_the_coordinator_it_closes),
+		T(closing_needs_no_memory),
+		T(closing_that_fails_is_tried_again),
 		T(it_gives_chunks_and_nothing_else),
 		T(what_it_has_not_yet_comes_when_it_has_it),
 		T(what_does_not_come_is_not_held_for_ever),
