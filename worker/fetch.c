@@ -395,12 +395,14 @@ bool worker_fetch_receive(struct worker_fetch *f, const struct msg *msg)
 	return receive_from(f, f->sources.count - 1, msg);
 }
 
-/* A relay that says what it has not yet lives; one that refuses the question does not serve this node. */
+/* A relay that says what it has not yet lives; one that refuses the question does not serve this node. Where there is
+ * no question, or it is left alone already, that is no news. */
 void worker_fetch_relay_receive(struct worker_fetch *f, size_t relay, const struct msg *msg)
 {
 	struct err e = ERR_INIT;
 	(void)receive_from(f, relay, msg);
-	if (msg->type != MSG_ERROR || msg->u.error.code == ERR_AGAIN)
+	if (msg->type != MSG_ERROR || msg->u.error.code == ERR_AGAIN || !owes(f, relay) ||
+	    worker__source_pick(&f->sources, relay) != relay)
 		return;
 	relay_leave(f, relay, WORKER_FETCH_UNREACHABLE);
 	if (need_send(f, &e) != 0)

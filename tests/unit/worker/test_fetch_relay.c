@@ -362,6 +362,32 @@ static void one_that_refuses_is_left(void **state)
 	pull_close(&p);
 }
 
+/* Neither the log nor the counters grow with what it says. */
+static void one_that_refuses_on_is_told_once(void **state)
+{
+	struct pull p;
+	pull_open(&p, *state, 1, SILENT, GIVES);
+	const struct msg refused = { .type = MSG_ERROR, .u.error = { ERR_UNSUPPORTED, { "", 0 } } };
+	for (int i = 0; i < 100; i++)
+		worker_fetch_relay_receive(p.fetch, 0, &refused); /* it was asked nothing */
+	assert_int_equal(counts(&p).faults[WORKER_FETCH_UNREACHABLE], 0);
+	struct hash root = blob_put(p.s, 16, 3);
+	start(&p, &root);
+	turns(&p, 2 * STAND_TURN_MS);
+	assert_int_equal(p.relays[0].asked, 1);
+	for (int i = 0; i < 100; i++)
+		worker_fetch_relay_receive(p.fetch, 0, &refused);
+	assert_int_equal(counts(&p).faults[WORKER_FETCH_UNREACHABLE], 1);
+	turns(&p, 500);
+	expect_done(&p, &root);
+	turns(&p, 5000); /* it is left alone for so long, and once */
+	struct hash more = blob_put(p.s, 17, 3);
+	start(&p, &more);
+	turns(&p, 2 * STAND_TURN_MS);
+	assert_int_equal(p.relays[0].asked, 2);
+	pull_close(&p);
+}
+
 /* What a relay says of a chunk that another is asked for meanwhile fails nothing; good bytes are taken from anybody. */
 static void late_words_do_no_harm(void **state)
 {
@@ -414,8 +440,8 @@ int main(void)
 		T(what_nobody_has_is_said),      T(a_silent_relay_is_left),
 		T(a_dead_relay_is_left_at_once), T(one_that_holds_is_waited_for),
 		T(a_liar_is_left_for_long),      T(a_liar_is_told_once),
-		T(one_that_refuses_is_left),     T(late_words_do_no_harm),
-		T(relays_have_a_limit),
+		T(one_that_refuses_is_left),     T(one_that_refuses_on_is_told_once),
+		T(late_words_do_no_harm),        T(relays_have_a_limit),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
 }
