@@ -25,6 +25,7 @@ struct ask {
 	struct hash hash;
 	struct buf bytes; /* arrived, not yet stored */
 	size_t source;    /* that gives it */
+	int64_t since_us; /* when it was first asked */
 	bool due;         /* to be asked for with the next Need */
 	bool arrived;
 };
@@ -59,7 +60,7 @@ int worker_fetch_new(const struct env *env, struct store *blobs, struct proto_tr
 int worker_fetch_relay_add(struct worker_fetch *f, struct proto_transport *relay, const char *name, int64_t patience_ms,
 			   struct err *e)
 {
-	assert(f->queue_count == 0);
+	assert(f->queue_count == 0 && patience_ms > 0);
 	if (f->sources.patience_us == 0)
 		f->sources.patience_us = (patience_ms + (int64_t)(env_random_u64(f->env) % (uint64_t)patience_ms)) *
 					 1000;
@@ -124,20 +125,24 @@ static int head_look(struct worker_fetch *f, struct err *e)
 
 /* ---- Asking */
 
-static bool owes(const struct worker_fetch *f, size_t source)
+/* What a source owes for longest; NULL: nothing. */
+static const struct ask *owed_by(const struct worker_fetch *f, size_t source)
 {
+	const struct ask *oldest = NULL;
 	for (size_t i = 0; i < f->ask_count; i++)
-		if (!f->asks[i].arrived && f->asks[i].source == source)
-			return true;
-	return false;
+		if (!f->asks[i].arrived && f->asks[i].source == source &&
+		    (oldest == NULL || f->asks[i].since_us < oldest->since_us))
+			oldest = &f->asks[i];
+	return oldest;
 }
 
 /* The ask is, or will be, among f->asks. */
 static void ask_of(struct worker_fetch *f, struct ask *ask, size_t source)
 {
-	if (!owes(f, source))
+	if (owed_by(f, source) == NULL)
 		worker__source_begin(&f->sources, source);
 	ask->source = source;
+	ask->since_us = env_monotonic_us(f->env);
 	ask->due = true;
 }
 
@@ -401,7 +406,7 @@ void worker_fetch_relay_receive(struct worker_fetch *f, size_t relay, const stru
 {
 	struct err e = ERR_INIT;
 	(void)receive_from(f, relay, msg);
-	if (msg->type != MSG_ERROR || msg->u.error.code == ERR_AGAIN || !owes(f, relay) ||
+	if (msg->type != MSG_ERROR || msg->u.error.code == ERR_AGAIN || owed_by(f, relay) == NULL ||
 	    worker__source_pick(&f->sources, relay) != relay)
 		return;
 	relay_leave(f, relay, WORKER_FETCH_UNREACHABLE);
@@ -415,8 +420,9 @@ static void relays_judge(struct worker_fetch *f)
 {
 	for (size_t relay = 0; worker__source_is_relay(&f->sources, relay); relay++) {
 		enum worker_fetch_fault fault = WORKER_FETCH_FAULTS;
-		if (owes(f, relay))
-			fault = worker__source_judge(&f->sources, relay);
+		const struct ask *oldest = owed_by(f, relay);
+		if (oldest != NULL)
+			fault = worker__source_judge(&f->sources, relay, oldest->since_us);
 		if (fault != WORKER_FETCH_FAULTS)
 			relay_leave(f, relay, fault);
 	}

@@ -4,7 +4,8 @@
  *
  * Relays are asked first, in the order in which they were added. What one lacks is asked of the next and in the end of
  * the coordinator; so is everything when it cannot be reached, says nothing for 4 s, gives nothing for as long as it is
- * waited for, or gives bytes that do not match their hash, which are never stored. It is left alone for a while then.
+ * waited for, leaves a chunk owing for twice as long, or gives bytes that do not match their hash, which are never
+ * stored. It is left alone for a while then.
  */
 #ifndef AMEND_WORKER_FETCH_H
 #define AMEND_WORKER_FETCH_H
@@ -39,7 +40,8 @@ int worker_fetch_new(const struct env *env, struct store *blobs, struct proto_tr
 void worker_fetch_destroy(struct worker_fetch **fetch);
 /* A relay that is asked before the coordinator; `name` is for people. Both are borrowed. Before anything is fetched.
  * One that gives nothing is waited for so long, or up to twice as long: by chance, so that its many children do not
- * turn to the coordinator at once. ERR_LIMIT: there are WORKER_FETCH_RELAYS_MAX. */
+ * turn to the coordinator at once. patience_ms > 0; the first call's holds for all. ERR_LIMIT: there are
+ * WORKER_FETCH_RELAYS_MAX. */
 int worker_fetch_relay_add(struct worker_fetch *fetch, struct proto_transport *relay, const char *name,
 			   int64_t patience_ms, struct err *e) MUST_CHECK;
 /* Fetches all of `roots` (zero hashes are skipped), then calls on_done(context, 0 or code) once, from receive or tick,

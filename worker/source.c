@@ -69,19 +69,24 @@ void worker__source_gave(struct worker__sources *sources, size_t index, size_t b
 	struct worker__source *source = &sources->list[index];
 	const bool relay = worker__source_is_relay(sources, index);
 	source->gave_us = env_monotonic_us(sources->env);
-	source->strikes = 0;
+	source->given += source->given < WORKER_FETCH_WINDOW;
+	if (source->given == WORKER_FETCH_WINDOW)
+		source->strikes = 0;
 	sources->last = source;
 	*(relay ? &sources->counts.relay_chunks : &sources->counts.chunks) += 1;
 	*(relay ? &sources->counts.relay_bytes : &sources->counts.bytes) += byte_count;
 }
 
-enum worker_fetch_fault worker__source_judge(const struct worker__sources *sources, size_t index)
+/* A chunk now and then does not make up for what it does not give: a window is to come in twice the patience. */
+enum worker_fetch_fault worker__source_judge(const struct worker__sources *sources, size_t index, int64_t owes_since_us)
 {
 	const struct worker__source *source = &sources->list[index];
 	const int64_t now = env_monotonic_us(sources->env);
 	if (now - source->heard_us >= WORKER__SOURCE_SILENT_US)
 		return WORKER_FETCH_SILENT;
-	return now - source->gave_us >= sources->patience_us ? WORKER_FETCH_LATE : WORKER_FETCH_FAULTS;
+	const bool late = now - source->gave_us >= sources->patience_us ||
+			  now - owes_since_us >= 2 * sources->patience_us;
+	return late ? WORKER_FETCH_LATE : WORKER_FETCH_FAULTS;
 }
 
 void worker__source_fault(struct worker__sources *sources, size_t index, enum worker_fetch_fault fault)
@@ -95,6 +100,7 @@ void worker__source_fault(struct worker__sources *sources, size_t index, enum wo
 	const int64_t left_us = LEFT_US << source->strikes;
 	source->left_until_us = env_monotonic_us(sources->env) + left_us;
 	source->strikes += source->strikes < STRIKES_MAX;
+	source->given = 0;
 	log_event(LOG_WARN, "FETCH-RELAY-LEFT", LOGF_S("relay", source->name),
 		  LOGF_S("reason", worker_fetch_fault_names[fault]), LOGF_I("seconds", left_us / 1000000));
 }

@@ -1,7 +1,7 @@
 /* source.h: inside worker/ only. Where a fetch asks for chunks: the relays in the order in which they were added, and
  * behind them the coordinator, which is asked for what no relay gives. A relay that cannot be reached, is silent or
- * makes one wait is left alone for 5 s, each time twice as long until it gives something; one that gave wrong bytes for
- * 320 s. */
+ * makes one wait is left alone for 5 s, each time twice as long until it has given a window of chunks since; one that
+ * gave wrong bytes for 320 s. */
 #ifndef AMEND_WORKER_SOURCE_H
 #define AMEND_WORKER_SOURCE_H
 
@@ -14,6 +14,7 @@ struct worker__source {
 	const char *name;
 	int64_t left_until_us; /* a relay that is left alone */
 	unsigned strikes;
+	uint32_t given;                      /* chunks since it was left, at most a window */
 	int64_t asked_us, heard_us, gave_us; /* the last two: or it was asked when it owed nothing */
 };
 
@@ -38,8 +39,9 @@ void worker__source_heard(struct worker__sources *sources, size_t index);
 void worker__source_gave(struct worker__sources *sources, size_t index, size_t byte_count);
 /* It owes something, and is to be asked for it again. */
 bool worker__source_quiet(const struct worker__sources *sources, size_t index);
-/* A relay that owes something is so. WORKER_FETCH_FAULTS: it is not. */
-enum worker_fetch_fault worker__source_judge(const struct worker__sources *sources, size_t index);
+/* A relay that owes something since then is so. WORKER_FETCH_FAULTS: it is not. */
+enum worker_fetch_fault worker__source_judge(const struct worker__sources *sources, size_t index,
+					     int64_t owes_since_us);
 /* Counted; but for WORKER_FETCH_LACKING, which is of one chunk, it is left alone from now on. */
 void worker__source_fault(struct worker__sources *sources, size_t index, enum worker_fetch_fault fault);
 

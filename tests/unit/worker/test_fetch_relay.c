@@ -7,7 +7,7 @@
 #define PATIENCE_MS 5000
 #define VERSION     7
 
-enum manner { GIVES, SILENT, LACKS, LIES, HOLDS, REFUSES };
+enum manner { GIVES, SILENT, LACKS, LIES, HOLDS, REFUSES, DRIPS };
 
 struct relay {
 	struct proto_transport *server, *client;
@@ -65,6 +65,8 @@ static void relay_script(struct pull *p, struct relay *relay)
 		assert_int_equal(need->msg.type, MSG_NEED);
 		relay->asked += need->msg.u.hashes.hash_count;
 		relay->version = need->msg.u.hashes.version;
+		if (relay->manner == DRIPS) /* the first of what it is asked for: every two seconds */
+			relay->gives_first = 1;
 		for (size_t i = 0; i < need->msg.u.hashes.hash_count; i++)
 			relay_give(p, relay, need, &need->msg.u.hashes.hashes[i]);
 		struct msg said = { .type = MSG_MISSING, .request_id = need->msg.request_id };
@@ -304,6 +306,36 @@ static void one_that_holds_is_waited_for(void **state)
 	pull_close(&p);
 }
 
+/* A chunk now and then keeps nobody with it, nor shortens the time for which it is left alone. */
+static void one_that_drips_is_left(void **state)
+{
+	struct pull p;
+	pull_open(&p, *state, 1, DRIPS, GIVES);
+	for (uint64_t i = 0; i < 2; i++) {
+		const size_t asked = p.relays[0].asked;
+		struct hash root = blob_put(p.s, 20 + i, 40);
+		p.calls = 0;
+		start(&p, &root);
+		turns(&p, 2 * PATIENCE_MS - 500);
+		assert_true(p.relays[0].asked > asked);
+		assert_int_equal(counts(&p).faults[WORKER_FETCH_LATE], i);
+		for (int ms = 0; ms <= 2 * PATIENCE_MS + 1000 && counts(&p).faults[WORKER_FETCH_LATE] == i; ms += 500)
+			turns(&p, 500);
+		assert_int_equal(counts(&p).faults[WORKER_FETCH_LATE], i + 1);
+		turns(&p, 1000);
+		expect_done(&p, &root);
+		turns(&p, 5000);
+	}
+	const size_t asked = p.relays[0].asked; /* for ten seconds, the second time */
+	struct hash more = blob_put(p.s, 22, 3);
+	p.calls = 0;
+	start(&p, &more);
+	turns(&p, 500);
+	expect_done(&p, &more);
+	assert_int_equal(p.relays[0].asked, asked);
+	pull_close(&p);
+}
+
 /* Wrong bytes are never stored; who gave them is not asked for 320 s, whoever else fails. */
 static void a_liar_is_left_for_long(void **state)
 {
@@ -441,7 +473,8 @@ int main(void)
 		T(a_dead_relay_is_left_at_once), T(one_that_holds_is_waited_for),
 		T(a_liar_is_left_for_long),      T(a_liar_is_told_once),
 		T(one_that_refuses_is_left),     T(one_that_refuses_on_is_told_once),
-		T(late_words_do_no_harm),        T(relays_have_a_limit),
+		T(late_words_do_no_harm),        T(one_that_drips_is_left),
+		T(relays_have_a_limit),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
 }
