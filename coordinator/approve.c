@@ -3,6 +3,7 @@
 #include "coordinator/internal.h"
 #include "coordinator/owner.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* The one that is there, as it is now. */
@@ -33,23 +34,124 @@ static int candidate_check(struct coordinator *c, const struct hash *content, st
 	return 0;
 }
 
-/* A key that took another's place is its owner's as that was. What was in force until its memory was lost is not new:
- * else administrators who had approved each other's edits could not approve them together. */
-static int submitter_check(struct coordinator *c, struct store_txn *txn, const struct buf *owners, uint64_t seq,
-			   const uint8_t *actor, struct err *e)
+struct added {
+	uint64_t ended_event, seq;
+	uint8_t actor[STORE_KEY_BYTES];
+};
+
+struct submitter {
+	uint8_t key[STORE_KEY_BYTES];
+	uint64_t seq; /* the first that it submitted */
+};
+
+static int by_event(const void *a, const void *b)
 {
-	struct store_event event;
-	struct store_edit edit;
-	bool approved = false;
-	int rc = store_event_get(txn, seq, &event, e);
-	if (rc != 0 || !coordinator__same_owner(c, owners, event.actor, actor))
-		return rc;
-	const bool same = memcmp(event.actor, actor, sizeof event.actor) == 0;
-	rc = store_edit_get(txn, seq, &edit, e);
+	const struct added *x = a, *y = b;
+	const int order = (x->ended_event > y->ended_event) - (x->ended_event < y->ended_event);
+	return order != 0 ? order : (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+/* All that the candidate adds, so that each event is read once. */
+static int added_load(struct store_txn *txn, const struct buf *seqs, struct buf *out, struct err *e)
+{
+	const uint64_t *list = (const void *)seqs->data;
+	const size_t count = seqs->len / sizeof *list;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		struct store_event event;
+		struct store_edit edit;
+		rc = store_event_get(txn, list[i], &event, e);
+		if (rc == 0)
+			rc = store_edit_get(txn, list[i], &edit, e);
+		if (rc != 0)
+			break;
+		struct added item = { edit.ended_event, list[i], { 0 } };
+		memcpy(item.actor, event.actor, sizeof item.actor);
+		buf_append(out, &item, sizeof item);
+	}
+	if (rc == 0 && buf_failed(out))
+		rc = err_set(e, ERR_NOMEM, "who submitted what a candidate adds: out of memory");
+	if (rc == 0 && out->len > 0)
+		qsort(out->data, out->len / sizeof(struct added), sizeof(struct added), by_event);
+	return rc;
+}
+
+static void submitter_add(struct buf *submitters, const struct added *item)
+{
+	struct submitter *list = (void *)submitters->data;
+	for (size_t i = 0; i < submitters->len / sizeof *list; i++) {
+		if (memcmp(list[i].key, item->actor, sizeof list[i].key) != 0)
+			continue;
+		list[i].seq = item->seq < list[i].seq ? item->seq : list[i].seq;
+		return;
+	}
+	struct submitter new = { .seq = item->seq };
+	memcpy(new.key, item->actor, sizeof new.key);
+	buf_append(submitters, &new, sizeof new);
+}
+
+/* What was in force until its memory was lost is not new: else administrators who had approved each other's edits could
+ * not approve them together. */
+static int submitters_find(struct coordinator *c, struct store_txn *txn, const struct buf *seqs, struct buf *out,
+			   struct err *e)
+{
+	struct buf items = BUF_INIT, in_force = BUF_INIT;
+	int rc = added_load(txn, seqs, &items, e);
+	const struct added *list = (const void *)items.data;
+	for (size_t i = 0; rc == 0 && i < items.len / sizeof *list; i++) {
+		if (i == 0 || list[i].ended_event != list[i - 1].ended_event)
+			rc = coordinator__lost_in_force(c, txn, list[i].ended_event, &in_force, e);
+		if (rc == 0 && !coordinator__seqs_hold(&in_force, list[i].seq))
+			submitter_add(out, &list[i]);
+	}
+	if (rc == 0 && buf_failed(out))
+		rc = err_set(e, ERR_NOMEM, "who submitted what a candidate adds: out of memory");
+	buf_free(&items);
+	buf_free(&in_force);
+	return rc;
+}
+
+/* Of what the candidate adds and nobody has approved: the keys that submitted it, each once. */
+static int submitters_load(struct coordinator *c, struct buf *submitters, struct buf *owners, struct err *e)
+{
+	struct buf added = BUF_INIT, removed = BUF_INIT;
+	struct store_txn *txn = NULL;
+	int rc = coordinator__candidate_changes(c, &added, &removed, e);
 	if (rc == 0)
-		rc = coordinator__lost_in_force(c, txn, &edit, &approved, e);
-	return rc != 0 || approved
-		       ? rc
+		rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = coordinator__owners_load(txn, owners, e);
+	if (rc == 0)
+		rc = submitters_find(c, txn, &added, submitters, e);
+	store_abort(&txn);
+	buf_free(&added);
+	buf_free(&removed);
+	return rc;
+}
+
+/* The one whose owner has `actor` too, with the first edit; NULL: none. A key that took another's place is its owner's
+ * as that was. */
+static const struct submitter *submitter_of(const struct coordinator *c, const struct buf *submitters,
+					    const struct buf *owners, const uint8_t *actor)
+{
+	const struct submitter *list = (const void *)submitters->data, *found = NULL;
+	for (size_t i = 0; i < submitters->len / sizeof *list; i++)
+		if ((found == NULL || list[i].seq < found->seq) &&
+		    coordinator__same_owner(c, owners, list[i].key, actor))
+			found = &list[i];
+	return found;
+}
+
+static int denied(struct coordinator *c, const struct submitter *submitter, const uint8_t *actor, struct err *e)
+{
+	const bool same = memcmp(submitter->key, actor, sizeof submitter->key) == 0;
+	struct store_txn *txn = NULL;
+	struct store_edit edit;
+	int rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = store_edit_get(txn, submitter->seq, &edit, e);
+	store_abort(&txn);
+	return rc != 0 ? rc
 		       : err_set(e, ERR_DENIED,
 				 "edit %s was submitted with %s: another administrator's key has to approve it",
 				 edit.id, same ? "this key" : "another key of this one's owner");
@@ -57,31 +159,28 @@ static int submitter_check(struct coordinator *c, struct store_txn *txn, const s
 
 static int second_key_check(struct coordinator *c, const uint8_t *actor, struct err *e)
 {
-	struct buf added = BUF_INIT, removed = BUF_INIT, owners = BUF_INIT;
-	struct store_txn *txn = NULL;
-	int rc = coordinator__candidate_changes(c, &added, &removed, e);
-	if (rc == 0)
-		rc = store_begin_read(c->store, &txn, e);
-	if (rc == 0)
-		rc = coordinator__owners_load(txn, &owners, e);
-	const uint64_t *seqs = (const void *)added.data;
-	for (size_t i = 0; rc == 0 && i < added.len / sizeof *seqs; i++)
-		rc = submitter_check(c, txn, &owners, seqs[i], actor, e);
-	store_abort(&txn);
+	struct buf submitters = BUF_INIT, owners = BUF_INIT;
+	int rc = submitters_load(c, &submitters, &owners, e);
+	const struct submitter *same = rc == 0 ? submitter_of(c, &submitters, &owners, actor) : NULL;
+	if (same != NULL)
+		rc = denied(c, same, actor, e);
+	buf_free(&submitters);
 	buf_free(&owners);
-	buf_free(&added);
-	buf_free(&removed);
 	return rc;
 }
 
 bool coordinator__candidate_stuck(struct coordinator *c)
 {
+	struct buf submitters = BUF_INIT, owners = BUF_INIT;
 	struct proto_allowed allowed;
-	struct err e = ERR_INIT;
-	bool stuck = c->candidate.sm.state == CANDIDATE_WAITING && c->allow != NULL;
+	struct err unused = ERR_INIT;
+	bool stuck = c->candidate.sm.state == CANDIDATE_WAITING && c->allow != NULL &&
+		     submitters_load(c, &submitters, &owners, &unused) == 0;
 	for (size_t i = 0; stuck && proto_allow_at(c->allow, i, &allowed); i++)
 		stuck = (allowed.roles & PROTO_ROLE_ADMIN) == 0 || memcmp(allowed.key, c->key, PROTO_KEY_BYTES) == 0 ||
-			second_key_check(c, allowed.key, &e) == ERR_DENIED;
+			submitter_of(c, &submitters, &owners, allowed.key) != NULL;
+	buf_free(&submitters);
+	buf_free(&owners);
 	return stuck;
 }
 

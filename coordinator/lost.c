@@ -153,34 +153,34 @@ static int shard_look(struct coordinator *c, struct shard *shard, bool *later, s
 
 /* --- What was approved before. */
 
-static bool list_holds(const struct json *list, uint64_t seq)
-{
-	for (size_t i = 0; i < json_length(list); i++)
-		if (json_integer(json_at(list, i)) == (int64_t)seq)
-			return true;
-	return false;
-}
-
 static bool rolled_back_since(const struct coordinator *c, uint64_t version)
 {
 	return c->rolled_count > 0 && c->rolled[c->rolled_count - 1].version > version;
 }
 
-int coordinator__lost_in_force(struct coordinator *c, struct store_txn *txn, const struct store_edit *edit, bool *was,
+int coordinator__lost_in_force(struct coordinator *c, struct store_txn *txn, uint64_t ended_event, struct buf *seqs,
 			       struct err *e)
 {
 	struct store_event event;
 	struct json *said = NULL;
-	*was = false;
-	int rc = edit->ended_event != 0 ? store_event_get(txn, edit->ended_event, &event, e) : 0;
-	if (rc != 0 || edit->ended_event == 0 || event.type != STORE_EVENT_SHARD_LOST)
+	buf_clear(seqs);
+	int rc = ended_event != 0 ? store_event_get(txn, ended_event, &event, e) : 0;
+	if (rc != 0 || ended_event == 0 || event.type != STORE_EVENT_SHARD_LOST)
 		return rc;
 	rc = json_parse((const char *)event.payload, event.payload_len, &said, e);
-	if (rc == 0)
-		*was = list_holds(json_get(said, IN_FORCE), edit->seq) &&
-		       !rolled_back_since(c, (uint64_t)json_integer(json_get(said, "version")));
+	if (rc != 0)
+		return rc;
+	const struct json *list = json_get(said, IN_FORCE);
+	if (!rolled_back_since(c, (uint64_t)json_integer(json_get(said, "version"))))
+		for (size_t i = 0; i < json_length(list); i++) {
+			const uint64_t seq = (uint64_t)json_integer(json_at(list, i));
+			buf_append(seqs, &seq, sizeof seq);
+		}
 	json_free(&said);
-	return rc;
+	if (buf_failed(seqs))
+		return err_set(e, ERR_NOMEM, "what was in force: out of memory");
+	coordinator__seqs_sort(seqs);
+	return 0;
 }
 
 /* --- A version whose memories are lost. */
