@@ -480,8 +480,9 @@ void coordinator__merge_forget(struct coordinator *c);
 int coordinator__merge_path(const struct coordinator *c, uint64_t id, const char *name, char out[PATH_MAX],
 			    struct err *e) MUST_CHECK;
 void coordinator__gate_advance(struct coordinator *c);
-/* All bytes of the merged memory are here, also where they had to be read again from what the job wrote. False: the
- * gate is over. */
+/* All bytes of the merged memory are here, also where they had to be read again from what the job wrote. False: its
+ * holder, if any, has lost it; it is merged anew or, where this could not be told for now (out of memory, a full
+ * disk), re-tested later. */
 bool coordinator__gate_output_whole(struct coordinator *c);
 int coordinator__gate_publish(struct coordinator *c, double score, const struct hash *index_root,
 			      struct err *e) MUST_CHECK;

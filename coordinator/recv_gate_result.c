@@ -49,7 +49,10 @@ void coordinator__recv_gate_result(struct coordinator *c, const struct msg_recei
 		return;
 	}
 	if (!coordinator__gate_output_whole(c)) {
-		gate_reply(c, received, ERR_FENCED, "the merged memory is damaged here: it is merged anew");
+		const bool again = c->merge.active && c->merge.rec.state == STORE_MERGE_STATE_GATED;
+		gate_reply(c, received, ERR_FENCED,
+			   again ? "the merged memory cannot be read here for now: it is re-tested later"
+				 : "the merged memory is damaged here: it is merged anew");
 		return;
 	}
 	int rc = check_index(c, &result->index_root, &e);

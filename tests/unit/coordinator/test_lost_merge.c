@@ -88,6 +88,62 @@ static void test_it_is_merged_anew(void **state)
 	expect_merged(c, 2, "merged delta 2");
 }
 
+/* The disk changes it, and the coordinator finds that out. */
+static void output_rot_found(struct cluster *c)
+{
+	static const char bytes[] = "merged delta 1";
+	struct hash hash;
+	struct msg need = { .type = MSG_NEED, .u.hashes = { &hash, 1, 0 } };
+	hash_of(bytes, sizeof bytes - 1, &hash);
+	output_rot(c);
+	end_send(&c->client, &need);
+	cluster_run(c);
+	end_clear(&c->client);
+}
+
+/* Out of memory at the n-th allocation and the next while the result is looked at; *again: it was said that it is
+ * re-tested. */
+static int starved_result(struct cluster *c, int64_t n, bool *again)
+{
+	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
+	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, 2, 2 } };
+	worker_want(&c->worker, merge, epoch, 100, 0);
+	end_clear(&c->worker);
+	end_send(&c->worker, &msg);
+	fault_set(n, 2);
+	cluster_receive(c);
+	fault_set(-1, 0);
+	struct msg_received *reply = end_take(&c->worker, MSG_SHARD_COMMIT_REPLY);
+	const int code = reply == NULL ? ERR_AGAIN : reply->msg.u.shard_commit_reply.code; /* it was lost */
+	*again = code == ERR_FENCED && strstr(reply->msg.u.shard_commit_reply.text.text, "re-tested later") != NULL;
+	if (reply != NULL)
+		msg_free(&reply);
+	worker_release(&c->worker, merge, epoch, ERR_NOMEM);
+	return code;
+}
+
+/* What cannot be looked at for now is not merged anew, and nobody is told so. */
+static void test_want_of_memory_has_it_re_tested(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	int found = 0;
+	c->config.merge_tries_max = 100;
+	gated(c, &f);
+	for (int64_t n = 0; n < 60 && newest(c) == 1; n++) {
+		bool again = false;
+		output_rot_found(c); /* before each re-test it is read again */
+		const int code = starved_result(c, n, &again);
+		assert_true(code != ERR_FENCED || again);
+		found += again;
+		if (newest(c) == 1)
+			wait(c, 4000);
+	}
+	assert_true(found > 0);
+	expect_merged(c, 2, "merged delta 1");
+	assert_int_equal(c->fake.starts, 1);
+}
+
 /* Before a worker is asked to re-test it. */
 static void test_a_worker_is_given_what_can_be_read(void **state)
 {
@@ -164,6 +220,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_it_is_read_again_from_the_jobs_folder),
 		T(test_it_is_merged_anew),
+		T(test_want_of_memory_has_it_re_tested),
 		T(test_a_worker_is_given_what_can_be_read),
 		T(test_after_its_tries_the_shards_serve_unmerged),
 		T(test_an_approval_publishes_none_that_cannot_be_read),
