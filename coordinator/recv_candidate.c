@@ -1,10 +1,27 @@
 /* recv_candidate.c: what waits at a gate, and what it changes. */
 #include "coordinator/internal.h"
 
+#include <string.h>
+
 static size_t shown(const struct buf *seqs)
 {
 	const size_t count = seqs->len / sizeof(uint64_t);
 	return count < MSG_CANDIDATE_EDITS_MAX ? count : MSG_CANDIDATE_EDITS_MAX;
+}
+
+static const char stuck_text[] =
+	"; no administrator's key on the list may approve it, as each has submitted an edit that "
+	"comes with it: allow another person's key (`amend key allow`), or reject it";
+
+/* What is held back and why; at most ERR_TEXT_BYTES_MAX, as an answer may have. */
+static void text_write(struct coordinator *c, char out[ERR_TEXT_BYTES_MAX])
+{
+	char held[ERR_TEXT_BYTES_MAX];
+	const bool stuck = coordinator__candidate_stuck(c);
+	coordinator__held_text(c, held, sizeof held);
+	coordinator__copy_text(out, ERR_TEXT_BYTES_MAX - (stuck ? sizeof stuck_text - 1 : 0), coordinator__text(held));
+	if (stuck)
+		strcat(out, stuck_text);
 }
 
 void coordinator__recv_candidate(struct coordinator *c, const struct msg_received *received)
@@ -13,8 +30,7 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 	struct msg msg = { .type = MSG_CANDIDATE_REPLY };
 	struct msg_candidate_reply *reply = &msg.u.candidate_reply;
 	struct err e = ERR_INIT;
-	struct buf text = BUF_INIT;
-	char held[ERR_TEXT_BYTES_MAX];
+	char text[ERR_TEXT_BYTES_MAX];
 	const struct candidate *candidate = &c->candidate;
 	const bool is = candidate->sm.state != CANDIDATE_NONE;
 	int rc = is ? coordinator__candidate_changes(c, &added, &removed, &e) : 0;
@@ -23,12 +39,8 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 	reply->withheld = (const void *)withheld.data;
 	reply->withheld_count = shown(&withheld);
 	reply->withheld_total = (uint32_t)(withheld.len / sizeof(uint64_t));
-	coordinator__held_text(c, held, sizeof held);
-	buf_puts(&text, held);
-	if (coordinator__candidate_stuck(c))
-		buf_puts(&text, "; no administrator's key on the list may approve it, as each has submitted an edit "
-				"that comes with it: allow another person's key (`amend key allow`), or reject it");
-	reply->text = coordinator__text(buf_cstr(&text));
+	text_write(c, text);
+	reply->text = coordinator__text(text);
 	reply->state = coordinator__text(sm_state_name(&coordinator__candidate_states, candidate->sm.state));
 	if (is) {
 		reply->version = coordinator__candidate_number(c);
@@ -51,7 +63,6 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 		coordinator__reply(c, received, &msg);
 	else
 		coordinator__reply_error(c, received, rc, e.text);
-	buf_free(&text);
 	buf_free(&added);
 	buf_free(&removed);
 	buf_free(&withheld);
