@@ -4,6 +4,7 @@
 #include "base/fault.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static struct proto_needs__peer *peer_of(struct proto_needs *needs, uint64_t route)
 {
@@ -74,17 +75,23 @@ int proto_needs_add(struct proto_needs *needs, const struct msg_received *need, 
 static int peer_pump(struct proto_needs__peer *peer,
 		     int (*give)(void *context, uint64_t route, const struct proto_need *need), void *context)
 {
-	size_t kept = 0;
-	int rc = 0;
-	for (size_t i = 0; i < peer->count && rc != ERR_CLOSED; i++) {
-		rc = rc == ERR_AGAIN ? rc : give(context, peer->route, &peer->items[i]);
-		if (rc != ERR_AGAIN && rc != ERR_BUSY)
+	size_t kept = 0, i = 0;
+	for (; i < peer->count; i++) {
+		const int rc = give(context, peer->route, &peer->items[i]);
+		if (rc == ERR_CLOSED)
+			return rc;
+		if (rc == ERR_AGAIN)
+			break; /* the rest as well */
+		if (rc != ERR_BUSY)
 			continue;
-		peer->items[i].held |= rc == ERR_BUSY;
-		peer->items[kept++] = peer->items[i];
+		peer->items[i].held = true;
+		if (kept++ != i)
+			peer->items[kept - 1] = peer->items[i];
 	}
-	peer->count = kept;
-	return rc == ERR_CLOSED ? rc : 0;
+	if (kept != i)
+		memmove(peer->items + kept, peer->items + i, (peer->count - i) * sizeof peer->items[0]);
+	peer->count -= i - kept;
+	return 0;
 }
 
 void proto_needs_pump(struct proto_needs *needs,

@@ -70,6 +70,27 @@ static void in_order_as_far_as_the_queue_goes(void **state)
 	proto_needs_fini(&needs);
 }
 
+/* A full queue ends it: what is owed behind what was given, or is held, stays in its order. */
+static void a_full_queue_ends_it(void **state)
+{
+	(void)state;
+	static struct giver g;
+	struct proto_needs needs = { 0 };
+	g = (struct giver){ .room = 2, .absent = 'b' };
+	assert_int_equal(ask(&needs, 1, 10, "abcdef", 0), 0);
+	proto_needs_pump(&needs, give, &g);
+	expect_said(&g, "ac");
+	assert_int_equal(proto_needs_count(&needs), 4);
+	proto_needs_pump(&needs, give, &g); /* nothing goes */
+	expect_said(&g, "ac");
+	g.absent = 0;
+	g.room = SAID_MAX;
+	proto_needs_pump(&needs, give, &g);
+	expect_said(&g, "acbdef");
+	assert_int_equal(needs.peer_count, 0);
+	proto_needs_fini(&needs);
+}
+
 /* What is not there yet stands in nobody's way, and is owed once, to the newest question. */
 static void what_is_held_comes_later(void **state)
 {
@@ -149,8 +170,11 @@ static void without_memory_nothing_is_taken(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(in_order_as_far_as_the_queue_goes),     cmocka_unit_test(what_is_held_comes_later),
-		cmocka_unit_test(who_is_gone_or_silent_is_owed_nothing), cmocka_unit_test(within_limits),
+		cmocka_unit_test(in_order_as_far_as_the_queue_goes),
+		cmocka_unit_test(a_full_queue_ends_it),
+		cmocka_unit_test(what_is_held_comes_later),
+		cmocka_unit_test(who_is_gone_or_silent_is_owed_nothing),
+		cmocka_unit_test(within_limits),
 		cmocka_unit_test(without_memory_nothing_is_taken),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
