@@ -415,7 +415,7 @@ int coordinator__candidate_renew(struct coordinator *c, struct err *e)
 {
 	struct candidate next = c->candidate;
 	next.seqs = next.merges = (struct buf)BUF_INIT;
-	if (coordinator__newest_apart(c))
+	if (!coordinator__newest_restore(c))
 		return 0; /* what it would change is not known */
 	int rc = coordinator__publish_renewed(c, &c->candidate, &next.rec, e);
 	if (rc == ERR_AGAIN) { /* its manifest is damaged, and nobody may have it: it is made anew instead */
@@ -465,7 +465,7 @@ static int advance(struct coordinator *c, struct err *e)
 	if (candidate->sm.state == CANDIDATE_WAITING && is_kept(c) && coordinator__candidate_stale(c))
 		return coordinator__candidate_renew(c, e); /* an approval is of what was looked at */
 	const bool due = candidate->sm.state == CANDIDATE_NONE && c->publishing.unpublished;
-	return due && !coordinator__newest_apart(c) ? make(c, e) : 0;
+	return due && coordinator__newest_restore(c) ? make(c, e) : 0;
 }
 
 void coordinator__candidate_advance(struct coordinator *c)

@@ -425,7 +425,7 @@ void coordinator__heal_advance(struct coordinator *c)
 	struct heal *h = &c->heal;
 	if (h->count == 0 || c->closed || coordinator__now_ms(c) < h->ask_ms)
 		return;
-	(void)coordinator__newest_apart(c);
+	(void)coordinator__newest_restore(c);
 	if (h->round_next == 0 && h->count > 0)
 		round_begin(c);
 	if (h->count == 0) {

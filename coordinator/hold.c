@@ -223,7 +223,7 @@ int coordinator__manifest_bytes(struct coordinator *c, const struct hash *root, 
 	if (!apart)
 		return rc;
 	buf_clear(out);
-	if (is_newest(c, root) && !coordinator__newest_apart(c) &&
+	if (is_newest(c, root) && coordinator__newest_restore(c) &&
 	    store_blob_get(c->store, root, PROTO_MANIFEST_BYTES_MAX, out, &unused) == 0) {
 		err_clear(e);
 		return 0;

@@ -287,7 +287,7 @@ static int manifest_look(struct coordinator *c, struct err *e)
 static int newest_leave(struct coordinator *c, struct err *e)
 {
 	struct store_version publish;
-	if (!coordinator__gated(c) || c->publishing.paused || coordinator__newest_apart(c))
+	if (!coordinator__gated(c) || c->publishing.paused || !coordinator__newest_restore(c))
 		return 0;
 	int rc = coordinator__publish_removal(c, "what was lost has left", &publish, e);
 	if (rc != 0 || publish.version == 0)

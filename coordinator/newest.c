@@ -90,25 +90,33 @@ int coordinator__newest_keep(struct coordinator *c, struct err *e)
 	return 0;
 }
 
-static bool restore(struct coordinator *c, const struct store_version *newest)
+static int from_copy(struct coordinator *c, const struct store_version *newest, struct err *e)
 {
 	struct buf bytes = BUF_INIT;
-	struct err e = ERR_INIT;
 	struct hash root;
-	int rc = copy_get(c, newest, &bytes, &e);
+	int rc = copy_get(c, newest, &bytes, e);
 	if (rc == 0)
-		rc = coordinator__heal_put(c, bytes.data, bytes.len, &root, &e);
+		rc = coordinator__heal_put(c, bytes.data, bytes.len, &root, e);
 	buf_free(&bytes);
-	if (rc == 0)
-		log_event(LOG_WARN, "COORDINATOR-MANIFEST-RESTORED", LOGF_U("version", newest->version));
-	return rc == 0;
+	return rc;
 }
 
-bool coordinator__newest_apart(struct coordinator *c)
+static bool is_apart(struct coordinator *c, struct store_version *newest)
+{
+	struct err unused = ERR_INIT;
+	bool apart = false;
+	return c->version > 0 && coordinator__newest_get(c, newest, &unused) == 0 &&
+	       coordinator__blob_apart(c, &newest->root, &apart, &unused) == 0 && apart;
+}
+
+bool coordinator__newest_restore(struct coordinator *c)
 {
 	struct store_version newest;
 	struct err unused = ERR_INIT;
-	bool apart = false;
-	return c->version > 0 && coordinator__newest_get(c, &newest, &unused) == 0 &&
-	       coordinator__blob_apart(c, &newest.root, &apart, &unused) == 0 && apart && !restore(c, &newest);
+	if (!is_apart(c, &newest))
+		return true;
+	if (from_copy(c, &newest, &unused) != 0)
+		return false;
+	log_event(LOG_WARN, "COORDINATOR-MANIFEST-RESTORED", LOGF_U("version", newest.version));
+	return true;
 }

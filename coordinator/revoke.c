@@ -294,7 +294,7 @@ int coordinator__edits_end(struct coordinator *c, const struct ending *ending, s
 	bool published = false;
 	uint64_t before = accepted_total(c);
 	*out = (struct ending_result){ .version = 0 };
-	if (coordinator__gated(c) && !c->publishing.paused && coordinator__newest_apart(c))
+	if (coordinator__gated(c) && !c->publishing.paused && !coordinator__newest_restore(c))
 		return err_set(
 			e, ERR_AGAIN,
 			"the newest version's manifest is damaged: workers and nodes are asked for it; if nobody "

@@ -96,8 +96,8 @@ int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err
 int coordinator__newest_put(struct coordinator *c, const struct store_version *rec, struct err *e) MUST_CHECK;
 /* At the start: where the ledger has none, as it is of an earlier program; its own transaction. */
 int coordinator__newest_keep(struct coordinator *c, struct err *e) MUST_CHECK;
-/* Its manifest cannot be read until the chunk that was set apart comes back: what could be brought back from the ledger
- * was. */
-bool coordinator__newest_apart(struct coordinator *c);
+/* Puts a chunk of its manifest that was set apart back from the ledger's copy. False: that failed, and the manifest
+ * cannot be read until the chunk comes back. */
+bool coordinator__newest_restore(struct coordinator *c);
 
 #endif
