@@ -277,9 +277,14 @@ static void test_fleet_and_versions_answer(void **state)
 {
 	struct cluster *c = *state;
 	uint64_t shard;
+	char relay[256] = "tcp://";
+	struct msg status = { .type = MSG_NODE_STATUS, .u.node_status = { .state = { "idle", 4 } } };
+	memset(relay + 6, 'r', 249); /* as long as an endpoint may be */
+	status.u.node_status.source = (struct msg_text){ relay, strlen(relay) };
 	cluster_start(c);
 	worker_hello(&c->worker, 1);
 	node_hello(&c->node, 1);
+	end_send(&c->node, &status);
 	client_facts(c, 1, 1);
 	uint64_t epoch = worker_lease(&c->worker, &shard);
 	worker_turn(&c->worker, shard, epoch);
@@ -298,6 +303,8 @@ static void test_fleet_and_versions_answer(void **state)
 		const struct msg_fleet_member *m = &reply->msg.u.fleet_reply.members[i];
 		if (m->kind == MSG_PEER_WORKER)
 			assert_memory_equal(m->state.text, "idle", 5);
+		else
+			assert_string_equal(m->source.text, relay);
 	}
 	msg_free(&reply);
 	reply = end_expect(&c->client, MSG_VERSION_LIST_REPLY);
