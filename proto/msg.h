@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/hash.h"
+#include "proto/msg_type.h"
 
 #define MSG_PROTOCOL_VERSION 1
 #define MSG_BODY_BYTES_MAX   (256 * 1024) /* the largest cap of any type; each type has its own in codec.c */
@@ -24,67 +25,6 @@
 #define MSG_PUBLISH_REASON_BYTES_MAX 1024
 #define MSG_FOLDER_BYTES_MAX         4000
 #define MSG_EDIT_HISTORY_MAX         16
-
-enum msg_type {
-	/* submit.proto */
-	MSG_SUBMIT = 1,
-	MSG_SUBMIT_REPLY,
-	MSG_EDIT_LIST,
-	MSG_EDIT_LIST_REPLY,
-	/* work.proto */
-	MSG_HELLO = 16,
-	MSG_HELLO_REPLY,
-	MSG_LEASE,
-	MSG_WANT,
-	MSG_EDITS,
-	MSG_HEARTBEAT,
-	MSG_HEARTBEAT_REPLY,
-	MSG_PROGRESS,
-	MSG_SHARD_COMMIT,
-	MSG_SHARD_COMMIT_REPLY,
-	MSG_FENCED,
-	MSG_GATE_RESULT,
-	MSG_RELEASE,
-	MSG_CANARY_RUN,
-	MSG_CANARY_RESULT,
-	/* blob.proto */
-	MSG_HAVE = 48,
-	MSG_MISSING,
-	MSG_NEED,
-	MSG_CHUNK,
-	MSG_CHUNK_STORED,
-	/* version.proto */
-	MSG_HINT = 64,
-	MSG_GET_MANIFEST,
-	MSG_MANIFEST,
-	MSG_NODE_STATUS,
-	MSG_VERSION_LIST,
-	MSG_VERSION_LIST_REPLY,
-	MSG_PUBLISH,
-	MSG_PUBLISH_REPLY,
-	MSG_CANDIDATE,
-	MSG_CANDIDATE_REPLY,
-	/* admin.proto */
-	MSG_MERGE_RUN = 80,
-	MSG_MERGE_STATUS,
-	MSG_FLEET,
-	MSG_FLEET_REPLY,
-	MSG_SHUTDOWN,
-	MSG_REVOKE,
-	MSG_REVOKE_REPLY,
-	MSG_KEY_LIST,
-	MSG_KEY_LIST_REPLY,
-	MSG_KEY_CHANGE,
-	MSG_KEY_CHANGE_REPLY,
-	MSG_READER_LIST,
-	MSG_READER_LIST_REPLY,
-	MSG_STORE_RUN = 104,
-	MSG_STORE_STATUS,
-	MSG_EVENT_LIST,
-	MSG_EVENT_LIST_REPLY,
-	MSG_ERROR = 127,
-};
-const char *msg_type_name(int type); /* "Submit", "?" */
 
 struct msg_text {
 	const char *text;
@@ -341,7 +281,8 @@ struct msg_version {
 	int64_t published_ms;
 	uint32_t memory_count, edit_count;
 	struct msg_text note;
-	struct msg_text problem; /* why it cannot be loaded; empty: none known. Zero content: its record is damaged */
+	struct msg_text problem; /* why it cannot be loaded; empty: none is known. With a zero content its record in
+				    the ledger is damaged, and its number is all that is known of it */
 };
 struct msg_version_list_reply {
 	const struct msg_version *versions;
@@ -364,8 +305,9 @@ struct msg_publish_reply {
 				another, or was rejected; ERR_DENIED: this key submitted an edit of it; ERR_AGAIN, ERR_FULL */
 	uint64_t version;    /* published by it; 0: none, as a resume where candidates need approval */
 	struct hash content; /* of its manifest */
-	uint32_t back_count; /* edits that are served again though they have ended since */
-	bool already;        /* resume: publishing was not paused; approval: it is published */
+	uint32_t
+		back_count; /* edits that are served again though they were revoked, superseded or have expired since */
+	bool already;       /* resume: publishing was not paused; approval: it is published */
 	struct msg_text text;
 };
 /* Candidate: what waits for approval, or was rejected. → CandidateReply */
@@ -376,13 +318,15 @@ struct msg_candidate_reply {
 	struct hash content;
 	int64_t made_ms;
 	uint32_t memory_count, edit_count;
-	const uint64_t *added, *removed; /* edits beside the newest version's, and those left out; the first ones */
+	const uint64_t *added, *removed; /* edits beside the newest version's, and those of it that are left out; the
+					    first ones, ascending */
 	size_t added_count, removed_count;
 	uint32_t added_total, removed_total;
 	uint32_t canaries, canaries_changed; /* asked; 0: none yet */
 	const uint64_t *blamed;              /* edits that took the canaries for which it was refused; worst first */
 	size_t blamed_count;
-	const uint64_t *withheld; /* trained edits left out, as canaries were refused for them; the first, ascending */
+	const uint64_t *withheld; /* trained edits that candidates leave out, as canaries were refused for them; the
+				     first ones, ascending */
 	size_t withheld_count;
 	uint32_t withheld_total;
 	struct msg_text text; /* why newer edits are not published; empty: they are */
@@ -447,7 +391,9 @@ struct msg_fleet_reply {
 	struct msg_text cluster_id, software, data_folder;
 	struct msg_text refused_name, refused_reason; /* of the last that could not join; empty: it has joined since */
 	int64_t refused_ms_ago;
-	const struct msg_refused_key *refused_keys; /* since the list of allowed keys was read (transport.h) */
+	/* Since the coordinator read its list of allowed keys, the last first; not all, when there were more than
+	 * MSG_REFUSED_KEYS_MAX (transport.h). */
+	const struct msg_refused_key *refused_keys;
 	size_t refused_key_count;
 	uint64_t merge; /* that is under way; 0: none */
 	struct msg_text merge_phase, merge_reason;
@@ -476,7 +422,8 @@ struct msg_revoke_reply {
 	const struct msg_restored *restored; /* the first MSG_RESTORED_MAX of restored_count */
 	size_t restored_listed;
 };
-/* KeyList: who may come in, by key; a page of the list of allowed keys. ReaderList: of those that may read, unnamed. */
+/* KeyList: who may come in, by key; a page of the coordinator's list of allowed keys. ReaderList: of those of them that
+ * may read, without their names. */
 #define MSG_KEYS_MAX           1024 /* of one reply */
 #define MSG_KEY_NAME_BYTES_MAX 64
 struct msg_key_list {
@@ -501,7 +448,8 @@ struct msg_key_change {
 	uint8_t replaces[32]; /* allow: of the same owner as this one, which is on the list; zero: none */
 };
 struct msg_key_change_reply {
-	int code;     /* 0; ERR_NOT_FOUND; ERR_CONFLICT: the asker would shut itself out; others: see the text */
+	int code;     /* 0; ERR_NOT_FOUND; ERR_CONFLICT: the asker would shut itself out; ERR_INVALID; or, of the list's
+			 file or the ledger, another: the text says whether the change holds */
 	bool already; /* the list said so before */
 	struct msg_text text;
 };

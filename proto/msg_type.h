@@ -1,0 +1,67 @@
+/* msg_type.h: the types of the messages (msg.h), by the file of the conversation that they belong to. The numbers are
+ * the wire's and stay. */
+#ifndef AMEND_PROTO_MSG_TYPE_H
+#define AMEND_PROTO_MSG_TYPE_H
+
+enum msg_type {
+	/* submit.proto */
+	MSG_SUBMIT = 1,
+	MSG_SUBMIT_REPLY,
+	MSG_EDIT_LIST,
+	MSG_EDIT_LIST_REPLY,
+	/* work.proto */
+	MSG_HELLO = 16,
+	MSG_HELLO_REPLY,
+	MSG_LEASE,
+	MSG_WANT,
+	MSG_EDITS,
+	MSG_HEARTBEAT,
+	MSG_HEARTBEAT_REPLY,
+	MSG_PROGRESS,
+	MSG_SHARD_COMMIT,
+	MSG_SHARD_COMMIT_REPLY,
+	MSG_FENCED,
+	MSG_GATE_RESULT,
+	MSG_RELEASE,
+	MSG_CANARY_RUN,
+	MSG_CANARY_RESULT,
+	/* blob.proto */
+	MSG_HAVE = 48,
+	MSG_MISSING,
+	MSG_NEED,
+	MSG_CHUNK,
+	MSG_CHUNK_STORED,
+	/* version.proto */
+	MSG_HINT = 64,
+	MSG_GET_MANIFEST,
+	MSG_MANIFEST,
+	MSG_NODE_STATUS,
+	MSG_VERSION_LIST,
+	MSG_VERSION_LIST_REPLY,
+	MSG_PUBLISH,
+	MSG_PUBLISH_REPLY,
+	MSG_CANDIDATE,
+	MSG_CANDIDATE_REPLY,
+	/* admin.proto */
+	MSG_MERGE_RUN = 80,
+	MSG_MERGE_STATUS,
+	MSG_FLEET,
+	MSG_FLEET_REPLY,
+	MSG_SHUTDOWN,
+	MSG_REVOKE,
+	MSG_REVOKE_REPLY,
+	MSG_KEY_LIST,
+	MSG_KEY_LIST_REPLY,
+	MSG_KEY_CHANGE,
+	MSG_KEY_CHANGE_REPLY,
+	MSG_READER_LIST,
+	MSG_READER_LIST_REPLY,
+	MSG_STORE_RUN = 104,
+	MSG_STORE_STATUS,
+	MSG_EVENT_LIST,
+	MSG_EVENT_LIST_REPLY,
+	MSG_ERROR = 127,
+};
+const char *msg_type_name(int type); /* "Submit", "?" */
+
+#endif
