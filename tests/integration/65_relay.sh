@@ -9,6 +9,11 @@ COUNT=12 # edits of a version
 
 pulls_from() { amend fleet status -o json | jq -r --arg n "$1" '.members[] | select(.name == $n) | .pulls_from'; }
 sent_bytes() { curl -sS "http://$COORDINATOR/metrics" | awk '$1 == "amend_sent_bytes_total" { printf "%d", $2 }'; }
+page_new() { [ "$(sent_bytes)" != "$1" ]; } # sent before: the page is made once a second, and each heartbeat is answered
+sent_now() { # of a page that was made since
+	wait_for 10 page_new "$(sent_bytes)" || fail "the coordinator's page does not change"
+	sent_bytes
+}
 learn() { # prefix: COUNT edits more, all published
 	facts "$COUNT" "$1" >"$WORK/$1.jsonl"
 	try amend -q edit import "$WORK/$1.jsonl"
@@ -44,13 +49,11 @@ case_one_version_for_three() {
 	one=$(bytes_from node-1 coordinator)
 	[ "$one" -gt 0 ] || fail "the relay has fetched nothing"
 	[ "$(metric node-1 amend_relay_keys)" -ge 4 ] || fail "the relay lets in $(metric node-1 amend_relay_keys) keys"
-	sleep 1.5 # the coordinator's page is made once a second
-	before=$(sent_bytes)
+	before=$(sent_now)
 	node_start node-2 --relays "$(address_of node-1)"
 	node_start node-3 --relays "$(address_of node-1)"
 	wait_at 30 "$version" node-2 node-3
-	sleep 1.5
-	after=$(sent_bytes)
+	after=$(sent_now)
 	note "a version has $one bytes; the coordinator sent $((after - before)) while two children pulled it"
 	for name in node-2 node-3; do
 		[ "$(bytes_from $name relay)" = "$one" ] || fail "$name has $(bytes_from $name relay) bytes of the relay, $(bytes_from $name coordinator) of the coordinator"
@@ -108,15 +111,18 @@ expect_kept() { # file
 	[ -z "$wrong" ] || fail "node-2 does not answer $(wc -l <<<"$wrong") of $(wc -l <"$1") edits"
 }
 
-# It comes back at the same place, and is asked again.
+# It comes back at the same place, and is asked again: of the first version after the time for which it was left.
 case_relay_comes_back() {
+	local tries=0
 	cluster_name relay
 	RELAY_AT=$(logged node-1 PROTO-LISTENING endpoint) relay_start node-1
 	wait_at 30 "$(newest)" node-1
-	sleep 11 # it was left for five seconds, or twice five
-	learn fourth
+	wait_for 60 pulls_anew "$(logged node-1 PROTO-LISTENING endpoint)" || fail "node-2 pulls from $(pulls_from node-2)"
+}
+pulls_anew() { # endpoint
+	learn "fourth-$((++tries))"
 	wait_at 30 "$(newest)" node-1 node-2 node-3
-	wait_for 10 pulls node-2 "$(logged node-1 PROTO-LISTENING endpoint)" || fail "node-2 pulls from $(pulls_from node-2)"
+	wait_for 2 pulls node-2 "$1"
 }
 pulls() { [ "$(pulls_from "$1")" = "$2" ]; }
 
