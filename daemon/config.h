@@ -61,6 +61,7 @@ struct daemon_config {
 	int64_t slots, context_tokens, prefill_rows, queue_requests, request_ms, versions_kept, pinned_waits,
 		drain_wait_ms, drain_ms;
 	int64_t http_connections, http_threads, http_idle_ms, http_body_bytes, http_bodies_bytes;
+	int64_t http_header_ms, http_body_ms, http_address_connections;
 	int set; /* CONF_CHOICE: auto|retrieve|merged */
 	int64_t poll_ms, relay_peers;
 	char *relay_listen; /* endpoint; "": no relay */

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/sync.h"
+#include "daemon/http_peers.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -21,7 +22,6 @@
 #define HEADER_BYTES_MAX (32 * 1024) /* request line and headers of one connection */
 #define VALUE_BYTES_MAX  256
 #define FLUSH_MS         2000
-#define ACCEPT_MS        3
 
 struct http_server {
 	struct MHD_Daemon *daemon;
@@ -35,14 +35,8 @@ struct http_server {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* what follows, all under the lock */
 	bool closing;
-	size_t open;        /* exchanges that wait for their answer */
-	struct peer *peers; /* the connections */
-};
-
-struct peer {
-	struct peer *previous, *next;
-	int socket;
-	bool asked; /* the handler has an exchange, or its answer is leaving */
+	size_t open;              /* exchanges that wait for their answer */
+	struct http_peers *peers; /* the connections */
 };
 
 struct header {
@@ -52,7 +46,7 @@ struct header {
 struct http_exchange {
 	struct http_server *server;
 	struct MHD_Connection *connection;
-	struct peer *peer; /* NULL: its connection is not known */
+	struct http_peer *peer; /* NULL: its connection is not known */
 	int socket;
 	char *method, *path;
 	struct buf body;
@@ -377,8 +371,8 @@ static enum MHD_Result begin(struct http_exchange *x)
 	pthread_mutex_lock(&server->lock);
 	x->began = !server->closing;
 	server->open += x->began ? 1 : 0;
-	if (x->peer != NULL)
-		x->peer->asked = x->began;
+	if (x->began)
+		http_peer_asked(server->peers, x->peer);
 	pthread_mutex_unlock(&server->lock);
 	if (!x->began)
 		return answer_refusal(x, &stopping);
@@ -403,6 +397,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 		*state = x;
 		if (x == NULL)
 			return MHD_NO;
+		http_peer_body(x->server->peers, x->peer);
 		return announced_too_large(x) ? answer_refusal(x, &too_large) : MHD_YES;
 	}
 	if (x->began)
@@ -424,66 +419,24 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 		return;
 	pthread_mutex_lock(&x->lock); /* a reply on another thread may still be leaving */
 	pthread_mutex_unlock(&x->lock);
-	if (x->peer != NULL) {
-		pthread_mutex_lock(&x->server->lock);
-		x->peer->asked = false;
-		pthread_cond_signal(&x->server->changed);
-		pthread_mutex_unlock(&x->server->lock);
-	}
+	http_peer_answered(x->server->peers, x->peer);
 	exchange_free(x);
 }
 
-/* ---- Connections: known, so that closing the server can end them. */
+/* ---- Connections: known, so that their time is bounded and closing the server can end them. One for which there is no
+ * memory is served all the same. */
 
 static void on_connection(void *context, struct MHD_Connection *connection, void **state,
 			  enum MHD_ConnectionNotificationCode what)
 {
 	struct http_server *server = context;
-	struct peer *peer = *state;
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		const union MHD_ConnectionInfo *info =
 			MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-		peer = info != NULL ? fault_calloc(1, sizeof *peer) : NULL;
-		*state = peer;
-		if (peer == NULL)
-			return; /* served all the same; http_server_close does not wait for it */
-		peer->socket = info->connect_fd;
-		pthread_mutex_lock(&server->lock);
-		peer->next = server->peers;
-		if (peer->next != NULL)
-			peer->next->previous = peer;
-		server->peers = peer;
-		pthread_cond_signal(&server->changed);
-		pthread_mutex_unlock(&server->lock);
-	} else if (peer != NULL) {
-		pthread_mutex_lock(&server->lock);
-		if (peer->next != NULL)
-			peer->next->previous = peer->previous;
-		*(peer->previous != NULL ? &peer->previous->next : &server->peers) = peer->next;
-		pthread_cond_signal(&server->changed);
-		pthread_mutex_unlock(&server->lock);
-		free(peer);
+		*state = info != NULL ? http_peer_add(server->peers, info->connect_fd) : NULL;
+	} else {
+		http_peer_remove(server->peers, *state);
 		*state = NULL;
-	}
-}
-
-/* Waits until no connection is left, at most FLUSH_MS; a client that does not read loses its answer then. Those that
- * have asked are left alone until then: libmicrohttpd drops the answer that it was just handed when it reads the end of
- * the connection first. 0.9.75 should not be stopped before: a malformed request that it reads while it stops makes it
- * use a response that it does not have. A connection that is just being accepted is not known yet: so long it waits for
- * one. Under the lock. */
-static void peers_end(struct http_server *server)
-{
-	const struct timespec deadline = sync_deadline(FLUSH_MS);
-	for (bool end = false; !end;) {
-		const bool empty = server->peers == NULL;
-		const struct timespec until = empty ? sync_deadline(ACCEPT_MS) : deadline;
-		for (struct peer *peer = server->peers; peer != NULL; peer = peer->next) {
-			if (!peer->asked)
-				shutdown(peer->socket, SHUT_RD);
-		}
-		const int rc = pthread_cond_timedwait(&server->changed, &server->lock, &until);
-		end = rc != 0 && (!empty || server->peers == NULL);
 	}
 }
 
@@ -497,14 +450,46 @@ static void on_log(void *context, const char *format, va_list args)
 	log_event(LOG_DEBUG, "HTTP-LIBRARY", LOGF_S("text", text));
 }
 
+void http_metrics_print(const struct http_exchange *exchange, struct buf *out)
+{
+	http_peers_print(exchange->server->peers, out);
+}
+
 /* ---- The server */
 
 static void server_free(struct http_server *server)
 {
 	if (server->fd >= 0)
 		close(server->fd);
+	http_peers_destroy(&server->peers);
 	sync_fini(&server->lock, &server->changed);
 	free(server);
+}
+
+/* libmicrohttpd accepts some more than `connections`: then there are too many, and the oldest without a whole request
+ * makes room. At its own limit it would not even look at who comes. */
+static int daemon_start(struct http_server *server, const struct http_config *config, size_t threads,
+			size_t connections, struct err *e)
+{
+	const size_t spare = connections / 8 > threads ? connections / 8 : threads + 1;
+	/* Not epoll: MHD_quiesce_daemon takes the listening socket out of each worker's epoll set while the worker may
+	 * be doing so itself, and libmicrohttpd 0.9.75 then ends the process ("Failed to remove listen FD from epoll
+	 * set"). ITC: quiescing wakes the workers. */
+	unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
+	/* clang-format off: one option a line */
+	server->daemon = MHD_start_daemon(
+		flags, 0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log,
+		NULL, /* first: it hears of the others */
+		MHD_OPTION_LISTEN_SOCKET, server->fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)threads,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)(connections + spare), MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+		(unsigned)config->address_connections_max, MHD_OPTION_CONNECTION_TIMEOUT, config->idle_seconds,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+		NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_END);
+	/* clang-format on */
+	return server->daemon != NULL ? 0
+				      : err_set(e, ERR_EXTERNAL,
+						"the HTTP server on %s did not start: too few descriptors or threads?",
+						config->listen);
 }
 
 int http_server_open(const struct http_config *config, http_handler *handler, void *context, struct http_server **out,
@@ -520,31 +505,19 @@ int http_server_open(const struct http_config *config, http_handler *handler, vo
 	server->context = context;
 	server->body_bytes_max = config->body_bytes_max;
 	server->bodies_bytes_max = config->bodies_bytes_max;
-	int rc = listen_open(server, config->listen, e);
+	const size_t threads = config->thread_count > 1 ? config->thread_count : 0;
+	const size_t connections = config->connections_max > threads ? config->connections_max
+								     : (threads > 0 ? threads : 1);
+	const struct http_peers_config peers = { connections, config->header_ms, config->body_ms,
+						 (int64_t)config->idle_seconds * 1000 };
+	int rc = http_peers_new(&peers, &server->peers, e);
+	if (rc == 0)
+		rc = listen_open(server, config->listen, e);
+	if (rc == 0)
+		rc = daemon_start(server, config, threads, connections, e);
 	if (rc != 0) {
 		server_free(server);
 		return rc;
-	}
-	/* Not epoll: MHD_quiesce_daemon takes the listening socket out of each worker's epoll set while the worker may
-	 * be doing so itself, and libmicrohttpd 0.9.75 then ends the process ("Failed to remove listen FD from epoll
-	 * set"). ITC: quiescing wakes the workers. */
-	unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
-	unsigned threads = config->thread_count > 1 ? (unsigned)config->thread_count : 0;
-	unsigned connections = config->connections_max > threads ? (unsigned)config->connections_max
-								 : (threads > 0 ? threads : 1);
-	/* clang-format off: one option a line */
-	server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log,
-					  NULL, /* first: it hears of the others */
-					  MHD_OPTION_LISTEN_SOCKET, server->fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
-					  MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
-					  config->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-					  (size_t)HEADER_BYTES_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-					  MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_END);
-	/* clang-format on */
-	if (server->daemon == NULL) {
-		server_free(server);
-		return err_set(e, ERR_EXTERNAL, "the HTTP server on %s did not start: too few descriptors or threads?",
-			       config->listen);
 	}
 	*out = server;
 	return 0;
@@ -574,8 +547,8 @@ void http_server_close(struct http_server **server)
 	s->closing = true; /* nothing begins any more */
 	while (s->open > 0)
 		pthread_cond_wait(&s->changed, &s->lock);
-	peers_end(s);
 	pthread_mutex_unlock(&s->lock);
+	http_peers_end(s->peers, FLUSH_MS);
 	MHD_stop_daemon(s->daemon);
 	server_free(s);
 	*server = NULL;

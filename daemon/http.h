@@ -1,5 +1,5 @@
-/* http.h: an HTTP/1.1 server with bounds: connections, body size, idle time. Implemented in http.c, the one file that
- * includes microhttpd.h.
+/* http.h: an HTTP/1.1 server with bounds: connections, body size, the time that a request takes to come, idle time.
+ * Implemented in http.c, the one file that includes microhttpd.h.
  *
  * A request becomes an exchange, given to the handler on one of the server's threads once its body is complete. Every
  * exchange is answered exactly once by http_reply, at once or later, from any thread; after that call the exchange is
@@ -16,12 +16,15 @@ struct http_server;
 struct http_exchange;
 
 struct http_config {
-	const char *listen;    /* "host:port", "[::1]:port", ":port" (all addresses); port 0 takes a free one */
-	size_t body_bytes_max; /* a longer body is answered 413 */
-	size_t connections_max;
+	const char *listen;      /* "host:port", "[::1]:port", ":port" (all addresses); port 0 takes a free one */
+	size_t body_bytes_max;   /* a longer body is answered 413 */
+	size_t connections_max;  /* above it the oldest without a whole request, half a second old, is closed */
 	size_t thread_count;     /* ≥ 1 */
 	unsigned idle_seconds;   /* a connection without traffic is closed; does not run while an answer is awaited */
 	size_t bodies_bytes_max; /* of all requests at once; a body above it is answered 503; 0: no such limit */
+	int64_t header_ms; /* from the connection, or from the end of its idle time, to a request's whole headers */
+	int64_t body_ms;   /* from there to its whole body; one that is late is closed; 0 of either: no limit */
+	size_t address_connections_max; /* of one client's address; more are closed at once; 0: no such limit */
 };
 typedef void http_handler(void *context, struct http_exchange *exchange);
 
@@ -52,5 +55,7 @@ void http_header_set(struct http_exchange *exchange, const char *name, const cha
 /* Answers, and takes the body's bytes (frees `body` to BUF_INIT; NULL: none). A failed body becomes status 500 with an
  * error object that says out_of_memory. */
 void http_reply(struct http_exchange *exchange, int status, const char *content_type, struct buf *body);
+/* Counters of the connections of the exchange's server, as Prometheus text. */
+void http_metrics_print(const struct http_exchange *exchange, struct buf *out);
 
 #endif

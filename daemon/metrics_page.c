@@ -18,6 +18,8 @@
 #define PAGE_BODY_BYTES_MAX 4096
 #define PAGE_CONNECTIONS    32
 #define PAGE_IDLE_SECONDS   30
+#define PAGE_HEADER_MS      10000
+#define PAGE_BODY_MS        10000
 
 struct metrics_page {
 	struct http_server *server;
@@ -87,6 +89,7 @@ static void metrics_reply(struct metrics_page *page, struct http_exchange *x)
 	pthread_mutex_lock(&page->lock);
 	buf_append(&text, page->text.data, page->text.len);
 	pthread_mutex_unlock(&page->lock);
+	http_metrics_print(x, &text);
 	metrics_process(&text);
 	http_reply(x, 200, METRICS_CONTENT_TYPE, &text);
 }
@@ -136,7 +139,9 @@ int metrics_page_open(const char *listen, int64_t stale_ms, const struct env *en
 				      .body_bytes_max = PAGE_BODY_BYTES_MAX,
 				      .connections_max = PAGE_CONNECTIONS,
 				      .thread_count = 1,
-				      .idle_seconds = PAGE_IDLE_SECONDS };
+				      .idle_seconds = PAGE_IDLE_SECONDS,
+				      .header_ms = PAGE_HEADER_MS,
+				      .body_ms = PAGE_BODY_MS };
 	int rc = http_server_open(&config, on_request, page, &page->server, e);
 	if (rc != 0) {
 		err_wrap(e, "metrics page");

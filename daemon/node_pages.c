@@ -218,6 +218,7 @@ void node_api__metrics(struct node_api *api, struct http_exchange *x)
 		metrics_memory(api, &text);
 		metrics_relays(api, &text);
 	}
+	http_metrics_print(x, &text);
 	metrics_process(&text);
 	node_api__reply(api, x, NODE_ENDPOINT_METRICS, 200, METRICS_CONTENT_TYPE, &text);
 }

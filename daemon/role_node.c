@@ -106,7 +106,10 @@ static int http_open(struct role *role, const struct daemon_config *config, stru
 				    .bodies_bytes_max = (size_t)config->http_bodies_bytes,
 				    .connections_max = (size_t)config->http_connections,
 				    .thread_count = (size_t)config->http_threads,
-				    .idle_seconds = (unsigned)((config->http_idle_ms + 999) / 1000) };
+				    .idle_seconds = (unsigned)((config->http_idle_ms + 999) / 1000),
+				    .header_ms = config->http_header_ms,
+				    .body_ms = config->http_body_ms,
+				    .address_connections_max = (size_t)config->http_address_connections };
 	int rc = node_api_new(&api, env_system(), &role->api, e);
 	return rc == 0 ? http_server_open(&http, node_api_handle, role->api, &role->http, e) : rc;
 }

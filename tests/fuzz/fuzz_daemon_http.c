@@ -36,7 +36,9 @@ static int connected(void)
 	struct sockaddr_in to = { .sin_family = AF_INET };
 	struct err e = ERR_INIT;
 	if (server == NULL) {
-		const struct http_config config = { "127.0.0.1:0", BODY_BYTES_MAX, 8, 1, 2, 4 * BODY_BYTES_MAX };
+		const struct http_config config = {
+			"127.0.0.1:0", BODY_BYTES_MAX, 8, 1, 2, 4 * BODY_BYTES_MAX, 0, 0, 0
+		};
 		fuzz_check(http_server_open(&config, on_request, NULL, &server, &e) == 0, e.text);
 	}
 	to.sin_port = htons((uint16_t)atoi(strrchr(http_server_address(server), ':') + 1));

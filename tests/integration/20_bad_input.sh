@@ -123,6 +123,28 @@ case_http() {
 	[ "$code" = 200 ] || fail "/health afterwards: $code"
 }
 
+# More connections than a node holds, each of which sends its request byte by byte: probes and requests are answered meanwhile.
+case_slow_clients() {
+	local address i fd code fds=()
+	address=$(setting node.listen)
+	ulimit -n 2048 || skip "this shell may not open so many descriptors"
+	trap '' PIPE
+	for ((i = 0; i < 700; i++)); do
+		exec {fd}<>"/dev/tcp/${address%:*}/${address##*:}" || fail "connection $i is refused"
+		printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nX-a: ' >&"$fd"
+		fds+=("$fd")
+	done
+	for i in 1 2 3; do
+		code=$(http /health -m 3 -o /dev/null -w '%{http_code}')
+		[ "$code" = 200 ] || fail "/health beside 700 slow clients: $code"
+		code=$(http /v1/completions -m 20 -o /dev/null -w '%{http_code}' -d '{"prompt":"x","max_tokens":1}')
+		[ "$code" = 200 ] || fail "a completion beside 700 slow clients: $code"
+		for fd in "${fds[@]}"; do printf a >&"$fd"; done 2>/dev/null
+	done
+	http /metrics | grep -q '^amend_http_connections_closed_total{reason="full"} [1-9]' || fail "no metric tells of them"
+	log_has node-0 HTTP-CONNECTIONS-CLOSED || fail "no line of the log tells of them"
+}
+
 case_unreachable() {
 	try amend --timeout 2 --coordinator tcp://127.0.0.1:9 fleet status
 	expect_error 6 'tcp://127.0.0.1:9'
@@ -316,7 +338,7 @@ case_whole() {
 	cluster_down
 }
 
-for name in up lines same_id conflicts nasty_text files http unreachable wrong_server_key unknown_client_key keys_reloaded busy_port \
+for name in up lines same_id conflicts nasty_text files http slow_clients unreachable wrong_server_key unknown_client_key keys_reloaded busy_port \
 	second_coordinator models other_base_model other_layer wrong_layer read_only_folder full_folder whole; do
 	run_case "$name"
 done

@@ -28,7 +28,7 @@ static inline int setup_with(void **state, size_t slots, size_t queue)
 	struct api *a = calloc(1, sizeof *a);
 	void *fixture = NULL;
 	struct node_api_config config = { "1.2.3", NODE_SET_AUTO, 60000 };
-	struct http_config http = { "127.0.0.1:0", 65536, 64, 2, 30, 0 };
+	struct http_config http = { "127.0.0.1:0", 65536, 64, 2, 30, 0, 0, 0, 0 };
 	struct node_engine_config engine = { slots, 256, 64, queue };
 	assert_non_null(a);
 	node_fixture_open(&fixture, false);

@@ -89,7 +89,7 @@ static void node_join(struct node *n)
 static int setup(void **state)
 {
 	struct node *n = calloc(1, sizeof *n);
-	struct http_config config = { "127.0.0.1:0", 65536, 8, 1, 5, 0 };
+	struct http_config config = { "127.0.0.1:0", 65536, 8, 1, 5, 0, 0, 0, 0 };
 	void *world = NULL;
 	assert_non_null(n);
 	pthread_mutex_init(&n->lock, NULL);

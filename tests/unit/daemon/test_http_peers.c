@@ -1,0 +1,225 @@
+/* Clients that send too slowly, or are too many at once: of an HTTP server, since nothing else makes its connections.
+ */
+#include "daemon/http.h"
+
+#include "tests/unit/daemon/http_client.h"
+
+#include <pthread.h>
+
+#define BODY_MAX   1000
+#define BODIES_MAX 1500
+
+struct server {
+	struct err e;
+	pthread_mutex_t lock;
+	pthread_cond_t held_set;
+	struct http_exchange *held; /* answered by reply_later */
+};
+
+static void on_request(void *context, struct http_exchange *x)
+{
+	struct server *s = context;
+	struct buf text = BUF_INIT;
+	if (strcmp(http_path(x), "/later") == 0) {
+		pthread_mutex_lock(&s->lock);
+		s->held = x;
+		pthread_cond_signal(&s->held_set);
+		pthread_mutex_unlock(&s->lock);
+		return;
+	}
+	http_metrics_print(x, &text);
+	http_reply(x, 200, "text/plain", &text);
+}
+
+static int setup(void **state)
+{
+	struct server *s = calloc(1, sizeof *s);
+	assert_non_null(s);
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->held_set, NULL);
+	*state = s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct server *s = *state;
+	pthread_cond_destroy(&s->held_set);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+	return 0;
+}
+
+static void held_wait(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	while (s->held == NULL)
+		pthread_cond_wait(&s->held_set, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void reply_later(struct server *s)
+{
+	struct buf text = BUF_INIT;
+	buf_puts(&text, "there");
+	http_reply(s->held, 200, "text/plain", &text);
+}
+
+#define SLOW_PEERS 40
+
+struct slow {
+	int fds[SLOW_PEERS];
+	int64_t since;
+};
+
+static void slow_open(struct slow *slow, const struct http_server *http, const char *head)
+{
+	*slow = (struct slow){ .since = 0 };
+	for (size_t i = 0; i < SLOW_PEERS; i++) {
+		slow->fds[i] = http_connect(http_server_address(http));
+		http_write(slow->fds[i], head, strlen(head));
+	}
+}
+
+/* One more byte of each, so that none is idle. The count of those that the server has closed. */
+static size_t slow_turn(struct slow *slow)
+{
+	size_t closed = 0;
+	for (size_t i = 0; i < SLOW_PEERS; i++) {
+		char byte;
+		http_write(slow->fds[i], "a", 1);
+		const ssize_t n = recv(slow->fds[i], &byte, 1, MSG_DONTWAIT);
+		closed += n == 0 || (n < 0 && errno != EAGAIN);
+	}
+	return closed;
+}
+
+static void slow_close(struct slow *slow)
+{
+	for (size_t i = 0; i < SLOW_PEERS; i++)
+		close(slow->fds[i]);
+}
+
+static void assert_closed(const struct http_server *http, const char *reason, double least)
+{
+	struct http_answer a;
+	char line[96];
+	http_ask(http_server_address(http), "GET", "/metrics", "", &a, NULL, NULL);
+	snprintf(line, sizeof line, "\namend_http_connections_closed_total{reason=\"%s\"} ", reason);
+	const char *found = strstr(a.body, line);
+	assert_non_null(found);
+	assert_true(atof(found + strlen(line)) >= least);
+	buf_free(&a.all);
+}
+
+/* All are closed though bytes keep coming and there is room for all. */
+static void closes_slow(struct server *s, const char *head, const char *reason)
+{
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 64, 2, 60, BODIES_MAX, 300, 300, 0 };
+	struct http_server *http = NULL;
+	struct slow slow;
+	size_t closed;
+	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
+	slow_open(&slow, http, head);
+	do {
+		poll(NULL, 0, 5);
+		closed = slow_turn(&slow);
+	} while (closed < SLOW_PEERS && test_wait(&slow.since));
+	assert_int_equal(closed, SLOW_PEERS);
+	assert_closed(http, reason, SLOW_PEERS);
+	slow_close(&slow);
+	http_server_close(&http);
+}
+
+static void slow_headers_are_closed(void **state)
+{
+	closes_slow(*state, "GET /x HTTP/1.1\r\nHost: x\r\nX-a: ", "headers");
+	closes_slow(*state, "", "headers");
+}
+
+static void slow_bodies_are_closed(void **state)
+{
+	closes_slow(*state, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", "body");
+}
+
+/* An answer may take longer than a request may. */
+static void a_late_answer_is_not_closed(void **state)
+{
+	struct server *s = *state;
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 64, 2, 60, BODIES_MAX, 100, 100, 0 };
+	struct http_server *http = NULL;
+	struct http_answer a;
+	struct slow slow;
+	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
+	const int fd = http_connect(http_server_address(http));
+	http_request_write(fd, "GET", "/later", "", "");
+	held_wait(s);
+	slow_open(&slow, http, "GET /x HTTP/1.1\r\nX-a: "); /* later than it, and closed */
+	do
+		poll(NULL, 0, 5);
+	while (slow_turn(&slow) < SLOW_PEERS && test_wait(&slow.since));
+	reply_later(s);
+	assert_true(http_read(fd, &a, NULL, NULL));
+	assert_string_equal(a.body, "there");
+	buf_free(&a.all);
+	poll(NULL, 0, 500); /* idle time is not a request's: time to close it, if it were */
+	http_request_write(fd, "GET", "/next", "", "");
+	assert_true(http_read(fd, &a, NULL, NULL));
+	buf_free(&a.all);
+	close(fd);
+	slow_close(&slow);
+	http_server_close(&http);
+}
+
+/* Far more than it holds, none of which ends by itself. One that waits for its answer is not closed for others. */
+static void probes_are_answered_when_full(void **state)
+{
+	struct server *s = *state;
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 8, 2, 60, BODIES_MAX, 3600000, 3600000, 0 };
+	struct http_server *http = NULL;
+	struct http_answer a;
+	struct slow slow;
+	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
+	const int fd = http_connect(http_server_address(http));
+	http_request_write(fd, "GET", "/later", "", "");
+	held_wait(s);
+	slow_open(&slow, http, "POST /x HTTP/1.1\r\nHost: x\r\nX-a: ");
+	http_ask(http_server_address(http), "GET", "/health", "", &a, NULL, NULL);
+	assert_int_equal(a.status, 200);
+	buf_free(&a.all);
+	assert_closed(http, "full", SLOW_PEERS - 16);
+	reply_later(s);
+	assert_true(http_read(fd, &a, NULL, NULL));
+	assert_string_equal(a.body, "there");
+	buf_free(&a.all);
+	close(fd);
+	slow_close(&slow);
+	http_server_close(&http);
+}
+
+static void one_address_has_its_share(void **state)
+{
+	struct server *s = *state;
+	struct http_config config = { "127.0.0.1:0", BODY_MAX, 64, 2, 60, BODIES_MAX, 3600000, 3600000, 5 };
+	struct http_server *http = NULL;
+	struct slow slow;
+	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
+	slow_open(&slow, http, "POST /x HTTP/1.1\r\nHost: x\r\nX-a: ");
+	do
+		poll(NULL, 0, 5);
+	while (slow_turn(&slow) < SLOW_PEERS - 5 && test_wait(&slow.since));
+	assert_int_equal(slow_turn(&slow), SLOW_PEERS - 5);
+	slow_close(&slow);
+	http_server_close(&http);
+}
+
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(slow_headers_are_closed),       T(slow_bodies_are_closed),    T(a_late_answer_is_not_closed),
+		T(probes_are_answered_when_full), T(one_address_has_its_share),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
