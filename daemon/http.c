@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -158,6 +159,11 @@ static const struct refusal overloaded = {
 	"{\"error\":{\"message\":\"this server holds as many bytes of requests as it may: try again\","
 	"\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n"
 };
+static const struct refusal two_lengths = {
+	MHD_HTTP_BAD_REQUEST, false,
+	"{\"error\":{\"message\":\"the request has two Content-Length headers that differ, or one besides chunks\","
+	"\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"invalid_length\"}}\n"
+};
 static const struct refusal stopping = {
 	MHD_HTTP_SERVICE_UNAVAILABLE, true,
 	"{\"error\":{\"message\":\"this server is stopping: try again\",\"type\":\"server_error\","
@@ -299,7 +305,9 @@ static enum MHD_Result answer_refusal(struct http_exchange *x, const struct refu
 	if (rc == MHD_YES && refusal->retry)
 		rc = MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
 	if (rc == MHD_YES)
-		rc = close_announced(x, response);
+		rc = refusal == &two_lengths /* nobody knows where its end is */
+			     ? MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close")
+			     : close_announced(x, response);
 	if (rc == MHD_YES)
 		rc = MHD_queue_response(x->connection, refusal->status, response);
 	MHD_destroy_response(response);
@@ -332,6 +340,34 @@ static enum MHD_Result answer(struct http_exchange *x)
 		rc = MHD_queue_response(x->connection, (unsigned)x->status, response);
 	MHD_destroy_response(response);
 	return rc;
+}
+
+struct lengths {
+	const char *first;
+	bool differ;
+};
+
+static enum MHD_Result length_compare(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct lengths *lengths = context;
+	(void)kind;
+	if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) != 0)
+		return MHD_YES;
+	if (lengths->first == NULL)
+		lengths->first = value;
+	else
+		lengths->differ |= value == NULL || strcmp(lengths->first, value) != 0;
+	return MHD_YES;
+}
+
+/* libmicrohttpd takes the first length, and chunks before any; a proxy before it may take another, and then they do not
+ * agree where the next request begins (RFC 9112, 6.3). */
+static bool lengths_differ(const struct http_exchange *x)
+{
+	struct lengths lengths = { 0 };
+	MHD_get_connection_values(x->connection, MHD_HEADER_KIND, length_compare, &lengths);
+	return lengths.differ ||
+	       (lengths.first != NULL && http_request_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL);
 }
 
 static bool announced_too_large(const struct http_exchange *x)
@@ -398,6 +434,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 		if (x == NULL)
 			return MHD_NO;
 		http_peer_body(x->server->peers, x->peer);
+		if (lengths_differ(x))
+			return answer_refusal(x, &two_lengths);
 		return announced_too_large(x) ? answer_refusal(x, &too_large) : MHD_YES;
 	}
 	if (x->began)

@@ -178,6 +178,42 @@ static void long_bodies_are_413(void **state)
 	close(fd);
 }
 
+/* Nobody could tell where the next request begins: it is not read. */
+static void lengths_that_differ_are_400(void **state)
+{
+	struct server *s = *state;
+	struct http_answer a;
+	static const char *const bad[] = {
+		"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+		"Content-Length: 4\r\ncontent-length: 3\r\n\r\nabcd",
+		"Content-Length: 0\r\nContent-Length: 4\r\n\r\nabcd",
+		"Content-Length: 4\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
+		"Content-Length: 3, 4\r\n\r\nabcd",
+		"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	};
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		struct buf text = BUF_INIT;
+		buf_printf(&text, "POST /x HTTP/1.1\r\nHost: t\r\n%sGET /y HTTP/1.1\r\nHost: t\r\n\r\n", bad[i]);
+		int fd = http_connect(http_server_address(s->http));
+		http_write(fd, (char *)text.data, text.len);
+		assert_true(http_read(fd, &a, NULL, NULL));
+		assert_int_equal(a.status, 400);
+		assert_null(strstr((char *)a.all.data, "GET /y"));
+		buf_free(&a.all);
+		assert_false(http_read(fd, &a, NULL, NULL)); /* closed */
+		buf_free(&a.all);
+		buf_free(&text);
+		close(fd);
+	}
+	static const char same[] = "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab";
+	int fd = http_connect(http_server_address(s->http));
+	http_write(fd, same, strlen(same));
+	assert_true(http_read(fd, &a, NULL, NULL));
+	assert_string_equal(a.body, "POST /x ab");
+	buf_free(&a.all);
+	close(fd);
+}
+
 /* What many connections hold together is bounded too, and let go with the answer. */
 static void bodies_are_bounded_together(void **state)
 {
@@ -506,6 +542,7 @@ int main(void)
 		T(another_thread_may_answer),
 		T(sees_that_the_client_left),
 		T(long_bodies_are_413),
+		T(lengths_that_differ_are_400),
 		T(bodies_are_bounded_together),
 		T(an_answer_that_failed_says_so),
 		T(garbage_does_not_stop_it),
