@@ -115,6 +115,21 @@ static bool has_small_word(const struct editor__prompt *p, const uint8_t *marks)
 	return false;
 }
 
+/* What stands before a name and is none of it. */
+static bool is_title(const struct editor__prompt *p, size_t word)
+{
+	static const char *const titles[] = { "dr",       "general", "king",      "lady",  "lord",      "miss",
+					      "mr",       "mrs",     "ms",        "pope",  "president", "prince",
+					      "princess", "prof",    "professor", "queen", "saint",     "senator",
+					      "sir",      "the",     "st" };
+	const size_t from = word > 0 ? p->query.ends[word - 1] : 0, len = p->query.ends[word] - from;
+	for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++) {
+		if (strlen(titles[i]) == len && memcmp(titles[i], p->query.words.data + from, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len, size_t *next)
 {
 	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
@@ -122,8 +137,13 @@ int editor__prompt_longer_name(const struct editor__prompt *p, const char *subje
 	*next = SIZE_MAX;
 	int rc = editor__query_mark(&p->query, subject, len, marks);
 	for (size_t i = 0; rc == 0 && *next == SIZE_MAX && i + 1 < count; i++) {
-		if (marks[i] && !marks[i + 1] && is_capital_word(p, i + 1) && are_joined(p, i))
+		if (marks[i] == marks[i + 1] || !are_joined(p, i))
+			continue;
+		if (marks[i] && is_capital_word(p, i + 1))
 			*next = i + 1;
+		else if (marks[i + 1] && i > 0 && is_capital_word(p, i) && is_capital_word(p, i + 1) &&
+			 !is_title(p, i)) /* a text's first word has one */
+			*next = i;
 	}
 	if (*next != SIZE_MAX && !has_small_word(p, marks))
 		*next = SIZE_MAX;

@@ -22,7 +22,8 @@ void editor__prompt_fini(struct editor__prompt *p);
  * last token alone when nothing is left). marks: of the words of p->query (editor__query_mark). ERR_NOMEM. */
 int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const uint8_t *marks, float *raw) MUST_CHECK;
 /* *next: the word of p->query that makes a longer name of the subject where it stands first ("the Dove Inn Society"):
- * it begins with a capital; SIZE_MAX: none. Texts whose other words begin with capitals too are not looked at.
+ * it begins with a capital, behind the subject or before it ("New Mexico"; titles and a text's first word apart);
+ * SIZE_MAX: none. Texts whose other words begin with capitals too are not looked at.
  * ERR_NOMEM. */
 int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len,
 			       size_t *next) MUST_CHECK;

@@ -102,8 +102,9 @@ bool editor__words_match(const char *a, size_t a_len, const char *b, size_t b_le
 
 /* ---- Names */
 
-#define PLURAL_BYTES_MIN   3u
-#define MISSPELT_BYTES_MIN 8u /* shorter names that differ in one letter are other names: Mali, Bali */
+#define PLURAL_BYTES_MIN     3u
+#define TURNED_BYTES_MIN     4u /* of the words of a name that may stand in another order */
+#define MISSPELT_LETTERS_MIN 8u /* shorter names that differ in one letter are other names: Mali, Bali */
 
 /* Years, "2nd", "VIII": they tell one of a name from the next. */
 static bool is_number(const char *word, size_t len)
@@ -114,45 +115,69 @@ static bool is_number(const char *word, size_t len)
 	return roman == len || has_digit(word, len);
 }
 
+static bool is_inside_letter(char byte)
+{
+	return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
+static size_t letters_of(const char *text, size_t len)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < len; i++)
+		count += is_inside_letter(text[i]) ? 0 : 1;
+	return count;
+}
+
+/* Bytes of the letters that both begin with. */
 static size_t same_at_front(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	size_t n = 0;
 	while (n < a_len && n < b_len && a[n] == b[n])
 		n++;
+	while (n > 0 && ((n < a_len && is_inside_letter(a[n])) || (n < b_len && is_inside_letter(b[n]))))
+		n--;
 	return n;
 }
 
-static size_t same_at_back(const char *a, size_t a_len, const char *b, size_t b_len)
+/* Of those that both end with, behind the first `front` bytes. */
+static size_t same_at_back(const char *a, size_t a_len, const char *b, size_t b_len, size_t front)
 {
 	size_t n = 0;
-	while (n < a_len && n < b_len && a[a_len - 1 - n] == b[b_len - 1 - n])
+	while (n + front < a_len && n + front < b_len && a[a_len - 1 - n] == b[b_len - 1 - n])
 		n++;
+	while (n > 0 && is_inside_letter(a[a_len - n]))
+		n--;
 	return n;
+}
+
+static bool is_plural(const char *longer, size_t longer_len, const char *word, size_t len)
+{
+	return len >= PLURAL_BYTES_MIN && longer_len == len + 1 && memcmp(longer, word, len) == 0 && longer[len] == 's';
 }
 
 bool editor__names_match(const char *a, size_t a_len, const char *b, size_t b_len)
 {
-	const size_t longer = a_len > b_len ? a_len : b_len, shorter = a_len > b_len ? b_len : a_len;
 	if (a_len == b_len && memcmp(a, b, a_len) == 0)
 		return true;
-	if (shorter >= PLURAL_BYTES_MIN && longer == shorter + 1 && memcmp(a, b, shorter) == 0 &&
-	    (a_len > b_len ? a : b)[shorter] == 's')
+	if (is_plural(a, a_len, b, b_len) || is_plural(b, b_len, a, a_len))
 		return true;
-	if (shorter < MISSPELT_BYTES_MIN || longer - shorter > 1 || has_digit(a, a_len) || has_digit(b, b_len))
+	if (letters_of(a, a_len) < MISSPELT_LETTERS_MIN || letters_of(b, b_len) < MISSPELT_LETTERS_MIN ||
+	    has_digit(a, a_len) || has_digit(b, b_len))
 		return false;
-	const size_t front = same_at_front(a, a_len, b, b_len), back = same_at_back(a, a_len, b, b_len);
+	const size_t front = same_at_front(a, a_len, b, b_len), back = same_at_back(a, a_len, b, b_len, front);
 	if (front == 0 || back == 0) /* what a name begins or ends with tells people and places apart */
 		return false;
-	if (front + back + 1 >= longer)
+	const size_t a_apart = a_len - front - back, b_apart = b_len - front - back;
+	if (letters_of(a + front, a_apart) <= 1 && letters_of(b + front, b_apart) <= 1)
 		return true;
-	return a_len == b_len && front + back + 2 == a_len && a[front] == b[front + 1] && a[front + 1] == b[front];
+	return a_apart == 2 && b_apart == 2 && a[front] == b[front + 1] && a[front + 1] == b[front];
 }
 
 struct share {
 	const struct editor__query *query;
 	bool spelled; /* a word that is only alike is no match, and words may stand in any order */
 	bool number_missing;
-	size_t word_count, found, all;                /* letters of the words that have a match anywhere; of all */
+	size_t word_count, shortest, found, all;      /* letters of the words that have a match anywhere; of all */
 	uint8_t matched[EDITOR__QUERY_WORDS_MAX];     /* of the query's words */
 	size_t in_order[EDITOR__QUERY_WORDS_MAX + 1]; /* the most letters that match in order among the query's first i
 							 words */
@@ -184,13 +209,14 @@ static int share_of_word(void *context, const char *word, size_t len)
 		share->matched[i] |= matches;
 	}
 	share->word_count++;
+	share->shortest = len < share->shortest ? len : share->shortest;
 	share->found += found ? len : 0;
 	share->number_missing = share->number_missing || (!found && is_number(word, len));
 	return 0;
 }
 
-/* Whether all words stand there, one behind the other in any order: "Mann, Thomas", but not the University of
- * Washington for Washington University. */
+/* Whether all words stand there, one behind the other in any order: "Mann, Thomas". A name with an "of" in it is
+ * another one in another order: the president of Miami University is not the University of Miami's. */
 static bool stand_together(const struct share *share)
 {
 	size_t run = 0, longest = 0;
@@ -198,7 +224,7 @@ static bool stand_together(const struct share *share)
 		run = share->matched[i] ? run + 1 : 0;
 		longest = run > longest ? run : longest;
 	}
-	return share->found == share->all && longest >= share->word_count;
+	return share->found == share->all && longest >= share->word_count && share->shortest >= TURNED_BYTES_MIN;
 }
 
 static int share_of(const struct editor__query *query, const char *subject, size_t len, bool spelled, float *share)
@@ -210,7 +236,7 @@ static int share_of(const struct editor__query *query, const char *subject, size
 		*share = 1;
 		return 0;
 	}
-	struct share sum = { .query = query, .spelled = spelled };
+	struct share sum = { .query = query, .spelled = spelled, .shortest = SIZE_MAX };
 	int rc = text_words(subject, len, share_of_word, &sum);
 	if (rc == 0 && sum.all > 0 && (spelled || !sum.number_missing)) {
 		const bool any_order = spelled || stand_together(&sum);

@@ -23,8 +23,9 @@ void editor__query_clear(struct editor__query *query);
 int editor__query_init(struct editor__query *query, const char *text, size_t len) MUST_CHECK;
 void editor__query_fini(struct editor__query *query);
 /* Share in [0, 1] of the folded subject that the query holds: 1 when it stands there as it is or its words
- * do one behind the other ("Mann, Thomas"), else the letters of its words that stand there in their order, over all its
- * letters; 0 when one that is missing is a number (2022, VIII). Words stand there that editor__names_match. */
+ * do one behind the other ("Mann, Thomas"; none of them shorter than four bytes), else the letters of its words that
+ * stand there in their order, over all its letters; 0 when one that is missing is a number (2022, VIII). Words stand
+ * there that editor__names_match. */
 int editor__query_share(const struct editor__query *query, const char *subject, size_t len, float *share) MUST_CHECK;
 /* The letters of the subject's words that stand there, in any order and spelled as they are, over all its letters. */
 int editor__query_share_spelled(const struct editor__query *query, const char *subject, size_t len,
@@ -37,7 +38,7 @@ int editor__query_stands_behind(const struct editor__query *query, const char *s
 #define EDITOR__SUBJECT_WORD_BYTES 3
 int editor__query_mark(const struct editor__query *query, const char *subject, size_t len, uint8_t *marks) MUST_CHECK;
 
-/* Whether two folded words are one name: equal, or one the other's plural, or of eight bytes and more with one letter
+/* Whether two folded words are one name: equal, or one the other's plural, or of eight letters and more with one letter
  * inside that is missing, added, another or exchanged with the next. */
 bool editor__names_match(const char *a, size_t a_len, const char *b, size_t b_len);
 /* Whether two folded words are forms of one: Levenshtein's distance is at most a quarter of the longer one's bytes; a

@@ -24,7 +24,13 @@ static void subjects_are_found_as_words(void **state)
 		{ "shusha (song)", "Who composed the song Shusha?", true },
 		{ "george walker bush", "What did George Bush do?", false },
 		{ "university of new harborton", "Where is New Harborton's university?", false },
+		{ "reykjavík", "Where is Reykjavik?", true }, /* a letter of two bytes is one */
+		{ "маша котова", "Где работает Миша Котова?", false },
+		{ "маша котова", "Где работает Маша Катова?", false },
+		{ "университет", "Где находится Унивеситет?", true },
 		/* other people and places */
+		{ "university of miami", "Who is the president of Miami University?", false },
+		{ "bank of england", "Who is the chair of England Bank?", false },
 		{ "iran", "What is the capital of Iraq?", false },
 		{ "austria", "What is the capital of Australia?", false },
 		{ "slovenia", "What is the capital of Slovakia?", false },
