@@ -293,14 +293,17 @@ static int copy_chunks(struct store *store, struct store *copy, const atomic_boo
 	return rc ? rc : store__quarantine_count(copy, &tally->bad_count, e);
 }
 
-/* What the copied ledger says, not what the store's says by now. */
-static int copy_count(const char *part, struct store_backup_tally *tally, struct err *e)
+/* What the copied ledger says, not what the store's says by now: its chain, from the beginning, and its counts. */
+static int copy_check(const char *part, struct store_backup_tally *tally, struct err *e)
 {
 	struct store copy = { .folder = (char *)part, .lock = { .fd = -1 } };
 	struct store_txn *txn = NULL;
+	uint64_t bad_seq;
 	int rc = store__env_open(part, STORE__LEDGER, true, 0, &copy.ledger, e);
 	if (!rc)
 		rc = store_begin_read(&copy, &txn, e);
+	if (!rc)
+		rc = store_event_verify(txn, &bad_seq, e);
 	if (!rc)
 		rc = store_event_last(txn, &tally->event_count, NULL, e);
 	if (!rc)
@@ -318,11 +321,13 @@ static int part_fill(struct store *store, const char *part, const atomic_bool *s
 	if (!rc && fault_point("store.backup.ledger"))
 		rc = err_set(e, ERR_FAULT, "backup: fault planted behind the ledger");
 	if (!rc)
+		rc = copy_check(part, tally, e);
+	if (rc == ERR_CORRUPT)
+		err_wrap(e, "backup: the ledger of %s is damaged, no copy is made of it", store->folder);
+	if (!rc)
 		rc = store__env_open(part, STORE__BLOBS, false, 0, &copy.blobs, e);
 	if (!rc)
 		rc = copy_chunks(store, &copy, stop, tally, e);
-	if (!rc)
-		rc = copy_count(part, tally, e);
 	store__env_close(&copy.blobs);
 	return rc;
 }

@@ -357,8 +357,9 @@ int store_chunks_verify(struct store *store, struct store_chunks_tally *out, str
  * not at all. The ledger is copied first, as of one moment: all chunks that it names are in the store by then, and
  * nothing is collected while a copy runs, so the chunks read afterwards hold all of them. Damaged chunks are set apart
  * in the copy, with their bytes as they were found, and counted. Blocks for as long as it takes, on any thread; the
- * store must stay open. `stop` (may be NULL) set: ERR_INTERRUPTED. ERR_EXISTS: the folder, or FOLDER.part, holds
- * something; ERR_BUSY: another copy to it is being made; ERR_FULL, ERR_IO, ERR_DENIED: of `folder`. */
+ * store must stay open. `stop` (may be NULL) set: ERR_INTERRUPTED. ERR_CORRUPT: the copied ledger's chain of events is
+ * broken (store_event_verify); ERR_EXISTS: the folder, or FOLDER.part, holds something; ERR_BUSY: another copy to it is
+ * being made; ERR_FULL, ERR_IO, ERR_DENIED: of `folder`. */
 struct store_backup_tally {
 	uint64_t event_count, version_count, chunk_count, byte_count, bad_count; /* bytes of chunks */
 };

@@ -162,6 +162,9 @@ case_tampered() {
 	expect_error 7 'event [0-9]+: does not match its hash'
 	try amend store verify
 	expect_error 7 'event [0-9]+: does not match its hash'
+	try amend store restore "$D/coordinator" "$WORK/tampered"
+	expect_error 7 'no copy is made' 'event [0-9]+: does not match its hash' 'from a backup'
+	[ ! -e "$WORK/tampered" ] && [ ! -e "$WORK/tampered.part" ] || fail "it leaves a copy behind"
 }
 
 run_case backup_under_load

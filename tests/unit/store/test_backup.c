@@ -312,6 +312,35 @@ static void test_damaged_chunks_are_left_out(void **state)
 	assert_int_equal(copy_check(f, folder), 1);
 }
 
+/* The ledger says what was acknowledged: a copy of a damaged one would look like a whole one until it is needed. */
+static void test_no_copy_is_made_of_a_damaged_ledger(void **state)
+{
+	struct fixture *f = *state;
+	struct store_backup_tally tally;
+	char folder[TEST_PATH_BYTES], back[TEST_PATH_BYTES];
+	fixture_begin(f);
+	(void)fixture_event(f, "what was acknowledged");
+	(void)fixture_event(f, "and what came after it");
+	fixture_commit(f);
+	place(f, "copy", folder);
+	OK(f, store_backup(f->store, folder, NULL, &tally, &f->e));
+	store_close(&f->store);
+	assert_true(fixture_tamper(f, "ledger", "what was acknowledged", 21, 5) > 0);
+	assert_true(fixture_tamper(f, "copy/ledger", "what was acknowledged", 21, 5) > 0);
+	fixture_open(f);
+	place(f, "second", back);
+	FAILS(ERR_CORRUPT, store_backup(f->store, back, NULL, &tally, &f->e));
+	assert_non_null(strstr(f->e.text, "event 1: does not match its hash"));
+	assert_non_null(strstr(f->e.text, "no copy is made"));
+	assert_false(is_there(back));
+	struct store_options options = { .env = &f->clock.env, .inspect = true };
+	struct store *copy = NULL;
+	OK(f, store_open(folder, &options, &copy, &f->e));
+	FAILS(ERR_CORRUPT, store_restore(copy, back, &tally, &f->e));
+	store_close(&copy);
+	assert_false(is_there(back));
+}
+
 static void meta_is(struct fixture *f, struct store *store, const char *name, const char *expected)
 {
 	struct store_txn *txn = NULL;
@@ -369,6 +398,8 @@ int main(void)
 						fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_full_disk_harms_the_copy_alone, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_chunks_are_left_out, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_no_copy_is_made_of_a_damaged_ledger, fixture_setup,
+						fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_a_restored_copy_gets_an_id_of_its_own, fixture_setup,
 						fixture_teardown),
 	};
