@@ -101,9 +101,12 @@ bool coordinator_shutdown(const struct coordinator *coordinator);
  */
 void coordinator_close(struct coordinator *coordinator);
 /* At start, and when the file of allowed keys was changed by hand: reads it, sets it, and records in the ledger what
- * has changed; where that cannot be written for now it is later, and the list holds meanwhile. A file that cannot be
- * read changes nothing; 0 without such a file. */
+ * has changed; where that cannot be written for now it is later, and the list holds meanwhile. A key that the ledger
+ * knows as revoked stays so, whatever the file says: only an administrator allows it again. A file that cannot be read,
+ * or is empty where a list is in force, changes nothing; 0 without such a file. */
 int coordinator_keys_reload(struct coordinator *coordinator, struct err *e) MUST_CHECK;
+/* The list of allowed keys as the ledger has it; empty where it has none. Any thread; the caller's to destroy. */
+int coordinator_keys_recorded(struct store_txn *txn, struct proto_allow **out, struct err *e) MUST_CHECK;
 /* What waits to become the next version, or was refused. Any thread. ERR_NOT_FOUND: there is nothing. */
 int coordinator_candidate_get(struct store_txn *txn, struct store_version *out, struct err *e) MUST_CHECK;
 /* Which versions need some chunks that are damaged. Any thread; reads the store alone, which may be open to inspect. */

@@ -530,8 +530,6 @@ void coordinator__recv_candidate(struct coordinator *c, const struct msg_receive
 void coordinator__recv_key_list(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_reader_list(struct coordinator *c, const struct msg_received *received);
 void coordinator__recv_event_list(struct coordinator *c, const struct msg_received *received);
-/* The list of allowed keys as the ledger has it; empty where it has none. */
-int coordinator__keys_recorded(struct store_txn *txn, struct proto_allow **out, struct err *e) MUST_CHECK;
 void coordinator__recv_key_change(struct coordinator *c, const struct msg_received *received);
 
 #endif

@@ -104,7 +104,7 @@ int coordinator_events_read(struct store *store, const struct msg_event_list *as
 	int rc = page.names == NULL || out->items == NULL ? err_set(e, ERR_NOMEM, "out of memory")
 							  : store_begin_read(store, &page.txn, e);
 	if (rc == 0)
-		rc = coordinator__keys_recorded(page.txn, &page.allow, e);
+		rc = coordinator_keys_recorded(page.txn, &page.allow, e);
 	if (rc == 0)
 		rc = events_scan(&page, ask, limit, e);
 	store_abort(&page.txn);

@@ -10,7 +10,7 @@
 
 /* --- what has changed since the ledger heard of it last */
 
-int coordinator__keys_recorded(struct store_txn *txn, struct proto_allow **out, struct err *e)
+int coordinator_keys_recorded(struct store_txn *txn, struct proto_allow **out, struct err *e)
 {
 	struct buf text = BUF_INIT;
 	int rc = store_meta_get(txn, META_NAME, &text, e);
@@ -113,7 +113,7 @@ static int keys_record(struct coordinator *c, const struct proto_allow *now, con
 	json_w_init(&w, &json);
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
-		rc = coordinator__keys_recorded(c->txn, &before, e);
+		rc = coordinator_keys_recorded(c->txn, &before, e);
 	if (rc == 0)
 		rc = coordinator__owners_load(c->txn, &owners, e);
 	if (rc == 0) {
@@ -177,12 +177,58 @@ static uint64_t readers_digest(const struct proto_allow *allow)
 	return digest | 1;
 }
 
+static bool is_empty(const struct proto_allow *allow)
+{
+	struct proto_allowed first;
+	return !proto_allow_at(allow, 0, &first);
+}
+
+/* A list that was lost and made anew knows of no revocation. The file is put right where it can be written. */
+static void revoked_bar(struct coordinator *c, struct proto_allow *fresh, const struct proto_allowed *revoked)
+{
+	struct err e = ERR_INIT;
+	proto_allow_bar(fresh, revoked->key);
+	const int rc = proto_allow_revoke(c->config.allow_file, revoked->key, &e);
+	log_event(LOG_WARN, "COORDINATOR-KEY-STAYS-REVOKED", LOGF_X("key", revoked->key, PROTO_KEY_BYTES),
+		  LOGF_S("name", revoked->name), LOGF_S("file", c->config.allow_file),
+		  LOGF_S("file_error", rc != 0 ? e.text : ""), LOGF_S("step", "`amend key allow` lets it in again"));
+}
+
+/* What the ledger knows as revoked stays so, but for the key that an administrator allows right now, or has allowed
+ * while the ledger could not be written. */
+static int revoked_keep(struct coordinator *c, struct proto_allow *fresh, const uint8_t *allowed_now, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	struct proto_allow *recorded = NULL;
+	struct proto_allowed r;
+	int rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = coordinator_keys_recorded(txn, &recorded, e);
+	store_abort(&txn);
+	for (size_t i = 0; rc == 0 && proto_allow_at(recorded, i, &r); i++) {
+		const bool meant = (allowed_now != NULL && memcmp(r.key, allowed_now, PROTO_KEY_BYTES) == 0) ||
+				   proto_allow_roles(c->allow, r.key, NULL) != 0;
+		if (r.roles == 0 && !meant && proto_allow_roles(fresh, r.key, NULL) != 0)
+			revoked_bar(c, fresh, &r);
+	}
+	proto_allow_destroy(&recorded);
+	return rc;
+}
+
 /* Reads the file and has the transport keep to it. */
-static int list_apply(struct coordinator *c, struct err *e)
+static int list_apply(struct coordinator *c, const uint8_t *allowed_now, struct err *e)
 {
 	struct proto_allow *fresh = NULL;
 	int rc = proto_allow_load(c->config.allow_file, &fresh, e);
 	const struct proto_allow *now = fresh;
+	if (rc == 0 && is_empty(fresh) && !is_empty(c->allow))
+		rc = err_set(
+			e, ERR_INVALID,
+			"%s holds no key: the list in force is kept; restore the file, or change a key (`amend key "
+			"allow`), which writes it anew",
+			c->config.allow_file);
+	if (rc == 0)
+		rc = revoked_keep(c, fresh, allowed_now, e);
 	if (rc == 0)
 		rc = c->config.allow_set(c->config.allow_context, &fresh, e);
 	proto_allow_destroy(&fresh);
@@ -199,7 +245,7 @@ int coordinator_keys_reload(struct coordinator *coordinator, struct err *e)
 	struct coordinator *c = coordinator;
 	if (c->config.allow_file == NULL || c->failure.code != 0)
 		return 0;
-	int rc = list_apply(c, e);
+	int rc = list_apply(c, NULL, e);
 	if (rc == 0 && keys_record(c, c->allow, NULL, coordinator__text("the file"), e) != 0)
 		rc = c->failure.code; /* else it is recorded later */
 	return rc;
@@ -290,6 +336,30 @@ static bool is_so(const struct coordinator *c, const struct msg_key_change *ask)
 	       memcmp(name, ask->key.name.text, ask->key.name.len) == 0;
 }
 
+/* A change of a file that is gone, or empty, would lock everybody else out: it begins with the list in force. */
+static int list_restore(struct coordinator *c, struct err *e)
+{
+	struct proto_allow *found = NULL;
+	struct buf text = BUF_INIT;
+	int rc = proto_allow_load(c->config.allow_file, &found, e);
+	const bool lost = rc == ERR_NOT_FOUND || (rc == 0 && is_empty(found));
+	proto_allow_destroy(&found);
+	if (rc == ERR_NOT_FOUND) {
+		err_clear(e);
+		rc = 0;
+	}
+	if (rc != 0 || !lost || is_empty(c->allow))
+		return rc;
+	proto_allow_format(c->allow, &text);
+	rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory")
+			       : file_write_atomic(c->config.allow_file, text.data, text.len, 0600, e);
+	buf_free(&text);
+	if (rc == 0)
+		log_event(LOG_WARN, "COORDINATOR-ALLOW-RESTORED", LOGF_S("file", c->config.allow_file),
+			  LOGF_S("reason", "it was gone or empty: it is the list in force again"));
+	return rc;
+}
+
 static int list_change(struct coordinator *c, const struct msg_key_change *ask, struct err *e)
 {
 	char name[MSG_KEY_NAME_BYTES_MAX + 1];
@@ -318,6 +388,7 @@ void coordinator__recv_key_change(struct coordinator *c, const struct msg_receiv
 	struct msg msg = { .type = MSG_KEY_CHANGE_REPLY };
 	struct msg_key_change_reply *reply = &msg.u.key_change_reply;
 	struct err e = ERR_INIT, unrecorded = ERR_INIT;
+	const uint8_t *allowed_now = ask->action == MSG_KEY_ALLOW ? ask->key.key : NULL;
 	coordinator__submit_flush(c); /* what was sent before it stands before it */
 	if (c->failure.code != 0)
 		return;
@@ -325,9 +396,11 @@ void coordinator__recv_key_change(struct coordinator *c, const struct msg_receiv
 	if (reply->code == 0)
 		reply->code = owner_keep(c, ask, &e);
 	reply->already = reply->code == 0 && is_so(c, ask);
+	if (reply->code == 0)
+		reply->code = list_restore(c, &e);
 	if (reply->code == 0 && !reply->already)
 		reply->code = list_change(c, ask, &e);
-	if (reply->code == 0 && (reply->code = list_apply(c, &e)) != 0 && !reply->already)
+	if (reply->code == 0 && (reply->code = list_apply(c, allowed_now, &e)) != 0 && !reply->already)
 		err_wrap(&e, "the file holds the change, and it is not in force; ask again");
 	if (reply->code == 0) {
 		if (!reply->already)

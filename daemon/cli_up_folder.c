@@ -2,10 +2,12 @@
 #include "daemon/cli_up_internal.h"
 
 #include "base/fault.h"
+#include "coordinator/coordinator.h"
 #include "daemon/roles.h"
 #include "daemon/wise_settings.h"
 #include "editor/calibration_file.h"
 #include "model/gguf.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -84,11 +86,57 @@ static int key_ensure(struct cli_cluster *c, const char *name, unsigned roles, s
 	return allowed == 0 || allowed == ERR_EXISTS ? rc : err_set(e, allowed, "%s", already.text);
 }
 
+/* The list as a stopped coordinator's ledger has it. */
+static int list_recorded(const char *coordinator, struct buf *out, struct err *e)
+{
+	struct store_options options = { .env = env_system(), .inspect = true };
+	struct store *store = NULL;
+	struct store_txn *txn = NULL;
+	struct proto_allow *recorded = NULL;
+	int rc = store_open(coordinator, &options, &store, e);
+	if (rc == 0)
+		rc = store_begin_read(store, &txn, e);
+	if (rc == 0)
+		rc = coordinator_keys_recorded(txn, &recorded, e);
+	if (rc == 0)
+		proto_allow_format(recorded, out);
+	proto_allow_destroy(&recorded);
+	store_abort(&txn);
+	store_close(&store);
+	return rc == 0 && buf_failed(out) ? err_set(e, ERR_NOMEM, "out of memory") : rc;
+}
+
+/* A list that was lost would be made anew of the key files that are here, revoked ones too, and lack all others. */
+static int list_ensure(const struct cli_cluster *c, struct err *e)
+{
+	char allow[PATH_MAX + 80], key[PATH_MAX + 80], ledger[PATH_MAX + 80];
+	struct buf text = BUF_INIT;
+	snprintf(allow, sizeof allow, "%s/keys/allow", c->folder);
+	snprintf(key, sizeof key, "%s/keys/coordinator.key", c->folder);
+	snprintf(ledger, sizeof ledger, "%s/coordinator/ledger/data.mdb", c->folder);
+	if (access(allow, F_OK) == 0 || access(key, F_OK) != 0 || access(ledger, F_OK) != 0)
+		return 0;
+	*strstr(ledger + strlen(c->folder), "/ledger") = '\0';
+	int rc = list_recorded(ledger, &text, e);
+	if (rc != 0)
+		err_wrap(e, "the list of allowed keys is gone, and is written anew from the ledger of a stopped "
+			    "coordinator (`amend down`)");
+	else if (text.len > 0)
+		rc = file_write_atomic(allow, text.data, text.len, 0600, e);
+	if (rc == 0 && text.len > 0)
+		cli_line(stderr, "warning: %s was gone: it is written anew from the ledger, revoked keys as such",
+			 allow);
+	buf_free(&text);
+	return rc;
+}
+
 int cli_up__keys_ensure(struct cli_cluster *c, struct err *e)
 {
-	struct proto_keypair pair;
+	struct proto_keypair pair = { .public_key = { 0 } };
 	char name[32];
-	int rc = key_ensure(c, "coordinator", PROTO_ROLE_ADMIN, &pair, e);
+	int rc = list_ensure(c, e);
+	if (rc == 0)
+		rc = key_ensure(c, "coordinator", PROTO_ROLE_ADMIN, &pair, e);
 	proto_key_hex(pair.public_key, c->server_key);
 	for (uint64_t i = 0; rc == 0 && i < c->workers; i++) {
 		snprintf(name, sizeof name, "worker-%llu", (unsigned long long)i);

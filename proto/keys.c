@@ -372,13 +372,25 @@ void proto_allow_destroy(struct proto_allow **allow)
 	*allow = NULL;
 }
 
-unsigned proto_allow_roles(const struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES], const char **name)
+static struct entry *entry_search(const struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES])
 {
 	struct entry wanted;
-	const struct entry *found = NULL;
 	memcpy(wanted.key, key, PROTO_KEY_BYTES);
-	if (allow != NULL && allow->entry_count > 0)
-		found = bsearch(&wanted, allow->entries, allow->entry_count, sizeof(wanted), entry_compare);
+	return allow != NULL && allow->entry_count > 0
+		       ? bsearch(&wanted, allow->entries, allow->entry_count, sizeof(wanted), entry_compare)
+		       : NULL;
+}
+
+void proto_allow_bar(struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES])
+{
+	struct entry *found = entry_search(allow, key);
+	if (found != NULL)
+		found->roles = 0;
+}
+
+unsigned proto_allow_roles(const struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES], const char **name)
+{
+	const struct entry *found = entry_search(allow, key);
 	if (name != NULL)
 		*name = found == NULL ? NULL : found->name;
 	return found == NULL ? 0 : found->roles;

@@ -60,6 +60,8 @@ struct proto_allowed { /* of one line; borrowed */
 	const char *name;
 };
 bool proto_allow_at(const struct proto_allow *allow, size_t index, struct proto_allowed *out); /* by key; false: none */
+/* Takes the roles from a key of this list, as a line that says revoked; its file stays as it is. */
+void proto_allow_bar(struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES]);
 /* Roles of a key, 0 when it is not on the list or revoked there. `name` may be NULL; borrowed. */
 unsigned proto_allow_roles(const struct proto_allow *allow, const uint8_t key[PROTO_KEY_BYTES], const char **name);
 int proto_roles_parse(const char *text, unsigned *roles) MUST_CHECK;

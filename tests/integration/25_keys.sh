@@ -46,6 +46,31 @@ case_revoked_while_connected() {
 	cluster_down
 }
 
+# A start writes a list that was lost anew from the ledger: of it a revoked key's file alone makes no allowed key.
+case_revoked_when_the_list_is_lost() {
+	local key=$WORK/extra.key
+	cluster_up lost_list "$TINY"
+	"$BIN/amend" key new "$key" >/dev/null 2>&1
+	try amend key allow "$key" --roles reader --name extra
+	expect_ok
+	try amend key revoke worker-1 --reason leaked
+	expect_ok
+	rm "$D/keys/allow"
+	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D"
+	[ "$STATUS" != 0 ] || fail "it starts beside a coordinator that runs, on a list of its own"
+	grep -q 'amend down' <<<"$ERR" || fail "$ERR"
+	cluster_down
+	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" # worker-1 is refused, so the start is
+	[ "$STATUS" != 0 ] || fail "a worker with a revoked key comes in"
+	rm "$D/keys/allow"
+	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D" --workers 1
+	expect_ok
+	grep -q 'written anew from the ledger' <<<"$ERR" || fail "$ERR"
+	[ "$(roles_of worker-1)" = revoked ] || fail "$(amend key list)"
+	[ "$(roles_of extra)" = reader ] || fail "$(amend key list)"
+	cluster_down
+}
+
 case_rotate_own_key() {
 	cluster_up keys "$TINY"
 	cp -p "$D/keys/cli.key" "$WORK/stolen.key"
@@ -224,7 +249,7 @@ case_submitter_waits() {
 	expect_error 3 other-1
 }
 
-for name in list submitter_waits revoked_while_connected rotate_own_key rotate_worker_key rotate_server_key secrets_scan no_core_file \
+for name in list submitter_waits revoked_while_connected revoked_when_the_list_is_lost rotate_own_key rotate_worker_key rotate_server_key secrets_scan no_core_file \
 	open_key_files authentication_dies; do
 	run_case "$name"
 done

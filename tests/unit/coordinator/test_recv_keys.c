@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 
+#include <unistd.h>
+
 static int (*cluster_allow_set)(void *, struct proto_allow **, struct err *);
 static bool allow_set_fails;
 
@@ -320,6 +322,64 @@ static void a_crash_between_file_and_ledger(void **state)
 	event_is(c, before + 1, c->config.key, "\"action\":\"revoke\",\"key\":\"0505");
 }
 
+/* The list was lost and is made anew by a start, which finds the key's file: the ledger knows better. */
+static void a_revoked_key_stays_so_when_the_list_is_lost(void **state)
+{
+	struct cluster *c = *state;
+	uint8_t key[PROTO_KEY_BYTES];
+	struct buf text = BUF_INIT;
+	struct proto_allow *file = NULL;
+	memset(key, 5, sizeof key);
+	assert_ok(&c->e, file_read(c->allow_file, 1 << 16, &text, &c->e));
+	expect(change(c, MSG_KEY_REVOKE, 5, 0, ""), 0, false);
+	assert_ok(&c->e, file_write_atomic(c->allow_file, text.data, text.len, 0600, &c->e));
+	buf_free(&text);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	assert_int_equal(proto_allow_roles(c->allow, key, NULL), 0);
+	assert_ok(&c->e, proto_allow_set(c->allow_file, key, PROTO_ROLE_READER, "again", &c->e));
+	cluster_restart(c);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	assert_int_equal(proto_allow_roles(c->allow, key, NULL), 0);
+	assert_ok(&c->e, proto_allow_load(c->allow_file, &file, &c->e));
+	assert_int_equal(proto_allow_roles(file, key, NULL), 0);
+	proto_allow_destroy(&file);
+	expect(change(c, MSG_KEY_ALLOW, 5, PROTO_ROLE_READER, "again"), 0, false); /* an administrator may */
+	assert_int_equal(proto_allow_roles(c->allow, key, NULL), PROTO_ROLE_READER);
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	assert_int_equal(proto_allow_roles(c->allow, key, NULL), PROTO_ROLE_READER);
+}
+
+/* Neither does a change of one key drop all others, nor a file that was cut short. */
+static void a_list_that_is_gone_locks_nobody_out(void **state)
+{
+	struct cluster *c = *state;
+	struct proto_allow *file = NULL;
+	uint8_t key[PROTO_KEY_BYTES];
+	memset(key, 5, sizeof key);
+	const unsigned roles = proto_allow_roles(c->allow, key, NULL);
+	assert_int_not_equal(roles, 0);
+	for (int i = 0; i < 2; i++) {
+		const uint64_t before = event_last(c);
+		if (i == 0)
+			assert_int_equal(unlink(c->allow_file), 0);
+		else
+			test_file_write(c->allow_file, "# nothing but this\n");
+		assert_int_equal(coordinator_keys_reload(c->coordinator, &c->e), i == 0 ? ERR_NOT_FOUND : ERR_INVALID);
+		assert_int_equal(event_last(c), before);
+		assert_int_equal(proto_allow_roles(c->allow, key, NULL), roles);
+		expect(change(c, MSG_KEY_ALLOW, (uint8_t)(9 + i), PROTO_ROLE_READER, "new"), 0, false);
+		event_is(c, before + 1, c->client.key,
+			 i == 0 ? "\"changes\":[{\"action\":\"allow\",\"key\":\"0909"
+				: "\"changes\":[{\"action\":\"allow\",\"key\":\"0a0a");
+		assert_int_equal(proto_allow_roles(c->allow, key, NULL), roles);
+		assert_ok(&c->e, proto_allow_load(c->allow_file, &file, &c->e));
+		assert_int_equal(proto_allow_roles(file, key, NULL), roles);
+		assert_int_equal(proto_allow_roles(file, c->client.key, NULL),
+				 proto_allow_roles(c->allow, c->client.key, NULL));
+		proto_allow_destroy(&file);
+	}
+}
+
 /* A full disk keeps no list out of force, and what it kept out of the ledger comes later. */
 static void a_full_disk_delays_the_record_alone(void **state)
 {
@@ -389,6 +449,8 @@ int main(void)
 		KEYS(what_is_refused),
 		KEYS(a_file_changed_by_hand_is_recorded),
 		KEYS(a_crash_between_file_and_ledger),
+		KEYS(a_revoked_key_stays_so_when_the_list_is_lost),
+		KEYS(a_list_that_is_gone_locks_nobody_out),
 		KEYS(a_full_disk_delays_the_record_alone),
 		KEYS(a_change_that_is_not_in_force_is_told),
 		KEYS(without_a_file_there_is_none),
