@@ -503,12 +503,29 @@ static int load_cluster_id(struct coordinator *c, struct err *e)
 	return rc;
 }
 
+/* Before anything is written: what was added to a broken chain would be lost with the backup that mends it. */
+static int check_chain(struct coordinator *c, struct err *e)
+{
+	struct store_txn *txn = NULL;
+	uint64_t bad_seq;
+	int rc = store_begin_read(c->store, &txn, e);
+	if (rc == 0)
+		rc = store_event_verify(txn, &bad_seq, e);
+	store_abort(&txn);
+	if (rc == ERR_CORRUPT)
+		err_wrap(e, "the ledger is damaged, nothing is acknowledged on it (`amend audit fsck`, `amend store "
+			    "restore`)");
+	return rc;
+}
+
 int coordinator__load(struct coordinator *c, struct err *e)
 {
 	struct store_txn *txn = NULL;
 	c->due_next_ms = INT64_MAX;
 	c->layer = UINT32_MAX;
-	int rc = load_cluster_id(c, e);
+	int rc = check_chain(c, e);
+	if (rc == 0)
+		rc = load_cluster_id(c, e);
 	if (rc == 0)
 		rc = store_begin_read(c->store, &txn, e);
 	if (rc == 0)

@@ -165,6 +165,9 @@ case_tampered() {
 	try amend store restore "$D/coordinator" "$WORK/tampered"
 	expect_error 7 'no copy is made' 'event [0-9]+: does not match its hash' 'from a backup'
 	[ ! -e "$WORK/tampered" ] && [ ! -e "$WORK/tampered.part" ] || fail "it leaves a copy behind"
+	try timeout $((60 * SLOW)) "$BIN/amend" up --data "$D"
+	expect_error 1 'event [0-9]+: does not match its hash' 'nothing is acknowledged' 'from a backup'
+	processes_gone "$D" || fail "programs are left: $(processes_of "$D")"
 }
 
 run_case backup_under_load

@@ -1,4 +1,4 @@
-/* A start looks for every blob that the next version would name. */
+/* A start looks for every blob that the next version would name, and whether the ledger is whole. */
 #include "tests/lib/coordinator_fixture.h"
 
 #include <string.h>
@@ -96,14 +96,49 @@ static void test_without_a_version_nothing_is_missed(void **state)
 	cluster_start(c);
 }
 
+/* One byte of an edit that was acknowledged is another one: nothing reads its event but the check of the chain. */
+static void test_a_damaged_ledger_is_refused(void **state)
+{
+	struct cluster *c = *state;
+	char path[TEST_PATH_BYTES];
+	struct buf file = BUF_INIT;
+	struct store_txn *txn = NULL;
+	struct store_event event;
+	uint8_t needle[64];
+	uint64_t seq = 1;
+	size_t found = 0;
+	cluster_start(c);
+	client_facts(c, 1, 1);
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	do
+		assert_ok(&c->e, store_event_get(txn, seq++, &event, &c->e));
+	while (event.type != STORE_EVENT_EDIT_ACCEPTED);
+	assert_true(event.payload_len >= 24);
+	memcpy(needle, event.self.bytes, HASH_BYTES); /* its hash stands behind its payload */
+	store_abort(&txn);
+	cluster_stop(c);
+	test_path(path, c->folder, "store/ledger/data.mdb");
+	assert_ok(&c->e, file_read(path, (size_t)1 << 30, &file, &c->e));
+	for (uint8_t *at = file.data;
+	     (at = memmem(at, (size_t)(file.data + file.len - at), needle, HASH_BYTES)) != NULL;
+	     at += HASH_BYTES, found++)
+		at[-8] ^= 1;
+	assert_true(found > 0);
+	assert_ok(&c->e, file_write_atomic(path, file.data, file.len, 0600, &c->e));
+	buf_free(&file);
+	assert_string_equal(err_name(cluster_try_start(c)), "ERR_CORRUPT");
+	assert_non_null(strstr(c->e.text, "does not match its hash"));
+	assert_non_null(strstr(c->e.text, "nothing is acknowledged"));
+	err_clear(&c->e);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_blobs_of_another_cluster_are_refused),
-		T(test_blobs_older_than_the_ledger_are_refused),
-		T(test_damage_is_told_and_no_loss),
-		T(test_without_a_version_nothing_is_missed),
+		T(test_blobs_of_another_cluster_are_refused), T(test_blobs_older_than_the_ledger_are_refused),
+		T(test_damage_is_told_and_no_loss),           T(test_without_a_version_nothing_is_missed),
+		T(test_a_damaged_ledger_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
