@@ -1,5 +1,7 @@
 #include "base/fault.h"
 
+#include "base/log.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
@@ -36,6 +38,7 @@ static struct armed armed[ARMED_MAX];
 static struct seen seen[SEEN_MAX];
 static size_t seen_count;
 static atomic_size_t armed_count; /* what a point reads before anything else */
+static atomic_bool from_env;      /* armed for a real process: its log tells what fired */
 
 static void note_hit(const char *name)
 {
@@ -88,6 +91,8 @@ int fault_point(const char *name)
 	pthread_mutex_unlock(&lock);
 	if (!fire)
 		return 0;
+	if (atomic_load(&from_env) && (fired.action == ACTION_ERRNO || fired.action == ACTION_DELAY))
+		log_event(LOG_WARN, "FAULT-FIRED", LOGF_S("point", name));
 	switch (fired.action) {
 	case ACTION_KILL:
 		kill(getpid(), SIGKILL);
@@ -188,6 +193,7 @@ int fault_init_from_env(struct err *e)
 	const char *specs = getenv("AMEND_FAULT");
 	if (specs == NULL)
 		return 0;
+	atomic_store(&from_env, true);
 	while (*specs != '\0') {
 		size_t len = strcspn(specs, ",");
 		int rc = len == 0 ? 0 : arm(specs, len, e);

@@ -180,7 +180,7 @@ process_start() { # process name, extra flags...
 	[ "$role" = worker ] && args+=(--threads=1)
 	AMEND_FAULT=${FAULT:-} setsid "$BIN/amendd" "$role" "${args[@]}" "$@" >>"$D/log/$name.log" 2>&1 </dev/null &
 	pid=$!
-	disown "$pid"
+	[ -n "${WAITED:-}" ] || disown "$pid" # WAITED=1: its status can be waited for
 	printf '%d %s\n' "$pid" "$(sed 's/.*) //' "/proc/$pid/stat" | cut -d' ' -f20)" >"$D/run/$name.pid"
 }
 # The setting NAME of the cluster's file, such as node.listen.

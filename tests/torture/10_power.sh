@@ -31,15 +31,19 @@ case_power_loss() {
 
 # A sync fails: nothing of that group is acknowledged, the coordinator ends, and a start goes on with all that was.
 case_sync_fails() {
-	local n client
+	local n client pid status
 	case_begin sync
 	for n in 1 2 3 4 7; do
 		kill_hard coordinator
-		TORTURE_DISK_EIO=$((n + 2)) process_start_recorded /dev/null coordinator
+		WAITED=1 TORTURE_DISK_EIO=$((n + 2)) process_start_recorded /dev/null coordinator
+		pid=$(pid_of coordinator)
 		facts 20 "sync$n" >"$WORK/sync.jsonl"
 		client "$WORK/sync.jsonl" >/dev/null &
 		client=$!
-		wait_for 30 gone "$(pid_of coordinator)" || fail "a coordinator goes on after its sync $((n + 2)) failed"
+		wait_for 30 gone "$pid" || fail "a coordinator goes on after its sync $((n + 2)) failed"
+		status=0
+		wait "$pid" || status=$?
+		{ [ "$status" -gt 0 ] && [ "$status" -lt 126 ]; } || fail "the coordinator whose sync $((n + 2)) failed ends with status $status"
 		count faults
 		process_start coordinator
 		wait_for 20 answering || fail "the coordinator does not come back"

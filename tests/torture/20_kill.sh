@@ -64,7 +64,8 @@ reached() { # process, what is asked, point=action
 	client=$!
 	if [[ $3 == *=kill ]]; then
 		wait_for 30 gone "$pid" || fail "$3 of $name was not reached by $what"
-	else # it ends, or it deals with it
+	else # it ends, or it deals with it: later than the client is answered, where that is not what fails
+		wait_for 60 log_has "$name" FAULT-FIRED "point=${3%=*}" || fail "$3 of $name was not reached by $what"
 		wait_for 30 either_gone "$client" "$pid" || fail "$what does not get through an error at $3"
 		wait_for 2 gone "$pid" && count ended
 	fi

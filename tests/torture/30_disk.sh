@@ -36,8 +36,9 @@ case_disk_full() {
 	done
 	note "$(refusals) refusals"
 	alive "$(pid_of coordinator)" || fail "the coordinator has ended"
+	wait_served 180
 	cluster_down
-	"$T/check" "$D/coordinator" --only "$HISTORY" >"$WORK/check.out" 2>&1 || fail "$(head -n 4 "$WORK/check.out")"
+	"$T/check" "$D/coordinator" --only --rest "$HISTORY" >"$WORK/check.out" 2>&1 || fail "$(head -n 4 "$WORK/check.out")"
 	note "$(tail -n 1 "$WORK/check.out" | sed 's/^# //')"
 }
 
@@ -99,11 +100,13 @@ case_rotten_blob() {
 }
 
 # No more address space than it has now, and some: what it acknowledges is true all the same, and a start without the limit goes on.
+told_no_memory() { cat "$D/log/coordinator.log" "$HISTORY" | grep -ciE 'out of memory|ERR_NOMEM|cannot allocate memory|bad_alloc'; }
 case_memory_limit() {
-	local pid client room
+	local pid client room told ran_out=0
 	need prlimit
 	case_begin memory
 	for room in 0 1 4; do
+		told=$(told_no_memory)
 		pid=$(pid_of coordinator)
 		facts 40 "mem$room" 6000 >"$WORK/memory.jsonl"
 		prlimit --pid "$pid" --as=$((($(awk '/^VmSize/ { print $2 }' "/proc/$pid/status") + room * 1024) * 1024)): || skip "prlimit is not allowed here"
@@ -119,12 +122,38 @@ case_memory_limit() {
 		wait_for 20 answering || fail "the coordinator does not come back"
 		wait_for 90 gone "$client" || fail "the client does not get through"
 		wait "$client" || fail "the client is not answered"
+		[ "$(told_no_memory)" = "$told" ] || ran_out=$((ran_out + 1))
 	done
+	[ "$ran_out" -gt 0 ] || fail "memory never ran out: this proves nothing"
+	note "memory ran out in $ran_out of 3 rounds"
 	check_now --only
+}
+
+# The checker itself: a history or answers without a line prove nothing, and an answer that names no version is a finding.
+checked() { # status wanted, flags of check...
+	local wanted=$1 status=0
+	shift
+	"$T/check" "$D/coordinator" "$@" >"$WORK/check.out" 2>&1 || status=$?
+	[ "$status" = "$wanted" ] || fail "check $*: status $status, not $wanted: $(tail -n 1 "$WORK/check.out")"
+}
+case_nothing_to_check() {
+	case_begin nothing
+	facts 2 nothing >"$WORK/nothing.jsonl"
+	client "$WORK/nothing.jsonl" >/dev/null || fail "the client is not answered"
+	wait_served 60
+	cluster_down
+	: >"$WORK/empty"
+	echo "node-0 none" >"$WORK/unnamed"
+	checked 2 --rest "$WORK/empty"
+	checked 0 --empty --rest "$WORK/empty"
+	checked 2 --answers "$WORK/empty" "$HISTORY"
+	checked 1 --answers "$WORK/unnamed" "$HISTORY"
+	check_now --only --rest
 }
 
 for name in ${CASES:-}; do run_case "$name"; done
 [ -z "${CASES:-}" ] || exit 0
+run_case nothing_to_check
 run_case disk_full
 run_case memory_limit
 run_case rotten_blob

@@ -1,6 +1,8 @@
 /* check.c: the history checker: reads histories, the ledger of a stopped coordinator and what nodes answered, prints
- * what is broken with the line that shows it, and exits 1 then. check FOLDER [--only] [--rest] [--answers FILE]
- * HISTORY... check --cache FOLDER    of a stopped worker or node: that every chunk there has the hash that names it */
+ * what is broken with the line that shows it, and exits 1 then; 2 when it could not look, or there was nothing to look
+ * at: a history without a line, unless --empty allows it, or answers without one.
+ *   check FOLDER [--only] [--rest] [--empty] [--answers FILE] HISTORY...
+ *   check --cache FOLDER    of a stopped worker or node: that every chunk there has the hash that names it */
 #include "tests/torture/verify.h"
 
 #include "base/env.h"
@@ -11,17 +13,22 @@
 
 static int arguments(int argc, char **argv, struct verify_options *options, struct history *history, struct err *e)
 {
+	bool empty = false;
 	int rc = 0;
 	for (int i = 2; rc == 0 && i < argc; i++) {
 		if (strcmp(argv[i], "--only") == 0)
 			options->only = true;
 		else if (strcmp(argv[i], "--rest") == 0)
 			options->rest = true;
+		else if (strcmp(argv[i], "--empty") == 0)
+			empty = true;
 		else if (strcmp(argv[i], "--answers") == 0 && i + 1 < argc)
 			options->answers = argv[++i];
 		else
 			rc = history_read(argv[i], history, e);
 	}
+	if (rc == 0 && !empty && history_count(history) == 0)
+		return err_set(e, ERR_INVALID, "the history is empty: it proves nothing (--empty allows it)");
 	return rc;
 }
 
@@ -56,7 +63,7 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "--cache") == 0)
 		return cache_check(argv[2]);
 	if (argc < 2) {
-		fprintf(stderr, "usage: check FOLDER [--only] [--rest] [--answers FILE] HISTORY...\n");
+		fprintf(stderr, "usage: check FOLDER [--only] [--rest] [--empty] [--answers FILE] HISTORY...\n");
 		return 2;
 	}
 	int rc = arguments(argc, argv, &options, &history, &e);
@@ -64,6 +71,8 @@ int main(int argc, char **argv)
 		rc = store_open(argv[1], &inspect, &store, &e);
 	if (rc == 0)
 		rc = verify_store(store, &history, &options, &out, &tally, &e);
+	if (rc == 0 && options.answers != NULL && tally.answers == 0 && tally.findings == 0)
+		rc = err_set(&e, ERR_INVALID, "%s: no node's answer is there", options.answers);
 	store_close(&store);
 	printf("%s", buf_cstr(&out));
 	if (rc == ERR_CORRUPT)

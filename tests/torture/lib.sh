@@ -54,10 +54,11 @@ client() { # file of edits, flags of client...
 	"$T/client" "$@" "${CLIENT_ENDPOINT:-$(setting coordinator.endpoint)}" "$(setting key.server)" "${CLIENT_KEY:-$D/keys/cli.key}" "$HISTORY" "$file"
 }
 
-# Asks the node again and again, until the file `quiet` is there; what answers name goes to $ANSWERS.
+# Asks the node again and again, until the file `quiet` is there; what answers name goes to $ANSWERS. An answer that names no
+# version is one that check finds.
 poll_answers() {
 	while [ -d "$D" ] && [ ! -e "$D/quiet" ]; do
-		http /v1/completions -m 5 -d '{"prompt":"x is","max_tokens":1}' 2>/dev/null | jq -r '"node-0 " + (.system_fingerprint // empty)' 2>/dev/null >>"$ANSWERS"
+		http /v1/completions -m 5 -d '{"prompt":"x is","max_tokens":1}' 2>/dev/null | jq -r 'select(has("choices")) | "node-0 " + (.system_fingerprint // "none")' 2>/dev/null >>"$ANSWERS"
 		sleep 0.1
 	done
 }
