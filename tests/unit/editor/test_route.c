@@ -1,61 +1,6 @@
-#include "editor/route.h"
-
-#include "tests/unit/editor/tiny_fixture.h"
+#include "tests/unit/editor/route_fixture.h"
 
 #include <math.h>
-
-#define HIDDEN 4
-#define FFN    6
-
-static struct editor_calibration *calibration_of(float subject, float open)
-{
-	struct buf bytes = BUF_INIT;
-	struct err e = ERR_INIT;
-	struct editor_calibration *c = NULL;
-	plain_calibration(model_digest(model), HIDDEN, subject, open, 0.5f, &bytes);
-	assert_int_equal(editor_calibration_decode(bytes.data, bytes.len, &c, &e), 0);
-	buf_free(&bytes);
-	return c;
-}
-
-static const float east[HIDDEN] = { 1, 0, 0, 0 }, north[HIDDEN] = { 0, 2, 0, 0 }, up[HIDDEN] = { 0, 0, 5, 0 };
-static const float near_east[HIDDEN] = { 0.9f, 0.3f, 0, 0 };
-
-static void encode(const struct editor_index_entry *entries, size_t count, struct buf *out)
-{
-	struct err e = ERR_INIT;
-	assert_int_equal(editor_index_encode(entries, count, HIDDEN, FFN, out, &e), 0);
-}
-
-static struct editor_router *router_of(const struct editor_calibration *c, const struct editor_index_entry *entries,
-				       size_t count)
-{
-	struct buf bytes = BUF_INIT;
-	struct err e = ERR_INIT;
-	struct editor_router *router = NULL;
-	encode(entries, count, &bytes);
-	assert_int_equal(editor_router_new(c, FFN, &router, &e), 0);
-	assert_int_equal(editor_router_add(router, bytes.data, bytes.len, 3, NULL, 0, &e), 0);
-	buf_free(&bytes);
-	return router;
-}
-
-static struct editor_route route_by(const struct editor_router *router, const float *raw, const float *relation,
-				    const char *text)
-{
-	struct editor_route route;
-	struct tiny_prompt p;
-	struct err e = ERR_INIT;
-	tiny_prompt_init(&p, model_tokenizer_of(model), text, raw, relation, HIDDEN);
-	assert_int_equal(editor_router_route(router, model_tokenizer_of(model), &p.prompt, &route, &e), 0);
-	tiny_prompt_fini(&p);
-	return route;
-}
-
-static struct editor_route route_of(const struct editor_router *router, const float *raw, const char *text)
-{
-	return route_by(router, raw, east, text);
-}
 
 static void open_routes_need_the_open_threshold(void **state)
 {
