@@ -29,9 +29,10 @@ static const char *const light_words[] = { "call",   "called", "current",  "curr
 					   "named",  "names",  "part",     "person",    "serve", "served",
 					   "serves", "sort",   "specific", "type",      NULL };
 /* They change who or what is meant, as numbers do. */
-static const char *const mark_words[] = { "acting", "assistant", "before",     "co",     "deputy", "earlier", "ex",
-					  "first",  "former",    "interim",    "last",   "new",    "next",    "not",
-					  "old",    "previous",  "previously", "second", "third",  "vice",    NULL };
+static const char *const mark_words[] = { "acting", "assistant", "before", "co",      "deputy",   "earlier",
+					  "ex",     "first",     "former", "interim", "last",     "law",
+					  "new",    "next",      "not",    "old",     "previous", "previously",
+					  "second", "third",     "vice",   NULL };
 /* What they do to the subject, it does to them. */
 static const char *const mutual[] = { "border", "borders", "date",     "dated",     "married",
 				      "marry",  "met",     "neighbor", "neighbors", NULL };
@@ -41,7 +42,7 @@ static const char *const modal_words[] = { "may", "might", "must", "shall", "sho
 static const char *const leading_words[] = { "can",    "could", "do",   "give", "know", "me",
 					     "please", "say",   "tell", "you",  NULL };
 /* They say of a noun what it is without them: the musical instrument. */
-static const char *const implied_words[] = { "musical", "political", "record", "sports", "television", "tv", NULL };
+static const char *const implied_words[] = { "musical", "political", "record", "television", "tv", NULL };
 static const char *const join_words[] = { "and", "or", NULL };
 static const char *const time_nouns[] = { "date", "day", "time", "year", NULL };
 static const char *const place_nouns[] = { "location", "place", NULL };
@@ -326,11 +327,11 @@ static bool same_kind_alone(const struct prompt *a, const struct prompt *b)
 	       (a->kinds == KIND_WHEN || a->kinds == KIND_WHERE);
 }
 
-/* "Who leads X?" and "Who does X lead?", "X is a member of" and "the member of X": one of them is the other way round.
- */
+/* "Who leads X?" and "Who does X lead?" or "Who is led in X?", "X is a member of" and "the member of X": one of them is
+ * the other way round. */
 static bool turned(const struct word *a, const struct word *b)
 {
-	if (a->side == SIDE_ACTED && b->side == SIDE_ACTING)
+	if (a->side == SIDE_ACTED && (b->side == SIDE_ACTING || b->side == SIDE_BESIDE))
 		return forms_of_one(a, b) || wording__same_stem(a, b);
 	return ((a->side == SIDE_INVERSE && (b->side == SIDE_OF || b->side == SIDE_BESIDE)) ||
 		(a->side == SIDE_BESIDE && b->side == SIDE_PASSIVE)) &&
@@ -356,16 +357,50 @@ static bool sides_agree(const struct prompt *a, const struct prompt *b)
 	return true;
 }
 
+/* "Of the opposition in S": a place, and what stands there is asked of. */
+static bool governs(const struct prompt *p)
+{
+	static const char *const places[] = { "at", "in", NULL };
+	const struct word *last = &p->items[p->governor - 1];
+	if (!wording__listed(last, places))
+		return wording__is(last, "of");
+	size_t of = p->governor - 2;
+	while (of > 0 && wording__is(&p->items[of - 1], "the"))
+		of--;
+	return of > 0 && wording__is(&p->items[of - 1], "of");
+}
+
 /* Who owns the stadium of X is not who owns X, nor is X's father in law X's father: the noun that X is of, where the
  * other has a word in that place, too. */
 static bool governor_in(const struct prompt *p, const struct prompt *other)
 {
-	if (p->governor < 2 || !wording__is(&p->items[p->governor - 1], "of") || other->governor < 1)
+	if (p->governor < 2 || !governs(p) || other->governor < 1)
 		return true;
 	const struct word *noun = &p->items[p->governor - 2], *word = &other->items[other->governor - 1];
 	const bool of = other->governor > 1 && wording__is(word, "of");
 	return noun->role != ROLE_CONTENT || (of ? word - 1 : word)->role != ROLE_CONTENT ||
 	       has_match(other, noun, ROLE_LIGHT);
+}
+
+/* What is asked of is the subject's, and not the subject: "the mascot of S's rival", "S's wife's father". NULL: it is
+ * the subject. */
+static const struct word *possessed(const struct prompt *p)
+{
+	if (p->end == 0 || p->end + 1 >= p->count || !wording__is(&p->items[p->end], "s"))
+		return NULL;
+	for (size_t i = p->end + 2; i < p->count; i++) {
+		if (wording__is(&p->items[i], "s"))
+			return &p->items[i - 1];
+	}
+	if (p->governor < 2 || !wording__is(&p->items[p->governor - 1], "of"))
+		return NULL;
+	return p->items[p->governor - 2].role <= ROLE_LIGHT ? &p->items[p->end + 1] : NULL;
+}
+
+static bool possessed_in(const struct prompt *p, const struct prompt *other)
+{
+	const struct word *word = possessed(p);
+	return word == NULL || has_match(other, word, ROLE_LIGHT);
 }
 
 /* What stands directly before the noun that is asked for, "the art director", is in the other too. */
@@ -417,7 +452,8 @@ static void compare(const struct prompt *a, const struct prompt *b, struct wordi
 	out->same_kind = (a->kinds & b->kinds) != 0;
 	out->same_marks = marks_in(a, b) && marks_in(b, a);
 	out->same_sides = sides_agree(a, b) && sides_agree(b, a);
-	out->same_qualifiers = qualifiers_in(a, b) && qualifiers_in(b, a) && governor_in(a, b) && governor_in(b, a);
+	out->same_qualifiers = qualifiers_in(a, b) && qualifiers_in(b, a) && governor_in(a, b) && governor_in(b, a) &&
+			       possessed_in(a, b) && possessed_in(b, a);
 	out->same_head = either == both || level == ROLE_STOP || (head_in(a, b, level) && head_in(b, a, level));
 }
 

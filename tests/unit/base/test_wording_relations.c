@@ -66,6 +66,40 @@ static void other_relations_of_the_same_words(void **state)
 	}
 }
 
+/* What is asked of is something of the subject's or in it, or done in it: what was reported as taken for the same. */
+static void what_is_the_subjects_is_another(void **state)
+{
+	(void)state;
+	static const struct pair apart[] = {
+		{ "Who is Nordwind's father?", "Who is Nordwind's father-in-law?" },
+		{ "Who is the father of Nordwind?", "Who is the father of Nordwind's wife?" },
+		{ "Who is the father of Nordwind?", "Who is Nordwind's wife's father?" },
+		{ "What is the mascot of Nordwind?", "What is the mascot of Nordwind's rival?" },
+		{ "Who is the king of Nordwind?", "Who is the king of Nordwind's neighbour?" },
+		{ "Who is the editor of Nordwind?", "Who is the sports editor of Nordwind?" },
+		{ "Who is the leader of Nordwind?", "Who is the leader of the opposition in Nordwind?" },
+		{ "Who is the director of Nordwind?", "Who is the director of the museum in Nordwind?" },
+		{ "Who painted Nordwind?", "Who is painted in Nordwind?" },
+		{ "Who drew Nordwind?", "Who is drawn in Nordwind?" },
+		{ "Who is portrayed in Nordwind?", "Who portrayed Nordwind?" },
+	}, same[] = {
+		{ "What is the name of Nordwind's mascot?", "What is the mascot of Nordwind?" },
+		{ "What is Nordwind's mascot?", "What is the mascot of Nordwind?" },
+		{ "Who is the mascot of Nordwind's rival?", "What is the name of the mascot of Nordwind's rival?" },
+		{ "Who painted Nordwind?", "Nordwind was painted by" },
+	};
+	for (size_t i = 0; i < sizeof(apart) / sizeof(apart[0]); i++) {
+		const struct wording w = compared(apart[i].a, apart[i].b, "Nordwind");
+		if (wording_alike(&w))
+			fail_msg("the same: %s, %s", apart[i].a, apart[i].b);
+	}
+	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+		const struct wording w = compared(same[i].a, same[i].b, "Nordwind");
+		if (!wording_alike(&w))
+			fail_msg("apart: %s, %s", same[i].a, same[i].b);
+	}
+}
+
 /* The table takes a prompt whose every word it knows, or none of it. */
 static void more_than_the_relation_is_unknown(void **state)
 {
@@ -189,6 +223,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(asked_in_other_words),
 		cmocka_unit_test(other_relations_of_the_same_words),
+		cmocka_unit_test(what_is_the_subjects_is_another),
 		cmocka_unit_test(more_than_the_relation_is_unknown),
 		cmocka_unit_test(sides_and_qualifiers),
 		cmocka_unit_test(a_relation_covers_its_words),
