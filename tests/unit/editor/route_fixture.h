@@ -29,8 +29,8 @@ static inline void encode(const struct editor_index_entry *entries, size_t count
 	assert_int_equal(editor_index_encode(entries, count, HIDDEN, FFN, out, &e), 0);
 }
 
-static inline struct editor_router *router_of(const struct editor_calibration *c, const struct editor_index_entry *entries,
-				       size_t count)
+static inline struct editor_router *router_of(const struct editor_calibration *c,
+					      const struct editor_index_entry *entries, size_t count)
 {
 	struct buf bytes = BUF_INIT;
 	struct err e = ERR_INIT;
@@ -43,7 +43,7 @@ static inline struct editor_router *router_of(const struct editor_calibration *c
 }
 
 static inline struct editor_route route_by(const struct editor_router *router, const float *raw, const float *relation,
-				    const char *text)
+					   const char *text)
 {
 	struct editor_route route;
 	struct tiny_prompt p;
