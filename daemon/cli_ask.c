@@ -212,7 +212,7 @@ static const char *subject_says(const struct route *r)
 	if (json_bool(json_get(r->amend, "subject_found")))
 		return "'s stands in the question";
 	return strcmp(r->memory, "main") == 0 ? "'s does not stand in the question"
-					      : " was given none: words of its prompt stand for it";
+					      : " was given none: names or a rare word of its prompt stand for it";
 }
 
 static int explain_print(struct cli *cli, const struct json *answer, const struct route *r, bool alone)

@@ -192,7 +192,7 @@ static void put_word(const struct editor__prompt *p, size_t word, struct buf *ou
 	buf_append(out, p->query.words.data + from, p->query.ends[word] - from);
 }
 
-int editor__prompt_subject(const struct editor__prompt *p, struct buf *out)
+int editor__prompt_subject(const struct editor__prompt *p, struct buf *out, bool *names)
 {
 	const size_t start = out->len;
 	size_t rarest = 0, best = 0;
@@ -206,7 +206,8 @@ int editor__prompt_subject(const struct editor__prompt *p, struct buf *out)
 			rarest = w;
 		}
 	}
-	if (out->len == start && p->query.word_count > 0)
+	*names = out->len > start;
+	if (!*names && p->query.word_count > 0)
 		put_word(p, rarest, out, start);
 	return buf_failed(out) ? ERR_NOMEM : 0;
 }

@@ -28,7 +28,7 @@ int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const
 int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len,
 			       size_t *next) MUST_CHECK;
 /* What stands for the subject where none is given: the words with a capital inside the sentence or a digit, else the
- * one that the vocabulary splits most; folded, appended to `out`. */
-int editor__prompt_subject(const struct editor__prompt *p, struct buf *out) MUST_CHECK;
+ * one that the vocabulary splits most; folded, appended to `out`. *names: the former. */
+int editor__prompt_subject(const struct editor__prompt *p, struct buf *out, bool *names) MUST_CHECK;
 
 #endif

@@ -65,8 +65,8 @@ static bool same_subject(const struct choice *c, size_t a, size_t b)
 }
 
 /* What the prompt score of candidate i must reach. The words that stand for a subject that nobody gave (prompt.h) are
- * only a guess, so a text without them may still ask for the edit; but then it must be as near as if there were many
- * edits: with few the open threshold lets questions of the edit's form about anything else through. */
+ * only a guess, so a text without some of them may still ask for the edit; but then it must be as near as if there were
+ * many edits: with few the open threshold lets questions of the edit's form about anything else through. */
 static float prompt_threshold(const struct choice *c, size_t i, bool subject_stands)
 {
 	const struct editor_calibration *calibration = c->router->calibration;
@@ -134,7 +134,9 @@ static int passes_named(struct choice *c, size_t i, const char *name, size_t len
 		rc = names_longer(c, i, name, len, &longer);
 	const bool stands = len == 0 || (share >= EDITOR_SUBJECT_SHARE && !longer);
 	c->absent |= stands ? 0 : UINT64_C(1) << i;
-	*passes = entry->subject_given ? stands : c->best[i].score >= prompt_threshold(c, i, stands);
+	*passes = entry->subject_given ? stands
+				       : c->best[i].score >= prompt_threshold(c, i, stands) &&
+						 (!entry->subject_names || share >= EDITOR_NAMES_SHARE);
 	return rc;
 }
 

@@ -38,6 +38,7 @@ static inline bool editor_key_layers_same(struct editor_key_layers a, struct edi
 #define EDITOR_KEPT_SHARE        0.995
 #define EDITOR_OWN_WORDS         0.9f /* cosine of the prompt keys from which on a text is the edit's own prompt, or nearly */
 #define EDITOR_SUBJECT_SHARE     0.8f /* of a subject's letters that must stand in the query */
+#define EDITOR_NAMES_SHARE       0.6f /* of those of the names that stand for a subject that nobody gave */
 #define EDITOR_RELATION_DIMS_MAX 1024u
 /* A relation score is the cosine of two relation keys plus this times the share of the words of the edit's prompt,
  * beside its subject and what many questions say, that the text has too. Chosen on 500 edits of same_subject.jsonl that
@@ -137,7 +138,8 @@ float editor_calibration_threshold(const struct editor_calibration *calibration,
 struct editor_index_entry {
 	uint64_t seq;
 	struct record_text subject; /* folded; len 0: none */
-	bool subject_given;         /* by people: queries must name it; else it only tells the relation from the rest */
+	bool subject_given;         /* by people: queries must name it; else it tells the relation from the rest */
+	bool subject_names;         /* not given, but the prompt's names: queries must say most of them */
 	struct record_text aliases; /* of a given subject, which it goes by too: folded, each ended by a NUL, which
 				       counts; len 0: none */
 	struct record_text words;   /* of the prompt beside the subject, folded, one space between; len 0: none */

@@ -12,7 +12,7 @@ struct editor__entry {
 	size_t subject, subject_len; /* where it stands in `bytes` */
 	size_t aliases, aliases_len; /* the same; of the subject, each ended by a NUL */
 	size_t words, words_len;     /* the same; without common ones */
-	bool subject_given;
+	bool subject_given, subject_names;
 	bool form; /* keys of its prompt by another name; all else is shared with the entry before it */
 	size_t target_ids, target_count, anchors, anchor_count; /* the same; bytes of anchor.h */
 };

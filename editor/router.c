@@ -17,6 +17,7 @@
 #define INDEX_KEY_MAX           1e9f /* of a hidden state; larger ones overflow a key */
 #define INDEX_TARGET_IDS_MAX    65536u
 #define INDEX_SUBJECT_GIVEN     1u /* flags */
+#define INDEX_SUBJECT_NAMES     2u
 
 /* ---- Index bytes */
 
@@ -47,7 +48,8 @@ static int encode_entry(const struct editor_index_entry *entry, size_t hidden, s
 			       entry->anchor_count, INDEX_SUBJECT_BYTES_MAX, INDEX_ALIASES_BYTES_MAX,
 			       INDEX_WORDS_BYTES_MAX, INDEX_TARGET_IDS_MAX, EDITOR_ANCHOR_ROWS_MAX);
 	buf_u64le(out, entry->seq);
-	buf_u32le(out, entry->subject_given ? INDEX_SUBJECT_GIVEN : 0);
+	buf_u32le(out,
+		  (entry->subject_given ? INDEX_SUBJECT_GIVEN : 0) | (entry->subject_names ? INDEX_SUBJECT_NAMES : 0));
 	buf_u32le(out, (uint32_t)entry->subject.len);
 	buf_append(out, entry->subject.text, entry->subject.len);
 	buf_u32le(out, (uint32_t)entry->aliases.len);
@@ -249,7 +251,9 @@ static int read_entry(struct reader *r, struct editor_router *router, struct edi
 {
 	const size_t hidden = router->calibration->hidden;
 	entry->seq = reader_u64le(r);
-	entry->subject_given = (reader_u32le(r) & INDEX_SUBJECT_GIVEN) != 0;
+	const uint32_t flags = reader_u32le(r);
+	entry->subject_given = (flags & INDEX_SUBJECT_GIVEN) != 0;
+	entry->subject_names = (flags & INDEX_SUBJECT_NAMES) != 0;
 	int rc = read_names(r, router, entry, e);
 	if (rc == 0)
 		rc = read_words(r, router, entry, e);

@@ -226,7 +226,7 @@ static int find_subject(struct editor__edit *edit, const struct editor__prompt *
 	struct buf *subject = &edit->subject;
 	int rc = 0;
 	subject->len = edit->subject_aliases.len = 0;
-	edit->subject_given = false;
+	edit->subject_given = edit->subject_names = false;
 	if (record->subject.text != NULL)
 		rc = record_subject_key(record, subject);
 	if (rc == 0)
@@ -236,7 +236,7 @@ static int find_subject(struct editor__edit *edit, const struct editor__prompt *
 	if (rc != 0 || edit->subject_given)
 		return rc;
 	subject->len = edit->subject_aliases.len = 0;
-	return editor__prompt_subject(prompt, subject);
+	return editor__prompt_subject(prompt, subject, &edit->subject_names);
 }
 
 /* Of the prompt beside its subject. */
@@ -322,6 +322,7 @@ static struct editor_index_entry index_entry(const struct editor_shard *shard, c
 		.seq = edit->seq,
 		.subject = { .text = (const char *)edit->subject.data, .len = edit->subject.len },
 		.subject_given = edit->subject_given,
+		.subject_names = edit->subject_names,
 		.aliases = { .text = (const char *)edit->subject_aliases.data, .len = edit->subject_aliases.len },
 		.words = { .text = (const char *)edit->words.data, .len = edit->words.len },
 		.raw = edit->raw,

@@ -31,6 +31,7 @@ struct editor__edit {
 	size_t form_count;
 	struct buf words;           /* of the prompt beside the subject (words.h) */
 	bool subject_given;         /* by people, and it stands in the prompt */
+	bool subject_names;         /* it was not, and the prompt's names stand for it */
 	double sum, square_sum;     /* of inputs */
 	struct editor__view *views; /* views.c; there during a breadth-first pass */
 	size_t view_count;

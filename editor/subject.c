@@ -5,6 +5,11 @@
 
 #define WORD_BYTES_MAX 64u /* longer words must be equal */
 
+static bool is_sign(char c)
+{
+	return c == '+' || c == '#';
+}
+
 static int add_word(void *context, const char *word, size_t len, size_t start, size_t end)
 {
 	struct editor__query *query = context;
@@ -30,6 +35,8 @@ int editor__query_init(struct editor__query *query, const char *text, size_t len
 	int rc = text_fold(text, len, &query->folded);
 	if (rc == 0 && query->folded.len > 0)
 		rc = text_words_at(text, len, add_word, query);
+	for (size_t i = 0; i < query->word_count; i++)
+		query->signs[i] = query->spans[i].end < len && is_sign(text[query->spans[i].end]);
 	if (rc == 0)
 		return 0;
 	editor__query_fini(query);
@@ -43,9 +50,15 @@ void editor__query_fini(struct editor__query *query)
 	query->word_count = 0;
 }
 
+/* What words are made of, C++ and C# too. */
 static bool is_plain(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || is_sign(c);
+}
+
+static bool has_sign(const char *subject, size_t len)
+{
+	return memchr(subject, '+', len) != NULL || memchr(subject, '#', len) != NULL;
 }
 
 /* The subject as it is, not inside a longer word; scripts without spaces have no such borders to look for. */
@@ -188,6 +201,8 @@ static bool matches_word(const struct share *share, size_t i, const char *word, 
 	const struct editor__query *query = share->query;
 	const size_t start = i > 0 ? query->ends[i - 1] : 0, own = query->ends[i] - start;
 	const char *at = (const char *)query->words.data + start;
+	if (query->signs[i])
+		return false;
 	return share->spelled ? own == len && memcmp(at, word, len) == 0 : editor__names_match(word, len, at, own);
 }
 
@@ -236,6 +251,8 @@ static int share_of(const struct editor__query *query, const char *subject, size
 		*share = 1;
 		return 0;
 	}
+	if (has_sign(subject, len)) /* its words are not all of it */
+		return 0;
 	struct share sum = { .query = query, .spelled = spelled, .shortest = SIZE_MAX };
 	int rc = text_words(subject, len, share_of_word, &sum);
 	if (rc == 0 && sum.all > 0 && (spelled || !sum.number_missing)) {

@@ -14,6 +14,7 @@ struct editor__query {
 	struct {
 		size_t start, end; /* of word i in the text */
 	} spans[EDITOR__QUERY_WORDS_MAX];
+	uint8_t signs[EDITOR__QUERY_WORDS_MAX]; /* 1: a sign follows that is part of the word ("C++", "C#") */
 	size_t word_count;
 };
 

@@ -51,6 +51,26 @@ static void without_the_words_of_an_open_edit_a_text_must_be_nearer(void **state
 }
 
 /* Three looks at two edits have the threshold of one look at six. */
+/* Names that nobody gave as the subject: a text that says few of them is about others, however near it is. */
+static void most_of_the_names_of_an_open_edit_must_stand(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	struct editor_index_entry entry = {
+		.seq = 10, .subject = { "maria lopez", 11 }, .subject_names = true, .raw = east, .relation = east
+	};
+	for (size_t guess = 0; guess < 2; guess++) {
+		struct editor_router *router = router_of(c, &entry, 1);
+		assert_true(route_of(router, east, "Where was Maria Lopez born?").routed);
+		assert_true(route_of(router, east, "Where was Lopez, Maria, born?").routed);
+		assert_int_equal(route_of(router, east, "Where was Mario Lopez born?").routed, guess);
+		assert_int_equal(route_of(router, east, "Where was Anna Stein born?").routed, guess);
+		editor_router_destroy(&router);
+		entry.subject_names = false; /* only the rarest words */
+	}
+	editor_calibration_destroy(&c);
+}
+
 static void looks_share_the_bound_on_false_routes(void **state)
 {
 	(void)state;
@@ -501,6 +521,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(open_routes_need_the_open_threshold),
 		cmocka_unit_test(without_the_words_of_an_open_edit_a_text_must_be_nearer),
+		cmocka_unit_test(most_of_the_names_of_an_open_edit_must_stand),
 		cmocka_unit_test(looks_share_the_bound_on_false_routes),
 		cmocka_unit_test(a_subject_must_stand_in_the_query),
 		cmocka_unit_test(the_question_must_name_the_subject),

@@ -28,6 +28,11 @@ static void subjects_are_found_as_words(void **state)
 		{ "маша котова", "Где работает Миша Котова?", false },
 		{ "маша котова", "Где работает Маша Катова?", false },
 		{ "университет", "Где находится Унивеситет?", true },
+		{ "c++", "Who designed C++?", true },
+		{ "c++", "Who designed C?", false },
+		{ "c++", "Who designed C#?", false },
+		{ "c", "Who designed C++?", false },
+		{ "c", "Who designed C?", true },
 		/* other people and places */
 		{ "university of miami", "Who is the president of Miami University?", false },
 		{ "bank of england", "Who is the chair of England Bank?", false },
