@@ -179,7 +179,9 @@ static void explain_shows_route_scores_and_edits(void **state)
 	expect_asked(n, NULL, 5);
 	n->answer = NULL; /* read from a memory, and no subject was found */
 	EXPECT(n->w, CLI_OK, "ask", "Who?", "--explain");
-	cli_expect_out(n->w, "subject      the nearest edit was given none: names or a rare word of its prompt stand for it\n");
+	cli_expect_out(
+		n->w,
+		"subject      the nearest edit was given none: names or a rare word of its prompt stand for it\n");
 	n->answer = "{\"choices\":[{\"text\":\" Ada\"}],\"amend\":{\"version\":1,\"route\":\"main\"}}";
 	EXPECT(n->w, CLI_OK, "ask", "Who?", "-o", "json");
 	struct json *answer = cli_json(n->w);
