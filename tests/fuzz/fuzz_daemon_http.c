@@ -32,6 +32,28 @@ static void on_request(void *context, struct http_exchange *x)
 	http_reply(x, 200, "text/plain", &text);
 }
 
+/* libFuzzer's clock interrupts what waits. */
+static bool is_ready(int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+	int ready;
+	do
+		ready = poll(&p, 1, ANSWER_MS_MAX);
+	while (ready < 0 && errno == EINTR);
+	return ready == 1;
+}
+
+static bool connects(int fd, const struct sockaddr_in *to)
+{
+	int failed = 0;
+	socklen_t len = sizeof failed;
+	if (connect(fd, (const struct sockaddr *)to, sizeof *to) == 0)
+		return true;
+	/* what was interrupted goes on */
+	return errno == EINTR && is_ready(fd, POLLOUT) && getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &len) == 0 &&
+	       failed == 0;
+}
+
 static int connected(void)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
@@ -47,21 +69,9 @@ static int connected(void)
 	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	/* Closed at once, so that ports do not run out while they wait. */
 	const struct linger linger = { .l_onoff = 1 };
-	fuzz_check(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger) == 0 &&
-			   connect(fd, (struct sockaddr *)&to, sizeof to) == 0,
+	fuzz_check(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger) == 0 && connects(fd, &to),
 		   "no connection");
 	return fd;
-}
-
-/* libFuzzer's clock interrupts what waits. */
-static bool answers(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int ready;
-	do
-		ready = poll(&p, 1, ANSWER_MS_MAX);
-	while (ready < 0 && errno == EINTR);
-	return ready == 1;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -77,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	}
 	shutdown(fd, SHUT_WR);
 	do
-		fuzz_check(answers(fd), "neither an answer nor an end");
+		fuzz_check(is_ready(fd, POLLIN), "neither an answer nor an end");
 	while (recv(fd, part, sizeof part, 0) > 0);
 	close(fd);
 	return 0;
