@@ -176,7 +176,7 @@ void cli_table_cell(struct cli_table *table, const char *format, ...)
 void cli_table_cell_cut(struct cli_table *table, size_t columns, const char *text); /* one of at most so many */
 int cli_table_print(struct cli *cli, struct cli_table **table);                     /* and frees; gives an exit code */
 void cli_table_free(struct cli_table **table);
-/* A JSON object's members as "key  value" lines, nested ones indented. Gives an exit code. */
+/* Prints a JSON object's members as "key  value" lines, nested ones indented, and frees it. Gives an exit code. */
 int cli_object_print(struct cli *cli, struct buf *json);
 
 /* Progress with rate and time left, or with what is awaited, on stderr: a bar on a terminal, a plain line every few

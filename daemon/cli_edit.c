@@ -416,7 +416,6 @@ static int edit_print(struct cli *cli, const struct msg_edit *edit)
 	if (cli_is_structured(cli))
 		return cli_emit(cli, &text);
 	int status = cli_object_print(cli, &text);
-	buf_free(&text);
 	return status == CLI_OK ? history_print(cli, edit) : status;
 }
 

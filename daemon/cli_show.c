@@ -202,6 +202,7 @@ int cli_object_print(struct cli *cli, struct buf *json)
 	if (rc == 0)
 		members_print(root, 0);
 	json_free(&root);
+	buf_free(json);
 	return rc == 0 ? CLI_OK : cli_out_of_memory(cli);
 }
 
