@@ -236,7 +236,8 @@ static bool idle(struct fleet *fleet)
 	return true;
 }
 
-int sim_fleet_run(const struct sim_fleet_options *options, uint64_t seed, const char *folder)
+int sim_fleet_run(const struct sim_fleet_options *options, uint64_t seed, const char *folder,
+		  struct sim_fleet_traffic *traffic)
 {
 	struct fleet *fleet = calloc(1, sizeof *fleet);
 	if (fleet == NULL)
@@ -255,6 +256,12 @@ int sim_fleet_run(const struct sim_fleet_options *options, uint64_t seed, const 
 	       options->workers, options->nodes, options->shards, options->edits, options->delta_bytes,
 	       (double)options->link_bytes_per_s / 1e6, options->fan_out, relays.relays);
 	bool good = greet(fleet) && train(fleet, options->edits) && spread(fleet, options->edits) && idle(fleet);
+	struct mark end;
+	mark(fleet, &end);
+	if (traffic != NULL)
+		*traffic = (struct sim_fleet_traffic){ .coordinator_bytes = end.coordinator.sent_bytes,
+						       .relays_bytes = end.relays.from_relays_bytes,
+						       .fallbacks = end.relays.fallbacks };
 	light_nodes_destroy(&fleet->nodes);
 	sim_end(&fleet->sim);
 	keys_tell = false;

@@ -15,8 +15,13 @@ struct sim_fleet_options {
 	size_t fan_out;          /* nodes that pull from one relay; 0: all pull from the coordinator */
 };
 
-/* Prints a line a phase. 0; 1: an invariant was broken, or a phase did not end. */
-int sim_fleet_run(const struct sim_fleet_options *options, uint64_t seed, const char *folder);
+struct sim_fleet_traffic {                        /* of the whole run */
+	uint64_t coordinator_bytes, relays_bytes; /* sent */
+	uint64_t fallbacks;                       /* chunks that were asked of the coordinator, as no relay gave them */
+};
+/* Prints a line a phase. 0; 1: an invariant was broken, or a phase did not end. traffic: may be NULL. */
+int sim_fleet_run(const struct sim_fleet_options *options, uint64_t seed, const char *folder,
+		  struct sim_fleet_traffic *traffic);
 
 /* ---- Inside */
 void sim_fleet_world(struct sim *sim);

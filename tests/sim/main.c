@@ -85,7 +85,7 @@ static int fleet_one(const struct sim_fleet_options *fleet, uint64_t seed)
 		perror(folder);
 		return 2;
 	}
-	int rc = sim_fleet_run(fleet, seed, folder);
+	int rc = sim_fleet_run(fleet, seed, folder, NULL);
 	rmdir(folder);
 	return rc;
 }

@@ -246,7 +246,9 @@ static void a_fleet_has_every_version(void **state)
 						   .edits = 8,
 						   .delta_bytes = 70000,
 						   .link_bytes_per_s = 125000000 };
-	assert_int_equal(sim_fleet_run(&options, 1, *state), 0);
+	struct sim_fleet_traffic traffic;
+	assert_int_equal(sim_fleet_run(&options, 1, *state, &traffic), 0);
+	assert_true(traffic.relays_bytes == 0 && traffic.coordinator_bytes > 200 * 70000u);
 }
 
 /* 200 nodes below 4 relays, and these below 4 more: the coordinator gives to 4 what others give on. */
@@ -259,7 +261,11 @@ static void a_fleet_below_relays_has_every_version(void **state)
 						   .delta_bytes = 70000,
 						   .link_bytes_per_s = 125000000,
 						   .fan_out = 4 };
-	assert_int_equal(sim_fleet_run(&options, 1, *state), 0);
+	struct sim_fleet_traffic traffic;
+	assert_int_equal(sim_fleet_run(&options, 1, *state, &traffic), 0);
+	assert_true(traffic.relays_bytes > 10 * traffic.coordinator_bytes);
+	/* A relay lets go of what the next version no longer holds, while one below it may still ask for that. */
+	assert_true(traffic.fallbacks < traffic.relays_bytes / options.delta_bytes / 100);
 }
 
 #define FOLDER(test) cmocka_unit_test_setup_teardown(test, test_setup_folder, test_teardown_folder)
