@@ -1,5 +1,6 @@
 /* cli_commands.c: every command with its options: the parser, the help and the completion read this table. */
 #include "daemon/cli.h"
+#include "daemon/eval_without.h"
 #include "daemon/import.h"
 
 #include <limits.h>
@@ -332,6 +333,7 @@ const struct cli_command cli_commands[] = {
 	    { "quick", NULL, "ask nothing inside longer texts and chats: half the time" },
 	    { "oracle", NULL, "every question on an edit reads its memory, the others none" },
 	    { "separate", NULL, "each row is edited alone; means of all these runs" },
+	    { "without", "PART,...", "leave parts of the training out: " EVAL_WITHOUT_PARTS " (family amend)" },
 	    { "details", NULL, "each row (with -o json)" } } },
 	{ "eval",
 	  "compare",

@@ -5,6 +5,7 @@
 #include "daemon/cli_eval_series.h"
 #include "daemon/cli_pull.h"
 #include "daemon/eval_file.h"
+#include "daemon/eval_without.h"
 #include "daemon/roles.h"
 
 #include <inttypes.h>
@@ -16,7 +17,7 @@
 
 struct eval {
 	struct cli *cli;
-	const char *edits, *probes, *probes_file, *format, *conflict, *version, *set;
+	const char *edits, *probes, *probes_file, *format, *conflict, *version, *set, *without;
 	bool details, before, quick, oracle, separate;
 	bool bad_lines; /* some were left out */
 	char corpus[PATH_MAX], cache[PATH_MAX];
@@ -105,10 +106,22 @@ static void report_print(const struct eval_report *r)
 		printf("%zu bad line%s left out\n", r->bad_lines, r->bad_lines == 1 ? " was" : "s were");
 }
 
+static int without_read(const struct eval *ev, unsigned *without, struct err *e)
+{
+	int rc = eval_without_parse(ev->without, without, e);
+	if (rc == 0 && *without != 0 && ev->version != NULL)
+		rc = err_set(e, ERR_INVALID, "--without is for what trains here: it does not go with --version");
+	if (rc == 0 && *without != 0 && daemon_family(&ev->cli->config) == EDITOR_FAMILY_PAPER)
+		rc = err_set(e, ERR_INVALID,
+			     "--without is for family amend: the paper's parts are settings (--wise.*)");
+	return rc;
+}
+
 /* What the command line says, before anything is looked for. */
 static int options_read(const struct eval *ev, struct eval_options *o, struct err *e)
 {
 	enum msg_on_conflict on_conflict;
+	unsigned without = 0;
 	uint64_t edits = 0, probes = EVAL_PROBES, version;
 	enum import_format format = IMPORT_AUTO;
 	int rc = cli_on_conflict_parse(ev->conflict, &on_conflict, e);
@@ -129,6 +142,8 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 		rc = err_set(e, ERR_INVALID, CLI_NEEDS_MODEL);
 	if (rc == 0 && ev->separate && ev->version != NULL)
 		rc = err_set(e, ERR_INVALID, "--separate trains here: it does not go with --version");
+	if (rc == 0)
+		rc = without_read(ev, &without, e);
 	if (rc == 0 && ev->version != NULL)
 		rc = cli_version_parse(ev->version, &version, e);
 	else if (rc == 0)
@@ -137,6 +152,7 @@ static int options_read(const struct eval *ev, struct eval_options *o, struct er
 				    .edits = edits,
 				    .probes = probes,
 				    .merged = merged,
+				    .without = without,
 				    .on_conflict = on_conflict == MSG_KEEP     ? EVAL_KEEP
 						   : on_conflict == MSG_REJECT ? EVAL_REJECT
 									       : EVAL_SUPERSEDE };
@@ -281,6 +297,7 @@ int cli_eval_run(struct cli *cli, const struct cli_args *args)
 			   .conflict = cli_value(args, "on-conflict"),
 			   .version = cli_value(args, "version"),
 			   .set = cli_value(args, "set"),
+			   .without = cli_value(args, "without"),
 			   .details = cli_switch(args, "details"),
 			   .before = cli_switch(args, "before"),
 			   .quick = cli_switch(args, "quick"),

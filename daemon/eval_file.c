@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "daemon/eval_rows.h"
 #include "daemon/eval_train.h"
+#include "daemon/eval_without.h"
 #include "editor/calibration_cache.h"
 
 #include <math.h>
@@ -76,6 +77,7 @@ static int configure(struct run *run, struct err *e)
 		return rc;
 	if (run->options->rate > 0)
 		run->config.rate = run->options->rate;
+	eval_without_apply(run->options->without, &run->config);
 	if (run->options->edits_per_shard > 0)
 		run->config.edits_per_shard = run->options->edits_per_shard;
 	if (run->options->seed != NULL)
@@ -385,6 +387,7 @@ static int describe(struct run *run, struct err *e)
 	report->wise = run->config.wise;
 	report->wise_mode = run->options->wise_mode;
 	report->oracle = run->options->oracle;
+	report->without = run->options->without;
 	report->separate = run->options->separate;
 	report->seed = run->config.seed;
 	report->threads = run->options->threads > 0 ? run->options->threads : cores();

@@ -35,6 +35,7 @@ struct eval_options {
 	enum editor_family family;
 	size_t layer;                   /* 0: the family's own */
 	float rate;                     /* family `amend`: of a shard's pass; 0: the family's own */
+	unsigned without;               /* family `amend`: parts of training (eval_without.h) */
 	struct editor_wise_config wise; /* family `paper` only, as the next */
 	enum wise_mode wise_mode;
 	bool oracle;   /* evaluation.oracle */
@@ -96,7 +97,8 @@ struct eval_report {
 	struct editor_wise_config wise; /* family `paper` */
 	enum wise_mode wise_mode;
 	bool oracle, separate;
-	size_t memories; /* `paper`: after merging */
+	unsigned without; /* family `amend` */
+	size_t memories;  /* `paper`: after merging */
 	struct eval_merged merged;
 	/* the version */
 	uint64_t version;

@@ -29,7 +29,7 @@ static void put_amend(const struct editor_config *c, struct buf *out)
 {
 	const size_t sizes[] = { c->layer,        c->prompt_layer,      c->relation_layer, c->batch_edits,
 				 c->epochs,       c->stream_group_max,  c->stream_replay,  c->stream_steps_max,
-				 c->retest_tries, c->answer_tokens_max, c->views };
+				 c->retest_tries, c->answer_tokens_max, c->views,          c->end_token };
 	const float reals[] = { c->rate, c->noise, c->stream_rate, c->stream_stop_loss, c->stream_protect };
 	put_sizes(out, sizes, sizeof(sizes) / sizeof(sizes[0]));
 	put_reals(out, reals, sizeof(reals) / sizeof(reals[0]));
@@ -60,7 +60,7 @@ int eval__part_key(const struct eval_options *options, const struct eval__part_o
 {
 	const struct editor_config *c = of->config;
 	const bool paper = c->family == EDITOR_FAMILY_PAPER;
-	const uint64_t numbers[] = { (uint64_t)c->family, c->seed, of->shard };
+	const uint64_t numbers[] = { (uint64_t)c->family, c->seed, of->shard, options->without };
 	struct buf text = BUF_INIT;
 	eval__key_begin(options, KIND, of->model, &text);
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)

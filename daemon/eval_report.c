@@ -1,5 +1,6 @@
 /* The report of an evaluation as JSON; its members are in eval_file.h. */
 #include "daemon/eval_file.h"
+#include "daemon/eval_without.h"
 #include "base/json.h"
 
 #include <math.h>
@@ -159,6 +160,10 @@ static void put_version(struct json_w *w, const struct eval_report *r)
 	json_w_member_bool(w, "separate", r->separate);
 	if (r->trained && r->family == EDITOR_FAMILY_PAPER)
 		put_wise(w, r);
+	if (r->trained && r->family == EDITOR_FAMILY_AMEND) {
+		json_w_key(w, "without");
+		eval_without_put(w, r->without);
+	}
 	if (r->merged.done)
 		put_merged(w, r);
 	put_count(w, "threads", r->threads);

@@ -1,6 +1,7 @@
 #include "daemon/eval_train.h"
 #include "base/env.h"
 #include "base/fault.h"
+#include "daemon/eval_without.h"
 #include "editor/shard.h"
 
 #include <pthread.h>
@@ -129,14 +130,20 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 	return stop;
 }
 
+static int shard_add(const struct eval__plan *plan, size_t i, struct editor_shard *shard, struct err *e)
+{
+	int rc = editor_shard_add(shard, i + 1, plan->rows->edits[i].record, e);
+	if (rc != 0)
+		err_wrap(e, "line %zu", plan->rows->edits[i].line_no);
+	return rc;
+}
+
 int eval__shard_fill(const struct eval__plan *plan, size_t index, struct editor_shard *shard, struct err *e)
 {
 	int rc = 0;
 	for (size_t i = 0; i < plan->rows->edit_count && rc == 0; i++) {
 		if (plan->shard_of[i] == index)
-			rc = editor_shard_add(shard, i + 1, plan->rows->edits[i].record, e);
-		if (rc != 0)
-			err_wrap(e, "line %zu", plan->rows->edits[i].line_no);
+			rc = shard_add(plan, i, shard, e);
 	}
 	return rc;
 }
@@ -147,27 +154,67 @@ static struct eval__plan plan_of(const struct team *team)
 				    team->plan->shard_count };
 }
 
-static int learn_shard(struct team *team, size_t index, struct editor_shard *shard, struct err *e)
+struct learning {
+	struct team *team;
+	struct editor_shard *shard;
+	size_t index, edit_count;
+	struct editor_result *results; /* an edit */
+};
+
+/* The edits behind the first `held`. */
+static int learn(const struct learning *l, enum editor_mode mode, size_t held, struct err *e)
 {
-	const size_t count = editor_shard_count(shard);
-	struct shard_watch own = { .team = team, .edits = count };
+	const size_t fresh = editor_shard_count(l->shard) - held;
+	struct shard_watch own = { .team = l->team, .edits = fresh };
 	const struct editor_watch watch = { .on_progress = on_progress, .context = &own };
 	struct editor_train_stats stats = { 0 };
-	struct editor_result *results = fault_calloc(count, sizeof(*results));
-	if (results == NULL)
-		return err_set(e, ERR_NOMEM, "out of memory");
-	int rc = editor_shard_learn(shard, EDITOR_BREADTH_FIRST, 0, count, team->config->seed + index, &watch, results,
+	int rc = editor_shard_learn(l->shard, mode, held, fresh, l->team->config->seed + l->index, &watch, l->results,
 				    &stats, e);
+	l->team->out->parts[l->index].steps += stats.steps;
+	return rc;
+}
+
+/* As a worker has it before it closes: its edits come in groups. */
+static int learn_streamed(const struct learning *l, const struct eval__plan *plan, struct err *e)
+{
+	int rc = 0;
+	for (size_t i = 0, held = 0; i < plan->rows->edit_count && rc == 0; i++) {
+		if (plan->shard_of[i] != l->index)
+			continue;
+		rc = shard_add(plan, i, l->shard, e);
+		const size_t count = editor_shard_count(l->shard);
+		if (rc == 0 && (count - held == l->team->config->stream_group_max || count == l->edit_count)) {
+			rc = learn(l, EDITOR_STREAM, held, e);
+			held = count;
+		}
+	}
+	return rc;
+}
+
+static int learn_shard(struct team *team, size_t index, struct editor_shard *shard, struct err *e)
+{
+	const struct eval__plan plan = plan_of(team);
+	struct learning l = { .team = team, .shard = shard, .index = index };
+	for (size_t i = 0; i < plan.rows->edit_count; i++)
+		l.edit_count += plan.shard_of[i] == index ? 1 : 0;
+	l.results = fault_calloc(l.edit_count, sizeof(*l.results));
+	if (l.results == NULL)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	int rc;
+	if ((team->options->without & EVAL_WITHOUT_CLOSING) != 0) {
+		rc = learn_streamed(&l, &plan, e);
+	} else {
+		rc = eval__shard_fill(&plan, index, shard, e);
+		if (rc == 0)
+			rc = learn(&l, EDITOR_BREADTH_FIRST, 0, e);
+	}
 	if (rc == 0)
 		rc = editor_shard_delta_encode(shard, &team->out->parts[index].delta, e);
 	if (rc == 0)
 		rc = editor_shard_index_encode(shard, &team->out->parts[index].index, e);
-	if (rc == 0) {
-		for (size_t i = 0; i < count; i++)
-			team->out->parts[index].failed += results[i].passed ? 0 : 1;
-		team->out->parts[index].steps = stats.steps;
-	}
-	free(results);
+	for (size_t i = 0; i < l.edit_count && rc == 0; i++)
+		team->out->parts[index].failed += l.results[i].passed ? 0 : 1;
+	free(l.results);
 	return rc;
 }
 
@@ -204,11 +251,8 @@ static double core_seconds(void)
 
 static int train_own_shard(struct team *team, size_t index, struct err *e)
 {
-	const struct eval__plan plan = plan_of(team);
 	struct editor_shard *shard = NULL;
 	int rc = editor_shard_new(team->model, team->config, &shard, e);
-	if (rc == 0)
-		rc = eval__shard_fill(&plan, index, shard, e);
 	if (rc == 0)
 		rc = learn_shard(team, index, shard, e);
 	editor_shard_destroy(&shard);

@@ -98,7 +98,7 @@ static void pack_edit(struct editor_shard *shard, const struct editor__edit *edi
 	for (size_t i = 0; i < labels; i++) {
 		b->rows[b->label_count] = b->row_count + read.prompt_rows + i;
 		b->labels[b->label_count] = edit->ids[edit->prompt_count + i];
-		b->scale[b->label_count++] = scale;
+		b->scale[b->label_count++] = shard->config.end_token || i + 1 < labels ? scale : 0;
 	}
 	b->row_count += rows;
 }

@@ -63,6 +63,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.epochs = 14,
 		.rate = 2e-2f,
 		.noise = 0.2f,
+		.end_token = true,
 		.views = 3,
 		.stream_group_max = 10,
 		.stream_replay = 2,

@@ -37,9 +37,10 @@ struct editor_config {
 	size_t edits_per_shard; /* a shard closes at this many */
 	/* breadth-first pass */
 	size_t batch_edits, epochs;
-	float rate;   /* Adam, falling linearly to 0 */
-	float noise;  /* standard deviations of A(x) over real tokens */
-	size_t views; /* of an edit: its answer behind other edits' forms of question (method.md); 0: none */
+	float rate;     /* Adam, falling linearly to 0 */
+	float noise;    /* standard deviations of A(x) over real tokens */
+	bool end_token; /* an answer's end is trained, too */
+	size_t views;   /* of an edit: its answer behind other edits' forms of question (method.md); 0: none */
 	/* streaming */
 	size_t stream_group_max; /* larger groups of new edits take the breadth-first pass over the shard instead */
 	size_t stream_replay, stream_steps_max;

@@ -175,7 +175,7 @@ static int take_losses(struct editor_shard *shard, struct step *step, size_t fir
 					       " is no number: revoke it, or lower the rate",
 					       edit->seq);
 			step->loss += (double)b->loss[k] * (double)b->scale[k];
-			step->right &= b->argmax[k] == b->labels[k];
+			step->right &= b->argmax[k] == b->labels[k] || b->scale[k] <= 0;
 		}
 	}
 	return 0;

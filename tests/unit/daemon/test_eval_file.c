@@ -1,6 +1,7 @@
 #include "daemon/calibrate.h"
 
 #include "base/json.h"
+#include "daemon/eval_without.h"
 #include "editor/shard.h"
 #include "tests/unit/daemon/eval_fixture.h"
 
@@ -341,6 +342,31 @@ static void shards_are_merged_and_measured_beside_one_another(void **state)
 	eval_report_fini(&r);
 }
 
+/* A tiny model's shard: 40 steps of its closing pass with two edits (train.c), fewer where they are only streamed. */
+static void parts_of_the_training_can_be_left_out(void **state)
+{
+	const struct eval_fixture *f = *state;
+	struct eval_options o = eval_fixture_options(f);
+	struct eval_report whole, r;
+	struct buf text = BUF_INIT;
+	struct err e = ERR_INIT;
+	test_file_write(f->file, eval_fixture_rows);
+	o.edits = 2;
+	eval_fixture_run(&o, &whole);
+	o.without = EVAL_WITHOUT_CLOSING | EVAL_WITHOUT_RETRAINING;
+	eval_fixture_run(&o, &r);
+	assert_int_equal(r.scores.edits, 2);
+	assert_true(r.steps > 0 && r.steps <= 25 && whole.steps >= 40);
+	assert_ok(&e, eval_report_json(&r, false, &text, &e));
+	assert_non_null(strstr(buf_cstr(&text), "\"without\":[\"retraining\",\"closing\"]"));
+	eval_report_fini(&r);
+	buf_clear(&text);
+	assert_ok(&e, eval_report_json(&whole, false, &text, &e));
+	assert_non_null(strstr(buf_cstr(&text), "\"without\":[]"));
+	buf_free(&text);
+	eval_report_fini(&whole);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, eval_fixture_new, eval_fixture_free)
@@ -352,6 +378,7 @@ int main(void)
 		CASE(a_calibration_is_made_once),
 		CASE(the_report_has_the_promised_keys),
 		CASE(shards_are_merged_and_measured_beside_one_another),
+		CASE(parts_of_the_training_can_be_left_out),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,15 @@
 /* The key of a kept shard: all that its training depends on, and nothing that only merges or routes. */
 #include "daemon/eval_part.h"
+#include "daemon/eval_without.h"
 
 #include "tests/lib/test.h"
 
 static const struct hash model = { { 7 } };
 
-static struct hash key_of(const struct editor_config *config)
+static struct hash key_of(const struct editor_config *config, unsigned without)
 {
 	struct buf corpus = BUF_INIT;
-	const struct eval_options options = { .backend = "cpu" };
+	const struct eval_options options = { .backend = "cpu", .without = without };
 	const struct eval__rows rows = { .edit_count = 0 };
 	const struct eval__part_of of = { .config = config, .model = &model, .rows = &rows, .corpus = &corpus };
 	struct hash key;
@@ -21,9 +22,9 @@ static struct hash key_of(const struct editor_config *config)
 static bool matters(const struct editor_config *config, void *field)
 {
 	uint8_t *lowest = field; /* bits of a number or a bool */
-	const struct hash plain = key_of(config);
+	const struct hash plain = key_of(config, 0);
 	*lowest ^= 1;
-	const struct hash other = key_of(config);
+	const struct hash other = key_of(config, 0);
 	*lowest ^= 1;
 	return !hash_equal(&plain, &other);
 }
@@ -57,6 +58,7 @@ static void expect(enum editor_family family)
 		{ &c.retest_tries, amend },
 		{ &c.answer_tokens_max, amend },
 		{ &c.views, amend },
+		{ &c.end_token, amend },
 		{ &w->alpha, paper },
 		{ &w->beta, paper },
 		{ &w->gamma, paper },
@@ -93,8 +95,21 @@ static void a_key_holds_what_its_family_trains_by(void **state)
 	expect(EDITOR_FAMILY_PAPER);
 }
 
+static void a_streamed_shard_is_another(void **state)
+{
+	const struct model_shape shape = { .layers = 30 };
+	struct editor_config c;
+	(void)state;
+	editor_config_default(&shape, &c);
+	const struct hash whole = key_of(&c, 0), streamed = key_of(&c, EVAL_WITHOUT_CLOSING);
+	assert_false(hash_equal(&whole, &streamed));
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(a_key_holds_what_its_family_trains_by) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_key_holds_what_its_family_trains_by),
+		cmocka_unit_test(a_streamed_shard_is_another),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
