@@ -146,31 +146,32 @@ static int listen_open(struct http_server *server, const char *listen_text, stru
 /* Answers of the server itself. */
 struct refusal {
 	unsigned status;
-	bool retry; /* soon */
+	bool retry;    /* soon */
+	bool unending; /* where the request ends is not known, so neither where the next one begins */
 	const char *text;
 };
 static const struct refusal too_large = {
-	MHD_HTTP_CONTENT_TOO_LARGE, false,
+	MHD_HTTP_CONTENT_TOO_LARGE, false, false,
 	"{\"error\":{\"message\":\"the body is over the size limit of this server: send less at once\","
 	"\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"request_too_large\"}}\n"
 };
 static const struct refusal overloaded = {
-	MHD_HTTP_SERVICE_UNAVAILABLE, true,
+	MHD_HTTP_SERVICE_UNAVAILABLE, true, false,
 	"{\"error\":{\"message\":\"this server holds as many bytes of requests as it may: try again\","
 	"\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n"
 };
 static const struct refusal two_lengths = {
-	MHD_HTTP_BAD_REQUEST, false,
+	MHD_HTTP_BAD_REQUEST, false, true,
 	"{\"error\":{\"message\":\"the request has two Content-Length headers that differ, or one besides chunks\","
 	"\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"invalid_length\"}}\n"
 };
 static const struct refusal stopping = {
-	MHD_HTTP_SERVICE_UNAVAILABLE, true,
+	MHD_HTTP_SERVICE_UNAVAILABLE, true, false,
 	"{\"error\":{\"message\":\"this server is stopping: try again\",\"type\":\"server_error\","
 	"\"param\":null,\"code\":\"overloaded\"}}\n"
 };
 static const struct refusal out_of_memory = {
-	MHD_HTTP_INTERNAL_SERVER_ERROR, true,
+	MHD_HTTP_INTERNAL_SERVER_ERROR, true, false,
 	"{\"error\":{\"message\":\"this server is out of memory: try again\",\"type\":\"server_error\","
 	"\"param\":null,\"code\":\"out_of_memory\"}}\n"
 };
@@ -305,9 +306,8 @@ static enum MHD_Result answer_refusal(struct http_exchange *x, const struct refu
 	if (rc == MHD_YES && refusal->retry)
 		rc = MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
 	if (rc == MHD_YES)
-		rc = refusal == &two_lengths /* nobody knows where its end is */
-			     ? MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close")
-			     : close_announced(x, response);
+		rc = refusal->unending ? MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close")
+				       : close_announced(x, response);
 	if (rc == MHD_YES)
 		rc = MHD_queue_response(x->connection, refusal->status, response);
 	MHD_destroy_response(response);
