@@ -1,7 +1,7 @@
 #include "base/team.h"
 
 #include "base/fault.h"
-#include "base/gate.h"
+#include "base/eventcount.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -13,9 +13,9 @@
 #define SPIN_ROUNDS 1000u /* some tens of microseconds */
 
 struct team {
-	struct gate begun, ended, met;
-	_Alignas(GATE_LINE) atomic_size_t left; /* parts that have not returned */
-	atomic_size_t absent;                   /* parts that have not come to the meeting */
+	struct eventcount begun, ended, met;
+	_Alignas(EVENTCOUNT_LINE) atomic_size_t left; /* parts that have not returned */
+	atomic_size_t absent;                         /* parts that have not come to the meeting */
 	void (*work)(void *context, size_t part, size_t part_count);
 	void *context;
 	atomic_bool quit;
@@ -31,7 +31,7 @@ static void do_part(struct team *team, size_t part)
 {
 	team->work(team->context, part, team->part_count);
 	if (atomic_fetch_sub(&team->left, 1) == 1)
-		gate_open(&team->ended);
+		eventcount_advance(&team->ended);
 }
 
 static void *member_main(void *context)
@@ -39,7 +39,7 @@ static void *member_main(void *context)
 	const struct member *member = context;
 	struct team *team = member->team;
 	for (unsigned seen = 0;; seen++) {
-		gate_wait(&team->begun, seen, SPIN_ROUNDS);
+		eventcount_wait(&team->begun, seen, SPIN_ROUNDS);
 		if (atomic_load(&team->quit))
 			return NULL;
 		do_part(team, member->part);
@@ -69,8 +69,10 @@ int team_new(size_t part_count, struct team **out, struct err *e)
 	if (part_count == 0 || part_count > TEAM_PARTS_MAX)
 		return err_set(e, ERR_INVALID, "a team has 1 to %u parts, not %zu", TEAM_PARTS_MAX, part_count);
 	const size_t bytes = sizeof(struct team) + part_count * sizeof(struct member);
-	struct team *team =
-		fault_memory() == 0 ? aligned_alloc(GATE_LINE, (bytes + GATE_LINE - 1) / GATE_LINE * GATE_LINE) : NULL;
+	struct team *team = fault_memory() == 0
+				    ? aligned_alloc(EVENTCOUNT_LINE,
+						    (bytes + EVENTCOUNT_LINE - 1) / EVENTCOUNT_LINE * EVENTCOUNT_LINE)
+				    : NULL;
 	if (team == NULL)
 		return err_set(e, ERR_NOMEM, "a team of %zu threads: out of memory", part_count);
 	*team = (struct team){ .part_count = part_count };
@@ -90,7 +92,7 @@ void team_destroy(struct team **team)
 	if (t == NULL)
 		return;
 	atomic_store(&t->quit, true);
-	gate_open(&t->begun);
+	eventcount_advance(&t->begun);
 	for (size_t i = 0; i < t->thread_count; i++)
 		pthread_join(t->members[i].thread, NULL);
 	free(t);
@@ -109,9 +111,9 @@ void team_run(struct team *team, void (*work)(void *context, size_t part, size_t
 	team->work = work;
 	team->context = context;
 	atomic_store(&team->left, team->part_count);
-	gate_open(&team->begun);
+	eventcount_advance(&team->begun);
 	do_part(team, 0);
-	gate_wait(&team->ended, ended, SPIN_ROUNDS);
+	eventcount_wait(&team->ended, ended, SPIN_ROUNDS);
 }
 
 void team_meet(struct team *team)
@@ -119,8 +121,8 @@ void team_meet(struct team *team)
 	const unsigned met = atomic_load(&team->met.count);
 	if (atomic_fetch_sub(&team->absent, 1) == 1) {
 		atomic_store(&team->absent, team->part_count);
-		gate_open(&team->met);
+		eventcount_advance(&team->met);
 		return;
 	}
-	gate_wait(&team->met, met, SPIN_ROUNDS);
+	eventcount_wait(&team->met, met, SPIN_ROUNDS);
 }

@@ -2,7 +2,7 @@
 
 #include "base/env.h"
 #include "base/fault.h"
-#include "base/gate.h"
+#include "base/eventcount.h"
 #include "editor/fixed.h"
 
 #include <assert.h>
@@ -73,10 +73,11 @@ static int sum_apart(struct editor_reduce *reduce, int64_t *values, size_t count
 
 /* What stands before each rank's values. */
 struct desk {
-	struct gate gate;                  /* the first rank's: all meet there */
-	atomic_size_t absent;              /* the first rank's: who has not come to the meeting */
-	_Alignas(GATE_LINE) uint64_t over; /* the largest magnitude over the limit in this rank's share; 0: none is */
-	uint64_t token;                    /* says that this is the memory that was meant */
+	struct eventcount events; /* the first rank's: all meet there */
+	atomic_size_t absent;     /* the first rank's: who has not come to the meeting */
+	_Alignas(EVENTCOUNT_LINE)
+		uint64_t over; /* the largest magnitude over the limit in this rank's share; 0: none is */
+	uint64_t token;        /* says that this is the memory that was meant */
 };
 
 /* Where a rank's memory is found by the others. */
@@ -100,13 +101,13 @@ static unsigned spin_rounds;   /* of a meeting */
 static void meet(const struct editor_reduce *reduce, const struct window *w)
 {
 	struct desk *desk = w->desks[0];
-	const unsigned seen = atomic_load(&desk->gate.count);
+	const unsigned seen = atomic_load(&desk->events.count);
 	if (atomic_fetch_sub(&desk->absent, 1) == 1) {
 		atomic_store(&desk->absent, reduce->rank_count);
-		gate_open(&desk->gate);
+		eventcount_advance(&desk->events);
 		return;
 	}
-	gate_wait(&desk->gate, seen, spin_rounds);
+	eventcount_wait(&desk->events, seen, spin_rounds);
 }
 
 /* Where the share of `rank` begins. */
@@ -193,7 +194,7 @@ static bool window_open_own(struct window *w, size_t rank)
 		return false;
 	}
 	struct desk *desk = w->desks[rank];
-	desk->gate.shared = true;
+	desk->events.shared = true;
 	desk->token = env_random_u64(env_system());
 	atomic_store(&desk->absent, w->rank_count);
 	w->places[rank] = (struct place){ getpid(), fd, desk->token };

@@ -1,4 +1,4 @@
-#include "base/gate.h"
+#include "base/eventcount.h"
 
 #include "tests/lib/test.h"
 
@@ -9,20 +9,20 @@
 #define TURNS 200
 
 struct table { /* in memory of two processes */
-	struct gate ours, theirs;
+	struct eventcount ours, theirs;
 	int turn;
 };
 
-/* Takes turns: what one has written before it opens a gate, the other sees. */
+/* Takes turns: what one has written before it moves a count on, the other sees. */
 static void play(struct table *t, bool first, unsigned spin_rounds)
 {
 	for (unsigned i = 0; i < TURNS; i++) {
 		if (!first)
-			gate_wait(&t->ours, i, spin_rounds);
+			eventcount_wait(&t->ours, i, spin_rounds);
 		t->turn++;
-		gate_open(first ? &t->ours : &t->theirs);
+		eventcount_advance(first ? &t->ours : &t->theirs);
 		if (first)
-			gate_wait(&t->theirs, i, spin_rounds);
+			eventcount_wait(&t->theirs, i, spin_rounds);
 	}
 }
 
@@ -52,12 +52,12 @@ static void processes_wait_for_one_another(void **state)
 /* It has moved on before anybody came. */
 static void an_open_gate_lets_through(void **state)
 {
-	struct gate gate = { .shared = false };
+	struct eventcount events = { .shared = false };
 	(void)state;
-	gate_open(&gate);
-	gate_wait(&gate, 0, 0);
-	assert_int_equal(gate.count, 1);
-	assert_int_equal(gate.sleepers, 0);
+	eventcount_advance(&events);
+	eventcount_wait(&events, 0, 0);
+	assert_int_equal(events.count, 1);
+	assert_int_equal(events.sleepers, 0);
 }
 
 int main(void)
