@@ -1,10 +1,10 @@
-/* bench_routed: what it costs to have edits, by their number: the time that a version of so many more takes to load,
+/* bench_edits: what it costs to have edits, by their number: the time that a version of so many more takes to load,
  * a route's, and the memory of both; and of 10,000 edits what they add to a prefill of 512 tokens and to decoding,
  * beside the bare model in turn. One thread, in its own processor time.
  *
  * Edits are texts of data/calibration.tsv, beyond those the same moved by up to half the way between two others, with
  * subjects of their own. Their memories are one dense matrix, or none where nothing reads it.
- * usage: bench_routed [EDITS-MAX [ROUNDS]]   (10000, 9; from the project's folder; AMEND_MODEL) */
+ * usage: bench_edits [EDITS-MAX [ROUNDS]]   (10000, 9; from the project's folder; AMEND_MODEL) */
 #include "base/rng.h"
 #include "base/text.h"
 #include "bench/bench.h"
