@@ -69,7 +69,8 @@ struct peer {
 	int64_t seen_ms; /* monotonic */
 	uint64_t version, resident_bytes;
 	uint64_t failed_version; /* a node's, which it cannot load; 0: none */
-	char failed_reason[256], source[256];
+	char failed_reason[256]; /* of that, or why a worker's result waits; empty: neither */
+	char source[256];
 	struct hash calibration, corpus; /* a worker's, zero: none */
 	struct hash canaries;            /* the same: of the questions that it asks candidates */
 	uint32_t edit_done, edit_total;

@@ -54,7 +54,7 @@ void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *r
 	}
 	for (size_t i = 0, reasons = 0; i < count; i++) {
 		member_fill(c, c->peers[i], &members[i]);
-		if (members[i].failed_version != 0 && reasons++ < REASONS_MAX)
+		if (c->peers[i]->failed_reason[0] != '\0' && reasons++ < REASONS_MAX)
 			members[i].failed_reason = coordinator__text(c->peers[i]->failed_reason);
 	}
 	struct msg msg = { .type = MSG_FLEET_REPLY };

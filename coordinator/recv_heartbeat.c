@@ -80,6 +80,8 @@ void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_receive
 	peer->route = received->route;
 	peer->seen_ms = heard > peer->seen_ms ? heard : peer->seen_ms;
 	peer->resident_bytes = beat->resident_bytes;
+	if (peer->kind == MSG_PEER_WORKER) /* a node tells of a version instead (recv_node_status.c) */
+		coordinator__copy_text(peer->failed_reason, sizeof peer->failed_reason, beat->trouble);
 	resend_leases(c, peer, beat);
 	struct msg msg = { .type = MSG_HEARTBEAT_REPLY };
 	msg.u.heartbeat_reply.version = c->version;

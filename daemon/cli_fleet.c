@@ -25,10 +25,10 @@ static void member_json(struct json_w *w, const struct msg_fleet_member *m)
 	json_w_member_str(w, "key", hex);
 	json_w_member_uint(w, "pid", m->pid);
 	json_w_member_uint(w, "version", m->version);
-	if (m->failed_version != 0) {
+	if (m->failed_version != 0)
 		json_w_member_uint(w, "failed_version", m->failed_version);
+	if (m->failed_reason.len > 0)
 		json_w_member_strn(w, "failed_reason", m->failed_reason.text, m->failed_reason.len);
-	}
 	if (m->source.len > 0)
 		json_w_member_strn(w, "pulls_from", m->source.text, m->source.len);
 	json_w_member_uint(w, "leases", m->lease_count);
@@ -102,13 +102,15 @@ bool cli_member_fails(const struct msg_fleet_member *m)
 {
 	static const char lost[] = "lost";
 	const bool here = m->state.len != sizeof lost - 1 || memcmp(m->state.text, lost, sizeof lost - 1) != 0;
-	return here && m->failed_version != 0;
+	return here && (m->failed_version != 0 || m->failed_reason.len > 0);
 }
 
 static void state_cell(struct cli_table *table, const struct msg_fleet_member *m)
 {
-	if (cli_member_fails(m))
+	if (cli_member_fails(m) && m->failed_version != 0)
 		cli_table_cell(table, "failing v%llu", (unsigned long long)m->failed_version);
+	else if (cli_member_fails(m))
+		cli_table_cell(table, "failing");
 	else
 		cli_table_cell(table, "%.*s", (int)m->state.len, m->state.len > 0 ? m->state.text : "");
 }
@@ -134,10 +136,12 @@ static void fleet_reasons(const struct msg_fleet_reply *f)
 {
 	for (size_t i = 0; i < f->member_count; i++) {
 		const struct msg_fleet_member *m = &f->members[i];
+		char what[48] = "";
+		if (m->failed_version != 0)
+			snprintf(what, sizeof what, " cannot load v%llu", (unsigned long long)m->failed_version);
 		if (cli_member_fails(m) && m->failed_reason.len > 0)
-			cli_line(stdout, "%.*s cannot load v%llu: %.*s", (int)m->name.len, m->name.text,
-				 (unsigned long long)m->failed_version, (int)m->failed_reason.len,
-				 m->failed_reason.text);
+			cli_line(stdout, "%.*s%s: %.*s", (int)m->name.len, m->name.text, what,
+				 (int)m->failed_reason.len, m->failed_reason.text);
 	}
 	if (f->publish_held.len > 0)
 		cli_line(stdout, "%.*s", (int)f->publish_held.len, f->publish_held.text);

@@ -31,7 +31,7 @@ static int counts_get(struct cli *cli, bool nodes, struct counts *out, struct er
 	return rc;
 }
 
-/* What the waits know of the fleet. Done: a node that cannot load a version was told of, or this key may not ask. */
+/* What the waits know of the fleet. Done: a member that fails was told of, or this key may not ask. */
 struct fleet {
 	bool nodes, done, waiting, held_told;
 	bool own; /* this key may see its own edits alone */
@@ -44,11 +44,12 @@ static void failing_tell(struct cli *cli, struct fleet *fleet, const struct msg_
 	fleet->done = true;
 	if (progress != NULL)
 		cli_progress_break(cli, progress);
-	cli_line(stderr,
-		 "amend: %.*s cannot load v%llu and tries again: %.*s; `amend fleet status` shows it as long as it "
-		 "lasts",
-		 (int)m->name.len, m->name.text, (unsigned long long)m->failed_version, (int)m->failed_reason.len,
-		 m->failed_reason.len > 0 ? m->failed_reason.text : "");
+	char what[64] = "";
+	if (m->failed_version != 0)
+		snprintf(what, sizeof what, " cannot load v%llu and tries again",
+			 (unsigned long long)m->failed_version);
+	cli_line(stderr, "amend: %.*s%s: %.*s; `amend fleet status` shows it as long as it lasts", (int)m->name.len,
+		 m->name.text, what, (int)m->failed_reason.len, m->failed_reason.len > 0 ? m->failed_reason.text : "");
 }
 
 /* Why newer edits are not published, once: nothing else would say why the wait lasts. */

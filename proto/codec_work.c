@@ -95,6 +95,7 @@ static const struct codec__row heartbeat_rows[] = {
 	ROW_LIST(1, msg_heartbeat, leases, lease_count, msg_lease_ref, &lease_ref, LEASES_MAX),
 	ROW_U64(2, msg_heartbeat, resident_bytes, 0, UINT64_MAX),
 	ROW_U32(3, msg_heartbeat, unheard_ms, 0, UINT32_MAX),
+	ROW_TEXT(4, msg_heartbeat, trouble, CODEC_REASON_BYTES_MAX),
 };
 CODEC_TABLE(codec__heartbeat, amend__heartbeat__descriptor, msg_heartbeat, heartbeat_rows);
 

@@ -159,7 +159,8 @@ struct msg_heartbeat {
 	const struct msg_lease_ref *leases;
 	size_t lease_count;
 	uint64_t resident_bytes;
-	uint32_t unheard_ms; /* since the sender last heard the coordinator */
+	uint32_t unheard_ms;     /* since the sender last heard the coordinator */
+	struct msg_text trouble; /* why a worker's result can be neither stored nor uploaded; empty: none waits so */
 };
 struct msg_heartbeat_reply {
 	uint64_t version; /* newest published: a poll for free */
@@ -372,7 +373,8 @@ struct msg_fleet_member {
 	uint64_t version, resident_bytes;
 	uint32_t lease_count, edit_done, edit_total, pid; /* what a worker is doing */
 	uint64_t failed_version;                          /* that a node cannot load; 0: none */
-	struct msg_text failed_reason;                    /* empty for all but the first such nodes of a large fleet */
+	struct msg_text failed_reason;                    /* of that, or why a worker's result waits; empty for all but
+							     the first such members of a large fleet */
 	struct msg_text source;                           /* of a node's last chunk, as in NodeStatus */
 };
 #define MSG_REFUSED_KEYS_MAX 64

@@ -104,6 +104,7 @@ struct worker__work { /* one lease */
 	bool closing, covered, retrain;
 	int64_t asked_us;   /* when Want, the commit or the gate result was last sent */
 	int64_t failing_us; /* since when the result can be neither stored nor uploaded; 0: it can */
+	char failing[256];  /* why */
 	uint64_t request_id;
 	struct worker__job *commit; /* the finished job whose result is being uploaded and committed */
 };

@@ -4,6 +4,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -295,13 +296,14 @@ static void commit_send(struct worker__work *work)
 }
 
 /* Tick tries again, for a while. The copy on this disk may be damaged or not there: it is written anew. */
-static void result_failed(struct worker__work *work, int code)
+static void result_failed(struct worker__work *work, int code, const char *reason)
 {
 	int64_t now = env_monotonic_us(work->worker->env);
 	work->commit->stored = false;
 	work->asked_us = now;
 	if (work->failing_us == 0)
 		work->failing_us = now;
+	text_show_line(reason, strlen(reason), work->failing, sizeof work->failing);
 	if (now - work->failing_us >= RESULT_WAIT_US)
 		worker__work_give_back(work->worker, work, worker__blameless(code));
 }
@@ -313,7 +315,7 @@ static void uploaded(void *context, int code)
 	if (code != 0) {
 		log_event(LOG_ERROR, "WORKER-UPLOAD-FAILED", LOGF_U("shard", work->shard),
 			  LOGF_S("code", err_name(code)));
-		result_failed(work, code);
+		result_failed(work, code, err_text(code));
 		return;
 	}
 	work->failing_us = 0;
@@ -359,7 +361,7 @@ static void upload_start(struct worker__work *work)
 	}
 	log_event(LOG_ERROR, "WORKER-UPLOAD-REFUSED", LOGF_U("shard", work->shard), LOGF_S("code", err_name(rc)),
 		  LOGF_S("reason", e.text));
-	result_failed(work, rc);
+	result_failed(work, rc, e.text);
 }
 
 static void result_count(struct worker *w, const struct worker__job *job)

@@ -6,6 +6,7 @@
 #include "base/metrics.h"
 #include "base/process.h"
 
+#include <inttypes.h>
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -336,14 +337,29 @@ static uint32_t unheard_ms(const struct worker *w)
 	return ms < 0 ? 0 : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
 }
 
+/* Of the first lease whose result waits. */
+static void trouble_tell(const struct worker *w, char *out, size_t out_bytes)
+{
+	out[0] = '\0';
+	for (size_t i = 0; i < w->work_count && out[0] == '\0'; i++) {
+		if (w->works[i]->failing_us != 0)
+			snprintf(out, out_bytes, "what it trained of shard %" PRIu64 " waits: %s", w->works[i]->shard,
+				 w->works[i]->failing);
+	}
+}
+
 static void heartbeat_send(struct worker *w)
 {
+	char trouble[320];
 	struct msg_lease_ref leases[WORKER__LEASES_MAX];
 	for (size_t i = 0; i < w->work_count; i++)
 		leases[i] = (struct msg_lease_ref){ w->works[i]->shard, w->works[i]->epoch, w->works[i]->kind };
 	struct msg msg = { .type = MSG_HEARTBEAT, .request_id = ++w->request_id };
 	w->heartbeat_us = env_monotonic_us(w->env);
-	msg.u.heartbeat = (struct msg_heartbeat){ leases, w->work_count, process_resident_bytes(), unheard_ms(w) };
+	trouble_tell(w, trouble, sizeof trouble);
+	msg.u.heartbeat = (struct msg_heartbeat){
+		leases, w->work_count, process_resident_bytes(), unheard_ms(w), { trouble, strlen(trouble) }
+	};
 	(void)worker__send(w, &msg);
 	progress_send_all(w);
 }

@@ -336,13 +336,23 @@ void worker_beat(struct end_peer *end, uint64_t shard, uint64_t epoch)
 	worker_beat_unheard(end, shard, epoch, 0);
 }
 
-void worker_beat_unheard(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t unheard_ms)
+static void beat(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t unheard_ms, struct msg_text trouble)
 {
 	struct msg_lease_ref ref = { shard, epoch, epoch >> 32 ? MSG_LEASE_GATE : MSG_LEASE_TRAIN };
 	struct msg msg = { .type = MSG_HEARTBEAT };
-	msg.u.heartbeat = (struct msg_heartbeat){ &ref, shard != 0, 1000, unheard_ms };
+	msg.u.heartbeat = (struct msg_heartbeat){ &ref, shard != 0, 1000, unheard_ms, trouble };
 	end_send(end, &msg);
 	cluster_run(end->cluster);
+}
+
+void worker_beat_unheard(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t unheard_ms)
+{
+	beat(end, shard, epoch, unheard_ms, text(""));
+}
+
+void worker_beat_troubled(struct end_peer *end, uint64_t shard, uint64_t epoch, const char *trouble)
+{
+	beat(end, shard, epoch, 0, text(trouble));
 }
 
 void worker_want(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t credit, uint32_t received)

@@ -74,6 +74,8 @@ void node_hello(struct end_peer *end, uint64_t boot);
 void worker_beat(struct end_peer *end, uint64_t shard, uint64_t epoch); /* shard 0: lists none; runs */
 /* The same of one who has heard nothing for so long. */
 void worker_beat_unheard(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t unheard_ms);
+/* What it trained waits, for this reason. */
+void worker_beat_troubled(struct end_peer *end, uint64_t shard, uint64_t epoch, const char *trouble);
 void worker_want(struct end_peer *end, uint64_t shard, uint64_t epoch, uint32_t credit, uint32_t received);
 void worker_release(struct end_peer *end, uint64_t shard, uint64_t epoch, int code);
 /* Says Hello when `boot` is not 0, takes the lease (asserted), gives its epoch. */

@@ -205,6 +205,7 @@ static void fill_heartbeat(struct source *s, struct msg_heartbeat *m)
 	m->leases = refs;
 	m->resident_bytes = u64(s);
 	m->unheard_ms = u32(s);
+	m->trouble = text(s, 64);
 }
 
 static const struct msg_edit_result *results(struct source *s, size_t count)

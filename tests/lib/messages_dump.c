@@ -132,6 +132,7 @@ static void dump_heartbeat(const struct msg_heartbeat *m, struct buf *out)
 	}
 	PUT(m->resident_bytes);
 	PUT(m->unheard_ms);
+	PUT_TEXT(m->trouble);
 }
 
 static void dump_shard_commit(const struct msg_shard_commit *m, struct buf *out)

@@ -334,6 +334,8 @@ static void take(struct stand *s, const struct msg_received *received)
 		s->beats++;
 		s->beat_leases = received->msg.u.heartbeat.lease_count;
 		s->beat_unheard_ms = received->msg.u.heartbeat.unheard_ms;
+		snprintf(s->beat_trouble, sizeof s->beat_trouble, "%.*s", (int)received->msg.u.heartbeat.trouble.len,
+			 received->msg.u.heartbeat.trouble.len > 0 ? received->msg.u.heartbeat.trouble.text : "");
 		if (!s->deaf_beats)
 			reply(s, received, &beat);
 		break;

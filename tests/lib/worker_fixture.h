@@ -68,6 +68,7 @@ struct stand {
 	size_t asks, hellos, beats, wants, needs, haves, chunks, commits, gates, progresses, releases;
 	size_t beat_leases; /* in the last heartbeat */
 	uint32_t beat_unheard_ms;
+	char beat_trouble[320];
 	struct msg_hello hello;
 	struct msg_want want;
 	struct msg_shard_commit commit; /* its pointers are gone */

@@ -396,6 +396,29 @@ static void a_key_that_is_not_allowed_is_shown(void **state)
 		strangers[i].transport->ops->destroy(strangers[i].transport);
 }
 
+/* A worker whose disk is full holds its lease for two minutes: nothing else would say what the edits wait for. */
+static void a_worker_whose_result_waits_is_shown(void **state)
+{
+	static const char why[] = "what it trained of shard 1 waits: write blobs: No space left on device";
+	struct cli_world *w = *state;
+	shard_train(w);
+	client_facts(w->cluster, 3, 1);
+	worker_beat_troubled(&w->cluster->worker, 1, training_epoch, why);
+	EXPECT(w, CLI_OK, "fleet", "status");
+	cli_expect_out(w, "\nworker  worker  failing ");
+	cli_expect_out(w, "\nworker: what it trained of shard 1 waits: write blobs: No space left on device\n");
+	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
+	cli_expect_out(w, "\"failed_reason\":\"what it trained of shard 1 waits");
+	assert_null(strstr(cli_out(w), "failed_version"));
+	EXPECT(w, CLI_PENDING, "--timeout", "1", "edit", "wait");
+	cli_expect_err(w,
+		       "amend: worker: what it trained of shard 1 waits: write blobs: No space left on device; `amend "
+		       "fleet status` shows it");
+	worker_beat(&w->cluster->worker, 1, training_epoch);
+	EXPECT(w, CLI_OK, "fleet", "status");
+	assert_null(strstr(cli_out(w), "failing"));
+}
+
 int main(void)
 {
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
@@ -416,6 +439,7 @@ int main(void)
 		WORLD(where_nodes_pull_from_is_shown),
 		WORLD(what_others_say_is_escaped),
 		WORLD(a_node_that_cannot_load_is_shown),
+		WORLD(a_worker_whose_result_waits_is_shown),
 		WORLD(who_could_not_join_is_shown),
 		WORLD(a_key_that_is_not_allowed_is_shown),
 	};

@@ -95,6 +95,7 @@ static void a_disk_that_stays_full_costs_the_lease_in_the_end(void **state)
 	commit_on_a_full_disk(s, 110000);
 	assert_int_equal(s->releases, 0);
 	assert_int_equal(s->beat_leases, 1);
+	assert_non_null(strstr(s->beat_trouble, "what it trained of shard 3 waits: planted fault at "));
 	stand_turns(s, 20000);
 	assert_int_equal(s->releases, 1);
 	assert_int_equal(s->release.code, ERR_FAULT);
@@ -103,6 +104,8 @@ static void a_disk_that_stays_full_costs_the_lease_in_the_end(void **state)
 	stand_lease(s);
 	stand_until(s, &s->commits, 1);
 	assert_int_equal(s->version, 1);
+	stand_turns(s, 2000);
+	assert_string_equal(s->beat_trouble, "");
 }
 
 static void a_disk_that_has_room_again_costs_nothing(void **state)
