@@ -1,7 +1,9 @@
 /* process.c: see process.h. */
 #include "base/process.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +31,25 @@ void process_keep_secrets(void)
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
+}
+
+int process_open_files(uint64_t least, uint64_t most, struct err *e)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return err_errno(e, ERR_IO, errno, "the limit of open files");
+	const rlim_t wanted = limit.rlim_max < most ? limit.rlim_max : most;
+	if (limit.rlim_cur < wanted) {
+		const struct rlimit more = { wanted, limit.rlim_max };
+		if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+			limit.rlim_cur = wanted;
+	}
+	if (limit.rlim_cur >= least)
+		return 0;
+	return err_set(e, ERR_LIMIT,
+		       "this process may open %" PRIu64 " files, and needs %" PRIu64
+		       ": raise the limit (`ulimit -n`, LimitNOFILE= of a systemd unit)",
+		       (uint64_t)limit.rlim_cur, least);
 }
 
 /* --- In a signal handler: calls that POSIX allows there (signal-safety(7)), and no memory but the stack. */

@@ -14,6 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
+/* An idle coordinator has some 35 open; each peer is one more (peers.max). */
+#define OPEN_FILES_LEAST 64
+#define OPEN_FILES_MOST  20480
+
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const struct {
@@ -102,6 +106,8 @@ static int role_run(size_t index, int argc, char **argv)
 	if (rc == 0)
 		rc = log_start(&config, role, &e);
 	bool started = rc == 0;
+	if (rc == 0)
+		rc = process_open_files(OPEN_FILES_LEAST, OPEN_FILES_MOST, &e);
 	if (rc == 0)
 		rc = fault_init_from_env(&e);
 	if (rc == 0)

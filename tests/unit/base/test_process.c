@@ -47,6 +47,35 @@ static void secrets_are_kept(void **state)
 	assert_int_equal(status, 0);
 }
 
+static int open_files_in_a_child(rlim_t soft, rlim_t hard, uint64_t least, uint64_t most)
+{
+	int status;
+	const pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct rlimit limit = { soft, hard };
+		struct err e = ERR_INIT;
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+			_exit(250);
+		const int rc = process_open_files(least, most, &e);
+		if (rc != 0)
+			_exit(rc == ERR_LIMIT && strstr(e.text, "may open 40 files, and needs 64") != NULL ? 251 : 252);
+		_exit(getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max == hard ? (int)limit.rlim_cur : 253);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void more_files_may_be_opened_where_the_system_lets_it(void **state)
+{
+	(void)state;
+	assert_int_equal(open_files_in_a_child(40, 240, 64, 200), 200);
+	assert_int_equal(open_files_in_a_child(40, 150, 64, 200), 150);
+	assert_int_equal(open_files_in_a_child(100, 150, 64, 80), 100); /* never fewer */
+	assert_int_equal(open_files_in_a_child(30, 40, 64, 200), 251);
+}
+
 struct page_read {
 	struct pool_job job;
 	const volatile char *page;
@@ -129,6 +158,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(memory_that_is_touched_is_resident),
 					    cmocka_unit_test(secrets_are_kept),
+					    cmocka_unit_test(more_files_may_be_opened_where_the_system_lets_it),
 					    cmocka_unit_test(a_bus_error_names_the_file),
 					    cmocka_unit_test(a_bus_error_of_a_pools_thread_too),
 					    cmocka_unit_test(one_that_was_sent_ends_the_process) };
