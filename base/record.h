@@ -35,7 +35,8 @@ struct record {
 	int64_t valid_from_ms, expires_ms;              /* wall clock; 0: not given */
 	struct record_text *rephrases, *aliases;        /* arrays owned by the record; aliases: of target_new */
 	size_t rephrase_count, alias_count;
-	struct record_text *subject_aliases; /* other names of the subject, which is given too */
+	struct record_text *subject_aliases; /* other names of the subject, which is given too; each has a content word
+					      * (wording.h) */
 	size_t subject_alias_count;
 	struct record_probe *locality, *portability;
 	size_t locality_count, portability_count;

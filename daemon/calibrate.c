@@ -111,6 +111,11 @@ static int read_groups(struct run *run, struct err *e)
 		return rc;
 	rc = read_rows(run, file, &with_other, e);
 	import_close(&file);
+	if (rc == 0 && run->report->head_rows == 0)
+		rc = run->report->bad_lines > 0
+			     ? err_set(e, ERR_INVALID, "no record is left to learn from: %zu bad line%s",
+				       run->report->bad_lines, run->report->bad_lines == 1 ? "" : "s")
+			     : err_set(e, ERR_INVALID, "has no record");
 	if (rc == 0 && with_other == 0)
 		rc = err_set(e, ERR_INVALID,
 			     "none of its %zu rows has a subject, a rephrase and a locality item of kind same_subject, "

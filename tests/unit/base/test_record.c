@@ -102,6 +102,14 @@ static void refuses(void **state)
 		  "subject_aliases: must be a string or a list" },
 		{ "{" CORE ",\"subject_aliases\":[\"a\"]}",
 		  "subject_aliases: other names of the subject: give the subject too" },
+		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":[\"NHT\",\"Who\"]}",
+		  "subject_aliases: item 2, \"Who\", has no word of its own" },
+		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":\"the\"}",
+		  "subject_aliases: item 1, \"the\", has no word of its own" },
+		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":[\"?!\"]}",
+		  "subject_aliases: item 1, \"?!\", has no word of its own" },
+		{ "{" CORE ",\"subject\":\"s\",\"subject_aliases\":[\"What is the name of it\"]}",
+		  "subject_aliases: item 1, \"What is the name of it\", has no word of its own" },
 		{ "{" CORE ",\"locality\":\"x\"}", "locality: must be a list" },
 		{ "{" CORE ",\"locality\":[\"x\"]}", "locality: every item" },
 		{ "{" CORE ",\"locality\":[{\"prompt\":\"x\",\"kind\":\"odd\"}]}", "locality: kind:" },
@@ -127,6 +135,22 @@ static void refuses(void **state)
 		if (rc != ERR_INVALID || strncmp(e.text, bad[i].says, strlen(bad[i].says)) != 0)
 			fail_msg("%s: %s: %s", bad[i].text, err_name(rc), e.text);
 		assert_null(r);
+	}
+}
+
+/* Of the subject nothing of the kind is asked, nor of an alias that has one such word. */
+static void takes_names_with_a_word_of_their_own(void **state)
+{
+	(void)state;
+	static const char *const good[] = {
+		"{" CORE ",\"subject\":\"The Who\",\"subject_aliases\":[\"the Thamesmen\"]}",
+		"{" CORE ",\"subject\":\"It\"}",
+		"{" CORE ",\"subject\":\"s\",\"subject_aliases\":[\"C++\",\"X\",\"7\"]}",
+		"{" CORE ",\"subject\":\"Tokyo\",\"subject_aliases\":[\"\xe6\x9d\xb1\xe4\xba\xac\"]}"
+	};
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		struct record *r = parsed(good[i]);
+		record_destroy(&r);
 	}
 }
 
@@ -305,10 +329,15 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads_all_fields), cmocka_unit_test(identity),
-		cmocka_unit_test(refuses),          cmocka_unit_test(sizes),
-		cmocka_unit_test(conflicts),        cmocka_unit_test(conflicts_by_an_alias),
-		cmocka_unit_test(marks_at_the_end), cmocka_unit_test(keys_without_subject),
+		cmocka_unit_test(reads_all_fields),
+		cmocka_unit_test(identity),
+		cmocka_unit_test(refuses),
+		cmocka_unit_test(takes_names_with_a_word_of_their_own),
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(conflicts),
+		cmocka_unit_test(conflicts_by_an_alias),
+		cmocka_unit_test(marks_at_the_end),
+		cmocka_unit_test(keys_without_subject),
 		cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,8 +174,11 @@ static void data_that_teaches_nothing_is_refused(void **state)
 	assert_non_null(strstr(e.text, "locality item of kind same_subject"));
 	test_file_write(f->file, "{\"prompt\":\"\",\"target_new\":\"x\"}\n");
 	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_INVALID);
-	assert_non_null(strstr(e.text, "none of its 0 rows"));
+	assert_non_null(strstr(e.text, ": no record is left to learn from: 1 bad line"));
 	assert_int_equal(r.bad_lines, 1);
+	test_file_write(f->file, "\n");
+	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, ": has no record"));
 	head_write(f->file, 3);
 	o.groups_alone = true;
 	assert_int_equal(calibrate_run(&o, &bytes, &r, &e), ERR_INVALID);

@@ -100,7 +100,7 @@ static void a_record_is_one_with_further_keys_too(void **state)
 		"{" CORE ",\"subject\":\"s\",\"rephrase_prompt\":\"x\",\"expires\":null}",
 		"{" CORE ",\"subject\":\"s\",\"requested_rewrite\":{},\"valid_from\":\"2026-11-01T00:00:00Z\"}",
 		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"aliases\":[\"a\"]}",
-		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"subject_aliases\":[\"a\"]}",
+		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"subject_aliases\":[\"al\"]}",
 		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"actor\":\"a\"}",
 		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"source\":\"a\"}",
 		"{" CORE ",\"subject\":\"s\",\"ground_truth\":\"note\",\"ticket\":\"a\"}",
