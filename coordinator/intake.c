@@ -147,15 +147,17 @@ static int decide(struct coordinator *c, struct intake *in, enum msg_on_conflict
 	return decide_conflicts(c, in, policy, e);
 }
 
-static int supersede_one(struct coordinator *c, uint64_t seq, uint64_t by, const uint8_t *actor, struct err *e)
+static int supersede_one(struct coordinator *c, uint64_t seq, struct store_edit *by, const uint8_t *actor,
+			 struct err *e)
 {
 	struct store_edit edit;
 	char reason[64];
 	int rc = store_edit_get(c->txn, seq, &edit, e);
-	if (rc != 0)
+	if (rc != 0 || !coordinator__edit_live(edit.state)) /* another edit of its group has superseded it */
 		return rc;
-	edit.superseded_by = by;
-	snprintf(reason, sizeof reason, "superseded by edit %" PRIu64, by);
+	by->supersedes = seq;
+	edit.superseded_by = by->seq;
+	snprintf(reason, sizeof reason, "superseded by edit %" PRIu64, by->seq);
 	rc = coordinator__edit_end(c, &edit, STORE_EDIT_STATE_SUPERSEDED, actor, reason, e);
 	if (rc == 0)
 		coordinator__leave_shard(c, &edit);
@@ -167,10 +169,8 @@ int coordinator__supersede(struct coordinator *c, struct store_edit *edit, const
 {
 	const uint64_t *seqs = (const void *)earlier->data;
 	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < earlier->len / sizeof *seqs; i++) {
-		edit->supersedes = seqs[i];
-		rc = supersede_one(c, seqs[i], edit->seq, actor, e);
-	}
+	for (size_t i = 0; rc == 0 && i < earlier->len / sizeof *seqs; i++)
+		rc = supersede_one(c, seqs[i], edit, actor, e);
 	return rc;
 }
 

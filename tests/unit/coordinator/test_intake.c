@@ -121,6 +121,26 @@ static void test_a_group_is_itself_consistent(void **state)
 	assert_true(a.code[0] == 0 && a.code[1] == 0);
 }
 
+/* Two that say the same in two ways contradict the same earlier edit: the first ends it. */
+static void test_a_group_supersedes_an_edit_once(void **state)
+{
+	struct cluster *c = *state;
+	const char *two[] = {
+		"{\"prompt\":\"Who is Ann?\",\"subject\":\"Ann\",\"target_new\":\"you\",\"group\":\"g\"}",
+		"{\"prompt\":\"Ann is who?\",\"subject\":\"Ann\",\"target_new\":\"you\",\"group\":\"g\"}"
+	};
+	struct store_edit edit;
+	cluster_start(c);
+	const uint64_t first = client_submit_one(c, LONER("Ann"), 0);
+	struct answer a = submit(c, MSG_SUPERSEDE, two, 2);
+	assert_true(a.code[0] == 0 && a.code[1] == 0);
+	edit_get(c, first, &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_SUPERSEDED);
+	assert_int_equal(edit.superseded_by, a.seq[0]);
+	edit_get(c, a.seq[1], &edit);
+	assert_int_equal(edit.supersedes, 0);
+}
+
 /* Sent again it is there already; it cannot grow, over two Submits or later; and it has a size. */
 static void test_a_group_is_one_submit(void **state)
 {
@@ -394,6 +414,7 @@ int main(void)
 		T(test_the_answer_names_what_is_superseded),
 		T(test_a_group_is_refused_as_one),
 		T(test_a_group_is_itself_consistent),
+		T(test_a_group_supersedes_an_edit_once),
 		T(test_a_group_is_one_submit),
 		T(test_a_crash_keeps_all_of_a_group_or_nothing),
 		T(test_a_group_is_never_cut),
