@@ -111,6 +111,39 @@ int names_resolve(const struct record *record, const char *text, size_t len, str
 	return buf_failed(out) ? ERR_NOMEM : 0;
 }
 
+static void put_names(struct json_w *w, const struct json *own, const char *names, size_t names_len)
+{
+	const bool list = own != NULL && json_type(own) == JSON_ARRAY;
+	json_w_open(w, '[');
+	for (size_t i = 0; list && i < json_length(own); i++)
+		json_w_value(w, json_at(own, i));
+	if (own != NULL && json_type(own) == JSON_STRING)
+		json_w_value(w, own);
+	for (size_t at = 0; at < names_len; at += strlen(names + at) + 1)
+		json_w_str(w, names + at);
+	json_w_close(w);
+}
+
+int names_add(const struct json *record, const char *names, size_t names_len, struct buf *out)
+{
+	static const char member[] = "subject_aliases";
+	struct json_w w;
+	const char *key;
+	const struct json *value;
+	json_w_init(&w, out);
+	json_w_open(&w, '{');
+	for (size_t i = 0; json_member(record, i, &key, &value); i++) {
+		if (strcmp(key, member) == 0)
+			continue;
+		json_w_key(&w, key);
+		json_w_value(&w, value);
+	}
+	json_w_key(&w, member);
+	put_names(&w, json_get(record, member), names, names_len);
+	json_w_close(&w);
+	return buf_failed(out) ? ERR_NOMEM : 0;
+}
+
 int names_list(const struct record *record, const struct record_text *name, bool *listed)
 {
 	struct buf wanted = BUF_INIT, own = BUF_INIT;

@@ -6,6 +6,9 @@
 
 #define NAMES_TEXT_WORDS_MAX 512u /* later words of a text are not looked at */
 
+/* Appends a record, a JSON object, with these names (each ended by a NUL) behind those in its `subject_aliases`.
+ * ERR_NOMEM. */
+int names_add(const struct json *record, const char *names, size_t names_len, struct buf *out) MUST_CHECK;
 /* Whether one of the record's aliases folds to the same as this text. ERR_NOMEM. */
 int names_list(const struct record *record, const struct record_text *name, bool *listed) MUST_CHECK;
 /* Appends the text with `name` in the place of the record's subject and of its aliases, where they stand word by word;

@@ -481,6 +481,14 @@ static int same_subject(const struct record *a, const struct record *b, const st
 	return rc;
 }
 
+int record_same_subject(const struct record *a, const struct record *b, bool *same)
+{
+	const struct record *meant = NULL;
+	int rc = a->subject.text != NULL && b->subject.text != NULL ? same_subject(a, b, &meant) : 0;
+	*same = rc == 0 && meant != NULL;
+	return rc;
+}
+
 int record_clashes(const struct record *a, const struct record *b, bool *clashes)
 {
 	bool same_target = false;

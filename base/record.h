@@ -55,6 +55,8 @@ int record_prompt_key(const struct record *record, struct buf *out) MUST_CHECK;
  * an alias of the other's) with prompts that are worded alike (wording.h), an alias counting as the subject's words;
  * where only one has a subject, the other's prompt says it and nothing more. */
 int record_conflicts(const struct record *a, const struct record *b, bool *conflicts) MUST_CHECK;
+/* Whether both name a subject, and the same one: by its key, or because the one's is an alias of the other's. */
+int record_same_subject(const struct record *a, const struct record *b, bool *same) MUST_CHECK;
 /* The very same prompt key and another folded target: a conflict that no policy can let stand, as one prompt has one
  * answer. */
 int record_clashes(const struct record *a, const struct record *b, bool *clashes) MUST_CHECK;

@@ -152,14 +152,25 @@ static int meets(struct coordinator *c, const struct store_edit *edit, const str
 	return rc;
 }
 
-static int begin_write(struct coordinator *c, struct store_edit *edit, const struct record *record,
+static int supersede(struct coordinator *c, struct store_edit *edit, struct record **record, const struct buf *earlier,
+		     struct err *e)
+{
+	struct buf names = BUF_INIT;
+	int rc = coordinator__names_take(c, record, earlier, &names, e);
+	if (rc == 0)
+		rc = coordinator__names_put(c, edit->seq, &names, e);
+	buf_free(&names);
+	return rc == 0 ? coordinator__supersede(c, edit, earlier, NULL, e) : rc;
+}
+
+static int begin_write(struct coordinator *c, struct store_edit *edit, struct record **record,
 		       const struct edit_keys *keys, struct err *e)
 {
 	struct buf earlier = BUF_INIT;
 	bool refused = false;
 	int rc = coordinator__due_event(c, edit->seq, NULL, e);
 	if (rc == 0)
-		rc = meets(c, edit, record, keys, &earlier, &refused, e);
+		rc = meets(c, edit, *record, keys, &earlier, &refused, e);
 	if (rc == 0 && refused) {
 		char reason[96];
 		snprintf(reason, sizeof reason, "when its time came it contradicted edit %" PRIu64,
@@ -169,7 +180,7 @@ static int begin_write(struct coordinator *c, struct store_edit *edit, const str
 		return rc;
 	}
 	if (rc == 0 && edit->on_conflict == MSG_SUPERSEDE)
-		rc = coordinator__supersede(c, edit, &earlier, NULL, e);
+		rc = supersede(c, edit, record, &earlier, e);
 	buf_free(&earlier);
 	c->counts[STORE_EDIT_STATE_SCHEDULED]--;
 	edit->state = STORE_EDIT_STATE_ACCEPTED;
@@ -192,7 +203,7 @@ static int begin_one(struct coordinator *c, struct store_edit *edit, struct err 
 	if (rc == 0)
 		rc = coordinator__keys_of(record, &keys, e);
 	if (rc == 0)
-		rc = begin_write(c, edit, record, &keys, e);
+		rc = begin_write(c, edit, &record, &keys, e);
 	coordinator__keys_free(&keys);
 	record_destroy(&record);
 	return rc;

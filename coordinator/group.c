@@ -96,6 +96,25 @@ static int assign(struct coordinator *c, struct shard *shard, struct err *e)
 		       : rc;
 }
 
+/* As many of the edits as one message may have, at least one; `payloads` holds what the items point to. */
+static int items_fill(struct store_txn *txn, const uint64_t *seqs, size_t from, size_t to, struct buf *payloads,
+		      struct msg_edit_item *items, size_t *count, struct err *e)
+{
+	int rc = 0;
+	payloads->len = *count = 0;
+	while (rc == 0 && from + *count < to && *count < EDITS_ITEMS_MAX) {
+		const size_t before = payloads->len;
+		rc = coordinator__payload_put(txn, seqs[from + *count], payloads, e);
+		if (rc != 0 || (*count > 0 && payloads->len > EDITS_BODY_BYTES))
+			break;
+		items[*count].seq = seqs[from + *count];
+		items[(*count)++].payload.len = payloads->len - before;
+	}
+	for (size_t i = 0, at = 0; i < *count; at += items[i++].payload.len)
+		items[i].payload.bytes = payloads->data + at;
+	return rc;
+}
+
 /* Sends [from, to) in as many messages as it takes; `head` carries what the last one shall say. *next is where it
  * stopped. */
 int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_edits *head, const uint64_t *seqs,
@@ -104,19 +123,13 @@ int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_ed
 	struct err e = ERR_INIT;
 	struct store_txn *txn = NULL;
 	struct msg_edit_item items[EDITS_ITEMS_MAX];
+	struct buf payloads = BUF_INIT;
 	bool end = head->group_end;
 	int rc = store_begin_read(c->store, &txn, &e);
 	*next = from;
 	while (rc == 0) {
-		size_t n = 0, bytes = 0;
-		while (rc == 0 && *next + n < to && n < EDITS_ITEMS_MAX) {
-			struct store_event event;
-			rc = store_event_get(txn, seqs[*next + n], &event, &e);
-			if (rc != 0 || (n > 0 && bytes + event.payload_len > EDITS_BODY_BYTES))
-				break;
-			bytes += event.payload_len;
-			items[n++] = (struct msg_edit_item){ event.seq, { event.payload, event.payload_len } };
-		}
+		size_t n = 0;
+		rc = items_fill(txn, seqs, *next, to, &payloads, items, &n, &e);
 		if (rc != 0)
 			break;
 		bool last = *next + n >= to;
@@ -137,6 +150,7 @@ int coordinator__edits_send(struct coordinator *c, uint64_t route, struct msg_ed
 			break;
 	}
 	store_abort(&txn);
+	buf_free(&payloads);
 	if (rc == ERR_CORRUPT || rc == ERR_IO)
 		coordinator__fail(c, &e);
 	return rc;

@@ -11,10 +11,10 @@ struct intake {
 	const struct msg_bytes *bytes;
 	const uint8_t *actor;
 	unsigned roles;
-	struct record *record; /* NULL: it is none */
+	struct record *record; /* NULL: it is none; with the names that it takes over */
 	struct buf group;      /* the group's name; of a bad record too, as far as it can be read */
 	struct edit_keys keys;
-	struct buf conflicts;
+	struct buf conflicts, names; /* names: taken over from what it supersedes (names.c) */
 	struct store_edit edit;
 	bool taken; /* decided, with its group */
 	int code;   /* the verdict: 0, ERR_EXISTS (edit.seq: the first one's), or why it is refused */
@@ -29,6 +29,7 @@ static void intakes_free(struct intake **intakes, size_t count)
 		buf_free(&in->group);
 		coordinator__keys_free(&in->keys);
 		buf_free(&in->conflicts);
+		buf_free(&in->names);
 	}
 	free(*intakes);
 	*intakes = NULL;
@@ -121,6 +122,8 @@ static int decide_conflicts(struct coordinator *c, struct intake *in, enum msg_o
 	rc = coordinator__conflicts(c, in->record, &in->keys, policy, &in->conflicts, e);
 	if (rc == 0 && policy == MSG_SUPERSEDE)
 		rc = decide_rights(c, in, e);
+	if (rc == 0 && policy == MSG_SUPERSEDE)
+		rc = coordinator__names_take(c, &in->record, &in->conflicts, &in->names, e);
 	if (rc != 0 || policy == MSG_SUPERSEDE || in->conflicts.len == 0)
 		return rc;
 	rc = store_edit_get(c->txn, ((const uint64_t *)(const void *)in->conflicts.data)[0], &earlier, e);
@@ -174,26 +177,28 @@ int coordinator__supersede(struct coordinator *c, struct store_edit *edit, const
 	return rc;
 }
 
-/* People shall see what they replace: `supersedes edit ID: "PROMPT" -> "TARGET"`. */
+/* People shall see what they replace: `supersedes edit ID: "PROMPT" -> "TARGET"`, and which names come with it. */
 static int superseded_tell(struct coordinator *c, struct intake *in, struct err *e)
 {
 	struct store_edit earlier;
 	struct record *record = NULL;
-	char prompt[97], target[49];
+	char prompt[97], target[49], names[128];
 	size_t count = in->conflicts.len / sizeof(uint64_t);
 	int rc = store_edit_get(c->txn, in->edit.supersedes, &earlier, e);
 	if (rc == 0)
 		rc = coordinator__record_of(c, in->edit.supersedes, &record, e);
+	if (rc == 0)
+		rc = coordinator__names_tell(c->txn, in->edit.seq, names, sizeof names, e);
 	if (rc == 0) {
-		char text[STORE_ID_BYTES + 256], more[32] = "";
+		char text[STORE_ID_BYTES + 384], more[32] = "";
 		coordinator__copy_text(prompt, sizeof prompt,
 				       (struct msg_text){ record->prompt.text, record->prompt.len });
 		coordinator__copy_text(target, sizeof target,
 				       (struct msg_text){ record->target_new.text, record->target_new.len });
 		if (count > 1)
 			snprintf(more, sizeof more, " and %zu more", count - 1);
-		snprintf(text, sizeof text, "supersedes edit %.64s%s: \"%s\" -> \"%s\"", earlier.id, more, prompt,
-			 target);
+		snprintf(text, sizeof text, "supersedes edit %.64s%s: \"%s\" -> \"%s\"%s", earlier.id, more, prompt,
+			 target, names);
 		coordinator__copy_text(in->reason, sizeof in->reason, coordinator__text(text));
 	}
 	record_destroy(&record);
@@ -209,6 +214,8 @@ static int intake_write(struct coordinator *c, struct intake *in, struct err *e)
 		edit->group = edit->seq;
 	if (rc == 0 && edit->on_conflict == MSG_SUPERSEDE)
 		rc = coordinator__supersede(c, edit, &in->conflicts, in->actor, e);
+	if (rc == 0)
+		rc = coordinator__names_put(c, edit->seq, &in->names, e);
 	if (rc == 0 && edit->supersedes != 0)
 		rc = superseded_tell(c, in, e);
 	edit->accepted_ms = env_wall_ms(c->env);

@@ -355,6 +355,26 @@ int coordinator__keys_list(struct coordinator *c, const struct edit_keys *keys, 
 int coordinator__rivals_list(struct coordinator *c, const struct edit_keys *keys, struct buf *seqs,
 			     struct err *e) MUST_CHECK;
 
+/* --- names.c */
+/* The bytes of an edit's record as it is trained and read, appended to `out`: those that were submitted, with the names
+ * of what the edit superseded in `subject_aliases`. */
+int coordinator__payload_put(struct store_txn *txn, uint64_t seq, struct buf *out, struct err *e) MUST_CHECK;
+/* The same, parsed, in c->txn. ERR_INVALID: kept under older rules. */
+int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e) MUST_CHECK;
+/* As it was submitted. */
+int coordinator__record_submitted(struct coordinator *c, uint64_t seq, struct record **out, struct err *e) MUST_CHECK;
+/* Lengthens a record by the names of those edits (uint64_t each, none of them unreadable) that are on its subject, as
+ * far as a record can hold them, and gives these names, each ended by a NUL. In c->txn; on error it is as long as
+ * before or longer. */
+int coordinator__names_take(struct coordinator *c, struct record **record, const struct buf *earlier, struct buf *names,
+			    struct err *e) MUST_CHECK;
+/* Keeps what edit `seq` has taken over, if anything, and has it found under it. In c->txn. */
+int coordinator__names_put(struct coordinator *c, uint64_t seq, const struct buf *names, struct err *e) MUST_CHECK;
+/* Gives edit `to`, which brings `from` back, what that had taken over. In c->txn. */
+int coordinator__names_copy(struct coordinator *c, uint64_t from, uint64_t to, struct err *e) MUST_CHECK;
+/* What an edit has taken over, for people: ", answers for \"X\" and 2 more names too"; empty: nothing. */
+int coordinator__names_tell(struct store_txn *txn, uint64_t seq, char *out, size_t out_bytes, struct err *e) MUST_CHECK;
+
 /* --- place.c */
 /* All below work in c->txn. */
 /* A new edit, unless earlier ones wait for a place: then it waits behind them. An edit of a group goes to the shard of
@@ -362,8 +382,6 @@ int coordinator__rivals_list(struct coordinator *c, const struct edit_keys *keys
 int coordinator__place(struct coordinator *c, struct store_edit *edit, const struct edit_keys *keys,
 		       struct err *e) MUST_CHECK;
 void coordinator__place_waiting(struct coordinator *c); /* its own transactions */
-/* The record of an edit, from its event. ERR_INVALID: kept under older rules. */
-int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e) MUST_CHECK;
 /* Live edits that stand in the way of `record` under a policy, newest last, appended to `seqs` as uint64_t: those that
  * conflict with it, or under MSG_KEEP those alone that say something else of the very same prompt. */
 int coordinator__conflicts(struct coordinator *c, const struct record *record, const struct edit_keys *keys,

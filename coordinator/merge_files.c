@@ -42,18 +42,16 @@ static int write_delta(struct coordinator *c, uint64_t merge, const struct shard
 static int edits_text(struct store_txn *txn, const struct shard *shard, struct buf *out, struct err *e)
 {
 	for (size_t i = 0; i < shard->rec.trained_count; i++) {
-		struct store_event event;
+		const uint64_t seq = shard->rec.seqs[i];
 		if (!coordinator__edit_live(shard->states[i]))
 			continue;
-		int rc = store_event_get(txn, shard->rec.seqs[i], &event, e);
+		buf_printf(out, "%" PRIu64 "\t", seq);
+		size_t at = out->len;
+		int rc = coordinator__payload_put(txn, seq, out, e);
 		if (rc != 0)
 			return rc;
-		size_t at = out->len;
-		buf_printf(out, "%" PRIu64 "\t", event.seq);
-		size_t record = out->len;
-		buf_append(out, event.payload, event.payload_len);
 		/* One line an edit: a line end inside of JSON is only white space. */
-		for (at = record; !buf_failed(out) && at < out->len; at++) {
+		for (; !buf_failed(out) && at < out->len; at++) {
 			if (out->data[at] == '\n' || out->data[at] == '\r')
 				out->data[at] = ' ';
 		}

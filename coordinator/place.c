@@ -165,13 +165,6 @@ int coordinator__place(struct coordinator *c, struct store_edit *edit, const str
 	return c->counts[STORE_EDIT_STATE_ACCEPTED] > 0 ? 0 : place(c, edit, keys, e);
 }
 
-int coordinator__record_of(struct coordinator *c, uint64_t seq, struct record **out, struct err *e)
-{
-	struct store_event event;
-	int rc = store_event_get(c->txn, seq, &event, e);
-	return rc == 0 ? record_parse(event.payload, event.payload_len, out, e) : rc;
-}
-
 static int place_one(struct coordinator *c, struct store_edit *edit, struct err *e)
 {
 	struct record *record = NULL;
@@ -274,52 +267,62 @@ static int conflicts_among(struct coordinator *c, const struct record *record, e
 	return rc;
 }
 
-/* An edit that asks the same of what bears another name; whose name that is, folded, is appended. */
+/* Gives the record of an edit that asks the same of what bears another name, else NULL. */
 static int known_by_alias(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
-			  uint64_t seq, bool *by_alias, struct buf *name, struct err *e)
+			  uint64_t seq, struct record **out, struct err *e)
 {
 	struct record *other = NULL;
-	bool clashes = false;
+	struct buf name = BUF_INIT;
+	bool clashes = true;
 	int rc = coordinator__record_of(c, seq, &other, e);
 	if (rc == 0 && record->subject.text != NULL && other->subject.text != NULL)
 		rc = record_clashes(record, other, &clashes);
-	if (rc == 0 && record->subject.text != NULL && other->subject.text != NULL && !clashes)
-		rc = record_subject_key(other, name);
-	record_destroy(&other);
-	*by_alias = rc == 0 && name->len > 0 &&
-		    (name->len != keys->subject.len || memcmp(name->data, keys->subject.data, name->len) != 0);
+	if (rc == 0 && !clashes)
+		rc = record_subject_key(other, &name);
+	*out = rc == 0 && !clashes &&
+			       (name.len != keys->subject.len || memcmp(name.data, keys->subject.data, name.len) != 0)
+		       ? other
+		       : NULL;
+	if (*out == NULL)
+		record_destroy(&other);
+	buf_free(&name);
 	return rc == ERR_NOMEM ? err_set(e, rc, "comparing with edit %" PRIu64 ": out of memory", seq) : rc;
 }
 
-/* One alias that two subjects have names neither: what conflicts by it alone stays. */
+/* One alias that two subjects have names neither: what conflicts by it alone stays. Two that know each other by their
+ * names are one subject. */
 static int ambiguous_leave(struct coordinator *c, const struct record *record, const struct edit_keys *keys,
 			   struct buf *out, struct err *e)
 {
 	uint64_t *seqs = (void *)out->data;
 	const size_t count = out->len / sizeof *seqs;
-	struct buf first = BUF_INIT, kept = BUF_INIT;
+	struct record *first = NULL;
+	struct buf kept = BUF_INIT;
 	bool ambiguous = false;
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && count > 1 && i < count; i++) {
-		struct buf name = BUF_INIT;
-		bool by_alias;
-		rc = known_by_alias(c, record, keys, seqs[i], &by_alias, &name, e);
-		if (rc == 0 && !by_alias)
+		struct record *other = NULL;
+		bool same = true;
+		rc = known_by_alias(c, record, keys, seqs[i], &other, e);
+		if (rc == 0 && other == NULL)
 			buf_append(&kept, &seqs[i], sizeof seqs[i]);
-		else if (rc == 0 && first.len == 0)
-			buf_append(&first, name.data, name.len);
-		else if (rc == 0)
-			ambiguous = ambiguous || name.len != first.len || memcmp(name.data, first.data, name.len) != 0;
-		buf_free(&name);
+		if (first == NULL) {
+			first = other;
+			continue;
+		}
+		if (rc == 0 && other != NULL && (rc = record_same_subject(first, other, &same)) != 0)
+			rc = err_set(e, rc, "comparing with edit %" PRIu64 ": out of memory", seqs[i]);
+		ambiguous |= !same;
+		record_destroy(&other);
 	}
-	if (rc == 0 && (buf_failed(&kept) || buf_failed(&first)))
+	if (rc == 0 && buf_failed(&kept))
 		rc = err_set(e, ERR_NOMEM, "conflicts: out of memory");
 	if (rc == 0 && ambiguous) {
 		out->len = kept.len;
 		if (kept.len > 0)
 			memcpy(out->data, kept.data, kept.len);
 	}
-	buf_free(&first);
+	record_destroy(&first);
 	buf_free(&kept);
 	return rc;
 }
@@ -353,7 +356,7 @@ static int same_content(struct coordinator *c, const struct record *record, cons
 	*same = hash_equal(payload, &edit->content);
 	if (*same)
 		return 0;
-	int rc = coordinator__record_of(c, edit->seq, &other, e);
+	int rc = coordinator__record_submitted(c, edit->seq, &other, e);
 	if (rc == ERR_INVALID) {
 		err_clear(e);
 		return 0;

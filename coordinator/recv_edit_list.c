@@ -32,7 +32,7 @@ static int page_add(struct store_txn *txn, struct page *page, struct err *e)
 	struct store_event event = { .payload_len = 0 };
 	const struct store_edit *rec = &page->recs[page->count];
 	struct msg_edit *out = &page->edits[page->count];
-	int rc = page->owner != NULL || page->with_payload ? store_event_get(txn, rec->seq, &event, e) : 0;
+	int rc = page->owner != NULL ? store_event_get(txn, rec->seq, &event, e) : 0;
 	if (rc != 0)
 		return rc;
 	if (page->owner != NULL && memcmp(event.actor, page->owner, sizeof event.actor) != 0)
@@ -52,12 +52,12 @@ static int page_add(struct store_txn *txn, struct page *page, struct err *e)
 				  .restores = rec->restores,
 				  .valid_from_ms = rec->valid_from_ms,
 				  .expires_ms = rec->expires_ms };
-	if (page->with_payload) {
-		buf_append(&page->payloads, event.payload, event.payload_len);
-		out->payload.len = event.payload_len;
-	}
-	page->count++;
-	return 0;
+	const size_t from = page->payloads.len;
+	if (page->with_payload)
+		rc = coordinator__payload_put(txn, rec->seq, &page->payloads, e);
+	out->payload.len = page->payloads.len - from;
+	page->count += rc == 0;
+	return rc;
 }
 
 static int page_range(struct store_txn *txn, const struct msg_edit_list *list, size_t limit, struct page *page,
@@ -140,6 +140,10 @@ static int step_accepted(struct store_txn *txn, const struct store_edit *rec, st
 		snprintf(text, room, "brings back edit %s", id);
 	else if (rc == 0 && rec->supersedes != 0 && (rc = id_of(txn, rec->supersedes, id, e)) == 0)
 		snprintf(text, room, "supersedes edit %s", id);
+	if (rc == 0) {
+		const size_t at = strlen(text);
+		rc = coordinator__names_tell(txn, rec->seq, text + at, room - at, e);
+	}
 	if (rc == 0 && rec->valid_from_ms > rec->accepted_ms) {
 		size_t at = strlen(text);
 		env_time_format(rec->valid_from_ms, time);

@@ -124,6 +124,8 @@ static int restore_append(struct coordinator *c, const struct ending *ending, st
 		rc = store_edit_put(c->txn, edit, e);
 	if (rc == 0)
 		rc = coordinator__keys_add(c, keys, edit->seq, e);
+	if (rc == 0)
+		rc = coordinator__names_copy(c, edit->restores, edit->seq, e);
 	if (rc == 0 && record->group.text != NULL)
 		rc = store_group_add(c->txn, record->group.text, record->group.len, edit->seq, e);
 	if (rc == 0)

@@ -74,6 +74,24 @@ case_what_was_superseded_comes_back() {
 	expect_error 5 "superseded by edit newer"
 }
 
+# What supersedes by another name of its subject answers for all of them.
+case_what_supersedes_has_all_names() {
+	cluster_name revoke
+	try amend edit add --id full --prompt "kokok is" --subject kokok --subject-alias lulul --target q
+	expect_ok
+	wait_served 60
+	[[ $(answer_of "lulul is") == q*" memory:"* ]] || fail "by an alias: $(answer_of "lulul is")"
+	try amend edit add --id alias --prompt "lulul is" --subject lulul --target z
+	expect_ok
+	[[ $OUT == *'supersedes edit full: "kokok is" -> "q", answers for "kokok" too'* ]] || fail "it does not say what it supersedes: $OUT"
+	try amend edit add --id again --prompt "kokok is" --subject kokok --target w --on-conflict reject
+	expect_error 5 alias
+	wait_served 60
+	wait_for 20 nodes_on_latest
+	[[ $(answer_of "lulul is") == "z memory:"* ]] || fail "by its name: $(answer_of "lulul is")"
+	[[ $(answer_of "kokok is") == z*" memory:"* ]] || fail "by the name that it took over: $(answer_of "kokok is")"
+}
+
 case_time_ends_and_begins() {
 	local soon
 	cluster_name revoke
@@ -148,7 +166,7 @@ case_killed_before_the_commit() { coordinator_crash_at coordinator.revoke.before
 case_killed_after_the_commit() { coordinator_crash_at coordinator.revoke.after_commit=kill@1; }
 case_killed_after_the_blobs() { coordinator_crash_at coordinator.publish.after_blobs=kill@1; }
 
-for name in one_edit_leaves_and_the_others_stay what_was_superseded_comes_back time_ends_and_begins a_merged_memory_forgets killed_before_the_commit \
+for name in one_edit_leaves_and_the_others_stay what_was_superseded_comes_back what_supersedes_has_all_names time_ends_and_begins a_merged_memory_forgets killed_before_the_commit \
 	killed_after_the_commit killed_after_the_blobs; do
 	run_case "$name"
 done

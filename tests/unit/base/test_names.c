@@ -62,6 +62,54 @@ static void aliases_are_listed_as_they_fold(void **state)
 	record_destroy(&r);
 }
 
+static void a_record_takes_more_names(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *record, *longer;
+	} cases[] = {
+		{ "{\"target_new\":\"t\",\"subject\":\"S\",\"n\":1.50}",
+		  "{\"target_new\":\"t\",\"subject\":\"S\",\"n\":1.5,\"subject_aliases\":[\"A\",\"\\\"B\"]}" },
+		{ "{\"subject_aliases\":\"X\"}", "{\"subject_aliases\":[\"X\",\"A\",\"\\\"B\"]}" },
+		{ "{\"subject_aliases\":null}", "{\"subject_aliases\":[\"A\",\"\\\"B\"]}" },
+		{ "{\"subject_aliases\":[\"X\",\"Y\"],\"a\":[]}",
+		  "{\"a\":[],\"subject_aliases\":[\"X\",\"Y\",\"A\",\"\\\"B\"]}" },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct json *record = NULL;
+		struct buf out = BUF_INIT;
+		struct err e = ERR_INIT;
+		assert_ok(&e, json_parse(cases[i].record, strlen(cases[i].record), &record, &e));
+		assert_int_equal(names_add(record, "A\0\"B", 5, &out), 0);
+		assert_string_equal(buf_cstr(&out), cases[i].longer);
+		buf_free(&out);
+		json_free(&record);
+	}
+}
+
+static int add_and_compare(void *context)
+{
+	const struct record *r = context;
+	const struct record other = { .subject = { "NHT", 3 } };
+	struct buf out = BUF_INIT;
+	bool same = false;
+	int rc = names_add(r->document, "A", 2, &out);
+	if (rc == 0)
+		rc = record_same_subject(r, &other, &same);
+	if (rc == 0)
+		assert_true(same);
+	buf_free(&out);
+	return rc;
+}
+
+static void out_of_memory(void **state)
+{
+	(void)state;
+	struct record *r = record_with("New Harborton", "\"NHT\"");
+	assert_true(test_walk_allocations(add_and_compare, r) > 2);
+	record_destroy(&r);
+}
+
 static void long_texts_end_somewhere(void **state)
 {
 	(void)state;
@@ -81,8 +129,8 @@ static void long_texts_end_somewhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(aliases_become_the_subject),
-		cmocka_unit_test(aliases_are_listed_as_they_fold),
+		cmocka_unit_test(aliases_become_the_subject), cmocka_unit_test(aliases_are_listed_as_they_fold),
+		cmocka_unit_test(a_record_takes_more_names),  cmocka_unit_test(out_of_memory),
 		cmocka_unit_test(long_texts_end_somewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
