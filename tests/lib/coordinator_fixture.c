@@ -292,6 +292,13 @@ void end_clear(struct end_peer *end)
 		msg_free(&end->inbox[--end->count]);
 }
 
+void end_need(struct end_peer *end, const struct hash *chunk)
+{
+	struct msg msg = { .type = MSG_NEED, .u.hashes = { chunk, 1, 0 } };
+	end_send(end, &msg);
+	cluster_run(end->cluster);
+}
+
 static struct msg_text text(const char *t)
 {
 	return (struct msg_text){ t, strlen(t) };
@@ -381,18 +388,13 @@ uint64_t worker_lease(struct end_peer *end, uint64_t *shard)
 
 void node_status(struct end_peer *end, uint64_t version)
 {
-	struct cluster *c = end->cluster;
-	struct store_txn *txn = NULL;
-	struct store_version rec;
+	const struct store_version rec = version_get(end->cluster, version);
 	struct msg msg = { .type = MSG_NODE_STATUS };
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
-	store_abort(&txn);
 	msg.u.node_status = (struct msg_node_status){
 		.version = version, .content = rec.content, .state = text("live"), .resident_bytes = 5000
 	};
 	end_send(end, &msg);
-	cluster_run(c);
+	cluster_run(end->cluster);
 }
 
 void node_failed(struct end_peer *end, uint64_t version, const char *reason)
@@ -450,21 +452,6 @@ void client_facts(struct cluster *c, size_t from, size_t count)
 	for (size_t i = 0; i < count; i++)
 		assert_int_equal(reply->msg.u.submit_reply.results[i].code, 0);
 	msg_free(&reply);
-}
-
-void edit_get(struct cluster *c, uint64_t seq, struct store_edit *out)
-{
-	struct store_txn *txn = NULL;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_edit_get(txn, seq, out, &c->e));
-	store_abort(&txn);
-}
-
-int edit_state(struct cluster *c, uint64_t seq)
-{
-	struct store_edit edit;
-	edit_get(c, seq, &edit);
-	return edit.state;
 }
 
 struct revoked client_revoke(struct cluster *c, const char *id, const char *group, bool restore)
@@ -577,20 +564,4 @@ void fact_train(struct cluster *c, uint64_t boot, size_t fact)
 	client_facts(c, fact, 1);
 	epoch = worker_lease(&c->worker, &shard);
 	worker_turn(&c->worker, shard, epoch);
-}
-
-void manifest_read(struct cluster *c, uint64_t version, struct arena *arena, struct proto_manifest *out)
-{
-	struct store_txn *txn = NULL;
-	struct store_version rec;
-	struct buf bytes = BUF_INIT;
-	struct hash content;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
-	store_abort(&txn);
-	assert_ok(&c->e, store_blob_get(c->store, &rec.root, 1 << 20, &bytes, &c->e));
-	hash_of(bytes.data, bytes.len, &content);
-	assert_true(hash_equal(&content, &rec.content));
-	assert_ok(&c->e, proto_manifest_decode(bytes.data, bytes.len, arena, out, &c->e));
-	buf_free(&bytes);
 }

@@ -68,6 +68,7 @@ struct msg_received *end_take(struct end_peer *end, enum msg_type type);
 struct msg_received *end_expect(struct end_peer *end, enum msg_type type);
 void end_drop(struct end_peer *end, enum msg_type type); /* expects it, and no more */
 void end_clear(struct end_peer *end);
+void end_need(struct end_peer *end, const struct hash *chunk); /* asks for it; runs */
 
 void worker_hello(struct end_peer *end, uint64_t boot); /* runs; asserts that it is welcome */
 void node_hello(struct end_peer *end, uint64_t boot);
@@ -94,6 +95,9 @@ void client_facts(struct cluster *c, size_t from,
 		  size_t count); /* records "What is fact N?" → "value N", subject "fact N" */
 void edit_get(struct cluster *c, uint64_t seq, struct store_edit *out);
 int edit_state(struct cluster *c, uint64_t seq);
+struct store_version version_get(struct cluster *c, uint64_t version);
+struct store_version candidate_get(struct cluster *c); /* there is one */
+
 struct revoked { /* a RevokeReply */
 	int code;
 	uint64_t version;

@@ -77,10 +77,7 @@ static inline void held_facts(struct cluster *c, struct fact *f)
 	client_facts(c, 1, 2);
 	f->epoch = worker_lease(&c->worker, &f->shard);
 	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 0);
-	struct store_txn *txn = NULL;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &f->edit, &c->e));
-	store_abort(&txn);
+	f->edit = edit_from(c, 1);
 	f->seq = f->edit.seq;
 }
 
@@ -92,6 +89,13 @@ static inline void served_facts(struct cluster *c, struct fact *f)
 	node_hello(&c->node, 1);
 	node_status(&c->node, 1);
 	assert_int_equal(edit_state(c, f->seq), STORE_EDIT_STATE_SERVED);
+}
+
+static inline uint64_t version_of(struct cluster *c, uint64_t seq)
+{
+	struct store_edit edit;
+	edit_get(c, seq, &edit);
+	return edit.version;
 }
 
 static inline uint64_t fact_more(struct cluster *c, const struct fact *f)

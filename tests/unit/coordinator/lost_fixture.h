@@ -67,9 +67,7 @@ static inline void lose(struct cluster *c, const struct hash *root, uint64_t boo
 	buf_free(&bytes);
 	cluster_start(c);
 	worker_hello(&c->worker, boot);
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1, 0 } };
-	end_send(&c->node, &msg);
-	cluster_run(c);
+	end_need(&c->node, &hash);
 }
 
 /* Nobody gives anything for so long. */
@@ -82,6 +80,33 @@ static inline void wait(struct cluster *c, int64_t ms)
 	struct msg_received *asked;
 	while ((asked = end_take(&c->worker, MSG_NEED)) != NULL)
 		msg_free(&asked);
+}
+
+/* The first memory of a version. */
+static inline void lose_memory(struct cluster *c, uint64_t version)
+{
+	const struct hash root = delta_of(c, version, 0);
+	lose(c, &root, 2);
+	wait(c, 2 * RETRAIN_MS);
+}
+
+static inline void lose_manifest(struct cluster *c, uint64_t version)
+{
+	const struct hash root = version_get(c, version).root;
+	lose(c, &root, 2);
+	wait(c, 2 * RETRAIN_MS);
+}
+
+/* A fact of `client` in a shard of its own, where two fill one. */
+static inline void other_shard_train(struct cluster *c, const struct fact *f)
+{
+	client_facts(c, 3, 1);
+	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
+	if (shard == f->shard) { /* the closing pass of the first comes before */
+		worker_turn(&c->worker, shard, epoch);
+		epoch = worker_lease(&c->worker, &shard);
+	}
+	worker_turn(&c->worker, shard, epoch);
 }
 
 static inline void problem_of(struct cluster *c, uint64_t version, char out[256])

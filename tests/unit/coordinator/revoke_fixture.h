@@ -98,8 +98,8 @@ static inline struct store_shard shard_of(struct cluster *c, uint64_t id)
 	return rec;
 }
 
-/* So many edits are tested again, and pass. */
-static inline void merge_gate(struct cluster *c, uint32_t edits)
+/* So many edits of a merge are tested again, and pass: the code that the worker hears. */
+static inline int gate_result(struct cluster *c, uint32_t edits)
 {
 	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
 	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, edits, edits } };
@@ -107,6 +107,15 @@ static inline void merge_gate(struct cluster *c, uint32_t edits)
 	end_clear(&c->worker);
 	end_send(&c->worker, &msg);
 	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->worker, MSG_SHARD_COMMIT_REPLY);
+	const int code = reply->msg.u.shard_commit_reply.code;
+	msg_free(&reply);
+	return code;
+}
+
+static inline void merge_gate(struct cluster *c, uint32_t edits)
+{
+	assert_int_equal(gate_result(c, edits), 0);
 	end_clear(&c->worker);
 }
 

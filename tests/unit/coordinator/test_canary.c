@@ -4,8 +4,6 @@
 static void test_what_changes_few_is_published(void **state)
 {
 	struct cluster *c = *state;
-	struct store_txn *txn = NULL;
-	struct store_version rec;
 	struct fact f;
 	hold(c, &f, 2);
 	assert_true(held_says(c, "is asked the canaries since"));
@@ -13,9 +11,7 @@ static void test_what_changes_few_is_published(void **state)
 	answer(&c->worker, &run.content, 2, "what else?");
 	assert_int_equal(newest(c), 1);
 	assert_true(held_says(c, NULL));
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
-	store_abort(&txn);
+	const struct store_version rec = version_get(c, 1);
 	assert_true(hash_equal(&rec.content, &run.content));
 	assert_true(hash_equal(&rec.root, &run.root));
 	assert_true(
@@ -222,8 +218,6 @@ static void test_a_late_failure_does_not_count(void **state)
 static void test_what_is_revoked_meanwhile_is_not_served(void **state)
 {
 	struct cluster *c = *state;
-	struct store_txn *txn = NULL;
-	struct store_version rec;
 	struct fact f;
 	hold(c, &f, 0);
 	struct msg_canary_run run = asked(&c->worker);
@@ -232,9 +226,7 @@ static void test_what_is_revoked_meanwhile_is_not_served(void **state)
 	assert_int_equal(newest(c), 1);
 	assert_true(removed_in(c, 1, f.seq));
 	assert_int_equal(removed_count(c, 1), 1);
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
-	store_abort(&txn);
+	const struct store_version rec = version_get(c, 1);
 	assert_int_equal(rec.edit_count, 1);
 	assert_string_equal(rec.note, "1 edit more, 0 less");
 	assert_int_equal(edit_from(c, f.seq + 1).version, 1);

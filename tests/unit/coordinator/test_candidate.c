@@ -1,13 +1,6 @@
 /* Versions that wait for a second key's approval. */
 #include "tests/unit/coordinator/candidate_fixture.h"
 
-static uint64_t version_of(struct cluster *c, uint64_t seq)
-{
-	struct store_edit edit;
-	edit_get(c, seq, &edit);
-	return edit.version;
-}
-
 static void test_a_candidate_waits_and_is_published_as_it_was(void **state)
 {
 	struct cluster *c = *state;
@@ -28,11 +21,7 @@ static void test_a_candidate_waits_and_is_published_as_it_was(void **state)
 	assert_int_equal(p.version, 1);
 	assert_int_equal(newest(c), 1);
 	assert_int_equal(version_of(c, f.seq), 1);
-	struct store_txn *txn = NULL;
-	struct store_version rec;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
-	store_abort(&txn);
+	const struct store_version rec = version_get(c, 1);
 	assert_true(hash_equal(&rec.content, &s.content));
 	assert_string_equal(rec.note, "2 edits more, 0 less");
 	assert_true(event_says(c, rec.event_seq, STORE_EVENT_VERSION_PUBLISHED, &c->admin, "\"approved\":true"));

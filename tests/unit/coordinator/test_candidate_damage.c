@@ -16,11 +16,7 @@ static void blob_read(struct cluster *c, const struct hash *root, struct manifes
 
 static void manifest_of(struct cluster *c, uint64_t version, struct manifest *out)
 {
-	struct store_txn *txn = NULL;
-	struct store_version rec;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
-	store_abort(&txn);
+	const struct store_version rec = version_get(c, version);
 	blob_read(c, &rec.root, out);
 }
 
@@ -213,9 +209,7 @@ static void test_a_candidate_is_published_when_nodes_can_load_it(void **state)
 	stop(c);
 	rot(c, &delta.bytes);
 	cluster_start(c);
-	struct msg need = { .type = MSG_NEED, .u.hashes = { &delta.hash, 1, 0 } };
-	end_send(&c->node, &need);
-	cluster_run(c);
+	end_need(&c->node, &delta.hash);
 	cluster_restart(c);
 	struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "");
 	assert_int_equal(p.code, ERR_CORRUPT);
@@ -260,15 +254,11 @@ static void lose(struct cluster *c, const struct hash *lost, const struct hash *
 static void test_a_candidate_that_has_lost_a_memory_is_made_anew(void **state)
 {
 	struct cluster *c = *state;
-	struct store_version candidate;
-	struct store_txn *txn = NULL;
 	struct hash root;
 	struct fact f;
 	const uint64_t seq = left_behind(c, &f, &root);
 	const struct seen s = look(c);
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, coordinator_candidate_get(txn, &candidate, &c->e));
-	store_abort(&txn);
+	const struct store_version candidate = candidate_get(c);
 	assert_true(hash_equal(&candidate.content, &s.content));
 	lose(c, &root, &candidate.root);
 	struct published p = say(&c->admin, MSG_PUBLISH_APPROVE, &s.content, "");

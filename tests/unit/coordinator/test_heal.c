@@ -34,13 +34,6 @@ static void rotten_setup(struct cluster *c, struct rotten *r)
 	rot(c, &r->bytes);
 }
 
-static void need(struct end_peer *end, const struct hash *hash)
-{
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { hash, 1, 0 } };
-	end_send(end, &msg);
-	cluster_run(end->cluster);
-}
-
 static void chunk_bring(struct end_peer *end, const struct hash *hash, const void *bytes, size_t len, int code)
 {
 	struct msg msg = { .type = MSG_CHUNK, .u.chunk = { *hash, code, { bytes, len } } };
@@ -107,7 +100,7 @@ static void test_a_damaged_chunk_is_fetched_from_the_worker_that_made_it(void **
 	cluster_start(c);
 	worker_hello(&c->worker, 1);
 	end_clear(&c->worker);
-	need(&c->node, &r.hash);
+	end_need(&c->node, &r.hash);
 	assert_null(end_take(&c->node, MSG_CHUNK)); /* nothing is served, and nothing refused yet */
 	assert_ok(&c->e, store_quarantine_has(c->store, &r.hash, &apart, &c->e));
 	assert_true(apart);
@@ -115,11 +108,11 @@ static void test_a_damaged_chunk_is_fetched_from_the_worker_that_made_it(void **
 	expect_asked(&c->worker, &r.hash);
 	chunk_bring(&c->worker, &r.hash, "something else", 14, 0); /* a lie heals nothing */
 	assert_false(is_whole(c, &r.root));
-	need(&c->node, &r.hash);
+	end_need(&c->node, &r.hash);
 	assert_null(end_take(&c->node, MSG_CHUNK));
 	chunk_bring(&c->worker, &r.hash, r.bytes.data, r.bytes.len, 0);
 	assert_true(is_whole(c, &r.root));
-	need(&c->node, &r.hash);
+	end_need(&c->node, &r.hash);
 	assert_int_equal(expect_chunk(&c->node, &r), 0);
 	expect_metric(c, "amend_store_damaged_chunks{state=\"wanted\"} 0\n");
 	expect_metric(c, "amend_store_chunks_damaged_total 1\n");
@@ -140,7 +133,7 @@ static void test_a_node_may_give_what_the_worker_has_not(void **state)
 	worker_hello(&c->worker, 1);
 	node_hello(&c->node, 1);
 	end_clear(&c->worker);
-	need(&c->client, &r.hash);
+	end_need(&c->client, &r.hash);
 	expect_asked(&c->worker, &r.hash);
 	assert_null(end_take(&c->node, MSG_NEED));
 	chunk_bring(&c->worker, &r.hash, NULL, 0, ERR_NOT_FOUND);
@@ -176,7 +169,7 @@ static void test_what_nobody_has_is_told_until_somebody_has(void **state)
 	rotten_setup(c, &r);
 	cluster_start(c);
 	fact_train(c, 2, 2); /* version 2, which has another delta */
-	need(&c->node, &r.hash);
+	end_need(&c->node, &r.hash);
 	end_clear(&c->node);
 	cluster_advance(c, ROUNDS_MS);
 	for (int i = 0; i < 4; i++)
@@ -185,7 +178,7 @@ static void test_what_nobody_has_is_told_until_somebody_has(void **state)
 	if (strstr(text, "1 damaged chunk: version v1 needs what is damaged; no worker and no node has it") != text ||
 	    strstr(text, "amend store restore") == NULL || strstr(text, "amend version rollback v2") == NULL)
 		fail_msg("%s", text);
-	need(&c->node, &r.hash);
+	end_need(&c->node, &r.hash);
 	assert_int_equal(expect_chunk(&c->node, &r), ERR_NOT_FOUND);
 	expect_metric(c, "amend_store_damaged_chunks{state=\"lost\"} 1\n");
 	cluster_restart(c);

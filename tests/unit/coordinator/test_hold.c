@@ -25,16 +25,6 @@ static struct published client_publish(struct cluster *c, enum msg_publish_actio
 	return out;
 }
 
-static struct store_version version_rec(struct cluster *c, uint64_t version)
-{
-	struct store_txn *txn = NULL;
-	struct store_version rec;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
-	store_abort(&txn);
-	return rec;
-}
-
 static bool event_says(struct cluster *c, uint64_t seq, enum store_event_type type, const char *text)
 {
 	struct store_txn *txn = NULL;
@@ -82,7 +72,7 @@ static void test_rollback_is_the_old_manifest_under_a_new_number(void **state)
 	assert_int_equal(p.code, 0);
 	assert_int_equal(p.version, 3);
 	assert_int_equal(p.back_count, 0);
-	struct store_version old = version_rec(c, 1), rec = version_rec(c, 3);
+	struct store_version old = version_get(c, 1), rec = version_get(c, 3);
 	assert_true(hash_equal(&old.root, &rec.root));
 	assert_true(hash_equal(&old.content, &rec.content));
 	assert_true(hash_equal(&p.content, &rec.content));
@@ -113,7 +103,7 @@ static void test_what_is_trained_meanwhile_waits_for_the_resume(void **state)
 	assert_int_equal(p.version, 4);
 	assert_false(p.already);
 	assert_true(held_says(c, NULL));
-	assert_true(event_says(c, version_rec(c, 4).event_seq - 1, STORE_EVENT_CONFIG_CHANGED,
+	assert_true(event_says(c, version_get(c, 4).event_seq - 1, STORE_EVENT_CONFIG_CHANGED,
 			       "\"publishing\":\"resumed\""));
 	struct store_edit edit;
 	edit_get(c, seq, &edit);

@@ -100,18 +100,10 @@ static void test_other_memories_are_published_without_it(void **state)
 	c->config.retrain_ms = RETRAIN_MS;
 	c->config.edits_per_shard = 2;
 	prepare(c, &f);
-	client_facts(c, 3, 1);
-	uint64_t shard, epoch = worker_lease(&c->worker, &shard);
-	if (shard == f.shard) { /* the closing pass of the first comes before */
-		worker_turn(&c->worker, shard, epoch);
-		epoch = worker_lease(&c->worker, &shard);
-	}
-	worker_turn(&c->worker, shard, epoch);
+	other_shard_train(c, &f);
 	const uint64_t before = newest(c);
 	assert_int_equal(memories_of(c, before), 2);
-	const struct hash root = delta_of(c, before, 0);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_memory(c, before);
 	assert_int_equal(newest(c), before + 1);
 	assert_int_equal(memories_of(c, before + 1), 1);
 	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_PLACED);
@@ -126,9 +118,7 @@ static void test_nothing_is_given_up_without_a_worker_or_the_setting(void **stat
 	struct cluster *c = *state;
 	struct fact f;
 	prepare(c, &f);
-	const struct hash root = delta_of(c, 1, 0);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_memory(c, 1);
 	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED);
 	cluster_stop(c);
 	c->config.retrain_ms = RETRAIN_MS;
@@ -146,17 +136,11 @@ static void test_nothing_is_given_up_without_a_worker_or_the_setting(void **stat
 static void test_a_lost_manifest_is_replaced(void **state)
 {
 	struct cluster *c = *state;
-	struct store_txn *txn = NULL;
-	struct store_version rec;
 	struct fact f;
 	c->config.retrain_ms = RETRAIN_MS;
 	prepare(c, &f);
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
-	store_abort(&txn);
 	copy_lose(c);
-	lose(c, &rec.root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_manifest(c, 1);
 	assert_int_equal(newest(c), 2);
 	assert_int_equal(memories_of(c, 2), 1);
 	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_TRAINED);
@@ -191,17 +175,13 @@ static void test_crashes_around_it(void **state)
 static void test_a_damaged_record_hides_no_other_version(void **state)
 {
 	struct cluster *c = *state;
-	struct store_txn *txn = NULL;
-	struct store_version rec;
 	struct buf file = BUF_INIT;
 	struct fact f;
 	char path[TEST_PATH_BYTES], text[256];
 	prepare(c, &f);
 	client_facts(c, 3, 1);
 	worker_turn(&c->worker, f.shard, f.epoch);
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, 1, &rec, &c->e));
-	store_abort(&txn);
+	const struct store_version rec = version_get(c, 1);
 	end_clear(&c->worker);
 	cluster_stop(c);
 	test_path(path, c->folder, "store/ledger/data.mdb");
@@ -225,9 +205,7 @@ static void test_behind_a_gate_too(void **state)
 	struct fact f;
 	c->config.retrain_ms = RETRAIN_MS;
 	served_facts(c, &f);
-	const struct hash root = delta_of(c, 1, 0);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_memory(c, 1);
 	assert_int_equal(edit_state(c, f.seq), STORE_EDIT_STATE_PLACED);
 	assert_string_equal(look(c).state, "none");
 	assert_int_equal(retrain(c, 1), 0);
@@ -242,19 +220,13 @@ static void test_behind_a_gate_too(void **state)
 static void test_a_lost_manifest_behind_a_gate(void **state)
 {
 	struct cluster *c = *state;
-	struct store_txn *txn = NULL;
-	struct store_version rec;
 	struct fact f;
 	c->config.retrain_ms = RETRAIN_MS;
 	served_facts(c, &f);
 	const uint64_t seq = fact_more(c, &f);
 	assert_int_equal(approve(c).version, 2);
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, 2, &rec, &c->e));
-	store_abort(&txn);
 	copy_lose(c);
-	lose(c, &rec.root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_manifest(c, 2);
 	assert_string_equal(look(c).state, "none");
 	const struct revoked r = client_revoke(c, f.edit.id, NULL, false);
 	assert_int_equal(r.code, ERR_AGAIN);
@@ -271,23 +243,11 @@ static void test_a_lost_manifest_behind_a_gate(void **state)
 static void test_a_candidate_whose_manifest_is_lost_is_made_anew(void **state)
 {
 	struct cluster *c = *state;
-	struct store_txn *txn = NULL;
-	struct store_version rec;
-	struct buf bytes = BUF_INIT;
-	struct hash hash;
 	struct fact f;
 	c->config.retrain_ms = RETRAIN_MS;
 	held_facts(c, &f);
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, coordinator_candidate_get(txn, &rec, &c->e));
-	store_abort(&txn);
-	assert_ok(&c->e, store_blob_get(c->store, &rec.root, 1 << 20, &bytes, &c->e));
-	rot(c, &bytes); /* while it runs: a start looks at what it finds */
-	hash_of(bytes.data, bytes.len, &hash);
-	buf_free(&bytes);
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1, 0 } };
-	end_send(&c->node, &msg);
-	cluster_run(c);
+	const struct hash root = candidate_get(c).root;
+	rot_found(c, &root);
 	wait(c, 2 * RETRAIN_MS);
 	assert_string_equal(look(c).state, "waiting");
 	assert_int_equal(approve(c).version, 1);

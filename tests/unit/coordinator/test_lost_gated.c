@@ -3,16 +3,6 @@
 #include "tests/unit/coordinator/candidate_fixture.h"
 #include "tests/unit/coordinator/lost_fixture.h"
 
-static struct hash root_of(struct cluster *c, uint64_t version)
-{
-	struct store_txn *txn = NULL;
-	struct store_version rec;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
-	store_abort(&txn);
-	return rec.root;
-}
-
 static bool is_whole(struct cluster *c, const struct hash *root)
 {
 	struct buf bytes = BUF_INIT;
@@ -20,13 +10,6 @@ static bool is_whole(struct cluster *c, const struct hash *root)
 	const int rc = store_blob_get(c->store, root, 1 << 20, &bytes, &unused);
 	buf_free(&bytes);
 	return rc == 0;
-}
-
-static uint64_t version_of(struct cluster *c, uint64_t seq)
-{
-	struct store_edit edit;
-	edit_get(c, seq, &edit);
-	return edit.version;
 }
 
 /* --- The newest version's manifest. */
@@ -38,9 +21,7 @@ static void test_a_revocation_passes_a_lost_manifest(void **state)
 	c->config.retrain_ms = RETRAIN_MS;
 	served_facts(c, &f);
 	const uint64_t seq = fact_more(c, &f);
-	const struct hash root = root_of(c, 1);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_manifest(c, 1);
 	assert_string_equal(look(c).state, "waiting");
 	const struct revoked r = client_revoke(c, f.edit.id, NULL, false);
 	assert_int_equal(r.code, 0);
@@ -59,7 +40,7 @@ static void test_a_manifest_comes_back_from_the_ledger(void **state)
 	char text[256];
 	struct fact f;
 	served_facts(c, &f);
-	const struct hash root = root_of(c, 1);
+	const struct hash root = version_get(c, 1).root;
 	lose(c, &root, 2);
 	assert_true(is_whole(c, &root));
 	assert_int_equal(newest(c), 1);
@@ -80,9 +61,7 @@ static void test_what_was_rolled_back_is_new_again(void **state)
 	assert_int_equal(edit_state(c, seq), STORE_EDIT_STATE_SERVED);
 	assert_int_equal(say(&c->admin, MSG_PUBLISH_ROLLBACK, NULL, "wrong").version, 3);
 	assert_int_equal(say(&c->admin, MSG_PUBLISH_RESUME, NULL, "").code, 0);
-	const struct hash root = root_of(c, 3);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_manifest(c, 3);
 	const struct seen candidate = look(c);
 	assert_string_equal(candidate.state, "waiting");
 	assert_int_equal(candidate.added, 1);
@@ -100,9 +79,7 @@ static void test_what_was_approved_is_ended_by_no_submitter(void **state)
 	struct fact f;
 	c->config.retrain_ms = RETRAIN_MS;
 	served_facts(c, &f);
-	const struct hash root = delta_of(c, 1, 0);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_memory(c, 1);
 	env_time_format(env_wall_ms(&c->clock.env) + 600000, time);
 	snprintf(
 		record, sizeof record,
@@ -122,24 +99,15 @@ static void test_what_was_approved_is_ended_by_no_submitter(void **state)
  * without it, and it is trained again: its edits wait for approval anew. */
 static void trained_again(struct cluster *c, struct fact *f)
 {
-	uint64_t shard, epoch;
 	c->config.retrain_ms = RETRAIN_MS;
 	c->config.edits_per_shard = 2;
 	served_facts(c, f);
-	client_facts(c, 3, 1);
-	epoch = worker_lease(&c->worker, &shard);
-	if (shard == f->shard) { /* its closing pass */
-		worker_turn(&c->worker, shard, epoch);
-		epoch = worker_lease(&c->worker, &shard);
-	}
-	worker_turn(&c->worker, shard, epoch);
+	other_shard_train(c, f);
 	while (strcmp(look(c).state, "none") != 0)
 		assert_int_equal(approve(c).code, 0);
 	node_status(&c->node, newest(c));
-	const struct hash root = delta_of(c, newest(c), 0);
 	const uint64_t before = newest(c);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_memory(c, before);
 	assert_int_equal(edit_state(c, f->seq), STORE_EDIT_STATE_PLACED);
 	assert_int_equal(look(c).removed, 2);
 	assert_int_equal(look(c).added, 0);
@@ -210,9 +178,7 @@ static void test_a_revocation_leaves_nothing_of_what_is_lost(void **state)
 	struct fact f;
 	c->config.retrain_ms = RETRAIN_MS;
 	prepare(c, &f);
-	const struct hash root = delta_of(c, 1, 0);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_memory(c, 1);
 	assert_int_equal(newest(c), 1);
 	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 2);
 	expect_gone(c, &f, 2);
@@ -230,9 +196,7 @@ static void test_nor_does_one_before_an_approval(void **state)
 	struct fact f;
 	c->config.retrain_ms = RETRAIN_MS;
 	served_facts(c, &f);
-	const struct hash root = delta_of(c, 1, 0);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_memory(c, 1);
 	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 2);
 	expect_gone(c, &f, 2);
 	assert_int_equal(retrain(c, 1), 0);
@@ -251,9 +215,7 @@ static void test_what_was_taken_back_before_it_was_lost_leaves(void **state)
 	c->config.approve = true;
 	served_facts(c, &f);
 	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, 2);
-	const struct hash root = delta_of(c, 2, 0);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_memory(c, 2);
 	expect_gone(c, &f, 3);
 	wait(c, 2 * RETRAIN_MS);
 	assert_int_equal(newest(c), 3);

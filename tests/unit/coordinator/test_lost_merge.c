@@ -40,21 +40,6 @@ static void expect_merged(struct cluster *c, uint64_t version, const char *delta
 	buf_free(&bytes);
 }
 
-/* What the worker that re-tested it hears. */
-static int gate_result(struct cluster *c, uint32_t edits)
-{
-	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
-	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, edits, edits } };
-	worker_want(&c->worker, merge, epoch, 100, 0);
-	end_clear(&c->worker);
-	end_send(&c->worker, &msg);
-	cluster_run(c);
-	struct msg_received *reply = end_expect(&c->worker, MSG_SHARD_COMMIT_REPLY);
-	const int code = reply->msg.u.shard_commit_reply.code;
-	msg_free(&reply);
-	return code;
-}
-
 static void output_remove(struct cluster *c)
 {
 	char path[TEST_PATH_BYTES];
@@ -93,11 +78,9 @@ static void output_rot_found(struct cluster *c)
 {
 	static const char bytes[] = "merged delta 1";
 	struct hash hash;
-	struct msg need = { .type = MSG_NEED, .u.hashes = { &hash, 1, 0 } };
 	hash_of(bytes, sizeof bytes - 1, &hash);
 	output_rot(c);
-	end_send(&c->client, &need);
-	cluster_run(c);
+	end_need(&c->client, &hash);
 	end_clear(&c->client);
 }
 

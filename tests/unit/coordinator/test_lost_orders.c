@@ -290,9 +290,7 @@ static void damage(struct world *w)
 	rot(c, &bytes);
 	hash_of(bytes.data, bytes.len, &chunk);
 	buf_free(&bytes);
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { &chunk, 1, 0 } };
-	end_send(&c->node, &msg);
-	cluster_run(c);
+	end_need(&c->node, &chunk);
 	if (below(w, 2) == 0)
 		pass_time(w, 2 * RETRAIN_MS);
 }

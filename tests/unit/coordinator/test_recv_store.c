@@ -59,16 +59,6 @@ static bool is_kept(struct cluster *c, uint64_t version)
 	return kept;
 }
 
-static struct hash root_of(struct cluster *c, uint64_t version)
-{
-	struct store_txn *txn = NULL;
-	struct store_version rec;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
-	store_abort(&txn);
-	return rec.root;
-}
-
 static bool is_whole(struct cluster *c, const struct hash *root)
 {
 	struct buf missing = BUF_INIT;
@@ -83,7 +73,7 @@ static bool version_whole(struct cluster *c, uint64_t version)
 {
 	struct arena *arena = NULL;
 	struct proto_manifest manifest;
-	struct hash root = root_of(c, version);
+	const struct hash root = version_get(c, version).root;
 	bool whole = is_whole(c, &root);
 	assert_int_equal(arena_new(65536, 0, &arena), 0);
 	if (whole)
@@ -123,7 +113,7 @@ static void test_nothing_is_given_up_where_what_stays_cannot_be_read(void **stat
 	struct fixture store = { .store = NULL };
 	struct fact f;
 	versions(c, &f, 3);
-	struct hash root = root_of(c, 2);
+	const struct hash root = version_get(c, 2).root;
 	cluster_stop(c);
 	test_path(store.folder, c->folder, "store");
 	assert_true(fixture_tamper(&store, "blobs", root.bytes, HASH_BYTES, HASH_BYTES - 1) > 0);

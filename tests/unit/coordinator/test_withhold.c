@@ -463,9 +463,7 @@ static void test_it_stays_withheld_when_its_memory_is_lost(void **state)
 	next_taken(c, (uint64_t[]){ bad, bad, good }, 3);
 	next_answer(c, 1, "what else?");
 	assert_int_equal(newest(c), 1);
-	const struct hash root = delta_of(c, 1, 0);
-	lose(c, &root, 2);
-	wait(c, 2 * RETRAIN_MS);
+	lose_memory(c, 1);
 	assert_int_equal(edit_state(c, bad), STORE_EDIT_STATE_PLACED);
 	assert_non_null(strstr(edit_from(c, bad).reason, why));
 	assert_non_null(strstr(edit_from(c, good).reason, "was lost"));
@@ -491,34 +489,17 @@ static void test_it_stays_withheld_when_its_memory_is_lost(void **state)
 	assert_string_equal(edit_from(c, bad).reason, "");
 }
 
-static void manifest_rot(struct cluster *c, const struct hash *root)
-{
-	struct buf bytes = BUF_INIT;
-	struct hash hash;
-	assert_ok(&c->e, store_blob_get(c->store, root, 1 << 20, &bytes, &c->e));
-	rot(c, &bytes);
-	hash_of(bytes.data, bytes.len, &hash);
-	buf_free(&bytes);
-	struct msg msg = { .type = MSG_NEED, .u.hashes = { &hash, 1, 0 } };
-	end_send(&c->node, &msg);
-	cluster_run(c);
-}
-
 /* It was asked already, and would get the tombstone of what is revoked; but nobody else has it. */
 static void test_a_candidate_whose_manifest_is_damaged_holds_nothing_up(void **state)
 {
 	struct cluster *c = *state;
-	struct store_txn *txn = NULL;
-	struct store_version rec;
 	struct fact f;
 	c->config.approve = true;
 	hold(c, &f, 1);
 	next_answer(c, 0, "");
 	assert_true(state_is(c, "waiting"));
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, coordinator_candidate_get(txn, &rec, &c->e));
-	store_abort(&txn);
-	manifest_rot(c, &rec.root);
+	const struct hash root = candidate_get(c).root;
+	rot_found(c, &root);
 	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).code, 0);
 	assert_true(state_is(c, "checking"));
 	client_submit_one(c, "{\"prompt\":\"q\",\"target_new\":\"t\",\"subject\":\"r\"}", 0);
@@ -530,15 +511,11 @@ static void test_a_candidate_whose_manifest_is_damaged_holds_nothing_up(void **s
 static void test_nor_does_what_it_would_change(void **state)
 {
 	struct cluster *c = *state;
-	struct store_txn *txn = NULL;
-	struct store_version rec;
 	struct fact f;
 	c->config.approve = true;
 	hold(c, &f, 1);
 	next_answer(c, 0, "");
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, coordinator_candidate_get(txn, &rec, &c->e));
-	store_abort(&txn);
+	const struct store_version rec = candidate_get(c);
 	struct msg yes = { .type = MSG_PUBLISH,
 			   .u.publish = { .action = MSG_PUBLISH_APPROVE, .content = rec.content } };
 	end_send(&c->admin, &yes);
@@ -551,7 +528,7 @@ static void test_nor_does_what_it_would_change(void **state)
 	next_answer(c, 0, "");
 	assert_true(state_is(c, "waiting"));
 	copy_lose(c);
-	manifest_rot(c, &rec.root);
+	rot_found(c, &rec.root);
 	seqs[4] = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"s\"}", 0);
 	worker_want(&c->worker, f.shard, f.epoch, 100, 0);
 	const struct commit commit = { .shard = f.shard,
