@@ -1,5 +1,6 @@
 #include "tests/lib/worker_fixture.h"
 
+#include "base/rng.h"
 #include "editor/gap.h"
 
 #include <fcntl.h>
@@ -483,6 +484,30 @@ void stand_group(struct stand *s, size_t count)
 	s->group_count = count;
 	stand_until(s, &s->commits, commits + 1);
 	stand_turns(s, 2 * STAND_TURN_MS);
+}
+
+struct hash stand_blob_put(struct stand *s, struct store *store, uint64_t seed, size_t byte_count)
+{
+	struct hash root;
+	struct rng rng;
+	uint8_t *bytes = malloc(byte_count + 8);
+	assert_non_null(bytes);
+	rng_init(&rng, seed);
+	for (size_t i = 0; i < byte_count; i += 8) {
+		uint64_t v = rng_u64(&rng);
+		memcpy(bytes + i, &v, 8);
+	}
+	assert_ok(&s->e, store_blob_put(store, bytes, byte_count, &root, &s->e));
+	free(bytes);
+	return root;
+}
+
+void stand_blob_whole(struct stand *s, struct store *store, const struct hash *root)
+{
+	struct buf bad = BUF_INIT;
+	assert_ok(&s->e, store_blob_damaged(store, root, &bad, &s->e));
+	assert_int_equal(bad.len, 0);
+	buf_free(&bad);
 }
 
 void stand_blob_chunks(struct store *store, const struct hash *root, struct buf *hashes)

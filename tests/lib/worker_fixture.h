@@ -106,6 +106,9 @@ void stand_fence(struct stand *s, uint64_t epoch);
 void stand_group(struct stand *s, size_t count);
 /* Changes one byte of the chunk on the worker's disk; asserts that it was there. */
 void stand_rot(struct stand *s, const struct hash *chunk);
+/* Random bytes, the same for the same seed. */
+struct hash stand_blob_put(struct stand *s, struct store *store, uint64_t seed, size_t byte_count);
+void stand_blob_whole(struct stand *s, struct store *store, const struct hash *root);     /* asserts that it is */
 void stand_blob_chunks(struct store *store, const struct hash *root, struct buf *hashes); /* without the root chunk */
 
 #endif

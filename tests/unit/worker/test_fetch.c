@@ -2,8 +2,6 @@
 #include "tests/lib/worker_fixture.h"
 #include "worker/fetch.h"
 
-#include "base/rng.h"
-
 struct done {
 	int calls, code;
 };
@@ -83,30 +81,6 @@ static void turns(struct pull *p, int64_t ms)
 	}
 }
 
-static struct hash blob_put(struct stand *s, struct store *store, uint64_t seed, size_t byte_count)
-{
-	struct hash root;
-	struct rng rng;
-	uint8_t *bytes = malloc(byte_count + 8);
-	assert_non_null(bytes);
-	rng_init(&rng, seed);
-	for (size_t i = 0; i < byte_count; i += 8) {
-		uint64_t v = rng_u64(&rng);
-		memcpy(bytes + i, &v, 8);
-	}
-	assert_ok(&s->e, store_blob_put(store, bytes, byte_count, &root, &s->e));
-	free(bytes);
-	return root;
-}
-
-static void expect_whole(struct stand *s, const struct hash *root)
-{
-	struct buf bad = BUF_INIT;
-	assert_ok(&s->e, store_blob_damaged(s->blobs, root, &bad, &s->e));
-	assert_int_equal(bad.len, 0);
-	buf_free(&bad);
-}
-
 static void start(struct pull *p, const struct hash *roots, size_t count, struct done *done)
 {
 	assert_ok(&p->s->e, worker_fetch_start(p->fetch, roots, count, on_done, done, &p->s->e));
@@ -118,8 +92,8 @@ static void fetches_by_windows(void **state)
 	struct done done = { 0 };
 	pull_open(&p, *state);
 	struct hash roots[3] = { 0 }; /* a zero root is nothing to fetch */
-	roots[0] = blob_put(p.s, p.s->source, 1, 40 * STORE_CHUNK_BYTES);
-	roots[2] = blob_put(p.s, p.s->source, 2, 100);
+	roots[0] = stand_blob_put(p.s, p.s->source, 1, 40 * STORE_CHUNK_BYTES);
+	roots[2] = stand_blob_put(p.s, p.s->source, 2, 100);
 	start(&p, roots, 3, &done);
 	assert_int_equal(done.calls, 0);
 	turns(&p, 1000);
@@ -128,8 +102,8 @@ static void fetches_by_windows(void **state)
 	assert_int_equal(p.asked, 40 + 1 + 1 + 1);
 	assert_int_equal(p.asked_max, WORKER_FETCH_WINDOW);
 	assert_int_equal(worker_fetch_arrived(p.fetch), 43);
-	expect_whole(p.s, &roots[0]);
-	expect_whole(p.s, &roots[2]);
+	stand_blob_whole(p.s, p.s->blobs, &roots[0]);
+	stand_blob_whole(p.s, p.s->blobs, &roots[2]);
 	/* What is here is not asked for. */
 	start(&p, roots, 3, &done);
 	turns(&p, 200);
@@ -145,7 +119,7 @@ static void more_is_asked_for_before_the_window_is_done(void **state)
 	struct pull p;
 	struct done done = { 0 };
 	pull_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->source, 7, 45 * STORE_CHUNK_BYTES);
+	struct hash root = stand_blob_put(p.s, p.s->source, 7, 45 * STORE_CHUNK_BYTES);
 	p.only = WORKER_FETCH_GROUP;
 	start(&p, &root, 1, &done);
 	turns(&p, 500);
@@ -157,7 +131,7 @@ static void more_is_asked_for_before_the_window_is_done(void **state)
 	turns(&p, WORKER_FETCH_RETRY_MS + 500); /* what was not answered is asked for again */
 	assert_int_equal(done.calls, 1);
 	assert_int_equal(done.code, 0);
-	expect_whole(p.s, &root);
+	stand_blob_whole(p.s, p.s->blobs, &root);
 	worker_fetch_destroy(&p.fetch);
 }
 
@@ -167,7 +141,7 @@ static void a_fault_in_the_midst_ends_the_request(void **state)
 	struct pull p;
 	struct done done = { 0 };
 	pull_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->source, 8, 45 * STORE_CHUNK_BYTES);
+	struct hash root = stand_blob_put(p.s, p.s->source, 8, 45 * STORE_CHUNK_BYTES);
 	p.only = WORKER_FETCH_GROUP;
 	assert_ok(&p.s->e, fault_arm("store.blob.before=errno@2", &p.s->e)); /* the first is the root chunk's */
 	start(&p, &root, 1, &done);
@@ -179,7 +153,7 @@ static void a_fault_in_the_midst_ends_the_request(void **state)
 	turns(&p, 1000);
 	assert_int_equal(done.calls, 2);
 	assert_int_equal(done.code, 0);
-	expect_whole(p.s, &root);
+	stand_blob_whole(p.s, p.s->blobs, &root);
 	worker_fetch_destroy(&p.fetch);
 }
 
@@ -202,7 +176,7 @@ static void equal_chunks_are_asked_for_once(void **state)
 	assert_int_equal(done.calls, 1);
 	assert_int_equal(done.code, 0);
 	assert_int_equal(p.asked_max, 2);
-	expect_whole(p.s, &root);
+	stand_blob_whole(p.s, p.s->blobs, &root);
 	worker_fetch_destroy(&p.fetch);
 }
 
@@ -211,7 +185,7 @@ static void an_interrupted_fetch_goes_on_with_what_is_missing(void **state)
 	struct pull p;
 	struct done done = { 0 };
 	pull_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->source, 3, 40 * STORE_CHUNK_BYTES);
+	struct hash root = stand_blob_put(p.s, p.s->source, 3, 40 * STORE_CHUNK_BYTES);
 	start(&p, &root, 1, &done);
 	while (p.asked < 1 + WORKER_FETCH_WINDOW)
 		turns(&p, STAND_TURN_MS);
@@ -227,7 +201,7 @@ static void an_interrupted_fetch_goes_on_with_what_is_missing(void **state)
 	turns(&q, 500);
 	assert_int_equal(done.calls, 1);
 	assert_int_equal(q.asked, 40 - WORKER_FETCH_WINDOW);
-	expect_whole(p.s, &root);
+	stand_blob_whole(p.s, p.s->blobs, &root);
 	worker_fetch_destroy(&q.fetch);
 }
 
@@ -236,7 +210,7 @@ static void a_lost_answer_is_asked_for_again(void **state)
 	struct pull p;
 	struct done done = { 0 };
 	pull_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->source, 4, 3 * STORE_CHUNK_BYTES);
+	struct hash root = stand_blob_put(p.s, p.s->source, 4, 3 * STORE_CHUNK_BYTES);
 	p.mute = true;
 	start(&p, &root, 1, &done);
 	turns(&p, 3 * WORKER_FETCH_RETRY_MS);
@@ -253,7 +227,7 @@ static void a_wrong_chunk_is_never_stored(void **state)
 	struct pull p;
 	struct done done = { 0 };
 	pull_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->source, 5, STORE_CHUNK_BYTES + 5);
+	struct hash root = stand_blob_put(p.s, p.s->source, 5, STORE_CHUNK_BYTES + 5);
 	p.corrupt = 1; /* the root chunk */
 	start(&p, &root, 1, &done);
 	turns(&p, 500);
@@ -263,7 +237,7 @@ static void a_wrong_chunk_is_never_stored(void **state)
 	assert_int_equal(done.calls, 0);
 	turns(&p, WORKER_FETCH_RETRY_MS + 200);
 	assert_int_equal(done.calls, 1);
-	expect_whole(p.s, &root);
+	stand_blob_whole(p.s, p.s->blobs, &root);
 	worker_fetch_destroy(&p.fetch);
 }
 
@@ -274,8 +248,8 @@ static void rot_is_found_when_asked_to_verify(void **state)
 	struct buf chunks = BUF_INIT;
 	struct hash third;
 	pull_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->source, 6, 4 * STORE_CHUNK_BYTES);
-	(void)blob_put(p.s, p.s->blobs, 6, 4 * STORE_CHUNK_BYTES);
+	struct hash root = stand_blob_put(p.s, p.s->source, 6, 4 * STORE_CHUNK_BYTES);
+	(void)stand_blob_put(p.s, p.s->blobs, 6, 4 * STORE_CHUNK_BYTES);
 	stand_blob_chunks(p.s->blobs, &root, &chunks);
 	memcpy(&third, (struct hash *)(void *)chunks.data + 2, sizeof third);
 	stand_rot(p.s, &third);
@@ -286,7 +260,7 @@ static void rot_is_found_when_asked_to_verify(void **state)
 	turns(&p, 200);
 	assert_int_equal(p.asked, 1);
 	assert_int_equal(done.calls, 2);
-	expect_whole(p.s, &root);
+	stand_blob_whole(p.s, p.s->blobs, &root);
 	buf_free(&chunks);
 	worker_fetch_destroy(&p.fetch);
 }
@@ -296,7 +270,7 @@ static void what_is_not_to_be_had_is_said_and_others_go_on(void **state)
 	struct pull p;
 	struct done lost = { 0 }, found = { 0 };
 	pull_open(&p, *state);
-	struct hash nowhere, root = blob_put(p.s, p.s->source, 7, 10);
+	struct hash nowhere, root = stand_blob_put(p.s, p.s->source, 7, 10);
 	memset(nowhere.bytes, 0x77, HASH_BYTES);
 	start(&p, &nowhere, 1, &lost);
 	start(&p, &root, 1, &found);
@@ -313,7 +287,8 @@ static void cancelled_nobody_is_told(void **state)
 	struct pull p;
 	struct done first = { 0 }, second = { 0 };
 	pull_open(&p, *state);
-	struct hash a = blob_put(p.s, p.s->source, 8, 3 * STORE_CHUNK_BYTES), b = blob_put(p.s, p.s->source, 9, 10);
+	struct hash a = stand_blob_put(p.s, p.s->source, 8, 3 * STORE_CHUNK_BYTES),
+		    b = stand_blob_put(p.s, p.s->source, 9, 10);
 	p.mute = true;
 	start(&p, &a, 1, &first);
 	start(&p, &b, 1, &second);
@@ -331,7 +306,7 @@ static void a_fault_of_the_store_ends_the_request(void **state)
 	struct pull p;
 	struct done done = { 0 };
 	pull_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->source, 10, STORE_CHUNK_BYTES);
+	struct hash root = stand_blob_put(p.s, p.s->source, 10, STORE_CHUNK_BYTES);
 	assert_ok(&p.s->e, fault_arm("store.blob.before=errno@2", &p.s->e));
 	start(&p, &root, 1, &done);
 	turns(&p, 500);
@@ -349,7 +324,7 @@ static void the_queue_has_a_limit(void **state)
 	struct pull p;
 	struct done done = { 0 };
 	pull_open(&p, *state);
-	struct hash root = blob_put(p.s, p.s->source, 11, 10);
+	struct hash root = stand_blob_put(p.s, p.s->source, 11, 10);
 	for (int i = 0; i < 64; i++)
 		start(&p, &root, 1, &done);
 	assert_int_equal(worker_fetch_start(p.fetch, &root, 1, on_done, &done, &p.s->e), ERR_LIMIT);
@@ -368,7 +343,7 @@ static void without_memory_it_says_so_or_goes_on(void **state)
 	pull_open(&p, *state);
 	for (int64_t n = 0; n < 40; n++) {
 		struct done done = { 0 };
-		struct hash root = blob_put(p.s, p.s->source, 100 + (uint64_t)n, STORE_CHUNK_BYTES);
+		struct hash root = stand_blob_put(p.s, p.s->source, 100 + (uint64_t)n, STORE_CHUNK_BYTES);
 		fault_set(n, 1);
 		int rc = worker_fetch_start(p.fetch, &root, 1, on_done, &done, &p.s->e);
 		fault_set(-1, 0);
@@ -394,7 +369,7 @@ static void without_memory_it_says_so_or_goes_on(void **state)
 		assert_true(done.code == 0 || done.code == ERR_NOMEM);
 		refused += done.code != 0;
 		if (done.code == 0)
-			expect_whole(p.s, &root);
+			stand_blob_whole(p.s, p.s->blobs, &root);
 	}
 	assert_true(refused >= 3);
 	worker_fetch_destroy(&p.fetch);
