@@ -50,19 +50,44 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void held_wait(struct server *s)
+/* `part_ms`: for a request's headers, and for its body; `address_max`: connections of one address, 0: no limit. */
+static struct http_server *server_open(struct server *s, size_t connections_max, int64_t part_ms, size_t address_max)
 {
+	const struct http_config config = { .listen = "127.0.0.1:0",
+					    .body_bytes_max = BODY_MAX,
+					    .connections_max = connections_max,
+					    .thread_count = 2,
+					    .idle_seconds = 60,
+					    .bodies_bytes_max = BODIES_MAX,
+					    .header_ms = part_ms,
+					    .body_ms = part_ms,
+					    .address_connections_max = address_max };
+	struct http_server *http = NULL;
+	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
+	return http;
+}
+
+/* A connection whose request waits for its answer until later_end. */
+static int later_begin(struct server *s, const struct http_server *http)
+{
+	const int fd = http_connect(http_server_address(http));
+	http_request_write(fd, "GET", "/later", "", "");
 	pthread_mutex_lock(&s->lock);
 	while (s->held == NULL)
 		pthread_cond_wait(&s->held_set, &s->lock);
 	pthread_mutex_unlock(&s->lock);
+	return fd;
 }
 
-static void reply_later(struct server *s)
+static void later_end(struct server *s, int fd)
 {
 	struct buf text = BUF_INIT;
+	struct http_answer a;
 	buf_puts(&text, "there");
 	http_reply(s->held, 200, "text/plain", &text);
+	assert_true(http_read(fd, &a, NULL, NULL));
+	assert_string_equal(a.body, "there");
+	buf_free(&a.all);
 }
 
 #define SLOW_PEERS 40
@@ -115,11 +140,9 @@ static void assert_closed(const struct http_server *http, const char *reason, do
 /* All are closed though bytes keep coming and there is room for all. */
 static void closes_slow(struct server *s, const char *head, const char *reason)
 {
-	struct http_config config = { "127.0.0.1:0", BODY_MAX, 64, 2, 60, BODIES_MAX, 300, 300, 0 };
-	struct http_server *http = NULL;
+	struct http_server *http = server_open(s, 64, 300, 0);
 	struct slow slow;
 	size_t closed;
-	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
 	slow_open(&slow, http, head);
 	do {
 		poll(NULL, 0, 5);
@@ -146,22 +169,15 @@ static void slow_bodies_are_closed(void **state)
 static void a_late_answer_is_not_closed(void **state)
 {
 	struct server *s = *state;
-	struct http_config config = { "127.0.0.1:0", BODY_MAX, 64, 2, 60, BODIES_MAX, 100, 100, 0 };
-	struct http_server *http = NULL;
+	struct http_server *http = server_open(s, 64, 100, 0);
 	struct http_answer a;
 	struct slow slow;
-	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
-	const int fd = http_connect(http_server_address(http));
-	http_request_write(fd, "GET", "/later", "", "");
-	held_wait(s);
+	const int fd = later_begin(s, http);
 	slow_open(&slow, http, "GET /x HTTP/1.1\r\nX-a: "); /* later than it, and closed */
 	do
 		poll(NULL, 0, 5);
 	while (slow_turn(&slow) < SLOW_PEERS && test_wait(&slow.since));
-	reply_later(s);
-	assert_true(http_read(fd, &a, NULL, NULL));
-	assert_string_equal(a.body, "there");
-	buf_free(&a.all);
+	later_end(s, fd);
 	poll(NULL, 0, 500); /* idle time is not a request's: time to close it, if it were */
 	http_request_write(fd, "GET", "/next", "", "");
 	assert_true(http_read(fd, &a, NULL, NULL));
@@ -175,23 +191,16 @@ static void a_late_answer_is_not_closed(void **state)
 static void probes_are_answered_when_full(void **state)
 {
 	struct server *s = *state;
-	struct http_config config = { "127.0.0.1:0", BODY_MAX, 8, 2, 60, BODIES_MAX, 3600000, 3600000, 0 };
-	struct http_server *http = NULL;
+	struct http_server *http = server_open(s, 8, 3600000, 0);
 	struct http_answer a;
 	struct slow slow;
-	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
-	const int fd = http_connect(http_server_address(http));
-	http_request_write(fd, "GET", "/later", "", "");
-	held_wait(s);
+	const int fd = later_begin(s, http);
 	slow_open(&slow, http, "POST /x HTTP/1.1\r\nHost: x\r\nX-a: ");
 	http_ask(http_server_address(http), "GET", "/health", "", &a, NULL, NULL);
 	assert_int_equal(a.status, 200);
 	buf_free(&a.all);
 	assert_closed(http, "full", SLOW_PEERS - 16);
-	reply_later(s);
-	assert_true(http_read(fd, &a, NULL, NULL));
-	assert_string_equal(a.body, "there");
-	buf_free(&a.all);
+	later_end(s, fd);
 	close(fd);
 	slow_close(&slow);
 	http_server_close(&http);
@@ -200,10 +209,8 @@ static void probes_are_answered_when_full(void **state)
 static void one_address_has_its_share(void **state)
 {
 	struct server *s = *state;
-	struct http_config config = { "127.0.0.1:0", BODY_MAX, 64, 2, 60, BODIES_MAX, 3600000, 3600000, 5 };
-	struct http_server *http = NULL;
+	struct http_server *http = server_open(s, 64, 3600000, 5);
 	struct slow slow;
-	assert_ok(&s->e, http_server_open(&config, on_request, s, &http, &s->e));
 	slow_open(&slow, http, "POST /x HTTP/1.1\r\nHost: x\r\nX-a: ");
 	do
 		poll(NULL, 0, 5);
