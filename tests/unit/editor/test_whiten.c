@@ -86,19 +86,27 @@ static void a_subspace_holds_nearly_the_largest_eigenvalues(void **state)
 	}
 }
 
+struct keys {
+	float raw[KEYS * N];
+	uint8_t use[KEYS]; /* all of them are */
+};
+
 /* Raw keys with a few directions in which they vary a lot. */
-static void draw_keys(struct rng *rng, float *raw)
+static void draw_keys(uint64_t seed, struct keys *keys)
 {
 	static double axes[N][N];
-	draw_axes(rng, axes);
+	struct rng rng;
+	rng_init(&rng, seed);
+	memset(keys->use, 1, sizeof(keys->use));
+	draw_axes(&rng, axes);
 	for (size_t t = 0; t < KEYS; t++) {
 		float along[N];
 		for (size_t k = 0; k < N; k++)
-			along[k] = rng_normal(rng) * (float)(5 * pow(0.75, (double)k) + 0.2);
+			along[k] = rng_normal(&rng) * (float)(5 * pow(0.75, (double)k) + 0.2);
 		for (size_t i = 0; i < N; i++) {
-			raw[t * N + i] = (float)i;
+			keys->raw[t * N + i] = (float)i;
 			for (size_t k = 0; k < N; k++)
-				raw[t * N + i] += along[k] * (float)axes[k][i];
+				keys->raw[t * N + i] += along[k] * (float)axes[k][i];
 		}
 	}
 }
@@ -136,21 +144,17 @@ static void check_whitening(const struct editor_calibration *c, const float *raw
 static void fewer_dims_are_white(void **state)
 {
 	(void)state;
-	static float raw[KEYS * N];
-	static uint8_t use[KEYS];
-	struct rng rng;
-	rng_init(&rng, 8);
-	memset(use, 1, sizeof(use));
-	draw_keys(&rng, raw);
+	static struct keys keys;
+	draw_keys(8, &keys);
 	for (size_t dims = 1; dims <= N; dims++) {
 		struct editor_calibration *c = NULL;
 		struct err e = ERR_INIT;
 		float key[N];
 		double square = 0;
 		assert_ok(&e, editor__calibration_new(N, dims, 0, &c, &e));
-		assert_ok(&e, editor__whiten_fit(c, raw, use, KEYS, 1.0f, &e));
-		check_whitening(c, raw, 1.0, dims);
-		editor_calibration_key(c, raw, key);
+		assert_ok(&e, editor__whiten_fit(c, keys.raw, keys.use, KEYS, 1.0f, &e));
+		check_whitening(c, keys.raw, 1.0, dims);
+		editor_calibration_key(c, keys.raw, key);
 		for (size_t i = 0; i < dims; i++)
 			square += (double)key[i] * (double)key[i];
 		assert_true(fabs(square - 1) < 1e-5);
@@ -159,20 +163,20 @@ static void fewer_dims_are_white(void **state)
 }
 
 /* Mean distance of cosines by `dims` from those by all. */
-static double distance_of(const float *raw, const uint8_t *use, size_t dims)
+static double distance_of(const struct keys *keys, size_t dims)
 {
 	struct editor_calibration *all = NULL, *few = NULL;
 	struct err e = ERR_INIT;
 	double distance = 0;
 	assert_ok(&e, editor__calibration_new(N, N, 0, &all, &e));
 	assert_ok(&e, editor__calibration_new(N, dims, 0, &few, &e));
-	assert_ok(&e, editor__whiten_fit(all, raw, use, KEYS, 1.0f, &e));
-	assert_ok(&e, editor__whiten_fit(few, raw, use, KEYS, 1.0f, &e));
+	assert_ok(&e, editor__whiten_fit(all, keys->raw, keys->use, KEYS, 1.0f, &e));
+	assert_ok(&e, editor__whiten_fit(few, keys->raw, keys->use, KEYS, 1.0f, &e));
 	for (size_t t = 1; t < KEYS; t++) {
 		float a[2][N], b[2][N], whole = 0, part = 0;
 		for (size_t k = 0; k < 2; k++) {
-			editor_calibration_key(all, raw + k * t * N, a[k]);
-			editor_calibration_key(few, raw + k * t * N, b[k]);
+			editor_calibration_key(all, keys->raw + k * t * N, a[k]);
+			editor_calibration_key(few, keys->raw + k * t * N, b[k]);
 		}
 		for (size_t i = 0; i < N; i++)
 			whole += a[0][i] * a[1][i];
@@ -188,14 +192,10 @@ static double distance_of(const float *raw, const uint8_t *use, size_t dims)
 static void what_varies_most_is_kept(void **state)
 {
 	(void)state;
-	static float raw[KEYS * N];
-	static uint8_t use[KEYS];
-	struct rng rng;
-	rng_init(&rng, 9);
-	memset(use, 1, sizeof(use));
-	draw_keys(&rng, raw);
-	const double third = distance_of(raw, use, N / 3), half = distance_of(raw, use, N / 2),
-		     more = distance_of(raw, use, 5 * N / 6);
+	static struct keys keys;
+	draw_keys(9, &keys);
+	const double third = distance_of(&keys, N / 3), half = distance_of(&keys, N / 2),
+		     more = distance_of(&keys, 5 * N / 6);
 	assert_true(third < 0.2 && half < 0.8 * third && more < 0.5 * half && more > 0);
 }
 
