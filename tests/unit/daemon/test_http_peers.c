@@ -2,12 +2,15 @@
  */
 #include "daemon/http.h"
 
+#include "base/sync.h"
 #include "tests/unit/daemon/http_client.h"
 
 #include <pthread.h>
 
 #define BODY_MAX   1000
 #define BODIES_MAX 1500
+
+#define HELD_MS_MAX 60000
 
 struct server {
 	struct err e;
@@ -35,8 +38,7 @@ static int setup(void **state)
 {
 	struct server *s = calloc(1, sizeof *s);
 	assert_non_null(s);
-	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->held_set, NULL);
+	assert_int_equal(sync_init(&s->lock, &s->held_set), 0);
 	*state = s;
 	return 0;
 }
@@ -44,8 +46,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct server *s = *state;
-	pthread_cond_destroy(&s->held_set);
-	pthread_mutex_destroy(&s->lock);
+	sync_fini(&s->lock, &s->held_set);
 	free(s);
 	return 0;
 }
@@ -72,9 +73,11 @@ static int later_begin(struct server *s, const struct http_server *http)
 {
 	const int fd = http_connect(http_server_address(http));
 	http_request_write(fd, "GET", "/later", "", "");
+	const struct timespec until = sync_deadline(HELD_MS_MAX);
 	pthread_mutex_lock(&s->lock);
-	while (s->held == NULL)
-		pthread_cond_wait(&s->held_set, &s->lock);
+	for (int rc = 0; s->held == NULL && rc == 0;)
+		rc = pthread_cond_timedwait(&s->held_set, &s->lock, &until);
+	assert_non_null(s->held);
 	pthread_mutex_unlock(&s->lock);
 	return fd;
 }
@@ -94,12 +97,10 @@ static void later_end(struct server *s, int fd)
 
 struct slow {
 	int fds[SLOW_PEERS];
-	int64_t since;
 };
 
 static void slow_open(struct slow *slow, const struct http_server *http, const char *head)
 {
-	*slow = (struct slow){ .since = 0 };
 	for (size_t i = 0; i < SLOW_PEERS; i++) {
 		slow->fds[i] = http_connect(http_server_address(http));
 		http_write(slow->fds[i], head, strlen(head));
@@ -117,6 +118,16 @@ static size_t slow_turn(struct slow *slow)
 		closed += n == 0 || (n < 0 && errno != EAGAIN);
 	}
 	return closed;
+}
+
+/* Until the server has closed so many. */
+static void slow_wait(struct slow *slow, size_t wanted)
+{
+	int64_t since = 0;
+	size_t closed;
+	while ((closed = slow_turn(slow)) < wanted && test_wait(&since))
+		;
+	assert_int_equal(closed, wanted);
 }
 
 static void slow_close(struct slow *slow)
@@ -142,13 +153,8 @@ static void closes_slow(struct server *s, const char *head, const char *reason)
 {
 	struct http_server *http = server_open(s, 64, 300, 0);
 	struct slow slow;
-	size_t closed;
 	slow_open(&slow, http, head);
-	do {
-		poll(NULL, 0, 5);
-		closed = slow_turn(&slow);
-	} while (closed < SLOW_PEERS && test_wait(&slow.since));
-	assert_int_equal(closed, SLOW_PEERS);
+	slow_wait(&slow, SLOW_PEERS);
 	assert_closed(http, reason, SLOW_PEERS);
 	slow_close(&slow);
 	http_server_close(&http);
@@ -174,11 +180,11 @@ static void a_late_answer_is_not_closed(void **state)
 	struct slow slow;
 	const int fd = later_begin(s, http);
 	slow_open(&slow, http, "GET /x HTTP/1.1\r\nX-a: "); /* later than it, and closed */
-	do
-		poll(NULL, 0, 5);
-	while (slow_turn(&slow) < SLOW_PEERS && test_wait(&slow.since));
+	slow_wait(&slow, SLOW_PEERS);
 	later_end(s, fd);
-	poll(NULL, 0, 500); /* idle time is not a request's: time to close it, if it were */
+	slow_close(&slow);
+	slow_open(&slow, http, "GET /x HTTP/1.1\r\nX-a: ");
+	slow_wait(&slow, SLOW_PEERS); /* idle time is not a request's: it would be closed before these, if it were */
 	http_request_write(fd, "GET", "/next", "", "");
 	assert_true(http_read(fd, &a, NULL, NULL));
 	buf_free(&a.all);
@@ -212,9 +218,7 @@ static void one_address_has_its_share(void **state)
 	struct http_server *http = server_open(s, 64, 3600000, 5);
 	struct slow slow;
 	slow_open(&slow, http, "POST /x HTTP/1.1\r\nHost: x\r\nX-a: ");
-	do
-		poll(NULL, 0, 5);
-	while (slow_turn(&slow) < SLOW_PEERS - 5 && test_wait(&slow.since));
+	slow_wait(&slow, SLOW_PEERS - 5);
 	assert_int_equal(slow_turn(&slow), SLOW_PEERS - 5);
 	slow_close(&slow);
 	http_server_close(&http);
