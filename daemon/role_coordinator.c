@@ -317,6 +317,7 @@ int daemon_coordinator_run(const struct daemon_config *config, struct err *e)
 	if (rc == 0) {
 		log_event(LOG_INFO, "COORDINATOR-LISTENING",
 			  LOGF_S("endpoint", proto_zmq_endpoint(role.wiring.transport, false)),
+			  LOGF_S("metrics", role.page != NULL ? metrics_page_address(role.page) : ""),
 			  LOGF_S("data", config->data));
 		rc = loop_run(&role, e);
 	}

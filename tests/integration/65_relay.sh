@@ -8,7 +8,7 @@ tiny_model
 COUNT=12 # edits of a version
 
 pulls_from() { amend fleet status -o json | jq -r --arg n "$1" '.members[] | select(.name == $n) | .pulls_from'; }
-sent_bytes() { curl -sS "http://$COORDINATOR/metrics" | awk '$1 == "amend_sent_bytes_total" { printf "%d", $2 }'; }
+sent_bytes() { curl -sS "http://$(logged coordinator COORDINATOR-LISTENING metrics)/metrics" | awk '$1 == "amend_sent_bytes_total" { printf "%d", $2 }'; }
 page_new() { [ "$(sent_bytes)" != "$1" ]; } # sent before: the page is made once a second, and each heartbeat is answered
 sent_now() { # of a page that was made since
 	wait_for 10 page_new "$(sent_bytes)" || fail "the coordinator's page does not change"
@@ -31,7 +31,7 @@ case_up() {
 	node_stop node-0
 	kill -TERM "$(pid_of coordinator)"
 	wait_for 10 gone "$(pid_of coordinator)" || fail "the coordinator does not end"
-	process_start coordinator "--metrics-listen=$COORDINATOR"
+	process_start coordinator --metrics-listen=127.0.0.1:0
 	wait_for 20 answering || fail "the coordinator does not come back"
 	facts "$COUNT" first >"$WORK/first.jsonl"
 	try amend -q edit import "$WORK/first.jsonl"
@@ -165,7 +165,6 @@ case_a_ring_does_not_hang() {
 	cluster_down
 }
 
-COORDINATOR=127.0.0.1:$((20000 + RANDOM % 10000))
 for name in up one_version_for_three a_new_version_comes_by_the_relay relay_killed_while_children_pull relay_comes_back keys a_ring_does_not_hang; do
 	run_case $name
 done
