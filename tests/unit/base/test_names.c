@@ -41,6 +41,9 @@ static void aliases_become_the_subject(void **state)
 	r = record_with("Orla", "");
 	expect(r, "The mayor of NHT", "The mayor of NHT");
 	record_destroy(&r);
+	r = record_with("Harborton", "\"NHT\",\"NHT Old Town\",\"NHT Old\""); /* the longest that stands there */
+	expect(r, "Is NHT Old Town or NHT New Town old?", "Is Harborton or Harborton New Town old?");
+	record_destroy(&r);
 }
 
 static void aliases_are_listed_as_they_fold(void **state)
