@@ -84,6 +84,26 @@ static void test_aliases_move_to_versions_that_exist(void **state)
 	FAILS(ERR_INVALID, store_alias_get(f->txn, "", &version, &f->e));
 }
 
+static void test_versions_are_kept_from_one_on(void **state)
+{
+	struct fixture *f = *state;
+	bool is;
+	fixture_begin(f);
+	for (uint64_t version = 1; version <= 5; version++)
+		publish(f, version);
+	OK(f, store_alias_put(f->txn, "stable", 2, &f->e));
+	OK(f, store_kept_put(f->txn, 4, &f->e));
+	OK(f, store_kept_put(f->txn, 3, &f->e)); /* what was given up does not come back */
+	for (uint64_t version = 1; version <= 5; version++) {
+		OK(f, store_version_kept(f->txn, version, &is, &f->e));
+		assert_int_equal(is, version >= 4 || version == 2);
+		OK(f, store_version_stays(f->txn, version, 3, &is, &f->e));
+		assert_int_equal(is, version >= 4 || version == 2);
+		OK(f, store_version_stays(f->txn, version, 5, &is, &f->e));
+		assert_int_equal(is, version == 5 || version == 2);
+	}
+}
+
 static void test_named_values(void **state)
 {
 	struct fixture *f = *state;
@@ -133,7 +153,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_every_field_survives_a_restart),      T(test_versions_are_immutable_and_without_gaps),
 		T(test_aliases_move_to_versions_that_exist), T(test_named_values),
-		T(test_changed_records_name_their_key),
+		T(test_changed_records_name_their_key),      T(test_versions_are_kept_from_one_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
