@@ -101,6 +101,14 @@ static void what_a_peer_would_refuse_is_not_sent(void **state)
 	assert_int_equal(encode_code(&m), ERR_INVALID);
 	m.u.error.text = (struct msg_text){ "\xc0\x80", 2 }; /* an overlong NUL */
 	assert_int_equal(encode_code(&m), ERR_INVALID);
+	static const char *const beyond[] = { "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xf0\x8f\xbf\xbf",
+					      "\xe0\x9f\xbf",     "\xf4\x8f\xbf",     "\x80" };
+	for (size_t i = 0; i < sizeof(beyond) / sizeof(beyond[0]); i++) { /* of what UTF-8 can say */
+		m.u.error.text = (struct msg_text){ beyond[i], strlen(beyond[i]) };
+		assert_int_equal(encode_code(&m), ERR_INVALID);
+	}
+	m.u.error.text = (struct msg_text){ "\xf4\x8f\xbf\xbf", 4 };
+	assert_int_equal(encode_code(&m), 0);
 	m.u.error = (struct msg_error){ -99, { "x", 1 } };
 	assert_int_equal(encode_code(&m), ERR_INVALID);
 	m = (struct msg){ .type = MSG_PROGRESS, .u.progress = { .loss = (double)NAN } };
@@ -329,6 +337,13 @@ static void nesting_and_swarms_are_refused(void **state)
 	header_put(head, MSG_EDIT_LIST_REPLY, 2);
 	memcpy(body, "\x0b\x0c", 2);
 	assert_int_equal(decode_code(head, PROTO_HEADER_BYTES + 2), ERR_INVALID);
+	/* Fields 0 and 2^29, which there cannot be. */
+	header_put(head, MSG_EDIT_LIST_REPLY, 2);
+	memcpy(body, "\x00\x01", 2);
+	assert_int_equal(decode_code(head, PROTO_HEADER_BYTES + 2), ERR_INVALID);
+	header_put(head, MSG_EDIT_LIST_REPLY, 6);
+	memcpy(body, "\x80\x80\x80\x80\x10\x01", 6);
+	assert_int_equal(decode_code(head, PROTO_HEADER_BYTES + 6), ERR_INVALID);
 	assert_in_range(mallinfo2().uordblks, 0, before + (1 << 20));
 	free(head);
 }

@@ -123,6 +123,9 @@ static void who_is_gone_or_silent_is_owed_nothing(void **state)
 	proto_needs_pump(&needs, give, &g);
 	proto_needs_forget(&needs, 150);
 	assert_int_equal(proto_needs_count(&needs), 1);
+	assert_int_equal(ask(&needs, 2, 21, "b", 400), 0); /* not silent */
+	proto_needs_forget(&needs, 300);
+	assert_int_equal(proto_needs_count(&needs), 1);
 	g.gone = true;
 	proto_needs_pump(&needs, give, &g);
 	assert_int_equal(needs.peer_count, 0);

@@ -1,4 +1,5 @@
 /* A peer that is refused for ever is told of ever less often. */
+#include "proto/intake.h"
 #include "proto/refusals.h"
 #include "tests/lib/test.h"
 
@@ -88,6 +89,24 @@ static void the_last_refused_is_the_first_listed(void **state)
 	}
 }
 
+/* Of whatever else is refused: so many lines in ten seconds, and how many were not told since the last one. */
+static void lines_of_all_peers_are_bounded(void **state)
+{
+	struct proto__rate rate = { 0 };
+	uint64_t untold = 99;
+	size_t told = 0;
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		told += proto__rate_take(&rate, 1000 + i, &untold);
+	assert_in_range(told, 1, 10);
+	assert_int_equal(untold, 0);
+	assert_false(proto__rate_take(&rate, 10999, &untold));
+	assert_true(proto__rate_take(&rate, 11000, &untold));
+	assert_int_equal(untold, 101 - told);
+	assert_true(proto__rate_take(&rate, 11001, &untold));
+	assert_int_equal(untold, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -95,6 +114,7 @@ int main(void)
 		cmocka_unit_test(keys_do_not_hide_each_other),
 		cmocka_unit_test(more_keys_than_places),
 		cmocka_unit_test(the_last_refused_is_the_first_listed),
+		cmocka_unit_test(lines_of_all_peers_are_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,6 +84,21 @@ static void hints_reach_subscribers(void **state)
 			 ERR_UNSUPPORTED);
 }
 
+/* By their own endpoint, and by no other. */
+static void a_hint_among_the_answers_is_dropped(void **state)
+{
+	struct net *net = *state;
+	struct msg_received *got = NULL;
+	const uint64_t route = handshake(net);
+	struct msg hint = { .type = MSG_HINT, .u.hint.version = 1 };
+	assert_int_equal(test_send(net->server, route, &hint, SOON_MS), 0);
+	assert_int_equal(test_send(net->server, route, &(struct msg){ .type = MSG_HEARTBEAT_REPLY }, SOON_MS), 0);
+	assert_int_equal(test_receive(net->client, &got, SOON_MS), 0);
+	assert_int_equal(got->msg.type, MSG_HEARTBEAT_REPLY);
+	msg_free(&got);
+	assert_int_equal(net->client->counts.forbidden, 1);
+}
+
 /* A client with those keys gets nothing through; then a good one still does. */
 static void refused_with(struct net *net, const struct proto_keypair *keys, const uint8_t server_key[32])
 {
@@ -398,6 +413,7 @@ int main(void)
 		NET(a_message_and_its_answer),
 		NET(a_forbidden_message_is_answered),
 		NET(hints_reach_subscribers),
+		NET(a_hint_among_the_answers_is_dropped),
 		NET(a_wrong_client_key_is_refused),
 		NET(a_wrong_server_key_is_refused),
 		NET(a_peer_without_curve_is_refused),

@@ -178,11 +178,17 @@ static void much_traffic_is_no_long_message(void **state)
 	static uint8_t bulk[MSG_BULK_BYTES_MAX];
 	struct msg chunk = { .type = MSG_CHUNK, .request_id = 1, .u.chunk = { .data = { bulk, sizeof(bulk) } } };
 	struct msg_received *got = NULL;
+	log_level_set(LOG_WARN);
+	test_log_begin(net->folder);
 	for (int i = 0; i < 600; i++) { /* 39 MB */
 		assert_int_equal(test_send(net->client, 0, &chunk, SOON_MS), 0);
 		assert_int_equal(test_receive(net->server, &got, SOON_MS), 0);
 		msg_free(&got);
 	}
+	poll(NULL, 0, SILENCE_MS); /* some looks */
+	test_log_end();
+	log_level_set(LOG_OFF);
+	assert_int_equal(test_log_count("PROTO-CONNECTION-CUT"), 0); /* else it connects again, and goes on */
 	a_good_peer_is_served(net);
 }
 
