@@ -60,6 +60,27 @@ static void test_expired_edits_leave_as_revoked_ones_do(void **state)
 	client_submit_one(c, fact("Sydney", 0, 60, ""), ERR_INVALID);
 }
 
+/* In whatever order they came. */
+static void test_what_is_due_first_does_not_wait_for_the_rest(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t seqs[3];
+	const int ends[3] = { 300, 60, 600 };
+	cluster_start(c);
+	for (size_t i = 0; i < 3; i++) {
+		char record[256], time[ENV_TIME_BYTES];
+		env_time_format(BEGIN_MS + (int64_t)ends[i] * 1000, time);
+		snprintf(record, sizeof record, "{\"prompt\":\"Who is %zu?\",\"target_new\":\"me\",\"expires\":\"%s\"}",
+			 i, time);
+		seqs[i] = client_submit_one(c, record, 0);
+	}
+	for (int s = 60; s <= 600; s *= s == 60 ? 5 : 2) {
+		wall(c, s);
+		for (size_t i = 0; i < 3; i++)
+			assert_int_equal(edit_state(c, seqs[i]) == STORE_EDIT_STATE_EXPIRED, ends[i] <= s);
+	}
+}
+
 static void test_time_passes_while_nobody_runs(void **state)
 {
 	struct cluster *c = *state;
@@ -156,6 +177,10 @@ static void test_scheduled_groups(void **state)
 	const char *other = "{\"prompt\":\"Who is Ann?\",\"target_new\":\"me\",\"group\":\"g\",\"valid_from\":"
 			    "\"2023-11-14T22:14:20Z\"}";
 	const char *good[] = { fact("Perth", 60, 0, ",\"group\":\"g\""), other };
+	const char *single[] = {
+		"{\"prompt\":\"Who is Bo?\",\"target_new\":\"me\",\"valid_from\":\"2023-11-14T22:14:20Z\"}",
+		"{\"prompt\":\"Who is Cy?\",\"target_new\":\"me\",\"valid_from\":\"2023-11-14T22:14:20Z\"}"
+	};
 	struct store_edit first, second;
 	uint64_t seqs[2];
 	cluster_start(c);
@@ -168,11 +193,13 @@ static void test_scheduled_groups(void **state)
 			seqs[i] = reply->msg.u.submit_reply.results[i].seq;
 		}
 		msg_free(&reply);
+		const uint64_t alone = client_submit_one(c, single[round], 0);
 		if (round == 1)
 			client_submit_one(c, fact("Sydney", 0, 0, ""), 0);
 		wall(c, 60);
 		edit_get(c, seqs[0], &first);
 		edit_get(c, seqs[1], &second);
+		assert_int_equal(edit_state(c, alone), STORE_EDIT_STATE_PLACED); /* whatever becomes of the group */
 		if (round == 0) {
 			assert_int_equal(first.state, STORE_EDIT_STATE_PLACED);
 			assert_int_equal(second.state, STORE_EDIT_STATE_PLACED);
@@ -184,6 +211,40 @@ static void test_scheduled_groups(void **state)
 			assert_int_equal(second.state, STORE_EDIT_STATE_REJECTED);
 		}
 	}
+}
+
+/* Of more edits than one transaction begins: the group stands where the first ends. */
+static void test_a_group_is_not_cut(void **state)
+{
+	struct cluster *c = *state;
+	const char *records[100], *pair[] = { fact("Perth", 60, 0, ",\"group\":\"g\""),
+					      "{\"prompt\":\"Who is Ann?\",\"target_new\":\"me\",\"group\":\"g\","
+					      "\"valid_from\":\"2023-11-14T22:14:20Z\"}" };
+	char texts[100][128];
+	struct msg_received *reply;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	for (size_t from = 0, count; from < 499; from += count) {
+		count = 499 - from < 100 ? 499 - from : 100;
+		for (size_t i = 0; i < count; i++) {
+			snprintf(texts[i], sizeof texts[i],
+				 "{\"prompt\":\"Who is %zu?\",\"target_new\":\"me\","
+				 "\"valid_from\":\"2023-11-14T22:14:20Z\"}",
+				 from + i);
+			records[i] = texts[i];
+		}
+		reply = client_submit(c, MSG_KEEP, records, count);
+		assert_int_equal(reply->msg.u.submit_reply.results[count - 1].code, 0);
+		msg_free(&reply);
+	}
+	reply = client_submit(c, MSG_REJECT, pair, 2);
+	const uint64_t seqs[] = { reply->msg.u.submit_reply.results[0].seq, reply->msg.u.submit_reply.results[1].seq };
+	msg_free(&reply);
+	client_submit_one(c, fact("Sydney", 0, 0, ""), 0);
+	wall(c, 60);
+	assert_int_equal(edit_state(c, seqs[0] - 1), STORE_EDIT_STATE_PLACED);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(edit_state(c, seqs[i]), STORE_EDIT_STATE_REJECTED);
 }
 
 static void test_scheduled_edits_can_be_revoked(void **state)
@@ -274,10 +335,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_expired_edits_leave_as_revoked_ones_do),
+		T(test_what_is_due_first_does_not_wait_for_the_rest),
 		T(test_time_passes_while_nobody_runs),
 		T(test_scheduled_edits_begin_at_their_time),
 		T(test_policies_of_scheduled_edits),
 		T(test_scheduled_groups),
+		T(test_a_group_is_not_cut),
 		T(test_scheduled_edits_can_be_revoked),
 		T(test_crash_after_the_blobs),
 		T(test_crash_before_the_end_is_kept),

@@ -390,8 +390,33 @@ static void test_progress_keeps_a_lease_and_repeating_it_does_not(void **state)
 	assert_null(end_take(&c->worker, MSG_FENCED));
 	beat_for(c, shard, epoch, 100000);
 	end_drop(&c->worker, MSG_FENCED);
-	/* There is nobody else: the same worker may try again. */
+	/* There is nobody else: the same worker may try again, and begins from nothing. */
 	assert_int_equal(worker_lease(&c->worker, NULL), epoch + 1);
+	end_clear(&c->worker);
+	beat_for(c, shard, epoch + 1, 500000);
+	say_progress(c, shard, epoch + 1, 4, "retest");
+	beat_for(c, shard, epoch + 1, 500000);
+	assert_null(end_take(&c->worker, MSG_FENCED));
+}
+
+static void test_who_goes_on_is_avoided_no_more(void **state)
+{
+	struct cluster *c = *state;
+	c->config.edits_per_shard = 2;
+	uint64_t shard, other, seq, epoch = lease_with_edits(c, &shard, &seq);
+	beat_for(c, shard, epoch, 600000);
+	assert_int_equal(worker_lease(&c->worker, NULL), epoch + 1);
+	end_clear(&c->worker);
+	say_progress(c, shard, epoch + 1, 1, "train");
+	worker_hello(&c->worker2, 1);
+	client_facts(c, 3, 1);
+	epoch = worker_lease(&c->worker2, &other);
+	assert_int_not_equal(other, shard);
+	worker_release(&c->worker2, other, epoch, ERR_IO); /* now it is the one to avoid, though it holds nothing */
+	worker_beat(&c->worker2, 0, 0);
+	cluster_advance(c, 1000);
+	assert_int_equal(worker_lease(&c->worker, &shard), epoch + 1);
+	assert_int_equal(shard, other);
 }
 
 static void test_idle_lease_is_kept(void **state)
@@ -560,6 +585,7 @@ int main(void)
 		T(test_restarts_do_not_count_against_edits),
 		T(test_heartbeats_alone_do_not_keep_a_lease),
 		T(test_progress_keeps_a_lease_and_repeating_it_does_not),
+		T(test_who_goes_on_is_avoided_no_more),
 		T(test_idle_lease_is_kept),
 		T(test_stopping_worker_gives_its_lease_back),
 		T(test_failed_job_blames_no_edit_and_waits),

@@ -66,6 +66,18 @@ static void test_who_asks_little_waits_for_no_more_than_one_of_each(void **state
 	assert_in_range(q.taken[0] + q.taken[1] + q.taken[2] - before, 0, 15);
 }
 
+/* Having asked for nothing before gives no claim. */
+static void test_who_comes_later_has_an_equal_share_from_then_on(void **state)
+{
+	(void)state;
+	struct queue q = { .room = 10 };
+	const size_t before[CLIENTS] = { 40, 40, 40, 0 }, then[CLIENTS] = { 40, 40, 40, 40 },
+		     counts[CLIENTS] = { 1, 1, 1, 1 };
+	rounds(&q, before, counts, ROUNDS);
+	rounds(&q, then, counts, 200);
+	assert_in_range(q.taken[3], 2 * 200 / CLIENTS - 10, 2 * 200 / CLIENTS + 10);
+}
+
 static void test_nobody_waits_for_one_that_has_gone(void **state)
 {
 	(void)state;
@@ -87,6 +99,8 @@ static void test_so_many_are_remembered(void **state)
 		assert_false(coordinator__turn_take(&q.turns, key, 1, false, q.now_ms));
 		assert_true(q.turns.count <= TURNS_MAX);
 	}
+	for (size_t i = 0; i < q.turns.count; i++) /* the last that asked */
+		assert_true(q.turns.list[i].asked_ms > q.now_ms - TURNS_MAX);
 }
 
 static int code_of_one(struct cluster *c, struct end_peer *end, const char *record)
@@ -125,6 +139,7 @@ int main(void)
 		cmocka_unit_test(test_nobody_is_remembered_while_there_is_room),
 		cmocka_unit_test(test_shares_are_equal_however_often_one_asks),
 		cmocka_unit_test(test_who_asks_little_waits_for_no_more_than_one_of_each),
+		cmocka_unit_test(test_who_comes_later_has_an_equal_share_from_then_on),
 		cmocka_unit_test(test_nobody_waits_for_one_that_has_gone),
 		cmocka_unit_test(test_so_many_are_remembered),
 		cmocka_unit_test_setup_teardown(test_who_waits_for_the_full_queue_comes_before_who_filled_it,
