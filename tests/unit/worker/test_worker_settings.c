@@ -188,14 +188,23 @@ static void a_rate_that_cannot_train_is_refused(void **state)
 
 /* --- A calibration file that it was given. */
 
-static void given_write(struct stand *s, enum editor_family family, float alpha, char path[TEST_PATH_BYTES])
+#define SETTINGS_ALPHA 7.0f /* of the coordinator's, whose others are the defaults */
+
+enum margin { ALPHA, BETA, GAMMA, ACT_RATIO, MARGINS };
+
+/* One margin is `value`. */
+static void given_write(struct stand *s, enum editor_family family, enum margin margin, float value,
+			char path[TEST_PATH_BYTES])
 {
 	struct editor_calibration_file file = { .calibration = BUF_INIT };
 	struct editor_wise_calibration paper = { .base_model = *model_digest(stand_model()),
 						 .layer = 2,
 						 .wise = s->config.editor.wise };
 	struct buf bytes = BUF_INIT;
-	paper.wise.alpha = alpha;
+	float *const margins[MARGINS] = { &paper.wise.alpha, &paper.wise.beta, &paper.wise.gamma,
+					  &paper.wise.act_ratio };
+	paper.wise.alpha = SETTINGS_ALPHA;
+	*margins[margin] = value;
 	test_path(path, s->folder, "given.cal");
 	if (family == EDITOR_FAMILY_PAPER)
 		assert_ok(&s->e, editor_wise_calibration_encode(&paper, &file.calibration, &s->e));
@@ -222,7 +231,7 @@ static void a_given_calibration_is_used_as_it_is(void **state)
 	char path[TEST_PATH_BYTES];
 	struct buf bytes = BUF_INIT, published = BUF_INIT;
 	struct hash digest;
-	given_write(s, EDITOR_FAMILY_AMEND, 0, path);
+	given_write(s, EDITOR_FAMILY_AMEND, ALPHA, 0, path);
 	s->hold_engine = true;
 	stand_start(s);
 	stand_until(s, &s->hellos, 1); /* nothing to calibrate */
@@ -246,7 +255,7 @@ static void with_a_given_calibration_the_layer_is_looked_at_first(void **state)
 {
 	struct stand *s = *state;
 	char path[TEST_PATH_BYTES];
-	given_write(s, EDITOR_FAMILY_AMEND, 0, path);
+	given_write(s, EDITOR_FAMILY_AMEND, ALPHA, 0, path);
 	s->layer = TINY_LAYERS;
 	stand_start(s);
 	expect_unable(s, 0, "layer is 4: it may be 0 to 3");
@@ -267,7 +276,7 @@ static void a_file_of_another_family_or_model_ends_it(void **state)
 	struct stand *s = *state;
 	char path[TEST_PATH_BYTES];
 	struct err e = ERR_INIT;
-	given_write(s, EDITOR_FAMILY_PAPER, 7, path);
+	given_write(s, EDITOR_FAMILY_PAPER, ALPHA, SETTINGS_ALPHA, path);
 	s->settings = (struct msg_bytes){ NULL, 0 }; /* a cluster of family amend */
 	stand_start(s);
 	stand_ends(s, 500, ERR_MISMATCH, "is a calibration of family paper, and edits are of family amend");
@@ -288,7 +297,7 @@ static void the_papers_file_and_the_coordinators_settings_agree(void **state)
 	struct editor_calibration_file file;
 	struct editor_wise_calibration paper;
 	s->layer = 2;
-	given_write(s, EDITOR_FAMILY_PAPER, 7, path);
+	given_write(s, EDITOR_FAMILY_PAPER, ALPHA, SETTINGS_ALPHA, path);
 	stand_start(s);
 	stand_until(s, &s->hellos, 1);
 	stand_turns(s, 500);
@@ -301,7 +310,7 @@ static void the_papers_file_and_the_coordinators_settings_agree(void **state)
 	assert_ok(&s->e, editor_calibration_file_decode(published.data, published.len, &file, &s->e));
 	assert_int_equal(file.fitting.text_count, 1); /* what it was fitted on goes into the version */
 	assert_ok(&s->e, editor_wise_calibration_decode(file.calibration.data, file.calibration.len, &paper, &s->e));
-	assert_true(paper.wise.alpha == 7.0f);
+	assert_true(paper.wise.alpha == SETTINGS_ALPHA);
 	editor_calibration_file_fini(&file);
 	buf_free(&published);
 	stand_stop(s);
@@ -309,11 +318,15 @@ static void the_papers_file_and_the_coordinators_settings_agree(void **state)
 	stand_start(s);
 	stand_ends(s, 2000, ERR_MISMATCH,
 		   "the coordinator's calibration file was measured with layer at 2, edits are trained with 3: ");
-	stand_stop(s);
 	s->layer = 2;
-	given_write(s, EDITOR_FAMILY_PAPER, 8, path); /* the settings stay as they were */
-	stand_start(s);
-	stand_ends(s, 2000, ERR_MISMATCH, "other margins than the coordinator's settings");
+	/* The settings stay as they were. */
+	static const float others[MARGINS] = { 8, 21, 11, 0.5f };
+	for (enum margin margin = ALPHA; margin < MARGINS; margin++) {
+		stand_stop(s);
+		given_write(s, EDITOR_FAMILY_PAPER, margin, others[margin], path);
+		stand_start(s);
+		stand_ends(s, 2000, ERR_MISMATCH, "other margins than the coordinator's settings");
+	}
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, stand_setup, stand_teardown)
