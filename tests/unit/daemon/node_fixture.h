@@ -9,8 +9,9 @@
 #include "daemon/node_sync.h"
 #include "daemon/version_set.h"
 
-#define NODE_VERSIONS 8
-#define NODE_LATE_MAX 256
+#define NODE_VERSIONS  8
+#define NODE_LATE_MAX  256
+#define NODE_WANTS_MAX 64
 
 struct published {
 	uint64_t version; /* 0: free */
@@ -275,7 +276,7 @@ static inline void node_start(struct node_fixture *f, size_t versions_kept)
 					   .shape = *model_shape_of(f->model),
 					   .poll_ms = 1000,
 					   .versions_kept = versions_kept,
-					   .wants_max = 64 };
+					   .wants_max = NODE_WANTS_MAX };
 	assert_ok(&f->e, proto_mem_connect(f->mem, "n0", "coordinator", key, &f->client, &f->e));
 	assert_ok(&f->e, store_open(f->data, &options, &f->blobs, &f->e));
 	assert_ok(&f->e, pool_new(0, 8, &f->pool, &f->e));

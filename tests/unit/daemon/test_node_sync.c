@@ -240,13 +240,43 @@ static void pinned_versions_are_loaded_on_demand(void **state)
 	want(f, 1, 500, &late);
 	until_called(f, &late);
 	assert_int_equal(late.code, ERR_TIMEOUT);
-	want(f, 1, 60000, &late);
+	static struct wanted all[NODE_WANTS_MAX];
+	for (size_t i = 0; i < NODE_WANTS_MAX; i++)
+		want(f, 1, 60000, &all[i]);
+	assert_int_equal(node_sync_want(f->sync, 1, INT64_MAX, on_want, &late, &f->e), ERR_LIMIT);
 	node_sync_close(f->sync);
-	assert_int_equal(late.calls, 1);
-	assert_int_equal(late.code, ERR_CLOSED);
+	for (size_t i = 0; i < NODE_WANTS_MAX; i++) {
+		assert_int_equal(all[i].calls, 1);
+		assert_int_equal(all[i].code, ERR_CLOSED);
+	}
+	assert_int_equal(late.calls, 1); /* what was refused is not called */
 }
 
 /* Flips a bit in every copy of the chunk's first bytes in the closed store. */
+static void what_was_used_last_stays(void **state)
+{
+	struct node_fixture *f = *state;
+	struct node_version held;
+	struct wanted w;
+	for (uint64_t v = 1; v <= 4; v++)
+		node_publish(f, v, false);
+	node_start(f, 3);
+	node_until_live(f, 4);
+	for (uint64_t v = 1; v <= 3; v++) {
+		if (v == 3) { /* the first is asked again before the third is wanted */
+			assert_int_equal(node_sync_acquire(f->sync, 1, &held), 0);
+			node_version_release(&held);
+		}
+		want(f, v, 5000, &w);
+		until_called(f, &w);
+		assert_int_equal(w.code, 0);
+		node_version_release(&w.version);
+	}
+	assert_int_equal(node_sync_acquire(f->sync, 2, &held), ERR_NOT_FOUND);
+	assert_int_equal(node_sync_acquire(f->sync, 1, &held), 0);
+	node_version_release(&held);
+}
+
 static void damage(struct node_fixture *f, const struct hash *root)
 {
 	char path[TEST_PATH_BYTES];
@@ -376,6 +406,7 @@ int main(void)
 		T(a_refused_hello_ends_it),
 		T(a_bad_version_gives_way),
 		T(pinned_versions_are_loaded_on_demand),
+		T(what_was_used_last_stays),
 		T(a_damaged_chunk_is_fetched_again),
 		T(gives_what_the_coordinator_needs),
 		T(another_cluster_starts_anew),
