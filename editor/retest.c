@@ -210,6 +210,7 @@ struct learn {
 	size_t first, count; /* the new edits; those below were held by `before` */
 	size_t trained_end;  /* edits below it have been trained */
 	bool all_new;
+	uint32_t tries_max;
 	uint64_t seed;
 	const struct editor_watch *watch;
 	float *before, *best;                  /* deltas */
@@ -274,8 +275,7 @@ static int train_again(struct learn *l, struct err *e)
 	size_t failed_count;
 	int rc = 0;
 	memcpy(l->best, shard->delta, editor__matrix_size(shard) * sizeof(float));
-	for (uint32_t try = 0; rc == 0 && try < shard->config.retest_tries && (failed_count = collect_failed(l)) > 0;
-	     try++) {
+	for (uint32_t try = 0; rc == 0 && try < l->tries_max && (failed_count = collect_failed(l)) > 0; try++) {
 		rc = train_failed(l, failed_count, try, e);
 		if (rc == 0)
 			rc = retest_forced(shard, shard->delta, l->trial, l->watch, e);
@@ -361,11 +361,14 @@ int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t
 		       struct editor_train_stats *stats, struct err *e)
 {
 	if (shard->config.family == EDITOR_FAMILY_PAPER)
-		return editor__wise_learn(shard, mode, first, count, seed, watch, results, stats, e);
+		return editor__wise_learn(shard, mode == EDITOR_ANEW ? EDITOR_BREADTH_FIRST : mode, first, count, seed,
+					  watch, results, stats, e);
 	size_t bytes = editor__matrix_size(shard) * sizeof(float);
 	struct learn l = { .shard = shard,
 			   .first = first,
 			   .count = count,
+			   .tries_max = (mode == EDITOR_ANEW ? EDITOR_ANEW_TRIES : 1) *
+					(uint32_t)shard->config.retest_tries,
 			   .seed = seed,
 			   .watch = watch,
 			   .results = results,

@@ -38,16 +38,16 @@ size_t editor_shard_layer(const struct editor_shard *shard);       /* that the d
 const float *editor_shard_delta(const struct editor_shard *shard); /* hidden × ffn, borrowed */
 size_t editor_shard_delta_size(const struct editor_shard *shard);  /* hidden × ffn */
 
-enum editor_mode { EDITOR_STREAM, EDITOR_BREADTH_FIRST };
+enum editor_mode { EDITOR_STREAM, EDITOR_BREADTH_FIRST, EDITOR_ANEW };
 struct editor_train_stats {
-	enum editor_mode mode; /* what was done */
+	enum editor_mode mode; /* what was done: streamed or breadth first */
 	size_t steps;
 	double loss; /* of the last pass */
 };
 /* STREAM: trains edits [first, first + count) with replay of earlier ones, continuing from the present delta;
  * BREADTH_FIRST: all edits of the shard from delta zero (so the result depends on the list of edits and the seed
- * alone). Ends by rounding the delta to bf16. The optimiser's state does not outlive the call. On ERR_INTERRUPTED the
- * delta is as before the call. ERR_INVALID: loss became NaN (which edit). */
+ * alone); ANEW: the same, for editor_shard_learn. Ends by rounding the delta to bf16. The optimiser's state does not
+ * outlive the call. On ERR_INTERRUPTED the delta is as before the call. ERR_INVALID: loss became NaN (which edit). */
 int editor_shard_train(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
 		       const struct editor_watch *watch, struct editor_train_stats *stats, struct err *e) MUST_CHECK;
 
@@ -66,7 +66,10 @@ int editor_shard_retest(struct editor_shard *shard, struct editor_result *result
 /* Trains, re-tests, trains failures again (with replay) up to config.retest_tries, and keeps the best delta. What a
  * worker calls. Family `amend`, breadth first: the present delta holds the edits below `first`; when one
  * of them fails after the pass, the present delta is a second candidate, its failures trained again too, and is kept
- * when more edits pass with it (stats->mode is then EDITOR_STREAM). With first 0 nothing of it can stay. */
+ * when more edits pass with it (stats->mode is then EDITOR_STREAM). With first 0 nothing of it can stay. ANEW: breadth
+ * first over edits that a memory has held which may not stay: there is no second candidate, so what fails is trained
+ * again EDITOR_ANEW_TRIES times as often. */
+#define EDITOR_ANEW_TRIES 4
 int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
 		       const struct editor_watch *watch, struct editor_result *results,
 		       struct editor_train_stats *stats, struct err *e) MUST_CHECK;

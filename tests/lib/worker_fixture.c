@@ -299,7 +299,7 @@ static void commit_take(struct stand *s, const struct msg_received *received)
 	s->commit = *commit;
 	for (size_t i = 0; i < commit->result_count && i < STAND_EDITS_MAX; i++) {
 		const struct msg_edit_result *r = &commit->results[i];
-		s->results[i] = (struct stand_result){ .seq = r->seq, .passed = r->passed };
+		s->results[i] = (struct stand_result){ .seq = r->seq, .passed = r->passed, .tries = r->tries };
 		assert_true(r->reason.len < sizeof s->results[i].reason);
 		if (r->reason.len > 0)
 			memcpy(s->results[i].reason, r->reason.text, r->reason.len);

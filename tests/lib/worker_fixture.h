@@ -15,6 +15,7 @@
 struct stand_result {
 	uint64_t seq;
 	bool passed;
+	uint32_t tries;
 	char reason[STORE_REASON_BYTES];
 };
 

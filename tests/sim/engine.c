@@ -286,7 +286,7 @@ int __wrap_editor_shard_learn(struct editor_shard *shard, enum editor_mode mode,
 	size_t edit_count;
 	const struct edit *edits = edits_of(shard, &edit_count);
 	(void)seed;
-	if (mode == EDITOR_BREADTH_FIRST) {
+	if (mode != EDITOR_STREAM) {
 		count += first;
 		first = 0;
 	}
@@ -294,12 +294,13 @@ int __wrap_editor_shard_learn(struct editor_shard *shard, enum editor_mode mode,
 		if (edits[i].learns == IS_POISON)
 			return err_set(e, ERR_INVALID, "the loss of edit %llu became NaN",
 				       (unsigned long long)edits[i].applied.seq);
-	if (mode == EDITOR_BREADTH_FIRST)
+	if (mode != EDITOR_STREAM)
 		buf_clear(&shard->applied);
 	size_t end = first + count - (sim_planted == SIM_PLANT_SKIP && count > 1);
 	for (size_t i = first; i < end; i++)
 		buf_append(&shard->applied, &edits[i].applied, sizeof edits[i].applied);
-	*stats = (struct editor_train_stats){ .mode = mode, .steps = count };
+	*stats = (struct editor_train_stats){ .mode = mode == EDITOR_STREAM ? mode : EDITOR_BREADTH_FIRST,
+					      .steps = count };
 	if (buf_failed(&shard->applied))
 		return err_set(e, ERR_NOMEM, "delta: out of memory");
 	return __wrap_editor_shard_retest(shard, results, watch, e);

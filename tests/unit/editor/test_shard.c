@@ -194,6 +194,12 @@ static void one_prompt_cannot_have_two_answers(void **state)
 	const struct editor_result *failed = results[0].passed ? &results[2] : &results[0];
 	assert_int_equal(failed->tries, 3);
 	assert_true(failed->got[0] != '\0');
+	/* Where a memory held them all before and may not stay, what fails is tried more often. */
+	learn(shard, EDITOR_ANEW, 0, 3, results);
+	assert_true(results[1].passed);
+	assert_true(results[0].passed + results[2].passed <= 1);
+	assert_int_equal((results[0].passed ? &results[2] : &results[0])->tries,
+			 1 + EDITOR_ANEW_TRIES * c.retest_tries);
 	/* An alias counts. */
 	struct editor_shard *alias = shard_with(&c, 1, ",\"aliases\":[\"Quen\"]");
 	assert_int_equal(editor_shard_retest_delta(alias, editor_shard_delta(shard), results, NULL, &e), 0);

@@ -218,6 +218,30 @@ static void a_retrained_shard_is_as_if_the_edit_had_never_been(void **state)
 	assert_true(hash_equal(&without, &s->delta_root));
 }
 
+static uint32_t tries_max(const struct stand *s)
+{
+	uint32_t most = 0;
+	for (size_t i = 0; i < s->commit.result_count; i++)
+		most = s->results[i].tries > most ? s->results[i].tries : most;
+	return most;
+}
+
+/* There is no earlier delta that could be kept instead. */
+static void what_a_retrained_shard_loses_is_trained_more_often(void **state)
+{
+	struct stand *s = *state;
+	s->config.editor.retest_tries = 1;
+	s->keep_failed = true;
+	begin(s, 3);
+	stand_edit(s, prompts[0], "Quen"); /* contradicts the first */
+	stand_group(s, 4);
+	assert_int_equal(tries_max(s), 2);
+	s->ended[1] = true;
+	retrain(s);
+	assert_int_equal(s->commit.result_count, 3);
+	assert_int_equal(tries_max(s), 1 + EDITOR_ANEW_TRIES);
+}
+
 static void a_shard_that_lost_all_its_edits_is_empty(void **state)
 {
 	struct stand *s = *state;
@@ -250,6 +274,7 @@ int main(void)
 		T(a_closing_shard_is_the_same_after_a_restart),
 		T(a_closing_shard_keeps_what_was_served),
 		T(a_retrained_shard_is_as_if_the_edit_had_never_been),
+		T(what_a_retrained_shard_loses_is_trained_more_often),
 		T(a_shard_that_lost_all_its_edits_is_empty),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
