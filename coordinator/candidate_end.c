@@ -20,16 +20,14 @@ static int publish_write(struct coordinator *c, const struct publish_cause *caus
 }
 
 /* A merged memory that no version has had yet lies here alone: nobody has read it since its gate. */
-static void merges_read(struct coordinator *c)
+static int merges_read(struct coordinator *c, struct err *e)
 {
-	for (size_t i = 0; i < c->merge_count; i++) {
-		const struct store_merge *merge = &c->merges[i];
-		if (merge->version != 0 || !coordinator__seqs_hold(&c->candidate.merges, merge->id))
-			continue;
-		(void)coordinator__blob_suspect(c, &merge->output_root);
-		if (!hash_is_zero(&merge->index_root))
-			(void)coordinator__blob_suspect(c, &merge->index_root);
-	}
+	bool whole = true;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && whole && i < c->merge_count; i++)
+		if (c->merges[i].version == 0 && coordinator__seqs_hold(&c->candidate.merges, c->merges[i].id))
+			rc = coordinator__merge_read(c, &c->merges[i], &whole, e);
+	return rc != 0 || whole ? rc : err_set(e, ERR_CORRUPT, "chunks of its merged memory are damaged here");
 }
 
 int coordinator__candidate_publish(struct coordinator *c, const struct publish_cause *cause, struct err *e)
@@ -39,8 +37,9 @@ int coordinator__candidate_publish(struct coordinator *c, const struct publish_c
 	rec.published_ms = env_wall_ms(c->env);
 	if (coordinator__candidate_stale(c)) /* it could not be renewed yet */
 		return err_set(e, ERR_AGAIN, "what the candidate serves has ended since: try again");
-	merges_read(c);
-	int rc = coordinator__version_whole(c, &rec.root, &apart, e);
+	int rc = merges_read(c, e);
+	if (rc == 0)
+		rc = coordinator__version_whole(c, &rec.root, &apart, e);
 	if (rc != 0) {
 		err_wrap(e, "the candidate cannot be loaded");
 		return rc;

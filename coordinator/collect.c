@@ -16,9 +16,11 @@
 
 static int manifest_add(struct coordinator *c, const struct store_version *version, struct buf *roots, struct err *e)
 {
+	struct err unused = ERR_INIT;
+	size_t bad;
 	int rc = coordinator__manifest_roots(c->store, &version->root, roots, e);
 	if (rc == ERR_CORRUPT)
-		(void)coordinator__blob_suspect(c, &version->root);
+		(void)!coordinator__blob_suspect(c, &version->root, &bad, &unused);
 	if (rc != 0)
 		err_wrap(e, "version %" PRIu64 " is kept, and its manifest cannot be read: nothing is deleted",
 			 version->version);

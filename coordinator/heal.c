@@ -128,23 +128,28 @@ void coordinator__rot_found(struct coordinator *c, const struct hash *hashes, si
 	buf_free(&apart);
 }
 
-bool coordinator__blob_suspect(struct coordinator *c, const struct hash *root)
+int coordinator__blob_suspect(struct coordinator *c, const struct hash *root, size_t *bad_count, struct err *e)
 {
 	struct buf bad = BUF_INIT;
-	struct err e = ERR_INIT;
-	const uint64_t before = c->heal.found_count;
-	if (store_blob_damaged(c->store, root, &bad, &e) == 0 && bad.len > 0)
-		coordinator__rot_found(c, (const struct hash *)(const void *)bad.data, bad.len / HASH_BYTES, "reading");
+	int rc = store_blob_damaged(c->store, root, &bad, e);
+	*bad_count = bad.len / HASH_BYTES;
+	if (rc == 0 && bad.len > 0)
+		coordinator__rot_found(c, (const struct hash *)(const void *)bad.data, *bad_count, "reading");
 	buf_free(&bad);
-	return c->heal.found_count > before;
+	if (rc != 0 || c->failure.code == 0)
+		return rc;
+	*e = c->failure;
+	return e->code;
 }
 
 int coordinator__blob_get(struct coordinator *c, const struct hash *root, size_t byte_limit, struct buf *out,
 			  struct err *e)
 {
+	struct err unused = ERR_INIT;
+	size_t bad;
 	int rc = store_blob_get(c->store, root, byte_limit, out, e);
 	if (rc == ERR_CORRUPT)
-		(void)coordinator__blob_suspect(c, root);
+		(void)!coordinator__blob_suspect(c, root, &bad, &unused); /* else by whoever reads it next */
 	return rc;
 }
 

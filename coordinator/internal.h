@@ -507,6 +507,9 @@ int coordinator__gate_publish(struct coordinator *c, double score, const struct 
 			      struct err *e) MUST_CHECK;
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);
 void coordinator__gate_lost(struct coordinator *c, const char *why);
+/* Reads all of a published merge's memory; and has what is damaged of it fetched anew. An error says nothing of it. */
+int coordinator__merge_read(struct coordinator *c, const struct store_merge *merge, bool *whole,
+			    struct err *e) MUST_CHECK;
 void coordinator__gate_renew(struct coordinator *c, int64_t expires_ms);
 void coordinator__gate_release(struct coordinator *c, int code);
 void coordinator__gate_want(struct coordinator *c, uint32_t received_count);

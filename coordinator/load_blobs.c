@@ -73,7 +73,9 @@ static int root_check(struct coordinator *c, const struct hash *root, const char
 	if (rc == 0)
 		rc = all_damaged(c, &missing, &damaged, e);
 	if (rc == 0 && damaged) {
-		(void)coordinator__blob_suspect(c, root);
+		struct err unused = ERR_INIT; /* its root is apart already; what else is damaged is found later, too */
+		size_t bad;
+		(void)!coordinator__blob_suspect(c, root, &bad, &unused);
 		log_event(LOG_ERROR, "COORDINATOR-BLOB-DAMAGED", LOGF_S("what", what), LOGF_U("of", id),
 			  LOGF_X("root", root->bytes, HASH_BYTES));
 	} else if (rc == 0 && missing.len > 0 && tally->lost_count++ == 0) {

@@ -80,27 +80,41 @@ bool coordinator__gate_output_whole(struct coordinator *c)
 {
 	struct merge_run *run = &c->merge;
 	struct store_merge rec = run->rec;
-	struct buf bad = BUF_INIT;
 	struct err e = ERR_INIT;
-	(void)coordinator__blob_suspect(c, &rec.output_root);
-	int rc = store_blob_missing(c->store, &rec.output_root, &bad, &e);
-	const bool whole = rc == 0 && bad.len == 0;
-	buf_free(&bad);
-	if (whole)
-		return true;
+	size_t bad;
+	int rc = coordinator__blob_suspect(c, &rec.output_root, &bad, &e);
+	if (c->failure.code != 0 || (rc == 0 && bad == 0))
+		return c->failure.code == 0;
 	if (rc == 0)
 		rc = coordinator__merge_verify(c, &rec, &e);
 	if (rc == 0 && hash_equal(&rec.output_root, &run->rec.output_root)) {
 		log_event(LOG_WARN, "COORDINATOR-MERGE-READ-AGAIN", LOGF_U("merge", rec.id));
 		return true;
 	}
-	if (run->lease.holder != NULL)
-		coordinator__gate_lost(c, "the merged memory is damaged here");
-	if (rc == ERR_NOMEM || rc == ERR_FULL || rc == ERR_AGAIN)
+	const bool later = rc == ERR_NOMEM || rc == ERR_FULL || rc == ERR_AGAIN;
+	if (run->lease.holder != NULL) {
+		coordinator__gate_lost(c, later ? "the merged memory cannot be read here for now"
+						: "the merged memory is damaged here");
+		run->gate_tries -= later; /* no worker's fault */
+	}
+	if (later)
 		run->retry_ms = coordinator__now_ms(c) + MERGE_RETRY_MS;
 	else
 		merge_again(c, "the disk changed the merged memory before it was published");
 	return false;
+}
+
+int coordinator__merge_read(struct coordinator *c, const struct store_merge *merge, bool *whole, struct err *e)
+{
+	const struct hash *roots[] = { &merge->output_root, &merge->index_root };
+	int rc = 0;
+	*whole = true;
+	for (size_t i = 0; rc == 0 && i < 2; i++) {
+		size_t bad = 0;
+		rc = hash_is_zero(roots[i]) ? 0 : coordinator__blob_suspect(c, roots[i], &bad, e);
+		*whole = *whole && rc == 0 && bad == 0;
+	}
+	return rc;
 }
 
 static int collect_edits(struct coordinator *c)

@@ -18,16 +18,16 @@ static void gate_reply(struct coordinator *c, const struct msg_received *receive
 /* Without its gaps a merged memory of the paper's family could not be routed to. */
 static int check_index(struct coordinator *c, const struct hash *root, struct err *e)
 {
-	struct buf missing = BUF_INIT;
+	size_t bad = 0;
 	if (hash_is_zero(root))
 		return strcmp(c->family, "paper") != 0 ? 0 : err_set(e, ERR_INVALID, "the index's root is zero");
-	(void)coordinator__blob_suspect(c, root);
-	int rc = store_blob_missing(c->store, root, &missing, e);
-	if (rc == 0 && missing.len > 0)
-		rc = err_set(e, ERR_NOT_FOUND, "%zu chunks of the index are not here: upload them, then send it again",
-			     missing.len / sizeof(struct hash));
-	buf_free(&missing);
-	return rc;
+	int rc = coordinator__blob_suspect(c, root, &bad, e);
+	if (rc == ERR_NOMEM)
+		return err_set(e, ERR_AGAIN, "the index cannot be read here for now: send it again");
+	return rc != 0 || bad == 0
+		       ? rc
+		       : err_set(e, ERR_NOT_FOUND,
+				 "%zu chunks of the index are not here: upload them, then send it again", bad);
 }
 
 void coordinator__recv_gate_result(struct coordinator *c, const struct msg_received *received)
@@ -50,14 +50,16 @@ void coordinator__recv_gate_result(struct coordinator *c, const struct msg_recei
 	}
 	if (!coordinator__gate_output_whole(c)) {
 		const bool again = c->merge.active && c->merge.rec.state == STORE_MERGE_STATE_GATED;
-		gate_reply(c, received, ERR_FENCED,
-			   again ? "the merged memory cannot be read here for now: it is re-tested later"
-				 : "the merged memory is damaged here: it is merged anew");
+		if (c->failure.code == 0)
+			gate_reply(c, received, ERR_FENCED,
+				   again ? "the merged memory cannot be read here for now: it is re-tested later"
+					 : "the merged memory is damaged here: it is merged anew");
 		return;
 	}
 	int rc = check_index(c, &result->index_root, &e);
 	if (rc != 0) {
-		gate_reply(c, received, rc, e.text);
+		if (c->failure.code == 0)
+			gate_reply(c, received, rc, e.text);
 		return;
 	}
 	/* What was not tested did not pass. */

@@ -343,7 +343,9 @@ static int refuse(struct coordinator *c, struct shard *shard, const struct msg_s
 		coordinator__copy_text(shard->refused, sizeof shard->refused, coordinator__text(e->text));
 	if (!verdict->unread || verdict->code != ERR_CORRUPT)
 		return verdict->code;
-	(void)coordinator__blob_suspect(c, &commit->delta_root);
+	size_t bad;
+	if (coordinator__blob_suspect(c, &commit->delta_root, &bad, e) != 0)
+		return err_set(e, ERR_AGAIN, "the delta cannot be read here for now: commit again");
 	return err_set(e, ERR_NOT_FOUND, "chunks of the delta were damaged here: upload them, then commit again");
 }
 

@@ -83,8 +83,10 @@ int coordinator__manifest_roots(struct store *store, const struct hash *root, st
 int coordinator__heal_load(struct coordinator *c, struct err *e) MUST_CHECK;
 /* Sets them apart, those that are damaged, and has them fetched anew. `by`: what found them, for the log. */
 void coordinator__rot_found(struct coordinator *c, const struct hash *hashes, size_t count, const char *by);
-/* The same for what is damaged of a blob; false: nothing was, or it was known. */
-bool coordinator__blob_suspect(struct coordinator *c, const struct hash *root);
+/* Reads all of a blob, and does the same for what is damaged of it. *bad_count: chunks that are damaged or not here; 0:
+ * it is whole. An error says nothing of that. */
+int coordinator__blob_suspect(struct coordinator *c, const struct hash *root, size_t *bad_count,
+			      struct err *e) MUST_CHECK;
 /* store_blob_get, and what it finds damaged is set apart. */
 int coordinator__blob_get(struct coordinator *c, const struct hash *root, size_t byte_limit, struct buf *out,
 			  struct err *e) MUST_CHECK;

@@ -98,10 +98,9 @@ static inline struct store_shard shard_of(struct cluster *c, uint64_t id)
 	return rec;
 }
 
-/* So many edits of a merge are tested again, and pass: the code that the worker hears. */
-static inline int gate_result(struct cluster *c, uint32_t edits)
+/* So many edits of a merge are tested again under that lease, and pass: the code that the worker hears. */
+static inline int gate_say(struct cluster *c, uint64_t merge, uint64_t epoch, uint32_t edits)
 {
-	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
 	struct msg msg = { .type = MSG_GATE_RESULT, .u.gate_result = { merge, epoch, edits, edits } };
 	worker_want(&c->worker, merge, epoch, 100, 0);
 	end_clear(&c->worker);
@@ -111,6 +110,12 @@ static inline int gate_result(struct cluster *c, uint32_t edits)
 	const int code = reply->msg.u.shard_commit_reply.code;
 	msg_free(&reply);
 	return code;
+}
+
+static inline int gate_result(struct cluster *c, uint32_t edits)
+{
+	uint64_t merge, epoch = worker_lease(&c->worker, &merge);
+	return gate_say(c, merge, epoch, edits);
 }
 
 static inline void merge_gate(struct cluster *c, uint32_t edits)

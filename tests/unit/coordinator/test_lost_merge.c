@@ -105,26 +105,61 @@ static int starved_result(struct cluster *c, int64_t n, bool *again)
 	return code;
 }
 
-/* What cannot be looked at for now is not merged anew, and nobody is told so. */
-static void test_want_of_memory_has_it_re_tested(void **state)
+static int64_t starving; /* at which allocation the look failed first */
+
+/* What cannot be looked at for now is not merged anew, and nobody is told so; `damage` is done before each re-test. */
+static void starve(struct cluster *c, void (*damage)(struct cluster *c))
 {
-	struct cluster *c = *state;
 	struct fact f;
 	int found = 0;
-	c->config.merge_tries_max = 100;
+	c->config.merge_tries_max = 1000;
 	gated(c, &f);
-	for (int64_t n = 0; n < 60 && newest(c) == 1; n++) {
+	for (int64_t n = 0; n < 400 && newest(c) == 1; n++) {
 		bool again = false;
-		output_rot_found(c); /* before each re-test it is read again */
+		damage(c);
 		const int code = starved_result(c, n, &again);
 		assert_true(code != ERR_FENCED || again);
+		starving = again && found == 0 ? n : starving;
 		found += again;
+		if (coordinator_failed(c->coordinator, NULL)) { /* it could not read back what it had not written */
+			end_clear(&c->worker);
+			cluster_restart(c);
+			worker_hello(&c->worker, (uint64_t)n + 2);
+		}
 		if (newest(c) == 1)
-			wait(c, 4000);
+			wait(c, 2000);
 	}
 	assert_true(found > 0);
 	expect_merged(c, 2, "merged delta 1");
 	assert_int_equal(c->fake.starts, 1);
+}
+
+static void test_want_of_memory_has_it_re_tested(void **state)
+{
+	starve(*state, output_rot_found);
+}
+
+/* Nobody has found it yet: a look that was cut short does not pass for one that found nothing. */
+static void test_want_of_memory_hides_no_damage(void **state)
+{
+	starve(*state, output_rot);
+}
+
+/* It is not the worker's fault, nor the merged memory's. */
+static void test_want_of_memory_uses_no_try_up(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	gated(c, &f);
+	for (uint32_t i = 0; i <= 2 * c->config.merge_tries_max; i++) {
+		bool again = false;
+		output_rot(c);
+		(void)starved_result(c, starving, &again);
+		assert_true(again);
+		wait(c, 4000);
+	}
+	assert_int_equal(gate_result(c, 2), 0);
+	expect_merged(c, 2, "merged delta 1");
 }
 
 /* Before a worker is asked to re-test it. */
@@ -196,6 +231,48 @@ static void test_an_approval_publishes_none_that_cannot_be_read(void **state)
 	expect_merged(c, before + 1, "merged delta 2");
 }
 
+/* Its code; ERR_AGAIN: no answer came. */
+static int starved_approve(struct cluster *c, int64_t n)
+{
+	const struct seen now = look(c);
+	struct msg msg = { .type = MSG_PUBLISH,
+			   .u.publish = { .action = MSG_PUBLISH_APPROVE, .content = now.content } };
+	end_clear(&c->admin);
+	end_send(&c->admin, &msg);
+	fault_set(n, 1);
+	cluster_receive(c);
+	fault_set(-1, 0);
+	struct msg_received *reply = end_take(&c->admin, MSG_PUBLISH_REPLY);
+	const int code = reply == NULL ? ERR_AGAIN : reply->msg.u.publish_reply.code;
+	if (reply != NULL)
+		msg_free(&reply);
+	return code;
+}
+
+static void test_want_of_memory_approves_no_damage(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	int code = 0, looked = 0;
+	c->config.approve = true;
+	gated(c, &f);
+	while (strcmp(look(c).state, "none") != 0)
+		assert_int_equal(approve(c).code, 0);
+	const uint64_t before = newest(c);
+	assert_int_equal(gate_result(c, 2), 0);
+	output_rot(c);
+	for (int64_t n = 0; n < 400 && code != ERR_CORRUPT; n++) {
+		code = starved_approve(c, n);
+		looked += code == ERR_NOMEM;
+		assert_int_not_equal(code, 0);
+		assert_int_equal(newest(c), before);
+		assert_false(coordinator_failed(c->coordinator, NULL));
+		cluster_advance(c, 1000);
+	}
+	assert_int_equal(code, ERR_CORRUPT);
+	assert_true(looked > 5);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -204,9 +281,12 @@ int main(void)
 		T(test_it_is_read_again_from_the_jobs_folder),
 		T(test_it_is_merged_anew),
 		T(test_want_of_memory_has_it_re_tested),
+		T(test_want_of_memory_hides_no_damage),
+		T(test_want_of_memory_uses_no_try_up),
 		T(test_a_worker_is_given_what_can_be_read),
 		T(test_after_its_tries_the_shards_serve_unmerged),
 		T(test_an_approval_publishes_none_that_cannot_be_read),
+		T(test_want_of_memory_approves_no_damage),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
