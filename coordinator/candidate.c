@@ -251,6 +251,7 @@ void coordinator__candidate_end(struct coordinator *c, bool published)
 	coordinator__candidate_free(candidate);
 	sm_move(&candidate->sm, CANDIDATE_NONE);
 	*candidate = (struct candidate){ .sm = candidate->sm };
+	c->merges_wait = false;
 	c->publishing.unpublished = c->publishing.unpublished || !published;
 }
 
@@ -318,7 +319,7 @@ const char *coordinator__candidate_outdated(const struct coordinator *c)
 	if (c->candidate.remake)
 		return "edits that took its canaries have ended";
 	const int state = c->candidate.sm.state;
-	if (state == CANDIDATE_REFUSED && c->publishing.unpublished)
+	if (state == CANDIDATE_REFUSED && coordinator__unpublished(c))
 		return "it was refused, and there is something new";
 	if ((state == CANDIDATE_CHECKING && !c->config.canaries) || (state == CANDIDATE_WAITING && !c->config.approve))
 		return "it waits at a gate that is gone";
@@ -372,7 +373,7 @@ static int note_write(struct coordinator *c, struct candidate *candidate, struct
 static int make_write(struct coordinator *c, const struct candidate *candidate, struct err *e)
 {
 	struct publishing next = c->publishing;
-	next.unpublished = false;
+	next.unpublished = c->merges_out.len > 0;
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = coordinator__candidate_put(c, candidate, e);
@@ -381,9 +382,11 @@ static int make_write(struct coordinator *c, const struct candidate *candidate, 
 	if (rc == 0)
 		rc = coordinator__commit(c, "coordinator.candidate.before_commit", "coordinator.candidate.after_commit",
 					 e);
-	if (rc == 0)
-		c->publishing = next;
-	return rc;
+	if (rc != 0)
+		return rc;
+	c->publishing = next;
+	c->merges_wait = next.unpublished;
+	return 0;
 }
 
 static int make(struct coordinator *c, struct err *e)
@@ -464,7 +467,7 @@ static int advance(struct coordinator *c, struct err *e)
 	}
 	if (candidate->sm.state == CANDIDATE_WAITING && is_kept(c) && coordinator__candidate_stale(c))
 		return coordinator__candidate_renew(c, e); /* an approval is of what was looked at */
-	const bool due = candidate->sm.state == CANDIDATE_NONE && c->publishing.unpublished;
+	const bool due = candidate->sm.state == CANDIDATE_NONE && coordinator__unpublished(c);
 	return due && coordinator__newest_restore(c) ? make(c, e) : 0;
 }
 

@@ -168,6 +168,7 @@ void coordinator_destroy(struct coordinator **coordinator)
 	buf_free(&c->withheld);
 	free(c->dues);
 	free(c->merges);
+	buf_free(&c->merges_out);
 	free(c->merge.seqs);
 	free(c->data_folder);
 	free(c->family);

@@ -193,6 +193,7 @@ void coordinator__heal_stored(struct coordinator *c, const struct hash *hash, co
 		return;
 	log_event(LOG_INFO, "COORDINATOR-CHUNK-HEALED", LOGF_X("hash", hash->bytes, HASH_BYTES), LOGF_X("by", by, 8));
 	h->changed = h->changed || item->rounds >= LOST_ROUNDS;
+	c->merges_wait = false; /* it may be of one of them */
 	item_remove(h, (size_t)(item - h->items));
 	h->healed_count++;
 	if (++h->given % MSG_NEED_GIVEN_MAX == 0)

@@ -126,10 +126,12 @@ static bool edit_goes(const struct coordinator *c, const struct unserved *edit, 
 						   : coordinator__seqs_hold(&only->seqs, edit->seq));
 }
 
-static bool merge_goes(const struct store_merge *merge, const struct candidate *only)
+static bool merge_goes(const struct coordinator *c, const struct store_merge *merge, const struct candidate *only)
 {
-	return merge->version == 0 &&
-	       (only == NULL ? !coordinator__merge_lost(merge) : coordinator__seqs_hold(&only->merges, merge->id));
+	if (merge->version != 0)
+		return false;
+	return only == NULL ? !coordinator__merge_lost(merge) && !coordinator__seqs_hold(&c->merges_out, merge->id)
+			    : coordinator__seqs_hold(&only->merges, merge->id);
 }
 
 int coordinator__held_release(struct coordinator *c, uint64_t version, const struct candidate *only, struct err *e)
@@ -141,7 +143,7 @@ int coordinator__held_release(struct coordinator *c, uint64_t version, const str
 	}
 	for (size_t i = 0; rc == 0 && i < c->merge_count; i++) {
 		struct store_merge merge = c->merges[i];
-		if (!merge_goes(&merge, only))
+		if (!merge_goes(c, &merge, only))
 			continue;
 		merge.version = version;
 		rc = store_merge_put(c->txn, &merge, e);
@@ -156,7 +158,7 @@ void coordinator__held_released(struct coordinator *c, uint64_t version, const s
 			c->unserved[i].version = version;
 	}
 	for (size_t i = 0; i < c->merge_count; i++) {
-		if (merge_goes(&c->merges[i], only))
+		if (merge_goes(c, &c->merges[i], only))
 			c->merges[i].version = version;
 	}
 }

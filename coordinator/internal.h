@@ -231,6 +231,10 @@ struct coordinator {
 
 	struct store_merge *merges; /* published; no two of the same shard: the later one has taken the other's place */
 	size_t merge_count, merge_cap;
+	/* uint64_t, ascending: merges that the last draft left out, as their memories, which no version has had yet,
+	 * are damaged here; and nothing has changed since: a draft would leave them out again. */
+	struct buf merges_out;
+	bool merges_wait;
 	struct merge_run merge;
 	struct {
 		uint64_t merge, epoch;
@@ -503,13 +507,13 @@ void coordinator__gate_advance(struct coordinator *c);
  * holder, if any, has lost it; it is merged anew or, where this could not be told for now (out of memory, a full
  * disk), re-tested later. */
 bool coordinator__gate_output_whole(struct coordinator *c);
+/* Reads all of a published merge's memory; and has what is damaged of it fetched anew. An error says nothing of it. */
+int coordinator__merge_read(struct coordinator *c, const struct store_merge *merge, bool *whole,
+			    struct err *e) MUST_CHECK;
 int coordinator__gate_publish(struct coordinator *c, double score, const struct hash *index_root,
 			      struct err *e) MUST_CHECK;
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);
 void coordinator__gate_lost(struct coordinator *c, const char *why);
-/* Reads all of a published merge's memory; and has what is damaged of it fetched anew. An error says nothing of it. */
-int coordinator__merge_read(struct coordinator *c, const struct store_merge *merge, bool *whole,
-			    struct err *e) MUST_CHECK;
 void coordinator__gate_renew(struct coordinator *c, int64_t expires_ms);
 void coordinator__gate_release(struct coordinator *c, int code);
 void coordinator__gate_want(struct coordinator *c, uint32_t received_count);

@@ -146,6 +146,20 @@ static bool merge_lives(struct coordinator *c, const struct store_merge *merge)
 	return lives && !coordinator__merge_lost(merge);
 }
 
+/* One that no version has had yet lies here alone: nobody has read it since its gate. Where the disk has changed it the
+ * shards answer without it, until its chunks have come back or it is merged anew. */
+static int merge_look(struct coordinator *c, const struct store_merge *merge, bool *taken, struct err *e)
+{
+	*taken = true;
+	int rc = merge->version == 0 ? coordinator__merge_read(c, merge, taken, e) : 0;
+	if (rc != 0 || *taken)
+		return rc;
+	buf_append(&c->merges_out, &merge->id, sizeof merge->id);
+	log_event(LOG_WARN, "COORDINATOR-MERGE-LEFT-OUT", LOGF_U("merge", merge->id),
+		  LOGF_S("reason", "its memory is damaged here"));
+	return buf_failed(&c->merges_out) ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+}
+
 static int draft_make(struct coordinator *c, const struct store_merge *merged, struct draft *d, struct err *e)
 {
 	d->memories = fault_calloc(c->shard_count + c->merge_count + 1, sizeof *d->memories);
@@ -157,10 +171,16 @@ static int draft_make(struct coordinator *c, const struct store_merge *merged, s
 	for (size_t i = 0; rc == 0 && i < c->shard_count; i++)
 		add_shard(c, d, c->shards[i]);
 	size_t count = 0, serving = 0;
+	buf_free(&c->merges_out);
 	for (size_t i = 0; rc == 0 && i < c->merge_count + (merged != NULL); i++) {
 		const struct store_merge *merge = i < c->merge_count ? &c->merges[i] : merged;
 		bool replaced = merged != NULL && merge != merged && coordinator__merge_replaces(merged, merge);
+		bool taken = true;
 		if (replaced || !merge_lives(c, merge))
+			continue;
+		if (merge != merged) /* the gate has just read it */
+			rc = merge_look(c, merge, &taken, e);
+		if (rc != 0 || !taken)
 			continue;
 		rc = add_merge(c, d, merge);
 		if (rc != 0)
@@ -285,10 +305,16 @@ int coordinator__publish_draft(struct coordinator *c, struct store_version *out,
 	return rc;
 }
 
+bool coordinator__unpublished(const struct coordinator *c)
+{
+	return c->publishing.unpublished && !c->merges_wait;
+}
+
 /* What would have become a version waits for the next one. */
 int coordinator__unpublished_put(struct coordinator *c, struct err *e)
 {
 	c->candidate.look = true; /* one that was refused is made anew */
+	c->merges_wait = false;
 	if (c->publishing.unpublished)
 		return 0;
 	c->publishing.unpublished = true; /* should the transaction fail, a version more does no harm */
@@ -302,8 +328,8 @@ int coordinator__publish_put(struct coordinator *c, struct store_version *rec, s
 	if (coordinator__gated(c)) /* something is only taken back */
 		return coordinator__version_put(c, rec, NULL, e);
 	struct publishing next = c->publishing;
-	next.unpublished = false;
-	int rc = c->publishing.unpublished ? coordinator__publishing_put(c, &next, e) : 0;
+	next.unpublished = c->merges_out.len > 0;
+	int rc = c->publishing.unpublished || next.unpublished ? coordinator__publishing_put(c, &next, e) : 0;
 	if (rc == 0)
 		rc = coordinator__version_put(c, rec, NULL, e);
 	return rc == 0 ? coordinator__held_release(c, rec->version, NULL, e) : rc;
@@ -351,7 +377,7 @@ void coordinator__unpublished_advance(struct coordinator *c)
 {
 	struct store_version publish;
 	struct err e = ERR_INIT;
-	if (!c->publishing.unpublished || c->version == 0 || c->failure.code != 0 || coordinator__publish_held(c) ||
+	if (!coordinator__unpublished(c) || c->version == 0 || c->failure.code != 0 || coordinator__publish_held(c) ||
 	    coordinator__write_held(c))
 		return;
 	int rc = coordinator__publish_prepare(c, NULL, "what was superseded, or lost, has left", &publish, &e);
@@ -379,7 +405,7 @@ void coordinator__publish_done(struct coordinator *c, const struct store_version
 		return;
 	}
 	if (!coordinator__gated(c)) {
-		c->publishing.unpublished = false;
+		c->publishing.unpublished = c->merges_wait = c->merges_out.len > 0;
 		coordinator__held_released(c, publish->version, NULL);
 	}
 	coordinator__version_done(c, publish);

@@ -311,7 +311,7 @@ void coordinator__recv_shard_commit(struct coordinator *c, struct msg_received *
 	struct err e = ERR_INIT;
 	if (is_taken(shard, commit)) {
 		/* Behind a gate the newest version need not hold it, whether or not a candidate does. */
-		reply(c, r, 0, coordinator__publish_held(c) || c->publishing.unpublished ? 0 : c->version, "");
+		reply(c, r, 0, coordinator__publish_held(c) || coordinator__unpublished(c) ? 0 : c->version, "");
 		return;
 	}
 	if (coordinator__peer_find(c, r->peer_key, MSG_PEER_WORKER) == NULL) {
@@ -364,6 +364,6 @@ void coordinator__commit_checked(struct coordinator *c, const struct msg_receive
 	if (rc == 0)
 		rc = take(c, received, shard, &e);
 	if (c->failure.code == 0)
-		reply(c, received, rc, rc == 0 && !c->publishing.unpublished ? c->version : 0, rc == 0 ? "" : e.text);
+		reply(c, received, rc, rc == 0 && !coordinator__unpublished(c) ? c->version : 0, rc == 0 ? "" : e.text);
 	coordinator__advance(c);
 }

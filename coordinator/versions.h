@@ -65,6 +65,8 @@ int coordinator__publishing_load(struct coordinator *c, struct store_txn *txn, s
 /* In c->txn: what memory holds is to become a version, by the next one or by coordinator__unpublished_advance. */
 int coordinator__unpublished_put(struct coordinator *c, struct err *e) MUST_CHECK;
 void coordinator__unpublished_advance(struct coordinator *c);
+/* Something waits that could be published; not so a merged memory that is damaged, which has to come back first. */
+bool coordinator__unpublished(const struct coordinator *c);
 int coordinator__publishing_put(struct coordinator *c, const struct publishing *publishing,
 				struct err *e) MUST_CHECK; /* in c->txn */
 /* In c->txn: edits and merges that have no version yet get this one: all, or those that a candidate holds. */

@@ -273,6 +273,130 @@ static void test_want_of_memory_approves_no_damage(void **state)
 	assert_true(looked > 5);
 }
 
+/* --- No version has had it yet, and the next one is made. */
+
+static uint64_t version_of_merge(struct cluster *c, uint64_t id)
+{
+	struct store_txn *txn = NULL;
+	struct store_merge merge;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_merge_get(txn, id, &merge, &c->e));
+	store_abort(&txn);
+	return merge.version;
+}
+
+/* Its only chunk, by a worker that has it still. */
+static void output_bring(struct cluster *c)
+{
+	static const char bytes[] = "merged delta 1";
+	struct msg msg = { .type = MSG_CHUNK, .u.chunk = { .data = { bytes, sizeof bytes - 1 } } };
+	hash_of(bytes, sizeof bytes - 1, &msg.u.chunk.hash);
+	end_send(&c->worker, &msg);
+	cluster_run(c);
+}
+
+/* Its gate is passed while publishing is paused, behind v2; then the disk changes it, and publishing goes on. */
+static void paused(struct cluster *c, struct fact *f)
+{
+	gated(c, f);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_ROLLBACK, NULL, "why").version, 2);
+	assert_int_equal(gate_result(c, 2), 0);
+	output_rot(c);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_RESUME, NULL, "").version, 3);
+	assert_int_equal(memories_of(c, 3), 1); /* the shard's */
+	assert_int_equal(version_of_merge(c, 1), 0);
+	cluster_advance(c, 3000);
+	assert_int_equal(newest(c), 3); /* and no version after the other */
+}
+
+static void test_a_resume_publishes_none_that_cannot_be_read(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	paused(c, &f);
+	output_bring(c);
+	cluster_advance(c, 1000);
+	expect_merged(c, 4, "merged delta 1");
+	assert_int_equal(version_of_merge(c, 1), 4);
+	cluster_advance(c, 3000);
+	assert_int_equal(newest(c), 4);
+}
+
+static void test_what_a_resume_left_out_is_merged_anew(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	paused(c, &f);
+	cluster_restart(c); /* it is left out again, once */
+	worker_hello(&c->worker, 2);
+	for (int64_t at = 0; at < 2 * RETRAIN_MS && c->fake.starts < 2; at += 2000)
+		wait(c, 2000);
+	cluster_advance(c, 100);
+	const uint64_t before = newest(c);
+	assert_true(before <= 5);
+	assert_int_equal(gate_result(c, 2), 0);
+	expect_merged(c, before + 1, "merged delta 2");
+	assert_int_equal(version_of_merge(c, 2), before + 1);
+}
+
+/* A candidate with a new edit is there when the merge passes its gate; after it the next draft leaves the merge out.
+ * `shard`, `epoch`: the new edit's. */
+static uint64_t left_out(struct cluster *c, struct fact *f, uint64_t *shard, uint64_t *epoch)
+{
+	uint64_t merge, gate;
+	c->config.approve = true;
+	gated(c, f);
+	while (strcmp(look(c).state, "none") != 0)
+		assert_int_equal(approve(c).code, 0);
+	const uint64_t before = newest(c);
+	gate = worker_lease(&c->worker, &merge);
+	client_facts(c, 3, 1);
+	*epoch = worker_lease(&c->worker, shard);
+	assert_int_equal(worker_turn(&c->worker, *shard, *epoch), 0);
+	assert_string_equal(look(c).state, "waiting");
+	assert_int_equal(gate_say(c, merge, gate, 2), 0);
+	output_rot(c);
+	assert_int_equal(approve(c).version, before + 1);
+	assert_int_equal(memories_of(c, before + 1), 2); /* the shards' */
+	return before + 1;
+}
+
+static void test_a_candidate_leaves_out_what_cannot_be_read(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	uint64_t shard, epoch;
+	test_log_begin(c->folder);
+	const uint64_t before = left_out(c, &f, &shard, &epoch);
+	cluster_advance(c, 3000);
+	assert_string_equal(look(c).state, "none");
+	test_log_end();
+	assert_int_equal(test_log_count("COORDINATOR-MERGE-LEFT-OUT"), 1); /* it is not looked at again and again */
+	output_bring(c);
+	assert_string_equal(look(c).state, "waiting");
+	assert_int_equal(approve(c).version, before + 1);
+	expect_merged(c, before + 1, "merged delta 1");
+	assert_int_equal(version_of_merge(c, 1), before + 1);
+}
+
+static void test_what_is_new_does_not_wait_for_it(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	uint64_t shard, epoch;
+	const uint64_t before = left_out(c, &f, &shard, &epoch);
+	client_facts(c, 4, 1);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
+	assert_string_equal(look(c).state, "waiting");
+	assert_int_equal(client_revoke(c, f.edit.id, NULL, false).version, before + 1);
+	const struct seen now = look(c); /* made anew behind that */
+	assert_string_equal(now.state, "waiting");
+	assert_int_equal(now.added, 1);
+	assert_int_equal(approve(c).version, before + 2);
+	assert_int_equal(version_of_merge(c, 1), 0);
+	assert_int_equal(memories_of(c, before + 2), 2);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, cluster_teardown)
 
 int main(void)
@@ -287,6 +411,10 @@ int main(void)
 		T(test_after_its_tries_the_shards_serve_unmerged),
 		T(test_an_approval_publishes_none_that_cannot_be_read),
 		T(test_want_of_memory_approves_no_damage),
+		T(test_a_resume_publishes_none_that_cannot_be_read),
+		T(test_what_a_resume_left_out_is_merged_anew),
+		T(test_a_candidate_leaves_out_what_cannot_be_read),
+		T(test_what_is_new_does_not_wait_for_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
