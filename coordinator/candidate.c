@@ -418,9 +418,11 @@ int coordinator__candidate_renew(struct coordinator *c, struct err *e)
 {
 	struct candidate next = c->candidate;
 	next.seqs = next.merges = (struct buf)BUF_INIT;
-	if (!coordinator__newest_restore(c))
-		return 0; /* what it would change is not known */
-	int rc = coordinator__publish_renewed(c, &c->candidate, &next.rec, e);
+	bool whole;
+	int rc = coordinator__newest_restore(c, &whole, e);
+	if (rc != 0 || !whole)
+		return rc; /* what it would change is not known */
+	rc = coordinator__publish_renewed(c, &c->candidate, &next.rec, e);
 	if (rc == ERR_AGAIN) { /* its manifest is damaged, and nobody may have it: it is made anew instead */
 		err_clear(e);
 		c->candidate.lost = c->candidate.look = true;
@@ -467,8 +469,11 @@ static int advance(struct coordinator *c, struct err *e)
 	}
 	if (candidate->sm.state == CANDIDATE_WAITING && is_kept(c) && coordinator__candidate_stale(c))
 		return coordinator__candidate_renew(c, e); /* an approval is of what was looked at */
-	const bool due = candidate->sm.state == CANDIDATE_NONE && coordinator__unpublished(c);
-	return due && coordinator__newest_restore(c) ? make(c, e) : 0;
+	if (candidate->sm.state != CANDIDATE_NONE || !coordinator__unpublished(c))
+		return 0;
+	bool whole;
+	int rc = coordinator__newest_restore(c, &whole, e);
+	return rc == 0 && whole ? make(c, e) : rc;
 }
 
 void coordinator__candidate_advance(struct coordinator *c)

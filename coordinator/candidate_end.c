@@ -139,10 +139,11 @@ int coordinator__candidate_let_through(struct coordinator *c, struct err *e)
 int coordinator__candidate_pause(struct coordinator *c, struct err *e)
 {
 	struct buf withheld = BUF_INIT;
-	if (coordinator__withheld_list(c, &withheld, e) != 0)
-		return ERR_NOMEM;
+	int rc = coordinator__withheld_list(c, &withheld, e);
 	const size_t count = withheld.len / sizeof(uint64_t);
 	buf_free(&withheld);
+	if (rc != 0)
+		return rc;
 	struct publishing next = { .paused = true, .unpublished = true, .paused_ms = env_wall_ms(c->env) };
 	struct buf json = BUF_INIT;
 	struct json_w w;
@@ -158,7 +159,7 @@ int coordinator__candidate_pause(struct coordinator *c, struct err *e)
 	json_w_member_str(&w, "publishing", "paused");
 	json_w_member_str(&w, "reason", next.reason);
 	json_w_close(&w);
-	int rc = coordinator__begin(c, e);
+	rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = coordinator__event(c, STORE_EVENT_CONFIG_CHANGED, NULL, &json, NULL, e);
 	else

@@ -431,7 +431,9 @@ void coordinator__heal_advance(struct coordinator *c)
 	struct heal *h = &c->heal;
 	if (h->count == 0 || c->closed || coordinator__now_ms(c) < h->ask_ms)
 		return;
-	(void)coordinator__newest_restore(c);
+	bool unused;
+	struct err later = ERR_INIT; /* it is tried again with the next one who is asked */
+	(void)!coordinator__newest_restore(c, &unused, &later);
 	if (h->round_next == 0 && h->count > 0)
 		round_begin(c);
 	if (h->count == 0) {

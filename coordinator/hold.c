@@ -207,29 +207,38 @@ int coordinator__manifest_live(const struct proto_manifest *m, struct buf *seqs,
 	return 0;
 }
 
-static bool is_newest(struct coordinator *c, const struct hash *root)
+/* Not *again: it is another version's, or cannot be had from there. */
+static int from_ledger(struct coordinator *c, const struct hash *root, struct buf *out, bool *again, struct err *e)
 {
 	struct store_version newest;
-	struct err unused = ERR_INIT;
-	return c->version > 0 && coordinator__newest_get(c, &newest, &unused) == 0 && hash_equal(&newest.root, root);
+	*again = false;
+	if (c->version == 0)
+		return 0;
+	int rc = coordinator__newest_get(c, &newest, e);
+	if (rc != 0 || !hash_equal(&newest.root, root))
+		return rc;
+	rc = coordinator__newest_restore(c, again, e);
+	if (rc != 0 || !*again)
+		return rc;
+	rc = store_blob_get(c->store, root, PROTO_MANIFEST_BYTES_MAX, out, e);
+	*again = rc == 0;
+	return rc == ERR_CORRUPT || rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
 /* Damage passes: the chunk is set apart and fetched anew (heal.c), the newest version's from the ledger. */
 int coordinator__manifest_bytes(struct coordinator *c, const struct hash *root, struct buf *out, struct err *e)
 {
-	struct err unused = ERR_INIT;
+	struct err look = ERR_INIT;
 	int rc = coordinator__blob_get(c, root, PROTO_MANIFEST_BYTES_MAX, out, e);
-	bool apart = rc == ERR_CORRUPT;
-	if (rc == ERR_NOT_FOUND && coordinator__blob_apart(c, root, &apart, &unused) != 0)
-		return rc;
-	if (!apart)
+	bool apart = rc == ERR_CORRUPT, again = false;
+	const int looked = rc == ERR_NOT_FOUND ? coordinator__blob_apart(c, root, &apart, &look) : 0;
+	if (looked == 0 && !apart)
 		return rc;
 	buf_clear(out);
-	if (is_newest(c, root) && coordinator__newest_restore(c) &&
-	    store_blob_get(c->store, root, PROTO_MANIFEST_BYTES_MAX, out, &unused) == 0) {
-		err_clear(e);
-		return 0;
-	}
+	*e = look;
+	rc = looked == 0 ? from_ledger(c, root, out, &again, e) : looked;
+	if (rc != 0 || again)
+		return rc;
 	return err_set(e, ERR_AGAIN, "the version's manifest is damaged here: workers and nodes are asked for it");
 }
 

@@ -44,14 +44,28 @@ static int roots_lost(struct coordinator *c, const struct hash *const *roots, si
 
 /* --- A shard. */
 
+/* Where the manifest is damaged, too, they are approved anew. */
+static int in_force(struct coordinator *c, struct buf *served, struct err *e)
+{
+	int rc = coordinator__newest_seqs(c, served, e);
+	if (rc == 0 || rc == ERR_NOMEM || rc == ERR_FULL || rc == ERR_IO)
+		return rc;
+	buf_clear(served);
+	err_clear(e);
+	return 0;
+}
+
 /* `in_force`: those of them that the newest version serves. */
 static int lost_event(struct coordinator *c, const struct shard *shard, const struct hash *chunk, uint64_t *seq,
 		      struct err *e)
 {
 	struct buf json = BUF_INIT, served = BUF_INIT;
-	struct err unused = ERR_INIT;
 	struct json_w w;
-	(void)!coordinator__newest_seqs(c, &served, &unused); /* else they are approved anew */
+	int rc = in_force(c, &served, e);
+	if (rc != 0) {
+		buf_free(&served);
+		return rc;
+	}
 	json_w_init(&w, &json);
 	json_w_open(&w, '{');
 	json_w_member_uint(&w, "shard", shard->rec.id);
@@ -211,12 +225,10 @@ int coordinator__memory_lost(struct coordinator *c, const struct proto_memory *m
 	return rc;
 }
 
-bool coordinator__root_lost(struct coordinator *c, const struct hash *root)
+int coordinator__root_lost(struct coordinator *c, const struct hash *root, bool *lost, struct err *e)
 {
-	struct err unused = ERR_INIT;
 	struct hash chunk;
-	bool lost = false;
-	return roots_lost(c, &root, 1, &lost, &chunk, &unused) == 0 && lost;
+	return roots_lost(c, &root, 1, lost, &chunk, e);
 }
 
 /* --- A merged memory, a candidate, the newest version's manifest. */
@@ -249,31 +261,37 @@ static int merge_look(struct coordinator *c, struct store_merge *merge, struct e
 	return 0;
 }
 
-static void candidate_look(struct coordinator *c)
+static int candidate_look(struct coordinator *c, struct err *e)
 {
-	struct err unused = ERR_INIT;
 	bool apart;
 	if (c->candidate.sm.state == CANDIDATE_NONE)
-		return;
-	const int rc = coordinator__version_whole(c, &c->candidate.rec.root, &apart, &unused);
-	if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND) /* a memory's chunk, or the manifest's own */
-		c->candidate.lost = c->candidate.look = true;
+		return 0;
+	const int rc = coordinator__version_whole(c, &c->candidate.rec.root, &apart, e);
+	if (rc != ERR_CORRUPT && rc != ERR_NOT_FOUND) /* a memory's chunk, or the manifest's own */
+		return rc;
+	err_clear(e);
+	c->candidate.lost = c->candidate.look = true;
+	return 0;
 }
 
 /* And the ledger has no copy of it. */
-static bool newest_lost(struct coordinator *c)
+static int newest_lost(struct coordinator *c, bool *lost, struct err *e)
 {
 	struct store_version newest;
-	struct err unused = ERR_INIT;
-	return c->version > 0 && c->heal.count > 0 && coordinator__newest_get(c, &newest, &unused) == 0 &&
-	       coordinator__root_lost(c, &newest.root);
+	*lost = false;
+	if (c->version == 0 || c->heal.count == 0)
+		return 0;
+	int rc = coordinator__newest_get(c, &newest, e);
+	return rc == 0 ? coordinator__root_lost(c, &newest.root, lost, e) : rc;
 }
 
 static int manifest_look(struct coordinator *c, struct err *e)
 {
-	if (!newest_lost(c))
-		return 0;
-	int rc = coordinator__begin(c, e);
+	bool lost;
+	int rc = newest_lost(c, &lost, e);
+	if (rc != 0 || !lost)
+		return rc;
+	rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = coordinator__unpublished_put(c, e);
 	if (rc == 0)
@@ -287,9 +305,13 @@ static int manifest_look(struct coordinator *c, struct err *e)
 static int newest_leave(struct coordinator *c, struct err *e)
 {
 	struct store_version publish;
-	if (!coordinator__gated(c) || c->publishing.paused || !coordinator__newest_restore(c))
+	bool whole;
+	if (!coordinator__gated(c) || c->publishing.paused)
 		return 0;
-	int rc = coordinator__publish_removal(c, "what was lost has left", &publish, e);
+	int rc = coordinator__newest_restore(c, &whole, e);
+	if (rc != 0 || !whole)
+		return rc;
+	rc = coordinator__publish_removal(c, "what was lost has left", &publish, e);
 	if (rc != 0 || publish.version == 0)
 		return rc;
 	rc = coordinator__begin(c, e);
@@ -315,10 +337,10 @@ bool coordinator__lost_look(struct coordinator *c)
 		rc = manifest_look(c, &e);
 	if (rc == 0 && c->failure.code == 0)
 		rc = newest_leave(c, &e);
+	if (rc == 0 && c->failure.code == 0)
+		rc = candidate_look(c, &e);
 	if (rc != 0)
 		coordinator__txn_failed(c, &e);
-	else if (c->failure.code == 0)
-		candidate_look(c);
 	return rc == 0 && !later;
 }
 

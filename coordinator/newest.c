@@ -101,22 +101,23 @@ static int from_copy(struct coordinator *c, const struct store_version *newest, 
 	return rc;
 }
 
-static bool is_apart(struct coordinator *c, struct store_version *newest)
-{
-	struct err unused = ERR_INIT;
-	bool apart = false;
-	return c->version > 0 && coordinator__newest_get(c, newest, &unused) == 0 &&
-	       coordinator__blob_apart(c, &newest->root, &apart, &unused) == 0 && apart;
-}
-
-bool coordinator__newest_restore(struct coordinator *c)
+int coordinator__newest_restore(struct coordinator *c, bool *whole, struct err *e)
 {
 	struct store_version newest;
-	struct err unused = ERR_INIT;
-	if (!is_apart(c, &newest))
-		return true;
-	if (from_copy(c, &newest, &unused) != 0)
-		return false;
-	log_event(LOG_WARN, "COORDINATOR-MANIFEST-RESTORED", LOGF_U("version", newest.version));
-	return true;
+	bool apart = false;
+	*whole = true;
+	if (c->version == 0)
+		return 0;
+	int rc = coordinator__newest_get(c, &newest, e);
+	if (rc == 0)
+		rc = coordinator__blob_apart(c, &newest.root, &apart, e);
+	if (rc == 0 && apart)
+		rc = from_copy(c, &newest, e);
+	if (rc == 0 && apart)
+		log_event(LOG_WARN, "COORDINATOR-MANIFEST-RESTORED", LOGF_U("version", newest.version));
+	*whole = rc == 0;
+	if (rc != ERR_NOT_FOUND && rc != ERR_CORRUPT)
+		return rc;
+	err_clear(e);
+	return 0;
 }

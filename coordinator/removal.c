@@ -93,12 +93,12 @@ static int memory_stays(struct coordinator *c, const struct proto_memory *memory
 static int lost_leave(struct coordinator *c, struct proto_manifest *m, struct proto_memory **left, struct err *e)
 {
 	size_t count = 0, merged = 0;
-	int rc = 0;
+	bool unrouted = false;
 	*left = fault_calloc(m->memory_count + 1, sizeof **left);
 	if (*left == NULL)
 		return err_set(e, ERR_NOMEM, "out of memory");
-	const bool routes = hash_is_zero(&m->calibration_root) || !coordinator__root_lost(c, &m->calibration_root);
-	for (size_t i = 0; rc == 0 && routes && i < m->memory_count; i++) {
+	int rc = hash_is_zero(&m->calibration_root) ? 0 : coordinator__root_lost(c, &m->calibration_root, &unrouted, e);
+	for (size_t i = 0; rc == 0 && !unrouted && i < m->memory_count; i++) {
 		bool stays = false;
 		rc = memory_stays(c, &m->memories[i], *left, count, &stays, e);
 		if (rc != 0 || !stays)

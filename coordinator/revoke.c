@@ -296,13 +296,17 @@ int coordinator__edits_end(struct coordinator *c, const struct ending *ending, s
 	bool published = false;
 	uint64_t before = accepted_total(c);
 	*out = (struct ending_result){ .version = 0 };
-	if (coordinator__gated(c) && !c->publishing.paused && !coordinator__newest_restore(c))
+	bool whole = true;
+	int rc = coordinator__gated(c) && !c->publishing.paused ? coordinator__newest_restore(c, &whole, e) : 0;
+	if (rc != 0)
+		return rc;
+	if (!whole)
 		return err_set(
 			e, ERR_AGAIN,
 			"the newest version's manifest is damaged: workers and nodes are asked for it; if nobody "
 			"has it, go back to a version that is whole by `amend version rollback`");
 	struct store_edit *edits = fault_calloc(ending->count + 1, sizeof *edits);
-	int rc = edits != NULL ? 0 : err_set(e, ERR_NOMEM, "%zu edits: out of memory", ending->count);
+	rc = edits != NULL ? 0 : err_set(e, ERR_NOMEM, "%zu edits: out of memory", ending->count);
 	if (rc == 0)
 		rc = find_all(c, ending, edits, &out->ended_count, e);
 	if (rc == ERR_AGAIN) {

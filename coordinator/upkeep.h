@@ -110,7 +110,8 @@ bool coordinator__merge_lost(const struct store_merge *merge);
  */
 int coordinator__memory_lost(struct coordinator *c, const struct proto_memory *memory, bool *lost,
 			     struct err *e) MUST_CHECK;
-bool coordinator__root_lost(struct coordinator *c, const struct hash *root); /* the same of a blob */
+int coordinator__root_lost(struct coordinator *c, const struct hash *root, bool *lost,
+			   struct err *e) MUST_CHECK; /* the same of a blob */
 /* `seqs`: the edits with this ended_event that the newest version served when their memory was lost, in order, as
  * uint64_t, if no rollback has taken that back: whoever approved that has approved them. None: the event is another. */
 int coordinator__lost_in_force(struct coordinator *c, struct store_txn *txn, uint64_t ended_event, struct buf *seqs,

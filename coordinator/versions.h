@@ -98,8 +98,8 @@ int coordinator__newest_seqs(struct coordinator *c, struct buf *seqs, struct err
 int coordinator__newest_put(struct coordinator *c, const struct store_version *rec, struct err *e) MUST_CHECK;
 /* At the start: where the ledger has none, as it is of an earlier program; its own transaction. */
 int coordinator__newest_keep(struct coordinator *c, struct err *e) MUST_CHECK;
-/* Puts a chunk of its manifest that was set apart back from the ledger's copy. False: that failed, and the manifest
- * cannot be read until the chunk comes back. */
-bool coordinator__newest_restore(struct coordinator *c);
+/* Puts a chunk of its manifest that was set apart back from the ledger's copy. Not *whole: the ledger has none, and the
+ * manifest cannot be read until the chunk comes back. An error says nothing of it. */
+int coordinator__newest_restore(struct coordinator *c, bool *whole, struct err *e) MUST_CHECK;
 
 #endif
