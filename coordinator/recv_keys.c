@@ -184,14 +184,20 @@ static bool is_empty(const struct proto_allow *allow)
 }
 
 /* A list that was lost and made anew knows of no revocation. The file is put right where it can be written. */
-static void revoked_bar(struct coordinator *c, struct proto_allow *fresh, const struct proto_allowed *revoked)
+static void revoked_write(const struct coordinator *c, const struct proto_allow *fresh, const struct buf *keys)
 {
 	struct err e = ERR_INIT;
-	proto_allow_bar(fresh, revoked->key);
-	const int rc = proto_allow_revoke(c->config.allow_file, revoked->key, &e);
-	log_event(LOG_WARN, "COORDINATOR-KEY-STAYS-REVOKED", LOGF_X("key", revoked->key, PROTO_KEY_BYTES),
-		  LOGF_S("name", revoked->name), LOGF_S("file", c->config.allow_file),
-		  LOGF_S("file_error", rc != 0 ? e.text : ""), LOGF_S("step", "`amend key allow` lets it in again"));
+	const char *name;
+	const int rc = keys->len == 0
+			       ? 0
+			       : proto_allow_revoke(c->config.allow_file, keys->data, keys->len / PROTO_KEY_BYTES, &e);
+	for (size_t at = 0; at < keys->len; at += PROTO_KEY_BYTES) {
+		(void)proto_allow_roles(fresh, keys->data + at, &name);
+		log_event(LOG_WARN, "COORDINATOR-KEY-STAYS-REVOKED", LOGF_X("key", keys->data + at, PROTO_KEY_BYTES),
+			  LOGF_S("name", name), LOGF_S("file", c->config.allow_file),
+			  LOGF_S("file_error", rc != 0 ? e.text : ""),
+			  LOGF_S("step", "`amend key allow` lets it in again"));
+	}
 }
 
 /* What the ledger knows as revoked stays so, but for the key that an administrator allows right now, or has allowed
@@ -201,6 +207,7 @@ static int revoked_keep(struct coordinator *c, struct proto_allow *fresh, const 
 	struct store_txn *txn = NULL;
 	struct proto_allow *recorded = NULL;
 	struct proto_allowed r;
+	struct buf keys = BUF_INIT;
 	int rc = store_begin_read(c->store, &txn, e);
 	if (rc == 0)
 		rc = coordinator_keys_recorded(txn, &recorded, e);
@@ -208,9 +215,16 @@ static int revoked_keep(struct coordinator *c, struct proto_allow *fresh, const 
 	for (size_t i = 0; rc == 0 && proto_allow_at(recorded, i, &r); i++) {
 		const bool meant = (allowed_now != NULL && memcmp(r.key, allowed_now, PROTO_KEY_BYTES) == 0) ||
 				   proto_allow_roles(c->allow, r.key, NULL) != 0;
-		if (r.roles == 0 && !meant && proto_allow_roles(fresh, r.key, NULL) != 0)
-			revoked_bar(c, fresh, &r);
+		if (r.roles != 0 || meant || proto_allow_roles(fresh, r.key, NULL) == 0)
+			continue;
+		proto_allow_bar(fresh, r.key);
+		buf_append(&keys, r.key, PROTO_KEY_BYTES);
 	}
+	if (rc == 0 && buf_failed(&keys))
+		rc = err_set(e, ERR_NOMEM, "keys that stay revoked: out of memory");
+	if (rc == 0)
+		revoked_write(c, fresh, &keys);
+	buf_free(&keys);
 	proto_allow_destroy(&recorded);
 	return rc;
 }
@@ -364,7 +378,7 @@ static int list_change(struct coordinator *c, const struct msg_key_change *ask, 
 {
 	char name[MSG_KEY_NAME_BYTES_MAX + 1];
 	if (ask->action == MSG_KEY_REVOKE)
-		return proto_allow_revoke(c->config.allow_file, ask->key.key, e);
+		return proto_allow_revoke(c->config.allow_file, ask->key.key, 1, e);
 	coordinator__copy_text(name, sizeof name, ask->key.name);
 	return proto_allow_set(c->config.allow_file, ask->key.key, ask->key.roles, name, e);
 }

@@ -430,12 +430,16 @@ static int list_check(const char *path, const struct buf *text, struct err *e)
 	return rc;
 }
 
-static int text_put_entry(const char *path, struct buf *text, const struct entry *entry, struct err *e)
+static void text_put_entry(struct buf *text, const struct entry *entry)
 {
 	text_drop_entry(text, entry->key);
 	if (text->len > 0 && text->data[text->len - 1] != '\n')
 		buf_puts(text, "\n");
 	entry_format(entry->key, entry->roles, entry->name, text);
+}
+
+static int text_write(const char *path, const struct buf *text, struct err *e)
+{
 	if (buf_failed(text))
 		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
 	int rc = list_check(path, text, e);
@@ -459,7 +463,8 @@ static int change_check(const char *path, const struct proto_allow *allow, enum 
 }
 
 /* Under the lock of the folder: two changes at once must not lose a line. */
-static int allow_change_locked(const char *path, enum list_change change, struct entry *entry, struct err *e)
+static int allow_change_locked(const char *path, enum list_change change, struct entry *entries, size_t count,
+			       struct err *e)
 {
 	struct proto_allow *allow = NULL;
 	struct buf text = BUF_INIT;
@@ -471,16 +476,19 @@ static int allow_change_locked(const char *path, enum list_change change, struct
 	} else {
 		buf_puts(&text, "# public key, roles, name\n");
 	}
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		rc = change_check(path, allow, change, &entries[i], e);
+		if (rc == 0)
+			text_put_entry(&text, &entries[i]);
+	}
 	if (rc == 0)
-		rc = change_check(path, allow, change, entry, e);
-	if (rc == 0)
-		rc = text_put_entry(path, &text, entry, e);
+		rc = text_write(path, &text, e);
 	buf_free(&text);
 	proto_allow_destroy(&allow);
 	return rc;
 }
 
-static int allow_change(const char *path, enum list_change change, struct entry *entry, struct err *e)
+static int allow_change(const char *path, enum list_change change, struct entry *entries, size_t count, struct err *e)
 {
 	char name_of[PATH_MAX];
 	int rc = file_folder_of(path, name_of, sizeof(name_of), e);
@@ -489,7 +497,7 @@ static int allow_change(const char *path, enum list_change change, struct entry 
 	int folder = open(name_of, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0)
 		return err_open(e, errno, "opening the folder of %s", path);
-	rc = flock(folder, LOCK_EX) == 0 ? allow_change_locked(path, change, entry, e)
+	rc = flock(folder, LOCK_EX) == 0 ? allow_change_locked(path, change, entries, count, e)
 					 : err_errno(e, ERR_IO, errno, "locking the folder of %s", path);
 	close(folder);
 	return rc;
@@ -507,7 +515,7 @@ static int allow_put(const char *path, enum list_change change, const uint8_t ke
 		return err_set(e, ERR_INVALID, "%s: a name is one word of at most %d bytes", path, NAME_BYTES_MAX);
 	memcpy(entry.key, key, PROTO_KEY_BYTES);
 	memcpy(entry.name, name, strlen(name) + 1);
-	return allow_change(path, change, &entry, e);
+	return allow_change(path, change, &entry, 1, e);
 }
 
 int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
@@ -522,9 +530,14 @@ int proto_allow_set(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsign
 	return allow_put(path, LIST_PUT, key, roles, name, e);
 }
 
-int proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e)
+int proto_allow_revoke(const char *path, const uint8_t *keys, size_t key_count, struct err *e)
 {
-	struct entry entry = { .roles = 0 };
-	memcpy(entry.key, key, PROTO_KEY_BYTES);
-	return allow_change(path, LIST_REVOKE, &entry, e);
+	struct entry *entries = fault_calloc(key_count, sizeof(*entries));
+	if (entries == NULL)
+		return err_set(e, ERR_NOMEM, "%s: out of memory", path);
+	for (size_t i = 0; i < key_count; i++)
+		memcpy(entries[i].key, keys + i * PROTO_KEY_BYTES, PROTO_KEY_BYTES);
+	int rc = allow_change(path, LIST_REVOKE, entries, key_count, e);
+	free(entries);
+	return rc;
 }

@@ -52,8 +52,8 @@ int proto_allow_add(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsign
 /* The same in place of what the list said of the key. */
 int proto_allow_set(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsigned roles, const char *name,
 		    struct err *e) MUST_CHECK;
-int proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e) MUST_CHECK; /* ERR_NOT_FOUND
-													 */
+/* `keys`: one after the other, PROTO_KEY_BYTES each. ERR_NOT_FOUND: one is not on the list, and none is revoked. */
+int proto_allow_revoke(const char *path, const uint8_t *keys, size_t key_count, struct err *e) MUST_CHECK;
 struct proto_allowed { /* of one line; borrowed */
 	const uint8_t *key;
 	unsigned roles; /* 0: revoked */

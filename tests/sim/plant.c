@@ -25,7 +25,7 @@ int __real_coordinator__edit_id(struct coordinator *c, const struct record *reco
 				char out[STORE_ID_BYTES], uint64_t *seq, struct err *e);
 bool __real_coordinator__lease_is(const struct shard *shard, const struct peer *peer, uint64_t epoch);
 
-int __real_proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e);
+int __real_proto_allow_revoke(const char *path, const uint8_t *keys, size_t key_count, struct err *e);
 int __real_coordinator__publishing_put(struct coordinator *c, const struct publishing *next, struct err *e);
 int __real_store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count,
 			      struct err *e);
@@ -68,7 +68,7 @@ int __wrap_coordinator__edit_move(struct coordinator *c, struct store_edit *edit
 				  struct err *e);
 int __wrap_coordinator__intake(struct coordinator *c, const struct msg_received *request, struct submit_answer *answer,
 			       struct err *e);
-int __wrap_proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e);
+int __wrap_proto_allow_revoke(const char *path, const uint8_t *keys, size_t key_count, struct err *e);
 int __wrap_coordinator__publishing_put(struct coordinator *c, const struct publishing *next, struct err *e);
 int __wrap_store_collect_keep(struct store_collect *collect, const struct hash *roots, size_t root_count,
 			      struct err *e);
@@ -128,9 +128,9 @@ bool __wrap_coordinator__lease_is(const struct shard *shard, const struct peer *
 	return __real_coordinator__lease_is(shard, peer, epoch);
 }
 
-int __wrap_proto_allow_revoke(const char *path, const uint8_t key[PROTO_KEY_BYTES], struct err *e)
+int __wrap_proto_allow_revoke(const char *path, const uint8_t *keys, size_t key_count, struct err *e)
 {
-	return sim_planted == SIM_PLANT_NO_REVOKE ? 0 : __real_proto_allow_revoke(path, key, e);
+	return sim_planted == SIM_PLANT_NO_REVOKE ? 0 : __real_proto_allow_revoke(path, keys, key_count, e);
 }
 
 int __wrap_coordinator__publishing_put(struct coordinator *c, const struct publishing *next, struct err *e)

@@ -349,6 +349,36 @@ static void a_revoked_key_stays_so_when_the_list_is_lost(void **state)
 	assert_int_equal(proto_allow_roles(c->allow, key, NULL), PROTO_ROLE_READER);
 }
 
+/* However many there are, the file is written once. */
+static void keys_that_stay_revoked_are_written_at_once(void **state)
+{
+	struct cluster *c = *state;
+	struct buf text = BUF_INIT;
+	struct proto_allow *file = NULL;
+	uint8_t keys[3][PROTO_KEY_BYTES];
+	for (uint8_t i = 0; i < 3; i++) {
+		memset(keys[i], 0x20 + i, PROTO_KEY_BYTES);
+		expect(change(c, MSG_KEY_ALLOW, (uint8_t)(0x20 + i), PROTO_ROLE_READER, "reader"), 0, false);
+	}
+	assert_ok(&c->e, file_read(c->allow_file, 1 << 16, &text, &c->e));
+	for (uint8_t i = 0; i < 3; i++)
+		expect(change(c, MSG_KEY_REVOKE, (uint8_t)(0x20 + i), 0, ""), 0, false);
+	assert_ok(&c->e, file_write_atomic(c->allow_file, text.data, text.len, 0600, &c->e));
+	buf_free(&text);
+	assert_ok(&c->e, fault_arm("never=errno@1", &c->e)); /* so that points are counted */
+	const uint64_t before = fault_hits("base.file.before_rename");
+	assert_ok(&c->e, coordinator_keys_reload(c->coordinator, &c->e));
+	const uint64_t after = fault_hits("base.file.before_rename");
+	fault_disarm_all();
+	assert_int_equal(after - before, 1);
+	assert_ok(&c->e, proto_allow_load(c->allow_file, &file, &c->e));
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(proto_allow_roles(c->allow, keys[i], NULL), 0);
+		assert_int_equal(proto_allow_roles(file, keys[i], NULL), 0);
+	}
+	proto_allow_destroy(&file);
+}
+
 /* Neither does a change of one key drop all others, nor a file that was cut short. */
 static void a_list_that_is_gone_locks_nobody_out(void **state)
 {
@@ -387,7 +417,7 @@ static void a_full_disk_delays_the_record_alone(void **state)
 	uint8_t key[PROTO_KEY_BYTES];
 	uint64_t before = event_last(c);
 	memset(key, 5, sizeof key);
-	assert_ok(&c->e, proto_allow_revoke(c->allow_file, key, &c->e));
+	assert_ok(&c->e, proto_allow_revoke(c->allow_file, key, 1, &c->e));
 	test_file_size_limit(4096);
 	int rc = coordinator_keys_reload(c->coordinator, &c->e);
 	cluster_advance(c, 20000);
@@ -450,6 +480,7 @@ int main(void)
 		KEYS(a_file_changed_by_hand_is_recorded),
 		KEYS(a_crash_between_file_and_ledger),
 		KEYS(a_revoked_key_stays_so_when_the_list_is_lost),
+		KEYS(keys_that_stay_revoked_are_written_at_once),
 		KEYS(a_list_that_is_gone_locks_nobody_out),
 		KEYS(a_full_disk_delays_the_record_alone),
 		KEYS(a_change_that_is_not_in_force_is_told),

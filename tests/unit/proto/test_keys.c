@@ -313,12 +313,21 @@ static void allowed_is(const struct proto_allow *allow, size_t index, uint8_t fi
 	assert_string_equal(at.name, name);
 }
 
+static void expect_roles(const char *path, const uint8_t *key, unsigned roles)
+{
+	struct err e = ERR_INIT;
+	struct proto_allow *allow = NULL;
+	assert_ok(&e, proto_allow_load(path, &allow, &e));
+	assert_int_equal(proto_allow_roles(allow, key, NULL), roles);
+	proto_allow_destroy(&allow);
+}
+
 /* A line is changed where it stands in capitals too; what people wrote beside it stays; who is revoked is not added. */
 static void lines_are_changed(void **state)
 {
 	struct err e = ERR_INIT;
 	char path[TEST_PATH_BYTES], text[400];
-	uint8_t a[32], b[32];
+	uint8_t a[32], b[32], both[2][32];
 	struct proto_allow *allow = NULL, *again = NULL;
 	struct proto_allowed none;
 	struct buf file = BUF_INIT, form = BUF_INIT;
@@ -328,7 +337,7 @@ static void lines_are_changed(void **state)
 	snprintf(text, sizeof text, "# ours\n  %.63sB worker w0\n%s reader node\n# end", hex_b, hex_a);
 	test_file_write(path, text);
 	assert_ok(&e, proto_allow_set(path, b, PROTO_ROLE_WORKER | PROTO_ROLE_AUDITOR, "w1", &e));
-	assert_ok(&e, proto_allow_revoke(path, a, &e));
+	assert_ok(&e, proto_allow_revoke(path, a, 1, &e));
 	assert_ok(&e, file_read(path, 4096, &file, &e));
 	snprintf(text, sizeof text, "# ours\n# end\n%s worker+auditor w1\n%s revoked node\n", hex_b, hex_a);
 	assert_string_equal(buf_cstr(&file), text);
@@ -343,8 +352,18 @@ static void lines_are_changed(void **state)
 	assert_int_equal(proto_allow_add(path, a, PROTO_ROLE_READER, "node", &e), ERR_EXISTS);
 	assert_non_null(strstr(e.text, "revoked"));
 	assert_ok(&e, proto_allow_set(path, a, PROTO_ROLE_READER, "node", &e)); /* asked for by name */
+	memcpy(both[0], a, sizeof a);
+	memcpy(both[1], b, sizeof b);
+	assert_ok(&e, proto_allow_set(path, b, PROTO_ROLE_WORKER, "w1", &e));
+	both[1][0] = 1; /* all of them or none */
+	assert_int_equal(proto_allow_revoke(path, both[0], 2, &e), ERR_NOT_FOUND);
+	expect_roles(path, a, PROTO_ROLE_READER);
+	both[1][0] = b[0];
+	assert_ok(&e, proto_allow_revoke(path, both[0], 2, &e));
+	expect_roles(path, a, 0);
+	expect_roles(path, b, 0);
 	a[0] = 1;
-	assert_int_equal(proto_allow_revoke(path, a, &e), ERR_NOT_FOUND);
+	assert_int_equal(proto_allow_revoke(path, a, 1, &e), ERR_NOT_FOUND);
 	proto_allow_destroy(&allow);
 	proto_allow_destroy(&again);
 	buf_free(&file);
@@ -387,7 +406,7 @@ static void a_full_list_is_not_overfilled(void **state)
 	assert_ok(&e, file_read(path, 1 << 20, &after, &e));
 	assert_same_bytes(&text, &after);
 	memset(key, 0, sizeof key);
-	assert_ok(&e, proto_allow_revoke(path, key, &e));
+	assert_ok(&e, proto_allow_revoke(path, key, 1, &e));
 	assert_ok(&e, proto_allow_load(path, &allow, &e));
 	assert_int_equal(proto_allow_roles(allow, key, NULL), 0);
 	proto_allow_destroy(&allow);
