@@ -158,3 +158,30 @@ int names_list(const struct record *record, const struct record_text *name, bool
 	buf_free(&own);
 	return rc;
 }
+
+int names_fold_aliases(const struct record *record, struct buf *out)
+{
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < record->subject_alias_count; i++) {
+		rc = text_fold(record->subject_aliases[i].text, record->subject_aliases[i].len, out);
+		buf_u8(out, 0);
+	}
+	return rc == 0 && buf_failed(out) ? ERR_NOMEM : rc;
+}
+
+bool names_next(const struct names *names, size_t *at, const char **name, size_t *len)
+{
+	const size_t from = *at > 0 ? *at - 1 : 0; /* in `aliases` */
+	if (*at == 0) {
+		*name = names->subject;
+		*len = names->subject_len;
+		*at = 1;
+		return true;
+	}
+	if (from >= names->aliases_len)
+		return false;
+	*name = names->aliases + from;
+	*len = strnlen(*name, names->aliases_len - from);
+	*at += *len + 1;
+	return true;
+}

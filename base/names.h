@@ -18,4 +18,15 @@ int names_say(const struct record *record, const struct record_text *name, const
 /* The same with the subject, where the record has aliases; else the text as it is. */
 int names_resolve(const struct record *record, const char *text, size_t len, struct buf *out) MUST_CHECK;
 
+struct names { /* folded; borrowed */
+	const char *subject;
+	size_t subject_len;
+	const char *aliases; /* each ended by a NUL */
+	size_t aliases_len;  /* bytes; 0: none */
+};
+/* Appends the record's aliases, folded, each ended by a NUL. ERR_NOMEM; ERR_INVALID: not UTF-8. */
+int names_fold_aliases(const struct record *record, struct buf *out) MUST_CHECK;
+/* The name at *at, which moves to the next: the subject for 0, then the aliases. False: no more. */
+bool names_next(const struct names *names, size_t *at, const char **name, size_t *len);
+
 #endif

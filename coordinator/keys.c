@@ -3,23 +3,13 @@
  * prompt besides: an edit with a subject finds it by the subject's rarest word, and it finds those whose subject is a
  * part of its prompt. */
 #include "base/mention.h"
+#include "base/names.h"
 #include "base/order.h"
-#include "base/text.h"
 #include "coordinator/internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int fold_aliases(const struct record *record, struct buf *out)
-{
-	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < record->subject_alias_count; i++) {
-		rc = text_fold(record->subject_aliases[i].text, record->subject_aliases[i].len, out);
-		buf_u8(out, 0);
-	}
-	return rc == 0 && buf_failed(out) ? ERR_NOMEM : rc;
-}
 
 int coordinator__keys_of(const struct record *record, struct edit_keys *keys, struct err *e)
 {
@@ -27,7 +17,7 @@ int coordinator__keys_of(const struct record *record, struct edit_keys *keys, st
 	if (rc == 0)
 		rc = record_prompt_key(record, &keys->prompt);
 	if (rc == 0)
-		rc = fold_aliases(record, &keys->aliases);
+		rc = names_fold_aliases(record, &keys->aliases);
 	return rc == 0 ? 0 : err_set(e, rc, "the keys that an edit is found under: %s", err_text(rc));
 }
 
@@ -42,10 +32,13 @@ void coordinator__keys_free(struct edit_keys *keys)
 static int each_name(const struct edit_keys *keys, int (*each)(void *context, const char *name, size_t len),
 		     void *context)
 {
-	const char *aliases = (const char *)keys->aliases.data;
-	int rc = each(context, (const char *)keys->subject.data, keys->subject.len);
-	for (size_t at = 0; rc == 0 && at < keys->aliases.len; at += strlen(aliases + at) + 1)
-		rc = each(context, aliases + at, strlen(aliases + at));
+	const struct names names = { (const char *)keys->subject.data, keys->subject.len,
+				     (const char *)keys->aliases.data, keys->aliases.len };
+	const char *name;
+	size_t len;
+	int rc = 0;
+	for (size_t at = 0; rc == 0 && names_next(&names, &at, &name, &len);)
+		rc = each(context, name, len);
 	return rc;
 }
 

@@ -67,7 +67,7 @@ static int keep_form(struct editor_shard *shard, void *owner, const struct edito
 					      .id_count = form->tokens.id_count,
 					      .prompt_states = rows->states,
 					      .relation_states = rows->relation };
-	const struct editor__names names = editor__edit_names(form->edit);
+	const struct names names = editor__edit_names(form->edit);
 	float *raw = form->edit->forms + form->at * 2 * hidden;
 	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
 	struct editor__prompt prompt;

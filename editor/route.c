@@ -50,11 +50,11 @@ static const char *subject_of(const struct choice *c, size_t candidate)
 	return (const char *)c->router->bytes.data + entry_of(c, candidate)->subject;
 }
 
-static struct editor__names names_of(const struct choice *c, size_t candidate)
+static struct names names_of(const struct choice *c, size_t candidate)
 {
 	const struct editor__entry *entry = entry_of(c, candidate);
-	return (struct editor__names){ subject_of(c, candidate), entry->subject_len,
-				       (const char *)c->router->bytes.data + entry->aliases, entry->aliases_len };
+	return (struct names){ subject_of(c, candidate), entry->subject_len,
+			       (const char *)c->router->bytes.data + entry->aliases, entry->aliases_len };
 }
 
 static bool same_subject(const struct choice *c, size_t a, size_t b)
@@ -143,14 +143,14 @@ static int passes_named(struct choice *c, size_t i, const char *name, size_t len
 /* The same by any of its names. */
 static int passes_prompt(struct choice *c, size_t i, bool *passes)
 {
-	const struct editor__names names = names_of(c, i);
+	const struct names names = names_of(c, i);
 	const char *name;
 	size_t len;
 	int rc = 0;
 	*passes = false;
 	if (c->best[i].score < prompt_threshold(c, i, true))
 		return 0;
-	for (size_t at = 0; rc == 0 && !*passes && editor__names_next(&names, &at, &name, &len);)
+	for (size_t at = 0; rc == 0 && !*passes && names_next(&names, &at, &name, &len);)
 		rc = passes_named(c, i, name, len, passes);
 	return rc;
 }
@@ -172,7 +172,7 @@ static int put_words(struct choice *c, const uint8_t *marks)
 static int take_relation(struct choice *c, size_t i)
 {
 	const struct editor_router *router = c->router;
-	const struct editor__names names = names_of(c, i);
+	const struct names names = names_of(c, i);
 	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
 	int rc = editor__names_mark(&c->prompt->query, &names, marks);
 	if (rc == 0)

@@ -206,13 +206,13 @@ size_t editor_shard_delta_size(const struct editor_shard *shard)
 
 static int stands_in_prompt(struct editor__edit *edit, bool *stands)
 {
-	const struct editor__names names = editor__edit_names(edit);
+	const struct names names = editor__edit_names(edit);
 	const struct record_text *prompt = &edit->record->prompt;
 	const char *name;
 	size_t len;
 	int rc = 0;
 	*stands = false;
-	for (size_t at = 0; rc == 0 && !*stands && editor__names_next(&names, &at, &name, &len);)
+	for (size_t at = 0; rc == 0 && !*stands && names_next(&names, &at, &name, &len);)
 		rc = editor_route_subject_in(name, len, prompt->text, prompt->len, stands);
 	return rc;
 }
@@ -230,7 +230,7 @@ static int find_subject(struct editor__edit *edit, const struct editor__prompt *
 	if (record->subject.text != NULL)
 		rc = record_subject_key(record, subject);
 	if (rc == 0)
-		rc = editor__names_aliases(record, &edit->subject_aliases);
+		rc = names_fold_aliases(record, &edit->subject_aliases);
 	if (rc == 0 && subject->len > 0)
 		rc = stands_in_prompt(edit, &edit->subject_given);
 	if (rc != 0 || edit->subject_given)
@@ -242,7 +242,7 @@ static int find_subject(struct editor__edit *edit, const struct editor__prompt *
 /* Of the prompt beside its subject. */
 static int keep_relation(struct editor__edit *edit, const struct editor__prompt *prompt, size_t hidden)
 {
-	const struct editor__names names = editor__edit_names(edit);
+	const struct names names = editor__edit_names(edit);
 	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
 	int rc = editor__names_mark(&prompt->query, &names, marks);
 	if (rc == 0)

@@ -86,10 +86,10 @@ struct editor_shard {
 	size_t replay_count;
 };
 
-static inline struct editor__names editor__edit_names(struct editor__edit *edit)
+static inline struct names editor__edit_names(struct editor__edit *edit)
 {
-	return (struct editor__names){ buf_cstr(&edit->subject), edit->subject.len,
-				       (const char *)edit->subject_aliases.data, edit->subject_aliases.len };
+	return (struct names){ buf_cstr(&edit->subject), edit->subject.len, (const char *)edit->subject_aliases.data,
+			       edit->subject_aliases.len };
 }
 static inline size_t editor__edit_rows(const struct editor__edit *edit)
 {

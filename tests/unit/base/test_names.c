@@ -113,6 +113,26 @@ static void out_of_memory(void **state)
 	record_destroy(&r);
 }
 
+static void names_are_gone_through(void **state)
+{
+	(void)state;
+	static const char *const wanted[] = { "new harborton", "nht", "old town" };
+	struct record *r = record_with("New Harborton", "\"NHT\",\"Old  Town\"");
+	struct buf aliases = BUF_INIT;
+	const char *name;
+	size_t len, count = 0;
+	assert_int_equal(names_fold_aliases(r, &aliases), 0);
+	const struct names names = { wanted[0], strlen(wanted[0]), (const char *)aliases.data, aliases.len };
+	for (size_t at = 0; names_next(&names, &at, &name, &len); count++) {
+		assert_in_range(count, 0, 2);
+		assert_int_equal(len, strlen(wanted[count]));
+		assert_memory_equal(name, wanted[count], len);
+	}
+	assert_int_equal(count, 3);
+	buf_free(&aliases);
+	record_destroy(&r);
+}
+
 static void long_texts_end_somewhere(void **state)
 {
 	(void)state;
@@ -134,7 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(aliases_become_the_subject), cmocka_unit_test(aliases_are_listed_as_they_fold),
 		cmocka_unit_test(a_record_takes_more_names),  cmocka_unit_test(out_of_memory),
-		cmocka_unit_test(long_texts_end_somewhere),
+		cmocka_unit_test(names_are_gone_through),     cmocka_unit_test(long_texts_end_somewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
