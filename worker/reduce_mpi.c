@@ -3,6 +3,7 @@
 #include "base/env.h"
 #include "base/fault.h"
 #include "base/eventcount.h"
+#include "base/log.h"
 #include "editor/fixed.h"
 
 #include <assert.h>
@@ -279,6 +280,16 @@ static int plain_alloc(struct editor_reduce *reduce, size_t count, int64_t **out
 	return rc;
 }
 
+static void say_apart(const struct editor_reduce *reduce)
+{
+	static bool said;
+	if (!said && reduce->rank == 0)
+		log_event(LOG_WARN, "MERGE-MEMORY-APART", LOGF_U("ranks", reduce->rank_count),
+			  LOGF_S("reason",
+				 "the ranks cannot share memory: their values go through MPI, which is slower"));
+	said = true;
+}
+
 /* Without such memory (ranks on several machines, a system that lets nobody open it) values are in memory of the rank's
  * own. */
 static int alloc(struct editor_reduce *reduce, size_t count, int64_t **out, struct err *e)
@@ -296,7 +307,10 @@ static int alloc(struct editor_reduce *reduce, size_t count, int64_t **out, stru
 		close((int)w->places[reduce->rank].fd);
 	if (rc != 0 || !all) {
 		window_forget(&w);
-		return rc != 0 ? rc : plain_alloc(reduce, count, out, e);
+		if (rc != 0)
+			return rc;
+		say_apart(reduce);
+		return plain_alloc(reduce, count, out, e);
 	}
 	w->next = windows;
 	windows = w;

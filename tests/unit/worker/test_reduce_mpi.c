@@ -123,7 +123,8 @@ static int rank_main(int argc, char **argv)
 
 static const char *self;
 
-static void run_ranks(int rank_count, const char *how)
+/* What they have logged goes to the file. */
+static void run_ranks(int rank_count, const char *how, const char *log)
 {
 	char command[1024];
 	if (system("command -v mpirun >/dev/null") != 0)
@@ -131,25 +132,42 @@ static void run_ranks(int rank_count, const char *how)
 	snprintf(command, sizeof(command),
 		 "timeout 100 mpirun %s --oversubscribe --bind-to none --mca plm isolated --mca ras ^slurm --mca btl "
 		 "self,vader "
-		 "--mca btl_vader_single_copy_mechanism none --mca oob_tcp_if_include lo -np %d '%s' --rank %s 2>&1",
-		 geteuid() == 0 ? "--allow-run-as-root" : "", rank_count, self, how);
+		 "--mca btl_vader_single_copy_mechanism none --mca oob_tcp_if_include lo -np %d '%s' --rank %s >'%s' "
+		 "2>&1",
+		 geteuid() == 0 ? "--allow-run-as-root" : "", rank_count, self, how, log);
 	const int status = system(command);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-static void ranks_add_up_what_they_see(void **state)
+static size_t lines_with(const char *path, const char *text)
 {
-	(void)state;
-	run_ranks(2, "together");
-	run_ranks(5, "together");
+	char line[512];
+	size_t count = 0;
+	FILE *file = fopen(path, "re");
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file) != NULL)
+		count += strstr(line, text) != NULL;
+	fclose(file);
+	return count;
 }
 
-/* As where one of them is on another machine. */
+static void ranks_add_up_what_they_see(void **state)
+{
+	char log[TEST_PATH_BYTES];
+	test_path(log, *state, "log");
+	run_ranks(2, "together", log);
+	assert_int_equal(lines_with(log, "MERGE-MEMORY-APART"), 0);
+	run_ranks(5, "together", log);
+}
+
+/* As where one of them is on another machine; it is said once. */
 static void without_such_memory_ranks_send_their_values(void **state)
 {
-	(void)state;
-	run_ranks(3, "apart");
+	char log[TEST_PATH_BYTES];
+	test_path(log, *state, "log");
+	run_ranks(3, "apart", log);
+	assert_int_equal(lines_with(log, "MERGE-MEMORY-APART"), 1);
 }
 
 /* ---- One */
@@ -204,8 +222,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_could_wrap_is_refused),
 	};
 	const struct CMUnitTest several[] = {
-		cmocka_unit_test(ranks_add_up_what_they_see),
-		cmocka_unit_test(without_such_memory_ranks_send_their_values),
+		cmocka_unit_test_setup_teardown(ranks_add_up_what_they_see, test_setup_folder, test_teardown_folder),
+		cmocka_unit_test_setup_teardown(without_such_memory_ranks_send_their_values, test_setup_folder,
+						test_teardown_folder),
 	};
 	struct err e = ERR_INIT;
 	self = argv[0];
