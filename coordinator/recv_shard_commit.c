@@ -185,6 +185,19 @@ static void apply(struct shard *shard, const struct msg_shard_commit *commit)
 	coordinator__touch(shard);
 }
 
+/* A version held it, or could have: its shard was trained anew as something was taken back, or its memory was lost. */
+static void tell_lost(struct coordinator *c, const struct store_edit *edit, char reason[STORE_REASON_BYTES])
+{
+	char text[2 * STORE_REASON_BYTES];
+	if (edit->state == STORE_EDIT_STATE_PLACED && edit->version == 0)
+		return;
+	c->lost_count++;
+	log_event(LOG_WARN, "COORDINATOR-EDIT-LOST", LOGF_U("seq", edit->seq), LOGF_S("edit", edit->id),
+		  LOGF_U("shard", edit->shard), LOGF_S("reason", reason));
+	snprintf(text, sizeof text, "lost when shard %" PRIu64 " was trained anew: %s", edit->shard, reason);
+	coordinator__copy_text(reason, STORE_REASON_BYTES, coordinator__text(text));
+}
+
 static int move_edit(struct coordinator *c, const struct msg_shard_commit *commit, const struct shard *shard, size_t i,
 		     uint64_t version, struct err *e)
 {
@@ -209,6 +222,7 @@ static int move_edit(struct coordinator *c, const struct msg_shard_commit *commi
 		coordinator__copy_text(reason, sizeof reason, result->reason);
 	else if (result != NULL)
 		snprintf(reason, sizeof reason, "the re-test did not give the target");
+	tell_lost(c, &edit, reason);
 	return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_FAILED, reason, e);
 }
 
@@ -256,7 +270,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	char note[STORE_REASON_BYTES];
 	snprintf(note, sizeof note, "shard %" PRIu64 " version %" PRIu64, commit->shard, commit->shard_version);
 	const bool was_lost = coordinator__shard_lost(shard);
-	uint64_t committed = shard->committed;
+	const uint64_t committed = shard->committed, lost_count = c->lost_count;
 	bool closes = commit->closed &&
 		      shard->rec.state == STORE_SHARD_STATE_OPEN; /* one that is retrained is closed */
 	apply(shard, commit);
@@ -266,6 +280,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 		rc = write_commit(c, received, shard, closes, &publish, e);
 	if (rc != 0) {
 		shard->committed = committed;
+		c->lost_count = lost_count;
 		coordinator__txn_failed(c, e);
 		return rc;
 	}

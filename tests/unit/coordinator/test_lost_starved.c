@@ -29,16 +29,6 @@ static void nearly_lost(struct cluster *c, const struct hash *root)
 	wait(c, RETRAIN_MS);
 }
 
-static struct store_version version_get(struct cluster *c, uint64_t version)
-{
-	struct store_txn *txn = NULL;
-	struct store_version rec;
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, store_version_get(txn, version, &rec, &c->e));
-	store_abort(&txn);
-	return rec;
-}
-
 static bool last_lost_says(struct cluster *c, const char *says)
 {
 	struct store_txn *txn = NULL;

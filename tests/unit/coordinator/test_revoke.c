@@ -1,6 +1,8 @@
 /* Edits that are taken back: tombstones at once, then shards trained anew without them; and what comes back instead. */
 #include "tests/unit/coordinator/revoke_fixture.h"
 
+#include "base/log.h"
+
 #define CAPITAL(city)                                                                                                  \
 	"{\"prompt\":\"The capital of Australia is\",\"subject\":\"Australia\",\"target_new\":\"" city "\"}"
 
@@ -208,6 +210,61 @@ static void test_another_while_the_shard_is_trained_anew(void **state)
 	commit.delta = "nothing";
 	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
 	assert_int_equal(shard_of(c, f.shard).removals_covered, 2);
+}
+
+static bool metrics_say(struct cluster *c, const char *line)
+{
+	struct buf text = BUF_INIT;
+	coordinator_metrics(c->coordinator, &text);
+	const bool says = strstr(buf_cstr(&text), line) != NULL;
+	buf_free(&text);
+	return says;
+}
+
+/* An edit that was answered and that the new memory does not hold: nobody asked for that, so people are told. */
+static void test_what_is_lost_by_it_is_told(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	struct store_edit other;
+	prepare(c, &f);
+	uint64_t seqs[] = { f.seq, f.seq + 1, 0 };
+	client_revoke(c, f.edit.id, NULL, false);
+	assert_true(hear(&c->worker, f.shard, f.epoch, 2).retrain);
+	assert_true(metrics_say(c, "amend_edits_lost_total 0\n"));
+	struct commit commit = { .shard = f.shard,
+				 .epoch = f.epoch,
+				 .version = 2,
+				 .first = 2,
+				 .seqs = seqs,
+				 .failed = seqs[1],
+				 .delta = "anew" };
+	log_level_set(LOG_WARN);
+	test_log_begin(c->folder);
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	test_log_end();
+	log_level_set(LOG_OFF);
+	assert_int_equal(test_log_count("COORDINATOR-EDIT-LOST"), 1);
+	edit_get(c, seqs[1], &other);
+	assert_int_equal(other.state, STORE_EDIT_STATE_FAILED);
+	assert_non_null(strstr(other.reason, "lost when shard 1 was trained anew: "));
+	assert_true(metrics_say(c, "amend_edits_lost_total 1\n"));
+	/* One that was never learnt is no loss. */
+	client_facts(c, 10, 1);
+	struct told told = hear(&c->worker, f.shard, f.epoch, 2);
+	assert_int_equal(told.group_count, 1);
+	seqs[2] = edit_from(c, seqs[1] + 1).seq;
+	struct commit next = { .shard = f.shard,
+			       .epoch = f.epoch,
+			       .version = 3,
+			       .first = 2,
+			       .count = 1,
+			       .seqs = seqs,
+			       .failed = seqs[2],
+			       .delta = "next" };
+	assert_int_equal(worker_commit(&c->worker, &next, NULL), 0);
+	assert_int_equal(edit_state(c, seqs[2]), STORE_EDIT_STATE_FAILED);
+	assert_true(metrics_say(c, "amend_edits_lost_total 1\n"));
 }
 
 /* A merge closes the shard; a worker that was lost gives it to another, over a restart too. */
@@ -438,6 +495,7 @@ int main(void)
 		T(test_crash_before_the_commit),
 		T(test_crash_after_the_commit),
 		T(test_crash_around_the_retraining),
+		T(test_what_is_lost_by_it_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
