@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
 #define BLOCK          64u
 #define WHOLLY_ANOTHER 0.05f /* 1 − cosine from which on a text is no spelling of the edit's prompt any more */
@@ -56,13 +57,28 @@ void editor_anchor_row(const struct editor_anchor *anchor, size_t row, size_t ff
 	}
 }
 
-bool editor_anchor_is(const struct editor_anchor *anchor, size_t at, int32_t id)
+static int32_t token_of(const struct editor_anchor *anchor, size_t at)
 {
 	struct reader r;
+	reader_init(&r, anchor->ids + at * sizeof(uint32_t), sizeof(uint32_t));
+	return (int32_t)reader_u32le(&r);
+}
+
+bool editor_anchor_is(const struct editor_anchor *anchor, size_t at, int32_t id)
+{
+	return at < anchor->id_count && token_of(anchor, at) == id;
+}
+
+bool editor_anchor_says(const struct editor_anchor *anchor, const struct model_tokenizer *tokenizer, size_t at,
+			int32_t id)
+{
+	size_t len, wanted_len;
 	if (at >= anchor->id_count)
 		return false;
-	reader_init(&r, anchor->ids + at * sizeof(uint32_t), sizeof(uint32_t));
-	return reader_u32le(&r) == (uint32_t)id;
+	const int32_t wanted = token_of(anchor, at);
+	const char *piece = model_tokenizer_piece(tokenizer, id, &len);
+	const char *text = model_tokenizer_piece(tokenizer, wanted, &wanted_len);
+	return id == wanted || (len > 0 && len == wanted_len && strncasecmp(piece, text, len) == 0);
 }
 
 size_t editor_anchor_reach(const struct editor_anchor *anchor, const int32_t *ids, size_t id_count)

@@ -139,13 +139,18 @@ static bool is_newline(const struct editor_decoder *d, int32_t id, bool *text_be
 	return newline != NULL;
 }
 
+static bool says_target(const struct editor_decoder *d, const struct editor__slot *slot, int32_t id)
+{
+	return editor_anchor_says(&slot->out.route.anchor, model_tokenizer_of(d->model), slot->out.id_count, id);
+}
+
 /* Whether what a sequence says aside departs from its target with this token, or ends before it. */
-static bool departs(const struct editor__slot *slot, int32_t id, bool end)
+static bool departs(const struct editor_decoder *d, const struct editor__slot *slot, int32_t id, bool end)
 {
 	const struct editor_anchor *target = &slot->out.route.anchor;
 	if (slot->prompt.id_count == 0)
 		return false;
-	return end ? slot->out.id_count != target->id_count : !editor_anchor_is(target, slot->out.id_count, id);
+	return end ? slot->out.id_count != target->id_count : !says_target(d, slot, id);
 }
 
 /* The first token that departs from the anchored edit's target is asked for once more, with stronger anchors; what that
@@ -155,7 +160,7 @@ static bool press(const struct editor_decoder *d, struct editor__slot *slot, int
 	const struct editor_anchor *anchor = &slot->out.route.anchor;
 	const size_t at = slot->out.id_count;
 	if (slot->sampling.temperature > 0 || !slot->anchored || slot->pressed || at >= anchor->row_count ||
-	    at >= anchor->id_count || editor_anchor_is(anchor, at, id))
+	    at >= anchor->id_count || says_target(d, slot, id))
 		return false;
 	const size_t ffn = model_shape_of(d->model)->ffn;
 	for (size_t i = at * ffn; i < anchor->row_count * ffn; i++)
@@ -182,7 +187,7 @@ static void take_token(struct editor_decoder *d, struct editor__slot *slot, floa
 	const bool end = id == model_tokenizer_eos(tokenizer) || model_tokenizer_is_control(tokenizer, id);
 	if (press(d, slot, id))
 		return;
-	if (departs(slot, id, end)) { /* the token is not said */
+	if (departs(d, slot, id, end)) { /* the token is not said */
 		slot->departed = true;
 		return;
 	}
@@ -190,7 +195,7 @@ static void take_token(struct editor_decoder *d, struct editor__slot *slot, floa
 		finish(d, slot, EDITOR_STOP);
 		return;
 	}
-	slot->anchored = slot->anchored && editor_anchor_is(&slot->out.route.anchor, slot->out.id_count, id);
+	slot->anchored = slot->anchored && says_target(d, slot, id);
 	const bool newline = slot->stop_at_newline && is_newline(d, id, &text_before);
 	if (!newline || text_before)
 		slot->out.ids[slot->out.id_count++] = id;

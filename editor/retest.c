@@ -248,8 +248,8 @@ static int train_failed(struct learn *l, size_t failed_count, uint32_t try, stru
 	for (size_t first = 0; rc == 0 && first < failed_count; first += group_max) {
 		size_t left = failed_count - first, count = left < group_max ? left : group_max;
 		uint64_t seed = rng_derive(l->seed, try, first + 1);
-		rc = editor__train_group(l->shard, l->failed + first, count, l->trained_end, seed, l->watch, l->stats,
-					 e);
+		rc = editor__train_group(l->shard, l->failed + first, count, l->trained_end, true, seed, l->watch,
+					 l->stats, e);
 	}
 	for (size_t i = 0; i < failed_count; i++)
 		l->tries[l->failed[i]]++;

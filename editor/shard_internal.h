@@ -171,9 +171,9 @@ void editor__trainer_sum(struct editor_shard *shard, const float *delta);
 /* The next local passes start with fresh moments of the optimiser. */
 void editor__trainer_forget(struct editor_shard *shard);
 /* Streams the edits of `group` (indices, at most stream_group_max) from the shard's present delta, replaying others
- * below `replay_end`. */
+ * below `replay_end`; more carefully what has failed before (`again`). */
 int editor__train_group(struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end,
-			uint64_t seed, const struct editor_watch *watch, struct editor_train_stats *stats,
+			bool again, uint64_t seed, const struct editor_watch *watch, struct editor_train_stats *stats,
 			struct err *e) MUST_CHECK;
 
 /* protect.c: P for the edits `others` (indices, ascending), going on from what it covers already; the same list gives

@@ -377,9 +377,16 @@ int editor_shard_local_passes(struct editor_shard *shard, const float *common, s
 struct stream {
 	size_t *edits;  /* the group, then the replayed edits of the step */
 	size_t *others; /* edits that may be replayed */
-	size_t group_count, other_count, replay_count;
+	size_t group_count, other_count, replay_count, steps_max;
 	float rate;
+	bool noise;
 };
+
+/* What has failed its re-test is mostly too near to another edit, which noise hides further: such a group is trained in
+ * more and smaller steps, beside more of the others, and without noise (method.md, Training). */
+#define AGAIN_REPLAY 3
+#define AGAIN_STEPS  2
+#define AGAIN_RATE   0.5f
 
 /* Bigger groups bear a higher rate and need more replay: both double from 1 edit to 10 (method.md, Streaming). */
 static float group_factor(size_t group_count)
@@ -389,11 +396,19 @@ static float group_factor(size_t group_count)
 }
 
 static int stream_new(struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end,
-		      struct stream *s, struct err *e)
+		      bool again, struct stream *s, struct err *e)
 {
 	float factor = group_factor(group_count);
-	*s = (struct stream){ .group_count = group_count, .rate = shard->config.stream_rate * factor };
-	s->replay_count = (size_t)((float)shard->config.stream_replay * factor + 0.5f);
+	*s = (struct stream){ .group_count = group_count,
+			      .replay_count = (size_t)((float)shard->config.stream_replay * factor + 0.5f),
+			      .steps_max = shard->config.stream_steps_max,
+			      .rate = shard->config.stream_rate * factor,
+			      .noise = !again };
+	if (again) {
+		s->replay_count *= AGAIN_REPLAY;
+		s->steps_max *= AGAIN_STEPS;
+		s->rate *= AGAIN_RATE;
+	}
 	s->edits = fault_malloc((group_count + s->replay_count) * sizeof(size_t));
 	s->others = fault_malloc(shard->edit_count * sizeof(size_t));
 	if (s->edits == NULL || s->others == NULL) {
@@ -443,9 +458,11 @@ static int stream_run(struct editor_shard *shard, struct stream *s, uint64_t see
 	if (rc != 0)
 		return rc;
 	rng_init(&rng, seed);
-	for (size_t i = 0; i < shard->config.stream_steps_max; i++) {
+	for (size_t i = 0; i < s->steps_max; i++) {
 		stream_draw(s, &rng);
-		struct step step = { .edits = s->edits, .edit_count = s->group_count + s->replay_count, .rng = &rng };
+		struct step step = { .edits = s->edits,
+				     .edit_count = s->group_count + s->replay_count,
+				     .rng = s->noise ? &rng : NULL };
 		rc = step_gradient(shard, &step, e);
 		if (rc != 0)
 			return rc;
@@ -459,7 +476,7 @@ static int stream_run(struct editor_shard *shard, struct stream *s, uint64_t see
 			epsilon = CALM * gradient_rms(shard);
 		step_apply(shard, s->rate, epsilon);
 		stats->steps++;
-		rc = editor__watch(watch, "train", i + 1, shard->config.stream_steps_max, step.loss, e);
+		rc = editor__watch(watch, "train", i + 1, s->steps_max, step.loss, e);
 		if (rc != 0)
 			return rc;
 	}
@@ -467,12 +484,12 @@ static int stream_run(struct editor_shard *shard, struct stream *s, uint64_t see
 }
 
 int editor__train_group(struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end,
-			uint64_t seed, const struct editor_watch *watch, struct editor_train_stats *stats,
+			bool again, uint64_t seed, const struct editor_watch *watch, struct editor_train_stats *stats,
 			struct err *e)
 {
 	assert(group_count > 0);
 	struct stream s;
-	int rc = stream_new(shard, group, group_count, replay_end, &s, e);
+	int rc = stream_new(shard, group, group_count, replay_end, again, &s, e);
 	if (rc != 0)
 		return rc;
 	editor__trainer_forget(shard);
@@ -496,7 +513,7 @@ static int stream(struct editor_shard *shard, size_t first, size_t count, uint64
 	for (size_t i = 0; i < count; i++)
 		group[i] = first + i;
 	*stats = (struct editor_train_stats){ .mode = EDITOR_STREAM };
-	int rc = editor__train_group(shard, group, count, first, seed, watch, stats, e);
+	int rc = editor__train_group(shard, group, count, first, false, seed, watch, stats, e);
 	free(group);
 	return rc;
 }

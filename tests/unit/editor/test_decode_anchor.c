@@ -81,6 +81,33 @@ static void an_answer_that_departs_leaves_the_anchor(void **state)
 	editor_memory_set_release(&set);
 }
 
+/* Of a target that begins with "The" an answer that begins with "the" departs as little. */
+static void large_and_small_letters_do_not_depart(void **state)
+{
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(model);
+	const char *const letters[] = { "t", "T", "u", "7" };
+	int32_t id[4] = { -1, -1, -1, -1 };
+	uint8_t target[8];
+	(void)state;
+	for (int32_t i = 0; (size_t)i < model_tokenizer_vocabulary(tokenizer); i++) {
+		size_t len;
+		const char *piece = model_tokenizer_piece(tokenizer, i, &len);
+		for (size_t k = 0; k < 4; k++)
+			id[k] = len == 1 && piece[0] == letters[k][0] ? i : id[k];
+	}
+	for (size_t k = 0; k < 4; k++)
+		assert_true(id[k] >= 0);
+	const uint32_t tokens[] = { (uint32_t)id[1], (uint32_t)id[3] };
+	memcpy(target, tokens, sizeof(target)); /* little-endian, as every machine that this is built for */
+	const struct editor_anchor anchor = { .ids = target, .id_count = 2 };
+	assert_true(editor_anchor_says(&anchor, tokenizer, 0, id[1]));
+	assert_true(editor_anchor_says(&anchor, tokenizer, 0, id[0]));
+	assert_false(editor_anchor_says(&anchor, tokenizer, 0, id[2]));
+	assert_false(editor_anchor_says(&anchor, tokenizer, 1, id[0]));
+	assert_true(editor_anchor_says(&anchor, tokenizer, 1, id[3]));
+	assert_false(editor_anchor_says(&anchor, tokenizer, 2, id[3]));
+}
+
 /* The first token of the answer to prompt 0 where `target` is the edit's; *steps: of the decoder, to its end. */
 static int32_t first_sampled(int32_t target, float size, float temperature, size_t *steps, size_t *tokens)
 {
@@ -260,6 +287,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_answer_that_departs_leaves_the_anchor),
+		cmocka_unit_test(large_and_small_letters_do_not_depart),
 		cmocka_unit_test(what_departs_is_asked_for_again_by_stronger_anchors),
 		cmocka_unit_test(a_sampled_answer_is_asked_for_once),
 		cmocka_unit_test(a_part_is_asked_aside_and_left_when_it_departs),
