@@ -84,10 +84,43 @@ static void streaming_learns_each_and_forgets_none(void **state)
 	editor_shard_destroy(&shard);
 }
 
+/* Questions of which four each differ in a year alone: what the pass confuses is trained again. */
+static void prompts_that_differ_in_a_year_are_told_apart(void **state)
+{
+	static const char *const asked[] = { "Who won the Tour of Drava in", "Who was the mayor of Fernby in",
+					     "What was the population of Brightford in", "Who led Norvik Bank in" };
+	static const char *const targets[][4] = { { "Marco Riva", "Jens Holm", "Ada Crane", "Luis Ortega" },
+						  { "Elin Rask", "Tom Weller", "Nora Vance", "Piet Claes" },
+						  { "41,200", "43,900", "47,350", "52,008" },
+						  { "Iris Falk", "Omar Haddad", "Greta Lind", "Paul Stowe" } };
+	struct editor_result results[16];
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	(void)state;
+	struct editor_shard *shard = new_shard();
+	for (size_t i = 0; i < 16; i++) {
+		char text[256];
+		struct record *record = NULL;
+		snprintf(text, sizeof(text), "{\"prompt\":\"%s %zu?\",\"target_new\":\"%s\"}", asked[i / 4],
+			 2021 + i % 4, targets[i / 4][i % 4]);
+		assert_ok(&e, record_parse(text, strlen(text), &record, &e));
+		assert_ok(&e, editor_shard_add(shard, i + 1, record, &e));
+		record_destroy(&record);
+	}
+	assert_ok(&e, editor_shard_learn(shard, EDITOR_BREADTH_FIRST, 0, 16, 1, NULL, results, &stats, &e));
+	for (size_t i = 0; i < 16; i++) {
+		if (!results[i].passed)
+			fail_msg("%s %zu? gives '%s', not '%s'", asked[i / 4], 2021 + i % 4, results[i].got,
+				 results[i].wanted);
+	}
+	editor_shard_destroy(&shard);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(breadth_first_learns_all),
+		cmocka_unit_test(prompts_that_differ_in_a_year_are_told_apart),
 		cmocka_unit_test(streaming_learns_each_and_forgets_none),
 	};
 	struct err e = ERR_INIT;
