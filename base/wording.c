@@ -154,11 +154,38 @@ static bool phrase_has(const struct prompt *p, size_t first, const char *const *
 	return false;
 }
 
+/* "How much does X cost?", "How many rooms does X have?" */
+static bool asks_amount(const struct prompt *p)
+{
+	static const char *const amounts[] = { "many", "much", NULL };
+	for (size_t i = 1; i < p->count; i++) {
+		if (wording__is(&p->items[i - 1], "how") && wording__listed(&p->items[i], amounts))
+			return true;
+	}
+	return false;
+}
+
+/* "How much" says no more than that; the number of rooms is how many. The phone number is not, nor the number of a
+ * room. */
+static void amounts_classify(struct prompt *p)
+{
+	for (size_t i = 0; i + 1 < p->count; i++) {
+		struct word *word = &p->items[i], *next = word + 1;
+		if (wording__is(word, "how") && wording__is(next, "much") && next->role == ROLE_CONTENT)
+			next->role = ROLE_STOP;
+		if (i + 2 < p->count && wording__is(word, "number") && wording__is(next, "of") &&
+		    next[1].role == ROLE_CONTENT)
+			word->stem = "many";
+	}
+}
+
 /* "When was X founded?", "In what year was X founded?", "The year of X's founding is", "X was founded in" */
 static unsigned kinds_of(const struct prompt *p)
 {
 	const unsigned kinds = asked(p);
 	size_t first = 0;
+	if (kinds == KIND_HOW && asks_amount(p))
+		return KIND_AMOUNT;
 	if (kinds != 0 && kinds != KIND_WHAT)
 		return kinds;
 	while (first < p->count && p->items[first].role > ROLE_LIGHT)
@@ -194,6 +221,7 @@ static void prompt_classify(struct prompt *p, const struct prompt *subject)
 			break;
 		p->items[i].role = ROLE_STOP;
 	}
+	amounts_classify(p);
 	p->kinds = kinds_of(p);
 	wording__sides(p, subject);
 	for (size_t i = 0; i < p->count; i++) {
@@ -327,8 +355,8 @@ static bool same_kind_alone(const struct prompt *a, const struct prompt *b)
 	       (a->kinds == KIND_WHEN || a->kinds == KIND_WHERE);
 }
 
-/* "Who leads X?" and "Who does X lead?" or "Who is led in X?", "X is a member of" and "the member of X": one of them is
- * the other way round. */
+/* "Who leads X?" or "the leader of X" and "Who does X lead?", or "Who is led in X?", "X is a member of" and "the member
+ * of X": one of them is the other way round. */
 static bool turned(const struct word *a, const struct word *b)
 {
 	if (a->side == SIDE_ACTED && (b->side == SIDE_ACTING || b->side == SIDE_BESIDE))
@@ -436,7 +464,9 @@ static enum wording_relation relation_of(const struct prompt *a, const struct pr
 		any_y |= y.relations[i];
 		both |= x->relations[i] & y.relations[i];
 	}
-	return any_y == 0 ? WORDING_UNKNOWN : both != 0 ? WORDING_SAME : WORDING_OTHER;
+	if (any_y == 0)
+		return WORDING_UNKNOWN;
+	return both != 0 && wording__same_class(a, b) ? WORDING_SAME : WORDING_OTHER;
 }
 
 static void compare(const struct prompt *a, const struct prompt *b, struct wording *out)

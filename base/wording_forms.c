@@ -12,26 +12,26 @@ struct form {
 
 /* Irregular verbs and plurals, and short verbs, whose stems are below what wording.c compares; sorted bytewise. */
 static const struct form forms[] = {
-	{ "aired", "air" },      { "airing", "air" },      { "airs", "air" },          { "bearing", "bear" },
-	{ "began", "begin" },    { "beginning", "begin" }, { "begins", "begin" },      { "begun", "begin" },
-	{ "bought", "buy" },     { "brought", "bring" },   { "builds", "build" },      { "built", "build" },
-	{ "came", "come" },      { "children", "child" },  { "chose", "choose" },      { "chosen", "choose" },
-	{ "comes", "come" },     { "coming", "come" },     { "countries", "country" }, { "died", "die" },
-	{ "dies", "die" },       { "drawn", "draw" },      { "drew", "draw" },         { "dying", "die" },
-	{ "fought", "fight" },   { "gave", "give" },       { "given", "give" },        { "gives", "give" },
-	{ "giving", "give" },    { "gone", "go" },         { "grew", "grow" },         { "grown", "grow" },
-	{ "laid", "lay" },       { "led", "lead" },        { "lies", "lie" },          { "lost", "lose" },
-	{ "lying", "lie" },      { "made", "make" },       { "makes", "make" },        { "making", "make" },
-	{ "men", "man" },        { "met", "meet" },        { "owned", "own" },         { "owner", "own" },
-	{ "owners", "own" },     { "owning", "own" },      { "owns", "own" },          { "paid", "pay" },
-	{ "ran", "run" },        { "rose", "rise" },       { "running", "run" },       { "runs", "run" },
-	{ "sang", "sing" },      { "sells", "sell" },      { "sings", "sing" },        { "sold", "sell" },
-	{ "speaking", "speak" }, { "speaks", "speak" },    { "spoke", "speak" },       { "spoken", "speak" },
-	{ "spouses", "spouse" }, { "sung", "sing" },       { "takes", "take" },        { "taking", "take" },
-	{ "taught", "teach" },   { "told", "tell" },       { "took", "take" },         { "used", "use" },
-	{ "uses", "use" },       { "using", "use" },       { "winner", "win" },        { "winning", "win" },
-	{ "wins", "win" },       { "wives", "wife" },      { "women", "woman" },       { "won", "win" },
-	{ "writing", "write" },  { "written", "write" },   { "wrote", "write" },
+	{ "aired", "air" },    { "airing", "air" },      { "airs", "air" },          { "bearing", "bear" },
+	{ "began", "begin" },  { "beginning", "begin" }, { "begins", "begin" },      { "begun", "begin" },
+	{ "bought", "buy" },   { "brought", "bring" },   { "builds", "build" },      { "built", "build" },
+	{ "came", "come" },    { "children", "child" },  { "chose", "choose" },      { "chosen", "choose" },
+	{ "comes", "come" },   { "coming", "come" },     { "countries", "country" }, { "died", "die" },
+	{ "dies", "die" },     { "drawn", "draw" },      { "drew", "draw" },         { "dying", "die" },
+	{ "fought", "fight" }, { "gave", "give" },       { "given", "give" },        { "gives", "give" },
+	{ "giving", "give" },  { "gone", "go" },         { "grew", "grow" },         { "grown", "grow" },
+	{ "laid", "lay" },     { "led", "lead" },        { "lies", "lie" },          { "living", "live" },
+	{ "lost", "lose" },    { "lying", "lie" },       { "made", "make" },         { "makes", "make" },
+	{ "making", "make" },  { "men", "man" },         { "met", "meet" },          { "owned", "own" },
+	{ "owner", "own" },    { "owners", "own" },      { "owning", "own" },        { "owns", "own" },
+	{ "paid", "pay" },     { "ran", "run" },         { "rose", "rise" },         { "running", "run" },
+	{ "runs", "run" },     { "sang", "sing" },       { "sells", "sell" },        { "sings", "sing" },
+	{ "sold", "sell" },    { "speaking", "speak" },  { "speaks", "speak" },      { "spoke", "speak" },
+	{ "spoken", "speak" }, { "spouses", "spouse" },  { "sung", "sing" },         { "takes", "take" },
+	{ "taking", "take" },  { "taught", "teach" },    { "told", "tell" },         { "took", "take" },
+	{ "used", "use" },     { "uses", "use" },        { "using", "use" },         { "winner", "win" },
+	{ "winning", "win" },  { "wins", "win" },        { "wives", "wife" },        { "women", "woman" },
+	{ "won", "win" },      { "writing", "write" },   { "written", "write" },     { "wrote", "write" },
 };
 
 bool wording__is(const struct word *word, const char *text)
@@ -104,10 +104,21 @@ static const char *const being[] = { "are", "be", "been", "is", "was", "were", N
 static const char *const doing[] = { "did", "do", "does", NULL };
 static const char *const asking[] = { "which", "what", "who", "whom", NULL };
 static const char *const behind_verbs[] = { "after", "against", "before", "under", "over", NULL };
-/* What may stand before a name to say what it is: "the film S". */
-static const char *const classes[] = { "album", "band",   "book",  "city",  "company", "country",
-				       "film",  "game",   "movie", "novel", "opera",   "painting",
-				       "play",  "series", "show",  "song",  "town",    NULL };
+/* What may stand before a name to say what it is: "the film S"; the words of a row may mean one thing. */
+static const char *const classes[][4] = { { "album" },   { "band", "group" },  { "book", "novel" }, { "city", "town" },
+					  { "company" }, { "country" },        { "film", "movie" }, { "game" },
+					  { "musical" }, { "opera" },          { "painting" },      { "play" },
+					  { "poem" },    { "series", "show" }, { "song" },          { "village" } };
+#define CLASS_COUNT (sizeof(classes) / sizeof(classes[0]))
+
+/* CLASS_COUNT: of none. */
+static size_t class_of(const struct word *word)
+{
+	size_t i = 0;
+	while (i < CLASS_COUNT && !wording__listed(word, classes[i]))
+		i++;
+	return i;
+}
 
 static bool subject_at(const struct prompt *p, const struct prompt *subject, size_t at)
 {
@@ -143,9 +154,29 @@ static bool any_listed(const struct prompt *p, size_t first, size_t last, const 
 static size_t before_subject(const struct prompt *p)
 {
 	size_t i = p->start;
-	while (i > 0 && (wording__listed(&p->items[i - 1], articles) || wording__listed(&p->items[i - 1], classes)))
+	while (i > 0 && (wording__listed(&p->items[i - 1], articles) || class_of(&p->items[i - 1]) < CLASS_COUNT))
 		i--;
 	return i;
+}
+
+bool wording__is_class(const struct prompt *p, size_t i)
+{
+	return i >= p->governor && i < p->start && p->items[i].role == ROLE_CONTENT;
+}
+
+bool wording__same_class(const struct prompt *a, const struct prompt *b)
+{
+	bool both = false;
+	for (size_t i = a->governor; i < a->start; i++) {
+		for (size_t k = b->governor; k < b->start; k++) {
+			if (!wording__is_class(a, i) || !wording__is_class(b, k))
+				continue;
+			if (class_of(&a->items[i]) == class_of(&b->items[k]))
+				return true;
+			both = true;
+		}
+	}
+	return !both;
 }
 
 /* "By whom was S written?" */

@@ -5,7 +5,16 @@
 #include "base/buf.h"
 
 enum role { ROLE_CONTENT, ROLE_LIGHT, ROLE_STOP, ROLE_SUBJECT };
-enum kind { KIND_WHO = 1, KIND_WHEN = 2, KIND_WHERE = 4, KIND_HOW = 8, KIND_WHY = 16, KIND_OTHER = 32, KIND_ANY = 63 };
+enum kind {
+	KIND_WHO = 1,
+	KIND_WHEN = 2,
+	KIND_WHERE = 4,
+	KIND_HOW = 8,
+	KIND_WHY = 16,
+	KIND_AMOUNT = 32,
+	KIND_OTHER = 64,
+	KIND_ANY = 127
+};
 
 /* How a word stands to the subject S. */
 enum side {
@@ -44,6 +53,10 @@ bool wording__inflects(const struct word *word, const char *base);
 /* Of two words of one irregular or short stem ("wrote", "written"). */
 bool wording__same_stem(const struct word *a, const struct word *b);
 const char *wording__stem(const struct word *word);
+/* Whether the word says of the subject what it is, directly before it: "the film S". */
+bool wording__is_class(const struct prompt *p, size_t i);
+/* Not "the film S" in one and "the book S" in the other. */
+bool wording__same_class(const struct prompt *a, const struct prompt *b);
 /* Sets start, end and the side of every word; roles are known. */
 void wording__sides(struct prompt *p, const struct prompt *subject);
 

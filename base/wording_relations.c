@@ -270,6 +270,16 @@ static const struct relation relations[] = {
 	{ { { "population" }, { "@how", "many", "~people", "~live" }, { "@how", "many", "~people" },
 	    { "@how", "many", "~inhabitant" }, { "@how", "many", "~resident" }, { "number", "inhabitant" },
 	    { "number", "resident" }, { "@how", "populous" } }, { NULL } },
+	/* employees */
+	{ { { "@how", "many", "employee" }, { "@how", "many", "people", "employ" }, { "@how", "many", "people", "work" },
+	    { "~number", "employee" }, { "~number", "people", "employ" }, { "~number", "people", "work" },
+	    { "headcount" } }, { "work", "for" } },
+	/* price */
+	{ { { "price" }, { "cost" }, { "<cost" }, { "@how", "much", "~cost" }, { "@how", "much", "price" },
+	    { "@how", "expensive" }, { "@how", "much", "is", "!held" } }, { NULL } },
+	/* phone number, e-mail address */
+	{ { { "phone", "number" }, { "telephone", "number" } }, { NULL } },
+	{ { { "email" }, { "email", "address" }, { "e", "mail", "address" }, { "e", "mail" } }, { NULL } },
 	/* area, elevation, height, length, width, depth, mass */
 	{ { { "area" }, { "@how", "large" }, { "@how", "big" } }, { NULL } },
 	{ { { "elevation" }, { "altitude" }, { "@how", "high" } }, { NULL } },
@@ -280,11 +290,12 @@ static const struct relation relations[] = {
 	{ { { "mass" }, { "weight" }, { "@how", "heavy" }, { "@how", "much", "<weigh" } }, { NULL } },
 	/* highest point */
 	{ { { "highest", "point" }, { "highest", "mountain" }, { "highest", "peak" } }, { NULL } },
-	/* mouth, source, mountain range, crosses */
+	/* mouth, source, mountain range, river through a place, crosses */
 	{ { { "mouth" }, { "<flow", "into" }, { "<empty", "into" }, { "<drain", "into" } }, { "river", "sea", "ocean",
 	    "water", "into" } },
 	{ { { "source" }, { "@where", "<rise" }, { "@where", "source" } }, { NULL } },
 	{ { { "~range" } }, { "mountain", "belong" } },
+	{ { { "~river", "~flow", "through" }, { "~river", "~run", "through" } }, { NULL } },
 	{ { { "<cross" }, { "<span" } }, { "river", "bridge" } },
 	/* constellation, orbited body, chromosome, conservation status, engine */
 	{ { { "~constellation" } }, { "star", "belong", "find" } },
@@ -311,7 +322,7 @@ static bool asks_kind(const struct prompt *p, const char *way)
 		return (p->kinds & KIND_WHERE) != 0 && (p->kinds & ~place_time) == 0;
 	if (strcmp(way, "@when") == 0)
 		return (p->kinds & KIND_WHEN) != 0 && (p->kinds & ~place_time) == 0;
-	return p->kinds == (strcmp(way, "@how") == 0 ? KIND_HOW : KIND_WHO);
+	return strcmp(way, "@how") == 0 ? p->kinds == KIND_HOW || p->kinds == KIND_AMOUNT : p->kinds == KIND_WHO;
 }
 
 static bool is_mark(char c)
@@ -409,7 +420,7 @@ static bool explained(const struct prompt *p, const char *const *list, uint32_t 
 		const struct word *word = &p->items[i];
 		const bool counts = word->role == ROLE_CONTENT ||
 				    (word->role == ROLE_STOP && wording__listed(word, meaning));
-		if (counts && (used & 1U << i) == 0 && !beside(word, list))
+		if (counts && (used & 1U << i) == 0 && !wording__is_class(p, i) && !beside(word, list))
 			return false;
 	}
 	return true;

@@ -39,6 +39,17 @@ static void asked_in_other_words(void **state)
 		{ "By whom was the film Nordwind directed?", "Nordwind's director is" },
 		{ "The team Nordwind plays for is", "Nordwind plays for" },
 		{ "Whose novel is Nordwind?", "Nordwind is a novel by" },
+		{ "Who wrote Nordwind?", "Who is the author of the play Nordwind?" },
+		{ "Who directed the movie Nordwind?", "Who is the director of the film Nordwind?" },
+		{ "What genre is Nordwind?", "Which genre does the song Nordwind belong to?" },
+		{ "What is the price of Nordwind?", "How much does Nordwind cost?" },
+		{ "How much is Nordwind?", "What does Nordwind cost?" },
+		{ "How many employees does Nordwind have?", "What is the number of employees of Nordwind?" },
+		{ "How many people work at Nordwind?", "How many employees does Nordwind have?" },
+		{ "How many people does Nordwind employ?", "What is the number of people working for Nordwind?" },
+		{ "What is the phone number of Nordwind?", "What is Nordwind's telephone number?" },
+		{ "What is the email of Nordwind?", "What is Nordwind's e-mail address?" },
+		{ "What river runs through Nordwind?", "Which river flows through Nordwind?" },
 	};
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		const struct wording w = compared(pairs[i].a, pairs[i].b, "Nordwind");
@@ -58,6 +69,8 @@ static void other_relations_of_the_same_words(void **state)
 		{ "What country was Nordwind born in?", "In which city was Nordwind born?" },
 		{ "Where is Nordwind?", "Where is Nordwind from?" },
 		{ "How did Nordwind die?", "When did Nordwind die?" },
+		{ "Who wrote the book Nordwind?", "Who wrote the play Nordwind?" },
+		{ "How many employees does Nordwind have?", "How many people live in Nordwind?" },
 	};
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		const struct wording w = compared(pairs[i].a, pairs[i].b, "Nordwind");
