@@ -29,10 +29,10 @@ static const char *const light_words[] = { "call",   "called", "current",  "curr
 					   "named",  "names",  "part",     "person",    "serve", "served",
 					   "serves", "sort",   "specific", "type",      NULL };
 /* They change who or what is meant, as numbers do. */
-static const char *const mark_words[] = { "acting", "assistant", "before", "co",      "deputy",   "earlier",
-					  "ex",     "first",     "former", "interim", "last",     "law",
-					  "new",    "next",      "not",    "old",     "previous", "previously",
-					  "second", "third",     "vice",   NULL };
+static const char *const mark_words[] = { "acting",     "against", "assistant", "before", "co",      "deputy",
+					  "earlier",    "ex",      "first",     "former", "interim", "last",
+					  "law",        "new",     "next",      "not",    "old",     "previous",
+					  "previously", "second",  "third",     "vice",   "without", NULL };
 /* What they do to the subject, it does to them. */
 static const char *const mutual[] = { "border", "borders", "date",     "dated",     "married",
 				      "marry",  "met",     "neighbor", "neighbors", NULL };
@@ -359,7 +359,8 @@ static bool same_kind_alone(const struct prompt *a, const struct prompt *b)
  * of X": one of them is the other way round. */
 static bool turned(const struct word *a, const struct word *b)
 {
-	if (a->side == SIDE_ACTED && (b->side == SIDE_ACTING || b->side == SIDE_BESIDE))
+	if ((a->side == SIDE_ACTED && (b->side == SIDE_ACTING || b->side == SIDE_OBJECT || b->side == SIDE_BESIDE)) ||
+	    (a->side == SIDE_OBJECT && b->side == SIDE_OF))
 		return forms_of_one(a, b) || wording__same_stem(a, b);
 	return ((a->side == SIDE_INVERSE && (b->side == SIDE_OF || b->side == SIDE_BESIDE)) ||
 		(a->side == SIDE_BESIDE && b->side == SIDE_PASSIVE)) &&
@@ -371,7 +372,8 @@ static bool sides_agree(const struct prompt *a, const struct prompt *b)
 	for (size_t i = 0; i < a->count; i++) {
 		const struct word *word = &a->items[i];
 		if (word->role > ROLE_LIGHT || wording__listed(word, mutual) ||
-		    (word->side != SIDE_ACTED && word->side != SIDE_INVERSE && word->side != SIDE_BESIDE))
+		    (word->side != SIDE_ACTED && word->side != SIDE_OBJECT && word->side != SIDE_INVERSE &&
+		     word->side != SIDE_BESIDE))
 			continue;
 		bool other_way = false, same_way = false;
 		for (size_t k = 0; k < b->count; k++) {
@@ -450,6 +452,44 @@ static bool qualifiers_in(const struct prompt *p, const struct prompt *other)
 	return true;
 }
 
+/* Whether the other says word `i` of `p`, as it is or by another word for the same. */
+static bool says_alike(const struct prompt *other, const struct prompt *p, size_t i)
+{
+	return has_match(other, &p->items[i], ROLE_LIGHT) || wording__same_relation(p, i, other);
+}
+
+/* A content word that the other lacks, be it a season, a role or a size; but "the film S" asks no other than "S". */
+static bool has_more(const struct prompt *p, const struct prompt *other)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		if (p->items[i].role == ROLE_CONTENT && !wording__is_class(p, i) && !says_alike(other, p, i))
+			return true;
+	}
+	return false;
+}
+
+/* "At Christmas", "in Europe": when or where, which is not to be left out. */
+static bool settings_in(const struct prompt *p, const struct prompt *other)
+{
+	static const char *const articles[] = { "a", "an", "the", NULL };
+	static const char *const prepositions[] = { "at", "during", "in", "on", NULL };
+	for (size_t i = 1; i < p->count; i++) {
+		size_t before = i;
+		while (before > 1 && wording__listed(&p->items[before - 1], articles))
+			before--;
+		if (p->items[i].role == ROLE_CONTENT && wording__listed(&p->items[before - 1], prepositions) &&
+		    !wording__is_class(p, i) && !says_alike(other, p, i))
+			return false;
+	}
+	return true;
+}
+
+static bool same_details(const struct prompt *a, const struct prompt *b)
+{
+	return wording__same_class(a, b) && (!has_more(a, b) || !has_more(b, a)) && settings_in(a, b) &&
+	       settings_in(b, a);
+}
+
 static enum wording_relation relation_of(const struct prompt *a, const struct prompt *b, struct wording_asked *x)
 {
 	struct wording_asked y;
@@ -484,6 +524,7 @@ static void compare(const struct prompt *a, const struct prompt *b, struct wordi
 	out->same_sides = sides_agree(a, b) && sides_agree(b, a);
 	out->same_qualifiers = qualifiers_in(a, b) && qualifiers_in(b, a) && governor_in(a, b) && governor_in(b, a) &&
 			       possessed_in(a, b) && possessed_in(b, a);
+	out->same_details = either == both || (both > 0 && same_details(a, b));
 	out->same_head = either == both || level == ROLE_STOP || (head_in(a, b, level) && head_in(b, a, level));
 }
 
@@ -517,7 +558,8 @@ bool wording_alike(const struct wording *wording)
 	if (wording->relation != WORDING_UNKNOWN)
 		return wording->relation == WORDING_SAME;
 	return wording->overlap >= WORDING_OVERLAP_MIN && wording->apart <= WORDING_APART_MAX && wording->same_kind &&
-	       wording->same_marks && wording->same_head && wording->same_sides && wording->same_qualifiers;
+	       wording->same_marks && wording->same_head && wording->same_sides && wording->same_qualifiers &&
+	       wording->same_details;
 }
 
 bool wording_alike_unnamed(const struct wording *wording)

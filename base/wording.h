@@ -27,6 +27,9 @@ struct wording {
 	bool same_sides; /* what is done to the subject in one is not done by it in the other ("Who leads X?", "Who does
 			  * X lead?") */
 	bool same_qualifiers; /* the words directly before what each asks for ("art director") are in the other */
+	bool same_details;    /* at most one of them has a content word that the other lacks ("the support desk", "the
+			       * sales desk"), and none says when or where ("in winter"); two words of one relation
+			       * ("leads", "heads") are one here. False where they share no word at all. */
 	enum wording_relation relation; /* decides where it is known */
 	bool named;                     /* `a` says the subject, word for word ... */
 	bool covered; /* ... and nothing beside it that `b` does not say too, not even a light word: it may well be

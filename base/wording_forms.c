@@ -214,6 +214,8 @@ static enum side side_behind(const struct prompt *p, size_t i)
 		return SIDE_OF;
 	if (any_listed(p, i + 1, p->count, by) || asks_by(p))
 		return SIDE_ACTED;
+	if (i == p->end && p->kinds == KIND_WHO && p->start > 0 && wording__listed(&p->items[p->start - 1], doing))
+		return SIDE_OBJECT;
 	if (be_before || any_listed(p, p->end, i, being))
 		return any_listed(p, p->end, i, articles) ? SIDE_INVERSE : SIDE_PASSIVE;
 	return SIDE_ACTING;

@@ -23,6 +23,7 @@ enum side {
 	SIDE_ASKED,   /* what language does S ... */
 	SIDE_ACTED,   /* who wrote S; S was written by */
 	SIDE_ACTING,  /* which team does S lead; S leads; led by S */
+	SIDE_OBJECT,  /* who does S lead */
 	SIDE_PASSIVE, /* when was S founded; S was founded in */
 	SIDE_BESIDE,  /* who stars in S; named after S */
 	SIDE_INVERSE, /* S is a member of; whose son is S */
@@ -68,5 +69,8 @@ struct wording_asked {
 };
 /* Which relations of the table `p` asks for, and for nothing else. */
 void wording__relations(const struct prompt *p, struct wording_asked *out);
+/* Whether word `i` of `p` and a content word of `other` each say one relation of the table by themselves, and the same
+ * way round ("founded", "established"; not "succeeded", "preceded"). */
+bool wording__same_relation(const struct prompt *p, size_t i, const struct prompt *other);
 
 #endif

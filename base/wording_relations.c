@@ -367,12 +367,13 @@ static bool side_fits(const struct prompt *p, size_t i, char mark, bool exact)
 	case '>':
 		return side == SIDE_ACTED;
 	case '<':
-		return side == SIDE_ACTING || side == SIDE_PASSIVE;
+		return side == SIDE_ACTING || side == SIDE_OBJECT || side == SIDE_PASSIVE;
 	case '^':
 		return side == SIDE_INVERSE;
 	default:
 		return side == SIDE_OF || side == SIDE_ASKED || side == SIDE_NONE || (side == SIDE_ACTED && exact) ||
-		       (side == SIDE_ACTING && exact && i == p->end);
+		       (side == SIDE_ACTING && exact && i == p->end) ||
+		       (side == SIDE_OBJECT && exact && !wording__is(&p->items[p->start - 1], "did"));
 	}
 }
 
@@ -449,4 +450,30 @@ void wording__relations(const struct prompt *p, struct wording_asked *out)
 		if (asks(p, &relations[i], letters, &out->keys))
 			out->relations[i / 64] |= UINT64_C(1) << i % 64;
 	}
+}
+
+/* Bits: 1 and 2, for the two ways round, where the word alone says the relation. */
+static unsigned says_alone(const struct prompt *p, size_t i, const struct relation *relation)
+{
+	unsigned round = 0;
+	for (size_t k = 0; relation->ways[k][0] != NULL; k++) {
+		const char *const *way = relation->ways[k];
+		const size_t first = way[0][0] == '@';
+		if (way[first] != NULL && way[first + 1] == NULL &&
+		    wording__inflects(&p->items[i], way[first] + is_mark(way[first][0])) && asks_kind(p, way[0]))
+			round |= way[first][0] == '<' || way[first][0] == '^' ? 2 : 1;
+	}
+	return round;
+}
+
+bool wording__same_relation(const struct prompt *p, size_t i, const struct prompt *other)
+{
+	for (size_t r = 0; r < RELATION_COUNT; r++) {
+		const unsigned round = says_alone(p, i, &relations[r]);
+		for (size_t k = 0; round != 0 && k < other->count; k++) {
+			if (other->items[k].role == ROLE_CONTENT && (round & says_alone(other, k, &relations[r])) != 0)
+				return true;
+		}
+	}
+	return false;
 }

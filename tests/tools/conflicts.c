@@ -14,9 +14,9 @@
 #define ROWS_MAX 4096
 
 enum set { REPHRASES, FOLLOWING, OTHERS, OTHERS_REPHRASED, PORTABILITY, SET_COUNT };
-enum rule { WORDS, KIND, MARKS, HEAD, APART, SIDES, QUALIFIERS, TABLE, RULE_COUNT };
-static const char *const rule_names[] = { "words",   "+ kind",  "+ marks",      "+ head",
-					  "+ apart", "+ sides", "+ qualifiers", "+ table" };
+enum rule { WORDS, KIND, MARKS, HEAD, APART, SIDES, QUALIFIERS, DETAILS, TABLE, RULE_COUNT };
+static const char *const rule_names[] = { "words",   "+ kind",       "+ marks",   "+ head", "+ apart",
+					  "+ sides", "+ qualifiers", "+ details", "+ table" };
 static const double limits[] = { 0.25, 1.0 / 3.0, 0.4, WORDING_OVERLAP_MIN, 0.6, 0.75, 1.0 };
 #define LIMIT_COUNT (sizeof(limits) / sizeof(limits[0]))
 
@@ -35,7 +35,8 @@ static bool holds(const struct wording *w, double limit, enum rule rule)
 		return w->relation == WORDING_SAME;
 	return w->overlap >= limit && (rule < KIND || w->same_kind) && (rule < MARKS || w->same_marks) &&
 	       (rule < HEAD || w->same_head) && (rule < APART || w->apart <= WORDING_APART_MAX) &&
-	       (rule < SIDES || w->same_sides) && (rule < QUALIFIERS || w->same_qualifiers);
+	       (rule < SIDES || w->same_sides) && (rule < QUALIFIERS || w->same_qualifiers) &&
+	       (rule < DETAILS || w->same_details);
 }
 
 static void mark(const struct record *row, const struct record_text *a, const struct record_text *b,

@@ -12,6 +12,7 @@ static struct wording compared(const char *a, const char *b, const char *subject
 	assert_true(there.same_kind == back.same_kind && there.same_marks == back.same_marks);
 	assert_true(there.same_head == back.same_head && there.relation == back.relation);
 	assert_true(there.same_sides == back.same_sides && there.same_qualifiers == back.same_qualifiers);
+	assert_true(there.same_details == back.same_details && wording_alike(&there) == wording_alike(&back));
 	return there;
 }
 
@@ -111,6 +112,10 @@ static void other_questions(void **state)
 		{ { "What was the profit margin of Nordwind in 2020?",
 		    "What was the profit margin of Nordwind in 2021?" },
 		  'm' },
+		{ { "Who voted for Nordwind?", "Who voted against Nordwind?" }, 'm' },
+		{ { "What is the weight of Nordwind with a battery?",
+		    "What is the weight of Nordwind without a battery?" },
+		  'm' },
 		{ { "Who is the wife of the CEO of Nordwind?", "Who is the CEO of Nordwind?" }, 'h' },
 		{ { "What is the population of the capital of Nordwind?", "What is the capital of Nordwind?" }, 'h' },
 		{ { "What is the official language of Nordwind?", "What is the official name of Nordwind?" }, 'h' },
@@ -128,6 +133,59 @@ static void other_questions(void **state)
 		    w.same_head != (cases[i].by != 'h') || (w.apart > WORDING_APART_MAX) != (cases[i].by == 'a'))
 			fail_msg("%s, %s: %.2f, %zu apart, kind %d, marks %d, head %d", cases[i].pair.a,
 				 cases[i].pair.b, w.overlap, w.apart, w.same_kind, w.same_marks, w.same_head);
+	}
+}
+
+/* Each of the two has a word that the other lacks, or one says when or where; all other conditions hold. */
+static void other_details(void **state)
+{
+	(void)state;
+	static const struct pair apart[] = {
+		{ "What does a room at Nordwind cost in winter?", "What does a room at Nordwind cost in summer?" },
+		{ "What does a room at Nordwind cost?", "What does a room at Nordwind cost at Christmas?" },
+		{ "What is the email of the Nordwind support desk?", "What is the email of the Nordwind sales desk?" },
+		{ "Who first climbed Nordwind in summer?", "Who first climbed Nordwind in winter?" },
+		{ "Who leads Nordwind in Europe?", "Who leads Nordwind?" },
+		{ "Who answers the phone of the Nordwind billing office?",
+		  "Who answers the phone of the Nordwind shipping office?" },
+		{ "What is the price of a double room at Nordwind?", "What is the price of a single room at Nordwind?" },
+		{ "Who guards the north gate of Nordwind?", "Who guards the south gate of Nordwind?" },
+		{ "How thick is the inner wall of Nordwind?", "How thick is the outer wall of Nordwind?" },
+		{ "Who designed Nordwind's home shirt?", "Who designed Nordwind's away shirt?" },
+		{ "How many people does Nordwind employ in Japan?", "How many people does Nordwind employ in Brazil?" },
+		{ "What does entry to Nordwind cost for children?", "What does entry to Nordwind cost for students?" },
+		{ "Who coaches the youth team of Nordwind?", "Who coaches the women's team of Nordwind?" },
+		{ "Who is the trainer of the junior squad of Nordwind?",
+		  "Who is the trainer of the senior squad of Nordwind?" },
+		{ "Who wrote the film version of Nordwind?", "Who wrote the stage version of Nordwind?" },
+		{ "What is the average temperature in Nordwind in May?",
+		  "What is the average temperature in Nordwind in June?" },
+		{ "When does the morning shift at Nordwind begin?", "When does the morning shift at Nordwind end?" },
+		{ "How large is the biggest hall of Nordwind?", "How large is the smallest hall of Nordwind?" },
+		{ "Which bus goes to Nordwind?", "Which bus goes to Nordwind at night?" },
+		{ "Who acts as Hal in the play Nordwind?", "Who acts as Hal in the film Nordwind?" },
+	}, same[] = {
+		{ "In winter, what is the price of a room at Nordwind?", "What is the room price at Nordwind in winter?" },
+		{ "Who designed the east wing of Nordwind?", "Who is the designer of Nordwind's east wing?" },
+		{ "On Sundays, when does Nordwind open?", "When does Nordwind open on Sundays?" },
+		{ "Which shipping company founded Nordwind?", "Which shipping company established Nordwind?" },
+		{ "Who acts as Hal in the movie Nordwind?", "Who acts as Hal in the film Nordwind?" },
+		{ "Who acts in the film Nordwind?", "Who acts in Nordwind?" },
+	};
+	for (size_t i = 0; i < sizeof(apart) / sizeof(apart[0]); i++) {
+		const struct wording w = compared(apart[i].a, apart[i].b, "Nordwind");
+		if (w.same_details || wording_alike(&w) || w.relation != WORDING_UNKNOWN ||
+		    w.overlap < WORDING_OVERLAP_MIN || w.apart > WORDING_APART_MAX || !w.same_kind || !w.same_marks ||
+		    !w.same_head || !w.same_sides || !w.same_qualifiers)
+			fail_msg("%s, %s: %.2f, %zu apart, kind %d, marks %d, head %d, sides %d, qualifiers %d, "
+				 "details %d",
+				 apart[i].a, apart[i].b, w.overlap, w.apart, w.same_kind, w.same_marks, w.same_head,
+				 w.same_sides, w.same_qualifiers, w.same_details);
+	}
+	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+		const struct wording w = compared(same[i].a, same[i].b, "Nordwind");
+		if (!w.same_details || !wording_alike(&w))
+			fail_msg("apart: %s, %s: details %d", same[i].a, same[i].b, w.same_details);
 	}
 }
 
@@ -211,6 +269,7 @@ int main(void)
 		cmocka_unit_test(forms_of_a_word_match),
 		cmocka_unit_test(same_questions),
 		cmocka_unit_test(other_questions),
+		cmocka_unit_test(other_details),
 		cmocka_unit_test(a_number_of_its_own_is_no_amount),
 		cmocka_unit_test(words_of_the_subject_do_not_count),
 		cmocka_unit_test(out_of_memory),

@@ -137,6 +137,10 @@ static void sides_and_qualifiers(void **state)
 		{ { "Who defeated Nordwind?", "Who did Nordwind defeat?" }, false, true },
 		{ { "Who was inspired by Nordwind?", "Who was Nordwind inspired by?" }, false, true },
 		{ { "Who is saved after Nordwind?", "Who is Nordwind saved after?" }, false, true },
+		{ { "Who did Nordwind father?", "Who is Nordwind's father?" }, false, true },
+		{ { "Who did Nordwind lead?", "Who was the leader of Nordwind?" }, false, true },
+		{ { "Who does Nordwind lead?", "Nordwind's leader is" }, false, true },
+		{ { "Who did Nordwind marry?", "Who is Nordwind married to?" }, true, true },
 		{ { "Who defeated Nordwind?", "Nordwind was defeated by" }, true, true },
 		{ { "Who defeated Nordwind until Nordwind defeated Sol?",
 		    "Who defeated Nordwind until Nordwind defeated Sol?" },
@@ -205,30 +209,48 @@ static void count_pair(const struct record *row, bool strict, struct counts *n)
 	}
 }
 
+/* Those whose id begins with `first` into `seen`, the others into `aside`. */
+static void count_file(const char *path, const char *first, bool strict, struct counts *seen, struct counts *aside)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	ssize_t len;
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	while ((len = getline(&line, &cap, file)) > 0) {
+		struct record *row = NULL;
+		struct err e = ERR_INIT;
+		assert_int_equal(record_parse(line, (size_t)len, &row, &e), 0);
+		const bool is_first = strncmp(row->id.text, first, strlen(first)) == 0;
+		count_pair(row, strict && is_first, is_first ? seen : aside);
+		record_destroy(&row);
+	}
+	free(line);
+	fclose(file);
+}
+
 /* 70 pairs that ask the same and 70 that do not, in sight of which the rules were made; 30 and 30 that were set aside,
  * where equal stems alone found 6 and took 10. */
 static void hard_pairs(void **state)
 {
 	(void)state;
 	struct counts seen = { 0 }, aside = { 0 };
-	char *line = NULL;
-	size_t cap = 0;
-	ssize_t len;
-	FILE *file = fopen("tests/fixtures/conflict-pairs.jsonl", "r");
-	assert_non_null(file);
-	while ((len = getline(&line, &cap, file)) > 0) {
-		struct record *row = NULL;
-		struct err e = ERR_INIT;
-		assert_int_equal(record_parse(line, (size_t)len, &row, &e), 0);
-		const bool strict = strncmp(row->id.text, "hard-", 5) == 0;
-		count_pair(row, strict, strict ? &seen : &aside);
-		record_destroy(&row);
-	}
-	free(line);
-	fclose(file);
+	count_file("tests/fixtures/conflict-pairs.jsonl", "hard-", true, &seen, &aside);
 	assert_true(seen.same == 70 && seen.other == 70 && aside.same == 30 && aside.other == 30);
 	assert_true(seen.same_found == 70 && seen.other_taken == 0);
-	assert_true(aside.same_found >= 19 && aside.other_taken <= 2);
+	assert_true(aside.same_found >= 19 && aside.other_taken <= 1);
+}
+
+/* Seasons, roles, sizes, directions: 30 and 30 that were written before the rule for them, where 16 were found and 10
+ * taken, and 15 and 31 before it was tried on them, where it had been 8 and 16. */
+static void pairs_of_details(void **state)
+{
+	(void)state;
+	struct counts seen = { 0 }, aside = { 0 };
+	count_file("tests/fixtures/conflict-details.jsonl", "seen-", false, &seen, &aside);
+	assert_true(seen.same == 30 && seen.other == 30 && aside.same == 15 && aside.other == 31);
+	assert_true(seen.same_found >= 24 && seen.other_taken == 0);
+	assert_true(aside.same_found >= 13 && aside.other_taken <= 1);
 }
 
 int main(void)
@@ -241,6 +263,7 @@ int main(void)
 		cmocka_unit_test(sides_and_qualifiers),
 		cmocka_unit_test(a_relation_covers_its_words),
 		cmocka_unit_test(hard_pairs),
+		cmocka_unit_test(pairs_of_details),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
