@@ -331,7 +331,7 @@ const struct cli_command cli_commands[] = {
 	    { "repeat", "SEED,...", "train and measure by each of these seeds" },
 	    { "report", "DIR", "report.json, report.md and plots; goes on where it was interrupted" },
 	    { "quick", NULL, "ask nothing inside longer texts and chats: half the time" },
-	    { "oracle", NULL, "every question on an edit reads its memory, the others none" },
+	    { "oracle", NULL, "every question on an edit reads its memory, without anchors, the others none" },
 	    { "separate", NULL, "each row is edited alone; means of all these runs" },
 	    { "without", "PART,...", "leave parts of the training out: " EVAL_WITHOUT_PARTS " (family amend)" },
 	    { "details", NULL, "each row (with -o json)" } } },
