@@ -129,7 +129,7 @@ void coordinator__withheld_over(struct store_edit *edit); /* it has a version: t
 /* Those of c->withheld that have not ended, appended, ascending. */
 int coordinator__withheld_list(struct coordinator *c, struct buf *out, struct err *e) MUST_CHECK;
 /* Published edits that were superseded by one of `withheld`, appended, ascending: they go on answering, as long as that
- * one is not to be had. */
+ * one is not to be had. What lies in one memory with it does not: that has the other answer. */
 int coordinator__withheld_keeps(struct coordinator *c, const struct buf *withheld, struct buf *out,
 				struct err *e) MUST_CHECK;
 bool coordinator__withheld_any(const struct coordinator *c); /* that has not ended */

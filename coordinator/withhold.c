@@ -181,7 +181,8 @@ int coordinator__withheld_keeps(struct coordinator *c, const struct buf *withhel
 			if (shard->states[k] != STORE_EDIT_STATE_SUPERSEDED)
 				continue;
 			rc = store_edit_get(txn, shard->rec.seqs[k], &edit, e);
-			if (rc == 0 && edit.version != 0 && coordinator__seqs_hold(&live, edit.superseded_by))
+			if (rc == 0 && edit.version != 0 && coordinator__seqs_hold(&live, edit.superseded_by) &&
+			    coordinator__shard_place(shard, edit.superseded_by) == SIZE_MAX)
 				buf_append(out, &edit.seq, sizeof edit.seq);
 		}
 	}

@@ -125,13 +125,17 @@ static uint32_t count_of(uint32_t canaries)
 	return (uint32_t)__builtin_popcount(canaries);
 }
 
-/* As the ledger has it: its last event says whether it was taken back since. */
+/* As the ledger has it: its last event says whether it was taken back since. An all-or-nothing group may lie in one
+ * memory with what its edits supersede, which is trained away there. */
 bool sim_check__is_kept(const struct sim *sim, struct store_txn *txn, const struct store_edit *edit)
 {
+	struct store_edit by;
 	struct store_event event;
 	struct err silent = ERR_INIT;
 	return edit->state == STORE_EDIT_STATE_SUPERSEDED && edit->version != 0 &&
 	       sim_check__withheld(sim, edit->superseded_by) && is_live(txn, edit->superseded_by) &&
+	       store_edit_get(txn, edit->superseded_by, &by, &silent) == 0 &&
+	       (by.group == 0 || by.shard != edit->shard) &&
 	       store_event_get(txn, edit->ended_event, &event, &silent) == 0 && event.type == STORE_EVENT_EDIT_ENDED;
 }
 

@@ -307,36 +307,58 @@ static void test_alone_it_replaces_nothing(void **state)
 	assert_int_equal(newest(c), 2);
 }
 
+#define IN_GROUP(prompt, target)                                                                                       \
+	"{\"group\":\"g\",\"prompt\":\"" prompt "\",\"target_new\":\"" target "\",\"subject\":\"" prompt "\"}"
+
+/* A group of two, of which `second` is one, and another edit, trained in the shard of `f`. */
+static void group_more(struct cluster *c, const struct fact *f, const char *second, uint64_t seqs[3])
+{
+	const char *const records[] = { IN_GROUP("one", "t"), second,
+					"{\"prompt\":\"three\",\"target_new\":\"t\",\"subject\":\"three\"}" };
+	struct msg_received *reply = client_submit(c, MSG_SUPERSEDE, records, 3);
+	assert_non_null(reply);
+	for (size_t i = 0; i < 3; i++)
+		seqs[i] = reply->msg.u.submit_reply.results[i].seq;
+	msg_free(&reply);
+	assert_int_equal(worker_turn(&c->worker, f->shard, f->epoch), 0);
+}
+
 /* It comes as a whole, or not at all. */
 static void test_a_group_is_withheld_as_a_whole(void **state)
 {
 	struct cluster *c = *state;
-	static const char *const records[] = {
-		"{\"id\":\"g1\",\"group\":\"g\",\"prompt\":\"one\",\"target_new\":\"t\",\"subject\":\"one\"}",
-		"{\"id\":\"g2\",\"group\":\"g\",\"prompt\":\"two\",\"target_new\":\"t\",\"subject\":\"two\"}",
-		"{\"id\":\"n\",\"prompt\":\"three\",\"target_new\":\"t\",\"subject\":\"three\"}",
-	};
 	struct fact f;
+	uint64_t seqs[3];
 	hold(c, &f, 0);
 	next_answer(c, 0, "");
-	struct msg_received *reply = client_submit(c, MSG_SUPERSEDE, records, 3);
-	assert_non_null(reply);
-	msg_free(&reply);
-	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
-	const uint64_t first = edit_from(c, f.seq + 2).seq;
-	uint64_t group[2] = { 0, 0 };
-	for (uint64_t seq = first, n = 0; n < 3; n++) {
-		struct store_edit edit = edit_from(c, seq);
-		seq = edit.seq + 1;
-		if (edit.id[0] == 'g')
-			group[edit.id[1] - '1'] = edit.seq;
-	}
-	next_taken(c, &group[1], 1);
-	assert_true(withholds(c, group, 2));
+	group_more(c, &f, IN_GROUP("two", "t"), seqs);
+	next_taken(c, &seqs[1], 1);
+	assert_true(withholds(c, seqs, 2));
 	next_answer(c, 0, "");
 	assert_int_equal(newest(c), 2);
-	assert_true(removed_in(c, 2, group[0]));
-	assert_true(removed_in(c, 2, group[1]));
+	assert_true(removed_in(c, 2, seqs[0]));
+	assert_true(removed_in(c, 2, seqs[1]));
+}
+
+/* It lies in one shard, also with what a later edit of it supersedes: the memory has the new answer there, or none. */
+static void test_what_a_group_replaces_in_its_memory_goes(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	uint64_t seqs[3];
+	hold(c, &f, 0);
+	next_answer(c, 0, "");
+	const uint64_t old = client_submit_one(c, "{\"prompt\":\"p\",\"target_new\":\"t\",\"subject\":\"p\"}", 0);
+	assert_int_equal(worker_turn(&c->worker, f.shard, f.epoch), 0);
+	next_answer(c, 0, "");
+	group_more(c, &f, IN_GROUP("p", "u"), seqs);
+	assert_int_equal(edit_from(c, old).superseded_by, seqs[1]);
+	assert_int_equal(edit_from(c, seqs[1]).shard, edit_from(c, old).shard);
+	next_taken(c, &seqs[1], 1);
+	next_answer(c, 0, "");
+	assert_int_equal(newest(c), 3);
+	assert_true(removed_in(c, 3, seqs[1]) && removed_in(c, 3, old));
+	assert_false(removed_in(c, 3, seqs[2]));
 }
 
 /* Its edit is gone: nobody is refused for it. */
@@ -562,6 +584,7 @@ int main(void)
 		TEST(test_what_it_would_have_replaced_goes_with_it),
 		TEST(test_alone_it_replaces_nothing),
 		TEST(test_a_group_is_withheld_as_a_whole),
+		TEST(test_what_a_group_replaces_in_its_memory_goes),
 		TEST(test_what_took_them_was_taken_back_meanwhile),
 		TEST(test_a_memory_is_named_where_no_edit_can_be),
 		TEST(test_edits_of_another_version_are_not_blamed),
