@@ -11,7 +11,7 @@ struct coordinator;
 
 /* --- revoke.c: edits are taken back, by people or by time. */
 struct ending {
-	const uint64_t *seqs; /* those that cannot end any more (edit_can_end) are passed over */
+	const uint64_t *seqs; /* those that cannot end any more (edit_can_end) are passed over, but for a group's */
 	size_t count;
 	int state;            /* revoked or expired */
 	const uint8_t *actor; /* NULL: this coordinator */

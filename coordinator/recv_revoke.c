@@ -65,7 +65,7 @@ static int find_group(struct coordinator *c, struct store_txn *txn, const struct
 		      struct err *e)
 {
 	struct buf all = BUF_INIT, served = BUF_INIT;
-	bool revoked = false;
+	bool revoked = false, live = false;
 	int rc = store_group_list(txn, ask->group.text, ask->group.len, &all, e);
 	const uint64_t *seqs = (const void *)all.data;
 	size_t count = all.len / sizeof *seqs;
@@ -78,8 +78,9 @@ static int find_group(struct coordinator *c, struct store_txn *txn, const struct
 			rc = coordinator__withdrawn_state(txn, &edit, &state, e);
 		if (rc == 0)
 			rc = coordinator__edit_can_end(c, &edit, &served, &can, e);
-		if (can)
+		if (can || state == STORE_EDIT_STATE_SUPERSEDED) /* that one goes with the others */
 			buf_append(&out->seqs, &edit.seq, sizeof edit.seq);
+		live = live || can;
 		revoked = revoked || (rc == 0 && state == STORE_EDIT_STATE_REVOKED);
 	}
 	buf_free(&all);
@@ -87,7 +88,7 @@ static int find_group(struct coordinator *c, struct store_txn *txn, const struct
 	out->already = rc == 0 && out->seqs.len == 0 && revoked;
 	if (rc == 0 && count == 0)
 		rc = err_set(e, ERR_NOT_FOUND, "no edit is of the group %s", ask->group.text);
-	else if (rc == 0 && out->seqs.len == 0 && !revoked)
+	else if (rc == 0 && !live && !revoked)
 		rc = err_set(e, ERR_CONFLICT, "no edit of the group %s is live: there is nothing to revoke",
 			     ask->group.text);
 	return rc;

@@ -64,6 +64,20 @@ static void mark(struct coordinator *c, const struct store_edit *edit, int state
 	coordinator__touch(shard);
 }
 
+/* Of a group what is superseded goes with the rest, whether it answers now or not: an older version may hold it, and be
+ * gone back to. */
+static int ends(struct coordinator *c, struct store_txn *txn, const struct ending *ending,
+		const struct store_edit *edit, struct buf *served, bool *yes, struct err *e)
+{
+	uint8_t state = 0;
+	int rc = coordinator__edit_can_end(c, edit, served, yes, e);
+	if (rc != 0 || *yes || ending->group.len == 0)
+		return rc;
+	rc = coordinator__withdrawn_state(txn, edit, &state, e);
+	*yes = rc == 0 && state == STORE_EDIT_STATE_SUPERSEDED;
+	return rc;
+}
+
 static int find_all(struct coordinator *c, const struct ending *ending, struct store_edit *edits, size_t *count,
 		    struct err *e)
 {
@@ -71,11 +85,11 @@ static int find_all(struct coordinator *c, const struct ending *ending, struct s
 	struct buf served = BUF_INIT;
 	int rc = store_begin_read(c->store, &txn, e);
 	for (size_t i = 0; rc == 0 && i < ending->count; i++) {
-		bool can = false;
+		bool yes = false;
 		rc = store_edit_get(txn, ending->seqs[i], &edits[*count], e);
 		if (rc == 0)
-			rc = coordinator__edit_can_end(c, &edits[*count], &served, &can, e);
-		*count += can;
+			rc = ends(c, txn, ending, &edits[*count], &served, &yes, e);
+		*count += yes;
 	}
 	store_abort(&txn);
 	buf_free(&served);
@@ -191,6 +205,17 @@ static int restore_one(struct coordinator *c, const struct ending *ending, const
 	return rc;
 }
 
+/* What superseded the edit stands, or what superseded that: nothing older comes back beside it. */
+static int successor_stands(struct coordinator *c, const struct store_edit *edit, bool *stands, struct err *e)
+{
+	struct store_edit by = *edit;
+	int rc = 0;
+	while (rc == 0 && by.state == STORE_EDIT_STATE_SUPERSEDED && by.superseded_by != 0)
+		rc = store_edit_get(c->txn, by.superseded_by, &by, e);
+	*stands = rc == 0 && coordinator__edit_live(by.state);
+	return rc;
+}
+
 /* All that `edit` superseded: edits under its keys that name it. */
 static int restore_of(struct coordinator *c, const struct ending *ending, const struct store_edit *edit, struct err *e)
 {
@@ -198,9 +223,11 @@ static int restore_of(struct coordinator *c, const struct ending *ending, const 
 	struct edit_keys keys = EDIT_KEYS_INIT;
 	struct buf seqs = BUF_INIT;
 	uint8_t state;
-	if (edit->supersedes == 0)
-		return 0;
-	int rc = coordinator__record_of(c, edit->seq, &record, e);
+	bool stands = false;
+	int rc = successor_stands(c, edit, &stands, e);
+	if (rc != 0 || stands || edit->supersedes == 0)
+		return rc;
+	rc = coordinator__record_of(c, edit->seq, &record, e);
 	if (rc == 0)
 		rc = coordinator__keys_of(record, &keys, e);
 	buf_append(&seqs, &edit->supersedes, sizeof edit->supersedes); /* newer edits may hide it from the list */

@@ -137,6 +137,80 @@ static void test_what_is_superseded_and_back_is_revoked(void **state)
 	assert_true(removed_in(c, 4, f.seq));
 }
 
+#define MEMBER(name, target)                                                                                           \
+	"{\"id\":\"" name "\",\"prompt\":\"Who is " name "?\",\"subject\":\"" name "\",\"target_new\":\"" target       \
+	"\",\"group\":\"g\"}"
+#define BOB(asks, target) "{\"prompt\":\"" asks " Bob?\",\"subject\":\"Bob\",\"target_new\":\"" target "\"}"
+
+/* Version 1 holds a group of two, seqs[0] and seqs[1], of which the second has superseded what asks otherwise; version
+ * 2 holds seqs[2], which has superseded the second. */
+static void group_superseded(struct cluster *c, uint64_t seqs[3])
+{
+	const char *records[] = { MEMBER("Ann", "me"), MEMBER("Bob", "you") };
+	uint64_t shard;
+	c->config.approve = true;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_submit_one(c, BOB("So, who is", "a man"), 0);
+	struct msg_received *reply = client_submit(c, MSG_SUPERSEDE, records, 2);
+	for (size_t i = 0; i < 2; i++)
+		seqs[i] = reply->msg.u.submit_reply.results[i].seq;
+	msg_free(&reply);
+	const uint64_t epoch = worker_lease(&c->worker, &shard);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
+	assert_int_equal(approve(c).version, 1);
+	seqs[2] = client_submit_one(c, BOB("Who is", "nobody"), 0);
+	assert_int_equal(edit_state(c, seqs[1]), STORE_EDIT_STATE_SUPERSEDED);
+	assert_int_equal(worker_turn(&c->worker, shard, epoch), 0);
+	assert_int_equal(approve(c).version, 2);
+	assert_true(removed_in(c, 2, seqs[1]));
+}
+
+/* Taken back with its group it does not come back with an old version, nor with what has superseded it. */
+static void test_what_is_superseded_goes_with_its_group(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit by;
+	uint64_t seqs[3];
+	group_superseded(c, seqs);
+	struct revoked r = client_revoke(c, NULL, "g", true);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.revoked_count, 2);
+	assert_int_equal(r.restored_count, 0);
+	assert_int_equal(edit_state(c, seqs[1]), STORE_EDIT_STATE_SUPERSEDED);
+	assert_true(client_revoke(c, NULL, "g", false).already);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_ROLLBACK, NULL, "wrong").version, 4);
+	assert_false(removed_in(c, 4, seqs[1]));
+	end_clear(&c->worker);
+	cluster_restart(c);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_RESUME, NULL, "").version, 5);
+	assert_true(removed_in(c, 5, seqs[0]));
+	assert_true(removed_in(c, 5, seqs[1]));
+	edit_get(c, seqs[2], &by);
+	r = client_revoke(c, by.id, NULL, true);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(r.restored_count, 0);
+}
+
+/* All else of the group was taken back before, by name. */
+static void test_what_is_superseded_is_left_of_its_group(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t seqs[3];
+	group_superseded(c, seqs);
+	assert_int_equal(client_revoke(c, "Bob", NULL, false).code, ERR_CONFLICT);
+	assert_int_equal(client_revoke(c, "Ann", NULL, false).code, 0);
+	struct revoked r = client_revoke(c, NULL, "g", false);
+	assert_int_equal(r.code, 0);
+	assert_false(r.already);
+	assert_int_equal(r.revoked_count, 1);
+	assert_true(client_revoke(c, NULL, "g", false).already);
+	assert_int_equal(say(&c->admin, MSG_PUBLISH_ROLLBACK, NULL, "wrong").code, 0);
+	const uint64_t version = say(&c->admin, MSG_PUBLISH_RESUME, NULL, "").version;
+	assert_true(removed_in(c, version, seqs[0]));
+	assert_true(removed_in(c, version, seqs[1]));
+}
+
 /* Of a candidate that was made before its successor came. */
 static void test_what_is_superseded_in_a_candidate_is_revoked(void **state)
 {
@@ -162,6 +236,8 @@ int main(void)
 		TEST(test_what_is_superseded_and_served_expires),
 		TEST(test_a_submitter_takes_nothing_approved_back),
 		TEST(test_what_is_superseded_and_back_is_revoked),
+		TEST(test_what_is_superseded_goes_with_its_group),
+		TEST(test_what_is_superseded_is_left_of_its_group),
 		TEST(test_what_is_superseded_in_a_candidate_is_revoked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
