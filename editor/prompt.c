@@ -160,13 +160,7 @@ static const char *word_text(const struct editor__prompt *p, size_t word, size_t
 
 static bool is_name(const char *word, size_t len)
 {
-	if (word[0] >= 'A' && word[0] <= 'Z')
-		return true;
-	for (size_t i = 0; i < len; i++) {
-		if (word[i] >= '0' && word[i] <= '9')
-			return true;
-	}
-	return false;
+	return (word[0] >= 'A' && word[0] <= 'Z') || editor__word_has_digit(word, len);
 }
 
 /* How many tokens begin inside the word, then the rarest of them: a vocabulary's later merges are its rarer ones. */

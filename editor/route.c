@@ -3,6 +3,7 @@
 
 #include "base/fault.h"
 #include "editor/dot.h"
+#include "editor/numbers.h"
 #include "editor/prompt.h"
 
 #include <assert.h>
@@ -26,6 +27,7 @@ struct choice {
 	size_t refused;       /* the candidate that the relation key alone refused first; `count`: none */
 	float *raw, *key;     /* room for a relation key */
 	struct buf words;     /* of the text beside the subject at hand, without common ones */
+	struct buf numbers;   /* of what it asks, one space between */
 };
 
 static const float *relation_at(const struct editor_router *router, size_t entry)
@@ -119,6 +121,22 @@ static int names_longer(const struct choice *c, size_t i, const char *name, size
 	return 0;
 }
 
+/* Whether candidate i says every number that the text asks about, in its prompt or in a name of its subject. */
+static bool says_numbers(const struct choice *c, size_t i)
+{
+	const struct names names = names_of(c, i);
+	const struct editor__entry *entry = entry_of(c, i);
+	const char *own = (const char *)c->router->bytes.data + entry->words, *number;
+	bool says = true;
+	size_t len;
+	for (size_t at = 0;
+	     says && editor__words_next((const char *)c->numbers.data, c->numbers.len, &at, &number, &len);)
+		says = editor__number_stands(number, len, own, entry->words_len) ||
+		       editor__number_stands(number, len, names.subject, names.subject_len) ||
+		       editor__number_stands(number, len, names.aliases, names.aliases_len);
+	return says;
+}
+
 /* Whether the prompt key lets candidate i be a route by this name of its subject. */
 static int passes_named(struct choice *c, size_t i, const char *name, size_t len, bool *passes)
 {
@@ -148,7 +166,7 @@ static int passes_prompt(struct choice *c, size_t i, bool *passes)
 	size_t len;
 	int rc = 0;
 	*passes = false;
-	if (c->best[i].score < prompt_threshold(c, i, true))
+	if (c->best[i].score < prompt_threshold(c, i, true) || !says_numbers(c, i))
 		return 0;
 	for (size_t at = 0; rc == 0 && !*passes && names_next(&names, &at, &name, &len);)
 		rc = passes_named(c, i, name, len, passes);
@@ -201,10 +219,12 @@ static float relation_of(const struct choice *c, size_t i)
 
 static bool ask_the_same(const struct choice *c, size_t i, size_t k)
 {
-	const struct editor__entry *entry = entry_of(c, k);
-	return relation_between(c, i, relation_at(c->router, c->best[k].entry),
-				(const char *)c->router->bytes.data + entry->words,
-				entry->words_len) >= c->router->calibration->relation.threshold;
+	const struct editor__entry *entry = entry_of(c, k), *other = entry_of(c, i);
+	const char *words = (const char *)c->router->bytes.data + entry->words;
+	return editor__numbers_same((const char *)c->router->bytes.data + other->words, other->words_len, words,
+				    entry->words_len) &&
+	       relation_between(c, i, relation_at(c->router, c->best[k].entry), words, entry->words_len) >=
+		       c->router->calibration->relation.threshold;
 }
 
 static bool is_own_prompt(const struct choice *c, size_t i)
@@ -237,7 +257,7 @@ static int nearest_relation(struct choice *c, size_t first, size_t *best, float 
 	float scores[EDITOR_CANDIDATES];
 	size_t alike[EDITOR_CANDIDATES], count = 0, at = 0;
 	for (size_t i = entry_of(c, first)->aliases_len > 0 ? 0 : first; i < c->count; i++) {
-		if (!same_subject(c, first, i))
+		if (!same_subject(c, first, i) || !says_numbers(c, i))
 			continue;
 		alike[count++] = i;
 		fetch(relation_at(router, c->best[i].entry), router->dims * sizeof(float));
@@ -324,6 +344,16 @@ static void put_route(struct choice *c, struct editor_route *out)
 		put_nearest(c, k, out);
 }
 
+static int take_numbers(struct choice *c)
+{
+	const struct editor__prompt *prompt = c->prompt;
+	const char *text = (const char *)prompt->text.data;
+	const bool all = prompt->asked.word_count == 0;
+	return all ? editor__numbers_in(&prompt->query, text, &c->numbers)
+		   : editor__numbers_in(&prompt->asked, text + prompt->text.len - prompt->prompt->asked_bytes,
+					&c->numbers);
+}
+
 static int route(struct choice *c, const struct editor_prompt *prompt)
 {
 	const struct editor_router *router = c->router;
@@ -335,6 +365,8 @@ static int route(struct choice *c, const struct editor_prompt *prompt)
 	int rc = editor__key_index_search(router->keys, c->key, least, c->best, &c->nearest_count);
 	for (; c->count < c->nearest_count && c->best[c->count].score >= least; c->count++)
 		fetch(entry_of(c, c->count), sizeof(struct editor__entry));
+	if (rc == 0)
+		rc = take_numbers(c);
 	return rc == 0 ? choose(c) : rc;
 }
 
@@ -363,6 +395,7 @@ int editor_router_route(const struct editor_router *router, const struct model_t
 		put_route(&c, out);
 	editor__prompt_fini(&text);
 	buf_free(&c.words);
+	buf_free(&c.numbers);
 	free(c.raw);
 	return rc != 0 ? err_set(e, rc, "route: out of memory") : 0;
 }

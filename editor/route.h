@@ -201,7 +201,8 @@ struct editor_route {
 };
 /* Route of a prompt. Candidates are the EDITOR_CANDIDATES edits whose prompt keys are nearest, as far as they reach the
  * lower of the thresholds. The first of them wins whose subject stands in the text, by itself or by an alias, and that
- * reaches the subject's threshold, or that has no subject and reaches the open one. An edit with a
+ * reaches the subject's threshold, or that has no subject and reaches the open one. An edit whose prompt and names lack
+ * a number that the text asks about is no candidate (numbers.h). An edit with a
  * subject is never routed to by a text that does not name it: questions in the same form about something else are
  * nearer than many rephrases. Among the candidates on the winner's subject the one with the nearest relation key is the
  * route, when it reaches the relation threshold; else the next subject is looked at. It comes first in `nearest`. An

@@ -78,7 +78,7 @@ static bool stands_in(const struct buf *text, const char *subject, size_t len)
 	return false;
 }
 
-static bool has_digit(const char *word, size_t len)
+bool editor__word_has_digit(const char *word, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
 		if (word[i] >= '0' && word[i] <= '9')
@@ -94,7 +94,7 @@ bool editor__words_match(const char *a, size_t a_len, const char *b, size_t b_le
 	size_t row[WORD_BYTES_MAX + 1];
 	if (a_len == b_len && memcmp(a, b, a_len) == 0)
 		return true;
-	if (has_digit(a, a_len) || has_digit(b, b_len))
+	if (editor__word_has_digit(a, a_len) || editor__word_has_digit(b, b_len))
 		return false;
 	if (limit == 0 || longer - shorter > limit || longer > WORD_BYTES_MAX)
 		return false;
@@ -119,13 +119,12 @@ bool editor__words_match(const char *a, size_t a_len, const char *b, size_t b_le
 #define TURNED_BYTES_MIN     4u /* of the words of a name that may stand in another order */
 #define MISSPELT_LETTERS_MIN 8u /* shorter names that differ in one letter are other names: Mali, Bali */
 
-/* Years, "2nd", "VIII": they tell one of a name from the next. */
-static bool is_number(const char *word, size_t len)
+bool editor__word_is_number(const char *word, size_t len)
 {
 	size_t roman = 0;
 	while (roman < len && strchr("ivx", word[roman]) != NULL)
 		roman++;
-	return roman == len || has_digit(word, len);
+	return roman == len || editor__word_has_digit(word, len);
 }
 
 static bool is_inside_letter(char byte)
@@ -175,7 +174,7 @@ bool editor__names_match(const char *a, size_t a_len, const char *b, size_t b_le
 	if (is_plural(a, a_len, b, b_len) || is_plural(b, b_len, a, a_len))
 		return true;
 	if (letters_of(a, a_len) < MISSPELT_LETTERS_MIN || letters_of(b, b_len) < MISSPELT_LETTERS_MIN ||
-	    has_digit(a, a_len) || has_digit(b, b_len))
+	    editor__word_has_digit(a, a_len) || editor__word_has_digit(b, b_len))
 		return false;
 	const size_t front = same_at_front(a, a_len, b, b_len), back = same_at_back(a, a_len, b, b_len, front);
 	if (front == 0 || back == 0) /* what a name begins or ends with tells people and places apart */
@@ -226,7 +225,7 @@ static int share_of_word(void *context, const char *word, size_t len)
 	share->word_count++;
 	share->shortest = len < share->shortest ? len : share->shortest;
 	share->found += found ? len : 0;
-	share->number_missing = share->number_missing || (!found && is_number(word, len));
+	share->number_missing = share->number_missing || (!found && editor__word_is_number(word, len));
 	return 0;
 }
 

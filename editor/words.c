@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/order.h"
+#include "editor/numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,7 @@ int editor__words_unmarked(const struct editor__query *query, const uint8_t *mar
 	return buf_failed(out) ? ERR_NOMEM : 0;
 }
 
-/* The list's word at *at, which moves behind it. false: no more. */
-static bool next_word(const char *words, size_t len, size_t *at, const char **word, size_t *word_len)
+bool editor__words_next(const char *words, size_t len, size_t *at, const char **word, size_t *word_len)
 {
 	if (*at >= len)
 		return false;
@@ -46,9 +46,9 @@ int editor__words_uncommon(const char *words, size_t len, const struct editor__c
 {
 	const size_t start = out->len;
 	const char *word;
-	for (size_t at = 0, word_len; next_word(words, len, &at, &word, &word_len);) {
+	for (size_t at = 0, word_len; editor__words_next(words, len, &at, &word, &word_len);) {
 		const uint64_t hash = editor__word_hash(word, word_len);
-		if (common->count == 0 ||
+		if (common->count == 0 || editor__is_number(word, word_len) ||
 		    bsearch(&hash, common->hashes, common->count, sizeof(hash), order_u64) == NULL)
 			put_word(out, start, word, word_len);
 	}
@@ -58,7 +58,7 @@ int editor__words_uncommon(const char *words, size_t len, const struct editor__c
 static bool has_match(const char *word, size_t word_len, const char *words, size_t len)
 {
 	const char *other;
-	for (size_t at = 0, other_len; next_word(words, len, &at, &other, &other_len);) {
+	for (size_t at = 0, other_len; editor__words_next(words, len, &at, &other, &other_len);) {
 		if (editor__words_match(word, word_len, other, other_len))
 			return true;
 	}
@@ -69,7 +69,7 @@ float editor__words_share(const char *a, size_t a_len, const char *b, size_t b_l
 {
 	size_t matched = 0, all = 0;
 	const char *word;
-	for (size_t at = 0, word_len; next_word(a, a_len, &at, &word, &word_len); all++)
+	for (size_t at = 0, word_len; editor__words_next(a, a_len, &at, &word, &word_len); all++)
 		matched += has_match(word, word_len, b, b_len);
 	return all > 0 ? (float)matched / (float)all : 0.0f;
 }
@@ -114,7 +114,8 @@ static void collect(const struct buf *lists, size_t count, struct occurrence *ou
 {
 	const char *word;
 	for (size_t i = 0; i < count; i++) {
-		for (size_t at = 0, len; next_word((const char *)lists[i].data, lists[i].len, &at, &word, &len); out++)
+		for (size_t at = 0, len;
+		     editor__words_next((const char *)lists[i].data, lists[i].len, &at, &word, &len); out++)
 			*out = (struct occurrence){ .hash = editor__word_hash(word, len), .list = i };
 	}
 }

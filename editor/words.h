@@ -16,9 +16,11 @@ struct editor__common_words {
 uint64_t editor__word_hash(const char *word, size_t len);
 /* Appends the query's words whose mark is 0. ERR_NOMEM. */
 int editor__words_unmarked(const struct editor__query *query, const uint8_t *marks, struct buf *out) MUST_CHECK;
-/* Appends the words of a list that are not common. ERR_NOMEM. */
+/* Appends the words of a list that are not common; numbers never are. ERR_NOMEM. */
 int editor__words_uncommon(const char *words, size_t len, const struct editor__common_words *common,
 			   struct buf *out) MUST_CHECK;
+/* The list's word at *at, which moves behind it. false: no more. */
+bool editor__words_next(const char *words, size_t len, size_t *at, const char **word, size_t *word_len);
 /* Share in [0, 1] of the words of list a that have a match (editor__words_match) in list b, a word that stands twice
  * counting twice; 0 when a is empty. */
 float editor__words_share(const char *a, size_t a_len, const char *b, size_t b_len);

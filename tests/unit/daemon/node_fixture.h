@@ -66,12 +66,17 @@ static inline struct hash node_index_put(struct node_fixture *f)
 {
 	float raw[2][TINY_HIDDEN];
 	struct editor_index_entry entries[2];
-	struct buf index = BUF_INIT;
+	struct buf index = BUF_INIT, words[2] = { BUF_INIT, BUF_INIT };
 	for (size_t i = 0; i < 2; i++) {
 		tiny_raw_key(f->model, node_prompts[i], raw[i]);
-		entries[i] = (struct editor_index_entry){ .seq = 11 + i, .raw = raw[i], .relation = raw[i] };
+		entries[i] = (struct editor_index_entry){ .seq = 11 + i,
+							  .words = tiny_words(node_prompts[i], &words[i]),
+							  .raw = raw[i],
+							  .relation = raw[i] };
 	}
 	assert_ok(&f->e, editor_index_encode(entries, 2, TINY_HIDDEN, TINY_FFN, &index, &f->e));
+	buf_free(&words[0]);
+	buf_free(&words[1]);
 	return node_blob_put(f, &index);
 }
 

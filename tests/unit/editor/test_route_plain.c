@@ -1,5 +1,6 @@
 /* Routes against a route that looks at every edit: of random edits on few subjects, some of them close together. */
 #include "editor/dot.h"
+#include "editor/numbers.h"
 #include "editor/prompt.h"
 #include "editor/words.h"
 
@@ -134,10 +135,21 @@ static bool is_on_subject_of(const struct plain *p, size_t a, size_t b)
 	return a == b || (x->subject_given && y->subject_given && strcmp(x->subject.text, y->subject.text) == 0);
 }
 
+/* The subjects hold all numbers that the questions and the edits say. */
+static bool says_number(const struct plain *p, size_t n)
+{
+	const struct record_text *subject = &entries[p->best[n]].subject;
+	const char *number = strpbrk(p->text, "0123456789");
+	return number == NULL ||
+	       editor__number_stands(number, strspn(number, "0123456789"), subject->text, subject->len);
+}
+
 static bool passes_prompt(const struct plain *p, size_t n)
 {
 	const struct editor_index_entry *entry = &entries[p->best[n]];
 	bool found = false;
+	if (!says_number(p, n))
+		return false;
 	if (!entry->subject_given)
 		return p->scores[n] >= OPEN;
 	assert_int_equal(

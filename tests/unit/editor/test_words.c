@@ -1,3 +1,4 @@
+#include "editor/numbers.h"
 #include "editor/words.h"
 
 #include "base/fault.h"
@@ -59,6 +60,73 @@ static void the_share_counts_words_of_the_first_list(void **state)
 	}
 }
 
+static void numbers_are_taken_out_of_a_text(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *numbers;
+	} cases[] = {
+		{ "Who won the Tour of Drava in 2028/29?", "2028 29" },
+		{ "Who owns 1,000 of 12,345,678 shares, 1.500 or 5, 100?", "1000 12345678 1500 5 100" },
+		{ "What of 20000,100 and 12,3456?", "20000 100 12 3456" },
+		{ "Who saw the 21st X2 in the 1980s?", "21st x2 1980s" },
+		{ "2028\xE5\xB9\xB4\xE8\xB0\x81", "2028" }, /* letters of another script beside it */
+		{ "Who wrote Hamlet II or hamlet iii, and am I in vi?", "ii iii" }, /* pronouns and words are none */
+		{ "5) Who wrote Hamlet?", "" },                                     /* counts the text */
+		{ "Q12: Who wrote Hamlet 2?", "2" },
+		{ "1984: who wrote it?", "1984" },
+		{ "5", "5" },
+		{ "12.", "12" },
+		{ "Who wrote Hamlet?", "" },
+		{ "", "" },
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct editor__query query;
+		struct buf numbers = BUF_INIT;
+		assert_int_equal(editor__query_init(&query, cases[i].text, strlen(cases[i].text)), 0);
+		assert_int_equal(editor__numbers_in(&query, cases[i].text, &numbers), 0);
+		if (strcmp(buf_cstr(&numbers), cases[i].numbers) != 0)
+			fail_msg("\"%s\": \"%s\"", cases[i].text, buf_cstr(&numbers));
+		buf_free(&numbers);
+		editor__query_fini(&query);
+	}
+}
+
+static void numbers_stand_in_an_edit(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *number, *text;
+		bool stands;
+	} cases[] = {
+		{ "2028", "won 2028", true },
+		{ "2028", "won 2027", false },
+		{ "202", "won 2028", false },
+		{ "2028", "12028", false },
+		{ "2028", "2028\xE5\xB9\xB4\xE8\xB0\x81", true },
+		{ "1000", "owns 1 000 shares", true }, /* words of a text lose the marks between them */
+		{ "12345678", "12,345,678", true },
+		{ "1000", "owns 1 000a", false },
+		{ "1000", "owns 1 00", false },
+		{ "1000", "owns 10 00", false },
+		{ "100", "owns 1 000", false },
+		{ "1980", "the 1980s", true }, /* as a plural is a name */
+		{ "ii", "hamlet ii", true },
+		{ "ii", "hamlet iii", false },
+		{ "2", "hamlet", false },
+		{ "2", "", false },
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		if (editor__number_stands(cases[i].number, strlen(cases[i].number), cases[i].text,
+					  strlen(cases[i].text)) != cases[i].stands)
+			fail_msg("%s in \"%s\"", cases[i].number, cases[i].text);
+	}
+	assert_true(editor__numbers_same("won 2028 stage 5", 16, "stage 5 of 2028", 15));
+	assert_false(editor__numbers_same("won 2028 stage 5", 16, "won 2028", 8));
+	assert_false(editor__numbers_same("won 2028", 8, "won 2028 stage 5", 16));
+	assert_true(editor__numbers_same("who i", 5, "who", 3)); /* a letter alone is none */
+}
+
 static void list_set(struct buf *list, const char *text)
 {
 	*list = (struct buf)BUF_INIT;
@@ -94,6 +162,25 @@ static void words_of_many_lists_are_common(void **state)
 	free(hashes);
 	buf_free(&distinct);
 	for (size_t i = 0; i < COUNT(lists); i++)
+		buf_free(&lists[i]);
+}
+
+static void numbers_are_never_common(void **state)
+{
+	(void)state;
+	static const char *const texts[] = { "i won 2028", "i won 2028 xx" };
+	struct buf lists[COUNT(texts)], distinct = BUF_INIT;
+	uint64_t *hashes = NULL;
+	size_t count = 0;
+	for (size_t i = 0; i < COUNT(texts); i++)
+		list_set(&lists[i], texts[i]);
+	assert_int_equal(editor__words_common(lists, COUNT(lists), 0.5, 10, &hashes, &count), 0);
+	const struct editor__common_words common = { hashes, count };
+	assert_int_equal(editor__words_uncommon("i won 2028 xx", 13, &common, &distinct), 0);
+	expect_text(&distinct, "2028 xx");
+	free(hashes);
+	buf_free(&distinct);
+	for (size_t i = 0; i < COUNT(texts); i++)
 		buf_free(&lists[i]);
 }
 
@@ -137,7 +224,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(words_beside_the_subject_are_taken),
 		cmocka_unit_test(the_share_counts_words_of_the_first_list),
+		cmocka_unit_test(numbers_are_taken_out_of_a_text),
+		cmocka_unit_test(numbers_stand_in_an_edit),
 		cmocka_unit_test(words_of_many_lists_are_common),
+		cmocka_unit_test(numbers_are_never_common),
 		cmocka_unit_test(nothing_is_common_to_no_lists),
 		cmocka_unit_test(running_out_of_memory_is_told),
 	};

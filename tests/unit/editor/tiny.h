@@ -4,6 +4,7 @@
 
 #include "editor/delta.h"
 #include "editor/memory.h"
+#include "editor/words.h"
 #include "tests/lib/test.h"
 #include "tests/lib/tiny_model.h"
 
@@ -136,12 +137,23 @@ static inline void tiny_delta(uint64_t seed, float scale, struct buf *out)
 	free(delta);
 }
 
+/* The words of a text, as an edit without a subject keeps those of its prompt. */
+static inline struct record_text tiny_words(const char *text, struct buf *out)
+{
+	static const uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	struct editor__query query;
+	assert_int_equal(editor__query_init(&query, text, strlen(text)), 0);
+	assert_int_equal(editor__words_unmarked(&query, marks, out), 0);
+	editor__query_fini(&query);
+	return (struct record_text){ buf_cstr(out), out->len };
+}
+
 /* A set of one shard (id 7) whose edits are `prompts` (seqs 1 …) without subjects, routed to when the key is the same.
  */
 static inline struct editor_memory_set *tiny_set(struct model *model, const char *const *prompts, size_t count,
 						 uint64_t delta_seed, float scale, uint64_t version)
 {
-	struct buf calibration = BUF_INIT, index = BUF_INIT, delta = BUF_INIT;
+	struct buf calibration = BUF_INIT, index = BUF_INIT, delta = BUF_INIT, words[16] = { BUF_INIT };
 	struct editor_index_entry entries[16];
 	float raw[16][TINY_HIDDEN];
 	struct err e = ERR_INIT;
@@ -149,7 +161,9 @@ static inline struct editor_memory_set *tiny_set(struct model *model, const char
 	assert_true(count <= 16);
 	for (size_t i = 0; i < count; i++) {
 		tiny_raw_key(model, prompts[i], raw[i]);
-		entries[i] = (struct editor_index_entry){ .seq = i + 1, .raw = raw[i], .relation = raw[i] };
+		entries[i] = (struct editor_index_entry){
+			.seq = i + 1, .words = tiny_words(prompts[i], &words[i]), .raw = raw[i], .relation = raw[i]
+		};
 	}
 	plain_calibration(model_digest(model), TINY_HIDDEN, 0.5f, 0.9999f, -1, &calibration);
 	tiny_delta(delta_seed, scale, &delta);
@@ -164,6 +178,8 @@ static inline struct editor_memory_set *tiny_set(struct model *model, const char
 	buf_free(&calibration);
 	buf_free(&index);
 	buf_free(&delta);
+	for (size_t i = 0; i < count; i++)
+		buf_free(&words[i]);
 	return set;
 }
 

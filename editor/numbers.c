@@ -1,0 +1,169 @@
+#include "editor/numbers.h"
+
+#include <string.h>
+
+#define GROUP_DIGITS 3u /* of thousands; a number that counts texts has no more either */
+
+struct run {
+	const char *at;
+	size_t len;
+};
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool is_plain(char c)
+{
+	return is_digit(c) || (c >= 'a' && c <= 'z');
+}
+
+static size_t count_digits(const char *text, size_t len)
+{
+	size_t count = 0;
+	while (count < len && is_digit(text[count]))
+		count++;
+	return count;
+}
+
+bool editor__is_number(const char *word, size_t len)
+{
+	return editor__word_is_number(word, len) && (len > 1 || is_digit(word[0]));
+}
+
+/* The run of letters and digits from *at on, which moves behind it. false: no more. */
+static bool next_run(const char *text, size_t len, size_t *at, struct run *run)
+{
+	while (*at < len && !is_plain(text[*at]))
+		++*at;
+	run->at = text + *at;
+	run->len = 0;
+	while (*at < len && is_plain(text[*at])) {
+		++*at;
+		run->len++;
+	}
+	return run->len > 0;
+}
+
+/* ---- Of a query */
+
+static struct run word_of(const struct editor__query *query, size_t word)
+{
+	const size_t from = word > 0 ? query->ends[word - 1] : 0;
+	return (struct run){ (const char *)query->words.data + from, query->ends[word] - from };
+}
+
+/* "vi" is we in Danish, Xi a name, xx kisses. */
+static bool is_word_too(struct run run)
+{
+	return run.len == 2 &&
+	       (memcmp(run.at, "vi", 2) == 0 || memcmp(run.at, "xi", 2) == 0 || memcmp(run.at, "xx", 2) == 0);
+}
+
+static bool has_small_letter(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] >= 'a' && text[i] <= 'z')
+			return true;
+	}
+	return false;
+}
+
+/* "5) Who …", "12. Who …", "Q5: Who …" */
+static bool counts_the_text(const struct editor__query *query, size_t word, const char *text)
+{
+	const size_t end = query->spans[word].end;
+	return word == 0 && query->word_count > 1 && word_of(query, word).len <= GROUP_DIGITS &&
+	       memchr(".):", text[end], 3) != NULL && text[end + 1] == ' ';
+}
+
+/* The word behind is the next group of the number that ends with this word. */
+static bool goes_on(const struct editor__query *query, size_t word, const char *text)
+{
+	if (word + 1 >= query->word_count || query->spans[word + 1].start != query->spans[word].end + 1)
+		return false;
+	const struct run this = word_of(query, word), next = word_of(query, word + 1);
+	const char mark = text[query->spans[word].end];
+	return (mark == ',' || mark == '.') && this.len <= GROUP_DIGITS && next.len == GROUP_DIGITS &&
+	       count_digits(this.at, this.len) == this.len && count_digits(next.at, next.len) == next.len;
+}
+
+static void put(struct buf *out, size_t start, struct run run)
+{
+	if (out->len > start)
+		buf_u8(out, ' ');
+	buf_append(out, run.at, run.len);
+}
+
+/* Those inside one word: letters of other scripts need no space around them. */
+static void put_numbers_of(const struct editor__query *query, size_t word, const char *text, struct buf *out,
+			   size_t start)
+{
+	const size_t from = query->spans[word].start, end = query->spans[word].end;
+	const struct run all = word_of(query, word);
+	struct run run;
+	for (size_t at = 0; next_run(all.at, all.len, &at, &run);) {
+		if (editor__is_number(run.at, run.len) &&
+		    (!is_word_too(run) || !has_small_letter(text + from, end - from)))
+			put(out, start, run);
+	}
+}
+
+int editor__numbers_in(const struct editor__query *query, const char *text, struct buf *out)
+{
+	const size_t start = out->len;
+	bool inside = false; /* of a number in groups */
+	for (size_t i = 0; i < query->word_count; i++) {
+		const struct run word = word_of(query, i);
+		if (inside)
+			buf_append(out, word.at, word.len);
+		else if (!counts_the_text(query, i, text))
+			put_numbers_of(query, i, text, out, start);
+		inside = goes_on(query, i, text);
+	}
+	return buf_failed(out) ? ERR_NOMEM : 0;
+}
+
+/* ---- In the words of an edit */
+
+/* The number as its groups stand from `at` on. */
+static bool stands_in_groups(struct run number, const char *text, size_t len, size_t at)
+{
+	size_t done = count_digits(text + at, len - at);
+	if (done == 0 || done > GROUP_DIGITS || done > number.len || memcmp(text + at, number.at, done) != 0)
+		return false;
+	for (at += done; done < number.len; at += 1 + GROUP_DIGITS, done += GROUP_DIGITS) {
+		if (at >= len || memchr(" ,.", text[at], 3) == NULL ||
+		    count_digits(text + at + 1, len - at - 1) != GROUP_DIGITS || done + GROUP_DIGITS > number.len ||
+		    memcmp(text + at + 1, number.at + done, GROUP_DIGITS) != 0)
+			return false;
+	}
+	return at == len || !is_plain(text[at]);
+}
+
+bool editor__number_stands(const char *number, size_t len, const char *text, size_t text_len)
+{
+	struct run run;
+	for (size_t at = 0; next_run(text, text_len, &at, &run);) {
+		if (editor__names_match(number, len, run.at, run.len) ||
+		    stands_in_groups((struct run){ number, len }, text, text_len, (size_t)(run.at - text)))
+			return true;
+	}
+	return false;
+}
+
+static bool all_stand(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	struct run run;
+	for (size_t at = 0; next_run(a, a_len, &at, &run);) {
+		if (editor__is_number(run.at, run.len) && !editor__number_stands(run.at, run.len, b, b_len))
+			return false;
+	}
+	return true;
+}
+
+bool editor__numbers_same(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	return all_stand(a, a_len, b, b_len) && all_stand(b, b_len, a, a_len);
+}

@@ -1,0 +1,21 @@
+/* numbers.h: the numbers that a text says: what asks about 2028 is not answered by what an edit says of 2027. A number
+ * is a run of ASCII letters and digits with a digit in it ("2028", "x2", "21st"), whatever script stands around it, or
+ * a Roman one of two letters and more, of I, V and X. Inside editor/ only. Pure. */
+#ifndef AMEND_EDITOR_NUMBERS_H
+#define AMEND_EDITOR_NUMBERS_H
+
+#include "editor/subject.h"
+
+/* Whether a folded word of at least one byte is one. */
+bool editor__is_number(const char *word, size_t len);
+/* Appends the query's numbers, folded, one space between, those in groups of thousands ("1,000") as one. `text` is what
+ * the query was made of: Those that are words of their own in small letters
+ * ("vi") must be capitals there. A short one that counts the
+ * text itself ("5) Who …") is left out. ERR_NOMEM. */
+int editor__numbers_in(const struct editor__query *query, const char *text, struct buf *out) MUST_CHECK;
+/* Whether the number stands in the folded text, by itself or in groups of thousands. */
+bool editor__number_stands(const char *number, size_t len, const char *text, size_t text_len);
+/* Whether two lists of words (words.h) hold the same numbers. */
+bool editor__numbers_same(const char *a, size_t a_len, const char *b, size_t b_len);
+
+#endif
