@@ -37,7 +37,8 @@ static const char *const mark_words[] = { "acting",     "against", "assistant", 
 static const char *const mutual[] = { "border", "borders", "date",     "dated",     "married",
 				      "marry",  "met",     "neighbor", "neighbors", NULL };
 /* Stop words here; wording_is_content counts them, as ledgers have them in their index. */
-static const char *const modal_words[] = { "may", "might", "must", "shall", "should", NULL };
+static const char *const quiet_words[] = { "may",       "might", "must",   "now",   "nowadays",
+					   "presently", "shall", "should", "today", NULL };
 /* "Tell me", "Do you know": before what is asked. */
 static const char *const leading_words[] = { "can",    "could", "do",   "give", "know", "me",
 					     "please", "say",   "tell", "you",  NULL };
@@ -212,7 +213,7 @@ static void prompt_classify(struct prompt *p, const struct prompt *subject)
 		word->stem = wording__stem(word);
 		word->role = find(subject, word) != NULL          ? ROLE_SUBJECT
 			     : wording__listed(word, stop_words)  ? ROLE_STOP
-			     : wording__listed(word, modal_words) ? ROLE_STOP
+			     : wording__listed(word, quiet_words) ? ROLE_STOP
 			     : wording__listed(word, light_words) ? ROLE_LIGHT
 								  : ROLE_CONTENT;
 	}
