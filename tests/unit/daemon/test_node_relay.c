@@ -132,7 +132,8 @@ static void turns(struct stage *g, int64_t ms)
 
 static void keys_set(struct stage *g, const uint8_t *keys, size_t count)
 {
-	memcpy(g->keys, keys, count);
+	if (count > 0)
+		memcpy(g->keys, keys, count);
 	g->key_count = count;
 	g->readers++;
 	turns(g, 200);
