@@ -110,13 +110,19 @@ static int names_longer(const struct choice *c, size_t i, const char *name, size
 {
 	const struct editor__query *query = &c->prompt->query;
 	const struct editor__entry *entry = entry_of(c, i);
+	const struct names names = names_of(c, i);
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
 	size_t next;
 	int rc = editor__prompt_longer_name(c->prompt, name, len, &next);
 	*longer = rc == 0 && next != SIZE_MAX;
-	if (!*longer)
+	if (*longer) /* "Doctor Emil Skarsgaard", who is called Doctor Skarsgaard, too */
+		rc = editor__names_mark(query, &names, marks);
+	if (!*longer || rc != 0)
 		return rc;
+	*longer = !marks[next];
 	const size_t from = next > 0 ? query->ends[next - 1] : 0;
-	*longer = editor__words_share((const char *)query->words.data + from, query->ends[next] - from,
+	*longer = *longer &&
+		  editor__words_share((const char *)query->words.data + from, query->ends[next] - from,
 				      (const char *)c->router->bytes.data + entry->words, entry->words_len) <= 0;
 	return 0;
 }

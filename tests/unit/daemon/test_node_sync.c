@@ -252,7 +252,6 @@ static void pinned_versions_are_loaded_on_demand(void **state)
 	assert_int_equal(late.calls, 1); /* what was refused is not called */
 }
 
-/* Flips a bit in every copy of the chunk's first bytes in the closed store. */
 static void what_was_used_last_stays(void **state)
 {
 	struct node_fixture *f = *state;
@@ -277,6 +276,7 @@ static void what_was_used_last_stays(void **state)
 	node_version_release(&held);
 }
 
+/* Flips a bit in every copy of the chunk's first bytes in the closed store. */
 static void damage(struct node_fixture *f, const struct hash *root)
 {
 	char path[TEST_PATH_BYTES];

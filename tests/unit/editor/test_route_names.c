@@ -48,6 +48,31 @@ static void a_subject_goes_by_its_aliases(void **state)
 	editor_calibration_destroy(&c);
 }
 
+/* A word beside the subject makes a longer name of it, but not where another name of the same subject says it. */
+static void a_shorter_name_is_no_longer_one(void **state)
+{
+	(void)state;
+	static const char doctor[] = "doctor skarsgaard";
+	struct editor_calibration *c = calibration_of(0.95f, 0.9f);
+	struct editor_index_entry entry = { .seq = 10,
+					    .subject = { "emil skarsgaard", 15 },
+					    .subject_given = true,
+					    .aliases = { doctor, sizeof(doctor) },
+					    .words = { "where is buried", 15 },
+					    .raw = east,
+					    .relation = east };
+	struct editor_router *router = router_of(c, &entry, 1);
+	assert_true(route_of(router, east, "Where is Doctor Emil Skarsgaard buried?").routed);
+	assert_true(route_of(router, east, "Where is Emil Skarsgaard buried?").routed);
+	assert_false(route_of(router, east, "Where is Admiral Emil Skarsgaard buried?").routed);
+	editor_router_destroy(&router);
+	entry.aliases = (struct record_text){ NULL, 0 };
+	router = router_of(c, &entry, 1);
+	assert_false(route_of(router, east, "Where is Doctor Emil Skarsgaard buried?").routed);
+	editor_router_destroy(&router);
+	editor_calibration_destroy(&c);
+}
+
 /* Keys of the prompt by other names lead to the edit, which counts once. */
 static void forms_of_a_prompt_are_its_edit(void **state)
 {
@@ -101,6 +126,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_subject_goes_by_its_aliases),
+		cmocka_unit_test(a_shorter_name_is_no_longer_one),
 		cmocka_unit_test(forms_of_a_prompt_are_its_edit),
 	};
 	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
