@@ -50,7 +50,6 @@ static void without_the_words_of_an_open_edit_a_text_must_be_nearer(void **state
 	editor_calibration_destroy(&c);
 }
 
-/* Three looks at two edits have the threshold of one look at six. */
 /* Names that nobody gave as the subject: a text that says few of them is about others, however near it is. */
 static void most_of_the_names_of_an_open_edit_must_stand(void **state)
 {
@@ -71,6 +70,7 @@ static void most_of_the_names_of_an_open_edit_must_stand(void **state)
 	editor_calibration_destroy(&c);
 }
 
+/* Three looks at two edits have the threshold of one look at six. */
 static void looks_share_the_bound_on_false_routes(void **state)
 {
 	(void)state;
