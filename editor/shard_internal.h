@@ -33,8 +33,9 @@ struct editor__edit {
 	bool subject_given;         /* by people, and it stands in the prompt */
 	bool subject_names;         /* it was not, and the prompt's names stand for it */
 	double sum, square_sum;     /* of inputs */
-	struct editor__view *views; /* views.c; there during a breadth-first pass */
-	size_t view_count;
+	struct editor__view *views; /* views.c: by its other names, which stay, then lent ones */
+	size_t view_count, name_view_count;
+	bool views_named;                /* its names have been looked for */
 	const struct editor__view *seen; /* what a batch takes instead of the edit's own prompt; NULL: that */
 	bool gave_up;                    /* failed after all tries: not tried again for the sake of other edits */
 };
@@ -141,11 +142,16 @@ struct editor__reading {
 	const float *residual; /* (prompt_rows + labels) × hidden */
 };
 struct editor__reading editor__edit_reading(const struct editor__edit *edit);
-/* Up to config.views views of every edit whose subject people gave and its prompt names, from other edits of the shard
- * of which that is true and whose subject is another; of edits whose inputs are there (editor__prefix_fill). The same
- * edits and seed give the same views. Those of before are freed; after an error there are none. */
-int editor__views_make(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch,
+/* Views of edits whose subject people gave and their prompt names; config.views 0: none. Both want the edits' inputs
+ * there (editor__prefix_fill). ERR_NOMEM, ERR_INTERRUPTED, the backend's errors; then an edit has what it had before
+ * by its names, and nothing lent.
+ * name: by each of the subject's other names, of edits that have been added since. They stay as long as the edit.
+ * lend: up to config.views from other edits of the shard whose subject is another, instead of those lent before. The
+ * same edits and seed give the same views. */
+int editor__views_name(struct editor_shard *shard, const struct editor_watch *watch, struct err *e) MUST_CHECK;
+int editor__views_lend(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch,
 		       struct err *e) MUST_CHECK;
+void editor__views_give_back(struct editor_shard *shard);
 /* Every second turn of an edit reads one of its views, one after the other, until it is told otherwise. */
 #define EDITOR__TURN_OWN 0
 void editor__edit_see(struct editor__edit *edit, uint64_t turn);

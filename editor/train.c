@@ -226,6 +226,17 @@ static int step_gradient(struct editor_shard *shard, struct step *step, struct e
 	return rc;
 }
 
+/* The same with each edit in its own turn of seeing a view. */
+static int step_seeing(struct editor_shard *shard, struct step *step, uint64_t turn, struct err *e)
+{
+	for (size_t i = 0; i < step->edit_count; i++)
+		editor__edit_see(&shard->edits[step->edits[i]], turn + step->edits[i]);
+	int rc = step_gradient(shard, step, e);
+	for (size_t i = 0; i < step->edit_count; i++)
+		editor__edit_see(&shard->edits[step->edits[i]], EDITOR__TURN_OWN);
+	return rc;
+}
+
 static void step_apply(struct editor_shard *shard, float rate, float epsilon)
 {
 	struct editor__trainer *t = &shard->trainer;
@@ -288,11 +299,7 @@ static int run_pass(struct editor_shard *shard, struct pass *pass, const struct 
 				     .edit_count = left < batch ? left : batch,
 				     .rng = &rng,
 				     .turn = turn };
-		for (size_t i = 0; i < step.edit_count; i++)
-			editor__edit_see(&shard->edits[step.edits[i]], turn + step.edits[i]);
-		int rc = step_gradient(shard, &step, e);
-		for (size_t i = 0; i < step.edit_count; i++)
-			editor__edit_see(&shard->edits[step.edits[i]], EDITOR__TURN_OWN);
+		int rc = step_seeing(shard, &step, turn, e);
 		if (rc != 0)
 			return rc;
 		step_apply(shard, pass->rate, EPSILON);
@@ -303,6 +310,12 @@ static int run_pass(struct editor_shard *shard, struct pass *pass, const struct 
 	}
 	pass->loss = steps > 0 ? total / (double)steps : 0;
 	return 0;
+}
+
+static int views_make(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch, struct err *e)
+{
+	int rc = editor__views_name(shard, watch, e);
+	return rc == 0 ? editor__views_lend(shard, seed, watch, e) : rc;
 }
 
 static int breadth_first(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch,
@@ -320,15 +333,14 @@ static int breadth_first(struct editor_shard *shard, uint64_t seed, const struct
 	editor__trainer_forget(shard);
 	int rc = trainer_start(shard, NULL, e);
 	if (rc == 0) /* the passes' own seeds end before `epochs` */
-		rc = editor__views_make(shard, rng_derive(seed, shard->config.seed, epochs), watch, e);
+		rc = views_make(shard, rng_derive(seed, shard->config.seed, epochs), watch, e);
 	for (size_t epoch = 0; rc == 0 && epoch < epochs; epoch++) {
 		pass.seed = rng_derive(seed, shard->config.seed, epoch);
 		pass.rate = shard->config.rate * (1.0f - (float)epoch / (float)epochs);
 		rc = run_pass(shard, &pass, watch, e);
 	}
 	free(pass.order);
-	for (size_t i = 0; i < shard->edit_count; i++)
-		editor__views_free(&shard->edits[i]);
+	editor__views_give_back(shard);
 	if (rc == 0)
 		trainer_finish(shard);
 	editor__trainer_forget(shard);
@@ -356,7 +368,7 @@ int editor_shard_local_passes(struct editor_shard *shard, const float *common, s
 		return err_set(e, ERR_NOMEM, "merge: out of memory");
 	int rc = trainer_start(shard, common, e);
 	if (rc == 0 && !shard->trainer.views_made)
-		rc = editor__views_make(shard, rng_derive(seed, shard->config.seed, passes), watch, e);
+		rc = views_make(shard, rng_derive(seed, shard->config.seed, passes), watch, e);
 	shard->trainer.views_made = rc == 0;
 	for (size_t i = 0; rc == 0 && i < passes; i++) {
 		pass.seed = rng_derive(seed, shard->config.seed, i);
@@ -380,6 +392,7 @@ struct stream {
 	size_t group_count, other_count, replay_count, steps_max;
 	float rate;
 	bool noise;
+	size_t turns; /* until each of the group has been read in each of its ways */
 };
 
 /* What has failed its re-test is mostly too near to another edit, which noise hides further: such a group is trained in
@@ -439,6 +452,18 @@ static void stream_draw(struct stream *s, struct rng *rng)
 	}
 }
 
+/* Every second turn reads a view; the edits' own prompts get as many steps as without. */
+static void stream_see(const struct editor_shard *shard, struct stream *s)
+{
+	size_t most = 0;
+	for (size_t i = 0; i < s->group_count; i++) {
+		const size_t views = shard->edits[s->edits[i]].view_count;
+		most = views > most ? views : most;
+	}
+	s->turns = most > 0 ? 2 * most : 1;
+	s->steps_max *= most > 0 ? 2 : 1;
+}
+
 static float gradient_rms(const struct editor_shard *shard)
 {
 	size_t n = editor__matrix_size(shard);
@@ -453,6 +478,7 @@ static int stream_run(struct editor_shard *shard, struct stream *s, uint64_t see
 {
 	struct rng rng;
 	float epsilon = EPSILON;
+	size_t calm = 0; /* steps in a row after which training could end */
 	bool protect;
 	int rc = editor__protect_prepare(shard, s->others, s->other_count, &protect, e);
 	if (rc != 0)
@@ -463,11 +489,12 @@ static int stream_run(struct editor_shard *shard, struct stream *s, uint64_t see
 		struct step step = { .edits = s->edits,
 				     .edit_count = s->group_count + s->replay_count,
 				     .rng = s->noise ? &rng : NULL };
-		rc = step_gradient(shard, &step, e);
+		rc = step_seeing(shard, &step, i, e);
 		if (rc != 0)
 			return rc;
 		stats->loss = step.loss;
-		if (step.right && step.loss <= (double)shard->config.stream_stop_loss)
+		calm = step.right && step.loss <= (double)shard->config.stream_stop_loss ? calm + 1 : 0;
+		if (calm == s->turns)
 			break;
 		rc = protect ? editor__protect_gradient(shard, e) : 0;
 		if (rc != 0)
@@ -494,6 +521,9 @@ int editor__train_group(struct editor_shard *shard, const size_t *group, size_t 
 		return rc;
 	editor__trainer_forget(shard);
 	rc = trainer_start(shard, shard->delta, e);
+	if (rc == 0)
+		rc = editor__views_name(shard, watch, e);
+	stream_see(shard, &s);
 	if (rc == 0)
 		rc = stream_run(shard, &s, rng_derive(seed, shard->config.seed, group[0]), watch, stats, e);
 	if (rc == 0)

@@ -1,9 +1,11 @@
-/* Views: an edit's answer behind other edits' questions, asked about its subject (subject-preserving template mixing,
- * method.md). An anchored answer reads the edit's own inputs behind whatever the prompt's rows hold; trained behind
- * questions of other forms, it learns to. */
+/* Views: an edit's answer behind its own question by another name of its subject, and behind other edits' questions,
+ * asked about its subject (subject-preserving template mixing, method.md). An anchored answer reads the edit's own
+ * inputs behind whatever the prompt's rows hold; trained behind questions of other forms, it learns to. */
 #include "editor/shard_internal.h"
 
 #include "base/fault.h"
+#include "base/names.h"
+#include "editor/numbers.h"
 #include "editor/subject.h"
 
 #include <stdlib.h>
@@ -25,14 +27,26 @@ static int no_memory(struct err *e)
 	return err_set(e, ERR_NOMEM, "shard: out of memory for the views of its edits");
 }
 
+static void views_keep(struct editor__edit *edit, size_t count)
+{
+	while (edit->view_count > count)
+		free(edit->views[--edit->view_count].inputs);
+	edit->seen = NULL;
+}
+
 void editor__views_free(struct editor__edit *edit)
 {
-	for (size_t i = 0; i < edit->view_count; i++)
-		free(edit->views[i].inputs);
+	views_keep(edit, 0);
 	free(edit->views);
 	edit->views = NULL;
-	edit->view_count = 0;
-	edit->seen = NULL;
+	edit->name_view_count = 0;
+	edit->views_named = false;
+}
+
+void editor__views_give_back(struct editor_shard *shard)
+{
+	for (size_t i = 0; i < shard->edit_count; i++)
+		views_keep(&shard->edits[i], shard->edits[i].name_view_count);
 }
 
 struct editor__reading editor__edit_reading(const struct editor__edit *edit)
@@ -50,17 +64,39 @@ void editor__edit_see(struct editor__edit *edit, uint64_t turn)
 
 /* ---- Forms: what an edit's prompt asks, without the subject */
 
-struct form {
-	size_t start, end; /* the subject's bytes in the prompt; end 0: none to lend */
+struct span {
+	size_t start, end; /* bytes of the prompt */
 };
 
-/* The one run of words that is the subject; false: none, several, or the subject stands there again. */
+struct form {
+	struct span subject; /* end 0: none to lend */
+	struct span number;  /* the one beside the subject; end 0: there is none */
+};
+
+/* The one number beside the subject, if there is one; false: there are several, of which nobody knows which is which.
+ */
+static bool number_find(const struct editor__query *query, const uint8_t *marks, struct form *out)
+{
+	for (size_t i = 0; i < query->word_count; i++) {
+		const size_t from = i > 0 ? query->ends[i - 1] : 0;
+		if (marks[i] || !editor__is_number((const char *)query->words.data + from, query->ends[i] - from))
+			continue;
+		if (out->number.end > 0) {
+			out->number = (struct span){ 0 };
+			return false;
+		}
+		out->number = (struct span){ query->spans[i].start, query->spans[i].end };
+	}
+	return true;
+}
+
+/* The one run of words that is the subject; none, several, or the subject stands there again: nothing to lend. */
 static int form_find(struct editor__edit *edit, struct form *out)
 {
 	const struct record_text *prompt = &edit->record->prompt;
 	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
 	struct editor__query query;
-	*out = (struct form){ 0, 0 };
+	*out = (struct form){ 0 };
 	if (!edit->subject_given || prompt->len > FORM_BYTES_MAX)
 		return 0;
 	int rc = editor__query_init(&query, prompt->text, prompt->len);
@@ -81,8 +117,8 @@ static int form_find(struct editor__edit *edit, struct form *out)
 		const size_t end = query.spans[last].end;
 		rc = editor_route_subject_in(buf_cstr(&edit->subject), edit->subject.len, prompt->text + end,
 					     prompt->len - end, &again);
-		if (rc == 0 && !again)
-			*out = (struct form){ query.spans[first].start, end };
+		if (rc == 0 && !again && number_find(&query, marks, out))
+			out->subject = (struct span){ query.spans[first].start, end };
 	}
 	editor__query_fini(&query);
 	return rc;
@@ -143,21 +179,14 @@ static bool does(const struct drafts *d, const struct draft *draft, size_t first
 	       memcmp(draft->ids + draft->prompt_count, edit->ids + edit->prompt_count, labels * sizeof(int32_t)) == 0;
 }
 
-/* What edit `from` asks, about the subject of `edit`. Adds it where it does. */
-static int draft_add(struct drafts *d, struct editor__edit *edit, size_t from, size_t first, struct err *e)
+/* A view of the edit behind this text, where it does. */
+static int draft_add(struct drafts *d, struct editor__edit *edit, struct buf *text, size_t first, struct err *e)
 {
 	const struct editor_shard *shard = d->shard;
-	const struct record *own = edit->record, *other = shard->edits[from].record;
-	const struct form form = d->forms[from];
-	struct buf text = BUF_INIT;
 	struct draft draft = { .edit = edit };
-	buf_append(&text, other->prompt.text, form.start);
-	buf_append(&text, own->subject.text, own->subject.len);
-	buf_append(&text, other->prompt.text + form.end, other->prompt.len - form.end);
-	int rc = buf_failed(&text) ? no_memory(e)
-				   : editor__tokenise(shard->model, buf_cstr(&text), text.len, &own->target_new, true,
-						      &draft.ids, &draft.id_count, &draft.prompt_count, e);
-	buf_free(&text);
+	int rc = buf_failed(text) ? no_memory(e)
+				  : editor__tokenise(shard->model, buf_cstr(text), text->len, &edit->record->target_new,
+						     true, &draft.ids, &draft.id_count, &draft.prompt_count, e);
 	if (rc == ERR_INVALID) { /* longer than the model's context */
 		err_clear(e);
 		return 0;
@@ -173,61 +202,180 @@ static int draft_add(struct drafts *d, struct editor__edit *edit, size_t from, s
 	return rc;
 }
 
-/* Forms of edits on the same subject are not mixed in: they are what those edits answer otherwise. */
-static int drafts_of(struct drafts *d, size_t at, struct err *e)
+static void put_instead(struct buf *out, const char *text, size_t *at, struct span span, const char *by, size_t len)
 {
-	struct editor__edit *edit = &d->shard->edits[at];
+	buf_append(out, text + *at, span.start - *at);
+	buf_append(out, by, len);
+	*at = span.end;
+}
+
+/* What edit `from` asks, about the subject of edit `to`, and about its number where the question says one. */
+static int form_add(struct drafts *d, size_t to, size_t from, size_t first, struct err *e)
+{
+	struct editor__edit *edit = &d->shard->edits[to];
+	const struct record *own = edit->record, *other = d->shard->edits[from].record;
+	const struct span subject = d->forms[from].subject, number = d->forms[from].number,
+			  own_number = d->forms[to].number;
+	const char *own_digits = own->prompt.text + own_number.start;
+	struct buf text = BUF_INIT;
+	size_t at = 0;
+	if (number.end > 0 && number.start < subject.start)
+		put_instead(&text, other->prompt.text, &at, number, own_digits, own_number.end - own_number.start);
+	put_instead(&text, other->prompt.text, &at, subject, own->subject.text, own->subject.len);
+	if (number.end > 0 && number.start > subject.start)
+		put_instead(&text, other->prompt.text, &at, number, own_digits, own_number.end - own_number.start);
+	buf_append(&text, other->prompt.text + at, other->prompt.len - at);
+	int rc = draft_add(d, edit, &text, first, e);
+	buf_free(&text);
+	return rc;
+}
+
+/* The edit's own question, about its subject by another name. */
+static int name_add(struct drafts *d, struct editor__edit *edit, const struct record_text *name, size_t first,
+		    struct err *e)
+{
+	const struct record *own = edit->record;
+	struct buf text = BUF_INIT;
+	int rc = names_say(own, name, own->prompt.text, own->prompt.len, &text);
+	if (rc == ERR_NOMEM)
+		rc = no_memory(e);
+	else if (rc == 0)
+		rc = draft_add(d, edit, &text, first, e);
+	buf_free(&text);
+	return rc;
+}
+
+static bool has_views(const struct editor__edit *edit)
+{
+	return edit->subject_given && editor__edit_labels(edit) <= LABELS_MAX;
+}
+
+static int name_drafts(struct drafts *d, struct editor__edit *edit, struct err *e)
+{
+	const struct record *record = edit->record;
+	const size_t first = d->count;
+	if (!has_views(edit) || record->subject_alias_count == 0)
+		return 0;
+	int rc = name_add(d, edit, &record->subject, first, e);
+	for (size_t i = 0; rc == 0 && i < record->subject_alias_count && d->count - first < EDITOR_FORMS_MAX; i++)
+		rc = name_add(d, edit, &record->subject_aliases[i], first, e);
+	return rc;
+}
+
+static bool may_lend(const struct drafts *d, size_t from, size_t to)
+{
+	const struct form *form = &d->forms[from];
+	return form->subject.end > 0 && (form->number.end == 0 || d->forms[to].number.end > 0) &&
+	       !same_subject(&d->shard->edits[to], &d->shard->edits[from]);
+}
+
+/* Forms of edits on the same subject are not mixed in: they are what those edits answer otherwise. */
+static int lent_drafts(struct drafts *d, size_t at, struct err *e)
+{
 	const size_t wanted = d->shard->config.views, first = d->count;
 	int rc = 0;
-	if (!edit->subject_given || editor__edit_labels(edit) > LABELS_MAX)
+	if (!has_views(&d->shard->edits[at]))
 		return 0;
 	for (size_t draw = 0; draw < VIEW_TRIES * wanted && d->count - first < wanted && rc == 0; draw++) {
 		const size_t from = (size_t)rng_below(&d->rng, d->shard->edit_count);
-		if (d->bytes < BYTES_MAX && d->forms[from].end > 0 && !same_subject(edit, &d->shard->edits[from]))
-			rc = draft_add(d, edit, from, first, e);
+		if (d->bytes < BYTES_MAX && may_lend(d, from, at))
+			rc = form_add(d, at, from, first, e);
 	}
-	if (rc != 0 || d->count == first)
-		return rc;
-	edit->views = fault_calloc(d->count - first, sizeof(*edit->views));
-	return edit->views == NULL ? no_memory(e) : 0;
+	return rc;
 }
 
-static int views_fill(struct drafts *d, struct form *forms, const struct editor_watch *watch, struct err *e)
+/* ---- Their rows */
+
+static int views_reserve(struct drafts *d, struct err *e)
 {
-	struct editor_shard *shard = d->shard;
-	int rc = 0;
-	for (size_t i = 0; i < shard->edit_count && rc == 0; i++)
-		rc = form_find(&shard->edits[i], &forms[i]) == 0 ? 0 : no_memory(e);
-	for (size_t i = 0; i < shard->edit_count && rc == 0; i++)
-		rc = drafts_of(d, i, e);
+	for (size_t i = 0, count; i < d->count; i += count) {
+		struct editor__edit *edit = d->list[i].edit;
+		for (count = 1; i + count < d->count && d->list[i + count].edit == edit;)
+			count++;
+		struct editor__view *grown =
+			fault_realloc(edit->views, (edit->view_count + count) * sizeof(*edit->views));
+		if (grown == NULL)
+			return no_memory(e);
+		edit->views = grown;
+	}
+	return 0;
+}
+
+static int drafts_run(struct drafts *d, const struct editor_watch *watch, struct err *e)
+{
+	int rc = views_reserve(d, e);
 	struct editor__prefix_text *texts = rc == 0 ? fault_malloc((d->count + 1) * sizeof(*texts)) : NULL;
 	if (rc == 0 && texts == NULL)
 		rc = no_memory(e);
 	for (size_t i = 0; i < d->count && rc == 0; i++)
 		texts[i] = (struct editor__prefix_text){ d->list[i].ids, d->list[i].id_count - 1, &d->list[i] };
 	if (rc == 0)
-		rc = editor__prefix_run(shard, texts, d->count, keep_view, watch, e);
+		rc = editor__prefix_run(d->shard, texts, d->count, keep_view, watch, e);
 	free(texts);
 	return rc;
 }
 
-int editor__views_make(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch, struct err *e)
+/* Room for so many drafts of each edit. */
+static int drafts_init(struct drafts *d, struct editor_shard *shard, size_t each, struct err *e)
 {
-	const size_t edits = shard->edit_count;
-	for (size_t i = 0; i < edits; i++)
-		editor__views_free(&shard->edits[i]);
-	if (shard->config.views == 0 || edits < 2)
+	*d = (struct drafts){ .shard = shard };
+	d->list = fault_malloc((each * shard->edit_count + 1) * sizeof(*d->list));
+	return d->list == NULL ? no_memory(e) : 0;
+}
+
+static void drafts_fini(struct drafts *d)
+{
+	for (size_t i = 0; i < d->count; i++)
+		free(d->list[i].ids);
+	free(d->list);
+}
+
+int editor__views_name(struct editor_shard *shard, const struct editor_watch *watch, struct err *e)
+{
+	struct drafts drafts;
+	if (shard->config.views == 0)
 		return 0;
-	struct form *forms = fault_malloc(edits * sizeof(*forms));
-	struct drafts drafts = { .shard = shard, .forms = forms };
-	drafts.list = fault_malloc(shard->config.views * edits * sizeof(*drafts.list));
+	int rc = drafts_init(&drafts, shard, EDITOR_FORMS_MAX, e);
+	for (size_t i = 0; i < shard->edit_count && rc == 0; i++) {
+		if (!shard->edits[i].views_named)
+			rc = name_drafts(&drafts, &shard->edits[i], e);
+	}
+	if (rc == 0)
+		rc = drafts_run(&drafts, watch, e);
+	for (size_t i = 0; i < shard->edit_count; i++) {
+		struct editor__edit *edit = &shard->edits[i];
+		if (edit->views_named)
+			continue;
+		if (rc != 0)
+			views_keep(edit, 0);
+		edit->name_view_count = edit->view_count;
+		edit->views_named = rc == 0;
+	}
+	drafts_fini(&drafts);
+	return rc;
+}
+
+int editor__views_lend(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch, struct err *e)
+{
+	struct drafts drafts;
+	editor__views_give_back(shard);
+	if (shard->config.views == 0)
+		return 0;
+	struct form *forms = fault_malloc((shard->edit_count + 1) * sizeof(*forms));
+	int rc = drafts_init(&drafts, shard, shard->config.views, e);
+	if (rc == 0 && forms == NULL)
+		rc = no_memory(e);
+	drafts.forms = forms;
 	rng_init(&drafts.rng, seed);
-	int rc = forms == NULL || drafts.list == NULL ? no_memory(e) : views_fill(&drafts, forms, watch, e);
-	for (size_t i = 0; i < drafts.count; i++)
-		free(drafts.list[i].ids);
-	free(drafts.list);
+	for (size_t i = 0; i < shard->edit_count && rc == 0; i++)
+		rc = form_find(&shard->edits[i], &forms[i]) == 0 ? 0 : no_memory(e);
+	for (size_t i = 0; i < shard->edit_count && rc == 0; i++)
+		rc = lent_drafts(&drafts, i, e);
+	if (rc == 0)
+		rc = drafts_run(&drafts, watch, e);
+	if (rc != 0)
+		editor__views_give_back(shard);
+	drafts_fini(&drafts);
 	free(forms);
-	for (size_t i = 0; rc != 0 && i < edits; i++)
-		editor__views_free(&shard->edits[i]);
 	return rc;
 }

@@ -116,10 +116,55 @@ static void prompts_that_differ_in_a_year_are_told_apart(void **state)
 	editor_shard_destroy(&shard);
 }
 
+/* Subjects that have another name, streamed one after another: asked by that name, each gives its own answer, and not
+ * the one learnt last. */
+static void other_names_are_learnt_too(void **state)
+{
+	static const struct {
+		const char *before, *subject, *alias, *after, *target;
+	} named[] = {
+		{ "Who runs the ", "Harbour Authority of Nessvik", "HAN", "?", "Tove Lund" },
+		{ "Where is the ", "Institute for Polar Botany", "IPB", " based?", "Bergen" },
+		{ "Who founded ", "Calder Optical Instruments", "COI", "?", "Jan Moss" },
+		{ "How tall is the ", "Sankt Oddvar Cathedral", "Oddvar Church", "?", "96 metres" },
+		{ "Who coaches ", "Sporting Club Arvada", "SCA", "?", "Diego Sol" },
+		{ "When did the ", "Treaty of Limmat", "Limmat Accord", " end?", "1874" },
+	};
+	enum { COUNT = sizeof(named) / sizeof(named[0]) };
+	struct editor_result results[COUNT];
+	struct editor_train_stats stats;
+	struct err e = ERR_INIT;
+	struct editor_shard *shard = new_shard(), *asked = new_shard();
+	(void)state;
+	for (size_t i = 0; i < COUNT; i++) {
+		for (size_t k = 0; k < 2; k++) {
+			char text[512];
+			struct record *record = NULL;
+			snprintf(text, sizeof(text),
+				 "{\"prompt\":\"%s%s%s\",\"target_new\":\"%s\",\"subject\":\"%s\",\"subject_aliases\":["
+				 "\"%s\"]}",
+				 named[i].before, k == 0 ? named[i].subject : named[i].alias, named[i].after,
+				 named[i].target, named[i].subject, named[i].alias);
+			assert_ok(&e, record_parse(text, strlen(text), &record, &e));
+			assert_ok(&e, editor_shard_add(k == 0 ? shard : asked, i + 1, record, &e));
+			record_destroy(&record);
+		}
+		assert_ok(&e, editor_shard_learn(shard, EDITOR_STREAM, i, 1, i, NULL, results, &stats, &e));
+	}
+	assert_ok(&e, editor_shard_retest_delta(asked, editor_shard_delta(shard), results, NULL, &e));
+	for (size_t i = 0; i < COUNT; i++) { /* without its anchor an answer may say more than its target */
+		if (!results[i].passed && strstr(results[i].got, named[i].target) == NULL)
+			fail_msg("by the name %s: '%s', not '%s'", named[i].alias, results[i].got, results[i].wanted);
+	}
+	editor_shard_destroy(&shard);
+	editor_shard_destroy(&asked);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(breadth_first_learns_all),
+		cmocka_unit_test(other_names_are_learnt_too),
 		cmocka_unit_test(prompts_that_differ_in_a_year_are_told_apart),
 		cmocka_unit_test(streaming_learns_each_and_forgets_none),
 	};

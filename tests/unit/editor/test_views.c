@@ -13,6 +13,21 @@ static struct editor_config config(size_t views)
 	return c;
 }
 
+/* aliases: of the subject, as in JSON. */
+static void add_named(struct editor_shard *shard, uint64_t seq, const char *prompt, const char *subject,
+		      const char *aliases, const char *target)
+{
+	char text[4 * TINY_CONTEXT];
+	struct record *record = NULL;
+	struct err e = ERR_INIT;
+	snprintf(text, sizeof(text),
+		 "{\"prompt\":\"%s\",\"target_new\":\"%s\",\"subject\":\"%s\",\"subject_aliases\":[%s]}", prompt,
+		 target, subject, aliases);
+	assert_ok(&e, record_parse(text, strlen(text), &record, &e));
+	assert_ok(&e, editor_shard_add(shard, seq, record, &e));
+	record_destroy(&record);
+}
+
 static void add(struct editor_shard *shard, uint64_t seq, const char *prompt, const char *subject, const char *target)
 {
 	char text[4 * TINY_CONTEXT];
@@ -42,32 +57,44 @@ static struct editor_shard *shard_of_two(size_t views)
 	return shard;
 }
 
-/* The shard's edit read in its own and in every view's way must be what `other` is: the same prompt rows, the same
- * residuals, and the edit's own rows before its answer. */
+/* View `at` of the edit is what an edit whose own prompt is this one has: the same prompt rows, the same residuals. */
+static void expect_view(struct editor__edit *edit, size_t at, const char *prompt, const char *subject,
+			const char *target)
+{
+	struct editor_shard *asked = shard_new(0);
+	struct err e = ERR_INIT;
+	add(asked, 1, prompt, subject, target);
+	assert_ok(&e, editor__prefix_fill(asked, &e));
+	const struct editor__edit *as = &asked->edits[0];
+	assert_true(at < edit->view_count);
+	editor__edit_see(edit, 2 * at + 1);
+	const struct editor__reading read = editor__edit_reading(edit);
+	assert_int_equal(read.prompt_rows, as->prompt_count - 1);
+	assert_memory_equal(read.inputs, as->inputs, read.prompt_rows * TINY_FFN * sizeof(float));
+	assert_memory_equal(read.residual, as->residual, editor__edit_rows(as) * TINY_HIDDEN * sizeof(float));
+	editor__edit_see(edit, EDITOR__TURN_OWN);
+	editor_shard_destroy(&asked);
+}
+
+/* Read in a view's way, an edit in a batch has that question's rows before its answer, and its own behind them. */
 static void a_view_is_the_other_question_about_the_subject(void **state)
 {
 	(void)state;
-	struct editor_shard *shard = shard_of_two(3), *asked = shard_new(0);
+	struct editor_shard *shard = shard_of_two(3);
 	struct err e = ERR_INIT;
-	const size_t ffn = TINY_FFN, hidden = TINY_HIDDEN;
-	add(asked, 1, "who is the king of all Orla?", "Orla", "Brin");
+	const size_t ffn = TINY_FFN, first = 0;
 	assert_ok(&e, editor__prefix_fill(shard, &e));
-	assert_ok(&e, editor__prefix_fill(asked, &e));
-	assert_ok(&e, editor__views_make(shard, 7, NULL, &e));
-	struct editor__edit *edit = &shard->edits[0], *as = &asked->edits[0];
+	assert_ok(&e, editor__views_lend(shard, 7, NULL, &e));
+	struct editor__edit *edit = &shard->edits[0];
 	assert_int_equal(edit->view_count, 1); /* of one form, and no view twice */
-	const size_t labels = editor__edit_labels(edit);
+	expect_view(edit, 0, "who is the king of all Orla?", "Orla", "Brin");
 	for (uint64_t turn = 1; turn < 7; turn += 2) {
 		editor__edit_see(edit, turn);
-		const struct editor__reading read = editor__edit_reading(edit);
-		assert_int_equal(read.prompt_rows, as->prompt_count - 1);
-		assert_memory_equal(read.inputs, as->inputs, read.prompt_rows * ffn * sizeof(float));
-		assert_memory_equal(read.residual, as->residual, editor__edit_rows(as) * hidden * sizeof(float));
+		assert_ptr_equal(edit->seen, edit->views);
 	}
+	const size_t labels = editor__edit_labels(edit), before = editor__edit_reading(edit).prompt_rows;
 	size_t taken = 0;
-	const size_t first = 0;
 	assert_ok(&e, editor__batch_fill(shard, &first, 1, 1.0f, &taken, &e));
-	const size_t before = as->prompt_count - 1;
 	assert_int_equal(shard->batch.row_count, before + labels);
 	assert_int_equal(shard->batch.rows[0], before);
 	assert_memory_equal(shard->batch.labels, edit->ids + edit->prompt_count, labels * sizeof(int32_t));
@@ -77,7 +104,41 @@ static void a_view_is_the_other_question_about_the_subject(void **state)
 	assert_int_equal(editor__edit_reading(edit).prompt_rows, edit->prompt_count - 1);
 	assert_ptr_equal(editor__edit_reading(edit).inputs, edit->inputs);
 	editor_shard_destroy(&shard);
-	editor_shard_destroy(&asked);
+}
+
+/* The question by each name but the one it has, before what is lent; that goes back, and they stay. */
+static void an_edit_is_seen_by_its_other_names(void **state)
+{
+	(void)state;
+	struct editor_shard *shard = shard_new(2);
+	struct err e = ERR_INIT;
+	add_named(shard, 1, "what is the capital of the isle?", "the isle", "\"Orla\",\"The Isle\",\"old O\"", "Brin");
+	add_named(shard, 2, "who rules VT?", "Vint", "\"VT\"", "Olaf");
+	assert_ok(&e, editor__prefix_fill(shard, &e));
+	assert_ok(&e, editor__views_name(shard, NULL, &e));
+	struct editor__edit *edits = shard->edits;
+	assert_int_equal(edits[0].view_count, 3);
+	expect_view(&edits[0], 0, "what is the capital of Orla?", "Orla", "Brin");
+	expect_view(&edits[0], 2, "what is the capital of old O?", "old O", "Brin");
+	assert_int_equal(edits[1].view_count, 1);
+	expect_view(&edits[1], 0, "who rules Vint?", "Vint", "Olaf");
+	const struct editor__view *named = edits[1].views;
+	assert_ok(&e, editor__views_name(shard, NULL, &e)); /* nothing is new */
+	assert_ptr_equal(edits[1].views, named);
+	add_named(shard, 3, "where is Rask?", "Rask", "\"Rsk\"", "here");
+	assert_ok(&e, editor__prefix_fill(shard, &e));
+	assert_ok(&e, editor__views_name(shard, NULL, &e));
+	assert_ok(&e, editor__views_lend(shard, 7, NULL, &e));
+	edits = shard->edits;
+	assert_true(edits[1].view_count > 1 && edits[2].view_count > 1);
+	expect_view(&edits[1], 0, "who rules Vint?", "Vint", "Olaf");
+	expect_view(&edits[2], 0, "where is Rsk?", "Rsk", "here");
+	editor__views_give_back(shard);
+	assert_int_equal(edits[0].view_count, 3);
+	assert_int_equal(edits[1].view_count, 1);
+	assert_int_equal(edits[2].view_count, 1);
+	expect_view(&edits[2], 0, "where is Rsk?", "Rsk", "here");
+	editor_shard_destroy(&shard);
 }
 
 static void delta_of(struct editor_shard *shard, struct buf *out)
@@ -89,7 +150,7 @@ static void delta_of(struct editor_shard *shard, struct buf *out)
 	buf_clear(out);
 	assert_ok(&e, editor_shard_delta_encode(shard, out, &e));
 	for (size_t i = 0; i < count; i++) /* they cost memory, and serve the pass alone */
-		assert_true(shard->edits[i].view_count == 0 && shard->edits[i].views == NULL);
+		assert_int_equal(shard->edits[i].view_count, 0);
 	editor_shard_destroy(&shard);
 }
 
@@ -165,7 +226,7 @@ static size_t views_behind(const char *prompt, const char *subject, const char *
 	add(shard, 1, own_prompt, own_subject, "Brin");
 	add(shard, 2, prompt, subject, "Olaf");
 	assert_ok(&e, editor__prefix_fill(shard, &e));
-	assert_ok(&e, editor__views_make(shard, 1, NULL, &e));
+	assert_ok(&e, editor__views_lend(shard, 1, NULL, &e));
 	const size_t count = shard->edits[0].view_count;
 	editor_shard_destroy(&shard);
 	return count;
@@ -196,6 +257,60 @@ static void not_every_prompt_is_lent(void **state)
 	assert_int_equal(views_behind("and Vint?", "Vint", question, subject), 1);
 }
 
+/* A number in what is lent is the other edit's: the own one stands there instead. */
+static void a_number_is_not_lent(void **state)
+{
+	(void)state;
+	static const char own[] = "what was the capital of Orla in 1998?";
+	static const struct {
+		const char *lent, *view; /* of "Vint" and of "Orla"; NULL: none */
+	} cases[] = {
+		{ "who was the king of Vint in 2004?", "who was the king of Orla in 1998?" },
+		{ "in 2004, who was the king of Vint?", "in 1998, who was the king of Orla?" },
+		{ "who was the king of Vint?", "who was the king of Orla?" },
+		{ "who was the king of Vint in 2004 and 2005?", NULL },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct editor_shard *shard = shard_new(4);
+		struct err e = ERR_INIT;
+		add(shard, 1, own, "Orla", "Brin");
+		add(shard, 2, cases[i].lent, "Vint", "Olaf");
+		assert_ok(&e, editor__prefix_fill(shard, &e));
+		assert_ok(&e, editor__views_lend(shard, 1, NULL, &e));
+		assert_int_equal(shard->edits[0].view_count, cases[i].view != NULL);
+		if (cases[i].view != NULL)
+			expect_view(&shard->edits[0], 0, cases[i].view, "Orla", "Brin");
+		editor_shard_destroy(&shard);
+	}
+	/* nothing to put in its place, and more than one thing */
+	assert_int_equal(views_behind("who was the king of Vint in 2004?", "Vint", "where is Orla?", "Orla"), 0);
+	assert_int_equal(views_behind("who was the king of Vint in 2004?", "Vint", "what was Orla in 7 to 9?", "Orla"),
+			 0);
+	/* a number of the subject is the subject's */
+	assert_int_equal(views_behind("who was the king of Vint 2004?", "Vint 2004", "where is Orla?", "Orla"), 1);
+}
+
+/* What is streamed, and what is trained again after its re-test, sees its other names too. */
+static void streaming_reads_other_names(void **state)
+{
+	(void)state;
+	struct buf deltas[2] = { BUF_INIT, BUF_INIT };
+	for (size_t k = 0; k < 2; k++) {
+		struct editor_shard *shard = shard_new(4 * k);
+		struct editor_train_stats stats;
+		struct err e = ERR_INIT;
+		add_named(shard, 1, "what is the capital of Orla?", "Orla", "\"the isle\"", "Brin");
+		assert_ok(&e, editor_shard_train(shard, EDITOR_STREAM, 0, 1, 1, NULL, &stats, &e));
+		assert_int_equal(shard->edits[0].view_count, k);
+		assert_null(shard->edits[0].seen);
+		assert_ok(&e, editor_shard_delta_encode(shard, &deltas[k], &e));
+		editor_shard_destroy(&shard);
+	}
+	assert_false(deltas[0].len == deltas[1].len && memcmp(deltas[0].data, deltas[1].data, deltas[0].len) == 0);
+	buf_free(&deltas[0]);
+	buf_free(&deltas[1]);
+}
+
 static int stop_at_inputs(void *context, const char *phase, size_t done, size_t total, double loss)
 {
 	bool *seen = context;
@@ -206,35 +321,57 @@ static int stop_at_inputs(void *context, const char *phase, size_t done, size_t 
 	return 1;
 }
 
+static struct editor_shard *shard_with_names(void)
+{
+	struct editor_shard *shard = shard_of_two(2);
+	struct err e = ERR_INIT;
+	add_named(shard, 3, "where is Rask?", "Rask", "\"Rsk\"", "here");
+	assert_ok(&e, editor__prefix_fill(shard, &e));
+	return shard;
+}
+
 static void making_views_can_be_stopped(void **state)
 {
 	(void)state;
-	struct editor_shard *shard = shard_of_two(2);
+	struct editor_shard *shard = shard_with_names();
 	struct err e = ERR_INIT;
 	bool seen = false;
 	const struct editor_watch watch = { stop_at_inputs, &seen };
-	assert_ok(&e, editor__prefix_fill(shard, &e));
-	assert_int_equal(editor__views_make(shard, 1, &watch, &e), ERR_INTERRUPTED);
+	assert_int_equal(editor__views_name(shard, &watch, &e), ERR_INTERRUPTED);
 	assert_true(seen);
-	for (size_t i = 0; i < 2; i++)
-		assert_true(shard->edits[i].view_count == 0 && shard->edits[i].views == NULL);
+	assert_int_equal(shard->edits[2].view_count, 0);
+	err_clear(&e);
+	assert_ok(&e, editor__views_name(shard, NULL, &e));
+	assert_int_equal(shard->edits[2].view_count, 1);
+	seen = false;
+	assert_int_equal(editor__views_lend(shard, 1, &watch, &e), ERR_INTERRUPTED);
+	assert_true(seen);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(shard->edits[i].view_count, i == 2);
 	editor_shard_destroy(&shard);
 }
 
-static int make(void *context)
+static int name(void *context)
 {
 	struct err e = ERR_INIT;
-	return editor__views_make(context, 1, NULL, &e);
+	return editor__views_name(context, NULL, &e);
+}
+
+static int lend(void *context)
+{
+	struct err e = ERR_INIT;
+	return editor__views_lend(context, 1, NULL, &e);
 }
 
 static void out_of_memory_is_said(void **state)
 {
 	(void)state;
-	struct editor_shard *shard = shard_of_two(2);
-	struct err e = ERR_INIT;
-	assert_ok(&e, editor__prefix_fill(shard, &e));
-	assert_true(test_walk_allocations(make, shard) > 4);
-	assert_int_equal(shard->edits[1].view_count, 1);
+	struct editor_shard *shard = shard_with_names();
+	assert_true(test_walk_allocations(name, shard) > 3);
+	assert_int_equal(shard->edits[2].view_count, 1);
+	assert_true(test_walk_allocations(lend, shard) > 4);
+	assert_true(shard->edits[1].view_count > 0);
+	assert_true(shard->edits[2].view_count > 1);
 	editor_shard_destroy(&shard);
 }
 
@@ -242,6 +379,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_view_is_the_other_question_about_the_subject),
+		cmocka_unit_test(an_edit_is_seen_by_its_other_names),
+		cmocka_unit_test(a_number_is_not_lent),
+		cmocka_unit_test(streaming_reads_other_names),
 		cmocka_unit_test(views_are_trained_and_repeat),
 		cmocka_unit_test(passes_of_a_merge_read_views_too),
 		cmocka_unit_test(what_has_no_view_is_trained_as_before),
