@@ -221,9 +221,14 @@ static int explain_print(struct cli *cli, const struct json *answer, const struc
 	printf("\n%-11s  %s, fingerprint %s\n", "version", r->version, fingerprint != NULL ? fingerprint : "-");
 	printf("%-11s  %s\n", "route", r->memory);
 	gate_print(r->amend, "similarity", "prompt_score", "prompt_threshold");
-	gate_print(r->amend, "relation", "relation_score", "relation_threshold");
+	const bool apart = json_bool(json_get(r->amend, "told_apart"));
+	if (!apart) /* else it was not looked at */
+		gate_print(r->amend, "relation", "relation_score", "relation_threshold");
 	if (json_length(json_get(r->amend, "edits")) > 0)
 		printf("%-11s  the nearest edit%s\n", "subject", subject_says(r));
+	if (apart)
+		printf("%-11s  %s\n", "words",
+		       "the nearest edit's are about another number, or as winter is to summer, or former to current");
 	return nearest_print(cli, r->amend, alone);
 }
 

@@ -51,6 +51,7 @@ static void write_scores(const struct node_sequence *sequence, struct json_w *w)
 	json_w_member_float(w, "relation_threshold", route->relation_threshold);
 	json_w_member_bool(w, "anchored", sequence->anchored);
 	json_w_member_bool(w, "subject_found", route->subject_found);
+	json_w_member_bool(w, "told_apart", route->told_apart);
 	json_w_key(w, "edits");
 	json_w_open(w, '[');
 	for (size_t i = 0; i < route->nearest_count; i++)

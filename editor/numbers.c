@@ -1,5 +1,7 @@
 #include "editor/numbers.h"
 
+#include "editor/contrasts.h"
+
 #include <string.h>
 
 #define GROUP_DIGITS 3u /* of thousands; a number that counts texts has no more either */
@@ -104,7 +106,7 @@ static void put_numbers_of(const struct editor__query *query, size_t word, const
 	const struct run all = word_of(query, word);
 	struct run run;
 	for (size_t at = 0; next_run(all.at, all.len, &at, &run);) {
-		if (editor__is_number(run.at, run.len) &&
+		if (editor__is_number(run.at, run.len) && !editor__contrasts_has(run.at, run.len) &&
 		    (!is_word_too(run) || !has_small_letter(text + from, end - from)))
 			put(out, start, run);
 	}

@@ -25,9 +25,11 @@ struct choice {
 	size_t chosen;        /* `count`: none */
 	float relation_score; /* of the chosen one, or of what came nearest to being chosen */
 	size_t refused;       /* the candidate that the relation key alone refused first; `count`: none */
+	size_t apart;         /* the first that may not answer, though its subject stands there; `count`: none */
 	float *raw, *key;     /* room for a relation key */
 	struct buf words;     /* of the text beside the subject at hand, without common ones */
 	struct buf numbers;   /* of what it asks, one space between */
+	struct editor__contrasts asked, said; /* in what it asks; in all of the text */
 };
 
 static const float *relation_at(const struct editor_router *router, size_t entry)
@@ -143,6 +145,42 @@ static bool says_numbers(const struct choice *c, size_t i)
 	return says;
 }
 
+static const struct editor__query *asking(const struct choice *c)
+{
+	return c->prompt->asked.word_count > 0 ? &c->prompt->asked : &c->prompt->query;
+}
+
+/* NULL: no word is marked. */
+static void take_contrasts(const struct editor__query *query, const uint8_t *marks, struct editor__contrasts *said)
+{
+	for (size_t i = 0; i < query->word_count; i++) {
+		const size_t from = i > 0 ? query->ends[i - 1] : 0;
+		if (marks == NULL || !marks[i])
+			editor__contrasts_add(said, (const char *)query->words.data + from, query->ends[i] - from);
+	}
+}
+
+/* Whether candidate i may answer what the text asks, as far as single words tell. */
+static int may_answer(const struct choice *c, size_t i, bool *may)
+{
+	const struct editor__entry *entry = entry_of(c, i);
+	const struct names names = names_of(c, i);
+	struct editor__contrasts beside = { { 0 } };
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	*may = says_numbers(c, i);
+	if (!*may || !editor__contrasts_apart(&c->asked, &c->said, &entry->says))
+		return 0;
+	*may = false;
+	if (!editor__contrasts_meet(&c->asked, &entry->named))
+		return 0;
+	int rc = editor__names_mark(asking(c), &names, marks); /* "the mother" of Mother Jones is asked of her */
+	if (rc != 0)
+		return rc;
+	take_contrasts(asking(c), marks, &beside);
+	*may = !editor__contrasts_apart(&beside, &c->said, &entry->says);
+	return 0;
+}
+
 /* Whether the prompt key lets candidate i be a route by this name of its subject. */
 static int passes_named(struct choice *c, size_t i, const char *name, size_t len, bool *passes)
 {
@@ -172,10 +210,14 @@ static int passes_prompt(struct choice *c, size_t i, bool *passes)
 	size_t len;
 	int rc = 0;
 	*passes = false;
-	if (c->best[i].score < prompt_threshold(c, i, true) || !says_numbers(c, i))
+	if (c->best[i].score < prompt_threshold(c, i, true))
 		return 0;
 	for (size_t at = 0; rc == 0 && !*passes && names_next(&names, &at, &name, &len);)
 		rc = passes_named(c, i, name, len, passes);
+	if (rc != 0 || !*passes)
+		return rc;
+	rc = may_answer(c, i, passes);
+	c->apart = rc == 0 && !*passes && c->apart == c->count ? i : c->apart;
 	return rc;
 }
 
@@ -229,6 +271,7 @@ static bool ask_the_same(const struct choice *c, size_t i, size_t k)
 	const char *words = (const char *)c->router->bytes.data + entry->words;
 	return editor__numbers_same((const char *)c->router->bytes.data + other->words, other->words_len, words,
 				    entry->words_len) &&
+	       !editor__contrasts_apart(&entry->says, &entry->says, &other->says) &&
 	       relation_between(c, i, relation_at(c->router, c->best[k].entry), words, entry->words_len) >=
 		       c->router->calibration->relation.threshold;
 }
@@ -262,14 +305,19 @@ static int nearest_relation(struct choice *c, size_t first, size_t *best, float 
 	const struct editor_router *router = c->router;
 	float scores[EDITOR_CANDIDATES];
 	size_t alike[EDITOR_CANDIDATES], count = 0, at = 0;
-	for (size_t i = entry_of(c, first)->aliases_len > 0 ? 0 : first; i < c->count; i++) {
-		if (!same_subject(c, first, i) || !says_numbers(c, i))
+	int rc = 0;
+	for (size_t i = entry_of(c, first)->aliases_len > 0 ? 0 : first; i < c->count && rc == 0; i++) {
+		bool may = false;
+		if (same_subject(c, first, i))
+			rc = may_answer(c, i, &may);
+		if (!may)
 			continue;
 		alike[count++] = i;
 		fetch(relation_at(router, c->best[i].entry), router->dims * sizeof(float));
 		fetch(router->bytes.data + entry_of(c, i)->words, entry_of(c, i)->words_len);
 	}
-	int rc = take_relation(c, first);
+	if (rc == 0)
+		rc = take_relation(c, first);
 	if (rc != 0)
 		return rc;
 	for (size_t i = 0; i < count; i++) {
@@ -286,7 +334,7 @@ static int choose(struct choice *c)
 {
 	size_t tried[SUBJECTS_TRIED], tried_count = 0;
 	int rc = 0;
-	c->chosen = c->refused = c->count;
+	c->chosen = c->refused = c->apart = c->count;
 	for (size_t i = 0; i < c->count && rc == 0 && c->chosen == c->count && tried_count < SUBJECTS_TRIED; i++) {
 		bool passes = false, again = false;
 		for (size_t t = 0; t < tried_count; t++)
@@ -325,7 +373,10 @@ static void put_nearest(const struct choice *c, size_t candidate, struct editor_
 static void put_route(struct choice *c, struct editor_route *out)
 {
 	const struct editor_router *router = c->router;
-	const size_t front = c->chosen < c->count ? c->chosen : c->refused < c->count ? c->refused : 0;
+	const size_t front = c->chosen < c->count    ? c->chosen
+			     : c->refused < c->count ? c->refused
+			     : c->apart < c->count   ? c->apart
+						     : 0;
 	const bool given = entry_of(c, front)->subject_given;
 	const float needed = prompt_threshold(c, front, (c->absent >> front & 1) == 0);
 	const struct editor__candidate first = c->best[front];
@@ -336,7 +387,8 @@ static void put_route(struct choice *c, struct editor_route *out)
 	out->routed = c->chosen < c->count;
 	out->memory = entry->memory;
 	out->prompt_score = first.score;
-	out->subject_found = past_prompt && entry->subject_given;
+	out->told_apart = !past_prompt && c->apart < c->count;
+	out->subject_found = (past_prompt || out->told_apart) && entry->subject_given;
 	out->prompt_threshold = out->subject_found || !given ? needed : c->open;
 	out->relation_score = past_prompt ? c->relation_score : 0;
 	out->relation_threshold = router->calibration->relation.threshold;
@@ -350,11 +402,13 @@ static void put_route(struct choice *c, struct editor_route *out)
 		put_nearest(c, k, out);
 }
 
-static int take_numbers(struct choice *c)
+static int take_marks(struct choice *c)
 {
 	const struct editor__prompt *prompt = c->prompt;
 	const char *text = (const char *)prompt->text.data;
 	const bool all = prompt->asked.word_count == 0;
+	take_contrasts(&prompt->query, NULL, &c->said);
+	take_contrasts(asking(c), NULL, &c->asked);
 	return all ? editor__numbers_in(&prompt->query, text, &c->numbers)
 		   : editor__numbers_in(&prompt->asked, text + prompt->text.len - prompt->prompt->asked_bytes,
 					&c->numbers);
@@ -372,7 +426,7 @@ static int route(struct choice *c, const struct editor_prompt *prompt)
 	for (; c->count < c->nearest_count && c->best[c->count].score >= least; c->count++)
 		fetch(entry_of(c, c->count), sizeof(struct editor__entry));
 	if (rc == 0)
-		rc = take_numbers(c);
+		rc = take_marks(c);
 	return rc == 0 ? choose(c) : rc;
 }
 

@@ -194,6 +194,8 @@ struct editor_route {
 	float prompt_score, prompt_threshold;     /* cosine of the nearest edit, and what it had to reach */
 	float relation_score, relation_threshold; /* of nearest[0]; score 0 where the prompt key alone refused */
 	bool subject_found; /* the subject of nearest[0] stands in the query: prompt_threshold is the subject's */
+	bool told_apart;    /* nearest[0] has its subject there and does not answer for the words of both: another
+			     * number, or one that rules its own out (numbers.h, contrasts.h) */
 	uint64_t nearest[EDITOR_NEAREST]; /* seqs, nearest first */
 	float nearest_score[EDITOR_NEAREST];
 	size_t nearest_count;
@@ -202,11 +204,11 @@ struct editor_route {
 /* Route of a prompt. Candidates are the EDITOR_CANDIDATES edits whose prompt keys are nearest, as far as they reach the
  * lower of the thresholds. The first of them wins whose subject stands in the text, by itself or by an alias, and that
  * reaches the subject's threshold, or that has no subject and reaches the open one. An edit whose prompt and names lack
- * a number that the text asks about is no candidate (numbers.h). An edit with a
- * subject is never routed to by a text that does not name it: questions in the same form about something else are
- * nearer than many rephrases. Among the candidates on the winner's subject the one with the nearest relation key is the
- * route, when it reaches the relation threshold; else the next subject is looked at. It comes first in `nearest`. An
- * empty router routes nothing. ERR_NOMEM. */
+ * a number that the text asks about is none (numbers.h), nor is one that says the summer where the text asks about the
+ * winter (contrasts.h). An edit with a subject is never routed to by a text that does not name it: questions in the
+ * same form about something else are nearer than many rephrases. Among the candidates on the winner's subject the one
+ * with the nearest relation key is the route, when it reaches the relation threshold; else the next subject is looked
+ * at. It comes first in `nearest`. An empty router routes nothing. ERR_NOMEM. */
 #define EDITOR_CANDIDATES 32
 int editor_router_route(const struct editor_router *router, const struct model_tokenizer *tokenizer,
 			const struct editor_prompt *prompt, struct editor_route *out, struct err *e) MUST_CHECK;

@@ -212,6 +212,13 @@ static int read_anchor(struct reader *r, struct editor_router *router, struct ed
 			  &entry->anchors, e);
 }
 
+/* Bytes that are no text say nothing. */
+static int contrasts_in(const char *text, size_t len, struct editor__contrasts *said)
+{
+	int rc = editor__contrasts_in(said, text, len);
+	return rc == ERR_INVALID ? 0 : rc;
+}
+
 static int read_words(struct reader *r, struct editor_router *router, struct editor__entry *entry, struct err *e)
 {
 	const size_t len = reader_u32le(r);
@@ -224,6 +231,21 @@ static int read_words(struct reader *r, struct editor_router *router, struct edi
 	entry->words = router->bytes.len;
 	int rc = editor__words_uncommon(words, len, &common, &router->bytes);
 	entry->words_len = router->bytes.len - entry->words;
+	if (rc == 0) /* common ones too */
+		rc = contrasts_in(words, len, &entry->says);
+	return rc != 0 ? err_set(e, rc, "index: out of memory") : 0;
+}
+
+/* Words that only stand for a subject are its prompt's. */
+static int take_names(struct editor_router *router, struct editor__entry *entry, struct err *e)
+{
+	const struct names names = { (const char *)router->bytes.data + entry->subject, entry->subject_len,
+				     (const char *)router->bytes.data + entry->aliases, entry->aliases_len };
+	const char *name;
+	size_t len;
+	int rc = 0;
+	for (size_t at = 0; rc == 0 && names_next(&names, &at, &name, &len);)
+		rc = contrasts_in(name, len, entry->subject_given ? &entry->named : &entry->says);
 	return rc != 0 ? err_set(e, rc, "index: out of memory") : 0;
 }
 
@@ -257,6 +279,8 @@ static int read_entry(struct reader *r, struct editor_router *router, struct edi
 	int rc = read_names(r, router, entry, e);
 	if (rc == 0)
 		rc = read_words(r, router, entry, e);
+	if (rc == 0)
+		rc = take_names(router, entry, e);
 	if (rc == 0)
 		rc = read_floats(r, 2 * hidden, raw, entry->seq, e);
 	return rc == 0 ? read_anchor(r, router, entry, e) : rc;

@@ -182,6 +182,14 @@ static void explain_shows_route_scores_and_edits(void **state)
 	cli_expect_out(
 		n->w,
 		"subject      the nearest edit was given none: names or a rare word of its prompt stand for it\n");
+	assert_null(strstr(cli_out(n->w), "\nwords "));
+	n->answer =
+		"{\"choices\":[{\"text\":\" Ada\"}],\"amend\":{\"version\":1,\"route\":\"main\",\"relation_score\":0,"
+		"\"relation_threshold\":0.5,\"subject_found\":true,\"told_apart\":true,\"edits\":[2]}}";
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--explain");
+	cli_expect_out(n->w,
+		       "subject      the nearest edit's stands in the question\nwords        the nearest edit's are ");
+	assert_null(strstr(cli_out(n->w), "\nrelation "));
 	n->answer = "{\"choices\":[{\"text\":\" Ada\"}],\"amend\":{\"version\":1,\"route\":\"main\"}}";
 	EXPECT(n->w, CLI_OK, "ask", "Who?", "-o", "json");
 	struct json *answer = cli_json(n->w);

@@ -107,7 +107,7 @@ struct plain {
 	float key[HIDDEN];
 	size_t best[EDITOR_CANDIDATES];
 	float scores[EDITOR_CANDIDATES];
-	size_t chosen, refused; /* EDITOR_CANDIDATES: none */
+	size_t chosen, refused, apart; /* EDITOR_CANDIDATES: none */
 	float relation_score;
 };
 
@@ -148,8 +148,6 @@ static bool passes_prompt(const struct plain *p, size_t n)
 {
 	const struct editor_index_entry *entry = &entries[p->best[n]];
 	bool found = false;
-	if (!says_number(p, n))
-		return false;
 	if (!entry->subject_given)
 		return p->scores[n] >= OPEN;
 	assert_int_equal(
@@ -224,7 +222,7 @@ static size_t nearest_relation(const struct plain *p, size_t first, float *score
 static void choose(struct plain *p)
 {
 	size_t tried[TRIED], tried_count = 0;
-	p->chosen = p->refused = EDITOR_CANDIDATES;
+	p->chosen = p->refused = p->apart = EDITOR_CANDIDATES;
 	for (size_t n = 0; n < EDITOR_CANDIDATES && tried_count < TRIED && p->chosen == EDITOR_CANDIDATES; n++) {
 		bool again = false;
 		float score;
@@ -232,6 +230,10 @@ static void choose(struct plain *p)
 			again = again || is_on_subject_of(p, tried[t], n);
 		if (again || !passes_prompt(p, n))
 			continue;
+		if (!says_number(p, n)) {
+			p->apart = p->apart == EDITOR_CANDIDATES ? n : p->apart;
+			continue;
+		}
 		const size_t best = nearest_relation(p, n, &score);
 		tried[tried_count++] = n;
 		if (score >= RELATION)
@@ -245,18 +247,20 @@ static void choose(struct plain *p)
 
 /* ---- Questions */
 
-static size_t routed, refused, open_routes, behind_others;
+static size_t routed, refused, told_apart, open_routes, behind_others;
 
 static void compare(const struct plain *p, const struct editor_route *route)
 {
-	const bool is_routed = p->chosen < EDITOR_CANDIDATES, past = is_routed || p->refused < EDITOR_CANDIDATES;
-	const size_t front = is_routed ? p->chosen : past ? p->refused : 0;
+	const bool is_routed = p->chosen < EDITOR_CANDIDATES, past = is_routed || p->refused < EDITOR_CANDIDATES,
+		   is_apart = !past && p->apart < EDITOR_CANDIDATES;
+	const size_t front = is_routed ? p->chosen : past ? p->refused : is_apart ? p->apart : 0;
 	size_t others = 0;
 	assert_int_equal(route->routed, is_routed);
 	assert_int_equal(route->nearest[0], entries[p->best[front]].seq);
 	assert_true(route->prompt_score == p->scores[front] && route->nearest_score[0] == p->scores[front]);
 	assert_true(route->relation_score == (past ? p->relation_score : 0));
-	assert_int_equal(route->subject_found, past && entries[p->best[front]].subject_given);
+	assert_int_equal(route->told_apart, is_apart);
+	assert_int_equal(route->subject_found, (past || is_apart) && entries[p->best[front]].subject_given);
 	assert_int_equal(route->nearest_count, EDITOR_NEAREST);
 	for (size_t n = 1; n < EDITOR_NEAREST; n++) {
 		others += others == front ? 1 : 0;
@@ -265,6 +269,7 @@ static void compare(const struct plain *p, const struct editor_route *route)
 	}
 	routed += is_routed;
 	refused += !is_routed && past;
+	told_apart += is_apart;
 	open_routes += is_routed && !route->subject_found;
 	behind_others += is_routed && front > 0;
 }
@@ -310,8 +315,8 @@ static void routes_are_those_of_a_look_at_every_edit(void **state)
 		ask(text, raw, relation);
 	}
 	/* all kinds were among them */
-	assert_true(routed > 50 && refused > 50 && open_routes > 5 && behind_others > 20 && too_far > 20 &&
-		    of_twins > 20);
+	assert_true(routed > 50 && refused > 50 && told_apart > 2 && open_routes > 5 && behind_others > 20 &&
+		    too_far > 20 && of_twins > 20);
 }
 
 int main(void)
