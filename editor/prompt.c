@@ -130,24 +130,33 @@ static bool is_title(const struct editor__prompt *p, size_t word)
 	return false;
 }
 
-int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len, size_t *next)
+/* Whether word i or the next, of which one is the subject's and the other not, makes the other a longer name; which. */
+static bool makes_longer(const struct editor__prompt *p, const uint8_t *marks, size_t i, size_t *word)
+{
+	if (marks[i] == marks[i + 1] || !are_joined(p, i))
+		return false;
+	*word = marks[i] ? i + 1 : i;
+	if (marks[i])
+		return is_capital_word(p, i + 1);
+	/* a text's first word has a capital anyway */
+	return i > 0 && is_capital_word(p, i) && is_capital_word(p, i + 1) && !is_title(p, i);
+}
+
+int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len, uint8_t *longer,
+			       bool *any)
 {
 	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
 	const size_t count = p->query.word_count;
-	*next = SIZE_MAX;
+	*any = false;
+	memset(longer, 0, count);
 	int rc = editor__query_mark(&p->query, subject, len, marks);
-	for (size_t i = 0; rc == 0 && *next == SIZE_MAX && i + 1 < count; i++) {
-		if (marks[i] == marks[i + 1] || !are_joined(p, i))
-			continue;
-		if (marks[i] && is_capital_word(p, i + 1))
-			*next = i + 1;
-		else if (marks[i + 1] && i > 0 && is_capital_word(p, i) && is_capital_word(p, i + 1) &&
-			 !is_title(p, i)) /* a text's first word has one */
-			*next = i;
+	if (rc != 0 || !has_small_word(p, marks))
+		return rc;
+	for (size_t i = 0, word; i + 1 < count; i++) {
+		if (makes_longer(p, marks, i, &word))
+			longer[word] = *any = true;
 	}
-	if (*next != SIZE_MAX && !has_small_word(p, marks))
-		*next = SIZE_MAX;
-	return rc;
+	return 0;
 }
 
 /* ---- A subject where none is given */

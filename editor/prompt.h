@@ -21,12 +21,12 @@ void editor__prompt_fini(struct editor__prompt *p);
 /* raw (hidden): the mean of the relation states of the tokens that are not the subject's, without the first token (the
  * last token alone when nothing is left). marks: of the words of p->query (editor__query_mark). ERR_NOMEM. */
 int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const uint8_t *marks, float *raw) MUST_CHECK;
-/* *next: the word of p->query that makes a longer name of the subject where it stands first ("the Dove Inn Society"):
- * it begins with a capital, behind the subject or before it ("New Mexico"; titles and a text's first word apart);
- * SIZE_MAX: none. Texts whose other words begin with capitals too are not looked at.
- * ERR_NOMEM. */
-int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len,
-			       size_t *next) MUST_CHECK;
+/* longer[i] = 1 for the words of p->query that make a longer name of the subject where it stands first ("the Dove Inn
+ * Society"), else 0; *any: there are some. They begin with a capital, behind the subject or before it ("New Mexico";
+ * titles and a text's first word apart). Texts whose other words begin with capitals too have none. `longer` has room
+ * for word_count. ERR_NOMEM. */
+int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len, uint8_t *longer,
+			       bool *any) MUST_CHECK;
 /* What stands for the subject where none is given: the words with a capital inside the sentence or a digit, else the
  * one that the vocabulary splits most; folded, appended to `out`. *names: the former. */
 int editor__prompt_subject(const struct editor__prompt *p, struct buf *out, bool *names) MUST_CHECK;

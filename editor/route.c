@@ -106,26 +106,28 @@ static int asks_for(const struct choice *c, size_t i, const char *name, size_t l
 	return rc;
 }
 
-/* Whether the text names what only begins like this name of the subject of candidate i: a longer name that its own
- * prompt has not. */
+/* Whether the text names something else of whose name this one of the subject of candidate i is a part, by a word that
+ * neither its own prompt nor another of its names says ("Doctor Emil Skarsgaard", who is called Doctor Skarsgaard). */
 static int names_longer(const struct choice *c, size_t i, const char *name, size_t len, bool *longer)
 {
 	const struct editor__query *query = &c->prompt->query;
 	const struct editor__entry *entry = entry_of(c, i);
 	const struct names names = names_of(c, i);
-	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
-	size_t next;
-	int rc = editor__prompt_longer_name(c->prompt, name, len, &next);
-	*longer = rc == 0 && next != SIZE_MAX;
-	if (*longer) /* "Doctor Emil Skarsgaard", who is called Doctor Skarsgaard, too */
+	uint8_t beside[EDITOR__QUERY_WORDS_MAX], marks[EDITOR__QUERY_WORDS_MAX];
+	bool any = false;
+	*longer = false;
+	int rc = editor__prompt_longer_name(c->prompt, name, len, beside, &any);
+	if (rc == 0 && any)
 		rc = editor__names_mark(query, &names, marks);
-	if (!*longer || rc != 0)
+	if (rc != 0 || !any)
 		return rc;
-	*longer = !marks[next];
-	const size_t from = next > 0 ? query->ends[next - 1] : 0;
-	*longer = *longer &&
-		  editor__words_share((const char *)query->words.data + from, query->ends[next] - from,
-				      (const char *)c->router->bytes.data + entry->words, entry->words_len) <= 0;
+	for (size_t k = 0; k < query->word_count && !*longer; k++) {
+		const size_t from = k > 0 ? query->ends[k - 1] : 0;
+		*longer = beside[k] && !marks[k] &&
+			  editor__words_share((const char *)query->words.data + from, query->ends[k] - from,
+					      (const char *)c->router->bytes.data + entry->words,
+					      entry->words_len) <= 0;
+	}
 	return 0;
 }
 

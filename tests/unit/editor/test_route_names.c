@@ -65,6 +65,7 @@ static void a_shorter_name_is_no_longer_one(void **state)
 	assert_true(route_of(router, east, "Where is Doctor Emil Skarsgaard buried?").routed);
 	assert_true(route_of(router, east, "Where is Emil Skarsgaard buried?").routed);
 	assert_false(route_of(router, east, "Where is Admiral Emil Skarsgaard buried?").routed);
+	assert_false(route_of(router, east, "Where is the Doctor Emil Skarsgaard Society buried?").routed);
 	editor_router_destroy(&router);
 	entry.aliases = (struct record_text){ NULL, 0 };
 	router = router_of(c, &entry, 1);
