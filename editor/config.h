@@ -40,7 +40,7 @@ struct editor_config {
 	float rate;     /* Adam, falling linearly to 0 */
 	float noise;    /* standard deviations of A(x) over real tokens */
 	bool end_token; /* an answer's end is trained, too */
-	size_t views;   /* of an edit: its answer behind other edits' forms of question (method.md); 0: none */
+	size_t views;   /* lent to an edit: its answer behind other edits' questions; 0: none, by its names neither */
 	/* streaming */
 	size_t stream_group_max; /* larger groups of new edits take the breadth-first pass over the shard instead */
 	size_t stream_replay, stream_steps_max;

@@ -145,9 +145,10 @@ struct editor__reading editor__edit_reading(const struct editor__edit *edit);
 /* Views of edits whose subject people gave and their prompt names; config.views 0: none. Both want the edits' inputs
  * there (editor__prefix_fill). ERR_NOMEM, ERR_INTERRUPTED, the backend's errors; then an edit has what it had before
  * by its names, and nothing lent.
- * name: by each of the subject's other names, of edits that have been added since. They stay as long as the edit.
+ * name: by the subject's other names, at most EDITOR_FORMS_MAX, of edits that have been added since. They stay as long
+ * as the edit.
  * lend: up to config.views from other edits of the shard whose subject is another, instead of those lent before. The
- * same edits and seed give the same views. */
+ * same edits and seed give the same views. Together they take 1 GiB at most, and those of one more edit. */
 int editor__views_name(struct editor_shard *shard, const struct editor_watch *watch, struct err *e) MUST_CHECK;
 int editor__views_lend(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch,
 		       struct err *e) MUST_CHECK;

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORM_BYTES_MAX 256u         /* a longer prompt is lent to nobody: it is a text, not a question */
+#define FORM_BYTES_MAX 256u         /* a longer prompt is asked in no other way: it is a text, not a question */
 #define LABELS_MAX     32u          /* a longer answer has no views: they cost in proportion to it */
 #define VIEW_TRIES     8u           /* forms that are drawn for one view, until one does */
 #define BYTES_MAX      (1ull << 30) /* of all views of a shard; edits that come later have none */
@@ -143,8 +143,13 @@ struct drafts {
 	struct rng rng;
 	struct draft *list; /* views × edits at most */
 	size_t count;
-	uint64_t bytes; /* that their rows will take */
+	uint64_t bytes; /* of the views that are there, and of these */
 };
+
+static size_t view_floats(const struct editor_shard *shard, size_t prompt_rows, size_t labels)
+{
+	return prompt_rows * shard->shape->ffn + (prompt_rows + labels) * shard->shape->hidden;
+}
 
 static int keep_view(struct editor_shard *shard, void *owner, const struct editor__prefix_rows *rows, struct err *e)
 {
@@ -152,7 +157,7 @@ static int keep_view(struct editor_shard *shard, void *owner, const struct edito
 	struct editor__edit *edit = draft->edit;
 	const size_t ffn = shard->shape->ffn, hidden = shard->shape->hidden, before = draft->prompt_count - 1;
 	struct editor__view view = { .prompt_rows = before };
-	view.inputs = fault_malloc((before * ffn + (draft->id_count - 1) * hidden) * sizeof(float));
+	view.inputs = fault_malloc(view_floats(shard, before, editor__edit_labels(edit)) * sizeof(float));
 	if (view.inputs == NULL)
 		return no_memory(e);
 	view.residual = view.inputs + before * ffn;
@@ -192,9 +197,7 @@ static int draft_add(struct drafts *d, struct editor__edit *edit, struct buf *te
 		return 0;
 	}
 	if (rc == 0 && does(d, &draft, first)) {
-		d->bytes +=
-			((draft.prompt_count - 1) * shard->shape->ffn + (draft.id_count - 1) * shard->shape->hidden) *
-			sizeof(float);
+		d->bytes += view_floats(shard, draft.prompt_count - 1, editor__edit_labels(edit)) * sizeof(float);
 		d->list[d->count++] = draft;
 	} else {
 		free(draft.ids);
@@ -245,6 +248,18 @@ static int name_add(struct drafts *d, struct editor__edit *edit, const struct re
 	return rc;
 }
 
+/* Of the views that the shard holds. */
+static uint64_t bytes_held(const struct editor_shard *shard)
+{
+	uint64_t floats = 0;
+	for (size_t i = 0; i < shard->edit_count; i++) {
+		const struct editor__edit *edit = &shard->edits[i];
+		for (size_t v = 0; v < edit->view_count; v++)
+			floats += view_floats(shard, edit->views[v].prompt_rows, editor__edit_labels(edit));
+	}
+	return floats * sizeof(float);
+}
+
 static bool has_views(const struct editor__edit *edit)
 {
 	return edit->subject_given && editor__edit_labels(edit) <= LABELS_MAX;
@@ -254,10 +269,12 @@ static int name_drafts(struct drafts *d, struct editor__edit *edit, struct err *
 {
 	const struct record *record = edit->record;
 	const size_t first = d->count;
-	if (!has_views(edit) || record->subject_alias_count == 0)
+	if (!has_views(edit) || record->subject_alias_count == 0 || record->prompt.len > FORM_BYTES_MAX)
 		return 0;
 	int rc = name_add(d, edit, &record->subject, first, e);
-	for (size_t i = 0; rc == 0 && i < record->subject_alias_count && d->count - first < EDITOR_FORMS_MAX; i++)
+	for (size_t i = 0;
+	     rc == 0 && i < record->subject_alias_count && d->count - first < EDITOR_FORMS_MAX && d->bytes < BYTES_MAX;
+	     i++)
 		rc = name_add(d, edit, &record->subject_aliases[i], first, e);
 	return rc;
 }
@@ -318,7 +335,7 @@ static int drafts_run(struct drafts *d, const struct editor_watch *watch, struct
 /* Room for so many drafts of each edit. */
 static int drafts_init(struct drafts *d, struct editor_shard *shard, size_t each, struct err *e)
 {
-	*d = (struct drafts){ .shard = shard };
+	*d = (struct drafts){ .shard = shard, .bytes = bytes_held(shard) };
 	d->list = fault_malloc((each * shard->edit_count + 1) * sizeof(*d->list));
 	return d->list == NULL ? no_memory(e) : 0;
 }
