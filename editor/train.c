@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "editor/delta.h"
+#include "editor/stream.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -386,84 +387,6 @@ int editor_shard_local_passes(struct editor_shard *shard, const float *common, s
 
 /* ---- Streaming */
 
-struct stream {
-	size_t *edits;  /* the group, then the replayed edits of the step */
-	size_t *others; /* edits that may be replayed */
-	size_t group_count, other_count, replay_count, steps_max;
-	float rate;
-	bool noise;
-	size_t turns; /* until each of the group has been read in each of its ways */
-};
-
-/* What has failed its re-test is mostly too near to another edit, which noise hides further: such a group is trained in
- * more and smaller steps, beside more of the others, and without noise (method.md, Training). */
-#define AGAIN_REPLAY 3
-#define AGAIN_STEPS  2
-#define AGAIN_RATE   0.5f
-
-/* Bigger groups bear a higher rate and need more replay: both double from 1 edit to 10 (method.md, Streaming). */
-static float group_factor(size_t group_count)
-{
-	size_t beyond = (group_count < 10 ? group_count : 10) - 1;
-	return 1.0f + (float)beyond / 9.0f;
-}
-
-static int stream_new(struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end,
-		      bool again, struct stream *s, struct err *e)
-{
-	float factor = group_factor(group_count);
-	*s = (struct stream){ .group_count = group_count,
-			      .replay_count = (size_t)((float)shard->config.stream_replay * factor + 0.5f),
-			      .steps_max = shard->config.stream_steps_max,
-			      .rate = shard->config.stream_rate * factor,
-			      .noise = !again };
-	if (again) {
-		s->replay_count *= AGAIN_REPLAY;
-		s->steps_max *= AGAIN_STEPS;
-		s->rate *= AGAIN_RATE;
-	}
-	s->edits = fault_malloc((group_count + s->replay_count) * sizeof(size_t));
-	s->others = fault_malloc(shard->edit_count * sizeof(size_t));
-	if (s->edits == NULL || s->others == NULL) {
-		free(s->edits);
-		free(s->others);
-		return err_set(e, ERR_NOMEM, "training: out of memory");
-	}
-	memcpy(s->edits, group, group_count * sizeof(size_t));
-	for (size_t i = 0; i < replay_end; i++) {
-		bool in_group = shard->edits[i].gave_up; /* replaying what cannot be learnt would only pull */
-		for (size_t k = 0; k < group_count; k++)
-			in_group |= group[k] == i;
-		if (!in_group)
-			s->others[s->other_count++] = i;
-	}
-	if (s->replay_count > s->other_count)
-		s->replay_count = s->other_count;
-	return 0;
-}
-
-static void stream_draw(struct stream *s, struct rng *rng)
-{
-	for (size_t i = 0; i < s->replay_count; i++) {
-		size_t k = i + (size_t)rng_below(rng, s->other_count - i), other = s->others[k];
-		s->others[k] = s->others[i];
-		s->others[i] = other;
-		s->edits[s->group_count + i] = other;
-	}
-}
-
-/* Every second turn reads a view; the edits' own prompts get as many steps as without. */
-static void stream_see(const struct editor_shard *shard, struct stream *s)
-{
-	size_t most = 0;
-	for (size_t i = 0; i < s->group_count; i++) {
-		const size_t views = shard->edits[s->edits[i]].view_count;
-		most = views > most ? views : most;
-	}
-	s->turns = most > 0 ? 2 * most : 1;
-	s->steps_max *= most > 0 ? 2 : 1;
-}
-
 static float gradient_rms(const struct editor_shard *shard)
 {
 	size_t n = editor__matrix_size(shard);
@@ -473,8 +396,8 @@ static float gradient_rms(const struct editor_shard *shard)
 	return (float)sqrt(square / (double)n) + EPSILON;
 }
 
-static int stream_run(struct editor_shard *shard, struct stream *s, uint64_t seed, const struct editor_watch *watch,
-		      struct editor_train_stats *stats, struct err *e)
+static int stream_run(struct editor_shard *shard, struct editor__stream *s, uint64_t seed,
+		      const struct editor_watch *watch, struct editor_train_stats *stats, struct err *e)
 {
 	struct rng rng;
 	float epsilon = EPSILON;
@@ -485,9 +408,9 @@ static int stream_run(struct editor_shard *shard, struct stream *s, uint64_t see
 		return rc;
 	rng_init(&rng, seed);
 	for (size_t i = 0; i < s->steps_max; i++) {
-		stream_draw(s, &rng);
+		editor__stream_draw(s, &rng);
 		struct step step = { .edits = s->edits,
-				     .edit_count = s->group_count + s->replay_count,
+				     .edit_count = editor__stream_count(s),
 				     .rng = s->noise ? &rng : NULL };
 		rc = step_seeing(shard, &step, i, e);
 		if (rc != 0)
@@ -515,22 +438,19 @@ int editor__train_group(struct editor_shard *shard, const size_t *group, size_t 
 			struct err *e)
 {
 	assert(group_count > 0);
-	struct stream s;
-	int rc = stream_new(shard, group, group_count, replay_end, again, &s, e);
-	if (rc != 0)
-		return rc;
+	struct editor__stream s = { 0 };
 	editor__trainer_forget(shard);
-	rc = trainer_start(shard, shard->delta, e);
+	int rc = trainer_start(shard, shard->delta, e);
 	if (rc == 0)
 		rc = editor__views_name(shard, watch, e);
-	stream_see(shard, &s);
+	if (rc == 0)
+		rc = editor__stream_new(shard, group, group_count, replay_end, again, &s, e);
 	if (rc == 0)
 		rc = stream_run(shard, &s, rng_derive(seed, shard->config.seed, group[0]), watch, stats, e);
 	if (rc == 0)
 		trainer_finish(shard);
 	editor__trainer_forget(shard);
-	free(s.edits);
-	free(s.others);
+	editor__stream_free(&s);
 	return rc;
 }
 
