@@ -240,36 +240,6 @@ static int read_core(struct record *r, const struct json *object, struct err *e)
 	return rc;
 }
 
-static int find_content(void *context, const char *word, size_t len)
-{
-	bool *found = context;
-	*found = wording_is_content(word, len);
-	return *found ? 1 : 0;
-}
-
-/* A name of words that any question may say would take all of them for questions about the subject. */
-static int check_subject_aliases(const struct record *r, struct err *e)
-{
-	if (r->subject_alias_count > 0 && r->subject.text == NULL)
-		return err_set(e, ERR_INVALID, "subject_aliases: other names of the subject: give the subject too");
-	for (size_t i = 0; i < r->subject_alias_count; i++) {
-		const struct record_text *name = &r->subject_aliases[i];
-		bool found = false;
-		char shown[64];
-		int rc = text_words(name->text, name->len, find_content, &found);
-		if (rc == ERR_NOMEM)
-			return err_set(e, rc, "subject_aliases: out of memory");
-		if (found)
-			continue;
-		text_show_line(name->text, name->len, shown, sizeof(shown));
-		return err_set(e, ERR_INVALID,
-			       "subject_aliases: item %zu, \"%s\", has no word of its own, only such as any question "
-			       "may say: give a name that does, or leave it out",
-			       i + 1, shown);
-	}
-	return 0;
-}
-
 static int read_lists(struct record *r, const struct json *object, struct err *e)
 {
 	int rc = read_texts("rephrase", json_get(object, "rephrase"), RULE_MULTILINE, RECORD_PROMPT_BYTES_MAX,
@@ -280,8 +250,8 @@ static int read_lists(struct record *r, const struct json *object, struct err *e
 	if (rc == 0)
 		rc = read_texts("subject_aliases", json_get(object, "subject_aliases"), 0, NOTE_BYTES_MAX,
 				&r->subject_aliases, &r->subject_alias_count, e);
-	if (rc == 0)
-		rc = check_subject_aliases(r, e);
+	if (rc == 0 && r->subject_alias_count > 0 && r->subject.text == NULL)
+		rc = err_set(e, ERR_INVALID, "subject_aliases: other names of the subject: give the subject too");
 	if (rc == 0)
 		rc = read_probes("locality", json_get(object, "locality"), true, &r->locality, &r->locality_count, e);
 	if (rc == 0)
@@ -344,6 +314,47 @@ int record_parse(const char *json_text, size_t len, struct record **out, struct 
 	}
 	*out = r;
 	return 0;
+}
+
+static int find_content(void *context, const char *word, size_t len)
+{
+	bool *found = context;
+	*found = wording_is_content(word, len);
+	return *found ? 1 : 0;
+}
+
+/* A name of words that any question may say would take all of them for questions about the subject. */
+static int check_subject_aliases(const struct record *r, struct err *e)
+{
+	for (size_t i = 0; i < r->subject_alias_count; i++) {
+		const struct record_text *name = &r->subject_aliases[i];
+		bool found = false;
+		char shown[64];
+		int rc = text_words(name->text, name->len, find_content, &found);
+		if (rc == ERR_NOMEM)
+			return err_set(e, rc, "subject_aliases: out of memory");
+		if (found)
+			continue;
+		text_show_line(name->text, name->len, shown, sizeof(shown));
+		return err_set(e, ERR_INVALID,
+			       "subject_aliases: item %zu, \"%s\", has no word of its own, only such as any question "
+			       "may say: give a name that does, or leave it out",
+			       i + 1, shown);
+	}
+	return 0;
+}
+
+int record_parse_new(const char *json_text, size_t len, struct record **out, struct err *e)
+{
+	struct record *r = NULL;
+	int rc = record_parse(json_text, len, &r, e);
+	if (rc == 0)
+		rc = check_subject_aliases(r, e);
+	if (rc == 0)
+		*out = r;
+	else
+		record_destroy(&r);
+	return rc;
 }
 
 static void probes_free(struct record_probe *probes, size_t count)

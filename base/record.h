@@ -35,8 +35,7 @@ struct record {
 	int64_t valid_from_ms, expires_ms;              /* wall clock; 0: not given */
 	struct record_text *rephrases, *aliases;        /* arrays owned by the record; aliases: of target_new */
 	size_t rephrase_count, alias_count;
-	struct record_text *subject_aliases; /* other names of the subject, which is given too; each has a content word
-					      * (wording.h) */
+	struct record_text *subject_aliases; /* other names of the subject, which is given too */
 	size_t subject_alias_count;
 	struct record_probe *locality, *portability;
 	size_t locality_count, portability_count;
@@ -45,6 +44,9 @@ struct record {
 
 /* Checks the schema, sizes and text rules. ERR_INVALID with "field: reason". Takes nothing on error. */
 int record_parse(const char *json_text, size_t len, struct record **out, struct err *e) MUST_CHECK;
+/* The same for what is submitted, of which more is asked than of what a ledger holds: each alias of the subject has a
+ * content word (wording.h). */
+int record_parse_new(const char *json_text, size_t len, struct record **out, struct err *e) MUST_CHECK;
 void record_destroy(struct record **record);
 /* The folded subject that placement and conflicts go by; the prompt key when there is no subject. Appended to `out`. */
 int record_subject_key(const struct record *record, struct buf *out) MUST_CHECK;

@@ -57,7 +57,7 @@ static void group_peek(struct intake *in)
 static int intake_parse(struct intake *in, struct err *e)
 {
 	struct err bad = ERR_INIT;
-	int rc = record_parse(in->bytes->bytes, in->bytes->len, &in->record, &bad);
+	int rc = record_parse_new(in->bytes->bytes, in->bytes->len, &in->record, &bad);
 	hash_of(in->bytes->bytes, in->bytes->len, &in->edit.content);
 	if (rc == 0 && in->record->group.text != NULL)
 		buf_append(&in->group, in->record->group.text, in->record->group.len);

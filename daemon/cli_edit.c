@@ -517,7 +517,7 @@ static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_con
 	struct err e = ERR_INIT;
 	struct record *check = NULL;
 	struct msg_received *reply = NULL;
-	int rc = record_parse((const char *)record->data, record->len, &check, &e);
+	int rc = record_parse_new((const char *)record->data, record->len, &check, &e);
 	record_destroy(&check);
 	if (rc != 0)
 		return cli_fail(cli, &e);

@@ -200,7 +200,7 @@ static int records_parse(struct import_file *file, struct err *e)
 	struct import__out *out = &file->out;
 	for (size_t i = 0; i < out->count; i++) {
 		const char *text = (const char *)out->text.data + out->rows[i].at;
-		int rc = record_parse(text, out->rows[i].len, &file->records[i], e);
+		int rc = record_parse_new(text, out->rows[i].len, &file->records[i], e);
 		if (rc == 0)
 			continue;
 		if (out->count > 1 && rc == ERR_INVALID)
