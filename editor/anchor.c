@@ -64,11 +64,6 @@ static int32_t token_of(const struct editor_anchor *anchor, size_t at)
 	return (int32_t)reader_u32le(&r);
 }
 
-bool editor_anchor_is(const struct editor_anchor *anchor, size_t at, int32_t id)
-{
-	return at < anchor->id_count && token_of(anchor, at) == id;
-}
-
 bool editor_anchor_says(const struct editor_anchor *anchor, const struct model_tokenizer *tokenizer, size_t at,
 			int32_t id)
 {
@@ -81,12 +76,13 @@ bool editor_anchor_says(const struct editor_anchor *anchor, const struct model_t
 	return id == wanted || (len > 0 && len == wanted_len && strncasecmp(piece, text, len) == 0);
 }
 
-size_t editor_anchor_reach(const struct editor_anchor *anchor, const int32_t *ids, size_t id_count)
+size_t editor_anchor_reach(const struct editor_anchor *anchor, const struct model_tokenizer *tokenizer,
+			   const int32_t *ids, size_t id_count)
 {
 	size_t rows = 0, at = 0;
 	while (rows < anchor->row_count && at <= id_count) {
 		rows++;
-		if (at == id_count || !editor_anchor_is(anchor, at, ids[at]))
+		if (at == id_count || !editor_anchor_says(anchor, tokenizer, at, ids[at]))
 			break;
 		at++;
 	}

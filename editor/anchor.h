@@ -35,13 +35,12 @@ int editor_anchor_encode(const float *inputs, size_t row_count, size_t ffn, stru
 float editor_anchor_scale(float prompt_score);
 /* Row `row` as ffn floats, times the scale. */
 void editor_anchor_row(const struct editor_anchor *anchor, size_t row, size_t ffn, float *out);
-/* Whether the target's token `at` is `id`. */
-bool editor_anchor_is(const struct editor_anchor *anchor, size_t at, int32_t id);
-/* The same, or `id` spells it with other small and large letters (ASCII): an answer may begin otherwise than the edit
- * was written down, and counts (answer.h). */
+/* Whether the target's token `at` is `id`, or `id` spells it with other small and large letters (ASCII): an answer may
+ * begin otherwise than the edit was written down, and counts (answer.h). */
 bool editor_anchor_says(const struct editor_anchor *anchor, const struct model_tokenizer *tokenizer, size_t at,
 			int32_t id);
 /* How many rows an answer of these tokens reads: up to and including the first that departs from the target. */
-size_t editor_anchor_reach(const struct editor_anchor *anchor, const int32_t *ids, size_t id_count);
+size_t editor_anchor_reach(const struct editor_anchor *anchor, const struct model_tokenizer *tokenizer,
+			   const int32_t *ids, size_t id_count);
 
 #endif

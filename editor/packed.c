@@ -218,15 +218,17 @@ static const struct editor__tokens *forced_at(const void *context, size_t i)
 }
 
 /* How an item reads its memory; the rows of its anchor go to `anchors`. Returns how many. */
-static size_t place_reading(const struct editor__forced *item, size_t ffn, float *anchors,
+static size_t place_reading(const struct editor__packer *packer, const struct editor__forced *item, float *anchors,
 			    struct model_reading *reading)
 {
+	const size_t ffn = model_shape_of(packer->model)->ffn;
 	*reading = (struct model_reading){ .side = item->side };
 	if (item->side == NULL || item->anchor == NULL || item->first >= item->text.id_count)
 		return 0;
 	const size_t answer = item->text.id_count - item->first;
 	/* the last token of the text is an input of nothing here */
-	const size_t count = editor_anchor_reach(item->anchor, item->text.ids + item->first, answer - 1);
+	const size_t count = editor_anchor_reach(item->anchor, model_tokenizer_of(packer->model),
+						 item->text.ids + item->first, answer - 1);
 	for (size_t r = 0; r < count; r++)
 		editor_anchor_row(item->anchor, r, ffn, anchors + r * ffn);
 	reading->anchors = anchors;
@@ -245,7 +247,7 @@ static size_t wanted_rows(struct editor__packer *packer, const struct editor__fo
 			packer->labels[wanted] = items[i].text.ids[k];
 			packer->rows[wanted++] = start + k - 1;
 		}
-		anchored += place_reading(&items[i], ffn, packer->anchors + anchored * ffn, &packer->readings[i]);
+		anchored += place_reading(packer, &items[i], packer->anchors + anchored * ffn, &packer->readings[i]);
 		start += items[i].text.id_count;
 	}
 	return wanted;

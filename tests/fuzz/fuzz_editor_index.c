@@ -41,9 +41,9 @@ static void read_anchor(const struct editor_anchor *anchor)
 	const int32_t ids[] = { 4, 5 };
 	for (size_t i = 0; i < anchor->row_count; i++)
 		editor_anchor_row(anchor, i, FFN, row);
-	fuzz_check(editor_anchor_reach(anchor, ids, 2) <= 3, "an answer reads more rows than it has tokens");
+	fuzz_check(editor_anchor_reach(anchor, tokenizer, ids, 2) <= 3, "an answer reads more rows than it has tokens");
 	for (size_t i = 0; i < anchor->id_count; i++)
-		(void)editor_anchor_is(anchor, i, 4);
+		(void)editor_anchor_says(anchor, tokenizer, i, 4);
 }
 
 static void route(const struct editor_router *router)

@@ -106,6 +106,10 @@ static void large_and_small_letters_do_not_depart(void **state)
 	assert_false(editor_anchor_says(&anchor, tokenizer, 1, id[0]));
 	assert_true(editor_anchor_says(&anchor, tokenizer, 1, id[3]));
 	assert_false(editor_anchor_says(&anchor, tokenizer, 2, id[3]));
+	/* nor do they where an answer's tokens are given */
+	const struct editor_anchor rows = { .ids = target, .id_count = 2, .row_count = 3 };
+	assert_int_equal(editor_anchor_reach(&rows, tokenizer, (const int32_t[]){ id[0], id[3] }, 2), 3);
+	assert_int_equal(editor_anchor_reach(&rows, tokenizer, (const int32_t[]){ id[2], id[3] }, 2), 1);
 }
 
 /* The first token of the answer to prompt 0 where `target` is the edit's; *steps: of the decoder, to its end. */

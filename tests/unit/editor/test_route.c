@@ -427,14 +427,15 @@ static void a_route_lends_the_anchor(void **state)
 	editor_anchor_row(&route.anchor, 1, FFN, row);
 	for (size_t i = 0; i < FFN; i++)
 		assert_true(row[i] == 0);
-	assert_true(editor_anchor_is(&route.anchor, 1, 90));
-	assert_false(editor_anchor_is(&route.anchor, 1, 70));
-	assert_false(editor_anchor_is(&route.anchor, 2, 0));
+	const struct model_tokenizer *tokenizer = model_tokenizer_of(model);
+	assert_true(editor_anchor_says(&route.anchor, tokenizer, 1, 90));
+	assert_false(editor_anchor_says(&route.anchor, tokenizer, 1, 70));
+	assert_false(editor_anchor_says(&route.anchor, tokenizer, 2, 0));
 	/* an answer reads the anchor up to the row of the first token that departs from the target */
-	assert_int_equal(editor_anchor_reach(&route.anchor, target, 0), 1);
-	assert_int_equal(editor_anchor_reach(&route.anchor, target, 1), 2);
-	assert_int_equal(editor_anchor_reach(&route.anchor, target, 2), 2);
-	assert_int_equal(editor_anchor_reach(&route.anchor, target + 1, 1), 1);
+	assert_int_equal(editor_anchor_reach(&route.anchor, tokenizer, target, 0), 1);
+	assert_int_equal(editor_anchor_reach(&route.anchor, tokenizer, target, 1), 2);
+	assert_int_equal(editor_anchor_reach(&route.anchor, tokenizer, target, 2), 2);
+	assert_int_equal(editor_anchor_reach(&route.anchor, tokenizer, target + 1, 1), 1);
 	/* nothing is lent where nothing is routed, or where the edit has none */
 	assert_int_equal(route_of(router, up, "any").anchor.row_count, 0);
 	assert_int_equal(route_by(router, north, north, "any").anchor.row_count, 0);
