@@ -28,8 +28,9 @@ struct wording {
 			  * X lead?") */
 	bool same_qualifiers; /* the words directly before what each asks for ("art director") are in the other */
 	bool same_details;    /* at most one of them has a content word that the other lacks ("the support desk", "the
-			       * sales desk"), and none says when or where ("in winter"); two words of one relation
-			       * ("leads", "heads") are one here. False where they share no word at all. */
+			       * sales desk"), and none says when or where ("in winter") if the other does not; two words
+			       * of one relation ("leads", "heads") are one here; false where words are left and none is
+			       * shared */
 	enum wording_relation relation; /* decides where it is known */
 	bool named;                     /* `a` says the subject, word for word ... */
 	bool covered; /* ... and nothing beside it that `b` does not say too, not even a light word: it may well be

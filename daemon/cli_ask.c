@@ -206,13 +206,14 @@ static int nearest_print(struct cli *cli, const struct json *amend, bool alone)
 	return cli_table_print(cli, &table);
 }
 
-/* An edit that is read although its subject was not found has none of its own. */
-static const char *subject_says(const struct route *r)
+/* An edit that is read, or told apart by its words, although its subject was not found has none of its own. */
+static const char *subject_says(const struct route *r, bool apart)
 {
 	if (json_bool(json_get(r->amend, "subject_found")))
 		return "'s stands in the question";
-	return strcmp(r->memory, "main") == 0 ? "'s does not stand in the question"
-					      : " was given none: names or a rare word of its prompt stand for it";
+	return strcmp(r->memory, "main") == 0 && !apart
+		       ? "'s does not stand in the question"
+		       : " was given none: names or a rare word of its prompt stand for it";
 }
 
 static int explain_print(struct cli *cli, const struct json *answer, const struct route *r, bool alone)
@@ -225,7 +226,7 @@ static int explain_print(struct cli *cli, const struct json *answer, const struc
 	if (!apart) /* else it was not looked at */
 		gate_print(r->amend, "relation", "relation_score", "relation_threshold");
 	if (json_length(json_get(r->amend, "edits")) > 0)
-		printf("%-11s  the nearest edit%s\n", "subject", subject_says(r));
+		printf("%-11s  the nearest edit%s\n", "subject", subject_says(r, apart));
 	if (apart)
 		printf("%-11s  %s\n", "words",
 		       "the nearest edit's are about another number, or as winter is to summer, or former to current");

@@ -110,7 +110,7 @@ static int make_plain_plan(size_t edit_count, size_t per_shard, struct plan *pla
 /* One shard's share of the watch: what others have done comes on top. */
 struct shard_watch {
 	struct team *team;
-	size_t edits;
+	size_t held, edits; /* that the shard has learnt before, and learns now */
 };
 
 static int on_progress(void *context, const char *phase, size_t done, size_t total, double loss)
@@ -123,7 +123,7 @@ static int on_progress(void *context, const char *phase, size_t done, size_t tot
 	if (stop == 0 && watch != NULL && watch->on_progress != NULL) {
 		pthread_mutex_lock(&team->lock);
 		/* a shard's passes count as its edits, so that one bar covers all shards */
-		const size_t now = team->edits_done + (total > 0 ? own->edits * done / total : 0);
+		const size_t now = team->edits_done + own->held + (total > 0 ? own->edits * done / total : 0);
 		stop = watch->on_progress(watch->context, "train", now, team->rows->edit_count, loss);
 		pthread_mutex_unlock(&team->lock);
 	}
@@ -158,14 +158,14 @@ struct learning {
 	struct team *team;
 	struct editor_shard *shard;
 	size_t index, edit_count;
-	struct editor_result *results; /* an edit */
+	struct editor_result *results; /* one an edit */
 };
 
 /* The edits behind the first `held`. */
 static int learn(const struct learning *l, enum editor_mode mode, size_t held, struct err *e)
 {
 	const size_t fresh = editor_shard_count(l->shard) - held;
-	struct shard_watch own = { .team = l->team, .edits = fresh };
+	struct shard_watch own = { .team = l->team, .held = held, .edits = fresh };
 	const struct editor_watch watch = { .on_progress = on_progress, .context = &own };
 	struct editor_train_stats stats = { 0 };
 	int rc = editor_shard_learn(l->shard, mode, held, fresh, l->team->config->seed + l->index, &watch, l->results,

@@ -6,13 +6,14 @@
 #include "base/json.h"
 #include "editor/config.h"
 
-enum eval_without { /* bits of a set */
-		    EVAL_WITHOUT_NOISE = 1,
-		    EVAL_WITHOUT_VIEWS = 2,
-		    EVAL_WITHOUT_END_TOKEN = 4,
-		    EVAL_WITHOUT_RETRAINING = 8, /* of what fails the re-test */
-		    EVAL_WITHOUT_CLOSING =
-			    16, /* a shard is streamed, in groups of stream_group_max, and no pass over all follows */
+/* Bits of a set. RETRAINING: of what fails the re-test. CLOSING: a shard is streamed, in groups of stream_group_max,
+ * and no pass over all follows. */
+enum eval_without {
+	EVAL_WITHOUT_NOISE = 1,
+	EVAL_WITHOUT_VIEWS = 2,
+	EVAL_WITHOUT_END_TOKEN = 4,
+	EVAL_WITHOUT_RETRAINING = 8,
+	EVAL_WITHOUT_CLOSING = 16,
 };
 #define EVAL_WITHOUT_PARTS "noise,views,end-token,retraining,closing"
 

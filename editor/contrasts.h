@@ -18,8 +18,9 @@ struct editor__contrasts { /* said so far; zero: none */
 void editor__contrasts_add(struct editor__contrasts *said, const char *word, size_t len);
 /* The words of a text. ERR_NOMEM; ERR_INVALID: not UTF-8. */
 int editor__contrasts_in(struct editor__contrasts *said, const char *text, size_t len) MUST_CHECK;
-/* "2nd": it is one, and so no number (numbers.h). */
+/* Whether the folded word is of these: "2nd" is, and so is no number (numbers.h). */
 bool editor__contrasts_has(const char *word, size_t len);
+/* Whether both say a word, or one as good as it. */
 bool editor__contrasts_meet(const struct editor__contrasts *a, const struct editor__contrasts *b);
 /* Whether an edit that says `edit` beside its subject does not answer a question that asks `asked` beside that in a
  * text that says `text`. */

@@ -31,7 +31,7 @@ static size_t count_digits(const char *text, size_t len)
 
 bool editor__is_number(const char *word, size_t len)
 {
-	return editor__word_is_number(word, len) && (len > 1 || is_digit(word[0]));
+	return editor__word_is_numeral(word, len) && (len > 1 || is_digit(word[0]));
 }
 
 /* The run of letters and digits from *at on, which moves behind it. false: no more. */

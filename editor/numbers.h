@@ -9,8 +9,8 @@
 /* Whether a folded word of at least one byte is one. */
 bool editor__is_number(const char *word, size_t len);
 /* Appends the query's numbers, folded, one space between, those in groups of thousands ("1,000") as one. `text` is what
- * the query was made of: those that are words of their own in small letters ("vi") must be capitals there. A short one
- * that counts the text itself ("5) Who …") is left out. ERR_NOMEM. */
+ * the query was made of, ended by a NUL: those that are words of their own in small letters ("vi") must be capitals
+ * there. A short one that counts the text itself ("5) Who …") is left out. ERR_NOMEM. */
 int editor__numbers_in(const struct editor__query *query, const char *text, struct buf *out) MUST_CHECK;
 /* Whether the number stands in the folded text, by itself or in groups of thousands. */
 bool editor__number_stands(const char *number, size_t len, const char *text, size_t text_len);

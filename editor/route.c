@@ -25,7 +25,7 @@ struct choice {
 	size_t chosen;        /* `count`: none */
 	float relation_score; /* of the chosen one, or of what came nearest to being chosen */
 	size_t refused;       /* the candidate that the relation key alone refused first; `count`: none */
-	size_t apart;         /* the first that may not answer, though its subject stands there; `count`: none */
+	size_t apart;         /* the first that may_answer alone refused; `count`: none */
 	float *raw, *key;     /* room for a relation key */
 	struct buf words;     /* of the text beside the subject at hand, without common ones */
 	struct buf numbers;   /* of what it asks, one space between */

@@ -194,8 +194,8 @@ struct editor_route {
 	float prompt_score, prompt_threshold;     /* cosine of the nearest edit, and what it had to reach */
 	float relation_score, relation_threshold; /* of nearest[0]; score 0 where the prompt key alone refused */
 	bool subject_found; /* the subject of nearest[0] stands in the query: prompt_threshold is the subject's */
-	bool told_apart;    /* nearest[0] has its subject there and does not answer for the words of both: another
-			     * number, or one that rules its own out (numbers.h, contrasts.h) */
+	bool told_apart; /* nearest[0], whose subject (or what stands for one) is there, does not answer for the words
+			  * of both: another number, or one that rules its own out (numbers.h, contrasts.h) */
 	uint64_t nearest[EDITOR_NEAREST]; /* seqs, nearest first */
 	float nearest_score[EDITOR_NEAREST];
 	size_t nearest_count;

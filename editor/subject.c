@@ -119,7 +119,7 @@ bool editor__words_match(const char *a, size_t a_len, const char *b, size_t b_le
 #define TURNED_BYTES_MIN     4u /* of the words of a name that may stand in another order */
 #define MISSPELT_LETTERS_MIN 8u /* shorter names that differ in one letter are other names: Mali, Bali */
 
-bool editor__word_is_number(const char *word, size_t len)
+bool editor__word_is_numeral(const char *word, size_t len)
 {
 	size_t roman = 0;
 	while (roman < len && strchr("ivx", word[roman]) != NULL)
@@ -225,7 +225,7 @@ static int share_of_word(void *context, const char *word, size_t len)
 	share->word_count++;
 	share->shortest = len < share->shortest ? len : share->shortest;
 	share->found += found ? len : 0;
-	share->number_missing = share->number_missing || (!found && editor__word_is_number(word, len));
+	share->number_missing = share->number_missing || (!found && editor__word_is_numeral(word, len));
 	return 0;
 }
 

@@ -45,8 +45,8 @@ bool editor__names_match(const char *a, size_t a_len, const char *b, size_t b_le
 /* Whether two folded words are forms of one: Levenshtein's distance is at most a quarter of the longer one's bytes; a
  * number that differs is another number. */
 bool editor__words_match(const char *a, size_t a_len, const char *b, size_t b_len);
-/* Years, "2nd", "VIII": they tell one of a name from the next. */
-bool editor__word_is_number(const char *word, size_t len);
+/* Years, "2nd", "VIII", and "V", which by itself is no number of numbers.h: they tell one of a name from the next. */
+bool editor__word_is_numeral(const char *word, size_t len);
 bool editor__word_has_digit(const char *word, size_t len); /* of ASCII */
 
 #endif

@@ -190,6 +190,10 @@ static void explain_shows_route_scores_and_edits(void **state)
 	cli_expect_out(n->w,
 		       "subject      the nearest edit's stands in the question\nwords        the nearest edit's are ");
 	assert_null(strstr(cli_out(n->w), "\nrelation "));
+	n->answer = "{\"choices\":[{\"text\":\" Ada\"}],\"amend\":{\"version\":1,\"route\":\"main\","
+		    "\"subject_found\":false,\"told_apart\":true,\"edits\":[2]}}";
+	EXPECT(n->w, CLI_OK, "ask", "Who?", "--explain");
+	cli_expect_out(n->w, "subject      the nearest edit was given none: ");
 	n->answer = "{\"choices\":[{\"text\":\" Ada\"}],\"amend\":{\"version\":1,\"route\":\"main\"}}";
 	EXPECT(n->w, CLI_OK, "ask", "Who?", "-o", "json");
 	struct json *answer = cli_json(n->w);
