@@ -4,7 +4,9 @@
 
 #include <string.h>
 
-#define GROUP_DIGITS 3u /* of thousands; a number that counts texts has no more either */
+#define VALUE_DIGITS_MAX 18u
+#define YEAR_DIGITS      4u
+#define GROUP_DIGITS     3u /* of thousands; a number that counts texts has no more either */
 
 struct run {
 	const char *at;
@@ -144,12 +146,53 @@ static bool stands_in_groups(struct run number, const char *text, size_t len, si
 	return at == len || !is_plain(text[at]);
 }
 
+static uint64_t roman_value(struct run run)
+{
+	uint64_t value = 0;
+	for (size_t i = 0; i < run.len; i++) {
+		const uint64_t one = run.at[i] == 'x' ? 10 : run.at[i] == 'v' ? 5 : 1;
+		const bool before = i + 1 < run.len && one == 1 && run.at[i + 1] != 'i';
+		value = before ? value - one : value + one;
+	}
+	return value;
+}
+
+/* Of "21", "21st", "9pm" and "xxi"; 0: it is more than a number. */
+static uint64_t value_of(struct run run)
+{
+	static const char *const behind[] = { "", "st", "nd", "rd", "th", "am", "pm" };
+	const size_t digits = count_digits(run.at, run.len);
+	uint64_t value = 0;
+	if (digits == 0)
+		return editor__is_number(run.at, run.len) ? roman_value(run) : 0;
+	if (digits > VALUE_DIGITS_MAX)
+		return 0;
+	for (size_t i = 0; i < digits; i++)
+		value = 10 * value + (uint64_t)(run.at[i] - '0');
+	for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
+		if (strlen(behind[i]) == run.len - digits && memcmp(behind[i], run.at + digits, run.len - digits) == 0)
+			return value;
+	}
+	return 0;
+}
+
+/* A decade is not its first year; a year may be of one. */
+static bool is_decade_of(struct run number, struct run run)
+{
+	return run.len == YEAR_DIGITS && number.len == run.len + 1 && number.at[run.len] == 's' &&
+	       number.at[run.len - 1] == '0' && count_digits(number.at, number.len) == run.len;
+}
+
 bool editor__number_stands(const char *number, size_t len, const char *text, size_t text_len)
 {
+	const struct run wanted = { number, len };
+	const uint64_t value = value_of(wanted);
 	struct run run;
 	for (size_t at = 0; next_run(text, text_len, &at, &run);) {
-		if (editor__names_match(number, len, run.at, run.len) ||
-		    stands_in_groups((struct run){ number, len }, text, text_len, (size_t)(run.at - text)))
+		if (is_decade_of(wanted, run))
+			continue;
+		if ((value > 0 && value_of(run) == value) || editor__names_match(number, len, run.at, run.len) ||
+		    stands_in_groups(wanted, text, text_len, (size_t)(run.at - text)))
 			return true;
 	}
 	return false;

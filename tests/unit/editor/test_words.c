@@ -111,6 +111,21 @@ static void numbers_stand_in_an_edit(void **state)
 		{ "1000", "owns 10 00", false },
 		{ "100", "owns 1 000", false },
 		{ "1980", "the 1980s", true }, /* as a plural is a name */
+		{ "1980s", "in 1980", false }, /* a decade is not its first year */
+		{ "1980s", "the 1980s", true },
+		{ "180900s", "hd 180900", true }, /* several of them */
+		{ "5th", "treaty of 5 may", true },
+		{ "21", "the 21st regatta", true },
+		{ "5pm", "at 5 pm", true },
+		{ "5", "at 5pm", true },
+		{ "iii", "falcon 3", true },
+		{ "9", "alaric ix", true },
+		{ "14", "louis xiv", true },
+		{ "14", "louis xvi", false },
+		{ "5", "5x", false },
+		{ "x2", "in 2", false },
+		{ "21st", "the 22nd", false },
+		{ "00000000000000000000000000000000000001", "1", false },
 		{ "ii", "hamlet ii", true },
 		{ "ii", "hamlet iii", false },
 		{ "2", "hamlet", false },
