@@ -1,30 +1,34 @@
 /* contrasts.h: words of which one rules another out: what asks about the winter is not answered by what an edit says of
  * the summer, and what asks for the former or the third president not by what it says of the president (method.md,
- * "routing"). English. Inside editor/ only. Pure; any
- * thread. */
+ * "routing"). English. Inside editor/ only. Pure; any thread. */
 #ifndef AMEND_EDITOR_CONTRASTS_H
 #define AMEND_EDITOR_CONTRASTS_H
-
-#include "base/err.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct editor__contrasts { /* said so far; zero: none */
+#define EDITOR__CONTRASTS_MARKED 2u /* later ones are not looked at */
+struct editor__contrasts {          /* zero: none */
 	uint64_t bits[3];
+	struct editor__marked { /* "third" before its noun */
+		uint64_t side, noun;
+	} marked[EDITOR__CONTRASTS_MARKED];
+	size_t marked_count;
 };
-/* A folded word of at least one byte. */
-void editor__contrasts_add(struct editor__contrasts *said, const char *word, size_t len);
-/* The words of a text. ERR_NOMEM; ERR_INVALID: not UTF-8. */
-int editor__contrasts_in(struct editor__contrasts *said, const char *text, size_t len) MUST_CHECK;
-/* Whether the folded word is of these: "2nd" is, and so is no number (numbers.h). */
-bool editor__contrasts_has(const char *word, size_t len);
-/* Whether both say a word, or one as good as it. */
-bool editor__contrasts_meet(const struct editor__contrasts *a, const struct editor__contrasts *b);
-/* Whether an edit that says `edit` beside its subject does not answer a question that asks `asked` beside that in a
+/* Of a list of folded words, one space between. */
+void editor__contrasts_in(struct editor__contrasts *said, const char *words, size_t len);
+/* Whether the folded word tells which of several is meant: "2nd" does, and so is no number (numbers.h). */
+bool editor__contrasts_mark(const char *word, size_t len);
+
+struct editor__saying { /* borrowed */
+	const struct editor__contrasts *contrasts;
+	const char *words; /* a list, which may lack common ones */
+	size_t words_len;
+};
+/* Whether an edit that says `edit` beside its subject does not answer a question that asks `asked` beside that, in a
  * text that says `text`. */
-bool editor__contrasts_apart(const struct editor__contrasts *asked, const struct editor__contrasts *text,
-			     const struct editor__contrasts *edit);
+bool editor__contrasts_apart(const struct editor__saying *asked, const struct editor__saying *text,
+			     const struct editor__saying *edit);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define VALUE_DIGITS_MAX 18u
+#define SEASON_DIGITS    2u
 #define YEAR_DIGITS      4u
 #define GROUP_DIGITS     3u /* of thousands; a number that counts texts has no more either */
 
@@ -108,7 +109,7 @@ static void put_numbers_of(const struct editor__query *query, size_t word, const
 	const struct run all = word_of(query, word);
 	struct run run;
 	for (size_t at = 0; next_run(all.at, all.len, &at, &run);) {
-		if (editor__is_number(run.at, run.len) && !editor__contrasts_has(run.at, run.len) &&
+		if (editor__is_number(run.at, run.len) && !editor__contrasts_mark(run.at, run.len) &&
 		    (!is_word_too(run) || !has_small_letter(text + from, end - from)))
 			put(out, start, run);
 	}
@@ -183,14 +184,29 @@ static bool is_decade_of(struct run number, struct run run)
 	       number.at[run.len - 1] == '0' && count_digits(number.at, number.len) == run.len;
 }
 
+static bool is_digits(struct run run, size_t digits)
+{
+	return run.len == digits && count_digits(run.at, run.len) == digits;
+}
+
+/* "2018-19" and "2018/2019" end with one year: of the two the shorter ends the longer, behind another year. */
+static bool ends_season(struct run before, struct run a, struct run b)
+{
+	const struct run year = a.len > b.len ? a : b, end = a.len > b.len ? b : a;
+	return is_digits(before, YEAR_DIGITS) && is_digits(year, YEAR_DIGITS) && is_digits(end, SEASON_DIGITS) &&
+	       memcmp(year.at + YEAR_DIGITS - SEASON_DIGITS, end.at, SEASON_DIGITS) == 0;
+}
+
 bool editor__number_stands(const char *number, size_t len, const char *text, size_t text_len)
 {
 	const struct run wanted = { number, len };
 	const uint64_t value = value_of(wanted);
-	struct run run;
-	for (size_t at = 0; next_run(text, text_len, &at, &run);) {
+	struct run run, before = { NULL, 0 };
+	for (size_t at = 0; next_run(text, text_len, &at, &run); before = run) {
 		if (is_decade_of(wanted, run))
 			continue;
+		if (ends_season(before, wanted, run))
+			return true;
 		if ((value > 0 && value_of(run) == value) || editor__names_match(number, len, run.at, run.len) ||
 		    stands_in_groups(wanted, text, text_len, (size_t)(run.at - text)))
 			return true;

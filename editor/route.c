@@ -2,6 +2,7 @@
 #include "editor/route_internal.h"
 
 #include "base/fault.h"
+#include "editor/asking.h"
 #include "editor/dot.h"
 #include "editor/numbers.h"
 #include "editor/prompt.h"
@@ -29,7 +30,9 @@ struct choice {
 	float *raw, *key;     /* room for a relation key */
 	struct buf words;     /* of the text beside the subject at hand, without common ones */
 	struct buf numbers;   /* of what it asks, one space between */
-	struct editor__contrasts asked, said; /* in what it asks; in all of the text */
+	uint8_t asks[EDITOR__QUERY_WORDS_MAX]; /* of `asking`, as in asking.h */
+	struct buf asked_words, all_words;     /* of those, and of all of the text: lists, "-" for what is left out */
+	struct editor__contrasts asked, all;   /* in them */
 };
 
 static const float *relation_at(const struct editor_router *router, size_t entry)
@@ -152,35 +155,66 @@ static const struct editor__query *asking(const struct choice *c)
 	return c->prompt->asked.word_count > 0 ? &c->prompt->asked : &c->prompt->query;
 }
 
-/* NULL: no word is marked. */
-static void take_contrasts(const struct editor__query *query, const uint8_t *marks, struct editor__contrasts *said)
+/* The query's words as a list; "-" for those that `taken` (NULL: all are) leaves out, or that are marked. */
+static int list_words(const struct editor__query *query, const uint8_t *taken, const uint8_t *marks, struct buf *out)
 {
 	for (size_t i = 0; i < query->word_count; i++) {
 		const size_t from = i > 0 ? query->ends[i - 1] : 0;
-		if (marks == NULL || !marks[i])
-			editor__contrasts_add(said, (const char *)query->words.data + from, query->ends[i] - from);
+		if (i > 0)
+			buf_u8(out, ' ');
+		if ((taken != NULL && !taken[i]) || (marks != NULL && marks[i]))
+			buf_u8(out, '-');
+		else
+			buf_append(out, query->words.data + from, query->ends[i] - from);
 	}
+	return buf_failed(out) ? ERR_NOMEM : 0;
+}
+
+static struct editor__saying saying(const struct editor__contrasts *contrasts, const struct buf *words)
+{
+	return (struct editor__saying){ contrasts, (const char *)words->data, words->len };
+}
+
+static struct editor__saying saying_of(const struct choice *c, size_t candidate)
+{
+	const struct editor__entry *entry = entry_of(c, candidate);
+	return (struct editor__saying){ &entry->says, (const char *)c->router->bytes.data + entry->words,
+					entry->words_len };
+}
+
+/* Whether what the text asks beside the names of candidate i is told apart from the edit by a word: "the mother" of
+ * Mother Jones is asked of her. */
+static int told_apart_beside(const struct choice *c, size_t i, bool *apart)
+{
+	const struct editor__saying edit = saying_of(c, i), text = saying(&c->all, &c->all_words);
+	const struct names names = names_of(c, i);
+	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	struct buf words = BUF_INIT;
+	struct editor__contrasts beside;
+	int rc = editor__names_mark(asking(c), &names, marks);
+	if (rc == 0)
+		rc = list_words(asking(c), c->asks, marks, &words);
+	if (rc == 0) {
+		editor__contrasts_in(&beside, (const char *)words.data, words.len);
+		const struct editor__saying asked = saying(&beside, &words);
+		*apart = editor__contrasts_apart(&asked, &text, &edit);
+	}
+	buf_free(&words);
+	return rc;
 }
 
 /* Whether candidate i may answer what the text asks, as far as single words tell. */
 static int may_answer(const struct choice *c, size_t i, bool *may)
 {
-	const struct editor__entry *entry = entry_of(c, i);
-	const struct names names = names_of(c, i);
-	struct editor__contrasts beside = { { 0 } };
-	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
+	const struct editor__saying edit = saying_of(c, i), text = saying(&c->all, &c->all_words),
+				    asked = saying(&c->asked, &c->asked_words);
+	bool apart = false;
+	int rc = 0;
 	*may = says_numbers(c, i);
-	if (!*may || !editor__contrasts_apart(&c->asked, &c->said, &entry->says))
-		return 0;
-	*may = false;
-	if (!editor__contrasts_meet(&c->asked, &entry->named))
-		return 0;
-	int rc = editor__names_mark(asking(c), &names, marks); /* "the mother" of Mother Jones is asked of her */
-	if (rc != 0)
-		return rc;
-	take_contrasts(asking(c), marks, &beside);
-	*may = !editor__contrasts_apart(&beside, &c->said, &entry->says);
-	return 0;
+	if (*may && editor__contrasts_apart(&asked, &text, &edit))
+		rc = told_apart_beside(c, i, &apart);
+	*may = *may && rc == 0 && !apart;
+	return rc;
 }
 
 /* Whether the prompt key lets candidate i be a route by this name of its subject. */
@@ -270,10 +304,11 @@ static float relation_of(const struct choice *c, size_t i)
 static bool ask_the_same(const struct choice *c, size_t i, size_t k)
 {
 	const struct editor__entry *entry = entry_of(c, k), *other = entry_of(c, i);
+	const struct editor__saying one = saying_of(c, k), another = saying_of(c, i);
 	const char *words = (const char *)c->router->bytes.data + entry->words;
 	return editor__numbers_same((const char *)c->router->bytes.data + other->words, other->words_len, words,
 				    entry->words_len) &&
-	       !editor__contrasts_apart(&entry->says, &entry->says, &other->says) &&
+	       !editor__contrasts_apart(&one, &one, &another) &&
 	       relation_between(c, i, relation_at(c->router, c->best[k].entry), words, entry->words_len) >=
 		       c->router->calibration->relation.threshold;
 }
@@ -404,16 +439,23 @@ static void put_route(struct choice *c, struct editor_route *out)
 		put_nearest(c, k, out);
 }
 
+/* What single words and numbers tell. */
 static int take_marks(struct choice *c)
 {
 	const struct editor__prompt *prompt = c->prompt;
+	const struct editor__query *query = asking(c);
 	const char *text = (const char *)prompt->text.data;
-	const bool all = prompt->asked.word_count == 0;
-	take_contrasts(&prompt->query, NULL, &c->said);
-	take_contrasts(asking(c), NULL, &c->asked);
-	return all ? editor__numbers_in(&prompt->query, text, &c->numbers)
-		   : editor__numbers_in(&prompt->asked, text + prompt->text.len - prompt->prompt->asked_bytes,
-					&c->numbers);
+	if (query == &prompt->asked)
+		text += prompt->text.len - prompt->prompt->asked_bytes;
+	editor__asking_words(query, text, c->asks);
+	int rc = list_words(query, c->asks, NULL, &c->asked_words);
+	if (rc == 0)
+		rc = list_words(&prompt->query, NULL, NULL, &c->all_words);
+	if (rc != 0)
+		return rc;
+	editor__contrasts_in(&c->asked, (const char *)c->asked_words.data, c->asked_words.len);
+	editor__contrasts_in(&c->all, (const char *)c->all_words.data, c->all_words.len);
+	return editor__numbers_in(query, text, &c->numbers);
 }
 
 static int route(struct choice *c, const struct editor_prompt *prompt)
@@ -458,6 +500,8 @@ int editor_router_route(const struct editor_router *router, const struct model_t
 	editor__prompt_fini(&text);
 	buf_free(&c.words);
 	buf_free(&c.numbers);
+	buf_free(&c.asked_words);
+	buf_free(&c.all_words);
 	free(c.raw);
 	return rc != 0 ? err_set(e, rc, "route: out of memory") : 0;
 }

@@ -10,10 +10,10 @@
 struct editor__entry {
 	uint64_t seq;
 	size_t memory;
-	size_t subject, subject_len;          /* where it stands in `bytes` */
-	size_t aliases, aliases_len;          /* the same; of the subject, each ended by a NUL */
-	size_t words, words_len;              /* the same; without common ones */
-	struct editor__contrasts says, named; /* beside its subject; in its subject's names */
+	size_t subject, subject_len;   /* where it stands in `bytes` */
+	size_t aliases, aliases_len;   /* the same; of the subject, each ended by a NUL */
+	size_t words, words_len;       /* the same; without common ones */
+	struct editor__contrasts says; /* in all of its words; of what stands for a subject, too */
 	bool subject_given, subject_names;
 	bool form; /* keys of its prompt by another name; all else is shared with the entry before it */
 	size_t target_ids, target_count, anchors, anchor_count; /* the same; bytes of anchor.h */

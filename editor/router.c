@@ -212,11 +212,21 @@ static int read_anchor(struct reader *r, struct editor_router *router, struct ed
 			  &entry->anchors, e);
 }
 
-/* Bytes that are no text say nothing. */
-static int contrasts_in(const char *text, size_t len, struct editor__contrasts *said)
+/* Words that only stand for a subject are its prompt's. */
+static int take_contrasts(const struct editor_router *router, struct editor__entry *entry, const char *words,
+			  size_t len)
 {
-	int rc = editor__contrasts_in(said, text, len);
-	return rc == ERR_INVALID ? 0 : rc;
+	struct buf all = BUF_INIT;
+	buf_append(&all, words, len);
+	if (!entry->subject_given && entry->subject_len > 0) {
+		buf_u8(&all, ' ');
+		buf_append(&all, router->bytes.data + entry->subject, entry->subject_len);
+	}
+	const bool failed = buf_failed(&all);
+	if (!failed)
+		editor__contrasts_in(&entry->says, (const char *)all.data, all.len);
+	buf_free(&all);
+	return failed ? ERR_NOMEM : 0;
 }
 
 static int read_words(struct reader *r, struct editor_router *router, struct editor__entry *entry, struct err *e)
@@ -232,20 +242,7 @@ static int read_words(struct reader *r, struct editor_router *router, struct edi
 	int rc = editor__words_uncommon(words, len, &common, &router->bytes);
 	entry->words_len = router->bytes.len - entry->words;
 	if (rc == 0) /* common ones too */
-		rc = contrasts_in(words, len, &entry->says);
-	return rc != 0 ? err_set(e, rc, "index: out of memory") : 0;
-}
-
-/* Words that only stand for a subject are its prompt's. */
-static int take_names(struct editor_router *router, struct editor__entry *entry, struct err *e)
-{
-	const struct names names = { (const char *)router->bytes.data + entry->subject, entry->subject_len,
-				     (const char *)router->bytes.data + entry->aliases, entry->aliases_len };
-	const char *name;
-	size_t len;
-	int rc = 0;
-	for (size_t at = 0; rc == 0 && names_next(&names, &at, &name, &len);)
-		rc = contrasts_in(name, len, entry->subject_given ? &entry->named : &entry->says);
+		rc = take_contrasts(router, entry, words, len);
 	return rc != 0 ? err_set(e, rc, "index: out of memory") : 0;
 }
 
@@ -279,8 +276,6 @@ static int read_entry(struct reader *r, struct editor_router *router, struct edi
 	int rc = read_names(r, router, entry, e);
 	if (rc == 0)
 		rc = read_words(r, router, entry, e);
-	if (rc == 0)
-		rc = take_names(router, entry, e);
 	if (rc == 0)
 		rc = read_floats(r, 2 * hidden, raw, entry->seq, e);
 	return rc == 0 ? read_anchor(r, router, entry, e) : rc;

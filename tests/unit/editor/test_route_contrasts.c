@@ -27,7 +27,8 @@ static void the_other_of_two_is_asked_of_no_edit(void **state)
 	assert_false(route_of(router, east, "How deep is Lake Borra in winter?").told_apart);
 	assert_true(route_of(router, east, "How deep is Winter Pond in spring?").routed);  /* its name says so, */
 	assert_false(route_of(router, east, "How deep is Winter Pond in winter?").routed); /* and it is asked */
-	assert_false(route_of(router, east, "How deep was the former Lake Sarn in spring?").routed);
+	assert_true(route_of(router, east, "Good winter, how deep is Lake Sarn?").routed); /* before what is asked */
+	assert_false(route_of(router, east, "In winter, how deep is Lake Sarn?").routed);
 	editor_router_destroy(&router);
 	editor_calibration_destroy(&c);
 }
@@ -109,7 +110,8 @@ static void without_a_subject_words_tell_too(void **state)
 static void only_the_question_asks(void **state)
 {
 	(void)state;
-	static const char text[] = "It is winter. How deep is Lake Sarn?", asked[] = "How deep is Lake Sarn?";
+	static const char text[] = "I ask in winter: how deep is it? How deep is Lake Sarn?",
+			  asked[] = "How deep is Lake Sarn?";
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
 	const struct editor_index_entry entry = { .seq = 10,
 						  .subject = WORDS("lake sarn"),

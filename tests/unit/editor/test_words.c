@@ -114,6 +114,10 @@ static void numbers_stand_in_an_edit(void **state)
 		{ "1980s", "in 1980", false }, /* a decade is not its first year */
 		{ "1980s", "the 1980s", true },
 		{ "180900s", "hd 180900", true }, /* several of them */
+		{ "2019", "the 2018 19 season", true },
+		{ "19", "the 2018 2019 season", true },
+		{ "2019", "won by 19", false },
+		{ "2020", "the 2018 19 season", false },
 		{ "5th", "treaty of 5 may", true },
 		{ "21", "the 21st regatta", true },
 		{ "5pm", "at 5 pm", true },
