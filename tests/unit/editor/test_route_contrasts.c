@@ -23,6 +23,9 @@ static void the_other_of_two_is_asked_of_no_edit(void **state)
 	const struct editor_route winter = route_of(router, east, "How deep is Lake Sarn in winter?");
 	assert_false(winter.routed);
 	assert_true(winter.told_apart && winter.subject_found);
+	assert_true(winter.prompt_threshold == 0.2f); /* the subject's */
+	const struct editor_route borra = route_of(router, east, "How deep is Lake Borra in winter?");
+	assert_true(borra.prompt_threshold == 0.9f); /* any text's */
 	assert_false(route_of(router, east, "How deep is Lake Sarn?").told_apart);
 	assert_false(route_of(router, east, "How deep is Lake Borra in winter?").told_apart);
 	assert_true(route_of(router, east, "How deep is Winter Pond in spring?").routed);  /* its name says so, */
@@ -106,29 +109,43 @@ static void without_a_subject_words_tell_too(void **state)
 	editor_calibration_destroy(&c);
 }
 
-/* What the sentences before a question say is not what it asks. */
-static void only_the_question_asks(void **state)
+/* Where the text's last bytes, as many as `asked` has, ask. */
+static struct editor_route asked_of(const struct editor_router *router, const char *text, const char *asked)
 {
-	(void)state;
-	static const char text[] = "I ask in winter: how deep is it? How deep is Lake Sarn?",
-			  asked[] = "How deep is Lake Sarn?";
-	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entry = { .seq = 10,
-						  .subject = WORDS("lake sarn"),
-						  .subject_given = true,
-						  .words = WORDS("how deep is in spring"),
-						  .raw = east,
-						  .relation = east };
-	struct editor_router *router = router_of(c, &entry, 1);
 	struct tiny_prompt p;
 	struct editor_route route;
 	struct err e = ERR_INIT;
 	tiny_prompt_init(&p, model_tokenizer_of(model), text, east, east, HIDDEN);
 	p.prompt.asked_bytes = strlen(asked);
 	assert_ok(&e, editor_router_route(router, model_tokenizer_of(model), &p.prompt, &route, &e));
-	assert_true(route.routed);
 	tiny_prompt_fini(&p);
+	return route;
+}
+
+/* What the sentences before a question say is not what it asks, but may be what the edit says. */
+static void only_the_question_asks(void **state)
+{
+	(void)state;
+	static const char text[] = "I ask in winter: how deep is it? How deep is Lake Sarn?",
+			  asked[] = "How deep is Lake Sarn?",
+			  pond[] = "How deep is the water of Winter Pond in spring?",
+			  former[] = "The former one is meant. How deep is the water of Winter Pond in spring?";
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	struct editor_index_entry entry = { .seq = 10,
+					    .subject = WORDS("lake sarn"),
+					    .subject_given = true,
+					    .aliases = { "winter pond\0", 12 },
+					    .words = WORDS("how deep is in spring"),
+					    .raw = east,
+					    .relation = east };
+	struct editor_router *router = router_of(c, &entry, 1);
+	assert_true(asked_of(router, text, asked).routed);
 	assert_false(route_of(router, east, text).routed);
+	editor_router_destroy(&router);
+	entry.words = (struct record_text)WORDS("how deep is the former water of in spring");
+	router = router_of(c, &entry, 1);
+	assert_true(asked_of(router, former, pond).routed);
+	assert_false(asked_of(router, pond, pond).routed);
 	editor_router_destroy(&router);
 	editor_calibration_destroy(&c);
 }

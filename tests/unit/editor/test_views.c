@@ -103,6 +103,50 @@ static void a_view_is_the_other_question_about_the_subject(void **state)
 	editor__edit_see(edit, 2); /* its own turn */
 	assert_int_equal(editor__edit_reading(edit).prompt_rows, edit->prompt_count - 1);
 	assert_ptr_equal(editor__edit_reading(edit).inputs, edit->inputs);
+	assert_ok(&e, editor__views_lend(shard, 8, NULL, &e)); /* instead of what was lent */
+	assert_int_equal(edit->view_count, 1);
+	editor__edit_see(edit, 1);
+	editor__views_give_back(shard); /* nobody sees what is gone */
+	assert_ptr_equal(editor__edit_reading(edit).inputs, edit->inputs);
+	editor_shard_destroy(&shard);
+}
+
+/* As many as are wanted, and no more, however many could be lent; what one is lent, another on the same subject is,
+ * too.
+ */
+static void views_are_counted_by_edit(void **state)
+{
+	(void)state;
+	struct err e = ERR_INIT;
+	for (size_t views = 1; views < 4; views++) {
+		struct editor_shard *shard = shard_new(views);
+		add(shard, 1, "what is the capital of Orla?", "Orla", "Brin");
+		add(shard, 2, "where is Orla?", "Orla", "here");
+		add(shard, 3, "who is the king of all Vint?", "Vint", "Olaf");
+		add(shard, 4, "how high is Rask?", "Rask", "so");
+		assert_ok(&e, editor__prefix_fill(shard, &e));
+		assert_ok(&e, editor__views_lend(shard, 7, NULL, &e));
+		for (size_t i = 0; i < 2; i++)
+			assert_int_equal(shard->edits[i].view_count, views < 2 ? views : 2);
+		editor_shard_destroy(&shard);
+	}
+}
+
+static void names_and_answers_have_a_limit(void **state)
+{
+	(void)state;
+	struct editor_shard *shard = shard_new(1);
+	struct err e = ERR_INIT;
+	add_named(shard, 1, "where is Rask?", "Rask",
+		  "\"Ra\",\"Rb\",\"Rc\",\"Rd\",\"Re\",\"Rf\",\"Rg\",\"Rh\",\"Ri\",\"Rj\"", "here");
+	add_named(shard, 2, "where is Orla?", "Orla", "\"Orl\"", "qxqxqxqxqxqxqxqxqxqxqxqxqxqxqx");
+	add_named(shard, 3, "where is Vint?", "Vint", "\"Vin\"", "qxqxqxqxqxqxqxqxqxqxqxqxqxqxqxq");
+	assert_ok(&e, editor__prefix_fill(shard, &e));
+	assert_ok(&e, editor__views_name(shard, NULL, &e));
+	assert_int_equal(editor__edit_labels(&shard->edits[1]), 32);
+	assert_int_equal(shard->edits[0].view_count, EDITOR_FORMS_MAX);
+	assert_int_equal(shard->edits[1].view_count, 1);
+	assert_int_equal(shard->edits[2].view_count, 0);
 	editor_shard_destroy(&shard);
 }
 
@@ -242,13 +286,19 @@ static void not_every_prompt_is_lent(void **state)
 	/* the subject as a part of a word is none, and asked about twice it is not the only one */
 	assert_int_equal(views_behind("who is the king of Vintland?", "Vint", own, "Orla"), 0);
 	assert_int_equal(views_behind("is Vint the king of Vint?", "Vint", own, "Orla"), 0);
+	/* its words stand apart: one of them would be left */
+	assert_int_equal(views_behind("is Vint the king of Olaf?", "Vint Olaf", own, "Orla"), 0);
 	/* the same question, and the same subject's other one */
 	assert_int_equal(views_behind("what is the capital of Vint?", "Vint", own, "Orla"), 0);
 	assert_int_equal(views_behind("who is the king of Orla?", "Orla", own, "Orla"), 0);
+	/* what only begins alike is another question */
+	assert_int_equal(views_behind("who is Vint now", "Vint", "who is Orla", "Orla"), 1);
 	/* a text instead of a question */
-	memset(text, 'q', sizeof(text));
-	memcpy(text + sizeof(text) - 6, " Vint", 6);
-	assert_int_equal(views_behind(text, "Vint", own, "Orla"), 0);
+	for (size_t bytes = 256; bytes < 258; bytes++) {
+		memset(text, 'q', bytes);
+		memcpy(text + bytes - 5, " Vint", 6);
+		assert_int_equal(views_behind(text, "Vint", own, "Orla"), bytes == 256);
+	}
 	/* longer than the model's context with this subject in it */
 	memset(subject, 'z', sizeof(subject) - 1);
 	subject[sizeof(subject) - 1] = '\0';
@@ -354,7 +404,9 @@ static void making_views_can_be_stopped(void **state)
 static int name(void *context)
 {
 	struct err e = ERR_INIT;
-	return editor__views_name(context, NULL, &e);
+	const int rc = editor__views_name(context, NULL, &e);
+	assert_true(rc == 0 || e.text[0] != '\0');
+	return rc;
 }
 
 static int lend(void *context)
@@ -379,6 +431,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_view_is_the_other_question_about_the_subject),
+		cmocka_unit_test(views_are_counted_by_edit),
+		cmocka_unit_test(names_and_answers_have_a_limit),
 		cmocka_unit_test(an_edit_is_seen_by_its_other_names),
 		cmocka_unit_test(a_number_is_not_lent),
 		cmocka_unit_test(streaming_reads_other_names),
