@@ -69,8 +69,7 @@ void worker__source_gave(struct worker__sources *sources, size_t index, size_t b
 	struct worker__source *source = &sources->list[index];
 	const bool relay = worker__source_is_relay(sources, index);
 	source->gave_us = env_monotonic_us(sources->env);
-	source->given += source->given < WORKER_FETCH_WINDOW;
-	if (source->given == WORKER_FETCH_WINDOW)
+	if (++source->given == WORKER_FETCH_WINDOW)
 		source->strikes = 0;
 	sources->last = source;
 	*(relay ? &sources->counts.relay_chunks : &sources->counts.chunks) += 1;

@@ -14,7 +14,7 @@ struct worker__source {
 	const char *name;
 	int64_t left_until_us; /* a relay that is left alone */
 	unsigned strikes;
-	uint32_t given;                      /* chunks since it was left, at most a window */
+	uint32_t given;                      /* chunks since it was left */
 	int64_t asked_us, heard_us, gave_us; /* the last two: or it was asked when it owed nothing */
 };
 

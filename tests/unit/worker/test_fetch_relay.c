@@ -283,6 +283,7 @@ static void one_that_holds_is_waited_for(void **state)
 	assert_int_equal(p.asked, 0);
 	assert_int_equal(counts(&p).faults[WORKER_FETCH_LATE], 0);
 	p.relays[0].manner = HOLDS;
+	turns(&p, 2 * PATIENCE_MS); /* while it owes nothing it makes nobody wait */
 	p.calls = 0;
 	start(&p, &more);
 	turns(&p, PATIENCE_MS - 500);
@@ -387,6 +388,9 @@ static void one_that_refuses_on_is_told_once(void **state)
 	start(&p, &root);
 	turns(&p, 2 * STAND_TURN_MS);
 	assert_int_equal(p.relays[0].asked, 1);
+	const struct msg busy = { .type = MSG_ERROR, .u.error = { ERR_AGAIN, { "", 0 } } };
+	worker_fetch_relay_receive(p.fetch, 0, &busy); /* it owes so much: it is asked again */
+	assert_int_equal(counts(&p).faults[WORKER_FETCH_UNREACHABLE], 0);
 	for (int i = 0; i < 100; i++)
 		worker_fetch_relay_receive(p.fetch, 0, &refused);
 	assert_int_equal(counts(&p).faults[WORKER_FETCH_UNREACHABLE], 1);
@@ -432,6 +436,126 @@ static void late_words_do_no_harm(void **state)
 	pull_close(&p);
 }
 
+/* Nor does the coordinator's late word of a chunk that a relay is asked for. */
+static void the_coordinators_late_word_does_no_harm(void **state)
+{
+	struct pull p;
+	pull_open(&p, *state, 1, SILENT, GIVES);
+	struct hash root = blob_put(p.s, 18, 1);
+	start(&p, &root);
+	turns(&p, 2 * STAND_TURN_MS);
+	assert_int_equal(p.relays[0].asked, 1);
+	const struct msg late = { .type = MSG_CHUNK, .u.chunk = { .hash = root, .code = ERR_NOT_FOUND } };
+	assert_true(worker_fetch_receive(p.fetch, &late));
+	assert_int_equal(p.calls, 0);
+	turns(&p, 4500);
+	expect_done(&p, &root);
+	pull_close(&p);
+}
+
+/* Falls silent after so many chunks, the rest of which the coordinator gives. */
+static void fall_silent(struct pull *p, uint64_t seed, size_t gives_first)
+{
+	struct hash root = blob_put(p->s, seed, gives_first + 2);
+	const uint64_t faults = counts(p).faults[WORKER_FETCH_SILENT];
+	p->relays[0].manner = SILENT;
+	p->relays[0].gives_first = gives_first;
+	p->calls = 0;
+	start(p, &root);
+	turns(p, 5000);
+	expect_done(p, &root);
+	assert_int_equal(counts(p).faults[WORKER_FETCH_SILENT], faults + 1);
+	p->relays[0].manner = GIVES;
+}
+
+/* It fell silent about a second ago. */
+static void expect_left_for(struct pull *p, uint64_t seed, int64_t seconds)
+{
+	const size_t asked = p->relays[0].asked;
+	env_manual_advance(&p->s->clock, (seconds - 2) * 1000000 - 500000);
+	fetch_more(p, seed, 1);
+	assert_int_equal(p->relays[0].asked, asked);
+	env_manual_advance(&p->s->clock, 1500000);
+	fetch_more(p, seed + 1, 1);
+	assert_true(p->relays[0].asked > asked);
+}
+
+/* Twice as long each time, up to 320 s, until it has given a window of chunks, all of them since. */
+static void what_has_given_a_window_is_trusted_again(void **state)
+{
+	struct pull p;
+	pull_open(&p, *state, 1, GIVES, GIVES);
+	fall_silent(&p, 30, 20);
+	expect_left_for(&p, 100, 5);
+	fall_silent(&p, 31, 20); /* more than a window in all */
+	expect_left_for(&p, 102, 10);
+	fetch_more(&p, 32, WORKER_FETCH_WINDOW);
+	fall_silent(&p, 33, 0);
+	expect_left_for(&p, 104, 5);
+	for (uint64_t i = 1; i < 9; i++) {
+		fall_silent(&p, 40 + i, 0);
+		expect_left_for(&p, 104 + 2 * i, i < 6 ? INT64_C(5) << i : 320);
+	}
+	pull_close(&p);
+}
+
+#define SMALL_BLOBS 128
+
+/* So many blobs of one chunk in one request. */
+static void start_small(struct pull *p, struct hash roots[SMALL_BLOBS], size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		roots[i] = stand_blob_put(p->s, p->s->source, 1000 + i, 64);
+	assert_ok(&p->s->e, worker_fetch_version(p->fetch, VERSION, roots, count, on_done, p, &p->s->e));
+}
+
+static void give(struct pull *p, const struct hash *hash)
+{
+	struct buf bytes = BUF_INIT;
+	struct msg msg = { .type = MSG_CHUNK, .u.chunk.hash = *hash };
+	assert_ok(&p->s->e, store_chunk_get(p->s->source, hash, &bytes, &p->s->e));
+	msg.u.chunk.data = (struct msg_bytes){ bytes.data, bytes.len };
+	worker_fetch_relay_receive(p->fetch, 0, &msg);
+	buf_free(&bytes);
+}
+
+/* Two seconds without a chunk, not two seconds since the question. */
+static void one_that_gives_is_not_asked_again(void **state)
+{
+	static struct hash roots[SMALL_BLOBS];
+	struct pull p;
+	pull_open(&p, *state, 1, SILENT, GIVES);
+	start_small(&p, roots, 4);
+	turns(&p, 1500);
+	give(&p, &roots[0]);
+	turns(&p, 1500);
+	give(&p, &roots[1]);
+	turns(&p, 1500);
+	assert_int_equal(p.relays[0].asked, 4);
+	turns(&p, 1000);
+	assert_int_equal(p.relays[0].asked, 4 + 2);
+	pull_close(&p);
+}
+
+/* However many others it gives meanwhile. */
+static void one_that_keeps_a_chunk_back_is_left(void **state)
+{
+	static struct hash roots[SMALL_BLOBS];
+	struct pull p;
+	pull_open(&p, *state, 1, SILENT, GIVES);
+	start_small(&p, roots, SMALL_BLOBS);
+	turns(&p, 2 * STAND_TURN_MS);
+	size_t given = 1;
+	for (int64_t ms = 0; ms < 4 * PATIENCE_MS + 1000 && counts(&p).faults[WORKER_FETCH_LATE] == 0; ms += 3500) {
+		for (size_t i = 0; i < WORKER_FETCH_GROUP && given < SMALL_BLOBS; i++)
+			give(&p, &roots[given++]);
+		turns(&p, 3500);
+	}
+	assert_true(given < SMALL_BLOBS);
+	assert_int_equal(counts(&p).faults[WORKER_FETCH_LATE], 1);
+	pull_close(&p);
+}
+
 static void relays_have_a_limit(void **state)
 {
 	struct pull p;
@@ -448,13 +572,23 @@ static void relays_have_a_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(the_first_relay_gives_all),    T(what_a_relay_lacks_is_asked_of_the_next),
-		T(what_nobody_has_is_said),      T(a_silent_relay_is_left),
-		T(a_dead_relay_is_left_at_once), T(one_that_holds_is_waited_for),
-		T(a_liar_is_left_for_long),      T(a_liar_is_told_once),
-		T(one_that_refuses_is_left),     T(one_that_refuses_on_is_told_once),
-		T(late_words_do_no_harm),        T(one_that_drips_is_left),
+		T(the_first_relay_gives_all),
+		T(what_a_relay_lacks_is_asked_of_the_next),
+		T(what_nobody_has_is_said),
+		T(a_silent_relay_is_left),
+		T(a_dead_relay_is_left_at_once),
+		T(one_that_holds_is_waited_for),
+		T(a_liar_is_left_for_long),
+		T(a_liar_is_told_once),
+		T(one_that_refuses_is_left),
+		T(one_that_refuses_on_is_told_once),
+		T(late_words_do_no_harm),
+		T(one_that_drips_is_left),
 		T(relays_have_a_limit),
+		T(the_coordinators_late_word_does_no_harm),
+		T(what_has_given_a_window_is_trusted_again),
+		T(one_that_gives_is_not_asked_again),
+		T(one_that_keeps_a_chunk_back_is_left),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
 }
