@@ -146,7 +146,7 @@ static int check_calibration(const struct coordinator *c, const struct msg_recei
 {
 	const struct hash *theirs = &received->msg.u.hello.calibration;
 	const bool named = !hash_is_zero(&c->config.calibration);
-	const struct peer *another = named ? NULL : another_with(c, received, false);
+	const struct peer *another = another_with(c, received, false);
 	const struct hash *ours = named ? &c->config.calibration : another != NULL ? &another->calibration : NULL;
 	char names[2][HASH_HEX_BYTES];
 	if (ours == NULL || hash_is_zero(theirs) || hash_equal(ours, theirs))

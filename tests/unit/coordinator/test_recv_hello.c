@@ -126,6 +126,48 @@ static void test_a_calibration_is_looked_at_when_a_worker_asks(void **state)
 	assert_int_equal(greet(&c->worker, ask, text), 0);
 }
 
+static struct msg calibrated(enum msg_peer_kind kind, uint64_t boot, uint8_t calibration)
+{
+	struct msg msg = hello_of(kind, 0xab, 30);
+	msg.u.hello.boot = boot;
+	memset(msg.u.hello.calibration.bytes, calibration, HASH_BYTES);
+	return msg;
+}
+
+/* That of another worker that is here, stays, and has one. */
+static void test_whose_calibration_counts(void **state)
+{
+	struct cluster *c = *state;
+	char text[512];
+	cluster_start(c);
+	assert_int_equal(greet(&c->worker, calibrated(MSG_PEER_WORKER, 1, 0x11), text), 0);
+	assert_int_equal(greet(&c->worker, calibrated(MSG_PEER_WORKER, 2, 0x22), text), 0); /* its own of before */
+	assert_int_equal(greet(&c->worker2, calibrated(MSG_PEER_WORKER, 1, 0), text), 0);
+	assert_int_equal(greet(&c->worker, calibrated(MSG_PEER_WORKER, 3, 0x33), text), 0);
+	assert_int_equal(greet(&c->node, calibrated(MSG_PEER_NODE, 1, 0x44), text), 0);
+	assert_int_equal(greet(&c->worker2, calibrated(MSG_PEER_WORKER, 2, 0x55), text), ERR_MISMATCH);
+	client_facts(c, 1, 1);
+	uint64_t shard;
+	const uint64_t epoch = worker_lease(&c->worker, &shard);
+	worker_release(&c->worker, shard, epoch, 0); /* it leaves */
+	assert_int_equal(greet(&c->worker2, calibrated(MSG_PEER_WORKER, 3, 0x66), text), 0);
+}
+
+/* A worker that names no corpus has nothing that could differ. */
+static void test_a_corpus_that_is_not_named_is_none(void **state)
+{
+	struct cluster *c = *state;
+	struct msg hello = calibrated(MSG_PEER_WORKER, 1, 0);
+	char text[512];
+	c->config.family = "paper";
+	c->config.settings = (struct msg_bytes){ "AMWC", 4 };
+	cluster_start(c);
+	assert_int_equal(greet(&c->worker2, hello, text), 0);
+	memset(hello.u.hello.corpus.bytes, 0x44, HASH_BYTES);
+	assert_int_equal(greet(&c->worker, hello, text), 0);
+	assert_int_equal(greet(&c->worker2, calibrated(MSG_PEER_WORKER, 2, 0), text), 0);
+}
+
 static void test_the_fleet_knows_who_was_refused_last_and_why(void **state)
 {
 	struct cluster *c = *state;
@@ -168,6 +210,8 @@ int main(void)
 		T(test_who_asks_hears_the_layer_that_would_be_fixed),
 		T(test_a_fixed_layer_that_the_model_has_not_can_be_mended),
 		T(test_a_calibration_is_looked_at_when_a_worker_asks),
+		T(test_whose_calibration_counts),
+		T(test_a_corpus_that_is_not_named_is_none),
 		T(test_the_fleet_knows_who_was_refused_last_and_why),
 		T(test_the_fleet_knows_why_a_worker_gave_up),
 	};

@@ -538,29 +538,30 @@ static void take_lease(struct cluster *c, struct work *w)
  * it is of. */
 static void test_the_newest_calibration_is_published(void **state)
 {
+	static const size_t order[] = { 2, 0, 1 }; /* the newest is neither the first shard's nor the last one's */
 	struct cluster *c = *state;
-	struct work works[2];
+	struct work works[3], w;
 	struct proto_manifest manifest;
 	struct arena *arena = NULL;
 	struct hash newest;
 	c->config.edits_per_shard = 1;
 	cluster_start(c);
 	worker_hello(&c->worker, 1);
-	client_facts(c, 1, 2);
-	take_lease(c, &works[0]);
-	take_lease(c, &works[1]);
-	const bool in_order = works[0].shard < works[1].shard;
-	for (size_t i = 0; i < 2; i++) { /* the later shard first */
-		const struct work *w = &works[in_order ? 1 - i : i];
-		struct commit commit = commit_of(w, 1);
+	client_facts(c, 1, 3);
+	for (size_t i = 0; i < 3; i++) {
+		take_lease(c, &w);
+		works[w.shard - 1] = w;
+	}
+	for (size_t i = 0; i < 3; i++) {
+		struct commit commit = commit_of(&works[order[i]], 1);
 		commit.closed = true;
-		commit.calibration = i == 0 ? "old" : "new";
+		commit.calibration = i < 2 ? "old" : "new";
 		assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
 	}
 	assert_ok(&c->e, store_blob_put(c->store, "new", 3, &newest, &c->e));
 	assert_int_equal(arena_new(4096, 0, &arena), 0);
-	manifest_read(c, 2, arena, &manifest);
-	assert_int_equal(manifest.memory_count, 2);
+	manifest_read(c, 3, arena, &manifest);
+	assert_int_equal(manifest.memory_count, 3);
 	assert_true(hash_equal(&manifest.calibration_root, &newest));
 	arena_destroy(&arena);
 }
