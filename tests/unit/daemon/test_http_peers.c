@@ -2,6 +2,7 @@
  */
 #include "daemon/http.h"
 
+#include "base/env.h"
 #include "base/sync.h"
 #include "tests/unit/daemon/http_client.h"
 
@@ -224,13 +225,118 @@ static void one_address_has_its_share(void **state)
 	http_server_close(&http);
 }
 
+/* One that has just come may still be asking: it is not closed for another. */
+static void who_has_just_come_is_not_closed(void **state)
+{
+	struct server *s = *state;
+	struct http_server *http = server_open(s, 8, 3600000, 0);
+	struct slow slow;
+	int64_t since = 0;
+	const int64_t began = env_monotonic_ms(env_system());
+	slow_open(&slow, http, "POST /x HTTP/1.1\r\nHost: x\r\nX-a: ");
+	while (slow_turn(&slow) == 0 && test_wait(&since))
+		;
+	assert_true(env_monotonic_ms(env_system()) - began >= 500);
+	slow_close(&slow);
+	http_server_close(&http);
+}
+
+/* ---- Its end */
+
+#define ANSWER_BYTES ((size_t)32 << 20) /* more than sockets hold */
+
+struct closing {
+	struct http_server *http;
+	pthread_t thread;
+	int64_t ended_ms;
+};
+
+static void *close_server(void *context)
+{
+	struct closing *c = context;
+	http_server_close(&c->http);
+	c->ended_ms = env_monotonic_ms(env_system());
+	return NULL;
+}
+
+static void closing_end(struct closing *c)
+{
+	const struct timespec until = { .tv_sec = time(NULL) + 60 };
+	if (pthread_timedjoin_np(c->thread, NULL, &until) != 0)
+		fail_msg("the server does not close");
+}
+
+/* A long answer, whose client reads it only when the server closes, if it does. How long closing took when it had. */
+static int64_t close_behind_an_answer(struct server *s, bool reads)
+{
+	struct closing c = { .http = server_open(s, 64, 0, 0) };
+	struct buf text = BUF_INIT;
+	static char part[1 << 16];
+	size_t came = 0;
+	const int fd = later_begin(s, c.http);
+	memset(part, 'x', sizeof part);
+	while (text.len < ANSWER_BYTES)
+		buf_append(&text, part, sizeof part);
+	http_reply(s->held, 200, "text/plain", &text);
+	s->held = NULL;
+	buf_free(&text);
+	assert_int_equal(pthread_create(&c.thread, NULL, close_server, &c), 0);
+	poll(NULL, 0, 100); /* nobody sees how far closing is */
+	for (ssize_t n; reads && came < ANSWER_BYTES && (n = recv(fd, part, sizeof part, 0)) > 0;)
+		came += (size_t)n;
+	const int64_t read_ms = env_monotonic_ms(env_system());
+	closing_end(&c);
+	assert_true(!reads || came >= ANSWER_BYTES);
+	close(fd);
+	return c.ended_ms - read_ms;
+}
+
+/* The shortest of some: others may have the processor. */
+static void closing_waits_for_answers_and_no_longer(void **state)
+{
+	struct server *s = *state;
+	int64_t shortest = INT64_MAX;
+	for (int i = 0; i < 5 && shortest >= 1000; i++) {
+		const int64_t ms = close_behind_an_answer(s, true);
+		shortest = ms < shortest ? ms : shortest;
+	}
+	assert_true(shortest < 1000);
+	assert_true(close_behind_an_answer(s, false) < 30000); /* nobody reads it: it is given up */
+}
+
+static void idle_connections_hold_nothing_up(void **state)
+{
+	struct server *s = *state;
+	int64_t shortest = INT64_MAX;
+	for (int i = 0; i < 5 && shortest >= 1000; i++) {
+		struct closing c = { .http = server_open(s, 64, 0, 0) };
+		struct http_answer a;
+		const int fd = http_connect(http_server_address(c.http));
+		http_request_write(fd, "GET", "/x", "", "");
+		assert_true(http_read(fd, &a, NULL, NULL));
+		buf_free(&a.all);
+		const int64_t began = env_monotonic_ms(env_system());
+		assert_int_equal(pthread_create(&c.thread, NULL, close_server, &c), 0);
+		closing_end(&c);
+		shortest = c.ended_ms - began < shortest ? c.ended_ms - began : shortest;
+		close(fd);
+	}
+	assert_true(shortest < 1000);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(slow_headers_are_closed),       T(slow_bodies_are_closed),    T(a_late_answer_is_not_closed),
-		T(probes_are_answered_when_full), T(one_address_has_its_share),
+		T(slow_headers_are_closed),
+		T(slow_bodies_are_closed),
+		T(a_late_answer_is_not_closed),
+		T(probes_are_answered_when_full),
+		T(one_address_has_its_share),
+		T(who_has_just_come_is_not_closed),
+		T(closing_waits_for_answers_and_no_longer),
+		T(idle_connections_hold_nothing_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
