@@ -99,7 +99,7 @@ void worker__work_edits(struct worker *w, const struct msg_edits *edits)
 		rc = removed_push(work, edits, &e);
 	if (rc != 0) {
 		log_event(LOG_ERROR, "WORKER-EDITS-REFUSED", LOGF_U("shard", work->shard), LOGF_S("reason", e.text));
-		worker__work_give_back(w, work, worker__blameless(rc));
+		worker__work_give_back(w, work, rc);
 		return;
 	}
 	work->asked_us = env_monotonic_us(w->env);

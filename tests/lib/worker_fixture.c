@@ -199,6 +199,8 @@ static void replays_send(struct stand *s, size_t from)
 						  .memory = 70 + i / 2,
 						  .items = &item,
 						  .item_count = 1 };
+		if (s->replays_twice)
+			stand_send(s, &msg);
 		if (s->replays_to_lose > 0)
 			s->replays_to_lose--;
 		else

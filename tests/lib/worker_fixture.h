@@ -65,6 +65,7 @@ struct stand {
 						 / 2 */
 	size_t replay_count;
 	size_t replays_to_lose; /* so many messages of them get lost */
+	bool replays_twice;     /* each message of them comes twice */
 	/* What was heard. */
 	size_t asks, hellos, beats, wants, needs, haves, chunks, commits, gates, progresses, releases;
 	size_t beat_leases; /* in the last heartbeat */

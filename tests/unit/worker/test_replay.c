@@ -94,6 +94,19 @@ static void a_lost_message_of_them_is_asked_for_again(void **state)
 	buf_free(&settings);
 }
 
+static void those_that_come_twice_are_taken_once(void **state)
+{
+	struct stand *s = *state;
+	struct buf settings = BUF_INIT;
+	s->replays_twice = true;
+	begin(s, &settings, 2, 3);
+	stand_group(s, 1);
+	stand_group(s, 1);
+	assert_true(hash_equal(&s->delta_root, &straight));
+	stand_stop(s);
+	buf_free(&settings);
+}
+
 /* What forgets everything forgets them too: the next Want says so. */
 static void an_emptied_shard_is_given_them_again(void **state)
 {
@@ -140,7 +153,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(earlier_memories_come_with_the_lease), T(a_restart_changes_nothing),
 		T(without_them_the_memory_is_another),   T(a_lost_message_of_them_is_asked_for_again),
-		T(an_emptied_shard_is_given_them_again), T(a_broken_one_ends_the_lease),
+		T(those_that_come_twice_are_taken_once), T(an_emptied_shard_is_given_them_again),
+		T(a_broken_one_ends_the_lease),
 	};
 	return cmocka_run_group_tests(tests, stand_model_open, stand_model_close);
 }

@@ -325,6 +325,57 @@ static void edits_that_come_twice_are_taken_once(void **state)
 	assert_int_equal(s->commit.group_count, 2);
 }
 
+/* While something comes, it is not asked for again. */
+static void edits_that_come_slowly_are_waited_for(void **state)
+{
+	struct stand *s = *state;
+	begin(s, 2);
+	stand_turns(s, 200);
+	assert_int_equal(s->wants, 1);
+	struct msg_edit_item item = { 10, { s->edits[0], strlen(s->edits[0]) } };
+	struct msg msg = { .type = MSG_EDITS };
+	msg.u.edits = (struct msg_edits){ .shard = STAND_SHARD, .epoch = s->epoch, .items = &item, .item_count = 1 };
+	stand_turns(s, 1500);
+	stand_send(s, &msg);
+	stand_turns(s, 1500);
+	assert_int_equal(s->wants, 1);
+	stand_turns(s, 1000);
+	assert_int_equal(s->wants, 2);
+}
+
+/* Which edits have ended comes in as many messages as the edits. */
+static void ended_edits_come_in_parts(void **state)
+{
+	struct stand *s = *state;
+	begin(s, 4);
+	stand_group(s, 1);
+	stand_turns(s, 200);
+	struct msg_edit_item items[3];
+	for (size_t i = 0; i < 3; i++)
+		items[i] = (struct msg_edit_item){ 11 + i, { s->edits[1 + i], strlen(s->edits[1 + i]) } };
+	uint64_t ended[] = { 11, 12 };
+	struct msg msg = { .type = MSG_EDITS };
+	msg.u.edits = (struct msg_edits){ .shard = STAND_SHARD,
+					  .epoch = s->epoch,
+					  .items = items,
+					  .item_count = 2,
+					  .removed_seqs = &ended[0],
+					  .removed_count = 1 };
+	s->group_count = 3;
+	stand_send(s, &msg);
+	msg.u.edits.items = &items[2];
+	msg.u.edits.item_count = 1;
+	msg.u.edits.removed_seqs = &ended[1];
+	msg.u.edits.group_end = true;
+	msg.u.edits.group_first = 1;
+	msg.u.edits.group_count = 3;
+	stand_send(s, &msg);
+	stand_until(s, &s->commits, 2);
+	assert_int_equal(s->commit.result_count, 2);
+	assert_int_equal(s->results[0].seq, 10);
+	assert_int_equal(s->results[1].seq, 13);
+}
+
 /* What the shard holds already fills no place of a later group: the group would be trained with a hole. */
 static void edits_of_an_earlier_group_do_not_count(void **state)
 {
@@ -534,6 +585,8 @@ int main(void)
 		T(a_lease_that_holds_the_commit_answers_it),
 		T(a_lost_message_of_edits_does_not_shorten_the_group),
 		T(edits_that_come_twice_are_taken_once),
+		T(edits_that_come_slowly_are_waited_for),
+		T(ended_edits_come_in_parts),
 		T(edits_of_an_earlier_group_do_not_count),
 		T(a_commit_that_cannot_be_sent_ends_the_lease),
 		T(an_edit_that_ended_before_its_group_is_not_trained),

@@ -25,7 +25,14 @@ static void gate_lease(struct stand *s, uint64_t epoch)
 					  .group_count = 2,
 					  .items = items,
 					  .item_count = 2 };
-	stand_fence(s, 7); /* the shard's lease ends, the gate's does not */
+	stand_fence(s, 7);             /* the shard's lease ends, the gate's does not */
+	msg.u.edits.epoch = epoch - 1; /* of an earlier try: not taken */
+	msg.u.edits.group_count = 1;
+	msg.u.edits.item_count = 1;
+	stand_send(s, &msg);
+	msg.u.edits.epoch = epoch;
+	msg.u.edits.group_count = 2;
+	msg.u.edits.item_count = 2;
 	stand_send(s, &msg);
 	stand_until(s, &s->gates, 1);
 	assert_int_equal(s->gate.merge, STAND_SHARD);
