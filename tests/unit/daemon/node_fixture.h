@@ -9,7 +9,7 @@
 #include "daemon/node_sync.h"
 #include "daemon/version_set.h"
 
-#define NODE_VERSIONS  8
+#define NODE_VERSIONS  32
 #define NODE_LATE_MAX  256
 #define NODE_WANTS_MAX 64
 
@@ -42,7 +42,7 @@ struct node_fixture {
 		int turns_left;
 	} late[NODE_LATE_MAX]; /* in order */
 	size_t late_count;
-	size_t hellos, polls, chunks;
+	size_t hellos, polls, pins_asked, chunks; /* polls, pins_asked: for the newest manifest, for another */
 	struct msg_node_status status;
 	char status_state[32];
 	char status_failed[512], status_source[64];
@@ -142,6 +142,7 @@ static inline void node_script_manifest(struct node_fixture *f, const struct msg
 	uint64_t wanted = received->msg.u.get_manifest.version;
 	struct msg msg = { .type = MSG_MANIFEST };
 	f->polls += wanted == 0;
+	f->pins_asked += wanted != 0;
 	if (wanted == 0)
 		wanted = f->latest;
 	msg.u.manifest.code = ERR_NOT_FOUND;

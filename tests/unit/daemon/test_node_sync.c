@@ -252,6 +252,77 @@ static void pinned_versions_are_loaded_on_demand(void **state)
 	assert_int_equal(late.calls, 1); /* what was refused is not called */
 }
 
+static void publish_with_hint(struct node_fixture *f, uint64_t version)
+{
+	struct msg hint = { .type = MSG_HINT, .u.hint.version = version };
+	node_publish(f, version, false);
+	assert_ok(&f->e, f->server->ops->publish(f->server, &hint, &f->e));
+}
+
+/* However many older versions are asked for. */
+static void pinned_versions_do_not_hold_up_the_newest(void **state)
+{
+	struct node_fixture *f = *state;
+	struct wanted wanted[5];
+	int called = 0;
+	for (uint64_t v = 1; v <= 6; v++)
+		node_publish(f, v, false);
+	node_start(f, 2);
+	node_until_live(f, 6);
+	for (uint64_t i = 0; i < 5; i++)
+		want(f, i + 1, 60000, &wanted[i]);
+	publish_with_hint(f, 7);
+	node_until_live(f, 7);
+	for (size_t i = 0; i < 5; i++)
+		called += wanted[i].calls;
+	assert_in_range(called, 0, 2);
+	for (size_t i = 0; i < 5; i++) {
+		until_called(f, &wanted[i]);
+		node_version_release(&wanted[i].version);
+	}
+}
+
+/* However fast newer ones are published. */
+static void the_newest_does_not_hold_up_pinned_versions(void **state)
+{
+	struct node_fixture *f = *state;
+	struct wanted wanted[2];
+	for (uint64_t v = 1; v <= 3; v++)
+		node_publish(f, v, false);
+	node_start(f, 2);
+	node_until_live(f, 3);
+	for (uint64_t i = 0; i < 2; i++)
+		want(f, i + 1, 60000, &wanted[i]);
+	for (int i = 0; i < 500 && wanted[0].calls + wanted[1].calls < 2; i++) {
+		if (node_info(f).newest == f->latest && f->latest < NODE_VERSIONS)
+			publish_with_hint(f, f->latest + 1);
+		node_turn(f);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(wanted[i].calls, 1);
+		node_version_release(&wanted[i].version);
+	}
+	assert_true(f->latest < NODE_VERSIONS);
+	node_until_live(f, f->latest);
+}
+
+/* Its manifest is asked for once, while the answer may be on its way. */
+static void a_pinned_version_is_asked_for_once(void **state)
+{
+	struct node_fixture *f = *state;
+	struct wanted w;
+	node_publish(f, 1, false);
+	node_publish(f, 2, false);
+	node_start(f, 2);
+	node_until_live(f, 2);
+	f->delay = 80; /* 1.6 s */
+	want(f, 1, 60000, &w);
+	until_called(f, &w);
+	assert_int_equal(w.code, 0);
+	assert_int_equal(f->pins_asked, 1);
+	node_version_release(&w.version);
+}
+
 static void what_was_used_last_stays(void **state)
 {
 	struct node_fixture *f = *state;
@@ -406,6 +477,9 @@ int main(void)
 		T(a_refused_hello_ends_it),
 		T(a_bad_version_gives_way),
 		T(pinned_versions_are_loaded_on_demand),
+		T(pinned_versions_do_not_hold_up_the_newest),
+		T(the_newest_does_not_hold_up_pinned_versions),
+		T(a_pinned_version_is_asked_for_once),
 		T(what_was_used_last_stays),
 		T(a_damaged_chunk_is_fetched_again),
 		T(gives_what_the_coordinator_needs),

@@ -95,8 +95,8 @@ static void it_is_the_inverse(void **state)
 static void the_same_edits_give_the_same_bits(void **state)
 {
 	(void)state;
-	static const size_t lists[][3] = { { 0 }, { 0, 1 }, { 0, 1, 2 }, { 0, 2 }, { 1, 2, 3 }, { 1 } };
-	static const size_t counts[] = { 1, 2, 3, 2, 3, 1 };
+	static const size_t lists[][3] = { { 0 }, { 0, 1 }, { 0, 1, 2 }, { 0, 1, 2 }, { 0, 2 }, { 1, 2, 3 }, { 1 } };
+	static const size_t counts[] = { 1, 2, 3, 2, 2, 3, 1 };
 	struct editor_shard *shard = shard_new(1);
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
 		prepare(shard, lists[i], counts[i]);
