@@ -117,7 +117,6 @@ void coordinator__lease_end(struct coordinator *c, struct shard *shard, const ch
 	if (end_write(c, shard, why, blame, &e) != 0)
 		coordinator__txn_failed(
 			c, &e); /* on a full disk the lease ends without its event: the next grant's epoch tells it */
-	shard->refused[0] = '\0';
 	coordinator__lease_free(&shard->lease);
 }
 
@@ -171,7 +170,6 @@ static void grant(struct coordinator *c, struct shard *shard, struct peer *peer)
 	shard->advanced_ms = coordinator__now_ms(c);
 	shard->advance_mark = 0;
 	shard->refused[0] = '\0';
-	shard->want_credit = 0;
 	log_event(LOG_INFO, "COORDINATOR-LEASE-GRANTED", LOGF_U("shard", shard->rec.id),
 		  LOGF_U("epoch", shard->rec.epoch), LOGF_S("worker", peer->name));
 	coordinator__lease_send(c, shard);

@@ -78,6 +78,25 @@ static void test_who_comes_later_has_an_equal_share_from_then_on(void **state)
 	assert_in_range(q.taken[3], 2 * 200 / CLIENTS - 10, 2 * 200 / CLIENTS + 10);
 }
 
+/* Nor has it a claim when one that was long away has just had its own turn. */
+static void test_who_was_away_makes_nobody_earlier(void **state)
+{
+	(void)state;
+	struct queue q = { .room = 0 };
+	assert_false(ask(&q, 0, 1)); /* from here on turns count */
+	q.room = 1000;
+	assert_true(ask(&q, 0, 1));
+	assert_true(ask(&q, 1, 1)); /* and is away */
+	assert_true(ask(&q, 0, 50));
+	assert_true(ask(&q, 0, 1));
+	assert_true(ask(&q, 1, 1));
+	q.room = 0;
+	assert_false(ask(&q, 0, 1));
+	q.room = 1000;
+	assert_true(ask(&q, 2, 10));  /* it comes first with its first, */
+	assert_false(ask(&q, 2, 10)); /* not with all that the other has had */
+}
+
 static void test_nobody_waits_for_one_that_has_gone(void **state)
 {
 	(void)state;
@@ -140,6 +159,7 @@ int main(void)
 		cmocka_unit_test(test_shares_are_equal_however_often_one_asks),
 		cmocka_unit_test(test_who_asks_little_waits_for_no_more_than_one_of_each),
 		cmocka_unit_test(test_who_comes_later_has_an_equal_share_from_then_on),
+		cmocka_unit_test(test_who_was_away_makes_nobody_earlier),
 		cmocka_unit_test(test_nobody_waits_for_one_that_has_gone),
 		cmocka_unit_test(test_so_many_are_remembered),
 		cmocka_unit_test_setup_teardown(test_who_waits_for_the_full_queue_comes_before_who_filled_it,

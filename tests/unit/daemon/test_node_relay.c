@@ -467,10 +467,9 @@ static void nothing_is_looked_for_without_news(void **state)
 	ask(g, 0, &later, 1, 5);
 	expect_type(g, 0, MSG_MISSING, 0);
 	g->arrived++; /* something else */
-	turns(g, 60);
+	turn(g);
 	(void)chunk_put(g, "later");
 	g->arrived--; /* it is not told yet */
-	turns(g, 60);
 	ask(g, 1, &never, 1, 5);
 	expect_type(g, 1, MSG_MISSING, 0);
 	expect_silence(g, 0);
