@@ -9,7 +9,7 @@
 #include "daemon/node_sync.h"
 #include "daemon/version_set.h"
 
-#define NODE_VERSIONS  32
+#define NODE_VERSIONS  64
 #define NODE_LATE_MAX  256
 #define NODE_WANTS_MAX 64
 

@@ -294,7 +294,7 @@ static void the_newest_does_not_hold_up_pinned_versions(void **state)
 	for (uint64_t i = 0; i < 2; i++)
 		want(f, i + 1, 60000, &wanted[i]);
 	for (int i = 0; i < 500 && wanted[0].calls + wanted[1].calls < 2; i++) {
-		if (node_info(f).newest == f->latest && f->latest < NODE_VERSIONS)
+		if (i % 2 == 0 && f->latest < NODE_VERSIONS) /* a load takes more turns */
 			publish_with_hint(f, f->latest + 1);
 		node_turn(f);
 	}
@@ -302,7 +302,7 @@ static void the_newest_does_not_hold_up_pinned_versions(void **state)
 		assert_int_equal(wanted[i].calls, 1);
 		node_version_release(&wanted[i].version);
 	}
-	assert_true(f->latest < NODE_VERSIONS);
+	assert_in_range(node_info(f).swaps, 1, 3); /* 3, and one newer version before each at most */
 	node_until_live(f, f->latest);
 }
 
