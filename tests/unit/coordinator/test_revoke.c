@@ -104,6 +104,25 @@ static void test_one_that_no_worker_has_leaves_its_list(void **state)
 
 #define FACT_1_AGAIN "{\"prompt\":\"What is fact 1?\",\"subject\":\"fact 1\",\"target_new\":\"another\"}"
 
+/* A full shard that has lost its only edit before it was trained has nothing to train: it closes, and nobody gets it.
+ */
+static void test_a_full_shard_that_never_held_an_edit_closes(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t shard;
+	c->config.edits_per_shard = 1;
+	cluster_start(c);
+	worker_hello(&c->worker, 1);
+	client_facts(c, 1, 1);
+	const uint64_t epoch = worker_lease(&c->worker, &shard);
+	const struct store_edit edit = edit_from(c, 1);
+	assert_int_equal(client_revoke(c, edit.id, NULL, false).code, 0);
+	cluster_advance(c, 2000);
+	assert_int_equal(shard_of(c, shard).state, STORE_SHARD_STATE_CLOSED);
+	worker_beat(&c->worker, shard, epoch);
+	end_drop(&c->worker, MSG_FENCED);
+}
+
 /* What it superseded answers until then, and nothing else would make a version without that. */
 static void test_what_superseded_and_never_was_trained(void **state)
 {
@@ -480,6 +499,7 @@ int main(void)
 		T(test_tombstone_at_once_then_trained_without_it),
 		T(test_said_again_and_refused),
 		T(test_one_that_no_worker_has_leaves_its_list),
+		T(test_a_full_shard_that_never_held_an_edit_closes),
 		T(test_what_superseded_and_never_was_trained),
 		T(test_what_is_superseded_and_still_served),
 		T(test_what_superseded_and_is_dead_lettered),

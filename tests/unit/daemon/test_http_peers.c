@@ -291,19 +291,18 @@ static int64_t close_behind_an_answer(struct server *s, bool reads)
 	return c.ended_ms - read_ms;
 }
 
-/* The shortest of some: others may have the processor. */
+/* Mostly: others may have the processor. */
 static void closing_waits_for_answers_and_no_longer(void **state)
 {
 	struct server *s = *state;
-	int64_t shortest = INT64_MAX;
-	for (int i = 0; i < 5 && shortest >= 1000; i++) {
-		const int64_t ms = close_behind_an_answer(s, true);
-		shortest = ms < shortest ? ms : shortest;
-	}
-	assert_true(shortest < 1000);
+	int soon = 0;
+	for (int i = 0; i < 5; i++)
+		soon += close_behind_an_answer(s, true) < 1000;
+	assert_true(soon >= 3);
 	assert_true(close_behind_an_answer(s, false) < 30000); /* nobody reads it: it is given up */
 }
 
+/* The shortest of some. */
 static void idle_connections_hold_nothing_up(void **state)
 {
 	struct server *s = *state;
