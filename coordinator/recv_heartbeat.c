@@ -5,8 +5,7 @@
  * where only the way here is open, both give it up at the same time. */
 static int64_t heard_ms(const struct coordinator *c, const struct msg_heartbeat *beat)
 {
-	const uint32_t unheard = beat->unheard_ms < c->config.lease_ms ? beat->unheard_ms : c->config.lease_ms;
-	return coordinator__now_ms(c) - (int64_t)unheard;
+	return coordinator__now_ms(c) - (int64_t)beat->unheard_ms;
 }
 
 static bool renew(struct coordinator *c, struct peer *peer, const struct msg_lease_ref *ref, int64_t expires_ms)
@@ -32,25 +31,15 @@ void coordinator__unknown(struct coordinator *c, const struct msg_received *rece
 				 "this coordinator does not know you on this connection: say Hello first");
 }
 
-static bool lists(const struct msg_heartbeat *beat, const struct shard *shard)
-{
-	for (size_t i = 0; i < beat->lease_count; i++) {
-		if (beat->leases[i].kind == MSG_LEASE_TRAIN && beat->leases[i].shard == shard->rec.id &&
-		    beat->leases[i].epoch == shard->rec.epoch)
-			return true;
-	}
-	return false;
-}
-
 /* A grant that the peer has never shown after half a lease time was lost on its way. One that it showed and then
  * dropped without a Release runs out instead: that is what counts against a poisonous edit. */
-static void resend_leases(struct coordinator *c, struct peer *peer, const struct msg_heartbeat *beat)
+static void resend_leases(struct coordinator *c, const struct peer *peer)
 {
 	int64_t now = coordinator__now_ms(c);
 	for (size_t i = 0; i < c->shard_count; i++) {
 		struct shard *shard = c->shards[i];
 		if (shard->lease.holder == peer && shard->lease.sm.state == LEASE_GRANTED &&
-		    now - shard->lease.sent_ms >= c->config.lease_ms / 2 && !lists(beat, shard))
+		    now - shard->lease.sent_ms >= c->config.lease_ms / 2)
 			coordinator__lease_send(c, shard);
 	}
 }
@@ -82,7 +71,7 @@ void coordinator__recv_heartbeat(struct coordinator *c, const struct msg_receive
 	peer->resident_bytes = beat->resident_bytes;
 	if (peer->kind == MSG_PEER_WORKER) /* a node tells of a version instead (recv_node_status.c) */
 		coordinator__copy_text(peer->failed_reason, sizeof peer->failed_reason, beat->trouble);
-	resend_leases(c, peer, beat);
+	resend_leases(c, peer);
 	struct msg msg = { .type = MSG_HEARTBEAT_REPLY };
 	msg.u.heartbeat_reply.version = c->version;
 	msg.u.heartbeat_reply.wall_ms = env_wall_ms(c->env);

@@ -379,7 +379,7 @@ static void test_progress_keeps_a_lease_and_repeating_it_does_not(void **state)
 	say_progress(c, shard, epoch, 0, "waiting");
 	for (uint32_t i = 1; i <= 4; i++) {
 		beat_for(c, shard, epoch, 500000);
-		say_progress(c, shard, epoch, i, "train");
+		say_progress(c, shard, epoch, i, "inputs");
 		assert_null(end_take(&c->worker, MSG_FENCED));
 	}
 	beat_for(c, shard, epoch, 500000);
