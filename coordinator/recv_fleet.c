@@ -7,8 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MEMBERS_MAX 340 /* fits the reply's cap with full texts ... */
-#define REASONS_MAX 64  /* ... and so many reasons of failures: mostly they are the same */
+/* What the reply's cap leaves for members, beside its own fields and so many reasons of failures, which are mostly the
+ * same. A field takes at most a tag of two bytes, and ten of a number or of the length of a text. */
+#define REASONS_MAX   64
+#define FIELD_BYTES   12
+#define MEMBER_FIELDS 18          /* with the one that it is itself */
+#define OWN_BYTES     (16 * 1024) /* a folder of 4,096 bytes, ten texts of at most 1,024, 64 refused keys */
+#define MEMBERS_BYTES_MAX                                                                                              \
+	(MSG_FLEET_REPLY_BYTES_MAX - OWN_BYTES - REASONS_MAX * sizeof((struct peer *)0)->failed_reason)
 
 /* A worker says what it does while it does it, and nothing when it is done: without work to do it is idle, whatever it
  * said last. */
@@ -44,23 +50,40 @@ static void member_fill(struct coordinator *c, const struct peer *peer, struct m
 	memcpy(out->key, peer->key, sizeof out->key);
 }
 
+/* The most that it takes in the reply, without its reason. */
+static size_t member_bytes(const struct msg_fleet_member *m)
+{
+	return MEMBER_FIELDS * FIELD_BYTES + sizeof m->key + m->name.len + m->endpoint.len + m->backend.len +
+	       m->software.len + m->state.len + m->source.len;
+}
+
+/* The first peers, as many as the reply holds; gives their number. */
+static size_t members_fill(struct coordinator *c, struct msg_fleet_member *members)
+{
+	size_t count = 0, bytes = 0, reasons = 0;
+	for (; count < c->peer_count; count++) {
+		const struct peer *peer = c->peers[count];
+		member_fill(c, peer, &members[count]);
+		bytes += member_bytes(&members[count]);
+		if (bytes > MEMBERS_BYTES_MAX)
+			break;
+		if (peer->failed_reason[0] != '\0' && reasons++ < REASONS_MAX)
+			members[count].failed_reason = coordinator__text(peer->failed_reason);
+	}
+	return count;
+}
+
 void coordinator__recv_fleet(struct coordinator *c, const struct msg_received *received)
 {
-	size_t count = c->peer_count < MEMBERS_MAX ? c->peer_count : MEMBERS_MAX;
-	struct msg_fleet_member *members = fault_calloc(count + 1, sizeof *members);
+	struct msg_fleet_member *members = fault_calloc(c->peer_count + 1, sizeof *members);
 	if (members == NULL) {
 		coordinator__reply_error(c, received, ERR_NOMEM, "out of memory");
 		return;
 	}
-	for (size_t i = 0, reasons = 0; i < count; i++) {
-		member_fill(c, c->peers[i], &members[i]);
-		if (c->peers[i]->failed_reason[0] != '\0' && reasons++ < REASONS_MAX)
-			members[i].failed_reason = coordinator__text(c->peers[i]->failed_reason);
-	}
 	struct msg msg = { .type = MSG_FLEET_REPLY };
 	struct msg_fleet_reply *reply = &msg.u.fleet_reply;
 	reply->members = members;
-	reply->member_count = count;
+	reply->member_count = members_fill(c, members);
 	reply->member_total = (uint32_t)c->peer_count;
 	reply->version = c->version;
 	reply->queue_length = c->counts[STORE_EDIT_STATE_ACCEPTED] + c->counts[STORE_EDIT_STATE_PLACED];

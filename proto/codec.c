@@ -55,7 +55,7 @@ static const struct type_row {
 	{ MSG_MERGE_RUN, "MergeRun", 1 * KIB, &codec__merge_run },
 	{ MSG_MERGE_STATUS, "MergeStatus", 4 * KIB, &codec__merge_status },
 	{ MSG_FLEET, "Fleet", 1 * KIB, &codec__nothing },
-	{ MSG_FLEET_REPLY, "FleetReply", CODEC_FLEET_REPLY_BYTES_MAX, &codec__fleet_reply },
+	{ MSG_FLEET_REPLY, "FleetReply", MSG_FLEET_REPLY_BYTES_MAX, &codec__fleet_reply },
 	{ MSG_SHUTDOWN, "Shutdown", 1 * KIB, &codec__nothing },
 	{ MSG_REVOKE, "Revoke", 4 * KIB, &codec__revoke },
 	{ MSG_REVOKE_REPLY, "RevokeReply", 64 * KIB, &codec__revoke_reply },

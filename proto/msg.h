@@ -377,7 +377,8 @@ struct msg_fleet_member {
 							     the first such members of a large fleet */
 	struct msg_text source;                           /* of a node's last chunk, as in NodeStatus */
 };
-#define MSG_REFUSED_KEYS_MAX 64
+#define MSG_FLEET_REPLY_BYTES_MAX (256 * 1024)
+#define MSG_REFUSED_KEYS_MAX      64
 struct msg_refused_key { /* of one who would connect, or is connected, and is not on the list of allowed keys */
 	uint8_t key[32];
 	int64_t ms_ago; /* that it was refused last */
