@@ -11,7 +11,7 @@
  * same. A field takes at most a tag of two bytes, and ten of a number or of the length of a text. */
 #define REASONS_MAX   64
 #define FIELD_BYTES   12
-#define MEMBER_FIELDS 18          /* with the one that it is itself */
+#define MEMBER_FIELDS 19          /* with the one that it is itself */
 #define OWN_BYTES     (16 * 1024) /* a folder of 4,096 bytes, ten texts of at most 1,024, 64 refused keys */
 #define MEMBERS_BYTES_MAX                                                                                              \
 	(MSG_FLEET_REPLY_BYTES_MAX - OWN_BYTES - REASONS_MAX * sizeof((struct peer *)0)->failed_reason)
@@ -45,6 +45,8 @@ static void member_fill(struct coordinator *c, const struct peer *peer, struct m
 					  .edit_done = peer->edit_done,
 					  .edit_total = peer->edit_total,
 					  .pid = peer->pid,
+					  .failing = coordinator__peer_live(c, peer) &&
+						     (peer->failed_version != 0 || peer->failed_reason[0] != '\0'),
 					  .failed_version = peer->failed_version,
 					  .source = coordinator__text(peer->source) };
 	memcpy(out->key, peer->key, sizeof out->key);
@@ -67,7 +69,7 @@ static size_t members_fill(struct coordinator *c, struct msg_fleet_member *membe
 		bytes += member_bytes(&members[count]);
 		if (bytes > MEMBERS_BYTES_MAX)
 			break;
-		if (peer->failed_reason[0] != '\0' && reasons++ < REASONS_MAX)
+		if (members[count].failing && reasons++ < REASONS_MAX)
 			members[count].failed_reason = coordinator__text(peer->failed_reason);
 	}
 	return count;

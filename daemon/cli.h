@@ -195,9 +195,6 @@ void cli_progress_end(struct cli *cli, struct cli_progress *progress, uint64_t d
 /* What is printed next stands on a line of its own; the bar stays as it is. */
 void cli_progress_break(struct cli *cli, struct cli_progress *progress);
 
-/* A node that is there and cannot load a version. What one could not load that is lost is of before. */
-bool cli_member_fails(const struct msg_fleet_member *member);
-
 /* --- The commands. Each gives an exit code. */
 int cli_up(struct cli *cli, const struct cli_args *args);
 int cli_down(struct cli *cli, const struct cli_args *args);

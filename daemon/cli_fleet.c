@@ -25,6 +25,8 @@ static void member_json(struct json_w *w, const struct msg_fleet_member *m)
 	json_w_member_str(w, "key", hex);
 	json_w_member_uint(w, "pid", m->pid);
 	json_w_member_uint(w, "version", m->version);
+	if (m->failing)
+		json_w_member_bool(w, "failing", true);
 	if (m->failed_version != 0)
 		json_w_member_uint(w, "failed_version", m->failed_version);
 	if (m->failed_reason.len > 0)
@@ -98,18 +100,11 @@ static int fleet_emit(struct cli *cli, const struct msg_fleet_reply *f)
 	return cli_emit(cli, &text);
 }
 
-bool cli_member_fails(const struct msg_fleet_member *m)
-{
-	static const char lost[] = "lost";
-	const bool here = m->state.len != sizeof lost - 1 || memcmp(m->state.text, lost, sizeof lost - 1) != 0;
-	return here && (m->failed_version != 0 || m->failed_reason.len > 0);
-}
-
 static void state_cell(struct cli_table *table, const struct msg_fleet_member *m)
 {
-	if (cli_member_fails(m) && m->failed_version != 0)
+	if (m->failing && m->failed_version != 0)
 		cli_table_cell(table, "failing v%llu", (unsigned long long)m->failed_version);
-	else if (cli_member_fails(m))
+	else if (m->failing)
 		cli_table_cell(table, "failing");
 	else
 		cli_table_cell(table, "%.*s", (int)m->state.len, m->state.len > 0 ? m->state.text : "");
@@ -139,7 +134,7 @@ static void fleet_reasons(const struct msg_fleet_reply *f)
 		char what[48] = "";
 		if (m->failed_version != 0)
 			snprintf(what, sizeof what, " cannot load v%llu", (unsigned long long)m->failed_version);
-		if (cli_member_fails(m) && m->failed_reason.len > 0)
+		if (m->failing && m->failed_reason.len > 0)
 			cli_line(stdout, "%.*s%s: %.*s", (int)m->name.len, m->name.text, what,
 				 (int)m->failed_reason.len, m->failed_reason.text);
 	}

@@ -79,7 +79,7 @@ static int fleet_ask(struct cli *cli, struct fleet *fleet, struct cli_progress *
 	for (size_t i = 0; rc == 0 && i < reply->msg.u.fleet_reply.member_count; i++) {
 		const struct msg_fleet_member *m = &reply->msg.u.fleet_reply.members[i];
 		fleet->nodes = fleet->nodes || m->kind == MSG_PEER_NODE;
-		if (cli_member_fails(m) && !fleet->done)
+		if (m->failing && !fleet->done)
 			failing_tell(cli, fleet, m, progress);
 	}
 	if (rc == 0)

@@ -53,6 +53,7 @@ static const struct codec__row fleet_member_rows[] = {
 	ROW_U64(15, msg_fleet_member, failed_version, 0, UINT64_MAX),
 	ROW_TEXT(16, msg_fleet_member, failed_reason, CODEC_LINE_BYTES_MAX),
 	ROW_TEXT(17, msg_fleet_member, source, CODEC_LINE_BYTES_MAX),
+	ROW_BOOL(18, msg_fleet_member, failing),
 };
 static CODEC_TABLE(fleet_member, amend__fleet_member__descriptor, msg_fleet_member, fleet_member_rows);
 

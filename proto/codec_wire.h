@@ -131,8 +131,8 @@ struct codec__table {
 #define CODEC_SEQ_MAX          (UINT64_C(1) << 62)
 
 /* As many members as fit into a FleetReply when each has every field, all of the least length. */
-#define CODEC_MEMBER_FIELDS 18 /* with the one that it is itself */
-#define CODEC_MEMBER_BYTES  77
+#define CODEC_MEMBER_FIELDS 19 /* with the one that it is itself */
+#define CODEC_MEMBER_BYTES  80
 #define CODEC_MEMBERS_MAX   (MSG_FLEET_REPLY_BYTES_MAX / CODEC_MEMBER_BYTES)
 
 extern const struct codec__table codec__submit, codec__submit_reply, codec__edit_list, codec__edit_list_reply;

@@ -372,10 +372,10 @@ struct msg_fleet_member {
 	int64_t seen_ms_ago;
 	uint64_t version, resident_bytes;
 	uint32_t lease_count, edit_done, edit_total, pid; /* what a worker is doing */
-	uint64_t failed_version;                          /* that a node cannot load; 0: none */
-	struct msg_text failed_reason;                    /* of that, or why a worker's result waits; empty for all but
-							     the first such members of a large fleet */
-	struct msg_text source;                           /* of a node's last chunk, as in NodeStatus */
+	bool failing;                  /* it is there, and a node cannot load a version, or a worker's result waits */
+	uint64_t failed_version;       /* that a node cannot load; 0: none */
+	struct msg_text failed_reason; /* why it fails; empty for all but the first such members of a large fleet */
+	struct msg_text source;        /* of a node's last chunk, as in NodeStatus */
 };
 #define MSG_FLEET_REPLY_BYTES_MAX (256 * 1024)
 #define MSG_REFUSED_KEYS_MAX      64

@@ -256,6 +256,7 @@ static void fill_fleet_reply(struct source *s, struct msg_fleet_reply *m)
 		f[i].failed_version = u64(s);
 		f[i].failed_reason = text(s, 64);
 		f[i].source = text(s, 64);
+		f[i].failing = coin(s);
 	}
 	m->members = f;
 	m->version = u64(s);

@@ -233,6 +233,7 @@ static void dump_fleet_reply(const struct msg_fleet_reply *m, struct buf *out)
 		PUT(f->failed_version);
 		PUT_TEXT(f->failed_reason);
 		PUT_TEXT(f->source);
+		PUT(f->failing);
 	}
 	PUT(m->version);
 	PUT(m->queue_length);

@@ -105,11 +105,52 @@ static void test_members_with_full_texts_fit(void **state)
 	msg_free(&reply);
 }
 
+/* Not all reasons have room; whether a member fails is told of each, and of none that is lost. */
+static void test_each_that_fails_is_told(void **state)
+{
+	enum { FAILING = 100 };
+	struct cluster *c = *state;
+	const struct msg_text name = { "member", 6 }, text = { "cpu", 3 };
+	struct msg beat = { .type = MSG_HEARTBEAT, .u.heartbeat.trouble = { "its disk is full", 16 } };
+	size_t reasons = 0, failing = 0;
+	ends_connect(c);
+	for (size_t i = 0; i <= FAILING; i++)
+		hello(&ends[i], MSG_PEER_WORKER, name, text);
+	cluster_run(c);
+	for (size_t i = 0; i < FAILING; i++)
+		end_send(&ends[i], &beat);
+	cluster_run(c);
+	struct msg_received *reply = fleet_get(c);
+	const struct msg_fleet_reply *fleet = &reply->msg.u.fleet_reply;
+	assert_int_equal(fleet->member_count, FAILING + 1);
+	for (size_t i = 0; i < fleet->member_count; i++) {
+		const struct msg_fleet_member *m = &fleet->members[i];
+		assert_int_equal(m->failing, memcmp(m->key, ends[FAILING].key, sizeof m->key) != 0);
+		reasons += m->failed_reason.len > 0;
+	}
+	assert_in_range(reasons, 1, FAILING - 1);
+	msg_free(&reply);
+	cluster_advance(c, c->config.lease_ms + 1); /* they are lost, but one */
+	end_send(&ends[0], &beat);
+	cluster_run(c);
+	reply = fleet_get(c);
+	fleet = &reply->msg.u.fleet_reply;
+	reasons = 0;
+	for (size_t i = 0; i < fleet->member_count; i++) {
+		failing += fleet->members[i].failing;
+		reasons += fleet->members[i].failed_reason.len > 0;
+	}
+	assert_int_equal(failing, 1);
+	assert_int_equal(reasons, 1);
+	msg_free(&reply);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, cluster_setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_members_with_full_texts_fit),
+		T(test_each_that_fails_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -408,7 +408,7 @@ static void a_worker_whose_result_waits_is_shown(void **state)
 	cli_expect_out(w, "\nworker  worker  failing ");
 	cli_expect_out(w, "\nworker: what it trained of shard 1 waits: write blobs: No space left on device\n");
 	EXPECT(w, CLI_OK, "fleet", "status", "-o", "json");
-	cli_expect_out(w, "\"failed_reason\":\"what it trained of shard 1 waits");
+	cli_expect_out(w, "\"failing\":true,\"failed_reason\":\"what it trained of shard 1 waits");
 	assert_null(strstr(cli_out(w), "failed_version"));
 	EXPECT(w, CLI_PENDING, "--timeout", "1", "edit", "wait");
 	cli_expect_err(w,
