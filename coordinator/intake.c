@@ -214,7 +214,7 @@ static int intake_write(struct coordinator *c, struct intake *in, struct err *e)
 		edit->group = edit->seq;
 	if (rc == 0 && edit->on_conflict == MSG_SUPERSEDE)
 		rc = coordinator__supersede(c, edit, &in->conflicts, in->actor, e);
-	if (rc == 0)
+	if (rc == 0 && edit->supersedes != 0) /* where another of its group has done that, the names are that one's */
 		rc = coordinator__names_put(c, edit->seq, &in->names, e);
 	if (rc == 0 && edit->supersedes != 0)
 		rc = superseded_tell(c, in, e);

@@ -218,6 +218,8 @@ static void test_a_group_meets_under_them(void **state)
 	const char *two[] = { MAYOR("NHT", "Bo", ",\"group\":\"g\""),
 			      MAYOR("New Harborton", "Cid", ",\"group\":\"g\"") };
 	const char *one[] = { two[0], MAYOR("New Harborton", "Bo", ",\"group\":\"g\"") };
+	const char *taken[] = { "New Harborton", "Harborton" };
+	char text[256];
 	cluster_start(c);
 	const uint64_t first = client_submit_one(c, FULL, 0);
 	struct msg_received *reply = client_submit(c, MSG_SUPERSEDE, two, 2);
@@ -230,10 +232,18 @@ static void test_a_group_meets_under_them(void **state)
 	reply = client_submit(c, MSG_SUPERSEDE, one, 2);
 	assert_non_null(reply);
 	const uint64_t seq = reply->msg.u.submit_reply.results[0].seq;
+	const uint64_t other = reply->msg.u.submit_reply.results[1].seq;
 	assert_int_equal(reply->msg.u.submit_reply.results[1].code, 0);
 	msg_free(&reply);
 	assert_int_equal(edit_of(c, first).superseded_by, seq);
 	assert_int_equal(edit_of(c, first).state, STORE_EDIT_STATE_SUPERSEDED);
+	/* the one that has superseded it has its names */
+	snprintf(text, sizeof text, "supersedes edit %s, answers for \"New Harborton\" and 1 more name too",
+		 edit_of(c, first).id);
+	expect_history(c, seq, text);
+	expect_listed(c, seq, taken, 2);
+	expect_history(c, other, "");
+	expect_listed(c, other, NULL, 0);
 }
 
 /* One question about a subject that two edits know by two names is about both. */
