@@ -353,22 +353,9 @@ static bool is_so(const struct coordinator *c, const struct msg_key_change *ask)
 /* A change of a file that is gone, or empty, would lock everybody else out: it begins with the list in force. */
 static int list_restore(struct coordinator *c, struct err *e)
 {
-	struct proto_allow *found = NULL;
-	struct buf text = BUF_INIT;
-	int rc = proto_allow_load(c->config.allow_file, &found, e);
-	const bool lost = rc == ERR_NOT_FOUND || (rc == 0 && is_empty(found));
-	proto_allow_destroy(&found);
-	if (rc == ERR_NOT_FOUND) {
-		err_clear(e);
-		rc = 0;
-	}
-	if (rc != 0 || !lost || is_empty(c->allow))
-		return rc;
-	proto_allow_format(c->allow, &text);
-	rc = buf_failed(&text) ? err_set(e, ERR_NOMEM, "out of memory")
-			       : file_write_atomic(c->config.allow_file, text.data, text.len, 0600, e);
-	buf_free(&text);
-	if (rc == 0)
+	bool restored;
+	int rc = proto_allow_restore(c->config.allow_file, c->allow, &restored, e);
+	if (restored)
 		log_event(LOG_WARN, "COORDINATOR-ALLOW-RESTORED", LOGF_S("file", c->config.allow_file),
 			  LOGF_S("reason", "it was gone or empty: it is the list in force again"));
 	return rc;

@@ -462,7 +462,6 @@ static int change_check(const char *path, const struct proto_allow *allow, enum 
 	return 0;
 }
 
-/* Under the lock of the folder: two changes at once must not lose a line. */
 static int allow_change_locked(const char *path, enum list_change change, struct entry *entries, size_t count,
 			       struct err *e)
 {
@@ -488,17 +487,30 @@ static int allow_change_locked(const char *path, enum list_change change, struct
 	return rc;
 }
 
-static int allow_change(const char *path, enum list_change change, struct entry *entries, size_t count, struct err *e)
+/* Until `folder` is closed: two changes at once must not lose a line. */
+static int folder_lock(const char *path, int *folder, struct err *e)
 {
 	char name_of[PATH_MAX];
 	int rc = file_folder_of(path, name_of, sizeof(name_of), e);
 	if (rc != 0)
 		return rc;
-	int folder = open(name_of, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (folder < 0)
+	*folder = open(name_of, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*folder < 0)
 		return err_open(e, errno, "opening the folder of %s", path);
-	rc = flock(folder, LOCK_EX) == 0 ? allow_change_locked(path, change, entries, count, e)
-					 : err_errno(e, ERR_IO, errno, "locking the folder of %s", path);
+	if (flock(*folder, LOCK_EX) == 0)
+		return 0;
+	rc = err_errno(e, ERR_IO, errno, "locking the folder of %s", path);
+	close(*folder);
+	return rc;
+}
+
+static int allow_change(const char *path, enum list_change change, struct entry *entries, size_t count, struct err *e)
+{
+	int folder;
+	int rc = folder_lock(path, &folder, e);
+	if (rc != 0)
+		return rc;
+	rc = allow_change_locked(path, change, entries, count, e);
 	close(folder);
 	return rc;
 }
@@ -539,5 +551,36 @@ int proto_allow_revoke(const char *path, const uint8_t *keys, size_t key_count, 
 		memcpy(entries[i].key, keys + i * PROTO_KEY_BYTES, PROTO_KEY_BYTES);
 	int rc = allow_change(path, LIST_REVOKE, entries, key_count, e);
 	free(entries);
+	return rc;
+}
+
+static int allow_restore_locked(const char *path, const struct proto_allow *allow, bool *restored, struct err *e)
+{
+	struct proto_allow *found = NULL;
+	struct buf text = BUF_INIT;
+	int rc = proto_allow_load(path, &found, e);
+	const bool lost = rc == ERR_NOT_FOUND || (rc == 0 && found->entry_count == 0);
+	proto_allow_destroy(&found);
+	if (rc != 0 && !lost)
+		return rc;
+	err_clear(e);
+	if (!lost || allow->entry_count == 0)
+		return 0;
+	proto_allow_format(allow, &text);
+	rc = text_write(path, &text, e);
+	buf_free(&text);
+	*restored = rc == 0;
+	return rc;
+}
+
+int proto_allow_restore(const char *path, const struct proto_allow *allow, bool *restored, struct err *e)
+{
+	int folder;
+	int rc = folder_lock(path, &folder, e);
+	*restored = false;
+	if (rc != 0)
+		return rc;
+	rc = allow_restore_locked(path, allow, restored, e);
+	close(folder);
 	return rc;
 }

@@ -54,6 +54,8 @@ int proto_allow_set(const char *path, const uint8_t key[PROTO_KEY_BYTES], unsign
 		    struct err *e) MUST_CHECK;
 /* `keys`: one after the other, PROTO_KEY_BYTES each. ERR_NOT_FOUND: one is not on the list, and none is revoked. */
 int proto_allow_revoke(const char *path, const uint8_t *keys, size_t key_count, struct err *e) MUST_CHECK;
+/* Writes the list where the file is gone or holds no key; *restored: it has. An empty list is not written. */
+int proto_allow_restore(const char *path, const struct proto_allow *allow, bool *restored, struct err *e) MUST_CHECK;
 struct proto_allowed { /* of one line; borrowed */
 	const uint8_t *key;
 	unsigned roles; /* 0: revoked */

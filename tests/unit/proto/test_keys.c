@@ -3,7 +3,10 @@
 #include "base/fault.h"
 #include "proto/keys.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char hex_a[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -414,6 +417,110 @@ static void a_full_list_is_not_overfilled(void **state)
 	buf_free(&after);
 }
 
+/* ---- The list in force, where the file was lost. */
+
+static void lists_make(const char *path, struct proto_allow **in_force, struct buf *line)
+{
+	struct err e = ERR_INIT;
+	char text[200];
+	snprintf(text, sizeof(text), "%s worker w0\n", hex_a);
+	test_file_write(path, text);
+	assert_ok(&e, proto_allow_load(path, in_force, &e));
+	assert_int_equal(unlink(path), 0);
+	buf_printf(line, "%s reader new\n", hex_b);
+}
+
+static void expect_list(const char *path, const char *hex)
+{
+	struct err e = ERR_INIT;
+	struct proto_allow *allow = NULL;
+	struct proto_allowed first, second;
+	uint8_t key[PROTO_KEY_BYTES];
+	assert_int_equal(proto_key_parse(hex, key), 0);
+	assert_ok(&e, proto_allow_load(path, &allow, &e));
+	assert_true(proto_allow_at(allow, 0, &first));
+	assert_memory_equal(first.key, key, sizeof(key));
+	assert_false(proto_allow_at(allow, 1, &second));
+	proto_allow_destroy(&allow);
+}
+
+static void a_lost_list_is_restored(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct err e = ERR_INIT;
+	struct proto_allow *in_force = NULL, *empty = NULL;
+	struct buf line = BUF_INIT, none = BUF_INIT;
+	bool restored = true;
+	test_path(path, *state, "allow");
+	lists_make(path, &in_force, &line);
+	assert_ok(&e, proto_allow_parse("none", &none, &empty, &e));
+	assert_ok(&e, proto_allow_restore(path, empty, &restored, &e));
+	assert_false(restored);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_ok(&e, proto_allow_restore(path, in_force, &restored, &e));
+	assert_true(restored);
+	expect_list(path, hex_a);
+	test_file_write(path, "# nobody\n");
+	assert_ok(&e, proto_allow_restore(path, in_force, &restored, &e));
+	assert_true(restored);
+	expect_list(path, hex_a);
+	test_file_write(path, buf_cstr(&line));
+	assert_ok(&e, proto_allow_restore(path, in_force, &restored, &e));
+	assert_false(restored);
+	expect_list(path, hex_b);
+	test_file_write(path, "no list\n");
+	assert_int_equal(proto_allow_restore(path, in_force, &restored, &e), ERR_INVALID);
+	assert_false(restored);
+	proto_allow_destroy(&in_force);
+	proto_allow_destroy(&empty);
+	buf_free(&line);
+	buf_free(&none);
+}
+
+static bool waits_for_lock(pid_t pid)
+{
+	char line[256], waiter[32];
+	bool waits = false;
+	FILE *locks = fopen("/proc/locks", "r");
+	assert_non_null(locks);
+	snprintf(waiter, sizeof(waiter), " %d ", (int)pid);
+	while (fgets(line, sizeof(line), locks) != NULL)
+		waits = waits || (strstr(line, "-> FLOCK") != NULL && strstr(line, waiter) != NULL);
+	fclose(locks);
+	return waits;
+}
+
+/* What another process writes under the lock stays. */
+static void a_list_is_restored_under_the_lock(void **state)
+{
+	char path[TEST_PATH_BYTES];
+	struct proto_allow *in_force = NULL;
+	struct buf line = BUF_INIT;
+	int64_t since = 0;
+	int status = -1;
+	test_path(path, *state, "allow");
+	lists_make(path, &in_force, &line);
+	const int folder = open(*state, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(flock(folder, LOCK_EX), 0);
+	const pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct err e = ERR_INIT;
+		bool restored;
+		_exit(proto_allow_restore(path, in_force, &restored, &e) != 0 ? 2 : restored);
+	}
+	while (!waits_for_lock(pid) && waitpid(pid, &status, WNOHANG) == 0)
+		assert_true(test_wait(&since));
+	test_file_write(path, buf_cstr(&line));
+	assert_int_equal(flock(folder, LOCK_UN), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0); /* it has restored nothing */
+	expect_list(path, hex_b);
+	close(folder);
+	proto_allow_destroy(&in_force);
+	buf_free(&line);
+}
+
 int main(void)
 {
 #define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, test_setup_folder, test_teardown_folder)
@@ -431,6 +538,8 @@ int main(void)
 		IN_FOLDER(lines_are_changed),
 		IN_FOLDER(a_full_list_is_not_overfilled),
 		IN_FOLDER(a_list_that_others_can_write_is_refused),
+		IN_FOLDER(a_lost_list_is_restored),
+		IN_FOLDER(a_list_is_restored_under_the_lock),
 		IN_FOLDER(no_memory_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
