@@ -20,7 +20,8 @@ struct coordinator_config {
 	uint32_t progress_ms_max; /* a lease with edits to train ends after this time without any advance; 0: never */
 	uint32_t edit_tries_max;  /* 3, then dead-lettered */
 	uint32_t queue_edits_max; /* accepted and not trained: beyond it Submit is answered ERR_AGAIN with
-				     retry_after_ms, and submitters that come back are taken in turn */
+				     retry_after_ms, and submitters that come back are taken in turn; one of more is
+				     answered ERR_LIMIT; 0: no limit */
 	uint32_t merge_every_edits, merge_interval_ms; /* 0: only by MergeRun */
 	uint32_t merge_ranks, merge_deadline_ms, merge_tries_max;
 	uint32_t merge_loss_points; /* 2: merged more than this many points below its inputs is not served by default */

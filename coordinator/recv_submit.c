@@ -125,27 +125,38 @@ void coordinator__submit_flush(struct coordinator *c)
 		coordinator__advance(c);
 }
 
-/* More than the queue can ever hold waits for no turn: everybody would wait for it. */
+/* It would wait for ever, and everybody else for it. */
+static void refuse_unqueueable(struct coordinator *c, const struct msg_received *r)
+{
+	char reason[128];
+	snprintf(reason, sizeof reason,
+		 "%zu edits at once, and at most %u may wait for training (submit.queue_edits): submit fewer",
+		 r->msg.u.submit.record_count, c->config.queue_edits_max);
+	refuse_all(c, r, ERR_LIMIT, reason, 0);
+}
+
 static bool queue_takes(struct coordinator *c, const struct msg_received *r)
 {
 	uint64_t queued = c->counts[STORE_EDIT_STATE_ACCEPTED] + c->counts[STORE_EDIT_STATE_PLACED] + c->submit_records;
-	size_t count = r->msg.u.submit.record_count, max = c->config.queue_edits_max;
-	if (max == 0 || count > max)
-		return max == 0;
-	return coordinator__turn_take(&c->turns, r->peer_key, count, queued + count <= max, coordinator__now_ms(c));
+	size_t count = r->msg.u.submit.record_count;
+	return coordinator__turn_take(&c->turns, r->peer_key, count, queued + count <= c->config.queue_edits_max,
+				      coordinator__now_ms(c));
 }
 
 void coordinator__recv_submit(struct coordinator *c, struct msg_received **received)
 {
 	struct msg_received *r = *received;
 	size_t count = r->msg.u.submit.record_count;
+	const bool limited = c->config.queue_edits_max > 0;
 	if (c->closed) {
 		refuse_all(c, r, ERR_AGAIN, "the coordinator is stopping: try again", RETRY_AFTER_FULL_MS);
 	} else if (coordinator__space_low(c)) {
 		refuse_all(c, r, ERR_FULL,
 			   "the coordinator's disk has less free space than its reserve: free space and try again",
 			   RETRY_AFTER_FULL_MS);
-	} else if (!queue_takes(c, r)) {
+	} else if (limited && count > c->config.queue_edits_max) {
+		refuse_unqueueable(c, r);
+	} else if (limited && !queue_takes(c, r)) {
 		refuse_all(c, r, ERR_AGAIN, "too many edits wait for training: try again", RETRY_AFTER_AGAIN_MS);
 	} else {
 		if (c->submit_count > 0 && c->submit_records + count > c->config.commit_edits_max)

@@ -43,7 +43,7 @@ static const struct conf_item items[] = {
 	  "Longest wait for a commit to fill." },
 	{ "submit.queue_edits", NULL, CONF_INT, AT(queue_edits), "1000000", 1, 100000000, NULL, SERVER, "edits",
 	  "Accepted and untrained edits; more are refused with a time to come back, and submitters are then taken in "
-	  "turn." },
+	  "turn. A Submit of more than that is refused for good." },
 	{ "submit.tries", NULL, CONF_INT, AT(edit_tries), "3", 1, 100, NULL, SERVER, "",
 	  "Failed trainings before an edit is dead-lettered." },
 	{ "lease.heartbeat_ms", NULL, CONF_INT, AT(heartbeat_ms), "1000", 10, 60000, NULL, SERVER, "ms",

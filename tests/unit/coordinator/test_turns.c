@@ -152,6 +152,27 @@ static void test_who_waits_for_the_full_queue_comes_before_who_filled_it(void **
 	assert_int_equal(code_of_one(c, &c->submitter, mine), 0);
 }
 
+/* Coming back would not help: it is told how many. */
+static void test_more_than_the_queue_can_hold_are_refused(void **state)
+{
+	struct cluster *c = *state;
+	static const char limit[] = "at most 3 may wait";
+	const char *more = "{\"prompt\":\"One more?\",\"target_new\":\"no\"}";
+	const char *records[] = { more, more, more, more };
+	c->config.queue_edits_max = 3;
+	cluster_start(c);
+	struct msg_received *reply = client_submit(c, MSG_SUPERSEDE, records, 4);
+	const struct msg_submit_reply *answer = &reply->msg.u.submit_reply;
+	assert_int_equal(answer->result_count, 4);
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(answer->results[i].code, ERR_LIMIT);
+		assert_non_null(strstr(answer->results[i].reason.text, limit));
+	}
+	assert_int_equal(answer->retry_after_ms, 0);
+	msg_free(&reply);
+	client_facts(c, 1, 3); /* and nobody waits for it */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -164,6 +185,8 @@ int main(void)
 		cmocka_unit_test(test_so_many_are_remembered),
 		cmocka_unit_test_setup_teardown(test_who_waits_for_the_full_queue_comes_before_who_filled_it,
 						cluster_setup, cluster_teardown),
+		cmocka_unit_test_setup_teardown(test_more_than_the_queue_can_hold_are_refused, cluster_setup,
+						cluster_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
