@@ -87,46 +87,43 @@ static int key_ensure(struct cli_cluster *c, const char *name, unsigned roles, s
 }
 
 /* The list as a stopped coordinator's ledger has it. */
-static int list_recorded(const char *coordinator, struct buf *out, struct err *e)
+static int list_recorded(const char *coordinator, struct proto_allow **out, struct err *e)
 {
 	struct store_options options = { .env = env_system(), .inspect = true };
 	struct store *store = NULL;
 	struct store_txn *txn = NULL;
-	struct proto_allow *recorded = NULL;
 	int rc = store_open(coordinator, &options, &store, e);
 	if (rc == 0)
 		rc = store_begin_read(store, &txn, e);
 	if (rc == 0)
-		rc = coordinator_keys_recorded(txn, &recorded, e);
-	if (rc == 0)
-		proto_allow_format(recorded, out);
-	proto_allow_destroy(&recorded);
+		rc = coordinator_keys_recorded(txn, out, e);
 	store_abort(&txn);
 	store_close(&store);
-	return rc == 0 && buf_failed(out) ? err_set(e, ERR_NOMEM, "out of memory") : rc;
+	return rc;
 }
 
 /* A list that was lost would be made anew of the key files that are here, revoked ones too, and lack all others. */
 static int list_ensure(const struct cli_cluster *c, struct err *e)
 {
-	char allow[PATH_MAX + 80], key[PATH_MAX + 80], ledger[PATH_MAX + 80];
-	struct buf text = BUF_INIT;
+	char allow[PATH_MAX + 80], key[PATH_MAX + 80], coordinator[PATH_MAX + 80], ledger[PATH_MAX + 80];
+	struct proto_allow *recorded = NULL;
+	bool restored = false;
 	snprintf(allow, sizeof allow, "%s/keys/allow", c->folder);
 	snprintf(key, sizeof key, "%s/keys/coordinator.key", c->folder);
+	snprintf(coordinator, sizeof coordinator, "%s/coordinator", c->folder);
 	snprintf(ledger, sizeof ledger, "%s/coordinator/ledger/data.mdb", c->folder);
 	if (access(allow, F_OK) == 0 || access(key, F_OK) != 0 || access(ledger, F_OK) != 0)
 		return 0;
-	*strstr(ledger + strlen(c->folder), "/ledger") = '\0';
-	int rc = list_recorded(ledger, &text, e);
+	int rc = list_recorded(coordinator, &recorded, e);
 	if (rc != 0)
 		err_wrap(e, "the list of allowed keys is gone, and is written anew from the ledger of a stopped "
 			    "coordinator (`amend down`)");
-	else if (text.len > 0)
-		rc = file_write_atomic(allow, text.data, text.len, 0600, e);
-	if (rc == 0 && text.len > 0)
+	else
+		rc = proto_allow_restore(allow, recorded, &restored, e);
+	if (restored)
 		cli_line(stderr, "warning: %s was gone: it is written anew from the ledger, revoked keys as such",
 			 allow);
-	buf_free(&text);
+	proto_allow_destroy(&recorded);
 	return rc;
 }
 

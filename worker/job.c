@@ -201,8 +201,10 @@ static void mode_choose(struct worker__job *job, enum editor_mode *mode, size_t 
 		job->seed = rng_derive(config->seed, job->shard_id, PURPOSE_WISE);
 		return;
 	}
-	*mode = job->closing || *fresh > config->stream_group_max ? EDITOR_BREADTH_FIRST : EDITOR_STREAM;
-	*mode = job->retrain ? EDITOR_ANEW : *mode;
+	if (job->retrain)
+		*mode = EDITOR_ANEW;
+	else
+		*mode = job->closing || *fresh > config->stream_group_max ? EDITOR_BREADTH_FIRST : EDITOR_STREAM;
 	job->seed = *mode != EDITOR_STREAM ? rng_derive(config->seed, job->shard_id, PURPOSE_BREADTH_FIRST)
 					   : rng_derive(config->seed, job->shard_id, job->shard_version + 1);
 }
@@ -231,9 +233,8 @@ static int train(struct worker__job *job)
 	held = job->retrain ? 0 : count - fresh; /* what was taken back must not stay with the delta that held it */
 	int64_t began = env_monotonic_ms(w->env);
 	if (count == 0 || (fresh == 0 && !job->retrain && (job->covered || !job->closing))) {
-		job->stats.mode = mode == EDITOR_STREAM ? mode
-							: EDITOR_BREADTH_FIRST; /* nothing new to learn: the memory
-										   stays, its edits are tested again */
+		/* Nothing new to learn: the memory stays, its edits are tested again. */
+		job->stats.mode = mode == EDITOR_STREAM ? EDITOR_STREAM : EDITOR_BREADTH_FIRST;
 		rc = editor_shard_retest(job->shard, job->results, &watch, &job->error);
 		job->retest_ms = (uint32_t)(env_monotonic_ms(w->env) - began);
 		job->covered_out = job->covered;
