@@ -148,7 +148,7 @@ static bool merge_lives(struct coordinator *c, const struct store_merge *merge)
 
 /* One that no version has had yet lies here alone: nobody has read it since its gate. Where the disk has changed it the
  * shards answer without it, until its chunks have come back or it is merged anew. */
-static int merge_look(struct coordinator *c, const struct store_merge *merge, bool *taken, struct err *e)
+static int merge_take(struct coordinator *c, const struct store_merge *merge, bool *taken, struct err *e)
 {
 	*taken = true;
 	int rc = merge->version == 0 ? coordinator__merge_read(c, merge, taken, e) : 0;
@@ -179,7 +179,7 @@ static int draft_make(struct coordinator *c, const struct store_merge *merged, s
 		if (replaced || !merge_lives(c, merge))
 			continue;
 		if (merge != merged) /* the gate has just read it */
-			rc = merge_look(c, merge, &taken, e);
+			rc = merge_take(c, merge, &taken, e);
 		if (rc != 0 || !taken)
 			continue;
 		rc = add_merge(c, d, merge);

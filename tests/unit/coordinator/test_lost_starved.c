@@ -84,23 +84,13 @@ static void test_a_lost_manifest_is_replaced(void **state)
 static void test_a_lost_candidate_is_made_anew(void **state)
 {
 	struct cluster *c = *state;
-	struct store_version candidate;
-	struct store_txn *txn = NULL;
-	struct buf bytes = BUF_INIT;
 	struct fact f;
 	int64_t n = FIRST;
 	c->config.retrain_ms = RETRAIN_MS;
 	served_facts(c, &f);
 	fact_more(c, &f);
-	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
-	assert_ok(&c->e, coordinator_candidate_get(txn, &candidate, &c->e));
-	store_abort(&txn);
-	assert_ok(&c->e, store_blob_get(c->store, &candidate.root, 1 << 20, &bytes, &c->e));
-	rot(c, &bytes);
-	buf_free(&bytes);
-	struct msg need = { .type = MSG_NEED, .u.hashes = { &candidate.content, 1, 0 } };
-	end_send(&c->node, &need);
-	cluster_run(c);
+	const struct hash root = candidate_get(c).root;
+	rot_found(c, &root);
 	end_clear(&c->worker);
 	end_clear(&c->node);
 	wait(c, RETRAIN_MS);
