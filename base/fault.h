@@ -2,8 +2,7 @@
  * Points are also armed by the environment of a real process:
  * AMEND_FAULT="worker.commit.before=kill@3,store.sync=errno@1:4" (name=action@countdown[:repeat]; actions: kill
  * (SIGKILL to itself), errno (returns ERR_FAULT), stop (SIGSTOP), delay-MS); the log tells then that an errno or a
- * delay has fired (FAULT-FIRED). Without AMEND_FAULT and fault_arm, a point
- * costs one relaxed load. Thread-safe. */
+ * delay has fired (FAULT-FIRED). Without AMEND_FAULT and fault_arm, a point costs one relaxed load. Thread-safe. */
 #ifndef AMEND_BASE_FAULT_H
 #define AMEND_BASE_FAULT_H
 

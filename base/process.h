@@ -11,7 +11,8 @@ uint64_t process_resident_bytes(void); /* memory that is there now; 0 where /pro
  * this one nor read its memory or environment (all but root's). Not inherited by a program that it runs, but for the
  * core's limit. Under a sanitizer, which traces its own process, only the former. */
 void process_keep_secrets(void);
-/* May open `most` files, or what the system lets it, where a shell's limit is lower. ERR_LIMIT: not even `least`. */
+/* May open `most` files, or what the system lets it, where a shell's limit is lower. ERR_LIMIT: not even `least`;
+ * ERR_IO: the limit cannot be read. */
 int process_open_files(uint64_t least, uint64_t most, struct err *e) MUST_CHECK;
 /* A mapped file that was cut or cannot be read ends the process by SIGBUS, as without this; but stderr says first which
  * file, and what to do. At the start, before other threads. */

@@ -1,7 +1,7 @@
 #include "base/team.h"
 
-#include "base/fault.h"
 #include "base/eventcount.h"
+#include "base/fault.h"
 
 #include <assert.h>
 #include <pthread.h>

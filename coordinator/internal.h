@@ -232,9 +232,9 @@ struct coordinator {
 	struct store_merge *merges; /* published; no two of the same shard: the later one has taken the other's place */
 	size_t merge_count, merge_cap;
 	/* uint64_t, ascending: merges that the last draft left out, as their memories, which no version has had yet,
-	 * are damaged here; and nothing has changed since: a draft would leave them out again. */
+	 * are damaged here. */
 	struct buf merges_out;
-	bool merges_wait;
+	bool merges_wait; /* nothing else is unpublished, or has changed since: a draft would leave them out again */
 	struct merge_run merge;
 	struct {
 		uint64_t merge, epoch;

@@ -6,14 +6,13 @@
 
 #include "base/buf.h"
 
-#include <pthread.h>
-
 struct http_peers;
 struct http_peer;
 
 struct http_peers_config {
-	size_t count_max; /* of connections; above it the oldest without a whole request is shut down */
-	int64_t header_ms, body_ms, idle_ms; /* 0 of the first two: no bound */
+	size_t count_max;           /* of connections; above it the oldest without a whole request is shut down */
+	int64_t header_ms, body_ms; /* for a request's headers, and then for its body; 0: no bound */
+	int64_t idle_ms; /* that a connection may wait for its next request, whose headers have header_ms on top */
 };
 
 /* ERR_NOMEM; ERR_EXTERNAL: no thread. */
@@ -25,9 +24,9 @@ void http_peers_destroy(struct http_peers **peers);
 struct http_peer *http_peer_add(struct http_peers *peers, int socket);
 /* What follows takes a NULL peer, and does nothing then. */
 void http_peer_remove(struct http_peers *peers, struct http_peer *peer);
-void http_peer_body(struct http_peers *peers, struct http_peer *peer);  /* its headers are there */
-void http_peer_asked(struct http_peers *peers, struct http_peer *peer); /* its request is whole: it is left alone */
-void http_peer_answered(struct http_peers *peers, struct http_peer *peer);
+void http_peer_body(struct http_peers *peers, struct http_peer *peer);     /* its headers are there */
+void http_peer_asked(struct http_peers *peers, struct http_peer *peer);    /* its request is whole: it is left alone */
+void http_peer_answered(struct http_peers *peers, struct http_peer *peer); /* it waits for its next request */
 
 /* Shuts down the reading side of every connection that has not asked, again and again until none is left, at most
  * `ms`. */

@@ -306,9 +306,9 @@ struct msg_publish_reply {
 				another, or was rejected; ERR_DENIED: this key submitted an edit of it; ERR_AGAIN, ERR_FULL */
 	uint64_t version;    /* published by it; 0: none, as a resume where candidates need approval */
 	struct hash content; /* of its manifest */
-	uint32_t
-		back_count; /* edits that are served again though they were revoked, superseded or have expired since */
-	bool already;       /* resume: publishing was not paused; approval: it is published */
+	/* Edits that are served again though they were revoked, superseded or have expired since. */
+	uint32_t back_count;
+	bool already; /* resume: publishing was not paused; approval: it is published */
 	struct msg_text text;
 };
 /* Candidate: what waits for approval, or was rejected. → CandidateReply */

@@ -25,7 +25,7 @@ struct ask {
 	struct hash hash;
 	struct buf bytes; /* arrived, not yet stored */
 	size_t source;    /* that gives it */
-	int64_t since_us; /* when it was first asked */
+	int64_t since_us; /* when it was first asked of this source */
 	bool due;         /* to be asked for with the next Need */
 	bool arrived;
 };

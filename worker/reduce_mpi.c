@@ -1,8 +1,8 @@
 #include "worker/reduce_mpi.h"
 
 #include "base/env.h"
-#include "base/fault.h"
 #include "base/eventcount.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "editor/fixed.h"
 
@@ -76,9 +76,9 @@ static int sum_apart(struct editor_reduce *reduce, int64_t *values, size_t count
 struct desk {
 	struct eventcount events; /* the first rank's: all meet there */
 	atomic_size_t absent;     /* the first rank's: who has not come to the meeting */
-	_Alignas(EVENTCOUNT_LINE)
-		uint64_t over; /* the largest magnitude over the limit in this rank's share; 0: none is */
-	uint64_t token;        /* says that this is the memory that was meant */
+	/* The largest magnitude over the limit in this rank's share; 0: none is. */
+	_Alignas(EVENTCOUNT_LINE) uint64_t over;
+	uint64_t token; /* says that this is the memory that was meant */
 };
 
 /* Where a rank's memory is found by the others. */

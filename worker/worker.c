@@ -6,8 +6,8 @@
 #include "base/metrics.h"
 #include "base/process.h"
 
-#include <inttypes.h>
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

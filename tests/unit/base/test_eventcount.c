@@ -50,7 +50,7 @@ static void processes_wait_for_one_another(void **state)
 }
 
 /* It has moved on before anybody came. */
-static void an_open_gate_lets_through(void **state)
+static void a_count_that_has_moved_on_lets_through(void **state)
 {
 	struct eventcount events = { .shared = false };
 	(void)state;
@@ -64,7 +64,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(processes_wait_for_one_another),
-		cmocka_unit_test(an_open_gate_lets_through),
+		cmocka_unit_test(a_count_that_has_moved_on_lets_through),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
