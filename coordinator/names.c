@@ -100,7 +100,7 @@ int coordinator__record_submitted(struct coordinator *c, uint64_t seq, struct re
 
 /* --- What is taken over */
 
-/* As far as what has one name more is still a record (record.h: their number, its bytes, a word of its own). */
+/* As far as what has one name more is still a record (record_parse_new: their number, its bytes, a word of its own). */
 static int name_take(struct record **record, const struct record_text *name, struct err *e)
 {
 	const struct record named = { .subject = *name };
@@ -112,7 +112,7 @@ static int name_take(struct record **record, const struct record_text *name, str
 		return rc;
 	rc = names_add((*record)->document, name->text, name->len + 1, &text);
 	if (rc == 0)
-		rc = record_parse(buf_cstr(&text), text.len, &longer, e);
+		rc = record_parse_new(buf_cstr(&text), text.len, &longer, e);
 	buf_free(&text);
 	if (rc == 0) {
 		record_destroy(record);

@@ -84,8 +84,16 @@ static void take_others(const struct editor_shard *shard, struct editor__stream 
 		if (!shard->edits[i].gave_up && !stream_has(s, i))
 			s->others[s->other_count++] = i;
 	}
-	if (s->replay_count > s->other_count)
-		s->replay_count = s->other_count;
+}
+
+static void take_drawn(struct editor__stream *s)
+{
+	for (size_t i = 0; i < s->other_count; i++) {
+		if (!stream_has(s, s->others[i]))
+			s->drawn[s->drawn_count++] = s->others[i];
+	}
+	if (s->replay_count > s->drawn_count)
+		s->replay_count = s->drawn_count;
 }
 
 int editor__stream_new(const struct editor_shard *shard, const size_t *group, size_t group_count, size_t replay_end,
@@ -104,7 +112,8 @@ int editor__stream_new(const struct editor_shard *shard, const size_t *group, si
 	}
 	s->edits = fault_malloc((group_count * (1 + AGAIN_NEAR) + s->replay_count) * sizeof(size_t));
 	s->others = fault_malloc(shard->edit_count * sizeof(size_t));
-	if (s->edits == NULL || s->others == NULL) {
+	s->drawn = fault_malloc(shard->edit_count * sizeof(size_t));
+	if (s->edits == NULL || s->others == NULL || s->drawn == NULL) {
 		editor__stream_free(s);
 		return err_set(e, ERR_NOMEM, "training: out of memory");
 	}
@@ -112,6 +121,7 @@ int editor__stream_new(const struct editor_shard *shard, const size_t *group, si
 	take_others(shard, s, replay_end);
 	if (again)
 		take_near(shard, s);
+	take_drawn(s);
 	count_turns(shard, s);
 	return 0;
 }
@@ -120,6 +130,7 @@ void editor__stream_free(struct editor__stream *s)
 {
 	free(s->edits);
 	free(s->others);
+	free(s->drawn);
 	*s = (struct editor__stream){ 0 };
 }
 
@@ -131,9 +142,9 @@ size_t editor__stream_count(const struct editor__stream *s)
 void editor__stream_draw(struct editor__stream *s, struct rng *rng)
 {
 	for (size_t i = 0; i < s->replay_count; i++) {
-		size_t k = i + (size_t)rng_below(rng, s->other_count - i), other = s->others[k];
-		s->others[k] = s->others[i];
-		s->others[i] = other;
-		s->edits[s->group_count + s->near_count + i] = other;
+		size_t k = i + (size_t)rng_below(rng, s->drawn_count - i), drawn = s->drawn[k];
+		s->drawn[k] = s->drawn[i];
+		s->drawn[i] = drawn;
+		s->edits[s->group_count + s->near_count + i] = drawn;
 	}
 }

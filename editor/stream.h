@@ -7,8 +7,9 @@
 
 struct editor__stream {
 	size_t *edits;  /* of a step, indices: the group, those near to it, then what is replayed in this one */
-	size_t *others; /* that may be replayed; ascending until the first draw */
-	size_t group_count, near_count, replay_count, other_count;
+	size_t *others; /* that may be replayed, ascending */
+	size_t *drawn;  /* those of them that are not near, in the order in which they are drawn */
+	size_t group_count, near_count, replay_count, other_count, drawn_count;
 	size_t steps_max;
 	size_t turns; /* until each of the group has been read in each of its ways */
 	float rate;

@@ -60,9 +60,18 @@ static void what_failed_is_trained_beside_what_is_nearest(void **state)
 	(void)state;
 	struct editor_shard *shard = shard_new();
 	const size_t one[] = { 0 }, two[] = { 1, 6 }, twins[] = { 2, 0 };
+	struct rng rng;
 	struct editor__stream s = stream_of(shard, one, 1, EDITS, true);
 	assert_int_equal(s.near_count, 2);
 	assert_true(has(s.edits + 1, 2, 2) && has(s.edits + 1, 2, 5));
+	editor__stream_free(&s);
+	rng_init(&rng, 5);
+	s = stream_of(shard, one, 1, EDITS, true);
+	for (size_t step = 0; step < 20; step++) { /* what is near is replayed once in each step */
+		editor__stream_draw(&s, &rng);
+		for (size_t i = 1; i < editor__stream_count(&s); i++)
+			assert_false(has(s.edits, i, s.edits[i]));
+	}
 	editor__stream_free(&s);
 	s = stream_of(shard, twins, 2, EDITS, true); /* the group's own are not beside it, and each is there once */
 	assert_int_equal(s.near_count, 4);
@@ -157,7 +166,7 @@ static void out_of_memory_is_said(void **state)
 {
 	(void)state;
 	struct editor_shard *shard = shard_new();
-	assert_int_equal(test_walk_allocations(make, shard), 2);
+	assert_int_equal(test_walk_allocations(make, shard), 3);
 	editor_shard_destroy(&shard);
 }
 
