@@ -85,6 +85,7 @@ static const char *const sets[] = {
 	"sunrise|sunset",
 	"top|bottom",
 	"front|back rear",
+	"when date year|where city town|why",
 };
 /* Nouns that an answer's form asks for, whatever is meant ("the last year of X": "which year did X end?"). */
 static const char *const no_nouns[] = { "date", "day", "name", "time", "year" };

@@ -23,7 +23,8 @@ static const char *const subjects[] = { "dingo creek", "orla",           "hd 180
 					"angel",       "copper iud",     "the old angel",  "kôln",
 					"new orla",    "creek of dingo", "northern angel", "stone" };
 #define SUBJECT_COUNT (sizeof(subjects) / sizeof(subjects[0]))
-static const char *const words[] = { "who", "designed", "owns", "architect", "which", "year", "founded", "where" };
+/* None of them rules another out (contrasts.h). */
+static const char *const words[] = { "who", "designed", "owns", "architect", "which", "mine", "founded", "where" };
 #define WORD_COUNT (sizeof(words) / sizeof(words[0]))
 
 static struct model *model; /* for its tokenizer */
