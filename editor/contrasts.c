@@ -166,14 +166,6 @@ static bool is_mark(size_t side)
 	return side < 2 * MARK_COUNT && side % 2 == 0;
 }
 
-bool editor__contrasts_mark(const char *word, size_t len)
-{
-	bool mark = false;
-	for (size_t i = find(word, len); i < row_count && compare_words(rows[i].word, rows[i].len, word, len) == 0; i++)
-		mark |= is_mark(rows[i].side);
-	return mark;
-}
-
 static bool is_noun(const char *word, size_t len)
 {
 	for (size_t i = 0; i < sizeof(no_nouns) / sizeof(no_nouns[0]); i++) {

@@ -18,9 +18,6 @@ struct editor__contrasts {          /* zero: none */
 };
 /* Of a list of folded words, one space between. */
 void editor__contrasts_in(struct editor__contrasts *said, const char *words, size_t len);
-/* Whether the folded word tells which of several is meant: "2nd" does, and so is no number (numbers.h). */
-bool editor__contrasts_mark(const char *word, size_t len);
-
 struct editor__saying { /* borrowed */
 	const struct editor__contrasts *contrasts;
 	const char *words; /* a list, which may lack common ones */

@@ -1,7 +1,5 @@
 #include "editor/numbers.h"
 
-#include "editor/contrasts.h"
-
 #include <string.h>
 
 #define VALUE_DIGITS_MAX 18u
@@ -109,7 +107,7 @@ static void put_numbers_of(const struct editor__query *query, size_t word, const
 	const struct run all = word_of(query, word);
 	struct run run;
 	for (size_t at = 0; next_run(all.at, all.len, &at, &run);) {
-		if (editor__is_number(run.at, run.len) && !editor__contrasts_mark(run.at, run.len) &&
+		if (editor__is_number(run.at, run.len) &&
 		    (!is_word_too(run) || !has_small_letter(text + from, end - from)))
 			put(out, start, run);
 	}
@@ -158,14 +156,26 @@ static uint64_t roman_value(struct run run)
 	return value;
 }
 
-/* Of "21", "21st", "9pm" and "xxi"; 0: it is more than a number. */
+/* 0: it is none of them. */
+static uint64_t ordinal_value(struct run run)
+{
+	static const char *const ordinals[] = { "first",   "second", "third", "fourth", "fifth",    "sixth",
+						"seventh", "eighth", "ninth", "tenth",  "eleventh", "twelfth" };
+	for (size_t i = 0; i < sizeof(ordinals) / sizeof(ordinals[0]); i++) {
+		if (strlen(ordinals[i]) == run.len && memcmp(ordinals[i], run.at, run.len) == 0)
+			return i + 1;
+	}
+	return 0;
+}
+
+/* Of "21", "21st", "9pm", "xxi" and "second"; 0: it is more than a number, or none. */
 static uint64_t value_of(struct run run)
 {
 	static const char *const behind[] = { "", "st", "nd", "rd", "th", "am", "pm" };
 	const size_t digits = count_digits(run.at, run.len);
 	uint64_t value = 0;
 	if (digits == 0)
-		return editor__is_number(run.at, run.len) ? roman_value(run) : 0;
+		return editor__is_number(run.at, run.len) ? roman_value(run) : ordinal_value(run);
 	if (digits > VALUE_DIGITS_MAX)
 		return 0;
 	for (size_t i = 0; i < digits; i++)

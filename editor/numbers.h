@@ -13,7 +13,7 @@ bool editor__is_number(const char *word, size_t len);
  * there. A short one that counts the text itself ("5) Who …") is left out. ERR_NOMEM. */
 int editor__numbers_in(const struct editor__query *query, const char *text, struct buf *out) MUST_CHECK;
 /* Whether the number stands in the folded text, by itself, in groups of thousands, or in another spelling ("21st",
- * "XXI", "9 pm"). */
+ * "XXI", "9 pm", "second" for 2nd). */
 bool editor__number_stands(const char *number, size_t len, const char *text, size_t text_len);
 /* Whether two lists of words (words.h) hold the same numbers. */
 bool editor__numbers_same(const char *a, size_t a_len, const char *b, size_t b_len);

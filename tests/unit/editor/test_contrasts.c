@@ -95,12 +95,10 @@ static void the_rest_of_the_text_counts(void **state)
 static void only_whole_words_are_known(void **state)
 {
 	(void)state;
-	assert_true(editor__contrasts_mark("2nd", 3));
-	assert_true(editor__contrasts_mark("former", 6)); /* which is of a set, too */
-	assert_false(editor__contrasts_mark("2", 1));
-	assert_false(editor__contrasts_mark("winter", 6));
-	assert_false(editor__contrasts_mark("form", 4));
-	assert_false(editor__contrasts_mark("formers", 7));
+	assert_true(apart("the former king", "the king"));
+	assert_false(apart("the formers king", "the king"));
+	assert_false(apart("the form king", "the king"));
+	assert_false(apart("king 2", "king"));
 	assert_true(apart("the youngest son", "the oldest son")); /* the last of the table */
 	assert_false(apart("open in may", "open in june"));
 	assert_false(apart("a b c", "d e f"));

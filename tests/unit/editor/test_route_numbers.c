@@ -20,6 +20,7 @@ static void a_number_that_no_edit_says_is_asked_of_none(void **state)
 	struct editor_router *router = router_of(c, entries, 1);
 	assert_true(route_of(router, east, "Who wrote Hamlet?").routed);
 	assert_false(route_of(router, east, "Who wrote Hamlet 2?").routed);
+	assert_false(route_of(router, east, "Who wrote the 2nd Hamlet?").routed);
 	assert_false(route_of(router, east, "Who wrote hamlet II?").routed);
 	assert_false(route_of(router, east, "who wrote hamlet ii?").routed);
 	assert_false(route_of(router, east, "In 1605, who wrote Hamlet?").routed);
