@@ -32,13 +32,15 @@ static void views_keep(struct editor__edit *edit, size_t count)
 	while (edit->view_count > count)
 		free(edit->views[--edit->view_count].inputs);
 	edit->seen = NULL;
+	if (edit->view_count == 0) {
+		free(edit->views);
+		edit->views = NULL;
+	}
 }
 
 void editor__views_free(struct editor__edit *edit)
 {
 	views_keep(edit, 0);
-	free(edit->views);
-	edit->views = NULL;
 	edit->name_view_count = 0;
 	edit->views_named = false;
 }
