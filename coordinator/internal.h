@@ -467,7 +467,7 @@ void coordinator__chunks_flush(struct coordinator *c);
 void coordinator__needs_pump(struct coordinator *c);
 void coordinator__blobs_drop(struct coordinator *c);
 
-/* --- merge.c, merge_gate.c, merge_files.c, merge_job.c */
+/* --- merge.c, merge_event.c, merge_gate.c, merge_files.c, merge_job.c */
 void coordinator__merge_advance(struct coordinator *c);
 int coordinator__merge_start(struct coordinator *c,
 			     struct err *e) MUST_CHECK;                 /* ERR_AGAIN, ERR_INVALID: nothing to merge */
@@ -494,8 +494,15 @@ int coordinator__merge_verify(struct coordinator *c, struct store_merge *rec,
 			      struct err *e) MUST_CHECK; /* stores the delta: rec->output_root */
 void coordinator__merge_attempt_failed(struct coordinator *c, const char *reason); /* tried again, or at its end */
 void coordinator__merge_clean(const struct coordinator *c, uint64_t id); /* inputs and output; plan and log stay */
+struct gate_lost { /* edits that a merged memory does not answer: their shards do */
+	const uint64_t *seqs;
+	size_t count;
+};
+/* In c->txn; `lost`, or NULL, is named in it. */
 int coordinator__merge_event(struct coordinator *c, enum store_event_type type, const struct store_merge *rec,
-			     struct err *e) MUST_CHECK; /* in c->txn */
+			     const struct gate_lost *lost, struct err *e) MUST_CHECK;
+/* Which merge's memory this one is to take the place of; 0: of none. */
+uint64_t coordinator__merge_renews(const struct coordinator *c, const struct store_merge *rec);
 int coordinator__merge_shards_move(struct coordinator *c, const struct store_merge *rec, int state,
 				   struct err *e) MUST_CHECK;
 void coordinator__merge_forget(struct coordinator *c);
@@ -511,7 +518,7 @@ bool coordinator__gate_output_whole(struct coordinator *c);
 int coordinator__merge_read(struct coordinator *c, const struct store_merge *merge, bool *whole,
 			    struct err *e) MUST_CHECK;
 int coordinator__gate_publish(struct coordinator *c, double score, const struct hash *index_root,
-			      struct err *e) MUST_CHECK;
+			      const struct gate_lost *lost, struct err *e) MUST_CHECK;
 bool coordinator__gate_is(const struct coordinator *c, const struct peer *peer, uint64_t merge, uint64_t epoch);
 void coordinator__gate_lost(struct coordinator *c, const char *why);
 void coordinator__gate_renew(struct coordinator *c, int64_t expires_ms);

@@ -74,47 +74,6 @@ void coordinator__merges_add(struct coordinator *c, const struct store_merge *me
 	c->merge_count = kept;
 }
 
-/* Which merge's memory this one is to take the place of; 0: of none. */
-static uint64_t renews(const struct coordinator *c, const struct store_merge *rec)
-{
-	const struct store_merge *old = rec->shard_count > 0 ? coordinator__merge_of(c, rec->shards[0]) : NULL;
-	return old != NULL && old->id != rec->id ? old->id : 0;
-}
-
-static void json_merge(struct json_w *w, const struct coordinator *c, const struct store_merge *rec)
-{
-	char plan[HASH_HEX_BYTES], output[HASH_HEX_BYTES];
-	hash_hex(&rec->plan, plan);
-	hash_hex(&rec->output_root, output);
-	json_w_open(w, '{');
-	json_w_member_uint(w, "merge", rec->id);
-	if (renews(c, rec) != 0)
-		json_w_member_uint(w, "renews", renews(c, rec));
-	json_w_member_str(w, "state", sm_state_name(&store_merge_states, rec->state));
-	json_w_key(w, "shards");
-	json_w_open(w, '[');
-	for (size_t i = 0; i < rec->shard_count; i++)
-		json_w_uint(w, rec->shards[i]);
-	json_w_close(w);
-	json_w_member_str(w, "plan", plan);
-	json_w_member_str(w, "output", output);
-	json_w_member_uint(w, "tries", rec->tries);
-	json_w_member_real(w, "score", rec->score);
-	json_w_member_real(w, "score_inputs", rec->score_inputs);
-	json_w_member_str(w, "reason", rec->reason);
-	json_w_close(w);
-}
-
-int coordinator__merge_event(struct coordinator *c, enum store_event_type type, const struct store_merge *rec,
-			     struct err *e)
-{
-	struct buf json = BUF_INIT;
-	struct json_w w;
-	json_w_init(&w, &json);
-	json_merge(&w, c, rec);
-	return coordinator__event(c, type, NULL, &json, NULL, e);
-}
-
 int coordinator__merge_shards_move(struct coordinator *c, const struct store_merge *rec, int state, struct err *e)
 {
 	for (size_t i = 0; i < rec->shard_count; i++) {
@@ -226,7 +185,7 @@ static int start_of(struct coordinator *c, const uint64_t *shards, size_t shard_
 	coordinator__lease_init(&c->merge.lease);
 	c->merge_mark_ms = coordinator__now_ms(c);
 	log_event(LOG_INFO, "COORDINATOR-MERGE-PLANNED", LOGF_U("merge", rec.id), LOGF_U("shards", rec.shard_count),
-		  LOGF_U("renews", renews(c, &rec)));
+		  LOGF_U("renews", coordinator__merge_renews(c, &rec)));
 	return 0;
 }
 
@@ -346,7 +305,7 @@ void coordinator__merge_job_stop(struct coordinator *c)
 /* The state that its shards had when it took them. */
 static int state_before(const struct coordinator *c, const struct store_merge *rec)
 {
-	return renews(c, rec) != 0 ? STORE_SHARD_STATE_MERGED : STORE_SHARD_STATE_CLOSED;
+	return coordinator__merge_renews(c, rec) != 0 ? STORE_SHARD_STATE_MERGED : STORE_SHARD_STATE_CLOSED;
 }
 
 static int end_write(struct coordinator *c, const struct store_merge *rec, struct err *e)
@@ -355,7 +314,7 @@ static int end_write(struct coordinator *c, const struct store_merge *rec, struc
 	if (rc == 0)
 		rc = coordinator__merge_shards_move(c, rec, state_before(c, rec), e);
 	if (rc == 0)
-		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, rec, e);
+		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, rec, NULL, e);
 	if (rc == 0)
 		rc = store_merge_put(c->txn, rec, e);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;
@@ -390,7 +349,7 @@ void coordinator__merge_end(struct coordinator *c, const char *reason)
 	}
 	log_event(LOG_ERROR, "COORDINATOR-MERGE-FAILED", LOGF_U("merge", rec.id), LOGF_S("reason", reason));
 	coordinator__merge_clean(c, rec.id);
-	if (renews(c, &rec) != 0)
+	if (coordinator__merge_renews(c, &rec) != 0)
 		c->renew_ms = coordinator__now_ms(c) + MERGE_RENEW_MS;
 	coordinator__merge_forget(c);
 }
@@ -452,7 +411,7 @@ static int attempt_write(struct coordinator *c, const struct store_merge *rec, s
 	if (rc == 0)
 		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_STATE_MERGING, e);
 	if (rc == 0)
-		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_PLANNED, rec, e);
+		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_PLANNED, rec, NULL, e);
 	if (rc == 0)
 		rc = store_merge_put(c->txn, rec, e);
 	return rc == 0 ? coordinator__commit(c, NULL, NULL, e) : rc;

@@ -238,14 +238,14 @@ void coordinator__gate_advance(struct coordinator *c)
 		send_edits(c);
 }
 
-static int publish_write(struct coordinator *c, const struct store_merge *rec, struct store_version *publish,
-			 struct err *e)
+static int publish_write(struct coordinator *c, const struct store_merge *rec, const struct gate_lost *lost,
+			 struct store_version *publish, struct err *e)
 {
 	int rc = coordinator__begin(c, e);
 	if (rc == 0)
 		rc = coordinator__merge_shards_move(c, rec, STORE_SHARD_STATE_MERGED, e);
 	if (rc == 0)
-		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, rec, e);
+		rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, rec, lost, e);
 	if (rc == 0)
 		rc = store_merge_put(c->txn, rec, e);
 	if (rc == 0)
@@ -255,7 +255,7 @@ static int publish_write(struct coordinator *c, const struct store_merge *rec, s
 		       : rc;
 }
 
-static int publish_merge(struct coordinator *c, struct store_merge *rec, const char *note,
+static int publish_merge(struct coordinator *c, struct store_merge *rec, const struct gate_lost *lost, const char *note,
 			 struct store_version *publish, struct err *e)
 {
 	int rc = coordinator__merges_reserve(c, e);
@@ -267,10 +267,25 @@ static int publish_merge(struct coordinator *c, struct store_merge *rec, const c
 	if (rc != 0)
 		return rc;
 	rec->version = publish->version;
-	return publish_write(c, rec, publish, e);
+	return publish_write(c, rec, lost, publish, e);
 }
 
-int coordinator__gate_publish(struct coordinator *c, double score, const struct hash *index_root, struct err *e)
+/* "merge 3: 98.8 % pass, …": says what was lost, and who answers that. */
+static void note_write(const struct store_merge *rec, const struct gate_lost *lost, bool serves, char *note,
+		       size_t note_bytes)
+{
+	int n = snprintf(note, note_bytes, "merge %" PRIu64 ": %.1f %% pass, %.1f %% in its shards", rec->id,
+			 100 * rec->score, 100 * rec->score_inputs);
+	if (!serves)
+		snprintf(note + n, note_bytes - (size_t)n,
+			 "; too much lost, so answers come from the shards by default");
+	else if (lost->count > 0)
+		snprintf(note + n, note_bytes - (size_t)n, "; its shards answer the %zu edit%s that it lost",
+			 lost->count, lost->count == 1 ? "" : "s");
+}
+
+int coordinator__gate_publish(struct coordinator *c, double score, const struct hash *index_root,
+			      const struct gate_lost *lost, struct err *e)
 {
 	struct store_merge rec = c->merge.rec;
 	struct store_version publish;
@@ -280,10 +295,9 @@ int coordinator__gate_publish(struct coordinator *c, double score, const struct 
 	rec.state = STORE_MERGE_STATE_PUBLISHED;
 	rec.ended_ms = env_wall_ms(c->env);
 	bool serves = coordinator__merge_serves(c, &rec);
-	snprintf(note, sizeof note, "merge %" PRIu64 ": %.1f %% pass, %.1f %% in its shards%s", rec.id, 100 * score,
-		 100 * rec.score_inputs, serves ? "" : "; too much lost, so answers come from the shards by default");
+	note_write(&rec, lost, serves, note, sizeof note);
 	coordinator__copy_text(rec.reason, sizeof rec.reason, coordinator__text(serves ? "" : note));
-	int rc = publish_merge(c, &rec, note, &publish, e);
+	int rc = publish_merge(c, &rec, lost, note, &publish, e);
 	if (rc != 0) {
 		coordinator__txn_failed(c, e);
 		return rc;
@@ -347,7 +361,7 @@ static int merge_refuse(struct coordinator *c, const struct store_merge *merge, 
 	coordinator__copy_text(ended.reason, sizeof ended.reason, coordinator__text(text));
 	ended.state = STORE_MERGE_STATE_FAILED;
 	ended.ended_ms = env_wall_ms(c->env);
-	int rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, &ended, e);
+	int rc = coordinator__merge_event(c, STORE_EVENT_MERGE_ENDED, &ended, NULL, e);
 	ended.state = merge->state;
 	ended.shard_count = 0;
 	ended.output_root = ended.index_root = (struct hash){ .bytes = { 0 } };

@@ -1,6 +1,12 @@
 /* recv_gate_result.c: a worker says how many edits a merged memory answers. Idempotent, as a commit is. */
 #include "coordinator/internal.h"
 
+#include "base/arena.h"
+#include "base/order.h"
+#include "proto/codec.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Answered like a commit, so that a worker sends it again until it is taken. */
@@ -30,6 +36,61 @@ static int check_index(struct coordinator *c, const struct hash *root, struct er
 				 "%zu chunks of the index are not here: upload them, then send it again", bad);
 }
 
+/* Of the default family: which edits it has lost, as many as its counts say and all of the merge. Without an index none
+ * is named: all pass, or the worker's program is from before. */
+static int lost_read(struct coordinator *c, const struct msg_gate_result *result, struct arena *arena,
+		     struct gate_lost *out, struct err *e)
+{
+	struct proto_merge_index index;
+	struct buf bytes = BUF_INIT;
+	const size_t limit = 64 + 11 * (size_t)c->merge.seq_count; /* a number takes up to ten bytes */
+	if (strcmp(c->family, "paper") == 0 || hash_is_zero(&result->index_root))
+		return 0;
+	int rc = store_blob_get(c->store, &result->index_root, limit, &bytes, e);
+	if (rc == 0)
+		rc = proto_merge_index_decode(bytes.data, bytes.len, arena, &index, e);
+	buf_free(&bytes);
+	if (rc != 0)
+		return rc;
+	if (index.lost_count != result->tested - result->passed)
+		return err_set(e, ERR_INVALID, "the index names %zu edits that are lost, the counts say %u",
+			       index.lost_count, result->tested - result->passed);
+	struct buf seqs = BUF_INIT;
+	buf_append(&seqs, c->merge.seqs, c->merge.seq_count * sizeof *c->merge.seqs);
+	if (buf_failed(&seqs))
+		rc = err_set(e, ERR_NOMEM, "out of memory");
+	else
+		qsort(seqs.data, c->merge.seq_count, sizeof(uint64_t), order_u64);
+	for (size_t i = 0; rc == 0 && i < index.lost_count; i++) {
+		if (!coordinator__seqs_hold(&seqs, index.lost_seqs[i]))
+			rc = err_set(e, ERR_INVALID, "the index names edit %" PRIu64 ", which the merge does not hold",
+				     index.lost_seqs[i]);
+	}
+	buf_free(&seqs);
+	*out = (struct gate_lost){ index.lost_seqs, index.lost_count };
+	return rc;
+}
+
+/* Everything checked: the merged memory is published. */
+static int result_take(struct coordinator *c, const struct msg_gate_result *result, struct err *e)
+{
+	struct arena *arena = NULL;
+	struct gate_lost lost = { NULL, 0 };
+	int rc = check_index(c, &result->index_root, e);
+	if (rc == 0 && arena_new(1 << 12, 0, &arena) != 0)
+		rc = err_set(e, ERR_NOMEM, "out of memory");
+	if (rc == 0)
+		rc = lost_read(c, result, arena, &lost, e);
+	if (rc == ERR_NOMEM)
+		rc = err_set(e, ERR_AGAIN, "the result cannot be read here for now: send it again");
+	/* What was not tested did not pass. */
+	const double score = c->merge.seq_count > 0 ? (double)result->passed / (double)c->merge.seq_count : 0;
+	if (rc == 0)
+		rc = coordinator__gate_publish(c, score, &result->index_root, &lost, e);
+	arena_destroy(&arena);
+	return rc;
+}
+
 void coordinator__recv_gate_result(struct coordinator *c, const struct msg_received *received)
 {
 	const struct msg_gate_result *result = &received->msg.u.gate_result;
@@ -56,15 +117,7 @@ void coordinator__recv_gate_result(struct coordinator *c, const struct msg_recei
 					 : "the merged memory is damaged here: it is merged anew");
 		return;
 	}
-	int rc = check_index(c, &result->index_root, &e);
-	if (rc != 0) {
-		if (c->failure.code == 0)
-			gate_reply(c, received, rc, e.text);
-		return;
-	}
-	/* What was not tested did not pass. */
-	double score = c->merge.seq_count > 0 ? (double)result->passed / (double)c->merge.seq_count : 0;
-	rc = coordinator__gate_publish(c, score, &result->index_root, &e);
+	int rc = result_take(c, result, &e);
 	if (rc == 0) {
 		c->gated.merge = result->merge;
 		c->gated.epoch = result->epoch;

@@ -56,6 +56,7 @@ struct encoded {
 	struct buf *bytes; /* 2 a memory: delta, index */
 	struct buf calibration;
 	size_t count;
+	struct arena *arena; /* of what is decoded of them */
 };
 
 static void encoded_free(struct encoded *x)
@@ -65,10 +66,32 @@ static void encoded_free(struct encoded *x)
 	buf_free(&x->calibration);
 	free(x->bytes);
 	free(x->parts);
+	arena_destroy(&x->arena);
 }
 
-static int memory_read(struct store *blobs, const struct proto_memory *memory, bool with_delta, struct encoded *x,
-		       size_t i, struct err *e)
+static bool family_is_paper(const struct proto_manifest *manifest)
+{
+	return manifest->family.len == 5 && memcmp(manifest->family.text, "paper", 5) == 0;
+}
+
+/* In place of the bytes of its index. */
+static int lost_decode(struct encoded *x, struct editor_memory_part *part, struct err *e)
+{
+	struct proto_merge_index index;
+	int rc = x->arena == NULL && arena_new(1 << 12, 0, &x->arena) != 0 ? err_set(e, ERR_NOMEM, "out of memory") : 0;
+	if (rc == 0)
+		rc = proto_merge_index_decode(part->index, part->index_len, x->arena, &index, e);
+	if (rc != 0)
+		return rc;
+	part->lost = index.lost_seqs;
+	part->lost_count = index.lost_count;
+	part->index = NULL;
+	part->index_len = 0;
+	return 0;
+}
+
+static int memory_read(struct store *blobs, const struct proto_memory *memory, bool paper, bool with_delta,
+		       struct encoded *x, size_t i, struct err *e)
 {
 	struct buf *delta = &x->bytes[2 * i], *index = &x->bytes[2 * i + 1];
 	bool merged = memory->kind == PROTO_MEMORY_MERGED;
@@ -76,21 +99,22 @@ static int memory_read(struct store *blobs, const struct proto_memory *memory, b
 	const bool indexed = !hash_is_zero(&memory->index_root);
 	if (rc == 0 && (indexed || !merged))
 		rc = store_blob_get(blobs, &memory->index_root, BLOB_BYTES_MAX, index, e);
-	if (rc != 0) {
+	if (rc == 0)
+		x->parts[i] = (struct editor_memory_part){
+			.id = memory->id,
+			.delta = with_delta ? delta->data : NULL,
+			.delta_len = delta->len,
+			.index = indexed || !merged ? index->data : NULL,
+			.index_len = index->len,
+			.merged = merged,
+			.sources = memory->sources,
+			.source_count = memory->source_count,
+		};
+	if (rc == 0 && merged && indexed && !paper)
+		rc = lost_decode(x, &x->parts[i], e);
+	if (rc != 0)
 		err_wrap(e, "memory %" PRIu64, memory->id);
-		return rc;
-	}
-	x->parts[i] = (struct editor_memory_part){
-		.id = memory->id,
-		.delta = with_delta ? delta->data : NULL,
-		.delta_len = delta->len,
-		.index = indexed || !merged ? index->data : NULL,
-		.index_len = index->len,
-		.merged = merged,
-		.sources = memory->sources,
-		.source_count = memory->source_count,
-	};
-	return 0;
+	return rc;
 }
 
 static int shape_check(const struct proto_manifest *manifest, const struct model_shape *shape, struct err *e)
@@ -125,7 +149,8 @@ static int memories_read(struct store *blobs, const struct proto_manifest *manif
 	}
 	for (size_t i = 0; i < count && rc == 0; i++) {
 		x->count = i + 1;
-		rc = memory_read(blobs, &manifest->memories[first + i], with_deltas, x, i, e);
+		rc = memory_read(blobs, &manifest->memories[first + i], family_is_paper(manifest), with_deltas, x, i,
+				 e);
 	}
 	return rc;
 }

@@ -1,5 +1,6 @@
 #include "editor/memory.h"
 #include "base/fault.h"
+#include "base/order.h"
 #include "editor/delta.h"
 
 #include <assert.h>
@@ -15,6 +16,8 @@ struct part {
 	struct model_side side;
 	uint64_t *sources;
 	size_t source_count;
+	uint64_t *lost; /* ascending */
+	size_t lost_count;
 	bool merged;
 	size_t merged_part; /* a shard's: index of the merged memory that covers it, or its own index */
 };
@@ -39,6 +42,7 @@ static void parts_cut(struct editor_memory_set *set, size_t count)
 	for (size_t i = count; i < set->part_count; i++) {
 		free(set->parts[i].delta);
 		free(set->parts[i].sources);
+		free(set->parts[i].lost);
 	}
 	set->part_count = count;
 }
@@ -84,6 +88,18 @@ static int delta_load(struct part *part, size_t layer, const struct model_shape 
 	return editor_delta_decode(bytes, len, layer, shape->hidden, shape->ffn, part->delta, e);
 }
 
+static bool seqs_copy(const uint64_t *from, size_t count, uint64_t **out, size_t *out_count)
+{
+	if (count == 0)
+		return true;
+	*out = fault_calloc(count, sizeof **out);
+	if (*out == NULL)
+		return false;
+	memcpy(*out, from, count * sizeof **out);
+	*out_count = count;
+	return true;
+}
+
 static int part_load(struct editor_memory_set *set, size_t index, const struct model_shape *shape,
 		     const struct editor_memory_part *from, const uint64_t *removed, size_t removed_count,
 		     struct err *e)
@@ -95,12 +111,9 @@ static int part_load(struct editor_memory_set *set, size_t index, const struct m
 	part->side = (struct model_side){ .layer = set->layer };
 	if (from->delta == NULL && set->gaps != NULL)
 		return err_set(e, ERR_INVALID, "has no delta, and gaps are measured with it");
-	part->sources = from->source_count > 0 ? fault_calloc(from->source_count, sizeof(uint64_t)) : NULL;
-	if (from->source_count > 0 && part->sources == NULL)
+	if (!seqs_copy(from->sources, from->source_count, &part->sources, &part->source_count) ||
+	    !seqs_copy(from->lost, from->lost_count, &part->lost, &part->lost_count))
 		return err_set(e, ERR_NOMEM, "out of memory");
-	if (from->source_count > 0)
-		memcpy(part->sources, from->sources, from->source_count * sizeof(uint64_t));
-	part->source_count = from->source_count;
 	int rc = from->delta != NULL ? delta_load(part, set->layer, shape, from->delta, from->delta_len, e) : 0;
 	return rc == 0 ? index_load(set, index, from, removed, removed_count, e) : rc;
 }
@@ -335,10 +348,13 @@ bool editor_memory_set_has_merged(const struct editor_memory_set *set)
 	return set->has_merged;
 }
 
-static const struct model_side *side_of_part(const struct editor_memory_set *set, enum editor_set_kind kind,
-					     size_t shard, uint64_t *memory_id)
+/* Of a merged memory the edits that it has lost are read in their shards. */
+static const struct model_side *side_of_edit(const struct editor_memory_set *set, enum editor_set_kind kind,
+					     size_t shard, uint64_t seq, uint64_t *memory_id)
 {
 	const struct part *part = &set->parts[kind == EDITOR_SET_MERGED ? set->parts[shard].merged_part : shard];
+	if (part->lost_count > 0 && bsearch(&seq, part->lost, part->lost_count, sizeof seq, order_u64) != NULL)
+		part = &set->parts[shard];
 	*memory_id = part->id;
 	return &part->side;
 }
@@ -377,7 +393,7 @@ int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set
 		return 0;
 	int rc = editor_router_route(set->router, tokenizer, prompt, route, e);
 	if (rc == 0 && route->routed)
-		*side = side_of_part(set, kind, route->memory, memory_id);
+		*side = side_of_edit(set, kind, route->memory, route->nearest[0], memory_id);
 	return rc;
 }
 
@@ -390,5 +406,5 @@ const struct model_side *editor_memory_set_side_of(const struct editor_memory_se
 	      : set->router != NULL ? editor_router_memory_of(set->router, seq, &shard)
 				    : false))
 		return NULL;
-	return side_of_part(set, kind, shard, memory_id);
+	return side_of_edit(set, kind, shard, seq, memory_id);
 }

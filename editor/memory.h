@@ -24,6 +24,8 @@ struct editor_memory_part {
 	bool merged;             /* implied by no index */
 	const uint64_t *sources; /* merged: ids of the shards it covers */
 	size_t source_count;
+	const uint64_t *lost; /* merged, of family `amend`: its edits whose own shards answer them; ascending */
+	size_t lost_count;
 };
 int editor_memory_set_new(const struct model_shape *shape, const struct hash *base_model, size_t layer,
 			  uint64_t version, const void *calibration, size_t calibration_len,
@@ -56,8 +58,8 @@ const struct hash *editor_memory_set_corpus(const struct editor_memory_set *set)
 const struct editor_fitting *editor_memory_set_fitting(const struct editor_memory_set *set);
 bool editor_memory_set_has_merged(const struct editor_memory_set *set);
 /* Routes a prompt (route.h, gap.h; of family `paper` among the memories of that kind of set); *side is the memory to
- * read in that kind of set (a merged memory where one covers the shard, else the shard), NULL for main; *memory_id its
- * id (0: main). Valid while the set is held. */
+ * read in that kind of set (a merged memory where one covers the shard and has not lost the edit, else the shard), NULL
+ * for main; *memory_id its id (0: main). Valid while the set is held. */
 int editor_memory_set_route(const struct editor_memory_set *set, enum editor_set_kind kind,
 			    const struct model_tokenizer *tokenizer, const struct editor_prompt *prompt,
 			    struct editor_route *route, const struct model_side **side, uint64_t *memory_id,

@@ -28,8 +28,9 @@ struct proto_memory {
 	uint64_t id; /* unique in the cluster: shard id, or 2^32 + merge id */
 	enum proto_memory_kind kind;
 	uint64_t shard_version;
-	struct hash delta_root, index_root; /* index_root zero for merged of family `amend`: its
-					   sources' indexes name its edits */
+	struct hash delta_root, index_root; /* merged of family `amend`: its sources' indexes name its edits, and this
+					       one (struct proto_merge_index) those that it does not answer; zero:
+					       it answers all */
 	struct msg_text encoding;           /* "bf16+zstd" */
 	const uint64_t *seqs;               /* edits in it, in order */
 	size_t seq_count;
@@ -55,11 +56,20 @@ struct proto_manifest {
 	const uint64_t *removed_seqs; /* tombstones: superseded, revoked, expired */
 	size_t removed_count;
 };
+/* The edits of a merged memory of family `amend` that failed its re-test: their own shards answer them. */
+struct proto_merge_index {
+	const uint64_t *lost_seqs; /* ascending, none twice, at least one */
+	size_t lost_count;
+};
 #define PROTO_MANIFEST_BYTES_MAX (64 * 1024 * 1024)
 int proto_manifest_encode(const struct proto_manifest *manifest, struct buf *out, struct err *e) MUST_CHECK;
 /* Arrays live in `arena`. */
 int proto_manifest_decode(const void *bytes, size_t len, struct arena *arena, struct proto_manifest *out,
 			  struct err *e) MUST_CHECK;
+int proto_merge_index_encode(const struct proto_merge_index *index, struct buf *out, struct err *e) MUST_CHECK;
+/* The array lives in `arena`. ERR_INVALID, ERR_LIMIT. */
+int proto_merge_index_decode(const void *bytes, size_t len, struct arena *arena, struct proto_merge_index *out,
+			     struct err *e) MUST_CHECK;
 /* The roots of all blobs that it names, appended as struct hash; a calibration or an index that is not there has none.
  * ERR_NOMEM. */
 int proto_manifest_roots(const struct proto_manifest *manifest, struct buf *roots, struct err *e) MUST_CHECK;

@@ -41,6 +41,11 @@ static const struct codec__row manifest_rows[] = {
 };
 static CODEC_TABLE(manifest_table, amend__manifest__descriptor, proto_manifest, manifest_rows);
 
+static const struct codec__row merge_index_rows[] = {
+	ROW_U64S(1, proto_merge_index, lost_seqs, lost_count, SEQS_MAX),
+};
+static CODEC_TABLE(merge_index_table, amend__merge_index__descriptor, proto_merge_index, merge_index_rows);
+
 static int manifest_check(const struct proto_manifest *m, struct err *e)
 {
 	if (m->format != 1)
@@ -67,16 +72,57 @@ int proto_manifest_encode(const struct proto_manifest *manifest, struct buf *out
 	return rc;
 }
 
-int proto_manifest_decode(const void *bytes, size_t len, struct arena *arena, struct proto_manifest *out, struct err *e)
+/* A packed number of one byte unpacks to eight, and fields cost a small struct. */
+static struct codec__caps caps_for(size_t len)
 {
-	/* A packed number of one byte unpacks to eight, and fields cost a small struct. */
 	struct codec__caps caps = { PROTO_MANIFEST_BYTES_MAX, 2u << 20, 0 };
 	caps.unpack_bytes = (1u << 20) + 24 * (len < caps.body_bytes ? len : 0);
+	return caps;
+}
+
+int proto_manifest_decode(const void *bytes, size_t len, struct arena *arena, struct proto_manifest *out, struct err *e)
+{
+	const struct codec__caps caps = caps_for(len);
 	int rc = codec__decode(&manifest_table, bytes, len, &caps, arena, out, e);
 	if (rc == 0)
 		rc = manifest_check(out, e);
 	if (rc != 0) {
 		err_wrap(e, "reading a manifest of %zu bytes", len);
+		memset(out, 0, sizeof(*out));
+	}
+	return rc;
+}
+
+static int merge_index_check(const struct proto_merge_index *index, struct err *e)
+{
+	if (index->lost_count == 0)
+		return err_set(e, ERR_INVALID, "it names no edit");
+	for (size_t i = 1; i < index->lost_count; i++)
+		if (index->lost_seqs[i] <= index->lost_seqs[i - 1])
+			return err_set(e, ERR_INVALID, "its edits are not in ascending order at place %zu", i);
+	return 0;
+}
+
+int proto_merge_index_encode(const struct proto_merge_index *index, struct buf *out, struct err *e)
+{
+	buf_clear(out);
+	int rc = merge_index_check(index, e);
+	if (rc == 0)
+		rc = codec__encode(&merge_index_table, index, PROTO_MANIFEST_BYTES_MAX, out, e);
+	if (rc != 0)
+		err_wrap(e, "encoding a merged memory's index");
+	return rc;
+}
+
+int proto_merge_index_decode(const void *bytes, size_t len, struct arena *arena, struct proto_merge_index *out,
+			     struct err *e)
+{
+	const struct codec__caps caps = caps_for(len);
+	int rc = codec__decode(&merge_index_table, bytes, len, &caps, arena, out, e);
+	if (rc == 0)
+		rc = merge_index_check(out, e);
+	if (rc != 0) {
+		err_wrap(e, "reading a merged memory's index of %zu bytes", len);
 		memset(out, 0, sizeof(*out));
 	}
 	return rc;

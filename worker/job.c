@@ -4,7 +4,9 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/order.h"
 #include "base/rng.h"
+#include "proto/codec.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -253,6 +255,24 @@ static int train(struct worker__job *job)
 	return rc;
 }
 
+/* What its shards have to answer themselves; nothing lost: no index. */
+static int lost_encode(struct worker__job *job)
+{
+	uint64_t *lost = fault_malloc((job->result_count + 1) * sizeof *lost);
+	size_t count = 0;
+	if (lost == NULL)
+		return err_set(&job->error, ERR_NOMEM, "out of memory");
+	for (size_t i = 0; i < job->result_count; i++) {
+		if (!job->results[i].passed)
+			lost[count++] = job->results[i].seq;
+	}
+	qsort(lost, count, sizeof *lost, order_u64);
+	const struct proto_merge_index index = { lost, count };
+	int rc = count > 0 ? proto_merge_index_encode(&index, &job->index_out, &job->error) : 0;
+	free(lost);
+	return rc;
+}
+
 static int gate(struct worker__job *job)
 {
 	struct editor_watch watch = { on_progress, job };
@@ -261,6 +281,8 @@ static int gate(struct worker__job *job)
 		rc = editor_shard_retest(job->shard, job->results, &watch, &job->error);
 	if (rc == 0 && job->editor.family == EDITOR_FAMILY_PAPER) /* the gaps at the merged delta are others */
 		rc = editor_shard_index_encode(job->shard, &job->index_out, &job->error);
+	else if (rc == 0)
+		rc = lost_encode(job);
 	return rc;
 }
 

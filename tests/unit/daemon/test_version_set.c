@@ -204,6 +204,37 @@ static void routes_follow_the_versions(void **state)
 	version_routes_fini(&routes);
 }
 
+/* The first of the two that its memory covers, and not the other. */
+static void what_a_merge_has_lost_is_read_in_its_shard(void **state)
+{
+	struct node_fixture *f = *state;
+	const uint64_t lost[] = { 10 };
+	const struct proto_merge_index index = { lost, 1 };
+	struct editor_memory_set *set = NULL;
+	struct version_routes routes = { .set = NULL };
+	struct buf bytes = BUF_INIT;
+	struct editor_route route;
+	const struct model_side *side;
+	float first[TINY_HIDDEN] = { 1 }, second[TINY_HIDDEN] = { 0, 1 };
+	struct series s;
+	series_make(f, &s);
+	routes_fit(f, &routes, f->source, &s.m);
+	assert_ok(&f->e, proto_merge_index_encode(&index, &bytes, &f->e));
+	s.memories[SHARDS].index_root = node_blob_put(f, &bytes);
+	routes_fit(f, &routes, f->source, &s.m); /* the merged memory is renewed */
+	assert_ok(&f->e, version_set_build(f->source, &s.m, model_shape_of(f->model), &set, &f->e));
+	assert_int_equal(tiny_set_route(set, EDITOR_SET_MERGED, f->model, "x", first, &route, &side), 1);
+	assert_int_equal(tiny_set_route(set, EDITOR_SET_MERGED, f->model, "x", second, &route, &side), UINT64_C(1)
+													       << 32);
+	assert_int_equal(tiny_set_route(routes.set, EDITOR_SET_MERGED, f->model, "x", first, &route, &side), 1);
+	editor_memory_set_release(&set);
+	buf_append(&bytes, "no index", 8);
+	s.memories[SHARDS].index_root = node_blob_put(f, &bytes);
+	assert_int_not_equal(version_set_build(f->source, &s.m, model_shape_of(f->model), &set, &f->e), 0);
+	assert_non_null(strstr(f->e.text, "merged memory's index"));
+	version_routes_fini(&routes);
+}
+
 /* The second version's store has nothing but the index that is new. */
 static void what_has_not_changed_is_not_read_again(void **state)
 {
@@ -290,6 +321,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refuses_what_is_not_the_version, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(survives_failing_allocations, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(routes_follow_the_versions, node_setup, node_teardown),
+		cmocka_unit_test_setup_teardown(what_a_merge_has_lost_is_read_in_its_shard, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(what_has_not_changed_is_not_read_again, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(deltas_come_when_they_are_read, node_setup, node_teardown),
 		cmocka_unit_test_setup_teardown(routes_survive_failing_allocations, node_setup, node_teardown),

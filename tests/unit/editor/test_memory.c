@@ -115,6 +115,28 @@ static void a_shard_that_no_merge_covers_is_read_itself(void **state)
 	editor_memory_set_release(&set);
 }
 
+static void what_a_merge_has_lost_is_read_in_its_shard(void **state)
+{
+	(void)state;
+	struct editor_memory_part parts[3];
+	struct editor_memory_set *set = NULL;
+	struct err e = ERR_INIT;
+	const struct model_side *own, *side;
+	const uint64_t lost[] = { 7, 101, 500 };
+	uint64_t id = 0;
+	parts_of(parts);
+	parts[2].lost = lost;
+	parts[2].lost_count = 3;
+	assert_int_equal(make(parts, 3, NULL, 0, &set, &e), 0);
+	assert_int_equal(route_id(set, EDITOR_SET_MERGED, keys[0], &side), 9);
+	assert_int_equal(route_id(set, EDITOR_SET_RETRIEVE, keys[1], &own), 2);
+	assert_int_equal(route_id(set, EDITOR_SET_MERGED, keys[1], &side), 2);
+	assert_ptr_equal(side, own);
+	assert_ptr_equal(editor_memory_set_side_of(set, EDITOR_SET_MERGED, 101, &id), own);
+	assert_int_equal(id, 2);
+	editor_memory_set_release(&set);
+}
+
 static void revoked_edits_are_not_routed_to(void **state)
 {
 	(void)state;
@@ -237,6 +259,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(routes_lead_to_shards_or_to_what_covers_them),
 		cmocka_unit_test(a_shard_that_no_merge_covers_is_read_itself),
+		cmocka_unit_test(what_a_merge_has_lost_is_read_in_its_shard),
 		cmocka_unit_test(revoked_edits_are_not_routed_to),
 		cmocka_unit_test(an_empty_version_routes_nothing),
 		cmocka_unit_test(wrong_parts_are_refused),

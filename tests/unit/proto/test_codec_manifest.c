@@ -90,12 +90,38 @@ static void mutations_are_survived(void **state)
 	arena_destroy(&arena);
 }
 
+static void an_index_names_what_a_merge_lost(void **state)
+{
+	(void)state;
+	static const uint64_t good[] = { 3, 700, UINT64_C(1) << 40 }, twice[] = { 3, 3 }, back[] = { 4, 3 };
+	const struct proto_merge_index all = { good, 3 }, bad[] = { { good, 0 }, { twice, 2 }, { back, 2 } };
+	struct proto_merge_index out;
+	struct buf bytes = BUF_INIT;
+	struct arena *arena = arena_make();
+	struct err e = ERR_INIT;
+	assert_ok(&e, proto_merge_index_encode(&all, &bytes, &e));
+	assert_ok(&e, proto_merge_index_decode(bytes.data, bytes.len, arena, &out, &e));
+	assert_int_equal(out.lost_count, 3);
+	assert_memory_equal(out.lost_seqs, good, sizeof good);
+	assert_int_not_equal(proto_merge_index_decode(bytes.data, bytes.len - 1, arena, &out, &e), 0);
+	assert_int_equal(out.lost_count, 0);
+	assert_int_equal(proto_merge_index_decode("", 0, arena, &out, &e), ERR_INVALID);
+	/* packed: field 1, length 2, the numbers 5 and 4 */
+	assert_int_equal(proto_merge_index_decode("\x0a\x02\x05\x04", 4, arena, &out, &e), ERR_INVALID);
+	assert_non_null(strstr(e.text, "not in ascending order"));
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(proto_merge_index_encode(&bad[i], &bytes, &e), ERR_INVALID);
+	buf_free(&bytes);
+	arena_destroy(&arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_comes_back),
 		cmocka_unit_test(bad_manifests_are_refused),
 		cmocka_unit_test(mutations_are_survived),
+		cmocka_unit_test(an_index_names_what_a_merge_lost),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

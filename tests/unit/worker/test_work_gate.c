@@ -1,6 +1,8 @@
 /* Leases of a merge's gate, and shards of the paper's family. */
 #include "tests/unit/worker/lease_fixture.h"
 
+#include "proto/codec.h"
+
 /* --- A merged memory is tested. */
 static void gate_lease(struct stand *s, uint64_t epoch)
 {
@@ -51,6 +53,29 @@ static void a_gate_lease_tests_and_reports(void **state)
 	gate_lease(s, (UINT64_C(1) << 32) + 5);
 	assert_int_equal(s->gate.passed, 2);
 	assert_true(hash_is_zero(&s->gate.index_root));
+}
+
+/* One of the edits is another's by now: the memory does not answer it. */
+static void what_the_memory_does_not_answer_is_named(void **state)
+{
+	struct stand *s = *state;
+	struct proto_merge_index index;
+	struct arena *arena = NULL;
+	struct buf bytes = BUF_INIT;
+	begin(s, 3);
+	stand_group(s, 2);
+	char *second = s->edits[1];
+	s->edits[1] = s->edits[2];
+	gate_lease(s, (UINT64_C(1) << 32) + 5);
+	s->edits[1] = second;
+	assert_int_equal(s->gate.passed, 1);
+	assert_ok(&s->e, store_blob_get(s->source, &s->gate.index_root, 1 << 20, &bytes, &s->e));
+	assert_int_equal(arena_new(4096, 0, &arena), 0);
+	assert_ok(&s->e, proto_merge_index_decode(bytes.data, bytes.len, arena, &index, &s->e));
+	assert_int_equal(index.lost_count, 1);
+	assert_int_equal(index.lost_seqs[0], 11);
+	arena_destroy(&arena);
+	buf_free(&bytes);
 }
 
 /* --- The paper's family, which the coordinator asks for. */
@@ -136,6 +161,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_gate_lease_tests_and_reports),
+		T(what_the_memory_does_not_answer_is_named),
 		T(the_papers_shards_are_trained_and_gated),
 		T(the_papers_closing_pass_takes_ended_edits_out),
 		T(the_papers_closing_pass_keeps_what_is_whole),
