@@ -412,7 +412,7 @@ const struct cli_command cli_commands[] = {
 	  "[FOLDER]",
 	  0,
 	  1,
-	  "who changed what, when and why: edits, versions, approvals, keys, restores, in the ledger's order",
+	  "who changed what, when and why: edits, merges, versions, approvals, keys, restores, in the ledger's order",
 	  "Asks the coordinator (a key with the role auditor or admin), or reads FOLDER: a stopped coordinator's, or "
 	  "a\n"
 	  "backup. --actor takes a key's name, or its first 8 digits or more; times are RFC 3339.\n",

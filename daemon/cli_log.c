@@ -256,6 +256,22 @@ static void shard_say(struct log_view *view, struct entry *entry)
 	entry_add(view, entry);
 }
 
+/* Which edits a merge has lost stands in its event. */
+static void merge_say(struct log_view *view, struct entry *entry)
+{
+	const struct json *payload = entry->payload;
+	const char *state = json_string(json_get(payload, "state"), NULL);
+	const size_t shards = json_length(json_get(payload, "shards"));
+	const int64_t lost = json_integer(json_get(payload, "lost"));
+	what_set(entry, state != NULL && strcmp(state, "published") == 0 ? "merged" : "merge failed");
+	int n = snprintf(entry->about, sizeof entry->about, "merge %" PRId64 ", %zu shard%s",
+			 json_integer(json_get(payload, "merge")), shards, cli_plural(shards));
+	if (lost > 0)
+		snprintf(entry->about + n, sizeof entry->about - (size_t)n, ", %" PRId64 " edit%s lost", lost,
+			 cli_plural((size_t)lost));
+	entry_add(view, entry);
+}
+
 static void event_say(struct log_view *view, const struct msg_event *event, const struct json *payload)
 {
 	struct entry entry = { .event = event, .payload = payload };
@@ -283,6 +299,9 @@ static void event_say(struct log_view *view, const struct msg_event *event, cons
 		break;
 	case STORE_EVENT_SHARD_LOST:
 		shard_say(view, &entry);
+		break;
+	case STORE_EVENT_MERGE_ENDED:
+		merge_say(view, &entry);
 		break;
 	default:
 		configured_say(view, &entry);
@@ -349,7 +368,8 @@ static int walk(struct log_view *view, struct err *e)
 		.type_mask = EVENT(STORE_EVENT_EDIT_ACCEPTED) | EVENT(STORE_EVENT_EDIT_ENDED) |
 			     EVENT(STORE_EVENT_EDIT_REVOKED) | EVENT(STORE_EVENT_EDIT_DUE) |
 			     EVENT(STORE_EVENT_VERSION_PUBLISHED) | EVENT(STORE_EVENT_CONFIG_CHANGED) |
-			     EVENT(STORE_EVENT_KEY_CHANGED) | EVENT(STORE_EVENT_SHARD_LOST),
+			     EVENT(STORE_EVENT_KEY_CHANGED) | EVENT(STORE_EVENT_SHARD_LOST) |
+			     EVENT(STORE_EVENT_MERGE_ENDED),
 	};
 	int rc = 0;
 	view->count = 0;

@@ -1,6 +1,8 @@
 /* Versions, merges and the fleet, as a real coordinator knows them. */
 #include "tests/lib/cli_fixture.h"
 
+#include "proto/codec.h"
+
 static void version_publish(struct cli_world *w)
 {
 	cli_fleet_join(w);
@@ -66,7 +68,8 @@ static void nothing_to_merge(void **state)
 	cli_expect_err(w, "nothing to merge yet: 2 edits wait to be trained; `amend edit wait` waits for them");
 }
 
-static void gate_pass(struct cluster *c)
+/* `lost`: an edit that fails; 0: all pass. */
+static void gate_say(struct cluster *c, uint64_t lost)
 {
 	struct msg msg = { .type = MSG_GATE_RESULT };
 	struct msg_received *lease = end_take(&c->worker, MSG_LEASE);
@@ -74,6 +77,14 @@ static void gate_pass(struct cluster *c)
 		return;
 	msg.u.gate_result =
 		(struct msg_gate_result){ .merge = 1, .epoch = lease->msg.u.lease.epoch, .passed = 2, .tested = 2 };
+	if (lost != 0) {
+		const struct proto_merge_index index = { &lost, 1 };
+		struct buf bytes = BUF_INIT;
+		assert_ok(&c->e, proto_merge_index_encode(&index, &bytes, &c->e));
+		assert_ok(&c->e, store_blob_put(c->store, bytes.data, bytes.len, &msg.u.gate_result.index_root, &c->e));
+		msg.u.gate_result.passed = 1;
+		buf_free(&bytes);
+	}
 	worker_want(&c->worker, 1, msg.u.gate_result.epoch, 100, 0);
 	end_drop(&c->worker, MSG_EDITS);
 	end_send(&c->worker, &msg);
@@ -90,7 +101,25 @@ static void merge_help(struct cli_world *w)
 	if (w->pauses == 1)
 		worker_turn(&w->cluster->worker, 1, training_epoch);
 	else
-		gate_pass(w->cluster);
+		gate_say(w->cluster, 0);
+}
+
+static uint64_t first_seq(struct cluster *c)
+{
+	struct store_txn *txn = NULL;
+	struct store_edit edit;
+	assert_ok(&c->e, store_begin_read(c->store, &txn, &c->e));
+	assert_ok(&c->e, store_edit_next(txn, 1, UINT32_MAX, &edit, &c->e));
+	store_abort(&txn);
+	return edit.seq;
+}
+
+static void merge_help_losing_one(struct cli_world *w)
+{
+	if (w->pauses == 1)
+		worker_turn(&w->cluster->worker, 1, training_epoch);
+	else
+		gate_say(w->cluster, first_seq(w->cluster));
 }
 
 static void shard_train(struct cli_world *w)
@@ -121,6 +150,20 @@ static void a_merge_is_followed_to_its_end(void **state)
 	json_free(&merge);
 	EXPECT(w, CLI_CONFLICT, "merge", "run");
 	cli_expect_err(w, "nothing to merge: every trained edit is in a merged memory already; submit some first");
+}
+
+static void the_log_tells_what_a_merge_lost(void **state)
+{
+	struct cli_world *w = *state;
+	shard_train(w);
+	w->on_pause = merge_help_losing_one;
+	EXPECT(w, CLI_OK, "merge", "run");
+	cli_expect_out(w, "not served by default"); /* one of two */
+	EXPECT(w, CLI_OK, "audit", "log");
+	cli_expect_out(w, "merge 1, 1 shard, 1 edit lost");
+	EXPECT(w, CLI_OK, "audit", "log", "-o", "jsonl");
+	cli_expect_out(w, "\"what\":\"merged\"");
+	cli_expect_out(w, "\"lost\":1,\"lost_edits\":[");
 }
 
 static void a_merge_goes_on_without_us(void **state)
@@ -428,6 +471,7 @@ int main(void)
 		WORLD(what_is_no_version),
 		WORLD(nothing_to_merge),
 		WORLD(a_merge_is_followed_to_its_end),
+		WORLD(the_log_tells_what_a_merge_lost),
 		WORLD(a_merge_goes_on_without_us),
 		WORLD(a_merge_is_waited_for_through_silence),
 		WORLD(a_failed_merge_never_says_100_percent),
