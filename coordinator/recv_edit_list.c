@@ -51,7 +51,8 @@ static int page_add(struct store_txn *txn, struct page *page, struct err *e)
 				  .reason = coordinator__text(rec->reason),
 				  .restores = rec->restores,
 				  .valid_from_ms = rec->valid_from_ms,
-				  .expires_ms = rec->expires_ms };
+				  .expires_ms = rec->expires_ms,
+				  .ended_event = rec->ended_event };
 	const size_t from = page->payloads.len;
 	if (page->with_payload)
 		rc = coordinator__payload_put(txn, rec->seq, &page->payloads, e);
@@ -78,11 +79,13 @@ static int page_range(struct store_txn *txn, const struct msg_edit_list *list, s
 			page->next_seq = rec.seq;
 			return 0;
 		}
+		from = rec.seq + 1;
+		if (list->ended_after > 0 && rec.ended_event <= list->ended_after)
+			continue;
 		page->recs[page->count] = rec;
 		rc = page_add(txn, page, e);
 		if (rc != 0)
 			return rc;
-		from = rec.seq + 1;
 	}
 }
 

@@ -528,12 +528,13 @@ static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_con
 		return cli_fail(cli, &e);
 	bool answered = reply->msg.u.submit_reply.result_count == 1;
 	uint64_t seq = answered ? reply->msg.u.submit_reply.results[0].seq : 0;
+	bool is_new = answered && reply->msg.u.submit_reply.results[0].code == 0;
 	int status = answered ? result_print(cli, &reply->msg.u.submit_reply.results[0]) : CLI_FAILED;
 	char id[STORE_ID_BYTES];
 	if (answered)
 		id_copy(&reply->msg.u.submit_reply.results[0], id);
 	msg_free(&reply);
-	return status == CLI_OK && wait ? cli_edit_wait_seq(cli, seq, id) : status;
+	return status == CLI_OK && wait ? cli_edit_wait_seq(cli, seq, id, is_new) : status;
 }
 
 int cli_edit_add(struct cli *cli, const struct cli_args *args)

@@ -22,10 +22,23 @@ int cli_edit_about(const struct buf *subject, struct msg_bytes payload, bool *ha
 /* Two cells: prompt and target of a record, cut to a table's width. */
 void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes payload);
 
-/* Waits until this edit is served (or has ended otherwise, which is a failure), and says so. Gives an exit code. */
-int cli_edit_wait_seq(struct cli *cli, uint64_t seq, const char *id);
-/* The same for many, in ascending order, with a progress bar: superseded ones count as ended well. */
-int cli_edit_wait_seqs(struct cli *cli, const uint64_t *seqs, size_t count);
+/* Waits until this edit is served (or has ended otherwise, which is a failure), and says so. Gives an exit code. Another
+ * edit that was lost as this one was trained is a failure too (cli_lost_tell); of one that was served before the wait
+ * began nothing is told, unless it `is_new`: this command has submitted it. */
+int cli_edit_wait_seq(struct cli *cli, uint64_t seq, const char *id, bool is_new);
+/* The same for many, in ascending order, with a progress bar: superseded ones count as ended well. new_seq: the least
+ * that this command has submitted; CLI_WAITED_NONE: it found all of them. */
+int cli_edit_wait_seqs(struct cli *cli, const uint64_t *seqs, size_t count, uint64_t new_seq);
+
+#define CLI_WAITED_NONE UINT64_MAX
+struct cli_waited {
+	uint64_t since;       /* the first edit that was waited for; CLI_WAITED_NONE: nothing was */
+	const uint64_t *seqs; /* all of them, ascending; count 0: any */
+	size_t count;
+};
+/* Names on stderr the edits that had been trained and, since, were lost in the shards of those waited for, and what to
+ * do next. CLI_FAILED when there are such, with their count; a key that sees its own edits only hears of its own. */
+int cli_lost_tell(struct cli *cli, const struct cli_waited *waited, uint64_t *count);
 int cli_on_conflict_parse(const char *text, enum msg_on_conflict *out, struct err *e) MUST_CHECK; /* NULL: supersede */
 
 #endif

@@ -42,6 +42,7 @@ struct import {
 	struct names groups; /* that other records have ended */
 	bool whole;          /* read to its end */
 	struct buf seqs;     /* uint64_t each: what --wait waits for */
+	uint64_t new_seq;    /* the least that this import brought; CLI_WAITED_NONE: none */
 	uint64_t accepted, duplicates, superseding, refused, bad_lines, lines;
 	struct reports bad, replaced;
 	struct cli_progress progress;
@@ -83,6 +84,8 @@ static void results_count(struct import *im, const struct msg_submit_reply *repl
 		im->superseding += r->code == 0 && r->supersedes != 0;
 		if (r->code == 0 && r->supersedes != 0 && r->reason.len > 0 && !im->cli->quiet)
 			report(im, &im->replaced, im->records[i].line_no, r->reason.text, r->reason.len);
+		if (r->code == 0 && r->seq < im->new_seq)
+			im->new_seq = r->seq;
 		if (r->code == 0 || r->code == ERR_EXISTS) {
 			buf_append(&im->seqs, &r->seq, sizeof r->seq);
 			continue;
@@ -397,7 +400,7 @@ static int import_wait(struct import *im)
 	for (size_t i = 0; i < count; i++)
 		if (kept == 0 || seqs[kept - 1] != seqs[i])
 			seqs[kept++] = seqs[i];
-	return cli_edit_wait_seqs(im->cli, seqs, kept);
+	return cli_edit_wait_seqs(im->cli, seqs, kept, im->new_seq);
 }
 
 int cli_edit_import(struct cli *cli, const struct cli_args *args)
@@ -410,6 +413,7 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 		return cli_out_of_memory(cli);
 	im->cli = cli;
 	im->path = args->words[0];
+	im->new_seq = CLI_WAITED_NONE;
 	im->bad.what = "lines that were not accepted";
 	im->replaced.what = "that supersede another edit";
 	if (cli_on_conflict_parse(cli_value(args, "on-conflict"), &im->on_conflict, &e) != 0 ||

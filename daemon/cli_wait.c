@@ -1,9 +1,11 @@
 /* cli_wait.c: `amend edit wait`, and --wait of other commands: follows edits until every node serves them. */
 #include "daemon/cli_edit.h"
 
+#include "base/order.h"
 #include "store/store.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define POLL_MS  100
 #define FLEET_MS 1000
@@ -11,6 +13,11 @@
 struct counts {
 	uint64_t waiting, served, ended, scheduled;
 };
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
 
 /* Edits that are neither served nor at an end of another kind. Without a node, what is published has come as far as it
  * can. */
@@ -97,7 +104,7 @@ static void fleet_watch(struct cli *cli, struct fleet *fleet, struct cli_progres
 		(void)fleet_ask(cli, fleet, progress, &e);
 }
 
-static int wait_summary(struct cli *cli, const struct counts *c)
+static int wait_summary(struct cli *cli, const struct counts *c, uint64_t lost)
 {
 	int status = CLI_OK;
 	if (cli_is_structured(cli)) {
@@ -109,6 +116,7 @@ static int wait_summary(struct cli *cli, const struct counts *c)
 		json_w_member_uint(&w, "waiting", c->waiting);
 		json_w_member_uint(&w, "ended_otherwise", c->ended);
 		json_w_member_uint(&w, "scheduled", c->scheduled);
+		json_w_member_uint(&w, "lost", lost);
 		json_w_close(&w);
 		status = cli_emit(cli, &text);
 	} else {
@@ -182,9 +190,10 @@ static void served_say(const struct cli *cli, const struct msg_edit *edit, const
 			 (unsigned long long)edit->version);
 }
 
-static int wait_one(struct cli *cli, uint64_t seq, const char *id, struct fleet *fleet, struct err *e)
+/* *waited: `seq` when it was not served yet. */
+static int wait_one(struct cli *cli, uint64_t seq, const char *id, struct fleet *fleet, uint64_t *waited, struct err *e)
 {
-	for (;;) {
+	for (*waited = CLI_WAITED_NONE;;) {
 		struct msg_received *reply = NULL;
 		bool done = false;
 		int rc = cli_edit_get(cli, seq, false, &reply, e);
@@ -203,12 +212,13 @@ static int wait_one(struct cli *cli, uint64_t seq, const char *id, struct fleet 
 		if (!cli->interrupted && cli_wait_over(cli))
 			return err_set(e, ERR_AGAIN, "%s: still %s; `amend edit wait %s` waits on", id,
 				       sm_state_name(&store_edit_states, state), id);
+		*waited = seq;
 		fleet_watch(cli, fleet, NULL);
 		cli_pause(cli, POLL_MS);
 	}
 }
 
-static int wait_named(struct cli *cli, const char *name, struct fleet *fleet, struct err *e)
+static int wait_named(struct cli *cli, const char *name, struct fleet *fleet, struct buf *waited, struct err *e)
 {
 	struct msg_received *reply = NULL;
 	int rc = cli_edit_find(cli, name, false, &reply, e);
@@ -218,35 +228,61 @@ static int wait_named(struct cli *cli, const char *name, struct fleet *fleet, st
 		return rc;
 	uint64_t seq = reply->msg.u.edit_list_reply.edits[0].seq;
 	msg_free(&reply);
-	return wait_one(cli, seq, name, fleet, e);
+	rc = wait_one(cli, seq, name, fleet, &seq, e);
+	if (seq != CLI_WAITED_NONE)
+		buf_append(waited, &seq, sizeof seq);
+	return rc;
+}
+
+/* What was lost meanwhile is as bad as one that is not served; `status` is what else there is to say. */
+static int lost_tell(struct cli *cli, uint64_t since, const uint64_t *seqs, size_t count, int status)
+{
+	uint64_t lost;
+	const struct cli_waited waited = { since, seqs, count };
+	const int told = cli->interrupted ? CLI_OK : cli_lost_tell(cli, &waited, &lost);
+	return status == CLI_OK ? told : status;
 }
 
 /* What is wrong with one edit says nothing of the next; the first failure's exit code counts. */
 static int wait_each(struct cli *cli, const struct cli_args *args, struct fleet *fleet)
 {
+	struct buf waited = BUF_INIT;
 	int status = CLI_OK, rc = 0;
 	for (int i = 0; i < args->word_count && rc != ERR_TIMEOUT && rc != ERR_INTERRUPTED; i++) {
 		struct err e = ERR_INIT;
-		rc = wait_named(cli, args->words[i], fleet, &e);
+		rc = wait_named(cli, args->words[i], fleet, &waited, &e);
 		if (rc == 0)
 			continue;
 		int failed = cli_fail(cli, &e);
 		status = status == CLI_OK || cli->interrupted ? failed : status;
 	}
+	uint64_t *seqs = (void *)waited.data;
+	const size_t count = waited.len / sizeof *seqs;
+	if (buf_failed(&waited))
+		status = cli_out_of_memory(cli);
+	else if (count > 0 && rc != ERR_TIMEOUT) {
+		qsort(seqs, count, sizeof *seqs, order_u64);
+		status = lost_tell(cli, seqs[0], seqs, count, status);
+	}
+	buf_free(&waited);
 	return status;
 }
 
-int cli_edit_wait_seq(struct cli *cli, uint64_t seq, const char *id)
+int cli_edit_wait_seq(struct cli *cli, uint64_t seq, const char *id, bool is_new)
 {
 	struct err e = ERR_INIT;
 	struct fleet fleet = { .nodes = false };
 	struct cli_wait wait;
 	cli_wait_begin(cli, &wait);
+	uint64_t waited = CLI_WAITED_NONE;
 	int rc = fleet_ask(cli, &fleet, NULL, &e);
 	if (rc == 0)
-		rc = wait_one(cli, seq, id, &fleet, &e);
+		rc = wait_one(cli, seq, id, &fleet, &waited, &e);
+	int status = rc == 0 ? CLI_OK : cli_fail(cli, &e);
+	if (rc != ERR_TIMEOUT)
+		status = lost_tell(cli, is_new ? seq : waited, &seq, 1, status);
 	cli->wait = NULL;
-	return rc == 0 ? CLI_OK : cli_fail(cli, &e);
+	return status;
 }
 
 /* --- those of a file */
@@ -287,6 +323,12 @@ static int seqs_in(struct cli *cli, struct seqs seqs, uint32_t mask, uint64_t *f
 	return rc;
 }
 
+static uint32_t waiting_mask(bool nodes)
+{
+	return SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_PLACED) |
+	       (nodes ? SM_TO(STORE_EDIT_STATE_TRAINED) : 0);
+}
+
 static uint32_t ended_mask(void)
 {
 	uint32_t ended = 0;
@@ -299,17 +341,17 @@ static uint32_t ended_mask(void)
 static int seqs_look(struct cli *cli, struct seqs seqs, const struct fleet *fleet, struct counts *c, uint64_t *first,
 		     struct err *e)
 {
-	const uint32_t waiting_mask = SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_PLACED) |
-				      (fleet->nodes ? SM_TO(STORE_EDIT_STATE_TRAINED) : 0);
 	uint64_t before = c->waiting, start = seqs.list[0];
-	int rc = seqs_in(cli, seqs, waiting_mask, &c->waiting, first, e);
+	int rc = seqs_in(cli, seqs, waiting_mask(fleet->nodes), &c->waiting, first, e);
 	if (rc == 0 && c->waiting != before)
 		rc = seqs_in(cli, seqs, ended_mask(), &c->ended, &start, e);
 	c->served = seqs.count - c->waiting - (c->ended < seqs.count - c->waiting ? c->ended : seqs.count - c->waiting);
 	return rc;
 }
 
-static int seqs_wait(struct cli *cli, struct seqs seqs, struct fleet *fleet, struct counts *c, struct err *e)
+/* *since: at most the first of them that waits. */
+static int seqs_wait(struct cli *cli, struct seqs seqs, struct fleet *fleet, struct counts *c, uint64_t *since,
+		     struct err *e)
 {
 	struct cli_progress progress;
 	uint64_t first = seqs.list[0];
@@ -317,6 +359,8 @@ static int seqs_wait(struct cli *cli, struct seqs seqs, struct fleet *fleet, str
 	cli_progress_begin(cli, &progress, "served", "edits", seqs.count);
 	cli->wait->progress = &progress;
 	int rc = seqs_look(cli, seqs, fleet, c, &first, e);
+	if (rc == 0 && c->waiting > 0)
+		*since = least(*since, first);
 	while (rc == 0 && c->waiting > 0 && !cli->interrupted && !cli_wait_over(cli)) {
 		cli_pause(cli, POLL_MS + (int64_t)(c->waiting / 10)); /* long lists cost the coordinator more */
 		rc = seqs_look(cli, seqs, fleet, c, &first, e);
@@ -345,7 +389,7 @@ static int seqs_end(struct cli *cli, struct seqs seqs, const struct counts *c, s
 	return rc != 0 ? cli_fail(cli, e) : CLI_OK;
 }
 
-int cli_edit_wait_seqs(struct cli *cli, const uint64_t *list, size_t count)
+int cli_edit_wait_seqs(struct cli *cli, const uint64_t *list, size_t count, uint64_t new_seq)
 {
 	struct err e = ERR_INIT;
 	struct counts c = { 0 };
@@ -357,11 +401,13 @@ int cli_edit_wait_seqs(struct cli *cli, const uint64_t *list, size_t count)
 	cli_wait_begin(cli, &wait);
 	int rc = fleet_ask(cli, &fleet, NULL, &e);
 	if (rc == 0)
-		rc = seqs_wait(cli, seqs, &fleet, &c, &e);
+		rc = seqs_wait(cli, seqs, &fleet, &c, &new_seq, &e);
 	if (rc == ERR_INTERRUPTED)
 		err_set(&e, rc,
 			"interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
 	int status = rc == 0 ? seqs_end(cli, seqs, &c, &e) : cli_fail(cli, &e);
+	if (rc == 0)
+		status = lost_tell(cli, new_seq, list, count, status);
 	cli->wait = NULL;
 	return status;
 }
@@ -371,11 +417,9 @@ int cli_edit_wait_seqs(struct cli *cli, const uint64_t *list, size_t count)
 /* The edits of this key that wait now, as uint64_t: the coordinator lists no others to it. */
 static int own_list(struct cli *cli, struct buf *out, struct err *e)
 {
-	const uint32_t waiting = SM_TO(STORE_EDIT_STATE_ACCEPTED) | SM_TO(STORE_EDIT_STATE_PLACED) |
-				 SM_TO(STORE_EDIT_STATE_TRAINED);
 	int rc = 0;
 	for (uint64_t from = 1; rc == 0 && from != 0;) {
-		struct msg_edit_list ask = { .from_seq = from, .state_mask = waiting, .limit = CLI_PAGE_EDITS };
+		struct msg_edit_list ask = { .from_seq = from, .state_mask = waiting_mask(true), .limit = CLI_PAGE_EDITS };
 		struct msg_received *reply = NULL;
 		rc = cli_edit_list_call(cli, ask, &reply, e);
 		if (rc != 0)
@@ -389,13 +433,26 @@ static int own_list(struct cli *cli, struct buf *out, struct err *e)
 	return rc == 0 && buf_failed(out) ? err_set(e, ERR_NOMEM, "out of memory") : rc;
 }
 
-static int own_wait(struct cli *cli, struct fleet *fleet, struct counts *c, struct err *e)
+static int own_wait(struct cli *cli, struct fleet *fleet, struct counts *c, uint64_t *since, struct err *e)
 {
 	struct buf seqs = BUF_INIT;
 	int rc = own_list(cli, &seqs, e);
 	if (rc == 0 && seqs.len > 0)
-		rc = seqs_wait(cli, (struct seqs){ (const void *)seqs.data, seqs.len / sizeof(uint64_t) }, fleet, c, e);
+		rc = seqs_wait(cli, (struct seqs){ (const void *)seqs.data, seqs.len / sizeof(uint64_t) }, fleet, c,
+			       since, e);
 	buf_free(&seqs);
+	return rc;
+}
+
+/* The first edit that waits, if one does. */
+static int first_waiting(struct cli *cli, bool nodes, uint64_t *first, struct err *e)
+{
+	struct msg_edit_list ask = { .from_seq = 1, .state_mask = waiting_mask(nodes), .limit = 1 };
+	struct msg_received *reply = NULL;
+	int rc = cli_edit_list_call(cli, ask, &reply, e);
+	if (rc == 0 && reply->msg.u.edit_list_reply.edit_count > 0)
+		*first = reply->msg.u.edit_list_reply.edits[0].seq;
+	msg_free(&reply);
 	return rc;
 }
 
@@ -405,19 +462,23 @@ static int wait_all(struct cli *cli)
 	struct counts c = { 0 };
 	struct fleet fleet = { .nodes = false };
 	struct cli_wait wait;
+	uint64_t since = CLI_WAITED_NONE, lost = 0;
 	int rc = fleet_ask(cli, &fleet, NULL, &e);
+	if (rc == 0 && !fleet.own)
+		rc = first_waiting(cli, fleet.nodes, &since, &e);
 	if (rc == 0 && !fleet.own)
 		rc = counts_get(cli, fleet.nodes, &c, &e);
 	if (rc != 0)
 		return cli_fail(cli, &e);
 	cli_wait_begin(cli, &wait);
-	rc = fleet.own ? own_wait(cli, &fleet, &c, &e) : counts_wait(cli, &fleet, &c, &e);
+	rc = fleet.own ? own_wait(cli, &fleet, &c, &since, &e) : counts_wait(cli, &fleet, &c, &e);
 	cli->wait = NULL;
 	if (rc != 0 && rc != ERR_INTERRUPTED)
 		return cli_fail(cli, &e);
-	int status = wait_summary(cli, &c);
+	int told = rc == 0 ? cli_lost_tell(cli, &(struct cli_waited){ .since = since }, &lost) : CLI_OK;
+	int status = wait_summary(cli, &c, lost);
 	if (rc != ERR_INTERRUPTED)
-		return status;
+		return status == CLI_OK ? told : status;
 	err_set(&e, rc, "interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
 	return cli_fail(cli, &e);
 }

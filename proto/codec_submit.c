@@ -38,6 +38,7 @@ static const struct codec__row edit_list_rows[] = {
 	ROW_U32(4, msg_edit_list, limit, 0, UINT32_MAX),
 	ROW_BOOL(5, msg_edit_list, with_payload),
 	ROW_BOOL(6, msg_edit_list, counts_only),
+	ROW_U64(7, msg_edit_list, ended_after, 0, CODEC_SEQ_MAX),
 };
 CODEC_TABLE(codec__edit_list, amend__edit_list__descriptor, msg_edit_list, edit_list_rows);
 
@@ -68,6 +69,7 @@ static const struct codec__row edit_rows[] = {
 	ROW_TIME(15, msg_edit, valid_from_ms),
 	ROW_TIME(16, msg_edit, expires_ms),
 	ROW_LIST(17, msg_edit, history, history_count, msg_edit_step, &edit_step, MSG_EDIT_HISTORY_MAX),
+	ROW_U64(18, msg_edit, ended_event, 0, CODEC_SEQ_MAX),
 };
 static CODEC_TABLE(edit, amend__edit__descriptor, msg_edit, edit_rows);
 

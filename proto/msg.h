@@ -58,7 +58,8 @@ struct msg_edit_list {
 	uint64_t from_seq;
 	uint32_t state_mask, limit;
 	bool with_payload;
-	bool counts_only; /* only the totals by state: what `edit wait` polls */
+	bool counts_only;     /* only the totals by state: what `edit wait` polls */
+	uint64_t ended_after; /* only edits that an event behind this one ended; 0: all */
 };
 struct msg_edit_step { /* of an edit's history */
 	int64_t time_ms;
@@ -76,6 +77,7 @@ struct msg_edit {
 	int64_t valid_from_ms, expires_ms;   /* 0: none */
 	const struct msg_edit_step *history; /* with the payload of one that was asked for by id */
 	size_t history_count;
+	uint64_t ended_event; /* that ended it, or lost its memory; 0: none, or not said */
 };
 struct msg_edit_list_reply {
 	const struct msg_edit *edits;

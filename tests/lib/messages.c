@@ -35,7 +35,7 @@ static void fill_submit_reply(struct source *s, struct msg_submit_reply *m)
 
 static void fill_edit_list(struct source *s, struct msg_edit_list *m)
 {
-	*m = (struct msg_edit_list){ text(s, 159), seq(s), u32(s), u32(s), coin(s), coin(s) };
+	*m = (struct msg_edit_list){ text(s, 159), seq(s), u32(s), u32(s), coin(s), coin(s), coin(s) ? seq(s) : 0 };
 }
 
 static const struct msg_edit_step *steps(struct source *s, size_t *count)
@@ -73,7 +73,8 @@ static void fill_edit_list_reply(struct source *s, struct msg_edit_list_reply *m
 					      when(s),
 					      when(s),
 					      NULL,
-					      0 };
+					      0,
+					      coin(s) ? seq(s) : 0 };
 	for (size_t i = 0; i < m->edit_count; i++)
 		edits[i].history = steps(s, &edits[i].history_count);
 	m->edits = edits;

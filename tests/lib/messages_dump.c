@@ -56,6 +56,7 @@ static void dump_edit_list_reply(const struct msg_edit_list_reply *m, struct buf
 		PUT(x->restores);
 		PUT(x->valid_from_ms);
 		PUT(x->expires_ms);
+		PUT(x->ended_event);
 		for (size_t k = 0; k < x->history_count; k++) {
 			PUT(x->history[k].time_ms);
 			PUT(x->history[k].event);
@@ -432,6 +433,7 @@ static void dump_small(const struct msg *m, struct buf *out)
 		PUT(m->u.edit_list.limit);
 		PUT(m->u.edit_list.with_payload);
 		PUT(m->u.edit_list.counts_only);
+		PUT(m->u.edit_list.ended_after);
 		break;
 	case MSG_WANT:
 		buf_append(out, &m->u.want, offsetof(struct msg_want, replay_count));

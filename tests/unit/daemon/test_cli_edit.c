@@ -326,7 +326,7 @@ static void a_wait_ends_when_all_is_served(void **state)
 	assert_string_equal(cli_out(w), "2 served, 0 waiting, 0 ended otherwise (superseded, failed, …)\n");
 	assert_true(w->pauses >= 3);
 	EXPECT(w, CLI_OK, "edit", "wait", "-q", "-o", "json"); /* nothing is left to wait for */
-	assert_string_equal(cli_out(w), "{\"served\":2,\"waiting\":0,\"ended_otherwise\":0,\"scheduled\":0}\n");
+	assert_string_equal(cli_out(w), "{\"served\":2,\"waiting\":0,\"ended_otherwise\":0,\"scheduled\":0,\"lost\":0}\n");
 	assert_string_equal(cli_err(w), "");
 	assert_int_equal(w->pauses, 0);
 }
