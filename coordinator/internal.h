@@ -259,7 +259,7 @@ struct coordinator {
 	uint64_t visible_count, visible_buckets[VISIBLE_BUCKETS];
 	double visible_sum_ms;
 	uint64_t refused_count, duplicate_count, fenced_count, merge_failed_count, published_count,
-		canary_refused_count, lost_count;
+		canary_refused_count, lost_count, unnamed_count;
 	double merge_last_s;
 };
 

@@ -124,6 +124,9 @@ void coordinator_metrics(struct coordinator *coordinator, struct buf *out)
 	metrics_value(out, "amend_edits_lost_total", "counter",
 		      "Edits that were trained before and have failed when their shard was trained anew.",
 		      (double)c->lost_count);
+	metrics_value(out, "amend_edits_unnamed_total", "counter",
+		      "Edits that passed their re-test, but not by every other name of their subject.",
+		      (double)c->unnamed_count);
 	metrics_value(out, "amend_fenced_total", "counter", "Messages of holders of ended leases.",
 		      (double)c->fenced_count);
 	metrics_value(out, "amend_merge_seconds", "gauge", "Duration of the last merge job.", c->merge_last_s);

@@ -198,22 +198,55 @@ static void tell_lost(struct coordinator *c, const struct store_edit *edit, char
 	coordinator__copy_text(reason, STORE_REASON_BYTES, coordinator__text(text));
 }
 
+#define NAMES_HEAD "not by every name: "
+
+/* Its own prompt is answered, and so it is served; what else its record promises is told (editor/retest.c). */
+static void names_note(struct coordinator *c, struct store_edit *edit, const struct msg_edit_result *result)
+{
+	char text[2 * STORE_REASON_BYTES];
+	const bool noted = strncmp(edit->reason, NAMES_HEAD, sizeof NAMES_HEAD - 1) == 0;
+	if (result == NULL || !result->passed || !result->names_asked || (edit->reason[0] != '\0' && !noted))
+		return;
+	const bool fails = result->reason.len > 0;
+	snprintf(text, sizeof text, NAMES_HEAD "%.*s", (int)result->reason.len, fails ? result->reason.text : "");
+	coordinator__copy_text(edit->reason, sizeof edit->reason, coordinator__text(fails ? text : ""));
+	if (!fails || noted)
+		return;
+	c->unnamed_count++;
+	log_event(LOG_WARN, "COORDINATOR-EDIT-NAMES", LOGF_U("seq", edit->seq), LOGF_S("edit", edit->id),
+		  LOGF_U("shard", edit->shard), LOGF_SN("reason", result->reason.text, result->reason.len));
+}
+
+/* Trained again, it stays in its state. */
+static int names_put(struct coordinator *c, struct store_edit *edit, const struct msg_edit_result *result,
+		     struct err *e)
+{
+	char before[STORE_REASON_BYTES];
+	memcpy(before, edit->reason, sizeof before);
+	names_note(c, edit, result);
+	return strcmp(before, edit->reason) != 0 ? store_edit_put(c->txn, edit, e) : 0;
+}
+
 static int move_edit(struct coordinator *c, const struct msg_shard_commit *commit, const struct shard *shard, size_t i,
 		     uint64_t version, struct err *e)
 {
 	struct store_edit edit;
 	int rc = store_edit_get(c->txn, shard->rec.seqs[i], &edit, e);
-	if (rc != 0 || edit.state == shard->states[i] || sm_is_final(&store_edit_states, edit.state))
+	if (rc != 0 || sm_is_final(&store_edit_states, edit.state))
 		return rc;
 	const struct msg_edit_result *result = result_of(commit, edit.seq);
+	if (edit.state == shard->states[i])
+		return names_put(c, &edit, result, e);
 	if (result != NULL)
 		edit.tries = result->tries;
 	if (shard->states[i] == STORE_EDIT_STATE_TRAINED) {
 		edit.trained_ms = env_wall_ms(c->env);
 		if (version != 0) /* where its memory had been lost it may have been in one */
 			edit.version = version;
-		return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_TRAINED,
-					      coordinator__seqs_hold(&c->withheld, edit.seq) ? NULL : "", e);
+		if (!coordinator__seqs_hold(&c->withheld, edit.seq))
+			edit.reason[0] = '\0';
+		names_note(c, &edit, result);
+		return coordinator__edit_move(c, &edit, STORE_EDIT_STATE_TRAINED, NULL, e);
 	}
 	char reason[STORE_REASON_BYTES] = "the worker reported no result for it";
 	if (result != NULL && result->passed)
@@ -270,7 +303,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	char note[STORE_REASON_BYTES];
 	snprintf(note, sizeof note, "shard %" PRIu64 " version %" PRIu64, commit->shard, commit->shard_version);
 	const bool was_lost = coordinator__shard_lost(shard);
-	const uint64_t committed = shard->committed, lost_count = c->lost_count;
+	const uint64_t committed = shard->committed, lost_count = c->lost_count, unnamed_count = c->unnamed_count;
 	bool closes = commit->closed &&
 		      shard->rec.state == STORE_SHARD_STATE_OPEN; /* one that is retrained is closed */
 	apply(shard, commit);
@@ -281,6 +314,7 @@ static int take(struct coordinator *c, const struct msg_received *received, stru
 	if (rc != 0) {
 		shard->committed = committed;
 		c->lost_count = lost_count;
+		c->unnamed_count = unnamed_count;
 		coordinator__txn_failed(c, e);
 		return rc;
 	}

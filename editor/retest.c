@@ -34,14 +34,14 @@ static bool decodes_to_target(const struct editor_shard *shard, const struct edi
 	return shard->config.family == EDITOR_FAMILY_PAPER || ends_answer(shard, edit, argmax[target_count]);
 }
 
-/* right[i] for the edits of one packed batch, starting at `first`; *taken of them. */
-static int force_batch(struct editor_shard *shard, const size_t *all, size_t first, size_t *taken, bool *right,
+/* right[edit] for the edits of one packed batch; *taken of them. */
+static int force_batch(struct editor_shard *shard, const size_t *edits, size_t count, size_t *taken, bool *right,
 		       struct err *e)
 {
 	struct editor__batch *b = &shard->batch;
 	struct model_backend *backend = shard->backend;
 	const struct model_shape *shape = shard->shape;
-	int rc = editor__batch_fill(shard, all + first, shard->edit_count - first, 1.0f, taken, e);
+	int rc = editor__batch_fill(shard, edits, count, 1.0f, taken, e);
 	if (rc != 0)
 		return rc;
 	rc = backend->ops->gemm(backend, b->y, b->x, shard->trainer.sum, false, true, 1.0f, 1.0f, b->row_count,
@@ -51,9 +51,24 @@ static int force_batch(struct editor_shard *shard, const size_t *all, size_t fir
 	rc = model_loss(shard->run, b->loss, b->argmax, NULL, b->y, b->segments, b->segment_count,
 			shard->config.layer + 1, b->rows, b->labels, b->scale, b->label_count, e);
 	size_t label = 0;
-	for (size_t i = first; rc == 0 && i < first + *taken; i++) {
-		right[i] = decodes_to_target(shard, &shard->edits[i], b->argmax + label);
-		label += editor__edit_labels(&shard->edits[i]);
+	for (size_t i = 0; rc == 0 && i < *taken; i++) {
+		const struct editor__edit *edit = &shard->edits[edits[i]];
+		right[edits[i]] = decodes_to_target(shard, edit, b->argmax + label);
+		label += editor__edit_labels(edit);
+	}
+	return rc;
+}
+
+/* With the delta that the trainer's sum holds, each edit read as it stands. */
+static int force_list(struct editor_shard *shard, const size_t *edits, size_t count, bool *right,
+		      const struct editor_watch *watch, struct err *e)
+{
+	size_t taken = 0;
+	int rc = 0;
+	for (size_t first = 0; rc == 0 && first < count; first += taken) {
+		rc = force_batch(shard, edits + first, count - first, &taken, right, e);
+		if (rc == 0)
+			rc = editor__watch(watch, "retest", first + taken, count, 0, e);
 	}
 	return rc;
 }
@@ -71,13 +86,68 @@ static int force_all(struct editor_shard *shard, const float *delta, bool *right
 		editor__trainer_sum(shard, delta);
 	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++)
 		all[i] = i;
-	size_t taken = 0;
-	for (size_t first = 0; rc == 0 && first < shard->edit_count; first += taken) {
-		rc = force_batch(shard, all, first, &taken, right, e);
-		if (rc == 0)
-			rc = editor__watch(watch, "retest", first + taken, shard->edit_count, 0, e);
-	}
+	if (rc == 0)
+		rc = force_list(shard, all, shard->edit_count, right, watch, e);
 	free(all);
+	return rc;
+}
+
+/* ---- The same question by the other names of the subject, which has the edit's views by name (views.c): its prompt's
+ * rows are the question's, and its answer's read the edit's own inputs, as those of an anchored answer do. */
+
+struct range {
+	size_t first, end; /* of the shard's edits */
+};
+
+/* Of the range those that have another name number `at`, and see it. */
+static size_t see_names(struct editor_shard *shard, struct range range, size_t at, const struct editor_result *results,
+			size_t *out)
+{
+	size_t count = 0;
+	for (size_t i = range.first; i < range.end; i++) {
+		if (!results[i].exact || at >= shard->edits[i].name_view_count)
+			continue;
+		(void)editor__edit_see_name(&shard->edits[i], at);
+		out[count++] = i;
+	}
+	return count;
+}
+
+/* `right` is of those in the list; they see their own prompts again. */
+static void count_names(struct editor_shard *shard, const size_t *list, size_t count, size_t at, const bool *right,
+			struct editor_result *results)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct editor__edit *edit = &shard->edits[list[i]];
+		struct editor_result *result = &results[list[i]];
+		result->names_asked++;
+		if (!right[list[i]] && result->names_failed++ == 0) {
+			const struct record_text *name = editor__edit_see_name(edit, at);
+			text_show_line(name->text, name->len, result->name, sizeof(result->name));
+		}
+		editor__edit_see(edit, EDITOR__TURN_OWN);
+	}
+}
+
+/* With the delta that the trainer's sum holds. */
+static int force_names(struct editor_shard *shard, struct range range, struct editor_result *results,
+		       const struct editor_watch *watch, struct err *e)
+{
+	size_t *list = fault_malloc((shard->edit_count + 1) * sizeof(*list));
+	bool *right = fault_calloc(shard->edit_count + 1, sizeof(*right));
+	int rc = list == NULL || right == NULL ? err_set(e, ERR_NOMEM, "re-test: out of memory") : 0;
+	for (size_t at = 0; rc == 0; at++) {
+		const size_t count = see_names(shard, range, at, results, list);
+		if (count == 0)
+			break;
+		rc = force_list(shard, list, count, right, watch, e);
+		if (rc == 0)
+			count_names(shard, list, count, at, right, results);
+		for (size_t i = 0; rc != 0 && i < count; i++)
+			editor__edit_see(&shard->edits[list[i]], EDITOR__TURN_OWN);
+	}
+	free(list);
+	free(right);
 	return rc;
 }
 
@@ -174,18 +244,21 @@ static int decode_failures(struct editor_shard *shard, const float *delta, struc
 	return rc;
 }
 
-/* Teacher-forced only: what does not pass here may still pass when it is decoded. */
-static int retest_forced(struct editor_shard *shard, const float *delta, struct editor_result *results,
-			 const struct editor_watch *watch, struct err *e)
+/* Teacher-forced only: what does not pass here may still pass when it is decoded. Those in `named` are asked by the
+ * names of their subjects too. */
+static int retest_forced(struct editor_shard *shard, const float *delta, struct range named,
+			 struct editor_result *results, const struct editor_watch *watch, struct err *e)
 {
 	bool *right = fault_calloc(shard->edit_count, sizeof(*right));
 	if (right == NULL)
 		return err_set(e, ERR_NOMEM, "re-test: out of memory");
 	int rc = force_all(shard, delta, right, watch, e);
 	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++)
-		results[i] = (struct editor_result){ .seq = shard->edits[i].seq, .passed = right[i], .tries = 1 };
+		results[i] = (struct editor_result){
+			.seq = shard->edits[i].seq, .passed = right[i], .exact = right[i], .tries = 1
+		};
 	free(right);
-	return rc;
+	return rc == 0 ? force_names(shard, named, results, watch, e) : rc;
 }
 
 int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, struct editor_result *results,
@@ -193,7 +266,7 @@ int editor_shard_retest_delta(struct editor_shard *shard, const float *delta, st
 {
 	if (shard->edit_count == 0)
 		return 0;
-	int rc = retest_forced(shard, delta, results, watch, e);
+	int rc = retest_forced(shard, delta, (struct range){ 0, 0 }, results, watch, e);
 	return rc == 0 ? decode_failures(shard, delta, results, watch, e) : rc;
 }
 
@@ -228,6 +301,34 @@ static size_t passed_count(const struct editor_result *results, size_t count)
 	return passed;
 }
 
+/* Those that are asked by other names. Of the ones before a streamed group nothing is asked: what this process knew of
+ * them would decide what is trained, and one that starts anew knows nothing. */
+static struct range named(const struct learn *l)
+{
+	return l->all_new ? (struct range){ 0, l->shard->edit_count } : (struct range){ l->first, l->first + l->count };
+}
+
+static size_t names_passed_count(const struct editor_result *results, size_t count)
+{
+	size_t passed = 0;
+	for (size_t i = 0; i < count; i++)
+		passed += results[i].names_asked - results[i].names_failed;
+	return passed;
+}
+
+/* More edits pass, or just the same ones by more names. */
+static bool is_better(const struct editor_result *a, const struct editor_result *b, size_t count)
+{
+	const size_t one = passed_count(a, count), other = passed_count(b, count);
+	if (one != other)
+		return one > other;
+	for (size_t i = 0; i < count; i++) {
+		if (a[i].passed != b[i].passed)
+			return false;
+	}
+	return names_passed_count(a, count) > names_passed_count(b, count);
+}
+
 /* Edits to train again: of the trained ones those that fail, but not for the sake of one that failed for good before.
  */
 static size_t collect_failed(const struct learn *l)
@@ -235,7 +336,8 @@ static size_t collect_failed(const struct learn *l)
 	size_t count = 0;
 	for (size_t i = 0; i < l->trained_end; i++) {
 		bool is_new = l->all_new || (i >= l->first && i < l->first + l->count);
-		if (!l->results[i].passed && (is_new || !l->shard->edits[i].gave_up))
+		const bool fails = !l->results[i].passed || l->results[i].names_failed > 0;
+		if (fails && (is_new || !l->shard->edits[i].gave_up))
 			l->failed[count++] = i;
 	}
 	return count;
@@ -260,7 +362,7 @@ static void keep_best(struct learn *l)
 {
 	struct editor_shard *shard = l->shard;
 	size_t bytes = editor__matrix_size(shard) * sizeof(float);
-	if (passed_count(l->trial, shard->edit_count) > passed_count(l->results, shard->edit_count)) {
+	if (is_better(l->trial, l->results, shard->edit_count)) {
 		memcpy(l->best, shard->delta, bytes);
 		memcpy(l->results, l->trial, shard->edit_count * sizeof(*l->trial));
 	} else {
@@ -278,7 +380,7 @@ static int train_again(struct learn *l, struct err *e)
 	for (uint32_t try = 0; rc == 0 && try < l->tries_max && (failed_count = collect_failed(l)) > 0; try++) {
 		rc = train_failed(l, failed_count, try, e);
 		if (rc == 0)
-			rc = retest_forced(shard, shard->delta, l->trial, l->watch, e);
+			rc = retest_forced(shard, shard->delta, named(l), l->trial, l->watch, e);
 		if (rc == 0)
 			keep_best(l);
 	}
@@ -318,7 +420,9 @@ static int continue_held(struct learn *l, struct err *e)
 	} else {
 		memcpy(shard->delta, l->before, bytes);
 		/* Decoded at once: what passes already needs no training that could cost it. */
-		rc = editor_shard_retest(shard, held.results, l->watch, e);
+		rc = retest_forced(shard, shard->delta, named(l), held.results, l->watch, e);
+		if (rc == 0)
+			rc = decode_failures(shard, shard->delta, held.results, l->watch, e);
 		if (rc == 0)
 			rc = train_again(&held, e);
 	}
@@ -346,7 +450,7 @@ static int learn_run(struct learn *l, enum editor_mode mode, struct err *e)
 		return rc;
 	l->all_new = l->stats->mode == EDITOR_BREADTH_FIRST;
 	l->trained_end = l->all_new ? shard->edit_count : l->first + l->count;
-	rc = retest_forced(shard, shard->delta, l->results, l->watch, e);
+	rc = retest_forced(shard, shard->delta, named(l), l->results, l->watch, e);
 	if (rc == 0)
 		rc = train_again(l, e);
 	if (rc == 0 && l->all_new && lost_held(l))

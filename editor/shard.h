@@ -55,8 +55,13 @@ struct editor_result {
 	uint64_t seq;
 	bool passed;
 	uint32_t tries;
+	bool exact; /* the target token by token; else what it decodes to counts as the target, when passed */
 	/* When not passed (one line of UTF-8, escaped, cut at a character): what it decodes to, what was wanted. */
 	char got[128], wanted[72];
+	/* Of one that is exact: its own question by the other names of its subject, as it is trained by them (at most
+	 * EDITOR_FORMS_MAX). names_asked 0: it has none, or was not asked by them. */
+	uint32_t names_asked, names_failed;
+	char name[72]; /* the first that fails, like `got` */
 };
 /* Free decoding (greedy) of every edit's prompt with the memory forced, compared as answer.h does. An edit whose
  * teacher-forced argmax is the target at every position decodes to it; only the others are really decoded. results:
@@ -65,7 +70,9 @@ int editor_shard_retest(struct editor_shard *shard, struct editor_result *result
 			struct err *e) MUST_CHECK;
 #define EDITOR_ANEW_TRIES 4
 /* Trains, re-tests, trains failures again (with replay) up to config.retest_tries, and keeps the best delta. What a
- * worker calls. Family `amend`, breadth first: the present delta holds the edits below `first`; when one of them fails
+ * worker calls. Edits that were just streamed, and in a breadth-first pass all, are asked by the other names of their
+ * subject too, as an anchored answer to such a question reads the memory; one that fails by a name is trained again
+ * like one that fails, and passes all the same when it does by its own prompt. Family `amend`, breadth first: the present delta holds the edits below `first`; when one of them fails
  * after the pass, the present delta is a second candidate, its failures trained again too, and is kept when more edits
  * pass with it (stats->mode is then EDITOR_STREAM). With first 0 nothing of it can stay. ANEW: breadth first over edits
  * that a memory has held which may not stay: there is no second candidate, so what fails is trained again

@@ -20,6 +20,7 @@ struct editor__view {
 	size_t prompt_rows; /* before the row that predicts the answer's first token */
 	float *inputs;      /* prompt_rows × ffn */
 	float *residual;    /* (prompt_rows + labels) × hidden; in the same block */
+	const struct record_text *name; /* that its question says, of the edit's record; NULL: another edit's question */
 };
 
 static int no_memory(struct err *e)
@@ -62,6 +63,12 @@ struct editor__reading editor__edit_reading(const struct editor__edit *edit)
 void editor__edit_see(struct editor__edit *edit, uint64_t turn)
 {
 	edit->seen = edit->view_count > 0 && turn % 2 == 1 ? &edit->views[turn / 2 % edit->view_count] : NULL;
+}
+
+const struct record_text *editor__edit_see_name(struct editor__edit *edit, size_t at)
+{
+	edit->seen = &edit->views[at];
+	return edit->seen->name;
 }
 
 /* ---- Forms: what an edit's prompt asks, without the subject */
@@ -135,6 +142,7 @@ static bool same_subject(const struct editor__edit *a, const struct editor__edit
 
 struct draft {
 	struct editor__edit *edit;
+	const struct record_text *name; /* NULL: a form of another edit */
 	int32_t *ids;
 	size_t id_count, prompt_count;
 };
@@ -158,7 +166,7 @@ static int keep_view(struct editor_shard *shard, void *owner, const struct edito
 	struct draft *draft = owner;
 	struct editor__edit *edit = draft->edit;
 	const size_t ffn = shard->shape->ffn, hidden = shard->shape->hidden, before = draft->prompt_count - 1;
-	struct editor__view view = { .prompt_rows = before };
+	struct editor__view view = { .prompt_rows = before, .name = draft->name };
 	view.inputs = fault_malloc(view_floats(shard, before, editor__edit_labels(edit)) * sizeof(float));
 	if (view.inputs == NULL)
 		return no_memory(e);
@@ -187,10 +195,11 @@ static bool does(const struct drafts *d, const struct draft *draft, size_t first
 }
 
 /* A view of the edit behind this text, where it does. */
-static int draft_add(struct drafts *d, struct editor__edit *edit, struct buf *text, size_t first, struct err *e)
+static int draft_add(struct drafts *d, struct editor__edit *edit, const struct record_text *name, struct buf *text,
+		     size_t first, struct err *e)
 {
 	const struct editor_shard *shard = d->shard;
-	struct draft draft = { .edit = edit };
+	struct draft draft = { .edit = edit, .name = name };
 	int rc = buf_failed(text) ? no_memory(e)
 				  : editor__tokenise(shard->model, buf_cstr(text), text->len, &edit->record->target_new,
 						     true, &draft.ids, &draft.id_count, &draft.prompt_count, e);
@@ -230,7 +239,7 @@ static int form_add(struct drafts *d, size_t to, size_t from, size_t first, stru
 	if (number.end > 0 && number.start > subject.start)
 		put_instead(&text, other->prompt.text, &at, number, own_digits, own_number.end - own_number.start);
 	buf_append(&text, other->prompt.text + at, other->prompt.len - at);
-	int rc = draft_add(d, edit, &text, first, e);
+	int rc = draft_add(d, edit, NULL, &text, first, e);
 	buf_free(&text);
 	return rc;
 }
@@ -245,7 +254,7 @@ static int name_add(struct drafts *d, struct editor__edit *edit, const struct re
 	if (rc == ERR_NOMEM)
 		rc = no_memory(e);
 	else if (rc == 0)
-		rc = draft_add(d, edit, &text, first, e);
+		rc = draft_add(d, edit, name, &text, first, e);
 	buf_free(&text);
 	return rc;
 }

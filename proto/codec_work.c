@@ -118,6 +118,7 @@ static const struct codec__row edit_result_rows[] = {
 	ROW_BOOL(2, msg_edit_result, passed),
 	ROW_U32(3, msg_edit_result, tries, 0, UINT32_MAX),
 	ROW_TEXT(4, msg_edit_result, reason, CODEC_REASON_BYTES_MAX),
+	ROW_BOOL(5, msg_edit_result, names_asked),
 };
 static CODEC_TABLE(edit_result, amend__edit_result__descriptor, msg_edit_result, edit_result_rows);
 
@@ -204,7 +205,7 @@ CODEC_TABLE(codec__canary_result, amend__canary_result__descriptor, msg_canary_r
 /* What a ShardCommit has besides its results, and a result besides its reason: tags, lengths and the largest numbers.
  */
 #define COMMIT_REST_BYTES 1024
-#define RESULT_REST_BYTES 24
+#define RESULT_REST_BYTES 26
 size_t msg_result_reason_bytes(size_t result_count)
 {
 	size_t each = (MSG_BODY_BYTES_MAX - COMMIT_REST_BYTES) / (result_count > 0 ? result_count : 1) -

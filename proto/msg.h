@@ -179,7 +179,8 @@ struct msg_edit_result {
 	uint64_t seq;
 	bool passed;
 	uint32_t tries;
-	struct msg_text reason; /* what it decoded to instead, when not passed */
+	struct msg_text reason; /* what it decoded to instead; when passed, by which names of its subject it does not */
+	bool names_asked;       /* by the other names of its subject too */
 };
 struct msg_shard_commit {
 	uint64_t shard, epoch, shard_version; /* version after this commit: lease's + 1 */

@@ -115,6 +115,8 @@ struct commit {
 	bool closed, without_chunks;
 	const uint64_t *seqs; /* all up to first + count */
 	uint64_t failed;
+	uint64_t unnamed; /* seq that passed, but not by a name of its subject, 0: none */
+	bool names_asked;
 	const char *delta, *calibration; /* what they are made of */
 	struct msg_bytes raw_delta;      /* the delta's bytes as they are; len 0: none */
 	uint32_t layer;                  /* 0: not said */

@@ -168,6 +168,7 @@ static const struct msg_edit_result *results(struct source *s, size_t count)
 		r[i].passed = coin(s);
 		r[i].tries = u32(s);
 		r[i].reason = text(s, 100);
+		r[i].names_asked = coin(s);
 	}
 	return r;
 }

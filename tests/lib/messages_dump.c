@@ -21,6 +21,7 @@ static void dump_results(const struct msg_edit_result *r, size_t count, struct b
 		PUT(r[i].seq);
 		PUT(r[i].passed);
 		PUT(r[i].tries);
+		PUT(r[i].names_asked);
 		PUT_TEXT(r[i].reason);
 	}
 }

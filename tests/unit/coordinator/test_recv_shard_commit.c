@@ -205,7 +205,7 @@ static void test_a_group_of_bad_numbers_is_taken_apart(void **state)
 static void commit_put(struct end_peer *end, const struct work *w, const struct hash *root, uint32_t first)
 {
 	struct msg msg = { .type = MSG_SHARD_COMMIT };
-	struct msg_edit_result result = { w->seqs[first], true, 1, { "", 0 } };
+	struct msg_edit_result result = { w->seqs[first], true, 1, { "", 0 }, false };
 	msg.u.shard_commit = (struct msg_shard_commit){ .shard = w->shard,
 							.epoch = w->epoch,
 							.shard_version = first + 1,

@@ -286,6 +286,60 @@ static void test_what_is_lost_by_it_is_told(void **state)
 	assert_true(metrics_say(c, "amend_edits_lost_total 1\n"));
 }
 
+/* It is served by its own prompt; which other name fails is kept with it until a later re-test clears it. */
+static void test_what_no_name_answers_is_told(void **state)
+{
+	struct cluster *c = *state;
+	struct fact f;
+	struct store_edit other;
+	prepare(c, &f);
+	uint64_t seqs[] = { f.seq, f.seq + 1 };
+	client_revoke(c, f.edit.id, NULL, false);
+	assert_true(hear(&c->worker, f.shard, f.epoch, 2).retrain);
+	struct commit commit = { .shard = f.shard,
+				 .epoch = f.epoch,
+				 .version = 2,
+				 .first = 2,
+				 .seqs = seqs,
+				 .unnamed = seqs[1],
+				 .names_asked = true,
+				 .delta = "anew" };
+	edit_get(c, seqs[1], &other);
+	const int before = other.state;
+	assert_true(metrics_say(c, "amend_edits_unnamed_total 0\n"));
+	log_level_set(LOG_WARN);
+	test_log_begin(c->folder);
+	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
+	test_log_end();
+	log_level_set(LOG_OFF);
+	assert_int_equal(test_log_count("COORDINATOR-EDIT-NAMES"), 1);
+	edit_get(c, seqs[1], &other);
+	assert_int_equal(other.state, before);
+	assert_string_equal(other.reason, "not by every name: not as \"NHT\"");
+	assert_true(metrics_say(c, "amend_edits_unnamed_total 1\n"));
+	assert_true(metrics_say(c, "amend_edits_lost_total 0\n"));
+	/* A re-test that does not ask says nothing of it; one that does, and finds them right, clears it. */
+	for (int asked = 0; asked < 2; asked++) {
+		client_facts(c, (size_t)(10 + asked), 1);
+		assert_int_equal(hear(&c->worker, f.shard, f.epoch, (uint32_t)(2 + asked)).group_count, 1);
+		uint64_t all[4] = { seqs[0], seqs[1] };
+		for (int i = 0; i <= asked; i++)
+			all[2 + i] = edit_from(c, all[1 + i] + 1).seq;
+		struct commit next = { .shard = f.shard,
+				       .epoch = f.epoch,
+				       .version = (uint64_t)(3 + asked),
+				       .first = (uint32_t)(2 + asked),
+				       .count = 1,
+				       .seqs = all,
+				       .names_asked = asked == 1,
+				       .delta = asked == 1 ? "second" : "first" };
+		assert_int_equal(worker_commit(&c->worker, &next, NULL), 0);
+		edit_get(c, seqs[1], &other);
+		assert_string_equal(other.reason, asked == 1 ? "" : "not by every name: not as \"NHT\"");
+	}
+	assert_true(metrics_say(c, "amend_edits_unnamed_total 1\n"));
+}
+
 /* A merge closes the shard; a worker that was lost gives it to another, over a restart too. */
 static void test_closed_shards_are_leased_again(void **state)
 {
@@ -516,6 +570,7 @@ int main(void)
 		T(test_crash_after_the_commit),
 		T(test_crash_around_the_retraining),
 		T(test_what_is_lost_by_it_is_told),
+		T(test_what_no_name_answers_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
