@@ -517,8 +517,14 @@ static int add_submit(struct cli *cli, const struct buf *record, enum msg_on_con
 	struct err e = ERR_INIT;
 	struct record *check = NULL;
 	struct msg_received *reply = NULL;
+	struct buf warning = BUF_INIT;
 	int rc = record_parse_new((const char *)record->data, record->len, &check, &e);
+	if (rc == 0 && cli_edit_warning(check, &warning) != 0)
+		rc = err_set(&e, ERR_NOMEM, "out of memory");
 	record_destroy(&check);
+	if (rc == 0 && warning.len > 0 && !cli->quiet)
+		cli_line(stderr, "amend: %s", buf_cstr(&warning));
+	buf_free(&warning);
 	if (rc != 0)
 		return cli_fail(cli, &e);
 	struct msg_bytes bytes = { record->data, record->len };

@@ -2,6 +2,7 @@
 #ifndef AMEND_DAEMON_CLI_EDIT_H
 #define AMEND_DAEMON_CLI_EDIT_H
 
+#include "base/record.h"
 #include "daemon/cli.h"
 
 #define CLI_PAGE_EDITS 200
@@ -19,6 +20,9 @@ int cli_subject_parse(const char *text, struct buf *folded, struct err *e) MUST_
 /* Whether a record is about it: its subject or an alias of that is it, or, where it names none, its prompt holds it.
  * ERR_NOMEM. */
 int cli_edit_about(const struct buf *subject, struct msg_bytes payload, bool *has) MUST_CHECK;
+/* What is to be said of a record that is taken all the same: that its prompt does not say its subject. `out` stays empty
+ * when there is nothing. ERR_NOMEM. */
+int cli_edit_warning(const struct record *record, struct buf *out) MUST_CHECK;
 /* Two cells: prompt and target of a record, cut to a table's width. */
 void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes payload);
 

@@ -44,7 +44,7 @@ struct import {
 	struct buf seqs;     /* uint64_t each: what --wait waits for */
 	uint64_t new_seq;    /* the least that this import brought; CLI_WAITED_NONE: none */
 	uint64_t accepted, duplicates, superseding, refused, bad_lines, lines;
-	struct reports bad, replaced;
+	struct reports bad, replaced, warned;
 	struct cli_progress progress;
 };
 
@@ -305,6 +305,18 @@ static int record_take(struct import *im, const struct import_row *row, struct e
 		       : 0;
 }
 
+static int record_warn(struct import *im, const struct import_row *row, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	if (im->cli->quiet)
+		return 0;
+	int rc = cli_edit_warning(row->record, &text);
+	if (rc == 0 && text.len > 0)
+		report(im, &im->warned, row->line_no, buf_cstr(&text), text.len);
+	buf_free(&text);
+	return rc != 0 ? err_set(e, rc, "out of memory for a record") : 0;
+}
+
 /* How many edits there will be, by how much of the file those so far took; 0 for a pipe. */
 static void progress_show(struct import *im, const struct import_file *file)
 {
@@ -330,7 +342,9 @@ static int file_read_through(struct import *im, struct import_file *file, struct
 			complain(im, row.line_no, bad.text, strlen(bad.text));
 			bad_line_group(im, &row);
 		} else {
-			rc = record_take(im, &row, e);
+			rc = record_warn(im, &row, e);
+			if (rc == 0)
+				rc = record_take(im, &row, e);
 			record_destroy(&row.record);
 			if (rc != 0)
 				return rc;
@@ -377,6 +391,7 @@ static int import_run(struct import *im, struct import_file *file)
 	if (rc == 0 && im->lines == 0 && !im->cli->quiet)
 		cli_line(stderr, "amend: no records in %s", im->path);
 	reports_end(im, &im->replaced);
+	reports_end(im, &im->warned);
 	reports_end(im, &im->bad);
 	int status = summary(im);
 	if (rc != 0 && im->cli->interrupted)
@@ -416,6 +431,7 @@ int cli_edit_import(struct cli *cli, const struct cli_args *args)
 	im->new_seq = CLI_WAITED_NONE;
 	im->bad.what = "lines that were not accepted";
 	im->replaced.what = "that supersede another edit";
+	im->warned.what = "whose prompt does not say the subject";
 	if (cli_on_conflict_parse(cli_value(args, "on-conflict"), &im->on_conflict, &e) != 0 ||
 	    import_format_parse(cli_value(args, "format"), &format, &e) != 0) {
 		free(im);

@@ -1,7 +1,8 @@
-/* cli_subject.c: which edits are about what `--subject` names. */
+/* cli_subject.c: which edits are about what `--subject` names, and subjects that an edit cannot be found by. */
 #include "daemon/cli_edit.h"
 
 #include "base/text.h"
+#include "editor/route.h"
 
 #include <string.h>
 
@@ -64,4 +65,17 @@ int cli_edit_about(const struct buf *subject, struct msg_bytes payload, bool *ha
 								    : mentioned(record, subject, has);
 	json_free(&record);
 	return rc;
+}
+
+int cli_edit_warning(const struct record *record, struct buf *out)
+{
+	bool absent = false;
+	int rc = editor_route_subject_absent(record, &absent);
+	if (rc != 0 || !absent)
+		return rc;
+	buf_printf(out,
+		   "subject: the prompt does not say \"%.*s\", nor an alias of it: the edit answers that prompt whoever is "
+		   "meant, and no question about the subject; put the subject into the prompt",
+		   (int)record->subject.len, record->subject.text);
+	return buf_failed(out) ? ERR_NOMEM : 0;
 }

@@ -204,19 +204,6 @@ size_t editor_shard_delta_size(const struct editor_shard *shard)
 
 /* ---- The frozen part below the edited matrix */
 
-static int stands_in_prompt(struct editor__edit *edit, bool *stands)
-{
-	const struct names names = editor__edit_names(edit);
-	const struct record_text *prompt = &edit->record->prompt;
-	const char *name;
-	size_t len;
-	int rc = 0;
-	*stands = false;
-	for (size_t at = 0; rc == 0 && !*stands && names_next(&names, &at, &name, &len);)
-		rc = editor_route_subject_in(name, len, prompt->text, prompt->len, stands);
-	return rc;
-}
-
 /* The subject when it stands in the prompt by any of its names: routes ask for it in a query's text (route.h), so a
  * subject that even the edit's own prompt does not name would keep the edit from ever being found. Else words of the
  * prompt stand for it. */
@@ -231,8 +218,9 @@ static int find_subject(struct editor__edit *edit, const struct editor__prompt *
 		rc = record_subject_key(record, subject);
 	if (rc == 0)
 		rc = names_fold_aliases(record, &edit->subject_aliases);
+	const struct names names = editor__edit_names(edit);
 	if (rc == 0 && subject->len > 0)
-		rc = stands_in_prompt(edit, &edit->subject_given);
+		rc = editor__names_stand(&names, record->prompt.text, record->prompt.len, &edit->subject_given);
 	if (rc != 0 || edit->subject_given)
 		return rc;
 	subject->len = edit->subject_aliases.len = 0;

@@ -57,6 +57,24 @@ static void a_subject_has_other_names(void **state)
 	cli_expect_err(w, "subject_aliases: other names of the subject: give the subject too");
 }
 
+/* It is taken: it is found by its prompt's own words. */
+static void a_prompt_without_its_subject_is_told(void **state)
+{
+	struct cli_world *w = *state;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "a", "--prompt", "Who leads the city?", "--target", "Ada", "--subject",
+	       "Harborton");
+	cli_expect_out(w, "accepted a");
+	assert_string_equal(cli_err(w), "amend: subject: the prompt does not say \"Harborton\", nor an alias of it: the "
+					"edit answers that prompt whoever is meant, and no question about the subject; "
+					"put the subject into the prompt\n");
+	EXPECT(w, CLI_OK, "-q", "edit", "add", "--id", "b", "--prompt", "Who led the city?", "--target", "Ada",
+	       "--subject", "Harborton");
+	assert_string_equal(cli_err(w), "");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "c", "--prompt", "Who is the mayor of NHT?", "--target", "Ada",
+	       "--subject", "New Harborton", "--subject-alias", "NHT");
+	assert_string_equal(cli_err(w), "");
+}
+
 static void what_an_edit_conflicts_with_is_said(void **state)
 {
 	struct cli_world *w = *state;
@@ -511,6 +529,7 @@ int main(void)
 		WORLD(an_added_edit_is_accepted_once),
 		WORLD(a_record_is_written_whole),
 		WORLD(a_subject_has_other_names),
+		WORLD(a_prompt_without_its_subject_is_told),
 		WORLD(what_an_edit_conflicts_with_is_said),
 		WORLD(a_history_is_a_table),
 		WORLD(what_add_needs),

@@ -127,6 +127,18 @@ static void importing_again_changes_nothing(void **state)
 	cli_expect_err(w, "250/250 edits");
 }
 
+static void a_prompt_without_its_subject_names_its_line(void **state)
+{
+	struct cli_world *w = *state;
+	const char *path =
+		file_write(w, "{\"prompt\":\"Who leads Heath?\",\"subject\":\"Heath\",\"target_new\":\"Ada\"}\n"
+			      "{\"prompt\":\"Who leads the city?\",\"subject\":\"Harborton\",\"target_new\":\"Ada\"}\n");
+	EXPECT(w, CLI_OK, "edit", "import", path);
+	cli_expect_out(w, "2 accepted");
+	cli_expect_err(w, ":2: subject: the prompt does not say \"Harborton\"");
+	assert_null(strstr(cli_err(w), ":1: "));
+}
+
 static void a_refused_edit_names_its_line(void **state)
 {
 	struct cli_world *w = *state;
@@ -423,6 +435,7 @@ int main(void)
 		WORLD(reports_of_lines_have_an_end),
 		WORLD(importing_again_changes_nothing),
 		WORLD(a_refused_edit_names_its_line),
+		WORLD(a_prompt_without_its_subject_names_its_line),
 		WORLD(a_group_goes_in_one_batch),
 		WORLD(a_group_with_a_bad_line_or_too_many_is_refused),
 		WORLD(a_group_that_goes_on_behind_others_is_refused_from_there),
