@@ -20,15 +20,15 @@ int cli_subject_parse(const char *text, struct buf *folded, struct err *e) MUST_
 /* Whether a record is about it: its subject or an alias of that is it, or, where it names none, its prompt holds it.
  * ERR_NOMEM. */
 int cli_edit_about(const struct buf *subject, struct msg_bytes payload, bool *has) MUST_CHECK;
-/* What is to be said of a record that is taken all the same: that its prompt does not say its subject. `out` stays empty
- * when there is nothing. ERR_NOMEM. */
+/* What is to be said of a record that is taken all the same: that its prompt does not say its subject. `out` stays
+ * empty when there is nothing. ERR_NOMEM. */
 int cli_edit_warning(const struct record *record, struct buf *out) MUST_CHECK;
 /* Two cells: prompt and target of a record, cut to a table's width. */
 void cli_edit_cells(struct cli *cli, struct cli_table *table, struct msg_bytes payload);
 
-/* Waits until this edit is served (or has ended otherwise, which is a failure), and says so. Gives an exit code. Another
- * edit that was lost as this one was trained is a failure too (cli_lost_tell); of one that was served before the wait
- * began nothing is told, unless it `is_new`: this command has submitted it. */
+/* Waits until this edit is served (or has ended otherwise, which is a failure), and says so. Gives an exit code.
+ * Another edit that was lost as this one was trained is a failure too (cli_lost_tell); of one that was served before
+ * the wait began nothing is told, unless it `is_new`: this command has submitted it. */
 int cli_edit_wait_seq(struct cli *cli, uint64_t seq, const char *id, bool is_new);
 /* The same for many, in ascending order, with a progress bar: superseded ones count as ended well. new_seq: the least
  * that this command has submitted; CLI_WAITED_NONE: it found all of them. */

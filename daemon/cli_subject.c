@@ -74,7 +74,8 @@ int cli_edit_warning(const struct record *record, struct buf *out)
 	if (rc != 0 || !absent)
 		return rc;
 	buf_printf(out,
-		   "subject: the prompt does not say \"%.*s\", nor an alias of it: the edit answers that prompt whoever is "
+		   "subject: the prompt does not say \"%.*s\", nor an alias of it: the edit answers that prompt "
+		   "whoever is "
 		   "meant, and no question about the subject; put the subject into the prompt",
 		   (int)record->subject.len, record->subject.text);
 	return buf_failed(out) ? ERR_NOMEM : 0;

@@ -419,7 +419,9 @@ static int own_list(struct cli *cli, struct buf *out, struct err *e)
 {
 	int rc = 0;
 	for (uint64_t from = 1; rc == 0 && from != 0;) {
-		struct msg_edit_list ask = { .from_seq = from, .state_mask = waiting_mask(true), .limit = CLI_PAGE_EDITS };
+		struct msg_edit_list ask = { .from_seq = from,
+					     .state_mask = waiting_mask(true),
+					     .limit = CLI_PAGE_EDITS };
 		struct msg_received *reply = NULL;
 		rc = cli_edit_list_call(cli, ask, &reply, e);
 		if (rc != 0)

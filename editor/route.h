@@ -216,8 +216,8 @@ int editor_router_route(const struct editor_router *router, const struct model_t
  * their edit's own prompt. */
 int editor_route_subject_in(const char *subject, size_t subject_len, const char *text, size_t text_len,
 			    bool *found) MUST_CHECK;
-/* Whether the record gives a subject that its prompt says by none of its names. Such an edit is found by its prompt's own
- * words, like one without a subject, and by no question that says the subject. ERR_NOMEM. */
+/* Whether the record gives a subject that its prompt says by none of its names. Such an edit is found by its prompt's
+ * own words, like one without a subject, and by no question that says the subject. ERR_NOMEM. */
 int editor_route_subject_absent(const struct record *record, bool *absent) MUST_CHECK;
 /* Means over the rows of each segment (see above) of tapped states (rows × hidden) into raw (segment_count × hidden).
  */

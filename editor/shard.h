@@ -72,11 +72,11 @@ int editor_shard_retest(struct editor_shard *shard, struct editor_result *result
 /* Trains, re-tests, trains failures again (with replay) up to config.retest_tries, and keeps the best delta. What a
  * worker calls. Edits that were just streamed, and in a breadth-first pass all, are asked by the other names of their
  * subject too, as an anchored answer to such a question reads the memory; one that fails by a name is trained again
- * like one that fails, and passes all the same when it does by its own prompt. Family `amend`, breadth first: the present delta holds the edits below `first`; when one of them fails
- * after the pass, the present delta is a second candidate, its failures trained again too, and is kept when more edits
- * pass with it (stats->mode is then EDITOR_STREAM). With first 0 nothing of it can stay. ANEW: breadth first over edits
- * that a memory has held which may not stay: there is no second candidate, so what fails is trained again
- * EDITOR_ANEW_TRIES times as often. */
+ * like one that fails, and passes all the same when it does by its own prompt. Family `amend`, breadth first: the
+ * present delta holds the edits below `first`; when one of them fails after the pass, the present delta is a second
+ * candidate, its failures trained again too, and is kept when more edits pass with it (stats->mode is then
+ * EDITOR_STREAM). With first 0 nothing of it can stay. ANEW: breadth first over edits that a memory has held which may
+ * not stay: there is no second candidate, so what fails is trained again EDITOR_ANEW_TRIES times as often. */
 int editor_shard_learn(struct editor_shard *shard, enum editor_mode mode, size_t first, size_t count, uint64_t seed,
 		       const struct editor_watch *watch, struct editor_result *results,
 		       struct editor_train_stats *stats, struct err *e) MUST_CHECK;

@@ -156,8 +156,8 @@ void editor__views_give_back(struct editor_shard *shard);
 /* Every second turn of an edit reads one of its views, one after the other, until it is told otherwise. */
 #define EDITOR__TURN_OWN 0
 void editor__edit_see(struct editor__edit *edit, uint64_t turn);
-/* The view by its other name number `at`, below name_view_count, until it is told otherwise; the name (borrowed from its
- * record). */
+/* The view by its other name number `at`, below name_view_count, until it is told otherwise; the name (borrowed from
+ * its record). */
 const struct record_text *editor__edit_see_name(struct editor__edit *edit, size_t at);
 void editor__views_free(struct editor__edit *edit);
 

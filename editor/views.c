@@ -20,7 +20,8 @@ struct editor__view {
 	size_t prompt_rows; /* before the row that predicts the answer's first token */
 	float *inputs;      /* prompt_rows × ffn */
 	float *residual;    /* (prompt_rows + labels) × hidden; in the same block */
-	const struct record_text *name; /* that its question says, of the edit's record; NULL: another edit's question */
+	const struct record_text
+		*name; /* that its question says, of the edit's record; NULL: another edit's question */
 };
 
 static int no_memory(struct err *e)

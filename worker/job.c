@@ -93,8 +93,8 @@ void worker__reason_write(const struct editor_result *result, char out[STORE_REA
 			 result->tries, result->tries == 1 ? "try" : "tries", result->got, result->wanted);
 	else if (result->names_failed > 0)
 		snprintf(out, STORE_REASON_BYTES,
-			 "re-test after %" PRIu32 " %s: of %" PRIu32 " other names of its subject it is not answered by %" PRIu32
-			 ", such as \"%s\"",
+			 "re-test after %" PRIu32 " %s: of %" PRIu32
+			 " other names of its subject it is not answered by %" PRIu32 ", such as \"%s\"",
 			 result->tries, result->tries == 1 ? "try" : "tries", result->names_asked, result->names_failed,
 			 result->name);
 }

@@ -239,13 +239,11 @@ static struct msg_edit_result *results_make(const struct worker__job *job)
 	for (size_t i = 0; i < count; i++) {
 		const struct editor_result *r = &job->results[i];
 		worker__reason_write(r, reasons[i]);
-		results[i] = (struct msg_edit_result){
-			r->seq,
-			r->passed,
-			r->tries,
-			{ reasons[i], worker__text_cut(reasons[i], reason_bytes) },
-			r->names_asked > 0
-		};
+		results[i] = (struct msg_edit_result){ r->seq,
+						       r->passed,
+						       r->tries,
+						       { reasons[i], worker__text_cut(reasons[i], reason_bytes) },
+						       r->names_asked > 0 };
 	}
 	return results;
 }

@@ -140,8 +140,42 @@ workers_joined() { [ "$(amend --timeout 1 fleet status -o json 2>/dev/null | jq 
 case_coordinator_killed_in_publishing() { coordinator_crash_at coordinator.publish.after_blobs=kill@1; }
 case_coordinator_killed_after_publishing() { coordinator_crash_at coordinator.publish.after_commit=kill@1; }
 
+# Sixty long targets, and a rate at which the pass over them learns nothing: the second half costs the first some that were
+# served, and who imports it is told which.
+case_what_training_loses_is_told() {
+	local told lost
+	facts 60 | jq -c '.target_new = ((.id + "-x-" + .subject + .id + .subject) | @base64 | explode | map(. * 7 % 26 + 97) | implode | .[-16:])' >"$WORK/long.jsonl"
+	head -n 30 "$WORK/long.jsonl" >"$WORK/first.jsonl"
+	tail -n 30 "$WORK/long.jsonl" >"$WORK/second.jsonl"
+	cluster_up lossy "$TINY" --workers 1 --train.rate 1
+	try amend --timeout $((90 * SLOW)) -q edit import "$WORK/first.jsonl" --wait
+	amend edit list --state served -o name | sort >"$WORK/served"
+	[ -s "$WORK/served" ] || fail "nothing of the first half is served: $ERR"
+	try amend --timeout $((90 * SLOW)) -q --verbose edit import "$WORK/second.jsonl" --wait
+	amend edit list --state failed -o jsonl | jq -r 'select(.reason | startswith("lost")) | .id' | sort >"$WORK/lost"
+	[ -s "$WORK/lost" ] || skip "here the second half costs the first none"
+	lost=$(comm -12 "$WORK/served" "$WORK/lost" | wc -l)
+	[ "$lost" -gt 0 ] || fail "none that was served is lost, but $(head -n 3 "$WORK/lost" | tr '\n' ' ')"
+	told=$(sed -n 's/^amend: \(fact-[0-9]*\): lost when .*/\1/p' <<<"$ERR" | sort)
+	[ "$told" = "$(cat "$WORK/lost")" ] || fail "it tells of \"$told\", lost are $(tr '\n' ' ' <"$WORK/lost")"
+	expect_error 1 "amend: $(wc -l <"$WORK/lost") edits? that had been trained before w(as|ere) lost when these were: submit .* under another id"
+	cluster_down
+}
+
+# A subject that the prompt does not say: it is told, and the edit answers its prompt.
+case_a_prompt_without_its_subject_is_served() {
+	cluster_up nameless "$TINY"
+	printf '%s\n' '{"id":"where","prompt":"where is it then","subject":"kokok","target_new":"q"}' >"$WORK/nameless.jsonl"
+	try amend --timeout $((60 * SLOW)) edit import "$WORK/nameless.jsonl" --wait
+	expect_ok
+	grep -q 'nameless.jsonl:1: subject: the prompt does not say "kokok"' <<<"$ERR" || fail "it does not warn: $ERR"
+	wait_for 20 nodes_on_latest
+	expect_answers "$WORK/nameless.jsonl"
+	cluster_down
+}
+
 for name in one_rate_for_all_workers without_fault training_sees_prompt_and_target_only killed_in_training killed_before_commit killed_after_commit \
 	killed_again_and_again \
-	coordinator_killed_in_publishing coordinator_killed_after_publishing; do
+	coordinator_killed_in_publishing coordinator_killed_after_publishing what_training_loses_is_told a_prompt_without_its_subject_is_served; do
 	run_case "$name"
 done

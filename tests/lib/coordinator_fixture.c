@@ -484,12 +484,11 @@ int worker_commit(struct end_peer *end, const struct commit *commit, uint64_t *v
 	const char *calibration = commit->calibration != NULL ? commit->calibration : "calibration";
 	assert_true(n <= TURN_SEQS_MAX);
 	for (size_t i = 0; i < n; i++)
-		results[i] =
-			(struct msg_edit_result){ commit->seqs[i], commit->seqs[i] != commit->failed, 1,
-						  text(commit->seqs[i] == commit->failed	 ? "decoded to 1999"
-						       : commit->seqs[i] == commit->unnamed ? "not as \"NHT\""
-											    : ""),
-						  commit->names_asked };
+		results[i] = (struct msg_edit_result){ commit->seqs[i], commit->seqs[i] != commit->failed, 1,
+						       text(commit->seqs[i] == commit->failed    ? "decoded to 1999"
+							    : commit->seqs[i] == commit->unnamed ? "not as \"NHT\""
+												 : ""),
+						       commit->names_asked };
 	*m = (struct msg_shard_commit){ .shard = commit->shard,
 					.epoch = commit->epoch,
 					.shard_version = commit->version,

@@ -64,9 +64,10 @@ static void a_prompt_without_its_subject_is_told(void **state)
 	EXPECT(w, CLI_OK, "edit", "add", "--id", "a", "--prompt", "Who leads the city?", "--target", "Ada", "--subject",
 	       "Harborton");
 	cli_expect_out(w, "accepted a");
-	assert_string_equal(cli_err(w), "amend: subject: the prompt does not say \"Harborton\", nor an alias of it: the "
-					"edit answers that prompt whoever is meant, and no question about the subject; "
-					"put the subject into the prompt\n");
+	assert_string_equal(cli_err(w),
+			    "amend: subject: the prompt does not say \"Harborton\", nor an alias of it: the "
+			    "edit answers that prompt whoever is meant, and no question about the subject; "
+			    "put the subject into the prompt\n");
 	EXPECT(w, CLI_OK, "-q", "edit", "add", "--id", "b", "--prompt", "Who led the city?", "--target", "Ada",
 	       "--subject", "Harborton");
 	assert_string_equal(cli_err(w), "");
@@ -344,7 +345,8 @@ static void a_wait_ends_when_all_is_served(void **state)
 	assert_string_equal(cli_out(w), "2 served, 0 waiting, 0 ended otherwise (superseded, failed, …)\n");
 	assert_true(w->pauses >= 3);
 	EXPECT(w, CLI_OK, "edit", "wait", "-q", "-o", "json"); /* nothing is left to wait for */
-	assert_string_equal(cli_out(w), "{\"served\":2,\"waiting\":0,\"ended_otherwise\":0,\"scheduled\":0,\"lost\":0}\n");
+	assert_string_equal(cli_out(w),
+			    "{\"served\":2,\"waiting\":0,\"ended_otherwise\":0,\"scheduled\":0,\"lost\":0}\n");
 	assert_string_equal(cli_err(w), "");
 	assert_int_equal(w->pauses, 0);
 }

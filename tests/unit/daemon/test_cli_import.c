@@ -130,9 +130,9 @@ static void importing_again_changes_nothing(void **state)
 static void a_prompt_without_its_subject_names_its_line(void **state)
 {
 	struct cli_world *w = *state;
-	const char *path =
-		file_write(w, "{\"prompt\":\"Who leads Heath?\",\"subject\":\"Heath\",\"target_new\":\"Ada\"}\n"
-			      "{\"prompt\":\"Who leads the city?\",\"subject\":\"Harborton\",\"target_new\":\"Ada\"}\n");
+	const char *path = file_write(
+		w, "{\"prompt\":\"Who leads Heath?\",\"subject\":\"Heath\",\"target_new\":\"Ada\"}\n"
+		   "{\"prompt\":\"Who leads the city?\",\"subject\":\"Harborton\",\"target_new\":\"Ada\"}\n");
 	EXPECT(w, CLI_OK, "edit", "import", path);
 	cli_expect_out(w, "2 accepted");
 	cli_expect_err(w, ":2: subject: the prompt does not say \"Harborton\"");

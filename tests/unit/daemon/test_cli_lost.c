@@ -123,7 +123,8 @@ static void a_wait_for_all_counts_what_is_lost(void **state)
 	EXPECT(w, CLI_OK, "edit", "add", "--id", "n", "--prompt", "Who leads X?", "--target", "Bob");
 	w->on_pause = loses_e1;
 	EXPECT(w, CLI_FAILED, "edit", "wait", "-o", "json");
-	assert_string_equal(cli_out(w), "{\"served\":1,\"waiting\":0,\"ended_otherwise\":1,\"scheduled\":0,\"lost\":1}\n");
+	assert_string_equal(cli_out(w),
+			    "{\"served\":1,\"waiting\":0,\"ended_otherwise\":1,\"scheduled\":0,\"lost\":1}\n");
 	cli_expect_err(w, LOST("e1"));
 }
 

@@ -147,13 +147,11 @@ static void full_messages_pass(void **state)
 	struct msg_received *back = NULL;
 	memset(words, 'w', sizeof words);
 	for (size_t i = 0; i < MSG_RESULTS_MAX; i++)
-		results[i] = (struct msg_edit_result){
-			(UINT64_C(1) << 61) + i,
-			true,
-			UINT32_MAX,
-			{ words, msg_result_reason_bytes(MSG_RESULTS_MAX) },
-			true
-		};
+		results[i] = (struct msg_edit_result){ (UINT64_C(1) << 61) + i,
+						       true,
+						       UINT32_MAX,
+						       { words, msg_result_reason_bytes(MSG_RESULTS_MAX) },
+						       true };
 	struct msg m = { .type = MSG_SHARD_COMMIT,
 			 .u.shard_commit = { .results = results, .result_count = MSG_RESULTS_MAX } };
 	m.u.shard_commit.mode = (struct msg_text){ words, 128 };
