@@ -188,6 +188,8 @@ static void served_say(const struct cli *cli, const struct msg_edit *edit, const
 	if (!cli_is_structured(cli) && cli->output != CLI_NAME)
 		cli_line(stdout, served ? "%s is served as v%llu" : "%s is published as v%llu; no node is there", id,
 			 (unsigned long long)edit->version);
+	if (edit->reason.len > 0) /* it is, and yet not by every name of its subject */
+		cli_line(stderr, "amend: %s: %.*s", id, (int)edit->reason.len, edit->reason.text);
 }
 
 /* *waited: `seq` when it was not served yet. */

@@ -39,8 +39,8 @@ static void hold(struct cli_world *w, uint32_t count)
 		assert_int_equal(edit_state(w->cluster, place.seqs[i]), STORE_EDIT_STATE_SERVED);
 }
 
-/* The next group comes, and of the edits before `failed` fails (0: none). */
-static void turn(struct cli_world *w, uint64_t failed)
+/* The next group comes, and of the edits before `failed` fails (0: none); `unnamed`: the new one does by a name. */
+static void turn(struct cli_world *w, uint64_t failed, bool unnamed)
 {
 	struct end_peer *worker = &w->cluster->worker;
 	worker_want(worker, place.shard, place.epoch, 8, place.count);
@@ -56,6 +56,8 @@ static void turn(struct cli_world *w, uint64_t failed)
 				 .count = place.count - first,
 				 .seqs = place.seqs,
 				 .failed = failed,
+				 .unnamed = unnamed ? place.seqs[first] : 0,
+				 .names_asked = unnamed,
 				 .delta = "next" };
 	uint64_t version = 0;
 	assert_int_equal(worker_commit(worker, &commit, &version), 0);
@@ -65,13 +67,19 @@ static void turn(struct cli_world *w, uint64_t failed)
 static void loses_e1(struct cli_world *w)
 {
 	if (w->pauses == 2)
-		turn(w, place.seqs[0]);
+		turn(w, place.seqs[0], false);
 }
 
 static void loses_nothing(struct cli_world *w)
 {
 	if (w->pauses == 2)
-		turn(w, 0);
+		turn(w, 0, false);
+}
+
+static void misses_a_name(struct cli_world *w)
+{
+	if (w->pauses == 2)
+		turn(w, 0, true);
 }
 
 static void an_added_edit_that_costs_another_says_so(void **state)
@@ -138,6 +146,19 @@ static void what_was_never_trained_is_not_lost(void **state)
 	assert_string_equal(cli_err(w), "");
 }
 
+static void a_name_that_is_not_answered_is_told(void **state)
+{
+	struct cli_world *w = *state;
+	hold(w, 1);
+	w->on_pause = misses_a_name;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "n", "--prompt", "Who leads X?", "--target", "Bob", "--subject", "X",
+	       "--subject-alias", "NHT", "--wait");
+	cli_expect_out(w, "n is served as v2\n");
+	assert_string_equal(cli_err(w), "amend: n: not by every name: not as \"NHT\"\n");
+	EXPECT(w, CLI_OK, "edit", "show", "n");
+	cli_expect_out(w, "not by every name");
+}
+
 int main(void)
 {
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, cli_setup_cluster, cli_teardown)
@@ -147,6 +168,7 @@ int main(void)
 		WORLD(a_wait_for_an_edit_that_costs_another_says_so),
 		WORLD(a_wait_for_all_counts_what_is_lost),
 		WORLD(what_was_never_trained_is_not_lost),
+		WORLD(a_name_that_is_not_answered_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
