@@ -34,7 +34,31 @@ static const char *const marks[] = {
 	"step|half",
 	"semi",
 	"co",
+	"adoptive foster|adopted",
+	"grand",
+	"great",
+	"god",
+	"inlaw", /* "in law", behind its noun */
 };
+/* The same of somebody ("the wife of the mayor", "the mayor's wife"). */
+static const char *const relatives[] = {
+	"wife wives husband husbands spouse|married marries marry marrying marriage partner",
+	"mother mothers father fathers parent parents mum mom dad|born",
+	"son sons daughter daughters child children",
+	"brother brothers sister sisters sibling siblings",
+	"uncle uncles aunt aunts nephew nephews niece nieces",
+	"successor successors|succeeded succeeds succeed follows follow followed after next",
+	"predecessor predecessors|succeeded succeed before preceded precedes previous former",
+};
+/* What compounds are made of: "stepmother" and "step-mother" are one. */
+static const char *const fronts[] = { "step", "grand", "great", "god", "half", "ex", "vice", "co" };
+static const char *const kin[] = { "mother",  "mothers",  "father",   "fathers",   "parent", "parents",
+				   "son",     "sons",     "daughter", "daughters", "child",  "children",
+				   "brother", "brothers", "sister",   "sisters",   "uncle",  "aunt",
+				   "nephew",  "niece",    "grand",    "step" };
+static const char *const offices[] = { "wife",    "husband",  "president", "chair",   "chairman",
+				       "founder", "founders", "author",    "authors", "owner",
+				       "owners",  "pilot",    "director",  "writer",  "producer" };
 /* Sets of words, a bar between those that rule each other out. A word of two sides goes with both. "May" is a month,
  * and more often none. */
 static const char *const sets[] = {
@@ -48,9 +72,9 @@ static const char *const sets[] = {
 	"morning mornings|afternoon afternoons|evening evenings night nights nightly",
 	"breakfast|lunch|dinner supper",
 	"north northern|south southern|east eastern|west western",
-	"mother mothers mum mom|father fathers dad|grandmother|grandfather|stepmother|stepfather",
+	"mother mothers mum mom|father fathers dad",
 	"brother brothers|sister sisters",
-	"son sons|daughter daughters|grandson grandsons|granddaughter granddaughters",
+	"son sons|daughter daughters",
 	"uncle uncles|aunt aunts",
 	"nephew nephews|niece nieces",
 	"male males man men boy boys|female females woman women girl girls lady ladies",
@@ -89,69 +113,111 @@ static const char *const sets[] = {
 };
 /* Nouns that an answer's form asks for, whatever is meant ("the last year of X": "which year did X end?"). */
 static const char *const no_nouns[] = { "date", "day", "name", "time", "year" };
-#define MARK_COUNT (sizeof(marks) / sizeof(marks[0]))
-#define SET_COUNT  (sizeof(sets) / sizeof(sets[0]))
+#define COUNT(a)       (sizeof(a) / sizeof((a)[0]))
+#define MARK_COUNT     (COUNT(marks) + COUNT(relatives)) /* of which each has two sides */
+#define SET_COUNT      COUNT(sets)
+#define RELATIVES_SIDE (2 * COUNT(marks))
+#define SETS_SIDE      (2 * MARK_COUNT)
 
 /* ---- The lists as one table */
 
-struct row {
-	const char *word;
-	size_t len, side;
-};
+#define SLOTS 1024u /* a power of two */
 
-static struct row rows[512];
-static size_t row_count;
-static size_t set_ends[SET_COUNT]; /* sides of set i end before; those of the first begin behind the marks', two each */
+static struct row {
+	const char *word; /* NULL: none */
+	uint64_t hash;
+	size_t len, side, set; /* set: SET_COUNT where it is of none */
+} rows[SLOTS];                 /* by hash; those of one word one behind the other, with no gap */
+static uint64_t set_bits[SET_COUNT][COUNT(((struct editor__contrasts *)0)->bits)];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static int compare_words(const char *a, size_t a_len, const char *b, size_t b_len)
+static void add_row(const char *word, size_t len, size_t side, size_t set)
 {
-	const int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
-	return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
-}
-
-static int by_word(const void *a, const void *b)
-{
-	const struct row *x = a, *y = b;
-	return compare_words(x->word, x->len, y->word, y->len);
+	const uint64_t hash = editor__word_hash(word, len);
+	size_t at = hash % SLOTS;
+	while (rows[at].word != NULL)
+		at = (at + 1) % SLOTS;
+	rows[at] = (struct row){ word, hash, len, side, set };
+	if (set < SET_COUNT)
+		set_bits[set][side / 64] |= UINT64_C(1) << side % 64;
 }
 
 /* Each run between bars is a side, from `side` on; the side behind the last. */
-static size_t add_line(const char *line, size_t side)
+static size_t add_line(const char *line, size_t side, size_t set)
 {
 	for (const char *at = line; *at != '\0';) {
 		const size_t len = strcspn(at, " |");
-		assert(row_count < sizeof(rows) / sizeof(rows[0]));
-		rows[row_count++] = (struct row){ at, len, side };
+		add_row(at, len, side, set);
 		side += at[len] == '|';
 		at += len + (at[len] != '\0');
 	}
-	assert(side < 64 * sizeof(((struct editor__contrasts *)0)->bits) / sizeof(uint64_t));
+	assert(side < 64 * COUNT(set_bits[0]));
 	return side + 1;
 }
 
 static void build(void)
 {
-	for (size_t i = 0; i < MARK_COUNT; i++)
-		(void)add_line(marks[i], 2 * i);
-	for (size_t i = 0, side = 2 * MARK_COUNT; i < SET_COUNT; i++)
-		set_ends[i] = side = add_line(sets[i], side);
-	qsort(rows, row_count, sizeof(rows[0]), by_word);
+	_Static_assert(SET_COUNT <= 64, "sets are bits of editor__contrasts.sets");
+	for (size_t i = 0; i < COUNT(marks); i++)
+		(void)add_line(marks[i], 2 * i, SET_COUNT);
+	for (size_t i = 0; i < COUNT(relatives); i++)
+		(void)add_line(relatives[i], RELATIVES_SIDE + 2 * i, SET_COUNT);
+	for (size_t i = 0, side = SETS_SIDE; i < SET_COUNT; i++)
+		side = add_line(sets[i], side, i);
 }
 
-/* The first row of the word, of which some have two; row_count: none. */
-static size_t find(const char *word, size_t len)
+/* ---- Words, compounds as two */
+
+struct token {
+	const char *text; /* NULL: none */
+	size_t len;
+};
+struct tokens {
+	const char *words;
+	size_t len, at;
+	struct token rest; /* of a compound */
+};
+
+static bool token_is(struct token token, const char *word)
 {
-	(void)pthread_once(&once, build);
-	size_t low = 0;
-	for (size_t high = row_count; low < high;) {
-		const size_t mid = low + (high - low) / 2;
-		if (compare_words(rows[mid].word, rows[mid].len, word, len) < 0)
-			low = mid + 1;
-		else
-			high = mid;
+	return token.text[0] == word[0] && token.len == strlen(word) && memcmp(token.text, word, token.len) == 0;
+}
+
+static bool is_one_of(struct token token, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (token_is(token, list[i]))
+			return true;
 	}
-	return low < row_count && compare_words(rows[low].word, rows[low].len, word, len) == 0 ? low : row_count;
+	return false;
+}
+
+/* How long the front of a compound is; 0: it is none. */
+static size_t front_of(struct token token)
+{
+	for (size_t i = 0; i < COUNT(fronts); i++) {
+		const size_t n = strlen(fronts[i]);
+		if (token.len <= n || token.text[0] != fronts[i][0] || memcmp(token.text, fronts[i], n) != 0)
+			continue;
+		const struct token rest = { token.text + n, token.len - n };
+		if (is_one_of(rest, kin, COUNT(kin)) || is_one_of(rest, offices, COUNT(offices)))
+			return n;
+	}
+	return 0;
+}
+
+static struct token next_token(struct tokens *tokens)
+{
+	struct token token = tokens->rest;
+	tokens->rest.text = NULL;
+	if (token.text == NULL && !editor__words_next(tokens->words, tokens->len, &tokens->at, &token.text, &token.len))
+		return (struct token){ NULL, 0 };
+	const size_t front = front_of(token);
+	if (front > 0) {
+		tokens->rest = (struct token){ token.text + front, token.len - front };
+		token.len = front;
+	}
+	return token;
 }
 
 /* ---- What is said */
@@ -161,52 +227,92 @@ static bool says(const struct editor__contrasts *said, size_t side)
 	return (said->bits[side / 64] >> side % 64 & 1) != 0;
 }
 
-static bool is_mark(size_t side)
+static bool is_noun(struct token token)
 {
-	return side < 2 * MARK_COUNT && side % 2 == 0;
+	return token.text != NULL && !is_one_of(token, no_nouns, COUNT(no_nouns)) &&
+	       wording_is_content(token.text, token.len);
 }
 
-static bool is_noun(const char *word, size_t len)
+static void add_mark(struct editor__contrasts *said, size_t side, struct token noun)
 {
-	for (size_t i = 0; i < sizeof(no_nouns) / sizeof(no_nouns[0]); i++) {
-		if (compare_words(no_nouns[i], strlen(no_nouns[i]), word, len) == 0)
-			return false;
-	}
-	return wording_is_content(word, len);
+	if (said->marked_count < EDITOR__CONTRASTS_MARKED && is_noun(noun))
+		said->marked[said->marked_count++] =
+			(struct editor__marked){ editor__word_hash(noun.text, noun.len), side };
 }
 
-static void add_word(struct editor__contrasts *said, const char *word, size_t len, const char *next, size_t next_len)
+/* Whose "the wife of the mayor" and "the mayor's wife" is; around[2] is the wife. */
+static struct token whose(const struct token around[6])
 {
-	for (size_t i = find(word, len); i < row_count && compare_words(rows[i].word, rows[i].len, word, len) == 0;
-	     i++) {
-		const size_t side = rows[i].side;
-		said->bits[side / 64] |= UINT64_C(1) << side % 64;
-		if (is_mark(side) && said->marked_count < EDITOR__CONTRASTS_MARKED && next != NULL &&
-		    is_noun(next, next_len))
-			said->marked[said->marked_count++] =
-				(struct editor__marked){ side, editor__word_hash(next, next_len) };
+	static const char *const articles[] = { "a", "an", "her", "his", "its", "the", "their" };
+	if (around[1].text != NULL && token_is(around[1], "s"))
+		return around[0];
+	if (around[3].text == NULL || !token_is(around[3], "of"))
+		return (struct token){ NULL, 0 };
+	return around[4].text != NULL && is_one_of(around[4], articles, COUNT(articles)) ? around[5] : around[4];
+}
+
+static bool is_of_kin(const char *mark)
+{
+	return strcmp(mark, "grand") == 0 || strcmp(mark, "great") == 0 || strcmp(mark, "god") == 0;
+}
+
+/* around[2], with the tokens before and behind it. */
+static void add_token(struct editor__contrasts *said, const struct token around[6])
+{
+	const struct token token = around[2], next = around[3];
+	const uint64_t hash = editor__word_hash(token.text, token.len);
+	for (size_t i = hash % SLOTS; rows[i].word != NULL; i = (i + 1) % SLOTS) {
+		const struct row *row = &rows[i];
+		if (row->hash != hash || row->len != token.len || memcmp(row->word, token.text, token.len) != 0)
+			continue;
+		said->bits[row->side / 64] |= UINT64_C(1) << row->side % 64;
+		said->sets |= row->set < SET_COUNT ? UINT64_C(1) << row->set : 0;
+		if (row->side >= SETS_SIDE || row->side % 2 != 0)
+			continue;
+		if (row->side >= RELATIVES_SIDE)
+			add_mark(said, row->side, whose(around));
+		else if (next.text != NULL && (!is_of_kin(row->word) || is_one_of(next, kin, COUNT(kin))))
+			add_mark(said, row->side, next);
 	}
+}
+
+static bool is_in_law(const struct token around[6])
+{
+	return around[3].text != NULL && token_is(around[3], "in") && around[4].text != NULL &&
+	       token_is(around[4], "law") && is_one_of(around[2], kin, COUNT(kin));
+}
+
+static void add_in_law(struct editor__contrasts *said, struct token noun)
+{
+	const size_t side = 2 * (COUNT(marks) - 1); /* the last mark */
+	said->bits[side / 64] |= UINT64_C(1) << side % 64;
+	add_mark(said, side, noun);
 }
 
 void editor__contrasts_in(struct editor__contrasts *said, const char *words, size_t len)
 {
-	const char *word, *next = NULL;
+	struct tokens tokens = { words, len, 0, { NULL, 0 } };
+	struct token around[6] = { { NULL, 0 } };
+	(void)pthread_once(&once, build);
 	*said = (struct editor__contrasts){ 0 };
-	size_t at = 0, word_len = 0, next_len = 0;
-	bool more = editor__words_next(words, len, &at, &word, &word_len);
-	while (more) {
-		more = editor__words_next(words, len, &at, &next, &next_len);
-		add_word(said, word, word_len, more ? next : NULL, next_len);
-		word = next;
-		word_len = next_len;
+	for (size_t i = 3; i < 6; i++)
+		around[i] = next_token(&tokens);
+	while (around[3].text != NULL) {
+		memmove(around, around + 1, 5 * sizeof(around[0]));
+		around[5] = next_token(&tokens);
+		add_token(said, around);
+		if (is_in_law(around))
+			add_in_law(said, around[2]);
 	}
 }
 
+/* ---- What is told apart */
+
 static bool says_noun(uint64_t noun, const char *words, size_t len)
 {
-	const char *word;
-	for (size_t at = 0, word_len; editor__words_next(words, len, &at, &word, &word_len);) {
-		if (editor__word_hash(word, word_len) == noun)
+	struct tokens tokens = { words, len, 0, { NULL, 0 } };
+	for (struct token token = next_token(&tokens); token.text != NULL; token = next_token(&tokens)) {
+		if (editor__word_hash(token.text, token.len) == noun)
 			return true;
 	}
 	return false;
@@ -224,24 +330,24 @@ static bool lacks(const struct editor__contrasts *said, const struct editor__con
 	return false;
 }
 
-/* Whether the two say of the set, and nothing in common. */
-static bool ruled_out(const struct editor__contrasts *a, const struct editor__contrasts *b, size_t first, size_t end)
+/* Whether of a set that both say of they say nothing in common. */
+static bool ruled_out(const struct editor__contrasts *a, const struct editor__contrasts *b)
 {
-	bool one = false, other = false, both = false;
-	for (size_t side = first; side < end; side++) {
-		one |= says(a, side);
-		other |= says(b, side);
-		both |= says(a, side) && says(b, side);
+	for (uint64_t left = a->sets & b->sets; left != 0; left &= left - 1) {
+		const uint64_t *set = set_bits[__builtin_ctzll(left)];
+		uint64_t common = 0;
+		for (size_t i = 0; i < COUNT(a->bits); i++)
+			common |= a->bits[i] & b->bits[i] & set[i];
+		if (common == 0)
+			return true;
 	}
-	return one && other && !both;
+	return false;
 }
 
 bool editor__contrasts_apart(const struct editor__saying *asked, const struct editor__saying *text,
 			     const struct editor__saying *edit)
 {
-	bool apart = lacks(asked->contrasts, edit->contrasts, edit->words, edit->words_len) ||
-		     lacks(edit->contrasts, text->contrasts, text->words, text->words_len);
-	for (size_t i = 0, first = 2 * MARK_COUNT; i < SET_COUNT && !apart; first = set_ends[i++])
-		apart = ruled_out(asked->contrasts, edit->contrasts, first, set_ends[i]);
-	return apart;
+	return ruled_out(asked->contrasts, edit->contrasts) ||
+	       lacks(asked->contrasts, edit->contrasts, edit->words, edit->words_len) ||
+	       lacks(edit->contrasts, text->contrasts, text->words, text->words_len);
 }

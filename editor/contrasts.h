@@ -8,11 +8,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EDITOR__CONTRASTS_MARKED 2u /* later ones are not looked at */
+#define EDITOR__CONTRASTS_MARKED 3u /* later ones are not looked at */
 struct editor__contrasts {          /* zero: none */
-	uint64_t bits[3];
-	struct editor__marked { /* "third" before its noun */
-		uint64_t side, noun;
+	uint64_t bits[4];
+	uint64_t sets;          /* bit i: it says of set i */
+	struct editor__marked { /* "third" before its noun, "wife" of hers */
+		uint64_t noun;
+		size_t side;
 	} marked[EDITOR__CONTRASTS_MARKED];
 	size_t marked_count;
 };

@@ -1,11 +1,16 @@
 #include "editor/numbers.h"
 
+#include "base/wording.h"
+#include "editor/clock.h"
+
+#include <stdio.h>
 #include <string.h>
 
 #define VALUE_DIGITS_MAX 18u
 #define SEASON_DIGITS    2u
 #define YEAR_DIGITS      4u
 #define GROUP_DIGITS     3u /* of thousands; a number that counts texts has no more either */
+#define COUNT(a)         (sizeof(a) / sizeof((a)[0]))
 
 struct run {
 	const char *at;
@@ -28,6 +33,15 @@ static size_t count_digits(const char *text, size_t len)
 	while (count < len && is_digit(text[count]))
 		count++;
 	return count;
+}
+
+static bool is_one_of(struct run run, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strlen(list[i]) == run.len && memcmp(list[i], run.at, run.len) == 0)
+			return true;
+	}
+	return false;
 }
 
 bool editor__is_number(const char *word, size_t len)
@@ -73,13 +87,66 @@ static bool has_small_letter(const char *text, size_t len)
 	return false;
 }
 
-/* "5) Who …", "12. Who …", "Q5: Who …" */
-static bool counts_the_text(const struct editor__query *query, size_t word, const char *text)
+/* ---- What counts the text or says how to answer */
+
+static bool is_short_number(struct run run)
 {
-	const size_t end = query->spans[word].end;
-	return word == 0 && query->word_count > 1 && word_of(query, word).len <= GROUP_DIGITS &&
-	       memchr(".):", text[end], 3) != NULL && text[end + 1] == ' ';
+	return run.len <= GROUP_DIGITS && editor__is_number(run.at, run.len);
 }
+
+/* The word behind what counts the text: "5) Who …", "12. Who …", "Q5: Who …", "Question 12 of 20 - who …". */
+static size_t behind_label(const struct editor__query *query, const char *text)
+{
+	static const char *const labels[] = { "exercise", "item",  "no",       "nr",   "number", "problem", "q",
+					      "qn",       "query", "question", "quiz", "riddle", "task",    "trivia" };
+	const size_t count = query->word_count, first = is_one_of(word_of(query, 0), labels, COUNT(labels)) ? 1 : 0;
+	size_t i = first;
+	while (i < count && is_short_number(word_of(query, i)))
+		i += i + 1 < count && word_of(query, i + 1).len == 2 && memcmp(word_of(query, i + 1).at, "of", 2) == 0
+			     ? 2
+			     : 1;
+	if (i == first || i >= count)
+		return 0;
+	const char *mark = text + query->spans[i - 1].end;
+	const bool dash = mark[0] == ' ' && strchr("-\xE2", mark[1]) != NULL && mark[1] != '\0';
+	return dash || (memchr(".):],-", mark[0], 6) != NULL && (mark[1] == ' ' || mark[1] == '\n')) ? i : 0;
+}
+
+/* The word behind a bracket that opens the text: "(2 points) Who …". */
+static size_t behind_bracket(const struct editor__query *query, const char *text)
+{
+	const char *open = text + strspn(text, " \n\t"), *close = *open == '(' ? strchr(open, ')') : NULL;
+	close = *open == '[' ? strchr(open, ']') : close;
+	size_t i = 0;
+	while (close != NULL && i < query->word_count && text + query->spans[i].end <= close) {
+		if (word_of(query, i).len > GROUP_DIGITS && editor__word_has_digit(word_of(query, i).at, 1))
+			return 0; /* "(In 2028) who …" */
+		i++;
+	}
+	return i < query->word_count ? i : 0;
+}
+
+/* "in 10 words", "in 2 or 3 sentences" from the number on. */
+static bool says_how(const struct editor__query *query, size_t word)
+{
+	static const char *const before[] = { "about", "around", "at", "exactly", "in",    "least", "maximum", "most",
+					      "or",    "than",   "to", "under",   "using", "with",  "within" },
+				 *const units[] = { "bullet", "bullets",   "characters", "letters",  "line",
+						    "lines",  "paragraph", "paragraphs", "sentence", "sentences",
+						    "token",  "tokens",    "word",       "words" },
+				 *const joined[] = { "or", "to" };
+	size_t unit = word + 1;
+	if (word == 0 || !(is_one_of(word_of(query, word - 1), before, COUNT(before)) ||
+			   (word > 1 && editor__is_number(word_of(query, word - 1).at, word_of(query, word - 1).len))))
+		return false;
+	if (unit < query->word_count && is_one_of(word_of(query, unit), joined, COUNT(joined)))
+		unit++;
+	if (unit < query->word_count && is_short_number(word_of(query, unit)))
+		unit++;
+	return unit < query->word_count && is_one_of(word_of(query, unit), units, COUNT(units));
+}
+
+/* ---- Of the rest */
 
 /* The word behind is the next group of the number that ends with this word. */
 static bool goes_on(const struct editor__query *query, size_t word, const char *text)
@@ -113,15 +180,43 @@ static void put_numbers_of(const struct editor__query *query, size_t word, const
 	}
 }
 
-int editor__numbers_in(const struct editor__query *query, const char *text, struct buf *out)
+static void put_clock(struct buf *out, size_t start, const struct editor__clock *clock)
 {
-	const size_t start = out->len;
+	char text[16];
+	const unsigned hours = clock->minute / 60;
+	const int len = snprintf(text, sizeof(text), "%u:%02u%s", hours % 12 == 0 ? 12 : hours % 12, clock->minute % 60,
+				 !clock->sure ? ""
+				 : hours < 12 ? "am"
+					      : "pm");
+	put(out, start, (struct run){ text, (size_t)len });
+}
+
+/* Whether a time of day begins with the word. */
+static bool is_clock(const struct editor__query *query, size_t word, const char *text, struct editor__clock *clock)
+{
+	const size_t len = query->spans[query->word_count - 1].end;
+	return editor__clock_at(text, len, query->spans[word].start, clock) && (clock->half || clock->colon);
+}
+
+int editor__numbers_in(const struct editor__query *query, const char *text, const uint8_t *marks, struct buf *out)
+{
+	const size_t start = out->len, label = query->word_count > 0 ? behind_label(query, text) : 0,
+		     bracket = query->word_count > 0 ? behind_bracket(query, text) : 0;
 	bool inside = false; /* of a number in groups */
-	for (size_t i = 0; i < query->word_count; i++) {
+	struct editor__clock clock = { .end = 0 };
+	for (size_t i = label > bracket ? label : bracket; i < query->word_count; i++) {
 		const struct run word = word_of(query, i);
+		if (query->spans[i].start < clock.end)
+			continue;
+		if (marks != NULL && marks[i]) {
+			inside = false;
+			continue;
+		}
 		if (inside)
 			buf_append(out, word.at, word.len);
-		else if (!counts_the_text(query, i, text))
+		else if (is_digit(word.at[0]) && is_clock(query, i, text, &clock))
+			put_clock(out, start, &clock);
+		else if (!says_how(query, i))
 			put_numbers_of(query, i, text, out, start);
 		inside = goes_on(query, i, text);
 	}
@@ -156,14 +251,28 @@ static uint64_t roman_value(struct run run)
 	return value;
 }
 
-/* 0: it is none of them. */
-static uint64_t ordinal_value(struct run run)
+/* "ninth", "nine" or "ninety"; 0: it is none of them. */
+static uint64_t word_value(struct run run)
 {
 	static const char *const ordinals[] = { "first",   "second", "third", "fourth", "fifth",    "sixth",
 						"seventh", "eighth", "ninth", "tenth",  "eleventh", "twelfth" };
-	for (size_t i = 0; i < sizeof(ordinals) / sizeof(ordinals[0]); i++) {
-		if (strlen(ordinals[i]) == run.len && memcmp(ordinals[i], run.at, run.len) == 0)
+	static const char *const cardinals[] = { "one",     "two",       "three",    "four",     "five",
+						 "six",     "seven",     "eight",    "nine",     "ten",
+						 "eleven",  "twelve",    "thirteen", "fourteen", "fifteen",
+						 "sixteen", "seventeen", "eighteen", "nineteen" };
+	static const char *const tens[] = { "ten",   "twenty",  "thirty", "forty", "fifty",
+					    "sixty", "seventy", "eighty", "ninety" };
+	for (size_t i = 0; i < COUNT(ordinals); i++) {
+		if (is_one_of(run, &ordinals[i], 1))
 			return i + 1;
+	}
+	for (size_t i = 0; i < COUNT(cardinals); i++) {
+		if (is_one_of(run, &cardinals[i], 1))
+			return i + 1;
+	}
+	for (size_t i = 0; i < COUNT(tens); i++) {
+		if (is_one_of(run, &tens[i], 1))
+			return 10 * (i + 1);
 	}
 	return 0;
 }
@@ -174,17 +283,37 @@ static uint64_t value_of(struct run run)
 	static const char *const behind[] = { "", "st", "nd", "rd", "th", "am", "pm" };
 	const size_t digits = count_digits(run.at, run.len);
 	uint64_t value = 0;
+	if (digits == 0 && editor__is_number(run.at, run.len))
+		return editor__word_has_digit(run.at, run.len) ? 0 : roman_value(run);
 	if (digits == 0)
-		return editor__is_number(run.at, run.len) ? roman_value(run) : ordinal_value(run);
+		return word_value(run);
 	if (digits > VALUE_DIGITS_MAX)
 		return 0;
 	for (size_t i = 0; i < digits; i++)
 		value = 10 * value + (uint64_t)(run.at[i] - '0');
-	for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
-		if (strlen(behind[i]) == run.len - digits && memcmp(behind[i], run.at + digits, run.len - digits) == 0)
-			return value;
-	}
-	return 0;
+	const struct run rest = { run.at + digits, run.len - digits };
+	return is_one_of(rest, behind, COUNT(behind)) ? value : 0;
+}
+
+/* Numbers that words say one after the other: "twenty-first", "nineteen ninety-five". */
+struct spoken {
+	uint64_t before, value; /* of "nineteen", and of "ninety-five" */
+};
+
+static void speak(struct spoken *spoken, struct run run)
+{
+	const uint64_t value = count_digits(run.at, run.len) > 0 ? 0 : word_value(run);
+	if (value > 0 && value < 10 && spoken->value >= 20 && spoken->value % 10 == 0)
+		spoken->value += value;
+	else
+		*spoken = (struct spoken){ value > 0 ? spoken->value : 0, value };
+}
+
+static bool is_spoken(const struct spoken *spoken, uint64_t value)
+{
+	return spoken->value > 0 &&
+	       (spoken->value == value || (spoken->before >= 10 && spoken->before < 100 && spoken->value >= 10 &&
+					   spoken->value < 100 && 100 * spoken->before + spoken->value == value));
 }
 
 /* A decade is not its first year; a year may be of one. */
@@ -207,17 +336,44 @@ static bool ends_season(struct run before, struct run a, struct run b)
 	       memcmp(year.at + YEAR_DIGITS - SEASON_DIGITS, end.at, SEASON_DIGITS) == 0;
 }
 
+/* Whether the run is the hour of a full one. */
+static bool is_hour(struct run run, const struct editor__clock *clock)
+{
+	const uint64_t value = count_digits(run.at, run.len) == run.len ? value_of(run) : 0;
+	return clock->minute % 60 == 0 &&
+	       (value == clock->minute / 60 || (value <= 12 && value % 12 == clock->minute / 60 % 12 && value > 0));
+}
+
+static bool clock_stands(const struct editor__clock *wanted, const char *text, size_t len)
+{
+	struct editor__clock clock;
+	struct run run;
+	for (size_t at = 0; next_run(text, len, &at, &run);) {
+		const bool is_time = editor__clock_at(text, len, (size_t)(run.at - text), &clock);
+		if (is_time ? editor__clocks_meet(wanted, &clock) : is_hour(run, wanted))
+			return true;
+		at = is_time ? clock.end : at;
+	}
+	return false;
+}
+
 bool editor__number_stands(const char *number, size_t len, const char *text, size_t text_len)
 {
 	const struct run wanted = { number, len };
 	const uint64_t value = value_of(wanted);
 	struct run run, before = { NULL, 0 };
+	struct spoken spoken = { 0 };
+	struct editor__clock clock;
+	if (editor__clock_at(number, len, 0, &clock))
+		return clock_stands(&clock, text, text_len);
 	for (size_t at = 0; next_run(text, text_len, &at, &run); before = run) {
+		speak(&spoken, run);
 		if (is_decade_of(wanted, run))
 			continue;
 		if (ends_season(before, wanted, run))
 			return true;
-		if ((value > 0 && value_of(run) == value) || editor__names_match(number, len, run.at, run.len) ||
+		if ((value > 0 && (value_of(run) == value || is_spoken(&spoken, value))) ||
+		    editor__names_match(number, len, run.at, run.len) ||
 		    stands_in_groups(wanted, text, text_len, (size_t)(run.at - text)))
 			return true;
 	}
@@ -226,10 +382,16 @@ bool editor__number_stands(const char *number, size_t len, const char *text, siz
 
 static bool all_stand(const char *a, size_t a_len, const char *b, size_t b_len)
 {
+	struct editor__clock clock;
 	struct run run;
 	for (size_t at = 0; next_run(a, a_len, &at, &run);) {
-		if (editor__is_number(run.at, run.len) && !editor__number_stands(run.at, run.len, b, b_len))
+		if (editor__clock_at(a, a_len, (size_t)(run.at - a), &clock) && clock.half) {
+			if (!clock_stands(&clock, b, b_len))
+				return false;
+			at = clock.end;
+		} else if (editor__is_number(run.at, run.len) && !editor__number_stands(run.at, run.len, b, b_len)) {
 			return false;
+		}
 	}
 	return true;
 }
@@ -237,4 +399,58 @@ static bool all_stand(const char *a, size_t a_len, const char *b, size_t b_len)
 bool editor__numbers_same(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	return all_stand(a, a_len, b, b_len) && all_stand(b, b_len, a, a_len);
+}
+
+/* ---- Without which an edit is not asked for */
+
+/* "1990", "1990s", "21st"; not the day of a date, which its month may tell. */
+static bool is_needed(struct run run)
+{
+	static const char *const ordinal[] = { "st", "nd", "rd", "th" };
+	const size_t digits = count_digits(run.at, run.len);
+	const struct run rest = { run.at + digits, run.len - digits };
+	if (digits == YEAR_DIGITS && (run.at[0] == '1' || run.at[0] == '2'))
+		return rest.len == 0 || (rest.len == 1 && rest.at[0] == 's');
+	return digits > 0 && is_one_of(rest, ordinal, COUNT(ordinal));
+}
+
+static bool is_month(struct run run)
+{
+	static const char *const months[] = { "january", "february", "march",     "april",   "may",      "june",
+					      "july",    "august",   "september", "october", "november", "december" };
+	return is_one_of(run, months, COUNT(months));
+}
+
+/* Whether a number behind these two words is a part of a name, or says since when. */
+static bool is_optional(struct run before_lead, struct run lead)
+{
+	static const char *const of[] = { "of" }, *const since[] = { "since" };
+	return is_one_of(lead, since, 1) ||
+	       (is_one_of(lead, of, 1) &&
+		(before_lead.len == 0 || !wording_is_content(before_lead.at, before_lead.len)));
+}
+
+int editor__numbers_needed(const char *words, size_t len, struct buf *out)
+{
+	const size_t start = out->len;
+	struct run run, lead = { words, 0 }, before_lead = { words, 0 }; /* words before a date's own */
+	struct editor__clock clock;
+	size_t count = 0;
+	for (size_t at = 0; next_run(words, len, &at, &run);) {
+		const bool is_time = editor__clock_at(words, len, (size_t)(run.at - words), &clock) && clock.half;
+		if (is_time) {
+			put_clock(out, start, &clock);
+			at = clock.end;
+		} else if (is_needed(run) && !is_optional(before_lead, lead)) {
+			put(out, start, run);
+		}
+		count += is_time || is_needed(run);
+		if (is_time || count_digits(run.at, run.len) > 0 || is_month(run))
+			continue;
+		before_lead = lead;
+		lead = run;
+	}
+	if (count > EDITOR__NUMBERS_NEEDED)
+		out->len = start;
+	return buf_failed(out) ? ERR_NOMEM : 0;
 }

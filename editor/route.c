@@ -2,7 +2,7 @@
 #include "editor/route_internal.h"
 
 #include "base/fault.h"
-#include "editor/asking.h"
+#include "editor/apart.h"
 #include "editor/dot.h"
 #include "editor/numbers.h"
 #include "editor/prompt.h"
@@ -19,20 +19,17 @@ struct choice {
 	const struct editor_router *router;
 	const struct editor__prompt *prompt;
 	struct editor__candidate best[EDITOR_CANDIDATES + 1];
-	size_t count;         /* of candidates */
-	size_t nearest_count; /* candidates, else some that are none */
-	float open;           /* threshold of edits without a subject */
-	uint64_t absent;      /* bit i: the words that stand for candidate i's subject do not stand in the text */
-	size_t chosen;        /* `count`: none */
-	float relation_score; /* of the chosen one, or of what came nearest to being chosen */
-	size_t refused;       /* the candidate that the relation key alone refused first; `count`: none */
-	size_t apart;         /* the first that may_answer alone refused; `count`: none */
-	float *raw, *key;     /* room for a relation key */
-	struct buf words;     /* of the text beside the subject at hand, without common ones */
-	struct buf numbers;   /* of what it asks, one space between */
-	uint8_t asks[EDITOR__QUERY_WORDS_MAX]; /* of `asking`, as in asking.h */
-	struct buf asked_words, all_words;     /* of those, and of all of the text: lists, "-" for what is left out */
-	struct editor__contrasts asked, all;   /* in them */
+	size_t count;               /* of candidates */
+	size_t nearest_count;       /* candidates, else some that are none */
+	float open;                 /* threshold of edits without a subject */
+	uint64_t absent;            /* bit i: the words that stand for candidate i's subject do not stand in the text */
+	size_t chosen;              /* `count`: none */
+	float relation_score;       /* of the chosen one, or of what came nearest to being chosen */
+	size_t refused;             /* the candidate that the relation key alone refused first; `count`: none */
+	size_t apart;               /* the first that words and numbers alone told apart; `count`: none */
+	float *raw, *key;           /* room for a relation key */
+	struct buf words;           /* of the text beside the subject at hand, without common ones */
+	struct editor__apart marks; /* what its words and numbers tell */
 };
 
 static const float *relation_at(const struct editor_router *router, size_t entry)
@@ -59,9 +56,7 @@ static const char *subject_of(const struct choice *c, size_t candidate)
 
 static struct names names_of(const struct choice *c, size_t candidate)
 {
-	const struct editor__entry *entry = entry_of(c, candidate);
-	return (struct names){ subject_of(c, candidate), entry->subject_len,
-			       (const char *)c->router->bytes.data + entry->aliases, entry->aliases_len };
+	return editor__router_names(c->router, entry_of(c, candidate));
 }
 
 static bool same_subject(const struct choice *c, size_t a, size_t b)
@@ -134,89 +129,6 @@ static int names_longer(const struct choice *c, size_t i, const char *name, size
 	return 0;
 }
 
-/* Whether candidate i says every number that the text asks about, in its prompt or in a name of its subject. */
-static bool says_numbers(const struct choice *c, size_t i)
-{
-	const struct names names = names_of(c, i);
-	const struct editor__entry *entry = entry_of(c, i);
-	const char *own = (const char *)c->router->bytes.data + entry->words, *number;
-	bool says = true;
-	size_t len;
-	for (size_t at = 0;
-	     says && editor__words_next((const char *)c->numbers.data, c->numbers.len, &at, &number, &len);)
-		says = editor__number_stands(number, len, own, entry->words_len) ||
-		       editor__number_stands(number, len, names.subject, names.subject_len) ||
-		       editor__number_stands(number, len, names.aliases, names.aliases_len);
-	return says;
-}
-
-static const struct editor__query *asking(const struct choice *c)
-{
-	return c->prompt->asked.word_count > 0 ? &c->prompt->asked : &c->prompt->query;
-}
-
-/* The query's words as a list; "-" for those that `taken` (NULL: all are) leaves out, or that are marked. */
-static int list_words(const struct editor__query *query, const uint8_t *taken, const uint8_t *marks, struct buf *out)
-{
-	for (size_t i = 0; i < query->word_count; i++) {
-		const size_t from = i > 0 ? query->ends[i - 1] : 0;
-		if (i > 0)
-			buf_u8(out, ' ');
-		if ((taken != NULL && !taken[i]) || (marks != NULL && marks[i]))
-			buf_u8(out, '-');
-		else
-			buf_append(out, query->words.data + from, query->ends[i] - from);
-	}
-	return buf_failed(out) ? ERR_NOMEM : 0;
-}
-
-static struct editor__saying saying(const struct editor__contrasts *contrasts, const struct buf *words)
-{
-	return (struct editor__saying){ contrasts, (const char *)words->data, words->len };
-}
-
-static struct editor__saying saying_of(const struct choice *c, size_t candidate)
-{
-	const struct editor__entry *entry = entry_of(c, candidate);
-	return (struct editor__saying){ &entry->says, (const char *)c->router->bytes.data + entry->words,
-					entry->words_len };
-}
-
-/* Whether what the text asks beside the names of candidate i is told apart from the edit by a word: "the mother" of
- * Mother Jones is asked of her. */
-static int told_apart_beside(const struct choice *c, size_t i, bool *apart)
-{
-	const struct editor__saying edit = saying_of(c, i), text = saying(&c->all, &c->all_words);
-	const struct names names = names_of(c, i);
-	uint8_t marks[EDITOR__QUERY_WORDS_MAX];
-	struct buf words = BUF_INIT;
-	struct editor__contrasts beside;
-	int rc = editor__names_mark(asking(c), &names, marks);
-	if (rc == 0)
-		rc = list_words(asking(c), c->asks, marks, &words);
-	if (rc == 0) {
-		editor__contrasts_in(&beside, (const char *)words.data, words.len);
-		const struct editor__saying asked = saying(&beside, &words);
-		*apart = editor__contrasts_apart(&asked, &text, &edit);
-	}
-	buf_free(&words);
-	return rc;
-}
-
-/* Whether candidate i may answer what the text asks, as far as single words tell. */
-static int may_answer(const struct choice *c, size_t i, bool *may)
-{
-	const struct editor__saying edit = saying_of(c, i), text = saying(&c->all, &c->all_words),
-				    asked = saying(&c->asked, &c->asked_words);
-	bool apart = false;
-	int rc = 0;
-	*may = says_numbers(c, i);
-	if (*may && editor__contrasts_apart(&asked, &text, &edit))
-		rc = told_apart_beside(c, i, &apart);
-	*may = *may && rc == 0 && !apart;
-	return rc;
-}
-
 /* Whether the prompt key lets candidate i be a route by this name of its subject. */
 static int passes_named(struct choice *c, size_t i, const char *name, size_t len, bool *passes)
 {
@@ -252,8 +164,10 @@ static int passes_prompt(struct choice *c, size_t i, bool *passes)
 		rc = passes_named(c, i, name, len, passes);
 	if (rc != 0 || !*passes)
 		return rc;
-	rc = may_answer(c, i, passes);
-	c->apart = rc == 0 && !*passes && c->apart == c->count ? i : c->apart;
+	bool apart = false;
+	rc = editor__apart_from(&c->marks, c->router, entry_of(c, i), &apart);
+	*passes = rc == 0 && !apart;
+	c->apart = apart && c->apart == c->count ? i : c->apart;
 	return rc;
 }
 
@@ -304,7 +218,8 @@ static float relation_of(const struct choice *c, size_t i)
 static bool ask_the_same(const struct choice *c, size_t i, size_t k)
 {
 	const struct editor__entry *entry = entry_of(c, k), *other = entry_of(c, i);
-	const struct editor__saying one = saying_of(c, k), another = saying_of(c, i);
+	const struct editor__saying one = editor__router_saying(c->router, entry),
+				    another = editor__router_saying(c->router, other);
 	const char *words = (const char *)c->router->bytes.data + entry->words;
 	return editor__numbers_same((const char *)c->router->bytes.data + other->words, other->words_len, words,
 				    entry->words_len) &&
@@ -344,10 +259,10 @@ static int nearest_relation(struct choice *c, size_t first, size_t *best, float 
 	size_t alike[EDITOR_CANDIDATES], count = 0, at = 0;
 	int rc = 0;
 	for (size_t i = entry_of(c, first)->aliases_len > 0 ? 0 : first; i < c->count && rc == 0; i++) {
-		bool may = false;
-		if (same_subject(c, first, i))
-			rc = may_answer(c, i, &may);
-		if (!may)
+		bool apart = !same_subject(c, first, i);
+		if (!apart && i != first) /* which has been looked at */
+			rc = editor__apart_from(&c->marks, router, entry_of(c, i), &apart);
+		if (apart)
 			continue;
 		alike[count++] = i;
 		fetch(relation_at(router, c->best[i].entry), router->dims * sizeof(float));
@@ -439,25 +354,6 @@ static void put_route(struct choice *c, struct editor_route *out)
 		put_nearest(c, k, out);
 }
 
-/* What single words and numbers tell. */
-static int take_marks(struct choice *c)
-{
-	const struct editor__prompt *prompt = c->prompt;
-	const struct editor__query *query = asking(c);
-	const char *text = (const char *)prompt->text.data;
-	if (query == &prompt->asked)
-		text += prompt->text.len - prompt->prompt->asked_bytes;
-	editor__asking_words(query, text, c->asks);
-	int rc = list_words(query, c->asks, NULL, &c->asked_words);
-	if (rc == 0)
-		rc = list_words(&prompt->query, NULL, NULL, &c->all_words);
-	if (rc != 0)
-		return rc;
-	editor__contrasts_in(&c->asked, (const char *)c->asked_words.data, c->asked_words.len);
-	editor__contrasts_in(&c->all, (const char *)c->all_words.data, c->all_words.len);
-	return editor__numbers_in(query, text, &c->numbers);
-}
-
 static int route(struct choice *c, const struct editor_prompt *prompt)
 {
 	const struct editor_router *router = c->router;
@@ -470,7 +366,7 @@ static int route(struct choice *c, const struct editor_prompt *prompt)
 	for (; c->count < c->nearest_count && c->best[c->count].score >= least; c->count++)
 		fetch(entry_of(c, c->count), sizeof(struct editor__entry));
 	if (rc == 0)
-		rc = take_marks(c);
+		rc = editor__apart_init(&c->marks, c->prompt);
 	return rc == 0 ? choose(c) : rc;
 }
 
@@ -499,9 +395,7 @@ int editor_router_route(const struct editor_router *router, const struct model_t
 		put_route(&c, out);
 	editor__prompt_fini(&text);
 	buf_free(&c.words);
-	buf_free(&c.numbers);
-	buf_free(&c.asked_words);
-	buf_free(&c.all_words);
+	editor__apart_fini(&c.marks);
 	free(c.raw);
 	return rc != 0 ? err_set(e, rc, "route: out of memory") : 0;
 }

@@ -13,6 +13,7 @@ struct editor__entry {
 	size_t subject, subject_len;   /* where it stands in `bytes` */
 	size_t aliases, aliases_len;   /* the same; of the subject, each ended by a NUL */
 	size_t words, words_len;       /* the same; without common ones */
+	size_t needed, needed_len;     /* the same; numbers that a text must say that asks for it, one space between */
 	struct editor__contrasts says; /* in all of its words; of what stands for a subject, too */
 	bool subject_given, subject_names;
 	bool form; /* keys of its prompt by another name; all else is shared with the entry before it */
@@ -34,6 +35,19 @@ static inline struct editor__common_words editor__router_common(const struct edi
 {
 	return (struct editor__common_words){ router->calibration->relation.common,
 					      router->calibration->relation.common_count };
+}
+
+static inline struct names editor__router_names(const struct editor_router *router, const struct editor__entry *entry)
+{
+	const char *bytes = (const char *)router->bytes.data;
+	return (struct names){ bytes + entry->subject, entry->subject_len, bytes + entry->aliases, entry->aliases_len };
+}
+
+static inline struct editor__saying editor__router_saying(const struct editor_router *router,
+							  const struct editor__entry *entry)
+{
+	return (struct editor__saying){ &entry->says, (const char *)router->bytes.data + entry->words,
+					entry->words_len };
 }
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/fault.h"
 #include "base/order.h"
+#include "editor/numbers.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -212,9 +213,9 @@ static int read_anchor(struct reader *r, struct editor_router *router, struct ed
 			  &entry->anchors, e);
 }
 
-/* Words that only stand for a subject are its prompt's. */
-static int take_contrasts(const struct editor_router *router, struct editor__entry *entry, const char *words,
-			  size_t len)
+/* Of its words and numbers those that a text must say, or must not. Words that only stand for a subject are its
+ * prompt's. */
+static int take_marks(struct editor_router *router, struct editor__entry *entry, const char *words, size_t len)
 {
 	struct buf all = BUF_INIT;
 	buf_append(&all, words, len);
@@ -222,11 +223,15 @@ static int take_contrasts(const struct editor_router *router, struct editor__ent
 		buf_u8(&all, ' ');
 		buf_append(&all, router->bytes.data + entry->subject, entry->subject_len);
 	}
-	const bool failed = buf_failed(&all);
-	if (!failed)
+	int rc = buf_failed(&all) ? ERR_NOMEM : 0;
+	if (rc == 0)
 		editor__contrasts_in(&entry->says, (const char *)all.data, all.len);
+	entry->needed = router->bytes.len;
+	if (rc == 0)
+		rc = editor__numbers_needed((const char *)all.data, all.len, &router->bytes);
+	entry->needed_len = router->bytes.len - entry->needed;
 	buf_free(&all);
-	return failed ? ERR_NOMEM : 0;
+	return rc;
 }
 
 static int read_words(struct reader *r, struct editor_router *router, struct editor__entry *entry, struct err *e)
@@ -242,7 +247,7 @@ static int read_words(struct reader *r, struct editor_router *router, struct edi
 	int rc = editor__words_uncommon(words, len, &common, &router->bytes);
 	entry->words_len = router->bytes.len - entry->words;
 	if (rc == 0) /* common ones too */
-		rc = take_contrasts(router, entry, words, len);
+		rc = take_marks(router, entry, words, len);
 	return rc != 0 ? err_set(e, rc, "index: out of memory") : 0;
 }
 

@@ -241,6 +241,58 @@ static bool stand_together(const struct share *share)
 	return share->found == share->all && longest >= share->word_count && share->shortest >= TURNED_BYTES_MIN;
 }
 
+/* ---- Names whose letters and digits stand apart otherwise: "Aster-7", "Aster7", "Aster 7" */
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* The next run of letters or of digits from *at on, which moves behind it; no bytes: no more. */
+static size_t next_piece(const char *text, size_t len, size_t *at, const char **piece)
+{
+	while (*at < len && !is_plain(text[*at]) && (unsigned char)text[*at] < 0x80)
+		++*at;
+	const size_t start = *at;
+	while (*at < len && (is_plain(text[*at]) || (unsigned char)text[*at] >= 0x80) &&
+	       is_digit(text[*at]) == is_digit(text[start]))
+		++*at;
+	*piece = text + start;
+	return *at - start;
+}
+
+/* How many of the query's words from word i on are the name, piece by piece; 0: they are not. Words that the name has
+ * together stand one byte apart. */
+static size_t pieces_at(const struct editor__query *query, size_t i, const char *name, size_t len)
+{
+	const char *words = (const char *)query->words.data, *own, *other;
+	size_t first = i, at = i > 0 ? query->ends[i - 1] : 0;
+	for (size_t name_at = 0, own_len; (own_len = next_piece(name, len, &name_at, &own)) > 0;) {
+		if (at == query->ends[i]) {
+			if (i + 1 == query->word_count || query->spans[i + 1].start != query->spans[i].end + 1)
+				return 0;
+			i++;
+		}
+		if (next_piece(words, query->ends[i], &at, &other) != own_len || memcmp(own, other, own_len) != 0)
+			return 0;
+	}
+	return at == query->ends[i] && !query->signs[i] ? i + 1 - first : 0;
+}
+
+/* The first place of the query where the name stands piece by piece; *words: how many it has there, 0: none. */
+static size_t find_pieces(const struct editor__query *query, const char *name, size_t len, size_t *words)
+{
+	*words = 0;
+	if (!editor__word_has_digit(name, len) || has_sign(name, len))
+		return 0;
+	for (size_t i = 0; i < query->word_count; i++) {
+		*words = pieces_at(query, i, name, len);
+		if (*words > 0)
+			return i;
+	}
+	return 0;
+}
+
 static int share_of(const struct editor__query *query, const char *subject, size_t len, bool spelled, float *share)
 {
 	*share = 0;
@@ -252,6 +304,12 @@ static int share_of(const struct editor__query *query, const char *subject, size
 	}
 	if (has_sign(subject, len)) /* its words are not all of it */
 		return 0;
+	size_t words = 0;
+	(void)find_pieces(query, subject, len, &words);
+	if (words > 0) {
+		*share = 1;
+		return 0;
+	}
 	struct share sum = { .query = query, .spelled = spelled, .shortest = SIZE_MAX };
 	int rc = text_words(subject, len, share_of_word, &sum);
 	if (rc == 0 && sum.all > 0 && (spelled || !sum.number_missing)) {
@@ -316,6 +374,8 @@ int editor__query_stands_behind(const struct editor__query *query, const char *s
 	*stands = false;
 	for (size_t i = 0; rc == 0 && words > 0 && i < query->word_count; i++)
 		*stands = *stands || (marks[i] && query->spans[i + words - 1].end > from);
+	const size_t at = find_pieces(query, subject, len, &words);
+	*stands = *stands || (words > 0 && query->spans[at + words - 1].end > from);
 	return rc == ERR_NOMEM ? rc : 0;
 }
 
@@ -325,8 +385,10 @@ static int mark_whole(const struct editor__query *query, const char *subject, si
 	size_t words = 0;
 	int rc = mark_places(query, subject, len, marks, &words);
 	const uint8_t *first = rc == 0 ? memchr(marks, 1, query->word_count) : NULL;
-	const size_t at = first != NULL ? (size_t)(first - marks) : 0;
-	*found = first != NULL;
+	size_t at = first != NULL ? (size_t)(first - marks) : 0;
+	if (rc == 0 && first == NULL)
+		at = find_pieces(query, subject, len, &words);
+	*found = rc == 0 && (first != NULL || words > 0);
 	memset(marks, 0, query->word_count);
 	memset(marks + at, 1, *found ? words : 0);
 	return rc;

@@ -95,6 +95,70 @@ static void the_latest_of_other_numbers_is_not_meant(void **state)
 	editor_calibration_destroy(&c);
 }
 
+/* What the edit says of 1990 is not asked for without it. */
+static void a_year_of_the_edit_is_asked_for(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	static const struct {
+		const char *words, *text;
+		bool routed;
+	} cases[] = {
+		{ "who was mayor of in 1990", "Who was mayor of Orla in 1990?", true },
+		{ "who was mayor of in 1990", "Who is the mayor of Orla?", false },
+		{ "who was mayor of in 1990", "In nineteen ninety, who was mayor of Orla?", true },
+		{ "who was mayor of in the 1990s", "Who is the mayor of Orla?", false },
+		{ "who won the 21st in", "Who won in Orla?", false },
+		{ "who won the 21st in", "Who won the twenty-first in Orla?", true },
+		{ "which bus leaves at 5 pm", "Which bus leaves Orla?", false },
+		{ "which bus leaves at 5 pm", "Which bus leaves Orla at 5:00 p.m.?", true },
+		{ "which bus leaves at 5 pm", "Which bus leaves Orla at 17:00?", true },
+		{ "which bus leaves at 5 pm", "Which bus leaves Orla at 5 am?", false },
+		/* others may be left out */
+		{ "which 2 rivers flow through", "Which rivers flow through Orla?", true },
+		{ "what did the of 5 may 1721 end", "What did the Orla end?", true },
+		{ "who is the mayor of as of 2024", "Who is the mayor of Orla?", true },
+		{ "who is the mayor of since 2019", "Who is the mayor of Orla?", true },
+		{ "in the election of 2019 who won", "Who won in Orla?", false },
+		{ "born 1950 died 1990 buried 1991 moved 1999 who is", "Who is Orla?", true }, /* a passage */
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct editor_index_entry entry = { .seq = 10,
+							  .subject = { "orla", 4 },
+							  .subject_given = true,
+							  .words = { cases[i].words, strlen(cases[i].words) },
+							  .raw = east,
+							  .relation = east };
+		struct editor_router *router = router_of(c, &entry, 1);
+		const struct editor_route route = route_of(router, east, cases[i].text);
+		if (route.routed != cases[i].routed || route.told_apart == cases[i].routed)
+			fail_msg("\"%s\", \"%s\"", cases[i].words, cases[i].text);
+		editor_router_destroy(&router);
+	}
+	editor_calibration_destroy(&c);
+}
+
+/* The number of a name is the name's, however it is written. */
+static void a_name_may_be_written_otherwise(void **state)
+{
+	(void)state;
+	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
+	struct editor_index_entry entry = { .seq = 10, .subject_given = true, .raw = east, .relation = east };
+	static const char *const names[] = { "aster-7", "aster7", "aster 7" };
+	for (size_t i = 0; i < 3; i++) {
+		entry.subject = (struct record_text){ names[i], strlen(names[i]) };
+		struct editor_router *router = router_of(c, &entry, 1);
+		assert_true(route_of(router, east, "Who leads Aster7?").routed);
+		assert_true(route_of(router, east, "Who leads Aster-7?").routed);
+		assert_true(route_of(router, east, "Who leads aster 7?").routed);
+		assert_false(route_of(router, east, "Who leads Aster-71?").routed);
+		assert_false(route_of(router, east, "Who leads Aster 8?").routed);
+		assert_false(route_of(router, east, "Who leads Aster7 on day 9?").routed);
+		editor_router_destroy(&router);
+	}
+	editor_calibration_destroy(&c);
+}
+
 static void without_a_subject_numbers_tell_too(void **state)
 {
 	(void)state;
@@ -143,6 +207,8 @@ int main(void)
 		cmocka_unit_test(a_number_that_no_edit_says_is_asked_of_none),
 		cmocka_unit_test(the_edit_of_the_number_wins),
 		cmocka_unit_test(the_latest_of_other_numbers_is_not_meant),
+		cmocka_unit_test(a_year_of_the_edit_is_asked_for),
+		cmocka_unit_test(a_name_may_be_written_otherwise),
 		cmocka_unit_test(without_a_subject_numbers_tell_too),
 		cmocka_unit_test(only_the_question_is_looked_at),
 	};

@@ -75,6 +75,25 @@ static void numbers_are_taken_out_of_a_text(void **state)
 		{ "5) Who wrote Hamlet?", "" },                                     /* counts the text */
 		{ "Q12: Who wrote Hamlet 2?", "2" },
 		{ "1984: who wrote it?", "1984" },
+		{ "Question 12: Who wrote Hamlet 2?", "2" },
+		{ "Q. 3 of 20 - who wrote it?", "" },
+		{ "Question 12 who wrote it?", "12" }, /* no mark behind it */
+		{ "No 10 who?", "10" },
+		{ "#4) Who wrote it?", "" },
+		{ "1.2. Who wrote it?", "" },
+		{ "[3] Who wrote it?", "" },
+		{ "(2 points) Who wrote it in 1601?", "1601" },
+		{ "(In 1601) who wrote it?", "1601" },
+		{ "Answer in 10 words: who wrote Hamlet 2?", "2" },
+		{ "Who wrote it, in 2 or 3 sentences?", "" },
+		{ "In at most 2-3 lines: who wrote it?", "" },
+		{ "Who wrote the 300 words?", "300" },
+		{ "In 10 years, who wrote it?", "10" },
+		/* times of day */
+		{ "Who leaves at 5:00 PM or 17:00?", "5:00pm 5:00pm" },
+		{ "Who leaves at 5 p.m., 5pm or 5:30?", "5:00pm 5:00pm 5:30" },
+		{ "Who leaves at 12:15 am or 0:15?", "12:15am 12:15am" },
+		{ "Who runs 9.30 s, 25:00 or 5:1?", "9 30 25 00 5 1" },
 		{ "5", "5" },
 		{ "12.", "12" },
 		{ "Who wrote Hamlet?", "" },
@@ -84,7 +103,7 @@ static void numbers_are_taken_out_of_a_text(void **state)
 		struct editor__query query;
 		struct buf numbers = BUF_INIT;
 		assert_int_equal(editor__query_init(&query, cases[i].text, strlen(cases[i].text)), 0);
-		assert_int_equal(editor__numbers_in(&query, cases[i].text, &numbers), 0);
+		assert_int_equal(editor__numbers_in(&query, cases[i].text, NULL, &numbers), 0);
 		if (strcmp(buf_cstr(&numbers), cases[i].numbers) != 0)
 			fail_msg("\"%s\": \"%s\"", cases[i].text, buf_cstr(&numbers));
 		buf_free(&numbers);
@@ -125,6 +144,24 @@ static void numbers_stand_in_an_edit(void **state)
 		{ "21", "the 21st regatta", true },
 		{ "5pm", "at 5 pm", true },
 		{ "5", "at 5pm", true },
+		{ "5:00pm", "at 5pm", true },
+		{ "5:00pm", "at 5 00 pm", true },
+		{ "5:00pm", "at 5 p m", true },
+		{ "5:00pm", "at 17 00", true },
+		{ "5:00pm", "at 17", true },
+		{ "5:00pm", "at 5", true },
+		{ "5:00", "at 5 pm", true },
+		{ "5:00pm", "at 5 am", false },
+		{ "5:00pm", "at 5 30 pm", false },
+		{ "5:30pm", "at 5 pm", false },
+		{ "5:00pm", "at 500 pm", false },
+		{ "12:00am", "at 0 00", true },
+		{ "2", "which two rivers", true },
+		{ "21st", "the twenty first regatta", true },
+		{ "1995", "in nineteen ninety five", true },
+		{ "1995", "in nineteen ninety six", false },
+		{ "1905", "nineteen or five", false },
+		{ "11", "the x2", false },
 		{ "iii", "falcon 3", true },
 		{ "9", "alaric ix", true },
 		{ "14", "louis xiv", true },
