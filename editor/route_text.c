@@ -48,6 +48,47 @@ static int add_part(struct editor__parts *parts, const struct model *model, cons
 	return 0;
 }
 
+/* ---- Texts in capitals */
+
+#define CAPITALS_MIN 8u /* fewer may be an abbreviation */
+
+/* Whether all letters of a text are capitals, which hide its names and have states of their own. */
+static bool is_in_capitals(const char *text, size_t len)
+{
+	size_t capitals = 0, others = 0;
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] >= 'a' && text[i] <= 'z')
+			return false;
+		capitals += text[i] >= 'A' && text[i] <= 'Z';
+		others += (unsigned char)text[i] >= 0x80;
+	}
+	return capitals >= CAPITALS_MIN && capitals > others;
+}
+
+/* The part in small letters behind its first. */
+static int add_small_part(struct editor__parts *parts, const struct model *model, const char *bytes, size_t len,
+			  const struct editor__text *text, struct err *e)
+{
+	struct buf small = BUF_INIT;
+	buf_append(&small, bytes, len);
+	if (buf_failed(&small)) {
+		buf_free(&small);
+		return err_set(e, ERR_NOMEM, "route: out of memory");
+	}
+	bool first = true;
+	for (size_t i = 0; i < len; i++) {
+		const bool capital = small.data[i] >= 'A' && small.data[i] <= 'Z';
+		if (capital && !first)
+			small.data[i] = (uint8_t)(small.data[i] + ('a' - 'A'));
+		first = first && !capital;
+	}
+	int rc = add_part(parts, model, (const char *)small.data, len, text, e);
+	buf_free(&small);
+	return rc;
+}
+
+/* ---- Parts of a text */
+
 /* How many of the text's last bytes ask: from the earliest of its last sentences and questions on. 0: it is one
  * sentence.
  */
@@ -59,35 +100,56 @@ static size_t asked_of(const struct editor_span *spans, size_t count, bool whole
 	return len - start;
 }
 
+/* A text, its spans (the first may be the text as a whole), and what they are spans of. */
+struct spanned {
+	const struct editor__text *text;
+	struct editor_span spans[EDITOR_SEGMENTS_MAX];
+	size_t count, asked; /* asked: asked_of */
+	bool whole_first, in_chat, in_capitals;
+	struct buf bytes;
+};
+
+static int add_span(struct editor__parts *parts, const struct model *model, const struct spanned *s, size_t i,
+		    struct err *e)
+{
+	const char *bytes = (const char *)s->bytes.data + s->spans[i].start;
+	const size_t len = s->spans[i].end - s->spans[i].start, before = parts->count,
+		     behind = s->bytes.len - s->spans[i].end;
+	const bool whole = i == 0 && s->whole_first;
+	int rc = !whole || s->in_chat ? add_part(parts, model, bytes, len, s->text, e) : 0;
+	if (rc == 0 && s->in_capitals)
+		rc = add_small_part(parts, model, bytes, len, s->text, e);
+	for (size_t k = before; k < parts->count && whole; k++)
+		parts->of[k].asked = s->asked > behind ? s->asked - behind : 0;
+	return rc;
+}
+
 /* *whole_too: the first part added is the text as a whole. *asked: asked_of. */
 static int add_parts(struct editor__parts *parts, const struct model *model, const struct editor__text *text,
 		     const struct editor_prompt *prompt, bool *whole_too, size_t *asked, struct err *e)
 {
 	const size_t before = parts->count;
-	const bool in_chat = text->count > 0;
-	struct editor_span spans[EDITOR_SEGMENTS_MAX];
-	struct buf bytes = BUF_INIT;
-	int rc = model_tokenizer_decode(model_tokenizer_of(model), prompt->ids, prompt->id_count, false, &bytes);
+	struct spanned s = { .text = text, .in_chat = text->count > 0, .bytes = BUF_INIT };
+	int rc = model_tokenizer_decode(model_tokenizer_of(model), prompt->ids, prompt->id_count, false, &s.bytes);
 	if (rc != 0) {
-		buf_free(&bytes);
+		buf_free(&s.bytes);
 		return err_set(e, rc, "route: out of memory");
 	}
-	const char *all = buf_cstr(&bytes);
-	const size_t count = editor_segments(all, bytes.len, in_chat, spans);
-	rc = reserve(parts, count, e);
+	const char *all = buf_cstr(&s.bytes);
+	s.in_capitals = is_in_capitals(all, s.bytes.len);
+	s.whole_first = s.in_chat || s.in_capitals;
+	s.count = editor_segments(all, s.bytes.len, s.whole_first, s.spans);
+	*asked = s.asked = asked_of(s.spans, s.count, s.whole_first, s.bytes.len);
 	*whole_too = false;
-	*asked = asked_of(spans, count, in_chat, bytes.len);
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		rc = add_part(parts, model, all + spans[i].start, spans[i].end - spans[i].start, text, e);
-		if (i > 0 || !in_chat || parts->count == before)
-			continue;
-		*whole_too = true;
-		parts->of[before].asked = *asked > bytes.len - spans[0].end ? *asked - (bytes.len - spans[0].end) : 0;
+	rc = reserve(parts, s.in_capitals ? 2 * s.count : s.count, e);
+	for (size_t i = 0; i < s.count && rc == 0; i++) {
+		rc = add_span(parts, model, &s, i, e);
+		*whole_too = *whole_too || (i == 0 && s.in_chat && parts->count > before);
 	}
 	const size_t looks = parts->count - before + (*whole_too ? 0 : 1);
 	for (size_t i = before; i < parts->count; i++)
 		parts->of[i].looks = looks;
-	buf_free(&bytes);
+	buf_free(&s.bytes);
 	return rc;
 }
 
