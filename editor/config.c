@@ -79,7 +79,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.false_route_share = 0.001f,
 		.false_relation_share = 0.06f,
 		.relation_dims = 256,
-		.relation_steps = 150,
+		.relation_steps = 300,
 		.merge_rounds = 10,
 		.merge_passes = 2,
 		.merge_rate = 2e-2f,

@@ -10,6 +10,7 @@
 
 #define BATCH 64u
 #define SCALE 16.0f /* inverse temperature of the softmax over cosines */
+#define OWN   0.4f  /* cosine above which a rephrase, below which the own other question is to come: logistic loss */
 #define RATE  2e-3f /* Adam, falling linearly to 0 */
 
 /* Rows of z, h and their gradients: BATCH prompts, then their rephrases, then their other questions. */
@@ -89,25 +90,38 @@ static bool shares_form(const struct fit *f, const struct editor__triple *own, s
 	       t->rephrase_form == own->rephrase_form;
 }
 
-/* Row i of logits becomes d loss / d cosine of prompt i with every rephrase and other question of the batch. */
-static void softmax_gradient(struct fit *f, size_t i)
+static float logistic(float cosine)
+{
+	return 1.0f / (1.0f + expf(-SCALE * (cosine - OWN)));
+}
+
+/* Row i of logits becomes d loss / d cosine of prompt i with every rephrase and other question of the batch: of the
+ * softmax over all, and of a logistic loss for its own two, as one threshold is to hold for every prompt. */
+static void loss_gradient(struct fit *f, size_t i)
 {
 	const size_t n = 2 * f->batch;
 	const struct editor__triple *own = &f->triples[f->order[i]];
 	float *row = f->logits + i * n, largest = -INFINITY;
+	const size_t other = f->batch + i;
 	double sum = 0;
+	float kept = 1, passed = 0; /* without an other question of its own: nothing to learn of one */
 	for (size_t j = 0; j < n; j++) {
 		const struct editor__triple *t = &f->triples[f->order[j % f->batch]];
 		if ((j >= f->batch && t->other == NULL) || (j != i && shares_form(f, own, j)))
 			row[j] = -INFINITY;
 		largest = fmaxf(largest, row[j]);
 	}
+	if (isfinite(row[other])) {
+		kept = logistic(row[i]);
+		passed = logistic(row[other]);
+	}
 	for (size_t j = 0; j < n; j++) {
 		row[j] = expf(SCALE * (row[j] - largest));
 		sum += (double)row[j];
 	}
 	for (size_t j = 0; j < n; j++)
-		row[j] = ((float)((double)row[j] / sum) - (j == i ? 1.0f : 0.0f)) * SCALE / (float)f->batch;
+		row[j] = ((float)((double)row[j] / sum) - (j == i ? 2.0f - kept : 0.0f) + (j == other ? passed : 0.0f)) *
+			 SCALE / (float)f->batch;
 }
 
 /* From the gradient of a unit vector to that of the vector. */
@@ -134,7 +148,7 @@ static int step(struct fit *f, size_t number, size_t step_count)
 	make_units(f);
 	rc = b->ops->gemm(b, f->logits, f->h, others, false, true, 1, 0, batch, 2 * batch, dims);
 	for (size_t i = 0; i < batch && rc == 0; i++)
-		softmax_gradient(f, i);
+		loss_gradient(f, i);
 	if (rc == 0)
 		rc = b->ops->gemm(b, f->dh, f->logits, others, false, false, 1, 0, batch, dims, 2 * batch);
 	if (rc == 0)

@@ -1,6 +1,8 @@
 #include "editor/route.h"
 
 #include "base/fault.h"
+#include "base/rng.h"
+#include "editor/dot.h"
 #include "editor/relation.h"
 #include "editor/whiten.h"
 #include "tests/unit/editor/tiny.h"
@@ -344,6 +346,46 @@ static void questions_of_one_form_are_no_negatives(void **state)
 	assert_true(memcmp(heads[1], heads[2], sizeof(heads[1])) != 0);
 }
 
+/* One threshold is to hold for every prompt: a group's own rephrase comes above the cosine of the logistic loss, its own
+ * other question below, where being told apart would do with both above. */
+static void own_questions_come_to_either_side_of_one_cosine(void **state)
+{
+	enum { N = 16, GROUPS = 24, DIMS = 8 };
+	static float x[GROUPS][3][N];
+	struct editor__triple triples[GROUPS];
+	struct editor_calibration *c = NULL;
+	struct err e = ERR_INIT;
+	struct rng rng;
+	(void)state;
+	rng_init(&rng, 1);
+	for (size_t i = 0; i < GROUPS; i++) {
+		for (size_t k = 0; k < N; k++) {
+			x[i][0][k] = rng_normal(&rng);
+			x[i][1][k] = x[i][0][k] + 0.1f * rng_normal(&rng);
+			x[i][2][k] = x[i][0][k] + 0.5f * rng_normal(&rng);
+		}
+		triples[i] = (struct editor__triple){ .prompt = x[i][0],
+						      .rephrase = x[i][1],
+						      .other = x[i][2],
+						      .form = 3 * i,
+						      .rephrase_form = 3 * i + 1,
+						      .other_form = 3 * i + 2 };
+	}
+	assert_ok(&e, editor__calibration_new(N, N, DIMS, &c, &e));
+	assert_ok(&e, editor__relation_fit(c, model_backend_of(model), triples, GROUPS, 400, 1, &e));
+	float kept = 1, passed = 0;
+	for (size_t i = 0; i < GROUPS; i++) {
+		float keys[3][DIMS];
+		for (size_t q = 0; q < 3; q++)
+			editor_calibration_relation_key(c, x[i][q], keys[q]);
+		kept = fminf(kept, editor__dot(keys[0], keys[1], DIMS));
+		passed += editor__dot(keys[0], keys[2], DIMS) / GROUPS;
+	}
+	assert_true(kept > 0.4f);
+	assert_true(passed < 0.4f);
+	editor_calibration_destroy(&c);
+}
+
 static void thresholds_are_log_linear(void **state)
 {
 	(void)state;
@@ -466,6 +508,7 @@ int main(void)
 		cmocka_unit_test(the_relation_head_tells_questions_apart),
 		cmocka_unit_test(questions_that_sound_near_do_not_set_the_threshold),
 		cmocka_unit_test(questions_of_one_form_are_no_negatives),
+		cmocka_unit_test(own_questions_come_to_either_side_of_one_cosine),
 		cmocka_unit_test(thresholds_are_log_linear),
 		cmocka_unit_test(bad_corpora_are_refused),
 		cmocka_unit_test(a_text_longer_than_the_context_is_left_out),
