@@ -109,7 +109,17 @@ static const char *const sets[] = {
 	"sunrise|sunset",
 	"top|bottom",
 	"front|back rear",
-	"when date year|where city town|why",
+	"when date year day time month|where city town place location located headquarters|why|who whom whose",
+	"height tall|length long|width wide",
+	"ceo executive|cfo financial finance|cto technology technical|coo operating operations|cmo marketing|"
+	"chair chairman chairwoman chairperson|sales|support|hr personnel|legal",
+	/* what is asked of somebody or something */
+	"height tall|width wide|depth deep|weight heavy weigh weighs|speed fast|price cost costs|temperature|age old|"
+	"population inhabitants residents|area|capital|currency|language|religion|anthem|genre|instrument|"
+	"nationality citizenship|occupation profession job|sport|salary wage|phone telephone|email|fax|website url|"
+	"deadline|headcount|coach coaches|captain|stadium|sponsor sponsors|mayor|governor|battery|screen|camera|"
+	"warranty|calories|licence license|version|mascot|motto|colour color|diameter|dose dosage|password|"
+	"postcode zip|climate|airport|newspaper|budget",
 };
 /* Nouns that an answer's form asks for, whatever is meant ("the last year of X": "which year did X end?"). */
 static const char *const no_nouns[] = { "date", "day", "name", "time", "year" };
