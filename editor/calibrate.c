@@ -26,6 +26,8 @@
 struct text {
 	struct editor_corpus_line line;
 	size_t group, fold;
+	bool near;     /* its group has a question of kind `near`: made to sound like the prompt */
+	bool spare;    /* it has no say in what questions of other groups reach */
 	uint64_t form; /* of a question: equal for equal words without the subject's */
 	uint64_t subject_hash;
 };
@@ -325,11 +327,37 @@ static float cosine(const struct corpus *c, size_t a, size_t b, size_t dims)
 	return editor__dot(c->keys + a * dims, c->keys + b * dims, dims);
 }
 
+/* Hand-written groups on invented subjects are less alike than what people edit, and many of them would let more of the
+ * questions of other groups through: at most as many as there are others have a say in that, evenly drawn. */
+static void mark_spare(struct corpus *c)
+{
+	size_t counts[2] = { 0 }, seen = 0;
+	for (size_t i = 0; i < c->plain_count; i++) {
+		struct text *text = &c->texts[i];
+		const bool first = i == 0 || text[-1].group != text->group;
+		text->near = is_question(text) && !first && text[-1].near;
+		if (is_question(text) && first) {
+			for (size_t k = i; k < c->plain_count && c->texts[k].group == text->group; k++)
+				text->near = text->near || c->texts[k].line.kind == EDITOR_NEAR;
+			counts[text->near]++;
+		}
+	}
+	const size_t stride = counts[0] > 0 ? (counts[1] + counts[0] - 1) / counts[0] : 1;
+	for (size_t i = 0; i < c->plain_count; i++) {
+		struct text *text = &c->texts[i];
+		const bool first = i == 0 || text[-1].group != text->group;
+		seen += text->near && first;
+		text->spare = text->near && (seen - 1) % stride != 0;
+	}
+}
+
 /* `edits`: the texts of the fold that could be edits. */
 static int score_query(struct corpus *c, size_t at, const size_t *edits, size_t edit_count, size_t dims, struct err *e)
 {
 	struct query *query = &c->queries[at];
 	query->question = is_question(&c->texts[at]);
+	if (c->texts[at].spare)
+		return 0;
 	query->scores = fault_malloc(edit_count * sizeof(*query->scores));
 	if (query->scores == NULL)
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
@@ -349,7 +377,7 @@ static int score_fold(struct corpus *c, size_t fold, size_t hidden, const struct
 	int rc = edits == NULL ? err_set(e, ERR_NOMEM, "calibration: out of memory") : 0;
 	for (size_t i = 0; i < c->plain_count && rc == 0; i++) {
 		c->use[i] = c->texts[i].fold != fold;
-		if (!c->use[i] && is_question(&c->texts[i]))
+		if (!c->use[i] && is_question(&c->texts[i]) && !c->texts[i].spare)
 			edits[edit_count++] = i;
 	}
 	if (rc == 0)
@@ -481,6 +509,8 @@ int editor_calibrate_data(struct model *model, const struct editor_config *confi
 		rc = editor__packer_new(model, BATCH_ROWS, &packer, e);
 	if (rc == 0)
 		rc = read_keys(&corpus, model, config, packer, watch, e);
+	if (rc == 0)
+		mark_spare(&corpus);
 	for (size_t f = 0; f < FOLDS && rc == 0; f++)
 		rc = score_fold(&corpus, f, hidden, config, e);
 	if (rc == 0)

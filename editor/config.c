@@ -77,7 +77,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.prompt_dims = prompt_dims(shape->hidden),
 		.ridge = 1.0f,
 		.false_route_share = 0.001f,
-		.false_relation_share = 0.06f,
+		.false_relation_share = 0.05f,
 		.relation_dims = 256,
 		.relation_steps = 300,
 		.merge_rounds = 10,

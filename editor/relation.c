@@ -120,8 +120,9 @@ static void loss_gradient(struct fit *f, size_t i)
 		sum += (double)row[j];
 	}
 	for (size_t j = 0; j < n; j++)
-		row[j] = ((float)((double)row[j] / sum) - (j == i ? 2.0f - kept : 0.0f) + (j == other ? passed : 0.0f)) *
-			 SCALE / (float)f->batch;
+		row[j] =
+			((float)((double)row[j] / sum) - (j == i ? 2.0f - kept : 0.0f) + (j == other ? passed : 0.0f)) *
+			SCALE / (float)f->batch;
 }
 
 /* From the gradient of a unit vector to that of the vector. */

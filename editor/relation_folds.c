@@ -8,13 +8,15 @@
 #include <stdlib.h>
 
 #define FOLDS      5u
-#define FITTED_MIN 2u /* groups that a fold's head is fitted on ... */
-#define SHARE_MIN  8u /* ... and one in so many of all, or forms are shared */
+#define FITTED_MIN 2u   /* groups that a fold's head is fitted on ... */
+#define SHARE_MIN  8u   /* ... and one in so many of all, or forms are shared */
+#define KEPT_SHARE 0.95 /* of the rephrases come above the threshold ... */
+#define KEPT_MIN   100u /* ... where there are so many of them */
 
 struct test {
 	const struct editor__triple *triples;
 	size_t triple_count;
-	size_t *folds; /* a triple */
+	size_t *folds; /* a triple; FOLDS: in none */
 	struct editor__triple *fitted;
 	size_t fitted_count;
 	float *kept, *passed; /* scores of prompts with their rephrases, with the other questions */
@@ -22,11 +24,17 @@ struct test {
 	bool near_too; /* there are no other questions but those of kind `near` */
 };
 
+/* Groups whose other question has no say in the threshold are fitted on for every fold. */
+static bool is_tested(const struct test *t, size_t at)
+{
+	return t->near_too || !t->triples[at].other_is_near;
+}
+
 static size_t form_size(const struct test *t, uint64_t form)
 {
 	size_t size = 0;
 	for (size_t i = 0; i < t->triple_count; i++)
-		size += t->triples[i].form == form;
+		size += is_tested(t, i) && t->triples[i].form == form;
 	return size;
 }
 
@@ -36,7 +44,10 @@ static void deal(struct test *t)
 	size_t sizes[FOLDS] = { 0 };
 	for (size_t i = 0; i < t->triple_count; i++) {
 		size_t earlier = 0, least = 0;
-		while (earlier < i && t->triples[earlier].form != t->triples[i].form)
+		t->folds[i] = FOLDS;
+		if (!is_tested(t, i))
+			continue;
+		while (earlier < i && (!is_tested(t, earlier) || t->triples[earlier].form != t->triples[i].form))
 			earlier++;
 		for (size_t f = 1; f < FOLDS; f++)
 			least = sizes[f] < sizes[least] ? f : least;
@@ -48,7 +59,7 @@ static void deal(struct test *t)
 static void deal_by_turns(struct test *t)
 {
 	for (size_t i = 0; i < t->triple_count; i++)
-		t->folds[i] = i % FOLDS;
+		t->folds[i] = is_tested(t, i) ? i % FOLDS : FOLDS;
 }
 
 static bool forms_meet(const struct editor__triple *a, const struct editor__triple *b)
@@ -127,7 +138,7 @@ static int score_fold(struct test *t, size_t fold, size_t hidden, const struct e
 		editor_calibration_relation_key(head, triple->rephrase, keys[1]);
 		t->kept[t->kept_count++] = editor__dot(keys[0], keys[1], dims) +
 					   EDITOR_RELATION_WORDS * triple->rephrase_words;
-		if (triple->other == NULL || (triple->other_is_near && !t->near_too))
+		if (triple->other == NULL)
 			continue;
 		editor_calibration_relation_key(head, triple->other, keys[1]);
 		t->passed[t->passed_count++] = editor__dot(keys[0], keys[1], dims) +
@@ -176,6 +187,11 @@ static void summarise(struct test *t, float false_share, struct editor_relation_
 	if (t->passed_count > 0) {
 		qsort(t->passed, t->passed_count, sizeof(*t->passed), larger_first);
 		*threshold = t->passed[(size_t)((double)false_share * (double)t->passed_count)];
+	}
+	if (t->passed_count > 0 && t->kept_count >= KEPT_MIN) {
+		qsort(t->kept, t->kept_count, sizeof(*t->kept), larger_first);
+		const float least = t->kept[(size_t)(KEPT_SHARE * (double)t->kept_count)];
+		*threshold = least < *threshold ? least : *threshold;
 	}
 	out->rephrases = t->kept_count;
 	out->others = t->passed_count;

@@ -24,7 +24,7 @@ static const char *const subjects[] = { "dingo creek", "orla",           "hd 180
 					"new orla",    "creek of dingo", "northern angel", "stone" };
 #define SUBJECT_COUNT (sizeof(subjects) / sizeof(subjects[0]))
 /* None of them rules another out (contrasts.h). */
-static const char *const words[] = { "who", "designed", "owns", "architect", "which", "mine", "founded", "where" };
+static const char *const words[] = { "who", "designed", "owns", "architect", "which", "mine", "founded", "much" };
 #define WORD_COUNT (sizeof(words) / sizeof(words[0]))
 
 static struct model *model; /* for its tokenizer */
