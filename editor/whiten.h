@@ -5,7 +5,7 @@
 
 #include "editor/route.h"
 
-#define EDITOR__CALIBRATION_FORMAT 4u /* of the encoded bytes */
+#define EDITOR__CALIBRATION_FORMAT 4u  /* of the encoded bytes */
 #define EDITOR__CALIBRATION_METHOD 10u /* of the fitting: what an earlier one made is made again */
 
 /* dims: of prompt keys, at most `hidden`. relation_dims 0: without a relation head. */

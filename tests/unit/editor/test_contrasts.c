@@ -49,7 +49,7 @@ static void one_of_a_set_rules_the_others_out(void **state)
 	assert_false(apart("until what time is it open", "when does it close"));
 	assert_false(apart("how tall is the tower", "what is the height of the tower"));
 	assert_false(apart("where was x born", "what is the location of the birth of x"));
-	assert_false(apart("how deep is the old mine", "what is the depth of the mine"));
+	assert_false(apart("how deep is the old mine", "what is the depth of the old mine"));
 	/* what says less may mean the same, and so may what names both */
 	assert_false(apart("how deep is it in winter", "how deep is it"));
 	assert_false(apart("how deep is it", "how deep is it in winter"));
