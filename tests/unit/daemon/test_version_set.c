@@ -28,7 +28,7 @@ static void builds_and_routes(void **state)
 	struct editor_route route;
 	const struct model_side *side = NULL;
 	tiny_raw_key(f->model, node_prompts[1], raw);
-	assert_int_equal(tiny_set_route(set, EDITOR_SET_RETRIEVE, f->model, "x", raw, &route, &side), 7);
+	assert_int_equal(tiny_set_route(set, EDITOR_SET_RETRIEVE, f->model, node_prompts[1], raw, &route, &side), 7);
 	assert_int_equal(route.nearest[0], 12);
 	editor_memory_set_release(&set);
 	buf_free(&roots);
