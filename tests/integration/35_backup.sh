@@ -114,6 +114,11 @@ case_lost() {
 	expect_ok
 }
 
+# Where the bytes, in hexadecimal, stand in the file; whatever they are (grep takes no line's end).
+bytes_at() {
+	od -An -v -tx1 "$2" | tr -d ' \n' | grep -ob "$1" | awk -F: '$1 % 2 == 0 { print $1 / 2 }'
+}
+
 # A record in the ledger that says nothing but of an old version.
 case_version_record() {
 	local at content count
@@ -121,7 +126,7 @@ case_version_record() {
 	count=$(amend version list -o name | wc -l)
 	content=$(amend version list -o json | jq -r '.[0].content')
 	cluster_down
-	for at in $(LC_ALL=C grep -obaP "$(sed 's/../\\x&/g' <<<"$content")" "$D/coordinator/ledger/data.mdb" | cut -d: -f1); do
+	for at in $(bytes_at "$content" "$D/coordinator/ledger/data.mdb"); do
 		printf 'amend' | dd of="$D/coordinator/ledger/data.mdb" bs=1 seek="$at" conv=notrunc status=none
 	done
 	cluster_up kept "$TINY"
