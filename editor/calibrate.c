@@ -26,7 +26,6 @@
 struct text {
 	struct editor_corpus_line line;
 	size_t group, fold;
-	bool near;     /* its group has a question of kind `near`: made to sound like the prompt */
 	bool spare;    /* it has no say in what questions of other groups reach */
 	uint64_t form; /* of a question: equal for equal words without the subject's */
 	uint64_t subject_hash;
@@ -327,28 +326,32 @@ static float cosine(const struct corpus *c, size_t a, size_t b, size_t dims)
 	return editor__dot(c->keys + a * dims, c->keys + b * dims, dims);
 }
 
-/* Hand-written groups on invented subjects are less alike than what people edit, and many of them would let more of the
- * questions of other groups through: at most as many as there are others have a say in that, evenly drawn. */
-static void mark_spare(struct corpus *c)
+/* Hand-written groups (those with a question of kind `near`) are on invented subjects, less alike than what people
+ * edit, and many of them would let more of the questions of other groups through: at most as many as there are others
+ * have a say in that, evenly drawn. */
+static int mark_spare(struct corpus *c, struct err *e)
 {
-	size_t counts[2] = { 0 }, seen = 0;
+	enum { UNRELATED, ASKED, NEAR, KINDS };
+	size_t counts[KINDS] = { 0 }, seen = 0;
+	uint8_t *kinds = fault_calloc(c->group_count + 1, sizeof(*kinds));
+	if (kinds == NULL)
+		return err_set(e, ERR_NOMEM, "calibration: out of memory");
 	for (size_t i = 0; i < c->plain_count; i++) {
-		struct text *text = &c->texts[i];
-		const bool first = i == 0 || text[-1].group != text->group;
-		text->near = is_question(text) && !first && text[-1].near;
-		if (is_question(text) && first) {
-			for (size_t k = i; k < c->plain_count && c->texts[k].group == text->group; k++)
-				text->near = text->near || c->texts[k].line.kind == EDITOR_NEAR;
-			counts[text->near]++;
-		}
+		uint8_t *kind = &kinds[c->texts[i].group];
+		if (is_question(&c->texts[i]) && *kind != NEAR)
+			*kind = c->texts[i].line.kind == EDITOR_NEAR ? NEAR : ASKED;
 	}
-	const size_t stride = counts[0] > 0 ? (counts[1] + counts[0] - 1) / counts[0] : 1;
-	for (size_t i = 0; i < c->plain_count; i++) {
-		struct text *text = &c->texts[i];
-		const bool first = i == 0 || text[-1].group != text->group;
-		seen += text->near && first;
-		text->spare = text->near && (seen - 1) % stride != 0;
+	for (size_t g = 0; g < c->group_count; g++)
+		counts[kinds[g]]++;
+	const size_t stride = counts[ASKED] > 0 ? (counts[NEAR] + counts[ASKED] - 1) / counts[ASKED] : 1;
+	for (size_t g = 0; g < c->group_count; g++) {
+		if (kinds[g] == NEAR && seen++ % stride == 0)
+			kinds[g] = ASKED;
 	}
+	for (size_t i = 0; i < c->plain_count; i++)
+		c->texts[i].spare = kinds[c->texts[i].group] == NEAR;
+	free(kinds);
+	return 0;
 }
 
 /* `edits`: the texts of the fold that could be edits. */
@@ -510,7 +513,7 @@ int editor_calibrate_data(struct model *model, const struct editor_config *confi
 	if (rc == 0)
 		rc = read_keys(&corpus, model, config, packer, watch, e);
 	if (rc == 0)
-		mark_spare(&corpus);
+		rc = mark_spare(&corpus, e);
 	for (size_t f = 0; f < FOLDS && rc == 0; f++)
 		rc = score_fold(&corpus, f, hidden, config, e);
 	if (rc == 0)

@@ -423,6 +423,41 @@ static void enough_rephrases_are_kept(void **state)
 	}
 }
 
+/* The shares that let a question through count edits of every group that has a say: those that are like nothing
+ * else must not thin the others out. The threshold of most edits, with so many of those behind the corpus. */
+static float threshold_beside(size_t made)
+{
+	const struct editor_config c = config();
+	struct editor_calibration *calibration = NULL;
+	static const char *const kinds[] = { "prompt", "rephrase", "near" };
+	struct buf all = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct rng rng;
+	buf_append(&all, corpus.data, corpus.len);
+	rng_init(&rng, 5);
+	for (size_t i = 0; i < made; i++) {
+		for (size_t kind = 0; kind < 3; kind++) {
+			buf_printf(&all, "%s\tm%zu\t\t", kinds[kind], i);
+			for (size_t k = 0; k < 8 + i % 5; k++)
+				buf_printf(&all, "%c%c%c ", (char)('a' + rng_below(&rng, 26)),
+					   (char)('a' + rng_below(&rng, 26)), (char)('a' + rng_below(&rng, 26)));
+			buf_printf(&all, "?\n");
+		}
+	}
+	assert_false(buf_failed(&all));
+	assert_ok(&e, editor_calibrate(model, &c, (const char *)all.data, all.len, NULL, &calibration, &e));
+	const float threshold = calibration->thresholds[EDITOR_THRESHOLDS - 1].threshold;
+	editor_calibration_destroy(&calibration);
+	buf_free(&all);
+	return threshold;
+}
+
+static void hand_written_groups_do_not_thin_the_others_out(void **state)
+{
+	(void)state;
+	assert_true(threshold_beside(400) >= threshold_beside(8)); /* of 8 others */
+}
+
 static void thresholds_are_log_linear(void **state)
 {
 	(void)state;
@@ -547,6 +582,7 @@ int main(void)
 		cmocka_unit_test(questions_of_one_form_are_no_negatives),
 		cmocka_unit_test(own_questions_come_to_either_side_of_one_cosine),
 		cmocka_unit_test(enough_rephrases_are_kept),
+		cmocka_unit_test(hand_written_groups_do_not_thin_the_others_out),
 		cmocka_unit_test(thresholds_are_log_linear),
 		cmocka_unit_test(bad_corpora_are_refused),
 		cmocka_unit_test(a_text_longer_than_the_context_is_left_out),
