@@ -54,13 +54,15 @@ static bool next_run(const char *text, size_t len, size_t *at, struct run *run)
 {
 	while (*at < len && !is_plain(text[*at]))
 		++*at;
+	if (*at >= len)
+		return false;
 	run->at = text + *at;
 	run->len = 0;
 	while (*at < len && is_plain(text[*at])) {
 		++*at;
 		run->len++;
 	}
-	return run->len > 0;
+	return true;
 }
 
 /* ---- Of a query */
