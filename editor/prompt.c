@@ -115,16 +115,6 @@ static bool has_small_word(const struct editor__prompt *p, const uint8_t *marks)
 	return false;
 }
 
-static bool is_one_of(const struct editor__prompt *p, size_t word, const char *const *list, size_t count)
-{
-	const size_t from = word > 0 ? p->query.ends[word - 1] : 0, len = p->query.ends[word] - from;
-	for (size_t i = 0; i < count; i++) {
-		if (strlen(list[i]) == len && memcmp(list[i], p->query.words.data + from, len) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* What stands before a name and is none of it. */
 static bool is_title(const struct editor__prompt *p, size_t word)
 {
@@ -132,48 +122,20 @@ static bool is_title(const struct editor__prompt *p, size_t word)
 					      "mr",       "mrs",     "ms",        "pope",  "president", "prince",
 					      "princess", "prof",    "professor", "queen", "saint",     "senator",
 					      "sir",      "the",     "st" };
-	return is_one_of(p, word, titles, sizeof(titles) / sizeof(titles[0]));
-}
-
-static bool is_country(const struct editor__prompt *p, size_t word)
-{
-	static const char *const countries[] = {
-		"algeria",     "america",   "argentina", "australia", "austria",  "bangladesh",  "belgium",  "bolivia",
-		"brazil",      "britain",   "bulgaria",  "canada",    "chile",    "china",       "colombia", "croatia",
-		"cuba",        "czech",     "czechia",   "denmark",   "ecuador",  "egypt",       "england",  "estonia",
-		"ethiopia",    "finland",   "france",    "germany",   "ghana",    "greece",      "hungary",  "iceland",
-		"india",       "indonesia", "iran",      "iraq",      "ireland",  "israel",      "italy",    "japan",
-		"kenya",       "korea",     "latvia",    "lithuania", "malaysia", "mexico",      "morocco",  "nepal",
-		"netherlands", "nigeria",   "norway",    "pakistan",  "peru",     "philippines", "poland",   "portugal",
-		"romania",     "russia",    "scotland",  "serbia",    "slovakia", "slovenia",    "spain",    "sweden",
-		"switzerland", "syria",     "taiwan",    "thailand",  "turkey",   "uk",          "ukraine",  "us",
-		"usa",         "venezuela", "vietnam",   "wales"
-	};
-	return is_one_of(p, word, countries, sizeof(countries) / sizeof(countries[0]));
-}
-
-/* Whether behind the subject's last word, i, a place stands of which a country is no part: "Peru, Indiana". A town may
- * well be of it; "In Peru, Who …" begins anew. */
-static bool says_where(const struct editor__prompt *p, const uint8_t *marks, size_t i)
-{
-	static const char *const before[] = { "about", "among", "at", "for", "from", "in", "of", "on" };
-	static const char *const continents[] = { "africa", "asia",    "central", "east",      "europe", "latin",
-						  "north",  "oceania", "south",   "southeast", "west" };
-	const size_t end = p->query.spans[i].end;
-	return p->query.spans[i + 1].start == end + 2 && p->text.data[end] == ',' && p->text.data[end + 1] == ' ' &&
-	       is_capital_word(p, i + 1) && i > 0 && !marks[i - 1] && is_country(p, i) &&
-	       !is_one_of(p, i + 1, continents, sizeof(continents) / sizeof(continents[0])) &&
-	       !(i == 1 && is_one_of(p, 0, before, sizeof(before) / sizeof(before[0])));
+	const size_t from = word > 0 ? p->query.ends[word - 1] : 0, len = p->query.ends[word] - from;
+	for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++) {
+		if (strlen(titles[i]) == len && memcmp(titles[i], p->query.words.data + from, len) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Whether word i or the next, of which one is the subject's and the other not, makes the other a longer name; which. */
 static bool makes_longer(const struct editor__prompt *p, const uint8_t *marks, size_t i, size_t *word)
 {
-	if (marks[i] == marks[i + 1])
+	if (marks[i] == marks[i + 1] || !are_joined(p, i))
 		return false;
 	*word = marks[i] ? i + 1 : i;
-	if (!are_joined(p, i))
-		return marks[i] && says_where(p, marks, i);
 	if (marks[i])
 		return is_capital_word(p, i + 1);
 	/* a text's first word has a capital anyway */

@@ -22,9 +22,9 @@ void editor__prompt_fini(struct editor__prompt *p);
  * last token alone when nothing is left). marks: of the words of p->query (editor__query_mark). ERR_NOMEM. */
 int editor__prompt_relation(const struct editor__prompt *p, size_t hidden, const uint8_t *marks, float *raw) MUST_CHECK;
 /* longer[i] = 1 for the words of p->query that make a longer name of the subject where it stands first ("the Dove Inn
- * Society"), else 0; *any: there are some. They begin with a capital, behind the subject, behind a country's also a
- * comma ("Peru, Indiana"), or before it ("New Mexico"; titles and a text's first word apart). Texts whose other words
- * begin with capitals too have none. `longer` has room for word_count. ERR_NOMEM. */
+ * Society"), else 0; *any: there are some. They begin with a capital, behind the subject or before it ("New Mexico";
+ * titles and a text's first word apart). Texts whose other words begin with capitals too have none. `longer` has room
+ * for word_count. ERR_NOMEM. */
 int editor__prompt_longer_name(const struct editor__prompt *p, const char *subject, size_t len, uint8_t *longer,
 			       bool *any) MUST_CHECK;
 /* What stands for the subject where none is given: the words with a capital inside the sentence or a digit, else the

@@ -74,32 +74,6 @@ static void a_shorter_name_is_no_longer_one(void **state)
 	editor_calibration_destroy(&c);
 }
 
-/* What no country is a part of is another place's. */
-static void a_place_behind_a_comma_is_another(void **state)
-{
-	(void)state;
-	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	struct editor_index_entry entry = { .seq = 10,
-					    .subject = { "peru", 4 },
-					    .subject_given = true,
-					    .words = { "who leads", 9 },
-					    .raw = east,
-					    .relation = east };
-	struct editor_router *router = router_of(c, &entry, 1);
-	assert_true(route_of(router, east, "Who leads Peru?").routed);
-	assert_true(route_of(router, east, "Who leads Peru, really?").routed);
-	assert_true(route_of(router, east, "In Peru, Lima is who leads?").routed);
-	assert_true(route_of(router, east, "Who leads Peru, South America?").routed);
-	assert_false(route_of(router, east, "Who leads Peru, Indiana?").routed);
-	assert_false(route_of(router, east, "Who leads the town of Peru, Indiana?").routed);
-	editor_router_destroy(&router);
-	entry.words = (struct record_text){ "who leads indiana", 17 };
-	router = router_of(c, &entry, 1);
-	assert_true(route_of(router, east, "Who leads Peru, Indiana?").routed);
-	editor_router_destroy(&router);
-	editor_calibration_destroy(&c);
-}
-
 /* Keys of the prompt by other names lead to the edit, which counts once. */
 static void forms_of_a_prompt_are_its_edit(void **state)
 {
@@ -154,7 +128,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_subject_goes_by_its_aliases),
 		cmocka_unit_test(a_shorter_name_is_no_longer_one),
-		cmocka_unit_test(a_place_behind_a_comma_is_another),
 		cmocka_unit_test(forms_of_a_prompt_are_its_edit),
 	};
 	return cmocka_run_group_tests(tests, open_tiny, close_tiny);
