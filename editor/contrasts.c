@@ -110,7 +110,7 @@ static const char *const sets[] = {
 	"top|bottom",
 	"front|back rear",
 	"when date year day time month|where city town place location located headquarters|why|who whom whose",
-	"height tall|length long|width wide",
+	"height tall|length long|width wide", /* not below: "long" asks for a time, too */
 	"ceo executive|cfo financial finance|cto technology technical|coo operating operations|cmo marketing|"
 	"chair chairman chairwoman chairperson|sales|support|hr personnel|legal",
 	/* what is asked of somebody or something */

@@ -8,10 +8,8 @@
 #include <stdlib.h>
 
 #define FOLDS      5u
-#define FITTED_MIN 2u   /* groups that a fold's head is fitted on ... */
-#define SHARE_MIN  8u   /* ... and one in so many of all, or forms are shared */
-#define KEPT_SHARE 0.95 /* of the rephrases come above the threshold ... */
-#define KEPT_MIN   100u /* ... where there are so many of them */
+#define FITTED_MIN 2u /* groups that a fold's head is fitted on ... */
+#define SHARE_MIN  8u /* ... and one in so many of all, or forms are shared */
 
 struct test {
 	const struct editor__triple *triples;
@@ -188,9 +186,9 @@ static void summarise(struct test *t, float false_share, struct editor_relation_
 		qsort(t->passed, t->passed_count, sizeof(*t->passed), larger_first);
 		*threshold = t->passed[(size_t)((double)false_share * (double)t->passed_count)];
 	}
-	if (t->passed_count > 0 && t->kept_count >= KEPT_MIN) {
+	if (t->passed_count > 0 && t->kept_count >= EDITOR_RELATION_KEPT_MIN) {
 		qsort(t->kept, t->kept_count, sizeof(*t->kept), larger_first);
-		const float least = t->kept[(size_t)(KEPT_SHARE * (double)t->kept_count)];
+		const float least = t->kept[(size_t)(EDITOR_RELATION_KEPT * (double)t->kept_count)];
 		*threshold = least < *threshold ? least : *threshold;
 	}
 	out->rephrases = t->kept_count;

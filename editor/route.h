@@ -36,6 +36,8 @@ static inline bool editor_key_layers_same(struct editor_key_layers a, struct edi
 #define EDITOR_THRESHOLDS        8
 #define EDITOR_SAME_FORM_SHARE   0.02
 #define EDITOR_KEPT_SHARE        0.995
+#define EDITOR_RELATION_KEPT     0.95
+#define EDITOR_RELATION_KEPT_MIN 100u /* rephrases; of fewer the share says nothing */
 #define EDITOR_OWN_WORDS         0.9f /* cosine of the prompt keys from which on a text is the edit's own prompt, or nearly */
 #define EDITOR_SUBJECT_SHARE     0.8f /* of a subject's letters that must stand in the query */
 #define EDITOR_NAMES_SHARE       0.6f /* of those of the names that stand for a subject that nobody gave */
@@ -93,7 +95,8 @@ struct editor_calibration {
  * on its subject) or `near` (one that sounds like the prompt), all in the form of edits, or `unrelated` (no subject).
  * The relation head is fitted on a group's prompt, rephrase and other question (`other`, else `near`), its threshold by
  * heads that did not see the questions (relation.h): config.false_relation_share of the other questions pass, not
- * counting those of kind `near`, which hardly any head tells apart, unless there are no others. */
+ * counting those of kind `near`, which hardly any head tells apart, unless there are no others; more of them where
+ * fewer than EDITOR_RELATION_KEPT of the rephrases, of at least EDITOR_RELATION_KEPT_MIN, would pass. */
 int editor_calibrate(struct model *model, const struct editor_config *config, const char *corpus_text,
 		     size_t corpus_len, const struct editor_watch *watch, struct editor_calibration **out,
 		     struct err *e) MUST_CHECK;
