@@ -240,6 +240,16 @@ static bool metrics_say(struct cluster *c, const char *line)
 	return says;
 }
 
+static void commit_logs(struct cluster *c, const struct commit *commit, const char *event)
+{
+	log_level_set(LOG_WARN);
+	test_log_begin(c->folder);
+	assert_int_equal(worker_commit(&c->worker, commit, NULL), 0);
+	test_log_end();
+	log_level_set(LOG_OFF);
+	assert_int_equal(test_log_count(event), 1);
+}
+
 /* An edit that was answered and that the new memory does not hold: nobody asked for that, so people are told. */
 static void test_what_is_lost_by_it_is_told(void **state)
 {
@@ -258,12 +268,7 @@ static void test_what_is_lost_by_it_is_told(void **state)
 				 .seqs = seqs,
 				 .failed = seqs[1],
 				 .delta = "anew" };
-	log_level_set(LOG_WARN);
-	test_log_begin(c->folder);
-	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
-	test_log_end();
-	log_level_set(LOG_OFF);
-	assert_int_equal(test_log_count("COORDINATOR-EDIT-LOST"), 1);
+	commit_logs(c, &commit, "COORDINATOR-EDIT-LOST");
 	edit_get(c, seqs[1], &other);
 	assert_int_equal(other.state, STORE_EDIT_STATE_FAILED);
 	assert_non_null(strstr(other.reason, "lost when shard 1 was trained anew: "));
@@ -307,12 +312,7 @@ static void test_what_no_name_answers_is_told(void **state)
 	edit_get(c, seqs[1], &other);
 	const int before = other.state;
 	assert_true(metrics_say(c, "amend_edits_unnamed_total 0\n"));
-	log_level_set(LOG_WARN);
-	test_log_begin(c->folder);
-	assert_int_equal(worker_commit(&c->worker, &commit, NULL), 0);
-	test_log_end();
-	log_level_set(LOG_OFF);
-	assert_int_equal(test_log_count("COORDINATOR-EDIT-NAMES"), 1);
+	commit_logs(c, &commit, "COORDINATOR-EDIT-NAMES");
 	edit_get(c, seqs[1], &other);
 	assert_int_equal(other.state, before);
 	assert_string_equal(other.reason, "not by every name: not as \"NHT\"");

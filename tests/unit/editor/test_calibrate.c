@@ -346,32 +346,42 @@ static void questions_of_one_form_are_no_negatives(void **state)
 	assert_true(memcmp(heads[1], heads[2], sizeof(heads[1])) != 0);
 }
 
-/* One threshold is to hold for every prompt: a group's own rephrase comes above the cosine of the logistic loss, its
- * own other question below, where being told apart would do with both above. */
-static void own_questions_come_to_either_side_of_one_cosine(void **state)
+enum { DRAWN = 16 };
+
+/* Questions of `groups` relations, each with its own subject: a rephrase and another question as far from the prompt as
+ * these say. */
+static void draw(float (*x)[3][DRAWN], size_t groups, float rephrase, float other, struct editor__triple *triples)
 {
-	enum { N = 16, GROUPS = 24, DIMS = 8 };
-	static float x[GROUPS][3][N];
-	struct editor__triple triples[GROUPS];
-	struct editor_calibration *c = NULL;
-	struct err e = ERR_INIT;
 	struct rng rng;
-	(void)state;
 	rng_init(&rng, 1);
-	for (size_t i = 0; i < GROUPS; i++) {
-		for (size_t k = 0; k < N; k++) {
+	for (size_t i = 0; i < groups; i++) {
+		for (size_t k = 0; k < DRAWN; k++) {
 			x[i][0][k] = rng_normal(&rng);
-			x[i][1][k] = x[i][0][k] + 0.1f * rng_normal(&rng);
-			x[i][2][k] = x[i][0][k] + 0.5f * rng_normal(&rng);
+			x[i][1][k] = x[i][0][k] + rephrase * rng_normal(&rng);
+			x[i][2][k] = x[i][0][k] + other * rng_normal(&rng);
 		}
 		triples[i] = (struct editor__triple){ .prompt = x[i][0],
 						      .rephrase = x[i][1],
 						      .other = x[i][2],
 						      .form = 3 * i,
 						      .rephrase_form = 3 * i + 1,
-						      .other_form = 3 * i + 2 };
+						      .other_form = 3 * i + 2,
+						      .subject = i };
 	}
-	assert_ok(&e, editor__calibration_new(N, N, DIMS, &c, &e));
+}
+
+/* One threshold is to hold for every prompt: a group's own rephrase comes above the cosine of the logistic loss, its
+ * own other question below, where being told apart would do with both above. */
+static void own_questions_come_to_either_side_of_one_cosine(void **state)
+{
+	enum { GROUPS = 24, DIMS = 8 };
+	static float x[GROUPS][3][DRAWN];
+	struct editor__triple triples[GROUPS];
+	struct editor_calibration *c = NULL;
+	struct err e = ERR_INIT;
+	(void)state;
+	draw(x, GROUPS, 0.1f, 0.5f, triples);
+	assert_ok(&e, editor__calibration_new(DRAWN, DRAWN, DIMS, &c, &e));
 	assert_ok(&e, editor__relation_fit(c, model_backend_of(model), triples, GROUPS, 400, 1, &e));
 	float kept = 1, passed = 0;
 	for (size_t i = 0; i < GROUPS; i++) {
@@ -386,37 +396,21 @@ static void own_questions_come_to_either_side_of_one_cosine(void **state)
 	editor_calibration_destroy(&c);
 }
 
-/* Where the rephrases and the other questions of a hundred groups are alike, 6 % of the others would leave no rephrase.
- */
+/* Where rephrases and other questions are alike, what lets few of the others pass would keep few rephrases. */
 static void enough_rephrases_are_kept(void **state)
 {
-	enum { N = 16, GROUPS = 120 };
-	static float x[GROUPS][3][N];
+	enum { GROUPS = 120 };
+	static float x[GROUPS][3][DRAWN];
 	static struct editor__triple triples[GROUPS];
 	struct editor_config c = config();
-	struct rng rng;
 	(void)state;
-	rng_init(&rng, 1);
-	for (size_t i = 0; i < GROUPS; i++) {
-		for (size_t k = 0; k < N; k++) {
-			x[i][0][k] = rng_normal(&rng);
-			x[i][1][k] = x[i][0][k] + rng_normal(&rng);
-			x[i][2][k] = x[i][0][k] + rng_normal(&rng);
-		}
-		triples[i] = (struct editor__triple){ .prompt = x[i][0],
-						      .rephrase = x[i][1],
-						      .other = x[i][2],
-						      .form = 3 * i,
-						      .rephrase_form = 3 * i + 1,
-						      .other_form = 3 * i + 2,
-						      .subject = i };
-	}
+	draw(x, GROUPS, 1, 1, triples);
 	for (size_t count = 99; count <= GROUPS; count += GROUPS - 99) { /* fewer do not tell */
 		struct editor_relation_report report = { 0 };
 		struct err e = ERR_INIT;
 		float threshold = 0;
-		assert_ok(&e, editor__relation_test(N, &c, model_backend_of(model), triples, count, &report, &threshold,
-						    &e));
+		assert_ok(&e, editor__relation_test(DRAWN, &c, model_backend_of(model), triples, count, &report,
+						    &threshold, &e));
 		assert_int_equal(report.rephrases, count);
 		assert_true(count < 100 ? report.kept < 0.9 : report.kept >= 0.95);
 		assert_true(count < 100 ? report.passed < 0.08 : report.passed > 0.08);

@@ -14,33 +14,11 @@ static struct editor_config config(void)
 	return c;
 }
 
-static void add(struct editor_shard *shard, uint64_t seq, const char *prompt, const char *subject, const char *aliases,
-		const char *target)
-{
-	char text[512];
-	struct record *record = NULL;
-	struct err e = ERR_INIT;
-	snprintf(text, sizeof(text),
-		 "{\"prompt\":\"%s\",\"target_new\":\"%s\",\"subject\":\"%s\",\"subject_aliases\":[%s]}", prompt,
-		 target, subject, aliases);
-	assert_ok(&e, record_parse(text, strlen(text), &record, &e));
-	assert_ok(&e, editor_shard_add(shard, seq, record, &e));
-	record_destroy(&record);
-}
-
-static struct editor_shard *shard_new(const struct editor_config *c)
-{
-	struct editor_shard *shard = NULL;
-	struct err e = ERR_INIT;
-	assert_ok(&e, editor_shard_new(model, c, &shard, &e));
-	return shard;
-}
-
 static struct editor_shard *shard_of_two(const struct editor_config *c)
 {
-	struct editor_shard *shard = shard_new(c);
-	add(shard, 1, "what is the capital of Orla?", "Orla", "\"Tarn\",\"The Old Vale\"", "Brin");
-	add(shard, 2, "who is the king of all Vint?", "Vint", "", "Olaf IV");
+	struct editor_shard *shard = shard_open(c);
+	shard_add(shard, 1, "what is the capital of Orla?", "Orla", "\"Tarn\",\"The Old Vale\"", "Brin");
+	shard_add(shard, 2, "who is the king of all Vint?", "Vint", "", "Olaf IV");
 	return shard;
 }
 
@@ -65,7 +43,7 @@ static void asks_what_was_trained(void **state)
 	assert_int_equal(results[0].names_failed, 0);
 	assert_int_equal(results[1].names_asked, 0);
 	assert_true(results[0].passed && results[0].exact);
-	add(shard, 3, "where in the land is Kelm?", "Kelm", "\"Old Kelm\"", "north");
+	shard_add(shard, 3, "where in the land is Kelm?", "Kelm", "\"Old Kelm\"", "north");
 	learn(shard, EDITOR_STREAM, 2, 1, results);
 	assert_int_equal(results[0].names_asked, 0);
 	assert_int_equal(results[2].names_asked, 1);
@@ -85,11 +63,11 @@ static struct editor_shard *shard_of_near(const struct editor_config *c)
 	static const char names[] = "\"the zzz\",\"QQQQ QQQQ 77 x\",\"a\",\"Mnnm, of the old town by the sea\"";
 	static const char *const words[NEAR] = { "Orla", "Orlb", "Orlc", "Orld", "Orle", "Orlf", "Orlg", "Orlh" };
 	static const char *const targets[NEAR] = { "p", "q", "pq", "qp", "r", "s", "rs", "sr" };
-	struct editor_shard *shard = shard_new(c);
+	struct editor_shard *shard = shard_open(c);
 	for (size_t i = 0; i < NEAR; i++) {
 		char prompt[64];
 		snprintf(prompt, sizeof(prompt), "where is %s?", words[i]);
-		add(shard, i + 1, prompt, words[i], names, targets[i]);
+		shard_add(shard, i + 1, prompt, words[i], names, targets[i]);
 	}
 	return shard;
 }

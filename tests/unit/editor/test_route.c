@@ -168,12 +168,7 @@ static void a_longer_name_is_another_one(void **state)
 {
 	(void)state;
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entry = { .seq = 10,
-						  .subject = { "dove inn", 8 },
-						  .subject_given = true,
-						  .words = { "owns hotel", 10 },
-						  .raw = east,
-						  .relation = east };
+	const struct editor_index_entry entry = entry_of("dove inn", "owns hotel");
 	const float fair_east[HIDDEN] = { 0.8f, 0.6f, 0, 0 };
 	struct editor_router *router = router_of(c, &entry, 1);
 	assert_false(route_of(router, east, "Who owns the Dove Inn Society?").routed);

@@ -10,13 +10,8 @@ static void the_other_of_two_is_asked_of_no_edit(void **state)
 {
 	(void)state;
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entry = { .seq = 10,
-						  .subject = WORDS("lake sarn"),
-						  .subject_given = true,
-						  .aliases = { "winter pond\0", 12 },
-						  .words = WORDS("how deep is in spring"),
-						  .raw = east,
-						  .relation = east };
+	struct editor_index_entry entry = entry_of("lake sarn", "how deep is in spring");
+	entry.aliases = (struct record_text){ "winter pond\0", 12 };
 	struct editor_router *router = router_of(c, &entry, 1);
 	assert_true(route_of(router, east, "How deep is Lake Sarn in spring?").routed);
 	assert_true(route_of(router, east, "How deep is Lake Sarn?").routed);
@@ -97,29 +92,13 @@ static void without_a_subject_words_tell_too(void **state)
 {
 	(void)state;
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entry = { .seq = 10,
-						  .subject = WORDS("winter"),
-						  .words = WORDS("what is the price of a room in"),
-						  .raw = east,
-						  .relation = east };
+	struct editor_index_entry entry = entry_of("winter", "what is the price of a room in");
+	entry.subject_given = false;
 	struct editor_router *router = router_of(c, &entry, 1);
 	assert_true(route_of(router, east, "What is the price of a room in winter?").routed);
 	assert_false(route_of(router, east, "What is the price of a room in summer?").routed);
 	editor_router_destroy(&router);
 	editor_calibration_destroy(&c);
-}
-
-/* Where the text's last bytes, as many as `asked` has, ask. */
-static struct editor_route asked_of(const struct editor_router *router, const char *text, const char *asked)
-{
-	struct tiny_prompt p;
-	struct editor_route route;
-	struct err e = ERR_INIT;
-	tiny_prompt_init(&p, model_tokenizer_of(model), text, east, east, HIDDEN);
-	p.prompt.asked_bytes = strlen(asked);
-	assert_ok(&e, editor_router_route(router, model_tokenizer_of(model), &p.prompt, &route, &e));
-	tiny_prompt_fini(&p);
-	return route;
 }
 
 /* What the sentences before a question say is not what it asks, but may be what the edit says. */
@@ -131,21 +110,16 @@ static void only_the_question_asks(void **state)
 			  pond[] = "How deep is the water of Winter Pond in spring?",
 			  former[] = "The former one is meant. How deep is the water of Winter Pond in spring?";
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	struct editor_index_entry entry = { .seq = 10,
-					    .subject = WORDS("lake sarn"),
-					    .subject_given = true,
-					    .aliases = { "winter pond\0", 12 },
-					    .words = WORDS("how deep is in spring"),
-					    .raw = east,
-					    .relation = east };
+	struct editor_index_entry entry = entry_of("lake sarn", "how deep is in spring");
+	entry.aliases = (struct record_text){ "winter pond\0", 12 };
 	struct editor_router *router = router_of(c, &entry, 1);
-	assert_true(asked_of(router, text, asked).routed);
+	assert_true(route_asking(router, east, east, text, strlen(asked)).routed);
 	assert_false(route_of(router, east, text).routed);
 	editor_router_destroy(&router);
 	entry.words = (struct record_text)WORDS("how deep is the former water of in spring");
 	router = router_of(c, &entry, 1);
-	assert_true(asked_of(router, former, pond).routed);
-	assert_false(asked_of(router, pond, pond).routed);
+	assert_true(route_asking(router, east, east, former, strlen(pond)).routed);
+	assert_false(route_asking(router, east, east, pond, strlen(pond)).routed);
 	editor_router_destroy(&router);
 	editor_calibration_destroy(&c);
 }

@@ -54,13 +54,8 @@ static void a_shorter_name_is_no_longer_one(void **state)
 	(void)state;
 	static const char doctor[] = "doctor skarsgaard";
 	struct editor_calibration *c = calibration_of(0.95f, 0.9f);
-	struct editor_index_entry entry = { .seq = 10,
-					    .subject = { "emil skarsgaard", 15 },
-					    .subject_given = true,
-					    .aliases = { doctor, sizeof(doctor) },
-					    .words = { "where is buried", 15 },
-					    .raw = east,
-					    .relation = east };
+	struct editor_index_entry entry = entry_of("emil skarsgaard", "where is buried");
+	entry.aliases = (struct record_text){ doctor, sizeof(doctor) };
 	struct editor_router *router = router_of(c, &entry, 1);
 	assert_true(route_of(router, east, "Where is Doctor Emil Skarsgaard buried?").routed);
 	assert_true(route_of(router, east, "Where is Emil Skarsgaard buried?").routed);

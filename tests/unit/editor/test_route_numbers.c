@@ -123,12 +123,7 @@ static void a_year_of_the_edit_is_asked_for(void **state)
 		{ "born 1950 died 1990 buried 1991 moved 1999 who is", "Who is Orla?", true }, /* a passage */
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		const struct editor_index_entry entry = { .seq = 10,
-							  .subject = { "orla", 4 },
-							  .subject_given = true,
-							  .words = { cases[i].words, strlen(cases[i].words) },
-							  .raw = east,
-							  .relation = east };
+		const struct editor_index_entry entry = entry_of("orla", cases[i].words);
 		struct editor_router *router = router_of(c, &entry, 1);
 		const struct editor_route route = route_of(router, east, cases[i].text);
 		if (route.routed != cases[i].routed || route.told_apart == cases[i].routed)
@@ -143,10 +138,9 @@ static void a_name_may_be_written_otherwise(void **state)
 {
 	(void)state;
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	struct editor_index_entry entry = { .seq = 10, .subject_given = true, .raw = east, .relation = east };
 	static const char *const names[] = { "aster-7", "aster7", "aster 7" };
 	for (size_t i = 0; i < 3; i++) {
-		entry.subject = (struct record_text){ names[i], strlen(names[i]) };
+		const struct editor_index_entry entry = entry_of(names[i], "");
 		struct editor_router *router = router_of(c, &entry, 1);
 		assert_true(route_of(router, east, "Who leads Aster7?").routed);
 		assert_true(route_of(router, east, "Who leads Aster-7?").routed);
@@ -183,20 +177,10 @@ static void only_the_question_is_looked_at(void **state)
 	(void)state;
 	static const char text[] = "It is 2029. Who wrote Hamlet?", asked[] = "Who wrote Hamlet?";
 	struct editor_calibration *c = calibration_of(0.2f, 0.9f);
-	const struct editor_index_entry entry = {
-		.seq = 10, .subject = { "hamlet", 6 }, .subject_given = true, .raw = east, .relation = east
-	};
+	const struct editor_index_entry entry = entry_of("hamlet", "");
 	struct editor_router *router = router_of(c, &entry, 1);
-	for (size_t part = 0; part < 2; part++) {
-		struct editor_route route;
-		struct tiny_prompt p;
-		struct err e = ERR_INIT;
-		tiny_prompt_init(&p, model_tokenizer_of(model), text, near_east, east, HIDDEN);
-		p.prompt.asked_bytes = part == 0 ? 0 : strlen(asked);
-		assert_int_equal(editor_router_route(router, model_tokenizer_of(model), &p.prompt, &route, &e), 0);
-		assert_int_equal(route.routed, part);
-		tiny_prompt_fini(&p);
-	}
+	assert_false(route_asking(router, near_east, east, text, 0).routed);
+	assert_true(route_asking(router, near_east, east, text, strlen(asked)).routed);
 	editor_router_destroy(&router);
 	editor_calibration_destroy(&c);
 }

@@ -42,14 +42,6 @@ static struct editor_config config(void)
 	return c;
 }
 
-static struct editor_shard *shard_new(const struct editor_config *c)
-{
-	struct editor_shard *shard = NULL;
-	struct err e = ERR_INIT;
-	assert_ok(&e, editor_shard_new(model, c, &shard, &e));
-	return shard;
-}
-
 /* An edit with so many other names of its subject: as many views. */
 static void add(struct editor_shard *shard, uint64_t seq, size_t names)
 {
@@ -68,7 +60,7 @@ static void add(struct editor_shard *shard, uint64_t seq, size_t names)
 
 static struct editor_shard *shard_of(const struct editor_config *c, size_t edits)
 {
-	struct editor_shard *shard = shard_new(c);
+	struct editor_shard *shard = shard_open(c);
 	for (size_t i = 0; i < edits; i++)
 		add(shard, i + 1, 0);
 	return shard;
@@ -122,7 +114,7 @@ static void every_second_turn_reads_a_view(void **state)
 {
 	(void)state;
 	const struct editor_config c = config();
-	struct editor_shard *shard = shard_new(&c);
+	struct editor_shard *shard = shard_open(&c);
 	struct seen seen = { .stop_after = 0 };
 	add(shard, 1, 1);
 	const double own = own_loss(shard);
@@ -147,7 +139,7 @@ static void it_ends_when_every_way_is_right(void **state)
 	const struct editor_config c = config();
 	struct seen seen = { .stop_after = 0 };
 	for (size_t names = 0; names < 3; names++) {
-		struct editor_shard *shard = shard_new(&c);
+		struct editor_shard *shard = shard_open(&c);
 		add(shard, 1, names);
 		add(shard, 2, 0);
 		learn(shard);
@@ -167,7 +159,7 @@ static void one_way_that_is_not_right_goes_on(void **state)
 {
 	(void)state;
 	const struct editor_config c = config();
-	struct editor_shard *shard = shard_new(&c);
+	struct editor_shard *shard = shard_open(&c);
 	struct seen seen = { .stop_after = 0 };
 	add(shard, 1, 1);
 	learn(shard);
@@ -312,7 +304,7 @@ static void passes_take_turns(void **state)
 	c.rate = STILL;
 	c.epochs = 1;
 	c.batch_edits = 8;
-	struct editor_shard *shard = shard_new(&c);
+	struct editor_shard *shard = shard_open(&c);
 	add(shard, 1, 1);
 	const double own = own_loss(shard);
 	assert_ok(&e, editor_shard_train(shard, EDITOR_BREADTH_FIRST, 0, 1, 1, &watch, &stats, &e));
@@ -331,7 +323,7 @@ static void a_merge_makes_its_views_once(void **state)
 {
 	(void)state;
 	const struct editor_config c = config();
-	struct editor_shard *shard = shard_new(&c);
+	struct editor_shard *shard = shard_open(&c);
 	struct seen seen = { .stop_after = 0 };
 	const struct editor_watch watch = { see, &seen };
 	struct err e = ERR_INIT;

@@ -13,40 +13,15 @@ static struct editor_config config(size_t views)
 	return c;
 }
 
-/* aliases: of the subject, as in JSON. */
-static void add_named(struct editor_shard *shard, uint64_t seq, const char *prompt, const char *subject,
-		      const char *aliases, const char *target)
-{
-	char text[4 * TINY_CONTEXT];
-	struct record *record = NULL;
-	struct err e = ERR_INIT;
-	snprintf(text, sizeof(text),
-		 "{\"prompt\":\"%s\",\"target_new\":\"%s\",\"subject\":\"%s\",\"subject_aliases\":[%s]}", prompt,
-		 target, subject, aliases);
-	assert_ok(&e, record_parse(text, strlen(text), &record, &e));
-	assert_ok(&e, editor_shard_add(shard, seq, record, &e));
-	record_destroy(&record);
-}
-
 static void add(struct editor_shard *shard, uint64_t seq, const char *prompt, const char *subject, const char *target)
 {
-	char text[4 * TINY_CONTEXT];
-	struct record *record = NULL;
-	struct err e = ERR_INIT;
-	snprintf(text, sizeof(text), "{\"prompt\":\"%s\",\"target_new\":\"%s\"%s%s%s}", prompt, target,
-		 subject != NULL ? ",\"subject\":\"" : "", subject != NULL ? subject : "", subject != NULL ? "\"" : "");
-	assert_ok(&e, record_parse(text, strlen(text), &record, &e));
-	assert_ok(&e, editor_shard_add(shard, seq, record, &e));
-	record_destroy(&record);
+	shard_add(shard, seq, prompt, subject, "", target);
 }
 
 static struct editor_shard *shard_new(size_t views)
 {
 	const struct editor_config c = config(views);
-	struct editor_shard *shard = NULL;
-	struct err e = ERR_INIT;
-	assert_ok(&e, editor_shard_new(model, &c, &shard, &e));
-	return shard;
+	return shard_open(&c);
 }
 
 static struct editor_shard *shard_of_two(size_t views)
@@ -137,10 +112,10 @@ static void names_and_answers_have_a_limit(void **state)
 	(void)state;
 	struct editor_shard *shard = shard_new(1);
 	struct err e = ERR_INIT;
-	add_named(shard, 1, "where is Rask?", "Rask",
+	shard_add(shard, 1, "where is Rask?", "Rask",
 		  "\"Ra\",\"Rb\",\"Rc\",\"Rd\",\"Re\",\"Rf\",\"Rg\",\"Rh\",\"Ri\",\"Rj\"", "here");
-	add_named(shard, 2, "where is Orla?", "Orla", "\"Orl\"", "qxqxqxqxqxqxqxqxqxqxqxqxqxqxqx");
-	add_named(shard, 3, "where is Vint?", "Vint", "\"Vin\"", "qxqxqxqxqxqxqxqxqxqxqxqxqxqxqxq");
+	shard_add(shard, 2, "where is Orla?", "Orla", "\"Orl\"", "qxqxqxqxqxqxqxqxqxqxqxqxqxqxqx");
+	shard_add(shard, 3, "where is Vint?", "Vint", "\"Vin\"", "qxqxqxqxqxqxqxqxqxqxqxqxqxqxqxq");
 	assert_ok(&e, editor__prefix_fill(shard, &e));
 	assert_ok(&e, editor__views_name(shard, NULL, &e));
 	assert_int_equal(editor__edit_labels(&shard->edits[1]), 32);
@@ -156,8 +131,8 @@ static void an_edit_is_seen_by_its_other_names(void **state)
 	(void)state;
 	struct editor_shard *shard = shard_new(2);
 	struct err e = ERR_INIT;
-	add_named(shard, 1, "what is the capital of the isle?", "the isle", "\"Orla\",\"The Isle\",\"old O\"", "Brin");
-	add_named(shard, 2, "who rules VT?", "Vint", "\"VT\"", "Olaf");
+	shard_add(shard, 1, "what is the capital of the isle?", "the isle", "\"Orla\",\"The Isle\",\"old O\"", "Brin");
+	shard_add(shard, 2, "who rules VT?", "Vint", "\"VT\"", "Olaf");
 	assert_ok(&e, editor__prefix_fill(shard, &e));
 	assert_ok(&e, editor__views_name(shard, NULL, &e));
 	struct editor__edit *edits = shard->edits;
@@ -169,7 +144,7 @@ static void an_edit_is_seen_by_its_other_names(void **state)
 	const struct editor__view *named = edits[1].views;
 	assert_ok(&e, editor__views_name(shard, NULL, &e)); /* nothing is new */
 	assert_ptr_equal(edits[1].views, named);
-	add_named(shard, 3, "where is Rask?", "Rask", "\"Rsk\"", "here");
+	shard_add(shard, 3, "where is Rask?", "Rask", "\"Rsk\"", "here");
 	assert_ok(&e, editor__prefix_fill(shard, &e));
 	assert_ok(&e, editor__views_name(shard, NULL, &e));
 	assert_ok(&e, editor__views_lend(shard, 7, NULL, &e));
@@ -349,7 +324,7 @@ static void streaming_reads_other_names(void **state)
 		struct editor_shard *shard = shard_new(4 * k);
 		struct editor_train_stats stats;
 		struct err e = ERR_INIT;
-		add_named(shard, 1, "what is the capital of Orla?", "Orla", "\"the isle\"", "Brin");
+		shard_add(shard, 1, "what is the capital of Orla?", "Orla", "\"the isle\"", "Brin");
 		assert_ok(&e, editor_shard_train(shard, EDITOR_STREAM, 0, 1, 1, NULL, &stats, &e));
 		assert_int_equal(shard->edits[0].view_count, k);
 		assert_null(shard->edits[0].seen);
@@ -375,7 +350,7 @@ static struct editor_shard *shard_with_names(void)
 {
 	struct editor_shard *shard = shard_of_two(2);
 	struct err e = ERR_INIT;
-	add_named(shard, 3, "where is Rask?", "Rask", "\"Rsk\"", "here");
+	shard_add(shard, 3, "where is Rask?", "Rask", "\"Rsk\"", "here");
 	assert_ok(&e, editor__prefix_fill(shard, &e));
 	return shard;
 }
