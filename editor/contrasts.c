@@ -109,6 +109,20 @@ static const char *const sets[] = {
 	"sunrise|sunset",
 	"top|bottom",
 	"front|back rear",
+	"hourly|daily|weekly|monthly|quarterly|yearly annual annually",
+	"gross|net",
+	"gold|silver|bronze",
+	"bus buses|train trains|tram trams|ferry ferries|flight flights|taxi taxis",
+	/* "who wrote the song" is who composed it */
+	"wrote write writes written writer author composed compose composes composer|painted paints painter|"
+	"directed directs director|illustrated illustrates illustrator|translated translates translator|"
+	"edited edits editor|sculpted sculptor|photographed photographer|"
+	"produced produces producer",
+	"american america|arabic|australian australia|british britain english england|canadian canada|chinese china|"
+	"czech|danish denmark|dutch netherlands|finnish finland|french france|german germany|greek greece|"
+	"hindi indian india|hungarian hungary|irish ireland|italian italy|japanese japan|korean korea|latin|"
+	"norwegian norway|polish poland|portuguese portugal|russian russia|scottish scotland|spanish spain|"
+	"swedish sweden|swiss switzerland|turkish turkey|ukrainian ukraine|welsh wales",
 	"when date year day time month|where city town place location located headquarters|why|who whom whose",
 	"height tall|length long|width wide", /* not below: "long" asks for a time, too */
 	"ceo executive|cfo financial finance|cto technology technical|coo operating operations|cmo marketing|"
@@ -266,10 +280,19 @@ static bool is_of_kin(const char *mark)
 	return strcmp(mark, "grand") == 0 || strcmp(mark, "great") == 0 || strcmp(mark, "god") == 0;
 }
 
+/* "takes place" asks for none. */
+static bool is_no_place(const struct token around[6])
+{
+	static const char *const takes[] = { "take", "taken", "takes", "taking", "took" };
+	return token_is(around[2], "place") && around[1].text != NULL && is_one_of(around[1], takes, COUNT(takes));
+}
+
 /* around[2], with the tokens before and behind it. */
 static void add_token(struct editor__contrasts *said, const struct token around[6])
 {
 	const struct token token = around[2], next = around[3];
+	if (is_no_place(around))
+		return;
 	const uint64_t hash = editor__word_hash(token.text, token.len);
 	for (size_t i = hash % SLOTS; rows[i].word != NULL; i = (i + 1) % SLOTS) {
 		const struct row *row = &rows[i];

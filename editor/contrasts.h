@@ -10,7 +10,7 @@
 
 #define EDITOR__CONTRASTS_MARKED 3u /* later ones are not looked at */
 struct editor__contrasts {          /* zero: none */
-	uint64_t bits[4];
+	uint64_t bits[5];
 	uint64_t sets;          /* bit i: it says of set i */
 	struct editor__marked { /* "third" before its noun, "wife" of hers */
 		uint64_t noun;
