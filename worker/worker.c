@@ -273,6 +273,8 @@ void worker_receive(struct worker *w, struct msg_received **received)
 {
 	const struct msg *msg = &(*received)->msg;
 	int64_t now = env_monotonic_us(w->env);
+	if (msg->type == MSG_HINT)
+		return; /* it comes on a link of its own and says nothing of the leases' */
 	if (w->greeted && now - w->heard_us > (int64_t)w->heartbeat_ms * 2000)
 		w->heartbeat_us = 0; /* leases counted from the silence's begin: they are renewed at once */
 	w->heard_us = now;

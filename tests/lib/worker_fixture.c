@@ -153,6 +153,13 @@ void stand_send(struct stand *s, struct msg *msg)
 	assert_ok(&s->e, s->server->ops->send(s->server, s->route, msg, &s->e));
 }
 
+void stand_hint(struct stand *s)
+{
+	const struct msg msg = { .type = MSG_HINT, .u.hint.version = 1 };
+	assert_ok(&s->e, s->server->ops->publish(s->server, &msg, &s->e));
+	stand_turn(s);
+}
+
 static void hello_take(struct stand *s, const struct msg_received *received)
 {
 	struct msg msg = { .type = MSG_HELLO_REPLY };

@@ -90,6 +90,7 @@ void stand_stop(struct stand *s); /* as a crash; the disk stays */
 void stand_restart(struct stand *s);
 void stand_script(struct stand *s); /* the coordinator's side: answers what waits */
 void stand_send(struct stand *s, struct msg *msg);
+void stand_hint(struct stand *s); /* of a version, on the coordinator's other link */
 /* The clock moves STAND_TURN_MS; both sides take their messages; the worker ticks. */
 void stand_turn(struct stand *s);
 void stand_turns(struct stand *s, int64_t ms);
