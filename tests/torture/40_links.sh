@@ -20,8 +20,8 @@ case_lost_ack() {
 	local client orders=$WORK/lost.orders
 	case_begin lost
 	link_to_coordinator "$orders"
-	facts 12 lost >"$WORK/lost.jsonl"
-	CLIENT_ENDPOINT=$LINK client "$WORK/lost.jsonl" --pause 20 --timeout 900 --give-up 60 >/dev/null &
+	facts 40 lost >"$WORK/lost.jsonl" # more than pass while the link is open once
+	CLIENT_ENDPOINT=$LINK client "$WORK/lost.jsonl" --pause 40 --timeout 900 --give-up 60 >/dev/null &
 	client=$!
 	while alive "$client"; do
 		echo hold-down >"$orders"
@@ -82,7 +82,7 @@ case_replay() {
 	try amend --timeout 3 --key-file "$first/keys/cli.key" edit import "$records"
 	expect_error 6 key
 	[ -z "$(edits)" ] || fail "I2: another cluster's submitter got in: $(edits)"
-	check_now --only --rest
+	check_now --only --rest --empty
 	D=$first HISTORY=$history
 	check_now --only --rest
 }
@@ -122,7 +122,10 @@ half_open() { # hold-up or hold-down
 	wait_served 60
 	wait_for 20 node_on_latest || fail "$1: the node stays behind"
 }
-node_on_latest() { amend fleet status -o json | jq -e '.version as $v | [.members[] | select(.kind == "node")] | length > 0 and all(.[]; .version == $v)' >/dev/null; }
+node_on_latest() { # [process: of this one, not of the life before it]
+	amend fleet status -o json | jq -e --argjson pid "${1:-0}" '.version as $v | [.members[] | select(.kind == "node")]
+		| length > 0 and all(.[]; .version == $v and ($pid == 0 or .pid == $pid))' >/dev/null
+}
 case_half_open() {
 	local records
 	case_begin half
@@ -161,7 +164,7 @@ case_resets_and_thin_pipe() {
 # A node dies after each write of chunks that it fetches, and is started again: each life keeps what the ones before had, and adds
 # to it, until the version is served.
 cached() { "$T/check" --cache "$D/node-0" | sed -n 's/^# \([0-9]*\) chunks, 0 broken$/\1/p'; }
-gone_or_on_latest() { gone "$1" || node_on_latest; }
+gone_or_on_latest() { gone "$1" || node_on_latest "$1"; }
 case_pull_interrupted() {
 	local pid lives=0 before=0 now
 	case_begin pull
