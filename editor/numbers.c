@@ -2,6 +2,7 @@
 
 #include "base/wording.h"
 #include "editor/clock.h"
+#include "editor/spoken.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -96,12 +97,17 @@ static bool is_short_number(struct run run)
 	return run.len <= GROUP_DIGITS && editor__is_number(run.at, run.len);
 }
 
-/* The word behind what counts the text: "5) Who …", "12. Who …", "Q5: Who …", "Question 12 of 20 - who …". */
-static size_t behind_label(const struct editor__query *query, const char *text)
+static bool is_label(struct run word)
 {
 	static const char *const labels[] = { "exercise", "item",  "no",       "nr",   "number", "problem", "q",
 					      "qn",       "query", "question", "quiz", "riddle", "task",    "trivia" };
-	const size_t count = query->word_count, first = is_one_of(word_of(query, 0), labels, COUNT(labels)) ? 1 : 0;
+	return is_one_of(word, labels, COUNT(labels));
+}
+
+/* The word behind what counts the text: "5) Who …", "12. Who …", "Q5: Who …", "Question 12 of 20 - who …". */
+static size_t behind_label(const struct editor__query *query, const char *text)
+{
+	const size_t count = query->word_count, first = is_label(word_of(query, 0)) ? 1 : 0;
 	size_t i = first;
 	while (i < count && is_short_number(word_of(query, i)))
 		i += i + 1 < count && word_of(query, i + 1).len == 2 && memcmp(word_of(query, i + 1).at, "of", 2) == 0
@@ -110,20 +116,22 @@ static size_t behind_label(const struct editor__query *query, const char *text)
 	if (i == first || i >= count)
 		return 0;
 	const char *mark = text + query->spans[i - 1].end;
-	const bool dash = mark[0] == ' ' && strchr("-\xE2", mark[1]) != NULL && mark[1] != '\0';
+	const bool dash = strncmp(mark, " -", 2) == 0 || strncmp(mark, " \xE2\x80\x93", 4) == 0 ||
+			  strncmp(mark, " \xE2\x80\x94", 4) == 0;
 	return dash || (memchr(".):],-", mark[0], 6) != NULL && (mark[1] == ' ' || mark[1] == '\n')) ? i : 0;
 }
 
-/* The word behind a bracket that opens the text: "(2 points) Who …". */
+/* The word behind a bracket that opens the text and says its number or what it counts: "(2 points) Who …". */
 static size_t behind_bracket(const struct editor__query *query, const char *text)
 {
+	static const char *const scores[] = { "mark", "marks", "of", "point", "points", "pt", "pts" };
 	const char *open = text + strspn(text, " \n\t"), *close = *open == '(' ? strchr(open, ')') : NULL;
 	close = *open == '[' ? strchr(open, ']') : close;
 	size_t i = 0;
-	while (close != NULL && i < query->word_count && text + query->spans[i].end <= close) {
-		if (word_of(query, i).len > GROUP_DIGITS && editor__word_has_digit(word_of(query, i).at, 1))
-			return 0; /* "(In 2028) who …" */
-		i++;
+	for (; close != NULL && i < query->word_count && text + query->spans[i].end <= close; i++) {
+		const struct run word = word_of(query, i);
+		if (!is_short_number(word) && !is_one_of(word, scores, COUNT(scores)) && !is_label(word))
+			return 0; /* "(In 2028) who …", "(Season 3) who …" */
 	}
 	return i < query->word_count ? i : 0;
 }
@@ -253,42 +261,15 @@ static uint64_t roman_value(struct run run)
 	return value;
 }
 
-/* "ninth", "nine" or "ninety"; 0: it is none of them. */
-static uint64_t word_value(struct run run)
-{
-	static const char *const ordinals[] = { "first",   "second", "third", "fourth", "fifth",    "sixth",
-						"seventh", "eighth", "ninth", "tenth",  "eleventh", "twelfth" };
-	static const char *const cardinals[] = { "one",     "two",       "three",    "four",     "five",
-						 "six",     "seven",     "eight",    "nine",     "ten",
-						 "eleven",  "twelve",    "thirteen", "fourteen", "fifteen",
-						 "sixteen", "seventeen", "eighteen", "nineteen" };
-	static const char *const tens[] = { "ten",   "twenty",  "thirty", "forty", "fifty",
-					    "sixty", "seventy", "eighty", "ninety" };
-	for (size_t i = 0; i < COUNT(ordinals); i++) {
-		if (is_one_of(run, &ordinals[i], 1))
-			return i + 1;
-	}
-	for (size_t i = 0; i < COUNT(cardinals); i++) {
-		if (is_one_of(run, &cardinals[i], 1))
-			return i + 1;
-	}
-	for (size_t i = 0; i < COUNT(tens); i++) {
-		if (is_one_of(run, &tens[i], 1))
-			return 10 * (i + 1);
-	}
-	return 0;
-}
-
-/* Of "21", "21st", "9pm", "xxi" and "second"; 0: it is more than a number, or none. */
+/* Of "21", "21st", "9pm" and "xxi"; 0: it is more than a number, or none. */
 static uint64_t value_of(struct run run)
 {
 	static const char *const behind[] = { "", "st", "nd", "rd", "th", "am", "pm" };
 	const size_t digits = count_digits(run.at, run.len);
 	uint64_t value = 0;
-	if (digits == 0 && editor__is_number(run.at, run.len))
-		return editor__word_has_digit(run.at, run.len) ? 0 : roman_value(run);
 	if (digits == 0)
-		return word_value(run);
+		return editor__is_number(run.at, run.len) && !editor__word_has_digit(run.at, run.len) ? roman_value(run)
+												      : 0;
 	if (digits > VALUE_DIGITS_MAX)
 		return 0;
 	for (size_t i = 0; i < digits; i++)
@@ -297,32 +278,22 @@ static uint64_t value_of(struct run run)
 	return is_one_of(rest, behind, COUNT(behind)) ? value : 0;
 }
 
-/* Numbers that words say one after the other: "twenty-first", "nineteen ninety-five". */
-struct spoken {
-	uint64_t before, value; /* of "nineteen", and of "ninety-five" */
-};
-
-static void speak(struct spoken *spoken, struct run run)
-{
-	const uint64_t value = count_digits(run.at, run.len) > 0 ? 0 : word_value(run);
-	if (value > 0 && value < 10 && spoken->value >= 20 && spoken->value % 10 == 0)
-		spoken->value += value;
-	else
-		*spoken = (struct spoken){ value > 0 ? spoken->value : 0, value };
-}
-
-static bool is_spoken(const struct spoken *spoken, uint64_t value)
-{
-	return spoken->value > 0 &&
-	       (spoken->value == value || (spoken->before >= 10 && spoken->before < 100 && spoken->value >= 10 &&
-					   spoken->value < 100 && 100 * spoken->before + spoken->value == value));
-}
-
 /* A decade is not its first year; a year may be of one. */
 static bool is_decade_of(struct run number, struct run run)
 {
 	return run.len == YEAR_DIGITS && number.len == run.len + 1 && number.at[run.len] == 's' &&
 	       number.at[run.len - 1] == '0' && count_digits(number.at, number.len) == run.len;
+}
+
+/* "90s" and "nineties" for 1990s. */
+static bool says_decade(struct run number, struct run run)
+{
+	if (number.len != YEAR_DIGITS + 1 || count_digits(number.at, number.len) != YEAR_DIGITS ||
+	    number.at[YEAR_DIGITS] != 's')
+		return false;
+	const unsigned decade = editor__spoken_decade(run.at, run.len);
+	return (run.len == 3 && memcmp(run.at, number.at + 2, 3) == 0) ||
+	       (decade > 0 && number.at[2] == (char)('0' + decade / 10) && number.at[3] == '0');
 }
 
 static bool is_digits(struct run run, size_t digits)
@@ -338,10 +309,9 @@ static bool ends_season(struct run before, struct run a, struct run b)
 	       memcmp(year.at + YEAR_DIGITS - SEASON_DIGITS, end.at, SEASON_DIGITS) == 0;
 }
 
-/* Whether the run is the hour of a full one. */
-static bool is_hour(struct run run, const struct editor__clock *clock)
+/* Whether it is the hour of a full one. */
+static bool is_hour(uint64_t value, const struct editor__clock *clock)
 {
-	const uint64_t value = count_digits(run.at, run.len) == run.len ? value_of(run) : 0;
 	return clock->minute % 60 == 0 &&
 	       (value == clock->minute / 60 || (value <= 12 && value % 12 == clock->minute / 60 % 12 && value > 0));
 }
@@ -351,10 +321,15 @@ static bool clock_stands(const struct editor__clock *wanted, const char *text, s
 	struct editor__clock clock;
 	struct run run;
 	for (size_t at = 0; next_run(text, len, &at, &run);) {
-		const bool is_time = editor__clock_at(text, len, (size_t)(run.at - text), &clock);
-		if (is_time ? editor__clocks_meet(wanted, &clock) : is_hour(run, wanted))
+		const size_t from = (size_t)(run.at - text);
+		if (editor__clock_at(text, len, from, &clock)) {
+			if (editor__clocks_meet(wanted, &clock))
+				return true;
+			at = clock.end;
+		} else if (is_hour(is_digits(run, run.len) ? value_of(run) : editor__spoken_at(text, len, from, &at),
+				   wanted)) {
 			return true;
-		at = is_time ? clock.end : at;
+		}
 	}
 	return false;
 }
@@ -364,17 +339,16 @@ bool editor__number_stands(const char *number, size_t len, const char *text, siz
 	const struct run wanted = { number, len };
 	const uint64_t value = value_of(wanted);
 	struct run run, before = { NULL, 0 };
-	struct spoken spoken = { 0 };
 	struct editor__clock clock;
 	if (editor__clock_at(number, len, 0, &clock))
 		return clock_stands(&clock, text, text_len);
 	for (size_t at = 0; next_run(text, text_len, &at, &run); before = run) {
-		speak(&spoken, run);
+		const uint64_t said = editor__spoken_at(text, text_len, (size_t)(run.at - text), &at);
 		if (is_decade_of(wanted, run))
 			continue;
-		if (ends_season(before, wanted, run))
+		if (ends_season(before, wanted, run) || says_decade(wanted, run))
 			return true;
-		if ((value > 0 && (value_of(run) == value || is_spoken(&spoken, value))) ||
+		if ((value > 0 && (said > 0 ? said : value_of(run)) == value) ||
 		    editor__names_match(number, len, run.at, run.len) ||
 		    stands_in_groups(wanted, text, text_len, (size_t)(run.at - text)))
 			return true;

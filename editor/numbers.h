@@ -16,13 +16,13 @@ bool editor__is_number(const char *word, size_t len);
 int editor__numbers_in(const struct editor__query *query, const char *text, const uint8_t *marks,
 		       struct buf *out) MUST_CHECK;
 /* Appends those of a list of an edit's words (words.h) without which a text does not ask for it: years and decades,
- * "21st", times of day with their half. None where it says more than EDITOR__NUMBERS_NEEDED of them; nor those behind
- * "since", and behind an "of" that follows no noun ("the Treaty of Orsk of 1721" beside its name, "as of 2024").
- * ERR_NOMEM. */
+ * "21st", times of day with their half. A year is any number of four digits that begins with 1 or 2. None where it says
+ * more than EDITOR__NUMBERS_NEEDED of them; nor those behind "since", and behind an "of" that follows no noun ("the
+ * Treaty of Orsk of 1721" beside its name, "as of 2024"). ERR_NOMEM. */
 #define EDITOR__NUMBERS_NEEDED 3u
 int editor__numbers_needed(const char *words, size_t len, struct buf *out) MUST_CHECK;
 /* Whether the number stands in the folded text, by itself, in groups of thousands, as a time of day, or in another
- * spelling ("21st", "XXI", "second" for 2nd, "nineteen ninety"). */
+ * spelling ("21st", "XXI", "second" for 2nd, "nineteen ninety", "nineties" for 1990s). */
 bool editor__number_stands(const char *number, size_t len, const char *text, size_t text_len);
 /* Whether two lists of words (words.h) hold the same numbers. */
 bool editor__numbers_same(const char *a, size_t a_len, const char *b, size_t b_len);
