@@ -11,6 +11,7 @@
 /* What tells which one of several is meant, before the noun ("the third wife", "the deputy mayor"): where both say the
  * noun, both must say it. Behind the bar stands what is as good as it, and asks for nothing by itself. */
 static const char *const marks[] = {
+	"inlaw", /* "in law", behind its noun */
 	"second 2nd|two 2",
 	"third 3rd|three 3",
 	"fourth 4th|four 4",
@@ -38,7 +39,6 @@ static const char *const marks[] = {
 	"grand",
 	"great",
 	"god",
-	"inlaw", /* "in law", behind its noun */
 };
 /* The same of somebody ("the wife of the mayor", "the mayor's wife"). */
 static const char *const relatives[] = {
@@ -52,10 +52,10 @@ static const char *const relatives[] = {
 };
 /* What compounds are made of: "stepmother" and "step-mother" are one. */
 static const char *const fronts[] = { "step", "grand", "great", "god", "half", "ex", "vice", "co" };
-static const char *const kin[] = { "mother",  "mothers",  "father",   "fathers",   "parent", "parents",
-				   "son",     "sons",     "daughter", "daughters", "child",  "children",
-				   "brother", "brothers", "sister",   "sisters",   "uncle",  "aunt",
-				   "nephew",  "niece",    "grand",    "step" };
+static const char *const kin[] = { "mother",  "mothers",  "father",    "fathers", "parent",   "parents", "son",
+				   "sons",    "daughter", "daughters", "child",   "children", "brother", "brothers",
+				   "sister",  "sisters",  "uncle",     "uncles",  "aunt",     "aunts",   "nephew",
+				   "nephews", "niece",    "nieces",    "grand",   "step" };
 static const char *const offices[] = { "wife",    "husband",  "president", "chair",   "chairman",
 				       "founder", "founders", "author",    "authors", "owner",
 				       "owners",  "pilot",    "director",  "writer",  "producer" };
@@ -123,15 +123,15 @@ static const char *const sets[] = {
 	"hindi indian india|hungarian hungary|irish ireland|italian italy|japanese japan|korean korea|latin|"
 	"norwegian norway|polish poland|portuguese portugal|russian russia|scottish scotland|spanish spain|"
 	"swedish sweden|swiss switzerland|turkish turkey|ukrainian ukraine|welsh wales",
-	"when date year day time month|where city town place location located headquarters|why|who whom whose",
+	"when date year day time month|where city town place location located headquarters for|why|who whom whose for",
 	"height tall|length long|width wide", /* not below: "long" asks for a time, too */
 	"ceo executive|cfo financial finance|cto technology technical|coo operating operations|cmo marketing|"
 	"chair chairman chairwoman chairperson|sales|support|hr personnel|legal",
 	/* what is asked of somebody or something */
 	"height tall|width wide|depth deep|weight heavy weigh weighs|speed fast|price cost costs|temperature|age old|"
-	"population inhabitants residents|area|capital|currency|language|religion|anthem|genre|instrument|"
+	"population inhabitants residents people|area|capital|currency|language|religion|anthem|genre|instrument|"
 	"nationality citizenship|occupation profession job|sport|salary wage|phone telephone|email|fax|website url|"
-	"deadline|headcount|coach coaches|captain|stadium|sponsor sponsors|mayor|governor|battery|screen|camera|"
+	"deadline|headcount people|coach coaches|captain|stadium|sponsor sponsors|mayor|governor|battery|screen|camera|"
 	"warranty|calories|licence license|version|mascot|motto|colour color|diameter|dose dosage|password|"
 	"postcode zip|climate|airport|newspaper|budget",
 };
@@ -157,8 +157,11 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void add_row(const char *word, size_t len, size_t side, size_t set)
 {
+	static size_t count;
 	const uint64_t hash = editor__word_hash(word, len);
 	size_t at = hash % SLOTS;
+	count++;
+	assert(count < SLOTS); /* which ends every search */
 	while (rows[at].word != NULL)
 		at = (at + 1) % SLOTS;
 	rows[at] = (struct row){ word, hash, len, side, set };
@@ -224,7 +227,7 @@ static size_t front_of(struct token token)
 		if (token.len <= n || token.text[0] != fronts[i][0] || memcmp(token.text, fronts[i], n) != 0)
 			continue;
 		const struct token rest = { token.text + n, token.len - n };
-		if (is_one_of(rest, kin, COUNT(kin)) || is_one_of(rest, offices, COUNT(offices)))
+		if (is_one_of(rest, kin, COUNT(kin)) || is_one_of(rest, offices, COUNT(offices)) || front_of(rest) > 0)
 			return n;
 	}
 	return 0;
@@ -280,18 +283,19 @@ static bool is_of_kin(const char *mark)
 	return strcmp(mark, "grand") == 0 || strcmp(mark, "great") == 0 || strcmp(mark, "god") == 0;
 }
 
-/* "takes place" asks for none. */
-static bool is_no_place(const struct token around[6])
+/* "takes place" asks for no place; "who does she work for?" asks for whom or where, and only "for" at its end does. */
+static bool says_nothing(const struct token around[6])
 {
 	static const char *const takes[] = { "take", "taken", "takes", "taking", "took" };
-	return token_is(around[2], "place") && around[1].text != NULL && is_one_of(around[1], takes, COUNT(takes));
+	return (token_is(around[2], "place") && around[1].text != NULL && is_one_of(around[1], takes, COUNT(takes))) ||
+	       (token_is(around[2], "for") && around[3].text != NULL);
 }
 
 /* around[2], with the tokens before and behind it. */
 static void add_token(struct editor__contrasts *said, const struct token around[6])
 {
 	const struct token token = around[2], next = around[3];
-	if (is_no_place(around))
+	if (says_nothing(around))
 		return;
 	const uint64_t hash = editor__word_hash(token.text, token.len);
 	for (size_t i = hash % SLOTS; rows[i].word != NULL; i = (i + 1) % SLOTS) {
@@ -317,7 +321,7 @@ static bool is_in_law(const struct token around[6])
 
 static void add_in_law(struct editor__contrasts *said, struct token noun)
 {
-	const size_t side = 2 * (COUNT(marks) - 1); /* the last mark */
+	const size_t side = 0; /* the first mark */
 	said->bits[side / 64] |= UINT64_C(1) << side % 64;
 	add_mark(said, side, noun);
 }

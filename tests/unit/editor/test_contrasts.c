@@ -56,6 +56,9 @@ static void one_of_a_set_rules_the_others_out(void **state)
 	assert_false(apart("where was x born", "what is the location of the birth of x"));
 	assert_false(apart("how deep is the old mine", "what is the depth of the old mine"));
 	assert_false(apart("who wrote the song", "who is the composer of the song"));
+	assert_false(apart("where does x work", "who does x work for"));
+	assert_true(apart("where does x work", "who is mayor for the third time"));
+	assert_false(apart("how many people live in the x area", "what is the population of x"));
 	assert_false(apart("who leads x in england", "who is the british head of x"));
 	/* what says less may mean the same, and so may what names both */
 	assert_false(apart("how deep is it in winter", "how deep is it"));
@@ -83,6 +86,7 @@ static void some_words_tell_it_alone(void **state)
 		{ "who is the stepmother of x", "who is the mother of x" },
 		{ "who is the grandson of x", "who is the son of x" },
 		{ "who is the great grandmother of x", "who is the grandmother of x" },
+		{ "who are the great uncles of x", "who are the uncles of x" },
 		{ "who is the godfather of x", "who is the father of x" },
 		{ "who is the adoptive mother of x", "who is the mother of x" },
 		{ "who is the half brother of x", "who is the brother of x" },
@@ -100,6 +104,7 @@ static void some_words_tell_it_alone(void **state)
 			fail_msg("\"%s\", \"%s\"", kin[i][0], kin[i][1]);
 	}
 	assert_false(apart("who is the step mother of x", "who is the stepmother of x"));
+	assert_false(apart("who is the great grandmother of x", "who is the greatgrandmother of x"));
 	assert_false(apart("who is a co founder of x", "who is a cofounder of x"));
 	assert_false(apart("who is the wife of the mayor of x", "whom is the mayor of x married to"));
 	assert_false(apart("who is the wife of x", "who is married to x"));
