@@ -327,12 +327,12 @@ static float cosine(const struct corpus *c, size_t a, size_t b, size_t dims)
 }
 
 /* Hand-written groups (those with a question of kind `near`) are on invented subjects, less alike than what people
- * edit, and many of them would let more of the questions of other groups through: at most as many as there are others
- * have a say in that, evenly drawn. */
+ * edit, and many of them would let more of the questions of other groups through: in each fold at most as many as there
+ * are others have a say in that, evenly drawn. */
 static int mark_spare(struct corpus *c, struct err *e)
 {
-	enum { UNRELATED, ASKED, NEAR, KINDS };
-	size_t counts[KINDS] = { 0 }, seen = 0;
+	enum { UNRELATED, ASKED, NEAR, COUNTED, SPARE, KINDS };
+	size_t counts[KINDS] = { 0 }, seen[FOLDS] = { 0 };
 	uint8_t *kinds = fault_calloc(c->group_count + 1, sizeof(*kinds));
 	if (kinds == NULL)
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
@@ -344,12 +344,12 @@ static int mark_spare(struct corpus *c, struct err *e)
 	for (size_t g = 0; g < c->group_count; g++)
 		counts[kinds[g]]++;
 	const size_t stride = counts[ASKED] > 0 ? (counts[NEAR] + counts[ASKED] - 1) / counts[ASKED] : 1;
-	for (size_t g = 0; g < c->group_count; g++) {
-		if (kinds[g] == NEAR && seen++ % stride == 0)
-			kinds[g] = ASKED;
+	for (size_t i = 0; i < c->plain_count; i++) {
+		struct text *text = &c->texts[i];
+		if (kinds[text->group] == NEAR)
+			kinds[text->group] = seen[text->fold]++ % stride == 0 ? COUNTED : SPARE;
+		text->spare = kinds[text->group] == SPARE;
 	}
-	for (size_t i = 0; i < c->plain_count; i++)
-		c->texts[i].spare = kinds[c->texts[i].group] == NEAR;
 	free(kinds);
 	return 0;
 }

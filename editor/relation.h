@@ -25,9 +25,9 @@ int editor__relation_fit(struct editor_calibration *c, struct model_backend *bac
  * a fold is fitted on the groups of the others that share neither a subject nor the form of any of their questions
  * with it. Where that leaves too few, forms may be shared (forms_apart is false), and where there is one form only,
  * groups take turns. Scores are relation scores (EDITOR_RELATION_WORDS). The threshold is the one that lets
- * `false_share` of the other questions through, or more where it would keep under 96 of a hundred or more rephrases;
- * those of kind `near` count only where there are no others, and their groups are then in no fold: every head is fitted
- * on them. */
+ * `false_share` of the other questions through, or more where it would keep fewer than EDITOR_RELATION_KEPT of
+ * EDITOR_RELATION_KEPT_MIN or more rephrases; those of kind `near` count only where there are no others, and their
+ * groups are then in no fold: every head is fitted on them. */
 int editor__relation_test(size_t hidden, const struct editor_config *config, struct model_backend *backend,
 			  const struct editor__triple *triples, size_t triple_count, struct editor_relation_report *out,
 			  float *threshold, struct err *e) MUST_CHECK;

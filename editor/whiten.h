@@ -6,7 +6,7 @@
 #include "editor/route.h"
 
 #define EDITOR__CALIBRATION_FORMAT 4u  /* of the encoded bytes */
-#define EDITOR__CALIBRATION_METHOD 10u /* of the fitting: what an earlier one made is made again */
+#define EDITOR__CALIBRATION_METHOD 11u /* of the fitting: what an earlier one made is made again */
 
 /* dims: of prompt keys, at most `hidden`. relation_dims 0: without a relation head. */
 int editor__calibration_new(size_t hidden, size_t dims, size_t relation_dims, struct editor_calibration **out,
