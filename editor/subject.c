@@ -279,18 +279,23 @@ static size_t pieces_at(const struct editor__query *query, size_t i, const char 
 	return at == query->ends[i] && !query->signs[i] ? i + 1 - first : 0;
 }
 
-/* The first place of the query where the name stands piece by piece; *words: how many it has there, 0: none. */
-static size_t find_pieces(const struct editor__query *query, const char *name, size_t len, size_t *words)
+struct place {
+	size_t first, words; /* of the query */
+};
+
+/* The first place where the name stands piece by piece; false: nowhere, and *place is not written. */
+static bool find_pieces(const struct editor__query *query, const char *name, size_t len, struct place *place)
 {
-	*words = 0;
 	if (!editor__word_has_digit(name, len) || has_sign(name, len))
-		return 0;
+		return false;
 	for (size_t i = 0; i < query->word_count; i++) {
-		*words = pieces_at(query, i, name, len);
-		if (*words > 0)
-			return i;
+		const size_t words = pieces_at(query, i, name, len);
+		if (words == 0)
+			continue;
+		*place = (struct place){ i, words };
+		return true;
 	}
-	return 0;
+	return false;
 }
 
 static int share_of(const struct editor__query *query, const char *subject, size_t len, bool spelled, float *share)
@@ -304,9 +309,8 @@ static int share_of(const struct editor__query *query, const char *subject, size
 	}
 	if (has_sign(subject, len)) /* its words are not all of it */
 		return 0;
-	size_t words = 0;
-	(void)find_pieces(query, subject, len, &words);
-	if (words > 0) {
+	struct place place;
+	if (find_pieces(query, subject, len, &place)) {
 		*share = 1;
 		return 0;
 	}
@@ -374,8 +378,9 @@ int editor__query_stands_behind(const struct editor__query *query, const char *s
 	*stands = false;
 	for (size_t i = 0; rc == 0 && words > 0 && i < query->word_count; i++)
 		*stands = *stands || (marks[i] && query->spans[i + words - 1].end > from);
-	const size_t at = find_pieces(query, subject, len, &words);
-	*stands = *stands || (words > 0 && query->spans[at + words - 1].end > from);
+	struct place place;
+	if (rc != ERR_NOMEM && !*stands && find_pieces(query, subject, len, &place))
+		*stands = query->spans[place.first + place.words - 1].end > from;
 	return rc == ERR_NOMEM ? rc : 0;
 }
 
@@ -385,12 +390,11 @@ static int mark_whole(const struct editor__query *query, const char *subject, si
 	size_t words = 0;
 	int rc = mark_places(query, subject, len, marks, &words);
 	const uint8_t *first = rc == 0 ? memchr(marks, 1, query->word_count) : NULL;
-	size_t at = first != NULL ? (size_t)(first - marks) : 0;
-	if (rc == 0 && first == NULL)
-		at = find_pieces(query, subject, len, &words);
-	*found = rc == 0 && (first != NULL || words > 0);
+	struct place place = { first != NULL ? (size_t)(first - marks) : 0, words };
+	*found = rc == 0 && (first != NULL || find_pieces(query, subject, len, &place));
 	memset(marks, 0, query->word_count);
-	memset(marks + at, 1, *found ? words : 0);
+	if (*found)
+		memset(marks + place.first, 1, place.words);
 	return rc;
 }
 
