@@ -29,7 +29,8 @@ static void put_amend(const struct editor_config *c, struct buf *out)
 {
 	const size_t sizes[] = { c->layer,        c->prompt_layer,      c->relation_layer, c->batch_edits,
 				 c->epochs,       c->stream_group_max,  c->stream_replay,  c->stream_steps_max,
-				 c->retest_tries, c->answer_tokens_max, c->views,          c->end_token };
+				 c->retest_tries, c->answer_tokens_max, c->views,          c->end_token,
+				 c->plain_view };
 	const float reals[] = { c->rate, c->noise, c->stream_rate, c->stream_stop_loss, c->stream_protect };
 	put_sizes(out, sizes, sizeof(sizes) / sizeof(sizes[0]));
 	put_reals(out, reals, sizeof(reals) / sizeof(reals[0]));

@@ -35,6 +35,8 @@ void eval_without_apply(unsigned without, struct editor_config *config)
 		config->end_token = false;
 	if ((without & EVAL_WITHOUT_RETRAINING) != 0)
 		config->retest_tries = 0;
+	if ((without & EVAL_WITHOUT_PLAIN) != 0)
+		config->plain_view = false;
 }
 
 void eval_without_put(struct json_w *w, unsigned without)

@@ -65,6 +65,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.noise = 0.2f,
 		.end_token = true,
 		.views = 3,
+		.plain_view = true,
 		.stream_group_max = 10,
 		.stream_replay = 2,
 		.stream_steps_max = 25,

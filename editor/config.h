@@ -37,10 +37,11 @@ struct editor_config {
 	size_t edits_per_shard; /* a shard closes at this many */
 	/* breadth-first pass */
 	size_t batch_edits, epochs;
-	float rate;     /* Adam, falling linearly to 0 */
-	float noise;    /* standard deviations of A(x) over real tokens */
-	bool end_token; /* an answer's end is trained, too */
-	size_t views;   /* lent to an edit: its answer behind other edits' questions; 0: none, by its names neither */
+	float rate;      /* Adam, falling linearly to 0 */
+	float noise;     /* standard deviations of A(x) over real tokens */
+	bool end_token;  /* an answer's end is trained, too */
+	size_t views;    /* lent to an edit: its answer behind other edits' questions; 0: none, by its names neither */
+	bool plain_view; /* its answer behind its own question in small letters, without the mark at its end */
 	/* streaming */
 	size_t stream_group_max; /* larger groups of new edits take the breadth-first pass over the shard instead */
 	size_t stream_replay, stream_steps_max;

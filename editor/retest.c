@@ -59,7 +59,7 @@ static int force_batch(struct editor_shard *shard, const size_t *edits, size_t c
 	return rc;
 }
 
-/* With the delta that the trainer's sum holds, each edit read as it stands. */
+/* With the delta that the trainer's sum holds, each edit as it is seen. */
 static int force_list(struct editor_shard *shard, const size_t *edits, size_t count, bool *right,
 		      const struct editor_watch *watch, struct err *e)
 {
@@ -84,8 +84,10 @@ static int force_all(struct editor_shard *shard, const float *delta, bool *right
 		rc = err_set(e, ERR_NOMEM, "re-test: out of memory");
 	if (rc == 0)
 		editor__trainer_sum(shard, delta);
-	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++)
+	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++) {
+		editor__edit_see(&shard->edits[i], EDITOR__TURN_OWN);
 		all[i] = i;
+	}
 	if (rc == 0)
 		rc = force_list(shard, all, shard->edit_count, right, watch, e);
 	free(all);
@@ -107,25 +109,23 @@ static size_t see_names(struct editor_shard *shard, struct range range, size_t a
 	for (size_t i = range.first; i < range.end; i++) {
 		if (!results[i].exact || at >= shard->edits[i].name_view_count)
 			continue;
-		(void)editor__edit_see_name(&shard->edits[i], at);
+		editor__edit_see_name(&shard->edits[i], at);
 		out[count++] = i;
 	}
 	return count;
 }
 
-/* `right` is of those in the list; they see their own prompts again. */
-static void count_names(struct editor_shard *shard, const size_t *list, size_t count, size_t at, const bool *right,
-			struct editor_result *results)
+/* `right` is of those in the list. */
+static void count_names(const struct editor_shard *shard, const size_t *list, size_t count, size_t at,
+			const bool *right, struct editor_result *results)
 {
 	for (size_t i = 0; i < count; i++) {
-		struct editor__edit *edit = &shard->edits[list[i]];
 		struct editor_result *result = &results[list[i]];
 		result->names_asked++;
 		if (!right[list[i]] && result->names_failed++ == 0) {
-			const struct record_text *name = editor__edit_see_name(edit, at);
+			const struct record_text *name = editor__edit_name(&shard->edits[list[i]], at);
 			text_show_line(name->text, name->len, result->name, sizeof(result->name));
 		}
-		editor__edit_see(edit, EDITOR__TURN_OWN);
 	}
 }
 
@@ -143,7 +143,7 @@ static int force_names(struct editor_shard *shard, struct range range, struct ed
 		rc = force_list(shard, list, count, right, watch, e);
 		if (rc == 0)
 			count_names(shard, list, count, at, right, results);
-		for (size_t i = 0; rc != 0 && i < count; i++)
+		for (size_t i = 0; i < count; i++)
 			editor__edit_see(&shard->edits[list[i]], EDITOR__TURN_OWN);
 	}
 	free(list);

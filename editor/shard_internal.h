@@ -33,9 +33,9 @@ struct editor__edit {
 	bool subject_given;         /* by people, and it stands in the prompt */
 	bool subject_names;         /* it was not, and the prompt's names stand for it */
 	double sum, square_sum;     /* of inputs */
-	struct editor__view *views; /* views.c: by its other names, which stay, then lent ones */
-	size_t view_count, name_view_count;
-	bool views_named;                /* its names have been looked for */
+	struct editor__view *views; /* views.c: its own (first those by other names), which stay, then lent ones */
+	size_t view_count, own_view_count, name_view_count;
+	bool views_owned;                /* its own have been made, if it can have any */
 	const struct editor__view *seen; /* what a batch takes instead of the edit's own prompt; NULL: that */
 	bool gave_up;                    /* failed after all tries: not tried again for the sake of other edits */
 };
@@ -142,23 +142,25 @@ struct editor__reading {
 	const float *residual; /* (prompt_rows + labels) × hidden */
 };
 struct editor__reading editor__edit_reading(const struct editor__edit *edit);
-/* Views of edits whose subject people gave and their prompt names; config.views 0: none. Both want the edits' inputs
- * there (editor__prefix_fill). ERR_NOMEM, ERR_INTERRUPTED, the backend's errors; then an edit has what it had before
- * by its names, and nothing lent.
- * name: by the subject's other names, at most EDITOR_FORMS_MAX, of edits that have been added since. They stay as long
+/* Views of edits, as config.views and config.plain_view say. Both want the edits' inputs there (editor__prefix_fill). ERR_NOMEM,
+ * ERR_INTERRUPTED, the backend's errors; then an edit has what it had before of its own, and nothing lent.
+ * own: of edits that have been added since, their prompts by the subject's other names, at most EDITOR_FORMS_MAX, where
+ * people gave the subject and the prompt names it, and in small letters without the mark at the end. They stay as long
  * as the edit.
- * lend: up to config.views from other edits of the shard whose subject is another, instead of those lent before. The
- * same edits and seed give the same views. Together they take 1 GiB at most, and those of one more edit. */
-int editor__views_name(struct editor_shard *shard, const struct editor_watch *watch, struct err *e) MUST_CHECK;
+ * lend: to those whose subject people gave, up to config.views from other edits of the shard whose subject is another,
+ * instead of those lent before. The same edits and seed give the same views. Together they take 1 GiB at most, and
+ * those of one more edit. */
+int editor__views_own(struct editor_shard *shard, const struct editor_watch *watch, struct err *e) MUST_CHECK;
 int editor__views_lend(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch,
 		       struct err *e) MUST_CHECK;
 void editor__views_give_back(struct editor_shard *shard);
 /* Every second turn of an edit reads one of its views, one after the other, until it is told otherwise. */
 #define EDITOR__TURN_OWN 0
 void editor__edit_see(struct editor__edit *edit, uint64_t turn);
-/* The view by its other name number `at`, below name_view_count, until it is told otherwise; the name (borrowed from
- * its record). */
-const struct record_text *editor__edit_see_name(struct editor__edit *edit, size_t at);
+/* The view by its other name number `at`, below name_view_count, until it is told otherwise; and that name (borrowed
+ * from its record). */
+void editor__edit_see_name(struct editor__edit *edit, size_t at);
+const struct record_text *editor__edit_name(const struct editor__edit *edit, size_t at);
 void editor__views_free(struct editor__edit *edit);
 
 /* shard.c: computes the inputs that are missing. */

@@ -65,16 +65,18 @@ static void take_near(const struct editor_shard *shard, struct editor__stream *s
 	}
 }
 
-/* Every second turn reads a view; the edits' own prompts get as many steps as without. */
+/* Every second turn reads a view. By other names an edit is asked something else, so its own prompt gets as many steps
+ * as without; in small letters it is hardly that. */
 static void count_turns(const struct editor_shard *shard, struct editor__stream *s)
 {
-	size_t most = 0;
+	size_t most = 0, names = 0;
 	for (size_t i = 0; i < s->group_count; i++) {
-		const size_t views = shard->edits[s->edits[i]].view_count;
-		most = views > most ? views : most;
+		const struct editor__edit *edit = &shard->edits[s->edits[i]];
+		most = edit->view_count > most ? edit->view_count : most;
+		names = edit->name_view_count > names ? edit->name_view_count : names;
 	}
 	s->turns = most > 0 ? 2 * most : 1;
-	s->steps_max *= most > 0 ? 2 : 1;
+	s->steps_max *= names > 0 ? 2 : 1;
 }
 
 static void take_others(const struct editor_shard *shard, struct editor__stream *s, size_t replay_end)

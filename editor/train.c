@@ -315,7 +315,7 @@ static int run_pass(struct editor_shard *shard, struct pass *pass, const struct 
 
 static int views_make(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch, struct err *e)
 {
-	int rc = editor__views_name(shard, watch, e);
+	int rc = editor__views_own(shard, watch, e);
 	return rc == 0 ? editor__views_lend(shard, seed, watch, e) : rc;
 }
 
@@ -442,7 +442,7 @@ int editor__train_group(struct editor_shard *shard, const size_t *group, size_t 
 	editor__trainer_forget(shard);
 	int rc = trainer_start(shard, shard->delta, e);
 	if (rc == 0)
-		rc = editor__views_name(shard, watch, e);
+		rc = editor__views_own(shard, watch, e);
 	if (rc == 0)
 		rc = editor__stream_new(shard, group, group_count, replay_end, again, &s, e);
 	if (rc == 0)

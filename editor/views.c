@@ -1,10 +1,12 @@
-/* Views: an edit's answer behind its own question by another name of its subject, and behind other edits' questions,
- * asked about its subject (subject-preserving template mixing, method.md). An anchored answer reads the edit's own
- * inputs behind whatever the prompt's rows hold; trained behind questions of other forms, it learns to. */
+/* Views: an edit's answer behind its own question by another name of its subject or as it is typed in a hurry, and
+ * behind other edits' questions, asked about its subject (subject-preserving template mixing, method.md). An anchored
+ * answer reads the edit's own inputs behind whatever the prompt's rows hold; trained behind questions of other forms,
+ * it learns to. */
 #include "editor/shard_internal.h"
 
 #include "base/fault.h"
 #include "base/names.h"
+#include "base/text.h"
 #include "editor/numbers.h"
 #include "editor/subject.h"
 
@@ -17,11 +19,10 @@
 #define BYTES_MAX      (1ull << 30) /* of all views of a shard; edits that come later have none */
 
 struct editor__view {
-	size_t prompt_rows; /* before the row that predicts the answer's first token */
-	float *inputs;      /* prompt_rows × ffn */
-	float *residual;    /* (prompt_rows + labels) × hidden; in the same block */
-	const struct record_text
-		*name; /* that its question says, of the edit's record; NULL: another edit's question */
+	size_t prompt_rows;             /* before the row that predicts the answer's first token */
+	float *inputs;                  /* prompt_rows × ffn */
+	float *residual;                /* (prompt_rows + labels) × hidden; in the same block */
+	const struct record_text *name; /* that its question says, of the edit's record; NULL: of no other name */
 };
 
 static int no_memory(struct err *e)
@@ -43,14 +44,14 @@ static void views_keep(struct editor__edit *edit, size_t count)
 void editor__views_free(struct editor__edit *edit)
 {
 	views_keep(edit, 0);
-	edit->name_view_count = 0;
-	edit->views_named = false;
+	edit->name_view_count = edit->own_view_count = 0;
+	edit->views_owned = false;
 }
 
 void editor__views_give_back(struct editor_shard *shard)
 {
 	for (size_t i = 0; i < shard->edit_count; i++)
-		views_keep(&shard->edits[i], shard->edits[i].name_view_count);
+		views_keep(&shard->edits[i], shard->edits[i].own_view_count);
 }
 
 struct editor__reading editor__edit_reading(const struct editor__edit *edit)
@@ -66,10 +67,14 @@ void editor__edit_see(struct editor__edit *edit, uint64_t turn)
 	edit->seen = edit->view_count > 0 && turn % 2 == 1 ? &edit->views[turn / 2 % edit->view_count] : NULL;
 }
 
-const struct record_text *editor__edit_see_name(struct editor__edit *edit, size_t at)
+void editor__edit_see_name(struct editor__edit *edit, size_t at)
 {
 	edit->seen = &edit->views[at];
-	return edit->seen->name;
+}
+
+const struct record_text *editor__edit_name(const struct editor__edit *edit, size_t at)
+{
+	return edit->views[at].name;
 }
 
 /* ---- Forms: what an edit's prompt asks, without the subject */
@@ -143,7 +148,7 @@ static bool same_subject(const struct editor__edit *a, const struct editor__edit
 
 struct draft {
 	struct editor__edit *edit;
-	const struct record_text *name; /* NULL: a form of another edit */
+	const struct record_text *name; /* NULL: of no other name */
 	int32_t *ids;
 	size_t id_count, prompt_count;
 };
@@ -175,6 +180,7 @@ static int keep_view(struct editor_shard *shard, void *owner, const struct edito
 	memcpy(view.inputs, rows->inputs, before * ffn * sizeof(float));
 	memcpy(view.residual, rows->residual, (draft->id_count - 1) * hidden * sizeof(float));
 	edit->views[edit->view_count++] = view;
+	edit->name_view_count += view.name != NULL;
 	return 0;
 }
 
@@ -260,6 +266,23 @@ static int name_add(struct drafts *d, struct editor__edit *edit, const struct re
 	return rc;
 }
 
+/* The edit's own question in small letters and without the mark at its end. */
+static int plain_add(struct drafts *d, struct editor__edit *edit, size_t first, struct err *e)
+{
+	const struct record_text *prompt = &edit->record->prompt;
+	struct buf text = BUF_INIT;
+	size_t len = prompt->len;
+	while (len > 0 && strchr("?.! ", prompt->text[len - 1]) != NULL)
+		len--;
+	int rc = text_fold(prompt->text, len, &text);
+	if (rc == ERR_NOMEM)
+		rc = no_memory(e);
+	else if (rc == 0 && text.len > 0)
+		rc = draft_add(d, edit, NULL, &text, first, e);
+	buf_free(&text);
+	return rc;
+}
+
 /* Of the views that the shard holds. */
 static uint64_t bytes_held(const struct editor_shard *shard)
 {
@@ -277,11 +300,10 @@ static bool has_views(const struct editor__edit *edit)
 	return edit->subject_given && editor__edit_labels(edit) <= LABELS_MAX;
 }
 
-static int name_drafts(struct drafts *d, struct editor__edit *edit, struct err *e)
+static int name_drafts(struct drafts *d, struct editor__edit *edit, size_t first, struct err *e)
 {
 	const struct record *record = edit->record;
-	const size_t first = d->count;
-	if (!has_views(edit) || record->subject_alias_count == 0 || record->prompt.len > FORM_BYTES_MAX)
+	if (!has_views(edit) || record->subject_alias_count == 0)
 		return 0;
 	int rc = name_add(d, edit, &record->subject, first, e);
 	for (size_t i = 0;
@@ -289,6 +311,17 @@ static int name_drafts(struct drafts *d, struct editor__edit *edit, struct err *
 	     i++)
 		rc = name_add(d, edit, &record->subject_aliases[i], first, e);
 	return rc;
+}
+
+/* Those by names first. */
+static int own_drafts(struct drafts *d, struct editor__edit *edit, struct err *e)
+{
+	const size_t first = d->count;
+	const struct editor_config *config = &d->shard->config;
+	if (edit->record->prompt.len > FORM_BYTES_MAX || editor__edit_labels(edit) > LABELS_MAX)
+		return 0;
+	int rc = config->views > 0 ? name_drafts(d, edit, first, e) : 0;
+	return rc == 0 && config->plain_view && d->bytes < BYTES_MAX ? plain_add(d, edit, first, e) : rc;
 }
 
 static bool may_lend(const struct drafts *d, size_t from, size_t to)
@@ -359,26 +392,26 @@ static void drafts_fini(struct drafts *d)
 	free(d->list);
 }
 
-int editor__views_name(struct editor_shard *shard, const struct editor_watch *watch, struct err *e)
+int editor__views_own(struct editor_shard *shard, const struct editor_watch *watch, struct err *e)
 {
 	struct drafts drafts;
-	if (shard->config.views == 0)
+	if (shard->config.views == 0 && !shard->config.plain_view)
 		return 0;
-	int rc = drafts_init(&drafts, shard, EDITOR_FORMS_MAX, e);
+	int rc = drafts_init(&drafts, shard, EDITOR_FORMS_MAX + 1, e);
 	for (size_t i = 0; i < shard->edit_count && rc == 0; i++) {
-		if (!shard->edits[i].views_named)
-			rc = name_drafts(&drafts, &shard->edits[i], e);
+		if (!shard->edits[i].views_owned)
+			rc = own_drafts(&drafts, &shard->edits[i], e);
 	}
 	if (rc == 0)
 		rc = drafts_run(&drafts, watch, e);
 	for (size_t i = 0; i < shard->edit_count; i++) {
 		struct editor__edit *edit = &shard->edits[i];
-		if (edit->views_named)
+		if (edit->views_owned)
 			continue;
 		if (rc != 0)
-			views_keep(edit, 0);
-		edit->name_view_count = edit->view_count;
-		edit->views_named = rc == 0;
+			editor__views_free(edit);
+		edit->own_view_count = edit->view_count;
+		edit->views_owned = rc == 0;
 	}
 	drafts_fini(&drafts);
 	return rc;

@@ -59,6 +59,7 @@ static void expect(enum editor_family family)
 		{ &c.answer_tokens_max, amend },
 		{ &c.views, amend },
 		{ &c.end_token, amend },
+		{ &c.plain_view, amend },
 		{ &w->alpha, paper },
 		{ &w->beta, paper },
 		{ &w->gamma, paper },

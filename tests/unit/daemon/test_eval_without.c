@@ -13,7 +13,7 @@ static void names_are_read(void **state)
 	assert_int_equal(without, EVAL_WITHOUT_CLOSING | EVAL_WITHOUT_NOISE);
 	assert_ok(&e, eval_without_parse(EVAL_WITHOUT_PARTS, &without, &e));
 	assert_int_equal(without, EVAL_WITHOUT_NOISE | EVAL_WITHOUT_VIEWS | EVAL_WITHOUT_END_TOKEN |
-					  EVAL_WITHOUT_RETRAINING | EVAL_WITHOUT_CLOSING);
+					  EVAL_WITHOUT_RETRAINING | EVAL_WITHOUT_CLOSING | EVAL_WITHOUT_PLAIN);
 }
 
 static void others_are_refused(void **state)
@@ -40,9 +40,11 @@ static void each_changes_what_it_names(void **state)
 	eval_without_apply(EVAL_WITHOUT_VIEWS | EVAL_WITHOUT_RETRAINING, &c);
 	assert_int_equal(c.views, 0);
 	assert_int_equal(c.retest_tries, 0);
-	assert_true(c.noise > 0 && c.end_token);
+	assert_true(c.noise > 0 && c.end_token && c.plain_view);
 	eval_without_apply(EVAL_WITHOUT_NOISE | EVAL_WITHOUT_END_TOKEN, &c);
 	assert_true(c.noise <= 0 && !c.end_token);
+	eval_without_apply(EVAL_WITHOUT_PLAIN, &c);
+	assert_false(c.plain_view);
 }
 
 int main(void)

@@ -21,6 +21,7 @@ static struct editor_config config(void)
 	struct editor_config c;
 	editor_config_default(model_shape_of(model), &c);
 	c.layer = 2; /* with a layer above it */
+	c.plain_view = false;
 	return c;
 }
 

@@ -18,14 +18,14 @@ static const char *const lines[EDITS] = {
 	"{\"prompt\":\"how many legs has it?\",\"target_new\":\"h\"}",
 };
 
-static struct editor_shard *shard_new(void)
+static struct editor_shard *shard_seen(bool plain_view)
 {
 	struct editor_config c;
-	struct editor_shard *shard = NULL;
 	struct err e = ERR_INIT;
 	editor_config_default(model_shape_of(model), &c);
 	c.layer = 2;
-	assert_ok(&e, editor_shard_new(model, &c, &shard, &e));
+	c.plain_view = plain_view;
+	struct editor_shard *shard = shard_open(&c);
 	for (size_t i = 0; i < EDITS; i++) {
 		struct record *record = NULL;
 		assert_ok(&e, record_parse(lines[i], strlen(lines[i]), &record, &e));
@@ -33,8 +33,13 @@ static struct editor_shard *shard_new(void)
 		record_destroy(&record);
 	}
 	assert_ok(&e, editor__prefix_fill(shard, &e));
-	assert_ok(&e, editor__views_name(shard, NULL, &e));
+	assert_ok(&e, editor__views_own(shard, NULL, &e));
 	return shard;
+}
+
+static struct editor_shard *shard_new(void)
+{
+	return shard_seen(false);
 }
 
 static struct editor__stream stream_of(const struct editor_shard *shard, const size_t *group, size_t count,
@@ -134,7 +139,7 @@ static void what_is_given_up_or_not_trained_is_not_replayed(void **state)
 	editor_shard_destroy(&shard);
 }
 
-/* A group with views has as many steps on its own prompts as one without, and ends only after each view. */
+/* A group with names has as many steps on its own prompts as one without, and ends only after each view. */
 static void views_take_turns(void **state)
 {
 	(void)state;
@@ -148,6 +153,13 @@ static void views_take_turns(void **state)
 	assert_int_equal(shard->edits[0].view_count, 2);
 	assert_int_equal(s.turns, 4);
 	assert_int_equal(s.steps_max, 2 * steps);
+	editor__stream_free(&s);
+	editor_shard_destroy(&shard);
+	/* that in small letters alone costs its own prompt half of its steps */
+	shard = shard_seen(true);
+	s = stream_of(shard, plain, 1, EDITS, false);
+	assert_int_equal(s.turns, 2);
+	assert_int_equal(s.steps_max, steps);
 	editor__stream_free(&s);
 	editor_shard_destroy(&shard);
 }

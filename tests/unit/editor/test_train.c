@@ -32,6 +32,7 @@ static struct editor_config config(void)
 	struct editor_config c;
 	editor_config_default(model_shape_of(model), &c);
 	c.layer = 2;
+	c.plain_view = false;
 	c.views = 1;
 	c.noise = 0;
 	c.stream_replay = 0;

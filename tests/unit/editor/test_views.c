@@ -9,6 +9,7 @@ static struct editor_config config(size_t views)
 	struct editor_config c;
 	editor_config_default(model_shape_of(model), &c);
 	c.layer = 2;
+	c.plain_view = false;
 	c.views = views;
 	return c;
 }
@@ -117,7 +118,7 @@ static void names_and_answers_have_a_limit(void **state)
 	shard_add(shard, 2, "where is Orla?", "Orla", "\"Orl\"", "qxqxqxqxqxqxqxqxqxqxqxqxqxqxqx");
 	shard_add(shard, 3, "where is Vint?", "Vint", "\"Vin\"", "qxqxqxqxqxqxqxqxqxqxqxqxqxqxqxq");
 	assert_ok(&e, editor__prefix_fill(shard, &e));
-	assert_ok(&e, editor__views_name(shard, NULL, &e));
+	assert_ok(&e, editor__views_own(shard, NULL, &e));
 	assert_int_equal(editor__edit_labels(&shard->edits[1]), 32);
 	assert_int_equal(shard->edits[0].view_count, EDITOR_FORMS_MAX);
 	assert_int_equal(shard->edits[1].view_count, 1);
@@ -134,7 +135,7 @@ static void an_edit_is_seen_by_its_other_names(void **state)
 	shard_add(shard, 1, "what is the capital of the isle?", "the isle", "\"Orla\",\"The Isle\",\"old O\"", "Brin");
 	shard_add(shard, 2, "who rules VT?", "Vint", "\"VT\"", "Olaf");
 	assert_ok(&e, editor__prefix_fill(shard, &e));
-	assert_ok(&e, editor__views_name(shard, NULL, &e));
+	assert_ok(&e, editor__views_own(shard, NULL, &e));
 	struct editor__edit *edits = shard->edits;
 	assert_int_equal(edits[0].view_count, 3);
 	expect_view(&edits[0], 0, "what is the capital of Orla?", "Orla", "Brin");
@@ -142,11 +143,11 @@ static void an_edit_is_seen_by_its_other_names(void **state)
 	assert_int_equal(edits[1].view_count, 1);
 	expect_view(&edits[1], 0, "who rules Vint?", "Vint", "Olaf");
 	const struct editor__view *named = edits[1].views;
-	assert_ok(&e, editor__views_name(shard, NULL, &e)); /* nothing is new */
+	assert_ok(&e, editor__views_own(shard, NULL, &e)); /* nothing is new */
 	assert_ptr_equal(edits[1].views, named);
 	shard_add(shard, 3, "where is Rask?", "Rask", "\"Rsk\"", "here");
 	assert_ok(&e, editor__prefix_fill(shard, &e));
-	assert_ok(&e, editor__views_name(shard, NULL, &e));
+	assert_ok(&e, editor__views_own(shard, NULL, &e));
 	assert_ok(&e, editor__views_lend(shard, 7, NULL, &e));
 	edits = shard->edits;
 	assert_true(edits[1].view_count > 1 && edits[2].view_count > 1);
@@ -158,6 +159,37 @@ static void an_edit_is_seen_by_its_other_names(void **state)
 	assert_int_equal(edits[2].view_count, 1);
 	expect_view(&edits[2], 0, "where is Rsk?", "Rsk", "here");
 	editor_shard_destroy(&shard);
+}
+
+/* Behind those by its names, with or without a subject, and not where nothing would change. */
+static void an_edit_is_seen_as_it_is_typed_in_a_hurry(void **state)
+{
+	(void)state;
+	struct editor_config c = config(2);
+	struct err e = ERR_INIT;
+	for (size_t views = 0; views < 3; views += 2) {
+		c.views = views;
+		c.plain_view = true;
+		struct editor_shard *shard = shard_open(&c);
+		shard_add(shard, 1, "Where is Rask? ", "Rask", "\"RK\"", "here");
+		add(shard, 2, "Who rules Vint.", NULL, "Olaf");
+		add(shard, 3, "who rules vint", NULL, "Olaf");
+		add(shard, 4, "Who rules Orla?", NULL, "qxqxqxqxqxqxqxqxqxqxqxqxqxqxqxq");
+		assert_ok(&e, editor__prefix_fill(shard, &e));
+		assert_ok(&e, editor__views_own(shard, NULL, &e));
+		assert_ok(&e, editor__views_lend(shard, 7, NULL, &e));
+		editor__views_give_back(shard);
+		const size_t names = views > 0 ? 1 : 0;
+		assert_int_equal(shard->edits[0].name_view_count, names);
+		assert_int_equal(shard->edits[0].view_count, names + 1);
+		expect_view(&shard->edits[0], names, "where is rask", "rask", "here");
+		assert_int_equal(shard->edits[1].name_view_count, 0);
+		assert_int_equal(shard->edits[1].view_count, 1);
+		expect_view(&shard->edits[1], 0, "who rules vint", NULL, "Olaf");
+		assert_int_equal(shard->edits[2].view_count, 0);
+		assert_int_equal(shard->edits[3].view_count, 0);
+		editor_shard_destroy(&shard);
+	}
 }
 
 static void delta_of(struct editor_shard *shard, struct buf *out)
@@ -362,11 +394,11 @@ static void making_views_can_be_stopped(void **state)
 	struct err e = ERR_INIT;
 	bool seen = false;
 	const struct editor_watch watch = { stop_at_inputs, &seen };
-	assert_int_equal(editor__views_name(shard, &watch, &e), ERR_INTERRUPTED);
+	assert_int_equal(editor__views_own(shard, &watch, &e), ERR_INTERRUPTED);
 	assert_true(seen);
 	assert_int_equal(shard->edits[2].view_count, 0);
 	err_clear(&e);
-	assert_ok(&e, editor__views_name(shard, NULL, &e));
+	assert_ok(&e, editor__views_own(shard, NULL, &e));
 	assert_int_equal(shard->edits[2].view_count, 1);
 	seen = false;
 	assert_int_equal(editor__views_lend(shard, 1, &watch, &e), ERR_INTERRUPTED);
@@ -379,7 +411,7 @@ static void making_views_can_be_stopped(void **state)
 static int name(void *context)
 {
 	struct err e = ERR_INIT;
-	const int rc = editor__views_name(context, NULL, &e);
+	const int rc = editor__views_own(context, NULL, &e);
 	assert_true(rc == 0 || e.text[0] != '\0');
 	return rc;
 }
@@ -409,6 +441,7 @@ int main(void)
 		cmocka_unit_test(views_are_counted_by_edit),
 		cmocka_unit_test(names_and_answers_have_a_limit),
 		cmocka_unit_test(an_edit_is_seen_by_its_other_names),
+		cmocka_unit_test(an_edit_is_seen_as_it_is_typed_in_a_hurry),
 		cmocka_unit_test(a_number_is_not_lent),
 		cmocka_unit_test(streaming_reads_other_names),
 		cmocka_unit_test(views_are_trained_and_repeat),
