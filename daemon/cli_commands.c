@@ -144,7 +144,7 @@ const struct cli_command cli_commands[] = {
 	  "until these edits, or all of them, are served by every node",
 	  "Exit 0: served; 8: not yet when --timeout had passed; 1: an edit has ended otherwise, or one that had been "
 	  "trained\n"
-	  "was lost as these were (also of --wait of other commands), which is named; 130: interrupted.\n",
+	  "was lost meanwhile (also of --wait of other commands), which is named; 130: interrupted.\n",
 	  cli_edit_wait,
 	  0,
 	  false,

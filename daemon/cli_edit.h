@@ -40,9 +40,13 @@ struct cli_waited {
 	const uint64_t *seqs; /* all of them, ascending; count 0: any */
 	size_t count;
 };
-/* Names on stderr the edits that had been trained and, since, were lost in the shards of those waited for, and what to
- * do next. CLI_FAILED when there are such, with their count; a key that sees its own edits only hears of its own. */
+/* Names on stderr the edits that had been trained and, since, were lost in the shards of those waited for, the first
+ * twenty of them but with --verbose, and what to do next. CLI_FAILED when there are such, with their count; a key that
+ * sees its own edits only hears of its own. */
 int cli_lost_tell(struct cli *cli, const struct cli_waited *waited, uint64_t *count);
+/* Likewise, but with --quiet, which of these (ascending) are answered by their own prompt and not by every name of
+ * their subject: no failure. */
+int cli_unnamed_tell(struct cli *cli, const uint64_t *seqs, size_t count);
 int cli_on_conflict_parse(const char *text, enum msg_on_conflict *out, struct err *e) MUST_CHECK; /* NULL: supersede */
 
 #endif

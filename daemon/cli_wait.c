@@ -188,7 +188,7 @@ static void served_say(const struct cli *cli, const struct msg_edit *edit, const
 	if (!cli_is_structured(cli) && cli->output != CLI_NAME)
 		cli_line(stdout, served ? "%s is served as v%llu" : "%s is published as v%llu; no node is there", id,
 			 (unsigned long long)edit->version);
-	if (edit->reason.len > 0) /* it is, and yet not by every name of its subject */
+	if (edit->reason.len > 0 && !cli->quiet) /* it is, and yet not by every name of its subject */
 		cli_line(stderr, "amend: %s: %.*s", id, (int)edit->reason.len, edit->reason.text);
 }
 
@@ -408,8 +408,10 @@ int cli_edit_wait_seqs(struct cli *cli, const uint64_t *list, size_t count, uint
 		err_set(&e, rc,
 			"interrupted: what was accepted is still trained and served; `amend edit wait` waits on");
 	int status = rc == 0 ? seqs_end(cli, seqs, &c, &e) : cli_fail(cli, &e);
-	if (rc == 0)
-		status = lost_tell(cli, new_seq, list, count, status);
+	if (rc == 0) {
+		const int told = cli_unnamed_tell(cli, list, count);
+		status = lost_tell(cli, new_seq, list, count, status == CLI_OK ? told : status);
+	}
 	cli->wait = NULL;
 	return status;
 }

@@ -158,7 +158,7 @@ case_what_training_loses_is_told() {
 	[ "$lost" -gt 0 ] || fail "none that was served is lost, but $(head -n 3 "$WORK/lost" | tr '\n' ' ')"
 	told=$(sed -n 's/^amend: \(fact-[0-9]*\): lost when .*/\1/p' <<<"$ERR" | sort)
 	[ "$told" = "$(cat "$WORK/lost")" ] || fail "it tells of \"$told\", lost are $(tr '\n' ' ' <"$WORK/lost")"
-	expect_error 1 "amend: $(wc -l <"$WORK/lost") edits? that had been trained before w(as|ere) lost when these were: submit .* under another id"
+	expect_error 1 "amend: $(wc -l <"$WORK/lost") edits? that had been trained before w(as|ere) lost meanwhile: submit .* under another id"
 	cluster_down
 }
 

@@ -4,7 +4,7 @@
 #define LOST(id) "amend: " id ": lost when shard 1 was trained anew: decoded to 1999\n"
 
 struct place {
-	uint64_t shard, epoch;
+	uint64_t shard, epoch, version;
 	uint64_t seqs[8];
 	uint32_t count;
 };
@@ -24,7 +24,7 @@ static uint64_t seq_of(struct cluster *c, const char *id)
 static void hold(struct cli_world *w, uint32_t count)
 {
 	char id[16], prompt[32];
-	place = (struct place){ .count = 0 };
+	place = (struct place){ .version = 1 };
 	cli_fleet_join(w);
 	for (uint32_t i = 0; i < count; i++) {
 		snprintf(id, sizeof id, "e%u", i + 1);
@@ -51,7 +51,7 @@ static void turn(struct cli_world *w, uint64_t failed, bool unnamed)
 	msg_free(&edits);
 	struct commit commit = { .shard = place.shard,
 				 .epoch = place.epoch,
-				 .version = 2,
+				 .version = ++place.version,
 				 .first = first,
 				 .count = place.count - first,
 				 .seqs = place.seqs,
@@ -62,6 +62,13 @@ static void turn(struct cli_world *w, uint64_t failed, bool unnamed)
 	uint64_t version = 0;
 	assert_int_equal(worker_commit(worker, &commit, &version), 0);
 	node_status(&w->cluster->node, version);
+}
+
+/* The first of the new group is not learnt. */
+static void fails_the_new(struct cli_world *w)
+{
+	if (w->pauses == 2)
+		turn(w, seq_of(w->cluster, "n"), false);
 }
 
 static void loses_e1(struct cli_world *w)
@@ -91,11 +98,17 @@ static void an_added_edit_that_costs_another_says_so(void **state)
 	       "--wait");
 	cli_expect_out(w, "n is served as v2\n");
 	cli_expect_err(w, LOST("e1"));
-	cli_expect_err(w, "amend: 1 edit that had been trained before was lost when these were: submit it again under "
-			  "another id (`amend edit show ID` has the record)");
+	cli_expect_err(
+		w, "amend: 1 edit that had been trained before was lost meanwhile: submit it again under another id "
+		   "(`amend edit show ID` has the record)");
 	w->on_pause = NULL; /* what was lost before the wait began is no news */
 	EXPECT(w, CLI_OK, "edit", "wait", "n");
 	EXPECT(w, CLI_OK, "edit", "wait");
+	assert_null(strstr(cli_err(w), "lost"));
+	w->pauses = 0; /* nor is it for an edit that is submitted then */
+	w->on_pause = loses_nothing;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "m", "--prompt", "Who leads Y?", "--target", "Cy", "--wait");
+	cli_expect_out(w, "m is served as v3\n");
 	assert_null(strstr(cli_err(w), "lost"));
 }
 
@@ -141,8 +154,11 @@ static void what_was_never_trained_is_not_lost(void **state)
 {
 	struct cli_world *w = *state;
 	hold(w, 1);
-	w->on_pause = loses_nothing;
-	EXPECT(w, CLI_OK, "edit", "add", "--id", "n", "--prompt", "Who leads X?", "--target", "Bob", "--wait");
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "n", "--prompt", "Who leads X?", "--target", "Bob");
+	w->on_pause = fails_the_new;
+	EXPECT(w, CLI_OK, "edit", "add", "--id", "m", "--prompt", "Who leads Y?", "--target", "Cy", "--wait");
+	cli_expect_out(w, "m is served as v2\n");
+	assert_int_equal(edit_state(w->cluster, seq_of(w->cluster, "n")), STORE_EDIT_STATE_FAILED);
 	assert_string_equal(cli_err(w), "");
 }
 
@@ -157,6 +173,23 @@ static void a_name_that_is_not_answered_is_told(void **state)
 	assert_string_equal(cli_err(w), "amend: n: not by every name: not as \"NHT\"\n");
 	EXPECT(w, CLI_OK, "edit", "show", "n");
 	cli_expect_out(w, "not by every name");
+	EXPECT(w, CLI_OK, "-q", "edit", "wait", "n");
+	assert_string_equal(cli_err(w), "");
+}
+
+static void an_import_tells_of_names_too(void **state)
+{
+	struct cli_world *w = *state;
+	char path[TEST_PATH_BYTES];
+	hold(w, 1);
+	test_path(path, w->cluster->folder, "new.jsonl");
+	test_file_write(path, "{\"id\":\"n\",\"prompt\":\"Who leads X?\",\"target_new\":\"Bob\",\"subject\":\"X\","
+			      "\"subject_aliases\":[\"NHT\"]}\n");
+	w->on_pause = misses_a_name;
+	EXPECT(w, CLI_OK, "edit", "import", path, "--wait");
+	cli_expect_err(w, "amend: n: not by every name: not as \"NHT\"\n");
+	EXPECT(w, CLI_OK, "-q", "edit", "import", path, "--wait");
+	assert_string_equal(cli_err(w), "");
 }
 
 int main(void)
@@ -169,6 +202,7 @@ int main(void)
 		WORLD(a_wait_for_all_counts_what_is_lost),
 		WORLD(what_was_never_trained_is_not_lost),
 		WORLD(a_name_that_is_not_answered_is_told),
+		WORLD(an_import_tells_of_names_too),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
