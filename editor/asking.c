@@ -1,5 +1,7 @@
 #include "editor/asking.h"
 
+#include "editor/words.h"
+
 #include <string.h>
 
 static const char *const question_words[] = { "how", "what", "when", "where", "which", "who", "whom", "whose", "why" };
@@ -12,11 +14,7 @@ static const char *const settings[] = { "at", "during", "in", "of", "on" };
 static bool is_one_of(const struct editor__query *query, size_t word, const char *const *list, size_t count)
 {
 	const size_t from = word > 0 ? query->ends[word - 1] : 0, len = query->ends[word] - from;
-	for (size_t i = 0; i < count; i++) {
-		if (strlen(list[i]) == len && memcmp(query->words.data + from, list[i], len) == 0)
-			return true;
-	}
-	return false;
+	return editor__word_is_one_of((const char *)query->words.data + from, len, list, count);
 }
 
 static bool is_the(const struct editor__query *query, size_t word)

@@ -13,8 +13,9 @@ struct editor__clock {
 	bool colon;
 	size_t end; /* the byte behind it */
 };
-/* Whether a time stands at byte `at`, where a run of letters and digits begins: hours with "am" or "pm", or hours and
- * minutes of two digits behind a colon or a space ("17 00" is one only for what asks for a time). */
+/* Whether a time stands at byte `at`, where a run of letters and digits begins: hours with "am" or "pm", minutes of two
+ * digits behind a colon, a space or a full stop between them, or hours and minutes behind a colon or a space ("17 00"
+ * is one only for what asks for a time). 24:00 is 0:00. Where it is none *clock holds nothing of use. */
 bool editor__clock_at(const char *text, size_t len, size_t at, struct editor__clock *clock);
 /* Whether they may be one: of the day where both are sure, else of half a day. */
 bool editor__clocks_meet(const struct editor__clock *a, const struct editor__clock *b);

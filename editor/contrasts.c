@@ -212,11 +212,7 @@ static bool token_is(struct token token, const char *word)
 
 static bool is_one_of(struct token token, const char *const *list, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (token_is(token, list[i]))
-			return true;
-	}
-	return false;
+	return editor__word_is_one_of(token.text, token.len, list, count);
 }
 
 /* How long the front of a compound is; 0: it is none. */

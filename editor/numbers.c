@@ -3,6 +3,7 @@
 #include "base/wording.h"
 #include "editor/clock.h"
 #include "editor/spoken.h"
+#include "editor/words.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -38,11 +39,7 @@ static size_t count_digits(const char *text, size_t len)
 
 static bool is_one_of(struct run run, const char *const *list, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (strlen(list[i]) == run.len && memcmp(list[i], run.at, run.len) == 0)
-			return true;
-	}
-	return false;
+	return editor__word_is_one_of(run.at, run.len, list, count);
 }
 
 bool editor__is_number(const char *word, size_t len)
@@ -264,7 +261,7 @@ static uint64_t roman_value(struct run run)
 /* Of "21", "21st", "9pm" and "xxi"; 0: it is more than a number, or none. */
 static uint64_t value_of(struct run run)
 {
-	static const char *const behind[] = { "", "st", "nd", "rd", "th", "am", "pm" };
+	static const char *const behind[] = { "st", "nd", "rd", "th", "am", "pm" };
 	const size_t digits = count_digits(run.at, run.len);
 	uint64_t value = 0;
 	if (digits == 0)
@@ -275,7 +272,7 @@ static uint64_t value_of(struct run run)
 	for (size_t i = 0; i < digits; i++)
 		value = 10 * value + (uint64_t)(run.at[i] - '0');
 	const struct run rest = { run.at + digits, run.len - digits };
-	return is_one_of(rest, behind, COUNT(behind)) ? value : 0;
+	return rest.len == 0 || is_one_of(rest, behind, COUNT(behind)) ? value : 0;
 }
 
 /* A decade is not its first year; a year may be of one. */

@@ -2,6 +2,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "editor/words.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -123,11 +124,8 @@ static bool is_title(const struct editor__prompt *p, size_t word)
 					      "princess", "prof",    "professor", "queen", "saint",     "senator",
 					      "sir",      "the",     "st" };
 	const size_t from = word > 0 ? p->query.ends[word - 1] : 0, len = p->query.ends[word] - from;
-	for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++) {
-		if (strlen(titles[i]) == len && memcmp(titles[i], p->query.words.data + from, len) == 0)
-			return true;
-	}
-	return false;
+	return editor__word_is_one_of((const char *)p->query.words.data + from, len, titles,
+				      sizeof(titles) / sizeof(titles[0]));
 }
 
 /* Whether word i or the next, of which one is the subject's and the other not, makes the other a longer name; which. */

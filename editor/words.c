@@ -31,6 +31,15 @@ int editor__words_unmarked(const struct editor__query *query, const uint8_t *mar
 	return buf_failed(out) ? ERR_NOMEM : 0;
 }
 
+bool editor__word_is_one_of(const char *word, size_t len, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (len > 0 && list[i][0] == word[0] && strlen(list[i]) == len && memcmp(list[i], word, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool editor__words_next(const char *words, size_t len, size_t *at, const char **word, size_t *word_len)
 {
 	if (*at >= len)

@@ -19,6 +19,8 @@ int editor__words_unmarked(const struct editor__query *query, const uint8_t *mar
 /* Appends the words of a list that are not common; numbers never are. ERR_NOMEM. */
 int editor__words_uncommon(const char *words, size_t len, const struct editor__common_words *common,
 			   struct buf *out) MUST_CHECK;
+/* Whether it is one of these. */
+bool editor__word_is_one_of(const char *word, size_t len, const char *const *list, size_t count);
 /* The list's word at *at, which moves behind it. false: no more. */
 bool editor__words_next(const char *words, size_t len, size_t *at, const char **word, size_t *word_len);
 /* Share in [0, 1] of the words of list a that have a match (editor__words_match) in list b, a word that stands twice
