@@ -213,6 +213,8 @@ static void the_same_numbers_stand_in_both(void **state)
 {
 	(void)state;
 	assert_true(editor__numbers_same("won 2028 stage 5", 16, "stage 5 of 2028", 15));
+	assert_true(editor__numbers_same("bus at 5 pm", 11, "at 5 00 p m bus", 15));
+	assert_false(editor__numbers_same("bus at 5 pm", 11, "bus at 5 am", 11));
 	assert_false(editor__numbers_same("won 2028 stage 5", 16, "won 2028", 8));
 	assert_false(editor__numbers_same("won 2028", 8, "won 2028 stage 5", 16));
 	assert_true(editor__numbers_same("who i", 5, "who", 3)); /* a letter alone is none */
