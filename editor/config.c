@@ -60,7 +60,7 @@ void editor_config_default(const struct model_shape *shape, struct editor_config
 		.prompt_layer = key_layer(6, shape->layers),
 		.edits_per_shard = 100,
 		.batch_edits = 10,
-		.epochs = 14,
+		.epochs = 16,
 		.rate = 2e-2f,
 		.noise = 0.2f,
 		.end_token = true,
