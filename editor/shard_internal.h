@@ -142,8 +142,8 @@ struct editor__reading {
 	const float *residual; /* (prompt_rows + labels) × hidden */
 };
 struct editor__reading editor__edit_reading(const struct editor__edit *edit);
-/* Views of edits, as config.views and config.plain_view say. Both want the edits' inputs there (editor__prefix_fill). ERR_NOMEM,
- * ERR_INTERRUPTED, the backend's errors; then an edit has what it had before of its own, and nothing lent.
+/* Views of edits, as config.views and config.plain_view say. Both want the edits' inputs there (editor__prefix_fill).
+ * ERR_NOMEM, ERR_INTERRUPTED, the backend's errors; then an edit has what it had before of its own, and nothing lent.
  * own: of edits that have been added since, their prompts by the subject's other names, at most EDITOR_FORMS_MAX, where
  * people gave the subject and the prompt names it, and in small letters without the mark at the end. They stay as long
  * as the edit.

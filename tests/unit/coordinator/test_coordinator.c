@@ -165,6 +165,35 @@ static void test_edit_list_pages_and_finds(void **state)
 	msg_free(&reply);
 }
 
+/* How many edits a client is told of that ended behind the event; 0: all, those that live too. */
+static size_t ended_behind(struct cluster *c, uint64_t event)
+{
+	struct msg msg = { .type = MSG_EDIT_LIST, .u.edit_list = { .from_seq = 1, .limit = 9, .ended_after = event } };
+	end_send(&c->client, &msg);
+	cluster_run(c);
+	struct msg_received *reply = end_expect(&c->client, MSG_EDIT_LIST_REPLY);
+	const size_t count = reply->msg.u.edit_list_reply.edit_count;
+	assert_int_equal(reply->msg.u.edit_list_reply.next_seq, 0);
+	msg_free(&reply);
+	return count;
+}
+
+static void test_edit_list_names_what_ended_behind_an_event(void **state)
+{
+	struct cluster *c = *state;
+	struct store_edit edit;
+	cluster_start(c);
+	const uint64_t seq =
+		client_submit_one(c, "{\"id\":\"a\",\"prompt\":\"Who leads X?\",\"target_new\":\"Ada\"}", 0);
+	(void)client_submit_one(c, "{\"id\":\"b\",\"prompt\":\"Who leads X?\",\"target_new\":\"Bob\"}", 0);
+	edit_get(c, seq, &edit);
+	assert_int_equal(edit.state, STORE_EDIT_STATE_SUPERSEDED);
+	assert_true(edit.ended_event > seq);
+	assert_int_equal(ended_behind(c, 0), 2);
+	assert_int_equal(ended_behind(c, edit.ended_event - 1), 1);
+	assert_int_equal(ended_behind(c, edit.ended_event), 0);
+}
+
 static size_t seen_by(struct end_peer *end, struct cluster *c, const char *id)
 {
 	struct msg msg = { .type = MSG_EDIT_LIST, .u.edit_list = { .id = { id, strlen(id) }, .with_payload = true } };
@@ -448,6 +477,7 @@ int main(void)
 		T(test_restart_keeps_edits_and_the_group_boundary),
 		T(test_close_refuses_new_edits_and_keeps_those_that_wait),
 		T(test_edit_list_pages_and_finds),
+		T(test_edit_list_names_what_ended_behind_an_event),
 		T(test_a_submitter_sees_only_its_own_edits),
 		T(test_others_edits_are_passed_over_page_by_page),
 		T(test_hello_needs_the_role_of_its_kind),

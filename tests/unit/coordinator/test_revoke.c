@@ -240,33 +240,6 @@ static bool metrics_say(struct cluster *c, const char *line)
 	return says;
 }
 
-/* How many edits a client is told of that ended behind the event; 0: all, those that live too. */
-static size_t ended_behind(struct cluster *c, uint64_t event)
-{
-	struct msg msg = { .type = MSG_EDIT_LIST, .u.edit_list = { .from_seq = 1, .limit = 9, .ended_after = event } };
-	end_send(&c->client, &msg);
-	cluster_run(c);
-	struct msg_received *reply = end_expect(&c->client, MSG_EDIT_LIST_REPLY);
-	const size_t count = reply->msg.u.edit_list_reply.edit_count;
-	assert_int_equal(reply->msg.u.edit_list_reply.next_seq, 0);
-	msg_free(&reply);
-	return count;
-}
-
-static void test_a_list_names_what_ended_behind_an_event(void **state)
-{
-	struct cluster *c = *state;
-	struct fact f;
-	struct store_edit edit;
-	prepare(c, &f);
-	client_revoke(c, f.edit.id, NULL, false);
-	edit_get(c, f.seq, &edit);
-	assert_true(edit.ended_event > f.seq + 1);
-	assert_int_equal(ended_behind(c, 0), 2);
-	assert_int_equal(ended_behind(c, edit.ended_event - 1), 1);
-	assert_int_equal(ended_behind(c, edit.ended_event), 0);
-}
-
 static void commit_logs(struct cluster *c, const struct commit *commit, const char *event)
 {
 	log_level_set(LOG_WARN);
@@ -598,7 +571,6 @@ int main(void)
 		T(test_crash_around_the_retraining),
 		T(test_what_is_lost_by_it_is_told),
 		T(test_what_no_name_answers_is_told),
-		T(test_a_list_names_what_ended_behind_an_event),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
