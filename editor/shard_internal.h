@@ -154,7 +154,8 @@ int editor__views_own(struct editor_shard *shard, const struct editor_watch *wat
 int editor__views_lend(struct editor_shard *shard, uint64_t seed, const struct editor_watch *watch,
 		       struct err *e) MUST_CHECK;
 void editor__views_give_back(struct editor_shard *shard);
-/* Every second turn of an edit reads one of its views, one after the other, until it is told otherwise. */
+/* Every second turn of an edit reads one of its views, one after the other, until it is told otherwise; that in small
+ * letters has every fourth turn instead where there are others, every second where there are none. */
 #define EDITOR__TURN_OWN 0
 void editor__edit_see(struct editor__edit *edit, uint64_t turn);
 /* The view by its other name number `at`, below name_view_count, until it is told otherwise; and that name (borrowed

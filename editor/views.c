@@ -62,9 +62,22 @@ struct editor__reading editor__edit_reading(const struct editor__edit *edit)
 	return (struct editor__reading){ view->prompt_rows, view->inputs, view->residual };
 }
 
+/* Of the own views the last; NULL: there is none. */
+static const struct editor__view *plain_of(const struct editor__edit *edit)
+{
+	return edit->own_view_count > edit->name_view_count ? &edit->views[edit->own_view_count - 1] : NULL;
+}
+
 void editor__edit_see(struct editor__edit *edit, uint64_t turn)
 {
-	edit->seen = edit->view_count > 0 && turn % 2 == 1 ? &edit->views[turn / 2 % edit->view_count] : NULL;
+	const struct editor__view *plain = plain_of(edit);
+	const size_t others = edit->view_count - (plain != NULL ? 1 : 0);
+	if (turn % 2 == 1 && others > 0) {
+		const size_t at = (size_t)(turn / 2 % others);
+		edit->seen = &edit->views[plain != NULL && at + 1 >= edit->own_view_count ? at + 1 : at];
+	} else {
+		edit->seen = (others > 0 ? turn % 4 == 2 : turn % 2 == 1) ? plain : NULL;
+	}
 }
 
 void editor__edit_see_name(struct editor__edit *edit, size_t at)
