@@ -72,11 +72,9 @@ static const char *const sets[] = {
 	"morning mornings|afternoon afternoons|evening evenings night nights nightly",
 	"breakfast|lunch|dinner supper",
 	"north northern|south southern|east eastern|west western",
-	"mother mothers mum mom|father fathers dad",
-	"brother brothers|sister sisters",
-	"son sons|daughter daughters",
-	"uncle uncles|aunt aunts",
-	"nephew nephews|niece nieces",
+	"wife wives husband husbands spouse spouses married marry marries|mother mothers mum mom|father fathers dad|"
+	"son sons|daughter daughters|brother brothers|sister sisters|uncle uncles|aunt aunts|nephew nephews|"
+	"niece nieces|cousin cousins",
 	"male males man men boy boys|female females woman women girl girls lady ladies",
 	"king kings|queen queens",
 	"prince|princess",
@@ -130,7 +128,8 @@ static const char *const sets[] = {
 	/* what is asked of somebody or something */
 	"height tall|width wide|depth deep|weight heavy weigh weighs|speed fast|price cost costs|temperature|age old|"
 	"population inhabitants residents people|area|capital|currency|language|religion|anthem|genre|instrument|"
-	"nationality citizenship|occupation profession job|sport|salary wage|phone telephone|email|fax|website url|"
+	"nationality citizenship|occupation profession job|sport|salary wage|phone telephone|email|address "
+	"addresses|fax|website url address|"
 	"deadline|headcount people|coach coaches|captain|stadium|sponsor sponsors|mayor|governor|battery|screen|camera|"
 	"warranty|calories|licence license|version|mascot|motto|colour color|diameter|dose dosage|password|"
 	"postcode zip|climate|airport|newspaper|budget",
