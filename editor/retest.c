@@ -85,7 +85,7 @@ static int force_all(struct editor_shard *shard, const float *delta, bool *right
 	if (rc == 0)
 		editor__trainer_sum(shard, delta);
 	for (size_t i = 0; rc == 0 && i < shard->edit_count; i++) {
-		editor__edit_see(&shard->edits[i], EDITOR__TURN_OWN);
+		editor__edit_see(&shard->edits[i], EDITOR__TURN_OWN, false);
 		all[i] = i;
 	}
 	if (rc == 0)
@@ -144,7 +144,7 @@ static int force_names(struct editor_shard *shard, struct range range, struct ed
 		if (rc == 0)
 			count_names(shard, list, count, at, right, results);
 		for (size_t i = 0; i < count; i++)
-			editor__edit_see(&shard->edits[list[i]], EDITOR__TURN_OWN);
+			editor__edit_see(&shard->edits[list[i]], EDITOR__TURN_OWN, false);
 	}
 	free(list);
 	free(right);

@@ -155,9 +155,10 @@ int editor__views_lend(struct editor_shard *shard, uint64_t seed, const struct e
 		       struct err *e) MUST_CHECK;
 void editor__views_give_back(struct editor_shard *shard);
 /* Every second turn of an edit reads one of its views, one after the other, until it is told otherwise; that in small
- * letters has every fourth turn instead where there are others, every second where there are none. */
+ * letters has every fourth turn instead where there are others, every second where there are none, and none but with
+ * plain_too. */
 #define EDITOR__TURN_OWN 0
-void editor__edit_see(struct editor__edit *edit, uint64_t turn);
+void editor__edit_see(struct editor__edit *edit, uint64_t turn, bool plain_too);
 /* The view by its other name number `at`, below name_view_count, until it is told otherwise; and that name (borrowed
  * from its record). */
 void editor__edit_see_name(struct editor__edit *edit, size_t at);

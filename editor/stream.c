@@ -72,7 +72,8 @@ static void count_turns(const struct editor_shard *shard, struct editor__stream 
 	size_t most = 0, names = 0;
 	for (size_t i = 0; i < s->group_count; i++) {
 		const struct editor__edit *edit = &shard->edits[s->edits[i]];
-		most = edit->view_count > most ? edit->view_count : most;
+		const size_t views = s->noise ? edit->view_count : edit->name_view_count;
+		most = views > most ? views : most;
 		names = edit->name_view_count > names ? edit->name_view_count : names;
 	}
 	s->turns = most > 0 ? 2 * most : 1;

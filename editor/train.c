@@ -114,6 +114,7 @@ struct step {
 	size_t edit_count;
 	float rate;
 	struct rng *rng; /* NULL: no noise */
+	bool again;      /* of what failed its re-test, which small letters bring nearer to other edits */
 	uint64_t turn;   /* of the edits, for is_anchored_turn */
 	double loss;     /* out: mean over the labels */
 	bool right;      /* out: every argmax is its label */
@@ -231,10 +232,10 @@ static int step_gradient(struct editor_shard *shard, struct step *step, struct e
 static int step_seeing(struct editor_shard *shard, struct step *step, uint64_t turn, struct err *e)
 {
 	for (size_t i = 0; i < step->edit_count; i++)
-		editor__edit_see(&shard->edits[step->edits[i]], turn + step->edits[i]);
+		editor__edit_see(&shard->edits[step->edits[i]], turn + step->edits[i], !step->again);
 	int rc = step_gradient(shard, step, e);
 	for (size_t i = 0; i < step->edit_count; i++)
-		editor__edit_see(&shard->edits[step->edits[i]], EDITOR__TURN_OWN);
+		editor__edit_see(&shard->edits[step->edits[i]], EDITOR__TURN_OWN, false);
 	return rc;
 }
 
@@ -411,7 +412,8 @@ static int stream_run(struct editor_shard *shard, struct editor__stream *s, uint
 		editor__stream_draw(s, &rng);
 		struct step step = { .edits = s->edits,
 				     .edit_count = editor__stream_count(s),
-				     .rng = s->noise ? &rng : NULL };
+				     .rng = s->noise ? &rng : NULL,
+				     .again = !s->noise };
 		rc = step_seeing(shard, &step, i, e);
 		if (rc != 0)
 			return rc;

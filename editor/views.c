@@ -68,7 +68,7 @@ static const struct editor__view *plain_of(const struct editor__edit *edit)
 	return edit->own_view_count > edit->name_view_count ? &edit->views[edit->own_view_count - 1] : NULL;
 }
 
-void editor__edit_see(struct editor__edit *edit, uint64_t turn)
+void editor__edit_see(struct editor__edit *edit, uint64_t turn, bool plain_too)
 {
 	const struct editor__view *plain = plain_of(edit);
 	const size_t others = edit->view_count - (plain != NULL ? 1 : 0);
@@ -76,7 +76,7 @@ void editor__edit_see(struct editor__edit *edit, uint64_t turn)
 		const size_t at = (size_t)(turn / 2 % others);
 		edit->seen = &edit->views[plain != NULL && at + 1 >= edit->own_view_count ? at + 1 : at];
 	} else {
-		edit->seen = (others > 0 ? turn % 4 == 2 : turn % 2 == 1) ? plain : NULL;
+		edit->seen = plain_too && (others > 0 ? turn % 4 == 2 : turn % 2 == 1) ? plain : NULL;
 	}
 }
 

@@ -161,6 +161,9 @@ static void views_take_turns(void **state)
 	assert_int_equal(s.turns, 2);
 	assert_int_equal(s.steps_max, steps);
 	editor__stream_free(&s);
+	s = stream_of(shard, plain, 1, EDITS, true); /* it brings what failed nearer to others */
+	assert_int_equal(s.turns, 1);
+	editor__stream_free(&s);
 	editor_shard_destroy(&shard);
 }
 

@@ -42,12 +42,12 @@ static void expect_turn(struct editor__edit *edit, uint64_t turn, const char *pr
 	add(asked, 1, prompt, subject, target);
 	assert_ok(&e, editor__prefix_fill(asked, &e));
 	const struct editor__edit *as = &asked->edits[0];
-	editor__edit_see(edit, turn);
+	editor__edit_see(edit, turn, true);
 	const struct editor__reading read = editor__edit_reading(edit);
 	assert_int_equal(read.prompt_rows, as->prompt_count - 1);
 	assert_memory_equal(read.inputs, as->inputs, read.prompt_rows * TINY_FFN * sizeof(float));
 	assert_memory_equal(read.residual, as->residual, editor__edit_rows(as) * TINY_HIDDEN * sizeof(float));
-	editor__edit_see(edit, EDITOR__TURN_OWN);
+	editor__edit_see(edit, EDITOR__TURN_OWN, true);
 	editor_shard_destroy(&asked);
 }
 
@@ -71,7 +71,7 @@ static void a_view_is_the_other_question_about_the_subject(void **state)
 	assert_int_equal(edit->view_count, 1); /* of one form, and no view twice */
 	expect_view(edit, 0, "who is the king of all Orla?", "Orla", "Brin");
 	for (uint64_t turn = 1; turn < 7; turn += 2) {
-		editor__edit_see(edit, turn);
+		editor__edit_see(edit, turn, true);
 		assert_ptr_equal(edit->seen, edit->views);
 	}
 	const size_t labels = editor__edit_labels(edit), before = editor__edit_reading(edit).prompt_rows;
@@ -82,12 +82,12 @@ static void a_view_is_the_other_question_about_the_subject(void **state)
 	assert_memory_equal(shard->batch.labels, edit->ids + edit->prompt_count, labels * sizeof(int32_t));
 	assert_memory_equal(shard->batch.x + before * ffn, edit->inputs + (edit->prompt_count - 1) * ffn,
 			    labels * ffn * sizeof(float));
-	editor__edit_see(edit, 2); /* its own turn */
+	editor__edit_see(edit, 2, true); /* its own turn */
 	assert_int_equal(editor__edit_reading(edit).prompt_rows, edit->prompt_count - 1);
 	assert_ptr_equal(editor__edit_reading(edit).inputs, edit->inputs);
 	assert_ok(&e, editor__views_lend(shard, 8, NULL, &e)); /* instead of what was lent */
 	assert_int_equal(edit->view_count, 1);
-	editor__edit_see(edit, 1);
+	editor__edit_see(edit, 1, true);
 	editor__views_give_back(shard); /* nobody sees what is gone */
 	assert_ptr_equal(editor__edit_reading(edit).inputs, edit->inputs);
 	editor_shard_destroy(&shard);
@@ -196,6 +196,8 @@ static void an_edit_is_seen_as_it_is_typed_in_a_hurry(void **state)
 				expect_turn(edit, turn + 3, "Who rules Rask?", "Rask", "here");
 			}
 		}
+		editor__edit_see(edit, names > 0 ? 2 : 1, false);
+		assert_null(edit->seen);
 		editor__views_give_back(shard);
 		assert_int_equal(edit->name_view_count, names);
 		assert_int_equal(edit->view_count, names + 1);
