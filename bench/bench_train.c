@@ -134,6 +134,7 @@ static void bench_shard(struct bench *b, size_t repeats)
 	bench_report(&b->pairs);
 	bench_report(&cores);
 	config.views = 0;
+	config.plain_view = false;
 	config.epochs = RECIPE_EPOCHS;
 	pairs_begin(b, "edit training, the script's passes", 1.5);
 	for (size_t i = 0; i < repeats; i++)
