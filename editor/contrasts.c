@@ -72,7 +72,8 @@ static const char *const sets[] = {
 	"morning mornings|afternoon afternoons|evening evenings night nights nightly",
 	"breakfast|lunch|dinner supper",
 	"north northern|south southern|east eastern|west western",
-	"wife wives husband husbands spouse spouses married marry marries|mother mothers mum mom birth|father fathers "
+	"wife wives husband husbands spouse spouses married marry marries|mother mothers mum mom birth born|father "
+	"fathers "
 	"dad|"
 	"son sons|daughter daughters|brother brothers|sister sisters|uncle uncles|aunt aunts|nephew nephews|"
 	"niece nieces|cousin cousins",
